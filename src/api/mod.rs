@@ -1,0 +1,1 @@
+//! The typed client of the CallingBox REST API. Knows HTTP and the contract, nothing of MCP.

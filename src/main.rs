@@ -1,0 +1,3 @@
+//! The command line: parse it, run one subcommand.
+
+fn main() {}
