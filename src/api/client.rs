@@ -1,0 +1,407 @@
+//! One request: path, key, attempts, deadline, size limit. The endpoints stand in the resource files.
+//!
+//! A POST is never sent twice under the hood. `reqwest`'s own retries are switched off. What is left is
+//! `hyper-util`, which sends a request again when a pooled connection closed before the first byte of
+//! it was written; it hands the request back only then, so nothing can arrive twice, and it does so
+//! only on connections taken from the pool. POSTs therefore travel on connections of their own, which
+//! are never taken from a pool: no such path is left, and no POST is lost to a connection that the
+//! other side was just closing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::redirect;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use url::Url;
+
+use super::config::ClientConfig;
+use super::error::{Effect, Error, ErrorKind, Method, Phase, RequestLine};
+use super::ids::MAX_ID_LENGTH;
+use super::page::Page;
+use super::refusal;
+use super::retry::{self, Attempt, Decision};
+
+/// A client of the CallingBox API. Cheap to make and to clone; TLS and certificates are loaded at the
+/// first request.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: ClientConfig,
+    http: OnceCell<Http>,
+}
+
+/// The two ways to the API.
+#[derive(Debug)]
+struct Http {
+    /// Keeps connections, for requests that may arrive twice.
+    pooled: reqwest::Client,
+    /// A new connection each time, for those that must not.
+    fresh: reqwest::Client,
+}
+
+/// A success and its body.
+pub(super) struct Answer {
+    request: RequestLine,
+    status: u16,
+    body: Vec<u8>,
+}
+
+/// Everything but letters, digits, `-`, `_`, `~` and `.` (RFC 3986 section 2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~').remove(b'.');
+
+/// The most of a refusal's body that is read, in bytes.
+const MAX_REFUSAL_BYTES: usize = 64 * 1024;
+
+impl Client {
+    /// Makes a client. Nothing is loaded, connected or sent yet.
+    #[must_use]
+    pub fn new(config: ClientConfig) -> Self {
+        Self { inner: Arc::new(Inner { config, http: OnceCell::new() }) }
+    }
+
+    /// What the client was made from.
+    #[must_use]
+    pub fn config(&self) -> &ClientConfig {
+        &self.inner.config
+    }
+
+    pub(super) async fn get(
+        &self,
+        request: RequestLine,
+        ids: &[&str],
+        query: &[(&'static str, String)],
+    ) -> Result<Answer, Error> {
+        self.run(request, ids, query, None).await
+    }
+
+    pub(super) async fn send(&self, request: RequestLine, ids: &[&str]) -> Result<Answer, Error> {
+        self.run(request, ids, &[], None).await
+    }
+
+    pub(super) async fn send_json(
+        &self,
+        request: RequestLine,
+        ids: &[&str],
+        body: &impl Serialize,
+    ) -> Result<Answer, Error> {
+        let body = serde_json::to_vec(body).map_err(|error| {
+            Error::new(request, ErrorKind::Unsendable { detail: error.to_string() })
+        })?;
+        self.run(request, ids, &[], Some(body)).await
+    }
+
+    async fn run(
+        &self,
+        request: RequestLine,
+        ids: &[&str],
+        query: &[(&'static str, String)],
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, Error> {
+        let config = &self.inner.config;
+        let mut url = path(request, ids)
+            .and_then(|path| config.base_url.join(&path))
+            .ok_or_else(|| refusal::impossible_id(request))?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let deadline = Instant::now() + config.timeouts.total;
+        let http = self.http(request).await?;
+        let body = body.map(bytes::Bytes::from);
+        let mut earlier = Effect::Nothing;
+        let mut number = 1;
+        loop {
+            let begun = Instant::now();
+            let end = deadline.min(begun + config.timeouts.request);
+            let result = self.attempt(http, request, url.clone(), body.clone(), end).await;
+            let error = match result {
+                Ok(answer) => {
+                    trace(request, number, begun.elapsed(), Some(answer.status), None);
+                    return Ok(answer);
+                }
+                Err(error) => error.after(earlier),
+            };
+            trace(request, number, begun.elapsed(), error.status(), Some(error.kind()));
+            let attempt = Attempt {
+                repeat: request.method.repeat(),
+                outcome: error.outcome(),
+                number,
+                retry_after: error.retry_after(),
+                left: deadline.saturating_duration_since(Instant::now()),
+            };
+            match retry::decide(&attempt, &config.retry, rand::random()) {
+                Decision::Stop => return Err(error),
+                Decision::After(wait) => tokio::time::sleep(wait).await,
+            }
+            earlier = error.effect();
+            number += 1;
+        }
+    }
+
+    /// Sends once. No answer is waited for after `end`.
+    async fn attempt(
+        &self,
+        http: &Http,
+        request: RequestLine,
+        url: Url,
+        body: Option<bytes::Bytes>,
+        end: Instant,
+    ) -> Result<Answer, Error> {
+        let config = &self.inner.config;
+        let key = config.key.expose();
+        let (client, method) = match request.method {
+            Method::Get => (&http.pooled, http::Method::GET),
+            Method::Put => (&http.pooled, http::Method::PUT),
+            Method::Patch => (&http.pooled, http::Method::PATCH),
+            Method::Delete => (&http.pooled, http::Method::DELETE),
+            Method::Post => (&http.fresh, http::Method::POST),
+        };
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {key}"))
+            .map_err(|_| unsendable(request, "the key cannot stand in a header"))?;
+        bearer.set_sensitive(true);
+        let mut builder = client.request(method, url).header(AUTHORIZATION, bearer);
+        if let Some(body) = body {
+            builder = builder.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        let timeout =
+            |status| Error::new(request, transport(Phase::Timeout, status, String::new()));
+
+        let mut response = tokio::time::timeout_at(end, builder.send())
+            .await
+            .map_err(|_| timeout(None))?
+            .map_err(|error| Error::new(request, failure(error, None)))?;
+        let status = response.status().as_u16();
+        if response.status().is_success() {
+            let limit = config.max_response_bytes;
+            let body = tokio::time::timeout_at(end, read_body(&mut response, limit))
+                .await
+                .map_err(|_| timeout(Some(status)))?
+                .map_err(|error| Error::new(request, failure(error, Some(status))))?
+                .ok_or_else(|| Error::new(request, ErrorKind::TooLarge { status, limit }))?;
+            return Ok(Answer { request, status, body });
+        }
+        // The status has been said; what its body lacks does not change it.
+        let retry_after = retry_after(response.headers());
+        let body = tokio::time::timeout_at(end, read_body(&mut response, MAX_REFUSAL_BYTES)).await;
+        let body = body.ok().and_then(Result::ok).flatten().unwrap_or_default();
+        Err(Error::new(request, refusal::read(request, status, retry_after, &body, key)))
+    }
+
+    /// The HTTP clients, made at the first request: reading the system's certificates takes a while.
+    async fn http(&self, request: RequestLine) -> Result<&Http, Error> {
+        let inner = &self.inner;
+        inner
+            .http
+            .get_or_try_init(|| async {
+                let config = inner.config.clone();
+                match tokio::task::spawn_blocking(move || Http::build(&config)).await {
+                    Ok(built) => built.map_err(|detail| unsendable(request, &detail)),
+                    Err(_) => Err(unsendable(request, "the HTTP client could not be made")),
+                }
+            })
+            .await
+    }
+}
+
+impl Http {
+    fn build(config: &ClientConfig) -> Result<Self, String> {
+        let tls = tls(config)?;
+        let builder = || {
+            let builder = reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .user_agent(&config.user_agent)
+                .connect_timeout(config.timeouts.connect)
+                .redirect(redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .tcp_nodelay(true);
+            if config.base_url.is_loopback() { builder.no_proxy() } else { builder }
+        };
+        let built = |builder: reqwest::ClientBuilder| builder.build().map_err(|e| innermost(&e));
+        Ok(Self {
+            pooled: built(builder().pool_idle_timeout(Duration::from_secs(60)))?,
+            fresh: built(builder().pool_max_idle_per_host(0))?,
+        })
+    }
+}
+
+/// TLS by `rustls` and `ring` with the system's certificates. This machine itself is reached over
+/// plain http without proxies, so that nothing need be loaded for it.
+fn tls(config: &ClientConfig) -> Result<rustls::ClientConfig, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let mut tls = if config.base_url.is_loopback() && !config.base_url.is_https() {
+        builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+    } else {
+        let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(|error| {
+            format!("the system's trusted certificates cannot be used: {error}")
+        })?;
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth()
+    };
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+impl Answer {
+    /// The record in the body, bare or under `data`.
+    pub(super) fn one<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let body = self.json()?;
+        record(&body).ok_or_else(|| self.unreadable("it holds no such record"))
+    }
+
+    /// The record in the body, when there is one.
+    pub(super) fn any<T: DeserializeOwned>(self) -> Option<T> {
+        record(&self.json().ok()?)
+    }
+
+    /// The list in the body, in any of its envelopes.
+    pub(super) fn page<T: DeserializeOwned>(self) -> Result<Page<T>, Error> {
+        let page = Page::read(self.json()?).ok_or_else(|| self.unreadable("it holds no list"))?;
+        if page.skipped > 0 {
+            let (request, skipped) = (self.request.path, page.skipped);
+            tracing::warn!(request, skipped, "items of a list are not records and were left out");
+        }
+        Ok(page)
+    }
+
+    fn json(&self) -> Result<Value, Error> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            self.unreadable(&format!("not JSON at line {line}, column {column}"))
+        })
+    }
+
+    fn unreadable(&self, detail: &str) -> Error {
+        let (status, detail) = (self.status, detail.to_owned());
+        Error::new(self.request, ErrorKind::Unreadable { status, detail })
+    }
+}
+
+/// Reads a record from an object, or from the object under `data`.
+fn record<T: DeserializeOwned>(body: &Value) -> Option<T> {
+    T::deserialize(body).ok().or_else(|| T::deserialize(body.get("data")?).ok())
+}
+
+/// Fills the template's `{…}` with one encoded segment for each id, in order. Nothing when an id
+/// cannot be one: `.` and `..` climb even when percent-encoded (WHATWG URL section 4.1), and an empty
+/// one would be another path.
+fn path(request: RequestLine, ids: &[&str]) -> Option<String> {
+    let mut ids = ids.iter();
+    let segments = request.path.split('/').map(|segment| {
+        if !segment.starts_with('{') {
+            return Some(segment.to_owned());
+        }
+        let id = *ids.next()?;
+        let possible = !matches!(id, "" | "." | "..") && id.len() <= MAX_ID_LENGTH;
+        possible.then(|| utf8_percent_encode(id, SEGMENT).to_string())
+    });
+    Some(segments.collect::<Option<Vec<_>>>()?.join("/"))
+}
+
+/// Reads the body up to `limit` bytes; nothing when it is larger.
+async fn read_body(
+    response: &mut reqwest::Response,
+    limit: usize,
+) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    if response.content_length().is_some_and(|length| length > limit as u64) {
+        return Ok(None);
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    retry::parse_retry_after(value, jiff::Timestamp::now())
+}
+
+fn unsendable(request: RequestLine, detail: &str) -> Error {
+    Error::new(request, ErrorKind::Unsendable { detail: detail.to_owned() })
+}
+
+fn transport(phase: Phase, status: Option<u16>, detail: String) -> ErrorKind {
+    ErrorKind::Transport { phase, status, detail }
+}
+
+/// How far a failed request got.
+fn failure(error: reqwest::Error, status: Option<u16>) -> ErrorKind {
+    let detail = innermost(&error);
+    let phase = if error.is_connect() {
+        match (error.is_dns(), is_tls(&error)) {
+            (true, _) => Phase::Dns,
+            (_, true) => Phase::Tls,
+            _ => Phase::Connect,
+        }
+    } else if error.is_builder() {
+        return ErrorKind::Unsendable { detail };
+    } else if error.is_timeout() {
+        Phase::Timeout
+    } else if error.is_body() || error.is_decode() {
+        Phase::Receive
+    } else {
+        Phase::Send
+    };
+    transport(phase, status, detail)
+}
+
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    if error.is::<rustls::Error>() {
+        return true;
+    }
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    match inner {
+        Some(inner) => is_tls(inner),
+        None => error.source().is_some_and(is_tls),
+    }
+}
+
+/// The words of the first cause: those around it repeat the address.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.source() {
+        Some(source) => innermost(source),
+        None => refusal::clean(&error.to_string(), ""),
+    }
+}
+
+/// One event for each attempt: never bodies, keys, ids or numbers.
+fn trace(
+    request: RequestLine,
+    attempt: u32,
+    took: Duration,
+    status: Option<u16>,
+    error: Option<&ErrorKind>,
+) {
+    let phase = match error {
+        Some(ErrorKind::Transport { phase, .. }) => Some(*phase),
+        _ => None,
+    };
+    tracing::debug!(
+        method = request.method.as_str(),
+        path = request.path,
+        attempt,
+        status,
+        phase = phase.map(tracing::field::debug),
+        took_ms = took.as_millis() as u64,
+        "API request"
+    );
+}

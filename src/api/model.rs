@@ -1,0 +1,269 @@
+//! How the API's records are read: leniently, and without losing anything.
+//!
+//! The sources of the contract disagree about types and presence of many fields, so one field that
+//! does not fit must never cost the record. Each model reads the fields that fit into typed members
+//! and keeps every other value, unknown or unfit, as it came in `extra`; writing a model gives both
+//! back under their own names. Knows JSON, nothing of HTTP.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Takes the field `name` out of `fields` when its value fits `T`; a null counts as absent, and a
+/// value that does not fit stays where it is.
+pub(super) fn take<T: DeserializeOwned + Default>(
+    fields: &mut Map<String, Value>,
+    name: &str,
+) -> T {
+    let taken = match fields.get(name) {
+        None => return T::default(),
+        Some(Value::Null) => T::default(),
+        Some(value) => match T::deserialize(value) {
+            Ok(fit) => fit,
+            Err(_) => return T::default(),
+        },
+    };
+    fields.shift_remove(name);
+    taken
+}
+
+/// Takes the field that a record cannot do without.
+pub(super) fn take_key<T: DeserializeOwned>(
+    fields: &mut Map<String, Value>,
+    name: &str,
+) -> Option<T> {
+    let key = T::deserialize(fields.get(name)?).ok()?;
+    fields.shift_remove(name);
+    Some(key)
+}
+
+/// Whether a field was absent, so that writing leaves it out again.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Declares a record of the API: one key that must be there and fields that may be.
+///
+/// `Deserialize` is lenient as this module describes and fails only without the key. `Debug` shows
+/// the key alone: the rest holds telephone numbers and what people said.
+macro_rules! model {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident, key $key:ident: $key_type:ty {
+            $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, PartialEq, serde::Serialize, schemars::JsonSchema)]
+        pub struct $name {
+            /// What the record is known by.
+            pub $key: $key_type,
+            $(
+                $(#[$field_meta])*
+                #[serde(skip_serializing_if = "crate::api::model::is_default")]
+                pub $field: $type,
+            )*
+            /// Fields that are unknown or do not fit their type, as they came.
+            #[serde(flatten)]
+            pub extra: serde_json::Map<String, serde_json::Value>,
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let mut fields = serde_json::Map::deserialize(from)?;
+                Ok(Self {
+                    $key: $crate::api::model::take_key(&mut fields, stringify!($key))
+                        .ok_or_else(|| serde::de::Error::missing_field(stringify!($key)))?,
+                    $($field: $crate::api::model::take(
+                        &mut fields,
+                        stringify!($field).trim_start_matches("r#"),
+                    ),)*
+                    extra: fields,
+                })
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).field(stringify!($key), &self.$key).finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(super) use model;
+
+/// Declares a set of words that the API may extend: unknown ones are kept in `Other`.
+macro_rules! open_enum {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)* }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$variant_meta])* $variant,)*
+            /// A word that is not in the contract, as it came; empty when the API sent none.
+            Other(String),
+        }
+
+        impl $name {
+            /// The API's own word.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $word,)*
+                    Self::Other(word) => word,
+                }
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(word: String) -> Self {
+                match word.as_str() {
+                    $($word => Self::$variant,)*
+                    _ => Self::Other(word),
+                }
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::Other(String::new())
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                String::deserialize(from).map(Self::from)
+            }
+        }
+
+        $crate::api::model::string_schema!($name);
+    };
+}
+pub(super) use open_enum;
+
+/// Gives a type that is a text on the wire an inline string schema with the given limits.
+macro_rules! string_schema {
+    ($name:ident $(, $limit:literal: $value:expr)*) => {
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({"type": "string" $(, $limit: $value)*})
+            }
+        }
+    };
+}
+pub(super) use string_schema;
+
+/// A closed set of words in an answer, where the API may still say something else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Open<T> {
+    /// A word of the contract.
+    Known(T),
+    /// A word that is not in the contract, as it came.
+    Other(String),
+}
+
+impl<T: PartialEq> Open<T> {
+    /// Whether it is this word.
+    #[must_use]
+    pub fn is(&self, word: &T) -> bool {
+        matches!(self, Self::Known(known) if known == word)
+    }
+}
+
+impl<T> schemars::JsonSchema for Open<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Open".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string"})
+    }
+}
+
+/// A moment as the API wrote it, normally ISO 8601 in UTC (`2026-04-15T14:30:50Z`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(String);
+
+impl Timestamp {
+    /// The text as it came.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The moment, when the text is a date and time with an offset (RFC 3339).
+    #[must_use]
+    pub fn instant(&self) -> Option<jiff::Timestamp> {
+        self.0.parse().ok()
+    }
+}
+
+impl From<jiff::Timestamp> for Timestamp {
+    fn from(at: jiff::Timestamp) -> Self {
+        Self(at.to_string())
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+string_schema!(Timestamp);
+
+/// What a partial update does to one field that may also be cleared.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Change<T> {
+    /// Leave it as it is: the field is not sent.
+    #[default]
+    Keep,
+    /// Give it this value.
+    Set(T),
+    /// Empty it: the field is sent as null.
+    Clear,
+}
+
+impl<T> Change<T> {
+    /// Whether the field is left as it is.
+    pub fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep)
+    }
+}
+
+impl<T: Serialize> Serialize for Change<T> {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Set(value) => value.serialize(to),
+            Self::Keep | Self::Clear => to.serialize_none(),
+        }
+    }
+}
