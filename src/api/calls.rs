@@ -226,7 +226,7 @@ impl fmt::Debug for CallCreate {
 }
 
 /// What was said, in order. It grows while the call runs and is final once the call is over.
-#[derive(Clone, PartialEq, Default, Serialize)]
+#[derive(Clone, PartialEq, Default, Serialize, schemars::JsonSchema)]
 pub struct Transcript {
     /// The call.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -251,15 +251,18 @@ impl fmt::Debug for Transcript {
     }
 }
 
+/// Reads `{call_id, segments}`, or a list of segments in any envelope of a list.
 impl<'de> Deserialize<'de> for Transcript {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let mut fields = Map::deserialize(from)?;
-        let segments = match fields.get("segments") {
-            Some(Value::Array(_)) => fields.shift_remove("segments"),
-            _ => None,
+        let no_segments = || serde::de::Error::missing_field("segments");
+        let mut fields = match Value::deserialize(from)? {
+            Value::Object(fields) => fields,
+            list => Map::from_iter([("segments".to_owned(), list)]),
         };
-        let read = segments.and_then(Page::read);
-        let page = read.ok_or_else(|| serde::de::Error::missing_field("segments"))?;
+        let name = if fields.contains_key("segments") { "segments" } else { "data" };
+        let list = fields.get(name).filter(|list| list.is_array()).ok_or_else(no_segments)?;
+        let page = Page::read(list.clone()).ok_or_else(no_segments)?;
+        fields.shift_remove(name);
         let call_id = take(&mut fields, "call_id");
         Ok(Self { call_id, segments: page.data, skipped: page.skipped, extra: fields })
     }

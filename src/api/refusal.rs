@@ -137,8 +137,11 @@ fn amounts(text: &str) -> [Option<MilliCents>; 3] {
     }
 }
 
-/// Which of balance (0), hold (1) and top-up (2) the text speaks of, last or first.
+/// Which of balance (0), hold (1) and top-up (2) the clause next to an amount speaks of: the last word
+/// of the clause before it, or the first word of the one after.
 fn subject(text: &str, last: bool) -> Option<usize> {
+    let mut clauses = text.split(['.', ',', ';', '(', ')']);
+    let text = if last { clauses.next_back() } else { clauses.next() }?;
     let words = [("balance", 0), ("hold", 1), ("held", 1), ("reserve", 1), ("add", 2), ("top", 2)];
     let places = words.iter().filter_map(|(word, at)| {
         if last { text.rfind(word) } else { text.find(word) }.map(|p| (p, *at))
