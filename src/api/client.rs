@@ -245,7 +245,10 @@ fn tls(config: &ClientConfig) -> Result<rustls::ClientConfig, String> {
         builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
     } else {
         let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(|error| {
-            format!("the system's trusted certificates cannot be used: {error}")
+            format!(
+                "the system's trusted certificates cannot be used ({error}); install \
+                 ca-certificates, or set SSL_CERT_FILE"
+            )
         })?;
         builder
             .dangerous()

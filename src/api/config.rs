@@ -162,3 +162,45 @@ impl ClientConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_travels_encrypted_or_not_at_all() {
+        use InvalidBaseUrl::{Extras, NotAnUrl, NotHttps};
+        let table = [
+            // text, read, read when insecure is allowed
+            ("https://api.callingbox.io", Ok("https://api.callingbox.io"), true),
+            (" https://api.callingbox.io/ ", Ok("https://api.callingbox.io"), true),
+            ("https://x.example:8443/a/b//", Ok("https://x.example:8443/a/b"), true),
+            ("HTTPS://API.example", Ok("https://api.example"), true),
+            ("http://127.0.0.1:4010", Ok("http://127.0.0.1:4010"), true),
+            ("http://127.9.9.9", Ok("http://127.9.9.9"), true),
+            ("http://[::1]:4010/", Ok("http://[::1]:4010"), true),
+            ("http://LOCALHOST:4010", Ok("http://localhost:4010"), true),
+            ("http://api.callingbox.io", Err(NotHttps), true),
+            ("http://10.0.0.1", Err(NotHttps), true),
+            ("http://0.0.0.0:1", Err(NotHttps), true),
+            ("http://localhost.evil.example", Err(NotHttps), true),
+            ("http://127.0.0.1.evil.example", Err(NotHttps), true),
+            ("https://key@api.callingbox.io", Err(Extras), false),
+            ("https://u:p@api.callingbox.io", Err(Extras), false),
+            ("https://api.callingbox.io/?a=b", Err(Extras), false),
+            ("https://api.callingbox.io/#a", Err(Extras), false),
+            ("https://127.0.0.1@evil.example", Err(Extras), false),
+            ("ftp://api.callingbox.io", Err(NotAnUrl), false),
+            ("file:///etc/passwd", Err(NotAnUrl), false),
+            ("api.callingbox.io", Err(NotAnUrl), false),
+            ("https://", Err(NotAnUrl), false),
+            ("", Err(NotAnUrl), false),
+        ];
+        for (text, expected, insecure) in table {
+            let read = BaseUrl::parse(text, false).map(|url| url.to_string());
+            assert_eq!(read, expected.map(str::to_owned), "{text}");
+            assert_eq!(BaseUrl::parse(text, true).is_ok(), insecure, "{text}");
+        }
+        assert_eq!(BaseUrl::default().to_string(), BaseUrl::DEFAULT);
+    }
+}

@@ -265,6 +265,29 @@ impl Error {
         }
     }
 
+    /// The API's own words, cut and cleaned: text from outside, to be shown and not obeyed.
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        match &self.kind {
+            ErrorKind::BadRequest { message, .. }
+            | ErrorKind::Unauthorized { message }
+            | ErrorKind::CallsPaused { message, .. }
+            | ErrorKind::InsufficientCredit { message }
+            | ErrorKind::NotFound { message }
+            | ErrorKind::Conflict { message }
+            | ErrorKind::RateLimited { message, .. }
+            | ErrorKind::Refused { message, .. }
+            | ErrorKind::Provider { message }
+            | ErrorKind::Unavailable { message, .. }
+            | ErrorKind::Server { message, .. } => Some(message),
+            ErrorKind::Transport { .. }
+            | ErrorKind::Redirect { .. }
+            | ErrorKind::TooLarge { .. }
+            | ErrorKind::Unreadable { .. }
+            | ErrorKind::Unsendable { .. } => None,
+        }
+    }
+
     /// How long the API asked to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

@@ -83,3 +83,31 @@ impl Serialize for SigningSecret {
 }
 
 string_schema!(SigningSecret);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_what_can_be_a_key() {
+        let (longest, too_long) = ("x".repeat(512), "x".repeat(513));
+        let table = [
+            ("sk_live_a", Ok("sk_live_a")),
+            ("  sk_live_a\r\n", Ok("sk_live_a")),
+            ("", Err(InvalidKey::Empty)),
+            (" \n", Err(InvalidKey::Empty)),
+            ("sk_a b", Err(InvalidKey::BadCharacter)),
+            ("sk_a\r\nX-Evil: 1", Err(InvalidKey::BadCharacter)),
+            ("sk_\u{7f}", Err(InvalidKey::BadCharacter)),
+            ("sk_\0", Err(InvalidKey::BadCharacter)),
+            ("sk_é", Err(InvalidKey::BadCharacter)),
+            (&longest, Ok(longest.as_str())),
+            (&too_long, Err(InvalidKey::TooLong)),
+        ];
+        for (text, expected) in table {
+            let key = ApiKey::new(text.to_owned());
+            assert_eq!(key.as_ref().map(ApiKey::expose).map_err(|error| *error), expected);
+            assert!(!format!("{key:?}").contains("sk_"));
+        }
+    }
+}
