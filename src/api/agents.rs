@@ -406,11 +406,12 @@ impl Client {
     }
 
     /// The agent after a change: from the answer, or fetched where the answer does not hold it, since
-    /// the bodies of these answers are not documented.
+    /// the bodies of these answers are not documented. When that fails too the error is the change's
+    /// own, which says that it was done.
     async fn agent_after(&self, answer: Answer, id: &AgentId) -> Result<Agent, Error> {
-        match answer.any() {
-            Some(agent) => Ok(agent),
-            None => self.get_agent(id).await,
+        match answer.one() {
+            Ok(agent) => Ok(agent),
+            Err(unreadable) => self.get_agent(id).await.map_err(|_| unreadable),
         }
     }
 }

@@ -246,9 +246,9 @@ impl Client {
         id: &EndpointId,
         update: &WebhookUpdate,
     ) -> Result<WebhookEndpoint, Error> {
-        match self.send_json(UPDATE, &[id.as_str()], update).await?.any() {
-            Some(endpoint) => Ok(endpoint),
-            None => self.get_webhook(id).await,
+        match self.send_json(UPDATE, &[id.as_str()], update).await?.one() {
+            Ok(endpoint) => Ok(endpoint),
+            Err(unreadable) => self.get_webhook(id).await.map_err(|_| unreadable),
         }
     }
 

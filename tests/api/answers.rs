@@ -1,8 +1,8 @@
 //! What comes back when it succeeds: envelopes, missing and strange fields, secrets.
 
 use callingbox_mcp::api::{
-    Agent, AgentId, AgentType, Call, CallDirection, CallId, CallStatus, EndpointId, ErrorKind,
-    NumberSearch, Open, PageRequest, ResultStatus, WebhookCreate,
+    Agent, AgentId, AgentType, Call, CallDirection, CallId, CallStatus, Effect, EndpointId,
+    ErrorKind, NumberSearch, Open, PageRequest, ResultStatus, WebhookCreate,
 };
 use serde_json::{Value, json};
 
@@ -55,6 +55,10 @@ async fn a_body_is_not_needed_where_the_contract_promises_none() {
     let agent = server.client().attach_number(&AgentId::new("a"), &number).await.unwrap();
     assert_eq!(agent.id.as_str(), "a");
     assert_eq!(server.targets(), ["POST /v1/agents/a/numbers", "GET /v1/agents/a"]);
+    let server = Server::new(vec![text(200, "", "ok"), reply(404, &json!({"error": "no"}))]).await;
+    let error = server.client().attach_number(&AgentId::new("a"), &number).await.unwrap_err();
+    assert_eq!(error.request().to_string(), "POST /v1/agents/{id}/numbers");
+    assert_eq!(error.effect(), Effect::Done);
 }
 
 #[tokio::test]
