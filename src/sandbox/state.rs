@@ -1,0 +1,162 @@
+//! The state file: everything that organizations own, over a restart. Written whole to a
+//! neighboring file, synced and renamed, so that a crash leaves the old state or the new one.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::clock::Moment;
+use super::world::{Org, World};
+use super::{SandboxError, Shared};
+
+/// The state is saved at most this often.
+const PAUSE: Duration = Duration::from_millis(200);
+/// The form of the file.
+const FORMAT: u32 = 1;
+/// Says what the file is to a person who opens it.
+const KIND: &str = "callingbox-mcp sandbox state";
+
+#[derive(Serialize)]
+struct Saved<'a> {
+    kind: &'static str,
+    format: u32,
+    seed: u64,
+    now: Moment,
+    organizations: Vec<&'a Org>,
+}
+
+/// What a state file holds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Loaded {
+    kind: String,
+    format: u32,
+    pub(super) seed: u64,
+    pub(super) now: Moment,
+    pub(super) organizations: Vec<Org>,
+}
+
+/// The bytes of a state file for the world as it is.
+pub(super) fn encode(world: &World) -> Result<Vec<u8>, serde_json::Error> {
+    let mut organizations: Vec<&Org> = world.orgs.values().collect();
+    organizations.sort_by_key(|org| org.id);
+    let (seed, now) = (world.settings.seed, world.clock.now());
+    serde_json::to_vec(&Saved { kind: KIND, format: FORMAT, seed, now, organizations })
+}
+
+/// Writes a state file.
+///
+/// # Errors
+/// [`SandboxError::State`] that names the file.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), SandboxError> {
+    let wrong = |error: std::io::Error| SandboxError::State {
+        path: path.to_owned(),
+        reason: format!("cannot be written: {error}"),
+    };
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let next = path.with_file_name(name);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        // It holds signing secrets.
+        options.mode(0o600);
+    }
+    let mut file = options.open(&next).map_err(wrong)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(wrong)?;
+    fs::rename(&next, path).map_err(wrong)?;
+    // The rename itself must last too. Not every system can sync a directory.
+    if let Some(directory) = path.parent().and_then(|directory| fs::File::open(directory).ok()) {
+        let _ = directory.sync_all();
+    }
+    Ok(())
+}
+
+/// Saves the state soon after each change, until it is dropped. A failure is logged and tried
+/// again with the next change.
+pub(super) async fn keep(shared: Arc<Shared>, path: PathBuf) {
+    loop {
+        shared.touched.notified().await;
+        let bytes = {
+            let mut world = shared.world();
+            if !std::mem::take(&mut world.changed) {
+                continue;
+            }
+            encode(&world)
+        };
+        let path = path.clone();
+        let written = tokio::task::spawn_blocking(move || match bytes {
+            Ok(bytes) => write(&path, &bytes).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        });
+        if let Ok(Err(error)) = written.await {
+            tracing::warn!(error, "the sandbox state was not saved");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Reads a state file; `None` when there is none yet.
+///
+/// # Errors
+/// [`SandboxError::State`] when it is there but cannot be read whole. It is left as it is.
+pub(super) fn load(path: &Path) -> Result<Option<Loaded>, SandboxError> {
+    let wrong = |reason: String| SandboxError::State { path: path.to_owned(), reason };
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
+    };
+    let loaded: Loaded = serde_json::from_slice(&bytes)
+        .map_err(|error| wrong(format!("is not a state file of the sandbox: {error}")))?;
+    if loaded.kind != KIND || loaded.format != FORMAT {
+        return Err(wrong(format!("is not a state file of format {FORMAT}")));
+    }
+    Ok(Some(loaded))
+}
+
+/// Writes what several records share once for each of them.
+pub(super) mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(in super::super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Arc<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        T::serialize(value, serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
+    }
+}
+
+/// The same for what may be absent.
+pub(super) mod shared_option {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(in super::super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<Arc<T>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_deref().serialize(serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Arc<T>>, D::Error> {
+        Ok(Option::<T>::deserialize(deserializer)?.map(Arc::new))
+    }
+}
