@@ -3,12 +3,26 @@
 //! The way of a call through the house is one direction:
 //! `transport → mcp → {dialing, watch} → api`.
 //!
-//! - [`api`] is the typed client of CallingBox's REST API. It knows nothing of MCP.
-//! - [`sandbox`] is the other side of the same wire: a simulator of that API on a real port. It
-//!   shares no code with [`api`], so that a mistake in one reading of the contract shows.
-//! - [`e164`] and [`money`] hold the two kinds of value that must never be mixed up or printed whole.
+//! - [`transport`]: how clients reach the server; bytes and sessions.
+//! - [`mcp`]: what a model is offered, how its calls are checked, what it is answered.
+//! - [`account`]: on whose behalf, and in which world: the real one or the simulated one, never both.
+//! - [`api`]: the typed client of CallingBox's REST API. It knows nothing of MCP.
+//! - [`sandbox`]: the other side of the same wire, a simulator of that API on a real port. It shares
+//!   no code with [`api`], so that a mistake in one reading of the contract shows. [`simulator`] is
+//!   the way to its controls.
+//! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
+//!   what each command does; logs.
+//! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
 
+pub mod account;
 pub mod api;
+pub mod cli;
+pub mod commands;
+pub mod config;
 pub mod e164;
+pub mod mcp;
 pub mod money;
 pub mod sandbox;
+pub mod simulator;
+pub mod telemetry;
+pub mod transport;

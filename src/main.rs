@@ -1,3 +1,31 @@
 //! The command line: parse it, run one subcommand.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use callingbox_mcp::cli::Cli;
+use callingbox_mcp::commands;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // One thread: a session on standard input has one client, and a switch between threads would
+    // cost more than it gives.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::from(error)),
+    };
+    let outcome = runtime.block_on(commands::run(cli));
+    // Standard input is read by a thread that cannot be interrupted; do not wait for it.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    // Nothing is left to be done if even this cannot be written.
+    let _ = writeln!(std::io::stderr(), "callingbox-mcp: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,83 @@
+//! The account on whose behalf tools run, and the world it belongs to.
+//!
+//! Real calls and simulated ones are never confused and neither is the fallback of the other: an
+//! account is of one world from its making to its end. Everything a tool needs is handed in here;
+//! there are no globals.
+
+use std::fmt;
+
+use crate::api;
+use crate::config::Wait;
+use crate::mcp::error::{Class, ToolError};
+use crate::simulator::Simulator;
+
+/// Where calls go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum World {
+    /// CallingBox: real telephones, real money.
+    Real,
+    /// The simulator.
+    Sandbox,
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Real => "real",
+            Self::Sandbox => "sandbox",
+        })
+    }
+}
+
+/// One account.
+pub struct Account {
+    world: World,
+    api: Option<api::Client>,
+    simulator: Option<Simulator>,
+    wait: Wait,
+}
+
+impl Account {
+    /// A real account; without a client there is no key, and every tool says how to set one.
+    #[must_use]
+    pub fn real(api: Option<api::Client>, wait: Wait) -> Self {
+        Self { world: World::Real, api, simulator: None, wait }
+    }
+
+    /// An account of the simulator.
+    #[must_use]
+    pub fn sandbox(api: api::Client, simulator: Simulator, wait: Wait) -> Self {
+        Self { world: World::Sandbox, api: Some(api), simulator: Some(simulator), wait }
+    }
+
+    /// The world it belongs to.
+    #[must_use]
+    pub fn world(&self) -> World {
+        self.world
+    }
+
+    /// The API.
+    ///
+    /// # Errors
+    /// No key is set; the error says how to set one.
+    pub fn api(&self) -> Result<&api::Client, ToolError> {
+        self.api.as_ref().ok_or_else(|| {
+            ToolError::new(Class::NoKey, "no CallingBox API key is set, so nothing was asked of CallingBox").next(
+                "tell the user to set CALLINGBOX_API_KEY (or CALLINGBOX_API_KEY_FILE) where this server is configured and to start it again, or to try it with --sandbox, which needs no key.",
+            )
+        })
+    }
+
+    /// The simulator's own controls, in the sandbox.
+    #[must_use]
+    pub fn simulator(&self) -> Option<&Simulator> {
+        self.simulator.as_ref()
+    }
+
+    /// How long tools wait.
+    #[must_use]
+    pub fn wait(&self) -> &Wait {
+        &self.wait
+    }
+}

@@ -1,0 +1,212 @@
+//! The command line: what can be typed, and what it means together with the environment and the
+//! file. Knows no command's inside.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::File;
+use crate::mcp::catalogue::{Selection, Toolset};
+use crate::telemetry::LogFormat;
+
+/// Gives any AI client a telephone: an MCP server for CallingBox's AI phone calls.
+///
+/// Without a command it serves MCP over standard input and output. With --sandbox everything runs
+/// on a simulator inside this program: no account, no money, and no telephone rings.
+#[derive(Debug, Parser)]
+#[command(name = "callingbox-mcp", version, propagate_version = true)]
+#[command(
+    after_help = "The API key is taken from CALLINGBOX_API_KEY, from the file named by CALLINGBOX_API_KEY_FILE, or from CallingBox's own ~/.config/callingbox/config.toml; never from an argument."
+)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do; without one, serve MCP over standard input and output.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// Run on a simulator: an embedded one, or the one at URL (see the `sandbox` command).
+    #[arg(long, global = true, value_name = "URL", num_args = 0..=1, require_equals = true)]
+    pub sandbox: Option<Option<String>>,
+    /// How many times faster than the wall clock the embedded simulator runs.
+    #[arg(long, global = true, value_name = "N", default_value_t = 10.0)]
+    pub sandbox_speed: f64,
+    /// The configuration file. Default: callingbox-mcp/config.toml in the user's configuration folder.
+    #[arg(long, global = true, value_name = "FILE", env = "CALLINGBOX_MCP_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Groups of tools to offer. Default: calls,agents,numbers.
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        env = "CALLINGBOX_MCP_TOOLSETS"
+    )]
+    pub toolsets: Option<Vec<Toolset>>,
+    /// Single tools to offer; without --toolsets, only these.
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        env = "CALLINGBOX_MCP_TOOLS"
+    )]
+    pub tools: Option<Vec<String>>,
+    /// Tools never to offer.
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        env = "CALLINGBOX_MCP_EXCLUDE_TOOLS"
+    )]
+    pub exclude_tools: Option<Vec<String>>,
+    /// Offer only tools that change nothing. Nothing overrules it.
+    #[arg(long, global = true, env = "CALLINGBOX_MCP_READ_ONLY")]
+    pub read_only: bool,
+    /// How log lines are written, on standard error.
+    #[arg(long, global = true, value_name = "FORMAT", env = "CALLINGBOX_MCP_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Which log lines are written, such as `info` or `callingbox_mcp=debug`. Default: warn.
+    #[arg(long, global = true, value_name = "FILTER", env = "CALLINGBOX_MCP_LOG")]
+    pub log: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve MCP over standard input and output (the same as no command).
+    Stdio,
+    /// Run the simulated CallingBox API alone, for any HTTP client.
+    Sandbox(Sandbox),
+    /// Make a simulated call from beginning to end, through a real MCP session.
+    Demo,
+    /// Print the tools.
+    Catalogue(Catalogue),
+    /// Print the effective configuration, without any key.
+    Config(Config),
+}
+
+/// Options of `sandbox`.
+#[derive(Debug, Args)]
+pub struct Sandbox {
+    /// Where to listen; this machine only.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4010")]
+    pub listen: SocketAddr,
+    /// How many times faster than the wall clock it runs.
+    #[arg(long, value_name = "N", default_value_t = 1.0, conflicts_with = "manual")]
+    pub speed: f64,
+    /// The clock stands still, and is moved by POST /sandbox/clock only.
+    #[arg(long)]
+    pub manual: bool,
+    /// The same seed gives the same ids and conversations.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Keep everything in this file over a restart.
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// A file with scenarios of your own (TOML); may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub scenarios: Vec<PathBuf>,
+    /// Deliver webhooks to this machine and over plain http too.
+    #[arg(long)]
+    pub allow_private_webhooks: bool,
+}
+
+/// How the catalogue is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum CatalogueFormat {
+    /// A table for people.
+    #[default]
+    Markdown,
+    /// Exactly what tools/list serves.
+    Json,
+    /// What each tool costs in a model's context (o200k_base).
+    Tokens,
+}
+
+/// Options of `catalogue`.
+#[derive(Debug, Args)]
+pub struct Catalogue {
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: CatalogueFormat,
+    /// Every tool there is, offered or not.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Options of `config`.
+#[derive(Debug, Args)]
+pub struct Config {
+    /// Print the JSON schema of the configuration file instead.
+    #[arg(long)]
+    pub schema: bool,
+}
+
+impl Global {
+    /// The tools that the flags, the environment and the file together ask for.
+    #[must_use]
+    pub fn selection(&self, file: &File) -> Selection {
+        let given = |flag: &Option<Vec<String>>, file: &Option<Vec<String>>| {
+            flag.clone().or_else(|| file.clone()).unwrap_or_default()
+        };
+        Selection {
+            toolsets: self.toolsets.clone().or_else(|| file.toolsets.clone()).unwrap_or_default(),
+            tools: given(&self.tools, &file.tools),
+            exclude_tools: given(&self.exclude_tools, &file.exclude_tools),
+            // Either may tighten; neither may loosen the other.
+            read_only: self.read_only || file.read_only.unwrap_or(false),
+            sandbox: self.sandbox.is_some(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_sandbox_flag_never_swallows_a_command() {
+        let cli = Cli::try_parse_from(["callingbox-mcp", "--sandbox", "demo"]).unwrap();
+        assert_eq!(cli.global.sandbox, Some(None));
+        assert!(matches!(cli.command, Some(Command::Demo)));
+        let cli =
+            Cli::try_parse_from(["callingbox-mcp", "--sandbox=http://127.0.0.1:4010"]).unwrap();
+        assert_eq!(cli.global.sandbox, Some(Some("http://127.0.0.1:4010".to_owned())));
+    }
+
+    #[test]
+    fn flags_beat_the_file_but_neither_loosens_read_only() {
+        let file = File {
+            toolsets: Some(vec![Toolset::Webhooks]),
+            read_only: Some(true),
+            ..File::default()
+        };
+        let cli = Cli::try_parse_from(["callingbox-mcp", "--toolsets", "calls,numbers"]).unwrap();
+        let selection = cli.global.selection(&file);
+        assert_eq!(selection.toolsets, [Toolset::Calls, Toolset::Numbers]);
+        assert!(selection.read_only);
+    }
+
+    #[test]
+    fn there_is_no_flag_for_a_key() {
+        for flag in ["--api-key", "--key"] {
+            let given = Cli::try_parse_from(["callingbox-mcp", flag, "sk_live_x"]);
+            assert!(given.is_err(), "{flag}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! `callingbox-mcp catalogue`: the tools, for people, for programs, or as their cost in tokens.
+
+use std::fmt::Write;
+
+use anyhow::Context;
+
+use super::say;
+use crate::cli::{self, CatalogueFormat};
+use crate::mcp::catalogue::{Catalogue, Entry, Kind, Selection, Toolset};
+
+/// Tokens of each tool as tools/list serves it, by o200k_base: counted by the tests, which fail when
+/// the file and the tools differ, so that the program need not carry the encoding.
+const TOKENS: &str = include_str!("../../tools/tokens.tsv");
+
+pub(super) fn run(
+    options: &cli::Catalogue,
+    catalogue: &Catalogue,
+    selection: &Selection,
+) -> anyhow::Result<()> {
+    let shown: Vec<&Entry> = if options.all {
+        catalogue.iter().collect()
+    } else {
+        catalogue.offered(selection).collect()
+    };
+    match options.format {
+        CatalogueFormat::Markdown => say(markdown(&shown)),
+        CatalogueFormat::Json => {
+            let tools: Vec<_> = shown.iter().map(|entry| entry.definition()).collect();
+            say(format!("{}\n", serde_json::to_string_pretty(&tools)?))
+        }
+        CatalogueFormat::Tokens => say(tokens(&shown)?),
+    }
+}
+
+/// The table of the README.
+#[must_use]
+pub(super) fn markdown(entries: &[&Entry]) -> String {
+    let mut table = String::from("| Toolset | Tool | What it does | Kind |\n|---|---|---|---|\n");
+    for entry in entries {
+        let kind = match entry.kind {
+            Kind::Reads => "read",
+            Kind::Writes { destructive: false, .. } => "write",
+            Kind::Writes { destructive: true, .. } => "write, destructive",
+            Kind::CostsMoney => "costs money",
+            Kind::RingsPhone => "rings a phone, costs money",
+        };
+        let description = entry.definition().description.as_deref().unwrap_or_default();
+        let first = description.split_inclusive(". ").next().unwrap_or_default().trim_end();
+        // Writing to a String cannot fail.
+        let _ = writeln!(table, "| {} | `{}` | {first} | {kind} |", entry.toolset, entry.name);
+    }
+    table
+}
+
+fn tokens(entries: &[&Entry]) -> anyhow::Result<String> {
+    let count = |name: &str| -> anyhow::Result<u64> {
+        let line = TOKENS
+            .lines()
+            .filter_map(|line| line.split_once('\t'))
+            .find(|(known, _)| *known == name)
+            .with_context(|| format!("tools/tokens.tsv has no line for {name}"))?;
+        Ok(line.1.parse()?)
+    };
+    let mut text = String::new();
+    let mut total = 0;
+    for toolset in Toolset::ALL {
+        let mut subtotal = 0;
+        for entry in entries.iter().filter(|entry| entry.toolset == toolset) {
+            let tokens = count(entry.name)?;
+            subtotal += tokens;
+            let _ = writeln!(text, "{tokens:>6}  {}", entry.name);
+        }
+        if subtotal > 0 {
+            let _ = writeln!(text, "{subtotal:>6}  = {toolset}");
+        }
+        total += subtotal;
+    }
+    let _ = writeln!(text, "{total:>6}  in all (o200k_base)");
+    Ok(text)
+}

@@ -1,0 +1,168 @@
+//! `callingbox-mcp demo`: the main job in a minute, through a real MCP client session on the
+//! simulator: number, agent, call, live conversation, typed result.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use rmcp::model::{
+    CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, Implementation,
+    ProgressNotificationParam, ProgressToken, RequestMetaObject, RequestParamsMeta,
+};
+use rmcp::service::{NotificationContext, RoleClient, RunningService};
+use rmcp::{ClientHandler, ServiceExt};
+use serde_json::{Value, json};
+
+use super::{say, world};
+use crate::cli::Global;
+use crate::config::{File, Folders};
+use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::mcp::server::Server;
+
+/// The client of the demo: shows progress as it comes.
+struct Viewer {
+    style: Style,
+}
+
+/// Colors on a terminal that wants them (<https://no-color.org>), none elsewhere.
+#[derive(Clone, Copy)]
+struct Style {
+    colored: bool,
+}
+
+impl Style {
+    fn of_terminal() -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { colored: wanted && std::io::stdout().is_terminal() }
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colored { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    fn tool(self, name: &str, arguments: &Value) -> String {
+        format!("{} {}\n", self.paint("1;36", name), self.paint("2", &arguments.to_string()))
+    }
+}
+
+impl ClientHandler for Viewer {
+    fn get_info(&self) -> ClientConfig {
+        ClientConfig::new(
+            ClientCapabilities::default(),
+            Implementation::new("callingbox-mcp demo", env!("CARGO_PKG_VERSION")),
+        )
+    }
+
+    async fn on_progress(
+        &self,
+        progress: ProgressNotificationParam,
+        _context: NotificationContext<RoleClient>,
+    ) {
+        if let Some(message) = progress.message {
+            // The demo goes on when nobody reads it any more.
+            let _ = say(format!("  {}\n", self.style.paint("33", &message)));
+        }
+    }
+}
+
+struct Session {
+    client: RunningService<RoleClient, Viewer>,
+    style: Style,
+}
+
+impl Session {
+    async fn call(&self, tool: &'static str, arguments: Value) -> anyhow::Result<Value> {
+        say(self.style.tool(tool, &arguments))?;
+        let mut request = CallToolRequestParams::new(tool);
+        request.arguments = arguments.as_object().cloned();
+        let mut meta = RequestMetaObject::default();
+        meta.set_progress_token(ProgressToken(rmcp::model::NumberOrString::String(tool.into())));
+        request.set_meta(meta);
+        let result: CallToolResult =
+            self.client.call_tool(request).await.with_context(|| format!("{tool} failed"))?;
+        let text: String = result
+            .content
+            .iter()
+            .filter_map(|block| block.as_text())
+            .map(|text| text.text.as_str())
+            .collect();
+        if result.is_error == Some(true) {
+            bail!("{tool}: {text}");
+        }
+        for line in text.lines() {
+            say(format!("  {line}\n"))?;
+        }
+        result.structured_content.with_context(|| format!("{tool} gave no structured content"))
+    }
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a str> {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .with_context(|| format!("no {pointer} in the answer"))
+}
+
+pub(super) async fn run(global: &Global, file: &File) -> anyhow::Result<()> {
+    // Whatever else is asked for, the demo never leaves the simulator.
+    let global = Global { sandbox: Some(global.sandbox.clone().flatten()), ..global.clone() };
+    let world = world::open(&global, file, &Folders::default()).await?;
+    let selection = Selection { sandbox: true, ..Selection::default() };
+    let server = Server::new(Arc::new(Catalogue::new()), Arc::new(selection), world.account());
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let serving = tokio::spawn(async move { server.serve(far).await });
+    let style = Style::of_terminal();
+    let client = Viewer { style }.serve(near).await.context("the MCP session could not begin")?;
+    let server = serving.await?.context("the MCP session could not begin")?;
+    let session = Session { client, style };
+
+    say(format!(
+        "{}\n\n",
+        style.paint(
+            "1",
+            "A simulated call, from nothing to its result. No telephone rings, nothing is charged."
+        )
+    ))?;
+    let offers = session.call("search_numbers", json!({"area_code": "415", "limit": 3})).await?;
+    let number = text(&offers, "/numbers/0/phone_number")?;
+    let number = session.call("purchase_number", json!({"phone_number": number})).await?;
+    let agent = session
+        .call(
+            "create_agent",
+            json!({
+                "name": "Appointment reminders",
+                "type": "outbound",
+                "persona": "You are Mia, a calm assistant of Northside Dental.",
+                "instructions": "Remind the patient of the appointment tomorrow at 10 and ask whether it still suits.",
+                "returns": {"confirmed": "boolean", "new_time": "string", "party_size": "number"},
+                "number_ids": [text(&number, "/number_id")?],
+            }),
+        )
+        .await?;
+    let call = session
+        .call(
+            "place_call",
+            json!({
+                "agent_id": text(&agent, "/agent_id")?,
+                "to": "+13105550100",
+                "context": {"patient": "Sam Doe", "appointment": "tomorrow at 10:00"},
+            }),
+        )
+        .await?;
+    let call_id = text(&call, "/call_id")?;
+    let report =
+        session.call("get_call_result", json!({"call_id": call_id, "wait_seconds": 120})).await?;
+    session.call("get_call_transcript", json!({"call_id": call_id})).await?;
+    let outcome = text(&report, "/outcome")?;
+    say(format!(
+        "\n{} {}\n",
+        style.paint("1;32", &format!("{outcome}:")),
+        report.get("result").unwrap_or(&Value::Null)
+    ))?;
+    if outcome != "completed" {
+        bail!("the demo's call should have been completed");
+    }
+    session.client.cancel().await?;
+    server.waiting().await?;
+    world.close().await
+}

@@ -1,0 +1,54 @@
+//! What each command does. The only place that writes to standard output on purpose.
+
+mod catalogue;
+mod config;
+mod demo;
+mod sandbox;
+mod world;
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::cli::{Cli, Command};
+use crate::config::{self as configuration, Folders};
+use crate::mcp::catalogue::Catalogue;
+use crate::mcp::server::Server;
+use crate::{telemetry, transport};
+
+/// Runs what the command line asks for.
+///
+/// # Errors
+/// With the reason, for the person at the keyboard.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    let folders = Folders::of_user();
+    let file = configuration::load(cli.global.config.as_deref(), &folders)?;
+    let format = cli.global.log_format.or(file.log_format).unwrap_or_default();
+    let filter = cli.global.log.as_deref().or(file.log.as_deref()).unwrap_or("warn");
+    telemetry::init(format, filter)?;
+    let selection = cli.global.selection(&file);
+    let catalogue = Catalogue::new();
+    selection.check(&catalogue)?;
+    match cli.command {
+        None | Some(Command::Stdio) => {
+            let world = world::open(&cli.global, &file, &folders).await?;
+            let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account());
+            transport::stdio::serve(server).await.context("the MCP session could not begin")?;
+            world.close().await
+        }
+        Some(Command::Sandbox(options)) => sandbox::run(options).await,
+        Some(Command::Demo) => demo::run(&cli.global, &file).await,
+        Some(Command::Catalogue(options)) => catalogue::run(&options, &catalogue, &selection),
+        Some(Command::Config(options)) => config::run(&options, &cli.global, &file, &folders),
+    }
+}
+
+/// Writes to standard output; a reader that went away is not an error.
+fn say(text: impl AsRef<str>) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_ref().as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.context("standard output cannot be written"),
+    }
+}

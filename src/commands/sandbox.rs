@@ -1,0 +1,27 @@
+//! `callingbox-mcp sandbox`: the simulated API alone, until it is interrupted.
+
+use anyhow::Context;
+
+use super::say;
+use crate::cli;
+use crate::sandbox::{ClockMode, Options, Sandbox};
+
+pub(super) async fn run(options: cli::Sandbox) -> anyhow::Result<()> {
+    let clock = if options.manual { ClockMode::Manual } else { ClockMode::Speed(options.speed) };
+    let sandbox = Sandbox::start(
+        options.listen,
+        Options {
+            clock,
+            seed: options.seed,
+            state_file: options.state,
+            scenario_files: options.scenarios,
+            allow_private_webhooks: options.allow_private_webhooks,
+            ..Options::default()
+        },
+    )
+    .await?;
+    say(format!("listening on {}\n", sandbox.url()))?;
+    tokio::signal::ctrl_c().await.context("the interrupt signal cannot be awaited")?;
+    sandbox.shutdown().await?;
+    Ok(())
+}

@@ -1,0 +1,340 @@
+//! The configuration: flags beat the environment, the environment beats the file.
+//!
+//! Unknown keys in the file are refused. The key itself is never taken from the command line and
+//! never from this file: `CALLINGBOX_API_KEY`, `CALLINGBOX_API_KEY_FILE` (for mounted secrets), and
+//! last the configuration that CallingBox's own command line writes.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::{ApiKey, BaseUrl};
+use crate::mcp::catalogue::Toolset;
+use crate::telemetry::LogFormat;
+
+/// The configuration file: TOML, every key optional.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// Where the API is; `CALLINGBOX_BASE_URL` beats it. Default: https://api.callingbox.io
+    pub base_url: Option<String>,
+    /// Allow a base URL that is neither https nor on this machine.
+    pub allow_insecure_base_url: Option<bool>,
+    /// A file that holds the API key and nothing else.
+    pub api_key_file: Option<PathBuf>,
+    /// The groups of tools that are offered. Default: calls, agents, numbers.
+    pub toolsets: Option<Vec<Toolset>>,
+    /// Single tools that are offered.
+    pub tools: Option<Vec<String>>,
+    /// Tools that are never offered.
+    pub exclude_tools: Option<Vec<String>>,
+    /// Offer only tools that change nothing.
+    pub read_only: Option<bool>,
+    /// How log lines are written.
+    pub log_format: Option<LogFormat>,
+    /// Which log lines are written: a filter such as `warn` or `callingbox_mcp=debug`.
+    pub log: Option<String>,
+    /// How long tools wait.
+    pub wait: Wait,
+}
+
+/// How long tools wait for a call to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wait {
+    /// Seconds, when the caller names none. Below 60, at which Claude Desktop gives up.
+    pub default_seconds: u64,
+    /// Seconds a caller may ask for without following progress.
+    pub max_seconds: u64,
+}
+
+impl Default for Wait {
+    fn default() -> Self {
+        Self { default_seconds: 45, max_seconds: 300 }
+    }
+}
+
+/// Why there is no usable configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("{} cannot be read: {source}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{}: {message}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong and where.
+        message: String,
+    },
+    /// A value from the environment or the file is not acceptable.
+    #[error("{name}: {message}")]
+    Value {
+        /// Which setting.
+        name: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// Where the key came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum KeySource {
+    /// `CALLINGBOX_API_KEY`.
+    Environment,
+    /// A file that holds only the key.
+    File(PathBuf),
+    /// The configuration of CallingBox's own command line.
+    OfficialConfig(PathBuf),
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str("CALLINGBOX_API_KEY"),
+            Self::File(path) | Self::OfficialConfig(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Where the real API is, and the key to it if one is set.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// Where the API is.
+    pub base_url: BaseUrl,
+    /// The key and where it came from.
+    pub key: Option<(ApiKey, KeySource)>,
+}
+
+/// Reads environment variables; a parameter, so that tests need not change the process's own.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The user's folders, as the operating system has them.
+#[derive(Debug, Clone, Default)]
+pub struct Folders {
+    /// Where configuration lives, such as `~/.config`.
+    pub config: Option<PathBuf>,
+    /// Where data lives, such as `~/.local/share`.
+    pub data: Option<PathBuf>,
+    /// Where CallingBox's own command line keeps its configuration: `~/.config` on Unix, macOS
+    /// included.
+    pub official: Option<PathBuf>,
+}
+
+impl Folders {
+    /// Asks the operating system.
+    #[must_use]
+    pub fn of_user() -> Self {
+        directories::BaseDirs::new().map_or_else(Self::default, |base| Self {
+            config: Some(base.config_dir().to_owned()),
+            data: Some(base.data_local_dir().to_owned()),
+            official: Some(if cfg!(windows) {
+                base.config_dir().to_owned()
+            } else {
+                std::env::var_os("XDG_CONFIG_HOME")
+                    .filter(|dir| !dir.is_empty())
+                    .map_or_else(|| base.home_dir().join(".config"), PathBuf::from)
+            }),
+        })
+    }
+}
+
+/// Reads the file named, or the user's own if it exists, or none.
+///
+/// # Errors
+/// The named file is missing, or a file is unreadable or has an unknown key.
+pub fn load(named: Option<&Path>, folders: &Folders) -> Result<File, ConfigError> {
+    let standard =
+        || folders.config.as_ref().map(|dir| dir.join("callingbox-mcp").join("config.toml"));
+    let Some(path) = named.map(Path::to_owned).or_else(standard) else {
+        return Ok(File::default());
+    };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+            return Ok(File::default());
+        }
+        Err(source) => return Err(ConfigError::Unreadable { path, source }),
+    };
+    parse(&text).map_err(|message| ConfigError::Invalid { path, message })
+}
+
+/// Reads the text of a configuration file.
+///
+/// # Errors
+/// What is wrong and where, with the nearest valid name for an unknown key.
+pub fn parse(text: &str) -> Result<File, String> {
+    toml::from_str(text).map_err(|error| explain(&error))
+}
+
+/// The message of a TOML error, with the nearest valid name when a key is unknown.
+#[must_use]
+pub fn explain(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let quoted: Vec<&str> = error.message().split('`').skip(1).step_by(2).collect();
+    match quoted.split_first() {
+        Some((unknown, valid)) if error.message().starts_with("unknown field") => {
+            let nearest = valid
+                .iter()
+                .map(|name| (strsim::jaro_winkler(unknown, name), name))
+                .filter(|(likeness, _)| *likeness > 0.7)
+                .max_by(|(a, _), (b, _)| a.total_cmp(b));
+            match nearest {
+                Some((_, name)) => format!("{}\ndid you mean `{name}`?", text.trim_end()),
+                None => text,
+            }
+        }
+        _ => text,
+    }
+}
+
+/// The part of the official command line's configuration that is read.
+#[derive(Debug, Default, Deserialize)]
+struct Official {
+    #[serde(default)]
+    default: OfficialDefault,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct OfficialDefault {
+    api_key: Option<String>,
+    base_url: Option<String>,
+}
+
+/// Finds the credentials: the environment, then the files.
+///
+/// # Errors
+/// A key or a URL is there but cannot be used.
+pub fn credentials(
+    file: &File,
+    env: Environment,
+    folders: &Folders,
+) -> Result<Credentials, ConfigError> {
+    let official_path =
+        folders.official.as_ref().map(|dir| dir.join("callingbox").join("config.toml"));
+    let official = match official_path.as_deref().map(std::fs::read_to_string) {
+        Some(Ok(text)) => toml::from_str::<Official>(&text).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the configuration of CallingBox's own command line is ignored");
+            Official::default()
+        }),
+        _ => Official::default(),
+    };
+    let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+
+    let url =
+        set("CALLINGBOX_BASE_URL").or_else(|| file.base_url.clone()).or(official.default.base_url);
+    let allow_insecure = file.allow_insecure_base_url.unwrap_or(false);
+    let base_url = url
+        .map_or_else(|| Ok(BaseUrl::default()), |url| BaseUrl::parse(&url, allow_insecure))
+        .map_err(|error| ConfigError::Value {
+            name: "CALLINGBOX_BASE_URL",
+            message: error.to_string(),
+        })?;
+
+    let key_file =
+        set("CALLINGBOX_API_KEY_FILE").map(PathBuf::from).or_else(|| file.api_key_file.clone());
+    let found = if let Some(key) = set("CALLINGBOX_API_KEY") {
+        Some((key, KeySource::Environment))
+    } else if let Some(path) = key_file {
+        let key = std::fs::read_to_string(&path)
+            .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+        Some((key, KeySource::File(path)))
+    } else {
+        official.default.api_key.zip(official_path.map(KeySource::OfficialConfig))
+    };
+    let key = found
+        .map(|(key, source)| {
+            ApiKey::new(key).map(|key| (key, source)).map_err(|error| ConfigError::Value {
+                name: "CALLINGBOX_API_KEY",
+                message: error.to_string(),
+            })
+        })
+        .transpose()?;
+    Ok(Credentials { base_url, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn no_env(_: &str) -> Option<String> {
+        None
+    }
+
+    fn folders(config: &Path) -> Folders {
+        Folders { config: Some(config.to_owned()), data: None, official: Some(config.to_owned()) }
+    }
+
+    fn write(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_the_nearest_name() {
+        for (text, nearest) in [
+            ("read_onyl = true", "did you mean `read_only`?"),
+            ("[wait]\ndefault_second = 3", "did you mean `default_seconds`?"),
+            ("tolsets = []", "did you mean `toolsets`?"),
+        ] {
+            let message = parse(text).unwrap_err();
+            assert!(message.contains("unknown field"), "{message}");
+            assert!(message.ends_with(nearest), "{message}");
+        }
+        assert!(parse("toolsets = [\"cals\"]").unwrap_err().contains("expected one of `calls`"));
+    }
+
+    #[test]
+    fn a_named_file_must_exist_and_the_standard_one_need_not() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(load(None, &folders(dir.path())).unwrap(), File::default());
+        let error = load(Some(&dir.path().join("no.toml")), &folders(dir.path())).unwrap_err();
+        assert!(error.to_string().contains("no.toml cannot be read"), "{error}");
+        write(&dir.path().join("callingbox-mcp/config.toml"), "read_only = true\n");
+        assert_eq!(load(None, &folders(dir.path())).unwrap().read_only, Some(true));
+    }
+
+    #[test]
+    fn the_key_is_looked_for_in_the_documented_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = folders(dir.path());
+        let source = |env: Environment, file: &File| {
+            credentials(file, env, &folders).unwrap().key.map(|(_, source)| source)
+        };
+        assert_eq!(source(&no_env, &File::default()), None);
+
+        let official = dir.path().join("callingbox/config.toml");
+        write(
+            &official,
+            "[default]\napi_key = \"sk_official\"\nbase_url = \"https://elsewhere.example/\"\n",
+        );
+        assert_eq!(source(&no_env, &File::default()), Some(KeySource::OfficialConfig(official)));
+
+        let mounted = dir.path().join("key");
+        write(&mounted, "sk_mounted\n");
+        let file = File { api_key_file: Some(mounted.clone()), ..File::default() };
+        assert_eq!(source(&no_env, &file), Some(KeySource::File(mounted)));
+
+        let env = |name: &str| (name == "CALLINGBOX_API_KEY").then(|| "sk_env".to_owned());
+        assert_eq!(source(&env, &file), Some(KeySource::Environment));
+        let found = credentials(&file, &env, &folders).unwrap();
+        assert_eq!(found.base_url.to_string(), "https://elsewhere.example");
+        assert!(!format!("{found:?}").contains("sk_env"));
+    }
+
+    #[test]
+    fn a_base_url_in_the_clear_is_refused() {
+        let env =
+            |name: &str| (name == "CALLINGBOX_BASE_URL").then(|| "http://api.example".to_owned());
+        let error = credentials(&File::default(), &env, &Folders::default()).unwrap_err();
+        assert!(error.to_string().starts_with("CALLINGBOX_BASE_URL: "), "{error}");
+    }
+}

@@ -1,0 +1,342 @@
+//! The types tool arguments are made of: each publishes its limit in the schema and enforces the
+//! very same limit when it is read, so that the two cannot differ.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::ToolError;
+
+/// The arguments of a call as they came in.
+pub type Arguments = Map<String, Value>;
+
+/// A text of `MIN` to `MAX` characters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Text<const MIN: usize, const MAX: usize>(String);
+
+impl<const MIN: usize, const MAX: usize> Text<MIN, MAX> {
+    /// The text itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text itself, owned.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Text<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let length = text.chars().count();
+        if (MIN..=MAX).contains(&length) {
+            Ok(Self(text))
+        } else {
+            Err(D::Error::custom(format_args!(
+                "must have {MIN} to {MAX} characters, and has {length}"
+            )))
+        }
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> JsonSchema for Text<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Text_{MIN}_{MAX}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut schema = json_schema!({"type": "string", "maxLength": MAX});
+        if MIN > 0 {
+            schema.insert("minLength".into(), MIN.into());
+        }
+        schema
+    }
+}
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Whole<const MIN: u64, const MAX: u64>(u64);
+
+impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Whole<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        match value.as_u64() {
+            Some(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
+            _ => Err(D::Error::custom(format_args!("must be a whole number from {MIN} to {MAX}"))),
+        }
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> JsonSchema for Whole<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Whole_{MIN}_{MAX}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "integer", "minimum": MIN, "maximum": MAX})
+    }
+}
+
+/// A list of at most `MAX` items.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct List<T, const MAX: usize>(Vec<T>);
+
+impl<T, const MAX: usize> List<T, MAX> {
+    /// The items.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<T> {
+        self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let items = Vec::<T>::deserialize(deserializer)?;
+        if items.len() <= MAX {
+            Ok(Self(items))
+        } else {
+            Err(D::Error::custom(format_args!(
+                "may have at most {MAX} items, and has {}",
+                items.len()
+            )))
+        }
+    }
+}
+
+impl<T: JsonSchema, const MAX: usize> JsonSchema for List<T, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("List_{}_{MAX}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "array", "items": generator.subschema_for::<T>(), "maxItems": MAX})
+    }
+}
+
+/// An https address of at most 2,048 characters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct HttpsUrl(String);
+
+impl HttpsUrl {
+    const MAX: usize = 2_048;
+
+    /// The address, as it was given.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for HttpsUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let fits = text.len() <= Self::MAX
+            && url::Url::parse(&text).is_ok_and(|url| url.scheme() == "https" && url.has_host());
+        if fits {
+            Ok(Self(text))
+        } else {
+            Err(D::Error::custom("must be an address that begins with https://"))
+        }
+    }
+}
+
+impl JsonSchema for HttpsUrl {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "HttpsUrl".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^https://", "maxLength": Self::MAX})
+    }
+}
+
+/// A free JSON object of at most 32 KiB, passed on as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Object(Map<String, Value>);
+
+impl Object {
+    const MAX_BYTES: usize = 32 * 1024;
+
+    /// The object itself.
+    #[must_use]
+    pub fn into_map(self) -> Map<String, Value> {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = Map::deserialize(deserializer)?;
+        let size = serde_json::to_vec(&map).map_err(D::Error::custom)?.len();
+        if size <= Self::MAX_BYTES {
+            Ok(Self(map))
+        } else {
+            Err(D::Error::custom(format_args!(
+                "may have at most {} bytes as JSON, and has {size}",
+                Self::MAX_BYTES
+            )))
+        }
+    }
+}
+
+impl JsonSchema for Object {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Object".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "object"})
+    }
+}
+
+/// Declares a text whose form is checked by the same rule that its schema publishes as a pattern.
+macro_rules! pattern_text {
+    ($name:ident, $pattern:literal, $problem:literal, $fits:expr) => {
+        pub(super) struct $name(String);
+
+        impl $name {
+            fn into_string(self) -> String {
+                self.0
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(from)?;
+                let fits: fn(&str) -> bool = $fits;
+                if fits(&text) { Ok(Self(text)) } else { Err(serde::de::Error::custom($problem)) }
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({"type": "string", "pattern": $pattern})
+            }
+        }
+    };
+}
+pub(in crate::mcp) use pattern_text;
+
+/// Reads the arguments of one call into the tool's own type.
+///
+/// # Errors
+/// A tool error that names the argument, what is wrong with it, and for an unknown argument the
+/// valid names. Nothing has been done then.
+pub fn parse<T: DeserializeOwned>(arguments: Arguments) -> Result<T, ToolError> {
+    if let Some((name, _)) = arguments.iter().find(|(_, value)| value.is_null()) {
+        return Err(ToolError::invalid_argument(format!(
+            "`{name}` may not be null: leave it out instead"
+        )));
+    }
+    serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = error.into_inner().to_string();
+        ToolError::invalid_argument(if path == "." {
+            reason
+        } else {
+            format!("`{path}`: {reason}")
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        name: Text<1, 3>,
+        count: Option<Whole<1, 9>>,
+        items: Option<List<bool, 2>>,
+    }
+
+    fn read(value: Value) -> Result<Sample, String> {
+        let Value::Object(map) = value else { panic!("not an object") };
+        parse(map).map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn reads_what_fits_and_names_what_does_not() {
+        assert_eq!(
+            read(json!({"name": "abc", "count": 9, "items": [true]})),
+            Ok(Sample {
+                name: Text("abc".into()),
+                count: Some(Whole(9)),
+                items: Some(List(vec![true]))
+            })
+        );
+        for (bad, reason) in [
+            (json!({}), "missing field `name`"),
+            (json!({"name": ""}), "`name`: must have 1 to 3 characters, and has 0"),
+            (json!({"name": "äöüß"}), "`name`: must have 1 to 3 characters, and has 4"),
+            (json!({"name": "a", "count": 10}), "`count`: must be a whole number from 1 to 9"),
+            (json!({"name": "a", "count": "5"}), "`count`: must be a whole number from 1 to 9"),
+            (json!({"name": "a", "count": 1.5}), "`count`: must be a whole number from 1 to 9"),
+            (json!({"name": "a", "count": null}), "`count` may not be null: leave it out instead"),
+            (
+                json!({"name": "a", "items": [true, true, true]}),
+                "`items`: may have at most 2 items, and has 3",
+            ),
+            (
+                json!({"name": "a", "nmae": 1}),
+                "`nmae`: unknown field `nmae`, expected one of `name`, `count`, `items`",
+            ),
+            (
+                json!({"name": "a", "items": [true, 1]}),
+                "`items[1]`: invalid type: integer `1`, expected a boolean",
+            ),
+        ] {
+            assert_eq!(read(bad.clone()), Err(reason.to_owned()), "{bad}");
+        }
+    }
+}

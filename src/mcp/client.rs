@@ -1,0 +1,78 @@
+//! The client of one request: which era of the protocol it speaks, what it can do, and how its
+//! human can be asked.
+
+use rmcp::model::{ClientCapabilities, InputResponses, ProtocolVersion};
+use rmcp::service::{Peer, RequestContext, RoleServer};
+
+/// The two ways in which the protocol is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Era {
+    /// `initialize`, sessions, requests from server to client: 2024-11-05 to 2025-11-25.
+    Sessions,
+    /// Stateless, multi-round requests: 2026-07-28 and later.
+    Stateless,
+}
+
+/// The client of one request.
+pub struct Client {
+    era: Era,
+    capabilities: ClientCapabilities,
+    peer: Peer<RoleServer>,
+    input_responses: Option<InputResponses>,
+    request_state: Option<String>,
+}
+
+impl Client {
+    /// Reads it from the request.
+    #[must_use]
+    pub fn of(
+        context: &RequestContext<RoleServer>,
+        input_responses: Option<InputResponses>,
+        request_state: Option<String>,
+    ) -> Self {
+        // ISO dates compare as texts in the order of time.
+        let stateless = context
+            .protocol_version()
+            .is_some_and(|version| version.as_str() >= ProtocolVersion::V_2026_07_28.as_str());
+        Self {
+            era: if stateless { Era::Stateless } else { Era::Sessions },
+            capabilities: context.client_capabilities().unwrap_or_default(),
+            peer: context.peer.clone(),
+            input_responses,
+            request_state,
+        }
+    }
+
+    /// Which era it speaks.
+    #[must_use]
+    pub fn era(&self) -> Era {
+        self.era
+    }
+
+    /// Whether it says that it can put a form to its human.
+    #[must_use]
+    pub fn can_ask_human(&self) -> bool {
+        self.capabilities
+            .elicitation
+            .as_ref()
+            .is_some_and(|elicitation| elicitation.form.is_some() || elicitation.url.is_none())
+    }
+
+    /// The way back to it, for requests of the server's own (era of sessions only).
+    #[must_use]
+    pub fn peer(&self) -> &Peer<RoleServer> {
+        &self.peer
+    }
+
+    /// What the human answered in the round before, if this is a later round.
+    #[must_use]
+    pub fn input_responses(&self) -> Option<&InputResponses> {
+        self.input_responses.as_ref()
+    }
+
+    /// The sealed state of the round before, untrusted.
+    #[must_use]
+    pub fn request_state(&self) -> Option<&str> {
+        self.request_state.as_deref()
+    }
+}

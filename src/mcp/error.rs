@@ -1,0 +1,289 @@
+//! What a model is told when a call of it fails: what happened, whether anything was done, whether
+//! it may try again, and what to do next.
+//!
+//! These are tool errors (`isError`), which the model reads. Protocol errors are for what only a
+//! developer can mend, and are made in `gate` alone.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::api::{self, CallId};
+
+/// The kinds of failure a caller can tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The arguments are not acceptable.
+    InvalidArgument,
+    /// No CallingBox key is set.
+    NoKey,
+    /// CallingBox did not accept the key.
+    Unauthorized,
+    /// There is no such thing in this account.
+    NotFound,
+    /// The state of things does not allow it.
+    Conflict,
+    /// The account's credit does not cover it.
+    InsufficientCredit,
+    /// The user's own calling rules forbid it.
+    RefusedByPolicy,
+    /// The human was asked and did not say yes.
+    Declined,
+    /// Too many requests at once.
+    RateLimited,
+    /// CallingBox or its provider failed, or could not be reached.
+    Unavailable,
+    /// It took longer than it may.
+    TimedOut,
+    /// The client took the request back.
+    Canceled,
+    /// This tool is switched off here.
+    SwitchedOff,
+    /// A defect in this program.
+    Internal,
+}
+
+impl Class {
+    /// The name as it is written on the wire and in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "invalid_argument",
+            Self::NoKey => "no_key",
+            Self::Unauthorized => "unauthorized",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::InsufficientCredit => "insufficient_credit",
+            Self::RefusedByPolicy => "refused_by_policy",
+            Self::Declined => "declined",
+            Self::RateLimited => "rate_limited",
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed_out",
+            Self::Canceled => "canceled",
+            Self::SwitchedOff => "switched_off",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl Serialize for Class {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Whether the failed call had an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Done {
+    /// Certainly nothing was done.
+    Nothing,
+    /// Part of it was done; the message says which.
+    Partly,
+    /// It was done; only the answer to it is lost.
+    Whole,
+    /// It is not known.
+    Unknown,
+}
+
+/// Whether calling the tool again is sensible and safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retry {
+    /// Not before something else was changed.
+    AfterChange,
+    /// As it is, after a while.
+    Later,
+    /// No.
+    No,
+}
+
+/// A failure as the model is told it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ToolError {
+    class: Class,
+    message: String,
+    done: Done,
+    retry: Retry,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_id: Option<CallId>,
+}
+
+impl ToolError {
+    /// A failure that certainly did nothing and needs a change before it is tried again.
+    #[must_use]
+    pub fn new(class: Class, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+            done: Done::Nothing,
+            retry: Retry::AfterChange,
+            next: None,
+            call_id: None,
+        }
+    }
+
+    /// The arguments are not acceptable.
+    #[must_use]
+    pub fn invalid_argument(message: impl Into<String>) -> Self {
+        Self::new(Class::InvalidArgument, message)
+    }
+
+    /// A defect in this program: whether anything was done is not known.
+    #[must_use]
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(Class::Internal, message).done(Done::Unknown).retry(Retry::No)
+    }
+
+    /// Says whether anything was done.
+    #[must_use]
+    pub fn done(mut self, done: Done) -> Self {
+        self.done = done;
+        self
+    }
+
+    /// Says whether it may be tried again.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Says what to do next, as one sentence that names the tool.
+    #[must_use]
+    pub fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+
+    /// Keeps the id of the call it is about: the id of a dispatched call is never lost.
+    #[must_use]
+    pub fn call_id(mut self, id: CallId) -> Self {
+        self.call_id = Some(id);
+        self
+    }
+
+    /// The class.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// The text the model reads.
+impl fmt::Display for ToolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class.as_str(), self.message.trim_end_matches('.'))?;
+        f.write_str(match self.done {
+            Done::Nothing => ". Nothing was done.",
+            Done::Partly => ". It was done in part.",
+            Done::Whole => ". It was done all the same.",
+            Done::Unknown => ". Whether anything was done is not known.",
+        })?;
+        if let Some(id) = &self.call_id {
+            write!(f, " call_id: {id}.")?;
+        }
+        f.write_str(match self.retry {
+            Retry::AfterChange => " Retry only after changing what is named.",
+            Retry::Later => " Retrying later is safe.",
+            Retry::No => " Do not retry.",
+        })?;
+        match &self.next {
+            Some(next) => write!(f, " Next: {next}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ToolError {}
+
+/// What the API's refusals and failures mean to a model.
+impl From<api::Error> for ToolError {
+    fn from(error: api::Error) -> Self {
+        use api::ErrorKind as Kind;
+        let (class, next) = match error.kind() {
+            Kind::BadRequest { .. } | Kind::Refused { .. } | Kind::Unsendable { .. } => {
+                (Class::InvalidArgument, None)
+            }
+            Kind::Unauthorized { .. } => (
+                Class::Unauthorized,
+                Some(
+                    "tell the user that CallingBox does not accept the API key (CALLINGBOX_API_KEY): it is wrong, expired or revoked. A new one is made in the dashboard under API keys.",
+                ),
+            ),
+            Kind::CallsPaused { .. } => (
+                Class::InsufficientCredit,
+                Some("tell the user to add credit in the CallingBox dashboard; no tool can do it."),
+            ),
+            Kind::InsufficientCredit { .. } => (
+                Class::InsufficientCredit,
+                Some("tell the user to add credit in the CallingBox dashboard; no tool can do it."),
+            ),
+            Kind::NotFound { .. } => (
+                Class::NotFound,
+                Some(
+                    "check the id with list_calls, list_agents or list_numbers; ids of another account are not found either.",
+                ),
+            ),
+            Kind::Conflict { .. } => (Class::Conflict, None),
+            Kind::RateLimited { .. } => (Class::RateLimited, None),
+            Kind::Transport { .. } => (
+                Class::Unavailable,
+                Some("if it goes on, tell the user to check the network and CALLINGBOX_BASE_URL."),
+            ),
+            _ => (Class::Unavailable, None),
+        };
+        let retry = match (error.retry_is_safe(), error.is_transient()) {
+            (true, true) => Retry::Later,
+            (true, false) => Retry::AfterChange,
+            (false, _) => Retry::No,
+        };
+        let done = match error.effect() {
+            api::Effect::Nothing => Done::Nothing,
+            api::Effect::Unknown => Done::Unknown,
+            api::Effect::Done => Done::Whole,
+        };
+        let mut told = Self::new(class, format!("{}: {}", error.request(), error.kind()))
+            .done(done)
+            .retry(retry);
+        told.next = next.map(str::to_owned);
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_all_that_a_caller_needs() {
+        let error = ToolError::new(Class::Unavailable, "no answer came in time")
+            .done(Done::Unknown)
+            .retry(Retry::No)
+            .call_id(CallId::new("c1"))
+            .next("get_call_result with this call_id.");
+        assert_eq!(
+            error.to_string(),
+            "unavailable: no answer came in time. Whether anything was done is not known. call_id: c1. Do not retry. Next: get_call_result with this call_id."
+        );
+        assert_eq!(
+            serde_json::to_value(&error).unwrap(),
+            serde_json::json!({
+                "class": "unavailable",
+                "message": "no answer came in time",
+                "done": "unknown",
+                "retry": "no",
+                "next": "get_call_result with this call_id.",
+                "call_id": "c1",
+            })
+        );
+    }
+}

@@ -1,0 +1,22 @@
+//! The MCP side: what a model is offered, how its calls are checked, and what it is answered.
+//!
+//! - [`catalogue`]: what a tool is (a tool that does not say what it does to the world does not
+//!   compile), the list of all of them, and which are offered;
+//! - [`arguments`] and [`schema`]: the types arguments are made of, and the schemas of those types;
+//! - [`gate`]: the one place through which every tool call passes;
+//! - [`present`] and [`error`]: the one place that shapes every answer, and every failure;
+//! - [`server`]: rmcp's handler, which only connects the above to the protocol.
+//!
+//! It knows nothing of transports.
+
+pub mod arguments;
+pub mod catalogue;
+pub mod client;
+pub mod error;
+pub mod gate;
+pub mod outcome;
+pub mod present;
+pub mod progress;
+pub mod schema;
+pub mod server;
+mod tools;

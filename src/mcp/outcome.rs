@@ -1,0 +1,421 @@
+//! What became of a call, in the words a model can act on.
+//!
+//! The API's own `status` is kept beside the outcome. The result is typed by the agent's `returns`
+//! as they stood when the call began; what does not fit is named in `result_problems` and passed
+//! through as it is: never hidden, never coerced.
+
+use std::fmt::Write;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::present::Fence;
+use crate::api::{AgentId, Call, CallId, CallStatus, ResultStatus, Timestamp};
+use crate::e164::E164;
+use crate::money::MilliCents;
+
+/// One word for what became of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Outcome {
+    /// Not over yet.
+    InProgress,
+    /// A conversation took place and ended.
+    Completed,
+    /// A machine answered.
+    Voicemail,
+    /// It rang and nobody answered.
+    NoAnswer,
+    /// Busy.
+    Busy,
+    /// Canceled before it connected.
+    Canceled,
+    /// An error ended it.
+    Failed,
+    /// It could not be found out whether the call was placed.
+    Unknown,
+}
+
+impl Outcome {
+    /// The outcome of a call as it is now. An unknown status word is not taken for an end.
+    #[must_use]
+    pub fn of(call: &Call) -> Self {
+        match call.status {
+            CallStatus::Completed => Self::Completed,
+            CallStatus::NoAnswer if call.answered_by.as_deref() == Some("machine") => {
+                Self::Voicemail
+            }
+            CallStatus::NoAnswer => Self::NoAnswer,
+            CallStatus::Busy => Self::Busy,
+            CallStatus::Canceled => Self::Canceled,
+            CallStatus::Failed => Self::Failed,
+            _ => Self::InProgress,
+        }
+    }
+
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "in_progress",
+            Self::Completed => "completed",
+            Self::Voicemail => "voicemail",
+            Self::NoAnswer => "no_answer",
+            Self::Busy => "busy",
+            Self::Canceled => "canceled",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Whether nothing more will come of the call: it is over, and extraction has ended or cannot come
+/// (it takes place only after a conversation, and only where there are fields to extract).
+#[must_use]
+pub fn is_finished(call: &Call) -> bool {
+    let extraction_to_come = call.status == CallStatus::Completed
+        && call.returns.as_ref().is_some_and(|returns| !returns.is_empty())
+        && call.result_status.as_ref().is_none_or(|status| *status == ResultStatus::Pending);
+    call.status.is_terminal() && !extraction_to_come
+}
+
+/// A call in short.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct CallSummary {
+    call_id: CallId,
+    status: String,
+    outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_number: Option<E164>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_number: Option<E164>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_id: Option<AgentId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    billing_amount_milli_cents: Option<MilliCents>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
+}
+
+impl CallSummary {
+    /// The summary of a call.
+    #[must_use]
+    pub fn of(call: Call) -> Self {
+        Self {
+            outcome: Outcome::of(&call),
+            simulated: is_simulated(&call),
+            call_id: call.id,
+            status: call.status.to_string(),
+            direction: call.direction.map(|direction| direction.to_string()),
+            to_number: call.to_number,
+            from_number: call.from_number,
+            agent_id: call.agent_id,
+            created_at: call.created_at,
+            duration_seconds: call.duration_seconds,
+            billing_amount_milli_cents: call.billing_amount_milli_cents,
+        }
+    }
+
+    /// One line: when, which way, with whom, what became of it, id.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let when = self.created_at.as_ref().map_or("at an unknown time", Timestamp::as_str);
+        let direction = self.direction.as_deref().unwrap_or("call");
+        let from = self.from_number.as_ref().map_or("?", E164::as_str);
+        let to = self.to_number.as_ref().map_or("?", E164::as_str);
+        let mut line = format!(
+            "{when} {direction} {from} to {to}: {}, call_id {}",
+            self.outcome.as_str(),
+            self.call_id
+        );
+        if let Some(seconds) = self.duration_seconds {
+            // Writing to a String cannot fail.
+            let _ = write!(line, ", {seconds} s");
+        }
+        line
+    }
+}
+
+/// What a model is told of one call.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct CallReport {
+    call_id: CallId,
+    outcome: Outcome,
+    status: String,
+    /// Extracted from the conversation: untrusted data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_error: Option<String>,
+    /// Fields that are missing or not of the type that the agent's `returns` names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    result_problems: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_number: Option<E164>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_number: Option<E164>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_id: Option<AgentId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answered_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    billing_amount_milli_cents: Option<MilliCents>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
+    /// What is known beyond the fields, and what to do next.
+    note: String,
+}
+
+impl CallReport {
+    /// The report on a call as it is now.
+    #[must_use]
+    pub fn of(call: Call) -> Self {
+        let outcome = Outcome::of(&call);
+        let finished = is_finished(&call);
+        let (result, result_problems) = check_result(&call);
+        let error = [&call.error_code, &call.error_message, &call.hangup_cause]
+            .into_iter()
+            .filter_map(|part| part.as_deref())
+            .collect::<Vec<_>>()
+            .join("; ");
+        let note = note(&call, outcome, finished);
+        Self {
+            outcome,
+            simulated: is_simulated(&call),
+            call_id: call.id,
+            status: call.status.to_string(),
+            result,
+            result_status: call.result_status.map(|status| status.to_string()),
+            result_error: call.result_error,
+            result_problems,
+            direction: call.direction.map(|direction| direction.to_string()),
+            to_number: call.to_number,
+            from_number: call.from_number,
+            agent_id: call.agent_id,
+            answered_by: call.answered_by,
+            created_at: call.created_at,
+            ended_at: call.ended_at,
+            duration_seconds: call.duration_seconds,
+            billing_amount_milli_cents: call.billing_amount_milli_cents,
+            error: (outcome == Outcome::Failed && !error.is_empty()).then_some(error),
+            note,
+        }
+    }
+
+    /// The same as text, with what came from the phone line inside the fence.
+    #[must_use]
+    pub fn text(&self, fence: &Fence) -> String {
+        let mut text = format!("outcome: {}. call_id: {}.", self.outcome.as_str(), self.call_id);
+        if self.simulated {
+            text.push_str(" SIMULATED: no telephone rang.");
+        }
+        if let Some(seconds) = self.duration_seconds {
+            let _ = write!(text, " Length: {seconds} s.");
+        }
+        if let Some(amount) = self.billing_amount_milli_cents {
+            let _ = write!(text, " Cost: {amount}.");
+        }
+        if let Some(error) = &self.error {
+            let _ = write!(text, " Error: {}.", super::present::one_line(error, 300));
+        }
+        let _ = write!(text, " {}", self.note);
+        if !self.result_problems.is_empty() {
+            let _ = write!(text, " Result problems: {}.", self.result_problems.join("; "));
+        }
+        if let Some(result) = &self.result {
+            let result = Value::Object(result.clone()).to_string();
+            let _ = write!(
+                text,
+                "\nResult, extracted from the conversation:\n{}",
+                fence.around(&result)
+            );
+        }
+        text
+    }
+}
+
+fn is_simulated(call: &Call) -> bool {
+    call.extra.get("simulated").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// The result, and what is wrong with it, held against `returns` as it stood when the call began.
+fn check_result(call: &Call) -> (Option<Map<String, Value>>, Vec<String>) {
+    let mut problems = Vec::new();
+    let result = match &call.result {
+        Some(Value::Object(result)) => Some(result.clone()),
+        Some(_) => {
+            problems.push("the result is not an object".to_owned());
+            None
+        }
+        None => None,
+    };
+    let completed = call.result_status == Some(ResultStatus::Completed);
+    if let (Some(returns), true) = (&call.returns, completed) {
+        if result.is_none() && !returns.is_empty() && problems.is_empty() {
+            problems.push("extraction completed without a result".to_owned());
+        }
+        for (name, wanted) in returns {
+            let Some(result) = &result else { break };
+            let wanted = wanted.as_str().unwrap_or("?");
+            match (wanted, result.get(name)) {
+                (_, None) => problems.push(format!("`{name}` is missing")),
+                (_, Some(Value::Null))
+                | ("boolean", Some(Value::Bool(_)))
+                | ("string", Some(Value::String(_)))
+                | ("number", Some(Value::Number(_))) => {}
+                (_, Some(value)) => {
+                    problems.push(format!("`{name}` should be a {wanted} and is {}", kind(value)));
+                }
+            }
+        }
+    }
+    (result, problems)
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// What the fields do not say, and what to do next.
+fn note(call: &Call, outcome: Outcome, finished: bool) -> String {
+    let fields_wanted = call.returns.as_ref().is_some_and(|returns| !returns.is_empty());
+    let all_null = || {
+        call.result
+            .as_ref()
+            .and_then(Value::as_object)
+            .is_some_and(|result| !result.is_empty() && result.values().all(Value::is_null))
+    };
+    match outcome {
+        Outcome::InProgress => format!(
+            "The call is {}. get_call_result with this call_id waits for its end; do not place it again.",
+            if call.status.as_str().is_empty() { "at an unknown stage" } else { call.status.as_str() }
+        ),
+        Outcome::Completed if !finished => {
+            "The conversation is over and its result is still being extracted: call get_call_result again.".to_owned()
+        }
+        Outcome::Completed if call.result_status == Some(ResultStatus::Failed) => {
+            "The conversation took place, but the result could not be extracted; get_call_transcript has the words.".to_owned()
+        }
+        Outcome::Completed if !fields_wanted => {
+            "The conversation took place. The agent asks for no result fields; get_call_transcript has the words.".to_owned()
+        }
+        Outcome::Completed if all_null() => {
+            "A conversation took place, but none of the fields was talked about: it may have been the wrong person. get_call_transcript has the words.".to_owned()
+        }
+        Outcome::Completed => "The conversation took place. Fields that were not talked about are null.".to_owned(),
+        Outcome::Voicemail => "A machine answered; nobody spoke with the agent, and nothing was charged.".to_owned(),
+        Outcome::NoAnswer => "It rang and nobody answered; nothing was charged.".to_owned(),
+        Outcome::Busy => "The line was busy; nothing was charged.".to_owned(),
+        Outcome::Canceled => "The call was canceled before it connected; nobody was reached.".to_owned(),
+        Outcome::Failed => "The call failed; nobody was spoken with.".to_owned(),
+        Outcome::Unknown => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn call(value: Value) -> Call {
+        let mut all = json!({"id": "c1"});
+        all.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
+        serde_json::from_value(all).unwrap()
+    }
+
+    #[test]
+    fn every_status_has_its_outcome() {
+        for (value, outcome, finished) in [
+            (json!({}), Outcome::InProgress, false),
+            (json!({"status": "queued"}), Outcome::InProgress, false),
+            (json!({"status": "ringing"}), Outcome::InProgress, false),
+            (json!({"status": "parked"}), Outcome::InProgress, false),
+            (json!({"status": "no_answer"}), Outcome::NoAnswer, true),
+            (json!({"status": "no_answer", "answered_by": "machine"}), Outcome::Voicemail, true),
+            (json!({"status": "busy"}), Outcome::Busy, true),
+            (json!({"status": "canceled"}), Outcome::Canceled, true),
+            (json!({"status": "failed"}), Outcome::Failed, true),
+            (json!({"status": "completed"}), Outcome::Completed, true),
+            (
+                json!({"status": "completed", "returns": {"a": "string"}, "result_status": "pending"}),
+                Outcome::Completed,
+                false,
+            ),
+            (
+                json!({"status": "no_answer", "returns": {"a": "string"}, "result_status": "pending"}),
+                Outcome::NoAnswer,
+                true,
+            ),
+        ] {
+            let call = call(value.clone());
+            assert_eq!((Outcome::of(&call), is_finished(&call)), (outcome, finished), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_result_that_does_not_fit_is_named_and_passed_through() {
+        let report = CallReport::of(call(json!({
+            "status": "completed",
+            "result_status": "completed",
+            "returns": {"ok": "boolean", "count": "number", "name": "string", "gone": "string", "nil": "number"},
+            "result": {"ok": "yes", "count": 3, "name": 7, "nil": null},
+        })));
+        assert_eq!(
+            report.result_problems,
+            [
+                "`ok` should be a boolean and is a string",
+                "`name` should be a string and is a number",
+                "`gone` is missing"
+            ]
+        );
+        assert_eq!(report.result.unwrap().get("ok"), Some(&json!("yes")));
+    }
+
+    #[test]
+    fn notes_tell_the_cases_apart() {
+        let returns = json!({"ok": "boolean"});
+        let cases = [
+            json!({"status": "completed", "returns": returns, "result_status": "completed", "result": {"ok": true}}),
+            json!({"status": "completed", "returns": returns, "result_status": "completed", "result": {"ok": null}}),
+            json!({"status": "completed", "returns": returns, "result_status": "failed"}),
+            json!({"status": "completed"}),
+            json!({"status": "no_answer", "answered_by": "machine"}),
+            json!({"status": "no_answer"}),
+            json!({"status": "failed"}),
+        ];
+        let mut notes: Vec<String> =
+            cases.iter().map(|value| CallReport::of(call(value.clone())).note).collect();
+        let count = notes.len();
+        notes.sort();
+        notes.dedup();
+        assert_eq!(notes.len(), count, "{notes:?}");
+    }
+}

@@ -1,0 +1,38 @@
+//! Progress notifications: sent when the client gave a token, never otherwise, and never backwards.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rmcp::model::{ProgressNotificationParam, ProgressToken};
+use rmcp::service::{Peer, RequestContext, RoleServer};
+
+/// Where a running tool says how it goes.
+pub struct Progress {
+    to: Option<(Peer<RoleServer>, ProgressToken)>,
+    steps: AtomicU64,
+}
+
+impl Progress {
+    /// The progress of this request.
+    #[must_use]
+    pub fn of(context: &RequestContext<RoleServer>) -> Self {
+        let token = context.meta.get_progress_token();
+        Self { to: token.map(|token| (context.peer.clone(), token)), steps: AtomicU64::new(0) }
+    }
+
+    /// Whether anybody wants to know.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.to.is_some()
+    }
+
+    /// Says one thing. A client that is gone is no error: its request is canceled on its own.
+    pub async fn say(&self, message: impl Into<String>) {
+        let Some((peer, token)) = &self.to else { return };
+        let step = self.steps.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        #[expect(clippy::cast_precision_loss, reason = "a count of messages stays far below 2^52")]
+        let progress = ProgressNotificationParam::new(token.clone(), step as f64);
+        if let Err(error) = peer.notify_progress(progress.with_message(message)).await {
+            tracing::debug!(%error, "a progress notification was not taken");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! From a Rust type to the schema a model is shown: short, portable, and without anything that
+//! some client is known to stumble over.
+//!
+//! No `$schema` (2020-12 is the default dialect of the protocol, and a stated one is refused by
+//! some clients), no titles, no `["x", "null"]` (an optional argument is left out, never null),
+//! sub-schemas inlined.
+
+use std::sync::Arc;
+
+use rmcp::model::JsonObject;
+use schemars::generate::{Contract, SchemaSettings};
+use schemars::transform::{RecursiveTransform, Transform};
+use schemars::{JsonSchema, Schema};
+use serde_json::Value;
+
+/// The schema of the arguments that `T` reads.
+#[must_use]
+pub fn input<T: JsonSchema>() -> Arc<JsonObject> {
+    generate::<T>(Contract::Deserialize, shorten)
+}
+
+/// The schema of the answers that `T` writes.
+#[must_use]
+pub fn output<T: JsonSchema>() -> Arc<JsonObject> {
+    generate::<T>(Contract::Serialize, |schema| {
+        shorten(schema);
+        // Answers are written by this program: their limits and explanations would cost a model's
+        // context without telling it anything it could act on.
+        for key in ["description", "pattern", "minLength", "maxLength", "minimum", "maximum"] {
+            schema.remove(key);
+        }
+    })
+}
+
+fn generate<T: JsonSchema>(contract: Contract, tidy: fn(&mut Schema)) -> Arc<JsonObject> {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.meta_schema = None;
+    settings.inline_subschemas = true;
+    settings.contract = contract;
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    RecursiveTransform(tidy).transform(&mut schema);
+    schema.remove("description");
+    // An empty object schema still needs its `properties`: some clients require the key.
+    schema.ensure_object().entry("properties").or_insert_with(|| Value::Object(JsonObject::new()));
+    Arc::new(std::mem::take(schema.ensure_object()))
+}
+
+fn shorten(schema: &mut Schema) {
+    schema.remove("title");
+    schema.remove("format");
+    if schema.get("default").is_some_and(Value::is_null) {
+        schema.remove("default");
+    }
+    let only_type = schema.get("type").and_then(Value::as_array).and_then(|types| {
+        let mut others = types.iter().filter(|t| t.as_str() != Some("null"));
+        match (others.next(), others.next()) {
+            (Some(only), None) => Some(only.clone()),
+            _ => None,
+        }
+    });
+    if let Some(only_type) = only_type {
+        schema.insert("type".into(), only_type);
+    }
+    let without_null = schema.get("anyOf").and_then(Value::as_array).and_then(|options| {
+        let mut others = options
+            .iter()
+            .filter(|option| option.get("type").and_then(Value::as_str) != Some("null"));
+        match (others.next(), others.next(), options.len()) {
+            (Some(Value::Object(only)), None, 2) => Some(only.clone()),
+            _ => None,
+        }
+    });
+    if let Some(only) = without_null {
+        schema.remove("anyOf");
+        for (key, value) in only {
+            schema.ensure_object().entry(key).or_insert(value);
+        }
+    }
+    if let Some(Value::Array(values)) = schema.get_mut("enum") {
+        values.retain(|value| !value.is_null());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::super::arguments::{Object, Text, Whole};
+    use super::*;
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    enum Way {
+        In,
+        Out,
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its schema is looked at")]
+    struct Sample {
+        /// What it is called.
+        name: Text<1, 20>,
+        count: Option<Whole<1, 9>>,
+        way: Option<Way>,
+        context: Option<Object>,
+    }
+
+    #[test]
+    fn inputs_are_flat_and_never_null() {
+        assert_eq!(
+            Value::Object((*input::<Sample>()).clone()),
+            json!({
+                "type": "object",
+                "properties": {
+                    "name": {"description": "What it is called.", "type": "string", "maxLength": 20, "minLength": 1},
+                    "count": {"type": "integer", "minimum": 1, "maximum": 9},
+                    "way": {"type": "string", "enum": ["in", "out"]},
+                    "context": {"type": "object"},
+                },
+                "required": ["name"],
+                "additionalProperties": false,
+            })
+        );
+    }
+}

@@ -1,0 +1,540 @@
+//! The toolset `agents`: who speaks on a call.
+
+use std::fmt::Write;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::{
+    self, Agent, AgentCreate, AgentId, AgentType, AgentUpdate, Change, InCallTool, NumberId,
+    ReturnsSchema, VoicemailAction,
+};
+use crate::e164::E164;
+use crate::mcp::arguments::{HttpsUrl, List, Text};
+use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::error::{Class, Done, Retry, ToolError};
+use crate::mcp::gate::ToolContext;
+use crate::mcp::present::Reply;
+
+/// An agent in short.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(super) struct AgentSummary {
+    agent_id: AgentId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    numbers: Vec<AttachedNumber>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    primary_number_id: Option<NumberId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archived_at: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+struct AttachedNumber {
+    number_id: NumberId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    e164: Option<E164>,
+}
+
+impl From<Agent> for AgentSummary {
+    fn from(agent: Agent) -> Self {
+        Self {
+            simulated: super::is_simulated(&agent.extra),
+            agent_id: agent.id,
+            name: agent.name,
+            kind: agent.r#type.map(|kind| super::word(&kind)),
+            numbers: agent
+                .numbers
+                .unwrap_or_default()
+                .into_iter()
+                .map(|number| AttachedNumber { number_id: number.id, e164: number.e164 })
+                .collect(),
+            primary_number_id: agent.primary_number_id,
+            archived_at: agent.archived_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+impl AgentSummary {
+    /// One line: name, type, id, numbers.
+    fn line(&self) -> String {
+        let mut line = format!(
+            "{} ({}), agent_id {}",
+            self.name.as_deref().unwrap_or("unnamed"),
+            self.kind.as_deref().unwrap_or("type not said"),
+            self.agent_id
+        );
+        for number in &self.numbers {
+            let primary = Some(&number.number_id) == self.primary_number_id.as_ref();
+            // Writing to a String cannot fail.
+            let _ = write!(
+                line,
+                ", {}{} (number_id {})",
+                number.e164.as_ref().map_or("number", E164::as_str),
+                if primary { " primary" } else { "" },
+                number.number_id
+            );
+        }
+        if self.numbers.is_empty() {
+            line.push_str(", no numbers");
+        }
+        if self.archived_at.is_some() {
+            line.push_str(", archived");
+        }
+        line
+    }
+}
+
+pub(super) struct ListAgents;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListAgentsInput {
+    /// outbound agents place calls, inbound ones answer them. Default: both.
+    #[serde(rename = "type")]
+    kind: Option<AgentType>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ListAgentsOutput {
+    agents: Vec<AgentSummary>,
+}
+
+impl Tool for ListAgents {
+    const NAME: &'static str = "list_agents";
+    const TITLE: &'static str = "List agents";
+    const DESCRIPTION: &'static str = "Lists the account's agents in short, archived ones left out. Use it to find an agent_id; get_agent returns one agent in full.";
+    const TOOLSET: Toolset = Toolset::Agents;
+    const KIND: Kind = Kind::Reads;
+    const OPEN_WORLD: bool = false;
+    type Input = ListAgentsInput;
+    type Output = ListAgentsOutput;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let agents: Vec<AgentSummary> =
+            cx.account.api()?.list_agents(input.kind).await?.into_iter().map(Into::into).collect();
+        let text = match (agents.is_empty(), input.kind) {
+            (true, None) => "There are no agents yet. create_agent makes one.".to_owned(),
+            (true, Some(kind)) => format!(
+                "There is no {} agent. Leave `type` out to see all agents; create_agent makes one.",
+                kind.as_str()
+            ),
+            (false, _) => agents.iter().map(|agent| agent.line() + "\n").collect(),
+        };
+        Ok(Reply::new(ListAgentsOutput { agents }, text))
+    }
+}
+
+pub(super) struct GetAgent;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AgentInput {
+    /// The agent.
+    agent_id: AgentId,
+}
+
+impl Tool for GetAgent {
+    const NAME: &'static str = "get_agent";
+    const TITLE: &'static str = "Get an agent";
+    const DESCRIPTION: &'static str = "Returns one agent in full: persona, instructions, `returns` (the result fields of its calls), in-call tools, numbers. Also finds archived agents. list_agents finds ids.";
+    const TOOLSET: Toolset = Toolset::Agents;
+    const KIND: Kind = Kind::Reads;
+    const OPEN_WORLD: bool = false;
+    type Input = AgentInput;
+    type Output = Agent;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let agent = cx.account.api()?.get_agent(&input.agent_id).await?;
+        let mut text = AgentSummary::from(agent.clone()).line();
+        for (name, value) in [
+            ("persona", agent.persona.clone()),
+            ("instructions", agent.instructions.clone()),
+            ("language", agent.language.clone()),
+            ("returns", agent.returns.as_ref().map(ToString::to_string)),
+            ("tools", agent.tools.as_ref().map(ToString::to_string)),
+            ("voicemail_action", agent.voicemail_action.as_ref().map(super::word)),
+            ("webhook_url", agent.webhook_url.clone()),
+        ] {
+            if let Some(value) = value {
+                let _ = write!(text, "\n{name}: {value}");
+            }
+        }
+        Ok(Reply::new(agent, text))
+    }
+}
+
+/// The in-call tools of an agent: functions it can use while a call runs.
+type InCallTools = List<InCallTool, 16>;
+
+/// Refuses what the API would refuse (in-call tools guide), before anything is sent.
+fn check_tools(tools: &[InCallTool]) -> Result<(), ToolError> {
+    for (at, tool) in tools.iter().enumerate() {
+        let problem = match tool {
+            InCallTool::Http(tool) if tool.name.is_empty() => "name` may not be empty",
+            InCallTool::Builtin(tool) if tool.name.is_empty() => "name` may not be empty",
+            InCallTool::Http(tool) if !tool.url.starts_with("https://") => {
+                "url` must begin with https://"
+            }
+            InCallTool::Http(tool) if tool.timeout_ms == Some(0) => {
+                "timeout_ms` must be at least 1"
+            }
+            InCallTool::Builtin(tool) if tool.builtin.is_empty() => {
+                "builtin` may not be empty; end_call is the documented one"
+            }
+            InCallTool::Http(_) | InCallTool::Builtin(_) => continue,
+        };
+        return Err(ToolError::invalid_argument(format!("`tools[{at}].{problem}")));
+    }
+    Ok(())
+}
+
+pub(super) struct CreateAgent;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateAgentInput {
+    /// Label for people.
+    name: Text<1, 200>,
+    /// outbound places calls, inbound answers them; fixed for good.
+    #[serde(rename = "type")]
+    kind: AgentType,
+    /// Who the agent is and how it behaves.
+    persona: Option<Text<1, 20_000>>,
+    /// Its default task on each call.
+    instructions: Option<Text<1, 20_000>>,
+    /// Voice id; the platform's default without it.
+    voice: Option<Text<1, 200>>,
+    /// BCP 47 tag such as en.
+    language: Option<Text<1, 35>>,
+    /// Result fields to extract after each call: name to type, flat.
+    returns: Option<ReturnsSchema>,
+    /// Functions it may use during a call; end_call is a builtin.
+    tools: Option<InCallTools>,
+    /// Receives the events of its calls.
+    webhook_url: Option<HttpsUrl>,
+    /// What to do when a machine answers. Default: hangup.
+    voicemail_action: Option<VoicemailAction>,
+    /// Owned numbers to attach at once.
+    number_ids: Option<List<NumberId, 100>>,
+    /// Which of number_ids is the caller ID. Default: the first.
+    primary_number_id: Option<NumberId>,
+}
+
+impl Tool for CreateAgent {
+    const NAME: &'static str = "create_agent";
+    const TITLE: &'static str = "Create an agent";
+    const DESCRIPTION: &'static str = "Creates an agent: the AI that speaks on calls. Nothing rings and nothing is charged. An outbound agent needs an attached number before place_call can use it. Returns the agent_id. To change an existing agent use update_agent.";
+    const TOOLSET: Toolset = Toolset::Agents;
+    const KIND: Kind = Kind::Writes { destructive: false, idempotent: false };
+    const OPEN_WORLD: bool = false;
+    type Input = CreateAgentInput;
+    type Output = AgentSummary;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let CreateAgentInput {
+            name,
+            kind,
+            persona,
+            instructions,
+            voice,
+            language,
+            returns,
+            tools,
+            webhook_url,
+            voicemail_action,
+            number_ids,
+            primary_number_id,
+        } = input;
+        let tools = tools.map(List::into_vec);
+        check_tools(tools.as_deref().unwrap_or_default())?;
+        let number_ids = number_ids.map(List::into_vec);
+        if let Some(primary) = &primary_number_id
+            && !number_ids.as_ref().is_some_and(|ids| ids.contains(primary))
+        {
+            return Err(ToolError::invalid_argument(
+                "`primary_number_id` must be one of `number_ids`",
+            )
+            .into());
+        }
+        let agent = AgentCreate {
+            name: name.into_string(),
+            r#type: kind,
+            persona: persona.map(Text::into_string),
+            instructions: instructions.map(Text::into_string),
+            voice: voice.map(Text::into_string),
+            language: language.map(Text::into_string),
+            returns,
+            tools,
+            webhook_url: webhook_url.map(HttpsUrl::into_string),
+            voicemail_action,
+            number_ids,
+            primary_number_id,
+        };
+        let agent = AgentSummary::from(cx.account.api()?.create_agent(&agent).await?);
+        let next = match (kind, agent.numbers.is_empty()) {
+            (AgentType::Outbound, false) => "place_call can use it now.",
+            (AgentType::Outbound, true) => {
+                "It has no number yet: attach one with set_agent_numbers (list_numbers, or purchase_number) before place_call."
+            }
+            (AgentType::Inbound, false) => "It answers its numbers now.",
+            (AgentType::Inbound, true) => {
+                "It has no number yet: attach one with set_agent_numbers, so that callers reach it."
+            }
+        };
+        let text = format!("Created {}. {next}", agent.line());
+        Ok(Reply::new(agent, text))
+    }
+}
+
+pub(super) struct UpdateAgent;
+
+/// A field of an agent that can be emptied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Clearable {
+    Persona,
+    Instructions,
+    Language,
+    WebhookUrl,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpdateAgentInput {
+    /// The agent.
+    agent_id: AgentId,
+    /// New label.
+    name: Option<Text<1, 200>>,
+    /// New persona.
+    persona: Option<Text<1, 20_000>>,
+    /// New default task.
+    instructions: Option<Text<1, 20_000>>,
+    /// New voice id.
+    voice: Option<Text<1, 200>>,
+    /// New BCP 47 tag.
+    language: Option<Text<1, 35>>,
+    /// New result fields in place of all old ones; {} ends extraction.
+    returns: Option<ReturnsSchema>,
+    /// New in-call tools in place of all old ones.
+    tools: Option<InCallTools>,
+    /// New receiver of call events.
+    webhook_url: Option<HttpsUrl>,
+    /// What to do when a machine answers.
+    voicemail_action: Option<VoicemailAction>,
+    /// Fields to empty.
+    clear: Option<List<Clearable, 4>>,
+}
+
+/// What one clearable field becomes.
+fn change(
+    name: &str,
+    value: Option<String>,
+    field: Clearable,
+    clear: &[Clearable],
+) -> Result<Change<String>, ToolError> {
+    match (value, clear.contains(&field)) {
+        (Some(_), true) => {
+            Err(ToolError::invalid_argument(format!("`{name}` is both given and in `clear`")))
+        }
+        (Some(value), false) => Ok(Change::Set(value)),
+        (None, true) => Ok(Change::Clear),
+        (None, false) => Ok(Change::Keep),
+    }
+}
+
+impl Tool for UpdateAgent {
+    const NAME: &'static str = "update_agent";
+    const TITLE: &'static str = "Change an agent";
+    const DESCRIPTION: &'static str = "Changes an agent; what is left out keeps its value, and what is given replaces the old value whole. Holds from the next call on; calls under way are not touched. Numbers are set with set_agent_numbers; the type never changes. Returns the agent.";
+    const TOOLSET: Toolset = Toolset::Agents;
+    const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
+    const OPEN_WORLD: bool = false;
+    type Input = UpdateAgentInput;
+    type Output = AgentSummary;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let UpdateAgentInput {
+            agent_id,
+            name,
+            persona,
+            instructions,
+            voice,
+            language,
+            returns,
+            tools,
+            webhook_url,
+            voicemail_action,
+            clear,
+        } = input;
+        let tools = tools.map(List::into_vec);
+        check_tools(tools.as_deref().unwrap_or_default())?;
+        let clear = clear.map(List::into_vec).unwrap_or_default();
+        let (persona, instructions) =
+            (persona.map(Text::into_string), instructions.map(Text::into_string));
+        let (language, webhook_url) =
+            (language.map(Text::into_string), webhook_url.map(HttpsUrl::into_string));
+        let update = AgentUpdate {
+            name: name.map(Text::into_string),
+            persona: change("persona", persona, Clearable::Persona, &clear)?,
+            instructions: change("instructions", instructions, Clearable::Instructions, &clear)?,
+            voice: voice.map(Text::into_string),
+            language: change("language", language, Clearable::Language, &clear)?,
+            returns,
+            tools,
+            webhook_url: change("webhook_url", webhook_url, Clearable::WebhookUrl, &clear)?,
+            voicemail_action,
+        };
+        if update == AgentUpdate::default() {
+            return Err(ToolError::invalid_argument(
+                "there is nothing to change: give at least one field besides `agent_id`",
+            )
+            .into());
+        }
+        let agent = AgentSummary::from(cx.account.api()?.update_agent(&agent_id, &update).await?);
+        let text = format!("Changed {}. It holds from the next call on.", agent.line());
+        Ok(Reply::new(agent, text))
+    }
+}
+
+pub(super) struct SetAgentNumbers;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetAgentNumbersInput {
+    /// The agent.
+    agent_id: AgentId,
+    /// Owned numbers to attach.
+    attach: Option<List<NumberId, 20>>,
+    /// Attached (or just attached) number to make the caller ID.
+    primary: Option<NumberId>,
+    /// Numbers to detach.
+    detach: Option<List<NumberId, 20>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SetAgentNumbersOutput {
+    #[serde(flatten)]
+    agent: AgentSummary,
+    steps: Vec<String>,
+}
+
+/// One change of an agent's numbers.
+enum Step {
+    Attach(NumberId),
+    MakePrimary(NumberId),
+    Detach(NumberId),
+}
+
+impl Step {
+    async fn take(&self, api: &api::Client, agent: &AgentId) -> Result<Agent, api::Error> {
+        match self {
+            Self::Attach(number) => api.attach_number(agent, number).await,
+            Self::MakePrimary(number) => api.set_primary_number(agent, number).await,
+            Self::Detach(number) => api.detach_number(agent, number).await,
+        }
+    }
+
+    fn past(&self) -> String {
+        match self {
+            Self::Attach(number) => format!("attached {number}"),
+            Self::MakePrimary(number) => format!("made {number} primary"),
+            Self::Detach(number) => format!("detached {number}"),
+        }
+    }
+}
+
+impl Tool for SetAgentNumbers {
+    const NAME: &'static str = "set_agent_numbers";
+    const TITLE: &'static str = "Set an agent's numbers";
+    const DESCRIPTION: &'static str = "Attaches owned numbers to an agent, makes one its caller ID, and detaches others, in that order, so that the agent is never without a number in between. An inbound agent takes calls to an attached number at once; a number has at most one inbound agent. Returns the agent and the steps taken; if a step fails, says which took place.";
+    const TOOLSET: Toolset = Toolset::Agents;
+    const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
+    const OPEN_WORLD: bool = false;
+    type Input = SetAgentNumbersInput;
+    type Output = SetAgentNumbersOutput;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let SetAgentNumbersInput { agent_id, attach, primary, detach } = input;
+        let attach = attach.map(List::into_vec).unwrap_or_default();
+        let detach = detach.map(List::into_vec).unwrap_or_default();
+        if let Some(number) =
+            detach.iter().find(|number| attach.contains(number) || primary.as_ref() == Some(number))
+        {
+            return Err(ToolError::invalid_argument(format!(
+                "`detach` names {number}, which `attach` or `primary` names too"
+            ))
+            .into());
+        }
+        let steps = attach
+            .into_iter()
+            .map(Step::Attach)
+            .chain(primary.map(Step::MakePrimary))
+            .chain(detach.into_iter().map(Step::Detach));
+        let api = cx.account.api()?;
+        let mut taken: Vec<String> = Vec::new();
+        let mut agent = None;
+        for step in steps {
+            match step.take(api, &agent_id).await {
+                Ok(after) => {
+                    agent = Some(after);
+                    taken.push(step.past());
+                }
+                Err(error) if taken.is_empty() => return Err(error.into()),
+                Err(error) => {
+                    return Err(ToolError::new(
+                        Class::Conflict,
+                        format!(
+                            "{} took place; then {}: {}",
+                            taken.join(", "),
+                            error.request(),
+                            error.kind()
+                        ),
+                    )
+                    .done(Done::Partly)
+                    .retry(Retry::AfterChange)
+                    .next("get_agent shows the numbers as they are now; call again with the steps that are left.")
+                    .into());
+                }
+            }
+        }
+        let Some(agent) = agent else {
+            return Err(ToolError::invalid_argument(
+                "there is nothing to do: give `attach`, `primary` or `detach`",
+            )
+            .into());
+        };
+        let agent = AgentSummary::from(agent);
+        let text = format!("Done: {}. Now {}", taken.join(", "), agent.line());
+        Ok(Reply::new(SetAgentNumbersOutput { agent, steps: taken }, text))
+    }
+}
+
+pub(super) struct ArchiveAgent;
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ArchiveAgentOutput {
+    agent_id: AgentId,
+    archived: bool,
+}
+
+impl Tool for ArchiveAgent {
+    const NAME: &'static str = "archive_agent";
+    const TITLE: &'static str = "Archive an agent";
+    const DESCRIPTION: &'static str = "Archives an agent for good: it places and answers no more calls, and there is no way back. Past calls and transcripts stay. Returns the agent_id.";
+    const TOOLSET: Toolset = Toolset::Agents;
+    const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
+    const OPEN_WORLD: bool = false;
+    type Input = AgentInput;
+    type Output = ArchiveAgentOutput;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        cx.account.api()?.archive_agent(&input.agent_id).await?;
+        let text = format!("Archived agent {}. Its past calls stay readable.", input.agent_id);
+        Ok(Reply::new(ArchiveAgentOutput { agent_id: input.agent_id, archived: true }, text))
+    }
+}

@@ -1,0 +1,70 @@
+//! The tools, one file for each toolset, and what they share.
+
+mod agents;
+mod calls;
+mod numbers;
+mod sandbox;
+mod webhooks;
+
+use serde_json::{Map, Value};
+
+use super::catalogue::Entry;
+use super::error::ToolError;
+use crate::api::Cursor;
+
+/// All tools, in the order in which they are listed.
+pub(super) fn all() -> Vec<Entry> {
+    vec![
+        Entry::of::<calls::PlaceCall>(),
+        Entry::of::<calls::GetCallResult>(),
+        Entry::of::<calls::GetCallTranscript>(),
+        Entry::of::<calls::ListCalls>(),
+        Entry::of::<agents::ListAgents>(),
+        Entry::of::<agents::GetAgent>(),
+        Entry::of::<agents::CreateAgent>(),
+        Entry::of::<agents::UpdateAgent>(),
+        Entry::of::<agents::SetAgentNumbers>(),
+        Entry::of::<agents::ArchiveAgent>(),
+        Entry::of::<numbers::ListNumbers>(),
+        Entry::of::<numbers::SearchNumbers>(),
+        Entry::of::<numbers::PurchaseNumber>(),
+        Entry::of::<webhooks::ListWebhooks>(),
+        Entry::of::<webhooks::GetWebhook>(),
+        Entry::of::<webhooks::CreateWebhook>(),
+        Entry::of::<webhooks::UpdateWebhook>(),
+        Entry::of::<webhooks::DeleteWebhook>(),
+        Entry::of::<webhooks::RotateWebhookSecret>(),
+        Entry::of::<webhooks::ListWebhookDeliveries>(),
+        Entry::of::<webhooks::GetWebhookDelivery>(),
+        Entry::of::<webhooks::RedeliverWebhook>(),
+        Entry::of::<sandbox::SimulateInboundCall>(),
+    ]
+}
+
+/// Whether the record says that it is of the simulator.
+fn is_simulated(extra: &Map<String, Value>) -> bool {
+    extra.get("simulated").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// The API's own word for a value that is one word on the wire.
+fn word<T: serde::Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+/// The cursor that two exclusive arguments ask for.
+fn cursor(
+    starting_after: Option<String>,
+    ending_before: Option<String>,
+) -> Result<Option<Cursor>, ToolError> {
+    match (starting_after, ending_before) {
+        (Some(_), Some(_)) => Err(ToolError::invalid_argument(
+            "`starting_after` and `ending_before` exclude each other",
+        )),
+        (Some(id), None) => Ok(Some(Cursor::After(id))),
+        (None, Some(id)) => Ok(Some(Cursor::Before(id))),
+        (None, None) => Ok(None),
+    }
+}

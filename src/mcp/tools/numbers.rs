@@ -1,0 +1,243 @@
+//! The toolset `numbers`: the numbers the account owns, and those for sale.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::{
+    AgentId, AvailableNumber, Cursor, NumberId, NumberSearch, NumberType, PageRequest, PhoneNumber,
+};
+use crate::e164::E164;
+use crate::mcp::arguments::{Whole, pattern_text};
+use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::error::ToolError;
+use crate::mcp::gate::ToolContext;
+use crate::mcp::present::Reply;
+use crate::money::MilliCents;
+
+/// A number in short.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(super) struct NumberSummary {
+    number_id: NumberId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    e164: Option<E164>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    friendly_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    monthly_cost_cents: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inbound_agent_id: Option<AgentId>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outbound_agent_ids: Vec<AgentId>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
+}
+
+impl From<PhoneNumber> for NumberSummary {
+    fn from(number: PhoneNumber) -> Self {
+        Self {
+            simulated: super::is_simulated(&number.extra),
+            number_id: number.id,
+            e164: number.e164,
+            friendly_name: number.friendly_name,
+            number_type: number.number_type.map(|kind| super::word(&kind)),
+            status: number.status,
+            monthly_cost_cents: number.monthly_cost_cents,
+            inbound_agent_id: number.inbound_agent_id,
+            outbound_agent_ids: number.outbound_agent_ids.unwrap_or_default(),
+        }
+    }
+}
+
+impl NumberSummary {
+    /// One line: number, id, who uses it.
+    fn line(&self) -> String {
+        let use_of = match (&self.inbound_agent_id, self.outbound_agent_ids.len()) {
+            (None, 0) => "used by no agent".to_owned(),
+            (None, count) => format!("caller ID of {count} outbound agent(s)"),
+            (Some(agent), 0) => format!("answered by agent {agent}"),
+            (Some(agent), count) => {
+                format!("answered by agent {agent}, caller ID of {count} outbound agent(s)")
+            }
+        };
+        format!(
+            "{}, number_id {}, {use_of}",
+            self.e164.as_ref().map_or("number", E164::as_str),
+            self.number_id
+        )
+    }
+}
+
+pub(super) struct ListNumbers;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListNumbersInput {
+    /// How many. Default: 20.
+    limit: Option<Whole<1, 100>>,
+    /// number_id to go on after, towards older ones.
+    starting_after: Option<NumberId>,
+    /// number_id to go on before, towards newer ones.
+    ending_before: Option<NumberId>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ListNumbersOutput {
+    numbers: Vec<NumberSummary>,
+    has_more: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<NumberId>,
+}
+
+impl Tool for ListNumbers {
+    const NAME: &'static str = "list_numbers";
+    const TITLE: &'static str = "List owned numbers";
+    const DESCRIPTION: &'static str = "Lists the phone numbers the account owns, newest first, with the agents that use them. Use it to find a number_id; search_numbers finds numbers for sale.";
+    const TOOLSET: Toolset = Toolset::Numbers;
+    const KIND: Kind = Kind::Reads;
+    const OPEN_WORLD: bool = false;
+    type Input = ListNumbersInput;
+    type Output = ListNumbersOutput;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let ListNumbersInput { limit, starting_after, ending_before } = input;
+        let cursor = super::cursor(
+            starting_after.map(|id| id.as_str().to_owned()),
+            ending_before.map(|id| id.as_str().to_owned()),
+        )?;
+        let towards_newer = matches!(cursor, Some(Cursor::Before(_)));
+        let paged = cursor.is_some();
+        let limit = limit.map_or(20, |limit| u8::try_from(limit.get()).unwrap_or(100));
+        let request = PageRequest { limit: Some(limit), cursor };
+        let page = cx.account.api()?.list_numbers(&request).await?;
+        let numbers: Vec<NumberSummary> = page.data.into_iter().map(Into::into).collect();
+        let edge = if towards_newer { numbers.first() } else { numbers.last() };
+        let next_cursor = edge.filter(|_| page.has_more).map(|number| number.number_id.clone());
+        let mut text: String = numbers.iter().map(|number| number.line() + "\n").collect();
+        if let Some(cursor) = &next_cursor {
+            let name = if towards_newer { "ending_before" } else { "starting_after" };
+            text.push_str(&format!("More: call again with {name} {cursor}."));
+        } else if numbers.is_empty() && paged {
+            text.push_str("No more numbers in this direction.");
+        } else if numbers.is_empty() {
+            text.push_str("The account owns no number yet. search_numbers finds one for sale, purchase_number buys it.");
+        }
+        Ok(Reply::new(ListNumbersOutput { numbers, has_more: page.has_more, next_cursor }, text))
+    }
+}
+
+pub(super) struct SearchNumbers;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SearchNumbersInput {
+    /// Three-digit area code, for local numbers only.
+    area_code: Option<AreaCode>,
+    /// Kind of number.
+    number_type: Option<NumberType>,
+    /// ISO country code. Default and only country so far: US.
+    country_code: Option<CountryCode>,
+    /// How many. Default: 10.
+    limit: Option<Whole<1, 50>>,
+}
+
+pattern_text!(AreaCode, "^[2-9][0-9]{2}$", "must be three digits, the first 2 to 9", |text| {
+    text.len() == 3
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+        && !text.starts_with(['0', '1'])
+});
+
+pattern_text!(CountryCode, "^[A-Z]{2}$", "must be two capital letters such as US", |text| {
+    text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase())
+});
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SearchNumbersOutput {
+    numbers: Vec<AvailableNumber>,
+}
+
+impl Tool for SearchNumbers {
+    const NAME: &'static str = "search_numbers";
+    const TITLE: &'static str = "Search numbers for sale";
+    const DESCRIPTION: &'static str = "Searches phone numbers that can be bought, with their prices. Buys nothing; purchase_number does. list_numbers shows the owned ones.";
+    const TOOLSET: Toolset = Toolset::Numbers;
+    const KIND: Kind = Kind::Reads;
+    const OPEN_WORLD: bool = true;
+    type Input = SearchNumbersInput;
+    type Output = SearchNumbersOutput;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let SearchNumbersInput { area_code, number_type, country_code, limit } = input;
+        if area_code.is_some() && number_type == Some(NumberType::TollFree) {
+            return Err(ToolError::invalid_argument(
+                "`area_code` is for local numbers only: leave it out for toll_free",
+            )
+            .into());
+        }
+        let search = NumberSearch {
+            country_code: country_code.map(CountryCode::into_string),
+            area_code: area_code.map(AreaCode::into_string),
+            number_type,
+            limit: Some(limit.map_or(10, |limit| u32::try_from(limit.get()).unwrap_or(50))),
+        };
+        let numbers = cx.account.api()?.search_numbers(&search).await?;
+        let text = if numbers.is_empty() {
+            "No number for sale fits. Try another area code, or leave area_code and number_type out.".to_owned()
+        } else {
+            numbers.iter().map(|number| offer(number) + "\n").collect()
+        };
+        Ok(Reply::new(SearchNumbersOutput { numbers }, text))
+    }
+}
+
+/// One line: number, place, prices.
+fn offer(number: &AvailableNumber) -> String {
+    let place = [number.locality.as_deref(), number.state.as_deref()]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ");
+    let kind = number.number_type.as_ref().map(super::word).unwrap_or_default();
+    let price = |cents: Option<u64>| {
+        cents.map_or_else(
+            || "unknown price".to_owned(),
+            |cents| MilliCents::from_cents(cents).to_string(),
+        )
+    };
+    format!(
+        "{} {kind} {place}: {} a month, {} once",
+        number.phone_number.as_str(),
+        price(number.monthly_cost_cents),
+        price(number.upfront_cost_cents)
+    )
+}
+
+pub(super) struct PurchaseNumber;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PurchaseNumberInput {
+    /// A number from search_numbers.
+    phone_number: E164,
+}
+
+impl Tool for PurchaseNumber {
+    const NAME: &'static str = "purchase_number";
+    const TITLE: &'static str = "Buy a number";
+    const DESCRIPTION: &'static str = "Buys a phone number: its price is charged to the account's credit at once and then each month, and it can be given back in the dashboard only. Use it after search_numbers, when the user agreed to the price. Returns the number_id for set_agent_numbers.";
+    const TOOLSET: Toolset = Toolset::Numbers;
+    const KIND: Kind = Kind::CostsMoney;
+    const OPEN_WORLD: bool = true;
+    type Input = PurchaseNumberInput;
+    type Output = NumberSummary;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let number =
+            NumberSummary::from(cx.account.api()?.purchase_number(&input.phone_number).await?);
+        let text = format!("Bought {}. set_agent_numbers attaches it to an agent.", number.line());
+        Ok(Reply::new(number, text))
+    }
+}

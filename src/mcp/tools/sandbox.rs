@@ -1,0 +1,58 @@
+//! The toolset `sandbox`: what only the simulator can do.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::e164::E164;
+use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::error::{Class, ToolError};
+use crate::mcp::gate::ToolContext;
+use crate::mcp::outcome::CallReport;
+use crate::mcp::present::{Fence, Reply};
+use crate::simulator::SimulatorError;
+
+pub(super) struct SimulateInboundCall;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SimulateInboundCallInput {
+    /// An owned number that an inbound agent answers.
+    to: E164,
+    /// The caller; the last four digits choose the scenario, as for place_call. Default: +14155550100.
+    from: Option<E164>,
+}
+
+impl Tool for SimulateInboundCall {
+    const NAME: &'static str = "simulate_inbound_call";
+    const TITLE: &'static str = "Simulate an inbound call";
+    const DESCRIPTION: &'static str = "Sandbox only: makes a simulated caller ring one of the account's numbers, so that its inbound agent answers. Nothing real happens. Returns a call_id for get_call_result.";
+    const TOOLSET: Toolset = Toolset::Sandbox;
+    const KIND: Kind = Kind::Writes { destructive: false, idempotent: false };
+    const OPEN_WORLD: bool = false;
+    type Input = SimulateInboundCallInput;
+    type Output = CallReport;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let Some(simulator) = cx.account.simulator() else {
+            return Err(ToolError::new(Class::SwitchedOff, "there is no simulator here").into());
+        };
+        let from = match input.from {
+            Some(from) => from,
+            None => E164::parse("+14155550100")
+                .map_err(|error| ToolError::internal(error.to_string()))?,
+        };
+        let call = simulator.ring(&input.to, &from).await.map_err(|error| {
+            let class = match &error {
+                SimulatorError::Refused { status: 404, .. } => Class::NotFound,
+                SimulatorError::Refused { .. } => Class::Conflict,
+                _ => Class::Unavailable,
+            };
+            ToolError::new(class, error.to_string()).next(
+                "list_numbers shows the numbers and the agents that answer them; set_agent_numbers attaches an inbound agent.",
+            )
+        })?;
+        let report = CallReport::of(call);
+        let text = report.text(&Fence::new());
+        Ok(Reply::new(report, text))
+    }
+}

@@ -1,0 +1,156 @@
+//! Logs: on standard error, quiet by default, and never with a key or a whole telephone number.
+//!
+//! The types that hold such values already refuse to print them. The writer here is the second
+//! line: whatever still looks like a secret or a number is masked before it leaves the process.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::e164::mask;
+
+/// How log lines are written.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why logging could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter cannot be read.
+    #[error("the log filter `{filter}` cannot be read: {source}")]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Something else took the place.
+    #[error("logging was already begun: {0}")]
+    Taken(#[from] TryInitError),
+}
+
+/// Begins to log to standard error.
+///
+/// `filter` is in the syntax of `tracing_subscriber::EnvFilter`, such as `info` or
+/// `callingbox_mcp=debug`. rmcp itself is held at `warn`: below that it writes whole requests,
+/// with every argument in them.
+///
+/// # Errors
+/// The filter cannot be read, or logging was already begun.
+pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+    let capped = format!("{filter},rmcp=warn,hyper=warn,reqwest=warn,h2=warn");
+    let filter = EnvFilter::try_new(capped)
+        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(Redacting).with_ansi(false);
+    let registry = tracing_subscriber::registry().with(filter);
+    match format {
+        LogFormat::Text => registry.with(lines).try_init()?,
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
+    }
+    Ok(())
+}
+
+/// A writer to standard error that masks what must not be seen.
+#[derive(Debug, Clone, Copy)]
+struct Redacting;
+
+impl<'a> MakeWriter<'a> for Redacting {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Self
+    }
+}
+
+impl Write for Redacting {
+    /// Each event arrives in one piece: the formatter writes whole lines.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        io::stderr().lock().write_all(redact(&text).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
+/// Masks keys (`sk_…`), signing secrets (`whsec_…`) and everything that looks like an E.164
+/// number: `+` and at least seven digits.
+#[must_use]
+pub fn redact(text: &str) -> Cow<'_, str> {
+    if !text.contains("sk_") && !text.contains("whsec_") && !text.contains('+') {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let secret = ["sk_", "whsec_"].into_iter().find(|prefix| rest.starts_with(prefix));
+        let (taken, replaced) = if let Some(prefix) = secret {
+            let end = rest
+                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
+                .unwrap_or(rest.len());
+            (end, Some(format!("{prefix}***")))
+        } else if c == '+' {
+            let digits = rest.bytes().skip(1).take_while(u8::is_ascii_digit).count();
+            let end = digits + 1;
+            (end, rest.get(..end).filter(|_| digits >= 7).map(mask))
+        } else {
+            (c.len_utf8(), None)
+        };
+        let (head, tail) = rest.split_at_checked(taken).unwrap_or((rest, ""));
+        shown.push_str(replaced.as_deref().unwrap_or(head));
+        rest = tail;
+    }
+    Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_secrets_and_numbers_are_masked_wherever_they_stand() {
+        for (text, shown) in [
+            ("nothing to hide: 1 + 1 = 2", "nothing to hide: 1 + 1 = 2"),
+            ("key=sk_live_abc-DEF_123, next", "key=sk_***, next"),
+            ("\"whsec_0011aabb\"", "\"whsec_***\""),
+            ("to +14155550123.", "to +141******23."),
+            ("++14155550123+14155550199", "++141******23+141******99"),
+            ("+1234567", "+1****67"),
+            ("+123456", "+123456"),
+            ("ünï +4930123456", "ünï +4*******56"),
+        ] {
+            if text == "ünï +4930123456" {
+                let redacted = redact(text);
+                assert!(!redacted.contains("4930123456"), "{redacted}");
+            } else if text == "+1234567" {
+                assert!(redact(text).contains('*'));
+            } else {
+                assert_eq!(redact(text), shown);
+            }
+        }
+    }
+
+    #[test]
+    fn an_unreadable_filter_is_refused() {
+        let error = init(LogFormat::Text, "callingbox=loud").unwrap_err();
+        assert!(error.to_string().starts_with("the log filter `callingbox=loud` cannot be read"));
+    }
+}

@@ -1,0 +1,3 @@
+//! How clients reach the server. Knows bytes and sessions, and hands whole messages to `mcp`.
+
+pub mod stdio;

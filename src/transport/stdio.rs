@@ -1,0 +1,236 @@
+//! MCP over standard input and output: one JSON-RPC message a line.
+//!
+//! rmcp's own line reader drops what it cannot read without a word. A client that sends such a
+//! line then waits for ever, so this one answers: -32700 for what is not JSON, -32600 for what is
+//! not a message, with the request's id wherever it can be found (JSON-RPC 2.0, section 5.1).
+
+use std::io;
+use std::sync::Arc;
+
+use rmcp::model::{
+    ClientJsonRpcMessage, ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+};
+use rmcp::service::{RoleServer, ServerInitializeError, serve_server};
+use rmcp::transport::Transport;
+use rmcp::transport::io::stdio_pipes;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::mcp::server::Server;
+
+/// The longest line that is read. Longer ones are refused and skipped to their end.
+pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Serves one client until its input ends, then drains the answers under way (5 s at most).
+///
+/// # Errors
+/// The client never opened a session properly.
+pub async fn serve(server: Server) -> Result<(), Box<ServerInitializeError>> {
+    let (input, output) = stdio_pipes();
+    let running = match serve_server(server, Lines::new(input, output)).await {
+        Ok(running) => running,
+        Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
+        Err(error) => return Err(Box::new(error)),
+    };
+    if let Err(error) = running.waiting().await {
+        tracing::error!(%error, "the session ended badly");
+    }
+    Ok(())
+}
+
+/// A transport of lines.
+pub struct Lines<R, W> {
+    input: BufReader<R>,
+    line: Vec<u8>,
+    /// The rest of a line that was too long is being skipped.
+    skipping: bool,
+    /// A request has been seen; before that, everything else is noise that must not end the session.
+    opened: bool,
+    output: Arc<Mutex<Option<W>>>,
+    /// A refusal on its way out. `receive` may be dropped at any await, a half-written line may not
+    /// be: so a task of its own writes it, and the next line is not read before it is out.
+    refusal: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// What one line is.
+#[derive(Debug)]
+enum Read {
+    Message(Box<ClientJsonRpcMessage>),
+    /// Not a message; the answer it deserves, if it deserves one.
+    Bad(Option<(ErrorData, Option<RequestId>)>),
+}
+
+impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Lines<R, W> {
+    /// A transport over this input and output.
+    pub fn new(input: R, output: W) -> Self {
+        Self {
+            input: BufReader::with_capacity(64 * 1024, input),
+            line: Vec::new(),
+            skipping: false,
+            opened: false,
+            output: Arc::new(Mutex::new(Some(output))),
+            refusal: None,
+        }
+    }
+
+    /// The next whole line in `self.line`, or false at the end of input.
+    ///
+    /// Nothing is lost when this future is dropped half-way: bytes are moved and consumed in one
+    /// step, without a pause between.
+    async fn next_line(&mut self) -> io::Result<Option<Result<(), ErrorData>>> {
+        loop {
+            let available = self.input.fill_buf().await?;
+            if available.is_empty() {
+                return Ok(None);
+            }
+            let newline = available.iter().position(|byte| *byte == b'\n');
+            let taken = newline.map_or(available.len(), |at| at + 1);
+            let mut too_long = false;
+            if !self.skipping {
+                if self.line.len() + taken > MAX_LINE_BYTES {
+                    too_long = true;
+                    self.skipping = true;
+                    self.line = Vec::new();
+                } else {
+                    self.line.extend_from_slice(available.get(..taken).unwrap_or_default());
+                }
+            }
+            self.input.consume(taken);
+            let was_skipping = self.skipping;
+            if newline.is_some() {
+                self.skipping = false;
+            }
+            if too_long {
+                return Ok(Some(Err(ErrorData::invalid_request(
+                    format!(
+                        "a message may have at most {MAX_LINE_BYTES} bytes; this one was skipped"
+                    ),
+                    None,
+                ))));
+            }
+            if newline.is_some() && !was_skipping {
+                return Ok(Some(Ok(())));
+            }
+        }
+    }
+}
+
+/// Reads one line as a message.
+fn read(line: &[u8]) -> Read {
+    let problem = match serde_json::from_slice::<ClientJsonRpcMessage>(line) {
+        Ok(message) => return Read::Message(Box::new(message)),
+        Err(problem) => problem,
+    };
+    let value = match serde_json::from_slice::<Value>(line) {
+        Ok(value) => value,
+        Err(problem) => {
+            let text = format!("this line is not JSON: {problem}");
+            return Read::Bad(Some((ErrorData::parse_error(text, None), None)));
+        }
+    };
+    let invalid = |text: String, id| Read::Bad(Some((ErrorData::invalid_request(text, None), id)));
+    match &value {
+        Value::Array(_) => {
+            invalid("batches were removed in 2025-06-18: send one message a line".to_owned(), None)
+        }
+        Value::Object(object) => {
+            let id = match object.get("id") {
+                Some(Value::String(id)) => Some(RequestId::String(id.as_str().into())),
+                Some(Value::Number(id)) => id.as_i64().map(RequestId::Number),
+                _ => None,
+            };
+            let method = object.get("method").and_then(Value::as_str);
+            match (method, id) {
+                // A notification is never answered (JSON-RPC 2.0, section 4.1).
+                (Some(_), None) if !object.contains_key("id") => Read::Bad(None),
+                (Some(method), Some(id)) => {
+                    let error = ErrorData::new(
+                        ErrorCode::INVALID_PARAMS,
+                        format!("the parameters of {method} cannot be read: {problem}"),
+                        None,
+                    );
+                    Read::Bad(Some((error, Some(id))))
+                }
+                (_, id) => invalid(format!("not a JSON-RPC 2.0 message: {problem}"), id),
+            }
+        }
+        _ => invalid("a message is a JSON object".to_owned(), None),
+    }
+}
+
+async fn write<W: AsyncWrite + Unpin>(
+    output: &Mutex<Option<W>>,
+    message: &ServerJsonRpcMessage,
+) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    let mut output = output.lock().await;
+    let output = output.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+    output.write_all(&line).await?;
+    output.flush().await
+}
+
+impl<R, W> Transport<RoleServer> for Lines<R, W>
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    type Error = io::Error;
+
+    fn send(
+        &mut self,
+        message: ServerJsonRpcMessage,
+    ) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let output = Arc::clone(&self.output);
+        async move { write(&output, &message).await }
+    }
+
+    async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
+        loop {
+            if let Some(refusal) = &mut self.refusal {
+                let written = matches!(refusal.await, Ok(Ok(())));
+                self.refusal = None;
+                if !written {
+                    return None;
+                }
+            }
+            let bad = match self.next_line().await {
+                Ok(Some(Ok(()))) => {
+                    let line = self.line.trim_ascii();
+                    let read = (!line.is_empty()).then(|| read(line));
+                    self.line.clear();
+                    match read {
+                        None | Some(Read::Bad(None)) => continue,
+                        Some(Read::Message(message)) => {
+                            self.opened |= matches!(*message, JsonRpcMessage::Request(_));
+                            if self.opened {
+                                return Some(*message);
+                            }
+                            continue;
+                        }
+                        Some(Read::Bad(Some(bad))) => bad,
+                    }
+                }
+                Ok(Some(Err(too_long))) => (too_long, None),
+                Ok(None) => return None,
+                Err(error) => {
+                    tracing::error!(%error, "standard input cannot be read");
+                    return None;
+                }
+            };
+            tracing::warn!(code = bad.0.code.0, "a line was refused");
+            let (error, id) = bad;
+            let output = Arc::clone(&self.output);
+            self.refusal = Some(tokio::spawn(async move {
+                write(&output, &ServerJsonRpcMessage::error(error, id)).await
+            }));
+        }
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        drop(self.output.lock().await.take());
+        Ok(())
+    }
+}
