@@ -150,7 +150,14 @@ impl fmt::Debug for BuiltinTool {
     }
 }
 
-/// The parameters of a tool without any, as CallingBox's own SDK writes them.
+impl InCallTool {
+    /// The parameters of a tool without any, as CallingBox's own SDK writes them.
+    #[must_use]
+    pub fn no_parameters() -> Map<String, Value> {
+        no_parameters()
+    }
+}
+
 fn no_parameters() -> Map<String, Value> {
     [
         ("type", Value::from("object")),

@@ -76,6 +76,20 @@ fn shorten(schema: &mut Schema) {
             schema.ensure_object().entry(key).or_insert(value);
         }
     }
+    let words = schema.get("oneOf").and_then(Value::as_array).and_then(|options| {
+        let words = options.iter().map(|option| match (option.get("const"), option.get("enum")) {
+            (Some(word), _) if word.is_string() => Some(vec![word.clone()]),
+            (None, Some(Value::Array(words))) => Some(words.clone()),
+            _ => None,
+        });
+        words.collect::<Option<Vec<_>>>().map(|words| words.concat())
+    });
+    if let Some(words) = words {
+        // Clients handle a plain enumeration better than a choice of constants.
+        schema.remove("oneOf");
+        schema.insert("type".into(), "string".into());
+        schema.insert("enum".into(), words.into());
+    }
     if let Some(Value::Array(values)) = schema.get_mut("enum") {
         values.retain(|value| !value.is_null());
     }
@@ -92,6 +106,7 @@ mod tests {
     #[derive(Deserialize, JsonSchema)]
     #[serde(rename_all = "snake_case")]
     enum Way {
+        /// Towards us.
         In,
         Out,
     }
@@ -116,7 +131,7 @@ mod tests {
                 "properties": {
                     "name": {"description": "What it is called.", "type": "string", "maxLength": 20, "minLength": 1},
                     "count": {"type": "integer", "minimum": 1, "maximum": 9},
-                    "way": {"type": "string", "enum": ["in", "out"]},
+                    "way": {"type": "string", "enum": ["out", "in"]},
                     "context": {"type": "object"},
                 },
                 "required": ["name"],

@@ -5,9 +5,10 @@ use std::fmt::Write;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::in_call::{self, InCallTools};
 use crate::api::{
-    self, Agent, AgentCreate, AgentId, AgentType, AgentUpdate, Change, InCallTool, NumberId,
-    ReturnsSchema, VoicemailAction,
+    self, Agent, AgentCreate, AgentId, AgentType, AgentUpdate, Change, NumberId, ReturnsSchema,
+    VoicemailAction,
 };
 use crate::e164::E164;
 use crate::mcp::arguments::{HttpsUrl, List, Text};
@@ -168,31 +169,6 @@ impl Tool for GetAgent {
     }
 }
 
-/// The in-call tools of an agent: functions it can use while a call runs.
-type InCallTools = List<InCallTool, 16>;
-
-/// Refuses what the API would refuse (in-call tools guide), before anything is sent.
-fn check_tools(tools: &[InCallTool]) -> Result<(), ToolError> {
-    for (at, tool) in tools.iter().enumerate() {
-        let problem = match tool {
-            InCallTool::Http(tool) if tool.name.is_empty() => "name` may not be empty",
-            InCallTool::Builtin(tool) if tool.name.is_empty() => "name` may not be empty",
-            InCallTool::Http(tool) if !tool.url.starts_with("https://") => {
-                "url` must begin with https://"
-            }
-            InCallTool::Http(tool) if tool.timeout_ms == Some(0) => {
-                "timeout_ms` must be at least 1"
-            }
-            InCallTool::Builtin(tool) if tool.builtin.is_empty() => {
-                "builtin` may not be empty; end_call is the documented one"
-            }
-            InCallTool::Http(_) | InCallTool::Builtin(_) => continue,
-        };
-        return Err(ToolError::invalid_argument(format!("`tools[{at}].{problem}")));
-    }
-    Ok(())
-}
-
 pub(super) struct CreateAgent;
 
 #[derive(Deserialize, JsonSchema)]
@@ -250,8 +226,7 @@ impl Tool for CreateAgent {
             number_ids,
             primary_number_id,
         } = input;
-        let tools = tools.map(List::into_vec);
-        check_tools(tools.as_deref().unwrap_or_default())?;
+        let tools = in_call::to_api(tools)?;
         let number_ids = number_ids.map(List::into_vec);
         if let Some(primary) = &primary_number_id
             && !number_ids.as_ref().is_some_and(|ids| ids.contains(primary))
@@ -371,8 +346,7 @@ impl Tool for UpdateAgent {
             voicemail_action,
             clear,
         } = input;
-        let tools = tools.map(List::into_vec);
-        check_tools(tools.as_deref().unwrap_or_default())?;
+        let tools = in_call::to_api(tools)?;
         let clear = clear.map(List::into_vec).unwrap_or_default();
         let (persona, instructions) =
             (persona.map(Text::into_string), instructions.map(Text::into_string));

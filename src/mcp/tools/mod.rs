@@ -2,6 +2,7 @@
 
 mod agents;
 mod calls;
+mod in_call;
 mod numbers;
 mod sandbox;
 mod webhooks;
