@@ -4,11 +4,13 @@
 //! `transport → mcp → {dialing, watch} → api`.
 //!
 //! - [`api`] is the typed client of CallingBox's REST API. It knows nothing of MCP.
+//! - [`dialing`] decides whether a call may be dialed, and remembers that it was.
 //! - [`sandbox`] is the other side of the same wire: a simulator of that API on a real port. It
 //!   shares no code with [`api`], so that a mistake in one reading of the contract shows.
 //! - [`e164`] and [`money`] hold the two kinds of value that must never be mixed up or printed whole.
 
 pub mod api;
+pub mod dialing;
 pub mod e164;
 pub mod money;
 pub mod sandbox;
