@@ -2,6 +2,8 @@
 //!
 //! - [`destination`] knows what a number is: country, kind, time zones.
 //! - [`limits`] is the arithmetic of "how many and how much": plain numbers, no clock, no storage.
+//! - [`policy`] holds the user's rules and judges one call by them. Pure: it is handed the time, the
+//!   destination and what has been used, and answers with a verdict.
 //! - [`ledger`] remembers what was dialed, durably and before it is dialed, and is the one place where
 //!   two processes agree which of them may dial.
 //!
@@ -10,3 +12,4 @@
 pub mod destination;
 pub mod ledger;
 pub mod limits;
+pub mod policy;
