@@ -2,7 +2,7 @@
 //!
 //! It answers one question that memory cannot: *has this been dialed already?* - by another tool call,
 //! another process, another machine, or by a process that died before it could say so. [`Ledger`] is
-//! the contract; [`sqlite`] keeps it in a file that several processes share, a server that
+//! the contract; [`sqlite`] keeps it in a file that several processes share, [`redis`] in a server that
 //! several machines share. Both pass one suite of tests.
 //!
 //! The life of a record: [`Ledger::begin`] writes the intent in one atomic step that also looks for
@@ -17,6 +17,7 @@
 mod error;
 mod ids;
 mod record;
+pub mod redis;
 pub mod sqlite;
 
 #[cfg(test)]

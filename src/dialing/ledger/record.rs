@@ -133,6 +133,15 @@ impl State {
         }
     }
 
+    /// How it ended, once it has.
+    #[must_use]
+    pub const fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Finished { outcome, .. } => Some(*outcome),
+            Self::Intent | Self::Unknown | Self::NotPlaced { .. } | Self::Placed { .. } => None,
+        }
+    }
+
     /// The id of the call or of the number, when there is one.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
