@@ -185,9 +185,14 @@ async fn weaker_facts_never_replace_stronger_ones(ledger: &dyn Ledger) {
     }
     let twice = placed("call_x").await.unwrap_err();
     assert!(matches!(twice, LedgerError::PlacedTwice { recorded, .. } if recorded == "call_w"));
-    let long = begun(ledger, intent(&tenant, 100, "long"), terms(noon())).await.dispatch_id;
+    let later = terms(noon() + minutes(1));
+    let long = begun(ledger, intent(&tenant, 100, "long"), later).await.dispatch_id;
     let kept = ledger.not_placed(tenant.id(), long, &"é".repeat(1_000)).await.unwrap().state;
     assert_eq!(kept, State::NotPlaced { reason: "é".repeat(MAX_REASON) });
+    // Two dispatches of one call, as an API that folds repetitions would answer: the id is kept twice.
+    ledger.placed(tenant.id(), long, "call_w").await.unwrap();
+    let found = ledger.find_by_call(tenant.id(), "call_w").await.unwrap();
+    assert_eq!(found.map(|record| record.dispatch_id), Some(long));
 }
 
 async fn repetitions(ledger: &dyn Ledger) {

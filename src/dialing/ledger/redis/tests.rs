@@ -19,19 +19,45 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// A cluster of one node, which holds all slots.
+    async fn cluster() -> Self {
+        let server = Self::with(&["--cluster-enabled", "yes"]).await;
+        let mut link = Link::open(&server.url()).await.unwrap();
+        let _: () = redis::cmd("CLUSTER")
+            .arg(&["ADDSLOTSRANGE", "0", "16383"])
+            .query_async(&mut link)
+            .await
+            .unwrap();
+        let state = || redis::cmd("CLUSTER").arg("INFO").to_owned();
+        for _ in 0..500 {
+            let info: String = state().query_async(&mut link).await.unwrap();
+            if info.contains("cluster_state:ok") {
+                return server;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("the cluster is not ready");
+    }
+
+    async fn with(more: &[&str]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let directory = tempfile::tempdir().unwrap();
-        let mut server = Self { process: Self::spawn(port, directory.path()), port, directory };
+        let mut server =
+            Self { process: Self::spawn(port, directory.path(), more), port, directory };
         server.ready().await;
         server
     }
 
-    fn spawn(port: u16, directory: &std::path::Path) -> tokio::process::Child {
+    fn spawn(port: u16, directory: &std::path::Path, more: &[&str]) -> tokio::process::Child {
         let program = std::env::var_os(SERVER).expect("the variable names the server's program");
         tokio::process::Command::new(program)
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""])
             .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
             .arg(directory)
+            .args(more)
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
@@ -72,6 +98,17 @@ async fn conforms() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn conforms_in_a_cluster() {
+    let server = Server::cluster().await;
+    let url = server.url().replace("redis://", "redis-cluster://");
+    conformance::all(|| async {
+        Arc::new(RedisLedger::open(&url, "test", World::Real).await.unwrap()) as Arc<dyn Ledger>
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn an_intent_survives_the_server_and_the_connection_heals() {
     let mut server = Server::start().await;
     let (ledger, tenant) = (server.open(World::Real).await.unwrap(), conformance::tenant());
@@ -83,7 +120,7 @@ async fn an_intent_survives_the_server_and_the_connection_heals() {
         error.to_string().starts_with("dialing is refused: the ledger's Redis server"),
         "{error}"
     );
-    server.process = Server::spawn(server.port, server.directory.path());
+    server.process = Server::spawn(server.port, server.directory.path(), &[]);
     server.ready().await;
     let mut found = Err(error);
     for _ in 0..100 {

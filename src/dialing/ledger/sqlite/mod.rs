@@ -3,7 +3,7 @@
 //! One thread owns the connection; a bounded queue leads to it. Every change is one `BEGIN IMMEDIATE`
 //! transaction, so that processes take turns; the file is in WAL mode with `synchronous=FULL`, so that
 //! a committed intent survives a power cut. Not for network file systems: their locks do not hold what
-//! WAL needs (<https://www.sqlite.org/wal.html>).
+//! WAL needs (<https://www.sqlite.org/wal.html>); several machines share [`super::redis`] instead.
 
 mod open;
 mod rows;
@@ -166,7 +166,7 @@ fn by_dispatch(
 fn by_remote_id(db: &Connection, tenant: &TenantId, id: &str) -> rusqlite::Result<Option<Record>> {
     one(
         db,
-        "SELECT * FROM dispatch WHERE tenant = ?1 AND remote_id = ?2",
+        "SELECT * FROM dispatch WHERE tenant = ?1 AND remote_id = ?2 ORDER BY intent_at DESC LIMIT 1",
         params![tenant.as_str(), id],
     )
 }

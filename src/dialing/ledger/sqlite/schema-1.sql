@@ -32,7 +32,7 @@ CREATE INDEX dispatch_by_fingerprint ON dispatch (tenant, fingerprint, intent_at
 CREATE INDEX dispatch_by_key ON dispatch (tenant, idempotency_key, intent_at) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX dispatch_by_time ON dispatch (tenant, intent_at, dispatch_id);
 CREATE INDEX dispatch_by_callee ON dispatch (tenant, callee_hash, intent_at) WHERE callee_hash IS NOT NULL;
-CREATE UNIQUE INDEX dispatch_by_remote_id ON dispatch (tenant, remote_id) WHERE remote_id IS NOT NULL;
+CREATE INDEX dispatch_by_remote_id ON dispatch (tenant, remote_id, intent_at) WHERE remote_id IS NOT NULL;
 CREATE INDEX dispatch_open ON dispatch (tenant, intent_at) WHERE state IN ('intent', 'unknown');
 
 CREATE TABLE token (
