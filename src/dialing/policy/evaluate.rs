@@ -225,10 +225,7 @@ impl Policy {
             zones @ Zones::Known(_) => zones,
         };
         let hours = self.quiet_hours.hours();
-        let quiet = zones
-            .known()
-            .iter()
-            .any(|zone| hours.contain(request.now.to_zoned(zone.clone()).time()));
+        let quiet = quiet_at(hours, zones, request.now);
         let clocks = zones.local_times(request.now).join(", ");
         let (action, reason) = if quiet {
             (
@@ -238,7 +235,8 @@ impl Policy {
         } else {
             (Action::Allow, format!("it is {clocks} there, outside the quiet hours {hours}"))
         };
-        let until = if quiet { quiet_until(hours, zones, request.now) } else { None };
+        let refused = action == Action::Refuse;
+        let until = if refused { quiet_until(hours, zones, request.now) } else { None };
         Some(Vote { by: DecidedBy::QuietHours, action, mode, reason, until })
     }
 
@@ -382,18 +380,20 @@ fn refusal(vote: Vote) -> Refusal {
     Refusal { rule: vote.by, reason: vote.reason, until: vote.until, remedy }
 }
 
+/// Whether any clock of the destination shows one of the hours.
+fn quiet_at(hours: Hours, zones: &Zones, at: Timestamp) -> bool {
+    zones.known().iter().any(|zone| hours.contain(at.to_zoned(zone.clone()).time()))
+}
+
 /// The next instant at which no clock of the destination shows a quiet hour, within two days; `None`
 /// when their nights leave no gap.
 fn quiet_until(hours: Hours, zones: &Zones, now: Timestamp) -> Option<Timestamp> {
-    let quiet = |at: Timestamp| {
-        zones.known().iter().any(|zone| hours.contain(at.to_zoned(zone.clone()).time()))
-    };
     // Nights end on a whole minute, everywhere on Earth; clocks that change do so on one too.
     let minute = SignedDuration::from_mins(1);
     let whole = Timestamp::from_second(now.as_second().div_euclid(60).checked_mul(60)?).ok()?;
     (1..=48 * 60).find_map(|minutes| {
         let at = whole.checked_add(minute.checked_mul(minutes)?).ok()?;
-        (!quiet(at)).then_some(at)
+        (!quiet_at(hours, zones, at)).then_some(at)
     })
 }
 

@@ -310,14 +310,14 @@ fn refusals_in_full() {
 #[test]
 fn the_end_of_the_night_over_a_change_of_clocks() {
     let policy = policy("quiet_hours.action = 'refuse'");
-    for (now, until) in [
-        ("2026-03-08T07:00:00Z", "2026-03-08T15:00:00Z"),
-        ("2026-11-01T06:30:17Z", "2026-11-01T16:00:00Z"),
+    for (number, now, until) in [
+        ("+14155550100", "2026-03-08T07:00:00Z", "2026-03-08T15:00:00Z"),
+        ("+14155550100", "2026-11-01T06:30:17Z", "2026-11-01T16:00:00Z"),
+        // Two zones: 21:30 in the one, 20:30 in the other; both must have slept.
+        ("+12082995678", "2026-01-16T04:30:00Z", "2026-01-16T16:00:00Z"),
     ] {
-        let Decision::Refuse(refusal) = judge(&policy, "+14155550100", now).decision else {
-            panic!()
-        };
-        assert_eq!(refusal.until, Some(at(until)), "{now}");
+        let Decision::Refuse(refusal) = judge(&policy, number, now).decision else { panic!() };
+        assert_eq!(refusal.until, Some(at(until)), "{number} at {now}");
     }
     // Whose quiet hours last all day is never rung up, and nobody is promised a time.
     let always = self::policy("quiet_hours = { from = '00:00', to = '00:00', action = 'refuse' }");
