@@ -4,31 +4,11 @@
 //! account is of one world from its making to its end. Everything a tool needs is handed in here;
 //! there are no globals.
 
-use std::fmt;
-
 use crate::api;
 use crate::config::Wait;
+pub use crate::dialing::ledger::World;
 use crate::mcp::error::{Class, ToolError};
 use crate::simulator::Simulator;
-
-/// Where calls go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum World {
-    /// CallingBox: real telephones, real money.
-    Real,
-    /// The simulator.
-    Sandbox,
-}
-
-impl fmt::Display for World {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Real => "real",
-            Self::Sandbox => "sandbox",
-        })
-    }
-}
 
 /// One account.
 pub struct Account {

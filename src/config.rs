@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ApiKey, BaseUrl};
+use crate::dialing::policy::nearest_name;
 use crate::mcp::catalogue::Toolset;
 use crate::telemetry::LogFormat;
 
@@ -178,21 +179,9 @@ pub fn parse(text: &str) -> Result<File, String> {
 /// The message of a TOML error, with the nearest valid name when a key is unknown.
 #[must_use]
 pub fn explain(error: &toml::de::Error) -> String {
-    let text = error.to_string();
-    let quoted: Vec<&str> = error.message().split('`').skip(1).step_by(2).collect();
-    match quoted.split_first() {
-        Some((unknown, valid)) if error.message().starts_with("unknown field") => {
-            let nearest = valid
-                .iter()
-                .map(|name| (strsim::jaro_winkler(unknown, name), name))
-                .filter(|(likeness, _)| *likeness > 0.7)
-                .max_by(|(a, _), (b, _)| a.total_cmp(b));
-            match nearest {
-                Some((_, name)) => format!("{}\ndid you mean `{name}`?", text.trim_end()),
-                None => text,
-            }
-        }
-        _ => text,
+    match nearest_name(error.message()) {
+        Some(name) => format!("{}\ndid you mean `{name}`?", error.to_string().trim_end()),
+        None => error.to_string(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! - [`transport`]: how clients reach the server; bytes and sessions.
 //! - [`mcp`]: what a model is offered, how its calls are checked, what it is answered.
 //! - [`account`]: on whose behalf, and in which world: the real one or the simulated one, never both.
+//! - [`dialing`]: may this number be dialed, did the human say yes, and has it been dialed already.
 //! - [`api`]: the typed client of CallingBox's REST API. It knows nothing of MCP.
 //! - [`sandbox`]: the other side of the same wire, a simulator of that API on a real port. It shares
 //!   no code with [`api`], so that a mistake in one reading of the contract shows. [`simulator`] is
@@ -19,6 +20,7 @@ pub mod api;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod dialing;
 pub mod e164;
 pub mod mcp;
 pub mod money;

@@ -1,0 +1,609 @@
+//! What every ledger must do, whatever it is kept in. Each implementation's tests run [`all`].
+
+use std::future::Future;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::*;
+use crate::dialing::limits::{DAY, HOUR, Kind, LONGEST_CALL, Limit, LimitReached, Used};
+use crate::e164::E164;
+
+/// Noon of some day; every test moves on from here.
+pub(super) fn noon() -> Timestamp {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+pub(super) fn minutes(minutes: i64) -> SignedDuration {
+    SignedDuration::from_mins(minutes)
+}
+
+/// An account that no other test uses.
+pub(super) fn tenant() -> Tenant {
+    Tenant::new(DispatchId::new().to_string().as_bytes(), "https://api.example")
+}
+
+pub(super) fn number(last: u32) -> E164 {
+    E164::parse(&format!("+1415555{last:04}")).unwrap()
+}
+
+/// An intent to call `to`, told apart from others to the same number by `instructions`.
+pub(super) fn intent(tenant: &Tenant, to: u32, instructions: &str) -> NewIntent {
+    let to = number(to);
+    let arguments = json!({"agent_id": "agt_1", "to": to.as_str(), "instructions": instructions});
+    NewIntent {
+        dispatch_id: DispatchId::new(),
+        kind: Kind::Call,
+        tenant: tenant.id().clone(),
+        fingerprint: Fingerprint::of(tenant.id(), Kind::Call, &arguments),
+        idempotency_key: None,
+        callee: Some(Callee::new(tenant, &to)),
+        agent_id: Some("agt_1".to_owned()),
+        rule: "default".to_owned(),
+        confirmed_by: "policy".to_owned(),
+        hold: MilliCents::from_cents(300),
+    }
+}
+
+pub(super) fn keyed(mut intent: NewIntent, key: &str) -> NewIntent {
+    intent.idempotency_key = Some(IdempotencyKey::parse(key).unwrap());
+    intent
+}
+
+pub(super) fn terms(now: Timestamp) -> Terms {
+    Terms {
+        now,
+        lease_until: now + minutes(2),
+        repeats_since: now - minutes(10),
+        allow_repeat: false,
+        limits: Limits::default(),
+    }
+}
+
+async fn begun(ledger: &dyn Ledger, intent: NewIntent, terms: Terms) -> Record {
+    match ledger.begin(intent, terms).await.unwrap() {
+        Begin::Begun(record) => record,
+        other => panic!("not begun: {other:?}"),
+    }
+}
+
+/// Begins and places a call whose id is its dispatch's.
+async fn dialed(
+    ledger: &dyn Ledger,
+    tenant: &Tenant,
+    to: u32,
+    text: &str,
+    at: Timestamp,
+) -> Record {
+    let mut terms = terms(at);
+    terms.allow_repeat = true;
+    let record = begun(ledger, intent(tenant, to, text), terms).await;
+    let id = format!("call_{}", record.dispatch_id);
+    ledger.placed(tenant.id(), record.dispatch_id, &id).await.unwrap()
+}
+
+/// Runs everything. `open` opens one more handle on the same ledger, as another process would.
+pub(super) async fn all<F, Fut>(open: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Ledger>>,
+{
+    let ledger = open().await;
+    let ledger = ledger.as_ref();
+    a_life(ledger).await;
+    weaker_facts_never_replace_stronger_ones(ledger).await;
+    repetitions(ledger).await;
+    idempotency_keys(ledger).await;
+    leases(ledger).await;
+    counting(ledger).await;
+    spending(ledger).await;
+    limits_refuse(ledger).await;
+    tokens(ledger).await;
+    listing(ledger).await;
+    purging(ledger).await;
+    outlives_its_process(&open).await;
+    identical_requests_at_one_instant(&open).await;
+    limits_at_one_instant(&open).await;
+    one_takes_over(&open).await;
+    assert_eq!(ledger.secret().await.unwrap(), open().await.secret().await.unwrap());
+    assert_ne!(ledger.secret().await.unwrap(), [0; 32]);
+}
+
+async fn a_life(ledger: &dyn Ledger) {
+    let tenant = tenant();
+    let asked = keyed(intent(&tenant, 100, "hello"), "key-1");
+    let record = begun(ledger, asked.clone(), terms(noon())).await;
+    assert_eq!(
+        record,
+        Record {
+            dispatch_id: asked.dispatch_id,
+            kind: Kind::Call,
+            tenant: tenant.id().clone(),
+            fingerprint: asked.fingerprint,
+            idempotency_key: asked.idempotency_key,
+            callee: Some(Callee { masked: "+141******00".into(), hash: tenant.hash(&number(100)) }),
+            agent_id: Some("agt_1".into()),
+            rule: "default".into(),
+            confirmed_by: "policy".into(),
+            intent_at: noon(),
+            lease_until: noon() + minutes(2),
+            generation: 1,
+            hold: MilliCents(300_000),
+            state: State::Intent,
+        }
+    );
+    let find = || async { ledger.find(tenant.id(), record.dispatch_id).await.unwrap().unwrap() };
+    assert_eq!(find().await, record);
+    assert_eq!(ledger.unsettled(tenant.id()).await.unwrap(), std::slice::from_ref(&record));
+    let hash = tenant.hash(&number(100));
+    assert!(!ledger.known_destination(tenant.id(), &hash).await.unwrap());
+
+    let placed = Record { state: State::Placed { id: "call_1".into() }, ..record.clone() };
+    assert_eq!(ledger.placed(tenant.id(), record.dispatch_id, "call_1").await.unwrap(), placed);
+    assert_eq!(find().await, placed);
+    assert_eq!(ledger.unsettled(tenant.id()).await.unwrap(), []);
+    assert!(ledger.known_destination(tenant.id(), &hash).await.unwrap());
+    assert_eq!(ledger.find_by_call(tenant.id(), "call_1").await.unwrap(), Some(placed));
+
+    let ended = |outcome, cost| {
+        let state = State::Finished { id: "call_1".into(), outcome, cost };
+        Some(Record { state, ..record.clone() })
+    };
+    let cost = Some(MilliCents(7_500));
+    let finish = |outcome, cost| ledger.finished(tenant.id(), "call_1", outcome, cost);
+    assert_eq!(finish(Outcome::Completed, None).await.unwrap(), ended(Outcome::Completed, None));
+    assert_eq!(finish(Outcome::Completed, cost).await.unwrap(), ended(Outcome::Completed, cost));
+    assert_eq!(finish(Outcome::Voicemail, None).await.unwrap(), ended(Outcome::Voicemail, cost));
+    assert_eq!(Some(find().await), ended(Outcome::Voicemail, cost));
+
+    assert_eq!(ledger.finished(tenant.id(), "call_2", Outcome::Busy, None).await.unwrap(), None);
+    assert_eq!(ledger.find_by_call(tenant.id(), "call_2").await.unwrap(), None);
+    let stranger = self::tenant();
+    assert_eq!(ledger.find_by_call(stranger.id(), "call_1").await.unwrap(), None);
+    assert_eq!(ledger.find(stranger.id(), record.dispatch_id).await.unwrap(), None);
+    let error = ledger.placed(stranger.id(), record.dispatch_id, "call_1").await.unwrap_err();
+    assert!(matches!(error, LedgerError::NoSuchDispatch(id) if id == record.dispatch_id));
+}
+
+async fn weaker_facts_never_replace_stronger_ones(ledger: &dyn Ledger) {
+    let tenant = tenant();
+    let id = begun(ledger, intent(&tenant, 100, "x"), terms(noon())).await.dispatch_id;
+    let unknown = || ledger.unknown(tenant.id(), id, noon());
+    let not_placed = |reason| ledger.not_placed(tenant.id(), id, reason);
+    let placed = |call| ledger.placed(tenant.id(), id, call);
+    let refused = State::NotPlaced { reason: "refused ".into() };
+    assert_eq!(unknown().await.unwrap().state, State::Unknown);
+    assert_eq!(not_placed("refused\n").await.unwrap().state, refused);
+    assert_eq!(unknown().await.unwrap().state, refused);
+    assert_eq!(not_placed("again").await.unwrap().state, refused);
+    // Evidence of a call outweighs the belief that there was none.
+    let called = State::Placed { id: "call_w".into() };
+    assert_eq!(placed("call_w").await.unwrap().state, called);
+    for after in [unknown().await, not_placed("no").await, placed("call_w").await] {
+        assert_eq!(after.unwrap().state, called);
+    }
+    let twice = placed("call_x").await.unwrap_err();
+    assert!(matches!(twice, LedgerError::PlacedTwice { recorded, .. } if recorded == "call_w"));
+    let later = terms(noon() + minutes(1));
+    let long = begun(ledger, intent(&tenant, 100, "long"), later).await.dispatch_id;
+    let kept = ledger.not_placed(tenant.id(), long, &"é".repeat(1_000)).await.unwrap().state;
+    assert_eq!(kept, State::NotPlaced { reason: "é".repeat(MAX_REASON) });
+    // Two dispatches of one call, as an API that folds repetitions would answer: the id is kept twice.
+    ledger.placed(tenant.id(), long, "call_w").await.unwrap();
+    let found = ledger.find_by_call(tenant.id(), "call_w").await.unwrap();
+    assert_eq!(found.map(|record| record.dispatch_id), Some(long));
+}
+
+async fn repetitions(ledger: &dyn Ledger) {
+    let tenant = tenant();
+    let ask = |at| ledger.begin(intent(&tenant, 100, "same"), terms(at));
+    let again =
+        |at| ledger.begin(intent(&tenant, 100, "same"), Terms { allow_repeat: true, ..terms(at) });
+    let first = begun(ledger, intent(&tenant, 100, "same"), terms(noon())).await;
+    assert_eq!(ask(noon()).await.unwrap(), Begin::InFlight(first.clone()));
+    assert_eq!(again(noon()).await.unwrap(), Begin::InFlight(first.clone()));
+    // The owner has died: of any age, and even if a repetition is wanted.
+    assert_eq!(ask(noon() + minutes(2)).await.unwrap(), Begin::Unsettled(first.clone()));
+    assert_eq!(again(noon() + minutes(50_000)).await.unwrap(), Begin::Unsettled(first.clone()));
+    // An unknown one has no owner from the start.
+    let first = ledger.unknown(tenant.id(), first.dispatch_id, noon()).await.unwrap();
+    assert_eq!(ask(noon()).await.unwrap(), Begin::Unsettled(first.clone()));
+    let first = ledger.placed(tenant.id(), first.dispatch_id, "call_r").await.unwrap();
+    assert_eq!(ask(noon() + minutes(9)).await.unwrap(), Begin::Duplicate(first.clone()));
+    let first =
+        ledger.finished(tenant.id(), "call_r", Outcome::NoAnswer, None).await.unwrap().unwrap();
+    assert_eq!(ask(noon() + minutes(9)).await.unwrap(), Begin::Duplicate(first));
+    // Another request, another tenant, after the window, on purpose: all begin.
+    begun(ledger, intent(&tenant, 100, "other"), terms(noon())).await;
+    begun(ledger, intent(&self::tenant(), 100, "same"), terms(noon())).await;
+    let Begin::Begun(second) = again(noon() + minutes(9)).await.unwrap() else { panic!() };
+    ledger.not_placed(tenant.id(), second.dispatch_id, "refused").await.unwrap();
+    // What was not placed stands in nobody's way; the window ends exactly where it ends.
+    let Begin::Begun(third) = ask(noon() + minutes(10)).await.unwrap() else { panic!() };
+    let third = ledger.placed(tenant.id(), third.dispatch_id, "call_s").await.unwrap();
+    assert_eq!(ask(noon() + minutes(19)).await.unwrap(), Begin::Duplicate(third));
+    assert!(matches!(ask(noon() + minutes(20)).await.unwrap(), Begin::Begun(_)));
+}
+
+async fn idempotency_keys(ledger: &dyn Ledger) {
+    let tenant = tenant();
+    let ask = |text, at| {
+        let terms = Terms { allow_repeat: true, ..terms(at) };
+        ledger.begin(keyed(intent(&tenant, 100, text), "key"), terms)
+    };
+    let Begin::Begun(first) = ask("one", noon()).await.unwrap() else { panic!() };
+    assert_eq!(ask("one", noon()).await.unwrap(), Begin::InFlight(first.clone()));
+    assert_eq!(ask("two", noon()).await.unwrap(), Begin::KeyConflict(first.clone()));
+    let refused = ledger.not_placed(tenant.id(), first.dispatch_id, "refused").await.unwrap();
+    assert_eq!(ask("two", noon()).await.unwrap(), Begin::KeyConflict(refused));
+    let Begin::Begun(next) = ask("one", noon() + minutes(1)).await.unwrap() else { panic!() };
+    let next = ledger.placed(tenant.id(), next.dispatch_id, "call_k").await.unwrap();
+    // The key speaks louder than `allow_repeat`, and for longer than the window.
+    let later = noon() + minutes(24 * 60);
+    assert_eq!(ask("one", later).await.unwrap(), Begin::Duplicate(next.clone()));
+    assert_eq!(ask("two", later).await.unwrap(), Begin::KeyConflict(next));
+    assert!(matches!(ask("two", later + minutes(1)).await.unwrap(), Begin::Begun(_)));
+    // Another tenant's key is another key.
+    let stranger = self::tenant();
+    begun(ledger, keyed(intent(&stranger, 100, "one"), "key"), terms(noon())).await;
+}
+
+async fn leases(ledger: &dyn Ledger) {
+    let tenant = tenant();
+    let first = begun(ledger, intent(&tenant, 100, "x"), terms(noon())).await;
+    let id = first.dispatch_id;
+    let renew = |generation, until| ledger.renew(tenant.id(), id, generation, until);
+    let take = |at| ledger.take_over(tenant.id(), id, at, at + minutes(2));
+    assert!(renew(1, noon() + minutes(3)).await.unwrap());
+    assert_eq!(take(noon() + minutes(2)).await.unwrap(), None);
+    let taken = take(noon() + minutes(3)).await.unwrap();
+    assert_eq!(
+        taken,
+        Some(Record { generation: 2, lease_until: noon() + minutes(5), ..first.clone() })
+    );
+    // The one who was away too long may not go on; the new one may.
+    assert!(!renew(1, noon() + minutes(9)).await.unwrap());
+    assert!(renew(2, noon() + minutes(6)).await.unwrap());
+    assert_eq!(take(noon() + minutes(5)).await.unwrap(), None);
+    ledger.unknown(tenant.id(), id, noon() + minutes(5)).await.unwrap();
+    let again = take(noon() + minutes(5)).await.unwrap().unwrap();
+    assert_eq!((again.generation, again.state), (3, State::Unknown));
+    ledger.placed(tenant.id(), id, "call_l").await.unwrap();
+    assert!(!renew(3, noon() + minutes(9)).await.unwrap());
+    assert_eq!(take(noon() + minutes(60)).await.unwrap(), None);
+}
+
+async fn counting(ledger: &dyn Ledger) {
+    let tenant = tenant();
+    let limits = Limits {
+        per_hour: Some(2),
+        per_day: Some(3),
+        per_destination_per_hour: Some(1),
+        per_destination_per_day: Some(9),
+        ..Limits::default()
+    };
+    let hash = tenant.hash(&number(1));
+    let usage = |at| ledger.usage(tenant.id(), Some(&hash), &limits, MilliCents::ZERO, at);
+    assert_eq!(usage(noon()).await.unwrap(), Usage::default());
+    dialed(ledger, &tenant, 1, "a", noon()).await;
+    dialed(ledger, &tenant, 2, "b", noon() + minutes(10)).await;
+    dialed(ledger, &tenant, 2, "c", noon() + minutes(20)).await;
+    let dead = begun(ledger, intent(&tenant, 1, "d"), terms(noon() + minutes(21))).await;
+    let refused = begun(ledger, intent(&tenant, 1, "e"), terms(noon() + minutes(22))).await;
+    ledger.not_placed(tenant.id(), refused.dispatch_id, "no").await.unwrap();
+    dialed(ledger, &self::tenant(), 1, "f", noon() + minutes(22)).await;
+    let used = |count, frees_at: Option<Timestamp>| Used { count, frees_at };
+    let spent = MilliCents(4 * 300_000);
+    assert_eq!(
+        usage(noon() + minutes(22)).await.unwrap(),
+        Usage {
+            // Two must leave the hour before a limit of two has room: the second newest counts.
+            hour: used(4, Some(noon() + minutes(20) + HOUR)),
+            day: used(4, Some(noon() + minutes(10) + DAY)),
+            destination_hour: used(2, Some(noon() + minutes(21) + HOUR)),
+            destination_day: used(2, None),
+            at_once: 4,
+            spent,
+            spend_frees_at: None,
+        }
+    );
+    // One hour after the first, to the millisecond, it has left; the dead intent is no call in progress.
+    let after = usage(noon() + HOUR).await.unwrap();
+    assert_eq!((after.hour.count, after.destination_hour.count, after.at_once), (3, 1, 3));
+    let just = usage(noon() + HOUR - SignedDuration::from_millis(1)).await.unwrap();
+    assert_eq!((just.hour.count, just.destination_hour.count), (4, 2));
+    // A call whose end was never learned lets go of its slot.
+    let forgotten = usage(noon() + LONGEST_CALL).await.unwrap();
+    assert_eq!((forgotten.day.count, forgotten.at_once), (4, 2));
+    ledger.unknown(tenant.id(), dead.dispatch_id, noon()).await.unwrap();
+    let end = usage(noon() + DAY + minutes(20)).await.unwrap();
+    assert_eq!((end.day, end.spent), (used(1, None), MilliCents(300_000)));
+    let nobody = ledger
+        .usage(tenant.id(), None, &limits, MilliCents::ZERO, noon() + minutes(22))
+        .await
+        .unwrap();
+    assert_eq!((nobody.destination_day, nobody.day.count), (Used::default(), 4));
+}
+
+async fn spending(ledger: &dyn Ledger) {
+    let tenant = tenant();
+    let limits = Limits { spend_per_day: Some(MilliCents::from_cents(700)), ..Limits::default() };
+    let usage = |hold| {
+        ledger.usage(tenant.id(), None, &limits, MilliCents::from_cents(hold), noon() + minutes(9))
+    };
+    let first = dialed(ledger, &tenant, 1, "a", noon()).await;
+    dialed(ledger, &tenant, 2, "b", noon() + minutes(1)).await;
+    let mut purchase = intent(&tenant, 3, "c");
+    purchase.kind = Kind::Purchase;
+    purchase.callee = None;
+    purchase.agent_id = None;
+    purchase.hold = MilliCents::from_cents(100);
+    let bought = begun(ledger, purchase, terms(noon() + minutes(2))).await;
+    ledger.placed(tenant.id(), bought.dispatch_id, "num_1").await.unwrap();
+    let found = ledger.find_by_call(tenant.id(), "num_1").await.unwrap().unwrap();
+    assert_eq!((found.kind, found.callee, found.agent_id), (Kind::Purchase, None, None));
+    for (hold, frees_at) in [
+        (0, None),
+        (300, Some(noon() + DAY)),
+        (301, Some(noon() + minutes(1) + DAY)),
+        (700, Some(noon() + minutes(2) + DAY)),
+        (701, None),
+    ] {
+        let usage = usage(hold).await.unwrap();
+        assert_eq!(usage.spent, MilliCents::from_cents(700));
+        assert_eq!(usage.spend_frees_at, frees_at, "{hold}");
+        // A purchase is no call.
+        assert_eq!((usage.day.count, usage.at_once), (2, 2));
+    }
+    // The bill replaces the hold.
+    let id = first.state.id().unwrap();
+    ledger.finished(tenant.id(), id, Outcome::Completed, Some(MilliCents(7_500))).await.unwrap();
+    assert_eq!(usage(300).await.unwrap().spent, MilliCents(407_500));
+    assert_eq!(usage(300).await.unwrap().spend_frees_at, Some(noon() + DAY));
+    assert_eq!(usage(301).await.unwrap().spend_frees_at, Some(noon() + minutes(1) + DAY));
+    assert_eq!(usage(290).await.unwrap().spend_frees_at, None);
+}
+
+async fn limits_refuse(ledger: &dyn Ledger) {
+    let none = Limits::default();
+    let after = noon() + minutes(5);
+    let money = Some(MilliCents::from_cents(599));
+    for (limits, to, reached) in [
+        (Limits { per_hour: Some(1), ..none }, 2, Some((Limit::PerHour, Some(noon() + HOUR)))),
+        (Limits { per_day: Some(1), ..none }, 2, Some((Limit::PerDay, Some(noon() + DAY)))),
+        (
+            Limits { per_hour: Some(1), per_day: Some(1), at_once: Some(1), ..none },
+            2,
+            Some((Limit::PerDay, Some(noon() + DAY))),
+        ),
+        (
+            Limits { per_destination_per_hour: Some(1), ..none },
+            1,
+            Some((Limit::PerDestinationPerHour, Some(noon() + HOUR))),
+        ),
+        (
+            Limits { per_destination_per_day: Some(1), ..none },
+            1,
+            Some((Limit::PerDestinationPerDay, Some(noon() + DAY))),
+        ),
+        (Limits { per_destination_per_day: Some(1), ..none }, 2, None),
+        (Limits { at_once: Some(1), ..none }, 2, Some((Limit::AtOnce, None))),
+        (
+            Limits { spend_per_day: money, ..none },
+            2,
+            Some((Limit::SpendPerDay, Some(noon() + DAY))),
+        ),
+        (Limits { per_hour: Some(0), ..none }, 2, Some((Limit::PerHour, None))),
+        (Limits { per_hour: Some(2), per_day: Some(2), at_once: Some(2), ..none }, 2, None),
+    ] {
+        let tenant = tenant();
+        dialed(ledger, &tenant, 1, "first", noon()).await;
+        let asked = intent(&tenant, to, "second");
+        let answer = ledger.begin(asked.clone(), Terms { limits, ..terms(after) }).await.unwrap();
+        match reached {
+            Some((limit, until)) => {
+                assert_eq!(
+                    answer,
+                    Begin::LimitReached(LimitReached { limit, until }),
+                    "{limits:?}"
+                );
+                assert_eq!(ledger.find(tenant.id(), asked.dispatch_id).await.unwrap(), None);
+            }
+            None => assert!(matches!(answer, Begin::Begun(_)), "{limits:?}: {answer:?}"),
+        }
+    }
+}
+
+async fn tokens(ledger: &dyn Ledger) {
+    let (tenant, stranger) = (tenant(), tenant());
+    let expiry = noon() + minutes(5);
+    let redeem = |tenant: &Tenant, token: &'static str, now| {
+        let tenant = tenant.id().clone();
+        async move { ledger.redeem_token(&tenant, token, expiry, now).await.unwrap() }
+    };
+    assert!(redeem(&tenant, "t1", noon()).await);
+    assert!(!redeem(&tenant, "t1", noon()).await);
+    assert!(!redeem(&tenant, "t1", noon() + minutes(4)).await);
+    assert!(redeem(&tenant, "t2", noon() + minutes(4)).await);
+    assert!(redeem(&stranger, "t1", noon() + minutes(4)).await);
+    assert!(!redeem(&tenant, "t3", expiry).await);
+    // Whoever comes after the expiry cannot use one that was purged either.
+    assert!(!redeem(&tenant, "t1", expiry + minutes(60)).await);
+}
+
+async fn listing(ledger: &dyn Ledger) {
+    let tenant = tenant();
+    let mut made = Vec::new();
+    for n in 0..5 {
+        // Two at each instant, so that time alone does not order them.
+        let at = noon() + minutes(i64::from(n) / 2);
+        made.push(dialed(ledger, &tenant, n, "list", at).await);
+    }
+    let busy = made[1].state.id().unwrap().to_owned();
+    made[1] = ledger.finished(tenant.id(), &busy, Outcome::Busy, None).await.unwrap().unwrap();
+    made.sort_by_key(|record| std::cmp::Reverse(Cursor::from(record)));
+    let filter = Filter {
+        tenant: Some(tenant.id().clone()),
+        since: None,
+        outcome: None,
+        before: None,
+        limit: 100,
+    };
+    let list = |filter: &Filter| ledger.list(filter.clone());
+    assert_eq!(list(&filter).await.unwrap(), made);
+    let (mut paged, mut page) = (Vec::new(), Filter { limit: 2, ..filter.clone() });
+    loop {
+        let found = list(&page).await.unwrap();
+        let Some(last) = found.last() else { break };
+        page.before = Some(Cursor::from(last));
+        paged.extend(found);
+    }
+    assert_eq!(paged, made);
+    let since = Filter { since: Some(noon() + minutes(2)), ..filter.clone() };
+    assert_eq!(list(&since).await.unwrap(), made[..1]);
+    let outcome = Filter { outcome: Some(Outcome::Busy), ..filter.clone() };
+    let of_outcome = list(&outcome).await.unwrap();
+    assert_eq!(of_outcome.iter().map(|r| r.state.id().unwrap()).collect::<Vec<_>>(), [&busy]);
+    let everyone = list(&Filter { tenant: None, ..filter.clone() }).await.unwrap();
+    assert!(made.iter().all(|record| everyone.contains(record)));
+    assert!(
+        everyone.len() > made.len()
+            && everyone.is_sorted_by_key(|r| std::cmp::Reverse(Cursor::from(r)))
+    );
+    let stranger = Filter { tenant: Some(self::tenant().id().clone()), ..filter };
+    assert_eq!(list(&stranger).await.unwrap(), []);
+}
+
+async fn purging(ledger: &dyn Ledger) {
+    let tenant = tenant();
+    let long_ago: Timestamp = "2020-01-01T00:00:00Z".parse().unwrap();
+    let old = dialed(ledger, &tenant, 1, "old", long_ago).await;
+    let open = begun(ledger, intent(&tenant, 1, "open"), terms(long_ago)).await;
+    let young = dialed(ledger, &tenant, 1, "young", long_ago + minutes(1)).await;
+    let keyed = keyed(intent(&tenant, 1, "keyed"), "old-key");
+    let keyed = begun(ledger, keyed, terms(long_ago)).await;
+    ledger.not_placed(tenant.id(), keyed.dispatch_id, "no").await.unwrap();
+    assert_eq!(ledger.purge(long_ago + minutes(1)).await.unwrap(), 2);
+    assert_eq!(ledger.purge(long_ago + minutes(1)).await.unwrap(), 0);
+    let find = |id| ledger.find(tenant.id(), id);
+    assert_eq!(find(old.dispatch_id).await.unwrap(), None);
+    assert_eq!(find(keyed.dispatch_id).await.unwrap(), None);
+    let old_id = old.state.id().unwrap();
+    assert_eq!(ledger.find_by_call(tenant.id(), old_id).await.unwrap(), None);
+    assert_eq!(find(open.dispatch_id).await.unwrap(), Some(open));
+    assert_eq!(find(young.dispatch_id).await.unwrap(), Some(young));
+    let filter = Filter {
+        tenant: Some(tenant.id().clone()),
+        since: None,
+        outcome: None,
+        before: None,
+        limit: 9,
+    };
+    assert_eq!(ledger.list(filter).await.unwrap().len(), 2);
+}
+
+async fn outlives_its_process<F, Fut>(open: &F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Ledger>>,
+{
+    let tenant = tenant();
+    let (dead, done) = {
+        let ledger = open().await;
+        let dead = begun(ledger.as_ref(), intent(&tenant, 1, "dead"), terms(noon())).await;
+        (dead, dialed(ledger.as_ref(), &tenant, 2, "done", noon()).await)
+    };
+    let ledger = open().await;
+    let ask = |text, to, at| ledger.begin(intent(&tenant, to, text), terms(at));
+    assert_eq!(ledger.unsettled(tenant.id()).await.unwrap(), std::slice::from_ref(&dead));
+    assert_eq!(ask("done", 2, noon()).await.unwrap(), Begin::Duplicate(done));
+    assert_eq!(ask("dead", 1, noon()).await.unwrap(), Begin::InFlight(dead.clone()));
+    let later = noon() + minutes(2);
+    assert_eq!(ask("dead", 1, later).await.unwrap(), Begin::Unsettled(dead.clone()));
+    let taken = ledger.take_over(tenant.id(), dead.dispatch_id, later, later + minutes(2)).await;
+    let taken = taken.unwrap().unwrap();
+    assert_eq!(ask("dead", 1, later).await.unwrap(), Begin::InFlight(taken));
+    ledger.not_placed(tenant.id(), dead.dispatch_id, "searched for, absent").await.unwrap();
+    assert!(matches!(ask("dead", 1, later).await.unwrap(), Begin::Begun(_)));
+}
+
+/// Runs `each` 32 times at once, over four handles.
+async fn at_once<F, Fut, T, E>(open: &F, each: impl Fn(Arc<dyn Ledger>, u32) -> E) -> Vec<T>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Ledger>>,
+    E: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let handles = [open().await, open().await, open().await, open().await];
+    let tasks: Vec<_> = (0..32)
+        .map(|n| tokio::spawn(each(Arc::clone(&handles[n as usize % handles.len()]), n)))
+        .collect();
+    futures::future::join_all(tasks).await.into_iter().map(Result::unwrap).collect()
+}
+
+async fn identical_requests_at_one_instant<F, Fut>(open: &F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Ledger>>,
+{
+    let tenant = tenant();
+    let answers = at_once(open, |ledger, _| {
+        let intent = intent(&tenant, 1, "same");
+        async move { ledger.begin(intent, terms(noon())).await.unwrap() }
+    })
+    .await;
+    let first = answers.iter().find_map(|answer| match answer {
+        Begin::Begun(record) => Some(record.clone()),
+        _ => None,
+    });
+    let others = answers.into_iter().filter(|answer| !matches!(answer, Begin::Begun(_)));
+    assert_eq!(others.collect::<Vec<_>>(), vec![Begin::InFlight(first.unwrap()); 31]);
+}
+
+async fn limits_at_one_instant<F, Fut>(open: &F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Ledger>>,
+{
+    for limits in [
+        Limits { at_once: Some(5), ..Limits::default() },
+        Limits { per_hour: Some(5), ..Limits::default() },
+        Limits { spend_per_day: Some(MilliCents::from_cents(1_799)), ..Limits::default() },
+    ] {
+        let tenant = tenant();
+        let answers = at_once(open, |ledger, n| {
+            let intent = intent(&tenant, n, "each");
+            async move { ledger.begin(intent, Terms { limits, ..terms(noon()) }).await.unwrap() }
+        })
+        .await;
+        let begun = answers.iter().filter(|answer| matches!(answer, Begin::Begun(_))).count();
+        let refused =
+            answers.iter().filter(|answer| matches!(answer, Begin::LimitReached(_))).count();
+        assert_eq!((begun, refused), (5, 27), "{limits:?}");
+    }
+}
+
+async fn one_takes_over<F, Fut>(open: &F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Ledger>>,
+{
+    let tenant = tenant();
+    let ledger = open().await;
+    let dead = begun(ledger.as_ref(), intent(&tenant, 1, "x"), terms(noon())).await.dispatch_id;
+    let later = noon() + minutes(2);
+    let taken = at_once(open, |ledger, _| {
+        let tenant = tenant.id().clone();
+        async move { ledger.take_over(&tenant, dead, later, later + minutes(2)).await.unwrap() }
+    })
+    .await;
+    assert_eq!(taken.into_iter().flatten().map(|r| r.generation).collect::<Vec<_>>(), [2]);
+    let token = at_once(open, |ledger, _| {
+        let tenant = tenant.id().clone();
+        async move { ledger.redeem_token(&tenant, "t", later, noon()).await.unwrap() }
+    })
+    .await;
+    assert_eq!(token.into_iter().filter(|won| *won).count(), 1);
+}

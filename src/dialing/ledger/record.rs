@@ -1,0 +1,401 @@
+//! What the ledger keeps about one dispatch, and what goes in and comes out when one begins.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::error::LedgerError;
+use super::ids::{DestinationHash, DispatchId, Fingerprint, IdempotencyKey, Tenant, TenantId};
+use crate::dialing::limits::{Kind, LimitReached, Limits};
+use crate::e164::E164;
+use crate::money::MilliCents;
+
+/// Real telephones or the simulator. A ledger belongs to one of them for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum World {
+    /// Calls that ring.
+    Real,
+    /// Calls of the sandbox.
+    Sandbox,
+}
+
+impl World {
+    /// `real` or `sandbox`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Sandbox => "sandbox",
+        }
+    }
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How a finished dispatch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Somebody answered and the conversation ended; or the number was bought.
+    Completed,
+    /// A machine answered.
+    Voicemail,
+    /// It rang out.
+    NoAnswer,
+    /// The line was busy.
+    Busy,
+    /// Canceled before it connected.
+    Canceled,
+    /// Dialed, and failed.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] = [
+        Self::Completed,
+        Self::Voicemail,
+        Self::NoAnswer,
+        Self::Busy,
+        Self::Canceled,
+        Self::Failed,
+    ];
+
+    /// The word, as in a tool's answer.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Voicemail => "voicemail",
+            Self::NoAnswer => "no_answer",
+            Self::Busy => "busy",
+            Self::Canceled => "canceled",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The inverse of [`Outcome::name`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
+/// Where a dispatch stands.
+///
+/// Evidence only grows: a weaker fact never replaces a stronger one. The order of strength is
+/// `Intent < Unknown < NotPlaced < Placed < Finished`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// About to be sent, or sent and not yet answered. Whoever works on it holds the record's lease;
+    /// when the lease has run out, its owner is gone and the record waits to be reconciled.
+    Intent,
+    /// Sent, perhaps; searched for, and not found.
+    Unknown,
+    /// Certainly not dialed, nothing bought.
+    NotPlaced {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Dialed, or bought.
+    Placed {
+        /// The id of the call, or of the number.
+        id: String,
+    },
+    /// Dialed, and ended.
+    Finished {
+        /// The id of the call, or of the number.
+        id: String,
+        /// How it ended.
+        outcome: Outcome,
+        /// The billed amount, once it is known.
+        cost: Option<MilliCents>,
+    },
+}
+
+impl State {
+    /// The word under which the state is stored and listed.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Intent => "intent",
+            Self::Unknown => "unknown",
+            Self::NotPlaced { .. } => "not_placed",
+            Self::Placed { .. } => "placed",
+            Self::Finished { .. } => "finished",
+        }
+    }
+
+    /// How it ended, once it has.
+    #[must_use]
+    pub const fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Finished { outcome, .. } => Some(*outcome),
+            Self::Intent | Self::Unknown | Self::NotPlaced { .. } | Self::Placed { .. } => None,
+        }
+    }
+
+    /// The id of the call or of the number, when there is one.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Placed { id } | Self::Finished { id, .. } => Some(id),
+            Self::Intent | Self::Unknown | Self::NotPlaced { .. } => None,
+        }
+    }
+}
+
+/// A destination as the ledger keeps it: masked for people, hashed for counting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Callee {
+    /// The number with its middle hidden.
+    pub masked: String,
+    /// The number's name within the tenant.
+    pub hash: DestinationHash,
+}
+
+impl Callee {
+    /// The destination, as this tenant sees it.
+    #[must_use]
+    pub fn new(tenant: &Tenant, number: &E164) -> Self {
+        Self { masked: number.masked(), hash: tenant.hash(number) }
+    }
+}
+
+/// What is about to be done. Written before the first byte of it leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewIntent {
+    /// A fresh id, which the request will carry.
+    pub dispatch_id: DispatchId,
+    /// Call or purchase.
+    pub kind: Kind,
+    /// On whose behalf.
+    pub tenant: TenantId,
+    /// What is asked for.
+    pub fingerprint: Fingerprint,
+    /// The caller's own name for the request.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// Whom it rings; `None` for a purchase.
+    pub callee: Option<Callee>,
+    /// The agent that will speak.
+    pub agent_id: Option<String>,
+    /// The rule that decided, as the verdict names it.
+    pub rule: String,
+    /// Who said yes and how (`human by elicitation`, `token`, `policy`).
+    pub confirmed_by: String,
+    /// The most that it can cost.
+    pub hold: MilliCents,
+}
+
+/// On what terms it may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// The time of the intent.
+    pub now: Timestamp,
+    /// Until when the dispatch is surely alive without renewing its lease.
+    pub lease_until: Timestamp,
+    /// An identical request that was placed after this time is answered with the first one.
+    pub repeats_since: Timestamp,
+    /// Ring again although the same was asked for a moment ago.
+    pub allow_repeat: bool,
+    /// The enforced limits.
+    pub limits: Limits,
+}
+
+/// What came of beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begin {
+    /// The intent is on disk: dial.
+    Begun(Record),
+    /// The same was asked for and placed: answer with that one.
+    Duplicate(Record),
+    /// The same is being dispatched at this moment by somebody alive: wait for it.
+    InFlight(Record),
+    /// The same was dispatched and nobody knows what became of it: reconcile it first.
+    Unsettled(Record),
+    /// The idempotency key was used for something else, which is this.
+    KeyConflict(Record),
+    /// A limit stands in the way.
+    LimitReached(LimitReached),
+}
+
+/// One line of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The dispatch.
+    pub dispatch_id: DispatchId,
+    /// Call or purchase.
+    pub kind: Kind,
+    /// On whose behalf.
+    pub tenant: TenantId,
+    /// What was asked for.
+    pub fingerprint: Fingerprint,
+    /// The caller's own name for the request.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// Whom it rang; `None` for a purchase.
+    pub callee: Option<Callee>,
+    /// The agent that spoke.
+    pub agent_id: Option<String>,
+    /// The rule that decided.
+    pub rule: String,
+    /// Who said yes and how.
+    pub confirmed_by: String,
+    /// When it was decided to dial, to the millisecond.
+    pub intent_at: Timestamp,
+    /// Until when its dispatch is surely alive.
+    pub lease_until: Timestamp,
+    /// Who works on it: 1 is the one who began, each take-over adds one.
+    pub generation: u32,
+    /// The most that it can cost.
+    pub hold: MilliCents,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub state: State,
+}
+
+impl Record {
+    /// The record of an intent that begins now.
+    #[must_use]
+    pub(super) fn begin(intent: NewIntent, terms: &Terms) -> Self {
+        Self {
+            dispatch_id: intent.dispatch_id,
+            kind: intent.kind,
+            tenant: intent.tenant,
+            fingerprint: intent.fingerprint,
+            idempotency_key: intent.idempotency_key,
+            callee: intent.callee,
+            agent_id: intent.agent_id,
+            rule: intent.rule,
+            confirmed_by: intent.confirmed_by,
+            intent_at: whole_millis(terms.now),
+            lease_until: whole_millis(terms.lease_until),
+            generation: 1,
+            hold: intent.hold,
+            state: State::Intent,
+        }
+    }
+
+    /// How an earlier record answers an identical request, if it does: `None` lets it begin.
+    pub(super) fn answers(self, now: Timestamp) -> Option<Begin> {
+        match self.state {
+            State::NotPlaced { .. } => None,
+            State::Placed { .. } | State::Finished { .. } => Some(Begin::Duplicate(self)),
+            State::Intent | State::Unknown if self.lease_until > now => Some(Begin::InFlight(self)),
+            State::Intent | State::Unknown => Some(Begin::Unsettled(self)),
+        }
+    }
+}
+
+/// The steps of a record's life. Each says whether the record changed and must be written.
+impl Record {
+    /// Extends the lease, for the one who holds it.
+    pub(super) fn renew(&mut self, generation: u32, lease_until: Timestamp) -> bool {
+        let open = matches!(self.state, State::Intent | State::Unknown);
+        let mine = open && self.generation == generation;
+        if mine {
+            self.lease_until = whole_millis(lease_until);
+        }
+        mine
+    }
+
+    /// Hands the lease to somebody else, once it has run out.
+    pub(super) fn take_over(&mut self, now: Timestamp, lease_until: Timestamp) -> bool {
+        let open = matches!(self.state, State::Intent | State::Unknown);
+        let abandoned = open && self.lease_until <= now;
+        if abandoned {
+            self.generation = self.generation.saturating_add(1);
+            self.lease_until = whole_millis(lease_until);
+        }
+        abandoned
+    }
+
+    /// The strongest fact but one: it was dialed, whatever was believed before.
+    pub(super) fn placed(&mut self, id: String) -> Result<bool, LedgerError> {
+        match self.state.id() {
+            None => {
+                self.state = State::Placed { id };
+                Ok(true)
+            }
+            Some(recorded) if recorded == id => Ok(false),
+            Some(recorded) => Err(LedgerError::PlacedTwice {
+                dispatch: self.dispatch_id,
+                recorded: recorded.to_owned(),
+                reported: id,
+            }),
+        }
+    }
+
+    /// It was not dialed, unless it is known that it was.
+    pub(super) fn not_placed(&mut self, reason: String) -> bool {
+        let open = matches!(self.state, State::Intent | State::Unknown);
+        if open {
+            self.state = State::NotPlaced { reason };
+        }
+        open
+    }
+
+    /// Nobody can say, unless somebody could. The lease ends.
+    pub(super) fn unknown(&mut self, now: Timestamp) -> bool {
+        let open = matches!(self.state, State::Intent | State::Unknown);
+        if open {
+            self.state = State::Unknown;
+            self.lease_until = whole_millis(now);
+        }
+        open
+    }
+
+    /// It has ended. Only of what was placed.
+    pub(super) fn finished(&mut self, outcome: Outcome, cost: Option<MilliCents>) -> bool {
+        let (id, known) = match &self.state {
+            State::Placed { id } => (id.clone(), None),
+            State::Finished { id, cost, .. } => (id.clone(), *cost),
+            State::Intent | State::Unknown | State::NotPlaced { .. } => return false,
+        };
+        let ended = State::Finished { id, outcome, cost: cost.or(known) };
+        let news = self.state != ended;
+        self.state = ended;
+        news
+    }
+}
+
+/// Which records to list, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// Of one tenant, or of all.
+    pub tenant: Option<TenantId>,
+    /// Not older than this.
+    pub since: Option<Timestamp>,
+    /// Those that ended so.
+    pub outcome: Option<Outcome>,
+    /// Those older than this one: the last of the page before.
+    pub before: Option<Cursor>,
+    /// At most so many, and never more than [`super::MAX_PAGE`].
+    pub limit: u32,
+}
+
+/// A place in the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// The record's time.
+    pub intent_at: Timestamp,
+    /// The record's id.
+    pub dispatch_id: DispatchId,
+}
+
+impl From<&Record> for Cursor {
+    fn from(record: &Record) -> Self {
+        Self { intent_at: record.intent_at, dispatch_id: record.dispatch_id }
+    }
+}
+
+/// The instant without what is finer than a millisecond, which is how instants are stored.
+pub(super) fn whole_millis(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}

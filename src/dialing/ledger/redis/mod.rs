@@ -1,0 +1,499 @@
+//! The ledger in Redis or Valkey, shared by several machines.
+//!
+//! Whatever must be one step is one Lua script; a record's later changes are compare-and-set on the
+//! whole record, so that the rules of its life stay in one place. All keys of a tenant carry the hash
+//! tag `{tenant}` and lie in one slot of a cluster.
+//!
+//! How durable an intent is, the server decides: run it with `appendonly yes` and `appendfsync always`
+//! for the promise that a file gives (<https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/>),
+//! and with `maxmemory-policy noeviction`.
+//!
+//! A command whose answer is lost is not sent again by the connection. Should a cluster's client do so,
+//! a second `begin` finds its own dispatch and is answered as the first.
+
+mod link;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use redis::{AsyncCommands, RedisError, Script, ScriptInvocation};
+use serde::{Deserialize, Serialize};
+
+use self::link::Link;
+use super::record::whole_millis;
+use super::{
+    Begin, Cursor, DestinationHash, DispatchId, Filter, IdempotencyKey, KEY_LIFETIME, Ledger,
+    LedgerError, MAX_PAGE, NewIntent, Outcome, Record, TenantId, Terms, World, short,
+};
+use crate::dialing::limits::{Kind, Limits, Usage, Used};
+use crate::money::MilliCents;
+
+/// The layout of the keys; a newer one is refused.
+const VERSION: i64 = 1;
+/// How often a change of one record is tried when others change it at the same time.
+const TRIES: u32 = 64;
+/// Records read in one round trip.
+const BATCH: isize = 200;
+
+/// A ledger on a server.
+#[derive(Clone)]
+pub struct RedisLedger {
+    link: Link,
+    prefix: String,
+    world: World,
+    secret: [u8; 32],
+}
+
+impl fmt::Debug for RedisLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisLedger({}, {})", self.prefix, self.world)
+    }
+}
+
+/// A record as it is stored, with its instants as the scripts read them.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    intent_ms: i64,
+    lease_ms: i64,
+    record: Record,
+}
+
+impl RedisLedger {
+    /// Connects to `redis://`, `rediss://` (TLS), or a cluster by `redis-cluster://` or
+    /// `rediss-cluster://`. All keys begin with `prefix`; one prefix belongs to one world.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the server cannot be reached, or the keys under the prefix are of a newer
+    /// version or of the other world.
+    pub async fn open(url: &str, prefix: &str, world: World) -> Result<Self, LedgerError> {
+        let mut link = Link::open(url).await?;
+        let meta = format!("{prefix}:meta");
+        let secret: Vec<u8> = rand::random::<[u8; 32]>().to_vec();
+        let _: () = link.hset_nx(&meta, "world", world.name()).await?;
+        let _: () = link.hset_nx(&meta, "version", VERSION).await?;
+        let _: () = link.hset_nx(&meta, "secret", secret).await?;
+        let version: i64 = link.hget(&meta, "version").await?;
+        let found: String = link.hget(&meta, "world").await?;
+        let secret: Vec<u8> = link.hget(&meta, "secret").await?;
+        if version > VERSION {
+            return Err(LedgerError::Newer { found: version, known: VERSION });
+        }
+        if found != world.name() {
+            let other = if world == World::Real { World::Sandbox } else { World::Real };
+            return Err(LedgerError::OtherWorld { found: other, wanted: world });
+        }
+        let secret =
+            secret.try_into().map_err(|_| LedgerError::Damaged("its secret".to_owned()))?;
+        Ok(Self { link, prefix: prefix.to_owned(), world, secret })
+    }
+
+    fn key(&self, tenant: &TenantId, rest: &str) -> String {
+        format!("{}:{{{}}}:{rest}", self.prefix, tenant.as_str())
+    }
+
+    async fn invoke<T: redis::FromRedisValue>(
+        &self,
+        tenant: &TenantId,
+        body: &str,
+        arguments: impl FnOnce(&mut ScriptInvocation<'_>),
+    ) -> Result<T, LedgerError> {
+        let script = Script::new(&format!("{}\n{body}", include_str!("common.lua")));
+        let mut invocation = script.prepare_invoke();
+        invocation.key(self.key(tenant, ""));
+        arguments(&mut invocation);
+        Ok(invocation.invoke_async(&mut self.link.clone()).await?)
+    }
+
+    async fn raw(&self, tenant: &TenantId, dispatch: &str) -> Result<Option<String>, LedgerError> {
+        Ok(self.link.clone().get(self.key(tenant, &format!("d:{dispatch}"))).await?)
+    }
+
+    /// Changes a record by compare-and-set. `change` says whether anything is to be written.
+    async fn change(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+        change: impl Fn(&mut Record) -> Result<bool, LedgerError> + Send + Sync,
+    ) -> Result<(Record, bool), LedgerError> {
+        for _ in 0..TRIES {
+            let before = self
+                .raw(tenant, &dispatch.to_string())
+                .await?
+                .ok_or(LedgerError::NoSuchDispatch(dispatch))?;
+            let mut record = read(&before)?;
+            if !change(&mut record)? {
+                return Ok((record, false));
+            }
+            let after = write(&record)?;
+            let swap = "if redis.call('GET', P .. 'd:' .. ARGV[1]) ~= ARGV[2] then return 0 end \
+                        store(ARGV[1], ARGV[3]) return 1";
+            let swapped: bool = self
+                .invoke(tenant, swap, |script| {
+                    script.arg(dispatch.to_string()).arg(before).arg(after);
+                })
+                .await?;
+            if swapped {
+                return Ok((record, true));
+            }
+        }
+        Err(LedgerError::Locked)
+    }
+
+    /// The records with these ids, in their order; one that was purged meanwhile is left out.
+    async fn records(&self, tenant: &TenantId, ids: &[String]) -> Result<Vec<Record>, LedgerError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<_> = ids.iter().map(|id| self.key(tenant, &format!("d:{id}"))).collect();
+        let found: Vec<Option<String>> = self.link.clone().mget(keys).await?;
+        found.iter().flatten().map(|raw| read(raw)).collect()
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantId>, LedgerError> {
+        let tenants: Vec<String> =
+            self.link.clone().smembers(format!("{}:tenants", self.prefix)).await?;
+        Ok(tenants.into_iter().map(TenantId).collect())
+    }
+
+    async fn list_tenant(
+        &self,
+        tenant: &TenantId,
+        filter: &Filter,
+    ) -> Result<Vec<Record>, LedgerError> {
+        let wanted = usize::try_from(filter.limit.min(MAX_PAGE)).unwrap_or(usize::MAX);
+        let newest = filter
+            .before
+            .map_or("+inf".to_owned(), |cursor| cursor.intent_at.as_millisecond().to_string());
+        // A time between two milliseconds begins with the next one.
+        let oldest = filter.since.map_or("-inf".to_owned(), |since| {
+            let whole = whole_millis(since);
+            (whole.as_millisecond() + i64::from(whole < since)).to_string()
+        });
+        let (mut found, mut offset) = (Vec::new(), 0);
+        while found.len() < wanted {
+            let ids: Vec<String> = self
+                .link
+                .clone()
+                .zrevrangebyscore_limit(self.key(tenant, "all"), &newest, &oldest, offset, BATCH)
+                .await?;
+            if ids.is_empty() {
+                break;
+            }
+            offset += BATCH;
+            let fits = |record: &Record| {
+                filter.before.is_none_or(|before| Cursor::from(record) < before)
+                    && filter.outcome.is_none_or(|outcome| record.state.outcome() == Some(outcome))
+            };
+            found.extend(self.records(tenant, &ids).await?.into_iter().filter(fits));
+        }
+        found.truncate(wanted);
+        Ok(found)
+    }
+}
+
+impl From<RedisError> for LedgerError {
+    fn from(error: RedisError) -> Self {
+        // Its detail may repeat what was sent, and a URL its password: the kind and code say enough.
+        let code = error.code().unwrap_or_default();
+        Self::Server(format!("{:?} {code}", error.kind()).trim_end().to_owned())
+    }
+}
+
+fn read(raw: &str) -> Result<Record, LedgerError> {
+    serde_json::from_str::<Stored>(raw)
+        .map(|stored| stored.record)
+        .map_err(|error| LedgerError::Damaged(error.to_string()))
+}
+
+fn write(record: &Record) -> Result<String, LedgerError> {
+    serde_json::to_string(&Stored {
+        intent_ms: record.intent_at.as_millisecond(),
+        lease_ms: record.lease_until.as_millisecond(),
+        record: record.clone(),
+    })
+    .map_err(|error| LedgerError::Storage(error.to_string()))
+}
+
+/// The limits as the scripts take them.
+fn numbers(limits: &Limits) -> Vec<i64> {
+    let count = |max: Option<u32>| max.map_or(-1, i64::from);
+    vec![
+        count(limits.per_hour),
+        count(limits.per_day),
+        count(limits.per_destination_per_hour),
+        count(limits.per_destination_per_day),
+        count(limits.at_once),
+        limits.spend_per_day.map_or(-1, |max| i64::try_from(max.0).unwrap_or(i64::MAX)),
+    ]
+}
+
+/// The usage as the scripts answer it.
+fn usage(numbers: &[String]) -> Result<Usage, LedgerError> {
+    let damaged = || LedgerError::Damaged("its usage".to_owned());
+    let numbers: Vec<i64> =
+        numbers.iter().map(|n| n.parse().map_err(|_| damaged())).collect::<Result<_, _>>()?;
+    let [
+        hour,
+        hour_at,
+        day,
+        day_at,
+        to_hour,
+        to_hour_at,
+        to_day,
+        to_day_at,
+        at_once,
+        spent,
+        spend_at,
+    ] = numbers.try_into().map_err(|_| damaged())?;
+    let count = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
+    let at = |ms: i64| if ms < 0 { None } else { Timestamp::from_millisecond(ms).ok() };
+    let used = |n, ms| Used { count: count(n), frees_at: at(ms) };
+    Ok(Usage {
+        hour: used(hour, hour_at),
+        day: used(day, day_at),
+        destination_hour: used(to_hour, to_hour_at),
+        destination_day: used(to_day, to_day_at),
+        at_once: count(at_once),
+        spent: MilliCents(u64::try_from(spent).unwrap_or(0)),
+        spend_frees_at: at(spend_at),
+    })
+}
+
+#[async_trait]
+impl Ledger for RedisLedger {
+    fn world(&self) -> World {
+        self.world
+    }
+
+    async fn begin(&self, intent: NewIntent, terms: Terms) -> Result<Begin, LedgerError> {
+        let record = Record::begin(intent, &terms);
+        let raw = write(&record)?;
+        let tenants = format!("{}:tenants", self.prefix);
+        let _: () = self.link.clone().sadd(tenants, record.tenant.as_str()).await?;
+        let key_since =
+            terms.now.as_millisecond().saturating_sub(KEY_LIFETIME.as_secs().saturating_mul(1_000));
+        let answer: Vec<String> = self
+            .invoke(&record.tenant, include_str!("begin.lua"), |script| {
+                script
+                    .arg(record.dispatch_id.to_string())
+                    .arg(raw)
+                    .arg(record.fingerprint.as_str())
+                    .arg(record.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str))
+                    .arg(record.callee.as_ref().map_or("", |callee| callee.hash.as_str()))
+                    .arg(record.kind.name())
+                    .arg(terms.now.as_millisecond())
+                    .arg(key_since)
+                    .arg(terms.repeats_since.as_millisecond())
+                    .arg(u8::from(terms.allow_repeat))
+                    .arg(record.hold.0)
+                    .arg(numbers(&terms.limits));
+            })
+            .await?;
+        let odd = || LedgerError::Damaged("its answer to begin".to_owned());
+        match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["begun", raw] => Ok(Begin::Begun(read(raw)?)),
+            ["conflict", raw] => Ok(Begin::KeyConflict(read(raw)?)),
+            ["same", raw] => {
+                let found = read(raw)?;
+                if found == record {
+                    return Ok(Begin::Begun(found));
+                }
+                found.answers(terms.now).ok_or_else(odd)
+            }
+            ["limit", ..] => {
+                let usage = usage(answer.get(1..).unwrap_or_default())?;
+                terms
+                    .limits
+                    .check(record.kind, &usage, record.hold)
+                    .map(Begin::LimitReached)
+                    .ok_or_else(odd)
+            }
+            _ => Err(odd()),
+        }
+    }
+
+    async fn renew(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+        generation: u32,
+        lease_until: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        Ok(self
+            .change(tenant, dispatch, |record| Ok(record.renew(generation, lease_until)))
+            .await?
+            .1)
+    }
+
+    async fn take_over(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Option<Record>, LedgerError> {
+        let (record, taken) =
+            self.change(tenant, dispatch, |record| Ok(record.take_over(now, lease_until))).await?;
+        Ok(taken.then_some(record))
+    }
+
+    async fn placed(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+        id: &str,
+    ) -> Result<Record, LedgerError> {
+        Ok(self.change(tenant, dispatch, |record| record.placed(id.to_owned())).await?.0)
+    }
+
+    async fn not_placed(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+        reason: &str,
+    ) -> Result<Record, LedgerError> {
+        Ok(self.change(tenant, dispatch, |record| Ok(record.not_placed(short(reason)))).await?.0)
+    }
+
+    async fn unknown(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+        now: Timestamp,
+    ) -> Result<Record, LedgerError> {
+        Ok(self.change(tenant, dispatch, |record| Ok(record.unknown(now))).await?.0)
+    }
+
+    async fn finished(
+        &self,
+        tenant: &TenantId,
+        id: &str,
+        outcome: Outcome,
+        cost: Option<MilliCents>,
+    ) -> Result<Option<Record>, LedgerError> {
+        let Some(found) = self.find_by_call(tenant, id).await? else { return Ok(None) };
+        let change =
+            self.change(tenant, found.dispatch_id, |record| Ok(record.finished(outcome, cost)));
+        Ok(Some(change.await?.0))
+    }
+
+    async fn usage(
+        &self,
+        tenant: &TenantId,
+        callee: Option<&DestinationHash>,
+        limits: &Limits,
+        hold: MilliCents,
+        now: Timestamp,
+    ) -> Result<Usage, LedgerError> {
+        let body = "local limits = {} for at = 5, 10 do limits[at - 4] = tonumber(ARGV[at]) end \
+                    local numbers = usage(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), limits) \
+                    return numbers";
+        let answer: Vec<String> = self
+            .invoke(tenant, body, |script| {
+                script
+                    .arg(Kind::Call.name())
+                    .arg(callee.map_or("", DestinationHash::as_str))
+                    .arg(now.as_millisecond())
+                    .arg(hold.0)
+                    .arg(numbers(limits));
+            })
+            .await?;
+        self::usage(&answer)
+    }
+
+    async fn known_destination(
+        &self,
+        tenant: &TenantId,
+        callee: &DestinationHash,
+    ) -> Result<bool, LedgerError> {
+        let key = self.key(tenant, &format!("known:{}", callee.as_str()));
+        Ok(self.link.clone().exists(key).await?)
+    }
+
+    async fn unsettled(&self, tenant: &TenantId) -> Result<Vec<Record>, LedgerError> {
+        let last = isize::try_from(MAX_PAGE).unwrap_or(isize::MAX) - 1;
+        let ids: Vec<String> = self.link.clone().zrange(self.key(tenant, "open"), 0, last).await?;
+        self.records(tenant, &ids).await
+    }
+
+    async fn find(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+    ) -> Result<Option<Record>, LedgerError> {
+        self.raw(tenant, &dispatch.to_string()).await?.map(|raw| read(&raw)).transpose()
+    }
+
+    async fn find_by_call(
+        &self,
+        tenant: &TenantId,
+        id: &str,
+    ) -> Result<Option<Record>, LedgerError> {
+        let dispatch: Option<String> =
+            self.link.clone().get(self.key(tenant, &format!("id:{id}"))).await?;
+        let Some(dispatch) = dispatch else { return Ok(None) };
+        self.raw(tenant, &dispatch).await?.map(|raw| read(&raw)).transpose()
+    }
+
+    async fn list(&self, filter: Filter) -> Result<Vec<Record>, LedgerError> {
+        let tenants = match &filter.tenant {
+            Some(tenant) => vec![tenant.clone()],
+            None => self.tenants().await?,
+        };
+        let mut found = Vec::new();
+        for tenant in &tenants {
+            found.extend(self.list_tenant(tenant, &filter).await?);
+        }
+        found.sort_by_key(|record| std::cmp::Reverse(Cursor::from(record)));
+        found.truncate(usize::try_from(filter.limit.min(MAX_PAGE)).unwrap_or(usize::MAX));
+        Ok(found)
+    }
+
+    async fn redeem_token(
+        &self,
+        tenant: &TenantId,
+        token_id: &str,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        if now >= expires_at {
+            return Ok(false);
+        }
+        // The server forgets it some time after it has expired, whatever the clocks disagree about.
+        let seconds = expires_at.as_second().saturating_sub(now.as_second()).saturating_add(3_600);
+        let answer: Option<String> = redis::cmd("SET")
+            .arg(self.key(tenant, &format!("token:{token_id}")))
+            .arg(1)
+            .arg("NX")
+            .arg("EX")
+            .arg(seconds)
+            .query_async(&mut self.link.clone())
+            .await?;
+        Ok(answer.is_some())
+    }
+
+    async fn secret(&self) -> Result<[u8; 32], LedgerError> {
+        Ok(self.secret)
+    }
+
+    async fn purge(&self, before: Timestamp) -> Result<u64, LedgerError> {
+        let mut forgotten: u64 = 0;
+        for tenant in self.tenants().await? {
+            let left = u64::from(MAX_PAGE).saturating_sub(forgotten);
+            if left == 0 {
+                break;
+            }
+            let some: u64 = self
+                .invoke(&tenant, include_str!("forget.lua"), |script| {
+                    script.arg(before.as_millisecond()).arg(left);
+                })
+                .await?;
+            forgotten = forgotten.saturating_add(some);
+        }
+        Ok(forgotten)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,430 @@
+//! The ledger in an SQLite file, shared by all processes of one user on one machine.
+//!
+//! One thread owns the connection; a bounded queue leads to it. Every change is one `BEGIN IMMEDIATE`
+//! transaction, so that processes take turns; the file is in WAL mode with `synchronous=FULL`, so that
+//! a committed intent survives a power cut. Not for network file systems: their locks do not hold what
+//! WAL needs (<https://www.sqlite.org/wal.html>); several machines share [`super::redis`] instead.
+
+mod open;
+mod rows;
+mod usage;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Params, Transaction, TransactionBehavior, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::record::whole_millis;
+use super::{
+    Begin, DestinationHash, DispatchId, Filter, KEY_LIFETIME, Ledger, LedgerError, MAX_PAGE,
+    NewIntent, Outcome, Record, TenantId, Terms, World, short,
+};
+use crate::dialing::limits::{Limits, Usage};
+use crate::money::MilliCents;
+
+/// Requests that wait for the thread; each takes milliseconds, and whoever finds the queue full waits.
+const QUEUE: usize = 64;
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A ledger in a file.
+pub struct SqliteLedger {
+    path: PathBuf,
+    world: World,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl fmt::Debug for SqliteLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SqliteLedger({}, {})", self.path.display(), self.world)
+    }
+}
+
+impl SqliteLedger {
+    /// Opens the file, or creates it for its owner alone.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it cannot be opened or written, is of a newer version, belongs to the
+    /// other world, or is no ledger at all.
+    pub async fn open(path: impl Into<PathBuf>, world: World) -> Result<Self, LedgerError> {
+        let path = path.into();
+        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
+        let (opened, opening) = oneshot::channel();
+        let file = path.clone();
+        std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || {
+                let mut db = match open::open(&file, world) {
+                    Ok(db) => db,
+                    Err(error) => {
+                        let _nobody_waits = opened.send(Err(error));
+                        return;
+                    }
+                };
+                let _nobody_waits = opened.send(Ok(()));
+                while let Some(job) = queue.blocking_recv() {
+                    job(&mut db);
+                }
+            })
+            .map_err(|error| LedgerError::Open { path: path.clone(), reason: error.to_string() })?;
+        opening.await.map_err(|_| stopped())??;
+        Ok(Self { path, world, jobs })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs one transaction on the thread. What returns an error is rolled back.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        self.run(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let answer = work(&tx)?;
+            tx.commit()?;
+            Ok(answer)
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |db| {
+            let _nobody_waits = answer.send(work(db));
+        });
+        self.jobs.send(job).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Changes one record in a transaction. `change` says whether anything is to be written.
+    async fn change(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+        change: impl FnOnce(&mut Record) -> Result<bool, LedgerError> + Send + 'static,
+    ) -> Result<(Record, bool), LedgerError> {
+        let tenant = tenant.clone();
+        self.write(move |tx| {
+            let mut record =
+                by_dispatch(tx, &tenant, dispatch)?.ok_or(LedgerError::NoSuchDispatch(dispatch))?;
+            let changed = change(&mut record)?;
+            if changed {
+                rows::update(tx, &record)?;
+            }
+            Ok((record, changed))
+        })
+        .await
+    }
+}
+
+fn stopped() -> LedgerError {
+    LedgerError::Storage("its thread has stopped".to_owned())
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error {
+            error if open::is_busy(&error) => Self::Locked,
+            rusqlite::Error::FromSqlConversionFailure(_, _, what) => {
+                Self::Damaged(what.to_string())
+            }
+            error => Self::Storage(error.to_string()),
+        }
+    }
+}
+
+fn one(db: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<Option<Record>> {
+    db.prepare_cached(sql)?.query_row(values, rows::record).optional()
+}
+
+fn many(db: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<Vec<Record>> {
+    db.prepare_cached(sql)?.query_map(values, rows::record)?.collect()
+}
+
+fn by_dispatch(
+    db: &Connection,
+    tenant: &TenantId,
+    dispatch: DispatchId,
+) -> rusqlite::Result<Option<Record>> {
+    one(
+        db,
+        "SELECT * FROM dispatch WHERE dispatch_id = ?1 AND tenant = ?2",
+        params![dispatch.to_string(), tenant.as_str()],
+    )
+}
+
+fn by_remote_id(db: &Connection, tenant: &TenantId, id: &str) -> rusqlite::Result<Option<Record>> {
+    one(
+        db,
+        "SELECT * FROM dispatch WHERE tenant = ?1 AND remote_id = ?2 ORDER BY intent_at DESC LIMIT 1",
+        params![tenant.as_str(), id],
+    )
+}
+
+fn begin(db: &Connection, intent: NewIntent, terms: &Terms) -> Result<Begin, LedgerError> {
+    let tenant = intent.tenant.as_str();
+    let keyed = match &intent.idempotency_key {
+        Some(key) => one(
+            db,
+            "SELECT * FROM dispatch WHERE tenant = ?1 AND idempotency_key = ?2 AND intent_at > ?3 \
+             ORDER BY intent_at DESC, dispatch_id DESC LIMIT 1",
+            params![tenant, key.as_str(), usage::before(terms.now, KEY_LIFETIME)],
+        )?,
+        None => None,
+    };
+    if let Some(record) = keyed {
+        if record.fingerprint != intent.fingerprint {
+            return Ok(Begin::KeyConflict(record));
+        }
+        if let Some(answer) = record.answers(terms.now) {
+            return Ok(answer);
+        }
+    }
+    let same = one(
+        db,
+        "SELECT * FROM dispatch WHERE tenant = ?1 AND fingerprint = ?2 AND (state IN ('intent', 'unknown') \
+         OR (NOT ?3 AND intent_at > ?4 AND state IN ('placed', 'finished'))) \
+         ORDER BY state IN ('intent', 'unknown') DESC, intent_at DESC, dispatch_id DESC LIMIT 1",
+        params![
+            tenant,
+            intent.fingerprint.as_str(),
+            terms.allow_repeat,
+            terms.repeats_since.as_millisecond()
+        ],
+    )?;
+    if let Some(answer) = same.and_then(|record| record.answers(terms.now)) {
+        return Ok(answer);
+    }
+    let callee = intent.callee.as_ref().map(|callee| &callee.hash);
+    let usage = usage::usage(db, &intent.tenant, callee, &terms.limits, intent.hold, terms.now)?;
+    if let Some(reached) = terms.limits.check(intent.kind, &usage, intent.hold) {
+        return Ok(Begin::LimitReached(reached));
+    }
+    let record = Record::begin(intent, terms);
+    rows::insert(db, &record)?;
+    Ok(Begin::Begun(record))
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    fn world(&self) -> World {
+        self.world
+    }
+
+    async fn begin(&self, intent: NewIntent, terms: Terms) -> Result<Begin, LedgerError> {
+        self.write(move |tx| begin(tx, intent, &terms)).await
+    }
+
+    async fn renew(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+        generation: u32,
+        lease_until: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        let (_, renewed) = self
+            .change(tenant, dispatch, move |record| Ok(record.renew(generation, lease_until)))
+            .await?;
+        Ok(renewed)
+    }
+
+    async fn take_over(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Option<Record>, LedgerError> {
+        let (record, taken) = self
+            .change(tenant, dispatch, move |record| Ok(record.take_over(now, lease_until)))
+            .await?;
+        Ok(taken.then_some(record))
+    }
+
+    async fn placed(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+        id: &str,
+    ) -> Result<Record, LedgerError> {
+        let id = id.to_owned();
+        Ok(self.change(tenant, dispatch, move |record| record.placed(id)).await?.0)
+    }
+
+    async fn not_placed(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+        reason: &str,
+    ) -> Result<Record, LedgerError> {
+        let reason = short(reason);
+        Ok(self.change(tenant, dispatch, move |record| Ok(record.not_placed(reason))).await?.0)
+    }
+
+    async fn unknown(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+        now: Timestamp,
+    ) -> Result<Record, LedgerError> {
+        Ok(self.change(tenant, dispatch, move |record| Ok(record.unknown(now))).await?.0)
+    }
+
+    async fn finished(
+        &self,
+        tenant: &TenantId,
+        id: &str,
+        outcome: Outcome,
+        cost: Option<MilliCents>,
+    ) -> Result<Option<Record>, LedgerError> {
+        let (tenant, id) = (tenant.clone(), id.to_owned());
+        self.write(move |tx| {
+            let Some(mut record) = by_remote_id(tx, &tenant, &id)? else { return Ok(None) };
+            if record.finished(outcome, cost) {
+                rows::update(tx, &record)?;
+            }
+            Ok(Some(record))
+        })
+        .await
+    }
+
+    async fn usage(
+        &self,
+        tenant: &TenantId,
+        callee: Option<&DestinationHash>,
+        limits: &Limits,
+        hold: MilliCents,
+        now: Timestamp,
+    ) -> Result<Usage, LedgerError> {
+        let (tenant, callee, limits) = (tenant.clone(), callee.cloned(), *limits);
+        self.run(move |db| Ok(usage::usage(db, &tenant, callee.as_ref(), &limits, hold, now)?))
+            .await
+    }
+
+    async fn known_destination(
+        &self,
+        tenant: &TenantId,
+        callee: &DestinationHash,
+    ) -> Result<bool, LedgerError> {
+        let (tenant, callee) = (tenant.clone(), callee.clone());
+        self.run(move |db| {
+            Ok(db
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM dispatch WHERE tenant = ?1 AND callee_hash = ?2 \
+                     AND state IN ('placed', 'finished'))",
+                )?
+                .query_row(params![tenant.as_str(), callee.as_str()], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    async fn unsettled(&self, tenant: &TenantId) -> Result<Vec<Record>, LedgerError> {
+        let tenant = tenant.clone();
+        self.run(move |db| {
+            Ok(many(
+                db,
+                "SELECT * FROM dispatch WHERE tenant = ?1 AND state IN ('intent', 'unknown') \
+                 ORDER BY intent_at, dispatch_id LIMIT ?2",
+                params![tenant.as_str(), MAX_PAGE],
+            )?)
+        })
+        .await
+    }
+
+    async fn find(
+        &self,
+        tenant: &TenantId,
+        dispatch: DispatchId,
+    ) -> Result<Option<Record>, LedgerError> {
+        let tenant = tenant.clone();
+        self.run(move |db| Ok(by_dispatch(db, &tenant, dispatch)?)).await
+    }
+
+    async fn find_by_call(
+        &self,
+        tenant: &TenantId,
+        id: &str,
+    ) -> Result<Option<Record>, LedgerError> {
+        let (tenant, id) = (tenant.clone(), id.to_owned());
+        self.run(move |db| Ok(by_remote_id(db, &tenant, &id)?)).await
+    }
+
+    async fn list(&self, filter: Filter) -> Result<Vec<Record>, LedgerError> {
+        self.run(move |db| {
+            let before = filter.before;
+            Ok(many(
+                db,
+                "SELECT * FROM dispatch WHERE (?1 IS NULL OR tenant = ?1) \
+                 AND (?2 IS NULL OR intent_at >= ?2) AND (?3 IS NULL OR outcome = ?3) \
+                 AND (?4 IS NULL OR (intent_at, dispatch_id) < (?4, ?5)) \
+                 ORDER BY intent_at DESC, dispatch_id DESC LIMIT ?6",
+                params![
+                    filter.tenant.as_ref().map(TenantId::as_str),
+                    filter.since.map(|since| since.as_millisecond()),
+                    filter.outcome.map(Outcome::name),
+                    before.map(|cursor| cursor.intent_at.as_millisecond()),
+                    before.map(|cursor| cursor.dispatch_id.to_string()),
+                    filter.limit.min(MAX_PAGE),
+                ],
+            )?)
+        })
+        .await
+    }
+
+    async fn redeem_token(
+        &self,
+        tenant: &TenantId,
+        token_id: &str,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        if now >= expires_at {
+            return Ok(false);
+        }
+        let (tenant, token) = (tenant.clone(), token_id.to_owned());
+        self.write(move |tx| {
+            tx.prepare_cached("DELETE FROM token WHERE expires_at <= ?1")?
+                .execute([now.as_millisecond()])?;
+            let written = tx
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO token (tenant, token_id, expires_at) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![tenant.as_str(), token, expires_at.as_millisecond()])?;
+            Ok(written == 1)
+        })
+        .await
+    }
+
+    async fn secret(&self) -> Result<[u8; 32], LedgerError> {
+        self.run(|db| {
+            Ok(db.query_row("SELECT value FROM meta WHERE name = 'secret'", (), |row| row.get(0))?)
+        })
+        .await
+    }
+
+    async fn purge(&self, before: Timestamp) -> Result<u64, LedgerError> {
+        let before = whole_millis(before).as_millisecond();
+        self.write(move |tx| {
+            let forgotten = tx.execute(
+                "DELETE FROM dispatch WHERE dispatch_id IN (SELECT dispatch_id FROM dispatch \
+                 WHERE intent_at < ?1 AND state NOT IN ('intent', 'unknown') LIMIT ?2)",
+                params![before, MAX_PAGE],
+            )?;
+            Ok(u64::try_from(forgotten).unwrap_or(u64::MAX))
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests;

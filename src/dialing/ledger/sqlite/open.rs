@@ -1,0 +1,140 @@
+//! Opening the file: permissions, schema and its migrations, and the world that the file belongs to.
+//! Knows nothing of records.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
+
+use crate::dialing::ledger::{LedgerError, World};
+
+/// Marks the file as ours (`PRAGMA application_id`): "CBxL" in ASCII.
+const APPLICATION_ID: i64 = 0x4342_784c;
+
+/// One script per schema version, the first makes version 1. Never edit one that was released.
+const MIGRATIONS: &[&str] = &[include_str!("schema-1.sql")];
+
+/// How long a process waits for the others.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The version that this program writes.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Opens or creates the ledger.
+pub(super) fn open(path: &Path, world: World) -> Result<Connection, LedgerError> {
+    let cannot = |reason: String| LedgerError::Open { path: path.to_owned(), reason };
+    create_private(path).map_err(|error| cannot(error.to_string()))?;
+    let mut db = Connection::open(path).map_err(|error| cannot(error.to_string()))?;
+    db.busy_timeout(BUSY).map_err(|error| cannot(error.to_string()))?;
+    match prepare(&mut db, world) {
+        Ok(Prepared::Ready) => Ok(db),
+        Ok(Prepared::Newer(found)) => Err(LedgerError::Newer { found, known: VERSION }),
+        Ok(Prepared::Foreign) => Err(LedgerError::NotALedger { path: path.to_owned() }),
+        Ok(Prepared::OtherWorld(found)) => Err(LedgerError::OtherWorld { found, wanted: world }),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+            Err(LedgerError::NotALedger { path: path.to_owned() })
+        }
+        Err(error) if is_busy(&error) => Err(LedgerError::Locked),
+        Err(error) => Err(cannot(error.to_string())),
+    }
+}
+
+/// Whether another process stood in the way for longer than [`BUSY`].
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+enum Prepared {
+    Ready,
+    Newer(i64),
+    Foreign,
+    OtherWorld(World),
+}
+
+fn prepare(db: &mut Connection, world: World) -> rusqlite::Result<Prepared> {
+    let state = migrate(db, world)?;
+    if matches!(state, Prepared::Ready) {
+        use_wal(db)?;
+        // An intent must outlive a power cut, hence FULL: WAL alone syncs only at checkpoints.
+        db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "trusted_schema", "OFF")?;
+    }
+    Ok(state)
+}
+
+/// Brings the schema up to date, in one transaction, of which several processes run one at a time.
+fn migrate(db: &mut Connection, world: World) -> rusqlite::Result<Prepared> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let number = |pragma: &str| tx.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let (version, application) = (number("user_version")?, number("application_id")?);
+    let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+    if application != APPLICATION_ID && (tables > 0 || application != 0 || version != 0) {
+        return Ok(Prepared::Foreign);
+    }
+    if version > VERSION {
+        return Ok(Prepared::Newer(version));
+    }
+    for script in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+        tx.execute_batch(script)?;
+    }
+    tx.pragma_update(None, "user_version", VERSION)?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    tx.execute(
+        "INSERT OR IGNORE INTO meta (name, value) VALUES ('world', ?1), ('secret', ?2)",
+        params![world.name(), rand::random::<[u8; 32]>()],
+    )?;
+    let found: Option<String> = tx
+        .query_row("SELECT value FROM meta WHERE name = 'world'", (), |row| row.get(0))
+        .optional()?;
+    if found.as_deref() != Some(world.name()) {
+        let other = if world == World::Real { World::Sandbox } else { World::Real };
+        return Ok(Prepared::OtherWorld(other));
+    }
+    tx.commit()?;
+    Ok(Prepared::Ready)
+}
+
+/// Switches to write-ahead logging. SQLite does not wait its busy time-out for this one statement when
+/// several connections switch at once, so that it is tried again here, for as long at most.
+fn use_wal(db: &Connection) -> rusqlite::Result<()> {
+    let pause = Duration::from_millis(20);
+    let mut left = BUSY;
+    loop {
+        match db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
+            Err(error) if is_busy(&error) && left > pause => {
+                std::thread::sleep(pause);
+                left -= pause;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Creates the file and its directory for their owner alone. SQLite gives its side files the mode of
+/// the main one.
+#[cfg(unix)]
+fn create_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+
+    if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)?;
+    let mode = file.metadata()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
+
+/// Creates the file's directory; elsewhere than on Unix the user's data directory is private already.
+#[cfg(not(unix))]
+fn create_private(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), std::fs::create_dir_all)
+}

@@ -1,0 +1,132 @@
+//! A record as a row, and back.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row, named_params};
+
+use crate::dialing::ledger::ids::{DestinationHash, Fingerprint, TenantId};
+use crate::dialing::ledger::{Callee, DispatchId, IdempotencyKey, Outcome, Record, State};
+use crate::dialing::limits::Kind;
+use crate::money::MilliCents;
+
+/// An amount as SQLite's signed integer; no price comes near the end of it.
+pub(super) fn integer(amount: MilliCents) -> i64 {
+    i64::try_from(amount.0).unwrap_or(i64::MAX)
+}
+
+fn amount(stored: i64) -> MilliCents {
+    MilliCents(u64::try_from(stored).unwrap_or(0))
+}
+
+/// A stored instant.
+pub(super) fn instant(stored: i64) -> Timestamp {
+    Timestamp::from_millisecond(stored).unwrap_or(Timestamp::MAX)
+}
+
+/// Writes a new record, which is an intent.
+pub(super) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO dispatch (dispatch_id, kind, tenant, fingerprint, idempotency_key, \
+         callee_masked, callee_hash, agent_id, rule, confirmed_by, intent_at, lease_until, \
+         generation, hold, state) \
+         VALUES (:dispatch_id, :kind, :tenant, :fingerprint, :idempotency_key, :callee_masked, \
+         :callee_hash, :agent_id, :rule, :confirmed_by, :intent_at, :lease_until, :generation, \
+         :hold, :state)",
+    )?
+    .execute(named_params! {
+        ":dispatch_id": record.dispatch_id.to_string(),
+        ":kind": record.kind.name(),
+        ":tenant": record.tenant.as_str(),
+        ":fingerprint": record.fingerprint.as_str(),
+        ":idempotency_key": record.idempotency_key.as_ref().map(IdempotencyKey::as_str),
+        ":callee_masked": record.callee.as_ref().map(|callee| callee.masked.as_str()),
+        ":callee_hash": record.callee.as_ref().map(|callee| callee.hash.as_str()),
+        ":agent_id": record.agent_id,
+        ":rule": record.rule,
+        ":confirmed_by": record.confirmed_by,
+        ":intent_at": record.intent_at.as_millisecond(),
+        ":lease_until": record.lease_until.as_millisecond(),
+        ":generation": record.generation,
+        ":hold": integer(record.hold),
+        ":state": record.state.name(),
+    })?;
+    Ok(())
+}
+
+/// Writes what changes in a record's life: state, lease, generation.
+pub(super) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
+    let (reason, outcome, cost) = match &record.state {
+        State::NotPlaced { reason } => (Some(reason), None, None),
+        State::Finished { outcome, cost, .. } => (None, Some(outcome.name()), cost.map(integer)),
+        State::Intent | State::Unknown | State::Placed { .. } => (None, None, None),
+    };
+    db.prepare_cached(
+        "UPDATE dispatch SET state = :state, reason = :reason, remote_id = :remote_id, \
+         outcome = :outcome, cost = :cost, lease_until = :lease_until, generation = :generation \
+         WHERE dispatch_id = :dispatch_id",
+    )?
+    .execute(named_params! {
+        ":state": record.state.name(),
+        ":reason": reason,
+        ":remote_id": record.state.id(),
+        ":outcome": outcome,
+        ":cost": cost,
+        ":lease_until": record.lease_until.as_millisecond(),
+        ":generation": record.generation,
+        ":dispatch_id": record.dispatch_id.to_string(),
+    })?;
+    Ok(())
+}
+
+/// The record in a row of `SELECT * FROM dispatch`.
+pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let text = |column: &str| row.get::<_, Option<String>>(column);
+    let needed = |column: &str| row.get::<_, String>(column);
+    let state = match needed("state")?.as_str() {
+        "intent" => State::Intent,
+        "unknown" => State::Unknown,
+        "not_placed" => State::NotPlaced { reason: text("reason")?.unwrap_or_default() },
+        "placed" => State::Placed { id: needed("remote_id")? },
+        "finished" => State::Finished {
+            id: needed("remote_id")?,
+            outcome: Outcome::from_name(&needed("outcome")?).ok_or_else(|| damaged("outcome"))?,
+            cost: row.get::<_, Option<i64>>("cost")?.map(amount),
+        },
+        _ => return Err(damaged("state")),
+    };
+    let callee = match (text("callee_masked")?, text("callee_hash")?) {
+        (Some(masked), Some(hash)) => Some(Callee { masked, hash: DestinationHash(hash) }),
+        _ => None,
+    };
+    Ok(Record {
+        dispatch_id: DispatchId::from_str(&needed("dispatch_id")?)
+            .map_err(|_| damaged("dispatch_id"))?,
+        kind: match needed("kind")?.as_str() {
+            "call" => Kind::Call,
+            "purchase" => Kind::Purchase,
+            _ => return Err(damaged("kind")),
+        },
+        tenant: TenantId(needed("tenant")?),
+        fingerprint: Fingerprint(needed("fingerprint")?),
+        idempotency_key: text("idempotency_key")?
+            .map(|key| IdempotencyKey::parse(&key))
+            .transpose()
+            .map_err(|_| damaged("idempotency_key"))?,
+        callee,
+        agent_id: text("agent_id")?,
+        rule: needed("rule")?,
+        confirmed_by: needed("confirmed_by")?,
+        intent_at: instant(row.get("intent_at")?),
+        lease_until: instant(row.get("lease_until")?),
+        generation: row.get("generation")?,
+        hold: amount(row.get("hold")?),
+        state,
+    })
+}
+
+fn damaged(column: &str) -> rusqlite::Error {
+    let message = format!("a dispatch has an unreadable {column}");
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, message.into())
+}

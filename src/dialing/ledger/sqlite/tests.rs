@@ -1,0 +1,169 @@
+//! The suite of every ledger, and what only a file can do: be newer, foreign, read-only, or in use
+//! by a process that is killed.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::dialing::ledger::conformance::{self, intent, minutes, noon, terms};
+use crate::dialing::ledger::{State, Tenant};
+
+async fn open(path: &Path, world: World) -> Result<SqliteLedger, LedgerError> {
+    SqliteLedger::open(path, world).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    conformance::all(|| async {
+        Arc::new(open(&path, World::Real).await.unwrap()) as Arc<dyn Ledger>
+    })
+    .await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("deep/er/ledger.db");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let ledger = open(&path, World::Real).await.unwrap();
+    ledger.begin(intent(&conformance::tenant(), 1, "x"), terms(noon())).await.unwrap();
+    assert_eq!(mode(&directory.path().join("deep")), 0o700);
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+    for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+        let file = file.unwrap().path();
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    drop(ledger);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    open(&path, World::Real).await.unwrap();
+    assert_eq!(mode(&path), 0o600);
+}
+
+#[tokio::test]
+async fn refuses_what_it_cannot_keep() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    drop(open(&path, World::Sandbox).await.unwrap());
+    let other = open(&path, World::Real).await.unwrap_err();
+    assert!(
+        matches!(other, LedgerError::OtherWorld { found: World::Sandbox, wanted: World::Real }),
+        "{other}"
+    );
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let newer = open(&path, World::Sandbox).await.unwrap_err();
+    assert!(matches!(newer, LedgerError::Newer { found: 99, known: 1 }), "{newer}");
+
+    let foreign = directory.path().join("foreign.db");
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    let text = directory.path().join("text.db");
+    std::fs::write(&text, "this is no database ".repeat(100)).unwrap();
+    for path in [&foreign, &text] {
+        let error = open(path, World::Real).await.unwrap_err();
+        assert!(matches!(error, LedgerError::NotALedger { .. }), "{error}");
+    }
+    // A directory that cannot be made or written; a plain file in its place stops even root.
+    for path in [text.join("ledger.db"), directory.path().to_owned()] {
+        let error = open(&path, World::Real).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Open { .. }), "{error}");
+        assert!(error.to_string().starts_with("dialing is refused: the ledger /"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_locked_ledger_says_so_and_writes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let ledger = open(&path, World::Real).await.unwrap();
+    ledger.run(|db| Ok(db.busy_timeout(std::time::Duration::from_millis(10))?)).await.unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let tenant = conformance::tenant();
+    let asked = intent(&tenant, 1, "x");
+    let error = ledger.begin(asked.clone(), terms(noon())).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Locked), "{error}");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(ledger.find(tenant.id(), asked.dispatch_id).await.unwrap(), None);
+    assert!(matches!(ledger.begin(asked, terms(noon())).await.unwrap(), Begin::Begun(_)));
+}
+
+#[tokio::test]
+async fn the_intent_is_synced_before_begin_returns() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(&directory.path().join("ledger.db"), World::Real).await.unwrap();
+    let pragmas = ledger
+        .run(|db| {
+            let journal: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+            let sync: i64 = db.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+            Ok((journal, sync))
+        })
+        .await
+        .unwrap();
+    assert_eq!(pragmas, ("wal".to_owned(), 2));
+}
+
+/// Names the ledger to the child process; absent in an ordinary run.
+const CHILD: &str = "CALLINGBOX_TEST_LEDGER_CHILD";
+
+fn shared_tenant() -> Tenant {
+    Tenant::new(b"shared by parent and child", "https://api.example")
+}
+
+/// Not a test of its own: what the child process of the next test does. It begins, says so, and hangs
+/// until it is killed.
+#[tokio::test]
+async fn child_process() {
+    let Some(path) = std::env::var_os(CHILD) else { return };
+    let ledger = open(Path::new(&path), World::Real).await.unwrap();
+    let answer = ledger.begin(intent(&shared_tenant(), 1, "same"), terms(noon())).await.unwrap();
+    println!("{}", if matches!(answer, Begin::Begun(_)) { "BEGUN" } else { "NOT BEGUN" });
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_processes_one_dials_and_when_it_is_killed_another_takes_over() {
+    use std::process::Stdio;
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let mut children = Vec::new();
+    for _ in 0..3 {
+        let child = tokio::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "dialing::ledger::sqlite::tests::child_process", "--nocapture"])
+            .env(CHILD, &path)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        children.push(child);
+    }
+    let mut begun = 0;
+    for child in &mut children {
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        loop {
+            let line = lines.next_line().await.unwrap().expect("the child says what it did");
+            if line.ends_with("BEGUN") {
+                begun += u32::from(!line.contains("NOT"));
+                break;
+            }
+        }
+        child.kill().await.unwrap();
+    }
+    assert_eq!(begun, 1);
+
+    let ledger = open(&path, World::Real).await.unwrap();
+    let tenant = shared_tenant();
+    let later = noon() + minutes(2);
+    let answer = ledger.begin(intent(&tenant, 1, "same"), terms(later)).await.unwrap();
+    let Begin::Unsettled(record) = answer else { panic!("{answer:?}") };
+    assert_eq!((record.state.clone(), record.generation), (State::Intent, 1));
+    let taken =
+        ledger.take_over(tenant.id(), record.dispatch_id, later, later + minutes(2)).await.unwrap();
+    assert_eq!(taken.map(|record| record.generation), Some(2));
+}

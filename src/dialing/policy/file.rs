@@ -1,0 +1,56 @@
+//! The policy as a TOML file: reading it, with errors that name the line and the nearest valid name,
+//! and the commented file to start from.
+
+use super::Policy;
+
+/// Why a policy file cannot be read. Until it can, nothing is dialed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the calling rules cannot be read, line {line}: {message}{}", hint(.nearest))]
+pub struct PolicyError {
+    /// Where, counted from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+    /// The valid name that is most like the unknown one.
+    pub nearest: Option<String>,
+}
+
+fn hint(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|name| format!(". Did you mean `{name}`?")).unwrap_or_default()
+}
+
+impl Policy {
+    /// Reads a policy. What the text leaves out is as shipped; what it does not know it refuses.
+    ///
+    /// # Errors
+    /// [`PolicyError`] with the line.
+    pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = 1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count();
+            let message = error.message().trim().replace('\n', " ");
+            PolicyError { line, nearest: nearest_name(&message), message }
+        })
+    }
+}
+
+/// The valid name that is most like the unknown one, out of an error of serde such as ``unknown field
+/// `hour`, expected one of `per_hour`, `per_day` ``.
+#[must_use]
+pub fn nearest_name(message: &str) -> Option<String> {
+    if !message.starts_with("unknown ") {
+        return None;
+    }
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = quoted.next()?;
+    quoted
+        .map(|name| (strsim::jaro_winkler(unknown, name), name))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name.to_owned())
+}
+
+/// The file that `policy init` writes: every key, as shipped, with what it means.
+#[must_use]
+pub const fn starter_file() -> &'static str {
+    include_str!("starter.toml")
+}

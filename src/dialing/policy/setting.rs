@@ -1,0 +1,210 @@
+//! A limit as it is written: `20`, `"off"`, or `{ max = 20, mode = "shadow" }`.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use schemars::JsonSchema;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::Mode;
+use crate::money::MilliCents;
+
+/// A greatest value, and whether it is enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting<T> {
+    /// The greatest value allowed.
+    pub max: T,
+    /// Whether it acts.
+    pub mode: Mode,
+}
+
+impl<T> Setting<T> {
+    /// An enforced limit.
+    #[must_use]
+    pub const fn new(max: T) -> Self {
+        Self { max, mode: Mode::Enforce }
+    }
+}
+
+impl<T: Amount> Setting<T> {
+    /// No limit.
+    pub const OFF: Self = Self { max: T::NONE, mode: Mode::Off };
+}
+
+/// What can be limited.
+pub trait Amount: Copy {
+    /// What an absent limit holds, and nobody reads.
+    const NONE: Self;
+    /// How it is written.
+    const EXPECTED: &'static str;
+    /// A pattern for JSON Schema, where it is a string.
+    const PATTERN: Option<&'static str>;
+    /// From a whole number.
+    fn from_number(number: u64) -> Option<Self>;
+    /// From text.
+    fn from_text(text: &str) -> Option<Self>;
+    /// As it is written.
+    fn write<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+}
+
+impl Amount for u32 {
+    const NONE: Self = 0;
+    const EXPECTED: &'static str = "a whole number, \"off\", or { max = …, mode = \"shadow\" }";
+    const PATTERN: Option<&'static str> = None;
+
+    fn from_number(number: u64) -> Option<Self> {
+        Self::try_from(number).ok()
+    }
+
+    fn from_text(_: &str) -> Option<Self> {
+        None
+    }
+
+    fn write<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(*self)
+    }
+}
+
+/// Dollars as text, because money is never a float: `"10"`, `"10.5"`, `"0.00001"`.
+impl Amount for MilliCents {
+    const NONE: Self = Self::ZERO;
+    const EXPECTED: &'static str = "US dollars in quotes such as \"10.00\", \"off\", or { max = \"10.00\", mode = \"shadow\" }";
+    const PATTERN: Option<&'static str> = Some(r"^(off|[0-9]{1,9}(\.[0-9]{1,5})?)$");
+
+    fn from_number(_: u64) -> Option<Self> {
+        None
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let (dollars, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |part: &str, most| {
+            (1..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
+        };
+        if !digits(dollars, 9) || !digits(fraction, 5) {
+            return None;
+        }
+        let fraction: u64 = format!("{fraction:0<5}").parse().ok()?;
+        Some(Self(dollars.parse::<u64>().ok()?.checked_mul(Self::DOLLAR.0)?.checked_add(fraction)?))
+    }
+
+    fn write<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.to_string().trim_start_matches('$'))
+    }
+}
+
+/// The amount alone, as `max` holds it.
+struct Bare<T>(T);
+
+impl<T: Amount> Serialize for Bare<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.write(serializer)
+    }
+}
+
+impl<T: Amount> Serialize for Setting<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+
+        if self.mode == Mode::Off {
+            return serializer.serialize_str("off");
+        }
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("max", &Bare(self.max))?;
+        map.serialize_entry("mode", &self.mode)?;
+        map.end()
+    }
+}
+
+impl<'de, T: Amount> Deserialize<'de> for Setting<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Written { whole: true, amount: PhantomData })
+    }
+}
+
+impl<'de, T: Amount> Deserialize<'de> for Bare<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let setting =
+            deserializer.deserialize_any(Written { whole: false, amount: PhantomData })?;
+        Ok(Self(setting.max))
+    }
+}
+
+/// Reads a setting, or (not `whole`) only the amount in it.
+struct Written<T> {
+    whole: bool,
+    amount: PhantomData<T>,
+}
+
+impl<'de, T: Amount> Visitor<'de> for Written<T> {
+    type Value = Setting<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+        T::from_number(number)
+            .map(Setting::new)
+            .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+        match u64::try_from(number) {
+            Ok(number) => self.visit_u64(number),
+            Err(_) => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
+        }
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        match T::from_text(text) {
+            Some(max) => Ok(Setting::new(max)),
+            None if self.whole && text == "off" => Ok(Setting::OFF),
+            None => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        if !self.whole {
+            return Err(de::Error::invalid_type(de::Unexpected::Map, &self));
+        }
+        let (mut max, mut mode) = (None, Mode::Enforce);
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "max" => max = Some(map.next_value::<Bare<T>>()?.0),
+                "mode" => mode = map.next_value()?,
+                other => return Err(de::Error::unknown_field(other, &["max", "mode"])),
+            }
+        }
+        match max {
+            Some(max) => Ok(Setting { max, mode }),
+            None if mode == Mode::Off => Ok(Setting::OFF),
+            None => Err(de::Error::missing_field("max")),
+        }
+    }
+}
+
+impl<T: Amount> JsonSchema for Setting<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        if T::PATTERN.is_some() { "MoneyLimit".into() } else { "CountLimit".into() }
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mode = generator.subschema_for::<Mode>();
+        let (bare, off) = match T::PATTERN {
+            Some(pattern) => (
+                schemars::json_schema!({"type": "string", "pattern": pattern}),
+                schemars::json_schema!({"type": "string", "const": "off"}),
+            ),
+            None => (
+                schemars::json_schema!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
+                schemars::json_schema!({"type": "string", "const": "off"}),
+            ),
+        };
+        schemars::json_schema!({"anyOf": [bare, off, {
+            "type": "object",
+            "properties": {"max": bare, "mode": mode},
+            "additionalProperties": false,
+        }]})
+    }
+}

@@ -1,0 +1,514 @@
+//! The rules by tables: what is decided, by what, and in which words.
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::dialing::destination::Destination;
+use crate::dialing::limits::{Limit, Usage, Used};
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// Noon in California, when nobody in America sleeps.
+const NOON: &str = "2026-03-02T20:00:00Z";
+/// 23:00 in California.
+const NIGHT: &str = "2026-03-03T07:00:00Z";
+
+fn judge_with(policy: &Policy, to: &str, now: &str, usage: &Usage) -> Verdict {
+    let to = E164::parse(to).unwrap();
+    policy.evaluate(&Request {
+        to: &to,
+        destination: &Destination::of(&to),
+        agent_id: "agt_1",
+        now: at(now),
+        usage,
+        hold: MilliCents::from_cents(300),
+    })
+}
+
+fn judge(policy: &Policy, to: &str, now: &str) -> Verdict {
+    judge_with(policy, to, now, &Usage::default())
+}
+
+/// `allow default`, `ask quiet_hours`, …
+fn short(verdict: &Verdict) -> String {
+    let word = match &verdict.decision {
+        Decision::Allow => "allow",
+        Decision::Ask(_) => "ask",
+        Decision::Refuse(_) => "refuse",
+    };
+    format!("{word} {}", verdict.rule)
+}
+
+fn policy(text: &str) -> Policy {
+    Policy::from_toml(text).unwrap()
+}
+
+#[test]
+fn emergency_and_premium_are_refused_whatever_the_file_says() {
+    let generous = "unknown_timezone = 'allow'\n[[rules]]\naction = 'allow'\nany_hour = true\n\
+                    to = ['+1911', '+19005550100']\nkind = ['emergency', 'premium']";
+    for mode in ["off", "shadow", "enforce"] {
+        let policy = policy(&format!("mode = '{mode}'\n{generous}"));
+        for (number, kind) in [
+            ("+1911", "emergency"),
+            ("+112", "emergency"),
+            ("+44999", "emergency"),
+            ("+1988", "emergency"),
+            ("+19005550100", "premium"),
+            ("+449091234567", "premium"),
+        ] {
+            let verdict = judge(&policy, number, NOON);
+            assert_eq!(short(&verdict), format!("refuse never dial {kind} numbers"), "{mode}");
+        }
+    }
+}
+
+#[test]
+fn the_first_rule_that_matches_decides() {
+    let policy = policy(
+        "default = 'refuse'
+         [quiet_hours]
+         mode = 'off'
+         [[rules]]
+         name = 'office'
+         action = 'allow'
+         to = ['+14155550100', '+442071838750']
+         [[rules]]
+         name = 'skipped'
+         action = 'refuse'
+         mode = 'off'
+         [[rules]]
+         action = 'ask'
+         prefix = ['+1415']
+         [[rules]]
+         name = 'free'
+         action = 'allow'
+         country = ['US']
+         kind = ['toll_free']
+         [[rules]]
+         name = 'agent'
+         action = 'ask'
+         agent = ['agt_0', 'agt_1']
+         country = ['DE']
+         [[rules]]
+         name = 'stranger'
+         action = 'allow'
+         agent = ['agt_2']
+         [[rules]]
+         name = 'office hours'
+         action = 'allow'
+         country = ['FR', 'US', 'CA']
+         hours = { from = '09:00', to = '17:00' }",
+    );
+    for (number, now, expected) in [
+        ("+14155550100", NOON, "allow office"),
+        ("+442071838750", NOON, "allow office"),
+        ("+14155550101", NOON, "ask rule 3"),
+        ("+18005550100", NOON, "allow free"),
+        ("+448001234567", NOON, "refuse default"),
+        ("+493012345678", NOON, "ask agent"),
+        ("+12125550100", NOON, "allow office hours"),
+        ("+12125550100", NIGHT, "refuse default"),
+        ("+15551234567", NOON, "refuse default"),
+    ] {
+        assert_eq!(short(&judge(&policy, number, now)), expected, "{number}");
+    }
+}
+
+#[test]
+fn quiet_hours_at_the_destination() {
+    let policy = Policy::default();
+    let (los_angeles, phoenix, kolkata, sydney, london, idaho) = (
+        "+14155550100",
+        "+16025550100",
+        "+919876543210",
+        "+61291234567",
+        "+442071838750",
+        "+12082995678",
+    );
+    let (allow, ask) = ("allow default", "ask quiet_hours");
+    for (number, now, expected) in [
+        // The edges: 20:59 and 21:00, 07:59 and 08:00 (Pacific Standard Time).
+        (los_angeles, "2026-01-16T04:59:59Z", allow),
+        (los_angeles, "2026-01-16T05:00:00Z", ask),
+        (los_angeles, "2026-01-16T15:59:59Z", ask),
+        (los_angeles, "2026-01-16T16:00:00Z", allow),
+        // Daylight time begins on 8 March 2026 at 02:00: the same instant is an hour later.
+        (los_angeles, "2026-03-07T15:30:00Z", ask),
+        (los_angeles, "2026-03-08T15:30:00Z", allow),
+        (los_angeles, "2026-03-08T04:30:00Z", allow),
+        (los_angeles, "2026-03-09T04:30:00Z", ask),
+        // It ends on 1 November.
+        (los_angeles, "2026-10-31T15:30:00Z", allow),
+        (los_angeles, "2026-11-01T15:30:00Z", ask),
+        // Arizona does not change its clocks.
+        (phoenix, "2026-03-07T14:30:00Z", ask),
+        (phoenix, "2026-03-09T14:30:00Z", ask),
+        (phoenix, "2026-03-09T15:00:00Z", allow),
+        // Half an hour, and the southern summer.
+        (kolkata, "2026-03-02T02:29:00Z", ask),
+        (kolkata, "2026-03-02T02:30:00Z", allow),
+        (sydney, "2026-01-15T10:30:00Z", ask),
+        (sydney, "2026-07-15T10:30:00Z", allow),
+        (london, "2026-03-28T07:30:00Z", ask),
+        (london, "2026-03-29T07:30:00Z", allow),
+        // Two zones: 07:30 in the one is 08:30 in the other, and both must be awake.
+        (idaho, "2026-01-15T15:30:00Z", ask),
+        (idaho, "2026-01-15T16:00:00Z", allow),
+        (idaho, "2026-01-16T03:59:00Z", allow),
+        (idaho, "2026-01-16T04:00:00Z", ask),
+        // Nobody knows the hour.
+        ("+15551234567", NIGHT, allow),
+        ("+18005550100", NIGHT, allow),
+    ] {
+        assert_eq!(short(&judge(&policy, number, now)), expected, "{number} at {now}");
+    }
+    let sandbox = Policy::sandbox_default();
+    assert_eq!(short(&judge(&sandbox, los_angeles, NIGHT)), allow);
+    assert_eq!(sandbox.enforced_limits(), policy.enforced_limits());
+}
+
+#[test]
+fn numbers_without_a_time_zone_follow_the_choice() {
+    for (choice, expected) in [
+        ("allow", "allow default"),
+        ("ask", "ask unknown_timezone"),
+        ("refuse", "refuse unknown_timezone"),
+    ] {
+        let policy = policy(&format!("unknown_timezone = '{choice}'"));
+        assert_eq!(short(&judge(&policy, "+15551234567", NOON)), expected);
+        assert_eq!(short(&judge(&policy, "+14155550100", NOON)), "allow default");
+    }
+}
+
+#[test]
+fn the_strictest_answer_stands() {
+    let full = Usage { hour: Used { count: 20, frees_at: None }, ..Usage::default() };
+    let free = Usage::default();
+    for (rule, quiet, usage, expected) in [
+        ("allow", "ask", &free, "ask quiet_hours"),
+        ("ask", "allow", &free, "ask mine"),
+        ("ask", "ask", &free, "ask mine"),
+        ("ask", "refuse", &free, "refuse quiet_hours"),
+        ("refuse", "refuse", &free, "refuse mine"),
+        ("refuse", "ask", &free, "refuse mine"),
+        ("allow", "ask", &full, "refuse limits.per_hour"),
+        ("allow", "allow", &full, "refuse limits.per_hour"),
+        ("refuse", "ask", &full, "refuse mine"),
+        ("allow\"\nany_hour = true#", "refuse", &free, "allow mine"),
+        ("allow\"\nany_hour = true#", "refuse", &full, "refuse limits.per_hour"),
+    ] {
+        let policy = policy(&format!(
+            "[quiet_hours]\naction = \"{quiet}\"\n[[rules]]\nname = 'mine'\naction = \"{rule}\"\n"
+        ));
+        let verdict = judge_with(&policy, "+14155550100", NIGHT, usage);
+        assert_eq!(short(&verdict), expected, "{rule} {quiet}");
+    }
+}
+
+#[test]
+fn limits_at_their_boundaries() {
+    let frees_at = Some(at("2026-03-02T21:00:00.001Z"));
+    let used = |count| Used { count, frees_at };
+    let none = Usage::default();
+    let defaults = "";
+    for (file, usage, expected) in [
+        (defaults, Usage { hour: used(19), ..none }, None),
+        (defaults, Usage { hour: used(20), ..none }, Some(Limit::PerHour)),
+        (defaults, Usage { day: used(99), ..none }, None),
+        (defaults, Usage { day: used(100), ..none }, Some(Limit::PerDay)),
+        (defaults, Usage { destination_hour: used(50), ..none }, None),
+        (defaults, Usage { destination_day: used(2), ..none }, None),
+        (defaults, Usage { destination_day: used(3), ..none }, Some(Limit::PerDestinationPerDay)),
+        (defaults, Usage { at_once: 4, ..none }, None),
+        (defaults, Usage { at_once: 5, ..none }, Some(Limit::AtOnce)),
+        (defaults, Usage { spent: MilliCents(u64::MAX), ..none }, None),
+        ("spend_per_day = '10.00'", Usage { spent: MilliCents(700_000), ..none }, None),
+        (
+            "spend_per_day = '10.00'",
+            Usage { spent: MilliCents(700_001), spend_frees_at: frees_at, ..none },
+            Some(Limit::SpendPerDay),
+        ),
+        ("per_hour = 'off'", Usage { hour: used(500), ..none }, None),
+        (
+            "per_destination_per_hour = 1",
+            Usage { destination_hour: used(1), ..none },
+            Some(Limit::PerDestinationPerHour),
+        ),
+        ("at_once = 0", none, Some(Limit::AtOnce)),
+    ] {
+        let policy = policy(&format!("[limits]\n{file}"));
+        let verdict = judge_with(&policy, "+14155550100", NOON, &usage);
+        match (expected, verdict.decision) {
+            (None, Decision::Allow) => {}
+            (Some(limit), Decision::Refuse(refusal)) => {
+                assert_eq!(refusal.rule, DecidedBy::Limit(limit));
+                let until = if limit == Limit::AtOnce { None } else { frees_at };
+                assert_eq!(refusal.until, until);
+                let text = refusal.to_string();
+                assert!(text.contains(&format!("`limits.{limit}`")), "{text}");
+                assert!(text.contains("Nobody was called."), "{text}");
+                assert!(text.contains(&format!("raise `{limit}` under [limits]")), "{text}");
+                assert_eq!(
+                    until.is_some(),
+                    text.contains("Possible again at 2026-03-02T21:00:01Z.")
+                );
+                let reached = crate::dialing::limits::LimitReached { limit, until };
+                assert_eq!(policy.limit_refusal(reached), refusal);
+            }
+            (expected, decision) => panic!("{file}: expected {expected:?}, found {decision:?}"),
+        }
+    }
+}
+
+#[test]
+fn purchases_know_only_the_money_limit() {
+    let policy = policy("[limits]\nspend_per_day = '10'\nper_hour = 0\nat_once = 0");
+    let spent = |cents| Usage { spent: MilliCents::from_cents(cents), ..Usage::default() };
+    let buy = |cents| policy.evaluate_purchase(&spent(cents), MilliCents::from_cents(300));
+    assert_eq!(short(&buy(700)), "allow default");
+    assert_eq!(short(&buy(701)), "refuse limits.spend_per_day");
+}
+
+#[test]
+fn refusals_in_full() {
+    let refusal = |file: &str, now: &str| match judge(&policy(file), "+14155550100", now).decision {
+        Decision::Refuse(refusal) => refusal.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        refusal("quiet_hours.action = 'refuse'", NIGHT),
+        "Refused by the calling rule `quiet_hours`: it is 23:00 (America/Los_Angeles) there, within \
+         the quiet hours 21:00–08:00. Nobody was called. Possible again at 2026-03-03T16:00:00Z. The \
+         human can change [quiet_hours] in the calling rules, or allow this number with a rule that \
+         has `any_hour = true`."
+    );
+    assert_eq!(
+        refusal("rules = [{ name = 'no', action = 'refuse' }]", NOON),
+        "Refused by the calling rule `no`: the first rule that matches says refuse. Nobody was \
+         called. The human can change the rule `no` under [[rules]] in the calling rules."
+    );
+    assert_eq!(
+        refusal("default = 'refuse'", NOON),
+        "Refused by the calling rule `default`: no rule matches, and the default is refuse. Nobody \
+         was called. The human can add a rule that allows it under [[rules]], or change `default`, in \
+         the calling rules."
+    );
+    let Decision::Refuse(never) = judge(&Policy::default(), "+19005550100", NOON).decision else {
+        panic!()
+    };
+    assert_eq!(
+        never.to_string(),
+        "Refused by the calling rule `never dial premium numbers`: +190******00 is of the kind \
+         premium. Nobody was called. No setting changes this; if it is an emergency, the human must \
+         call."
+    );
+}
+
+#[test]
+fn the_end_of_the_night_over_a_change_of_clocks() {
+    let policy = policy("quiet_hours.action = 'refuse'");
+    for (number, now, until) in [
+        ("+14155550100", "2026-03-08T07:00:00Z", "2026-03-08T15:00:00Z"),
+        ("+14155550100", "2026-11-01T06:30:17Z", "2026-11-01T16:00:00Z"),
+        // Two zones: 21:30 in the one, 20:30 in the other; both must have slept.
+        ("+12082995678", "2026-01-16T04:30:00Z", "2026-01-16T16:00:00Z"),
+    ] {
+        let Decision::Refuse(refusal) = judge(&policy, number, now).decision else { panic!() };
+        assert_eq!(refusal.until, Some(at(until)), "{number} at {now}");
+    }
+    // Whose quiet hours last all day is never rung up, and nobody is promised a time.
+    let always = self::policy("quiet_hours = { from = '00:00', to = '00:00', action = 'refuse' }");
+    let Decision::Refuse(refusal) = judge(&always, "+14155550100", NOON).decision else { panic!() };
+    assert_eq!(refusal.until, None);
+}
+
+#[test]
+fn modes() {
+    let file = "[quiet_hours]\naction = 'refuse'\n[limits]\nper_hour = 1\n[[rules]]\nname = 'r'\naction = 'ask'";
+    let full = Usage { hour: Used { count: 1, frees_at: None }, ..Usage::default() };
+    let shadows = |verdict: &Verdict| -> Vec<String> {
+        verdict.shadow.iter().map(|shadow| format!("{} {}", shadow.action, shadow.rule)).collect()
+    };
+    for (mode, decided, shadow) in [
+        ("enforce", "refuse quiet_hours", &[][..]),
+        ("shadow", "allow default", &["ask r", "refuse quiet_hours", "refuse limits.per_hour"]),
+        ("off", "allow default", &[]),
+    ] {
+        let verdict =
+            judge_with(&policy(&format!("mode = '{mode}'\n{file}")), "+14155550100", NIGHT, &full);
+        assert_eq!(short(&verdict), decided);
+        assert_eq!(shadows(&verdict), shadow, "{mode}");
+    }
+    let parts = policy(
+        "quiet_hours = { mode = 'shadow' }
+         limits = { per_hour = { max = 1, mode = 'shadow' }, at_once = { mode = 'off' } }
+         rules = [{ name = 'try', action = 'refuse', mode = 'shadow' }, { name = 'real', action = 'ask' }]",
+    );
+    let verdict = judge_with(&parts, "+14155550100", NIGHT, &full);
+    assert_eq!(short(&verdict), "ask real");
+    assert_eq!(shadows(&verdict), ["refuse try", "ask quiet_hours", "refuse limits.per_hour"]);
+    assert_eq!(
+        (parts.measured_limits().per_hour, parts.enforced_limits().per_hour),
+        (Some(1), None)
+    );
+    assert_eq!(
+        (parts.measured_limits().at_once, parts.measured_limits().per_day),
+        (None, Some(100))
+    );
+}
+
+#[test]
+fn the_starter_file_is_the_default() {
+    assert_eq!(Policy::from_toml(starter_file()), Ok(Policy::default()));
+    assert_eq!(Policy::from_toml(""), Ok(Policy::default()));
+    // What is commented out is valid too.
+    let rules: String = starter_file()
+        .lines()
+        .skip_while(|line| *line != "# [[rules]]")
+        .filter_map(|line| line.strip_prefix('#'))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let names: Vec<_> = policy(&rules).rules.into_iter().filter_map(|rule| rule.name).collect();
+    assert_eq!(names, ["my own phone", "our customers, in office hours", "abroad"]);
+}
+
+#[test]
+fn a_policy_survives_being_written_and_read() {
+    let policy = policy(
+        "mode = 'shadow'
+         [limits]
+         per_day = { max = 7, mode = 'shadow' }
+         spend_per_day = '12.5'
+         [[rules]]
+         action = 'ask'
+         to = ['+14155550100']
+         prefix = ['+44']
+         hours = { from = '09:00', to = '17:30' }",
+    );
+    let written = toml::to_string(&policy).unwrap();
+    assert_eq!(Policy::from_toml(&written), Ok(policy), "{written}");
+}
+
+#[test]
+fn mistakes_are_named_with_their_line_and_the_nearest_name() {
+    for (file, line, nearest, says) in [
+        ("mode = 'enforce'\nquiet_hour = 1", 2, Some("quiet_hours"), "unknown field `quiet_hour`"),
+        ("\n[limits]\nper_hours = 1", 3, Some("per_hour"), "unknown field `per_hours`"),
+        ("[limits]\nper_hour = { maks = 1 }", 2, Some("max"), "unknown field `maks`"),
+        ("[quiet_hours]\nfrm = '21:00'", 2, Some("from"), "unknown field `frm`"),
+        ("[[rules]]\naction = 'allow'\ncountries = ['US']", 3, Some("country"), "unknown field"),
+        ("mode = 'enforced'", 1, Some("enforce"), "unknown variant `enforced`"),
+        ("default = 'deny'", 1, None, "unknown variant `deny`"),
+        (
+            "[[rules]]\naction = 'allow'\nkind = ['tollfree']",
+            3,
+            Some("toll_free"),
+            "unknown variant",
+        ),
+        ("[[rules]]\nname = 'x'", 1, None, "missing field `action`"),
+        ("[[rules]]\naction = 'allow'\nto = ['415-555']", 3, None, "not an E.164 number"),
+        ("[[rules]]\naction = 'allow'\nprefix = ['1415']", 3, None, "not a prefix"),
+        ("[[rules]]\naction = 'allow'\ncountry = ['usa']", 3, None, "\"usa\" is not a country"),
+        ("[quiet_hours]\nfrom = '9pm'", 2, None, "not a time of day"),
+        ("[quiet_hours]\nfrom = '24:00'", 2, None, "not a time of day"),
+        ("[limits]\nper_hour = -1", 2, None, "expected a whole number"),
+        ("[limits]\nper_hour = 'many'", 2, None, "expected a whole number"),
+        ("[limits]\nspend_per_day = 10.5", 2, None, "US dollars in quotes"),
+        ("[limits]\nspend_per_day = '1e3'", 2, None, "US dollars in quotes"),
+        ("[limits]\nspend_per_day = { mode = 'shadow' }", 2, None, "missing field `max`"),
+        ("mode = ", 1, None, ""),
+    ] {
+        let error = Policy::from_toml(file).unwrap_err();
+        assert_eq!(error.line, line, "{file}: {error}");
+        assert!(error.message.contains(says), "{file}: {error}");
+        if let Some(nearest) = nearest {
+            assert_eq!(error.nearest.as_deref(), Some(nearest), "{error}");
+            assert!(
+                error.to_string().ends_with(&format!(". Did you mean `{nearest}`?")),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn money_as_it_is_written() {
+    for (text, amount) in [("10", 1_000_000), ("10.00", 1_000_000), ("0.00001", 1), ("0.5", 50_000)]
+    {
+        let policy = policy(&format!("[limits]\nspend_per_day = '{text}'"));
+        assert_eq!(policy.limits.spend_per_day, Setting::new(MilliCents(amount)));
+    }
+}
+
+#[test]
+fn in_words() {
+    assert_eq!(
+        Policy::default().summary(),
+        "Calling rules: 21:00–08:00 at the destination needs the human's yes; at most 20 calls an \
+         hour, 100 a day, 3 a day per destination, 5 at once; emergency and premium numbers are always \
+         refused."
+    );
+    assert_eq!(
+        policy("mode = 'shadow'").summary(),
+        "Calling rules: emergency and premium numbers are always refused; the others are in mode \
+         shadow and stop nothing."
+    );
+    let own = policy(
+        "default = 'refuse'\n[limits]\nspend_per_day = '10'\n[[rules]]\naction = 'allow'\nto = ['+14155550100']",
+    );
+    assert_eq!(
+        own.summary(),
+        "Calling rules: 1 rule of the user, else refuse; 21:00–08:00 at the destination needs the \
+         human's yes; at most 20 calls an hour, 100 a day, 3 a day per destination, 5 at once, $10.00 \
+         a day; emergency and premium numbers are always refused."
+    );
+    let structured = serde_json::to_value(own.structured()).unwrap();
+    assert_eq!(
+        structured["rules"],
+        serde_json::json!([{
+            "name": "rule 1", "action": "allow", "mode": "enforce", "applies_to": "number +141******00",
+        }])
+    );
+    assert_eq!(structured["limits"]["spend_per_day"]["max"], "$10.00");
+    assert!(!structured.to_string().contains("4155550100"));
+
+    let (policy, to) = (Policy::default(), E164::parse("+14155550100").unwrap());
+    let request = Request {
+        to: &to,
+        destination: &Destination::of(&to),
+        agent_id: "agt_1",
+        now: at(NIGHT),
+        usage: &Usage::default(),
+        hold: MilliCents::ZERO,
+    };
+    assert_eq!(
+        policy.explain(&request, &policy.evaluate(&request)),
+        "number     +141******00 (US, fixed_or_mobile)\n\
+         at         2026-03-03T07:00:00Z (there: 23:00 (America/Los_Angeles))\n\
+         verdict    ask the human, by `quiet_hours`: it is 23:00 (America/Los_Angeles) there, within \
+         the quiet hours 21:00–08:00\n\
+         looked at  default: allow: no rule matches, and the default is allow\n\
+         looked at  quiet_hours: ask: it is 23:00 (America/Los_Angeles) there, within the quiet hours \
+         21:00–08:00"
+    );
+}
+
+#[test]
+fn the_schema_accepts_the_shipped_policy_and_refuses_unknown_names() {
+    let schema = serde_json::to_value(schemars::schema_for!(Policy)).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let shipped: serde_json::Value = toml::from_str(starter_file()).unwrap();
+    assert!(validator.is_valid(&shipped));
+    for wrong in [
+        serde_json::json!({"quiet_hour": {}}),
+        serde_json::json!({"limits": {"per_hour": "many"}}),
+        serde_json::json!({"limits": {"spend_per_day": 10.5}}),
+        serde_json::json!({"rules": [{"name": "no action"}]}),
+        serde_json::json!({"rules": [{"action": "allow", "country": ["usa"]}]}),
+    ] {
+        assert!(!validator.is_valid(&wrong), "{wrong}");
+    }
+}
