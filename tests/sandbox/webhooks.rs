@@ -286,3 +286,26 @@ async fn private_addresses_are_refused_unless_allowed() {
     }
     assert!(receiver.drain().is_empty());
 }
+
+#[tokio::test]
+async fn a_silent_receiver_holds_up_nobody_else() {
+    let sandbox = start(options()).await;
+    let client = Client::new(&sandbox, "sk_live_silent");
+    client.credit(100_000_000).await;
+    // It takes connections and never answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = json!({"url": format!("http://{}/", silent.local_addr().unwrap())});
+    client.done("POST", "/v1/webhook_endpoints", silent).await;
+    let (receiver, url) = Receiver::start(200).await;
+    let agent = client.agent("outbound", json!({"webhook_url": url})).await;
+    for _ in 0..100 {
+        client.call(&agent, "+13105550102").await;
+    }
+    // The clock runs: moving it by hand would wait for the silent one as well.
+    client.done("POST", "/sandbox/clock", json!({"speed": 1_000})).await;
+    let began = std::time::Instant::now();
+    while receiver.got.lock().unwrap().len() < 300 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "held up");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
