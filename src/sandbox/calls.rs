@@ -20,7 +20,7 @@ use super::records::Record;
 use super::scenario::{self, Ending, Speech, Timeline};
 use super::scenario_file::FileScenario;
 use super::seed::Dice;
-use super::world::{Due, Org, Scope};
+use super::world::{Due, Entry, Org, Scope};
 use crate::e164::E164;
 use crate::money::MilliCents;
 
@@ -68,6 +68,8 @@ pub(super) struct Call {
     steps_done: usize,
     settled: bool,
     bytes: usize,
+    #[serde(skip)]
+    pub(super) entry: Option<Entry>,
 }
 
 /// Something that happens to a call and that others learn of.
@@ -344,6 +346,7 @@ pub(super) fn begin(scope: &mut Scope<'_>, order: Order) -> Result<Value, Refusa
         steps_done: 0,
         settled: false,
         bytes: order.bytes,
+        entry: None,
     };
     let talk = call.script(scope.settings.seed).length();
     call.timeline = match call.direction {
@@ -357,24 +360,21 @@ pub(super) fn begin(scope: &mut Scope<'_>, order: Order) -> Result<Value, Refusa
     let shown = call.show(scope.settings.seed, scope.now);
     org.call_bytes += call.bytes;
     if let Some(at) = call.next_step() {
-        scope.agenda.add(at, org.id, Due::Call(call.id));
+        scope.agenda.plan(&mut call.entry, at, org.id, Due::Call(call.id));
     }
     org.calls.push(call);
-    org.forget_the_oldest();
+    while org.calls.len() > MAX_CALLS || org.call_bytes > MAX_CALL_BYTES {
+        let Some(mut oldest) = org.calls.drop_oldest() else { break };
+        scope.agenda.forget(&mut oldest.entry);
+        org.call_bytes = org.call_bytes.saturating_sub(oldest.bytes);
+        if !oldest.settled {
+            org.settle(MilliCents::ZERO);
+        }
+    }
     Ok(shown)
 }
 
 impl Org {
-    fn forget_the_oldest(&mut self) {
-        while self.calls.len() > MAX_CALLS || self.call_bytes > MAX_CALL_BYTES {
-            let Some(call) = self.calls.drop_oldest() else { return };
-            self.call_bytes = self.call_bytes.saturating_sub(call.bytes);
-            if !call.settled {
-                self.settle(MilliCents::ZERO);
-            }
-        }
-    }
-
     fn call(&self, text: &str) -> Result<&Call, Refusal> {
         fields::id(text)
             .and_then(|id| self.calls.get(id))
@@ -393,7 +393,7 @@ pub(super) fn step(scope: &mut Scope<'_>, id: Uuid) {
     let Some((_, step)) = call.steps().get(call.steps_done).copied() else { return };
     call.steps_done += 1;
     if let Some(at) = call.next_step() {
-        scope.agenda.add(at, scope.org.id, Due::Call(id));
+        scope.agenda.plan(&mut call.entry, at, scope.org.id, Due::Call(id));
     }
     match step {
         Step::Settle => {

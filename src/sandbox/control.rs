@@ -45,13 +45,15 @@ fn mode(world: &World) -> Value {
     }
 }
 
-/// POST /sandbox/clock: answers once every webhook attempt that fell due has been made.
+/// POST /sandbox/clock. Advancing is answered once every webhook attempt that fell due has been
+/// made; a change of speed at once.
 pub(super) async fn set_clock(shared: &Arc<Shared>, body: &[u8]) -> Answer {
     let mut fields = Fields::parse(body)?;
     let advance = fields.value("advance_seconds");
     let speed = fields.value("speed");
     let manual = fields.value("manual");
     fields.end()?;
+    let waits = advance.is_some();
     let number = |value: &Value| value.as_f64().filter(|number| number.is_finite());
     {
         let mut world = shared.world();
@@ -86,7 +88,7 @@ pub(super) async fn set_clock(shared: &Arc<Shared>, body: &[u8]) -> Answer {
         {
             let mut world = shared.world();
             world.catch_up();
-            if world.is_quiet() {
+            if !waits || world.is_quiet() {
                 return Ok(Reply::ok(clock(&world)));
             }
         }

@@ -1,6 +1,6 @@
 //! Makes the webhook attempts. One task: it sleeps until something falls due or somebody wakes it.
-//! Addresses are tried side by side, one address one attempt at a time, so
-//! that a receiver gets its events in order and a slow one holds up nobody else.
+//! Addresses are tried side by side, one address one attempt at a time, so that a receiver gets its
+//! events in order and a slow one holds up nobody else.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -58,25 +58,28 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// The attempts that can be made now: addresses that are not busy, in order.
+/// The attempts that can be made now: the next of each address that is not busy.
 fn take(world: &mut World, busy: &mut HashSet<String>) -> Vec<Attempt> {
     let mut attempts = Vec::new();
-    let mut later = std::collections::VecDeque::new();
-    while let Some(ready) = world.ready.pop_front() {
+    let mut queues = std::mem::take(&mut world.ready);
+    for (url, queue) in &mut queues {
         if world.in_flight >= MAX_IN_FLIGHT {
-            later.push_back(ready);
             break;
         }
-        let Some(attempt) = deliveries::prepare(world, ready) else { continue };
-        if busy.insert(attempt.url.clone()) {
-            world.in_flight += 1;
-            attempts.push(attempt);
-        } else {
-            later.push_back(ready);
+        if busy.contains(url) {
+            continue;
+        }
+        while let Some(ready) = queue.pop_front() {
+            if let Some(attempt) = deliveries::prepare(world, ready) {
+                busy.insert(url.clone());
+                world.in_flight += 1;
+                attempts.push(attempt);
+                break;
+            }
         }
     }
-    later.append(&mut world.ready);
-    world.ready = later;
+    queues.retain(|_, queue| !queue.is_empty());
+    world.ready = queues;
     attempts
 }
 

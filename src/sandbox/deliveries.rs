@@ -11,7 +11,7 @@ use super::fields;
 use super::records::Record;
 use super::routes::Request;
 use super::seed::Dice;
-use super::world::{Due, Org, Ready, Scope, World};
+use super::world::{Due, Entry, Org, Ready, Scope, World};
 
 /// The deliveries that an organization keeps; beyond them the oldest is forgotten.
 const MAX_DELIVERIES: usize = 10_000;
@@ -97,7 +97,7 @@ pub(super) struct Delivery {
     endpoint_id: Option<Uuid>,
     call_id: Uuid,
     event: EventType,
-    url: String,
+    pub(super) url: String,
     status: Status,
     attempts: u32,
     manual_retries: u32,
@@ -110,6 +110,8 @@ pub(super) struct Delivery {
     created_at: Moment,
     updated_at: Moment,
     body: String,
+    #[serde(skip)]
+    pub(super) entry: Option<Entry>,
 }
 
 impl Record for Delivery {
@@ -181,7 +183,7 @@ pub(super) fn announce(scope: &mut Scope<'_>, call: Uuid, event: EventType) {
             "data": {"call": &shown},
             "simulated": true,
         });
-        scope.org.deliveries.push(Delivery {
+        let mut delivery = Delivery {
             id,
             endpoint_id,
             call_id: call,
@@ -198,10 +200,14 @@ pub(super) fn announce(scope: &mut Scope<'_>, call: Uuid, event: EventType) {
             created_at: scope.now,
             updated_at: scope.now,
             body: body.to_string(),
-        });
-        scope.agenda.add(scope.now, scope.org.id, Due::Delivery(id));
-        if scope.org.deliveries.len() > MAX_DELIVERIES {
-            scope.org.deliveries.drop_oldest();
+            entry: None,
+        };
+        scope.agenda.plan(&mut delivery.entry, scope.now, scope.org.id, Due::Delivery(id));
+        scope.org.deliveries.push(delivery);
+        if scope.org.deliveries.len() > MAX_DELIVERIES
+            && let Some(mut oldest) = scope.org.deliveries.drop_oldest()
+        {
+            scope.agenda.forget(&mut oldest.entry);
         }
     }
 }
@@ -248,6 +254,10 @@ pub(super) fn book(world: &mut World, ready: Ready, outcome: Outcome) {
     let seed = world.settings.seed;
     let Some(scope) = world.scope(ready.org, ready.at) else { return };
     let Some(delivery) = scope.org.deliveries.get_mut(ready.delivery) else { return };
+    if delivery.next_attempt() != Some(ready.at) {
+        // A replay was asked for while this attempt was under way; its own outcome counts.
+        return;
+    }
     let delivered = matches!(outcome, Ok(200..=299));
     let manual = std::mem::take(&mut delivery.manual);
     if !manual {
@@ -265,7 +275,8 @@ pub(super) fn book(world: &mut World, ready: Ready, outcome: Outcome) {
         delivery.delivered_at.get_or_insert(ready.at);
     } else if let Some(delay) = delay(seed, delivery) {
         delivery.next_attempt_at = ready.at.after(delay);
-        scope.agenda.add(delivery.next_attempt_at, ready.org, Due::Delivery(delivery.id));
+        let due = Due::Delivery(delivery.id);
+        scope.agenda.plan(&mut delivery.entry, delivery.next_attempt_at, ready.org, due);
     } else {
         delivery.status = Status::Exhausted;
     }
@@ -356,8 +367,8 @@ pub(super) fn redeliver(scope: &mut Scope<'_>, request: Request) -> Answer {
     delivery.manual_retries += 1;
     delivery.next_attempt_at = scope.now;
     delivery.updated_at = scope.now;
+    scope.agenda.plan(&mut delivery.entry, scope.now, scope.org.id, Due::Delivery(id));
     let shown = delivery.show(scope.org.id);
-    scope.agenda.add(scope.now, scope.org.id, Due::Delivery(id));
     Ok(Reply::ok(shown))
 }
 
@@ -384,6 +395,7 @@ mod tests {
             created_at: jiff::Timestamp::UNIX_EPOCH.into(),
             updated_at: jiff::Timestamp::UNIX_EPOCH.into(),
             body: String::new(),
+            entry: None,
         };
         let mut jitters = std::collections::HashSet::new();
         for (attempts, seconds) in (1..).zip([60, 300, 1_800, 7_200, 18_000, 36_000, 86_400]) {

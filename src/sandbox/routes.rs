@@ -235,8 +235,9 @@ async fn serve(
     }
 }
 
-/// Turns a reply into a response, in its manner. A late one is held back by its body's first byte
-/// being withheld together with the head: the caller waits for the whole response.
+/// Turns a reply into a response. A late one and a reset are only marked: the connection, which
+/// alone can hold an answer back or end without one, sees to them. A body that is a JSON string is
+/// sent raw, so that a fault can answer with something that is no JSON.
 fn respond(reply: Reply) -> Response {
     let body = match &reply.body {
         Value::String(raw) => raw.clone(),

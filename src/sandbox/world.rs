@@ -118,17 +118,30 @@ pub(super) enum Due {
     Delivery(Uuid),
 }
 
-/// What falls due, in order.
+/// The place of an entry on the agenda.
+pub(super) type Entry = (Moment, u64);
+
+/// What falls due, in order. A call and a delivery have at most one entry each.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    entries: BTreeMap<(Moment, u64), (Uuid, Due)>,
+    entries: BTreeMap<Entry, (Uuid, Due)>,
     made: u64,
 }
 
 impl Agenda {
-    pub(super) fn add(&mut self, at: Moment, org: Uuid, due: Due) {
+    /// Puts something on the agenda, in place of its earlier entry.
+    pub(super) fn plan(&mut self, entry: &mut Option<Entry>, at: Moment, org: Uuid, due: Due) {
+        self.forget(entry);
         self.made += 1;
         self.entries.insert((at, self.made), (org, due));
+        *entry = Some((at, self.made));
+    }
+
+    /// Takes something off the agenda.
+    pub(super) fn forget(&mut self, entry: &mut Option<Entry>) {
+        if let Some(entry) = entry.take() {
+            self.entries.remove(&entry);
+        }
     }
 
     fn next(&self) -> Option<Moment> {
@@ -168,7 +181,8 @@ pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) orgs: HashMap<Uuid, Org>,
     pub(super) agenda: Agenda,
-    pub(super) ready: VecDeque<Ready>,
+    /// The attempts that can be made, by address and in order.
+    pub(super) ready: BTreeMap<String, VecDeque<Ready>>,
     pub(super) in_flight: usize,
     /// Whether anything changed since the state was last saved.
     pub(super) changed: bool,
@@ -182,7 +196,7 @@ impl World {
             clock,
             orgs: HashMap::new(),
             agenda: Agenda::default(),
-            ready: VecDeque::new(),
+            ready: BTreeMap::new(),
             in_flight: 0,
             changed: false,
             sold: HashSet::new(),
@@ -194,14 +208,14 @@ impl World {
         for number in org.numbers.iter() {
             self.sold.insert(number.e164.clone());
         }
-        for call in org.calls.iter() {
+        for call in org.calls.iter_mut() {
             if let Some(at) = call.next_step() {
-                self.agenda.add(at, org.id, Due::Call(call.id));
+                self.agenda.plan(&mut call.entry, at, org.id, Due::Call(call.id));
             }
         }
         for delivery in org.deliveries.iter_mut() {
             if let Some(at) = delivery.next_attempt() {
-                self.agenda.add(at, org.id, Due::Delivery(delivery.id));
+                self.agenda.plan(&mut delivery.entry, at, org.id, Due::Delivery(delivery.id));
             }
         }
         self.orgs.insert(org.id, org);
@@ -244,7 +258,13 @@ impl World {
         let now = self.clock.now();
         while let Some((at, org, due)) = self.agenda.take_until(now) {
             match due {
-                Due::Delivery(delivery) => self.ready.push_back(Ready { org, delivery, at }),
+                Due::Delivery(delivery) => {
+                    let found = self.orgs.get(&org).and_then(|org| org.deliveries.get(delivery));
+                    if let Some(url) = found.map(|delivery| delivery.url.clone()) {
+                        let ready = Ready { org, delivery, at };
+                        self.ready.entry(url).or_default().push_back(ready);
+                    }
+                }
                 Due::Call(call) => {
                     self.changed = true;
                     if let Some(mut scope) = self.scope(org, at) {
@@ -274,7 +294,10 @@ impl World {
                 self.sold.remove(&number.e164);
             }
         }
-        self.ready.retain(|ready| ready.org != org);
+        self.ready.retain(|_, queue| {
+            queue.retain(|ready| ready.org != org);
+            !queue.is_empty()
+        });
         self.agenda.entries.retain(|_, (owner, _)| *owner != org);
         self.changed = true;
     }
