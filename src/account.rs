@@ -4,8 +4,11 @@
 //! account is of one world from its making to its end. Everything a tool needs is handed in here;
 //! there are no globals.
 
+use std::sync::Arc;
+
 use crate::api;
 use crate::config::Wait;
+use crate::dialing::dispatch::Dialer;
 pub use crate::dialing::ledger::World;
 use crate::mcp::error::{Class, ToolError};
 use crate::simulator::Simulator;
@@ -13,22 +16,35 @@ use crate::simulator::Simulator;
 /// One account.
 pub struct Account {
     world: World,
-    api: Option<api::Client>,
+    reach: Option<Reach>,
     simulator: Option<Simulator>,
     wait: Wait,
 }
 
+/// What takes a key.
+struct Reach {
+    api: api::Client,
+    dialer: Arc<Dialer>,
+}
+
 impl Account {
-    /// A real account; without a client there is no key, and every tool says how to set one.
+    /// A real account; without API and dialer there is no key, and every tool says how to set one.
     #[must_use]
-    pub fn real(api: Option<api::Client>, wait: Wait) -> Self {
-        Self { world: World::Real, api, simulator: None, wait }
+    pub fn real(reach: Option<(api::Client, Arc<Dialer>)>, wait: Wait) -> Self {
+        let reach = reach.map(|(api, dialer)| Reach { api, dialer });
+        Self { world: World::Real, reach, simulator: None, wait }
     }
 
     /// An account of the simulator.
     #[must_use]
-    pub fn sandbox(api: api::Client, simulator: Simulator, wait: Wait) -> Self {
-        Self { world: World::Sandbox, api: Some(api), simulator: Some(simulator), wait }
+    pub fn sandbox(
+        api: api::Client,
+        dialer: Arc<Dialer>,
+        simulator: Simulator,
+        wait: Wait,
+    ) -> Self {
+        let reach = Some(Reach { api, dialer });
+        Self { world: World::Sandbox, reach, simulator: Some(simulator), wait }
     }
 
     /// The world it belongs to.
@@ -42,7 +58,19 @@ impl Account {
     /// # Errors
     /// No key is set; the error says how to set one.
     pub fn api(&self) -> Result<&api::Client, ToolError> {
-        self.api.as_ref().ok_or_else(|| {
+        Ok(&self.reach()?.api)
+    }
+
+    /// Who dials, at most once.
+    ///
+    /// # Errors
+    /// No key is set; the error says how to set one.
+    pub fn dialer(&self) -> Result<&Arc<Dialer>, ToolError> {
+        Ok(&self.reach()?.dialer)
+    }
+
+    fn reach(&self) -> Result<&Reach, ToolError> {
+        self.reach.as_ref().ok_or_else(|| {
             ToolError::new(Class::NoKey, "no CallingBox API key is set, so nothing was asked of CallingBox").next(
                 "tell the user to set CALLINGBOX_API_KEY (or CALLINGBOX_API_KEY_FILE) where this server is configured and to start it again, or to try it with --sandbox, which needs no key.",
             )

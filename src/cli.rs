@@ -91,6 +91,54 @@ pub enum Command {
     Catalogue(Catalogue),
     /// Print the effective configuration, without any key.
     Config(Config),
+    /// What was dialed and bought, when, by which rule, with which outcome; numbers masked.
+    Receipts(Receipts),
+    /// The calling rules: explain them for a number, or write a file to start from.
+    #[command(subcommand)]
+    Policy(Policy),
+}
+
+/// Options of `receipts`.
+#[derive(Debug, Args)]
+pub struct Receipts {
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+    /// Not older than this: a date and time such as 2026-11-22T08:00:00Z, or a span such as 2h or 7d.
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Only what ended so: completed, voicemail, no_answer, busy, canceled or failed.
+    #[arg(long, value_name = "OUTCOME")]
+    pub outcome: Option<String>,
+    /// How many at most.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: u32,
+}
+
+/// The commands under `policy`.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Explain what would happen if this number were called, and why. Nobody is called.
+    Check(PolicyCheck),
+    /// Write a commented file of calling rules to start from, as shipped.
+    Init {
+        /// Only print it.
+        #[arg(long)]
+        print: bool,
+    },
+}
+
+/// Options of `policy check`.
+#[derive(Debug, Args)]
+pub struct PolicyCheck {
+    /// The number, E.164.
+    pub number: String,
+    /// The agent that would speak.
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub agent: String,
+    /// When; now without it. Such as 2026-11-22T23:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
 }
 
 /// Options of `sandbox`.

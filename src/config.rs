@@ -7,11 +7,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ApiKey, BaseUrl};
-use crate::dialing::policy::nearest_name;
+use crate::dialing::confirm::ConfirmMode;
+use crate::dialing::dispatch::{LedgerPlace, Rules};
+use crate::dialing::ledger::World;
+use crate::dialing::policy::{Policy, nearest_name};
 use crate::mcp::catalogue::Toolset;
 use crate::telemetry::LogFormat;
 
@@ -37,8 +41,65 @@ pub struct File {
     pub log_format: Option<LogFormat>,
     /// Which log lines are written: a filter such as `warn` or `callingbox_mcp=debug`.
     pub log: Option<String>,
+    /// Seconds that one request to the API may take. Default: 30.
+    pub request_seconds: Option<u64>,
     /// How long tools wait.
     pub wait: Wait,
+    /// How often the same may be dialed, and who must say yes.
+    pub dialing: Dialing,
+    /// The file with the calling rules: whom, when and how much. Default: policy.toml beside this
+    /// file, where there is one; `callingbox-mcp policy init` writes it.
+    pub policy_file: Option<PathBuf>,
+}
+
+/// How often the same may be dialed, and who must say yes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dialing {
+    /// When a human is asked. Default: auto; in the sandbox: never.
+    pub confirm: Option<ConfirmMode>,
+    /// Only the human's own answer counts: a client that cannot ask is refused.
+    pub require_human: bool,
+    /// For how long the same call is answered with the first one.
+    pub repeat_window_seconds: u32,
+    /// The file in which everything that was dialed is written down. Default: in the user's data folder.
+    pub ledger: Option<PathBuf>,
+}
+
+impl Default for Dialing {
+    fn default() -> Self {
+        Self { confirm: None, require_human: false, repeat_window_seconds: 600, ledger: None }
+    }
+}
+
+impl Dialing {
+    /// How an account of this world dials.
+    #[must_use]
+    pub fn rules(&self, world: World, policy: Policy) -> Rules {
+        let (usual, policy) = match world {
+            World::Real => (ConfirmMode::Auto, policy),
+            World::Sandbox => (ConfirmMode::Never, policy.in_sandbox()),
+        };
+        Rules {
+            policy,
+            confirm: self.confirm.unwrap_or(usual),
+            require_human: self.require_human,
+            repeat_window: SignedDuration::from_secs(self.repeat_window_seconds.into()),
+        }
+    }
+
+    /// Where the ledger of this world is. The two worlds never share one.
+    #[must_use]
+    pub fn place(&self, world: World, folders: &Folders) -> LedgerPlace {
+        let usual = |dir: &PathBuf| dir.join("callingbox-mcp").join("ledger.sqlite3");
+        match self.ledger.clone().or_else(|| folders.data.as_ref().map(usual)) {
+            None => LedgerPlace::Nowhere,
+            Some(path) => LedgerPlace::File(match world {
+                World::Real => path,
+                World::Sandbox => path.with_extension("sandbox.sqlite3"),
+            }),
+        }
+    }
 }
 
 /// How long tools wait for a call to end.
@@ -166,6 +227,34 @@ pub fn load(named: Option<&Path>, folders: &Folders) -> Result<File, ConfigError
         Err(source) => return Err(ConfigError::Unreadable { path, source }),
     };
     parse(&text).map_err(|message| ConfigError::Invalid { path, message })
+}
+
+/// Where the calling rules are, whether or not the file exists.
+#[must_use]
+pub fn policy_path(file: &File, folders: &Folders) -> Option<PathBuf> {
+    let standard =
+        || folders.config.as_ref().map(|dir| dir.join("callingbox-mcp").join("policy.toml"));
+    file.policy_file.clone().or_else(standard)
+}
+
+/// Reads the calling rules; those shipped where there is no file.
+///
+/// # Errors
+/// The file that the configuration names is missing, or a file cannot be read. Until it can, nothing
+/// is dialed.
+pub fn policy(file: &File, folders: &Folders) -> Result<Policy, ConfigError> {
+    let Some(path) = policy_path(file, folders) else { return Ok(Policy::default()) };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error)
+            if error.kind() == std::io::ErrorKind::NotFound && file.policy_file.is_none() =>
+        {
+            return Ok(Policy::default());
+        }
+        Err(source) => return Err(ConfigError::Unreadable { path, source }),
+    };
+    Policy::from_toml(&text)
+        .map_err(|error| ConfigError::Invalid { path, message: error.to_string() })
 }
 
 /// Reads the text of a configuration file.
@@ -317,6 +406,20 @@ mod tests {
         let found = credentials(&file, &env, &folders).unwrap();
         assert_eq!(found.base_url.to_string(), "https://elsewhere.example");
         assert!(!format!("{found:?}").contains("sk_env"));
+    }
+
+    #[test]
+    fn the_calling_rules_have_a_file_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = folders(dir.path());
+        assert_eq!(policy(&File::default(), &folders).unwrap(), Policy::default());
+        let named = File { policy_file: Some(dir.path().join("mine.toml")), ..File::default() };
+        assert!(policy(&named, &folders).is_err());
+        write(&dir.path().join("callingbox-mcp/policy.toml"), "mode = \"off\"\n");
+        assert_ne!(policy(&File::default(), &folders).unwrap(), Policy::default());
+        write(&dir.path().join("mine.toml"), "\n[limits]\nper_huor = 3\n");
+        let message = policy(&named, &folders).unwrap_err().to_string();
+        assert!(message.contains("line 3") && message.contains("`per_hour`?"), "{message}");
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn text<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a str> {
 pub(super) async fn run(global: &Global, file: &File) -> anyhow::Result<()> {
     // Whatever else is asked for, the demo never leaves the simulator.
     let global = Global { sandbox: Some(global.sandbox.clone().flatten()), ..global.clone() };
-    let world = world::open(&global, file, &Folders::default()).await?;
+    let world = world::open(&global, file, &Folders::of_user()).await?;
     let selection = Selection { sandbox: true, ..Selection::default() };
     let server = Server::new(Arc::new(Catalogue::new()), Arc::new(selection), world.account());
     let (near, far) = tokio::io::duplex(64 * 1024);
@@ -135,7 +135,7 @@ pub(super) async fn run(global: &Global, file: &File) -> anyhow::Result<()> {
                 "persona": "You are Mia, a calm assistant of Northside Dental.",
                 "instructions": "Remind the patient of the appointment tomorrow at 10 and ask whether it still suits.",
                 "returns": {"confirmed": "boolean", "new_time": "string", "party_size": "number"},
-                "number_ids": [text(&number, "/number_id")?],
+                "number_ids": [text(&number, "/number/number_id")?],
             }),
         )
         .await?;

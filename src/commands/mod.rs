@@ -3,6 +3,8 @@
 mod catalogue;
 mod config;
 mod demo;
+mod policy;
+mod receipts;
 mod sandbox;
 mod world;
 
@@ -41,6 +43,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Demo) => demo::run(&cli.global, &file).await,
         Some(Command::Catalogue(options)) => catalogue::run(&options, &catalogue, &selection),
         Some(Command::Config(options)) => config::run(&options, &cli.global, &file, &folders),
+        Some(Command::Receipts(options)) => {
+            receipts::run(&options, &cli.global, &file, &folders).await
+        }
+        Some(Command::Policy(command)) => policy::run(&command, &cli.global, &file, &folders).await,
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+use uuid::Uuid;
 
-use crate::account::Account;
+use crate::account::{Account, World};
 use crate::api::{self, ApiKey, BaseUrl, ClientConfig};
 use crate::cli::Global;
 use crate::config::{self, File, Folders};
+use crate::dialing::dispatch::Dialer;
+use crate::dialing::policy::Policy;
 use crate::sandbox::{ClockMode, Options, Sandbox};
 use crate::simulator::{self, Simulator};
 
@@ -36,22 +40,26 @@ impl Open {
 /// Opens it.
 pub(super) async fn open(global: &Global, file: &File, folders: &Folders) -> anyhow::Result<Open> {
     let wait = file.wait.clone();
+    let policy = config::policy(file, folders)?;
     let Some(simulator) = &global.sandbox else {
-        let env = |name: &str| std::env::var(name).ok();
-        let found = config::credentials(file, &env, folders)?;
-        let client =
-            found.key.map(|(key, _)| api::Client::new(ClientConfig::new(found.base_url, key)));
-        return Ok(Open { account: Arc::new(Account::real(client, wait)), embedded: None });
+        let found = config::credentials(file, &|name| std::env::var(name).ok(), folders)?;
+        let reach = found
+            .key
+            .map(|(key, _)| reach(World::Real, found.base_url, key, file, policy, folders));
+        return Ok(Open { account: Arc::new(Account::real(reach, wait)), embedded: None });
     };
-    let (url, embedded) = match simulator {
-        Some(url) => (url.clone(), None),
+    let (url, key, embedded) = match simulator {
+        Some(url) => (url.clone(), simulator::KEY.to_owned(), None),
         None => {
             let options =
                 Options { clock: ClockMode::Speed(global.sandbox_speed), ..Options::default() };
             let sandbox = Sandbox::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options)
                 .await
                 .context("the embedded simulator could not start")?;
-            (sandbox.url(), Some(sandbox))
+            // An embedded simulator forgets everything when it ends, the ledger does not: a key of
+            // its own keeps each from being taken for the one before.
+            let key = format!("{}_{}", simulator::KEY, Uuid::new_v4().simple());
+            (sandbox.url(), key, Some(sandbox))
         }
     };
     let base_url = BaseUrl::parse(&url, false).with_context(|| format!("--sandbox={url}"))?;
@@ -59,8 +67,30 @@ pub(super) async fn open(global: &Global, file: &File, folders: &Folders) -> any
         base_url.is_loopback(),
         "--sandbox={url}: a simulator runs on this machine, and this address is elsewhere"
     );
-    let key = ApiKey::new(simulator::KEY.to_owned())?;
+    let key = ApiKey::new(key)?;
     let simulator = Simulator::connect(base_url.clone(), key.clone()).await?;
-    let client = api::Client::new(ClientConfig::new(base_url, key));
-    Ok(Open { account: Arc::new(Account::sandbox(client, simulator, wait)), embedded })
+    let (client, dialer) = reach(World::Sandbox, base_url, key, file, policy, folders);
+    let account = Arc::new(Account::sandbox(client, dialer, simulator, wait));
+    Ok(Open { account, embedded })
+}
+
+/// The API, and who dials on it.
+fn reach(
+    world: World,
+    base_url: BaseUrl,
+    key: ApiKey,
+    file: &File,
+    policy: Policy,
+    folders: &Folders,
+) -> (api::Client, Arc<Dialer>) {
+    let mut config = ClientConfig::new(base_url, key);
+    if let Some(seconds) = file.request_seconds {
+        config.timeouts.request = Duration::from_secs(seconds.clamp(1, 600));
+        config.timeouts.total = config.timeouts.request.mul_f64(1.5);
+    }
+    let client = api::Client::new(config);
+    let place = file.dialing.place(world, folders);
+    let rules = file.dialing.rules(world, policy);
+    let dialer = Dialer::new(client.clone(), world, place, rules);
+    (client, Arc::new(dialer))
 }

@@ -6,10 +6,17 @@
 //!   destination and what has been used, and answers with a verdict.
 //! - [`ledger`] remembers what was dialed, durably and before it is dialed, and is the one place where
 //!   two processes agree which of them may dial.
+//! - [`confirm`] decides whether a human must say yes first.
+//! - [`order`] is what is to be done, and what makes two orders the same.
+//! - [`dispatch`] does it, at most once; [`search`] looks for what may have been done.
 //!
-//! Nothing here knows MCP or HTTP.
+//! Nothing here knows MCP.
 
+pub mod confirm;
 pub mod destination;
+pub mod dispatch;
 pub mod ledger;
 pub mod limits;
+pub mod order;
 pub mod policy;
+pub mod search;

@@ -12,6 +12,7 @@
 pub mod arguments;
 pub mod catalogue;
 pub mod client;
+pub mod confirmation;
 pub mod error;
 pub mod gate;
 pub mod outcome;

@@ -2,6 +2,7 @@
 
 mod agents;
 mod calls;
+mod dialing;
 mod in_call;
 mod numbers;
 mod sandbox;

@@ -1,17 +1,23 @@
 //! The toolset `numbers`: the numbers the account owns, and those for sale.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::dialing::{self, Ordered};
 use crate::api::{
     AgentId, AvailableNumber, Cursor, NumberId, NumberSearch, NumberType, PageRequest, PhoneNumber,
 };
+use crate::dialing::dispatch::{DialResult, Dialed, Judgment};
+use crate::dialing::order::{Asked, Order, Product};
 use crate::e164::E164;
-use crate::mcp::arguments::{Whole, pattern_text};
+use crate::mcp::arguments::{Text, Whole, pattern_text};
 use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::confirmation;
 use crate::mcp::error::ToolError;
 use crate::mcp::gate::ToolContext;
-use crate::mcp::present::Reply;
+use crate::mcp::present::{self, Reply};
 use crate::money::MilliCents;
 
 /// A number in short.
@@ -222,22 +228,137 @@ pub(super) struct PurchaseNumber;
 pub(super) struct PurchaseNumberInput {
     /// A number from search_numbers.
     phone_number: E164,
+    /// From an earlier answer, once the user agreed to what it showed.
+    confirmation_token: Option<Text<1, 2_000>>,
+}
+
+/// What became of the purchase.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct PurchaseNumberOutput {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<NumberSummary>,
+    /// Whether the number is the account's now; absent when that could not be found out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purchased: Option<bool>,
+    /// To be brought back once the user agreed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmation_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    note: String,
+}
+
+impl PurchaseNumberOutput {
+    fn new(purchased: Option<bool>, note: impl Into<String>) -> Self {
+        Self {
+            number: None,
+            purchased,
+            confirmation_token: None,
+            expires_at: None,
+            note: note.into(),
+        }
+    }
+
+    fn of(dialed: Dialed) -> Self {
+        match dialed.result {
+            DialResult::Done(Product::Number(number)) => {
+                let number = NumberSummary::from(*number);
+                let note =
+                    format!("Bought {}. set_agent_numbers attaches it to an agent.", number.line());
+                Self { number: Some(number), ..Self::new(Some(true), note) }
+            }
+            DialResult::Repeat { id, product } => {
+                let number = match product {
+                    Some(Product::Number(number)) => Some(NumberSummary::from(*number)),
+                    _ => None,
+                };
+                let note = format!(
+                    "This number was bought a moment ago (number_id {id}); nothing was charged now."
+                );
+                Self { number, ..Self::new(Some(true), note) }
+            }
+            DialResult::Unknown(why) => Self::new(
+                None,
+                format!(
+                    "It could not be found out whether the number was bought: {} Do not buy again; list_numbers shows whether it is there.",
+                    present::one_line(&why, 300)
+                ),
+            ),
+            _ => Self::new(
+                None,
+                "The same number is being bought by another request at this moment; list_numbers will show it.",
+            ),
+        }
+    }
+}
+
+/// What the number costs at once, if it can be found among those for sale.
+async fn price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents>, ToolError> {
+    let search = NumberSearch {
+        area_code: number
+            .digits()
+            .strip_prefix('1')
+            .and_then(|rest| rest.get(..3))
+            .map(str::to_owned),
+        limit: Some(50),
+        ..NumberSearch::default()
+    };
+    let offers = cx.account.api()?.search_numbers(&search).await?;
+    Ok(offers.iter().find(|offer| offer.phone_number == *number).map(|offer| {
+        let cents = |cents: Option<u64>| MilliCents::from_cents(cents.unwrap_or_default());
+        cents(offer.monthly_cost_cents).saturating_add(cents(offer.upfront_cost_cents))
+    }))
 }
 
 impl Tool for PurchaseNumber {
     const NAME: &'static str = "purchase_number";
     const TITLE: &'static str = "Buy a number";
-    const DESCRIPTION: &'static str = "Buys a phone number: its price is charged to the account's credit at once and then each month, and it can be given back in the dashboard only. Use it after search_numbers, when the user agreed to the price. Returns the number_id for set_agent_numbers.";
+    const DESCRIPTION: &'static str = "Buys a phone number: its price is charged to the account's credit at once and then each month, and it can be given back in the dashboard only. Use it after search_numbers, when the user agreed to the price. Usually asks for confirmation first: then show the user what is returned. Returns the number_id for set_agent_numbers.";
     const TOOLSET: Toolset = Toolset::Numbers;
     const KIND: Kind = Kind::CostsMoney;
     const OPEN_WORLD: bool = true;
     type Input = PurchaseNumberInput;
-    type Output = NumberSummary;
+    type Output = PurchaseNumberOutput;
+
+    /// The human may think, then the dispatch may take its whole time.
+    fn deadline(_input: &Self::Input, _cx: &ToolContext) -> Duration {
+        confirmation::THINKING_TIME + Duration::from_secs(80)
+    }
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
-        let number =
-            NumberSummary::from(cx.account.api()?.purchase_number(&input.phone_number).await?);
-        let text = format!("Bought {}. set_agent_numbers attaches it to an agent.", number.line());
-        Ok(Reply::new(number, text))
+        let PurchaseNumberInput { phone_number, confirmation_token } = input;
+        let price = price(cx, &phone_number).await?;
+        let asked = Asked {
+            order: Order::Number { number: phone_number.clone(), price },
+            idempotency_key: None,
+            allow_repeat: false,
+        };
+        let token = confirmation_token.as_ref().map(Text::as_str);
+        let preview = async |_: &Judgment| {
+            let price = price.map_or_else(
+                || "price unknown: it is not among the numbers found for sale".to_owned(),
+                |price| format!("{price} now, and its monthly price from then on"),
+            );
+            Ok(format!("Buy the phone number {}?\nCost: {price}", phone_number.as_str()))
+        };
+        let output = match dialing::order(cx, asked, token, preview).await? {
+            Ordered::Dialed(dialed) => PurchaseNumberOutput::of(dialed),
+            Ordered::Preview { preview, token, expires_at } => PurchaseNumberOutput {
+                confirmation_token: Some(token),
+                expires_at: Some(expires_at.to_string()),
+                ..PurchaseNumberOutput::new(
+                    Some(false),
+                    format!(
+                        "Nothing was bought yet. Show this to the user, and only if they agree call purchase_number again with the same phone_number and the confirmation_token, within five minutes:\n{preview}"
+                    ),
+                )
+            },
+        };
+        let mut text = output.note.clone();
+        if let Some(token) = &output.confirmation_token {
+            text.push_str("\nconfirmation_token: ");
+            text.push_str(token);
+        }
+        Ok(Reply::new(output, text))
     }
 }

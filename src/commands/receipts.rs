@@ -1,0 +1,121 @@
+//! `callingbox-mcp receipts`: the ledger, for people and for programs. Numbers are masked in it.
+
+use std::fmt::Write;
+
+use anyhow::{Context, bail};
+use jiff::{Span, Timestamp, Zoned};
+
+use super::say;
+use crate::cli::{self, Global};
+use crate::config::{File, Folders};
+use crate::dialing::dispatch::{self, LedgerPlace};
+use crate::dialing::ledger::{Cursor, Filter, Outcome, Record, State, World};
+
+pub(super) async fn run(
+    options: &cli::Receipts,
+    global: &Global,
+    file: &File,
+    folders: &Folders,
+) -> anyhow::Result<()> {
+    let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
+    let place = file.dialing.place(world, folders);
+    let outcome = match &options.outcome {
+        None => None,
+        Some(name) => Some(Outcome::from_name(name).with_context(|| {
+            let valid: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.name()).collect();
+            format!("there is no outcome `{name}`; the valid ones are {}", valid.join(", "))
+        })?),
+    };
+    let since = options.since.as_deref().map(|text| moment(text, Timestamp::now())).transpose()?;
+    // Looking must not create what is not there.
+    if let LedgerPlace::File(path) = &place
+        && !path.exists()
+    {
+        return if options.json { Ok(()) } else { say("Nothing was dialed yet.\n") };
+    }
+    let ledger = dispatch::open(&place, world).await?;
+    let mut records = Vec::new();
+    let mut before: Option<Cursor> = None;
+    while records.len() < options.limit as usize {
+        let left = options.limit - u32::try_from(records.len())?;
+        let page =
+            ledger.list(Filter { tenant: None, since, outcome, before, limit: left }).await?;
+        let Some(last) = page.last() else { break };
+        before = Some(Cursor::from(last));
+        records.extend(page);
+    }
+    if options.json {
+        for record in &records {
+            say(format!("{}\n", serde_json::to_string(record)?))?;
+        }
+        return Ok(());
+    }
+    if records.is_empty() {
+        return say("Nothing fits.\n");
+    }
+    say(table(&records))
+}
+
+/// A moment, or a span back from now.
+fn moment(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    match text.parse::<Span>() {
+        Ok(span) => {
+            Ok(Zoned::new(now, jiff::tz::TimeZone::UTC).checked_sub(span.abs())?.timestamp())
+        }
+        Err(_) => bail!(
+            "`{text}` is neither a time such as 2026-11-22T08:00:00Z nor a span such as 2h or 7d"
+        ),
+    }
+}
+
+fn table(records: &[Record]) -> String {
+    let mut text = format!(
+        "{:<20} {:<8} {:<16} {:<11} {:<9} {:<22} {:<36} {}\n",
+        "WHEN", "KIND", "TO", "OUTCOME", "COST", "RULE", "ID", "CONFIRMED BY"
+    );
+    for record in records {
+        let (outcome, cost) = match &record.state {
+            State::Finished { outcome, cost, .. } => (
+                outcome.name().to_owned(),
+                cost.map_or_else(|| "?".to_owned(), |cost| cost.to_string()),
+            ),
+            state => (state.name().to_owned(), "-".to_owned()),
+        };
+        let to = record.callee.as_ref().map_or("-", |callee| callee.masked.as_str());
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:<20} {:<8} {:<16} {:<11} {:<9} {:<22} {:<36} {}",
+            record.intent_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            record.kind.name(),
+            to,
+            outcome,
+            cost,
+            record.rule,
+            record.state.id().unwrap_or("-"),
+            record.confirmed_by
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_a_moment_or_a_span() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        for (text, at) in [
+            ("2026-11-01T00:00:00Z", "2026-11-01T00:00:00Z"),
+            ("2h", "2026-11-22T10:00:00Z"),
+            ("7d", "2026-11-15T12:00:00Z"),
+        ] {
+            assert_eq!(moment(text, now).unwrap().to_string(), at);
+        }
+        assert!(moment("soon", now).is_err());
+    }
+}

@@ -1,0 +1,282 @@
+//! Asking the human, in the three ways that clients have, with one decision: a clear yes to exactly
+//! this order. Everything else, decline, cancel, silence, an unreadable answer, is a no.
+//!
+//! - up to 2025-11-25: `elicitation/create`;
+//! - 2026-07-28: an `InputRequiredResult`, answered by the same call with a sealed `requestState`;
+//! - a client that can do neither: a preview with a sealed token, which the model carries back once
+//!   its user has agreed.
+//!
+//! State and token are sealed by HMAC (rmcp's [`RequestStateCodec`]) with the ledger's key, expire
+//! after five minutes, are used up once, and are bound to the account and to every argument.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rmcp::elicit_safe;
+use rmcp::model::{
+    ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationSchema,
+    InputRequest, InputRequiredResult, RequestStateCodec, SealOptions,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::catalogue::Stop;
+use super::client::Era;
+use super::error::{Class, Retry, ToolError};
+use super::gate::ToolContext;
+use crate::dialing::dispatch::{Dialer, Judgment};
+use crate::dialing::order::Asked;
+
+/// How long a question stands.
+pub const LIFETIME: Duration = Duration::from_secs(300);
+
+/// How long a human may think about `elicitation/create`, in which the client waits all the while.
+pub const THINKING_TIME: Duration = Duration::from_secs(120);
+
+/// The name of the one question.
+const QUESTION: &str = "confirm";
+
+/// The form that the human fills in.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Answer {
+    /// Yes, do exactly this, now.
+    confirm: bool,
+}
+
+elicit_safe!(Answer);
+
+/// What is sealed: which question it was, and until when it may be answered.
+#[derive(Debug, Serialize, Deserialize)]
+struct Sealed {
+    id: String,
+    expires_at: Timestamp,
+}
+
+/// What is put before the human.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Why they are asked.
+    pub reason: String,
+    /// Everything they need to know, over several lines.
+    pub preview: String,
+}
+
+/// How the human's yes came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Yes {
+    /// The human said it to the client.
+    Human,
+    /// A token that was carried back.
+    Token,
+}
+
+/// What came of asking.
+#[derive(Debug)]
+pub enum Asking {
+    /// A clear yes.
+    Confirmed(Yes),
+    /// The model must carry this token back.
+    Preview {
+        /// The token.
+        token: String,
+        /// Until when.
+        expires_at: Timestamp,
+    },
+}
+
+/// A no, in whichever form it came.
+fn no(why: &str) -> ToolError {
+    ToolError::new(Class::Declined, format!("{why}. Nobody was called and nothing was bought"))
+        .retry(Retry::No)
+        .next("do not ask again unless the user brings it up.")
+}
+
+fn void(why: &str) -> ToolError {
+    ToolError::new(
+        Class::Declined,
+        format!("the confirmation is void: {why}. Nobody was called and nothing was bought"),
+    )
+    .next("call again without confirmation_token to get a new preview, and show it to the user.")
+}
+
+/// Asks the human of this request, or reads what they answered.
+///
+/// # Errors
+/// A no, or the request for input of 2026-07-28.
+pub async fn ask(
+    cx: &ToolContext,
+    dialer: &Dialer,
+    asked: &Asked,
+    token: Option<&str>,
+    question: &Question,
+) -> Result<Asking, Stop> {
+    if let Some(token) = token {
+        open(dialer, asked, token).await?;
+        return Ok(Asking::Confirmed(Yes::Token));
+    }
+    if !cx.client.can_ask_human() {
+        let (token, expires_at) = seal(dialer, asked).await?;
+        return Ok(Asking::Preview { token, expires_at });
+    }
+    match cx.client.era() {
+        Era::Sessions => elicit(cx, question).await?,
+        Era::Stateless => match (cx.client.request_state(), cx.client.input_responses()) {
+            (Some(state), Some(responses)) => {
+                open(dialer, asked, state).await?;
+                let answer = responses
+                    .get(QUESTION)
+                    .and_then(|answer| serde_json::from_value::<ElicitResult>(answer.clone()).ok())
+                    .ok_or_else(|| no("the human's answer is missing or cannot be read"))?;
+                read(answer)?;
+            }
+            _ => return Err(Stop::NeedsInput(Box::new(round(dialer, asked, question).await?))),
+        },
+    }
+    Ok(Asking::Confirmed(Yes::Human))
+}
+
+/// The era of sessions: the client is asked and waited for.
+async fn elicit(cx: &ToolContext, question: &Question) -> Result<(), ToolError> {
+    use rmcp::service::ElicitationError;
+    cx.progress.say("Waiting for the human to confirm.").await;
+    let text = format!("{}\n\n{}", question.preview, question.reason);
+    match cx.client.peer().elicit_with_timeout::<Answer>(text, Some(THINKING_TIME)).await {
+        Ok(Some(Answer { confirm: true })) => Ok(()),
+        Ok(_) => Err(no("the human did not say yes")),
+        Err(ElicitationError::UserDeclined) => Err(no("the human declined")),
+        Err(ElicitationError::UserCancelled) => Err(no("the human closed the question")),
+        Err(error) => {
+            tracing::warn!(%error, "the question to the human failed");
+            Err(no("the human could not be asked or did not answer in time"))
+        }
+    }
+}
+
+/// The era without sessions: the question goes out as the answer to this round.
+async fn round(
+    dialer: &Dialer,
+    asked: &Asked,
+    question: &Question,
+) -> Result<InputRequiredResult, ToolError> {
+    let (state, _) = seal(dialer, asked).await?;
+    let form = ElicitationSchema::from_type::<Answer>()
+        .map_err(|error| ToolError::internal(error.to_string()))?;
+    let request = ElicitRequest::new(ElicitRequestParams::FormElicitationParams {
+        meta: None,
+        message: format!("{}\n\n{}", question.preview, question.reason),
+        requested_schema: form,
+    });
+    let requests = BTreeMap::from([(QUESTION.to_owned(), InputRequest::Elicitation(request))]);
+    Ok(InputRequiredResult::new(Some(requests), Some(state)))
+}
+
+/// Reads the answer of a form: only an accepted one with `confirm: true` is a yes.
+fn read(answer: ElicitResult) -> Result<(), ToolError> {
+    match answer.action {
+        ElicitationAction::Accept => {
+            let confirmed = answer
+                .content
+                .and_then(|content| serde_json::from_value::<Answer>(content).ok())
+                .is_some_and(|answer| answer.confirm);
+            if confirmed { Ok(()) } else { Err(no("the human did not say yes")) }
+        }
+        ElicitationAction::Decline => Err(no("the human declined")),
+        _ => Err(no("the human closed the question")),
+    }
+}
+
+async fn codec(dialer: &Dialer) -> Result<RequestStateCodec, ToolError> {
+    let secret = async { dialer.ledger().await?.secret().await }.await.map_err(unrecorded)?;
+    RequestStateCodec::try_new(secret.to_vec())
+        .map_err(|error| ToolError::internal(error.to_string()))
+}
+
+fn unrecorded(error: crate::dialing::ledger::LedgerError) -> ToolError {
+    ToolError::new(Class::Unavailable, error.to_string())
+}
+
+/// What a seal is bound to: the account and every argument.
+fn binding(dialer: &Dialer, asked: &Asked) -> String {
+    let tenant = dialer.tenant().id();
+    format!("{}|{}", tenant.as_str(), asked.binding(tenant).as_str())
+}
+
+async fn seal(dialer: &Dialer, asked: &Asked) -> Result<(String, Timestamp), ToolError> {
+    let lifetime = SignedDuration::try_from(LIFETIME).unwrap_or(SignedDuration::from_mins(5));
+    let expires_at = Timestamp::now().checked_add(lifetime).unwrap_or(Timestamp::MAX);
+    let sealed = Sealed { id: Uuid::new_v4().simple().to_string(), expires_at };
+    let payload =
+        serde_json::to_vec(&sealed).map_err(|error| ToolError::internal(error.to_string()))?;
+    let bound = binding(dialer, asked);
+    let options = SealOptions::new().associated_data(bound.as_bytes()).ttl(LIFETIME);
+    Ok((codec(dialer).await?.seal_with(&payload, &options), expires_at))
+}
+
+/// Opens a seal and uses it up.
+async fn open(dialer: &Dialer, asked: &Asked, seal: &str) -> Result<(), ToolError> {
+    use rmcp::model::RequestStateError as Error;
+    let bound = binding(dialer, asked);
+    let payload = codec(dialer).await?.open_with(seal, bound.as_bytes()).map_err(|error| {
+        void(match error {
+            Error::Expired => "it has expired after five minutes",
+            Error::IntegrityCheckFailed => {
+                "an argument differs from what was shown, or it is not of this server"
+            }
+            _ => "it is not a confirmation of this server",
+        })
+    })?;
+    let sealed: Sealed = serde_json::from_slice(&payload).map_err(|_| void("it cannot be read"))?;
+    let fresh = async {
+        let ledger = dialer.ledger().await?;
+        let tenant = dialer.tenant().id();
+        ledger.redeem_token(tenant, &sealed.id, sealed.expires_at, Timestamp::now()).await
+    };
+    if fresh.await.map_err(unrecorded)? {
+        Ok(())
+    } else {
+        Err(void("it was used before, or has expired"))
+    }
+}
+
+/// The highest cost, the local time and the rest, as lines for the human.
+#[must_use]
+pub fn local_time_line(judgment: &Judgment) -> String {
+    match judgment.local_times.as_slice() {
+        [] => "Local time there: unknown".to_owned(),
+        times => format!("Local time there: {}", times.join(" or ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rmcp::model::ElicitResult;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn only_a_clear_yes_is_a_yes() {
+        let read = |answer: Value| {
+            serde_json::from_value::<ElicitResult>(answer).is_ok_and(|answer| read(answer).is_ok())
+        };
+        assert!(read(json!({"action": "accept", "content": {"confirm": true}})));
+        for no in [
+            json!({"action": "accept", "content": {"confirm": false}}),
+            json!({"action": "accept", "content": {"confirm": "true"}}),
+            json!({"action": "accept", "content": {"confirm": 1}}),
+            json!({"action": "accept", "content": {"yes": true}}),
+            json!({"action": "accept", "content": true}),
+            json!({"action": "accept"}),
+            json!({"action": "decline", "content": {"confirm": true}}),
+            json!({"action": "cancel", "content": {"confirm": true}}),
+            json!({"action": "maybe", "content": {"confirm": true}}),
+            json!({"content": {"confirm": true}}),
+            json!({}),
+            json!(null),
+        ] {
+            assert!(!read(no.clone()), "{no}");
+        }
+    }
+}

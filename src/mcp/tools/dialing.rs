@@ -1,0 +1,87 @@
+//! What `place_call` and `purchase_number` share: judge, ask, dial, and say what became of it.
+
+use crate::dialing::confirm::{Demand, Situation, demand};
+use crate::dialing::dispatch::Judgment;
+use crate::dialing::dispatch::{DialError, Dialed};
+use crate::dialing::order::Asked;
+use crate::mcp::catalogue::Stop;
+use crate::mcp::confirmation::{self, Asking, Question, Yes};
+use crate::mcp::error::{Class, ToolError};
+use crate::mcp::gate::ToolContext;
+
+/// How far an order got.
+pub(super) enum Ordered {
+    /// It was dispatched, or had been.
+    Dialed(Dialed),
+    /// A human must see this first, and the model must bring the token back.
+    Preview {
+        /// What to show.
+        preview: String,
+        /// What to bring back.
+        token: String,
+        /// Until when.
+        expires_at: jiff::Timestamp,
+    },
+}
+
+/// Takes an order through the rules, the human and the ledger.
+///
+/// `preview` writes what the human is shown; it is asked for only when somebody must be asked.
+pub(super) async fn order<F>(
+    cx: &ToolContext,
+    asked: Asked,
+    token: Option<&str>,
+    preview: F,
+) -> Result<Ordered, Stop>
+where
+    F: AsyncFnOnce(&Judgment) -> Result<String, ToolError>,
+{
+    let dialer = cx.account.dialer()?;
+    let judgment = dialer.judge(&asked).await.map_err(told)?;
+    let rules = dialer.rules();
+    let situation = Situation {
+        kind: asked.kind(),
+        known_destination: judgment.known_destination,
+        client_can_ask: cx.client.can_ask_human(),
+        require_human: rules.require_human,
+    };
+    let rule = judgment.verdict.rule.to_string();
+    let confirmed_by = if judgment.repeat {
+        // It will be answered with the first one; nobody need be bothered.
+        "nobody: repeated".to_owned()
+    } else {
+        match demand(rules.confirm, &judgment.verdict, situation) {
+            Demand::Refuse(refusal) => return Err(told(DialError::Refused(refusal)).into()),
+            Demand::Nothing => "nobody: the rules allow it".to_owned(),
+            Demand::Ask(reason) => {
+                let preview = preview(&judgment).await?;
+                let question =
+                    Question { reason: format!("You are asked because {reason}."), preview };
+                match confirmation::ask(cx, dialer, &asked, token, &question).await? {
+                    Asking::Confirmed(Yes::Human) => "the human, asked by the client".to_owned(),
+                    Asking::Confirmed(Yes::Token) => "a confirmation token".to_owned(),
+                    Asking::Preview { token, expires_at } => {
+                        let preview = format!("{}\n{}", question.preview, question.reason);
+                        return Ok(Ordered::Preview { preview, token, expires_at });
+                    }
+                }
+            }
+        }
+    };
+    Ok(Ordered::Dialed(dialer.dial(asked, rule, confirmed_by).await.map_err(told)?))
+}
+
+/// Why it was certainly not done, as the model is told.
+fn told(error: DialError) -> ToolError {
+    match error {
+        DialError::NotPlaced(error) => error.into(),
+        DialError::Ledger(error) => ToolError::new(Class::Unavailable, error.to_string()).next(
+            "tell the user what the message says; `callingbox-mcp receipts` shows the ledger.",
+        ),
+        DialError::Refused(refusal) => ToolError::new(Class::RefusedByPolicy, refusal.to_string())
+            .next("tell the user which rule it was; only they can change it."),
+        error @ DialError::KeyConflict(_) => ToolError::new(Class::Conflict, error.to_string()),
+        error @ DialError::Interrupted(_) => ToolError::internal(error.to_string())
+            .next("list_calls or list_numbers shows whether it was done."),
+    }
+}
