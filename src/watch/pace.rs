@@ -1,4 +1,5 @@
-//! How many requests are made: at most so many in any one second, over all calls of an account.
+//! How many requests are made: at most so many in any one second, over all calls of an account. A
+//! quarter of them is kept for the calls that a webhook told of, which must not wait.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,10 +19,20 @@ impl Pace {
         Self { per_second: per_second.max(1) as usize, latest: VecDeque::new() }
     }
 
-    /// When the next request may be made.
+    /// When the next ordinary request may be made.
     pub(super) fn ready_at(&self, now: Instant) -> Instant {
-        let full = self.latest.len() >= self.per_second;
-        self.latest.front().filter(|_| full).map_or(now, |oldest| *oldest + WINDOW)
+        self.below(self.per_second - self.per_second / 4, now)
+    }
+
+    /// When the next urgent one may be made.
+    pub(super) fn urgent_at(&self, now: Instant) -> Instant {
+        self.below(self.per_second, now)
+    }
+
+    /// When the last second holds fewer than `limit` requests.
+    fn below(&self, limit: usize, now: Instant) -> Instant {
+        let nth_latest = self.latest.len().checked_sub(limit).and_then(|n| self.latest.get(n));
+        nth_latest.map_or(now, |at| *at + WINDOW)
     }
 
     pub(super) fn spend(&mut self, now: Instant) {

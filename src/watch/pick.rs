@@ -65,6 +65,17 @@ impl Roster {
         queues.into_iter().filter_map(|queue| queue.first()).filter(|at| *at > now).min()
     }
 
+    /// Takes the next request that must not wait: a call that a webhook told of. When many are told
+    /// of at once, a list is asked instead.
+    pub(super) fn pick_urgent(&mut self) -> Option<(Ticket, Job)> {
+        let urgent = self.records.until(self.urgent).take(FEW + 1).count();
+        if urgent > FEW && self.sweep.is_none() {
+            return None;
+        }
+        let id = self.records.until(self.urgent).next()?.clone();
+        Some(self.ask_record(id))
+    }
+
     fn pick_transcript(&mut self, now: Instant) -> Option<(Ticket, Job)> {
         let id = self.transcripts.until(now).next()?.clone();
         self.transcripts.remove(&id);
@@ -75,16 +86,10 @@ impl Roster {
         Some((ticket, Job::Transcript(id)))
     }
 
-    /// Calls that a webhook told of go first. While a sweep is under way the others wait for it,
-    /// except those that are not in the lists.
+    /// While a sweep is under way the calls wait for it, except those that are not in the lists.
     fn pick_record(&mut self, now: Instant) -> Option<(Ticket, Job)> {
         let lists = self.lists_off.is_none_or(|end| end <= now);
         let sweeping = self.sweep.is_some();
-        let urgent = self.records.until(self.urgent).take(FEW + 1).count();
-        if urgent > 0 && (urgent <= FEW || sweeping || !lists) {
-            let id = self.records.until(self.urgent).next()?.clone();
-            return Some(self.ask_record(id));
-        }
         if let Some(next) = self.sweep.as_mut().and_then(|sweep| sweep.next.take()) {
             return Some((self.ticket(), Job::Page(next)));
         }
@@ -193,6 +198,7 @@ impl Roster {
         self.obey(&error, now);
         if !for_all {
             self.lists_off = Some(now + ALONE);
+            tracing::warn!(%error, "the list of calls cannot be used; calls are asked for one by one");
         }
         let error = Arc::new(error);
         for id in sweep.missing {

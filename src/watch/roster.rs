@@ -93,10 +93,18 @@ impl Roster {
             lists_off: None,
             hold: None,
             transcripts_turn: false,
-            urgent: now,
+            urgent: now.checked_sub(Duration::from_secs(1)).unwrap_or(now),
             last_ticket: 0,
             settings,
         }
+    }
+
+    /// Lets everyone go. Tickets go on, so that an earlier watch is never taken for a later one.
+    pub(super) fn abandon(&mut self) {
+        self.live.clear();
+        self.records = Queue::default();
+        self.transcripts = Queue::default();
+        self.sweep = None;
     }
 
     pub(super) fn ticket(&mut self) -> Ticket {

@@ -1,8 +1,8 @@
 //! When to look at a call again: one pure function. No clock, no I/O, no randomness of its own.
 //!
 //! The wait is a small part of how long the call has been in its stage, so that a short call is
-//! answered quickly and a long one costs little: 3.5 s in a conversation up to 7 minutes, 5 s at ten,
-//! 10 s from twenty minutes on. Once a webhook has told of this call, looking is only the safety net.
+//! answered quickly and a long one costs little: 3.2 s in the first six minutes of a conversation, 5 s
+//! at ten, 10 s from twenty on. Once a webhook has told of this call, looking is only the safety net.
 
 use std::time::Duration;
 
@@ -50,10 +50,10 @@ pub fn next_look(look: Look, moment: &Moment, jitter: f64) -> Option<Duration> {
     let seconds = match (look, moment.progress) {
         (Look::Record, Progress::Finished) => return None,
         (Look::Record, Progress::Extracting) if moment.told => 5.0,
-        (Look::Record, Progress::Extracting) => (lasted / 8.0).clamp(0.7, 5.0),
+        (Look::Record, Progress::Extracting) => (lasted / 8.0).clamp(1.0, 5.0),
         (Look::Record, _) if moment.told => 20.0,
-        (Look::Record, Progress::Dialing) => (lasted / 15.0).clamp(1.2, 10.0),
-        (Look::Record, Progress::Talking) => (lasted / 120.0).clamp(3.5, 10.0),
+        (Look::Record, Progress::Dialing) => (lasted / 15.0).clamp(1.5, 10.0),
+        (Look::Record, Progress::Talking) => (lasted / 120.0).clamp(3.2, 10.0),
         (Look::Record, Progress::Unknown) => (lasted / 15.0).clamp(2.0, 10.0),
         (Look::Transcript, Progress::Dialing) => return None,
         (Look::Transcript, Progress::Talking) => (lasted / 120.0).clamp(3.0, 10.0),
@@ -95,18 +95,18 @@ mod tests {
     fn the_wait_by_stage_and_age() {
         let table = [
             // what, stage, lasted (s), a webhook told, wait (ms)
-            (Record, Dialing, 0, false, Some(1_200)),
-            (Record, Dialing, 18, false, Some(1_200)),
+            (Record, Dialing, 0, false, Some(1_500)),
+            (Record, Dialing, 18, false, Some(1_500)),
             (Record, Dialing, 45, false, Some(3_000)),
             (Record, Dialing, 9_999, false, Some(10_000)),
             (Record, Dialing, 0, true, Some(20_000)),
-            (Record, Talking, 0, false, Some(3_500)),
-            (Record, Talking, 180, false, Some(3_500)),
+            (Record, Talking, 0, false, Some(3_200)),
+            (Record, Talking, 180, false, Some(3_200)),
             (Record, Talking, 600, false, Some(5_000)),
             (Record, Talking, 1_200, false, Some(10_000)),
             (Record, Talking, u64::MAX, false, Some(10_000)),
             (Record, Talking, 600, true, Some(20_000)),
-            (Record, Extracting, 0, false, Some(700)),
+            (Record, Extracting, 0, false, Some(1_000)),
             (Record, Extracting, 16, false, Some(2_000)),
             (Record, Extracting, 110, false, Some(5_000)),
             (Record, Extracting, 0, true, Some(5_000)),
@@ -133,16 +133,16 @@ mod tests {
     fn trouble_and_what_the_api_asks_for() {
         let table = [
             // failures, Retry-After (s), jitter, wait (ms)
-            (0, None, 0.0, 3_150),
-            (0, None, 1.0, 3_850),
-            (0, None, f64::NAN, 3_850),
-            (0, None, -7.0, 3_150),
-            (1, None, 0.5, 7_000),
-            (2, None, 0.5, 14_000),
-            (3, None, 0.5, 28_000),
+            (0, None, 0.0, 2_880),
+            (0, None, 1.0, 3_520),
+            (0, None, f64::NAN, 3_520),
+            (0, None, -7.0, 2_880),
+            (1, None, 0.5, 6_400),
+            (2, None, 0.5, 12_800),
+            (3, None, 0.5, 25_600),
             (4, None, 0.5, 30_000),
             (u32::MAX, None, 1.0, 33_000),
-            (1, Some(0), 0.5, 7_000),
+            (1, Some(0), 0.5, 6_400),
             (1, Some(20), 0.0, 20_000),
             (1, Some(20), 1.0, 21_000),
             (1, Some(u64::MAX), 0.0, 3_600_000),
@@ -184,6 +184,6 @@ mod tests {
                 looks(Transcript, &thirty[1..2], jitter),
             ]
         };
-        assert_eq!(figures(0.5), [66, 60, 316, 326]);
+        assert_eq!(figures(0.5), [68, 60, 325, 326]);
     }
 }

@@ -50,3 +50,34 @@ pub fn source_of(client: &Client) -> Arc<dyn Source> {
     };
     Arc::new(Client::new(ClientConfig { timeouts, retry: RetryPolicy::NEVER, ..given.clone() }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::api::{ApiKey, BaseUrl};
+
+    #[tokio::test]
+    async fn a_source_asks_once_and_leaves_the_rest_to_the_schedule() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let busy = async || {
+            ASKED.fetch_add(1, Ordering::SeqCst);
+            (http::StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")])
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let app = axum::Router::new().fallback(busy);
+        let server = tokio::spawn(async { axum::serve(listener, app).await });
+        let key = ApiKey::new("sk_test".to_owned()).unwrap();
+        let config = ClientConfig::new(BaseUrl::parse(&base, false).unwrap(), key);
+        let client = Client::new(config);
+        let error = source_of(&client).get_call(&CallId::new("c")).await.unwrap_err();
+        assert_eq!((error.status(), error.retry_after()), (Some(429), Some(Duration::ZERO)));
+        assert_eq!(ASKED.load(Ordering::SeqCst), 1);
+        // The client itself asks again.
+        assert!(client.get_call(&CallId::new("c")).await.is_err());
+        assert_eq!(ASKED.load(Ordering::SeqCst), 5);
+        server.abort();
+    }
+}

@@ -205,15 +205,20 @@ impl Shared {
             if flights.len() >= MOST_FLIGHTS {
                 break None;
             }
-            let ready = pace.ready_at(now).max(roster.hold.unwrap_or(now));
+            let ready = pace.urgent_at(now).max(roster.hold.unwrap_or(now));
             if ready > now {
                 break Some(ready);
             }
-            match roster.pick(now) {
+            let ordinary = pace.ready_at(now);
+            let picked = roster
+                .pick_urgent()
+                .or_else(|| if ordinary > now { None } else { roster.pick(now) });
+            match picked {
                 Some((ticket, job)) => {
                     pace.spend(now);
                     flights.push(self.fly(ticket, job));
                 }
+                None if ordinary > now => break Some(ordinary),
                 None => break roster.next_due(now),
             }
         };
@@ -261,7 +266,8 @@ impl Drop for Closing<'_> {
         if self.armed {
             let mut desk = self.shared.desk();
             desk.running = false;
-            desk.roster = Roster::new(self.shared.settings, Instant::now());
+            desk.roster.abandon();
+            tracing::error!("following calls broke off; those who wait are told what is known");
         }
     }
 }

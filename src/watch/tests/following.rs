@@ -177,7 +177,8 @@ async fn retry_after_silences_the_whole_account() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_mended_ends_the_watch() {
     let unauthorized = || ErrorKind::Unauthorized { message: "no".into() };
-    let table: [(&str, f64, Option<fn() -> ErrorKind>, State, u16); 3] = [
+    type Row = (&'static str, f64, Option<fn() -> ErrorKind>, State, u16);
+    let table: [Row; 3] = [
         ("unknown", 0.0, None, State::NotFound, 404),
         ("c", 0.0, Some(unauthorized), State::Unauthorized, 401),
         ("c", 12.0, Some(unauthorized), State::Unauthorized, 401),
@@ -383,4 +384,12 @@ async fn a_broken_client_leaves_nobody_waiting() {
         assert_eq!(last.state, State::Watching);
         assert_eq!((watchers.live(), watchers.is_running()), (0, false));
     }
+}
+
+#[test]
+fn watchers_and_followers_may_go_to_any_thread() {
+    fn may<T: Send + Sync + std::fmt::Debug>() {}
+    may::<Watchers>();
+    may::<crate::watch::Follower>();
+    may::<crate::watch::Snapshot>();
 }
