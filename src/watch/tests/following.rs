@@ -8,6 +8,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::telephone::{Asked, Life, Telephone};
 use crate::api::{Call, CallId, Error, ErrorKind, Page, PageRequest, ResultStatus, Transcript};
+use crate::watch::roster::Roster;
 use crate::watch::{FollowError, Settings, Source, State, Want, Watchers};
 
 const RECORD: Want = Want { transcript: false };
@@ -159,14 +160,14 @@ async fn retry_after_silences_the_whole_account() {
         let watchers = Watchers::new(telephone.clone(), Settings::default());
         let followers = calls.each_ref().map(|id| watchers.follow(id, WITH_TRANSCRIPT).unwrap());
         until(&telephone, 60.0).await;
-        let refused = telephone.times().into_iter().find(|at| *at > 29.9).unwrap();
+        let refused = telephone.times().into_iter().find(|at| *at > 29.95).unwrap();
         let silence = asked.min(3_600) as f64;
         until(&telephone, refused + silence - 1.0).await;
         for id in &calls {
             watchers.wake(id, None);
         }
         until(&telephone, refused + silence + 30.0).await;
-        let within = |at: &&f64| **at > refused + 0.1 && **at < refused + silence;
+        let within = |at: &&f64| **at > refused + 0.11 && **at < refused + silence;
         let times = telephone.times();
         assert_eq!(times.iter().filter(within).count(), 0, "{times:?}");
         assert!(times.iter().any(|at| *at > refused + silence));
@@ -275,6 +276,43 @@ async fn webhooks_come_late_out_of_order_or_not_at_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_that_no_webhook_told_of_ends_the_trust_in_them() {
+    let telephone = Telephone::new(100);
+    let id = telephone.add("c", Life::three_minutes());
+    let watchers = Watchers::new(telephone.clone(), Settings::default());
+    let _follower = watchers.follow(&id, RECORD).unwrap();
+    until(&telephone, 2.0).await;
+    watchers.wake(&id, None);
+    // The answer at 10 s is found by looking, 20 s after the webhook.
+    until(&telephone, 30.0).await;
+    let slow = telephone.total();
+    until(&telephone, 90.0).await;
+    let quick = telephone.total() - slow;
+    assert!(slow <= 7 && quick >= 15, "{slow} {quick}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_answer_never_overwrites_a_newer_one() {
+    let telephone = Telephone::new(100);
+    let id = telephone.add("c", SHORT);
+    let now = tokio::time::Instant::now();
+    let mut roster = Roster::new(Settings::default(), now);
+    let (receiver, _) = roster.join(&id, RECORD, now).unwrap();
+    let status = || receiver.borrow().call.as_ref().unwrap().status.as_str().to_owned();
+    for (ticket, at, expected) in
+        [(5, 3.0, "ringing"), (4, 0.5, "ringing"), (7, 6.0, "in_progress"), (6, 3.0, "in_progress")]
+    {
+        roster.take_record(&id, ticket, telephone.record(&id, at).unwrap(), now);
+        assert_eq!(status(), expected);
+    }
+    // Nor does a stale copy bring a call back that was over.
+    for (ticket, at) in [(8, 26.0), (9, 6.0)] {
+        roster.take_record(&id, ticket, telephone.record(&id, at).unwrap(), now);
+        assert_eq!(status(), "completed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_finished_record_from_a_webhook_beats_a_look_that_began_before() {
     let telephone = Telephone::new(1_000);
     let id = telephone.add("c", Life { dialing: 0.2, talking: 0.4, extracting: 0.2, ..SHORT });
@@ -314,7 +352,7 @@ async fn many_calls_are_followed_by_lists_and_those_not_in_them_one_by_one() {
     assert!((20..=200).contains(&lists), "{lists}");
     // Three calls by themselves, about 29 looks each, and the stragglers of the others.
     assert!((60..=200).contains(&records), "{records}");
-    assert!(telephone.seconds() < 100.0, "{}", telephone.seconds());
+    assert!(telephone.seconds() < 104.0, "{}", telephone.seconds());
 }
 
 #[tokio::test(start_paused = true)]
