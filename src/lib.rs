@@ -7,6 +7,7 @@
 //! - [`mcp`]: what a model is offered, how its calls are checked, what it is answered.
 //! - [`account`]: on whose behalf, and in which world: the real one or the simulated one, never both.
 //! - [`dialing`]: may this number be dialed, did the human say yes, and has it been dialed already.
+//! - [`watch`]: follows live calls to their end for everyone who waits.
 //! - [`api`]: the typed client of CallingBox's REST API. It knows nothing of MCP.
 //! - [`sandbox`]: the other side of the same wire, a simulator of that API on a real port. It shares
 //!   no code with [`api`], so that a mistake in one reading of the contract shows. [`simulator`] is
@@ -28,3 +29,4 @@ pub mod sandbox;
 pub mod simulator;
 pub mod telemetry;
 pub mod transport;
+pub mod watch;

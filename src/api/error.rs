@@ -216,7 +216,7 @@ pub struct Error {
 }
 
 impl Error {
-    pub(super) fn new(request: RequestLine, kind: ErrorKind) -> Self {
+    pub(crate) fn new(request: RequestLine, kind: ErrorKind) -> Self {
         let effect = effect(request.method, &kind);
         Self { request, kind, effect }
     }
