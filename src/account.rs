@@ -4,7 +4,7 @@
 //! account is of one world from its making to its end. Everything a tool needs is handed in here;
 //! there are no globals.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::api;
 use crate::config::Wait;
@@ -12,6 +12,7 @@ use crate::dialing::dispatch::Dialer;
 pub use crate::dialing::ledger::World;
 use crate::mcp::error::{Class, ToolError};
 use crate::simulator::Simulator;
+use crate::watch::{Settings, Watchers, source_of};
 
 /// One account.
 pub struct Account {
@@ -25,13 +26,20 @@ pub struct Account {
 struct Reach {
     api: api::Client,
     dialer: Arc<Dialer>,
+    watchers: OnceLock<Arc<Watchers>>,
+}
+
+impl Reach {
+    fn new(api: api::Client, dialer: Arc<Dialer>) -> Self {
+        Self { api, dialer, watchers: OnceLock::new() }
+    }
 }
 
 impl Account {
     /// A real account; without API and dialer there is no key, and every tool says how to set one.
     #[must_use]
     pub fn real(reach: Option<(api::Client, Arc<Dialer>)>, wait: Wait) -> Self {
-        let reach = reach.map(|(api, dialer)| Reach { api, dialer });
+        let reach = reach.map(|(api, dialer)| Reach::new(api, dialer));
         Self { world: World::Real, reach, simulator: None, wait }
     }
 
@@ -43,7 +51,7 @@ impl Account {
         simulator: Simulator,
         wait: Wait,
     ) -> Self {
-        let reach = Some(Reach { api, dialer });
+        let reach = Some(Reach::new(api, dialer));
         Self { world: World::Sandbox, reach, simulator: Some(simulator), wait }
     }
 
@@ -67,6 +75,18 @@ impl Account {
     /// No key is set; the error says how to set one.
     pub fn dialer(&self) -> Result<&Arc<Dialer>, ToolError> {
         Ok(&self.reach()?.dialer)
+    }
+
+    /// Who follows live calls. Begins with the first call that anybody waits for.
+    ///
+    /// # Errors
+    /// No key is set; the error says how to set one.
+    pub fn watchers(&self) -> Result<&Arc<Watchers>, ToolError> {
+        let reach = self.reach()?;
+        Ok(reach.watchers.get_or_init(|| {
+            let speed = self.simulator.as_ref().map_or(1.0, Simulator::speed);
+            Watchers::new(source_of(&reach.api), Settings { speed, ..Settings::default() })
+        }))
     }
 
     fn reach(&self) -> Result<&Reach, ToolError> {

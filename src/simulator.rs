@@ -53,11 +53,19 @@ pub struct Simulator {
     base_url: BaseUrl,
     key: ApiKey,
     http: reqwest::Client,
+    speed: f64,
 }
 
 #[derive(Deserialize)]
 struct Identity {
     simulator: String,
+    #[serde(default)]
+    clock: Clock,
+}
+
+#[derive(Default, Deserialize)]
+struct Clock {
+    speed: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -86,10 +94,18 @@ impl Simulator {
         let body = answer.bytes().await.map_err(unreachable)?;
         match serde_json::from_slice::<Identity>(&body) {
             Ok(identity) if identity.simulator == "callingbox-mcp" => {
-                Ok(Self { base_url, key, http })
+                let speed = identity.clock.speed.filter(|speed| *speed > 0.0).unwrap_or(1.0);
+                Ok(Self { base_url, key, http, speed })
             }
             _ => Err(SimulatorError::NotASimulator { url }),
         }
+    }
+
+    /// How many times faster than the wall clock it ran when it was found; 1 where its clock is moved
+    /// by hand.
+    #[must_use]
+    pub fn speed(&self) -> f64 {
+        self.speed
     }
 
     /// Makes a caller ring one of the account's numbers.

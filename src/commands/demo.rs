@@ -60,8 +60,20 @@ impl ClientHandler for Viewer {
     ) {
         if let Some(message) = progress.message {
             // The demo goes on when nobody reads it any more.
-            let _ = say(format!("  {}\n", self.style.paint("33", &message)));
+            let _ = say(format!("  {}\n", self.style.paint("33", &without_fence(&message))));
         }
+    }
+}
+
+/// The words without the fence around them: here a person reads, not a model.
+fn without_fence(message: &str) -> String {
+    match message.split_once("<<<") {
+        Some((before, fenced)) => {
+            let words = fenced.split(' ').skip(1);
+            let words: Vec<&str> = words.take_while(|word| !word.ends_with(">>>")).collect();
+            format!("{before}{}", words.join(" "))
+        }
+        None => message.to_owned(),
     }
 }
 

@@ -22,6 +22,7 @@ use super::error::ToolError;
 use super::gate::ToolContext;
 use super::present::{self, Reply};
 use super::{schema, tools};
+use crate::api::CallId;
 
 /// What calling a tool does to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -159,7 +160,15 @@ pub struct Ready<'a> {
     /// The longest it may take.
     pub deadline: Duration,
     /// The work.
-    pub work: BoxFuture<'a, Result<CallToolResult, Stop>>,
+    pub work: BoxFuture<'a, Result<Finished, Stop>>,
+}
+
+/// A finished run.
+pub struct Finished {
+    /// The answer.
+    pub result: CallToolResult,
+    /// The call whose end is still to come.
+    pub followed: Option<CallId>,
 }
 
 /// A tool without its type parameters.
@@ -231,7 +240,8 @@ fn prepare<T: Tool>(arguments: Arguments, cx: &ToolContext) -> Result<Ready<'_>,
         deadline: T::deadline(&input, cx),
         work: Box::pin(async move {
             let reply = T::run(input, cx).await?;
-            Ok(present::reply(reply)?)
+            let followed = reply.followed.clone();
+            Ok(Finished { result: present::reply(reply)?, followed })
         }),
     })
 }

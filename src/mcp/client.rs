@@ -58,6 +58,12 @@ impl Client {
             .is_some_and(|elicitation| elicitation.form.is_some() || elicitation.url.is_none())
     }
 
+    /// Whether it follows long work as tasks (`io.modelcontextprotocol/tasks`).
+    #[must_use]
+    pub fn supports_tasks(&self) -> bool {
+        self.capabilities.supports_tasks()
+    }
+
     /// The way back to it, for requests of the server's own (era of sessions only).
     #[must_use]
     pub fn peer(&self) -> &Peer<RoleServer> {

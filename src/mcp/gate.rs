@@ -11,11 +11,12 @@ use rmcp::ErrorData;
 use rmcp::model::{CallToolRequestParams, CallToolResponse};
 use tokio_util::sync::CancellationToken;
 
-use super::catalogue::{Catalogue, Entry, Selection, Stop};
+use super::catalogue::{Catalogue, Entry, Finished, Selection, Stop};
 use super::client::Client;
 use super::error::{Class, Done, Retry, ToolError};
 use super::present;
 use super::progress::Progress;
+use super::tasks;
 use crate::account::Account;
 
 /// What a running tool is handed.
@@ -58,7 +59,10 @@ pub async fn call(
         None => run(entry, request, cx).await,
     };
     let (label, response) = match outcome {
-        Ok(result) => ("ok", result.into()),
+        Ok(Finished { followed: Some(call), .. }) if cx.client.supports_tasks() => {
+            ("task", CallToolResponse::Task(tasks::create(&cx.account, &call)?))
+        }
+        Ok(finished) => ("ok", finished.result.into()),
         Err(Stop::NeedsInput(input)) => ("needs_input", CallToolResponse::InputRequired(*input)),
         Err(Stop::Failed(error)) => (error.class().as_str(), present::failure(&error).into()),
     };
@@ -75,7 +79,7 @@ async fn run(
     entry: &Entry,
     request: CallToolRequestParams,
     cx: &ToolContext,
-) -> Result<rmcp::model::CallToolResult, Stop> {
+) -> Result<Finished, Stop> {
     let ready = entry.prepare(request.arguments.unwrap_or_default(), cx)?;
     let changes = !entry.kind.is_read_only();
     let uncertain = |class, message: String| {

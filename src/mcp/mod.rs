@@ -20,4 +20,6 @@ pub mod present;
 pub mod progress;
 pub mod schema;
 pub mod server;
+pub mod tasks;
 mod tools;
+pub mod waiting;

@@ -5,15 +5,19 @@
 //! through as it is: never hidden, never coerced.
 
 use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::present::Fence;
-use crate::api::{AgentId, Call, CallId, CallStatus, ResultStatus, Timestamp};
+use crate::api::{self, AgentId, Call, CallId, CallStatus, Error, ResultStatus};
 use crate::e164::E164;
 use crate::money::MilliCents;
+use crate::watch::Progress;
 
 /// One word for what became of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -71,16 +75,6 @@ impl Outcome {
     }
 }
 
-/// Whether nothing more will come of the call: it is over, and extraction has ended or cannot come
-/// (it takes place only after a conversation, and only where there are fields to extract).
-#[must_use]
-pub fn is_finished(call: &Call) -> bool {
-    let extraction_to_come = call.status == CallStatus::Completed
-        && call.returns.as_ref().is_some_and(|returns| !returns.is_empty())
-        && call.result_status.as_ref().is_none_or(|status| *status == ResultStatus::Pending);
-    call.status.is_terminal() && !extraction_to_come
-}
-
 /// A call in short.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct CallSummary {
@@ -96,7 +90,7 @@ pub struct CallSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_id: Option<AgentId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    created_at: Option<Timestamp>,
+    created_at: Option<api::Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,7 +121,7 @@ impl CallSummary {
     /// One line: when, which way, with whom, what became of it, id.
     #[must_use]
     pub fn line(&self) -> String {
-        let when = self.created_at.as_ref().map_or("at an unknown time", Timestamp::as_str);
+        let when = self.created_at.as_ref().map_or("at an unknown time", api::Timestamp::as_str);
         let direction = self.direction.as_deref().unwrap_or("call");
         let from = self.from_number.as_ref().map_or("?", E164::as_str);
         let to = self.to_number.as_ref().map_or("?", E164::as_str);
@@ -171,9 +165,9 @@ pub struct CallReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     answered_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    created_at: Option<Timestamp>,
+    created_at: Option<api::Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ended_at: Option<Timestamp>,
+    ended_at: Option<api::Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,8 +176,16 @@ pub struct CallReport {
     error: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
+    /// Why the API could not be read since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
     /// What is known beyond the fields, and what to do next.
     note: String,
+    /// The record it was made from, once the call is over.
+    #[serde(skip)]
+    ended: Option<Box<Call>>,
+    #[serde(skip)]
+    is_final: bool,
 }
 
 impl CallReport {
@@ -191,7 +193,8 @@ impl CallReport {
     #[must_use]
     pub fn of(call: Call) -> Self {
         let outcome = Outcome::of(&call);
-        let finished = is_finished(&call);
+        let finished = Progress::of(&call, Duration::ZERO, Timestamp::now()) == Progress::Finished;
+        let ended = call.status.is_terminal().then(|| Box::new(call.clone()));
         let (result, result_problems) = check_result(&call);
         let error = [&call.error_code, &call.error_message, &call.hangup_cause]
             .into_iter()
@@ -218,8 +221,30 @@ impl CallReport {
             duration_seconds: call.duration_seconds,
             billing_amount_milli_cents: call.billing_amount_milli_cents,
             error: (outcome == Outcome::Failed && !error.is_empty()).then_some(error),
+            trouble: None,
             note,
+            ended,
+            is_final: finished,
         }
+    }
+
+    /// Says why the call could not be looked at since.
+    #[must_use]
+    pub fn with_trouble(mut self, trouble: Option<Arc<Error>>) -> Self {
+        self.trouble = trouble.map(|error| error.kind().to_string());
+        self
+    }
+
+    /// Whether nothing more will come of the call.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.is_final
+    }
+
+    /// The record, once the call is over.
+    #[must_use]
+    pub fn ended(&self) -> Option<&Call> {
+        self.ended.as_deref()
     }
 
     /// The same as text, with what came from the phone line inside the fence.
@@ -239,6 +264,12 @@ impl CallReport {
             let _ = write!(text, " Error: {}.", super::present::one_line(error, 300));
         }
         let _ = write!(text, " {}", self.note);
+        if let Some(trouble) = &self.trouble {
+            let _ = write!(
+                text,
+                " This is the last known state; CallingBox could not be read since: {trouble}"
+            );
+        }
         if !self.result_problems.is_empty() {
             let _ = write!(text, " Result problems: {}.", self.result_problems.join("; "));
         }
@@ -376,7 +407,8 @@ mod tests {
             ),
         ] {
             let call = call(value.clone());
-            assert_eq!((Outcome::of(&call), is_finished(&call)), (outcome, finished), "{value}");
+            let report = CallReport::of(call);
+            assert_eq!((report.outcome, report.is_final()), (outcome, finished), "{value}");
         }
     }
 

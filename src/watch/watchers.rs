@@ -267,7 +267,9 @@ impl Drop for Closing<'_> {
             let mut desk = self.shared.desk();
             desk.running = false;
             desk.roster.abandon();
-            tracing::error!("following calls broke off; those who wait are told what is known");
+            if std::thread::panicking() {
+                tracing::error!("following calls broke off; those who wait are told what is known");
+            }
         }
     }
 }

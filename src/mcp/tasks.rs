@@ -1,0 +1,134 @@
+//! Tasks (extension `io.modelcontextprotocol/tasks`, SEP-2663): a call under way as a task.
+//!
+//! A task's id is the call's id and a tag that binds it to the account. Nothing is stored: any
+//! process that has the account's key can answer for a task, after a restart too, because
+//! everything it says is read from the API.
+
+use jiff::Timestamp;
+use rmcp::model::{
+    CreateTaskResult, DetailedTask, ErrorData, GetTaskResult, Task, TaskPayload, TaskStatus,
+};
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
+
+use super::error::ToolError;
+use super::outcome::CallReport;
+use super::present::{self, Fence, Reply};
+use crate::account::Account;
+use crate::api::{Call, CallId};
+use crate::dialing::ledger::Fingerprint;
+use crate::dialing::limits::Kind;
+
+/// Between the call's id and the tag.
+const SEPARATOR: char = '~';
+/// How many digits of the tag are kept: 64 bits.
+const TAG: usize = 16;
+/// How often to ask while a call is set up or talks.
+const POLL_MS: u64 = 3_000;
+/// How often to ask about a call that has gone on for minutes.
+const SLOW_POLL_MS: u64 = 10_000;
+
+fn tag(account: &Account, call: &CallId) -> Result<String, ToolError> {
+    let tenant = account.dialer()?.tenant().id();
+    let whole = Fingerprint::of(tenant, Kind::Call, &json!({"task": call}));
+    Ok(whole.as_str().chars().take(TAG).collect())
+}
+
+fn id_of(account: &Account, call: &CallId) -> Result<String, ToolError> {
+    Ok(format!("{call}{SEPARATOR}{}", tag(account, call)?))
+}
+
+/// The call of a task, if the task is of this account.
+fn call_of(account: &Account, task: &str) -> Result<CallId, ErrorData> {
+    let unknown = || ErrorData::invalid_params("there is no such task", None);
+    let (call, given) = task.rsplit_once(SEPARATOR).ok_or_else(unknown)?;
+    let call = CallId::new(call);
+    let right = tag(account, &call).map_err(|error| plain(&error))?;
+    if bool::from(right.as_bytes().ct_eq(given.as_bytes())) { Ok(call) } else { Err(unknown()) }
+}
+
+fn plain(error: &ToolError) -> ErrorData {
+    ErrorData::internal_error(error.to_string(), None)
+}
+
+/// The task for a call that is under way.
+///
+/// # Errors
+/// There is no key: then there is no call either.
+pub fn create(account: &Account, call: &CallId) -> Result<CreateTaskResult, ErrorData> {
+    let id = id_of(account, call).map_err(|error| plain(&error))?;
+    let now = Timestamp::now().to_string();
+    let task = Task::new(id, TaskStatus::Working, now.clone(), now)
+        .with_status_message(format!("call_id: {call}. The call is on its way."))
+        .with_poll_interval_ms(POLL_MS);
+    Ok(CreateTaskResult::new(task))
+}
+
+/// `tasks/get`: the call as it is now; when it is over, the result of `get_call_result`.
+///
+/// # Errors
+/// There is no such task, or the API cannot be read.
+pub async fn get(account: &Account, task: &str) -> Result<GetTaskResult, ErrorData> {
+    let id = call_of(account, task)?;
+    let api = account.api().map_err(|error| plain(&error))?;
+    let call =
+        api.get_call(&id).await.map_err(|error| plain(&ToolError::from(error).call_id(id)))?;
+    let record = record(task, &call);
+    let report = CallReport::of(call);
+    if !report.is_final() {
+        return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
+    }
+    if let (Some(ended), Ok(dialer)) = (report.ended(), account.dialer()) {
+        dialer.note_end(ended).await;
+    }
+    let text = report.text(&Fence::new());
+    let result = present::reply(Reply::new(report, text)).map_err(|error| plain(&error))?;
+    match serde_json::to_value(result) {
+        Ok(Value::Object(result)) => {
+            Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Completed { result })))
+        }
+        _ => Err(ErrorData::internal_error("the result could not be written", None)),
+    }
+}
+
+/// The task's own record, from the call's.
+fn record(task: &str, call: &Call) -> Task {
+    let text = |at: &Option<crate::api::Timestamp>| {
+        at.as_ref().map_or_else(|| Timestamp::UNIX_EPOCH.to_string(), ToString::to_string)
+    };
+    let age = call
+        .created_at
+        .as_ref()
+        .and_then(|at| at.instant())
+        .map_or(0, |at| Timestamp::now().duration_since(at).as_secs());
+    let poll = if age > 300 { SLOW_POLL_MS } else { POLL_MS };
+    Task::new(task, TaskStatus::Working, text(&call.created_at), text(&call.updated_at))
+        .with_status_message(format!("call_id: {}. The call is {}.", call.id, call.status))
+        .with_poll_interval_ms(poll)
+}
+
+/// `tasks/cancel`: an honest no. The API has no way to hang up.
+///
+/// # Errors
+/// Always: the task is unknown, or its call cannot be ended from here.
+pub fn cancel(account: &Account, task: &str) -> Result<(), ErrorData> {
+    let call = call_of(account, task)?;
+    Err(ErrorData::invalid_request(
+        format!(
+            "call {call} was not ended: CallingBox has no way to hang up a call from outside. It goes on to its own end, and tasks/get follows it."
+        ),
+        None,
+    ))
+}
+
+/// `tasks/update`: nothing is ever asked inside a task.
+///
+/// # Errors
+/// Always: the task is unknown, or waits for no input.
+pub fn update(account: &Account, task: &str) -> Result<(), ErrorData> {
+    call_of(account, task)?;
+    Err(ErrorData::invalid_params(
+        "this task waits for no input: a call is confirmed before it becomes a task",
+        None,
+    ))
+}

@@ -1,0 +1,193 @@
+//! `list_calls`: the account's calls, filtered on our side, because the API has no filters.
+
+use std::fmt::Write;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::{AgentId, Call, CallDirection, CallId, Cursor, PageRequest};
+use crate::e164::E164;
+use crate::mcp::arguments::Whole;
+use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::gate::ToolContext;
+use crate::mcp::outcome::CallSummary;
+use crate::mcp::present::Reply;
+use crate::mcp::tools::cursor as cursor_of;
+
+pub(in crate::mcp::tools) struct ListCalls;
+
+/// The stage of a call, as a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum StatusFilter {
+    Queued,
+    Initiated,
+    Ringing,
+    InProgress,
+    Completed,
+    NoAnswer,
+    Busy,
+    Canceled,
+    Failed,
+}
+
+impl StatusFilter {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Initiated => "initiated",
+            Self::Ringing => "ringing",
+            Self::InProgress => "in_progress",
+            Self::Completed => "completed",
+            Self::NoAnswer => "no_answer",
+            Self::Busy => "busy",
+            Self::Canceled => "canceled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The direction of a call, as a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum DirectionFilter {
+    Inbound,
+    Outbound,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::mcp::tools) struct ListCallsInput {
+    /// Only calls at this stage.
+    status: Option<StatusFilter>,
+    /// Only calls in this direction.
+    direction: Option<DirectionFilter>,
+    /// Only calls of this agent.
+    agent_id: Option<AgentId>,
+    /// Only calls to or from this number.
+    number: Option<E164>,
+    /// How many. Default: 20.
+    limit: Option<Whole<1, 100>>,
+    /// call_id to go on after, towards older calls.
+    starting_after: Option<CallId>,
+    /// call_id to go on before, towards newer calls.
+    ending_before: Option<CallId>,
+}
+
+impl ListCallsInput {
+    fn is_filtered(&self) -> bool {
+        self.status.is_some()
+            || self.direction.is_some()
+            || self.agent_id.is_some()
+            || self.number.is_some()
+    }
+
+    fn fits(&self, call: &Call) -> bool {
+        self.status.is_none_or(|status| call.status.as_str() == status.word())
+            && self.direction.is_none_or(|direction| {
+                call.direction.as_ref()
+                    == Some(&match direction {
+                        DirectionFilter::Inbound => CallDirection::Inbound,
+                        DirectionFilter::Outbound => CallDirection::Outbound,
+                    })
+            })
+            && self.agent_id.as_ref().is_none_or(|agent| call.agent_id.as_ref() == Some(agent))
+            && self.number.as_ref().is_none_or(|number| {
+                call.to_number.as_ref() == Some(number) || call.from_number.as_ref() == Some(number)
+            })
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(in crate::mcp::tools) struct ListCallsOutput {
+    calls: Vec<CallSummary>,
+    has_more: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<CallId>,
+    /// Calls looked at to find these.
+    searched: usize,
+}
+
+/// The most pages that one filtered listing looks through: 1,000 calls.
+const MOST_PAGES: usize = 10;
+
+impl Tool for ListCalls {
+    const NAME: &'static str = "list_calls";
+    const TITLE: &'static str = "List calls";
+    const DESCRIPTION: &'static str = "Lists calls in both directions, newest first, in short. Filters look through at most 1,000 calls a time and say where to go on. Use it to find a call_id or to see whether a call was already placed; get_call_result has the details.";
+    const TOOLSET: Toolset = Toolset::Calls;
+    const KIND: Kind = Kind::Reads;
+    const OPEN_WORLD: bool = false;
+    type Input = ListCallsInput;
+    type Output = ListCallsOutput;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let mut cursor = cursor_of(
+            input.starting_after.as_ref().map(|id| id.as_str().to_owned()),
+            input.ending_before.as_ref().map(|id| id.as_str().to_owned()),
+        )?;
+        let towards_newer = matches!(cursor, Some(Cursor::Before(_)));
+        let from_start = cursor.is_none();
+        let limit = input.limit.map_or(20, |limit| usize::try_from(limit.get()).unwrap_or(100));
+        let page_size = if input.is_filtered() { 100 } else { u8::try_from(limit).unwrap_or(100) };
+        let api = cx.account.api()?;
+
+        let mut found: Vec<Call> = Vec::new();
+        let mut searched = 0;
+        let mut has_more = true;
+        let mut edge: Option<CallId> = None;
+        let mut pages = 0;
+        while has_more && found.len() < limit && pages < MOST_PAGES {
+            let request = PageRequest { limit: Some(page_size), cursor: cursor.clone() };
+            let mut page = api.list_calls(&request).await?;
+            pages += 1;
+            has_more = page.has_more && !page.data.is_empty();
+            if towards_newer {
+                // Within a page the newest is first; the direction of travel is the other one.
+                page.data.reverse();
+            }
+            let mut calls = page.data.into_iter();
+            for call in calls.by_ref() {
+                searched += 1;
+                edge = Some(call.id.clone());
+                if input.fits(&call) {
+                    found.push(call);
+                    if found.len() == limit {
+                        break;
+                    }
+                }
+            }
+            has_more |= calls.next().is_some();
+            cursor = edge.as_ref().map(|id| {
+                let id = id.as_str().to_owned();
+                if towards_newer { Cursor::Before(id) } else { Cursor::After(id) }
+            });
+        }
+        if towards_newer {
+            found.reverse();
+        }
+        let calls: Vec<CallSummary> = found.into_iter().map(CallSummary::of).collect();
+        let next_cursor = edge.filter(|_| has_more);
+
+        let mut text: String = calls.iter().map(|call| call.line() + "\n").collect();
+        if calls.is_empty() {
+            text = match (input.is_filtered(), searched) {
+                (false, _) if from_start => {
+                    "There are no calls yet. place_call makes one.\n".to_owned()
+                }
+                (false, _) => "No more calls in this direction.\n".to_owned(),
+                (true, searched) => {
+                    format!("None of the {searched} calls looked at fits the filter.\n")
+                }
+            };
+        }
+        if let Some(next) = &next_cursor {
+            let name = if towards_newer { "ending_before" } else { "starting_after" };
+            let _ = write!(
+                text,
+                "Looked at {searched} calls; there are more: call again with {name} {next}."
+            );
+        }
+        Ok(Reply::new(ListCallsOutput { calls, has_more, next_cursor, searched }, text))
+    }
+}

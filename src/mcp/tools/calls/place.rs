@@ -1,0 +1,275 @@
+//! `place_call`: the one tool that rings a telephone.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::account::World;
+use crate::api::{AgentId, Call, CallCreate, CallId};
+use crate::dialing::dispatch::{DialResult, Dialed, Judgment};
+use crate::dialing::ledger::IdempotencyKey;
+use crate::dialing::order::{Asked, CALL_HOLD, DISPATCH_KEY, Order, Product};
+use crate::e164::E164;
+use crate::mcp::arguments::{HttpsUrl, Object, Text, pattern_text};
+use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::confirmation;
+use crate::mcp::error::ToolError;
+use crate::mcp::gate::ToolContext;
+use crate::mcp::outcome::Outcome;
+use crate::mcp::present::{self, Reply};
+use crate::mcp::tools::dialing::{self, Ordered};
+use crate::mcp::tools::is_simulated;
+
+pub(in crate::mcp::tools) struct PlaceCall;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::mcp::tools) struct PlaceCallInput {
+    /// Outbound agent that speaks.
+    agent_id: AgentId,
+    /// Number to call, E.164 such as +14155550100.
+    to: E164,
+    /// Caller ID: a number attached to the agent. Default: its primary number.
+    from_number: Option<E164>,
+    /// Task for this call only, in place of the agent's instructions.
+    instructions: Option<Text<1, 20_000>>,
+    /// Facts the agent can look up during the call.
+    context: Option<Object>,
+    /// Data kept with the call; the agent does not see it.
+    metadata: Option<Object>,
+    /// Receives this call's events.
+    webhook_url: Option<HttpsUrl>,
+    /// Your own name for this request: the same key never rings twice within 24 hours.
+    idempotency_key: Option<KeyText>,
+    /// Ring again although the same call was placed minutes ago.
+    allow_repeat: Option<bool>,
+    /// From an earlier answer, once the user agreed to what it showed.
+    confirmation_token: Option<Text<1, 2_000>>,
+}
+
+pattern_text!(
+    KeyText,
+    "^[!-~]{1,255}$",
+    "must be 1 to 255 visible ASCII characters without spaces",
+    |text| IdempotencyKey::parse(text).is_ok()
+);
+
+/// What became of the order.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::mcp::tools) struct PlaceCallOutput {
+    /// Absent while a confirmation is outstanding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_id: Option<CallId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_number: Option<E164>,
+    /// The same call was placed before: nothing rang now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate_of: Option<CallId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dispatch_id: Option<String>,
+    /// To be brought back once the user agreed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmation_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
+    note: String,
+}
+
+impl PlaceCallOutput {
+    fn new(outcome: Option<Outcome>, note: String) -> Self {
+        Self {
+            outcome,
+            call_id: None,
+            status: None,
+            from_number: None,
+            duplicate_of: None,
+            dispatch_id: None,
+            confirmation_token: None,
+            expires_at: None,
+            simulated: false,
+            note,
+        }
+    }
+
+    fn of(dialed: Dialed) -> Self {
+        let dispatch_id = Some(dialed.dispatch.to_string());
+        let mut output = match dialed.result {
+            DialResult::Done(Product::Call(call)) => {
+                Self::known(*call, "The call is on its way. get_call_result waits for its end.")
+            }
+            DialResult::Repeat { id, product } => {
+                let note = "The same call was placed a moment ago; this is that one, and nothing rang now. get_call_result has what became of it. To ring again on purpose, set allow_repeat.";
+                let id = CallId::new(id);
+                let mut output = match product {
+                    Some(Product::Call(call)) => Self::known(*call, note),
+                    _ => Self { call_id: Some(id.clone()), ..Self::new(None, note.to_owned()) },
+                };
+                output.duplicate_of = Some(id);
+                output
+            }
+            DialResult::Unknown(why) => Self::new(
+                Some(Outcome::Unknown),
+                format!(
+                    "It could not be found out whether the call was placed: {} Do not place it again: it may be ringing. list_calls shows whether it appears; asking for the same call again later looks for it before anything rings.",
+                    present::one_line(&why, 300)
+                ),
+            ),
+            DialResult::InFlight => Self::new(
+                Some(Outcome::Unknown),
+                "The same call is being placed by another request at this moment. Do not place it again; list_calls will show it.".to_owned(),
+            ),
+            DialResult::Done(Product::Number(_)) => {
+                Self::new(Some(Outcome::Unknown), "The answer was not a call.".to_owned())
+            }
+        };
+        output.dispatch_id = dispatch_id;
+        output
+    }
+
+    fn known(call: Call, note: &str) -> Self {
+        Self {
+            status: Some(call.status.to_string()),
+            simulated: is_simulated(&call.extra),
+            from_number: call.from_number.clone(),
+            call_id: Some(call.id.clone()),
+            ..Self::new(Some(Outcome::of(&call)), note.to_owned())
+        }
+    }
+
+    /// The same as text.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        if let Some(outcome) = self.outcome {
+            let _ = write!(text, "outcome: {}. ", outcome.as_str());
+        }
+        if let Some(id) = &self.call_id {
+            let _ = write!(text, "call_id: {id}. ");
+        }
+        if self.simulated {
+            text.push_str("SIMULATED: no telephone rings. ");
+        }
+        text.push_str(&self.note);
+        if let Some(token) = &self.confirmation_token {
+            let _ = write!(text, "\nconfirmation_token: {token}");
+        }
+        text
+    }
+}
+
+/// What the human is shown before a call.
+async fn preview(
+    cx: &ToolContext,
+    call: &CallCreate,
+    judgment: &Judgment,
+) -> Result<String, ToolError> {
+    let agent = cx.account.api()?.get_agent(&call.agent_id).await?;
+    let caller = match (&call.from_number, &agent.primary_number_id, &agent.numbers) {
+        (Some(number), _, _) => number.as_str().to_owned(),
+        (None, Some(primary), Some(numbers)) => numbers
+            .iter()
+            .find(|number| number.id == *primary)
+            .and_then(|number| number.e164.as_ref())
+            .map_or_else(|| "the agent's number".to_owned(), |number| number.as_str().to_owned()),
+        _ => "the agent's number".to_owned(),
+    };
+    let task = call.instructions.as_deref().or(agent.instructions.as_deref());
+    let world = match cx.account.world() {
+        World::Real => "",
+        World::Sandbox => " (simulated)",
+    };
+    Ok(format!(
+        "Place a phone call{world}?\nTo: {}\n{}\nFrom: {caller}\nAgent: {}\nTask: {}\nCost: at most {}",
+        call.to.as_str(),
+        confirmation::local_time_line(judgment),
+        present::one_line(agent.name.as_deref().unwrap_or("unnamed"), 100),
+        present::one_line(task.unwrap_or("none given"), 1_000),
+        CALL_HOLD,
+    ))
+}
+
+impl Tool for PlaceCall {
+    const NAME: &'static str = "place_call";
+    const TITLE: &'static str = "Place a phone call";
+    const DESCRIPTION: &'static str = "Rings a real telephone and lets an AI agent speak with whoever answers; costs $0.05 a connected minute, at most $3.00. Use it only when the user asked for this call. Returns at once with a call_id; get_call_result waits for the end. Repeating the same call within minutes rings nobody and returns the first one. The user's calling rules may refuse it or ask for confirmation first: then show the user what is returned.";
+    const TOOLSET: Toolset = Toolset::Calls;
+    const KIND: Kind = Kind::RingsPhone;
+    const OPEN_WORLD: bool = true;
+    type Input = PlaceCallInput;
+    type Output = PlaceCallOutput;
+
+    /// The human may think, then the dispatch may take its whole time.
+    fn deadline(_input: &Self::Input, _cx: &ToolContext) -> Duration {
+        confirmation::THINKING_TIME + Duration::from_secs(80)
+    }
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let PlaceCallInput {
+            agent_id,
+            to,
+            from_number,
+            instructions,
+            context,
+            metadata,
+            webhook_url,
+            idempotency_key,
+            allow_repeat,
+            confirmation_token,
+        } = input;
+        let metadata = metadata.map(Object::into_map);
+        if metadata.as_ref().is_some_and(|metadata| metadata.contains_key(DISPATCH_KEY)) {
+            return Err(ToolError::invalid_argument(format!(
+                "`metadata.{DISPATCH_KEY}` is reserved"
+            ))
+            .into());
+        }
+        let call = CallCreate {
+            agent_id,
+            to,
+            from_number,
+            instructions: instructions.map(Text::into_string),
+            context: context.map(Object::into_map),
+            webhook_url: webhook_url.map(HttpsUrl::into_string),
+            metadata,
+        };
+        let idempotency_key = idempotency_key
+            .map(|key| IdempotencyKey::parse(&key.into_string()))
+            .transpose()
+            .map_err(|error| ToolError::invalid_argument(error.to_string()))?;
+        let asked = Asked {
+            order: Order::Call(Box::new(call.clone())),
+            idempotency_key,
+            allow_repeat: allow_repeat.unwrap_or(false),
+        };
+        let token = confirmation_token.as_ref().map(Text::as_str);
+        let preview = async |judgment: &Judgment| preview(cx, &call, judgment).await;
+        let output = match dialing::order(cx, asked, token, preview).await? {
+            Ordered::Dialed(dialed) => PlaceCallOutput::of(dialed),
+            Ordered::Preview { preview, token, expires_at } => PlaceCallOutput {
+                confirmation_token: Some(token),
+                expires_at: Some(expires_at.to_string()),
+                ..PlaceCallOutput::new(
+                    None,
+                    format!(
+                        "Nobody was called yet. Show this to the user, and only if they agree call place_call again with the very same arguments and the confirmation_token, within five minutes:\n{preview}"
+                    ),
+                )
+            },
+        };
+        let text = output.text();
+        let live = output.call_id.clone().filter(|_| output.outcome == Some(Outcome::InProgress));
+        let reply = Reply::new(output, text);
+        Ok(match live {
+            Some(call) => reply.followed_by(call),
+            None => reply,
+        })
+    }
+}

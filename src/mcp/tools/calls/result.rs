@@ -1,0 +1,64 @@
+//! `get_call_result`: what became of a call, after waiting for its end.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::api::CallId;
+use crate::mcp::arguments::Whole;
+use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::gate::ToolContext;
+use crate::mcp::outcome::CallReport;
+use crate::mcp::present::{Fence, Reply};
+use crate::mcp::waiting;
+
+pub(in crate::mcp::tools) struct GetCallResult;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::mcp::tools) struct GetCallResultInput {
+    /// The call.
+    call_id: CallId,
+    /// Seconds to wait for the end; 0 answers at once. Default: 45.
+    wait_seconds: Option<Whole<0, 3600>>,
+}
+
+impl GetCallResultInput {
+    fn wait(&self, cx: &ToolContext) -> Duration {
+        let wait = cx.account.wait();
+        let asked = self.wait_seconds.map_or(wait.default_seconds, Whole::get);
+        waiting::allowed(cx, Duration::from_secs(asked))
+    }
+}
+
+impl Tool for GetCallResult {
+    const NAME: &'static str = "get_call_result";
+    const TITLE: &'static str = "Get a call's result";
+    const DESCRIPTION: &'static str = "Returns what became of a call: outcome, the result fields its agent was asked for, length and cost. Waits for the end first, up to wait_seconds; when time is up it returns outcome in_progress and can be called again. Rings nobody. What was said is in get_call_transcript.";
+    const TOOLSET: Toolset = Toolset::Calls;
+    const KIND: Kind = Kind::Reads;
+    const OPEN_WORLD: bool = true;
+    type Input = GetCallResultInput;
+    type Output = CallReport;
+
+    fn deadline(input: &Self::Input, cx: &ToolContext) -> Duration {
+        input.wait(cx) + Duration::from_secs(55)
+    }
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let wait = input.wait(cx);
+        let follow_as_task = !wait.is_zero() && cx.client.supports_tasks();
+        let report = if wait.is_zero() || follow_as_task {
+            CallReport::of(cx.account.api()?.get_call(&input.call_id).await?)
+        } else {
+            let seen = waiting::for_end(cx, &input.call_id, wait).await?;
+            CallReport::of(seen.call).with_trouble(seen.trouble)
+        };
+        waiting::note_end(cx, &report).await;
+        let text = report.text(&Fence::new());
+        let unfinished = !report.is_final();
+        let reply = Reply::new(report, text);
+        Ok(if follow_as_task && unfinished { reply.followed_by(input.call_id) } else { reply })
+    }
+}

@@ -1,0 +1,172 @@
+//! Waiting for a call on behalf of one request: for its end, or for more to be said. Whoever follows
+//! progress hears of every change of status, of every new line of the conversation, and at least
+//! every ten seconds that the wait goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use super::error::{Class, Retry, ToolError};
+use super::gate::ToolContext;
+use super::outcome::CallReport;
+use super::present::{self, Fence};
+use super::progress::Progress;
+use crate::api::{Call, CallId, CallStatus, Error, TranscriptSegment};
+use crate::watch::{Follower, Snapshot, State, Want};
+
+/// Claude Code, Cursor and others renew their time-out on progress; silence must stay below theirs.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// The longest wait that a client gets who follows progress.
+const LONGEST: Duration = Duration::from_secs(3_600);
+
+/// The most characters of one utterance in a progress message.
+const LINE: usize = 300;
+
+/// The wait that this request may have. A client that does not follow progress gives up on its own
+/// before long, and would never hear the answer.
+#[must_use]
+pub fn allowed(cx: &ToolContext, asked: Duration) -> Duration {
+    let most = if cx.progress.is_wanted() {
+        LONGEST
+    } else {
+        Duration::from_secs(cx.account.wait().max_seconds)
+    };
+    asked.min(most)
+}
+
+/// A call as it was last seen, and why it could not be seen since.
+pub struct Seen {
+    /// The call.
+    pub call: Call,
+    /// What has gone wrong since.
+    pub trouble: Option<Arc<Error>>,
+}
+
+/// Waits for the end of a call, or until time is up; then the present state is the answer.
+///
+/// # Errors
+/// There is no such call, the key is not taken, or the API could not be read even once.
+pub async fn for_end(cx: &ToolContext, id: &CallId, wait: Duration) -> Result<Seen, ToolError> {
+    let until = Instant::now() + wait;
+    let mut follower = follow(cx, id, cx.progress.is_wanted())?;
+    let snapshot = watch(cx, &mut follower, until, |_| false).await;
+    seen(id, &snapshot)
+}
+
+/// Waits until something was said after `after`, the call is over, or time is up.
+///
+/// # Errors
+/// As [`for_end`].
+pub async fn for_words(
+    cx: &ToolContext,
+    id: &CallId,
+    after: Option<u64>,
+    wait: Duration,
+) -> Result<(Seen, Arc<[TranscriptSegment]>), ToolError> {
+    let until = Instant::now() + wait;
+    let mut follower = follow(cx, id, true)?;
+    let said =
+        |snapshot: &Snapshot| snapshot.segments.iter().any(|segment| segment.sequence_no > after);
+    let snapshot = watch(cx, &mut follower, until, said).await;
+    Ok((seen(id, &snapshot)?, Arc::clone(&snapshot.segments)))
+}
+
+/// Tells the ledger how a call ended, once it has.
+pub async fn note_end(cx: &ToolContext, report: &CallReport) {
+    if let (Some(call), Ok(dialer)) = (report.ended(), cx.account.dialer()) {
+        dialer.note_end(call).await;
+    }
+}
+
+fn follow(cx: &ToolContext, id: &CallId, transcript: bool) -> Result<Follower, ToolError> {
+    cx.account.watchers()?.follow(id, Want { transcript }).map_err(|error| {
+        ToolError::new(Class::RateLimited, error.to_string())
+            .retry(Retry::Later)
+            .next("get_call_result with wait_seconds 0 still answers.")
+            .call_id(id.clone())
+    })
+}
+
+/// Follows until the call is over, `enough` says so, or time is up.
+async fn watch(
+    cx: &ToolContext,
+    follower: &mut Follower,
+    until: Instant,
+    enough: impl Fn(&Snapshot) -> bool,
+) -> Arc<Snapshot> {
+    let mut teller = Teller::new(&cx.progress);
+    let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let snapshot = follower.snapshot();
+        teller.tell(&snapshot).await;
+        if snapshot.state.is_over() || enough(&snapshot) {
+            return snapshot;
+        }
+        tokio::select! {
+            changed = follower.changed() => if changed.is_none() {
+                return follower.snapshot();
+            },
+            _ = heartbeat.tick() => teller.heartbeat(&snapshot).await,
+            () = sleep_until(until) => return follower.snapshot(),
+        }
+    }
+}
+
+fn seen(id: &CallId, snapshot: &Snapshot) -> Result<Seen, ToolError> {
+    let failed = |error: &Error| ToolError::from(error.clone()).call_id(id.clone());
+    match (&snapshot.call, &snapshot.trouble, snapshot.state) {
+        (_, Some(trouble), State::NotFound | State::Unauthorized) => Err(failed(trouble)),
+        (Some(call), trouble, _) => Ok(Seen { call: Call::clone(call), trouble: trouble.clone() }),
+        (None, Some(trouble), _) => Err(failed(trouble)),
+        (None, None, _) => Err(ToolError::new(
+            Class::TimedOut,
+            "the API did not answer within the time of the wait",
+        )
+        .retry(Retry::Later)
+        .call_id(id.clone())),
+    }
+}
+
+/// Turns snapshots into progress messages, each thing once.
+struct Teller<'a> {
+    progress: &'a Progress,
+    fence: Fence,
+    status: Option<CallStatus>,
+    lines: usize,
+}
+
+impl<'a> Teller<'a> {
+    fn new(progress: &'a Progress) -> Self {
+        Self { progress, fence: Fence::new(), status: None, lines: 0 }
+    }
+
+    async fn tell(&mut self, snapshot: &Snapshot) {
+        if !self.progress.is_wanted() {
+            return;
+        }
+        if let Some(call) = &snapshot.call
+            && self.status.as_ref() != Some(&call.status)
+        {
+            self.status = Some(call.status.clone());
+            self.progress.say(format!("The call is {}.", call.status)).await;
+        }
+        for segment in snapshot.segments.iter().skip(self.lines) {
+            let role = present::one_line(segment.role.as_deref().unwrap_or("unknown"), 40);
+            let words = self.fence.inline(&segment.text, LINE);
+            self.progress.say(format!("{role} said: {words}")).await;
+        }
+        self.lines = self.lines.max(snapshot.segments.len());
+    }
+
+    async fn heartbeat(&self, snapshot: &Snapshot) {
+        let state = match (&snapshot.call, &snapshot.trouble) {
+            (_, Some(_)) => "CallingBox cannot be read at the moment".to_owned(),
+            (Some(call), None) => format!("the call is {}", call.status),
+            (None, None) => "nothing is known yet".to_owned(),
+        };
+        self.progress.say(format!("Still waiting; {state}.")).await;
+    }
+}
