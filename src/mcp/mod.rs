@@ -5,6 +5,9 @@
 //! - [`arguments`] and [`schema`]: the types arguments are made of, and the schemas of those types;
 //! - [`gate`]: the one place through which every tool call passes;
 //! - [`present`] and [`error`]: the one place that shapes every answer, and every failure;
+//! - [`confirmation`] asks the human, [`waiting`] waits for a call, [`progress`] tells how it goes,
+//!   [`tasks`] makes a call a task;
+//! - [`resources`], [`prompts`], [`completions`], [`skill`]: what else a client can read;
 //! - [`server`]: rmcp's handler, which only connects the above to the protocol.
 //!
 //! It knows nothing of transports.
@@ -12,14 +15,18 @@
 pub mod arguments;
 pub mod catalogue;
 pub mod client;
+pub mod completions;
 pub mod confirmation;
 pub mod error;
 pub mod gate;
 pub mod outcome;
 pub mod present;
 pub mod progress;
+pub mod prompts;
+pub mod resources;
 pub mod schema;
 pub mod server;
+pub mod skill;
 pub mod tasks;
 mod tools;
 pub mod waiting;

@@ -2,25 +2,33 @@
 
 use std::sync::Arc;
 
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestMethod,
-    CompleteRequestParams, CompleteResult, ErrorData, GetTaskParams, GetTaskResult, Implementation,
-    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
-    ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool as Definition, UpdateTaskParams,
+    CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams,
+    CompleteResult, ErrorData, GetPromptRequestParams, GetPromptResponse, GetSkillRequestParams,
+    GetSkillResult, GetTaskParams, GetTaskResult, Implementation, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListSkillsResult, ListToolsResult,
+    PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
+    ResourceUpdatedNotificationParam, ServerCapabilities, ServerConfig, SubscribeRequestParams,
+    SubscriptionFilter, Tool as Definition, UnsubscribeRequestParams, UpdateTaskParams,
 };
-use rmcp::service::{RequestContext, RoleServer};
+use rmcp::service::{RequestContext, RoleServer, SubscriptionContext};
 
 use super::catalogue::{Selection, SharedCatalogue};
 use super::client::Client;
 use super::gate::{self, ToolContext};
 use super::progress::Progress;
-use super::tasks;
+use super::resources::{self, Subscriptions};
+use super::{completions, prompts, skill, tasks};
 use crate::account::{Account, World};
 
 /// How long a client may keep the list of tools: it changes only with the program.
 const LIST_TTL_MS: u64 = 3_600_000;
+
+/// The most resources that one `subscriptions/listen` follows.
+const MAX_LISTENED: usize = 100;
 
 /// The MCP server of one account. Cheap to clone; every session has one.
 #[derive(Clone)]
@@ -28,6 +36,7 @@ pub struct Server {
     catalogue: SharedCatalogue,
     selection: Arc<Selection>,
     account: Arc<Account>,
+    subscriptions: Subscriptions,
 }
 
 impl Server {
@@ -38,7 +47,7 @@ impl Server {
         selection: Arc<Selection>,
         account: Arc<Account>,
     ) -> Self {
-        Self { catalogue, selection, account }
+        Self { catalogue, selection, account, subscriptions: Subscriptions::default() }
     }
 
     fn instructions(&self) -> String {
@@ -61,16 +70,26 @@ impl Server {
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_tasks().build())
-            .with_server_info(
-                Implementation::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")).with_title(
-                    match self.account.world() {
-                        World::Real => "CallingBox telephone",
-                        World::Sandbox => "CallingBox telephone (sandbox)",
-                    },
-                ),
-            )
-            .with_instructions(self.instructions())
+        ServerConfig::new(
+            ServerCapabilities::builder()
+                .enable_tools()
+                .enable_prompts()
+                .enable_resources()
+                .enable_resources_subscribe()
+                .enable_completions()
+                .enable_tasks()
+                .enable_skills()
+                .build(),
+        )
+        .with_server_info(
+            Implementation::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")).with_title(
+                match self.account.world() {
+                    World::Real => "CallingBox telephone",
+                    World::Sandbox => "CallingBox telephone (sandbox)",
+                },
+            ),
+        )
+        .with_instructions(self.instructions())
     }
 
     async fn list_tools(
@@ -131,15 +150,23 @@ impl ServerHandler for Server {
         tasks::cancel(&self.account, &request.task_id)
     }
 
-    // rmcp answers these with empty lists by default, which would claim capabilities that are not
-    // declared.
-
     async fn list_prompts(
         &self,
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
+        let mut result = ListPromptsResult::with_all_items(prompts::list());
+        result.ttl_ms = Some(LIST_TTL_MS);
+        result.cache_scope = Some(CacheScope::Public);
+        Ok(result)
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        prompts::get(&request.name, request.arguments.as_ref()).map(Into::into)
     }
 
     async fn list_resources(
@@ -147,7 +174,10 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourcesRequestMethod>())
+        let mut result = ListResourcesResult::with_all_items(resources::list());
+        result.ttl_ms = Some(LIST_TTL_MS);
+        result.cache_scope = Some(CacheScope::Public);
+        Ok(result)
     }
 
     async fn list_resource_templates(
@@ -155,14 +185,123 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourceTemplatesRequestMethod>())
+        let mut result = ListResourceTemplatesResult::with_all_items(resources::templates());
+        result.ttl_ms = Some(LIST_TTL_MS);
+        result.cache_scope = Some(CacheScope::Public);
+        Ok(result)
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        resources::read(&self.account, &request.uri).await.map(Into::into)
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let uri = request.uri;
+        let changes = resources::follow(&self.account, &uri)
+            .map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
+        let Some(mut changes) = changes else { return Ok(()) };
+        let (peer, named) = (context.peer, uri.clone());
+        let task = tokio::spawn(async move {
+            while changes.next().await {
+                let updated = ResourceUpdatedNotificationParam::new(named.as_str());
+                if peer.notify_resource_updated(updated).await.is_err() {
+                    break;
+                }
+            }
+        });
+        self.subscriptions.add(&uri, task.abort_handle())
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.subscriptions.remove(&request.uri);
+        Ok(())
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        let mut accepted = SubscriptionFilter::default();
+        accepted.resource_subscriptions = requested.resource_subscriptions.as_ref().map(|uris| {
+            let known = uris.iter().filter(|uri| resources::Name::parse(uri).is_some());
+            known.take(MAX_LISTENED).cloned().collect()
+        });
+        Some(accepted)
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let uris = context.accepted().resource_subscriptions.clone().unwrap_or_default();
+        let mut live = FuturesUnordered::new();
+        for uri in uris {
+            let changes = resources::follow(&self.account, &uri)
+                .map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
+            if let Some(mut changes) = changes {
+                live.push(
+                    async move {
+                        let more = changes.next().await;
+                        (uri, changes, more)
+                    }
+                    .boxed(),
+                );
+            }
+        }
+        loop {
+            tokio::select! {
+                () = context.cancelled() => return Ok(()),
+                Some((uri, mut changes, more)) = live.next() => {
+                    if more && context.sink().notify_resource_updated(uri.as_str()).await.is_ok() {
+                        live.push(async move {
+                            let more = changes.next().await;
+                            (uri, changes, more)
+                        }.boxed());
+                    }
+                }
+                // Every call is over: the subscription stands until the client ends it.
+                else => {
+                    context.cancelled().await;
+                    return Ok(());
+                }
+            }
+        }
     }
 
     async fn complete(
         &self,
-        _request: CompleteRequestParams,
+        request: CompleteRequestParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        Err(ErrorData::method_not_found::<CompleteRequestMethod>())
+        completions::complete(&self.account, &request).await.map(CompleteResult::new)
+    }
+
+    async fn list_skills(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListSkillsResult, ErrorData> {
+        Ok(ListSkillsResult::with_all_items(vec![skill::manifest()]))
+    }
+
+    async fn get_skill(
+        &self,
+        request: GetSkillRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetSkillResult, ErrorData> {
+        if request.uri == skill::URI {
+            Ok(GetSkillResult::new(skill::manifest()))
+        } else {
+            Err(ErrorData::invalid_params("there is no such skill", None))
+        }
     }
 }

@@ -1,0 +1,282 @@
+//! Prompts: the usual jobs, each with the arguments to ask the user for and the tools to use.
+
+use rmcp::model::{
+    ErrorData, GetPromptResult, JsonObject, Prompt, PromptArgument, PromptMessage, Role,
+};
+use serde_json::Value;
+
+use super::present::one_line;
+
+/// One argument of a prompt.
+struct Argument {
+    name: &'static str,
+    description: &'static str,
+    required: bool,
+}
+
+const fn needed(name: &'static str, description: &'static str) -> Argument {
+    Argument { name, description, required: true }
+}
+
+const fn optional(name: &'static str, description: &'static str) -> Argument {
+    Argument { name, description, required: false }
+}
+
+/// A job.
+struct Job {
+    name: &'static str,
+    title: &'static str,
+    description: &'static str,
+    arguments: &'static [Argument],
+    /// `{name}` stands for an argument. A line that names an argument that was not given is left out.
+    text: &'static str,
+}
+
+const JOBS: [Job; 5] = [
+    Job {
+        name: "appointment_confirmation",
+        title: "Confirm an appointment",
+        description: "Calls somebody to confirm an appointment, or to find another time.",
+        arguments: &[
+            needed("to", "Number to call, E.164."),
+            needed("person", "Who is called."),
+            needed("appointment", "What, where and when."),
+            optional("agent_id", "Agent to use; a fitting one is found or made otherwise."),
+            optional("language", "BCP 47 tag of the language to speak."),
+        ],
+        text: "Confirm an appointment by phone.\n\
+            Call {person} at {to}. The appointment: {appointment}.\n\
+            Use agent {agent_id}.\n\
+            Speak {language}.\n\
+            Steps: if no agent is named, look for an outbound one with list_agents, or make one with create_agent whose returns are {\"confirmed\": \"boolean\", \"new_time\": \"string\", \"reason\": \"string\"} and which has a number (list_numbers, set_agent_numbers). \
+            Then place_call with the appointment in instructions and context, get_call_result to wait for the end, and report whether it was confirmed, the new time if there is one, and the cost.",
+    },
+    Job {
+        name: "lead_qualification",
+        title: "Qualify a lead",
+        description: "Calls a prospect and finds out need, budget and time frame.",
+        arguments: &[
+            needed("to", "Number to call, E.164."),
+            needed("person", "Who is called."),
+            needed("offer", "What is offered, in a sentence or two."),
+            optional("agent_id", "Agent to use; a fitting one is found or made otherwise."),
+        ],
+        text: "Qualify a lead by phone.\n\
+            Call {person} at {to}. The offer: {offer}.\n\
+            Use agent {agent_id}.\n\
+            Steps: if no agent is named, look with list_agents, or make one with create_agent whose returns are {\"interested\": \"boolean\", \"need\": \"string\", \"budget\": \"number\", \"time_frame\": \"string\", \"callback_wanted\": \"boolean\"} and which has a number. \
+            Then place_call, get_call_result, and report the fields. A no is a good answer: do not call again.",
+    },
+    Job {
+        name: "payment_collection",
+        title: "Remind of a payment",
+        description: "Calls somebody about an open payment and finds out when it will come.",
+        arguments: &[
+            needed("to", "Number to call, E.164."),
+            needed("person", "Who is called."),
+            needed("amount", "What is open, with currency."),
+            needed("due", "Since when, and for what."),
+            optional("agent_id", "Agent to use; a fitting one is found or made otherwise."),
+        ],
+        text: "Remind somebody of an open payment by phone, politely.\n\
+            Call {person} at {to}. Open: {amount}, {due}.\n\
+            Use agent {agent_id}.\n\
+            Steps: if no agent is named, look with list_agents, or make one with create_agent whose persona makes sure of speaking with the right person before it names any amount, never takes card numbers, and whose returns are {\"right_person\": \"boolean\", \"will_pay\": \"boolean\", \"pay_on\": \"string\", \"reason\": \"string\"}. \
+            Then place_call, get_call_result, and report what was agreed.",
+    },
+    Job {
+        name: "receptionist",
+        title: "Set up a receptionist",
+        description: "Makes an agent that answers calls to a number of the account.",
+        arguments: &[
+            needed("business", "What callers reach: name, opening hours, what it does."),
+            optional("number", "Owned number to answer, E.164."),
+            optional("language", "BCP 47 tag of the language to speak."),
+        ],
+        text: "Set up a receptionist on an inbound number.\n\
+            The business: {business}.\n\
+            The number: {number}.\n\
+            Speak {language}.\n\
+            Steps: list_numbers to find the number_id (if there is none: search_numbers, show me the price, and purchase_number only after I agree). \
+            create_agent with type inbound, instructions for callers, and returns {\"caller_name\": \"string\", \"topic\": \"string\", \"callback_wanted\": \"boolean\"}. \
+            set_agent_numbers to attach it. Then tell me what it will say, and how list_calls with direction inbound shows who called.",
+    },
+    Job {
+        name: "set_me_up",
+        title: "Set me up from nothing",
+        description: "From an empty account to the first call: number, agent, test call.",
+        arguments: &[
+            needed("purpose", "What the calls are for."),
+            optional("area_code", "Area code of the number to have."),
+            optional("my_number", "Your own phone for a test call, E.164."),
+        ],
+        text: "Set me up to make phone calls.\n\
+            They are for: {purpose}.\n\
+            I would like a number in area code {area_code}.\n\
+            My own phone, for a test call: {my_number}.\n\
+            Steps: see what is there with list_numbers and list_agents. If there is no number: search_numbers, show me the price, and purchase_number only after I agree. \
+            create_agent for the purpose with a short persona and two or three returns, with the number attached. \
+            If I gave my own phone, ask me once more, then place_call to it and get_call_result. Tell me at each step what was done and what it cost.",
+    },
+];
+
+/// The prompts.
+#[must_use]
+pub fn list() -> Vec<Prompt> {
+    JOBS.iter()
+        .map(|job| {
+            let arguments = job.arguments.iter().map(|argument| {
+                PromptArgument::new(argument.name)
+                    .with_description(argument.description)
+                    .with_required(argument.required)
+            });
+            Prompt::new(job.name, Some(job.description), Some(arguments.collect()))
+                .with_title(job.title)
+        })
+        .collect()
+}
+
+/// Renders one.
+///
+/// # Errors
+/// There is no such prompt, or an argument is missing, unknown or not a text.
+pub fn get(name: &str, arguments: Option<&JsonObject>) -> Result<GetPromptResult, ErrorData> {
+    let names = || JOBS.iter().map(|job| job.name).collect::<Vec<_>>().join(", ");
+    let job = JOBS.iter().find(|job| job.name == name).ok_or_else(|| {
+        ErrorData::invalid_params(
+            format!("there is no prompt `{}`; there are: {}", one_line(name, 80), names()),
+            None,
+        )
+    })?;
+    let empty = JsonObject::new();
+    let given = arguments.unwrap_or(&empty);
+    if let Some(unknown) =
+        given.keys().find(|name| job.arguments.iter().all(|known| known.name != name.as_str()))
+    {
+        let valid: Vec<&str> = job.arguments.iter().map(|argument| argument.name).collect();
+        return Err(ErrorData::invalid_params(
+            format!(
+                "unknown argument `{}`; valid are: {}",
+                one_line(unknown, 80),
+                valid.join(", ")
+            ),
+            None,
+        ));
+    }
+    let mut values: Vec<(&str, Option<String>)> = Vec::new();
+    for argument in job.arguments {
+        let value = match given.get(argument.name) {
+            Some(Value::String(text)) if !text.trim().is_empty() => Some(one_line(text, 2_000)),
+            None | Some(Value::String(_)) if !argument.required => None,
+            _ => {
+                return Err(ErrorData::invalid_params(
+                    format!("`{}` is needed, as text: {}", argument.name, argument.description),
+                    None,
+                ));
+            }
+        };
+        values.push((argument.name, value));
+    }
+    let text = render(job.text, &values);
+    let message = PromptMessage::new_text(Role::User, text);
+    Ok(GetPromptResult::new(vec![message]).with_description(job.description))
+}
+
+/// Fills the lines in; one that names an argument that was not given is left out.
+fn render(text: &str, values: &[(&str, Option<String>)]) -> String {
+    let lines = text.lines().filter_map(|line| {
+        let mut filled = String::new();
+        let mut rest = line;
+        while let Some((before, after)) = rest.split_once('{') {
+            filled.push_str(before);
+            let hit = values.iter().find_map(|(name, value)| {
+                let after = after.strip_prefix(name)?.strip_prefix('}')?;
+                Some((value, after))
+            });
+            match hit {
+                Some((Some(value), after)) => {
+                    filled.push_str(value);
+                    rest = after;
+                }
+                Some((None, _)) => return None,
+                None => {
+                    filled.push('{');
+                    rest = after;
+                }
+            }
+        }
+        filled.push_str(rest);
+        Some(filled)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::mcp::catalogue::Catalogue;
+
+    fn rendered(name: &str, arguments: Value) -> Result<String, String> {
+        let result = get(name, arguments.as_object()).map_err(|error| error.message.to_string())?;
+        let text = serde_json::to_value(&result.messages[0].content).unwrap();
+        Ok(text["text"].as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn each_names_tools_that_exist_and_carries_its_arguments() {
+        let catalogue = Catalogue::new();
+        for job in &JOBS {
+            let arguments: JsonObject = job
+                .arguments
+                .iter()
+                .map(|argument| (argument.name.to_owned(), json!(format!("<{}>", argument.name))))
+                .collect();
+            let text = rendered(job.name, Value::Object(arguments)).unwrap();
+            for argument in job.arguments {
+                assert!(text.contains(&format!("<{}>", argument.name)), "{}: {text}", job.name);
+            }
+            let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+            let tools: Vec<&str> = words.filter(|word| catalogue.get(word).is_some()).collect();
+            assert!(tools.len() >= 3, "{}: {tools:?}", job.name);
+            for word in text.split(|c: char| !(c.is_ascii_lowercase() || c == '_')) {
+                let verb =
+                    ["get_call", "list_", "create_", "set_agent", "search_", "purchase_", "place_"];
+                if verb.iter().any(|verb| word.starts_with(verb)) {
+                    assert!(catalogue.get(word).is_some(), "{}: {word}", job.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_given_leaves_no_trace() {
+        let text = rendered(
+            "appointment_confirmation",
+            json!({"to": "+14155550100", "person": "Sam", "appointment": "Tuesday, {to}"}),
+        )
+        .unwrap();
+        assert!(text.starts_with(
+            "Confirm an appointment by phone.\nCall Sam at +14155550100. The appointment: Tuesday, {to}.\nSteps:"
+        ), "{text}");
+        assert!(text.contains("{\"confirmed\": \"boolean\""));
+    }
+
+    #[test]
+    fn bad_arguments_are_named() {
+        for (name, arguments, problem) in [
+            (
+                "nothing",
+                json!({}),
+                "there is no prompt `nothing`; there are: appointment_confirmation",
+            ),
+            ("receptionist", json!({}), "`business` is needed, as text"),
+            ("receptionist", json!({"business": 1}), "`business` is needed, as text"),
+            ("receptionist", json!({"business": "x", "color": "y"}), "unknown argument `color`"),
+        ] {
+            let message = rendered(name, arguments).unwrap_err();
+            assert!(message.starts_with(problem), "{message}");
+        }
+    }
+}

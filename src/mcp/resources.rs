@@ -1,0 +1,290 @@
+//! Resources: calls, transcripts, agents, numbers, the calling rules and a guide, to be read by URI
+//! and, for calls, to be followed while they run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use percent_encoding::percent_decode_str;
+use rmcp::model::{
+    CacheScope, ErrorData, ReadResourceResult, Resource, ResourceContents, ResourceTemplate,
+};
+use serde_json::{Value, json};
+use tokio::task::AbortHandle;
+
+use super::error::{Class, ToolError};
+use super::outcome::CallReport;
+use super::present::{Fence, one_line};
+use super::skill;
+use crate::account::Account;
+use crate::api::{AgentId, CallId, PageRequest};
+use crate::watch::{Follower, Want};
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain";
+const MARKDOWN: &str = "text/markdown";
+
+/// The most subscriptions of one session.
+const MAX_SUBSCRIPTIONS: usize = 100;
+
+/// What a URI names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Name {
+    /// `callingbox://calls/{id}`
+    Call(CallId),
+    /// `callingbox://calls/{id}/transcript`
+    Transcript(CallId),
+    /// `callingbox://agents/{id}`
+    Agent(AgentId),
+    /// `callingbox://numbers`
+    Numbers,
+    /// `callingbox://policy`
+    Policy,
+    /// `callingbox://guide`
+    Guide,
+    /// The skill's file.
+    Skill,
+}
+
+impl Name {
+    /// Reads a URI.
+    #[must_use]
+    pub fn parse(uri: &str) -> Option<Self> {
+        if uri == skill::URI {
+            return Some(Self::Skill);
+        }
+        let mut parts = uri.strip_prefix("callingbox://")?.split('/');
+        let id = |part: &str| {
+            let id = percent_decode_str(part).decode_utf8().ok()?;
+            (1..=128).contains(&id.len()).then(|| id.into_owned())
+        };
+        let name = match (parts.next()?, parts.next(), parts.next()) {
+            ("calls", Some(call), None) => Self::Call(CallId::new(id(call)?)),
+            ("calls", Some(call), Some("transcript")) => Self::Transcript(CallId::new(id(call)?)),
+            ("agents", Some(agent), None) => Self::Agent(AgentId::new(id(agent)?)),
+            ("numbers", None, None) => Self::Numbers,
+            ("policy", None, None) => Self::Policy,
+            ("guide", None, None) => Self::Guide,
+            _ => return None,
+        };
+        parts.next().is_none().then_some(name)
+    }
+
+    /// The call to follow for it, and whether its words matter. None: it never changes by itself.
+    fn followed(&self) -> Option<(&CallId, Want)> {
+        match self {
+            Self::Call(call) => Some((call, Want { transcript: false })),
+            Self::Transcript(call) => Some((call, Want { transcript: true })),
+            _ => None,
+        }
+    }
+}
+
+/// The resources that have no id.
+#[must_use]
+pub fn list() -> Vec<Resource> {
+    vec![
+        Resource::new("callingbox://numbers", "numbers")
+            .with_title("Owned numbers")
+            .with_description("The phone numbers the account owns.")
+            .with_mime_type(JSON),
+        Resource::new("callingbox://policy", "policy")
+            .with_title("Calling rules")
+            .with_description("The user's rules in force: whom, when, how many, how much.")
+            .with_mime_type(JSON),
+        Resource::new("callingbox://guide", "guide")
+            .with_title("How to use the telephone")
+            .with_description("The steps of a call, and what each outcome means.")
+            .with_mime_type(MARKDOWN),
+    ]
+}
+
+/// The resources that have one.
+#[must_use]
+pub fn templates() -> Vec<ResourceTemplate> {
+    vec![
+        ResourceTemplate::new("callingbox://calls/{id}", "call")
+            .with_title("A call")
+            .with_description("What became of a call, as get_call_result returns it. Can be followed while the call runs.")
+            .with_mime_type(JSON),
+        ResourceTemplate::new("callingbox://calls/{id}/transcript", "transcript")
+            .with_title("A call's transcript")
+            .with_description("What was said: untrusted words inside a fence. Can be followed while the call runs.")
+            .with_mime_type(TEXT),
+        ResourceTemplate::new("callingbox://agents/{id}", "agent")
+            .with_title("An agent")
+            .with_description("One agent in full.")
+            .with_mime_type(JSON),
+    ]
+}
+
+/// Reads one.
+///
+/// # Errors
+/// There is no such resource, or the API cannot be read.
+pub async fn read(account: &Account, uri: &str) -> Result<ReadResourceResult, ErrorData> {
+    let missing = || {
+        ErrorData::resource_not_found(format!("there is no resource {}", one_line(uri, 200)), None)
+    };
+    let name = Name::parse(uri).ok_or_else(missing)?;
+    let (mime, text) = contents(account, &name).await.map_err(|error| {
+        if error.class() == Class::NotFound {
+            missing()
+        } else {
+            ErrorData::internal_error(error.to_string(), None)
+        }
+    })?;
+    let contents = ResourceContents::text(text, uri).with_mime_type(mime);
+    let mut result = ReadResourceResult::new(vec![contents]);
+    result.cache_scope = Some(CacheScope::Private);
+    Ok(result)
+}
+
+async fn contents(account: &Account, name: &Name) -> Result<(&'static str, String), ToolError> {
+    let write = |value: Result<Value, serde_json::Error>| match value {
+        Ok(value) => Ok((JSON, value.to_string())),
+        Err(error) => Err(ToolError::internal(error.to_string())),
+    };
+    match name {
+        Name::Call(id) => {
+            let call = account.api()?.get_call(id).await?;
+            write(serde_json::to_value(CallReport::of(call)))
+        }
+        Name::Transcript(id) => {
+            let segments = account.api()?.get_transcript(id).await?.segments;
+            let lines: Vec<String> = segments.iter().map(super::present::utterance).collect();
+            let text = if lines.is_empty() {
+                "Nothing was said so far.".to_owned()
+            } else {
+                Fence::new().around(&lines.join("\n"))
+            };
+            Ok((TEXT, text))
+        }
+        Name::Agent(id) => write(serde_json::to_value(account.api()?.get_agent(id).await?)),
+        Name::Numbers => {
+            let page = account.api()?.list_numbers(&PageRequest::first(100)).await?;
+            write(Ok(json!({"numbers": page.data, "has_more": page.has_more})))
+        }
+        Name::Policy => write(serde_json::to_value(account.dialer()?.rules().policy.structured())),
+        Name::Guide => Ok((MARKDOWN, skill::guide().to_owned())),
+        Name::Skill => Ok((MARKDOWN, skill::TEXT.to_owned())),
+    }
+}
+
+/// Follows what a URI names, if it changes by itself: then each change of it is one item.
+///
+/// # Errors
+/// It cannot be followed: no key, or too many calls are followed already.
+pub fn follow(account: &Account, uri: &str) -> Result<Option<Changes>, ToolError> {
+    let Some(name) = Name::parse(uri) else {
+        return Err(ToolError::new(Class::NotFound, "there is no such resource"));
+    };
+    let Some((call, want)) = name.followed() else { return Ok(None) };
+    let follower = account
+        .watchers()?
+        .follow(call, want)
+        .map_err(|error| ToolError::new(Class::RateLimited, error.to_string()))?;
+    Ok(Some(Changes { follower, lines: want.transcript, last: None }))
+}
+
+/// The changes of one call, as a subscriber sees them.
+pub struct Changes {
+    follower: Follower,
+    lines: bool,
+    last: Option<(String, usize)>,
+}
+
+impl Changes {
+    /// Waits for the next change that shows. False: the call is over, nothing more will change.
+    pub async fn next(&mut self) -> bool {
+        loop {
+            let snapshot = self.follower.snapshot();
+            let now = snapshot.call.as_ref().map(|call| {
+                let seen = format!("{} {:?}", call.status, call.result_status);
+                (seen, if self.lines { snapshot.segments.len() } else { 0 })
+            });
+            if now.is_some() && now != self.last {
+                // The first look is where the subscriber stands already.
+                let first = std::mem::replace(&mut self.last, now).is_none();
+                if !first {
+                    return true;
+                }
+            }
+            if snapshot.state.is_over() || self.follower.changed().await.is_none() {
+                return false;
+            }
+        }
+    }
+}
+
+/// The subscriptions of one session (`resources/subscribe`). Dropping it ends them.
+#[derive(Clone, Default)]
+pub struct Subscriptions {
+    tasks: Arc<Tasks>,
+}
+
+#[derive(Default)]
+struct Tasks(Mutex<HashMap<String, AbortHandle>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        let tasks = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        tasks.values().for_each(AbortHandle::abort);
+    }
+}
+
+impl Subscriptions {
+    /// Keeps the task that feeds a subscription; an earlier one for the same URI ends.
+    ///
+    /// # Errors
+    /// The session has too many already.
+    pub fn add(&self, uri: &str, task: AbortHandle) -> Result<(), ErrorData> {
+        let mut tasks = self.tasks.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|_, task| !task.is_finished());
+        if tasks.len() >= MAX_SUBSCRIPTIONS && !tasks.contains_key(uri) {
+            task.abort();
+            return Err(ErrorData::invalid_request(
+                format!("a session may have at most {MAX_SUBSCRIPTIONS} subscriptions"),
+                None,
+            ));
+        }
+        if let Some(earlier) = tasks.insert(uri.to_owned(), task) {
+            earlier.abort();
+        }
+        Ok(())
+    }
+
+    /// Ends a subscription.
+    pub fn remove(&self, uri: &str) {
+        let mut tasks = self.tasks.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = tasks.remove(uri) {
+            task.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris_name_exactly_what_is_there() {
+        for (uri, name) in [
+            ("callingbox://calls/c1", Some(Name::Call(CallId::new("c1")))),
+            ("callingbox://calls/c1/transcript", Some(Name::Transcript(CallId::new("c1")))),
+            ("callingbox://agents/a%2Fb", Some(Name::Agent(AgentId::new("a/b")))),
+            ("callingbox://numbers", Some(Name::Numbers)),
+            ("callingbox://policy", Some(Name::Policy)),
+            ("callingbox://guide", Some(Name::Guide)),
+            ("skill://callingbox-telephone/SKILL.md", Some(Name::Skill)),
+            ("callingbox://calls", None),
+            ("callingbox://calls/", None),
+            ("callingbox://calls/c1/audio", None),
+            ("callingbox://calls/c1/transcript/2", None),
+            ("callingbox://numbers/1", None),
+            ("file:///etc/passwd", None),
+            ("", None),
+        ] {
+            assert_eq!(Name::parse(uri), name, "{uri}");
+        }
+    }
+}

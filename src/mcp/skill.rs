@@ -1,0 +1,56 @@
+//! The skill: how to use the telephone well, for clients that take skills (extension
+//! `io.modelcontextprotocol/skills`, SEP-2640). The same file lies in `skills/` for those that take
+//! them from disk.
+
+use rmcp::model::{Skill, SkillFrontmatter, SkillResource, SkillResources};
+
+/// Where the skill is read.
+pub const URI: &str = "skill://callingbox-telephone/SKILL.md";
+
+/// Its text.
+pub const TEXT: &str = include_str!("../../skills/callingbox-telephone/SKILL.md");
+
+/// Its manifest.
+#[must_use]
+pub fn manifest() -> Skill {
+    let field = |name: &str| {
+        TEXT.lines()
+            .take_while(|line| !line.starts_with('#'))
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+            .unwrap_or_default()
+    };
+    let files = vec![SkillResource::from_bytes(URI, TEXT.as_bytes())];
+    Skill::new(
+        URI,
+        SkillFrontmatter::new(field("name"), field("description")),
+        SkillResources::Files(files),
+    )
+}
+
+/// The text without its front matter.
+#[must_use]
+pub fn guide() -> &'static str {
+    TEXT.splitn(3, "---\n").nth(2).unwrap_or(TEXT).trim_start()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::catalogue::Catalogue;
+
+    #[test]
+    fn the_manifest_is_valid_and_the_text_names_only_tools_that_exist() {
+        let skill = manifest();
+        skill.validate().unwrap();
+        assert_eq!(skill.name(), "callingbox-telephone");
+        assert!(guide().starts_with("# Telephone"));
+        let catalogue = Catalogue::new();
+        for word in TEXT.split('`').skip(1).step_by(2) {
+            let verb =
+                ["get_", "list_", "create_", "set_", "search_", "purchase_", "place_", "simulate_"];
+            if verb.iter().any(|verb| word.starts_with(verb)) {
+                assert!(catalogue.get(word).is_some(), "{word}");
+            }
+        }
+    }
+}
