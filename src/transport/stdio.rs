@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use rmcp::model::{
-    ClientJsonRpcMessage, ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+    ClientJsonRpcMessage, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
 };
 use rmcp::service::{RoleServer, ServerInitializeError, serve_server};
 use rmcp::transport::Transport;
@@ -18,6 +18,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use crate::mcp::present;
 use crate::mcp::server::Server;
 
 /// The longest line that is read. Longer ones are refused and skipped to their end.
@@ -123,12 +124,13 @@ fn read(line: &[u8]) -> Read {
         Ok(message) => return Read::Message(Box::new(message)),
         Err(problem) => problem,
     };
+    let unreadable = |text: String| Read::Bad(Some((ErrorData::parse_error(text, None), None)));
+    if let Err(problem) = std::str::from_utf8(line) {
+        return unreadable(format!("this line is not UTF-8: {problem}"));
+    }
     let value = match serde_json::from_slice::<Value>(line) {
         Ok(value) => value,
-        Err(problem) => {
-            let text = format!("this line is not JSON: {problem}");
-            return Read::Bad(Some((ErrorData::parse_error(text, None), None)));
-        }
+        Err(problem) => return unreadable(format!("this line is not JSON: {problem}")),
     };
     let invalid = |text: String, id| Read::Bad(Some((ErrorData::invalid_request(text, None), id)));
     match &value {
@@ -142,21 +144,34 @@ fn read(line: &[u8]) -> Read {
                 _ => None,
             };
             let method = object.get("method").and_then(Value::as_str);
-            match (method, id) {
+            let broken =
+                |what: &str| invalid(format!("not a JSON-RPC 2.0 message: {what}"), id.clone());
+            match method {
                 // A notification is never answered (JSON-RPC 2.0, section 4.1).
-                (Some(_), None) if !object.contains_key("id") => Read::Bad(None),
-                (Some(method), Some(id)) => {
-                    let error = ErrorData::new(
-                        ErrorCode::INVALID_PARAMS,
-                        format!("the parameters of {method} cannot be read: {problem}"),
-                        None,
-                    );
-                    Read::Bad(Some((error, Some(id))))
+                Some(_) if !object.contains_key("id") => Read::Bad(None),
+                _ if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") => {
+                    broken("`jsonrpc` must be \"2.0\"")
                 }
-                (_, id) => invalid(format!("not a JSON-RPC 2.0 message: {problem}"), id),
+                None => broken("`method` must be a text"),
+                Some(_) if id.is_none() => broken("`id` must be a text or a whole number"),
+                Some(method) => {
+                    let text = unreadable_params(method, object.get("params"), &problem);
+                    Read::Bad(Some((ErrorData::invalid_params(text, None), id)))
+                }
             }
         }
         _ => invalid("a message is a JSON object".to_owned(), None),
+    }
+}
+
+/// What is wrong with the parameters of a request that is sound otherwise.
+fn unreadable_params(method: &str, params: Option<&Value>, problem: &serde_json::Error) -> String {
+    let method = present::one_line(method, 80);
+    match params {
+        Some(params) if !params.is_object() => {
+            format!("the parameters of {method} cannot be read: `params` must be an object")
+        }
+        _ => format!("the parameters of {method} cannot be read: {problem}"),
     }
 }
 
