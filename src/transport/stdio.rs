@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rmcp::model::{
     ClientJsonRpcMessage, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
@@ -17,6 +18,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::mcp::present;
 use crate::mcp::server::Server;
@@ -24,19 +26,32 @@ use crate::mcp::server::Server;
 /// The longest line that is read. Longer ones are refused and skipped to their end.
 pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Serves one client until its input ends, then drains the answers under way (5 s at most).
+/// How long after the end of input answers under way may still be given: less than the 5 s in which
+/// the process is to end, of which rmcp's own limit would take the whole.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// Serves one client until its input ends, then for a short while drains the answers under way.
 ///
 /// # Errors
 /// The client never opened a session properly.
 pub async fn serve(server: Server) -> Result<(), Box<ServerInitializeError>> {
     let (input, output) = stdio_pipes();
-    let running = match serve_server(server, Lines::new(input, output)).await {
+    let lines = Lines::new(input, output);
+    let ended = lines.ended.clone();
+    let running = match serve_server(server, lines).await {
         Ok(running) => running,
         Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
         Err(error) => return Err(Box::new(error)),
     };
-    if let Err(error) = running.waiting().await {
-        tracing::error!(%error, "the session ended badly");
+    let too_long = async {
+        ended.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        outcome = running.waiting() => if let Err(error) = outcome {
+            tracing::error!(%error, "the session ended badly");
+        },
+        () = too_long => tracing::warn!("the session ended before all answers were given"),
     }
     Ok(())
 }
@@ -49,6 +64,8 @@ pub struct Lines<R, W> {
     skipping: bool,
     /// A request has been seen; before that, everything else is noise that must not end the session.
     opened: bool,
+    /// Canceled when there is no more input.
+    ended: CancellationToken,
     output: Arc<Mutex<Option<W>>>,
     /// A refusal on its way out. `receive` may be dropped at any await, a half-written line may not
     /// be: so a task of its own writes it, and the next line is not read before it is out.
@@ -71,6 +88,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Lines<
             line: Vec::new(),
             skipping: false,
             opened: false,
+            ended: CancellationToken::new(),
             output: Arc::new(Mutex::new(Some(output))),
             refusal: None,
         }
@@ -114,6 +132,49 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Lines<
             if newline.is_some() && !was_skipping {
                 return Ok(Some(Ok(())));
             }
+        }
+    }
+
+    /// The next message; lines that are none are answered on the way.
+    async fn next_message(&mut self) -> Option<ClientJsonRpcMessage> {
+        loop {
+            if let Some(refusal) = &mut self.refusal {
+                let written = matches!(refusal.await, Ok(Ok(())));
+                self.refusal = None;
+                if !written {
+                    return None;
+                }
+            }
+            let bad = match self.next_line().await {
+                Ok(Some(Ok(()))) => {
+                    let line = self.line.trim_ascii();
+                    let read = (!line.is_empty()).then(|| read(line));
+                    self.line.clear();
+                    match read {
+                        None | Some(Read::Bad(None)) => continue,
+                        Some(Read::Message(message)) => {
+                            self.opened |= matches!(*message, JsonRpcMessage::Request(_));
+                            if self.opened {
+                                return Some(*message);
+                            }
+                            continue;
+                        }
+                        Some(Read::Bad(Some(bad))) => bad,
+                    }
+                }
+                Ok(Some(Err(too_long))) => (too_long, None),
+                Ok(None) => return None,
+                Err(error) => {
+                    tracing::error!(%error, "standard input cannot be read");
+                    return None;
+                }
+            };
+            tracing::warn!(code = bad.0.code.0, "a line was refused");
+            let (error, id) = bad;
+            let output = Arc::clone(&self.output);
+            self.refusal = Some(tokio::spawn(async move {
+                write(&output, &ServerJsonRpcMessage::error(error, id)).await
+            }));
         }
     }
 }
@@ -203,45 +264,11 @@ where
     }
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
-        loop {
-            if let Some(refusal) = &mut self.refusal {
-                let written = matches!(refusal.await, Ok(Ok(())));
-                self.refusal = None;
-                if !written {
-                    return None;
-                }
-            }
-            let bad = match self.next_line().await {
-                Ok(Some(Ok(()))) => {
-                    let line = self.line.trim_ascii();
-                    let read = (!line.is_empty()).then(|| read(line));
-                    self.line.clear();
-                    match read {
-                        None | Some(Read::Bad(None)) => continue,
-                        Some(Read::Message(message)) => {
-                            self.opened |= matches!(*message, JsonRpcMessage::Request(_));
-                            if self.opened {
-                                return Some(*message);
-                            }
-                            continue;
-                        }
-                        Some(Read::Bad(Some(bad))) => bad,
-                    }
-                }
-                Ok(Some(Err(too_long))) => (too_long, None),
-                Ok(None) => return None,
-                Err(error) => {
-                    tracing::error!(%error, "standard input cannot be read");
-                    return None;
-                }
-            };
-            tracing::warn!(code = bad.0.code.0, "a line was refused");
-            let (error, id) = bad;
-            let output = Arc::clone(&self.output);
-            self.refusal = Some(tokio::spawn(async move {
-                write(&output, &ServerJsonRpcMessage::error(error, id)).await
-            }));
+        let message = self.next_message().await;
+        if message.is_none() {
+            self.ended.cancel();
         }
+        message
     }
 
     async fn close(&mut self) -> io::Result<()> {

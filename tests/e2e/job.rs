@@ -188,7 +188,24 @@ async fn a_caller_rings_an_inbound_agent() {
     assert_eq!(report["agent_id"], agent["agent_id"]);
     assert_eq!((&report["from_number"], &report["to_number"]), (&json!("+12125550100"), &phone));
     assert!(report["result"]["reason"].is_string(), "{report}");
-    let listed = session.data("list_calls", json!({"direction": "inbound"})).await;
+    // The caller chooses the scenario, as a destination does.
+    for (from, outcome) in [
+        ("+12125550104", "failed"),
+        ("+13105550106", "canceled"),
+        ("+12125550199", "completed"),
+        ("+441632960000", "completed"),
+    ] {
+        let ring = json!({"to": phone, "from": from});
+        let call = session.data("simulate_inbound_call", ring).await;
+        session.control().advance(600).await;
+        let report = session.data("get_call_result", json!({"call_id": call["call_id"]})).await;
+        assert_eq!(report["outcome"], outcome, "{from}");
+    }
+    let ring = json!({"to": phone, "from": "+12125550112"});
+    let refused = session.failure("simulate_inbound_call", ring).await;
+    assert_eq!(refused["class"], "invalid_argument", "no caller can play this one: {refused}");
+    let listed =
+        session.data("list_calls", json!({"direction": "inbound", "number": "+12125550100"})).await;
     assert_eq!(listed["calls"][0]["call_id"], call["call_id"]);
     assert_eq!(session.control().dialed().await, [Value::Null; 0]);
     session.finish_well().await;

@@ -45,7 +45,7 @@ async fn at_the_end_of_input_a_long_wait_does_not_hold_the_process() {
     let ended = Instant::now();
     let (_, status, _) = session.finish().await;
     assert_eq!(status.code(), Some(0));
-    assert!(ended.elapsed() < Duration::from_secs(7), "{:?}", ended.elapsed());
+    assert!(ended.elapsed() < Duration::from_secs(5), "{:?}", ended.elapsed());
 }
 
 #[tokio::test]

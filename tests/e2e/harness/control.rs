@@ -9,7 +9,7 @@ use super::soon;
 
 /// The key that the binary uses on a simulator (`callingbox_mcp::simulator::KEY`): the one whose
 /// organization a test looks into.
-pub(crate) const KEY: &str = callingbox_mcp::simulator::KEY;
+const KEY: &str = callingbox_mcp::simulator::KEY;
 
 /// A simulator whose every answer is the same each time: one seed, one beginning, a clock that
 /// stands still until it is moved.

@@ -8,7 +8,7 @@ mod session;
 use std::time::Duration;
 
 pub(crate) use binary::Home;
-pub(crate) use control::{Control, KEY, simulator};
+pub(crate) use control::{Control, simulator};
 pub(crate) use session::{Era, Session};
 
 /// The longest that anything may take.
