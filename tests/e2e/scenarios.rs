@@ -44,7 +44,8 @@ async fn a_dialed_call_ends_as_its_destination_says() {
         digits,
         status,
         outcome,
-        result_status: Value::Null,
+        // Stays so where nobody spoke (structured results).
+        result_status: json!("pending"),
         result: Value::Null,
         charged: false,
         note,
@@ -69,6 +70,7 @@ async fn a_dialed_call_ends_as_its_destination_says() {
         row("0104", "failed", "failed", "The call failed; nobody was spoken with."),
         Row {
             result_status: json!("failed"),
+            result: json!({"confirmed": "null", "name": "null"}),
             charged: true,
             ..row(
                 "0105",
