@@ -1,9 +1,12 @@
 //! The other commands, run as a person or a script would.
 
+use std::process::Stdio;
+
 use callingbox_mcp::mcp::catalogue::{Catalogue, Selection};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::harness::{Era, Home, Session};
+use crate::harness::{Era, Home, Session, soon};
 
 #[tokio::test]
 async fn the_demo_does_the_main_job_and_prints_plainly_without_a_terminal() {
@@ -150,4 +153,29 @@ async fn the_help_is_as_published() {
     insta::assert_snapshot!("help_sandbox", home.print(&["help", "sandbox"]).await);
     let version = home.print(&["--version"]).await;
     assert_eq!(version, format!("callingbox-mcp {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test]
+async fn the_simulator_alone_serves_a_session_and_ends_when_interrupted() {
+    let home = Home::new();
+    let mut simulator = home
+        .command(&["sandbox", "--manual", "--listen", "127.0.0.1:0", "--state", "state.json"], &[])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(simulator.stdout.take().unwrap()).lines();
+    let line = soon("its address", lines.next_line()).await.unwrap().unwrap();
+    let url = line.strip_prefix("listening on ").unwrap();
+    let flag = format!("--sandbox={url}");
+    let mut session = Session::with(Era::Modern, &[&flag], &[]).await;
+    let agent = serde_json::json!({"name": "Kept", "type": "inbound"});
+    assert_eq!(session.data("create_agent", agent).await["simulated"], true);
+    session.finish_well().await;
+    let id = simulator.id().unwrap().to_string();
+    let sent = std::process::Command::new("kill").args(["-INT", &id]).status().unwrap();
+    assert!(sent.success());
+    let status = soon("its end", simulator.wait()).await.unwrap();
+    assert_eq!(status.code(), Some(0));
+    let state = std::fs::read_to_string(home.path().join("state.json")).unwrap();
+    assert!(state.contains("Kept"), "the state is saved at the end");
 }
