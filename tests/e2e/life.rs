@@ -224,3 +224,24 @@ async fn an_address_that_is_no_simulator_is_refused_at_the_start() {
         assert!(log.contains(reason), "{flag}: {log}");
     }
 }
+
+#[tokio::test]
+async fn the_log_is_as_asked_for_and_never_has_whole_requests() {
+    for (filter, says) in [
+        ("off", None),
+        ("error", None),
+        ("rmcp::service=trace,rmcp=trace,hyper=trace,info", Some("tool call")),
+        ("trace", Some("tool call")),
+    ] {
+        let mut session = Session::with(Era::Modern, &["--log", filter], &[]).await;
+        session.failure("create_agent", json!({"name": "Secret words", "type": "inbound"})).await;
+        session.request("nonsense", json!({})).await;
+        let (_, status, log) = session.finish().await;
+        assert_eq!(status.code(), Some(0));
+        assert!(!log.contains("Secret words"), "{filter}: {log}");
+        match says {
+            None => assert_eq!(log, "", "{filter}"),
+            Some(line) => assert!(log.contains(line), "{filter}: {log}"),
+        }
+    }
+}

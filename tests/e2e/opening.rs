@@ -102,3 +102,32 @@ async fn flags_and_the_environment_choose_the_tools() {
         session.finish_well().await;
     }
 }
+
+#[tokio::test]
+async fn a_client_may_ask_for_a_newer_version_first_and_fall_back() {
+    for (first, code) in [("2099-01-01", Some(-32022)), ("2026-07-28", None)] {
+        let mut session = Session::start(&[], &[]);
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": first,
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let discover = json!({
+            "jsonrpc": "2.0", "id": "d", "method": "server/discover", "params": {"_meta": meta},
+        });
+        session.send(&discover).await;
+        let answer = session.next().await.unwrap();
+        assert_eq!(answer["error"]["code"].as_i64(), code, "{answer}");
+        let supported = answer
+            .pointer("/error/data/supported")
+            .or(answer.pointer("/result/supportedVersions"))
+            .and_then(Value::as_array)
+            .unwrap();
+        assert!(supported.contains(&json!("2025-11-25")), "{answer}");
+        session.open(Era::Legacy("2025-11-25")).await;
+        let answer = session.request("tools/list", json!({})).await;
+        assert_eq!(answer["result"].get("ttlMs"), None, "{first}: the older era is spoken");
+        assert!(answer["result"]["tools"].is_array(), "{first}: {answer}");
+        let (rest, status, _) = session.finish().await;
+        assert_eq!((rest, status.code()), (vec![], Some(0)));
+    }
+}
