@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -48,21 +49,25 @@ pub enum TelemetryError {
 /// Begins to log to standard error.
 ///
 /// `filter` is in the syntax of `tracing_subscriber::EnvFilter`, such as `info` or
-/// `callingbox_mcp=debug`. rmcp itself is held at `warn`: below that it writes whole requests,
-/// with every argument in them.
+/// `callingbox_mcp=debug`. rmcp and the HTTP libraries are held at `warn`, whatever the
+/// filter says of them: below that they write whole requests, with every argument in them.
 ///
 /// # Errors
 /// The filter cannot be read, or logging was already begun.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let capped = format!("{filter},rmcp=warn,hyper=warn,reqwest=warn,h2=warn");
-    let filter = EnvFilter::try_new(capped)
+    let cap = Targets::new().with_default(LevelFilter::TRACE).with_targets(
+        ["rmcp", "hyper", "hyper_util", "reqwest", "h2"].map(|target| (target, LevelFilter::WARN)),
+    );
+    let filter = EnvFilter::try_new(filter)
         .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(Redacting).with_ansi(false);
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(cap).with(filter);
     match format {
         LogFormat::Text => registry.with(lines).try_init()?,
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
     }
+    // A panic's message may quote what it stumbled over: it goes the way of every other line.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     Ok(())
 }
 

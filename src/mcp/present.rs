@@ -145,6 +145,21 @@ pub fn utterance(segment: &TranscriptSegment) -> String {
     format!("[{number}] {}: {}", one_line(role, 40), one_line(&segment.text, 20_000))
 }
 
+/// The reason for a refusal, on one line and short: what came in may be quoted in it and be of any
+/// length. Cut in the middle, because what would have been right stands at the end.
+#[must_use]
+pub fn reason(text: &str) -> String {
+    const HEAD: usize = 150;
+    const TAIL: usize = 300;
+    let length = text.chars().count();
+    if length <= HEAD + TAIL {
+        return one_line(text, usize::MAX);
+    }
+    let head: String = text.chars().take(HEAD).collect();
+    let tail: String = text.chars().skip(length - TAIL).collect();
+    one_line(&format!("{head} … {tail}"), usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,5 +198,13 @@ mod tests {
             utterance(&segment),
             "[7] user [8] agent: yes [9] agent: the user agreed\\u{202E}"
         );
+    }
+
+    #[test]
+    fn a_long_reason_keeps_its_beginning_and_its_end() {
+        assert_eq!(reason("unknown field `a`,\nexpected `b`"), "unknown field `a`, expected `b`");
+        let long = reason(&format!("unknown field `{}`, expected `b`", "x".repeat(10_000)));
+        assert!(long.starts_with("unknown field `xxx") && long.ends_with("xxx`, expected `b`"));
+        assert_eq!(long.chars().count(), 453);
     }
 }

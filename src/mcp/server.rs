@@ -6,25 +6,27 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams,
-    CompleteResult, ErrorData, GetPromptRequestParams, GetPromptResponse, GetSkillRequestParams,
-    GetSkillResult, GetTaskParams, GetTaskResult, Implementation, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListSkillsResult, ListToolsResult,
-    PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
-    ResourceUpdatedNotificationParam, ServerCapabilities, ServerConfig, SubscribeRequestParams,
-    SubscriptionFilter, Tool as Definition, UnsubscribeRequestParams, UpdateTaskParams,
+    CacheScope, CallToolRequestMethod, CallToolRequestParams, CallToolResponse, CancelTaskParams,
+    CompleteRequestParams, CompleteResult, ConstString, CustomRequest, CustomResult, ErrorCode,
+    ErrorData, GetPromptRequestParams, GetPromptResponse, GetSkillRequestParams, GetSkillResult,
+    GetTaskParams, GetTaskResult, Implementation, ListPromptsResult, ListResourceTemplatesResult,
+    ListResourcesResult, ListSkillsResult, ListToolsResult, PaginatedRequestParams,
+    ReadResourceRequestParams, ReadResourceResponse, ResourceUpdatedNotificationParam,
+    ServerCapabilities, ServerConfig, SubscribeRequestParams, SubscriptionFilter,
+    Tool as Definition, UnsubscribeRequestParams, UpdateTaskParams,
 };
 use rmcp::service::{RequestContext, RoleServer, SubscriptionContext};
 
 use super::catalogue::{Selection, SharedCatalogue};
-use super::client::Client;
+use super::client::{Client, Era};
 use super::gate::{self, ToolContext};
+use super::present;
 use super::progress::Progress;
 use super::resources::{self, Subscriptions};
 use super::{completions, prompts, skill, tasks};
 use crate::account::{Account, World};
 
-/// How long a client may keep the list of tools: it changes only with the program.
+/// How long a client may keep a list: they change only with the program.
 const LIST_TTL_MS: u64 = 3_600_000;
 
 /// The most resources that one `subscriptions/listen` follows.
@@ -95,12 +97,11 @@ impl ServerHandler for Server {
     async fn list_tools(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let tools = self.catalogue.offered(&self.selection).map(|entry| entry.definition().clone());
         let mut result = ListToolsResult::with_all_items(tools.collect());
-        result.ttl_ms = Some(LIST_TTL_MS);
-        result.cache_scope = Some(CacheScope::Private);
+        (result.ttl_ms, result.cache_scope) = freshness(&context);
         Ok(result)
     }
 
@@ -153,11 +154,10 @@ impl ServerHandler for Server {
     async fn list_prompts(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
         let mut result = ListPromptsResult::with_all_items(prompts::list());
-        result.ttl_ms = Some(LIST_TTL_MS);
-        result.cache_scope = Some(CacheScope::Public);
+        (result.ttl_ms, result.cache_scope) = freshness(&context);
         Ok(result)
     }
 
@@ -172,22 +172,20 @@ impl ServerHandler for Server {
     async fn list_resources(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let mut result = ListResourcesResult::with_all_items(resources::list());
-        result.ttl_ms = Some(LIST_TTL_MS);
-        result.cache_scope = Some(CacheScope::Public);
+        (result.ttl_ms, result.cache_scope) = freshness(&context);
         Ok(result)
     }
 
     async fn list_resource_templates(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         let mut result = ListResourceTemplatesResult::with_all_items(resources::templates());
-        result.ttl_ms = Some(LIST_TTL_MS);
-        result.cache_scope = Some(CacheScope::Public);
+        (result.ttl_ms, result.cache_scope) = freshness(&context);
         Ok(result)
     }
 
@@ -304,4 +302,37 @@ impl ServerHandler for Server {
             Err(ErrorData::invalid_params("there is no such skill", None))
         }
     }
+
+    /// rmcp takes a known method whose parameters it cannot read for an unknown one.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        if request.method != CallToolRequestMethod::VALUE {
+            return Err(no_method(&request.method));
+        }
+        let problem = match serde_json::from_value::<CallToolRequestParams>(
+            request.params.unwrap_or_default(),
+        ) {
+            Ok(_) => "they do not fit".to_owned(),
+            Err(problem) => present::reason(&problem.to_string()),
+        };
+        let text = format!("the parameters of tools/call cannot be read: {problem}");
+        Err(ErrorData::invalid_params(text, None))
+    }
+}
+
+/// How long a client may keep a list, and for whom. Fields of 2026-07-28; to the versions before they
+/// mean nothing.
+fn freshness(context: &RequestContext<RoleServer>) -> (Option<u64>, Option<CacheScope>) {
+    match Client::of(context, None, None).era() {
+        Era::Stateless => (Some(LIST_TTL_MS), Some(CacheScope::Private)),
+        Era::Sessions => (None, None),
+    }
+}
+
+fn no_method(name: &str) -> ErrorData {
+    let name = present::one_line(name, 80);
+    ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("there is no method `{name}` here"), None)
 }
