@@ -18,6 +18,10 @@ use crate::watch::{Follower, Snapshot, State, Want};
 /// Claude Code, Cursor and others renew their time-out on progress; silence must stay below theirs.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
+/// How long the API may be unreadable when nothing at all is known of the call yet. Later trouble is
+/// waited out; trouble from the start is more likely a wrong key, address or network, and is told.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The longest wait that a client gets who follows progress.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
@@ -97,12 +101,15 @@ async fn watch(
     enough: impl Fn(&Snapshot) -> bool,
 ) -> Arc<Snapshot> {
     let mut teller = Teller::new(&cx.progress);
+    let patience = Instant::now() + PATIENCE;
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let snapshot = follower.snapshot();
         teller.tell(&snapshot).await;
-        if snapshot.state.is_over() || enough(&snapshot) {
+        let nothing_known = snapshot.call.is_none();
+        let hopeless = nothing_known && snapshot.trouble.is_some() && Instant::now() >= patience;
+        if snapshot.state.is_over() || enough(&snapshot) || hopeless {
             return snapshot;
         }
         tokio::select! {
@@ -110,6 +117,7 @@ async fn watch(
                 return follower.snapshot();
             },
             _ = heartbeat.tick() => teller.heartbeat(&snapshot).await,
+            () = sleep_until(patience), if nothing_known && Instant::now() < patience => {}
             () = sleep_until(until) => return follower.snapshot(),
         }
     }

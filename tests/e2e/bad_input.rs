@@ -409,16 +409,16 @@ async fn messages_that_cannot_be_read_are_refused_with_their_id_where_there_is_o
                 "there is no method `zzz",
             ),
             (
-                request(json!(97), json!("prompts/list"), json!({})).into_bytes(),
+                request(json!(97), json!("prompts/lists"), json!({})).into_bytes(),
                 -32601,
                 json!(97),
-                "there is no method `prompts/list`",
+                "there is no method `prompts/lists`",
             ),
             (
-                request(json!(97), json!("resources/list"), json!({})).into_bytes(),
+                request(json!(97), json!("resources/lists"), json!({})).into_bytes(),
                 -32601,
                 json!(97),
-                "there is no method `resources/list`",
+                "there is no method `resources/lists`",
             ),
             (huge, -32600, Value::Null, "a message may have at most 8388608 bytes"),
         ] {

@@ -66,7 +66,8 @@ async fn all_tools(era: Era) {
     let mut numbers = Vec::new();
     for at in 0..2 {
         let phone = &offers["numbers"][at]["phone_number"];
-        numbers.push(on.call("purchase_number", json!({"phone_number": phone})).await);
+        let bought = on.call("purchase_number", json!({"phone_number": phone})).await;
+        numbers.push(bought["number"].clone());
     }
     assert_eq!(numbers[0]["simulated"], true);
     let ids = [&numbers[0]["number_id"], &numbers[1]["number_id"]];
@@ -205,7 +206,7 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
     for at in 0..2 {
         let phone = &offers["numbers"][at]["phone_number"];
         let number = session.data("purchase_number", json!({"phone_number": phone})).await;
-        ids.push(number["number_id"].clone());
+        ids.push(number["number"]["number_id"].clone());
     }
     let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
     let id = &agent["agent_id"];

@@ -258,7 +258,7 @@ impl Session {
             "persona": "You are Mia of Northside Dental.",
             "instructions": "Remind of the appointment.",
             "returns": returns,
-            "number_ids": [number["number_id"]],
+            "number_ids": [number["number"]["number_id"]],
         });
         let agent = self.data("create_agent", agent).await;
         agent["agent_id"].as_str().unwrap().to_owned()
@@ -279,6 +279,21 @@ impl Session {
         let status = soon("the end of the process", self.process.wait()).await.unwrap();
         let log = soon("the end of the log", &mut self.log).await.unwrap();
         (rest, status, log)
+    }
+
+    /// The same for a session in which answers to dispatches went missing: that, and only that, is
+    /// logged, once for each, and never with a whole number.
+    pub(crate) async fn finish_after_missing_answers(self, missing: usize) {
+        let (rest, status, log) = self.finish().await;
+        assert_eq!((rest, status.code()), (vec![], Some(0)));
+        assert_eq!(log.lines().count(), missing, "{log}");
+        for line in log.lines() {
+            assert!(
+                line.contains("the answer to a dispatch is missing; searching for it"),
+                "{log}"
+            );
+            assert!(!line.contains("+1310555"), "{log}");
+        }
     }
 
     /// The same for a session in which all went well: nothing more comes, exit code 0, no log.
