@@ -64,6 +64,15 @@ struct Identity {
 struct InboundCall<'a> {
     to: &'a E164,
     from: &'a E164,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scenario: Option<&'a str>,
+}
+
+/// The scenario that a caller's number chooses, as a destination does: +1, any area code, 555, and
+/// 0100 to 0115.
+fn scenario_of(caller: &E164) -> Option<&str> {
+    let digits = caller.as_str().strip_prefix("+1").filter(|rest| rest.len() == 10)?;
+    digits.get(3..)?.strip_prefix("555").filter(|digits| ("0100"..="0115").contains(digits))
 }
 
 impl Simulator {
@@ -92,14 +101,14 @@ impl Simulator {
         }
     }
 
-    /// Makes a caller ring one of the account's numbers.
+    /// Makes a caller ring one of the account's numbers; the caller's digits choose the scenario.
     ///
     /// # Errors
     /// The simulator refuses: the number is not owned, or no inbound agent answers it.
     pub async fn ring(&self, to: &E164, from: &E164) -> Result<Call, SimulatorError> {
         let url = self.base_url.to_string();
         let unreachable = |source| SimulatorError::Unreachable { url: url.clone(), source };
-        let body = serde_json::to_vec(&InboundCall { to, from })
+        let body = serde_json::to_vec(&InboundCall { to, from, scenario: scenario_of(from) })
             .map_err(|error| SimulatorError::Unreadable(error.to_string()))?;
         let answer = self
             .http

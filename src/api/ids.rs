@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::string_schema;
 
-/// The longest id that is sent. The API's are UUIDs of 36 characters; the rest is room.
+/// The longest id, in characters. The API's are UUIDs of 36; the rest is room.
 pub const MAX_ID_LENGTH: usize = 128;
 
 /// Reads an id: normally a text; a whole number is taken as its digits rather than lost.
@@ -20,7 +20,10 @@ impl serde::de::Visitor<'_> for IdText {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<String, E> {
-        if text.is_empty() { Err(E::custom("an id is not empty")) } else { Ok(text.to_owned()) }
+        if text.is_empty() || text.chars().nth(MAX_ID_LENGTH).is_some() {
+            return Err(E::custom(format_args!("an id has 1 to {MAX_ID_LENGTH} characters")));
+        }
+        Ok(text.to_owned())
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<String, E> {

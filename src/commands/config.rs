@@ -47,7 +47,7 @@ pub(super) fn run(
         world,
         base_url,
         api_key,
-        toolsets: selection.toolsets.iter().map(ToString::to_string).collect(),
+        toolsets: selection.toolsets_in_force().map(|set| set.to_string()).collect(),
         tools: selection.tools,
         exclude_tools: selection.exclude_tools,
         read_only: selection.read_only,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::ToolError;
+use super::present;
 
 /// The arguments of a call as they came in.
 pub type Arguments = Map<String, Value>;
@@ -272,12 +273,13 @@ pub(in crate::mcp) use pattern_text;
 pub fn parse<T: DeserializeOwned>(arguments: Arguments) -> Result<T, ToolError> {
     if let Some((name, _)) = arguments.iter().find(|(_, value)| value.is_null()) {
         return Err(ToolError::invalid_argument(format!(
-            "`{name}` may not be null: leave it out instead"
+            "`{}` may not be null: leave it out instead",
+            present::one_line(name, 80)
         )));
     }
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
-        let path = error.path().to_string();
-        let reason = error.into_inner().to_string();
+        let path = present::one_line(&error.path().to_string(), 80);
+        let reason = present::reason(&error.into_inner().to_string());
         ToolError::invalid_argument(if path == "." {
             reason
         } else {

@@ -248,6 +248,12 @@ impl Catalogue {
         Self { entries: tools::all() }
     }
 
+    /// A catalogue of a test's own tools.
+    #[cfg(test)]
+    pub(super) fn of(entries: Vec<Entry>) -> Self {
+        Self { entries }
+    }
+
     /// All tools in their order.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
@@ -346,17 +352,22 @@ impl Selection {
         }
     }
 
-    /// Why a tool is not offered, or none if it is.
-    #[must_use]
-    pub fn withheld(&self, entry: &Entry) -> Option<&'static str> {
-        let named = self.tools.iter().any(|name| name == entry.name);
+    /// The groups of tools that are on.
+    pub fn toolsets_in_force(&self) -> impl Iterator<Item = Toolset> {
         let toolsets: &[Toolset] = match (self.toolsets.as_slice(), self.tools.as_slice()) {
             ([], []) => &Self::DEFAULT,
             (toolsets, _) => toolsets,
         };
+        toolsets.iter().copied().filter(|set| self.sandbox || *set != Toolset::Sandbox)
+    }
+
+    /// Why a tool is not offered, or none if it is.
+    #[must_use]
+    pub fn withheld(&self, entry: &Entry) -> Option<&'static str> {
+        let named = self.tools.iter().any(|name| name == entry.name);
         if entry.toolset == Toolset::Sandbox && !self.sandbox {
             Some("it exists only with --sandbox")
-        } else if !named && !toolsets.contains(&entry.toolset) {
+        } else if !named && !self.toolsets_in_force().any(|set| set == entry.toolset) {
             Some("its toolset is not switched on (--toolsets, --tools)")
         } else if self.exclude_tools.iter().any(|name| name == entry.name) {
             Some("it is switched off by --exclude-tools")

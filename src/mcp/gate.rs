@@ -108,3 +108,152 @@ async fn run(
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use rmcp::model::CallToolResult;
+    use rmcp::service::{PeerRequestOptions, RoleClient, RunningService, ServiceExt};
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+    use serde_json::{Value, json};
+
+    use super::super::catalogue::{Kind, Tool, Toolset};
+    use super::super::present::Reply;
+    use super::super::server::Server;
+    use super::*;
+    use crate::config::Wait;
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    #[derive(Serialize, JsonSchema)]
+    struct Said {
+        said: String,
+    }
+
+    /// Declares a tool that ends as a test wants it to.
+    macro_rules! tool {
+        ($name:ident, $text:literal, $kind:expr, $seconds:literal, $run:expr) => {
+            struct $name;
+
+            impl Tool for $name {
+                const NAME: &'static str = $text;
+                const TITLE: &'static str = $text;
+                const DESCRIPTION: &'static str = $text;
+                const TOOLSET: Toolset = Toolset::Calls;
+                const KIND: Kind = $kind;
+                const OPEN_WORLD: bool = false;
+                type Input = Nothing;
+                type Output = Said;
+
+                fn deadline(_: &Nothing, _: &ToolContext) -> Duration {
+                    Duration::from_secs($seconds)
+                }
+
+                async fn run(_: Nothing, _: &ToolContext) -> Result<Reply<Said>, Stop> {
+                    $run
+                }
+            }
+        };
+    }
+
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+
+    /// Counts that the work it belongs to was given up.
+    struct Work;
+
+    impl Drop for Work {
+        fn drop(&mut self) {
+            DROPPED.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    tool!(Fine, "fine", Kind::Reads, 5, Ok(Reply::new(Said { said: "yes".into() }, "yes")));
+    tool!(PanicsReading, "panics_reading", Kind::Reads, 5, panic!("a defect"));
+    tool!(PanicsRinging, "panics_ringing", Kind::RingsPhone, 5, panic!("a defect"));
+    tool!(SlowReading, "slow_reading", Kind::Reads, 7, std::future::pending().await);
+    tool!(SlowRinging, "slow_ringing", Kind::RingsPhone, 7, std::future::pending().await);
+    tool!(Endless, "endless", Kind::Reads, 3600, {
+        let _work = Work;
+        std::future::pending().await
+    });
+
+    /// A client of a server with these tools alone.
+    async fn client() -> RunningService<RoleClient, ()> {
+        let catalogue = Catalogue::of(vec![
+            Entry::of::<Fine>(),
+            Entry::of::<PanicsReading>(),
+            Entry::of::<PanicsRinging>(),
+            Entry::of::<SlowReading>(),
+            Entry::of::<SlowRinging>(),
+            Entry::of::<Endless>(),
+        ]);
+        let account = Arc::new(Account::real(None, Wait::default()));
+        let server = Server::new(Arc::new(catalogue), Arc::new(Selection::default()), account);
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(async move { server.serve(far).await.unwrap().waiting().await });
+        ().serve(near).await.unwrap()
+    }
+
+    fn error(result: &CallToolResult) -> Value {
+        assert_eq!(result.is_error, Some(true), "{result:?}");
+        serde_json::to_value(result).unwrap()["_meta"][present::ERROR_META].clone()
+    }
+
+    #[tokio::test]
+    async fn a_tool_that_panics_is_answered_and_the_next_call_works() {
+        let client = client().await;
+        let look =
+            "read what is there (list_calls, list_agents or list_numbers) before anything else.";
+        for (name, expected) in [
+            (
+                "panics_reading",
+                json!({"class": "internal", "message": "panics_reading failed by a defect of this server", "done": "nothing", "retry": "later"}),
+            ),
+            (
+                "panics_ringing",
+                json!({"class": "internal", "message": "panics_ringing failed by a defect of this server", "done": "unknown", "retry": "no", "next": look}),
+            ),
+        ] {
+            let answer = client.call_tool(CallToolRequestParams::new(name)).await.unwrap();
+            assert_eq!(error(&answer), expected);
+            let fine = client.call_tool(CallToolRequestParams::new("fine")).await.unwrap();
+            assert_eq!(fine.structured_content, Some(json!({"said": "yes"})));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tool_that_takes_too_long_is_answered_at_its_deadline() {
+        let client = client().await;
+        for (name, done, retry) in
+            [("slow_reading", "nothing", "later"), ("slow_ringing", "unknown", "no")]
+        {
+            let begun = tokio::time::Instant::now();
+            let answer = client.call_tool(CallToolRequestParams::new(name)).await.unwrap();
+            assert_eq!(begun.elapsed().as_secs(), 7);
+            let error = error(&answer);
+            assert_eq!(error["message"], format!("{name} took longer than 7 s"));
+            assert_eq!((&error["class"], &error["done"]), (&json!("timed_out"), &json!(done)));
+            assert_eq!(error["retry"], retry);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_taken_back_gives_up_its_work_long_before_its_deadline() {
+        let client = client().await;
+        let request = rmcp::model::CallToolRequest::new(CallToolRequestParams::new("endless"));
+        let handle = client
+            .send_cancellable_request(request.into(), PeerRequestOptions::no_options())
+            .await
+            .unwrap();
+        let fine = client.call_tool(CallToolRequestParams::new("fine")).await.unwrap();
+        assert_eq!((fine.is_error, DROPPED.load(Ordering::SeqCst)), (Some(false), 0));
+        handle.cancel(None).await.unwrap();
+        client.call_tool(CallToolRequestParams::new("fine")).await.unwrap();
+        assert_eq!(DROPPED.load(Ordering::SeqCst), 1);
+    }
+}

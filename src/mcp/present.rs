@@ -120,6 +120,21 @@ pub fn one_line(text: &str, limit: usize) -> String {
     cut
 }
 
+/// The reason for a refusal, on one line and short: what came in may be quoted in it and be of any
+/// length. Cut in the middle, because what would have been right stands at the end.
+#[must_use]
+pub fn reason(text: &str) -> String {
+    const HEAD: usize = 150;
+    const TAIL: usize = 300;
+    let length = text.chars().count();
+    if length <= HEAD + TAIL {
+        return one_line(text, usize::MAX);
+    }
+    let head: String = text.chars().take(HEAD).collect();
+    let tail: String = text.chars().skip(length - TAIL).collect();
+    one_line(&format!("{head} … {tail}"), usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,5 +159,13 @@ mod tests {
         );
         assert_eq!(one_line(" a \n b\r\n c ", 20), "a b c");
         assert_eq!(one_line("abcdef", 4), "abc…");
+    }
+
+    #[test]
+    fn a_long_reason_keeps_its_beginning_and_its_end() {
+        assert_eq!(reason("unknown field `a`,\nexpected `b`"), "unknown field `a`, expected `b`");
+        let long = reason(&format!("unknown field `{}`, expected `b`", "x".repeat(10_000)));
+        assert!(long.starts_with("unknown field `xxx") && long.ends_with("xxx`, expected `b`"));
+        assert_eq!(long.chars().count(), 453);
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CompleteRequestMethod,
-    CompleteRequestParams, CompleteResult, ErrorData, Implementation, ListPromptsRequestMethod,
+    CacheScope, CallToolRequestMethod, CallToolRequestParams, CallToolResponse,
+    CompleteRequestMethod, CompleteRequestParams, CompleteResult, ConstString, CustomRequest,
+    CustomResult, ErrorCode, ErrorData, Implementation, ListPromptsRequestMethod,
     ListPromptsResult, ListResourceTemplatesRequestMethod, ListResourceTemplatesResult,
     ListResourcesRequestMethod, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
     ServerCapabilities, ServerConfig, Tool as Definition,
@@ -13,8 +14,9 @@ use rmcp::model::{
 use rmcp::service::{RequestContext, RoleServer};
 
 use super::catalogue::{Selection, SharedCatalogue};
-use super::client::Client;
+use super::client::{Client, Era};
 use super::gate::{self, ToolContext};
+use super::present;
 use super::progress::Progress;
 use crate::account::{Account, World};
 
@@ -75,12 +77,15 @@ impl ServerHandler for Server {
     async fn list_tools(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let tools = self.catalogue.offered(&self.selection).map(|entry| entry.definition().clone());
         let mut result = ListToolsResult::with_all_items(tools.collect());
-        result.ttl_ms = Some(LIST_TTL_MS);
-        result.cache_scope = Some(CacheScope::Private);
+        // Fields of 2026-07-28; to the versions before they mean nothing.
+        if Client::of(&context, None, None).era() == Era::Stateless {
+            result.ttl_ms = Some(LIST_TTL_MS);
+            result.cache_scope = Some(CacheScope::Private);
+        }
         Ok(result)
     }
 
@@ -114,7 +119,7 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
+        Err(no_method(ListPromptsRequestMethod::VALUE))
     }
 
     async fn list_resources(
@@ -122,7 +127,7 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourcesRequestMethod>())
+        Err(no_method(ListResourcesRequestMethod::VALUE))
     }
 
     async fn list_resource_templates(
@@ -130,7 +135,7 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourceTemplatesRequestMethod>())
+        Err(no_method(ListResourceTemplatesRequestMethod::VALUE))
     }
 
     async fn complete(
@@ -138,6 +143,30 @@ impl ServerHandler for Server {
         _request: CompleteRequestParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        Err(ErrorData::method_not_found::<CompleteRequestMethod>())
+        Err(no_method(CompleteRequestMethod::VALUE))
     }
+
+    /// rmcp takes a known method whose parameters it cannot read for an unknown one.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        if request.method != CallToolRequestMethod::VALUE {
+            return Err(no_method(&request.method));
+        }
+        let problem = match serde_json::from_value::<CallToolRequestParams>(
+            request.params.unwrap_or_default(),
+        ) {
+            Ok(_) => "they do not fit".to_owned(),
+            Err(problem) => present::reason(&problem.to_string()),
+        };
+        let text = format!("the parameters of tools/call cannot be read: {problem}");
+        Err(ErrorData::invalid_params(text, None))
+    }
+}
+
+fn no_method(name: &str) -> ErrorData {
+    let name = present::one_line(name, 80);
+    ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("there is no method `{name}` here"), None)
 }

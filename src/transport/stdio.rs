@@ -6,9 +6,10 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rmcp::model::{
-    ClientJsonRpcMessage, ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+    ClientJsonRpcMessage, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
 };
 use rmcp::service::{RoleServer, ServerInitializeError, serve_server};
 use rmcp::transport::Transport;
@@ -17,25 +18,40 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
+use crate::mcp::present;
 use crate::mcp::server::Server;
 
 /// The longest line that is read. Longer ones are refused and skipped to their end.
 pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Serves one client until its input ends, then drains the answers under way (5 s at most).
+/// How long after the end of input answers under way may still be given: less than the 5 s in which
+/// the process is to end, of which rmcp's own limit would take the whole.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// Serves one client until its input ends, then for a short while drains the answers under way.
 ///
 /// # Errors
 /// The client never opened a session properly.
 pub async fn serve(server: Server) -> Result<(), Box<ServerInitializeError>> {
     let (input, output) = stdio_pipes();
-    let running = match serve_server(server, Lines::new(input, output)).await {
+    let lines = Lines::new(input, output);
+    let ended = lines.ended.clone();
+    let running = match serve_server(server, lines).await {
         Ok(running) => running,
         Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
         Err(error) => return Err(Box::new(error)),
     };
-    if let Err(error) = running.waiting().await {
-        tracing::error!(%error, "the session ended badly");
+    let too_long = async {
+        ended.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        outcome = running.waiting() => if let Err(error) = outcome {
+            tracing::error!(%error, "the session ended badly");
+        },
+        () = too_long => tracing::warn!("the session ended before all answers were given"),
     }
     Ok(())
 }
@@ -48,6 +64,8 @@ pub struct Lines<R, W> {
     skipping: bool,
     /// A request has been seen; before that, everything else is noise that must not end the session.
     opened: bool,
+    /// Canceled when there is no more input.
+    ended: CancellationToken,
     output: Arc<Mutex<Option<W>>>,
     /// A refusal on its way out. `receive` may be dropped at any await, a half-written line may not
     /// be: so a task of its own writes it, and the next line is not read before it is out.
@@ -70,6 +88,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Lines<
             line: Vec::new(),
             skipping: false,
             opened: false,
+            ended: CancellationToken::new(),
             output: Arc::new(Mutex::new(Some(output))),
             refusal: None,
         }
@@ -115,79 +134,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Lines<
             }
         }
     }
-}
 
-/// Reads one line as a message.
-fn read(line: &[u8]) -> Read {
-    let problem = match serde_json::from_slice::<ClientJsonRpcMessage>(line) {
-        Ok(message) => return Read::Message(Box::new(message)),
-        Err(problem) => problem,
-    };
-    let value = match serde_json::from_slice::<Value>(line) {
-        Ok(value) => value,
-        Err(problem) => {
-            let text = format!("this line is not JSON: {problem}");
-            return Read::Bad(Some((ErrorData::parse_error(text, None), None)));
-        }
-    };
-    let invalid = |text: String, id| Read::Bad(Some((ErrorData::invalid_request(text, None), id)));
-    match &value {
-        Value::Array(_) => {
-            invalid("batches were removed in 2025-06-18: send one message a line".to_owned(), None)
-        }
-        Value::Object(object) => {
-            let id = match object.get("id") {
-                Some(Value::String(id)) => Some(RequestId::String(id.as_str().into())),
-                Some(Value::Number(id)) => id.as_i64().map(RequestId::Number),
-                _ => None,
-            };
-            let method = object.get("method").and_then(Value::as_str);
-            match (method, id) {
-                // A notification is never answered (JSON-RPC 2.0, section 4.1).
-                (Some(_), None) if !object.contains_key("id") => Read::Bad(None),
-                (Some(method), Some(id)) => {
-                    let error = ErrorData::new(
-                        ErrorCode::INVALID_PARAMS,
-                        format!("the parameters of {method} cannot be read: {problem}"),
-                        None,
-                    );
-                    Read::Bad(Some((error, Some(id))))
-                }
-                (_, id) => invalid(format!("not a JSON-RPC 2.0 message: {problem}"), id),
-            }
-        }
-        _ => invalid("a message is a JSON object".to_owned(), None),
-    }
-}
-
-async fn write<W: AsyncWrite + Unpin>(
-    output: &Mutex<Option<W>>,
-    message: &ServerJsonRpcMessage,
-) -> io::Result<()> {
-    let mut line = serde_json::to_vec(message)?;
-    line.push(b'\n');
-    let mut output = output.lock().await;
-    let output = output.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-    output.write_all(&line).await?;
-    output.flush().await
-}
-
-impl<R, W> Transport<RoleServer> for Lines<R, W>
-where
-    R: AsyncRead + Unpin + Send + 'static,
-    W: AsyncWrite + Unpin + Send + 'static,
-{
-    type Error = io::Error;
-
-    fn send(
-        &mut self,
-        message: ServerJsonRpcMessage,
-    ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let output = Arc::clone(&self.output);
-        async move { write(&output, &message).await }
-    }
-
-    async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
+    /// The next message; lines that are none are answered on the way.
+    async fn next_message(&mut self) -> Option<ClientJsonRpcMessage> {
         loop {
             if let Some(refusal) = &mut self.refusal {
                 let written = matches!(refusal.await, Ok(Ok(())));
@@ -227,6 +176,99 @@ where
                 write(&output, &ServerJsonRpcMessage::error(error, id)).await
             }));
         }
+    }
+}
+
+/// Reads one line as a message.
+fn read(line: &[u8]) -> Read {
+    let problem = match serde_json::from_slice::<ClientJsonRpcMessage>(line) {
+        Ok(message) => return Read::Message(Box::new(message)),
+        Err(problem) => problem,
+    };
+    let unreadable = |text: String| Read::Bad(Some((ErrorData::parse_error(text, None), None)));
+    if let Err(problem) = std::str::from_utf8(line) {
+        return unreadable(format!("this line is not UTF-8: {problem}"));
+    }
+    let value = match serde_json::from_slice::<Value>(line) {
+        Ok(value) => value,
+        Err(problem) => return unreadable(format!("this line is not JSON: {problem}")),
+    };
+    let invalid = |text: String, id| Read::Bad(Some((ErrorData::invalid_request(text, None), id)));
+    match &value {
+        Value::Array(_) => {
+            invalid("batches were removed in 2025-06-18: send one message a line".to_owned(), None)
+        }
+        Value::Object(object) => {
+            let id = match object.get("id") {
+                Some(Value::String(id)) => Some(RequestId::String(id.as_str().into())),
+                Some(Value::Number(id)) => id.as_i64().map(RequestId::Number),
+                _ => None,
+            };
+            let method = object.get("method").and_then(Value::as_str);
+            let broken =
+                |what: &str| invalid(format!("not a JSON-RPC 2.0 message: {what}"), id.clone());
+            match method {
+                // A notification is never answered (JSON-RPC 2.0, section 4.1).
+                Some(_) if !object.contains_key("id") => Read::Bad(None),
+                _ if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") => {
+                    broken("`jsonrpc` must be \"2.0\"")
+                }
+                None => broken("`method` must be a text"),
+                Some(_) if id.is_none() => broken("`id` must be a text or a whole number"),
+                Some(method) => {
+                    let text = unreadable_params(method, object.get("params"), &problem);
+                    Read::Bad(Some((ErrorData::invalid_params(text, None), id)))
+                }
+            }
+        }
+        _ => invalid("a message is a JSON object".to_owned(), None),
+    }
+}
+
+/// What is wrong with the parameters of a request that is sound otherwise.
+fn unreadable_params(method: &str, params: Option<&Value>, problem: &serde_json::Error) -> String {
+    let method = present::one_line(method, 80);
+    match params {
+        Some(params) if !params.is_object() => {
+            format!("the parameters of {method} cannot be read: `params` must be an object")
+        }
+        _ => format!("the parameters of {method} cannot be read: {problem}"),
+    }
+}
+
+async fn write<W: AsyncWrite + Unpin>(
+    output: &Mutex<Option<W>>,
+    message: &ServerJsonRpcMessage,
+) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    let mut output = output.lock().await;
+    let output = output.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+    output.write_all(&line).await?;
+    output.flush().await
+}
+
+impl<R, W> Transport<RoleServer> for Lines<R, W>
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    type Error = io::Error;
+
+    fn send(
+        &mut self,
+        message: ServerJsonRpcMessage,
+    ) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let output = Arc::clone(&self.output);
+        async move { write(&output, &message).await }
+    }
+
+    async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
+        let message = self.next_message().await;
+        if message.is_none() {
+            self.ended.cancel();
+        }
+        message
     }
 
     async fn close(&mut self) -> io::Result<()> {

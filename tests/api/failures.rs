@@ -153,7 +153,7 @@ async fn what_an_earlier_attempt_may_have_done_is_not_forgotten() {
 #[tokio::test]
 async fn an_answer_has_a_largest_size() {
     const LIMIT: usize = 8 * 1024 * 1024;
-    let body = |length: usize| format!("{{\"id\":\"{}\"}}", "x".repeat(length - 9));
+    let body = |length: usize| format!("{{\"id\":\"c\",\"x\":\"{}\"}}", "x".repeat(length - 17));
     let chunked = |body: &str| {
         let length = body.len();
         let head = "HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n";

@@ -44,6 +44,7 @@ impl Tool for SimulateInboundCall {
         let call = simulator.ring(&input.to, &from).await.map_err(|error| {
             let class = match &error {
                 SimulatorError::Refused { status: 404, .. } => Class::NotFound,
+                SimulatorError::Refused { status: 400, .. } => Class::InvalidArgument,
                 SimulatorError::Refused { .. } => Class::Conflict,
                 _ => Class::Unavailable,
             };

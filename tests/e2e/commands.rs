@@ -1,0 +1,153 @@
+//! The other commands, run as a person or a script would.
+
+use callingbox_mcp::mcp::catalogue::{Catalogue, Selection};
+use serde_json::Value;
+
+use crate::harness::{Era, Home, Session};
+
+#[tokio::test]
+async fn the_demo_does_the_main_job_and_prints_plainly_without_a_terminal() {
+    let text = Home::new().print(&["demo", "--sandbox-speed", "1000"]).await;
+    assert!(!text.contains('\u{1b}'), "no escape codes: {text}");
+    assert!(text.starts_with("A simulated call, from nothing to its result."), "{text}");
+    for tool in [
+        "search_numbers",
+        "purchase_number",
+        "create_agent",
+        "place_call",
+        "get_call_result",
+        "get_call_transcript",
+    ] {
+        assert!(text.contains(&format!("\n{tool} {{")), "{tool}: {text}");
+    }
+    assert!(text.contains("SIMULATED: no telephone rang."), "{text}");
+    let last = text.lines().last().unwrap();
+    let result = last.strip_prefix("completed: ").unwrap_or_else(|| panic!("{text}"));
+    let result: Value = serde_json::from_str(result).unwrap();
+    assert!(result["confirmed"].is_boolean(), "{result}");
+    assert!(result["new_time"].is_string(), "{result}");
+    assert!(result["party_size"].is_number(), "{result}");
+}
+
+#[tokio::test]
+async fn the_demo_stays_on_the_simulator_whatever_else_is_set() {
+    let home = Home::new();
+    let environment = [
+        ("CALLINGBOX_API_KEY", "sk_live_real"),
+        ("CALLINGBOX_BASE_URL", "http://127.0.0.1:1"),
+        ("CALLINGBOX_MCP_READ_ONLY", "true"),
+    ];
+    let output = home.run(&["demo", "--sandbox-speed", "1000"], &environment).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("completed: {"), "{text}");
+}
+
+#[tokio::test]
+async fn the_catalogue_is_printed_for_people_for_programs_and_in_tokens() {
+    let home = Home::new();
+    let table = home.print(&["catalogue"]).await;
+    let rows = table.lines().filter(|line| line.starts_with("| ")).count();
+    let offered = Catalogue::new().offered(&Selection::default()).count();
+    assert_eq!(rows, 1 + offered, "{table}");
+    assert!(table.contains("| calls | `place_call` | "), "{table}");
+    assert!(table.contains(" | rings a phone, costs money |"), "{table}");
+
+    // As a program, exactly what tools/list serves.
+    let json: Value =
+        serde_json::from_str(&home.print(&["catalogue", "--format", "json"]).await).unwrap();
+    let mut session = Session::with(Era::Modern, &[], &[]).await;
+    let listed = session.request("tools/list", serde_json::json!({})).await;
+    assert!(json == listed["result"]["tools"], "catalogue --format json is what tools/list serves");
+    session.finish_well().await;
+
+    let tokens = home.print(&["catalogue", "--format", "tokens", "--all"]).await;
+    let number = |line: &str| -> u64 { line.split_whitespace().next().unwrap().parse().unwrap() };
+    let is_sum = |line: &&str| line.contains(" = ") || line.ends_with("in all (o200k_base)");
+    let each: u64 = tokens.lines().filter(|line| !is_sum(line)).map(number).sum();
+    assert_eq!(each, number(tokens.lines().last().unwrap()), "{tokens}");
+    assert!(tokens.lines().any(|line| line.ends_with("= webhooks")), "{tokens}");
+
+    let few = home.print(&["catalogue", "--tools", "get_agent", "--format", "tokens"]).await;
+    assert_eq!(few.lines().count(), 3, "{few}");
+}
+
+#[tokio::test]
+async fn the_configuration_is_printed_without_the_key() {
+    let home = Home::new();
+    insta::assert_snapshot!("config_without_anything", home.print(&["config"]).await);
+    home.write("key", "sk_live_5ecret\n");
+    home.write("c.toml", "read_only = true\ntoolsets = [\"calls\"]\n[wait]\nmax_seconds = 60\n");
+    let key_file = home.path().join("key");
+    let environment = [("CALLINGBOX_API_KEY_FILE", key_file.to_str().unwrap())];
+    let output = home.run(&["config", "--config", "c.toml"], &environment).await;
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && !text.contains("5ecret"), "{text}");
+    let text = text.replace(home.path().to_str().unwrap(), "[home]");
+    insta::assert_snapshot!("config_with_a_file_and_a_key", text);
+    let environment = [("CALLINGBOX_API_KEY", "sk_live_5ecret"), ("CALLINGBOX_MCP_LOG", "trace")];
+    let output = home.run(&["config"], &environment).await;
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(text.contains("api_key = \"from CALLINGBOX_API_KEY\""), "{text}");
+    assert!(!text.contains("5ecret"), "{text}");
+    insta::assert_snapshot!("config_on_the_simulator", home.print(&["config", "--sandbox"]).await);
+
+    let schema: Value = serde_json::from_str(&home.print(&["config", "--schema"]).await).unwrap();
+    jsonschema::meta::validate(&schema).unwrap();
+    assert!(schema["properties"]["exclude_tools"].is_object(), "{schema}");
+}
+
+#[tokio::test]
+async fn mistakes_are_refused_with_what_would_be_right() {
+    let home = Home::new();
+    home.write("typo.toml", "read_onyl = true\n");
+    home.write("broken.toml", "toolsets = [\n");
+    home.write("set.toml", "toolsets = [\"cals\"]\n");
+    home.write("tool.toml", "tools = [\"place_cal\"]\n");
+    for (arguments, says) in [
+        (
+            &["--toolsets", "cals", "catalogue"][..],
+            &["cals", "calls, agents, numbers, webhooks, sandbox"][..],
+        ),
+        (
+            &["--tools", "place_cal", "catalogue"],
+            &["there is no tool `place_cal` (did you mean `place_call`?)", "list_numbers"],
+        ),
+        (&["--exclude-tools", "nope"], &["there is no tool `nope`", "place_call"]),
+        (&["config", "--config", "typo.toml"], &["typo.toml", "did you mean `read_only`?"]),
+        (&["config", "--config", "broken.toml"], &["broken.toml", "line "]),
+        (&["config", "--config", "set.toml"], &["set.toml", "expected one of `calls`"]),
+        (&["--config", "tool.toml"], &["there is no tool `place_cal`"]),
+        (&["config", "--config", "none.toml"], &["none.toml cannot be read"]),
+        (&["--log", "callingbox=loud", "config"], &["the log filter `callingbox=loud`"]),
+        (&["sandbox", "--listen", "0.0.0.0:0"], &["loopback"]),
+        (&["sandbox", "--speed", "0", "--listen", "127.0.0.1:0"], &["speed"]),
+        (&["sandbox", "--manual", "--speed", "2"], &["cannot be used with"]),
+        (&["dmo"], &["unrecognized subcommand 'dmo'", "'demo'"]),
+        (&["--api-key", "sk_x"], &["unexpected argument '--api-key'"]),
+    ] {
+        let text = home.complaint(arguments).await;
+        for part in says {
+            assert!(text.contains(part), "{arguments:?}: {text}");
+        }
+    }
+    for (name, value, says) in [
+        ("CALLINGBOX_BASE_URL", "http://api.example", "CALLINGBOX_BASE_URL: "),
+        ("CALLINGBOX_API_KEY", "two words", "CALLINGBOX_API_KEY: "),
+        ("CALLINGBOX_API_KEY_FILE", "/none/key", "/none/key cannot be read"),
+        ("CALLINGBOX_MCP_TOOLSETS", "cals", "calls, agents, numbers, webhooks, sandbox"),
+    ] {
+        let output = home.run(&["config"], &[(name, value)]).await;
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(says), "{name}: {text}");
+        assert!(!text.contains("two words"), "a key is not shown, good or bad: {text}");
+    }
+}
+
+#[tokio::test]
+async fn the_help_is_as_published() {
+    let home = Home::new();
+    insta::assert_snapshot!("help", home.print(&["--help"]).await);
+    insta::assert_snapshot!("help_sandbox", home.print(&["help", "sandbox"]).await);
+    let version = home.print(&["--version"]).await;
+    assert_eq!(version, format!("callingbox-mcp {}\n", env!("CARGO_PKG_VERSION")));
+}

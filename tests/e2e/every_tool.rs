@@ -1,0 +1,233 @@
+//! Every tool, called with success in both eras: its answer fits its own output schema, says in the
+//! text what it says in the structure, and a simulated record says that it is one.
+
+use std::collections::BTreeSet;
+
+use callingbox_mcp::mcp::catalogue::Catalogue;
+use callingbox_mcp::sandbox::Options;
+use serde_json::{Value, json};
+
+use crate::harness::{Era, Session};
+
+const ALL: &[&str] = &["--toolsets", "calls,agents,numbers,webhooks,sandbox"];
+
+/// A session that notes which tools were called, and holds each answer against the schema.
+struct Checked {
+    session: Session,
+    called: BTreeSet<String>,
+}
+
+impl Checked {
+    async fn call(&mut self, tool: &str, arguments: Value) -> Value {
+        let answer = self.session.call(tool, arguments.clone()).await;
+        let result = &answer["result"];
+        assert_eq!(result["isError"], false, "{tool}: {answer}");
+        let content = &result["structuredContent"];
+        let catalogue = Catalogue::new();
+        let tools = serde_json::to_value(catalogue.get(tool).unwrap().definition()).unwrap();
+        for (side, value) in [("inputSchema", &arguments), ("outputSchema", content)] {
+            let schema = jsonschema::validator_for(&tools[side]).unwrap();
+            let problems: Vec<String> =
+                schema.iter_errors(value).map(|problem| problem.to_string()).collect();
+            assert_eq!(problems, [""; 0], "{tool} {side}: {value}");
+        }
+        // No client gets a field that the schema does not speak of at the top level, unless it
+        // says that there may be more.
+        if tools["outputSchema"].get("additionalProperties").is_none() {
+            for name in content.as_object().unwrap().keys() {
+                let known = tools["outputSchema"]["properties"].get(name).is_some();
+                assert!(known, "{tool}: {name} is not in the schema");
+            }
+        }
+        let text = result["content"][0]["text"].as_str().unwrap();
+        for (name, id) in content.as_object().unwrap() {
+            // A transcript is asked for by the id, and long enough without it.
+            let asked =
+                tool == "get_call_transcript" || (name == "call_id" && content["id"] != *id);
+            if OWN_IDS.contains(&name.as_str()) && !asked {
+                assert!(text.contains(id.as_str().unwrap()), "{tool}: no {name} in: {text}");
+            }
+        }
+        self.called.insert(tool.to_owned());
+        content.clone()
+    }
+}
+
+/// The ids of what an answer is about; the text must have them too.
+const OWN_IDS: [&str; 5] = ["id", "call_id", "number_id", "webhook_id", "delivery_id"];
+
+async fn all_tools(era: Era) {
+    let session = Session::on_simulator(era, ALL, Options::default()).await;
+    let mut on = Checked { session, called: BTreeSet::new() };
+    on.session.control().credit(10_000_000).await;
+
+    // Numbers and agents.
+    let offers = on.call("search_numbers", json!({"number_type": "local", "limit": 3})).await;
+    let mut numbers = Vec::new();
+    for at in 0..2 {
+        let phone = &offers["numbers"][at]["phone_number"];
+        numbers.push(on.call("purchase_number", json!({"phone_number": phone})).await);
+    }
+    assert_eq!(numbers[0]["simulated"], true);
+    let ids = [&numbers[0]["number_id"], &numbers[1]["number_id"]];
+    let agent = json!({
+        "name": "Desk", "type": "inbound", "persona": "P", "instructions": "I", "language": "en",
+        "returns": {"reason": "string", "urgent": "boolean", "guests": "number"},
+        "tools": [
+            {"type": "builtin", "name": "end_call", "description": "Hangs up."},
+            {"type": "http", "name": "slots", "description": "Finds slots.", "url": "https://example.com/slots",
+             "parameters": {"type": "object", "properties": {"day": {"type": "string"}}}, "timeout_ms": 500},
+        ],
+        "voicemail_action": "hangup",
+        "webhook_url": "https://example.com/events",
+        "number_ids": [ids[0]], "primary_number_id": ids[0],
+    });
+    let inbound = on.call("create_agent", agent).await;
+    let outbound = json!({"name": "Caller", "type": "outbound"});
+    let outbound = on.call("create_agent", outbound).await;
+    let outbound = &outbound["agent_id"];
+    let set = on
+        .call("set_agent_numbers", json!({"agent_id": outbound, "attach": ids, "primary": ids[1]}))
+        .await;
+    assert_eq!(set["primary_number_id"], *ids[1]);
+    let set = on.call("set_agent_numbers", json!({"agent_id": outbound, "detach": [ids[0]]})).await;
+    assert_eq!(set["numbers"], json!([{"number_id": ids[1], "e164": numbers[1]["e164"]}]));
+    let change = json!({
+        "agent_id": inbound["agent_id"], "name": "Front desk", "clear": ["webhook_url", "persona"],
+    });
+    assert_eq!(on.call("update_agent", change).await["name"], "Front desk");
+    let full = on.call("get_agent", json!({"agent_id": inbound["agent_id"]})).await;
+    assert_eq!((full.get("persona"), full.get("webhook_url")), (None, None), "{full}");
+    assert_eq!(full["instructions"], "I");
+    let listed = on.call("list_agents", json!({"type": "inbound"})).await;
+    assert_eq!(listed["agents"][0]["agent_id"], inbound["agent_id"]);
+    let page = on.call("list_numbers", json!({"limit": 1})).await;
+    assert_eq!(page["next_cursor"], page["numbers"][0]["number_id"]);
+    let next = json!({"limit": 1, "starting_after": page["next_cursor"]});
+    assert_eq!(on.call("list_numbers", next).await["has_more"], false);
+
+    // Webhooks: the address refuses, so that there are deliveries to look at.
+    let webhook =
+        json!({"url": "https://hooks.example.com/in", "enabled_events": ["call.completed"]});
+    let webhook = on.call("create_webhook", webhook).await;
+    let id = &webhook["webhook_id"];
+    assert!(webhook["signing_secret"].as_str().unwrap().starts_with("whsec_"));
+    assert_eq!(on.call("list_webhooks", json!({})).await["webhooks"][0]["id"], *id);
+    let shown = on.call("get_webhook", json!({"webhook_id": id})).await;
+    assert_eq!(shown.get("signing_secret"), None, "{shown}");
+    let change = json!({"webhook_id": id, "description": "Mine", "status": "disabled"});
+    assert_eq!(on.call("update_webhook", change).await["status"], "disabled");
+    let rotated = on.call("rotate_webhook_secret", json!({"webhook_id": id})).await;
+    assert_ne!(rotated["signing_secret"], webhook["signing_secret"]);
+    let nothing = on.call("list_webhook_deliveries", json!({"webhook_id": id})).await;
+    assert_eq!(nothing["deliveries"], json!([]));
+    on.call("delete_webhook", json!({"webhook_id": id})).await;
+
+    // Calls, with a receiver of their events that cannot be reached.
+    let order = json!({
+        "agent_id": outbound, "to": "+13105550100", "from_number": numbers[1]["e164"],
+        "instructions": "Say hello.", "context": {"patient": "Sam"}, "metadata": {"order": 7},
+        "webhook_url": "https://127.0.0.1:9/events",
+    });
+    let order = on.session.call("place_call", order.clone()).await;
+    // The simulator does not deliver to private addresses unless it is allowed to.
+    assert_eq!(
+        order["result"]["_meta"]["callingbox-mcp/error"]["class"], "invalid_argument",
+        "{order}"
+    );
+    let order = json!({
+        "agent_id": outbound, "to": "+13105550100", "from_number": numbers[1]["e164"],
+        "instructions": "Say hello.", "context": {"patient": "Sam"}, "metadata": {"order": 7},
+    });
+    let call = on.call("place_call", order).await;
+    let ring = json!({"to": numbers[0]["e164"], "from": "+12125550100"});
+    let rung = on.call("simulate_inbound_call", ring).await;
+    on.session.control().advance(600).await;
+    let report = on.call("get_call_result", json!({"call_id": rung["call_id"]})).await;
+    assert_eq!(report["outcome"], "completed");
+    assert!(report["result"]["guests"].is_number(), "{report}");
+    let report = on.call("get_call_result", json!({"call_id": call["call_id"]})).await;
+    assert_eq!(report["simulated"], true);
+    let said = on.call("get_call_transcript", json!({"call_id": call["call_id"]})).await;
+    assert_eq!(said["final"], true);
+    let listed = on.call("list_calls", json!({"agent_id": outbound})).await;
+    assert_eq!(listed["calls"][0]["call_id"], call["call_id"]);
+    on.call("archive_agent", json!({"agent_id": outbound})).await;
+
+    let deliverable: BTreeSet<String> =
+        ["get_webhook_delivery", "redeliver_webhook"].map(str::to_owned).into();
+    let all: BTreeSet<String> = Catalogue::new().iter().map(|tool| tool.name.to_owned()).collect();
+    assert_eq!(&all - &on.called, deliverable, "the others are called below");
+    on.session.finish_well().await;
+}
+
+#[tokio::test]
+async fn every_tool_answers_as_its_schema_says() {
+    for era in Era::BOTH {
+        all_tools(era).await;
+    }
+}
+
+#[tokio::test]
+async fn deliveries_are_listed_shown_and_sent_again() {
+    for era in Era::BOTH {
+        // A receiver that takes no connections.
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/events", taken.local_addr().unwrap());
+        drop(taken);
+        let options = Options { allow_private_webhooks: true, ..Options::default() };
+        let session = Session::on_simulator(era, ALL, options).await;
+        let mut on = Checked { session, called: BTreeSet::new() };
+        let agent = on.session.outbound_agent(json!({})).await;
+        let webhook = json!({"url": url, "enabled_events": ["call.completed"]});
+        let webhook = on.call("create_webhook", webhook).await;
+        let order = json!({"agent_id": agent, "to": "+13105550100"});
+        let call = on.call("place_call", order).await;
+        on.session.control().advance(120).await;
+        let filter = json!({"webhook_id": webhook["webhook_id"], "call_id": call["call_id"]});
+        let listed = on.call("list_webhook_deliveries", filter).await;
+        assert_eq!(listed["deliveries"].as_array().unwrap().len(), 1, "{listed}");
+        let delivery = json!({"delivery_id": listed["deliveries"][0]["id"]});
+        let shown = on.call("get_webhook_delivery", delivery.clone()).await;
+        assert_eq!(shown["event_type"], "call.completed");
+        assert!(shown["attempt_count"].as_u64().unwrap() >= 1, "{shown}");
+        let again = on.call("redeliver_webhook", delivery).await;
+        assert_eq!(again["id"], shown["id"]);
+        on.session.finish_well().await;
+    }
+}
+
+#[tokio::test]
+async fn when_a_step_fails_the_ones_that_took_place_are_named() {
+    let mut session = Session::modern().await;
+    let offers = session.data("search_numbers", json!({"limit": 2})).await;
+    let mut ids = Vec::new();
+    for at in 0..2 {
+        let phone = &offers["numbers"][at]["phone_number"];
+        let number = session.data("purchase_number", json!({"phone_number": phone})).await;
+        ids.push(number["number_id"].clone());
+    }
+    let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
+    let id = &agent["agent_id"];
+    let steps = json!({"agent_id": id, "attach": [ids[0], ids[1]], "detach": ["no-such-number"]});
+    let error = session.failure("set_agent_numbers", steps).await;
+    let begins = format!(
+        "attached {}, attached {} took place; then DELETE /v1/agents/",
+        ids[0].as_str().unwrap(),
+        ids[1].as_str().unwrap()
+    );
+    assert!(error["message"].as_str().unwrap().starts_with(&begins), "{error}");
+    assert_eq!((&error["done"], &error["retry"]), (&json!("partly"), &json!("after_change")));
+    let now = session.data("get_agent", json!({"agent_id": id})).await;
+    assert_eq!(now["numbers"].as_array().unwrap().len(), 2, "{now}");
+
+    // A step whose answer is lost: nobody says that it was not done.
+    session
+        .control()
+        .fault(json!({"path": "/v1/agents/*", "kind": "reset", "when": "after", "times": 100}))
+        .await;
+    let error =
+        session.failure("set_agent_numbers", json!({"agent_id": id, "detach": [ids[1]]})).await;
+    assert_ne!(error["done"], "nothing", "{error}");
+    session.finish_well().await;
+}

@@ -1,0 +1,212 @@
+//! The main job, message by message: agent, number, call, waiting, typed result, transcript.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Era, Session};
+
+/// The markers of fences are random; everything else is the same each time.
+fn without_markers(message: &Value) -> Value {
+    let mut text = message.to_string();
+    while let Some((_, rest)) = text.split_once("<<<") {
+        let marker: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
+        assert_eq!(marker.len(), 32, "{text}");
+        text = text.replace(&format!("<<<{marker}"), "<< <MARKER").replace(&marker, "MARKER");
+    }
+    serde_json::from_str(&text.replace("<< <", "<<<")).unwrap()
+}
+
+/// Does the job and keeps every answer.
+async fn the_job(era: Era) -> Vec<Value> {
+    let mut session = Session::new(era).await;
+    let mut answers: Vec<Value> = Vec::new();
+    let data = |answers: &Vec<Value>, pointer: &str| -> String {
+        let content = &answers.last().unwrap()["result"]["structuredContent"];
+        content.pointer(pointer).unwrap().as_str().unwrap().to_owned()
+    };
+    macro_rules! step {
+        ($tool:expr, $arguments:expr) => {{
+            let answer = session.call($tool, $arguments).await;
+            assert_eq!(answer["result"]["isError"], false, "{answer}");
+            answers.push(without_markers(&answer));
+        }};
+    }
+    step!(
+        "create_agent",
+        json!({
+            "name": "Reminders",
+            "type": "outbound",
+            "persona": "You are Mia of Northside Dental.",
+            "instructions": "Remind of the appointment.",
+            "returns": {"confirmed": "boolean", "new_time": "string", "party_size": "number"},
+            "tools": [{"type": "builtin", "name": "end_call", "description": "Hangs up."}],
+        })
+    );
+    let agent = data(&answers, "/agent_id");
+    step!("search_numbers", json!({"area_code": "415", "limit": 2}));
+    let number = data(&answers, "/numbers/0/phone_number");
+    step!("purchase_number", json!({"phone_number": number}));
+    let number_id = data(&answers, "/number_id");
+    step!("set_agent_numbers", json!({"agent_id": agent, "attach": [number_id]}));
+    step!(
+        "place_call",
+        json!({"agent_id": agent, "to": "+13105550100", "context": {"patient": "Sam Doe"}})
+    );
+    let call = data(&answers, "/call_id");
+    step!("get_call_result", json!({"call_id": call, "wait_seconds": 0}));
+    session.control().advance(20).await;
+    step!("get_call_transcript", json!({"call_id": call}));
+    session.control().advance(600).await;
+    step!("get_call_result", json!({"call_id": call}));
+    step!("get_call_transcript", json!({"call_id": call, "limit": 3}));
+    step!("get_call_transcript", json!({"call_id": call, "limit": 500, "after_sequence_no": 3}));
+    step!("list_calls", json!({}));
+    session.finish_well().await;
+    answers
+}
+
+#[tokio::test]
+async fn the_main_job_answers_the_same_in_both_eras() {
+    let legacy = the_job(Era::Legacy("2025-11-25")).await;
+    insta::assert_json_snapshot!("the_main_job", legacy);
+    let mut modern = the_job(Era::Modern).await;
+    for answer in &mut modern {
+        let removed = answer["result"].as_object_mut().unwrap().shift_remove("resultType");
+        assert_eq!(removed, Some(json!("complete")));
+    }
+    assert_eq!(modern, legacy);
+}
+
+#[tokio::test]
+async fn a_wait_ends_when_the_call_does_and_says_how_it_goes() {
+    let mut session = Session::modern().await;
+    let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
+    let call = session.data("place_call", json!({"agent_id": agent, "to": "+13105550100"})).await;
+    let arguments = json!({"call_id": call["call_id"], "wait_seconds": 15});
+    let params = json!({
+        "name": "get_call_result", "arguments": arguments, "_meta": {"progressToken": "p1"},
+    });
+    let id = session.begin("tools/call", params).await;
+    let progress = session.next().await.unwrap();
+    assert_eq!(progress["method"], "notifications/progress", "{progress}");
+    assert_eq!(progress["params"]["progressToken"], "p1", "{progress}");
+    session.control().advance(600).await;
+    let answer = session.answer(id).await;
+    assert_eq!(answer["result"]["structuredContent"]["outcome"], "completed", "{answer}");
+    assert_eq!(
+        answer["result"]["structuredContent"]["result"],
+        json!({"confirmed": true}),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn when_time_is_up_the_present_state_is_answered_without_an_error() {
+    let mut session = Session::modern().await;
+    let agent = session.outbound_agent(json!({})).await;
+    let call = session.data("place_call", json!({"agent_id": agent, "to": "+13105550107"})).await;
+    let arguments = json!({"call_id": call["call_id"], "wait_seconds": 1});
+    let report = session.data("get_call_result", arguments).await;
+    assert_eq!(report["outcome"], "in_progress");
+    assert_eq!(report["call_id"], call["call_id"]);
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn calls_are_listed_with_filters_and_cursors_in_both_directions() {
+    let mut session = Session::modern().await;
+    let agent = session.outbound_agent(json!({})).await;
+    session.control().credit(10_000_000).await;
+    let mut placed = Vec::new();
+    for to in ["+13105550100", "+13105550101", "+13105550102", "+12125550100", "+12125550101"] {
+        let call = session.data("place_call", json!({"agent_id": agent, "to": to})).await;
+        placed.push(call["call_id"].clone());
+        session.control().advance(1).await;
+    }
+    session.control().advance(600).await;
+    let ids = |listed: &Value| -> Vec<Value> {
+        listed["calls"].as_array().unwrap().iter().map(|call| call["call_id"].clone()).collect()
+    };
+    let newest_first: Vec<Value> = placed.iter().rev().cloned().collect();
+
+    let page = session.data("list_calls", json!({"limit": 2})).await;
+    assert_eq!(ids(&page), newest_first[..2]);
+    assert_eq!((&page["has_more"], &page["next_cursor"]), (&json!(true), &newest_first[1]));
+    let next = json!({"limit": 2, "starting_after": page["next_cursor"]});
+    let page = session.data("list_calls", next).await;
+    assert_eq!(ids(&page), newest_first[2..4]);
+    let next = json!({"limit": 2, "starting_after": page["next_cursor"]});
+    let page = session.data("list_calls", next).await;
+    assert_eq!((ids(&page), &page["has_more"]), (newest_first[4..].to_vec(), &json!(false)));
+    assert_eq!(page.get("next_cursor"), None);
+    let back = json!({"limit": 2, "ending_before": newest_first[4]});
+    let page = session.data("list_calls", back).await;
+    assert_eq!(ids(&page), newest_first[2..4], "the two that are next to the cursor");
+    let beyond = json!({"starting_after": newest_first[4]});
+    assert_eq!(ids(&session.data("list_calls", beyond).await), [Value::Null; 0]);
+
+    for (filter, expected) in [
+        (json!({"status": "no_answer"}), vec![4, 1]),
+        (json!({"status": "busy"}), vec![2]),
+        (json!({"status": "completed", "number": "+12125550100"}), vec![3]),
+        (json!({"number": "+12125550100"}), vec![3]),
+        (json!({"direction": "outbound", "limit": 3}), vec![4, 3, 2]),
+        (json!({"direction": "inbound"}), vec![]),
+        (json!({"agent_id": agent, "status": "no_answer", "limit": 1}), vec![4]),
+        (json!({"agent_id": "another"}), vec![]),
+    ] {
+        let listed = session.data("list_calls", filter.clone()).await;
+        let expected: Vec<Value> = expected.iter().map(|at: &usize| placed[*at].clone()).collect();
+        assert_eq!(ids(&listed), expected, "{filter}");
+    }
+    let filtered = json!({"status": "no_answer", "limit": 1});
+    let first = session.data("list_calls", filtered).await;
+    let next = json!({"status": "no_answer", "limit": 1, "starting_after": first["next_cursor"]});
+    assert_eq!(ids(&session.data("list_calls", next).await), [placed[1].clone()]);
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn a_caller_rings_an_inbound_agent() {
+    let mut session = Session::modern().await;
+    let offers = session.data("search_numbers", json!({"limit": 1})).await;
+    let phone = offers["numbers"][0]["phone_number"].clone();
+    let number = session.data("purchase_number", json!({"phone_number": phone})).await;
+    let refused = session.failure("simulate_inbound_call", json!({"to": phone})).await;
+    assert_eq!((&refused["class"], &refused["done"]), (&json!("conflict"), &json!("nothing")));
+
+    let agent = json!({
+        "name": "Front desk", "type": "inbound", "number_ids": [number["number_id"]],
+        "returns": {"reason": "string"},
+    });
+    let agent = session.data("create_agent", agent).await;
+    let call =
+        session.data("simulate_inbound_call", json!({"to": phone, "from": "+12125550100"})).await;
+    session.control().advance(600).await;
+    let report = session.data("get_call_result", json!({"call_id": call["call_id"]})).await;
+    assert_eq!(report["outcome"], "completed");
+    assert_eq!(report["direction"], "inbound");
+    assert_eq!(report["agent_id"], agent["agent_id"]);
+    assert_eq!((&report["from_number"], &report["to_number"]), (&json!("+12125550100"), &phone));
+    assert!(report["result"]["reason"].is_string(), "{report}");
+    // The caller chooses the scenario, as a destination does.
+    for (from, outcome) in [
+        ("+12125550104", "failed"),
+        ("+13105550106", "canceled"),
+        ("+12125550199", "completed"),
+        ("+441632960000", "completed"),
+    ] {
+        let ring = json!({"to": phone, "from": from});
+        let call = session.data("simulate_inbound_call", ring).await;
+        session.control().advance(600).await;
+        let report = session.data("get_call_result", json!({"call_id": call["call_id"]})).await;
+        assert_eq!(report["outcome"], outcome, "{from}");
+    }
+    let ring = json!({"to": phone, "from": "+12125550112"});
+    let refused = session.failure("simulate_inbound_call", ring).await;
+    assert_eq!(refused["class"], "invalid_argument", "no caller can play this one: {refused}");
+    let listed =
+        session.data("list_calls", json!({"direction": "inbound", "number": "+12125550100"})).await;
+    assert_eq!(listed["calls"][0]["call_id"], call["call_id"]);
+    assert_eq!(session.control().dialed().await, [Value::Null; 0]);
+    session.finish_well().await;
+}

@@ -1,0 +1,226 @@
+//! The life of a session: its end, requests that are taken back, many at once, and a world in which
+//! the key is missing or wrong or nothing answers.
+
+use std::time::{Duration, Instant};
+
+use callingbox_mcp::mcp::catalogue::{Catalogue, Selection};
+use callingbox_mcp::sandbox::Options;
+use serde_json::{Value, json};
+
+use crate::harness::{Era, Session, simulator};
+
+const CALL: &str = "/v1/calls/{id}";
+
+/// A session with a call that goes on for half an hour.
+async fn with_long_call(era: Era) -> (Session, Value) {
+    let mut session = Session::new(era).await;
+    let agent = session.outbound_agent(json!({})).await;
+    let order = json!({"agent_id": agent, "to": "+13105550107"});
+    let call = session.data("place_call", order).await["call_id"].clone();
+    (session, call)
+}
+
+#[tokio::test]
+async fn at_the_end_of_input_answers_under_way_are_still_given() {
+    for era in Era::BOTH {
+        let (mut session, call) = with_long_call(era).await;
+        let wait = json!({"call_id": call, "wait_seconds": 2});
+        let id = session.begin_call("get_call_result", wait).await;
+        session.control().arrived("GET", CALL, 1).await;
+        let ended = Instant::now();
+        session.end_input();
+        let answer = session.answer(id).await;
+        assert_eq!(answer["result"]["structuredContent"]["outcome"], "in_progress", "{answer}");
+        session.finish_well().await;
+        assert!(ended.elapsed() < Duration::from_secs(5), "{era:?}: {:?}", ended.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn at_the_end_of_input_a_long_wait_does_not_hold_the_process() {
+    let (mut session, call) = with_long_call(Era::Modern).await;
+    let wait = json!({"call_id": call, "wait_seconds": 300});
+    session.begin_call("get_call_result", wait).await;
+    session.control().arrived("GET", CALL, 1).await;
+    let ended = Instant::now();
+    let (_, status, _) = session.finish().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(ended.elapsed() < Duration::from_secs(5), "{:?}", ended.elapsed());
+}
+
+#[tokio::test]
+async fn a_request_that_is_taken_back_gets_no_answer_and_its_work_stops() {
+    for era in Era::BOTH {
+        let (mut session, call) = with_long_call(era).await;
+        let wait = json!({"call_id": call, "wait_seconds": 300});
+        let id = session.begin_call("get_call_result", wait).await;
+        session.control().arrived("GET", CALL, 1).await;
+        session
+            .notify("notifications/cancelled", json!({"requestId": id, "reason": "enough"}))
+            .await;
+        // The session goes on, and past the time of the next poll nothing is asked any more.
+        let wait = json!({"call_id": call, "wait_seconds": 2});
+        let other = session.begin_call("get_call_result", wait).await;
+        let answer = session.answer(other).await;
+        assert_eq!(answer["result"]["isError"], false, "{answer}");
+        let asked = session.control().count("GET", CALL).await;
+        assert!(asked <= 1 + 3, "{era:?}: the one that was taken back still asks: {asked}");
+        let ended = Instant::now();
+        session.finish_well().await;
+        assert!(ended.elapsed() < Duration::from_secs(3), "{era:?}: nothing was left to drain");
+    }
+}
+
+#[tokio::test]
+async fn many_requests_at_once_are_answered_each_for_itself() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        session
+            .control()
+            .fault(json!({"path": "/v1/agents", "kind": "delay", "delay_ms": 1500}))
+            .await;
+        let slow = session.begin_call("list_agents", json!({})).await;
+        session.control().arrived("GET", "/v1/agents", 1).await;
+        let mut quick = Vec::new();
+        for at in 0..20 {
+            let (tool, arguments) = match at % 4 {
+                0 => ("list_numbers", json!({})),
+                1 => ("get_agent", json!({"agent_id": format!("none-{at}")})),
+                2 => ("list_numbers", json!({"nonsense": at})),
+                _ => ("search_numbers", json!({"limit": 1})),
+            };
+            quick.push((at, session.begin_call(tool, arguments).await));
+        }
+        let mut order = Vec::new();
+        for _ in 0..=quick.len() {
+            order.push(session.next().await.unwrap());
+        }
+        assert_eq!(order.last().unwrap()["id"], slow, "the slow one holds nobody up");
+        for (at, id) in quick {
+            let answer = order.iter().find(|answer| answer["id"] == id).unwrap();
+            assert_eq!(answer["result"]["isError"], matches!(at % 4, 1 | 2), "{at}: {answer}");
+            let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+            if at % 4 == 1 {
+                assert!(text.contains(&format!("none-{at}")), "{at}: {text}");
+            }
+        }
+        session.finish_well().await;
+    }
+}
+
+#[tokio::test]
+async fn what_comes_before_the_first_request_is_harmless() {
+    for era in Era::BOTH {
+        let mut session = Session::start(&[], &[]);
+        session.notify("notifications/initialized", json!({})).await;
+        session.notify("notifications/cancelled", json!({"requestId": 1})).await;
+        session.send(&json!({"jsonrpc": "2.0", "id": 5, "result": {}})).await;
+        session.send_bytes(b"\n\n").await;
+        session.open(era).await;
+        let answer = session.request("tools/list", json!({})).await;
+        assert!(answer["result"]["tools"].is_array(), "{era:?}: {answer}");
+        session.finish_well().await;
+    }
+    // And nothing at all is a good session too.
+    Session::start(&[], &[]).finish_well().await;
+}
+
+/// Arguments with which a tool of the default list passes its own checks.
+fn good_arguments(tool: &str) -> Value {
+    match tool {
+        "place_call" => json!({"agent_id": "a", "to": "+13105550100"}),
+        "create_agent" => json!({"name": "A", "type": "outbound"}),
+        "update_agent" => json!({"agent_id": "a", "name": "B"}),
+        "set_agent_numbers" => json!({"agent_id": "a", "attach": ["n"]}),
+        "get_agent" | "archive_agent" => json!({"agent_id": "a"}),
+        "get_call_result" | "get_call_transcript" => json!({"call_id": "c"}),
+        "purchase_number" => json!({"phone_number": "+14155550179"}),
+        _ => json!({}),
+    }
+}
+
+fn default_tools() -> Vec<&'static str> {
+    Catalogue::new().offered(&Selection::default()).map(|tool| tool.name).collect()
+}
+
+#[tokio::test]
+async fn without_a_key_tools_are_listed_and_every_call_says_how_to_set_one() {
+    for era in Era::BOTH {
+        let mut session = Session::with(era, &[], &[]).await;
+        let answer = session.request("tools/list", json!({})).await;
+        let listed = answer["result"]["tools"].as_array().unwrap().len();
+        assert_eq!(listed, default_tools().len());
+        for tool in default_tools() {
+            let error = session.failure(tool, good_arguments(tool)).await;
+            assert_eq!((&error["class"], &error["done"]), (&json!("no_key"), &json!("nothing")));
+            let next = error["next"].as_str().unwrap();
+            for way in ["CALLINGBOX_API_KEY", "CALLINGBOX_API_KEY_FILE", "--sandbox"] {
+                assert!(next.contains(way), "{tool}: {next}");
+            }
+        }
+        session.finish_well().await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_said_plainly_and_never_shown() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    let environment = [("CALLINGBOX_BASE_URL", url.as_str()), ("CALLINGBOX_API_KEY", "pk_5ecret")];
+    for era in Era::BOTH {
+        let mut session = Session::with(era, &["--log", "debug"], &environment).await;
+        for tool in default_tools() {
+            let answer = session.call(tool, good_arguments(tool)).await;
+            let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
+            assert_eq!(
+                (&error["class"], &error["done"]),
+                (&json!("unauthorized"), &json!("nothing")),
+                "{tool}: {answer}"
+            );
+            let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+            assert!(text.contains("401") && text.contains("key"), "{tool}: {text}");
+            assert!(!answer.to_string().contains("5ecret"), "{tool}: {answer}");
+        }
+        let (rest, status, log) = session.finish().await;
+        assert_eq!((rest, status.code()), (vec![], Some(0)));
+        assert!(log.contains("tool call") && !log.contains("5ecret"), "{log}");
+        assert!(!log.contains("3105550100") && !log.contains("4155550179"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_network_every_call_says_so_and_the_session_goes_on() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let environment = [("CALLINGBOX_BASE_URL", url.as_str()), ("CALLINGBOX_API_KEY", "sk_x")];
+    let mut session = Session::with(Era::Modern, &[], &environment).await;
+    // At once: each tries again by itself for a while.
+    let mut begun = Vec::new();
+    for tool in default_tools() {
+        begun.push((tool, session.begin_call(tool, good_arguments(tool)).await));
+    }
+    for (tool, id) in begun {
+        let answer = session.answer(id).await;
+        let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
+        assert_eq!(
+            (&error["class"], &error["done"], &error["retry"]),
+            (&json!("unavailable"), &json!("nothing"), &json!("later")),
+            "{tool}: {answer}"
+        );
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_no_simulator_is_refused_at_the_start() {
+    for (flag, reason) in [
+        ("--sandbox=https://api.callingbox.io", "a simulator runs on this machine"),
+        ("--sandbox=http://127.0.0.1:1", "no simulator answers at http://127.0.0.1:1"),
+        ("--sandbox=nonsense", "--sandbox=nonsense"),
+    ] {
+        let (rest, status, log) = Session::start(&[flag], &[]).finish().await;
+        assert_eq!((rest, status.code()), (vec![], Some(1)), "{flag}");
+        assert!(log.contains(reason), "{flag}: {log}");
+    }
+}

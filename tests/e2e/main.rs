@@ -1,0 +1,21 @@
+//! End to end: the real binary over standard input and output, against the simulator on a real
+//! port. One test binary, because each one costs a link.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+mod harness;
+
+mod bad_input;
+mod commands;
+mod documents;
+mod every_tool;
+mod job;
+mod life;
+mod opening;
+mod scenarios;

@@ -1,0 +1,104 @@
+//! How a session opens, and the list of tools, in every version of the protocol.
+
+use callingbox_mcp::mcp::catalogue::{Catalogue, Selection};
+use serde_json::{Value, json};
+
+use crate::harness::{Era, Session};
+
+#[tokio::test]
+async fn every_version_opens_and_a_newer_one_is_answered_with_the_newest_of_its_era() {
+    let mut answers = Vec::new();
+    for version in
+        ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28", "2099-01-01"]
+    {
+        let session = Session::legacy(version).await;
+        answers.push(json!([version, session.opening["result"]["protocolVersion"]]));
+        session.finish_well().await;
+    }
+    assert_eq!(
+        Value::from(answers),
+        json!([
+            ["2024-11-05", "2024-11-05"],
+            ["2025-03-26", "2025-03-26"],
+            ["2025-06-18", "2025-06-18"],
+            ["2025-11-25", "2025-11-25"],
+            ["2026-07-28", "2025-11-25"],
+            ["2099-01-01", "2025-11-25"],
+        ])
+    );
+}
+
+#[tokio::test]
+async fn initialize_is_answered_whole() {
+    let session = Session::legacy("2025-11-25").await;
+    insta::assert_json_snapshot!(session.opening, {".result.serverInfo.version" => "[version]"});
+    session.finish_well().await;
+    // Without a simulator the instructions speak of real telephones.
+    let session = Session::with(Era::Legacy("2025-11-25"), &[], &[]).await;
+    insta::assert_json_snapshot!("initialize_real", session.opening, {".result.serverInfo.version" => "[version]"});
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn discover_is_answered_whole() {
+    let session = Session::modern().await;
+    insta::assert_json_snapshot!(
+        session.opening,
+        {r#".result._meta["io.modelcontextprotocol/serverInfo"].version"# => "[version]"}
+    );
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn tools_are_listed_as_published_with_caching_in_the_modern_era_alone() {
+    let catalogue = Catalogue::new();
+    let selection = Selection { sandbox: true, ..Selection::default() };
+    let tools: Vec<Value> = catalogue
+        .offered(&selection)
+        .map(|entry| serde_json::to_value(entry.definition()).unwrap())
+        .collect();
+    for (era, expected) in [
+        (Era::Legacy("2024-11-05"), json!({"tools": tools})),
+        (Era::Legacy("2025-11-25"), json!({"tools": tools})),
+        (
+            Era::Modern,
+            json!({"resultType": "complete", "ttlMs": 3_600_000, "cacheScope": "private", "tools": tools}),
+        ),
+    ] {
+        let mut session = Session::new(era).await;
+        let answer = session.request("tools/list", json!({})).await;
+        assert_eq!(answer, json!({"jsonrpc": "2.0", "id": 2, "result": expected}), "{era:?}");
+        session.finish_well().await;
+    }
+}
+
+#[tokio::test]
+async fn flags_and_the_environment_choose_the_tools() {
+    for (arguments, environment, expected) in [
+        (
+            &["--toolsets", "numbers"][..],
+            &[][..],
+            &["list_numbers", "search_numbers", "purchase_number"][..],
+        ),
+        (&["--toolsets", "numbers", "--read-only"], &[], &["list_numbers", "search_numbers"]),
+        (&["--tools", "get_agent,list_calls"], &[], &["list_calls", "get_agent"]),
+        (
+            &["--toolsets", "calls", "--exclude-tools", "place_call,list_calls"],
+            &[],
+            &["get_call_result", "get_call_transcript"],
+        ),
+        (&[], &[("CALLINGBOX_MCP_TOOLS", "get_agent")], &["get_agent"]),
+        (&["--toolsets", "sandbox"], &[], &[]),
+    ] {
+        let mut session = Session::with(Era::Modern, arguments, environment).await;
+        let answer = session.request("tools/list", json!({})).await;
+        let names: Vec<&str> = answer["result"]["tools"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tool| tool["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, expected, "{arguments:?} {environment:?}");
+        session.finish_well().await;
+    }
+}
