@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use schemars::JsonSchema;
@@ -62,13 +63,21 @@ pub struct Dialing {
     pub require_human: bool,
     /// For how long the same call is answered with the first one.
     pub repeat_window_seconds: u32,
+    /// Seconds that a human may think when the client is asked to ask them.
+    pub thinking_seconds: u32,
     /// The file in which everything that was dialed is written down. Default: in the user's data folder.
     pub ledger: Option<PathBuf>,
 }
 
 impl Default for Dialing {
     fn default() -> Self {
-        Self { confirm: None, require_human: false, repeat_window_seconds: 600, ledger: None }
+        Self {
+            confirm: None,
+            require_human: false,
+            repeat_window_seconds: 600,
+            thinking_seconds: 120,
+            ledger: None,
+        }
     }
 }
 
@@ -85,6 +94,7 @@ impl Dialing {
             confirm: self.confirm.unwrap_or(usual),
             require_human: self.require_human,
             repeat_window: SignedDuration::from_secs(self.repeat_window_seconds.into()),
+            thinking_time: Duration::from_secs(self.thinking_seconds.clamp(1, 3_600).into()),
         }
     }
 

@@ -227,6 +227,13 @@ impl Error {
         self
     }
 
+    /// The same, after what was asked for had been searched for and was not there.
+    #[must_use]
+    pub fn searched_and_not_done(mut self) -> Self {
+        self.effect = Effect::Nothing;
+        self
+    }
+
     /// What was asked.
     #[must_use]
     pub fn request(&self) -> RequestLine {

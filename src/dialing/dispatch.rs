@@ -14,22 +14,24 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
 use super::confirm::ConfirmMode;
 use super::destination::Destination;
 use super::ledger::redis::RedisLedger;
 use super::ledger::sqlite::SqliteLedger;
 use super::ledger::{
-    Begin, DispatchId, Filter, Ledger, LedgerError, NewIntent, Outcome, Record, State, Tenant,
-    Terms, World,
+    DispatchId, Filter, Ledger, LedgerError, Outcome, Record, State, Tenant, World,
 };
 use super::limits::Usage;
 use super::order::{self, Asked, Order, Product};
 use super::policy::{Policy, Refusal, Request, Verdict};
+use super::reconcile::Way;
 use super::search::{self, Found};
-use crate::api::{self, Call, CallId, CallStatus, Client, ErrorKind, NumberId, PageRequest};
+use crate::api::{self, Call, CallStatus, Client, ErrorKind, PageRequest};
 use crate::money::MilliCents;
+
+/// What a lease lasts longer than the work that it is for.
+const SPARE: Duration = Duration::from_secs(10);
 
 /// Where the ledger is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Rules {
     pub require_human: bool,
     /// How long the same order is answered with the first one.
     pub repeat_window: SignedDuration,
+    /// How long a human may think about a question in which the client is waited for.
+    pub thinking_time: Duration,
 }
 
 /// What became of an order that was not refused.
@@ -114,18 +118,24 @@ pub struct Judgment {
     pub local_times: Vec<String>,
     /// Whether this destination was ever called.
     pub known_destination: bool,
-    /// The same was done within the window: nobody need be asked, for it will not be done again.
-    pub repeat: bool,
 }
 
 /// Dials for one account.
 pub struct Dialer {
-    api: Client,
-    tenant: Tenant,
+    pub(super) api: Client,
+    pub(super) tenant: Tenant,
+    pub(super) rules: Rules,
     world: World,
     place: LedgerPlace,
     ledger: OnceCell<Arc<dyn Ledger>>,
-    rules: Rules,
+}
+
+/// What let an order through.
+pub(super) struct Sanction {
+    /// The rule that decided.
+    pub(super) rule: String,
+    /// Who said yes and how.
+    pub(super) confirmed_by: String,
 }
 
 impl Dialer {
@@ -134,7 +144,7 @@ impl Dialer {
     pub fn new(api: Client, world: World, place: LedgerPlace, rules: Rules) -> Self {
         let config = api.config();
         let tenant = Tenant::new(config.key.expose().as_bytes(), &config.base_url.to_string());
-        Self { api, tenant, world, place, ledger: OnceCell::new(), rules }
+        Self { api, tenant, rules, world, place, ledger: OnceCell::new() }
     }
 
     /// The account's name in the ledger.
@@ -157,10 +167,17 @@ impl Dialer {
         self.ledger.get_or_try_init(|| open(&self.place, self.world)).await
     }
 
-    /// No dispatch is at work for longer: the request, then the search.
-    fn lease(&self) -> SignedDuration {
-        let total = self.api.config().timeouts.total + Duration::from_secs(10);
-        SignedDuration::try_from(total).unwrap_or(SignedDuration::from_mins(2))
+    /// The longest that an order takes once it is allowed: another like it is settled or waited for,
+    /// the request is sent, its traces are searched for.
+    #[must_use]
+    pub fn longest_dispatch(&self) -> Duration {
+        self.api.config().timeouts.total + search::LIMIT * 3 + SPARE
+    }
+
+    /// Until when work that begins now is surely over.
+    pub(super) fn lease(&self, work: Duration) -> Timestamp {
+        let work = SignedDuration::try_from(work + SPARE).unwrap_or(SignedDuration::from_mins(2));
+        later(Timestamp::now(), work)
     }
 
     /// What the rules say to an order.
@@ -205,31 +222,7 @@ impl Dialer {
             Some(callee) => ledger.known_destination(self.tenant.id(), &callee.hash).await?,
             None => false,
         };
-        let repeat = !asked.allow_repeat && self.was_done(ledger.as_ref(), asked, now).await?;
-        Ok(Judgment { verdict, local_times, known_destination, repeat })
-    }
-
-    /// Whether the same order was done within the window. Only a shortcut past the human: the step
-    /// that decides is [`Ledger::begin`].
-    async fn was_done(
-        &self,
-        ledger: &dyn Ledger,
-        asked: &Asked,
-        now: Timestamp,
-    ) -> Result<bool, LedgerError> {
-        let fingerprint = asked.fingerprint(self.tenant.id());
-        let recent = ledger
-            .list(Filter {
-                tenant: Some(self.tenant.id().clone()),
-                since: now.checked_sub(self.rules.repeat_window).ok(),
-                outcome: None,
-                before: None,
-                limit: 200,
-            })
-            .await?;
-        Ok(recent
-            .iter()
-            .any(|record| record.fingerprint == fingerprint && record.state.id().is_some()))
+        Ok(Judgment { verdict, local_times, known_destination })
     }
 
     /// Asks the API about calls that the ledger believes to be running: nobody may have waited for
@@ -288,73 +281,35 @@ impl Dialer {
         confirmed_by: String,
     ) -> Result<Dialed, DialError> {
         let dialer = Arc::clone(self);
-        let task = tokio::spawn(async move { dialer.dial_now(asked, rule, confirmed_by).await });
-        match task.await {
-            Ok(dialed) => dialed,
-            Err(error) => Err(DialError::Interrupted(error.to_string())),
-        }
+        let sanction = Sanction { rule, confirmed_by };
+        alone(async move { dialer.dial_now(asked, sanction).await }).await
     }
 
-    async fn dial_now(
-        &self,
-        asked: Asked,
-        rule: String,
-        confirmed_by: String,
-    ) -> Result<Dialed, DialError> {
-        let ledger = self.ledger().await?;
-        // An open record of the same order is settled first; settling can free the way only once.
-        for _ in 0..3 {
-            let dispatch_id = DispatchId::new();
-            let now = Timestamp::now();
-            let intent = NewIntent {
-                dispatch_id,
-                kind: asked.kind(),
-                tenant: self.tenant.id().clone(),
-                fingerprint: asked.fingerprint(self.tenant.id()),
-                idempotency_key: asked.idempotency_key.clone(),
-                callee: asked.callee(&self.tenant),
-                agent_id: match &asked.order {
-                    Order::Call(call) => Some(call.agent_id.as_str().to_owned()),
-                    Order::Number { .. } => None,
-                },
-                rule: rule.clone(),
-                confirmed_by: confirmed_by.clone(),
-                hold: asked.hold(),
-            };
-            let terms = Terms {
-                now,
-                lease_until: later(now, self.lease()),
-                repeats_since: now.checked_sub(self.rules.repeat_window).unwrap_or(Timestamp::MIN),
-                allow_repeat: asked.allow_repeat,
-                limits: self.rules.policy.enforced_limits(),
-            };
-            match ledger.begin(intent, terms).await? {
-                Begin::Begun(record) => {
-                    return self.dispatch(ledger.as_ref(), record, &asked.order).await;
-                }
-                Begin::Duplicate(record) => return Ok(self.repeat(&record, &asked.order).await),
-                Begin::KeyConflict(record) => {
-                    return Err(DialError::KeyConflict(record.dispatch_id));
-                }
-                Begin::LimitReached(reached) => {
-                    return Err(DialError::Refused(self.rules.policy.limit_refusal(reached)));
-                }
-                Begin::InFlight(record) => {
-                    if let Some(dialed) =
-                        self.await_other(ledger.as_ref(), &record, &asked.order).await?
-                    {
-                        return Ok(dialed);
-                    }
-                }
-                Begin::Unsettled(record) => {
-                    if let Some(dialed) = self.settle(ledger.as_ref(), record, &asked.order).await?
-                    {
-                        return Ok(dialed);
-                    }
-                }
+    /// What an earlier order of the same kind says to this one, before anybody judges it or is
+    /// asked: it is that one, or is about to be, or nobody knows. An open one is settled first.
+    /// None: nothing stands in the way.
+    ///
+    /// # Errors
+    /// The ledger cannot be used, or the idempotency key named something else.
+    pub async fn earlier(self: &Arc<Self>, asked: &Asked) -> Result<Option<Dialed>, DialError> {
+        let (dialer, asked) = (Arc::clone(self), asked.clone());
+        alone(async move {
+            let ledger = dialer.ledger().await?.as_ref();
+            match dialer.way(ledger, &asked, None).await? {
+                Way::Answered(dialed) => Ok(Some(dialed)),
+                Way::Begun(_) | Way::Free => Ok(None),
             }
+        })
+        .await
+    }
+
+    async fn dial_now(&self, asked: Asked, sanction: Sanction) -> Result<Dialed, DialError> {
+        let ledger = self.ledger().await?.as_ref();
+        match self.way(ledger, &asked, Some(sanction)).await? {
+            Way::Begun(record) => self.dispatch(ledger, *record, &asked.order).await,
+            Way::Answered(dialed) => Ok(dialed),
+            Way::Free => Err(DialError::Interrupted("nothing was begun".to_owned())),
         }
-        Err(DialError::Interrupted("other requests for the same kept coming between".to_owned()))
     }
 
     /// The one place that sends the request.
@@ -365,8 +320,8 @@ impl Dialer {
         order: &Order,
     ) -> Result<Dialed, DialError> {
         let (tenant, dispatch) = (self.tenant.id(), record.dispatch_id);
-        let renew = || later(Timestamp::now(), self.lease());
-        if !ledger.renew(tenant, dispatch, record.generation, renew()).await? {
+        let lease = self.lease(self.api.config().timeouts.total);
+        if !ledger.renew(tenant, dispatch, record.generation, lease).await? {
             return Ok(Dialed { dispatch, result: DialResult::InFlight });
         }
         let sent = match order {
@@ -386,35 +341,69 @@ impl Dialer {
             Err(error) => error,
         };
         if error.effect() == api::Effect::Nothing {
-            ledger.not_placed(tenant, dispatch, &error.kind().to_string()).await?;
-            return Err(DialError::NotPlaced(error));
+            return self.undone(ledger, dispatch, order, error).await;
         }
         tracing::warn!(%dispatch, %error, "the answer to a dispatch is missing; searching for it");
-        // The search may outlast the first lease; nobody else may settle it meanwhile.
-        if !ledger.renew(tenant, dispatch, record.generation, renew()).await? {
-            return Ok(Dialed { dispatch, result: DialResult::InFlight });
+        // From here on no failure of the ledger may end the search, nor be told as a refusal: the
+        // request has left.
+        match ledger.renew(tenant, dispatch, record.generation, self.lease(search::LIMIT)).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(%dispatch, "somebody else is settling a dispatch of ours"),
+            Err(error) => tracing::warn!(%dispatch, %error, "the lease was not extended"),
         }
         match search::search(&self.api, &record, order, &search::SCHEDULE).await {
             Found::Yes(product) => Ok(self.done(ledger, dispatch, product).await),
             // The documented answer for "the provider could not place it", and it is not there.
             Found::No if matches!(error.kind(), ErrorKind::Provider { .. }) => {
-                ledger.not_placed(tenant, dispatch, &error.kind().to_string()).await?;
-                Err(DialError::NotPlaced(error))
+                self.undone(ledger, dispatch, order, error.searched_and_not_done()).await
             }
             Found::No | Found::CannotSay => {
-                let record = ledger.unknown(tenant, dispatch, Timestamp::now()).await?;
-                Ok(match record.state.id() {
-                    Some(_) => self.repeat(&record, order).await,
-                    None => {
-                        Dialed { dispatch, result: DialResult::Unknown(error.kind().to_string()) }
-                    }
-                })
+                Ok(self.unknown(ledger, dispatch, order, error.kind().to_string()).await)
             }
         }
     }
 
+    /// It was certainly not done; unless somebody else has found it meanwhile.
+    async fn undone(
+        &self,
+        ledger: &dyn Ledger,
+        dispatch: DispatchId,
+        order: &Order,
+        error: api::Error,
+    ) -> Result<Dialed, DialError> {
+        match ledger.not_placed(self.tenant.id(), dispatch, &error.kind().to_string()).await {
+            Ok(record) if record.state.id().is_some() => Ok(self.repeat(&record, order).await),
+            Ok(_) => Err(DialError::NotPlaced(error)),
+            Err(failure) => {
+                tracing::error!(%dispatch, %failure, "that nothing was done was not recorded");
+                Err(DialError::NotPlaced(error))
+            }
+        }
+    }
+
+    /// Nobody can say whether it was done; unless somebody else has found it meanwhile.
+    pub(super) async fn unknown(
+        &self,
+        ledger: &dyn Ledger,
+        dispatch: DispatchId,
+        order: &Order,
+        why: String,
+    ) -> Dialed {
+        match ledger.unknown(self.tenant.id(), dispatch, Timestamp::now()).await {
+            Ok(record) if record.state.id().is_some() => return self.repeat(&record, order).await,
+            Ok(_) => {}
+            Err(error) => tracing::error!(%dispatch, %error, "an unknown end was not recorded"),
+        }
+        Dialed { dispatch, result: DialResult::Unknown(why) }
+    }
+
     /// It was done. That its id could not be written down does not make it undone.
-    async fn done(&self, ledger: &dyn Ledger, dispatch: DispatchId, product: Product) -> Dialed {
+    pub(super) async fn done(
+        &self,
+        ledger: &dyn Ledger,
+        dispatch: DispatchId,
+        product: Product,
+    ) -> Dialed {
         let recorded = ledger.placed(self.tenant.id(), dispatch, product.id()).await;
         if let Err(error) = recorded {
             tracing::error!(%dispatch, %error, "a dispatch was done and its id was not recorded");
@@ -428,115 +417,6 @@ impl Dialer {
             }
         }
         Dialed { dispatch, result: DialResult::Done(product) }
-    }
-
-    /// The answer for an order that was done before.
-    async fn repeat(&self, record: &Record, order: &Order) -> Dialed {
-        let dispatch = record.dispatch_id;
-        let Some(id) = record.state.id() else {
-            let why = "its record has no id".to_owned();
-            return Dialed { dispatch, result: DialResult::Unknown(why) };
-        };
-        let product = match order {
-            Order::Call(_) => self
-                .api
-                .get_call(&CallId::new(id))
-                .await
-                .map(|call| Some(Product::Call(Box::new(call)))),
-            Order::Number { .. } => self.owned_number(&NumberId::new(id)).await,
-        };
-        let product = product.unwrap_or_else(|error| {
-            tracing::warn!(%dispatch, %error, "the first of two identical orders could not be read");
-            None
-        });
-        Dialed { dispatch, result: DialResult::Repeat { id: id.to_owned(), product } }
-    }
-
-    async fn owned_number(&self, id: &NumberId) -> Result<Option<Product>, api::Error> {
-        let page = self.api.list_numbers(&PageRequest::first(100)).await?;
-        let number = page.data.into_iter().find(|number| number.id == *id);
-        Ok(number.map(|number| Product::Number(Box::new(number))))
-    }
-
-    /// Waits for another process that is doing the same. None: it did not do it, the way is free.
-    async fn await_other(
-        &self,
-        ledger: &dyn Ledger,
-        record: &Record,
-        order: &Order,
-    ) -> Result<Option<Dialed>, DialError> {
-        let (tenant, dispatch) = (self.tenant.id(), record.dispatch_id);
-        let until = Instant::now() + Duration::from_secs(15);
-        let mut search_at = Instant::now() + Duration::from_secs(3);
-        while Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            match ledger.find(tenant, dispatch).await? {
-                None => return Ok(None),
-                Some(found) => match found.state {
-                    State::Placed { .. } | State::Finished { .. } => {
-                        return Ok(Some(self.repeat(&found, order).await));
-                    }
-                    State::NotPlaced { .. } => return Ok(None),
-                    State::Unknown => break,
-                    State::Intent => {}
-                },
-            }
-            if Instant::now() >= search_at {
-                // Its process may have died after the request left: then only the API knows.
-                search_at += Duration::from_secs(5);
-                let found = search::search(&self.api, record, order, &[Duration::ZERO]).await;
-                if let Found::Yes(product) = found {
-                    return Ok(Some(self.found(ledger, dispatch, product).await));
-                }
-            }
-        }
-        Ok(Some(Dialed { dispatch, result: DialResult::InFlight }))
-    }
-
-    /// Settles a record whose dispatch nobody works on any more. None: it was not done, the way is
-    /// free.
-    async fn settle(
-        &self,
-        ledger: &dyn Ledger,
-        record: Record,
-        order: &Order,
-    ) -> Result<Option<Dialed>, DialError> {
-        let (tenant, dispatch) = (self.tenant.id(), record.dispatch_id);
-        let now = Timestamp::now();
-        let taken = ledger.take_over(tenant, dispatch, now, later(now, self.lease())).await?;
-        if taken.is_none() {
-            return Ok(Some(Dialed { dispatch, result: DialResult::InFlight }));
-        }
-        match search::search(&self.api, &record, order, &search::SCHEDULE).await {
-            Found::Yes(product) => Ok(Some(self.found(ledger, dispatch, product).await)),
-            // The request left, if it left at all, longer ago than any request takes to arrive.
-            Found::No if later(record.intent_at, self.lease()) <= Timestamp::now() => {
-                ledger.not_placed(tenant, dispatch, "searched for and not found").await?;
-                Ok(None)
-            }
-            Found::No | Found::CannotSay => {
-                let record = ledger.unknown(tenant, dispatch, Timestamp::now()).await?;
-                Ok(Some(match record.state.id() {
-                    Some(_) => self.repeat(&record, order).await,
-                    None => {
-                        let why = "an earlier identical request was not answered".to_owned();
-                        Dialed { dispatch, result: DialResult::Unknown(why) }
-                    }
-                }))
-            }
-        }
-    }
-
-    /// An earlier dispatch was found to have been done.
-    async fn found(&self, ledger: &dyn Ledger, dispatch: DispatchId, product: Product) -> Dialed {
-        let id = product.id().to_owned();
-        let dialed = self.done(ledger, dispatch, product).await;
-        match dialed.result {
-            DialResult::Done(product) => {
-                Dialed { dispatch, result: DialResult::Repeat { id, product: Some(product) } }
-            }
-            _ => dialed,
-        }
     }
 }
 
@@ -556,7 +436,17 @@ fn end(call: &Call) -> Option<(Outcome, Option<MilliCents>)> {
     Some((outcome, call.billing_amount_milli_cents))
 }
 
-fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+/// Runs work that whoever asked for it may leave alone: it goes on to its end.
+async fn alone<T: Send + 'static>(
+    work: impl Future<Output = Result<T, DialError>> + Send + 'static,
+) -> Result<T, DialError> {
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(error) => Err(DialError::Interrupted(error.to_string())),
+    }
+}
+
+pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 

@@ -8,7 +8,8 @@
 //!   two processes agree which of them may dial.
 //! - [`confirm`] decides whether a human must say yes first.
 //! - [`order`] is what is to be done, and what makes two orders the same.
-//! - [`dispatch`] does it, at most once; [`search`] looks for what may have been done.
+//! - [`dispatch`] does it, at most once; `reconcile` settles earlier ones of the same first;
+//!   [`search`] looks for what may have been done.
 //!
 //! Nothing here knows MCP.
 
@@ -19,4 +20,5 @@ pub mod ledger;
 pub mod limits;
 pub mod order;
 pub mod policy;
+mod reconcile;
 pub mod search;

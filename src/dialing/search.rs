@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, timeout_at};
 
 use super::ledger::Record;
 use super::order::{DISPATCH_KEY, Order, Product};
@@ -14,6 +15,9 @@ use crate::e164::E164;
 /// the list at once or a moment later; after these seven seconds it is not there.
 pub const SCHEDULE: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+
+/// The longest that one search takes, however slow the API is.
+pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// The most pages of 100 that one look turns.
 const MOST_PAGES: usize = 10;
@@ -34,10 +38,15 @@ pub enum Found {
 
 /// Looks, and looks again, until it is found or the schedule ends.
 pub async fn search(api: &Client, record: &Record, order: &Order, schedule: &[Duration]) -> Found {
+    let until = Instant::now() + LIMIT;
     let mut last = Found::CannotSay;
     for pause in schedule {
         tokio::time::sleep(*pause).await;
-        last = match once(api, record, order).await {
+        let Ok(looked) = timeout_at(until, once(api, record, order)).await else {
+            tracing::warn!(dispatch = %record.dispatch_id, "a search for a dispatch took too long");
+            return Found::CannotSay;
+        };
+        last = match looked {
             Ok(found @ Found::Yes(_)) => return found,
             Ok(found) => found,
             Err(error) => {

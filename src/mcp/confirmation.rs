@@ -32,9 +32,6 @@ use crate::dialing::order::Asked;
 /// How long a question stands.
 pub const LIFETIME: Duration = Duration::from_secs(300);
 
-/// How long a human may think about `elicitation/create`, in which the client waits all the while.
-pub const THINKING_TIME: Duration = Duration::from_secs(120);
-
 /// The name of the one question.
 const QUESTION: &str = "confirm";
 
@@ -113,18 +110,21 @@ pub async fn ask(
     question: &Question,
 ) -> Result<Asking, Stop> {
     if let Some(token) = token {
-        open(dialer, asked, token).await?;
+        if dialer.rules().require_human {
+            return Err(void("only the human's own answer to the client counts here").into());
+        }
+        open(dialer, asked, Purpose::Token, token).await?;
         return Ok(Asking::Confirmed(Yes::Token));
     }
     if !cx.client.can_ask_human() {
-        let (token, expires_at) = seal(dialer, asked).await?;
+        let (token, expires_at) = seal(dialer, asked, Purpose::Token).await?;
         return Ok(Asking::Preview { token, expires_at });
     }
     match cx.client.era() {
-        Era::Sessions => elicit(cx, question).await?,
+        Era::Sessions => elicit(cx, dialer.rules().thinking_time, question).await?,
         Era::Stateless => match (cx.client.request_state(), cx.client.input_responses()) {
             (Some(state), Some(responses)) => {
-                open(dialer, asked, state).await?;
+                open(dialer, asked, Purpose::State, state).await?;
                 let answer = responses
                     .get(QUESTION)
                     .and_then(|answer| serde_json::from_value::<ElicitResult>(answer.clone()).ok())
@@ -138,11 +138,15 @@ pub async fn ask(
 }
 
 /// The era of sessions: the client is asked and waited for.
-async fn elicit(cx: &ToolContext, question: &Question) -> Result<(), ToolError> {
+async fn elicit(
+    cx: &ToolContext,
+    thinking_time: Duration,
+    question: &Question,
+) -> Result<(), ToolError> {
     use rmcp::service::ElicitationError;
     cx.progress.say("Waiting for the human to confirm.").await;
     let text = format!("{}\n\n{}", question.preview, question.reason);
-    match cx.client.peer().elicit_with_timeout::<Answer>(text, Some(THINKING_TIME)).await {
+    match cx.client.peer().elicit_with_timeout::<Answer>(text, Some(thinking_time)).await {
         Ok(Some(Answer { confirm: true })) => Ok(()),
         Ok(_) => Err(no("the human did not say yes")),
         Err(ElicitationError::UserDeclined) => Err(no("the human declined")),
@@ -160,7 +164,7 @@ async fn round(
     asked: &Asked,
     question: &Question,
 ) -> Result<InputRequiredResult, ToolError> {
-    let (state, _) = seal(dialer, asked).await?;
+    let (state, _) = seal(dialer, asked, Purpose::State).await?;
     let form = ElicitationSchema::from_type::<Answer>()
         .map_err(|error| ToolError::internal(error.to_string()))?;
     let request = ElicitRequest::new(ElicitRequestParams::FormElicitationParams {
@@ -197,37 +201,54 @@ fn unrecorded(error: crate::dialing::ledger::LedgerError) -> ToolError {
     ToolError::new(Class::Unavailable, error.to_string())
 }
 
-/// What a seal is bound to: the account and every argument.
-fn binding(dialer: &Dialer, asked: &Asked) -> String {
-    let tenant = dialer.tenant().id();
-    format!("{}|{}", tenant.as_str(), asked.binding(tenant).as_str())
+/// What a seal is for. One is never taken for the other: a state carries no yes of its own, so that
+/// it must not pass as a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Carried back by the model, once its user agreed to the preview.
+    Token,
+    /// Carried back by the client, beside the human's answer.
+    State,
 }
 
-async fn seal(dialer: &Dialer, asked: &Asked) -> Result<(String, Timestamp), ToolError> {
-    let lifetime = SignedDuration::try_from(LIFETIME).unwrap_or(SignedDuration::from_mins(5));
-    let expires_at = Timestamp::now().checked_add(lifetime).unwrap_or(Timestamp::MAX);
+/// What a seal is bound to: its purpose, the account and every argument.
+fn binding(dialer: &Dialer, asked: &Asked, purpose: Purpose) -> String {
+    let tenant = dialer.tenant().id();
+    format!("{purpose:?}|{}|{}", tenant.as_str(), asked.binding(tenant).as_str())
+}
+
+async fn seal(
+    dialer: &Dialer,
+    asked: &Asked,
+    purpose: Purpose,
+) -> Result<(String, Timestamp), ToolError> {
+    let bound = binding(dialer, asked, purpose);
+    seal_with(&codec(dialer).await?, &bound, LIFETIME)
+}
+
+fn seal_with(
+    codec: &RequestStateCodec,
+    bound: &str,
+    lifetime: Duration,
+) -> Result<(String, Timestamp), ToolError> {
+    let until = SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::ZERO);
+    let expires_at = Timestamp::now().checked_add(until).unwrap_or(Timestamp::MAX);
     let sealed = Sealed { id: Uuid::new_v4().simple().to_string(), expires_at };
     let payload =
         serde_json::to_vec(&sealed).map_err(|error| ToolError::internal(error.to_string()))?;
-    let bound = binding(dialer, asked);
-    let options = SealOptions::new().associated_data(bound.as_bytes()).ttl(LIFETIME);
-    Ok((codec(dialer).await?.seal_with(&payload, &options), expires_at))
+    let options = SealOptions::new().associated_data(bound.as_bytes()).ttl(lifetime);
+    Ok((codec.seal_with(&payload, &options), expires_at))
 }
 
 /// Opens a seal and uses it up.
-async fn open(dialer: &Dialer, asked: &Asked, seal: &str) -> Result<(), ToolError> {
-    use rmcp::model::RequestStateError as Error;
-    let bound = binding(dialer, asked);
-    let payload = codec(dialer).await?.open_with(seal, bound.as_bytes()).map_err(|error| {
-        void(match error {
-            Error::Expired => "it has expired after five minutes",
-            Error::IntegrityCheckFailed => {
-                "an argument differs from what was shown, or it is not of this server"
-            }
-            _ => "it is not a confirmation of this server",
-        })
-    })?;
-    let sealed: Sealed = serde_json::from_slice(&payload).map_err(|_| void("it cannot be read"))?;
+async fn open(
+    dialer: &Dialer,
+    asked: &Asked,
+    purpose: Purpose,
+    seal: &str,
+) -> Result<(), ToolError> {
+    let bound = binding(dialer, asked, purpose);
+    let sealed = open_with(&codec(dialer).await?, &bound, seal).map_err(void)?;
     let fresh = async {
         let ledger = dialer.ledger().await?;
         let tenant = dialer.tenant().id();
@@ -238,6 +259,19 @@ async fn open(dialer: &Dialer, asked: &Asked, seal: &str) -> Result<(), ToolErro
     } else {
         Err(void("it was used before, or has expired"))
     }
+}
+
+/// Reads a seal, or says why it is void.
+fn open_with(codec: &RequestStateCodec, bound: &str, seal: &str) -> Result<Sealed, &'static str> {
+    use rmcp::model::RequestStateError as Error;
+    let payload = codec.open_with(seal, bound.as_bytes()).map_err(|error| match error {
+        Error::Expired => "it has expired after five minutes",
+        Error::IntegrityCheckFailed => {
+            "an argument differs from what was shown, or it is not of this server"
+        }
+        _ => "it is not a confirmation of this server",
+    })?;
+    serde_json::from_slice(&payload).map_err(|_| "it cannot be read")
 }
 
 /// The highest cost, the local time and the rest, as lines for the human.
@@ -251,6 +285,7 @@ pub fn local_time_line(judgment: &Judgment) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rmcp::model::ElicitResult;
     use serde_json::{Value, json};
 
@@ -277,6 +312,56 @@ mod tests {
             json!(null),
         ] {
             assert!(!read(no.clone()), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_seal_expires() {
+        let codec = RequestStateCodec::try_new([7; 32]).unwrap();
+        let (seal, _) = seal_with(&codec, "Token|a|b", LIFETIME).unwrap();
+        assert!(open_with(&codec, "Token|a|b", &seal).is_ok());
+        let (seal, expires_at) = seal_with(&codec, "Token|a|b", Duration::ZERO).unwrap();
+        // The codec reads the clock itself: its next millisecond is waited for.
+        while Timestamp::now().as_millisecond() <= expires_at.as_millisecond() {
+            std::thread::yield_now();
+        }
+        let void = open_with(&codec, "Token|a|b", &seal).unwrap_err();
+        assert_eq!(void, "it has expired after five minutes");
+    }
+
+    proptest! {
+        #[test]
+        fn a_seal_opens_for_what_it_was_made_for_and_for_nothing_else(
+            key: [u8; 32],
+            other_key: [u8; 32],
+            bound in "(Token|State)[|][a-z]{1,8}[|][a-z]{1,8}",
+            other in "(Token|State)[|][a-z]{1,8}[|][a-z]{1,8}",
+            at: prop::sample::Index,
+            with in "[A-Za-z0-9_.=-]",
+            cut: prop::sample::Index,
+        ) {
+            let codec = RequestStateCodec::try_new(key).unwrap();
+            let (mut seal, expires_at) = seal_with(&codec, &bound, LIFETIME).unwrap();
+            let opened = open_with(&codec, &bound, &seal).unwrap();
+            prop_assert_eq!(opened.expires_at, expires_at);
+            prop_assert_eq!(open_with(&codec, &other, &seal).is_ok(), other == bound);
+            let other_codec = RequestStateCodec::try_new(other_key).unwrap();
+            prop_assert_eq!(open_with(&other_codec, &bound, &seal).is_ok(), other_key == key);
+
+            let at = at.index(seal.len());
+            let mut forged = seal.clone();
+            forged.replace_range(at..=at, &with);
+            prop_assert_eq!(open_with(&codec, &bound, &forged).is_ok(), forged == seal);
+            let longer = seal.clone() + &with;
+            seal.truncate(cut.index(seal.len()));
+            prop_assert!(open_with(&codec, &bound, &seal).is_err());
+            prop_assert!(open_with(&codec, &bound, &longer).is_err());
+        }
+
+        #[test]
+        fn no_text_is_a_seal_by_chance(text in ".{0,200}") {
+            let codec = RequestStateCodec::try_new([7; 32]).unwrap();
+            prop_assert!(open_with(&codec, "Token|a|b", &text).is_err());
         }
     }
 }

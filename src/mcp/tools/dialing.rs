@@ -1,5 +1,7 @@
 //! What `place_call` and `purchase_number` share: judge, ask, dial, and say what became of it.
 
+use std::time::Duration;
+
 use crate::dialing::confirm::{Demand, Situation, demand};
 use crate::dialing::dispatch::Judgment;
 use crate::dialing::dispatch::{DialError, Dialed};
@@ -37,6 +39,10 @@ where
     F: AsyncFnOnce(&Judgment) -> Result<String, ToolError>,
 {
     let dialer = cx.account.dialer()?;
+    // What was done is not judged again, and nobody need be asked about it.
+    if let Some(dialed) = dialer.earlier(&asked).await.map_err(told)? {
+        return Ok(Ordered::Dialed(dialed));
+    }
     let judgment = dialer.judge(&asked).await.map_err(told)?;
     let rules = dialer.rules();
     let situation = Situation {
@@ -46,29 +52,30 @@ where
         require_human: rules.require_human,
     };
     let rule = judgment.verdict.rule.to_string();
-    let confirmed_by = if judgment.repeat {
-        // It will be answered with the first one; nobody need be bothered.
-        "nobody: repeated".to_owned()
-    } else {
-        match demand(rules.confirm, &judgment.verdict, situation) {
-            Demand::Refuse(refusal) => return Err(told(DialError::Refused(refusal)).into()),
-            Demand::Nothing => "nobody: the rules allow it".to_owned(),
-            Demand::Ask(reason) => {
-                let preview = preview(&judgment).await?;
-                let question =
-                    Question { reason: format!("You are asked because {reason}."), preview };
-                match confirmation::ask(cx, dialer, &asked, token, &question).await? {
-                    Asking::Confirmed(Yes::Human) => "the human, asked by the client".to_owned(),
-                    Asking::Confirmed(Yes::Token) => "a confirmation token".to_owned(),
-                    Asking::Preview { token, expires_at } => {
-                        let preview = format!("{}\n{}", question.preview, question.reason);
-                        return Ok(Ordered::Preview { preview, token, expires_at });
-                    }
+    let confirmed_by = match demand(rules.confirm, &judgment.verdict, situation) {
+        Demand::Refuse(refusal) => return Err(told(DialError::Refused(refusal)).into()),
+        Demand::Nothing => "nobody: the rules allow it",
+        Demand::Ask(reason) => {
+            let preview = preview(&judgment).await?;
+            let question = Question { reason: format!("You are asked because {reason}."), preview };
+            match confirmation::ask(cx, dialer, &asked, token, &question).await? {
+                Asking::Confirmed(Yes::Human) => "the human, asked by the client",
+                Asking::Confirmed(Yes::Token) => "a confirmation token",
+                Asking::Preview { token, expires_at } => {
+                    let preview = format!("{}\n{}", question.preview, question.reason);
+                    return Ok(Ordered::Preview { preview, token, expires_at });
                 }
             }
         }
     };
-    Ok(Ordered::Dialed(dialer.dial(asked, rule, confirmed_by).await.map_err(told)?))
+    Ok(Ordered::Dialed(dialer.dial(asked, rule, confirmed_by.to_owned()).await.map_err(told)?))
+}
+
+/// The human may think; then an earlier order of the same may have to be settled, the request sent,
+/// and its traces searched for.
+pub(super) fn deadline(cx: &ToolContext) -> Duration {
+    let Ok(dialer) = cx.account.dialer() else { return Duration::from_secs(15) };
+    dialer.rules().thinking_time + dialer.longest_dispatch()
 }
 
 /// Why it was certainly not done, as the model is told.

@@ -14,7 +14,6 @@ use crate::dialing::order::{Asked, Order, Product};
 use crate::e164::E164;
 use crate::mcp::arguments::{Text, Whole, pattern_text};
 use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
-use crate::mcp::confirmation;
 use crate::mcp::error::ToolError;
 use crate::mcp::gate::ToolContext;
 use crate::mcp::present::{self, Reply};
@@ -321,8 +320,8 @@ impl Tool for PurchaseNumber {
     type Output = PurchaseNumberOutput;
 
     /// The human may think, then the dispatch may take its whole time.
-    fn deadline(_input: &Self::Input, _cx: &ToolContext) -> Duration {
-        confirmation::THINKING_TIME + Duration::from_secs(80)
+    fn deadline(_input: &Self::Input, cx: &ToolContext) -> Duration {
+        dialing::deadline(cx)
     }
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use callingbox_mcp::sandbox::{Options, Sandbox};
@@ -50,7 +51,9 @@ pub(crate) struct Session {
     early: VecDeque<Value>,
     log: JoinHandle<String>,
     world: Option<(Sandbox, Control)>,
-    _home: Home,
+    /// What the client says that it can do.
+    pub(crate) capabilities: Value,
+    _home: Arc<Home>,
 }
 
 impl Session {
@@ -91,7 +94,15 @@ impl Session {
 
     /// The process alone: nothing has been said yet.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let home = Home::new();
+        Self::start_in(Arc::new(Home::new()), arguments, environment)
+    }
+
+    /// The same in a home that others live in too.
+    pub(crate) fn start_in(
+        home: Arc<Home>,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut process = home
             .command(arguments, environment)
             .stdin(Stdio::piped())
@@ -117,6 +128,7 @@ impl Session {
             early: VecDeque::new(),
             log,
             world: None,
+            capabilities: json!({}),
             _home: home,
         }
     }
@@ -127,8 +139,7 @@ impl Session {
         self.opening = match era {
             Era::Legacy(version) => {
                 let client = json!({"name": "e2e", "version": "1"});
-                let params =
-                    json!({"protocolVersion": version, "capabilities": {}, "clientInfo": client});
+                let params = json!({"protocolVersion": version, "capabilities": self.capabilities, "clientInfo": client});
                 let answer = self.request("initialize", params).await;
                 self.notify("notifications/initialized", json!({})).await;
                 answer
@@ -167,7 +178,11 @@ impl Session {
     pub(crate) async fn begin(&mut self, method: &str, params: Value) -> i64 {
         self.next_id += 1;
         let id = self.next_id;
-        let params = self.era.parameters(params);
+        let mut params = self.era.parameters(params);
+        if self.era == Era::Modern {
+            params["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
+                self.capabilities.clone();
+        }
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})).await;
         id
     }

@@ -207,8 +207,8 @@ impl Tool for PlaceCall {
     type Output = PlaceCallOutput;
 
     /// The human may think, then the dispatch may take its whole time.
-    fn deadline(_input: &Self::Input, _cx: &ToolContext) -> Duration {
-        confirmation::THINKING_TIME + Duration::from_secs(80)
+    fn deadline(_input: &Self::Input, cx: &ToolContext) -> Duration {
+        dialing::deadline(cx)
     }
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {

@@ -1,0 +1,234 @@
+//! Whether the way is free for an order: the ledger is asked for an earlier one that is the same, and
+//! one whose fate is open is settled before anything may ring. Sends nothing but reads.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use super::dispatch::{DialError, DialResult, Dialed, Dialer, Sanction, later};
+use super::ledger::{Begin, DispatchId, Ledger, NewIntent, Record, State, Terms};
+use super::limits::Limits;
+use super::order::{Asked, Order, Product};
+use super::search::{self, Found};
+use crate::api::{self, CallId, NumberId, PageRequest};
+use crate::money::MilliCents;
+
+/// How long somebody who is doing the same is waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long after it left a request may still arrive and be carried out, by something on the way that
+/// held it back: what proxies commonly wait for an answer. Before that, not found is not undone.
+const ARRIVAL: SignedDuration = SignedDuration::from_mins(1);
+
+/// How it stands with the way.
+pub(super) enum Way {
+    /// Nothing stands in it, and nothing was begun.
+    Free,
+    /// The intent is written down: dial.
+    Begun(Box<Record>),
+    /// Nothing is to be dialed; this is the answer.
+    Answered(Dialed),
+}
+
+impl Dialer {
+    /// Asks the ledger for the way. Without a sanction it only looks: nothing is begun.
+    pub(super) async fn way(
+        &self,
+        ledger: &dyn Ledger,
+        asked: &Asked,
+        sanction: Option<Sanction>,
+    ) -> Result<Way, DialError> {
+        let mut last = None;
+        // An open record of the same order is settled first; settling can free the way only once,
+        // but another of the same may come between.
+        for _ in 0..3 {
+            let (intent, terms) = self.intend(asked, sanction.as_ref());
+            let (dispatch, settled) = match ledger.begin(intent, terms).await? {
+                Begin::Begun(record) => return Ok(Way::Begun(Box::new(record))),
+                Begin::Duplicate(record) => {
+                    return Ok(Way::Answered(self.repeat(&record, &asked.order).await));
+                }
+                Begin::KeyConflict(record) => {
+                    return Err(DialError::KeyConflict(record.dispatch_id));
+                }
+                Begin::LimitReached(_) if sanction.is_none() => return Ok(Way::Free),
+                Begin::LimitReached(reached) => {
+                    return Err(DialError::Refused(self.rules.policy.limit_refusal(reached)));
+                }
+                Begin::InFlight(record) => {
+                    (record.dispatch_id, self.await_other(ledger, &record, &asked.order).await)
+                }
+                Begin::Unsettled(record) => {
+                    (record.dispatch_id, self.settle(ledger, record, &asked.order).await)
+                }
+            };
+            match settled {
+                Ok(Some(dialed)) => return Ok(Way::Answered(dialed)),
+                Ok(None) => last = Some(dispatch),
+                // The earlier one may have rung: this is no refusal.
+                Err(error) => {
+                    tracing::error!(%dispatch, %error, "an earlier dispatch could not be settled");
+                    let why =
+                        "the ledger failed while an earlier identical request was looked for.";
+                    let result = DialResult::Unknown(why.to_owned());
+                    return Ok(Way::Answered(Dialed { dispatch, result }));
+                }
+            }
+        }
+        Ok(last.map_or(Way::Free, |dispatch| {
+            Way::Answered(Dialed { dispatch, result: DialResult::InFlight })
+        }))
+    }
+
+    /// What is written down, and on what terms. Who only looks may spend nothing at all, so that the
+    /// ledger finds what stands in the way and then a limit, and begins nothing.
+    fn intend(&self, asked: &Asked, sanction: Option<&Sanction>) -> (NewIntent, Terms) {
+        let now = Timestamp::now();
+        let nothing = Limits { spend_per_day: Some(MilliCents(0)), ..Limits::default() };
+        let (rule, confirmed_by, hold, limits) = match sanction {
+            Some(Sanction { rule, confirmed_by }) => {
+                let limits = self.rules.policy.enforced_limits();
+                (rule.clone(), confirmed_by.clone(), asked.hold(), limits)
+            }
+            None => (String::new(), String::new(), MilliCents::DOLLAR, nothing),
+        };
+        let intent = NewIntent {
+            dispatch_id: DispatchId::new(),
+            kind: asked.kind(),
+            tenant: self.tenant.id().clone(),
+            fingerprint: asked.fingerprint(self.tenant.id()),
+            idempotency_key: asked.idempotency_key.clone(),
+            callee: asked.callee(&self.tenant),
+            agent_id: match &asked.order {
+                Order::Call(call) => Some(call.agent_id.as_str().to_owned()),
+                Order::Number { .. } => None,
+            },
+            rule,
+            confirmed_by,
+            hold,
+        };
+        let terms = Terms {
+            now,
+            lease_until: self.lease(self.api.config().timeouts.total),
+            repeats_since: now.checked_sub(self.rules.repeat_window).unwrap_or(Timestamp::MIN),
+            allow_repeat: asked.allow_repeat,
+            limits,
+        };
+        (intent, terms)
+    }
+
+    /// The answer for an order that was done before.
+    pub(super) async fn repeat(&self, record: &Record, order: &Order) -> Dialed {
+        let dispatch = record.dispatch_id;
+        let Some(id) = record.state.id() else {
+            let why = "its record has no id".to_owned();
+            return Dialed { dispatch, result: DialResult::Unknown(why) };
+        };
+        let product = match order {
+            Order::Call(_) => self
+                .api
+                .get_call(&CallId::new(id))
+                .await
+                .map(|call| Some(Product::Call(Box::new(call)))),
+            Order::Number { .. } => self.owned_number(&NumberId::new(id)).await,
+        };
+        let product = product.unwrap_or_else(|error| {
+            tracing::warn!(%dispatch, %error, "the first of two identical orders could not be read");
+            None
+        });
+        Dialed { dispatch, result: DialResult::Repeat { id: id.to_owned(), product } }
+    }
+
+    async fn owned_number(&self, id: &NumberId) -> Result<Option<Product>, api::Error> {
+        let page = self.api.list_numbers(&PageRequest::first(100)).await?;
+        let number = page.data.into_iter().find(|number| number.id == *id);
+        Ok(number.map(|number| Product::Number(Box::new(number))))
+    }
+
+    /// Waits for somebody else who is doing the same. None: ask the ledger again.
+    async fn await_other(
+        &self,
+        ledger: &dyn Ledger,
+        record: &Record,
+        order: &Order,
+    ) -> Result<Option<Dialed>, DialError> {
+        let (tenant, dispatch) = (self.tenant.id(), record.dispatch_id);
+        let until = Instant::now() + PATIENCE;
+        let mut search_at = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let Some(found) = ledger.find(tenant, dispatch).await? else { return Ok(None) };
+            match found.state {
+                State::Placed { .. } | State::Finished { .. } => {
+                    return Ok(Some(self.repeat(&found, order).await));
+                }
+                State::NotPlaced { .. } => return Ok(None),
+                State::Unknown if found.lease_until <= Timestamp::now() => {
+                    return Ok(Some(unanswered(dispatch)));
+                }
+                // Its owner is gone: it is to be settled.
+                State::Intent if found.lease_until <= Timestamp::now() => return Ok(None),
+                State::Intent | State::Unknown => {}
+            }
+            if Instant::now() >= search_at {
+                // Its process may have died after the request left: then only the API knows.
+                search_at += Duration::from_secs(5);
+                let found = search::search(&self.api, record, order, &[Duration::ZERO]).await;
+                if let Found::Yes(product) = found {
+                    return Ok(Some(self.found(ledger, dispatch, product).await));
+                }
+            }
+        }
+        Ok(Some(Dialed { dispatch, result: DialResult::InFlight }))
+    }
+
+    /// Settles a record whose dispatch nobody works on any more. None: ask the ledger again.
+    async fn settle(
+        &self,
+        ledger: &dyn Ledger,
+        record: Record,
+        order: &Order,
+    ) -> Result<Option<Dialed>, DialError> {
+        let (tenant, dispatch) = (self.tenant.id(), record.dispatch_id);
+        let lease = self.lease(search::LIMIT);
+        if ledger.take_over(tenant, dispatch, Timestamp::now(), lease).await?.is_none() {
+            return Ok(None);
+        }
+        match search::search(&self.api, &record, order, &search::SCHEDULE).await {
+            Found::Yes(product) => Ok(Some(self.found(ledger, dispatch, product).await)),
+            Found::No if self.must_have_arrived(&record) => {
+                ledger.not_placed(tenant, dispatch, "searched for and not found").await?;
+                Ok(None)
+            }
+            Found::No | Found::CannotSay => {
+                let why = "an earlier identical request was not answered.".to_owned();
+                Ok(Some(self.unknown(ledger, dispatch, order, why).await))
+            }
+        }
+    }
+
+    /// Whether the request, if it left at all, left longer ago than any request takes to arrive.
+    fn must_have_arrived(&self, record: &Record) -> bool {
+        let total = SignedDuration::try_from(self.api.config().timeouts.total);
+        let sent = later(record.intent_at, total.unwrap_or(SignedDuration::MAX));
+        later(sent, ARRIVAL) <= Timestamp::now()
+    }
+
+    /// An earlier dispatch was found to have been done.
+    async fn found(&self, ledger: &dyn Ledger, dispatch: DispatchId, product: Product) -> Dialed {
+        let id = product.id().to_owned();
+        let dialed = self.done(ledger, dispatch, product).await;
+        match dialed.result {
+            DialResult::Done(product) => {
+                Dialed { dispatch, result: DialResult::Repeat { id, product: Some(product) } }
+            }
+            _ => dialed,
+        }
+    }
+}
+
+fn unanswered(dispatch: DispatchId) -> Dialed {
+    let why = "an earlier identical request was not answered.".to_owned();
+    Dialed { dispatch, result: DialResult::Unknown(why) }
+}
