@@ -216,7 +216,11 @@ pub fn credentials(
         }),
         _ => Official::default(),
     };
-    let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    // A client that could not fill a placeholder in passes it on as it stands: nothing was set.
+    let placeholder = |value: &str| value.starts_with("${") && value.ends_with('}');
+    let set = |name: &str| {
+        env(name).filter(|value| !value.trim().is_empty() && !placeholder(value.trim()))
+    };
 
     let url =
         set("CALLINGBOX_BASE_URL").or_else(|| file.base_url.clone()).or(official.default.base_url);
@@ -317,6 +321,15 @@ mod tests {
         let found = credentials(&file, &env, &folders).unwrap();
         assert_eq!(found.base_url.to_string(), "https://elsewhere.example");
         assert!(!format!("{found:?}").contains("sk_env"));
+    }
+
+    #[test]
+    fn a_placeholder_that_a_client_left_is_no_key() {
+        for left in ["${user_config.api_key}", "${env:CALLINGBOX_API_KEY}", "${input:key}\n"] {
+            let env = |name: &str| (name == "CALLINGBOX_API_KEY").then(|| left.to_owned());
+            let found = credentials(&File::default(), &env, &Folders::default()).unwrap();
+            assert!(found.key.is_none(), "{left}");
+        }
     }
 
     #[test]
