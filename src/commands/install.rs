@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::say;
 use crate::cli::{self, Global};
 use crate::clients::{self, Client, Machine, Scope, Secret, Server, State};
-use crate::config::{self, Credentials, File, Folders, KeySource};
+use crate::config::{self, File, Folders, KeySource};
 
 pub(super) fn run(
     options: &cli::Install,
@@ -37,15 +37,16 @@ pub(super) fn run(
     }
 
     let env = |name: &str| std::env::var(name).ok();
-    let found = config::credentials(file, &env, folders)?;
-    let key_file = folders
-        .config
-        .as_ref()
-        .context("this user has no configuration folder")?
-        .join("callingbox-mcp")
-        .join("api-key");
     let sandbox = global.sandbox.is_some();
-    let source = found.key.as_ref().map(|(_, source)| source);
+    // What needs no key is not stopped by one that cannot be read.
+    let found = if sandbox || options.http.is_some() {
+        None
+    } else {
+        config::credentials(file, &env, folders)?.key
+    };
+    let key_file = folders.config.as_deref().context("this user has no configuration folder")?;
+    let key_file = clients::key_file(key_file);
+    let source = found.as_ref().map(|(_, source)| source);
     let secret = Secret::choose(client, sandbox, source, &key_file);
     let server = match &options.http {
         Some(url) => Server::Http { url: url.clone() },
@@ -70,10 +71,9 @@ pub(super) fn run(
     let plan = clients::install(client, *scope, &machine, name, &server)?;
     // The entry names the key file, so the file is there first.
     let kept = match (&server, &found) {
-        (
-            Server::Stdio { secret: Secret::File(path), .. },
-            Credentials { key: Some((key, KeySource::Environment)), .. },
-        ) if clients::store_key(path, key)? => {
+        (Server::Stdio { secret: Secret::File(path), .. }, Some((key, KeySource::Environment)))
+            if clients::store_key(path, key)? =>
+        {
             format!("Kept the key of CALLINGBOX_API_KEY in {}.\n", path.display())
         }
         _ => String::new(),

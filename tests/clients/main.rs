@@ -6,4 +6,5 @@
 mod files;
 #[cfg(unix)]
 mod program;
+mod random;
 mod tables;

@@ -207,6 +207,20 @@ fn without_a_key_it_says_how_to_give_one() {
 }
 
 #[test]
+fn a_key_that_cannot_be_read_stops_only_what_needs_one() {
+    let home = Home::new();
+    let missing = [("CALLINGBOX_API_KEY_FILE", "/nonexistent/key")];
+    for (arguments, works) in [
+        (&["install", "gemini"][..], false),
+        (&["install", "gemini", "--sandbox"], true),
+        (&["install", "gemini", "--http=http://127.0.0.1:1/mcp"], true),
+    ] {
+        let output = home.run(arguments, &missing);
+        assert_eq!(output.status.success(), works, "{}", text(&output));
+    }
+}
+
+#[test]
 fn the_switches_of_a_bundle_are_variables() {
     let home = Home::new();
     for (read_only, sandbox, expected) in [
