@@ -6,9 +6,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::clients::{Client, Scope};
 use crate::config::File;
 use crate::mcp::catalogue::{Selection, Toolset};
 use crate::telemetry::LogFormat;
+
+/// How many times faster than the wall clock the embedded simulator runs, if nothing else is said.
+pub const SANDBOX_SPEED: f64 = 10.0;
 
 /// Gives any AI client a telephone: an MCP server for CallingBox's AI phone calls.
 ///
@@ -31,11 +35,12 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
-    /// Run on a simulator: an embedded one, or the one at URL (see the `sandbox` command).
+    /// Run on a simulator: an embedded one, or the one at URL (see the `sandbox` command). Without
+    /// the flag CALLINGBOX_MCP_SANDBOX decides: true, false or URL.
     #[arg(long, global = true, value_name = "URL", num_args = 0..=1, require_equals = true)]
     pub sandbox: Option<Option<String>>,
     /// How many times faster than the wall clock the embedded simulator runs.
-    #[arg(long, global = true, value_name = "N", default_value_t = 10.0)]
+    #[arg(long, global = true, value_name = "N", default_value_t = SANDBOX_SPEED)]
     pub sandbox_speed: f64,
     /// The configuration file. Default: callingbox-mcp/config.toml in the user's configuration folder.
     #[arg(long, global = true, value_name = "FILE", env = "CALLINGBOX_MCP_CONFIG")]
@@ -68,7 +73,13 @@ pub struct Global {
     )]
     pub exclude_tools: Option<Vec<String>>,
     /// Offer only tools that change nothing. Nothing overrules it.
-    #[arg(long, global = true, env = "CALLINGBOX_MCP_READ_ONLY")]
+    #[arg(
+        long,
+        global = true,
+        env = "CALLINGBOX_MCP_READ_ONLY",
+        // Of the environment, anything but an empty text or a plain no means yes.
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
     pub read_only: bool,
     /// How log lines are written, on standard error.
     #[arg(long, global = true, value_name = "FORMAT", env = "CALLINGBOX_MCP_LOG_FORMAT")]
@@ -96,6 +107,12 @@ pub enum Command {
     /// The calling rules: explain them for a number, or write a file to start from.
     #[command(subcommand)]
     Policy(Policy),
+    /// Write this server into the configuration of an MCP client; without one, list those found here.
+    Install(Install),
+    /// Print the completions of a shell.
+    Completions(Completions),
+    /// Print the manual page (roff).
+    Man,
 }
 
 /// Options of `receipts`.
@@ -198,7 +215,77 @@ pub struct Config {
     pub schema: bool,
 }
 
+/// Options of `install`. The global flags that are given are written into the client's entry too.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// The client.
+    #[arg(value_enum)]
+    pub client: Option<Client>,
+    /// For whom: the user, or everyone in the current folder.
+    #[arg(long, value_enum, default_value_t)]
+    pub scope: Scope,
+    /// The name that the client has for this server.
+    #[arg(long, value_name = "NAME", default_value = "callingbox", value_parser = server_name)]
+    pub name: String,
+    /// Connect to a server that runs elsewhere (see the `http` command), such as
+    /// http://127.0.0.1:8080/mcp, instead of starting this program.
+    #[arg(long, value_name = "URL", value_parser = server_url, conflicts_with = "uninstall")]
+    pub http: Option<url::Url>,
+    /// Only print the entry and where it goes.
+    #[arg(long, requires = "client", conflicts_with = "uninstall")]
+    pub print: bool,
+    /// Take the server out again.
+    #[arg(long, requires = "client")]
+    pub uninstall: bool,
+}
+
+/// What every client takes for a name; tools are called NAME__tool in some, so it is short.
+fn server_name(text: &str) -> Result<String, &'static str> {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if (1..=32).contains(&text.len()) && text.bytes().all(letter) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name is 1 to 32 letters, digits, - or _")
+    }
+}
+
+fn server_url(text: &str) -> Result<url::Url, &'static str> {
+    let url: url::Url = text.parse().map_err(|_| "not a URL")?;
+    if !matches!(url.scheme(), "http" | "https") {
+        Err("the URL begins http:// or https://")
+    } else if !url.username().is_empty() || url.password().is_some() {
+        Err("a URL with a password in it would be written in clear")
+    } else {
+        Ok(url)
+    }
+}
+
+/// Options of `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
 impl Global {
+    /// Takes the sandbox from `CALLINGBOX_MCP_SANDBOX` when no flag asks for it: for bundles, whose
+    /// questions become variables and not flags.
+    ///
+    /// # Errors
+    /// It says neither true, nor false, nor a URL. Guessing could ring a telephone.
+    pub fn settle_sandbox(&mut self, variable: Option<String>) -> anyhow::Result<()> {
+        if self.sandbox.is_none() {
+            self.sandbox = match variable.as_deref() {
+                None | Some("" | "false" | "0") => None,
+                Some("true" | "1") => Some(None),
+                Some(url) if url.starts_with("http://") => Some(Some(url.to_owned())),
+                Some(_) => anyhow::bail!("CALLINGBOX_MCP_SANDBOX is neither true, false nor a URL"),
+            };
+        }
+        Ok(())
+    }
+
     /// The tools that the flags, the environment and the file together ask for.
     #[must_use]
     pub fn selection(&self, file: &File) -> Selection {
@@ -248,6 +335,43 @@ mod tests {
         let selection = cli.global.selection(&file);
         assert_eq!(selection.toolsets, [Toolset::Calls, Toolset::Numbers]);
         assert!(selection.read_only);
+    }
+
+    #[test]
+    fn the_sandbox_of_the_environment_is_never_guessed() {
+        let settled = |variable: &str| {
+            let mut global = Global::default();
+            global.settle_sandbox(Some(variable.to_owned())).map(|()| global.sandbox).ok()
+        };
+        for (variable, expected) in [
+            ("true", Some(Some(None))),
+            ("1", Some(Some(None))),
+            ("false", Some(None)),
+            ("", Some(None)),
+            ("http://127.0.0.1:1", Some(Some(Some("http://127.0.0.1:1".to_owned())))),
+            ("yes", None),
+            ("${user_config.sandbox}", None),
+        ] {
+            assert_eq!(settled(variable), expected, "{variable}");
+        }
+        let mut global = Global { sandbox: Some(None), ..Global::default() };
+        global.settle_sandbox(Some("false".to_owned())).unwrap();
+        assert_eq!(global.sandbox, Some(None));
+    }
+
+    #[test]
+    fn a_name_and_a_url_of_install_are_checked() {
+        for arguments in [
+            ["--name", "a b"],
+            ["--name", ""],
+            ["--name", "../x"],
+            ["--http", "ftp://x/mcp"],
+            ["--http", "http://u:p@x/mcp"],
+            ["--http", "x"],
+        ] {
+            let line = ["callingbox-mcp", "install", "cursor"].into_iter().chain(arguments);
+            assert!(Cli::try_parse_from(line).is_err(), "{arguments:?}");
+        }
     }
 
     #[test]

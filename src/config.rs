@@ -315,7 +315,11 @@ pub fn credentials(
         }),
         _ => Official::default(),
     };
-    let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    // A client that could not fill a placeholder in passes it on as it stands: nothing was set.
+    let placeholder = |value: &str| value.starts_with("${") && value.ends_with('}');
+    let set = |name: &str| {
+        env(name).filter(|value| !value.trim().is_empty() && !placeholder(value.trim()))
+    };
 
     let url =
         set("CALLINGBOX_BASE_URL").or_else(|| file.base_url.clone()).or(official.default.base_url);
@@ -430,6 +434,15 @@ mod tests {
         write(&dir.path().join("mine.toml"), "\n[limits]\nper_huor = 3\n");
         let message = policy(&named, &folders).unwrap_err().to_string();
         assert!(message.contains("line 3") && message.contains("`per_hour`?"), "{message}");
+    }
+
+    #[test]
+    fn a_placeholder_that_a_client_left_is_no_key() {
+        for left in ["${user_config.api_key}", "${env:CALLINGBOX_API_KEY}", "${input:key}\n"] {
+            let env = |name: &str| (name == "CALLINGBOX_API_KEY").then(|| left.to_owned());
+            let found = credentials(&File::default(), &env, &Folders::default()).unwrap();
+            assert!(found.key.is_none(), "{left}");
+        }
     }
 
     #[test]

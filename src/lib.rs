@@ -12,6 +12,7 @@
 //! - [`sandbox`]: the other side of the same wire, a simulator of that API on a real port. It shares
 //!   no code with [`api`], so that a mistake in one reading of the contract shows. [`simulator`] is
 //!   the way to its controls.
+//! - [`clients`]: writes this server into the configuration of MCP clients.
 //! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
 //!   what each command does; logs.
 //! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
@@ -19,6 +20,7 @@
 pub mod account;
 pub mod api;
 pub mod cli;
+pub mod clients;
 pub mod commands;
 pub mod config;
 pub mod dialing;

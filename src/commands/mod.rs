@@ -3,9 +3,11 @@
 mod catalogue;
 mod config;
 mod demo;
+mod install;
 mod policy;
 mod receipts;
 mod sandbox;
+mod shell;
 mod world;
 
 use std::io::Write;
@@ -23,7 +25,8 @@ use crate::{telemetry, transport};
 ///
 /// # Errors
 /// With the reason, for the person at the keyboard.
-pub async fn run(cli: Cli) -> anyhow::Result<()> {
+pub async fn run(mut cli: Cli) -> anyhow::Result<()> {
+    cli.global.settle_sandbox(std::env::var("CALLINGBOX_MCP_SANDBOX").ok())?;
     let folders = Folders::of_user();
     let file = configuration::load(cli.global.config.as_deref(), &folders)?;
     let format = cli.global.log_format.or(file.log_format).unwrap_or_default();
@@ -47,6 +50,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             receipts::run(&options, &cli.global, &file, &folders).await
         }
         Some(Command::Policy(command)) => policy::run(&command, &cli.global, &file, &folders).await,
+        Some(Command::Install(options)) => install::run(&options, &cli.global, &file, &folders),
+        Some(Command::Completions(options)) => shell::completions(&options),
+        Some(Command::Man) => shell::manual(),
     }
 }
 

@@ -1,0 +1,368 @@
+//! The table of clients: where each keeps its configuration on each operating system, and which
+//! words it uses in it. Reads and writes no file.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::ClientError;
+
+/// An operating system; a parameter, so that all three are tested on any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Os {
+    /// Linux and other Unix systems.
+    Linux,
+    /// macOS.
+    MacOs,
+    /// Windows.
+    Windows,
+}
+
+/// Where a user's files are.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The operating system.
+    pub os: Os,
+    /// The home folder.
+    pub home: PathBuf,
+    /// Where programs keep configuration: `~/.config`, `~/Library/Application Support`, `%APPDATA%`.
+    pub config: PathBuf,
+    /// The folder of the project.
+    pub project: PathBuf,
+    /// `CLAUDE_CONFIG_DIR`, which moves Claude Code's file.
+    pub claude_config_dir: Option<PathBuf>,
+    /// `CODEX_HOME`, which moves Codex's.
+    pub codex_home: Option<PathBuf>,
+    /// `OPENCLAW_CONFIG_PATH`, which names OpenClaw's file.
+    pub openclaw_config_path: Option<PathBuf>,
+}
+
+impl Machine {
+    /// This machine, this user, and the current folder as the project. None without a home folder.
+    #[must_use]
+    pub fn this() -> Option<Self> {
+        let base = directories::BaseDirs::new()?;
+        let set = |name: &str| {
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
+        Some(Self {
+            os: if cfg!(windows) {
+                Os::Windows
+            } else if cfg!(target_os = "macos") {
+                Os::MacOs
+            } else {
+                Os::Linux
+            },
+            home: base.home_dir().to_owned(),
+            config: base.config_dir().to_owned(),
+            project: std::env::current_dir().ok()?,
+            claude_config_dir: set("CLAUDE_CONFIG_DIR"),
+            codex_home: set("CODEX_HOME"),
+            openclaw_config_path: set("OPENCLAW_CONFIG_PATH"),
+        })
+    }
+}
+
+/// For whom a server is configured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Scope {
+    /// For the user, in every project.
+    #[default]
+    User,
+    /// For everyone in the current folder.
+    Project,
+}
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// JSON; comments and trailing commas are kept where a user wrote them.
+    Json,
+    /// JSON5, as OpenClaw reads it.
+    Json5,
+    /// TOML.
+    Toml,
+}
+
+/// How an API key that is in the environment reaches the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyStyle {
+    /// The client asks for it, once, and keeps it.
+    Prompt,
+    /// The client puts an environment variable in.
+    Reference(&'static str),
+    /// By a file that only the user can read.
+    File,
+}
+
+/// An MCP client whose configuration can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[value(rename_all = "kebab-case")]
+pub enum Client {
+    /// Claude Desktop.
+    ClaudeDesktop,
+    /// Cursor.
+    Cursor,
+    /// Claude Code.
+    ClaudeCode,
+    /// Visual Studio Code.
+    Vscode,
+    /// OpenClaw.
+    Openclaw,
+    /// Codex.
+    Codex,
+    /// Gemini CLI.
+    Gemini,
+    /// Windsurf.
+    Windsurf,
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ClaudeDesktop => "Claude Desktop",
+            Self::Cursor => "Cursor",
+            Self::ClaudeCode => "Claude Code",
+            Self::Vscode => "VS Code",
+            Self::Openclaw => "OpenClaw",
+            Self::Codex => "Codex",
+            Self::Gemini => "Gemini CLI",
+            Self::Windsurf => "Windsurf",
+        })
+    }
+}
+
+impl Client {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::ClaudeDesktop,
+        Self::Cursor,
+        Self::ClaudeCode,
+        Self::Vscode,
+        Self::Openclaw,
+        Self::Codex,
+        Self::Gemini,
+        Self::Windsurf,
+    ];
+
+    /// What is typed for it, such as `claude-desktop`.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::ClaudeDesktop => "claude-desktop",
+            Self::Cursor => "cursor",
+            Self::ClaudeCode => "claude-code",
+            Self::Vscode => "vscode",
+            Self::Openclaw => "openclaw",
+            Self::Codex => "codex",
+            Self::Gemini => "gemini",
+            Self::Windsurf => "windsurf",
+        }
+    }
+
+    /// The file that holds its servers, there or not.
+    ///
+    /// # Errors
+    /// [`ClientError::NoProjectScope`].
+    pub fn file(self, scope: Scope, machine: &Machine) -> Result<PathBuf, ClientError> {
+        let Machine { home, config, project, .. } = machine;
+        Ok(match (self, scope) {
+            (Self::ClaudeDesktop, Scope::User) => {
+                config.join("Claude").join("claude_desktop_config.json")
+            }
+            (Self::Cursor, Scope::User) => home.join(".cursor").join("mcp.json"),
+            (Self::Cursor, Scope::Project) => project.join(".cursor").join("mcp.json"),
+            (Self::ClaudeCode, Scope::User) => {
+                machine.claude_config_dir.as_ref().unwrap_or(home).join(".claude.json")
+            }
+            (Self::ClaudeCode, Scope::Project) => project.join(".mcp.json"),
+            (Self::Vscode, Scope::User) => config.join("Code").join("User").join("mcp.json"),
+            (Self::Vscode, Scope::Project) => project.join(".vscode").join("mcp.json"),
+            (Self::Openclaw, Scope::User) => machine
+                .openclaw_config_path
+                .clone()
+                .unwrap_or_else(|| home.join(".openclaw").join("openclaw.json")),
+            (Self::Codex, Scope::User) => machine
+                .codex_home
+                .clone()
+                .unwrap_or_else(|| home.join(".codex"))
+                .join("config.toml"),
+            (Self::Codex, Scope::Project) => project.join(".codex").join("config.toml"),
+            (Self::Gemini, Scope::User) => home.join(".gemini").join("settings.json"),
+            (Self::Gemini, Scope::Project) => project.join(".gemini").join("settings.json"),
+            (Self::Windsurf, Scope::User) => {
+                home.join(".codeium").join("windsurf").join("mcp_config.json")
+            }
+            (Self::ClaudeDesktop | Self::Openclaw | Self::Windsurf, Scope::Project) => {
+                return Err(ClientError::NoProjectScope { client: self });
+            }
+        })
+    }
+
+    /// Whether it leaves traces on this machine: its file, or the folder that is its own.
+    #[must_use]
+    pub fn is_present(self, machine: &Machine) -> bool {
+        let Ok(file) = self.file(Scope::User, machine) else { return false };
+        let folder = match self {
+            Self::ClaudeCode => Some(machine.home.join(".claude")),
+            _ => file.parent().map(PathBuf::from),
+        };
+        file.exists() || folder.is_some_and(|folder| folder.is_dir())
+    }
+
+    pub(super) fn format(self) -> Format {
+        match self {
+            Self::Openclaw => Format::Json5,
+            Self::Codex => Format::Toml,
+            _ => Format::Json,
+        }
+    }
+
+    /// The keys under which its servers are.
+    #[must_use]
+    pub fn servers_key(self) -> &'static [&'static str] {
+        match self {
+            Self::Vscode => &["servers"],
+            Self::Openclaw => &["mcp", "servers"],
+            Self::Codex => &["mcp_servers"],
+            _ => &["mcpServers"],
+        }
+    }
+
+    /// The value of `type` for a server over standard input and output, where the client has one.
+    pub(super) fn stdio_type(self) -> Option<&'static str> {
+        matches!(self, Self::ClaudeCode | Self::Vscode).then_some("stdio")
+    }
+
+    /// The words for a server over HTTP.
+    pub(super) fn http_words(self, url: &str) -> Result<Vec<(&'static str, String)>, ClientError> {
+        let (word, beside) = match self {
+            Self::ClaudeDesktop => return Err(ClientError::NoHttp { client: self }),
+            Self::ClaudeCode | Self::Vscode | Self::Gemini => ("url", Some(("type", "http"))),
+            // Without it OpenClaw takes a URL for the legacy SSE transport.
+            Self::Openclaw => ("url", Some(("transport", "streamable-http"))),
+            Self::Cursor | Self::Codex => ("url", None),
+            Self::Windsurf => ("serverUrl", None),
+        };
+        let beside = beside.map(|(word, value)| (word, value.to_owned()));
+        Ok(beside.into_iter().chain([(word, url.to_owned())]).collect())
+    }
+
+    /// How a key that is in the environment is given to the server. Only what a client itself can
+    /// fill in keeps the key off the disk; clients with a window see no shell's environment.
+    pub(super) fn key_style(self) -> KeyStyle {
+        match self {
+            Self::Vscode => KeyStyle::Prompt,
+            Self::Cursor => KeyStyle::Reference("${env:CALLINGBOX_API_KEY}"),
+            _ => KeyStyle::File,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn machine(os: Os, root: &Path) -> Machine {
+        let home = root.join("home");
+        Machine {
+            os,
+            config: match os {
+                Os::Linux => home.join(".config"),
+                Os::MacOs => home.join("Library").join("Application Support"),
+                Os::Windows => home.join("AppData").join("Roaming"),
+            },
+            home,
+            project: root.join("project"),
+            claude_config_dir: None,
+            codex_home: None,
+            openclaw_config_path: None,
+        }
+    }
+
+    #[test]
+    fn every_client_has_its_place_on_every_system() {
+        let root = Path::new("/r");
+        let user = |client: Client, os| {
+            let path = client.file(Scope::User, &machine(os, root)).unwrap();
+            path.strip_prefix("/r/home").unwrap().to_str().unwrap().to_owned()
+        };
+        let everywhere = [
+            (Client::Cursor, ".cursor/mcp.json"),
+            (Client::ClaudeCode, ".claude.json"),
+            (Client::Openclaw, ".openclaw/openclaw.json"),
+            (Client::Codex, ".codex/config.toml"),
+            (Client::Gemini, ".gemini/settings.json"),
+            (Client::Windsurf, ".codeium/windsurf/mcp_config.json"),
+        ];
+        for os in [Os::Linux, Os::MacOs, Os::Windows] {
+            for (client, expected) in everywhere {
+                assert_eq!(user(client, os), expected, "{os:?}");
+            }
+        }
+        for (os, desktop, vscode) in [
+            (Os::Linux, ".config/Claude/claude_desktop_config.json", ".config/Code/User/mcp.json"),
+            (
+                Os::MacOs,
+                "Library/Application Support/Claude/claude_desktop_config.json",
+                "Library/Application Support/Code/User/mcp.json",
+            ),
+            (
+                Os::Windows,
+                "AppData/Roaming/Claude/claude_desktop_config.json",
+                "AppData/Roaming/Code/User/mcp.json",
+            ),
+        ] {
+            assert_eq!(user(Client::ClaudeDesktop, os), desktop);
+            assert_eq!(user(Client::Vscode, os), vscode);
+        }
+    }
+
+    #[test]
+    fn a_project_has_its_own_files() {
+        let machine = machine(Os::Linux, Path::new("/r"));
+        let found: Vec<_> = Client::ALL
+            .iter()
+            .map(|client| client.file(Scope::Project, &machine).ok())
+            .map(|path| path.map(|path| path.to_str().unwrap().to_owned()))
+            .collect();
+        let expected = [
+            None,
+            Some("/r/project/.cursor/mcp.json"),
+            Some("/r/project/.mcp.json"),
+            Some("/r/project/.vscode/mcp.json"),
+            None,
+            Some("/r/project/.codex/config.toml"),
+            Some("/r/project/.gemini/settings.json"),
+            None,
+        ];
+        assert_eq!(found, expected.map(|path| path.map(str::to_owned)));
+    }
+
+    #[test]
+    fn the_environment_moves_a_file() {
+        let moved = Machine {
+            claude_config_dir: Some("/c".into()),
+            codex_home: Some("/x".into()),
+            openclaw_config_path: Some("/o/claw.json5".into()),
+            ..machine(Os::Linux, Path::new("/r"))
+        };
+        for (client, path) in [
+            (Client::ClaudeCode, "/c/.claude.json"),
+            (Client::Codex, "/x/config.toml"),
+            (Client::Openclaw, "/o/claw.json5"),
+        ] {
+            assert_eq!(client.file(Scope::User, &moved).unwrap(), Path::new(path));
+        }
+    }
+
+    #[test]
+    fn what_is_typed_is_the_id() {
+        for client in Client::ALL {
+            assert_eq!(Client::from_str(client.id(), false), Ok(client));
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! One change of one client's file: planned, shown, and made. Everything but [`Plan::apply`] only
+//! reads.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use super::catalogue::{Client, Format, Machine, Scope};
+use super::entry::{PROMPT_ID, Patch, Server, texts};
+use super::{ClientError, file, json_config, toml_config};
+
+/// The byte order mark that some editors on Windows write first.
+const BOM: &str = "\u{feff}";
+
+/// How many backups are looked at for what was there before.
+const MAX_BACKUPS: usize = 20;
+
+/// Why a text cannot be edited.
+#[derive(Debug)]
+pub(super) enum EditError {
+    /// It is not of its format.
+    Syntax(String),
+    /// It is, but not of the shape a configuration has.
+    Shape(String),
+}
+
+/// A text of either format.
+enum Document {
+    Json(json_config::Document),
+    Toml(toml_config::Document),
+}
+
+impl Document {
+    fn parse(client: Client, text: &str) -> Result<Self, EditError> {
+        Ok(match client.format() {
+            Format::Json => Self::Json(json_config::Document::parse(text, false)?),
+            Format::Json5 => Self::Json(json_config::Document::parse(text, true)?),
+            Format::Toml => Self::Toml(toml_config::Document::parse(text)?),
+        })
+    }
+
+    fn get(&self, path: &[&str]) -> Option<Value> {
+        match self {
+            Self::Json(document) => document.get(path),
+            Self::Toml(document) => document.get(path),
+        }
+    }
+
+    fn merge(&mut self, path: &[&str], patch: &Patch) -> Result<(), EditError> {
+        match self {
+            Self::Json(document) => {
+                if let Some(input) = &patch.input {
+                    document.add_element("inputs", input)?;
+                }
+                document.merge(path, &patch.entry)
+            }
+            Self::Toml(document) => document.merge(path, &patch.entry),
+        }
+    }
+
+    fn remove(&mut self, path: &[&str]) -> Result<(), EditError> {
+        match self {
+            Self::Json(document) => document.remove(path),
+            Self::Toml(document) => document.remove(path),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Json(document) => document.text(),
+            Self::Toml(document) => document.text(),
+        }
+    }
+
+    fn masked(&self, shown: &dyn Fn(&str) -> bool) -> String {
+        match self {
+            Self::Json(document) => {
+                document.mask(shown);
+                document.text()
+            }
+            Self::Toml(document) => document.masked(shown),
+        }
+    }
+}
+
+/// What becomes of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum After {
+    Unchanged,
+    Written(String),
+    Removed,
+}
+
+/// A change that has not been made yet.
+#[derive(Debug)]
+pub struct Plan {
+    client: Client,
+    path: PathBuf,
+    before: Option<String>,
+    after: After,
+    /// The texts that this program writes: what the difference may show.
+    ours: BTreeSet<String>,
+}
+
+/// A change that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Where the file is kept as it was, if there was one.
+    pub backup: Option<PathBuf>,
+}
+
+/// Plans that the client has this server under this name.
+///
+/// # Errors
+/// The client has no such place, or its file cannot be read or edited.
+pub fn install(
+    client: Client,
+    scope: Scope,
+    machine: &Machine,
+    name: &str,
+    server: &Server,
+) -> Result<Plan, ClientError> {
+    let patch = server.patch(client)?;
+    let path = file::resolve(&client.file(scope, machine)?)?;
+    let before = read(&path)?;
+    let (bom, text) = split_bom(before.as_deref().unwrap_or_default());
+    let edited = edit(client, &path, text, name, &patch)?;
+    let after = match &before {
+        Some(_) if edited == text => After::Unchanged,
+        _ => After::Written(format!("{bom}{edited}")),
+    };
+    let mut ours = BTreeSet::new();
+    texts(&Value::from(patch.entry), &mut ours);
+    texts(&patch.input.unwrap_or_default(), &mut ours);
+    Ok(Plan { client, path, before, after, ours })
+}
+
+/// Plans that the client has no server of this name.
+///
+/// A file that says, byte for byte, what installing makes of one of its backups (or of nothing) gets
+/// that back (or goes away); any other only loses the entry.
+///
+/// # Errors
+/// The client has no such place, or its file cannot be read or edited.
+pub fn uninstall(
+    client: Client,
+    scope: Scope,
+    machine: &Machine,
+    name: &str,
+) -> Result<Plan, ClientError> {
+    let path = file::resolve(&client.file(scope, machine)?)?;
+    let before = read(&path)?;
+    let mut plan = Plan { client, path, before, after: After::Unchanged, ours: BTreeSet::new() };
+    let Some(before) = plan.before.as_deref() else { return Ok(plan) };
+    let (bom, text) = split_bom(before);
+    let refuse = |error| refused(&plan.path, error);
+    let mut document = Document::parse(client, text).map_err(refuse)?;
+    let at = at(client, name);
+    let Some(entry) = document.get(&at) else { return Ok(plan) };
+    let input = document.get(&["inputs"]).and_then(|inputs| prompt_in(&inputs));
+    document.remove(&at).map_err(refuse)?;
+    if let (Some(input), Document::Json(json)) = (&input, &document)
+        && !asks(&document.get(client.servers_key()).unwrap_or_default())
+    {
+        json.remove_element("inputs", input);
+    }
+    let removed = document.text();
+
+    // What was written when it was installed, replayed on what was there before.
+    let patch = entry.as_object().map(|entry| Patch {
+        entry: entry.clone(),
+        input: input.filter(|_| asks(&Value::from(entry.clone()))),
+    });
+    let replays = |earlier: &str| {
+        patch.as_ref().is_some_and(|patch| {
+            let (earlier_bom, earlier) = split_bom(earlier);
+            let lacks = Document::parse(client, earlier).is_ok_and(|old| old.get(&at).is_none());
+            let made = edit(client, &plan.path, earlier, name, patch);
+            lacks && earlier_bom == bom && made.is_ok_and(|made| made == text)
+        })
+    };
+    let earlier = file::backups(&plan.path)
+        .iter()
+        .take(MAX_BACKUPS)
+        .filter_map(|backup| read(backup).ok().flatten())
+        .find(|backup| replays(backup));
+    plan.after = match earlier {
+        Some(earlier) => After::Written(earlier),
+        None if replays("") => After::Removed,
+        None => After::Written(format!("{bom}{removed}")),
+    };
+    Ok(plan)
+}
+
+impl Plan {
+    /// The file it is about; behind a symbolic link, what the link leads to.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.after == After::Unchanged
+    }
+
+    /// The change as a unified diff.
+    ///
+    /// Every text that this program did not write, and every comment, is shown as `…`: a
+    /// configuration holds other programs' secrets.
+    #[must_use]
+    pub fn diff(&self) -> String {
+        let after = match &self.after {
+            After::Unchanged => return String::new(),
+            After::Written(text) => Some(text.as_str()),
+            After::Removed => None,
+        };
+        let shown = |text: &str| self.ours.contains(text);
+        let masked = |text: Option<&str>| {
+            let text = text.map(|text| split_bom(text).1).filter(|text| !text.trim().is_empty());
+            text.map_or_else(String::new, |text| {
+                Document::parse(self.client, text)
+                    .map_or_else(|_| String::new(), |document| document.masked(&shown))
+            })
+        };
+        let (before, after) = (masked(self.before.as_deref()), masked(after));
+        let name = self.path.display().to_string();
+        similar::TextDiff::from_lines(&before, &after)
+            .unified_diff()
+            .missing_newline_hint(false)
+            .header(&name, &name)
+            .to_string()
+    }
+
+    /// Makes the change, with a backup beside the file.
+    ///
+    /// # Errors
+    /// The file changed since it was read, or the operating system refused. Either way it is whole.
+    pub fn apply(&self, now: Timestamp) -> Result<Applied, ClientError> {
+        if self.is_done() {
+            return Ok(Applied { backup: None });
+        }
+        if read(&self.path)? != self.before {
+            return Err(ClientError::ChangedMeanwhile { path: self.path.clone() });
+        }
+        let backup = self
+            .before
+            .as_ref()
+            .map(|before| file::back_up(&self.path, before.as_bytes(), now))
+            .transpose()?;
+        match &self.after {
+            After::Unchanged => {}
+            After::Written(text) => {
+                let permissions = file::Permissions::Of(&self.path);
+                file::put(&self.path, text.as_bytes(), permissions, true)?;
+            }
+            After::Removed => file::remove(&self.path)?,
+        }
+        Ok(Applied { backup })
+    }
+}
+
+/// An entry that is in a client's file.
+#[derive(Debug)]
+pub struct Installed {
+    /// The program that the client starts.
+    pub command: Option<String>,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// The environment it is given, which may hold secrets.
+    pub env: Vec<(String, SecretString)>,
+    /// The address that the client connects to.
+    pub url: Option<String>,
+}
+
+/// What a client's file says about a name.
+#[derive(Debug)]
+pub enum State {
+    /// Nothing.
+    Absent,
+    /// This.
+    Installed(Installed),
+}
+
+/// Reads what a client's file says about a name.
+///
+/// # Errors
+/// The client has no such place, or its file cannot be read or parsed.
+pub fn state(
+    client: Client,
+    scope: Scope,
+    machine: &Machine,
+    name: &str,
+) -> Result<State, ClientError> {
+    let path = client.file(scope, machine)?;
+    let Some(text) = read(&path)? else { return Ok(State::Absent) };
+    let document =
+        Document::parse(client, split_bom(&text).1).map_err(|error| refused(&path, error))?;
+    let Some(Value::Object(entry)) = document.get(&at(client, name)) else {
+        return Ok(State::Absent);
+    };
+    let text = |word: &str| entry.get(word).and_then(Value::as_str).map(str::to_owned);
+    let args = entry.get("args").and_then(Value::as_array).into_iter().flatten();
+    let env = entry.get("env").and_then(Value::as_object).into_iter().flat_map(Map::iter);
+    Ok(State::Installed(Installed {
+        command: text("command"),
+        args: args.filter_map(Value::as_str).map(str::to_owned).collect(),
+        env: env
+            .filter_map(|(name, value)| Some((name.clone(), SecretString::from(value.as_str()?))))
+            .collect(),
+        url: ["url", "serverUrl", "httpUrl"].iter().find_map(|word| text(word)),
+    }))
+}
+
+impl Server {
+    /// What the client's file would say if it held nothing else.
+    ///
+    /// # Errors
+    /// The client cannot be told that.
+    pub fn example(&self, client: Client, name: &str) -> Result<String, ClientError> {
+        edit(client, Path::new(""), "", name, &self.patch(client)?)
+    }
+}
+
+fn edit(
+    client: Client,
+    path: &Path,
+    text: &str,
+    name: &str,
+    patch: &Patch,
+) -> Result<String, ClientError> {
+    let refuse = |error| refused(path, error);
+    let mut document = Document::parse(client, text).map_err(refuse)?;
+    document.merge(&at(client, name), patch).map_err(refuse)?;
+    Ok(document.text())
+}
+
+fn at(client: Client, name: &str) -> Vec<&str> {
+    client.servers_key().iter().copied().chain([name]).collect()
+}
+
+fn read(path: &Path) -> Result<Option<String>, ClientError> {
+    file::read(path)?
+        .map(|bytes| {
+            String::from_utf8(bytes).map_err(|_| ClientError::Unparsable {
+                path: path.to_owned(),
+                message: "it is not UTF-8".to_owned(),
+            })
+        })
+        .transpose()
+}
+
+fn split_bom(text: &str) -> (&str, &str) {
+    match text.strip_prefix(BOM) {
+        Some(rest) => (BOM, rest),
+        None => ("", text),
+    }
+}
+
+fn refused(path: &Path, error: EditError) -> ClientError {
+    let path = path.to_owned();
+    match error {
+        EditError::Syntax(message) => ClientError::Unparsable { path, message },
+        EditError::Shape(message) => ClientError::Unexpected { path, message },
+    }
+}
+
+/// The question for the key among the questions of VS Code.
+fn prompt_in(inputs: &Value) -> Option<Value> {
+    inputs.as_array()?.iter().find(|input| input.get("id") == Some(&PROMPT_ID.into())).cloned()
+}
+
+/// Whether anything in here uses the answer to that question.
+fn asks(value: &Value) -> bool {
+    let mut found = BTreeSet::new();
+    texts(value, &mut found);
+    let used = format!("${{input:{PROMPT_ID}}}");
+    found.iter().any(|text| text.contains(&used))
+}

@@ -1,0 +1,263 @@
+//! What is written for this server into a client's configuration: a merge patch (RFC 7396), so that
+//! what a user added to the entry stays. Never holds a key.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::ClientError;
+use super::catalogue::{Client, KeyStyle};
+use crate::config::KeySource;
+
+/// The id of the question that VS Code asks.
+pub(super) const PROMPT_ID: &str = "callingbox-api-key";
+
+/// How the server gets the API key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// It needs none, or finds it by itself.
+    NotNeeded,
+    /// No key is known: what the entry says about it stays.
+    Unchanged,
+    /// From this file.
+    File(PathBuf),
+    /// The client puts a variable of its own environment in.
+    Reference(&'static str),
+    /// The client asks the user and keeps the answer.
+    Prompt,
+}
+
+impl Secret {
+    /// The best way there is for this client and a key that was found there.
+    ///
+    /// `key_file` is where a key from the environment is to be kept for clients that have no better
+    /// way; see [`super::store_key`].
+    #[must_use]
+    pub fn choose(
+        client: Client,
+        sandbox: bool,
+        source: Option<&KeySource>,
+        key_file: &Path,
+    ) -> Self {
+        match (client.key_style(), source) {
+            _ if sandbox => Self::NotNeeded,
+            (KeyStyle::Prompt, _) => Self::Prompt,
+            (_, Some(KeySource::OfficialConfig(_))) => Self::NotNeeded,
+            (_, Some(KeySource::File(path))) => Self::File(path.clone()),
+            (KeyStyle::Reference(text), _) => Self::Reference(text),
+            (KeyStyle::File, Some(KeySource::Environment)) => Self::File(key_file.to_owned()),
+            (KeyStyle::File, None) => Self::Unchanged,
+        }
+    }
+}
+
+/// What a client is to do to reach this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Server {
+    /// Start it, and speak over standard input and output.
+    Stdio {
+        /// The program, as an absolute path.
+        command: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Where the key comes from.
+        secret: Secret,
+        /// `CALLINGBOX_BASE_URL`, if it is to be set.
+        base_url: Option<String>,
+    },
+    /// Connect to it.
+    Http {
+        /// The address of `/mcp`.
+        url: url::Url,
+    },
+}
+
+/// All words that an entry may use for how the server is reached, in the order they are written.
+const WORDS: [&str; 10] = [
+    "type",
+    "transport",
+    "command",
+    "args",
+    "url",
+    "serverUrl",
+    "httpUrl",
+    "headers",
+    "http_headers",
+    "bearer_token_env_var",
+];
+/// Of these, what an entry over HTTP keeps as the user wrote it.
+const HTTP_ONLY: [&str; 3] = ["headers", "http_headers", "bearer_token_env_var"];
+
+/// A change of a client's file.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Patch {
+    /// The merge patch of the server's entry; null removes.
+    pub entry: Map<String, Value>,
+    /// An element of the array `inputs`, known by its `id`.
+    pub input: Option<Value>,
+}
+
+impl Server {
+    /// The change that makes the entry say this, and nothing else about how it is reached.
+    pub(super) fn patch(&self, client: Client) -> Result<Patch, ClientError> {
+        let mut entry: Map<String, Value> =
+            WORDS.iter().map(|word| ((*word).to_owned(), Value::Null)).collect();
+        let mut set = |word: &str, value: Value| entry.insert(word.to_owned(), value);
+        let mut input = None;
+        match self {
+            Self::Stdio { command, args, secret, base_url } => {
+                if let Some(kind) = client.stdio_type() {
+                    set("type", kind.into());
+                }
+                set("command", command.as_str().into());
+                set("args", args.clone().into());
+                let mut env = Map::new();
+                let (key, file) = match secret {
+                    Secret::Unchanged => (None, None),
+                    Secret::NotNeeded => (Some(Value::Null), Some(Value::Null)),
+                    Secret::File(path) => (Some(Value::Null), Some(unicode(path)?.into())),
+                    Secret::Reference(text) => (Some((*text).into()), Some(Value::Null)),
+                    Secret::Prompt => {
+                        input = Some(json!({
+                            "type": "promptString",
+                            "id": PROMPT_ID,
+                            "description": "CallingBox API key",
+                            "password": true,
+                        }));
+                        (Some(format!("${{input:{PROMPT_ID}}}").into()), Some(Value::Null))
+                    }
+                };
+                for (name, value) in [
+                    ("CALLINGBOX_API_KEY", key),
+                    ("CALLINGBOX_API_KEY_FILE", file),
+                    ("CALLINGBOX_BASE_URL", base_url.as_deref().map(Value::from)),
+                ] {
+                    if let Some(value) = value {
+                        env.insert(name.to_owned(), value);
+                    }
+                }
+                set("env", env.into());
+            }
+            Self::Http { url } => {
+                for (word, value) in client.http_words(url.as_str())? {
+                    set(word, value.into());
+                }
+                set("env", Value::Null);
+                entry.retain(|word, _| !HTTP_ONLY.contains(&word.as_str()));
+            }
+        }
+        Ok(Patch { entry, input })
+    }
+
+    /// The entry alone, as it would be written into an empty file.
+    ///
+    /// # Errors
+    /// The client cannot be told that, or a path is not Unicode.
+    pub fn entry(&self, client: Client) -> Result<(Value, Option<Value>), ClientError> {
+        let patch = self.patch(client)?;
+        Ok((without_nulls(&patch.entry).into(), patch.input))
+    }
+}
+
+/// What a merge patch makes of nothing. An object that says nothing is left out.
+pub(super) fn without_nulls(patch: &Map<String, Value>) -> Map<String, Value> {
+    patch
+        .iter()
+        .filter_map(|(word, value)| match value {
+            Value::Null => None,
+            Value::Object(inner) => {
+                let inner = without_nulls(inner);
+                (!inner.is_empty()).then(|| (word.clone(), inner.into()))
+            }
+            other => Some((word.clone(), other.clone())),
+        })
+        .collect()
+}
+
+/// Every text in a value.
+pub(super) fn texts(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) => {
+            into.insert(text.clone());
+        }
+        Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
+        Value::Object(map) => map.values().for_each(|item| texts(item, into)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn unicode(path: &Path) -> Result<&str, ClientError> {
+    path.to_str().ok_or_else(|| ClientError::NotUnicode { path: path.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stdio(client: Client, source: Option<&KeySource>) -> (Value, Option<Value>) {
+        Server::Stdio {
+            command: "/bin/callingbox-mcp".to_owned(),
+            args: vec!["stdio".to_owned()],
+            secret: Secret::choose(client, false, source, Path::new("/c/api-key")),
+            base_url: None,
+        }
+        .entry(client)
+        .unwrap()
+    }
+
+    #[test]
+    fn a_key_is_given_in_the_best_way_of_each_client() {
+        let by_file = json!({"CALLINGBOX_API_KEY_FILE": "/c/api-key"});
+        for client in Client::ALL {
+            let (entry, input) = stdio(client, Some(&KeySource::Environment));
+            let (env, prompt) = match client {
+                Client::Vscode => {
+                    (json!({"CALLINGBOX_API_KEY": "${input:callingbox-api-key}"}), true)
+                }
+                Client::Cursor => {
+                    (json!({"CALLINGBOX_API_KEY": "${env:CALLINGBOX_API_KEY}"}), false)
+                }
+                _ => (by_file.clone(), false),
+            };
+            assert_eq!(entry["env"], env, "{client}");
+            assert_eq!(
+                input,
+                prompt.then(|| json!({"type": "promptString", "id": "callingbox-api-key",
+                    "description": "CallingBox API key", "password": true}))
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_that_the_server_finds_itself_is_not_mentioned() {
+        let official = KeySource::OfficialConfig("/h/config.toml".into());
+        let mounted = KeySource::File("/run/key".into());
+        let (entry, _) = stdio(Client::Cursor, Some(&official));
+        assert_eq!(entry, json!({"command": "/bin/callingbox-mcp", "args": ["stdio"]}));
+        let (entry, _) = stdio(Client::Gemini, Some(&mounted));
+        assert_eq!(entry["env"], json!({"CALLINGBOX_API_KEY_FILE": "/run/key"}));
+        let (entry, _) = stdio(Client::Gemini, None);
+        assert_eq!(entry.get("env"), None);
+    }
+
+    #[test]
+    fn over_http_each_client_is_told_in_its_own_words() {
+        let url = "http://127.0.0.1:8080/mcp";
+        let server = Server::Http { url: url.parse().unwrap() };
+        let table = [
+            (Client::Cursor, json!({"url": url})),
+            (Client::ClaudeCode, json!({"type": "http", "url": url})),
+            (Client::Vscode, json!({"type": "http", "url": url})),
+            (Client::Openclaw, json!({"transport": "streamable-http", "url": url})),
+            (Client::Codex, json!({"url": url})),
+            (Client::Gemini, json!({"type": "http", "url": url})),
+            (Client::Windsurf, json!({"serverUrl": url})),
+        ];
+        for (client, expected) in table {
+            assert_eq!(server.entry(client).unwrap(), (expected, None), "{client}");
+        }
+        let error = server.entry(Client::ClaudeDesktop).unwrap_err();
+        assert!(matches!(error, ClientError::NoHttp { .. }), "{error}");
+    }
+}

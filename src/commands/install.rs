@@ -1,0 +1,180 @@
+//! `callingbox-mcp install`: writes this server into a client's configuration, and shows what it
+//! writes; never a key.
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+
+use super::say;
+use crate::cli::{self, Global};
+use crate::clients::{self, Client, Machine, Scope, Secret, Server, State};
+use crate::config::{self, File, Folders, KeySource};
+
+pub(super) fn run(
+    options: &cli::Install,
+    global: &Global,
+    file: &File,
+    folders: &Folders,
+) -> anyhow::Result<()> {
+    let machine = Machine::this().context("this user has no home folder")?;
+    let Some(client) = options.client else { return say(list(&machine, &options.name)) };
+    let cli::Install { scope, name, .. } = options;
+    if options.uninstall {
+        let plan = clients::uninstall(client, *scope, &machine, name)?;
+        if plan.is_done() {
+            return say(format!(
+                "{client} has no server {name} in {}; nothing was changed.\n",
+                plan.path().display()
+            ));
+        }
+        say(plan.diff())?;
+        let applied = plan.apply(Timestamp::now())?;
+        return say(format!("{}Restart {client}.\n", report("Removed from", &plan, &applied)));
+    }
+    if options.http.is_some() && asks_for_tools(global) {
+        bail!(
+            "the sandbox and the tools of a server over HTTP are decided where it is started; leave those flags (and the variables CALLINGBOX_MCP_…) away"
+        );
+    }
+
+    let env = |name: &str| std::env::var(name).ok();
+    let sandbox = global.sandbox.is_some();
+    // What needs no key is not stopped by one that cannot be read.
+    let found = if sandbox || options.http.is_some() {
+        None
+    } else {
+        config::credentials(file, &env, folders)?.key
+    };
+    let key_file = folders.config.as_deref().context("this user has no configuration folder")?;
+    let key_file = clients::key_file(key_file);
+    let source = found.as_ref().map(|(_, source)| source);
+    let secret = Secret::choose(client, sandbox, source, &key_file);
+    let server = match &options.http {
+        Some(url) => Server::Http { url: url.clone() },
+        None => Server::Stdio {
+            command: text(&std::env::current_exe()?)?,
+            args: arguments(global)?,
+            secret: match &secret {
+                Secret::File(path) => Secret::File(std::path::absolute(path)?),
+                other => other.clone(),
+            },
+            base_url: env("CALLINGBOX_BASE_URL").filter(|url| !sandbox && !url.trim().is_empty()),
+        },
+    };
+    if options.print {
+        return say(format!(
+            "In {}:\n\n{}",
+            client.file(*scope, &machine)?.display(),
+            server.example(client, name)?
+        ));
+    }
+
+    let plan = clients::install(client, *scope, &machine, name, &server)?;
+    // The entry names the key file, so the file is there first.
+    let kept = match (&server, &found) {
+        (Server::Stdio { secret: Secret::File(path), .. }, Some((key, KeySource::Environment)))
+            if clients::store_key(path, key)? =>
+        {
+            format!("Kept the key of CALLINGBOX_API_KEY in {}.\n", path.display())
+        }
+        _ => String::new(),
+    };
+    if plan.is_done() {
+        return say(format!(
+            "{kept}{client} already has this entry in {}; nothing was changed.\n",
+            plan.path().display()
+        ));
+    }
+    say(plan.diff())?;
+    let applied = plan.apply(Timestamp::now())?;
+    say(format!(
+        "{kept}{}{}Restart {client}.\n",
+        report("Written to", &plan, &applied),
+        advice(&server, source)
+    ))
+}
+
+/// The clients found here, and what they say about this server.
+fn list(machine: &Machine, name: &str) -> String {
+    let mut text = String::new();
+    for client in Client::ALL.into_iter().filter(|client| client.is_present(machine)) {
+        let state = match clients::state(client, Scope::User, machine, name) {
+            Ok(State::Installed(_)) => "installed".to_owned(),
+            Ok(State::Absent) => format!("callingbox-mcp install {}", client.id()),
+            Err(error) => error.to_string(),
+        };
+        text.push_str(&format!("{client:<16}{state}\n"));
+    }
+    if text.is_empty() {
+        let ids: Vec<_> = Client::ALL.iter().map(|client| client.id()).collect();
+        return format!("No MCP client was found here. Known are: {}.\n", ids.join(", "));
+    }
+    text
+}
+
+fn report(done: &str, plan: &clients::Plan, applied: &clients::Applied) -> String {
+    let backup = applied
+        .backup
+        .as_ref()
+        .map(|backup| format!("As it was: {}\n", backup.display()))
+        .unwrap_or_default();
+    format!("{done} {}\n{backup}", plan.path().display())
+}
+
+/// What is still to be done so that the server has a key.
+fn advice(server: &Server, source: Option<&KeySource>) -> &'static str {
+    let Server::Stdio { secret, .. } = server else { return "" };
+    match (secret, source) {
+        (Secret::Unchanged, _) => {
+            "No API key was found. Set CALLINGBOX_API_KEY and run this again, or add --sandbox, which needs none.\n"
+        }
+        (Secret::Reference(_), _) => {
+            "The client passes on CALLINGBOX_API_KEY, so start it where that is set.\n"
+        }
+        (Secret::Prompt, _) => "The client asks for the API key when it starts the server.\n",
+        (Secret::NotNeeded | Secret::File(_), _) => "",
+    }
+}
+
+fn asks_for_tools(global: &Global) -> bool {
+    let Global { sandbox, toolsets, tools, exclude_tools, read_only, .. } = global;
+    sandbox.is_some()
+        || *read_only
+        || [toolsets.is_some(), tools.is_some(), exclude_tools.is_some()].contains(&true)
+}
+
+/// The arguments with which a client starts the server: the global ones of this command line.
+fn arguments(global: &Global) -> anyhow::Result<Vec<String>> {
+    let mut arguments = vec!["stdio".to_owned()];
+    match &global.sandbox {
+        Some(None) => arguments.push("--sandbox".to_owned()),
+        Some(Some(url)) => arguments.push(format!("--sandbox={url}")),
+        None => {}
+    }
+    let speed = global.sandbox_speed;
+    if global.sandbox.is_some() && (speed - cli::SANDBOX_SPEED).abs() > f64::EPSILON {
+        arguments.push(format!("--sandbox-speed={speed}"));
+    }
+    if let Some(path) = &global.config {
+        arguments.push(format!("--config={}", text(&std::path::absolute(path)?)?));
+    }
+    let toolsets =
+        global.toolsets.as_ref().map(|sets| sets.iter().map(ToString::to_string).collect());
+    for (flag, names) in [
+        ("--toolsets", toolsets.as_ref()),
+        ("--tools", global.tools.as_ref()),
+        ("--exclude-tools", global.exclude_tools.as_ref()),
+    ] {
+        let names: Option<&Vec<String>> = names;
+        if let Some(names) = names {
+            arguments.push(format!("{flag}={}", names.join(",")));
+        }
+    }
+    if global.read_only {
+        arguments.push("--read-only".to_owned());
+    }
+    Ok(arguments)
+}
+
+fn text(path: &std::path::Path) -> anyhow::Result<String> {
+    path.to_str().map(str::to_owned).with_context(|| format!("{} is not Unicode", path.display()))
+}

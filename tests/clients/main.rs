@@ -1,0 +1,10 @@
+//! The configuration of MCP clients, on real files: what is written, what is kept, what is refused.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[cfg(unix)]
+mod files;
+#[cfg(unix)]
+mod program;
+mod random;
+mod tables;

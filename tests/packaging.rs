@@ -1,0 +1,220 @@
+//! What is published beside the program says the same as the program: one version, one way to start
+//! it, and links that decode to what `install` writes.
+//!
+//! After a change, `UPDATE_LINKS=1 cargo test --test packaging` writes packaging/links.md anew.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use callingbox_mcp::cli::Cli;
+use callingbox_mcp::clients::{Client, Secret, Server};
+use callingbox_mcp::config::KeySource;
+use clap::CommandFactory;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde_json::{Value, json};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn file(path: &str) -> String {
+    std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+fn json_file(path: &str) -> Value {
+    serde_json::from_str(&file(path)).unwrap()
+}
+
+#[test]
+fn one_place_holds_the_version() {
+    let bundle = json_file("packaging/mcpb/manifest.json");
+    assert_eq!(bundle["version"], VERSION);
+    let server = json_file("packaging/server.json");
+    assert_eq!(server["version"], VERSION);
+    for package in server["packages"].as_array().unwrap() {
+        assert_eq!(package["version"], VERSION);
+        let place = package["identifier"].as_str().unwrap();
+        if package["registryType"] == "mcpb" {
+            let name = format!("/v{VERSION}/callingbox-mcp-{VERSION}-linux-x64.mcpb");
+            assert!(place.ends_with(&name), "{place}");
+        }
+    }
+}
+
+/// Whether the program knows this variable, by its command line or by its documentation there.
+fn is_known(variable: &str) -> bool {
+    let command = Cli::command();
+    let by_clap = command
+        .get_arguments()
+        .any(|argument| argument.get_env().is_some_and(|name| name == variable));
+    let help = Cli::command().render_long_help().to_string();
+    by_clap || help.contains(variable)
+}
+
+#[test]
+fn every_variable_of_a_manifest_is_one_of_the_program() {
+    assert!(!is_known("CALLINGBOX_MCP_NO_SUCH_VARIABLE"));
+    let bundle = json_file("packaging/mcpb/manifest.json");
+    let questions = bundle["user_config"].as_object().unwrap();
+    let env = bundle["server"]["mcp_config"]["env"].as_object().unwrap();
+    let mut asked: Vec<String> = Vec::new();
+    for (variable, value) in env {
+        assert!(is_known(variable), "{variable}");
+        let question = value.as_str().unwrap();
+        let question = question.strip_prefix("${user_config.").unwrap().strip_suffix('}').unwrap();
+        // Without a default a client may leave the placeholder in.
+        assert!(questions[question].get("default").is_some(), "{question}");
+        asked.push(question.to_owned());
+    }
+    assert_eq!(asked, questions.keys().cloned().collect::<Vec<_>>());
+    let api_key = &questions["api_key"];
+    assert_eq!((&api_key["sensitive"], &api_key["required"]), (&json!(true), &json!(false)));
+
+    for package in json_file("packaging/server.json")["packages"].as_array().unwrap() {
+        for variable in package["environmentVariables"].as_array().into_iter().flatten() {
+            let name = variable["name"].as_str().unwrap();
+            assert!(is_known(name), "{name}");
+            assert_eq!(variable["isSecret"] == true, name == "CALLINGBOX_API_KEY", "{name}");
+        }
+    }
+}
+
+/// The rules of the registry's schema of 2025-12-11 that concern this file, and no more: the schema
+/// is in no package, so it is checked by hand at a release.
+#[test]
+fn the_registry_entry_has_what_its_schema_demands() {
+    let server = json_file("packaging/server.json");
+    let schema = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json";
+    assert_eq!(server["$schema"], schema);
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        keys(&server),
+        ["$schema", "name", "title", "description", "version", "repository", "packages"]
+    );
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let name = text(&server["name"]);
+    let (space, local) = name.split_once('/').unwrap();
+    let fits = |text: &str, more: &str| {
+        text.chars().all(|letter| letter.is_ascii_alphanumeric() || more.contains(letter))
+    };
+    assert!(!space.is_empty() && fits(space, ".-") && !local.is_empty() && fits(local, "._-"));
+    assert!((1..=100).contains(&text(&server["description"]).chars().count()));
+    assert!((1..=100).contains(&text(&server["title"]).chars().count()));
+    assert_eq!(keys(&server["repository"]), ["url", "source"]);
+    let packages = server["packages"].as_array().unwrap();
+    let types: Vec<_> = packages.iter().map(|package| text(&package["registryType"])).collect();
+    assert_eq!(types, ["cargo", "mcpb"]);
+    for package in packages {
+        assert!(!text(&package["identifier"]).is_empty());
+        assert_eq!(package["transport"], json!({"type": "stdio"}));
+    }
+    assert_eq!(packages[0]["identifier"], env!("CARGO_PKG_NAME"));
+    // The registry wants "mcp" in the address of a bundle.
+    assert!(text(&packages[1]["identifier"]).contains("mcp"));
+}
+
+/// What a link makes the client write: what `install` writes, with the program found by its name.
+fn entry(client: Client, sandbox: bool) -> (Value, Option<Value>) {
+    let source = Some(&KeySource::Environment);
+    let mut args = vec!["stdio".to_owned()];
+    if sandbox {
+        args.push("--sandbox".to_owned());
+    }
+    Server::Stdio {
+        command: "callingbox-mcp".to_owned(),
+        args,
+        secret: Secret::choose(client, sandbox, source, "unused".as_ref()),
+        base_url: None,
+    }
+    .entry(client)
+    .unwrap()
+}
+
+/// Spaces as %20: VS Code does not take a plus for one.
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+fn cursor(name: &str, sandbox: bool) -> String {
+    let (entry, _) = entry(Client::Cursor, sandbox);
+    let config = encoded(&STANDARD.encode(entry.to_string()));
+    format!("https://cursor.com/en/install-mcp?name={name}&config={config}")
+}
+
+fn vscode(name: &str, sandbox: bool) -> String {
+    let (entry, input) = entry(Client::Vscode, sandbox);
+    let config = encoded(&entry.to_string());
+    let inputs = input
+        .map(|input| format!("&inputs={}", encoded(&json!([input]).to_string())))
+        .unwrap_or_default();
+    format!("https://vscode.dev/redirect/mcp/install?name={name}{inputs}&config={config}")
+}
+
+fn links() -> String {
+    let mut text = "# One-click links\n\nThey start `callingbox-mcp`, which must be on the PATH already (`cargo install callingbox-mcp`).\nWritten by `UPDATE_LINKS=1 cargo test --test packaging`; a test decodes them.\n\n| Client | With your key | On the simulator |\n|---|---|---|\n".to_owned();
+    for (title, link) in [
+        ("Cursor", cursor as fn(&str, bool) -> String),
+        ("VS Code", vscode as fn(&str, bool) -> String),
+    ] {
+        let real = link("callingbox", false);
+        let sandbox = link("callingbox-sandbox", true);
+        text.push_str(&format!("| {title} | [Install]({real}) | [Install]({sandbox}) |\n"));
+    }
+    text
+}
+
+#[test]
+fn the_links_are_those_of_the_code() {
+    let path = format!("{}/packaging/links.md", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_LINKS").is_some() {
+        std::fs::write(&path, links()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), links());
+}
+
+#[test]
+fn the_links_decode_to_what_a_client_expects() {
+    let text = file("packaging/links.md");
+    let found: Vec<Value> = text
+        .split("](")
+        .skip(1)
+        .map(|rest| {
+            let link = rest.split_once(')').unwrap().0;
+            let (place, query) = link.split_once('?').unwrap();
+            let mut decoded = json!({ "place": place });
+            for pair in query.split('&') {
+                let (key, value) = pair.split_once('=').unwrap();
+                let value = percent_decode_str(value).decode_utf8().unwrap().into_owned();
+                decoded[key] = match (key, place) {
+                    ("name", _) => value.into(),
+                    (_, "https://cursor.com/en/install-mcp") => {
+                        serde_json::from_slice(&STANDARD.decode(value).unwrap()).unwrap()
+                    }
+                    ("config" | "inputs", "https://vscode.dev/redirect/mcp/install") => {
+                        serde_json::from_str(&value).unwrap()
+                    }
+                    other => panic!("{other:?}"),
+                };
+            }
+            decoded
+        })
+        .collect();
+    let (cursor, vscode) =
+        ("https://cursor.com/en/install-mcp", "https://vscode.dev/redirect/mcp/install");
+    assert_eq!(
+        found,
+        [
+            json!({"place": cursor, "name": "callingbox", "config": {
+                "command": "callingbox-mcp", "args": ["stdio"],
+                "env": {"CALLINGBOX_API_KEY": "${env:CALLINGBOX_API_KEY}"}}}),
+            json!({"place": cursor, "name": "callingbox-sandbox", "config": {
+                "command": "callingbox-mcp", "args": ["stdio", "--sandbox"]}}),
+            json!({"place": vscode, "name": "callingbox",
+                "inputs": [{"type": "promptString", "id": "callingbox-api-key",
+                    "description": "CallingBox API key", "password": true}],
+                "config": {"type": "stdio", "command": "callingbox-mcp", "args": ["stdio"],
+                    "env": {"CALLINGBOX_API_KEY": "${input:callingbox-api-key}"}}}),
+            json!({"place": vscode, "name": "callingbox-sandbox", "config": {
+                "type": "stdio", "command": "callingbox-mcp", "args": ["stdio", "--sandbox"]}}),
+        ]
+    );
+}
