@@ -24,7 +24,7 @@ use crate::telemetry::LogFormat;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct File {
-    /// Where the API is; `CALLINGBOX_BASE_URL` beats it. Default: https://api.callingbox.io
+    /// Where the API is; `CALLINGBOX_BASE_URL` beats it. Default: `https://api.callingbox.io`.
     pub base_url: Option<String>,
     /// Allow a base URL that is neither https nor on this machine.
     pub allow_insecure_base_url: Option<bool>,

@@ -15,6 +15,7 @@ mod bad_input;
 mod commands;
 mod documents;
 mod every_tool;
+mod following;
 mod job;
 mod life;
 mod opening;

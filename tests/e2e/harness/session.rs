@@ -195,6 +195,11 @@ impl Session {
         self.read().await
     }
 
+    /// A message that came while another one was waited for, if there was one.
+    pub(crate) fn early(&mut self) -> Option<Value> {
+        self.early.pop_front()
+    }
+
     async fn read(&mut self) -> Option<Value> {
         let line = soon("a message", self.output.next_line()).await.unwrap()?;
         Some(serde_json::from_str(&line).expect("only messages are written to standard output"))

@@ -1,0 +1,394 @@
+//! Following a call: progress, waits that many share, tasks that outlive a process, subscriptions,
+//! and what else a client can read. The clock is moved by hand; nothing sleeps.
+
+use std::sync::Arc;
+
+use callingbox_mcp::sandbox::Options;
+use serde_json::{Value, json};
+
+use crate::harness::{Control, Era, Home, Session, simulator};
+
+const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+async fn place(session: &mut Session, to: &str) -> Value {
+    let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
+    let call = session.data("place_call", json!({"agent_id": agent, "to": to})).await;
+    call["call_id"].clone()
+}
+
+fn waiting(call: &Value, seconds: u64) -> Value {
+    json!({
+        "name": "get_call_result",
+        "arguments": {"call_id": call, "wait_seconds": seconds},
+        "_meta": {"progressToken": "p"},
+    })
+}
+
+/// Reads progress messages until one contains `text`, and gives all of them.
+async fn progress_until(session: &mut Session, text: &str) -> Vec<String> {
+    let mut seen = Vec::new();
+    loop {
+        let message = session.next().await.unwrap();
+        assert_eq!(message["method"], "notifications/progress", "{message}");
+        assert_eq!(message["params"]["progressToken"], "p", "{message}");
+        seen.push(message["params"]["message"].as_str().unwrap().to_owned());
+        if seen.last().unwrap().contains(text) {
+            return seen;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_whole_life_of_a_call_is_told_as_it_happens() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        let call = place(&mut session, "+13105550100").await;
+        let id = session.begin("tools/call", waiting(&call, 60)).await;
+        let mut told = progress_until(&mut session, "The call is queued.").await;
+        for (seconds, sign) in
+            [(2, "initiated"), (3, "ringing"), (7, "in_progress"), (60, "The call is completed.")]
+        {
+            session.control().advance(seconds).await;
+            told.extend(progress_until(&mut session, sign).await);
+        }
+        session.control().advance(600).await;
+        let answer = session.answer(id).await;
+        while let Some(message) = session.early() {
+            told.push(message["params"]["message"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(answer["result"]["structuredContent"]["outcome"], "completed", "{answer}");
+
+        let statuses: Vec<&str> =
+            told.iter().filter_map(|text| text.strip_prefix("The call is ")).collect();
+        assert_eq!(statuses, ["queued.", "initiated.", "ringing.", "in_progress.", "completed."]);
+        let said: Vec<&String> = told.iter().filter(|text| text.contains(" said: <<<")).collect();
+        let transcript = session.data("get_call_transcript", json!({"call_id": call})).await;
+        assert_eq!(transcript["lines"], said.len(), "each line is told once: {said:?}");
+        assert!(said[0].starts_with("user said: <<<") && said[0].ends_with(">>>"), "{said:?}");
+        session.finish_well().await;
+    }
+}
+
+#[tokio::test]
+async fn progress_never_goes_back_and_comes_only_to_whoever_asked() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550100").await;
+    let id = session.begin("tools/call", waiting(&call, 60)).await;
+    let mut last = 0.0;
+    session.control().advance(600).await;
+    let answer = session.answer(id).await;
+    assert_eq!(answer["result"]["isError"], false, "{answer}");
+    let mut count = 0;
+    while let Some(message) = session.early() {
+        let now = message["params"]["progress"].as_f64().unwrap();
+        assert!(now > last, "{now} after {last}");
+        last = now;
+        count += 1;
+    }
+    assert!(count > 2, "{count}");
+    // The same without a token: one message, the answer.
+    let report = session.data("get_call_result", json!({"call_id": call})).await;
+    assert_eq!(report["outcome"], "completed");
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn a_hundred_who_wait_cost_no_more_than_one() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550107").await;
+    session.control().advance(20).await;
+    session.control().forget().await;
+    let arguments = json!({"call_id": call, "wait_seconds": 3});
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(session.begin_call("get_call_result", arguments.clone()).await);
+    }
+    for id in ids {
+        let answer = session.answer(id).await;
+        assert_eq!(answer["result"]["structuredContent"]["outcome"], "in_progress", "{answer}");
+    }
+    let asked = session.control().count("GET", "/v1/calls/{id}").await;
+    // Three seconds of a talk: a look at once and one every second or two.
+    assert!((1..=5).contains(&asked), "{asked} requests for a hundred waits");
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn trouble_while_waiting_is_told_with_the_last_known_state() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550107").await;
+    session.control().advance(20).await;
+    let id = session.begin("tools/call", waiting(&call, 4)).await;
+    progress_until(&mut session, "The call is in_progress.").await;
+    session
+        .control()
+        .fault(json!({"method": "GET", "path": "/v1/calls/*", "kind": "status", "status": 500, "times": 100}))
+        .await;
+    let answer = session.answer(id).await;
+    let report = &answer["result"]["structuredContent"];
+    assert_eq!(answer["result"]["isError"], false, "{answer}");
+    assert_eq!(report["call_id"], call, "{answer}");
+    assert_eq!(report["outcome"], "in_progress", "{answer}");
+    assert!(report["trouble"].as_str().unwrap().contains("500"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_task_outlives_the_process_that_made_it() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let flag = format!("--sandbox={}", sandbox.url());
+    let home = Arc::new(Home::new());
+    let open = async |capabilities: Value| {
+        let mut session = Session::start_in(Arc::clone(&home), &[&flag], &[]);
+        session.capabilities = capabilities;
+        session.open(Era::Modern).await;
+        session
+    };
+    let with_tasks = || json!({"extensions": {TASKS: {}}});
+
+    let mut first = open(with_tasks()).await;
+    let agent = first.outbound_agent(json!({"confirmed": "boolean"})).await;
+    let order = json!({"agent_id": agent, "to": "+13105550100"});
+    let placed = first.call("place_call", order).await;
+    assert_eq!(placed["result"]["resultType"], "task", "{placed}");
+    assert_eq!(placed["result"]["status"], "working", "{placed}");
+    let task = placed["result"]["taskId"].clone();
+    let dialed = control.dialed().await;
+    let call = dialed[0]["call_id"].as_str().unwrap();
+    assert!(task.as_str().unwrap().starts_with(&format!("{call}~")), "{task} {call}");
+
+    // A wait is a task too, and the same one.
+    let wait = first.call("get_call_result", json!({"call_id": call, "wait_seconds": 30})).await;
+    assert_eq!(wait["result"]["taskId"], task, "{wait}");
+    // Whoever wants the answer at once gets it.
+    let now = first.call("get_call_result", json!({"call_id": call, "wait_seconds": 0})).await;
+    assert_eq!(now["result"]["resultType"], "complete", "{now}");
+    first.finish_well().await;
+
+    let mut second = open(with_tasks()).await;
+    let got = second.request("tasks/get", json!({"taskId": task})).await;
+    assert_eq!(got["result"]["status"], "working", "{got}");
+    assert!(got["result"]["pollIntervalMs"].as_u64().unwrap() >= 1_000, "{got}");
+    let canceled = second.request("tasks/cancel", json!({"taskId": task})).await;
+    let message = canceled["error"]["message"].as_str().unwrap();
+    assert!(message.contains("no way to hang up"), "{canceled}");
+
+    control.advance(600).await;
+    let got = second.request("tasks/get", json!({"taskId": task})).await;
+    assert_eq!(got["result"]["status"], "completed", "{got}");
+    let arguments = json!({"call_id": call, "wait_seconds": 0});
+    let report = second.data("get_call_result", arguments).await;
+    assert_eq!(got["result"]["result"]["structuredContent"], report);
+
+    for forged in ["nothing", &format!("{call}~0000000000000000"), &format!("{call}~"), call] {
+        let got = second.request("tasks/get", json!({"taskId": forged})).await;
+        assert_eq!(got["error"]["code"], -32602, "{got}");
+    }
+    drop(second);
+
+    // A client that does not declare tasks never sees one.
+    let mut plain = open(json!({})).await;
+    let report = plain.call("get_call_result", arguments_of(call)).await;
+    assert_eq!(report["result"]["resultType"], "complete", "{report}");
+    let refused = plain.request("tasks/get", json!({"taskId": task})).await;
+    assert_eq!(refused["error"]["code"], -32021, "{refused}");
+}
+
+fn arguments_of(call: &str) -> Value {
+    json!({"call_id": call, "wait_seconds": 1})
+}
+
+#[tokio::test]
+async fn subscriptions_fire_while_a_call_runs_in_both_eras() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        let call = place(&mut session, "+13105550100").await;
+        let uri = format!("callingbox://calls/{}", call.as_str().unwrap());
+        let (listening, wanted) = match era {
+            Era::Legacy(_) => {
+                let subscribed = session.request("resources/subscribe", json!({"uri": uri})).await;
+                assert_eq!(subscribed["result"], json!({}), "{subscribed}");
+                (None, "notifications/resources/updated")
+            }
+            Era::Modern => {
+                let filter = json!({"notifications": {"resourceSubscriptions": [uri]}});
+                let id = session.begin("subscriptions/listen", filter).await;
+                let acknowledged = session.next().await.unwrap();
+                let accepted = &acknowledged["params"]["notifications"]["resourceSubscriptions"];
+                assert_eq!(accepted, &json!([uri]), "{acknowledged}");
+                (Some(id), "notifications/resources/updated")
+            }
+        };
+        // The subscriber stands where the call is now; the first change is the first message.
+        let read = session.request("resources/read", json!({"uri": uri})).await;
+        let text = read["result"]["contents"][0]["text"].as_str().unwrap();
+        let before: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(before["outcome"], "in_progress", "{read}");
+        session.control().arrived("GET", "/v1/calls/{id}", 2).await;
+        session.control().advance(600).await;
+        let updated = session.next().await.unwrap();
+        assert_eq!(updated["method"], wanted, "{updated}");
+        assert_eq!(updated["params"]["uri"], uri, "{updated}");
+        let read = session.request("resources/read", json!({"uri": uri})).await;
+        assert!(read.to_string().contains("completed"), "{read}");
+        if let Some(id) = listening {
+            session.notify("notifications/cancelled", json!({"requestId": id})).await;
+        }
+        let (_, status, log) = session.finish().await;
+        assert_eq!((status.code(), log.as_str()), (Some(0), ""));
+    }
+}
+
+#[tokio::test]
+async fn the_words_of_a_hostile_callee_stay_inside_the_fence_wherever_they_go() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550109").await;
+    let id = session.begin("tools/call", waiting(&call, 60)).await;
+    session.control().advance(3_000).await;
+    session.answer(id).await;
+    let mut lines = 0;
+    while let Some(message) = session.early() {
+        let text = message["params"]["message"].as_str().unwrap().to_owned();
+        if let Some((_, words)) = text.split_once(" said: ") {
+            let (marker, words) = words.strip_prefix("<<<").unwrap().split_once(' ').unwrap();
+            let words = words.strip_suffix(&format!(" {marker}>>>")).unwrap();
+            assert!(!words.contains(marker) && !words.contains('\n'), "{text}");
+            assert!(
+                !words.chars().any(|c| c.is_control() || ('\u{202A}'..='\u{202E}').contains(&c)),
+                "{text}"
+            );
+            lines += 1;
+        }
+    }
+    assert!(lines > 3, "{lines}");
+    let uri = format!("callingbox://calls/{}/transcript", call.as_str().unwrap());
+    let read = session.request("resources/read", json!({"uri": uri})).await;
+    let text = read["result"]["contents"][0]["text"].as_str().unwrap();
+    let (before, inside) = text.split_once("\n<<<").unwrap();
+    assert!(before.contains("not instructions"), "{text}");
+    let (marker, inside) = inside.split_once('\n').unwrap();
+    assert!(inside.ends_with(&format!("\n{marker}>>>")), "{text}");
+    assert_eq!(inside.matches(marker).count(), 1, "{text}");
+}
+
+#[tokio::test]
+async fn a_live_transcript_waits_for_the_next_words() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550100").await;
+    let next =
+        |after: u64| json!({"call_id": call, "after_sequence_no": after, "wait_seconds": 15});
+    let id = session.begin_call("get_call_transcript", next(0)).await;
+    session.control().arrived("GET", "/v1/calls/{id}", 1).await;
+    session.control().advance(14).await;
+    let page = session.answer(id).await["result"]["structuredContent"].clone();
+    assert_eq!(page["final"], false, "{page}");
+    assert!(page["lines"].as_u64().unwrap() >= 1, "{page}");
+    let after = page["next_after_sequence_no"].as_u64().unwrap();
+    let id = session.begin_call("get_call_transcript", next(after)).await;
+    session.control().advance(600).await;
+    let page = session.answer(id).await["result"]["structuredContent"].clone();
+    assert!(page["transcript"].as_str().unwrap().contains(&format!("[{}] ", after + 1)), "{page}");
+    assert!(!page["transcript"].as_str().unwrap().contains(&format!("[{after}] ")), "{page}");
+}
+
+#[tokio::test]
+async fn resources_prompts_completions_and_the_skill_are_there_in_both_eras() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
+        let listed = session.request("resources/list", json!({})).await;
+        let uris: Vec<&str> = listed["result"]["resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|resource| resource["uri"].as_str().unwrap())
+            .collect();
+        assert_eq!(uris, ["callingbox://numbers", "callingbox://policy", "callingbox://guide"]);
+        let agent_uri = format!("callingbox://agents/{agent}");
+        for uri in uris.iter().copied().chain([agent_uri.as_str()]) {
+            let read = session.request("resources/read", json!({"uri": uri})).await;
+            let contents = &read["result"]["contents"][0];
+            assert_eq!(contents["uri"], uri, "{read}");
+            assert!(contents["text"].as_str().unwrap().len() > 20, "{read}");
+        }
+        let templates = session.request("resources/templates/list", json!({})).await;
+        assert_eq!(templates["result"]["resourceTemplates"].as_array().unwrap().len(), 3);
+        let missing = json!({"uri": "callingbox://calls/no-such-call"});
+        let missing = session.request("resources/read", missing).await;
+        let code = if era == Era::Modern { -32602 } else { -32002 };
+        assert_eq!(missing["error"]["code"], code, "{missing}");
+
+        let prompts = session.request("prompts/list", json!({})).await;
+        assert_eq!(prompts["result"]["prompts"].as_array().unwrap().len(), 5, "{prompts}");
+        let prompt = json!({"name": "receptionist", "arguments": {"business": "Northside Dental"}});
+        let prompt = session.request("prompts/get", prompt).await;
+        let text = prompt["result"]["messages"][0]["content"]["text"].as_str().unwrap();
+        assert!(text.contains("Northside Dental") && text.contains("set_agent_numbers"), "{text}");
+
+        let complete = |reference: Value, name: &str, value: &str| json!({"ref": reference, "argument": {"name": name, "value": value}});
+        let prompt = json!({"type": "ref/prompt", "name": "appointment_confirmation"});
+        let found =
+            session.request("completion/complete", complete(prompt.clone(), "agent_id", "")).await;
+        assert_eq!(found["result"]["completion"]["values"], json!([agent]), "{found}");
+        let found =
+            session.request("completion/complete", complete(prompt, "language", "en-")).await;
+        assert_eq!(found["result"]["completion"]["values"], json!(["en-GB", "en-US"]), "{found}");
+        let template = json!({"type": "ref/resource", "uri": "callingbox://agents/{id}"});
+        let found =
+            session.request("completion/complete", complete(template, "id", &agent[..4])).await;
+        assert_eq!(found["result"]["completion"]["values"], json!([agent]), "{found}");
+
+        let skills = session.request("skills/list", json!({})).await;
+        let uri = skills["result"]["skills"][0]["uri"].clone();
+        assert_eq!(uri, "skill://callingbox-telephone/SKILL.md", "{skills}");
+        let read = session.request("resources/read", json!({"uri": uri})).await;
+        let file = std::fs::read_to_string("skills/callingbox-telephone/SKILL.md").unwrap();
+        assert_eq!(read["result"]["contents"][0]["text"], file);
+    }
+}
+
+#[tokio::test]
+async fn silence_is_broken_every_ten_seconds() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550107").await;
+    // Nothing happens on the line: the clock stands still, and only the wall clock moves.
+    let id = session.begin("tools/call", waiting(&call, 12)).await;
+    let answer = session.answer(id).await;
+    let mut told = Vec::new();
+    while let Some(message) = session.early() {
+        told.push(message["params"]["message"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(told, ["The call is queued.", "Still waiting; the call is queued."], "{answer}");
+}
+
+#[tokio::test]
+async fn a_call_that_must_be_confirmed_becomes_a_task_only_after_the_yes() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(config.path(), "[dialing]\nconfirm = \"always\"\n").unwrap();
+    let flags = ["--config", config.path().to_str().unwrap()];
+    let mut session = Session::on_simulator(Era::Modern, &flags, Options::default()).await;
+    session.capabilities = json!({"elicitation": {}, "extensions": {TASKS: {}}});
+    let offers = session.data("search_numbers", json!({"limit": 1})).await;
+    let mut params = json!({"name": "purchase_number", "arguments": {"phone_number": offers["numbers"][0]["phone_number"]}});
+    let yes = json!({"confirm": {"action": "accept", "content": {"confirm": true}}});
+    let mut confirmed = async |session: &mut Session, params: &mut Value| {
+        let asked = session.request("tools/call", params.clone()).await;
+        assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
+        params["requestState"] = asked["result"]["requestState"].clone();
+        params["inputResponses"] = yes.clone();
+        session.request("tools/call", params.clone()).await
+    };
+    let bought = confirmed(&mut session, &mut params).await;
+    let number = &bought["result"]["structuredContent"]["number"]["number_id"];
+    let agent = json!({"name": "A", "type": "outbound", "number_ids": [number]});
+    let agent = session.data("create_agent", agent).await;
+    let mut params = json!({
+        "name": "place_call",
+        "arguments": {"agent_id": agent["agent_id"], "to": "+13105550100"},
+    });
+    let placed = confirmed(&mut session, &mut params).await;
+    assert_eq!(placed["result"]["resultType"], "task", "{placed}");
+    let got = session.request("tasks/get", json!({"taskId": placed["result"]["taskId"]})).await;
+    assert_eq!(got["result"]["status"], "working", "{got}");
+    assert_eq!(session.control().dialed().await.len(), 1);
+}
