@@ -1,0 +1,201 @@
+//! `callingbox-mcp http`: MCP over HTTP, until it is told to end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use axum::Router;
+use tokio::net::TcpListener;
+
+use super::say;
+use super::world::{self, Maker};
+use crate::account::Account;
+use crate::api::ApiKey;
+use crate::cli::{Auth, Global, Http};
+use crate::config::{File, Folders};
+use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::transport::http::auth::Door;
+use crate::transport::http::auth::door::{Accounts, KeyDoor, TokenDoor, Unopened};
+use crate::transport::http::health::{self, Health};
+use crate::transport::http::origin::Allowed;
+use crate::transport::http::{Service, Settings, guarded, tenant};
+
+/// How often the file of tokens is looked at.
+const TOKENS_EVERY: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(
+    options: &Http,
+    global: &Global,
+    file: &File,
+    folders: &Folders,
+    catalogue: Catalogue,
+    selection: Selection,
+) -> anyhow::Result<()> {
+    let settings = settings(options)?;
+    // Before anything else, so that a signal that comes early is not lost.
+    let stop = stop()?;
+    let world = world::open(global, file, folders).await?;
+    let account = world.account();
+    let (catalogue, selection) = (Arc::new(catalogue), Arc::new(selection));
+    let mut tokens = None;
+    let (door, own) = match options.auth {
+        Auth::None => (Door::Open(Arc::clone(&account)), Some(Arc::clone(&account))),
+        Auth::Key => (Door::Key(KeyDoor::new(Box::new(Keys(world.maker())))), None),
+        Auth::Token => {
+            let path = tokens_path(options.tokens.clone(), folders)?;
+            let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
+            let door =
+                TokenDoor::new(path, Arc::clone(&account), Arc::clone(&catalogue), selection)
+                    .context("make a token with `callingbox-mcp token create NAME`")?;
+            let door = Arc::new(door);
+            tokens = Some(Arc::clone(&door));
+            (Door::Token(door), Some(account))
+        }
+    };
+    let place = file.dialing.place(account.world(), folders);
+    let health = Health::new(own, place, account.world());
+    let allowed = settings.allowed.clone();
+    let service = Service::new(settings, catalogue, selection, door, health);
+
+    let listener = bind(options.listen).await?;
+    let address = listener.local_addr()?;
+    let admin = match options.admin_listen {
+        None => None,
+        Some(address) => Some(bind(address).await?),
+    };
+    let probes = service.probes();
+    let (public, admin) = match admin {
+        None => (service.routes(probes), None),
+        Some(admin) => {
+            let routes = guarded(probes, allowed.with_any_address());
+            say(format!("health on http://{}\n", admin.local_addr()?))?;
+            (service.routes(Router::new()), Some((admin, routes)))
+        }
+    };
+    say(format!("listening on http://{address}/mcp\n"))?;
+    let watching = tokens.map(|tokens| {
+        let tenants = Arc::clone(service.tenants());
+        tokio::spawn(async move {
+            let mut hangup = hangup();
+            loop {
+                let asked = tokio::select! {
+                    () = tokio::time::sleep(TOKENS_EVERY) => false,
+                    () = hangup.recv() => true,
+                };
+                tokens.reload(&tenants, asked);
+            }
+        })
+    });
+    service.serve((listener, public), admin, stop).await;
+    if let Some(watching) = watching {
+        watching.abort();
+    }
+    world.close().await
+}
+
+fn settings(options: &Http) -> anyhow::Result<Settings> {
+    let reachable = !options.listen.ip().is_loopback();
+    anyhow::ensure!(
+        !reachable || options.auth != Auth::None || options.unsafe_no_auth,
+        "--listen {}: others can reach this address, and without --auth each of them could make calls at your expense; choose --auth key or --auth token, listen on 127.0.0.1, or say --unsafe-no-auth",
+        options.listen
+    );
+    let whole = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    Ok(Settings {
+        allowed: Allowed::new(&options.allowed_host, &options.allowed_origin)?,
+        stateless: options.stateless,
+        tenants: tenant::Limits {
+            sessions: whole(options.max_sessions),
+            sessions_per_tenant: whole(options.max_sessions_per_tenant),
+            session_idle: Duration::from_secs(options.session_idle),
+            streams_per_tenant: whole(options.max_streams_per_tenant),
+            requests_per_second: options.requests_per_second,
+            ..tenant::Limits::default()
+        },
+        grace: Duration::from_secs(options.grace),
+        ..Settings::default()
+    })
+}
+
+async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Where the tokens are.
+pub(super) fn tokens_path(named: Option<PathBuf>, folders: &Folders) -> anyhow::Result<PathBuf> {
+    let standard =
+        || folders.config.as_ref().map(|dir| dir.join("callingbox-mcp").join("tokens.toml"));
+    named.or_else(standard).context("there is no folder for the tokens; name a file with --tokens")
+}
+
+/// The accounts of callers who bring their own keys.
+struct Keys(Maker);
+
+#[async_trait]
+impl Accounts for Keys {
+    async fn open(&self, key: ApiKey) -> Result<Arc<Account>, Unopened> {
+        let account = self.0.account(key).await.map_err(|error| {
+            tracing::warn!(%error, "an account cannot be opened");
+            Unopened::Unreachable
+        })?;
+        let api = account.api().map_err(|_| Unopened::Unreachable)?;
+        match health::accepts(api).await {
+            Ok(()) => Ok(Arc::new(account)),
+            Err(health::REFUSED) => Err(Unopened::Refused),
+            Err(problem) => {
+                tracing::warn!(problem, "a caller's key cannot be checked");
+                Err(Unopened::Unreachable)
+            }
+        }
+    }
+}
+
+/// Ends with the first signal that tells the server to end.
+#[cfg(unix)]
+fn stop() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn stop() -> anyhow::Result<impl Future<Output = ()>> {
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+/// Tells of each SIGHUP, where there is such a thing.
+struct Hangup {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+fn hangup() -> Hangup {
+    Hangup {
+        #[cfg(unix)]
+        signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok(),
+    }
+}
+
+impl Hangup {
+    async fn recv(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.signal
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+}
