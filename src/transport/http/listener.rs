@@ -26,7 +26,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// How long a peer may leave unread what it was sent.
     pub stall_time: Duration,
-    /// The most bytes that line and headers of one request may have.
+    /// The most bytes that line and headers of one request may have, not counting the last read,
+    /// which may be as large again.
     pub header_bytes: usize,
     /// The most headers of one request.
     pub headers: usize,
