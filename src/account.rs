@@ -4,7 +4,7 @@
 //! account is of one world from its making to its end. Everything a tool needs is handed in here;
 //! there are no globals.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::api;
 use crate::config::Wait;
@@ -12,6 +12,7 @@ use crate::dialing::dispatch::Dialer;
 pub use crate::dialing::ledger::World;
 use crate::mcp::error::{Class, ToolError};
 use crate::simulator::Simulator;
+use crate::watch::{Settings, Watchers, source_of};
 
 /// One account.
 pub struct Account {
@@ -19,20 +20,28 @@ pub struct Account {
     reach: Option<Reach>,
     simulator: Option<Simulator>,
     wait: Wait,
+    webhook_url: Option<String>,
 }
 
 /// What takes a key.
 struct Reach {
     api: api::Client,
     dialer: Arc<Dialer>,
+    watchers: OnceLock<Arc<Watchers>>,
+}
+
+impl Reach {
+    fn new(api: api::Client, dialer: Arc<Dialer>) -> Self {
+        Self { api, dialer, watchers: OnceLock::new() }
+    }
 }
 
 impl Account {
     /// A real account; without API and dialer there is no key, and every tool says how to set one.
     #[must_use]
     pub fn real(reach: Option<(api::Client, Arc<Dialer>)>, wait: Wait) -> Self {
-        let reach = reach.map(|(api, dialer)| Reach { api, dialer });
-        Self { world: World::Real, reach, simulator: None, wait }
+        let reach = reach.map(|(api, dialer)| Reach::new(api, dialer));
+        Self { world: World::Real, reach, simulator: None, wait, webhook_url: None }
     }
 
     /// An account of the simulator.
@@ -43,8 +52,8 @@ impl Account {
         simulator: Simulator,
         wait: Wait,
     ) -> Self {
-        let reach = Some(Reach { api, dialer });
-        Self { world: World::Sandbox, reach, simulator: Some(simulator), wait }
+        let reach = Some(Reach::new(api, dialer));
+        Self { world: World::Sandbox, reach, simulator: Some(simulator), wait, webhook_url: None }
     }
 
     /// The world it belongs to.
@@ -69,6 +78,15 @@ impl Account {
         Ok(&self.reach()?.dialer)
     }
 
+    /// Who follows live calls. Begins with the first call that anybody waits for.
+    ///
+    /// # Errors
+    /// No key is set; the error says how to set one.
+    pub fn watchers(&self) -> Result<&Arc<Watchers>, ToolError> {
+        let reach = self.reach()?;
+        Ok(reach.watchers.get_or_init(|| Watchers::new(source_of(&reach.api), Settings::default())))
+    }
+
     fn reach(&self) -> Result<&Reach, ToolError> {
         self.reach.as_ref().ok_or_else(|| {
             ToolError::new(Class::NoKey, "no CallingBox API key is set, so nothing was asked of CallingBox").next(
@@ -81,6 +99,19 @@ impl Account {
     #[must_use]
     pub fn simulator(&self) -> Option<&Simulator> {
         self.simulator.as_ref()
+    }
+
+    /// The same account, with an address of this server for the events of its calls.
+    #[must_use]
+    pub fn with_webhook_url(mut self, url: Option<String>) -> Self {
+        self.webhook_url = url;
+        self
+    }
+
+    /// Where the events of a call go whose caller named no address.
+    #[must_use]
+    pub fn webhook_url(&self) -> Option<&str> {
+        self.webhook_url.as_deref()
     }
 
     /// How long tools wait.

@@ -144,6 +144,11 @@ pub struct Http {
         env = "CALLINGBOX_MCP_ALLOWED_ORIGINS"
     )]
     pub allowed_origin: Vec<String>,
+    /// Where CallingBox reaches this server, such as https://phone.example.com: place_call then asks
+    /// for this call's events there. Takes the signing secrets of CALLINGBOX_WEBHOOK_SECRET (several
+    /// with commas) or of the file named by CALLINGBOX_WEBHOOK_SECRET_FILE (one a line).
+    #[arg(long, value_name = "URL", env = "CALLINGBOX_MCP_WEBHOOK_PUBLIC_URL")]
+    pub webhook_public_url: Option<url::Url>,
     /// No sessions, and so no questions to the human of a client older than 2026-07-28.
     #[arg(long)]
     pub stateless: bool,

@@ -12,15 +12,17 @@ use tokio::net::TcpListener;
 use super::say;
 use super::world::{self, Maker};
 use crate::account::Account;
-use crate::api::ApiKey;
+use crate::api::{ApiKey, Call, CallId};
 use crate::cli::{Auth, Global, Http};
-use crate::config::{File, Folders};
+use crate::config::{Environment, File, Folders};
 use crate::mcp::catalogue::{Catalogue, Selection};
 use crate::transport::http::auth::Door;
 use crate::transport::http::auth::door::{Accounts, KeyDoor, TokenDoor, Unopened};
 use crate::transport::http::health::{self, Health};
 use crate::transport::http::origin::Allowed;
-use crate::transport::http::{Service, Settings, guarded, tenant};
+use crate::transport::http::tenant::{self, Tenants};
+use crate::transport::http::{Service, Settings, guarded};
+use crate::webhook::{Hears, Receiver, Secrets};
 
 /// How often the file of tokens is looked at.
 const TOKENS_EVERY: Duration = Duration::from_secs(2);
@@ -33,10 +35,16 @@ pub(super) async fn run(
     catalogue: Catalogue,
     selection: Selection,
 ) -> anyhow::Result<()> {
-    let settings = settings(options)?;
+    let secrets = secrets(&|name| std::env::var(name).ok())?;
+    let settings = settings(options, secrets.is_some())?;
     // Before anything else, so that a signal that comes early is not lost.
     let stop = stop()?;
-    let world = world::open(global, file, folders).await?;
+    let webhook_url = options
+        .webhook_public_url
+        .as_ref()
+        .map(|url| url.join(crate::webhook::PATH))
+        .transpose()?;
+    let world = world::open_with(global, file, folders, webhook_url).await?;
     let account = world.account();
     let (catalogue, selection) = (Arc::new(catalogue), Arc::new(selection));
     let mut tokens = None;
@@ -55,7 +63,7 @@ pub(super) async fn run(
         }
     };
     let place = file.dialing.place(account.world(), folders);
-    let health = Health::new(own, place, account.world());
+    let health = Health::new(own.clone(), place, account.world());
     let allowed = settings.allowed.clone();
     let service = Service::new(settings, catalogue, selection, door, health);
 
@@ -65,13 +73,18 @@ pub(super) async fn run(
         None => None,
         Some(address) => Some(bind(address).await?),
     };
+    let webhooks = secrets.map(|secrets| {
+        let ears = Ears { own, tenants: Arc::clone(service.tenants()) };
+        Receiver::new(secrets, Arc::new(ears))
+    });
+    let hooks = webhooks.as_ref().map_or_else(Router::new, Receiver::routes);
     let probes = service.probes();
     let (public, admin) = match admin {
-        None => (service.routes(probes), None),
+        None => (service.routes(hooks.merge(probes)), None),
         Some(admin) => {
             let routes = guarded(probes, allowed.with_any_address());
             say(format!("health on http://{}\n", admin.local_addr()?))?;
-            (service.routes(Router::new()), Some((admin, routes)))
+            (service.routes(hooks), Some((admin, routes)))
         }
     };
     say(format!("listening on http://{address}/mcp\n"))?;
@@ -95,16 +108,72 @@ pub(super) async fn run(
     world.close().await
 }
 
-fn settings(options: &Http) -> anyhow::Result<Settings> {
+/// The signing secrets of webhooks, if any are set.
+fn secrets(env: Environment) -> anyhow::Result<Option<Secrets>> {
+    const FILE: &str = "CALLINGBOX_WEBHOOK_SECRET_FILE";
+    let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    let text = match (set("CALLINGBOX_WEBHOOK_SECRET"), set(FILE)) {
+        (Some(text), _) => text,
+        (None, Some(path)) => std::fs::read_to_string(&path).context(FILE)?,
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(Secrets::new(text.split([',', '\n']).map(str::to_owned))?))
+}
+
+/// Tells the accounts of what webhooks told.
+struct Ears {
+    /// The server's own account. Callers with accounts of their own are only told to look: whoever
+    /// holds the server's secret must not put words into their calls.
+    own: Option<Arc<Account>>,
+    tenants: Arc<Tenants>,
+}
+
+#[async_trait]
+impl Hears for Ears {
+    async fn hear(&self, call_id: CallId, call: Option<Call>) {
+        let Some(account) = &self.own else {
+            for tenant in self.tenants.all() {
+                wake(tenant.account(), &call_id, None);
+            }
+            return;
+        };
+        wake(account, &call_id, call.clone());
+        if let (Some(call), Ok(dialer)) = (call, account.dialer()) {
+            dialer.note_end(&call).await;
+        }
+    }
+}
+
+/// Makes those who wait for a call look at once.
+fn wake(account: &Account, call_id: &CallId, call: Option<Call>) {
+    if let Ok(watchers) = account.watchers() {
+        watchers.wake(call_id, call);
+    }
+}
+
+fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {
     let reachable = !options.listen.ip().is_loopback();
     anyhow::ensure!(
         !reachable || options.auth != Auth::None || options.unsafe_no_auth,
         "--listen {}: others can reach this address, and without --auth each of them could make calls at your expense; choose --auth key or --auth token, listen on 127.0.0.1, or say --unsafe-no-auth",
         options.listen
     );
+    let mut hosts = options.allowed_host.clone();
+    if let Some(url) = &options.webhook_public_url {
+        anyhow::ensure!(
+            webhooks,
+            "--webhook-public-url needs the signing secret in CALLINGBOX_WEBHOOK_SECRET or CALLINGBOX_WEBHOOK_SECRET_FILE: without it no delivery could be believed"
+        );
+        anyhow::ensure!(
+            url.scheme() == "https" && url.username().is_empty() && url.password().is_none(),
+            "--webhook-public-url {}: give an https address without a password",
+            url.origin().ascii_serialization()
+        );
+        hosts.extend(url.host_str().map(str::to_owned));
+    }
     let whole = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     Ok(Settings {
-        allowed: Allowed::new(&options.allowed_host, &options.allowed_origin)?,
+        allowed: Allowed::new(&hosts, &options.allowed_origin)?,
         stateless: options.stateless,
         tenants: tenant::Limits {
             sessions: whole(options.max_sessions),

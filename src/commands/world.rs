@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use url::Url;
 use uuid::Uuid;
 
 use crate::account::{Account, World};
@@ -31,22 +32,24 @@ pub(super) struct Maker {
     file: File,
     policy: Policy,
     folders: Folders,
+    webhook_url: Option<String>,
 }
 
 impl Maker {
     /// The account of a key. In the sandbox every key is an organization of its own.
     pub(super) async fn account(&self, key: ApiKey) -> anyhow::Result<Account> {
-        let Self { world, base_url, file, policy, folders } = self;
+        let Self { world, base_url, file, policy, folders, webhook_url } = self;
         let (client, dialer) =
             reach(*world, base_url.clone(), key.clone(), file, policy.clone(), folders);
         let wait = file.wait.clone();
-        Ok(match world {
+        let account = match world {
             World::Real => Account::real(Some((client, dialer)), wait),
             World::Sandbox => {
                 let simulator = Simulator::connect(base_url.clone(), key).await?;
                 Account::sandbox(client, dialer, simulator, wait)
             }
-        })
+        };
+        Ok(account.with_webhook_url(webhook_url.clone()))
     }
 }
 
@@ -72,6 +75,17 @@ impl Open {
 
 /// Opens it.
 pub(super) async fn open(global: &Global, file: &File, folders: &Folders) -> anyhow::Result<Open> {
+    open_with(global, file, folders, None).await
+}
+
+/// Opens it, with an address for the events of calls.
+pub(super) async fn open_with(
+    global: &Global,
+    file: &File,
+    folders: &Folders,
+    webhook_url: Option<Url>,
+) -> anyhow::Result<Open> {
+    let webhook_url = webhook_url.map(String::from);
     let wait = file.wait.clone();
     let policy = config::policy(file, folders)?;
     let Some(simulator) = &global.sandbox else {
@@ -82,6 +96,7 @@ pub(super) async fn open(global: &Global, file: &File, folders: &Folders) -> any
             file: file.clone(),
             policy,
             folders: folders.clone(),
+            webhook_url,
         };
         let account = match found.key {
             Some((key, _)) => maker.account(key).await?,
@@ -115,6 +130,7 @@ pub(super) async fn open(global: &Global, file: &File, folders: &Folders) -> any
         file: file.clone(),
         policy,
         folders: folders.clone(),
+        webhook_url,
     };
     let account = Arc::new(maker.account(key).await?);
     Ok(Open { account, embedded, maker })

@@ -6,3 +6,4 @@ mod limits;
 mod protocol;
 mod shutdown;
 mod support;
+mod webhooks;

@@ -12,10 +12,10 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 /// Long enough for a slow machine, short enough for a test that hangs.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The program, with folders of its own.
-pub fn program(home: &Path) -> Command {
+pub(crate) fn program(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callingbox-mcp"));
     command.env_clear().env("HOME", home);
     command.env("XDG_CONFIG_HOME", home.join("config")).env("XDG_DATA_HOME", home.join("data"));
@@ -24,24 +24,31 @@ pub fn program(home: &Path) -> Command {
 }
 
 /// A running server.
-pub struct Server {
-    pub child: Child,
-    pub base: String,
-    pub admin: Option<String>,
-    pub home: TempDir,
-    pub http: reqwest::Client,
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) base: String,
+    pub(crate) admin: Option<String>,
+    pub(crate) home: TempDir,
+    pub(crate) http: reqwest::Client,
 }
 
 impl Server {
     /// Starts one on the simulator.
-    pub async fn start(arguments: &[&str]) -> Self {
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), arguments).await
     }
 
     /// The same, in a folder that has something in it.
-    pub async fn start_in(home: TempDir, arguments: &[&str]) -> Self {
-        let mut child = program(home.path())
-            .args(["--sandbox", "--sandbox-speed=1", "http", "--listen", "127.0.0.1:0"])
+    pub(crate) async fn start_in(home: TempDir, arguments: &[&str]) -> Self {
+        let mut program = program(home.path());
+        program.args(["--sandbox", "--sandbox-speed=1"]);
+        Self::run(home, program, arguments).await
+    }
+
+    /// The same, with a program to which something was added.
+    pub(crate) async fn run(home: TempDir, mut program: Command, arguments: &[&str]) -> Self {
+        let mut child = program
+            .args(["http", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
@@ -62,12 +69,12 @@ impl Server {
         Self { child, base, admin, home, http }
     }
 
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.base.strip_prefix("http://").unwrap()
     }
 
     /// A POST to /mcp, ready but for what the test adds.
-    pub fn post(&self, message: &Value) -> RequestBuilder {
+    pub(crate) fn post(&self, message: &Value) -> RequestBuilder {
         self.http
             .post(format!("{}/mcp", self.base))
             .header("content-type", "application/json")
@@ -76,7 +83,7 @@ impl Server {
     }
 
     /// Opens a session of the older era.
-    pub async fn open(&self, bearer: Option<&str>) -> Session<'_> {
+    pub(crate) async fn open(&self, bearer: Option<&str>) -> Session<'_> {
         let response = self.initialize(bearer).await;
         assert_eq!(response.status(), 200);
         let id = response.headers()["mcp-session-id"].to_str().unwrap().to_owned();
@@ -86,12 +93,12 @@ impl Server {
         session
     }
 
-    pub async fn initialize(&self, bearer: Option<&str>) -> Response {
+    pub(crate) async fn initialize(&self, bearer: Option<&str>) -> Response {
         with(self.post(&initialize()), bearer).send().await.unwrap()
     }
 
     /// One request of 2026-07-28.
-    pub fn modern(&self, method: &str, mut params: Value) -> RequestBuilder {
+    pub(crate) fn modern(&self, method: &str, mut params: Value) -> RequestBuilder {
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "0"},
@@ -108,7 +115,7 @@ impl Server {
     }
 
     /// A tool by way of 2026-07-28: its structured content.
-    pub async fn tool(&self, bearer: Option<&str>, name: &str, arguments: Value) -> Value {
+    pub(crate) async fn tool(&self, bearer: Option<&str>, name: &str, arguments: Value) -> Value {
         let request = self.modern("tools/call", json!({"name": name, "arguments": arguments}));
         let response = with(request, bearer).send().await.unwrap();
         assert_eq!(response.status(), 200, "{name}");
@@ -118,7 +125,7 @@ impl Server {
     }
 
     /// A call that goes on for half an hour, and its id.
-    pub async fn long_call(&self) -> String {
+    pub(crate) async fn long_call(&self) -> String {
         let offers = self.tool(None, "search_numbers", json!({"area_code": "415"})).await;
         let number = json!({"phone_number": offers["numbers"][0]["phone_number"]});
         let bought = self.tool(None, "purchase_number", number).await;
@@ -134,7 +141,7 @@ impl Server {
     }
 }
 
-pub fn initialize() -> Value {
+pub(crate) fn initialize() -> Value {
     json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
         "protocolVersion": "2025-11-25",
         "capabilities": {},
@@ -142,7 +149,7 @@ pub fn initialize() -> Value {
     }})
 }
 
-pub fn with(request: RequestBuilder, bearer: Option<&str>) -> RequestBuilder {
+pub(crate) fn with(request: RequestBuilder, bearer: Option<&str>) -> RequestBuilder {
     match bearer {
         Some(bearer) => request.bearer_auth(bearer),
         None => request,
@@ -150,14 +157,14 @@ pub fn with(request: RequestBuilder, bearer: Option<&str>) -> RequestBuilder {
 }
 
 /// A session of the older era.
-pub struct Session<'a> {
-    pub server: &'a Server,
-    pub id: String,
-    pub bearer: Option<String>,
+pub(crate) struct Session<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) id: String,
+    pub(crate) bearer: Option<String>,
 }
 
 impl Session<'_> {
-    pub fn post(&self, message: &Value) -> RequestBuilder {
+    pub(crate) fn post(&self, message: &Value) -> RequestBuilder {
         let request = self
             .server
             .post(message)
@@ -166,49 +173,49 @@ impl Session<'_> {
         with(request, self.bearer.as_deref())
     }
 
-    pub async fn request(&self, method: &str, params: Value) -> Response {
+    pub(crate) async fn request(&self, method: &str, params: Value) -> Response {
         let message = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
         self.post(&message).send().await.unwrap()
     }
 
     /// The names of the tools that are offered.
-    pub async fn tools(&self) -> Vec<String> {
+    pub(crate) async fn tools(&self) -> Vec<String> {
         names(&message(self.request("tools/list", json!({})).await).await)
     }
 }
 
-pub fn names(message: &Value) -> Vec<String> {
+pub(crate) fn names(message: &Value) -> Vec<String> {
     let tools = message["result"]["tools"].as_array().unwrap();
     tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The answer in a response, as JSON or as the last event of a stream.
-pub async fn message(response: Response) -> Value {
+pub(crate) async fn message(response: Response) -> Value {
     let json = response.headers()["content-type"].to_str().unwrap().starts_with("application/json");
     let text = response.text().await.unwrap();
     if json {
         return serde_json::from_str(&text).unwrap();
     }
     let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-    let last = data.map(str::trim).filter(|data| !data.is_empty()).next_back().unwrap();
+    let last = data.map(str::trim).rfind(|data| !data.is_empty()).unwrap();
     serde_json::from_str(last).unwrap()
 }
 
 /// The stream of HTTP+SSE, event by event.
-pub struct Events {
+pub(crate) struct Events {
     stream: std::pin::Pin<Box<dyn futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Send>>,
     text: String,
 }
 
 impl Events {
-    pub fn of(response: Response) -> Self {
+    pub(crate) fn of(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert!(response.headers()["content-type"].to_str().unwrap().contains("event-stream"));
         Self { stream: Box::pin(response.bytes_stream()), text: String::new() }
     }
 
     /// Kind and data of the next event; none at the end.
-    pub async fn next(&mut self) -> Option<(String, String)> {
+    pub(crate) async fn next(&mut self) -> Option<(String, String)> {
         loop {
             while let Some((event, rest)) =
                 self.text.split_once("\n\n").map(|(a, b)| (a.to_owned(), b.to_owned()))

@@ -259,6 +259,7 @@ mod tests {
         let also = sessions.enter("third").unwrap();
         assert_eq!(sessions.make_room().await.unwrap_err(), Full::Tenant);
         drop(also);
+        tokio::time::advance(Duration::from_secs(1)).await;
         drop(used);
         open(&sessions, "fourth").await;
         assert!(third.is_cancelled() && !first.is_cancelled());
