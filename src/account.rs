@@ -20,6 +20,7 @@ pub struct Account {
     reach: Option<Reach>,
     simulator: Option<Simulator>,
     wait: Wait,
+    webhook_url: Option<String>,
 }
 
 /// What takes a key.
@@ -40,7 +41,7 @@ impl Account {
     #[must_use]
     pub fn real(reach: Option<(api::Client, Arc<Dialer>)>, wait: Wait) -> Self {
         let reach = reach.map(|(api, dialer)| Reach::new(api, dialer));
-        Self { world: World::Real, reach, simulator: None, wait }
+        Self { world: World::Real, reach, simulator: None, wait, webhook_url: None }
     }
 
     /// An account of the simulator.
@@ -52,7 +53,7 @@ impl Account {
         wait: Wait,
     ) -> Self {
         let reach = Some(Reach::new(api, dialer));
-        Self { world: World::Sandbox, reach, simulator: Some(simulator), wait }
+        Self { world: World::Sandbox, reach, simulator: Some(simulator), wait, webhook_url: None }
     }
 
     /// The world it belongs to.
@@ -101,6 +102,19 @@ impl Account {
     #[must_use]
     pub fn simulator(&self) -> Option<&Simulator> {
         self.simulator.as_ref()
+    }
+
+    /// The same account, with an address of this server for the events of its calls.
+    #[must_use]
+    pub fn with_webhook_url(mut self, url: Option<String>) -> Self {
+        self.webhook_url = url;
+        self
+    }
+
+    /// Where the events of a call go whose caller named no address.
+    #[must_use]
+    pub fn webhook_url(&self) -> Option<&str> {
+        self.webhook_url.as_deref()
     }
 
     /// How long tools wait.

@@ -94,6 +94,11 @@ pub struct Global {
 pub enum Command {
     /// Serve MCP over standard input and output (the same as no command).
     Stdio,
+    /// Serve MCP over HTTP, to one user or to an organization.
+    Http(Box<Http>),
+    /// The tokens that `http --auth token` takes: make, list or revoke them.
+    #[command(subcommand)]
+    Token(Token),
     /// Run the simulated CallingBox API alone, for any HTTP client.
     Sandbox(Sandbox),
     /// Make a simulated call from beginning to end, through a real MCP session.
@@ -113,6 +118,109 @@ pub enum Command {
     Completions(Completions),
     /// Print the manual page (roff).
     Man,
+}
+
+/// How the callers of `http` show who they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Auth {
+    /// Not at all: whoever reaches it uses the server's own key.
+    #[default]
+    None,
+    /// By their own CallingBox key, as bearer token. Each key is an account of its own.
+    Key,
+    /// By a token of this server (see `token`). The server holds the key.
+    Token,
+}
+
+/// Options of `http`.
+#[derive(Debug, Clone, Args)]
+pub struct Http {
+    /// Where to listen.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Where to answer /healthz, /readyz and /metrics; without it, they are among the others.
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
+    /// How callers show who they are.
+    #[arg(long, value_enum, default_value_t, env = "CALLINGBOX_MCP_AUTH")]
+    pub auth: Auth,
+    /// Listen on other addresses than loopback although callers need not show who they are.
+    #[arg(long)]
+    pub unsafe_no_auth: bool,
+    /// The file of tokens. Default: callingbox-mcp/tokens.toml in the user's configuration folder.
+    #[arg(long, value_name = "FILE", env = "CALLINGBOX_MCP_TOKENS")]
+    pub tokens: Option<PathBuf>,
+    /// A host name under which clients reach the server; may be repeated. Loopback always is one.
+    #[arg(long, value_name = "HOST", value_delimiter = ',', env = "CALLINGBOX_MCP_ALLOWED_HOSTS")]
+    pub allowed_host: Vec<String>,
+    /// A web page's origin that may use the server; may be repeated. Loopback always may.
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        value_delimiter = ',',
+        env = "CALLINGBOX_MCP_ALLOWED_ORIGINS"
+    )]
+    pub allowed_origin: Vec<String>,
+    /// Where CallingBox reaches this server, such as https://phone.example.com: place_call then asks
+    /// for this call's events there. Takes the signing secrets of CALLINGBOX_WEBHOOK_SECRET (several
+    /// with commas) or of the file named by CALLINGBOX_WEBHOOK_SECRET_FILE (one a line).
+    #[arg(long, value_name = "URL", env = "CALLINGBOX_MCP_WEBHOOK_PUBLIC_URL")]
+    pub webhook_public_url: Option<url::Url>,
+    /// No sessions, and so no questions to the human of a client older than 2026-07-28.
+    #[arg(long)]
+    pub stateless: bool,
+    /// Sessions of all accounts together.
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_sessions: u32,
+    /// Sessions of one account.
+    #[arg(long, value_name = "N", default_value_t = 1_500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_sessions_per_tenant: u32,
+    /// Seconds that a session is kept without a message.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub session_idle: u64,
+    /// Requests and streams of one account that are open at once.
+    #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_streams_per_tenant: u32,
+    /// Requests of one account in a second, on average; ten times as many at once.
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub requests_per_second: std::num::NonZeroU32,
+    /// Seconds that what is under way may take when the server is told to end.
+    #[arg(long, value_name = "SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    pub grace: u64,
+}
+
+/// The commands under `token`.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token and print it, this once.
+    Create {
+        /// Whom it is for.
+        name: String,
+        /// How long it counts, such as 12h or 90d. Default: until it is revoked.
+        #[arg(long, value_name = "SPAN")]
+        expires: Option<String>,
+        /// Only these groups of tools, of those that the server offers. (--read-only: only tools that
+        /// change nothing.)
+        #[arg(long = "only", value_name = "TOOLSETS", value_delimiter = ',')]
+        only: Option<Vec<Toolset>>,
+        /// The file of tokens.
+        #[arg(long, value_name = "FILE", env = "CALLINGBOX_MCP_TOKENS")]
+        tokens: Option<PathBuf>,
+    },
+    /// List the tokens there are; the tokens themselves are kept nowhere.
+    List {
+        /// The file of tokens.
+        #[arg(long, value_name = "FILE", env = "CALLINGBOX_MCP_TOKENS")]
+        tokens: Option<PathBuf>,
+    },
+    /// Take a token back. A running server notices within seconds.
+    Revoke {
+        /// Whose.
+        name: String,
+        /// The file of tokens.
+        #[arg(long, value_name = "FILE", env = "CALLINGBOX_MCP_TOKENS")]
+        tokens: Option<PathBuf>,
+    },
 }
 
 /// Options of `receipts`.

@@ -13,6 +13,7 @@
 //!   no code with [`api`], so that a mistake in one reading of the contract shows. [`simulator`] is
 //!   the way to its controls.
 //! - [`clients`]: writes this server into the configuration of MCP clients.
+//! - [`webhook`]: takes the deliveries that CallingBox sends, and believes only the signed ones.
 //! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
 //!   what each command does; logs.
 //! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
@@ -32,3 +33,4 @@ pub mod simulator;
 pub mod telemetry;
 pub mod transport;
 pub mod watch;
+pub mod webhook;

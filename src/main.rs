@@ -3,15 +3,19 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use callingbox_mcp::cli::Cli;
+use callingbox_mcp::cli::{Cli, Command};
 use callingbox_mcp::commands;
 use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // One thread: a session on standard input has one client, and a switch between threads would
-    // cost more than it gives.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    // One thread is enough for a session on standard input: it has one client, and a switch between
+    // threads would cost more than it gives. Over HTTP come many.
+    let mut builder = match cli.command {
+        Some(Command::Http(_)) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::from(error)),
     };

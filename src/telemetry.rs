@@ -96,17 +96,18 @@ impl Write for Redacting {
     }
 }
 
-/// Masks keys (`sk_…`), signing secrets (`whsec_…`) and everything that looks like an E.164
+/// Masks keys (`sk_…`), signing secrets (`whsec_…`), tokens (`cbmcp_…`) and everything that looks like an E.164
 /// number: `+` and at least seven digits.
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {
-    if !text.contains("sk_") && !text.contains("whsec_") && !text.contains('+') {
+    const SECRETS: [&str; 3] = ["sk_", "whsec_", "cbmcp_"];
+    if !SECRETS.iter().any(|prefix| text.contains(prefix)) && !text.contains('+') {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let secret = ["sk_", "whsec_"].into_iter().find(|prefix| rest.starts_with(prefix));
+        let secret = SECRETS.into_iter().find(|prefix| rest.starts_with(prefix));
         let (taken, replaced) = if let Some(prefix) = secret {
             let end = rest
                 .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
@@ -136,6 +137,7 @@ mod tests {
             ("nothing to hide: 1 + 1 = 2", "nothing to hide: 1 + 1 = 2"),
             ("key=sk_live_abc-DEF_123, next", "key=sk_***, next"),
             ("\"whsec_0011aabb\"", "\"whsec_***\""),
+            ("Bearer cbmcp_0011aabb", "Bearer cbmcp_***"),
             ("to +14155550123.", "to +141******23."),
             ("++14155550123+14155550199", "++141******23+141******99"),
             ("+1234567", "+1****67"),

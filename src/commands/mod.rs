@@ -3,11 +3,13 @@
 mod catalogue;
 mod config;
 mod demo;
+mod http;
 mod install;
 mod policy;
 mod receipts;
 mod sandbox;
 mod shell;
+mod token;
 mod world;
 
 use std::io::Write;
@@ -42,6 +44,10 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<()> {
             transport::stdio::serve(server).await.context("the MCP session could not begin")?;
             world.close().await
         }
+        Some(Command::Http(options)) => {
+            http::run(&options, &cli.global, &file, &folders, catalogue, selection).await
+        }
+        Some(Command::Token(command)) => token::run(command, &cli.global, &folders),
         Some(Command::Sandbox(options)) => sandbox::run(options).await,
         Some(Command::Demo) => demo::run(&cli.global, &file).await,
         Some(Command::Catalogue(options)) => catalogue::run(&options, &catalogue, &selection),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use url::Url;
 use uuid::Uuid;
 
 use crate::account::{Account, World};
@@ -20,12 +21,47 @@ use crate::simulator::{self, Simulator};
 pub(super) struct Open {
     account: Arc<Account>,
     embedded: Option<Sandbox>,
+    maker: Maker,
+}
+
+/// Makes accounts of one world, for keys that others bring.
+#[derive(Clone)]
+pub(super) struct Maker {
+    world: World,
+    base_url: BaseUrl,
+    file: File,
+    policy: Policy,
+    folders: Folders,
+    webhook_url: Option<String>,
+}
+
+impl Maker {
+    /// The account of a key. In the sandbox every key is an organization of its own.
+    pub(super) async fn account(&self, key: ApiKey) -> anyhow::Result<Account> {
+        let Self { world, base_url, file, policy, folders, webhook_url } = self;
+        let (client, dialer) =
+            reach(*world, base_url.clone(), key.clone(), file, policy.clone(), folders);
+        let wait = file.wait.clone();
+        let account = match world {
+            World::Real => Account::real(Some((client, dialer)), wait),
+            World::Sandbox => {
+                let simulator = Simulator::connect(base_url.clone(), key).await?;
+                Account::sandbox(client, dialer, simulator, wait)
+            }
+        };
+        Ok(account.with_webhook_url(webhook_url.clone()))
+    }
 }
 
 impl Open {
     /// The account in it.
     pub(super) fn account(&self) -> Arc<Account> {
         Arc::clone(&self.account)
+    }
+
+    /// What makes more accounts in it.
+    pub(super) fn maker(&self) -> Maker {
+        self.maker.clone()
     }
 
     /// Ends what was begun with it.
@@ -39,14 +75,34 @@ impl Open {
 
 /// Opens it.
 pub(super) async fn open(global: &Global, file: &File, folders: &Folders) -> anyhow::Result<Open> {
+    open_with(global, file, folders, None).await
+}
+
+/// Opens it, with an address for the events of calls.
+pub(super) async fn open_with(
+    global: &Global,
+    file: &File,
+    folders: &Folders,
+    webhook_url: Option<Url>,
+) -> anyhow::Result<Open> {
+    let webhook_url = webhook_url.map(String::from);
     let wait = file.wait.clone();
     let policy = config::policy(file, folders)?;
     let Some(simulator) = &global.sandbox else {
         let found = config::credentials(file, &|name| std::env::var(name).ok(), folders)?;
-        let reach = found
-            .key
-            .map(|(key, _)| reach(World::Real, found.base_url, key, file, policy, folders));
-        return Ok(Open { account: Arc::new(Account::real(reach, wait)), embedded: None });
+        let maker = Maker {
+            world: World::Real,
+            base_url: found.base_url,
+            file: file.clone(),
+            policy,
+            folders: folders.clone(),
+            webhook_url,
+        };
+        let account = match found.key {
+            Some((key, _)) => maker.account(key).await?,
+            None => Account::real(None, wait),
+        };
+        return Ok(Open { account: Arc::new(account), embedded: None, maker });
     };
     let (url, key, embedded) = match simulator {
         Some(url) => (url.clone(), simulator::KEY.to_owned(), None),
@@ -68,10 +124,16 @@ pub(super) async fn open(global: &Global, file: &File, folders: &Folders) -> any
         "--sandbox={url}: a simulator runs on this machine, and this address is elsewhere"
     );
     let key = ApiKey::new(key)?;
-    let simulator = Simulator::connect(base_url.clone(), key.clone()).await?;
-    let (client, dialer) = reach(World::Sandbox, base_url, key, file, policy, folders);
-    let account = Arc::new(Account::sandbox(client, dialer, simulator, wait));
-    Ok(Open { account, embedded })
+    let maker = Maker {
+        world: World::Sandbox,
+        base_url,
+        file: file.clone(),
+        policy,
+        folders: folders.clone(),
+        webhook_url,
+    };
+    let account = Arc::new(maker.account(key).await?);
+    Ok(Open { account, embedded, maker })
 }
 
 /// The API, and who dials on it.

@@ -1,3 +1,4 @@
 //! How clients reach the server. Knows bytes and sessions, and hands whole messages to `mcp`.
 
+pub mod http;
 pub mod stdio;

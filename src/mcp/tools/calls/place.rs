@@ -237,7 +237,9 @@ impl Tool for PlaceCall {
             from_number,
             instructions: instructions.map(Text::into_string),
             context: context.map(Object::into_map),
-            webhook_url: webhook_url.map(HttpsUrl::into_string),
+            webhook_url: webhook_url
+                .map(HttpsUrl::into_string)
+                .or_else(|| cx.account.webhook_url().map(str::to_owned)),
             metadata,
         };
         let idempotency_key = idempotency_key

@@ -1,0 +1,270 @@
+//! `callingbox-mcp http`: MCP over HTTP, until it is told to end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use axum::Router;
+use tokio::net::TcpListener;
+
+use super::say;
+use super::world::{self, Maker};
+use crate::account::Account;
+use crate::api::{ApiKey, Call, CallId};
+use crate::cli::{Auth, Global, Http};
+use crate::config::{Environment, File, Folders};
+use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::transport::http::auth::Door;
+use crate::transport::http::auth::door::{Accounts, KeyDoor, TokenDoor, Unopened};
+use crate::transport::http::health::{self, Health};
+use crate::transport::http::origin::Allowed;
+use crate::transport::http::tenant::{self, Tenants};
+use crate::transport::http::{Service, Settings, guarded};
+use crate::webhook::{Hears, Receiver, Secrets};
+
+/// How often the file of tokens is looked at.
+const TOKENS_EVERY: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(
+    options: &Http,
+    global: &Global,
+    file: &File,
+    folders: &Folders,
+    catalogue: Catalogue,
+    selection: Selection,
+) -> anyhow::Result<()> {
+    let secrets = secrets(&|name| std::env::var(name).ok())?;
+    let settings = settings(options, secrets.is_some())?;
+    // Before anything else, so that a signal that comes early is not lost.
+    let stop = stop()?;
+    let webhook_url = options
+        .webhook_public_url
+        .as_ref()
+        .map(|url| url.join(crate::webhook::PATH))
+        .transpose()?;
+    let world = world::open_with(global, file, folders, webhook_url).await?;
+    let account = world.account();
+    let (catalogue, selection) = (Arc::new(catalogue), Arc::new(selection));
+    let mut tokens = None;
+    let (door, own) = match options.auth {
+        Auth::None => (Door::Open(Arc::clone(&account)), Some(Arc::clone(&account))),
+        Auth::Key => (Door::Key(KeyDoor::new(Box::new(Keys(world.maker())))), None),
+        Auth::Token => {
+            let path = tokens_path(options.tokens.clone(), folders)?;
+            let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
+            let door =
+                TokenDoor::new(path, Arc::clone(&account), Arc::clone(&catalogue), selection)
+                    .context("make a token with `callingbox-mcp token create NAME`")?;
+            let door = Arc::new(door);
+            tokens = Some(Arc::clone(&door));
+            (Door::Token(door), Some(account))
+        }
+    };
+    let place = file.dialing.place(account.world(), folders);
+    let health = Health::new(own.clone(), place, account.world());
+    let allowed = settings.allowed.clone();
+    let service = Service::new(settings, catalogue, selection, door, health);
+
+    let listener = bind(options.listen).await?;
+    let address = listener.local_addr()?;
+    let admin = match options.admin_listen {
+        None => None,
+        Some(address) => Some(bind(address).await?),
+    };
+    let webhooks = secrets.map(|secrets| {
+        let ears = Ears { own, tenants: Arc::clone(service.tenants()) };
+        Receiver::new(secrets, Arc::new(ears))
+    });
+    let hooks = webhooks.as_ref().map_or_else(Router::new, Receiver::routes);
+    let probes = service.probes();
+    let (public, admin) = match admin {
+        None => (service.routes(hooks.merge(probes)), None),
+        Some(admin) => {
+            let routes = guarded(probes, allowed.with_any_address());
+            say(format!("health on http://{}\n", admin.local_addr()?))?;
+            (service.routes(hooks), Some((admin, routes)))
+        }
+    };
+    say(format!("listening on http://{address}/mcp\n"))?;
+    let watching = tokens.map(|tokens| {
+        let tenants = Arc::clone(service.tenants());
+        tokio::spawn(async move {
+            let mut hangup = hangup();
+            loop {
+                let asked = tokio::select! {
+                    () = tokio::time::sleep(TOKENS_EVERY) => false,
+                    () = hangup.recv() => true,
+                };
+                tokens.reload(&tenants, asked);
+            }
+        })
+    });
+    service.serve((listener, public), admin, stop).await;
+    if let Some(watching) = watching {
+        watching.abort();
+    }
+    world.close().await
+}
+
+/// The signing secrets of webhooks, if any are set.
+fn secrets(env: Environment) -> anyhow::Result<Option<Secrets>> {
+    const FILE: &str = "CALLINGBOX_WEBHOOK_SECRET_FILE";
+    let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    let text = match (set("CALLINGBOX_WEBHOOK_SECRET"), set(FILE)) {
+        (Some(text), _) => text,
+        (None, Some(path)) => std::fs::read_to_string(&path).context(FILE)?,
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(Secrets::new(text.split([',', '\n']).map(str::to_owned))?))
+}
+
+/// Tells the accounts of what webhooks told.
+struct Ears {
+    /// The server's own account. Callers with accounts of their own are only told to look: whoever
+    /// holds the server's secret must not put words into their calls.
+    own: Option<Arc<Account>>,
+    tenants: Arc<Tenants>,
+}
+
+#[async_trait]
+impl Hears for Ears {
+    async fn hear(&self, call_id: CallId, call: Option<Call>) {
+        let Some(account) = &self.own else {
+            for tenant in self.tenants.all() {
+                wake(tenant.account(), &call_id, None);
+            }
+            return;
+        };
+        wake(account, &call_id, call.clone());
+        if let (Some(call), Ok(dialer)) = (call, account.dialer()) {
+            dialer.note_end(&call).await;
+        }
+    }
+}
+
+/// Makes those who wait for a call look at once.
+fn wake(account: &Account, call_id: &CallId, call: Option<Call>) {
+    if let Ok(watchers) = account.watchers() {
+        watchers.wake(call_id, call);
+    }
+}
+
+fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {
+    let reachable = !options.listen.ip().is_loopback();
+    anyhow::ensure!(
+        !reachable || options.auth != Auth::None || options.unsafe_no_auth,
+        "--listen {}: others can reach this address, and without --auth each of them could make calls at your expense; choose --auth key or --auth token, listen on 127.0.0.1, or say --unsafe-no-auth",
+        options.listen
+    );
+    let mut hosts = options.allowed_host.clone();
+    if let Some(url) = &options.webhook_public_url {
+        anyhow::ensure!(
+            webhooks,
+            "--webhook-public-url needs the signing secret in CALLINGBOX_WEBHOOK_SECRET or CALLINGBOX_WEBHOOK_SECRET_FILE: without it no delivery could be believed"
+        );
+        anyhow::ensure!(
+            url.scheme() == "https" && url.username().is_empty() && url.password().is_none(),
+            "--webhook-public-url {}: give an https address without a password",
+            url.origin().ascii_serialization()
+        );
+        hosts.extend(url.host_str().map(str::to_owned));
+    }
+    let whole = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    Ok(Settings {
+        allowed: Allowed::new(&hosts, &options.allowed_origin)?,
+        stateless: options.stateless,
+        tenants: tenant::Limits {
+            sessions: whole(options.max_sessions),
+            sessions_per_tenant: whole(options.max_sessions_per_tenant),
+            session_idle: Duration::from_secs(options.session_idle),
+            streams_per_tenant: whole(options.max_streams_per_tenant),
+            requests_per_second: options.requests_per_second,
+            ..tenant::Limits::default()
+        },
+        grace: Duration::from_secs(options.grace),
+        ..Settings::default()
+    })
+}
+
+async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Where the tokens are.
+pub(super) fn tokens_path(named: Option<PathBuf>, folders: &Folders) -> anyhow::Result<PathBuf> {
+    let standard =
+        || folders.config.as_ref().map(|dir| dir.join("callingbox-mcp").join("tokens.toml"));
+    named.or_else(standard).context("there is no folder for the tokens; name a file with --tokens")
+}
+
+/// The accounts of callers who bring their own keys.
+struct Keys(Maker);
+
+#[async_trait]
+impl Accounts for Keys {
+    async fn open(&self, key: ApiKey) -> Result<Arc<Account>, Unopened> {
+        let account = self.0.account(key).await.map_err(|error| {
+            tracing::warn!(%error, "an account cannot be opened");
+            Unopened::Unreachable
+        })?;
+        let api = account.api().map_err(|_| Unopened::Unreachable)?;
+        match health::accepts(api).await {
+            Ok(()) => Ok(Arc::new(account)),
+            Err(health::REFUSED) => Err(Unopened::Refused),
+            Err(problem) => {
+                tracing::warn!(problem, "a caller's key cannot be checked");
+                Err(Unopened::Unreachable)
+            }
+        }
+    }
+}
+
+/// Ends with the first signal that tells the server to end.
+#[cfg(unix)]
+fn stop() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn stop() -> anyhow::Result<impl Future<Output = ()>> {
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+/// Tells of each SIGHUP, where there is such a thing.
+struct Hangup {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+fn hangup() -> Hangup {
+    Hangup {
+        #[cfg(unix)]
+        signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok(),
+    }
+}
+
+impl Hangup {
+    async fn recv(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.signal
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,147 @@
+//! Bodies: requests read whole within a size and a time, and a glance at which message they are;
+//! answers that hold on to something until their last byte is out.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::response::Response;
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+
+use super::answer;
+
+/// Reads a body whole.
+///
+/// # Errors
+/// The answer: 413 when it is too large, 408 when it comes too slowly, 400 when it breaks off.
+pub async fn read(body: Body, most_bytes: usize, time: Duration) -> Result<Bytes, Box<Response>> {
+    let refuse = |status, text: &str| Box::new(answer::error(status, text));
+    let too_large = || {
+        let text = format!("the body has more than {most_bytes} bytes");
+        refuse(StatusCode::PAYLOAD_TOO_LARGE, &text)
+    };
+    if body.size_hint().lower() > most_bytes as u64 {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(time, Limited::new(body, most_bytes).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "the body broke off")),
+        Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the body came too slowly")),
+    }
+}
+
+/// What kind of message a body is, as far as this layer needs to know.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Glance {
+    /// The method, of a request or a notification.
+    pub method: Option<String>,
+    params: Option<GlanceParams>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct GlanceParams {
+    name: Option<String>,
+}
+
+impl Glance {
+    /// Looks at a body. A key that stands twice is refused: two readers could read it in two ways.
+    ///
+    /// # Errors
+    /// The answer, 400: it is not a JSON-RPC message.
+    pub fn at(body: &[u8]) -> Result<Self, Box<Response>> {
+        serde_json::from_slice(body).map_err(|error| {
+            let text = format!("the body is not a JSON-RPC message: {error}");
+            Box::new(answer::error(StatusCode::BAD_REQUEST, &text))
+        })
+    }
+
+    /// The tool that is called, if one is.
+    #[must_use]
+    pub fn tool(&self) -> Option<&str> {
+        (self.method.as_deref() == Some("tools/call")).then_some(())?;
+        self.params.as_ref()?.name.as_deref()
+    }
+}
+
+/// Makes an answer hold `kept` until its last byte is out or the peer is gone.
+#[must_use]
+pub fn hold<T: Send + Unpin + 'static, B>(response: http::Response<B>, kept: T) -> Response
+where
+    B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+{
+    response.map(|body| Body::new(Holding { body: Body::new(body), kept: Some(kept) }))
+}
+
+struct Holding<T> {
+    body: Body,
+    kept: Option<T>,
+}
+
+impl<T: Send + Unpin> HttpBody for Holding<T> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            self.kept = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glance_sees_the_tool_and_refuses_what_can_be_read_in_two_ways() {
+        let glance = |text: &str| Glance::at(text.as_bytes());
+        let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"place_call","arguments":{"name":"x"}}}"#;
+        assert_eq!(glance(call).unwrap().tool(), Some("place_call"));
+        let prompt = r#"{"method":"prompts/get","params":{"name":"place_call"}}"#;
+        assert_eq!(glance(prompt).unwrap().tool(), None);
+        assert_eq!(glance(r#"{"id":1,"result":{}}"#).unwrap(), Glance::default());
+        for text in [
+            r#"{"method":"ping","method":"tools/call","params":{"name":"place_call"}}"#,
+            r#"{"method":"tools/call","params":{"name":"list_calls","name":"place_call"}}"#,
+            r#"{"method":"tools/call","params":{},"params":{"name":"place_call"}}"#,
+            "[]x",
+            "not json",
+            "",
+        ] {
+            assert_eq!(glance(text).unwrap_err().status(), 400, "{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_read_within_its_size_and_its_time() {
+        let time = Duration::from_secs(5);
+        assert_eq!(read(Body::from("four"), 4, time).await.unwrap(), "four");
+        assert_eq!(read(Body::from("fives"), 4, time).await.unwrap_err().status(), 413);
+        let chunks = futures::stream::iter([Ok::<_, std::io::Error>("abc"), Ok("de")]);
+        assert_eq!(read(Body::from_stream(chunks), 4, time).await.unwrap_err().status(), 413);
+        let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+        assert_eq!(read(Body::from_stream(never), 4, time).await.unwrap_err().status(), 408);
+        let broken = futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("gone"))]);
+        assert_eq!(read(Body::from_stream(broken), 4, time).await.unwrap_err().status(), 400);
+    }
+}

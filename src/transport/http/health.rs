@@ -1,0 +1,127 @@
+//! Whether the server lives, and whether it can do its work: the key is accepted and the ledger can
+//! be read. What was found is remembered for a short time, so that probes cost the API little.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::Serialize;
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::{Instant, timeout};
+
+use crate::account::Account;
+use crate::api::{Client, PageRequest};
+use crate::dialing::dispatch::{self, LedgerPlace};
+use crate::dialing::ledger::{Filter, Ledger, World};
+
+/// How long a finding stands.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// How long finding out may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is looked at.
+pub struct Health {
+    account: Option<Arc<Account>>,
+    place: (LedgerPlace, World),
+    ledger: OnceCell<Arc<dyn Ledger>>,
+    stopping: AtomicBool,
+    found: Mutex<Option<(Instant, Report)>>,
+}
+
+/// What was found; `ok`, or what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Report {
+    ready: bool,
+    /// Nothing where every caller brings their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'static str>,
+    ledger: &'static str,
+}
+
+impl Health {
+    /// Looks at the server's own account, if it has one, and at the ledger.
+    #[must_use]
+    pub fn new(account: Option<Arc<Account>>, place: LedgerPlace, world: World) -> Self {
+        Self {
+            account,
+            place: (place, world),
+            ledger: OnceCell::new(),
+            stopping: AtomicBool::new(false),
+            found: Mutex::new(None),
+        }
+    }
+
+    /// From now on: not ready.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// The answer of `/readyz`: 200 or 503.
+    pub async fn ready(&self) -> Response {
+        if self.stopping.load(Ordering::Relaxed) {
+            let body = serde_json::json!({ "ready": false, "stopping": true });
+            return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+        }
+        // Whoever asks meanwhile waits here and then finds the answer.
+        let mut found = self.found.lock().await;
+        let report = match found.as_ref() {
+            Some((at, report)) if at.elapsed() < REMEMBERED => report.clone(),
+            _ => {
+                let report = self.look().await;
+                *found = Some((Instant::now(), report.clone()));
+                report
+            }
+        };
+        let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, Json(report)).into_response()
+    }
+
+    async fn look(&self) -> Report {
+        let key = async {
+            let account = self.account.as_ref()?;
+            Some(match account.api() {
+                Err(_) => "no key is set",
+                Ok(api) => accepts(api).await.map_or_else(|problem| problem, |()| "ok"),
+            })
+        };
+        let ledger = async {
+            match timeout(PATIENCE, self.read_ledger()).await {
+                Ok(true) => "ok",
+                _ => "cannot be read",
+            }
+        };
+        let (key, ledger) = tokio::join!(key, ledger);
+        Report { ready: key.is_none_or(|key| key == "ok") && ledger == "ok", key, ledger }
+    }
+
+    async fn read_ledger(&self) -> bool {
+        let (place, world) = &self.place;
+        let opened = self.ledger.get_or_try_init(|| dispatch::open(place, *world)).await;
+        let Ok(ledger) = opened else { return false };
+        let one = Filter { tenant: None, since: None, outcome: None, before: None, limit: 1 };
+        ledger.list(one).await.is_ok()
+    }
+}
+
+/// Whether CallingBox accepts the key.
+///
+/// # Errors
+/// In a few words: it does not, or cannot be asked.
+pub async fn accepts(api: &Client) -> Result<(), &'static str> {
+    match timeout(PATIENCE, api.list_numbers(&PageRequest::first(1))).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) if matches!(error.status(), Some(401 | 403)) => Err(REFUSED),
+        _ => Err("CallingBox cannot be reached"),
+    }
+}
+
+/// What [`accepts`] says of a key that CallingBox does not know.
+pub const REFUSED: &str = "CallingBox does not accept the key";
+
+/// The answer of `/healthz`.
+pub async fn alive() -> Response {
+    Json(serde_json::json!({ "alive": true })).into_response()
+}

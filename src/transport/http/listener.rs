@@ -1,0 +1,172 @@
+//! The listening socket and its connections, with limits on how slow a peer may be. Served by hand
+//! rather than by `axum::serve`, which has none of them. Knows nothing of what is served.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
+
+/// How slow and how large the connections may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections open at once; more wait to be accepted.
+    pub connections: usize,
+    /// How long a peer may take over the headers of a request, and how long an idle connection is
+    /// kept for the next one.
+    pub header_time: Duration,
+    /// How long a peer may leave unread what it was sent.
+    pub stall_time: Duration,
+    /// The most bytes that line and headers of one request may have, not counting the last read,
+    /// which may be as large again.
+    pub header_bytes: usize,
+    /// The most headers of one request.
+    pub headers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            header_time: Duration::from_secs(15),
+            stall_time: Duration::from_secs(30),
+            header_bytes: 64 * 1024,
+            headers: 100,
+        }
+    }
+}
+
+/// Accepts connections until `stop`, then lets each finish what it is at; ends when all have ended.
+/// Dropping it ends them at once.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+    let service = TowerToHyperService::new(router);
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            _ = connections.join_next(), if connections.len() >= limits.connections => continue,
+            accepted = listener.accept(), if connections.len() < limits.connections => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(connection(stream, service.clone(), limits, stop.clone()));
+            }
+            // Such as too many open files: give others time to end.
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(
+    stream: TcpStream,
+    service: TowerToHyperService<Router>,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    // An answer in several small writes would wait 40 ms for acknowledgments; a failure costs only
+    // that.
+    let _ = stream.set_nodelay(true);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time)
+        .max_buf_size(limits.header_bytes)
+        .max_headers(limits.headers);
+    let mut served =
+        pin!(http.serve_connection(TokioIo::new(Wire::new(stream, limits.stall_time)), service));
+    let ended = tokio::select! {
+        ended = &mut served => ended,
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// A TCP stream that breaks when the peer reads nothing for a time.
+struct Wire {
+    stream: TcpStream,
+    stall_time: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Wire {
+    fn new(stream: TcpStream, stall_time: Duration) -> Self {
+        Self { stream, stall_time, stalled: None }
+    }
+
+    fn watched<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let until = Instant::now() + self.stall_time;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watched(written, context)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
+        self.watched(written, context)
+    }
+}

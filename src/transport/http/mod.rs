@@ -1,0 +1,325 @@
+//! MCP over HTTP for many: streamable HTTP in both eras, the older HTTP+SSE, and what keeps callers
+//! apart and within bounds. What a message means is for [`crate::mcp`] to say.
+//!
+//! The way of a request: host and origin ([`origin`]), who is calling ([`auth`]), that tenant's limits
+//! ([`tenant`]), the body within its size and time ([`body`]), its session ([`sessions`]), and then
+//! rmcp's streamable HTTP or [`sse`]. Nothing is held in common by two tenants but the limits of the
+//! whole server.
+
+pub mod answer;
+pub mod auth;
+pub mod body;
+pub mod health;
+pub mod listener;
+pub mod origin;
+pub mod sessions;
+pub mod sse;
+pub mod tenant;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{any, get, post};
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::{ACCEPT, AUTHORIZATION, ORIGIN};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::Full;
+use rmcp::model::ProtocolVersion;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::auth::Door;
+use self::health::Health;
+use self::origin::Allowed;
+use self::sessions::Full as NoRoom;
+use self::tenant::{Tenant, Tenants};
+use crate::mcp::catalogue::{Selection, SharedCatalogue};
+
+/// The header that names a session.
+const SESSION_ID: &str = "mcp-session-id";
+/// The header that names the version of the protocol.
+const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+
+/// How the server behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// For which hosts and from which pages requests are taken.
+    pub allowed: Allowed,
+    /// No sessions: only what 2026-07-28 can do, for older clients too.
+    pub stateless: bool,
+    /// What tenants may take.
+    pub tenants: tenant::Limits,
+    /// What connections may take.
+    pub connections: listener::Limits,
+    /// The most bytes of a body.
+    pub body_bytes: usize,
+    /// How long a body may take to arrive.
+    pub body_time: Duration,
+    /// How long what is under way may take when the server is told to end.
+    pub grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            allowed: Allowed::default(),
+            stateless: false,
+            tenants: tenant::Limits::default(),
+            connections: listener::Limits::default(),
+            body_bytes: 4 * 1024 * 1024,
+            body_time: Duration::from_secs(30),
+            grace: Duration::from_secs(25),
+        }
+    }
+}
+
+/// The server.
+pub struct Service {
+    settings: Settings,
+    selection: Arc<Selection>,
+    door: Door,
+    tenants: Arc<Tenants>,
+    inboxes: Arc<sse::Inboxes>,
+    health: Health,
+    /// Requests that somebody waits for.
+    activity: TaskTracker,
+    /// Ends every stream and session.
+    end: CancellationToken,
+}
+
+impl Service {
+    /// A server that lets callers in by `door`, and offers them at most `selection`.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        catalogue: SharedCatalogue,
+        selection: Arc<Selection>,
+        door: Door,
+        health: Health,
+    ) -> Arc<Self> {
+        let end = CancellationToken::new();
+        let tenants = Tenants::new(catalogue, settings.tenants, settings.stateless, end.clone());
+        Arc::new(Self {
+            settings,
+            selection,
+            door,
+            tenants: Arc::new(tenants),
+            inboxes: Arc::default(),
+            health,
+            activity: TaskTracker::new(),
+            end,
+        })
+    }
+
+    /// Who has come.
+    #[must_use]
+    pub fn tenants(&self) -> &Arc<Tenants> {
+        &self.tenants
+    }
+
+    /// The routes for clients, and `also`, all behind the check of host and origin.
+    pub fn routes(self: &Arc<Self>, also: Router) -> Router {
+        let mcp = async |State(service): State<Arc<Self>>, request: Request| {
+            service.mcp(request).await.unwrap_or_else(|refused| *refused)
+        };
+        let sse = async |State(service): State<Arc<Self>>, headers: HeaderMap| {
+            service.sse(headers).await.unwrap_or_else(|refused| *refused)
+        };
+        let messages = async |State(service): State<Arc<Self>>, request: Request| {
+            service.messages(request).await.unwrap_or_else(|refused| *refused)
+        };
+        let routes = Router::new()
+            .route("/mcp", any(mcp))
+            .route("/sse", get(sse))
+            .route("/messages", post(messages))
+            .with_state(Arc::clone(self))
+            .merge(also);
+        guarded(routes, self.settings.allowed.clone())
+    }
+
+    /// `/healthz` and `/readyz`.
+    pub fn probes(self: &Arc<Self>) -> Router {
+        let ready = async |State(service): State<Arc<Self>>| service.health.ready().await;
+        Router::new()
+            .route("/healthz", get(health::alive))
+            .route("/readyz", get(ready))
+            .with_state(Arc::clone(self))
+    }
+
+    /// Serves until `stop`. Then: not ready, no new connections, what is under way is finished within
+    /// the grace period, streams and sessions are closed.
+    ///
+    /// `admin` goes on answering until the end.
+    pub async fn serve(
+        self: &Arc<Self>,
+        public: (TcpListener, Router),
+        admin: Option<(TcpListener, Router)>,
+        stop: impl Future<Output = ()>,
+    ) {
+        let closing = CancellationToken::new();
+        let limits = self.settings.connections;
+        let mut servers = JoinSet::new();
+        servers.spawn(listener::serve(public.0, public.1, limits, closing.clone()));
+        if let Some((listener, router)) = admin {
+            servers.spawn(listener::serve(listener, router, limits, self.end.clone()));
+        }
+        stop.await;
+        self.health.stop();
+        closing.cancel();
+        self.activity.close();
+        if tokio::time::timeout(self.settings.grace, self.activity.wait()).await.is_err() {
+            tracing::warn!(requests = self.activity.len(), "the grace period is over");
+        }
+        self.end.cancel();
+        let ended = async { while servers.join_next().await.is_some() {} };
+        if tokio::time::timeout(Duration::from_secs(2), ended).await.is_err() {
+            tracing::debug!("connections that were still open are cut");
+        }
+    }
+
+    async fn admit(&self, headers: &HeaderMap) -> Result<Arc<Tenant>, Box<Response>> {
+        let visitor = self.door.admit(headers, &self.tenants, &self.selection).await?;
+        visitor.tenant.count_request().map_err(|wait| {
+            let text = "too many requests";
+            Box::new(answer::later(StatusCode::TOO_MANY_REQUESTS, text, wait))
+        })?;
+        Ok(visitor.tenant)
+    }
+
+    async fn mcp(&self, request: Request) -> Result<Response, Box<Response>> {
+        let (mut parts, body) = request.into_parts();
+        let tenant = self.admit(&parts.headers).await?;
+        // Nothing behind this line needs it, and what it does not have it cannot log.
+        parts.headers.remove(AUTHORIZATION);
+        let place = tenant.open_stream().ok_or_else(too_many_streams)?;
+        let session = match self.session_named(&parts.headers) {
+            None => None,
+            Some(id) => Some(tenant.sessions().enter(id).ok_or_else(no_such_session)?),
+        };
+        if parts.method != Method::POST {
+            if self.is_older_stream(&parts.method, &parts.headers) {
+                let opened = sse::open(&self.inboxes, &tenant, &self.activity).await;
+                return Ok(body::hold(opened.map_err(no_room)?, place));
+            }
+            let request = http::Request::from_parts(parts, Full::<Bytes>::default());
+            let response = tenant.streamable().handle(request).await;
+            return Ok(body::hold(response, (place, session)));
+        }
+        let activity = self.activity.token();
+        let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
+        let glance = body::Glance::at(&body).unwrap_or_default();
+        let opens_session = glance.method.as_deref() == Some("initialize")
+            && session.is_none()
+            && !self.settings.stateless;
+        if opens_session {
+            // Only looked for: rmcp takes it a moment later.
+            drop(tenant.sessions().make_room().await.map_err(no_room)?);
+        }
+        let request = http::Request::from_parts(parts, Full::new(body));
+        let response = tenant.streamable().handle(request).await;
+        Ok(body::hold(response, (place, session, activity)))
+    }
+
+    /// The session that a request is for, in the era that has sessions.
+    fn session_named<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let version = headers.get(PROTOCOL_VERSION).and_then(|version| version.to_str().ok());
+        // ISO dates compare as texts in the order of time.
+        let has_none =
+            version.is_some_and(|version| version >= ProtocolVersion::V_2026_07_28.as_str());
+        if has_none || self.settings.stateless {
+            return None;
+        }
+        // An id that is no text is the id of no session.
+        headers.get(SESSION_ID).map(|id| id.to_str().unwrap_or_default())
+    }
+
+    /// Whether a client opens the stream of 2024-11-05 at `/mcp`: that one knows neither sessions nor
+    /// versions in headers. All later ones name one or the other.
+    fn is_older_stream(&self, method: &Method, headers: &HeaderMap) -> bool {
+        let names = |name| headers.contains_key(name);
+        let accepts = headers.get(ACCEPT).and_then(|accepts| accepts.to_str().ok());
+        method == Method::GET
+            && !self.settings.stateless
+            && !names(SESSION_ID)
+            && !names(PROTOCOL_VERSION)
+            && !names("last-event-id")
+            && accepts.is_some_and(|accepts| accepts.contains("text/event-stream"))
+    }
+
+    async fn sse(&self, headers: HeaderMap) -> Result<Response, Box<Response>> {
+        if self.settings.stateless {
+            let text = "this server has no sessions (--stateless); use streamable HTTP at /mcp";
+            return Err(Box::new(answer::error(StatusCode::NOT_FOUND, text)));
+        }
+        let tenant = self.admit(&headers).await?;
+        let place = tenant.open_stream().ok_or_else(too_many_streams)?;
+        let opened = sse::open(&self.inboxes, &tenant, &self.activity).await;
+        Ok(body::hold(opened.map_err(no_room)?, place))
+    }
+
+    async fn messages(&self, request: Request) -> Result<Response, Box<Response>> {
+        let (parts, body) = request.into_parts();
+        let tenant = self.admit(&parts.headers).await?;
+        let _place = tenant.open_stream().ok_or_else(too_many_streams)?;
+        let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
+        let query = parts.uri.query().unwrap_or_default();
+        let id = url::form_urlencoded::parse(query.as_bytes())
+            .find(|(name, _)| name == "session_id")
+            .map(|(_, id)| id.into_owned());
+        Ok(sse::accept(&self.inboxes, &tenant, id.as_deref(), &body).await)
+    }
+}
+
+/// Puts routes behind the check of host and origin, and lets pages that are allowed read answers.
+/// A defect in a route is answered with 500.
+pub fn guarded(routes: Router, allowed: Allowed) -> Router {
+    let check = async |State(allowed): State<Arc<Allowed>>, request: Request, next: Next| {
+        if let Err(refused) = allowed.check(request.uri(), request.headers()) {
+            return *refused;
+        }
+        let origin = request.headers().get(ORIGIN).cloned();
+        let mut response = match origin::preflight(request.method(), request.headers()) {
+            Some(response) => response,
+            None => std::panic::AssertUnwindSafe(next.run(request))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_panic| {
+                    tracing::error!("a request failed by a defect of this server");
+                    let text = "the server failed by a defect of its own";
+                    answer::error(StatusCode::INTERNAL_SERVER_ERROR, text)
+                }),
+        };
+        if let Some(origin) = origin {
+            origin::share(origin, &mut response);
+        }
+        response
+    };
+    routes
+        .fallback(async || answer::error(StatusCode::NOT_FOUND, "there is nothing here"))
+        .layer(middleware::from_fn_with_state(Arc::new(allowed), check))
+}
+
+fn too_many_streams() -> Box<Response> {
+    let text = "this account has as many requests and streams open as it may have";
+    Box::new(answer::later(StatusCode::TOO_MANY_REQUESTS, text, Duration::from_secs(5)))
+}
+
+fn no_such_session() -> Box<Response> {
+    let text = "there is no such session; begin a new one with initialize";
+    Box::new(answer::error(StatusCode::NOT_FOUND, text))
+}
+
+fn no_room(full: NoRoom) -> Box<Response> {
+    let status = match full {
+        NoRoom::Tenant => StatusCode::TOO_MANY_REQUESTS,
+        NoRoom::Server => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Box::new(answer::later(status, &full.to_string(), Duration::from_secs(30)))
+}

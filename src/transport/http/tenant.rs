@@ -1,0 +1,299 @@
+//! The tenants of the server: who has come, each with its account, its sessions and its limits, and
+//! nothing of one visible to another. Bounded: a tenant that is idle makes room for a new one.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use governor::clock::{Clock, MonotonicClock};
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::sessions::Sessions;
+use crate::account::Account;
+use crate::mcp::catalogue::{Selection, SharedCatalogue};
+use crate::mcp::server::Server;
+
+/// How much the tenants may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Tenants that are remembered at once.
+    pub tenants: usize,
+    /// Sessions of all tenants together.
+    pub sessions: usize,
+    /// Sessions of one tenant.
+    pub sessions_per_tenant: usize,
+    /// How long a session is kept without a message.
+    pub session_idle: Duration,
+    /// Requests and streams of one tenant that are open at once.
+    pub streams_per_tenant: usize,
+    /// Requests of one tenant in a second, on average; ten times as many at once.
+    pub requests_per_second: NonZeroU32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            tenants: 1_000,
+            sessions: 2_000,
+            sessions_per_tenant: 1_500,
+            session_idle: Duration::from_secs(900),
+            streams_per_tenant: 4_000,
+            requests_per_second: NonZeroU32::MIN.saturating_add(99),
+        }
+    }
+}
+
+/// Who somebody is, from which no key or token can be found: the SHA-256 of what they showed.
+///
+/// Looking it up in a map takes a time that depends on the hash, not on the secret.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity([u8; 32]);
+
+impl Identity {
+    /// Everybody, where nobody is asked who they are.
+    pub const ANYONE: Self = Self([0; 32]);
+
+    /// Who shows this.
+    #[must_use]
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Self(hash.finalize().into())
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+type Limiter = RateLimiter<
+    NotKeyed,
+    InMemoryState,
+    MonotonicClock,
+    NoOpMiddleware<<MonotonicClock as Clock>::Instant>,
+>;
+
+/// One tenant.
+pub struct Tenant {
+    identity: Identity,
+    account: Arc<Account>,
+    server: Server,
+    sessions: Arc<Sessions>,
+    streamable: StreamableHttpService<Server, Sessions>,
+    streams: Arc<Semaphore>,
+    most_streams: usize,
+    limiter: Limiter,
+    end: CancellationToken,
+    used: Mutex<Instant>,
+}
+
+impl Tenant {
+    /// On whose behalf it acts.
+    #[must_use]
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Its sessions.
+    #[must_use]
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// A handler for one more session.
+    #[must_use]
+    pub fn server(&self) -> Server {
+        self.server.clone()
+    }
+
+    /// rmcp's streamable HTTP for it.
+    #[must_use]
+    pub fn streamable(&self) -> &StreamableHttpService<Server, Sessions> {
+        &self.streamable
+    }
+
+    /// Canceled when the tenant is sent away or the server ends.
+    #[must_use]
+    pub fn end(&self) -> &CancellationToken {
+        &self.end
+    }
+
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// There were too many; how long to wait.
+    pub fn count_request(&self) -> Result<(), Duration> {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.limiter.check().map_err(|early| early.wait_time_from(MonotonicClock.now()))
+    }
+
+    /// A place for one more open request or stream; none when all are taken.
+    #[must_use]
+    pub fn open_stream(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.streams).try_acquire_owned().ok()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.sessions.count() == 0 && self.streams.available_permits() == self.most_streams
+    }
+
+    fn used(&self) -> Instant {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Tenant {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+impl fmt::Debug for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tenant").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// All tenants are in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this server serves as many accounts as it can")]
+pub struct TooManyTenants;
+
+/// The tenants of one server.
+pub struct Tenants {
+    catalogue: SharedCatalogue,
+    limits: Limits,
+    stateless: bool,
+    sessions: Arc<Semaphore>,
+    end: CancellationToken,
+    known: Mutex<HashMap<Identity, Arc<Tenant>>>,
+}
+
+impl Tenants {
+    /// None yet. All of them end with `end`; `stateless` gives none of them sessions.
+    #[must_use]
+    pub fn new(
+        catalogue: SharedCatalogue,
+        limits: Limits,
+        stateless: bool,
+        end: CancellationToken,
+    ) -> Self {
+        let sessions = Arc::new(Semaphore::new(limits.sessions));
+        Self { catalogue, limits, stateless, sessions, end, known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Identity, Arc<Tenant>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tenant with this identity, if it has come before.
+    #[must_use]
+    pub fn get(&self, identity: &Identity) -> Option<Arc<Tenant>> {
+        self.known().get(identity).cloned()
+    }
+
+    /// The tenant with this identity; a new one gets this account and these tools.
+    ///
+    /// # Errors
+    /// The server is full of tenants that are all in use.
+    pub fn enter(
+        &self,
+        identity: Identity,
+        account: &Arc<Account>,
+        selection: &Arc<Selection>,
+    ) -> Result<Arc<Tenant>, TooManyTenants> {
+        let mut known = self.known();
+        if let Some(tenant) = known.get(&identity) {
+            return Ok(Arc::clone(tenant));
+        }
+        if known.len() >= self.limits.tenants {
+            let idle = known.values().filter(|tenant| tenant.is_idle());
+            let idlest = idle.min_by_key(|tenant| tenant.used()).map(|tenant| tenant.identity);
+            let idlest = idlest.ok_or(TooManyTenants)?;
+            known.remove(&idlest);
+        }
+        let tenant = Arc::new(self.make(identity, account, selection));
+        known.insert(identity, Arc::clone(&tenant));
+        Ok(tenant)
+    }
+
+    fn make(
+        &self,
+        identity: Identity,
+        account: &Arc<Account>,
+        selection: &Arc<Selection>,
+    ) -> Tenant {
+        let limits = &self.limits;
+        let end = self.end.child_token();
+        let server =
+            Server::new(Arc::clone(&self.catalogue), Arc::clone(selection), Arc::clone(account));
+        let sessions = Arc::new(Sessions::new(
+            Arc::clone(&self.sessions),
+            limits.sessions_per_tenant,
+            limits.session_idle,
+        ));
+        let mut config = StreamableHttpServerConfig::default()
+            // Host, Origin and size were checked before, on every route alike.
+            .disable_allowed_hosts()
+            .disable_allowed_origins()
+            .with_legacy_session_mode(!self.stateless)
+            .with_json_response(true)
+            .with_cancellation_token(end.clone());
+        config.max_request_body_bytes = usize::MAX;
+        let handler = server.clone();
+        let streamable =
+            StreamableHttpService::new(move || Ok(handler.clone()), Arc::clone(&sessions), config);
+        let ten = NonZeroU32::MIN.saturating_add(9);
+        let burst = limits.requests_per_second.saturating_mul(ten);
+        let quota = Quota::per_second(limits.requests_per_second).allow_burst(burst);
+        Tenant {
+            identity,
+            account: Arc::clone(account),
+            server,
+            sessions,
+            streamable,
+            streams: Arc::new(Semaphore::new(limits.streams_per_tenant)),
+            most_streams: limits.streams_per_tenant,
+            limiter: RateLimiter::direct_with_clock(quota, MonotonicClock),
+            end,
+            used: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Sends away every tenant that `stays` does not keep: its sessions and streams end.
+    pub fn retain(&self, stays: impl Fn(&Identity) -> bool) {
+        self.known().retain(|identity, tenant| {
+            let stays = stays(identity);
+            if !stays {
+                tenant.end.cancel();
+            }
+            stays
+        });
+    }
+
+    /// Every tenant.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Tenant>> {
+        self.known().values().cloned().collect()
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.limits.sessions.saturating_sub(self.sessions.available_permits())
+    }
+}

@@ -1,0 +1,152 @@
+//! Peers that are slow, large or many, and those beside them who must not notice.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{PATIENCE, Server, initialize, message};
+
+/// That others are served, and soon.
+async fn served(server: &Server) {
+    let begun = Instant::now();
+    server.tool(None, "list_agents", json!({})).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn slow_peers_are_sent_away_and_disturb_nobody() {
+    let server = Server::start(&[]).await;
+    let mut slow = Vec::new();
+    for _ in 0..200 {
+        let mut peer = TcpStream::connect(server.address()).await.unwrap();
+        peer.write_all(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nX-Slow:").await.unwrap();
+        slow.push(peer);
+    }
+    let mut body = TcpStream::connect(server.address()).await.unwrap();
+    body.write_all(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: 1000\r\n\r\n{").await.unwrap();
+    served(&server).await;
+    for mut peer in slow {
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, peer.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "a peer that sends no headers is still connected");
+    }
+    let mut answer = [0; 12];
+    tokio::time::timeout(PATIENCE, body.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    served(&server).await;
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused() {
+    let server = Server::start(&[]).await;
+    let large = json!({"pad": "x".repeat(5 * 1024 * 1024)});
+    // The server answers without reading on, so the client may find the connection closed first.
+    for chunked in [false, true] {
+        let request = server.post(&json!({}));
+        let request = match chunked {
+            false => request.body(large.to_string()),
+            true => {
+                let parts = large.to_string().into_bytes();
+                let parts: Vec<_> = parts
+                    .chunks(65_536)
+                    .map(|part| Ok::<_, std::io::Error>(part.to_vec()))
+                    .collect();
+                request.body(reqwest::Body::wrap_stream(futures::stream::iter(parts)))
+            }
+        };
+        match request.send().await {
+            Ok(answer) => assert_eq!(answer.status(), 413, "chunked: {chunked}"),
+            Err(error) => assert!(error.is_request() || error.is_body(), "{error:?}"),
+        }
+    }
+    let headers = server.post(&initialize()).header("x-large", "x".repeat(300 * 1024));
+    if let Ok(answer) = headers.send().await {
+        assert_eq!(answer.status(), 431);
+    }
+    served(&server).await;
+}
+
+#[tokio::test]
+async fn abandoned_sessions_are_capped_and_new_ones_still_open() {
+    let arguments = ["--max-sessions-per-tenant", "20", "--requests-per-second", "1000"];
+    let server = Server::start(&arguments).await;
+    let first = server.open(None).await;
+    for _ in 0..1_000 {
+        assert_eq!(server.initialize(None).await.status(), 200);
+    }
+    let last = server.open(None).await;
+    assert!(last.tools().await.contains(&"place_call".to_owned()));
+    assert_eq!(first.request("tools/list", json!({})).await.status(), 404);
+    let resident = std::fs::read_to_string(format!("/proc/{}/status", server.child.id().unwrap()));
+    if let Ok(status) = resident {
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(kilobytes < 200 * 1024, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_in_use_are_not_ended_for_new_ones() {
+    let server = Server::start(&["--max-sessions-per-tenant", "2"]).await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let stream = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
+        assert_eq!(stream.status(), 200);
+        streams.push(stream);
+    }
+    let refused = server.initialize(None).await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "30");
+}
+
+#[tokio::test]
+async fn too_many_requests_are_told_when_to_come_back() {
+    let server = Server::start(&["--requests-per-second", "1"]).await;
+    let mut statuses = Vec::new();
+    for _ in 0..12 {
+        let answer = server.modern("tools/list", json!({})).send().await.unwrap();
+        if answer.status() == 429 {
+            assert_eq!(answer.headers()["retry-after"], "1");
+        }
+        statuses.push(answer.status().as_u16());
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count().min(10), 10);
+    assert!(statuses.contains(&429), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn one_account_cannot_hold_more_streams_than_it_may() {
+    let server = Server::start(&["--max-streams-per-tenant", "1", "--auth", "key"]).await;
+    let sse = |key: &str| server.http.get(format!("{}/sse", server.base)).bearer_auth(key).send();
+    let held = sse("sk_test_one").await.unwrap();
+    assert_eq!(held.status(), 200);
+    assert_eq!(sse("sk_test_one").await.unwrap().status(), 429);
+    assert_eq!(sse("sk_test_other").await.unwrap().status(), 200);
+    drop(held);
+    let mut status = 429;
+    for _ in 0..200 {
+        status = sse("sk_test_one").await.unwrap().status().as_u16();
+        if status == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn an_answer_is_not_held_up_by_the_network() {
+    let server = Server::start(&[]).await;
+    let session = server.open(None).await;
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let begun = Instant::now();
+        message(session.request("ping", json!({})).await).await;
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    // With Nagle's algorithm on, each waits 40 ms for an acknowledgment.
+    assert!(times[times.len() / 2] < Duration::from_millis(35), "{times:?}");
+}

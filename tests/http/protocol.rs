@@ -1,0 +1,162 @@
+//! Both eras, the older transport, and who may ask at all.
+
+use serde_json::{Value, json};
+
+use crate::support::{Events, Server, initialize, message, names};
+
+#[tokio::test]
+async fn both_eras_are_served_and_agree_on_the_tools() {
+    let server = Server::start(&[]).await;
+    let modern = server.modern("tools/list", json!({})).send().await.unwrap();
+    assert_eq!(modern.headers()["content-type"], "application/json");
+    assert!(!modern.headers().contains_key("mcp-session-id"));
+    let modern = names(&message(modern).await);
+    assert!(modern.contains(&"place_call".to_owned()));
+
+    let session = server.open(None).await;
+    assert_eq!(session.tools().await, modern);
+    let call = json!({"name": "list_agents", "arguments": {}});
+    let answer = message(session.request("tools/call", call.clone()).await).await;
+    assert_eq!((&answer["id"], &answer["result"]["isError"]), (&json!(7), &json!(false)));
+    let modern = message(server.modern("tools/call", call).send().await.unwrap()).await;
+    assert_eq!(modern["result"]["structuredContent"], answer["result"]["structuredContent"]);
+}
+
+#[tokio::test]
+async fn progress_turns_the_answer_into_a_stream_and_no_progress_into_json() {
+    let server = Server::start(&[]).await;
+    let call_id = server.long_call().await;
+    let arguments = json!({"call_id": call_id, "wait_seconds": 1});
+    let params = json!({"name": "get_call_result", "arguments": arguments});
+    let plain = server.modern("tools/call", params.clone()).send().await.unwrap();
+    assert_eq!(plain.headers()["content-type"], "application/json");
+    let answer = message(plain).await;
+    assert_eq!(answer["result"]["structuredContent"]["outcome"], "in_progress");
+    let session = server.open(None).await;
+    let mut params = params;
+    params["_meta"] = json!({"progressToken": "p"});
+    let streamed = session.request("tools/call", params).await;
+    let text = streamed.text().await.unwrap();
+    assert!(text.contains("notifications/progress"), "{text}");
+    assert!(text.contains("in_progress"), "{text}");
+}
+
+#[tokio::test]
+async fn a_session_ends_when_its_client_ends_it() {
+    let server = Server::start(&[]).await;
+    let session = server.open(None).await;
+    let delete = |id: &str| {
+        server.http.delete(format!("{}/mcp", server.base)).header("mcp-session-id", id.to_owned())
+    };
+    assert!(delete(&session.id).send().await.unwrap().status().is_success());
+    assert_eq!(session.request("tools/list", json!({})).await.status(), 404);
+    assert_eq!(delete(&session.id).send().await.unwrap().status(), 404);
+    let unknown = server.post(&initialize()).header("mcp-session-id", "unknown");
+    assert_eq!(unknown.send().await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn without_sessions_older_clients_are_served_all_the_same() {
+    let server = Server::start(&["--stateless"]).await;
+    let opened = server.initialize(None).await;
+    assert_eq!(opened.status(), 200);
+    assert!(!opened.headers().contains_key("mcp-session-id"));
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let listed = server.post(&list).header("mcp-protocol-version", "2025-11-25");
+    let listed = listed.send().await.unwrap();
+    assert_eq!(listed.headers()["content-type"], "application/json");
+    assert!(names(&message(listed).await).contains(&"place_call".to_owned()));
+    let stream = server.http.get(format!("{}/mcp", server.base));
+    let stream = stream.header("accept", "text/event-stream").send().await.unwrap();
+    assert_eq!(stream.status(), 405);
+    let sse = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
+    let body: Value = serde_json::from_str(&sse.text().await.unwrap()).unwrap();
+    assert!(body["error"].as_str().unwrap().contains("streamable HTTP at /mcp"));
+}
+
+/// A whole conversation over HTTP+SSE, begun at `path`.
+async fn converse(server: &Server, path: &str) {
+    let stream = server.http.get(format!("{}{path}", server.base));
+    let stream = stream.header("accept", "text/event-stream").send().await.unwrap();
+    let mut events = Events::of(stream);
+    let (kind, endpoint) = events.next().await.unwrap();
+    assert_eq!(kind, "endpoint");
+    assert!(endpoint.starts_with("/messages?session_id="), "{endpoint}");
+    let post = async |message: Value| {
+        let request = server.http.post(format!("{}{endpoint}", server.base));
+        let request = request.header("content-type", "application/json").body(message.to_string());
+        assert_eq!(request.send().await.unwrap().status(), 202);
+    };
+    post(initialize()).await;
+    let (kind, answer) = events.next().await.unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((kind.as_str(), &answer["id"]), ("message", &json!(0)));
+    assert_eq!(answer["result"]["serverInfo"]["name"], "callingbox-mcp");
+    post(json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    post(json!({"jsonrpc": "2.0", "id": "a", "method": "tools/list"})).await;
+    let (_, answer) = events.next().await.unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert!(names(&answer).contains(&"place_call".to_owned()));
+    drop(events);
+    // The session ends with its stream.
+    let mut status = 202;
+    for _ in 0..200 {
+        let request = server.http.post(format!("{}{endpoint}", server.base));
+        let ping = json!({"jsonrpc": "2.0", "id": 2, "method": "ping"}).to_string();
+        status = request.body(ping).send().await.unwrap().status().as_u16();
+        if status == 404 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn the_older_transport_is_served_where_clients_look_for_it() {
+    let server = Server::start(&[]).await;
+    converse(&server, "/sse").await;
+    // OpenClaw takes a bare URL for one of this transport.
+    converse(&server, "/mcp").await;
+}
+
+#[tokio::test]
+async fn a_message_for_no_session_or_that_is_none_is_refused() {
+    let server = Server::start(&[]).await;
+    let stream = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
+    let (_, endpoint) = Events::of(stream).next().await.unwrap();
+    for (path, body, status) in [
+        ("/messages", "{}", 400),
+        ("/messages?session_id=unknown", "{}", 404),
+        (endpoint.as_str(), "not json", 404),
+    ] {
+        let request = server.http.post(format!("{}{path}", server.base)).body(body);
+        assert_eq!(request.send().await.unwrap().status(), status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn every_route_checks_host_and_origin() {
+    let hosts = ["--allowed-host", "phone.example.com"];
+    let origins = ["--allowed-origin", "https://app.example.com"];
+    let server = Server::start(&[hosts, origins].concat()).await;
+    for path in ["/mcp", "/sse", "/messages", "/healthz", "/readyz", "/nothing"] {
+        let status = async |name: &'static str, value: &str| {
+            let get = server.http.get(format!("{}{path}", server.base)).header(name, value);
+            get.send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(status("host", "evil.example").await, 403, "{path}");
+        assert_eq!(status("origin", "https://evil.example").await, 403, "{path}");
+        assert_eq!(status("origin", "null").await, 403, "{path}");
+        assert_ne!(status("host", "phone.example.com").await, 403, "{path}");
+        assert_ne!(status("origin", "https://app.example.com").await, 403, "{path}");
+        assert_ne!(status("origin", "http://localhost:5173").await, 403, "{path}");
+    }
+    let asked = server.http.request(http::Method::OPTIONS, format!("{}/mcp", server.base));
+    let asked = asked
+        .header("origin", "https://app.example.com")
+        .header("access-control-request-method", "POST");
+    let asked = asked.send().await.unwrap();
+    assert_eq!(asked.status(), 204);
+    assert_eq!(asked.headers()["access-control-allow-origin"], "https://app.example.com");
+}
