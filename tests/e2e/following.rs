@@ -334,8 +334,12 @@ async fn resources_prompts_completions_and_the_skill_are_there_in_both_eras() {
             session.request("completion/complete", complete(prompt, "language", "en-")).await;
         assert_eq!(found["result"]["completion"]["values"], json!(["en-GB", "en-US"]), "{found}");
         let template = json!({"type": "ref/resource", "uri": "callingbox://agents/{id}"});
-        let found =
-            session.request("completion/complete", complete(template, "id", &agent[..4])).await;
+        let found = session
+            .request(
+                "completion/complete",
+                complete(template, "id", agent.split_once('-').unwrap().0),
+            )
+            .await;
         assert_eq!(found["result"]["completion"]["values"], json!([agent]), "{found}");
 
         let skills = session.request("skills/list", json!({})).await;
@@ -371,7 +375,7 @@ async fn a_call_that_must_be_confirmed_becomes_a_task_only_after_the_yes() {
     let offers = session.data("search_numbers", json!({"limit": 1})).await;
     let mut params = json!({"name": "purchase_number", "arguments": {"phone_number": offers["numbers"][0]["phone_number"]}});
     let yes = json!({"confirm": {"action": "accept", "content": {"confirm": true}}});
-    let mut confirmed = async |session: &mut Session, params: &mut Value| {
+    let confirmed = async |session: &mut Session, params: &mut Value| {
         let asked = session.request("tools/call", params.clone()).await;
         assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
         params["requestState"] = asked["result"]["requestState"].clone();
