@@ -49,10 +49,12 @@ run() {
 }
 
 for scenario in server-initialize server-session-lifecycle ping tools-list \
+    completion-complete resources-list prompts-list \
     server-sse-multiple-streams server-sse-polling dns-rebinding-protection; do
     run 2025-11-25 "$scenario"
 done
 for scenario in tools-list caching http-header-validation \
+    completion-complete resources-list prompts-list sep-2164-resource-not-found \
     input-required-result-unsupported-methods dns-rebinding-protection; do
     run 2026-07-28 "$scenario"
 done
