@@ -273,7 +273,7 @@ impl Session {
             "persona": "You are Mia of Northside Dental.",
             "instructions": "Remind of the appointment.",
             "returns": returns,
-            "number_ids": [number["number_id"]],
+            "number_ids": [number["number"]["number_id"]],
         });
         let agent = self.data("create_agent", agent).await;
         agent["agent_id"].as_str().unwrap().to_owned()
