@@ -33,7 +33,7 @@ pub(crate) enum Fault {
     LateAnswer,
     /// The request is carried out after the client has given up, within its search.
     Held,
-    /// The same, after its search has ended.
+    /// The same, after its search has ended, and perhaps after that of whoever asks again.
     HeldLong,
     SlowBody,
     /// So slow that the client gives up within the body.
@@ -186,7 +186,7 @@ impl Proxy {
                 return client.write_all(&refusal(502, false, body)).await;
             }
             Fault::Held => wait(1_100, 3_000).await,
-            Fault::HeldLong => wait(9_000, 6_000).await,
+            Fault::HeldLong => wait(9_000, 21_000).await,
             _ => {}
         }
         let answer = self.forward(&request).await?;

@@ -1,7 +1,15 @@
 //! The same is dialed once: at the same instant, later, by key, from several processes, after a kill.
 
-use serde_json::json;
+use callingbox_mcp::api::{AgentId, CallCreate};
+use callingbox_mcp::dialing::dispatch::{self, LedgerPlace};
+use callingbox_mcp::dialing::ledger::{Begin, DispatchId, NewIntent, Tenant, Terms};
+use callingbox_mcp::dialing::limits::Limits;
+use callingbox_mcp::dialing::order::{Asked, Order};
+use callingbox_mcp::e164::E164;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
+use super::harness::soon;
 use super::{LEGACY, World, cannot_ask, data, failure};
 
 const TO: &str = "+12025550123";
@@ -151,4 +159,117 @@ async fn without_a_ledger_nothing_is_dialed() {
     assert_eq!((class, done), ("unavailable", "nothing"));
     assert!(message.starts_with("dialing is refused: the ledger"), "{message}");
     assert_eq!(world.dialed().await, 0);
+}
+
+/// Writes into the ledger of this home what a server leaves that dies before it sends, so long ago.
+async fn abandon(world: &World, call: &Value, seconds_ago: i64) {
+    let place = LedgerPlace::File(ledger(world));
+    let url = world.sandbox.url();
+    let tenant = Tenant::new(callingbox_mcp::simulator::KEY.as_bytes(), &url);
+    let create = CallCreate {
+        agent_id: AgentId::new(world.agent.clone()),
+        to: E164::parse(call["to"].as_str().unwrap()).unwrap(),
+        from_number: None,
+        instructions: call["instructions"].as_str().map(str::to_owned),
+        context: None,
+        webhook_url: None,
+        metadata: None,
+    };
+    let order = Order::Call(Box::new(create));
+    let asked = Asked { order, idempotency_key: None, allow_repeat: false };
+    let now = Timestamp::now() - SignedDuration::from_secs(seconds_ago);
+    let intent = NewIntent {
+        dispatch_id: DispatchId::new(),
+        kind: asked.kind(),
+        tenant: tenant.id().clone(),
+        fingerprint: asked.fingerprint(tenant.id()),
+        idempotency_key: None,
+        callee: asked.callee(&tenant),
+        agent_id: Some(world.agent.clone()),
+        rule: "default".to_owned(),
+        confirmed_by: "nobody: the rules allow it".to_owned(),
+        hold: asked.hold(),
+    };
+    let terms = Terms {
+        now,
+        lease_until: now,
+        repeats_since: now,
+        allow_repeat: false,
+        limits: Limits::default(),
+    };
+    let ledger = dispatch::open(&place, callingbox_mcp::account::World::Sandbox).await.unwrap();
+    assert!(matches!(ledger.begin(intent, terms).await.unwrap(), Begin::Begun(_)));
+}
+
+fn ledger(world: &World) -> std::path::PathBuf {
+    world.home.path().join(".local/share/callingbox-mcp/ledger.sandbox.sqlite3")
+}
+
+#[tokio::test]
+async fn what_never_left_is_dialed_once_it_can_arrive_no_more() {
+    let world = World::new("", "").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let (old, young) = (world.call(TO, "Old."), world.call(TO, "Young."));
+    abandon(&world, &old, 180).await;
+    abandon(&world, &young, 20).await;
+    let both = [
+        session.begin_call("place_call", old).await,
+        session.begin_call("place_call", young).await,
+    ];
+    let answer = session.answer(both[0]).await;
+    let dialed = world.control.dialed().await;
+    assert_eq!(data(&answer)["call_id"], dialed[0]["call_id"]);
+    assert_eq!(data(&answer).get("duplicate_of"), None);
+    // This one may still be on its way: nothing rings.
+    let answer = session.answer(both[1]).await;
+    assert_eq!(data(&answer)["outcome"], "unknown");
+    let note = data(&answer)["note"].as_str().unwrap();
+    assert!(note.contains("Do not place it again") && note.contains("list_calls"), "{note}");
+    assert_eq!(world.dialed().await, 1);
+    let states: Vec<_> = world.receipts(&[]).await.iter().map(|r| r["state"].clone()).collect();
+    assert_eq!(states, ["placed", "unknown", "not_placed"]);
+}
+
+#[tokio::test]
+async fn the_id_is_told_though_the_ledger_fails_after_the_request_has_left() {
+    let world = World::new("request_seconds = 1\n", "").await;
+    let late = json!({
+        "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 5_000,
+    });
+    world.control.fault(late).await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let call = world.call(TO, "Remind.");
+    let id = session.begin_call("place_call", call.clone()).await;
+    world.control.arrived("POST", "/v1/calls", 1).await;
+    let other = rusqlite::Connection::open(ledger(&world)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let answer = session.answer(id).await;
+    let dialed = world.control.dialed().await;
+    assert_eq!(data(&answer)["call_id"], dialed[0]["call_id"]);
+    other.execute_batch("ROLLBACK").unwrap();
+    // It is written down as soon as somebody asks.
+    let again = session.data("place_call", call).await;
+    assert_eq!(again["duplicate_of"], dialed[0]["call_id"]);
+    assert_eq!(world.receipts(&[]).await[0]["state"], "placed");
+    assert_eq!(world.dialed().await, 1);
+}
+
+#[tokio::test]
+async fn a_call_that_its_client_takes_back_too_late_is_written_down() {
+    let world = World::new("", "").await;
+    let late = json!({
+        "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 500,
+    });
+    world.control.fault(late).await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let id = session.begin_call("place_call", world.call(TO, "Remind.")).await;
+    world.control.arrived("POST", "/v1/calls", 1).await;
+    session.notify("notifications/cancelled", json!({"requestId": id})).await;
+    soon("the receipt", async {
+        while world.receipts(&[]).await[0]["state"] != "placed" {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(world.receipts(&[]).await[0]["id"], world.control.dialed().await[0]["call_id"]);
 }
