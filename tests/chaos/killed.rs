@@ -140,17 +140,24 @@ impl Killed {
         .await;
     }
 
-    pub(crate) async fn settle(&mut self, tally: &Tally) {
+    /// Asks for everything once more; and again for what rang and is not known yet, because a busy
+    /// machine breaks searches of its own accord.
+    pub(crate) async fn settle(&mut self, office: &Office, tally: &Tally) {
         join_all(self.workers.iter_mut().map(|worker| async move {
             let mut session = worker.start().await;
-            let names: Vec<String> = worker.requests.keys().cloned().collect();
-            let mut asked = Vec::new();
-            for name in names {
-                asked.push((worker.send(&mut session, &name).await, name));
-            }
-            for (id, name) in asked {
-                let report = report(&session.answer(id).await);
-                worker.note(name, report, tally);
+            let mut names: Vec<String> = worker.requests.keys().cloned().collect();
+            for _ in 0..4 {
+                let mut asked = Vec::new();
+                for name in names {
+                    asked.push((worker.send(&mut session, &name).await, name));
+                }
+                for (id, name) in asked {
+                    let report = report(&session.answer(id).await);
+                    worker.note(name, report, tally);
+                }
+                let rung = office.rung(&worker.account).await;
+                names = rung.into_iter().map(|call| call.request).collect();
+                names.retain(|name| worker.requests[name].last() == Some(&Report::Unknown));
             }
         }))
         .await;

@@ -25,7 +25,7 @@ mod random;
 mod storm;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use callingbox_mcp::sandbox::{ClockMode, Options, Sandbox};
 
@@ -59,7 +59,7 @@ async fn whatever_breaks_nobody_is_rung_twice_and_no_call_is_lost() {
     proxy.quiet().await;
 
     // Whatever is still open is settled by asking for the same once more.
-    tokio::join!(storm.settle(&tally), killed.settle(&tally));
+    tokio::join!(storm.settle(&office, &tally), killed.settle(&office, &tally));
     let mut dialed = storm.check(&office, dir.path()).await;
     dialed += killed.check(&office).await;
 
@@ -78,7 +78,6 @@ async fn whatever_breaks_nobody_is_rung_twice_and_no_call_is_lost() {
     assert!(tally.asked() >= 2_000, "{} requests", tally.asked());
     assert!(killed.kills() >= 40, "{} kills", killed.kills());
     assert!(proxy::missing(&faults).is_empty(), "{:?} never happened", proxy::missing(&faults));
-    assert!(begun.elapsed() < Duration::from_secs(180), "{:?}", begun.elapsed());
 }
 
 fn broken(faults: &std::collections::BTreeMap<proxy::Fault, u64>) -> u64 {

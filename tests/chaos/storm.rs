@@ -13,6 +13,7 @@ use callingbox_mcp::dialing::order::{Asked, Order};
 use callingbox_mcp::dialing::policy::Policy;
 use callingbox_mcp::e164::E164;
 use callingbox_mcp::money::MilliCents;
+use futures::StreamExt;
 use futures::future::join_all;
 use jiff::SignedDuration;
 use serde_json::json;
@@ -44,6 +45,19 @@ struct Task {
     name: String,
     asked: Asked,
     reports: Vec<Report>,
+}
+
+impl Task {
+    fn wants_settling(&self, round: u32, rang: bool) -> bool {
+        match round {
+            // What was reported as not placed must not ring any more, unless it is asked for.
+            0 => !self.reports.iter().all(|report| *report == Report::NotPlaced),
+            _ => {
+                let open = [Some(&Report::Unknown), Some(&Report::InFlight)];
+                rang && open.contains(&self.reports.last())
+            }
+        }
+    }
 }
 
 fn place(dir: &Path) -> LedgerPlace {
@@ -161,20 +175,28 @@ impl Storm {
         join_all(orders).await;
     }
 
-    pub(crate) async fn settle(&mut self, tally: &Tally) {
-        let orders = self.desks.iter_mut().flat_map(|desk| {
-            let dialer = &desk.dialers[1];
-            desk.orders.iter_mut().map(move |task| async move {
-                // What was reported as not placed must not ring any more, unless it is asked for.
-                if task.reports.iter().all(|report| *report == Report::NotPlaced) {
-                    return;
+    /// Asks for everything once more; and again for what rang and is not known yet, because a busy
+    /// machine breaks searches of its own accord.
+    pub(crate) async fn settle(&mut self, office: &Office, tally: &Tally) {
+        for round in 0..4 {
+            let mut orders = Vec::new();
+            for Desk { account, dialers, orders: tasks } in &mut self.desks {
+                let rung = office.rung(account).await;
+                for task in tasks {
+                    let rang = rung.iter().any(|call| call.request == task.name);
+                    if task.wants_settling(round, rang) {
+                        orders.push((&dialers[1], task));
+                    }
                 }
-                let report = ask(dialer, &task.asked).await;
-                tally.add(&report);
-                task.reports.push(report);
-            })
-        });
-        join_all(orders).await;
+            }
+            futures::stream::iter(orders)
+                .for_each_concurrent(150, |(dialer, task)| async move {
+                    let report = ask(dialer, &task.asked).await;
+                    tally.add(&report);
+                    task.reports.push(report);
+                })
+                .await;
+        }
     }
 
     /// Compares the reports and the ledger with what was really done. Gives how much that was.
