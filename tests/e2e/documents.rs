@@ -94,7 +94,9 @@ fn commands_can_be_typed() {
 #[tokio::test]
 async fn the_configuration_and_the_scenario_file_are_read() {
     let blocks = blocks(&readme(), "toml");
-    let [scenarios, file] = blocks.as_slice() else { panic!("a scenario file, a configuration") };
+    let [scenarios, .., file] = blocks.as_slice() else {
+        panic!("a scenario file, the calling rules, a configuration")
+    };
     let file = config::parse(file).unwrap();
     assert_eq!(file.wait, config::Wait::default(), "the README shows the defaults");
     let home = Home::new();

@@ -99,6 +99,7 @@ where
     counting(ledger).await;
     spending(ledger).await;
     limits_refuse(ledger).await;
+    looking(ledger).await;
     tokens(ledger).await;
     listing(ledger).await;
     purging(ledger).await;
@@ -413,6 +414,38 @@ async fn limits_refuse(ledger: &dyn Ledger) {
             None => assert!(matches!(answer, Begin::Begun(_)), "{limits:?}: {answer:?}"),
         }
     }
+}
+
+/// Who may spend nothing finds what stands in the way, in the same order as always, and begins
+/// nothing: so the dialer looks before it judges.
+async fn looking(ledger: &dyn Ledger) {
+    let tenant = tenant();
+    let nothing = Limits { spend_per_day: Some(MilliCents(0)), ..Limits::default() };
+    let look = async |asked: NewIntent| {
+        ledger.begin(asked, Terms { limits: nothing, ..terms(noon()) }).await.unwrap()
+    };
+    let asked = || keyed(intent(&tenant, 1, "look"), "look");
+    let free = Begin::LimitReached(LimitReached { limit: Limit::SpendPerDay, until: None });
+    assert_eq!(look(asked()).await, free);
+    let record = begun(ledger, asked(), terms(noon())).await;
+    assert_eq!(look(asked()).await, Begin::InFlight(record.clone()));
+    let unknown = ledger.unknown(tenant.id(), record.dispatch_id, noon()).await.unwrap();
+    assert_eq!(look(asked()).await, Begin::Unsettled(unknown));
+    let placed = ledger.placed(tenant.id(), record.dispatch_id, "call_look").await.unwrap();
+    assert_eq!(look(asked()).await, Begin::Duplicate(placed.clone()));
+    assert_eq!(
+        look(keyed(intent(&tenant, 2, "other"), "look")).await,
+        Begin::KeyConflict(placed.clone())
+    );
+    assert_eq!(look(intent(&tenant, 2, "other")).await, free, "it never becomes possible");
+    let listed = ledger.list(Filter {
+        tenant: Some(tenant.id().clone()),
+        since: None,
+        outcome: None,
+        before: None,
+        limit: 10,
+    });
+    assert_eq!(listed.await.unwrap(), [placed], "looking wrote nothing");
 }
 
 async fn tokens(ledger: &dyn Ledger) {

@@ -1,0 +1,124 @@
+//! The human is asked by `elicitation/create`: only a clear yes is one.
+
+use serde_json::{Value, json};
+
+use super::harness::Session;
+use super::{LEGACY, World, can_ask, cannot_ask, data, failure};
+
+const TO: &str = "+12025550123";
+
+/// Places a call and gives the question that comes back.
+async fn question(session: &mut Session, call: Value) -> (i64, Value) {
+    let id = session.begin_call("place_call", call).await;
+    let question = session.next().await.unwrap();
+    assert_eq!(question["method"], "elicitation/create", "{question}");
+    (id, question)
+}
+
+async fn reply(session: &mut Session, question: &Value, mut reply: Value) {
+    reply["jsonrpc"] = json!("2.0");
+    reply["id"] = question["id"].clone();
+    session.send(&reply).await;
+}
+
+#[tokio::test]
+async fn a_clear_yes_dials_and_everything_else_does_not() {
+    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = world.session(LEGACY, can_ask()).await;
+    for no in [
+        json!({"result": {"action": "decline"}}),
+        json!({"result": {"action": "decline", "content": {"confirm": true}}}),
+        json!({"result": {"action": "cancel"}}),
+        json!({"result": {"action": "accept"}}),
+        json!({"result": {"action": "accept", "content": {}}}),
+        json!({"result": {"action": "accept", "content": {"confirm": false}}}),
+        json!({"result": {"action": "accept", "content": {"confirm": "yes"}}}),
+        json!({"result": {"action": "perhaps", "content": {"confirm": true}}}),
+        json!({"result": {"answer": 17}}),
+        json!({"error": {"code": -32603, "message": "the window was closed"}}),
+    ] {
+        let (id, asked) = question(&mut session, world.call(TO, "Remind.")).await;
+        reply(&mut session, &asked, no.clone()).await;
+        let answer = session.answer(id).await;
+        let (class, done, message) = failure(&answer);
+        assert_eq!((class, done), ("declined", "nothing"), "{no}");
+        assert!(message.contains("Nobody was called"), "{no}: {message}");
+        assert_eq!(world.dialed().await, 0, "{no}");
+    }
+    assert_eq!(world.receipts(&[]).await, Vec::<Value>::new());
+
+    let (id, asked) = question(&mut session, world.call(TO, "Remind.")).await;
+    let text = asked["params"]["message"].as_str().unwrap();
+    for line in [
+        "Place a phone call (simulated)?",
+        "To: +12025550123",
+        "Local time there: ",
+        "From: +1",
+        "Agent: Reminders",
+        "Task: Remind.",
+        "Cost: at most $3.00",
+        "everything is confirmed here",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let yes = json!({"result": {"action": "accept", "content": {"confirm": true}}});
+    reply(&mut session, &asked, yes).await;
+    let answer = session.answer(id).await;
+    assert_eq!(data(&answer)["call_id"], world.control.dialed().await[0]["call_id"]);
+    let receipts = world.receipts(&[]).await;
+    assert_eq!(receipts[0]["confirmed_by"], "the human, asked by the client");
+}
+
+#[tokio::test]
+async fn silence_is_a_no() {
+    let world = World::new("[dialing]\nconfirm = \"always\"\nthinking_seconds = 1\n", "").await;
+    let mut session = world.session(LEGACY, can_ask()).await;
+    let (id, asked) = question(&mut session, world.call(TO, "Remind.")).await;
+    let answer = session.answer(id).await;
+    assert_eq!(failure(&answer).0, "declined");
+    // A yes that comes too late is none.
+    let yes = json!({"result": {"action": "accept", "content": {"confirm": true}}});
+    reply(&mut session, &asked, yes).await;
+    session.data("list_calls", json!({})).await;
+    assert_eq!(world.dialed().await, 0);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_it_is_asked_says_no() {
+    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = world.session(LEGACY, can_ask()).await;
+    question(&mut session, world.call(TO, "Remind.")).await;
+    session.finish().await;
+    assert_eq!(world.dialed().await, 0);
+    assert_eq!(world.receipts(&[]).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn auto_asks_for_the_first_call_to_a_number_and_for_purchases() {
+    let world = World::new("[dialing]\nconfirm = \"auto\"\n", "").await;
+    let mut session = world.session(LEGACY, can_ask()).await;
+    let yes = json!({"result": {"action": "accept", "content": {"confirm": true}}});
+    let (id, asked) = question(&mut session, world.call(TO, "First.")).await;
+    let text = asked["params"]["message"].as_str().unwrap();
+    assert!(text.contains("this number was never called before"), "{text}");
+    reply(&mut session, &asked, yes).await;
+    data(&session.answer(id).await);
+    // It is known now.
+    session.data("place_call", world.call(TO, "Second.")).await;
+
+    let offers = session.data("search_numbers", json!({"limit": 1})).await;
+    let number = offers["numbers"][0]["phone_number"].clone();
+    let id = session.begin_call("purchase_number", json!({"phone_number": number})).await;
+    let asked = session.next().await.unwrap();
+    let text = asked["params"]["message"].as_str().unwrap();
+    assert!(text.contains("Buy the phone number +1"), "{text}");
+    assert!(text.contains("a purchase spends money"), "{text}");
+    reply(&mut session, &asked, json!({"result": {"action": "decline"}})).await;
+    assert_eq!(failure(&session.answer(id).await).0, "declined");
+    let owned = session.data("list_numbers", json!({})).await;
+    assert_eq!(owned["numbers"].as_array().unwrap().len(), 1, "only the agent's");
+    // A client that cannot ask does not ask for a first call.
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", world.call("+12025550124", "First.")).await;
+    assert_eq!(world.dialed().await, 3);
+}

@@ -1,0 +1,125 @@
+//! A client that cannot ask gets a preview with a token, which the model carries back.
+
+use serde_json::{Value, json};
+
+use super::harness::{Era, Session};
+use super::{LEGACY, World, can_ask, cannot_ask, failure};
+
+const TO: &str = "+12025550123";
+
+/// The preview and its token.
+async fn preview(session: &mut Session, call: &Value) -> (String, Value) {
+    let data = session.data("place_call", call.clone()).await;
+    assert_eq!((data.get("call_id"), data.get("outcome")), (None, None), "{data}");
+    let token = data["confirmation_token"].as_str().unwrap();
+    (token.to_owned(), data)
+}
+
+fn with(call: &Value, name: &str, value: Value) -> Value {
+    let mut call = call.clone();
+    call[name] = value;
+    call
+}
+
+#[tokio::test]
+async fn a_token_dials_exactly_what_was_shown_and_once() {
+    for era in Era::BOTH {
+        // No repetition is answered with the first, so that reuse shows.
+        let config = "[dialing]\nconfirm = \"always\"\nrepeat_window_seconds = 0\n";
+        let world = World::new(config, "").await;
+        let mut session = world.session(era, cannot_ask()).await;
+        let call = world.call(TO, "Remind.");
+        let (token, data) = preview(&mut session, &call).await;
+        let note = data["note"].as_str().unwrap();
+        assert!(note.starts_with("Nobody was called yet."), "{note}");
+        assert!(note.contains("To: +12025550123") && note.contains("Task: Remind."), "{note}");
+        assert!(data["expires_at"].as_str().unwrap().starts_with("20"), "{data}");
+        assert_eq!(world.dialed().await, 0);
+
+        let mut forged = token.clone();
+        let last = if forged.pop() == Some('A') { 'B' } else { 'A' };
+        forged.push(last);
+        for (call, token) in [
+            (call.clone(), forged.as_str()),
+            (call.clone(), "yes"),
+            (with(&call, "to", json!("+12025550124")), &token),
+            (with(&call, "instructions", json!("Sell.")), &token),
+            (with(&call, "allow_repeat", json!(true)), &token),
+            (with(&call, "webhook_url", json!("https://example.com/other")), &token),
+        ] {
+            let answer =
+                session.call("place_call", with(&call, "confirmation_token", json!(token))).await;
+            let (class, done, message) = failure(&answer);
+            assert_eq!((class, done), ("declined", "nothing"), "{call}");
+            assert!(message.contains("void") && message.contains("Nobody was called"), "{message}");
+        }
+        // Another account of the same ledger: the same simulator by another name.
+        let elsewhere = world.sandbox.url().replace("127.0.0.1", "localhost");
+        let mut other = world.session_at(&elsewhere, era, cannot_ask()).await;
+        let confirmed = with(&call, "confirmation_token", json!(token));
+        let answer = other.call("place_call", confirmed.clone()).await;
+        assert!(failure(&answer).2.contains("void"), "{answer}");
+        assert_eq!(world.dialed().await, 0);
+
+        // Another process of the same account takes it, once.
+        let mut session = world.session(era, cannot_ask()).await;
+        let placed = session.data("place_call", confirmed.clone()).await;
+        assert_eq!(placed["call_id"], world.control.dialed().await[0]["call_id"]);
+        let answer = session.call("place_call", confirmed).await;
+        assert!(failure(&answer).2.contains("used before"), "{answer}");
+        assert_eq!(world.dialed().await, 1);
+        assert_eq!(world.receipts(&[]).await[0]["confirmed_by"], "a confirmation token");
+    }
+}
+
+#[tokio::test]
+async fn where_only_a_human_counts_no_token_does() {
+    let lenient = "[dialing]\nconfirm = \"always\"\n";
+    let strict = "[dialing]\nconfirm = \"always\"\nrequire_human = true\n";
+    let world = World::new(lenient, "").await;
+    let call = world.call(TO, "Remind.");
+    let (token, _) = preview(&mut world.session(LEGACY, cannot_ask()).await, &call).await;
+    world.home.write(".config/callingbox-mcp/config.toml", strict);
+
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let answer = session.call("place_call", call.clone()).await;
+    let (class, done, message) = failure(&answer);
+    assert_eq!((class, done), ("refused_by_policy", "nothing"));
+    assert!(
+        message.contains("require_human") && message.contains("Nobody was called"),
+        "{message}"
+    );
+    // A token from before is no human's answer, whether or not the client can ask.
+    let confirmed = with(&call, "confirmation_token", json!(token));
+    let answer = session.call("place_call", confirmed.clone()).await;
+    assert_eq!(failure(&answer).0, "refused_by_policy");
+    let mut session = world.session(LEGACY, can_ask()).await;
+    let answer = session.call("place_call", confirmed).await;
+    assert!(failure(&answer).2.contains("only the human's own answer"), "{answer}");
+    assert_eq!(world.dialed().await, 0);
+}
+
+#[tokio::test]
+async fn a_purchase_takes_a_token_in_auto() {
+    let world = World::new("[dialing]\nconfirm = \"auto\"\n", "").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let offers = session.data("search_numbers", json!({"limit": 2})).await;
+    let number = |at: usize| json!({"phone_number": offers["numbers"][at]["phone_number"]});
+    let data = session.data("purchase_number", number(0)).await;
+    assert_eq!(data["purchased"], false);
+    let token = data["confirmation_token"].clone();
+    let other = with(&number(1), "confirmation_token", token.clone());
+    let answer = session.call("purchase_number", other).await;
+    assert!(failure(&answer).2.contains("nothing was bought"), "{answer}");
+    let owned = session.data("list_numbers", json!({})).await;
+    assert_eq!(owned["numbers"].as_array().unwrap().len(), 1);
+    let bought =
+        session.data("purchase_number", with(&number(0), "confirmation_token", token)).await;
+    assert_eq!(bought["purchased"], true);
+    // Again: it is that one, and nothing is charged.
+    let balance = world.control.balance().await;
+    let again = session.data("purchase_number", number(0)).await;
+    assert_eq!(again["purchased"], true);
+    assert_eq!(again["number"]["number_id"], bought["number"]["number_id"]);
+    assert_eq!(world.control.balance().await, balance);
+}

@@ -1,0 +1,275 @@
+//! The same is dialed once: at the same instant, later, by key, from several processes, after a kill.
+
+use callingbox_mcp::api::{AgentId, CallCreate};
+use callingbox_mcp::dialing::dispatch::{self, LedgerPlace};
+use callingbox_mcp::dialing::ledger::{Begin, DispatchId, NewIntent, Tenant, Terms};
+use callingbox_mcp::dialing::limits::Limits;
+use callingbox_mcp::dialing::order::{Asked, Order};
+use callingbox_mcp::e164::E164;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::harness::soon;
+use super::{LEGACY, World, cannot_ask, data, failure};
+
+const TO: &str = "+12025550123";
+
+#[tokio::test]
+async fn identical_calls_at_one_instant_in_three_processes_dial_once() {
+    let world = World::new("", "").await;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(world.session(LEGACY, cannot_ask()).await);
+    }
+    let call = world.call(TO, "Remind.");
+    let mut ids = Vec::new();
+    for session in &mut sessions {
+        ids.push(session.begin_call("place_call", call.clone()).await);
+    }
+    let mut firsts = 0;
+    let mut calls = Vec::new();
+    for (session, id) in sessions.iter_mut().zip(ids) {
+        let answer = session.answer(id).await;
+        let data = data(&answer);
+        firsts += usize::from(data.get("duplicate_of").is_none());
+        calls.push(data["call_id"].clone());
+    }
+    let dialed = world.control.dialed().await;
+    assert_eq!((dialed.len(), firsts), (1, 1), "{calls:?}");
+    assert_eq!(calls, vec![dialed[0]["call_id"].clone(); 3]);
+}
+
+#[tokio::test]
+async fn limits_hold_across_processes() {
+    let world = World::new("", "[limits]\nper_destination_per_day = 3\nat_once = \"off\"\n").await;
+    let mut sessions =
+        [world.session(LEGACY, cannot_ask()).await, world.session(LEGACY, cannot_ask()).await];
+    let mut ids = Vec::new();
+    for number in 0..6 {
+        let call = world.call(TO, &format!("Task {number}."));
+        ids.push(sessions[number % 2].begin_call("place_call", call).await);
+    }
+    let mut refused = 0;
+    for (number, id) in ids.into_iter().enumerate() {
+        let answer = sessions[number % 2].answer(id).await;
+        if answer["result"]["isError"] == true {
+            assert_eq!(failure(&answer).0, "refused_by_policy");
+            refused += 1;
+        }
+    }
+    assert_eq!((world.dialed().await, refused), (3, 3));
+}
+
+#[tokio::test]
+async fn a_repetition_is_the_first_call_whatever_the_rules_say_meanwhile() {
+    let world = World::new("", "[limits]\nper_destination_per_day = 1\n").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let call = world.call(TO, "Remind.");
+    let first = session.data("place_call", call.clone()).await;
+    let again = session.data("place_call", call.clone()).await;
+    assert_eq!(again["duplicate_of"], first["call_id"]);
+    assert_eq!(again["call_id"], first["call_id"]);
+    // On purpose it would be a second call, and the limit is reached.
+    let mut on_purpose = call;
+    on_purpose["allow_repeat"] = json!(true);
+    let answer = session.call("place_call", on_purpose).await;
+    let (class, done, message) = failure(&answer);
+    assert_eq!((class, done), ("refused_by_policy", "nothing"));
+    assert!(message.contains("limits.per_destination_per_day"), "{message}");
+    assert!(message.contains("Nobody was called. Possible again at 20"), "{message}");
+    assert_eq!(world.dialed().await, 1);
+}
+
+#[tokio::test]
+async fn windows_keys_and_purpose() {
+    // A window of nothing: every repetition is outside it.
+    let world = World::new("[dialing]\nrepeat_window_seconds = 0\n", "").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let mut call = world.call(TO, "Remind.");
+    let first = session.data("place_call", call.clone()).await;
+    let second = session.data("place_call", call.clone()).await;
+    assert_ne!(first["call_id"], second["call_id"]);
+    assert_eq!(second.get("duplicate_of"), None);
+
+    call["idempotency_key"] = json!("appointment-17");
+    let third = session.data("place_call", call.clone()).await;
+    assert_ne!(third["call_id"], second["call_id"]);
+    // The limit of three a day is reached, and the key outlives the window.
+    let replay = session.data("place_call", call.clone()).await;
+    assert_eq!(replay["duplicate_of"], third["call_id"]);
+    let mut other = call.clone();
+    other["instructions"] = json!("Something else.");
+    let answer = session.call("place_call", other).await;
+    let (class, done, message) = failure(&answer);
+    assert_eq!((class, done), ("conflict", "nothing"));
+    assert!(message.contains("use a new key"), "{message}");
+    assert_eq!(world.dialed().await, 3);
+
+    let world = World::new("", "").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let mut call = world.call(TO, "Remind.");
+    let first = session.data("place_call", call.clone()).await;
+    call["allow_repeat"] = json!(true);
+    let second = session.data("place_call", call).await;
+    assert_ne!(first["call_id"], second["call_id"]);
+    assert_eq!(world.dialed().await, 2);
+}
+
+#[tokio::test]
+async fn a_server_killed_between_request_and_answer_leaves_a_call_that_the_next_one_finds() {
+    let world = World::new("", "").await;
+    let late = json!({
+        "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 60_000,
+    });
+    world.control.fault(late).await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let call = world.call(TO, "Remind.");
+    session.begin_call("place_call", call.clone()).await;
+    world.control.arrived("POST", "/v1/calls", 1).await;
+    // SIGKILL.
+    drop(session);
+    assert_eq!(world.receipts(&[]).await[0]["state"], "intent");
+
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let found = session.data("place_call", call).await;
+    let dialed = world.control.dialed().await;
+    assert_eq!(dialed.len(), 1);
+    assert_eq!(found["call_id"], dialed[0]["call_id"]);
+    assert_eq!(found["duplicate_of"], dialed[0]["call_id"]);
+    let receipts = world.receipts(&[]).await;
+    assert_eq!((receipts.len(), &receipts[0]["state"]), (1, &json!("placed")));
+}
+
+#[tokio::test]
+async fn what_the_provider_refused_was_searched_for_and_is_told_as_not_done() {
+    let world = World::new("", "").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let answer = session.call("place_call", world.call("+12025550110", "Remind.")).await;
+    let (class, done, _) = failure(&answer);
+    assert_eq!((class, done), ("unavailable", "nothing"));
+    assert_eq!(world.dialed().await, 0);
+}
+
+#[tokio::test]
+async fn without_a_ledger_nothing_is_dialed() {
+    let world = World::new("[dialing]\nledger = \"/dev/null/ledger.sqlite3\"\n", "").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let answer = session.call("place_call", world.call(TO, "Remind.")).await;
+    let (class, done, message) = failure(&answer);
+    assert_eq!((class, done), ("unavailable", "nothing"));
+    assert!(message.starts_with("dialing is refused: the ledger"), "{message}");
+    assert_eq!(world.dialed().await, 0);
+}
+
+/// Writes into the ledger of this home what a server leaves that dies before it sends, so long ago.
+async fn abandon(world: &World, call: &Value, seconds_ago: i64) {
+    let place = LedgerPlace::File(ledger(world));
+    let url = world.sandbox.url();
+    let tenant = Tenant::new(callingbox_mcp::simulator::KEY.as_bytes(), &url);
+    let create = CallCreate {
+        agent_id: AgentId::new(world.agent.clone()),
+        to: E164::parse(call["to"].as_str().unwrap()).unwrap(),
+        from_number: None,
+        instructions: call["instructions"].as_str().map(str::to_owned),
+        context: None,
+        webhook_url: None,
+        metadata: None,
+    };
+    let order = Order::Call(Box::new(create));
+    let asked = Asked { order, idempotency_key: None, allow_repeat: false };
+    let now = Timestamp::now() - SignedDuration::from_secs(seconds_ago);
+    let intent = NewIntent {
+        dispatch_id: DispatchId::new(),
+        kind: asked.kind(),
+        tenant: tenant.id().clone(),
+        fingerprint: asked.fingerprint(tenant.id()),
+        idempotency_key: None,
+        callee: asked.callee(&tenant),
+        agent_id: Some(world.agent.clone()),
+        rule: "default".to_owned(),
+        confirmed_by: "nobody: the rules allow it".to_owned(),
+        hold: asked.hold(),
+    };
+    let terms = Terms {
+        now,
+        lease_until: now,
+        repeats_since: now,
+        allow_repeat: false,
+        limits: Limits::default(),
+    };
+    let ledger = dispatch::open(&place, callingbox_mcp::account::World::Sandbox).await.unwrap();
+    assert!(matches!(ledger.begin(intent, terms).await.unwrap(), Begin::Begun(_)));
+}
+
+fn ledger(world: &World) -> std::path::PathBuf {
+    world.home.path().join(".local/share/callingbox-mcp/ledger.sandbox.sqlite3")
+}
+
+#[tokio::test]
+async fn what_never_left_is_dialed_once_it_can_arrive_no_more() {
+    let world = World::new("", "").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let (old, young) = (world.call(TO, "Old."), world.call(TO, "Young."));
+    abandon(&world, &old, 180).await;
+    abandon(&world, &young, 20).await;
+    let both = [
+        session.begin_call("place_call", old).await,
+        session.begin_call("place_call", young).await,
+    ];
+    let answer = session.answer(both[0]).await;
+    let dialed = world.control.dialed().await;
+    assert_eq!(data(&answer)["call_id"], dialed[0]["call_id"]);
+    assert_eq!(data(&answer).get("duplicate_of"), None);
+    // This one may still be on its way: nothing rings.
+    let answer = session.answer(both[1]).await;
+    assert_eq!(data(&answer)["outcome"], "unknown");
+    let note = data(&answer)["note"].as_str().unwrap();
+    assert!(note.contains("Do not place it again") && note.contains("list_calls"), "{note}");
+    assert_eq!(world.dialed().await, 1);
+    let states: Vec<_> = world.receipts(&[]).await.iter().map(|r| r["state"].clone()).collect();
+    assert_eq!(states, ["placed", "unknown", "not_placed"]);
+}
+
+#[tokio::test]
+async fn the_id_is_told_though_the_ledger_fails_after_the_request_has_left() {
+    let world = World::new("request_seconds = 1\n", "").await;
+    let late = json!({
+        "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 5_000,
+    });
+    world.control.fault(late).await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let call = world.call(TO, "Remind.");
+    let id = session.begin_call("place_call", call.clone()).await;
+    world.control.arrived("POST", "/v1/calls", 1).await;
+    let other = rusqlite::Connection::open(ledger(&world)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let answer = session.answer(id).await;
+    let dialed = world.control.dialed().await;
+    assert_eq!(data(&answer)["call_id"], dialed[0]["call_id"]);
+    other.execute_batch("ROLLBACK").unwrap();
+    // It is written down as soon as somebody asks.
+    let again = session.data("place_call", call).await;
+    assert_eq!(again["duplicate_of"], dialed[0]["call_id"]);
+    assert_eq!(world.receipts(&[]).await[0]["state"], "placed");
+    assert_eq!(world.dialed().await, 1);
+}
+
+#[tokio::test]
+async fn a_call_that_its_client_takes_back_too_late_is_written_down() {
+    let world = World::new("", "").await;
+    let late = json!({
+        "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 500,
+    });
+    world.control.fault(late).await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let id = session.begin_call("place_call", world.call(TO, "Remind.")).await;
+    world.control.arrived("POST", "/v1/calls", 1).await;
+    session.notify("notifications/cancelled", json!({"requestId": id})).await;
+    soon("the receipt", async {
+        while world.receipts(&[]).await[0]["state"] != "placed" {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(world.receipts(&[]).await[0]["id"], world.control.dialed().await[0]["call_id"]);
+}

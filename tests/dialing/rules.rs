@@ -1,0 +1,179 @@
+//! The calling rules through the tool, and the commands that explain and list.
+
+use serde_json::json;
+
+use super::harness::{Era, Home};
+use super::{LEGACY, World, can_ask, cannot_ask, failure};
+
+const TO: &str = "+12025550123";
+
+#[tokio::test]
+async fn emergency_and_premium_numbers_are_never_dialed() {
+    // Not even where all rules are off.
+    let world = World::new("", "mode = \"off\"\n").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    for (to, rule) in [
+        ("+19005550100", "never dial premium numbers"),
+        ("+1911", "never dial emergency numbers"),
+        ("+44999", "never dial emergency numbers"),
+    ] {
+        let answer = session.call("place_call", world.call(to, "Remind.")).await;
+        let (class, done, message) = failure(&answer);
+        assert_eq!((class, done), ("refused_by_policy", "nothing"), "{to}");
+        assert!(message.contains(rule) && message.contains("Nobody was called"), "{message}");
+    }
+    assert_eq!(world.dialed().await, 0);
+}
+
+#[tokio::test]
+async fn calls_at_once_are_counted_until_they_end() {
+    let world = World::new("", "[limits]\nat_once = 1\nper_destination_per_day = \"off\"\n").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", world.call(TO, "First.")).await;
+    let answer = session.call("place_call", world.call(TO, "Second.")).await;
+    let (class, done, message) = failure(&answer);
+    assert_eq!((class, done), ("refused_by_policy", "nothing"));
+    assert!(
+        message.contains("limits.at_once") && message.contains("Nobody was called"),
+        "{message}"
+    );
+    // Nobody waits for the end of the first; it ends all the same.
+    world.control.advance(600).await;
+    session.data("place_call", world.call(TO, "Second.")).await;
+    assert_eq!(world.dialed().await, 2);
+    assert_eq!(world.receipts(&["--outcome", "completed"]).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_rule_in_shadow_only_says_what_it_would_have_done() {
+    let policy = "[[rules]]\nname = \"no Washington\"\nprefix = [\"+1202\"]\naction = \"refuse\"\nmode = \"shadow\"\n";
+    let world = World::new("", policy).await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", world.call(TO, "Remind.")).await;
+    let (_, _, log) = session.finish().await;
+    assert!(log.contains("a rule in shadow would have acted"), "{log}");
+    assert!(log.contains("no Washington"), "{log}");
+    assert_eq!(world.dialed().await, 1);
+}
+
+#[tokio::test]
+async fn a_rule_refuses_or_asks_at_its_hours() {
+    let rule = |action: &str| {
+        format!(
+            "[[rules]]\nname = \"all day\"\naction = \"{action}\"\nhours = {{ from = \"00:00\", to = \"00:00\" }}\n"
+        )
+    };
+    let world = World::new("[dialing]\nconfirm = \"auto\"\n", &rule("refuse")).await;
+    for era in Era::BOTH {
+        let mut session = world.session(era, can_ask()).await;
+        let answer = session.call("place_call", world.call(TO, "Remind.")).await;
+        let (class, done, message) = failure(&answer);
+        assert_eq!((class, done), ("refused_by_policy", "nothing"));
+        assert!(
+            message.contains("`all day`") && message.contains("Nobody was called"),
+            "{message}"
+        );
+    }
+    // Asking is a preview where the client cannot ask, and a refusal where nobody may be asked.
+    let world = World::new("[dialing]\nconfirm = \"auto\"\n", &rule("ask")).await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let preview = session.data("place_call", world.call(TO, "Remind.")).await;
+    assert!(preview["confirmation_token"].is_string(), "{preview}");
+    let world = World::new("[dialing]\nconfirm = \"never\"\n", &rule("ask")).await;
+    let mut session = world.session(LEGACY, can_ask()).await;
+    let answer = session.call("place_call", world.call(TO, "Remind.")).await;
+    let (class, _, message) = failure(&answer);
+    assert_eq!(class, "refused_by_policy");
+    assert!(message.contains("confirm = \"never\""), "{message}");
+    assert_eq!(world.dialed().await, 0);
+}
+
+#[tokio::test]
+async fn the_server_says_its_rules_when_it_opens() {
+    let world = World::new("", "[limits]\nper_hour = 7\n").await;
+    for era in Era::BOTH {
+        let session = world.session(era, cannot_ask()).await;
+        let said = session.opening["result"]["instructions"].as_str().unwrap().to_owned();
+        assert!(
+            said.contains("Calling rules: at most ") && said.contains("7 calls an hour"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_rules_are_written_explained_and_never_overwritten() {
+    let home = Home::new();
+    let said = home.print(&["policy", "init"]).await;
+    assert!(said.starts_with("Wrote ") && said.contains("policy.toml"), "{said}");
+    let path = home.path().join(".config/callingbox-mcp/policy.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text, home.print(&["policy", "init", "--print"]).await);
+    let complaint = home.complaint(&["policy", "init"]).await;
+    assert!(complaint.contains("is left as it is"), "{complaint}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+
+    // 04:30 and 15:00 in New York.
+    for (at, verdict) in [
+        ("2026-11-22T09:30:00Z", "verdict    ask the human, by `quiet_hours`"),
+        ("2026-11-22T20:00:00Z", "verdict    allow, by `default`"),
+    ] {
+        let said = home.print(&["policy", "check", "+12125550123", "--at", at]).await;
+        assert!(said.contains(verdict) && !said.contains("+12125550123"), "{at}: {said}");
+    }
+    let said = home.print(&["policy", "check", "+19005550100"]).await;
+    assert!(said.contains("never dial premium numbers"), "{said}");
+}
+
+#[tokio::test]
+async fn receipts_say_what_was_done_and_nothing_holds_a_key_or_a_whole_number() {
+    let world = World::new("log = \"debug\"\n", "").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let mut call = world.call(TO, "Remind.");
+    call["idempotency_key"] = json!("appointment-17");
+    let first = session.data("place_call", call).await;
+    session.data("place_call", world.call("+12025550101", "Remind.")).await;
+    world.control.advance(600).await;
+    session.data("get_call_result", json!({"call_id": first["call_id"]})).await;
+    let (_, _, log) = session.finish().await;
+    assert!(!log.is_empty());
+
+    let all = world.receipts(&[]).await;
+    assert_eq!(all.len(), 2);
+    let ended = world.receipts(&["--outcome", "completed"]).await;
+    assert_eq!(ended.len(), 1);
+    let receipt = &ended[0];
+    assert_eq!(receipt["id"], first["call_id"]);
+    assert_eq!(receipt["dispatch_id"], first["dispatch_id"]);
+    assert_eq!(receipt["rule"], "default");
+    assert_eq!(receipt["confirmed_by"], "nobody: the rules allow it");
+    assert_eq!(receipt["agent_id"], world.agent);
+    assert_eq!(world.receipts(&["--since", "1h"]).await.len(), 2);
+    assert_eq!(world.receipts(&["--since", "2099-01-01T00:00:00Z"]).await.len(), 0);
+    let flag = format!("--sandbox={}", world.sandbox.url());
+    let table = world.home.print(&["receipts", &flag]).await;
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(table.contains("completed") && table.contains("nobody: the rules allow it"), "{table}");
+
+    let key = callingbox_mcp::simulator::KEY.as_bytes();
+    let mut files = vec![log.into_bytes(), table.into_bytes(), format!("{all:?}").into_bytes()];
+    let mut folders = vec![world.home.path().join(".local")];
+    let mut ledgers = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                ledgers += usize::from(entry.path().to_string_lossy().contains("sqlite3"));
+                files.push(std::fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    assert!(ledgers >= 1);
+    for file in files {
+        for secret in [key, TO.as_bytes(), b"12025550123", b"2025550101"] {
+            let found = file.windows(secret.len()).any(|window| window == secret);
+            assert!(!found, "{} is in a file", String::from_utf8_lossy(secret));
+        }
+    }
+}
