@@ -121,7 +121,8 @@ pub struct Http {
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Where to answer /healthz, /readyz and /metrics; without it, they are among the others.
+    /// Where to answer /healthz, /readyz and /metrics; without it, they are among the others, and
+    /// /metrics only on loopback. Whoever reaches it can read them.
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
     /// How callers show who they are.

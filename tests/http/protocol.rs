@@ -42,6 +42,30 @@ async fn progress_turns_the_answer_into_a_stream_and_no_progress_into_json() {
 }
 
 #[tokio::test]
+async fn the_figures_say_what_happened() {
+    let server = Server::start(&[]).await;
+    let _session = server.open(None).await;
+    let _call = server.long_call().await;
+    let unknown = json!({"name": "get_agent", "arguments": {"agent_id": "unknown"}});
+    server.modern("tools/call", unknown).send().await.unwrap();
+    let metrics = server.http.get(format!("{}/metrics", server.base)).send().await.unwrap();
+    let text = metrics.text().await.unwrap();
+    for line in [
+        "callingbox_mcp_sessions 1",
+        "callingbox_mcp_tenants 1",
+        "callingbox_mcp_watched_calls 0",
+        "callingbox_mcp_tool_calls_total{tool=\"place_call\",outcome=\"ok\"} 1",
+        "callingbox_mcp_tool_calls_total{tool=\"get_agent\",outcome=\"not_found\"} 1",
+        "callingbox_mcp_dialing_decisions_total{decision=\"dispatched\"} 2",
+        "callingbox_mcp_tool_call_seconds_count{tool=\"place_call\"} 1",
+        "callingbox_mcp_api_requests_total{method=\"POST\",path=\"/v1/calls\",status=\"2xx\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("+1310"), "{text}");
+}
+
+#[tokio::test]
 async fn a_session_ends_when_its_client_ends_it() {
     let server = Server::start(&[]).await;
     let session = server.open(None).await;
