@@ -40,7 +40,10 @@ pub(super) async fn run(
     selection: Selection,
 ) -> anyhow::Result<()> {
     let secrets = secrets(&|name| std::env::var(name).ok())?;
-    let settings = settings(options, secrets.is_some())?;
+    let mut settings = settings(options, secrets.is_some())?;
+    // A wait without a word must not look like a session that nobody uses.
+    let longest = Duration::from_secs(file.wait.max_seconds.saturating_add(60));
+    settings.tenants.session_idle = settings.tenants.session_idle.max(longest);
     // Before anything else, so that a signal that comes early is not lost.
     let stop = stop()?;
     let webhook_url = options
@@ -113,7 +116,7 @@ pub(super) async fn run(
                     () = tokio::time::sleep(TOKENS_EVERY) => false,
                     () = hangup.recv() => true,
                 };
-                tokens.reload(&tenants, asked);
+                tokens.look(&tenants, asked);
             }
         })
     });

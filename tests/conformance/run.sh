@@ -52,9 +52,22 @@ for scenario in server-initialize server-session-lifecycle ping tools-list \
     server-sse-multiple-streams server-sse-polling dns-rebinding-protection; do
     run 2025-11-25 "$scenario"
 done
-for scenario in tools-list caching http-header-validation \
+for scenario in tools-list http-header-validation \
     input-required-result-unsupported-methods dns-rebinding-protection; do
     run 2026-07-28 "$scenario"
 done
+# These need prompts and resources; without them their methods are rightly unknown.
+hello='{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"0"}}}'
+if curl -s -m 10 -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' \
+    -d "$hello" "$url" | grep -q '"prompts":'; then
+    for scenario in completion-complete resources-list prompts-list; do
+        run 2025-11-25 "$scenario"
+    done
+    for scenario in caching sep-2164-resource-not-found; do
+        run 2026-07-28 "$scenario"
+    done
+else
+    echo "skip  prompts, resources and completions: this server does not offer them"
+fi
 echo "$total checks passed, $failed scenarios failed"
 [ "$failed" -eq 0 ]

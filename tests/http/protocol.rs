@@ -184,3 +184,55 @@ async fn every_route_checks_host_and_origin() {
     assert_eq!(asked.status(), 204);
     assert_eq!(asked.headers()["access-control-allow-origin"], "https://app.example.com");
 }
+
+#[tokio::test]
+async fn a_session_carries_the_question_to_the_human_and_the_answer_back() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("config/callingbox-mcp");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("config.toml"), "[dialing]\nconfirm = \"always\"\n").unwrap();
+    let asking = Server::start_in(home, &[]).await;
+    let agent = json!({
+        "name": "A", "type": "outbound", "persona": "Mia.", "instructions": "Talk.",
+    });
+    let agent_id = asking.tool(None, "create_agent", agent).await["agent_id"].clone();
+    let mut hello = initialize();
+    hello["params"]["capabilities"] = json!({"elicitation": {"form": {}}});
+    let opened = asking.post(&hello).send().await.unwrap();
+    let id = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let session = crate::support::Session { server: &asking, id, bearer: None };
+    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    session.post(&initialized).send().await.unwrap();
+    // The yes goes through to CallingBox, which knows of no number for this agent.
+    for (answer, outcome) in [
+        (json!({"action": "decline"}), "declined"),
+        (
+            json!({"action": "accept", "content": {"confirm": true}}),
+            "invalid_argument: POST /v1/calls",
+        ),
+    ] {
+        let call = json!({"agent_id": agent_id, "to": "+13105550100"});
+        let params = json!({"name": "place_call", "arguments": call});
+        let mut events = Events::of(session.request("tools/call", params).await);
+        let question = loop {
+            let (_, data) = events.next().await.unwrap();
+            match serde_json::from_str::<Value>(&data) {
+                Ok(message) if message["method"] == "elicitation/create" => break message,
+                _ => {}
+            }
+        };
+        let text = question["params"]["message"].as_str().unwrap();
+        assert!(text.contains("+13105550100"), "{text}");
+        let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": answer});
+        assert_eq!(session.post(&answer).send().await.unwrap().status(), 202);
+        let result = loop {
+            let (_, data) = events.next().await.unwrap();
+            match serde_json::from_str::<Value>(&data) {
+                Ok(message) if message["id"] == 7 => break message["result"].clone(),
+                _ => {}
+            }
+        };
+        let text = result["content"][0]["text"].as_str().unwrap();
+        assert!(text.starts_with(outcome), "{text}");
+    }
+}
