@@ -138,7 +138,8 @@ pub struct Http {
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Where to answer /healthz, /readyz and /metrics; without it, they are among the others.
+    /// Where to answer /healthz, /readyz and /metrics; without it, they are among the others, and
+    /// /metrics only on loopback. Whoever reaches it can read them.
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
     /// How callers show who they are.
@@ -175,7 +176,7 @@ pub struct Http {
     /// Sessions of one account.
     #[arg(long, value_name = "N", default_value_t = 1_500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_sessions_per_tenant: u32,
-    /// Seconds that a session is kept without a message.
+    /// Seconds that a session is kept without a message; at least a minute more than a wait may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub session_idle: u64,
     /// Requests and streams of one account that are open at once.

@@ -398,6 +398,7 @@ fn trace(
         Some(ErrorKind::Transport { phase, .. }) => Some(*phase),
         _ => None,
     };
+    crate::telemetry::metrics::api_request(request.method.as_str(), request.path, status, took);
     tracing::debug!(
         method = request.method.as_str(),
         path = request.path,

@@ -8,6 +8,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use super::say;
 use super::world::{self, Maker};
@@ -16,14 +17,17 @@ use crate::api::{ApiKey, Call, CallId};
 use crate::cli::{Auth, Global, Http};
 use crate::config::{Environment, File, Folders};
 use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::telemetry::metrics::{Exporter, Moment};
 use crate::transport::http::auth::Door;
 use crate::transport::http::auth::door::{Accounts, KeyDoor, TokenDoor, Unopened};
 use crate::transport::http::health::{self, Health};
 use crate::transport::http::origin::Allowed;
 use crate::transport::http::tenant::{self, Tenants};
 use crate::transport::http::{Service, Settings, guarded};
-use crate::webhook::{Hears, Receiver, Secrets};
+use crate::webhook::{Hears, Receiver, Refused, Secrets};
 
+/// How often samples are put into their buckets.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// How often the file of tokens is looked at.
 const TOKENS_EVERY: Duration = Duration::from_secs(2);
 
@@ -36,7 +40,10 @@ pub(super) async fn run(
     selection: Selection,
 ) -> anyhow::Result<()> {
     let secrets = secrets(&|name| std::env::var(name).ok())?;
-    let settings = settings(options, secrets.is_some())?;
+    let mut settings = settings(options, secrets.is_some())?;
+    // A wait without a word must not look like a session that nobody uses.
+    let longest = Duration::from_secs(file.wait.max_seconds.saturating_add(60));
+    settings.tenants.session_idle = settings.tenants.session_idle.max(longest);
     // Before anything else, so that a signal that comes early is not lost.
     let stop = stop()?;
     let webhook_url = options
@@ -78,7 +85,19 @@ pub(super) async fn run(
         Receiver::new(secrets, Arc::new(ears))
     });
     let hooks = webhooks.as_ref().map_or_else(Router::new, Receiver::routes);
-    let probes = service.probes();
+    let figures = Exporter::install()?;
+    let tidying = tidy(figures.clone());
+    let mut probes = service.probes();
+    // Beside the others they would be for everyone to read.
+    if options.admin_listen.is_some() || options.listen.ip().is_loopback() {
+        let tenants = Arc::clone(service.tenants());
+        let moment = move || moment(&tenants, webhooks.as_deref());
+        let metrics = async move || {
+            let text = "text/plain; version=0.0.4; charset=utf-8";
+            ([(http::header::CONTENT_TYPE, text)], figures.render(&moment()))
+        };
+        probes = probes.route("/metrics", axum::routing::get(metrics));
+    }
     let (public, admin) = match admin {
         None => (service.routes(hooks.merge(probes)), None),
         Some(admin) => {
@@ -97,15 +116,46 @@ pub(super) async fn run(
                     () = tokio::time::sleep(TOKENS_EVERY) => false,
                     () = hangup.recv() => true,
                 };
-                tokens.reload(&tenants, asked);
+                tokens.look(&tenants, asked);
             }
         })
     });
     service.serve((listener, public), admin, stop).await;
-    if let Some(watching) = watching {
-        watching.abort();
+    for task in watching.into_iter().chain([tidying]) {
+        task.abort();
     }
     world.close().await
+}
+
+/// Keeps the samples of the figures few.
+fn tidy(figures: Exporter) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(TIDY_EVERY).await;
+            figures.tidy();
+        }
+    })
+}
+
+/// What there is at this moment.
+fn moment(tenants: &Tenants, webhooks: Option<&Receiver>) -> Moment {
+    let all = tenants.all();
+    // Tenants may share an account.
+    let mut accounts: Vec<&Arc<Account>> = all.iter().map(|tenant| tenant.account()).collect();
+    accounts.sort_by_key(|account| Arc::as_ptr(account));
+    accounts.dedup_by(|a, b| Arc::ptr_eq(a, b));
+    let watched = accounts.iter().filter_map(|account| account.watchers().ok());
+    let deliveries = webhooks.map(|webhooks| {
+        let counts = webhooks.counts();
+        let refused = Refused::ALL.map(|reason| (reason.as_str(), counts.refused(reason)));
+        refused.into_iter().chain([("accepted", counts.accepted())]).collect()
+    });
+    Moment {
+        sessions: tenants.sessions(),
+        tenants: all.len(),
+        watched: watched.map(|watchers| watchers.live()).sum(),
+        deliveries: deliveries.unwrap_or_default(),
+    }
 }
 
 /// The signing secrets of webhooks, if any are set.

@@ -18,6 +18,7 @@ use super::present;
 use super::progress::Progress;
 use super::tasks;
 use crate::account::Account;
+use crate::telemetry::metrics;
 
 /// What a running tool is handed.
 pub struct ToolContext {
@@ -66,10 +67,12 @@ pub async fn call(
         Err(Stop::NeedsInput(input)) => ("needs_input", CallToolResponse::InputRequired(*input)),
         Err(Stop::Failed(error)) => (error.class().as_str(), present::failure(&error).into()),
     };
+    let took = started.elapsed();
+    metrics::tool_call(entry.name, label, took);
     tracing::info!(
         tool = entry.name,
         outcome = label,
-        milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         "tool call"
     );
     Ok(response)

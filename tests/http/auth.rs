@@ -151,6 +151,7 @@ async fn readiness_says_what_is_wrong() {
     assert_eq!(get(format!("{admin}/readyz")).await, (200, ready));
     assert_eq!(get(format!("{admin}/healthz")).await, (200, json!({"alive": true})));
     assert_eq!(get(format!("{}/healthz", server.base)).await.0, 404);
+    assert_eq!(get(format!("{}/metrics", server.base)).await.0, 404);
 
     let home = tempfile::tempdir().unwrap();
     let mut child = program(home.path())

@@ -88,6 +88,25 @@ async fn abandoned_sessions_are_capped_and_new_ones_still_open() {
 }
 
 #[tokio::test]
+async fn a_thousand_wait_at_once() {
+    let server = Server::start(&["--requests-per-second", "1000"]).await;
+    let call_id = server.long_call().await;
+    let arguments = json!({"call_id": call_id, "wait_seconds": 3});
+    let params = json!({"name": "get_call_result", "arguments": arguments});
+    let waits = (0..1_000).map(|_| async {
+        let answer = server.modern("tools/call", params.clone()).send().await.unwrap();
+        message(answer).await["result"]["structuredContent"]["outcome"].clone()
+    });
+    let waits = futures::future::join_all(waits);
+    let others = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        served(&server).await;
+    };
+    let (outcomes, ()) = tokio::join!(waits, others);
+    assert_eq!(outcomes.iter().filter(|outcome| *outcome == "in_progress").count(), 1_000);
+}
+
+#[tokio::test]
 async fn sessions_in_use_are_not_ended_for_new_ones() {
     let server = Server::start(&["--max-sessions-per-tenant", "2"]).await;
     let mut streams = Vec::new();

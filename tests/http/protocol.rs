@@ -42,6 +42,30 @@ async fn progress_turns_the_answer_into_a_stream_and_no_progress_into_json() {
 }
 
 #[tokio::test]
+async fn the_figures_say_what_happened() {
+    let server = Server::start(&[]).await;
+    let _session = server.open(None).await;
+    let _call = server.long_call().await;
+    let unknown = json!({"name": "get_agent", "arguments": {"agent_id": "unknown"}});
+    server.modern("tools/call", unknown).send().await.unwrap();
+    let metrics = server.http.get(format!("{}/metrics", server.base)).send().await.unwrap();
+    let text = metrics.text().await.unwrap();
+    for line in [
+        "callingbox_mcp_sessions 1",
+        "callingbox_mcp_tenants 1",
+        "callingbox_mcp_watched_calls 0",
+        "callingbox_mcp_tool_calls_total{tool=\"place_call\",outcome=\"ok\"} 1",
+        "callingbox_mcp_tool_calls_total{tool=\"get_agent\",outcome=\"not_found\"} 1",
+        "callingbox_mcp_dialing_decisions_total{decision=\"dispatched\"} 2",
+        "callingbox_mcp_tool_call_seconds_count{tool=\"place_call\"} 1",
+        "callingbox_mcp_api_requests_total{method=\"POST\",path=\"/v1/calls\",status=\"2xx\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("+1310"), "{text}");
+}
+
+#[tokio::test]
 async fn a_session_ends_when_its_client_ends_it() {
     let server = Server::start(&[]).await;
     let session = server.open(None).await;
@@ -159,4 +183,56 @@ async fn every_route_checks_host_and_origin() {
     let asked = asked.send().await.unwrap();
     assert_eq!(asked.status(), 204);
     assert_eq!(asked.headers()["access-control-allow-origin"], "https://app.example.com");
+}
+
+#[tokio::test]
+async fn a_session_carries_the_question_to_the_human_and_the_answer_back() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("config/callingbox-mcp");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("config.toml"), "[dialing]\nconfirm = \"always\"\n").unwrap();
+    let asking = Server::start_in(home, &[]).await;
+    let agent = json!({
+        "name": "A", "type": "outbound", "persona": "Mia.", "instructions": "Talk.",
+    });
+    let agent_id = asking.tool(None, "create_agent", agent).await["agent_id"].clone();
+    let mut hello = initialize();
+    hello["params"]["capabilities"] = json!({"elicitation": {"form": {}}});
+    let opened = asking.post(&hello).send().await.unwrap();
+    let id = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let session = crate::support::Session { server: &asking, id, bearer: None };
+    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    session.post(&initialized).send().await.unwrap();
+    // The yes goes through to CallingBox, which knows of no number for this agent.
+    for (answer, outcome) in [
+        (json!({"action": "decline"}), "declined"),
+        (
+            json!({"action": "accept", "content": {"confirm": true}}),
+            "invalid_argument: POST /v1/calls",
+        ),
+    ] {
+        let call = json!({"agent_id": agent_id, "to": "+13105550100"});
+        let params = json!({"name": "place_call", "arguments": call});
+        let mut events = Events::of(session.request("tools/call", params).await);
+        let question = loop {
+            let (_, data) = events.next().await.unwrap();
+            match serde_json::from_str::<Value>(&data) {
+                Ok(message) if message["method"] == "elicitation/create" => break message,
+                _ => {}
+            }
+        };
+        let text = question["params"]["message"].as_str().unwrap();
+        assert!(text.contains("+13105550100"), "{text}");
+        let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": answer});
+        assert_eq!(session.post(&answer).send().await.unwrap().status(), 202);
+        let result = loop {
+            let (_, data) = events.next().await.unwrap();
+            match serde_json::from_str::<Value>(&data) {
+                Ok(message) if message["id"] == 7 => break message["result"].clone(),
+                _ => {}
+            }
+        };
+        let text = result["content"][0]["text"].as_str().unwrap();
+        assert!(text.starts_with(outcome), "{text}");
+    }
 }

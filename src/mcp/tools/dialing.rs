@@ -10,6 +10,7 @@ use crate::mcp::catalogue::Stop;
 use crate::mcp::confirmation::{self, Asking, Question, Yes};
 use crate::mcp::error::{Class, ToolError};
 use crate::mcp::gate::ToolContext;
+use crate::telemetry::metrics;
 
 /// How far an order got.
 pub(super) enum Ordered {
@@ -30,6 +31,25 @@ pub(super) enum Ordered {
 ///
 /// `preview` writes what the human is shown; it is asked for only when somebody must be asked.
 pub(super) async fn order<F>(
+    cx: &ToolContext,
+    asked: Asked,
+    token: Option<&str>,
+    preview: F,
+) -> Result<Ordered, Stop>
+where
+    F: AsyncFnOnce(&Judgment) -> Result<String, ToolError>,
+{
+    let ordered = decide(cx, asked, token, preview).await;
+    metrics::dialing_decision(match &ordered {
+        Ok(Ordered::Dialed(_)) => "dispatched",
+        Ok(Ordered::Preview { .. }) => "previewed",
+        Err(Stop::NeedsInput(_)) => "asked",
+        Err(Stop::Failed(error)) => error.class().as_str(),
+    });
+    ordered
+}
+
+async fn decide<F>(
     cx: &ToolContext,
     asked: Asked,
     token: Option<&str>,

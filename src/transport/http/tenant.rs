@@ -297,3 +297,74 @@ impl Tenants {
         self.limits.sessions.saturating_sub(self.sessions.available_permits())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+    use crate::config::Wait;
+    use crate::mcp::catalogue::Catalogue;
+
+    fn tenants(limits: Limits) -> Tenants {
+        Tenants::new(Arc::new(Catalogue::new()), limits, false, CancellationToken::new())
+    }
+
+    fn enter(tenants: &Tenants, name: &str) -> Result<Arc<Tenant>, TooManyTenants> {
+        let account = Arc::new(Account::real(None, Wait::default()));
+        tenants.enter(Identity::of(&[name.as_bytes()]), &account, &Arc::default())
+    }
+
+    async fn initialize(tenant: &Tenant) -> u16 {
+        let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"0"}}}"#;
+        let request = http::Request::post("/mcp")
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .body(Full::new(bytes::Bytes::from(hello)))
+            .unwrap();
+        let response = tenant.streamable().handle(request).await;
+        let status = response.status().as_u16();
+        response.into_body().collect().await.unwrap();
+        status
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_nobody_uses_ends_and_gives_its_room_back() {
+        let tenants =
+            tenants(Limits { session_idle: Duration::from_secs(60), ..Limits::default() });
+        let tenant = enter(&tenants, "a").unwrap();
+        assert_eq!(initialize(&tenant).await, 200);
+        assert_eq!((tenant.sessions().count(), tenants.sessions()), (1, 1));
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        assert_eq!(tenant.sessions().count(), 1);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!((tenant.sessions().count(), tenants.sessions()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_tenant_makes_room_and_one_with_a_session_never() {
+        let tenants = tenants(Limits { tenants: 2, ..Limits::default() });
+        let busy = enter(&tenants, "busy").unwrap();
+        assert_eq!(initialize(&busy).await, 200);
+        let idle = enter(&tenants, "idle").unwrap();
+        let third = enter(&tenants, "third").unwrap();
+        assert!(tenants.get(&idle.identity).is_none());
+        let _stream = third.open_stream().unwrap();
+        assert_eq!(enter(&tenants, "fourth").unwrap_err(), TooManyTenants);
+        assert!(tenants.get(&busy.identity).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_sent_away_loses_their_sessions() {
+        let tenants = tenants(Limits::default());
+        let (gone, stays) = (enter(&tenants, "gone").unwrap(), enter(&tenants, "stays").unwrap());
+        for tenant in [&gone, &stays] {
+            assert_eq!(initialize(tenant).await, 200);
+        }
+        tenants.retain(|identity| *identity == stays.identity);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!((gone.sessions().count(), stays.sessions().count()), (0, 1));
+        assert!(gone.end().is_cancelled() && !stays.end().is_cancelled());
+    }
+}

@@ -198,9 +198,15 @@ impl TokenDoor {
         tenants.enter(token.identity(), &self.account, &Arc::new(selection)).map_err(busy)
     }
 
-    /// Reads the file again, if it has changed or if `anyhow`. A file that cannot be read changes
-    /// nothing: the tokens of before still count, and the log says so.
-    pub fn reload(&self, tenants: &Tenants, anyhow: bool) {
+    /// Reads the file again, if it has changed or if `anyhow`, and ends the sessions of tokens that no
+    /// longer count. A file that cannot be read changes nothing: the tokens of before still count, and
+    /// the log says so.
+    pub fn look(&self, tenants: &Tenants, anyhow: bool) {
+        self.reload(anyhow);
+        self.send_away(tenants);
+    }
+
+    fn reload(&self, anyhow: bool) {
         let changed = changed(&self.path);
         let known = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).1;
         if changed == known && !anyhow {
@@ -216,12 +222,9 @@ impl TokenDoor {
             }
             Err(error) => tracing::error!(%error, "the tokens of before are kept"),
         }
-        drop(tokens);
-        self.send_away(tenants);
     }
 
-    /// Ends the sessions of tokens that no longer count.
-    pub fn send_away(&self, tenants: &Tenants) {
+    fn send_away(&self, tenants: &Tenants) {
         let now = Timestamp::now();
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let valid: Vec<Identity> = tokens

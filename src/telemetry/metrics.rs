@@ -1,0 +1,116 @@
+//! Figures for Prometheus. Labels come from closed lists (tools, outcomes, templates of paths), never
+//! from callers. Counting costs next to nothing where nobody installed an [`Exporter`].
+
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+const TOOL_CALLS: &str = "callingbox_mcp_tool_calls_total";
+const TOOL_SECONDS: &str = "callingbox_mcp_tool_call_seconds";
+const API_REQUESTS: &str = "callingbox_mcp_api_requests_total";
+const API_SECONDS: &str = "callingbox_mcp_api_request_seconds";
+const DIALING: &str = "callingbox_mcp_dialing_decisions_total";
+const WEBHOOKS: &str = "callingbox_mcp_webhook_deliveries_total";
+const SESSIONS: &str = "callingbox_mcp_sessions";
+const TENANTS: &str = "callingbox_mcp_tenants";
+const WATCHED: &str = "callingbox_mcp_watched_calls";
+
+/// From a few milliseconds to the longest wait.
+const SECONDS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 45.0, 120.0, 600.0];
+
+/// A tool call has ended.
+pub fn tool_call(tool: &'static str, outcome: &'static str, took: Duration) {
+    counter!(TOOL_CALLS, "tool" => tool, "outcome" => outcome).increment(1);
+    histogram!(TOOL_SECONDS, "tool" => tool).record(took);
+}
+
+/// An attempt at a request to the API has ended; without a status, it never got an answer.
+pub fn api_request(method: &'static str, path: &'static str, status: Option<u16>, took: Duration) {
+    let status = match status {
+        None => "none",
+        Some(200..300) => "2xx",
+        Some(300..400) => "3xx",
+        Some(429) => "429",
+        Some(400..500) => "4xx",
+        Some(_) => "5xx",
+    };
+    counter!(API_REQUESTS, "method" => method, "path" => path, "status" => status).increment(1);
+    histogram!(API_SECONDS, "method" => method).record(took);
+}
+
+/// It was decided whether to dial, or to buy.
+pub fn dialing_decision(decision: &'static str) {
+    counter!(DIALING, "decision" => decision).increment(1);
+}
+
+/// What there is at this moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Open sessions.
+    pub sessions: usize,
+    /// Tenants that are remembered.
+    pub tenants: usize,
+    /// Live calls that are followed.
+    pub watched: usize,
+    /// Webhook deliveries so far, by what became of them.
+    pub deliveries: Vec<(&'static str, u64)>,
+}
+
+/// Keeps the figures and writes them out.
+#[derive(Clone)]
+pub struct Exporter(PrometheusHandle);
+
+/// The figures are kept by something else already, or the buckets are none.
+#[derive(Debug, thiserror::Error)]
+#[error("the metrics cannot be kept: {0}")]
+pub struct MetricsError(#[from] metrics_exporter_prometheus::BuildError);
+
+impl Exporter {
+    /// Begins to keep them, for the whole process.
+    ///
+    /// # Errors
+    /// Something else keeps them.
+    pub fn install() -> Result<Self, MetricsError> {
+        let handle = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+            .install_recorder()?;
+        describe_counter!(TOOL_CALLS, "Tool calls, by tool and outcome.");
+        describe_histogram!(TOOL_SECONDS, "How long tool calls took, in seconds.");
+        describe_counter!(API_REQUESTS, "Attempts at requests to CallingBox, by status.");
+        describe_histogram!(API_SECONDS, "How long requests to CallingBox took, in seconds.");
+        describe_counter!(DIALING, "Decisions whether to call or to buy.");
+        describe_counter!(WEBHOOKS, "Webhook deliveries, by what became of them.");
+        describe_gauge!(SESSIONS, "Open sessions.");
+        describe_gauge!(TENANTS, "Accounts that are remembered.");
+        describe_gauge!(WATCHED, "Live calls that are followed.");
+        Ok(Self(handle))
+    }
+
+    /// Puts recent samples into their buckets. To be called every few seconds: until then each is
+    /// kept by itself.
+    pub fn tidy(&self) {
+        self.0.run_upkeep();
+    }
+
+    /// All figures, in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self, moment: &Moment) -> String {
+        // f64 is exact up to 2^53; so many sessions there never are.
+        let figure = |count: usize| u32::try_from(count).map_or(f64::INFINITY, f64::from);
+        gauge!(SESSIONS).set(figure(moment.sessions));
+        gauge!(TENANTS).set(figure(moment.tenants));
+        gauge!(WATCHED).set(figure(moment.watched));
+        for (outcome, count) in &moment.deliveries {
+            counter!(WEBHOOKS, "outcome" => *outcome).absolute(*count);
+        }
+        self.0.render()
+    }
+}
+
+impl std::fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exporter").finish_non_exhaustive()
+    }
+}
