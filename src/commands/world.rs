@@ -37,6 +37,18 @@ impl Open {
     }
 }
 
+/// A simulator that answers.
+pub(super) struct Simulated {
+    /// Where it is.
+    pub(super) base_url: BaseUrl,
+    /// The organization on it.
+    pub(super) key: ApiKey,
+    /// Its controls.
+    pub(super) simulator: Simulator,
+    /// It itself, where it runs in this process.
+    pub(super) embedded: Option<Sandbox>,
+}
+
 /// Opens it.
 pub(super) async fn open(global: &Global, file: &File, folders: &Folders) -> anyhow::Result<Open> {
     let wait = file.wait.clone();
@@ -48,11 +60,19 @@ pub(super) async fn open(global: &Global, file: &File, folders: &Folders) -> any
             .map(|(key, _)| reach(World::Real, found.base_url, key, file, policy, folders));
         return Ok(Open { account: Arc::new(Account::real(reach, wait)), embedded: None });
     };
-    let (url, key, embedded) = match simulator {
-        Some(url) => (url.clone(), simulator::KEY.to_owned(), None),
+    let Simulated { base_url, key, simulator, embedded } =
+        simulate(simulator.as_deref(), global.sandbox_speed).await?;
+    let (client, dialer) = reach(World::Sandbox, base_url, key, file, policy, folders);
+    let account = Arc::new(Account::sandbox(client, dialer, simulator, wait));
+    Ok(Open { account, embedded })
+}
+
+/// The simulator at this address, or one of this process's own.
+pub(super) async fn simulate(url: Option<&str>, speed: f64) -> anyhow::Result<Simulated> {
+    let (url, key, embedded) = match url {
+        Some(url) => (url.to_owned(), simulator::KEY.to_owned(), None),
         None => {
-            let options =
-                Options { clock: ClockMode::Speed(global.sandbox_speed), ..Options::default() };
+            let options = Options { clock: ClockMode::Speed(speed), ..Options::default() };
             let sandbox = Sandbox::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options)
                 .await
                 .context("the embedded simulator could not start")?;
@@ -69,9 +89,7 @@ pub(super) async fn open(global: &Global, file: &File, folders: &Folders) -> any
     );
     let key = ApiKey::new(key)?;
     let simulator = Simulator::connect(base_url.clone(), key.clone()).await?;
-    let (client, dialer) = reach(World::Sandbox, base_url, key, file, policy, folders);
-    let account = Arc::new(Account::sandbox(client, dialer, simulator, wait));
-    Ok(Open { account, embedded })
+    Ok(Simulated { base_url, key, simulator, embedded })
 }
 
 /// The API, and who dials on it.
