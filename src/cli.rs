@@ -109,6 +109,9 @@ pub enum Command {
     Policy(Policy),
     /// Write this server into the configuration of an MCP client; without one, list those found here.
     Install(Install),
+    /// From nothing to the first call, in the terminal: key, number, agent, and a call to your own
+    /// telephone. Asks before it buys or dials, and goes on where it stopped.
+    Setup,
     /// Find out what is wrong, and say which command mends it. Fails if anything does not work.
     Doctor(Doctor),
     /// Print the completions of a shell.

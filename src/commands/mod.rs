@@ -1,5 +1,7 @@
 //! What each command does. The only place that writes to standard output on purpose.
 
+mod ask;
+mod caller;
 mod catalogue;
 mod config;
 mod demo;
@@ -8,6 +10,7 @@ mod install;
 mod policy;
 mod receipts;
 mod sandbox;
+mod setup;
 mod shell;
 mod style;
 mod world;
@@ -60,6 +63,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
         Some(Command::Receipts(options)) => receipts::run(&options, &global, &file, &folders).await,
         Some(Command::Policy(command)) => policy::run(&command, &global, &file, &folders).await,
         Some(Command::Install(options)) => install::run(&options, &global, &file, &folders),
+        Some(Command::Setup) => setup::run(&global, &file, &folders).await,
         Some(Command::Doctor(options)) => doctor::run(options, global).await.map(|_| ()),
         Some(Command::Completions(options)) => shell::completions(&options),
         Some(Command::Man) => shell::manual(),

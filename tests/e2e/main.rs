@@ -13,9 +13,11 @@ mod harness;
 
 mod bad_input;
 mod commands;
+mod doctor;
 mod documents;
 mod every_tool;
 mod job;
 mod life;
 mod opening;
 mod scenarios;
+mod setup;

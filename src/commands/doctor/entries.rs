@@ -37,6 +37,11 @@ pub(super) async fn all() -> Vec<Finding> {
     let places: Vec<(Client, Scope)> = Client::ALL
         .into_iter()
         .flat_map(|client| [(client, Scope::User), (client, Scope::Project)])
+        // In the home folder some of them are one and the same file.
+        .filter(|(client, scope)| {
+            let file = |scope| client.file(scope, &machine).ok();
+            *scope == Scope::User || file(Scope::Project) != file(Scope::User)
+        })
         .collect();
     let findings: Vec<Finding> =
         join_all(places.into_iter().map(|(client, scope)| one(client, scope, &machine)))

@@ -82,7 +82,10 @@ pub(super) async fn ledger(file: &File, folders: &Folders, world: World) -> Find
         _ => "start the Redis server, or correct its address in the configuration".to_owned(),
     };
     match tokio::time::timeout(LEDGER_LIMIT, dispatch::open(&place, world)).await {
-        Ok(Ok(_)) => Finding::ok(CHECK, format!("{shown} is open for {world} calls")),
+        Ok(Ok(_)) => {
+            let kind = if world == World::Real { "real" } else { "simulated" };
+            Finding::ok(CHECK, format!("{shown} can be written, for {kind} calls"))
+        }
         Ok(Err(error)) => Finding::fail(CHECK, error.to_string(), fix()),
         Err(_) => Finding::fail(CHECK, format!("{shown} did not open within 10 s"), fix()),
     }
@@ -105,5 +108,21 @@ pub(super) fn policy(file: &File, folders: &Folders) -> Finding {
             format!("no server starts: {error}"),
             "correct that line; callingbox-mcp policy init --print shows a file that is right",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_home_nothing_can_be_written_down() {
+        let found = ledger(&File::default(), &Folders::default(), World::Real).await;
+        assert_eq!((found.level, found.check.as_str()), (Level::Fail, "ledger"));
+        assert!(found.message.contains("HOME is not set"), "{}", found.message);
+        assert!(found.fix.is_some_and(|fix| fix.starts_with("set HOME")));
+        let found = configuration(&mut Global::default(), &Folders::default()).unwrap().0;
+        assert_eq!(found.level, Level::Warn, "{}", found.message);
     }
 }

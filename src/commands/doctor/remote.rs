@@ -7,10 +7,11 @@ use jiff::Timestamp;
 
 use super::Finding;
 use crate::api::{
-    self, Agent, AgentType, ApiKey, BaseUrl, Client, ClientConfig, ErrorKind, PageRequest, Phase,
-    PhoneNumber, Probe, Timeouts,
+    self, AgentType, ApiKey, BaseUrl, Client, ClientConfig, ErrorKind, PageRequest, Phase, Probe,
+    Timeouts,
 };
 use crate::cli::Global;
+use crate::commands::caller;
 use crate::commands::world::{self, Simulated};
 use crate::config::{self, File, Folders, KeySource};
 use crate::e164::E164;
@@ -31,7 +32,7 @@ const SKEW_FAIL: Duration = Duration::from_secs(300);
 
 /// Stands in for a key where none is set: the refusal of it proves the way to the API and tells the
 /// time.
-const NO_KEY: &str = "sk_none_is_set";
+const NO_KEY: &str = "none";
 
 /// The checks from here on, in their order.
 const NETWORK: &str = "network";
@@ -172,24 +173,16 @@ async fn look(client: &Client, keyless: bool, fresh: bool) -> Vec<Finding> {
     }
     let network = format!("the API answered within {} ms", took.as_millis().max(1));
     let mut findings = vec![Finding::ok(NETWORK, network)];
-    let refused = match &result {
-        Ok(()) => {
-            findings.push(Finding::ok(ACCESS, "the key is accepted"));
-            false
-        }
-        Err(_) if keyless => {
-            findings.push(Finding::skipped(ACCESS, "no key is set"));
-            true
-        }
-        Err(error) => {
-            findings.push(denied(error));
-            true
-        }
-    };
+    findings.push(match &result {
+        _ if keyless => Finding::skipped(ACCESS, "no key is set"),
+        Ok(()) => Finding::ok(ACCESS, "the key is accepted"),
+        Err(error) => denied(error),
+    });
     findings.push(clock(date, before, took));
-    if refused {
-        let why = if keyless { "no key is set" } else { "the API did not answer as it should" };
-        findings.extend(unseen(why, NUMBER));
+    if keyless {
+        findings.extend(unseen("no key is set", NUMBER));
+    } else if result.is_err() {
+        findings.extend(unseen("the key did not open the API", NUMBER));
     } else {
         findings.extend(ready(client, fresh).await);
     }
@@ -303,31 +296,15 @@ async fn ready(client: &Client, fresh: bool) -> Vec<Finding> {
             Finding::ok(NUMBER, format!("{shown}{more}"))
         }
     };
-    let agent = match agents.iter().find_map(|agent| Some((agent, caller(agent, &numbers)?))) {
-        Some((agent, caller)) => {
+    let agent = match caller::ready(&agents, &numbers) {
+        Some((agent, number)) => {
             let name = one_line(agent.name.as_deref().unwrap_or("unnamed"), 80);
-            let from = caller.masked();
+            let from = number.e164.as_ref().map_or_else(|| "it".to_owned(), E164::masked);
             Finding::ok(AGENT, format!("{name} ({}) can call from {from}", agent.id))
         }
         None => Finding::warn(AGENT, "no outbound agent has a number to call from", make),
     };
     vec![number, agent]
-}
-
-/// The owned number that this outbound agent calls from; none when it cannot call.
-pub(in crate::commands) fn caller<'a>(agent: &Agent, owned: &'a [PhoneNumber]) -> Option<&'a E164> {
-    let outbound = agent.r#type.as_ref().is_some_and(|kind| kind.is(&AgentType::Outbound));
-    if !outbound || agent.archived_at.is_some() {
-        return None;
-    }
-    // The list of agents may leave their numbers out; the list of numbers names their agents.
-    let primary = |number: &&PhoneNumber| Some(&number.id) == agent.primary_number_id.as_ref();
-    let attached = |number: &&PhoneNumber| {
-        let named = number.outbound_agent_ids.iter().flatten().any(|id| *id == agent.id);
-        named || agent.numbers.iter().flatten().any(|its| its.id == number.id)
-    };
-    let number = owned.iter().find(primary).or_else(|| owned.iter().find(attached))?;
-    number.e164.as_ref()
 }
 
 #[cfg(test)]
