@@ -91,7 +91,7 @@ async fn steps(
     }
     let world = world::open(global, file, folders).await?;
     let mut desk = Desk { ask, style, account: world.account() };
-    let called = desk.from_number_to_call().await;
+    let called = desk.number_agent_and_call().await;
     // What the person is told goes before how the simulator ends.
     let closed = world.close().await;
     called.and(closed)
@@ -163,7 +163,7 @@ impl Desk {
         Ok(self.account.api()?)
     }
 
-    async fn from_number_to_call(&mut self) -> anyhow::Result<()> {
+    async fn number_agent_and_call(&mut self) -> anyhow::Result<()> {
         let page = PageRequest::first(100);
         let numbers = self.api()?.list_numbers(&page).await?.data;
         let agents = self.api()?.list_agents(Some(AgentType::Outbound)).await?;

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use callingbox_mcp::api::{
     AgentCreate, AgentType, ApiKey, BaseUrl, Client, ClientConfig, NumberSearch,
 };
+use callingbox_mcp::clients::store_key;
 use callingbox_mcp::sandbox::Options;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -74,6 +75,12 @@ async fn furnish(url: &str) {
     client.create_agent(&agent).await.unwrap();
 }
 
+/// The key where `setup` keeps it.
+fn keep_key(home: &Home) {
+    let path = home.path().join(".config/callingbox-mcp/api-key");
+    store_key(&path, &ApiKey::new(KEY.to_owned()).unwrap()).unwrap();
+}
+
 /// What differs from run to run, taken out.
 fn steady(text: &str, home: &Home, url: &str) -> String {
     let text = text
@@ -94,7 +101,8 @@ async fn a_whole_installation_is_found_whole() {
     let entry = json!({"mcpServers": {"callingbox": {"command": BINARY, "args": ["stdio"]}}});
     home.write(".cursor/mcp.json", &entry.to_string());
     home.write(".gemini/settings.json", "{}");
-    let environment = [("CALLINGBOX_BASE_URL", url.as_str()), ("CALLINGBOX_API_KEY", KEY)];
+    keep_key(&home);
+    let environment = [("CALLINGBOX_BASE_URL", url.as_str())];
 
     let output = home.run(&["doctor"], &environment).await;
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
@@ -322,4 +330,28 @@ async fn an_entry_that_offers_no_tools_is_not_well() {
     home.write(".cursor/mcp.json", &json!({"mcpServers": {"callingbox": entry}}).to_string());
     let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
     doctor.says("cursor", "fail", "starts, but has no tools", "callingbox-mcp install cursor");
+}
+
+#[tokio::test]
+async fn a_key_that_only_this_terminal_has_is_missing_in_a_client() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    let home = Home::new();
+    let entry = |env: Value| {
+        let server = json!({"command": BINARY, "args": ["stdio"], "env": env});
+        json!({"mcpServers": {"callingbox": server}}).to_string()
+    };
+    home.write(".cursor/mcp.json", &entry(json!({})));
+    home.write(
+        ".gemini/settings.json",
+        &entry(json!({"CALLINGBOX_API_KEY": "${env:CALLINGBOX_API_KEY}"})),
+    );
+    let here = ("CALLINGBOX_BASE_URL", url.as_str());
+    let doctor = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", KEY)]).await;
+    doctor.says("cursor", "warn", "set in this terminal only", "callingbox-mcp install cursor");
+    doctor.says("gemini", "ok", "starts and has 13 tools", "");
+    keep_key(&home);
+    let doctor = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", KEY)]).await;
+    doctor.says("cursor", "ok", "starts and has 13 tools", "");
+    sandbox.shutdown().await.unwrap();
 }

@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 
 use callingbox_mcp::sandbox::{ClockMode, Options, Sandbox};
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{Control, Home, soon};
 
@@ -38,7 +38,8 @@ async fn answered(
         .spawn()
         .unwrap();
     let mut input = process.stdin.take().unwrap();
-    input.write_all(answers.as_bytes()).await.unwrap();
+    // One that ends early does not read them all.
+    let _ = input.write_all(answers.as_bytes()).await;
     drop(input);
     soon("the end of setup", process.wait_with_output()).await.unwrap()
 }
@@ -240,4 +241,58 @@ async fn a_simulator_of_its_own_will_do() {
     let output = answered(&home, &arguments, &[], BUY).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert_holds(&text, &["callingbox-mcp setup --sandbox\n", "forgets everything"]);
+}
+
+/// At a terminal, which `script` (util-linux) stands in for.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_key_typed_at_a_terminal_is_tried_and_kept_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let (sandbox, _) = quick_simulator().await;
+    let home = Home::new();
+    let url = sandbox.url();
+    let here = ("CALLINGBOX_BASE_URL", url.as_str());
+    let setup = home.command(&["setup"], &[here]);
+    let setup = setup.as_std();
+    let mut terminal = tokio::process::Command::new("script");
+    terminal
+        .args(["-qefc", &format!("{} setup", setup.get_program().to_str().unwrap()), "/dev/null"])
+        .env_clear()
+        .envs(setup.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(home.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut process = terminal.spawn().unwrap();
+    let mut input = process.stdin.take().unwrap();
+    let mut output = process.stdout.take().unwrap();
+    let mut shown = String::new();
+    let mut until = async |what: &str| {
+        let end = loop {
+            if let Some(at) = shown.find(what) {
+                break at + what.len();
+            }
+            let mut bytes = [0; 4096];
+            let read = soon(what, output.read(&mut bytes)).await.unwrap();
+            assert!(read > 0, "{what}: {shown}");
+            shown.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        };
+        shown.drain(..end);
+    };
+    until("(it is not shown): ").await;
+    input.write_all(b"wr0ng\n").await.unwrap();
+    until("CallingBox does not know this key").await;
+    until("(it is not shown): ").await;
+    input.write_all(b"sk_live_typed\n").await.unwrap();
+    until("and kept in").await;
+    until("Area code").await;
+
+    let path = home.path().join(".config/callingbox-mcp/api-key");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "sk_live_typed\n");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let found = home.run(&["config"], &[here]).await;
+    let found = String::from_utf8(found.stdout).unwrap();
+    assert!(found.contains("callingbox-mcp/api-key\""), "{found}");
+    sandbox.shutdown().await.unwrap();
 }

@@ -28,8 +28,9 @@ const MOST_COMPLAINT: u64 = 16 * 1024;
 /// The name under which `install` writes a server, if nothing else is said.
 const NAME: &str = "callingbox";
 
-/// One finding for each client that is here, in the order of the table of clients.
-pub(super) async fn all() -> Vec<Finding> {
+/// One finding for each client that is here, in the order of the table of clients. An entry must give
+/// its server the key when `needs_key`.
+pub(super) async fn all(needs_key: bool) -> Vec<Finding> {
     let Some(machine) = Machine::this() else {
         let why = "this user has no home folder";
         return vec![Finding::skipped("clients", why)];
@@ -44,7 +45,7 @@ pub(super) async fn all() -> Vec<Finding> {
         })
         .collect();
     let findings: Vec<Finding> =
-        join_all(places.into_iter().map(|(client, scope)| one(client, scope, &machine)))
+        join_all(places.into_iter().map(|(client, scope)| one(client, scope, &machine, needs_key)))
             .await
             .into_iter()
             .flatten()
@@ -55,7 +56,7 @@ pub(super) async fn all() -> Vec<Finding> {
     findings
 }
 
-async fn one(client: Client, scope: Scope, machine: &Machine) -> Option<Finding> {
+async fn one(client: Client, scope: Scope, machine: &Machine, needs_key: bool) -> Option<Finding> {
     let (suffix, flag) = match scope {
         Scope::User => ("", ""),
         Scope::Project => ("-project", " --scope project"),
@@ -77,11 +78,24 @@ async fn one(client: Client, scope: Scope, machine: &Machine) -> Option<Finding>
         }
     };
     Some(match examine(&entry).await {
+        Ok(message) if needs_key && lacks_key(&entry) => Finding::warn(
+            check,
+            format!("{message}, but no key: CALLINGBOX_API_KEY is set in this terminal only"),
+            format!("{install}, then restart {client}"),
+        ),
         Ok(message) => Finding::ok(check, message),
         Err(error) => {
             Finding::fail(check, format!("{error:#}"), format!("{install}, then restart {client}"))
         }
     })
+}
+
+/// Whether the server of an entry needs a key that the entry does not give it.
+fn lacks_key(entry: &Installed) -> bool {
+    let simulated = entry.args.iter().any(|arg| arg.starts_with("--sandbox"));
+    let given =
+        |name: &str| name.starts_with("CALLINGBOX_API_KEY") || name == "CALLINGBOX_MCP_SANDBOX";
+    entry.command.is_some() && !simulated && !entry.env.iter().any(|(name, _)| given(name))
 }
 
 async fn examine(entry: &Installed) -> anyhow::Result<String> {

@@ -55,6 +55,15 @@ pub(super) fn configuration(
     Ok((Finding::ok(CHECK, message), file))
 }
 
+/// Whether the key is known to this terminal alone: a client that is started elsewhere has none, if
+/// its entry does not give it one.
+pub(super) fn key_is_only_here(file: &File, folders: &Folders) -> bool {
+    let here = |name: &str| std::env::var(name).ok();
+    let elsewhere = |name: &str| here(name).filter(|_| !name.starts_with("CALLINGBOX_API_KEY"));
+    let found = |env| config::credentials(file, env, folders).is_ok_and(|it| it.key.is_some());
+    found(&here) && !found(&elsewhere)
+}
+
 /// Whether what is dialed can be written down; if not, nothing is dialed.
 pub(super) async fn ledger(file: &File, folders: &Folders, world: World) -> Finding {
     const CHECK: &str = "ledger";

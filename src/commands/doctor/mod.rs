@@ -111,7 +111,7 @@ async fn examine(mut global: Global, folders: &Folders) -> Report {
             let (api, ledger, entries) = tokio::join!(
                 remote::api(&global, &file, folders),
                 local::ledger(&file, folders, world),
-                entries::all(),
+                entries::all(world == World::Real && local::key_is_only_here(&file, folders)),
             );
             findings.extend(api);
             findings.push(ledger);
