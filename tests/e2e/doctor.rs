@@ -184,7 +184,13 @@ async fn a_missing_or_a_wrong_key_is_told_apart_from_a_broken_network() {
 
     let nowhere = ("CALLINGBOX_BASE_URL", "https://callingbox.invalid");
     let lost = Doctor::run(&home, &[], &[nowhere, ("CALLINGBOX_API_KEY", KEY)]).await;
-    assert_eq!(lost.of("network")["level"], "fail");
+    lost.says("network", "fail", "the host of the API was not found", "DNS");
+    let plain = simulator(Options::default()).await;
+    let plain_url = plain.url().replace("http://", "https://");
+    let plain_url = ("CALLINGBOX_BASE_URL", plain_url.as_str());
+    let broken = Doctor::run(&home, &[], &[plain_url, ("CALLINGBOX_API_KEY", KEY)]).await;
+    broken.says("network", "fail", "no secure connection", "the date of this machine");
+    plain.shutdown().await.unwrap();
     let clear = ("CALLINGBOX_BASE_URL", "http://api.example");
     let clear = Doctor::run(&home, &[], &[clear, ("CALLINGBOX_API_KEY", KEY)]).await;
     clear.says("key", "fail", "must begin with https://", "callingbox-mcp config");
