@@ -19,6 +19,21 @@ const TRIES: usize = 3;
 #[error("{0}")]
 pub(super) struct Stopped(pub(super) &'static str);
 
+const INTERRUPTED: Stopped = Stopped("Interrupted.");
+
+/// Does this unless Ctrl-C is typed before it is done.
+///
+/// # Errors
+/// [`Stopped`], and those of the work.
+pub(super) async fn unless_interrupted<T>(
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => Err(INTERRUPTED.into()),
+    }
+}
+
 /// Who asks.
 pub(super) struct Asker {
     input: BufReader<Stdin>,
@@ -90,8 +105,24 @@ impl Asker {
             "no API key is set, and it is asked for at a terminal only. Set CALLINGBOX_API_KEY or \
              CALLINGBOX_API_KEY_FILE and run this again, or add --sandbox, which needs none"
         );
-        let typed = tokio::task::spawn_blocking(move || rpassword::prompt_password(question));
-        let typed = typed.await?.context("the key could not be read from the terminal")?;
+        let mut typing = tokio::task::spawn_blocking(move || rpassword::prompt_password(question));
+        let typed = tokio::select! {
+            typed = &mut typing => Some(typed?),
+            // The terminal gets its echo back before this program ends.
+            _ = tokio::signal::ctrl_c() => {
+                let _ = tokio::time::timeout(std::time::Duration::from_secs(1), typing).await;
+                None
+            }
+        };
+        let typed = match typed {
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => None,
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                return Err(Stopped("No key was typed.").into());
+            }
+            Some(typed) => Some(typed.context("the key could not be read from the terminal")?),
+            None => None,
+        };
+        let typed = typed.ok_or(INTERRUPTED)?;
         if typed.trim().is_empty() {
             return Err(Stopped("No key was typed.").into());
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::ask::{Asker, Stopped};
+use super::ask::{Asker, Stopped, unless_interrupted};
 use super::style::Style;
 use super::{caller, say, world};
 use crate::account::{Account, World};
@@ -91,7 +91,7 @@ async fn steps(
     }
     let world = world::open(global, file, folders).await?;
     let mut desk = Desk { ask, style, account: world.account() };
-    let called = desk.number_agent_and_call().await;
+    let called = unless_interrupted(desk.number_agent_and_call()).await;
     // What the person is told goes before how the simulator ends.
     let closed = world.close().await;
     called.and(closed)
@@ -141,7 +141,9 @@ async fn key(ask: &mut Asker, style: Style, file: &File, folders: &Folders) -> a
                 continue;
             }
         };
-        match client(key.clone()).probe().await.result {
+        let tried = client(key.clone());
+        let probe = unless_interrupted(async { Ok(tried.probe().await) }).await?;
+        match probe.result {
             Ok(()) => {
                 clients::store_key(&path, &key)?;
                 let kept = format!("accepted, and kept in {}, for you alone", path.display());

@@ -257,7 +257,11 @@ async fn a_key_typed_at_a_terminal_is_tried_and_kept_for_its_owner_alone() {
     let setup = setup.as_std();
     let mut terminal = tokio::process::Command::new("script");
     terminal
-        .args(["-qefc", &format!("{} setup", setup.get_program().to_str().unwrap()), "/dev/null"])
+        .args([
+            "-qefc",
+            &format!("exec {} setup", setup.get_program().to_str().unwrap()),
+            "/dev/null",
+        ])
         .env_clear()
         .envs(setup.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .current_dir(home.path())
@@ -287,6 +291,9 @@ async fn a_key_typed_at_a_terminal_is_tried_and_kept_for_its_owner_alone() {
     input.write_all(b"sk_live_typed\n").await.unwrap();
     until("and kept in").await;
     until("Area code").await;
+    input.write_all(b"\x03").await.unwrap();
+    until("Interrupted. What is done stays done. To go on: callingbox-mcp setup").await;
+    assert_eq!(soon("its end", process.wait()).await.unwrap().code(), Some(0));
 
     let path = home.path().join(".config/callingbox-mcp/api-key");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "sk_live_typed\n");
