@@ -21,7 +21,7 @@ pub const SANDBOX_SPEED: f64 = 10.0;
 #[derive(Debug, Parser)]
 #[command(name = "callingbox-mcp", version, propagate_version = true)]
 #[command(
-    after_help = "The API key is taken from CALLINGBOX_API_KEY, from the file named by CALLINGBOX_API_KEY_FILE, or from CallingBox's own ~/.config/callingbox/config.toml; never from an argument."
+    after_help = "The API key is taken from CALLINGBOX_API_KEY, from the file named by CALLINGBOX_API_KEY_FILE, from the key file that `setup` and `install` keep, or from CallingBox's own ~/.config/callingbox/config.toml; never from an argument."
 )]
 pub struct Cli {
     /// What holds for every command.
@@ -114,6 +114,11 @@ pub enum Command {
     Policy(Policy),
     /// Write this server into the configuration of an MCP client; without one, list those found here.
     Install(Install),
+    /// From nothing to the first call, in the terminal: key, number, agent, and a call to your own
+    /// telephone. Asks before it buys or dials, and goes on where it stopped.
+    Setup,
+    /// Find out what is wrong, and say which command mends it. Fails if anything does not work.
+    Doctor(Doctor),
     /// Print the completions of a shell.
     Completions(Completions),
     /// Print the manual page (roff).
@@ -367,6 +372,14 @@ fn server_url(text: &str) -> Result<url::Url, &'static str> {
     } else {
         Ok(url)
     }
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Doctor {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `completions`.

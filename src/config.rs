@@ -1,8 +1,9 @@
 //! The configuration: flags beat the environment, the environment beats the file.
 //!
 //! Unknown keys in the file are refused. The key itself is never taken from the command line and
-//! never from this file: `CALLINGBOX_API_KEY`, `CALLINGBOX_API_KEY_FILE` (for mounted secrets), and
-//! last the configuration that CallingBox's own command line writes.
+//! never from this file: `CALLINGBOX_API_KEY`, `CALLINGBOX_API_KEY_FILE` (for mounted secrets), the
+//! key file that `setup` and `install` write, and last the configuration that CallingBox's own command
+//! line writes.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ApiKey, BaseUrl};
+use crate::clients;
 use crate::dialing::confirm::ConfirmMode;
 use crate::dialing::dispatch::{LedgerPlace, Rules};
 use crate::dialing::ledger::World;
@@ -331,8 +333,11 @@ pub fn credentials(
             message: error.to_string(),
         })?;
 
-    let key_file =
-        set("CALLINGBOX_API_KEY_FILE").map(PathBuf::from).or_else(|| file.api_key_file.clone());
+    let kept = || folders.config.as_deref().map(clients::key_file).filter(|path| path.exists());
+    let key_file = set("CALLINGBOX_API_KEY_FILE")
+        .map(PathBuf::from)
+        .or_else(|| file.api_key_file.clone())
+        .or_else(kept);
     let found = if let Some(key) = set("CALLINGBOX_API_KEY") {
         Some((key, KeySource::Environment))
     } else if let Some(path) = key_file {
@@ -434,6 +439,17 @@ mod tests {
         write(&dir.path().join("mine.toml"), "\n[limits]\nper_huor = 3\n");
         let message = policy(&named, &folders).unwrap_err().to_string();
         assert!(message.contains("line 3") && message.contains("`per_hour`?"), "{message}");
+    }
+
+    #[test]
+    fn the_key_file_that_setup_writes_is_found_before_the_official_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = folders(dir.path());
+        write(&dir.path().join("callingbox/config.toml"), "[default]\napi_key = \"sk_official\"\n");
+        let kept = clients::key_file(dir.path());
+        write(&kept, "sk_kept\n");
+        let (key, source) = credentials(&File::default(), &no_env, &folders).unwrap().key.unwrap();
+        assert_eq!((key.expose(), source), ("sk_kept", KeySource::File(kept)));
     }
 
     #[test]

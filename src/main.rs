@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     // Standard input is read by a thread that cannot be interrupted; do not wait for it.
     runtime.shutdown_background();
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => fail(&error),
     }
 }

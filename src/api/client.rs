@@ -25,6 +25,7 @@ use super::config::ClientConfig;
 use super::error::{Effect, Error, ErrorKind, Method, Phase, RequestLine};
 use super::ids::MAX_ID_LENGTH;
 use super::page::Page;
+use super::probe::{self, LOOK};
 use super::refusal;
 use super::retry::{self, Attempt, Decision};
 
@@ -123,7 +124,8 @@ impl Client {
         loop {
             let begun = Instant::now();
             let end = deadline.min(begun + config.timeouts.request);
-            let result = self.attempt(http, request, url.clone(), body.clone(), end).await;
+            let result =
+                self.attempt(http, request, url.clone(), body.clone(), end, &mut |_| {}).await;
             let error = match result {
                 Ok(answer) => {
                     trace(request, number, begun.elapsed(), Some(answer.status), None);
@@ -148,7 +150,20 @@ impl Client {
         }
     }
 
-    /// Sends once. No answer is waited for after `end`.
+    /// Asks once for one number, and notes the time that the answer carries, whatever it is.
+    pub(super) async fn look(&self, date: &mut Option<jiff::Timestamp>) -> Result<(), Error> {
+        let config = &self.inner.config;
+        let mut url =
+            config.base_url.join(LOOK.path).ok_or_else(|| refusal::impossible_id(LOOK))?;
+        url.query_pairs_mut().append_pair("limit", "1");
+        let http = self.http(LOOK).await?;
+        let end = Instant::now() + config.timeouts.request;
+        let mut heard = |headers: &HeaderMap| *date = probe::date(headers);
+        self.attempt(http, LOOK, url, None, end, &mut heard).await?.page::<Value>()?;
+        Ok(())
+    }
+
+    /// Sends once, and hands on the headers of whatever answers. No answer is waited for after `end`.
     async fn attempt(
         &self,
         http: &Http,
@@ -156,6 +171,7 @@ impl Client {
         url: Url,
         body: Option<bytes::Bytes>,
         end: Instant,
+        heard: &mut (dyn FnMut(&HeaderMap) + Send),
     ) -> Result<Answer, Error> {
         let config = &self.inner.config;
         let key = config.key.expose();
@@ -180,6 +196,7 @@ impl Client {
             .await
             .map_err(|_| timeout(None))?
             .map_err(|error| Error::new(request, failure(error, None)))?;
+        heard(response.headers());
         let status = response.status().as_u16();
         if response.status().is_success() {
             let limit = config.max_response_bytes;

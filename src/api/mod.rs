@@ -14,6 +14,7 @@ pub mod key;
 pub mod model;
 pub mod numbers;
 pub mod page;
+pub mod probe;
 mod refusal;
 pub mod retry;
 pub mod webhooks;
@@ -34,6 +35,7 @@ pub use key::{ApiKey, InvalidKey, SigningSecret};
 pub use model::{Change, Open, Timestamp};
 pub use numbers::{AvailableNumber, NumberSearch, NumberType, PhoneNumber};
 pub use page::{Cursor, Page, PageRequest};
+pub use probe::Probe;
 pub use retry::RetryPolicy;
 pub use webhooks::{
     DeliveryFilter, DeliveryStatus, EndpointStatus, EventSubscription, WebhookCreate,

@@ -1,7 +1,6 @@
 //! `callingbox-mcp demo`: the main job in a minute, through a real MCP client session on the
 //! simulator: number, agent, call, live conversation, typed result.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -13,6 +12,7 @@ use rmcp::service::{NotificationContext, RoleClient, RunningService};
 use rmcp::{ClientHandler, ServiceExt};
 use serde_json::{Value, json};
 
+use super::style::Style;
 use super::{say, world};
 use crate::cli::Global;
 use crate::config::{File, Folders};
@@ -22,27 +22,6 @@ use crate::mcp::server::Server;
 /// The client of the demo: shows progress as it comes.
 struct Viewer {
     style: Style,
-}
-
-/// Colors on a terminal that wants them (<https://no-color.org>), none elsewhere.
-#[derive(Clone, Copy)]
-struct Style {
-    colored: bool,
-}
-
-impl Style {
-    fn of_terminal() -> Self {
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { colored: wanted && std::io::stdout().is_terminal() }
-    }
-
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.colored { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-
-    fn tool(self, name: &str, arguments: &Value) -> String {
-        format!("{} {}\n", self.paint("1;36", name), self.paint("2", &arguments.to_string()))
-    }
 }
 
 impl ClientHandler for Viewer {
@@ -84,7 +63,8 @@ struct Session {
 
 impl Session {
     async fn call(&self, tool: &'static str, arguments: Value) -> anyhow::Result<Value> {
-        say(self.style.tool(tool, &arguments))?;
+        let name = self.style.paint("1;36", tool);
+        say(format!("{name} {}\n", self.style.paint("2", &arguments.to_string())))?;
         let mut request = CallToolRequestParams::new(tool);
         request.arguments = arguments.as_object().cloned();
         let mut meta = RequestMetaObject::default();

@@ -1,62 +1,76 @@
 //! What each command does. The only place that writes to standard output on purpose.
 
+mod ask;
+mod caller;
 mod catalogue;
 mod config;
 mod demo;
+mod doctor;
 mod http;
 mod install;
 mod policy;
 mod receipts;
 mod sandbox;
+mod setup;
 mod shell;
+mod style;
 mod token;
 mod world;
 
 use std::io::Write;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Global};
 use crate::config::{self as configuration, Folders};
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::server::Server;
 use crate::{telemetry, transport};
 
-/// Runs what the command line asks for.
+/// Runs what the command line asks for, and gives the code to exit with.
 ///
 /// # Errors
 /// With the reason, for the person at the keyboard.
-pub async fn run(mut cli: Cli) -> anyhow::Result<()> {
-    cli.global.settle_sandbox(std::env::var("CALLINGBOX_MCP_SANDBOX").ok())?;
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        // It looks at the configuration itself: that may be what is wrong.
+        Some(Command::Doctor(options)) => doctor::run(options, cli.global).await,
+        command => run_configured(command, cli.global).await.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow::Result<()> {
+    global.settle_sandbox(std::env::var("CALLINGBOX_MCP_SANDBOX").ok())?;
     let folders = Folders::of_user();
-    let file = configuration::load(cli.global.config.as_deref(), &folders)?;
-    let format = cli.global.log_format.or(file.log_format).unwrap_or_default();
-    let filter = cli.global.log.as_deref().or(file.log.as_deref()).unwrap_or("warn");
+    let file = configuration::load(global.config.as_deref(), &folders)?;
+    let format = global.log_format.or(file.log_format).unwrap_or_default();
+    let filter = global.log.as_deref().or(file.log.as_deref()).unwrap_or("warn");
     telemetry::init(format, filter)?;
-    let selection = cli.global.selection(&file);
+    let selection = global.selection(&file);
     let catalogue = Catalogue::new();
     selection.check(&catalogue)?;
-    match cli.command {
+    match command {
         None | Some(Command::Stdio) => {
-            let world = world::open(&cli.global, &file, &folders).await?;
+            let world = world::open(&global, &file, &folders).await?;
             let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account());
             transport::stdio::serve(server).await.context("the MCP session could not begin")?;
             world.close().await
         }
         Some(Command::Http(options)) => {
-            http::run(&options, &cli.global, &file, &folders, catalogue, selection).await
+            http::run(&options, &global, &file, &folders, catalogue, selection).await
         }
-        Some(Command::Token(command)) => token::run(command, &cli.global, &folders),
+        Some(Command::Token(command)) => token::run(command, &global, &folders),
         Some(Command::Sandbox(options)) => sandbox::run(options).await,
-        Some(Command::Demo) => demo::run(&cli.global, &file).await,
+        Some(Command::Demo) => demo::run(&global, &file).await,
         Some(Command::Catalogue(options)) => catalogue::run(&options, &catalogue, &selection),
-        Some(Command::Config(options)) => config::run(&options, &cli.global, &file, &folders),
-        Some(Command::Receipts(options)) => {
-            receipts::run(&options, &cli.global, &file, &folders).await
-        }
-        Some(Command::Policy(command)) => policy::run(&command, &cli.global, &file, &folders).await,
-        Some(Command::Install(options)) => install::run(&options, &cli.global, &file, &folders),
+        Some(Command::Config(options)) => config::run(&options, &global, &file, &folders),
+        Some(Command::Receipts(options)) => receipts::run(&options, &global, &file, &folders).await,
+        Some(Command::Policy(command)) => policy::run(&command, &global, &file, &folders).await,
+        Some(Command::Install(options)) => install::run(&options, &global, &file, &folders),
+        Some(Command::Setup) => setup::run(&global, &file, &folders).await,
+        Some(Command::Doctor(options)) => doctor::run(options, global).await.map(|_| ()),
         Some(Command::Completions(options)) => shell::completions(&options),
         Some(Command::Man) => shell::manual(),
     }

@@ -38,18 +38,22 @@ pub(super) struct Maker {
 impl Maker {
     /// The account of a key. In the sandbox every key is an organization of its own.
     pub(super) async fn account(&self, key: ApiKey) -> anyhow::Result<Account> {
-        let Self { world, base_url, file, policy, folders, webhook_url } = self;
-        let (client, dialer) =
-            reach(*world, base_url.clone(), key.clone(), file, policy.clone(), folders);
-        let wait = file.wait.clone();
-        let account = match world {
-            World::Real => Account::real(Some((client, dialer)), wait),
-            World::Sandbox => {
-                let simulator = Simulator::connect(base_url.clone(), key).await?;
-                Account::sandbox(client, dialer, simulator, wait)
-            }
+        let simulator = match self.world {
+            World::Real => None,
+            World::Sandbox => Some(Simulator::connect(self.base_url.clone(), key.clone()).await?),
         };
-        Ok(account.with_webhook_url(webhook_url.clone()))
+        Ok(self.account_on(key, simulator))
+    }
+
+    fn account_on(&self, key: ApiKey, simulator: Option<Simulator>) -> Account {
+        let Self { world, base_url, file, policy, folders, webhook_url } = self;
+        let (client, dialer) = reach(*world, base_url.clone(), key, file, policy.clone(), folders);
+        let wait = file.wait.clone();
+        let account = match simulator {
+            None => Account::real(Some((client, dialer)), wait),
+            Some(simulator) => Account::sandbox(client, dialer, simulator, wait),
+        };
+        account.with_webhook_url(webhook_url.clone())
     }
 }
 
@@ -71,6 +75,18 @@ impl Open {
         }
         Ok(())
     }
+}
+
+/// A simulator that answers.
+pub(super) struct Simulated {
+    /// Where it is.
+    pub(super) base_url: BaseUrl,
+    /// The organization on it.
+    pub(super) key: ApiKey,
+    /// Its controls.
+    pub(super) simulator: Simulator,
+    /// It itself, where it runs in this process.
+    pub(super) embedded: Option<Sandbox>,
 }
 
 /// Opens it.
@@ -104,11 +120,26 @@ pub(super) async fn open_with(
         };
         return Ok(Open { account: Arc::new(account), embedded: None, maker });
     };
-    let (url, key, embedded) = match simulator {
-        Some(url) => (url.clone(), simulator::KEY.to_owned(), None),
+    let Simulated { base_url, key, simulator, embedded } =
+        simulate(simulator.as_deref(), global.sandbox_speed).await?;
+    let maker = Maker {
+        world: World::Sandbox,
+        base_url,
+        file: file.clone(),
+        policy,
+        folders: folders.clone(),
+        webhook_url,
+    };
+    let account = Arc::new(maker.account_on(key, Some(simulator)));
+    Ok(Open { account, embedded, maker })
+}
+
+/// The simulator at this address, or one of this process's own.
+pub(super) async fn simulate(url: Option<&str>, speed: f64) -> anyhow::Result<Simulated> {
+    let (url, key, embedded) = match url {
+        Some(url) => (url.to_owned(), simulator::KEY.to_owned(), None),
         None => {
-            let options =
-                Options { clock: ClockMode::Speed(global.sandbox_speed), ..Options::default() };
+            let options = Options { clock: ClockMode::Speed(speed), ..Options::default() };
             let sandbox = Sandbox::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options)
                 .await
                 .context("the embedded simulator could not start")?;
@@ -124,16 +155,8 @@ pub(super) async fn open_with(
         "--sandbox={url}: a simulator runs on this machine, and this address is elsewhere"
     );
     let key = ApiKey::new(key)?;
-    let maker = Maker {
-        world: World::Sandbox,
-        base_url,
-        file: file.clone(),
-        policy,
-        folders: folders.clone(),
-        webhook_url,
-    };
-    let account = Arc::new(maker.account(key).await?);
-    Ok(Open { account, embedded, maker })
+    let simulator = Simulator::connect(base_url.clone(), key.clone()).await?;
+    Ok(Simulated { base_url, key, simulator, embedded })
 }
 
 /// The API, and who dials on it.

@@ -13,6 +13,7 @@ mod harness;
 
 mod bad_input;
 mod commands;
+mod doctor;
 mod documents;
 mod every_tool;
 mod following;
@@ -20,3 +21,4 @@ mod job;
 mod life;
 mod opening;
 mod scenarios;
+mod setup;

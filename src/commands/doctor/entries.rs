@@ -1,0 +1,207 @@
+//! The entries of MCP clients: is what a client would start there, and does it start. A server is
+//! started as the client would start it, asked for its tools, and ended.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures::future::join_all;
+use rmcp::ServiceExt;
+use secrecy::ExposeSecret;
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::process::Command;
+
+use super::Finding;
+use crate::clients::{self, Client, Installed, Machine, Scope, State};
+use crate::mcp::present::reason;
+
+/// How long a server may take to start and to list its tools.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The most of a server's output that is read.
+const MOST_OUTPUT: u64 = 16 * 1024 * 1024;
+
+/// The most of its complaints that is read.
+const MOST_COMPLAINT: u64 = 16 * 1024;
+
+/// The name under which `install` writes a server, if nothing else is said.
+const NAME: &str = "callingbox";
+
+/// One finding for each client that is here, in the order of the table of clients. An entry must give
+/// its server the key when `needs_key`.
+pub(super) async fn all(needs_key: bool) -> Vec<Finding> {
+    let Some(machine) = Machine::this() else {
+        let why = "this user has no home folder";
+        return vec![Finding::skipped("clients", why)];
+    };
+    let places: Vec<(Client, Scope)> = Client::ALL
+        .into_iter()
+        .flat_map(|client| [(client, Scope::User), (client, Scope::Project)])
+        // In the home folder some of them are one and the same file.
+        .filter(|(client, scope)| {
+            let file = |scope| client.file(scope, &machine).ok();
+            *scope == Scope::User || file(Scope::Project) != file(Scope::User)
+        })
+        .collect();
+    let findings: Vec<Finding> =
+        join_all(places.into_iter().map(|(client, scope)| one(client, scope, &machine, needs_key)))
+            .await
+            .into_iter()
+            .flatten()
+            .collect();
+    if findings.is_empty() {
+        return vec![Finding::ok("clients", "no MCP client that this program knows is here")];
+    }
+    findings
+}
+
+async fn one(client: Client, scope: Scope, machine: &Machine, needs_key: bool) -> Option<Finding> {
+    let (suffix, flag) = match scope {
+        Scope::User => ("", ""),
+        Scope::Project => ("-project", " --scope project"),
+    };
+    let check = format!("{}{suffix}", client.id());
+    let install = format!("callingbox-mcp install {}{flag}", client.id());
+    let entry = match clients::state(client, scope, machine, NAME) {
+        Ok(State::Installed(entry)) => entry,
+        Ok(State::Absent) if scope == Scope::User && client.is_present(machine) => {
+            return Some(Finding::ok(
+                check,
+                format!("is here without an entry; `{install}` writes it"),
+            ));
+        }
+        Ok(State::Absent) | Err(clients::ClientError::NoProjectScope { .. }) => return None,
+        Err(error) => {
+            let fix = "correct the file by hand, or with the client's own settings";
+            return Some(Finding::fail(check, error.to_string(), fix));
+        }
+    };
+    Some(match examine(&entry).await {
+        Ok(message) if needs_key && lacks_key(&entry) => Finding::warn(
+            check,
+            format!("{message}, but no key: CALLINGBOX_API_KEY is set in this terminal only"),
+            format!("{install}, then restart {client}"),
+        ),
+        Ok(message) => Finding::ok(check, message),
+        Err(error) => {
+            Finding::fail(check, format!("{error:#}"), format!("{install}, then restart {client}"))
+        }
+    })
+}
+
+/// Whether the server of an entry needs a key that the entry does not give it.
+fn lacks_key(entry: &Installed) -> bool {
+    let simulated = entry.args.iter().any(|arg| arg.starts_with("--sandbox"));
+    let given =
+        |name: &str| name.starts_with("CALLINGBOX_API_KEY") || name == "CALLINGBOX_MCP_SANDBOX";
+    entry.command.is_some() && !simulated && !entry.env.iter().any(|(name, _)| given(name))
+}
+
+async fn examine(entry: &Installed) -> anyhow::Result<String> {
+    match (&entry.command, &entry.url) {
+        (Some(command), _) => {
+            let program = find(command, entry)?;
+            let tools = match tokio::time::timeout(LIMIT, start(&program, entry)).await {
+                Ok(tools) => tools?,
+                Err(_) => bail!("{command} starts, but did not list its tools within 10 s"),
+            };
+            anyhow::ensure!(tools > 0, "{command} starts, but has no tools");
+            Ok(format!("{command} starts and has {tools} tools"))
+        }
+        (None, Some(url)) => {
+            let url: url::Url =
+                url.parse().ok().context("its entry holds no address of a server")?;
+            let host = url.host_str().context("its entry holds no address of a server")?;
+            anyhow::ensure!(
+                matches!(url.scheme(), "http" | "https"),
+                "its entry holds an address that begins neither http:// nor https://"
+            );
+            Ok(format!("connects to a server at {host}, which was not asked"))
+        }
+        (None, None) => bail!("its entry names neither a command nor an address"),
+    }
+}
+
+/// The program that a command means: itself, or found on the path that the client gives or inherits.
+fn find(command: &str, entry: &Installed) -> anyhow::Result<PathBuf> {
+    let path = Path::new(command);
+    if path.components().count() > 1 {
+        anyhow::ensure!(path.exists(), "its entry starts {command}, which does not exist");
+        anyhow::ensure!(is_executable(path), "its entry starts {command}, which is not executable");
+        return Ok(path.to_owned());
+    }
+    let given = entry.env.iter().find(|(name, _)| name == "PATH");
+    let folders = given
+        .map(|(_, value)| value.expose_secret().into())
+        .or_else(|| std::env::var_os("PATH"))
+        .unwrap_or_default();
+    std::env::split_paths(&folders)
+        .flat_map(|dir| [dir.join(command), dir.join(format!("{command}.exe"))])
+        .find(|path| is_executable(path))
+        .with_context(|| format!("its entry starts {command}, which is not on the path"))
+}
+
+#[cfg(unix)]
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(path: &Path) -> bool {
+    path.is_file()
+}
+
+/// Starts the server and counts its tools. The process ends with this.
+async fn start(program: &Path, entry: &Installed) -> anyhow::Result<usize> {
+    let mut process = Command::new(program)
+        .args(&entry.args)
+        .envs(entry.env.iter().map(|(name, value)| (name, value.expose_secret())))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("it does not start")?;
+    let output = process.stdout.take().context("it has no output")?.take(MOST_OUTPUT);
+    let input = process.stdin.take().context("it has no input")?;
+    let complaint = process.stderr.take().context("it has no output for errors")?;
+    let complaint = tokio::spawn(last_words(complaint));
+    let tools = async {
+        let client = ().serve((BufReader::new(output), input)).await.ok()?;
+        let tools = client.list_all_tools().await.ok()?.len();
+        // The count is known; how the session ends changes nothing.
+        let _ = client.cancel().await;
+        Some(tools)
+    };
+    match tools.await {
+        Some(tools) => Ok(tools),
+        None => {
+            // It has been asked to end, or has; what holds on to its output is not waited for.
+            let _ = process.start_kill();
+            let said = tokio::time::timeout(Duration::from_secs(1), complaint).await;
+            let said = said.ok().and_then(Result::ok).unwrap_or_default();
+            bail!("it starts and breaks off: {}", reason(&without_secrets(&said, entry)))
+        }
+    }
+}
+
+/// What a program says on its way out.
+async fn last_words(complaint: tokio::process::ChildStderr) -> String {
+    let mut bytes = Vec::new();
+    // What could be read is enough.
+    let _ = complaint.take(MOST_COMPLAINT).read_to_end(&mut bytes).await;
+    match String::from_utf8_lossy(&bytes).trim() {
+        "" => "it said nothing".to_owned(),
+        said => said.to_owned(),
+    }
+}
+
+/// The words of a program without the values that its entry gives it.
+fn without_secrets(said: &str, entry: &Installed) -> String {
+    let secrets = entry.env.iter().map(|(_, value)| value.expose_secret());
+    secrets
+        .filter(|value| value.len() >= 6 && !Path::new(value).is_absolute())
+        .fold(said.to_owned(), |said, value| said.replace(value, "…"))
+}

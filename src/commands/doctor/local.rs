@@ -1,0 +1,137 @@
+//! What is on this machine: the configuration, the ledger, the calling rules.
+
+use std::time::Duration;
+
+use super::Finding;
+use crate::account::World;
+use crate::cli::Global;
+use crate::config::{self, File, Folders};
+use crate::dialing::dispatch::{self, LedgerPlace};
+use crate::mcp::catalogue::Catalogue;
+
+/// Longer than the ledger itself waits for other processes.
+const LEDGER_LIMIT: Duration = Duration::from_secs(10);
+
+/// The configuration as a server would read it, or why no server starts with it.
+pub(super) fn configuration(
+    global: &mut Global,
+    folders: &Folders,
+) -> Result<(Finding, File), Finding> {
+    const CHECK: &str = "configuration";
+    let broken = |message: String, fix: &str| Finding::fail(CHECK, message, fix);
+    global.settle_sandbox(std::env::var("CALLINGBOX_MCP_SANDBOX").ok()).map_err(|error| {
+        broken(error.to_string(), "set CALLINGBOX_MCP_SANDBOX to true or false")
+    })?;
+    let file = config::load(global.config.as_deref(), folders).map_err(|error| {
+        broken(
+            format!("no server starts, and nothing else was looked at: {error}"),
+            "correct that line, or move the file away: the program works without one \
+             (callingbox-mcp config --schema says what may stand in it)",
+        )
+    })?;
+    global.selection(&file).check(&Catalogue::new()).map_err(|error| {
+        broken(
+            format!("no server starts, and nothing else was looked at: {error}"),
+            "correct the name in the flag, the variable or the file",
+        )
+    })?;
+    let standard =
+        || folders.config.as_ref().map(|dir| dir.join("callingbox-mcp").join("config.toml"));
+    let message = match global.config.clone().or_else(standard) {
+        Some(path) if path.exists() => format!("read from {}", path.display()),
+        Some(path) => format!("the defaults; there is no {}", path.display()),
+        None => {
+            return Ok((
+                Finding::warn(
+                    CHECK,
+                    "this user has no home folder, so no file is looked for",
+                    "set HOME, or name the files: --config, CALLINGBOX_API_KEY_FILE, and ledger \
+                     under [dialing] in the configuration",
+                ),
+                file,
+            ));
+        }
+    };
+    Ok((Finding::ok(CHECK, message), file))
+}
+
+/// Whether the key is known to this terminal alone: a client that is started elsewhere has none, if
+/// its entry does not give it one.
+pub(super) fn key_is_only_here(file: &File, folders: &Folders) -> bool {
+    let here = |name: &str| std::env::var(name).ok();
+    let elsewhere = |name: &str| here(name).filter(|_| !name.starts_with("CALLINGBOX_API_KEY"));
+    let found = |env| config::credentials(file, env, folders).is_ok_and(|it| it.key.is_some());
+    found(&here) && !found(&elsewhere)
+}
+
+/// Whether what is dialed can be written down; if not, nothing is dialed.
+pub(super) async fn ledger(file: &File, folders: &Folders, world: World) -> Finding {
+    const CHECK: &str = "ledger";
+    let place = file.dialing.place(world, folders);
+    let shown = match &place {
+        LedgerPlace::File(path) => path.display().to_string(),
+        LedgerPlace::Redis(_) => "the Redis server".to_owned(),
+        LedgerPlace::Nowhere => {
+            return Finding::fail(
+                CHECK,
+                "nothing is dialed: there is no folder to write calls down in (HOME is not set)",
+                "set HOME, or name a file as ledger under [dialing] in the configuration",
+            );
+        }
+    };
+    let fix = || match &place {
+        LedgerPlace::File(path) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.map_or_else(|| ".".to_owned(), |dir| dir.display().to_string());
+            format!(
+                "make {folder} a folder that you can write in, or name another file as ledger \
+                 under [dialing] in the configuration"
+            )
+        }
+        _ => "start the Redis server, or correct its address in the configuration".to_owned(),
+    };
+    match tokio::time::timeout(LEDGER_LIMIT, dispatch::open(&place, world)).await {
+        Ok(Ok(_)) => {
+            let kind = if world == World::Real { "real" } else { "simulated" };
+            Finding::ok(CHECK, format!("{shown} can be written, for {kind} calls"))
+        }
+        Ok(Err(error)) => Finding::fail(CHECK, error.to_string(), fix()),
+        Err(_) => Finding::fail(CHECK, format!("{shown} did not open within 10 s"), fix()),
+    }
+}
+
+/// Whether the calling rules can be read; if not, nothing is dialed.
+pub(super) fn policy(file: &File, folders: &Folders) -> Finding {
+    const CHECK: &str = "policy";
+    let path = config::policy_path(file, folders);
+    match (config::policy(file, folders), path) {
+        (Ok(_), Some(path)) if path.exists() => {
+            Finding::ok(CHECK, format!("read from {}", path.display()))
+        }
+        (Ok(_), _) => Finding::ok(
+            CHECK,
+            "the rules as shipped; `callingbox-mcp policy init` writes them to a file to change",
+        ),
+        (Err(error), _) => Finding::fail(
+            CHECK,
+            format!("no server starts: {error}"),
+            "correct that line; callingbox-mcp policy init --print shows a file that is right",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_home_nothing_can_be_written_down() {
+        let found = ledger(&File::default(), &Folders::default(), World::Real).await;
+        assert_eq!((found.level, found.check.as_str()), (Level::Fail, "ledger"));
+        assert!(found.message.contains("HOME is not set"), "{}", found.message);
+        assert!(found.fix.is_some_and(|fix| fix.starts_with("set HOME")));
+        let found = configuration(&mut Global::default(), &Folders::default()).unwrap().0;
+        assert_eq!(found.level, Level::Warn, "{}", found.message);
+    }
+}

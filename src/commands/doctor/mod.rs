@@ -1,0 +1,158 @@
+//! `callingbox-mcp doctor`: looks at everything that a call needs, and names for each defect the
+//! command or the step that mends it. Changes nothing but that it creates a ledger where there is
+//! none; shows no key and no whole telephone number.
+
+mod entries;
+mod local;
+mod remote;
+
+use std::process::ExitCode;
+
+use regex::{Captures, Regex};
+use serde::Serialize;
+
+use super::say;
+use super::style::Style;
+use crate::account::World;
+use crate::cli::{self, Global};
+use crate::config::Folders;
+use crate::e164::mask;
+use crate::mcp::present::one_line;
+
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    /// Nothing to do.
+    Ok,
+    /// Something is not as it should be, or could not be looked at.
+    Warn,
+    /// Something does not work.
+    Fail,
+}
+
+/// What one check found.
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: String,
+    level: Level,
+    message: String,
+    /// The command or the step that mends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: impl Into<String>, message: impl AsRef<str>) -> Self {
+        Self::new(check, Level::Ok, message, None)
+    }
+
+    fn warn(check: impl Into<String>, message: impl AsRef<str>, fix: impl Into<String>) -> Self {
+        Self::new(check, Level::Warn, message, Some(fix.into()))
+    }
+
+    fn fail(check: impl Into<String>, message: impl AsRef<str>, fix: impl Into<String>) -> Self {
+        Self::new(check, Level::Fail, message, Some(fix.into()))
+    }
+
+    /// What could not be looked at because something before it failed.
+    fn skipped(check: &str, why: &str) -> Self {
+        Self::new(check, Level::Warn, format!("not looked at: {why}"), None)
+    }
+
+    fn new(
+        check: impl Into<String>,
+        level: Level,
+        message: impl AsRef<str>,
+        fix: Option<String>,
+    ) -> Self {
+        let message = one_line(&discreet(message.as_ref()), 600);
+        Self { check: check.into(), level, message, fix }
+    }
+}
+
+/// The text without keys and whole telephone numbers: messages quote files, and files hold both.
+fn discreet(text: &str) -> String {
+    let Ok(secrets) = Regex::new(r"(?:sk|whsec)_[A-Za-z0-9_-]+|\+[0-9]{7,15}") else {
+        return String::new();
+    };
+    let hidden = |found: &Captures<'_>| {
+        let found = found.get(0).map_or("", |found| found.as_str());
+        if found.starts_with('+') { mask(found) } else { "[key]".to_owned() }
+    };
+    secrets.replace_all(text, hidden).into_owned()
+}
+
+/// Everything that was found.
+#[derive(Serialize)]
+struct Report {
+    version: &'static str,
+    world: World,
+    ok: bool,
+    findings: Vec<Finding>,
+}
+
+pub(super) async fn run(options: cli::Doctor, global: Global) -> anyhow::Result<ExitCode> {
+    let report = examine(global, &Folders::of_user()).await;
+    if options.json {
+        say(format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    } else {
+        say(text(&report, Style::of_terminal()))?;
+    }
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn examine(mut global: Global, folders: &Folders) -> Report {
+    let configuration = local::configuration(&mut global, folders);
+    let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
+    let findings = match configuration {
+        Ok((finding, file)) => {
+            let mut findings = vec![finding];
+            let (api, ledger, entries) = tokio::join!(
+                remote::api(&global, &file, folders),
+                local::ledger(&file, folders, world),
+                entries::all(world == World::Real && local::key_is_only_here(&file, folders)),
+            );
+            findings.extend(api);
+            findings.push(ledger);
+            findings.push(local::policy(&file, folders));
+            findings.extend(entries);
+            findings
+        }
+        // Whatever else were said would be about settings that do not hold.
+        Err(finding) => vec![finding],
+    };
+    let ok = findings.iter().all(|finding| finding.level != Level::Fail);
+    Report { version: env!("CARGO_PKG_VERSION"), world, ok, findings }
+}
+
+/// One line for each finding, then what to do.
+fn text(report: &Report, style: Style) -> String {
+    let mut text = String::new();
+    if report.world == World::Sandbox {
+        text.push_str("On the simulator: no telephone rings, nothing is charged.\n");
+    }
+    let width = report.findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
+    for Finding { check, level, message, .. } in &report.findings {
+        let mark = match level {
+            Level::Ok => style.mark("32", "✓", "OK"),
+            Level::Warn => style.mark("33", "!", "WARN"),
+            Level::Fail => style.mark("1;31", "✗", "FAIL"),
+        };
+        text.push_str(&format!("{mark} {check:<width$}  {message}\n"));
+    }
+    let fixes: Vec<(&str, &str)> = report
+        .findings
+        .iter()
+        .filter_map(|finding| Some((finding.check.as_str(), finding.fix.as_deref()?)))
+        .collect();
+    if fixes.is_empty() {
+        text.push_str("\nNothing is wrong.\n");
+    } else {
+        text.push_str("\nWhat to do:\n");
+        for (check, fix) in fixes {
+            text.push_str(&format!("  {check}: {fix}\n"));
+        }
+    }
+    text
+}

@@ -1,0 +1,439 @@
+//! `callingbox-mcp setup`: from nothing to the first call, in the terminal: key, number, agent, and a
+//! call to one's own telephone.
+//!
+//! It keeps no state: each step first looks at what is there, so that a second run goes on where the
+//! first one stopped. What costs money goes through the same [`Dialer`] as the tools, and only after
+//! the person typed `yes`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::ask::{Asker, Stopped, unless_interrupted};
+use super::style::Style;
+use super::{caller, say, world};
+use crate::account::{Account, World};
+use crate::api::{
+    Agent, AgentCreate, AgentType, ApiKey, AvailableNumber, Call, CallCreate, CallId, Client,
+    ClientConfig, ErrorKind, NumberSearch, PageRequest, PhoneNumber, ReturnType,
+};
+use crate::cli::Global;
+use crate::clients;
+use crate::config::{self, File, Folders};
+use crate::dialing::confirm::{Demand, Situation, demand};
+use crate::dialing::dispatch::{DialResult, Dialed, Dialer, Judgment};
+use crate::dialing::order::{Asked, CALL_HOLD, Order, Product};
+use crate::e164::E164;
+use crate::mcp::outcome::Outcome;
+use crate::mcp::present::one_line;
+use crate::money::MilliCents;
+use crate::watch::{Follower, Snapshot, State, Want};
+
+/// What the agent does if nothing else is said.
+const TASK: &str = "Say that this is a test call, ask whether you can be heard well, thank the person \
+                    and say goodbye.";
+
+/// How the agent is called if nothing else is said.
+const NAME: &str = "First call";
+
+/// How many numbers for sale are shown.
+const OFFERS: u32 = 5;
+
+/// No call lasts longer (the hold is sized by it), and its result follows within minutes.
+const LONGEST_CALL: Duration = Duration::from_secs(3_900);
+
+/// What the steps share.
+struct Desk {
+    ask: Asker,
+    style: Style,
+    account: Arc<Account>,
+}
+
+pub(super) async fn run(global: &Global, file: &File, folders: &Folders) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !global.selection(file).read_only,
+        "setup makes an agent and a call, and read_only is set here"
+    );
+    let style = Style::of_terminal();
+    let title = match global.sandbox {
+        Some(_) => "A first call, simulated: no telephone rings, nothing is charged.",
+        None => "A first call. Nothing is bought and nobody is called before you type yes.",
+    };
+    say(format!("{}\n\n", style.paint("1", title)))?;
+    match steps(global, file, folders, style).await {
+        Err(error) if error.is::<Stopped>() => say(format!(
+            "\n{error} What is done stays done. To go on: {}\n{}",
+            again(global),
+            match global.sandbox {
+                Some(None) =>
+                    "(The simulator inside this program forgets everything; one that stays is started by \
+                     callingbox-mcp sandbox.)\n",
+                _ => "",
+            }
+        )),
+        end => end,
+    }
+}
+
+async fn steps(
+    global: &Global,
+    file: &File,
+    folders: &Folders,
+    style: Style,
+) -> anyhow::Result<()> {
+    let mut ask = Asker::new();
+    if global.sandbox.is_none() {
+        key(&mut ask, style, file, folders).await?;
+    } else {
+        step(style, "Key", "none needed on the simulator")?;
+    }
+    let world = world::open(global, file, folders).await?;
+    let mut desk = Desk { ask, style, account: world.account() };
+    let called = unless_interrupted(desk.number_agent_and_call()).await;
+    // What the person is told goes before how the simulator ends.
+    let closed = world.close().await;
+    called.and(closed)
+}
+
+/// The command that goes on where this one stopped.
+fn again(global: &Global) -> String {
+    let mut command = "callingbox-mcp setup".to_owned();
+    match &global.sandbox {
+        Some(Some(url)) => command.push_str(&format!(" --sandbox={url}")),
+        Some(None) => command.push_str(" --sandbox"),
+        None => {}
+    }
+    if let Some(path) = &global.config {
+        command.push_str(&format!(" --config={}", path.display()));
+    }
+    command
+}
+
+/// One thing that is there now.
+fn step(style: Style, what: &str, how: &str) -> anyhow::Result<()> {
+    let mark = style.mark("32", "✓", "OK");
+    say(format!("{mark} {} {how}\n", style.paint("1", &format!("{what}:"))))
+}
+
+/// A key that the API takes: the one that is set, or one that is asked for and kept.
+async fn key(ask: &mut Asker, style: Style, file: &File, folders: &Folders) -> anyhow::Result<()> {
+    let found = config::credentials(file, &|name| std::env::var(name).ok(), folders)?;
+    let client = |key: ApiKey| Client::new(ClientConfig::new(found.base_url.clone(), key));
+    if let Some((key, source)) = found.key.clone() {
+        let probe = client(key).probe().await;
+        probe.result.with_context(|| {
+            format!("the key from {source} did not open the API; callingbox-mcp doctor says more")
+        })?;
+        return step(style, "Key", &format!("from {source}, accepted"));
+    }
+    let folder = folders.config.as_deref().context(
+        "there is no folder to keep the key in (HOME is not set): set CALLINGBOX_API_KEY instead",
+    )?;
+    let path = clients::key_file(folder);
+    for _ in 0..3 {
+        let typed = ask.secret("Your CallingBox API key, sk_… (it is not shown): ").await?;
+        let key = match ApiKey::new(typed) {
+            Ok(key) => key,
+            Err(error) => {
+                say(format!("  {error}\n"))?;
+                continue;
+            }
+        };
+        let tried = client(key.clone());
+        let probe = unless_interrupted(async { Ok(tried.probe().await) }).await?;
+        match probe.result {
+            Ok(()) => {
+                clients::store_key(&path, &key)?;
+                let kept = format!("accepted, and kept in {}, for you alone", path.display());
+                return step(style, "Key", &kept);
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Unauthorized { .. }) => {
+                say("  CallingBox does not know this key; copy it again from the dashboard.\n")?;
+            }
+            Err(error) => {
+                return Err(error).context("the key could not be tried, so it was not kept");
+            }
+        }
+    }
+    Err(Stopped("No key was accepted.").into())
+}
+
+impl Desk {
+    fn api(&self) -> anyhow::Result<&Client> {
+        Ok(self.account.api()?)
+    }
+
+    async fn number_agent_and_call(&mut self) -> anyhow::Result<()> {
+        let page = PageRequest::first(100);
+        let numbers = self.api()?.list_numbers(&page).await?.data;
+        let agents = self.api()?.list_agents(Some(AgentType::Outbound)).await?;
+        let agent = match caller::ready(&agents, &numbers) {
+            Some((agent, number)) => {
+                self.has_number(number)?;
+                agent.clone()
+            }
+            None => {
+                let number = match numbers.into_iter().find(|number| number.e164.is_some()) {
+                    Some(number) => number,
+                    None => self.buy().await?,
+                };
+                self.has_number(&number)?;
+                self.make_agent(&number).await?
+            }
+        };
+        let name = one_line(agent.name.as_deref().unwrap_or("unnamed"), 80);
+        step(self.style, "Agent", &format!("{name} ({})", agent.id))?;
+        self.call(&agent).await
+    }
+
+    fn has_number(&self, number: &PhoneNumber) -> anyhow::Result<()> {
+        let shown = number.e164.as_ref().map_or("one without digits", E164::as_str);
+        step(self.style, "Number", shown)
+    }
+
+    /// A number of one's own, after a yes to its price.
+    async fn buy(&mut self) -> anyhow::Result<PhoneNumber> {
+        say("The account owns no number to call from yet.\n")?;
+        let offers = self.offers().await?;
+        for (place, offer) in offers.iter().enumerate() {
+            say(format!("  {}  {}\n", place + 1, offered(offer)))?;
+        }
+        let question = format!("Which one? (1 to {}, Enter for 1) ", offers.len());
+        let offer = self.ask.until(&question, |answer| {
+            let place: usize = if answer.is_empty() { Ok(1) } else { answer.parse() }
+                .map_err(|_| "Type the number of a line.".to_owned())?;
+            let chosen = place.checked_sub(1).and_then(|place| offers.get(place));
+            chosen.cloned().ok_or_else(|| "There is no such line.".to_owned())
+        });
+        let offer = offer.await?;
+        let price = price(&offer);
+        let asked = Asked {
+            order: Order::Number { number: offer.phone_number.clone(), price },
+            idempotency_key: None,
+            allow_repeat: false,
+        };
+        let question = format!("Buy {}?", offered(&offer));
+        let dialed = self.order(asked, |_| question).await?;
+        match dialed.result {
+            DialResult::Done(Product::Number(number)) => Ok(*number),
+            DialResult::Repeat { product: Some(Product::Number(number)), .. } => Ok(*number),
+            DialResult::Unknown(why) => bail!(
+                "it could not be found out whether the number was bought: {} Run this again: it looks \
+                 first",
+                one_line(&why, 300)
+            ),
+            _ => bail!("the number is being bought by another program; run this again in a minute"),
+        }
+    }
+
+    async fn offers(&mut self) -> anyhow::Result<Vec<AvailableNumber>> {
+        for _ in 0..3 {
+            let question = "Area code, three digits such as 415 (Enter for any): ";
+            let area_code = self.ask.until(question, |answer| {
+                let code = answer.len() == 3 && answer.bytes().all(|byte| byte.is_ascii_digit());
+                match answer {
+                    "" => Ok(None),
+                    _ if code => Ok(Some(answer.to_owned())),
+                    _ => Err("An area code has three digits.".to_owned()),
+                }
+            });
+            let search = NumberSearch {
+                area_code: area_code.await?,
+                limit: Some(OFFERS),
+                ..NumberSearch::default()
+            };
+            let mut offers = self.api()?.search_numbers(&search).await?;
+            offers.truncate(OFFERS as usize);
+            if !offers.is_empty() {
+                return Ok(offers);
+            }
+            say("  No number is for sale there; try another.\n")?;
+        }
+        Err(Stopped("No number was found.").into())
+    }
+
+    async fn make_agent(&mut self, number: &PhoneNumber) -> anyhow::Result<Agent> {
+        say("There is no agent yet that calls from it.\n")?;
+        let or = |answer: String, usual: &str| {
+            if answer.is_empty() { usual.to_owned() } else { answer }
+        };
+        let question = format!("What shall it do on the call? (Enter: {TASK}) ");
+        let instructions = or(self.ask.line(&question).await?, TASK);
+        let name = or(self.ask.line(&format!("Its name? (Enter: {NAME}) ")).await?, NAME);
+        let returns = [("heard_well", ReturnType::Boolean), ("remark", ReturnType::String)];
+        let agent = AgentCreate {
+            instructions: Some(instructions),
+            returns: Some(BTreeMap::from(returns.map(|(name, kind)| (name.to_owned(), kind)))),
+            number_ids: Some(vec![number.id.clone()]),
+            ..AgentCreate::new(name, AgentType::Outbound)
+        };
+        let made = self.api()?.create_agent(&agent).await;
+        made.context("the agent may be there all the same; run this again: it looks first")
+    }
+
+    /// Rings the person's own telephone, after a yes to number and price.
+    async fn call(&mut self, agent: &Agent) -> anyhow::Result<()> {
+        let question = match self.account.world() {
+            World::Real => "Your own telephone number, such as +14155550100: ",
+            World::Sandbox => "The number to call, simulated, such as +13105550100: ",
+        };
+        let to = self.ask.until(question, |answer| {
+            let digits: String =
+                answer.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect();
+            E164::parse(&digits).map_err(|error| format!("This is {error}."))
+        });
+        let to = to.await?;
+        let asked = Asked {
+            order: Order::Call(Box::new(CallCreate::new(agent.id.clone(), to.clone()))),
+            idempotency_key: None,
+            allow_repeat: false,
+        };
+        let simulated = self.account.world() == World::Sandbox;
+        let question = |judgment: &Judgment| {
+            let times = match judgment.local_times.as_slice() {
+                [] => "unknown".to_owned(),
+                times => times.join(" or "),
+            };
+            let kind = if simulated { "Simulate a call to" } else { "Call" };
+            format!(
+                "{kind} {} now? Local time there: {times}. It costs $0.05 a connected minute, at most \
+                 {CALL_HOLD}.",
+                to.as_str()
+            )
+        };
+        let dialed = self.order(asked, question).await?;
+        let id = match dialed.result {
+            DialResult::Done(product) => CallId::new(product.id()),
+            DialResult::Repeat { id, .. } => {
+                say(
+                    "This number was called like this minutes ago. Here is that call; nothing rings now.\n",
+                )?;
+                CallId::new(id)
+            }
+            DialResult::Unknown(why) => bail!(
+                "it could not be found out whether the call was placed: {} It may be ringing. Run this \
+                 again: it looks for the call before anything rings",
+                one_line(&why, 300)
+            ),
+            DialResult::InFlight => bail!("the same call is being placed by another program"),
+        };
+        self.follow(&id).await
+    }
+
+    /// Takes an order through the rules, the person and the ledger.
+    async fn order(
+        &mut self,
+        asked: Asked,
+        question: impl FnOnce(&Judgment) -> String,
+    ) -> anyhow::Result<Dialed> {
+        let dialer: Arc<Dialer> = Arc::clone(self.account.dialer()?);
+        // What was done is not judged again, and nobody need be asked about it.
+        if let Some(dialed) = dialer.earlier(&asked).await? {
+            return Ok(dialed);
+        }
+        let judgment = dialer.judge(&asked).await?;
+        let rules = dialer.rules();
+        let situation = Situation {
+            kind: asked.kind(),
+            known_destination: judgment.known_destination,
+            client_can_ask: true,
+            require_human: rules.require_human,
+        };
+        // Here the person is asked in any case; the reason is told where there is one.
+        let reason = match demand(rules.confirm, &judgment.verdict, situation) {
+            Demand::Refuse(refusal) => bail!("{refusal}"),
+            Demand::Ask(reason) => format!(" You are asked because {reason}."),
+            Demand::Nothing => String::new(),
+        };
+        self.ask.yes(&format!("{}{reason}", question(&judgment))).await?;
+        let rule = judgment.verdict.rule.to_string();
+        Ok(dialer.dial(asked, rule, "the human, at the terminal".to_owned()).await?)
+    }
+
+    /// Shows the call while it goes on, and what became of it.
+    async fn follow(&self, id: &CallId) -> anyhow::Result<()> {
+        say(format!("Following the call {id}. Ctrl-C stops that, not the call.\n"))?;
+        let mut follower = self.account.watchers()?.follow(id, Want { transcript: true })?;
+        let shown = tokio::time::timeout(LONGEST_CALL, self.show(&mut follower)).await;
+        let snapshot = match shown {
+            Ok(snapshot) => snapshot?,
+            Err(_) => follower.snapshot(),
+        };
+        match (&snapshot.call, snapshot.state, &snapshot.trouble) {
+            (Some(call), State::Finished, _) => {
+                self.account.dialer()?.note_end(call).await;
+                self.outcome(call)
+            }
+            (_, _, Some(trouble)) => Err(anyhow::Error::new(trouble.as_ref().clone())
+                .context("the call could not be followed to its end; it goes on all the same")),
+            _ => bail!("the call {id} did not end in time; callingbox-mcp receipts shows it"),
+        }
+    }
+
+    async fn show(&self, follower: &mut Follower) -> anyhow::Result<Arc<Snapshot>> {
+        let (mut status, mut lines) = (None, 0);
+        loop {
+            let snapshot = follower.snapshot();
+            if let Some(call) = &snapshot.call
+                && status.as_ref() != Some(&call.status)
+            {
+                say(format!("  {}\n", self.style.paint("2", &one_line(call.status.as_str(), 40))))?;
+                status = Some(call.status.clone());
+            }
+            for segment in snapshot.segments.iter().skip(lines) {
+                let role = one_line(segment.role.as_deref().unwrap_or("unknown"), 40);
+                let words = one_line(&segment.text, 1_000);
+                say(format!("  {} {words}\n", self.style.paint("33", &format!("{role}:"))))?;
+            }
+            lines = lines.max(snapshot.segments.len());
+            if snapshot.state.is_over() || follower.changed().await.is_none() {
+                return Ok(snapshot);
+            }
+        }
+    }
+
+    fn outcome(&self, call: &Call) -> anyhow::Result<()> {
+        let outcome = Outcome::of(call);
+        let mut text = format!("\n{}", self.style.paint("1;32", outcome.as_str()));
+        if let Some(seconds) = call.duration_seconds {
+            text.push_str(&format!(", {seconds} s"));
+        }
+        if let Some(amount) = call.billing_amount_milli_cents {
+            text.push_str(&format!(", {amount}"));
+        }
+        text.push('\n');
+        if let Some(result) = call.result.as_ref().filter(|result| !result.is_null()) {
+            text.push_str(&format!("result: {}\n", one_line(&result.to_string(), 4_000)));
+        }
+        if let Some(error) = call.error_message.as_deref() {
+            text.push_str(&format!("error: {}\n", one_line(error, 300)));
+        }
+        text.push_str(match outcome {
+            Outcome::Completed => "\nAll is set up. Next: callingbox-mcp install shows the AI clients found here.\n",
+            _ => "\nAll is set up, though nobody was spoken with. callingbox-mcp doctor looks for what may be wrong.\n",
+        });
+        say(text)
+    }
+}
+
+/// What a number costs at once, where the API says it.
+fn price(offer: &AvailableNumber) -> Option<MilliCents> {
+    let cents = |cents: Option<u64>| MilliCents::from_cents(cents.unwrap_or_default());
+    offer.monthly_cost_cents?;
+    Some(cents(offer.monthly_cost_cents).saturating_add(cents(offer.upfront_cost_cents)))
+}
+
+/// Number, place and price.
+fn offered(offer: &AvailableNumber) -> String {
+    let place = [offer.locality.as_deref(), offer.state.as_deref()];
+    let place: Vec<String> = place.into_iter().flatten().map(|part| one_line(part, 40)).collect();
+    let price = match (price(offer), offer.monthly_cost_cents) {
+        (Some(now), Some(monthly)) => {
+            format!("{now} now and {} each month after", MilliCents::from_cents(monthly))
+        }
+        _ => "at a price that CallingBox does not say".to_owned(),
+    };
+    format!("{} {} for {price}", offer.phone_number.as_str(), place.join(", "))
+}

@@ -1,0 +1,363 @@
+//! `doctor`, on a whole installation and on each of its defects: what it finds, which step it names,
+//! its exit code, and that neither keys nor whole telephone numbers are in what it prints.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use callingbox_mcp::api::{
+    AgentCreate, AgentType, ApiKey, BaseUrl, Client, ClientConfig, NumberSearch,
+};
+use callingbox_mcp::clients::store_key;
+use callingbox_mcp::sandbox::Options;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::harness::{Home, simulator};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_callingbox-mcp");
+
+/// A key with a word that no output may hold.
+const KEY: &str = "sk_live_5ecret";
+
+/// Runs it as a program would, and gives its findings by their checks.
+struct Doctor {
+    code: i32,
+    report: Value,
+}
+
+impl Doctor {
+    async fn run(home: &Home, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let arguments: Vec<&str> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
+        let output = home.run(&arguments, environment).await;
+        let text = String::from_utf8(output.stdout).unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(error, "");
+        assert!(!text.contains("5ecret"), "{text}");
+        let report: Value = serde_json::from_str(&text).unwrap();
+        let code = output.status.code().unwrap();
+        let failed = report["findings"].as_array().unwrap().iter().any(|it| it["level"] == "fail");
+        assert_eq!((code, &report["ok"]), (i32::from(failed), &json!(!failed)), "{text}");
+        Self { code, report }
+    }
+
+    fn checks(&self) -> Vec<&str> {
+        let findings = self.report["findings"].as_array().unwrap();
+        findings.iter().map(|finding| finding["check"].as_str().unwrap()).collect()
+    }
+
+    fn of(&self, check: &str) -> &Value {
+        let findings = self.report["findings"].as_array().unwrap();
+        findings.iter().find(|finding| finding["check"] == check).unwrap_or_else(|| {
+            panic!("{check}: {}", self.report);
+        })
+    }
+
+    /// The finding is of this level, and says this and that.
+    fn says(&self, check: &str, level: &str, message: &str, fix: &str) {
+        let found = self.of(check);
+        assert_eq!(found["level"], level, "{found}");
+        assert!(found["message"].as_str().unwrap().contains(message), "{found}");
+        assert!(found["fix"].as_str().unwrap_or_default().contains(fix), "{found}");
+    }
+}
+
+/// An account with a number and an agent that calls from it.
+async fn furnish(url: &str) {
+    let key = ApiKey::new(KEY.to_owned()).unwrap();
+    let client = Client::new(ClientConfig::new(BaseUrl::parse(url, false).unwrap(), key));
+    let search = NumberSearch { area_code: Some("415".to_owned()), ..NumberSearch::default() };
+    let offers = client.search_numbers(&search).await.unwrap();
+    let number = client.purchase_number(&offers[0].phone_number).await.unwrap();
+    let agent = AgentCreate {
+        number_ids: Some(vec![number.id]),
+        ..AgentCreate::new("Reminders", AgentType::Outbound)
+    };
+    client.create_agent(&agent).await.unwrap();
+}
+
+/// The key where `setup` keeps it.
+fn keep_key(home: &Home) {
+    let path = home.path().join(".config/callingbox-mcp/api-key");
+    store_key(&path, &ApiKey::new(KEY.to_owned()).unwrap()).unwrap();
+}
+
+/// What differs from run to run, taken out.
+fn steady(text: &str, home: &Home, url: &str) -> String {
+    let text = text
+        .replace(home.path().to_str().unwrap(), "[home]")
+        .replace(url, "[url]")
+        .replace(BINARY, "[binary]")
+        .replace(env!("CARGO_PKG_VERSION"), "[version]");
+    let within = regex::Regex::new("within [0-9]+ ms").unwrap();
+    within.replace_all(&text, "within [n] ms").into_owned()
+}
+
+#[tokio::test]
+async fn a_whole_installation_is_found_whole() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    furnish(&url).await;
+    let home = Home::new();
+    let entry = json!({"mcpServers": {"callingbox": {"command": BINARY, "args": ["stdio"]}}});
+    home.write(".cursor/mcp.json", &entry.to_string());
+    home.write(".gemini/settings.json", "{}");
+    keep_key(&home);
+    let environment = [("CALLINGBOX_BASE_URL", url.as_str())];
+
+    let output = home.run(&["doctor"], &environment).await;
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    insta::assert_snapshot!("doctor_of_a_whole_installation", steady(&text, &home, &url));
+
+    let output = home.run(&["doctor", "--json"], &environment).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    insta::assert_snapshot!("doctor_as_json", steady(&text, &home, &url));
+    sandbox.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn on_the_simulator_nothing_is_wrong_either() {
+    let home = Home::new();
+    let text = home.print(&["doctor", "--sandbox"]).await;
+    insta::assert_snapshot!("doctor_on_the_simulator", steady(&text, &home, "http://127.0.0.1"));
+
+    let none = Doctor::run(&home, &["--sandbox=http://127.0.0.1:1"], &[]).await;
+    none.says(
+        "base_url",
+        "fail",
+        "no simulator answers at http://127.0.0.1:1",
+        "callingbox-mcp sandbox",
+    );
+    let elsewhere = Doctor::run(&home, &["--sandbox=https://api.example"], &[]).await;
+    elsewhere.says("base_url", "fail", "this address is elsewhere", "--sandbox");
+}
+
+#[tokio::test]
+async fn a_fresh_account_has_yet_to_be_set_up() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    let home = Home::new();
+    home.write("key", &format!("{KEY}\n"));
+    let path = home.path().join("key");
+    let environment = [
+        ("CALLINGBOX_BASE_URL", url.as_str()),
+        ("CALLINGBOX_API_KEY_FILE", path.to_str().unwrap()),
+    ];
+    let doctor = Doctor::run(&home, &[], &environment).await;
+    assert_eq!(doctor.code, 0);
+    doctor.says("number", "warn", "owns no number", "callingbox-mcp setup");
+    doctor.says("agent", "warn", "no outbound agent", "callingbox-mcp setup");
+    #[cfg(unix)]
+    doctor.says("key", "warn", "other users of this machine may read", "chmod 600 ");
+    sandbox.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_missing_or_a_wrong_key_is_told_apart_from_a_broken_network() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    let home = Home::new();
+    let here = ("CALLINGBOX_BASE_URL", url.as_str());
+
+    let none = Doctor::run(&home, &[], &[here]).await;
+    none.says("key", "fail", "no API key is set", "callingbox-mcp setup");
+    none.says("network", "ok", "the API answered", "");
+    none.says("access", "warn", "no key is set", "");
+    none.says("clock", "ok", "as the API's", "");
+    none.says("number", "warn", "no key is set", "");
+
+    let wrong = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", "wr0ng_5ecret")]).await;
+    wrong.says("key", "ok", "set in CALLINGBOX_API_KEY", "");
+    wrong.says("network", "ok", "the API answered", "");
+    wrong.says("access", "fail", "the API key was not accepted", "dashboard");
+
+    let spaced = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", "5ecret words")]).await;
+    spaced.says("key", "fail", "CALLINGBOX_API_KEY: ", "correct what is named");
+
+    // Nobody listens any more.
+    sandbox.shutdown().await.unwrap();
+    let cut = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", KEY)]).await;
+    cut.says("network", "fail", "no connection to the API could be made", "firewall");
+    for check in ["access", "clock", "number", "agent"] {
+        cut.says(check, "warn", "the API was not reached", "");
+    }
+
+    let nowhere = ("CALLINGBOX_BASE_URL", "https://callingbox.invalid");
+    let lost = Doctor::run(&home, &[], &[nowhere, ("CALLINGBOX_API_KEY", KEY)]).await;
+    lost.says("network", "fail", "the host of the API was not found", "DNS");
+    let plain = simulator(Options::default()).await;
+    let plain_url = plain.url().replace("http://", "https://");
+    let plain_url = ("CALLINGBOX_BASE_URL", plain_url.as_str());
+    let broken = Doctor::run(&home, &[], &[plain_url, ("CALLINGBOX_API_KEY", KEY)]).await;
+    broken.says("network", "fail", "no secure connection", "the date of this machine");
+    plain.shutdown().await.unwrap();
+    let clear = ("CALLINGBOX_BASE_URL", "http://api.example");
+    let clear = Doctor::run(&home, &[], &[clear, ("CALLINGBOX_API_KEY", KEY)]).await;
+    clear.says("key", "fail", "must begin with https://", "callingbox-mcp config");
+}
+
+/// A server that answers everything with an empty list, at a time of its own.
+async fn at(date: String) -> String {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await.unwrap();
+            let body = r#"{"data":[],"has_more":false}"#;
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_told_by_how_much_and_which_way() {
+    let home = Home::new();
+    let ago = |seconds: i64| {
+        let at = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
+        at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    };
+    for (date, level, message) in [
+        ("Sun, 06 Nov 1994 08:49:37 GMT".to_owned(), "fail", "s ahead of the API's; every webhook"),
+        (ago(-3_600), "fail", "s behind the API's; every webhook is refused"),
+        (ago(150), "warn", "s ahead of the API's"),
+        (ago(0), "ok", "as the API's"),
+    ] {
+        let url = at(date.clone()).await;
+        let environment = [("CALLINGBOX_BASE_URL", url.as_str()), ("CALLINGBOX_API_KEY", KEY)];
+        let doctor = Doctor::run(&home, &[], &environment).await;
+        let fix = if level == "ok" { "" } else { "timedatectl set-ntp true" };
+        doctor.says("clock", level, message, fix);
+        doctor.says("access", "ok", "accepted", "");
+    }
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named_with_the_line() {
+    let home = Home::new();
+    home.write("blocked", "not a folder");
+    home.write("c.toml", "[dialing]\nledger = \"blocked/ledger.sqlite3\"\n");
+    home.write(".config/callingbox-mcp/policy.toml", "\n[limits]\nper_huor = 3\n");
+    let doctor = Doctor::run(&home, &["--sandbox", "--config=c.toml"], &[]).await;
+    doctor.says(
+        "ledger",
+        "fail",
+        "blocked/ledger.sandbox.sqlite3 cannot be opened",
+        "make blocked a folder",
+    );
+    doctor.says(
+        "policy",
+        "fail",
+        "policy.toml: the calling rules cannot be read, line 3: ",
+        "policy init --print",
+    );
+    let policy = doctor.of("policy")["message"].as_str().unwrap();
+    assert!(policy.contains("Did you mean `per_hour`?"), "{policy}");
+
+    home.write("broken.toml", "read_only = true\napi_key = \"sk_live_5ecret\" # +14155550123\n");
+    let doctor = Doctor::run(&home, &["--config=broken.toml"], &[]).await;
+    doctor.says(
+        "configuration",
+        "fail",
+        "broken.toml: TOML parse error at line 2",
+        "move the file away",
+    );
+    assert_eq!(doctor.checks(), ["configuration"]);
+    let quoted = doctor.of("configuration")["message"].as_str().unwrap();
+    assert!(quoted.contains("\"[key]\" # +141******23"), "{quoted}");
+    let doctor = Doctor::run(&home, &["--tools=place_cal"], &[]).await;
+    doctor.says("configuration", "fail", "did you mean `place_call`?", "correct the name");
+    let doctor = Doctor::run(&home, &[], &[("CALLINGBOX_MCP_SANDBOX", "perhaps")]).await;
+    doctor.says("configuration", "fail", "CALLINGBOX_MCP_SANDBOX", "true or false");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_entry_of_each_client_is_started_as_the_client_would() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let home = Home::new();
+    let script = |name: &str, mode: u32, text: &str| {
+        home.write(name, text);
+        let path = home.path().join(name);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let breaks = script("breaks", 0o755, "#!/bin/sh\necho \"no license for $TOKEN\" >&2\nexit 3\n");
+    let plain = script("plain", 0o644, "#!/bin/sh\n");
+    let servers = |server: Value| json!({"mcpServers": {"callingbox": server}}).to_string();
+    home.write(
+        ".cursor/mcp.json",
+        &servers(json!({"command": BINARY, "args": ["--sandbox", "--tools", "place_call,get_call_result"]})),
+    );
+    home.write(".claude.json", &servers(json!({"command": "/none/callingbox-mcp", "args": []})));
+    home.write(".mcp.json", &servers(json!({"command": breaks, "env": {"TOKEN": "5ecret-token"}})));
+    home.write(".config/Code/User/mcp.json", "{ broken");
+    home.write(".codex/config.toml", &format!("[mcp_servers.callingbox]\ncommand = {plain:?}\n"));
+    home.write(".gemini/settings.json", &servers(json!({"command": "no-such-program-here"})));
+    home.write(
+        ".codeium/windsurf/mcp_config.json",
+        &servers(json!({"serverUrl": "https://user:5ecret@phone.example/mcp?token=5ecret"})),
+    );
+    home.write(".openclaw/openclaw.json", "{}");
+    let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
+    assert_eq!(doctor.code, 1);
+    doctor.says("cursor", "ok", "starts and has 2 tools", "");
+    doctor.says(
+        "claude-code",
+        "fail",
+        "/none/callingbox-mcp, which does not exist",
+        "install claude-code, then restart",
+    );
+    doctor.says(
+        "claude-code-project",
+        "fail",
+        "breaks off: no license for …",
+        "install claude-code --scope project",
+    );
+    doctor.says("vscode", "fail", "cannot be parsed", "correct the file");
+    doctor.says("codex", "fail", "which is not executable", "callingbox-mcp install codex");
+    doctor.says("gemini", "fail", "which is not on the path", "callingbox-mcp install gemini");
+    doctor.says("windsurf", "ok", "connects to a server at phone.example", "");
+    doctor.says("openclaw", "ok", "callingbox-mcp install openclaw", "");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_entry_that_offers_no_tools_is_not_well() {
+    let home = Home::new();
+    let entry =
+        json!({"command": BINARY, "args": ["--sandbox", "--tools=place_call", "--read-only"]});
+    home.write(".cursor/mcp.json", &json!({"mcpServers": {"callingbox": entry}}).to_string());
+    let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
+    doctor.says("cursor", "fail", "starts, but has no tools", "callingbox-mcp install cursor");
+}
+
+#[tokio::test]
+async fn a_key_that_only_this_terminal_has_is_missing_in_a_client() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    let home = Home::new();
+    let entry = |env: Value| {
+        let server = json!({"command": BINARY, "args": ["stdio"], "env": env});
+        json!({"mcpServers": {"callingbox": server}}).to_string()
+    };
+    home.write(".cursor/mcp.json", &entry(json!({})));
+    home.write(
+        ".gemini/settings.json",
+        &entry(json!({"CALLINGBOX_API_KEY": "${env:CALLINGBOX_API_KEY}"})),
+    );
+    let here = ("CALLINGBOX_BASE_URL", url.as_str());
+    let doctor = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", KEY)]).await;
+    doctor.says("cursor", "warn", "set in this terminal only", "callingbox-mcp install cursor");
+    doctor.says("gemini", "ok", "starts and has 13 tools", "");
+    keep_key(&home);
+    let doctor = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", KEY)]).await;
+    doctor.says("cursor", "ok", "starts and has 13 tools", "");
+    sandbox.shutdown().await.unwrap();
+}
