@@ -10,9 +10,13 @@ use crate::api;
 use crate::config::Wait;
 use crate::dialing::dispatch::Dialer;
 pub use crate::dialing::ledger::World;
-use crate::mcp::error::{Class, ToolError};
 use crate::simulator::Simulator;
 use crate::watch::{Settings, Watchers, source_of};
+
+/// No key is set, so nothing can be asked of CallingBox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no CallingBox API key is set, so nothing was asked of CallingBox")]
+pub struct NoKey;
 
 /// One account.
 pub struct Account {
@@ -65,24 +69,24 @@ impl Account {
     /// The API.
     ///
     /// # Errors
-    /// No key is set; the error says how to set one.
-    pub fn api(&self) -> Result<&api::Client, ToolError> {
+    /// No key is set.
+    pub fn api(&self) -> Result<&api::Client, NoKey> {
         Ok(&self.reach()?.api)
     }
 
     /// Who dials, at most once.
     ///
     /// # Errors
-    /// No key is set; the error says how to set one.
-    pub fn dialer(&self) -> Result<&Arc<Dialer>, ToolError> {
+    /// No key is set.
+    pub fn dialer(&self) -> Result<&Arc<Dialer>, NoKey> {
         Ok(&self.reach()?.dialer)
     }
 
     /// Who follows live calls. Begins with the first call that anybody waits for.
     ///
     /// # Errors
-    /// No key is set; the error says how to set one.
-    pub fn watchers(&self) -> Result<&Arc<Watchers>, ToolError> {
+    /// No key is set.
+    pub fn watchers(&self) -> Result<&Arc<Watchers>, NoKey> {
         let reach = self.reach()?;
         Ok(reach.watchers.get_or_init(|| {
             let speed = self.simulator.as_ref().map_or(1.0, Simulator::speed);
@@ -90,12 +94,8 @@ impl Account {
         }))
     }
 
-    fn reach(&self) -> Result<&Reach, ToolError> {
-        self.reach.as_ref().ok_or_else(|| {
-            ToolError::new(Class::NoKey, "no CallingBox API key is set, so nothing was asked of CallingBox").next(
-                "tell the user to set CALLINGBOX_API_KEY (or CALLINGBOX_API_KEY_FILE) where this server is configured and to start it again, or to try it with --sandbox, which needs no key.",
-            )
-        })
+    fn reach(&self) -> Result<&Reach, NoKey> {
+        self.reach.as_ref().ok_or(NoKey)
     }
 
     /// The simulator's own controls, in the sandbox.

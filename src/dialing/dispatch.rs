@@ -247,7 +247,7 @@ impl Dialer {
         match self.api.list_calls(&PageRequest::first(100)).await {
             Ok(page) => {
                 for call in page.data.iter().filter(|call| running.contains(&call.id.as_str())) {
-                    if let Some((outcome, cost)) = end(call) {
+                    if let Some((outcome, cost)) = ended(call) {
                         ledger.finished(self.tenant.id(), call.id.as_str(), outcome, cost).await?;
                     }
                 }
@@ -260,7 +260,7 @@ impl Dialer {
     /// Writes down how a call ended, when the ledger knows it. A failure is only logged: the call is
     /// over whether or not it is written down.
     pub async fn note_end(&self, call: &Call) {
-        let Some((outcome, cost)) = end(call) else { return };
+        let Some((outcome, cost)) = ended(call) else { return };
         let noted = async {
             let ledger = self.ledger().await?;
             ledger.finished(self.tenant.id(), call.id.as_str(), outcome, cost).await
@@ -421,7 +421,9 @@ impl Dialer {
 }
 
 /// How a call ended and what it cost, once it has.
-fn end(call: &Call) -> Option<(Outcome, Option<MilliCents>)> {
+/// An unknown status word is not taken for an end.
+#[must_use]
+pub fn ended(call: &Call) -> Option<(Outcome, Option<MilliCents>)> {
     let outcome = match call.status {
         CallStatus::Completed => Outcome::Completed,
         CallStatus::NoAnswer if call.answered_by.as_deref() == Some("machine") => {

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::account::NoKey;
 use crate::api::{self, CallId};
 
 /// The kinds of failure a caller can tell apart.
@@ -204,6 +205,15 @@ impl fmt::Display for ToolError {
 }
 
 impl std::error::Error for ToolError {}
+
+/// How to set a key, for the model to pass on.
+impl From<NoKey> for ToolError {
+    fn from(error: NoKey) -> Self {
+        Self::new(Class::NoKey, error.to_string()).next(
+            "tell the user to set CALLINGBOX_API_KEY (or CALLINGBOX_API_KEY_FILE) where this server is configured and to start it again, or to try it with --sandbox, which needs no key.",
+        )
+    }
+}
 
 /// What the API's refusals and failures mean to a model.
 impl From<api::Error> for ToolError {

@@ -14,7 +14,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::present::Fence;
-use crate::api::{self, AgentId, Call, CallId, CallStatus, Error, ResultStatus};
+use crate::api::{self, AgentId, Call, CallId, Error, ResultStatus};
+use crate::dialing::dispatch::ended;
+use crate::dialing::ledger;
 use crate::e164::E164;
 use crate::money::MilliCents;
 use crate::watch::Progress;
@@ -46,16 +48,14 @@ impl Outcome {
     /// The outcome of a call as it is now. An unknown status word is not taken for an end.
     #[must_use]
     pub fn of(call: &Call) -> Self {
-        match call.status {
-            CallStatus::Completed => Self::Completed,
-            CallStatus::NoAnswer if call.answered_by.as_deref() == Some("machine") => {
-                Self::Voicemail
-            }
-            CallStatus::NoAnswer => Self::NoAnswer,
-            CallStatus::Busy => Self::Busy,
-            CallStatus::Canceled => Self::Canceled,
-            CallStatus::Failed => Self::Failed,
-            _ => Self::InProgress,
+        match ended(call) {
+            None => Self::InProgress,
+            Some((ledger::Outcome::Completed, _)) => Self::Completed,
+            Some((ledger::Outcome::Voicemail, _)) => Self::Voicemail,
+            Some((ledger::Outcome::NoAnswer, _)) => Self::NoAnswer,
+            Some((ledger::Outcome::Busy, _)) => Self::Busy,
+            Some((ledger::Outcome::Canceled, _)) => Self::Canceled,
+            Some((ledger::Outcome::Failed, _)) => Self::Failed,
         }
     }
 

@@ -70,7 +70,7 @@ pub fn create(account: &Account, call: &CallId) -> Result<CreateTaskResult, Erro
 /// There is no such task, or the API cannot be read.
 pub async fn get(account: &Account, task: &str) -> Result<GetTaskResult, ErrorData> {
     let id = call_of(account, task)?;
-    let api = account.api().map_err(|error| plain(&error))?;
+    let api = account.api().map_err(|error| plain(&error.into()))?;
     let call =
         api.get_call(&id).await.map_err(|error| plain(&ToolError::from(error).call_id(id)))?;
     let record = record(task, &call);
