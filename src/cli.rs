@@ -167,7 +167,7 @@ pub struct Http {
         env = "CALLINGBOX_MCP_ALLOWED_ORIGINS"
     )]
     pub allowed_origin: Vec<String>,
-    /// Where CallingBox reaches this server, such as https://phone.example.com: place_call then asks
+    /// Where CallingBox reaches this server, such as `https://phone.example.com`: place_call then asks
     /// for this call's events there. Takes the signing secrets of CALLINGBOX_WEBHOOK_SECRET (several
     /// with commas) or of the file named by CALLINGBOX_WEBHOOK_SECRET_FILE (one a line).
     #[arg(long, value_name = "URL", env = "CALLINGBOX_MCP_WEBHOOK_PUBLIC_URL")]
