@@ -25,7 +25,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from driver import Direct, Failed, Modern, Session, Sse, Stdio
+from driver import Direct, Failed, Modern, Ordinary, Session, Sse, Stdio
 from peers import PEERS, WORK, Skipped, say, tokens_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +34,8 @@ KEY = "sk_bench_0000"
 PATIENCE = 60
 # This server's own limits are not what is measured.
 HTTP = ["http", "--listen", "127.0.0.1:0", "--requests-per-second", "1000000"]
+# No server between: the bare client of driver.py, which is the limit, and an ordinary one.
+DIRECT = {"direct": Direct, "http.client": Ordinary}
 OURS = {"stdio": (["stdio"], Stdio), "mcp-2026": (HTTP, Modern), "mcp-2025": (HTTP, Session), "sse": (HTTP, Sse)}
 
 
@@ -60,6 +62,7 @@ class Target:
     name: str
     start: object  # () -> an opened client, for a `with`
     peer: bool = False
+    alone: bool = False  # it can do one call at a time only
     figures: dict = field(default_factory=dict)
     rounds: dict = field(default_factory=lambda: {"p50": [], "p99": [], "rate": [], "p99_at_50": []})
     done: int = 0
@@ -189,12 +192,12 @@ async def measure(targets, sizes):
         alive = []
         for target in targets:
             try:
-                if target.name != "direct":
+                if target.name not in DIRECT:
                     say(f"{target.name}: starts")
                     await starts(target, sizes.peer_starts if target.peer else sizes.starts)
                 running = await stack.enter_async_context(target.start())
                 target.client = running.client
-                if target.name != "direct":
+                if target.name not in DIRECT:
                     await asyncio.sleep(0.5)
                     target.pid = running.process.pid
                     target.figures["memory_idle_mb"] = memory(target.pid) / 2**20
@@ -204,7 +207,7 @@ async def measure(targets, sizes):
                     target.figures["list_bytes"] = len(tools.encode())
                     target.figures["list_tokens"] = tokens_of(tools)
                 await target.client.check(CALL)
-                await many_at_once(target, calls=sizes.calls // 2)
+                await many_at_once(target, at_once=1 if target.alone else 50, calls=sizes.calls // 2)
                 alive.append(target)
             except (Exception, ExceptionGroup) as error:
                 target.figures["skipped"] = f"{type(error).__name__}: {error}"
@@ -216,14 +219,15 @@ async def measure(targets, sizes):
                 times = await one_at_a_time(target, sizes.calls // (5 if target.peer else 1))
                 target.rounds["p50"].append(percentile(times, 0.5) * 1e6)
                 target.rounds["p99"].append(percentile(times, 0.99) * 1e6)
-            for target in alive:
+            for target in (target for target in alive if not target.alone):
                 rate, times = await many_at_once(target, seconds=sizes.seconds)
                 target.rounds["rate"].append(rate)
                 target.rounds["p99_at_50"].append(percentile(times, 0.99) * 1e6)
         for target in alive:
             for name, values in target.rounds.items():
                 unit = {"rate": "rate_at_50"}.get(name, name + "_us")
-                target.figures[unit] = statistics.median(values)
+                if values:
+                    target.figures[unit] = statistics.median(values)
             if target.pid:
                 missing = max(0, sizes.total - target.done)
                 if missing:
@@ -298,15 +302,15 @@ def environment(home, upstream):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="this server alone, in seconds")
-    parser.add_argument("--only", metavar="NAMES", help="of: " + ",".join(["direct", *OURS, *PEERS]))
+    parser.add_argument("--only", metavar="NAMES", help="of: " + ",".join([*DIRECT, *OURS, *PEERS]))
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures here")
     parser.add_argument("--binary", metavar="FILE", type=Path, help="measure this one; default: build it")
     options = parser.parse_args()
 
-    names = ["direct", *OURS, *([] if options.quick else PEERS)]
+    names = [*DIRECT, *OURS, *([] if options.quick else PEERS)]
     if options.only:
         wanted = options.only.split(",")
-        if unknown := set(wanted) - {"direct", *OURS, *PEERS}:
+        if unknown := set(wanted) - {*DIRECT, *OURS, *PEERS}:
             parser.error("unknown: " + ", ".join(sorted(unknown)))
         names = wanted
     WORK.mkdir(parents=True, exist_ok=True)
@@ -324,8 +328,9 @@ def main():
             address = upstream.stdout.readline().decode().strip()
             targets = []
             for name in names:
-                if name == "direct":
-                    targets.append(Target(name, lambda: Direct.running(address, CALL, KEY)))
+                if name in DIRECT:
+                    run = lambda kind=DIRECT[name]: kind.running(address, CALL, KEY)
+                    targets.append(Target(name, run, alone=DIRECT[name] is Ordinary))
                 elif name in OURS:
                     arguments, kind = OURS[name]
                     own = f"{home}/{name}"

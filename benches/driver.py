@@ -6,8 +6,10 @@ same little is added to every target, `direct` included. `check` reads one answe
 """
 
 import asyncio
+import http.client
 import json
 import re
+import socket
 
 ID = re.compile(rb'"id":\s*(\d+)')
 CLIENT = {"name": "bench", "version": "0"}
@@ -136,6 +138,27 @@ class Direct:
         self.pool.close()
 
 
+class Ordinary(Direct):
+    """No server between, and an HTTP client as programs use it: Python's own. One call at a time."""
+
+    def __init__(self, address, call, key):
+        self.connection = http.client.HTTPConnection(address)
+        self.connection.connect()
+        self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.path, self.headers = f"/v1/calls/{call}", {"authorization": f"Bearer {key}"}
+
+    async def call(self):
+        self.connection.request("GET", self.path, headers=self.headers)
+        answer = self.connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise Failed(f"{answer.status}: {body[:300]}")
+        return body
+
+    def close(self):
+        self.connection.close()
+
+
 class Client:
     """What all ways to an MCP server have in common."""
 
@@ -182,8 +205,9 @@ class Client:
 
     async def check(self, call):
         answer = json.loads(events(await self.call()))
-        if call not in json.dumps(answer["result"]):
-            raise Failed(f"another call was answered: {answer}")
+        result = json.dumps(answer["result"])
+        if answer["result"].get("isError") or call not in result or "completed" not in result:
+            raise Failed(f"the call was not answered: {result[:500]}")
 
 
 class Waiting:
