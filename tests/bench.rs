@@ -1,6 +1,5 @@
 //! The benchmark harness, for a few seconds on this server alone: so that it cannot rot. No figure
 //! is judged here, for a test's machine has no steady speed.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::process::Command;
 
