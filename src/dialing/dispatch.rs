@@ -23,6 +23,7 @@ use super::ledger::{
     DispatchId, Filter, Ledger, LedgerError, Outcome, Record, State, Tenant, World,
 };
 use super::limits::Usage;
+use super::noted::{End, Noted};
 use super::order::{self, Asked, Order, Product};
 use super::policy::{Policy, Refusal, Request, Verdict};
 use super::reconcile::Way;
@@ -128,6 +129,7 @@ pub struct Dialer {
     world: World,
     place: LedgerPlace,
     ledger: OnceCell<Arc<dyn Ledger>>,
+    noted: Noted,
 }
 
 /// What let an order through.
@@ -144,7 +146,7 @@ impl Dialer {
     pub fn new(api: Client, world: World, place: LedgerPlace, rules: Rules) -> Self {
         let config = api.config();
         let tenant = Tenant::new(config.key.expose().as_bytes(), &config.base_url.to_string());
-        Self { api, tenant, rules, world, place, ledger: OnceCell::new() }
+        Self { api, tenant, rules, world, place, ledger: OnceCell::new(), noted: Noted::default() }
     }
 
     /// The account's name in the ledger.
@@ -261,12 +263,17 @@ impl Dialer {
     /// over whether or not it is written down.
     pub async fn note_end(&self, call: &Call) {
         let Some((outcome, cost)) = ended(call) else { return };
+        let told = End { call: call.id.clone(), outcome, cost };
+        if self.noted.has(&told) {
+            return;
+        }
         let noted = async {
             let ledger = self.ledger().await?;
             ledger.finished(self.tenant.id(), call.id.as_str(), outcome, cost).await
         };
-        if let Err(error) = noted.await {
-            tracing::warn!(%error, "the end of a call was not recorded");
+        match noted.await {
+            Ok(_) => self.noted.add(told),
+            Err(error) => tracing::warn!(%error, "the end of a call was not recorded"),
         }
     }
 
@@ -405,6 +412,8 @@ impl Dialer {
         product: Product,
     ) -> Dialed {
         let recorded = ledger.placed(self.tenant.id(), dispatch, product.id()).await;
+        // Its end may have been told before the ledger knew the id.
+        self.noted.forget();
         if let Err(error) = recorded {
             tracing::error!(%dispatch, %error, "a dispatch was done and its id was not recorded");
         }

@@ -18,6 +18,7 @@ pub mod destination;
 pub mod dispatch;
 pub mod ledger;
 pub mod limits;
+mod noted;
 pub mod order;
 pub mod policy;
 mod reconcile;

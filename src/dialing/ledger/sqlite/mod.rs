@@ -288,11 +288,23 @@ impl Ledger for SqliteLedger {
         cost: Option<MilliCents>,
     ) -> Result<Option<Record>, LedgerError> {
         let (tenant, id) = (tenant.clone(), id.to_owned());
-        self.write(move |tx| {
-            let Some(mut record) = by_remote_id(tx, &tenant, &id)? else { return Ok(None) };
-            if record.finished(outcome, cost) {
-                rows::update(tx, &record)?;
+        self.run(move |db| {
+            // Each read of an ended call comes here, and nearly always brings no news: for that, no
+            // other process need wait.
+            match by_remote_id(db, &tenant, &id)? {
+                None => return Ok(None),
+                Some(mut known) => {
+                    if !known.finished(outcome, cost) {
+                        return Ok(Some(known));
+                    }
+                }
             }
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let Some(mut record) = by_remote_id(&tx, &tenant, &id)? else { return Ok(None) };
+            if record.finished(outcome, cost) {
+                rows::update(&tx, &record)?;
+            }
+            tx.commit()?;
             Ok(Some(record))
         })
         .await

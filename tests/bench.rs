@@ -1,0 +1,50 @@
+//! The benchmark harness, for a few seconds on this server alone: so that it cannot rot. No figure
+//! is judged here, for a test's machine has no steady speed.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+#[test]
+#[ignore = "needs Python 3: .ci/run runs it"]
+fn the_harness_measures_every_way_to_this_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("figures.json");
+    let run = Command::new("python3")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare.py"))
+        .args(["--quick", "--binary", env!("CARGO_BIN_EXE_callingbox-mcp"), "--json"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{run:?}");
+    let figures: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+
+    let measured = |target: &Value, name: &str| target[name].as_f64().is_some_and(|n| n > 0.0);
+    let names: Vec<_> = figures["targets"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["direct", "http.client", "stdio", "mcp-2026", "mcp-2025", "sse"]);
+    for name in names {
+        let target = &figures["targets"][name];
+        let mut expected = vec!["p50_us", "p99_us"];
+        if name != "http.client" {
+            expected.extend(["rate_at_50", "p99_at_50_us"]);
+        }
+        if name != "direct" && name != "http.client" {
+            expected.extend(["start_to_initialize_ms", "start_to_list_ms", "list_bytes"]);
+            expected.extend(["memory_idle_mb", "memory_after_mb"]);
+            assert!(target["calls"].as_u64() >= Some(500), "{name}: {target}");
+        }
+        for figure in expected {
+            assert!(measured(target, figure), "{name}: {figure} is missing: {target}");
+        }
+    }
+    let goals: Vec<_> =
+        figures["goals"].as_array().unwrap().iter().map(|goal| goal["goal"].clone()).collect();
+    assert_eq!(
+        json!(goals),
+        json!([
+            "p50, stdio / direct",
+            "p50, /mcp 2026-07-28 / direct",
+            "calls/s at 50, /mcp / direct"
+        ])
+    );
+}
