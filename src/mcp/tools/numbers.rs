@@ -262,8 +262,10 @@ impl PurchaseNumberOutput {
         match dialed.result {
             DialResult::Done(Product::Number(number)) => {
                 let number = NumberSummary::from(*number);
+                let world = if number.simulated { " SIMULATED: nothing was charged." } else { "" };
+                let line = number.line();
                 let note =
-                    format!("Bought {}. set_agent_numbers attaches it to an agent.", number.line());
+                    format!("Bought {line}.{world} set_agent_numbers attaches it to an agent.");
                 Self { number: Some(number), ..Self::new(Some(true), note) }
             }
             DialResult::Repeat { id, product } => {
