@@ -134,6 +134,9 @@ impl CallSummary {
             // Writing to a String cannot fail.
             let _ = write!(line, ", {seconds} s");
         }
+        if self.simulated {
+            line.push_str(", simulated");
+        }
         line
     }
 }

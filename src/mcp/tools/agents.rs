@@ -86,6 +86,9 @@ impl AgentSummary {
         if self.archived_at.is_some() {
             line.push_str(", archived");
         }
+        if self.simulated {
+            line.push_str(", simulated");
+        }
         line
     }
 }
