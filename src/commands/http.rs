@@ -10,8 +10,8 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::say;
 use super::world::{self, Maker};
+use super::{say, stop};
 use crate::account::Account;
 use crate::api::{ApiKey, Call, CallId};
 use crate::cli::{Auth, Global, Http};
@@ -45,7 +45,7 @@ pub(super) async fn run(
     let longest = Duration::from_secs(file.wait.max_seconds.saturating_add(60));
     settings.tenants.session_idle = settings.tenants.session_idle.max(longest);
     // Before anything else, so that a signal that comes early is not lost.
-    let stop = stop()?;
+    let stop = stop::signal()?;
     let webhook_url = options
         .webhook_public_url
         .as_ref()
@@ -269,29 +269,6 @@ impl Accounts for Keys {
             }
         }
     }
-}
-
-/// Ends with the first signal that tells the server to end.
-#[cfg(unix)]
-fn stop() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
-#[cfg(not(unix))]
-fn stop() -> anyhow::Result<impl Future<Output = ()>> {
-    Ok(async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    })
 }
 
 /// Tells of each SIGHUP, where there is such a thing.

@@ -13,6 +13,7 @@ mod receipts;
 mod sandbox;
 mod setup;
 mod shell;
+mod stop;
 mod style;
 mod token;
 mod world;
@@ -53,9 +54,12 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     selection.check(&catalogue)?;
     match command {
         None | Some(Command::Stdio) => {
+            let stop = stop::signal()?;
             let world = world::open(&global, &file, &folders).await?;
             let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account());
-            transport::stdio::serve(server).await.context("the MCP session could not begin")?;
+            transport::stdio::serve(server, stop)
+                .await
+                .context("the MCP session could not begin")?;
             world.close().await
         }
         Some(Command::Http(options)) => {

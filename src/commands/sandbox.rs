@@ -1,12 +1,11 @@
-//! `callingbox-mcp sandbox`: the simulated API alone, until it is interrupted.
+//! `callingbox-mcp sandbox`: the simulated API alone, until it is told to end.
 
-use anyhow::Context;
-
-use super::say;
+use super::{say, stop};
 use crate::cli;
 use crate::sandbox::{ClockMode, Options, Sandbox};
 
 pub(super) async fn run(options: cli::Sandbox) -> anyhow::Result<()> {
+    let stop = stop::signal()?;
     let clock = if options.manual { ClockMode::Manual } else { ClockMode::Speed(options.speed) };
     let sandbox = Sandbox::start(
         options.listen,
@@ -21,7 +20,7 @@ pub(super) async fn run(options: cli::Sandbox) -> anyhow::Result<()> {
     )
     .await?;
     say(format!("listening on {}\n", sandbox.url()))?;
-    tokio::signal::ctrl_c().await.context("the interrupt signal cannot be awaited")?;
+    stop.await;
     sandbox.shutdown().await?;
     Ok(())
 }

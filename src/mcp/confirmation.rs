@@ -146,7 +146,14 @@ async fn elicit(
     use rmcp::service::ElicitationError;
     cx.progress.say("Waiting for the human to confirm.").await;
     let text = format!("{}\n\n{}", question.preview, question.reason);
-    match cx.client.peer().elicit_with_timeout::<Answer>(text, Some(thinking_time)).await {
+    let answer = tokio::select! {
+        answer = cx.client.peer().elicit_with_timeout::<Answer>(text, Some(thinking_time)) => answer,
+        () = cx.draining.cancelled() => {
+            let text = "this server is about to end, before the human answered. Nobody was called and nothing was bought";
+            return Err(ToolError::new(Class::Unavailable, text).retry(Retry::Later));
+        }
+    };
+    match answer {
         Ok(Some(Answer { confirm: true })) => Ok(()),
         Ok(_) => Err(no("the human did not say yes")),
         Err(ElicitationError::UserDeclined) => Err(no("the human declined")),

@@ -26,6 +26,8 @@ pub struct ToolContext {
     pub account: Arc<Account>,
     /// Canceled when the client takes the request back or is gone.
     pub cancel: CancellationToken,
+    /// Canceled when the server is about to end: whoever waits now answers with what is known.
+    pub draining: CancellationToken,
     /// Where to say how it goes, if the client wants to know.
     pub progress: Progress,
     /// What the client can do, and the way to ask its human.

@@ -16,6 +16,7 @@ use rmcp::model::{
     Tool as Definition, UnsubscribeRequestParams, UpdateTaskParams,
 };
 use rmcp::service::{RequestContext, RoleServer, SubscriptionContext};
+use tokio_util::sync::CancellationToken;
 
 use super::catalogue::{Selection, SharedCatalogue};
 use super::client::{Client, Era};
@@ -39,6 +40,7 @@ pub struct Server {
     selection: Arc<Selection>,
     account: Arc<Account>,
     subscriptions: Subscriptions,
+    draining: CancellationToken,
 }
 
 impl Server {
@@ -49,7 +51,15 @@ impl Server {
         selection: Arc<Selection>,
         account: Arc<Account>,
     ) -> Self {
-        Self { catalogue, selection, account, subscriptions: Subscriptions::default() }
+        let (subscriptions, draining) = Default::default();
+        Self { catalogue, selection, account, subscriptions, draining }
+    }
+
+    /// The same server, which answers what waits as soon as `draining` is canceled.
+    #[must_use]
+    pub fn draining_with(mut self, draining: CancellationToken) -> Self {
+        self.draining = draining;
+        self
     }
 
     fn instructions(&self) -> String {
@@ -122,6 +132,7 @@ impl ServerHandler for Server {
         let cx = ToolContext {
             account: Arc::clone(&self.account),
             cancel: context.ct.clone(),
+            draining: self.draining.clone(),
             progress: Progress::of(&context),
             client: Client::of(
                 &context,
@@ -263,6 +274,7 @@ impl ServerHandler for Server {
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),
+                () = self.draining.cancelled() => return Ok(()),
                 Some((uri, mut changes, more)) = live.next() => {
                     if more && context.sink().notify_resource_updated(uri.as_str()).await.is_ok() {
                         live.push(async move {
@@ -273,7 +285,10 @@ impl ServerHandler for Server {
                 }
                 // Every call is over: the subscription stands until the client ends it.
                 else => {
-                    context.cancelled().await;
+                    tokio::select! {
+                        () = context.cancelled() => {}
+                        () = self.draining.cancelled() => {}
+                    }
                     return Ok(());
                 }
             }

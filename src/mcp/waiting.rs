@@ -22,6 +22,9 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// waited out; trouble from the start is more likely a wrong key, address or network, and is told.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a server that is about to end still waits for the first word about a call.
+const PARTING: Duration = Duration::from_secs(3);
+
 /// The longest wait that a client gets who follows progress.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
@@ -48,7 +51,8 @@ pub struct Seen {
     pub trouble: Option<Arc<Error>>,
 }
 
-/// Waits for the end of a call, or until time is up; then the present state is the answer.
+/// Waits for the end of a call, until time is up, or until the server is about to end; then the
+/// present state is the answer.
 ///
 /// # Errors
 /// There is no such call, the key is not taken, or the API could not be read even once.
@@ -93,23 +97,25 @@ fn follow(cx: &ToolContext, id: &CallId, transcript: bool) -> Result<Follower, T
     })
 }
 
-/// Follows until the call is over, `enough` says so, or time is up.
+/// Follows until the call is over, `enough` says so, time is up, or the server is about to end.
 async fn watch(
     cx: &ToolContext,
     follower: &mut Follower,
-    until: Instant,
+    mut until: Instant,
     enough: impl Fn(&Snapshot) -> bool,
 ) -> Arc<Snapshot> {
     let mut teller = Teller::new(&cx.progress);
     let patience = Instant::now() + PATIENCE;
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut draining = false;
     loop {
         let snapshot = follower.snapshot();
         teller.tell(&snapshot).await;
         let nothing_known = snapshot.call.is_none();
         let hopeless = nothing_known && snapshot.trouble.is_some() && Instant::now() >= patience;
-        if snapshot.state.is_over() || enough(&snapshot) || hopeless {
+        let parked = draining && !nothing_known;
+        if snapshot.state.is_over() || enough(&snapshot) || hopeless || parked {
             return snapshot;
         }
         tokio::select! {
@@ -118,6 +124,10 @@ async fn watch(
             },
             _ = heartbeat.tick() => teller.heartbeat(&snapshot).await,
             () = sleep_until(patience), if nothing_known && Instant::now() < patience => {}
+            () = cx.draining.cancelled(), if !draining => {
+                draining = true;
+                until = until.min(Instant::now() + PARTING);
+            }
             () = sleep_until(until) => return follower.snapshot(),
         }
     }

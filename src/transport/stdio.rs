@@ -30,30 +30,43 @@ pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 /// the process is to end, of which rmcp's own limit would take the whole.
 const DRAIN: Duration = Duration::from_secs(4);
 
-/// Serves one client until its input ends, then for a short while drains the answers under way.
+/// Serves one client until its input ends or `stop`, then for a short while drains the answers under
+/// way; what waits for a call is answered with its present state.
 ///
 /// # Errors
 /// The client never opened a session properly.
-pub async fn serve(server: Server) -> Result<(), Box<ServerInitializeError>> {
+pub async fn serve(
+    server: Server,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Box<ServerInitializeError>> {
     let (input, output) = stdio_pipes();
     let lines = Lines::new(input, output);
     let ended = lines.ended.clone();
-    let running = match serve_server(server, lines).await {
-        Ok(running) => running,
-        Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
-        Err(error) => return Err(Box::new(error)),
+    let session = async {
+        let running = match serve_server(server.draining_with(ended.clone()), lines).await {
+            Ok(running) => running,
+            Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
+            Err(error) => return Err(Box::new(error)),
+        };
+        if let Err(error) = running.waiting().await {
+            tracing::error!(%error, "the session ended badly");
+        }
+        Ok(())
     };
     let too_long = async {
-        ended.cancelled().await;
+        tokio::select! {
+            () = stop => ended.cancel(),
+            () = ended.cancelled() => {}
+        }
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        outcome = running.waiting() => if let Err(error) = outcome {
-            tracing::error!(%error, "the session ended badly");
-        },
-        () = too_long => tracing::warn!("the session ended before all answers were given"),
+        outcome = session => outcome,
+        () = too_long => {
+            tracing::warn!("the session ended before all answers were given");
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 /// A transport of lines.
@@ -64,7 +77,7 @@ pub struct Lines<R, W> {
     skipping: bool,
     /// A request has been seen; before that, everything else is noise that must not end the session.
     opened: bool,
-    /// Canceled when there is no more input.
+    /// Canceled when there is no more input, or none is wanted.
     ended: CancellationToken,
     output: Arc<Mutex<Option<W>>>,
     /// A refusal on its way out. `receive` may be dropped at any await, a half-written line may not
@@ -264,7 +277,11 @@ where
     }
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
-        let message = self.next_message().await;
+        let ended = self.ended.clone();
+        let message = tokio::select! {
+            message = self.next_message() => message,
+            () = ended.cancelled() => None,
+        };
         if message.is_none() {
             self.ended.cancel();
         }

@@ -24,7 +24,7 @@ async fn with_long_call(era: Era) -> (Session, Value) {
 async fn at_the_end_of_input_answers_under_way_are_still_given() {
     for era in Era::BOTH {
         let (mut session, call) = with_long_call(era).await;
-        let wait = json!({"call_id": call, "wait_seconds": 2});
+        let wait = json!({"call_id": call, "wait_seconds": 300});
         let id = session.begin_call("get_call_result", wait).await;
         session.control().arrived("GET", CALL, 1).await;
         let ended = Instant::now();
@@ -37,15 +37,34 @@ async fn at_the_end_of_input_answers_under_way_are_still_given() {
 }
 
 #[tokio::test]
-async fn at_the_end_of_input_a_long_wait_does_not_hold_the_process() {
-    let (mut session, call) = with_long_call(Era::Modern).await;
-    let wait = json!({"call_id": call, "wait_seconds": 300});
-    session.begin_call("get_call_result", wait).await;
-    session.control().arrived("GET", CALL, 1).await;
+async fn what_takes_too_long_at_the_end_of_input_does_not_hold_the_process() {
+    let mut session = Session::new(Era::Modern).await;
+    let slow = json!({"path": "/v1/agents", "kind": "delay", "delay_ms": 60_000});
+    session.control().fault(slow).await;
+    session.begin_call("list_agents", json!({})).await;
+    session.control().arrived("GET", "/v1/agents", 1).await;
     let ended = Instant::now();
-    let (_, status, _) = session.finish().await;
-    assert_eq!(status.code(), Some(0));
+    let (rest, status, _) = session.finish().await;
+    assert_eq!((rest, status.code()), (vec![], Some(0)));
     assert!(ended.elapsed() < Duration::from_secs(5), "{:?}", ended.elapsed());
+}
+
+#[tokio::test]
+async fn a_signal_to_end_is_the_end_of_input_and_a_long_wait_is_answered_at_once() {
+    for era in Era::BOTH {
+        let (mut session, call) = with_long_call(era).await;
+        let wait = json!({"call_id": call, "wait_seconds": 300});
+        let id = session.begin_call("get_call_result", wait).await;
+        session.control().arrived("GET", CALL, 1).await;
+        let ended = Instant::now();
+        session.terminate().await;
+        let answer = session.answer(id).await;
+        let content = &answer["result"]["structuredContent"];
+        assert_eq!((&content["outcome"], &content["call_id"]), (&json!("in_progress"), &call));
+        assert_eq!(session.next().await, None);
+        session.finish_well().await;
+        assert!(ended.elapsed() < Duration::from_secs(3), "{era:?}: {:?}", ended.elapsed());
+    }
 }
 
 #[tokio::test]

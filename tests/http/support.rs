@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use callingbox_mcp::sandbox::Sandbox;
 use futures::StreamExt;
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -42,6 +43,14 @@ impl Server {
     pub(crate) async fn start_in(home: TempDir, arguments: &[&str]) -> Self {
         let mut program = program(home.path());
         program.args(["--sandbox", "--sandbox-speed=1"]);
+        Self::run(home, program, arguments).await
+    }
+
+    /// The same, on a simulator of the test's own.
+    pub(crate) async fn on(sandbox: &Sandbox, arguments: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut program = program(home.path());
+        program.arg(format!("--sandbox={}", sandbox.url()));
         Self::run(home, program, arguments).await
     }
 
@@ -126,6 +135,13 @@ impl Server {
 
     /// A call that goes on for half an hour, and its id.
     pub(crate) async fn long_call(&self) -> String {
+        let call = json!({"agent_id": self.agent().await, "to": "+13105550107"});
+        let call = self.tool(None, "place_call", call).await;
+        call["call_id"].as_str().unwrap().to_owned()
+    }
+
+    /// An agent that can call, and its id.
+    pub(crate) async fn agent(&self) -> Value {
         let offers = self.tool(None, "search_numbers", json!({"area_code": "415"})).await;
         let number = json!({"phone_number": offers["numbers"][0]["phone_number"]});
         let bought = self.tool(None, "purchase_number", number).await;
@@ -134,10 +150,7 @@ impl Server {
             "instructions": "Talk.", "returns": {"ok": "boolean"},
             "number_ids": [bought["number"]["number_id"]],
         });
-        let agent = self.tool(None, "create_agent", agent).await;
-        let call = json!({"agent_id": agent["agent_id"], "to": "+13105550107"});
-        let call = self.tool(None, "place_call", call).await;
-        call["call_id"].as_str().unwrap().to_owned()
+        self.tool(None, "create_agent", agent).await["agent_id"].clone()
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Service {
     health: Health,
     /// Requests that somebody waits for.
     activity: TaskTracker,
+    /// Makes whatever waits answer with what is known.
+    draining: CancellationToken,
     /// Ends every stream and session.
     end: CancellationToken,
 }
@@ -104,8 +106,9 @@ impl Service {
         door: Door,
         health: Health,
     ) -> Arc<Self> {
-        let end = CancellationToken::new();
-        let tenants = Tenants::new(catalogue, settings.tenants, settings.stateless, end.clone());
+        let (draining, end) = (CancellationToken::new(), CancellationToken::new());
+        let (limits, stateless) = (settings.tenants, settings.stateless);
+        let tenants = Tenants::new(catalogue, limits, stateless, draining.clone(), end.clone());
         Arc::new(Self {
             settings,
             selection,
@@ -114,6 +117,7 @@ impl Service {
             inboxes: Arc::default(),
             health,
             activity: TaskTracker::new(),
+            draining,
             end,
         })
     }
@@ -153,8 +157,9 @@ impl Service {
             .with_state(Arc::clone(self))
     }
 
-    /// Serves until `stop`. Then: not ready, no new connections, what is under way is finished within
-    /// the grace period, streams and sessions are closed.
+    /// Serves until `stop`. Then: not ready, no new connections, what waits for a call is answered with
+    /// its present state, whatever else is under way is finished within the grace period, streams and
+    /// sessions are closed.
     ///
     /// `admin` goes on answering until the end.
     pub async fn serve(
@@ -163,16 +168,15 @@ impl Service {
         admin: Option<(TcpListener, Router)>,
         stop: impl Future<Output = ()>,
     ) {
-        let closing = CancellationToken::new();
         let limits = self.settings.connections;
         let mut servers = JoinSet::new();
-        servers.spawn(listener::serve(public.0, public.1, limits, closing.clone()));
+        servers.spawn(listener::serve(public.0, public.1, limits, self.draining.clone()));
         if let Some((listener, router)) = admin {
             servers.spawn(listener::serve(listener, router, limits, self.end.clone()));
         }
         stop.await;
         self.health.stop();
-        closing.cancel();
+        self.draining.cancel();
         self.activity.close();
         if tokio::time::timeout(self.settings.grace, self.activity.wait()).await.is_err() {
             tracing::warn!(requests = self.activity.len(), "the grace period is over");

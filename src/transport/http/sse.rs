@@ -83,16 +83,18 @@ pub async fn open(
     let endpoint = Event::default().event("endpoint").data(format!("/messages?session_id={id}"));
     let open = tenant.sessions().enter(&id);
     let ended = end.clone();
-    let messages = Messages { from_server, _end: end.drop_guard() };
+    let messages = Messages { from_server, ended, _end: end.drop_guard() };
     let messages = stream::unfold(messages, |mut messages| async {
-        let message = messages.from_server.recv().await?;
+        // What was answered before the end is still told.
+        let message = tokio::select! {
+            biased;
+            message = messages.from_server.recv() => message?,
+            () = messages.ended.cancelled() => return None,
+        };
         let text = serde_json::to_string(&message).unwrap_or_default();
         Some((Event::default().event("message").data(text), messages))
     });
-    let events = stream::once(async { endpoint })
-        .chain(messages)
-        .take_until(ended.cancelled_owned())
-        .map(Ok::<_, Infallible>);
+    let events = stream::once(async { endpoint }).chain(messages).map(Ok::<_, Infallible>);
     let response = Sse::new(boxed(events)).keep_alive(KeepAlive::default()).into_response();
     Ok(super::body::hold(response, open))
 }
@@ -106,6 +108,7 @@ fn boxed(
 /// What goes out; when the client is gone, the session ends with it.
 struct Messages {
     from_server: mpsc::Receiver<ServerJsonRpcMessage>,
+    ended: CancellationToken,
     _end: DropGuard,
 }
 

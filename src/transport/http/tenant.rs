@@ -179,21 +179,25 @@ pub struct Tenants {
     limits: Limits,
     stateless: bool,
     sessions: Arc<Semaphore>,
+    draining: CancellationToken,
     end: CancellationToken,
     known: Mutex<HashMap<Identity, Arc<Tenant>>>,
 }
 
 impl Tenants {
-    /// None yet. All of them end with `end`; `stateless` gives none of them sessions.
+    /// None yet. What waits in any of them is answered with `draining`, and all of them end with
+    /// `end`; `stateless` gives none of them sessions.
     #[must_use]
     pub fn new(
         catalogue: SharedCatalogue,
         limits: Limits,
         stateless: bool,
+        draining: CancellationToken,
         end: CancellationToken,
     ) -> Self {
         let sessions = Arc::new(Semaphore::new(limits.sessions));
-        Self { catalogue, limits, stateless, sessions, end, known: Mutex::default() }
+        let known = Mutex::default();
+        Self { catalogue, limits, stateless, sessions, draining, end, known }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Identity, Arc<Tenant>>> {
@@ -240,7 +244,8 @@ impl Tenants {
         let limits = &self.limits;
         let end = self.end.child_token();
         let server =
-            Server::new(Arc::clone(&self.catalogue), Arc::clone(selection), Arc::clone(account));
+            Server::new(Arc::clone(&self.catalogue), Arc::clone(selection), Arc::clone(account))
+                .draining_with(self.draining.clone());
         let sessions = Arc::new(Sessions::new(
             Arc::clone(&self.sessions),
             limits.sessions_per_tenant,
@@ -307,7 +312,8 @@ mod tests {
     use crate::mcp::catalogue::Catalogue;
 
     fn tenants(limits: Limits) -> Tenants {
-        Tenants::new(Arc::new(Catalogue::new()), limits, false, CancellationToken::new())
+        let (draining, end) = Default::default();
+        Tenants::new(Arc::new(Catalogue::new()), limits, false, draining, end)
     }
 
     fn enter(tenants: &Tenants, name: &str) -> Result<Arc<Tenant>, TooManyTenants> {

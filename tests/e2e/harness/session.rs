@@ -289,6 +289,13 @@ impl Session {
         self.input = None;
     }
 
+    /// Tells the process to end (SIGTERM).
+    pub(crate) async fn terminate(&self) {
+        let id = self.process.id().unwrap().to_string();
+        let told = tokio::process::Command::new("kill").args(["-TERM", &id]).status().await;
+        assert!(told.unwrap().success());
+    }
+
     /// Ends the input and waits for the end: what still came, how it ended, and its log.
     pub(crate) async fn finish(mut self) -> (Vec<Value>, ExitStatus, String) {
         self.end_input();
