@@ -4,6 +4,7 @@
 //! line: whatever still looks like a secret or a number is masked before it leaves the process.
 
 pub mod metrics;
+pub mod traces;
 
 use std::borrow::Cow;
 use std::io::{self, Write};

@@ -28,6 +28,7 @@ use super::page::Page;
 use super::probe::{self, LOOK};
 use super::refusal;
 use super::retry::{self, Attempt, Decision};
+use crate::telemetry::traces;
 
 /// A client of the CallingBox API. Cheap to make and to clone; TLS and certificates are loaded at the
 /// first request.
@@ -189,6 +190,8 @@ impl Client {
         if let Some(body) = body {
             builder = builder.header(CONTENT_TYPE, "application/json").body(body);
         }
+        let mut span = traces::upstream(request.method.as_str(), request.path);
+        builder = builder.headers(span.headers());
         let timeout =
             |status| Error::new(request, transport(Phase::Timeout, status, String::new()));
 
@@ -198,6 +201,7 @@ impl Client {
             .map_err(|error| Error::new(request, failure(error, None)))?;
         heard(response.headers());
         let status = response.status().as_u16();
+        span.answered(status);
         if response.status().is_success() {
             let limit = config.max_response_bytes;
             let body = tokio::time::timeout_at(end, read_body(&mut response, limit))
@@ -205,6 +209,7 @@ impl Client {
                 .map_err(|_| timeout(Some(status)))?
                 .map_err(|error| Error::new(request, failure(error, Some(status))))?
                 .ok_or_else(|| Error::new(request, ErrorKind::TooLarge { status, limit }))?;
+            span.whole();
             return Ok(Answer { request, status, body });
         }
         // The status has been said; what its body lacks does not change it.
@@ -232,7 +237,8 @@ impl Client {
 
 impl Http {
     fn build(config: &ClientConfig) -> Result<Self, String> {
-        let tls = tls(config)?;
+        let here = config.base_url.is_loopback() && !config.base_url.is_https();
+        let tls = tls(!here)?;
         let builder = || {
             let builder = reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
@@ -253,12 +259,12 @@ impl Http {
 
 /// TLS by `rustls` and `ring` with the system's certificates. This machine itself is reached over
 /// plain http without proxies, so that nothing need be loaded for it.
-fn tls(config: &ClientConfig) -> Result<rustls::ClientConfig, String> {
+pub(crate) fn tls(certificates: bool) -> Result<rustls::ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    let mut tls = if config.base_url.is_loopback() && !config.base_url.is_https() {
+    let mut tls = if !certificates {
         builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
     } else {
         let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(|error| {

@@ -28,6 +28,8 @@ pub use calls::{
     ResultStatus, Transcript, TranscriptSegment,
 };
 pub use client::Client;
+#[cfg(feature = "otlp")]
+pub(crate) use client::tls;
 pub use config::{BaseUrl, ClientConfig, InvalidBaseUrl, Timeouts};
 pub use error::{Effect, Error, ErrorKind, Method, Phase, RequestLine};
 pub use ids::{AgentId, CallId, DeliveryId, EndpointId, NumberId};

@@ -55,15 +55,20 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     match command {
         None | Some(Command::Stdio) => {
             let stop = stop::signal()?;
+            let traces = telemetry::traces::begin()?;
             let world = world::open(&global, &file, &folders).await?;
             let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account());
             transport::stdio::serve(server, stop)
                 .await
                 .context("the MCP session could not begin")?;
+            traces.end().await;
             world.close().await
         }
         Some(Command::Http(options)) => {
-            http::run(&options, &global, &file, &folders, catalogue, selection).await
+            let traces = telemetry::traces::begin()?;
+            let served = http::run(&options, &global, &file, &folders, catalogue, selection).await;
+            traces.end().await;
+            served
         }
         Some(Command::Token(command)) => token::run(command, &global, &folders),
         Some(Command::Sandbox(options)) => sandbox::run(options).await,

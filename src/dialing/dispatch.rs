@@ -30,6 +30,7 @@ use super::reconcile::Way;
 use super::search::{self, Found};
 use crate::api::{self, Call, CallStatus, Client, ErrorKind, PageRequest};
 use crate::money::MilliCents;
+use crate::telemetry::traces;
 
 /// What a lease lasts longer than the work that it is for.
 const SPARE: Duration = Duration::from_secs(10);
@@ -451,7 +452,7 @@ pub fn ended(call: &Call) -> Option<(Outcome, Option<MilliCents>)> {
 async fn alone<T: Send + 'static>(
     work: impl Future<Output = Result<T, DialError>> + Send + 'static,
 ) -> Result<T, DialError> {
-    match tokio::spawn(work).await {
+    match tokio::spawn(traces::carried(work)).await {
         Ok(done) => done,
         Err(error) => Err(DialError::Interrupted(error.to_string())),
     }

@@ -19,6 +19,7 @@ use super::progress::Progress;
 use super::tasks;
 use crate::account::Account;
 use crate::telemetry::metrics;
+use crate::telemetry::traces::Origin;
 
 /// What a running tool is handed.
 pub struct ToolContext {
@@ -30,6 +31,8 @@ pub struct ToolContext {
     pub draining: CancellationToken,
     /// Where to say how it goes, if the client wants to know.
     pub progress: Progress,
+    /// The trace that the request is part of.
+    pub origin: Origin,
     /// What the client can do, and the way to ask its human.
     pub client: Client,
 }
@@ -54,13 +57,16 @@ pub async fn call(
         return Err(ErrorData::invalid_params(format!("there is no tool `{name}`{hint}"), None));
     };
     let started = Instant::now();
+    let tenant = cx.account.dialer().ok().map(|dialer| dialer.tenant().id().as_str());
+    let span = cx.origin.tool_call(entry.name, tenant);
     let outcome = match selection.withheld(entry) {
         Some(reason) => Err(Stop::Failed(ToolError::new(
             Class::SwitchedOff,
             format!("the tool `{}` is not offered here: {reason}", entry.name),
         ))),
-        None => run(entry, request, cx).await,
+        None => span.carry(run(entry, request, cx)).await,
     };
+    let failed = matches!(outcome, Err(Stop::Failed(_)));
     let (label, response) = match outcome {
         Ok(Finished { followed: Some(call), .. }) if cx.client.supports_tasks() => {
             ("task", CallToolResponse::Task(tasks::create(&cx.account, &call)?))
@@ -71,6 +77,7 @@ pub async fn call(
     };
     let took = started.elapsed();
     metrics::tool_call(entry.name, label, took);
+    span.end(label, failed);
     tracing::info!(
         tool = entry.name,
         outcome = label,

@@ -26,6 +26,7 @@ use super::progress::Progress;
 use super::resources::{self, Subscriptions};
 use super::{completions, prompts, skill, tasks};
 use crate::account::{Account, World};
+use crate::telemetry::traces::Origin;
 
 /// How long a client may keep a list: they change only with the program.
 const LIST_TTL_MS: u64 = 3_600_000;
@@ -134,6 +135,7 @@ impl ServerHandler for Server {
             cancel: context.ct.clone(),
             draining: self.draining.clone(),
             progress: Progress::of(&context),
+            origin: origin(&context),
             client: Client::of(
                 &context,
                 request.input_responses.take(),
@@ -350,6 +352,14 @@ fn freshness(context: &RequestContext<RoleServer>) -> (Option<u64>, Option<Cache
         Era::Stateless => (Some(LIST_TTL_MS), Some(CacheScope::Private)),
         Era::Sessions => (None, None),
     }
+}
+
+/// The trace that a request is part of: `_meta` says it (SEP-414), or else the headers.
+fn origin(context: &RequestContext<RoleServer>) -> Origin {
+    let meta = |name: &str| context.meta.get(name).and_then(serde_json::Value::as_str);
+    let headers = context.extensions.get::<http::request::Parts>().map(|parts| &parts.headers);
+    let header = |name: &str| headers.and_then(|headers| headers.get(name)?.to_str().ok());
+    if meta("traceparent").is_some() { Origin::of(meta) } else { Origin::of(header) }
 }
 
 fn no_method(name: &str) -> ErrorData {
