@@ -119,6 +119,9 @@ pub enum Command {
     Setup,
     /// Find out what is wrong, and say which command mends it. Fails if anything does not work.
     Doctor(Doctor),
+    /// Ask a running `http` server whether it is alive, for a container's health check. Fails if it is
+    /// not.
+    Healthcheck(Healthcheck),
     /// Print the completions of a shell.
     Completions(Completions),
     /// Print the manual page (roff).
@@ -193,6 +196,14 @@ pub struct Http {
     /// Seconds that what is under way may take when the server is told to end.
     #[arg(long, value_name = "SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     pub grace: u64,
+}
+
+/// Options of `healthcheck`.
+#[derive(Debug, Args)]
+pub struct Healthcheck {
+    /// The probe: /healthz (alive) or /readyz (ready to work).
+    #[arg(value_name = "URL", default_value = "http://127.0.0.1:8080/healthz", value_parser = server_url)]
+    pub url: url::Url,
 }
 
 /// The commands under `token`.

@@ -3,14 +3,19 @@
 //!
 //! After a change, `UPDATE_LINKS=1 cargo test --test packaging` writes packaging/links.md anew.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use callingbox_mcp::cli::Cli;
 use callingbox_mcp::clients::{Client, Secret, Server};
 use callingbox_mcp::config::KeySource;
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Value, json};
 
@@ -76,6 +81,118 @@ fn every_variable_of_a_manifest_is_one_of_the_program() {
             assert_eq!(variable["isSecret"] == true, name == "CALLINGBOX_API_KEY", "{name}");
         }
     }
+}
+
+/// The value of each setting of a unit, in order; those that stand twice stand twice.
+fn settings<'a>(unit: &'a str, name: &str) -> Vec<&'a str> {
+    let prefix = format!("{name}=");
+    unit.lines().filter_map(|line| line.strip_prefix(prefix.as_str())).collect()
+}
+
+/// What follows an instruction of a container file that stands there once, on one line.
+fn instruction<'a>(text: &'a str, name: &str) -> &'a str {
+    let prefix = format!("{name} ");
+    let found: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix(prefix.as_str())).collect();
+    assert_eq!(found.len(), 1, "{name}");
+    found[0]
+}
+
+/// A command line of the server over HTTP.
+fn http(words: &[&str]) -> callingbox_mcp::cli::Http {
+    let words = words.iter().map(|word| match *word {
+        "/usr/local/bin/callingbox-mcp" => "callingbox-mcp",
+        word => word,
+    });
+    match Cli::try_parse_from(words).unwrap().command {
+        Some(callingbox_mcp::cli::Command::Http(http)) => *http,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whether `http` knows this variable.
+fn is_known_to_http(variable: &str) -> bool {
+    let command = Cli::command();
+    let http = command.find_subcommand("http").unwrap();
+    http.get_arguments().any(|argument| argument.get_env().is_some_and(|name| name == variable))
+        || http.clone().render_long_help().to_string().contains(variable)
+        || is_known(variable)
+}
+
+#[test]
+fn the_container_starts_asks_for_its_health_and_opens_its_ports() {
+    let text = file("packaging/container/Containerfile");
+    let (_, last) = text.rsplit_once("\nFROM ").unwrap();
+    // There is no shell in the last stage: commands are lists of words.
+    let words = |text: &str| serde_json::from_str::<Vec<String>>(text).unwrap();
+    let entry = words(instruction(last, "ENTRYPOINT"));
+    let command: Vec<String> =
+        entry.iter().cloned().chain(words(instruction(last, "CMD"))).collect();
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let http = http(&command);
+    let ports = [http.listen, http.admin_listen.unwrap()].map(|address| {
+        assert!(address.ip().is_unspecified(), "{address}");
+        address.port()
+    });
+    let exposed: Vec<u16> =
+        instruction(last, "EXPOSE").split(' ').map(|port| port.parse().unwrap()).collect();
+    assert_eq!(exposed, ports);
+
+    let (_, check) = instruction(last, "HEALTHCHECK").split_once(" CMD ").unwrap();
+    let check = words(check);
+    assert_eq!(check[0], entry[0]);
+    let check = ["callingbox-mcp".to_owned()].into_iter().chain(check.into_iter().skip(1));
+    let url = match Cli::try_parse_from(check).unwrap().command {
+        Some(callingbox_mcp::cli::Command::Healthcheck(check)) => check.url,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((url.port(), url.path()), (Some(ports[1]), "/healthz"));
+
+    let (user, group) = instruction(last, "USER").split_once(':').unwrap();
+    assert!(user.parse::<u32>().unwrap() > 0 && group.parse::<u32>().unwrap() > 0);
+    let state = words(instruction(last, "VOLUME"));
+    assert_eq!(state, ["/var/lib/callingbox-mcp"]);
+    let variables: Vec<(&str, &str)> =
+        instruction(last, "ENV").split(' ').map(|pair| pair.split_once('=').unwrap()).collect();
+    assert!(variables.contains(&("XDG_DATA_HOME", "/var/lib")));
+    for (name, _) in &variables {
+        assert!(name.starts_with("XDG_") || is_known_to_http(name), "{name}");
+    }
+    // Reachable from outside, so callers must show who they are.
+    assert!(variables.contains(&("CALLINGBOX_MCP_AUTH", "key")));
+    // What the build reads is not left out.
+    let ignored = file(".dockerignore");
+    for needed in ["Cargo.toml", "Cargo.lock", "src", "skills", "tools", "benches"] {
+        assert!(ignored.lines().any(|line| line == format!("!{needed}")), "{needed}");
+    }
+}
+
+#[test]
+fn the_unit_starts_the_server_and_lets_it_end() {
+    let unit = file("packaging/systemd/callingbox-mcp.service");
+    let [start] = settings(&unit, "ExecStart").try_into().unwrap();
+    let words: Vec<&str> = start.split_whitespace().collect();
+    let http = http(&words);
+    assert!(http.listen.ip().is_loopback() && http.admin_listen.unwrap().ip().is_loopback());
+    let [stop] = settings(&unit, "TimeoutStopSec").try_into().unwrap();
+    // The last connections have 2 s, traces 2 s more.
+    assert!(stop.parse::<u64>().unwrap() > http.grace + 4, "{stop}");
+    let variables: Vec<(&str, &str)> = settings(&unit, "Environment")
+        .iter()
+        .flat_map(|pairs| pairs.split(' '))
+        .map(|pair| pair.split_once('=').unwrap())
+        .collect();
+    for (name, _) in &variables {
+        assert!(name.starts_with("XDG_") || is_known_to_http(name), "{name}");
+    }
+    let [credential] = settings(&unit, "LoadCredential").try_into().unwrap();
+    let (name, _) = credential.split_once(':').unwrap();
+    assert!(variables.contains(&("CALLINGBOX_API_KEY_FILE", &format!("%d/{name}"))));
+    let [state] = settings(&unit, "StateDirectory").try_into().unwrap();
+    assert!(
+        variables.contains(&("CALLINGBOX_MCP_TOKENS", &format!("/var/lib/{state}/tokens.toml")))
+    );
+    assert!(variables.contains(&("XDG_DATA_HOME", "/var/lib")));
 }
 
 /// The rules of the registry's schema of 2025-12-11 that concern this file, and no more: the schema

@@ -6,6 +6,7 @@ mod catalogue;
 mod config;
 mod demo;
 mod doctor;
+mod healthcheck;
 mod http;
 mod install;
 mod policy;
@@ -38,6 +39,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         // It looks at the configuration itself: that may be what is wrong.
         Some(Command::Doctor(options)) => doctor::run(options, cli.global).await,
+        // A configuration that was broken since the start does not make a running server ill.
+        Some(Command::Healthcheck(options)) => {
+            healthcheck::run(options).await.map(|()| ExitCode::SUCCESS)
+        }
         command => run_configured(command, cli.global).await.map(|()| ExitCode::SUCCESS),
     }
 }
@@ -80,6 +85,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
         Some(Command::Install(options)) => install::run(&options, &global, &file, &folders),
         Some(Command::Setup) => setup::run(&global, &file, &folders).await,
         Some(Command::Doctor(options)) => doctor::run(options, global).await.map(|_| ()),
+        Some(Command::Healthcheck(options)) => healthcheck::run(options).await,
         Some(Command::Completions(options)) => shell::completions(&options),
         Some(Command::Man) => shell::manual(),
     }

@@ -12,6 +12,7 @@
 mod harness;
 
 mod auth;
+mod health;
 mod limits;
 mod protocol;
 mod shutdown;

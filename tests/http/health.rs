@@ -1,0 +1,30 @@
+//! The probe of a container: the command `healthcheck` against a running server.
+
+use crate::support::{Server, program};
+
+#[tokio::test]
+async fn a_server_that_is_alive_and_one_that_is_not_are_told_apart() {
+    let server = Server::start(&["--admin-listen", "127.0.0.1:0"]).await;
+    let admin = server.admin.clone().unwrap();
+    // A configuration that was broken meanwhile says nothing of the server that runs.
+    let config = server.home.path().join("config/callingbox-mcp/config.toml");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::write(config, "nonsense").unwrap();
+    let check = async |url: &str| {
+        let mut command = program(server.home.path());
+        // A proxy of the machine is not asked.
+        command.env("HTTP_PROXY", "http://127.0.0.1:1").args(["healthcheck", url]);
+        let output = command.output().await.unwrap();
+        assert_eq!(output.stdout, b"");
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for probe in ["healthz", "readyz"] {
+        assert_eq!(check(&format!("{admin}/{probe}")).await, (Some(0), String::new()));
+    }
+    let (code, text) = check(&format!("{admin}/nothing")).await;
+    assert_eq!(code, Some(1));
+    assert!(text.contains("/nothing answers 404"), "{text}");
+    let (code, text) = check("http://127.0.0.1:1/healthz").await;
+    assert_eq!(code, Some(1));
+    assert!(text.contains("http://127.0.0.1:1/healthz: no answer"), "{text}");
+}
