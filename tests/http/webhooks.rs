@@ -1,16 +1,24 @@
-//! Deliveries of CallingBox, and that calls ask for them.
+//! Deliveries of CallingBox, that calls ask for them, and that they end waits.
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
+use callingbox_mcp::sandbox::Options;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::support::{Server, program};
+use crate::harness::{Control, simulator};
+use crate::support::{Server, message, program};
+
+const CALL: &str = "/v1/calls/{id}";
 
 fn sign(secret: &str, body: &str) -> String {
-    let now = jiff::Timestamp::now().as_second();
+    sign_at(jiff::Timestamp::now().as_second(), secret, body)
+}
+
+fn sign_at(now: i64, secret: &str, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(format!("{now}.{body}").as_bytes());
     let digits = mac.finalize().into_bytes();
@@ -65,4 +73,108 @@ async fn without_a_secret_no_address_is_given_out() {
     assert!(!output.status.success());
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("CALLINGBOX_WEBHOOK_SECRET"), "{text}");
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_the_delivery_that_tells_of_the_end_and_not_by_looking() {
+    let sandbox = simulator(Options { allow_private_webhooks: true, ..Options::default() }).await;
+    let control = Control::of(&sandbox);
+    let api = sandbox.url();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let key = callingbox_mcp::simulator::KEY;
+    let secret = http.get(format!("{api}/sandbox/signing_secret")).bearer_auth(key);
+    let secret = secret.send().await.unwrap().text().await.unwrap();
+    let secret: Value = serde_json::from_str(&secret).unwrap();
+
+    let home = tempfile::tempdir().unwrap();
+    let mut server = program(home.path());
+    server.arg(format!("--sandbox={api}"));
+    server.env("CALLINGBOX_WEBHOOK_SECRET", secret["signing_secret"].as_str().unwrap());
+    let server = Server::run(home, server, &[]).await;
+    let agent = server.agent().await;
+    // The tools take public addresses only; the simulator takes this one from its own API.
+    let hook = json!({"webhook_url": format!("{}/webhooks/callingbox", server.base)});
+    let patch = http.patch(format!("{api}/v1/agents/{}", agent.as_str().unwrap())).bearer_auth(key);
+    let patch = patch.header("content-type", "application/json").body(hook.to_string());
+    assert_eq!(patch.send().await.unwrap().status(), 200);
+    let order = json!({"agent_id": agent, "to": "+13105550100"});
+    let call = server.tool(None, "place_call", order).await;
+    let call_id = call["call_id"].as_str().unwrap();
+
+    let arguments = json!({"call_id": call_id, "wait_seconds": 300});
+    let wait = json!({"name": "get_call_result", "arguments": arguments});
+    let waiting = tokio::spawn(server.modern("tools/call", wait).send());
+    control.arrived("GET", CALL, 1).await;
+    // From here on whoever looks learns nothing.
+    let blind = json!({"path": format!("/v1/calls/{call_id}"), "kind": "status", "status": 503, "times": 1_000});
+    control.fault(blind).await;
+    let look = http.get(format!("{api}/v1/calls/{call_id}")).bearer_auth(key);
+    assert_eq!(look.send().await.unwrap().status(), 503);
+    let begun = Instant::now();
+    control.advance(300).await;
+    let answer = message(waiting.await.unwrap().unwrap()).await;
+    let content = &answer["result"]["structuredContent"];
+    assert_eq!((&content["outcome"], &content["call_id"]), (&json!("completed"), &json!(call_id)));
+    assert!(content["result"]["ok"].is_boolean(), "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+
+    let metrics = metrics(&server).await;
+    // Queued, ringing, answered, completed.
+    let accepted = "callingbox_mcp_webhook_deliveries_total{outcome=\"accepted\"} 4";
+    assert!(metrics.lines().any(|line| line == accepted), "{metrics}");
+}
+
+async fn metrics(server: &Server) -> String {
+    let metrics = server.http.get(format!("{}/metrics", server.base)).send().await.unwrap();
+    metrics.text().await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_forged_stale_replayed_oversized_or_no_event_is_refused_and_counted() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = program(home.path());
+    server.arg("--sandbox").env("CALLINGBOX_WEBHOOK_SECRET", "whsec_ours");
+    let server = Server::run(home, server, &[]).await;
+    let event = |id: &str| {
+        json!({"id": id, "type": "call.ringing", "data": {"call": {"id": "call-1"}}}).to_string()
+    };
+    let by_us = |body: String| (sign("whsec_ours", &body), body);
+    let now = jiff::Timestamp::now().as_second();
+    let large = format!("{}{}", event("large"), " ".repeat(1024 * 1024));
+    for (name, (signature, body), status) in [
+        ("good", by_us(event("one")), 200),
+        // Who delivers twice need not deliver again.
+        ("replayed", by_us(event("one")), 200),
+        ("forged", (sign("whsec_theirs", &event("two")), event("two")), 401),
+        ("forged", (sign("whsec_ours", &event("two")), event("three")), 401),
+        ("forged", ("t=1,v1=00".to_owned(), event("two")), 401),
+        ("stale", (sign_at(now - 330, "whsec_ours", &event("two")), event("two")), 400),
+        ("stale", (sign_at(now + 330, "whsec_ours", &event("two")), event("two")), 400),
+        ("oversized", by_us(large), 413),
+        ("not JSON", by_us("call-1 is over".to_owned()), 400),
+        ("not an event", by_us("[]".to_owned()), 400),
+    ] {
+        let post = server.http.post(format!("{}/webhooks/callingbox", server.base));
+        let post = post.header("callingbox-signature", signature).body(body);
+        assert_eq!(post.send().await.unwrap().status(), status, "{name}");
+    }
+    let metrics = metrics(&server).await;
+    let counted: Vec<&str> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("callingbox_mcp_webhook_deliveries_total{outcome="))
+        .collect();
+    let mut counted = counted;
+    counted.sort_unstable();
+    assert_eq!(
+        counted,
+        [
+            "\"accepted\"} 1",
+            "\"busy\"} 0",
+            "\"forged\"} 3",
+            "\"oversized\"} 1",
+            "\"replayed\"} 1",
+            "\"stale\"} 2",
+            "\"unreadable\"} 2",
+        ]
+    );
 }
