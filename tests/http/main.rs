@@ -14,6 +14,7 @@ mod harness;
 mod auth;
 mod health;
 mod limits;
+mod load;
 mod protocol;
 mod shutdown;
 mod support;

@@ -11,13 +11,13 @@ use crate::support::{Events, PATIENCE, Server, initialize, message};
 
 const CALL: &str = "/v1/calls/{id}";
 
-async fn terminate(server: &Server) {
+pub(crate) async fn terminate(server: &Server) {
     let id = server.child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
 }
 
 /// Waits for the end, which must be a good one.
-async fn ended(server: &mut Server) {
+pub(crate) async fn ended(server: &mut Server) {
     let ended = tokio::time::timeout(PATIENCE, server.child.wait()).await.unwrap().unwrap();
     assert!(ended.success(), "{ended}");
 }
