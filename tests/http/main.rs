@@ -12,6 +12,7 @@
 mod harness;
 
 mod auth;
+mod documents;
 mod health;
 mod limits;
 mod load;
