@@ -15,7 +15,7 @@
 //! - [`clients`]: writes this server into the configuration of MCP clients.
 //! - [`webhook`]: takes the deliveries that CallingBox sends, and believes only the signed ones.
 //! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
-//!   what each command does; logs.
+//!   what each command does; logs, metrics and traces.
 //! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
 
 pub mod account;

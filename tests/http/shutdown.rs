@@ -171,6 +171,28 @@ async fn a_human_who_has_not_answered_yet_has_not_said_yes() {
 }
 
 #[tokio::test]
+async fn a_wait_that_has_learned_nothing_yet_is_answered_soon_and_keeps_the_id() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let mut server = Server::on(&sandbox, &[]).await;
+    let call_id = server.long_call().await;
+    control.fault(json!({"path": "/v1/calls*", "kind": "delay", "delay_ms": 60_000})).await;
+    let waiting = tokio::spawn(server.modern("tools/call", wait(&call_id)).send());
+    control.arrived("GET", CALL, 1).await;
+    let begun = Instant::now();
+    terminate(&server).await;
+    let answer = message(waiting.await.unwrap().unwrap()).await;
+    let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
+    assert_eq!(
+        (&error["class"], &error["retry"], &error["call_id"]),
+        (&json!("timed_out"), &json!("later"), &json!(call_id)),
+        "{answer}"
+    );
+    ended(&mut server).await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn the_grace_period_has_an_end() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::of(&sandbox);

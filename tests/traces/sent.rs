@@ -1,10 +1,12 @@
 //! With the feature: which spans arrive, what they say, and what they never say.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use callingbox_mcp::sandbox::{Options, Sandbox};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::collector::{Collector, Span};
@@ -208,6 +210,66 @@ async fn what_is_sent_holds_no_key_no_number_no_id_and_no_word_of_a_call() {
     for private in ["sk_", "whsec_", "3105550107", "+1415", &call_id, "Talk.", "Mia"] {
         assert!(!bytes.contains(private), "{private}");
     }
+}
+
+#[tokio::test]
+async fn each_attempt_is_a_span_and_what_never_arrived_is_an_error() {
+    let (collector, url) = Collector::start().await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let server = server(&api, &url).await;
+    call(&server, "list_agents", &[], &[]).await;
+    end(server).await;
+    let (mut spans, _) = collector.read();
+    let tool = spans.pop().unwrap();
+    let outcome = (&tool.attributes["callingbox.outcome"], &tool.attributes["error.type"]);
+    assert_eq!(outcome, (&"unavailable".to_owned(), &"tool_error".to_owned()));
+    assert!(spans.len() > 1, "{spans:?}");
+    for span in spans {
+        let attributes = pairs(&[
+            ("http.request.method", "GET"),
+            ("url.template", "/v1/agents"),
+            ("error.type", "transport"),
+        ]);
+        assert_eq!((span.name.as_str(), &span.parent), ("GET /v1/agents", &tool.id));
+        assert_eq!((span.attributes, span.status), (attributes, 2));
+    }
+}
+
+#[tokio::test]
+async fn over_standard_input_the_last_spans_are_sent_at_the_end_of_input() {
+    let (collector, url) = Collector::start().await;
+    let home = tempfile::tempdir().unwrap();
+    let mut child = program(home.path())
+        .arg("--sandbox")
+        .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("{url}/v1/traces"))
+        .env("OTEL_SERVICE_NAME", "front desk")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+        "name": "list_agents",
+        "arguments": {},
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "traceparent": traceparent(TRACE, "01"),
+        },
+    }});
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(format!("{call}\n").as_bytes()).await.unwrap();
+    drop(input);
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["result"]["isError"], false, "{answer}");
+    let (spans, resource) = collector.read();
+    assert_eq!(resource["service.name"], "front desk");
+    let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
+    assert_eq!(names, ["GET /v1/agents", "tools/call list_agents"]);
+    assert_eq!((spans[1].trace.as_str(), spans[1].parent.as_str()), (TRACE, PARENT));
 }
 
 #[tokio::test]
