@@ -48,8 +48,8 @@ async fn open(tenant: &Tenant) {
 /// Opens and abandons so many sessions, each by one of ten tenants; all of them expire.
 async fn day(sessions: usize) {
     let limits = Limits { session_idle: Duration::from_secs(900), ..Limits::default() };
-    let (draining, end) = (CancellationToken::new(), CancellationToken::new());
-    let tenants = Tenants::new(Arc::new(Catalogue::new()), limits, false, draining, end);
+    let end = CancellationToken::new();
+    let tenants = Tenants::new(Arc::new(Catalogue::new()), limits, false, end);
     let account = Arc::new(Account::real(None, Wait::default()));
     let all: Vec<Arc<Tenant>> = (0..10_u8)
         .map(|at| {

@@ -107,8 +107,8 @@ impl Service {
         health: Health,
     ) -> Arc<Self> {
         let (draining, end) = (CancellationToken::new(), CancellationToken::new());
-        let (limits, stateless) = (settings.tenants, settings.stateless);
-        let tenants = Tenants::new(catalogue, limits, stateless, draining.clone(), end.clone());
+        let tenants = Tenants::new(catalogue, settings.tenants, settings.stateless, end.clone())
+            .draining_with(draining.clone());
         Arc::new(Self {
             settings,
             selection,

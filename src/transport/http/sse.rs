@@ -82,17 +82,10 @@ pub async fn open(
     tokio::spawn(session);
     let endpoint = Event::default().event("endpoint").data(format!("/messages?session_id={id}"));
     let open = tenant.sessions().enter(&id);
-    let ended = end.clone();
-    let messages = Messages { from_server, ended, _end: end.drop_guard() };
-    let messages = stream::unfold(messages, |mut messages| async {
-        // What was answered before the end is still told.
-        let message = tokio::select! {
-            biased;
-            message = messages.from_server.recv() => message?,
-            () = messages.ended.cancelled() => return None,
-        };
+    let messages = Messages { from_server, ended: end.clone(), _end: end.drop_guard() };
+    let messages = messages.told().map(|message| {
         let text = serde_json::to_string(&message).unwrap_or_default();
-        Some((Event::default().event("message").data(text), messages))
+        Event::default().event("message").data(text)
     });
     let events = stream::once(async { endpoint }).chain(messages).map(Ok::<_, Infallible>);
     let response = Sse::new(boxed(events)).keep_alive(KeepAlive::default()).into_response();
@@ -110,6 +103,20 @@ struct Messages {
     from_server: mpsc::Receiver<ServerJsonRpcMessage>,
     ended: CancellationToken,
     _end: DropGuard,
+}
+
+impl Messages {
+    /// Each message, up to the end of the session; those of before the end are still told after it.
+    fn told(self) -> impl Stream<Item = ServerJsonRpcMessage> + Send {
+        stream::unfold(self, |mut messages| async {
+            let message = tokio::select! {
+                biased;
+                message = messages.from_server.recv() => message?,
+                () = messages.ended.cancelled() => return None,
+            };
+            Some((message, messages))
+        })
+    }
 }
 
 async fn serve(
@@ -201,5 +208,28 @@ impl Transport<RoleServer> for Channel {
     async fn close(&mut self) -> io::Result<()> {
         self.from_client.close();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rmcp::model::{RequestId, ServerResult};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_of_before_the_end_are_told_and_then_the_stream_ends() {
+        let (to_client, from_server) = mpsc::channel(OUTGOING);
+        let end = CancellationToken::new();
+        let messages = Messages { from_server, ended: end.clone(), _end: end.clone().drop_guard() };
+        for id in 0..3 {
+            let answer = ServerResult::empty(());
+            let answer = ServerJsonRpcMessage::response(answer, RequestId::Number(id));
+            to_client.send(answer).await.unwrap();
+        }
+        end.cancel();
+        // Whoever still holds the other end does not keep it open.
+        assert_eq!(messages.told().count().await, 3);
+        drop(to_client);
     }
 }

@@ -185,19 +185,24 @@ pub struct Tenants {
 }
 
 impl Tenants {
-    /// None yet. What waits in any of them is answered with `draining`, and all of them end with
-    /// `end`; `stateless` gives none of them sessions.
+    /// None yet. All of them end with `end`; `stateless` gives none of them sessions.
     #[must_use]
     pub fn new(
         catalogue: SharedCatalogue,
         limits: Limits,
         stateless: bool,
-        draining: CancellationToken,
         end: CancellationToken,
     ) -> Self {
         let sessions = Arc::new(Semaphore::new(limits.sessions));
-        let known = Mutex::default();
+        let (known, draining) = Default::default();
         Self { catalogue, limits, stateless, sessions, draining, end, known }
+    }
+
+    /// The same, which answer what waits as soon as `draining` is canceled.
+    #[must_use]
+    pub fn draining_with(mut self, draining: CancellationToken) -> Self {
+        self.draining = draining;
+        self
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Identity, Arc<Tenant>>> {
@@ -312,8 +317,7 @@ mod tests {
     use crate::mcp::catalogue::Catalogue;
 
     fn tenants(limits: Limits) -> Tenants {
-        let (draining, end) = Default::default();
-        Tenants::new(Arc::new(Catalogue::new()), limits, false, draining, end)
+        Tenants::new(Arc::new(Catalogue::new()), limits, false, CancellationToken::new())
     }
 
     fn enter(tenants: &Tenants, name: &str) -> Result<Arc<Tenant>, TooManyTenants> {
