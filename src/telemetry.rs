@@ -3,6 +3,7 @@
 //! The types that hold such values already refuse to print them. The writer here is the second
 //! line: whatever still looks like a secret or a number is masked before it leaves the process.
 
+pub mod arguments;
 pub mod metrics;
 
 use std::borrow::Cow;
