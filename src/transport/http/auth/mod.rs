@@ -1,5 +1,7 @@
-//! Who is calling, and what they may use. Everything is decided from the headers of each request
-//! before its body is read; no key and no token is ever taken from a URL.
+//! Who is calling, and what they may use. Who it is is decided from the headers of each request before
+//! its body is read ([`door`]); no key and no token is ever taken from a URL. What was granted scope by
+//! scope is held against the message before rmcp sees it ([`demand`]), and decides what is offered; a
+//! client may ask for less ([`narrowing`]).
 
 pub mod demand;
 pub mod door;

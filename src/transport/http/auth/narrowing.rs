@@ -36,20 +36,15 @@ impl Narrowing {
             let text = format!("{header}: {}", present::reason(&error.to_string()));
             Box::new(answer::error(StatusCode::BAD_REQUEST, &text))
         };
-        let tools = |header| {
-            let found = names(headers, header)?.into_iter().map(|name| {
-                let entry = catalogue.get(name);
-                entry
-                    .map(|entry| entry.name)
-                    .ok_or_else(|| SelectionError::no_tool(name, catalogue))
-            });
-            found.collect::<Result<Vec<_>, _>>().map_err(|error| refuse(header, error))
+        let tool = |name: &str| {
+            let entry = catalogue.get(name).map(|entry| entry.name);
+            entry.ok_or_else(|| SelectionError::no_tool(name, catalogue))
         };
-        let toolsets = names(headers, TOOLSETS)?.into_iter().map(str::parse);
+        let tools =
+            |header| once(names(headers, header)?, tool).map_err(|error| refuse(header, error));
+        let toolsets = names(headers, TOOLSETS)?;
         Ok(Self {
-            toolsets: toolsets
-                .collect::<Result<_, _>>()
-                .map_err(|error| refuse(TOOLSETS, error))?,
+            toolsets: once(toolsets, str::parse).map_err(|error| refuse(TOOLSETS, error))?,
             tools: tools(TOOLS)?,
             exclude: tools(EXCLUDE_TOOLS)?,
             read_only: names(headers, READONLY)?.into_iter().any(is_yes),
@@ -89,6 +84,21 @@ fn names<'a>(headers: &'a HeaderMap, header: &str) -> Result<Vec<&'a str>, Box<R
         names.extend(value.split(',').map(str::trim).filter(|name| !name.is_empty()));
     }
     Ok(names)
+}
+
+/// What the names mean, each once: what is kept for a session is small, whatever was sent.
+fn once<T: PartialEq>(
+    names: Vec<&str>,
+    read: impl Fn(&str) -> Result<T, SelectionError>,
+) -> Result<Vec<T>, SelectionError> {
+    let mut found = Vec::new();
+    for name in names {
+        let one = read(name)?;
+        if !found.contains(&one) {
+            found.push(one);
+        }
+    }
+    Ok(found)
 }
 
 /// Anything but a plain no is a yes: who asks for less must not get more by a slip.
@@ -144,6 +154,8 @@ mod tests {
             assert_eq!(catalogue.offered(&narrow).count(), 0, "{headers:?}");
         }
         assert!(read(&[(TOOLSETS, ""), (READONLY, "no")]).unwrap().is_none());
+        let often = read(&[(TOOLS, &"get_agent,".repeat(5_000))]).unwrap();
+        assert_eq!(often.tools, ["get_agent"]);
     }
 
     #[tokio::test]

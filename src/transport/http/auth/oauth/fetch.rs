@@ -223,6 +223,29 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn an_answer_that_is_too_large_or_elsewhere_is_none() {
+        use axum::http::header::LOCATION;
+        use axum::routing::get;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let routes = axum::Router::new()
+            .route("/good", get(async || "{}"))
+            .route("/large", get(async || "x".repeat(MOST_BYTES + 1)))
+            .route("/moved", get(async || (http::StatusCode::FOUND, [(LOCATION, "/good")])));
+        tokio::spawn(async { axum::serve(listener, routes).await });
+        let network = Network::new(&Issuer::new(&base, None).unwrap()).unwrap();
+        let get = async |path: &str| {
+            let found = network.get(&format!("{base}{path}").parse().unwrap()).await;
+            found.map_err(|error| error.to_string().replace(&base, ""))
+        };
+        assert_eq!(get("/good").await, Ok(Bytes::from("{}")));
+        assert_eq!(get("/moved").await, Err("GET /moved: it answers 302 Found".to_owned()));
+        let large = format!("GET /large: the answer has more than {MOST_BYTES} bytes");
+        assert_eq!(get("/large").await, Err(large));
+        assert_eq!(get("/none").await, Err("GET /none: it answers 404 Not Found".to_owned()));
+    }
+
     #[test]
     fn metadata_is_looked_for_where_the_specification_says() {
         let urls = |name: &str| -> Vec<String> {
