@@ -158,7 +158,7 @@ pub struct OAuth {
     #[arg(long, value_name = "URL", env = "CALLINGBOX_MCP_OAUTH_ISSUER")]
     pub oauth_issuer: Option<String>,
     /// With --auth oauth: this server, exactly as tokens name it in `aud`, such as
-    /// https://phone.example.com/mcp. Its host is allowed without --allowed-host.
+    /// `https://phone.example.com/mcp`. Its host is allowed without --allowed-host.
     #[arg(long, value_name = "URL", env = "CALLINGBOX_MCP_OAUTH_RESOURCE")]
     pub oauth_resource: Option<String>,
     /// With --auth oauth: where the keys of the authorization server are, if its metadata does not say.

@@ -204,6 +204,10 @@ fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {
         "--listen {}: others can reach this address, and without --auth each of them could make calls at your expense; choose --auth key, --auth token or --auth oauth, listen on 127.0.0.1, or say --unsafe-no-auth",
         options.listen
     );
+    anyhow::ensure!(
+        options.auth == Auth::Oauth || options.oauth.oauth_issuer.is_none(),
+        "--oauth-issuer has no effect without --auth oauth; say both, or neither"
+    );
     if let Some(url) = &options.webhook_public_url {
         anyhow::ensure!(
             webhooks,

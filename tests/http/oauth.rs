@@ -320,7 +320,8 @@ async fn a_session_is_its_subjects_whatever_others_do_with_its_id() {
 async fn with_its_token_a_session_and_its_streams_end() {
     let issuer = Issuer::start().await;
     let server = issuer.server().await;
-    let short = issuer.short_token("mia", 4);
+    let call_id = server.long_call_of(Some(&issuer.token("mia", EVERY_SCOPE))).await;
+    let short = issuer.short_token("mia", 6);
     let session = server.open(Some(&short)).await;
     let stream =
         server.http.get(format!("{}/mcp", server.base)).header("accept", "text/event-stream");
@@ -334,9 +335,23 @@ async fn with_its_token_a_session_and_its_streams_end() {
     let listening =
         server.modern("subscriptions/listen", filter).bearer_auth(&short).send().await.unwrap();
     assert_eq!(listening.status(), 200);
+    let wait = json!({
+        "name": "get_call_result", "arguments": {"call_id": call_id, "wait_seconds": 60},
+    });
+    let mut following = server.modern("tools/call", wait.clone());
+    let mut body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": wait});
+    body["params"]["_meta"] = json!({
+        "progressToken": "p",
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "0"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    following = following.bearer_auth(&short).body(body.to_string());
+    let following = following.send().await.unwrap();
+    assert!(following.headers()["content-type"].to_str().unwrap().contains("event-stream"));
     // Another subject, and this one with a token that lasts, are not touched.
     let lasting = server.open(Some(&issuer.token("noa", "calls:read"))).await;
-    let kept = server.open(Some(&issuer.short_token("mia", 4))).await;
+    let kept = server.open(Some(&issuer.short_token("mia", 6))).await;
     let kept = Session {
         server: &server,
         id: kept.id.clone(),
@@ -345,10 +360,10 @@ async fn with_its_token_a_session_and_its_streams_end() {
     assert!(!kept.tools().await.is_empty());
 
     let begun = Instant::now();
-    for open in [stream, sse, listening] {
+    for open in [stream, sse, listening, following] {
         tokio::time::timeout(PATIENCE, open.bytes()).await.unwrap().unwrap();
     }
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert_eq!(session.request("tools/list", json!({})).await.status(), 401);
     let again = Session {
         server: &server,
@@ -418,4 +433,10 @@ async fn unsafe_or_missing_addresses_are_refused_at_the_start() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(text.contains(problem), "{text}");
     }
+    // Who says the one means the other too.
+    let mut program = crate::support::program(home.path());
+    program.args(["--sandbox", "http", "--listen", "127.0.0.1:0"]);
+    let output = program.args(["--oauth-issuer", "https://issuer.example"]).output().await.unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.contains("without --auth oauth"), "{text}");
 }

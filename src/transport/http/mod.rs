@@ -282,10 +282,12 @@ impl Service {
             let terms = Terms { until: visitor.until, narrowing: Arc::new(asked) };
             tenant.sessions().settle(id.to_str().unwrap_or_default(), terms);
         }
-        // Of all that belongs to no session, only this has no end of its own.
-        let endless = glance.method.as_deref() == Some(SubscriptionsListenRequestMethod::VALUE);
+        // What ends its session ends the others too. What changes something is let finish.
+        let tool = glance.tool().and_then(|name| self.catalogue.get(name));
+        let cut = glance.method.as_deref() == Some(SubscriptionsListenRequestMethod::VALUE)
+            || tool.is_some_and(|entry| entry.kind.is_read_only());
         let response = body::hold(response, (place, session, activity));
-        Ok(match visitor.until.filter(|_| endless) {
+        Ok(match visitor.until.filter(|_| cut) {
             None => response,
             Some(until) => body::ending_at(response, instant(until)),
         })
