@@ -28,7 +28,6 @@ pub use calls::{
     ResultStatus, Transcript, TranscriptSegment,
 };
 pub use client::Client;
-pub(crate) use client::tls;
 pub use config::{BaseUrl, ClientConfig, InvalidBaseUrl, Timeouts};
 pub use error::{Effect, Error, ErrorKind, Method, Phase, RequestLine};
 pub use ids::{AgentId, CallId, DeliveryId, EndpointId, NumberId};

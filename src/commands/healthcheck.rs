@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::{api, cli};
+use crate::cli;
 
 /// How long an answer may take; `/readyz` itself gives up after 5 s.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 pub(super) async fn run(options: cli::Healthcheck) -> anyhow::Result<()> {
     let url = options.url;
-    let tls = api::tls(url.scheme() == "https").map_err(anyhow::Error::msg)?;
+    let tls = crate::tls::client(url.scheme() == "https").map_err(anyhow::Error::msg)?;
     let http = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())

@@ -9,8 +9,10 @@ mod doctor;
 mod healthcheck;
 mod http;
 mod install;
+mod oauth;
 mod policy;
 mod receipts;
+mod reload;
 mod sandbox;
 mod setup;
 mod shell;
@@ -52,7 +54,12 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     let folders = Folders::of_user();
     let file = configuration::load(global.config.as_deref(), &folders)?;
     let format = global.log_format.or(file.log_format).unwrap_or_default();
-    let filter = global.log.as_deref().or(file.log.as_deref()).unwrap_or("warn");
+    // A server of many has one line for each tool call.
+    let usual = match command {
+        Some(Command::Http(_)) => "warn,callingbox_mcp=info",
+        _ => "warn",
+    };
+    let filter = global.log.as_deref().or(file.log.as_deref()).unwrap_or(usual);
     telemetry::init(format, filter)?;
     let selection = global.selection(&file);
     let catalogue = Catalogue::new();
@@ -62,7 +69,9 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
             let stop = stop::signal()?;
             let traces = telemetry::traces::begin()?;
             let world = world::open(&global, &file, &folders).await?;
-            let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account());
+            let log_arguments = global.logs_arguments(&file);
+            let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account())
+                .with_logged_arguments(log_arguments);
             transport::stdio::serve(server, stop)
                 .await
                 .context("the MCP session could not begin")?;

@@ -135,22 +135,32 @@ impl Server {
 
     /// A call that goes on for half an hour, and its id.
     pub(crate) async fn long_call(&self) -> String {
-        let call = json!({"agent_id": self.agent().await, "to": "+13105550107"});
-        let call = self.tool(None, "place_call", call).await;
+        self.long_call_of(None).await
+    }
+
+    /// The same, of this caller.
+    pub(crate) async fn long_call_of(&self, bearer: Option<&str>) -> String {
+        let agent = self.agent_of(bearer).await;
+        let call = json!({"agent_id": agent, "to": "+13105550107"});
+        let call = self.tool(bearer, "place_call", call).await;
         call["call_id"].as_str().unwrap().to_owned()
     }
 
     /// An agent that can call, and its id.
     pub(crate) async fn agent(&self) -> Value {
-        let offers = self.tool(None, "search_numbers", json!({"area_code": "415"})).await;
+        self.agent_of(None).await
+    }
+
+    async fn agent_of(&self, bearer: Option<&str>) -> Value {
+        let offers = self.tool(bearer, "search_numbers", json!({"area_code": "415"})).await;
         let number = json!({"phone_number": offers["numbers"][0]["phone_number"]});
-        let bought = self.tool(None, "purchase_number", number).await;
+        let bought = self.tool(bearer, "purchase_number", number).await;
         let agent = json!({
             "name": "Long", "type": "outbound", "persona": "You are Mia.",
             "instructions": "Talk.", "returns": {"ok": "boolean"},
             "number_ids": [bought["number"]["number_id"]],
         });
-        self.tool(None, "create_agent", agent).await["agent_id"].clone()
+        self.tool(bearer, "create_agent", agent).await["agent_id"].clone()
     }
 }
 

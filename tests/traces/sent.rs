@@ -105,7 +105,7 @@ async fn a_tool_call_is_a_span_of_its_callers_trace_and_its_requests_are_childre
         spans.try_into().unwrap();
 
     let tenant = list_agents.attributes["callingbox.tenant"].clone();
-    assert_eq!(tenant.len(), 32, "{tenant}");
+    assert_eq!(tenant.len(), 12, "{tenant}");
     let tool = |tool: &str, outcome: &str, more: &[(&str, &str)]| {
         let mut attributes = pairs(&[
             ("mcp.method.name", "tools/call"),

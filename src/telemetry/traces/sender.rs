@@ -37,7 +37,7 @@ impl Sender {
             None => return Err(format!("{endpoint}: it names no host")),
         };
         let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(crate::api::tls(url.scheme() == "https")?)
+            .tls_backend_preconfigured(crate::tls::client(url.scheme() == "https")?)
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE);
         let builder = if this_machine { builder.no_proxy() } else { builder };

@@ -11,6 +11,7 @@ use governor::clock::{Clock, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use jiff::Timestamp;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -90,7 +91,9 @@ type Limiter = RateLimiter<
 /// One tenant.
 pub struct Tenant {
     identity: Identity,
+    name: Arc<str>,
     account: Arc<Account>,
+    selection: Arc<Selection>,
     server: Server,
     sessions: Arc<Sessions>,
     streamable: StreamableHttpService<Server, Sessions>,
@@ -102,6 +105,18 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// A short name for logs, from which nothing about the tenant can be found.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What it is offered at most.
+    #[must_use]
+    pub fn selection(&self) -> &Arc<Selection> {
+        &self.selection
+    }
+
     /// On whose behalf it acts.
     #[must_use]
     pub fn account(&self) -> &Arc<Account> {
@@ -178,6 +193,7 @@ pub struct Tenants {
     catalogue: SharedCatalogue,
     limits: Limits,
     stateless: bool,
+    log_arguments: bool,
     sessions: Arc<Semaphore>,
     draining: CancellationToken,
     end: CancellationToken,
@@ -195,13 +211,21 @@ impl Tenants {
     ) -> Self {
         let sessions = Arc::new(Semaphore::new(limits.sessions));
         let (known, draining) = Default::default();
-        Self { catalogue, limits, stateless, sessions, draining, end, known }
+        let log_arguments = false;
+        Self { catalogue, limits, stateless, log_arguments, sessions, draining, end, known }
     }
 
     /// The same, which answer what waits as soon as `draining` is canceled.
     #[must_use]
     pub fn draining_with(mut self, draining: CancellationToken) -> Self {
         self.draining = draining;
+        self
+    }
+
+    /// The same, with the arguments of tool calls in the log, masked, or without them.
+    #[must_use]
+    pub fn with_logged_arguments(mut self, log_arguments: bool) -> Self {
+        self.log_arguments = log_arguments;
         self
     }
 
@@ -250,6 +274,7 @@ impl Tenants {
         let end = self.end.child_token();
         let server =
             Server::new(Arc::clone(&self.catalogue), Arc::clone(selection), Arc::clone(account))
+                .with_logged_arguments(self.log_arguments)
                 .draining_with(self.draining.clone());
         let sessions = Arc::new(Sessions::new(
             Arc::clone(&self.sessions),
@@ -272,7 +297,9 @@ impl Tenants {
         let quota = Quota::per_second(limits.requests_per_second).allow_burst(burst);
         Tenant {
             identity,
+            name: format!("{identity:?}").into(),
             account: Arc::clone(account),
+            selection: Arc::clone(selection),
             server,
             sessions,
             streamable,
@@ -293,6 +320,13 @@ impl Tenants {
             }
             stays
         });
+    }
+
+    /// Ends the sessions for which nothing counts any more that their clients showed.
+    pub async fn expire(&self, now: Timestamp) {
+        for tenant in self.all() {
+            tenant.sessions.expire(now).await;
+        }
     }
 
     /// Every tenant.
