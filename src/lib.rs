@@ -14,6 +14,7 @@
 //!   the way to its controls.
 //! - [`clients`]: writes this server into the configuration of MCP clients.
 //! - [`webhook`]: takes the deliveries that CallingBox sends, and believes only the signed ones.
+//! - [`state`]: what several replicas of the server share in one Redis or Valkey.
 //! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
 //!   what each command does; logs.
 //! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
@@ -30,6 +31,7 @@ pub mod mcp;
 pub mod money;
 pub mod sandbox;
 pub mod simulator;
+pub mod state;
 pub mod telemetry;
 pub mod transport;
 pub mod watch;

@@ -30,6 +30,7 @@ use super::reconcile::Way;
 use super::search::{self, Found};
 use crate::api::{self, Call, CallStatus, Client, ErrorKind, PageRequest};
 use crate::money::MilliCents;
+use crate::state::{self, Shared};
 
 /// What a lease lasts longer than the work that it is for.
 const SPARE: Duration = Duration::from_secs(10);
@@ -39,8 +40,8 @@ const SPARE: Duration = Duration::from_secs(10);
 pub enum LedgerPlace {
     /// A file that processes of one machine share.
     File(PathBuf),
-    /// A server that machines share; the URL may hold a password.
-    Redis(String),
+    /// A server that machines share.
+    Redis(Shared),
     /// Nowhere: the user has no folder for data and named none.
     Nowhere,
 }
@@ -468,7 +469,9 @@ pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
 pub async fn open(place: &LedgerPlace, world: World) -> Result<Arc<dyn Ledger>, LedgerError> {
     Ok(match place {
         LedgerPlace::File(path) => Arc::new(SqliteLedger::open(path, world).await?),
-        LedgerPlace::Redis(url) => Arc::new(RedisLedger::open(url, "callingbox-mcp", world).await?),
+        LedgerPlace::Redis(shared) => {
+            Arc::new(RedisLedger::open(shared.link(), state::PREFIX, world).await?)
+        }
         LedgerPlace::Nowhere => {
             return Err(LedgerError::Open {
                 path: PathBuf::new(),

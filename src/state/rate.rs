@@ -1,0 +1,33 @@
+//! How many requests in a second, counted over all replicas.
+
+use std::num::NonZeroU32;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use redis::Script;
+
+use super::{Gone, Scope, Shared};
+
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("rate.lua")));
+
+impl Shared {
+    /// Counts a request of this scope, of at most `per_second` on average and `burst` at once.
+    /// Answers with how long to wait if there were too many.
+    ///
+    /// # Errors
+    /// It cannot be counted now; nobody waits long to learn that.
+    pub async fn count_request(
+        &self,
+        scope: &Scope,
+        per_second: NonZeroU32,
+        burst: NonZeroU32,
+    ) -> Result<Option<Duration>, Gone> {
+        let interval = 1_000_000 / u64::from(per_second.get());
+        let ahead = interval.max(1).saturating_mul(u64::from(burst.get()));
+        let mut link = self.link();
+        let mut script = SCRIPT.key(scope.key("rate"));
+        script.arg(interval.max(1)).arg(ahead);
+        let wait: u64 = self.briefly(script.invoke_async(&mut link)).await?;
+        Ok((wait > 0).then(|| Duration::from_micros(wait)))
+    }
+}
