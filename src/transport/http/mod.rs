@@ -4,7 +4,7 @@
 //! The way of a request: host and origin ([`origin`]), who is calling ([`auth`]), that tenant's limits
 //! ([`tenant`]), the body within its size and time ([`body`]), its session ([`sessions`]), and then
 //! rmcp's streamable HTTP or [`sse`]. Nothing is held in common by two tenants but the limits of the
-//! whole server.
+//! whole server. Several such servers can be one to their callers: [`replicas`].
 
 pub mod answer;
 pub mod auth;
@@ -12,6 +12,7 @@ pub mod body;
 pub mod health;
 pub mod listener;
 pub mod origin;
+pub mod replicas;
 pub mod sessions;
 pub mod sse;
 pub mod tenant;
@@ -38,9 +39,12 @@ use tokio_util::task::TaskTracker;
 use self::auth::Door;
 use self::health::Health;
 use self::origin::Allowed;
-use self::sessions::Full as NoRoom;
+use self::replicas::{Hearer, News};
+use self::sessions::{Full as NoRoom, Use};
 use self::tenant::{Tenant, Tenants};
+use crate::account::Account;
 use crate::mcp::catalogue::{Selection, SharedCatalogue};
+use crate::state::Shared;
 
 /// The header that names a session.
 const SESSION_ID: &str = "mcp-session-id";
@@ -64,6 +68,8 @@ pub struct Settings {
     pub body_time: Duration,
     /// How long what is under way may take when the server is told to end.
     pub grace: Duration,
+    /// What is shared with other replicas, if anything is.
+    pub shared: Option<Shared>,
 }
 
 impl Default for Settings {
@@ -76,6 +82,7 @@ impl Default for Settings {
             body_bytes: 4 * 1024 * 1024,
             body_time: Duration::from_secs(30),
             grace: Duration::from_secs(25),
+            shared: None,
         }
     }
 }
@@ -105,7 +112,8 @@ impl Service {
         health: Health,
     ) -> Arc<Self> {
         let end = CancellationToken::new();
-        let tenants = Tenants::new(catalogue, settings.tenants, settings.stateless, end.clone());
+        let tenants = Tenants::new(catalogue, settings.tenants, settings.stateless, end.clone())
+            .sharing(settings.shared.clone());
         Arc::new(Self {
             settings,
             selection,
@@ -122,6 +130,14 @@ impl Service {
     #[must_use]
     pub fn tenants(&self) -> &Arc<Tenants> {
         &self.tenants
+    }
+
+    /// Hears what other replicas tell, until it is dropped; `own` is the server's own account.
+    pub async fn hear_replicas(self: Arc<Self>, own: Option<Arc<Account>>) {
+        let Some(shared) = self.settings.shared.clone() else { return };
+        let news = News::new(own, Arc::clone(&self.tenants));
+        let (inboxes, tenants) = (Arc::clone(&self.inboxes), Arc::clone(&self.tenants));
+        Hearer::new(shared, inboxes, tenants, news).run().await;
     }
 
     /// The routes for clients, and `also`, all behind the check of host and origin.
@@ -186,7 +202,7 @@ impl Service {
 
     async fn admit(&self, headers: &HeaderMap) -> Result<Arc<Tenant>, Box<Response>> {
         let visitor = self.door.admit(headers, &self.tenants, &self.selection).await?;
-        visitor.tenant.count_request().map_err(|wait| {
+        visitor.tenant.count_request().await.map_err(|wait| {
             let text = "too many requests";
             Box::new(answer::later(StatusCode::TOO_MANY_REQUESTS, text, wait))
         })?;
@@ -199,9 +215,14 @@ impl Service {
         // Nothing behind this line needs it, and what it does not have it cannot log.
         parts.headers.remove(AUTHORIZATION);
         let place = tenant.open_stream().ok_or_else(too_many_streams)?;
-        let session = match self.session_named(&parts.headers) {
-            None => None,
-            Some(id) => Some(tenant.sessions().enter(id).ok_or_else(no_such_session)?),
+        let named = self.session_named(&parts.headers).map(str::to_owned);
+        let mut session = None;
+        if let Some(id) = &named {
+            session = enter(&tenant, id, &parts.method).await?;
+        }
+        // One that was taken up from another replica meanwhile is in use from now on.
+        let in_use = |session: Option<Use>| {
+            session.or_else(|| named.as_ref().and_then(|id| tenant.sessions().enter(id)))
         };
         if parts.method != Method::POST {
             if self.is_older_stream(&parts.method, &parts.headers) {
@@ -210,13 +231,13 @@ impl Service {
             }
             let request = http::Request::from_parts(parts, Full::<Bytes>::default());
             let response = tenant.streamable().handle(request).await;
-            return Ok(body::hold(response, (place, session)));
+            return Ok(body::hold(response, (place, in_use(session))));
         }
         let activity = self.activity.token();
         let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
         let glance = body::Glance::at(&body).unwrap_or_default();
         let opens_session = glance.method.as_deref() == Some("initialize")
-            && session.is_none()
+            && named.is_none()
             && !self.settings.stateless;
         if opens_session {
             // Only looked for: rmcp takes it a moment later.
@@ -224,7 +245,7 @@ impl Service {
         }
         let request = http::Request::from_parts(parts, Full::new(body));
         let response = tenant.streamable().handle(request).await;
-        Ok(body::hold(response, (place, session, activity)))
+        Ok(body::hold(response, (place, in_use(session), activity)))
     }
 
     /// The session that a request is for, in the era that has sessions.
@@ -309,6 +330,27 @@ pub fn guarded(routes: Router, allowed: Allowed) -> Router {
 fn too_many_streams() -> Box<Response> {
     let text = "this account has as many requests and streams open as it may have";
     Box::new(answer::later(StatusCode::TOO_MANY_REQUESTS, text, Duration::from_secs(5)))
+}
+
+/// Begins to use a session; none if another replica has it, and it is to be taken up.
+async fn enter(tenant: &Tenant, id: &str, method: &Method) -> Result<Option<Use>, Box<Response>> {
+    if let Some(session) = tenant.sessions().enter(id) {
+        return Ok(Some(session));
+    }
+    match tenant.sessions().is_elsewhere(id).await {
+        Ok(true) if method == Method::DELETE => Ok(None),
+        Ok(true) => {
+            // Only looked for: rmcp takes it a moment later.
+            drop(tenant.sessions().make_room().await.map_err(no_room)?);
+            Ok(None)
+        }
+        Ok(false) => Err(no_such_session()),
+        Err(error) => {
+            let wait = Duration::from_secs(1);
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Err(Box::new(answer::later(status, &error.to_string(), wait)))
+        }
+    }
 }
 
 fn no_such_session() -> Box<Response> {

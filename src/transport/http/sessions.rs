@@ -1,22 +1,31 @@
 //! The sessions of one tenant, capped: rmcp keeps them without a limit, and clients that go away
 //! without a word leave about 50 KB each. Knows whom they belong to by standing once for each tenant:
 //! the sessions of another are not in it.
+//!
+//! Where replicas share their sessions, one that another replica opened is taken up here when a
+//! request of it comes, and what is meant for the other is passed on (see [`super::replicas`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::Stream;
-use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use futures::{Stream, StreamExt};
+use rmcp::model::{
+    CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification, JsonRpcMessage,
+    ServerJsonRpcMessage,
+};
 use rmcp::transport::WorkerTransport;
 use rmcp::transport::common::server_side_http::ServerSseMessage;
 use rmcp::transport::streamable_http_server::session::local::{
     LocalSessionManager, LocalSessionManagerError, LocalSessionWorker,
 };
-use rmcp::transport::streamable_http_server::session::{SessionId, SessionManager};
+use rmcp::transport::streamable_http_server::session::{RestoreOutcome, SessionId, SessionManager};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use super::replicas::{Instance, Sharing, Told, Way};
+use crate::state::{Gone, To};
 
 /// No session can be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +47,12 @@ pub enum SessionError {
     /// rmcp says so.
     #[error(transparent)]
     Local(#[from] LocalSessionManagerError),
+    /// It is for another replica, which cannot be told.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// The stream is another replica's.
+    #[error("this stream is not to be resumed here")]
+    NotHere,
 }
 
 /// The sessions of one tenant.
@@ -46,6 +61,7 @@ pub struct Sessions {
     server: Arc<Semaphore>,
     tenant: Arc<Semaphore>,
     live: Mutex<HashMap<SessionId, Live>>,
+    sharing: Option<Arc<Sharing>>,
 }
 
 /// The room that one session takes, given back when dropped.
@@ -61,6 +77,12 @@ struct Live {
     open: usize,
     /// What ends a session of the HTTP+SSE transport; rmcp's own are closed by rmcp.
     end: Option<CancellationToken>,
+    /// Its mark, where replicas share sessions.
+    instance: Option<Instance>,
+    /// It is being taken up from another replica, and cannot be used yet.
+    restoring: bool,
+    /// When the others were last told that it is in use.
+    touched: Instant,
     _room: Room,
 }
 
@@ -79,7 +101,20 @@ impl Sessions {
         let mut local = LocalSessionManager::default();
         local.session_config.keep_alive = Some(idle);
         let tenant = Arc::new(Semaphore::new(most));
-        Self { local, server, tenant, live: Mutex::default() }
+        Self { local, server, tenant, live: Mutex::default(), sharing: None }
+    }
+
+    /// The same, shared with other replicas.
+    #[must_use]
+    pub fn shared(mut self, sharing: Option<Arc<Sharing>>) -> Self {
+        self.sharing = sharing;
+        self
+    }
+
+    /// How they are shared, if they are.
+    #[must_use]
+    pub fn sharing(&self) -> Option<&Arc<Sharing>> {
+        self.sharing.as_ref()
     }
 
     fn live(&self) -> MutexGuard<'_, HashMap<SessionId, Live>> {
@@ -100,7 +135,72 @@ impl Sessions {
         let session = live.get_mut(&id)?;
         session.open += 1;
         session.used = Instant::now();
+        if let Some(sharing) = self.sharing.as_ref().filter(|_| session.end.is_none())
+            && session.touched.elapsed() >= sharing.touch_every()
+        {
+            session.touched = session.used;
+            sharing.touch(&id);
+        }
         Some(Use { sessions: Arc::downgrade(self), id })
+    }
+
+    /// Whether another replica knows this session, so that it can be taken up here.
+    ///
+    /// # Errors
+    /// It cannot be learned now.
+    pub async fn is_elsewhere(&self, id: &str) -> Result<bool, Gone> {
+        match &self.sharing {
+            Some(sharing) => sharing.knows(id).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Takes an answer that a client gave to another replica.
+    pub async fn take_answer(&self, id: &SessionId, answer: ClientJsonRpcMessage) {
+        let Some(instance) = self.instance(id) else { return };
+        match instance.way(answer) {
+            Way::Here(answer) => self.pass(id, *answer).await,
+            Way::There(..) | Way::Nowhere => {
+                tracing::debug!("an answer from another replica answers nothing");
+            }
+        }
+    }
+
+    /// Takes the taking back of a request that a client told another replica.
+    pub async fn take_cancel(&self, id: &SessionId, message: ClientJsonRpcMessage) {
+        if self.instance(id).is_some() && canceled(&message).is_some() {
+            self.pass(id, message).await;
+        }
+    }
+
+    /// Ends a session that all replicas have forgotten; one in use only `at_once`.
+    pub async fn end_elsewhere(&self, id: &SessionId, at_once: bool) {
+        let ends = self.live().get(id).is_some_and(|session| at_once || session.open == 0);
+        if ends {
+            self.end(id).await;
+        }
+    }
+
+    async fn pass(&self, id: &SessionId, message: ClientJsonRpcMessage) {
+        if let Err(error) = self.local.accept_message(id, message).await {
+            tracing::debug!(%error, "a message from another replica came too late");
+        }
+    }
+
+    fn instance(&self, id: &SessionId) -> Option<Instance> {
+        self.live().get(id)?.instance
+    }
+
+    fn marked(
+        &self,
+        id: &SessionId,
+        events: impl Stream<Item = ServerSseMessage> + Send + Sync + 'static,
+    ) -> impl Stream<Item = ServerSseMessage> + Send + Sync + 'static {
+        let instance = self.instance(id);
+        events.map(move |event| match &instance {
+            Some(instance) => instance.outgoing(event),
+            None => event,
+        })
     }
 
     /// Room for one more session. When there is none, the tenant's own session that nobody has used
@@ -146,13 +246,30 @@ impl Sessions {
 
     /// Takes in a session of the HTTP+SSE transport, which `end` ends.
     pub fn adopt(&self, id: SessionId, room: Room, end: CancellationToken) {
-        self.insert(id, room, Some(end));
+        self.insert(id, room, Some(end), false);
     }
 
-    fn insert(&self, id: SessionId, room: Room, end: Option<CancellationToken>) {
-        let session = Live { used: Instant::now(), open: 0, end, _room: room };
+    fn insert(&self, id: SessionId, room: Room, end: Option<CancellationToken>, restoring: bool) {
+        let instance = match (&self.sharing, &end) {
+            (Some(sharing), None) => Some(Instance::new(sharing.replica())),
+            _ => None,
+        };
+        let now = Instant::now();
+        let session =
+            Live { used: now, open: 0, end, instance, restoring, touched: now, _room: room };
         self.live().insert(id, session);
     }
+}
+
+/// What a client takes back, as short as it can be told; none if the message is something else.
+fn canceled(message: &ClientJsonRpcMessage) -> Option<ClientJsonRpcMessage> {
+    let JsonRpcMessage::Notification(notification) = message else { return None };
+    let ClientNotification::CancelledNotification(canceled) = &notification.notification else {
+        return None;
+    };
+    let mut short = canceled.clone();
+    short.params = CancelledNotificationParam::new(canceled.params.request_id.clone(), None);
+    Some(ClientJsonRpcMessage::notification(ClientNotification::CancelledNotification(short)))
 }
 
 impl Drop for Use {
@@ -173,7 +290,7 @@ impl SessionManager for Sessions {
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), SessionError> {
         let room = self.make_room().await?;
         let (id, transport) = self.local.create_session().await?;
-        self.insert(id.clone(), room, None);
+        self.insert(id.clone(), room, None, false);
         Ok((id, transport))
     }
 
@@ -185,7 +302,11 @@ impl SessionManager for Sessions {
         Ok(self.local.initialize_session(id, message).await?)
     }
 
+    /// One that is being taken up is not there yet: rmcp then waits for it.
     async fn has_session(&self, id: &SessionId) -> Result<bool, SessionError> {
+        if self.live().get(id).is_some_and(|session| session.restoring) {
+            return Ok(false);
+        }
         Ok(self.local.has_session(id).await?)
     }
 
@@ -200,7 +321,8 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        Ok(self.local.create_stream(id, message).await?)
+        let events = self.local.create_stream(id, message).await?;
+        Ok(self.marked(id, events))
     }
 
     async fn accept_message(
@@ -208,14 +330,45 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<(), SessionError> {
-        Ok(self.local.accept_message(id, message).await?)
+        let (Some(sharing), Some(instance)) = (&self.sharing, self.instance(id)) else {
+            return Ok(self.local.accept_message(id, message).await?);
+        };
+        let (scope, session) = (sharing.scope().clone(), id.to_string());
+        let message = match instance.way(message) {
+            Way::Here(message) => *message,
+            Way::There(replica, message) => {
+                let message = serde_json::to_value(&message).unwrap_or_default();
+                let told = Told::Answer { scope, session, message };
+                if !sharing.tell(To::One(replica), told).await? {
+                    tracing::debug!("the replica that asked a question is gone");
+                }
+                return Ok(());
+            }
+            Way::Nowhere => {
+                tracing::debug!("an answer to a question that was not asked");
+                return Ok(());
+            }
+        };
+        let canceled = canceled(&message);
+        let initialized = matches!(&message, JsonRpcMessage::Notification(notification)
+            if matches!(notification.notification, ClientNotification::InitializedNotification(_)));
+        self.local.accept_message(id, message).await?;
+        if initialized && let Some(session) = self.live().get_mut(id) {
+            session.restoring = false;
+        }
+        if let Some(canceled) = canceled {
+            let message = serde_json::to_value(canceled).unwrap_or_default();
+            sharing.tell(To::All, Told::Canceled { scope, session, message }).await?;
+        }
+        Ok(())
     }
 
     async fn create_standalone_stream(
         &self,
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        Ok(self.local.create_standalone_stream(id).await?)
+        let events = self.local.create_standalone_stream(id).await?;
+        Ok(self.marked(id, events))
     }
 
     async fn resume(
@@ -223,7 +376,26 @@ impl SessionManager for Sessions {
         id: &SessionId,
         last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        Ok(self.local.resume(id, last_event_id).await?)
+        let last = match self.instance(id) {
+            None => last_event_id,
+            Some(instance) => {
+                instance.resumed(&last_event_id).ok_or(SessionError::NotHere)?.to_owned()
+            }
+        };
+        let events = self.local.resume(id, last).await?;
+        Ok(self.marked(id, events))
+    }
+
+    async fn restore_session(
+        &self,
+        id: SessionId,
+    ) -> Result<RestoreOutcome<Self::Transport>, SessionError> {
+        let room = self.make_room().await?;
+        let restored = self.local.restore_session(id.clone()).await?;
+        if let RestoreOutcome::Restored(_) = &restored {
+            self.insert(id, room, None, true);
+        }
+        Ok(restored)
     }
 }
 

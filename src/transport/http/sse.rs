@@ -25,8 +25,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::answer;
+use super::replicas::Told;
 use super::sessions::Full;
 use super::tenant::Tenant;
+use crate::state::To;
 
 /// Messages to the client that wait for it to read.
 const OUTGOING: usize = 64;
@@ -34,6 +36,8 @@ const OUTGOING: usize = 64;
 const INCOMING: usize = 16;
 /// Requests of one session that have no answer yet.
 const MOST_PENDING: usize = 128;
+/// The most bytes of a message that is passed on to another replica.
+const MOST_PASSED_ON: usize = 1024 * 1024;
 /// How long a message may wait for the server.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -76,6 +80,12 @@ pub async fn open(
     let inbox = Inbox { to_server, pending: Arc::clone(&pending) };
     inboxes.with(|inboxes| inboxes.insert(Arc::clone(&id), inbox));
     tenant.sessions().adopt(Arc::clone(&id), room, end.clone());
+    if let Some(sharing) = tenant.sessions().sharing() {
+        // Before the client learns the id, so that its first message finds the way.
+        sharing.hold_stream(&id).await;
+        let ended = end.clone().cancelled_owned();
+        tokio::spawn(Arc::clone(sharing).keep_holding_stream(id.to_string(), ended));
+    }
     let channel = Channel { from_client, to_client, activity: activity.clone(), pending };
     let session =
         serve(Arc::clone(inboxes), Arc::clone(tenant), Arc::clone(&id), channel, end.clone());
@@ -129,21 +139,15 @@ async fn serve(
     tenant.sessions().end(&id).await;
 }
 
-/// Takes one message of a client.
+/// Takes one message of a client; one for a stream that another replica holds is passed on.
 pub async fn accept(inboxes: &Inboxes, tenant: &Tenant, id: Option<&str>, body: &[u8]) -> Response {
     let Some(id) = id else {
         let text = "session_id is missing; use the address that the stream's first event names";
         return answer::error(StatusCode::BAD_REQUEST, text);
     };
     let gone = || answer::error(StatusCode::NOT_FOUND, "there is no such session");
-    let Some(_use) = tenant.sessions().enter(id) else { return gone() };
-    let Some(inbox) = inboxes.with(|inboxes| inboxes.get(id).cloned()) else { return gone() };
-    let busy = || {
-        let text = "the session has too much to do";
-        answer::later(StatusCode::TOO_MANY_REQUESTS, text, PATIENCE)
-    };
-    if inbox.pending.lock().unwrap_or_else(PoisonError::into_inner).len() >= MOST_PENDING {
-        return busy();
+    if tenant.sessions().enter(id).is_none() && tenant.sessions().sharing().is_none() {
+        return gone();
     }
     let message = match serde_json::from_slice(body) {
         Ok(message) => message,
@@ -152,10 +156,52 @@ pub async fn accept(inboxes: &Inboxes, tenant: &Tenant, id: Option<&str>, body: 
             return answer::error(StatusCode::BAD_REQUEST, &text);
         }
     };
+    if let Some(taken) = deliver(inboxes, tenant, id, message).await {
+        return taken;
+    }
+    let Some(sharing) = tenant.sessions().sharing() else { return gone() };
+    if body.len() > MOST_PASSED_ON {
+        let text = format!("a message of more than {MOST_PASSED_ON} bytes is not passed on");
+        return answer::error(StatusCode::PAYLOAD_TOO_LARGE, &text);
+    }
+    let passed = async {
+        match sharing.stream_holder(id).await? {
+            Some(replica) if replica != sharing.replica() => {
+                let (scope, session) = (sharing.scope().clone(), id.to_owned());
+                let message = serde_json::from_slice(body).unwrap_or_default();
+                sharing.tell(To::One(replica), Told::Message { scope, session, message }).await
+            }
+            _ => Ok(false),
+        }
+    };
+    match passed.await {
+        Ok(true) => StatusCode::ACCEPTED.into_response(),
+        Ok(false) => gone(),
+        Err(error) => answer::later(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), PATIENCE),
+    }
+}
+
+/// Gives a message to the session that waits for it here, and says how that went; none if there is no
+/// such session here.
+pub async fn deliver(
+    inboxes: &Inboxes,
+    tenant: &Tenant,
+    id: &str,
+    message: ClientJsonRpcMessage,
+) -> Option<Response> {
+    let _use = tenant.sessions().enter(id)?;
+    let inbox = inboxes.with(|inboxes| inboxes.get(id).cloned())?;
+    let busy = || {
+        let text = "the session has too much to do";
+        answer::later(StatusCode::TOO_MANY_REQUESTS, text, PATIENCE)
+    };
+    if inbox.pending.lock().unwrap_or_else(PoisonError::into_inner).len() >= MOST_PENDING {
+        return Some(busy());
+    }
     match inbox.to_server.send_timeout(message, PATIENCE).await {
-        Ok(()) => StatusCode::ACCEPTED.into_response(),
-        Err(mpsc::error::SendTimeoutError::Closed(_)) => gone(),
-        Err(mpsc::error::SendTimeoutError::Timeout(_)) => busy(),
+        Ok(()) => Some(StatusCode::ACCEPTED.into_response()),
+        Err(mpsc::error::SendTimeoutError::Closed(_)) => None,
+        Err(mpsc::error::SendTimeoutError::Timeout(_)) => Some(busy()),
     }
 }
 

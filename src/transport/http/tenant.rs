@@ -11,16 +11,19 @@ use governor::clock::{Clock, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use rmcp::transport::streamable_http_server::session::SessionStore;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::replicas::{Sharing, tenant_scope};
 use super::sessions::Sessions;
 use crate::account::Account;
 use crate::mcp::catalogue::{Selection, SharedCatalogue};
 use crate::mcp::server::Server;
+use crate::state::{Scope, Shared};
 
 /// How much the tenants may take.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +100,8 @@ pub struct Tenant {
     streams: Arc<Semaphore>,
     most_streams: usize,
     limiter: Limiter,
+    /// What the limiter counts: in a second on average, and at once.
+    rate: (NonZeroU32, NonZeroU32),
     end: CancellationToken,
     used: Mutex<Instant>,
 }
@@ -132,13 +137,20 @@ impl Tenant {
         &self.end
     }
 
-    /// Counts a request.
+    /// Counts a request, at all replicas together where they share their state. While that cannot be
+    /// reached, each counts alone.
     ///
     /// # Errors
     /// There were too many; how long to wait.
-    pub fn count_request(&self) -> Result<(), Duration> {
+    pub async fn count_request(&self) -> Result<(), Duration> {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.limiter.check().map_err(|early| early.wait_time_from(MonotonicClock.now()))
+        self.limiter.check().map_err(|early| early.wait_time_from(MonotonicClock.now()))?;
+        let Some(sharing) = self.sessions.sharing() else { return Ok(()) };
+        let (per_second, burst) = self.rate;
+        match sharing.count_request(per_second, burst).await {
+            None => Ok(()),
+            Some(wait) => Err(wait),
+        }
     }
 
     /// A place for one more open request or stream; none when all are taken.
@@ -181,6 +193,7 @@ pub struct Tenants {
     sessions: Arc<Semaphore>,
     end: CancellationToken,
     known: Mutex<HashMap<Identity, Arc<Tenant>>>,
+    shared: Option<Shared>,
 }
 
 impl Tenants {
@@ -193,7 +206,14 @@ impl Tenants {
         end: CancellationToken,
     ) -> Self {
         let sessions = Arc::new(Semaphore::new(limits.sessions));
-        Self { catalogue, limits, stateless, sessions, end, known: Mutex::default() }
+        Self { catalogue, limits, stateless, sessions, end, known: Mutex::default(), shared: None }
+    }
+
+    /// The same, sharing with other replicas what is shared.
+    #[must_use]
+    pub fn sharing(mut self, shared: Option<Shared>) -> Self {
+        self.shared = shared;
+        self
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Identity, Arc<Tenant>>> {
@@ -241,11 +261,14 @@ impl Tenants {
         let end = self.end.child_token();
         let server =
             Server::new(Arc::clone(&self.catalogue), Arc::clone(selection), Arc::clone(account));
-        let sessions = Arc::new(Sessions::new(
-            Arc::clone(&self.sessions),
-            limits.sessions_per_tenant,
-            limits.session_idle,
-        ));
+        let (most, idle) = (limits.sessions_per_tenant, limits.session_idle);
+        let sharing = self.shared.as_ref().map(|shared| {
+            let scope = tenant_scope(&identity.0, account);
+            Arc::new(Sharing::new(shared.clone(), scope, most, idle))
+        });
+        let sessions =
+            Sessions::new(Arc::clone(&self.sessions), most, idle).shared(sharing.clone());
+        let sessions = Arc::new(sessions);
         let mut config = StreamableHttpServerConfig::default()
             // Host, Origin and size were checked before, on every route alike.
             .disable_allowed_hosts()
@@ -254,6 +277,7 @@ impl Tenants {
             .with_json_response(true)
             .with_cancellation_token(end.clone());
         config.max_request_body_bytes = usize::MAX;
+        config.session_store = sharing.map(|sharing| sharing as Arc<dyn SessionStore>);
         let handler = server.clone();
         let streamable =
             StreamableHttpService::new(move || Ok(handler.clone()), Arc::clone(&sessions), config);
@@ -269,6 +293,7 @@ impl Tenants {
             streams: Arc::new(Semaphore::new(limits.streams_per_tenant)),
             most_streams: limits.streams_per_tenant,
             limiter: RateLimiter::direct_with_clock(quota, MonotonicClock),
+            rate: (limits.requests_per_second, burst),
             end,
             used: Mutex::new(Instant::now()),
         }
@@ -289,6 +314,15 @@ impl Tenants {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Tenant>> {
         self.known().values().cloned().collect()
+    }
+
+    /// The tenant with this scope, if it has come to this replica.
+    #[must_use]
+    pub fn of_scope(&self, scope: &Scope) -> Option<Arc<Tenant>> {
+        let is = |tenant: &&Arc<Tenant>| {
+            tenant.sessions.sharing().is_some_and(|sharing| sharing.scope() == scope)
+        };
+        self.known().values().find(is).cloned()
     }
 
     /// How many sessions are open.
