@@ -81,6 +81,8 @@ struct Live {
     instance: Option<Instance>,
     /// It is being taken up from another replica, and cannot be used yet.
     restoring: bool,
+    /// It goes on for those who use it, and for nobody else.
+    last: bool,
     /// When the others were last told that it is in use.
     touched: Instant,
     _room: Room,
@@ -132,7 +134,7 @@ impl Sessions {
     pub fn enter(self: &Arc<Self>, id: &str) -> Option<Use> {
         let id: SessionId = id.into();
         let mut live = self.live();
-        let session = live.get_mut(&id)?;
+        let session = live.get_mut(&id).filter(|session| !session.last || session.open > 0)?;
         session.open += 1;
         session.used = Instant::now();
         if let Some(sharing) = self.sharing.as_ref().filter(|_| session.end.is_none())
@@ -173,9 +175,14 @@ impl Sessions {
         }
     }
 
-    /// Ends a session that all replicas have forgotten; one in use only `at_once`.
+    /// Ends a session that all replicas have forgotten; unless `at_once`, those who use it may go on.
     pub async fn end_elsewhere(&self, id: &SessionId, at_once: bool) {
-        let ends = self.live().get(id).is_some_and(|session| at_once || session.open == 0);
+        let ends = {
+            let mut live = self.live();
+            let Some(session) = live.get_mut(id) else { return };
+            session.last = true;
+            at_once || session.open == 0
+        };
         if ends {
             self.end(id).await;
         }
@@ -255,8 +262,16 @@ impl Sessions {
             _ => None,
         };
         let now = Instant::now();
-        let session =
-            Live { used: now, open: 0, end, instance, restoring, touched: now, _room: room };
+        let session = Live {
+            used: now,
+            open: 0,
+            end,
+            instance,
+            restoring,
+            last: false,
+            touched: now,
+            _room: room,
+        };
         self.live().insert(id, session);
     }
 }

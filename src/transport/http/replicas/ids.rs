@@ -213,7 +213,7 @@ mod tests {
         let canceled = instance.outgoing(event(canceled));
         let canceled = serde_json::to_value(canceled.message.as_deref().unwrap()).unwrap();
         assert_eq!(canceled["params"]["requestId"], id_of(&instance.outgoing(question(0))));
-        let request = json!({"jsonrpc": "2.0", "id": 0, "method": "tools/list"});
+        let request = json!({"jsonrpc": "2.0", "id": 0, "method": "tools/list", "params": {}});
         assert_eq!(way(&instance, request.clone()), here(request));
     }
 

@@ -201,7 +201,12 @@ impl Hearer {
 
     async fn hear(&self, payload: &Bytes) {
         let told = match serde_json::from_slice::<Envelope>(payload) {
-            Ok(envelope) if envelope.from == self.shared.replica() => return,
+            // What it told itself it has done, but for sessions that had to make room.
+            Ok(Envelope { from, told })
+                if from == self.shared.replica() && !matches!(told, Told::Ended { .. }) =>
+            {
+                return;
+            }
             Ok(envelope) => envelope.told,
             Err(_) => {
                 tracing::warn!("something that was told by a replica cannot be read");
