@@ -270,6 +270,9 @@ pub struct Receipts {
     /// How many at most.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: u32,
+    /// Where several replicas keep the ledger.
+    #[command(flatten)]
+    pub state: State,
 }
 
 /// The commands under `policy`.

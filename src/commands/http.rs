@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
-use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -15,7 +14,7 @@ use super::say;
 use super::world::{self, Maker, More};
 use crate::account::Account;
 use crate::api::{ApiKey, Call, CallId};
-use crate::cli::{Auth, Global, Http, State};
+use crate::cli::{Auth, Global, Http};
 use crate::config::{Environment, File, Folders};
 use crate::mcp::catalogue::{Catalogue, Selection};
 use crate::state::Shared;
@@ -54,7 +53,7 @@ pub(super) async fn run(
         .as_ref()
         .map(|url| url.join(crate::webhook::PATH))
         .transpose()?;
-    let shared = shared(&options.state, file)?;
+    let shared = world::shared(&options.state, file)?;
     settings.shared = shared.clone();
     let more = More { webhook_url, shared: shared.clone() };
     let world = world::open_with(global, file, folders, more.clone()).await?;
@@ -195,16 +194,6 @@ impl Hears for Ears {
             dialer.note_end(&call).await;
         }
     }
-}
-
-/// What is shared with other replicas.
-fn shared(options: &State, file: &File) -> anyhow::Result<Option<Shared>> {
-    let Some(address) = &options.state else { return Ok(None) };
-    anyhow::ensure!(
-        file.dialing.ledger.is_none(),
-        "--state and `ledger` under [dialing] in the configuration both say where the ledger is; take one of them out"
-    );
-    Ok(Some(Shared::open(address.expose_secret()).context("--state")?))
 }
 
 fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {

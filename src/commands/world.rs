@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use secrecy::ExposeSecret;
 use url::Url;
 use uuid::Uuid;
 
 use crate::account::{Account, World};
 use crate::api::{self, ApiKey, BaseUrl, ClientConfig};
-use crate::cli::Global;
+use crate::cli::{Global, State};
 use crate::config::{self, File, Folders};
 use crate::dialing::dispatch::{Dialer, LedgerPlace};
 use crate::dialing::policy::Policy;
@@ -51,6 +52,16 @@ impl More {
         let own = || file.dialing.place(world, folders);
         self.shared.clone().map_or_else(own, LedgerPlace::Redis)
     }
+}
+
+/// What is shared with other replicas.
+pub(super) fn shared(options: &State, file: &File) -> anyhow::Result<Option<Shared>> {
+    let Some(address) = &options.state else { return Ok(None) };
+    anyhow::ensure!(
+        file.dialing.ledger.is_none(),
+        "--state and `ledger` under [dialing] in the configuration both say where the ledger is; take one of them out"
+    );
+    Ok(Some(Shared::open(address.expose_secret()).context("--state")?))
 }
 
 impl Maker {

@@ -32,6 +32,8 @@ use crate::api::{self, Call, CallStatus, Client, ErrorKind, PageRequest};
 use crate::money::MilliCents;
 use crate::state::{self, Shared};
 
+/// How long whoever reads a call waits for its end to be written down.
+const NOTING: Duration = Duration::from_secs(1);
 /// What a lease lasts longer than the work that it is for.
 const SPARE: Duration = Duration::from_secs(10);
 
@@ -260,8 +262,9 @@ impl Dialer {
         Ok(())
     }
 
-    /// Writes down how a call ended, when the ledger knows it. A failure is only logged: the call is
-    /// over whether or not it is written down.
+    /// Writes down how a call ended, when the ledger knows it. A failure is only logged, and nobody waits
+    /// long for it: the call is over whether or not it is written down, and it is tried again when the
+    /// call is next read.
     pub async fn note_end(&self, call: &Call) {
         let Some((outcome, cost)) = ended(call) else { return };
         let told = End { call: call.id.clone(), outcome, cost };
@@ -272,9 +275,10 @@ impl Dialer {
             let ledger = self.ledger().await?;
             ledger.finished(self.tenant.id(), call.id.as_str(), outcome, cost).await
         };
-        match noted.await {
-            Ok(_) => self.noted.add(told),
-            Err(error) => tracing::warn!(%error, "the end of a call was not recorded"),
+        match tokio::time::timeout(NOTING, noted).await {
+            Ok(Ok(_)) => self.noted.add(told),
+            Ok(Err(error)) => tracing::warn!(%error, "the end of a call was not recorded"),
+            Err(_) => tracing::warn!("the end of a call was not recorded in time"),
         }
     }
 

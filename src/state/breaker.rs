@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long nobody tries after a failure.
+/// How long nobody tries after a failure; twice as long after each further one, up to the longest.
 const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// The memory.
 #[derive(Debug, Default)]
@@ -15,7 +16,8 @@ pub(super) struct Breaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    failed: Option<Instant>,
+    /// When it failed last, and how long nobody tries since.
+    failed: Option<(Instant, Duration)>,
     probing: bool,
 }
 
@@ -36,23 +38,35 @@ impl Breaker {
         let mut state = self.state();
         let probe = match state.failed {
             None => false,
-            Some(at) if at.elapsed() < PAUSE || state.probing => return None,
+            Some((at, pause)) if at.elapsed() < pause || state.probing => return None,
             Some(_) => true,
         };
         state.probing |= probe;
         Some(Attempt { breaker: self, probe })
+    }
+
+    /// It was heard of: whoever comes next may try.
+    pub(super) fn forget(&self) {
+        self.state().failed = None;
     }
 }
 
 impl Attempt<'_> {
     /// It answered.
     pub(super) fn answered(self) {
-        self.breaker.state().failed = None;
+        self.breaker.forget();
     }
 
     /// It did not.
     pub(super) fn failed(self) {
-        self.breaker.state().failed = Some(Instant::now());
+        let mut state = self.breaker.state();
+        // Those that were under way together failed once.
+        let pause = match state.failed {
+            Some((_, pause)) if self.probe => (pause * 2).min(LONGEST_PAUSE),
+            Some((_, pause)) => pause,
+            None => PAUSE,
+        };
+        state.failed = Some((Instant::now(), pause));
     }
 }
 
@@ -82,8 +96,30 @@ mod tests {
         probe.failed();
         assert!(breaker.attempt().is_none());
         tokio::time::advance(PAUSE).await;
+        assert!(breaker.attempt().is_none());
+        tokio::time::advance(PAUSE).await;
         breaker.attempt().unwrap().answered();
         assert!(breaker.attempt().is_some() && breaker.attempt().is_some());
         drop(other);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longer_it_is_gone_the_less_often_somebody_tries_until_it_is_heard_of() {
+        let breaker = Breaker::default();
+        breaker.attempt().unwrap().failed();
+        let mut tries = 0;
+        for _ in 0..600 {
+            tokio::time::advance(Duration::from_millis(100)).await;
+            if let Some(attempt) = breaker.attempt() {
+                attempt.failed();
+                tries += 1;
+            }
+        }
+        assert!((15..=20).contains(&tries), "{tries}");
+        assert!(breaker.attempt().is_none());
+        breaker.forget();
+        breaker.attempt().unwrap().failed();
+        tokio::time::advance(PAUSE).await;
+        assert!(breaker.attempt().is_some());
     }
 }

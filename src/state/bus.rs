@@ -79,6 +79,7 @@ impl Shared {
         let (mut sink, mut told) = self.subscription().await?.split();
         within(sink.subscribe(&channels)).await?;
         self.inner().listening.store(true, Ordering::Relaxed);
+        self.link().heard_of();
         tracing::debug!("listening to other replicas");
         let mut ping = interval(PING_EVERY);
         loop {

@@ -9,12 +9,15 @@ use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::{Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
-use super::breaker::Breaker;
+use super::breaker::{Attempt, Breaker};
 use super::place::Place;
 
 /// The longest wait for an answer, with everything that must be done to get one.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Who gave up after this did so because there was no answer, and not because nobody wanted it.
+const LONG: Duration = Duration::from_millis(500);
 /// How often a lost connection is made anew before a command fails.
 const RETRIES: usize = 1;
 
@@ -50,25 +53,48 @@ impl Link {
         Ok(Self(Arc::new(Inner { place, connection, breaker: Breaker::default() })))
     }
 
+    /// The server was heard of otherwise: the next command tries at once.
+    pub(super) fn heard_of(&self) {
+        self.0.breaker.forget();
+    }
+
     async fn bounded<T>(&self, work: impl AsyncFnOnce(Lines) -> RedisResult<T>) -> RedisResult<T> {
         let inner = &self.0;
         let Some(attempt) = inner.breaker.attempt() else {
             return Err((ErrorKind::Io, "it did not answer a moment ago").into());
         };
+        let mut waiting = Waiting { inner, attempt: Some(attempt), since: Instant::now() };
         let work = async { work(inner.lines().await?).await };
-        let result = match tokio::time::timeout(PATIENCE, work).await {
-            Ok(result) => result,
-            Err(_) => {
-                // A peer that vanished without a word would otherwise be waited for by each command.
-                inner.begin_anew();
-                Err((ErrorKind::Io, "it did not answer in time").into())
+        let result = tokio::time::timeout(PATIENCE, work)
+            .await
+            .map_err(|_| RedisError::from((ErrorKind::Io, "it did not answer in time")))?;
+        if let Some(attempt) = waiting.attempt.take() {
+            match &result {
+                Err(error) if is_gone(error) => attempt.failed(),
+                _ => attempt.answered(),
             }
-        };
-        match &result {
-            Err(error) if is_gone(error) => attempt.failed(),
-            _ => attempt.answered(),
         }
         result
+    }
+}
+
+/// A command that waits for its answer.
+struct Waiting<'a> {
+    inner: &'a Inner,
+    attempt: Option<Attempt<'a>>,
+    since: Instant,
+}
+
+impl Drop for Waiting<'_> {
+    /// Given up after it waited for long: a peer that hangs, or vanished without a word, would otherwise
+    /// be waited for by each command.
+    fn drop(&mut self) {
+        if let Some(attempt) = self.attempt.take()
+            && self.since.elapsed() >= LONG
+        {
+            attempt.failed();
+            self.inner.begin_anew();
+        }
     }
 }
 

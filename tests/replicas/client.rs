@@ -58,7 +58,7 @@ impl Client {
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "0"},
-            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}},
         });
         let request = self
             .post(&json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
@@ -73,7 +73,12 @@ impl Client {
 
     /// The result of a tool by way of 2026-07-28, in error or not; none when the connection broke.
     pub(crate) async fn tool(&self, name: &str, arguments: Value) -> Option<Value> {
-        let params = json!({"name": name, "arguments": arguments});
+        self.round(json!({"name": name, "arguments": arguments})).await
+    }
+
+    /// The same, with everything that a call of a tool can carry.
+    pub(crate) async fn round(&self, params: Value) -> Option<Value> {
+        let name = params["name"].clone();
         let response = self.modern("tools/call", params).await?;
         assert_eq!(response.status(), 200, "{name}");
         let message: Value = serde_json::from_str(&response.text().await.ok()?).unwrap();

@@ -69,3 +69,28 @@ async fn requests_in_a_second_are_counted_over_all() {
     assert!((20..=20 + more).contains(&taken), "{taken} {statuses:?}");
     assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn a_question_of_one_is_answered_at_another_and_once() {
+    let house = House::open("[dialing]\nconfirm = \"always\"\n", "mode = \"off\"\n", &[]).await;
+    let agent = house.agent().await;
+    let [a, b, c] = [0, 1, 2].map(|at| &house.replicas[at].client);
+    let call = json!({
+        "name": "place_call",
+        "arguments": {"agent_id": agent, "to": "+13105550107", "allow_repeat": true},
+    });
+    let asked = a.round(call.clone()).await.unwrap();
+    assert_eq!(asked["resultType"], "input_required", "{asked}");
+    let mut carried = call;
+    carried["requestState"] = asked["requestState"].clone();
+    carried["inputResponses"] =
+        json!({"confirm": {"action": "accept", "content": {"confirm": true}}});
+    let placed = b.round(carried.clone()).await.unwrap();
+    assert_eq!(placed["isError"], json!(false), "{placed}");
+    // The same yes, carried to a third, rings nobody: it was used up.
+    let again = c.round(carried).await.unwrap();
+    let text = again["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("used before"), "{text}");
+    assert_eq!(house.dialed().await.len(), 1);
+}

@@ -132,3 +132,36 @@ async fn without_redis_reads_go_on_and_nothing_is_dialed_and_then_all_is_well_ag
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn a_redis_that_hangs_holds_nobody_up() {
+    let house = House::open("", OFF, &[]).await;
+    let agent = house.agent().await;
+    let placed = house.client.place_call(&agent, "+13105550100").await.unwrap();
+    let call_id = placed["structuredContent"]["call_id"].as_str().unwrap().to_owned();
+    house.simulator("POST", "/sandbox/clock", Some(json!({"advance_seconds": 600}))).await;
+    house.redis.hang(true).await;
+    let all = Instant::now();
+    for turn in 0..60 {
+        let begun = Instant::now();
+        let read = json!({"call_id": call_id, "wait_seconds": 0});
+        let result = house.client.tool("get_call_result", read).await.unwrap();
+        assert_eq!(result["structuredContent"]["outcome"], "completed", "{result}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{turn}: {:?}", begun.elapsed());
+    }
+    // One in a while waits to find out whether Redis is back; the others do not.
+    assert!(all.elapsed() < Duration::from_secs(20), "{:?}", all.elapsed());
+    let begun = Instant::now();
+    let refused = house.client.place_call(&agent, "+14155550100").await.unwrap();
+    let text = refused["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("dialing is refused"), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    house.redis.hang(false).await;
+    until("dialing goes on", async || {
+        let placed = house.client.place_call(&agent, "+14155550100").await.unwrap();
+        placed["isError"] == json!(false)
+    })
+    .await;
+    assert_eq!(house.dialed().await.len(), 2);
+}

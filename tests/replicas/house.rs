@@ -74,6 +74,14 @@ impl Redis {
         self.process.kill().await.unwrap();
     }
 
+    /// Lets it hang: it takes connections and answers nothing. Or lets it go on.
+    pub(crate) async fn hang(&self, hangs: bool) {
+        let signal = if hangs { "-STOP" } else { "-CONT" };
+        let process = self.process.id().unwrap().to_string();
+        let sent = Command::new("kill").args([signal, &process]).status().await.unwrap();
+        assert!(sent.success());
+    }
+
     pub(crate) async fn start_again(&mut self) {
         self.process = Self::spawn(self.port, self.directory.path());
         self.ready().await;

@@ -46,6 +46,7 @@ async fn a_wait_ends_when_the_delivery_reaches_another_replica() {
             .await;
     }
     call["status"] = json!("completed");
+    call["result_status"] = json!("completed");
     call["result"] = json!({"ok": true});
     let begun = Instant::now();
     assert_eq!(deliver(&b, "e1", &call).await, (200, String::new()));

@@ -17,6 +17,7 @@ pub mod sessions;
 pub mod sse;
 pub mod tenant;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{ACCEPT, AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, Method, StatusCode};
-use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
 use rmcp::model::ProtocolVersion;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -230,7 +232,7 @@ impl Service {
                 return Ok(body::hold(opened.map_err(no_room)?, place));
             }
             let request = http::Request::from_parts(parts, Full::<Bytes>::default());
-            let response = tenant.streamable().handle(request).await;
+            let response = handle(&tenant, request, named.is_some() && session.is_none()).await;
             return Ok(body::hold(response, (place, in_use(session))));
         }
         let activity = self.activity.token();
@@ -244,7 +246,7 @@ impl Service {
             drop(tenant.sessions().make_room().await.map_err(no_room)?);
         }
         let request = http::Request::from_parts(parts, Full::new(body));
-        let response = tenant.streamable().handle(request).await;
+        let response = handle(&tenant, request, named.is_some() && session.is_none()).await;
         Ok(body::hold(response, (place, in_use(session), activity)))
     }
 
@@ -351,6 +353,27 @@ async fn enter(tenant: &Tenant, id: &str, method: &Method) -> Result<Option<Use>
             Err(Box::new(answer::later(status, &error.to_string(), wait)))
         }
     }
+}
+
+/// Gives a request to rmcp. A session that is taken up by it is taken up whole, even if the client goes
+/// away meanwhile: half of one would be in the way of the next request.
+async fn handle(
+    tenant: &Tenant,
+    request: http::Request<Full<Bytes>>,
+    takes_up: bool,
+) -> http::Response<BoxBody<Bytes, Infallible>> {
+    let streamable = tenant.streamable();
+    if !takes_up {
+        return streamable.handle(request).await;
+    }
+    let streamable = streamable.clone();
+    let handled = tokio::spawn(async move { streamable.handle(request).await });
+    handled.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a session was not taken up");
+        let mut response = http::Response::new(Full::default().boxed());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    })
 }
 
 fn no_such_session() -> Box<Response> {

@@ -141,7 +141,7 @@ impl Sessions {
             && session.touched.elapsed() >= sharing.touch_every()
         {
             session.touched = session.used;
-            sharing.touch(&id);
+            sharing.touch_soon(&id);
         }
         Some(Use { sessions: Arc::downgrade(self), id })
     }
@@ -186,6 +186,14 @@ impl Sessions {
         if ends {
             self.end(id).await;
         }
+    }
+
+    /// Those that are in use.
+    #[must_use]
+    pub fn in_use(&self) -> Vec<SessionId> {
+        let live = self.live();
+        let used = live.iter().filter(|(_, session)| session.open > 0 && session.end.is_none());
+        used.map(|(id, _)| SessionId::clone(id)).collect()
     }
 
     async fn pass(&self, id: &SessionId, message: ClientJsonRpcMessage) {
@@ -373,7 +381,10 @@ impl SessionManager for Sessions {
         }
         if let Some(canceled) = canceled {
             let message = serde_json::to_value(canceled).unwrap_or_default();
-            sharing.tell(To::All, Told::Canceled { scope, session, message }).await?;
+            let told = Told::Canceled { scope, session, message };
+            if let Err(error) = sharing.tell(To::All, told).await {
+                tracing::warn!(%error, "other replicas were not told that a request was taken back");
+            }
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod sharing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rmcp::model::ClientJsonRpcMessage;
@@ -28,6 +29,8 @@ use crate::state::{Gone, ReplicaId, Scope, Shared, To};
 const WAITING: usize = 1_024;
 /// What is worked off at once.
 const AT_ONCE: usize = 64;
+/// How often sessions in use are said to be so, at least.
+const TOUCH_AT_LEAST: Duration = Duration::from_secs(60);
 /// The most bytes of a call's record that are passed on; without it the others look for themselves.
 const MOST_CALL_BYTES: usize = 256 * 1024;
 
@@ -196,7 +199,24 @@ impl Hearer {
                 });
             }
         };
-        tokio::join!(listen, work);
+        tokio::join!(listen, work, hearer.keep_in_use());
+    }
+
+    /// A session may be in use for longer than one without a message is kept: by a long wait.
+    async fn keep_in_use(&self) {
+        loop {
+            let tenants = self.tenants.all();
+            let sharing = tenants.iter().filter_map(|tenant| tenant.sessions().sharing());
+            let pause = sharing.map(|sharing| sharing.touch_every()).min();
+            drop(tenants);
+            tokio::time::sleep(pause.unwrap_or(TOUCH_AT_LEAST).min(TOUCH_AT_LEAST)).await;
+            for tenant in self.tenants.all() {
+                let Some(sharing) = tenant.sessions().sharing() else { continue };
+                for session in tenant.sessions().in_use() {
+                    sharing.touch(&session).await;
+                }
+            }
+        }
     }
 
     async fn hear(&self, payload: &Bytes) {

@@ -2,6 +2,7 @@
 //! when it began, as far as a handler needs it: the version, what it can do, and its name. Nothing
 //! that was said since, no key and no token.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,6 @@ use rmcp::transport::streamable_http_server::session::{
 
 use super::Told;
 use crate::state::{Gone, ReplicaId, STREAM_RENEWAL, Scope, Shared, To};
-use std::num::NonZeroU32;
 
 /// The longest name or version of a client that is kept, in characters.
 const LONGEST_NAME: usize = 100;
@@ -69,15 +69,18 @@ impl Sharing {
         Ok(self.shared.session(&self.scope, id).await?.is_some())
     }
 
-    /// Says that a session is in use, and does not wait for it to be heard.
-    pub fn touch(&self, id: &str) {
+    /// Says that a session is in use.
+    pub async fn touch(&self, id: &str) {
+        let Self { shared, scope, idle, .. } = self;
+        if let Err(error) = shared.touch_session(scope, id, *idle).await {
+            tracing::debug!(%error, "that a session is in use was not shared");
+        }
+    }
+
+    /// Says so, and does not wait for it to be heard.
+    pub fn touch_soon(&self, id: &str) {
         let (sharing, id) = (self.clone(), id.to_owned());
-        tokio::spawn(async move {
-            let Sharing { shared, scope, idle, .. } = &sharing;
-            if let Err(error) = shared.touch_session(scope, &id, *idle).await {
-                tracing::debug!(%error, "that a session is in use was not shared");
-            }
-        });
+        tokio::spawn(async move { sharing.touch(&id).await });
     }
 
     /// Counts a request of the tenant at all replicas together. Answers with how long to wait if there
