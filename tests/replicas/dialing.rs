@@ -25,6 +25,9 @@ async fn the_same_call_asked_of_all_at_once_rings_once() {
         assert_eq!(result["structuredContent"]["call_id"], json!(id), "{result}");
     }
     assert_eq!(house.dialed().await.len(), 1);
+    let receipts = house.receipts().await;
+    assert_eq!(receipts.len(), 1, "{receipts:?}");
+    assert!(receipts[0].to_string().contains(id.as_str()), "{receipts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,7 +86,7 @@ async fn without_redis_reads_go_on_and_nothing_is_dialed_and_then_all_is_well_ag
         let mut events = session.call(&house.client, 10 + turn, "get_call_result", read).await;
         let result = events.result(10 + turn).await.unwrap();
         assert_eq!(result["structuredContent"]["call_id"], json!(call_id), "{result}");
-        assert!(begun.elapsed() < Duration::from_secs(5), "{turn}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(3), "{turn}: {:?}", begun.elapsed());
         let refused = house.client.place_call(&agent, "+14155550100").await.unwrap();
         assert_eq!(refused["isError"], json!(true), "{refused}");
         let text = refused["content"][0]["text"].as_str().unwrap();

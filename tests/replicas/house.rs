@@ -93,7 +93,7 @@ impl Redis {
 }
 
 /// The program, in a folder of its own.
-fn program(home: &Path) -> Command {
+pub(crate) fn program(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callingbox-mcp"));
     command.env_clear().env("HOME", home);
     command.env("XDG_CONFIG_HOME", home.join("config")).env("XDG_DATA_HOME", home.join("data"));
@@ -102,7 +102,7 @@ fn program(home: &Path) -> Command {
 }
 
 /// Starts a program and waits for the address on which it listens.
-async fn listening(command: &mut Command) -> (Child, String) {
+pub(crate) async fn listening(command: &mut Command) -> (Child, String) {
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     loop {
@@ -180,6 +180,16 @@ impl House {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let calls = dialed["data"].as_array().unwrap().iter();
         calls.map(|call| (text(&call["to"]), text(&call["call_id"]))).collect()
+    }
+
+    /// What the command `receipts` prints, from a machine that is none of the replicas.
+    pub(crate) async fn receipts(&self) -> Vec<Value> {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = program(home.path());
+        command.args(["--sandbox", "receipts", "--json", "--state", &self.redis.url()]);
+        let output = command.output().await.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// What goes wrong with a request of the API from now on.

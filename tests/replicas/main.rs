@@ -15,4 +15,5 @@ mod dialing;
 mod failures;
 mod house;
 mod sessions;
+mod settings;
 mod webhooks;

@@ -152,12 +152,20 @@ impl SessionStore for Sharing {
         Ok(text.and_then(read))
     }
 
+    /// A session that cannot be shared goes on where it began.
     async fn store(&self, id: &str, state: &SessionState) -> Result<(), SessionStoreError> {
         let text = serde_json::to_string(&kept(&state.initialize_params))?;
         let Self { shared, scope, most, idle } = self;
-        for session in shared.keep_session(scope, id, &text, *idle, *most).await? {
-            let told = Told::Ended { scope: scope.clone(), session, at_once: false };
-            self.tell(To::All, told).await?;
+        let kept = async {
+            for session in shared.keep_session(scope, id, &text, *idle, *most).await? {
+                let told = Told::Ended { scope: scope.clone(), session, at_once: false };
+                self.tell(To::All, told).await?;
+            }
+            Ok::<_, Gone>(())
+        };
+        // Said here, because rmcp would name the session.
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "a session is not shared");
         }
         Ok(())
     }
