@@ -36,6 +36,7 @@ pub use self::bus::{MOST_BYTES, To};
 pub use self::link::Link;
 pub(crate) use self::link::told;
 pub use self::place::{BadPlace, Place};
+pub use self::rate::Counted;
 pub use self::sessions::{MOST_SESSION_BYTES, STREAM_RENEWAL};
 
 /// What every key begins with: the program and the layout of what follows. A layout that older

@@ -69,19 +69,24 @@ async fn requests_are_counted_over_all_replicas() {
     let server = Server::start().await;
     let replicas = [server.shared(), server.shared(), server.shared()];
     let (one, other) = (Scope::of(&[b"one"]), Scope::of(&[b"other"]));
-    let (mut taken, mut waits) = (0, Vec::new());
+    let (mut taken, mut waits, mut rooms) = (0, Vec::new(), Vec::new());
     let begun = Instant::now();
     for turn in 0..60 {
         let replica = &replicas[turn % 3];
         match replica.count_request(&one, number(1), number(10)).await.unwrap() {
-            None => taken += 1,
-            Some(wait) => waits.push(wait),
+            Counted::Room(room) => {
+                taken += 1;
+                rooms.push(room);
+            }
+            Counted::TooMany(wait) => waits.push(wait),
         }
     }
     let more = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
     assert!((10..=10 + more).contains(&taken), "{taken}");
     assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(1)), "{waits:?}");
-    assert_eq!(replicas[0].count_request(&other, number(1), number(10)).await.unwrap(), None);
+    assert_eq!(rooms[..3], [9, 8, 7]);
+    let counted = replicas[0].count_request(&other, number(1), number(10)).await.unwrap();
+    assert_eq!(counted, Counted::Room(9));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +179,8 @@ async fn a_cluster_does_all_of_it() {
     b.touch_session(&scope, "t", IDLE).await.unwrap();
     b.end_session(&scope, "t").await.unwrap();
     assert_eq!(b.session(&scope, "t").await.unwrap(), None);
-    assert_eq!(a.count_request(&scope, number(1), number(1)).await.unwrap(), None);
-    assert!(b.count_request(&scope, number(1), number(1)).await.unwrap().is_some());
+    let count = async |of: &Shared| of.count_request(&scope, number(1), number(1)).await.unwrap();
+    assert_eq!(count(&a).await, Counted::Room(0));
+    assert!(matches!(count(&b).await, Counted::TooMany(_)));
     assert!(a.is_new(&[1; 32], IDLE).await.unwrap() && !b.is_new(&[1; 32], IDLE).await.unwrap());
 }

@@ -63,13 +63,14 @@ async fn the_limits_of_the_calling_rules_hold_over_all() {
 async fn requests_in_a_second_are_counted_over_all() {
     let house = House::open("", "mode = \"off\"\n", &["--requests-per-second", "2"]).await;
     let begun = std::time::Instant::now();
-    // 20 at once, and 2 more each second; each replica alone would let all of them through.
-    let asked = (0..54).map(|_| house.client.modern("tools/list", json!({})));
+    // 20 at once, a quarter more at each replica that did not wait to be counted, and 2 each second.
+    // Replicas that count alone would let 60 through.
+    let asked = (0..90).map(|_| house.client.modern("tools/list", json!({})));
     let statuses: Vec<u16> =
         join_all(asked).await.into_iter().map(|answer| answer.unwrap().status().as_u16()).collect();
     let taken = statuses.iter().filter(|status| **status == 200).count();
     let more = usize::try_from(begun.elapsed().as_secs() * 2).unwrap() + 2;
-    assert!((20..=20 + more).contains(&taken), "{taken} {statuses:?}");
+    assert!((20..=20 + 3 * 5 + more).contains(&taken), "{taken} {statuses:?}");
     assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
 }
 

@@ -3,7 +3,7 @@
 //! that was said since, no key and no token.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,10 +11,13 @@ use rmcp::model::{Implementation, InitializeRequestParams};
 use rmcp::transport::streamable_http_server::session::{
     SessionState, SessionStore, SessionStoreError,
 };
+use tokio::time::Instant;
 
 use super::Told;
-use crate::state::{Gone, ReplicaId, STREAM_RENEWAL, Scope, Shared, To};
+use crate::state::{Counted, Gone, ReplicaId, STREAM_RENEWAL, Scope, Shared, To};
 
+/// How long what was learned of the room for requests is believed.
+const ROOM_LASTS: Duration = Duration::from_secs(10);
 /// The longest name or version of a client that is kept, in characters.
 const LONGEST_NAME: usize = 100;
 
@@ -25,6 +28,14 @@ pub struct Sharing {
     scope: Scope,
     most: usize,
     idle: Duration,
+    room: Arc<Mutex<Room>>,
+}
+
+/// For how many more requests there was room when one was counted last, less those since.
+#[derive(Debug, Default)]
+struct Room {
+    left: u32,
+    learned: Option<Instant>,
 }
 
 impl Sharing {
@@ -32,7 +43,7 @@ impl Sharing {
     /// message.
     #[must_use]
     pub fn new(shared: Shared, scope: Scope, most: usize, idle: Duration) -> Self {
-        Self { shared, scope, most, idle }
+        Self { shared, scope, most, idle, room: Arc::default() }
     }
 
     /// Whose they are.
@@ -85,15 +96,46 @@ impl Sharing {
 
     /// Counts a request of the tenant at all replicas together. Answers with how long to wait if there
     /// were too many. What cannot be counted is not held against the caller.
+    ///
+    /// Far from the limit nobody waits to be counted: that may let through up to a quarter of a burst
+    /// too many at each replica.
     pub async fn count_request(
-        &self,
+        self: &Arc<Self>,
         per_second: NonZeroU32,
         burst: NonZeroU32,
     ) -> Option<Duration> {
-        match self.shared.count_request(&self.scope, per_second, burst).await {
-            Ok(wait) => wait,
+        if self.has_room(burst) {
+            let sharing = Arc::clone(self);
+            tokio::spawn(async move { sharing.count_now(per_second, burst).await });
+            return None;
+        }
+        self.count_now(per_second, burst).await
+    }
+
+    /// Whether a request is far from the limit; then it takes of the room.
+    fn has_room(&self, burst: NonZeroU32) -> bool {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = room.learned.is_some_and(|at| at.elapsed() < ROOM_LASTS);
+        let has = fresh && u64::from(room.left) * 4 > u64::from(burst.get()) * 3;
+        room.left = room.left.saturating_sub(1);
+        has
+    }
+
+    async fn count_now(&self, per_second: NonZeroU32, burst: NonZeroU32) -> Option<Duration> {
+        let counted = self.shared.count_request(&self.scope, per_second, burst).await;
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        match counted {
+            Ok(Counted::Room(left)) => {
+                *room = Room { left, learned: Some(Instant::now()) };
+                None
+            }
+            Ok(Counted::TooMany(wait)) => {
+                *room = Room::default();
+                Some(wait)
+            }
             Err(error) => {
                 tracing::debug!(%error, "a request was counted by this replica alone");
+                *room = Room::default();
                 None
             }
         }
@@ -155,7 +197,7 @@ impl SessionStore for Sharing {
     /// A session that cannot be shared goes on where it began.
     async fn store(&self, id: &str, state: &SessionState) -> Result<(), SessionStoreError> {
         let text = serde_json::to_string(&kept(&state.initialize_params))?;
-        let Self { shared, scope, most, idle } = self;
+        let Self { shared, scope, most, idle, .. } = self;
         let kept = async {
             for session in shared.keep_session(scope, id, &text, *idle, *most).await? {
                 let told = Told::Ended { scope: scope.clone(), session, at_once: false };
