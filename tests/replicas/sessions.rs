@@ -1,5 +1,6 @@
 //! Sessions of the older era that wander, and the human's answers.
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::client::Events;
@@ -12,6 +13,12 @@ const OFF: &str = "mode = \"off\"\n";
 async fn a_session_wanders_and_ends_everywhere_at_once() {
     let house = House::open("", OFF, &[]).await;
     let session = house.client.open().await;
+    // Many at once, of which the first at each replica takes the session up for the others.
+    let many = (200..260).map(|turn| session.request(&house.client, turn, "tools/list", json!({})));
+    for (turn, listed) in (200..).zip(join_all(many).await) {
+        let result = Events::of(listed).result(turn).await.unwrap();
+        assert!(result["tools"].is_array(), "{result}");
+    }
     for turn in 0..12 {
         let listed = session.request(&house.client, turn, "tools/list", json!({})).await;
         let result = Events::of(listed).result(turn).await.unwrap();
@@ -177,4 +184,83 @@ async fn the_older_transport_works_behind_a_balancer() {
         .request("POST", "/messages?session_id=unknown")
         .body("{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"ping\"}");
     assert_eq!(unknown.send().await.unwrap().status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn what_anybody_writes_into_redis_breaks_nothing() {
+    let house = House::open("[dialing]\nconfirm = \"always\"\n", OFF, &[]).await;
+    let agent = house.agent().await;
+    let [a, b, c] = [0, 1, 2].map(|at| house.replicas[at].client.clone());
+    let session = a.open().await;
+    let call = json!({"agent_id": agent, "to": "+13105550107"});
+    let mut asked = session.call(&a, 1, "place_call", call).await;
+    let question = asked.question().await;
+
+    let client = redis::Client::open(house.redis.url()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("callingbox-mcp:v1:*:session:*")
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    let [key] = <[String; 1]>::try_from(keys).unwrap();
+    let scope = key.split(['{', '}']).nth(1).unwrap().to_owned();
+    let told = |told: Value| json!({"from": "0123456789abcdef", "told": told}).to_string();
+    let yes = json!({"action": "accept", "content": {"confirm": true}});
+    let answer = |id: Value, session: &str| {
+        let message = json!({"jsonrpc": "2.0", "id": id, "result": yes});
+        told(json!({"kind": "answer", "scope": scope, "session": session, "message": message}))
+    };
+    for payload in [
+        String::new(),
+        "garbage".to_owned(),
+        "[".repeat(500_000),
+        "x".repeat(3_000_000),
+        json!({"from": "x", "told": {"kind": "ended"}}).to_string(),
+        told(json!({})),
+        told(json!({"kind": "dial", "to": "+13105550100"})),
+        told(json!({"kind": "call", "account": null, "call_id": 5, "call": null})),
+        told(json!({"kind": "call", "account": null, "call_id": "x", "call": {"id": []}})),
+        told(json!({"kind": "call", "account": scope, "call_id": "x", "call": [[]]})),
+        told(json!({"kind": "ended", "scope": scope, "session": "unknown", "at_once": true})),
+        told(json!({"kind": "message", "scope": scope, "session": session.id, "message": 7})),
+        told(json!({"kind": "message", "scope": scope, "session": session.id, "message": {
+            "jsonrpc": "2.0", "id": 0, "result": yes,
+        }})),
+        told(json!({"kind": "canceled", "scope": scope, "session": session.id, "message": {
+            "jsonrpc": "2.0", "id": 9, "method": "tools/call",
+            "params": {"name": "place_call", "arguments": {"agent_id": agent, "to": "+13105550100"}},
+        }})),
+        // A yes that does not know what was asked.
+        answer(json!(0), &session.id),
+        answer(json!("0"), &session.id),
+        answer(question.clone(), "unknown"),
+        answer(Value::Null, &session.id),
+    ] {
+        let publish = redis::cmd("PUBLISH").arg("callingbox-mcp:v1:all").arg(&payload).to_owned();
+        let _: i64 = publish.query_async(&mut redis).await.unwrap();
+    }
+    let _: () = redis::cmd("SET").arg(&key).arg("garbage").query_async(&mut redis).await.unwrap();
+    assert_eq!(session.request(&b, 2, "tools/list", json!({})).await.status(), 404);
+    let _: () = redis::cmd("DEL").arg(&key).query_async(&mut redis).await.unwrap();
+    let _: i64 = redis::cmd("LPUSH").arg(&key).arg("x").query_async(&mut redis).await.unwrap();
+    assert_eq!(session.request(&c, 2, "tools/list", json!({})).await.status(), 503);
+    for replica in [&a, &b, &c] {
+        assert_eq!(replica.get("/healthz").await.0, 200);
+        let listed = replica.modern("tools/list", json!({})).await.unwrap();
+        assert_eq!(listed.status(), 200);
+    }
+    assert_eq!(house.dialed().await, []);
+    // The question still stands, and what was told still is heard.
+    assert_eq!(session.answer(&a, &question, true).await, 202);
+    assert_eq!(asked.result(1).await.unwrap()["isError"], json!(false));
+    assert_eq!(house.dialed().await.len(), 1);
+    let other = a.open().await;
+    assert_eq!(other.request(&b, 1, "tools/list", json!({})).await.status(), 200);
+    assert!((200..300).contains(&other.end(&b).await));
+    until("the session is over", async || {
+        other.request(&a, 1, "tools/list", json!({})).await.status() == 404
+    })
+    .await;
 }
