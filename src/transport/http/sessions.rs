@@ -6,6 +6,7 @@
 //! request of it comes, and what is meant for the other is passed on (see [`super::replicas`]).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +62,7 @@ pub struct Sessions {
     server: Arc<Semaphore>,
     tenant: Arc<Semaphore>,
     live: Mutex<HashMap<SessionId, Live>>,
+    serials: AtomicU64,
     sharing: Option<Arc<Sharing>>,
 }
 
@@ -72,6 +74,8 @@ pub struct Room {
 }
 
 struct Live {
+    /// Tells it from one with the same id that ended before and was taken up again.
+    serial: u64,
     used: Instant,
     /// Requests and streams that are open.
     open: usize,
@@ -93,6 +97,7 @@ struct Live {
 pub struct Use {
     sessions: std::sync::Weak<Sessions>,
     id: SessionId,
+    serial: u64,
 }
 
 impl Sessions {
@@ -103,7 +108,8 @@ impl Sessions {
         let mut local = LocalSessionManager::default();
         local.session_config.keep_alive = Some(idle);
         let tenant = Arc::new(Semaphore::new(most));
-        Self { local, server, tenant, live: Mutex::default(), sharing: None }
+        let (live, serials) = (Mutex::default(), AtomicU64::new(0));
+        Self { local, server, tenant, live, serials, sharing: None }
     }
 
     /// The same, shared with other replicas.
@@ -143,7 +149,8 @@ impl Sessions {
             session.touched = session.used;
             sharing.touch_soon(&id);
         }
-        Some(Use { sessions: Arc::downgrade(self), id })
+        let serial = session.serial;
+        Some(Use { sessions: Arc::downgrade(self), id, serial })
     }
 
     /// Whether another replica knows this session, so that it can be taken up here.
@@ -159,7 +166,7 @@ impl Sessions {
 
     /// Takes an answer that a client gave to another replica.
     pub async fn take_answer(&self, id: &SessionId, answer: ClientJsonRpcMessage) {
-        let Some(instance) = self.instance(id) else { return };
+        let Ok(Some(instance)) = self.instance(id) else { return };
         match instance.way(answer) {
             Way::Here(answer) => self.pass(id, *answer).await,
             Way::There(..) | Way::Nowhere => {
@@ -170,7 +177,7 @@ impl Sessions {
 
     /// Takes the taking back of a request that a client told another replica.
     pub async fn take_cancel(&self, id: &SessionId, message: ClientJsonRpcMessage) {
-        if self.instance(id).is_some() && canceled(&message).is_some() {
+        if matches!(self.instance(id), Ok(Some(_))) && canceled(&message).is_some() {
             self.pass(id, message).await;
         }
     }
@@ -202,20 +209,15 @@ impl Sessions {
         }
     }
 
-    fn instance(&self, id: &SessionId) -> Option<Instance> {
-        self.live().get(id)?.instance
-    }
-
-    fn marked(
-        &self,
-        id: &SessionId,
-        events: impl Stream<Item = ServerSseMessage> + Send + Sync + 'static,
-    ) -> impl Stream<Item = ServerSseMessage> + Send + Sync + 'static {
-        let instance = self.instance(id);
-        events.map(move |event| match &instance {
-            Some(instance) => instance.outgoing(event),
-            None => event,
-        })
+    /// The mark of a session; none where nothing is shared. Where something is, nothing goes out or
+    /// comes in without one.
+    fn instance(&self, id: &SessionId) -> Result<Option<Instance>, SessionError> {
+        if self.sharing.is_none() {
+            return Ok(None);
+        }
+        let instance = self.live().get(id).and_then(|session| session.instance);
+        let gone = || LocalSessionManagerError::SessionNotFound(SessionId::clone(id));
+        Ok(Some(instance.ok_or_else(gone)?))
     }
 
     /// Room for one more session. When there is none, the tenant's own session that nobody has used
@@ -271,6 +273,7 @@ impl Sessions {
         };
         let now = Instant::now();
         let session = Live {
+            serial: self.serials.fetch_add(1, Ordering::Relaxed),
             used: now,
             open: 0,
             end,
@@ -282,6 +285,17 @@ impl Sessions {
         };
         self.live().insert(id, session);
     }
+}
+
+/// Events of a session, marked for the client.
+fn marked(
+    instance: Option<Instance>,
+    events: impl Stream<Item = ServerSseMessage> + Send + Sync + 'static,
+) -> impl Stream<Item = ServerSseMessage> + Send + Sync + 'static {
+    events.map(move |event| match &instance {
+        Some(instance) => instance.outgoing(event),
+        None => event,
+    })
 }
 
 /// What a client takes back, as short as it can be told; none if the message is something else.
@@ -299,6 +313,7 @@ impl Drop for Use {
     fn drop(&mut self) {
         if let Some(sessions) = self.sessions.upgrade()
             && let Some(session) = sessions.live().get_mut(&self.id)
+            && session.serial == self.serial
         {
             session.open = session.open.saturating_sub(1);
             session.used = Instant::now();
@@ -344,8 +359,8 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        let events = self.local.create_stream(id, message).await?;
-        Ok(self.marked(id, events))
+        let instance = self.instance(id)?;
+        Ok(marked(instance, self.local.create_stream(id, message).await?))
     }
 
     async fn accept_message(
@@ -353,7 +368,7 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<(), SessionError> {
-        let (Some(sharing), Some(instance)) = (&self.sharing, self.instance(id)) else {
+        let (Some(sharing), Some(instance)) = (&self.sharing, self.instance(id)?) else {
             return Ok(self.local.accept_message(id, message).await?);
         };
         let (scope, session) = (sharing.scope().clone(), id.to_string());
@@ -393,8 +408,8 @@ impl SessionManager for Sessions {
         &self,
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        let events = self.local.create_standalone_stream(id).await?;
-        Ok(self.marked(id, events))
+        let instance = self.instance(id)?;
+        Ok(marked(instance, self.local.create_standalone_stream(id).await?))
     }
 
     async fn resume(
@@ -402,14 +417,14 @@ impl SessionManager for Sessions {
         id: &SessionId,
         last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        let last = match self.instance(id) {
+        let instance = self.instance(id)?;
+        let last = match &instance {
             None => last_event_id,
             Some(instance) => {
                 instance.resumed(&last_event_id).ok_or(SessionError::NotHere)?.to_owned()
             }
         };
-        let events = self.local.resume(id, last).await?;
-        Ok(self.marked(id, events))
+        Ok(marked(instance, self.local.resume(id, last).await?))
     }
 
     async fn restore_session(
@@ -462,6 +477,38 @@ mod tests {
         open(&sessions, "fourth").await;
         assert!(third.is_cancelled() && !first.is_cancelled());
         assert_eq!((sessions.count(), server.available_permits()), (2, 8));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_used_a_session_that_ended_does_not_stop_using_its_successor() {
+        let server = Arc::new(Semaphore::new(10));
+        let sessions = sessions(&server, 1);
+        open(&sessions, "same").await;
+        let before = sessions.enter("same").unwrap();
+        sessions.end(&"same".into()).await;
+        let successor = open(&sessions, "same").await;
+        let _used = sessions.enter("same").unwrap();
+        drop(before);
+        assert_eq!(sessions.make_room().await.unwrap_err(), Full::Tenant);
+        assert!(!successor.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_others_ended_goes_on_for_those_who_use_it() {
+        let server = Arc::new(Semaphore::new(10));
+        let sessions = sessions(&server, 2);
+        let (used, idle) = (open(&sessions, "used").await, open(&sessions, "idle").await);
+        let using = sessions.enter("used").unwrap();
+        for id in ["used", "idle"] {
+            sessions.end_elsewhere(&id.into(), false).await;
+        }
+        assert_eq!((used.is_cancelled(), idle.is_cancelled()), (false, true));
+        let also = sessions.enter("used");
+        assert!(also.is_some());
+        drop((using, also));
+        assert!(sessions.enter("used").is_none());
+        sessions.end_elsewhere(&"used".into(), true).await;
+        assert!(used.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
