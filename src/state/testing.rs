@@ -15,6 +15,7 @@ pub(crate) struct Server {
     pub(crate) process: Child,
     port: u16,
     directory: tempfile::TempDir,
+    more: &'static [&'static str],
 }
 
 impl Server {
@@ -42,11 +43,11 @@ impl Server {
         panic!("the cluster is not ready");
     }
 
-    async fn with(more: &[&str]) -> Self {
+    async fn with(more: &'static [&'static str]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let directory = tempfile::tempdir().unwrap();
         let mut server =
-            Self { process: Self::spawn(port, directory.path(), more), port, directory };
+            Self { process: Self::spawn(port, directory.path(), more), port, directory, more };
         server.ready().await;
         server
     }
@@ -78,7 +79,7 @@ impl Server {
 
     /// Starts it again, with what it had written.
     pub(crate) async fn restart(&mut self) {
-        self.process = Self::spawn(self.port, self.directory.path(), &[]);
+        self.process = Self::spawn(self.port, self.directory.path(), self.more);
         self.ready().await;
     }
 

@@ -166,8 +166,8 @@ async fn replicas_hear_each_other_and_again_after_the_server_was_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
-async fn a_cluster_does_all_of_it() {
-    let server = Server::cluster().await;
+async fn a_cluster_does_all_of_it_and_is_found_again() {
+    let mut server = Server::cluster().await;
     let url = server.url().replace("redis://", "redis-cluster://");
     let (a, b) = (Shared::open(&url).unwrap(), Shared::open(&url).unwrap());
     let scope = Scope::of(&[b"one"]);
@@ -183,4 +183,11 @@ async fn a_cluster_does_all_of_it() {
     assert_eq!(count(&a).await, Counted::Room(0));
     assert!(matches!(count(&b).await, Counted::TooMany(_)));
     assert!(a.is_new(&[1; 32], IDLE).await.unwrap() && !b.is_new(&[1; 32], IDLE).await.unwrap());
+
+    server.process.kill().await.unwrap();
+    until(async || a.check().await.is_err() && b.session(&scope, "u").await.is_err()).await;
+    server.restart().await;
+    until(async || a.keep_session(&scope, "u", "text", IDLE, 1).await.is_ok()).await;
+    until(async || b.session(&scope, "u").await.is_ok_and(|found| found.is_some())).await;
+    until(async || a.tell(To::One(b.replica()), b"again").await.is_ok() && !heard.is_empty()).await;
 }
