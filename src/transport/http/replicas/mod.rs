@@ -7,6 +7,8 @@
 
 pub mod ids;
 pub mod sharing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
