@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
 
 use crate::clients::{Client, Scope};
 use crate::config::File;
@@ -228,6 +229,31 @@ pub struct Http {
     /// Seconds that what is under way may take when the server is told to end.
     #[arg(long, value_name = "SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     pub grace: u64,
+    /// What several replicas share.
+    #[command(flatten)]
+    pub state: State,
+}
+
+/// Where several replicas keep what they share.
+#[derive(Debug, Clone, Default, Args)]
+pub struct State {
+    /// A Redis or Valkey that several replicas of this server share, so that any of them answers any request:
+    /// `redis://`, `rediss://` (TLS), or the nodes of a cluster as `redis-cluster://` or
+    /// `rediss-cluster://` with commas. It takes the ledger, the limits, the sessions and what webhooks
+    /// told. An address with a password belongs into the environment.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CALLINGBOX_MCP_STATE",
+        hide_env_values = true,
+        value_parser = secret
+    )]
+    pub state: Option<SecretString>,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "clap wants a result")]
+fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(text.into())
 }
 
 /// Options of `healthcheck`.
@@ -287,6 +313,9 @@ pub struct Receipts {
     /// How many at most.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: u32,
+    /// Where several replicas keep the ledger.
+    #[command(flatten)]
+    pub state: State,
 }
 
 /// The commands under `policy`.

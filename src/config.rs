@@ -276,7 +276,12 @@ pub fn policy(file: &File, folders: &Folders) -> Result<Policy, ConfigError> {
 /// # Errors
 /// What is wrong and where, with the nearest valid name for an unknown key.
 pub fn parse(text: &str) -> Result<File, String> {
-    toml::from_str(text).map_err(|error| explain(&error))
+    let file: File = toml::from_str(text).map_err(|error| explain(&error))?;
+    let ledger = file.dialing.ledger.as_deref().and_then(Path::to_str).unwrap_or_default();
+    if ledger.starts_with("redis") && ledger.contains("://") {
+        return Err("`ledger` under [dialing] is a file; a Redis is named by `http --state`, or by CALLINGBOX_MCP_STATE".to_owned());
+    }
+    Ok(file)
 }
 
 /// The message of a TOML error, with the nearest valid name when a key is unknown.

@@ -14,6 +14,7 @@
 //!   the way to its controls.
 //! - [`clients`]: writes this server into the configuration of MCP clients.
 //! - [`webhook`]: takes the deliveries that CallingBox sends, and believes only the signed ones.
+//! - [`state`]: what several replicas of the server share in one Redis or Valkey.
 //! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
 //!   what each command does; logs, metrics and traces.
 //! - [`tls`]: the encryption of every request that goes out.
@@ -31,6 +32,7 @@ pub mod mcp;
 pub mod money;
 pub mod sandbox;
 pub mod simulator;
+pub mod state;
 pub mod telemetry;
 pub mod tls;
 pub mod transport;

@@ -10,18 +10,20 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::world::{self, Maker};
+use super::world::{self, Maker, More};
 use super::{oauth, reload, say, stop};
 use crate::account::Account;
 use crate::api::{ApiKey, Call, CallId};
 use crate::cli::{Auth, Global, Http};
 use crate::config::{Environment, File, Folders};
 use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::state::Shared;
 use crate::telemetry::metrics::{Exporter, Moment};
 use crate::transport::http::auth::Door;
 use crate::transport::http::auth::door::{Accounts, KeyDoor, TokenDoor, Unopened};
 use crate::transport::http::health::{self, Health};
 use crate::transport::http::origin::Allowed;
+use crate::transport::http::replicas::News;
 use crate::transport::http::tenant::{self, Tenants};
 use crate::transport::http::{Service, Settings, guarded};
 use crate::webhook::{Hears, Receiver, Refused, Secrets};
@@ -51,7 +53,10 @@ pub(super) async fn run(
         .as_ref()
         .map(|url| url.join(crate::webhook::PATH))
         .transpose()?;
-    let world = world::open_with(global, file, folders, webhook_url).await?;
+    let shared = world::shared(&options.state, file)?;
+    settings.shared = shared.clone();
+    let more = More { webhook_url, shared: shared.clone() };
+    let world = world::open_with(global, file, folders, more.clone()).await?;
     let account = world.account();
     let (catalogue, selection) = (Arc::new(catalogue), Arc::new(selection));
     let mut tokens = None;
@@ -77,8 +82,8 @@ pub(super) async fn run(
             (Door::OAuth(door), Some(account))
         }
     };
-    let place = file.dialing.place(account.world(), folders);
-    let health = Health::new(own.clone(), place, account.world());
+    let place = more.ledger(file, account.world(), folders);
+    let health = Health::new(own.clone(), place, account.world()).sharing(shared.clone());
     let allowed = settings.allowed.clone();
     let service = Service::new(settings, catalogue, selection, door, health);
 
@@ -88,9 +93,10 @@ pub(super) async fn run(
         None => None,
         Some(address) => Some(bind(address).await?),
     };
+    let hearing = tokio::spawn(Arc::clone(&service).hear_replicas(own.clone()));
     let webhooks = secrets.map(|secrets| {
-        let ears = Ears { own, tenants: Arc::clone(service.tenants()) };
-        Receiver::new(secrets, Arc::new(ears))
+        let news = News::new(own, Arc::clone(service.tenants()));
+        Receiver::new(secrets, Arc::new(Ears { news, shared: shared.clone() }), shared)
     });
     let hooks = webhooks.as_ref().map_or_else(Router::new, Receiver::routes).merge(metadata);
     let figures = Exporter::install()?;
@@ -118,8 +124,9 @@ pub(super) async fn run(
     let tenants = Arc::clone(service.tenants());
     let watching = reload::watch(hangup, world.maker(), tokens, tenants);
     service.serve((listener, public), admin, stop).await;
-    watching.abort();
-    tidying.abort();
+    for task in [watching, tidying, hearing] {
+        task.abort();
+    }
     world.close().await
 }
 
@@ -166,34 +173,23 @@ fn secrets(env: Environment) -> anyhow::Result<Option<Secrets>> {
     Ok(Some(Secrets::new(text.split([',', '\n']).map(str::to_owned))?))
 }
 
-/// Tells the accounts of what webhooks told.
+/// Tells the accounts, and the other replicas, of what webhooks told.
 struct Ears {
-    /// The server's own account. Callers with accounts of their own are only told to look: whoever
-    /// holds the server's secret must not put words into their calls.
-    own: Option<Arc<Account>>,
-    tenants: Arc<Tenants>,
+    news: News,
+    shared: Option<Shared>,
 }
 
 #[async_trait]
 impl Hears for Ears {
     async fn hear(&self, call_id: CallId, call: Option<Call>) {
-        let Some(account) = &self.own else {
-            for tenant in self.tenants.all() {
-                wake(tenant.account(), &call_id, None);
-            }
-            return;
-        };
-        wake(account, &call_id, call.clone());
-        if let (Some(call), Ok(dialer)) = (call, account.dialer()) {
+        self.news.wake(&call_id, call.clone());
+        if let Some(shared) = &self.shared {
+            self.news.spread(shared, &call_id, call.as_ref()).await;
+        }
+        let dialer = self.news.own().and_then(|own| own.dialer().ok());
+        if let (Some(call), Some(dialer)) = (call, dialer) {
             dialer.note_end(&call).await;
         }
-    }
-}
-
-/// Makes those who wait for a call look at once.
-fn wake(account: &Account, call_id: &CallId, call: Option<Call>) {
-    if let Ok(watchers) = account.watchers() {
-        watchers.wake(call_id, call);
     }
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use jiff::{Span, Timestamp, Zoned};
 
 use super::say;
+use super::world::{self, More};
 use crate::cli::{self, Global};
 use crate::config::{File, Folders};
 use crate::dialing::dispatch::{self, LedgerPlace};
@@ -18,7 +19,8 @@ pub(super) async fn run(
     folders: &Folders,
 ) -> anyhow::Result<()> {
     let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
-    let place = file.dialing.place(world, folders);
+    let shared = world::shared(&options.state, file)?;
+    let place = More { shared, ..More::default() }.ledger(file, world, folders);
     let outcome = match &options.outcome {
         None => None,
         Some(name) => Some(Outcome::from_name(name).with_context(|| {

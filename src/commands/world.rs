@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use secrecy::ExposeSecret;
 use url::Url;
 use uuid::Uuid;
 
 use crate::account::{Account, World};
 use crate::api::{self, ApiKey, BaseUrl, ClientConfig};
-use crate::cli::Global;
+use crate::cli::{Global, State};
 use crate::config::{self, ConfigError, File, Folders};
-use crate::dialing::dispatch::Dialer;
+use crate::dialing::dispatch::{Dialer, LedgerPlace};
 use crate::dialing::live::LiveRules;
 use crate::sandbox::{ClockMode, Options, Sandbox};
 use crate::simulator::{self, Simulator};
+use crate::state::Shared;
 
 /// An open world.
 pub(super) struct Open {
@@ -32,7 +34,34 @@ pub(super) struct Maker {
     file: File,
     rules: LiveRules,
     folders: Folders,
-    webhook_url: Option<String>,
+    more: More,
+}
+
+/// What `http` adds.
+#[derive(Clone, Default)]
+pub(super) struct More {
+    /// An address for the events of calls.
+    pub(super) webhook_url: Option<Url>,
+    /// Where several replicas keep their ledger.
+    pub(super) shared: Option<Shared>,
+}
+
+impl More {
+    /// Where the ledger of this world is.
+    pub(super) fn ledger(&self, file: &File, world: World, folders: &Folders) -> LedgerPlace {
+        let own = || file.dialing.place(world, folders);
+        self.shared.clone().map_or_else(own, LedgerPlace::Redis)
+    }
+}
+
+/// What is shared with other replicas.
+pub(super) fn shared(options: &State, file: &File) -> anyhow::Result<Option<Shared>> {
+    let Some(address) = &options.state else { return Ok(None) };
+    anyhow::ensure!(
+        file.dialing.ledger.is_none(),
+        "--state and `ledger` under [dialing] in the configuration both say where the ledger is; take one of them out"
+    );
+    Ok(Some(Shared::open(address.expose_secret()).context("--state")?))
 }
 
 impl Maker {
@@ -57,14 +86,15 @@ impl Maker {
     }
 
     fn account_on(&self, key: ApiKey, simulator: Option<Simulator>) -> Account {
-        let Self { world, base_url, file, rules, folders, webhook_url } = self;
-        let (client, dialer) = reach(*world, base_url.clone(), key, file, rules.clone(), folders);
+        let Self { world, base_url, file, rules, folders, more } = self;
+        let place = more.ledger(file, *world, folders);
+        let (client, dialer) = reach(*world, base_url.clone(), key, file, rules.clone(), place);
         let wait = file.wait.clone();
         let account = match simulator {
             None => Account::real(Some((client, dialer)), wait),
             Some(simulator) => Account::sandbox(client, dialer, simulator, wait),
         };
-        account.with_webhook_url(webhook_url.clone())
+        account.with_webhook_url(more.webhook_url.clone().map(String::from))
     }
 }
 
@@ -102,17 +132,16 @@ pub(super) struct Simulated {
 
 /// Opens it.
 pub(super) async fn open(global: &Global, file: &File, folders: &Folders) -> anyhow::Result<Open> {
-    open_with(global, file, folders, None).await
+    open_with(global, file, folders, More::default()).await
 }
 
-/// Opens it, with an address for the events of calls.
+/// Opens it, with what `http` adds.
 pub(super) async fn open_with(
     global: &Global,
     file: &File,
     folders: &Folders,
-    webhook_url: Option<Url>,
+    more: More,
 ) -> anyhow::Result<Open> {
-    let webhook_url = webhook_url.map(String::from);
     let wait = file.wait.clone();
     let policy = config::policy(file, folders)?;
     let Some(simulator) = &global.sandbox else {
@@ -123,7 +152,7 @@ pub(super) async fn open_with(
             file: file.clone(),
             rules: file.dialing.rules(World::Real, policy).into(),
             folders: folders.clone(),
-            webhook_url,
+            more,
         };
         let account = match found.key {
             Some((key, _)) => maker.account(key).await?,
@@ -139,7 +168,7 @@ pub(super) async fn open_with(
         file: file.clone(),
         rules: file.dialing.rules(World::Sandbox, policy).into(),
         folders: folders.clone(),
-        webhook_url,
+        more,
     };
     let account = Arc::new(maker.account_on(key, Some(simulator)));
     Ok(Open { account, embedded, maker })
@@ -177,7 +206,7 @@ fn reach(
     key: ApiKey,
     file: &File,
     rules: LiveRules,
-    folders: &Folders,
+    place: LedgerPlace,
 ) -> (api::Client, Arc<Dialer>) {
     let mut config = ClientConfig::new(base_url, key);
     if let Some(seconds) = file.request_seconds {
@@ -185,7 +214,6 @@ fn reach(
         config.timeouts.total = config.timeouts.request.mul_f64(1.5);
     }
     let client = api::Client::new(config);
-    let place = file.dialing.place(world, folders);
     let dialer = Dialer::new(client.clone(), world, place, rules);
     (client, Arc::new(dialer))
 }

@@ -31,8 +31,11 @@ use super::reconcile::Way;
 use super::search::{self, Found};
 use crate::api::{self, Call, CallStatus, Client, ErrorKind, PageRequest};
 use crate::money::MilliCents;
+use crate::state::{self, Shared};
 use crate::telemetry::traces;
 
+/// How long whoever reads a call waits for its end to be written down.
+const NOTING: Duration = Duration::from_secs(1);
 /// What a lease lasts longer than the work that it is for.
 const SPARE: Duration = Duration::from_secs(10);
 
@@ -41,8 +44,8 @@ const SPARE: Duration = Duration::from_secs(10);
 pub enum LedgerPlace {
     /// A file that processes of one machine share.
     File(PathBuf),
-    /// A server that machines share; the URL may hold a password.
-    Redis(String),
+    /// A server that machines share.
+    Redis(Shared),
     /// Nowhere: the user has no folder for data and named none.
     Nowhere,
 }
@@ -263,8 +266,9 @@ impl Dialer {
         Ok(())
     }
 
-    /// Writes down how a call ended, when the ledger knows it. A failure is only logged: the call is
-    /// over whether or not it is written down.
+    /// Writes down how a call ended, when the ledger knows it. A failure is only logged, and nobody waits
+    /// long for it: the call is over whether or not it is written down, and it is tried again when the
+    /// call is next read.
     pub async fn note_end(&self, call: &Call) {
         let Some((outcome, cost)) = ended(call) else { return };
         let told = End { call: call.id.clone(), outcome, cost };
@@ -275,9 +279,10 @@ impl Dialer {
             let ledger = self.ledger().await?;
             ledger.finished(self.tenant.id(), call.id.as_str(), outcome, cost).await
         };
-        match noted.await {
-            Ok(_) => self.noted.add(told),
-            Err(error) => tracing::warn!(%error, "the end of a call was not recorded"),
+        match tokio::time::timeout(NOTING, noted).await {
+            Ok(Ok(_)) => self.noted.add(told),
+            Ok(Err(error)) => tracing::warn!(%error, "the end of a call was not recorded"),
+            Err(_) => tracing::warn!("the end of a call was not recorded in time"),
         }
     }
 
@@ -472,7 +477,9 @@ pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
 pub async fn open(place: &LedgerPlace, world: World) -> Result<Arc<dyn Ledger>, LedgerError> {
     Ok(match place {
         LedgerPlace::File(path) => Arc::new(SqliteLedger::open(path, world).await?),
-        LedgerPlace::Redis(url) => Arc::new(RedisLedger::open(url, "callingbox-mcp", world).await?),
+        LedgerPlace::Redis(shared) => {
+            Arc::new(RedisLedger::open(shared.link(), state::PREFIX, world).await?)
+        }
         LedgerPlace::Nowhere => {
             return Err(LedgerError::Open {
                 path: PathBuf::new(),

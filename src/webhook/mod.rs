@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use self::replay::Seen;
 pub use self::signature::{Secrets, Unsigned};
 use crate::api::{Call, CallId};
+use crate::state::Shared;
 
 /// Where deliveries arrive.
 pub const PATH: &str = "/webhooks/callingbox";
@@ -143,17 +144,17 @@ struct EventData {
 }
 
 impl Receiver {
-    /// Believes what is signed with one of `secrets`, and tells `hears`. To be called within a tokio
-    /// runtime.
+    /// Believes what is signed with one of `secrets`, and tells `hears`; with `shared` only what no
+    /// other replica was told before. To be called within a tokio runtime.
     #[must_use]
-    pub fn new(secrets: Secrets, hears: Arc<dyn Hears>) -> Arc<Self> {
+    pub fn new(secrets: Secrets, hears: Arc<dyn Hears>, shared: Option<Shared>) -> Arc<Self> {
         let (work, mut waiting) = mpsc::channel(WAITING);
         let worker = tokio::spawn(async move {
             while let Some((call_id, call)) = waiting.recv().await {
                 hears.hear(call_id, call).await;
             }
         });
-        let (seen, counts) = (Seen::default(), Counts::default());
+        let (seen, counts) = (Seen::new(shared), Counts::default());
         Arc::new(Self { secrets, seen, counts, work, worker })
     }
 
@@ -183,10 +184,15 @@ impl Receiver {
 
     async fn take(&self, headers: &HeaderMap, body: Body) -> Result<(), Refused> {
         let body = read(body).await?;
-        self.verify(headers, &body, Timestamp::now())
+        self.verify(headers, &body, Timestamp::now()).await
     }
 
-    fn verify(&self, headers: &HeaderMap, body: &Bytes, now: Timestamp) -> Result<(), Refused> {
+    async fn verify(
+        &self,
+        headers: &HeaderMap,
+        body: &Bytes,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
         self.secrets.verify(headers, body, now).map_err(|unsigned| match unsigned {
             Unsigned::Stale => Refused::Stale,
             Unsigned::Missing | Unsigned::Unreadable | Unsigned::Wrong => Refused::Forged,
@@ -197,7 +203,7 @@ impl Receiver {
         // A record that cannot be read still says that there is something to look at.
         let call = serde_json::from_value(event.data.call).ok();
         let room = self.work.try_reserve().map_err(|_| Refused::Busy)?;
-        if !self.seen.is_new(&event.id, now) {
+        if !self.seen.is_new(&event.id, now).await {
             return Err(Refused::Replayed);
         }
         room.send((call_id, call));
@@ -255,7 +261,7 @@ mod tests {
     async fn only_what_is_signed_fresh_new_and_readable_is_heard() {
         let (ears, mut heard) = mpsc::unbounded_channel();
         let secrets = Secrets::new(SECRETS.map(str::to_owned)).unwrap();
-        let receiver = Receiver::new(secrets, Arc::new(Ears(ears)));
+        let receiver = Receiver::new(secrets, Arc::new(Ears(ears)), None);
         let now = Timestamp::now().as_second();
         let by =
             |secret: &str, at: i64, body: &str| Some(signature::sign(secret, at, body.as_bytes()));
@@ -295,7 +301,7 @@ mod tests {
             }
         }
         let secrets = Secrets::new(SECRETS.map(str::to_owned)).unwrap();
-        let receiver = Receiver::new(secrets, Arc::new(Deaf));
+        let receiver = Receiver::new(secrets, Arc::new(Deaf), None);
         let now = Timestamp::now().as_second();
         let mut statuses = Vec::new();
         for number in 0..WAITING + 3 {

@@ -6,7 +6,6 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::load::resident;
 use crate::support::{PATIENCE, Server, initialize, message};
 
 /// That others are served, and soon.

@@ -17,7 +17,7 @@ use crate::support::{Server, Session, message};
 const ALL: [&str; 2] = ["--requests-per-second", "1000000"];
 
 /// Memory that a server takes now, in KiB.
-pub(crate) fn resident(server: &Server) -> u64 {
+fn resident(server: &Server) -> u64 {
     let status = format!("/proc/{}/status", server.child.id().unwrap());
     let status = std::fs::read_to_string(status).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

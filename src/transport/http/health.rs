@@ -1,5 +1,5 @@
-//! Whether the server lives, and whether it can do its work: the key is accepted and the ledger can
-//! be read. What was found is remembered for a short time, so that probes cost the API little.
+//! Whether the server lives, and whether it can do its work: the key is accepted, the ledger can be
+//! read, and what is shared with other replicas can be reached. What was found is remembered for a short time, so that probes cost the API little.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +16,7 @@ use crate::account::Account;
 use crate::api::{Client, PageRequest};
 use crate::dialing::dispatch::{self, LedgerPlace};
 use crate::dialing::ledger::{Filter, Ledger, World};
+use crate::state::Shared;
 
 /// How long a finding stands.
 const REMEMBERED: Duration = Duration::from_secs(10);
@@ -27,6 +28,7 @@ pub struct Health {
     account: Option<Arc<Account>>,
     place: (LedgerPlace, World),
     ledger: OnceCell<Arc<dyn Ledger>>,
+    shared: Option<Shared>,
     stopping: AtomicBool,
     found: Mutex<Option<(Instant, Report)>>,
 }
@@ -39,6 +41,9 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'static str>,
     ledger: &'static str,
+    /// Nothing where no state is shared with other replicas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
 }
 
 impl Health {
@@ -49,9 +54,17 @@ impl Health {
             account,
             place: (place, world),
             ledger: OnceCell::new(),
+            shared: None,
             stopping: AtomicBool::new(false),
             found: Mutex::new(None),
         }
+    }
+
+    /// Looks also at what is shared with other replicas.
+    #[must_use]
+    pub fn sharing(mut self, shared: Option<Shared>) -> Self {
+        self.shared = shared;
+        self
     }
 
     /// From now on: not ready.
@@ -93,8 +106,13 @@ impl Health {
                 _ => "cannot be read",
             }
         };
-        let (key, ledger) = tokio::join!(key, ledger);
-        Report { ready: key.is_none_or(|key| key == "ok") && ledger == "ok", key, ledger }
+        let state = async {
+            let shared = self.shared.as_ref()?;
+            Some(shared.check().await.map_or("cannot be reached", |()| "ok"))
+        };
+        let (key, ledger, state) = tokio::join!(key, ledger, state);
+        let well = |found: Option<&str>| found.is_none_or(|found| found == "ok");
+        Report { ready: well(key) && ledger == "ok" && well(state), key, ledger, state }
     }
 
     async fn read_ledger(&self) -> bool {

@@ -4,7 +4,7 @@
 //! The way of a request: host and origin ([`origin`]), who is calling ([`auth`]), that tenant's limits
 //! ([`tenant`]), the body within its size and time ([`body`]), its session ([`sessions`]), and then
 //! rmcp's streamable HTTP or [`sse`]. Nothing is held in common by two tenants but the limits of the
-//! whole server.
+//! whole server. Several such servers can be one to their callers: [`replicas`].
 
 pub mod answer;
 pub mod auth;
@@ -12,10 +12,12 @@ pub mod body;
 pub mod health;
 pub mod listener;
 pub mod origin;
+pub mod replicas;
 pub mod sessions;
 pub mod sse;
 pub mod tenant;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +30,8 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{ACCEPT, AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, Method, StatusCode};
-use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
 use rmcp::model::{ConstString, ProtocolVersion, SubscriptionsListenRequestMethod};
 use tokio::net::TcpListener;
@@ -41,10 +44,13 @@ use self::auth::narrowing::Narrowing;
 use self::auth::{Door, Visitor, demand};
 use self::health::Health;
 use self::origin::Allowed;
+use self::replicas::{Hearer, News};
 use self::sessions::{Full as NoRoom, Terms, Use};
-use self::tenant::Tenants;
+use self::tenant::{Tenant, Tenants};
+use crate::account::Account;
 use crate::mcp::caller::Caller;
 use crate::mcp::catalogue::{Selection, SharedCatalogue};
+use crate::state::Shared;
 
 /// The header that names a session.
 const SESSION_ID: &str = "mcp-session-id";
@@ -72,6 +78,8 @@ pub struct Settings {
     pub grace: Duration,
     /// Whether the arguments of tool calls are logged, masked.
     pub log_arguments: bool,
+    /// What is shared with other replicas, if anything is.
+    pub shared: Option<Shared>,
 }
 
 impl Default for Settings {
@@ -85,6 +93,7 @@ impl Default for Settings {
             body_time: Duration::from_secs(30),
             grace: Duration::from_secs(25),
             log_arguments: false,
+            shared: None,
         }
     }
 }
@@ -120,7 +129,8 @@ impl Service {
         let tenants =
             Tenants::new(Arc::clone(&catalogue), settings.tenants, settings.stateless, end.clone())
                 .with_logged_arguments(settings.log_arguments)
-                .draining_with(draining.clone());
+                .draining_with(draining.clone())
+                .sharing(settings.shared.clone());
         Arc::new(Self {
             settings,
             catalogue,
@@ -139,6 +149,14 @@ impl Service {
     #[must_use]
     pub fn tenants(&self) -> &Arc<Tenants> {
         &self.tenants
+    }
+
+    /// Hears what other replicas tell, until it is dropped; `own` is the server's own account.
+    pub async fn hear_replicas(self: Arc<Self>, own: Option<Arc<Account>>) {
+        let Some(shared) = self.settings.shared.clone() else { return };
+        let news = News::new(own, Arc::clone(&self.tenants));
+        let (inboxes, tenants) = (Arc::clone(&self.inboxes), Arc::clone(&self.tenants));
+        Hearer::new(shared, inboxes, tenants, news).run().await;
     }
 
     /// The routes for clients, and `also`, all behind the check of host and origin.
@@ -205,7 +223,7 @@ impl Service {
 
     async fn admit(&self, headers: &HeaderMap) -> Result<Visitor, Box<Response>> {
         let visitor = self.door.admit(headers, &self.tenants, &self.selection).await?;
-        visitor.tenant.count_request().map_err(|wait| {
+        visitor.tenant.count_request().await.map_err(|wait| {
             let text = "too many requests";
             Box::new(answer::later(StatusCode::TOO_MANY_REQUESTS, text, wait))
         })?;
@@ -250,9 +268,14 @@ impl Service {
         parts.headers.remove(AUTHORIZATION);
         let asked = Narrowing::of(&parts.headers, &self.catalogue)?;
         let place = tenant.open_stream().ok_or_else(too_many_streams)?;
-        let session = match self.session_named(&parts.headers) {
-            None => None,
-            Some(id) => Some(tenant.sessions().enter(id).ok_or_else(no_such_session)?),
+        let named = self.session_named(&parts.headers).map(str::to_owned);
+        let mut session = None;
+        if let Some(id) = &named {
+            session = enter(tenant, id, &parts.method).await?;
+        }
+        // One that was taken up from another replica meanwhile is in use from now on.
+        let in_use = |session: Option<Use>| {
+            session.or_else(|| named.as_ref().and_then(|id| tenant.sessions().enter(id)))
         };
         if let Some(session) = &session {
             session.keep_until(visitor.until);
@@ -264,15 +287,15 @@ impl Service {
                 return Ok(body::hold(opened.map_err(no_room)?, place));
             }
             let request = http::Request::from_parts(parts, Full::<Bytes>::default());
-            let response = tenant.streamable().handle(request).await;
-            return Ok(body::hold(response, (place, session)));
+            let response = handle(tenant, request, named.is_some() && session.is_none()).await;
+            return Ok(body::hold(response, (place, in_use(session))));
         }
         let activity = self.activity.token();
         let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
         self.permit(&visitor, &body)?;
         let glance = body::Glance::at(&body).unwrap_or_default();
         let opens_session = glance.method.as_deref() == Some("initialize")
-            && session.is_none()
+            && named.is_none()
             && !self.settings.stateless;
         if opens_session {
             // Only looked for: rmcp takes it a moment later.
@@ -280,11 +303,15 @@ impl Service {
         }
         parts.extensions.insert(self.caller(&visitor, session.as_ref(), &asked));
         let request = http::Request::from_parts(parts, Full::new(body));
-        let response = tenant.streamable().handle(request).await;
+        let response = handle(tenant, request, named.is_some() && session.is_none()).await;
+        let terms = || Terms { until: visitor.until, narrowing: Arc::new(asked) };
         if opens_session && let Some(id) = response.headers().get(SESSION_ID) {
             // Before the client learns of it.
-            let terms = Terms { until: visitor.until, narrowing: Arc::new(asked) };
-            tenant.sessions().settle(id.to_str().unwrap_or_default(), terms);
+            tenant.sessions().settle(id.to_str().unwrap_or_default(), terms());
+        }
+        let session = in_use(session);
+        if let Some(session) = &session {
+            session.keep_until(visitor.until);
         }
         // What ends its session ends the others too. What changes something is let finish.
         let tool = glance.tool().and_then(|name| self.catalogue.get(name));
@@ -343,11 +370,17 @@ impl Service {
         let _place = visitor.tenant.open_stream().ok_or_else(too_many_streams)?;
         let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
         let id = sse::session_named(parts.uri.query().unwrap_or_default())?;
-        let session = visitor.tenant.sessions().enter(&id).ok_or_else(no_such_session)?;
-        session.keep_until(visitor.until);
+        let (tenant, until) = (&visitor.tenant, visitor.until);
+        let session = tenant.sessions().enter(&id);
+        if session.is_none() && tenant.sessions().sharing().is_none() {
+            return Err(no_such_session());
+        }
+        if let Some(session) = &session {
+            session.keep_until(until);
+        }
         self.permit(&visitor, &body)?;
-        let caller = self.caller(&visitor, Some(&session), &asked);
-        Ok(sse::accept(&self.inboxes, &id, caller, &body).await)
+        let caller = self.caller(&visitor, session.as_ref(), &asked);
+        Ok(sse::accept(&self.inboxes, tenant, &id, caller, until, &body).await)
     }
 }
 
@@ -398,6 +431,48 @@ pub fn guarded(routes: Router, allowed: Allowed) -> Router {
 fn too_many_streams() -> Box<Response> {
     let text = "this account has as many requests and streams open as it may have";
     Box::new(answer::later(StatusCode::TOO_MANY_REQUESTS, text, Duration::from_secs(5)))
+}
+
+/// Begins to use a session; none if another replica has it, and it is to be taken up.
+async fn enter(tenant: &Tenant, id: &str, method: &Method) -> Result<Option<Use>, Box<Response>> {
+    if let Some(session) = tenant.sessions().enter(id) {
+        return Ok(Some(session));
+    }
+    match tenant.sessions().is_elsewhere(id).await {
+        Ok(true) if method == Method::DELETE => Ok(None),
+        Ok(true) => {
+            // Only looked for: rmcp takes it a moment later.
+            drop(tenant.sessions().make_room().await.map_err(no_room)?);
+            Ok(None)
+        }
+        Ok(false) => Err(no_such_session()),
+        Err(error) => {
+            let wait = Duration::from_secs(1);
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Err(Box::new(answer::later(status, &error.to_string(), wait)))
+        }
+    }
+}
+
+/// Gives a request to rmcp. A session that is taken up by it is taken up whole, even if the client goes
+/// away meanwhile: half of one would be in the way of the next request.
+async fn handle(
+    tenant: &Tenant,
+    request: http::Request<Full<Bytes>>,
+    takes_up: bool,
+) -> http::Response<BoxBody<Bytes, Infallible>> {
+    let streamable = tenant.streamable();
+    if !takes_up {
+        return streamable.handle(request).await;
+    }
+    let streamable = streamable.clone();
+    let handled = tokio::spawn(async move { streamable.handle(request).await });
+    handled.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a session was not taken up");
+        let mut response = http::Response::new(Full::default().boxed());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    })
 }
 
 fn no_such_session() -> Box<Response> {

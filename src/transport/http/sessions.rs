@@ -1,25 +1,34 @@
 //! The sessions of one tenant, capped: rmcp keeps them without a limit, and clients that go away
 //! without a word leave about 50 KB each. Knows whom they belong to by standing once for each tenant:
 //! the sessions of another are not in it.
+//!
+//! Where replicas share their sessions, one that another replica opened is taken up here when a
+//! request of it comes, and what is meant for the other is passed on (see [`super::replicas`]).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use jiff::Timestamp;
-use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{
+    CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification, JsonRpcMessage,
+    ServerJsonRpcMessage,
+};
 use rmcp::transport::WorkerTransport;
 use rmcp::transport::common::server_side_http::ServerSseMessage;
 use rmcp::transport::streamable_http_server::session::local::{
     LocalSessionManager, LocalSessionManagerError, LocalSessionWorker,
 };
-use rmcp::transport::streamable_http_server::session::{SessionId, SessionManager};
+use rmcp::transport::streamable_http_server::session::{RestoreOutcome, SessionId, SessionManager};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::narrowing::Narrowing;
+use super::replicas::{Instance, Sharing, Told, Way};
+use crate::state::{Gone, To};
 
 /// No session can be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +50,12 @@ pub enum SessionError {
     /// rmcp says so.
     #[error(transparent)]
     Local(#[from] LocalSessionManagerError),
+    /// It is for another replica, which cannot be told.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// The stream is another replica's.
+    #[error("this stream is not to be resumed here")]
+    NotHere,
 }
 
 /// The sessions of one tenant.
@@ -49,6 +64,8 @@ pub struct Sessions {
     server: Arc<Semaphore>,
     tenant: Arc<Semaphore>,
     live: Mutex<HashMap<SessionId, Live>>,
+    serials: AtomicU64,
+    sharing: Option<Arc<Sharing>>,
 }
 
 /// The room that one session takes, given back when dropped.
@@ -59,12 +76,22 @@ pub struct Room {
 }
 
 struct Live {
+    /// Tells it from one with the same id that ended before and was taken up again.
+    serial: u64,
     used: Instant,
     /// Requests and streams that are open.
     open: usize,
     /// What ends a session of the HTTP+SSE transport; rmcp's own are closed by rmcp.
     end: Option<CancellationToken>,
     terms: Terms,
+    /// Its mark, where replicas share sessions.
+    instance: Option<Instance>,
+    /// It is being taken up from another replica, and cannot be used yet.
+    restoring: bool,
+    /// It goes on for those who use it, and for nobody else.
+    last: bool,
+    /// When the others were last told that it is in use.
+    touched: Instant,
     _room: Room,
 }
 
@@ -82,6 +109,7 @@ pub struct Terms {
 pub struct Use {
     sessions: std::sync::Weak<Sessions>,
     id: SessionId,
+    serial: u64,
 }
 
 impl Sessions {
@@ -92,7 +120,21 @@ impl Sessions {
         let mut local = LocalSessionManager::default();
         local.session_config.keep_alive = Some(idle);
         let tenant = Arc::new(Semaphore::new(most));
-        Self { local, server, tenant, live: Mutex::default() }
+        let (live, serials) = (Mutex::default(), AtomicU64::new(0));
+        Self { local, server, tenant, live, serials, sharing: None }
+    }
+
+    /// The same, shared with other replicas.
+    #[must_use]
+    pub fn shared(mut self, sharing: Option<Arc<Sharing>>) -> Self {
+        self.sharing = sharing;
+        self
+    }
+
+    /// How they are shared, if they are.
+    #[must_use]
+    pub fn sharing(&self) -> Option<&Arc<Sharing>> {
+        self.sharing.as_ref()
     }
 
     fn live(&self) -> MutexGuard<'_, HashMap<SessionId, Live>> {
@@ -110,10 +152,84 @@ impl Sessions {
     pub fn enter(self: &Arc<Self>, id: &str) -> Option<Use> {
         let id: SessionId = id.into();
         let mut live = self.live();
-        let session = live.get_mut(&id)?;
+        let session = live.get_mut(&id).filter(|session| !session.last || session.open > 0)?;
         session.open += 1;
         session.used = Instant::now();
-        Some(Use { sessions: Arc::downgrade(self), id })
+        if let Some(sharing) = self.sharing.as_ref().filter(|_| session.end.is_none())
+            && session.touched.elapsed() >= sharing.touch_every()
+        {
+            session.touched = session.used;
+            sharing.touch_soon(&id);
+        }
+        let serial = session.serial;
+        Some(Use { sessions: Arc::downgrade(self), id, serial })
+    }
+
+    /// Whether another replica knows this session, so that it can be taken up here.
+    ///
+    /// # Errors
+    /// It cannot be learned now.
+    pub async fn is_elsewhere(&self, id: &str) -> Result<bool, Gone> {
+        match &self.sharing {
+            Some(sharing) => sharing.knows(id).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Takes an answer that a client gave to another replica.
+    pub async fn take_answer(&self, id: &SessionId, answer: ClientJsonRpcMessage) {
+        let Ok(Some(instance)) = self.instance(id) else { return };
+        match instance.way(answer) {
+            Way::Here(answer) => self.pass(id, *answer).await,
+            Way::There(..) | Way::Nowhere => {
+                tracing::debug!("an answer from another replica answers nothing");
+            }
+        }
+    }
+
+    /// Takes the taking back of a request that a client told another replica.
+    pub async fn take_cancel(&self, id: &SessionId, message: ClientJsonRpcMessage) {
+        if matches!(self.instance(id), Ok(Some(_))) && canceled(&message).is_some() {
+            self.pass(id, message).await;
+        }
+    }
+
+    /// Ends a session that all replicas have forgotten; unless `at_once`, those who use it may go on.
+    pub async fn end_elsewhere(&self, id: &SessionId, at_once: bool) {
+        let ends = {
+            let mut live = self.live();
+            let Some(session) = live.get_mut(id) else { return };
+            session.last = true;
+            at_once || session.open == 0
+        };
+        if ends {
+            self.end(id).await;
+        }
+    }
+
+    /// Those that are in use.
+    #[must_use]
+    pub fn in_use(&self) -> Vec<SessionId> {
+        let live = self.live();
+        let used = live.iter().filter(|(_, session)| session.open > 0 && session.end.is_none());
+        used.map(|(id, _)| SessionId::clone(id)).collect()
+    }
+
+    async fn pass(&self, id: &SessionId, message: ClientJsonRpcMessage) {
+        if let Err(error) = self.local.accept_message(id, message).await {
+            tracing::debug!(%error, "a message from another replica came too late");
+        }
+    }
+
+    /// The mark of a session; none where nothing is shared. Where something is, nothing goes out or
+    /// comes in without one.
+    fn instance(&self, id: &SessionId) -> Result<Option<Instance>, SessionError> {
+        if self.sharing.is_none() {
+            return Ok(None);
+        }
+        let instance = self.live().get(id).and_then(|session| session.instance);
+        let gone = || LocalSessionManagerError::SessionNotFound(SessionId::clone(id));
+        Ok(Some(instance.ok_or_else(gone)?))
     }
 
     /// Writes down on what terms a session was opened.
@@ -179,12 +295,27 @@ impl Sessions {
 
     /// Takes in a session of the HTTP+SSE transport, which `end` ends.
     pub fn adopt(&self, id: SessionId, room: Room, end: CancellationToken) {
-        self.insert(id, room, Some(end));
+        self.insert(id, room, Some(end), false);
     }
 
-    fn insert(&self, id: SessionId, room: Room, end: Option<CancellationToken>) {
-        let terms = Terms::default();
-        let session = Live { used: Instant::now(), open: 0, end, terms, _room: room };
+    fn insert(&self, id: SessionId, room: Room, end: Option<CancellationToken>, restoring: bool) {
+        let instance = match (&self.sharing, &end) {
+            (Some(sharing), None) => Some(Instance::new(sharing.replica())),
+            _ => None,
+        };
+        let now = Instant::now();
+        let session = Live {
+            serial: self.serials.fetch_add(1, Ordering::Relaxed),
+            used: now,
+            open: 0,
+            end,
+            terms: Terms::default(),
+            instance,
+            restoring,
+            last: false,
+            touched: now,
+            _room: room,
+        };
         self.live().insert(id, session);
     }
 }
@@ -209,10 +340,33 @@ impl Use {
     }
 }
 
+/// Events of a session, marked for the client.
+fn marked(
+    instance: Option<Instance>,
+    events: impl Stream<Item = ServerSseMessage> + Send + Sync + 'static,
+) -> impl Stream<Item = ServerSseMessage> + Send + Sync + 'static {
+    events.map(move |event| match &instance {
+        Some(instance) => instance.outgoing(event),
+        None => event,
+    })
+}
+
+/// What a client takes back, as short as it can be told; none if the message is something else.
+fn canceled(message: &ClientJsonRpcMessage) -> Option<ClientJsonRpcMessage> {
+    let JsonRpcMessage::Notification(notification) = message else { return None };
+    let ClientNotification::CancelledNotification(canceled) = &notification.notification else {
+        return None;
+    };
+    let mut short = canceled.clone();
+    short.params = CancelledNotificationParam::new(canceled.params.request_id.clone(), None);
+    Some(ClientJsonRpcMessage::notification(ClientNotification::CancelledNotification(short)))
+}
+
 impl Drop for Use {
     fn drop(&mut self) {
         if let Some(sessions) = self.sessions.upgrade()
             && let Some(session) = sessions.live().get_mut(&self.id)
+            && session.serial == self.serial
         {
             session.open = session.open.saturating_sub(1);
             session.used = Instant::now();
@@ -227,7 +381,7 @@ impl SessionManager for Sessions {
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), SessionError> {
         let room = self.make_room().await?;
         let (id, transport) = self.local.create_session().await?;
-        self.insert(id.clone(), room, None);
+        self.insert(id.clone(), room, None, false);
         Ok((id, transport))
     }
 
@@ -239,7 +393,11 @@ impl SessionManager for Sessions {
         Ok(self.local.initialize_session(id, message).await?)
     }
 
+    /// One that is being taken up is not there yet: rmcp then waits for it.
     async fn has_session(&self, id: &SessionId) -> Result<bool, SessionError> {
+        if self.live().get(id).is_some_and(|session| session.restoring) {
+            return Ok(false);
+        }
         Ok(self.local.has_session(id).await?)
     }
 
@@ -254,7 +412,8 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        Ok(self.local.create_stream(id, message).await?)
+        let instance = self.instance(id)?;
+        Ok(marked(instance, self.local.create_stream(id, message).await?))
     }
 
     async fn accept_message(
@@ -262,14 +421,48 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<(), SessionError> {
-        Ok(self.local.accept_message(id, message).await?)
+        let (Some(sharing), Some(instance)) = (&self.sharing, self.instance(id)?) else {
+            return Ok(self.local.accept_message(id, message).await?);
+        };
+        let (scope, session) = (sharing.scope().clone(), id.to_string());
+        let message = match instance.way(message) {
+            Way::Here(message) => *message,
+            Way::There(replica, message) => {
+                let message = serde_json::to_value(&message).unwrap_or_default();
+                let told = Told::Answer { scope, session, message };
+                if !sharing.tell(To::One(replica), told).await? {
+                    tracing::debug!("the replica that asked a question is gone");
+                }
+                return Ok(());
+            }
+            Way::Nowhere => {
+                tracing::debug!("an answer to a question that was not asked");
+                return Ok(());
+            }
+        };
+        let canceled = canceled(&message);
+        let initialized = matches!(&message, JsonRpcMessage::Notification(notification)
+            if matches!(notification.notification, ClientNotification::InitializedNotification(_)));
+        self.local.accept_message(id, message).await?;
+        if initialized && let Some(session) = self.live().get_mut(id) {
+            session.restoring = false;
+        }
+        if let Some(canceled) = canceled {
+            let message = serde_json::to_value(canceled).unwrap_or_default();
+            let told = Told::Canceled { scope, session, message };
+            if let Err(error) = sharing.tell(To::All, told).await {
+                tracing::warn!(%error, "other replicas were not told that a request was taken back");
+            }
+        }
+        Ok(())
     }
 
     async fn create_standalone_stream(
         &self,
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        Ok(self.local.create_standalone_stream(id).await?)
+        let instance = self.instance(id)?;
+        Ok(marked(instance, self.local.create_standalone_stream(id).await?))
     }
 
     async fn resume(
@@ -277,7 +470,26 @@ impl SessionManager for Sessions {
         id: &SessionId,
         last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        Ok(self.local.resume(id, last_event_id).await?)
+        let instance = self.instance(id)?;
+        let last = match &instance {
+            None => last_event_id,
+            Some(instance) => {
+                instance.resumed(&last_event_id).ok_or(SessionError::NotHere)?.to_owned()
+            }
+        };
+        Ok(marked(instance, self.local.resume(id, last).await?))
+    }
+
+    async fn restore_session(
+        &self,
+        id: SessionId,
+    ) -> Result<RestoreOutcome<Self::Transport>, SessionError> {
+        let room = self.make_room().await?;
+        let restored = self.local.restore_session(id.clone()).await?;
+        if let RestoreOutcome::Restored(_) = &restored {
+            self.insert(id, room, None, true);
+        }
+        Ok(restored)
     }
 }
 
@@ -343,6 +555,38 @@ mod tests {
         assert_eq!(ended(at(119)).await, [false, false, true]);
         assert_eq!(ended(at(120)).await, [false, true, true]);
         assert_eq!((sessions.count(), server.available_permits()), (1, 9));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_used_a_session_that_ended_does_not_stop_using_its_successor() {
+        let server = Arc::new(Semaphore::new(10));
+        let sessions = sessions(&server, 1);
+        open(&sessions, "same").await;
+        let before = sessions.enter("same").unwrap();
+        sessions.end(&"same".into()).await;
+        let successor = open(&sessions, "same").await;
+        let _used = sessions.enter("same").unwrap();
+        drop(before);
+        assert_eq!(sessions.make_room().await.unwrap_err(), Full::Tenant);
+        assert!(!successor.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_others_ended_goes_on_for_those_who_use_it() {
+        let server = Arc::new(Semaphore::new(10));
+        let sessions = sessions(&server, 2);
+        let (used, idle) = (open(&sessions, "used").await, open(&sessions, "idle").await);
+        let using = sessions.enter("used").unwrap();
+        for id in ["used", "idle"] {
+            sessions.end_elsewhere(&id.into(), false).await;
+        }
+        assert_eq!((used.is_cancelled(), idle.is_cancelled()), (false, true));
+        let also = sessions.enter("used");
+        assert!(also.is_some());
+        drop((using, also));
+        assert!(sessions.enter("used").is_none());
+        sessions.end_elsewhere(&"used".into(), true).await;
+        assert!(used.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
 use http::StatusCode;
+use jiff::Timestamp;
 use rmcp::model::{ClientJsonRpcMessage, GetExtensions, JsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::service::{RoleServer, serve_server_with_ct};
 use rmcp::transport::Transport;
@@ -25,9 +26,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::answer;
+use super::replicas::Told;
 use super::sessions::{Full, Terms};
 use super::tenant::Tenant;
 use crate::mcp::caller::Caller;
+use crate::state::To;
 
 /// Messages to the client that wait for it to read.
 const OUTGOING: usize = 64;
@@ -35,6 +38,8 @@ const OUTGOING: usize = 64;
 const INCOMING: usize = 16;
 /// Requests of one session that have no answer yet.
 const MOST_PENDING: usize = 128;
+/// The most bytes of a message that is passed on to another replica.
+const MOST_PASSED_ON: usize = 1024 * 1024;
 /// How long a message may wait for the server.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -79,6 +84,12 @@ pub async fn open(
     inboxes.with(|inboxes| inboxes.insert(Arc::clone(&id), inbox));
     tenant.sessions().adopt(Arc::clone(&id), room, end.clone());
     tenant.sessions().settle(&id, terms);
+    if let Some(sharing) = tenant.sessions().sharing() {
+        // Before the client learns the id, so that its first message finds the way.
+        sharing.hold_stream(&id).await;
+        let ended = end.clone().cancelled_owned();
+        tokio::spawn(Arc::clone(sharing).keep_holding_stream(id.to_string(), ended));
+    }
     let channel = Channel { from_client, to_client, activity: activity.clone(), pending };
     let session =
         serve(Arc::clone(inboxes), Arc::clone(tenant), Arc::clone(&id), channel, end.clone());
@@ -155,31 +166,76 @@ pub fn session_named(query: &str) -> Result<String, Box<Response>> {
     })
 }
 
-/// Takes one message of `caller` for a session that is theirs.
-pub async fn accept(inboxes: &Inboxes, id: &str, caller: Caller, body: &[u8]) -> Response {
+/// Takes one message of `caller`, which counts `until` then; one for a stream that another replica
+/// holds is passed on.
+pub async fn accept(
+    inboxes: &Inboxes,
+    tenant: &Tenant,
+    id: &str,
+    caller: Caller,
+    until: Option<Timestamp>,
+    body: &[u8],
+) -> Response {
     let gone = || answer::error(StatusCode::NOT_FOUND, "there is no such session");
-    let Some(inbox) = inboxes.with(|inboxes| inboxes.get(id).cloned()) else { return gone() };
-    let busy = || {
-        let text = "the session has too much to do";
-        answer::later(StatusCode::TOO_MANY_REQUESTS, text, PATIENCE)
-    };
-    if inbox.pending.lock().unwrap_or_else(PoisonError::into_inner).len() >= MOST_PENDING {
-        return busy();
-    }
-    let mut message: ClientJsonRpcMessage = match serde_json::from_slice(body) {
+    let message: ClientJsonRpcMessage = match serde_json::from_slice(body) {
         Ok(message) => message,
         Err(error) => {
             let text = format!("the body is not a message of MCP: {error}");
             return answer::error(StatusCode::BAD_REQUEST, &text);
         }
     };
+    let withheld = caller.selection.narrowed.iter().map(|name| (*name).to_owned()).collect();
+    if let Some(taken) = deliver(inboxes, tenant, id, message, caller).await {
+        return taken;
+    }
+    let Some(sharing) = tenant.sessions().sharing() else { return gone() };
+    if body.len() > MOST_PASSED_ON {
+        let text = format!("a message of more than {MOST_PASSED_ON} bytes is not passed on");
+        return answer::error(StatusCode::PAYLOAD_TOO_LARGE, &text);
+    }
+    let passed = async {
+        match sharing.stream_holder(id).await? {
+            Some(replica) if replica != sharing.replica() => {
+                let (scope, session) = (sharing.scope().clone(), id.to_owned());
+                let message = serde_json::from_slice(body).unwrap_or_default();
+                let told = Told::Message { scope, session, message, withheld, until };
+                sharing.tell(To::One(replica), told).await
+            }
+            _ => Ok(false),
+        }
+    };
+    match passed.await {
+        Ok(true) => StatusCode::ACCEPTED.into_response(),
+        Ok(false) => gone(),
+        Err(error) => answer::later(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), PATIENCE),
+    }
+}
+
+/// Gives a message of `caller` to the session that waits for it here, and says how that went; none if
+/// there is no such session here.
+pub async fn deliver(
+    inboxes: &Inboxes,
+    tenant: &Tenant,
+    id: &str,
+    mut message: ClientJsonRpcMessage,
+    caller: Caller,
+) -> Option<Response> {
+    let _use = tenant.sessions().enter(id)?;
+    let inbox = inboxes.with(|inboxes| inboxes.get(id).cloned())?;
+    let busy = || {
+        let text = "the session has too much to do";
+        answer::later(StatusCode::TOO_MANY_REQUESTS, text, PATIENCE)
+    };
+    if inbox.pending.lock().unwrap_or_else(PoisonError::into_inner).len() >= MOST_PENDING {
+        return Some(busy());
+    }
     if let JsonRpcMessage::Request(request) = &mut message {
         request.request.extensions_mut().insert(caller);
     }
     match inbox.to_server.send_timeout(message, PATIENCE).await {
-        Ok(()) => StatusCode::ACCEPTED.into_response(),
-        Err(mpsc::error::SendTimeoutError::Closed(_)) => gone(),
-        Err(mpsc::error::SendTimeoutError::Timeout(_)) => busy(),
+        Ok(()) => Some(StatusCode::ACCEPTED.into_response()),
+        Err(mpsc::error::SendTimeoutError::Closed(_)) => None,
+        Err(mpsc::error::SendTimeoutError::Timeout(_)) => Some(busy()),
     }
 }
 

@@ -12,16 +12,20 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use jiff::Timestamp;
+use rmcp::transport::streamable_http_server::session::SessionStore;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::sessions::Sessions;
+use super::replicas::{Sharing, tenant_scope};
+use super::sessions::{Sessions, Use};
 use crate::account::Account;
+use crate::mcp::caller::Caller;
 use crate::mcp::catalogue::{Selection, SharedCatalogue};
 use crate::mcp::server::Server;
+use crate::state::{Scope, Shared};
 
 /// How much the tenants may take.
 #[derive(Debug, Clone, Copy)]
@@ -100,6 +104,8 @@ pub struct Tenant {
     streams: Arc<Semaphore>,
     most_streams: usize,
     limiter: Limiter,
+    /// What the limiter counts: in a second on average, and at once.
+    rate: (NonZeroU32, NonZeroU32),
     end: CancellationToken,
     used: Mutex<Instant>,
 }
@@ -147,13 +153,20 @@ impl Tenant {
         &self.end
     }
 
-    /// Counts a request.
+    /// Counts a request, at all replicas together where they share their state. While that cannot be
+    /// reached, each counts alone.
     ///
     /// # Errors
     /// There were too many; how long to wait.
-    pub fn count_request(&self) -> Result<(), Duration> {
+    pub async fn count_request(&self) -> Result<(), Duration> {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.limiter.check().map_err(|early| early.wait_time_from(MonotonicClock.now()))
+        self.limiter.check().map_err(|early| early.wait_time_from(MonotonicClock.now()))?;
+        let Some(sharing) = self.sessions.sharing() else { return Ok(()) };
+        let (per_second, burst) = self.rate;
+        match sharing.count_request(per_second, burst).await {
+            None => Ok(()),
+            Some(wait) => Err(wait),
+        }
     }
 
     /// A place for one more open request or stream; none when all are taken.
@@ -198,6 +211,7 @@ pub struct Tenants {
     draining: CancellationToken,
     end: CancellationToken,
     known: Mutex<HashMap<Identity, Arc<Tenant>>>,
+    shared: Option<Shared>,
 }
 
 impl Tenants {
@@ -211,8 +225,15 @@ impl Tenants {
     ) -> Self {
         let sessions = Arc::new(Semaphore::new(limits.sessions));
         let (known, draining) = Default::default();
-        let log_arguments = false;
-        Self { catalogue, limits, stateless, log_arguments, sessions, draining, end, known }
+        let (log_arguments, shared) = (false, None);
+        Self { catalogue, limits, stateless, log_arguments, sessions, draining, end, known, shared }
+    }
+
+    /// The same, sharing with other replicas what is shared.
+    #[must_use]
+    pub fn sharing(mut self, shared: Option<Shared>) -> Self {
+        self.shared = shared;
+        self
     }
 
     /// The same, which answer what waits as soon as `draining` is canceled.
@@ -276,11 +297,14 @@ impl Tenants {
             Server::new(Arc::clone(&self.catalogue), Arc::clone(selection), Arc::clone(account))
                 .with_logged_arguments(self.log_arguments)
                 .draining_with(self.draining.clone());
-        let sessions = Arc::new(Sessions::new(
-            Arc::clone(&self.sessions),
-            limits.sessions_per_tenant,
-            limits.session_idle,
-        ));
+        let (most, idle) = (limits.sessions_per_tenant, limits.session_idle);
+        let sharing = self.shared.as_ref().map(|shared| {
+            let scope = tenant_scope(&identity.0, account);
+            Arc::new(Sharing::new(shared.clone(), scope, most, idle))
+        });
+        let sessions =
+            Sessions::new(Arc::clone(&self.sessions), most, idle).shared(sharing.clone());
+        let sessions = Arc::new(sessions);
         let mut config = StreamableHttpServerConfig::default()
             // Host, Origin and size were checked before, on every route alike.
             .disable_allowed_hosts()
@@ -289,6 +313,7 @@ impl Tenants {
             .with_json_response(true)
             .with_cancellation_token(end.clone());
         config.max_request_body_bytes = usize::MAX;
+        config.session_store = sharing.map(|sharing| sharing as Arc<dyn SessionStore>);
         let handler = server.clone();
         let streamable =
             StreamableHttpService::new(move || Ok(handler.clone()), Arc::clone(&sessions), config);
@@ -306,6 +331,7 @@ impl Tenants {
             streams: Arc::new(Semaphore::new(limits.streams_per_tenant)),
             most_streams: limits.streams_per_tenant,
             limiter: RateLimiter::direct_with_clock(quota, MonotonicClock),
+            rate: (limits.requests_per_second, burst),
             end,
             used: Mutex::new(Instant::now()),
         }
@@ -333,6 +359,25 @@ impl Tenants {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Tenant>> {
         self.known().values().cloned().collect()
+    }
+
+    /// The tenant with this scope, if it has come to this replica.
+    #[must_use]
+    pub fn of_scope(&self, scope: &Scope) -> Option<Arc<Tenant>> {
+        let is = |tenant: &&Arc<Tenant>| {
+            tenant.sessions.sharing().is_some_and(|sharing| sharing.scope() == scope)
+        };
+        self.known().values().find(is).cloned()
+    }
+
+    /// The caller of a message that another replica passed on, to whom it withheld these tools.
+    #[must_use]
+    pub fn caller(&self, tenant: &Tenant, session: &Use, withheld: &[String]) -> Caller {
+        let before = session.narrowing();
+        let selection = tenant.selection().narrowed(&self.catalogue, |entry| {
+            before.keeps(entry) && !withheld.iter().any(|name| name == entry.name)
+        });
+        Caller { tenant: Arc::clone(tenant.name()), selection: Arc::new(selection) }
     }
 
     /// How many sessions are open.

@@ -11,8 +11,6 @@
 //! A command whose answer is lost is not sent again by the connection. Should a cluster's client do so,
 //! a second `begin` finds its own dispatch and is answered as the first.
 
-mod link;
-
 use std::fmt;
 
 use async_trait::async_trait;
@@ -20,7 +18,6 @@ use jiff::Timestamp;
 use redis::{AsyncCommands, RedisError, Script, ScriptInvocation};
 use serde::{Deserialize, Serialize};
 
-use self::link::Link;
 use super::record::whole_millis;
 use super::{
     Begin, Cursor, DestinationHash, DispatchId, Filter, IdempotencyKey, KEY_LIFETIME, Ledger,
@@ -28,6 +25,7 @@ use super::{
 };
 use crate::dialing::limits::{Kind, Limits, Usage, Used};
 use crate::money::MilliCents;
+use crate::state::{self, Link};
 
 /// The layout of the keys; a newer one is refused.
 const VERSION: i64 = 1;
@@ -60,14 +58,12 @@ struct Stored {
 }
 
 impl RedisLedger {
-    /// Connects to `redis://`, `rediss://` (TLS), or a cluster by `redis-cluster://` or
-    /// `rediss-cluster://`. All keys begin with `prefix`; one prefix belongs to one world.
+    /// The ledger over this connection. All keys begin with `prefix`; one prefix belongs to one world.
     ///
     /// # Errors
     /// [`LedgerError`] when the server cannot be reached, or the keys under the prefix are of a newer
     /// version or of the other world.
-    pub async fn open(url: &str, prefix: &str, world: World) -> Result<Self, LedgerError> {
-        let mut link = Link::open(url).await?;
+    pub async fn open(mut link: Link, prefix: &str, world: World) -> Result<Self, LedgerError> {
         let meta = format!("{prefix}:meta");
         let secret: Vec<u8> = rand::random::<[u8; 32]>().to_vec();
         let _: () = link.hset_nx(&meta, "world", world.name()).await?;
@@ -194,9 +190,7 @@ impl RedisLedger {
 
 impl From<RedisError> for LedgerError {
     fn from(error: RedisError) -> Self {
-        // Its detail may repeat what was sent, and a URL its password: the kind and code say enough.
-        let code = error.code().unwrap_or_default();
-        Self::Server(format!("{:?} {code}", error.kind()).trim_end().to_owned())
+        Self::Server(state::told(&error))
     }
 }
 

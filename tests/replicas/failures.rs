@@ -1,0 +1,167 @@
+//! Replicas that are killed, and a Redis that goes away and comes back.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::house::{House, until};
+
+const OFF: &str = "mode = \"off\"\n";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn a_replica_that_is_killed_in_mid_wait_loses_nothing() {
+    let mut house = House::open("", OFF, &[]).await;
+    let agent = house.agent().await;
+    let a = house.replicas[0].client.clone();
+    let session = a.open().await;
+    let placed = a.place_call(&agent, "+13105550100").await.unwrap();
+    let call_id = placed["structuredContent"]["call_id"].as_str().unwrap().to_owned();
+    let wait = json!({"call_id": call_id, "wait_seconds": 30});
+    let mut waiting = session.call(&a, 1, "get_call_result", wait.clone()).await;
+    waiting.until(|message| message["method"] == "notifications/progress").await.unwrap();
+    house.replicas[0].process.kill().await.unwrap();
+    assert_eq!(waiting.result(1).await, None);
+    // The same session, the same question, whoever answers.
+    let mut again = session.call(&house.client, 2, "get_call_result", wait).await;
+    again.until(|message| message["method"] == "notifications/progress").await.unwrap();
+    house.simulator("POST", "/sandbox/clock", Some(json!({"advance_seconds": 600}))).await;
+    let result = again.result(2).await.unwrap();
+    assert_eq!(result["structuredContent"]["outcome"], "completed", "{result}");
+    assert_eq!(house.dialed().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn a_replica_that_is_killed_in_mid_dispatch_leaves_a_call_that_is_found() {
+    let mut house = House::open("request_seconds = 2\n", OFF, &[]).await;
+    let agent = house.agent().await;
+    house
+        .fault(json!({
+            "method": "POST", "path": "/v1/calls", "when": "after",
+            "kind": "delay", "delay_ms": 600_000,
+        }))
+        .await;
+    let a = house.replicas[0].client.clone();
+    let asked = {
+        let agent = agent.clone();
+        tokio::spawn(async move { a.place_call(&agent, "+13105550107").await })
+    };
+    until("it rings", async || house.dialed().await.len() == 1).await;
+    house.replicas[0].process.kill().await.unwrap();
+    assert_eq!(asked.await.unwrap(), None);
+    let call_id = house.dialed().await[0].1.clone();
+    // Until the dead one's lease is over it is told that the call is being placed; then it is found.
+    let mut found = Value::Null;
+    until("the call is found", async || {
+        let result = house.client.place_call(&agent, "+13105550107").await.unwrap();
+        found = result["structuredContent"]["call_id"].clone();
+        !found.is_null()
+    })
+    .await;
+    assert_eq!(found, json!(call_id));
+    assert_eq!(house.dialed().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn without_redis_reads_go_on_and_nothing_is_dialed_and_then_all_is_well_again() {
+    let mut house = House::open("", OFF, &[]).await;
+    let agent = house.agent().await;
+    let session = house.client.open().await;
+    for turn in 0..6 {
+        let listed = session.request(&house.client, turn, "tools/list", json!({})).await;
+        assert_eq!(listed.status(), 200);
+    }
+    let placed = house.client.place_call(&agent, "+13105550100").await.unwrap();
+    let call_id = placed["structuredContent"]["call_id"].as_str().unwrap().to_owned();
+    house.redis.stop().await;
+
+    for turn in 0..9 {
+        let begun = Instant::now();
+        let read = json!({"call_id": call_id, "wait_seconds": 0});
+        let result = house.client.tool("get_call_result", read.clone()).await.unwrap();
+        assert_eq!(result["structuredContent"]["call_id"], json!(call_id), "{result}");
+        // A session that has been everywhere goes on everywhere.
+        let mut events = session.call(&house.client, 10 + turn, "get_call_result", read).await;
+        let result = events.result(10 + turn).await.unwrap();
+        assert_eq!(result["structuredContent"]["call_id"], json!(call_id), "{result}");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{turn}: {:?}", begun.elapsed());
+        let refused = house.client.place_call(&agent, "+14155550100").await.unwrap();
+        assert_eq!(refused["isError"], json!(true), "{refused}");
+        let text = refused["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains("dialing is refused: the ledger's Redis server"), "{text}");
+    }
+    for replica in &house.replicas {
+        let mut said = String::new();
+        until("it is not ready", async || {
+            let (status, text) = replica.client.get("/readyz").await;
+            said = text;
+            status == 503
+        })
+        .await;
+        assert!(said.contains("\"state\":\"cannot be reached\""), "{said}");
+    }
+    assert_eq!(house.dialed().await.len(), 1);
+
+    house.redis.start_again().await;
+    for replica in &house.replicas {
+        until("it is ready", async || replica.client.get("/readyz").await.0 == 200).await;
+    }
+    // The ledger was kept: the same call is still known, and a new one rings.
+    let mut same = Value::Null;
+    until("the ledger answers", async || {
+        let result = house.client.place_call(&agent, "+13105550100").await.unwrap();
+        same = result["structuredContent"]["call_id"].clone();
+        result["isError"] == json!(false)
+    })
+    .await;
+    assert_eq!(same, json!(call_id));
+    let placed = house.client.place_call(&agent, "+14155550100").await.unwrap();
+    assert_eq!(placed["isError"], json!(false), "{placed}");
+    assert_eq!(house.dialed().await.len(), 2);
+    // And so is the session, for a replica that is asked for the first time too.
+    let fresh = house.replicas[0].client.open().await;
+    for replica in &house.replicas {
+        assert_eq!(fresh.request(&replica.client, 1, "tools/list", json!({})).await.status(), 200);
+    }
+    // What is told is heard again.
+    assert!((200..300).contains(&fresh.end(&house.replicas[1].client).await));
+    until("the session is over", async || {
+        fresh.request(&house.replicas[0].client, 1, "tools/list", json!({})).await.status() == 404
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn a_redis_that_hangs_holds_nobody_up() {
+    let house = House::open("", OFF, &[]).await;
+    let agent = house.agent().await;
+    let placed = house.client.place_call(&agent, "+13105550100").await.unwrap();
+    let call_id = placed["structuredContent"]["call_id"].as_str().unwrap().to_owned();
+    house.simulator("POST", "/sandbox/clock", Some(json!({"advance_seconds": 600}))).await;
+    house.redis.hang(true).await;
+    let all = Instant::now();
+    for turn in 0..60 {
+        let begun = Instant::now();
+        let read = json!({"call_id": call_id, "wait_seconds": 0});
+        let result = house.client.tool("get_call_result", read).await.unwrap();
+        assert_eq!(result["structuredContent"]["outcome"], "completed", "{result}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{turn}: {:?}", begun.elapsed());
+    }
+    // One in a while waits to find out whether Redis is back; the others do not.
+    assert!(all.elapsed() < Duration::from_secs(20), "{:?}", all.elapsed());
+    let begun = Instant::now();
+    let refused = house.client.place_call(&agent, "+14155550100").await.unwrap();
+    let text = refused["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("dialing is refused"), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    house.redis.hang(false).await;
+    until("dialing goes on", async || {
+        let placed = house.client.place_call(&agent, "+14155550100").await.unwrap();
+        placed["isError"] == json!(false)
+    })
+    .await;
+    assert_eq!(house.dialed().await.len(), 2);
+}
