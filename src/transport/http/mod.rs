@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod auth;
 pub mod body;
+pub mod handler;
 pub mod health;
 pub mod listener;
 pub mod origin;
@@ -36,11 +37,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::auth::Door;
+use self::handler::Handlers;
 use self::health::Health;
 use self::origin::Allowed;
 use self::sessions::Full as NoRoom;
 use self::tenant::{Tenant, Tenants};
-use crate::mcp::catalogue::{Selection, SharedCatalogue};
+use crate::mcp::catalogue::Selection;
 
 /// The header that names a session.
 const SESSION_ID: &str = "mcp-session-id";
@@ -99,13 +101,13 @@ impl Service {
     #[must_use]
     pub fn new(
         settings: Settings,
-        catalogue: SharedCatalogue,
+        handlers: Arc<dyn Handlers>,
         selection: Arc<Selection>,
         door: Door,
         health: Health,
     ) -> Arc<Self> {
         let end = CancellationToken::new();
-        let tenants = Tenants::new(catalogue, settings.tenants, settings.stateless, end.clone());
+        let tenants = Tenants::new(handlers, settings.tenants, settings.stateless, end.clone());
         Arc::new(Self {
             settings,
             selection,

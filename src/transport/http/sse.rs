@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
 use http::StatusCode;
 use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage};
-use rmcp::service::{RoleServer, serve_server_with_ct};
+use rmcp::service::RoleServer;
 use rmcp::transport::Transport;
 use rmcp::transport::streamable_http_server::session::SessionId;
 use tokio::sync::mpsc;
@@ -116,14 +116,7 @@ async fn serve(
     channel: Channel,
     end: CancellationToken,
 ) {
-    match serve_server_with_ct(tenant.server(), channel, end.clone()).await {
-        Ok(session) => {
-            if let Err(error) = session.waiting().await {
-                tracing::debug!(%error, "a session of the SSE transport ended badly");
-            }
-        }
-        Err(error) => tracing::debug!(%error, "a session of the SSE transport did not begin"),
-    }
+    tenant.handler().session(channel, end.clone()).await;
     end.cancel();
     inboxes.with(|inboxes| inboxes.remove(&id));
     tenant.sessions().end(&id).await;
@@ -160,7 +153,7 @@ pub async fn accept(inboxes: &Inboxes, tenant: &Tenant, id: Option<&str>, body: 
 }
 
 /// rmcp's end of a session.
-struct Channel {
+pub struct Channel {
     from_client: mpsc::Receiver<ClientJsonRpcMessage>,
     to_client: mpsc::Sender<ServerJsonRpcMessage>,
     activity: TaskTracker,

@@ -11,16 +11,16 @@ use governor::clock::{Clock, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::transport::streamable_http_server::StreamableHttpServerConfig;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::handler::{Handler, Handlers, Streamable};
 use super::sessions::Sessions;
 use crate::account::Account;
-use crate::mcp::catalogue::{Selection, SharedCatalogue};
-use crate::mcp::server::Server;
+use crate::mcp::catalogue::Selection;
 
 /// How much the tenants may take.
 #[derive(Debug, Clone, Copy)]
@@ -91,9 +91,9 @@ type Limiter = RateLimiter<
 pub struct Tenant {
     identity: Identity,
     account: Arc<Account>,
-    server: Server,
+    handler: Box<dyn Handler>,
     sessions: Arc<Sessions>,
-    streamable: StreamableHttpService<Server, Sessions>,
+    streamable: Box<dyn Streamable>,
     streams: Arc<Semaphore>,
     most_streams: usize,
     limiter: Limiter,
@@ -114,16 +114,16 @@ impl Tenant {
         &self.sessions
     }
 
-    /// A handler for one more session.
+    /// What serves it.
     #[must_use]
-    pub fn server(&self) -> Server {
-        self.server.clone()
+    pub fn handler(&self) -> &dyn Handler {
+        &*self.handler
     }
 
     /// rmcp's streamable HTTP for it.
     #[must_use]
-    pub fn streamable(&self) -> &StreamableHttpService<Server, Sessions> {
-        &self.streamable
+    pub fn streamable(&self) -> &dyn Streamable {
+        &*self.streamable
     }
 
     /// Canceled when the tenant is sent away or the server ends.
@@ -175,7 +175,7 @@ pub struct TooManyTenants;
 
 /// The tenants of one server.
 pub struct Tenants {
-    catalogue: SharedCatalogue,
+    handlers: Arc<dyn Handlers>,
     limits: Limits,
     stateless: bool,
     sessions: Arc<Semaphore>,
@@ -187,13 +187,13 @@ impl Tenants {
     /// None yet. All of them end with `end`; `stateless` gives none of them sessions.
     #[must_use]
     pub fn new(
-        catalogue: SharedCatalogue,
+        handlers: Arc<dyn Handlers>,
         limits: Limits,
         stateless: bool,
         end: CancellationToken,
     ) -> Self {
         let sessions = Arc::new(Semaphore::new(limits.sessions));
-        Self { catalogue, limits, stateless, sessions, end, known: Mutex::default() }
+        Self { handlers, limits, stateless, sessions, end, known: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Identity, Arc<Tenant>>> {
@@ -239,8 +239,8 @@ impl Tenants {
     ) -> Tenant {
         let limits = &self.limits;
         let end = self.end.child_token();
-        let server =
-            Server::new(Arc::clone(&self.catalogue), Arc::clone(selection), Arc::clone(account));
+        let handler =
+            Arc::clone(&self.handlers).make(Arc::clone(selection), Arc::clone(account));
         let sessions = Arc::new(Sessions::new(
             Arc::clone(&self.sessions),
             limits.sessions_per_tenant,
@@ -254,16 +254,14 @@ impl Tenants {
             .with_json_response(true)
             .with_cancellation_token(end.clone());
         config.max_request_body_bytes = usize::MAX;
-        let handler = server.clone();
-        let streamable =
-            StreamableHttpService::new(move || Ok(handler.clone()), Arc::clone(&sessions), config);
+        let streamable = handler.streamable(Arc::clone(&sessions), config);
         let ten = NonZeroU32::MIN.saturating_add(9);
         let burst = limits.requests_per_second.saturating_mul(ten);
         let quota = Quota::per_second(limits.requests_per_second).allow_burst(burst);
         Tenant {
             identity,
             account: Arc::clone(account),
-            server,
+            handler,
             sessions,
             streamable,
             streams: Arc::new(Semaphore::new(limits.streams_per_tenant)),
