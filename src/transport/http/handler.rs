@@ -56,7 +56,9 @@ impl<H: ServerHandler + Clone> Handler for H {
                         tracing::debug!(%error, "a session of the SSE transport ended badly");
                     }
                 }
-                Err(error) => tracing::debug!(%error, "a session of the SSE transport did not begin"),
+                Err(error) => {
+                    tracing::debug!(%error, "a session of the SSE transport did not begin")
+                }
             }
         };
         session.boxed()

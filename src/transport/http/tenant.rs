@@ -239,8 +239,7 @@ impl Tenants {
     ) -> Tenant {
         let limits = &self.limits;
         let end = self.end.child_token();
-        let handler =
-            Arc::clone(&self.handlers).make(Arc::clone(selection), Arc::clone(account));
+        let handler = Arc::clone(&self.handlers).make(Arc::clone(selection), Arc::clone(account));
         let sessions = Arc::new(Sessions::new(
             Arc::clone(&self.sessions),
             limits.sessions_per_tenant,
