@@ -100,9 +100,10 @@ fn tools() -> Vec<Tool> {
         "test_logging_tool",
     ];
     let plain = plain.into_iter().chain(Rounds::TOOLS);
-    special
-        .into_iter()
-        .chain(plain.map(|name| (name, nothing())))
+    // A plain one first: the suite takes the first for its checks of headers.
+    plain
+        .map(|name| (name, nothing()))
+        .chain(special)
         .chain(Tasks::tools())
         .map(|(name, schema)| Tool::new(name, format!("The fixture {name}"), object(schema)))
         .collect()
