@@ -210,8 +210,13 @@ impl Service {
                 let opened = sse::open(&self.inboxes, &tenant, &self.activity).await;
                 return Ok(body::hold(opened.map_err(no_room)?, place));
             }
+            let ends = parts.method == Method::DELETE;
             let request = http::Request::from_parts(parts, Full::<Bytes>::default());
-            let response = tenant.streamable().handle(request).await;
+            let mut response = tenant.streamable().handle(request).await;
+            // The session has ended by now; the Python SDK takes 202 for a failure.
+            if ends && response.status() == StatusCode::ACCEPTED {
+                *response.status_mut() = StatusCode::NO_CONTENT;
+            }
             return Ok(body::hold(response, (place, session)));
         }
         let activity = self.activity.token();
