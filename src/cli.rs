@@ -124,8 +124,8 @@ pub enum Command {
     Doctor(Doctor),
     /// Print the completions of a shell.
     Completions(Completions),
-    /// Print the manual page (roff).
-    Man,
+    /// Print the manual page (roff), or write one for each command into a folder.
+    Man(Man),
 }
 
 /// How the callers of `http` show who they are.
@@ -414,6 +414,14 @@ pub struct Completions {
     /// The shell.
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+/// Options of `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The folder that gets the pages, such as ~/.local/share/man/man1.
+    #[arg(long, value_name = "FOLDER")]
+    pub to: Option<PathBuf>,
 }
 
 impl Global {

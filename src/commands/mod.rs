@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod http;
 mod install;
+mod live;
 mod policy;
 mod receipts;
 mod sandbox;
@@ -72,7 +73,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
         Some(Command::Setup) => setup::run(&global, &file, &folders).await,
         Some(Command::Doctor(options)) => doctor::run(options, global).await.map(|_| ()),
         Some(Command::Completions(options)) => shell::completions(&options),
-        Some(Command::Man) => shell::manual(),
+        Some(Command::Man(options)) => shell::manual(&options),
     }
 }
 
