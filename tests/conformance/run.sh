@@ -26,6 +26,8 @@ trap 'kill $servers 2>/dev/null || true' EXIT
 start() {
     name=$1
     shift
+    # What an earlier run said must not be taken for this one's.
+    : >"$work/$name.out"
     env -i PATH="$PATH" HOME="$work/home" XDG_DATA_HOME="$work/home/data" XDG_CONFIG_HOME="$work/home/config" \
         "$@" >"$work/$name.out" 2>"$work/$name.err" &
     servers="$servers $!"
