@@ -12,6 +12,9 @@ use crate::config::File;
 use crate::mcp::catalogue::{Selection, Toolset};
 use crate::telemetry::LogFormat;
 
+/// Where clients look for the token of a server over HTTP, if nothing else is said.
+pub const TOKEN_VARIABLE: &str = "CALLINGBOX_MCP_TOKEN";
+
 /// How many times faster than the wall clock the embedded simulator runs, if nothing else is said.
 pub const SANDBOX_SPEED: f64 = 10.0;
 
@@ -135,8 +138,8 @@ pub enum Command {
     Healthcheck(Healthcheck),
     /// Print the completions of a shell.
     Completions(Completions),
-    /// Print the manual page (roff).
-    Man,
+    /// Print the manual page (roff), or write one for each command into a folder.
+    Man(Man),
 }
 
 /// How the callers of `http` show who they are.
@@ -417,6 +420,18 @@ pub struct Install {
     /// http://127.0.0.1:8080/mcp, instead of starting this program.
     #[arg(long, value_name = "URL", value_parser = server_url, conflicts_with = "uninstall")]
     pub http: Option<url::Url>,
+    /// With --http: the server wants a bearer token, which the client finds in this environment
+    /// variable (VS Code asks for it instead). The token itself is written nowhere.
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = TOKEN_VARIABLE,
+        requires = "http",
+        value_parser = variable_name
+    )]
+    pub http_token_env: Option<String>,
     /// Only print the entry and where it goes.
     #[arg(long, requires = "client", conflicts_with = "uninstall")]
     pub print: bool,
@@ -432,6 +447,17 @@ fn server_name(text: &str) -> Result<String, &'static str> {
         Ok(text.to_owned())
     } else {
         Err("a name is 1 to 32 letters, digits, - or _")
+    }
+}
+
+fn variable_name(text: &str) -> Result<String, &'static str> {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let secret = ["cbmcp_", "sk_"].iter().any(|beginning| text.starts_with(beginning));
+    let begins_well = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    if begins_well && !secret && text.bytes().all(letter) {
+        Ok(text.to_owned())
+    } else {
+        Err("give the name of an environment variable, never the token itself")
     }
 }
 
@@ -460,6 +486,14 @@ pub struct Completions {
     /// The shell.
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+/// Options of `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The folder that gets the pages, such as ~/.local/share/man/man1.
+    #[arg(long, value_name = "FOLDER")]
+    pub to: Option<PathBuf>,
 }
 
 impl Global {
@@ -569,6 +603,10 @@ mod tests {
             ["--http", "ftp://x/mcp"],
             ["--http", "http://u:p@x/mcp"],
             ["--http", "x"],
+            ["--http=http://x/mcp", "--http-token-env=cbmcp_a-b"],
+            ["--http=http://x/mcp", "--http-token-env=1X"],
+            ["--http=http://x/mcp", "--http-token-env=cbmcp_abcd"],
+            ["--sandbox", "--http-token-env"],
         ] {
             let line = ["callingbox-mcp", "install", "cursor"].into_iter().chain(arguments);
             assert!(Cli::try_parse_from(line).is_err(), "{arguments:?}");

@@ -96,6 +96,17 @@ pub(super) enum KeyStyle {
     File,
 }
 
+/// How a bearer token that is in the environment reaches a server over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum TokenStyle {
+    /// The client asks for it, once, and keeps it.
+    Prompt,
+    /// The client puts the variable into the header `Authorization`.
+    Header(String),
+    /// The client is told the variable's name.
+    Variable,
+}
+
 /// An MCP client whose configuration can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 #[value(rename_all = "kebab-case")]
@@ -256,6 +267,21 @@ impl Client {
             Self::Vscode => KeyStyle::Prompt,
             Self::Cursor => KeyStyle::Reference("${env:CALLINGBOX_API_KEY}"),
             _ => KeyStyle::File,
+        }
+    }
+
+    /// How a bearer token is given to a server over HTTP: each client's own way to take it from
+    /// `variable` of its environment, or from its user.
+    pub(super) fn token_style(self, variable: &str) -> TokenStyle {
+        match self {
+            Self::Vscode => TokenStyle::Prompt,
+            Self::Codex => TokenStyle::Variable,
+            Self::Cursor | Self::Windsurf => {
+                TokenStyle::Header(format!("Bearer ${{env:{variable}}}"))
+            }
+            Self::ClaudeCode | Self::ClaudeDesktop | Self::Gemini | Self::Openclaw => {
+                TokenStyle::Header(format!("Bearer ${{{variable}}}"))
+            }
         }
     }
 }

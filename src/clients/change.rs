@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use super::catalogue::{Client, Format, Machine, Scope};
-use super::entry::{PROMPT_ID, Patch, Server, texts};
+use super::entry::{Patch, Prompt, Server, texts};
 use super::{ClientError, file, json_config, toml_config};
 
 /// The byte order mark that some editors on Windows write first.
@@ -160,20 +160,21 @@ pub fn uninstall(
     let mut document = Document::parse(client, text).map_err(refuse)?;
     let at = at(client, name);
     let Some(entry) = document.get(&at) else { return Ok(plan) };
-    let input = document.get(&["inputs"]).and_then(|inputs| prompt_in(&inputs));
+    let prompt = Prompt::ALL.into_iter().find(|prompt| asks(*prompt, &entry));
+    let inputs = document.get(&["inputs"]);
+    let input = prompt.and_then(|prompt| Some((prompt, question(prompt, inputs.as_ref()?)?)));
     document.remove(&at).map_err(refuse)?;
-    if let (Some(input), Document::Json(json)) = (&input, &document)
-        && !asks(&document.get(client.servers_key()).unwrap_or_default())
+    if let (Some((prompt, input)), Document::Json(json)) = (&input, &document)
+        && !asks(*prompt, &document.get(client.servers_key()).unwrap_or_default())
     {
         json.remove_element("inputs", input);
     }
     let removed = document.text();
 
     // What was written when it was installed, replayed on what was there before.
-    let patch = entry.as_object().map(|entry| Patch {
-        entry: entry.clone(),
-        input: input.filter(|_| asks(&Value::from(entry.clone()))),
-    });
+    let patch = entry
+        .as_object()
+        .map(|entry| Patch { entry: entry.clone(), input: input.map(|(_, question)| question) });
     let replays = |earlier: &str| {
         patch.as_ref().is_some_and(|patch| {
             let (earlier_bom, earlier) = split_bom(earlier);
@@ -296,24 +297,43 @@ pub fn state(
     machine: &Machine,
     name: &str,
 ) -> Result<State, ClientError> {
+    let mut entries = entries(client, scope, machine)?.into_iter();
+    let found = entries.find(|(found, _)| found == name);
+    Ok(found.map_or(State::Absent, |(_, entry)| State::Installed(entry)))
+}
+
+/// Every server in a client's file, by name, in the file's order.
+///
+/// # Errors
+/// The client has no such place, or its file cannot be read or parsed.
+pub fn entries(
+    client: Client,
+    scope: Scope,
+    machine: &Machine,
+) -> Result<Vec<(String, Installed)>, ClientError> {
     let path = client.file(scope, machine)?;
-    let Some(text) = read(&path)? else { return Ok(State::Absent) };
+    let Some(text) = read(&path)? else { return Ok(Vec::new()) };
     let document =
         Document::parse(client, split_bom(&text).1).map_err(|error| refused(&path, error))?;
-    let Some(Value::Object(entry)) = document.get(&at(client, name)) else {
-        return Ok(State::Absent);
+    let Some(Value::Object(servers)) = document.get(client.servers_key()) else {
+        return Ok(Vec::new());
     };
+    let entries = servers.into_iter();
+    Ok(entries.filter_map(|(name, entry)| Some((name, installed(entry.as_object()?)))).collect())
+}
+
+fn installed(entry: &Map<String, Value>) -> Installed {
     let text = |word: &str| entry.get(word).and_then(Value::as_str).map(str::to_owned);
     let args = entry.get("args").and_then(Value::as_array).into_iter().flatten();
     let env = entry.get("env").and_then(Value::as_object).into_iter().flat_map(Map::iter);
-    Ok(State::Installed(Installed {
+    Installed {
         command: text("command"),
         args: args.filter_map(Value::as_str).map(str::to_owned).collect(),
         env: env
             .filter_map(|(name, value)| Some((name.clone(), SecretString::from(value.as_str()?))))
             .collect(),
         url: ["url", "serverUrl", "httpUrl"].iter().find_map(|word| text(word)),
-    }))
+    }
 }
 
 impl Server {
@@ -369,15 +389,16 @@ fn refused(path: &Path, error: EditError) -> ClientError {
     }
 }
 
-/// The question for the key among the questions of VS Code.
-fn prompt_in(inputs: &Value) -> Option<Value> {
-    inputs.as_array()?.iter().find(|input| input.get("id") == Some(&PROMPT_ID.into())).cloned()
+/// A question of ours among those of VS Code.
+fn question(prompt: Prompt, inputs: &Value) -> Option<Value> {
+    let id = Value::from(prompt.id());
+    inputs.as_array()?.iter().find(|input| input.get("id") == Some(&id)).cloned()
 }
 
 /// Whether anything in here uses the answer to that question.
-fn asks(value: &Value) -> bool {
+fn asks(prompt: Prompt, value: &Value) -> bool {
     let mut found = BTreeSet::new();
     texts(value, &mut found);
-    let used = format!("${{input:{PROMPT_ID}}}");
+    let used = prompt.answer();
     found.iter().any(|text| text.contains(&used))
 }

@@ -7,11 +7,48 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::ClientError;
-use super::catalogue::{Client, KeyStyle};
+use super::catalogue::{Client, KeyStyle, TokenStyle};
 use crate::config::KeySource;
 
-/// The id of the question that VS Code asks.
-pub(super) const PROMPT_ID: &str = "callingbox-api-key";
+/// A question that VS Code asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prompt {
+    /// For the API key, for a server that it starts.
+    Key,
+    /// For the bearer token, for a server over HTTP.
+    Token,
+}
+
+impl Prompt {
+    /// All of them.
+    pub(super) const ALL: [Self; 2] = [Self::Key, Self::Token];
+
+    /// Its id among the client's questions.
+    pub(super) fn id(self) -> &'static str {
+        match self {
+            Self::Key => "callingbox-api-key",
+            Self::Token => "callingbox-mcp-token",
+        }
+    }
+
+    /// What stands where the answer goes.
+    pub(super) fn answer(self) -> String {
+        format!("${{input:{}}}", self.id())
+    }
+
+    fn question(self) -> Value {
+        let description = match self {
+            Self::Key => "CallingBox API key",
+            Self::Token => "Token of the callingbox-mcp server",
+        };
+        json!({
+            "type": "promptString",
+            "id": self.id(),
+            "description": description,
+            "password": true,
+        })
+    }
+}
 
 /// How the server gets the API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +107,9 @@ pub enum Server {
     Http {
         /// The address of `/mcp`.
         url: url::Url,
+        /// The variable of the client's environment that holds the bearer token; without one, what
+        /// the entry says about it stays.
+        token_env: Option<String>,
     },
 }
 
@@ -119,13 +159,8 @@ impl Server {
                     Secret::File(path) => (Some(Value::Null), Some(unicode(path)?.into())),
                     Secret::Reference(text) => (Some((*text).into()), Some(Value::Null)),
                     Secret::Prompt => {
-                        input = Some(json!({
-                            "type": "promptString",
-                            "id": PROMPT_ID,
-                            "description": "CallingBox API key",
-                            "password": true,
-                        }));
-                        (Some(format!("${{input:{PROMPT_ID}}}").into()), Some(Value::Null))
+                        input = Some(Prompt::Key.question());
+                        (Some(Prompt::Key.answer().into()), Some(Value::Null))
                     }
                 };
                 for (name, value) in [
@@ -139,12 +174,24 @@ impl Server {
                 }
                 set("env", env.into());
             }
-            Self::Http { url } => {
+            Self::Http { url, token_env } => {
                 for (word, value) in client.http_words(url.as_str())? {
                     set(word, value.into());
                 }
                 set("env", Value::Null);
                 entry.retain(|word, _| !HTTP_ONLY.contains(&word.as_str()));
+                if let Some(variable) = token_env {
+                    let header = |value: String| ("headers", json!({ "Authorization": value }));
+                    let (word, value) = match client.token_style(variable) {
+                        TokenStyle::Header(value) => header(value),
+                        TokenStyle::Variable => ("bearer_token_env_var", variable.as_str().into()),
+                        TokenStyle::Prompt => {
+                            input = Some(Prompt::Token.question());
+                            header(format!("Bearer {}", Prompt::Token.answer()))
+                        }
+                    };
+                    entry.insert(word.to_owned(), value);
+                }
             }
         }
         Ok(Patch { entry, input })
@@ -244,7 +291,7 @@ mod tests {
     #[test]
     fn over_http_each_client_is_told_in_its_own_words() {
         let url = "http://127.0.0.1:8080/mcp";
-        let server = Server::Http { url: url.parse().unwrap() };
+        let server = Server::Http { url: url.parse().unwrap(), token_env: None };
         let table = [
             (Client::Cursor, json!({"url": url})),
             (Client::ClaudeCode, json!({"type": "http", "url": url})),
@@ -259,5 +306,28 @@ mod tests {
         }
         let error = server.entry(Client::ClaudeDesktop).unwrap_err();
         assert!(matches!(error, ClientError::NoHttp { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_token_is_named_and_never_written() {
+        let url = "http://127.0.0.1:8080/mcp";
+        let server =
+            Server::Http { url: url.parse().unwrap(), token_env: Some("TELEPHONE".to_owned()) };
+        let asks = json!({"type": "promptString", "id": "callingbox-mcp-token",
+            "description": "Token of the callingbox-mcp server", "password": true});
+        for (client, expected) in [
+            (Client::Cursor, "Bearer ${env:TELEPHONE}"),
+            (Client::Windsurf, "Bearer ${env:TELEPHONE}"),
+            (Client::ClaudeCode, "Bearer ${TELEPHONE}"),
+            (Client::Openclaw, "Bearer ${TELEPHONE}"),
+            (Client::Gemini, "Bearer ${TELEPHONE}"),
+            (Client::Vscode, "Bearer ${input:callingbox-mcp-token}"),
+        ] {
+            let (entry, input) = server.entry(client).unwrap();
+            assert_eq!(entry["headers"], json!({ "Authorization": expected }), "{client}");
+            assert_eq!(input, (client == Client::Vscode).then(|| asks.clone()), "{client}");
+        }
+        let expected = json!({"url": url, "bearer_token_env_var": "TELEPHONE"});
+        assert_eq!(server.entry(Client::Codex).unwrap(), (expected, None));
     }
 }

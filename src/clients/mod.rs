@@ -19,7 +19,7 @@ mod toml_config;
 use std::path::PathBuf;
 
 pub use catalogue::{Client, Machine, Os, Scope};
-pub use change::{Applied, Installed, Plan, State, install, state, uninstall};
+pub use change::{Applied, Installed, Plan, State, entries, install, state, uninstall};
 pub use entry::{Secret, Server};
 pub use file::{key_file, store_key};
 

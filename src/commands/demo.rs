@@ -12,8 +12,9 @@ use rmcp::service::{NotificationContext, RoleClient, RunningService};
 use rmcp::{ClientHandler, ServiceExt};
 use serde_json::{Value, json};
 
+use super::live::Live;
 use super::style::Style;
-use super::{say, world};
+use super::world;
 use crate::cli::Global;
 use crate::config::{File, Folders};
 use crate::mcp::catalogue::{Catalogue, Selection};
@@ -22,6 +23,7 @@ use crate::mcp::server::Server;
 /// The client of the demo: shows progress as it comes.
 struct Viewer {
     style: Style,
+    live: Live,
 }
 
 impl ClientHandler for Viewer {
@@ -39,7 +41,8 @@ impl ClientHandler for Viewer {
     ) {
         if let Some(message) = progress.message {
             // The demo goes on when nobody reads it any more.
-            let _ = say(format!("  {}\n", self.style.paint("33", &without_fence(&message))));
+            let _ =
+                self.live.say(format!("  {}\n", self.style.paint("33", &without_fence(&message))));
         }
     }
 }
@@ -59,19 +62,22 @@ fn without_fence(message: &str) -> String {
 struct Session {
     client: RunningService<RoleClient, Viewer>,
     style: Style,
+    live: Live,
 }
 
 impl Session {
     async fn call(&self, tool: &'static str, arguments: Value) -> anyhow::Result<Value> {
         let name = self.style.paint("1;36", tool);
-        say(format!("{name} {}\n", self.style.paint("2", &arguments.to_string())))?;
+        self.live.say(format!("{name} {}\n", self.style.paint("2", &arguments.to_string())))?;
         let mut request = CallToolRequestParams::new(tool);
         request.arguments = arguments.as_object().cloned();
         let mut meta = RequestMetaObject::default();
         meta.set_progress_token(ProgressToken(rmcp::model::NumberOrString::String(tool.into())));
         request.set_meta(meta);
+        let waiting = self.live.wait(tool);
         let result: CallToolResult =
             self.client.call_tool(request).await.with_context(|| format!("{tool} failed"))?;
+        drop(waiting);
         let text: String = result
             .content
             .iter()
@@ -82,7 +88,7 @@ impl Session {
             bail!("{tool}: {text}");
         }
         for line in text.lines() {
-            say(format!("  {line}\n"))?;
+            self.live.say(format!("  {line}\n"))?;
         }
         result.structured_content.with_context(|| format!("{tool} gave no structured content"))
     }
@@ -104,11 +110,13 @@ pub(super) async fn run(global: &Global, file: &File) -> anyhow::Result<()> {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let serving = tokio::spawn(async move { server.serve(far).await });
     let style = Style::of_terminal();
-    let client = Viewer { style }.serve(near).await.context("the MCP session could not begin")?;
+    let live = Live::new(style);
+    let viewer = Viewer { style, live: live.clone() };
+    let client = viewer.serve(near).await.context("the MCP session could not begin")?;
     let server = serving.await?.context("the MCP session could not begin")?;
-    let session = Session { client, style };
+    let session = Session { client, style, live };
 
-    say(format!(
+    session.live.say(format!(
         "{}\n\n",
         style.paint(
             "1",
@@ -146,7 +154,7 @@ pub(super) async fn run(global: &Global, file: &File) -> anyhow::Result<()> {
         session.call("get_call_result", json!({"call_id": call_id, "wait_seconds": 120})).await?;
     session.call("get_call_transcript", json!({"call_id": call_id})).await?;
     let outcome = text(&report, "/outcome")?;
-    say(format!(
+    session.live.say(format!(
         "\n{} {}\n",
         style.paint("1;32", &format!("{outcome}:")),
         report.get("result").unwrap_or(&Value::Null)

@@ -49,7 +49,7 @@ pub(super) fn run(
     let source = found.as_ref().map(|(_, source)| source);
     let secret = Secret::choose(client, sandbox, source, &key_file);
     let server = match &options.http {
-        Some(url) => Server::Http { url: url.clone() },
+        Some(url) => Server::Http { url: url.clone(), token_env: options.http_token_env.clone() },
         None => Server::Stdio {
             command: text(&std::env::current_exe()?)?,
             args: arguments(global)?,
@@ -89,7 +89,7 @@ pub(super) fn run(
     say(format!(
         "{kept}{}{}Restart {client}.\n",
         report("Written to", &plan, &applied),
-        advice(&server, source)
+        advice(client, &server, source)
     ))
 }
 
@@ -120,10 +120,21 @@ fn report(done: &str, plan: &clients::Plan, applied: &clients::Applied) -> Strin
     format!("{done} {}\n{backup}", plan.path().display())
 }
 
-/// What is still to be done so that the server has a key.
-fn advice(server: &Server, source: Option<&KeySource>) -> &'static str {
-    let Server::Stdio { secret, .. } = server else { return "" };
-    match (secret, source) {
+/// What is still to be done so that the server has a key, or gets its token.
+fn advice(client: Client, server: &Server, source: Option<&KeySource>) -> String {
+    let secret = match server {
+        Server::Stdio { secret, .. } => secret,
+        Server::Http { token_env: None, .. } => return String::new(),
+        Server::Http { token_env: Some(_), .. } if client == Client::Vscode => {
+            return "The client asks for the token when it connects.\n".to_owned();
+        }
+        Server::Http { token_env: Some(variable), .. } => {
+            return format!(
+                "The client takes the token from {variable}, so start it where that is set.\n"
+            );
+        }
+    };
+    let text = match (secret, source) {
         (Secret::Unchanged, _) => {
             "No API key was found. Set CALLINGBOX_API_KEY and run this again, or add --sandbox, which needs none.\n"
         }
@@ -132,7 +143,8 @@ fn advice(server: &Server, source: Option<&KeySource>) -> &'static str {
         }
         (Secret::Prompt, _) => "The client asks for the API key when it starts the server.\n",
         (Secret::NotNeeded | Secret::File(_), _) => "",
-    }
+    };
+    text.to_owned()
 }
 
 fn asks_for_tools(global: &Global) -> bool {

@@ -9,6 +9,7 @@ mod doctor;
 mod healthcheck;
 mod http;
 mod install;
+mod live;
 mod oauth;
 mod policy;
 mod receipts;
@@ -96,7 +97,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
         Some(Command::Doctor(options)) => doctor::run(options, global).await.map(|_| ()),
         Some(Command::Healthcheck(options)) => healthcheck::run(options).await,
         Some(Command::Completions(options)) => shell::completions(&options),
-        Some(Command::Man) => shell::manual(),
+        Some(Command::Man(options)) => shell::manual(&options),
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::ask::{Asker, Stopped, unless_interrupted};
+use super::live::Live;
 use super::style::Style;
 use super::{caller, say, world};
 use crate::account::{Account, World};
@@ -374,18 +375,23 @@ impl Desk {
 
     async fn show(&self, follower: &mut Follower) -> anyhow::Result<Arc<Snapshot>> {
         let (mut status, mut lines) = (None, 0);
+        let live = Live::new(self.style);
+        let _waiting = live.wait("on the call");
         loop {
             let snapshot = follower.snapshot();
             if let Some(call) = &snapshot.call
                 && status.as_ref() != Some(&call.status)
             {
-                say(format!("  {}\n", self.style.paint("2", &one_line(call.status.as_str(), 40))))?;
+                live.say(format!(
+                    "  {}\n",
+                    self.style.paint("2", &one_line(call.status.as_str(), 40))
+                ))?;
                 status = Some(call.status.clone());
             }
             for segment in snapshot.segments.iter().skip(lines) {
                 let role = one_line(segment.role.as_deref().unwrap_or("unknown"), 40);
                 let words = one_line(&segment.text, 1_000);
-                say(format!("  {} {words}\n", self.style.paint("33", &format!("{role}:"))))?;
+                live.say(format!("  {} {words}\n", self.style.paint("33", &format!("{role}:"))))?;
             }
             lines = lines.max(snapshot.segments.len());
             if snapshot.state.is_over() || follower.changed().await.is_none() {

@@ -6,14 +6,22 @@ use std::io::IsTerminal;
 #[derive(Clone, Copy)]
 pub(super) struct Style {
     terminal: bool,
+    /// The terminal understands escape sequences.
+    able: bool,
     colored: bool,
 }
 
 impl Style {
     pub(super) fn of_terminal() -> Self {
         let terminal = std::io::stdout().is_terminal();
+        let able = terminal && std::env::var_os("TERM").is_none_or(|name| name != "dumb");
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { terminal, colored: wanted && terminal }
+        Self { terminal, able, colored: wanted && able }
+    }
+
+    /// Whether a line may be drawn over and over.
+    pub(super) fn is_live(self) -> bool {
+        self.able
     }
 
     /// The text in this color (SGR parameters of ECMA-48).

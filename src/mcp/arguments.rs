@@ -280,6 +280,12 @@ pub fn parse<T: DeserializeOwned>(arguments: Arguments) -> Result<T, ToolError> 
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
         let path = present::one_line(&error.path().to_string(), 80);
         let reason = present::reason(&error.into_inner().to_string());
+        // What serde says of a value that should be one of a few words tells a model nothing.
+        let no_word = [", expected map with a single key", ", expected string or map"];
+        let reason = match no_word.iter().any(|ending| reason.ends_with(ending)) {
+            true => "must be a text, one of those that the tool's schema lists".to_owned(),
+            false => reason,
+        };
         ToolError::invalid_argument(if path == "." {
             reason
         } else {
@@ -300,6 +306,14 @@ mod tests {
         name: Text<1, 3>,
         count: Option<Whole<1, 9>>,
         items: Option<List<bool, 2>>,
+        kind: Option<Kind>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        One,
+        Other,
     }
 
     fn read(value: Value) -> Result<Sample, String> {
@@ -314,7 +328,8 @@ mod tests {
             Ok(Sample {
                 name: Text("abc".into()),
                 count: Some(Whole(9)),
-                items: Some(List(vec![true]))
+                items: Some(List(vec![true])),
+                kind: None,
             })
         );
         for (bad, reason) in [
@@ -331,11 +346,23 @@ mod tests {
             ),
             (
                 json!({"name": "a", "nmae": 1}),
-                "`nmae`: unknown field `nmae`, expected one of `name`, `count`, `items`",
+                "`nmae`: unknown field `nmae`, expected one of `name`, `count`, `items`, `kind`",
             ),
             (
                 json!({"name": "a", "items": [true, 1]}),
                 "`items[1]`: invalid type: integer `1`, expected a boolean",
+            ),
+            (
+                json!({"name": "a", "kind": "both"}),
+                "`kind`: unknown variant `both`, expected `one` or `other`",
+            ),
+            (
+                json!({"name": "a", "kind": {"type": "one", "more": 1}}),
+                "`kind`: must be a text, one of those that the tool's schema lists",
+            ),
+            (
+                json!({"name": "a", "kind": 7}),
+                "`kind`: must be a text, one of those that the tool's schema lists",
             ),
         ] {
             assert_eq!(read(bad.clone()), Err(reason.to_owned()), "{bad}");

@@ -210,7 +210,7 @@ impl std::error::Error for ToolError {}
 impl From<NoKey> for ToolError {
     fn from(error: NoKey) -> Self {
         Self::new(Class::NoKey, error.to_string()).next(
-            "tell the user to set CALLINGBOX_API_KEY (or CALLINGBOX_API_KEY_FILE) where this server is configured and to start it again, or to try it with --sandbox, which needs no key.",
+            "tell the user to run `callingbox-mcp setup` in a terminal, which asks for the key and keeps it, or to set CALLINGBOX_API_KEY (or CALLINGBOX_API_KEY_FILE) where this server is configured; then to start it again. With --sandbox it needs no key.",
         )
     }
 }

@@ -82,6 +82,7 @@ impl Name {
 /// The resources that have no id.
 #[must_use]
 pub fn list() -> Vec<Resource> {
+    let skill = skill::manifest().frontmatter;
     vec![
         Resource::new("callingbox://numbers", "numbers")
             .with_title("Owned numbers")
@@ -94,6 +95,10 @@ pub fn list() -> Vec<Resource> {
         Resource::new("callingbox://guide", "guide")
             .with_title("How to use the telephone")
             .with_description("The steps of a call, and what each outcome means.")
+            .with_mime_type(MARKDOWN),
+        Resource::new(skill::URI, skill.name)
+            .with_title("The guide as a skill")
+            .with_description(skill.description)
             .with_mime_type(MARKDOWN),
     ]
 }
@@ -123,7 +128,9 @@ pub fn templates() -> Vec<ResourceTemplate> {
 /// There is no such resource, or the API cannot be read.
 pub async fn read(account: &Account, uri: &str) -> Result<ReadResourceResult, ErrorData> {
     let missing = || {
-        ErrorData::resource_not_found(format!("there is no resource {}", one_line(uri, 200)), None)
+        let named = json!({ "uri": one_line(uri, 2_000) });
+        let text = format!("there is no resource {}", one_line(uri, 200));
+        ErrorData::resource_not_found(text, Some(named))
     };
     let name = Name::parse(uri).ok_or_else(missing)?;
     let (mime, text) = contents(account, &name).await.map_err(|error| {

@@ -146,6 +146,8 @@ struct Shared {
     progress: Notify,
     /// Wakes whoever saves the state: something may have changed.
     touched: Notify,
+    /// Held by who writes the state file: a write that was begun is not ended with its task.
+    writing: Mutex<()>,
 }
 
 impl Shared {
@@ -185,6 +187,7 @@ impl Sandbox {
             wake: Notify::new(),
             progress: Notify::new(),
             touched: Notify::new(),
+            writing: Mutex::default(),
         });
         let router = routes::router(Arc::clone(&shared));
         let mut tasks = vec![
@@ -220,17 +223,9 @@ impl Sandbox {
             let _ = task.await;
         }
         let Some(path) = self.state_file.take() else { return Ok(()) };
-        let bytes = {
-            let mut world = self.shared.world();
-            world.catch_up();
-            state::encode(&world)
-        };
-        let unfit = |error: serde_json::Error| SandboxError::State {
-            path: path.clone(),
-            reason: error.to_string(),
-        };
-        let bytes = bytes.map_err(unfit)?;
-        blocking(move || state::write(&path, &bytes)).await
+        self.shared.world().catch_up();
+        let shared = Arc::clone(&self.shared);
+        blocking(move || state::save(&shared, &path)).await
     }
 }
 

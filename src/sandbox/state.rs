@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -41,18 +41,27 @@ pub(super) struct Loaded {
 }
 
 /// The bytes of a state file for the world as it is.
-pub(super) fn encode(world: &World) -> Result<Vec<u8>, serde_json::Error> {
+fn encode(world: &World) -> Result<Vec<u8>, serde_json::Error> {
     let mut organizations: Vec<&Org> = world.orgs.values().collect();
     organizations.sort_by_key(|org| org.id);
     let (seed, now) = (world.settings.seed, world.clock.now());
     serde_json::to_vec(&Saved { kind: KIND, format: FORMAT, seed, now, organizations })
 }
 
-/// Writes a state file.
+/// Saves the world as it is now. Whoever writes last has the newest state, whatever order they began in.
 ///
 /// # Errors
 /// [`SandboxError::State`] that names the file.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), SandboxError> {
+pub(super) fn save(shared: &Shared, path: &Path) -> Result<(), SandboxError> {
+    let _writing = shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+    let bytes = encode(&shared.world()).map_err(|error| SandboxError::State {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    write(path, &bytes)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), SandboxError> {
     let wrong = |error: std::io::Error| SandboxError::State {
         path: path.to_owned(),
         reason: format!("cannot be written: {error}"),
@@ -83,20 +92,13 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), SandboxError> {
 pub(super) async fn keep(shared: Arc<Shared>, path: PathBuf) {
     loop {
         shared.touched.notified().await;
-        let bytes = {
-            let mut world = shared.world();
-            if !std::mem::take(&mut world.changed) {
-                continue;
-            }
-            encode(&world)
-        };
-        let path = path.clone();
-        let written = tokio::task::spawn_blocking(move || match bytes {
-            Ok(bytes) => write(&path, &bytes).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        });
+        if !std::mem::take(&mut shared.world().changed) {
+            continue;
+        }
+        let (shared, path) = (Arc::clone(&shared), path.clone());
+        let written = tokio::task::spawn_blocking(move || save(&shared, &path));
         if let Ok(Err(error)) = written.await {
-            tracing::warn!(error, "the sandbox state was not saved");
+            tracing::warn!(%error, "the sandbox state was not saved");
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -158,5 +160,30 @@ pub(super) mod shared_option {
         deserializer: D,
     ) -> Result<Option<Arc<T>>, D::Error> {
         Ok(Option::<T>::deserialize(deserializer)?.map(Arc::new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::{Options, Sandbox};
+
+    #[tokio::test]
+    async fn who_saves_at_the_same_time_as_others_saves_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let sandbox = Sandbox::start("127.0.0.1:0".parse().unwrap(), Options::default()).await;
+        let sandbox = sandbox.unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..10 {
+                        save(&sandbox.shared, &path).unwrap();
+                    }
+                });
+            }
+        });
+        assert!(load(&path).unwrap().is_some());
+        sandbox.shutdown().await.unwrap();
     }
 }

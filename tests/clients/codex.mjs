@@ -1,9 +1,10 @@
 // Codex itself calls a tool, as it would for its model: its app-server, over standard input and
-// output. `install codex` ran in this home before.
+// output. `install codex` ran in this home before.   codex.mjs NAME
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
+const [name] = process.argv.slice(2);
 const codex = spawn("codex", ["app-server"], { stdio: ["pipe", "pipe", "inherit"] });
 const waiting = new Map();
 const seen = new Promise((_, fail) => {
@@ -28,11 +29,11 @@ async function ask(method, params) {
 await ask("initialize", { clientInfo: { name: "proof", title: "proof", version: "1" } });
 send({ method: "initialized" });
 const { data } = await ask("mcpServerStatus/list", {});
-const server = data.find((one) => one.name === "callingbox");
+const server = data.find((one) => one.name === name);
 assert(Object.keys(server.tools).some((name) => name.includes("place_call")), JSON.stringify(server));
 const { thread } = await ask("thread/start", { cwd: process.cwd() });
 const answer = await ask("mcpServer/tool/call", {
-  threadId: thread.id, server: "callingbox", tool: "list_agents", arguments: {},
+  threadId: thread.id, server: name, tool: "list_agents", arguments: {},
 });
 assert.deepEqual([answer.isError ?? false, answer.structuredContent], [false, { agents: [] }]);
 codex.kill();

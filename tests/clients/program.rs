@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use callingbox_mcp::cli::Cli;
 use callingbox_mcp::clients::Client;
+use clap::CommandFactory;
 
 const KEY: &str = "sk_live_never_to_be_seen";
 
@@ -257,4 +259,19 @@ fn shells_and_man_are_told_every_command() {
     for word in [".TH callingbox-mcp 1", "install", "\\-\\-sandbox", "CALLINGBOX_API_KEY_FILE"] {
         assert!(manual.contains(word), "{word}");
     }
+    home.run(&["man", "--to", "man1"], &[]);
+    let mut pages = vec![("callingbox-mcp.1".to_owned(), Cli::command())];
+    let mut at = 0;
+    while let Some((page, command)) = pages.get(at).cloned() {
+        let name = page.trim_end_matches(".1");
+        let inner = command.get_subcommands().cloned();
+        pages.extend(inner.map(|inner| (format!("{name}-{}.1", inner.get_name()), inner)));
+        let text = std::fs::read_to_string(home.path(&format!("man1/{page}"))).unwrap();
+        for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+            let flag = flag.replace('-', "\\-");
+            assert!(text.contains(&flag), "{page}: {flag}");
+        }
+        at += 1;
+    }
+    assert!(pages.len() > 15, "{pages:?}");
 }

@@ -4,10 +4,12 @@
 #
 #   tests/clients/run.sh
 #
-# Each client has a home of its own and an empty environment. Prints `ok CLIENT` for each; the first
-# failure ends it. Not here: Claude Desktop, Cursor, VS Code and Windsurf, which have no command line
-# that connects; their files are held by tests/clients/tables.rs. The versions are pinned, and are those
-# that were seen to work.
+# Each client has a home of its own and an empty environment; it is configured by `install` where it
+# has a place there, and speaks over standard input and output, streamable HTTP, the older SSE, and with
+# a bearer token, as far as it can. At the end the MCPB bundle. Prints `ok CLIENT: WAYS` for each; the
+# first failure ends it. Not here: Claude Desktop, Cursor, VS Code and Windsurf, which have no command
+# line that connects; their files are held by tests/clients/tables.rs. The versions are pinned, and are
+# those that were seen to work.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -31,13 +33,20 @@ PATH=$node:$PATH npm install --silent --no-audit --no-fund --prefix "$tools/npm"
 "$tools/py/bin/pip" install --quiet --disable-pip-version-check mcp==2.3.0
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-# Runs a command in a new home with nothing in its environment; the home is its folder too.
+servers=()
+finish() {
+  [ ${#servers[@]} -eq 0 ] || kill "${servers[@]}" 2>/dev/null || true
+  rm -rf "$work"
+}
+trap finish EXIT
+# Runs a command in a new home with nothing in its environment but what `with` says; the home is its
+# folder too.
 home=
-new_home() { home=$(mktemp -d "$work/XXXXXX"); }
+with=()
+new_home() { home=$(mktemp -d "$work/XXXXXX"); with=(); }
 alone() {
   (cd "$home" && timeout 120 env -i HOME="$home" GEMINI_CLI_TRUST_WORKSPACE=true \
-    PATH="$node:$tools/npm/node_modules/.bin:/usr/local/bin:/usr/bin:/bin" "$@")
+    PATH="$node:$tools/npm/node_modules/.bin:/usr/local/bin:/usr/bin:/bin" "${with[@]}" "$@")
 }
 # Runs it, and demands that it succeeds and says this.
 says() {
@@ -50,45 +59,132 @@ says() {
   fi
 }
 ok() { echo "ok $1"; }
+# Starts a server on the simulator, with these arguments; its address without /mcp is $base then.
+serve() {
+  local place
+  place=$(mktemp -d "$work/XXXXXX")
+  printf '[dialing]\nconfirm = "%s"\n' "$1" >"$place/config.toml"
+  touch "$place/out"
+  env -i HOME="$place" "$program" --config "$place/config.toml" --sandbox --sandbox-speed 30 \
+    --toolsets calls,agents,numbers,webhooks http --listen 127.0.0.1:0 "${@:2}" \
+    >"$place/out" 2>"$place/err" &
+  servers+=($!)
+  for _ in {1..40}; do
+    base=$(sed -n 's|^listening on \(.*\)/mcp$|\1|p' "$place/out")
+    [ -n "$base" ] && return
+    sleep 0.25
+  done
+  cat "$place/err" >&2
+  exit 1
+}
+serve auto
+plain=$base
+token=$(env -i HOME="$work" "$program" token create proof --tokens "$work/tokens.toml" | grep -o 'cbmcp_[^ ]*')
+serve auto --auth token --tokens "$work/tokens.toml"
+guarded=$base
 
+# Every tool of the program, by the clients that check each definition.
 new_home
-inspector=(mcp-inspector --cli "$program" stdio --sandbox)
-says '"name": "place_call"' "${inspector[@]}" --method tools/list --strict
-for era in legacy modern; do
-  says '"isError": false' "${inspector[@]}" --protocol-era "$era" --method tools/call --tool-name list_agents
+every=$(alone "$program" --sandbox --toolsets calls,agents,numbers,webhooks catalogue --format json | grep -c '"inputSchema"')
+for way in "$program --sandbox --toolsets calls,agents,numbers,webhooks" "$plain/mcp" "$plain/sse"; do
+  # shellcheck disable=SC2086 # it is a command and its arguments
+  listed=$(alone mcp-inspector --cli $way --method tools/list --strict 2>"$work/stderr") || { cat "$work/stderr" >&2; exit 1; }
+  [ "$(grep -c '"inputSchema"' <<<"$listed")" -eq "$every" ] || { echo "$way: not $every tools" >&2; exit 1; }
+  # shellcheck disable=SC2086
+  says '"isError": false' mcp-inspector --cli $way --method tools/call --tool-name list_agents
 done
-ok inspector
+for era in legacy modern; do
+  for way in "$program stdio --sandbox" "$plain/mcp"; do
+    # shellcheck disable=SC2086
+    says '"isError": false' mcp-inspector --cli $way --protocol-era "$era" --method tools/call --tool-name list_agents
+  done
+done
+ok "inspector: $every tools over stdio, http and sse; both eras"
 
 new_home
 says '"agents": \[\]' mcporter call --stdio "$program stdio --sandbox" list_agents --output json
-ok mcporter
+says '"agents": \[\]' mcporter call --http-url "$plain/mcp" --allow-http list_agents --output json
+says '"agents": \[\]' mcporter call --http-url "$plain/sse" --allow-http list_agents --output json
+ok "mcporter: stdio, http, sse"
 
 new_home
 says '^ok legacy modern$' "$tools/py/bin/python" "$root/tests/clients/python_mcp.py" "$program"
-ok python-mcp
+for way in http sse modern; do
+  serve always
+  says '^ok$' "$tools/py/bin/python" "$root/tests/clients/python_job.py" "$way" "$base"
+done
+ok "python-mcp: stdio in both eras; the whole job over http in both eras, and sse"
 
 new_home
 says '^ok$' node "$root/tests/clients/typescript_sdk.mjs" "$tools/npm" "$program"
-ok typescript-sdk
+for way in http sse; do
+  serve always
+  says '^ok$' node "$root/tests/clients/typescript_job.mjs" "$tools/npm" "$way" "$base"
+done
+ok "typescript-sdk: stdio; the whole job over http and sse"
 
 new_home
 says 'Written to' "$program" install claude-code --sandbox
-says '^callingbox: .*Connected' claude mcp list
-ok claude-code
+says 'Written to' "$program" install claude-code --name over-http --http "$plain/mcp"
+says 'Written to' "$program" install claude-code --name guarded --http "$guarded/mcp" --http-token-env
+says 'Added' claude mcp add --scope user --transport sse over-sse "$plain/sse"
+with=(CALLINGBOX_MCP_TOKEN="$token")
+for name in callingbox over-http guarded over-sse; do
+  says "^$name: .*Connected" claude mcp list
+done
+with=()
+if alone claude mcp list 2>&1 | grep -qE '^guarded: .*Connected'; then
+  echo "claude-code: connected without the token" >&2
+  exit 1
+fi
+ok "claude-code: stdio, http, sse, token"
 
 new_home
 says 'Written to' "$program" install codex --sandbox
-says '^ok$' node "$root/tests/clients/codex.mjs"
-ok codex
+says 'Written to' "$program" install codex --name over-http --http "$plain/mcp"
+says 'Written to' "$program" install codex --name guarded --http "$guarded/mcp" --http-token-env=TELEPHONE
+with=(TELEPHONE="$token")
+for name in callingbox over-http guarded; do
+  says '^ok$' node "$root/tests/clients/codex.mjs" "$name"
+done
+ok "codex: stdio, http, token"
 
 new_home
 says 'Written to' "$program" install openclaw --sandbox
-says '"callingbox__place_call"' openclaw mcp probe --json
-says '^- callingbox: ok' openclaw mcp doctor --probe
-ok openclaw
+says 'Written to' "$program" install openclaw --name overhttp --http "$plain/mcp"
+says 'Written to' "$program" install openclaw --name guarded --http "$guarded/mcp" --http-token-env
+with=(CALLINGBOX_MCP_TOKEN="$token")
+says . openclaw mcp set oversse "{\"url\":\"$plain/sse\",\"transport\":\"sse\"}"
+says . openclaw mcp set bare "{\"url\":\"$plain/mcp\"}"
+for name in callingbox overhttp guarded oversse bare; do
+  says "\"${name}__place_call\"" openclaw mcp probe --json
+  says "^- $name: ok" openclaw mcp doctor --probe
+done
+ok "openclaw: stdio, http, sse, a bare address, token"
 
 new_home
 says 'Written to' "$program" install gemini --sandbox
-# It says this on standard error or output, by version.
-says 'callingbox: .*Connected' sh -c 'gemini mcp list 2>&1'
-ok gemini
+says 'Written to' "$program" install gemini --name over-http --http "$plain/mcp"
+says 'Written to' "$program" install gemini --name guarded --http "$guarded/mcp" --http-token-env
+with=(CALLINGBOX_MCP_TOKEN="$token")
+says 'over-sse' sh -c "gemini mcp add --scope user -t sse over-sse '$plain/sse' 2>&1"
+for name in callingbox over-http guarded over-sse; do
+  # It says this on standard error or output, by version.
+  says "$name: .*Connected" sh -c 'gemini mcp list 2>&1'
+done
+ok "gemini: stdio, http, sse, token"
+
+# The bundle: packed, validated, unpacked, started from its manifest. A server without tools must fail.
+new_home
+toolless=$home/callingbox-mcp
+printf '#!/bin/sh\nexec "%s" "$@" --tools=place_call --read-only\n' "$program" >"$toolless"
+chmod +x "$toolless"
+pack() { PATH="$node:$PATH" packaging/mcpb/pack.sh "$1" >"$work/pack" 2>&1; }
+if pack "$toolless" || ! grep -q 'the bundle lists no tools' "$work/pack"; then
+  cat "$work/pack" >&2
+  echo "mcpb: a bundle without tools was not refused" >&2
+  exit 1
+fi
+pack "$program" || { cat "$work/pack" >&2; exit 1; }
+grep -q '^ok target/mcpb/callingbox-mcp-' "$work/pack"
+ok "mcpb: packed, validated, unpacked, started; without tools refused"

@@ -342,7 +342,9 @@ fn a_change_of_mind_leaves_nothing_of_the_old_way() {
     for client in Client::ALL.into_iter().filter(|client| *client != Client::ClaudeDesktop) {
         let root = tempfile::tempdir().unwrap();
         let machine = machine(Os::Linux, root.path());
-        let (first, http) = (stdio(client, Os::Linux), Server::Http { url: url.parse().unwrap() });
+        let token_env = Some("TELEPHONE".to_owned());
+        let http = Server::Http { url: url.parse().unwrap(), token_env };
+        let first = stdio(client, Os::Linux);
         let path = installed(client, Scope::User, &machine, None, &first);
         for server in [&http, &first] {
             let plan =
@@ -360,6 +362,8 @@ fn a_change_of_mind_leaves_nothing_of_the_old_way() {
             assert_eq!((now.args.is_empty(), now.env.is_empty()), (over_http, over_http));
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(!text.contains("8080") && !text.contains("transport"), "{text}");
+        for of_http in ["8080", "transport", "Bearer", "TELEPHONE"] {
+            assert!(!text.contains(of_http), "{text}");
+        }
     }
 }

@@ -361,3 +361,23 @@ async fn a_key_that_only_this_terminal_has_is_missing_in_a_client() {
     doctor.says("cursor", "ok", "starts and has 13 tools", "");
     sandbox.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_entry_of_another_name_is_found_by_its_program() {
+    let home = Home::new();
+    let servers = json!({
+        "telephone": {"command": BINARY, "args": ["--sandbox"]},
+        "gone": {"command": "/none/callingbox-mcp"},
+        "not-ours": {"command": "/none/other-mcp"},
+    });
+    home.write(".cursor/mcp.json", &json!({ "mcpServers": servers }).to_string());
+    let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
+    assert!(doctor.checks().ends_with(&["cursor/telephone", "cursor/gone"]), "{}", doctor.report);
+    doctor.says("cursor/telephone", "ok", "starts and has 14 tools", "");
+    doctor.says(
+        "cursor/gone",
+        "fail",
+        "does not exist",
+        "install cursor --name gone, then restart",
+    );
+}

@@ -303,7 +303,15 @@ async fn resources_prompts_completions_and_the_skill_are_there_in_both_eras() {
             .iter()
             .map(|resource| resource["uri"].as_str().unwrap())
             .collect();
-        assert_eq!(uris, ["callingbox://numbers", "callingbox://policy", "callingbox://guide"]);
+        assert_eq!(
+            uris,
+            [
+                "callingbox://numbers",
+                "callingbox://policy",
+                "callingbox://guide",
+                "skill://callingbox-telephone/SKILL.md"
+            ]
+        );
         let agent_uri = format!("callingbox://agents/{agent}");
         for uri in uris.iter().copied().chain([agent_uri.as_str()]) {
             let read = session.request("resources/read", json!({"uri": uri})).await;
@@ -317,6 +325,7 @@ async fn resources_prompts_completions_and_the_skill_are_there_in_both_eras() {
         let missing = session.request("resources/read", missing).await;
         let code = if era == Era::Modern { -32602 } else { -32002 };
         assert_eq!(missing["error"]["code"], code, "{missing}");
+        assert_eq!(missing["error"]["data"]["uri"], "callingbox://calls/no-such-call");
 
         let prompts = session.request("prompts/list", json!({})).await;
         assert_eq!(prompts["result"]["prompts"].as_array().unwrap().len(), 5, "{prompts}");

@@ -22,3 +22,5 @@ mod life;
 mod opening;
 mod scenarios;
 mod setup;
+#[cfg(target_os = "linux")]
+mod terminal;

@@ -11,12 +11,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::harness::{Control, Home, soon};
 
 /// Answers for the purchase, the agent, and the call.
-const BUY: &str = "415\n\nyes\n";
-const AGENT: &str = "Ask whether the line is clear.\nTester\n";
-const CALL: &str = "+1 (310) 555-0100\nyes\n";
+pub(crate) const BUY: &str = "415\n\nyes\n";
+pub(crate) const AGENT: &str = "Ask whether the line is clear.\nTester\n";
+pub(crate) const CALL: &str = "+1 (310) 555-0100\nyes\n";
 
 /// A simulator in which a call takes no time to speak of.
-async fn quick_simulator() -> (Sandbox, Control) {
+pub(crate) async fn quick_simulator() -> (Sandbox, Control) {
     let options = Options { clock: ClockMode::Speed(2_000.0), ..Options::default() };
     let sandbox =
         Sandbox::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options).await.unwrap();
@@ -253,22 +253,7 @@ async fn a_key_typed_at_a_terminal_is_tried_and_kept_for_its_owner_alone() {
     let home = Home::new();
     let url = sandbox.url();
     let here = ("CALLINGBOX_BASE_URL", url.as_str());
-    let setup = home.command(&["setup"], &[here]);
-    let setup = setup.as_std();
-    let mut terminal = tokio::process::Command::new("script");
-    terminal
-        .args([
-            "-qefc",
-            &format!("exec {} setup", setup.get_program().to_str().unwrap()),
-            "/dev/null",
-        ])
-        .env_clear()
-        .envs(setup.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .current_dir(home.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true);
-    let mut process = terminal.spawn().unwrap();
+    let mut process = home.on_terminal(&["setup"], &[here]).spawn().unwrap();
     let mut input = process.stdin.take().unwrap();
     let mut output = process.stdout.take().unwrap();
     let mut shown = String::new();

@@ -72,7 +72,7 @@ async fn a_session_ends_when_its_client_ends_it() {
     let delete = |id: &str| {
         server.http.delete(format!("{}/mcp", server.base)).header("mcp-session-id", id.to_owned())
     };
-    assert!(delete(&session.id).send().await.unwrap().status().is_success());
+    assert_eq!(delete(&session.id).send().await.unwrap().status(), 204);
     assert_eq!(session.request("tools/list", json!({})).await.status(), 404);
     assert_eq!(delete(&session.id).send().await.unwrap().status(), 404);
     let unknown = server.post(&initialize()).header("mcp-session-id", "unknown");

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use super::Finding;
-use crate::clients::{self, Client, Installed, Machine, Scope, State};
+use crate::clients::{self, Client, Installed, Machine, Scope};
 use crate::mcp::present::reason;
 
 /// How long a server may take to start and to list its tools.
@@ -28,8 +28,8 @@ const MOST_COMPLAINT: u64 = 16 * 1024;
 /// The name under which `install` writes a server, if nothing else is said.
 const NAME: &str = "callingbox";
 
-/// One finding for each client that is here, in the order of the table of clients. An entry must give
-/// its server the key when `needs_key`.
+/// One finding for each entry of ours, and for each client that is here without one, in the order of
+/// the table of clients. An entry must give its server the key when `needs_key`.
 pub(super) async fn all(needs_key: bool) -> Vec<Finding> {
     let Some(machine) = Machine::this() else {
         let why = "this user has no home folder";
@@ -56,38 +56,52 @@ pub(super) async fn all(needs_key: bool) -> Vec<Finding> {
     findings
 }
 
-async fn one(client: Client, scope: Scope, machine: &Machine, needs_key: bool) -> Option<Finding> {
+async fn one(client: Client, scope: Scope, machine: &Machine, needs_key: bool) -> Vec<Finding> {
     let (suffix, flag) = match scope {
         Scope::User => ("", ""),
         Scope::Project => ("-project", " --scope project"),
     };
     let check = format!("{}{suffix}", client.id());
     let install = format!("callingbox-mcp install {}{flag}", client.id());
-    let entry = match clients::state(client, scope, machine, NAME) {
-        Ok(State::Installed(entry)) => entry,
-        Ok(State::Absent) if scope == Scope::User && client.is_present(machine) => {
-            return Some(Finding::ok(
-                check,
-                format!("is here without an entry; `{install}` writes it"),
-            ));
-        }
-        Ok(State::Absent) | Err(clients::ClientError::NoProjectScope { .. }) => return None,
+    let entries = match clients::entries(client, scope, machine) {
+        Ok(entries) => entries,
+        Err(clients::ClientError::NoProjectScope { .. }) => return Vec::new(),
         Err(error) => {
             let fix = "correct the file by hand, or with the client's own settings";
-            return Some(Finding::fail(check, error.to_string(), fix));
+            return vec![Finding::fail(check, error.to_string(), fix)];
         }
     };
-    Some(match examine(&entry).await {
-        Ok(message) if needs_key && lacks_key(&entry) => Finding::warn(
-            check,
-            format!("{message}, but no key: CALLINGBOX_API_KEY is set in this terminal only"),
-            format!("{install}, then restart {client}"),
-        ),
-        Ok(message) => Finding::ok(check, message),
-        Err(error) => {
-            Finding::fail(check, format!("{error:#}"), format!("{install}, then restart {client}"))
+    let ours = entries.into_iter().filter(|(name, entry)| is_ours(name, entry));
+    let findings = join_all(ours.map(async |(name, entry)| {
+        let (check, install) = match name.as_str() {
+            NAME => (check.clone(), install.clone()),
+            name => (format!("{check}/{name}"), format!("{install} --name {name}")),
+        };
+        let fix = format!("{install}, then restart {client}");
+        match examine(&entry).await {
+            Ok(message) if needs_key && lacks_key(&entry) => {
+                let lack = "but no key: CALLINGBOX_API_KEY is set in this terminal only";
+                Finding::warn(check, format!("{message}, {lack}"), fix)
+            }
+            Ok(message) => Finding::ok(check, message),
+            Err(error) => Finding::fail(check, format!("{error:#}"), fix),
         }
-    })
+    }))
+    .await;
+    if findings.is_empty() && scope == Scope::User && client.is_present(machine) {
+        let message = format!("is here without an entry; `{install}` writes it");
+        return vec![Finding::ok(check, message)];
+    }
+    findings
+}
+
+/// Whether an entry is this server's: by its name, or because it starts this program.
+fn is_ours(name: &str, entry: &Installed) -> bool {
+    let program = |command: &String| {
+        let stem = Path::new(command).file_stem();
+        stem.is_some_and(|stem| stem == env!("CARGO_PKG_NAME"))
+    };
+    name == NAME || entry.command.as_ref().is_some_and(program)
 }
 
 /// Whether the server of an entry needs a key that the entry does not give it.

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use regex::{Captures, Regex};
 use serde::Serialize;
 
+use super::live::Live;
 use super::say;
 use super::style::Style;
 use crate::account::World;
@@ -93,11 +94,15 @@ struct Report {
 }
 
 pub(super) async fn run(options: cli::Doctor, global: Global) -> anyhow::Result<ExitCode> {
+    let style = Style::of_terminal();
+    let live = Live::new(style);
+    let waiting = (!options.json).then(|| live.wait("looking"));
     let report = examine(global, &Folders::of_user()).await;
+    drop(waiting);
     if options.json {
         say(format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
-        say(text(&report, Style::of_terminal()))?;
+        say(text(&report, style))?;
     }
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

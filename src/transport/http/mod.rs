@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod auth;
 pub mod body;
+pub mod handler;
 pub mod health;
 pub mod listener;
 pub mod origin;
@@ -17,7 +18,6 @@ pub mod sessions;
 pub mod sse;
 pub mod tenant;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,6 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{ACCEPT, AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, Method, StatusCode};
-use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
 use rmcp::model::{ConstString, ProtocolVersion, SubscriptionsListenRequestMethod};
@@ -42,6 +41,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use self::auth::narrowing::Narrowing;
 use self::auth::{Door, Visitor, demand};
+use self::handler::{Answer, Handlers};
 use self::health::Health;
 use self::origin::Allowed;
 use self::replicas::{Hearer, News};
@@ -49,7 +49,7 @@ use self::sessions::{Full as NoRoom, Terms, Use};
 use self::tenant::{Tenant, Tenants};
 use crate::account::Account;
 use crate::mcp::caller::Caller;
-use crate::mcp::catalogue::{Selection, SharedCatalogue};
+use crate::mcp::catalogue::{Catalogue, Selection};
 use crate::state::Shared;
 
 /// The header that names a session.
@@ -101,7 +101,7 @@ impl Default for Settings {
 /// The server.
 pub struct Service {
     settings: Settings,
-    catalogue: SharedCatalogue,
+    handlers: Arc<dyn Handlers>,
     selection: Arc<Selection>,
     door: Door,
     tenants: Arc<Tenants>,
@@ -120,20 +120,20 @@ impl Service {
     #[must_use]
     pub fn new(
         settings: Settings,
-        catalogue: SharedCatalogue,
+        handlers: Arc<dyn Handlers>,
         selection: Arc<Selection>,
         door: Door,
         health: Health,
     ) -> Arc<Self> {
         let (draining, end) = (CancellationToken::new(), CancellationToken::new());
         let tenants =
-            Tenants::new(Arc::clone(&catalogue), settings.tenants, settings.stateless, end.clone())
+            Tenants::new(Arc::clone(&handlers), settings.tenants, settings.stateless, end.clone())
                 .with_logged_arguments(settings.log_arguments)
                 .draining_with(draining.clone())
                 .sharing(settings.shared.clone());
         Arc::new(Self {
             settings,
-            catalogue,
+            handlers,
             selection,
             door,
             tenants: Arc::new(tenants),
@@ -230,6 +230,10 @@ impl Service {
         Ok(visitor)
     }
 
+    fn catalogue(&self) -> &Catalogue {
+        self.handlers.catalogue()
+    }
+
     /// What this request may use: of what its tenant is offered, what was granted to the caller, what
     /// the session's client asked for when it opened it, and what the request asks for.
     fn caller(&self, visitor: &Visitor, session: Option<&Use>, asked: &Narrowing) -> Caller {
@@ -238,7 +242,7 @@ impl Service {
         let selection = if visitor.scopes.is_none() && asked.is_none() && before.is_none() {
             Arc::clone(most)
         } else {
-            Arc::new(most.narrowed(&self.catalogue, |entry| {
+            Arc::new(most.narrowed(self.catalogue(), |entry| {
                 visitor.has(entry.scope()) && before.keeps(entry) && asked.keeps(entry)
             }))
         };
@@ -250,7 +254,7 @@ impl Service {
         if visitor.scopes.is_none() {
             return Ok(());
         }
-        match demand::of(body, &self.catalogue, visitor.tenant.selection())? {
+        match demand::of(body, self.catalogue(), visitor.tenant.selection())? {
             Some(lacking) if !visitor.has(lacking) => {
                 let tenant = visitor.tenant.name();
                 tracing::info!(%tenant, scope = %lacking, "a scope is missing");
@@ -266,7 +270,7 @@ impl Service {
         let tenant = &visitor.tenant;
         // Nothing behind this line needs it, and what it does not have it cannot log.
         parts.headers.remove(AUTHORIZATION);
-        let asked = Narrowing::of(&parts.headers, &self.catalogue)?;
+        let asked = Narrowing::of(&parts.headers, self.catalogue())?;
         let place = tenant.open_stream().ok_or_else(too_many_streams)?;
         let named = self.session_named(&parts.headers).map(str::to_owned);
         let mut session = None;
@@ -286,8 +290,14 @@ impl Service {
                 let opened = sse::open(&self.inboxes, tenant, &self.activity, terms).await;
                 return Ok(body::hold(opened.map_err(no_room)?, place));
             }
+            let ends = parts.method == Method::DELETE;
             let request = http::Request::from_parts(parts, Full::<Bytes>::default());
-            let response = handle(tenant, request, named.is_some() && session.is_none()).await;
+            let elsewhere = named.is_some() && session.is_none();
+            let mut response = handle(tenant, request, elsewhere).await;
+            // The session has ended by now; the Python SDK takes 202 for a failure.
+            if ends && response.status() == StatusCode::ACCEPTED {
+                *response.status_mut() = StatusCode::NO_CONTENT;
+            }
             return Ok(body::hold(response, (place, in_use(session))));
         }
         let activity = self.activity.token();
@@ -314,7 +324,7 @@ impl Service {
             session.keep_until(visitor.until);
         }
         // What ends its session ends the others too. What changes something is let finish.
-        let tool = glance.tool().and_then(|name| self.catalogue.get(name));
+        let tool = glance.tool().and_then(|name| self.catalogue().get(name));
         let cut = glance.method.as_deref() == Some(SubscriptionsListenRequestMethod::VALUE)
             || tool.is_some_and(|entry| entry.kind.is_read_only());
         let response = body::hold(response, (place, session, activity));
@@ -356,7 +366,7 @@ impl Service {
             return Err(Box::new(answer::error(StatusCode::NOT_FOUND, text)));
         }
         let visitor = self.admit(&headers).await?;
-        let narrowing = Arc::new(Narrowing::of(&headers, &self.catalogue)?);
+        let narrowing = Arc::new(Narrowing::of(&headers, self.catalogue())?);
         let place = visitor.tenant.open_stream().ok_or_else(too_many_streams)?;
         let terms = Terms { until: visitor.until, narrowing };
         let opened = sse::open(&self.inboxes, &visitor.tenant, &self.activity, terms).await;
@@ -366,7 +376,7 @@ impl Service {
     async fn messages(&self, request: Request) -> Result<Response, Box<Response>> {
         let (parts, body) = request.into_parts();
         let visitor = self.admit(&parts.headers).await?;
-        let asked = Narrowing::of(&parts.headers, &self.catalogue)?;
+        let asked = Narrowing::of(&parts.headers, self.catalogue())?;
         let _place = visitor.tenant.open_stream().ok_or_else(too_many_streams)?;
         let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
         let id = sse::session_named(parts.uri.query().unwrap_or_default())?;
@@ -457,16 +467,15 @@ async fn enter(tenant: &Tenant, id: &str, method: &Method) -> Result<Option<Use>
 /// Gives a request to rmcp. A session that is taken up by it is taken up whole, even if the client goes
 /// away meanwhile: half of one would be in the way of the next request.
 async fn handle(
-    tenant: &Tenant,
+    tenant: &Arc<Tenant>,
     request: http::Request<Full<Bytes>>,
     takes_up: bool,
-) -> http::Response<BoxBody<Bytes, Infallible>> {
-    let streamable = tenant.streamable();
+) -> Answer {
     if !takes_up {
-        return streamable.handle(request).await;
+        return tenant.streamable().handle(request).await;
     }
-    let streamable = streamable.clone();
-    let handled = tokio::spawn(async move { streamable.handle(request).await });
+    let tenant = Arc::clone(tenant);
+    let handled = tokio::spawn(async move { tenant.streamable().handle(request).await });
     handled.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a session was not taken up");
         let mut response = http::Response::new(Full::default().boxed());

@@ -16,7 +16,7 @@ use futures::{Stream, StreamExt, stream};
 use http::StatusCode;
 use jiff::Timestamp;
 use rmcp::model::{ClientJsonRpcMessage, GetExtensions, JsonRpcMessage, ServerJsonRpcMessage};
-use rmcp::service::{RoleServer, serve_server_with_ct};
+use rmcp::service::RoleServer;
 use rmcp::transport::Transport;
 use rmcp::transport::streamable_http_server::session::SessionId;
 use tokio::sync::mpsc;
@@ -140,14 +140,7 @@ async fn serve(
     channel: Channel,
     end: CancellationToken,
 ) {
-    match serve_server_with_ct(tenant.server(), channel, end.clone()).await {
-        Ok(session) => {
-            if let Err(error) = session.waiting().await {
-                tracing::debug!(%error, "a session of the SSE transport ended badly");
-            }
-        }
-        Err(error) => tracing::debug!(%error, "a session of the SSE transport did not begin"),
-    }
+    tenant.handler().session(channel, end.clone()).await;
     end.cancel();
     inboxes.with(|inboxes| inboxes.remove(&id));
     tenant.sessions().end(&id).await;
@@ -240,7 +233,7 @@ pub async fn deliver(
 }
 
 /// rmcp's end of a session.
-struct Channel {
+pub struct Channel {
     from_client: mpsc::Receiver<ClientJsonRpcMessage>,
     to_client: mpsc::Sender<ServerJsonRpcMessage>,
     activity: TaskTracker,

@@ -12,19 +12,19 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use jiff::Timestamp;
+use rmcp::transport::streamable_http_server::StreamableHttpServerConfig;
 use rmcp::transport::streamable_http_server::session::SessionStore;
-use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::handler::{Given, Handler, Handlers, Streamable};
 use super::replicas::{Sharing, tenant_scope};
 use super::sessions::{Sessions, Use};
 use crate::account::Account;
 use crate::mcp::caller::Caller;
-use crate::mcp::catalogue::{Selection, SharedCatalogue};
-use crate::mcp::server::Server;
+use crate::mcp::catalogue::Selection;
 use crate::state::{Scope, Shared};
 
 /// How much the tenants may take.
@@ -98,9 +98,9 @@ pub struct Tenant {
     name: Arc<str>,
     account: Arc<Account>,
     selection: Arc<Selection>,
-    server: Server,
+    handler: Box<dyn Handler>,
     sessions: Arc<Sessions>,
-    streamable: StreamableHttpService<Server, Sessions>,
+    streamable: Box<dyn Streamable>,
     streams: Arc<Semaphore>,
     most_streams: usize,
     limiter: Limiter,
@@ -135,16 +135,16 @@ impl Tenant {
         &self.sessions
     }
 
-    /// A handler for one more session.
+    /// What serves it.
     #[must_use]
-    pub fn server(&self) -> Server {
-        self.server.clone()
+    pub fn handler(&self) -> &dyn Handler {
+        &*self.handler
     }
 
     /// rmcp's streamable HTTP for it.
     #[must_use]
-    pub fn streamable(&self) -> &StreamableHttpService<Server, Sessions> {
-        &self.streamable
+    pub fn streamable(&self) -> &dyn Streamable {
+        &*self.streamable
     }
 
     /// Canceled when the tenant is sent away or the server ends.
@@ -203,7 +203,7 @@ pub struct TooManyTenants;
 
 /// The tenants of one server.
 pub struct Tenants {
-    catalogue: SharedCatalogue,
+    handlers: Arc<dyn Handlers>,
     limits: Limits,
     stateless: bool,
     log_arguments: bool,
@@ -218,7 +218,7 @@ impl Tenants {
     /// None yet. All of them end with `end`; `stateless` gives none of them sessions.
     #[must_use]
     pub fn new(
-        catalogue: SharedCatalogue,
+        handlers: Arc<dyn Handlers>,
         limits: Limits,
         stateless: bool,
         end: CancellationToken,
@@ -226,7 +226,7 @@ impl Tenants {
         let sessions = Arc::new(Semaphore::new(limits.sessions));
         let (known, draining) = Default::default();
         let (log_arguments, shared) = (false, None);
-        Self { catalogue, limits, stateless, log_arguments, sessions, draining, end, known, shared }
+        Self { handlers, limits, stateless, log_arguments, sessions, draining, end, known, shared }
     }
 
     /// The same, sharing with other replicas what is shared.
@@ -293,10 +293,12 @@ impl Tenants {
     ) -> Tenant {
         let limits = &self.limits;
         let end = self.end.child_token();
-        let server =
-            Server::new(Arc::clone(&self.catalogue), Arc::clone(selection), Arc::clone(account))
-                .with_logged_arguments(self.log_arguments)
-                .draining_with(self.draining.clone());
+        let handler = Arc::clone(&self.handlers).make(Given {
+            selection: Arc::clone(selection),
+            account: Arc::clone(account),
+            log_arguments: self.log_arguments,
+            draining: self.draining.clone(),
+        });
         let (most, idle) = (limits.sessions_per_tenant, limits.session_idle);
         let sharing = self.shared.as_ref().map(|shared| {
             let scope = tenant_scope(&identity.0, account);
@@ -314,9 +316,7 @@ impl Tenants {
             .with_cancellation_token(end.clone());
         config.max_request_body_bytes = usize::MAX;
         config.session_store = sharing.map(|sharing| sharing as Arc<dyn SessionStore>);
-        let handler = server.clone();
-        let streamable =
-            StreamableHttpService::new(move || Ok(handler.clone()), Arc::clone(&sessions), config);
+        let streamable = handler.streamable(Arc::clone(&sessions), config);
         let ten = NonZeroU32::MIN.saturating_add(9);
         let burst = limits.requests_per_second.saturating_mul(ten);
         let quota = Quota::per_second(limits.requests_per_second).allow_burst(burst);
@@ -325,7 +325,7 @@ impl Tenants {
             name: format!("{identity:?}").into(),
             account: Arc::clone(account),
             selection: Arc::clone(selection),
-            server,
+            handler,
             sessions,
             streamable,
             streams: Arc::new(Semaphore::new(limits.streams_per_tenant)),
@@ -374,7 +374,7 @@ impl Tenants {
     #[must_use]
     pub fn caller(&self, tenant: &Tenant, session: &Use, withheld: &[String]) -> Caller {
         let before = session.narrowing();
-        let selection = tenant.selection().narrowed(&self.catalogue, |entry| {
+        let selection = tenant.selection().narrowed(self.handlers.catalogue(), |entry| {
             before.keeps(entry) && !withheld.iter().any(|name| name == entry.name)
         });
         Caller { tenant: Arc::clone(tenant.name()), selection: Arc::new(selection) }

@@ -45,6 +45,24 @@ impl Home {
         command
     }
 
+    /// The same on a pseudo-terminal, that of `script` (util-linux).
+    #[cfg(target_os = "linux")]
+    pub(crate) fn on_terminal(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+        let inner = self.command(arguments, environment);
+        let inner = inner.as_std();
+        let line = [&["exec", env!("CARGO_BIN_EXE_callingbox-mcp")], arguments].concat().join(" ");
+        let mut command = Command::new("script");
+        command
+            .args(["-qefc", &line, "/dev/null"])
+            .env_clear()
+            .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .current_dir(self.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
     /// Runs it to its end, with nothing to read.
     pub(crate) async fn run(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         let mut command = self.command(arguments, environment);

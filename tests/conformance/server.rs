@@ -1,0 +1,58 @@
+//! The fixtures of the official conformance suite, on the HTTP wiring of the program: only the handler
+//! is another one. A test's tool, started by `run.sh` beside it; never part of what is shipped.
+
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a test may panic and print")]
+#![expect(deprecated, reason = "the suite still wants what SEP-2577 will remove")]
+
+mod fixtures;
+mod rounds;
+mod tasks;
+
+use std::sync::Arc;
+
+use axum::Router;
+use callingbox_mcp::account::Account;
+use callingbox_mcp::config::Wait;
+use callingbox_mcp::dialing::dispatch::LedgerPlace;
+use callingbox_mcp::dialing::ledger::World;
+use callingbox_mcp::mcp::catalogue::Catalogue;
+use callingbox_mcp::transport::http::auth::Door;
+use callingbox_mcp::transport::http::handler::{Given, Handler, Handlers};
+use callingbox_mcp::transport::http::health::Health;
+use callingbox_mcp::transport::http::{Service, Settings};
+use tokio::net::TcpListener;
+
+use self::fixtures::Fixtures;
+
+struct Mounted {
+    fixtures: Fixtures,
+    /// Nobody asks for less than all of it here.
+    catalogue: Catalogue,
+}
+
+impl Handlers for Mounted {
+    fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    fn make(self: Arc<Self>, _: Given) -> Box<dyn Handler> {
+        Box::new(self.fixtures.clone())
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let nobody = Arc::new(Account::real(None, Wait::default()));
+    let health = Health::new(None, LedgerPlace::Nowhere, World::Sandbox);
+    let service = Service::new(
+        Settings::default(),
+        Arc::new(Mounted { fixtures: Fixtures::new(), catalogue: Catalogue::new() }),
+        Arc::default(),
+        Door::Open(nobody),
+        health,
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    println!("listening on http://{}/mcp", listener.local_addr().expect("its address"));
+    let routes = service.routes(Router::new());
+    service.serve((listener, routes), None, std::future::pending()).await;
+}
