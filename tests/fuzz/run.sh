@@ -13,5 +13,5 @@ while [ "$SECONDS" -lt "$end" ]; do
     cargo test --quiet --test fuzz
     cargo test --quiet --test api mutilated
     cargo test --quiet --test clients random
-    cargo test --quiet --lib -- mcp::confirmation dialing::ledger::ids
+    cargo test --quiet --lib -- mcp::confirmation dialing::ledger::ids sandbox::scenario_file
 done
