@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How this server grows: latency and memory against sessions, waits, lines of a transcript, calls of a list.
 
-    python3 benches/curves.py              everything, in two minutes or so
+    python3 benches/curves.py              everything, in a minute or so
     python3 benches/curves.py --quick      shorter curves, in seconds
     python3 benches/curves.py --check      ends badly where one grows worse than in proportion
     python3 benches/curves.py --only waits,list --json out.json --binary FILE
