@@ -90,7 +90,8 @@ fn with_id(answer_to: &[u8], id: &str) -> Vec<u8> {
 
 /// The large answer to this path, made once.
 fn large(path: &[u8], make: fn(&str) -> String) -> Arc<Vec<u8>> {
-    static MADE: OnceLock<Mutex<HashMap<Vec<u8>, Arc<Vec<u8>>>>> = OnceLock::new();
+    type Answers = HashMap<Vec<u8>, Arc<Vec<u8>>>;
+    static MADE: OnceLock<Mutex<Answers>> = OnceLock::new();
     let mut made =
         MADE.get_or_init(Mutex::default).lock().unwrap_or_else(|broken| broken.into_inner());
     let path = path.split(|byte| *byte == b' ').next().unwrap_or_default();
