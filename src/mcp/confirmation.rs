@@ -327,9 +327,10 @@ mod tests {
         let codec = RequestStateCodec::try_new([7; 32]).unwrap();
         let (seal, _) = seal_with(&codec, "Token|a|b", LIFETIME).unwrap();
         assert!(open_with(&codec, "Token|a|b", &seal).is_ok());
-        let (seal, expires_at) = seal_with(&codec, "Token|a|b", Duration::ZERO).unwrap();
-        // The codec reads the clock itself: its next millisecond is waited for.
-        while Timestamp::now().as_millisecond() <= expires_at.as_millisecond() {
+        let (seal, _) = seal_with(&codec, "Token|a|b", Duration::ZERO).unwrap();
+        // The codec reads the clock itself, at the latest now: the next millisecond is waited for.
+        let sealed = Timestamp::now().as_millisecond();
+        while Timestamp::now().as_millisecond() <= sealed {
             std::thread::yield_now();
         }
         let void = open_with(&codec, "Token|a|b", &seal).unwrap_err();
