@@ -381,8 +381,6 @@ pub enum CatalogueFormat {
     Markdown,
     /// Exactly what tools/list serves.
     Json,
-    /// What each tool costs in a model's context (o200k_base).
-    Tokens,
 }
 
 /// Options of `catalogue`.
@@ -391,6 +389,9 @@ pub struct Catalogue {
     /// How it is printed.
     #[arg(long, value_enum, default_value_t)]
     pub format: CatalogueFormat,
+    /// What each tool and each toolset costs in a model's context instead (o200k_base).
+    #[arg(long, conflicts_with = "format")]
+    pub tokens: bool,
     /// Every tool there is, offered or not.
     #[arg(long)]
     pub all: bool,

@@ -1,23 +1,59 @@
 //! The benchmark harness, for a few seconds on this server alone: so that it cannot rot. No figure
-//! is judged here, for a test's machine has no steady speed.
+//! is judged here, for a test's machine has no steady speed; only that no curve grows worse than in
+//! proportion. `CALLINGBOX_MCP` names another binary, such as a release build.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-#[test]
-#[ignore = "needs Python 3: .ci/run runs it"]
-fn the_harness_measures_every_way_to_this_server() {
+fn binary() -> OsString {
+    std::env::var_os("CALLINGBOX_MCP")
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_callingbox-mcp").into())
+}
+
+/// Runs one of the programs, and gives its figures.
+fn figures(program: &str, arguments: &[&str]) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("figures.json");
     let run = Command::new("python3")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare.py"))
-        .args(["--quick", "--binary", env!("CARGO_BIN_EXE_callingbox-mcp"), "--json"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches").join(program))
+        .args(["--quick", "--binary"])
+        .arg(binary())
+        .arg("--json")
         .arg(&file)
+        .args(arguments)
         .output()
         .unwrap();
     assert!(run.status.success(), "{run:?}");
-    let figures: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap()
+}
+
+#[test]
+#[ignore = "needs Python 3: .ci/run runs it"]
+fn no_curve_grows_worse_than_in_proportion() {
+    let figures = figures("curves.py", &["--check"]);
+    let curves = figures["curves"].as_object().unwrap();
+    let names: Vec<_> = curves.keys().collect();
+    assert_eq!(names, ["sessions", "waits", "pages", "results", "list"]);
+    for (name, points) in curves {
+        let points = points.as_object().unwrap();
+        assert!(points.len() >= 2, "{name}: {points:?}");
+        for (at, point) in points {
+            for figure in ["p50_us", "memory_mb"] {
+                assert!(point[figure].as_f64() > Some(0.0), "{name} {at}: {figure}");
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs Python 3: .ci/run runs it"]
+fn the_harness_measures_every_way_to_this_server() {
+    let figures = figures("compare.py", &[]);
 
     let measured = |target: &Value, name: &str| target[name].as_f64().is_some_and(|n| n > 0.0);
     let names: Vec<_> = figures["targets"].as_object().unwrap().keys().collect();

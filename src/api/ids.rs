@@ -69,7 +69,8 @@ macro_rules! id {
             }
         }
 
-        string_schema!($name, "minLength": 1, "maxLength": MAX_ID_LENGTH);
+        // No limits: an id is copied from an answer, and its length tells nobody anything.
+        string_schema!($name);
     };
 }
 

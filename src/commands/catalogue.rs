@@ -22,13 +22,15 @@ pub(super) fn run(
     } else {
         catalogue.offered(selection).collect()
     };
+    if options.tokens {
+        return say(tokens(&shown)?);
+    }
     match options.format {
         CatalogueFormat::Markdown => say(markdown(&shown)),
         CatalogueFormat::Json => {
             let tools: Vec<_> = shown.iter().map(|entry| entry.definition()).collect();
             say(format!("{}\n", serde_json::to_string_pretty(&tools)?))
         }
-        CatalogueFormat::Tokens => say(tokens(&shown)?),
     }
 }
 

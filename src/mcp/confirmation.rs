@@ -294,9 +294,16 @@ pub fn local_time_line(judgment: &Judgment) -> String {
 mod tests {
     use proptest::prelude::*;
     use rmcp::model::ElicitResult;
-    use serde_json::{Value, json};
+    use serde_json::{Map, Value, json};
 
     use super::*;
+    use crate::api::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
+    use crate::dialing::confirm::ConfirmMode;
+    use crate::dialing::dispatch::{LedgerPlace, Rules};
+    use crate::dialing::ledger::{IdempotencyKey, World};
+    use crate::dialing::order::Order;
+    use crate::dialing::policy::Policy;
+    use crate::e164::E164;
 
     #[test]
     fn only_a_clear_yes_is_a_yes() {
@@ -327,13 +334,100 @@ mod tests {
         let codec = RequestStateCodec::try_new([7; 32]).unwrap();
         let (seal, _) = seal_with(&codec, "Token|a|b", LIFETIME).unwrap();
         assert!(open_with(&codec, "Token|a|b", &seal).is_ok());
-        let (seal, expires_at) = seal_with(&codec, "Token|a|b", Duration::ZERO).unwrap();
-        // The codec reads the clock itself: its next millisecond is waited for.
-        while Timestamp::now().as_millisecond() <= expires_at.as_millisecond() {
+        let (seal, _) = seal_with(&codec, "Token|a|b", Duration::ZERO).unwrap();
+        // The codec reads the clock itself, at the latest now: the next millisecond is waited for.
+        let sealed = Timestamp::now().as_millisecond();
+        while Timestamp::now().as_millisecond() <= sealed {
             std::thread::yield_now();
         }
         let void = open_with(&codec, "Token|a|b", &seal).unwrap_err();
         assert_eq!(void, "it has expired after five minutes");
+    }
+
+    /// An account on a ledger of its own file; nothing is sent.
+    fn dialer(ledger: &std::path::Path, key: &str) -> Dialer {
+        let base_url = BaseUrl::parse("https://api.example", false).unwrap();
+        let api = Client::new(ClientConfig::new(base_url, ApiKey::new(key.to_owned()).unwrap()));
+        let rules = Rules {
+            policy: Policy::default(),
+            confirm: ConfirmMode::Always,
+            require_human: false,
+            repeat_window: SignedDuration::from_mins(10),
+            thinking_time: Duration::from_secs(1),
+        };
+        Dialer::new(api, World::Real, LedgerPlace::File(ledger.to_owned()), rules)
+    }
+
+    fn orders() -> impl Strategy<Value = Asked> {
+        let text = || prop_oneof![Just(None), "[ab]{1,2}".prop_map(Some)];
+        let map = || text().prop_map(|text| Some(Map::from_iter([("k".to_owned(), text.into())])));
+        let number =
+            || (0..3_u8).prop_map(|last| E164::parse(&format!("+1415555010{last}")).unwrap());
+        let call = (number(), prop::option::of(number()), text(), map(), map(), text()).prop_map(
+            |(to, from_number, instructions, context, metadata, webhook_url)| {
+                let agent_id = AgentId::new("a");
+                Order::Call(Box::new(CallCreate {
+                    agent_id,
+                    to,
+                    from_number,
+                    instructions,
+                    context,
+                    webhook_url,
+                    metadata,
+                }))
+            },
+        );
+        // What a number costs is read anew each time, and no argument.
+        let number = number().prop_map(|number| Order::Number { number, price: None });
+        let key = text().prop_map(|key| key.map(|key| IdempotencyKey::parse(&key).unwrap()));
+        (prop_oneof![4 => call, 1 => number], key, any::<bool>()).prop_map(
+            |(order, idempotency_key, allow_repeat)| Asked { order, idempotency_key, allow_repeat },
+        )
+    }
+
+    #[test]
+    fn a_seal_is_taken_once_for_one_account_one_purpose_and_these_very_arguments() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ledger.sqlite3");
+        let (ours, others) = (dialer(&file, "sk_ours"), dialer(&file, "sk_others"));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let purpose = || prop_oneof![Just(Purpose::Token), Just(Purpose::State)];
+        // Each case takes its turns of the database: an eighth of the cases takes seconds.
+        let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+        let config = ProptestConfig { cases: config.cases.div_ceil(8), ..config };
+        proptest::test_runner::TestRunner::new(config)
+            .run(&(orders(), orders(), purpose(), purpose()), |(asked, other, one, another)| {
+                runtime.block_on(async {
+                    let (seal, _) = seal(&ours, &asked, one).await.unwrap();
+                    let message = |error: ToolError| error.message().to_owned();
+                    let elsewhere = open(&others, &asked, one, &seal).await.map_err(message);
+                    prop_assert!(elsewhere.unwrap_err().contains("not of this server"));
+                    let same =
+                        other.binding(ours.tenant().id()) == asked.binding(ours.tenant().id());
+                    prop_assert_eq!(
+                        same,
+                        format!("{:?}", parts(&other)) == format!("{:?}", parts(&asked))
+                    );
+                    if !(same && one == another) {
+                        prop_assert!(open(&ours, &other, another, &seal).await.is_err());
+                    }
+                    // The one it was made for, once, although others were tried before.
+                    prop_assert!(open(&ours, &asked, one, &seal).await.is_ok());
+                    let again = open(&ours, &asked, one, &seal).await.map_err(message);
+                    prop_assert!(again.unwrap_err().contains("used before"));
+                    Ok(())
+                })
+            })
+            .unwrap();
+    }
+
+    /// All that a yes is bound to, told apart.
+    fn parts(asked: &Asked) -> Value {
+        let order = match &asked.order {
+            Order::Call(call) => serde_json::to_value(call).unwrap(),
+            Order::Number { number, .. } => json!(number.as_str()),
+        };
+        json!([order, asked.idempotency_key, asked.allow_repeat])
     }
 
     proptest! {
@@ -363,6 +457,18 @@ mod tests {
             seal.truncate(cut.index(seal.len()));
             prop_assert!(open_with(&codec, &bound, &seal).is_err());
             prop_assert!(open_with(&codec, &bound, &longer).is_err());
+        }
+
+        #[test]
+        fn any_flipped_bit_of_a_seal_voids_it(key: [u8; 32], at: prop::sample::Index, bit in 0..8_u8) {
+            let codec = RequestStateCodec::try_new(key).unwrap();
+            let (seal, _) = seal_with(&codec, "Token|a|b", LIFETIME).unwrap();
+            let mut bytes = seal.into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            if let Ok(flipped) = String::from_utf8(bytes) {
+                prop_assert!(open_with(&codec, "Token|a|b", &flipped).is_err(), "{}", flipped);
+            }
         }
 
         #[test]

@@ -80,6 +80,8 @@ impl Outcome {
 pub struct CallSummary {
     call_id: CallId,
     status: String,
+    /// The words stand in the schema of a whole report.
+    #[schemars(with = "String")]
     outcome: Outcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     direction: Option<String>,

@@ -3,7 +3,9 @@
 //!
 //! No `$schema` (2020-12 is the default dialect of the protocol, and a stated one is refused by
 //! some clients), no titles, no `["x", "null"]` (an optional argument is left out, never null),
-//! sub-schemas inlined.
+//! sub-schemas inlined. What tells a model nothing is left out, because each word of it is read again
+//! in every conversation: that a text may not be empty nor a number negative, which fields of an answer
+//! are always there below its first level.
 
 use std::sync::Arc;
 
@@ -26,7 +28,7 @@ pub fn output<T: JsonSchema>() -> Arc<JsonObject> {
         shorten(schema);
         // Answers are written by this program: their limits and explanations would cost a model's
         // context without telling it anything it could act on.
-        for key in ["description", "pattern", "minLength", "maxLength", "minimum", "maximum"] {
+        for key in ["description", "pattern", "maxLength", "minimum", "maximum", "required"] {
             schema.remove(key);
         }
     })
@@ -38,8 +40,12 @@ fn generate<T: JsonSchema>(contract: Contract, tidy: fn(&mut Schema)) -> Arc<Jso
     settings.inline_subschemas = true;
     settings.contract = contract;
     let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    let required = schema.get("required").cloned();
     RecursiveTransform(tidy).transform(&mut schema);
     schema.remove("description");
+    if let Some(required) = required {
+        schema.insert("required".into(), required);
+    }
     // An empty object schema still needs its `properties`: some clients require the key.
     schema.ensure_object().entry("properties").or_insert_with(|| Value::Object(JsonObject::new()));
     Arc::new(std::mem::take(schema.ensure_object()))
@@ -48,6 +54,17 @@ fn generate<T: JsonSchema>(contract: Contract, tidy: fn(&mut Schema)) -> Arc<Jso
 fn shorten(schema: &mut Schema) {
     schema.remove("title");
     schema.remove("format");
+    for key in ["minLength", "minimum"] {
+        if schema.get(key).is_some_and(|least| *least == 0 || *least == 1) {
+            schema.remove(key);
+        }
+    }
+    // What the items are is said where the list is described.
+    for key in ["items", "additionalProperties"] {
+        if let Some(Value::Object(inner)) = schema.get_mut(key) {
+            inner.remove("description");
+        }
+    }
     if schema.get("default").is_some_and(Value::is_null) {
         schema.remove("default");
     }
@@ -129,8 +146,8 @@ mod tests {
             json!({
                 "type": "object",
                 "properties": {
-                    "name": {"description": "What it is called.", "type": "string", "maxLength": 20, "minLength": 1},
-                    "count": {"type": "integer", "minimum": 1, "maximum": 9},
+                    "name": {"description": "What it is called.", "type": "string", "maxLength": 20},
+                    "count": {"type": "integer", "maximum": 9},
                     "way": {"type": "string", "enum": ["out", "in"]},
                     "context": {"type": "object"},
                 },

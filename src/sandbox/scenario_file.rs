@@ -235,6 +235,9 @@ fn known(table: &toml::Table, keys: &[&str], place: &str) -> Result<(), String> 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
 
     const GOOD: &str = r#"
@@ -294,6 +297,34 @@ mod tests {
         ] {
             let reason = parse(text).unwrap_err();
             assert!(reason.contains(says), "{text}: {reason}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_with_a_reason(
+            changes in prop::collection::vec((any::<Index>(), any::<Index>(), "\\PC{0,3}|[0-9.*+\\[\\]{}=\"\\n-]{0,3}"), 0..6),
+            to in "[+][0-9*]{0,20}",
+        ) {
+            let mut text: Vec<char> = GOOD.chars().collect();
+            for (at, cut, with) in changes {
+                let at = at.index(text.len());
+                let end = (at + cut.index(4)).min(text.len());
+                text.splice(at..end, with.chars());
+            }
+            match parse(&text.into_iter().collect::<String>()) {
+                Ok(scenarios) => {
+                    for scenario in scenarios {
+                        scenario.matches("+123456789012345");
+                        scenario.show();
+                    }
+                }
+                Err(reason) => prop_assert!(!reason.is_empty()),
+            }
+            // Whatever pattern is taken fits itself, once its stars are digits.
+            if let Ok(scenarios) = parse(&format!("[[scenario]]\nname = \"a\"\nto = \"{to}\"")) {
+                prop_assert!(scenarios[0].matches(&to.replace('*', "7")));
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use rmcp::model::{
 use rmcp::service::{RoleServer, ServerInitializeError, serve_server};
 use rmcp::transport::Transport;
 use rmcp::transport::io::stdio_pipes;
+use serde::Deserialize as _;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::Mutex;
@@ -212,11 +213,7 @@ fn read(line: &[u8]) -> Read {
             invalid("batches were removed in 2025-06-18: send one message a line".to_owned(), None)
         }
         Value::Object(object) => {
-            let id = match object.get("id") {
-                Some(Value::String(id)) => Some(RequestId::String(id.as_str().into())),
-                Some(Value::Number(id)) => id.as_i64().map(RequestId::Number),
-                _ => None,
-            };
+            let id = object.get("id").and_then(|id| RequestId::deserialize(id).ok());
             let method = object.get("method").and_then(Value::as_str);
             let broken =
                 |what: &str| invalid(format!("not a JSON-RPC 2.0 message: {what}"), id.clone());

@@ -1,14 +1,19 @@
 //! Mutilated answers: whatever is done to a good one, nothing panics, a text `id` survives, and no
 //! other value is lost on the way through.
 
-use callingbox_mcp::api::{Agent, AgentId, Call, CallId, PageRequest, PhoneNumber};
+use callingbox_mcp::api::{
+    Agent, AgentId, AvailableNumber, Call, CallId, DeliveryFilter, DeliveryId, EndpointId,
+    NumberSearch, PageRequest, PhoneNumber, Transcript, WebhookDelivery, WebhookEndpoint,
+};
+use callingbox_mcp::e164::E164;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Map, Value, json};
 
 use super::wire::{Reply, Server};
 
-fn good() -> [Value; 3] {
+/// One record of each kind: call, agent, number, webhook endpoint, delivery, number for sale.
+fn good() -> [Value; 6] {
     let number = json!({
         "id": "7a2d91c4", "e164": "+14155550123", "friendly_name": null, "country_code": "US",
         "number_type": "local", "status": "active", "monthly_cost_cents": 100,
@@ -33,7 +38,32 @@ fn good() -> [Value; 3] {
         "voicemail_action": "hangup", "primary_number_id": "7a2d91c4", "archived_at": null,
         "created_at": "2026-04-10T08:00:00Z", "numbers": [number],
     });
-    [call, agent, number]
+    let endpoint = json!({
+        "id": "we_1", "org_id": "org_1", "url": "https://example.com/hooks", "description": "Mine",
+        "enabled_events": ["call.completed", "*"], "status": "enabled", "disabled_reason": null,
+        "disabled_at": null, "consecutive_failures": 0, "created_at": "2026-04-01T09:00:00Z",
+        "updated_at": "2026-04-01T09:00:00Z",
+    });
+    let delivery = json!({
+        "id": "evt_1", "org_id": "org_1", "endpoint_id": "we_1", "call_id": "c4d9e3f0",
+        "event_type": "call.completed", "url": "https://example.com/hooks", "status": "pending",
+        "attempt_count": 2, "manual_retry_count": 0, "next_attempt_at": "2026-04-15T14:40:00Z",
+        "last_error": "HTTP 500", "last_response_status": 500, "delivered_at": null,
+        "created_at": "2026-04-15T14:31:54Z", "updated_at": "2026-04-15T14:32:54Z",
+    });
+    let offer = json!({
+        "phone_number": "+14155550123", "country_code": "US", "number_type": "local", "state": "CA",
+        "locality": "San Francisco", "monthly_cost_cents": 100, "upfront_cost_cents": 0, "currency": "USD",
+    });
+    [call, agent, number, endpoint, delivery, offer]
+}
+
+fn transcript() -> Value {
+    json!({"call_id": "c4d9e3f0", "segments": [
+        {"sequence_no": 1, "role": "agent", "text": "Hello?", "started_at": "2026-04-15T14:30:16Z",
+         "ended_at": "2026-04-15T14:30:17Z", "duration_ms": 900, "source": "agent"},
+        {"sequence_no": 2, "role": "user", "text": "Yes.", "started_at": null, "duration_ms": 300},
+    ]})
 }
 
 #[derive(Debug, Clone)]
@@ -109,25 +139,44 @@ fn size(value: &Value) -> usize {
     }
 }
 
-fn mutilated() -> impl Strategy<Value = (usize, Value)> {
-    (0..3_usize, prop::collection::vec((any::<Index>(), injury()), 0..10)).prop_map(
-        |(which, injuries)| {
-            let mut value = good()[which].clone();
+/// A good answer with a few injuries.
+fn injured(good: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
+    (good, prop::collection::vec((any::<Index>(), injury()), 0..10)).prop_map(
+        |(mut value, injuries)| {
             for (place, injury) in injuries {
                 let mut place = place.index(size(&value));
                 injure(&mut value, &mut place, &injury);
             }
-            (which, value)
+            value
         },
     )
 }
 
-/// The id that must survive: a text (or a whole number, as its digits) in the record, which is the
-/// answer or what stands under `data`.
-fn record_of(body: &Value) -> Option<(&Map<String, Value>, String)> {
-    let own = |value: &Value| match value.get("id")? {
+fn mutilated() -> impl Strategy<Value = (usize, Value)> {
+    (0..good().len()).prop_flat_map(|which| {
+        injured(Just(good()[which].clone())).prop_map(move |value| (which, value))
+    })
+}
+
+/// A list of some records in one of its envelopes.
+fn page() -> impl Strategy<Value = Value> {
+    let records = prop::collection::vec(mutilated().prop_map(|(_, record)| record), 0..4);
+    (records, 0..3_u8).prop_map(|(records, envelope)| match envelope {
+        0 => Value::Array(records),
+        1 => json!({"data": records}),
+        _ => json!({"data": records, "has_more": true}),
+    })
+}
+
+/// The key that must survive: an id as text (or a whole number, as its digits) or a telephone number, in
+/// the record, which is the answer or what stands under `data`.
+fn record_of<'a>(body: &'a Value, key: &str) -> Option<(&'a Map<String, Value>, String)> {
+    let own = |value: &Value| match value.get(key)? {
+        Value::String(text) if key == "phone_number" => {
+            E164::parse(text).ok().map(|_| text.clone())
+        }
         Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Number(number) if !number.is_f64() => Some(number.to_string()),
+        Value::Number(number) if key == "id" && !number.is_f64() => Some(number.to_string()),
         _ => None,
     };
     [Some(body), body.get("data")]
@@ -162,8 +211,18 @@ fn read(which: usize, body: &Value) -> Option<(String, Value)> {
     match which {
         0 => serde_json::from_value::<Call>(body).ok().map(|r| seen(r.id.as_str(), &r)),
         1 => serde_json::from_value::<Agent>(body).ok().map(|r| seen(r.id.as_str(), &r)),
-        _ => serde_json::from_value::<PhoneNumber>(body).ok().map(|r| seen(r.id.as_str(), &r)),
+        2 => serde_json::from_value::<PhoneNumber>(body).ok().map(|r| seen(r.id.as_str(), &r)),
+        3 => serde_json::from_value::<WebhookEndpoint>(body).ok().map(|r| seen(r.id.as_str(), &r)),
+        4 => serde_json::from_value::<WebhookDelivery>(body).ok().map(|r| seen(r.id.as_str(), &r)),
+        _ => serde_json::from_value::<AvailableNumber>(body)
+            .ok()
+            .map(|r| seen(r.phone_number.as_str(), &r)),
     }
+}
+
+/// What a record is known by.
+fn key(which: usize) -> &'static str {
+    if which == 5 { "phone_number" } else { "id" }
 }
 
 proptest! {
@@ -172,7 +231,7 @@ proptest! {
     #[test]
     fn a_record_keeps_its_id_and_every_value((which, body) in mutilated()) {
         let read = read(which, &body);
-        match record_of(&body).filter(|(record, _)| body.as_object() == Some(record)) {
+        match record_of(&body, key(which)).filter(|(record, _)| body.as_object() == Some(record)) {
             Some((record, id)) => {
                 let (read_id, written) = read.unwrap();
                 prop_assert_eq!(read_id, id);
@@ -184,7 +243,7 @@ proptest! {
     }
 }
 
-/// The same over the wire, where bytes are cut as well.
+/// The same over the wire, for everything that a client can be answered, where bytes are cut as well.
 #[test]
 fn mutilated_answers_over_the_wire() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -193,28 +252,60 @@ fn mutilated_answers_over_the_wire() {
         let client = server.client();
         (server, client)
     });
-    let strategy = (mutilated(), prop::option::of(any::<Index>()));
+    let body = prop_oneof![
+        4 => mutilated().prop_map(|(_, record)| record),
+        1 => injured(Just(transcript())),
+        1 => injured(page()),
+    ];
+    let strategy = (body, prop::option::of(any::<Index>()));
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     runner
-        .run(&strategy, |((which, body), cut)| {
+        .run(&strategy, |(body, cut)| {
             let mut bytes = body.to_string().into_bytes();
             bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len() + 1)));
             let sent: Option<Value> = serde_json::from_slice(&bytes).ok();
             let length = bytes.len();
             let head = format!("HTTP/1.1 200 X\r\ncontent-length: {length}\r\n\r\n");
             server.say(Reply::Raw([head.into_bytes(), bytes].concat()));
-            let id = runtime.block_on(async {
-                let _ = client.list_numbers(&PageRequest::default()).await;
+            let (call, agent, endpoint, delivery) = runtime.block_on(async {
+                let page = PageRequest::default();
+                let id = EndpointId::new("w");
+                let _ = client.list_numbers(&page).await;
+                let _ = client.list_calls(&page).await;
+                let _ = client.list_agents(None).await;
+                let _ = client.search_numbers(&NumberSearch::default()).await;
+                let _ = client.list_webhooks().await;
+                let _ = client.list_webhook_deliveries(&DeliveryFilter::default()).await;
                 let _ = client.get_transcript(&CallId::new("c")).await;
-                match which {
-                    1 => client.get_agent(&AgentId::new("a")).await.ok().map(|r| r.id.to_string()),
-                    _ => client.get_call(&CallId::new("c")).await.ok().map(|r| r.id.to_string()),
-                }
+                (
+                    client.get_call(&CallId::new("c")).await.ok().map(|r| r.id.to_string()),
+                    client.get_agent(&AgentId::new("a")).await.ok().map(|r| r.id.to_string()),
+                    client.get_webhook(&id).await.ok().map(|r| r.id.to_string()),
+                    client
+                        .get_webhook_delivery(&DeliveryId::new("d"))
+                        .await
+                        .ok()
+                        .map(|r| r.id.to_string()),
+                )
             });
-            let expected = sent.as_ref().and_then(record_of).map(|(_, id)| id);
-            prop_assert_eq!(id, expected);
+            let expected = sent.as_ref().and_then(|sent| record_of(sent, "id")).map(|(_, id)| id);
+            prop_assert_eq!([&call, &agent, &endpoint, &delivery], [&expected; 4]);
             Ok(())
         })
         .unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_transcript_keeps_every_line_that_is_a_record(body in injured(Just(transcript()))) {
+        let Some(segments) = body.get("segments").and_then(Value::as_array) else { return Ok(()) };
+        let read: Transcript = serde_json::from_value(body.clone()).unwrap();
+        let said = |segment: &Value| segment["text"].as_str().unwrap_or_default().to_owned();
+        let words: Vec<String> = segments.iter().filter(|s| s.is_object()).map(said).collect();
+        let kept: Vec<String> = read.segments.iter().map(|s| s.text.clone()).collect();
+        prop_assert_eq!((kept, read.skipped), (words.clone(), segments.len() - words.len()));
+    }
 }

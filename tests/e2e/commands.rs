@@ -63,14 +63,14 @@ async fn the_catalogue_is_printed_for_people_for_programs_and_in_tokens() {
     assert!(json == listed["result"]["tools"], "catalogue --format json is what tools/list serves");
     session.finish_well().await;
 
-    let tokens = home.print(&["catalogue", "--format", "tokens", "--all"]).await;
+    let tokens = home.print(&["catalogue", "--tokens", "--all"]).await;
     let number = |line: &str| -> u64 { line.split_whitespace().next().unwrap().parse().unwrap() };
     let is_sum = |line: &&str| line.contains(" = ") || line.ends_with("in all (o200k_base)");
     let each: u64 = tokens.lines().filter(|line| !is_sum(line)).map(number).sum();
     assert_eq!(each, number(tokens.lines().last().unwrap()), "{tokens}");
     assert!(tokens.lines().any(|line| line.ends_with("= webhooks")), "{tokens}");
 
-    let few = home.print(&["catalogue", "--tools", "get_agent", "--format", "tokens"]).await;
+    let few = home.print(&["catalogue", "--tools", "get_agent", "--tokens"]).await;
     assert_eq!(few.lines().count(), 3, "{few}");
 }
 

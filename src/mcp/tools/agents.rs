@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::in_call::{self, InCallTools};
 use crate::api::{
@@ -11,7 +12,7 @@ use crate::api::{
     VoicemailAction,
 };
 use crate::e164::E164;
-use crate::mcp::arguments::{HttpsUrl, List, Text};
+use crate::mcp::arguments::{HttpsUrl, List, Object, Text};
 use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
 use crate::mcp::error::{Class, Done, Retry, ToolError};
 use crate::mcp::gate::ToolContext;
@@ -19,6 +20,7 @@ use crate::mcp::present::Reply;
 
 /// An agent in short.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub(super) struct AgentSummary {
     agent_id: AgentId,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,8 +30,6 @@ pub(super) struct AgentSummary {
     numbers: Vec<AttachedNumber>,
     #[serde(skip_serializing_if = "Option::is_none")]
     primary_number_id: Option<NumberId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    archived_at: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
 }
@@ -55,7 +55,6 @@ impl From<Agent> for AgentSummary {
                 .map(|number| AttachedNumber { number_id: number.id, e164: number.e164 })
                 .collect(),
             primary_number_id: agent.primary_number_id,
-            archived_at: agent.archived_at.map(|at| at.to_string()),
         }
     }
 }
@@ -83,9 +82,6 @@ impl AgentSummary {
         if self.numbers.is_empty() {
             line.push_str(", no numbers");
         }
-        if self.archived_at.is_some() {
-            line.push_str(", archived");
-        }
         if self.simulated {
             line.push_str(", simulated");
         }
@@ -111,7 +107,7 @@ pub(super) struct ListAgentsOutput {
 impl Tool for ListAgents {
     const NAME: &'static str = "list_agents";
     const TITLE: &'static str = "List agents";
-    const DESCRIPTION: &'static str = "Lists the account's agents in short, archived ones left out. Use it to find an agent_id; get_agent returns one agent in full.";
+    const DESCRIPTION: &'static str = "Lists the account's agents in short, without archived ones. Use it to find an agent_id; get_agent returns one in full.";
     const TOOLSET: Toolset = Toolset::Agents;
     const KIND: Kind = Kind::Reads;
     const OPEN_WORLD: bool = false;
@@ -135,6 +131,56 @@ impl Tool for ListAgents {
 
 pub(super) struct GetAgent;
 
+/// An agent in full, under the names that `create_agent` and `update_agent` take.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(super) struct AgentReport {
+    #[serde(flatten)]
+    agent: AgentSummary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    persona: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    voice: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language: Option<String>,
+    /// An object, as far as the API keeps to its contract.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Object>")]
+    returns: Option<Value>,
+    /// An array, as far as the API keeps to its contract.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Object>>")]
+    tools: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    voicemail_action: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archived_at: Option<String>,
+}
+
+impl From<Agent> for AgentReport {
+    fn from(mut agent: Agent) -> Self {
+        Self {
+            persona: agent.persona.take(),
+            instructions: agent.instructions.take(),
+            voice: agent.voice.take(),
+            language: agent.language.take(),
+            // What is of another kind is no field of a result and no tool.
+            returns: agent.returns.take().filter(Value::is_object),
+            tools: agent.tools.take().filter(Value::is_array),
+            webhook_url: agent.webhook_url.take(),
+            voicemail_action: agent.voicemail_action.take().map(|action| super::word(&action)),
+            created_at: agent.created_at.take().map(|at| at.to_string()),
+            archived_at: agent.archived_at.take().map(|at| at.to_string()),
+            agent: AgentSummary::from(agent),
+        }
+    }
+}
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AgentInput {
@@ -145,30 +191,32 @@ pub(super) struct AgentInput {
 impl Tool for GetAgent {
     const NAME: &'static str = "get_agent";
     const TITLE: &'static str = "Get an agent";
-    const DESCRIPTION: &'static str = "Returns one agent in full: persona, instructions, `returns` (the result fields of its calls), in-call tools, numbers. Also finds archived agents. list_agents finds ids.";
+    const DESCRIPTION: &'static str = "Returns one agent in full, archived ones too: persona, instructions, `returns` (the result fields of its calls), in-call tools, numbers. list_agents finds ids.";
     const TOOLSET: Toolset = Toolset::Agents;
     const KIND: Kind = Kind::Reads;
     const OPEN_WORLD: bool = false;
     type Input = AgentInput;
-    type Output = Agent;
+    type Output = AgentReport;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
-        let agent = cx.account.api()?.get_agent(&input.agent_id).await?;
-        let mut text = AgentSummary::from(agent.clone()).line();
+        let report = AgentReport::from(cx.account.api()?.get_agent(&input.agent_id).await?);
+        let mut text = report.agent.line();
         for (name, value) in [
-            ("persona", agent.persona.clone()),
-            ("instructions", agent.instructions.clone()),
-            ("language", agent.language.clone()),
-            ("returns", agent.returns.as_ref().map(ToString::to_string)),
-            ("tools", agent.tools.as_ref().map(ToString::to_string)),
-            ("voicemail_action", agent.voicemail_action.as_ref().map(super::word)),
-            ("webhook_url", agent.webhook_url.clone()),
+            ("persona", report.persona.clone()),
+            ("instructions", report.instructions.clone()),
+            ("voice", report.voice.clone()),
+            ("language", report.language.clone()),
+            ("returns", report.returns.as_ref().map(ToString::to_string)),
+            ("tools", report.tools.as_ref().map(ToString::to_string)),
+            ("voicemail_action", report.voicemail_action.clone()),
+            ("webhook_url", report.webhook_url.clone()),
+            ("archived_at", report.archived_at.clone()),
         ] {
             if let Some(value) = value {
                 let _ = write!(text, "\n{name}: {value}");
             }
         }
-        Ok(Reply::new(agent, text))
+        Ok(Reply::new(report, text))
     }
 }
 
@@ -186,9 +234,11 @@ pub(super) struct CreateAgentInput {
     persona: Option<Text<1, 20_000>>,
     /// Its default task on each call.
     instructions: Option<Text<1, 20_000>>,
-    /// Voice id; the platform's default without it.
+    /// Voice id. Default: the platform's.
+    #[schemars(with = "Option<String>")]
     voice: Option<Text<1, 200>>,
     /// BCP 47 tag such as en.
+    #[schemars(with = "Option<String>")]
     language: Option<Text<1, 35>>,
     /// Result fields to extract after each call: name to type, flat.
     returns: Option<ReturnsSchema>,
@@ -207,7 +257,7 @@ pub(super) struct CreateAgentInput {
 impl Tool for CreateAgent {
     const NAME: &'static str = "create_agent";
     const TITLE: &'static str = "Create an agent";
-    const DESCRIPTION: &'static str = "Creates an agent: the AI that speaks on calls. Nothing rings and nothing is charged. An outbound agent needs an attached number before place_call can use it. Returns the agent_id. To change an existing agent use update_agent.";
+    const DESCRIPTION: &'static str = "Creates an agent: the AI that speaks on calls. Rings nobody and costs nothing. An outbound agent needs an attached number before place_call can use it. To change an agent use update_agent.";
     const TOOLSET: Toolset = Toolset::Agents;
     const KIND: Kind = Kind::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = false;
@@ -293,12 +343,15 @@ pub(super) struct UpdateAgentInput {
     /// New default task.
     instructions: Option<Text<1, 20_000>>,
     /// New voice id.
+    #[schemars(with = "Option<String>")]
     voice: Option<Text<1, 200>>,
     /// New BCP 47 tag.
+    #[schemars(with = "Option<String>")]
     language: Option<Text<1, 35>>,
     /// New result fields in place of all old ones; {} ends extraction.
     returns: Option<ReturnsSchema>,
-    /// New in-call tools in place of all old ones.
+    /// New in-call tools in place of all old ones, in the form of create_agent.
+    #[schemars(with = "Option<List<Object, 16>>")]
     tools: Option<InCallTools>,
     /// New receiver of call events.
     webhook_url: Option<HttpsUrl>,
@@ -328,7 +381,7 @@ fn change(
 impl Tool for UpdateAgent {
     const NAME: &'static str = "update_agent";
     const TITLE: &'static str = "Change an agent";
-    const DESCRIPTION: &'static str = "Changes an agent; what is left out keeps its value, and what is given replaces the old value whole. Holds from the next call on; calls under way are not touched. Numbers are set with set_agent_numbers; the type never changes. Returns the agent.";
+    const DESCRIPTION: &'static str = "Changes an agent from the next call on; what is given replaces the old value whole, what is left out stays. The type never changes; numbers are set with set_agent_numbers.";
     const TOOLSET: Toolset = Toolset::Agents;
     const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
@@ -387,7 +440,7 @@ pub(super) struct SetAgentNumbersInput {
     agent_id: AgentId,
     /// Owned numbers to attach.
     attach: Option<List<NumberId, 20>>,
-    /// Attached (or just attached) number to make the caller ID.
+    /// Attached number to make the caller ID.
     primary: Option<NumberId>,
     /// Numbers to detach.
     detach: Option<List<NumberId, 20>>,
@@ -428,7 +481,7 @@ impl Step {
 impl Tool for SetAgentNumbers {
     const NAME: &'static str = "set_agent_numbers";
     const TITLE: &'static str = "Set an agent's numbers";
-    const DESCRIPTION: &'static str = "Attaches owned numbers to an agent, makes one its caller ID, and detaches others, in that order, so that the agent is never without a number in between. An inbound agent takes calls to an attached number at once; a number has at most one inbound agent. Returns the agent and the steps taken; if a step fails, says which took place.";
+    const DESCRIPTION: &'static str = "Attaches owned numbers to an agent, makes one its caller ID, then detaches others. An inbound agent answers an attached number at once; a number has at most one inbound agent.";
     const TOOLSET: Toolset = Toolset::Agents;
     const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
@@ -502,7 +555,7 @@ pub(super) struct ArchiveAgentOutput {
 impl Tool for ArchiveAgent {
     const NAME: &'static str = "archive_agent";
     const TITLE: &'static str = "Archive an agent";
-    const DESCRIPTION: &'static str = "Archives an agent for good: it places and answers no more calls, and there is no way back. Past calls and transcripts stay. Returns the agent_id.";
+    const DESCRIPTION: &'static str = "Archives an agent for good: it places and answers no more calls, and there is no way back. Past calls and transcripts stay.";
     const TOOLSET: Toolset = Toolset::Agents;
     const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;

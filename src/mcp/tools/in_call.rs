@@ -10,7 +10,7 @@ use crate::api::{BuiltinTool, HttpTool, InCallTool, ToolPolicy};
 use crate::mcp::arguments::{HttpsUrl, List, Object, Text, Whole};
 use crate::mcp::error::ToolError;
 
-/// Which kind of in-call tool.
+// Comments of these types would reach the model and tell it nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum InCallKind {
@@ -18,17 +18,18 @@ enum InCallKind {
     Builtin,
 }
 
-/// A function that an agent may use during a call.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InCallToolInput {
     r#type: InCallKind,
     name: Text<1, 64>,
     description: Text<1, 2_000>,
+    /// Default: read. confirm_first_write: only after the other party's clear yes.
     policy: Option<ToolPolicy>,
-    /// http: address the arguments go to.
+    /// http: receives the arguments.
     url: Option<HttpsUrl>,
-    /// builtin: which one, such as end_call.
+    /// builtin: which one. Default: name.
+    #[schemars(with = "Option<String>")]
     builtin: Option<Text<1, 64>>,
     /// JSON Schema of its arguments.
     parameters: Option<Object>,

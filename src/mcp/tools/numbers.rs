@@ -83,9 +83,9 @@ pub(super) struct ListNumbers;
 pub(super) struct ListNumbersInput {
     /// How many. Default: 20.
     limit: Option<Whole<1, 100>>,
-    /// number_id to go on after, towards older ones.
+    /// number_id to go on after, to older ones.
     starting_after: Option<NumberId>,
-    /// number_id to go on before, towards newer ones.
+    /// number_id to go on before, to newer ones.
     ending_before: Option<NumberId>,
 }
 
@@ -100,7 +100,7 @@ pub(super) struct ListNumbersOutput {
 impl Tool for ListNumbers {
     const NAME: &'static str = "list_numbers";
     const TITLE: &'static str = "List owned numbers";
-    const DESCRIPTION: &'static str = "Lists the phone numbers the account owns, newest first, with the agents that use them. Use it to find a number_id; search_numbers finds numbers for sale.";
+    const DESCRIPTION: &'static str = "Lists the phone numbers the account owns, newest first, with the agents that use them. Use it to find a number_id; search_numbers finds those for sale.";
     const TOOLSET: Toolset = Toolset::Numbers;
     const KIND: Kind = Kind::Reads;
     const OPEN_WORLD: bool = false;
@@ -140,10 +140,12 @@ pub(super) struct SearchNumbers;
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchNumbersInput {
     /// Three-digit area code, for local numbers only.
+    #[schemars(with = "Option<String>")]
     area_code: Option<AreaCode>,
     /// Kind of number.
     number_type: Option<NumberType>,
     /// ISO country code. Default and only country so far: US.
+    #[schemars(with = "Option<String>")]
     country_code: Option<CountryCode>,
     /// How many. Default: 10.
     limit: Option<Whole<1, 50>>,
@@ -226,16 +228,41 @@ pub(super) struct PurchaseNumber;
 #[serde(deny_unknown_fields)]
 pub(super) struct PurchaseNumberInput {
     /// A number from search_numbers.
+    #[schemars(with = "String")]
     phone_number: E164,
     /// From an earlier answer, once the user agreed to what it showed.
+    #[schemars(with = "Option<String>")]
     confirmation_token: Option<Text<1, 2_000>>,
+}
+
+/// The number that was bought; all of it is in `list_numbers`.
+#[derive(Serialize, JsonSchema)]
+struct BoughtNumber {
+    number_id: NumberId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    e164: Option<E164>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    monthly_cost_cents: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
+}
+
+impl From<NumberSummary> for BoughtNumber {
+    fn from(number: NumberSummary) -> Self {
+        Self {
+            number_id: number.number_id,
+            e164: number.e164,
+            monthly_cost_cents: number.monthly_cost_cents,
+            simulated: number.simulated,
+        }
+    }
 }
 
 /// What became of the purchase.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct PurchaseNumberOutput {
     #[serde(skip_serializing_if = "Option::is_none")]
-    number: Option<NumberSummary>,
+    number: Option<BoughtNumber>,
     /// Whether the number is the account's now; absent when that could not be found out.
     #[serde(skip_serializing_if = "Option::is_none")]
     purchased: Option<bool>,
@@ -266,11 +293,11 @@ impl PurchaseNumberOutput {
                 let line = number.line();
                 let note =
                     format!("Bought {line}.{world} set_agent_numbers attaches it to an agent.");
-                Self { number: Some(number), ..Self::new(Some(true), note) }
+                Self { number: Some(number.into()), ..Self::new(Some(true), note) }
             }
             DialResult::Repeat { id, product } => {
                 let number = match product {
-                    Some(Product::Number(number)) => Some(NumberSummary::from(*number)),
+                    Some(Product::Number(number)) => Some(NumberSummary::from(*number).into()),
                     _ => None,
                 };
                 let note = format!(
@@ -314,7 +341,7 @@ async fn price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents>, To
 impl Tool for PurchaseNumber {
     const NAME: &'static str = "purchase_number";
     const TITLE: &'static str = "Buy a number";
-    const DESCRIPTION: &'static str = "Buys a phone number: its price is charged to the account's credit at once and then each month, and it can be given back in the dashboard only. Use it after search_numbers, when the user agreed to the price. Usually asks for confirmation first: then show the user what is returned. Returns the number_id for set_agent_numbers.";
+    const DESCRIPTION: &'static str = "Buys a phone number: charges its price to the account's credit at once and then each month; it can be given back in the dashboard only. Use it after search_numbers, once the user agreed to the price. Usually asks for confirmation first: then show the user what is returned.";
     const TOOLSET: Toolset = Toolset::Numbers;
     const KIND: Kind = Kind::CostsMoney;
     const OPEN_WORLD: bool = true;

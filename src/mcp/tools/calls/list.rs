@@ -64,13 +64,14 @@ pub(in crate::mcp::tools) struct ListCallsInput {
     direction: Option<DirectionFilter>,
     /// Only calls of this agent.
     agent_id: Option<AgentId>,
-    /// Only calls to or from this number.
+    /// Only calls to or from this E.164 number.
+    #[schemars(with = "Option<String>")]
     number: Option<E164>,
     /// How many. Default: 20.
     limit: Option<Whole<1, 100>>,
-    /// call_id to go on after, towards older calls.
+    /// call_id to go on after, to older calls.
     starting_after: Option<CallId>,
-    /// call_id to go on before, towards newer calls.
+    /// call_id to go on before, to newer calls.
     ending_before: Option<CallId>,
 }
 

@@ -32,6 +32,7 @@ pub(in crate::mcp::tools) struct PlaceCallInput {
     /// Number to call, E.164 such as +14155550100.
     to: E164,
     /// Caller ID: a number attached to the agent. Default: its primary number.
+    #[schemars(with = "Option<String>")]
     from_number: Option<E164>,
     /// Task for this call only, in place of the agent's instructions.
     instructions: Option<Text<1, 20_000>>,
@@ -41,11 +42,12 @@ pub(in crate::mcp::tools) struct PlaceCallInput {
     metadata: Option<Object>,
     /// Receives this call's events.
     webhook_url: Option<HttpsUrl>,
-    /// Your own name for this request: the same key never rings twice within 24 hours.
+    /// Your own name for this request: one key rings at most once in 24 hours.
     idempotency_key: Option<KeyText>,
     /// Ring again although the same call was placed minutes ago.
     allow_repeat: Option<bool>,
     /// From an earlier answer, once the user agreed to what it showed.
+    #[schemars(with = "Option<String>")]
     confirmation_token: Option<Text<1, 2_000>>,
 }
 
@@ -61,6 +63,7 @@ pattern_text!(
 pub(in crate::mcp::tools) struct PlaceCallOutput {
     /// Absent while a confirmation is outstanding.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     outcome: Option<Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call_id: Option<CallId>,
@@ -199,7 +202,7 @@ async fn preview(
 impl Tool for PlaceCall {
     const NAME: &'static str = "place_call";
     const TITLE: &'static str = "Place a phone call";
-    const DESCRIPTION: &'static str = "Rings a real telephone and lets an AI agent speak with whoever answers; costs $0.05 a connected minute, at most $3.00. Use it only when the user asked for this call. Returns at once with a call_id; get_call_result waits for the end. Repeating the same call within minutes rings nobody and returns the first one. The user's calling rules may refuse it or ask for confirmation first: then show the user what is returned.";
+    const DESCRIPTION: &'static str = "Rings a real telephone and lets an AI agent speak with whoever answers; costs $0.05 a connected minute, at most $3.00. Use it only when the user asked for this call. Returns at once with a call_id; get_call_result waits for the end. Outcome unknown means it may be ringing: do not repeat it. Repeating the same call within minutes rings nobody and returns the first one. The user's calling rules may refuse it or ask for confirmation first: then show the user what is returned.";
     const TOOLSET: Toolset = Toolset::Calls;
     const KIND: Kind = Kind::RingsPhone;
     const OPEN_WORLD: bool = true;

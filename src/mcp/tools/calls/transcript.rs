@@ -22,6 +22,7 @@ pub(in crate::mcp::tools) struct GetCallTranscriptInput {
     /// The call.
     call_id: CallId,
     /// Only lines after this sequence_no.
+    #[schemars(with = "Option<u64>")]
     after_sequence_no: Option<Whole<0, 1_000_000_000>>,
     /// How many lines. Default: 100.
     limit: Option<Whole<1, 500>>,

@@ -1,0 +1,46 @@
+//! Properties of everything that reads what strangers wrote: lines of standard input, webhook
+//! deliveries, calling rules. Whatever it is, nothing panics, nothing is lost, nothing is loosened.
+//!
+//! proptest and not cargo-fuzz, because libFuzzer needs a nightly toolchain and this project builds on
+//! the stable one; what is given up is the guidance by coverage, which the grammars below make up for.
+//! Seconds in an ordinary run; `tests/fuzz/run.sh MINUTES` goes on with new seeds. Others of the same
+//! kind stand beside what they try: `tests/api/mutilated.rs`, `tests/clients/random.rs`, and the
+//! seals of a confirmation in `src/mcp/confirmation.rs`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+mod deliveries;
+mod lines;
+mod rules;
+
+use proptest::prelude::*;
+use serde_json::{Map, Value};
+
+/// As many cases as `PROPTEST_CASES` says; nothing is written beside the sources.
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Any JSON.
+fn json() -> BoxedStrategy<Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec(("\\PC{0,6}", inner), 0..5)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
+    .boxed()
+}

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The tool definitions against TDQS, a published measure of how well they speak to a model: no error
+# and no warning, neither for the default list nor for all tools. Its linter alone, which asks no
+# model. Needs python3 with venv, and target/debug/callingbox-mcp; another binary can be named in
+# CALLINGBOX_MCP.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+version=0.1.0
+binary="${CALLINGBOX_MCP:-target/debug/callingbox-mcp}"
+work=target/tdqs
+mkdir -p "$work"
+
+if ! "$work/venv/bin/tdqs" --version 2>/dev/null | grep -qF "$version"; then
+    rm -rf "$work/venv"
+    python3 -m venv "$work/venv"
+    "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check "tdqs==$version"
+fi
+for which in "" --all; do
+    # shellcheck disable=SC2086 # Nothing is no argument.
+    "$binary" catalogue $which --format json >"$work/tools.json"
+    "$work/venv/bin/tdqs" lint --file "$work/tools.json" --fail-on warning
+done
