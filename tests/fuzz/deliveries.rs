@@ -149,7 +149,7 @@ proptest! {
         runtime.block_on(async {
             let ears = Arc::new(Ears::default());
             let secrets = Secrets::new(["whsec_a".to_owned()]).unwrap();
-            let receiver = Receiver::new(secrets, Arc::clone(&ears) as Arc<dyn Hears>);
+            let receiver = Receiver::new(secrets, Arc::clone(&ears) as Arc<dyn Hears>, None);
             let mut routes = receiver.routes().into_service();
             let (mut expected, mut seen) = (Vec::new(), Vec::new());
             for (body, how) in deliveries {
