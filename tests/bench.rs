@@ -1,9 +1,17 @@
 //! The benchmark harness, for a few seconds on this server alone: so that it cannot rot. No figure
 //! is judged here, for a test's machine has no steady speed.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+
+/// Builds an example as this test was built, which `cargo test --test bench` does not.
+fn example(name: &str) -> PathBuf {
+    let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).status();
+    assert!(built.unwrap().success());
+    Path::new(env!("CARGO_BIN_EXE_callingbox-mcp")).with_file_name("examples").join(name)
+}
 
 #[test]
 #[ignore = "needs Python 3: .ci/run runs it"]
@@ -12,7 +20,9 @@ fn the_harness_measures_every_way_to_this_server() {
     let file = folder.path().join("figures.json");
     let run = Command::new("python3")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare.py"))
-        .args(["--quick", "--binary", env!("CARGO_BIN_EXE_callingbox-mcp"), "--json"])
+        .args(["--quick", "--binary", env!("CARGO_BIN_EXE_callingbox-mcp"), "--direct"])
+        .arg(example("direct"))
+        .arg("--json")
         .arg(&file)
         .output()
         .unwrap();
@@ -21,14 +31,14 @@ fn the_harness_measures_every_way_to_this_server() {
 
     let measured = |target: &Value, name: &str| target[name].as_f64().is_some_and(|n| n > 0.0);
     let names: Vec<_> = figures["targets"].as_object().unwrap().keys().collect();
-    assert_eq!(names, ["direct", "http.client", "stdio", "mcp-2026", "mcp-2025", "sse"]);
+    assert_eq!(names, ["direct", "http.client", "socket", "stdio", "mcp-2026", "mcp-2025", "sse"]);
     for name in names {
         let target = &figures["targets"][name];
         let mut expected = vec!["p50_us", "p99_us"];
         if name != "http.client" {
             expected.extend(["rate_at_50", "p99_at_50_us"]);
         }
-        if name != "direct" && name != "http.client" {
+        if !["direct", "http.client", "socket"].contains(&name.as_str()) {
             expected.extend(["start_to_initialize_ms", "start_to_list_ms", "list_bytes"]);
             expected.extend(["memory_idle_mb", "memory_after_mb"]);
             assert!(target["calls"].as_u64() >= Some(500), "{name}: {target}");
