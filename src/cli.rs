@@ -84,9 +84,19 @@ pub struct Global {
     /// How log lines are written, on standard error.
     #[arg(long, global = true, value_name = "FORMAT", env = "CALLINGBOX_MCP_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
-    /// Which log lines are written, such as `info` or `callingbox_mcp=debug`. Default: warn.
+    /// Which log lines are written, such as `info` or `callingbox_mcp=debug`. Default: warn; of `http`:
+    /// a line for each tool call too.
     #[arg(long, global = true, value_name = "FILTER", env = "CALLINGBOX_MCP_LOG")]
     pub log: Option<String>,
+    /// Log the arguments of tool calls too, with numbers masked and secrets left out. What people say and
+    /// want stands in them.
+    #[arg(
+        long,
+        global = true,
+        env = "CALLINGBOX_MCP_LOG_ARGUMENTS",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub log_arguments: bool,
 }
 
 /// The commands.
@@ -135,6 +145,25 @@ pub enum Auth {
     Key,
     /// By a token of this server (see `token`). The server holds the key.
     Token,
+    /// By an access token (JWT) of an authorization server, by the scopes calls:read, calls:place,
+    /// agents:write, numbers:purchase and webhooks:write. The server holds the key.
+    Oauth,
+}
+
+/// Options of `http --auth oauth`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct OAuth {
+    /// With --auth oauth: the authorization server, exactly as its tokens name it in `iss`. Its metadata
+    /// says where its keys are. https, or http on this machine.
+    #[arg(long, value_name = "URL", env = "CALLINGBOX_MCP_OAUTH_ISSUER")]
+    pub oauth_issuer: Option<String>,
+    /// With --auth oauth: this server, exactly as tokens name it in `aud`, such as
+    /// `https://phone.example.com/mcp`. Its host is allowed without --allowed-host.
+    #[arg(long, value_name = "URL", env = "CALLINGBOX_MCP_OAUTH_RESOURCE")]
+    pub oauth_resource: Option<String>,
+    /// With --auth oauth: where the keys of the authorization server are, if its metadata does not say.
+    #[arg(long, value_name = "URL", env = "CALLINGBOX_MCP_OAUTH_JWKS_URL")]
+    pub oauth_jwks_url: Option<String>,
 }
 
 /// Options of `http`.
@@ -156,6 +185,9 @@ pub struct Http {
     /// The file of tokens. Default: callingbox-mcp/tokens.toml in the user's configuration folder.
     #[arg(long, value_name = "FILE", env = "CALLINGBOX_MCP_TOKENS")]
     pub tokens: Option<PathBuf>,
+    /// Of the authorization server.
+    #[command(flatten)]
+    pub oauth: OAuth,
     /// A host name under which clients reach the server; may be repeated. Loopback always is one.
     #[arg(long, value_name = "HOST", value_delimiter = ',', env = "CALLINGBOX_MCP_ALLOWED_HOSTS")]
     pub allowed_host: Vec<String>,
@@ -411,6 +443,12 @@ impl Global {
         Ok(())
     }
 
+    /// Whether the arguments of tool calls are logged.
+    #[must_use]
+    pub fn logs_arguments(&self, file: &File) -> bool {
+        self.log_arguments || file.log_arguments.unwrap_or(false)
+    }
+
     /// The tools that the flags, the environment and the file together ask for.
     #[must_use]
     pub fn selection(&self, file: &File) -> Selection {
@@ -424,6 +462,7 @@ impl Global {
             // Either may tighten; neither may loosen the other.
             read_only: self.read_only || file.read_only.unwrap_or(false),
             sandbox: self.sandbox.is_some(),
+            narrowed: Vec::new(),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::clients;
 use crate::dialing::confirm::ConfirmMode;
 use crate::dialing::dispatch::{LedgerPlace, Rules};
 use crate::dialing::ledger::World;
-use crate::dialing::policy::{Policy, nearest_name};
+use crate::dialing::policy::{Policy, line_of, nearest_name};
 use crate::mcp::catalogue::Toolset;
 use crate::telemetry::LogFormat;
 
@@ -44,6 +44,8 @@ pub struct File {
     pub log_format: Option<LogFormat>,
     /// Which log lines are written: a filter such as `warn` or `callingbox_mcp=debug`.
     pub log: Option<String>,
+    /// Log the arguments of tool calls too, with numbers masked and secrets left out.
+    pub log_arguments: Option<bool>,
     /// Seconds that one request to the API may take. Default: 30.
     pub request_seconds: Option<u64>,
     /// How long tools wait.
@@ -284,6 +286,15 @@ pub fn explain(error: &toml::de::Error) -> String {
         Some(name) => format!("{}\ndid you mean `{name}`?", error.to_string().trim_end()),
         None => error.to_string(),
     }
+}
+
+/// The same on one line, for a log.
+#[must_use]
+pub fn explain_in_log(text: &str, error: &toml::de::Error) -> String {
+    let hint = nearest_name(error.message());
+    let hint = hint.map(|name| format!(". Did you mean `{name}`?")).unwrap_or_default();
+    let message = error.message().trim().replace('\n', " ");
+    format!("line {}: {message}{hint}", line_of(text, error))
 }
 
 /// The part of the official command line's configuration that is read.

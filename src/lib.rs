@@ -16,6 +16,7 @@
 //! - [`webhook`]: takes the deliveries that CallingBox sends, and believes only the signed ones.
 //! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
 //!   what each command does; logs.
+//! - [`tls`]: the encryption of every request that goes out.
 //! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
 
 pub mod account;
@@ -31,6 +32,7 @@ pub mod money;
 pub mod sandbox;
 pub mod simulator;
 pub mod telemetry;
+pub mod tls;
 pub mod transport;
 pub mod watch;
 pub mod webhook;

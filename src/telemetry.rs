@@ -3,6 +3,7 @@
 //! The types that hold such values already refuse to print them. The writer here is the second
 //! line: whatever still looks like a secret or a number is masked before it leaves the process.
 
+pub mod arguments;
 pub mod metrics;
 
 use std::borrow::Cow;
@@ -98,11 +99,12 @@ impl Write for Redacting {
     }
 }
 
-/// Masks keys (`sk_…`), signing secrets (`whsec_…`), tokens (`cbmcp_…`) and everything that looks like an E.164
-/// number: `+` and at least seven digits.
+/// Masks keys (`sk_…`), signing secrets (`whsec_…`), tokens (`cbmcp_…`, and JWTs: `eyJ…`) and everything that
+/// looks like an E.164 number: `+` and at least seven digits.
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {
-    const SECRETS: [&str; 3] = ["sk_", "whsec_", "cbmcp_"];
+    const JWT: &str = "eyJ";
+    const SECRETS: [&str; 4] = ["sk_", "whsec_", "cbmcp_", JWT];
     if !SECRETS.iter().any(|prefix| text.contains(prefix)) && !text.contains('+') {
         return Cow::Borrowed(text);
     }
@@ -112,7 +114,10 @@ pub fn redact(text: &str) -> Cow<'_, str> {
         let secret = SECRETS.into_iter().find(|prefix| rest.starts_with(prefix));
         let (taken, replaced) = if let Some(prefix) = secret {
             let end = rest
-                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
+                .find(|c: char| {
+                    let dot = c == '.' && prefix == JWT;
+                    !(c.is_ascii_alphanumeric() || c == '_' || c == '-' || dot)
+                })
                 .unwrap_or(rest.len());
             (end, Some(format!("{prefix}***")))
         } else if c == '+' {
@@ -140,6 +145,7 @@ mod tests {
             ("key=sk_live_abc-DEF_123, next", "key=sk_***, next"),
             ("\"whsec_0011aabb\"", "\"whsec_***\""),
             ("Bearer cbmcp_0011aabb", "Bearer cbmcp_***"),
+            ("Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c-2_x, next", "Bearer eyJ***, next"),
             ("to +14155550123.", "to +141******23."),
             ("++14155550123+14155550199", "++141******23+141******99"),
             ("+1234567", "+1****67"),

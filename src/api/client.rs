@@ -232,7 +232,9 @@ impl Client {
 
 impl Http {
     fn build(config: &ClientConfig) -> Result<Self, String> {
-        let tls = tls(config)?;
+        // This machine itself is reached over plain http.
+        let here = config.base_url.is_loopback() && !config.base_url.is_https();
+        let tls = crate::tls::client(!here)?;
         let builder = || {
             let builder = reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
@@ -249,31 +251,6 @@ impl Http {
             fresh: built(builder().pool_max_idle_per_host(0))?,
         })
     }
-}
-
-/// TLS by `rustls` and `ring` with the system's certificates. This machine itself is reached over
-/// plain http without proxies, so that nothing need be loaded for it.
-fn tls(config: &ClientConfig) -> Result<rustls::ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let mut tls = if config.base_url.is_loopback() && !config.base_url.is_https() {
-        builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
-    } else {
-        let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(|error| {
-            format!(
-                "the system's trusted certificates cannot be used ({error}); install \
-                 ca-certificates, or set SSL_CERT_FILE"
-            )
-        })?;
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth()
-    };
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(tls)
 }
 
 impl Answer {

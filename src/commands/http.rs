@@ -10,8 +10,8 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::say;
 use super::world::{self, Maker};
+use super::{oauth, reload, say};
 use crate::account::Account;
 use crate::api::{ApiKey, Call, CallId};
 use crate::cli::{Auth, Global, Http};
@@ -28,8 +28,6 @@ use crate::webhook::{Hears, Receiver, Refused, Secrets};
 
 /// How often samples are put into their buckets.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
-/// How often the file of tokens is looked at.
-const TOKENS_EVERY: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(
     options: &Http,
@@ -41,11 +39,13 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let secrets = secrets(&|name| std::env::var(name).ok())?;
     let mut settings = settings(options, secrets.is_some())?;
+    settings.log_arguments = global.logs_arguments(file);
     // A wait without a word must not look like a session that nobody uses.
     let longest = Duration::from_secs(file.wait.max_seconds.saturating_add(60));
     settings.tenants.session_idle = settings.tenants.session_idle.max(longest);
     // Before anything else, so that a signal that comes early is not lost.
     let stop = stop()?;
+    let hangup = reload::hangup();
     let webhook_url = options
         .webhook_public_url
         .as_ref()
@@ -55,6 +55,7 @@ pub(super) async fn run(
     let account = world.account();
     let (catalogue, selection) = (Arc::new(catalogue), Arc::new(selection));
     let mut tokens = None;
+    let mut metadata = Router::new();
     let (door, own) = match options.auth {
         Auth::None => (Door::Open(Arc::clone(&account)), Some(Arc::clone(&account))),
         Auth::Key => (Door::Key(KeyDoor::new(Box::new(Keys(world.maker())))), None),
@@ -67,6 +68,13 @@ pub(super) async fn run(
             let door = Arc::new(door);
             tokens = Some(Arc::clone(&door));
             (Door::Token(door), Some(account))
+        }
+        Auth::Oauth => {
+            let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
+            let door = oauth::door(&options.oauth, Arc::clone(&account), &catalogue, selection)?;
+            metadata = door.routes();
+            settings.allowed = allowed(options, door.host())?;
+            (Door::OAuth(door), Some(account))
         }
     };
     let place = file.dialing.place(account.world(), folders);
@@ -84,7 +92,7 @@ pub(super) async fn run(
         let ears = Ears { own, tenants: Arc::clone(service.tenants()) };
         Receiver::new(secrets, Arc::new(ears))
     });
-    let hooks = webhooks.as_ref().map_or_else(Router::new, Receiver::routes);
+    let hooks = webhooks.as_ref().map_or_else(Router::new, Receiver::routes).merge(metadata);
     let figures = Exporter::install()?;
     let tidying = tidy(figures.clone());
     let mut probes = service.probes();
@@ -107,23 +115,11 @@ pub(super) async fn run(
         }
     };
     say(format!("listening on http://{address}/mcp\n"))?;
-    let watching = tokens.map(|tokens| {
-        let tenants = Arc::clone(service.tenants());
-        tokio::spawn(async move {
-            let mut hangup = hangup();
-            loop {
-                let asked = tokio::select! {
-                    () = tokio::time::sleep(TOKENS_EVERY) => false,
-                    () = hangup.recv() => true,
-                };
-                tokens.look(&tenants, asked);
-            }
-        })
-    });
+    let tenants = Arc::clone(service.tenants());
+    let watching = reload::watch(hangup, world.maker(), tokens, tenants);
     service.serve((listener, public), admin, stop).await;
-    for task in watching.into_iter().chain([tidying]) {
-        task.abort();
-    }
+    watching.abort();
+    tidying.abort();
     world.close().await
 }
 
@@ -205,10 +201,13 @@ fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {
     let reachable = !options.listen.ip().is_loopback();
     anyhow::ensure!(
         !reachable || options.auth != Auth::None || options.unsafe_no_auth,
-        "--listen {}: others can reach this address, and without --auth each of them could make calls at your expense; choose --auth key or --auth token, listen on 127.0.0.1, or say --unsafe-no-auth",
+        "--listen {}: others can reach this address, and without --auth each of them could make calls at your expense; choose --auth key, --auth token or --auth oauth, listen on 127.0.0.1, or say --unsafe-no-auth",
         options.listen
     );
-    let mut hosts = options.allowed_host.clone();
+    anyhow::ensure!(
+        options.auth == Auth::Oauth || options.oauth.oauth_issuer.is_none(),
+        "--oauth-issuer has no effect without --auth oauth; say both, or neither"
+    );
     if let Some(url) = &options.webhook_public_url {
         anyhow::ensure!(
             webhooks,
@@ -219,11 +218,10 @@ fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {
             "--webhook-public-url {}: give an https address without a password",
             url.origin().ascii_serialization()
         );
-        hosts.extend(url.host_str().map(str::to_owned));
     }
     let whole = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     Ok(Settings {
-        allowed: Allowed::new(&hosts, &options.allowed_origin)?,
+        allowed: allowed(options, None)?,
         stateless: options.stateless,
         tenants: tenant::Limits {
             sessions: whole(options.max_sessions),
@@ -236,6 +234,15 @@ fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {
         grace: Duration::from_secs(options.grace),
         ..Settings::default()
     })
+}
+
+/// Under which names the server may be reached: those that were given, and those of the addresses that
+/// it tells others.
+fn allowed(options: &Http, resource: Option<&str>) -> anyhow::Result<Allowed> {
+    let mut hosts = options.allowed_host.clone();
+    let webhooks = options.webhook_public_url.as_ref().and_then(url::Url::host_str);
+    hosts.extend(webhooks.into_iter().chain(resource).map(str::to_owned));
+    Ok(Allowed::new(&hosts, &options.allowed_origin)?)
 }
 
 async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
@@ -292,29 +299,4 @@ fn stop() -> anyhow::Result<impl Future<Output = ()>> {
             std::future::pending::<()>().await;
         }
     })
-}
-
-/// Tells of each SIGHUP, where there is such a thing.
-struct Hangup {
-    #[cfg(unix)]
-    signal: Option<tokio::signal::unix::Signal>,
-}
-
-fn hangup() -> Hangup {
-    Hangup {
-        #[cfg(unix)]
-        signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok(),
-    }
-}
-
-impl Hangup {
-    async fn recv(&mut self) {
-        #[cfg(unix)]
-        if let Some(signal) = &mut self.signal
-            && signal.recv().await.is_some()
-        {
-            return;
-        }
-        std::future::pending().await
-    }
 }

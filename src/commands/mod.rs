@@ -8,8 +8,10 @@ mod demo;
 mod doctor;
 mod http;
 mod install;
+mod oauth;
 mod policy;
 mod receipts;
+mod reload;
 mod sandbox;
 mod setup;
 mod shell;
@@ -46,7 +48,12 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     let folders = Folders::of_user();
     let file = configuration::load(global.config.as_deref(), &folders)?;
     let format = global.log_format.or(file.log_format).unwrap_or_default();
-    let filter = global.log.as_deref().or(file.log.as_deref()).unwrap_or("warn");
+    // A server of many has one line for each tool call.
+    let usual = match command {
+        Some(Command::Http(_)) => "warn,callingbox_mcp=info",
+        _ => "warn",
+    };
+    let filter = global.log.as_deref().or(file.log.as_deref()).unwrap_or(usual);
     telemetry::init(format, filter)?;
     let selection = global.selection(&file);
     let catalogue = Catalogue::new();
@@ -54,7 +61,9 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     match command {
         None | Some(Command::Stdio) => {
             let world = world::open(&global, &file, &folders).await?;
-            let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account());
+            let log_arguments = global.logs_arguments(&file);
+            let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account())
+                .with_logged_arguments(log_arguments);
             transport::stdio::serve(server).await.context("the MCP session could not begin")?;
             world.close().await
         }

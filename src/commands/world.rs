@@ -11,9 +11,9 @@ use uuid::Uuid;
 use crate::account::{Account, World};
 use crate::api::{self, ApiKey, BaseUrl, ClientConfig};
 use crate::cli::Global;
-use crate::config::{self, File, Folders};
+use crate::config::{self, ConfigError, File, Folders};
 use crate::dialing::dispatch::Dialer;
-use crate::dialing::policy::Policy;
+use crate::dialing::live::LiveRules;
 use crate::sandbox::{ClockMode, Options, Sandbox};
 use crate::simulator::{self, Simulator};
 
@@ -30,7 +30,7 @@ pub(super) struct Maker {
     world: World,
     base_url: BaseUrl,
     file: File,
-    policy: Policy,
+    rules: LiveRules,
     folders: Folders,
     webhook_url: Option<String>,
 }
@@ -45,9 +45,20 @@ impl Maker {
         Ok(self.account_on(key, simulator))
     }
 
+    /// Reads the calling rules again, for every account that it made. When they cannot be read, those of
+    /// before still hold.
+    ///
+    /// # Errors
+    /// Why they cannot be read, with file and line.
+    pub(super) fn reload_rules(&self) -> Result<(), ConfigError> {
+        let policy = config::policy(&self.file, &self.folders)?;
+        self.rules.set(self.file.dialing.rules(self.world, policy));
+        Ok(())
+    }
+
     fn account_on(&self, key: ApiKey, simulator: Option<Simulator>) -> Account {
-        let Self { world, base_url, file, policy, folders, webhook_url } = self;
-        let (client, dialer) = reach(*world, base_url.clone(), key, file, policy.clone(), folders);
+        let Self { world, base_url, file, rules, folders, webhook_url } = self;
+        let (client, dialer) = reach(*world, base_url.clone(), key, file, rules.clone(), folders);
         let wait = file.wait.clone();
         let account = match simulator {
             None => Account::real(Some((client, dialer)), wait),
@@ -110,7 +121,7 @@ pub(super) async fn open_with(
             world: World::Real,
             base_url: found.base_url,
             file: file.clone(),
-            policy,
+            rules: file.dialing.rules(World::Real, policy).into(),
             folders: folders.clone(),
             webhook_url,
         };
@@ -126,7 +137,7 @@ pub(super) async fn open_with(
         world: World::Sandbox,
         base_url,
         file: file.clone(),
-        policy,
+        rules: file.dialing.rules(World::Sandbox, policy).into(),
         folders: folders.clone(),
         webhook_url,
     };
@@ -165,7 +176,7 @@ fn reach(
     base_url: BaseUrl,
     key: ApiKey,
     file: &File,
-    policy: Policy,
+    rules: LiveRules,
     folders: &Folders,
 ) -> (api::Client, Arc<Dialer>) {
     let mut config = ClientConfig::new(base_url, key);
@@ -175,7 +186,6 @@ fn reach(
     }
     let client = api::Client::new(config);
     let place = file.dialing.place(world, folders);
-    let rules = file.dialing.rules(world, policy);
     let dialer = Dialer::new(client.clone(), world, place, rules);
     (client, Arc::new(dialer))
 }

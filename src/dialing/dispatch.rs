@@ -23,6 +23,7 @@ use super::ledger::{
     DispatchId, Filter, Ledger, LedgerError, Outcome, Record, State, Tenant, World,
 };
 use super::limits::Usage;
+use super::live::LiveRules;
 use super::noted::{End, Noted};
 use super::order::{self, Asked, Order, Product};
 use super::policy::{Policy, Refusal, Request, Verdict};
@@ -125,7 +126,7 @@ pub struct Judgment {
 pub struct Dialer {
     pub(super) api: Client,
     pub(super) tenant: Tenant,
-    pub(super) rules: Rules,
+    rules: LiveRules,
     world: World,
     place: LedgerPlace,
     ledger: OnceCell<Arc<dyn Ledger>>,
@@ -143,7 +144,8 @@ pub(super) struct Sanction {
 impl Dialer {
     /// A dialer. Opens nothing yet: the ledger is opened by the first order.
     #[must_use]
-    pub fn new(api: Client, world: World, place: LedgerPlace, rules: Rules) -> Self {
+    pub fn new(api: Client, world: World, place: LedgerPlace, rules: impl Into<LiveRules>) -> Self {
+        let rules = rules.into();
         let config = api.config();
         let tenant = Tenant::new(config.key.expose().as_bytes(), &config.base_url.to_string());
         Self { api, tenant, rules, world, place, ledger: OnceCell::new(), noted: Noted::default() }
@@ -155,10 +157,10 @@ impl Dialer {
         &self.tenant
     }
 
-    /// How it dials.
+    /// How it dials at this moment.
     #[must_use]
-    pub fn rules(&self) -> &Rules {
-        &self.rules
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.get()
     }
 
     /// The ledger, opened if it is not yet.
@@ -190,7 +192,8 @@ impl Dialer {
         let ledger = self.ledger().await?;
         let now = Timestamp::now();
         let callee = asked.callee(&self.tenant);
-        let limits = self.rules.policy.measured_limits();
+        let rules = self.rules();
+        let limits = rules.policy.measured_limits();
         let measure = async || {
             let callee = callee.as_ref().map(|callee| &callee.hash);
             ledger.usage(self.tenant.id(), callee, &limits, asked.hold(), now).await
@@ -203,7 +206,7 @@ impl Dialer {
         let (verdict, local_times) = match &asked.order {
             Order::Call(call) => {
                 let destination = Destination::of(&call.to);
-                let verdict = self.rules.policy.evaluate(&Request {
+                let verdict = rules.policy.evaluate(&Request {
                     to: &call.to,
                     destination: &destination,
                     agent_id: call.agent_id.as_str(),
@@ -214,7 +217,7 @@ impl Dialer {
                 (verdict, destination.zones.local_times(now))
             }
             Order::Number { .. } => {
-                (self.rules.policy.evaluate_purchase(&usage, asked.hold()), Vec::new())
+                (rules.policy.evaluate_purchase(&usage, asked.hold()), Vec::new())
             }
         };
         for shadow in &verdict.shadow {

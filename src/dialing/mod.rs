@@ -18,6 +18,7 @@ pub mod destination;
 pub mod dispatch;
 pub mod ledger;
 pub mod limits;
+pub mod live;
 mod noted;
 pub mod order;
 pub mod policy;

@@ -54,7 +54,7 @@ impl Dialer {
                 }
                 Begin::LimitReached(_) if sanction.is_none() => return Ok(Way::Free),
                 Begin::LimitReached(reached) => {
-                    return Err(DialError::Refused(self.rules.policy.limit_refusal(reached)));
+                    return Err(DialError::Refused(self.rules().policy.limit_refusal(reached)));
                 }
                 Begin::InFlight(record) => {
                     (record.dispatch_id, self.await_other(ledger, &record, &asked.order).await)
@@ -88,7 +88,7 @@ impl Dialer {
         let nothing = Limits { spend_per_day: Some(MilliCents(0)), ..Limits::default() };
         let (rule, confirmed_by, hold, limits) = match sanction {
             Some(Sanction { rule, confirmed_by }) => {
-                let limits = self.rules.policy.enforced_limits();
+                let limits = self.rules().policy.enforced_limits();
                 (rule.clone(), confirmed_by.clone(), asked.hold(), limits)
             }
             None => (String::new(), String::new(), MilliCents::DOLLAR, nothing),
@@ -111,7 +111,7 @@ impl Dialer {
         let terms = Terms {
             now,
             lease_until: self.lease(self.api.config().timeouts.total),
-            repeats_since: now.checked_sub(self.rules.repeat_window).unwrap_or(Timestamp::MIN),
+            repeats_since: now.checked_sub(self.rules().repeat_window).unwrap_or(Timestamp::MIN),
             allow_repeat: asked.allow_repeat,
             limits,
         };

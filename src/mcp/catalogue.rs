@@ -21,6 +21,7 @@ use super::arguments::{self, Arguments};
 use super::error::ToolError;
 use super::gate::ToolContext;
 use super::present::{self, Reply};
+use super::scope::Scope;
 use super::{schema, tools};
 use crate::api::CallId;
 
@@ -203,6 +204,12 @@ impl Entry {
         &self.definition
     }
 
+    /// What a caller must be granted to call it, where callers are granted anything.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope::of(self.toolset, self.kind)
+    }
+
     /// Checks the arguments and makes the call ready to run.
     ///
     /// # Errors
@@ -314,6 +321,8 @@ pub struct Selection {
     pub read_only: bool,
     /// Whether the server stands on the simulator.
     pub sandbox: bool,
+    /// What the server offers to others, and not to this caller or request.
+    pub narrowed: Vec<&'static str>,
 }
 
 /// A name in the selection that does not exist.
@@ -327,6 +336,12 @@ pub struct SelectionError {
 }
 
 impl SelectionError {
+    /// Of a tool that does not exist.
+    #[must_use]
+    pub fn no_tool(name: &str, catalogue: &Catalogue) -> Self {
+        Self::unknown("tool", name, catalogue.iter().map(|entry| entry.name.to_owned()))
+    }
+
     fn unknown(what: &'static str, name: &str, valid: impl Iterator<Item = String>) -> Self {
         let valid = valid.collect::<Vec<_>>();
         Self {
@@ -354,11 +369,7 @@ impl Selection {
             .find(|name| catalogue.get(name).is_none())
         {
             None => Ok(()),
-            Some(name) => Err(SelectionError::unknown(
-                "tool",
-                name,
-                catalogue.iter().map(|entry| entry.name.to_owned()),
-            )),
+            Some(name) => Err(SelectionError::no_tool(name, catalogue)),
         }
     }
 
@@ -369,6 +380,15 @@ impl Selection {
             (toolsets, _) => toolsets,
         };
         toolsets.iter().copied().filter(|set| self.sandbox || *set != Toolset::Sandbox)
+    }
+
+    /// The same without the tools that `keep` leaves out: it can only become less.
+    #[must_use]
+    pub fn narrowed(&self, catalogue: &Catalogue, keep: impl Fn(&Entry) -> bool) -> Self {
+        let mut narrow = self.clone();
+        let left_out = catalogue.iter().filter(|entry| !keep(entry)).map(|entry| entry.name);
+        narrow.narrowed.extend(left_out);
+        narrow
     }
 
     /// Why a tool is not offered, or none if it is.
@@ -383,6 +403,8 @@ impl Selection {
             Some("it is switched off by --exclude-tools")
         } else if self.read_only && !entry.kind.is_read_only() {
             Some("the server is read-only (--read-only)")
+        } else if self.narrowed.contains(&entry.name) {
+            Some("it is not among those that this caller may use and asked for")
         } else {
             None
         }

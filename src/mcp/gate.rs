@@ -4,11 +4,11 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use rmcp::ErrorData;
-use rmcp::model::{CallToolRequestParams, CallToolResponse};
+use rmcp::model::{CallToolRequestParams, CallToolResponse, RequestId};
 use tokio_util::sync::CancellationToken;
 
 use super::catalogue::{Catalogue, Entry, Finished, Selection, Stop};
@@ -18,7 +18,10 @@ use super::present;
 use super::progress::Progress;
 use super::tasks;
 use crate::account::Account;
-use crate::telemetry::metrics;
+use crate::telemetry::{arguments, metrics};
+
+/// The most characters of a request's id that are logged: the client chooses it.
+const MOST_ID: usize = 64;
 
 /// What a running tool is handed.
 pub struct ToolContext {
@@ -30,6 +33,27 @@ pub struct ToolContext {
     pub progress: Progress,
     /// What the client can do, and the way to ask its human.
     pub client: Client,
+    /// The request's id, as the client chose it.
+    pub request_id: RequestId,
+    /// A short name of the caller, where the transport has many.
+    pub tenant: Option<Arc<str>>,
+    /// Whether the arguments are logged too.
+    pub log_arguments: bool,
+}
+
+impl ToolContext {
+    /// The one line of log that each call has.
+    fn log(&self, tool: &str, outcome: &str, took: Duration, arguments: Option<String>) {
+        tracing::info!(
+            tenant = self.tenant.as_deref(),
+            tool,
+            outcome,
+            milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            request_id = present::one_line(&self.request_id.to_string(), MOST_ID),
+            arguments,
+            "tool call"
+        );
+    }
 }
 
 /// Runs one tool call.
@@ -49,9 +73,11 @@ pub async fn call(
             .map(|name| format!("; did you mean `{name}`?"))
             .unwrap_or_default();
         let name = present::one_line(&request.name, 80);
+        cx.log(&name, "unknown_tool", Duration::ZERO, None);
         return Err(ErrorData::invalid_params(format!("there is no tool `{name}`{hint}"), None));
     };
     let started = Instant::now();
+    let logged = request.arguments.as_ref().filter(|_| cx.log_arguments).map(arguments::shown);
     let outcome = match selection.withheld(entry) {
         Some(reason) => Err(Stop::Failed(ToolError::new(
             Class::SwitchedOff,
@@ -69,12 +95,7 @@ pub async fn call(
     };
     let took = started.elapsed();
     metrics::tool_call(entry.name, label, took);
-    tracing::info!(
-        tool = entry.name,
-        outcome = label,
-        milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        "tool call"
-    );
+    cx.log(entry.name, label, took, logged);
     Ok(response)
 }
 
@@ -119,7 +140,6 @@ async fn run(
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use rmcp::model::CallToolResult;
     use rmcp::service::{PeerRequestOptions, RoleClient, RunningService, ServiceExt};

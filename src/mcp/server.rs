@@ -17,6 +17,7 @@ use rmcp::model::{
 };
 use rmcp::service::{RequestContext, RoleServer, SubscriptionContext};
 
+use super::caller::Caller;
 use super::catalogue::{Selection, SharedCatalogue};
 use super::client::{Client, Era};
 use super::gate::{self, ToolContext};
@@ -38,6 +39,7 @@ pub struct Server {
     catalogue: SharedCatalogue,
     selection: Arc<Selection>,
     account: Arc<Account>,
+    log_arguments: bool,
     subscriptions: Subscriptions,
 }
 
@@ -49,7 +51,20 @@ impl Server {
         selection: Arc<Selection>,
         account: Arc<Account>,
     ) -> Self {
-        Self { catalogue, selection, account, subscriptions: Subscriptions::default() }
+        let subscriptions = Subscriptions::default();
+        Self { catalogue, selection, account, log_arguments: false, subscriptions }
+    }
+
+    /// The same, with the arguments of tool calls in the log, masked, or without them.
+    #[must_use]
+    pub fn with_logged_arguments(mut self, log_arguments: bool) -> Self {
+        self.log_arguments = log_arguments;
+        self
+    }
+
+    /// What is offered to a request.
+    fn selection<'a>(&'a self, context: &'a RequestContext<RoleServer>) -> &'a Selection {
+        Caller::of(&context.extensions).map_or(&self.selection, |caller| &caller.selection)
     }
 
     fn instructions(&self) -> String {
@@ -104,7 +119,10 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = self.catalogue.offered(&self.selection).map(|entry| entry.definition().clone());
+        let tools = self
+            .catalogue
+            .offered(self.selection(&context))
+            .map(|entry| entry.definition().clone());
         let mut result = ListToolsResult::with_all_items(tools.collect());
         (result.ttl_ms, result.cache_scope) = freshness(&context);
         Ok(result)
@@ -128,8 +146,11 @@ impl ServerHandler for Server {
                 request.input_responses.take(),
                 request.request_state.take(),
             ),
+            request_id: context.id.clone(),
+            tenant: Caller::of(&context.extensions).map(|caller| Arc::clone(&caller.tenant)),
+            log_arguments: self.log_arguments,
         };
-        gate::call(&self.catalogue, &self.selection, request, &cx).await
+        gate::call(&self.catalogue, self.selection(&context), request, &cx).await
     }
 
     async fn get_task(

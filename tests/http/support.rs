@@ -126,17 +126,22 @@ impl Server {
 
     /// A call that goes on for half an hour, and its id.
     pub(crate) async fn long_call(&self) -> String {
-        let offers = self.tool(None, "search_numbers", json!({"area_code": "415"})).await;
+        self.long_call_of(None).await
+    }
+
+    /// The same, of this caller.
+    pub(crate) async fn long_call_of(&self, bearer: Option<&str>) -> String {
+        let offers = self.tool(bearer, "search_numbers", json!({"area_code": "415"})).await;
         let number = json!({"phone_number": offers["numbers"][0]["phone_number"]});
-        let bought = self.tool(None, "purchase_number", number).await;
+        let bought = self.tool(bearer, "purchase_number", number).await;
         let agent = json!({
             "name": "Long", "type": "outbound", "persona": "You are Mia.",
             "instructions": "Talk.", "returns": {"ok": "boolean"},
             "number_ids": [bought["number"]["number_id"]],
         });
-        let agent = self.tool(None, "create_agent", agent).await;
+        let agent = self.tool(bearer, "create_agent", agent).await;
         let call = json!({"agent_id": agent["agent_id"], "to": "+13105550107"});
-        let call = self.tool(None, "place_call", call).await;
+        let call = self.tool(bearer, "place_call", call).await;
         call["call_id"].as_str().unwrap().to_owned()
     }
 }

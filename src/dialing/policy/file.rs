@@ -26,12 +26,18 @@ impl Policy {
     /// [`PolicyError`] with the line.
     pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
         toml::from_str(text).map_err(|error: toml::de::Error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let line = 1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count();
+            let line = line_of(text, &error);
             let message = error.message().trim().replace('\n', " ");
             PolicyError { line, nearest: nearest_name(&message), message }
         })
     }
+}
+
+/// The line of an error, counted from 1.
+#[must_use]
+pub fn line_of(text: &str, error: &toml::de::Error) -> usize {
+    let start = error.span().map_or(0, |span| span.start);
+    1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count()
 }
 
 /// The valid name that is most like the unknown one, out of an error of serde such as ``unknown field

@@ -1,6 +1,7 @@
 //! Bodies: requests read whole within a size and a time, and a glance at which message they are;
 //! answers that hold on to something until their last byte is out.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,7 +11,10 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use tokio::time::{Instant, Sleep};
 
 use super::answer;
 
@@ -41,6 +45,7 @@ pub async fn read(body: Body, most_bytes: usize, time: Duration) -> Result<Bytes
 pub struct Glance {
     /// The method, of a request or a notification.
     pub method: Option<String>,
+    #[serde(deserialize_with = "object")]
     params: Option<GlanceParams>,
 }
 
@@ -50,12 +55,40 @@ struct GlanceParams {
     name: Option<String>,
 }
 
+/// Reads parameters, which are named: a list would be read as the fields in their order.
+fn object<'de, D: Deserializer<'de>>(input: D) -> Result<Option<GlanceParams>, D::Error> {
+    struct Named;
+
+    impl<'de> Visitor<'de> for Named {
+        type Value = Option<GlanceParams>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            GlanceParams::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+
+    input.deserialize_any(Named)
+}
+
 impl Glance {
     /// Looks at a body. A key that stands twice is refused: two readers could read it in two ways.
     ///
     /// # Errors
     /// The answer, 400: it is not a JSON-RPC message.
     pub fn at(body: &[u8]) -> Result<Self, Box<Response>> {
+        // A list would be read as the fields in their order.
+        if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            let text = "the body is not one JSON-RPC message";
+            return Err(Box::new(answer::error(StatusCode::BAD_REQUEST, text)));
+        }
         serde_json::from_slice(body).map_err(|error| {
             let text = format!("the body is not a JSON-RPC message: {error}");
             Box::new(answer::error(StatusCode::BAD_REQUEST, &text))
@@ -77,6 +110,33 @@ where
     B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
 {
     response.map(|body| Body::new(Holding { body: Body::new(body), kept: Some(kept) }))
+}
+
+/// Ends an answer at this time, wherever it is.
+#[must_use]
+pub fn ending_at(response: Response, end: Instant) -> Response {
+    let end = Box::pin(tokio::time::sleep_until(end));
+    response.map(|body| Body::new(Ending { body, end }))
+}
+
+struct Ending {
+    body: Body,
+    end: Pin<Box<Sleep>>,
+}
+
+impl HttpBody for Ending {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        if self.end.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
 }
 
 struct Holding<T> {
@@ -124,12 +184,26 @@ mod tests {
             r#"{"method":"ping","method":"tools/call","params":{"name":"place_call"}}"#,
             r#"{"method":"tools/call","params":{"name":"list_calls","name":"place_call"}}"#,
             r#"{"method":"tools/call","params":{},"params":{"name":"place_call"}}"#,
-            "[]x",
+            "[]",
+            r#"["tools/call",{"name":"place_call"}]"#,
+            r#"{"method":"tools/call","params":["place_call"]}"#,
+            "null",
             "not json",
             "",
         ] {
             assert_eq!(glance(text).unwrap_err().status(), 400, "{text}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_can_be_made_to_end() {
+        let first = futures::stream::iter([Ok::<_, std::io::Error>("first")]);
+        let never = futures::stream::pending();
+        let body = Body::from_stream(futures::StreamExt::chain(first, never));
+        let begun = Instant::now();
+        let ends = ending_at(Response::new(body), begun + Duration::from_secs(60));
+        assert_eq!(ends.into_body().collect().await.unwrap().to_bytes(), "first");
+        assert_eq!(begun.elapsed().as_secs(), 60);
     }
 
     #[tokio::test(start_paused = true)]

@@ -170,3 +170,80 @@ impl AsyncWrite for Wire {
         self.watched(written, context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use axum::routing::get;
+    use bytes::Bytes;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    const STALL: Duration = Duration::from_millis(300);
+
+    /// Says when it is dropped.
+    struct Told(Arc<Notify>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+
+    /// A server of an answer without end; tells when the answer is given up.
+    async fn endless() -> (std::net::SocketAddr, Arc<Notify>, CancellationToken) {
+        let given_up = Arc::new(Notify::new());
+        let told = Arc::clone(&given_up);
+        let answer = async move || {
+            let pieces = futures::stream::unfold(Told(told), |told| async {
+                Some((Ok::<_, io::Error>(Bytes::from_static(&[b'x'; 65_536])), told))
+            });
+            Body::from_stream(pieces)
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let limits = Limits { stall_time: STALL, ..Limits::default() };
+        let routes = Router::new().route("/", get(answer));
+        tokio::spawn(serve(listener, routes, limits, stop.clone()));
+        (address, given_up, stop)
+    }
+
+    async fn ask(address: std::net::SocketAddr) -> TcpStream {
+        let mut peer = TcpStream::connect(address).await.unwrap();
+        peer.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        peer
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_reads_nothing_is_cut_off() {
+        let (address, given_up, _stop) = endless().await;
+        let begun = Instant::now();
+        let mut peer = ask(address).await;
+        tokio::time::timeout(Duration::from_secs(20), given_up.notified()).await.unwrap();
+        assert!(begun.elapsed() >= STALL, "{:?}", begun.elapsed());
+        // What was on its way still comes, and then no more.
+        let mut rest = vec![0; 65_536];
+        while let Ok(read @ 1..) = peer.read(&mut rest).await {
+            assert!(read <= rest.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_reads_slowly_is_not() {
+        let (address, given_up, _stop) = endless().await;
+        let mut peer = ask(address).await;
+        let begun = Instant::now();
+        let mut some = vec![0; 4 * 1024 * 1024];
+        while begun.elapsed() < STALL * 5 {
+            peer.read_exact(&mut some).await.unwrap();
+            tokio::time::sleep(STALL / 6).await;
+        }
+        let gone = tokio::time::timeout(Duration::ZERO, given_up.notified()).await;
+        assert!(gone.is_err(), "it was cut off");
+    }
+}

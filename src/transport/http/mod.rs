@@ -29,21 +29,27 @@ use futures::FutureExt;
 use http::header::{ACCEPT, AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::Full;
-use rmcp::model::ProtocolVersion;
+use jiff::Timestamp;
+use rmcp::model::{ConstString, ProtocolVersion, SubscriptionsListenRequestMethod};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use self::auth::Door;
+use self::auth::narrowing::Narrowing;
+use self::auth::{Door, Visitor, demand};
 use self::health::Health;
 use self::origin::Allowed;
-use self::sessions::Full as NoRoom;
-use self::tenant::{Tenant, Tenants};
+use self::sessions::{Full as NoRoom, Terms, Use};
+use self::tenant::Tenants;
+use crate::mcp::caller::Caller;
 use crate::mcp::catalogue::{Selection, SharedCatalogue};
 
 /// The header that names a session.
 const SESSION_ID: &str = "mcp-session-id";
+/// How often it is looked whether something that was shown no longer counts.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// The header that names the version of the protocol.
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 
@@ -64,6 +70,8 @@ pub struct Settings {
     pub body_time: Duration,
     /// How long what is under way may take when the server is told to end.
     pub grace: Duration,
+    /// Whether the arguments of tool calls are logged, masked.
+    pub log_arguments: bool,
 }
 
 impl Default for Settings {
@@ -76,6 +84,7 @@ impl Default for Settings {
             body_bytes: 4 * 1024 * 1024,
             body_time: Duration::from_secs(30),
             grace: Duration::from_secs(25),
+            log_arguments: false,
         }
     }
 }
@@ -83,6 +92,7 @@ impl Default for Settings {
 /// The server.
 pub struct Service {
     settings: Settings,
+    catalogue: SharedCatalogue,
     selection: Arc<Selection>,
     door: Door,
     tenants: Arc<Tenants>,
@@ -105,9 +115,12 @@ impl Service {
         health: Health,
     ) -> Arc<Self> {
         let end = CancellationToken::new();
-        let tenants = Tenants::new(catalogue, settings.tenants, settings.stateless, end.clone());
+        let tenants =
+            Tenants::new(Arc::clone(&catalogue), settings.tenants, settings.stateless, end.clone())
+                .with_logged_arguments(settings.log_arguments);
         Arc::new(Self {
             settings,
+            catalogue,
             selection,
             door,
             tenants: Arc::new(tenants),
@@ -170,6 +183,7 @@ impl Service {
         if let Some((listener, router)) = admin {
             servers.spawn(listener::serve(listener, router, limits, self.end.clone()));
         }
+        let expiring = AbortOnDropHandle::new(tokio::spawn(expire(Arc::clone(&self.tenants))));
         stop.await;
         self.health.stop();
         closing.cancel();
@@ -177,6 +191,7 @@ impl Service {
         if tokio::time::timeout(self.settings.grace, self.activity.wait()).await.is_err() {
             tracing::warn!(requests = self.activity.len(), "the grace period is over");
         }
+        drop(expiring);
         self.end.cancel();
         let ended = async { while servers.join_next().await.is_some() {} };
         if tokio::time::timeout(Duration::from_secs(2), ended).await.is_err() {
@@ -184,28 +199,64 @@ impl Service {
         }
     }
 
-    async fn admit(&self, headers: &HeaderMap) -> Result<Arc<Tenant>, Box<Response>> {
+    async fn admit(&self, headers: &HeaderMap) -> Result<Visitor, Box<Response>> {
         let visitor = self.door.admit(headers, &self.tenants, &self.selection).await?;
         visitor.tenant.count_request().map_err(|wait| {
             let text = "too many requests";
             Box::new(answer::later(StatusCode::TOO_MANY_REQUESTS, text, wait))
         })?;
-        Ok(visitor.tenant)
+        Ok(visitor)
+    }
+
+    /// What this request may use: of what its tenant is offered, what was granted to the caller, what
+    /// the session's client asked for when it opened it, and what the request asks for.
+    fn caller(&self, visitor: &Visitor, session: Option<&Use>, asked: &Narrowing) -> Caller {
+        let most = visitor.tenant.selection();
+        let before = session.map(Use::narrowing).unwrap_or_default();
+        let selection = if visitor.scopes.is_none() && asked.is_none() && before.is_none() {
+            Arc::clone(most)
+        } else {
+            Arc::new(most.narrowed(&self.catalogue, |entry| {
+                visitor.has(entry.scope()) && before.keeps(entry) && asked.keeps(entry)
+            }))
+        };
+        Caller { tenant: Arc::clone(visitor.tenant.name()), selection }
+    }
+
+    /// Checks that the caller was granted what the message takes, where things are granted one by one.
+    fn permit(&self, visitor: &Visitor, body: &[u8]) -> Result<(), Box<Response>> {
+        if visitor.scopes.is_none() {
+            return Ok(());
+        }
+        match demand::of(body, &self.catalogue, visitor.tenant.selection())? {
+            Some(lacking) if !visitor.has(lacking) => {
+                let tenant = visitor.tenant.name();
+                tracing::info!(%tenant, scope = %lacking, "a scope is missing");
+                Err(Box::new(self.door.forbidden(lacking)))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn mcp(&self, request: Request) -> Result<Response, Box<Response>> {
         let (mut parts, body) = request.into_parts();
-        let tenant = self.admit(&parts.headers).await?;
+        let visitor = self.admit(&parts.headers).await?;
+        let tenant = &visitor.tenant;
         // Nothing behind this line needs it, and what it does not have it cannot log.
         parts.headers.remove(AUTHORIZATION);
+        let asked = Narrowing::of(&parts.headers, &self.catalogue)?;
         let place = tenant.open_stream().ok_or_else(too_many_streams)?;
         let session = match self.session_named(&parts.headers) {
             None => None,
             Some(id) => Some(tenant.sessions().enter(id).ok_or_else(no_such_session)?),
         };
+        if let Some(session) = &session {
+            session.keep_until(visitor.until);
+        }
         if parts.method != Method::POST {
             if self.is_older_stream(&parts.method, &parts.headers) {
-                let opened = sse::open(&self.inboxes, &tenant, &self.activity).await;
+                let terms = Terms { until: visitor.until, narrowing: Arc::new(asked) };
+                let opened = sse::open(&self.inboxes, tenant, &self.activity, terms).await;
                 return Ok(body::hold(opened.map_err(no_room)?, place));
             }
             let request = http::Request::from_parts(parts, Full::<Bytes>::default());
@@ -214,6 +265,7 @@ impl Service {
         }
         let activity = self.activity.token();
         let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
+        self.permit(&visitor, &body)?;
         let glance = body::Glance::at(&body).unwrap_or_default();
         let opens_session = glance.method.as_deref() == Some("initialize")
             && session.is_none()
@@ -222,9 +274,23 @@ impl Service {
             // Only looked for: rmcp takes it a moment later.
             drop(tenant.sessions().make_room().await.map_err(no_room)?);
         }
+        parts.extensions.insert(self.caller(&visitor, session.as_ref(), &asked));
         let request = http::Request::from_parts(parts, Full::new(body));
         let response = tenant.streamable().handle(request).await;
-        Ok(body::hold(response, (place, session, activity)))
+        if opens_session && let Some(id) = response.headers().get(SESSION_ID) {
+            // Before the client learns of it.
+            let terms = Terms { until: visitor.until, narrowing: Arc::new(asked) };
+            tenant.sessions().settle(id.to_str().unwrap_or_default(), terms);
+        }
+        // What ends its session ends the others too. What changes something is let finish.
+        let tool = glance.tool().and_then(|name| self.catalogue.get(name));
+        let cut = glance.method.as_deref() == Some(SubscriptionsListenRequestMethod::VALUE)
+            || tool.is_some_and(|entry| entry.kind.is_read_only());
+        let response = body::hold(response, (place, session, activity));
+        Ok(match visitor.until.filter(|_| cut) {
+            None => response,
+            Some(until) => body::ending_at(response, instant(until)),
+        })
     }
 
     /// The session that a request is for, in the era that has sessions.
@@ -258,23 +324,42 @@ impl Service {
             let text = "this server has no sessions (--stateless); use streamable HTTP at /mcp";
             return Err(Box::new(answer::error(StatusCode::NOT_FOUND, text)));
         }
-        let tenant = self.admit(&headers).await?;
-        let place = tenant.open_stream().ok_or_else(too_many_streams)?;
-        let opened = sse::open(&self.inboxes, &tenant, &self.activity).await;
+        let visitor = self.admit(&headers).await?;
+        let narrowing = Arc::new(Narrowing::of(&headers, &self.catalogue)?);
+        let place = visitor.tenant.open_stream().ok_or_else(too_many_streams)?;
+        let terms = Terms { until: visitor.until, narrowing };
+        let opened = sse::open(&self.inboxes, &visitor.tenant, &self.activity, terms).await;
         Ok(body::hold(opened.map_err(no_room)?, place))
     }
 
     async fn messages(&self, request: Request) -> Result<Response, Box<Response>> {
         let (parts, body) = request.into_parts();
-        let tenant = self.admit(&parts.headers).await?;
-        let _place = tenant.open_stream().ok_or_else(too_many_streams)?;
+        let visitor = self.admit(&parts.headers).await?;
+        let asked = Narrowing::of(&parts.headers, &self.catalogue)?;
+        let _place = visitor.tenant.open_stream().ok_or_else(too_many_streams)?;
         let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
-        let query = parts.uri.query().unwrap_or_default();
-        let id = url::form_urlencoded::parse(query.as_bytes())
-            .find(|(name, _)| name == "session_id")
-            .map(|(_, id)| id.into_owned());
-        Ok(sse::accept(&self.inboxes, &tenant, id.as_deref(), &body).await)
+        let id = sse::session_named(parts.uri.query().unwrap_or_default())?;
+        let session = visitor.tenant.sessions().enter(&id).ok_or_else(no_such_session)?;
+        session.keep_until(visitor.until);
+        self.permit(&visitor, &body)?;
+        let caller = self.caller(&visitor, Some(&session), &asked);
+        Ok(sse::accept(&self.inboxes, &id, caller, &body).await)
     }
+}
+
+/// Ends sessions when what their clients showed no longer counts, for as long as it is polled.
+async fn expire(tenants: Arc<Tenants>) {
+    loop {
+        tokio::time::sleep(EXPIRE_EVERY).await;
+        tenants.expire(Timestamp::now()).await;
+    }
+}
+
+/// A time of the day on the clock that timers go by.
+fn instant(until: Timestamp) -> Instant {
+    let left = Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
+    // What is too far away to be told is as good as a year.
+    Instant::now() + left.min(Duration::from_secs(365 * 24 * 3_600))
 }
 
 /// Puts routes behind the check of host and origin, and lets pages that are allowed read answers.

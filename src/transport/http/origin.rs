@@ -129,7 +129,7 @@ pub fn preflight(method: &Method, headers: &HeaderMap) -> Option<Response> {
         (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"),
         (
             ACCESS_CONTROL_ALLOW_HEADERS,
-            "authorization, content-type, last-event-id, mcp-method, mcp-name, mcp-protocol-version, mcp-session-id",
+            "authorization, content-type, last-event-id, mcp-method, mcp-name, mcp-protocol-version, mcp-session-id, x-mcp-exclude-tools, x-mcp-readonly, x-mcp-tools, x-mcp-toolsets",
         ),
         (ACCESS_CONTROL_MAX_AGE, "3600"),
     ] {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::Stream;
+use jiff::Timestamp;
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::WorkerTransport;
 use rmcp::transport::common::server_side_http::ServerSseMessage;
@@ -17,6 +18,8 @@ use rmcp::transport::streamable_http_server::session::{SessionId, SessionManager
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use super::auth::narrowing::Narrowing;
 
 /// No session can be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +64,17 @@ struct Live {
     open: usize,
     /// What ends a session of the HTTP+SSE transport; rmcp's own are closed by rmcp.
     end: Option<CancellationToken>,
+    terms: Terms,
     _room: Room,
+}
+
+/// On what terms a session was opened.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// From when on nothing that its client showed counts any more; none: for as long as it likes.
+    pub until: Option<Timestamp>,
+    /// What its client asked not to be offered.
+    pub narrowing: Arc<Narrowing>,
 }
 
 /// A request or a stream of a session: as long as it lives, the session makes room for nobody.
@@ -101,6 +114,26 @@ impl Sessions {
         session.open += 1;
         session.used = Instant::now();
         Some(Use { sessions: Arc::downgrade(self), id })
+    }
+
+    /// Writes down on what terms a session was opened.
+    pub fn settle(&self, id: &str, terms: Terms) {
+        if let Some(session) = self.live().get_mut(id) {
+            session.terms = terms;
+        }
+    }
+
+    /// Ends the sessions for which nothing counts any more that their clients showed.
+    pub async fn expire(&self, now: Timestamp) {
+        let over = |session: &Live| session.terms.until.is_some_and(|until| until <= now);
+        let expired: Vec<SessionId> = {
+            let live = self.live();
+            live.iter().filter(|(_, session)| over(session)).map(|(id, _)| id.clone()).collect()
+        };
+        for id in expired {
+            tracing::debug!("a session ends with the token that it was opened with");
+            self.end(&id).await;
+        }
     }
 
     /// Room for one more session. When there is none, the tenant's own session that nobody has used
@@ -150,8 +183,29 @@ impl Sessions {
     }
 
     fn insert(&self, id: SessionId, room: Room, end: Option<CancellationToken>) {
-        let session = Live { used: Instant::now(), open: 0, end, _room: room };
+        let terms = Terms::default();
+        let session = Live { used: Instant::now(), open: 0, end, terms, _room: room };
         self.live().insert(id, session);
+    }
+}
+
+impl Use {
+    /// The session goes on at least until then: its client showed something that counts so long.
+    pub fn keep_until(&self, until: Option<Timestamp>) {
+        if let Some(sessions) = self.sessions.upgrade()
+            && let Some(session) = sessions.live().get_mut(&self.id)
+        {
+            session.terms.until = session.terms.until.max(until);
+        }
+    }
+
+    /// What the session's client asked not to be offered when it opened it.
+    #[must_use]
+    pub fn narrowing(&self) -> Arc<Narrowing> {
+        let sessions = self.sessions.upgrade();
+        let live = sessions.as_ref().map(|sessions| sessions.live());
+        let session = live.as_ref().and_then(|live| live.get(&self.id));
+        session.map(|session| Arc::clone(&session.terms.narrowing)).unwrap_or_default()
     }
 }
 
@@ -264,6 +318,31 @@ mod tests {
         open(&sessions, "fourth").await;
         assert!(third.is_cancelled() && !first.is_cancelled());
         assert_eq!((sessions.count(), server.available_permits()), (2, 8));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_ends_with_the_last_token_that_was_shown_for_it() {
+        let server = Arc::new(Semaphore::new(10));
+        let sessions = sessions(&server, 5);
+        let at = |second: i64| Timestamp::from_second(1_000 + second).unwrap();
+        let until = |second| Terms { until: Some(at(second)), ..Terms::default() };
+        let (kept, renewed) = (open(&sessions, "kept").await, open(&sessions, "renewed").await);
+        let short = open(&sessions, "short").await;
+        sessions.settle("renewed", until(60));
+        sessions.settle("short", until(60));
+        let used = sessions.enter("renewed").unwrap();
+        used.keep_until(Some(at(120)));
+        // An older token takes nothing away.
+        used.keep_until(Some(at(30)));
+        let ended = async |now| {
+            sessions.expire(now).await;
+            [&kept, &renewed, &short].map(CancellationToken::is_cancelled)
+        };
+        assert_eq!(ended(at(59)).await, [false, false, false]);
+        assert_eq!(ended(at(60)).await, [false, false, true]);
+        assert_eq!(ended(at(119)).await, [false, false, true]);
+        assert_eq!(ended(at(120)).await, [false, true, true]);
+        assert_eq!((sessions.count(), server.available_permits()), (1, 9));
     }
 
     #[tokio::test(start_paused = true)]

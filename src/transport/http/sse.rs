@@ -14,7 +14,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
 use http::StatusCode;
-use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, GetExtensions, JsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::service::{RoleServer, serve_server_with_ct};
 use rmcp::transport::Transport;
 use rmcp::transport::streamable_http_server::session::SessionId;
@@ -25,8 +25,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::answer;
-use super::sessions::Full;
+use super::sessions::{Full, Terms};
 use super::tenant::Tenant;
+use crate::mcp::caller::Caller;
 
 /// Messages to the client that wait for it to read.
 const OUTGOING: usize = 64;
@@ -66,6 +67,7 @@ pub async fn open(
     inboxes: &Arc<Inboxes>,
     tenant: &Arc<Tenant>,
     activity: &TaskTracker,
+    terms: Terms,
 ) -> Result<Response, Full> {
     let room = tenant.sessions().make_room().await?;
     let id: SessionId = Uuid::new_v4().simple().to_string().into();
@@ -76,6 +78,7 @@ pub async fn open(
     let inbox = Inbox { to_server, pending: Arc::clone(&pending) };
     inboxes.with(|inboxes| inboxes.insert(Arc::clone(&id), inbox));
     tenant.sessions().adopt(Arc::clone(&id), room, end.clone());
+    tenant.sessions().settle(&id, terms);
     let channel = Channel { from_client, to_client, activity: activity.clone(), pending };
     let session =
         serve(Arc::clone(inboxes), Arc::clone(tenant), Arc::clone(&id), channel, end.clone());
@@ -129,14 +132,22 @@ async fn serve(
     tenant.sessions().end(&id).await;
 }
 
-/// Takes one message of a client.
-pub async fn accept(inboxes: &Inboxes, tenant: &Tenant, id: Option<&str>, body: &[u8]) -> Response {
-    let Some(id) = id else {
+/// The session that a message is for, by the query of its address.
+///
+/// # Errors
+/// The answer, 400: it names none.
+pub fn session_named(query: &str) -> Result<String, Box<Response>> {
+    let named =
+        url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "session_id");
+    named.map(|(_, id)| id.into_owned()).ok_or_else(|| {
         let text = "session_id is missing; use the address that the stream's first event names";
-        return answer::error(StatusCode::BAD_REQUEST, text);
-    };
+        Box::new(answer::error(StatusCode::BAD_REQUEST, text))
+    })
+}
+
+/// Takes one message of `caller` for a session that is theirs.
+pub async fn accept(inboxes: &Inboxes, id: &str, caller: Caller, body: &[u8]) -> Response {
     let gone = || answer::error(StatusCode::NOT_FOUND, "there is no such session");
-    let Some(_use) = tenant.sessions().enter(id) else { return gone() };
     let Some(inbox) = inboxes.with(|inboxes| inboxes.get(id).cloned()) else { return gone() };
     let busy = || {
         let text = "the session has too much to do";
@@ -145,13 +156,16 @@ pub async fn accept(inboxes: &Inboxes, tenant: &Tenant, id: Option<&str>, body: 
     if inbox.pending.lock().unwrap_or_else(PoisonError::into_inner).len() >= MOST_PENDING {
         return busy();
     }
-    let message = match serde_json::from_slice(body) {
+    let mut message: ClientJsonRpcMessage = match serde_json::from_slice(body) {
         Ok(message) => message,
         Err(error) => {
             let text = format!("the body is not a message of MCP: {error}");
             return answer::error(StatusCode::BAD_REQUEST, &text);
         }
     };
+    if let JsonRpcMessage::Request(request) = &mut message {
+        request.request.extensions_mut().insert(caller);
+    }
     match inbox.to_server.send_timeout(message, PATIENCE).await {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
         Err(mpsc::error::SendTimeoutError::Closed(_)) => gone(),

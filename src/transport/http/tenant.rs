@@ -11,6 +11,7 @@ use governor::clock::{Clock, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use jiff::Timestamp;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -90,7 +91,9 @@ type Limiter = RateLimiter<
 /// One tenant.
 pub struct Tenant {
     identity: Identity,
+    name: Arc<str>,
     account: Arc<Account>,
+    selection: Arc<Selection>,
     server: Server,
     sessions: Arc<Sessions>,
     streamable: StreamableHttpService<Server, Sessions>,
@@ -102,6 +105,18 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// A short name for logs, from which nothing about the tenant can be found.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What it is offered at most.
+    #[must_use]
+    pub fn selection(&self) -> &Arc<Selection> {
+        &self.selection
+    }
+
     /// On whose behalf it acts.
     #[must_use]
     pub fn account(&self) -> &Arc<Account> {
@@ -178,6 +193,7 @@ pub struct Tenants {
     catalogue: SharedCatalogue,
     limits: Limits,
     stateless: bool,
+    log_arguments: bool,
     sessions: Arc<Semaphore>,
     end: CancellationToken,
     known: Mutex<HashMap<Identity, Arc<Tenant>>>,
@@ -193,7 +209,15 @@ impl Tenants {
         end: CancellationToken,
     ) -> Self {
         let sessions = Arc::new(Semaphore::new(limits.sessions));
-        Self { catalogue, limits, stateless, sessions, end, known: Mutex::default() }
+        let (log_arguments, known) = (false, Mutex::default());
+        Self { catalogue, limits, stateless, log_arguments, sessions, end, known }
+    }
+
+    /// The same, with the arguments of tool calls in the log, masked, or without them.
+    #[must_use]
+    pub fn with_logged_arguments(mut self, log_arguments: bool) -> Self {
+        self.log_arguments = log_arguments;
+        self
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Identity, Arc<Tenant>>> {
@@ -240,7 +264,8 @@ impl Tenants {
         let limits = &self.limits;
         let end = self.end.child_token();
         let server =
-            Server::new(Arc::clone(&self.catalogue), Arc::clone(selection), Arc::clone(account));
+            Server::new(Arc::clone(&self.catalogue), Arc::clone(selection), Arc::clone(account))
+                .with_logged_arguments(self.log_arguments);
         let sessions = Arc::new(Sessions::new(
             Arc::clone(&self.sessions),
             limits.sessions_per_tenant,
@@ -262,7 +287,9 @@ impl Tenants {
         let quota = Quota::per_second(limits.requests_per_second).allow_burst(burst);
         Tenant {
             identity,
+            name: format!("{identity:?}").into(),
             account: Arc::clone(account),
+            selection: Arc::clone(selection),
             server,
             sessions,
             streamable,
@@ -283,6 +310,13 @@ impl Tenants {
             }
             stays
         });
+    }
+
+    /// Ends the sessions for which nothing counts any more that their clients showed.
+    pub async fn expire(&self, now: Timestamp) {
+        for tenant in self.all() {
+            tenant.sessions.expire(now).await;
+        }
     }
 
     /// Every tenant.

@@ -14,11 +14,13 @@ use tokio::time::Instant;
 
 use super::super::answer;
 use super::super::tenant::{Identity, Tenant, Tenants, TooManyTenants};
+use super::oauth::OAuthDoor;
 use super::tokens::{Tokens, TokensError};
-use super::{bearer, tightened, unauthorized};
+use super::{bearer, challenged, tightened};
 use crate::account::Account;
 use crate::api::ApiKey;
 use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::mcp::scope::{Scope, Scopes};
 
 /// Keys that were refused and are remembered.
 const MOST_REFUSED: usize = 4_096;
@@ -51,12 +53,31 @@ pub enum Door {
     Key(KeyDoor),
     /// By a token of this server's own; all have the server's account.
     Token(Arc<TokenDoor>),
+    /// By an access token of an authorization server; all have the server's account.
+    OAuth(Arc<OAuthDoor>),
 }
 
 /// Who has come in.
 pub struct Visitor {
     /// As whom.
     pub tenant: Arc<Tenant>,
+    /// What was granted to them; none where nothing is granted one by one.
+    pub scopes: Option<Scopes>,
+    /// From when on what they showed no longer counts.
+    pub until: Option<Timestamp>,
+}
+
+impl Visitor {
+    /// Somebody who may do everything that their tenant may, for as long as they like.
+    fn without_end(tenant: Arc<Tenant>) -> Self {
+        Self { tenant, scopes: None, until: None }
+    }
+
+    /// Whether this was granted to them; everything is where nothing is granted one by one.
+    #[must_use]
+    pub fn has(&self, wanted: Scope) -> bool {
+        self.scopes.is_none_or(|scopes| scopes.contains(wanted))
+    }
 }
 
 impl Door {
@@ -70,18 +91,33 @@ impl Door {
         tenants: &Tenants,
         selection: &Arc<Selection>,
     ) -> Result<Visitor, Box<Response>> {
-        let tenant = match self {
-            Self::Open(account) => {
-                tenants.enter(Identity::ANYONE, account, selection).map_err(busy)?
+        match self {
+            Self::Open(account) => tenants
+                .enter(Identity::ANYONE, account, selection)
+                .map(Visitor::without_end)
+                .map_err(busy),
+            Self::Key(door) => {
+                door.admit(headers, tenants, selection).await.map(Visitor::without_end)
             }
-            Self::Key(door) => door.admit(headers, tenants, selection).await?,
-            Self::Token(door) => door.admit(headers, tenants)?,
-        };
-        Ok(Visitor { tenant })
+            Self::Token(door) => door.admit(headers, tenants),
+            Self::OAuth(door) => door.admit(headers, tenants).await,
+        }
+    }
+
+    /// Refuses a caller who lacks a scope.
+    #[must_use]
+    pub fn forbidden(&self, lacking: Scope) -> Response {
+        match self {
+            Self::OAuth(door) => door.forbidden(lacking),
+            // Nothing is granted one by one there, so nobody can lack it.
+            Self::Open(_) | Self::Key(_) | Self::Token(_) => {
+                answer::error(StatusCode::FORBIDDEN, "this is not allowed")
+            }
+        }
     }
 }
 
-fn busy(full: TooManyTenants) -> Box<Response> {
+pub(super) fn busy(full: TooManyTenants) -> Box<Response> {
     let wait = Duration::from_secs(30);
     Box::new(answer::later(StatusCode::SERVICE_UNAVAILABLE, &full.to_string(), wait))
 }
@@ -91,7 +127,7 @@ fn stranger(text: &str, shown: bool) -> Box<Response> {
         true => "Bearer realm=\"callingbox-mcp\", error=\"invalid_token\"",
         false => "Bearer realm=\"callingbox-mcp\"",
     };
-    Box::new(unauthorized(text, challenge))
+    Box::new(challenged(StatusCode::UNAUTHORIZED, text, challenge))
 }
 
 /// The door for callers with keys of their own.
@@ -184,7 +220,7 @@ impl TokenDoor {
         Ok(Self { path, account, catalogue, selection, tokens })
     }
 
-    fn admit(&self, headers: &HeaderMap, tenants: &Tenants) -> Result<Arc<Tenant>, Box<Response>> {
+    fn admit(&self, headers: &HeaderMap, tenants: &Tenants) -> Result<Visitor, Box<Response>> {
         let wanted = "send a token of this server as `Authorization: Bearer cbmcp_…`";
         let shown = bearer(headers).ok_or_else(|| stranger(wanted, false))?;
         let token = {
@@ -195,7 +231,9 @@ impl TokenDoor {
             token.ok_or_else(|| stranger("this token is unknown, expired or revoked", true))?;
         let toolsets = token.toolsets.as_deref();
         let selection = tightened(&self.selection, &self.catalogue, toolsets, token.read_only);
-        tenants.enter(token.identity(), &self.account, &Arc::new(selection)).map_err(busy)
+        let tenant =
+            tenants.enter(token.identity(), &self.account, &Arc::new(selection)).map_err(busy)?;
+        Ok(Visitor { tenant, scopes: None, until: token.expires })
     }
 
     /// Reads the file again, if it has changed or if `anyhow`, and ends the sessions of tokens that no

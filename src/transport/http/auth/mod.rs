@@ -1,7 +1,12 @@
-//! Who is calling, and what they may use. Everything is decided from the headers of each request
-//! before its body is read; no key and no token is ever taken from a URL.
+//! Who is calling, and what they may use. Who it is is decided from the headers of each request before
+//! its body is read ([`door`]); no key and no token is ever taken from a URL. What was granted scope by
+//! scope is held against the message before rmcp sees it ([`demand`]), and decides what is offered; a
+//! client may ask for less ([`narrowing`]).
 
+pub mod demand;
 pub mod door;
+pub mod narrowing;
+pub mod oauth;
 pub mod tokens;
 
 use axum::response::Response;
@@ -27,10 +32,10 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && sound).then_some(token)
 }
 
-/// Refuses a caller who did not show who they are, or not well enough (RFC 6750, section 3).
+/// Refuses a caller, and says what would be enough (RFC 6750, section 3).
 #[must_use]
-pub fn unauthorized(text: &str, challenge: &str) -> Response {
-    let mut response = answer::error(StatusCode::UNAUTHORIZED, text);
+pub fn challenged(status: StatusCode, text: &str, challenge: &str) -> Response {
+    let mut response = answer::error(status, text);
     let challenge = HeaderValue::from_str(challenge)
         .unwrap_or_else(|_| HeaderValue::from_static("Bearer realm=\"callingbox-mcp\""));
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
@@ -46,13 +51,10 @@ pub fn tightened(
     toolsets: Option<&[Toolset]>,
     read_only: bool,
 ) -> Selection {
-    let mut tight = selection.clone();
-    tight.read_only |= read_only;
-    if let Some(toolsets) = toolsets {
-        let other = catalogue.iter().filter(|entry| !toolsets.contains(&entry.toolset));
-        tight.exclude_tools.extend(other.map(|entry| entry.name.to_owned()));
-    }
-    tight
+    selection.narrowed(catalogue, |entry| {
+        toolsets.is_none_or(|toolsets| toolsets.contains(&entry.toolset))
+            && (!read_only || entry.kind.is_read_only())
+    })
 }
 
 #[cfg(test)]
@@ -94,6 +96,7 @@ mod tests {
         );
         assert_eq!(names(&tightened(&narrow, &catalogue, Some(&[]), false)), [""; 0]);
         let read_only = Selection { read_only: true, ..wide };
-        assert!(tightened(&read_only, &catalogue, None, false).read_only);
+        let reading = tightened(&read_only, &catalogue, None, false);
+        assert!(catalogue.offered(&reading).all(|entry| entry.kind.is_read_only()));
     }
 }

@@ -148,7 +148,7 @@ impl Tokens {
         })?;
         toml::from_str(&text).map_err(|error| TokensError::Invalid {
             path: path.to_owned(),
-            message: crate::config::explain(&error),
+            message: crate::config::explain_in_log(&text, &error),
         })
     }
 

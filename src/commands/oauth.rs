@@ -1,0 +1,32 @@
+//! The door of `http --auth oauth`, as the command line describes it.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::account::Account;
+use crate::cli::OAuth;
+use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::transport::http::auth::oauth::{OAuthDoor, Settings};
+
+/// Makes it, and begins to fetch the issuer's keys.
+pub(super) fn door(
+    options: &OAuth,
+    account: Arc<Account>,
+    catalogue: &Catalogue,
+    selection: Arc<Selection>,
+) -> anyhow::Result<Arc<OAuthDoor>> {
+    let settings = Settings {
+        issuer: options.oauth_issuer.clone().context(
+            "--auth oauth needs --oauth-issuer: the authorization server, as its tokens name it in `iss`",
+        )?,
+        resource: options.oauth_resource.clone().context(
+            "--auth oauth needs --oauth-resource: the address of this server, as tokens name it in `aud`",
+        )?,
+        jwks_url: options.oauth_jwks_url.clone(),
+    };
+    let door = Arc::new(OAuthDoor::new(&settings, account, catalogue, selection)?);
+    let warming = Arc::clone(&door);
+    tokio::spawn(async move { warming.warm().await });
+    Ok(door)
+}

@@ -1,0 +1,67 @@
+//! What a running server reads again: the calling rules and the tokens at SIGHUP, and the tokens also by
+//! themselves when their file has changed. What cannot be read changes nothing; the log says which file
+//! and where.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::world::Maker;
+use crate::transport::http::auth::door::TokenDoor;
+use crate::transport::http::tenant::Tenants;
+
+/// How often the file of tokens is looked at.
+const TOKENS_EVERY: Duration = Duration::from_secs(2);
+
+/// Reads again what has changed, until it is aborted.
+pub(super) fn watch(
+    mut hangup: Hangup,
+    maker: Maker,
+    tokens: Option<Arc<TokenDoor>>,
+    tenants: Arc<Tenants>,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            let asked = tokio::select! {
+                () = tokio::time::sleep(TOKENS_EVERY) => false,
+                () = hangup.recv() => true,
+            };
+            if asked {
+                match maker.reload_rules() {
+                    Ok(()) => tracing::info!("the calling rules were read again"),
+                    Err(error) => tracing::error!(%error, "the calling rules of before are kept"),
+                }
+            }
+            if let Some(tokens) = &tokens {
+                tokens.look(&tenants, asked);
+            }
+        }
+    })
+}
+
+/// Tells of each SIGHUP, where there is such a thing.
+pub(super) struct Hangup {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+/// From now on the signal no longer ends the program.
+pub(super) fn hangup() -> Hangup {
+    Hangup {
+        #[cfg(unix)]
+        signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok(),
+    }
+}
+
+impl Hangup {
+    async fn recv(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.signal
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,141 @@
+//! What a caller may be granted, by the names that an authorization server knows them by, and which
+//! of them a tool takes. It follows from what a tool says of itself, so no tool can be without one.
+//! Knows nothing of tokens.
+
+use std::fmt;
+
+use super::catalogue::{Kind, Toolset};
+
+/// One thing that can be granted (a scope of RFC 6749, section 3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// `calls:read`: reads calls, transcripts, agents and numbers.
+    CallsRead,
+    /// `calls:place`: rings telephones.
+    CallsPlace,
+    /// `agents:write`: makes, changes and archives agents.
+    AgentsWrite,
+    /// `numbers:purchase`: buys numbers.
+    NumbersPurchase,
+    /// `webhooks:write`: everything about webhooks, reading too: their addresses often hold secrets.
+    WebhooksWrite,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::CallsRead,
+        Self::CallsPlace,
+        Self::AgentsWrite,
+        Self::NumbersPurchase,
+        Self::WebhooksWrite,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CallsRead => "calls:read",
+            Self::CallsPlace => "calls:place",
+            Self::AgentsWrite => "agents:write",
+            Self::NumbersPurchase => "numbers:purchase",
+            Self::WebhooksWrite => "webhooks:write",
+        }
+    }
+
+    /// What a tool of this group takes that does this to the world.
+    #[must_use]
+    pub const fn of(toolset: Toolset, kind: Kind) -> Self {
+        match (kind, toolset) {
+            (Kind::RingsPhone, _) => Self::CallsPlace,
+            (Kind::CostsMoney, _) => Self::NumbersPurchase,
+            (Kind::Reads | Kind::Writes { .. }, Toolset::Webhooks) => Self::WebhooksWrite,
+            (Kind::Reads, _) => Self::CallsRead,
+            (Kind::Writes { .. }, Toolset::Calls | Toolset::Sandbox) => Self::CallsPlace,
+            (Kind::Writes { .. }, Toolset::Agents) => Self::AgentsWrite,
+            (Kind::Writes { .. }, Toolset::Numbers) => Self::NumbersPurchase,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a caller was granted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scopes([bool; Scope::ALL.len()]);
+
+impl Scopes {
+    /// Reads names with spaces between them; those that mean nothing here are left out.
+    #[must_use]
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut granted = Self::default();
+        for name in names.into_iter().flat_map(|names| names.split(' ')) {
+            for (scope, has) in Scope::ALL.into_iter().zip(&mut granted.0) {
+                *has |= scope.as_str() == name;
+            }
+        }
+        granted
+    }
+
+    /// Whether this was granted.
+    #[must_use]
+    pub fn contains(self, scope: Scope) -> bool {
+        Scope::ALL.into_iter().zip(self.0).any(|(known, has)| has && known == scope)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalogue::Catalogue;
+    use super::*;
+
+    #[test]
+    fn every_tool_takes_the_scope_that_fits_what_it_does() {
+        let catalogue = Catalogue::new();
+        let tools = |scope: Scope| -> Vec<_> {
+            let entries = catalogue.iter().filter(|entry| entry.scope() == scope);
+            entries.map(|entry| entry.name).collect()
+        };
+        assert_eq!(
+            tools(Scope::CallsRead),
+            [
+                "get_call_result",
+                "get_call_transcript",
+                "list_calls",
+                "list_agents",
+                "get_agent",
+                "list_numbers",
+                "search_numbers"
+            ]
+        );
+        assert_eq!(tools(Scope::CallsPlace), ["place_call", "simulate_inbound_call"]);
+        assert_eq!(
+            tools(Scope::AgentsWrite),
+            ["create_agent", "update_agent", "set_agent_numbers", "archive_agent"]
+        );
+        assert_eq!(tools(Scope::NumbersPurchase), ["purchase_number"]);
+        let webhooks = catalogue.iter().filter(|entry| entry.toolset == Toolset::Webhooks);
+        let webhooks: Vec<_> = webhooks.map(|entry| entry.name).collect();
+        assert_eq!(tools(Scope::WebhooksWrite), webhooks);
+    }
+
+    #[test]
+    fn whole_names_are_granted_and_nothing_like_them() {
+        let granted = |text: &str| {
+            let scopes = Scopes::parse([text]);
+            Scope::ALL.into_iter().filter(|scope| scopes.contains(*scope)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            granted("openid webhooks:write  calls:read"),
+            [Scope::CallsRead, Scope::WebhooksWrite]
+        );
+        for none in ["", "calls", "calls:*", "CALLS:READ", "calls:read,calls:place", "calls:reader"]
+        {
+            assert_eq!(granted(none), [], "{none}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What is written of a tool call, and what never is.
+
+use std::fs::File;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{Events, Server, initialize, message, program};
+
+const KEY: &str = "sk_test_very_secret_one";
+const NUMBER: &str = "3105550123";
+
+/// A server whose log is kept, at the finest level that there is.
+async fn server(log: &Path, arguments: &[&str], more: &[&str]) -> Server {
+    let home = tempfile::tempdir().unwrap();
+    let mut program = program(home.path());
+    program.args(["--sandbox", "--sandbox-speed=1", "--log", "trace", "--log-format", "json"]);
+    program.args(arguments).env("RUST_LOG", "trace").stderr(File::create(log).unwrap());
+    Server::run(home, program, more).await
+}
+
+fn lines(log: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(log).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The lines about tool calls, without what differs each time.
+fn calls(log: &Path) -> Vec<Value> {
+    let mut calls = lines(log);
+    calls.retain(|line| line["message"] == "tool call");
+    for call in &mut calls {
+        assert!(call["milliseconds"].is_u64(), "{call}");
+        assert_eq!(call["tenant"].as_str().unwrap().len(), 12, "{call}");
+        for differs in ["timestamp", "target", "milliseconds", "tenant"] {
+            call.as_object_mut().unwrap().remove(differs);
+        }
+    }
+    calls
+}
+
+fn say(id: &Value, name: &str, arguments: &Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": name, "arguments": arguments}})
+}
+
+/// A few calls in every way in, all with things that must not be seen.
+async fn work(server: &Server) {
+    let arguments = json!({
+        "agent_id": "a", "to": format!("+1{NUMBER}"),
+        "instructions": format!("Ring +1{NUMBER}, or {NUMBER}, with {KEY} and cbmcp_0011aabb."),
+    });
+    let modern = server.modern("tools/call", json!({"name": "place_call", "arguments": arguments}));
+    modern.bearer_auth(KEY).send().await.unwrap().text().await.unwrap();
+    let session = server.open(Some(KEY)).await;
+    session
+        .post(&say(&json!("two\nlines"), "list_agents", &json!({})))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let wrong = json!({"to": format!("+1{NUMBER}")});
+    session
+        .post(&say(&json!(9), "list_numbers", &wrong))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    session
+        .post(&say(&json!(10), "no_such_tool", &wrong))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+
+    let stream = server.http.get(format!("{}/sse", server.base)).bearer_auth(KEY);
+    let mut events = Events::of(stream.send().await.unwrap());
+    let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
+    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    for (body, answered) in
+        [(initialize(), true), (ready, false), (say(&json!("s"), "place_call", &arguments), true)]
+    {
+        let post = server.http.post(&endpoint).bearer_auth(KEY).body(body.to_string());
+        assert_eq!(post.send().await.unwrap().status(), 202);
+        if answered {
+            events.next().await.unwrap();
+        }
+    }
+    // What is refused before it is a call.
+    let bad = server.http.post(format!("{}/mcp", server.base)).bearer_auth(KEY);
+    bad.body(format!("+1{NUMBER} {KEY}")).send().await.unwrap();
+    let other = server.modern("tools/list", json!({})).bearer_auth("eyJhbGciOiJub25lIn0.e30.");
+    assert_eq!(other.send().await.unwrap().status(), 401);
+}
+
+#[tokio::test]
+async fn a_call_has_one_line_and_nothing_secret_is_in_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let server = server(&log, &[], &["--auth", "key"]).await;
+    work(&server).await;
+    let line = |tool: &str, outcome: &str, id: &str| json!({"level": "INFO", "message": "tool call", "tool": tool, "outcome": outcome, "request_id": id});
+    assert_eq!(
+        calls(&log),
+        [
+            line("place_call", "not_found", "1"),
+            line("list_agents", "ok", "two lines"),
+            line("list_numbers", "invalid_argument", "9"),
+            line("no_such_tool", "unknown_tool", "10"),
+            line("place_call", "not_found", "s"),
+        ]
+    );
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(text.contains("\"DEBUG\""), "{text}");
+    for secret in [NUMBER, "very_secret", "0011aabb", "eyJhbGci"] {
+        let found: Vec<_> = text.lines().filter(|line| line.contains(secret)).collect();
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+#[tokio::test]
+async fn arguments_are_logged_only_when_asked_for_and_masked_even_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let server = server(&log, &["--log-arguments"], &["--auth", "key"]).await;
+    work(&server).await;
+    let calls = calls(&log);
+    let arguments = r#"{"agent_id":"a","to":"+***","instructions":"Ring +***, or ***, with sk_*** and cbmcp_***."}"#;
+    assert_eq!(calls[0]["arguments"], arguments);
+    assert_eq!(calls[1]["arguments"], "{}");
+    let text = std::fs::read_to_string(&log).unwrap();
+    for secret in [NUMBER, "very_secret", "0011aabb"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_many_logs_its_calls_without_being_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let home = tempfile::tempdir().unwrap();
+    let mut program = program(home.path());
+    program.args(["--sandbox", "--log-format", "json"]).stderr(File::create(&log).unwrap());
+    let server = Server::run(home, program, &[]).await;
+    let listed = server.modern("tools/call", json!({"name": "list_agents", "arguments": {}}));
+    message(listed.send().await.unwrap()).await;
+    let tools: Vec<_> = lines(&log).into_iter().map(|line| line["tool"].clone()).collect();
+    assert_eq!(tools, ["list_agents"]);
+}
