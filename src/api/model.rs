@@ -315,3 +315,32 @@ impl<T: Serialize> Serialize for Change<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Agent, Call};
+
+    #[test]
+    fn of_two_fields_with_one_name_the_later_counts() {
+        let read = |text: &str| serde_json::from_str::<Call>(text).unwrap();
+        let fits = read(r#"{"id":"c1","duration_seconds":"long","duration_seconds":7}"#);
+        assert_eq!((fits.duration_seconds, fits.extra.len()), (Some(7), 0));
+        let unfit = read(r#"{"id":"c1","duration_seconds":7,"duration_seconds":"long"}"#);
+        assert_eq!(unfit.duration_seconds, None);
+        assert_eq!(unfit.extra["duration_seconds"], "long");
+        let null = read(r#"{"id":"c1","duration_seconds":"long","duration_seconds":null}"#);
+        assert_eq!((null.duration_seconds, null.extra.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_record_is_the_same_from_text_and_from_a_value() {
+        let text = r#"{"id":"a1","type":"inbound","na\u006de":"Mia","later":{"x":[1]}}"#;
+        let agent: Agent = serde_json::from_str(text).unwrap();
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::from_value::<Agent>(value.clone()).unwrap(), agent);
+        assert_eq!(agent.extra, *json!({"later": {"x": [1]}}).as_object().unwrap());
+        assert_eq!(serde_json::to_value(&agent).unwrap(), value);
+    }
+}
