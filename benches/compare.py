@@ -25,7 +25,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from driver import Direct, Failed, Modern, Ordinary, Session, Sse, Stdio
+from driver import Direct, Failed, Modern, Opened, Ordinary, Session, Socket, Sse, Stdio
 from peers import PEERS, WORK, Skipped, say, tokens_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,8 +34,9 @@ KEY = "sk_bench_0000"
 PATIENCE = 60
 # This server's own limits are not what is measured.
 HTTP = ["http", "--listen", "127.0.0.1:0", "--requests-per-second", "1000000"]
-# No server between: the bare client of driver.py, which is the limit, and an ordinary one.
-DIRECT = {"direct": Direct, "http.client": Ordinary}
+# No server between: the HTTP client that this server uses, which is the limit; an ordinary one; and the
+# bare socket of driver.py, which is what the machine gives.
+DIRECT = {"direct": Direct, "http.client": Ordinary, "socket": Socket}
 OURS = {"stdio": (["stdio"], Stdio), "mcp-2026": (HTTP, Modern), "mcp-2025": (HTTP, Session), "sse": (HTTP, Sse)}
 
 
@@ -151,6 +152,8 @@ def percentile(values, part):
 async def one_at_a_time(target, calls):
     times = []
     async with asyncio.timeout(PATIENCE):
+        if isinstance(target.client, Direct):
+            return (await target.client.calls(calls, 1, PATIENCE))[1]
         for _ in range(calls):
             begun = time.perf_counter()
             await target.client.call()
@@ -161,6 +164,9 @@ async def one_at_a_time(target, calls):
 
 async def many_at_once(target, at_once=50, seconds=None, calls=None):
     """The rate of calls, and the time of each; ends after `seconds` or about `calls`."""
+    if isinstance(target.client, Direct):
+        took, times = await target.client.calls(calls or 2**32, at_once, seconds or PATIENCE)
+        return len(times) / took, times
     times, begun = [], time.perf_counter()
     left = [calls if calls is not None else sys.maxsize]
     end = begun + seconds if seconds is not None else float("inf")
@@ -321,6 +327,10 @@ def main():
     parser.add_argument("--only", metavar="NAMES", help="of: " + ",".join([*DIRECT, *OURS, *PEERS]))
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures here")
     parser.add_argument("--binary", metavar="FILE", type=Path, help="measure this one; default: build it")
+    parser.add_argument(
+        "--direct", metavar="FILE", type=Path,
+        help="the example `direct`, built like the binary; default: beside it, in examples/",
+    )
     options = parser.parse_args()
 
     names = [*DIRECT, *OURS, *([] if options.quick else PEERS)]
@@ -331,8 +341,11 @@ def main():
         names = wanted
     WORK.mkdir(parents=True, exist_ok=True)
     if not options.binary:
-        subprocess.run(["cargo", "build", "--release"], cwd=ROOT, check=True)
+        command = ["cargo", "build", "--release", "--bin", "callingbox-mcp", "--example", "direct"]
+        subprocess.run(command, cwd=ROOT, check=True)
         options.binary = ROOT / "target" / "release" / "callingbox-mcp"
+    # Built as the server was, or else the two could not be compared.
+    direct = options.direct or options.binary.parent / "examples" / "direct"
     binary = str(options.binary.resolve())
 
     with tempfile.TemporaryDirectory(prefix="callingbox-bench-") as home:
@@ -345,7 +358,8 @@ def main():
             targets = []
             for name in names:
                 if name in DIRECT:
-                    run = lambda kind=DIRECT[name]: kind.running(address, CALL, KEY)
+                    first = [str(direct)] if DIRECT[name] is Direct else []
+                    run = lambda kind=DIRECT[name], first=first: Opened(kind, *first, address, CALL, KEY)
                     targets.append(Target(name, run, alone=DIRECT[name] is Ordinary))
                 elif name in OURS:
                     arguments, kind = OURS[name]

@@ -2,7 +2,7 @@
 
 They are as thin as asyncio allows: requests are bytes made beforehand, answers are cut at their end
 and searched for their id and for an error, never parsed. So what is measured is the server, and the
-same little is added to every target, `direct` included. `check` reads one answer properly.
+same little is added to every target, `socket` included; only `direct` measures itself. `check` reads one answer properly.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import http.client
 import json
 import re
 import socket
+import subprocess
 
 ID = re.compile(rb'"id":\s*(\d+)')
 CLIENT = {"name": "bench", "version": "0"}
@@ -103,8 +104,22 @@ class Pool:
             connection.transport.close()
 
 
-class Direct:
-    """No server between: the limit."""
+class Opened:
+    """A client that needs no server started, for an `async with`."""
+
+    def __init__(self, kind, *arguments):
+        self.kind, self.arguments, self.client = kind, arguments, None
+
+    async def __aenter__(self):
+        self.client = self.kind(*self.arguments)
+        return self
+
+    async def __aexit__(self, *_):
+        self.client.close()
+
+
+class Socket:
+    """No server between, and no more of an HTTP client than this driver is itself."""
 
     def __init__(self, address, call, key):
         self.pool = Pool(address)
@@ -112,20 +127,6 @@ class Direct:
             f"GET /v1/calls/{call} HTTP/1.1\r\nhost: {address}\r\naccept: application/json\r\n"
             f"authorization: Bearer {key}\r\n\r\n"
         ).encode()
-
-    @classmethod
-    def running(cls, *arguments):
-        class Nothing:
-            """Nothing to start or end but the client."""
-
-            async def __aenter__(self):
-                self.client = cls(*arguments)
-                return self
-
-            async def __aexit__(self, *_):
-                self.client.close()
-
-        return Nothing()
 
     async def call(self):
         return (await self.pool.ask(self.request))[1]
@@ -138,7 +139,32 @@ class Direct:
         self.pool.close()
 
 
-class Ordinary(Direct):
+class Direct:
+    """No server between: direct.rs reads the call itself, and measures itself."""
+
+    def __init__(self, program, *arguments):
+        self.process = subprocess.Popen(
+            [program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    async def calls(self, count, at_once, seconds):
+        """How long it took in all, and each call."""
+        print(count, at_once, seconds, file=self.process.stdin, flush=True)
+        line = await asyncio.to_thread(self.process.stdout.readline)
+        if not line:
+            raise Failed("the direct client ended")
+        answer = json.loads(line)
+        return answer["seconds"], answer["times"]
+
+    async def check(self, _call):
+        await self.calls(1, 1, 60)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Ordinary(Socket):
     """No server between, and an HTTP client as programs use it: Python's own. One call at a time."""
 
     def __init__(self, address, call, key):

@@ -232,6 +232,9 @@ pub struct Http {
     /// Seconds that what is under way may take when the server is told to end.
     #[arg(long, value_name = "SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     pub grace: u64,
+    /// Threads that serve. One is the fastest until it is a whole processor's work.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub threads: u16,
     /// What several replicas share.
     #[command(flatten)]
     pub state: State,

@@ -9,13 +9,17 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // One thread is enough for a session on standard input: it has one client, and a switch between
-    // threads would cost more than it gives. Over HTTP come many.
-    let mut builder = match cli.command {
-        Some(Command::Http(_)) => tokio::runtime::Builder::new_multi_thread(),
-        _ => tokio::runtime::Builder::new_current_thread(),
+    // A call waits for the network nearly all its time, and a switch between threads costs more than
+    // its work: `benches/README.md`.
+    let threads = match &cli.command {
+        Some(Command::Http(http)) => usize::from(http.threads),
+        _ => 1,
     };
-    let runtime = match builder.enable_all().build() {
+    let mut builder = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = match builder.worker_threads(threads).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::from(error)),
     };

@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -13,6 +13,14 @@ use serde_json::{Value, json};
 fn binary() -> OsString {
     std::env::var_os("CALLINGBOX_MCP")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_callingbox-mcp").into())
+}
+
+/// Builds the direct client as this test was built, which `cargo test --test bench` does not.
+fn direct() -> PathBuf {
+    let cargo =
+        Command::new(env!("CARGO")).args(["build", "--quiet", "--example", "direct"]).status();
+    assert!(cargo.unwrap().success());
+    Path::new(env!("CARGO_BIN_EXE_callingbox-mcp")).with_file_name("examples").join("direct")
 }
 
 /// Runs one of the programs, and gives its figures.
@@ -53,18 +61,18 @@ fn no_curve_grows_worse_than_in_proportion() {
 #[test]
 #[ignore = "needs Python 3: .ci/run runs it"]
 fn the_harness_measures_every_way_to_this_server() {
-    let figures = figures("compare.py", &[]);
+    let figures = figures("compare.py", &["--direct", direct().to_str().unwrap()]);
 
     let measured = |target: &Value, name: &str| target[name].as_f64().is_some_and(|n| n > 0.0);
     let names: Vec<_> = figures["targets"].as_object().unwrap().keys().collect();
-    assert_eq!(names, ["direct", "http.client", "stdio", "mcp-2026", "mcp-2025", "sse"]);
+    assert_eq!(names, ["direct", "http.client", "socket", "stdio", "mcp-2026", "mcp-2025", "sse"]);
     for name in names {
         let target = &figures["targets"][name];
         let mut expected = vec!["p50_us", "p99_us"];
         if name != "http.client" {
             expected.extend(["rate_at_50", "p99_at_50_us"]);
         }
-        if name != "direct" && name != "http.client" {
+        if !["direct", "http.client", "socket"].contains(&name.as_str()) {
             expected.extend(["start_to_initialize_ms", "start_to_list_ms", "list_bytes"]);
             expected.extend(["memory_idle_mb", "memory_after_mb"]);
             assert!(target["calls"].as_u64() >= Some(500), "{name}: {target}");

@@ -252,7 +252,7 @@ impl Http {
         };
         let built = |builder: reqwest::ClientBuilder| builder.build().map_err(|e| innermost(&e));
         Ok(Self {
-            pooled: built(builder().pool_idle_timeout(Duration::from_secs(60)))?,
+            pooled: built(builder().pool_idle_timeout(Duration::from_secs(20)))?,
             fresh: built(builder().pool_max_idle_per_host(0))?,
         })
     }
@@ -261,13 +261,18 @@ impl Http {
 impl Answer {
     /// The record in the body, bare or under `data`.
     pub(super) fn one<T: DeserializeOwned>(self) -> Result<T, Error> {
+        // Nearly always bare, and then nothing need be read twice.
+        if let Ok(record) = serde_json::from_slice(&self.body) {
+            return Ok(record);
+        }
         let body = self.json()?;
-        record(&body).ok_or_else(|| self.unreadable("it holds no such record"))
+        let enveloped = body.get("data").and_then(|record| T::deserialize(record).ok());
+        enveloped.ok_or_else(|| self.unreadable("it holds no such record"))
     }
 
     /// The record in the body, when there is one.
     pub(super) fn any<T: DeserializeOwned>(self) -> Option<T> {
-        record(&self.json().ok()?)
+        self.one().ok()
     }
 
     /// The list in the body, in any of its envelopes.
@@ -291,11 +296,6 @@ impl Answer {
         let (status, detail) = (self.status, detail.to_owned());
         Error::new(self.request, ErrorKind::Unreadable { status, detail })
     }
-}
-
-/// Reads a record from an object, or from the object under `data`.
-fn record<T: DeserializeOwned>(body: &Value) -> Option<T> {
-    T::deserialize(body).ok().or_else(|| T::deserialize(body.get("data")?).ok())
 }
 
 /// Fills the template's `{…}` with one encoded segment for each id, in order. Nothing when an id

@@ -5,6 +5,8 @@
 //! and keeps every other value, unknown or unfit, as it came in `extra`; writing a model gives both
 //! back under their own names. Knows JSON, nothing of HTTP.
 
+use std::borrow::Cow;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -27,14 +29,37 @@ pub(super) fn take<T: DeserializeOwned + Default>(
     taken
 }
 
-/// Takes the field that a record cannot do without.
-pub(super) fn take_key<T: DeserializeOwned>(
-    fields: &mut Map<String, Value>,
-    name: &str,
-) -> Option<T> {
-    let key = T::deserialize(fields.get(name)?).ok()?;
-    fields.shift_remove(name);
-    Some(key)
+/// The name of a field, borrowed from the text where it can be.
+#[derive(Deserialize)]
+pub(super) struct Name<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+/// The name of a member without the mark of a raw identifier.
+pub(super) const fn bare(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', ..] => name.split_at(2).1,
+        _ => name,
+    }
+}
+
+/// Puts a value into its member when it fits; a null counts as absent, and a value that does not fit
+/// is kept in `extra`. Of two with one name the later counts, as in any JSON object.
+pub(super) fn put<T: DeserializeOwned + Default>(
+    member: &mut T,
+    name: Cow<'_, str>,
+    value: Value,
+    extra: &mut Map<String, Value>,
+) {
+    let fit = if value.is_null() { Ok(T::default()) } else { T::deserialize(&value) };
+    match fit {
+        Ok(fit) => {
+            *member = fit;
+            extra.shift_remove(&*name);
+        }
+        Err(_) => {
+            *member = T::default();
+            extra.insert(name.into_owned(), value);
+        }
+    }
 }
 
 /// Whether a field was absent, so that writing leaves it out again.
@@ -70,16 +95,39 @@ macro_rules! model {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let mut fields = serde_json::Map::deserialize(from)?;
-                Ok(Self {
-                    $key: $crate::api::model::take_key(&mut fields, stringify!($key))
-                        .ok_or_else(|| serde::de::Error::missing_field(stringify!($key)))?,
-                    $($field: $crate::api::model::take(
-                        &mut fields,
-                        stringify!($field).trim_start_matches("r#"),
-                    ),)*
-                    extra: fields,
-                })
+                struct Fields;
+
+                impl<'de> serde::de::Visitor<'de> for Fields {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("a record")
+                    }
+
+                    fn visit_map<M: serde::de::MapAccess<'de>>(
+                        self,
+                        mut fields: M,
+                    ) -> Result<$name, M::Error> {
+                        use $crate::api::model::{Name, bare, put};
+                        let mut extra = serde_json::Map::new();
+                        let mut $key: Option<$key_type> = None;
+                        $(let mut $field: $type = Default::default();)*
+                        while let Some(Name(name)) = fields.next_key()? {
+                            let value: serde_json::Value = fields.next_value()?;
+                            match &*name {
+                                stringify!($key) => put(&mut $key, name, value, &mut extra),
+                                $(field if field == bare(stringify!($field)) =>
+                                    put(&mut $field, name, value, &mut extra),)*
+                                _ => { extra.insert(name.into_owned(), value); }
+                            }
+                        }
+                        let $key = $key
+                            .ok_or_else(|| serde::de::Error::missing_field(stringify!($key)))?;
+                        Ok($name { $key, $($field,)* extra })
+                    }
+                }
+
+                from.deserialize_map(Fields)
             }
         }
 
@@ -265,5 +313,34 @@ impl<T: Serialize> Serialize for Change<T> {
             Self::Set(value) => value.serialize(to),
             Self::Keep | Self::Clear => to.serialize_none(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Agent, Call};
+
+    #[test]
+    fn of_two_fields_with_one_name_the_later_counts() {
+        let read = |text: &str| serde_json::from_str::<Call>(text).unwrap();
+        let fits = read(r#"{"id":"c1","duration_seconds":"long","duration_seconds":7}"#);
+        assert_eq!((fits.duration_seconds, fits.extra.len()), (Some(7), 0));
+        let unfit = read(r#"{"id":"c1","duration_seconds":7,"duration_seconds":"long"}"#);
+        assert_eq!(unfit.duration_seconds, None);
+        assert_eq!(unfit.extra["duration_seconds"], "long");
+        let null = read(r#"{"id":"c1","duration_seconds":"long","duration_seconds":null}"#);
+        assert_eq!((null.duration_seconds, null.extra.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_record_is_the_same_from_text_and_from_a_value() {
+        let text = r#"{"id":"a1","type":"inbound","na\u006de":"Mia","later":{"x":[1]}}"#;
+        let agent: Agent = serde_json::from_str(text).unwrap();
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::from_value::<Agent>(value.clone()).unwrap(), agent);
+        assert_eq!(agent.extra, *json!({"later": {"x": [1]}}).as_object().unwrap());
+        assert_eq!(serde_json::to_value(&agent).unwrap(), value);
     }
 }

@@ -186,9 +186,6 @@ pub struct CallReport {
     trouble: Option<String>,
     /// What is known beyond the fields, and what to do next.
     note: String,
-    /// The record it was made from, once the call is over.
-    #[serde(skip)]
-    ended: Option<Box<Call>>,
     #[serde(skip)]
     is_final: bool,
 }
@@ -199,8 +196,7 @@ impl CallReport {
     pub fn of(call: Call) -> Self {
         let outcome = Outcome::of(&call);
         let finished = Progress::of(&call, Duration::ZERO, Timestamp::now()) == Progress::Finished;
-        let ended = call.status.is_terminal().then(|| Box::new(call.clone()));
-        let (result, result_problems) = check_result(&call);
+        let result_problems = check_result(&call);
         let error = [&call.error_code, &call.error_message, &call.hangup_cause]
             .into_iter()
             .filter_map(|part| part.as_deref())
@@ -212,7 +208,10 @@ impl CallReport {
             simulated: is_simulated(&call),
             call_id: call.id,
             status: call.status.to_string(),
-            result,
+            result: match call.result {
+                Some(Value::Object(result)) => Some(result),
+                _ => None,
+            },
             result_status: call.result_status.map(|status| status.to_string()),
             result_error: call.result_error,
             result_problems,
@@ -228,7 +227,6 @@ impl CallReport {
             error: (outcome == Outcome::Failed && !error.is_empty()).then_some(error),
             trouble: None,
             note,
-            ended,
             is_final: finished,
         }
     }
@@ -244,12 +242,6 @@ impl CallReport {
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.is_final
-    }
-
-    /// The record, once the call is over.
-    #[must_use]
-    pub fn ended(&self) -> Option<&Call> {
-        self.ended.as_deref()
     }
 
     /// The same as text, with what came from the phone line inside the fence.
@@ -279,7 +271,8 @@ impl CallReport {
             let _ = write!(text, " Result problems: {}.", self.result_problems.join("; "));
         }
         if let Some(result) = &self.result {
-            let result = Value::Object(result.clone()).to_string();
+            // A map of texts and values can always be written.
+            let result = serde_json::to_string(result).unwrap_or_default();
             let _ = write!(
                 text,
                 "\nResult, extracted from the conversation:\n{}",
@@ -294,11 +287,11 @@ fn is_simulated(call: &Call) -> bool {
     call.extra.get("simulated").and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// The result, and what is wrong with it, held against `returns` as it stood when the call began.
-fn check_result(call: &Call) -> (Option<Map<String, Value>>, Vec<String>) {
+/// What is wrong with the result, held against `returns` as it stood when the call began.
+fn check_result(call: &Call) -> Vec<String> {
     let mut problems = Vec::new();
     let result = match &call.result {
-        Some(Value::Object(result)) => Some(result.clone()),
+        Some(Value::Object(result)) => Some(result),
         Some(_) => {
             problems.push("the result is not an object".to_owned());
             None
@@ -325,7 +318,7 @@ fn check_result(call: &Call) -> (Option<Map<String, Value>>, Vec<String>) {
             }
         }
     }
-    (result, problems)
+    problems
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 use super::error::ToolError;
 use super::outcome::CallReport;
 use super::present::{self, Fence, Reply};
+use super::waiting;
 use crate::account::Account;
 use crate::api::{Call, CallId};
 use crate::dialing::ledger::Fingerprint;
@@ -74,12 +75,10 @@ pub async fn get(account: &Account, task: &str) -> Result<GetTaskResult, ErrorDa
     let call =
         api.get_call(&id).await.map_err(|error| plain(&ToolError::from(error).call_id(id)))?;
     let record = record(task, &call);
+    waiting::note_end(account, &call).await;
     let report = CallReport::of(call);
     if !report.is_final() {
         return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
-    }
-    if let (Some(ended), Ok(dialer)) = (report.ended(), account.dialer()) {
-        dialer.note_end(ended).await;
     }
     let text = report.text(&Fence::new());
     let result = present::reply(Reply::new(report, text)).map_err(|error| plain(&error))?;

@@ -9,10 +9,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::error::{Class, Retry, ToolError};
 use super::gate::ToolContext;
-use super::outcome::CallReport;
 use super::present::{self, Fence};
 use super::progress::Progress;
+use crate::account::Account;
 use crate::api::{Call, CallId, CallStatus, Error, TranscriptSegment};
+use crate::dialing::dispatch::ended;
 use crate::watch::{Follower, Snapshot, State, Want};
 
 /// Claude Code, Cursor and others renew their time-out on progress; silence must stay below theirs.
@@ -82,8 +83,10 @@ pub async fn for_words(
 }
 
 /// Tells the ledger how a call ended, once it has.
-pub async fn note_end(cx: &ToolContext, report: &CallReport) {
-    if let (Some(call), Ok(dialer)) = (report.ended(), cx.account.dialer()) {
+pub async fn note_end(account: &Account, call: &Call) {
+    if ended(call).is_some()
+        && let Ok(dialer) = account.dialer()
+    {
         dialer.note_end(call).await;
     }
 }

@@ -11,7 +11,7 @@ use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
 use crate::mcp::gate::ToolContext;
 use crate::mcp::outcome::CallReport;
 use crate::mcp::present::{Fence, Reply};
-use crate::mcp::waiting;
+use crate::mcp::waiting::{self, Seen};
 
 pub(in crate::mcp::tools) struct GetCallResult;
 
@@ -49,13 +49,13 @@ impl Tool for GetCallResult {
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let wait = input.wait(cx);
         let follow_as_task = !wait.is_zero() && cx.client.supports_tasks();
-        let report = if wait.is_zero() || follow_as_task {
-            CallReport::of(cx.account.api()?.get_call(&input.call_id).await?)
+        let seen = if wait.is_zero() || follow_as_task {
+            Seen { call: cx.account.api()?.get_call(&input.call_id).await?, trouble: None }
         } else {
-            let seen = waiting::for_end(cx, &input.call_id, wait).await?;
-            CallReport::of(seen.call).with_trouble(seen.trouble)
+            waiting::for_end(cx, &input.call_id, wait).await?
         };
-        waiting::note_end(cx, &report).await;
+        waiting::note_end(&cx.account, &seen.call).await;
+        let report = CallReport::of(seen.call).with_trouble(seen.trouble);
         let text = report.text(&Fence::new());
         let unfinished = !report.is_final();
         let reply = Reply::new(report, text);
