@@ -98,7 +98,8 @@ async fn every_command_does_what_it_can() {
     home.write("mine.toml", &blocks(&text, "toml")[0]);
     let commands = commands(&text);
     for line in &commands {
-        if RUN_ELSEWHERE.contains(&line.as_str()) {
+        // What is exported names servers that do not exist here; `tests/replicas` has real ones.
+        if RUN_ELSEWHERE.contains(&line.as_str()) || line.starts_with("export ") {
             continue;
         }
         let line = line.replace("cargo run --release -- ", "callingbox-mcp ");
