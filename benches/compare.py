@@ -25,7 +25,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from driver import Direct, Failed, Modern, Opened, Ordinary, Session, Socket, Sse, Stdio
+from driver import Direct, Failed, Modern, Opened, Ordinary, Pipe, Session, Socket, Sse, Stdio
 from peers import PEERS, WORK, Skipped, say, tokens_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,8 +35,8 @@ PATIENCE = 60
 # This server's own limits are not what is measured.
 HTTP = ["http", "--listen", "127.0.0.1:0", "--requests-per-second", "1000000"]
 # No server between: the HTTP client that this server uses, which is the limit; an ordinary one; and the
-# bare socket of driver.py, which is what the machine gives.
-DIRECT = {"direct": Direct, "http.client": Ordinary, "socket": Socket}
+# bare socket of driver.py and `cat`, which are what the machine and this driver give.
+DIRECT = {"direct": Direct, "http.client": Ordinary, "socket": Socket, "cat": Pipe}
 OURS = {"stdio": (["stdio"], Stdio), "mcp-2026": (HTTP, Modern), "mcp-2025": (HTTP, Session), "sse": (HTTP, Sse)}
 
 
@@ -53,7 +53,7 @@ class Sizes:
 
 
 FULL = Sizes(starts=15, peer_starts=5, rounds=5, calls=600, seconds=2.0, total=10_000)
-QUICK = Sizes(starts=2, peer_starts=0, rounds=2, calls=100, seconds=0.3, total=500)
+QUICK = Sizes(starts=2, peer_starts=1, rounds=2, calls=100, seconds=0.3, total=500)
 
 
 @dataclass

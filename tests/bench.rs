@@ -65,14 +65,14 @@ fn the_harness_measures_every_way_to_this_server() {
 
     let measured = |target: &Value, name: &str| target[name].as_f64().is_some_and(|n| n > 0.0);
     let names: Vec<_> = figures["targets"].as_object().unwrap().keys().collect();
-    assert_eq!(names, ["direct", "http.client", "socket", "stdio", "mcp-2026", "mcp-2025", "sse"]);
+    assert_eq!(names, ["direct", "http.client", "socket", "cat", "stdio", "mcp-2026", "mcp-2025", "sse"]);
     for name in names {
         let target = &figures["targets"][name];
         let mut expected = vec!["p50_us", "p99_us"];
         if name != "http.client" {
             expected.extend(["rate_at_50", "p99_at_50_us"]);
         }
-        if !["direct", "http.client", "socket"].contains(&name.as_str()) {
+        if !["direct", "http.client", "socket", "cat"].contains(&name.as_str()) {
             expected.extend(["start_to_initialize_ms", "start_to_list_ms", "list_bytes"]);
             expected.extend(["memory_idle_mb", "memory_after_mb"]);
             assert!(target["calls"].as_u64() >= Some(500), "{name}: {target}");

@@ -260,9 +260,8 @@ impl<'de> Deserialize<'de> for Transcript {
             list => Map::from_iter([("segments".to_owned(), list)]),
         };
         let name = if fields.contains_key("segments") { "segments" } else { "data" };
-        let list = fields.get(name).filter(|list| list.is_array()).ok_or_else(no_segments)?;
-        let page = Page::read(list.clone()).ok_or_else(no_segments)?;
-        fields.shift_remove(name);
+        let list = fields.shift_remove(name).filter(Value::is_array).ok_or_else(no_segments)?;
+        let page = Page::read(list).ok_or_else(no_segments)?;
         let call_id = take(&mut fields, "call_id");
         Ok(Self { call_id, segments: page.data, skipped: page.skipped, extra: fields })
     }
