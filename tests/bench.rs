@@ -65,7 +65,10 @@ fn the_harness_measures_every_way_to_this_server() {
 
     let measured = |target: &Value, name: &str| target[name].as_f64().is_some_and(|n| n > 0.0);
     let names: Vec<_> = figures["targets"].as_object().unwrap().keys().collect();
-    assert_eq!(names, ["direct", "http.client", "socket", "cat", "stdio", "mcp-2026", "mcp-2025", "sse"]);
+    assert_eq!(
+        names,
+        ["direct", "http.client", "socket", "cat", "stdio", "mcp-2026", "mcp-2025", "sse"]
+    );
     for name in names {
         let target = &figures["targets"][name];
         let mut expected = vec!["p50_us", "p99_us"];

@@ -91,12 +91,21 @@ impl Client {
 
     /// Opens a session of the older era, whose client can ask its human.
     pub(crate) async fn open(&self) -> Session {
+        self.open_with(&[]).await
+    }
+
+    /// The same, with headers that hold for the whole session.
+    pub(crate) async fn open_with(&self, headers: &[(&str, &str)]) -> Session {
         let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
             "protocolVersion": "2025-11-25",
             "capabilities": {"elicitation": {"form": {}}},
             "clientInfo": {"name": "test", "version": "0"},
         }});
-        let response = self.post(&hello).send().await.unwrap();
+        let mut request = self.post(&hello);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         let session =
             Session { id: response.headers()["mcp-session-id"].to_str().unwrap().to_owned() };

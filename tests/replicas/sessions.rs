@@ -43,6 +43,29 @@ async fn a_session_wanders_and_ends_everywhere_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn what_a_session_asked_not_to_be_offered_is_offered_nowhere() {
+    let house = House::open("", OFF, &[]).await;
+    let narrow = [("X-MCP-Toolsets", "calls,agents"), ("X-MCP-Readonly", "true")];
+    let session = house.replicas[0].client.open_with(&narrow).await;
+    for _ in 0..2 {
+        for (turn, replica) in (1..).zip(&house.replicas) {
+            let listed = session.request(&replica.client, turn, "tools/list", json!({})).await;
+            let result = Events::of(listed).result(turn).await.unwrap();
+            let tools = result["tools"].as_array().unwrap();
+            let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+            let left = ["get_call_result", "get_call_transcript", "list_calls"];
+            assert_eq!(names, [&left[..], &["list_agents", "get_agent"]].concat());
+            let buying = json!({"phone_number": "+14155550123"});
+            let mut bought =
+                session.call(&replica.client, 100 + turn, "purchase_number", buying).await;
+            let refused = bought.result(100 + turn).await.unwrap();
+            assert_eq!(refused["_meta"]["callingbox-mcp/error"]["class"], "switched_off");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn nobody_finds_the_session_of_another() {
     let house = House::open("", OFF, &["--auth", "key", "--max-sessions-per-tenant", "2"]).await;
     let (mine, other) = (house.client.with_key("sk_mine"), house.client.with_key("sk_other"));

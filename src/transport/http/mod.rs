@@ -236,9 +236,8 @@ impl Service {
 
     /// What this request may use: of what its tenant is offered, what was granted to the caller, what
     /// the session's client asked for when it opened it, and what the request asks for.
-    fn caller(&self, visitor: &Visitor, session: Option<&Use>, asked: &Narrowing) -> Caller {
+    fn caller(&self, visitor: &Visitor, before: &Narrowing, asked: &Narrowing) -> Caller {
         let most = visitor.tenant.selection();
-        let before = session.map(Use::narrowing).unwrap_or_default();
         let selection = if visitor.scopes.is_none() && asked.is_none() && before.is_none() {
             Arc::clone(most)
         } else {
@@ -273,10 +272,10 @@ impl Service {
         let asked = Narrowing::of(&parts.headers, self.catalogue())?;
         let place = tenant.open_stream().ok_or_else(too_many_streams)?;
         let named = self.session_named(&parts.headers).map(str::to_owned);
-        let mut session = None;
-        if let Some(id) = &named {
-            session = enter(tenant, id, &parts.method).await?;
-        }
+        let (session, before) = match &named {
+            Some(id) => self.enter(tenant, id, &parts.method).await?,
+            None => Default::default(),
+        };
         // One that was taken up from another replica meanwhile is in use from now on.
         let in_use = |session: Option<Use>| {
             session.or_else(|| named.as_ref().and_then(|id| tenant.sessions().enter(id)))
@@ -311,13 +310,20 @@ impl Service {
             // Only looked for: rmcp takes it a moment later.
             drop(tenant.sessions().make_room().await.map_err(no_room)?);
         }
-        parts.extensions.insert(self.caller(&visitor, session.as_ref(), &asked));
+        parts.extensions.insert(self.caller(&visitor, &before, &asked));
         let request = http::Request::from_parts(parts, Full::new(body));
-        let response = handle(tenant, request, named.is_some() && session.is_none()).await;
-        let terms = || Terms { until: visitor.until, narrowing: Arc::new(asked) };
-        if opens_session && let Some(id) = response.headers().get(SESSION_ID) {
+        let elsewhere = named.as_ref().filter(|_| session.is_none());
+        let response = handle(tenant, request, elsewhere.is_some()).await;
+        let until = visitor.until;
+        if let Some(id) = elsewhere {
+            tenant.sessions().settle(id, Terms { until, narrowing: before });
+        } else if opens_session && let Some(id) = response.headers().get(SESSION_ID) {
             // Before the client learns of it.
-            tenant.sessions().settle(id.to_str().unwrap_or_default(), terms());
+            let (id, asked) = (id.to_str().unwrap_or_default(), Arc::new(asked));
+            if let Some(sharing) = tenant.sessions().sharing().filter(|_| !asked.is_none()) {
+                sharing.keep_narrowing(id, &asked).await;
+            }
+            tenant.sessions().settle(id, Terms { until, narrowing: asked });
         }
         let session = in_use(session);
         if let Some(session) = &session {
@@ -332,6 +338,30 @@ impl Service {
             None => response,
             Some(until) => body::ending_at(response, instant(until)),
         })
+    }
+
+    /// Begins to use a session, and says what it asked not to be offered; no use yet if another replica
+    /// has it, and it is to be taken up.
+    async fn enter(
+        &self,
+        tenant: &Tenant,
+        id: &str,
+        method: &Method,
+    ) -> Result<(Option<Use>, Arc<Narrowing>), Box<Response>> {
+        if let Some(session) = tenant.sessions().enter(id) {
+            let before = session.narrowing();
+            return Ok((Some(session), before));
+        }
+        let elsewhere = tenant.sessions().elsewhere(id).await.map_err(|error| {
+            let wait = Duration::from_secs(1);
+            Box::new(answer::later(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), wait))
+        })?;
+        let before = Narrowing::of(&elsewhere.ok_or_else(no_such_session)?, self.catalogue())?;
+        if method != Method::DELETE {
+            // Only looked for: rmcp takes it a moment later.
+            drop(tenant.sessions().make_room().await.map_err(no_room)?);
+        }
+        Ok((None, Arc::new(before)))
     }
 
     /// The session that a request is for, in the era that has sessions.
@@ -389,7 +419,8 @@ impl Service {
             session.keep_until(until);
         }
         self.permit(&visitor, &body)?;
-        let caller = self.caller(&visitor, session.as_ref(), &asked);
+        let before = session.as_ref().map(Use::narrowing).unwrap_or_default();
+        let caller = self.caller(&visitor, &before, &asked);
         Ok(sse::accept(&self.inboxes, tenant, &id, caller, until, &body).await)
     }
 }
@@ -441,27 +472,6 @@ pub fn guarded(routes: Router, allowed: Allowed) -> Router {
 fn too_many_streams() -> Box<Response> {
     let text = "this account has as many requests and streams open as it may have";
     Box::new(answer::later(StatusCode::TOO_MANY_REQUESTS, text, Duration::from_secs(5)))
-}
-
-/// Begins to use a session; none if another replica has it, and it is to be taken up.
-async fn enter(tenant: &Tenant, id: &str, method: &Method) -> Result<Option<Use>, Box<Response>> {
-    if let Some(session) = tenant.sessions().enter(id) {
-        return Ok(Some(session));
-    }
-    match tenant.sessions().is_elsewhere(id).await {
-        Ok(true) if method == Method::DELETE => Ok(None),
-        Ok(true) => {
-            // Only looked for: rmcp takes it a moment later.
-            drop(tenant.sessions().make_room().await.map_err(no_room)?);
-            Ok(None)
-        }
-        Ok(false) => Err(no_such_session()),
-        Err(error) => {
-            let wait = Duration::from_secs(1);
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            Err(Box::new(answer::later(status, &error.to_string(), wait)))
-        }
-    }
 }
 
 /// Gives a request to rmcp. A session that is taken up by it is taken up whole, even if the client goes

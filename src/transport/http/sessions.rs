@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use http::HeaderMap;
 use jiff::Timestamp;
 use rmcp::model::{
     CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification, JsonRpcMessage,
@@ -165,14 +166,15 @@ impl Sessions {
         Some(Use { sessions: Arc::downgrade(self), id, serial })
     }
 
-    /// Whether another replica knows this session, so that it can be taken up here.
+    /// What a session asked not to be offered that another replica knows, so that it can be taken up
+    /// here; none if none does.
     ///
     /// # Errors
     /// It cannot be learned now.
-    pub async fn is_elsewhere(&self, id: &str) -> Result<bool, Gone> {
+    pub async fn elsewhere(&self, id: &str) -> Result<Option<HeaderMap>, Gone> {
         match &self.sharing {
-            Some(sharing) => sharing.knows(id).await,
-            None => Ok(false),
+            Some(sharing) => sharing.narrowing(id).await,
+            None => Ok(None),
         }
     }
 

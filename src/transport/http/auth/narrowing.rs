@@ -51,6 +51,19 @@ impl Narrowing {
         })
     }
 
+    /// The same as headers, from which [`Self::of`] reads it again.
+    #[must_use]
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let toolsets: Vec<String> = self.toolsets.iter().map(ToString::to_string).collect();
+        let all = [
+            (TOOLSETS, toolsets.join(",")),
+            (TOOLS, self.tools.join(",")),
+            (EXCLUDE_TOOLS, self.exclude.join(",")),
+            (READONLY, if self.read_only { "true" } else { "" }.to_owned()),
+        ];
+        all.into_iter().filter(|(_, names)| !names.is_empty()).collect()
+    }
+
     /// Whether nothing is asked.
     #[must_use]
     pub fn is_none(&self) -> bool {

@@ -1,18 +1,23 @@
 //! The sessions of one tenant as all replicas share them. Kept of each is what a client said of itself
-//! when it began, as far as a handler needs it: the version, what it can do, and its name. Nothing
-//! that was said since, no key and no token.
+//! when it began, as far as a handler needs it: the version, what it can do, its name, and what it asked
+//! not to be offered. Nothing that was said since, no key and no token.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use rmcp::model::{Implementation, InitializeRequestParams};
 use rmcp::transport::streamable_http_server::session::{
     SessionState, SessionStore, SessionStoreError,
 };
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+use super::super::auth::narrowing::Narrowing;
 use super::Told;
 use crate::state::{Counted, Gone, ReplicaId, STREAM_RENEWAL, Scope, Shared, To};
 
@@ -72,12 +77,40 @@ impl Sharing {
         super::tell(&self.shared, to, told).await
     }
 
-    /// Whether any replica knows this session.
+    /// What a session asked not to be offered, as headers; none if no replica knows it.
     ///
     /// # Errors
     /// It cannot be learned now.
-    pub async fn knows(&self, id: &str) -> Result<bool, Gone> {
-        Ok(self.shared.session(&self.scope, id).await?.is_some())
+    pub async fn narrowing(&self, id: &str) -> Result<Option<HeaderMap>, Gone> {
+        let text = self.shared.session(&self.scope, id).await?;
+        Ok(text.map(|text| {
+            let Ok(kept) = serde_json::from_str::<Narrowed>(&text) else { return HeaderMap::new() };
+            let headers = kept.narrowing.into_iter().filter_map(|(name, value)| {
+                Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+            });
+            headers.collect()
+        }))
+    }
+
+    /// Keeps with a session what it asked not to be offered, so that it holds wherever the session is
+    /// taken up.
+    pub async fn keep_narrowing(&self, id: &str, narrowing: &Narrowing) {
+        let Self { shared, scope, most, idle, .. } = self;
+        let kept = async {
+            let Some(text) = shared.session(scope, id).await? else { return Ok(()) };
+            let Ok(mut kept) = serde_json::from_str::<Value>(&text) else { return Ok(()) };
+            let headers = narrowing.headers().into_iter();
+            let headers: Map<String, Value> =
+                headers.map(|(name, value)| (name.to_owned(), value.into())).collect();
+            if let Some(kept) = kept.as_object_mut() {
+                kept.insert("narrowing".to_owned(), headers.into());
+            }
+            shared.keep_session(scope, id, &kept.to_string(), *idle, *most).await?;
+            Ok::<_, Gone>(())
+        };
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "what a session asked not to be offered is not shared");
+        }
     }
 
     /// Says that a session is in use.
@@ -169,6 +202,13 @@ impl Sharing {
             tracing::debug!(%error, "that a stream ended was not shared");
         }
     }
+}
+
+/// The part of a kept session that rmcp does not know.
+#[derive(Deserialize)]
+struct Narrowed {
+    #[serde(default)]
+    narrowing: BTreeMap<String, String>,
 }
 
 /// What is kept of what a client said of itself.
