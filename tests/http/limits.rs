@@ -84,7 +84,7 @@ async fn abandoned_sessions_are_capped_and_new_ones_still_open() {
 
 #[tokio::test]
 async fn a_thousand_wait_at_once() {
-    let server = Server::start(&["--requests-per-second", "1000"]).await;
+    let server = Server::start(&["--requests-per-second", "1000", "--threads", "4"]).await;
     let call_id = server.long_call().await;
     let arguments = json!({"call_id": call_id, "wait_seconds": 3});
     let params = json!({"name": "get_call_result", "arguments": arguments});
