@@ -89,6 +89,8 @@ class Pool:
         self.address, self.free, self.all = address, [], []
 
     async def ask(self, request, status=b" 200"):
+        # A server may have closed what was idle while others were measured.
+        self.free = [connection for connection in self.free if not connection.transport.is_closing()]
         if self.free:
             connection = self.free.pop()
         else:
