@@ -40,6 +40,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Run on a simulator: an embedded one, or the one at URL (see the `sandbox` command). Without
     /// the flag CALLINGBOX_MCP_SANDBOX decides: true, false or URL.
