@@ -84,8 +84,9 @@ fn commands(text: &str) -> Vec<String> {
     commands
 }
 
-/// Those that are run elsewhere: by `.ci/run` and by whoever installs it.
-const RUN_ELSEWHERE: [&str; 2] = ["cargo test", "cargo install --path ."];
+/// Those that are run elsewhere: by `.ci/run`, the last one in short, and by whoever installs it.
+const RUN_ELSEWHERE: [&str; 3] =
+    ["cargo test", "cargo install --path .", "python3 benches/compare.py"];
 
 #[tokio::test]
 async fn every_command_does_what_it_can() {
@@ -214,7 +215,8 @@ fn documents_name_only_files_that_exist() {
     for name in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/operations.md"] {
         let text = std::fs::read_to_string(root.join(name)).unwrap();
         for code in text.split('`').skip(1).step_by(2) {
-            let folders = ["src/", "tests/", "tools/", "packaging/", "skills/", "docs/", ".ci/"];
+            let folders =
+                ["src/", "tests/", "tools/", "packaging/", "skills/", "docs/", "benches/", ".ci/"];
             let ours = !code.contains(' ') && folders.iter().any(|folder| code.starts_with(folder));
             assert!(!ours || root.join(code).exists(), "{name}: {code}");
         }
