@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequest, CallToolRequestMethod, CallToolRequestParams, ClientJsonRpcMessage, ErrorData,
-    JsonObject, JsonRpcMessage, JsonRpcVersion2_0, RequestId, RequestMetaObject,
-    ServerJsonRpcMessage,
+    ClientJsonRpcMessage, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
 };
 use rmcp::service::{RoleServer, ServerInitializeError, serve_server};
 use rmcp::transport::Transport;
@@ -23,6 +21,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::plain::PlainCall;
 use crate::mcp::present;
 use crate::mcp::server::Server;
 
@@ -195,43 +194,10 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Lines<
     }
 }
 
-/// A plain call of a tool: what nearly every line is. Whatever has another field is none.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PlainCall {
-    #[expect(dead_code, reason = "it is held against the version when it is read")]
-    jsonrpc: JsonRpcVersion2_0,
-    id: RequestId,
-    #[expect(dead_code, reason = "it is held against the method when it is read")]
-    method: CallToolRequestMethod,
-    params: PlainParams,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PlainParams {
-    name: String,
-    arguments: Option<JsonObject>,
-    _meta: Option<RequestMetaObject>,
-}
-
-/// Reads a line that is a plain call of a tool. rmcp tries its kinds of message one after the other on
-/// a copy of the line, which takes longer than all else that is done to it here.
-fn plain_call(line: &[u8]) -> Option<ClientJsonRpcMessage> {
-    let PlainCall { id, params, .. } = serde_json::from_slice(line).ok()?;
-    let mut call = CallToolRequestParams::new(params.name);
-    call.arguments = params.arguments;
-    let mut call = CallToolRequest::new(call);
-    if let Some(meta) = params._meta {
-        call.extensions.insert(meta);
-    }
-    Some(JsonRpcMessage::request(call.into(), id))
-}
-
 /// Reads one line as a message.
 fn read(line: &[u8]) -> Read {
-    if let Some(call) = plain_call(line) {
-        return Read::Message(Box::new(call));
+    if let Some(call) = PlainCall::read(line) {
+        return Read::Message(Box::new(call.into_message()));
     }
     let problem = match serde_json::from_slice::<ClientJsonRpcMessage>(line) {
         Ok(message) => return Read::Message(Box::new(message)),
@@ -326,41 +292,5 @@ where
     async fn close(&mut self) -> io::Result<()> {
         drop(self.output.lock().await.take());
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rmcp::model::GetMeta;
-
-    use super::*;
-
-    #[test]
-    fn a_plain_call_is_read_as_rmcp_reads_it_and_nothing_else_is_one() {
-        let meta =
-            r#""_meta":{"progressToken":7,"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
-        for (line, plain) in [
-            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#.to_owned(), true),
-            (
-                format!(r#"{{"params":{{{meta},"arguments":{{"a":[1,null]}},"name":"x"}},"method":"tools/call","id":"7","jsonrpc":"2.0"}}"#),
-                true,
-            ),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":null}}"#.to_owned(), true),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","requestState":"s"}}"#.to_owned(), false),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"x"}}"#.to_owned(), false),
-            (r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"x"}}"#.to_owned(), false),
-            (r#"{"jsonrpc":"1.0","id":1,"method":"tools/call","params":{"name":"x"}}"#.to_owned(), false),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"},"result":{}}"#.to_owned(), false),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","name":"y"}}"#.to_owned(), false),
-        ] {
-            let ours = plain_call(line.as_bytes());
-            assert_eq!(ours.is_some(), plain, "{line}");
-            let Some(JsonRpcMessage::Request(ours)) = ours else { continue };
-            let theirs: ClientJsonRpcMessage = serde_json::from_str(&line).unwrap();
-            let JsonRpcMessage::Request(theirs) = theirs else { panic!("{line}") };
-            assert_eq!(serde_json::to_value(&ours).unwrap(), serde_json::to_value(&theirs).unwrap());
-            assert_eq!(ours.request.get_meta(), theirs.request.get_meta(), "{line}");
-            assert_eq!(ours.id, theirs.id);
-        }
     }
 }

@@ -20,6 +20,7 @@ mod load;
 mod logs;
 mod narrowing;
 mod oauth;
+mod plain;
 mod protocol;
 mod reload;
 mod shutdown;

@@ -3,7 +3,7 @@
 //!
 //! The way of a request: host and origin ([`origin`]), who is calling ([`auth`]), that tenant's limits
 //! ([`tenant`]), the body within its size and time ([`body`]), its session ([`sessions`]), and then
-//! rmcp's streamable HTTP or [`sse`]. Nothing is held in common by two tenants but the limits of the
+//! [`tool_calls`], rmcp's streamable HTTP or [`sse`]. Nothing is held in common by two tenants but the limits of the
 //! whole server. Several such servers can be one to their callers: [`replicas`].
 
 pub mod answer;
@@ -17,6 +17,7 @@ pub mod replicas;
 pub mod sessions;
 pub mod sse;
 pub mod tenant;
+pub mod tool_calls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use self::auth::narrowing::Narrowing;
 use self::auth::{Door, Visitor, demand};
+use self::body::Glance;
 use self::handler::{Answer, Handlers};
 use self::health::Health;
 use self::origin::Allowed;
@@ -302,7 +304,12 @@ impl Service {
         let activity = self.activity.token();
         let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
         self.permit(&visitor, &body)?;
-        let glance = body::Glance::at(&body).unwrap_or_default();
+        let call = tool_calls::read(&parts.headers, &body)
+            .filter(|call| self.catalogue().get(call.tool()).is_some());
+        let glance = match &call {
+            Some(call) => Glance::of_call(call.tool()),
+            None => Glance::at(&body).unwrap_or_default(),
+        };
         let opens_session = glance.method.as_deref() == Some("initialize")
             && named.is_none()
             && !self.settings.stateless;
@@ -311,9 +318,14 @@ impl Service {
             drop(tenant.sessions().make_room().await.map_err(no_room)?);
         }
         parts.extensions.insert(self.caller(&visitor, &before, &asked));
-        let request = http::Request::from_parts(parts, Full::new(body));
         let elsewhere = named.as_ref().filter(|_| session.is_none());
-        let response = handle(tenant, request, elsewhere.is_some()).await;
+        let response = match call {
+            Some(call) => tenant.streamable().call(call, parts).await,
+            None => {
+                let request = http::Request::from_parts(parts, Full::new(body));
+                handle(tenant, request, elsewhere.is_some()).await
+            }
+        };
         let until = visitor.until;
         if let Some(id) = elsewhere {
             tenant.sessions().settle(id, Terms { until, narrowing: before });
