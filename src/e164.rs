@@ -29,11 +29,7 @@ impl E164 {
     /// # Errors
     /// [`NotE164`] for any other text.
     pub fn parse(text: &str) -> Result<Self, NotE164> {
-        let digits = text.strip_prefix('+').ok_or(NotE164)?;
-        let well_formed = (2..=15).contains(&digits.len())
-            && digits.bytes().all(|b| b.is_ascii_digit())
-            && !digits.starts_with('0');
-        if well_formed { Ok(Self(text.to_owned())) } else { Err(NotE164) }
+        if is_well_formed(text) { Ok(Self(text.to_owned())) } else { Err(NotE164) }
     }
 
     /// The whole number with its `+`, for the wire and for the human who is asked.
@@ -53,6 +49,14 @@ impl E164 {
     pub fn masked(&self) -> String {
         mask(&self.0)
     }
+}
+
+fn is_well_formed(text: &str) -> bool {
+    text.strip_prefix('+').is_some_and(|digits| {
+        (2..=15).contains(&digits.len())
+            && digits.bytes().all(|b| b.is_ascii_digit())
+            && !digits.starts_with('0')
+    })
 }
 
 /// Hides the middle of anything that may be a telephone number: at most the first four and the
@@ -78,8 +82,8 @@ impl FromStr for E164 {
 
 impl<'de> Deserialize<'de> for E164 {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
+        let text = String::deserialize(deserializer)?;
+        if is_well_formed(&text) { Ok(Self(text)) } else { Err(serde::de::Error::custom(NotE164)) }
     }
 }
 

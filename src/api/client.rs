@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -56,7 +57,7 @@ struct Http {
 pub(super) struct Answer {
     request: RequestLine,
     status: u16,
-    body: Vec<u8>,
+    body: Bytes,
 }
 
 /// Everything but letters, digits, `-`, `_`, `~` and `.` (RFC 3986 section 2.3).
@@ -119,7 +120,7 @@ impl Client {
         }
         let deadline = Instant::now() + config.timeouts.total;
         let http = self.http(request).await?;
-        let body = body.map(bytes::Bytes::from);
+        let body = body.map(Bytes::from);
         let mut earlier = Effect::Nothing;
         let mut number = 1;
         loop {
@@ -170,12 +171,11 @@ impl Client {
         http: &Http,
         request: RequestLine,
         url: Url,
-        body: Option<bytes::Bytes>,
+        body: Option<Bytes>,
         end: Instant,
         heard: &mut (dyn FnMut(&HeaderMap) + Send),
     ) -> Result<Answer, Error> {
         let config = &self.inner.config;
-        let key = config.key.expose();
         let (client, method) = match request.method {
             Method::Get => (&http.pooled, http::Method::GET),
             Method::Put => (&http.pooled, http::Method::PUT),
@@ -183,10 +183,7 @@ impl Client {
             Method::Delete => (&http.pooled, http::Method::DELETE),
             Method::Post => (&http.fresh, http::Method::POST),
         };
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {key}"))
-            .map_err(|_| unsendable(request, "the key cannot stand in a header"))?;
-        bearer.set_sensitive(true);
-        let mut builder = client.request(method, url).header(AUTHORIZATION, bearer);
+        let mut builder = client.request(method, url);
         if let Some(body) = body {
             builder = builder.header(CONTENT_TYPE, "application/json").body(body);
         }
@@ -216,7 +213,10 @@ impl Client {
         let retry_after = retry_after(response.headers());
         let body = tokio::time::timeout_at(end, read_body(&mut response, MAX_REFUSAL_BYTES)).await;
         let body = body.ok().and_then(Result::ok).flatten().unwrap_or_default();
-        Err(Error::new(request, refusal::read(request, status, retry_after, &body, key)))
+        Err(Error::new(
+            request,
+            refusal::read(request, status, retry_after, &body, config.key.expose()),
+        ))
     }
 
     /// The HTTP clients, made at the first request: reading the system's certificates takes a while.
@@ -240,10 +240,15 @@ impl Http {
         // This machine itself is reached over plain http.
         let here = config.base_url.is_loopback() && !config.base_url.is_https();
         let tls = crate::tls::client(!here)?;
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", config.key.expose()))
+            .map_err(|_| "the key cannot stand in a header".to_owned())?;
+        bearer.set_sensitive(true);
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
         let builder = || {
             let builder = reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
                 .user_agent(&config.user_agent)
+                .default_headers(headers.clone())
                 .connect_timeout(config.timeouts.connect)
                 .redirect(redirect::Policy::none())
                 .retry(reqwest::retry::never())
@@ -303,33 +308,41 @@ impl Answer {
 /// one would be another path.
 fn path(request: RequestLine, ids: &[&str]) -> Option<String> {
     let mut ids = ids.iter();
-    let segments = request.path.split('/').map(|segment| {
+    let mut path = String::with_capacity(request.path.len() + 64);
+    for segment in request.path.split('/').skip(1) {
+        path.push('/');
         if !segment.starts_with('{') {
-            return Some(segment.to_owned());
+            path.push_str(segment);
+            continue;
         }
         let id = *ids.next()?;
-        let possible = !matches!(id, "" | "." | "..") && id.len() <= MAX_ID_LENGTH;
-        possible.then(|| utf8_percent_encode(id, SEGMENT).to_string())
-    });
-    Some(segments.collect::<Option<Vec<_>>>()?.join("/"))
+        if matches!(id, "" | "." | "..") || id.len() > MAX_ID_LENGTH {
+            return None;
+        }
+        path.extend(utf8_percent_encode(id, SEGMENT));
+    }
+    Some(path)
 }
 
-/// Reads the body up to `limit` bytes; nothing when it is larger.
+/// Reads the body up to `limit` bytes; nothing when it is larger. One that comes in one piece is not
+/// copied.
 async fn read_body(
     response: &mut reqwest::Response,
     limit: usize,
-) -> Result<Option<Vec<u8>>, reqwest::Error> {
+) -> Result<Option<Bytes>, reqwest::Error> {
     if response.content_length().is_some_and(|length| length > limit as u64) {
         return Ok(None);
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > limit {
-            return Ok(None);
-        }
-        body.extend_from_slice(&chunk);
+    let first = response.chunk().await?.unwrap_or_default();
+    let mut length = first.len();
+    let mut whole: Option<BytesMut> = None;
+    while length <= limit
+        && let Some(piece) = response.chunk().await?
+    {
+        length += piece.len();
+        whole.get_or_insert_with(|| BytesMut::from(&*first)).extend_from_slice(&piece);
     }
-    Ok(Some(body))
+    Ok((length <= limit).then(|| whole.map_or(first, BytesMut::freeze)))
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

@@ -41,25 +41,32 @@ pub(super) const fn bare(name: &'static str) -> &'static str {
     }
 }
 
+/// A value that is read as its member where it fits, and as it came where it does not.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Field<T> {
+    Fits(T),
+    Unfit(Value),
+}
+
 /// Puts a value into its member when it fits; a null counts as absent, and a value that does not fit
 /// is kept in `extra`. Of two with one name the later counts, as in any JSON object.
-pub(super) fn put<T: DeserializeOwned + Default>(
+pub(super) fn put<T: Default>(
     member: &mut T,
     name: Cow<'_, str>,
-    value: Value,
+    value: Field<T>,
     extra: &mut Map<String, Value>,
 ) {
-    let fit = if value.is_null() { Ok(T::default()) } else { T::deserialize(&value) };
-    match fit {
-        Ok(fit) => {
-            *member = fit;
-            extra.shift_remove(&*name);
+    extra.shift_remove(&*name);
+    *member = match value {
+        Field::Fits(fit) => fit,
+        Field::Unfit(value) => {
+            if !value.is_null() {
+                extra.insert(name.into_owned(), value);
+            }
+            T::default()
         }
-        Err(_) => {
-            *member = T::default();
-            extra.insert(name.into_owned(), value);
-        }
-    }
+    };
 }
 
 /// Whether a field was absent, so that writing leaves it out again.
@@ -113,12 +120,12 @@ macro_rules! model {
                         let mut $key: Option<$key_type> = None;
                         $(let mut $field: $type = Default::default();)*
                         while let Some(Name(name)) = fields.next_key()? {
-                            let value: serde_json::Value = fields.next_value()?;
                             match &*name {
-                                stringify!($key) => put(&mut $key, name, value, &mut extra),
+                                stringify!($key) =>
+                                    put(&mut $key, name, fields.next_value()?, &mut extra),
                                 $(field if field == bare(stringify!($field)) =>
-                                    put(&mut $field, name, value, &mut extra),)*
-                                _ => { extra.insert(name.into_owned(), value); }
+                                    put(&mut $field, name, fields.next_value()?, &mut extra),)*
+                                _ => { extra.insert(name.into_owned(), fields.next_value()?); }
                             }
                         }
                         let $key = $key

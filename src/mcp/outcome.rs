@@ -247,7 +247,9 @@ impl CallReport {
     /// The same as text, with what came from the phone line inside the fence.
     #[must_use]
     pub fn text(&self, fence: &Fence) -> String {
-        let mut text = format!("outcome: {}. call_id: {}.", self.outcome.as_str(), self.call_id);
+        // Nearly always enough.
+        let mut text = String::with_capacity(1024);
+        let _ = write!(text, "outcome: {}. call_id: {}.", self.outcome.as_str(), self.call_id);
         if self.simulated {
             text.push_str(" SIMULATED: no telephone rang.");
         }

@@ -7,7 +7,6 @@
 use rmcp::model::{CallToolResult, ContentBlock, MetaObject};
 use serde::Serialize;
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::error::ToolError;
 use crate::api::{CallId, TranscriptSegment};
@@ -78,8 +77,7 @@ impl Fence {
     /// A fence with a new marker: 48 random bits, made after the words were spoken.
     #[must_use]
     pub fn new() -> Self {
-        let marker = Uuid::new_v4().simple().to_string();
-        Self { marker: marker.get(20..).unwrap_or(&marker).to_owned() }
+        Self { marker: format!("{:012x}", rand::random::<u64>() >> 16) }
     }
 
     /// A few words on one line, cut to `limit` characters, inside the fence.
