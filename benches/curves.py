@@ -23,7 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from compare import CALL, HTTP, ROOT, Running, environment, memory
+from compare import CALL, HTTP, ROOT, Running, canned_upstream, environment, memory
 from driver import Modern, Session
 from peers import say
 
@@ -206,15 +206,8 @@ def main():
     binary = str(options.binary.resolve())
 
     with tempfile.TemporaryDirectory(prefix="callingbox-bench-") as home:
-        stub = f"{home}/upstream"
-        subprocess.run(["rustc", "-O", "--edition", "2024", "-o", stub, ROOT / "benches" / "upstream.rs"], check=True)
-        upstream = subprocess.Popen([stub], stdout=subprocess.PIPE)
-        try:
-            address = upstream.stdout.readline().decode().strip()
+        with canned_upstream(home) as address:
             curves = asyncio.run(measure(names, binary, home, address, options.quick))
-        finally:
-            upstream.kill()
-            upstream.wait()
 
     print(table(curves))
     bad = [f"{name}: {each}" for name, found in curves.items() for each in worse(found)]

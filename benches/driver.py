@@ -42,6 +42,17 @@ def events(answer):
     return data[-1] if data else answer
 
 
+def joined(chunks):
+    """The body that came in these chunks."""
+    body = []
+    while chunks:
+        size, _, chunks = chunks.partition(b"\r\n")
+        length = int(size, 16)
+        body.append(chunks[:length])
+        chunks = chunks[length + 2 :]
+    return b"".join(body)
+
+
 class Connection(asyncio.Protocol):
     """HTTP/1.1, one request at a time: the body of each answer, chunks joined."""
 
@@ -60,18 +71,18 @@ class Connection(asyncio.Protocol):
         end = self.buffer.find(b"\r\n\r\n")
         if end < 0:
             return
-        head = self.buffer[:end].lower()
-        at = head.find(b"content-length:")
+        head = self.buffer[:end]
+        at = head.lower().find(b"content-length:")
         if at >= 0:
             length = end + 4 + int(head[at + 15 :].split(b"\r\n", 1)[0])
             if len(self.buffer) < length:
                 return
-        elif b"transfer-encoding: chunked" in head:
+        elif b"transfer-encoding: chunked" in head.lower():
             if not self.buffer.endswith(b"0\r\n\r\n"):
                 return
-        self.answer, self.buffer = self.buffer, b""
+        body, self.buffer = self.buffer[end + 4 :], b""
         if self.waiting and not self.waiting.done():
-            self.waiting.set_result((self.answer[:end], self.answer[end + 4 :]))
+            self.waiting.set_result((head, body if at >= 0 else joined(body)))
 
     async def ask(self, request, status=b" 200"):
         self.waiting = asyncio.get_running_loop().create_future()
@@ -362,6 +373,31 @@ class Session(Http):
         self.headers = f"mcp-session-id: {session}\r\nmcp-protocol-version: 2025-11-25\r\n"
         note = json.dumps(message(None, "notifications/initialized", {})).encode()
         await self.pool.ask(self.post(note), b" 202")
+
+
+class Apart(Session):
+    """The same, with a server that answers calls of tools on a stream of its own, a GET of /mcp. Its head
+    may come with the first answer, so it is not waited for."""
+
+    async def open(self):
+        await super().open()
+        self.waiting = Waiting()
+        host, port = self.pool.address.rsplit(":", 1)
+        pieces = Lines(self.waiting, b"\n\n")
+        self.stream, _ = await asyncio.get_running_loop().create_connection(lambda: pieces, host, int(port))
+        head = f"GET /mcp HTTP/1.1\r\nhost: {self.pool.address}\r\naccept: text/event-stream\r\n"
+        self.stream.write(f"{head}{self.headers}\r\n".encode())
+
+    async def exchange(self, number, body, method):
+        if method != "tools/call":
+            return await super().exchange(number, body, method)
+        answer = self.waiting.expect(number)
+        await self.pool.ask(self.post(body), b" 202")
+        return await answer
+
+    def close(self):
+        self.stream.close()
+        super().close()
 
 
 class Modern(Http):

@@ -4,10 +4,14 @@ Versions are fixed. Nothing here measures.
 """
 
 import json
+import socket
 import subprocess
 import sys
 import venv
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from driver import Apart, Session, Stdio
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "target" / "bench"
@@ -16,6 +20,23 @@ SPEC = ROOT / "tests" / "contract" / "callingbox-openapi.yaml"
 
 class Skipped(Exception):
     """A peer that cannot be had here, and why."""
+
+
+@dataclass
+class Peer:
+    """How a peer is started."""
+
+    command: list
+    environment: dict = field(default_factory=dict)
+    # Where it answers at /mcp; over standard input and output without one.
+    address: str | None = None
+    client: type = Stdio
+
+
+def free_address():
+    """An address of this machine at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return "127.0.0.1:%d" % listener.getsockname()[1]
 
 
 def say(text):
@@ -62,39 +83,58 @@ FASTMCP = """
 import json, sys
 import httpx2 as httpx
 from fastmcp import FastMCP
-spec, url, key = sys.argv[1:]
+spec, url, key, *address = sys.argv[1:]
 client = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"})
-FastMCP.from_openapi(openapi_spec=json.load(open(spec)), client=client, name="tel").run(show_banner=False)
+server = FastMCP.from_openapi(openapi_spec=json.load(open(spec)), client=client, name="tel")
+if address:
+    host, port = address[0].split(":")
+    server.run(transport="http", host=host, port=int(port), show_banner=False)
+else:
+    server.run(show_banner=False)
 """
 
 
-def fastmcp(upstream, key):
+def fastmcp(upstream, key, address=None):
     # 4.1.0: later ones ask for a certifi that not every index has.
     python = python_with("fastmcp", "4.1.0")
     script = WORK / "fastmcp_server.py"
     script.write_text(FASTMCP)
-    return [str(python / "python"), str(script), str(spec_as_json(python)), f"http://{upstream}", key], {}
+    command = [str(python / "python"), str(script), str(spec_as_json(python)), f"http://{upstream}", key]
+    if not address:
+        return Peer(command)
+    return Peer([*command, address], address=address, client=Session)
 
 
 def awslabs(upstream, key):
     python = python_with("awslabs.openapi-mcp-server", "1.1.6")
-    return [
+    return Peer([
         str(python / "awslabs.openapi-mcp-server"), "--api-name", "tel", "--api-url", f"http://{upstream}",
         "--spec-path", str(spec_as_json(python)), "--allowed-spec-dirs", str(WORK),
         "--auth-type", "bearer", "--auth-token", key, "--allow-insecure-http", "--allow-private-networks",
-    ], {}
+    ])
 
 
-def ivotoby(upstream, key):
+def ivotoby(upstream, key, address=None):
     module = node_module("@ivotoby/openapi-mcp-server", "1.16.1")
     program = module / json.loads((module / "package.json").read_text())["bin"]["openapi-mcp-server"]
-    return [
+    transport = ["--transport", "stdio"]
+    if address:
+        host, port = address.split(":")
+        transport = ["--transport", "http", "--host", host, "--port", port]
+    command = [
         "node", str(program), "--api-base-url", f"http://{upstream}", "--openapi-spec", str(SPEC),
-        "--transport", "stdio", "--disable-abbreviation", "true",
-    ], {"API_HEADERS": f"Authorization:Bearer {key}"}
+        "--disable-abbreviation", "true", *transport,
+    ]
+    return Peer(command, {"API_HEADERS": f"Authorization:Bearer {key}"}, address, Apart if address else Stdio)
 
 
-PEERS = {"fastmcp": fastmcp, "ivotoby": ivotoby, "awslabs": awslabs}
+PEERS = {
+    "fastmcp": fastmcp,
+    "ivotoby": ivotoby,
+    "awslabs": awslabs,
+    "fastmcp-http": lambda upstream, key: fastmcp(upstream, key, free_address()),
+    "ivotoby-http": lambda upstream, key: ivotoby(upstream, key, free_address()),
+}
 
 
 def tokens_of(text):
