@@ -11,7 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::http::{Auth, Healthcheck, Http, OAuth, State, Token};
 use crate::clients::{Client, Scope};
 use crate::config::File;
-use crate::mcp::catalogue::{Selection, Toolset};
+use crate::mcp::selection::Selection;
+use crate::mcp::toolset::Toolset;
 use crate::telemetry::LogFormat;
 
 /// Where clients look for the token of a server over HTTP, if nothing else is said.

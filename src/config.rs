@@ -19,7 +19,7 @@ use crate::dialing::confirm::ConfirmMode;
 use crate::dialing::dispatch::{LedgerPlace, Rules};
 use crate::dialing::ledger::World;
 use crate::dialing::policy::{Policy, line_of, nearest_name};
-use crate::mcp::catalogue::Toolset;
+use crate::mcp::toolset::Toolset;
 use crate::telemetry::LogFormat;
 
 /// The configuration file: TOML, every key optional.

@@ -8,7 +8,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use callingbox_mcp::mcp::catalogue::{Catalogue, Entry, Kind, Selection, Toolset};
+use callingbox_mcp::mcp::catalogue::{Catalogue, Entry, Kind};
+use callingbox_mcp::mcp::selection::Selection;
+use callingbox_mcp::mcp::toolset::Toolset;
 use serde_json::Value;
 
 fn in_repo(path: &str) -> PathBuf {

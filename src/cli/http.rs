@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
 use super::server_url;
-use crate::mcp::catalogue::Toolset;
+use crate::mcp::toolset::Toolset;
 
 /// How the callers of `http` show who they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

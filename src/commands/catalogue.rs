@@ -6,7 +6,9 @@ use anyhow::Context;
 
 use super::say;
 use crate::cli::{self, CatalogueFormat};
-use crate::mcp::catalogue::{Catalogue, Entry, Kind, Selection, Toolset};
+use crate::mcp::catalogue::{Catalogue, Entry, Kind};
+use crate::mcp::selection::Selection;
+use crate::mcp::toolset::Toolset;
 
 /// Tokens of each tool as tools/list serves it, by o200k_base: counted by the tests, which fail when
 /// the file and the tools differ, so that the program need not carry the encoding.

@@ -17,7 +17,8 @@ use super::style::Style;
 use super::world;
 use crate::cli::Global;
 use crate::config::{File, Folders};
-use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::mcp::catalogue::Catalogue;
+use crate::mcp::selection::Selection;
 use crate::mcp::server::Server;
 
 /// The client of the demo: shows progress as it comes.

@@ -6,7 +6,8 @@ use anyhow::Context;
 
 use crate::account::Account;
 use crate::cli::OAuth;
-use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::mcp::catalogue::Catalogue;
+use crate::mcp::selection::Selection;
 use crate::transport::http::auth::oauth::{OAuthDoor, Settings};
 
 /// Makes it, and begins to fetch the issuer's keys.

@@ -1,27 +1,26 @@
-//! What a tool is, the list of all of them, and which of them are offered.
+//! What a tool is, and the list of all of them.
 //!
 //! A tool is a type. It must say what it does to the world ([`Kind`]) and whether its answers carry
 //! words from outside, or it does not compile. Definitions (schemas above all) are built once, at
 //! their first use, and shared by all sessions.
 
-use std::fmt;
 use std::future::Future;
-use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use clap::ValueEnum;
 use futures::future::BoxFuture;
 use rmcp::model::{CallToolResult, InputRequiredResult, Tool as Definition, ToolAnnotations};
 use schemars::JsonSchema;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::arguments::{self, Arguments};
 use super::error::ToolError;
 use super::gate::ToolContext;
 use super::present::{self, Reply};
 use super::scope::Scope;
+use super::selection::Selection;
+use super::toolset::{Toolset, UnknownName, nearest};
 use super::{schema, tools};
 use crate::api::CallId;
 
@@ -49,63 +48,6 @@ impl Kind {
     #[must_use]
     pub const fn is_read_only(self) -> bool {
         matches!(self, Self::Reads)
-    }
-}
-
-/// The groups in which tools are switched on and off.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-    ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Toolset {
-    /// Placing calls and reading their results.
-    Calls,
-    /// The agents that speak.
-    Agents,
-    /// Phone numbers.
-    Numbers,
-    /// Webhook endpoints and deliveries; off unless asked for.
-    Webhooks,
-    /// What only the simulator can do; there only with it.
-    Sandbox,
-}
-
-impl Toolset {
-    /// All of them, in the order of the catalogue.
-    pub const ALL: [Self; 5] =
-        [Self::Calls, Self::Agents, Self::Numbers, Self::Webhooks, Self::Sandbox];
-}
-
-impl fmt::Display for Toolset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Calls => "calls",
-            Self::Agents => "agents",
-            Self::Numbers => "numbers",
-            Self::Webhooks => "webhooks",
-            Self::Sandbox => "sandbox",
-        })
-    }
-}
-
-impl FromStr for Toolset {
-    type Err = SelectionError;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|set| set.to_string() == name).ok_or_else(|| {
-            SelectionError::unknown("toolset", name, Self::ALL.iter().map(Self::to_string))
-        })
     }
 }
 
@@ -282,6 +224,12 @@ impl Catalogue {
         self.entries.iter().find(|entry| entry.name == name)
     }
 
+    /// What is said of a tool that does not exist.
+    #[must_use]
+    pub fn no_tool(&self, name: &str) -> UnknownName {
+        UnknownName::new("tool", name, self.entries.iter().map(|entry| entry.name.to_owned()))
+    }
+
     /// The existing name that is most like `name`, if any is.
     #[must_use]
     pub fn nearest(&self, name: &str) -> Option<&'static str> {
@@ -300,189 +248,5 @@ impl Default for Catalogue {
     }
 }
 
-fn nearest<T: AsRef<str>>(name: &str, names: impl Iterator<Item = T>) -> Option<T> {
-    names
-        .map(|known| (strsim::jaro_winkler(name, known.as_ref()), known))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, known)| known)
-}
-
-/// Which tools are offered, as the user asked for it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selection {
-    /// These groups; without them and without `tools`, the default ones.
-    pub toolsets: Vec<Toolset>,
-    /// These tools too; without `toolsets`, only these.
-    pub tools: Vec<String>,
-    /// Never these.
-    pub exclude_tools: Vec<String>,
-    /// Only tools that change nothing. Applied last; nothing overrules it.
-    pub read_only: bool,
-    /// Whether the server stands on the simulator.
-    pub sandbox: bool,
-    /// What the server offers to others, and not to this caller or request.
-    pub narrowed: Vec<&'static str>,
-}
-
-/// A name in the selection that does not exist.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no {what} `{name}`{}; the valid names are: {valid}", .nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default())]
-pub struct SelectionError {
-    what: &'static str,
-    name: String,
-    nearest: Option<String>,
-    valid: String,
-}
-
-impl SelectionError {
-    /// Of a tool that does not exist.
-    #[must_use]
-    pub fn no_tool(name: &str, catalogue: &Catalogue) -> Self {
-        Self::unknown("tool", name, catalogue.iter().map(|entry| entry.name.to_owned()))
-    }
-
-    fn unknown(what: &'static str, name: &str, valid: impl Iterator<Item = String>) -> Self {
-        let valid = valid.collect::<Vec<_>>();
-        Self {
-            what,
-            name: name.to_owned(),
-            nearest: nearest(name, valid.iter()).cloned(),
-            valid: valid.join(", "),
-        }
-    }
-}
-
-impl Selection {
-    const DEFAULT: [Toolset; 4] =
-        [Toolset::Calls, Toolset::Agents, Toolset::Numbers, Toolset::Sandbox];
-
-    /// Checks that every name exists.
-    ///
-    /// # Errors
-    /// The first name that does not, with the valid ones.
-    pub fn check(&self, catalogue: &Catalogue) -> Result<(), SelectionError> {
-        match self
-            .tools
-            .iter()
-            .chain(&self.exclude_tools)
-            .find(|name| catalogue.get(name).is_none())
-        {
-            None => Ok(()),
-            Some(name) => Err(SelectionError::no_tool(name, catalogue)),
-        }
-    }
-
-    /// The groups of tools that are on.
-    pub fn toolsets_in_force(&self) -> impl Iterator<Item = Toolset> {
-        let toolsets: &[Toolset] = match (self.toolsets.as_slice(), self.tools.as_slice()) {
-            ([], []) => &Self::DEFAULT,
-            (toolsets, _) => toolsets,
-        };
-        toolsets.iter().copied().filter(|set| self.sandbox || *set != Toolset::Sandbox)
-    }
-
-    /// The same without the tools that `keep` leaves out: it can only become less.
-    #[must_use]
-    pub fn narrowed(&self, catalogue: &Catalogue, keep: impl Fn(&Entry) -> bool) -> Self {
-        let mut narrow = self.clone();
-        let left_out = catalogue.iter().filter(|entry| !keep(entry)).map(|entry| entry.name);
-        narrow.narrowed.extend(left_out);
-        narrow
-    }
-
-    /// Why a tool is not offered, or none if it is.
-    #[must_use]
-    pub fn withheld(&self, entry: &Entry) -> Option<&'static str> {
-        let named = self.tools.iter().any(|name| name == entry.name);
-        if entry.toolset == Toolset::Sandbox && !self.sandbox {
-            Some("it exists only with --sandbox")
-        } else if !named && !self.toolsets_in_force().any(|set| set == entry.toolset) {
-            Some("its toolset is not switched on (--toolsets, --tools)")
-        } else if self.exclude_tools.iter().any(|name| name == entry.name) {
-            Some("it is switched off by --exclude-tools")
-        } else if self.read_only && !entry.kind.is_read_only() {
-            Some("the server is read-only (--read-only)")
-        } else if self.narrowed.contains(&entry.name) {
-            Some("it is not among those that this caller may use and asked for")
-        } else {
-            None
-        }
-    }
-}
-
 /// The catalogue as it is shared by sessions.
 pub type SharedCatalogue = Arc<Catalogue>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(selection: &Selection) -> Vec<&'static str> {
-        let catalogue = Catalogue::new();
-        catalogue.offered(selection).map(|entry| entry.name).collect()
-    }
-
-    #[test]
-    fn the_default_offers_calls_agents_and_numbers() {
-        let catalogue = Catalogue::new();
-        let expected: Vec<_> = catalogue
-            .iter()
-            .filter(|entry| !matches!(entry.toolset, Toolset::Webhooks | Toolset::Sandbox))
-            .map(|entry| entry.name)
-            .collect();
-        assert_eq!(names(&Selection::default()), expected);
-        assert!(expected.contains(&"place_call"));
-    }
-
-    #[test]
-    fn read_only_is_last_and_nothing_overrules_it() {
-        let offered = names(&Selection {
-            toolsets: Toolset::ALL.to_vec(),
-            tools: vec!["place_call".into(), "purchase_number".into()],
-            read_only: true,
-            sandbox: true,
-            ..Selection::default()
-        });
-        let catalogue = Catalogue::new();
-        assert!(!offered.is_empty());
-        for name in offered {
-            assert_eq!(catalogue.get(name).unwrap().kind, Kind::Reads, "{name}");
-        }
-    }
-
-    #[test]
-    fn tools_alone_are_all_there_is_and_exclusion_beats_them() {
-        let only = Selection { tools: vec!["get_call_result".into()], ..Selection::default() };
-        assert_eq!(names(&only), ["get_call_result"]);
-        let both = Selection { toolsets: vec![Toolset::Numbers], ..only };
-        assert_eq!(
-            names(&both),
-            ["get_call_result", "list_numbers", "search_numbers", "purchase_number"]
-        );
-        let less = Selection { exclude_tools: vec!["purchase_number".into()], ..both };
-        assert_eq!(names(&less), ["get_call_result", "list_numbers", "search_numbers"]);
-    }
-
-    #[test]
-    fn the_sandbox_toolset_needs_the_sandbox() {
-        let asked = Selection { toolsets: vec![Toolset::Sandbox], ..Selection::default() };
-        assert_eq!(names(&asked), [""; 0]);
-        assert_eq!(names(&Selection { sandbox: true, ..asked }), ["simulate_inbound_call"]);
-    }
-
-    #[test]
-    fn unknown_names_are_refused_with_the_valid_ones() {
-        let selection = Selection { tools: vec!["place_cal".into()], ..Selection::default() };
-        let text = selection.check(&Catalogue::new()).unwrap_err().to_string();
-        assert!(
-            text.starts_with("there is no tool `place_cal` (did you mean `place_call`?)"),
-            "{text}"
-        );
-        let text = "call".parse::<Toolset>().unwrap_err().to_string();
-        assert_eq!(
-            text,
-            "there is no toolset `call` (did you mean `calls`?); the valid names are: calls, agents, numbers, webhooks, sandbox"
-        );
-    }
-}

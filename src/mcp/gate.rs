@@ -11,11 +11,12 @@ use rmcp::ErrorData;
 use rmcp::model::{CallToolRequestParams, CallToolResponse, RequestId};
 use tokio_util::sync::CancellationToken;
 
-use super::catalogue::{Catalogue, Entry, Finished, Selection, Stop};
+use super::catalogue::{Catalogue, Entry, Finished, Stop};
 use super::client::Client;
 use super::error::{Class, Done, Retry, ToolError};
 use super::present;
 use super::progress::Progress;
+use super::selection::Selection;
 use super::tasks;
 use crate::account::Account;
 use crate::telemetry::traces::Origin;
@@ -155,9 +156,10 @@ mod tests {
     use serde::{Deserialize, Serialize};
     use serde_json::{Value, json};
 
-    use super::super::catalogue::{Kind, Tool, Toolset};
+    use super::super::catalogue::{Kind, Tool};
     use super::super::present::Reply;
     use super::super::server::Server;
+    use super::super::toolset::Toolset;
     use super::*;
     use crate::config::Wait;
 

@@ -1,8 +1,8 @@
 //! The MCP side: what a model is offered, how its calls are checked, and what it is answered.
 //!
 //! - [`catalogue`]: what a tool is (a tool that does not say what it does to the world does not
-//!   compile), the list of all of them, and which are offered; [`scope`]: what each takes to be granted;
-//!   [`caller`]: who asks, where there are many;
+//!   compile), and the list of all of them; [`toolset`]: their groups; [`selection`]: which are offered;
+//!   [`scope`]: what each takes to be granted; [`caller`]: who asks, where there are many;
 //! - [`arguments`] and [`schema`]: the types arguments are made of, and the schemas of those types;
 //! - [`gate`]: the one place through which every tool call passes;
 //! - [`present`] and [`error`]: the one place that shapes every answer, and every failure;
@@ -28,8 +28,10 @@ pub mod prompts;
 pub mod resources;
 pub mod schema;
 pub mod scope;
+pub mod selection;
 pub mod server;
 pub mod skill;
 pub mod tasks;
 mod tools;
+pub mod toolset;
 pub mod waiting;

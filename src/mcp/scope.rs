@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use super::catalogue::{Kind, Toolset};
+use super::catalogue::Kind;
+use super::toolset::Toolset;
 
 /// One thing that can be granted (a scope of RFC 6749, section 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -19,12 +19,13 @@ use rmcp::service::{RequestContext, RoleServer, SubscriptionContext};
 use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
-use super::catalogue::{Selection, SharedCatalogue};
+use super::catalogue::SharedCatalogue;
 use super::client::{Client, Era};
 use super::gate::{self, ToolContext};
 use super::present;
 use super::progress::Progress;
 use super::resources::{self, Subscriptions};
+use super::selection::Selection;
 use super::{completions, prompts, skill, tasks};
 use crate::account::{Account, World};
 use crate::telemetry::traces::Origin;

@@ -2,7 +2,8 @@
 
 use std::process::Stdio;
 
-use callingbox_mcp::mcp::catalogue::{Catalogue, Selection};
+use callingbox_mcp::mcp::catalogue::Catalogue;
+use callingbox_mcp::mcp::selection::Selection;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 

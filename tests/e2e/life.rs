@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use callingbox_mcp::mcp::catalogue::{Catalogue, Selection};
+use callingbox_mcp::mcp::catalogue::Catalogue;
+use callingbox_mcp::mcp::selection::Selection;
 use callingbox_mcp::sandbox::Options;
 use serde_json::{Value, json};
 

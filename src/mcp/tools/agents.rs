@@ -13,10 +13,11 @@ use crate::api::{
 };
 use crate::e164::E164;
 use crate::mcp::arguments::{HttpsUrl, List, Object, Text};
-use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::catalogue::{Kind, Stop, Tool};
 use crate::mcp::error::{Class, Done, Retry, ToolError};
 use crate::mcp::gate::ToolContext;
 use crate::mcp::present::Reply;
+use crate::mcp::toolset::Toolset;
 
 /// An agent in short.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

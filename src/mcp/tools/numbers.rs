@@ -13,10 +13,11 @@ use crate::dialing::dispatch::{DialResult, Dialed, Judgment};
 use crate::dialing::order::{Asked, Order, Product};
 use crate::e164::E164;
 use crate::mcp::arguments::{Text, Whole, pattern_text};
-use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::catalogue::{Kind, Stop, Tool};
 use crate::mcp::error::ToolError;
 use crate::mcp::gate::ToolContext;
 use crate::mcp::present::{self, Reply};
+use crate::mcp::toolset::Toolset;
 use crate::money::MilliCents;
 
 /// A number in short.

@@ -4,11 +4,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::e164::E164;
-use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::catalogue::{Kind, Stop, Tool};
 use crate::mcp::error::{Class, ToolError};
 use crate::mcp::gate::ToolContext;
 use crate::mcp::outcome::CallReport;
 use crate::mcp::present::{Fence, Reply};
+use crate::mcp::toolset::Toolset;
 use crate::simulator::SimulatorError;
 
 pub(super) struct SimulateInboundCall;

@@ -9,10 +9,11 @@ use crate::api::{
     WebhookUpdate,
 };
 use crate::mcp::arguments::{HttpsUrl, List, Text, Whole};
-use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::catalogue::{Kind, Stop, Tool};
 use crate::mcp::error::ToolError;
 use crate::mcp::gate::ToolContext;
 use crate::mcp::present::{self, Reply};
+use crate::mcp::toolset::Toolset;
 
 /// One line: id, address, state.
 fn endpoint_line(endpoint: &WebhookEndpoint) -> String {

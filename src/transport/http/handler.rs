@@ -20,7 +20,8 @@ use super::sessions::Sessions;
 use super::sse::Channel;
 use super::tool_calls::ToolCalls;
 use crate::account::Account;
-use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::mcp::catalogue::Catalogue;
+use crate::mcp::selection::Selection;
 use crate::mcp::server::Server;
 use crate::transport::plain::PlainCall;
 

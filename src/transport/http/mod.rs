@@ -51,7 +51,8 @@ use self::sessions::{Full as NoRoom, Terms, Use};
 use self::tenant::{Tenant, Tenants};
 use crate::account::Account;
 use crate::mcp::caller::Caller;
-use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::mcp::catalogue::Catalogue;
+use crate::mcp::selection::Selection;
 use crate::state::Shared;
 
 /// The header that names a session.

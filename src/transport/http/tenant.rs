@@ -24,7 +24,7 @@ use super::replicas::{Sharing, tenant_scope};
 use super::sessions::{Sessions, Use};
 use crate::account::Account;
 use crate::mcp::caller::Caller;
-use crate::mcp::catalogue::Selection;
+use crate::mcp::selection::Selection;
 use crate::state::{Scope, Shared};
 
 /// How much the tenants may take.

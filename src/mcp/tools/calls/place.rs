@@ -13,7 +13,7 @@ use crate::dialing::ledger::IdempotencyKey;
 use crate::dialing::order::{Asked, CALL_HOLD, DISPATCH_KEY, Order, Product};
 use crate::e164::E164;
 use crate::mcp::arguments::{HttpsUrl, Object, Text, pattern_text};
-use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::catalogue::{Kind, Stop, Tool};
 use crate::mcp::confirmation;
 use crate::mcp::error::ToolError;
 use crate::mcp::gate::ToolContext;
@@ -21,6 +21,7 @@ use crate::mcp::outcome::Outcome;
 use crate::mcp::present::{self, Reply};
 use crate::mcp::tools::dialing::{self, Ordered};
 use crate::mcp::tools::is_simulated;
+use crate::mcp::toolset::Toolset;
 
 pub(in crate::mcp::tools) struct PlaceCall;
 

@@ -7,10 +7,11 @@ use serde::Deserialize;
 
 use crate::api::CallId;
 use crate::mcp::arguments::Whole;
-use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::catalogue::{Kind, Stop, Tool};
 use crate::mcp::gate::ToolContext;
 use crate::mcp::outcome::CallReport;
 use crate::mcp::present::{Fence, Reply};
+use crate::mcp::toolset::Toolset;
 use crate::mcp::waiting::{self, Seen};
 
 pub(in crate::mcp::tools) struct GetCallResult;

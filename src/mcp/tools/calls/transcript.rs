@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{CallId, TranscriptSegment};
 use crate::mcp::arguments::Whole;
-use crate::mcp::catalogue::{Kind, Stop, Tool, Toolset};
+use crate::mcp::catalogue::{Kind, Stop, Tool};
 use crate::mcp::gate::ToolContext;
 use crate::mcp::present::{self, Fence, Reply};
 use crate::mcp::tools::is_simulated;
+use crate::mcp::toolset::Toolset;
 use crate::mcp::waiting;
 
 pub(in crate::mcp::tools) struct GetCallTranscript;

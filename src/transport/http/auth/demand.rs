@@ -6,8 +6,9 @@ use http::StatusCode;
 
 use super::super::answer;
 use super::super::body::Glance;
-use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::mcp::catalogue::Catalogue;
 use crate::mcp::scope::Scope;
+use crate::mcp::selection::Selection;
 
 /// What tells nothing about the account and changes nothing in it.
 const FREE: [&str; 9] = [
@@ -51,7 +52,7 @@ pub fn of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mcp::catalogue::Toolset;
+    use crate::mcp::toolset::Toolset;
 
     #[test]
     fn what_a_message_takes_is_known_or_it_is_refused() {

@@ -19,8 +19,9 @@ use super::tokens::{Tokens, TokensError};
 use super::{bearer, challenged, tightened};
 use crate::account::Account;
 use crate::api::ApiKey;
-use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::mcp::catalogue::Catalogue;
 use crate::mcp::scope::{Scope, Scopes};
+use crate::mcp::selection::Selection;
 
 /// Keys that were refused and are remembered.
 const MOST_REFUSED: usize = 4_096;

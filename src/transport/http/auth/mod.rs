@@ -14,7 +14,9 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::answer;
-use crate::mcp::catalogue::{Catalogue, Selection, Toolset};
+use crate::mcp::catalogue::Catalogue;
+use crate::mcp::selection::Selection;
+use crate::mcp::toolset::Toolset;
 
 pub use door::{Door, Visitor};
 

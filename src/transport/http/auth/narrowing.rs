@@ -5,8 +5,10 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 
 use super::super::answer;
-use crate::mcp::catalogue::{Catalogue, Entry, Selection, SelectionError, Toolset};
+use crate::mcp::catalogue::{Catalogue, Entry};
 use crate::mcp::present;
+use crate::mcp::selection::Selection;
+use crate::mcp::toolset::{Toolset, UnknownName};
 
 /// Groups of tools, with commas.
 pub const TOOLSETS: &str = "x-mcp-toolsets";
@@ -32,13 +34,13 @@ impl Narrowing {
     /// # Errors
     /// The answer, 400: a header names what does not exist, and the valid names.
     pub fn of(headers: &HeaderMap, catalogue: &Catalogue) -> Result<Self, Box<Response>> {
-        let refuse = |header: &str, error: SelectionError| {
+        let refuse = |header: &str, error: UnknownName| {
             let text = format!("{header}: {}", present::reason(&error.to_string()));
             Box::new(answer::error(StatusCode::BAD_REQUEST, &text))
         };
         let tool = |name: &str| {
             let entry = catalogue.get(name).map(|entry| entry.name);
-            entry.ok_or_else(|| SelectionError::no_tool(name, catalogue))
+            entry.ok_or_else(|| catalogue.no_tool(name))
         };
         let tools =
             |header| once(names(headers, header)?, tool).map_err(|error| refuse(header, error));
@@ -102,8 +104,8 @@ fn names<'a>(headers: &'a HeaderMap, header: &str) -> Result<Vec<&'a str>, Box<R
 /// What the names mean, each once: what is kept for a session is small, whatever was sent.
 fn once<T: PartialEq>(
     names: Vec<&str>,
-    read: impl Fn(&str) -> Result<T, SelectionError>,
-) -> Result<Vec<T>, SelectionError> {
+    read: impl Fn(&str) -> Result<T, UnknownName>,
+) -> Result<Vec<T>, UnknownName> {
     let mut found = Vec::new();
     for name in names {
         let one = read(name)?;

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::super::tenant::Identity;
-use crate::mcp::catalogue::Toolset;
+use crate::mcp::toolset::Toolset;
 
 /// What every token begins with, so that it is known wherever it turns up.
 pub const PREFIX: &str = "cbmcp_";

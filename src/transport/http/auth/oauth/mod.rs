@@ -30,8 +30,9 @@ use super::super::tenant::{Identity, Tenants};
 use super::door::{Visitor, busy};
 use super::{bearer, challenged};
 use crate::account::Account;
-use crate::mcp::catalogue::{Catalogue, Selection};
+use crate::mcp::catalogue::Catalogue;
 use crate::mcp::scope::Scope;
+use crate::mcp::selection::Selection;
 
 pub use self::fetch::{BadUrl, FetchError};
 

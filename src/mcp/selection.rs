@@ -1,0 +1,153 @@
+//! Which of all tools are offered: what the user switched on, and what was taken from it since.
+
+use super::catalogue::{Catalogue, Entry};
+use super::toolset::{Toolset, UnknownName};
+
+/// Which tools are offered, as the user asked for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// These groups; without them and without `tools`, the default ones.
+    pub toolsets: Vec<Toolset>,
+    /// These tools too; without `toolsets`, only these.
+    pub tools: Vec<String>,
+    /// Never these.
+    pub exclude_tools: Vec<String>,
+    /// Only tools that change nothing. Applied last; nothing overrules it.
+    pub read_only: bool,
+    /// Whether the server stands on the simulator.
+    pub sandbox: bool,
+    /// What the server offers to others, and not to this caller or request.
+    pub narrowed: Vec<&'static str>,
+}
+
+impl Selection {
+    const DEFAULT: [Toolset; 4] =
+        [Toolset::Calls, Toolset::Agents, Toolset::Numbers, Toolset::Sandbox];
+
+    /// Checks that every name exists.
+    ///
+    /// # Errors
+    /// The first name that does not, with the valid ones.
+    pub fn check(&self, catalogue: &Catalogue) -> Result<(), UnknownName> {
+        match self
+            .tools
+            .iter()
+            .chain(&self.exclude_tools)
+            .find(|name| catalogue.get(name).is_none())
+        {
+            None => Ok(()),
+            Some(name) => Err(catalogue.no_tool(name)),
+        }
+    }
+
+    /// The groups of tools that are on.
+    pub fn toolsets_in_force(&self) -> impl Iterator<Item = Toolset> {
+        let toolsets: &[Toolset] = match (self.toolsets.as_slice(), self.tools.as_slice()) {
+            ([], []) => &Self::DEFAULT,
+            (toolsets, _) => toolsets,
+        };
+        toolsets.iter().copied().filter(|set| self.sandbox || *set != Toolset::Sandbox)
+    }
+
+    /// The same without the tools that `keep` leaves out: it can only become less.
+    #[must_use]
+    pub fn narrowed(&self, catalogue: &Catalogue, keep: impl Fn(&Entry) -> bool) -> Self {
+        let mut narrow = self.clone();
+        let left_out = catalogue.iter().filter(|entry| !keep(entry)).map(|entry| entry.name);
+        narrow.narrowed.extend(left_out);
+        narrow
+    }
+
+    /// Why a tool is not offered, or none if it is.
+    #[must_use]
+    pub fn withheld(&self, entry: &Entry) -> Option<&'static str> {
+        let named = self.tools.iter().any(|name| name == entry.name);
+        if entry.toolset == Toolset::Sandbox && !self.sandbox {
+            Some("it exists only with --sandbox")
+        } else if !named && !self.toolsets_in_force().any(|set| set == entry.toolset) {
+            Some("its toolset is not switched on (--toolsets, --tools)")
+        } else if self.exclude_tools.iter().any(|name| name == entry.name) {
+            Some("it is switched off by --exclude-tools")
+        } else if self.read_only && !entry.kind.is_read_only() {
+            Some("the server is read-only (--read-only)")
+        } else if self.narrowed.contains(&entry.name) {
+            Some("it is not among those that this caller may use and asked for")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::catalogue::Kind;
+
+    fn names(selection: &Selection) -> Vec<&'static str> {
+        let catalogue = Catalogue::new();
+        catalogue.offered(selection).map(|entry| entry.name).collect()
+    }
+
+    #[test]
+    fn the_default_offers_calls_agents_and_numbers() {
+        let catalogue = Catalogue::new();
+        let expected: Vec<_> = catalogue
+            .iter()
+            .filter(|entry| !matches!(entry.toolset, Toolset::Webhooks | Toolset::Sandbox))
+            .map(|entry| entry.name)
+            .collect();
+        assert_eq!(names(&Selection::default()), expected);
+        assert!(expected.contains(&"place_call"));
+    }
+
+    #[test]
+    fn read_only_is_last_and_nothing_overrules_it() {
+        let offered = names(&Selection {
+            toolsets: Toolset::ALL.to_vec(),
+            tools: vec!["place_call".into(), "purchase_number".into()],
+            read_only: true,
+            sandbox: true,
+            ..Selection::default()
+        });
+        let catalogue = Catalogue::new();
+        assert!(!offered.is_empty());
+        for name in offered {
+            assert_eq!(catalogue.get(name).unwrap().kind, Kind::Reads, "{name}");
+        }
+    }
+
+    #[test]
+    fn tools_alone_are_all_there_is_and_exclusion_beats_them() {
+        let only = Selection { tools: vec!["get_call_result".into()], ..Selection::default() };
+        assert_eq!(names(&only), ["get_call_result"]);
+        let both = Selection { toolsets: vec![Toolset::Numbers], ..only };
+        assert_eq!(
+            names(&both),
+            ["get_call_result", "list_numbers", "search_numbers", "purchase_number"]
+        );
+        let less = Selection { exclude_tools: vec!["purchase_number".into()], ..both };
+        assert_eq!(names(&less), ["get_call_result", "list_numbers", "search_numbers"]);
+    }
+
+    #[test]
+    fn the_sandbox_toolset_needs_the_sandbox() {
+        let asked = Selection { toolsets: vec![Toolset::Sandbox], ..Selection::default() };
+        assert_eq!(names(&asked), [""; 0]);
+        assert_eq!(names(&Selection { sandbox: true, ..asked }), ["simulate_inbound_call"]);
+    }
+
+    #[test]
+    fn unknown_names_are_refused_with_the_valid_ones() {
+        let selection = Selection { tools: vec!["place_cal".into()], ..Selection::default() };
+        let text = selection.check(&Catalogue::new()).unwrap_err().to_string();
+        assert!(
+            text.starts_with("there is no tool `place_cal` (did you mean `place_call`?)"),
+            "{text}"
+        );
+        let text = "call".parse::<Toolset>().unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "there is no toolset `call` (did you mean `calls`?); the valid names are: calls, agents, numbers, webhooks, sandbox"
+        );
+    }
+}
