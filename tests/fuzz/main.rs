@@ -1,5 +1,5 @@
-//! Properties of everything that reads what strangers wrote: lines of standard input, webhook
-//! deliveries, calling rules. Whatever it is, nothing panics, nothing is lost, nothing is loosened.
+//! Properties of everything that reads what strangers wrote: lines of standard input, calls of tools,
+//! webhook deliveries, calling rules. Whatever it is, nothing panics, nothing is lost, nothing is loosened.
 //!
 //! proptest and not cargo-fuzz, because libFuzzer needs a nightly toolchain and this project builds on
 //! the stable one; what is given up is the guidance by coverage, which the grammars below make up for.
@@ -16,6 +16,7 @@
 
 mod deliveries;
 mod lines;
+mod plain;
 mod rules;
 
 use proptest::prelude::*;
