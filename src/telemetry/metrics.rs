@@ -1,5 +1,5 @@
-//! Figures for Prometheus. Labels come from closed lists (tools, outcomes, templates of paths), never
-//! from callers. Counting costs next to nothing where nobody installed an [`Exporter`].
+//! Figures for Prometheus. Labels come from closed lists (tools, outcomes, statuses, templates of paths),
+//! never from callers. Counting costs next to nothing where nobody installed an [`Exporter`].
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ const API_REQUESTS: &str = "callingbox_mcp_api_requests_total";
 const API_SECONDS: &str = "callingbox_mcp_api_request_seconds";
 const DIALING: &str = "callingbox_mcp_dialing_decisions_total";
 const WEBHOOKS: &str = "callingbox_mcp_webhook_deliveries_total";
+const HTTP_REFUSALS: &str = "callingbox_mcp_http_refusals_total";
 const SESSIONS: &str = "callingbox_mcp_sessions";
 const TENANTS: &str = "callingbox_mcp_tenants";
 const WATCHED: &str = "callingbox_mcp_watched_calls";
@@ -43,6 +44,11 @@ pub fn api_request(method: &'static str, path: &'static str, status: Option<u16>
 /// It was decided whether to dial, or to buy.
 pub fn dialing_decision(decision: &'static str) {
     counter!(DIALING, "decision" => decision).increment(1);
+}
+
+/// An HTTP request was answered with this status of 400 or above.
+pub fn http_refusal(status: http::StatusCode) {
+    counter!(HTTP_REFUSALS, "status" => status.as_str().to_owned()).increment(1);
 }
 
 /// What there is at this moment.
@@ -82,6 +88,7 @@ impl Exporter {
         describe_histogram!(API_SECONDS, "How long requests to CallingBox took, in seconds.");
         describe_counter!(DIALING, "Decisions whether to call or to buy.");
         describe_counter!(WEBHOOKS, "Webhook deliveries, by what became of them.");
+        describe_counter!(HTTP_REFUSALS, "HTTP requests that were refused, by status.");
         describe_gauge!(SESSIONS, "Open sessions.");
         describe_gauge!(TENANTS, "Accounts that are remembered.");
         describe_gauge!(WATCHED, "Live calls that are followed.");

@@ -73,6 +73,8 @@ async fn its_probes_answer_and_its_metrics_are_those_of_the_server() {
     program.arg("--sandbox").env("CALLINGBOX_WEBHOOK_SECRET", "whsec_ours");
     let server = Server::run(home, program, &["--admin-listen", "127.0.0.1:0"]).await;
     server.long_call().await;
+    let nowhere = server.http.get(format!("{}/nowhere", server.base));
+    assert_eq!(nowhere.send().await.unwrap().status(), 404);
     let admin = server.admin.clone().unwrap();
     let text = chapter();
     let mut metrics = String::new();

@@ -48,6 +48,13 @@ async fn the_figures_say_what_happened() {
     let _call = server.long_call().await;
     let unknown = json!({"name": "get_agent", "arguments": {"agent_id": "unknown"}});
     server.modern("tools/call", unknown).send().await.unwrap();
+    let nowhere = server.http.get(format!("{}/nowhere", server.base));
+    assert_eq!(nowhere.send().await.unwrap().status(), 404);
+    for _ in 0..2 {
+        let elsewhere =
+            server.http.get(format!("{}/mcp", server.base)).header("host", "example.com");
+        assert_eq!(elsewhere.send().await.unwrap().status(), 403);
+    }
     let metrics = server.http.get(format!("{}/metrics", server.base)).send().await.unwrap();
     let text = metrics.text().await.unwrap();
     for line in [
@@ -57,6 +64,8 @@ async fn the_figures_say_what_happened() {
         "callingbox_mcp_tool_calls_total{tool=\"place_call\",outcome=\"ok\"} 1",
         "callingbox_mcp_tool_calls_total{tool=\"get_agent\",outcome=\"not_found\"} 1",
         "callingbox_mcp_dialing_decisions_total{decision=\"dispatched\"} 2",
+        "callingbox_mcp_http_refusals_total{status=\"404\"} 1",
+        "callingbox_mcp_http_refusals_total{status=\"403\"} 2",
         "callingbox_mcp_tool_call_seconds_count{tool=\"place_call\"} 1",
         "callingbox_mcp_api_requests_total{method=\"POST\",path=\"/v1/calls\",status=\"2xx\"} 1",
     ] {

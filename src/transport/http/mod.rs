@@ -54,6 +54,7 @@ use crate::mcp::caller::Caller;
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::selection::Selection;
 use crate::state::Shared;
+use crate::telemetry::metrics;
 
 /// The header that names a session.
 const SESSION_ID: &str = "mcp-session-id";
@@ -453,33 +454,42 @@ fn instant(until: Timestamp) -> Instant {
     Instant::now() + left.min(Duration::from_secs(365 * 24 * 3_600))
 }
 
-/// Puts routes behind the check of host and origin, and lets pages that are allowed read answers.
-/// A defect in a route is answered with 500.
+/// Puts routes behind the check of host and origin, lets pages that are allowed read answers, and counts
+/// what is refused. A defect in a route is answered with 500.
 pub fn guarded(routes: Router, allowed: Allowed) -> Router {
     let check = async |State(allowed): State<Arc<Allowed>>, request: Request, next: Next| {
-        if let Err(refused) = allowed.check(request.uri(), request.headers()) {
-            return *refused;
-        }
-        let origin = request.headers().get(ORIGIN).cloned();
-        let mut response = match origin::preflight(request.method(), request.headers()) {
-            Some(response) => response,
-            None => std::panic::AssertUnwindSafe(next.run(request))
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|_panic| {
-                    tracing::error!("a request failed by a defect of this server");
-                    let text = "the server failed by a defect of its own";
-                    answer::error(StatusCode::INTERNAL_SERVER_ERROR, text)
-                }),
-        };
-        if let Some(origin) = origin {
-            origin::share(origin, &mut response);
+        let response = checked(&allowed, request, next).await;
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            metrics::http_refusal(status);
         }
         response
     };
     routes
         .fallback(async || answer::error(StatusCode::NOT_FOUND, "there is nothing here"))
         .layer(middleware::from_fn_with_state(Arc::new(allowed), check))
+}
+
+async fn checked(allowed: &Allowed, request: Request, next: Next) -> Response {
+    if let Err(refused) = allowed.check(request.uri(), request.headers()) {
+        return *refused;
+    }
+    let origin = request.headers().get(ORIGIN).cloned();
+    let mut response = match origin::preflight(request.method(), request.headers()) {
+        Some(response) => response,
+        None => std::panic::AssertUnwindSafe(next.run(request))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_panic| {
+                tracing::error!("a request failed by a defect of this server");
+                let text = "the server failed by a defect of its own";
+                answer::error(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }),
+    };
+    if let Some(origin) = origin {
+        origin::share(origin, &mut response);
+    }
+    response
 }
 
 fn too_many_streams() -> Box<Response> {
