@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::present::Fence;
+use super::present::{self, Fence};
 use crate::api::{self, AgentId, Call, CallId, Error, ResultStatus};
 use crate::dialing::dispatch::ended;
 use crate::dialing::ledger;
@@ -107,7 +107,7 @@ impl CallSummary {
     pub fn of(call: Call) -> Self {
         Self {
             outcome: Outcome::of(&call),
-            simulated: is_simulated(&call),
+            simulated: present::is_simulated(&call.extra),
             call_id: call.id,
             status: call.status.to_string(),
             direction: call.direction.map(|direction| direction.to_string()),
@@ -205,7 +205,7 @@ impl CallReport {
         let note = note(&call, outcome, finished);
         Self {
             outcome,
-            simulated: is_simulated(&call),
+            simulated: present::is_simulated(&call.extra),
             call_id: call.id,
             status: call.status.to_string(),
             result: match call.result {
@@ -260,7 +260,7 @@ impl CallReport {
             let _ = write!(text, " Cost: {amount}.");
         }
         if let Some(error) = &self.error {
-            let _ = write!(text, " Error: {}.", super::present::one_line(error, 300));
+            let _ = write!(text, " Error: {}.", present::one_line(error, 300));
         }
         let _ = write!(text, " {}", self.note);
         if let Some(trouble) = &self.trouble {
@@ -283,10 +283,6 @@ impl CallReport {
         }
         text
     }
-}
-
-fn is_simulated(call: &Call) -> bool {
-    call.extra.get("simulated").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// What is wrong with the result, held against `returns` as it stood when the call began.

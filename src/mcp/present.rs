@@ -6,7 +6,7 @@
 
 use rmcp::model::{CallToolResult, ContentBlock, MetaObject};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::ToolError;
 use crate::api::{CallId, TranscriptSegment};
@@ -65,6 +65,12 @@ pub fn failure(error: &ToolError) -> CallToolResult {
     meta.insert(ERROR_META.to_owned(), serde_json::to_value(error).unwrap_or(Value::Null));
     result.meta = Some(meta);
     result
+}
+
+/// Whether a record says that it is of the simulator, by the fields that the contract does not know.
+#[must_use]
+pub fn is_simulated(extra: &Map<String, Value>) -> bool {
+    extra.get("simulated").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// A fence around words from outside. Its marker is random, so that no speech can close it.

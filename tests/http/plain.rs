@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Server};
+use crate::support::{PATIENCE, Server, home_of_one_who_is_asked};
 
 /// Status, content type and body.
 async fn whole(request: RequestBuilder) -> (u16, String, Value) {
@@ -107,11 +107,7 @@ async fn a_plain_call_is_answered_as_rmcp_would_answer_it() {
 
 #[tokio::test]
 async fn a_question_to_the_human_is_an_answer_like_any_other() {
-    let home = tempfile::tempdir().unwrap();
-    let folder = home.path().join("config/callingbox-mcp");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("config.toml"), "[dialing]\nconfirm = \"always\"\n").unwrap();
-    let server = Server::start_in(home, &[]).await;
+    let server = Server::start_in(home_of_one_who_is_asked(), &[]).await;
     let agent = json!({
         "name": "A", "type": "outbound", "persona": "Mia.", "instructions": "Talk.",
     });

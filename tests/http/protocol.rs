@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Events, Server, initialize, message, names};
+use crate::support::{Events, Server, home_of_one_who_is_asked, initialize, message, names};
 
 #[tokio::test]
 async fn both_eras_are_served_and_agree_on_the_tools() {
@@ -196,11 +196,7 @@ async fn every_route_checks_host_and_origin() {
 
 #[tokio::test]
 async fn a_session_carries_the_question_to_the_human_and_the_answer_back() {
-    let home = tempfile::tempdir().unwrap();
-    let folder = home.path().join("config/callingbox-mcp");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("config.toml"), "[dialing]\nconfirm = \"always\"\n").unwrap();
-    let asking = Server::start_in(home, &[]).await;
+    let asking = Server::start_in(home_of_one_who_is_asked(), &[]).await;
     let agent = json!({
         "name": "A", "type": "outbound", "persona": "Mia.", "instructions": "Talk.",
     });

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::harness::{Control, simulator};
-use crate::support::{Events, PATIENCE, Server, initialize, message};
+use crate::support::{Events, PATIENCE, Server, home_of_one_who_is_asked, initialize, message};
 
 const CALL: &str = "/v1/calls/{id}";
 
@@ -135,10 +135,7 @@ async fn while_something_is_under_way_the_server_is_alive_but_not_ready_and_take
 
 #[tokio::test]
 async fn a_human_who_has_not_answered_yet_has_not_said_yes() {
-    let home = tempfile::tempdir().unwrap();
-    let config = home.path().join("config/callingbox-mcp/config.toml");
-    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
-    std::fs::write(config, "[dialing]\nconfirm = \"always\"\n").unwrap();
+    let home = home_of_one_who_is_asked();
     let sandbox = simulator(Options::default()).await;
     let control = Control::of(&sandbox);
     let mut program = crate::support::program(home.path());

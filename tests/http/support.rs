@@ -24,6 +24,15 @@ pub(crate) fn program(home: &Path) -> Command {
     command
 }
 
+/// A folder in which the program asks its human before every call.
+pub(crate) fn home_of_one_who_is_asked() -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("config/callingbox-mcp");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("config.toml"), "[dialing]\nconfirm = \"always\"\n").unwrap();
+    home
+}
+
 /// A running server.
 pub(crate) struct Server {
     pub(crate) child: Child,

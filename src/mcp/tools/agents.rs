@@ -16,7 +16,7 @@ use crate::mcp::arguments::{HttpsUrl, List, Object, Text};
 use crate::mcp::catalogue::{Kind, Stop, Tool};
 use crate::mcp::error::{Class, Done, Retry, ToolError};
 use crate::mcp::gate::ToolContext;
-use crate::mcp::present::Reply;
+use crate::mcp::present::{self, Reply};
 use crate::mcp::toolset::Toolset;
 
 /// An agent in short.
@@ -45,7 +45,7 @@ struct AttachedNumber {
 impl From<Agent> for AgentSummary {
     fn from(agent: Agent) -> Self {
         Self {
-            simulated: super::is_simulated(&agent.extra),
+            simulated: present::is_simulated(&agent.extra),
             agent_id: agent.id,
             name: agent.name,
             kind: agent.r#type.map(|kind| super::word(&kind)),

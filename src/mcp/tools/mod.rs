@@ -8,7 +8,7 @@ mod numbers;
 mod sandbox;
 mod webhooks;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::catalogue::Entry;
 use super::error::ToolError;
@@ -41,11 +41,6 @@ pub(super) fn all() -> Vec<Entry> {
         Entry::of::<webhooks::RedeliverWebhook>(),
         Entry::of::<sandbox::SimulateInboundCall>(),
     ]
-}
-
-/// Whether the record says that it is of the simulator.
-fn is_simulated(extra: &Map<String, Value>) -> bool {
-    extra.get("simulated").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// The API's own word for a value that is one word on the wire.

@@ -45,7 +45,7 @@ pub(super) struct NumberSummary {
 impl From<PhoneNumber> for NumberSummary {
     fn from(number: PhoneNumber) -> Self {
         Self {
-            simulated: super::is_simulated(&number.extra),
+            simulated: present::is_simulated(&number.extra),
             number_id: number.id,
             e164: number.e164,
             friendly_name: number.friendly_name,

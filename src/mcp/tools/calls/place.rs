@@ -20,7 +20,6 @@ use crate::mcp::gate::ToolContext;
 use crate::mcp::outcome::Outcome;
 use crate::mcp::present::{self, Reply};
 use crate::mcp::tools::dialing::{self, Ordered};
-use crate::mcp::tools::is_simulated;
 use crate::mcp::toolset::Toolset;
 
 pub(in crate::mcp::tools) struct PlaceCall;
@@ -141,7 +140,7 @@ impl PlaceCallOutput {
     fn known(call: Call, note: &str) -> Self {
         Self {
             status: Some(call.status.to_string()),
-            simulated: is_simulated(&call.extra),
+            simulated: present::is_simulated(&call.extra),
             from_number: call.from_number.clone(),
             call_id: Some(call.id.clone()),
             ..Self::new(Some(Outcome::of(&call)), note.to_owned())

@@ -11,7 +11,6 @@ use crate::mcp::arguments::Whole;
 use crate::mcp::catalogue::{Kind, Stop, Tool};
 use crate::mcp::gate::ToolContext;
 use crate::mcp::present::{self, Fence, Reply};
-use crate::mcp::tools::is_simulated;
 use crate::mcp::toolset::Toolset;
 use crate::mcp::waiting;
 
@@ -124,7 +123,7 @@ impl Tool for GetCallTranscript {
                 has_more,
                 next_after_sequence_no: last.filter(|_| has_more || !is_final),
                 transcript,
-                simulated: is_simulated(&call.extra),
+                simulated: present::is_simulated(&call.extra),
             },
             text,
         ))
