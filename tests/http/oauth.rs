@@ -389,6 +389,7 @@ async fn keys_may_change_and_the_issuer_may_be_away() {
     assert_eq!((status(&first).await, status(&second).await), (200, 401));
     issuer.go_down();
     assert_eq!(status(&first).await, 200);
+    assert_eq!(readiness(&server).await, (200, json!("ok")));
     issuer.publish(&["second"]);
     let begun = Instant::now();
     while status(&second).await != 200 {
@@ -405,6 +406,15 @@ async fn keys_may_change_and_the_issuer_may_be_away() {
     let refused = asked.send().await.unwrap();
     assert_eq!(refused.status(), 503);
     assert_eq!(refused.headers()["retry-after"], "5");
+    assert_eq!(readiness(&server).await, (503, json!("its keys cannot be fetched")));
+}
+
+/// What `/readyz` answers, and what it says of the issuer.
+async fn readiness(server: &Server) -> (u16, Value) {
+    let answer = server.http.get(format!("{}/readyz", server.base)).send().await.unwrap();
+    let status = answer.status().as_u16();
+    let said: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    (status, said["issuer"].clone())
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Whether the server lives, and whether it can do its work: the key is accepted, the ledger can be
-//! read, and what is shared with other replicas can be reached. What was found is remembered for a short time, so that probes cost the API little.
+//! read, what is shared with other replicas can be reached, and the keys of the issuer of tokens are
+//! known. What was found is remembered for a short time, so that probes cost the API little.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, timeout};
 
+use super::auth::Door;
 use crate::account::Account;
 use crate::api::{Client, PageRequest};
 use crate::dialing::dispatch::{self, LedgerPlace};
@@ -44,6 +46,9 @@ struct Report {
     /// Nothing where no state is shared with other replicas.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
+    /// Nothing where no tokens of an issuer are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<&'static str>,
 }
 
 impl Health {
@@ -73,7 +78,7 @@ impl Health {
     }
 
     /// The answer of `/readyz`: 200 or 503.
-    pub async fn ready(&self) -> Response {
+    pub async fn ready(&self, door: &Door) -> Response {
         if self.stopping.load(Ordering::Relaxed) {
             let body = serde_json::json!({ "ready": false, "stopping": true });
             return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
@@ -83,7 +88,7 @@ impl Health {
         let report = match found.as_ref() {
             Some((at, report)) if at.elapsed() < REMEMBERED => report.clone(),
             _ => {
-                let report = self.look().await;
+                let report = self.look(door).await;
                 *found = Some((Instant::now(), report.clone()));
                 report
             }
@@ -92,7 +97,7 @@ impl Health {
         (status, Json(report)).into_response()
     }
 
-    async fn look(&self) -> Report {
+    async fn look(&self, door: &Door) -> Report {
         let key = async {
             let account = self.account.as_ref()?;
             Some(match account.api() {
@@ -110,9 +115,14 @@ impl Health {
             let shared = self.shared.as_ref()?;
             Some(shared.check().await.map_or("cannot be reached", |()| "ok"))
         };
-        let (key, ledger, state) = tokio::join!(key, ledger, state);
+        let issuer = async {
+            let known = timeout(PATIENCE, door.knows_issuer()).await.unwrap_or(Some(false))?;
+            Some(if known { "ok" } else { "its keys cannot be fetched" })
+        };
+        let (key, ledger, state, issuer) = tokio::join!(key, ledger, state, issuer);
         let well = |found: Option<&str>| found.is_none_or(|found| found == "ok");
-        Report { ready: well(key) && ledger == "ok" && well(state), key, ledger, state }
+        let ready = well(key) && ledger == "ok" && well(state) && well(issuer);
+        Report { ready, key, ledger, state, issuer }
     }
 
     async fn read_ledger(&self) -> bool {

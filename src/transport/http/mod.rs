@@ -185,7 +185,8 @@ impl Service {
 
     /// `/healthz` and `/readyz`.
     pub fn probes(self: &Arc<Self>) -> Router {
-        let ready = async |State(service): State<Arc<Self>>| service.health.ready().await;
+        let ready =
+            async |State(service): State<Arc<Self>>| service.health.ready(&service.door).await;
         Router::new()
             .route("/healthz", get(health::alive))
             .route("/readyz", get(ready))

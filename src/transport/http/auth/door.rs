@@ -105,6 +105,15 @@ impl Door {
         }
     }
 
+    /// Whether callers can be told apart now; nothing where that takes nobody but this server and
+    /// CallingBox.
+    pub async fn knows_issuer(&self) -> Option<bool> {
+        match self {
+            Self::OAuth(door) => Some(door.knows_keys().await),
+            Self::Open(_) | Self::Key(_) | Self::Token(_) => None,
+        }
+    }
+
     /// Refuses a caller who lacks a scope.
     #[must_use]
     pub fn forbidden(&self, lacking: Scope) -> Response {

@@ -119,6 +119,14 @@ impl Keys {
         }
     }
 
+    /// Whether there are keys that count, if need be after asking for them.
+    pub(super) async fn are_known(&self) -> bool {
+        if !self.cache().is_younger_than(KEPT) {
+            self.ask().await;
+        }
+        self.cache().is_younger_than(KEPT)
+    }
+
     /// Asks the issuer, unless it was asked a moment ago. Whoever comes meanwhile waits here and finds
     /// that it was.
     pub(super) async fn ask(&self) {

@@ -147,6 +147,11 @@ impl OAuthDoor {
         self.keys.ask().await;
     }
 
+    /// Whether tokens can be held against the issuer's keys: those of an hour ago still count.
+    pub async fn knows_keys(&self) -> bool {
+        self.keys.are_known().await
+    }
+
     /// The metadata, at the root and at each path that is served, for everyone.
     pub fn routes(&self) -> Router {
         let metadata = self.resource.metadata(&self.issuer);
