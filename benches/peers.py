@@ -3,6 +3,7 @@
 Versions are fixed. Nothing here measures.
 """
 
+import functools
 import json
 import socket
 import subprocess
@@ -137,14 +138,25 @@ PEERS = {
 }
 
 
+@functools.cache
+def tokenizer():
+    """The module that counts tokens; nothing where it cannot be had, which is tried once."""
+    try:
+        return node_module("gpt-tokenizer", "4.0.0") / "cjs" / "encoding" / "o200k_base.js"
+    except (Skipped, OSError, subprocess.SubprocessError):
+        return None
+
+
 def tokens_of(text):
     """How many tokens of o200k_base a text is; nothing where they cannot be counted."""
+    module = tokenizer()
+    if not module:
+        return None
     try:
-        module = node_module("gpt-tokenizer", "4.0.0") / "cjs" / "encoding" / "o200k_base.js"
         count = f"require({json.dumps(str(module))}).countTokens(require('fs').readFileSync(0, 'utf8'))"
         done = subprocess.run(
             ["node", "-p", count], input=text, capture_output=True, text=True, timeout=60, check=True
         )
         return int(done.stdout)
-    except (Skipped, OSError, ValueError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
