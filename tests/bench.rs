@@ -89,6 +89,8 @@ fn the_harness_measures_every_way_to_this_server() {
     assert_eq!(
         json!(goals),
         json!([
+            "p50, stdio / http.client",
+            "p50, /mcp 2026-07-28 / http.client",
             "p50, stdio / direct",
             "p50, /mcp 2026-07-28 / direct",
             "calls/s at 50, /mcp / direct"
