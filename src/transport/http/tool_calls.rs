@@ -194,6 +194,8 @@ mod tests {
             ("accept", "application/json"),
             ("accept", "text/event-stream"),
             ("accept", "application/json, text/event-stream;q=0"),
+            // How `tests/http/plain.rs` asks rmcp the same.
+            ("accept", "application/json;q=1, text/event-stream;q=1"),
             ("accept", "*/*"),
             ("content-type", "application/json; charset=utf-8"),
             ("content-type", "text/plain"),
