@@ -295,7 +295,8 @@ def table(targets):
 
 
 def goals(targets):
-    """Each goal: the figure, what it may be, and whether it is met; only those that can be said."""
+    """Each goal: the figure, what it may be, and whether it is met; only those that can be said. What has no
+    bound is a comparison and no goal."""
     by = {target.name: target.figures for target in targets if "skipped" not in target.figures}
     peers = {target.name: by[target.name] for target in targets if target.peer and target.name in by}
     http = {name: figures for name, figures in peers.items() if name.endswith("-http")}
@@ -307,20 +308,25 @@ def goals(targets):
         if not values or key not in by.get(ours, {}):
             return
         value = by[ours][key] / pick.get(other, min)(values)
-        met = value >= least if least is not None else value <= most
-        bound = f"at least {least}" if least is not None else f"at most {most:.3g}"
+        met, bound = None, None
+        if least is not None:
+            met, bound = value >= least, f"at least {least}"
+        if most is not None:
+            met, bound = value <= most, f"at most {most:.3g}"
         found.append({"goal": text, "value": round(value, 4), "bound": bound, "met": met})
 
     found = []
-    for direct in ("http.client", "direct"):
-        goal(f"p50, stdio / {direct}", "stdio", direct, "p50_us", most=1.7)
-        goal(f"p50, /mcp 2026-07-28 / {direct}", "mcp-2026", direct, "p50_us", most=3)
+    goal("p50, stdio / direct", "stdio", "direct", "p50_us", most=1.7)
+    goal("p50, /mcp 2026-07-28 / direct", "mcp-2026", "direct", "p50_us", most=3)
     goal("calls/s at 50, /mcp / direct", "mcp-2026", "direct", "rate_at_50", least=0.25)
-    goal("calls/s at 50, /mcp / best peer over /mcp", "mcp-2026", "best over HTTP", "rate_at_50", least=5)
-    goal("calls/s at 50, /mcp / best peer over anything", "mcp-2026", "best", "rate_at_50", least=5)
+    goal("calls/s at 50, /mcp / best peer", "mcp-2026", "best", "rate_at_50", least=5)
     goal("start to tools/list, stdio / fastest peer", "stdio", "least", "start_to_list_ms", most=1 / 20)
     goal("memory idle, stdio / smallest peer", "stdio", "least", "memory_idle_mb", most=1 / 6)
     goal("tools/list bytes, ours / smallest peer", "stdio", "least", "list_bytes", most=1)
+    goal("p50, stdio / http.client", "stdio", "http.client", "p50_us")
+    goal("p50, /mcp 2026-07-28 / http.client", "mcp-2026", "http.client", "p50_us")
+    goal("calls/s at 50, /mcp / best peer over /mcp", "mcp-2026", "best over HTTP", "rate_at_50")
+    goal("calls/s at 50, stdio / best peer", "stdio", "best", "rate_at_50")
     return found
 
 
@@ -409,7 +415,10 @@ def main():
         if "skipped" in target.figures:
             print(f"skipped {target.name}: {target.figures['skipped']}")
     for each in met:
-        print(f"{'met    ' if each['met'] else 'NOT MET'} {each['goal']}: {each['value']} ({each['bound']})")
+        if each["bound"]:
+            print(f"{'met    ' if each['met'] else 'NOT MET'} {each['goal']}: {each['value']} ({each['bound']})")
+        else:
+            print(f"besides {each['goal']}: {each['value']}")
     if options.json:
         figures = {target.name: {**target.figures, "rounds": target.rounds} for target in targets}
         options.json.write_text(json.dumps({"targets": figures, "goals": met}, indent=2) + "\n")
