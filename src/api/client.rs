@@ -267,7 +267,7 @@ impl Answer {
     /// The record in the body, bare or under `data`.
     pub(super) fn one<T: DeserializeOwned>(self) -> Result<T, Error> {
         // Nearly always bare, and then nothing need be read twice.
-        if let Ok(record) = serde_json::from_slice(&self.body) {
+        if let Ok(record) = serde_json::from_str(self.text()?) {
             return Ok(record);
         }
         let body = self.json()?;
@@ -290,8 +290,14 @@ impl Answer {
         Ok(page)
     }
 
+    /// The body as the text that JSON is. Held against UTF-8 as a whole, which is much cheaper than
+    /// each of its names and texts by itself.
+    fn text(&self) -> Result<&str, Error> {
+        str::from_utf8(&self.body).map_err(|error| self.unreadable(&error.to_string()))
+    }
+
     fn json(&self) -> Result<Value, Error> {
-        serde_json::from_slice(&self.body).map_err(|error| {
+        serde_json::from_str(self.text()?).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             self.unreadable(&format!("not JSON at line {line}, column {column}"))
         })
