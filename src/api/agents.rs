@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::client::{Answer, Client};
-use super::error::{Error, Method, RequestLine};
+use super::error::Error;
 use super::ids::{AgentId, NumberId};
 use super::model::{Change, Open, Timestamp, model};
 use super::numbers::PhoneNumber;
+use super::request::{Method, RequestLine};
 
 /// Whether an agent answers calls or places them; fixed once it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

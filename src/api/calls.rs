@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::client::Client;
-use super::error::{Error, Method, RequestLine};
+use super::error::Error;
 use super::ids::{AgentId, CallId};
 use super::model::{Timestamp, model, open_enum, take};
 use super::page::{Page, PageRequest};
+use super::request::{Method, RequestLine};
 use crate::e164::E164;
 use crate::money::MilliCents;
 
@@ -321,8 +322,6 @@ impl<'de> Deserialize<'de> for TranscriptSegment {
     }
 }
 
-/// The one request that rings a telephone.
-pub(super) const PLACE_CALL: RequestLine = RequestLine::new(Method::Post, "/v1/calls");
 const LIST: RequestLine = RequestLine::new(Method::Get, "/v1/calls");
 const GET: RequestLine = RequestLine::new(Method::Get, "/v1/calls/{id}");
 const TRANSCRIPT: RequestLine = RequestLine::new(Method::Get, "/v1/calls/{id}/transcript");
@@ -334,7 +333,7 @@ impl Client {
     /// [`Error`]; unless its effect is [`super::Effect::Nothing`] the telephone may be ringing, and
     /// the request must not be repeated before the call was looked for.
     pub async fn place_call(&self, call: &CallCreate) -> Result<Call, Error> {
-        self.send_json(PLACE_CALL, &[], call).await?.one()
+        self.send_json(RequestLine::PLACE_CALL, &[], call).await?.one()
     }
 
     /// Calls in both directions, newest first.

@@ -23,11 +23,12 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::config::ClientConfig;
-use super::error::{Effect, Error, ErrorKind, Method, Phase, RequestLine};
+use super::error::{Effect, Error, ErrorKind, Phase};
 use super::ids::MAX_ID_LENGTH;
 use super::page::Page;
 use super::probe::{self, LOOK};
 use super::refusal;
+use super::request::{Method, RequestLine};
 use super::retry::{self, Attempt, Decision};
 use crate::telemetry::traces;
 

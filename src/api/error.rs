@@ -6,67 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::retry::{Outcome, Repeat};
+use super::request::{Method, Repeat, RequestLine};
 use crate::money::MilliCents;
-
-/// The methods that the API uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Method {
-    /// Reads.
-    Get,
-    /// Creates or starts something; must not be repeated blindly.
-    Post,
-    /// Sets a value; repeating it changes nothing.
-    Put,
-    /// Writes the fields that are sent; repeating it changes nothing.
-    Patch,
-    /// Removes; repeating it changes nothing.
-    Delete,
-}
-
-impl Method {
-    /// The method's name on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-        }
-    }
-
-    /// Whether a request with this method may reach the API twice.
-    #[must_use]
-    pub const fn repeat(self) -> Repeat {
-        match self {
-            Self::Post => Repeat::Once,
-            Self::Get | Self::Put | Self::Patch | Self::Delete => Repeat::Idempotent,
-        }
-    }
-}
-
-/// What was asked, without anyone's id: a method and the template of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestLine {
-    /// The method.
-    pub method: Method,
-    /// The path, with `{id}` in place of an id.
-    pub path: &'static str,
-}
-
-impl RequestLine {
-    pub(super) const fn new(method: Method, path: &'static str) -> Self {
-        Self { method, path }
-    }
-}
-
-impl fmt::Display for RequestLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method.as_str(), self.path)
-    }
-}
 
 /// Whether the request had an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +35,17 @@ pub enum Phase {
     Receive,
     /// No whole answer in time; the request may have arrived.
     Timeout,
+}
+
+/// What became of an attempt that did not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The API, or something on the way, answered with this status.
+    Status(u16),
+    /// No whole answer came; this is how far it got.
+    Transport(Phase),
+    /// Something that another attempt cannot mend.
+    Final,
 }
 
 /// What came back, or did not. Messages are the API's own words, cut, cleaned and not to be trusted.

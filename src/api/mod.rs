@@ -16,6 +16,7 @@ pub mod numbers;
 pub mod page;
 pub mod probe;
 mod refusal;
+pub mod request;
 pub mod retry;
 pub mod webhooks;
 
@@ -29,13 +30,14 @@ pub use calls::{
 };
 pub use client::Client;
 pub use config::{BaseUrl, ClientConfig, InvalidBaseUrl, Timeouts};
-pub use error::{Effect, Error, ErrorKind, Method, Phase, RequestLine};
+pub use error::{Effect, Error, ErrorKind, Phase};
 pub use ids::{AgentId, CallId, DeliveryId, EndpointId, NumberId};
 pub use key::{ApiKey, InvalidKey, SigningSecret};
 pub use model::{Change, Open, Timestamp};
 pub use numbers::{AvailableNumber, NumberSearch, NumberType, PhoneNumber};
 pub use page::{Cursor, Page, PageRequest};
 pub use probe::Probe;
+pub use request::{Method, RequestLine};
 pub use retry::RetryPolicy;
 pub use webhooks::{
     DeliveryFilter, DeliveryStatus, EndpointStatus, EventSubscription, WebhookCreate,

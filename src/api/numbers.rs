@@ -4,10 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;
-use super::error::{Error, Method, RequestLine};
+use super::error::Error;
 use super::ids::{AgentId, NumberId};
 use super::model::{Open, Timestamp, model};
 use super::page::{Page, PageRequest};
+use super::request::{Method, RequestLine};
 use crate::e164::E164;
 
 /// The kind of a phone number.

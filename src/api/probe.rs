@@ -4,7 +4,8 @@ use http::HeaderMap;
 use http::header::DATE;
 
 use super::client::Client;
-use super::error::{Error, Method, RequestLine};
+use super::error::Error;
+use super::request::{Method, RequestLine};
 
 /// What one look told.
 #[derive(Debug)]

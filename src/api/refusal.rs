@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::error::{ErrorKind, RequestLine};
+use super::error::ErrorKind;
+use super::request::RequestLine;
 use crate::money::MilliCents;
 
 /// The most characters of a foreign text that an error carries.
@@ -36,7 +37,7 @@ pub(super) fn read(
         404 => ErrorKind::NotFound { message },
         409 => ErrorKind::Conflict { message },
         429 => ErrorKind::RateLimited { message, retry_after },
-        502 if from_api && request == super::calls::PLACE_CALL => ErrorKind::Provider { message },
+        502 if from_api && request == RequestLine::PLACE_CALL => ErrorKind::Provider { message },
         503 => ErrorKind::Unavailable { message, retry_after },
         500.. => ErrorKind::Server { status, message },
         _ => ErrorKind::Refused { status, message },
@@ -171,7 +172,7 @@ pub(super) fn impossible_id(request: RequestLine) -> super::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::error::Method;
+    use super::super::request::Method;
     use super::*;
 
     const GET: RequestLine = RequestLine::new(Method::Get, "/v1/calls/{id}");
@@ -241,7 +242,7 @@ mod tests {
                 let body = serde_json::json!({"error": text}).to_string();
                 let message = text.to_owned();
                 assert_eq!(
-                    read(super::super::calls::PLACE_CALL, status, None, body.as_bytes(), KEY),
+                    read(RequestLine::PLACE_CALL, status, None, body.as_bytes(), KEY),
                     ErrorKind::CallsPaused { status, message, balance, hold, add },
                 );
             }
@@ -252,7 +253,7 @@ mod tests {
     fn each_status_has_its_kind() {
         let wait = Some(Duration::from_secs(3));
         let m = || "no".to_owned();
-        let place = super::super::calls::PLACE_CALL;
+        let place = RequestLine::PLACE_CALL;
         let table = [
             (place, 400, ErrorKind::BadRequest { status: 400, message: m() }),
             (place, 401, ErrorKind::Unauthorized { message: m() }),

@@ -2,27 +2,8 @@
 
 use std::time::Duration;
 
-use super::error::Phase;
-
-/// Whether a request may reach the API twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
-    /// Doing it twice is doing it once: GET, PUT, PATCH and DELETE of this API.
-    Idempotent,
-    /// Every POST: a second one may ring a second phone or buy a second number.
-    Once,
-}
-
-/// What became of an attempt that did not succeed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The API, or something on the way, answered with this status.
-    Status(u16),
-    /// No whole answer came; this is how far it got.
-    Transport(Phase),
-    /// Something that another attempt cannot mend.
-    Final,
-}
+use super::error::{Outcome, Phase};
+use super::request::Repeat;
 
 /// One attempt, as the decision sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;
-use super::error::{Error, Method, RequestLine};
+use super::error::Error;
 use super::ids::{CallId, DeliveryId, EndpointId};
 use super::key::SigningSecret;
 use super::model::{Change, Open, Timestamp, model};
+use super::request::{Method, RequestLine};
 
 /// An event that an endpoint may subscribe to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

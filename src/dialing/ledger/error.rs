@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::ids::DispatchId;
-use super::record::World;
+use super::world::World;
 
 /// The ledger cannot be used, so nothing is dialed.
 #[derive(Debug, thiserror::Error)]

@@ -19,6 +19,7 @@ mod ids;
 mod record;
 pub mod redis;
 pub mod sqlite;
+mod world;
 
 #[cfg(test)]
 mod conformance;
@@ -30,9 +31,8 @@ pub use self::error::LedgerError;
 pub use self::ids::{
     DestinationHash, DispatchId, Fingerprint, IdempotencyKey, NotAKey, Tenant, TenantId,
 };
-pub use self::record::{
-    Begin, Callee, Cursor, Filter, NewIntent, Outcome, Record, State, Terms, World,
-};
+pub use self::record::{Begin, Callee, Cursor, Filter, NewIntent, Outcome, Record, State, Terms};
+pub use self::world::World;
 use crate::dialing::limits::{Limits, Usage};
 use crate::money::MilliCents;
 

@@ -1,7 +1,5 @@
 //! What the ledger keeps about one dispatch, and what goes in and comes out when one begins.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -10,33 +8,6 @@ use super::ids::{DestinationHash, DispatchId, Fingerprint, IdempotencyKey, Tenan
 use crate::dialing::limits::{Kind, LimitReached, Limits};
 use crate::e164::E164;
 use crate::money::MilliCents;
-
-/// Real telephones or the simulator. A ledger belongs to one of them for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum World {
-    /// Calls that ring.
-    Real,
-    /// Calls of the sandbox.
-    Sandbox,
-}
-
-impl World {
-    /// `real` or `sandbox`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Real => "real",
-            Self::Sandbox => "sandbox",
-        }
-    }
-}
-
-impl fmt::Display for World {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// How a finished dispatch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
