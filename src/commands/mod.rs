@@ -31,7 +31,7 @@ use anyhow::Context;
 use crate::cli::{Cli, Command, Global};
 use crate::config::{self as configuration, Folders};
 use crate::mcp::catalogue::Catalogue;
-use crate::mcp::server::Server;
+use crate::mcp::server::{Server, ServerOptions};
 use crate::{telemetry, transport};
 
 /// Runs what the command line asks for, and gives the code to exit with.
@@ -71,9 +71,9 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
             let traces = telemetry::traces::begin()?;
             let world = world::open(&global, &file, &folders).await?;
             let log_arguments = global.logs_arguments(&file);
-            let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account())
-                .with_logged_arguments(log_arguments);
-            transport::stdio::serve(server, stop)
+            let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account());
+            let options = ServerOptions { log_arguments, ..ServerOptions::default() };
+            transport::stdio::serve(server, options, stop)
                 .await
                 .context("the MCP session could not begin")?;
             traces.end().await;

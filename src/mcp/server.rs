@@ -42,9 +42,17 @@ pub struct Server {
     catalogue: SharedCatalogue,
     selection: Arc<Selection>,
     account: Arc<Account>,
-    log_arguments: bool,
+    options: ServerOptions,
     subscriptions: Subscriptions,
-    draining: CancellationToken,
+}
+
+/// How a server goes about its work, whatever it offers.
+#[derive(Debug, Clone, Default)]
+pub struct ServerOptions {
+    /// Whether the arguments of tool calls are logged, masked.
+    pub log_arguments: bool,
+    /// Once it is canceled, what waits is answered with what is known.
+    pub draining: CancellationToken,
 }
 
 impl Server {
@@ -55,21 +63,14 @@ impl Server {
         selection: Arc<Selection>,
         account: Arc<Account>,
     ) -> Self {
-        let (subscriptions, draining) = Default::default();
-        Self { catalogue, selection, account, log_arguments: false, subscriptions, draining }
+        let (options, subscriptions) = Default::default();
+        Self { catalogue, selection, account, options, subscriptions }
     }
 
-    /// The same server, which answers what waits as soon as `draining` is canceled.
+    /// The same server with these options.
     #[must_use]
-    pub fn draining_with(mut self, draining: CancellationToken) -> Self {
-        self.draining = draining;
-        self
-    }
-
-    /// The same, with the arguments of tool calls in the log, masked, or without them.
-    #[must_use]
-    pub fn with_logged_arguments(mut self, log_arguments: bool) -> Self {
-        self.log_arguments = log_arguments;
+    pub fn with_options(mut self, options: ServerOptions) -> Self {
+        self.options = options;
         self
     }
 
@@ -151,7 +152,7 @@ impl ServerHandler for Server {
         let cx = ToolContext {
             account: Arc::clone(&self.account),
             cancel: context.ct.clone(),
-            draining: self.draining.clone(),
+            draining: self.options.draining.clone(),
             progress: Progress::of(&context),
             origin: origin(&context),
             client: Client::of(
@@ -161,7 +162,7 @@ impl ServerHandler for Server {
             ),
             request_id: context.id.clone(),
             tenant: Caller::of(&context.extensions).map(|caller| Arc::clone(&caller.tenant)),
-            log_arguments: self.log_arguments,
+            log_arguments: self.options.log_arguments,
         };
         gate::call(&self.catalogue, self.selection(&context), request, &cx).await
     }
@@ -297,7 +298,7 @@ impl ServerHandler for Server {
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),
-                () = self.draining.cancelled() => return Ok(()),
+                () = self.options.draining.cancelled() => return Ok(()),
                 Some((uri, mut changes, more)) = live.next() => {
                     if more && context.sink().notify_resource_updated(uri.as_str()).await.is_ok() {
                         live.push(async move {
@@ -310,7 +311,7 @@ impl ServerHandler for Server {
                 else => {
                     tokio::select! {
                         () = context.cancelled() => {}
-                        () = self.draining.cancelled() => {}
+                        () = self.options.draining.cancelled() => {}
                     }
                     return Ok(());
                 }

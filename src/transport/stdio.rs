@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::plain::PlainCall;
 use crate::mcp::present;
-use crate::mcp::server::Server;
+use crate::mcp::server::{Server, ServerOptions};
 
 /// The longest line that is read. Longer ones are refused and skipped to their end.
 pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
@@ -39,13 +39,14 @@ const DRAIN: Duration = Duration::from_secs(4);
 /// The client never opened a session properly.
 pub async fn serve(
     server: Server,
+    options: ServerOptions,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Box<ServerInitializeError>> {
     let (input, output) = stdio_pipes();
-    let lines = Lines::new(input, output);
-    let ended = lines.ended.clone();
+    let lines = Lines::new(input, output, options.draining.clone());
+    let ended = options.draining.clone();
     let session = async {
-        let running = match serve_server(server.draining_with(ended.clone()), lines).await {
+        let running = match serve_server(server.with_options(options), lines).await {
             Ok(running) => running,
             Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
             Err(error) => return Err(Box::new(error)),
@@ -96,14 +97,15 @@ enum Read {
 }
 
 impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Lines<R, W> {
-    /// A transport over this input and output.
-    pub fn new(input: R, output: W) -> Self {
+    /// A transport over this input and output, which cancels `ended` at the end of input and reads no
+    /// more once it is canceled.
+    pub fn new(input: R, output: W, ended: CancellationToken) -> Self {
         Self {
             input: BufReader::with_capacity(64 * 1024, input),
             line: Vec::new(),
             skipping: false,
             opened: false,
-            ended: CancellationToken::new(),
+            ended,
             output: Arc::new(Mutex::new(Some(output))),
             refusal: None,
         }

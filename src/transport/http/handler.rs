@@ -22,7 +22,7 @@ use super::tool_calls::ToolCalls;
 use crate::account::Account;
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::selection::Selection;
-use crate::mcp::server::Server;
+use crate::mcp::server::{Server, ServerOptions};
 use crate::transport::plain::PlainCall;
 
 /// What the handler of a tenant is given.
@@ -31,10 +31,8 @@ pub struct Given {
     pub selection: Arc<Selection>,
     /// On whose behalf it acts.
     pub account: Arc<Account>,
-    /// Whether the arguments of tool calls are logged, masked.
-    pub log_arguments: bool,
-    /// Canceled when the server is about to end.
-    pub draining: CancellationToken,
+    /// How it goes about its work.
+    pub options: ServerOptions,
 }
 
 /// Makes the handlers of tenants.
@@ -52,9 +50,8 @@ impl Handlers for Catalogue {
     }
 
     fn make(self: Arc<Self>, given: Given) -> Box<dyn Handler> {
-        let Given { selection, account, log_arguments, draining } = given;
-        let server = Server::new(self, selection, account);
-        Box::new(server.with_logged_arguments(log_arguments).draining_with(draining))
+        let Given { selection, account, options } = given;
+        Box::new(Server::new(self, selection, account).with_options(options))
     }
 }
 

@@ -53,6 +53,7 @@ use crate::account::Account;
 use crate::mcp::caller::Caller;
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::selection::Selection;
+use crate::mcp::server::ServerOptions;
 use crate::state::Shared;
 use crate::telemetry::metrics;
 
@@ -130,10 +131,11 @@ impl Service {
         health: Health,
     ) -> Arc<Self> {
         let (draining, end) = (CancellationToken::new(), CancellationToken::new());
+        let log_arguments = settings.log_arguments;
+        let options = ServerOptions { log_arguments, draining: draining.clone() };
         let tenants =
             Tenants::new(Arc::clone(&handlers), settings.tenants, settings.stateless, end.clone())
-                .with_logged_arguments(settings.log_arguments)
-                .draining_with(draining.clone())
+                .with_options(options)
                 .sharing(settings.shared.clone());
         Arc::new(Self {
             settings,

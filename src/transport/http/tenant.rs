@@ -25,6 +25,7 @@ use super::sessions::{Sessions, Use};
 use crate::account::Account;
 use crate::mcp::caller::Caller;
 use crate::mcp::selection::Selection;
+use crate::mcp::server::ServerOptions;
 use crate::state::{Scope, Shared};
 
 /// How much the tenants may take.
@@ -206,9 +207,8 @@ pub struct Tenants {
     handlers: Arc<dyn Handlers>,
     limits: Limits,
     stateless: bool,
-    log_arguments: bool,
+    options: ServerOptions,
     sessions: Arc<Semaphore>,
-    draining: CancellationToken,
     end: CancellationToken,
     known: Mutex<HashMap<Identity, Arc<Tenant>>>,
     shared: Option<Shared>,
@@ -224,9 +224,8 @@ impl Tenants {
         end: CancellationToken,
     ) -> Self {
         let sessions = Arc::new(Semaphore::new(limits.sessions));
-        let (known, draining) = Default::default();
-        let (log_arguments, shared) = (false, None);
-        Self { handlers, limits, stateless, log_arguments, sessions, draining, end, known, shared }
+        let (known, options, shared) = Default::default();
+        Self { handlers, limits, stateless, options, sessions, end, known, shared }
     }
 
     /// The same, sharing with other replicas what is shared.
@@ -236,17 +235,10 @@ impl Tenants {
         self
     }
 
-    /// The same, which answer what waits as soon as `draining` is canceled.
+    /// The same, whose servers have these options.
     #[must_use]
-    pub fn draining_with(mut self, draining: CancellationToken) -> Self {
-        self.draining = draining;
-        self
-    }
-
-    /// The same, with the arguments of tool calls in the log, masked, or without them.
-    #[must_use]
-    pub fn with_logged_arguments(mut self, log_arguments: bool) -> Self {
-        self.log_arguments = log_arguments;
+    pub fn with_options(mut self, options: ServerOptions) -> Self {
+        self.options = options;
         self
     }
 
@@ -296,8 +288,7 @@ impl Tenants {
         let handler = Arc::clone(&self.handlers).make(Given {
             selection: Arc::clone(selection),
             account: Arc::clone(account),
-            log_arguments: self.log_arguments,
-            draining: self.draining.clone(),
+            options: self.options.clone(),
         });
         let (most, idle) = (limits.sessions_per_tenant, limits.session_idle);
         let sharing = self.shared.as_ref().map(|shared| {
