@@ -1,4 +1,4 @@
-//! The tools, one file for each toolset, and what they share.
+//! The tools, one file or folder for each toolset, and what they share.
 
 mod agents;
 mod calls;

@@ -1,0 +1,151 @@
+//! `update_agent` and `archive_agent`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AgentInput, AgentSummary};
+use crate::api::{AgentId, AgentUpdate, Change, ReturnsSchema, VoicemailAction};
+use crate::mcp::arguments::{HttpsUrl, List, Object, Text};
+use crate::mcp::catalogue::{Kind, Stop, Tool};
+use crate::mcp::error::ToolError;
+use crate::mcp::gate::ToolContext;
+use crate::mcp::present::Reply;
+use crate::mcp::tools::in_call::{self, InCallTools};
+use crate::mcp::toolset::Toolset;
+
+pub(in crate::mcp::tools) struct UpdateAgent;
+
+/// A field of an agent that can be emptied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Clearable {
+    Persona,
+    Instructions,
+    Language,
+    WebhookUrl,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::mcp::tools) struct UpdateAgentInput {
+    /// The agent.
+    agent_id: AgentId,
+    /// New label.
+    name: Option<Text<1, 200>>,
+    /// New persona.
+    persona: Option<Text<1, 20_000>>,
+    /// New default task.
+    instructions: Option<Text<1, 20_000>>,
+    /// New voice id.
+    #[schemars(with = "Option<String>")]
+    voice: Option<Text<1, 200>>,
+    /// New BCP 47 tag.
+    #[schemars(with = "Option<String>")]
+    language: Option<Text<1, 35>>,
+    /// New result fields in place of all old ones; {} ends extraction.
+    returns: Option<ReturnsSchema>,
+    /// New in-call tools in place of all old ones, in the form of create_agent.
+    #[schemars(with = "Option<List<Object, 16>>")]
+    tools: Option<InCallTools>,
+    /// New receiver of call events.
+    webhook_url: Option<HttpsUrl>,
+    /// What to do when a machine answers.
+    voicemail_action: Option<VoicemailAction>,
+    /// Fields to empty.
+    clear: Option<List<Clearable, 4>>,
+}
+
+/// What one clearable field becomes.
+fn change(
+    name: &str,
+    value: Option<String>,
+    field: Clearable,
+    clear: &[Clearable],
+) -> Result<Change<String>, ToolError> {
+    match (value, clear.contains(&field)) {
+        (Some(_), true) => {
+            Err(ToolError::invalid_argument(format!("`{name}` is both given and in `clear`")))
+        }
+        (Some(value), false) => Ok(Change::Set(value)),
+        (None, true) => Ok(Change::Clear),
+        (None, false) => Ok(Change::Keep),
+    }
+}
+
+impl Tool for UpdateAgent {
+    const NAME: &'static str = "update_agent";
+    const TITLE: &'static str = "Change an agent";
+    const DESCRIPTION: &'static str = "Changes an agent from the next call on; what is given replaces the old value whole, what is left out stays. The type never changes; numbers are set with set_agent_numbers.";
+    const TOOLSET: Toolset = Toolset::Agents;
+    const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
+    const OPEN_WORLD: bool = false;
+    type Input = UpdateAgentInput;
+    type Output = AgentSummary;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let UpdateAgentInput {
+            agent_id,
+            name,
+            persona,
+            instructions,
+            voice,
+            language,
+            returns,
+            tools,
+            webhook_url,
+            voicemail_action,
+            clear,
+        } = input;
+        let tools = in_call::to_api(tools)?;
+        let clear = clear.map(List::into_vec).unwrap_or_default();
+        let (persona, instructions) =
+            (persona.map(Text::into_string), instructions.map(Text::into_string));
+        let (language, webhook_url) =
+            (language.map(Text::into_string), webhook_url.map(HttpsUrl::into_string));
+        let update = AgentUpdate {
+            name: name.map(Text::into_string),
+            persona: change("persona", persona, Clearable::Persona, &clear)?,
+            instructions: change("instructions", instructions, Clearable::Instructions, &clear)?,
+            voice: voice.map(Text::into_string),
+            language: change("language", language, Clearable::Language, &clear)?,
+            returns,
+            tools,
+            webhook_url: change("webhook_url", webhook_url, Clearable::WebhookUrl, &clear)?,
+            voicemail_action,
+        };
+        if update == AgentUpdate::default() {
+            return Err(ToolError::invalid_argument(
+                "there is nothing to change: give at least one field besides `agent_id`",
+            )
+            .into());
+        }
+        let agent = AgentSummary::from(cx.account.api()?.update_agent(&agent_id, &update).await?);
+        let text = format!("Changed {}. It holds from the next call on.", agent.line());
+        Ok(Reply::new(agent, text))
+    }
+}
+
+pub(in crate::mcp::tools) struct ArchiveAgent;
+
+#[derive(Serialize, JsonSchema)]
+pub(in crate::mcp::tools) struct ArchiveAgentOutput {
+    agent_id: AgentId,
+    archived: bool,
+}
+
+impl Tool for ArchiveAgent {
+    const NAME: &'static str = "archive_agent";
+    const TITLE: &'static str = "Archive an agent";
+    const DESCRIPTION: &'static str = "Archives an agent for good: it places and answers no more calls, and there is no way back. Past calls and transcripts stay.";
+    const TOOLSET: Toolset = Toolset::Agents;
+    const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
+    const OPEN_WORLD: bool = false;
+    type Input = AgentInput;
+    type Output = ArchiveAgentOutput;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        cx.account.api()?.archive_agent(&input.agent_id).await?;
+        let text = format!("Archived agent {}. Its past calls stay readable.", input.agent_id);
+        Ok(Reply::new(ArchiveAgentOutput { agent_id: input.agent_id, archived: true }, text))
+    }
+}

@@ -1,0 +1,113 @@
+//! `create_agent`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::AgentSummary;
+use crate::api::{AgentCreate, AgentType, NumberId, ReturnsSchema, VoicemailAction};
+use crate::mcp::arguments::{HttpsUrl, List, Text};
+use crate::mcp::catalogue::{Kind, Stop, Tool};
+use crate::mcp::error::ToolError;
+use crate::mcp::gate::ToolContext;
+use crate::mcp::present::Reply;
+use crate::mcp::tools::in_call::{self, InCallTools};
+use crate::mcp::toolset::Toolset;
+
+pub(in crate::mcp::tools) struct CreateAgent;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::mcp::tools) struct CreateAgentInput {
+    /// Label for people.
+    name: Text<1, 200>,
+    /// outbound places calls, inbound answers them; fixed for good.
+    #[serde(rename = "type")]
+    kind: AgentType,
+    /// Who the agent is and how it behaves.
+    persona: Option<Text<1, 20_000>>,
+    /// Its default task on each call.
+    instructions: Option<Text<1, 20_000>>,
+    /// Voice id. Default: the platform's.
+    #[schemars(with = "Option<String>")]
+    voice: Option<Text<1, 200>>,
+    /// BCP 47 tag such as en.
+    #[schemars(with = "Option<String>")]
+    language: Option<Text<1, 35>>,
+    /// Result fields to extract after each call: name to type, flat.
+    returns: Option<ReturnsSchema>,
+    /// Functions it may use during a call; end_call is a builtin.
+    tools: Option<InCallTools>,
+    /// Receives the events of its calls.
+    webhook_url: Option<HttpsUrl>,
+    /// What to do when a machine answers. Default: hangup.
+    voicemail_action: Option<VoicemailAction>,
+    /// Owned numbers to attach at once.
+    number_ids: Option<List<NumberId, 100>>,
+    /// Which of number_ids is the caller ID. Default: the first.
+    primary_number_id: Option<NumberId>,
+}
+
+impl Tool for CreateAgent {
+    const NAME: &'static str = "create_agent";
+    const TITLE: &'static str = "Create an agent";
+    const DESCRIPTION: &'static str = "Creates an agent: the AI that speaks on calls. Rings nobody and costs nothing. An outbound agent needs an attached number before place_call can use it. To change an agent use update_agent.";
+    const TOOLSET: Toolset = Toolset::Agents;
+    const KIND: Kind = Kind::Writes { destructive: false, idempotent: false };
+    const OPEN_WORLD: bool = false;
+    type Input = CreateAgentInput;
+    type Output = AgentSummary;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let CreateAgentInput {
+            name,
+            kind,
+            persona,
+            instructions,
+            voice,
+            language,
+            returns,
+            tools,
+            webhook_url,
+            voicemail_action,
+            number_ids,
+            primary_number_id,
+        } = input;
+        let tools = in_call::to_api(tools)?;
+        let number_ids = number_ids.map(List::into_vec);
+        if let Some(primary) = &primary_number_id
+            && !number_ids.as_ref().is_some_and(|ids| ids.contains(primary))
+        {
+            return Err(ToolError::invalid_argument(
+                "`primary_number_id` must be one of `number_ids`",
+            )
+            .into());
+        }
+        let agent = AgentCreate {
+            name: name.into_string(),
+            r#type: kind,
+            persona: persona.map(Text::into_string),
+            instructions: instructions.map(Text::into_string),
+            voice: voice.map(Text::into_string),
+            language: language.map(Text::into_string),
+            returns,
+            tools,
+            webhook_url: webhook_url.map(HttpsUrl::into_string),
+            voicemail_action,
+            number_ids,
+            primary_number_id,
+        };
+        let agent = AgentSummary::from(cx.account.api()?.create_agent(&agent).await?);
+        let next = match (kind, agent.numbers.is_empty()) {
+            (AgentType::Outbound, false) => "place_call can use it now.",
+            (AgentType::Outbound, true) => {
+                "It has no number yet: attach one with set_agent_numbers (list_numbers, or purchase_number) before place_call."
+            }
+            (AgentType::Inbound, false) => "It answers its numbers now.",
+            (AgentType::Inbound, true) => {
+                "It has no number yet: attach one with set_agent_numbers, so that callers reach it."
+            }
+        };
+        let text = format!("Created {}. {next}", agent.line());
+        Ok(Reply::new(agent, text))
+    }
+}

@@ -1,0 +1,99 @@
+//! The toolset `agents`: who speaks on a call.
+
+mod change;
+mod create;
+mod numbers;
+mod read;
+
+use std::fmt::Write;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(super) use change::{ArchiveAgent, UpdateAgent};
+pub(super) use create::CreateAgent;
+pub(super) use numbers::SetAgentNumbers;
+pub(super) use read::{GetAgent, ListAgents};
+
+use super::word;
+use crate::api::{Agent, AgentId, NumberId};
+use crate::e164::E164;
+use crate::mcp::present;
+
+/// An agent in short.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(in crate::mcp::tools) struct AgentSummary {
+    agent_id: AgentId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    numbers: Vec<AttachedNumber>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    primary_number_id: Option<NumberId>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+struct AttachedNumber {
+    number_id: NumberId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    e164: Option<E164>,
+}
+
+impl From<Agent> for AgentSummary {
+    fn from(agent: Agent) -> Self {
+        Self {
+            simulated: present::is_simulated(&agent.extra),
+            agent_id: agent.id,
+            name: agent.name,
+            kind: agent.r#type.map(|kind| word(&kind)),
+            numbers: agent
+                .numbers
+                .unwrap_or_default()
+                .into_iter()
+                .map(|number| AttachedNumber { number_id: number.id, e164: number.e164 })
+                .collect(),
+            primary_number_id: agent.primary_number_id,
+        }
+    }
+}
+
+impl AgentSummary {
+    /// One line: name, type, id, numbers.
+    fn line(&self) -> String {
+        let mut line = format!(
+            "{} ({}), agent_id {}",
+            self.name.as_deref().unwrap_or("unnamed"),
+            self.kind.as_deref().unwrap_or("type not said"),
+            self.agent_id
+        );
+        for number in &self.numbers {
+            let primary = Some(&number.number_id) == self.primary_number_id.as_ref();
+            // Writing to a String cannot fail.
+            let _ = write!(
+                line,
+                ", {}{} (number_id {})",
+                number.e164.as_ref().map_or("number", E164::as_str),
+                if primary { " primary" } else { "" },
+                number.number_id
+            );
+        }
+        if self.numbers.is_empty() {
+            line.push_str(", no numbers");
+        }
+        if self.simulated {
+            line.push_str(", simulated");
+        }
+        line
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::mcp::tools) struct AgentInput {
+    /// The agent.
+    agent_id: AgentId,
+}

@@ -1,0 +1,140 @@
+//! `list_agents` and `get_agent`.
+
+use std::fmt::Write;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{AgentInput, AgentSummary};
+use crate::api::{Agent, AgentType};
+use crate::mcp::arguments::Object;
+use crate::mcp::catalogue::{Kind, Stop, Tool};
+use crate::mcp::gate::ToolContext;
+use crate::mcp::present::Reply;
+use crate::mcp::tools::word;
+use crate::mcp::toolset::Toolset;
+
+pub(in crate::mcp::tools) struct ListAgents;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::mcp::tools) struct ListAgentsInput {
+    /// outbound agents place calls, inbound ones answer them. Default: both.
+    #[serde(rename = "type")]
+    kind: Option<AgentType>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(in crate::mcp::tools) struct ListAgentsOutput {
+    agents: Vec<AgentSummary>,
+}
+
+impl Tool for ListAgents {
+    const NAME: &'static str = "list_agents";
+    const TITLE: &'static str = "List agents";
+    const DESCRIPTION: &'static str = "Lists the account's agents in short, without archived ones. Use it to find an agent_id; get_agent returns one in full.";
+    const TOOLSET: Toolset = Toolset::Agents;
+    const KIND: Kind = Kind::Reads;
+    const OPEN_WORLD: bool = false;
+    type Input = ListAgentsInput;
+    type Output = ListAgentsOutput;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let agents: Vec<AgentSummary> =
+            cx.account.api()?.list_agents(input.kind).await?.into_iter().map(Into::into).collect();
+        let text = match (agents.is_empty(), input.kind) {
+            (true, None) => "There are no agents yet. create_agent makes one.".to_owned(),
+            (true, Some(kind)) => format!(
+                "There is no {} agent. Leave `type` out to see all agents; create_agent makes one.",
+                kind.as_str()
+            ),
+            (false, _) => agents.iter().map(|agent| agent.line() + "\n").collect(),
+        };
+        Ok(Reply::new(ListAgentsOutput { agents }, text))
+    }
+}
+
+pub(in crate::mcp::tools) struct GetAgent;
+
+/// An agent in full, under the names that `create_agent` and `update_agent` take.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(in crate::mcp::tools) struct AgentReport {
+    #[serde(flatten)]
+    agent: AgentSummary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    persona: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    voice: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language: Option<String>,
+    /// An object, as far as the API keeps to its contract.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Object>")]
+    returns: Option<Value>,
+    /// An array, as far as the API keeps to its contract.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Object>>")]
+    tools: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    voicemail_action: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archived_at: Option<String>,
+}
+
+impl From<Agent> for AgentReport {
+    fn from(mut agent: Agent) -> Self {
+        Self {
+            persona: agent.persona.take(),
+            instructions: agent.instructions.take(),
+            voice: agent.voice.take(),
+            language: agent.language.take(),
+            // What is of another kind is no field of a result and no tool.
+            returns: agent.returns.take().filter(Value::is_object),
+            tools: agent.tools.take().filter(Value::is_array),
+            webhook_url: agent.webhook_url.take(),
+            voicemail_action: agent.voicemail_action.take().map(|action| word(&action)),
+            created_at: agent.created_at.take().map(|at| at.to_string()),
+            archived_at: agent.archived_at.take().map(|at| at.to_string()),
+            agent: AgentSummary::from(agent),
+        }
+    }
+}
+
+impl Tool for GetAgent {
+    const NAME: &'static str = "get_agent";
+    const TITLE: &'static str = "Get an agent";
+    const DESCRIPTION: &'static str = "Returns one agent in full, archived ones too: persona, instructions, `returns` (the result fields of its calls), in-call tools, numbers. list_agents finds ids.";
+    const TOOLSET: Toolset = Toolset::Agents;
+    const KIND: Kind = Kind::Reads;
+    const OPEN_WORLD: bool = false;
+    type Input = AgentInput;
+    type Output = AgentReport;
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+        let report = AgentReport::from(cx.account.api()?.get_agent(&input.agent_id).await?);
+        let mut text = report.agent.line();
+        for (name, value) in [
+            ("persona", report.persona.clone()),
+            ("instructions", report.instructions.clone()),
+            ("voice", report.voice.clone()),
+            ("language", report.language.clone()),
+            ("returns", report.returns.as_ref().map(ToString::to_string)),
+            ("tools", report.tools.as_ref().map(ToString::to_string)),
+            ("voicemail_action", report.voicemail_action.clone()),
+            ("webhook_url", report.webhook_url.clone()),
+            ("archived_at", report.archived_at.clone()),
+        ] {
+            if let Some(value) = value {
+                let _ = write!(text, "\n{name}: {value}");
+            }
+        }
+        Ok(Reply::new(report, text))
+    }
+}
