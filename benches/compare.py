@@ -26,6 +26,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import processors
 from driver import Direct, Failed, Modern, Opened, Ordinary, Pipe, Session, Socket, Sse, Stdio
 from peers import PEERS, WORK, Skipped, say, tokens_of
 
@@ -82,7 +83,7 @@ class Running:
     async def __aenter__(self):
         self.begun = time.perf_counter()
         stdio = self.kind is Stdio
-        self.process = subprocess.Popen(
+        self.process = processors.start(
             self.command, cwd=self.home, env=self.environment, start_new_session=True,
             stdin=subprocess.PIPE if stdio else subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if self.address else subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -379,6 +380,7 @@ def main():
     direct = options.direct or options.binary.parent / "examples" / "direct"
     binary = str(options.binary.resolve())
 
+    processors.take_ours()
     with tempfile.TemporaryDirectory(prefix="callingbox-bench-") as home:
         with canned_upstream(home) as address:
             targets = []

@@ -23,6 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import processors
 from compare import CALL, HTTP, ROOT, Running, canned_upstream, environment, memory
 from driver import Modern, Session
 from peers import say
@@ -205,6 +206,7 @@ def main():
         options.binary = ROOT / "target" / "release" / "callingbox-mcp"
     binary = str(options.binary.resolve())
 
+    processors.take_ours()
     with tempfile.TemporaryDirectory(prefix="callingbox-bench-") as home:
         with canned_upstream(home) as address:
             curves = asyncio.run(measure(names, binary, home, address, options.quick))

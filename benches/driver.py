@@ -10,7 +10,9 @@ import http.client
 import json
 import re
 import socket
-import subprocess
+from subprocess import PIPE
+
+from processors import start
 
 ID = re.compile(rb'"id":\s*(\d+)')
 CLIENT = {"name": "bench", "version": "0"}
@@ -156,9 +158,7 @@ class Direct:
     """No server between: direct.rs reads the call itself, and measures itself."""
 
     def __init__(self, program, *arguments):
-        self.process = subprocess.Popen(
-            [program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.process = start([program, *arguments], stdin=PIPE, stdout=PIPE, text=True)
 
     async def calls(self, count, at_once, seconds):
         """How long it took in all, and each call."""
@@ -326,7 +326,7 @@ class Pipe(Stdio):
         self.call_with("get_call_result", {"call_id": call, "wait_seconds": 0})
 
     async def check(self, _call):
-        self.process = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = start(["cat"], stdin=PIPE, stdout=PIPE)
         other = await Stdio.connect(self.process)
         self.waiting, self.reading, self.writing = other.waiting, other.reading, other.writing
         await self.call()
