@@ -319,11 +319,17 @@ fn server_url(text: &str) -> Result<url::Url, &'static str> {
 }
 
 /// Options of `doctor`.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Doctor {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// The authorization server of `http --auth oauth`, to be looked at too.
+    #[command(flatten)]
+    pub oauth: OAuth,
+    /// What several replicas share, to be looked at too.
+    #[command(flatten)]
+    pub state: State,
 }
 
 /// Options of `completions`.

@@ -10,14 +10,9 @@ use crate::mcp::catalogue::Catalogue;
 use crate::mcp::selection::Selection;
 use crate::transport::http::auth::oauth::{OAuthDoor, Settings};
 
-/// Makes it, and begins to fetch the issuer's keys.
-pub(super) fn door(
-    options: &OAuth,
-    account: Arc<Account>,
-    catalogue: &Catalogue,
-    selection: Arc<Selection>,
-) -> anyhow::Result<Arc<OAuthDoor>> {
-    let settings = Settings {
+/// What the command line says about the authorization server.
+pub(super) fn settings(options: &OAuth) -> anyhow::Result<Settings> {
+    Ok(Settings {
         issuer: options.oauth_issuer.clone().context(
             "--auth oauth needs --oauth-issuer: the authorization server, as its tokens name it in `iss`",
         )?,
@@ -25,8 +20,17 @@ pub(super) fn door(
             "--auth oauth needs --oauth-resource: the address of this server, as tokens name it in `aud`",
         )?,
         jwks_url: options.oauth_jwks_url.clone(),
-    };
-    let door = Arc::new(OAuthDoor::new(&settings, account, catalogue, selection)?);
+    })
+}
+
+/// Makes it, and begins to fetch the issuer's keys.
+pub(super) fn door(
+    options: &OAuth,
+    account: Arc<Account>,
+    catalogue: &Catalogue,
+    selection: Arc<Selection>,
+) -> anyhow::Result<Arc<OAuthDoor>> {
+    let door = Arc::new(OAuthDoor::new(&settings(options)?, account, catalogue, selection)?);
     let warming = Arc::clone(&door);
     tokio::spawn(async move { warming.warm().await });
     Ok(door)

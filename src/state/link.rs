@@ -151,8 +151,17 @@ fn is_gone(error: &RedisError) -> bool {
 
 /// What may be told of an error: its detail may repeat what was sent, and a URL its password.
 pub(crate) fn told(error: &RedisError) -> String {
-    let code = error.code().unwrap_or_default();
-    format!("{:?} {code}", error.kind()).trim_end().to_owned()
+    let text = match error.kind() {
+        _ if error.is_timeout() => "it does not answer in time",
+        _ if error.is_connection_refusal() => "nothing listens there",
+        ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => "no connection to it holds",
+        ErrorKind::AuthenticationFailed => "it does not take the user or the password",
+        kind => match error.code() {
+            Some(code) => return format!("it answers {code}"),
+            None => return format!("{kind:?}"),
+        },
+    };
+    text.to_owned()
 }
 
 impl ConnectionLike for Link {
@@ -186,5 +195,32 @@ impl ConnectionLike for Link {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Link").field(&self.0.place).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use redis::ServerErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_in_words_and_without_what_was_sent() {
+        let io = |kind: io::ErrorKind| RedisError::from(io::Error::new(kind, "hunter2"));
+        let refused =
+            (ErrorKind::Server(ServerErrorKind::ReadOnly), "READONLY", "hunter2".to_owned());
+        let login = (ErrorKind::AuthenticationFailed, "WRONGPASS", "hunter2".to_owned());
+        for (error, text) in [
+            (io(io::ErrorKind::TimedOut), "it does not answer in time"),
+            (io(io::ErrorKind::ConnectionRefused), "nothing listens there"),
+            (io(io::ErrorKind::UnexpectedEof), "no connection to it holds"),
+            (RedisError::from(login), "it does not take the user or the password"),
+            (RedisError::from(refused), "it answers READONLY"),
+            (RedisError::from((ErrorKind::Parse, "hunter2")), "Parse"),
+        ] {
+            assert_eq!(told(&error), text);
+        }
     }
 }

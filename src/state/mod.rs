@@ -191,14 +191,22 @@ impl Shared {
         self.0.replica
     }
 
+    /// Whether it answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), Gone> {
+        let mut link = self.link();
+        within(LONG, redis::cmd("PING").query_async::<String>(&mut link)).await?;
+        Ok(())
+    }
+
     /// Whether it answers, and this replica hears the others.
     ///
     /// # Errors
     /// It does not.
     pub async fn check(&self) -> Result<(), Gone> {
-        let ping = redis::cmd("PING");
-        let mut link = self.link();
-        within(LONG, ping.query_async::<String>(&mut link)).await?;
+        self.ping().await?;
         match self.0.listening.load(Ordering::Relaxed) {
             true => Ok(()),
             false => Err(Gone("no subscription".to_owned())),

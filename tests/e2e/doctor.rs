@@ -198,13 +198,17 @@ async fn a_missing_or_a_wrong_key_is_told_apart_from_a_broken_network() {
 
 /// A server that answers everything with an empty list, at a time of its own.
 async fn at(date: String) -> String {
+    answering(date, r#"{"data":[],"has_more":false}"#).await
+}
+
+/// A server that answers everything with this.
+async fn answering(date: String, body: &'static str) -> String {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 4096];
             let _ = stream.read(&mut request).await.unwrap();
-            let body = r#"{"data":[],"has_more":false}"#;
             let answer = format!(
                 "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()
@@ -235,6 +239,53 @@ async fn a_clock_that_is_off_is_told_by_how_much_and_which_way() {
         doctor.says("clock", level, message, fix);
         doctor.says("access", "ok", "accepted", "");
     }
+}
+
+#[tokio::test]
+async fn the_authorization_server_is_asked_for_its_keys() {
+    // The key of RFC 7517, appendix A.1.
+    let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1","use":"sig","alg":"ES256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
+    let date = "Sun, 22 Nov 2026 08:49:37 GMT".to_owned();
+    let (good, empty) = (answering(date.clone(), keys).await, at(date).await);
+    let home = Home::new();
+    let resource = ("CALLINGBOX_MCP_OAUTH_RESOURCE", "https://phone.example/mcp");
+    let issuer = ("CALLINGBOX_MCP_OAUTH_ISSUER", "https://login.example");
+    for (url, level, message) in [
+        (good.as_str(), "ok", "has a key for its tokens"),
+        (&empty, "fail", "nobody is let in: the issuer's keys cannot be fetched: "),
+        ("http://127.0.0.1:1/", "fail", "GET http://127.0.0.1:1/"),
+        ("http://login.example/", "fail", "--oauth-jwks-url http://login.example/: give an https"),
+    ] {
+        let environment = [resource, issuer, ("CALLINGBOX_MCP_OAUTH_JWKS_URL", url)];
+        let doctor = Doctor::run(&home, &["--sandbox"], &environment).await;
+        let fix = if level == "ok" { "" } else { "correct --oauth-issuer" };
+        doctor.says("issuer", level, message, fix);
+    }
+    let half =
+        Doctor::run(&home, &["--sandbox", "--oauth-issuer=https://login.example"], &[]).await;
+    half.says("issuer", "fail", "needs --oauth-resource", "CALLINGBOX_MCP_OAUTH_ISSUER");
+    let none = Doctor::run(&home, &["--sandbox"], &[]).await;
+    assert!(!none.checks().contains(&"issuer"), "{}", none.report);
+}
+
+#[tokio::test]
+async fn what_replicas_share_is_where_their_ledger_is() {
+    let home = Home::new();
+    // Nobody listens on port 1.
+    let gone = ("CALLINGBOX_MCP_STATE", "redis://:5ecret@127.0.0.1:1/");
+    let doctor = Doctor::run(&home, &["--sandbox"], &[gone]).await;
+    doctor.says(
+        "state",
+        "fail",
+        "the shared state cannot be reached: nothing listens there",
+        "CALLINGBOX_MCP_STATE",
+    );
+    doctor.says("ledger", "warn", "not looked at: it is in the state", "");
+    let wrong = Doctor::run(&home, &["--sandbox", "--state=http://:5ecret@a/"], &[]).await;
+    wrong.says("state", "fail", "no server starts: --state: an address", "--state");
+    let none = Doctor::run(&home, &["--sandbox"], &[]).await;
+    assert!(!none.checks().contains(&"state"), "{}", none.report);
+    none.says("ledger", "ok", "can be written", "");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::house::{House, until};
+use crate::house::{House, program, until};
 
 const OFF: &str = "mode = \"off\"\n";
 
@@ -164,4 +164,36 @@ async fn a_redis_that_hangs_holds_nobody_up() {
     })
     .await;
     assert_eq!(house.dialed().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn doctor_looks_where_the_replicas_do() {
+    let mut house = House::open("", "", &[]).await;
+    let url = house.redis.url();
+    let look = async || {
+        let home = tempfile::tempdir().unwrap();
+        let mut doctor = program(home.path());
+        let doctor =
+            doctor.args(["doctor", "--sandbox", "--json"]).env("CALLINGBOX_MCP_STATE", &url);
+        let report: Value = serde_json::from_slice(&doctor.output().await.unwrap().stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap().clone();
+        ["state", "ledger"].map(|check| {
+            let found = findings.iter().find(|finding| finding["check"] == check).unwrap();
+            (
+                found["level"].as_str().unwrap().to_owned(),
+                found["message"].as_str().unwrap().to_owned(),
+            )
+        })
+    };
+    let [state, ledger] = look().await;
+    assert_eq!((state.0.as_str(), ledger.0.as_str()), ("ok", "ok"), "{state:?} {ledger:?}");
+    assert!(ledger.1.starts_with("the Redis server can be written"), "{ledger:?}");
+    house.redis.stop().await;
+    let [state, ledger] = look().await;
+    assert_eq!((state.0.as_str(), ledger.0.as_str()), ("fail", "warn"), "{state:?} {ledger:?}");
+    assert!(
+        state.1.ends_with("the shared state cannot be reached: nothing listens there"),
+        "{state:?}"
+    );
 }

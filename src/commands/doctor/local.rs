@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use super::Finding;
+use super::{Finding, served};
 use crate::account::World;
 use crate::cli::Global;
 use crate::config::{self, File, Folders};
 use crate::dialing::dispatch::{self, LedgerPlace};
 use crate::mcp::catalogue::Catalogue;
+
+/// The check of the ledger.
+pub(super) const LEDGER: &str = "ledger";
 
 /// Longer than the ledger itself waits for other processes.
 const LEDGER_LIMIT: Duration = Duration::from_secs(10);
@@ -65,21 +68,19 @@ pub(super) fn key_is_only_here(file: &File, folders: &Folders) -> bool {
 }
 
 /// Whether what is dialed can be written down; if not, nothing is dialed.
-pub(super) async fn ledger(file: &File, folders: &Folders, world: World) -> Finding {
-    const CHECK: &str = "ledger";
-    let place = file.dialing.place(world, folders);
-    let shown = match &place {
+pub(super) async fn ledger(place: &LedgerPlace, world: World) -> Finding {
+    let shown = match place {
         LedgerPlace::File(path) => path.display().to_string(),
         LedgerPlace::Redis(_) => "the Redis server".to_owned(),
         LedgerPlace::Nowhere => {
             return Finding::fail(
-                CHECK,
+                LEDGER,
                 "nothing is dialed: there is no folder to write calls down in (HOME is not set)",
                 "set HOME, or name a file as ledger under [dialing] in the configuration",
             );
         }
     };
-    let fix = || match &place {
+    let fix = || match place {
         LedgerPlace::File(path) => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             let folder = folder.map_or_else(|| ".".to_owned(), |dir| dir.display().to_string());
@@ -88,15 +89,15 @@ pub(super) async fn ledger(file: &File, folders: &Folders, world: World) -> Find
                  under [dialing] in the configuration"
             )
         }
-        _ => "start the Redis server, or correct its address in the configuration".to_owned(),
+        _ => served::STATE_FIX.to_owned(),
     };
-    match tokio::time::timeout(LEDGER_LIMIT, dispatch::open(&place, world)).await {
+    match tokio::time::timeout(LEDGER_LIMIT, dispatch::open(place, world)).await {
         Ok(Ok(_)) => {
             let kind = if world == World::Real { "real" } else { "simulated" };
-            Finding::ok(CHECK, format!("{shown} can be written, for {kind} calls"))
+            Finding::ok(LEDGER, format!("{shown} can be written, for {kind} calls"))
         }
-        Ok(Err(error)) => Finding::fail(CHECK, error.to_string(), fix()),
-        Err(_) => Finding::fail(CHECK, format!("{shown} did not open within 10 s"), fix()),
+        Ok(Err(error)) => Finding::fail(LEDGER, error.to_string(), fix()),
+        Err(_) => Finding::fail(LEDGER, format!("{shown} did not open within 10 s"), fix()),
     }
 }
 
@@ -127,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_home_nothing_can_be_written_down() {
-        let found = ledger(&File::default(), &Folders::default(), World::Real).await;
+        let found = ledger(&LedgerPlace::Nowhere, World::Real).await;
         assert_eq!((found.level, found.check.as_str()), (Level::Fail, "ledger"));
         assert!(found.message.contains("HOME is not set"), "{}", found.message);
         assert!(found.fix.is_some_and(|fix| fix.starts_with("set HOME")));

@@ -5,6 +5,7 @@
 mod entries;
 mod local;
 mod remote;
+mod served;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 use super::live::Live;
 use super::say;
 use super::style::Style;
+use super::world::More;
 use crate::account::World;
 use crate::cli::{self, Global};
 use crate::config::Folders;
@@ -97,7 +99,7 @@ pub(super) async fn run(options: cli::Doctor, global: Global) -> anyhow::Result<
     let style = Style::of_terminal();
     let live = Live::new(style);
     let waiting = (!options.json).then(|| live.wait("looking"));
-    let report = examine(global, &Folders::of_user()).await;
+    let report = examine(&options, global, &Folders::of_user()).await;
     drop(waiting);
     if options.json {
         say(format!("{}\n", serde_json::to_string_pretty(&report)?))?;
@@ -107,19 +109,34 @@ pub(super) async fn run(options: cli::Doctor, global: Global) -> anyhow::Result<
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn examine(mut global: Global, folders: &Folders) -> Report {
+async fn examine(options: &cli::Doctor, mut global: Global, folders: &Folders) -> Report {
     let configuration = local::configuration(&mut global, folders);
     let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
     let findings = match configuration {
         Ok((finding, file)) => {
             let mut findings = vec![finding];
-            let (api, ledger, entries) = tokio::join!(
+            let dialing = async {
+                let (shared, state) = match served::state(&options.state, &file).await {
+                    Ok(found) => found.unzip(),
+                    Err(finding) => {
+                        return vec![
+                            finding,
+                            Finding::skipped(local::LEDGER, "it is in the state"),
+                        ];
+                    }
+                };
+                let place = More { shared, ..More::default() }.ledger(&file, world, folders);
+                state.into_iter().chain([local::ledger(&place, world).await]).collect()
+            };
+            let (api, dialing, issuer, entries) = tokio::join!(
                 remote::api(&global, &file, folders),
-                local::ledger(&file, folders, world),
+                dialing,
+                served::issuer(&options.oauth),
                 entries::all(world == World::Real && local::key_is_only_here(&file, folders)),
             );
             findings.extend(api);
-            findings.push(ledger);
+            findings.extend(dialing);
+            findings.extend(issuer);
             findings.push(local::policy(&file, folders));
             findings.extend(entries);
             findings

@@ -138,8 +138,7 @@ impl Keys {
             }
             cache.tried = Some(Instant::now());
         }
-        let asked = tokio::time::timeout(PATIENCE, self.fetch_keys()).await;
-        let asked = asked.unwrap_or(Err(FetchError::Slow));
+        let asked = self.fetch_keys().await;
         let mut cache = self.cache();
         cache.tried = Some(Instant::now());
         cache.failed = asked.is_err();
@@ -155,7 +154,14 @@ impl Keys {
         }
     }
 
-    async fn fetch_keys(&self) -> Result<Vec<Key>, FetchError> {
+    /// The issuer's keys as they are now, whatever was found before.
+    pub(super) async fn fetch_keys(&self) -> Result<Vec<Key>, FetchError> {
+        tokio::time::timeout(PATIENCE, self.fetch_at_leisure())
+            .await
+            .unwrap_or(Err(FetchError::Slow))
+    }
+
+    async fn fetch_at_leisure(&self) -> Result<Vec<Key>, FetchError> {
         let url = match self.issuer.jwks() {
             Some(url) => url.clone(),
             None => self.discover().await?,

@@ -59,6 +59,20 @@ pub enum OAuthError {
     /// There is no way to ask the issuer.
     #[error("the issuer cannot be asked: {0}")]
     Tls(String),
+    /// The issuer's keys cannot be had.
+    #[error("the issuer's keys cannot be fetched: {0}")]
+    Keys(#[from] FetchError),
+}
+
+/// Asks the issuer once, as a door would, and says how many keys it has that tokens can be held against.
+///
+/// # Errors
+/// An address is not safe, or the keys cannot be had.
+pub async fn count_keys(settings: &Settings) -> Result<usize, OAuthError> {
+    safe_url("--oauth-resource", &settings.resource)?;
+    let issuer = Issuer::new(&settings.issuer, settings.jwks_url.as_deref())?;
+    let network = Network::new(&issuer).map_err(OAuthError::Tls)?;
+    Ok(Keys::new(issuer, Box::new(network)).fetch_keys().await?.len())
 }
 
 /// The door for callers with an access token; all have the server's account.
