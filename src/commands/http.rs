@@ -95,6 +95,7 @@ pub(super) async fn run(
         Some(address) => Some(bind(address).await?),
     };
     let hearing = tokio::spawn(Arc::clone(&service).hear_replicas(own.clone()));
+    let state = shared.clone();
     let webhooks = secrets.map(|secrets| {
         let news = News::new(own, Arc::clone(service.tenants()));
         Receiver::new(secrets, Arc::new(Ears { news, shared: shared.clone() }), shared)
@@ -106,7 +107,7 @@ pub(super) async fn run(
     // Beside the others they would be for everyone to read.
     if options.admin_listen.is_some() || options.listen.ip().is_loopback() {
         let tenants = Arc::clone(service.tenants());
-        let moment = move || moment(&tenants, webhooks.as_deref());
+        let moment = move || moment(&tenants, webhooks.as_deref(), state.as_ref());
         let metrics = async move || {
             let text = "text/plain; version=0.0.4; charset=utf-8";
             ([(http::header::CONTENT_TYPE, text)], figures.render(&moment()))
@@ -142,7 +143,7 @@ fn tidy(figures: Exporter) -> JoinHandle<()> {
 }
 
 /// What there is at this moment.
-fn moment(tenants: &Tenants, webhooks: Option<&Receiver>) -> Moment {
+fn moment(tenants: &Tenants, webhooks: Option<&Receiver>, state: Option<&Shared>) -> Moment {
     let all = tenants.all();
     // Tenants may share an account.
     let mut accounts: Vec<&Arc<Account>> = all.iter().map(|tenant| tenant.account()).collect();
@@ -158,6 +159,7 @@ fn moment(tenants: &Tenants, webhooks: Option<&Receiver>) -> Moment {
         sessions: tenants.sessions(),
         tenants: all.len(),
         watched: watched.map(|watchers| watchers.live()).sum(),
+        shared_state: state.map(Shared::is_heard),
         deliveries: deliveries.unwrap_or_default(),
     }
 }

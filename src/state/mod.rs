@@ -207,10 +207,13 @@ impl Shared {
     /// It does not.
     pub async fn check(&self) -> Result<(), Gone> {
         self.ping().await?;
-        match self.0.listening.load(Ordering::Relaxed) {
-            true => Ok(()),
-            false => Err(Gone("no subscription".to_owned())),
-        }
+        if self.is_heard() { Ok(()) } else { Err(Gone("no subscription".to_owned())) }
+    }
+
+    /// Whether this replica hears the others, as far as is known without asking.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.0.listening.load(Ordering::Relaxed)
     }
 
     /// Does what a request can do without: after it took too long once, it is left out for a moment.

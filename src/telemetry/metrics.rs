@@ -16,6 +16,7 @@ const HTTP_REFUSALS: &str = "callingbox_mcp_http_refusals_total";
 const SESSIONS: &str = "callingbox_mcp_sessions";
 const TENANTS: &str = "callingbox_mcp_tenants";
 const WATCHED: &str = "callingbox_mcp_watched_calls";
+const SHARED_STATE: &str = "callingbox_mcp_shared_state_up";
 
 /// From a few milliseconds to the longest wait.
 const SECONDS: [f64; 14] =
@@ -60,6 +61,8 @@ pub struct Moment {
     pub tenants: usize,
     /// Live calls that are followed.
     pub watched: usize,
+    /// Whether the state that replicas share is there; nothing where none is shared.
+    pub shared_state: Option<bool>,
     /// Webhook deliveries so far, by what became of them.
     pub deliveries: Vec<(&'static str, u64)>,
 }
@@ -92,6 +95,7 @@ impl Exporter {
         describe_gauge!(SESSIONS, "Open sessions.");
         describe_gauge!(TENANTS, "Accounts that are remembered.");
         describe_gauge!(WATCHED, "Live calls that are followed.");
+        describe_gauge!(SHARED_STATE, "1 while the state that replicas share is there, else 0.");
         Ok(Self(handle))
     }
 
@@ -109,6 +113,9 @@ impl Exporter {
         gauge!(SESSIONS).set(figure(moment.sessions));
         gauge!(TENANTS).set(figure(moment.tenants));
         gauge!(WATCHED).set(figure(moment.watched));
+        if let Some(up) = moment.shared_state {
+            gauge!(SHARED_STATE).set(if up { 1.0 } else { 0.0 });
+        }
         for (outcome, count) in &moment.deliveries {
             counter!(WEBHOOKS, "outcome" => *outcome).absolute(*count);
         }

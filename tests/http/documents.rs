@@ -112,6 +112,9 @@ async fn its_probes_answer_and_its_metrics_are_those_of_the_server() {
         labels.sort_unstable();
         told.insert(name.to_owned(), (kind.to_owned(), labels.join(",")));
     }
+    // Only with --state: tests/replicas.
+    let shared = table.remove("callingbox_mcp_shared_state_up");
+    assert_eq!(shared, Some(("gauge".to_owned(), String::new())));
     assert_eq!(table, told);
     let row = text.lines().find(|line| line.contains("webhook_deliveries_total` |")).unwrap();
     for reason in callingbox_mcp::webhook::Refused::ALL {

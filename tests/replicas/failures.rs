@@ -4,9 +4,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::house::{House, program, until};
 
 const OFF: &str = "mode = \"off\"\n";
+
+/// Whether this is a line of its figures.
+async fn has(replica: &Client, figure: &str) -> bool {
+    replica.get("/metrics").await.1.lines().any(|line| line == figure)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
@@ -101,12 +107,14 @@ async fn without_redis_reads_go_on_and_nothing_is_dialed_and_then_all_is_well_ag
         })
         .await;
         assert!(said.contains("\"state\":\"cannot be reached\""), "{said}");
+        assert!(has(&replica.client, "callingbox_mcp_shared_state_up 0").await);
     }
     assert_eq!(house.dialed().await.len(), 1);
 
     house.redis.start_again().await;
     for replica in &house.replicas {
         until("it is ready", async || replica.client.get("/readyz").await.0 == 200).await;
+        assert!(has(&replica.client, "callingbox_mcp_shared_state_up 1").await);
     }
     // The ledger was kept: the same call is still known, and a new one rings.
     let mut same = Value::Null;
