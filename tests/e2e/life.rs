@@ -38,6 +38,20 @@ async fn at_the_end_of_input_answers_under_way_are_still_given() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_closed_in_mid_wait_is_nothing_to_complain_of() {
+    for era in Era::BOTH {
+        let (mut session, call) = with_long_call(era).await;
+        let wait = json!({"call_id": call, "wait_seconds": 300});
+        session.begin_call("get_call_result", wait).await;
+        session.control().arrived("GET", CALL, 1).await;
+        let ended = Instant::now();
+        let (status, log) = session.vanish().await;
+        assert_eq!((status.code(), log.as_str()), (Some(0), ""), "{era:?}");
+        assert!(ended.elapsed() < Duration::from_secs(5), "{era:?}: {:?}", ended.elapsed());
+    }
+}
+
+#[tokio::test]
 async fn what_takes_too_long_at_the_end_of_input_does_not_hold_the_process() {
     let mut session = Session::new(Era::Modern).await;
     let slow = json!({"path": "/v1/agents", "kind": "delay", "delay_ms": 60_000});

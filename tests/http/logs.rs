@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Events, Server, initialize, message, program};
+use crate::support::{Events, PATIENCE, Server, initialize, message, program};
 
 const KEY: &str = "sk_test_very_secret_one";
 const NUMBER: &str = "3105550123";
@@ -136,6 +137,55 @@ async fn arguments_are_logged_only_when_asked_for_and_masked_even_then() {
     for secret in [NUMBER, "very_secret", "0011aabb"] {
         assert!(!text.contains(secret), "{secret}");
     }
+}
+
+/// Waits until so many lines have this in them.
+async fn come(log: &Path, part: &str, count: usize) {
+    let come = async {
+        while lines(log).iter().filter(|line| line.to_string().contains(part)).count() < count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, come).await.unwrap_or_else(|_| panic!("{part}"));
+}
+
+#[tokio::test]
+async fn clients_that_go_away_in_mid_wait_are_nothing_to_complain_of() {
+    const LOOK: &str = r#""path":"/v1/calls/{id}""#;
+    const CANCELED: &str = r#""outcome":"canceled""#;
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let server = server(&log, &[], &[]).await;
+    let wait = json!({"call_id": server.long_call().await, "wait_seconds": 300});
+    let say = say(&json!(1), "get_call_result", &wait);
+
+    let modern = server.modern("tools/call", json!({"name": "get_call_result", "arguments": wait}));
+    let gone = tokio::spawn(modern.send());
+    come(&log, LOOK, 1).await;
+    gone.abort();
+    come(&log, CANCELED, 1).await;
+
+    let stream = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
+    let mut events = Events::of(stream);
+    let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
+    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    for body in [initialize(), ready, say] {
+        let post = server.http.post(&endpoint).body(body.to_string()).send().await.unwrap();
+        assert_eq!(post.status(), 202);
+    }
+    come(&log, LOOK, 2).await;
+    drop(events);
+    come(&log, CANCELED, 2).await;
+    // Time for whatever follows: one thread serves all.
+    for _ in 0..10 {
+        server.http.get(format!("{}/healthz", server.base)).send().await.unwrap();
+    }
+
+    let grave: Vec<_> = lines(&log)
+        .into_iter()
+        .filter(|line| ["WARN", "ERROR"].contains(&line["level"].as_str().unwrap()))
+        .collect();
+    assert!(grave.is_empty(), "{grave:#?}");
 }
 
 #[tokio::test]

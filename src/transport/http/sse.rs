@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -241,12 +240,12 @@ pub struct Channel {
 }
 
 impl Transport<RoleServer> for Channel {
-    type Error = io::Error;
+    type Error = Infallible;
 
     fn send(
         &mut self,
         message: ServerJsonRpcMessage,
-    ) -> impl Future<Output = io::Result<()>> + Send + 'static {
+    ) -> impl Future<Output = Result<(), Infallible>> + Send + 'static {
         let to_client = self.to_client.clone();
         let pending = Arc::clone(&self.pending);
         async move {
@@ -255,7 +254,10 @@ impl Transport<RoleServer> for Channel {
             if answers {
                 pending.lock().unwrap_or_else(PoisonError::into_inner).pop();
             }
-            sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+            if sent.is_err() {
+                tracing::debug!("the client was gone before its answer");
+            }
+            Ok(())
         }
     }
 
@@ -268,7 +270,7 @@ impl Transport<RoleServer> for Channel {
         Some(message)
     }
 
-    async fn close(&mut self) -> io::Result<()> {
+    async fn close(&mut self) -> Result<(), Infallible> {
         self.from_client.close();
         Ok(())
     }

@@ -308,7 +308,15 @@ impl Session {
         (rest, status, log)
     }
 
-    /// The same for a session in which answers to dispatches went missing: that, and only that, is
+    /// Is gone all at once, as a program that is closed: how the process ends then, and its log.
+    pub(crate) async fn vanish(self) -> (ExitStatus, String) {
+        let Self { mut process, input, output, log, world: _world, _home, .. } = self;
+        drop((input, output));
+        let status = soon("the end of the process", process.wait()).await.unwrap();
+        (status, soon("the end of the log", log).await.unwrap())
+    }
+
+    /// The same as [`Self::finish`] for a session in which answers to dispatches went missing: that, and only that, is
     /// logged, once for each, and never with a whole number.
     pub(crate) async fn finish_after_missing_answers(self, missing: usize) {
         let (rest, status, log) = self.finish().await;
