@@ -4,6 +4,7 @@
 
 #[cfg(unix)]
 mod files;
+mod places;
 #[cfg(unix)]
 mod program;
 mod random;

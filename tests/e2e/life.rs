@@ -12,22 +12,22 @@ use crate::harness::{Era, Session, simulator};
 
 const CALL: &str = "/v1/calls/{id}";
 
-/// A session with a call that goes on for half an hour.
-async fn with_long_call(era: Era) -> (Session, Value) {
+/// A session that waits for a call which goes on for half an hour, that call, and the id of the wait.
+async fn waiting(era: Era) -> (Session, Value, i64) {
     let mut session = Session::new(era).await;
     let agent = session.outbound_agent(json!({})).await;
     let order = json!({"agent_id": agent, "to": "+13105550107"});
     let call = session.data("place_call", order).await["call_id"].clone();
-    (session, call)
+    let wait = json!({"call_id": call, "wait_seconds": 300});
+    let id = session.begin_call("get_call_result", wait).await;
+    session.control().arrived("GET", CALL, 1).await;
+    (session, call, id)
 }
 
 #[tokio::test]
 async fn at_the_end_of_input_answers_under_way_are_still_given() {
     for era in Era::BOTH {
-        let (mut session, call) = with_long_call(era).await;
-        let wait = json!({"call_id": call, "wait_seconds": 300});
-        let id = session.begin_call("get_call_result", wait).await;
-        session.control().arrived("GET", CALL, 1).await;
+        let (mut session, _, id) = waiting(era).await;
         let ended = Instant::now();
         session.end_input();
         let answer = session.answer(id).await;
@@ -40,10 +40,7 @@ async fn at_the_end_of_input_answers_under_way_are_still_given() {
 #[tokio::test]
 async fn a_client_that_is_closed_in_mid_wait_is_nothing_to_complain_of() {
     for era in Era::BOTH {
-        let (mut session, call) = with_long_call(era).await;
-        let wait = json!({"call_id": call, "wait_seconds": 300});
-        session.begin_call("get_call_result", wait).await;
-        session.control().arrived("GET", CALL, 1).await;
+        let (session, _, _) = waiting(era).await;
         let ended = Instant::now();
         let (status, log) = session.vanish().await;
         assert_eq!((status.code(), log.as_str()), (Some(0), ""), "{era:?}");
@@ -67,10 +64,7 @@ async fn what_takes_too_long_at_the_end_of_input_does_not_hold_the_process() {
 #[tokio::test]
 async fn a_signal_to_end_is_the_end_of_input_and_a_long_wait_is_answered_at_once() {
     for era in Era::BOTH {
-        let (mut session, call) = with_long_call(era).await;
-        let wait = json!({"call_id": call, "wait_seconds": 300});
-        let id = session.begin_call("get_call_result", wait).await;
-        session.control().arrived("GET", CALL, 1).await;
+        let (mut session, call, id) = waiting(era).await;
         let ended = Instant::now();
         session.terminate().await;
         let answer = session.answer(id).await;
@@ -85,10 +79,7 @@ async fn a_signal_to_end_is_the_end_of_input_and_a_long_wait_is_answered_at_once
 #[tokio::test]
 async fn a_request_that_is_taken_back_gets_no_answer_and_its_work_stops() {
     for era in Era::BOTH {
-        let (mut session, call) = with_long_call(era).await;
-        let wait = json!({"call_id": call, "wait_seconds": 300});
-        let id = session.begin_call("get_call_result", wait).await;
-        session.control().arrived("GET", CALL, 1).await;
+        let (mut session, call, id) = waiting(era).await;
         session
             .notify("notifications/cancelled", json!({"requestId": id, "reason": "enough"}))
             .await;

@@ -52,31 +52,14 @@ async fn work(server: &Server) {
     let modern = server.modern("tools/call", json!({"name": "place_call", "arguments": arguments}));
     modern.bearer_auth(KEY).send().await.unwrap().text().await.unwrap();
     let session = server.open(Some(KEY)).await;
-    session
-        .post(&say(&json!("two\nlines"), "list_agents", &json!({})))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
     let wrong = json!({"to": format!("+1{NUMBER}")});
-    session
-        .post(&say(&json!(9), "list_numbers", &wrong))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    session
-        .post(&say(&json!(10), "no_such_tool", &wrong))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    for (id, tool, arguments) in [
+        (json!("two\nlines"), "list_agents", &json!({})),
+        (json!(9), "list_numbers", &wrong),
+        (json!(10), "no_such_tool", &wrong),
+    ] {
+        session.post(&say(&id, tool, arguments)).send().await.unwrap().text().await.unwrap();
+    }
 
     let stream = server.http.get(format!("{}/sse", server.base)).bearer_auth(KEY);
     let mut events = Events::of(stream.send().await.unwrap());
