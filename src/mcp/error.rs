@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::account::NoKey;
+use crate::account::{NoKey, World};
 use crate::api::{self, CallId};
 
 /// The kinds of failure a caller can tell apart.
@@ -110,6 +110,8 @@ pub struct ToolError {
     next: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call_id: Option<CallId>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
 }
 
 impl ToolError {
@@ -123,6 +125,7 @@ impl ToolError {
             retry: Retry::AfterChange,
             next: None,
             call_id: None,
+            simulated: false,
         }
     }
 
@@ -166,6 +169,13 @@ impl ToolError {
         self
     }
 
+    /// Says of which world it is: nobody is to add credit to an account for what the simulator refuses.
+    #[must_use]
+    pub fn in_world(mut self, world: World) -> Self {
+        self.simulated = world == World::Sandbox;
+        self
+    }
+
     /// The class.
     #[must_use]
     pub fn class(&self) -> Class {
@@ -191,6 +201,9 @@ impl fmt::Display for ToolError {
         })?;
         if let Some(id) = &self.call_id {
             write!(f, " call_id: {id}.")?;
+        }
+        if self.simulated {
+            f.write_str(" SIMULATED: the real account is not concerned.")?;
         }
         f.write_str(match self.retry {
             Retry::AfterChange => " Retry only after changing what is named.",
@@ -280,6 +293,13 @@ mod tests {
             .retry(Retry::No)
             .call_id(CallId::new("c1"))
             .next("get_call_result with this call_id.");
+        assert_eq!(error.clone().in_world(World::Real), error);
+        let simulated = error.clone().in_world(World::Sandbox);
+        assert_eq!(
+            simulated.to_string(),
+            "unavailable: no answer came in time. Whether anything was done is not known. call_id: c1. SIMULATED: the real account is not concerned. Do not retry. Next: get_call_result with this call_id."
+        );
+        assert_eq!(serde_json::to_value(&simulated).unwrap()["simulated"], true);
         assert_eq!(
             error.to_string(),
             "unavailable: no answer came in time. Whether anything was done is not known. call_id: c1. Do not retry. Next: get_call_result with this call_id."

@@ -99,7 +99,10 @@ pub async fn call(
         }
         Ok(finished) => ("ok", finished.result.into()),
         Err(Stop::NeedsInput(input)) => ("needs_input", CallToolResponse::InputRequired(*input)),
-        Err(Stop::Failed(error)) => (error.class().as_str(), present::failure(&error).into()),
+        Err(Stop::Failed(error)) => {
+            let error = error.in_world(cx.account.world());
+            (error.class().as_str(), present::failure(&error).into())
+        }
     };
     let took = started.elapsed();
     metrics::tool_call(entry.name, label, took);

@@ -264,6 +264,10 @@ impl Session {
         let class = error["class"].as_str().unwrap();
         let message = error["message"].as_str().unwrap().trim_end_matches('.');
         assert!(text.starts_with(&format!("{class}: {message}.")), "{tool}: {answer}");
+        // Nobody is to take a failure of the simulator for one of the real account, or the other way.
+        let simulated = self.opening.to_string().contains("CallingBox telephone (sandbox)");
+        assert_eq!(error.get("simulated"), simulated.then_some(&json!(true)), "{tool}: {answer}");
+        assert_eq!(text.contains(" SIMULATED: "), simulated, "{tool}: {answer}");
         error
     }
 
