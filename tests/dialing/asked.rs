@@ -111,7 +111,7 @@ async fn auto_asks_for_the_first_call_to_a_number_and_for_purchases() {
     let id = session.begin_call("purchase_number", json!({"phone_number": number})).await;
     let asked = session.next().await.unwrap();
     let text = asked["params"]["message"].as_str().unwrap();
-    assert!(text.contains("Buy the phone number +1"), "{text}");
+    assert!(text.contains("Buy the phone number +1") && text.contains(" (simulated)?"), "{text}");
     assert!(text.contains("a purchase spends money"), "{text}");
     reply(&mut session, &asked, json!({"result": {"action": "decline"}})).await;
     assert_eq!(failure(&session.answer(id).await).0, "declined");

@@ -107,6 +107,8 @@ async fn a_purchase_takes_a_token_in_auto() {
     let number = |at: usize| json!({"phone_number": offers["numbers"][at]["phone_number"]});
     let data = session.data("purchase_number", number(0)).await;
     assert_eq!(data["purchased"], false);
+    let says = |data: &Value, words: &str| data["note"].as_str().unwrap().contains(words);
+    assert!(says(&data, "Buy the phone number") && says(&data, "(simulated)?"), "{data}");
     let token = data["confirmation_token"].clone();
     let other = with(&number(1), "confirmation_token", token.clone());
     let answer = session.call("purchase_number", other).await;
@@ -116,10 +118,12 @@ async fn a_purchase_takes_a_token_in_auto() {
     let bought =
         session.data("purchase_number", with(&number(0), "confirmation_token", token)).await;
     assert_eq!(bought["purchased"], true);
+    assert!(says(&bought, "SIMULATED: nothing was charged."), "{bought}");
     // Again: it is that one, and nothing is charged.
     let balance = world.control.balance().await;
     let again = session.data("purchase_number", number(0)).await;
     assert_eq!(again["purchased"], true);
+    assert!(says(&again, "SIMULATED: nothing was charged."), "{again}");
     assert_eq!(again["number"]["number_id"], bought["number"]["number_id"]);
     assert_eq!(world.control.balance().await, balance);
 }

@@ -223,6 +223,10 @@ async fn what_never_left_is_dialed_once_it_can_arrive_no_more() {
     // This one may still be on its way: nothing rings.
     let answer = session.answer(both[1]).await;
     assert_eq!(data(&answer)["outcome"], "unknown");
+    // Nobody is to fear that a real telephone may be ringing.
+    assert_eq!(data(&answer)["simulated"], true);
+    let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("SIMULATED: no telephone rings."), "{text}");
     let note = data(&answer)["note"].as_str().unwrap();
     assert!(note.contains("Do not place it again") && note.contains("list_calls"), "{note}");
     assert_eq!(world.dialed().await, 1);

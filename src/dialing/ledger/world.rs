@@ -23,6 +23,15 @@ impl World {
             Self::Sandbox => "sandbox",
         }
     }
+
+    /// What stands behind an order in a question to the human: nothing, or ` (simulated)`.
+    #[must_use]
+    pub const fn aside(self) -> &'static str {
+        match self {
+            Self::Real => "",
+            Self::Sandbox => " (simulated)",
+        }
+    }
 }
 
 impl fmt::Display for World {

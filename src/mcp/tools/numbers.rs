@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dialing::{self, Ordered};
+use crate::account::World;
 use crate::api::{
     AgentId, AvailableNumber, Cursor, NumberId, NumberSearch, NumberType, PageRequest, PhoneNumber,
 };
@@ -286,14 +287,17 @@ impl PurchaseNumberOutput {
         }
     }
 
-    fn of(dialed: Dialed) -> Self {
+    fn of(dialed: Dialed, world: World) -> Self {
+        let simulated = match world {
+            World::Real => "",
+            World::Sandbox => " SIMULATED: nothing was charged.",
+        };
         match dialed.result {
             DialResult::Done(Product::Number(number)) => {
                 let number = NumberSummary::from(*number);
-                let world = if number.simulated { " SIMULATED: nothing was charged." } else { "" };
                 let line = number.line();
                 let note =
-                    format!("Bought {line}.{world} set_agent_numbers attaches it to an agent.");
+                    format!("Bought {line}.{simulated} set_agent_numbers attaches it to an agent.");
                 Self { number: Some(number.into()), ..Self::new(Some(true), note) }
             }
             DialResult::Repeat { id, product } => {
@@ -302,20 +306,22 @@ impl PurchaseNumberOutput {
                     _ => None,
                 };
                 let note = format!(
-                    "This number was bought a moment ago (number_id {id}); nothing was charged now."
+                    "This number was bought a moment ago (number_id {id}); nothing was charged now.{simulated}"
                 );
                 Self { number, ..Self::new(Some(true), note) }
             }
             DialResult::Unknown(why) => Self::new(
                 None,
                 format!(
-                    "It could not be found out whether the number was bought: {} Do not buy again; list_numbers shows whether it is there.",
+                    "It could not be found out whether the number was bought: {} Do not buy again; list_numbers shows whether it is there.{simulated}",
                     present::one_line(&why, 300)
                 ),
             ),
             _ => Self::new(
                 None,
-                "The same number is being bought by another request at this moment; list_numbers will show it.",
+                format!(
+                    "The same number is being bought by another request at this moment; list_numbers will show it.{simulated}"
+                ),
             ),
         }
     }
@@ -363,15 +369,17 @@ impl Tool for PurchaseNumber {
             allow_repeat: false,
         };
         let token = confirmation_token.as_ref().map(Text::as_str);
+        let world = cx.account.world();
         let preview = async |_: &Judgment| {
             let price = price.map_or_else(
                 || "price unknown: it is not among the numbers found for sale".to_owned(),
                 |price| format!("{price} now, and its monthly price from then on"),
             );
-            Ok(format!("Buy the phone number {}?\nCost: {price}", phone_number.as_str()))
+            let (number, aside) = (phone_number.as_str(), world.aside());
+            Ok(format!("Buy the phone number {number}{aside}?\nCost: {price}"))
         };
         let output = match dialing::order(cx, asked, token, preview).await? {
-            Ordered::Dialed(dialed) => PurchaseNumberOutput::of(dialed),
+            Ordered::Dialed(dialed) => PurchaseNumberOutput::of(dialed, world),
             Ordered::Preview { preview, token, expires_at } => PurchaseNumberOutput {
                 confirmation_token: Some(token),
                 expires_at: Some(expires_at.to_string()),

@@ -140,7 +140,6 @@ impl PlaceCallOutput {
     fn known(call: Call, note: &str) -> Self {
         Self {
             status: Some(call.status.to_string()),
-            simulated: present::is_simulated(&call.extra),
             from_number: call.from_number.clone(),
             call_id: Some(call.id.clone()),
             ..Self::new(Some(Outcome::of(&call)), note.to_owned())
@@ -185,10 +184,7 @@ async fn preview(
         _ => "the agent's number".to_owned(),
     };
     let task = call.instructions.as_deref().or(agent.instructions.as_deref());
-    let world = match cx.account.world() {
-        World::Real => "",
-        World::Sandbox => " (simulated)",
-    };
+    let world = cx.account.world().aside();
     Ok(format!(
         "Place a phone call{world}?\nTo: {}\n{}\nFrom: {caller}\nAgent: {}\nTask: {}\nCost: at most {}",
         call.to.as_str(),
@@ -256,7 +252,7 @@ impl Tool for PlaceCall {
         };
         let token = confirmation_token.as_ref().map(Text::as_str);
         let preview = async |judgment: &Judgment| preview(cx, &call, judgment).await;
-        let output = match dialing::order(cx, asked, token, preview).await? {
+        let mut output = match dialing::order(cx, asked, token, preview).await? {
             Ordered::Dialed(dialed) => PlaceCallOutput::of(dialed),
             Ordered::Preview { preview, token, expires_at } => PlaceCallOutput {
                 confirmation_token: Some(token),
@@ -269,6 +265,8 @@ impl Tool for PlaceCall {
                 )
             },
         };
+        // Whether or not there is a record that says so.
+        output.simulated = cx.account.world() == World::Sandbox;
         let text = output.text();
         let live = output.call_id.clone().filter(|_| output.outcome == Some(Outcome::InProgress));
         let reply = Reply::new(output, text);
