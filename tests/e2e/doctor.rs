@@ -280,7 +280,7 @@ async fn what_replicas_share_is_where_their_ledger_is() {
         "the shared state cannot be reached: nothing listens there",
         "CALLINGBOX_MCP_STATE",
     );
-    doctor.says("ledger", "warn", "not looked at: it is in the state", "");
+    doctor.says("ledger", "warn", "not looked at: it is kept in what the replicas share", "");
     let wrong = Doctor::run(&home, &["--sandbox", "--state=http://:5ecret@a/"], &[]).await;
     wrong.says("state", "fail", "no server starts: --state: an address", "--state");
     let none = Doctor::run(&home, &["--sandbox"], &[]).await;

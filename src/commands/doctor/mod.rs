@@ -121,7 +121,10 @@ async fn examine(options: &cli::Doctor, mut global: Global, folders: &Folders) -
                     Err(finding) => {
                         return vec![
                             finding,
-                            Finding::skipped(local::LEDGER, "it is in the state"),
+                            Finding::skipped(
+                                local::LEDGER,
+                                "it is kept in what the replicas share",
+                            ),
                         ];
                     }
                 };
