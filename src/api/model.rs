@@ -6,12 +6,9 @@
 //! back under their own names. Knows JSON, nothing of HTTP.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{DeserializeOwned, IntoDeserializer, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, forward_to_deserialize_any};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Takes the field `name` out of `fields` when its value fits `T`; a null counts as absent, and a
@@ -45,101 +42,11 @@ pub(super) const fn bare(name: &'static str) -> &'static str {
 }
 
 /// A value that is read as its member where it fits, and as it came where it does not.
+#[derive(Deserialize)]
+#[serde(untagged)]
 pub(super) enum Field<T> {
     Fits(T),
     Unfit(Value),
-}
-
-impl<T: DeserializeOwned> Field<T> {
-    fn of(value: Value) -> Self {
-        T::deserialize(&value).map_or_else(|_unfit| Self::Unfit(value), Self::Fits)
-    }
-}
-
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(FieldVisitor(PhantomData))
-    }
-}
-
-struct FieldVisitor<T>(PhantomData<T>);
-
-impl<'de, T: DeserializeOwned> Visitor<'de> for FieldVisitor<T> {
-    type Value = Field<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Field<T>, E> {
-        Ok(Field::of(Value::Null))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Field<T>, E> {
-        Ok(Field::of(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Field<T>, E> {
-        Ok(Field::of(value.into()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Field<T>, E> {
-        Ok(Field::of(value.into()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Field<T>, E> {
-        Ok(Field::of(value.into()))
-    }
-
-    /// Most fields are texts: one that fits is copied once.
-    fn visit_str<E>(self, text: &str) -> Result<Field<T>, E> {
-        Ok(T::deserialize(Text(text)).map_or_else(|_unfit| Field::Unfit(text.into()), Field::Fits))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Field<T>, A::Error> {
-        Value::deserialize(SeqAccessDeserializer::new(items)).map(Field::of)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Field<T>, A::Error> {
-        Value::deserialize(MapAccessDeserializer::new(fields)).map(Field::of)
-    }
-}
-
-/// A text that is there: unlike serde's own deserializer of texts, it may be read as an option.
-struct Text<'a>(&'a str);
-
-impl<'de> Deserializer<'de> for Text<'_> {
-    type Error = serde::de::value::Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        visitor.visit_str(self.0)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Self::Error> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        _variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Self::Error> {
-        visitor.visit_enum(self.0.into_deserializer())
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct identifier ignored_any
-    }
 }
 
 /// Puts a value into its member when it fits; a null counts as absent, and a value that does not fit
