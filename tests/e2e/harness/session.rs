@@ -320,8 +320,8 @@ impl Session {
         (status, soon("the end of the log", log).await.unwrap())
     }
 
-    /// The same as [`Self::finish`] for a session in which answers to dispatches went missing: that, and only that, is
-    /// logged, once for each, and never with a whole number.
+    /// The same as [`Self::finish`] for a session in which answers to dispatches went missing: that, and
+    /// only that, is logged, once for each, and never with a whole number.
     pub(crate) async fn finish_after_missing_answers(self, missing: usize) {
         let (rest, status, log) = self.finish().await;
         assert_eq!((rest, status.code()), (vec![], Some(0)));
