@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -54,6 +55,7 @@ pub struct Simulator {
     key: ApiKey,
     http: reqwest::Client,
     speed: f64,
+    incarnation: String,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +63,11 @@ struct Identity {
     simulator: String,
     #[serde(default)]
     clock: Clock,
+}
+
+#[derive(Deserialize)]
+struct Organization {
+    incarnation: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -101,13 +108,27 @@ impl Simulator {
             .map_err(unreachable)?;
         let answer = http.get(format!("{url}/sandbox")).send().await.map_err(unreachable)?;
         let body = answer.bytes().await.map_err(unreachable)?;
-        match serde_json::from_slice::<Identity>(&body) {
-            Ok(identity) if identity.simulator == "callingbox-mcp" => {
-                let speed = identity.clock.speed.filter(|speed| *speed > 0.0).unwrap_or(1.0);
-                Ok(Self { base_url, key, http, speed })
-            }
-            _ => Err(SimulatorError::NotASimulator { url }),
-        }
+        let speed = match serde_json::from_slice::<Identity>(&body) {
+            Ok(identity) if identity.simulator == "callingbox-mcp" => identity.clock.speed,
+            _ => return Err(SimulatorError::NotASimulator { url }),
+        };
+        // Only now: no key goes to what may be anything.
+        let asked = http.get(format!("{url}/sandbox/organization")).bearer_auth(key.expose());
+        let incarnation = match read(asked.send().await.map_err(unreachable)?).await {
+            Ok(Organization { incarnation }) => incarnation,
+            // A key that is refused has none. To say so is the API's.
+            Err(SimulatorError::Refused { status: 401, .. }) => String::new(),
+            Err(error) => return Err(error),
+        };
+        let speed = speed.filter(|speed| *speed > 0.0).unwrap_or(1.0);
+        Ok(Self { base_url, key, http, speed, incarnation })
+    }
+
+    /// Which life of the organization this was when it was found: another one after a reset, or after
+    /// a restart of a simulator that keeps no state, though their ids may be the same.
+    #[must_use]
+    pub fn incarnation(&self) -> &str {
+        &self.incarnation
     }
 
     /// How many times faster than the wall clock it ran when it was found; 1 where its clock is moved
@@ -135,15 +156,21 @@ impl Simulator {
             .send()
             .await
             .map_err(unreachable)?;
-        let status = answer.status().as_u16();
-        let body = answer.bytes().await.map_err(unreachable)?;
-        if status >= 300 {
-            let message = serde_json::from_slice::<Value>(&body)
-                .ok()
-                .and_then(|body| body.get("error").and_then(Value::as_str).map(str::to_owned))
-                .unwrap_or_default();
-            return Err(SimulatorError::Refused { status, message });
-        }
-        serde_json::from_slice(&body).map_err(|error| SimulatorError::Unreadable(error.to_string()))
+        read(answer).await
     }
+}
+
+/// What a control endpoint answered.
+async fn read<T: DeserializeOwned>(answer: reqwest::Response) -> Result<T, SimulatorError> {
+    let unreadable = |error: &dyn std::error::Error| SimulatorError::Unreadable(error.to_string());
+    let status = answer.status().as_u16();
+    let body = answer.bytes().await.map_err(|error| unreadable(&error))?;
+    if status >= 300 {
+        let message = serde_json::from_slice::<Value>(&body)
+            .ok()
+            .and_then(|body| body.get("error").and_then(Value::as_str).map(str::to_owned))
+            .unwrap_or_default();
+        return Err(SimulatorError::Refused { status, message });
+    }
+    serde_json::from_slice(&body).map_err(|error| unreadable(&error))
 }

@@ -5,12 +5,12 @@ use std::io::Write;
 use anyhow::Context;
 use jiff::Timestamp;
 
-use super::say;
+use super::{say, world as worlds};
 use crate::cli::{Global, Policy, PolicyCheck};
 use crate::config::{self, File, Folders};
 use crate::dialing::destination::Destination;
 use crate::dialing::dispatch::{self, LedgerPlace};
-use crate::dialing::ledger::{Tenant, World};
+use crate::dialing::ledger::World;
 use crate::dialing::limits::Usage;
 use crate::dialing::order::CALL_HOLD;
 use crate::dialing::policy::{Request, starter_file};
@@ -89,7 +89,7 @@ async fn used(
     let (true, World::Real, Some((key, _))) = (exists, world, found.key) else {
         return Ok(Usage::default());
     };
-    let tenant = Tenant::new(key.expose().as_bytes(), &found.base_url.to_string());
+    let tenant = worlds::tenant(&key, &found.base_url, None);
     let ledger = dispatch::open(&place, world).await?;
     let callee = tenant.hash(to);
     Ok(ledger.usage(tenant.id(), Some(&callee), limits, CALL_HOLD, now).await?)

@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::Context;
 use secrecy::ExposeSecret;
 use url::Url;
-use uuid::Uuid;
 
 use crate::account::{Account, World};
 use crate::api::{self, ApiKey, BaseUrl, ClientConfig};
 use crate::cli::{Global, State};
 use crate::config::{self, ConfigError, File, Folders};
 use crate::dialing::dispatch::{Dialer, LedgerPlace};
+use crate::dialing::ledger::Tenant;
 use crate::dialing::live::LiveRules;
 use crate::sandbox::{ClockMode, Options, Sandbox};
 use crate::simulator::{self, Simulator};
@@ -88,7 +88,10 @@ impl Maker {
     fn account_on(&self, key: ApiKey, simulator: Option<Simulator>) -> Account {
         let Self { world, base_url, file, rules, folders, more } = self;
         let place = more.ledger(file, *world, folders);
-        let (client, dialer) = reach(*world, base_url.clone(), key, file, rules.clone(), place);
+        let tenant = tenant(&key, base_url, simulator.as_ref());
+        let client = client(base_url.clone(), key, file);
+        let dialer = Dialer::new(client.clone(), tenant, *world, place, rules.clone());
+        let dialer = Arc::new(dialer);
         let wait = file.wait.clone();
         let account = match simulator {
             None => Account::real(Some((client, dialer)), wait),
@@ -176,17 +179,14 @@ pub(super) async fn open_with(
 
 /// The simulator at this address, or one of this process's own.
 pub(super) async fn simulate(url: Option<&str>, speed: f64) -> anyhow::Result<Simulated> {
-    let (url, key, embedded) = match url {
-        Some(url) => (url.to_owned(), simulator::KEY.to_owned(), None),
+    let (url, embedded) = match url {
+        Some(url) => (url.to_owned(), None),
         None => {
             let options = Options { clock: ClockMode::Speed(speed), ..Options::default() };
             let sandbox = Sandbox::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options)
                 .await
                 .context("the embedded simulator could not start")?;
-            // An embedded simulator forgets everything when it ends, the ledger does not: a key of
-            // its own keeps each from being taken for the one before.
-            let key = format!("{}_{}", simulator::KEY, Uuid::new_v4().simple());
-            (sandbox.url(), key, Some(sandbox))
+            (sandbox.url(), Some(sandbox))
         }
     };
     let base_url = BaseUrl::parse(&url, false).with_context(|| format!("--sandbox={url}"))?;
@@ -194,26 +194,27 @@ pub(super) async fn simulate(url: Option<&str>, speed: f64) -> anyhow::Result<Si
         base_url.is_loopback(),
         "--sandbox={url}: a simulator runs on this machine, and this address is elsewhere"
     );
-    let key = ApiKey::new(key)?;
+    let key = ApiKey::new(simulator::KEY.to_owned())?;
     let simulator = Simulator::connect(base_url.clone(), key.clone()).await?;
     Ok(Simulated { base_url, key, simulator, embedded })
 }
 
-/// The API, and who dials on it.
-fn reach(
-    world: World,
-    base_url: BaseUrl,
-    key: ApiKey,
-    file: &File,
-    rules: LiveRules,
-    place: LedgerPlace,
-) -> (api::Client, Arc<Dialer>) {
+/// The account's name in the ledger. The ledger outlives what a simulator knows: an organization that
+/// began anew must not be taken for the one before it, whose calls and numbers are no more.
+pub(super) fn tenant(key: &ApiKey, base_url: &BaseUrl, simulator: Option<&Simulator>) -> Tenant {
+    let key = key.expose().as_bytes();
+    match simulator {
+        None => Tenant::new(key, &base_url.to_string()),
+        Some(simulator) => Tenant::new(key, &format!("{base_url}#{}", simulator.incarnation())),
+    }
+}
+
+/// The API, asked with the patience of the configuration.
+fn client(base_url: BaseUrl, key: ApiKey, file: &File) -> api::Client {
     let mut config = ClientConfig::new(base_url, key);
     if let Some(seconds) = file.request_seconds {
         config.timeouts.request = Duration::from_secs(seconds.clamp(1, 600));
         config.timeouts.total = config.timeouts.request.mul_f64(1.5);
     }
-    let client = api::Client::new(config);
-    let dialer = Dialer::new(client.clone(), world, place, rules);
-    (client, Arc::new(dialer))
+    api::Client::new(config)
 }

@@ -146,12 +146,16 @@ pub(super) struct Sanction {
 }
 
 impl Dialer {
-    /// A dialer. Opens nothing yet: the ledger is opened by the first order.
+    /// A dialer of this account. Opens nothing yet: the ledger is opened by the first order.
     #[must_use]
-    pub fn new(api: Client, world: World, place: LedgerPlace, rules: impl Into<LiveRules>) -> Self {
+    pub fn new(
+        api: Client,
+        tenant: Tenant,
+        world: World,
+        place: LedgerPlace,
+        rules: impl Into<LiveRules>,
+    ) -> Self {
         let rules = rules.into();
-        let config = api.config();
-        let tenant = Tenant::new(config.key.expose().as_bytes(), &config.base_url.to_string());
         Self { api, tenant, rules, world, place, ledger: OnceCell::new(), noted: Noted::default() }
     }
 

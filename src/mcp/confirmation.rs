@@ -300,7 +300,7 @@ mod tests {
     use crate::api::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
     use crate::dialing::confirm::ConfirmMode;
     use crate::dialing::dispatch::{LedgerPlace, Rules};
-    use crate::dialing::ledger::{IdempotencyKey, World};
+    use crate::dialing::ledger::{IdempotencyKey, Tenant, World};
     use crate::dialing::order::Order;
     use crate::dialing::policy::Policy;
     use crate::e164::E164;
@@ -347,6 +347,7 @@ mod tests {
     /// An account on a ledger of its own file; nothing is sent.
     fn dialer(ledger: &std::path::Path, key: &str) -> Dialer {
         let base_url = BaseUrl::parse("https://api.example", false).unwrap();
+        let tenant = Tenant::new(key.as_bytes(), &base_url.to_string());
         let api = Client::new(ClientConfig::new(base_url, ApiKey::new(key.to_owned()).unwrap()));
         let rules = Rules {
             policy: Policy::default(),
@@ -355,7 +356,7 @@ mod tests {
             repeat_window: SignedDuration::from_mins(10),
             thinking_time: Duration::from_secs(1),
         };
-        Dialer::new(api, World::Real, LedgerPlace::File(ledger.to_owned()), rules)
+        Dialer::new(api, tenant, World::Real, LedgerPlace::File(ledger.to_owned()), rules)
     }
 
     fn orders() -> impl Strategy<Value = Asked> {

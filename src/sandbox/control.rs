@@ -12,7 +12,7 @@ use super::clock::{ClockMode, MAX_ADVANCE_SECONDS, MAX_SPEED};
 use super::fields::Fields;
 use super::routes::Request;
 use super::scenario;
-use super::world::{Scope, World};
+use super::world::{Org, Scope, World};
 use crate::money::MilliCents;
 
 /// The largest balance that can be set: ten million dollars.
@@ -95,6 +95,14 @@ pub(super) async fn set_clock(shared: &Arc<Shared>, body: &[u8]) -> Answer {
         shared.wake.notify_one();
         progress.await;
     }
+}
+
+/// GET /sandbox/organization: which one it is, and which life of it. The only answer that differs
+/// between two simulators of one seed.
+pub(super) fn organization(scope: &mut Scope<'_>, request: Request) -> Answer {
+    request.query.end()?;
+    let Org { id, incarnation, .. } = &*scope.org;
+    Ok(Reply::ok(json!({"id": id, "incarnation": incarnation, "simulated": true})))
 }
 
 /// GET /sandbox/dialed: every outbound call that was really placed, oldest first.

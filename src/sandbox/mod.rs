@@ -8,7 +8,8 @@
 //! - Time is simulated (`clock`): it runs at a speed, or only when `POST /sandbox/clock` moves it.
 //! - Every record says `"simulated": true`, every answer `X-CallingBox-Sandbox: 1`.
 //! - The same seed and the same requests give the same ids, numbers, lines, results and delays.
-//!   The sole exception is `t` in a webhook's signature: receivers compare it with their own clock.
+//!   The exceptions are `t` in a webhook's signature, which receivers compare with their own clock,
+//!   and an organization's `incarnation`, which tells one that began anew from the one before it.
 //! - No call ever leaves this process. **Webhooks do**: like the real service, the simulator sends
 //!   them to the public HTTPS address that the caller gave, and to private or plain HTTP ones only
 //!   when [`Options::allow_private_webhooks`] is set. In-call tools are never called.
@@ -18,9 +19,9 @@
 //!
 //! Control endpoints, JSON, unknown fields refused, with a key where they speak of an organization:
 //! `GET /sandbox`, `GET` and `POST /sandbox/clock` (neither needs a key), `POST
-//! /sandbox/inbound_calls`, `GET /sandbox/dialed`, `GET` and `POST /sandbox/credits`, `GET`, `POST`
-//! and `DELETE /sandbox/faults`, `GET` and `DELETE /sandbox/requests`, `GET
-//! /sandbox/signing_secret`, `POST /sandbox/reset`.
+//! /sandbox/inbound_calls`, `GET /sandbox/organization`, `GET /sandbox/dialed`, `GET` and `POST
+//! /sandbox/credits`, `GET`, `POST` and `DELETE /sandbox/faults`, `GET` and `DELETE
+//! /sandbox/requests`, `GET /sandbox/signing_secret`, `POST /sandbox/reset`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -83,6 +83,7 @@ const ENDPOINTS: &[Endpoint] = &[
     at("GET", "/v1/webhook_deliveries/{id}", deliveries::get),
     at("POST", "/v1/webhook_deliveries/{id}/redeliver", deliveries::redeliver),
     at("POST", "/sandbox/inbound_calls", dispatch::ring_in),
+    at("GET", "/sandbox/organization", control::organization),
     at("GET", "/sandbox/dialed", control::dialed),
     at("GET", "/sandbox/credits", control::credits),
     at("POST", "/sandbox/credits", control::set_credits),

@@ -39,6 +39,10 @@ pub(super) struct Settings {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Org {
     pub(super) id: Uuid,
+    /// Which life of the organization this is. Random: what began anew is not what was before it, though
+    /// the seed gives both the same ids.
+    #[serde(default = "Uuid::new_v4")]
+    pub(super) incarnation: Uuid,
     pub(super) balance: MilliCents,
     pub(super) held: MilliCents,
     pub(super) agents: Records<Agent>,
@@ -64,6 +68,7 @@ impl Org {
     fn new(seed: u64, id: Uuid) -> Self {
         Self {
             id,
+            incarnation: Uuid::new_v4(),
             balance: billing::WELCOME,
             held: MilliCents::ZERO,
             agents: Records::default(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use callingbox_mcp::api::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
 use callingbox_mcp::dialing::confirm::ConfirmMode;
 use callingbox_mcp::dialing::dispatch::{self, DialError, DialResult, Dialer, LedgerPlace, Rules};
-use callingbox_mcp::dialing::ledger::{Filter, MAX_PAGE, State, World};
+use callingbox_mcp::dialing::ledger::{Filter, MAX_PAGE, State, Tenant, World};
 use callingbox_mcp::dialing::order::{Asked, Order};
 use callingbox_mcp::dialing::policy::Policy;
 use callingbox_mcp::e164::E164;
@@ -66,6 +66,7 @@ fn place(dir: &Path) -> LedgerPlace {
 
 fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
     let base_url = BaseUrl::parse(&proxy.url(), false).unwrap();
+    let tenant = Tenant::new(account.key.as_bytes(), &base_url.to_string());
     let mut config = ClientConfig::new(base_url, ApiKey::new(account.key.clone()).unwrap());
     config.timeouts.request = Duration::from_secs(1);
     config.timeouts.total = Duration::from_millis(1_500);
@@ -76,7 +77,7 @@ fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
         repeat_window: SignedDuration::from_mins(10),
         thinking_time: Duration::from_secs(1),
     };
-    Arc::new(Dialer::new(Client::new(config), World::Sandbox, place(dir), rules))
+    Arc::new(Dialer::new(Client::new(config), tenant, World::Sandbox, place(dir), rules))
 }
 
 fn tasks(account: &Account) -> Vec<Task> {

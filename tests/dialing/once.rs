@@ -81,6 +81,26 @@ async fn a_repetition_is_the_first_call_whatever_the_rules_say_meanwhile() {
 }
 
 #[tokio::test]
+async fn what_began_anew_on_the_simulator_is_not_what_the_ledger_remembers() {
+    let world = World::new("", "").await;
+    let mut lives = Vec::new();
+    for _ in 0..2 {
+        // The same ids each time, since the seed is the same.
+        world.control.ask("POST", "/sandbox/reset", None).await;
+        let mut session = world.session(LEGACY, cannot_ask()).await;
+        let agent = session.outbound_agent(json!({})).await;
+        let call = json!({"agent_id": agent, "to": TO, "instructions": "Remind."});
+        let placed = session.data("place_call", call.clone()).await;
+        assert_eq!(placed.get("duplicate_of"), None);
+        let again = session.data("place_call", call).await;
+        assert_eq!(again["duplicate_of"], placed["call_id"]);
+        assert_eq!(world.dialed().await, 1);
+        lives.push((agent, placed["call_id"].clone()));
+    }
+    assert_eq!(lives[0], lives[1]);
+}
+
+#[tokio::test]
 async fn windows_keys_and_purpose() {
     // A window of nothing: every repetition is outside it.
     let world = World::new("[dialing]\nrepeat_window_seconds = 0\n", "").await;
@@ -164,8 +184,10 @@ async fn without_a_ledger_nothing_is_dialed() {
 /// Writes into the ledger of this home what a server leaves that dies before it sends, so long ago.
 async fn abandon(world: &World, call: &Value, seconds_ago: i64) {
     let place = LedgerPlace::File(ledger(world));
-    let url = world.sandbox.url();
-    let tenant = Tenant::new(callingbox_mcp::simulator::KEY.as_bytes(), &url);
+    let organization = world.control.ask("GET", "/sandbox/organization", None).await;
+    let incarnation = organization["incarnation"].as_str().unwrap();
+    let account = format!("{}#{incarnation}", world.sandbox.url());
+    let tenant = Tenant::new(callingbox_mcp::simulator::KEY.as_bytes(), &account);
     let create = CallCreate {
         agent_id: AgentId::new(world.agent.clone()),
         to: E164::parse(call["to"].as_str().unwrap()).unwrap(),

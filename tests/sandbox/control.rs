@@ -108,7 +108,11 @@ async fn the_clock_can_run_and_a_reset_begins_anew() {
     client.done("POST", "/sandbox/clock", json!({"manual": true})).await;
     let now = client.get("/sandbox/clock").await;
     assert_eq!(client.get("/sandbox/clock").await, now);
+    let old = client.get("/sandbox/organization").await;
     client.done("POST", "/sandbox/reset", json!({})).await;
+    let new = client.get("/sandbox/organization").await;
+    assert_eq!(new["id"], old["id"]);
+    assert_ne!(new["incarnation"], old["incarnation"]);
     assert_eq!(client.get("/sandbox/credits").await["balance_milli_cents"], 500_000);
     assert_eq!(client.get("/v1/numbers").await, json!({"data": [], "has_more": false}));
     let again = client.agent("outbound", json!({})).await;
@@ -159,6 +163,7 @@ async fn the_state_survives_a_restart() {
         "/v1/numbers",
         "/v1/webhook_endpoints",
         "/v1/webhook_deliveries",
+        "/sandbox/organization",
         "/sandbox/credits",
         "/sandbox/clock",
     ];

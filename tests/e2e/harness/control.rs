@@ -36,7 +36,8 @@ impl Control {
         Self { url: sandbox.url(), http }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+    /// Asks a control endpoint.
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let mut request = self
             .http
             .request(method.parse().unwrap(), format!("{}{path}", self.url))
