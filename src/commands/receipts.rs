@@ -101,6 +101,19 @@ fn table(records: &[Record]) -> String {
             record.confirmed_by
         );
     }
+    let unsettled = records
+        .iter()
+        .filter(|record| matches!(record.state, State::Intent | State::Unknown))
+        .count();
+    if unsettled > 0 {
+        let are = if unsettled == 1 { "is" } else { "are" };
+        let _ = write!(
+            text,
+            "\n{unsettled} of these {are} not settled (intent, unknown): no answer is known, so it may have been \
+             done. The tools list_calls and list_numbers show whether it was; asking for the very same \
+             again looks for it before anything is done.\n"
+        );
+    }
     text
 }
 

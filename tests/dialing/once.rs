@@ -81,6 +81,16 @@ async fn a_repetition_is_the_first_call_whatever_the_rules_say_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_call_that_was_found_only_after_its_end_is_not_said_to_be_on_its_way() {
+    let world = World::new("", "").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    world.control.ask("POST", "/sandbox/clock", Some(json!({"speed": 1_000_000}))).await;
+    let placed = session.data("place_call", world.call("+12025550112", "Remind.")).await;
+    assert_eq!(placed["outcome"], "completed");
+    assert_eq!(placed["note"], "The call was placed and is over. get_call_result has its result.");
+}
+
+#[tokio::test]
 async fn what_began_anew_on_the_simulator_is_not_what_the_ledger_remembers() {
     let world = World::new("", "").await;
     let mut lives = Vec::new();
@@ -254,6 +264,10 @@ async fn what_never_left_is_dialed_once_it_can_arrive_no_more() {
     assert_eq!(world.dialed().await, 1);
     let states: Vec<_> = world.receipts(&[]).await.iter().map(|r| r["state"].clone()).collect();
     assert_eq!(states, ["placed", "unknown", "not_placed"]);
+    let flag = format!("--sandbox={}", world.sandbox.url());
+    let table = world.home.print(&["receipts", &flag]).await;
+    let (_, below) = table.split_once("\n\n").expect("something is said below the table");
+    assert!(below.starts_with("1 of these is not settled (intent, unknown)"), "{table}");
 }
 
 #[tokio::test]

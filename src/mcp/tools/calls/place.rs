@@ -106,7 +106,14 @@ impl PlaceCallOutput {
         let dispatch_id = Some(dialed.dispatch.to_string());
         let mut output = match dialed.result {
             DialResult::Done(Product::Call(call)) => {
-                Self::known(*call, "The call is on its way. get_call_result waits for its end.")
+                // A search may have found it only after its end.
+                let note = match Outcome::of(&call) {
+                    Outcome::InProgress => {
+                        "The call is on its way. get_call_result waits for its end."
+                    }
+                    _ => "The call was placed and is over. get_call_result has its result.",
+                };
+                Self::known(*call, note)
             }
             DialResult::Repeat { id, product } => {
                 let note = "The same call was placed a moment ago; this is that one, and nothing rang now. get_call_result has what became of it. To ring again on purpose, set allow_repeat.";
