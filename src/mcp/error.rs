@@ -99,6 +99,9 @@ pub enum Retry {
     No,
 }
 
+/// What to do about credit, which the simulator gives away.
+const SIMULATED_CREDIT: &str = "tell the user that the simulated credit is used up: a simulator that is started anew (with this server, where it runs inside) has $5.00 again, and on one that runs alone POST /sandbox/credits sets it.";
+
 /// A failure as the model is told it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ToolError {
@@ -173,6 +176,9 @@ impl ToolError {
     #[must_use]
     pub fn in_world(mut self, world: World) -> Self {
         self.simulated = world == World::Sandbox;
+        if self.simulated && self.class == Class::InsufficientCredit {
+            self.next = Some(SIMULATED_CREDIT.to_owned());
+        }
         self
     }
 
@@ -242,11 +248,7 @@ impl From<api::Error> for ToolError {
                     "tell the user that CallingBox does not accept the API key (CALLINGBOX_API_KEY): it is wrong, expired or revoked. A new one is made in the dashboard under API keys.",
                 ),
             ),
-            Kind::CallsPaused { .. } => (
-                Class::InsufficientCredit,
-                Some("tell the user to add credit in the CallingBox dashboard; no tool can do it."),
-            ),
-            Kind::InsufficientCredit { .. } => (
+            Kind::CallsPaused { .. } | Kind::InsufficientCredit { .. } => (
                 Class::InsufficientCredit,
                 Some("tell the user to add credit in the CallingBox dashboard; no tool can do it."),
             ),
@@ -260,7 +262,9 @@ impl From<api::Error> for ToolError {
             Kind::RateLimited { .. } => (Class::RateLimited, None),
             Kind::Transport { .. } => (
                 Class::Unavailable,
-                Some("if it goes on, tell the user to check the network and CALLINGBOX_BASE_URL."),
+                Some(
+                    "if it goes on, tell the user to run `callingbox-mcp doctor`, which finds out why.",
+                ),
             ),
             _ => (Class::Unavailable, None),
         };
@@ -299,6 +303,10 @@ mod tests {
             simulated.to_string(),
             "unavailable: no answer came in time. Whether anything was done is not known. call_id: c1. SIMULATED: the real account is not concerned. Do not retry. Next: get_call_result with this call_id."
         );
+        let credit = ToolError::new(Class::InsufficientCredit, "too little").next("add credit.");
+        assert!(credit.clone().in_world(World::Real).to_string().ends_with("Next: add credit."));
+        let simulated_credit = credit.in_world(World::Sandbox).to_string();
+        assert!(simulated_credit.ends_with(SIMULATED_CREDIT), "{simulated_credit}");
         assert_eq!(serde_json::to_value(&simulated).unwrap()["simulated"], true);
         assert_eq!(
             error.to_string(),
