@@ -20,7 +20,7 @@ pub const KEY: &str = "sk_sandbox_callingbox_mcp";
 #[derive(Debug, thiserror::Error)]
 pub enum SimulatorError {
     /// Nothing answers there.
-    #[error("no simulator answers at {url}: {source}")]
+    #[error("no simulator answers at {url}; `callingbox-mcp sandbox` starts one")]
     Unreachable {
         /// Where.
         url: String,
@@ -46,6 +46,12 @@ pub enum SimulatorError {
     /// Its answer cannot be read.
     #[error("the simulator's answer cannot be read: {0}")]
     Unreadable(String),
+}
+
+impl SimulatorError {
+    fn unreachable(url: &str, error: reqwest::Error) -> Self {
+        Self::Unreachable { url: url.to_owned(), source: error.without_url() }
+    }
 }
 
 /// The way to one simulator's controls.
@@ -97,7 +103,7 @@ impl Simulator {
     /// Nothing answers there, or not a simulator.
     pub async fn connect(base_url: BaseUrl, key: ApiKey) -> Result<Self, SimulatorError> {
         let url = base_url.to_string();
-        let unreachable = |source| SimulatorError::Unreachable { url: url.clone(), source };
+        let unreachable = |error| SimulatorError::unreachable(&url, error);
         // reqwest asks for one even where all is plain http; one that is there already serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
@@ -144,7 +150,7 @@ impl Simulator {
     /// The simulator refuses: the number is not owned, or no inbound agent answers it.
     pub async fn ring(&self, to: &E164, from: &E164) -> Result<Call, SimulatorError> {
         let url = self.base_url.to_string();
-        let unreachable = |source| SimulatorError::Unreachable { url: url.clone(), source };
+        let unreachable = |error| SimulatorError::unreachable(&url, error);
         let body = serde_json::to_vec(&InboundCall { to, from, scenario: scenario_of(from) })
             .map_err(|error| SimulatorError::Unreadable(error.to_string()))?;
         let answer = self

@@ -189,7 +189,8 @@ pub(super) async fn simulate(url: Option<&str>, speed: f64) -> anyhow::Result<Si
             (sandbox.url(), Some(sandbox))
         }
     };
-    let base_url = BaseUrl::parse(&url, false).with_context(|| format!("--sandbox={url}"))?;
+    // Whatever is not on this machine is refused below, http or not.
+    let base_url = BaseUrl::parse(&url, true).with_context(|| format!("--sandbox={url}"))?;
     anyhow::ensure!(
         base_url.is_loopback(),
         "--sandbox={url}: a simulator runs on this machine, and this address is elsewhere"

@@ -104,9 +104,7 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// The address is not a loopback address and nobody allowed that.
-    #[error(
-        "the sandbox listens on loopback only, and {0} is not: it takes any key; allow it explicitly"
-    )]
+    #[error("the sandbox listens on loopback only, and {0} is not: it takes any key")]
     NotLoopback(SocketAddr),
     /// The port cannot be used.
     #[error("the sandbox cannot listen on {address}: {source}")]

@@ -8,7 +8,7 @@ use callingbox_mcp::mcp::selection::Selection;
 use callingbox_mcp::sandbox::Options;
 use serde_json::{Value, json};
 
-use crate::harness::{Era, Session, simulator};
+use crate::harness::{Era, Home, Session, simulator};
 
 const CALL: &str = "/v1/calls/{id}";
 
@@ -238,10 +238,38 @@ async fn without_a_network_every_call_says_so_and_the_session_goes_on() {
 }
 
 #[tokio::test]
+async fn a_refusal_to_start_gives_each_reason_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (arguments, says) in [
+        (vec!["--config", "/dev/null/none.toml"], "/dev/null/none.toml cannot be read"),
+        (vec!["--log", "a=b=c"], "the log filter `a=b=c` cannot be read"),
+        (vec!["--sandbox=http://127.0.0.1:1"], "Connection refused"),
+        (vec!["sandbox", "--listen", &taken], "the sandbox cannot listen on"),
+        (vec!["http", "--listen", &taken], "cannot listen on"),
+        (vec!["healthcheck", "http://127.0.0.1:1/healthz"], "Connection refused"),
+    ] {
+        let output = Home::new().run(&arguments, &[]).await;
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(says), "{text}");
+        let reasons: Vec<&str> = text.trim().split(": ").collect();
+        for (number, reason) in reasons.iter().enumerate() {
+            assert!(!reasons[..number].contains(reason), "twice `{reason}`: {text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_address_that_is_no_simulator_is_refused_at_the_start() {
     for (flag, reason) in [
         ("--sandbox=https://api.callingbox.io", "a simulator runs on this machine"),
-        ("--sandbox=http://127.0.0.1:1", "no simulator answers at http://127.0.0.1:1"),
+        ("--sandbox=http://phone.example", "a simulator runs on this machine"),
+        (
+            "--sandbox=http://127.0.0.1:1",
+            "no simulator answers at http://127.0.0.1:1; `callingbox-mcp sandbox` starts one: \
+             error sending request: client error",
+        ),
         ("--sandbox=nonsense", "--sandbox=nonsense"),
     ] {
         let (rest, status, log) = Session::start(&[flag], &[]).finish().await;
