@@ -159,7 +159,7 @@ pub struct NewIntent {
     pub agent_id: Option<String>,
     /// The rule that decided, as the verdict names it.
     pub rule: String,
-    /// Who said yes and how (`human by elicitation`, `token`, `policy`).
+    /// Who said yes and how, in words for people (`the human, asked by the client`).
     pub confirmed_by: String,
     /// The most that it can cost.
     pub hold: MilliCents,
