@@ -117,7 +117,7 @@ pub(super) async fn run(
     let (public, admin) = match admin {
         None => (service.routes(hooks.merge(probes)), None),
         Some(admin) => {
-            let routes = guarded(probes, allowed.with_any_address());
+            let routes = guarded(probes, "there is nothing here", allowed.with_any_address());
             say(format!("health on http://{}\n", admin.local_addr()?))?;
             (service.routes(hooks), Some((admin, routes)))
         }

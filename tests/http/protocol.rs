@@ -49,7 +49,10 @@ async fn the_figures_say_what_happened() {
     let unknown = json!({"name": "get_agent", "arguments": {"agent_id": "unknown"}});
     server.modern("tools/call", unknown).send().await.unwrap();
     let nowhere = server.http.get(format!("{}/nowhere", server.base));
-    assert_eq!(nowhere.send().await.unwrap().status(), 404);
+    let nowhere = nowhere.send().await.unwrap();
+    assert_eq!(nowhere.status(), 404);
+    let text = nowhere.text().await.unwrap();
+    assert_eq!(text, "{\"error\":\"there is nothing here; MCP is at /mcp\"}");
     for _ in 0..2 {
         let elsewhere =
             server.http.get(format!("{}/mcp", server.base)).header("host", "example.com");

@@ -182,7 +182,7 @@ impl Service {
             .route("/messages", post(messages))
             .with_state(Arc::clone(self))
             .merge(also);
-        guarded(routes, self.settings.allowed.clone())
+        guarded(routes, "there is nothing here; MCP is at /mcp", self.settings.allowed.clone())
     }
 
     /// `/healthz` and `/readyz`.
@@ -458,8 +458,9 @@ fn instant(until: Timestamp) -> Instant {
 }
 
 /// Puts routes behind the check of host and origin, lets pages that are allowed read answers, and counts
-/// what is refused. A defect in a route is answered with 500.
-pub fn guarded(routes: Router, allowed: Allowed) -> Router {
+/// what is refused. A path that is none of them is answered with 404 and `nowhere`, a defect in a route
+/// with 500.
+pub fn guarded(routes: Router, nowhere: &'static str, allowed: Allowed) -> Router {
     let check = async |State(allowed): State<Arc<Allowed>>, request: Request, next: Next| {
         let response = checked(&allowed, request, next).await;
         let status = response.status();
@@ -469,7 +470,7 @@ pub fn guarded(routes: Router, allowed: Allowed) -> Router {
         response
     };
     routes
-        .fallback(async || answer::error(StatusCode::NOT_FOUND, "there is nothing here"))
+        .fallback(async move || answer::error(StatusCode::NOT_FOUND, nowhere))
         .layer(middleware::from_fn_with_state(Arc::new(allowed), check))
 }
 
