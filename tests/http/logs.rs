@@ -154,13 +154,22 @@ async fn clients_that_go_away_in_mid_wait_are_nothing_to_complain_of() {
     let mut events = Events::of(stream);
     let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
     let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-    for body in [initialize(), ready, say] {
+    for body in [initialize(), ready, say.clone()] {
         let post = server.http.post(&endpoint).body(body.to_string()).send().await.unwrap();
         assert_eq!(post.status(), 202);
     }
     come(&log, LOOK, 2).await;
     drop(events);
     come(&log, CANCELED, 2).await;
+
+    let session = server.open(None).await;
+    let waiting = tokio::spawn(session.post(&say).send());
+    come(&log, LOOK, 3).await;
+    let url = format!("{}/mcp", server.base);
+    let delete = server.http.delete(url).header("mcp-session-id", &session.id);
+    assert_eq!(delete.send().await.unwrap().status(), 204);
+    come(&log, CANCELED, 3).await;
+    waiting.abort();
     // Time for whatever follows: one thread serves all.
     for _ in 0..10 {
         server.http.get(format!("{}/healthz", server.base)).send().await.unwrap();

@@ -11,6 +11,7 @@ pub mod auth;
 pub mod body;
 pub mod handler;
 pub mod health;
+pub mod leaving;
 pub mod listener;
 pub mod origin;
 pub mod replicas;

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::narrowing::Narrowing;
+use super::leaving::Leaving;
 use super::replicas::{Instance, Sharing, Told, Way};
 use crate::state::{Gone, To};
 
@@ -378,13 +379,13 @@ impl Drop for Use {
 
 impl SessionManager for Sessions {
     type Error = SessionError;
-    type Transport = WorkerTransport<LocalSessionWorker>;
+    type Transport = Leaving<WorkerTransport<LocalSessionWorker>>;
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), SessionError> {
         let room = self.make_room().await?;
         let (id, transport) = self.local.create_session().await?;
         self.insert(id.clone(), room, None, false);
-        Ok((id, transport))
+        Ok((id, Leaving::new(transport)))
     }
 
     async fn initialize_session(
@@ -487,11 +488,14 @@ impl SessionManager for Sessions {
         id: SessionId,
     ) -> Result<RestoreOutcome<Self::Transport>, SessionError> {
         let room = self.make_room().await?;
-        let restored = self.local.restore_session(id.clone()).await?;
-        if let RestoreOutcome::Restored(_) = &restored {
-            self.insert(id, room, None, true);
-        }
-        Ok(restored)
+        Ok(match self.local.restore_session(id.clone()).await? {
+            RestoreOutcome::Restored(transport) => {
+                self.insert(id, room, None, true);
+                RestoreOutcome::Restored(Leaving::new(transport))
+            }
+            RestoreOutcome::AlreadyPresent => RestoreOutcome::AlreadyPresent,
+            _ => RestoreOutcome::NotSupported,
+        })
     }
 }
 
