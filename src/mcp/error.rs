@@ -102,6 +102,10 @@ pub enum Retry {
 /// What to do about credit, which the simulator gives away.
 const SIMULATED_CREDIT: &str = "tell the user that the simulated credit is used up: a simulator that is started anew (with this server, where it runs inside) has $5.00 again, and on one that runs alone POST /sandbox/credits sets it.";
 
+/// Why what was there a moment ago may be there no more: a client that is started anew starts the
+/// simulator inside anew.
+const BEGAN_ANEW: &str = "A simulator that was started anew knows nothing of what was before.";
+
 /// A failure as the model is told it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ToolError {
@@ -176,8 +180,15 @@ impl ToolError {
     #[must_use]
     pub fn in_world(mut self, world: World) -> Self {
         self.simulated = world == World::Sandbox;
-        if self.simulated && self.class == Class::InsufficientCredit {
-            self.next = Some(SIMULATED_CREDIT.to_owned());
+        if self.simulated {
+            match self.class {
+                Class::InsufficientCredit => self.next = Some(SIMULATED_CREDIT.to_owned()),
+                Class::NotFound => {
+                    let next = self.next.take().map_or_else(String::new, |next| next + " ");
+                    self.next = Some(next + BEGAN_ANEW);
+                }
+                _ => {}
+            }
         }
         self
     }
@@ -307,6 +318,13 @@ mod tests {
         assert!(credit.clone().in_world(World::Real).to_string().ends_with("Next: add credit."));
         let simulated_credit = credit.in_world(World::Sandbox).to_string();
         assert!(simulated_credit.ends_with(SIMULATED_CREDIT), "{simulated_credit}");
+        let unknown = ToolError::new(Class::NotFound, "no such call").next("look at list_calls.");
+        assert_eq!(
+            unknown.in_world(World::Sandbox).to_string(),
+            format!(
+                "not_found: no such call. Nothing was done. SIMULATED: the real account is not concerned. Retry only after changing what is named. Next: look at list_calls. {BEGAN_ANEW}"
+            )
+        );
         assert_eq!(serde_json::to_value(&simulated).unwrap()["simulated"], true);
         assert_eq!(
             error.to_string(),
