@@ -169,6 +169,15 @@ async fn a_hostile_callee_stays_inside_the_fence() {
 }
 
 #[tokio::test]
+async fn a_number_that_is_not_for_sale_leads_back_to_the_search() {
+    let mut session = Session::modern().await;
+    let gone = session.failure("purchase_number", json!({"phone_number": "+13105550100"})).await;
+    assert_eq!((&gone["class"], &gone["done"]), (&json!("conflict"), &json!("nothing")), "{gone}");
+    assert_eq!(gone["next"], "search_numbers finds one that is for sale.");
+    session.finish_well().await;
+}
+
+#[tokio::test]
 async fn a_refused_call_says_that_nobody_was_called() {
     let (mut session, agent) = session_with_agent().await;
     for (digits, class) in [("0110", "unavailable"), ("0111", "insufficient_credit")] {

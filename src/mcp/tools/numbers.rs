@@ -15,7 +15,7 @@ use crate::dialing::order::{Asked, Order, Product};
 use crate::e164::E164;
 use crate::mcp::arguments::{Text, Whole, pattern_text};
 use crate::mcp::catalogue::{Kind, Stop, Tool};
-use crate::mcp::error::ToolError;
+use crate::mcp::error::{Class, ToolError};
 use crate::mcp::gate::ToolContext;
 use crate::mcp::present::{self, Reply};
 use crate::mcp::toolset::Toolset;
@@ -378,7 +378,14 @@ impl Tool for PurchaseNumber {
             let (number, aside) = (phone_number.as_str(), world.aside());
             Ok(format!("Buy the phone number {number}{aside}?\nCost: {price}"))
         };
-        let output = match dialing::order(cx, asked, token, preview).await? {
+        let ordered =
+            dialing::order(cx, asked, token, preview).await.map_err(|stop| match stop {
+                Stop::Failed(error) if error.class() == Class::Conflict => {
+                    error.next("search_numbers finds one that is for sale.").into()
+                }
+                stop => stop,
+            })?;
+        let output = match ordered {
             Ordered::Dialed(dialed) => PurchaseNumberOutput::of(dialed, world),
             Ordered::Preview { preview, token, expires_at } => PurchaseNumberOutput {
                 confirmation_token: Some(token),
