@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::present::{self, Fence};
-use crate::api::{self, AgentId, Call, CallId, Error, ResultStatus};
+use crate::api::{self, AgentId, Call, CallDirection, CallId, Error, ResultStatus};
 use crate::dialing::dispatch::ended;
 use crate::dialing::ledger;
 use crate::e164::E164;
@@ -341,8 +341,12 @@ fn note(call: &Call, outcome: Outcome, finished: bool) -> String {
     };
     match outcome {
         Outcome::InProgress => format!(
-            "The call is {}. get_call_result with this call_id waits for its end; do not place it again.",
-            if call.status.as_str().is_empty() { "at an unknown stage" } else { call.status.as_str() }
+            "The call is {}. get_call_result with this call_id waits for its end{}.",
+            if call.status.as_str().is_empty() { "at an unknown stage" } else { call.status.as_str() },
+            match call.direction {
+                Some(CallDirection::Inbound) => "",
+                _ => "; do not place it again",
+            }
         ),
         Outcome::Completed if !finished => {
             "The conversation is over and its result is still being extracted: call get_call_result again.".to_owned()

@@ -186,6 +186,9 @@ async fn a_caller_rings_an_inbound_agent() {
     let agent = session.data("create_agent", agent).await;
     let call =
         session.data("simulate_inbound_call", json!({"to": phone, "from": "+12125550100"})).await;
+    // There is nothing that could be placed again.
+    let note = "The call is ringing. get_call_result with this call_id waits for its end.";
+    assert_eq!(call["note"], note);
     session.control().advance(600).await;
     let report = session.data("get_call_result", json!({"call_id": call["call_id"]})).await;
     assert_eq!(report["outcome"], "completed");
