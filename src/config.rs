@@ -136,12 +136,12 @@ impl Default for Wait {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file cannot be read.
-    #[error("{} cannot be read: {source}", path.display())]
+    #[error("{} cannot be read: {reason}", path.display())]
     Unreadable {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The file is not what it should be.
     #[error("{}: {message}", path.display())]
@@ -238,7 +238,7 @@ pub fn load(named: Option<&Path>, folders: &Folders) -> Result<File, ConfigError
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
             return Ok(File::default());
         }
-        Err(source) => return Err(ConfigError::Unreadable { path, source }),
+        Err(reason) => return Err(ConfigError::Unreadable { path, reason }),
     };
     parse(&text).map_err(|message| ConfigError::Invalid { path, message })
 }
@@ -265,7 +265,7 @@ pub fn policy(file: &File, folders: &Folders) -> Result<Policy, ConfigError> {
         {
             return Ok(Policy::default());
         }
-        Err(source) => return Err(ConfigError::Unreadable { path, source }),
+        Err(reason) => return Err(ConfigError::Unreadable { path, reason }),
     };
     Policy::from_toml(&text)
         .map_err(|error| ConfigError::Invalid { path, message: error.to_string() })
@@ -358,7 +358,7 @@ pub fn credentials(
         Some((key, KeySource::Environment))
     } else if let Some(path) = key_file {
         let key = std::fs::read_to_string(&path)
-            .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            .map_err(|reason| ConfigError::Unreadable { path: path.clone(), reason })?;
         Some((key, KeySource::File(path)))
     } else {
         official.default.api_key.zip(official_path.map(KeySource::OfficialConfig))

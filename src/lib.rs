@@ -18,10 +18,12 @@
 //! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
 //!   what each command does; logs, metrics and traces.
 //! - [`tls`]: the encryption of every request that goes out.
+//! - `cause`: what a failure began with.
 //! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
 
 pub mod account;
 pub mod api;
+mod cause;
 pub mod cli;
 pub mod clients;
 pub mod commands;

@@ -34,6 +34,6 @@ fn main() -> ExitCode {
 
 fn fail(error: &anyhow::Error) -> ExitCode {
     // Nothing is left to be done if even this cannot be written.
-    let _ = writeln!(std::io::stderr(), "callingbox-mcp: {}", commands::why(error));
+    let _ = writeln!(std::io::stderr(), "callingbox-mcp: {error:#}");
     ExitCode::FAILURE
 }

@@ -38,15 +38,15 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter cannot be read.
-    #[error("the log filter `{filter}` cannot be read: {source}")]
+    #[error("the log filter `{filter}` cannot be read: {reason}")]
     Filter {
         /// What was given.
         filter: String,
         /// What is wrong with it.
-        source: tracing_subscriber::filter::ParseError,
+        reason: tracing_subscriber::filter::ParseError,
     },
     /// Something else took the place.
-    #[error("logging was already begun: {0}")]
+    #[error("logging was already begun")]
     Taken(#[from] TryInitError),
 }
 
@@ -63,7 +63,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
         ["rmcp", "hyper", "hyper_util", "reqwest", "h2"].map(|target| (target, LevelFilter::WARN)),
     );
     let filter = EnvFilter::try_new(filter)
-        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+        .map_err(|reason| TelemetryError::Filter { filter: filter.to_owned(), reason })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(Redacting).with_ansi(false);
     let registry = tracing_subscriber::registry().with(cap).with(filter);
     match format {

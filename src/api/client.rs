@@ -30,6 +30,7 @@ use super::probe::{self, LOOK};
 use super::refusal;
 use super::request::{Method, RequestLine};
 use super::retry::{self, Attempt, Decision};
+use crate::cause::innermost;
 use crate::telemetry::traces;
 
 /// A client of the CallingBox API. Cheap to make and to clone; TLS and certificates are loaded at the
@@ -256,7 +257,8 @@ impl Http {
                 .tcp_nodelay(true);
             if config.base_url.is_loopback() { builder.no_proxy() } else { builder }
         };
-        let built = |builder: reqwest::ClientBuilder| builder.build().map_err(|e| innermost(&e));
+        let built =
+            |builder: reqwest::ClientBuilder| builder.build().map_err(|error| cause(&error));
         Ok(Self {
             pooled: built(builder().pool_idle_timeout(Duration::from_secs(20)))?,
             fresh: built(builder().pool_max_idle_per_host(0))?,
@@ -365,9 +367,13 @@ fn transport(phase: Phase, status: Option<u16>, detail: String) -> ErrorKind {
     ErrorKind::Transport { phase, status, detail }
 }
 
+fn cause(error: &reqwest::Error) -> String {
+    refusal::clean(&innermost(error), "")
+}
+
 /// How far a failed request got.
 fn failure(error: reqwest::Error, status: Option<u16>) -> ErrorKind {
-    let detail = innermost(&error);
+    let detail = cause(&error);
     let phase = if error.is_connect() {
         match (error.is_dns(), is_tls(&error)) {
             (true, _) => Phase::Dns,
@@ -394,14 +400,6 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     match inner {
         Some(inner) => is_tls(inner),
         None => error.source().is_some_and(is_tls),
-    }
-}
-
-/// The words of the first cause: those around it repeat the address.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    match error.source() {
-        Some(source) => innermost(source),
-        None => refusal::clean(&error.to_string(), ""),
     }
 }
 

@@ -14,7 +14,7 @@ const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 fn io(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> ClientError {
     let path = path.to_owned();
-    move |source| ClientError::Io { path, doing, source }
+    move |reason| ClientError::Io { path, doing, reason }
 }
 
 /// The file that a path means: itself, or what a symbolic link leads to, so that writing keeps the

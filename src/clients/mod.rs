@@ -63,14 +63,14 @@ pub enum ClientError {
         path: PathBuf,
     },
     /// The operating system refused.
-    #[error("{} was left as it is: {doing}: {source}", path.display())]
+    #[error("{} was left as it is: {doing}: {reason}", path.display())]
     Io {
         /// Which file.
         path: PathBuf,
         /// What was tried.
         doing: &'static str,
         /// What it said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A path that is not Unicode cannot stand in a client's file.
     #[error("{} is not Unicode and cannot be written into a configuration", path.display())]

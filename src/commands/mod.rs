@@ -20,7 +20,6 @@ mod shell;
 mod stop;
 mod style;
 mod token;
-mod why;
 mod world;
 
 use std::io::Write;
@@ -29,7 +28,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-pub use self::why::why;
 use crate::cli::{Cli, Command, Global};
 use crate::config::{self as configuration, Folders};
 use crate::mcp::catalogue::Catalogue;

@@ -96,7 +96,7 @@ pub enum DialResult {
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// It could not be written down.
-    #[error("{0}")]
+    #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The calling rules.
     #[error("{0}")]

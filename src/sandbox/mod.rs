@@ -107,12 +107,12 @@ pub enum SandboxError {
     #[error("the sandbox listens on loopback only, and {0} is not: it takes any key")]
     NotLoopback(SocketAddr),
     /// The port cannot be used.
-    #[error("the sandbox cannot listen on {address}: {source}")]
+    #[error("the sandbox cannot listen on {address}: {reason}")]
     Listen {
         /// The address that was asked for.
         address: SocketAddr,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The speed of the clock makes no sense.
     #[error("the speed of the sandbox clock must be above 0 and at most 1000000")]
@@ -178,7 +178,7 @@ impl Sandbox {
             return Err(SandboxError::Speed);
         }
         let (world, state_file) = blocking(move || prepare(options)).await?;
-        let failed = |source| SandboxError::Listen { address: listen, source };
+        let failed = |reason| SandboxError::Listen { address: listen, reason };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {

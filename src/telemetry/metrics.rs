@@ -73,7 +73,7 @@ pub struct Exporter(PrometheusHandle);
 
 /// The figures are kept by something else already, or the buckets are none.
 #[derive(Debug, thiserror::Error)]
-#[error("the metrics cannot be kept: {0}")]
+#[error("the metrics cannot be kept")]
 pub struct MetricsError(#[from] metrics_exporter_prometheus::BuildError);
 
 impl Exporter {

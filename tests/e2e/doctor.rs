@@ -253,7 +253,7 @@ async fn the_authorization_server_is_asked_for_its_keys() {
     for (url, level, message) in [
         (good.as_str(), "ok", "has a key for its tokens"),
         (&empty, "fail", "nobody is let in: the issuer's keys cannot be fetched: "),
-        ("http://127.0.0.1:1/", "fail", "GET http://127.0.0.1:1/"),
+        ("http://127.0.0.1:1/", "fail", "GET http://127.0.0.1:1/: Connection refused"),
         ("http://login.example/", "fail", "--oauth-jwks-url http://login.example/: give an https"),
     ] {
         let environment = [resource, issuer, ("CALLINGBOX_MCP_OAUTH_JWKS_URL", url)];

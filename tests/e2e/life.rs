@@ -248,6 +248,7 @@ async fn a_refusal_to_start_gives_each_reason_once() {
         (vec!["sandbox", "--listen", &taken], "the sandbox cannot listen on"),
         (vec!["http", "--listen", &taken], "cannot listen on"),
         (vec!["healthcheck", "http://127.0.0.1:1/healthz"], "Connection refused"),
+        (vec!["token", "list", "--tokens", "/"], "the tokens in / cannot be read"),
     ] {
         let output = Home::new().run(&arguments, &[]).await;
         let text = String::from_utf8(output.stderr).unwrap();

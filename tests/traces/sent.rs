@@ -1,7 +1,7 @@
 //! With the feature: which spans arrive, what they say, and what they never say.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use callingbox_mcp::sandbox::{Options, Sandbox};
@@ -237,16 +237,16 @@ async fn each_attempt_is_a_span_and_what_never_arrived_is_an_error() {
     }
 }
 
-#[tokio::test]
-async fn over_standard_input_the_last_spans_are_sent_at_the_end_of_input() {
-    let (collector, url) = Collector::start().await;
+/// A session over standard input with one tool call in it, on the simulator.
+async fn over_standard_input(collector: &str) -> Output {
     let home = tempfile::tempdir().unwrap();
     let mut child = program(home.path())
         .arg("--sandbox")
-        .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("{url}/v1/traces"))
+        .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("{collector}/v1/traces"))
         .env("OTEL_SERVICE_NAME", "front desk")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
@@ -265,11 +265,28 @@ async fn over_standard_input_the_last_spans_are_sent_at_the_end_of_input() {
     assert!(output.status.success(), "{output:?}");
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(answer["result"]["isError"], false, "{answer}");
+    output
+}
+
+#[tokio::test]
+async fn over_standard_input_the_last_spans_are_sent_at_the_end_of_input() {
+    let (collector, url) = Collector::start().await;
+    over_standard_input(&url).await;
     let (spans, resource) = collector.read();
     assert_eq!(resource["service.name"], "front desk");
     let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
     assert_eq!(names, ["GET /v1/agents", "tools/call list_agents"]);
     assert_eq!((spans[1].trace.as_str(), spans[1].parent.as_str()), (TRACE, PARENT));
+}
+
+#[tokio::test]
+async fn a_collector_that_is_not_there_is_told_once_with_the_reason() {
+    let output = over_standard_input("http://127.0.0.1:1").await;
+    let log = String::from_utf8(output.stderr).unwrap();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+    let [only] = warnings[..] else { panic!("{log}") };
+    assert!(only.contains("the collector of traces cannot be reached"), "{only}");
+    assert!(only.contains("Connection refused"), "{only}");
 }
 
 #[tokio::test]

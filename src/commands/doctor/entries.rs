@@ -14,7 +14,6 @@ use tokio::process::Command;
 
 use super::Finding;
 use crate::clients::{self, Client, Installed, Machine, Scope};
-use crate::commands::why;
 use crate::mcp::present::reason;
 
 /// How long a server may take to start and to list its tools.
@@ -85,7 +84,7 @@ async fn one(client: Client, scope: Scope, machine: &Machine, needs_key: bool) -
                 Finding::warn(check, format!("{message}, {lack}"), fix)
             }
             Ok(message) => Finding::ok(check, message),
-            Err(error) => Finding::fail(check, why(&error), fix),
+            Err(error) => Finding::fail(check, format!("{error:#}"), fix),
         }
     }))
     .await;

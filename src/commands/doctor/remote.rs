@@ -11,8 +11,8 @@ use crate::api::{
     Timeouts,
 };
 use crate::cli::Global;
+use crate::commands::caller;
 use crate::commands::world::{self, Simulated};
-use crate::commands::{caller, why};
 use crate::config::{self, File, Folders, KeySource};
 use crate::e164::E164;
 use crate::mcp::present::one_line;
@@ -56,7 +56,7 @@ async fn on_simulator(url: Option<&str>, speed: f64) -> Vec<Finding> {
         Err(error) => {
             let fix =
                 "start one with callingbox-mcp sandbox, or write --sandbox without an address";
-            let mut findings = vec![key, Finding::fail("base_url", why(&error), fix)];
+            let mut findings = vec![key, Finding::fail("base_url", format!("{error:#}"), fix)];
             findings.extend(unseen("no simulator answers", NETWORK));
             return findings;
         }

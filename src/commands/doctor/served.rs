@@ -4,7 +4,7 @@
 
 use super::Finding;
 use crate::cli::{OAuth, State};
-use crate::commands::{oauth, why, world};
+use crate::commands::{oauth, world};
 use crate::config::File;
 use crate::state::Shared;
 use crate::transport::http::auth::oauth::count_keys;
@@ -21,7 +21,7 @@ pub(super) async fn state(
     const CHECK: &str = "state";
     let shared = world::shared(options, file).map_err(|error| {
         let fix = "correct --state (CALLINGBOX_MCP_STATE), or ledger under [dialing] in the configuration";
-        Finding::fail(CHECK, format!("no server starts: {}", why(&error)), fix)
+        Finding::fail(CHECK, format!("no server starts: {error:#}"), fix)
     })?;
     let Some(shared) = shared else { return Ok(None) };
     match shared.ping().await {
@@ -49,6 +49,6 @@ pub(super) async fn issuer(options: &OAuth) -> Option<Finding> {
     Some(match counted {
         Ok(1) => Finding::ok(CHECK, "has a key for its tokens"),
         Ok(count) => Finding::ok(CHECK, format!("has {count} keys for its tokens")),
-        Err(error) => Finding::fail(CHECK, format!("nobody is let in: {}", why(&error)), fix),
+        Err(error) => Finding::fail(CHECK, format!("nobody is let in: {error:#}"), fix),
     })
 }

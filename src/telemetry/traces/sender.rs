@@ -11,6 +11,8 @@ use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use tokio::runtime::Handle;
 use url::{Host, Url};
 
+use crate::cause::innermost;
+
 /// How long the collector may take over one request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -41,7 +43,7 @@ impl Sender {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE);
         let builder = if this_machine { builder.no_proxy() } else { builder };
-        let http = builder.build().map_err(|error| error.to_string())?;
+        let http = builder.build().map_err(|error| innermost(&error))?;
         Ok(Self { http, runtime: Handle::current(), failing: AtomicBool::new(false) })
     }
 }
@@ -54,7 +56,10 @@ impl HttpClient for Sender {
         let failing = !sent.as_ref().is_ok_and(|answer| answer.status().is_success());
         if self.failing.swap(failing, Ordering::Relaxed) != failing {
             match &sent {
-                Err(error) => tracing::warn!(%error, "the collector of traces cannot be reached"),
+                Err(error) => {
+                    let error = innermost(error.as_ref());
+                    tracing::warn!(error, "the collector of traces cannot be reached");
+                }
                 Ok(answer) if failing => {
                     tracing::warn!(status = %answer.status(), "the collector does not take the traces");
                 }

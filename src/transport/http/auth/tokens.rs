@@ -107,14 +107,14 @@ pub struct Tokens {
 #[derive(Debug, thiserror::Error)]
 pub enum TokensError {
     /// It cannot be read or written.
-    #[error("the tokens in {} cannot be {what}: {source}", path.display())]
+    #[error("the tokens in {} cannot be {what}: {reason}", path.display())]
     Io {
         /// Which file.
         path: PathBuf,
         /// What was to be done.
         what: &'static str,
         /// Why not.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// It is not what it should be.
     #[error("{}: {message}", path.display())]
@@ -141,10 +141,10 @@ impl Tokens {
     /// # Errors
     /// It is missing, unreadable or not a file of tokens.
     pub fn load(path: &Path) -> Result<Self, TokensError> {
-        let text = std::fs::read_to_string(path).map_err(|source| TokensError::Io {
+        let text = std::fs::read_to_string(path).map_err(|reason| TokensError::Io {
             path: path.to_owned(),
             what: "read",
-            source,
+            reason,
         })?;
         toml::from_str(&text).map_err(|error| TokensError::Invalid {
             path: path.to_owned(),
@@ -157,17 +157,17 @@ impl Tokens {
     /// # Errors
     /// It cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), TokensError> {
-        let failed = |source| TokensError::Io { path: path.to_owned(), what: "written", source };
+        let failed = |reason| TokensError::Io { path: path.to_owned(), what: "written", reason };
         let text = toml::to_string(self).map_err(|error| failed(std::io::Error::other(error)))?;
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
         let new = path.with_extension(format!("new-{}", std::process::id()));
         let written = write_private(&new, &text).and_then(|()| std::fs::rename(&new, path));
-        written.map_err(|source| {
+        written.map_err(|reason| {
             // What is left half-written is of no use; that it could not be written is told.
             let _ = std::fs::remove_file(&new);
-            failed(source)
+            failed(reason)
         })
     }
 

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use url::{Host, Url};
 
+use crate::cause::innermost;
+
 /// The most bytes that are read of an answer.
 const MOST_BYTES: usize = 256 * 1024;
 /// How long one answer may take.
@@ -170,7 +172,7 @@ impl Network {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE);
         let builder = if is_here(&issuer.url) { builder.no_proxy() } else { builder };
-        builder.build().map(|http| Self { http }).map_err(|error| error.to_string())
+        builder.build().map(|http| Self { http }).map_err(|error| innermost(&error))
     }
 }
 
@@ -178,7 +180,7 @@ impl Network {
 impl Fetch for Network {
     async fn get(&self, url: &Url) -> Result<Bytes, FetchError> {
         let failed = |problem: String| FetchError::Failed { url: url.clone(), problem };
-        let broken = |error: reqwest::Error| failed(error.without_url().to_string());
+        let broken = |error: reqwest::Error| failed(innermost(&error));
         let request = self.http.get(url.clone()).header(http::header::ACCEPT, "application/json");
         let mut answer = request.send().await.map_err(broken)?;
         if answer.status() != http::StatusCode::OK {
@@ -278,7 +280,7 @@ mod tests {
             issuer
                 .jwks_of(&url, body.as_bytes())
                 .map(String::from)
-                .map_err(|error| error.to_string())
+                .map_err(|error| innermost(&error))
         };
         let (ours, here) = ("https://issuer.example", "http://127.0.0.1:1");
         assert_eq!(

@@ -60,7 +60,7 @@ pub enum OAuthError {
     #[error("the issuer cannot be asked: {0}")]
     Tls(String),
     /// The issuer's keys cannot be had.
-    #[error("the issuer's keys cannot be fetched: {0}")]
+    #[error("the issuer's keys cannot be fetched")]
     Keys(#[from] FetchError),
 }
 
