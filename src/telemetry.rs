@@ -8,16 +8,19 @@ pub mod metrics;
 pub mod traces;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::e164::mask;
 
@@ -65,7 +68,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|reason| TelemetryError::Filter { filter: filter.to_owned(), reason })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(Redacting).with_ansi(false);
-    let registry = tracing_subscriber::registry().with(cap).with(filter);
+    let registry = tracing_subscriber::registry().with(cap).with(filter).with(Departures);
     match format {
         LogFormat::Text => registry.with(lines).try_init()?,
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
@@ -73,6 +76,33 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     // A panic's message may quote what it stumbled over: it goes the way of every other line.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     Ok(())
+}
+
+/// Leaves out what rmcp calls an error and is none: a client that left before its answer. It may at any
+/// time, and ending a subscription is done in no other way.
+struct Departures;
+
+impl<S: Subscriber> Layer<S> for Departures {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        if event.metadata().target() != "rmcp::service" {
+            return true;
+        }
+        let mut says = Says { gone: false };
+        event.record(&mut says);
+        !says.gone
+    }
+}
+
+struct Says {
+    gone: bool,
+}
+
+impl Visit for Says {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.gone = format!("{value:?}") == "failed to send pending response during drain";
+        }
+    }
 }
 
 /// A writer to standard error that masks what must not be seen.

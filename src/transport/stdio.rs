@@ -275,17 +275,8 @@ where
         &mut self,
         message: ServerJsonRpcMessage,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let (output, ended) = (Arc::clone(&self.output), self.ended.clone());
-        async move {
-            match write(&output, &message).await {
-                // A client that was closed wants no answers any more; to rmcp it would be an error.
-                Err(error) if ended.is_cancelled() && error.kind() == io::ErrorKind::BrokenPipe => {
-                    tracing::debug!("the client was gone before its answer");
-                    Ok(())
-                }
-                written => written,
-            }
-        }
+        let output = Arc::clone(&self.output);
+        async move { write(&output, &message).await }
     }
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {

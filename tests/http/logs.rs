@@ -150,6 +150,18 @@ async fn clients_that_go_away_in_mid_wait_are_nothing_to_complain_of() {
     gone.abort();
     come(&log, CANCELED, 1).await;
 
+    let mut params = json!({"name": "get_call_result", "arguments": wait});
+    params["_meta"]["progressToken"] = json!("p");
+    let following = server.modern("tools/call", params).send().await.unwrap();
+    assert_eq!(following.status(), 200);
+    drop(following);
+    come(&log, CANCELED, 2).await;
+
+    let filter = json!({"notifications": {"resourceSubscriptions": ["callingbox://numbers"]}});
+    let listening = server.modern("subscriptions/listen", filter).send().await.unwrap();
+    assert_eq!(listening.status(), 200);
+    drop(listening);
+
     let stream = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
     let mut events = Events::of(stream);
     let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
@@ -158,17 +170,17 @@ async fn clients_that_go_away_in_mid_wait_are_nothing_to_complain_of() {
         let post = server.http.post(&endpoint).body(body.to_string()).send().await.unwrap();
         assert_eq!(post.status(), 202);
     }
-    come(&log, LOOK, 2).await;
+    come(&log, LOOK, 3).await;
     drop(events);
-    come(&log, CANCELED, 2).await;
+    come(&log, CANCELED, 3).await;
 
     let session = server.open(None).await;
     let waiting = tokio::spawn(session.post(&say).send());
-    come(&log, LOOK, 3).await;
+    come(&log, LOOK, 4).await;
     let url = format!("{}/mcp", server.base);
     let delete = server.http.delete(url).header("mcp-session-id", &session.id);
     assert_eq!(delete.send().await.unwrap().status(), 204);
-    come(&log, CANCELED, 3).await;
+    come(&log, CANCELED, 4).await;
     waiting.abort();
     // Time for whatever follows: one thread serves all.
     for _ in 0..10 {

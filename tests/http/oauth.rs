@@ -336,18 +336,11 @@ async fn with_its_token_a_session_and_its_streams_end() {
         server.modern("subscriptions/listen", filter).bearer_auth(&short).send().await.unwrap();
     assert_eq!(listening.status(), 200);
     let wait = json!({
-        "name": "get_call_result", "arguments": {"call_id": call_id, "wait_seconds": 60},
+        "name": "get_call_result",
+        "arguments": {"call_id": call_id, "wait_seconds": 60},
+        "_meta": {"progressToken": "p"},
     });
-    let mut following = server.modern("tools/call", wait.clone());
-    let mut body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": wait});
-    body["params"]["_meta"] = json!({
-        "progressToken": "p",
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "0"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    following = following.bearer_auth(&short).body(body.to_string());
-    let following = following.send().await.unwrap();
+    let following = server.modern("tools/call", wait).bearer_auth(&short).send().await.unwrap();
     assert!(following.headers()["content-type"].to_str().unwrap().contains("event-stream"));
     // Another subject, and this one with a token that lasts, are not touched.
     let lasting = server.open(Some(&issuer.token("noa", "calls:read"))).await;

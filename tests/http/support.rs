@@ -117,11 +117,13 @@ impl Server {
 
     /// One request of 2026-07-28.
     pub(crate) fn modern(&self, method: &str, mut params: Value) -> RequestBuilder {
-        params["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "0"},
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
+        for (name, value) in [
+            ("protocolVersion", json!("2026-07-28")),
+            ("clientInfo", json!({"name": "test", "version": "0"})),
+            ("clientCapabilities", json!({})),
+        ] {
+            params["_meta"][format!("io.modelcontextprotocol/{name}")] = value;
+        }
         let request = self
             .post(&json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
             .header("mcp-protocol-version", "2026-07-28")

@@ -57,16 +57,7 @@ impl<T: Transport<RoleServer>> Transport<RoleServer> for Leaving<T> {
             }
             JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => false,
         };
-        let (sending, ended) = (self.inner.send(message), self.ended);
-        async move {
-            match sending.await {
-                Err(error) if ended => {
-                    tracing::debug!(%error, "the client was gone before its answer");
-                    Ok(())
-                }
-                sent => sent,
-            }
-        }
+        self.inner.send(message)
     }
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
