@@ -1,8 +1,7 @@
 // Starts an unpacked bundle as a client does, once for each answer a user may give, and lists and
 // calls its tools.   node start.mjs MCPB_LIBRARY FOLDER
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -47,7 +46,10 @@ async function session(userConfig) {
   send({ method: "notifications/initialized" });
   const { tools } = await ask("tools/list", {});
   const { isError = false } = await ask("tools/call", { name: "list_agents", arguments: {} });
+  const ended = new Promise((done) => child.once("close", done));
   child.kill();
+  await ended;
+  rmSync(home, { recursive: true });
   return { names: tools.map((tool) => tool.name), tools, isError };
 }
 
