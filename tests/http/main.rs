@@ -15,6 +15,7 @@ mod auth;
 mod documents;
 mod health;
 mod issuer;
+mod leaving;
 mod limits;
 mod load;
 mod logs;
