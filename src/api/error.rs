@@ -312,7 +312,6 @@ fn effect(method: Method, kind: &ErrorKind) -> Effect {
         | ErrorKind::RateLimited { .. }
         | ErrorKind::Refused { .. }
         | ErrorKind::Unsendable { .. } => Effect::Nothing,
-        ErrorKind::Unavailable { retry_after: Some(_), .. } => Effect::Nothing,
         ErrorKind::Provider { .. }
         | ErrorKind::Unavailable { .. }
         | ErrorKind::Server { .. }

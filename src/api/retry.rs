@@ -54,9 +54,9 @@ pub enum Decision {
 /// Decides whether to ask again. `jitter` is a random number from 0 to 1.
 ///
 /// A request that must not be done twice is repeated only where it provably never left (the host was
-/// not found, the connection was not made) or where the answer proves that nothing was done (429, and
-/// 503 with `Retry-After`: RFC 9110 section 15.6.4 speaks of a temporary overload there). The wait is
-/// exponential with full jitter; a `Retry-After` is waited out whole, plus a jitter of at most `base`
+/// not found, the connection was not made) or where the answer proves that nothing was done (429). A 503
+/// proves nothing, `Retry-After` or not: proxies say so too of an upstream that has the request already
+/// and is slow. The wait is exponential with full jitter; a `Retry-After` is waited out whole, plus a jitter of at most `base`
 /// so that many clients do not return at once. A wait beyond the deadline is not begun.
 #[must_use]
 pub fn decide(attempt: &Attempt, policy: &RetryPolicy, jitter: f64) -> Decision {
@@ -78,7 +78,6 @@ fn worth_repeating(attempt: &Attempt) -> bool {
     match (attempt.repeat, attempt.outcome) {
         (_, Outcome::Final | Outcome::Transport(Phase::Tls)) => false,
         (_, Outcome::Status(429) | Outcome::Transport(Phase::Dns | Phase::Connect)) => true,
-        (Repeat::Once, Outcome::Status(503)) => attempt.retry_after.is_some(),
         (Repeat::Once, Outcome::Status(_) | Outcome::Transport(_)) => false,
         (Repeat::Idempotent, Outcome::Status(status)) => matches!(status, 500 | 502..=504),
         (Repeat::Idempotent, Outcome::Transport(_)) => true,
@@ -138,7 +137,7 @@ mod tests {
             (Status(502), None, true, false),
             (Status(502), Some(1), true, false),
             (Status(503), None, true, false),
-            (Status(503), Some(1), true, true),
+            (Status(503), Some(1), true, false),
             (Status(504), None, true, false),
             (Status(504), Some(1), true, false),
             (Status(302), None, false, false),
