@@ -49,6 +49,8 @@ pub struct Page<T> {
     pub data: Vec<T>,
     /// Whether more lie beyond, in the direction of travel.
     pub has_more: bool,
+    /// Whether the API said so itself. Where it says nothing, nothing more is assumed.
+    pub said: bool,
     /// How many items were not records with an id and were left out.
     pub skipped: usize,
 }
@@ -56,11 +58,11 @@ pub struct Page<T> {
 impl<T: DeserializeOwned> Page<T> {
     /// Reads `{data, has_more}`, `{data}` or a bare array; nothing when it is none of them.
     pub(super) fn read(body: Value) -> Option<Self> {
-        let (items, has_more) = match body {
-            Value::Array(items) => (items, false),
+        let (items, said) = match body {
+            Value::Array(items) => (items, None),
             Value::Object(mut fields) => match fields.remove("data") {
                 Some(Value::Array(items)) => {
-                    (items, fields.get("has_more").and_then(Value::as_bool).unwrap_or(false))
+                    (items, fields.get("has_more").and_then(Value::as_bool))
                 }
                 _ => return None,
             },
@@ -69,6 +71,6 @@ impl<T: DeserializeOwned> Page<T> {
         let count = items.len();
         let data: Vec<T> = items.into_iter().filter_map(|item| T::deserialize(item).ok()).collect();
         let skipped = count - data.len();
-        Some(Self { data, has_more, skipped })
+        Some(Self { data, has_more: said.unwrap_or(false), said: said.is_some(), skipped })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 
-use super::ledger::Record;
+use super::ledger::{DispatchId, Record};
 use super::order::{DISPATCH_KEY, Order, Product};
 use crate::api::{Call, Client, Cursor, Error, PageRequest};
 use crate::e164::E164;
@@ -60,27 +60,36 @@ pub async fn search(api: &Client, record: &Record, order: &Order, schedule: &[Du
 
 async fn once(api: &Client, record: &Record, order: &Order) -> Result<Found, Error> {
     match order {
-        Order::Call(_) => call(api, record).await,
+        Order::Call(_) => call(api, record.dispatch_id, record.intent_at).await,
         Order::Number { number, .. } => owned(api, number).await,
     }
 }
 
-async fn call(api: &Client, record: &Record) -> Result<Found, Error> {
-    let dispatch = record.dispatch_id.to_string();
-    let since = record.intent_at.saturating_sub(SKEW).unwrap_or(Timestamp::MIN);
+/// A call that is not there must not be missed: a list that does not say where it ends is followed until
+/// nothing comes.
+async fn call(api: &Client, dispatch: DispatchId, intent_at: Timestamp) -> Result<Found, Error> {
+    let dispatch = dispatch.to_string();
+    let since = intent_at.saturating_sub(SKEW).unwrap_or(Timestamp::MIN);
     let mut cursor = None;
     for _ in 0..MOST_PAGES {
-        let page = api.list_calls(&PageRequest { limit: Some(100), cursor: cursor.take() }).await?;
+        let page =
+            api.list_calls(&PageRequest { limit: Some(100), cursor: cursor.clone() }).await?;
         let older = page.data.last().is_some_and(|oldest| {
             oldest.created_at.as_ref().and_then(|at| at.instant()).is_some_and(|at| at < since)
         });
-        cursor = page.data.last().map(|oldest| Cursor::After(oldest.id.as_str().to_owned()));
+        let next = page.data.last().map(|oldest| Cursor::After(oldest.id.as_str().to_owned()));
+        let ends = !page.has_more && (page.said || next.is_none());
         if let Some(call) = page.data.into_iter().find(|call| carries(call, &dispatch)) {
             return Ok(Found::Yes(Product::Call(Box::new(call))));
         }
-        if older || !page.has_more {
+        // It may be one of those that could not be read, or beyond a list that knows no cursor.
+        if page.skipped > 0 || (next.is_some() && next == cursor) {
+            return Ok(Found::CannotSay);
+        }
+        if older || ends {
             return Ok(Found::No);
         }
+        cursor = next;
     }
     Ok(Found::CannotSay)
 }
@@ -101,9 +110,72 @@ async fn owned(api: &Client, wanted: &E164) -> Result<Found, Error> {
         {
             return Ok(Found::Yes(Product::Number(Box::new(number))));
         }
+        if page.skipped > 0 {
+            return Ok(Found::CannotSay);
+        }
         if !page.has_more {
             return Ok(Found::No);
         }
     }
     Ok(Found::CannotSay)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use axum::extract::Query;
+    use axum::{Json, Router};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::{ApiKey, BaseUrl, ClientConfig};
+
+    const INTENT: &str = "2026-11-02T15:00:00Z";
+
+    /// What a look for a call says to an API that lists these, by the cursor that it is asked with.
+    async fn look(list: fn(Option<&str>) -> Value) -> Found {
+        let answer = move |Query(query): Query<HashMap<String, String>>| async move {
+            Json(list(query.get("starting_after").map(String::as_str)))
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url =
+            BaseUrl::parse(&format!("http://{}", listener.local_addr().unwrap()), false).unwrap();
+        let server = axum::serve(listener, Router::new().fallback(answer));
+        let server = tokio::spawn(async move { server.await });
+        let api = Client::new(ClientConfig::new(url, ApiKey::new("sk_test".to_owned()).unwrap()));
+        let found = call(&api, DispatchId::new(), INTENT.parse().unwrap()).await.unwrap();
+        server.abort();
+        found
+    }
+
+    /// Somebody else's call.
+    fn call_of(id: &str, at: &str) -> Value {
+        json!({"id": id, "status": "completed", "created_at": at})
+    }
+
+    /// One that was placed after the intent.
+    fn newer(id: &str) -> Value {
+        call_of(id, "2026-11-02T15:01:00Z")
+    }
+
+    #[tokio::test]
+    async fn what_was_not_seen_is_not_said_to_be_not_there() {
+        assert!(matches!(look(|_| json!([])).await, Found::No));
+        let ended = look(|_| json!({"data": [newer("a")], "has_more": false})).await;
+        assert!(matches!(ended, Found::No));
+        let paged = look(|after| match after {
+            None => json!([newer("a")]),
+            Some(_) => json!([]),
+        });
+        assert!(matches!(paged.await, Found::No));
+        let reached = look(|_| json!([newer("a"), call_of("b", "2026-11-02T14:00:00Z")])).await;
+        assert!(matches!(reached, Found::No));
+        // The same list whatever is asked, which may have been cut.
+        assert!(matches!(look(|_| json!([newer("a")])).await, Found::CannotSay));
+        let unreadable = look(|_| json!({"data": [newer("a"), {"no": "id"}], "has_more": false}));
+        assert!(matches!(unreadable.await, Found::CannotSay));
+        let endless = look(|_| json!({"data": [newer("a")], "has_more": true})).await;
+        assert!(matches!(endless, Found::CannotSay));
+    }
 }

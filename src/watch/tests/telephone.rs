@@ -164,7 +164,7 @@ impl Telephone {
         let limit = usize::from(request.limit.unwrap());
         let ids = newest.iter().skip(skip).take(limit);
         let data = ids.map(|(id, _)| self.record(id, now).unwrap()).collect();
-        Page { data, has_more: newest.len() > skip + limit, skipped: 0 }
+        Page { data, has_more: newest.len() > skip + limit, said: true, skipped: 0 }
     }
 
     /// Notes the question and answers after half the latency there and half back.
