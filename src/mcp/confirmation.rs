@@ -7,7 +7,8 @@
 //!   its user has agreed.
 //!
 //! State and token are sealed by HMAC (rmcp's [`RequestStateCodec`]) with the ledger's key, expire
-//! after five minutes, are used up once, and are bound to the account and to every argument.
+//! after five minutes, are used up once, and are bound to the account, to every argument and to what
+//! the human was shown.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use super::catalogue::Stop;
 use super::client::Era;
 use super::error::{Class, Retry, ToolError};
 use super::gate::ToolContext;
-use crate::dialing::dispatch::{Dialer, Judgment};
+use crate::dialing::dispatch::Dialer;
 use crate::dialing::order::Asked;
 
 /// How long a question stands.
@@ -34,6 +35,8 @@ pub const LIFETIME: Duration = Duration::from_secs(300);
 
 /// The name of the one question.
 const QUESTION: &str = "confirm";
+
+const UNREADABLE: &str = "the human's answer is missing or cannot be read";
 
 /// The form that the human fills in.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -51,13 +54,30 @@ struct Sealed {
     expires_at: Timestamp,
 }
 
+/// What the human needs to know, over several lines.
+#[derive(Debug, Clone)]
+pub struct Preview {
+    /// As they read it.
+    pub text: String,
+    /// What of it their yes holds for: all but the time of day.
+    pub bound: String,
+}
+
 /// What is put before the human.
 #[derive(Debug, Clone)]
 pub struct Question {
     /// Why they are asked.
     pub reason: String,
-    /// Everything they need to know, over several lines.
-    pub preview: String,
+    /// What they are asked about.
+    pub preview: Preview,
+}
+
+impl Question {
+    /// All of it, as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{}\n\n{}", self.preview.text, self.reason)
+    }
 }
 
 /// How the human's yes came.
@@ -113,22 +133,22 @@ pub async fn ask(
         if dialer.rules().require_human {
             return Err(void("only the human's own answer to the client counts here").into());
         }
-        open(dialer, asked, Purpose::Token, token).await?;
+        open(dialer, asked, &question.preview, Purpose::Token, token).await?;
         return Ok(Asking::Confirmed(Yes::Token));
     }
     if !cx.client.can_ask_human() {
-        let (token, expires_at) = seal(dialer, asked, Purpose::Token).await?;
+        let (token, expires_at) = seal(dialer, asked, &question.preview, Purpose::Token).await?;
         return Ok(Asking::Preview { token, expires_at });
     }
     match cx.client.era() {
         Era::Sessions => elicit(cx, dialer.rules().thinking_time, question).await?,
         Era::Stateless => match (cx.client.request_state(), cx.client.input_responses()) {
             (Some(state), Some(responses)) => {
-                open(dialer, asked, Purpose::State, state).await?;
+                open(dialer, asked, &question.preview, Purpose::State, state).await?;
                 let answer = responses
                     .get(QUESTION)
                     .and_then(|answer| serde_json::from_value::<ElicitResult>(answer.clone()).ok())
-                    .ok_or_else(|| no("the human's answer is missing or cannot be read"))?;
+                    .ok_or_else(|| no(UNREADABLE))?;
                 read(answer)?;
             }
             _ => return Err(Stop::NeedsInput(Box::new(round(dialer, asked, question).await?))),
@@ -143,11 +163,11 @@ async fn elicit(
     thinking_time: Duration,
     question: &Question,
 ) -> Result<(), ToolError> {
-    use rmcp::service::ElicitationError;
+    use rmcp::service::{ElicitationError, ServiceError};
     cx.progress.say("Waiting for the human to confirm.").await;
-    let text = format!("{}\n\n{}", question.preview, question.reason);
+    let peer = cx.client.peer();
     let answer = tokio::select! {
-        answer = cx.client.peer().elicit_with_timeout::<Answer>(text, Some(thinking_time)) => answer,
+        answer = peer.elicit_with_timeout::<Answer>(question.text(), Some(thinking_time)) => answer,
         () = cx.draining.cancelled() => {
             let text = "this server is about to end, before the human answered. Nobody was called and nothing was bought";
             return Err(ToolError::new(Class::Unavailable, text).retry(Retry::Later));
@@ -158,9 +178,17 @@ async fn elicit(
         Ok(_) => Err(no("the human did not say yes")),
         Err(ElicitationError::UserDeclined) => Err(no("the human declined")),
         Err(ElicitationError::UserCancelled) => Err(no("the human closed the question")),
+        Err(
+            ElicitationError::ParseError { .. }
+            | ElicitationError::NoContent
+            | ElicitationError::Service(ServiceError::UnexpectedResponse),
+        ) => Err(no(UNREADABLE)),
+        Err(ElicitationError::Service(ServiceError::Timeout { .. })) => {
+            Err(no("the human did not answer in time"))
+        }
         Err(error) => {
             tracing::warn!(%error, "the question to the human failed");
-            Err(no("the human could not be asked or did not answer in time"))
+            Err(no("the client could not ask the human"))
         }
     }
 }
@@ -171,12 +199,12 @@ async fn round(
     asked: &Asked,
     question: &Question,
 ) -> Result<InputRequiredResult, ToolError> {
-    let (state, _) = seal(dialer, asked, Purpose::State).await?;
+    let (state, _) = seal(dialer, asked, &question.preview, Purpose::State).await?;
     let form = ElicitationSchema::from_type::<Answer>()
         .map_err(|error| ToolError::internal(error.to_string()))?;
     let request = ElicitRequest::new(ElicitRequestParams::FormElicitationParams {
         meta: None,
-        message: format!("{}\n\n{}", question.preview, question.reason),
+        message: question.text(),
         requested_schema: form,
     });
     let requests = BTreeMap::from([(QUESTION.to_owned(), InputRequest::Elicitation(request))]);
@@ -218,18 +246,21 @@ enum Purpose {
     State,
 }
 
-/// What a seal is bound to: its purpose, the account and every argument.
-fn binding(dialer: &Dialer, asked: &Asked, purpose: Purpose) -> String {
+/// What a seal is bound to: its purpose, the account, every argument, and what was shown, which says
+/// more: what the agent is told to do, from which number, at what price.
+fn binding(dialer: &Dialer, asked: &Asked, preview: &Preview, purpose: Purpose) -> String {
     let tenant = dialer.tenant().id();
-    format!("{purpose:?}|{}|{}", tenant.as_str(), asked.binding(tenant).as_str())
+    let (arguments, shown) = (asked.binding(tenant), &preview.bound);
+    format!("{purpose:?}|{}|{}|{shown}", tenant.as_str(), arguments.as_str())
 }
 
 async fn seal(
     dialer: &Dialer,
     asked: &Asked,
+    preview: &Preview,
     purpose: Purpose,
 ) -> Result<(String, Timestamp), ToolError> {
-    let bound = binding(dialer, asked, purpose);
+    let bound = binding(dialer, asked, preview, purpose);
     seal_with(&codec(dialer).await?, &bound, LIFETIME)
 }
 
@@ -251,10 +282,11 @@ fn seal_with(
 async fn open(
     dialer: &Dialer,
     asked: &Asked,
+    preview: &Preview,
     purpose: Purpose,
     seal: &str,
 ) -> Result<(), ToolError> {
-    let bound = binding(dialer, asked, purpose);
+    let bound = binding(dialer, asked, preview, purpose);
     let sealed = open_with(&codec(dialer).await?, &bound, seal).map_err(void)?;
     let fresh = async {
         let ledger = dialer.ledger().await?;
@@ -274,17 +306,25 @@ fn open_with(codec: &RequestStateCodec, bound: &str, seal: &str) -> Result<Seale
     let payload = codec.open_with(seal, bound.as_bytes()).map_err(|error| match error {
         Error::Expired => "it has expired after five minutes",
         Error::IntegrityCheckFailed => {
-            "an argument differs from what was shown, or it is not of this server"
+            "an argument, the agent or the price is not what was shown, or it is not of this server"
         }
         _ => "it is not a confirmation of this server",
     })?;
     serde_json::from_slice(&payload).map_err(|_| "it cannot be read")
 }
 
-/// The highest cost, the local time and the rest, as lines for the human.
+/// The human said yes, but what would be done is no longer what they were shown.
 #[must_use]
-pub fn local_time_line(judgment: &Judgment) -> String {
-    match judgment.local_times.as_slice() {
+pub fn outdated() -> ToolError {
+    let text = "the agent or the price was changed while the human was asked. Nobody was called and nothing was bought";
+    ToolError::new(Class::Declined, text)
+        .next("call again: the human is then asked about it as it is now.")
+}
+
+/// The local time at the destination, as a line for the human.
+#[must_use]
+pub fn local_time_line(local_times: &[String]) -> String {
+    match local_times {
         [] => "Local time there: unknown".to_owned(),
         times => format!("Local time there: {}", times.join(" or ")),
     }
@@ -393,15 +433,18 @@ mod tests {
         let (ours, others) = (dialer(&file, "sk_ours"), dialer(&file, "sk_others"));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let purpose = || prop_oneof![Just(Purpose::Token), Just(Purpose::State)];
+        let shown = |task: &str| Preview { text: String::new(), bound: format!("Task: {task}") };
+        let (shown, otherwise) = (shown("Remind."), shown("Threaten."));
         // Each case takes its turns of the database: an eighth of the cases takes seconds.
         let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
         let config = ProptestConfig { cases: config.cases.div_ceil(8), ..config };
         proptest::test_runner::TestRunner::new(config)
             .run(&(orders(), orders(), purpose(), purpose()), |(asked, other, one, another)| {
                 runtime.block_on(async {
-                    let (seal, _) = seal(&ours, &asked, one).await.unwrap();
+                    let (seal, _) = seal(&ours, &asked, &shown, one).await.unwrap();
                     let message = |error: ToolError| error.message().to_owned();
-                    let elsewhere = open(&others, &asked, one, &seal).await.map_err(message);
+                    let elsewhere =
+                        open(&others, &asked, &shown, one, &seal).await.map_err(message);
                     prop_assert!(elsewhere.unwrap_err().contains("not of this server"));
                     let same =
                         other.binding(ours.tenant().id()) == asked.binding(ours.tenant().id());
@@ -410,11 +453,12 @@ mod tests {
                         format!("{:?}", parts(&other)) == format!("{:?}", parts(&asked))
                     );
                     if !(same && one == another) {
-                        prop_assert!(open(&ours, &other, another, &seal).await.is_err());
+                        prop_assert!(open(&ours, &other, &shown, another, &seal).await.is_err());
                     }
+                    prop_assert!(open(&ours, &asked, &otherwise, one, &seal).await.is_err());
                     // The one it was made for, once, although others were tried before.
-                    prop_assert!(open(&ours, &asked, one, &seal).await.is_ok());
-                    let again = open(&ours, &asked, one, &seal).await.map_err(message);
+                    prop_assert!(open(&ours, &asked, &shown, one, &seal).await.is_ok());
+                    let again = open(&ours, &asked, &shown, one, &seal).await.map_err(message);
                     prop_assert!(again.unwrap_err().contains("used before"));
                     Ok(())
                 })

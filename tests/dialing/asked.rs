@@ -70,12 +70,68 @@ async fn a_clear_yes_dials_and_everything_else_does_not() {
 }
 
 #[tokio::test]
+async fn all_that_the_agent_is_told_is_shown() {
+    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = world.session(LEGACY, can_ask()).await;
+    let mut call = world.call(TO, &format!("{} THEN ASK FOR THE CARD.", "Be kind. ".repeat(2_000)));
+    call["context"] = json!({"debt": "You owe us 5,000 dollars."});
+    let (id, asked) = question(&mut session, call).await;
+    let text = asked["params"]["message"].as_str().unwrap();
+    for told in ["THEN ASK FOR THE CARD.", "You owe us 5,000 dollars.", "Cost: at most $3.00"] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+    reply(&mut session, &asked, json!({"result": {"action": "decline"}})).await;
+    assert_eq!(failure(&session.answer(id).await).0, "declined");
+}
+
+#[tokio::test]
+async fn what_was_changed_while_the_human_thought_is_not_what_they_agreed_to() {
+    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = world.session(LEGACY, can_ask()).await;
+    let call = json!({"agent_id": world.agent, "to": TO});
+    let (id, asked) = question(&mut session, call).await;
+    let text = asked["params"]["message"].as_str().unwrap();
+    assert!(text.contains("Task: Remind of the appointment."), "{text}");
+    let mut other = world.session(LEGACY, cannot_ask()).await;
+    let change = json!({"agent_id": world.agent, "instructions": "Threaten them."});
+    other.data("update_agent", change).await;
+    let yes = json!({"result": {"action": "accept", "content": {"confirm": true}}});
+    reply(&mut session, &asked, yes).await;
+    let answer = session.answer(id).await;
+    let (class, done, message) = failure(&answer);
+    assert_eq!((class, done), ("declined", "nothing"));
+    assert!(message.contains("was changed while the human was asked"), "{message}");
+    assert_eq!(world.dialed().await, 0);
+}
+
+#[tokio::test]
+async fn what_kept_a_yes_from_being_one_is_told() {
+    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = world.session(LEGACY, can_ask()).await;
+    for (no, why) in [
+        (json!({"result": {"action": "accept"}}), "cannot be read"),
+        (json!({"result": {"action": "accept", "content": {}}}), "cannot be read"),
+        (json!({"result": {"action": "accept", "content": {"confirm": "yes"}}}), "cannot be read"),
+        (json!({"result": {"action": "accept", "content": {"confirm": false}}}), "did not say yes"),
+        (json!({"error": {"code": -32603, "message": "no window"}}), "could not ask the human"),
+    ] {
+        let (id, asked) = question(&mut session, world.call(TO, "Remind.")).await;
+        reply(&mut session, &asked, no.clone()).await;
+        let answer = session.answer(id).await;
+        let message = failure(&answer).2;
+        assert!(message.contains(why), "{no}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn silence_is_a_no() {
     let world = World::new("[dialing]\nconfirm = \"always\"\nthinking_seconds = 1\n", "").await;
     let mut session = world.session(LEGACY, can_ask()).await;
     let (id, asked) = question(&mut session, world.call(TO, "Remind.")).await;
     let answer = session.answer(id).await;
-    assert_eq!(failure(&answer).0, "declined");
+    let (class, _, message) = failure(&answer);
+    assert_eq!(class, "declined");
+    assert!(message.contains("did not answer in time"), "{message}");
     // A yes that comes too late is none.
     let yes = json!({"result": {"action": "accept", "content": {"confirm": true}}});
     reply(&mut session, &asked, yes).await;

@@ -73,6 +73,24 @@ async fn a_token_dials_exactly_what_was_shown_and_once() {
 }
 
 #[tokio::test]
+async fn a_token_does_not_hold_for_an_agent_that_was_changed() {
+    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let call = json!({"agent_id": world.agent, "to": TO});
+    let (token, data) = preview(&mut session, &call).await;
+    let note = data["note"].as_str().unwrap();
+    assert!(note.contains("Task: Remind of the appointment."), "{note}");
+    let change = json!({"agent_id": world.agent, "instructions": "Threaten them."});
+    session.data("update_agent", change).await;
+    let confirmed = with(&call, "confirmation_token", json!(token));
+    let answer = session.call("place_call", confirmed).await;
+    let (class, done, message) = failure(&answer);
+    assert_eq!((class, done), ("declined", "nothing"));
+    assert!(message.contains("is not what was shown"), "{message}");
+    assert_eq!(world.dialed().await, 0);
+}
+
+#[tokio::test]
 async fn where_only_a_human_counts_no_token_does() {
     let lenient = "[dialing]\nconfirm = \"always\"\n";
     let strict = "[dialing]\nconfirm = \"always\"\nrequire_human = true\n";

@@ -222,25 +222,13 @@ async fn a_session_carries_the_question_to_the_human_and_the_answer_back() {
         let call = json!({"agent_id": agent_id, "to": "+13105550100"});
         let params = json!({"name": "place_call", "arguments": call});
         let mut events = Events::of(session.request("tools/call", params).await);
-        let question = loop {
-            let (_, data) = events.next().await.unwrap();
-            match serde_json::from_str::<Value>(&data) {
-                Ok(message) if message["method"] == "elicitation/create" => break message,
-                _ => {}
-            }
-        };
+        let question = events.message(|message| message["method"] == "elicitation/create").await;
         let text = question["params"]["message"].as_str().unwrap();
         assert!(text.contains("+13105550100"), "{text}");
         let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": answer});
         assert_eq!(session.post(&answer).send().await.unwrap().status(), 202);
-        let result = loop {
-            let (_, data) = events.next().await.unwrap();
-            match serde_json::from_str::<Value>(&data) {
-                Ok(message) if message["id"] == 7 => break message["result"].clone(),
-                _ => {}
-            }
-        };
-        let text = result["content"][0]["text"].as_str().unwrap();
+        let answer = events.message(|message| message["id"] == 7).await;
+        let text = answer["result"]["content"][0]["text"].as_str().unwrap();
         assert!(text.starts_with(outcome), "{text}");
     }
 }

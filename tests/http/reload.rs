@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::{PATIENCE, Server, message, program, with};
+use crate::support::{Events, PATIENCE, Server, Session, initialize, message, program, with};
 
 /// A server whose files a test changes.
 struct Running {
@@ -89,6 +89,36 @@ async fn calling_rules_are_read_again_and_broken_ones_are_not_taken() {
         message(policy.header("mcp-name", "callingbox://policy").send().await.unwrap()).await;
     let policy = policy["result"]["contents"][0]["text"].as_str().unwrap();
     assert!(policy.contains("\"default\":\"refuse\""), "{policy}");
+}
+
+#[tokio::test]
+async fn a_rule_that_comes_while_the_human_thinks_holds() {
+    let config = "[dialing]\nconfirm = \"always\"\n";
+    let running = Running::start(&[("config.toml", config)], &[]).await;
+    let server = &running.server;
+    let agent = json!({
+        "name": "A", "type": "outbound", "persona": "Mia.", "instructions": "Talk.",
+    });
+    let agent_id = server.tool(None, "create_agent", agent).await["agent_id"].clone();
+    let mut hello = initialize();
+    hello["params"]["capabilities"] = json!({"elicitation": {"form": {}}});
+    let opened = server.post(&hello).send().await.unwrap();
+    let id = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let session = Session { server, id, bearer: None };
+    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    session.post(&initialized).send().await.unwrap();
+    let call = json!({"agent_id": agent_id, "to": "+13105550100"});
+    let params = json!({"name": "place_call", "arguments": call});
+    let mut events = Events::of(session.request("tools/call", params).await);
+    let question = events.message(|message| message["method"] == "elicitation/create").await;
+    running.write("policy.toml", "default = \"refuse\"\n");
+    running.hang_up("the calling rules were read again", 1).await;
+    let yes = json!({"action": "accept", "content": {"confirm": true}});
+    let yes = json!({"jsonrpc": "2.0", "id": question["id"], "result": yes});
+    assert_eq!(session.post(&yes).send().await.unwrap().status(), 202);
+    let answer = events.message(|message| message["id"] == 7).await;
+    let class = &answer["result"]["_meta"]["callingbox-mcp/error"]["class"];
+    assert_eq!(class, "refused_by_policy", "{answer}");
 }
 
 #[tokio::test]

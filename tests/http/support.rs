@@ -248,6 +248,17 @@ impl Events {
         Self { stream: Box::pin(response.bytes_stream()), text: String::new() }
     }
 
+    /// The next message that is wanted.
+    pub(crate) async fn message(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let (_, data) = self.next().await.unwrap();
+            match serde_json::from_str(&data) {
+                Ok(message) if wanted(&message) => return message,
+                _ => {}
+            }
+        }
+    }
+
     /// Kind and data of the next event; none at the end.
     pub(crate) async fn next(&mut self) -> Option<(String, String)> {
         loop {

@@ -7,7 +7,7 @@ use crate::dialing::dispatch::Judgment;
 use crate::dialing::dispatch::{DialError, Dialed};
 use crate::dialing::order::Asked;
 use crate::mcp::catalogue::Stop;
-use crate::mcp::confirmation::{self, Asking, Question, Yes};
+use crate::mcp::confirmation::{self, Asking, Preview, Question, Yes};
 use crate::mcp::error::{Class, ToolError};
 use crate::mcp::gate::ToolContext;
 use crate::telemetry::metrics;
@@ -29,15 +29,17 @@ pub(super) enum Ordered {
 
 /// Takes an order through the rules, the human and the ledger.
 ///
-/// `preview` writes what the human is shown; it is asked for only when somebody must be asked.
-pub(super) async fn order<F>(
+/// `preview` writes what the human is shown, given the local times at the destination. It is asked for only when somebody must be asked, and once
+/// more after their yes: what is done is what they were shown.
+pub(super) async fn order<F, P>(
     cx: &ToolContext,
     asked: Asked,
     token: Option<&str>,
     preview: F,
 ) -> Result<Ordered, Stop>
 where
-    F: AsyncFnOnce(&Judgment) -> Result<String, ToolError>,
+    F: Fn(Vec<String>) -> P,
+    P: Future<Output = Result<Preview, ToolError>>,
 {
     let ordered = decide(cx, asked, token, preview).await;
     metrics::dialing_decision(match &ordered {
@@ -49,14 +51,15 @@ where
     ordered
 }
 
-async fn decide<F>(
+async fn decide<F, P>(
     cx: &ToolContext,
     asked: Asked,
     token: Option<&str>,
     preview: F,
 ) -> Result<Ordered, Stop>
 where
-    F: AsyncFnOnce(&Judgment) -> Result<String, ToolError>,
+    F: Fn(Vec<String>) -> P,
+    P: Future<Output = Result<Preview, ToolError>>,
 {
     let dialer = cx.account.dialer()?;
     // What was done is not judged again, and nobody need be asked about it.
@@ -64,27 +67,41 @@ where
         return Ok(Ordered::Dialed(dialed));
     }
     let judgment = dialer.judge(&asked).await.map_err(told)?;
-    let rules = dialer.rules();
-    let situation = Situation {
-        kind: asked.kind(),
-        known_destination: judgment.known_destination,
-        client_can_ask: cx.client.can_ask_human(),
-        require_human: rules.require_human,
+    let demanded = |judgment: &Judgment| {
+        let rules = dialer.rules();
+        let situation = Situation {
+            kind: asked.kind(),
+            known_destination: judgment.known_destination,
+            client_can_ask: cx.client.can_ask_human(),
+            require_human: rules.require_human,
+        };
+        demand(rules.confirm, &judgment.verdict, situation)
     };
     let rule = judgment.verdict.rule.to_string();
-    let confirmed_by = match demand(rules.confirm, &judgment.verdict, situation) {
+    let confirmed_by = match demanded(&judgment) {
         Demand::Refuse(refusal) => return Err(told(DialError::Refused(refusal)).into()),
         Demand::Nothing => "nobody: the rules allow it",
         Demand::Ask(reason) => {
-            let preview = preview(&judgment).await?;
-            let question = Question { reason: format!("You are asked because {reason}."), preview };
-            match confirmation::ask(cx, dialer, &asked, token, &question).await? {
-                Asking::Confirmed(Yes::Human) => "the human, asked by the client",
-                Asking::Confirmed(Yes::Token) => "a confirmation token",
+            let reason = format!("You are asked because {reason}.");
+            let question = Question { reason, preview: preview(judgment.local_times).await? };
+            let yes = match confirmation::ask(cx, dialer, &asked, token, &question).await? {
+                Asking::Confirmed(yes) => yes,
                 Asking::Preview { token, expires_at } => {
-                    let preview = format!("{}\n{}", question.preview, question.reason);
+                    let preview = question.text();
                     return Ok(Ordered::Preview { preview, token, expires_at });
                 }
+            };
+            // The human may have thought for long: the rules and the agent are looked at once more.
+            let judgment = dialer.judge(&asked).await.map_err(told)?;
+            if let Demand::Refuse(refusal) = demanded(&judgment) {
+                return Err(told(DialError::Refused(refusal)).into());
+            }
+            if preview(judgment.local_times).await?.bound != question.preview.bound {
+                return Err(confirmation::outdated().into());
+            }
+            match yes {
+                Yes::Human => "the human, asked by the client",
+                Yes::Token => "a confirmation token",
             }
         }
     };

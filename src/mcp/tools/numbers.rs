@@ -10,11 +10,12 @@ use crate::account::World;
 use crate::api::{
     AgentId, AvailableNumber, Cursor, NumberId, NumberSearch, NumberType, PageRequest, PhoneNumber,
 };
-use crate::dialing::dispatch::{DialResult, Dialed, Judgment};
+use crate::dialing::dispatch::{DialResult, Dialed};
 use crate::dialing::order::{Asked, Order, Product};
 use crate::e164::E164;
 use crate::mcp::arguments::{Text, Whole, pattern_text};
 use crate::mcp::catalogue::{Kind, Stop, Tool};
+use crate::mcp::confirmation::Preview;
 use crate::mcp::error::{Class, ToolError};
 use crate::mcp::gate::ToolContext;
 use crate::mcp::present::{self, Reply};
@@ -362,21 +363,22 @@ impl Tool for PurchaseNumber {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let PurchaseNumberInput { phone_number, confirmation_token } = input;
-        let price = price(cx, &phone_number).await?;
+        let offered = price(cx, &phone_number).await?;
         let asked = Asked {
-            order: Order::Number { number: phone_number.clone(), price },
+            order: Order::Number { number: phone_number.clone(), price: offered },
             idempotency_key: None,
             allow_repeat: false,
         };
         let token = confirmation_token.as_ref().map(Text::as_str);
         let world = cx.account.world();
-        let preview = async |_: &Judgment| {
-            let price = price.map_or_else(
+        let preview = async |_| {
+            let price = price(cx, &phone_number).await?.map_or_else(
                 || "price unknown: it is not among the numbers found for sale".to_owned(),
                 |price| format!("{price} now, and its monthly price from then on"),
             );
             let (number, aside) = (phone_number.as_str(), world.aside());
-            Ok(format!("Buy the phone number {number}{aside}?\nCost: {price}"))
+            let text = format!("Buy the phone number {number}{aside}?\nCost: {price}");
+            Ok(Preview { bound: text.clone(), text })
         };
         let ordered =
             dialing::order(cx, asked, token, preview).await.map_err(|stop| match stop {

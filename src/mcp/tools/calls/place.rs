@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::World;
 use crate::api::{AgentId, Call, CallCreate, CallId};
-use crate::dialing::dispatch::{DialResult, Dialed, Judgment};
+use crate::dialing::dispatch::{DialResult, Dialed};
 use crate::dialing::ledger::IdempotencyKey;
 use crate::dialing::order::{Asked, CALL_HOLD, DISPATCH_KEY, Order, Product};
 use crate::e164::E164;
 use crate::mcp::arguments::{HttpsUrl, Object, Text, pattern_text};
 use crate::mcp::catalogue::{Kind, Stop, Tool};
-use crate::mcp::confirmation;
+use crate::mcp::confirmation::{self, Preview};
 use crate::mcp::error::ToolError;
 use crate::mcp::gate::ToolContext;
 use crate::mcp::outcome::Outcome;
@@ -174,12 +174,15 @@ impl PlaceCallOutput {
     }
 }
 
-/// What the human is shown before a call.
+/// The longest task and facts that are shown, in characters: what can be given.
+const LONGEST: usize = 32_768;
+
+/// What the human is shown before a call: all that the agent is told for it.
 async fn preview(
     cx: &ToolContext,
     call: &CallCreate,
-    judgment: &Judgment,
-) -> Result<String, ToolError> {
+    local_times: Vec<String>,
+) -> Result<Preview, ToolError> {
     let agent = cx.account.api()?.get_agent(&call.agent_id).await?;
     let caller = match (&call.from_number, &agent.primary_number_id, &agent.numbers) {
         (Some(number), _, _) => number.as_str().to_owned(),
@@ -191,15 +194,26 @@ async fn preview(
         _ => "the agent's number".to_owned(),
     };
     let task = call.instructions.as_deref().or(agent.instructions.as_deref());
+    let facts = match &call.context {
+        Some(context) if !context.is_empty() => {
+            let context = serde_json::to_string(context)
+                .map_err(|error| ToolError::internal(error.to_string()))?;
+            format!("\nFacts it is given: {}", present::one_line(&context, LONGEST))
+        }
+        _ => String::new(),
+    };
     let world = cx.account.world().aside();
-    Ok(format!(
-        "Place a phone call{world}?\nTo: {}\n{}\nFrom: {caller}\nAgent: {}\nTask: {}\nCost: at most {}",
-        call.to.as_str(),
-        confirmation::local_time_line(judgment),
-        present::one_line(agent.name.as_deref().unwrap_or("unnamed"), 100),
-        present::one_line(task.unwrap_or("none given"), 1_000),
-        CALL_HOLD,
-    ))
+    let lines = |time: &str| {
+        format!(
+            "Place a phone call{world}?\nTo: {}\n{time}From: {caller}\nAgent: {}\nTask: {}{facts}\nCost: at most {}",
+            call.to.as_str(),
+            present::one_line(agent.name.as_deref().unwrap_or("unnamed"), 100),
+            present::one_line(task.unwrap_or("none given"), LONGEST),
+            CALL_HOLD,
+        )
+    };
+    let time = confirmation::local_time_line(&local_times);
+    Ok(Preview { text: lines(&format!("{time}\n")), bound: lines("") })
 }
 
 impl Tool for PlaceCall {
@@ -258,7 +272,7 @@ impl Tool for PlaceCall {
             allow_repeat: allow_repeat.unwrap_or(false),
         };
         let token = confirmation_token.as_ref().map(Text::as_str);
-        let preview = async |judgment: &Judgment| preview(cx, &call, judgment).await;
+        let preview = |local_times| preview(cx, &call, local_times);
         let mut output = match dialing::order(cx, asked, token, preview).await? {
             Ordered::Dialed(dialed) => PlaceCallOutput::of(dialed),
             Ordered::Preview { preview, token, expires_at } => PlaceCallOutput {
