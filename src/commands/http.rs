@@ -58,6 +58,7 @@ pub(super) async fn run(
     settings.shared = shared.clone();
     let more = More { webhook_url, shared: shared.clone() };
     let world = world::open_with(global, file, folders, more.clone()).await?;
+    settings.under_way = world.under_way();
     let account = world.account();
     let (catalogue, selection) = (Arc::new(catalogue), Arc::new(selection));
     let mut tokens = None;

@@ -76,6 +76,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
             transport::stdio::serve(server, options, stop)
                 .await
                 .context("the MCP session could not begin")?;
+            world.finish().await;
             traces.end().await;
             world.close().await
         }

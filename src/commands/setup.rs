@@ -93,6 +93,7 @@ async fn steps(
     let world = world::open(global, file, folders).await?;
     let mut desk = Desk { ask, style, account: world.account() };
     let called = unless_interrupted(desk.number_agent_and_call()).await;
+    world.finish().await;
     // What the person is told goes before how the simulator ends.
     let closed = world.close().await;
     called.and(closed)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::account::{Account, World};
@@ -35,7 +36,11 @@ pub(super) struct Maker {
     rules: LiveRules,
     folders: Folders,
     more: More,
+    under_way: TaskTracker,
 }
+
+/// How long dispatches that nobody waits for any more may take to be written down, before the process ends.
+const GRACE: Duration = Duration::from_secs(25);
 
 /// What `http` adds.
 #[derive(Clone, Default)]
@@ -86,12 +91,12 @@ impl Maker {
     }
 
     fn account_on(&self, key: ApiKey, simulator: Option<Simulator>) -> Account {
-        let Self { world, base_url, file, rules, folders, more } = self;
+        let Self { world, base_url, file, rules, folders, more, under_way } = self;
         let place = more.ledger(file, *world, folders);
         let tenant = tenant(&key, base_url, simulator.as_ref());
         let client = client(base_url.clone(), key, file);
         let dialer = Dialer::new(client.clone(), tenant, *world, place, rules.clone());
-        let dialer = Arc::new(dialer);
+        let dialer = Arc::new(dialer.tracked_by(under_way.clone()));
         let wait = file.wait.clone();
         let account = match simulator {
             None => Account::real(Some((client, dialer)), wait),
@@ -110,6 +115,23 @@ impl Open {
     /// What makes more accounts in it.
     pub(super) fn maker(&self) -> Maker {
         self.maker.clone()
+    }
+
+    /// What its accounts have under way.
+    pub(super) fn under_way(&self) -> TaskTracker {
+        self.maker.under_way.clone()
+    }
+
+    /// Waits until what was being dialed is done and written down, whoever asked for it and is gone.
+    pub(super) async fn finish(&self) {
+        let under_way = &self.maker.under_way;
+        under_way.close();
+        if tokio::time::timeout(GRACE, under_way.wait()).await.is_err() {
+            tracing::warn!(
+                dispatches = under_way.len(),
+                "what became of a dispatch is not written down"
+            );
+        }
     }
 
     /// Ends what was begun with it.
@@ -156,6 +178,7 @@ pub(super) async fn open_with(
             rules: file.dialing.rules(World::Real, policy).into(),
             folders: folders.clone(),
             more,
+            under_way: TaskTracker::new(),
         };
         let account = match found.key {
             Some((key, _)) => maker.account(key).await?,
@@ -172,6 +195,7 @@ pub(super) async fn open_with(
         rules: file.dialing.rules(World::Sandbox, policy).into(),
         folders: folders.clone(),
         more,
+        under_way: TaskTracker::new(),
     };
     let account = Arc::new(maker.account_on(key, Some(simulator)));
     Ok(Open { account, embedded, maker })

@@ -6,7 +6,7 @@
 //! it may dial.
 //!
 //! A dispatch runs in a task of its own: whoever asked for it may be gone, the id is recorded all
-//! the same.
+//! the same. Before the process ends, such tasks are waited for ([`Dialer::tracked_by`]).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OnceCell;
+use tokio_util::task::TaskTracker;
 
 use super::confirm::ConfirmMode;
 use super::destination::Destination;
@@ -135,6 +136,7 @@ pub struct Dialer {
     place: LedgerPlace,
     ledger: OnceCell<Arc<dyn Ledger>>,
     noted: Noted,
+    under_way: TaskTracker,
 }
 
 /// What let an order through.
@@ -155,8 +157,23 @@ impl Dialer {
         place: LedgerPlace,
         rules: impl Into<LiveRules>,
     ) -> Self {
-        let rules = rules.into();
-        Self { api, tenant, rules, world, place, ledger: OnceCell::new(), noted: Noted::default() }
+        Self {
+            api,
+            tenant,
+            rules: rules.into(),
+            world,
+            place,
+            ledger: OnceCell::new(),
+            noted: Noted::default(),
+            under_way: TaskTracker::new(),
+        }
+    }
+
+    /// The same, with its dispatches among these tasks, for which somebody waits before the process ends.
+    #[must_use]
+    pub fn tracked_by(mut self, under_way: TaskTracker) -> Self {
+        self.under_way = under_way;
+        self
     }
 
     /// The account's name in the ledger.
@@ -302,7 +319,7 @@ impl Dialer {
     ) -> Result<Dialed, DialError> {
         let dialer = Arc::clone(self);
         let sanction = Sanction { rule, confirmed_by };
-        alone(async move { dialer.dial_now(asked, sanction).await }).await
+        self.alone(async move { dialer.dial_now(asked, sanction).await }).await
     }
 
     /// What an earlier order of the same kind says to this one, before anybody judges it or is
@@ -313,7 +330,7 @@ impl Dialer {
     /// The ledger cannot be used, or the idempotency key named something else.
     pub async fn earlier(self: &Arc<Self>, asked: &Asked) -> Result<Option<Dialed>, DialError> {
         let (dialer, asked) = (Arc::clone(self), asked.clone());
-        alone(async move {
+        self.alone(async move {
             let ledger = dialer.ledger().await?.as_ref();
             match dialer.way(ledger, &asked, None).await? {
                 Way::Answered(dialed) => Ok(Some(dialed)),
@@ -321,6 +338,17 @@ impl Dialer {
             }
         })
         .await
+    }
+
+    /// Runs work that whoever asked for it may leave alone: it goes on to its end.
+    async fn alone<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, DialError>> + Send + 'static,
+    ) -> Result<T, DialError> {
+        match self.under_way.spawn(traces::carried(work)).await {
+            Ok(done) => done,
+            Err(error) => Err(DialError::Interrupted(error.to_string())),
+        }
     }
 
     async fn dial_now(&self, asked: Asked, sanction: Sanction) -> Result<Dialed, DialError> {
@@ -458,16 +486,6 @@ pub fn ended(call: &Call) -> Option<(Outcome, Option<MilliCents>)> {
         _ => return None,
     };
     Some((outcome, call.billing_amount_milli_cents))
-}
-
-/// Runs work that whoever asked for it may leave alone: it goes on to its end.
-async fn alone<T: Send + 'static>(
-    work: impl Future<Output = Result<T, DialError>> + Send + 'static,
-) -> Result<T, DialError> {
-    match tokio::spawn(traces::carried(work)).await {
-        Ok(done) => done,
-        Err(error) => Err(DialError::Interrupted(error.to_string())),
-    }
 }
 
 pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {

@@ -313,3 +313,20 @@ async fn a_call_that_its_client_takes_back_too_late_is_written_down() {
     .await;
     assert_eq!(world.receipts(&[]).await[0]["id"], world.control.dialed().await[0]["call_id"]);
 }
+
+#[tokio::test]
+async fn a_call_that_was_taken_back_is_written_down_before_the_program_ends() {
+    let world = World::new("", "").await;
+    let late = json!({
+        "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 1_500,
+    });
+    world.control.fault(late).await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let id = session.begin_call("place_call", world.call(TO, "Remind.")).await;
+    world.control.arrived("POST", "/v1/calls", 1).await;
+    session.notify("notifications/cancelled", json!({"requestId": id})).await;
+    session.finish().await;
+    let receipts = world.receipts(&[]).await;
+    assert_eq!(receipts[0]["state"], "placed", "{receipts:?}");
+    assert_eq!(receipts[0]["id"], world.control.dialed().await[0]["call_id"]);
+}

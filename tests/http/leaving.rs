@@ -2,6 +2,7 @@
 
 use callingbox_mcp::sandbox::Options;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::harness::{Control, simulator, soon};
 use crate::support::{Events, Server, initialize, program};
@@ -76,4 +77,39 @@ async fn the_call_of_a_client_that_leaves_is_placed_once_and_written_down() {
         assert_eq!(dialed.len(), number + 1, "{way}");
         assert_eq!(written["id"], dialed[number]["call_id"], "{way}");
     }
+}
+
+#[tokio::test]
+async fn a_call_whose_client_is_gone_is_written_down_before_the_server_ends() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let mut server = Server::on(&sandbox, &[]).await;
+    let agent = server.agent().await;
+    let late = json!({
+        "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 1_500,
+    });
+    control.fault(late).await;
+    let call = json!({"agent_id": agent, "to": "+13105550100"});
+    let call = json!({"name": "place_call", "arguments": call});
+    let asked = tokio::spawn(server.modern("tools/call", call).send());
+    control.arrived("POST", "/v1/calls", 1).await;
+    asked.abort();
+    // The server has seen that its client is gone.
+    let gone = "callingbox_mcp_tool_calls_total{tool=\"place_call\",outcome=\"canceled\"} 1";
+    soon("the end of the request", async {
+        let figures = format!("{}/metrics", server.base);
+        loop {
+            let page = server.http.get(&figures).send().await.unwrap().text().await.unwrap();
+            if page.contains(gone) {
+                return;
+            }
+        }
+    })
+    .await;
+    let id = server.child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    assert!(soon("the end", server.child.wait()).await.unwrap().success());
+    let written = receipts(&server, &sandbox.url()).await.swap_remove(0);
+    assert_eq!(written["state"], "placed", "{written}");
+    assert_eq!(written["id"], control.dialed().await[0]["call_id"]);
 }

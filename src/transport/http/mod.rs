@@ -86,6 +86,8 @@ pub struct Settings {
     pub log_arguments: bool,
     /// What is shared with other replicas, if anything is.
     pub shared: Option<Shared>,
+    /// Requests that somebody waits for, and whatever else is to be finished before the end.
+    pub under_way: TaskTracker,
 }
 
 impl Default for Settings {
@@ -100,6 +102,7 @@ impl Default for Settings {
             grace: Duration::from_secs(25),
             log_arguments: false,
             shared: None,
+            under_way: TaskTracker::new(),
         }
     }
 }
@@ -113,8 +116,6 @@ pub struct Service {
     tenants: Arc<Tenants>,
     inboxes: Arc<sse::Inboxes>,
     health: Health,
-    /// Requests that somebody waits for.
-    activity: TaskTracker,
     /// Makes whatever waits answer with what is known.
     draining: CancellationToken,
     /// Ends every stream and session.
@@ -146,7 +147,6 @@ impl Service {
             tenants: Arc::new(tenants),
             inboxes: Arc::default(),
             health,
-            activity: TaskTracker::new(),
             draining,
             end,
         })
@@ -217,9 +217,10 @@ impl Service {
         stop.await;
         self.health.stop();
         self.draining.cancel();
-        self.activity.close();
-        if tokio::time::timeout(self.settings.grace, self.activity.wait()).await.is_err() {
-            tracing::warn!(requests = self.activity.len(), "the grace period is over");
+        self.settings.under_way.close();
+        if tokio::time::timeout(self.settings.grace, self.settings.under_way.wait()).await.is_err()
+        {
+            tracing::warn!(under_way = self.settings.under_way.len(), "the grace period is over");
         }
         drop(expiring);
         self.end.cancel();
@@ -294,7 +295,8 @@ impl Service {
         if parts.method != Method::POST {
             if self.is_older_stream(&parts.method, &parts.headers) {
                 let terms = Terms { until: visitor.until, narrowing: Arc::new(asked) };
-                let opened = sse::open(&self.inboxes, tenant, &self.activity, terms).await;
+                let opened =
+                    sse::open(&self.inboxes, tenant, &self.settings.under_way, terms).await;
                 return Ok(body::hold(opened.map_err(no_room)?, place));
             }
             let ends = parts.method == Method::DELETE;
@@ -307,7 +309,7 @@ impl Service {
             }
             return Ok(body::hold(response, (place, in_use(session))));
         }
-        let activity = self.activity.token();
+        let activity = self.settings.under_way.token();
         let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
         self.permit(&visitor, &body)?;
         let call = tool_calls::read(&parts.headers, &body)
@@ -417,7 +419,8 @@ impl Service {
         let narrowing = Arc::new(Narrowing::of(&headers, self.catalogue())?);
         let place = visitor.tenant.open_stream().ok_or_else(too_many_streams)?;
         let terms = Terms { until: visitor.until, narrowing };
-        let opened = sse::open(&self.inboxes, &visitor.tenant, &self.activity, terms).await;
+        let opened =
+            sse::open(&self.inboxes, &visitor.tenant, &self.settings.under_way, terms).await;
         Ok(body::hold(opened.map_err(no_room)?, place))
     }
 
