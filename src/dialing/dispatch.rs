@@ -10,6 +10,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -137,6 +138,8 @@ pub struct Dialer {
     ledger: OnceCell<Arc<dyn Ledger>>,
     noted: Noted,
     under_way: TaskTracker,
+    /// What others left open was looked for.
+    looked: AtomicBool,
 }
 
 /// What let an order through.
@@ -166,6 +169,7 @@ impl Dialer {
             ledger: OnceCell::new(),
             noted: Noted::default(),
             under_way: TaskTracker::new(),
+            looked: AtomicBool::new(false),
         }
     }
 
@@ -226,6 +230,7 @@ impl Dialer {
         let mut usage: Usage = measure().await?;
         if limits.at_once.is_some_and(|most| usage.at_once >= most) {
             self.learn_of_ends(ledger.as_ref(), now).await?;
+            self.settle_left(ledger.as_ref()).await?;
             usage = measure().await?;
         }
         let (verdict, local_times) = match &asked.order {
@@ -324,11 +329,22 @@ impl Dialer {
 
     /// What an earlier order of the same kind says to this one, before anybody judges it or is
     /// asked: it is that one, or is about to be, or nobody knows. An open one is settled first.
-    /// None: nothing stands in the way.
+    /// None: nothing stands in the way. With the first order, the calls that others left open are settled
+    /// beside it.
     ///
     /// # Errors
     /// The ledger cannot be used, or the idempotency key named something else.
     pub async fn earlier(self: &Arc<Self>, asked: &Asked) -> Result<Option<Dialed>, DialError> {
+        if !self.looked.swap(true, Ordering::Relaxed) {
+            let dialer = Arc::clone(self);
+            // Not among what is waited for at the end: what it finds is as true for whoever looks next.
+            tokio::spawn(async move {
+                let settled = async { dialer.settle_left(dialer.ledger().await?.as_ref()).await };
+                if let Err(error) = settled.await {
+                    tracing::warn!(%error, "calls that were left open were not settled");
+                }
+            });
+        }
         let (dialer, asked) = (Arc::clone(self), asked.clone());
         self.alone(async move {
             let ledger = dialer.ledger().await?.as_ref();
@@ -354,7 +370,7 @@ impl Dialer {
     async fn dial_now(&self, asked: Asked, sanction: Sanction) -> Result<Dialed, DialError> {
         let ledger = self.ledger().await?.as_ref();
         match self.way(ledger, &asked, Some(sanction)).await? {
-            Way::Begun(record) => self.dispatch(ledger, *record, &asked.order).await,
+            Way::Begun(record) => self.dispatch(ledger, *record, &asked).await,
             Way::Answered(dialed) => Ok(dialed),
             Way::Free => Err(DialError::Interrupted("nothing was begun".to_owned())),
         }
@@ -365,14 +381,14 @@ impl Dialer {
         &self,
         ledger: &dyn Ledger,
         record: Record,
-        order: &Order,
+        asked: &Asked,
     ) -> Result<Dialed, DialError> {
         let (tenant, dispatch) = (self.tenant.id(), record.dispatch_id);
         let lease = self.lease(self.api.config().timeouts.total);
         if !ledger.renew(tenant, dispatch, record.generation, lease).await? {
             return Ok(Dialed { dispatch, result: DialResult::InFlight });
         }
-        let sent = match order {
+        let sent = match &asked.order {
             Order::Call(call) => self
                 .api
                 .place_call(&order::marked(call, dispatch))
@@ -385,11 +401,11 @@ impl Dialer {
                 .map(|number| Product::Number(Box::new(number))),
         };
         let error = match sent {
-            Ok(product) => return Ok(self.done(ledger, dispatch, product).await),
+            Ok(product) => return Ok(self.done(ledger, &record, product).await),
             Err(error) => error,
         };
         if error.effect() == api::Effect::Nothing {
-            return self.undone(ledger, dispatch, order, error).await;
+            return self.undone(ledger, dispatch, error).await;
         }
         tracing::warn!(%dispatch, %error, "the answer to a dispatch is missing; searching for it");
         // From here on no failure of the ledger may end the search, nor be told as a refusal: the
@@ -399,14 +415,14 @@ impl Dialer {
             Ok(false) => tracing::warn!(%dispatch, "somebody else is settling a dispatch of ours"),
             Err(error) => tracing::warn!(%dispatch, %error, "the lease was not extended"),
         }
-        match search::search(&self.api, &record, order, &search::SCHEDULE).await {
-            Found::Yes(product) => Ok(self.done(ledger, dispatch, product).await),
+        match search::search(&self.api, &record, asked.number(), &search::SCHEDULE).await {
+            Found::Yes(product) => Ok(self.done(ledger, &record, product).await),
             // The documented answer for "the provider could not place it", and it is not there.
             Found::No if matches!(error.kind(), ErrorKind::Provider { .. }) => {
-                self.undone(ledger, dispatch, order, error.searched_and_not_done()).await
+                self.undone(ledger, dispatch, error.searched_and_not_done()).await
             }
             Found::No | Found::CannotSay => {
-                Ok(self.unknown(ledger, dispatch, order, error.kind().to_string()).await)
+                Ok(self.unknown(ledger, dispatch, error.kind().to_string()).await)
             }
         }
     }
@@ -416,11 +432,10 @@ impl Dialer {
         &self,
         ledger: &dyn Ledger,
         dispatch: DispatchId,
-        order: &Order,
         error: api::Error,
     ) -> Result<Dialed, DialError> {
         match ledger.not_placed(self.tenant.id(), dispatch, &error.kind().to_string()).await {
-            Ok(record) if record.state.id().is_some() => Ok(self.repeat(&record, order).await),
+            Ok(record) if record.state.id().is_some() => Ok(self.repeat(&record).await),
             Ok(_) => Err(DialError::NotPlaced(error)),
             Err(failure) => {
                 tracing::error!(%dispatch, %failure, "that nothing was done was not recorded");
@@ -434,11 +449,10 @@ impl Dialer {
         &self,
         ledger: &dyn Ledger,
         dispatch: DispatchId,
-        order: &Order,
         why: String,
     ) -> Dialed {
         match ledger.unknown(self.tenant.id(), dispatch, Timestamp::now()).await {
-            Ok(record) if record.state.id().is_some() => return self.repeat(&record, order).await,
+            Ok(record) if record.state.id().is_some() => return self.repeat(&record).await,
             Ok(_) => {}
             Err(error) => tracing::error!(%dispatch, %error, "an unknown end was not recorded"),
         }
@@ -449,9 +463,10 @@ impl Dialer {
     pub(super) async fn done(
         &self,
         ledger: &dyn Ledger,
-        dispatch: DispatchId,
+        record: &Record,
         product: Product,
     ) -> Dialed {
+        let dispatch = record.dispatch_id;
         let recorded = ledger.placed(self.tenant.id(), dispatch, product.id()).await;
         // Its end may have been told before the ledger knew the id.
         self.noted.forget();
@@ -459,7 +474,9 @@ impl Dialer {
             tracing::error!(%dispatch, %error, "a dispatch was done and its id was not recorded");
         }
         if let Product::Number(number) = &product {
-            let cost = number.monthly_cost_cents.map(MilliCents::from_cents);
+            // What is paid at once, for which it was held, may be more than what is paid each month.
+            let monthly = number.monthly_cost_cents.map(MilliCents::from_cents);
+            let cost = Some(record.hold).max(monthly);
             let ended =
                 ledger.finished(self.tenant.id(), product.id(), Outcome::Completed, cost).await;
             if let Err(error) = ended {

@@ -20,8 +20,8 @@ use crate::money::MilliCents;
 pub const HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// The rolling day.
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
-/// No call lasts longer. A placed call whose end was never learned stops counting as "in progress"
-/// after this time, so that one lost answer cannot hold a slot for ever.
+/// No call lasts longer. A call whose end, or whose beginning, was never learned stops counting as "in
+/// progress" after this time, so that one lost answer cannot hold a slot for ever.
 pub const LONGEST_CALL: SignedDuration = SignedDuration::from_hours(2);
 
 /// The greatest numbers allowed; `None` is no limit.

@@ -70,6 +70,15 @@ impl Asked {
         }
     }
 
+    /// The number that is bought.
+    #[must_use]
+    pub fn number(&self) -> Option<&E164> {
+        match &self.order {
+            Order::Call(_) => None,
+            Order::Number { number, .. } => Some(number),
+        }
+    }
+
     /// Whom it rings.
     #[must_use]
     pub fn callee(&self, tenant: &Tenant) -> Option<Callee> {

@@ -8,10 +8,11 @@ use tokio::time::Instant;
 
 use super::dispatch::{DialError, DialResult, Dialed, Dialer, Sanction, later};
 use super::ledger::{Begin, DispatchId, Ledger, NewIntent, Record, State, Terms};
-use super::limits::Limits;
+use super::limits::{Kind, Limits};
 use super::order::{Asked, Order, Product};
 use super::search::{self, Found};
 use crate::api::{self, CallId, NumberId, PageRequest};
+use crate::e164::E164;
 use crate::money::MilliCents;
 
 /// How long somebody who is doing the same is waited for.
@@ -20,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How long after it left a request may still arrive and be carried out, by something on the way that
 /// held it back: what proxies commonly wait for an answer. Before that, not found is not undone.
 const ARRIVAL: SignedDuration = SignedDuration::from_mins(1);
+
+/// The most calls of those left open that are settled at one time.
+const MOST_LEFT: usize = 10;
 
 /// How it stands with the way.
 pub(super) enum Way {
@@ -47,7 +51,7 @@ impl Dialer {
             let (dispatch, settled) = match ledger.begin(intent, terms).await? {
                 Begin::Begun(record) => return Ok(Way::Begun(Box::new(record))),
                 Begin::Duplicate(record) => {
-                    return Ok(Way::Answered(self.repeat(&record, &asked.order).await));
+                    return Ok(Way::Answered(self.repeat(&record).await));
                 }
                 Begin::KeyConflict(record) => {
                     return Err(DialError::KeyConflict(record.dispatch_id));
@@ -57,10 +61,12 @@ impl Dialer {
                     return Err(DialError::Refused(self.rules().policy.limit_refusal(reached)));
                 }
                 Begin::InFlight(record) => {
-                    (record.dispatch_id, self.await_other(ledger, &record, &asked.order).await)
+                    (record.dispatch_id, self.await_other(ledger, &record, asked.number()).await)
                 }
                 Begin::Unsettled(record) => {
-                    (record.dispatch_id, self.settle(ledger, record, &asked.order).await)
+                    let dispatch = record.dispatch_id;
+                    let number = asked.number();
+                    (dispatch, self.settle(ledger, record, number, &search::SCHEDULE).await)
                 }
             };
             match settled {
@@ -119,19 +125,19 @@ impl Dialer {
     }
 
     /// The answer for an order that was done before.
-    pub(super) async fn repeat(&self, record: &Record, order: &Order) -> Dialed {
+    pub(super) async fn repeat(&self, record: &Record) -> Dialed {
         let dispatch = record.dispatch_id;
         let Some(id) = record.state.id() else {
             let why = "its record has no id".to_owned();
             return Dialed { dispatch, result: DialResult::Unknown(why) };
         };
-        let product = match order {
-            Order::Call(_) => self
+        let product = match record.kind {
+            Kind::Call => self
                 .api
                 .get_call(&CallId::new(id))
                 .await
                 .map(|call| Some(Product::Call(Box::new(call)))),
-            Order::Number { .. } => self.owned_number(&NumberId::new(id)).await,
+            Kind::Purchase => self.owned_number(&NumberId::new(id)).await,
         };
         let product = product.unwrap_or_else(|error| {
             tracing::warn!(%dispatch, %error, "the first of two identical orders could not be read");
@@ -151,7 +157,7 @@ impl Dialer {
         &self,
         ledger: &dyn Ledger,
         record: &Record,
-        order: &Order,
+        number: Option<&E164>,
     ) -> Result<Option<Dialed>, DialError> {
         let (tenant, dispatch) = (self.tenant.id(), record.dispatch_id);
         let until = Instant::now() + PATIENCE;
@@ -161,7 +167,7 @@ impl Dialer {
             let Some(found) = ledger.find(tenant, dispatch).await? else { return Ok(None) };
             match found.state {
                 State::Placed { .. } | State::Finished { .. } => {
-                    return Ok(Some(self.repeat(&found, order).await));
+                    return Ok(Some(self.repeat(&found).await));
                 }
                 State::NotPlaced { .. } => return Ok(None),
                 State::Unknown if found.lease_until <= Timestamp::now() => {
@@ -174,9 +180,9 @@ impl Dialer {
             if Instant::now() >= search_at {
                 // Its process may have died after the request left: then only the API knows.
                 search_at += Duration::from_secs(5);
-                let found = search::search(&self.api, record, order, &[Duration::ZERO]).await;
+                let found = search::search(&self.api, record, number, &[Duration::ZERO]).await;
                 if let Found::Yes(product) = found {
-                    return Ok(Some(self.found(ledger, dispatch, product).await));
+                    return Ok(Some(self.found(ledger, record, product).await));
                 }
             }
         }
@@ -188,24 +194,38 @@ impl Dialer {
         &self,
         ledger: &dyn Ledger,
         record: Record,
-        order: &Order,
+        number: Option<&E164>,
+        schedule: &[Duration],
     ) -> Result<Option<Dialed>, DialError> {
         let (tenant, dispatch) = (self.tenant.id(), record.dispatch_id);
         let lease = self.lease(search::LIMIT);
         if ledger.take_over(tenant, dispatch, Timestamp::now(), lease).await?.is_none() {
             return Ok(None);
         }
-        match search::search(&self.api, &record, order, &search::SCHEDULE).await {
-            Found::Yes(product) => Ok(Some(self.found(ledger, dispatch, product).await)),
+        match search::search(&self.api, &record, number, schedule).await {
+            Found::Yes(product) => Ok(Some(self.found(ledger, &record, product).await)),
             Found::No if self.must_have_arrived(&record) => {
                 ledger.not_placed(tenant, dispatch, "searched for and not found").await?;
                 Ok(None)
             }
             Found::No | Found::CannotSay => {
                 let why = "an earlier identical request was not answered.".to_owned();
-                Ok(Some(self.unknown(ledger, dispatch, order, why).await))
+                Ok(Some(self.unknown(ledger, dispatch, why).await))
             }
         }
+    }
+
+    /// Settles calls that were left open, by a process that died or while the API could not be asked. Reads
+    /// only, one look for each: what the API cannot tell now stays open.
+    pub(super) async fn settle_left(&self, ledger: &dyn Ledger) -> Result<(), DialError> {
+        let now = Timestamp::now();
+        let left = ledger.unsettled(self.tenant.id()).await?;
+        let calls = |record: &Record| record.kind == Kind::Call && record.lease_until <= now;
+        // The newest first: those may be ringing.
+        for record in left.into_iter().rev().filter(calls).take(MOST_LEFT) {
+            self.settle(ledger, record, None, &[Duration::ZERO]).await?;
+        }
+        Ok(())
     }
 
     /// Whether the request, if it left at all, left longer ago than any request takes to arrive.
@@ -216,12 +236,13 @@ impl Dialer {
     }
 
     /// An earlier dispatch was found to have been done.
-    async fn found(&self, ledger: &dyn Ledger, dispatch: DispatchId, product: Product) -> Dialed {
+    async fn found(&self, ledger: &dyn Ledger, record: &Record, product: Product) -> Dialed {
         let id = product.id().to_owned();
-        let dialed = self.done(ledger, dispatch, product).await;
+        let dialed = self.done(ledger, record, product).await;
         match dialed.result {
             DialResult::Done(product) => {
-                Dialed { dispatch, result: DialResult::Repeat { id, product: Some(product) } }
+                let result = DialResult::Repeat { id, product: Some(product) };
+                Dialed { dispatch: record.dispatch_id, result }
             }
             _ => dialed,
         }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 
 use super::ledger::{DispatchId, Record};
-use super::order::{DISPATCH_KEY, Order, Product};
+use super::order::{DISPATCH_KEY, Product};
 use crate::api::{Call, Client, Cursor, Error, PageRequest};
 use crate::e164::E164;
 
@@ -37,12 +37,19 @@ pub enum Found {
 }
 
 /// Looks, and looks again, until it is found or the schedule ends.
-pub async fn search(api: &Client, record: &Record, order: &Order, schedule: &[Duration]) -> Found {
+///
+/// `number` is the one that was to be bought; there is none for a call.
+pub async fn search(
+    api: &Client,
+    record: &Record,
+    number: Option<&E164>,
+    schedule: &[Duration],
+) -> Found {
     let until = Instant::now() + LIMIT;
     let mut last = Found::CannotSay;
     for pause in schedule {
         tokio::time::sleep(*pause).await;
-        let Ok(looked) = timeout_at(until, once(api, record, order)).await else {
+        let Ok(looked) = timeout_at(until, once(api, record, number)).await else {
             tracing::warn!(dispatch = %record.dispatch_id, "a search for a dispatch took too long");
             return Found::CannotSay;
         };
@@ -58,10 +65,10 @@ pub async fn search(api: &Client, record: &Record, order: &Order, schedule: &[Du
     last
 }
 
-async fn once(api: &Client, record: &Record, order: &Order) -> Result<Found, Error> {
-    match order {
-        Order::Call(_) => call(api, record.dispatch_id, record.intent_at).await,
-        Order::Number { number, .. } => owned(api, number).await,
+async fn once(api: &Client, record: &Record, number: Option<&E164>) -> Result<Found, Error> {
+    match number {
+        None => call(api, record.dispatch_id, record.intent_at).await,
+        Some(number) => owned(api, number).await,
     }
 }
 

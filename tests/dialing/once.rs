@@ -192,7 +192,7 @@ async fn without_a_ledger_nothing_is_dialed() {
 }
 
 /// Writes into the ledger of this home what a server leaves that dies before it sends, so long ago.
-async fn abandon(world: &World, call: &Value, seconds_ago: i64) {
+async fn abandon(world: &World, call: &Value, seconds_ago: i64) -> DispatchId {
     let place = LedgerPlace::File(ledger(world));
     let organization = world.control.ask("GET", "/sandbox/organization", None).await;
     let incarnation = organization["incarnation"].as_str().unwrap();
@@ -210,8 +210,9 @@ async fn abandon(world: &World, call: &Value, seconds_ago: i64) {
     let order = Order::Call(Box::new(create));
     let asked = Asked { order, idempotency_key: None, allow_repeat: false };
     let now = Timestamp::now() - SignedDuration::from_secs(seconds_ago);
+    let dispatch_id = DispatchId::new();
     let intent = NewIntent {
-        dispatch_id: DispatchId::new(),
+        dispatch_id,
         kind: asked.kind(),
         tenant: tenant.id().clone(),
         fingerprint: asked.fingerprint(tenant.id()),
@@ -231,6 +232,7 @@ async fn abandon(world: &World, call: &Value, seconds_ago: i64) {
     };
     let ledger = dispatch::open(&place, callingbox_mcp::account::World::Sandbox).await.unwrap();
     assert!(matches!(ledger.begin(intent, terms).await.unwrap(), Begin::Begun(_)));
+    dispatch_id
 }
 
 fn ledger(world: &World) -> std::path::PathBuf {
@@ -329,4 +331,48 @@ async fn a_call_that_was_taken_back_is_written_down_before_the_program_ends() {
     let receipts = world.receipts(&[]).await;
     assert_eq!(receipts[0]["state"], "placed", "{receipts:?}");
     assert_eq!(receipts[0]["id"], world.control.dialed().await[0]["call_id"]);
+}
+
+#[tokio::test]
+async fn a_call_that_a_dead_server_left_open_is_settled_with_the_next_order() {
+    let world = World::new("", "").await;
+    let call = world.call(TO, "Remind.");
+    let dispatch = abandon(&world, &call, 180).await;
+    // It had left, and nobody wrote down its id.
+    let mut sent = call.clone();
+    sent["metadata"] = json!({"callingbox_mcp_dispatch_id": dispatch.to_string()});
+    let placed = world.control.ask("POST", "/v1/calls", Some(sent)).await;
+    let other = abandon(&world, &world.call("+12025550124", "Other."), 180).await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", world.call("+12025550125", "Another.")).await;
+    soon("the settlement", async {
+        loop {
+            let receipts = world.receipts(&[]).await;
+            let of = |id: DispatchId| {
+                receipts.iter().find(|row| row["dispatch_id"] == id.to_string()).unwrap()
+            };
+            if of(dispatch)["id"] == placed["id"] && of(other)["state"] == "not_placed" {
+                return;
+            }
+        }
+    })
+    .await;
+    assert_eq!(world.dialed().await, 2);
+}
+
+#[tokio::test]
+async fn a_call_of_which_nobody_knows_counts_as_one_that_may_be_ringing() {
+    let world = World::new("", "[limits]\nat_once = 1\n").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    for fault in [
+        json!({"method": "POST", "path": "/v1/calls", "when": "after", "kind": "reset"}),
+        json!({"method": "GET", "path": "/v1/calls", "kind": "status", "status": 500, "times": 1_000}),
+    ] {
+        world.control.fault(fault).await;
+    }
+    let first = session.data("place_call", world.call(TO, "Remind.")).await;
+    assert_eq!(first["outcome"], "unknown", "{first}");
+    let answer = session.call("place_call", world.call("+12025550124", "Other.")).await;
+    assert_eq!(failure(&answer).0, "refused_by_policy");
+    assert_eq!(world.dialed().await, 1);
 }

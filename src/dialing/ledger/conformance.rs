@@ -317,7 +317,10 @@ async fn counting(ledger: &dyn Ledger) {
     // A call whose end was never learned lets go of its slot.
     let forgotten = usage(noon() + LONGEST_CALL).await.unwrap();
     assert_eq!((forgotten.day.count, forgotten.at_once), (4, 2));
+    // One of which nobody knows may be ringing, for as long as a call can last.
     ledger.unknown(tenant.id(), dead.dispatch_id, noon()).await.unwrap();
+    assert_eq!(usage(noon() + HOUR).await.unwrap().at_once, 4);
+    assert_eq!(usage(noon() + LONGEST_CALL + minutes(21)).await.unwrap().at_once, 0);
     let end = usage(noon() + DAY + minutes(20)).await.unwrap();
     assert_eq!((end.day, end.spent), (used(1, None), MilliCents(300_000)));
     let nobody = ledger

@@ -75,7 +75,7 @@ fn used(
 fn at_once(db: &Connection, tenant: &TenantId, now: Timestamp) -> rusqlite::Result<u32> {
     db.prepare_cached(
         "SELECT count(*) FROM dispatch WHERE tenant = ?1 AND kind = 'call' AND ( \
-         (state = 'placed' AND intent_at > ?2) OR (state = 'intent' AND lease_until > ?3))",
+         (state IN ('placed', 'unknown') AND intent_at > ?2) OR (state = 'intent' AND lease_until > ?3))",
     )?
     .query_row(params![tenant.as_str(), before(now, LONGEST_CALL), now.as_millisecond()], |row| {
         row.get(0)
