@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::redirect;
 use serde::Serialize;
@@ -120,7 +121,17 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let deadline = Instant::now() + config.timeouts.total;
+        let total = config.timeouts.total;
+        let (deadline, until) = (Instant::now() + total, Timestamp::now().saturating_add(total));
+        // One clock stands still while the machine sleeps, and the other may be set. Somebody else may take
+        // over what this one asks for by the second: neither may have passed.
+        let left = || -> Duration {
+            let until = until
+                .as_ref()
+                .map_or(SignedDuration::ZERO, |at| at.duration_since(Timestamp::now()));
+            let until = Duration::try_from(until).unwrap_or(Duration::ZERO);
+            deadline.saturating_duration_since(Instant::now()).min(until)
+        };
         let http = self.http(request).await?;
         let body = body.map(Bytes::from);
         let mut earlier = Effect::Nothing;
@@ -143,11 +154,14 @@ impl Client {
                 outcome: error.outcome(),
                 number,
                 retry_after: error.retry_after(),
-                left: deadline.saturating_duration_since(Instant::now()),
+                left: left(),
             };
             match retry::decide(&attempt, &config.retry, rand::random()) {
                 Decision::Stop => return Err(error),
                 Decision::After(wait) => tokio::time::sleep(wait).await,
+            }
+            if left().is_zero() {
+                return Err(error);
             }
             earlier = error.effect();
             number += 1;
@@ -155,7 +169,7 @@ impl Client {
     }
 
     /// Asks once for one number, and notes the time that the answer carries, whatever it is.
-    pub(super) async fn look(&self, date: &mut Option<jiff::Timestamp>) -> Result<(), Error> {
+    pub(super) async fn look(&self, date: &mut Option<Timestamp>) -> Result<(), Error> {
         let config = &self.inner.config;
         let mut url =
             config.base_url.join(LOOK.path).ok_or_else(|| refusal::impossible_id(LOOK))?;
@@ -356,7 +370,7 @@ async fn read_body(
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    retry::parse_retry_after(value, jiff::Timestamp::now())
+    retry::parse_retry_after(value, Timestamp::now())
 }
 
 fn unsendable(request: RequestLine, detail: &str) -> Error {
