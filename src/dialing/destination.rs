@@ -21,7 +21,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberType, Region};
+use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType, Region};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,9 @@ pub struct Destination {
     pub kind: Kind,
     /// The time zones in which its owner may be.
     pub zones: Zones,
+    /// The number as E.164 writes it, where it was written otherwise: with a national prefix after the calling
+    /// code. Something on the way may still dial it, and nothing here knows it by that name.
+    pub rightly: Option<E164>,
 }
 
 /// An ISO 3166-1 alpha-2 code that has telephone numbers, such as `US`.
@@ -256,6 +259,11 @@ impl Destination {
             .as_ref()
             .and_then(|parsed| PHONE_NUMBER_UTIL.get_region_for_number(parsed))
             .and_then(CountryCode::of);
+        let rightly = parsed
+            .as_ref()
+            .map(|parsed| PHONE_NUMBER_UTIL.format(parsed, PhoneNumberFormat::E164))
+            .and_then(|text| E164::parse(&text).ok())
+            .filter(|rightly| rightly != number);
         let kind = dangerous(digits, calling_code).unwrap_or_else(|| {
             parsed.map_or(Kind::Unknown, |parsed| PHONE_NUMBER_UTIL.get_number_type(&parsed).into())
         });
@@ -263,7 +271,7 @@ impl Destination {
             Kind::Emergency | Kind::Short | Kind::Premium | Kind::TollFree => Zones::Unspecified,
             _ => zones(digits, calling_code),
         };
-        Self { country, calling_code, kind, zones }
+        Self { country, calling_code, kind, zones, rightly }
     }
 }
 
@@ -272,17 +280,21 @@ impl Destination {
 fn dangerous(digits: &str, calling_code: Option<u16>) -> Option<Kind> {
     let code = calling_code.map(|code| code.to_string()).unwrap_or_default();
     let national = digits.strip_prefix(&code).unwrap_or(digits);
+    // The same without national prefixes, which do not belong there.
+    let bare = national.trim_start_matches(if calling_code == Some(1) { '1' } else { '0' });
     let emergency = digits.len() <= LONGEST_SHORT && emergency_in(digits, None)
-        || national.len() <= LONGEST_EMERGENCY && emergency_in(national, calling_code)
+        || [national, bare].into_iter().any(|national| {
+            national.len() <= LONGEST_EMERGENCY && emergency_in(national, calling_code)
+        })
         // The crisis line of the United States and Canada; and area codes that the North American
         // plan keeps free so that they can never be confused with a service (N11, 988).
-        || calling_code == Some(1) && (national.starts_with("911") || national.starts_with("988"));
+        || calling_code == Some(1) && (bare.starts_with("911") || bare.starts_with("988"));
     let premium = match calling_code {
         // Area code 900, and the international premium-rate service.
-        Some(1) => national.starts_with("900"),
+        Some(1) => bare.starts_with("900"),
         Some(979) => true,
         // Ofcom's numbering plan: everything in 09.
-        Some(44) => national.starts_with('9'),
+        Some(44) => bare.starts_with('9'),
         _ => false,
     };
     if emergency {
@@ -445,12 +457,32 @@ mod tests {
             "+7112",
             "+64111",
             "+55190",
+            "+11911",
+            "+119115550100",
+            "+119885551234",
+            "+440999",
         ] {
             assert_eq!(of(number).kind, Kind::Emergency, "{number}");
         }
         for number in ["+14155550911", "+442079460999", "+4930112112", "+919112345678"] {
             assert_ne!(of(number).kind, Kind::Emergency, "{number}");
         }
+    }
+
+    #[test]
+    fn a_number_has_one_spelling() {
+        for (number, rightly) in [
+            ("+114155550100", Some("+14155550100")),
+            ("+4407911123456", Some("+447911123456")),
+            ("+44090912345678", Some("+4490912345678")),
+            ("+14155550100", None),
+            ("+390612345678", None),
+            ("+5491123456789", None),
+            ("+15551234567", None),
+        ] {
+            assert_eq!(of(number).rightly.as_ref().map(E164::as_str), rightly, "{number}");
+        }
+        assert_eq!(of("+44090912345678").kind, Kind::Premium);
     }
 
     #[test]

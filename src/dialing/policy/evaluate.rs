@@ -33,6 +33,8 @@ pub struct Request<'a> {
 pub enum DecidedBy {
     /// Numbers of this kind are never dialed.
     Never(Kind),
+    /// A number has one name, by which rules and limits know it.
+    Spelling,
     /// A rule, by its name.
     Rule(String),
     /// No rule matched.
@@ -49,6 +51,7 @@ impl fmt::Display for DecidedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Never(kind) => write!(f, "never dial {kind} numbers"),
+            Self::Spelling => f.write_str("numbers as E.164 writes them"),
             Self::Rule(name) => f.write_str(name),
             Self::Default => f.write_str("default"),
             Self::QuietHours => f.write_str("quiet_hours"),
@@ -134,14 +137,23 @@ impl Policy {
     #[must_use]
     pub fn evaluate(&self, request: &Request<'_>) -> Verdict {
         let kind = request.destination.kind;
-        if matches!(kind, Kind::Emergency | Kind::Premium) {
-            let vote = Vote {
-                by: DecidedBy::Never(kind),
-                action: Action::Refuse,
-                mode: Mode::Enforce,
-                reason: format!("{} is of the kind {kind}", request.to),
-                until: None,
-            };
+        let never = match &request.destination.rightly {
+            _ if matches!(kind, Kind::Emergency | Kind::Premium) => {
+                Some((DecidedBy::Never(kind), format!("{} is of the kind {kind}", request.to)))
+            }
+            Some(rightly) => Some((
+                DecidedBy::Spelling,
+                format!(
+                    "{} has a national prefix after its calling code; it is {}",
+                    request.to,
+                    rightly.as_str()
+                ),
+            )),
+            None => None,
+        };
+        if let Some((by, reason)) = never {
+            let vote =
+                Vote { by, action: Action::Refuse, mode: Mode::Enforce, reason, until: None };
             return verdict(vec![vote], Vec::new());
         }
         let mut votes = Vec::new();
@@ -354,9 +366,11 @@ fn verdict(acting: Vec<Vote>, shadowed: Vec<Vote>) -> Verdict {
 
 fn refusal(vote: Vote) -> Refusal {
     let remedy = match &vote.by {
-        DecidedBy::Never(_) => {
-            "No setting changes this; if it is an emergency, the human must call.".to_owned()
+        DecidedBy::Never(Kind::Emergency) => {
+            "No setting changes this; in an emergency the human must call.".to_owned()
         }
+        DecidedBy::Never(_) => "No setting changes this.".to_owned(),
+        DecidedBy::Spelling => "Call it by that number.".to_owned(),
         DecidedBy::Rule(name) => {
             format!("The human can change the rule `{name}` under [[rules]] in the calling rules.")
         }

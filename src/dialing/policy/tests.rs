@@ -302,8 +302,20 @@ fn refusals_in_full() {
     assert_eq!(
         never.to_string(),
         "Refused by the calling rule `never dial premium numbers`: +190******00 is of the kind \
-         premium. Nobody was called. No setting changes this; if it is an emergency, the human must \
-         call."
+         premium. Nobody was called. No setting changes this."
+    );
+    let Decision::Refuse(never) = judge(&Policy::default(), "+911", NOON).decision else {
+        panic!()
+    };
+    assert!(never.to_string().ends_with("in an emergency the human must call."), "{never}");
+    let Decision::Refuse(spelled) = judge(&Policy::default(), "+114155550100", NOON).decision
+    else {
+        panic!()
+    };
+    assert_eq!(
+        spelled.to_string(),
+        "Refused by the calling rule `numbers as E.164 writes them`: +114*******00 has a national \
+         prefix after its calling code; it is +14155550100. Nobody was called. Call it by that number."
     );
 }
 

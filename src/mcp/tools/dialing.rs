@@ -6,9 +6,10 @@ use crate::dialing::confirm::{Demand, Situation, demand};
 use crate::dialing::dispatch::Judgment;
 use crate::dialing::dispatch::{DialError, Dialed};
 use crate::dialing::order::Asked;
+use crate::dialing::policy::DecidedBy;
 use crate::mcp::catalogue::Stop;
 use crate::mcp::confirmation::{self, Asking, Preview, Question, Yes};
-use crate::mcp::error::{Class, ToolError};
+use crate::mcp::error::{Class, Retry, ToolError};
 use crate::mcp::gate::ToolContext;
 use crate::telemetry::metrics;
 
@@ -122,8 +123,16 @@ fn told(error: DialError) -> ToolError {
         DialError::Ledger(error) => ToolError::new(Class::Unavailable, error.to_string()).next(
             "tell the user what the message says; `callingbox-mcp receipts` shows the ledger.",
         ),
-        DialError::Refused(refusal) => ToolError::new(Class::RefusedByPolicy, refusal.to_string())
-            .next("tell the user which rule it was; only they can change it."),
+        DialError::Refused(refusal) => {
+            let error = ToolError::new(Class::RefusedByPolicy, refusal.to_string());
+            match refusal.rule {
+                DecidedBy::Never(_) => {
+                    error.retry(Retry::No).next("tell the user that this number is never called.")
+                }
+                DecidedBy::Spelling => error.next("place_call with that number."),
+                _ => error.next("tell the user which rule it was; only they can change it."),
+            }
+        }
         error @ DialError::KeyConflict(_) => ToolError::new(Class::Conflict, error.to_string()),
         error @ DialError::Interrupted(_) => ToolError::internal(error.to_string())
             .next("list_calls or list_numbers shows whether it was done."),
