@@ -22,7 +22,7 @@ use super::destination::Destination;
 use super::ledger::redis::RedisLedger;
 use super::ledger::sqlite::SqliteLedger;
 use super::ledger::{
-    DispatchId, Filter, Ledger, LedgerError, Outcome, Record, State, Tenant, World,
+    DispatchId, Filter, IdempotencyKey, Ledger, LedgerError, Outcome, Record, State, Tenant, World,
 };
 use super::limits::Usage;
 use super::live::LiveRules;
@@ -87,6 +87,8 @@ pub enum DialResult {
         id: String,
         /// It as it is now.
         product: Option<Product>,
+        /// The name that its caller had given the request.
+        key: Option<IdempotencyKey>,
     },
     /// Nobody can say whether it was done.
     Unknown(String),
@@ -103,12 +105,11 @@ pub enum DialError {
     /// The calling rules.
     #[error("{0}")]
     Refused(Refusal),
-    /// The idempotency key was used for something else.
+    /// The idempotency key was used for something else, which this is.
     #[error(
-        "the idempotency_key was used for another request in the last 24 hours (dispatch {0}); \
-         use a new key for a new request"
+        "the idempotency_key was used for another request in the last 24 hours; use a new key for a new request"
     )]
-    KeyConflict(DispatchId),
+    KeyConflict(Box<Record>),
     /// The API refused.
     #[error("{0}")]
     NotPlaced(api::Error),

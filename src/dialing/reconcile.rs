@@ -54,7 +54,7 @@ impl Dialer {
                     return Ok(Way::Answered(self.repeat(&record).await));
                 }
                 Begin::KeyConflict(record) => {
-                    return Err(DialError::KeyConflict(record.dispatch_id));
+                    return Err(DialError::KeyConflict(Box::new(record)));
                 }
                 Begin::LimitReached(_) if sanction.is_none() => return Ok(Way::Free),
                 Begin::LimitReached(reached) => {
@@ -143,7 +143,8 @@ impl Dialer {
             tracing::warn!(%dispatch, %error, "the first of two identical orders could not be read");
             None
         });
-        Dialed { dispatch, result: DialResult::Repeat { id: id.to_owned(), product } }
+        let key = record.idempotency_key.clone();
+        Dialed { dispatch, result: DialResult::Repeat { id: id.to_owned(), product, key } }
     }
 
     async fn owned_number(&self, id: &NumberId) -> Result<Option<Product>, api::Error> {
@@ -241,7 +242,8 @@ impl Dialer {
         let dialed = self.done(ledger, record, product).await;
         match dialed.result {
             DialResult::Done(product) => {
-                let result = DialResult::Repeat { id, product: Some(product) };
+                let key = record.idempotency_key.clone();
+                let result = DialResult::Repeat { id, product: Some(product), key };
                 Dialed { dispatch: record.dispatch_id, result }
             }
             _ => dialed,

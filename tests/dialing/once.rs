@@ -127,12 +127,20 @@ async fn windows_keys_and_purpose() {
     // The limit of three a day is reached, and the key outlives the window.
     let replay = session.data("place_call", call.clone()).await;
     assert_eq!(replay["duplicate_of"], third["call_id"]);
+    let note = replay["note"].as_str().unwrap();
+    assert!(
+        note.contains("use another idempotency_key") && !note.contains("allow_repeat"),
+        "{note}"
+    );
     let mut other = call.clone();
     other["instructions"] = json!("Something else.");
     let answer = session.call("place_call", other).await;
     let (class, done, message) = failure(&answer);
     assert_eq!((class, done), ("conflict", "nothing"));
     assert!(message.contains("use a new key"), "{message}");
+    // Which call the key was used for is told.
+    let known = &answer["result"]["_meta"]["callingbox-mcp/error"]["call_id"];
+    assert_eq!(known, &third["call_id"], "{answer}");
     assert_eq!(world.dialed().await, 3);
 
     let world = World::new("", "").await;

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::api::CallId;
 use crate::dialing::confirm::{Demand, Situation, demand};
 use crate::dialing::dispatch::Judgment;
 use crate::dialing::dispatch::{DialError, Dialed};
+use crate::dialing::limits::Kind;
 use crate::dialing::order::Asked;
 use crate::dialing::policy::DecidedBy;
 use crate::mcp::catalogue::Stop;
@@ -133,7 +135,13 @@ fn told(error: DialError) -> ToolError {
                 _ => error.next("tell the user which rule it was; only they can change it."),
             }
         }
-        error @ DialError::KeyConflict(_) => ToolError::new(Class::Conflict, error.to_string()),
+        DialError::KeyConflict(ref record) => {
+            let conflict = ToolError::new(Class::Conflict, error.to_string());
+            match record.state.id() {
+                Some(id) if record.kind == Kind::Call => conflict.call_id(CallId::new(id)),
+                _ => conflict,
+            }
+        }
         error @ DialError::Interrupted(_) => ToolError::internal(error.to_string())
             .next("list_calls or list_numbers shows whether it was done."),
     }

@@ -301,7 +301,7 @@ impl PurchaseNumberOutput {
                     format!("Bought {line}.{simulated} set_agent_numbers attaches it to an agent.");
                 Self { number: Some(number.into()), ..Self::new(Some(true), note) }
             }
-            DialResult::Repeat { id, product } => {
+            DialResult::Repeat { id, product, .. } => {
                 let number = match product {
                     Some(Product::Number(number)) => Some(NumberSummary::from(*number).into()),
                     _ => None,

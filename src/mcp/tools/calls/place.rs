@@ -102,7 +102,8 @@ impl PlaceCallOutput {
         }
     }
 
-    fn of(dialed: Dialed) -> Self {
+    /// `key` is the name that this request was given.
+    fn of(dialed: Dialed, key: Option<&IdempotencyKey>) -> Self {
         let dispatch_id = Some(dialed.dispatch.to_string());
         let mut output = match dialed.result {
             DialResult::Done(Product::Call(call)) => {
@@ -115,8 +116,12 @@ impl PlaceCallOutput {
                 };
                 Self::known(*call, note)
             }
-            DialResult::Repeat { id, product } => {
-                let note = "The same call was placed a moment ago; this is that one, and nothing rang now. get_call_result has what became of it. To ring again on purpose, set allow_repeat.";
+            DialResult::Repeat { id, product, key: earlier } => {
+                let note = if key.is_some() && earlier.as_ref() == key {
+                    "This idempotency_key was used for this call in the last 24 hours, and nothing rang now. get_call_result has what became of it. To ring again on purpose, use another idempotency_key."
+                } else {
+                    "The same call was placed a moment ago; this is that one, and nothing rang now. get_call_result has what became of it. To ring again on purpose, set allow_repeat."
+                };
                 let id = CallId::new(id);
                 let mut output = match product {
                     Some(Product::Call(call)) => Self::known(*call, note),
@@ -268,13 +273,13 @@ impl Tool for PlaceCall {
             .map_err(|error| ToolError::invalid_argument(error.to_string()))?;
         let asked = Asked {
             order: Order::Call(Box::new(call.clone())),
-            idempotency_key,
+            idempotency_key: idempotency_key.clone(),
             allow_repeat: allow_repeat.unwrap_or(false),
         };
         let token = confirmation_token.as_ref().map(Text::as_str);
         let preview = |local_times| preview(cx, &call, local_times);
         let mut output = match dialing::order(cx, asked, token, preview).await? {
-            Ordered::Dialed(dialed) => PlaceCallOutput::of(dialed),
+            Ordered::Dialed(dialed) => PlaceCallOutput::of(dialed, idempotency_key.as_ref()),
             Ordered::Preview { preview, token, expires_at } => PlaceCallOutput {
                 confirmation_token: Some(token),
                 expires_at: Some(expires_at.to_string()),
