@@ -2,6 +2,9 @@
 //! its exit code, and that neither keys nor whole telephone numbers are in what it prints.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+#[cfg(unix)]
+use std::time::Duration;
 
 use callingbox_mcp::api::{
     AgentCreate, AgentType, ApiKey, BaseUrl, Client, ClientConfig, NumberSearch,
@@ -12,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::harness::{Home, simulator};
+use crate::harness::{Home, simulator, soon};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_callingbox-mcp");
 
@@ -27,8 +30,20 @@ struct Doctor {
 
 impl Doctor {
     async fn run(home: &Home, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::run_in("", home, arguments, environment).await
+    }
+
+    /// The same in a folder of the home.
+    async fn run_in(
+        folder: &str,
+        home: &Home,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let arguments: Vec<&str> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
-        let output = home.run(&arguments, environment).await;
+        let mut command = home.command(&arguments, environment);
+        command.current_dir(home.path().join(folder)).stdin(Stdio::null());
+        let output = soon("the end of the command", command.output()).await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(error, "");
@@ -347,10 +362,13 @@ async fn the_entry_of_each_client_is_started_as_the_client_would() {
         &servers(json!({"command": BINARY, "args": ["--sandbox", "--tools", "place_call,get_call_result"]})),
     );
     home.write(".claude.json", &servers(json!({"command": "/none/callingbox-mcp", "args": []})));
-    home.write(".mcp.json", &servers(json!({"command": breaks, "env": {"TOKEN": "5ecret-token"}})));
+    home.write(
+        ".gemini/settings.json",
+        &servers(json!({"command": breaks, "env": {"TOKEN": "5ecret-token"}})),
+    );
+    home.write(".mcp.json", &servers(json!({"command": "no-such-program-here"})));
     home.write(".config/Code/User/mcp.json", "{ broken");
     home.write(".codex/config.toml", &format!("[mcp_servers.callingbox]\ncommand = {plain:?}\n"));
-    home.write(".gemini/settings.json", &servers(json!({"command": "no-such-program-here"})));
     home.write(
         ".codeium/windsurf/mcp_config.json",
         &servers(json!({"serverUrl": "https://user:5ecret@phone.example/mcp?token=5ecret"})),
@@ -368,12 +386,12 @@ async fn the_entry_of_each_client_is_started_as_the_client_would() {
     doctor.says(
         "claude-code-project",
         "fail",
-        "breaks off: no license for …",
+        "which is not on the path",
         "install claude-code --scope project",
     );
     doctor.says("vscode", "fail", "cannot be parsed", "correct the file");
     doctor.says("codex", "fail", "which is not executable", "callingbox-mcp install codex");
-    doctor.says("gemini", "fail", "which is not on the path", "callingbox-mcp install gemini");
+    doctor.says("gemini", "fail", "breaks off: no license for …", "callingbox-mcp install gemini");
     doctor.says("windsurf", "ok", "connects to a server at phone.example", "");
     doctor.says("openclaw", "ok", "callingbox-mcp install openclaw", "");
 }
@@ -431,4 +449,88 @@ async fn an_entry_of_another_name_is_found_by_its_program() {
         "does not exist",
         "install cursor --name gone, then restart",
     );
+}
+
+/// Where clients look in a project, by their checks.
+#[cfg(unix)]
+const PROJECT_FILES: [(&str, &str); 5] = [
+    ("claude-code-project", ".mcp.json"),
+    ("cursor-project", ".cursor/mcp.json"),
+    ("vscode-project", ".vscode/mcp.json"),
+    ("codex-project", ".codex/config.toml"),
+    ("gemini-project", ".gemini/settings.json"),
+];
+
+/// Writes this server into every file that a client looks for in the folder `project`.
+#[cfg(unix)]
+fn write_project(home: &Home, server: &Value) {
+    for (_, file) in PROJECT_FILES {
+        let servers = json!({ "callingbox": server });
+        let text = match file {
+            ".codex/config.toml" => toml::to_string(&json!({ "mcp_servers": servers })).unwrap(),
+            ".vscode/mcp.json" => json!({ "servers": servers }).to_string(),
+            _ => json!({ "mcpServers": servers }).to_string(),
+        };
+        home.write(&format!("project/{file}"), &text);
+    }
+}
+
+/// A folder may come from anyone, and with it what its files have clients start.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_projects_entry_is_not_started_unless_it_only_serves_with_this_very_program() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let home = Home::new();
+    let seen = home.path().join("seen");
+    let spy = home.path().join("project/bin/callingbox-mcp");
+    home.write("project/bin/callingbox-mcp", &format!("#!/bin/sh\nenv >> {}\n", seen.display()));
+    std::fs::set_permissions(&spy, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let bin = spy.parent().unwrap().to_str().unwrap();
+    let written = home.path().join("written");
+    let written = written.to_str().unwrap();
+    for (server, why) in [
+        (json!({"command": spy}), "bin/callingbox-mcp, which is not this program"),
+        (json!({"command": "bin/callingbox-mcp"}), "which is not this program"),
+        (json!({"command": "callingbox-mcp", "env": {"PATH": bin}}), "which is not this program"),
+        (json!({"command": BINARY, "args": ["man", "--to", written]}), "something else than serve"),
+        (json!({"command": BINARY, "args": ["--no-such-flag"]}), "something else than serve"),
+        (
+            json!({"command": BINARY, "args": ["stdio"], "env": {"LD_PRELOAD": "bin/evil.so"}}),
+            "sets LD_PRELOAD, which is no variable of this program",
+        ),
+    ] {
+        write_project(&home, &server);
+        let environment = [("CALLINGBOX_API_KEY", KEY)];
+        let doctor = Doctor::run_in("project", &home, &["--sandbox"], &environment).await;
+        assert_eq!(doctor.code, 0, "{}", doctor.report);
+        for (check, file) in PROJECT_FILES {
+            doctor.says(check, "warn", "was not started: ", &format!("project/{file}"));
+            doctor.says(check, "warn", why, "--scope project");
+        }
+        let traces = [seen.exists(), home.path().join("written").exists()];
+        assert_eq!(traces, [false, false], "{server}");
+    }
+}
+
+/// Whose address stands in a project's entry gets no key by having it looked at.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_projects_entry_of_this_program_is_started_and_sends_nothing() {
+    let home = Home::new();
+    let elsewhere = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let url = format!("http://{}", elsewhere.local_addr().unwrap());
+    std::fs::create_dir(home.path().join("project")).unwrap();
+    std::os::unix::fs::symlink(BINARY, home.path().join("project/linked")).unwrap();
+    for command in [BINARY, "./linked"] {
+        let env = json!({"CALLINGBOX_BASE_URL": url});
+        write_project(&home, &json!({"command": command, "args": ["stdio"], "env": env}));
+        let environment = [("CALLINGBOX_API_KEY", KEY)];
+        let doctor = Doctor::run_in("project", &home, &["--sandbox"], &environment).await;
+        for (check, _) in PROJECT_FILES {
+            doctor.says(check, "ok", "starts and has 13 tools", "");
+        }
+    }
+    let asked = tokio::time::timeout(Duration::from_millis(100), elsewhere.accept()).await;
+    assert!(asked.is_err(), "a request came: {asked:?}");
 }

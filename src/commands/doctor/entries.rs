@@ -1,11 +1,13 @@
 //! The entries of MCP clients: is what a client would start there, and does it start. A server is
-//! started as the client would start it, asked for its tools, and ended.
+//! started as the client would start it, asked for its tools, and ended. A project's entry may come
+//! from anyone; it is started only where it does nothing but serve with this very program.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::Parser;
 use futures::future::join_all;
 use rmcp::ServiceExt;
 use secrecy::ExposeSecret;
@@ -13,6 +15,7 @@ use tokio::io::{AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use super::Finding;
+use crate::cli::{Cli, Command as Typed};
 use crate::clients::{self, Client, Installed, Machine, Scope};
 use crate::mcp::present::reason;
 
@@ -78,12 +81,17 @@ async fn one(client: Client, scope: Scope, machine: &Machine, needs_key: bool) -
             name => (format!("{check}/{name}"), format!("{install} --name {name}")),
         };
         let fix = format!("{install}, then restart {client}");
-        match examine(&entry).await {
-            Ok(message) if needs_key && lacks_key(&entry) => {
+        match examine(&entry, scope).await {
+            Ok(Examined::NotStarted(why)) => {
+                let file = client.file(scope, machine).unwrap_or_default();
+                let look = format!("look at what {} has a client start", file.display());
+                Finding::warn(check, format!("was not started: {why}"), format!("{look}; or {fix}"))
+            }
+            Ok(Examined::Well(message)) if needs_key && lacks_key(&entry) => {
                 let lack = "but no key: CALLINGBOX_API_KEY is set in this terminal only";
                 Finding::warn(check, format!("{message}, {lack}"), fix)
             }
-            Ok(message) => Finding::ok(check, message),
+            Ok(Examined::Well(message)) => Finding::ok(check, message),
             Err(error) => Finding::fail(check, format!("{error:#}"), fix),
         }
     }))
@@ -112,16 +120,29 @@ fn lacks_key(entry: &Installed) -> bool {
     entry.command.is_some() && !simulated && !entry.env.iter().any(|(name, _)| given(name))
 }
 
-async fn examine(entry: &Installed) -> anyhow::Result<String> {
+/// What came of looking at an entry that is not wrong.
+enum Examined {
+    /// This works.
+    Well(String),
+    /// It was not tried, for this reason.
+    NotStarted(String),
+}
+
+async fn examine(entry: &Installed, scope: Scope) -> anyhow::Result<Examined> {
     match (&entry.command, &entry.url) {
         (Some(command), _) => {
             let program = find(command, entry)?;
+            if scope == Scope::Project
+                && let Some(why) = strange(command, &program, entry)
+            {
+                return Ok(Examined::NotStarted(why));
+            }
             let tools = match tokio::time::timeout(LIMIT, start(&program, entry)).await {
                 Ok(tools) => tools?,
                 Err(_) => bail!("{command} starts, but did not list its tools within 10 s"),
             };
             anyhow::ensure!(tools > 0, "{command} starts, but has no tools");
-            Ok(format!("{command} starts and has {tools} tools"))
+            Ok(Examined::Well(format!("{command} starts and has {tools} tools")))
         }
         (None, Some(url)) => {
             let url: url::Url =
@@ -131,10 +152,30 @@ async fn examine(entry: &Installed) -> anyhow::Result<String> {
                 matches!(url.scheme(), "http" | "https"),
                 "its entry holds an address that begins neither http:// nor https://"
             );
-            Ok(format!("connects to a server at {host}, which was not asked"))
+            Ok(Examined::Well(format!("connects to a server at {host}, which was not asked")))
         }
         (None, None) => bail!("its entry names neither a command nor an address"),
     }
+}
+
+/// Why starting an entry could do more than serve, if it could. Whoever wrote it may have chosen the
+/// program, what it is told to do, or a variable that the system's loader obeys; and what is started
+/// gets this user's environment, with the key.
+fn strange(command: &str, program: &Path, entry: &Installed) -> Option<String> {
+    let this = std::env::current_exe().and_then(std::fs::canonicalize);
+    let is_this = this.is_ok_and(|this| std::fs::canonicalize(program).is_ok_and(|it| it == this));
+    if !is_this {
+        return Some(format!("its entry starts {command}, which is not this program"));
+    }
+    let line = std::iter::once(command).chain(entry.args.iter().map(String::as_str));
+    let serves =
+        matches!(Cli::try_parse_from(line), Ok(Cli { command: None | Some(Typed::Stdio), .. }));
+    if !serves {
+        return Some("its entry has this program do something else than serve".to_owned());
+    }
+    let mut names = entry.env.iter().map(|(name, _)| name);
+    let other = names.find(|name| !name.starts_with("CALLINGBOX_"))?;
+    Some(format!("its entry sets {other}, which is no variable of this program"))
 }
 
 /// The program that a command means: itself, or found on the path that the client gives or inherits.
