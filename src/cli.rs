@@ -287,7 +287,7 @@ pub struct Install {
 }
 
 /// What every client takes for a name; tools are called NAME__tool in some, so it is short.
-fn server_name(text: &str) -> Result<String, &'static str> {
+pub(crate) fn server_name(text: &str) -> Result<String, &'static str> {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if (1..=32).contains(&text.len()) && text.bytes().all(letter) {
         Ok(text.to_owned())

@@ -534,3 +534,17 @@ async fn a_projects_entry_of_this_program_is_started_and_sends_nothing() {
     let asked = tokio::time::timeout(Duration::from_millis(100), elsewhere.accept()).await;
     assert!(asked.is_err(), "a request came: {asked:?}");
 }
+
+/// What is shown is typed again by some, and a file's words are not ours to have typed.
+#[tokio::test]
+async fn no_name_that_install_refuses_stands_in_a_command_or_moves_the_cursor() {
+    let home = Home::new();
+    let name = "x; touch y\u{1b}[2J";
+    let servers = json!({ name: {"command": "/none/callingbox-mcp"} });
+    home.write(".cursor/mcp.json", &json!({ "mcpServers": servers }).to_string());
+    let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
+    let check = doctor.checks().into_iter().find(|check| check.starts_with("cursor/")).unwrap();
+    assert!(!check.contains('\u{1b}'), "{check:?}");
+    doctor.says(check, "fail", "does not exist", "rename the server in ");
+    assert!(!doctor.of(check)["fix"].to_string().contains("touch"), "{}", doctor.report);
+}

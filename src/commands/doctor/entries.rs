@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use super::Finding;
-use crate::cli::{Cli, Command as Typed};
+use crate::cli::{Cli, Command as Typed, server_name};
 use crate::clients::{self, Client, Installed, Machine, Scope};
 use crate::mcp::present::reason;
 
@@ -76,14 +76,19 @@ async fn one(client: Client, scope: Scope, machine: &Machine, needs_key: bool) -
     };
     let ours = entries.into_iter().filter(|(name, entry)| is_ours(name, entry));
     let findings = join_all(ours.map(async |(name, entry)| {
-        let (check, install) = match name.as_str() {
-            NAME => (check.clone(), install.clone()),
-            name => (format!("{check}/{name}"), format!("{install} --name {name}")),
+        let file = client.file(scope, machine).unwrap_or_default();
+        let restart = format!("then restart {client}");
+        let (check, fix) = match server_name(&name) {
+            _ if name == NAME => (check.clone(), format!("{install}, {restart}")),
+            Ok(_) => (format!("{check}/{name}"), format!("{install} --name {name}, {restart}")),
+            // Nor would it be safe to type what a file says.
+            Err(why) => {
+                let rename = format!("rename the server in {} ({why}), {restart}", file.display());
+                (format!("{check}/{name}"), rename)
+            }
         };
-        let fix = format!("{install}, then restart {client}");
         match examine(&entry, scope).await {
             Ok(Examined::NotStarted(why)) => {
-                let file = client.file(scope, machine).unwrap_or_default();
                 let look = format!("look at what {} has a client start", file.display());
                 Finding::warn(check, format!("was not started: {why}"), format!("{look}; or {fix}"))
             }

@@ -70,7 +70,9 @@ impl Finding {
         fix: Option<String>,
     ) -> Self {
         let message = one_line(&discreet(message.as_ref()), 600);
-        Self { check: check.into(), level, message, fix }
+        let check = one_line(&check.into(), 80);
+        let fix = fix.map(|fix| one_line(&fix, 600));
+        Self { check, level, message, fix }
     }
 }
 
