@@ -15,16 +15,16 @@ pub(super) fn run(command: Token, global: &Global, folders: &Folders) -> anyhow:
     match command {
         Token::Create { name, expires, only, tokens: path } => {
             let path = tokens_path(path, folders)?;
-            let mut tokens = if path.exists() { Tokens::load(&path)? } else { Tokens::default() };
             let now = Timestamp::now();
             let expires = expires.as_deref().map(|span| after(now, span)).transpose()?;
-            let token = tokens.create(&name, now, expires, only, global.read_only)?;
-            tokens.save(&path)?;
+            let token = Tokens::change(&path, |tokens| {
+                tokens.create(&name, now, expires, only, global.read_only)
+            })?;
             say(format!("{token}\n"))
         }
         Token::List { tokens: path } => {
             let path = tokens_path(path, folders)?;
-            let tokens = if path.exists() { Tokens::load(&path)? } else { Tokens::default() };
+            let tokens = Tokens::load_or_none(&path)?;
             let now = Timestamp::now();
             let mut text = String::new();
             for token in &tokens.all {
@@ -50,9 +50,9 @@ pub(super) fn run(command: Token, global: &Global, folders: &Folders) -> anyhow:
         }
         Token::Revoke { name, tokens: path } => {
             let path = tokens_path(path, folders)?;
-            let mut tokens = Tokens::load(&path)?;
-            tokens.revoke(&name)?;
-            tokens.save(&path)?;
+            // A path that is mistyped is told as such, and nothing is made there.
+            Tokens::load(&path)?;
+            Tokens::change(&path, |tokens| tokens.revoke(&name))?;
             say(format!("{name} is revoked.\n"))
         }
     }

@@ -3,6 +3,7 @@
 use std::process::Output;
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{Events, Server, initialize, message, names, program, with};
@@ -76,6 +77,23 @@ async fn token(home: &std::path::Path, arguments: &[&str]) -> String {
         program(home).arg("token").args(arguments).output().await.unwrap();
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn what_is_done_to_tokens_at_once_is_all_done() {
+    let home = tempfile::tempdir().unwrap();
+    let people: Vec<String> = (0..20).map(|number| format!("t{number}")).collect();
+    let each = |verb: &'static str| {
+        join_all(people.iter().map(async |name| token(home.path(), &[verb, name]).await))
+    };
+    let left = async || token(home.path(), &["list"]).await;
+    each("create").await;
+    let made = left().await;
+    for name in &people {
+        assert!(made.lines().any(|line| line.starts_with(&format!("{name}:"))), "{name}: {made}");
+    }
+    each("revoke").await;
+    assert_eq!(left().await, "There are no tokens.");
 }
 
 #[tokio::test]

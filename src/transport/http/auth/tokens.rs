@@ -4,10 +4,13 @@
 //! A token is 256 random bits, so a plain SHA-256 is enough: what makes slow hashes necessary for
 //! passwords, that they can be guessed, is not true of it.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -17,6 +20,9 @@ use crate::mcp::toolset::Toolset;
 
 /// What every token begins with, so that it is known wherever it turns up.
 pub const PREFIX: &str = "cbmcp_";
+
+/// How long a change waits for those that other commands are making.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One token, without the token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +122,12 @@ pub enum TokensError {
         /// Why not.
         reason: std::io::Error,
     },
+    /// Another command is changing it.
+    #[error("the tokens in {} are being changed by another command; run this again", path.display())]
+    Busy {
+        /// Which file.
+        path: PathBuf,
+    },
     /// It is not what it should be.
     #[error("{}: {message}", path.display())]
     Invalid {
@@ -150,6 +162,29 @@ impl Tokens {
             path: path.to_owned(),
             message: crate::config::explain_in_log(&text, &error),
         })
+    }
+
+    /// Changes a file, or makes it, while no other process does: what each of them did is in it.
+    ///
+    /// # Errors
+    /// Those of `work` and of reading and writing; the file is then as it was.
+    pub fn change<T>(
+        path: &Path,
+        work: impl FnOnce(&mut Self) -> Result<T, TokensError>,
+    ) -> Result<T, TokensError> {
+        let _locked = lock(path, PATIENCE)?;
+        let mut tokens = Self::load_or_none(path)?;
+        let done = work(&mut tokens)?;
+        tokens.save(path)?;
+        Ok(done)
+    }
+
+    /// Reads a file; where there is none, there are no tokens.
+    ///
+    /// # Errors
+    /// It is unreadable or not a file of tokens.
+    pub fn load_or_none(path: &Path) -> Result<Self, TokensError> {
+        if path.exists() { Self::load(path) } else { Ok(Self::default()) }
     }
 
     /// Writes a file, whole or not at all, readable by its owner only.
@@ -231,6 +266,33 @@ impl Tokens {
     }
 }
 
+/// Keeps other processes from changing a file until this is dropped.
+///
+/// The lock is on a file beside it, since the file itself is replaced, and it is SQLite's: held on every
+/// system, waited for, and let go when its process ends in whatever way. The database stays empty.
+fn lock(path: &Path, patience: Duration) -> Result<Connection, TokensError> {
+    let failed = |reason| TokensError::Io { path: path.to_owned(), what: "locked", reason };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let mut beside = OsString::from(path);
+    beside.push(".lock");
+    let beside = PathBuf::from(beside);
+    // Made before SQLite makes it: who may open it could hold the lock.
+    if !beside.exists() {
+        write_private(&beside, "").map_err(failed)?;
+    }
+    let locked = Connection::open(&beside).and_then(|db| {
+        db.busy_timeout(patience)?;
+        db.execute_batch("BEGIN EXCLUSIVE")?;
+        Ok(db)
+    });
+    locked.map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy) => TokensError::Busy { path: path.to_owned() },
+        _ => failed(std::io::Error::other(error)),
+    })
+}
+
 #[cfg(unix)]
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write;
@@ -286,14 +348,33 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_file_that_another_is_changing_is_waited_for_but_not_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens.toml");
+        let other = lock(&path, Duration::ZERO).unwrap();
+        let message = lock(&path, Duration::from_millis(20)).unwrap_err().to_string();
+        assert!(message.ends_with("changed by another command; run this again"), "{message}");
+        let soon = std::thread::spawn({
+            let path = path.clone();
+            move || lock(&path, Duration::from_secs(30)).map(drop)
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        drop(other);
+        soon.join().unwrap().unwrap();
+    }
+
     #[cfg(unix)]
     #[test]
     fn the_file_is_the_owners_alone() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens.toml");
-        Tokens::default().save(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        Tokens::change(&path, |_| Ok(())).unwrap();
+        for name in ["tokens.toml", "tokens.toml.lock"] {
+            let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
     }
 
     #[test]
