@@ -1,8 +1,9 @@
 //! Edits a TOML text and keeps its comments, order, layout and unknown keys. Knows no client.
 
 use serde_json::{Map, Value};
-use toml_edit::visit_mut::{VisitMut, visit_value_mut};
-use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, value};
+use toml_edit::visit::{Visit, visit_table};
+use toml_edit::visit_mut::{VisitMut, visit_table_mut, visit_value_mut};
+use toml_edit::{Decor, DocumentMut, InlineTable, Item, RawString, Table, TableLike, value};
 
 use super::change::EditError;
 use super::entry::without_nulls;
@@ -36,38 +37,86 @@ impl Document {
         path.iter().try_fold(self.toml.as_item(), |at, key| at.get(*key)).and_then(to_json)
     }
 
-    /// Applies a merge patch (RFC 7396) to the table at these keys, making it if it is not there.
+    /// Applies a merge patch (RFC 7396) to the table at these keys, making it if it is not there: at the
+    /// end of the text, so that every comment stays with what it is about.
     pub(super) fn merge(
         &mut self,
         path: &[&str],
         patch: &Map<String, Value>,
     ) -> Result<(), EditError> {
-        let mut at: &mut dyn TableLike = self.toml.as_table_mut();
+        let trailing = self.toml.trailing().as_str().unwrap_or_default().to_owned();
+        let mut is_at_the_end = false;
+        let mut at = self.toml.as_item_mut();
         for (depth, key) in path.iter().enumerate() {
             let last = depth + 1 == path.len();
-            if !at.contains_key(key) {
+            let parent = at.as_table_like_mut().ok_or_else(|| not_a_table(path))?;
+            let is_new = !parent.contains_key(key);
+            if is_new {
                 let mut table = Table::new();
                 table.set_implicit(!last);
-                at.insert(key, Item::Table(table));
+                parent.insert(key, Item::Table(table));
             }
-            at = at
-                .get_mut(key)
-                .and_then(Item::as_table_like_mut)
-                .ok_or_else(|| not_a_table(path))?;
+            at = parent.get_mut(key).ok_or_else(|| not_a_table(path))?;
+            // Within an inline table it has become one too, and stands on its line.
+            if let Item::Table(table) = &mut *at
+                && is_new
+                && last
+            {
+                table.set_position(Some(isize::MAX));
+                if !trailing.is_empty() {
+                    table.decor_mut().set_prefix(with_blank_line(&trailing));
+                }
+                is_at_the_end = true;
+            }
         }
-        merge_table(at, patch)
+        merge_table(at.as_table_like_mut().ok_or_else(|| not_a_table(path))?, patch)?;
+        if is_at_the_end {
+            self.toml.set_trailing("");
+        }
+        Ok(())
     }
 
-    /// Removes what is at these keys, if anything is.
+    /// Removes what is at these keys, if anything is. The comments above it stay.
     pub(super) fn remove(&mut self, path: &[&str]) -> Result<(), EditError> {
         let Some((last, parents)) = path.split_last() else { return Ok(()) };
-        let mut at: &mut dyn TableLike = self.toml.as_table_mut();
+        let mut position = 0;
+        let mut at = self.toml.as_item_mut();
         for key in parents {
-            let Some(item) = at.get_mut(key) else { return Ok(()) };
-            at = item.as_table_like_mut().ok_or_else(|| not_a_table(path))?;
+            at = match at.get_mut(key) {
+                Some(item) if item.is_table_like() => item,
+                Some(_) => return Err(not_a_table(path)),
+                None => return Ok(()),
+            };
+            position = at.as_table().and_then(Table::position).unwrap_or(position);
         }
-        at.remove(last);
+        let mut above = Headers::default();
+        if let Item::Table(table) = &mut *at {
+            let left = keep_comments_of_lines(table, last);
+            above.0.push((position, left));
+        }
+        let removed = at.as_table_like_mut().and_then(|table| table.remove(last));
+        above.visit_item(&removed.unwrap_or_default());
+        // The lowest first, so that of two that come to stand together the upper one is above.
+        above.0.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
+        for (position, comments) in above.0 {
+            self.put_below(position, &comments);
+        }
         Ok(())
+    }
+
+    /// Puts comments above the first header below this position, or else at the end.
+    fn put_below(&mut self, position: isize, comments: &str) {
+        let mut all = Headers::default();
+        all.visit_document(&self.toml);
+        let below = all.0.iter().map(|(found, _)| *found).filter(|found| *found > position).min();
+        match below {
+            Some(header) => Put { header, comments }.visit_document_mut(&mut self.toml),
+            None => {
+                let trailing = self.toml.trailing().as_str().unwrap_or_default();
+                let trailing = format!("{comments}{trailing}");
+                self.toml.set_trailing(trailing);
+            }
+        }
     }
 
     /// The text with every comment and every string hidden that `shown` does not allow.
@@ -79,6 +128,91 @@ impl Document {
             text.push('\n');
             text
         })
+    }
+}
+
+/// The headers of tables by their position, with the comments above each.
+#[derive(Default)]
+struct Headers(Vec<(isize, String)>);
+
+impl<'doc> Visit<'doc> for Headers {
+    fn visit_table(&mut self, node: &'doc Table) {
+        if let Some(position) = node.position() {
+            self.0.push((position, comments(node.decor())));
+        }
+        visit_table(self, node);
+    }
+}
+
+/// Puts comments above one header.
+struct Put<'a> {
+    header: isize,
+    comments: &'a str,
+}
+
+impl VisitMut for Put<'_> {
+    fn visit_table_mut(&mut self, node: &mut Table) {
+        if node.position() == Some(self.header) {
+            put_first(node.decor_mut(), self.comments);
+        }
+        visit_table_mut(self, node);
+    }
+}
+
+/// The comments that stand first in a decor; blank lines below them belong to what they stand above.
+fn comments(decor: &Decor) -> String {
+    let prefix = decor.prefix().and_then(RawString::as_str).unwrap_or_default();
+    match prefix.trim_end() {
+        "" => String::new(),
+        comments => format!("{comments}\n"),
+    }
+}
+
+fn put_first(decor: &mut Decor, comments: &str) {
+    let prefix = decor.prefix().and_then(RawString::as_str).unwrap_or_default();
+    let prefix = format!("{comments}{prefix}");
+    decor.set_prefix(prefix);
+}
+
+/// The end of a text, with a blank line before what comes next.
+fn with_blank_line(trailing: &str) -> String {
+    let last = trailing.lines().last().unwrap_or_default();
+    match (trailing.ends_with('\n'), last.trim().is_empty()) {
+        (true, true) => trailing.to_owned(),
+        (true, false) => format!("{trailing}\n"),
+        (false, _) => format!("{trailing}\n\n"),
+    }
+}
+
+/// Moves the comments above the lines of a key in this table to the line after them, or gives them
+/// back where there is none.
+fn keep_comments_of_lines(table: &mut Table, key: &str) -> String {
+    let mut kept = String::new();
+    let mut next: Option<Vec<String>> = None;
+    for (path, _) in table.get_values() {
+        let is_its = path.first().is_some_and(|first| first.get() == key);
+        match path.last() {
+            Some(last) if is_its => {
+                kept.push_str(&comments(last.leaf_decor()));
+                next = None;
+            }
+            _ if kept.is_empty() || next.is_some() => {}
+            _ => next = Some(path.iter().map(|key| key.get().to_owned()).collect()),
+        }
+    }
+    let Some((last, parents)) = next.as_ref().and_then(|next| next.split_last()) else {
+        return kept;
+    };
+    let mut at = Some(table);
+    for key in parents {
+        at = at.and_then(|table| table.get_mut(key)).and_then(Item::as_table_mut);
+    }
+    match at.and_then(|table| table.key_mut(last)) {
+        Some(mut line) => {
+            put_first(line.leaf_decor_mut(), &kept);
+            String::new()
+        }
+        None => kept,
     }
 }
 
@@ -236,7 +370,7 @@ mod tests {
         let table = [
             (String::new(), entry.to_owned()),
             (other.to_owned(), format!("{other}\n{entry}")),
-            (format!("{other}{profile}"), format!("{other}\n{entry}{profile}")),
+            (format!("{other}{profile}"), format!("{other}{profile}\n{entry}")),
             (other.replace('\n', "\r\n"), format!("{other}\n{entry}").replace('\n', "\r\n")),
         ];
         for (before, after) in table {
@@ -254,6 +388,37 @@ mod tests {
         let inline = "mcp_servers = { x = { command = \"y\" } }\n";
         let after = "mcp_servers = { x = { command = \"y\" } , tel = { command = \"new\" } }\n";
         assert_eq!(merged(inline, change), after);
+    }
+
+    #[test]
+    fn what_is_written_above_an_entry_stays_when_the_entry_goes() {
+        let removed = |text: &str| {
+            let mut document = Document::parse(text).unwrap();
+            document.remove(&["mcp_servers", "tel"]).unwrap();
+            document.text()
+        };
+        for (before, after) in [
+            (
+                "[a]\nx = 1\n# of a\n\n# mine\n[mcp_servers.tel] # gone\n# gone\nk = 1 # gone\n# of b\n[b]\n",
+                "[a]\nx = 1\n# of a\n\n# mine\n# of b\n[b]\n",
+            ),
+            ("[a]\n\n# mine\n\n[mcp_servers.tel]\nk = 1\n\n[b]\n", "[a]\n\n# mine\n\n[b]\n"),
+            ("[a]\n# mine\n[mcp_servers.tel]\nk = 1\n# end\n", "[a]\n# mine\n# end\n"),
+            (
+                "# 1\n[mcp_servers.tel]\nk = 1\n# 2\n[b]\n# 3\n[mcp_servers.tel.env]\nk = 1\n# 4\n[c]\n",
+                "# 1\n# 2\n[b]\n# 3\n# 4\n[c]\n",
+            ),
+            (
+                "[mcp_servers]\n# 1\ntel.k = 1\n# 2\ntel.l = 1\n# 3\nx.k = 1\n",
+                "[mcp_servers]\n# 1\n# 2\n# 3\nx.k = 1\n",
+            ),
+            (
+                "[mcp_servers]\nx = {}\n# 1\ntel = {}\n\n# 2\n[b]\n",
+                "[mcp_servers]\nx = {}\n# 1\n\n# 2\n[b]\n",
+            ),
+        ] {
+            assert_eq!(removed(before), after, "{before}");
+        }
     }
 
     #[test]

@@ -197,13 +197,13 @@ model = "o"   # why
 [mcp_servers.other]
 command = 'y' # keep
 
+[profiles.deep]
+model = "p"
+
 [mcp_servers.callingbox]
 command = "COMMAND"
 args = ["stdio", "--read-only"]
 env = { CALLINGBOX_API_KEY_FILE = "KEYFILE" }
-
-[profiles.deep]
-model = "p"
 "#,
     },
     Case {
@@ -314,6 +314,45 @@ fn what_the_user_did_since_is_kept_when_it_is_taken_out() {
         for word in case.before.split_whitespace().filter(|word| word.len() > 3) {
             assert!(left.contains(word.trim_end_matches(',')), "{}: {word}\n{left}", case.client);
         }
+    }
+}
+
+/// Comments where TOML lets them stand: behind the last line of a table, above a header, at the end.
+const COMMENTED: [&str; 5] = [
+    "[mcp_servers.other]\ncommand = \"y\"\n# args = [\"--debug\"]   # keep: my note on other\n[profiles.deep]\nmodel = \"p\"\n",
+    "[mcp_servers.other]\ncommand = \"y\"\n# note\n\n# deep\n[profiles.deep]\n",
+    "model = \"o\"\n\n[mcp_servers.other]\ncommand = \"y\"\n\n# the end\n",
+    "# nothing else\n",
+    "[a]\n# a\n[b]\n# b\n[a.c]\r\n# c\r\n",
+];
+
+#[test]
+fn comments_stay_where_they_stand_when_it_is_written_and_taken_out() {
+    for before in COMMENTED {
+        let root = tempfile::tempdir().unwrap();
+        let machine = machine(Os::Linux, root.path());
+        let (client, scope) = (Client::Codex, Scope::User);
+        // As an editor would have it: one kind of line ending.
+        let before = match before.contains('\r') {
+            true => before.replace("\r\n", "\n").replace('\n', "\r\n"),
+            false => before.to_owned(),
+        };
+        let server = stdio(client, Os::Linux);
+        let path = installed(client, scope, &machine, Some(&before), &server);
+        let after = std::fs::read_to_string(&path).unwrap();
+        let entry = after.strip_prefix(&before).unwrap_or_else(|| panic!("{after}"));
+        assert!(entry.trim_start().starts_with("[mcp_servers.callingbox]"), "{after}");
+
+        // Without the backup it is the entry that goes, and only that.
+        for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+            let file = file.unwrap().path();
+            if file != path {
+                std::fs::remove_file(file).unwrap();
+            }
+        }
+        let plan = clients::uninstall(client, scope, &machine, "callingbox").unwrap();
+        plan.apply("2026-01-02T03:04:06Z".parse().unwrap()).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
     }
 }
 
