@@ -101,10 +101,14 @@ pub struct Global {
     #[arg(
         long,
         global = true,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
         env = "CALLINGBOX_MCP_LOG_ARGUMENTS",
         value_parser = clap::builder::FalseyValueParser::new()
     )]
-    pub log_arguments: bool,
+    pub log_arguments: Option<bool>,
 }
 
 /// The commands.
@@ -369,7 +373,7 @@ impl Global {
     /// Whether the arguments of tool calls are logged.
     #[must_use]
     pub fn logs_arguments(&self, file: &File) -> bool {
-        self.log_arguments || file.log_arguments.unwrap_or(false)
+        self.log_arguments.or(file.log_arguments).unwrap_or(false)
     }
 
     /// The tools that the flags, the environment and the file together ask for.

@@ -122,6 +122,31 @@ async fn arguments_are_logged_only_when_asked_for_and_masked_even_then() {
     }
 }
 
+#[tokio::test]
+async fn whether_arguments_are_logged_says_the_flag_else_the_environment_else_the_file() {
+    for (flag, variable, file, logged) in [
+        (None, None, true, true),
+        (None, Some("false"), true, false),
+        (None, Some("true"), false, true),
+        (Some("--log-arguments"), Some("false"), false, true),
+        (Some("--log-arguments=false"), Some("true"), true, false),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let log = home.path().join("log");
+        let config = home.path().join("config.toml");
+        std::fs::write(&config, format!("log_arguments = {file}\n")).unwrap();
+        let mut program = program(home.path());
+        program.args(["--sandbox", "--log-format=json", "--config"]).arg(config).args(flag);
+        program.envs(variable.map(|value| ("CALLINGBOX_MCP_LOG_ARGUMENTS", value)));
+        program.stderr(File::create(&log).unwrap());
+        let server = Server::run(home, program, &[]).await;
+        let call = server.modern("tools/call", json!({"name": "list_agents", "arguments": {}}));
+        call.send().await.unwrap().text().await.unwrap();
+        let case = format!("{flag:?} {variable:?} {file}");
+        assert_eq!(calls(&log)[0].get("arguments").is_some(), logged, "{case}");
+    }
+}
+
 /// Waits until this is in the log so many times.
 async fn come(log: &Path, part: &str, count: usize) {
     let come = async {
