@@ -236,13 +236,18 @@ fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {
     })
 }
 
-/// Under which names the server may be reached: those that were given, and those of the addresses that
-/// it tells others.
+/// Under which names the server may be reached: those that were given, that of the resource, and for
+/// deliveries alone the one that CallingBox is told.
 fn allowed(options: &Http, resource: Option<&str>) -> anyhow::Result<Allowed> {
     let mut hosts = options.allowed_host.clone();
+    hosts.extend(resource.map(str::to_owned));
+    let allowed = Allowed::new(&hosts, &options.allowed_origin)?;
     let webhooks = options.webhook_public_url.as_ref().and_then(url::Url::host_str);
-    hosts.extend(webhooks.into_iter().chain(resource).map(str::to_owned));
-    Ok(Allowed::new(&hosts, &options.allowed_origin)?)
+    Ok(match webhooks {
+        None => allowed,
+        // Whoever may deliver there may not therefore use the tools.
+        Some(host) => allowed.with_host_at(crate::webhook::PATH, host)?,
+    })
 }
 
 async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {

@@ -64,6 +64,28 @@ async fn signed_deliveries_are_taken_and_calls_ask_for_them() {
 }
 
 #[tokio::test]
+async fn where_deliveries_arrive_nothing_else_is_answered() {
+    let home = tempfile::tempdir().unwrap();
+    let mut program = program(home.path());
+    program.arg("--sandbox").env("CALLINGBOX_WEBHOOK_SECRET", "whsec_ours");
+    let public = ["--webhook-public-url", "https://hook.example.com"];
+    let server = Server::run(home, program, &public).await;
+    for host in ["hook.example.com", "hook.example.com:443"] {
+        let list = server.modern("tools/list", json!({})).header("host", host);
+        assert_eq!(list.send().await.unwrap().status(), 403, "{host}");
+        for path in ["mcp", "sse", "healthz", "readyz", "metrics", "webhooks/callingbox/", ""] {
+            let get = server.http.get(format!("{}/{path}", server.base)).header("host", host);
+            assert_eq!(get.send().await.unwrap().status(), 403, "{host}: {path}");
+        }
+        let unsigned = server.http.post(format!("{}/webhooks/callingbox", server.base));
+        let unsigned = unsigned.header("host", host).body("{}").send().await.unwrap();
+        assert_eq!(unsigned.status(), 401, "{host}");
+    }
+    let list = server.modern("tools/list", json!({}));
+    assert_eq!(list.send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn without_a_secret_no_address_is_given_out() {
     let home = tempfile::tempdir().unwrap();
     let mut command = program(home.path());

@@ -17,6 +17,7 @@ use url::Url;
 #[derive(Debug, Clone, Default)]
 pub struct Allowed {
     hosts: Vec<Authority>,
+    at_paths: Vec<(&'static str, Authority)>,
     origins: Vec<Url>,
     any_address: bool,
 }
@@ -42,12 +43,6 @@ impl Allowed {
     /// # Errors
     /// One of them is not a host or not an origin.
     pub fn new(hosts: &[String], origins: &[String]) -> Result<Self, NotAllowable> {
-        let host = |text: &String| {
-            text.parse::<Authority>()
-                .ok()
-                .filter(|host| !host.host().is_empty() && !text.contains('@'))
-                .ok_or_else(|| NotAllowable::Host(text.clone()))
-        };
         let origin = |text: &String| {
             Url::parse(text)
                 .ok()
@@ -55,10 +50,20 @@ impl Allowed {
                 .ok_or_else(|| NotAllowable::Origin(text.clone()))
         };
         Ok(Self {
-            hosts: hosts.iter().map(host).collect::<Result<_, _>>()?,
+            hosts: hosts.iter().map(|host| named(host)).collect::<Result<_, _>>()?,
+            at_paths: Vec::new(),
             origins: origins.iter().map(origin).collect::<Result<_, _>>()?,
             any_address: false,
         })
+    }
+
+    /// Takes this host too, at this path alone.
+    ///
+    /// # Errors
+    /// It is not a host.
+    pub fn with_host_at(mut self, path: &'static str, host: &str) -> Result<Self, NotAllowable> {
+        self.at_paths.push((path, named(host)?));
+        Ok(self)
     }
 
     /// Takes every address in figures for a host too. A page that rebinds a name cannot send one, and
@@ -83,7 +88,7 @@ impl Allowed {
         let Some(host) = host else {
             return Err(refusal(StatusCode::BAD_REQUEST, "one Host header is needed"));
         };
-        if !self.allows_host(&host) {
+        if !self.allows_host(&host, uri.path()) {
             let text = "this host is not allowed; the operator can add it with --allowed-host";
             return Err(refusal(StatusCode::FORBIDDEN, text));
         }
@@ -97,14 +102,12 @@ impl Allowed {
         Ok(())
     }
 
-    fn allows_host(&self, host: &Authority) -> bool {
+    fn allows_host(&self, host: &Authority, path: &str) -> bool {
         let name = bare(host.host());
         is_loopback(name)
             || (self.any_address && name.parse::<IpAddr>().is_ok())
-            || self.hosts.iter().any(|allowed| {
-                bare(allowed.host()).eq_ignore_ascii_case(name)
-                    && allowed.port_u16().is_none_or(|port| host.port_u16() == Some(port))
-            })
+            || self.hosts.iter().any(|allowed| covers(allowed, host))
+            || self.at_paths.iter().any(|(at, allowed)| *at == path && covers(allowed, host))
     }
 
     fn allows_origin(&self, origin: &str) -> bool {
@@ -145,6 +148,18 @@ pub fn share(origin: HeaderValue, response: &mut Response) {
     let exposed = HeaderValue::from_static("mcp-session-id, www-authenticate, retry-after");
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     headers.append(VARY, HeaderValue::from_static("origin"));
+}
+
+fn named(host: &str) -> Result<Authority, NotAllowable> {
+    host.parse::<Authority>()
+        .ok()
+        .filter(|parsed| !parsed.host().is_empty() && !host.contains('@'))
+        .ok_or_else(|| NotAllowable::Host(host.to_owned()))
+}
+
+fn covers(allowed: &Authority, host: &Authority) -> bool {
+    bare(allowed.host()).eq_ignore_ascii_case(bare(host.host()))
+        && allowed.port_u16().is_none_or(|port| host.port_u16() == Some(port))
 }
 
 fn bare(host: &str) -> &str {
