@@ -7,6 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -20,15 +23,18 @@ use crate::mcp::catalogue::Catalogue;
 use crate::mcp::selection::Selection;
 use crate::state::Shared;
 use crate::telemetry::metrics::{Exporter, Moment};
+use crate::transport::http::answer;
 use crate::transport::http::auth::Door;
 use crate::transport::http::auth::door::{Accounts, KeyDoor, TokenDoor, Unopened};
 use crate::transport::http::health::{self, Health};
-use crate::transport::http::origin::Allowed;
+use crate::transport::http::origin::{self, Allowed};
 use crate::transport::http::replicas::News;
 use crate::transport::http::tenant::{self, Tenants};
 use crate::transport::http::{Service, Settings, guarded};
 use crate::webhook::{Hears, Receiver, Refused, Secrets};
 
+/// What is said where nothing is.
+const NOTHING: &str = "there is nothing here";
 /// How often samples are put into their buckets.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
@@ -105,20 +111,24 @@ pub(super) async fn run(
     let figures = Exporter::install()?;
     let tidying = tidy(figures.clone());
     let mut probes = service.probes();
-    // Beside the others they would be for everyone to read.
-    if options.admin_listen.is_some() || options.listen.ip().is_loopback() {
+    // Beside the others they would be for everyone to read, a proxy's callers among them.
+    let by_themselves = options.admin_listen.is_some();
+    if by_themselves || options.listen.ip().is_loopback() {
         let tenants = Arc::clone(service.tenants());
         let moment = move || moment(&tenants, webhooks.as_deref(), state.as_ref());
-        let metrics = async move || {
+        let metrics = async move |request: Request| {
+            if !by_themselves && !origin::is_for_loopback(request.uri(), request.headers()) {
+                return answer::error(StatusCode::NOT_FOUND, NOTHING);
+            }
             let text = "text/plain; version=0.0.4; charset=utf-8";
-            ([(http::header::CONTENT_TYPE, text)], figures.render(&moment()))
+            ([(http::header::CONTENT_TYPE, text)], figures.render(&moment())).into_response()
         };
         probes = probes.route("/metrics", axum::routing::get(metrics));
     }
     let (public, admin) = match admin {
         None => (service.routes(hooks.merge(probes)), None),
         Some(admin) => {
-            let routes = guarded(probes, "there is nothing here", allowed.with_any_address());
+            let routes = guarded(probes, NOTHING, allowed.with_any_address());
             say(format!("health on http://{}\n", admin.local_addr()?))?;
             (service.routes(hooks), Some((admin, routes)))
         }

@@ -184,3 +184,23 @@ async fn readiness_says_what_is_wrong() {
     let missing = json!({"ready": false, "key": "no key is set", "ledger": "ok"});
     assert_eq!(get(url).await, (503, missing));
 }
+
+#[tokio::test]
+async fn figures_beside_the_tools_are_for_this_machine_alone() {
+    let server = Server::start(&["--allowed-host", "phone.example.com"]).await;
+    for (host, status) in
+        [("localhost", 200), ("127.0.0.1:9", 200), ("[::1]", 200), ("phone.example.com", 404)]
+    {
+        let get = server.http.get(format!("{}/metrics", server.base)).header("host", host);
+        let answer = get.send().await.unwrap();
+        assert_eq!(answer.status(), status, "{host}");
+        let told = answer.text().await.unwrap().contains("callingbox_mcp_");
+        assert_eq!(told, status == 200, "{host}");
+    }
+    let server =
+        Server::start(&["--allowed-host", "phone.example.com", "--admin-listen", "127.0.0.1:0"])
+            .await;
+    let get = server.http.get(format!("{}/metrics", server.admin.as_ref().unwrap()));
+    let get = get.header("host", "phone.example.com");
+    assert_eq!(get.send().await.unwrap().status(), 200);
+}

@@ -79,13 +79,7 @@ impl Allowed {
     /// # Errors
     /// The answer that refuses it: 400 without one clear host, else 403.
     pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Box<Response>> {
-        let mut named = headers.get_all(HOST).iter();
-        let host = match (uri.authority(), named.next(), named.next()) {
-            (Some(host), _, None) => Some(host.clone()),
-            (None, Some(host), None) => host.to_str().ok().and_then(|host| host.parse().ok()),
-            _ => None,
-        };
-        let Some(host) = host else {
+        let Some(host) = host_of(uri, headers) else {
             return Err(refusal(StatusCode::BAD_REQUEST, "one Host header is needed"));
         };
         if !self.allows_host(&host, uri.path()) {
@@ -148,6 +142,23 @@ pub fn share(origin: HeaderValue, response: &mut Response) {
     let exposed = HeaderValue::from_static("mcp-session-id, www-authenticate, retry-after");
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     headers.append(VARY, HeaderValue::from_static("origin"));
+}
+
+/// Whether a request is for this machine by a name of loopback. One that a proxy brings is not, as long
+/// as the proxy passes on the name that it was asked for.
+#[must_use]
+pub fn is_for_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
+    host_of(uri, headers).is_some_and(|host| is_loopback(bare(host.host())))
+}
+
+/// The one host that a request is for.
+fn host_of(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
+    let mut named = headers.get_all(HOST).iter();
+    match (uri.authority(), named.next(), named.next()) {
+        (Some(host), _, None) => Some(host.clone()),
+        (None, Some(host), None) => host.to_str().ok().and_then(|host| host.parse().ok()),
+        _ => None,
+    }
 }
 
 fn named(host: &str) -> Result<Authority, NotAllowable> {
