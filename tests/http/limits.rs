@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{PATIENCE, Server, initialize, message};
+use crate::support::{Older, PATIENCE, Server, initialize, message};
 
 /// That others are served, and soon.
 async fn served(server: &Server) {
@@ -163,4 +163,38 @@ async fn an_answer_is_not_held_up_by_the_network() {
     times.sort();
     // With Nagle's algorithm on, each waits 40 ms for an acknowledgment.
     assert!(times[times.len() / 2] < Duration::from_millis(35), "{times:?}");
+}
+
+#[tokio::test]
+async fn what_a_client_took_back_takes_no_place_in_its_session() {
+    const MOST: usize = 128;
+    let server = Server::start(&[]).await;
+    let wait = json!({"call_id": server.long_call().await, "wait_seconds": 300});
+    let wait = json!({"name": "get_call_result", "arguments": wait});
+    let mut session = Older::open(&server).await;
+    let ask =
+        |id: usize| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": wait});
+    let take_back = |id: usize| json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}});
+    for id in 0..=MOST {
+        assert_eq!(session.post(&ask(id)).await.status(), 202, "{id}");
+        assert_eq!(session.post(&take_back(id)).await.status(), 202, "{id}");
+    }
+    for id in 0..MOST {
+        assert_eq!(session.post(&ask(id)).await.status(), 202, "{id}");
+    }
+    let full = session.post(&ask(MOST)).await;
+    assert_eq!((full.status().as_u16(), full.headers().contains_key("retry-after")), (429, true));
+    assert_eq!(session.post(&take_back(0)).await.status(), 202);
+    // Of two with one id only one would be answered.
+    assert_eq!(session.post(&ask(1)).await.status(), 400);
+    let ping = json!({"jsonrpc": "2.0", "id": "p", "method": "ping"});
+    // It is its turn once the one before is taken back.
+    for _ in 0..2 {
+        let mut taken = session.post(&ping).await.status();
+        while taken == 429 {
+            taken = session.post(&ping).await.status();
+        }
+        assert_eq!(taken, 202);
+        assert_eq!(session.next().await, json!({"jsonrpc": "2.0", "id": "p", "result": {}}));
+    }
 }

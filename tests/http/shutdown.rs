@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::harness::{Control, simulator};
-use crate::support::{Events, PATIENCE, Server, home_of_one_who_is_asked, initialize, message};
+use crate::support::{
+    Events, Older, PATIENCE, Server, home_of_one_who_is_asked, initialize, message,
+};
 
 const CALL: &str = "/v1/calls/{id}";
 
@@ -74,16 +76,10 @@ async fn everyone_who_waits_for_a_call_is_answered_and_the_exit_is_clean() {
     params["_meta"] = json!({"progressToken": "p"});
     let streamed = session.request("tools/call", params).await;
 
-    let stream = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
-    let mut events = Events::of(stream);
-    let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
+    let sse = Older::open(&server).await;
     let call = json!({"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": wait(&call_id)});
-    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-    for message in [initialize(), initialized, call] {
-        let post = server.http.post(&endpoint).body(message.to_string()).send().await.unwrap();
-        assert_eq!(post.status(), 202);
-    }
-    assert_eq!(events.next().await.unwrap().0, "message");
+    assert_eq!(sse.post(&call).await.status(), 202);
+    let mut events = sse.events;
     control.forget().await;
     control.arrived("GET", CALL, 1).await;
 
@@ -187,6 +183,28 @@ async fn a_wait_that_has_learned_nothing_yet_is_answered_soon_and_keeps_the_id()
     );
     ended(&mut server).await;
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_a_client_took_back_is_not_waited_for() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let mut server = Server::on(&sandbox, &[]).await;
+    let call_id = server.long_call().await;
+    let session = Older::open(&server).await;
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": wait(&call_id)});
+    assert_eq!(session.post(&call).await.status(), 202);
+    control.arrived("GET", CALL, 1).await;
+    let taken_back =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    assert_eq!(session.post(&taken_back).await.status(), 202);
+    let mut events = session.events;
+    let begun = Instant::now();
+    terminate(&server).await;
+    assert_eq!(events.next().await, None);
+    ended(&mut server).await;
+    // The period of grace is 25 s.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -235,6 +235,37 @@ pub(crate) async fn message(response: Response) -> Value {
     serde_json::from_str(last).unwrap()
 }
 
+/// A session of HTTP+SSE: its stream, and where its messages go.
+pub(crate) struct Older<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) events: Events,
+    pub(crate) endpoint: String,
+}
+
+impl<'a> Older<'a> {
+    /// Opens one, initialized.
+    pub(crate) async fn open(server: &'a Server) -> Self {
+        let stream = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
+        let mut events = Events::of(stream);
+        let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
+        let mut session = Self { server, events, endpoint };
+        assert_eq!(session.post(&initialize()).await.status(), 202);
+        session.next().await;
+        let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        assert_eq!(session.post(&initialized).await.status(), 202);
+        session
+    }
+
+    pub(crate) async fn post(&self, message: &Value) -> Response {
+        self.server.http.post(&self.endpoint).body(message.to_string()).send().await.unwrap()
+    }
+
+    /// The next message.
+    pub(crate) async fn next(&mut self) -> Value {
+        serde_json::from_str(&self.events.next().await.unwrap().1).unwrap()
+    }
+}
+
 /// The stream of HTTP+SSE, event by event.
 pub(crate) struct Events {
     stream: std::pin::Pin<Box<dyn futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Send>>,

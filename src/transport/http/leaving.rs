@@ -25,21 +25,35 @@ impl<T> Leaving<T> {
     }
 
     fn note(&mut self, message: &ClientJsonRpcMessage) {
-        match message {
-            JsonRpcMessage::Request(request) => {
-                self.unanswered.insert(request.id.clone());
-            }
-            JsonRpcMessage::Notification(notification) => {
-                // What its client took back is never answered.
-                if let ClientNotification::CancelledNotification(canceled) =
-                    &notification.notification
-                    && let Some(id) = &canceled.params.request_id
-                {
-                    self.unanswered.remove(id);
-                }
-            }
-            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {}
+        if let JsonRpcMessage::Request(request) = message {
+            self.unanswered.insert(request.id.clone());
+        } else if let Some(id) = taken_back(message) {
+            self.unanswered.remove(id);
         }
+    }
+}
+
+/// The request that a client takes back by this message; rmcp never answers it then.
+#[must_use]
+pub fn taken_back(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
+    match message {
+        JsonRpcMessage::Notification(notification) => match &notification.notification {
+            ClientNotification::CancelledNotification(canceled) => {
+                canceled.params.request_id.as_ref()
+            }
+            _ => None,
+        },
+        JsonRpcMessage::Request(_) | JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => None,
+    }
+}
+
+/// The request that this message answers.
+#[must_use]
+pub fn answered(message: &ServerJsonRpcMessage) -> Option<&RequestId> {
+    match message {
+        JsonRpcMessage::Response(response) => Some(&response.id),
+        JsonRpcMessage::Error(error) => error.id.as_ref(),
+        JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
     }
 }
 
@@ -50,13 +64,9 @@ impl<T: Transport<RoleServer>> Transport<RoleServer> for Leaving<T> {
         &mut self,
         message: ServerJsonRpcMessage,
     ) -> impl Future<Output = Result<(), T::Error>> + Send + 'static {
-        match &message {
-            JsonRpcMessage::Response(response) => self.unanswered.remove(&response.id),
-            JsonRpcMessage::Error(error) => {
-                error.id.as_ref().is_some_and(|id| self.unanswered.remove(id))
-            }
-            JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => false,
-        };
+        if let Some(id) = answered(&message) {
+            self.unanswered.remove(id);
+        }
         self.inner.send(message)
     }
 

@@ -14,7 +14,9 @@ use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
 use http::StatusCode;
 use jiff::Timestamp;
-use rmcp::model::{ClientJsonRpcMessage, GetExtensions, JsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{
+    ClientJsonRpcMessage, GetExtensions, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+};
 use rmcp::service::RoleServer;
 use rmcp::transport::Transport;
 use rmcp::transport::streamable_http_server::session::SessionId;
@@ -24,10 +26,10 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
-use super::answer;
 use super::replicas::Told;
 use super::sessions::{Full, Terms};
 use super::tenant::Tenant;
+use super::{answer, leaving};
 use crate::mcp::caller::Caller;
 use crate::state::To;
 
@@ -54,8 +56,43 @@ struct Inbox {
     pending: Pending,
 }
 
-/// One token for each request that has no answer yet: a server that ends waits for them.
-type Pending = Arc<Mutex<Vec<TaskTrackerToken>>>;
+/// The requests of a session that have no answer yet, each with a token: a server that ends waits for
+/// them.
+#[derive(Debug, Clone)]
+struct Pending {
+    tokens: Arc<Mutex<HashMap<RequestId, TaskTrackerToken>>>,
+    activity: TaskTracker,
+}
+
+/// Why a request is not taken.
+enum NotTaken {
+    /// Too many have no answer yet.
+    Full,
+    /// One of the same id has none.
+    Twice,
+}
+
+impl Pending {
+    fn new(activity: &TaskTracker) -> Self {
+        Self { tokens: Arc::default(), activity: activity.clone() }
+    }
+
+    fn begin(&self, id: &RequestId) -> Result<(), NotTaken> {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.contains_key(id) {
+            return Err(NotTaken::Twice);
+        }
+        if tokens.len() >= MOST_PENDING {
+            return Err(NotTaken::Full);
+        }
+        tokens.insert(id.clone(), self.activity.token());
+        Ok(())
+    }
+
+    fn end(&self, id: &RequestId) -> Option<TaskTrackerToken> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+}
 
 impl Inboxes {
     fn with<T>(&self, act: impl FnOnce(&mut HashMap<SessionId, Inbox>) -> T) -> T {
@@ -78,8 +115,8 @@ pub async fn open(
     let (to_server, from_client) = mpsc::channel(INCOMING);
     let (to_client, from_server) = mpsc::channel(OUTGOING);
     let end = tenant.end().child_token();
-    let pending = Pending::default();
-    let inbox = Inbox { to_server, pending: Arc::clone(&pending) };
+    let pending = Pending::new(activity);
+    let inbox = Inbox { to_server, pending: pending.clone() };
     inboxes.with(|inboxes| inboxes.insert(Arc::clone(&id), inbox));
     tenant.sessions().adopt(Arc::clone(&id), room, end.clone());
     tenant.sessions().settle(&id, terms);
@@ -89,7 +126,7 @@ pub async fn open(
         let ended = end.clone().cancelled_owned();
         tokio::spawn(Arc::clone(sharing).keep_holding_stream(id.to_string(), ended));
     }
-    let channel = Channel { from_client, to_client, activity: activity.clone(), pending };
+    let channel = Channel { from_client, to_client, pending };
     let session =
         serve(Arc::clone(inboxes), Arc::clone(tenant), Arc::clone(&id), channel, end.clone());
     tokio::spawn(session);
@@ -218,24 +255,31 @@ pub async fn deliver(
         let text = "the session has too much to do";
         answer::later(StatusCode::TOO_MANY_REQUESTS, text, PATIENCE)
     };
-    if inbox.pending.lock().unwrap_or_else(PoisonError::into_inner).len() >= MOST_PENDING {
-        return Some(busy());
-    }
+    // First the room: from there on nothing waits, and so nothing is left behind by who leaves meanwhile.
+    let room = match tokio::time::timeout(PATIENCE, inbox.to_server.reserve()).await {
+        Ok(Ok(room)) => room,
+        Ok(Err(_closed)) => return None,
+        Err(_) => return Some(busy()),
+    };
     if let JsonRpcMessage::Request(request) = &mut message {
+        match inbox.pending.begin(&request.id) {
+            Ok(()) => {}
+            Err(NotTaken::Full) => return Some(busy()),
+            Err(NotTaken::Twice) => {
+                let text = "a request with this id has no answer yet; give each its own";
+                return Some(answer::error(StatusCode::BAD_REQUEST, text));
+            }
+        }
         request.request.extensions_mut().insert(caller);
     }
-    match inbox.to_server.send_timeout(message, PATIENCE).await {
-        Ok(()) => Some(StatusCode::ACCEPTED.into_response()),
-        Err(mpsc::error::SendTimeoutError::Closed(_)) => None,
-        Err(mpsc::error::SendTimeoutError::Timeout(_)) => Some(busy()),
-    }
+    room.send(message);
+    Some(StatusCode::ACCEPTED.into_response())
 }
 
 /// rmcp's end of a session.
 pub struct Channel {
     from_client: mpsc::Receiver<ClientJsonRpcMessage>,
     to_client: mpsc::Sender<ServerJsonRpcMessage>,
-    activity: TaskTracker,
     pending: Pending,
 }
 
@@ -246,26 +290,26 @@ impl Transport<RoleServer> for Channel {
         &mut self,
         message: ServerJsonRpcMessage,
     ) -> impl Future<Output = Result<(), Infallible>> + Send + 'static {
-        let to_client = self.to_client.clone();
-        let pending = Arc::clone(&self.pending);
+        let (to_client, pending) = (self.to_client.clone(), self.pending.clone());
+        let answered = leaving::answered(&message).cloned();
         async move {
-            let answers = matches!(message, JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_));
-            let sent = to_client.send(message).await;
-            if answers {
-                pending.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let room = to_client.reserve().await;
+            // Until there is room the request counts: a client that reads nothing is not to have more of
+            // them. After it the client may use the id again.
+            let token = answered.and_then(|id| pending.end(&id));
+            match room {
+                Ok(room) => room.send(message),
+                Err(_closed) => tracing::debug!("the client was gone before its answer"),
             }
-            if sent.is_err() {
-                tracing::debug!("the client was gone before its answer");
-            }
+            drop(token);
             Ok(())
         }
     }
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
         let message = self.from_client.recv().await?;
-        if matches!(message, JsonRpcMessage::Request(_)) {
-            let token = self.activity.token();
-            self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(token);
+        if let Some(id) = leaving::taken_back(&message) {
+            self.pending.end(id);
         }
         Some(message)
     }
@@ -278,7 +322,7 @@ impl Transport<RoleServer> for Channel {
 
 #[cfg(test)]
 mod tests {
-    use rmcp::model::{RequestId, ServerResult};
+    use rmcp::model::ServerResult;
 
     use super::*;
 
