@@ -17,12 +17,13 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use self::replay::Seen;
@@ -36,6 +37,10 @@ pub const PATH: &str = "/webhooks/callingbox";
 const MOST_BYTES: usize = 1024 * 1024;
 /// How long a delivery may take to arrive; CallingBox gives up after 10 s.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Deliveries that are read at once. CallingBox's take milliseconds; a stranger's as long as they like.
+const READ_AT_ONCE: usize = 32;
+/// When a delivery that found no room may come again, in seconds.
+const COME_AGAIN: HeaderValue = HeaderValue::from_static("5");
 /// Deliveries that wait to be worked off.
 const WAITING: usize = 1_024;
 
@@ -59,7 +64,7 @@ pub enum Refused {
     Oversized,
     /// Signed, but not an event.
     Unreadable,
-    /// Too many wait; CallingBox delivers it again later.
+    /// Too many wait or are being read; CallingBox delivers it again later.
     Busy,
 }
 
@@ -128,6 +133,7 @@ pub struct Receiver {
     secrets: Secrets,
     seen: Seen,
     counts: Counts,
+    reading: Semaphore,
     work: mpsc::Sender<(CallId, Option<Call>)>,
     worker: JoinHandle<()>,
 }
@@ -155,7 +161,8 @@ impl Receiver {
             }
         });
         let (seen, counts) = (Seen::new(shared), Counts::default());
-        Arc::new(Self { secrets, seen, counts, work, worker })
+        let reading = Semaphore::new(READ_AT_ONCE);
+        Arc::new(Self { secrets, seen, counts, reading, work, worker })
     }
 
     /// The route.
@@ -179,10 +186,17 @@ impl Receiver {
     fn refuse(&self, reason: Refused) -> Response {
         self.counts.count(reason);
         tracing::warn!(reason = reason.as_str(), "a webhook delivery was refused");
-        (reason.status(), reason.as_str()).into_response()
+        let mut response = (reason.status(), reason.as_str()).into_response();
+        if reason == Refused::Busy {
+            response.headers_mut().insert(RETRY_AFTER, COME_AGAIN);
+        }
+        response
     }
 
     async fn take(&self, headers: &HeaderMap, body: Body) -> Result<(), Refused> {
+        // Before the body takes any memory.
+        signature::glance(headers, Timestamp::now()).map_err(unbelieved)?;
+        let _reading = self.reading.try_acquire().map_err(|_| Refused::Busy)?;
         let body = read(body).await?;
         self.verify(headers, &body, Timestamp::now()).await
     }
@@ -193,10 +207,7 @@ impl Receiver {
         body: &Bytes,
         now: Timestamp,
     ) -> Result<(), Refused> {
-        self.secrets.verify(headers, body, now).map_err(|unsigned| match unsigned {
-            Unsigned::Stale => Refused::Stale,
-            Unsigned::Missing | Unsigned::Unreadable | Unsigned::Wrong => Refused::Forged,
-        })?;
+        self.secrets.verify(headers, body, now).map_err(unbelieved)?;
         let event: Event = serde_json::from_slice(body).map_err(|_| Refused::Unreadable)?;
         let id = event.data.call.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
         let call_id = CallId::new(id.ok_or(Refused::Unreadable)?);
@@ -215,6 +226,13 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.worker.abort();
+    }
+}
+
+fn unbelieved(unsigned: Unsigned) -> Refused {
+    match unsigned {
+        Unsigned::Stale => Refused::Stale,
+        Unsigned::Missing | Unsigned::Unreadable | Unsigned::Wrong => Refused::Forged,
     }
 }
 

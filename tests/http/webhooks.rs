@@ -7,10 +7,11 @@ use callingbox_mcp::sandbox::Options;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 use crate::harness::{Control, simulator};
-use crate::support::{Server, message, program};
+use crate::support::{PATIENCE, Server, message, program};
 
 const CALL: &str = "/v1/calls/{id}";
 
@@ -199,4 +200,60 @@ async fn what_is_forged_stale_replayed_oversized_or_no_event_is_refused_and_coun
             "\"unreadable\"} 2",
         ]
     );
+}
+
+/// A delivery of a megabyte of which the headers have been sent, and the first line of the answer.
+async fn begin(server: &Server, signature: &str) -> (TcpStream, String) {
+    let stream = TcpStream::connect(server.address()).await.unwrap();
+    let mut stream = BufReader::new(stream);
+    let headers = format!(
+        "POST /webhooks/callingbox HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\nexpect: 100-continue\r\n{signature}\r\n"
+    );
+    stream.get_mut().write_all(headers.as_bytes()).await.unwrap();
+    let mut line = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_line(&mut line)).await.unwrap().unwrap();
+    (stream.into_inner(), line.trim().to_owned())
+}
+
+#[tokio::test]
+async fn of_what_cannot_be_believed_and_of_too_much_at_once_no_byte_is_read() {
+    const AT_ONCE: usize = 32;
+    let home = tempfile::tempdir().unwrap();
+    let mut program = program(home.path());
+    program.arg("--sandbox").env("CALLINGBOX_WEBHOOK_SECRET", "whsec_ours");
+    let server = Server::run(home, program, &[]).await;
+    let now = jiff::Timestamp::now().as_second();
+    let signed = |at: i64| format!("callingbox-signature: {}\r\n", sign_at(at, "whsec_theirs", ""));
+    for (signature, status) in [
+        (String::new(), "HTTP/1.1 401 Unauthorized"),
+        ("callingbox-signature: t=1\r\n".to_owned(), "HTTP/1.1 401 Unauthorized"),
+        (format!("{0}{0}", signed(now)), "HTTP/1.1 401 Unauthorized"),
+        (signed(now - 330), "HTTP/1.1 400 Bad Request"),
+        (signed(now + 330), "HTTP/1.1 400 Bad Request"),
+    ] {
+        assert_eq!(begin(&server, &signature).await.1, status, "{signature}");
+    }
+    let mut reading = Vec::new();
+    for _ in 0..AT_ONCE {
+        let (stream, line) = begin(&server, &signed(now)).await;
+        assert_eq!(line, "HTTP/1.1 100 Continue");
+        reading.push(stream);
+    }
+    let body =
+        json!({"id": "e", "type": "call.ringing", "data": {"call": {"id": "c"}}}).to_string();
+    let deliver = || {
+        let post = server.http.post(format!("{}/webhooks/callingbox", server.base));
+        post.header("callingbox-signature", sign("whsec_ours", &body)).body(body.clone()).send()
+    };
+    let refused = deliver().await.unwrap();
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"), "{refused:?}");
+    reading.clear();
+    let taken = async {
+        while deliver().await.unwrap().status() != 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    // Those that broke off are not waited for.
+    tokio::time::timeout(Duration::from_secs(5), taken).await.unwrap();
 }
