@@ -1,7 +1,9 @@
-//! Logs: on standard error, quiet by default, and never with a key or a whole telephone number.
+//! Logs: on standard error, quiet by default, a line for each event, and never with a key or a whole
+//! telephone number.
 //!
-//! The types that hold such values already refuse to print them. The writer here is the second
-//! line: whatever still looks like a secret or a number is masked before it leaves the process.
+//! The types that hold such values already refuse to print them, and what strangers wrote is masked
+//! where it is logged ([`arguments::digits_masked`]). The writer here is the second line: whatever still
+//! looks like a secret or a number is masked before it leaves the process, and no text begins a line.
 
 pub mod arguments;
 pub mod metrics;
@@ -22,6 +24,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
+use self::arguments::{BETWEEN_DIGITS, FEWEST_DIGITS};
 use crate::e164::mask;
 
 /// How log lines are written.
@@ -57,14 +60,19 @@ pub enum TelemetryError {
 ///
 /// `filter` is in the syntax of `tracing_subscriber::EnvFilter`, such as `info` or
 /// `callingbox_mcp=debug`. rmcp and the HTTP libraries are held at `warn`, whatever the
-/// filter says of them: below that they write whole requests, with every argument in them.
+/// filter says of them: below that they write whole requests, with every argument in them. rmcp's
+/// service is held at `error`: its warnings repeat ids and words of the client.
 ///
 /// # Errors
 /// The filter cannot be read, or logging was already begun.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let cap = Targets::new().with_default(LevelFilter::TRACE).with_targets(
-        ["rmcp", "hyper", "hyper_util", "reqwest", "h2"].map(|target| (target, LevelFilter::WARN)),
-    );
+    let cap = Targets::new()
+        .with_default(LevelFilter::TRACE)
+        .with_targets(
+            ["rmcp", "hyper", "hyper_util", "reqwest", "h2"]
+                .map(|target| (target, LevelFilter::WARN)),
+        )
+        .with_target("rmcp::service", LevelFilter::ERROR);
     let filter = EnvFilter::try_new(filter)
         .map_err(|reason| TelemetryError::Filter { filter: filter.to_owned(), reason })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(Redacting).with_ansi(false);
@@ -105,7 +113,7 @@ impl Visit for Says {
     }
 }
 
-/// A writer to standard error that masks what must not be seen.
+/// A writer to standard error that masks what must not be seen, and keeps an event on its line.
 #[derive(Debug, Clone, Copy)]
 struct Redacting;
 
@@ -121,7 +129,10 @@ impl Write for Redacting {
     /// Each event arrives in one piece: the formatter writes whole lines.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
-        io::stderr().lock().write_all(redact(&text).as_bytes())?;
+        let (text, end) = text.strip_suffix('\n').map_or((&*text, ""), |text| (text, "\n"));
+        let mut shown = on_one_line(&redact(text));
+        shown.push_str(end);
+        io::stderr().lock().write_all(shown.as_bytes())?;
         Ok(line.len())
     }
 
@@ -130,8 +141,22 @@ impl Write for Redacting {
     }
 }
 
+/// Escapes what begins a line or moves the cursor, in a way that is JSON's too.
+fn on_one_line(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        match c {
+            '\n' => shown.push_str("\\n"),
+            '\u{2028}' | '\u{2029}' => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if c.is_control() => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
 /// Masks keys (`sk_…`), signing secrets (`whsec_…`), tokens (`cbmcp_…`, and JWTs: `eyJ…`) and everything that
-/// looks like an E.164 number: `+` and at least seven digits.
+/// looks like an E.164 number: `+` and at least seven digits, with what people write between them.
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {
     const JWT: &str = "eyJ";
@@ -152,9 +177,15 @@ pub fn redact(text: &str) -> Cow<'_, str> {
                 .unwrap_or(rest.len());
             (end, Some(format!("{prefix}***")))
         } else if c == '+' {
-            let digits = rest.bytes().skip(1).take_while(u8::is_ascii_digit).count();
-            let end = digits + 1;
-            (end, rest.get(..end).filter(|_| digits >= 7).map(mask))
+            let (mut digits, mut end) = (0, c.len_utf8());
+            for (at, c) in rest.char_indices().skip(1) {
+                if c.is_ascii_digit() {
+                    (digits, end) = (digits + 1, at + c.len_utf8());
+                } else if !BETWEEN_DIGITS.contains(c) {
+                    break;
+                }
+            }
+            (end, rest.get(..end).filter(|_| digits >= FEWEST_DIGITS).map(mask))
         } else {
             (c.len_utf8(), None)
         };
@@ -178,6 +209,8 @@ mod tests {
             ("Bearer cbmcp_0011aabb", "Bearer cbmcp_***"),
             ("Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c-2_x, next", "Bearer eyJ***, next"),
             ("to +14155550123.", "to +141******23."),
+            ("to +1 (415) 555-0123, now", "to +1 (***********23, now"),
+            ("1 +1 - 2 = 0", "1 +1 - 2 = 0"),
             ("++14155550123+14155550199", "++141******23+141******99"),
             ("+1234567", "+1****67"),
             ("+123456", "+123456"),
@@ -192,6 +225,14 @@ mod tests {
                 assert_eq!(redact(text), shown);
             }
         }
+    }
+
+    #[test]
+    fn an_event_is_one_line_and_its_json_stays_json() {
+        let text = "a\n\r\u{1b}[2J\t\0\u{7f}\u{85}\u{9b}\u{2028}\u{2029}é";
+        let shown = on_one_line(text);
+        assert_eq!(shown, r"a\n\u000d\u001b[2J\u0009\u0000\u007f\u0085\u009b\u2028\u2029é");
+        assert_eq!(serde_json::from_str::<String>(&format!("\"{shown}\"")).unwrap(), text);
     }
 
     #[test]

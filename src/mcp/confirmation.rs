@@ -29,6 +29,7 @@ use super::error::{Class, Retry, ToolError};
 use super::gate::ToolContext;
 use crate::dialing::dispatch::Dialer;
 use crate::dialing::order::Asked;
+use crate::telemetry::arguments::digits_masked;
 
 /// How long a question stands.
 pub const LIFETIME: Duration = Duration::from_secs(300);
@@ -187,7 +188,8 @@ async fn elicit(
             Err(no("the human did not answer in time"))
         }
         Err(error) => {
-            tracing::warn!(%error, "the question to the human failed");
+            let error = error.to_string();
+            tracing::warn!(error = %digits_masked(&error), "the question to the human failed");
             Err(no("the client could not ask the human"))
         }
     }

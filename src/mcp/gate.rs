@@ -50,12 +50,13 @@ pub struct ToolContext {
 impl ToolContext {
     /// The one line of log that each call has.
     fn log(&self, tool: &str, outcome: &str, took: Duration, arguments: Option<String>) {
+        let id = self.request_id.to_string();
         tracing::info!(
             tenant = self.tenant.as_deref(),
-            tool,
+            tool = &*arguments::digits_masked(tool),
             outcome,
             milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            request_id = present::one_line(&self.request_id.to_string(), MOST_ID),
+            request_id = present::one_line(&arguments::digits_masked(&id), MOST_ID),
             arguments,
             "tool call"
         );

@@ -1,5 +1,6 @@
 //! The arguments of a tool call as a log may show them, where somebody asked for it: no secrets, no
-//! telephone numbers however they are written, and short. Knows nothing of tools.
+//! telephone numbers however they are written, and short; and what else of a client's words a log
+//! shows, without the numbers. Knows nothing of tools.
 
 use std::borrow::Cow;
 
@@ -10,7 +11,9 @@ const MOST_TEXT: usize = 200;
 /// The most bytes altogether.
 const MOST_BYTES: usize = 2_000;
 /// The fewest digits that may be a telephone number.
-const FEWEST_DIGITS: usize = 7;
+pub(super) const FEWEST_DIGITS: usize = 7;
+/// What people write between the digits of a number.
+pub(super) const BETWEEN_DIGITS: &str = " -.()/\u{a0}";
 /// What stands in the names of fields that hold secrets.
 const SECRET: [&str; 7] =
     ["secret", "token", "password", "authorization", "credential", "header", "key"];
@@ -64,7 +67,8 @@ fn masked(value: &Value) -> Value {
 }
 
 /// Masks each run of digits that may be a telephone number, with what people write between them.
-fn digits_masked(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn digits_masked(text: &str) -> Cow<'_, str> {
     let mut shown = String::new();
     let mut run = String::new();
     let mut any = false;
@@ -78,7 +82,7 @@ fn digits_masked(text: &str) -> Cow<'_, str> {
         run.clear();
     };
     for c in text.chars() {
-        if c.is_ascii_digit() || (!run.is_empty() && " -.()/\u{a0}".contains(c)) {
+        if c.is_ascii_digit() || (!run.is_empty() && BETWEEN_DIGITS.contains(c)) {
             run.push(c);
         } else {
             end(&mut run, &mut shown);

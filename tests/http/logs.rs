@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Events, PATIENCE, Server, initialize, message, program};
+use crate::support::{
+    Events, PATIENCE, Server, Session, home_of_one_who_is_asked, initialize, message, program,
+};
 
 const KEY: &str = "sk_test_very_secret_one";
 const NUMBER: &str = "3105550123";
@@ -231,4 +233,78 @@ async fn a_server_of_many_logs_its_calls_without_being_asked() {
     message(listed.send().await.unwrap()).await;
     let tools: Vec<_> = lines(&log).into_iter().map(|line| line["tool"].clone()).collect();
     assert_eq!(tools, ["list_agents"]);
+}
+
+#[tokio::test]
+async fn what_a_client_writes_makes_no_line_of_its_own_and_no_number_is_read_there() {
+    const FORGED: &str = "no\r\n2026-01-01T00:00:00.000000Z  INFO callingbox_mcp::mcp::gate: tool call tenant=\"forged\"\u{85}a\u{2028}b\u{2029}\u{1b}[2J\u{9b}";
+    for format in ["text", "json"] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let home = home_of_one_who_is_asked();
+        let mut program = program(home.path());
+        program.args(["--sandbox", "--log-format", format]).stderr(File::create(&log).unwrap());
+        let server = Server::run(home, program, &[]).await;
+        let mut hello = initialize();
+        hello["params"]["capabilities"] = json!({"elicitation": {"form": {}}});
+        let opened = server.post(&hello).send().await.unwrap();
+        let id = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+        let session = Session { server: &server, id, bearer: None };
+        let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        assert_eq!(session.post(&initialized).send().await.unwrap().status(), 202);
+
+        // In the id of a request and in its words, each answered with an error.
+        let numbers = ["3105550123", "+1 310 555 0123", "(310) 555-0123", "+13105550123"];
+        for number in numbers {
+            let text = format!("{FORGED} {number}");
+            for (method, id) in
+                [("tools/call", json!(text)), (text.as_str(), json!(3105550123_u64))]
+            {
+                let request =
+                    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": {"name": text}});
+                assert!(
+                    message(session.post(&request).send().await.unwrap()).await["error"]
+                        .is_object()
+                );
+            }
+            // In the answer to a question.
+            let buy =
+                json!({"name": "purchase_number", "arguments": {"phone_number": "+14155550179"}});
+            let mut events = Events::of(session.request("tools/call", buy).await);
+            let question = loop {
+                let (_, data) = events.next().await.unwrap();
+                if !data.is_empty() {
+                    break serde_json::from_str::<Value>(&data).unwrap();
+                }
+            };
+            assert_eq!(question["method"], "elicitation/create", "{question}");
+            let answer = json!({"jsonrpc": "2.0", "id": question["id"], "error": {"code": 1, "message": text}});
+            assert_eq!(session.post(&answer).send().await.unwrap().status(), 202);
+            while events.next().await.is_some() {}
+        }
+
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert!(text.contains("the question to the human failed"), "{text}");
+        let other = text.chars().filter(|c| c.is_control() || ['\u{2028}', '\u{2029}'].contains(c));
+        assert!(other.clone().all(|c| c == '\n'), "{text:?}");
+        for line in text.lines() {
+            let ours = ["tool call", "the question to the human failed"];
+            let said: Vec<_> = match format {
+                "json" => {
+                    let line: Value = serde_json::from_str(line).unwrap();
+                    ours.into_iter().filter(|said| line["message"] == *said).collect()
+                }
+                _ => {
+                    let (head, said) = line.split_once(": ").unwrap();
+                    assert_eq!(head.split_whitespace().count(), 3, "{line}");
+                    ours.into_iter().filter(|ours| said.starts_with(ours)).collect()
+                }
+            };
+            assert_eq!(said.len(), 1, "{line}");
+        }
+        assert_eq!(text.lines().count(), 3 * numbers.len(), "{text}");
+        for number in ["3105550123", "555 0123", "555-0123"] {
+            assert!(!text.contains(number), "{number}: {text}");
+        }
+    }
 }
