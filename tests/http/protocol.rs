@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Events, Server, home_of_one_who_is_asked, initialize, message, names};
+use crate::issuer::Issuer;
+use crate::support::{Events, Server, home_of_one_who_is_asked, initialize, message, names, with};
 
 #[tokio::test]
 async fn both_eras_are_served_and_agree_on_the_tools() {
@@ -168,6 +169,68 @@ async fn a_message_for_no_session_or_that_is_none_is_refused() {
     ] {
         let request = server.http.post(format!("{}{path}", server.base)).body(body);
         assert_eq!(request.send().await.unwrap().status(), status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_message_is_answered_as_json_rpc_has_it() {
+    let issuer = Issuer::start().await;
+    let (open, scoped) = (Server::start(&[]).await, issuer.server().await);
+    let token = issuer.token("mia", "calls:read");
+    for (server, bearer) in [(&open, None), (&scoped, Some(token.as_str()))] {
+        let stream = with(server.http.get(format!("{}/sse", server.base)), bearer);
+        let mut events = Events::of(stream.send().await.unwrap());
+        let endpoint = events.next().await.unwrap().1;
+        for (body, code, id, says) in [
+            ("", -32700, Value::Null, "the body is not JSON"),
+            ("{", -32700, Value::Null, "the body is not JSON"),
+            ("[{}", -32700, Value::Null, "the body is not JSON"),
+            ("call me", -32700, Value::Null, "the body is not JSON"),
+            ("[]", -32600, Value::Null, "batches were removed"),
+            (
+                r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
+                -32600,
+                Value::Null,
+                "batches were removed",
+            ),
+            ("7", -32600, Value::Null, "a message is a JSON object"),
+            ("{}", -32600, Value::Null, "not a JSON-RPC 2.0 message"),
+            (r#"{"id":"a","method":"ping"}"#, -32600, json!("a"), "not a JSON-RPC 2.0 message"),
+            (
+                r#"{"jsonrpc":"2.0","id":2,"method":"ping","method":"tools/list"}"#,
+                -32600,
+                json!(2),
+                "duplicate field `method`",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":["list_calls"]}"#,
+                -32600,
+                json!(3),
+                "an object",
+            ),
+        ] {
+            for path in ["/mcp", endpoint.as_str()] {
+                let post = server.http.post(format!("{}{path}", server.base));
+                let post = post.header("content-type", "application/json");
+                let post = post.header("accept", "application/json, text/event-stream");
+                let answer = with(post, bearer).body(body).send().await.unwrap();
+                assert_eq!(answer.status(), 400, "{path}: {body}");
+                let answer = message(answer).await;
+                assert_eq!(
+                    (&answer["jsonrpc"], &answer["error"]["code"], &answer["id"]),
+                    (&json!("2.0"), &json!(code), &id),
+                    "{path}: {body}: {answer}"
+                );
+                let text = answer["error"]["message"].as_str().unwrap();
+                assert!(text.contains(says), "{path}: {body}: {text}");
+            }
+        }
+        // A message that says that it is something else still is.
+        let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
+        let post = server.http.post(format!("{}/mcp", server.base)).body(ping);
+        let post = post.header("accept", "application/json, text/event-stream");
+        let post = with(post.header("content-type", "text/plain"), bearer);
+        assert_eq!(post.send().await.unwrap().status(), 415);
     }
 }
 

@@ -6,13 +6,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::{Body, HttpBody};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use rmcp::ErrorData;
+use rmcp::model::{ClientJsonRpcMessage, RequestId, ServerJsonRpcMessage};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use tokio::time::{Instant, Sleep};
 
@@ -94,14 +97,10 @@ impl Glance {
     /// The answer, 400: it is not a JSON-RPC message.
     pub fn at(body: &[u8]) -> Result<Self, Box<Response>> {
         // A list would be read as the fields in their order.
-        if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-            let text = "the body is not one JSON-RPC message";
-            return Err(Box::new(answer::error(StatusCode::BAD_REQUEST, text)));
+        if first(body) != Some(b'{') {
+            return Err(refused(body, "it has no fields"));
         }
-        serde_json::from_slice(body).map_err(|error| {
-            let text = format!("the body is not a JSON-RPC message: {error}");
-            Box::new(answer::error(StatusCode::BAD_REQUEST, &text))
-        })
+        serde_json::from_slice(body).map_err(|problem| refused(body, &problem.to_string()))
     }
 
     /// The tool that is called, if one is.
@@ -110,6 +109,48 @@ impl Glance {
         (self.method.as_deref() == Some("tools/call")).then_some(())?;
         self.params.as_ref()?.name.as_deref()
     }
+}
+
+/// Reads a body as a message.
+///
+/// # Errors
+/// The answer, 400: it is none.
+pub fn message(body: &[u8]) -> Result<ClientJsonRpcMessage, Box<Response>> {
+    Glance::at(body)?;
+    serde_json::from_slice(body).map_err(|problem| refused(body, &problem.to_string()))
+}
+
+/// The answer to a body that is no message, as JSON-RPC 2.0 has it (section 5.1).
+fn refused(body: &[u8], problem: &str) -> Box<Response> {
+    #[derive(Deserialize)]
+    struct Asked {
+        id: RequestId,
+    }
+
+    let json = str::from_utf8(body).map_err(|problem| problem.to_string()).and_then(|text| {
+        serde_json::from_str::<IgnoredAny>(text).map_err(|problem| problem.to_string())
+    });
+    let (error, id) = match (json, first(body)) {
+        (Err(problem), _) => {
+            (ErrorData::parse_error(format!("the body is not JSON: {problem}"), None), None)
+        }
+        (Ok(_), Some(b'{')) => {
+            let text = format!("not a JSON-RPC 2.0 message: {problem}");
+            let asked = serde_json::from_slice::<Asked>(body);
+            (ErrorData::invalid_request(text, None), asked.ok().map(|asked| asked.id))
+        }
+        (Ok(_), Some(b'[')) => {
+            let text = "batches were removed in 2025-06-18: send one message a request";
+            (ErrorData::invalid_request(text, None), None)
+        }
+        (Ok(_), _) => (ErrorData::invalid_request("a message is a JSON object", None), None),
+    };
+    let message = ServerJsonRpcMessage::error(error, id);
+    Box::new((StatusCode::BAD_REQUEST, Json(message)).into_response())
+}
+
+fn first(body: &[u8]) -> Option<u8> {
+    body.iter().copied().find(|byte| !byte.is_ascii_whitespace())
 }
 
 /// Makes an answer hold `kept` until its last byte is out or the peer is gone.

@@ -316,7 +316,7 @@ impl Service {
             .filter(|call| self.catalogue().get(call.tool()).is_some());
         let glance = match &call {
             Some(call) => Glance::of_call(call.tool()),
-            None => Glance::at(&body).unwrap_or_default(),
+            None => Glance::at(&body)?,
         };
         let opens_session = glance.method.as_deref() == Some("initialize")
             && named.is_none()
@@ -330,8 +330,13 @@ impl Service {
         let response = match call {
             Some(call) => tenant.streamable().call(call, parts).await,
             None => {
-                let request = http::Request::from_parts(parts, Full::new(body));
-                handle(tenant, request, elsewhere.is_some()).await
+                let request = http::Request::from_parts(parts, Full::new(body.clone()));
+                let answer = handle(tenant, request, elsewhere.is_some()).await;
+                // To rmcp a body that is no message is one of another kind.
+                if answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+                    body::message(&body)?;
+                }
+                answer
             }
         };
         let until = visitor.until;

@@ -29,7 +29,7 @@ use uuid::Uuid;
 use super::replicas::Told;
 use super::sessions::{Full, Terms};
 use super::tenant::Tenant;
-use super::{answer, leaving};
+use super::{answer, body, leaving};
 use crate::mcp::caller::Caller;
 use crate::state::To;
 
@@ -139,7 +139,7 @@ pub async fn open(
     });
     let events = stream::once(async { endpoint }).chain(messages).map(Ok::<_, Infallible>);
     let response = Sse::new(boxed(events)).keep_alive(KeepAlive::default()).into_response();
-    Ok(super::body::hold(response, open))
+    Ok(body::hold(response, open))
 }
 
 fn boxed(
@@ -203,22 +203,19 @@ pub async fn accept(
     id: &str,
     caller: Caller,
     until: Option<Timestamp>,
-    body: &[u8],
+    bytes: &[u8],
 ) -> Response {
     let gone = || answer::error(StatusCode::NOT_FOUND, "there is no such session");
-    let message: ClientJsonRpcMessage = match serde_json::from_slice(body) {
+    let message = match body::message(bytes) {
         Ok(message) => message,
-        Err(error) => {
-            let text = format!("the body is not a message of MCP: {error}");
-            return answer::error(StatusCode::BAD_REQUEST, &text);
-        }
+        Err(refused) => return *refused,
     };
     let withheld = caller.selection.narrowed.iter().map(|name| (*name).to_owned()).collect();
     if let Some(taken) = deliver(inboxes, tenant, id, message, caller).await {
         return taken;
     }
     let Some(sharing) = tenant.sessions().sharing() else { return gone() };
-    if body.len() > MOST_PASSED_ON {
+    if bytes.len() > MOST_PASSED_ON {
         let text = format!("a message of more than {MOST_PASSED_ON} bytes is not passed on");
         return answer::error(StatusCode::PAYLOAD_TOO_LARGE, &text);
     }
@@ -226,7 +223,7 @@ pub async fn accept(
         match sharing.stream_holder(id).await? {
             Some(replica) if replica != sharing.replica() => {
                 let (scope, session) = (sharing.scope().clone(), id.to_owned());
-                let message = serde_json::from_slice(body).unwrap_or_default();
+                let message = serde_json::from_slice(bytes).unwrap_or_default();
                 let told = Told::Message { scope, session, message, withheld, until };
                 sharing.tell(To::One(replica), told).await
             }
