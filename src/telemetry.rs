@@ -130,8 +130,11 @@ impl Write for Redacting {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         let (text, end) = text.strip_suffix('\n').map_or((&*text, ""), |text| (text, "\n"));
-        let mut shown = on_one_line(&redact(text));
-        shown.push_str(end);
+        let mut shown = redact(text);
+        if shown.chars().any(breaks_out) {
+            shown = Cow::Owned(on_one_line(&shown));
+        }
+        shown.to_mut().push_str(end);
         io::stderr().lock().write_all(shown.as_bytes())?;
         Ok(line.len())
     }
@@ -141,14 +144,18 @@ impl Write for Redacting {
     }
 }
 
+/// Whether a character begins a line or moves the cursor.
+fn breaks_out(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// Escapes what begins a line or moves the cursor, in a way that is JSON's too.
 fn on_one_line(text: &str) -> String {
     let mut shown = String::with_capacity(text.len() + 1);
     for c in text.chars() {
         match c {
             '\n' => shown.push_str("\\n"),
-            '\u{2028}' | '\u{2029}' => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c if c.is_control() => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if breaks_out(c) => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => shown.push(c),
         }
     }

@@ -110,8 +110,8 @@ fn table(records: &[Record]) -> String {
         let _ = write!(
             text,
             "\n{unsettled} of these {are} not settled (intent, unknown): no answer is known, so it may have been \
-             done. The tools list_calls and list_numbers show whether it was; asking for the very same \
-             again looks for it before anything is done.\n"
+             done. The tools list_calls and list_numbers show whether it was; the next server looks for \
+             calls with its first order, and asking for the very same again looks before anything is done.\n"
         );
     }
     text
