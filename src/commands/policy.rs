@@ -60,7 +60,8 @@ async fn explain(
     };
     let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
     let rules = file.dialing.rules(world, config::policy(file, folders)?);
-    let usage = used(&rules.policy.measured_limits(), &to, now, world, file, folders).await?;
+    let limits = rules.policy.measured_limits();
+    let (usage, known_destination) = used(&limits, &to, now, world, file, folders).await?;
     let destination = Destination::of(&to);
     let request = Request {
         to: &to,
@@ -71,10 +72,11 @@ async fn explain(
         hold: CALL_HOLD,
     };
     let verdict = rules.policy.evaluate(&request);
-    say(format!("{}\n", rules.policy.explain(&request, &verdict).trim_end()))
+    say(format!("{}\n", rules.explain(&request, &verdict, known_destination).trim_end()))
 }
 
-/// What the account has used of its limits; nothing where there is no key or no ledger yet.
+/// What the account has used of its limits, and whether it ever called this number; nothing where there is
+/// no key or no ledger yet.
 async fn used(
     limits: &crate::dialing::limits::Limits,
     to: &E164,
@@ -82,15 +84,16 @@ async fn used(
     world: World,
     file: &File,
     folders: &Folders,
-) -> anyhow::Result<Usage> {
+) -> anyhow::Result<(Usage, bool)> {
     let place = file.dialing.place(world, folders);
     let exists = matches!(&place, LedgerPlace::File(path) if path.exists());
     let found = config::credentials(file, &|name| std::env::var(name).ok(), folders)?;
     let (true, World::Real, Some((key, _))) = (exists, world, found.key) else {
-        return Ok(Usage::default());
+        return Ok((Usage::default(), false));
     };
     let tenant = worlds::tenant(&key, &found.base_url, None);
     let ledger = dispatch::open(&place, world).await?;
     let callee = tenant.hash(to);
-    Ok(ledger.usage(tenant.id(), Some(&callee), limits, CALL_HOLD, now).await?)
+    let usage = ledger.usage(tenant.id(), Some(&callee), limits, CALL_HOLD, now).await?;
+    Ok((usage, ledger.known_destination(tenant.id(), &callee).await?))
 }

@@ -126,6 +126,78 @@ async fn the_rules_are_written_explained_and_never_overwritten() {
 }
 
 #[tokio::test]
+async fn policy_check_says_what_the_server_does() {
+    let (asks, token) = ("verdict    ask the human", "gets a preview with a token");
+    for (dialing, policy, says, server) in [
+        (
+            "confirm = \"never\"",
+            "default = \"ask\"\n",
+            &["verdict    refuse. ", "may not be asked (confirm = \"never\")"][..],
+            "refused_by_policy",
+        ),
+        (
+            "confirm = \"always\"",
+            "default = \"allow\"\n",
+            &[asks, "everything is confirmed here (confirm = \"always\")", token],
+            "preview",
+        ),
+        (
+            "confirm = \"always\"",
+            "mode = \"off\"\n",
+            &[asks, "everything is confirmed here (confirm = \"always\")", token],
+            "preview",
+        ),
+        (
+            "confirm = \"auto\"",
+            "default = \"ask\"\n",
+            &["verdict    ask the human, by `default`: ", token],
+            "preview",
+        ),
+        (
+            "confirm = \"auto\"\nrequire_human = true",
+            "default = \"ask\"\n",
+            &[asks, "one that cannot ask its human is refused (require_human = true)"],
+            "refused_by_policy",
+        ),
+        (
+            "confirm = \"auto\"",
+            "default = \"allow\"\n",
+            &[
+                "verdict    allow, by `default`",
+                "one that can ask its human asks first: this number was never called before",
+            ],
+            "dialed",
+        ),
+        (
+            "confirm = \"never\"",
+            "default = \"allow\"\n",
+            &["verdict    allow, by `default`"],
+            "dialed",
+        ),
+    ] {
+        let world = World::new(&format!("[dialing]\n{dialing}\n"), policy).await;
+        let said = world.home.print(&["policy", "check", "--sandbox", TO]).await;
+        for part in says {
+            assert!(said.contains(part), "{dialing} {policy}: `{part}` is not in: {said}");
+        }
+        assert_eq!(
+            said.contains("client  "),
+            says.len() > 1 && !said.contains("refuse. "),
+            "{said}"
+        );
+
+        let mut session = world.session(LEGACY, cannot_ask()).await;
+        let answer = session.call("place_call", world.call(TO, "Remind.")).await;
+        let did = match answer["result"]["structuredContent"]["confirmation_token"].is_string() {
+            true => "preview",
+            false if answer["result"]["isError"] == true => failure(&answer).0,
+            false => "dialed",
+        };
+        assert_eq!(did, server, "{dialing} {policy}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn receipts_say_what_was_done_and_nothing_holds_a_key_or_a_whole_number() {
     let world = World::new("log = \"debug\"\n", "").await;
     let mut session = world.session(LEGACY, cannot_ask()).await;

@@ -1,5 +1,6 @@
 //! The policy in words: one line for the model, a structure for a resource, and the answer of
-//! `policy check`.
+//! `policy check`. Of the whole [`Rules`] they tell what really happens; who must say yes is decided in
+//! `confirm` alone, and only told here.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +8,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::evaluate::second;
-use super::{Action, Decision, Mode, Policy, QuietHours, Request, Rule, Verdict};
-use crate::dialing::limits::Limit;
+use super::{
+    Action, DecidedBy, Decision, Mode, Policy, QuietHours, Refusal, Request, Rule, Verdict,
+};
+use crate::dialing::confirm::{ConfirmMode, Demand, Situation, demand};
+use crate::dialing::dispatch::Rules;
+use crate::dialing::limits::{Kind, Limit};
 
 /// The rules in force, with numbers masked.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -53,30 +58,147 @@ pub struct RuleSummary {
     pub applies_to: String,
 }
 
-impl Policy {
-    /// One line for the model: the rules that are in force.
+/// The rules in force, and who must say yes.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct RulesSummary {
+    /// The calling rules; the sentence tells what becomes of them by the other two.
+    #[serde(flatten)]
+    pub policy: PolicySummary,
+    /// When a human is asked.
+    pub confirm: ConfirmMode,
+    /// Only a human's own answer counts.
+    pub require_human: bool,
+}
+
+impl Rules {
+    /// One line for the model: what is in force, and what becomes of it by `[dialing]`.
     #[must_use]
     pub fn summary(&self) -> String {
-        let never = "emergency and premium numbers are always refused";
-        if self.mode != Mode::Enforce {
-            return format!(
-                "Calling rules: {never}; the others are in mode {} and stop nothing.",
-                self.mode
+        let mut parts = self.policy.parts(|action| self.in_force(action));
+        if self.confirm == ConfirmMode::Never && self.policy.asks() {
+            parts.push("what needs the human's yes is refused (confirm = \"never\")".to_owned());
+        }
+        if self.confirm != ConfirmMode::Never && self.require_human {
+            parts.push(
+                "where the human's yes is needed, a client that cannot ask them is refused \
+                 (require_human = true)"
+                    .to_owned(),
             );
+        }
+        sentence(&parts)
+    }
+
+    /// The same as a structure.
+    #[must_use]
+    pub fn structured(&self) -> RulesSummary {
+        let policy = PolicySummary { text: self.summary(), ..self.policy.structured() };
+        RulesSummary { policy, confirm: self.confirm, require_human: self.require_human }
+    }
+
+    /// What would happen to a call, and why: several lines for people. Which client asks is not known,
+    /// so what depends on it is told of both kinds.
+    #[must_use]
+    pub fn explain(
+        &self,
+        request: &Request<'_>,
+        verdict: &Verdict,
+        known_destination: bool,
+    ) -> String {
+        let demanded = |client_can_ask| self.demanded(verdict, known_destination, client_can_ask);
+        let (line, client) = match (demanded(true), demanded(false)) {
+            (Demand::Refuse(refusal), _) => (refused(&refusal), None),
+            (Demand::Nothing, _) => (allowed(&verdict.rule), None),
+            (Demand::Ask(reason), Demand::Nothing) => (
+                allowed(&verdict.rule),
+                Some(format!("one that can ask its human asks first: {reason}")),
+            ),
+            (Demand::Ask(reason), Demand::Ask(_)) => (
+                self.asked(verdict, &reason),
+                Some("one that cannot ask its human gets a preview with a token".to_owned()),
+            ),
+            (Demand::Ask(reason), Demand::Refuse(_)) => (
+                self.asked(verdict, &reason),
+                Some("one that cannot ask its human is refused (require_human = true)".to_owned()),
+            ),
+        };
+        let mut lines = self.policy.lines(request, verdict, line);
+        lines.extend(client.map(|client| format!("client     {client}")));
+        lines.join("\n")
+    }
+
+    /// What is demanded before a call.
+    fn demanded(&self, verdict: &Verdict, known_destination: bool, client_can_ask: bool) -> Demand {
+        let situation = Situation {
+            kind: Kind::Call,
+            known_destination,
+            client_can_ask,
+            require_human: self.require_human,
+        };
+        demand(self.confirm, verdict, situation)
+    }
+
+    /// What becomes of an action in the end, where it is no matter which client asks.
+    fn in_force(&self, action: Action) -> Action {
+        let decision = match action {
+            Action::Allow => Decision::Allow,
+            Action::Ask => Decision::Ask(String::new()),
+            Action::Refuse => return Action::Refuse,
+        };
+        let (rule, shadow, explanation) = (DecidedBy::Default, Vec::new(), Vec::new());
+        let verdict = Verdict { decision, rule, shadow, explanation };
+        match self.demanded(&verdict, true, true) {
+            Demand::Nothing => Action::Allow,
+            Demand::Ask(_) => Action::Ask,
+            Demand::Refuse(_) => Action::Refuse,
+        }
+    }
+
+    /// The rule is named only if it is the rule that asks.
+    fn asked(&self, verdict: &Verdict, reason: &str) -> String {
+        match &verdict.decision {
+            Decision::Ask(_) => asked_by(&verdict.rule, reason),
+            _ => format!("verdict    ask the human: {reason}"),
+        }
+    }
+}
+
+impl Policy {
+    /// One line: what the rules by themselves say.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        sentence(&self.parts(|action| action))
+    }
+
+    /// What the rules say, each action told as what becomes of it.
+    fn parts(&self, in_force: impl Fn(Action) -> Action) -> Vec<String> {
+        let never = "emergency and premium numbers are always refused".to_owned();
+        let every_call = "every call needs the human's yes".to_owned();
+        let all_asked = in_force(Action::Allow) == Action::Ask;
+        if self.mode != Mode::Enforce {
+            let stops = format!("the others are in mode {} and stop nothing", self.mode);
+            return [never, stops].into_iter().chain(all_asked.then_some(every_call)).collect();
         }
         let mut parts = Vec::new();
         let rules = self.rules.iter().filter(|rule| rule.mode == Mode::Enforce).count();
-        match (rules, self.default) {
+        match (rules, in_force(self.default)) {
             (0, Action::Allow) => {}
-            (0, Action::Ask) => parts.push("every call needs the human's yes".to_owned()),
+            (0, Action::Ask) => parts.push(every_call),
             (0, Action::Refuse) => parts.push("every call is refused".to_owned()),
-            (1, default) => parts.push(format!("1 rule of the user, else {default}")),
-            (rules, default) => parts.push(format!("{rules} rules of the user, else {default}")),
+            (rules, default) => {
+                let plural = if rules == 1 { "" } else { "s" };
+                parts.push(format!("{rules} rule{plural} of the user, else {default}"));
+                if all_asked {
+                    parts.push("every call that they allow needs the human's yes".to_owned());
+                }
+            }
         }
         let quiet = &self.quiet_hours;
-        if quiet.mode == Mode::Enforce && quiet.action != Action::Allow {
-            let then =
-                if quiet.action == Action::Ask { "needs the human's yes" } else { "is refused" };
+        let then = match in_force(quiet.action) {
+            Action::Ask if !all_asked => Some("needs the human's yes"),
+            Action::Refuse => Some("is refused"),
+            Action::Allow | Action::Ask => None,
+        };
+        if let (Mode::Enforce, Some(then)) = (quiet.mode, then) {
             parts.push(format!("{} at the destination {then}", quiet.hours()));
         }
         let limits: Vec<String> = self
@@ -95,11 +217,23 @@ impl Policy {
         if !limits.is_empty() {
             parts.push(format!("at most {}", limits.join(", ")));
         }
-        parts.push(never.to_owned());
-        format!("Calling rules: {}.", parts.join("; "))
+        parts.push(never);
+        parts
     }
 
-    /// The rules in force as a structure.
+    /// Whether any part that acts asks the human.
+    fn asks(&self) -> bool {
+        let quiet = (self.quiet_hours.mode, self.quiet_hours.action);
+        let rules = self.rules.iter().map(|rule| (rule.mode, rule.action));
+        [self.default, self.unknown_timezone]
+            .map(|action| (Mode::Enforce, action))
+            .into_iter()
+            .chain([quiet])
+            .chain(rules)
+            .any(|(mode, action)| mode.min(self.mode) == Mode::Enforce && action == Action::Ask)
+    }
+
+    /// The same as a structure.
     #[must_use]
     pub fn structured(&self) -> PolicySummary {
         let limits = self.limits_by_name();
@@ -125,9 +259,19 @@ impl Policy {
         }
     }
 
-    /// What would happen to a call, and why: several lines for people.
+    /// What the rules by themselves say to a call, and why: several lines for people.
     #[must_use]
     pub fn explain(&self, request: &Request<'_>, verdict: &Verdict) -> String {
+        let line = match &verdict.decision {
+            Decision::Allow => allowed(&verdict.rule),
+            Decision::Ask(reason) => asked_by(&verdict.rule, reason),
+            Decision::Refuse(refusal) => refused(refusal),
+        };
+        self.lines(request, verdict, line).join("\n")
+    }
+
+    /// The call, this line about it, and what was looked at.
+    fn lines(&self, request: &Request<'_>, verdict: &Verdict, line: String) -> Vec<String> {
         let destination = request.destination;
         let country =
             destination.country.map_or("no country".to_owned(), |country| country.to_string());
@@ -136,19 +280,13 @@ impl Policy {
         let mut lines = vec![
             format!("number     {} ({country}, {})", request.to, destination.kind),
             format!("at         {} (there: {clocks})", second(request.now)),
-            match &verdict.decision {
-                Decision::Allow => format!("verdict    allow, by `{}`", verdict.rule),
-                Decision::Ask(reason) => {
-                    format!("verdict    ask the human, by `{}`: {reason}", verdict.rule)
-                }
-                Decision::Refuse(refusal) => format!("verdict    refuse. {refusal}"),
-            },
+            line,
         ];
         lines.extend(verdict.explanation.iter().map(|line| format!("looked at  {line}")));
         if self.mode != Mode::Enforce {
             lines.push(format!("note       the calling rules are in mode {}", self.mode));
         }
-        lines.join("\n")
+        lines
     }
 
     fn limits_by_name(&self) -> Vec<(Limit, LimitSummary)> {
@@ -169,6 +307,22 @@ impl Policy {
     }
 }
 
+fn sentence(parts: &[String]) -> String {
+    format!("Calling rules: {}.", parts.join("; "))
+}
+
+fn allowed(rule: &DecidedBy) -> String {
+    format!("verdict    allow, by `{rule}`")
+}
+
+fn asked_by(rule: &DecidedBy, reason: &str) -> String {
+    format!("verdict    ask the human, by `{rule}`: {reason}")
+}
+
+fn refused(refusal: &Refusal) -> String {
+    format!("verdict    refuse. {refusal}")
+}
+
 fn applies_to(rule: &Rule) -> String {
     fn list<T: ToString>(name: &str, items: &[T]) -> Option<String> {
         let items: Vec<_> = items.iter().map(ToString::to_string).collect();
@@ -186,4 +340,81 @@ fn applies_to(rule: &Rule) -> String {
     .flatten()
     .collect();
     if fields.is_empty() { "every call".to_owned() } else { fields.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    fn rules(confirm: ConfirmMode, require_human: bool, policy: &str) -> Rules {
+        Rules {
+            policy: Policy::from_toml(policy).unwrap(),
+            confirm,
+            require_human,
+            repeat_window: SignedDuration::from_secs(600),
+            thinking_time: std::time::Duration::from_secs(120),
+        }
+    }
+
+    #[test]
+    fn the_summary_tells_what_becomes_of_the_rules_by_dialing() {
+        use ConfirmMode::{Always, Auto, Never};
+        let needs = "21:00–08:00 at the destination needs the human's yes";
+        let refused = "21:00–08:00 at the destination is refused";
+        let why = "what needs the human's yes is refused (confirm = \"never\")";
+        let own = "where the human's yes is needed, a client that cannot ask them is refused \
+                   (require_human = true)";
+        let allow = "[[rules]]\naction = 'allow'\nto = ['+14155550100']";
+        let quiet_off = "[quiet_hours]\nmode = 'off'";
+        for (confirm, require_human, policy, says, says_not) in [
+            (Auto, false, "default = 'ask'", &["every call needs the human's yes", needs][..], why),
+            (
+                Never,
+                false,
+                "default = 'ask'",
+                &["every call is refused", refused, why],
+                "needs the human's yes;",
+            ),
+            (Never, false, "", &[refused, why], "every call"),
+            (Never, false, quiet_off, &["at most 20 calls"], "the human"),
+            (Never, true, quiet_off, &["at most 20 calls"], "require_human"),
+            (
+                Always,
+                false,
+                "",
+                &["Calling rules: every call needs the human's yes; at most"],
+                "21:00",
+            ),
+            (
+                Always,
+                false,
+                "mode = 'off'",
+                &["stop nothing; every call needs the human's yes."],
+                why,
+            ),
+            (
+                Always,
+                false,
+                allow,
+                &["1 rule of the user, else ask; every call that they allow needs the human's yes"],
+                why,
+            ),
+            (Always, false, "default = 'refuse'", &["every call is refused"], "the human"),
+            (Auto, true, "", &[needs, own], why),
+        ] {
+            let rules = rules(confirm, require_human, policy);
+            let said = rules.summary();
+            for part in says {
+                assert!(said.contains(part), "{confirm:?} {policy}: `{part}` is not in: {said}");
+            }
+            assert!(!said.contains(says_not), "{confirm:?} {policy}: {said}");
+            let structured = serde_json::to_value(rules.structured()).unwrap();
+            assert_eq!(structured["text"], said);
+            assert_eq!(structured["confirm"], serde_json::to_value(confirm).unwrap());
+            assert_eq!(structured["require_human"], require_human);
+        }
+        assert_eq!(rules(Auto, false, "").summary(), Policy::default().summary());
+    }
 }
