@@ -98,8 +98,26 @@ impl Dialing {
             confirm: self.confirm.unwrap_or(usual),
             require_human: self.require_human,
             repeat_window: SignedDuration::from_secs(self.repeat_window_seconds.into()),
-            thinking_time: Duration::from_secs(self.thinking_seconds.clamp(1, 3_600).into()),
+            thinking_time: Duration::from_secs(self.thinking().into()),
         }
+    }
+
+    /// The same with every default of this world filled in.
+    #[must_use]
+    pub fn in_force(&self, world: World, folders: &Folders) -> Self {
+        Self {
+            confirm: Some(self.rules(world, Policy::default()).confirm),
+            thinking_seconds: self.thinking(),
+            ledger: match self.place(world, folders) {
+                LedgerPlace::File(path) => Some(path),
+                LedgerPlace::Redis(_) | LedgerPlace::Nowhere => None,
+            },
+            ..self.clone()
+        }
+    }
+
+    fn thinking(&self) -> u32 {
+        self.thinking_seconds.clamp(1, 3_600)
     }
 
     /// Where the ledger of this world is. The two worlds never share one.
@@ -223,16 +241,20 @@ impl Folders {
     }
 }
 
+/// Where the configuration is, whether or not the file exists: the file named, else the user's own.
+#[must_use]
+pub fn path(named: Option<&Path>, folders: &Folders) -> Option<PathBuf> {
+    let standard =
+        || folders.config.as_ref().map(|dir| dir.join("callingbox-mcp").join("config.toml"));
+    named.map(Path::to_owned).or_else(standard)
+}
+
 /// Reads the file named, or the user's own if it exists, or none.
 ///
 /// # Errors
 /// The named file is missing, or a file is unreadable or has an unknown key.
 pub fn load(named: Option<&Path>, folders: &Folders) -> Result<File, ConfigError> {
-    let standard =
-        || folders.config.as_ref().map(|dir| dir.join("callingbox-mcp").join("config.toml"));
-    let Some(path) = named.map(Path::to_owned).or_else(standard) else {
-        return Ok(File::default());
-    };
+    let Some(path) = path(named, folders) else { return Ok(File::default()) };
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {

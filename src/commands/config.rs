@@ -1,22 +1,37 @@
-//! `callingbox-mcp config`: what holds, and where the key comes from; never the key.
+//! `callingbox-mcp config`: everything that holds, and where the key comes from; never the key.
+
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::say;
-use crate::account::World;
-use crate::cli::{self, Global};
-use crate::config::{self, File, Folders, Wait};
+use anyhow::Context;
 
+use super::{LOG, LOG_OF_HTTP, say, world as worlds};
+use crate::account::World;
+use crate::api::BaseUrl;
+use crate::cli::{self, Global};
+use crate::config::{self, Dialing, File, Folders, Wait};
+use crate::telemetry::LogFormat;
+
+/// Named as in the file, wherever a value comes from.
 #[derive(Serialize)]
 struct Effective {
+    config_file: String,
     world: World,
     base_url: String,
+    allow_insecure_base_url: bool,
     api_key: String,
     toolsets: Vec<String>,
     tools: Vec<String>,
     exclude_tools: Vec<String>,
     read_only: bool,
+    log: String,
+    log_format: LogFormat,
+    log_arguments: bool,
+    request_seconds: u64,
+    policy_file: String,
     wait: Wait,
+    dialing: Dialing,
 }
 
 pub(super) fn run(
@@ -34,7 +49,10 @@ pub(super) fn run(
     let (world, base_url, api_key) = match &global.sandbox {
         Some(url) => (
             World::Sandbox,
-            url.clone().unwrap_or_else(|| "embedded simulator".to_owned()),
+            match url {
+                None => "embedded simulator".to_owned(),
+                Some(url) => BaseUrl::parse(url, true).context("--sandbox")?.to_string(),
+            },
             "none needed".to_owned(),
         ),
         None => (
@@ -43,15 +61,38 @@ pub(super) fn run(
             found.key.map_or_else(|| "not set".to_owned(), |(_, from)| format!("from {from}")),
         ),
     };
+    let log = global.log.clone().or_else(|| file.log.clone());
+    // A file that is named must be there.
+    let without_rules = match file.policy_file {
+        Some(_) => "no server starts",
+        None => "the rules are as shipped",
+    };
     let effective = Effective {
+        config_file: place(config::path(global.config.as_deref(), folders), "nothing is set by it"),
         world,
         base_url,
+        allow_insecure_base_url: file.allow_insecure_base_url.unwrap_or(false),
         api_key,
         toolsets: selection.toolsets_in_force().map(|set| set.to_string()).collect(),
         tools: selection.tools,
         exclude_tools: selection.exclude_tools,
         read_only: selection.read_only,
+        log: log.unwrap_or_else(|| format!("{LOG}; of http: {LOG_OF_HTTP}")),
+        log_format: global.log_format.or(file.log_format).unwrap_or_default(),
+        log_arguments: global.logs_arguments(file),
+        request_seconds: worlds::timeouts(file).request.as_secs(),
+        policy_file: place(config::policy_path(file, folders), without_rules),
         wait: file.wait.clone(),
+        dialing: file.dialing.in_force(world, folders),
     };
     say(toml::to_string(&effective)?)
+}
+
+/// The file, or what holds where there is none.
+fn place(path: Option<PathBuf>, without: &str) -> String {
+    match path {
+        Some(path) if path.exists() => path.display().to_string(),
+        Some(path) => format!("{} is not there: {without}", path.display()),
+        None => format!("there is no folder for it: {without}"),
+    }
 }

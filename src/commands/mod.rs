@@ -34,6 +34,11 @@ use crate::mcp::catalogue::Catalogue;
 use crate::mcp::server::{Server, ServerOptions};
 use crate::{telemetry, transport};
 
+/// Which log lines are written, unless something else is asked for.
+const LOG: &str = "warn";
+/// The same of `http`: a server of many has one line for each tool call.
+const LOG_OF_HTTP: &str = "warn,callingbox_mcp=info";
+
 /// Runs what the command line asks for, and gives the code to exit with.
 ///
 /// # Errors
@@ -55,10 +60,9 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     let folders = Folders::of_user();
     let file = configuration::load(global.config.as_deref(), &folders)?;
     let format = global.log_format.or(file.log_format).unwrap_or_default();
-    // A server of many has one line for each tool call.
     let usual = match command {
-        Some(Command::Http(_)) => "warn,callingbox_mcp=info",
-        _ => "warn",
+        Some(Command::Http(_)) => LOG_OF_HTTP,
+        _ => LOG,
     };
     let filter = global.log.as_deref().or(file.log.as_deref()).unwrap_or(usual);
     telemetry::init(format, filter)?;

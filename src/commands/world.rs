@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::account::{Account, World};
-use crate::api::{self, ApiKey, BaseUrl, ClientConfig};
+use crate::api::{self, ApiKey, BaseUrl, ClientConfig, Timeouts};
 use crate::cli::{Global, State};
 use crate::config::{self, ConfigError, File, Folders};
 use crate::dialing::dispatch::{Dialer, LedgerPlace};
@@ -236,10 +236,14 @@ pub(super) fn tenant(key: &ApiKey, base_url: &BaseUrl, simulator: Option<&Simula
 
 /// The API, asked with the patience of the configuration.
 fn client(base_url: BaseUrl, key: ApiKey, file: &File) -> api::Client {
-    let mut config = ClientConfig::new(base_url, key);
-    if let Some(seconds) = file.request_seconds {
-        config.timeouts.request = Duration::from_secs(seconds.clamp(1, 600));
-        config.timeouts.total = config.timeouts.request.mul_f64(1.5);
-    }
-    api::Client::new(config)
+    api::Client::new(ClientConfig { timeouts: timeouts(file), ..ClientConfig::new(base_url, key) })
+}
+
+/// The patience of the configuration.
+pub(super) fn timeouts(file: &File) -> Timeouts {
+    let usual = Timeouts::default();
+    file.request_seconds.map_or(usual, |seconds| {
+        let request = Duration::from_secs(seconds.clamp(1, 600));
+        Timeouts { request, total: request.mul_f64(1.5), ..usual }
+    })
 }

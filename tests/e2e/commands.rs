@@ -76,28 +76,55 @@ async fn the_catalogue_is_printed_for_people_for_programs_and_in_tokens() {
 }
 
 #[tokio::test]
-async fn the_configuration_is_printed_without_the_key() {
+async fn the_configuration_is_printed_whole_and_without_the_key() {
     let home = Home::new();
-    insta::assert_snapshot!("config_without_anything", home.print(&["config"]).await);
+    let plain = |text: &str| text.replace(home.path().to_str().unwrap(), "[home]");
+    let text = home.print(&["config"]).await;
+    insta::assert_snapshot!("config_without_anything", plain(&text));
     home.write("key", "sk_live_5ecret\n");
-    home.write("c.toml", "read_only = true\ntoolsets = [\"calls\"]\n[wait]\nmax_seconds = 60\n");
+    home.write(
+        "c.toml",
+        "read_only = true\ntoolsets = [\"calls\"]\npolicy_file = \"mine.toml\"\nlog = \"info\"\n\
+         request_seconds = 7000\n[wait]\nmax_seconds = 60\n[dialing]\nconfirm = \"always\"\n\
+         require_human = true\nthinking_seconds = 30\nledger = \"dialed.sqlite3\"\n",
+    );
+    home.write("mine.toml", "default = \"ask\"\n");
     let key_file = home.path().join("key");
-    let environment = [("CALLINGBOX_API_KEY_FILE", key_file.to_str().unwrap())];
+    let environment = [
+        ("CALLINGBOX_API_KEY_FILE", key_file.to_str().unwrap()),
+        ("CALLINGBOX_MCP_LOG_FORMAT", "json"),
+        ("CALLINGBOX_MCP_LOG_ARGUMENTS", "true"),
+    ];
     let output = home.run(&["config", "--config", "c.toml"], &environment).await;
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(output.status.success() && !text.contains("5ecret"), "{text}");
-    let text = text.replace(home.path().to_str().unwrap(), "[home]");
-    insta::assert_snapshot!("config_with_a_file_and_a_key", text);
+    insta::assert_snapshot!("config_with_a_file_and_a_key", plain(&text));
+    std::fs::remove_file(home.path().join("mine.toml")).unwrap();
+    let text = home.print(&["config", "--config", "c.toml"]).await;
+    assert!(text.contains("\"mine.toml is not there: no server starts\""), "{text}");
     let environment = [("CALLINGBOX_API_KEY", "sk_live_5ecret"), ("CALLINGBOX_MCP_LOG", "trace")];
     let output = home.run(&["config"], &environment).await;
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(text.contains("api_key = \"from CALLINGBOX_API_KEY\""), "{text}");
     assert!(!text.contains("5ecret"), "{text}");
-    insta::assert_snapshot!("config_on_the_simulator", home.print(&["config", "--sandbox"]).await);
+    let text = home.print(&["config", "--sandbox"]).await;
+    insta::assert_snapshot!("config_on_the_simulator", plain(&text));
+    let complaint = home.complaint(&["config", "--sandbox=http://me:5ecret@127.0.0.1:4010"]).await;
+    assert!(complaint.contains("password") && !complaint.contains("5ecret"), "{complaint}");
 
     let schema: Value = serde_json::from_str(&home.print(&["config", "--schema"]).await).unwrap();
     jsonschema::meta::validate(&schema).unwrap();
-    assert!(schema["properties"]["exclude_tools"].is_object(), "{schema}");
+    // Whatever the file may hold is printed; of the file with the key, where the key comes from.
+    let printed: toml::Table = text.parse().unwrap();
+    for (name, property) in schema["properties"].as_object().unwrap() {
+        let name = if name == "api_key_file" { "api_key" } else { name };
+        let value = printed.get(name).unwrap_or_else(|| panic!("{name}: {text}"));
+        let Some(reference) = property["$ref"].as_str() else { continue };
+        let table = schema.pointer(reference.trim_start_matches('#')).unwrap();
+        for inner in table["properties"].as_object().unwrap().keys() {
+            assert!(value.get(inner).is_some(), "[{name}] {inner}: {text}");
+        }
+    }
 }
 
 #[tokio::test]
