@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ApiKey, BaseUrl};
@@ -18,8 +19,9 @@ use crate::clients;
 use crate::dialing::confirm::ConfirmMode;
 use crate::dialing::dispatch::{LedgerPlace, Rules};
 use crate::dialing::ledger::World;
-use crate::dialing::policy::{Policy, line_of, nearest_name};
+use crate::dialing::policy::{Policy, PolicyError, line_of};
 use crate::mcp::toolset::Toolset;
+use crate::near::nearest;
 use crate::telemetry::LogFormat;
 
 /// The configuration file: TOML, every key optional.
@@ -290,7 +292,7 @@ pub fn policy(file: &File, folders: &Folders) -> Result<Policy, ConfigError> {
         Err(reason) => return Err(ConfigError::Unreadable { path, reason }),
     };
     Policy::from_toml(&text)
-        .map_err(|error| ConfigError::Invalid { path, message: error.to_string() })
+        .map_err(|error| ConfigError::Invalid { path, message: explain_rules(&text, error) })
 }
 
 /// Reads the text of a configuration file.
@@ -298,7 +300,7 @@ pub fn policy(file: &File, folders: &Folders) -> Result<Policy, ConfigError> {
 /// # Errors
 /// What is wrong and where, with the nearest valid name for an unknown key.
 pub fn parse(text: &str) -> Result<File, String> {
-    let file: File = toml::from_str(text).map_err(|error| explain(&error))?;
+    let file: File = toml::from_str(text).map_err(|error| explain(text, &error))?;
     let ledger = file.dialing.ledger.as_deref().and_then(Path::to_str).unwrap_or_default();
     if ledger.starts_with("redis") && ledger.contains("://") {
         return Err("`ledger` under [dialing] is a file; a Redis is named by `http --state`, or by CALLINGBOX_MCP_STATE".to_owned());
@@ -306,22 +308,62 @@ pub fn parse(text: &str) -> Result<File, String> {
     Ok(file)
 }
 
-/// The message of a TOML error, with the nearest valid name when a key is unknown.
-#[must_use]
-pub fn explain(error: &toml::de::Error) -> String {
-    match nearest_name(error.message()) {
-        Some(name) => format!("{}\ndid you mean `{name}`?", error.to_string().trim_end()),
-        None => error.to_string(),
-    }
+/// The message of an error in the configuration, with what to write instead.
+fn explain(text: &str, error: &toml::de::Error) -> String {
+    let advice = elsewhere::<Policy>(text, error.message(), "policy.toml")
+        .or_else(|| meant(error.message()))
+        .map(|advice| format!("\n{advice}"));
+    format!("{}{}", error.to_string().trim_end(), advice.unwrap_or_default())
 }
 
-/// The same on one line, for a log.
+/// The same of an error in the calling rules.
+fn explain_rules(text: &str, error: PolicyError) -> String {
+    let advice = elsewhere::<File>(text, &error.message, "config.toml")
+        .or_else(|| meant(&error.message))
+        .map(|advice| format!(". {advice}"));
+    // What it takes for nearest may be far away.
+    let plain = PolicyError { nearest: None, ..error };
+    format!("{plain}{}", advice.unwrap_or_default())
+}
+
+/// The message of an error in a TOML file, on one line, for a log.
 #[must_use]
 pub fn explain_in_log(text: &str, error: &toml::de::Error) -> String {
-    let hint = nearest_name(error.message());
-    let hint = hint.map(|name| format!(". Did you mean `{name}`?")).unwrap_or_default();
+    let advice = meant(error.message()).map(|advice| format!(". {advice}")).unwrap_or_default();
     let message = error.message().trim().replace('\n', " ");
-    format!("line {}: {message}{hint}", line_of(text, error))
+    format!("line {}: {message}{advice}", line_of(text, error))
+}
+
+/// What serde quotes in an error such as ``unknown field `hour`, expected one of `per_hour`, `per_day` ``:
+/// first the unknown name, then the valid ones.
+fn quoted(message: &str) -> impl Iterator<Item = &str> {
+    let quoted = message.split('`').skip(1).step_by(2);
+    quoted.take(if message.starts_with("unknown ") { usize::MAX } else { 0 })
+}
+
+/// The valid name that was meant by one with a typing error.
+fn meant(message: &str) -> Option<String> {
+    let mut names = quoted(message);
+    let unknown = names.next()?;
+    nearest(unknown, names).map(|name| format!("Did you mean `{name}`?"))
+}
+
+/// That a name at the top of this file is one of the other file's.
+fn elsewhere<Other: DeserializeOwned>(text: &str, message: &str, other: &str) -> Option<String> {
+    let unknown = quoted(message).next()?;
+    let table: toml::Table = text.parse().ok()?;
+    let shown = match table.get(unknown)? {
+        toml::Value::Table(_) => format!("[{unknown}]"),
+        toml::Value::Array(items) if items.first().is_some_and(toml::Value::is_table) => {
+            format!("[[{unknown}]]")
+        }
+        _ => unknown.to_owned(),
+    };
+    // A number is hardly what it wants there, but then it complains of something else.
+    let alone = toml::Table::from_iter([(unknown.to_owned(), toml::Value::Integer(0))]);
+    let refused = alone.try_into::<Other>().err();
+    let known = !refused.is_some_and(|error| error.message().starts_with("unknown field"));
+    known.then(|| format!("`{shown}` belongs in {other}"))
 }
 
 /// The part of the official command line's configuration that is read.
@@ -416,9 +458,9 @@ mod tests {
     #[test]
     fn unknown_keys_are_refused_with_the_nearest_name() {
         for (text, nearest) in [
-            ("read_onyl = true", "did you mean `read_only`?"),
-            ("[wait]\ndefault_second = 3", "did you mean `default_seconds`?"),
-            ("tolsets = []", "did you mean `toolsets`?"),
+            ("read_onyl = true", "Did you mean `read_only`?"),
+            ("[wait]\ndefault_second = 3", "Did you mean `default_seconds`?"),
+            ("tolsets = []", "Did you mean `toolsets`?"),
         ] {
             let message = parse(text).unwrap_err();
             assert!(message.contains("unknown field"), "{message}");

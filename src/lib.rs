@@ -18,7 +18,7 @@
 //! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
 //!   what each command does; logs, metrics and traces.
 //! - [`tls`]: the encryption of every request that goes out.
-//! - `cause`: what a failure began with.
+//! - `cause`: what a failure began with; `near`: the name that somebody meant.
 //! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
 
 pub mod account;
@@ -32,6 +32,7 @@ pub mod dialing;
 pub mod e164;
 pub mod mcp;
 pub mod money;
+mod near;
 pub mod sandbox;
 pub mod simulator;
 pub mod state;

@@ -144,7 +144,7 @@ async fn mistakes_are_refused_with_what_would_be_right() {
             &["there is no tool `place_cal` (did you mean `place_call`?)", "list_numbers"],
         ),
         (&["--exclude-tools", "nope"], &["there is no tool `nope`", "place_call"]),
-        (&["config", "--config", "typo.toml"], &["typo.toml", "did you mean `read_only`?"]),
+        (&["config", "--config", "typo.toml"], &["typo.toml", "Did you mean `read_only`?"]),
         (&["config", "--config", "broken.toml"], &["broken.toml", "line "]),
         (&["config", "--config", "set.toml"], &["set.toml", "expected one of `calls`"]),
         (&["--config", "tool.toml"], &["there is no tool `place_cal`"]),
@@ -171,6 +171,61 @@ async fn mistakes_are_refused_with_what_would_be_right() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && text.contains(says), "{name}: {text}");
         assert!(!text.contains("two words"), "a key is not shown, good or bad: {text}");
+    }
+}
+
+#[tokio::test]
+async fn another_name_is_given_only_where_a_typing_error_is_near_it() {
+    for (config, policy, says) in [
+        ("read_onyl = true", "", Some("Did you mean `read_only`?")),
+        ("[dialing]\nconfrim = \"auto\"", "", Some("Did you mean `confirm`?")),
+        ("[dialing]\nconfirm = \"alway\"", "", Some("Did you mean `always`?")),
+        ("", "default = \"refuze\"", Some("Did you mean `refuse`?")),
+        ("", "[limits]\nper_huor = 3", Some("Did you mean `per_hour`?")),
+        ("bogus = 1", "", None),
+        ("toolsets = [\"nope\"]", "", None),
+        ("[dialing]\nconfirm = \"maybe\"", "", None),
+        ("", "default = \"nope\"", None),
+        ("", "bogus = 1", None),
+    ] {
+        let home = Home::new();
+        home.write(".config/callingbox-mcp/config.toml", config);
+        home.write(".config/callingbox-mcp/policy.toml", policy);
+        let text = home.complaint(&["policy", "check", "+13105550100"]).await;
+        assert!(text.contains("unknown ") && text.contains("expected "), "{text}");
+        match says {
+            Some(says) => assert!(text.trim_end().ends_with(says), "{says}: {text}"),
+            None => assert!(!text.to_lowercase().contains("did you mean"), "{text}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_in_the_other_file_is_told_so() {
+    for (config, policy, says) in [
+        (
+            "",
+            "[dialing]\nconfirm = \"always\"",
+            "policy.toml: the calling rules cannot be read, line 1: unknown field `dialing`",
+        ),
+        (
+            "",
+            "default = \"ask\"\n[dialing]\nconfirm = \"always\"",
+            "`[dialing]` belongs in config.toml",
+        ),
+        ("", "read_only = true", "`read_only` belongs in config.toml"),
+        ("[limits]\nper_hour = 3", "", "`[limits]` belongs in policy.toml"),
+        ("[[rules]]\naction = \"ask\"", "", "`[[rules]]` belongs in policy.toml"),
+        ("default = \"ask\"", "", "`default` belongs in policy.toml"),
+    ] {
+        let home = Home::new();
+        home.write(".config/callingbox-mcp/config.toml", config);
+        home.write(".config/callingbox-mcp/policy.toml", policy);
+        for command in [&["policy", "check", "+13105550100"][..], &["stdio", "--sandbox"]] {
+            let text = home.complaint(command).await;
+            assert!(text.contains(says) && text.contains(" belongs in "), "{says}: {text}");
+            assert!(!text.to_lowercase().contains("did you mean"), "{text}");
+        }
     }
 }
 
