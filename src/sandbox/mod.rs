@@ -72,8 +72,8 @@ pub struct Options {
     pub seed: u64,
     /// The simulated time at the start; a state file goes before it. Default: the real time.
     pub start_at: Option<jiff::Timestamp>,
-    /// Where organizations are kept over a restart: read at the start, saved within a second after
-    /// a change and by [`Sandbox::shutdown`]. Default: nowhere.
+    /// Where organizations are kept over a restart: read and written at the start, saved within a second
+    /// after a change and by [`Sandbox::shutdown`]. Default: nowhere.
     pub state_file: Option<PathBuf>,
     /// TOML files with scenarios of your own, in order of precedence. Default: none.
     pub scenario_files: Vec<PathBuf>,
@@ -188,6 +188,11 @@ impl Sandbox {
             touched: Notify::new(),
             writing: Mutex::default(),
         });
+        if let Some(path) = state_file.clone() {
+            // What cannot be kept is told before anything is done that would be lost.
+            let shared = Arc::clone(&shared);
+            blocking(move || state::save(&shared, &path)).await?;
+        }
         let router = routes::router(Arc::clone(&shared));
         let mut tasks = vec![
             tokio::spawn(server::serve(listener, router)),

@@ -62,9 +62,15 @@ pub(super) fn save(shared: &Shared, path: &Path) -> Result<(), SandboxError> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), SandboxError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let wrong = |error: std::io::Error| SandboxError::State {
         path: path.to_owned(),
-        reason: format!("cannot be written: {error}"),
+        reason: match folder {
+            Some(folder) if !folder.exists() => {
+                format!("cannot be written: the folder {} does not exist", folder.display())
+            }
+            _ => format!("cannot be written: {error}"),
+        },
     };
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");

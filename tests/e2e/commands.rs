@@ -262,3 +262,25 @@ async fn the_simulator_alone_serves_a_session_and_ends_when_interrupted() {
     let state = std::fs::read_to_string(home.path().join("state.json")).unwrap();
     assert!(state.contains("Kept"), "the state is saved at the end");
 }
+
+#[tokio::test]
+async fn a_state_that_cannot_be_kept_is_told_before_anything_is_served() {
+    let home = Home::new();
+    home.write("file", "");
+    let mut states = vec![
+        ("none/state.json", "cannot be written: the folder none does not exist"),
+        ("file/state.json", "file/state.json: "),
+        (".", "state file .: "),
+    ];
+    // Not even root writes here.
+    if cfg!(target_os = "linux") {
+        states.push(("/proc/state.json", "state file /proc/state.json: cannot be written: "));
+    }
+    for (state, says) in states {
+        let arguments = ["sandbox", "--listen", "127.0.0.1:0", "--state", state];
+        let output = home.run(&arguments, &[]).await;
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{state}: {text}");
+        assert!(text.contains(says) && output.stdout.is_empty(), "{state}: {text}");
+    }
+}
