@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::SandboxError;
 use super::conversation::{Brief, Role, Script};
 use super::scenario::{ENDINGS, Ending};
+use crate::near::nearest;
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -224,13 +225,14 @@ fn take(table: &mut toml::Table, key: &str) -> Option<toml::Value> {
     table.remove(key)
 }
 
-/// Refuses the first key that is left, with the nearest known one.
+/// Refuses the first key that is left, with the known one that was meant or all of them.
 fn known(table: &toml::Table, keys: &[&str], place: &str) -> Result<(), String> {
     let Some(unknown) = table.keys().next() else { return Ok(()) };
-    let near = keys.iter().max_by(|a, b| {
-        strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b))
-    });
-    Err(format!("{place} has an unknown key {unknown:?}; did you mean {:?}?", near.unwrap_or(&"")))
+    let advice = match nearest(unknown, keys.iter().copied()) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("the known ones are {}", keys.join(", ")),
+    };
+    Err(format!("{place} has an unknown key {unknown:?}; {advice}"))
 }
 
 #[cfg(test)]

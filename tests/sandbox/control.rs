@@ -237,12 +237,16 @@ async fn scenario_files_go_first() {
     assert_eq!(texts, ["Speak up!", "A table for four."]);
     assert_eq!(client.refetch(&engaged).await["status"], "busy");
 
-    std::fs::write(&file, "[[scenario]]\nname = \"a\"\nto = \"+1\"\nringing = 2").unwrap();
-    let refused = Sandbox::start("127.0.0.1:0".parse().unwrap(), with_file()).await.unwrap_err();
-    assert!(
-        refused.to_string().ends_with("unknown key \"ringing\"; did you mean \"ring_seconds\"?"),
-        "{refused}"
-    );
+    for (key, says) in [
+        ("ring_second", "unknown key \"ring_second\"; did you mean \"ring_seconds\"?"),
+        ("volume", "unknown key \"volume\"; the known ones are name, to, "),
+    ] {
+        let text = format!("[[scenario]]\nname = \"a\"\nto = \"+1\"\n{key} = 2");
+        std::fs::write(&file, text).unwrap();
+        let refused = Sandbox::start("127.0.0.1:0".parse().unwrap(), with_file()).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(says), "{refused}");
+    }
 }
 
 #[tokio::test]
