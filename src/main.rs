@@ -35,5 +35,5 @@ fn main() -> ExitCode {
 fn fail(error: &anyhow::Error) -> ExitCode {
     // Nothing is left to be done if even this cannot be written.
     let _ = writeln!(std::io::stderr(), "callingbox-mcp: {error:#}");
-    ExitCode::FAILURE
+    commands::exit_code(error)
 }

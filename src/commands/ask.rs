@@ -14,12 +14,16 @@ const MOST: u64 = 4_096;
 /// How often the same is asked before it is given up.
 const TRIES: usize = 3;
 
-/// No answer will come, or the answer was no. Nothing failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Stopped(pub(super) &'static str);
-
-const INTERRUPTED: Stopped = Stopped("Interrupted.");
+/// Why nothing more is asked. Nothing failed, but what was to be done is not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Stopped {
+    /// Ctrl-C was typed.
+    #[error("Interrupted.")]
+    Interrupted,
+    /// No answer will come, or the answer was no: which of them.
+    #[error("{0}")]
+    Unanswered(&'static str),
+}
 
 /// Does this unless Ctrl-C is typed before it is done.
 ///
@@ -30,7 +34,7 @@ pub(super) async fn unless_interrupted<T>(
 ) -> anyhow::Result<T> {
     tokio::select! {
         done = work => done,
-        _ = tokio::signal::ctrl_c() => Err(INTERRUPTED.into()),
+        _ = tokio::signal::ctrl_c() => Err(Stopped::Interrupted.into()),
     }
 }
 
@@ -57,7 +61,7 @@ impl Asker {
             say("\n")?;
         }
         if read == 0 {
-            return Err(Stopped("The input ended.").into());
+            return Err(Stopped::Unanswered("The input ended.").into());
         }
         String::from_utf8(bytes)
             .map(|line| line.trim().to_owned())
@@ -79,7 +83,7 @@ impl Asker {
                 Err(why) => say(format!("  {why}\n"))?,
             }
         }
-        Err(Stopped("No answer could be used.").into())
+        Err(Stopped::Unanswered("No answer could be used.").into())
     }
 
     /// Nothing but the word `yes` goes on.
@@ -91,7 +95,7 @@ impl Asker {
         if answer.eq_ignore_ascii_case("yes") {
             Ok(())
         } else {
-            Err(Stopped("You did not say yes.").into())
+            Err(Stopped::Unanswered("You did not say yes.").into())
         }
     }
 
@@ -117,14 +121,14 @@ impl Asker {
         let typed = match typed {
             Some(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => None,
             Some(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                return Err(Stopped("No key was typed.").into());
+                return Err(Stopped::Unanswered("No key was typed.").into());
             }
             Some(typed) => Some(typed.context("the key could not be read from the terminal")?),
             None => None,
         };
-        let typed = typed.ok_or(INTERRUPTED)?;
+        let typed = typed.ok_or(Stopped::Interrupted)?;
         if typed.trim().is_empty() {
-            return Err(Stopped("No key was typed.").into());
+            return Err(Stopped::Unanswered("No key was typed.").into());
         }
         Ok(typed)
     }

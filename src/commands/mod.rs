@@ -55,6 +55,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// The code to exit with after this error: that of a shell after Ctrl-C, else 1.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<setup::Unfinished>() {
+        Some(unfinished) if unfinished.why == ask::Stopped::Interrupted => ExitCode::from(130),
+        _ => ExitCode::FAILURE,
+    }
+}
+
 async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow::Result<()> {
     global.settle_sandbox(std::env::var("CALLINGBOX_MCP_SANDBOX").ok())?;
     let folders = Folders::of_user();

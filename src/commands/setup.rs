@@ -45,6 +45,15 @@ const OFFERS: u32 = 5;
 /// No call lasts longer (the hold is sized by it), and its result follows within minutes.
 const LONGEST_CALL: Duration = Duration::from_secs(3_900);
 
+/// It stopped before its end.
+#[derive(Debug, thiserror::Error)]
+#[error("{why} What is done stays done. To go on: {again}")]
+pub(super) struct Unfinished {
+    pub(super) why: Stopped,
+    /// The command that goes on.
+    again: String,
+}
+
 /// What the steps share.
 struct Desk {
     ask: Asker,
@@ -63,19 +72,11 @@ pub(super) async fn run(global: &Global, file: &File, folders: &Folders) -> anyh
         None => "A first call. Nothing is bought and nobody is called before you type yes.",
     };
     say(format!("{}\n\n", style.paint("1", title)))?;
-    match steps(global, file, folders, style).await {
-        Err(error) if error.is::<Stopped>() => say(format!(
-            "\n{error} What is done stays done. To go on: {}\n{}",
-            again(global),
-            match global.sandbox {
-                Some(None) =>
-                    "(The simulator inside this program forgets everything; one that stays is started by \
-                     callingbox-mcp sandbox.)\n",
-                _ => "",
-            }
-        )),
-        end => end,
-    }
+    let Err(error) = steps(global, file, folders, style).await else { return Ok(()) };
+    let why = error.downcast::<Stopped>()?;
+    // The question may still stand in the line.
+    say("\n")?;
+    Err(Unfinished { why, again: again(global) }.into())
 }
 
 async fn steps(
@@ -109,6 +110,12 @@ fn again(global: &Global) -> String {
     }
     if let Some(path) = &global.config {
         command.push_str(&format!(" --config={}", path.display()));
+    }
+    if global.sandbox == Some(None) {
+        command.push_str(
+            "\n(The simulator inside this program forgets everything; one that stays is started by \
+             callingbox-mcp sandbox.)",
+        );
     }
     command
 }
@@ -159,7 +166,7 @@ async fn key(ask: &mut Asker, style: Style, file: &File, folders: &Folders) -> a
             }
         }
     }
-    Err(Stopped("No key was accepted.").into())
+    Err(Stopped::Unanswered("No key was accepted.").into())
 }
 
 impl Desk {
@@ -253,7 +260,7 @@ impl Desk {
             }
             say("  No number is for sale there; try another.\n")?;
         }
-        Err(Stopped("No number was found.").into())
+        Err(Stopped::Unanswered("No number was found.").into())
     }
 
     async fn make_agent(&mut self, number: &PhoneNumber) -> anyhow::Result<Agent> {

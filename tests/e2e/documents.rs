@@ -126,8 +126,12 @@ async fn every_command_does_what_it_can() {
         }
         let output = home.run(&words, &environment).await;
         let said = [output.stdout, output.stderr].concat();
-        // A new account lacks a number and an agent; that is a warning and no failure.
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&said));
+        // A new account lacks a number and an agent; that is a warning and no failure. Nobody answers
+        // what is asked.
+        let code = if words[0] == "setup" { 1 } else { 0 };
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+        assert!(code == 0 || said.contains("To go on: "), "{line}: {said}");
     }
     assert!(commands.len() >= 50, "{} commands were found", commands.len());
     sandbox.shutdown().await.unwrap();

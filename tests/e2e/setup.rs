@@ -53,6 +53,15 @@ async fn on(home: &Home, sandbox: &Sandbox, answers: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Runs it on a simulator until it stops unfinished, and gives what it printed and what it complained of.
+async fn stopped_on(home: &Home, sandbox: &Sandbox, answers: &str) -> (String, String) {
+    let flag = format!("--sandbox={}", sandbox.url());
+    let output = answered(home, &["setup", &flag], &[], answers).await;
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    (String::from_utf8(output.stdout).unwrap(), error)
+}
+
 fn assert_holds(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "`{part}` is not in: {text}");
@@ -100,15 +109,15 @@ async fn nothing_but_yes_buys_or_dials() {
     for no in ["no", "y", "", "yes please"] {
         let (sandbox, control) = quick_simulator().await;
         let home = Home::new();
-        let text = on(&home, &sandbox, &format!("415\n1\n{no}\n")).await;
-        assert_holds(
-            &text,
-            &["Buy +1415", "You did not say yes.", "To go on: callingbox-mcp setup"],
-        );
+        let (text, error) = stopped_on(&home, &sandbox, &format!("415\n1\n{no}\n")).await;
+        assert_holds(&text, &["Buy +1415"]);
+        assert_holds(&error, &["You did not say yes.", "To go on: callingbox-mcp setup"]);
         assert_eq!(control.count("POST", "/v1/numbers/purchase").await, 0, "{no:?}");
 
-        let text = on(&home, &sandbox, &format!("{BUY}{AGENT}+13105550100\n{no}\n")).await;
-        assert_holds(&text, &["Simulate a call", "You did not say yes."]);
+        let answers = format!("{BUY}{AGENT}+13105550100\n{no}\n");
+        let (text, error) = stopped_on(&home, &sandbox, &answers).await;
+        assert_holds(&text, &["Simulate a call"]);
+        assert_holds(&error, &["You did not say yes."]);
         assert_eq!(control.dialed().await, Vec::<serde_json::Value>::new(), "{no:?}");
         assert_eq!(control.count("POST", "/v1/calls").await, 0, "{no:?}");
         sandbox.shutdown().await.unwrap();
@@ -126,11 +135,13 @@ async fn it_goes_on_where_the_answers_ended() {
         (AGENT, "The number to call"),
         ("+13105550100\n", "Simulate a call"),
     ] {
-        let text = on(&home, &sandbox, answers).await;
+        let (text, error) = stopped_on(&home, &sandbox, answers).await;
+        assert_holds(&text, &[asks]);
         let go_on = format!(
-            "The input ended. What is done stays done. To go on: callingbox-mcp setup --sandbox={url}"
+            "callingbox-mcp: The input ended. What is done stays done. To go on: callingbox-mcp setup \
+             --sandbox={url}\n"
         );
-        assert_holds(&text, &[asks, &go_on]);
+        assert_eq!(error, go_on);
     }
     let text = on(&home, &sandbox, CALL).await;
     assert_holds(&text, &["OK   Number: +1415", "OK   Agent: Tester (", "\ncompleted, "]);
@@ -147,15 +158,10 @@ async fn it_goes_on_where_the_answers_ended() {
 async fn answers_that_cannot_be_used_are_asked_for_again_but_not_for_ever() {
     let (sandbox, control) = quick_simulator().await;
     let home = Home::new();
-    let text = on(&home, &sandbox, &format!("41\nabc\n{BUY}{AGENT}911\n5550100\nme\n")).await;
-    assert_holds(
-        &text,
-        &[
-            "An area code has three digits.",
-            "This is not an E.164 number",
-            "No answer could be used.",
-        ],
-    );
+    let answers = format!("41\nabc\n{BUY}{AGENT}911\n5550100\nme\n");
+    let (text, error) = stopped_on(&home, &sandbox, &answers).await;
+    assert_holds(&text, &["An area code has three digits.", "This is not an E.164 number"]);
+    assert_holds(&error, &["No answer could be used."]);
     assert_eq!(control.dialed().await.len(), 0);
     sandbox.shutdown().await.unwrap();
 }
@@ -239,8 +245,9 @@ async fn a_simulator_of_its_own_will_do() {
     assert!(output.status.success(), "{text}");
     assert_holds(&text, &["\ncompleted, "]);
     let output = answered(&home, &arguments, &[], BUY).await;
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_holds(&text, &["callingbox-mcp setup --sandbox\n", "forgets everything"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_holds(&error, &["callingbox-mcp setup --sandbox\n", "forgets everything"]);
 }
 
 /// At a terminal, which `script` (util-linux) stands in for.
@@ -278,7 +285,7 @@ async fn a_key_typed_at_a_terminal_is_tried_and_kept_for_its_owner_alone() {
     until("Area code").await;
     input.write_all(b"\x03").await.unwrap();
     until("Interrupted. What is done stays done. To go on: callingbox-mcp setup").await;
-    assert_eq!(soon("its end", process.wait()).await.unwrap().code(), Some(0));
+    assert_eq!(soon("its end", process.wait()).await.unwrap().code(), Some(130));
 
     let path = home.path().join(".config/callingbox-mcp/api-key");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "sk_live_typed\n");
