@@ -21,7 +21,7 @@ use crate::dialing::dispatch::{LedgerPlace, Rules};
 use crate::dialing::ledger::World;
 use crate::dialing::policy::{Policy, PolicyError, line_of};
 use crate::mcp::toolset::Toolset;
-use crate::near::nearest;
+use crate::near::{meant, quoted};
 use crate::telemetry::LogFormat;
 
 /// The configuration file: TOML, every key optional.
@@ -311,41 +311,30 @@ pub fn parse(text: &str) -> Result<File, String> {
 /// The message of an error in the configuration, with what to write instead.
 fn explain(text: &str, error: &toml::de::Error) -> String {
     let advice = elsewhere::<Policy>(text, error.message(), "policy.toml")
-        .or_else(|| meant(error.message()))
+        .or_else(|| meant(error.message()).map(did_you_mean))
         .map(|advice| format!("\n{advice}"));
     format!("{}{}", error.to_string().trim_end(), advice.unwrap_or_default())
 }
 
+fn did_you_mean(name: &str) -> String {
+    format!("Did you mean `{name}`?")
+}
+
 /// The same of an error in the calling rules.
 fn explain_rules(text: &str, error: PolicyError) -> String {
-    let advice = elsewhere::<File>(text, &error.message, "config.toml")
-        .or_else(|| meant(&error.message))
-        .map(|advice| format!(". {advice}"));
-    // What it takes for nearest may be far away.
-    let plain = PolicyError { nearest: None, ..error };
-    format!("{plain}{}", advice.unwrap_or_default())
+    match elsewhere::<File>(text, &error.message, "config.toml") {
+        Some(advice) => format!("{}. {advice}", PolicyError { nearest: None, ..error }),
+        None => error.to_string(),
+    }
 }
 
 /// The message of an error in a TOML file, on one line, for a log.
 #[must_use]
 pub fn explain_in_log(text: &str, error: &toml::de::Error) -> String {
-    let advice = meant(error.message()).map(|advice| format!(". {advice}")).unwrap_or_default();
+    let advice = meant(error.message()).map(|name| format!(". {}", did_you_mean(name)));
+    let advice = advice.unwrap_or_default();
     let message = error.message().trim().replace('\n', " ");
     format!("line {}: {message}{advice}", line_of(text, error))
-}
-
-/// What serde quotes in an error such as ``unknown field `hour`, expected one of `per_hour`, `per_day` ``:
-/// first the unknown name, then the valid ones.
-fn quoted(message: &str) -> impl Iterator<Item = &str> {
-    let quoted = message.split('`').skip(1).step_by(2);
-    quoted.take(if message.starts_with("unknown ") { usize::MAX } else { 0 })
-}
-
-/// The valid name that was meant by one with a typing error.
-fn meant(message: &str) -> Option<String> {
-    let mut names = quoted(message);
-    let unknown = names.next()?;
-    nearest(unknown, names).map(|name| format!("Did you mean `{name}`?"))
 }
 
 /// That a name at the top of this file is one of the other file's.

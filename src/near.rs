@@ -19,6 +19,20 @@ pub(crate) fn nearest<'a>(
         .map(|(_, name)| name)
 }
 
+/// What serde quotes in an error such as ``unknown field `hour`, expected one of `per_hour`, `per_day` ``:
+/// first the unknown name, then the valid ones.
+pub(crate) fn quoted(message: &str) -> impl Iterator<Item = &str> {
+    let quoted = message.split('`').skip(1).step_by(2);
+    quoted.take(if message.starts_with("unknown ") { usize::MAX } else { 0 })
+}
+
+/// The valid name that was meant by the one of which serde complains.
+pub(crate) fn meant(message: &str) -> Option<&str> {
+    let mut names = quoted(message);
+    let unknown = names.next()?;
+    nearest(unknown, names)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

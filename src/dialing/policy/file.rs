@@ -2,6 +2,7 @@
 //! and the commented file to start from.
 
 use super::Policy;
+use crate::near::meant;
 
 /// Why a policy file cannot be read. Until it can, nothing is dialed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,7 +12,7 @@ pub struct PolicyError {
     pub line: usize,
     /// What is wrong.
     pub message: String,
-    /// The valid name that is most like the unknown one.
+    /// The valid name that was meant by the unknown one, if it is near.
     pub nearest: Option<String>,
 }
 
@@ -28,7 +29,7 @@ impl Policy {
         toml::from_str(text).map_err(|error: toml::de::Error| {
             let line = line_of(text, &error);
             let message = error.message().trim().replace('\n', " ");
-            PolicyError { line, nearest: nearest_name(&message), message }
+            PolicyError { line, nearest: meant(&message).map(str::to_owned), message }
         })
     }
 }
@@ -38,21 +39,6 @@ impl Policy {
 pub fn line_of(text: &str, error: &toml::de::Error) -> usize {
     let start = error.span().map_or(0, |span| span.start);
     1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count()
-}
-
-/// The valid name that is most like the unknown one, out of an error of serde such as ``unknown field
-/// `hour`, expected one of `per_hour`, `per_day` ``.
-#[must_use]
-pub fn nearest_name(message: &str) -> Option<String> {
-    if !message.starts_with("unknown ") {
-        return None;
-    }
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let unknown = quoted.next()?;
-    quoted
-        .map(|name| (strsim::jaro_winkler(unknown, name), name))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name.to_owned())
 }
 
 /// The file that `policy init` writes: every key, as shipped, with what it means.

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::evaluate::{DecidedBy, Decision, Refusal, Request, Shadow, Verdict};
 pub use self::explain::PolicySummary;
-pub use self::file::{PolicyError, line_of, nearest_name, starter_file};
+pub use self::file::{PolicyError, line_of, starter_file};
 pub use self::setting::Setting;
 use crate::dialing::destination::{CountryCode, Kind};
 use crate::dialing::limits::Limits;

@@ -409,9 +409,9 @@ fn mistakes_are_named_with_their_line_and_the_nearest_name() {
     for (file, line, nearest, says) in [
         ("mode = 'enforce'\nquiet_hour = 1", 2, Some("quiet_hours"), "unknown field `quiet_hour`"),
         ("\n[limits]\nper_hours = 1", 3, Some("per_hour"), "unknown field `per_hours`"),
-        ("[limits]\nper_hour = { maks = 1 }", 2, Some("max"), "unknown field `maks`"),
+        ("[limits]\nper_hour = { maxx = 1 }", 2, Some("max"), "unknown field `maxx`"),
         ("[quiet_hours]\nfrm = '21:00'", 2, Some("from"), "unknown field `frm`"),
-        ("[[rules]]\naction = 'allow'\ncountries = ['US']", 3, Some("country"), "unknown field"),
+        ("[[rules]]\naction = 'allow'\ncontry = ['US']", 3, Some("country"), "unknown field"),
         ("mode = 'enforced'", 1, Some("enforce"), "unknown variant `enforced`"),
         ("default = 'deny'", 1, None, "unknown variant `deny`"),
         (
