@@ -1,6 +1,6 @@
 //! The one place through which every tool call passes: which tool, is it offered, do the arguments
 //! fit, a deadline, cancellation, a panic, one line of log. Whatever a tool does, its caller is
-//! answered.
+//! answered, and a failure names the call that was asked about.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use rmcp::ErrorData;
 use rmcp::model::{CallToolRequestParams, CallToolResponse, RequestId};
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::catalogue::{Catalogue, Entry, Finished, Stop};
@@ -19,6 +20,7 @@ use super::progress::Progress;
 use super::selection::Selection;
 use super::tasks;
 use crate::account::Account;
+use crate::api::CallId;
 use crate::telemetry::traces::Origin;
 use crate::telemetry::{arguments, metrics};
 
@@ -84,6 +86,8 @@ pub async fn call(
         return Err(ErrorData::invalid_params(format!("there is no tool `{name}`{hint}"), None));
     };
     let started = Instant::now();
+    let about = request.arguments.as_ref().and_then(|given| given.get("call_id"));
+    let about = about.and_then(|id| CallId::deserialize(id).ok());
     let span = cx.origin.tool_call(entry.name, cx.tenant.as_deref());
     let logged = request.arguments.as_ref().filter(|_| cx.log_arguments).map(arguments::shown);
     let outcome = match selection.withheld(entry) {
@@ -101,6 +105,10 @@ pub async fn call(
         Ok(finished) => ("ok", finished.result.into()),
         Err(Stop::NeedsInput(input)) => ("needs_input", CallToolResponse::InputRequired(*input)),
         Err(Stop::Failed(error)) => {
+            let error = match about {
+                Some(call) => error.call_id(call),
+                None => error,
+            };
             let error = error.in_world(cx.account.world());
             (error.class().as_str(), present::failure(&error).into())
         }

@@ -61,7 +61,7 @@ pub async fn for_end(cx: &ToolContext, id: &CallId, wait: Duration) -> Result<Se
     let until = Instant::now() + wait;
     let mut follower = follow(cx, id, cx.progress.is_wanted())?;
     let snapshot = watch(cx, &mut follower, until, |_| false).await;
-    seen(id, &snapshot)
+    seen(&snapshot)
 }
 
 /// Waits until something was said after `after`, the call is over, or time is up.
@@ -79,7 +79,7 @@ pub async fn for_words(
     let said =
         |snapshot: &Snapshot| snapshot.segments.iter().any(|segment| segment.sequence_no > after);
     let snapshot = watch(cx, &mut follower, until, said).await;
-    Ok((seen(id, &snapshot)?, Arc::clone(&snapshot.segments)))
+    Ok((seen(&snapshot)?, Arc::clone(&snapshot.segments)))
 }
 
 /// Tells the ledger how a call ended, once it has.
@@ -96,7 +96,6 @@ fn follow(cx: &ToolContext, id: &CallId, transcript: bool) -> Result<Follower, T
         ToolError::new(Class::RateLimited, error.to_string())
             .retry(Retry::Later)
             .next("get_call_result with wait_seconds 0 still answers.")
-            .call_id(id.clone())
     })
 }
 
@@ -136,18 +135,18 @@ async fn watch(
     }
 }
 
-fn seen(id: &CallId, snapshot: &Snapshot) -> Result<Seen, ToolError> {
-    let failed = |error: &Error| ToolError::from(error.clone()).call_id(id.clone());
+fn seen(snapshot: &Snapshot) -> Result<Seen, ToolError> {
     match (&snapshot.call, &snapshot.trouble, snapshot.state) {
-        (_, Some(trouble), State::NotFound | State::Unauthorized) => Err(failed(trouble)),
+        (_, Some(trouble), State::NotFound | State::Unauthorized) => {
+            Err(Error::clone(trouble).into())
+        }
         (Some(call), trouble, _) => Ok(Seen { call: Call::clone(call), trouble: trouble.clone() }),
-        (None, Some(trouble), _) => Err(failed(trouble)),
+        (None, Some(trouble), _) => Err(Error::clone(trouble).into()),
         (None, None, _) => Err(ToolError::new(
             Class::TimedOut,
             "the API did not answer within the time of the wait",
         )
-        .retry(Retry::Later)
-        .call_id(id.clone())),
+        .retry(Retry::Later)),
     }
 }
 

@@ -16,6 +16,7 @@ mod commands;
 mod doctor;
 mod documents;
 mod every_tool;
+mod failures;
 mod following;
 mod job;
 mod life;
