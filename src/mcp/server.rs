@@ -6,16 +6,22 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CacheScope, CallToolRequestMethod, CallToolRequestParams, CallToolResponse, CancelTaskParams,
-    CompleteRequestParams, CompleteResult, ConstString, CustomRequest, CustomResult, ErrorCode,
-    ErrorData, GetPromptRequestParams, GetPromptResponse, GetSkillRequestParams, GetSkillResult,
-    GetTaskParams, GetTaskResult, Implementation, ListPromptsResult, ListResourceTemplatesResult,
-    ListResourcesResult, ListSkillsResult, ListToolsResult, PaginatedRequestParams,
-    ReadResourceRequestParams, ReadResourceResponse, ResourceUpdatedNotificationParam,
-    ServerCapabilities, ServerConfig, SubscribeRequestParams, SubscriptionFilter,
-    Tool as Definition, UnsubscribeRequestParams, UpdateTaskParams,
+    CacheScope, CallToolRequestMethod, CallToolRequestParams, CallToolResponse, CancelTaskMethod,
+    CancelTaskParams, CompleteRequestMethod, CompleteRequestParams, CompleteResult, ConstString,
+    CustomRequest, CustomResult, DiscoverRequestMethod, DiscoverRequestParams, ErrorCode,
+    ErrorData, GetPromptRequestMethod, GetPromptRequestParams, GetPromptResponse,
+    GetSkillRequestMethod, GetSkillRequestParams, GetSkillResult, GetTaskMethod, GetTaskParams,
+    GetTaskResult, Implementation, InitializeRequestParams, InitializeResultMethod,
+    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListSkillsResult,
+    ListToolsResult, PaginatedRequestParams, ReadResourceRequestMethod, ReadResourceRequestParams,
+    ReadResourceResponse, ResourceUpdatedNotificationParam, ServerCapabilities, ServerConfig,
+    SubscribeRequestMethod, SubscribeRequestParams, SubscriptionFilter,
+    SubscriptionsListenRequestMethod, SubscriptionsListenRequestParams, Tool as Definition,
+    UnsubscribeRequestMethod, UnsubscribeRequestParams, UpdateTaskMethod, UpdateTaskParams,
 };
 use rmcp::service::{RequestContext, RoleServer, SubscriptionContext};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
@@ -351,18 +357,13 @@ impl ServerHandler for Server {
     async fn on_custom_request(
         &self,
         request: CustomRequest,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
-        if request.method != CallToolRequestMethod::VALUE {
-            return Err(no_method(&request.method));
-        }
-        let problem = match serde_json::from_value::<CallToolRequestParams>(
-            request.params.unwrap_or_default(),
-        ) {
-            Ok(_) => "they do not fit".to_owned(),
-            Err(problem) => present::reason(&problem.to_string()),
-        };
-        let text = format!("the parameters of tools/call cannot be read: {problem}");
+        let method = request.method.as_str();
+        let read = reader(method, Client::of(&context, None, None).era());
+        let Some(read) = read else { return Err(no_method(method)) };
+        let problem = read(request.params.unwrap_or_else(|| json!({})));
+        let text = format!("the parameters of {method} cannot be read: {problem}");
         Err(ErrorData::invalid_params(text, None))
     }
 }
@@ -378,10 +379,39 @@ fn freshness(context: &RequestContext<RoleServer>) -> (Option<u64>, Option<Cache
 
 /// The trace that a request is part of: `_meta` says it (SEP-414), or else the headers.
 fn origin(context: &RequestContext<RoleServer>) -> Origin {
-    let meta = |name: &str| context.meta.get(name).and_then(serde_json::Value::as_str);
+    let meta = |name: &str| context.meta.get(name).and_then(Value::as_str);
     let headers = context.extensions.get::<http::request::Parts>().map(|parts| &parts.headers);
     let header = |name: &str| headers.and_then(|headers| headers.get(name)?.to_str().ok());
     if meta("traceparent").is_some() { Origin::of(meta) } else { Origin::of(header) }
+}
+
+/// What finds out why the parameters of a method cannot be read; none for a method that is not there.
+fn reader(method: &str, era: Era) -> Option<fn(Value) -> String> {
+    Some(match (method, era) {
+        (InitializeResultMethod::VALUE, Era::Sessions) => problem::<InitializeRequestParams>,
+        (DiscoverRequestMethod::VALUE, _) => problem::<DiscoverRequestParams>,
+        (CallToolRequestMethod::VALUE, _) => problem::<CallToolRequestParams>,
+        (ReadResourceRequestMethod::VALUE, _) => problem::<ReadResourceRequestParams>,
+        (SubscribeRequestMethod::VALUE, Era::Sessions) => problem::<SubscribeRequestParams>,
+        (UnsubscribeRequestMethod::VALUE, Era::Sessions) => problem::<UnsubscribeRequestParams>,
+        (SubscriptionsListenRequestMethod::VALUE, Era::Stateless) => {
+            problem::<SubscriptionsListenRequestParams>
+        }
+        (GetPromptRequestMethod::VALUE, _) => problem::<GetPromptRequestParams>,
+        (CompleteRequestMethod::VALUE, _) => problem::<CompleteRequestParams>,
+        (GetTaskMethod::VALUE, _) => problem::<GetTaskParams>,
+        (UpdateTaskMethod::VALUE, _) => problem::<UpdateTaskParams>,
+        (CancelTaskMethod::VALUE, _) => problem::<CancelTaskParams>,
+        (GetSkillRequestMethod::VALUE, _) => problem::<GetSkillRequestParams>,
+        _ => return None,
+    })
+}
+
+fn problem<T: DeserializeOwned>(params: Value) -> String {
+    match serde_json::from_value::<T>(params) {
+        Ok(_) => "they do not fit".to_owned(),
+        Err(problem) => present::reason(&problem.to_string()),
+    }
 }
 
 fn no_method(name: &str) -> ErrorData {

@@ -447,6 +447,41 @@ async fn messages_that_cannot_be_read_are_refused_with_their_id_where_there_is_o
 }
 
 #[tokio::test]
+async fn a_known_method_with_bad_parameters_is_told_what_is_missing() {
+    let tasks = "io.modelcontextprotocol/tasks";
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        session.capabilities = json!({"extensions": {tasks: {}}});
+        for (method, params, problem) in [
+            ("resources/read", json!({}), "missing field `uri`"),
+            ("resources/read", json!({"uri": 5}), "invalid type: integer `5`, expected a string"),
+            ("prompts/get", json!({}), "missing field `name`"),
+            ("completion/complete", json!({}), "missing field `ref`"),
+            ("tasks/get", json!({}), "missing field `taskId`"),
+            ("tasks/update", json!({"taskId": "t"}), "missing field `inputResponses`"),
+            ("tasks/cancel", json!({}), "missing field `taskId`"),
+            ("skills/get", json!({}), "missing field `uri`"),
+        ] {
+            let error = session.request(method, params.clone()).await["error"].clone();
+            let text = format!("the parameters of {method} cannot be read: {problem}");
+            assert_eq!(error, json!({"code": -32602, "message": text}), "{era:?} {params}");
+        }
+        // Each era has a method to follow what changes, and does not know the other's.
+        let (known, unknown, missing) = match era {
+            Era::Modern => ("subscriptions/listen", "resources/subscribe", "notifications"),
+            Era::Legacy(_) => ("resources/subscribe", "subscriptions/listen", "uri"),
+        };
+        let error = session.request(known, json!({})).await["error"].clone();
+        let text = format!("the parameters of {known} cannot be read: missing field `{missing}`");
+        assert_eq!(error, json!({"code": -32602, "message": text}), "{era:?}");
+        let error = session.request(unknown, json!({})).await["error"].clone();
+        assert_eq!(error["code"], -32601, "{era:?}");
+        let (rest, status, _) = session.finish().await;
+        assert_eq!((rest, status.code()), (vec![], Some(0)), "{era:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_tool_that_is_switched_off_says_why() {
     for (flags, tool, reason) in [
         (&[][..], "list_webhooks", "its toolset is not switched on (--toolsets, --tools)"),

@@ -24,6 +24,17 @@ async fn both_eras_are_served_and_agree_on_the_tools() {
 }
 
 #[tokio::test]
+async fn a_method_that_is_there_is_not_found_missing_for_its_parameters() {
+    let server = Server::start(&[]).await;
+    for (method, status, code) in [("resources/read", 200, -32602), ("resources/nope", 404, -32601)]
+    {
+        let answer = server.modern(method, json!({})).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{method}");
+        assert_eq!(message(answer).await["error"]["code"], code, "{method}");
+    }
+}
+
+#[tokio::test]
 async fn progress_turns_the_answer_into_a_stream_and_no_progress_into_json() {
     let server = Server::start(&[]).await;
     let call_id = server.long_call().await;
