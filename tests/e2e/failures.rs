@@ -1,6 +1,6 @@
 //! What a failure says: the call that it is about, and a next step that can be taken here.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::Session;
 
@@ -40,4 +40,41 @@ async fn whatever_fails_about_a_call_the_answer_names_it() {
         }
         session.finish_well().await;
     }
+}
+
+#[tokio::test]
+async fn a_telephone_number_is_not_taken_for_the_id_of_one() {
+    let mut session = Session::modern().await;
+    let offers = session.data("search_numbers", json!({"limit": 1})).await;
+    let phone = &offers["numbers"][0]["phone_number"];
+    let bought = session.data("purchase_number", json!({"phone_number": phone})).await;
+    let id = &bought["number"]["number_id"];
+    let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
+    let agent = &agent["agent_id"];
+    let new = |name: &str, value: Value| {
+        ("create_agent", json!({"name": "B", "type": "outbound", name: value}))
+    };
+    for (argument, (tool, arguments)) in [
+        ("attach", ("set_agent_numbers", json!({"agent_id": agent, "attach": [id, phone]}))),
+        ("detach", ("set_agent_numbers", json!({"agent_id": agent, "detach": [phone]}))),
+        (
+            "primary",
+            ("set_agent_numbers", json!({"agent_id": agent, "attach": [id], "primary": phone})),
+        ),
+        ("number_ids", new("number_ids", json!([phone]))),
+        ("primary_number_id", new("primary_number_id", phone.clone())),
+    ] {
+        let error = session.failure(tool, arguments).await;
+        let message = format!("`{argument}` takes the number_id, not the telephone number itself");
+        assert_eq!(
+            (&error["class"], &error["message"]),
+            (&json!("invalid_argument"), &json!(message))
+        );
+        assert_eq!(error["done"], "nothing", "{error}");
+        assert_eq!(error["next"], "list_numbers shows the number_id of each number.");
+    }
+    let agents = session.data("list_agents", json!({})).await;
+    assert_eq!(agents["agents"].as_array().unwrap().len(), 1, "{agents}");
+    assert_eq!(agents["agents"][0]["numbers"], json!([]), "nothing was done in part");
+    session.finish_well().await;
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::AgentSummary;
+use super::{AgentSummary, only_ids};
 use crate::api::{AgentCreate, AgentType, NumberId, ReturnsSchema, VoicemailAction};
 use crate::mcp::arguments::{HttpsUrl, List, Text};
 use crate::mcp::catalogue::{Kind, Stop, Tool};
@@ -74,6 +74,8 @@ impl Tool for CreateAgent {
         } = input;
         let tools = in_call::to_api(tools)?;
         let number_ids = number_ids.map(List::into_vec);
+        only_ids("number_ids", number_ids.iter().flatten())?;
+        only_ids("primary_number_id", &primary_number_id)?;
         if let Some(primary) = &primary_number_id
             && !number_ids.as_ref().is_some_and(|ids| ids.contains(primary))
         {

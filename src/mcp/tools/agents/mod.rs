@@ -18,6 +18,7 @@ pub(super) use read::{GetAgent, ListAgents};
 use super::word;
 use crate::api::{Agent, AgentId, NumberId};
 use crate::e164::E164;
+use crate::mcp::error::ToolError;
 use crate::mcp::present;
 
 /// An agent in short.
@@ -89,6 +90,21 @@ impl AgentSummary {
         }
         line
     }
+}
+
+/// Refuses a telephone number where its id belongs: the API would only say that there is no such thing,
+/// and not before other steps were taken.
+fn only_ids<'a>(
+    argument: &str,
+    ids: impl IntoIterator<Item = &'a NumberId>,
+) -> Result<(), ToolError> {
+    if ids.into_iter().any(|id| id.as_str().starts_with('+')) {
+        return Err(ToolError::invalid_argument(format!(
+            "`{argument}` takes the number_id, not the telephone number itself"
+        ))
+        .next("list_numbers shows the number_id of each number."));
+    }
+    Ok(())
 }
 
 #[derive(Deserialize, JsonSchema)]

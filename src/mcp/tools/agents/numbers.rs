@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::AgentSummary;
+use super::{AgentSummary, only_ids};
 use crate::api::{self, Agent, AgentId, NumberId};
 use crate::mcp::arguments::List;
 use crate::mcp::catalogue::{Kind, Stop, Tool};
@@ -19,11 +19,11 @@ pub(in crate::mcp::tools) struct SetAgentNumbers;
 pub(in crate::mcp::tools) struct SetAgentNumbersInput {
     /// The agent.
     agent_id: AgentId,
-    /// Owned numbers to attach.
+    /// number_ids to attach.
     attach: Option<List<NumberId, 20>>,
-    /// Attached number to make the caller ID.
+    /// number_id to make the caller ID.
     primary: Option<NumberId>,
-    /// Numbers to detach.
+    /// number_ids to detach.
     detach: Option<List<NumberId, 20>>,
 }
 
@@ -73,6 +73,9 @@ impl Tool for SetAgentNumbers {
         let SetAgentNumbersInput { agent_id, attach, primary, detach } = input;
         let attach = attach.map(List::into_vec).unwrap_or_default();
         let detach = detach.map(List::into_vec).unwrap_or_default();
+        only_ids("attach", &attach)?;
+        only_ids("primary", &primary)?;
+        only_ids("detach", &detach)?;
         if let Some(number) =
             detach.iter().find(|number| attach.contains(number) || primary.as_ref() == Some(number))
         {
