@@ -9,7 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::account::{NoKey, World};
-use crate::api::{self, CallId};
+use crate::api::{self, CallId, Method, RequestLine};
 
 /// The kinds of failure a caller can tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -263,12 +263,7 @@ impl From<api::Error> for ToolError {
                 Class::InsufficientCredit,
                 Some("tell the user to add credit in the CallingBox dashboard; no tool can do it."),
             ),
-            Kind::NotFound { .. } => (
-                Class::NotFound,
-                Some(
-                    "check the id with list_calls, list_agents or list_numbers; ids of another account are not found either.",
-                ),
-            ),
+            Kind::NotFound { .. } => (Class::NotFound, None),
             Kind::Conflict { .. } => (Class::Conflict, None),
             Kind::RateLimited { .. } => (Class::RateLimited, None),
             Kind::Transport { .. } => (
@@ -292,9 +287,34 @@ impl From<api::Error> for ToolError {
         let mut told = Self::new(class, format!("{}: {}", error.request(), error.kind()))
             .done(done)
             .retry(retry);
-        told.next = next.map(str::to_owned);
+        told.next = match class {
+            Class::NotFound => Some(where_ids_are(error.request())),
+            _ => next.map(str::to_owned),
+        };
         told
     }
+}
+
+/// Which tools show the ids that a request may have named.
+fn where_ids_are(request: RequestLine) -> String {
+    let tools = match (request.method, request.path) {
+        (Method::Post, "/v1/calls") | (_, "/v1/agents/{id}") => {
+            "list_agents shows the ids of agents."
+        }
+        (_, path) if path.starts_with("/v1/calls") => "list_calls shows the ids of calls.",
+        (_, path) if path.starts_with("/v1/agents/{id}/") => {
+            "list_agents shows the ids of agents. list_numbers shows the ids of numbers."
+        }
+        (_, path) if path.starts_with("/v1/webhook_endpoints") => {
+            "list_webhooks shows the ids of webhooks."
+        }
+        (_, path) if path.starts_with("/v1/webhook_deliveries") => {
+            "list_webhook_deliveries shows the ids of deliveries."
+        }
+        // A new agent names numbers, as the requests about numbers do.
+        _ => "list_numbers shows the ids of numbers.",
+    };
+    format!("{tools} Ids of another account are not found either.")
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! What a failure says: the call that it is about, and a next step that can be taken here.
 
+use callingbox_mcp::sandbox::Options;
 use serde_json::{Value, json};
 
-use crate::harness::Session;
+use crate::harness::{Era, Session};
 
 const TASKS: &str = "io.modelcontextprotocol/tasks";
+const ALL: &str = "calls,agents,numbers,webhooks,sandbox";
 
 #[tokio::test]
 async fn whatever_fails_about_a_call_the_answer_names_it() {
@@ -76,5 +78,77 @@ async fn a_telephone_number_is_not_taken_for_the_id_of_one() {
     let agents = session.data("list_agents", json!({})).await;
     assert_eq!(agents["agents"].as_array().unwrap().len(), 1, "{agents}");
     assert_eq!(agents["agents"][0]["numbers"], json!([]), "nothing was done in part");
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn the_next_step_is_one_that_helps() {
+    let mut session =
+        Session::on_simulator(Era::Modern, &["--toolsets", ALL], Options::default()).await;
+    let offers = session.data("search_numbers", json!({"limit": 1})).await;
+    let phone = &offers["numbers"][0]["phone_number"];
+    let bought = session.data("purchase_number", json!({"phone_number": phone})).await;
+    let number = &bought["number"]["number_id"];
+    let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
+    let agent = &agent["agent_id"];
+    let calls = "list_calls shows the ids of calls.";
+    let agents = "list_agents shows the ids of agents.";
+    let numbers = "list_numbers shows the ids of numbers.";
+    let both = &format!("{agents} {numbers}");
+    let webhooks = "list_webhooks shows the ids of webhooks.";
+    let deliveries = "list_webhook_deliveries shows the ids of deliveries.";
+    for (tool, arguments, next) in [
+        ("get_call_result", json!({"call_id": "x"}), calls),
+        ("get_call_transcript", json!({"call_id": "x"}), calls),
+        ("place_call", json!({"agent_id": "x", "to": "+13105550100"}), agents),
+        ("get_agent", json!({"agent_id": "x"}), agents),
+        ("archive_agent", json!({"agent_id": "x"}), agents),
+        ("create_agent", json!({"name": "B", "type": "outbound", "number_ids": ["x"]}), numbers),
+        ("set_agent_numbers", json!({"agent_id": "x", "attach": [number]}), both),
+        ("set_agent_numbers", json!({"agent_id": agent, "detach": ["x"]}), both),
+        ("get_webhook", json!({"webhook_id": "x"}), webhooks),
+        ("update_webhook", json!({"webhook_id": "x", "status": "disabled"}), webhooks),
+        ("delete_webhook", json!({"webhook_id": "x"}), webhooks),
+        ("rotate_webhook_secret", json!({"webhook_id": "x"}), webhooks),
+        ("get_webhook_delivery", json!({"delivery_id": "x"}), deliveries),
+        ("redeliver_webhook", json!({"delivery_id": "x"}), deliveries),
+    ] {
+        let error = session.failure(tool, arguments.clone()).await;
+        assert_eq!(error["class"], "not_found", "{tool} {arguments}: {error}");
+        let begins = format!("{next} Ids of another account are not found either.");
+        let found = error["next"].as_str().unwrap();
+        assert!(found.starts_with(&begins), "{tool} {arguments}: {found}");
+    }
+    let ring = |to: &Value, from: &str| json!({"to": to, "from": from});
+    for (arguments, class, next) in [
+        (
+            ring(phone, "+12125550101"),
+            "invalid_argument",
+            json!(
+                "leave `from` out, or choose one whose last four digits are a scenario that a caller can play."
+            ),
+        ),
+        (
+            ring(phone, "+12125550100"),
+            "conflict",
+            json!(
+                "list_numbers shows the numbers and the agents that answer them. set_agent_numbers attaches an inbound agent."
+            ),
+        ),
+    ] {
+        let error = session.failure("simulate_inbound_call", arguments.clone()).await;
+        assert_eq!((&error["class"], &error["next"]), (&json!(class), &next), "{arguments}");
+    }
+    for (arguments, text) in [
+        (json!({"country_code": "DE"}), "Change or leave out country_code."),
+        (
+            json!({"country_code": "DE", "area_code": "415", "number_type": "local"}),
+            "Change or leave out country_code, area_code, number_type.",
+        ),
+    ] {
+        let answer = session.call("search_numbers", arguments.clone()).await;
+        let found = answer["result"]["content"][0]["text"].as_str().unwrap();
+        assert_eq!(found, format!("No number for sale fits. {text}"), "{arguments}");
+    }
     session.finish_well().await;
 }

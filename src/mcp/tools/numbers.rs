@@ -193,9 +193,18 @@ impl Tool for SearchNumbers {
             number_type,
             limit: Some(limit.map_or(10, |limit| u32::try_from(limit.get()).unwrap_or(50))),
         };
+        let given = [
+            ("country_code", search.country_code.is_some()),
+            ("area_code", search.area_code.is_some()),
+            ("number_type", search.number_type.is_some()),
+        ];
+        let given: Vec<&str> =
+            given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect();
         let numbers = cx.account.api()?.search_numbers(&search).await?;
-        let text = if numbers.is_empty() {
-            "No number for sale fits. Try another area code, or leave area_code and number_type out.".to_owned()
+        let text = if numbers.is_empty() && given.is_empty() {
+            "No number is for sale at present.".to_owned()
+        } else if numbers.is_empty() {
+            format!("No number for sale fits. Change or leave out {}.", given.join(", "))
         } else {
             numbers.iter().map(|number| offer(number) + "\n").collect()
         };

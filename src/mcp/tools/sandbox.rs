@@ -43,15 +43,21 @@ impl Tool for SimulateInboundCall {
                 .map_err(|error| ToolError::internal(error.to_string()))?,
         };
         let call = simulator.ring(&input.to, &from).await.map_err(|error| {
-            let class = match &error {
-                SimulatorError::Refused { status: 404, .. } => Class::NotFound,
-                SimulatorError::Refused { status: 400, .. } => Class::InvalidArgument,
-                SimulatorError::Refused { .. } => Class::Conflict,
-                _ => Class::Unavailable,
+            let status = match &error {
+                SimulatorError::Refused { status, .. } => Some(*status),
+                _ => None,
             };
-            ToolError::new(class, error.to_string()).next(
-                "list_numbers shows the numbers and the agents that answer them; set_agent_numbers attaches an inbound agent.",
-            )
+            let told = |class| ToolError::new(class, error.to_string());
+            let numbers = "list_numbers shows the numbers and the agents that answer them. set_agent_numbers attaches an inbound agent.";
+            match status {
+                Some(400) => told(Class::InvalidArgument).next(
+                    "leave `from` out, or choose one whose last four digits are a scenario that a caller can play.",
+                ),
+                Some(402) => told(Class::InsufficientCredit),
+                Some(404) => told(Class::NotFound).next(numbers),
+                Some(_) => told(Class::Conflict).next(numbers),
+                None => told(Class::Unavailable),
+            }
         })?;
         let report = CallReport::of(call);
         let text = report.text(&Fence::new());
