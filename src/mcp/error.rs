@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::offer::Offer;
 use crate::account::{NoKey, World};
 use crate::api::{self, CallId, Method, RequestLine};
 
@@ -162,7 +163,8 @@ impl ToolError {
         self
     }
 
-    /// Says what to do next, as one sentence that names the tool.
+    /// Says what to do next, in sentences that name the tools: one with a tool that is not offered is
+    /// left out.
     #[must_use]
     pub fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
@@ -173,6 +175,14 @@ impl ToolError {
     #[must_use]
     pub fn call_id(mut self, id: CallId) -> Self {
         self.call_id = Some(id);
+        self
+    }
+
+    /// Leaves out of the next step what cannot be done with what is offered.
+    #[must_use]
+    pub fn within(mut self, offer: &Offer) -> Self {
+        let next = self.next.map(|next| offer.fitting(&next));
+        self.next = next.filter(|next| !next.is_empty());
         self
     }
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::catalogue::{Catalogue, Entry, Finished, Stop};
 use super::client::Client;
 use super::error::{Class, Done, Retry, ToolError};
+use super::offer::Offer;
 use super::present;
 use super::progress::Progress;
 use super::selection::Selection;
@@ -31,6 +32,8 @@ const MOST_ID: usize = 64;
 pub struct ToolContext {
     /// Whose account it is.
     pub account: Arc<Account>,
+    /// What its caller is offered.
+    pub offer: Offer,
     /// Canceled when the client takes the request back or is gone.
     pub cancel: CancellationToken,
     /// Canceled when the server is about to end: whoever waits now answers with what is known.
@@ -109,7 +112,7 @@ pub async fn call(
                 Some(call) => error.call_id(call),
                 None => error,
             };
-            let error = error.in_world(cx.account.world());
+            let error = error.within(&cx.offer).in_world(cx.account.world());
             (error.class().as_str(), present::failure(&error).into())
         }
     };
@@ -131,7 +134,7 @@ async fn run(
         let error = ToolError::new(class, message);
         if changes {
             error.done(Done::Unknown).retry(Retry::No).next(
-                "read what is there (list_calls, list_agents or list_numbers) before anything else.",
+                "read what is there before anything else. list_calls shows the calls. list_agents shows the agents. list_numbers shows the numbers.",
             )
         } else {
             error.retry(Retry::Later)
@@ -256,8 +259,7 @@ mod tests {
     #[tokio::test]
     async fn a_tool_that_panics_is_answered_and_the_next_call_works() {
         let client = client().await;
-        let look =
-            "read what is there (list_calls, list_agents or list_numbers) before anything else.";
+        let look = "read what is there before anything else. list_calls shows the calls. list_agents shows the agents. list_numbers shows the numbers.";
         for (name, expected) in [
             (
                 "panics_reading",

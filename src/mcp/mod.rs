@@ -1,8 +1,9 @@
 //! The MCP side: what a model is offered, how its calls are checked, and what it is answered.
 //!
 //! - [`catalogue`]: what a tool is (a tool that does not say what it does to the world does not
-//!   compile), and the list of all of them; [`toolset`]: their groups; [`selection`]: which are offered;
-//!   [`scope`]: what each takes to be granted; [`caller`]: who asks, where there are many;
+//!   compile), and the list of all of them; [`toolset`]: their groups; [`selection`]: which are offered,
+//!   [`offer`]: which texts fit that; [`scope`]: what each takes to be granted; [`caller`]: who asks,
+//!   where there are many;
 //! - [`arguments`] and [`schema`]: the types arguments are made of, and the schemas of those types;
 //! - [`gate`]: the one place through which every tool call passes;
 //! - [`present`] and [`error`]: the one place that shapes every answer, and every failure;
@@ -21,6 +22,7 @@ pub mod completions;
 pub mod confirmation;
 pub mod error;
 pub mod gate;
+pub mod offer;
 pub mod outcome;
 pub mod present;
 pub mod progress;

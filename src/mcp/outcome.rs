@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::offer::Offer;
 use super::present::{self, Fence};
 use crate::api::{self, AgentId, Call, CallDirection, CallId, Error, ResultStatus};
 use crate::dialing::dispatch::ended;
@@ -238,6 +239,13 @@ impl CallReport {
         self
     }
 
+    /// Leaves out of the note what cannot be done with what is offered.
+    #[must_use]
+    pub fn within(mut self, offer: &Offer) -> Self {
+        self.note = offer.fitting(&self.note);
+        self
+    }
+
     /// Whether nothing more will come of the call.
     #[must_use]
     pub fn is_final(&self) -> bool {
@@ -352,10 +360,10 @@ fn note(call: &Call, outcome: Outcome, finished: bool) -> String {
             "The conversation is over and its result is still being extracted: call get_call_result again.".to_owned()
         }
         Outcome::Completed if call.result_status == Some(ResultStatus::Failed) => {
-            "The conversation took place, but the result could not be extracted; get_call_transcript has the words.".to_owned()
+            "The conversation took place, but the result could not be extracted. get_call_transcript has the words.".to_owned()
         }
         Outcome::Completed if !fields_wanted => {
-            "The conversation took place. The agent asks for no result fields; get_call_transcript has the words.".to_owned()
+            "The conversation took place. The agent asks for no result fields. get_call_transcript has the words.".to_owned()
         }
         Outcome::Completed if all_null() => {
             "A conversation took place, but none of the fields was talked about: it may have been the wrong person. get_call_transcript has the words.".to_owned()

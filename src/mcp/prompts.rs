@@ -1,10 +1,12 @@
-//! Prompts: the usual jobs, each with the arguments to ask the user for and the tools to use.
+//! Prompts: the usual jobs, each with the arguments to ask the user for and the tools to use. One whose
+//! tools are not all offered is left out.
 
 use rmcp::model::{
     ErrorData, GetPromptResult, JsonObject, Prompt, PromptArgument, PromptMessage, Role,
 };
 use serde_json::Value;
 
+use super::offer::Offer;
 use super::present::one_line;
 
 /// One argument of a prompt.
@@ -120,10 +122,11 @@ const JOBS: [Job; 5] = [
     },
 ];
 
-/// The prompts.
+/// The prompts that can be carried out with what is offered.
 #[must_use]
-pub fn list() -> Vec<Prompt> {
+pub fn list(offer: &Offer) -> Vec<Prompt> {
     JOBS.iter()
+        .filter(|job| offer.lacking(job.text).is_none())
         .map(|job| {
             let arguments = job.arguments.iter().map(|argument| {
                 PromptArgument::new(argument.name)
@@ -139,8 +142,13 @@ pub fn list() -> Vec<Prompt> {
 /// Renders one.
 ///
 /// # Errors
-/// There is no such prompt, or an argument is missing, unknown or not a text.
-pub fn get(name: &str, arguments: Option<&JsonObject>) -> Result<GetPromptResult, ErrorData> {
+/// There is no such prompt, a tool that it names is not offered, or an argument is missing, unknown or
+/// not a text.
+pub fn get(
+    name: &str,
+    arguments: Option<&JsonObject>,
+    offer: &Offer,
+) -> Result<GetPromptResult, ErrorData> {
     let names = || JOBS.iter().map(|job| job.name).collect::<Vec<_>>().join(", ");
     let job = JOBS.iter().find(|job| job.name == name).ok_or_else(|| {
         ErrorData::invalid_params(
@@ -148,6 +156,14 @@ pub fn get(name: &str, arguments: Option<&JsonObject>) -> Result<GetPromptResult
             None,
         )
     })?;
+    if let Some(tool) = offer.lacking(job.text) {
+        return Err(ErrorData::invalid_params(
+            format!(
+                "the prompt `{name}` is not offered here: it needs the tool `{tool}`, which is not"
+            ),
+            None,
+        ));
+    }
     let empty = JsonObject::new();
     let given = arguments.unwrap_or(&empty);
     if let Some(unknown) =
@@ -219,7 +235,8 @@ mod tests {
     use crate::mcp::catalogue::Catalogue;
 
     fn rendered(name: &str, arguments: Value) -> Result<String, String> {
-        let result = get(name, arguments.as_object()).map_err(|error| error.message.to_string())?;
+        let result = get(name, arguments.as_object(), &Offer::default())
+            .map_err(|error| error.message.to_string())?;
         let text = serde_json::to_value(&result.messages[0].content).unwrap();
         Ok(text["text"].as_str().unwrap().to_owned())
     }

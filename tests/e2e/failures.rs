@@ -1,5 +1,6 @@
 //! What a failure says: the call that it is about, and a next step that can be taken here.
 
+use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_mcp::sandbox::Options;
 use serde_json::{Value, json};
 
@@ -151,4 +152,77 @@ async fn the_next_step_is_one_that_helps() {
         assert_eq!(found, format!("No number for sale fits. {text}"), "{arguments}");
     }
     session.finish_well().await;
+}
+
+/// The tools that a text names and that are not among those that are offered.
+fn missing<'a>(text: &'a str, offered: &[String]) -> Vec<&'a str> {
+    let catalogue = Catalogue::new();
+    let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+    let tools = words.filter(|word| catalogue.get(word).is_some());
+    tools.filter(|tool| !offered.iter().any(|name| name == tool)).collect()
+}
+
+#[tokio::test]
+async fn nobody_is_told_to_use_a_tool_that_is_not_offered() {
+    let whole = json!([
+        "appointment_confirmation",
+        "lead_qualification",
+        "payment_collection",
+        "receptionist",
+        "set_me_up"
+    ]);
+    let calling = json!(["appointment_confirmation", "lead_qualification", "payment_collection"]);
+    for (flags, prompts) in [
+        (&[][..], whole),
+        (&["--read-only"], json!([])),
+        (&["--tools", "place_call"], json!([])),
+        (&["--tools", "get_call_result,create_agent"], json!([])),
+        (&["--exclude-tools", "purchase_number"], calling),
+        (&["--toolsets", "webhooks"], json!([])),
+        (&["--toolsets", "webhooks", "--read-only"], json!([])),
+    ] {
+        for era in Era::BOTH {
+            let mut session = Session::on_simulator(era, flags, Options::default()).await;
+            let listed = session.request("tools/list", json!({})).await;
+            let tools = listed["result"]["tools"].as_array().unwrap();
+            let name = |tool: &Value| tool["name"].as_str().unwrap().to_owned();
+            let offered: Vec<String> = tools.iter().map(name).collect();
+            let none = Vec::<&str>::new();
+            let instructions = session.opening["result"]["instructions"].as_str().unwrap();
+            assert_eq!(missing(instructions, &offered), none, "{flags:?}: {instructions}");
+            for tool in &offered {
+                // Mistaken calls, and those that find nothing or make what comes first.
+                let mut tries = vec![json!({}), json!({"call_id": "x"}), json!({"agent_id": "x"})];
+                tries.push(json!({"webhook_id": "x"}));
+                tries.push(json!({"agent_id": "x", "to": "+13105550100"}));
+                tries.push(json!({"name": "A", "type": "outbound"}));
+                for arguments in tries {
+                    let answer = session.call(tool, arguments.clone()).await;
+                    let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+                    // What an argument may be called is no advice.
+                    if text.starts_with("invalid_argument") {
+                        continue;
+                    }
+                    let found = missing(text, &offered);
+                    assert_eq!(found, none, "{flags:?} {tool} {arguments}: {text}");
+                }
+            }
+            let listed = session.request("prompts/list", json!({})).await;
+            let listed = listed["result"]["prompts"].as_array().unwrap();
+            let listed: Vec<String> = listed.iter().map(name).collect();
+            assert_eq!(json!(listed), prompts, "{flags:?}");
+            let prompt = json!({"name": "set_me_up", "arguments": {"purpose": "reminders"}});
+            let answer = session.request("prompts/get", prompt).await;
+            let is_there = listed.iter().any(|name| name == "set_me_up");
+            assert_eq!(answer.get("result").is_some(), is_there, "{flags:?}: {answer}");
+            if !is_there {
+                assert_eq!(answer["error"]["code"], -32602, "{flags:?}: {answer}");
+                let message = answer["error"]["message"].as_str().unwrap();
+                let begins = "the prompt `set_me_up` is not offered here: it needs the tool `";
+                assert!(message.starts_with(begins), "{flags:?}: {message}");
+            }
+            let (rest, status, _) = session.finish().await;
+            assert_eq!((rest, status.code()), (vec![], Some(0)), "{flags:?}");
+        }
+    }
 }

@@ -76,7 +76,7 @@ async fn a_dialed_call_ends_as_its_destination_says() {
                 "0105",
                 "completed",
                 "completed",
-                "The conversation took place, but the result could not be extracted; get_call_transcript has the words.",
+                "The conversation took place, but the result could not be extracted. get_call_transcript has the words.",
             )
         },
         row(

@@ -36,6 +36,14 @@ async fn headers_narrow_a_request_and_never_widen_it() {
         "{text}"
     );
 
+    // What is said at the opening names no tool that is not offered.
+    for open in [server.modern("server/discover", json!({})), server.post(&initialize())] {
+        let opened = open.header("X-MCP-Readonly", "true").send().await.unwrap();
+        let instructions = message(opened).await["result"]["instructions"].to_string();
+        assert!(instructions.contains("get_call_result"), "{instructions}");
+        assert!(!instructions.contains("place_call"), "{instructions}");
+    }
+
     let unknown = server.modern("tools/list", json!({})).header("X-MCP-Tools", "place_cal");
     let unknown = unknown.send().await.unwrap();
     assert_eq!(unknown.status(), 400);

@@ -131,7 +131,7 @@ impl Tool for ListNumbers {
         } else if numbers.is_empty() && paged {
             text.push_str("No more numbers in this direction.");
         } else if numbers.is_empty() {
-            text.push_str("The account owns no number yet. search_numbers finds one for sale, purchase_number buys it.");
+            text = cx.offer.fitting("The account owns no number yet. search_numbers finds one for sale. purchase_number buys it.");
         }
         Ok(Reply::new(ListNumbersOutput { numbers, has_more: page.has_more, next_cursor }, text))
     }

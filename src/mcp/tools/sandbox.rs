@@ -59,7 +59,7 @@ impl Tool for SimulateInboundCall {
                 None => told(Class::Unavailable),
             }
         })?;
-        let report = CallReport::of(call);
+        let report = CallReport::of(call).within(&cx.offer);
         let text = report.text(&Fence::new());
         Ok(Reply::new(report, text))
     }

@@ -80,7 +80,7 @@ impl Tool for ListWebhooks {
     async fn run(NoInput {}: NoInput, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let webhooks = cx.account.api()?.list_webhooks().await?;
         let text = if webhooks.is_empty() {
-            "There are no webhook endpoints yet. create_webhook makes one.".to_owned()
+            cx.offer.fitting("There are no webhook endpoints yet. create_webhook makes one.")
         } else {
             webhooks.iter().map(|endpoint| endpoint_line(endpoint) + "\n").collect()
         };

@@ -102,14 +102,14 @@ impl Tool for CreateAgent {
         let next = match (kind, agent.numbers.is_empty()) {
             (AgentType::Outbound, false) => "place_call can use it now.",
             (AgentType::Outbound, true) => {
-                "It has no number yet: attach one with set_agent_numbers (list_numbers, or purchase_number) before place_call."
+                "It has no number yet, and calls nobody without one. list_numbers shows the owned ones. purchase_number buys one. set_agent_numbers attaches it."
             }
             (AgentType::Inbound, false) => "It answers its numbers now.",
             (AgentType::Inbound, true) => {
-                "It has no number yet: attach one with set_agent_numbers, so that callers reach it."
+                "It has no number yet, and no caller reaches it without one. set_agent_numbers attaches one."
             }
         };
-        let text = format!("Created {}. {next}", agent.line());
+        let text = format!("Created {}. {}", agent.line(), cx.offer.fitting(next));
         Ok(Reply::new(agent, text))
     }
 }

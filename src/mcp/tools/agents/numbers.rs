@@ -111,7 +111,7 @@ impl Tool for SetAgentNumbers {
                     )
                     .done(Done::Partly)
                     .retry(Retry::AfterChange)
-                    .next("get_agent shows the numbers as they are now; call again with the steps that are left.")
+                    .next("get_agent shows the numbers as they are now. Call again with the steps that are left.")
                     .into());
                 }
             }

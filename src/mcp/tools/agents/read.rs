@@ -44,11 +44,11 @@ impl Tool for ListAgents {
         let agents: Vec<AgentSummary> =
             cx.account.api()?.list_agents(input.kind).await?.into_iter().map(Into::into).collect();
         let text = match (agents.is_empty(), input.kind) {
-            (true, None) => "There are no agents yet. create_agent makes one.".to_owned(),
-            (true, Some(kind)) => format!(
-                "There is no {} agent. Leave `type` out to see all agents; create_agent makes one.",
+            (true, None) => cx.offer.fitting("There are no agents yet. create_agent makes one."),
+            (true, Some(kind)) => cx.offer.fitting(&format!(
+                "There is no {} agent. Leave `type` out to see all agents. create_agent makes one.",
                 kind.as_str()
-            ),
+            )),
             (false, _) => agents.iter().map(|agent| agent.line() + "\n").collect(),
         };
         Ok(Reply::new(ListAgentsOutput { agents }, text))

@@ -175,7 +175,7 @@ impl Tool for ListCalls {
         if calls.is_empty() {
             text = match (input.is_filtered(), searched) {
                 (false, _) if from_start => {
-                    "There are no calls yet. place_call makes one.\n".to_owned()
+                    cx.offer.fitting("There are no calls yet. place_call makes one.")
                 }
                 (false, _) => "No more calls in this direction.\n".to_owned(),
                 (true, searched) => {

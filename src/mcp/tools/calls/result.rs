@@ -56,7 +56,7 @@ impl Tool for GetCallResult {
             waiting::for_end(cx, &input.call_id, wait).await?
         };
         waiting::note_end(&cx.account, &seen.call).await;
-        let report = CallReport::of(seen.call).with_trouble(seen.trouble);
+        let report = CallReport::of(seen.call).with_trouble(seen.trouble).within(&cx.offer);
         let text = report.text(&Fence::new());
         let unfinished = !report.is_final();
         let reply = Reply::new(report, text);

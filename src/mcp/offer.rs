@@ -1,0 +1,64 @@
+//! Whether a text can be followed here: nobody is told to use a tool that is not offered. Knows texts
+//! and the names of tools, and nothing of what either is for.
+
+use super::catalogue::Catalogue;
+use super::selection::Selection;
+
+/// What one caller is offered, as the texts for it are held against.
+#[derive(Debug, Clone, Default)]
+pub struct Offer {
+    withheld: Vec<&'static str>,
+}
+
+impl Offer {
+    /// What `selection` offers of the catalogue.
+    #[must_use]
+    pub fn of(catalogue: &Catalogue, selection: &Selection) -> Self {
+        let entries = catalogue.iter().filter(|entry| selection.withheld(entry).is_some());
+        Self { withheld: entries.map(|entry| entry.name).collect() }
+    }
+
+    /// A tool that a text names and that is not offered.
+    #[must_use]
+    pub fn lacking(&self, text: &str) -> Option<&'static str> {
+        let mut words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+        words.find_map(|word| self.withheld.iter().copied().find(|name| *name == word))
+    }
+
+    /// A text without the sentences that name a tool that is not offered.
+    #[must_use]
+    pub fn fitting(&self, text: &str) -> String {
+        let sentences = text.split_inclusive(". ");
+        let fitting: String = sentences.filter(|one| self.lacking(one).is_none()).collect();
+        fitting.trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_stays_if_all_its_tools_are_offered() {
+        let catalogue = Catalogue::new();
+        let offer = |tools: &[&str]| {
+            let tools = tools.iter().map(|tool| (*tool).to_owned()).collect();
+            Offer::of(&catalogue, &Selection { tools, ..Selection::default() })
+        };
+        let text = "list_calls shows the calls. Look at `place_call`, not at list_call. It ends.";
+        for (tools, lacking, fitting) in [
+            (&["list_calls", "place_call"][..], None, text),
+            (&["list_calls"], Some("place_call"), "list_calls shows the calls. It ends."),
+            (
+                &["place_call"],
+                Some("list_calls"),
+                "Look at `place_call`, not at list_call. It ends.",
+            ),
+            (&["get_agent"], Some("list_calls"), "It ends."),
+        ] {
+            let offer = offer(tools);
+            assert_eq!((offer.lacking(text), offer.fitting(text).as_str()), (lacking, fitting));
+        }
+        assert_eq!(offer(&["get_agent"]).fitting("place_call makes one."), "");
+    }
+}
