@@ -17,7 +17,7 @@ use super::present::{Fence, one_line};
 use super::skill;
 use crate::account::Account;
 use crate::api::{AgentId, CallId, PageRequest};
-use crate::watch::{Follower, Want};
+use crate::watch::{Follower, Snapshot, State, Want};
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
@@ -127,15 +127,10 @@ pub fn templates() -> Vec<ResourceTemplate> {
 /// # Errors
 /// There is no such resource, or the API cannot be read.
 pub async fn read(account: &Account, uri: &str) -> Result<ReadResourceResult, ErrorData> {
-    let missing = || {
-        let named = json!({ "uri": one_line(uri, 2_000) });
-        let text = format!("there is no resource {}", one_line(uri, 200));
-        ErrorData::resource_not_found(text, Some(named))
-    };
-    let name = Name::parse(uri).ok_or_else(missing)?;
+    let name = Name::parse(uri).ok_or_else(|| missing(uri))?;
     let (mime, text) = contents(account, &name).await.map_err(|error| {
         if error.class() == Class::NotFound {
-            missing()
+            missing(uri)
         } else {
             ErrorData::internal_error(error.to_string(), None)
         }
@@ -177,20 +172,39 @@ async fn contents(account: &Account, name: &Name) -> Result<(&'static str, Strin
     }
 }
 
-/// Follows what a URI names, if it changes by itself: then each change of it is one item.
+fn missing(uri: &str) -> ErrorData {
+    let named = json!({ "uri": one_line(uri, 2_000) });
+    ErrorData::resource_not_found(
+        format!("there is no resource {}", one_line(uri, 200)),
+        Some(named),
+    )
+}
+
+/// Whether what a URI names can change by itself, so that it can be followed.
+#[must_use]
+pub fn changes_by_itself(uri: &str) -> bool {
+    Name::parse(uri).is_some_and(|name| name.followed().is_some())
+}
+
+/// Follows what a URI names: each change of it is one item.
 ///
 /// # Errors
-/// It cannot be followed: no key, or too many calls are followed already.
-pub fn follow(account: &Account, uri: &str) -> Result<Option<Changes>, ToolError> {
-    let Some(name) = Name::parse(uri) else {
-        return Err(ToolError::new(Class::NotFound, "there is no such resource"));
-    };
-    let Some((call, want)) = name.followed() else { return Ok(None) };
-    let follower = account
-        .watchers()?
+/// There is no such resource, it never changes by itself, no key is set, or too many calls are followed
+/// already.
+pub fn follow(account: &Account, uri: &str) -> Result<Changes, ErrorData> {
+    let name = Name::parse(uri).ok_or_else(|| missing(uri))?;
+    let (call, want) = name.followed().ok_or_else(|| {
+        let uri = one_line(uri, 200);
+        let text =
+            format!("{uri} does not change by itself: calls and transcripts can be subscribed to");
+        ErrorData::invalid_params(text, None)
+    })?;
+    let watchers =
+        account.watchers().map_err(|error| ErrorData::invalid_request(error.to_string(), None))?;
+    let follower = watchers
         .follow(call, want)
-        .map_err(|error| ToolError::new(Class::RateLimited, error.to_string()))?;
-    Ok(Some(Changes { follower, lines: want.transcript, last: None }))
+        .map_err(|error| ErrorData::invalid_request(error.to_string(), None))?;
+    Ok(Changes { follower, lines: want.transcript, last: None })
 }
 
 /// The changes of one call, as a subscriber sees them.
@@ -201,14 +215,43 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Waits for the first look: what changes after it is told. Where the API cannot be read, it is still
+    /// to come.
+    ///
+    /// # Errors
+    /// There is nothing under this URI, or the key is not taken: nothing would ever be told.
+    pub async fn begin(&mut self, uri: &str) -> Result<(), ErrorData> {
+        loop {
+            let snapshot = self.follower.snapshot();
+            match (snapshot.state, &snapshot.trouble) {
+                (State::NotFound, _) => return Err(missing(uri)),
+                (State::Unauthorized, Some(trouble)) => {
+                    return Err(ErrorData::internal_error(trouble.to_string(), None));
+                }
+                _ => {}
+            }
+            self.last = self.shown(&snapshot);
+            if self.last.is_some()
+                || snapshot.trouble.is_some()
+                || self.follower.changed().await.is_none()
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What of a call is looked at.
+    fn shown(&self, snapshot: &Snapshot) -> Option<(String, usize)> {
+        let call = snapshot.call.as_ref()?;
+        let seen = format!("{} {:?}", call.status, call.result_status);
+        Some((seen, if self.lines { snapshot.segments.len() } else { 0 }))
+    }
+
     /// Waits for the next change that shows. False: the call is over, nothing more will change.
     pub async fn next(&mut self) -> bool {
         loop {
             let snapshot = self.follower.snapshot();
-            let now = snapshot.call.as_ref().map(|call| {
-                let seen = format!("{} {:?}", call.status, call.result_status);
-                (seen, if self.lines { snapshot.segments.len() } else { 0 })
-            });
+            let now = self.shown(&snapshot);
             if now.is_some() && now != self.last {
                 // The first look is where the subscriber stands already.
                 let first = std::mem::replace(&mut self.last, now).is_none();

@@ -280,9 +280,8 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let uri = request.uri;
-        let changes = resources::follow(&self.account, &uri)
-            .map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
-        let Some(mut changes) = changes else { return Ok(()) };
+        let mut changes = resources::follow(&self.account, &uri)?;
+        changes.begin(&uri).await?;
         let (peer, named) = (context.peer, uri.clone());
         let task = tokio::spawn(async move {
             while changes.next().await {
@@ -310,7 +309,7 @@ impl ServerHandler for Server {
     ) -> Option<SubscriptionFilter> {
         let mut accepted = SubscriptionFilter::default();
         accepted.resource_subscriptions = requested.resource_subscriptions.as_ref().map(|uris| {
-            let known = uris.iter().filter(|uri| resources::Name::parse(uri).is_some());
+            let known = uris.iter().filter(|uri| resources::changes_by_itself(uri));
             known.take(MAX_LISTENED).cloned().collect()
         });
         Some(accepted)
@@ -320,17 +319,14 @@ impl ServerHandler for Server {
         let uris = context.accepted().resource_subscriptions.clone().unwrap_or_default();
         let mut live = FuturesUnordered::new();
         for uri in uris {
-            let changes = resources::follow(&self.account, &uri)
-                .map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
-            if let Some(mut changes) = changes {
-                live.push(
-                    async move {
-                        let more = changes.next().await;
-                        (uri, changes, more)
-                    }
-                    .boxed(),
-                );
-            }
+            let mut changes = resources::follow(&self.account, &uri)?;
+            live.push(
+                async move {
+                    let more = changes.next().await;
+                    (uri, changes, more)
+                }
+                .boxed(),
+            );
         }
         loop {
             tokio::select! {

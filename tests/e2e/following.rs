@@ -240,6 +240,48 @@ async fn subscriptions_fire_while_a_call_runs_in_both_eras() {
 }
 
 #[tokio::test]
+async fn only_what_will_change_can_be_subscribed_to() {
+    let mut session = Session::legacy("2025-11-25").await;
+    let call = place(&mut session, "+13105550100").await;
+    let still = |uri: &str| {
+        (
+            -32602,
+            format!(
+                "{} does not change by itself: calls and transcripts can be subscribed to",
+                uri
+            ),
+        )
+    };
+    let missing = |uri: &str| (-32002, format!("there is no resource {uri}"));
+    for (uri, (code, message)) in [
+        ("x", missing("x")),
+        ("callingbox://calls/nope", missing("callingbox://calls/nope")),
+        ("callingbox://calls/nope/transcript", missing("callingbox://calls/nope/transcript")),
+        ("callingbox://numbers", still("callingbox://numbers")),
+        ("callingbox://agents/a", still("callingbox://agents/a")),
+    ] {
+        let answer = session.request("resources/subscribe", json!({"uri": uri})).await;
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+        assert_eq!(answer["error"]["message"], message, "{answer}");
+    }
+    let uri = format!("callingbox://calls/{}/transcript", call.as_str().unwrap());
+    let answer = session.request("resources/subscribe", json!({"uri": uri})).await;
+    assert_eq!(answer["result"], json!({}), "{answer}");
+    // It stands where the call was at the answer: no change after it goes by untold.
+    session.control().advance(600).await;
+    assert_eq!(session.next().await.unwrap()["params"]["uri"], uri);
+    drop(session.finish().await);
+
+    let mut session = Session::modern().await;
+    let uris = json!(["x", "callingbox://numbers", "callingbox://calls/c"]);
+    let filter = json!({"notifications": {"resourceSubscriptions": uris}});
+    session.begin("subscriptions/listen", filter).await;
+    let acknowledged = session.next().await.unwrap();
+    let accepted = &acknowledged["params"]["notifications"]["resourceSubscriptions"];
+    assert_eq!(accepted, &json!(["callingbox://calls/c"]), "{acknowledged}");
+}
+
+#[tokio::test]
 async fn the_words_of_a_hostile_callee_stay_inside_the_fence_wherever_they_go() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550109").await;
