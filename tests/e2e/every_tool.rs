@@ -42,11 +42,18 @@ impl Checked {
         let text = result["content"][0]["text"].as_str().unwrap();
         for (name, id) in content.as_object().unwrap() {
             // A transcript is asked for by the id, and long enough without it.
-            let asked =
-                tool == "get_call_transcript" || (name == "call_id" && content["id"] != *id);
-            if OWN_IDS.contains(&name.as_str()) && !asked {
+            if OWN_IDS.contains(&name.as_str()) && tool != "get_call_transcript" {
                 assert!(text.contains(id.as_str().unwrap()), "{tool}: no {name} in: {text}");
             }
+        }
+        let empty = tool.starts_with("list_")
+            && content.as_object().unwrap().values().any(|list| *list == json!([]));
+        let says = content.to_string().contains("\"simulated\":true");
+        assert!(says || empty, "{tool}: it does not say that it is simulated: {content}");
+        // Words alone, and what is nobody's yet, are no records.
+        if !empty && !["get_call_transcript", "search_numbers"].contains(&tool) {
+            let says = text.to_lowercase().contains("simulated");
+            assert!(says, "{tool}: it does not say that it is simulated: {text}");
         }
         self.called.insert(tool.to_owned());
         content.clone()
@@ -54,7 +61,7 @@ impl Checked {
 }
 
 /// The ids of what an answer is about; the text must have them too.
-const OWN_IDS: [&str; 5] = ["id", "call_id", "number_id", "webhook_id", "delivery_id"];
+const OWN_IDS: [&str; 4] = ["call_id", "number_id", "webhook_id", "delivery_id"];
 
 async fn all_tools(era: Era) {
     let session = Session::on_simulator(era, ALL, Options::default()).await;
@@ -113,11 +120,12 @@ async fn all_tools(era: Era) {
     let webhook = on.call("create_webhook", webhook).await;
     let id = &webhook["webhook_id"];
     assert!(webhook["signing_secret"].as_str().unwrap().starts_with("whsec_"));
-    assert_eq!(on.call("list_webhooks", json!({})).await["webhooks"][0]["id"], *id);
+    assert_eq!(on.call("list_webhooks", json!({})).await["webhooks"][0]["webhook_id"], *id);
     let shown = on.call("get_webhook", json!({"webhook_id": id})).await;
     assert_eq!(shown.get("signing_secret"), None, "{shown}");
     let change = json!({"webhook_id": id, "description": "Mine", "status": "disabled"});
-    assert_eq!(on.call("update_webhook", change).await["status"], "disabled");
+    let changed = on.call("update_webhook", change).await;
+    assert_eq!((&changed["webhook_id"], &changed["status"]), (id, &json!("disabled")));
     let rotated = on.call("rotate_webhook_secret", json!({"webhook_id": id})).await;
     assert_ne!(rotated["signing_secret"], webhook["signing_secret"]);
     let nothing = on.call("list_webhook_deliveries", json!({"webhook_id": id})).await;
@@ -188,12 +196,21 @@ async fn deliveries_are_listed_shown_and_sent_again() {
         let filter = json!({"webhook_id": webhook["webhook_id"], "call_id": call["call_id"]});
         let listed = on.call("list_webhook_deliveries", filter).await;
         assert_eq!(listed["deliveries"].as_array().unwrap().len(), 1, "{listed}");
-        let delivery = json!({"delivery_id": listed["deliveries"][0]["id"]});
+        let delivery = json!({"delivery_id": listed["deliveries"][0]["delivery_id"]});
         let shown = on.call("get_webhook_delivery", delivery.clone()).await;
         assert_eq!(shown["event_type"], "call.completed");
         assert!(shown["attempt_count"].as_u64().unwrap() >= 1, "{shown}");
+        assert_eq!(
+            (&shown["webhook_id"], &shown["call_id"]),
+            (&webhook["webhook_id"], &call["call_id"])
+        );
         let again = on.call("redeliver_webhook", delivery).await;
-        assert_eq!(again["id"], shown["id"]);
+        assert_eq!(again["delivery_id"], shown["delivery_id"]);
+        // No events are none, and not unknown ones.
+        let none = json!({"url": url, "enabled_events": []});
+        let answer = on.session.call("create_webhook", none).await;
+        let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains(", events none, simulated. "), "{text}");
         on.session.finish_well().await;
     }
 }

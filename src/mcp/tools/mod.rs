@@ -51,6 +51,11 @@ fn word<T: serde::Serialize>(value: &T) -> String {
     }
 }
 
+/// How a line ends that is about something simulated.
+fn mark(simulated: bool) -> &'static str {
+    if simulated { ", simulated" } else { "" }
+}
+
 /// The cursor that two exclusive arguments ask for.
 fn cursor(
     starting_after: Option<String>,

@@ -124,7 +124,8 @@ impl Tool for ListNumbers {
         let numbers: Vec<NumberSummary> = page.data.into_iter().map(Into::into).collect();
         let edge = if towards_newer { numbers.first() } else { numbers.last() };
         let next_cursor = edge.filter(|_| page.has_more).map(|number| number.number_id.clone());
-        let mut text: String = numbers.iter().map(|number| number.line() + "\n").collect();
+        let line = |number: &NumberSummary| number.line() + super::mark(number.simulated) + "\n";
+        let mut text: String = numbers.iter().map(line).collect();
         if let Some(cursor) = &next_cursor {
             let name = if towards_newer { "ending_before" } else { "starting_after" };
             text.push_str(&format!("More: call again with {name} {cursor}."));

@@ -3,9 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::mark;
+use crate::account::World;
 use crate::api::{
     CallId, Change, DeliveryFilter, DeliveryId, DeliveryStatus, EndpointId, EndpointStatus,
-    EventSubscription, SigningSecret, WebhookCreate, WebhookDelivery, WebhookEndpoint,
+    EventSubscription, SigningSecret, Timestamp, WebhookCreate, WebhookDelivery, WebhookEndpoint,
     WebhookUpdate,
 };
 use crate::mcp::arguments::{HttpsUrl, List, Text, Whole};
@@ -15,31 +17,147 @@ use crate::mcp::gate::ToolContext;
 use crate::mcp::present::{self, Reply};
 use crate::mcp::toolset::Toolset;
 
-/// One line: id, address, state.
-fn endpoint_line(endpoint: &WebhookEndpoint) -> String {
-    let events: Vec<String> = endpoint.enabled_events.iter().flatten().map(super::word).collect();
-    let reason = endpoint.disabled_reason.as_deref().map(|reason| format!(" ({reason})"));
-    format!(
-        "webhook_id {}: {} {}{}, events {}",
-        endpoint.id,
-        endpoint.url.as_deref().unwrap_or("no address"),
-        endpoint.status.as_ref().map(super::word).unwrap_or_default(),
-        reason.unwrap_or_default(),
-        if events.is_empty() { "not said".to_owned() } else { events.join(" ") }
-    )
+/// A webhook endpoint, under the names that the tools take.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(super) struct WebhookReport {
+    webhook_id: EndpointId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enabled_events: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consecutive_failures: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
 }
 
-/// One line: id, event, state, last error.
-fn delivery_line(delivery: &WebhookDelivery) -> String {
-    let error = delivery.last_error.as_deref().map(|error| present::one_line(error, 200));
-    format!(
-        "delivery_id {}: {} {} after {} attempt(s){}",
-        delivery.id,
-        delivery.event_type.as_deref().unwrap_or("event"),
-        delivery.status.as_ref().map(super::word).unwrap_or_default(),
-        delivery.attempt_count.unwrap_or_default(),
-        error.map(|error| format!(", last error: {error}")).unwrap_or_default()
-    )
+impl From<WebhookEndpoint> for WebhookReport {
+    fn from(endpoint: WebhookEndpoint) -> Self {
+        let words = |events: Vec<_>| events.iter().map(super::word).collect();
+        Self {
+            simulated: present::is_simulated(&endpoint.extra),
+            webhook_id: endpoint.id,
+            url: endpoint.url,
+            description: endpoint.description,
+            enabled_events: endpoint.enabled_events.map(words),
+            status: endpoint.status.as_ref().map(super::word),
+            disabled_reason: endpoint.disabled_reason,
+            disabled_at: endpoint.disabled_at,
+            consecutive_failures: endpoint.consecutive_failures,
+            created_at: endpoint.created_at,
+            updated_at: endpoint.updated_at,
+        }
+    }
+}
+
+impl WebhookReport {
+    /// One line: id, address, state, events.
+    fn line(&self) -> String {
+        let reason = self.disabled_reason.as_deref().map(|reason| format!(" ({reason})"));
+        format!(
+            "webhook_id {}: {} {}{}, events {}{}",
+            self.webhook_id,
+            self.url.as_deref().unwrap_or("no address"),
+            self.status.as_deref().unwrap_or_default(),
+            reason.unwrap_or_default(),
+            match self.enabled_events.as_deref() {
+                None => "not said".to_owned(),
+                Some([]) => "none".to_owned(),
+                Some(events) => events.join(" "),
+            },
+            mark(self.simulated)
+        )
+    }
+}
+
+/// A delivery, under the names that the tools take.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(super) struct DeliveryReport {
+    delivery_id: DeliveryId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook_id: Option<EndpointId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_id: Option<CallId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manual_retry_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_response_status: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
+}
+
+impl From<WebhookDelivery> for DeliveryReport {
+    fn from(delivery: WebhookDelivery) -> Self {
+        Self {
+            simulated: present::is_simulated(&delivery.extra),
+            delivery_id: delivery.id,
+            webhook_id: delivery.endpoint_id,
+            call_id: delivery.call_id,
+            event_type: delivery.event_type,
+            url: delivery.url,
+            status: delivery.status.as_ref().map(super::word),
+            attempt_count: delivery.attempt_count,
+            manual_retry_count: delivery.manual_retry_count,
+            next_attempt_at: delivery.next_attempt_at,
+            last_error: delivery.last_error,
+            last_response_status: delivery.last_response_status,
+            delivered_at: delivery.delivered_at,
+            created_at: delivery.created_at,
+            updated_at: delivery.updated_at,
+        }
+    }
+}
+
+impl DeliveryReport {
+    /// One line: ids, event, state, last error.
+    fn line(&self) -> String {
+        let call = self.call_id.as_ref().map(|id| format!(" of call_id {id}"));
+        let webhook = self.webhook_id.as_ref().map(|id| format!(" to webhook_id {id}"));
+        let error = self.last_error.as_deref().map(|error| present::one_line(error, 200));
+        format!(
+            "delivery_id {}: {}{}{} {} after {} attempt(s){}{}",
+            self.delivery_id,
+            self.event_type.as_deref().unwrap_or("event"),
+            call.unwrap_or_default(),
+            webhook.unwrap_or_default(),
+            self.status.as_deref().unwrap_or_default(),
+            self.attempt_count.unwrap_or_default(),
+            error.map(|error| format!(", last error: {error}")).unwrap_or_default(),
+            mark(self.simulated)
+        )
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -64,7 +182,7 @@ pub(super) struct ListWebhooks;
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ListWebhooksOutput {
-    webhooks: Vec<WebhookEndpoint>,
+    webhooks: Vec<WebhookReport>,
 }
 
 impl Tool for ListWebhooks {
@@ -79,10 +197,11 @@ impl Tool for ListWebhooks {
 
     async fn run(NoInput {}: NoInput, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let webhooks = cx.account.api()?.list_webhooks().await?;
+        let webhooks: Vec<WebhookReport> = webhooks.into_iter().map(Into::into).collect();
         let text = if webhooks.is_empty() {
             cx.offer.fitting("There are no webhook endpoints yet. create_webhook makes one.")
         } else {
-            webhooks.iter().map(|endpoint| endpoint_line(endpoint) + "\n").collect()
+            webhooks.iter().map(|webhook| webhook.line() + "\n").collect()
         };
         Ok(Reply::new(ListWebhooksOutput { webhooks }, text))
     }
@@ -98,12 +217,13 @@ impl Tool for GetWebhook {
     const KIND: Kind = Kind::Reads;
     const OPEN_WORLD: bool = false;
     type Input = WebhookInput;
-    type Output = WebhookEndpoint;
+    type Output = WebhookReport;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let endpoint = cx.account.api()?.get_webhook(&input.webhook_id).await?;
-        let text = endpoint_line(&endpoint);
-        Ok(Reply::new(endpoint, text))
+        let report = WebhookReport::from(endpoint);
+        let text = report.line();
+        Ok(Reply::new(report, text))
     }
 }
 
@@ -115,20 +235,25 @@ pub(super) struct WithSecret {
     url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signing_secret: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
 }
 
 impl WithSecret {
-    fn reply(endpoint: WebhookEndpoint, what: &str) -> Reply<Self> {
-        let line = endpoint_line(&endpoint);
-        let secret = endpoint.signing_secret.as_ref().map(SigningSecret::expose);
+    fn reply(mut endpoint: WebhookEndpoint, what: &str) -> Reply<Self> {
+        let secret = endpoint.signing_secret.take();
+        let secret = secret.as_ref().map(SigningSecret::expose);
+        let report = WebhookReport::from(endpoint);
+        let line = report.line();
         let text = match secret {
             Some(secret) => format!(
                 "{what} {line}. Signing secret, shown only now: {secret}. Whoever has it can forge events."
             ),
             None => format!("{what} {line}. CallingBox sent no signing secret with it."),
         };
+        let WebhookReport { webhook_id, url, simulated, .. } = report;
         let signing_secret = secret.map(str::to_owned);
-        Reply::new(Self { webhook_id: endpoint.id, url: endpoint.url, signing_secret }, text)
+        Reply::new(Self { webhook_id, url, signing_secret, simulated }, text)
     }
 }
 
@@ -191,7 +316,7 @@ impl Tool for UpdateWebhook {
     const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = true;
     type Input = UpdateWebhookInput;
-    type Output = WebhookEndpoint;
+    type Output = WebhookReport;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let UpdateWebhookInput { webhook_id, url, description, enabled_events, status } = input;
@@ -212,8 +337,9 @@ impl Tool for UpdateWebhook {
             .into());
         }
         let endpoint = cx.account.api()?.update_webhook(&webhook_id, &update).await?;
-        let text = format!("Changed {}", endpoint_line(&endpoint));
-        Ok(Reply::new(endpoint, text))
+        let report = WebhookReport::from(endpoint);
+        let text = format!("Changed {}", report.line());
+        Ok(Reply::new(report, text))
     }
 }
 
@@ -223,6 +349,8 @@ pub(super) struct DeleteWebhook;
 pub(super) struct DeleteWebhookOutput {
     webhook_id: EndpointId,
     deleted: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
 }
 
 impl Tool for DeleteWebhook {
@@ -237,8 +365,10 @@ impl Tool for DeleteWebhook {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         cx.account.api()?.delete_webhook(&input.webhook_id).await?;
-        let text = format!("Deleted webhook {}.", input.webhook_id);
-        Ok(Reply::new(DeleteWebhookOutput { webhook_id: input.webhook_id, deleted: true }, text))
+        let WebhookInput { webhook_id } = input;
+        let simulated = cx.account.world() == World::Sandbox;
+        let text = format!("Deleted webhook_id {webhook_id}{}.", mark(simulated));
+        Ok(Reply::new(DeleteWebhookOutput { webhook_id, deleted: true, simulated }, text))
     }
 }
 
@@ -277,7 +407,7 @@ pub(super) struct ListWebhookDeliveriesInput {
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ListWebhookDeliveriesOutput {
-    deliveries: Vec<WebhookDelivery>,
+    deliveries: Vec<DeliveryReport>,
 }
 
 impl Tool for ListWebhookDeliveries {
@@ -299,10 +429,11 @@ impl Tool for ListWebhookDeliveries {
             limit: limit.map(|limit| u8::try_from(limit.get()).unwrap_or(200)),
         };
         let deliveries = cx.account.api()?.list_webhook_deliveries(&filter).await?;
+        let deliveries: Vec<DeliveryReport> = deliveries.into_iter().map(Into::into).collect();
         let text = if deliveries.is_empty() {
             "No delivery fits. Deliveries are made only for calls with a webhook_url or while a webhook endpoint is enabled.".to_owned()
         } else {
-            deliveries.iter().map(|delivery| delivery_line(delivery) + "\n").collect()
+            deliveries.iter().map(|delivery| delivery.line() + "\n").collect()
         };
         Ok(Reply::new(ListWebhookDeliveriesOutput { deliveries }, text))
     }
@@ -318,12 +449,13 @@ impl Tool for GetWebhookDelivery {
     const KIND: Kind = Kind::Reads;
     const OPEN_WORLD: bool = false;
     type Input = DeliveryInput;
-    type Output = WebhookDelivery;
+    type Output = DeliveryReport;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let delivery = cx.account.api()?.get_webhook_delivery(&input.delivery_id).await?;
-        let text = delivery_line(&delivery);
-        Ok(Reply::new(delivery, text))
+        let report = DeliveryReport::from(delivery);
+        let text = report.line();
+        Ok(Reply::new(report, text))
     }
 }
 
@@ -337,11 +469,12 @@ impl Tool for RedeliverWebhook {
     const KIND: Kind = Kind::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = true;
     type Input = DeliveryInput;
-    type Output = WebhookDelivery;
+    type Output = DeliveryReport;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let delivery = cx.account.api()?.redeliver_webhook(&input.delivery_id).await?;
-        let text = format!("Sent again: {}", delivery_line(&delivery));
-        Ok(Reply::new(delivery, text))
+        let report = DeliveryReport::from(delivery);
+        let text = format!("Sent again: {}", report.line());
+        Ok(Reply::new(report, text))
     }
 }

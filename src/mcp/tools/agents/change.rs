@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AgentInput, AgentSummary};
+use crate::account::World;
 use crate::api::{AgentId, AgentUpdate, Change, ReturnsSchema, VoicemailAction};
 use crate::mcp::arguments::{HttpsUrl, List, Object, Text};
 use crate::mcp::catalogue::{Kind, Stop, Tool};
@@ -11,6 +12,7 @@ use crate::mcp::error::ToolError;
 use crate::mcp::gate::ToolContext;
 use crate::mcp::present::Reply;
 use crate::mcp::tools::in_call::{self, InCallTools};
+use crate::mcp::tools::mark;
 use crate::mcp::toolset::Toolset;
 
 pub(in crate::mcp::tools) struct UpdateAgent;
@@ -131,12 +133,14 @@ pub(in crate::mcp::tools) struct ArchiveAgent;
 pub(in crate::mcp::tools) struct ArchiveAgentOutput {
     agent_id: AgentId,
     archived: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
 }
 
 impl Tool for ArchiveAgent {
     const NAME: &'static str = "archive_agent";
     const TITLE: &'static str = "Archive an agent";
-    const DESCRIPTION: &'static str = "Archives an agent for good: it places and answers no more calls, and there is no way back. Past calls and transcripts stay.";
+    const DESCRIPTION: &'static str = "Archives an agent for good: it places and answers no more calls. Past calls and transcripts stay.";
     const TOOLSET: Toolset = Toolset::Agents;
     const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
@@ -145,7 +149,10 @@ impl Tool for ArchiveAgent {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         cx.account.api()?.archive_agent(&input.agent_id).await?;
-        let text = format!("Archived agent {}. Its past calls stay readable.", input.agent_id);
-        Ok(Reply::new(ArchiveAgentOutput { agent_id: input.agent_id, archived: true }, text))
+        let AgentInput { agent_id } = input;
+        let simulated = cx.account.world() == World::Sandbox;
+        let mark = mark(simulated);
+        let text = format!("Archived agent_id {agent_id}{mark}. Its past calls stay readable.");
+        Ok(Reply::new(ArchiveAgentOutput { agent_id, archived: true, simulated }, text))
     }
 }

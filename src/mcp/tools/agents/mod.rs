@@ -15,7 +15,7 @@ pub(super) use create::CreateAgent;
 pub(super) use numbers::SetAgentNumbers;
 pub(super) use read::{GetAgent, ListAgents};
 
-use super::word;
+use super::{mark, word};
 use crate::api::{Agent, AgentId, NumberId};
 use crate::e164::E164;
 use crate::mcp::error::ToolError;
@@ -85,10 +85,7 @@ impl AgentSummary {
         if self.numbers.is_empty() {
             line.push_str(", no numbers");
         }
-        if self.simulated {
-            line.push_str(", simulated");
-        }
-        line
+        line + mark(self.simulated)
     }
 }
 
