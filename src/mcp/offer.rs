@@ -1,28 +1,33 @@
 //! Whether a text can be followed here: nobody is told to use a tool that is not offered. Knows texts
 //! and the names of tools, and nothing of what either is for.
 
-use super::catalogue::Catalogue;
+use std::sync::Arc;
+
+use super::catalogue::SharedCatalogue;
 use super::selection::Selection;
 
-/// What one caller is offered, as the texts for it are held against.
-#[derive(Debug, Clone, Default)]
+/// What one caller is offered, as the texts for it are held against. Cheap to make: each tool call has one,
+/// and few need it.
+#[derive(Clone)]
 pub struct Offer {
-    withheld: Vec<&'static str>,
+    catalogue: SharedCatalogue,
+    selection: Arc<Selection>,
 }
 
 impl Offer {
     /// What `selection` offers of the catalogue.
     #[must_use]
-    pub fn of(catalogue: &Catalogue, selection: &Selection) -> Self {
-        let entries = catalogue.iter().filter(|entry| selection.withheld(entry).is_some());
-        Self { withheld: entries.map(|entry| entry.name).collect() }
+    pub fn of(catalogue: &SharedCatalogue, selection: &Arc<Selection>) -> Self {
+        Self { catalogue: SharedCatalogue::clone(catalogue), selection: Arc::clone(selection) }
     }
 
     /// A tool that a text names and that is not offered.
     #[must_use]
     pub fn lacking(&self, text: &str) -> Option<&'static str> {
-        let mut words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
-        words.find_map(|word| self.withheld.iter().copied().find(|name| *name == word))
+        text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
+            .filter_map(|word| self.catalogue.get(word))
+            .find(|entry| self.selection.withheld(entry).is_some())
+            .map(|entry| entry.name)
     }
 
     /// A text without the sentences that name a tool that is not offered.
@@ -37,13 +42,14 @@ impl Offer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::catalogue::Catalogue;
 
     #[test]
     fn a_sentence_stays_if_all_its_tools_are_offered() {
-        let catalogue = Catalogue::new();
+        let catalogue = Arc::new(Catalogue::new());
         let offer = |tools: &[&str]| {
             let tools = tools.iter().map(|tool| (*tool).to_owned()).collect();
-            Offer::of(&catalogue, &Selection { tools, ..Selection::default() })
+            Offer::of(&catalogue, &Arc::new(Selection { tools, ..Selection::default() }))
         };
         let text = "list_calls shows the calls. Look at `place_call`, not at list_call. It ends.";
         for (tools, lacking, fitting) in [

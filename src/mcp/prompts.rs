@@ -233,10 +233,15 @@ mod tests {
 
     use super::*;
     use crate::mcp::catalogue::Catalogue;
+    use crate::mcp::selection::Selection;
+
+    fn all() -> Offer {
+        Offer::of(&Catalogue::new().into(), &Selection::default().into())
+    }
 
     fn rendered(name: &str, arguments: Value) -> Result<String, String> {
-        let result = get(name, arguments.as_object(), &Offer::default())
-            .map_err(|error| error.message.to_string())?;
+        let result =
+            get(name, arguments.as_object(), &all()).map_err(|error| error.message.to_string())?;
         let text = serde_json::to_value(&result.messages[0].content).unwrap();
         Ok(text["text"].as_str().unwrap().to_owned())
     }

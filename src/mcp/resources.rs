@@ -166,7 +166,7 @@ async fn contents(account: &Account, name: &Name) -> Result<(&'static str, Strin
             let page = account.api()?.list_numbers(&PageRequest::first(100)).await?;
             write(Ok(json!({"numbers": page.data, "has_more": page.has_more})))
         }
-        Name::Policy => write(serde_json::to_value(account.dialer()?.rules().policy.structured())),
+        Name::Policy => write(serde_json::to_value(account.dialer()?.rules().structured())),
         Name::Guide => Ok((MARKDOWN, skill::guide().to_owned())),
         Name::Skill => Ok((MARKDOWN, skill::TEXT.to_owned())),
     }

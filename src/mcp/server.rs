@@ -83,7 +83,7 @@ impl Server {
     }
 
     /// What is offered to a request.
-    fn selection<'a>(&'a self, context: &'a RequestContext<RoleServer>) -> &'a Selection {
+    fn selection<'a>(&'a self, context: &'a RequestContext<RoleServer>) -> &'a Arc<Selection> {
         Caller::of(&context.extensions).map_or(&self.selection, |caller| &caller.selection)
     }
 
@@ -104,7 +104,7 @@ impl Server {
         let rules = self
             .account
             .dialer()
-            .map(|dialer| format!(" {}", dialer.rules().policy.summary()))
+            .map(|dialer| format!(" {}", dialer.rules().summary()))
             .unwrap_or_default();
         let text = format!(
             "Phone calls by AI agents through CallingBox. {world} \

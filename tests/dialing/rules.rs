@@ -26,6 +26,35 @@ async fn emergency_and_premium_numbers_are_never_dialed() {
 }
 
 #[tokio::test]
+async fn the_model_is_told_of_the_rules_as_they_are_applied() {
+    for (confirm, says, applied) in [
+        ("never", "what needs the human's yes is refused (confirm", "refused_by_policy"),
+        ("always", "every call needs the human's yes", "asked"),
+    ] {
+        let config = format!("[dialing]\nconfirm = \"{confirm}\"\n");
+        let world = World::new(&config, "default = \"ask\"\n").await;
+        let mut session = world.session(Era::Modern, cannot_ask()).await;
+        let opening = session.request("server/discover", json!({})).await;
+        let instructions = opening["result"]["instructions"].as_str().unwrap();
+        let policy = session.request("resources/read", json!({"uri": "callingbox://policy"})).await;
+        let policy = policy["result"]["contents"][0]["text"].as_str().unwrap();
+        let policy: serde_json::Value = serde_json::from_str(policy).unwrap();
+        assert_eq!(policy["confirm"], confirm);
+        for told in [instructions, policy["text"].as_str().unwrap()] {
+            assert!(told.contains(says), "{confirm}: {told}");
+        }
+        let answer = session.call("place_call", world.call(TO, "Remind.")).await;
+        match answer["result"]["isError"].as_bool() {
+            Some(true) => assert_eq!(failure(&answer).0, applied),
+            _ => {
+                let token = &answer["result"]["structuredContent"]["confirmation_token"];
+                assert!(token.is_string() && applied == "asked", "{answer}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn calls_at_once_are_counted_until_they_end() {
     let world = World::new("", "[limits]\nat_once = 1\nper_destination_per_day = \"off\"\n").await;
     let mut session = world.session(LEGACY, cannot_ask()).await;

@@ -398,7 +398,10 @@ impl Tool for PurchaseNumber {
                 stop => stop,
             })?;
         let output = match ordered {
-            Ordered::Dialed(dialed) => PurchaseNumberOutput::of(dialed, world),
+            Ordered::Dialed(dialed) => {
+                let output = PurchaseNumberOutput::of(dialed, world);
+                PurchaseNumberOutput { note: cx.offer.fitting(&output.note), ..output }
+            }
             Ordered::Preview { preview, token, expires_at } => PurchaseNumberOutput {
                 confirmation_token: Some(token),
                 expires_at: Some(expires_at.to_string()),

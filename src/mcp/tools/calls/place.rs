@@ -279,7 +279,10 @@ impl Tool for PlaceCall {
         let token = confirmation_token.as_ref().map(Text::as_str);
         let preview = |local_times| preview(cx, &call, local_times);
         let mut output = match dialing::order(cx, asked, token, preview).await? {
-            Ordered::Dialed(dialed) => PlaceCallOutput::of(dialed, idempotency_key.as_ref()),
+            Ordered::Dialed(dialed) => {
+                let output = PlaceCallOutput::of(dialed, idempotency_key.as_ref());
+                PlaceCallOutput { note: cx.offer.fitting(&output.note), ..output }
+            }
             Ordered::Preview { preview, token, expires_at } => PlaceCallOutput {
                 confirmation_token: Some(token),
                 expires_at: Some(expires_at.to_string()),
