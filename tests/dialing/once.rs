@@ -9,7 +9,7 @@ use callingbox_mcp::e164::E164;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::harness::soon;
+use super::harness::{Session, soon};
 use super::{LEGACY, World, cannot_ask, data, failure};
 
 const TO: &str = "+12025550123";
@@ -304,17 +304,24 @@ async fn the_id_is_told_though_the_ledger_fails_after_the_request_has_left() {
     assert_eq!(world.dialed().await, 1);
 }
 
-#[tokio::test]
-async fn a_call_that_its_client_takes_back_too_late_is_written_down() {
-    let world = World::new("", "").await;
+/// A call that its client takes back while the API takes so long to answer.
+async fn taken_back(world: &World, delay_ms: u64) -> Session {
     let late = json!({
-        "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 500,
+        "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay",
+        "delay_ms": delay_ms,
     });
     world.control.fault(late).await;
     let mut session = world.session(LEGACY, cannot_ask()).await;
     let id = session.begin_call("place_call", world.call(TO, "Remind.")).await;
     world.control.arrived("POST", "/v1/calls", 1).await;
     session.notify("notifications/cancelled", json!({"requestId": id})).await;
+    session
+}
+
+#[tokio::test]
+async fn a_call_that_its_client_takes_back_too_late_is_written_down() {
+    let world = World::new("", "").await;
+    let _session = taken_back(&world, 500).await;
     soon("the receipt", async {
         while world.receipts(&[]).await[0]["state"] != "placed" {
             tokio::task::yield_now().await;
@@ -327,14 +334,7 @@ async fn a_call_that_its_client_takes_back_too_late_is_written_down() {
 #[tokio::test]
 async fn a_call_that_was_taken_back_is_written_down_before_the_program_ends() {
     let world = World::new("", "").await;
-    let late = json!({
-        "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 1_500,
-    });
-    world.control.fault(late).await;
-    let mut session = world.session(LEGACY, cannot_ask()).await;
-    let id = session.begin_call("place_call", world.call(TO, "Remind.")).await;
-    world.control.arrived("POST", "/v1/calls", 1).await;
-    session.notify("notifications/cancelled", json!({"requestId": id})).await;
+    let session = taken_back(&world, 1_500).await;
     session.finish().await;
     let receipts = world.receipts(&[]).await;
     assert_eq!(receipts[0]["state"], "placed", "{receipts:?}");
