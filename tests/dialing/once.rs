@@ -384,3 +384,25 @@ async fn a_call_of_which_nobody_knows_counts_as_one_that_may_be_ringing() {
     assert_eq!(failure(&answer).0, "refused_by_policy");
     assert_eq!(world.dialed().await, 1);
 }
+
+#[tokio::test]
+async fn a_purchase_is_booked_with_what_was_paid_at_once() {
+    let world = World::new("", "").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let offers = session.data("search_numbers", json!({"limit": 1})).await;
+    let number = &offers["numbers"][0]["phone_number"];
+    let offer = json!({
+        "phone_number": number, "number_type": "local", "country_code": "US",
+        "monthly_cost_cents": 100, "upfront_cost_cents": 400,
+    });
+    let dear = json!({
+        "method": "GET", "path": "/v1/numbers/available", "kind": "status", "status": 200,
+        "body": [offer], "times": 10,
+    });
+    world.control.fault(dear).await;
+    let bought = session.data("purchase_number", json!({"phone_number": number})).await;
+    assert_eq!(bought["purchased"], true, "{bought}");
+    let receipts = world.receipts(&[]).await;
+    // $5.00, in thousandths of a cent.
+    assert_eq!(receipts[0]["cost"], 500_000, "{receipts:?}");
+}
