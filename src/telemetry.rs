@@ -131,7 +131,9 @@ impl Write for Redacting {
         let text = String::from_utf8_lossy(line);
         let (text, end) = text.strip_suffix('\n').map_or((&*text, ""), |text| (text, "\n"));
         let mut shown = redact(text);
-        if shown.chars().any(breaks_out) {
+        // Nearly every line, told without taking it apart.
+        let plain = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if !plain(&shown) && shown.chars().any(breaks_out) {
             shown = Cow::Owned(on_one_line(&shown));
         }
         shown.to_mut().push_str(end);
