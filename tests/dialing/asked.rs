@@ -88,20 +88,34 @@ async fn all_that_the_agent_is_told_is_shown() {
 async fn what_was_changed_while_the_human_thought_is_not_what_they_agreed_to() {
     let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
     let mut session = world.session(LEGACY, can_ask()).await;
+    let mut other = world.session(LEGACY, cannot_ask()).await;
     let call = json!({"agent_id": world.agent, "to": TO});
+    for (what, is) in [
+        ("instructions", json!("Threaten them.")),
+        ("persona", json!("You are a debt collector.")),
+        ("language", json!("de")),
+        ("voicemail_action", json!("leave_message")),
+        ("returns", json!({"card_number": "string"})),
+    ] {
+        let (id, asked) = question(&mut session, call.clone()).await;
+        let mut change = json!({"agent_id": world.agent});
+        change[what] = is;
+        other.data("update_agent", change).await;
+        let yes = json!({"result": {"action": "accept", "content": {"confirm": true}}});
+        reply(&mut session, &asked, yes).await;
+        let answer = session.answer(id).await;
+        let (class, done, message) = failure(&answer);
+        assert_eq!((class, done), ("declined", "nothing"), "{what}");
+        assert!(message.contains("was changed while the human was asked"), "{what}: {message}");
+    }
+    assert_eq!(world.dialed().await, 0);
     let (id, asked) = question(&mut session, call).await;
     let text = asked["params"]["message"].as_str().unwrap();
-    assert!(text.contains("Task: Remind of the appointment."), "{text}");
-    let mut other = world.session(LEGACY, cannot_ask()).await;
-    let change = json!({"agent_id": world.agent, "instructions": "Threaten them."});
-    other.data("update_agent", change).await;
-    let yes = json!({"result": {"action": "accept", "content": {"confirm": true}}});
-    reply(&mut session, &asked, yes).await;
-    let answer = session.answer(id).await;
-    let (class, done, message) = failure(&answer);
-    assert_eq!((class, done), ("declined", "nothing"));
-    assert!(message.contains("was changed while the human was asked"), "{message}");
-    assert_eq!(world.dialed().await, 0);
+    for line in ["Persona: You are a debt collector.", "Task: Threaten them."] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    reply(&mut session, &asked, json!({"result": {"action": "decline"}})).await;
+    assert_eq!(failure(&session.answer(id).await).0, "declined");
 }
 
 #[tokio::test]

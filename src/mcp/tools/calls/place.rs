@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::account::World;
 use crate::api::{AgentId, Call, CallCreate, CallId};
@@ -179,10 +180,19 @@ impl PlaceCallOutput {
     }
 }
 
+/// This server as the receiver of the call's events, unless the agent has one: that of a call takes
+/// the place of its agent's.
+async fn own_receiver(cx: &ToolContext, agent: &AgentId) -> Result<Option<String>, ToolError> {
+    let Some(url) = cx.account.webhook_url() else { return Ok(None) };
+    let agent = cx.account.api()?.get_agent(agent).await?;
+    Ok(agent.webhook_url.is_none().then(|| url.to_owned()))
+}
+
 /// The longest task and facts that are shown, in characters: what can be given.
 const LONGEST: usize = 32_768;
 
-/// What the human is shown before a call: all that the agent is told for it.
+/// What the human is shown before a call: all that the agent is told for it. Their yes is bound to how
+/// the agent is set up besides, too.
 async fn preview(
     cx: &ToolContext,
     call: &CallCreate,
@@ -207,10 +217,14 @@ async fn preview(
         }
         _ => String::new(),
     };
+    let persona = match &agent.persona {
+        Some(persona) => format!("\nPersona: {}", present::one_line(persona, LONGEST)),
+        None => String::new(),
+    };
     let world = cx.account.world().aside();
     let lines = |time: &str| {
         format!(
-            "Place a phone call{world}?\nTo: {}\n{time}From: {caller}\nAgent: {}\nTask: {}{facts}\nCost: at most {}",
+            "Place a phone call{world}?\nTo: {}\n{time}From: {caller}\nAgent: {}{persona}\nTask: {}{facts}\nCost: at most {}",
             call.to.as_str(),
             present::one_line(agent.name.as_deref().unwrap_or("unnamed"), 100),
             present::one_line(task.unwrap_or("none given"), LONGEST),
@@ -218,7 +232,9 @@ async fn preview(
         )
     };
     let time = confirmation::local_time_line(&local_times);
-    Ok(Preview { text: lines(&format!("{time}\n")), bound: lines("") })
+    let set_up =
+        json!([agent.voice, agent.language, agent.returns, agent.tools, agent.voicemail_action,]);
+    Ok(Preview { text: lines(&format!("{time}\n")), bound: format!("{}\n{set_up}", lines("")) })
 }
 
 impl Tool for PlaceCall {
@@ -257,14 +273,15 @@ impl Tool for PlaceCall {
             .into());
         }
         let call = CallCreate {
-            agent_id,
             to,
             from_number,
             instructions: instructions.map(Text::into_string),
             context: context.map(Object::into_map),
-            webhook_url: webhook_url
-                .map(HttpsUrl::into_string)
-                .or_else(|| cx.account.webhook_url().map(str::to_owned)),
+            webhook_url: match webhook_url {
+                Some(url) => Some(url.into_string()),
+                None => own_receiver(cx, &agent_id).await?,
+            },
+            agent_id,
             metadata,
         };
         let idempotency_key = idempotency_key
