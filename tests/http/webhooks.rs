@@ -45,10 +45,25 @@ async fn signed_deliveries_are_taken_and_calls_ask_for_them() {
     let server = Server::run(home, server, &public).await;
 
     let call_id = server.long_call().await;
-    let call = server.http.get(format!("{api}/v1/calls/{call_id}"));
-    let call = call.bearer_auth("sk_sandbox_callingbox_mcp").send().await.unwrap();
-    let call: Value = serde_json::from_str(&call.text().await.unwrap()).unwrap();
-    assert_eq!(call["webhook_url"], "https://phone.example.com/webhooks/callingbox");
+    let receiver = async |call_id: &str| {
+        let call = server.http.get(format!("{api}/v1/calls/{call_id}"));
+        let call = call.bearer_auth("sk_sandbox_callingbox_mcp").send().await.unwrap();
+        let call: Value = serde_json::from_str(&call.text().await.unwrap()).unwrap();
+        call["webhook_url"].clone()
+    };
+    assert_eq!(receiver(&call_id).await, "https://phone.example.com/webhooks/callingbox");
+    // Who receives the events of an agent's calls goes on to.
+    let credits = server.http.post(format!("{api}/sandbox/credits"));
+    let credits = credits.bearer_auth("sk_sandbox_callingbox_mcp");
+    let credits = credits.header("content-type", "application/json");
+    let credits = credits.body(json!({"balance_milli_cents": 2_000_000}).to_string());
+    assert_eq!(credits.send().await.unwrap().status(), 200);
+    let agent = server.agent().await;
+    let own = json!({"agent_id": agent, "webhook_url": "https://crm.example.com/hook"});
+    server.tool(None, "update_agent", own).await;
+    let order = json!({"agent_id": agent, "to": "+13105550101"});
+    let call = server.tool(None, "place_call", order).await;
+    assert_eq!(receiver(call["call_id"].as_str().unwrap()).await, "https://crm.example.com/hook");
 
     let body = json!({"id": "e1", "type": "call.ringing", "data": {"call": {"id": call_id}}});
     let body = body.to_string();
