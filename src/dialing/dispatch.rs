@@ -29,7 +29,7 @@ use super::live::LiveRules;
 use super::noted::{End, Noted};
 use super::order::{self, Asked, Order, Product};
 use super::policy::{Policy, Refusal, Request, Verdict};
-use super::reconcile::Way;
+use super::reconcile::Begun;
 use super::search::{self, Found};
 use crate::api::{self, Call, CallStatus, Client, ErrorKind, PageRequest};
 use crate::money::MilliCents;
@@ -349,10 +349,7 @@ impl Dialer {
         let (dialer, asked) = (Arc::clone(self), asked.clone());
         self.alone(async move {
             let ledger = dialer.ledger().await?.as_ref();
-            match dialer.way(ledger, &asked, None).await? {
-                Way::Answered(dialed) => Ok(Some(dialed)),
-                Way::Begun(_) | Way::Free => Ok(None),
-            }
+            dialer.look(ledger, &asked).await
         })
         .await
     }
@@ -370,10 +367,9 @@ impl Dialer {
 
     async fn dial_now(&self, asked: Asked, sanction: Sanction) -> Result<Dialed, DialError> {
         let ledger = self.ledger().await?.as_ref();
-        match self.way(ledger, &asked, Some(sanction)).await? {
-            Way::Begun(record) => self.dispatch(ledger, *record, &asked).await,
-            Way::Answered(dialed) => Ok(dialed),
-            Way::Free => Err(DialError::Interrupted("nothing was begun".to_owned())),
+        match self.begin(ledger, &asked, &sanction).await? {
+            Begun::Dial(record) => self.dispatch(ledger, *record, &asked).await,
+            Begun::Answered(dialed) => Ok(dialed),
         }
     }
 

@@ -7,13 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::dispatch::{DialError, DialResult, Dialed, Dialer, Sanction, later};
-use super::ledger::{Begin, DispatchId, Ledger, NewIntent, Record, State, Terms};
-use super::limits::{Kind, Limits};
+use super::ledger::{Begin, DispatchId, Earlier, Ledger, Lookup, NewIntent, Record, State, Terms};
+use super::limits::Kind;
 use super::order::{Asked, Order, Product};
 use super::search::{self, Found};
 use crate::api::{self, CallId, NumberId, PageRequest};
 use crate::e164::E164;
-use crate::money::MilliCents;
 
 /// How long somebody who is doing the same is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -25,101 +24,135 @@ const ARRIVAL: SignedDuration = SignedDuration::from_mins(1);
 /// The most calls of those left open that are settled at one time.
 const MOST_LEFT: usize = 10;
 
-/// How it stands with the way.
-pub(super) enum Way {
-    /// Nothing stands in it, and nothing was begun.
-    Free,
+/// How often the ledger is asked again: settling can free the way only once, but another of the same may
+/// come between.
+const TRIES: usize = 3;
+
+/// What came of beginning an order.
+pub(super) enum Begun {
     /// The intent is written down: dial.
-    Begun(Box<Record>),
+    Dial(Box<Record>),
     /// Nothing is to be dialed; this is the answer.
     Answered(Dialed),
 }
 
 impl Dialer {
-    /// Asks the ledger for the way. Without a sanction it only looks: nothing is begun.
-    pub(super) async fn way(
+    /// What an earlier order like this one answers. None: nothing stands in the way.
+    pub(super) async fn look(
         &self,
         ledger: &dyn Ledger,
         asked: &Asked,
-        sanction: Option<Sanction>,
-    ) -> Result<Way, DialError> {
-        let mut last = None;
-        // An open record of the same order is settled first; settling can free the way only once,
-        // but another of the same may come between.
-        for _ in 0..3 {
-            let (intent, terms) = self.intend(asked, sanction.as_ref());
-            let (dispatch, settled) = match ledger.begin(intent, terms).await? {
-                Begin::Begun(record) => return Ok(Way::Begun(Box::new(record))),
-                Begin::Duplicate(record) => {
-                    return Ok(Way::Answered(self.repeat(&record).await));
-                }
-                Begin::KeyConflict(record) => {
-                    return Err(DialError::KeyConflict(Box::new(record)));
-                }
-                Begin::LimitReached(_) if sanction.is_none() => return Ok(Way::Free),
+    ) -> Result<Option<Dialed>, DialError> {
+        let mut answer = None;
+        for _ in 0..TRIES {
+            let Some(earlier) = ledger.look(self.lookup(asked)).await? else { return Ok(None) };
+            answer = Some(match self.settled(ledger, asked, earlier).await? {
+                Settled::Answered(dialed) => return Ok(Some(dialed)),
+                Settled::Again(dispatch) => in_flight(dispatch),
+            });
+        }
+        Ok(answer)
+    }
+
+    /// Writes the intent down, unless an earlier order like this one answers it.
+    pub(super) async fn begin(
+        &self,
+        ledger: &dyn Ledger,
+        asked: &Asked,
+        sanction: &Sanction,
+    ) -> Result<Begun, DialError> {
+        let mut tries = 0;
+        loop {
+            let (intent, terms) = self.intend(asked, sanction);
+            let earlier = match ledger.begin(intent, terms).await? {
+                Begin::Begun(record) => return Ok(Begun::Dial(Box::new(record))),
+                Begin::Earlier(earlier) => earlier,
                 Begin::LimitReached(reached) => {
                     return Err(DialError::Refused(self.rules().policy.limit_refusal(reached)));
                 }
-                Begin::InFlight(record) => {
-                    (record.dispatch_id, self.await_other(ledger, &record, asked.number()).await)
-                }
-                Begin::Unsettled(record) => {
-                    let dispatch = record.dispatch_id;
-                    let number = asked.number();
-                    (dispatch, self.settle(ledger, record, number, &search::SCHEDULE).await)
-                }
             };
-            match settled {
-                Ok(Some(dialed)) => return Ok(Way::Answered(dialed)),
-                Ok(None) => last = Some(dispatch),
-                // The earlier one may have rung: this is no refusal.
-                Err(error) => {
-                    tracing::error!(%dispatch, %error, "an earlier dispatch could not be settled");
-                    let why =
-                        "the ledger failed while an earlier identical request was looked for.";
-                    let result = DialResult::Unknown(why.to_owned());
-                    return Ok(Way::Answered(Dialed { dispatch, result }));
+            tries += 1;
+            match self.settled(ledger, asked, earlier).await? {
+                Settled::Answered(dialed) => return Ok(Begun::Answered(dialed)),
+                Settled::Again(dispatch) if tries == TRIES => {
+                    return Ok(Begun::Answered(in_flight(dispatch)));
                 }
+                Settled::Again(_) => {}
             }
         }
-        Ok(last.map_or(Way::Free, |dispatch| {
-            Way::Answered(Dialed { dispatch, result: DialResult::InFlight })
-        }))
     }
 
-    /// What is written down, and on what terms. Who only looks may spend nothing at all, so that the
-    /// ledger finds what stands in the way and then a limit, and begins nothing.
-    fn intend(&self, asked: &Asked, sanction: Option<&Sanction>) -> (NewIntent, Terms) {
-        let now = Timestamp::now();
-        let nothing = Limits { spend_per_day: Some(MilliCents(0)), ..Limits::default() };
-        let (rule, confirmed_by, hold, limits) = match sanction {
-            Some(Sanction { rule, confirmed_by }) => {
-                let limits = self.rules().policy.enforced_limits();
-                (rule.clone(), confirmed_by.clone(), asked.hold(), limits)
+    /// Takes an earlier order to where it can answer this one: waits for it, or settles it.
+    async fn settled(
+        &self,
+        ledger: &dyn Ledger,
+        asked: &Asked,
+        earlier: Earlier,
+    ) -> Result<Settled, DialError> {
+        let number = asked.number();
+        let (dispatch, settled) = match earlier {
+            Earlier::Duplicate(record) => {
+                return Ok(Settled::Answered(self.repeat(&record).await));
             }
-            None => (String::new(), String::new(), MilliCents::DOLLAR, nothing),
+            Earlier::KeyConflict(record) => return Err(DialError::KeyConflict(Box::new(record))),
+            Earlier::InFlight(record) => {
+                (record.dispatch_id, self.await_other(ledger, &record, number).await)
+            }
+            Earlier::Unsettled(record) => {
+                let dispatch = record.dispatch_id;
+                (dispatch, self.settle(ledger, record, number, &search::SCHEDULE).await)
+            }
         };
-        let intent = NewIntent {
-            dispatch_id: DispatchId::new(),
-            kind: asked.kind(),
+        Ok(match settled {
+            Ok(Some(dialed)) => Settled::Answered(dialed),
+            Ok(None) => Settled::Again(dispatch),
+            // The earlier one may have rung: this is no refusal.
+            Err(error) => {
+                tracing::error!(%dispatch, %error, "an earlier dispatch could not be settled");
+                let why = "the ledger failed while an earlier identical request was looked for.";
+                let result = DialResult::Unknown(why.to_owned());
+                Settled::Answered(Dialed { dispatch, result })
+            }
+        })
+    }
+
+    fn lookup(&self, asked: &Asked) -> Lookup {
+        let now = Timestamp::now();
+        Lookup {
             tenant: self.tenant.id().clone(),
             fingerprint: asked.fingerprint(self.tenant.id()),
             idempotency_key: asked.idempotency_key.clone(),
+            now,
+            repeats_since: now.checked_sub(self.rules().repeat_window).unwrap_or(Timestamp::MIN),
+            allow_repeat: asked.allow_repeat,
+        }
+    }
+
+    /// What is written down, and on what terms.
+    fn intend(&self, asked: &Asked, sanction: &Sanction) -> (NewIntent, Terms) {
+        let Lookup { tenant, fingerprint, idempotency_key, now, repeats_since, allow_repeat } =
+            self.lookup(asked);
+        let intent = NewIntent {
+            dispatch_id: DispatchId::new(),
+            kind: asked.kind(),
+            tenant,
+            fingerprint,
+            idempotency_key,
             callee: asked.callee(&self.tenant),
             agent_id: match &asked.order {
                 Order::Call(call) => Some(call.agent_id.as_str().to_owned()),
                 Order::Number { .. } => None,
             },
-            rule,
-            confirmed_by,
-            hold,
+            rule: sanction.rule.clone(),
+            confirmed_by: sanction.confirmed_by.clone(),
+            hold: asked.hold(),
         };
         let terms = Terms {
             now,
             lease_until: self.lease(self.api.config().timeouts.total),
-            repeats_since: now.checked_sub(self.rules().repeat_window).unwrap_or(Timestamp::MIN),
-            allow_repeat: asked.allow_repeat,
-            limits,
+            repeats_since,
+            allow_repeat,
+            limits: self.rules().policy.enforced_limits(),
         };
         (intent, terms)
     }
@@ -187,7 +220,7 @@ impl Dialer {
                 }
             }
         }
-        Ok(Some(Dialed { dispatch, result: DialResult::InFlight }))
+        Ok(Some(in_flight(dispatch)))
     }
 
     /// Settles a record whose dispatch nobody works on any more. None: ask the ledger again.
@@ -249,6 +282,18 @@ impl Dialer {
             _ => dialed,
         }
     }
+}
+
+/// What became of an earlier order.
+enum Settled {
+    /// It answers this one.
+    Answered(Dialed),
+    /// It stands in the way no longer: the ledger is to be asked again.
+    Again(DispatchId),
+}
+
+fn in_flight(dispatch: DispatchId) -> Dialed {
+    Dialed { dispatch, result: DialResult::InFlight }
 }
 
 fn unanswered(dispatch: DispatchId) -> Dialed {

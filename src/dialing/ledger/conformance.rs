@@ -202,19 +202,28 @@ async fn repetitions(ledger: &dyn Ledger) {
     let again =
         |at| ledger.begin(intent(&tenant, 100, "same"), Terms { allow_repeat: true, ..terms(at) });
     let first = begun(ledger, intent(&tenant, 100, "same"), terms(noon())).await;
-    assert_eq!(ask(noon()).await.unwrap(), Begin::InFlight(first.clone()));
-    assert_eq!(again(noon()).await.unwrap(), Begin::InFlight(first.clone()));
+    assert_eq!(ask(noon()).await.unwrap(), Begin::Earlier(Earlier::InFlight(first.clone())));
+    assert_eq!(again(noon()).await.unwrap(), Begin::Earlier(Earlier::InFlight(first.clone())));
     // The owner has died: of any age, and even if a repetition is wanted.
-    assert_eq!(ask(noon() + minutes(2)).await.unwrap(), Begin::Unsettled(first.clone()));
-    assert_eq!(again(noon() + minutes(50_000)).await.unwrap(), Begin::Unsettled(first.clone()));
+    assert_eq!(
+        ask(noon() + minutes(2)).await.unwrap(),
+        Begin::Earlier(Earlier::Unsettled(first.clone()))
+    );
+    assert_eq!(
+        again(noon() + minutes(50_000)).await.unwrap(),
+        Begin::Earlier(Earlier::Unsettled(first.clone()))
+    );
     // An unknown one has no owner from the start.
     let first = ledger.unknown(tenant.id(), first.dispatch_id, noon()).await.unwrap();
-    assert_eq!(ask(noon()).await.unwrap(), Begin::Unsettled(first.clone()));
+    assert_eq!(ask(noon()).await.unwrap(), Begin::Earlier(Earlier::Unsettled(first.clone())));
     let first = ledger.placed(tenant.id(), first.dispatch_id, "call_r").await.unwrap();
-    assert_eq!(ask(noon() + minutes(9)).await.unwrap(), Begin::Duplicate(first.clone()));
+    assert_eq!(
+        ask(noon() + minutes(9)).await.unwrap(),
+        Begin::Earlier(Earlier::Duplicate(first.clone()))
+    );
     let first =
         ledger.finished(tenant.id(), "call_r", Outcome::NoAnswer, None).await.unwrap().unwrap();
-    assert_eq!(ask(noon() + minutes(9)).await.unwrap(), Begin::Duplicate(first));
+    assert_eq!(ask(noon() + minutes(9)).await.unwrap(), Begin::Earlier(Earlier::Duplicate(first)));
     // Another request, another tenant, after the window, on purpose: all begin.
     begun(ledger, intent(&tenant, 100, "other"), terms(noon())).await;
     begun(ledger, intent(&self::tenant(), 100, "same"), terms(noon())).await;
@@ -223,7 +232,7 @@ async fn repetitions(ledger: &dyn Ledger) {
     // What was not placed stands in nobody's way; the window ends exactly where it ends.
     let Begin::Begun(third) = ask(noon() + minutes(10)).await.unwrap() else { panic!() };
     let third = ledger.placed(tenant.id(), third.dispatch_id, "call_s").await.unwrap();
-    assert_eq!(ask(noon() + minutes(19)).await.unwrap(), Begin::Duplicate(third));
+    assert_eq!(ask(noon() + minutes(19)).await.unwrap(), Begin::Earlier(Earlier::Duplicate(third)));
     assert!(matches!(ask(noon() + minutes(20)).await.unwrap(), Begin::Begun(_)));
 }
 
@@ -234,16 +243,19 @@ async fn idempotency_keys(ledger: &dyn Ledger) {
         ledger.begin(keyed(intent(&tenant, 100, text), "key"), terms)
     };
     let Begin::Begun(first) = ask("one", noon()).await.unwrap() else { panic!() };
-    assert_eq!(ask("one", noon()).await.unwrap(), Begin::InFlight(first.clone()));
-    assert_eq!(ask("two", noon()).await.unwrap(), Begin::KeyConflict(first.clone()));
+    assert_eq!(ask("one", noon()).await.unwrap(), Begin::Earlier(Earlier::InFlight(first.clone())));
+    assert_eq!(
+        ask("two", noon()).await.unwrap(),
+        Begin::Earlier(Earlier::KeyConflict(first.clone()))
+    );
     let refused = ledger.not_placed(tenant.id(), first.dispatch_id, "refused").await.unwrap();
-    assert_eq!(ask("two", noon()).await.unwrap(), Begin::KeyConflict(refused));
+    assert_eq!(ask("two", noon()).await.unwrap(), Begin::Earlier(Earlier::KeyConflict(refused)));
     let Begin::Begun(next) = ask("one", noon() + minutes(1)).await.unwrap() else { panic!() };
     let next = ledger.placed(tenant.id(), next.dispatch_id, "call_k").await.unwrap();
     // The key speaks louder than `allow_repeat`, and for longer than the window.
     let later = noon() + minutes(24 * 60);
-    assert_eq!(ask("one", later).await.unwrap(), Begin::Duplicate(next.clone()));
-    assert_eq!(ask("two", later).await.unwrap(), Begin::KeyConflict(next));
+    assert_eq!(ask("one", later).await.unwrap(), Begin::Earlier(Earlier::Duplicate(next.clone())));
+    assert_eq!(ask("two", later).await.unwrap(), Begin::Earlier(Earlier::KeyConflict(next)));
     assert!(matches!(ask("two", later + minutes(1)).await.unwrap(), Begin::Begun(_)));
     // Another tenant's key is another key.
     let stranger = self::tenant();
@@ -419,28 +431,25 @@ async fn limits_refuse(ledger: &dyn Ledger) {
     }
 }
 
-/// Who may spend nothing finds what stands in the way, in the same order as always, and begins
-/// nothing: so the dialer looks before it judges.
+/// A look finds what stands in the way, in the same order as beginning does, and begins nothing.
 async fn looking(ledger: &dyn Ledger) {
     let tenant = tenant();
-    let nothing = Limits { spend_per_day: Some(MilliCents(0)), ..Limits::default() };
-    let look = async |asked: NewIntent| {
-        ledger.begin(asked, Terms { limits: nothing, ..terms(noon()) }).await.unwrap()
-    };
+    let look =
+        async |asked: NewIntent| ledger.look(Lookup::of(&asked, &terms(noon()))).await.unwrap();
     let asked = || keyed(intent(&tenant, 1, "look"), "look");
-    let free = Begin::LimitReached(LimitReached { limit: Limit::SpendPerDay, until: None });
-    assert_eq!(look(asked()).await, free);
+    assert_eq!(look(asked()).await, None);
     let record = begun(ledger, asked(), terms(noon())).await;
-    assert_eq!(look(asked()).await, Begin::InFlight(record.clone()));
+    assert_eq!(look(asked()).await, Some(Earlier::InFlight(record.clone())));
     let unknown = ledger.unknown(tenant.id(), record.dispatch_id, noon()).await.unwrap();
-    assert_eq!(look(asked()).await, Begin::Unsettled(unknown));
+    assert_eq!(look(asked()).await, Some(Earlier::Unsettled(unknown)));
     let placed = ledger.placed(tenant.id(), record.dispatch_id, "call_look").await.unwrap();
-    assert_eq!(look(asked()).await, Begin::Duplicate(placed.clone()));
-    assert_eq!(
-        look(keyed(intent(&tenant, 2, "other"), "look")).await,
-        Begin::KeyConflict(placed.clone())
-    );
-    assert_eq!(look(intent(&tenant, 2, "other")).await, free, "it never becomes possible");
+    assert_eq!(look(asked()).await, Some(Earlier::Duplicate(placed.clone())));
+    let again = Terms { allow_repeat: true, ..terms(noon()) };
+    let unkeyed = intent(&tenant, 1, "look");
+    assert_eq!(ledger.look(Lookup::of(&unkeyed, &again)).await.unwrap(), None);
+    let other = keyed(intent(&tenant, 2, "other"), "look");
+    assert_eq!(look(other).await, Some(Earlier::KeyConflict(placed.clone())));
+    assert_eq!(look(intent(&tenant, 2, "other")).await, None);
     let listed = ledger.list(Filter {
         tenant: Some(tenant.id().clone()),
         since: None,
@@ -553,13 +562,19 @@ where
     let ledger = open().await;
     let ask = |text, to, at| ledger.begin(intent(&tenant, to, text), terms(at));
     assert_eq!(ledger.unsettled(tenant.id()).await.unwrap(), std::slice::from_ref(&dead));
-    assert_eq!(ask("done", 2, noon()).await.unwrap(), Begin::Duplicate(done));
-    assert_eq!(ask("dead", 1, noon()).await.unwrap(), Begin::InFlight(dead.clone()));
+    assert_eq!(ask("done", 2, noon()).await.unwrap(), Begin::Earlier(Earlier::Duplicate(done)));
+    assert_eq!(
+        ask("dead", 1, noon()).await.unwrap(),
+        Begin::Earlier(Earlier::InFlight(dead.clone()))
+    );
     let later = noon() + minutes(2);
-    assert_eq!(ask("dead", 1, later).await.unwrap(), Begin::Unsettled(dead.clone()));
+    assert_eq!(
+        ask("dead", 1, later).await.unwrap(),
+        Begin::Earlier(Earlier::Unsettled(dead.clone()))
+    );
     let taken = ledger.take_over(tenant.id(), dead.dispatch_id, later, later + minutes(2)).await;
     let taken = taken.unwrap().unwrap();
-    assert_eq!(ask("dead", 1, later).await.unwrap(), Begin::InFlight(taken));
+    assert_eq!(ask("dead", 1, later).await.unwrap(), Begin::Earlier(Earlier::InFlight(taken)));
     ledger.not_placed(tenant.id(), dead.dispatch_id, "searched for, absent").await.unwrap();
     assert!(matches!(ask("dead", 1, later).await.unwrap(), Begin::Begun(_)));
 }
@@ -595,7 +610,10 @@ where
         _ => None,
     });
     let others = answers.into_iter().filter(|answer| !matches!(answer, Begin::Begun(_)));
-    assert_eq!(others.collect::<Vec<_>>(), vec![Begin::InFlight(first.unwrap()); 31]);
+    assert_eq!(
+        others.collect::<Vec<_>>(),
+        vec![Begin::Earlier(Earlier::InFlight(first.unwrap())); 31]
+    );
 }
 
 async fn limits_at_one_instant<F, Fut>(open: &F)

@@ -9,7 +9,7 @@
 //! repetitions and enforces the limits. Then exactly one of [`Ledger::placed`],
 //! [`Ledger::not_placed`] or [`Ledger::unknown`] says what came of the request, and
 //! [`Ledger::finished`] how the call ended. A process that dies in between leaves an intent whose lease
-//! runs out; whoever finds it ([`Begin::Unsettled`], [`Ledger::unsettled`]) takes it over with
+//! runs out; whoever finds it ([`Earlier::Unsettled`], [`Ledger::unsettled`]) takes it over with
 //! [`Ledger::take_over`], searches for the call, and settles it.
 //!
 //! No method reads the clock: every time is an argument, so that tests move it.
@@ -31,7 +31,9 @@ pub use self::error::LedgerError;
 pub use self::ids::{
     DestinationHash, DispatchId, Fingerprint, IdempotencyKey, NotAKey, Tenant, TenantId,
 };
-pub use self::record::{Begin, Callee, Cursor, Filter, NewIntent, Outcome, Record, State, Terms};
+pub use self::record::{
+    Begin, Callee, Cursor, Earlier, Filter, Lookup, NewIntent, Outcome, Record, State, Terms,
+};
 pub use self::world::World;
 use crate::dialing::limits::{Limits, Usage};
 use crate::money::MilliCents;
@@ -53,16 +55,19 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// Real telephones or the simulator.
     fn world(&self) -> World;
 
-    /// Writes the intent, unless something stands in the way. One atomic step among all processes;
-    /// on [`Begin::Begun`] the intent survives a crash.
+    /// The earlier one that stands in the way, if any. Only looks, so that it may be asked before anybody
+    /// has judged.
     ///
     /// In this order: the idempotency key (within [`KEY_LIFETIME`]; a key that named something else
     /// is a conflict), an identical request whose fate is open (of any age, even with
-    /// `allow_repeat`), an identical request placed within the window (unless `allow_repeat`), the
-    /// limits.
+    /// `allow_repeat`), an identical request placed within the window (unless `allow_repeat`).
     ///
     /// An identical request that was certainly not placed stands in nobody's way, even under the same
     /// key.
+    async fn look(&self, lookup: Lookup) -> Result<Option<Earlier>, LedgerError>;
+
+    /// Writes the intent, unless an earlier one stands in the way, as [`Ledger::look`] would say, or a
+    /// limit. One atomic step among all processes; on [`Begin::Begun`] the intent survives a crash.
     async fn begin(&self, intent: NewIntent, terms: Terms) -> Result<Begin, LedgerError>;
 
     /// Extends the lease of a dispatch that is alive. `false` means that somebody else has taken it

@@ -180,11 +180,41 @@ pub struct Terms {
     pub limits: Limits,
 }
 
-/// What came of beginning.
+/// By what an earlier one of the same is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begin {
-    /// The intent is on disk: dial.
-    Begun(Record),
+pub struct Lookup {
+    /// On whose behalf.
+    pub tenant: TenantId,
+    /// What is asked for.
+    pub fingerprint: Fingerprint,
+    /// The caller's own name for the request.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// The time of the look.
+    pub now: Timestamp,
+    /// One that was placed after this time counts.
+    pub repeats_since: Timestamp,
+    /// One that was placed does not count, unless it has the same key.
+    pub allow_repeat: bool,
+}
+
+impl Lookup {
+    /// What an intent is held against before it begins.
+    #[must_use]
+    pub(super) fn of(intent: &NewIntent, terms: &Terms) -> Self {
+        Self {
+            tenant: intent.tenant.clone(),
+            fingerprint: intent.fingerprint.clone(),
+            idempotency_key: intent.idempotency_key.clone(),
+            now: terms.now,
+            repeats_since: terms.repeats_since,
+            allow_repeat: terms.allow_repeat,
+        }
+    }
+}
+
+/// An earlier one that stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Earlier {
     /// The same was asked for and placed: answer with that one.
     Duplicate(Record),
     /// The same is being dispatched at this moment by somebody alive: wait for it.
@@ -193,6 +223,15 @@ pub enum Begin {
     Unsettled(Record),
     /// The idempotency key was used for something else, which is this.
     KeyConflict(Record),
+}
+
+/// What came of beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begin {
+    /// The intent is on disk: dial.
+    Begun(Record),
+    /// An earlier one stands in the way.
+    Earlier(Earlier),
     /// A limit stands in the way.
     LimitReached(LimitReached),
 }
@@ -254,12 +293,14 @@ impl Record {
     }
 
     /// How an earlier record answers an identical request, if it does: `None` lets it begin.
-    pub(super) fn answers(self, now: Timestamp) -> Option<Begin> {
+    pub(super) fn answers(self, now: Timestamp) -> Option<Earlier> {
         match self.state {
             State::NotPlaced { .. } => None,
-            State::Placed { .. } | State::Finished { .. } => Some(Begin::Duplicate(self)),
-            State::Intent | State::Unknown if self.lease_until > now => Some(Begin::InFlight(self)),
-            State::Intent | State::Unknown => Some(Begin::Unsettled(self)),
+            State::Placed { .. } | State::Finished { .. } => Some(Earlier::Duplicate(self)),
+            State::Intent | State::Unknown if self.lease_until > now => {
+                Some(Earlier::InFlight(self))
+            }
+            State::Intent | State::Unknown => Some(Earlier::Unsettled(self)),
         }
     }
 }

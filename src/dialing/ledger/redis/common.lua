@@ -41,6 +41,26 @@ local function store(id, raw)
   if is_placed(record) then redis.call('SET', P .. 'id:' .. record.id, id) end
 end
 
+-- The earlier one that stands in the way, if any. allow_repeat is '0' or '1'.
+local function earlier(fingerprint, key, key_since, repeats_since, allow_repeat)
+  if key ~= '' then
+    local first = redis.call('GET', P .. 'key:' .. key)
+    local found, stored
+    if first then found, stored = get(first) end
+    if found and stored.intent_ms > key_since then
+      if stored.record.fingerprint ~= fingerprint then return { 'conflict', found } end
+      if stored.record.state ~= 'not_placed' then return { 'same', found } end
+    end
+  end
+  local repeated
+  for _, other in ipairs(redis.call('ZREVRANGE', P .. 'fp:' .. fingerprint, 0, 31)) do
+    local found, stored = get(other)
+    if found and is_open(stored.record) then return { 'same', found } end
+    if found and not repeated and allow_repeat == '0' and stored.intent_ms > repeats_since then repeated = found end
+  end
+  if repeated then return { 'same', repeated } end
+end
+
 local HOUR, DAY, LONGEST_CALL = 3600000, 86400000, 7200000
 
 -- How many of a set are younger than the window, and when there will be fewer than max (-1: no answer).

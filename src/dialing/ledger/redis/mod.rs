@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use super::record::whole_millis;
 use super::{
-    Begin, Cursor, DestinationHash, DispatchId, Filter, IdempotencyKey, KEY_LIFETIME, Ledger,
-    LedgerError, MAX_PAGE, NewIntent, Outcome, Record, TenantId, Terms, World, short,
+    Begin, Cursor, DestinationHash, DispatchId, Earlier, Filter, IdempotencyKey, KEY_LIFETIME,
+    Ledger, LedgerError, Lookup, MAX_PAGE, NewIntent, Outcome, Record, TenantId, Terms, World,
+    short,
 };
 use crate::dialing::limits::{Kind, Limits, Usage, Used};
 use crate::money::MilliCents;
@@ -209,6 +210,24 @@ fn write(record: &Record) -> Result<String, LedgerError> {
     .map_err(|error| LedgerError::Storage(error.to_string()))
 }
 
+/// After which millisecond a key counts.
+fn key_since(now: Timestamp) -> i64 {
+    now.as_millisecond().saturating_sub(KEY_LIFETIME.as_secs().saturating_mul(1_000))
+}
+
+fn damaged(what: &str) -> LedgerError {
+    LedgerError::Damaged(format!("its answer to {what}"))
+}
+
+/// The earlier one that a script found, and how it stands in the way.
+fn earlier(how: &str, raw: &str, now: Timestamp) -> Result<Option<Earlier>, LedgerError> {
+    match how {
+        "conflict" => Ok(Some(Earlier::KeyConflict(read(raw)?))),
+        "same" => Ok(read(raw)?.answers(now)),
+        _ => Err(damaged("a look for an earlier one")),
+    }
+}
+
 /// The limits as the scripts take them.
 fn numbers(limits: &Limits) -> Vec<i64> {
     let count = |max: Option<u32>| max.map_or(-1, i64::from);
@@ -260,13 +279,31 @@ impl Ledger for RedisLedger {
         self.world
     }
 
+    async fn look(&self, lookup: Lookup) -> Result<Option<Earlier>, LedgerError> {
+        let look =
+            "return earlier(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]) or {}";
+        let answer: Vec<String> = self
+            .invoke(&lookup.tenant, look, |script| {
+                script
+                    .arg(lookup.fingerprint.as_str())
+                    .arg(lookup.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str))
+                    .arg(key_since(lookup.now))
+                    .arg(lookup.repeats_since.as_millisecond())
+                    .arg(u8::from(lookup.allow_repeat));
+            })
+            .await?;
+        match answer.as_slice() {
+            [] => Ok(None),
+            [how, raw] => earlier(how, raw, lookup.now),
+            _ => Err(damaged("look")),
+        }
+    }
+
     async fn begin(&self, intent: NewIntent, terms: Terms) -> Result<Begin, LedgerError> {
         let record = Record::begin(intent, &terms);
         let raw = write(&record)?;
         let tenants = format!("{}:tenants", self.prefix);
         let _: () = self.link.clone().sadd(tenants, record.tenant.as_str()).await?;
-        let key_since =
-            terms.now.as_millisecond().saturating_sub(KEY_LIFETIME.as_secs().saturating_mul(1_000));
         let answer: Vec<String> = self
             .invoke(&record.tenant, include_str!("begin.lua"), |script| {
                 script
@@ -277,24 +314,18 @@ impl Ledger for RedisLedger {
                     .arg(record.callee.as_ref().map_or("", |callee| callee.hash.as_str()))
                     .arg(record.kind.name())
                     .arg(terms.now.as_millisecond())
-                    .arg(key_since)
+                    .arg(key_since(terms.now))
                     .arg(terms.repeats_since.as_millisecond())
                     .arg(u8::from(terms.allow_repeat))
                     .arg(record.hold.0)
                     .arg(numbers(&terms.limits));
             })
             .await?;
-        let odd = || LedgerError::Damaged("its answer to begin".to_owned());
+        let odd = || damaged("begin");
         match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["begun", raw] => Ok(Begin::Begun(read(raw)?)),
-            ["conflict", raw] => Ok(Begin::KeyConflict(read(raw)?)),
-            ["same", raw] => {
-                let found = read(raw)?;
-                if found == record {
-                    return Ok(Begin::Begun(found));
-                }
-                found.answers(terms.now).ok_or_else(odd)
-            }
+            ["same", raw] if read(raw)? == record => Ok(Begin::Begun(record)),
+            [how, raw] => earlier(how, raw, terms.now)?.map(Begin::Earlier).ok_or_else(odd),
             ["limit", ..] => {
                 let usage = usage(answer.get(1..).unwrap_or_default())?;
                 terms

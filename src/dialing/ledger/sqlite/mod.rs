@@ -19,8 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::record::whole_millis;
 use super::{
-    Begin, DestinationHash, DispatchId, Filter, KEY_LIFETIME, Ledger, LedgerError, MAX_PAGE,
-    NewIntent, Outcome, Record, TenantId, Terms, World, short,
+    Begin, DestinationHash, DispatchId, Earlier, Filter, KEY_LIFETIME, Ledger, LedgerError, Lookup,
+    MAX_PAGE, NewIntent, Outcome, Record, TenantId, Terms, World, short,
 };
 use crate::dialing::limits::{Limits, Usage};
 use crate::money::MilliCents;
@@ -171,23 +171,23 @@ fn by_remote_id(db: &Connection, tenant: &TenantId, id: &str) -> rusqlite::Resul
     )
 }
 
-fn begin(db: &Connection, intent: NewIntent, terms: &Terms) -> Result<Begin, LedgerError> {
-    let tenant = intent.tenant.as_str();
-    let keyed = match &intent.idempotency_key {
+fn look(db: &Connection, lookup: &Lookup) -> Result<Option<Earlier>, LedgerError> {
+    let tenant = lookup.tenant.as_str();
+    let keyed = match &lookup.idempotency_key {
         Some(key) => one(
             db,
             "SELECT * FROM dispatch WHERE tenant = ?1 AND idempotency_key = ?2 AND intent_at > ?3 \
              ORDER BY intent_at DESC, dispatch_id DESC LIMIT 1",
-            params![tenant, key.as_str(), usage::before(terms.now, KEY_LIFETIME)],
+            params![tenant, key.as_str(), usage::before(lookup.now, KEY_LIFETIME)],
         )?,
         None => None,
     };
     if let Some(record) = keyed {
-        if record.fingerprint != intent.fingerprint {
-            return Ok(Begin::KeyConflict(record));
+        if record.fingerprint != lookup.fingerprint {
+            return Ok(Some(Earlier::KeyConflict(record)));
         }
-        if let Some(answer) = record.answers(terms.now) {
-            return Ok(answer);
+        if let Some(earlier) = record.answers(lookup.now) {
+            return Ok(Some(earlier));
         }
     }
     let same = one(
@@ -197,13 +197,17 @@ fn begin(db: &Connection, intent: NewIntent, terms: &Terms) -> Result<Begin, Led
          ORDER BY state IN ('intent', 'unknown') DESC, intent_at DESC, dispatch_id DESC LIMIT 1",
         params![
             tenant,
-            intent.fingerprint.as_str(),
-            terms.allow_repeat,
-            terms.repeats_since.as_millisecond()
+            lookup.fingerprint.as_str(),
+            lookup.allow_repeat,
+            lookup.repeats_since.as_millisecond()
         ],
     )?;
-    if let Some(answer) = same.and_then(|record| record.answers(terms.now)) {
-        return Ok(answer);
+    Ok(same.and_then(|record| record.answers(lookup.now)))
+}
+
+fn begin(db: &Connection, intent: NewIntent, terms: &Terms) -> Result<Begin, LedgerError> {
+    if let Some(earlier) = look(db, &Lookup::of(&intent, terms))? {
+        return Ok(Begin::Earlier(earlier));
     }
     let callee = intent.callee.as_ref().map(|callee| &callee.hash);
     let usage = usage::usage(db, &intent.tenant, callee, &terms.limits, intent.hold, terms.now)?;
@@ -219,6 +223,10 @@ fn begin(db: &Connection, intent: NewIntent, terms: &Terms) -> Result<Begin, Led
 impl Ledger for SqliteLedger {
     fn world(&self) -> World {
         self.world
+    }
+
+    async fn look(&self, lookup: Lookup) -> Result<Option<Earlier>, LedgerError> {
+        self.run(move |db| look(db, &lookup)).await
     }
 
     async fn begin(&self, intent: NewIntent, terms: Terms) -> Result<Begin, LedgerError> {

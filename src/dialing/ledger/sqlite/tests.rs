@@ -161,7 +161,7 @@ async fn of_several_processes_one_dials_and_when_it_is_killed_another_takes_over
     let tenant = shared_tenant();
     let later = noon() + minutes(2);
     let answer = ledger.begin(intent(&tenant, 1, "same"), terms(later)).await.unwrap();
-    let Begin::Unsettled(record) = answer else { panic!("{answer:?}") };
+    let Begin::Earlier(Earlier::Unsettled(record)) = answer else { panic!("{answer:?}") };
     assert_eq!((record.state.clone(), record.generation), (State::Intent, 1));
     let taken =
         ledger.take_over(tenant.id(), record.dispatch_id, later, later + minutes(2)).await.unwrap();
