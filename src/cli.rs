@@ -159,7 +159,8 @@ pub struct Receipts {
     /// Not older than this: a date and time such as 2026-11-22T08:00:00Z, or a span such as 2h or 7d.
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
-    /// Only what ended so: completed, voicemail, no_answer, busy, canceled or failed.
+    /// Only what ended so (completed, voicemail, no_answer, busy, canceled, failed) or stands so (intent,
+    /// unknown, not_placed, placed).
     #[arg(long, value_name = "OUTCOME")]
     pub outcome: Option<String>,
     /// How many at most.

@@ -10,7 +10,7 @@ use super::world::{self, More};
 use crate::cli::{self, Global};
 use crate::config::{File, Folders};
 use crate::dialing::dispatch::{self, LedgerPlace};
-use crate::dialing::ledger::{Cursor, Filter, Outcome, Record, State, World};
+use crate::dialing::ledger::{Cursor, Filter, Record, Standing, State, World};
 
 pub(super) async fn run(
     options: &cli::Receipts,
@@ -21,12 +21,15 @@ pub(super) async fn run(
     let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
     let shared = world::shared(&options.state, file)?;
     let place = More { shared, ..More::default() }.ledger(file, world, folders);
-    let outcome = match &options.outcome {
+    let standing = match &options.outcome {
         None => None,
-        Some(name) => Some(Outcome::from_name(name).with_context(|| {
-            let valid: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.name()).collect();
-            format!("there is no outcome `{name}`; the valid ones are {}", valid.join(", "))
-        })?),
+        Some(name) => {
+            let named = Standing::all().find(|standing| standing.name() == name);
+            Some(named.with_context(|| {
+                let valid: Vec<_> = Standing::all().map(Standing::name).collect();
+                format!("there is no outcome `{name}`; the valid ones are {}", valid.join(", "))
+            })?)
+        }
     };
     let since = options.since.as_deref().map(|text| moment(text, Timestamp::now())).transpose()?;
     // Looking must not create what is not there.
@@ -41,7 +44,7 @@ pub(super) async fn run(
     while records.len() < options.limit as usize {
         let left = options.limit - u32::try_from(records.len())?;
         let page =
-            ledger.list(Filter { tenant: None, since, outcome, before, limit: left }).await?;
+            ledger.list(Filter { tenant: None, since, standing, before, limit: left }).await?;
         let Some(last) = page.last() else { break };
         before = Some(Cursor::from(last));
         records.extend(page);
@@ -79,12 +82,11 @@ fn table(records: &[Record]) -> String {
         "WHEN", "KIND", "TO", "OUTCOME", "COST", "RULE", "ID", "CONFIRMED BY"
     );
     for record in records {
-        let (outcome, cost) = match &record.state {
-            State::Finished { outcome, cost, .. } => (
-                outcome.name().to_owned(),
-                cost.map_or_else(|| "?".to_owned(), |cost| cost.to_string()),
-            ),
-            state => (state.name().to_owned(), "-".to_owned()),
+        let cost = match &record.state {
+            State::Finished { cost, .. } => {
+                cost.map_or_else(|| "?".to_owned(), |cost| cost.to_string())
+            }
+            _ => "-".to_owned(),
         };
         let to = record.callee.as_ref().map_or("-", |callee| callee.masked.as_str());
         // Writing to a String cannot fail.
@@ -94,7 +96,7 @@ fn table(records: &[Record]) -> String {
             record.intent_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             record.kind.name(),
             to,
-            outcome,
+            record.state.standing().name(),
             cost,
             record.rule,
             record.state.id().unwrap_or("-"),

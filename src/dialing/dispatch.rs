@@ -31,7 +31,7 @@ use super::order::{self, Asked, Order, Product};
 use super::policy::{Policy, Refusal, Request, Verdict};
 use super::reconcile::Begun;
 use super::search::{self, Found};
-use crate::api::{self, Call, CallStatus, Client, ErrorKind, PageRequest};
+use crate::api::{self, Call, CallStatus, Client, ErrorKind, PageRequest, ReservationStatus};
 use crate::money::MilliCents;
 use crate::state::{self, Shared};
 use crate::telemetry::traces;
@@ -229,7 +229,10 @@ impl Dialer {
             ledger.usage(self.tenant.id(), callee, &limits, asked.hold(), now).await
         };
         let mut usage: Usage = measure().await?;
-        if limits.at_once.is_some_and(|most| usage.at_once >= most) {
+        let spent = usage.spent.saturating_add(asked.hold());
+        if limits.at_once.is_some_and(|most| usage.at_once >= most)
+            || limits.spend_per_day.is_some_and(|most| spent > most)
+        {
             self.learn_of_ends(ledger.as_ref(), now).await?;
             self.settle_left(ledger.as_ref()).await?;
             usage = measure().await?;
@@ -261,14 +264,14 @@ impl Dialer {
         Ok(Judgment { verdict, local_times, known_destination })
     }
 
-    /// Asks the API about calls that the ledger believes to be running: nobody may have waited for
-    /// their end.
+    /// Asks the API about calls of which the ledger knows no end, and so not what they cost: nobody may
+    /// have waited for it.
     async fn learn_of_ends(&self, ledger: &dyn Ledger, now: Timestamp) -> Result<(), LedgerError> {
         let running = ledger
             .list(Filter {
                 tenant: Some(self.tenant.id().clone()),
-                since: now.checked_sub(super::limits::LONGEST_CALL).ok(),
-                outcome: None,
+                since: now.checked_sub(super::limits::DAY).ok(),
+                standing: None,
                 before: None,
                 limit: super::ledger::MAX_PAGE,
             })
@@ -484,8 +487,8 @@ impl Dialer {
     }
 }
 
-/// How a call ended and what it cost, once it has.
-/// An unknown status word is not taken for an end.
+/// How a call ended and what it cost, once it has. It cost nothing where the hold was given back, or
+/// nobody answered, though no amount is told. An unknown status word is not taken for an end.
 #[must_use]
 pub fn ended(call: &Call) -> Option<(Outcome, Option<MilliCents>)> {
     let outcome = match call.status {
@@ -499,7 +502,9 @@ pub fn ended(call: &Call) -> Option<(Outcome, Option<MilliCents>)> {
         CallStatus::Failed => Outcome::Failed,
         _ => return None,
     };
-    Some((outcome, call.billing_amount_milli_cents))
+    let free = call.reservation_status == Some(ReservationStatus::Released)
+        || matches!(outcome, Outcome::NoAnswer | Outcome::Busy);
+    Some((outcome, call.billing_amount_milli_cents.or(free.then_some(MilliCents(0)))))
 }
 
 pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
@@ -523,4 +528,41 @@ pub async fn open(place: &LedgerPlace, world: World) -> Result<Arc<dyn Ledger>, 
             });
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_billed_cost_nothing_once_it_is_known_that_nothing_was_due() {
+        let released = || json!({"reservation_status": "released"});
+        for (status, more, outcome, cost) in [
+            (
+                "completed",
+                json!({"billing_amount_milli_cents": 5_000}),
+                Outcome::Completed,
+                Some(5_000),
+            ),
+            ("completed", Value::Null, Outcome::Completed, None),
+            ("completed", released(), Outcome::Completed, Some(0)),
+            ("failed", Value::Null, Outcome::Failed, None),
+            ("failed", released(), Outcome::Failed, Some(0)),
+            ("no_answer", Value::Null, Outcome::NoAnswer, Some(0)),
+            ("busy", json!({"reservation_status": "reserved"}), Outcome::Busy, Some(0)),
+            ("no_answer", json!({"answered_by": "machine"}), Outcome::Voicemail, None),
+        ] {
+            let mut call = json!({"id": "call_1", "status": status});
+            if let (Some(call), Value::Object(more)) = (call.as_object_mut(), more) {
+                call.extend(more);
+            }
+            let call: Call = serde_json::from_value(call).unwrap();
+            assert_eq!(ended(&call), Some((outcome, cost.map(MilliCents))), "{call:?}");
+        }
+        let call: Call =
+            serde_json::from_value(json!({"id": "call_1", "status": "parked"})).unwrap();
+        assert_eq!(ended(&call), None);
+    }
 }

@@ -1,6 +1,6 @@
 //! What is to be done: a call or a purchase, and what makes two orders the same.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ledger::{Callee, DispatchId, Fingerprint, IdempotencyKey, Tenant, TenantId};
 use super::limits::Kind;
@@ -111,14 +111,18 @@ impl Asked {
     }
 
     fn arguments(&self, everything: bool) -> Value {
+        // Nothing and an empty object are the same to the API.
+        let told = |data: &Option<Map<String, Value>>| {
+            data.as_ref().filter(|data| !data.is_empty()).map_or(Value::Null, |data| json!(data))
+        };
         let mut arguments = match &self.order {
             Order::Call(call) => json!({
                 "agent_id": call.agent_id,
                 "to": call.to,
                 "from_number": call.from_number,
                 "instructions": call.instructions,
-                "context": call.context,
-                "metadata": call.metadata,
+                "context": told(&call.context),
+                "metadata": told(&call.metadata),
             }),
             Order::Number { number, .. } => json!({"phone_number": number}),
         };

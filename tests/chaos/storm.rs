@@ -209,7 +209,7 @@ impl Storm {
             let filter = Filter {
                 tenant: Some(tenant),
                 since: None,
-                outcome: None,
+                standing: None,
                 before: None,
                 limit: MAX_PAGE,
             };

@@ -147,6 +147,13 @@ async fn windows_keys_and_purpose() {
     let mut session = world.session(LEGACY, cannot_ask()).await;
     let mut call = world.call(TO, "Remind.");
     let first = session.data("place_call", call.clone()).await;
+    // To the API, nothing and an empty object are the same.
+    for empty in ["context", "metadata"] {
+        let mut same = call.clone();
+        same[empty] = json!({});
+        let replay = session.data("place_call", same).await;
+        assert_eq!(replay["duplicate_of"], first["call_id"], "{empty}");
+    }
     call["allow_repeat"] = json!(true);
     let second = session.data("place_call", call).await;
     assert_ne!(first["call_id"], second["call_id"]);

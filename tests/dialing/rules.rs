@@ -74,6 +74,25 @@ async fn calls_at_once_are_counted_until_they_end() {
 }
 
 #[tokio::test]
+async fn what_calls_may_cost_is_counted_until_they_end() {
+    let policy = "[limits]\nspend_per_day = \"4.00\"\nper_destination_per_day = \"off\"\n";
+    let world = World::new("", policy).await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", world.call(TO, "First.")).await;
+    // Three dollars are held for it.
+    let answer = session.call("place_call", world.call(TO, "Second.")).await;
+    let (class, done, message) = failure(&answer);
+    assert_eq!((class, done), ("refused_by_policy", "nothing"));
+    assert!(message.contains("limits.spend_per_day"), "{message}");
+    // Nobody waits for its end; it cost cents.
+    world.control.advance(600).await;
+    session.data("place_call", world.call(TO, "Second.")).await;
+    assert_eq!(world.dialed().await, 2);
+    assert_eq!(world.receipts(&["--outcome", "completed"]).await.len(), 1);
+    assert_eq!(world.receipts(&["--outcome", "placed"]).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_rule_in_shadow_only_says_what_it_would_have_done() {
     let policy = "[[rules]]\nname = \"no Washington\"\nprefix = [\"+1202\"]\naction = \"refuse\"\nmode = \"shadow\"\n";
     let world = World::new("", policy).await;

@@ -32,7 +32,8 @@ pub use self::ids::{
     DestinationHash, DispatchId, Fingerprint, IdempotencyKey, NotAKey, Tenant, TenantId,
 };
 pub use self::record::{
-    Begin, Callee, Cursor, Earlier, Filter, Lookup, NewIntent, Outcome, Record, State, Terms,
+    Begin, Callee, Cursor, Earlier, Filter, Lookup, NewIntent, Outcome, Record, Standing, State,
+    Terms,
 };
 pub use self::world::World;
 use crate::dialing::limits::{Limits, Usage};

@@ -104,12 +104,15 @@ impl State {
         }
     }
 
-    /// How it ended, once it has.
+    /// The same in one word for people: how it ended, once it has.
     #[must_use]
-    pub const fn outcome(&self) -> Option<Outcome> {
+    pub const fn standing(&self) -> Standing {
         match self {
-            Self::Finished { outcome, .. } => Some(*outcome),
-            Self::Intent | Self::Unknown | Self::NotPlaced { .. } | Self::Placed { .. } => None,
+            Self::Intent => Standing::Intent,
+            Self::Unknown => Standing::Unknown,
+            Self::NotPlaced { .. } => Standing::NotPlaced,
+            Self::Placed { .. } => Standing::Placed,
+            Self::Finished { outcome, .. } => Standing::Ended(*outcome),
         }
     }
 
@@ -120,6 +123,41 @@ impl State {
             Self::Placed { id } | Self::Finished { id, .. } => Some(id),
             Self::Intent | Self::Unknown | Self::NotPlaced { .. } => None,
         }
+    }
+}
+
+/// Where a dispatch stands, in one word: what is known of it, or how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// About to be sent, or sent and not yet answered.
+    Intent,
+    /// Sent, perhaps; searched for, and not found.
+    Unknown,
+    /// Certainly not dialed, nothing bought.
+    NotPlaced,
+    /// Dialed, or bought, and not known to have ended.
+    Placed,
+    /// Ended so.
+    Ended(Outcome),
+}
+
+impl Standing {
+    /// The word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Intent => "intent",
+            Self::Unknown => "unknown",
+            Self::NotPlaced => "not_placed",
+            Self::Placed => "placed",
+            Self::Ended(outcome) => outcome.name(),
+        }
+    }
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let open = [Self::Intent, Self::Unknown, Self::NotPlaced, Self::Placed];
+        open.into_iter().chain(Outcome::ALL.map(Self::Ended))
     }
 }
 
@@ -384,8 +422,8 @@ pub struct Filter {
     pub tenant: Option<TenantId>,
     /// Not older than this.
     pub since: Option<Timestamp>,
-    /// Those that ended so.
-    pub outcome: Option<Outcome>,
+    /// Those that stand so.
+    pub standing: Option<Standing>,
     /// Those older than this one: the last of the page before.
     pub before: Option<Cursor>,
     /// At most so many, and never more than [`super::MAX_PAGE`].

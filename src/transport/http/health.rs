@@ -129,7 +129,7 @@ impl Health {
         let (place, world) = &self.place;
         let opened = self.ledger.get_or_try_init(|| dispatch::open(place, *world)).await;
         let Ok(ledger) = opened else { return false };
-        let one = Filter { tenant: None, since: None, outcome: None, before: None, limit: 1 };
+        let one = Filter { tenant: None, since: None, standing: None, before: None, limit: 1 };
         ledger.list(one).await.is_ok()
     }
 }

@@ -180,7 +180,7 @@ impl RedisLedger {
             offset += BATCH;
             let fits = |record: &Record| {
                 filter.before.is_none_or(|before| Cursor::from(record) < before)
-                    && filter.outcome.is_none_or(|outcome| record.state.outcome() == Some(outcome))
+                    && filter.standing.is_none_or(|standing| record.state.standing() == standing)
             };
             found.extend(self.records(tenant, &ids).await?.into_iter().filter(fits));
         }

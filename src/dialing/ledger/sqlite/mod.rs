@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::record::whole_millis;
 use super::{
     Begin, DestinationHash, DispatchId, Earlier, Filter, KEY_LIFETIME, Ledger, LedgerError, Lookup,
-    MAX_PAGE, NewIntent, Outcome, Record, TenantId, Terms, World, short,
+    MAX_PAGE, NewIntent, Outcome, Record, Standing, TenantId, Terms, World, short,
 };
 use crate::dialing::limits::{Limits, Usage};
 use crate::money::MilliCents;
@@ -385,13 +385,13 @@ impl Ledger for SqliteLedger {
             Ok(many(
                 db,
                 "SELECT * FROM dispatch WHERE (?1 IS NULL OR tenant = ?1) \
-                 AND (?2 IS NULL OR intent_at >= ?2) AND (?3 IS NULL OR outcome = ?3) \
+                 AND (?2 IS NULL OR intent_at >= ?2) AND (?3 IS NULL OR coalesce(outcome, state) = ?3) \
                  AND (?4 IS NULL OR (intent_at, dispatch_id) < (?4, ?5)) \
                  ORDER BY intent_at DESC, dispatch_id DESC LIMIT ?6",
                 params![
                     filter.tenant.as_ref().map(TenantId::as_str),
                     filter.since.map(|since| since.as_millisecond()),
-                    filter.outcome.map(Outcome::name),
+                    filter.standing.map(Standing::name),
                     before.map(|cursor| cursor.intent_at.as_millisecond()),
                     before.map(|cursor| cursor.dispatch_id.to_string()),
                     filter.limit.min(MAX_PAGE),
