@@ -86,10 +86,9 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
             let log_arguments = global.logs_arguments(&file);
             let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account());
             let options = ServerOptions { log_arguments, ..ServerOptions::default() };
-            transport::stdio::serve(server, options, stop)
+            transport::stdio::serve(server, options, stop, &world.under_way())
                 .await
                 .context("the MCP session could not begin")?;
-            world.finish().await;
             traces.end().await;
             world.close().await
         }

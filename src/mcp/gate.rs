@@ -144,7 +144,11 @@ async fn run(
     tokio::select! {
         biased;
         () = cx.cancel.cancelled() => {
-            Err(uncertain(Class::Canceled, format!("{} was canceled by the client", entry.name)).into())
+            let (class, message) = match cx.draining.is_cancelled() {
+                true => (Class::Unavailable, format!("this server ended before {} was done", entry.name)),
+                false => (Class::Canceled, format!("{} was canceled by the client", entry.name)),
+            };
+            Err(uncertain(class, message).into())
         }
         finished = tokio::time::timeout(ready.deadline, work) => match finished {
             Ok(Ok(outcome)) => outcome,

@@ -20,6 +20,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::plain::PlainCall;
 use crate::mcp::present;
@@ -28,12 +29,14 @@ use crate::mcp::server::{Server, ServerOptions};
 /// The longest line that is read. Longer ones are refused and skipped to their end.
 pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
-/// How long after the end of input answers under way may still be given: less than the 5 s in which
-/// the process is to end, of which rmcp's own limit would take the whole.
+/// How long after the end of input answers under way may still be given, and dispatches be written
+/// down: less than the 5 s in which the process is to end, of which rmcp's own limit would take the
+/// whole. What is dialed for longer is in the ledger as an intent, and the next server settles it.
 const DRAIN: Duration = Duration::from_secs(4);
 
 /// Serves one client until its input ends or `stop`, then for a short while drains the answers under
-/// way; what waits for a call is answered with its present state.
+/// way, and what is `under_way`, whoever asked for it; what waits for a call is answered with its present
+/// state.
 ///
 /// # Errors
 /// The client never opened a session properly.
@@ -41,6 +44,7 @@ pub async fn serve(
     server: Server,
     options: ServerOptions,
     stop: impl Future<Output = ()>,
+    under_way: &TaskTracker,
 ) -> Result<(), Box<ServerInitializeError>> {
     let (input, output) = stdio_pipes();
     let lines = Lines::new(input, output, options.draining.clone());
@@ -54,6 +58,8 @@ pub async fn serve(
         if let Err(error) = running.waiting().await {
             tracing::error!(%error, "the session ended badly");
         }
+        under_way.close();
+        under_way.wait().await;
         Ok(())
     };
     let too_long = async {
@@ -66,7 +72,8 @@ pub async fn serve(
     tokio::select! {
         outcome = session => outcome,
         () = too_long => {
-            tracing::warn!("the session ended before all answers were given");
+            let dispatches = under_way.len();
+            tracing::warn!(dispatches, "the session ended before all was done");
             Ok(())
         }
     }

@@ -62,6 +62,28 @@ async fn what_takes_too_long_at_the_end_of_input_does_not_hold_the_process() {
 }
 
 #[tokio::test]
+async fn a_dispatch_that_takes_too_long_at_the_end_of_input_is_left_to_the_ledger() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        let agent = session.outbound_agent(json!({})).await;
+        let call = json!({"agent_id": agent, "to": "+13105550100"});
+        let slow =
+            json!({"method": "POST", "path": "/v1/calls", "kind": "delay", "delay_ms": 60_000});
+        session.control().fault(slow).await;
+        session.begin_call("place_call", call).await;
+        session.control().arrived("POST", "/v1/calls", 1).await;
+        let ended = Instant::now();
+        let (rest, status, _) = session.finish().await;
+        assert!(ended.elapsed() < Duration::from_secs(5), "{era:?}: {:?}", ended.elapsed());
+        assert_eq!(status.code(), Some(0));
+        for answer in rest {
+            let told = answer.to_string();
+            assert!(told.contains("this server ended"), "{era:?}: {told}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_signal_to_end_is_the_end_of_input_and_a_long_wait_is_answered_at_once() {
     for era in Era::BOTH {
         let (mut session, call, id) = waiting(era).await;
