@@ -17,7 +17,7 @@
 //! - [`state`]: what several replicas of the server share in one Redis or Valkey.
 //! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
 //!   what each command does; logs, metrics and traces.
-//! - [`tls`]: the encryption of every request that goes out.
+//! - [`tls`]: the encryption of every request that goes out; `outgoing`: what else they have in common.
 //! - `cause`: what a failure began with; `near`: the name that somebody meant.
 //! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
 
@@ -33,6 +33,7 @@ pub mod e164;
 pub mod mcp;
 pub mod money;
 mod near;
+mod outgoing;
 pub mod sandbox;
 pub mod simulator;
 pub mod state;
