@@ -31,6 +31,9 @@ pub enum SimulatorError {
         /// Why.
         source: reqwest::Error,
     },
+    /// It cannot be asked over https.
+    #[error("the simulator cannot be asked: {0}")]
+    Tls(String),
     /// Something answers, but not a simulator.
     #[error(
         "{url} is not a callingbox-mcp simulator; --sandbox takes only the address of one, so that simulated and real calls are never confused"
@@ -108,9 +111,9 @@ impl Simulator {
     pub async fn connect(base_url: BaseUrl, key: ApiKey) -> Result<Self, SimulatorError> {
         let url = base_url.to_string();
         let unreachable = |error| SimulatorError::unreachable(&url, error);
-        // reqwest asks for one even where all is plain http; one that is there already serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let tls = crate::tls::load(base_url.is_https()).await.map_err(SimulatorError::Tls)?;
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
             .timeout(Duration::from_secs(10))
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
