@@ -18,7 +18,7 @@
 //! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
 //!   what each command does; logs, metrics and traces.
 //! - [`tls`]: the encryption of every request that goes out; `outgoing`: what else they have in common.
-//! - `cause`: what a failure began with; `near`: the name that somebody meant.
+//! - `cause`: what a failure began with; `near`: the name that somebody meant; `hex`: bytes as digits.
 //! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
 
 pub mod account;
@@ -30,6 +30,7 @@ pub mod commands;
 pub mod config;
 pub mod dialing;
 pub mod e164;
+mod hex;
 pub mod mcp;
 pub mod money;
 mod near;

@@ -17,7 +17,7 @@ use url::Url;
 use super::deliveries::{self, Attempt, Outcome};
 use super::world::{Ready, World};
 use super::{Shared, webhook_url};
-use crate::tls;
+use crate::{hex, tls};
 
 /// Attempts under way at once.
 const MAX_IN_FLIGHT: usize = 32;
@@ -169,9 +169,7 @@ pub(super) fn sign(secret: &str, unix_seconds: i64, body: &[u8]) -> String {
     };
     mac.update(format!("{unix_seconds}.").as_bytes());
     mac.update(body);
-    let hex: String =
-        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={unix_seconds},v1={hex}")
+    format!("t={unix_seconds},v1={}", hex::encode(&mac.finalize().into_bytes()))
 }
 
 #[cfg(test)]
