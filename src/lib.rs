@@ -17,8 +17,8 @@
 //! - [`state`]: what several replicas of the server share in one Redis or Valkey.
 //! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
 //!   what each command does; logs, metrics and traces.
-//! - [`tls`]: the encryption of every request that goes out.
-//! - `cause`: what a failure began with; `near`: the name that somebody meant.
+//! - [`tls`]: the encryption of every request that goes out; `outgoing`: what else they have in common.
+//! - `cause`: what a failure began with; `near`: the name that somebody meant; `hex`: bytes as digits.
 //! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
 
 pub mod account;
@@ -30,9 +30,11 @@ pub mod commands;
 pub mod config;
 pub mod dialing;
 pub mod e164;
+mod hex;
 pub mod mcp;
 pub mod money;
 mod near;
+mod outgoing;
 pub mod sandbox;
 pub mod simulator;
 pub mod state;

@@ -11,10 +11,14 @@ use serde_json::Value;
 
 use crate::api::{ApiKey, BaseUrl, Call};
 use crate::e164::E164;
+use crate::outgoing::body_up_to;
 
 /// The key that this program uses on a simulator. Every `sk_` key is an organization of its own
 /// there.
 pub const KEY: &str = "sk_sandbox_callingbox_mcp";
+
+/// The most bytes that are read of an answer; a call's record has a few thousand.
+const MOST_BYTES: usize = 1024 * 1024;
 
 /// Why a simulator did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,9 @@ pub enum SimulatorError {
         /// Why.
         source: reqwest::Error,
     },
+    /// It cannot be asked over https.
+    #[error("the simulator cannot be asked: {0}")]
+    Tls(String),
     /// Something answers, but not a simulator.
     #[error(
         "{url} is not a callingbox-mcp simulator; --sandbox takes only the address of one, so that simulated and real calls are never confused"
@@ -104,17 +111,17 @@ impl Simulator {
     pub async fn connect(base_url: BaseUrl, key: ApiKey) -> Result<Self, SimulatorError> {
         let url = base_url.to_string();
         let unreachable = |error| SimulatorError::unreachable(&url, error);
-        // reqwest asks for one even where all is plain http; one that is there already serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let tls = crate::tls::load(base_url.is_https()).await.map_err(SimulatorError::Tls)?;
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
             .timeout(Duration::from_secs(10))
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(unreachable)?;
-        let answer = http.get(format!("{url}/sandbox")).send().await.map_err(unreachable)?;
-        let body = answer.bytes().await.map_err(unreachable)?;
-        let speed = match serde_json::from_slice::<Identity>(&body) {
+        let mut answer = http.get(format!("{url}/sandbox")).send().await.map_err(unreachable)?;
+        let body = body_up_to(&mut answer, MOST_BYTES).await.map_err(unreachable)?;
+        let speed = match serde_json::from_slice::<Identity>(&body.unwrap_or_default()) {
             Ok(identity) if identity.simulator == "callingbox-mcp" => identity.clock.speed,
             _ => return Err(SimulatorError::NotASimulator { url }),
         };
@@ -167,10 +174,12 @@ impl Simulator {
 }
 
 /// What a control endpoint answered.
-async fn read<T: DeserializeOwned>(answer: reqwest::Response) -> Result<T, SimulatorError> {
+async fn read<T: DeserializeOwned>(mut answer: reqwest::Response) -> Result<T, SimulatorError> {
     let unreadable = |error: &dyn std::error::Error| SimulatorError::Unreadable(error.to_string());
     let status = answer.status().as_u16();
-    let body = answer.bytes().await.map_err(|error| unreadable(&error))?;
+    let body = body_up_to(&mut answer, MOST_BYTES).await.map_err(|error| unreadable(&error))?;
+    let long = || SimulatorError::Unreadable(format!("it has more than {MOST_BYTES} bytes"));
+    let body = body.ok_or_else(long)?;
     if status >= 300 {
         let message = serde_json::from_slice::<Value>(&body)
             .ok()
@@ -179,4 +188,40 @@ async fn read<T: DeserializeOwned>(answer: reqwest::Response) -> Result<T, Simul
         return Err(SimulatorError::Refused { status, message });
     }
     serde_json::from_slice(&body).map_err(|error| unreadable(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_read_no_further_than_it_may_be_long() {
+        const IDENTITY: &str = r#"{"simulator": "callingbox-mcp"}"#;
+        let long = |text: &str| format!("{text}{}", " ".repeat(MOST_BYTES));
+        let organization = r#"{"incarnation": "1"}"#;
+        for (identity, organization, problem) in [
+            (IDENTITY.to_owned(), organization.to_owned(), None),
+            (long(IDENTITY), organization.to_owned(), Some("is not a callingbox-mcp simulator")),
+            (IDENTITY.to_owned(), long(organization), Some("has more than 1048576 bytes")),
+        ] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let routes = Router::new()
+                .route("/sandbox", get(async || identity))
+                .route("/sandbox/organization", get(async || organization));
+            tokio::spawn(async { axum::serve(listener, routes).await });
+            let url = BaseUrl::parse(&url, false).unwrap();
+            let found = Simulator::connect(url, ApiKey::new(KEY.to_owned()).unwrap()).await;
+            match (found, problem) {
+                (Ok(found), None) => assert_eq!(found.incarnation(), "1"),
+                (Err(error), Some(problem)) => {
+                    assert!(error.to_string().contains(problem), "{error}");
+                }
+                (found, problem) => panic!("{found:?} {problem:?}"),
+            }
+        }
+    }
 }

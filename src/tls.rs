@@ -30,3 +30,12 @@ pub fn client(certificates: bool) -> Result<rustls::ClientConfig, String> {
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(tls)
 }
+
+/// The same, loaded where nobody waits for it but who asked.
+///
+/// # Errors
+/// Those of [`client`].
+pub async fn load(certificates: bool) -> Result<rustls::ClientConfig, String> {
+    let loading = tokio::task::spawn_blocking(move || client(certificates));
+    loading.await.map_err(|error| error.to_string())?
+}

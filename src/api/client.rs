@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use jiff::{SignedDuration, Timestamp};
@@ -32,6 +32,7 @@ use super::refusal;
 use super::request::{Method, RequestLine};
 use super::retry::{self, Attempt, Decision};
 use crate::cause::innermost;
+use crate::outgoing::body_up_to;
 use crate::telemetry::traces;
 
 /// A client of the CallingBox API. Cheap to make and to clone; TLS and certificates are loaded at the
@@ -217,7 +218,7 @@ impl Client {
         span.answered(status);
         if response.status().is_success() {
             let limit = config.max_response_bytes;
-            let body = tokio::time::timeout_at(end, read_body(&mut response, limit))
+            let body = tokio::time::timeout_at(end, body_up_to(&mut response, limit))
                 .await
                 .map_err(|_| timeout(Some(status)))?
                 .map_err(|error| Error::new(request, failure(error, Some(status))))?
@@ -227,7 +228,7 @@ impl Client {
         }
         // The status has been said; what its body lacks does not change it.
         let retry_after = retry_after(response.headers());
-        let body = tokio::time::timeout_at(end, read_body(&mut response, MAX_REFUSAL_BYTES)).await;
+        let body = tokio::time::timeout_at(end, body_up_to(&mut response, MAX_REFUSAL_BYTES)).await;
         let body = body.ok().and_then(Result::ok).flatten().unwrap_or_default();
         Err(Error::new(
             request,
@@ -345,27 +346,6 @@ fn path(request: RequestLine, ids: &[&str]) -> Option<String> {
         path.extend(utf8_percent_encode(id, SEGMENT));
     }
     Some(path)
-}
-
-/// Reads the body up to `limit` bytes; nothing when it is larger. One that comes in one piece is not
-/// copied.
-async fn read_body(
-    response: &mut reqwest::Response,
-    limit: usize,
-) -> Result<Option<Bytes>, reqwest::Error> {
-    if response.content_length().is_some_and(|length| length > limit as u64) {
-        return Ok(None);
-    }
-    let first = response.chunk().await?.unwrap_or_default();
-    let mut length = first.len();
-    let mut whole: Option<BytesMut> = None;
-    while length <= limit
-        && let Some(piece) = response.chunk().await?
-    {
-        length += piece.len();
-        whole.get_or_insert_with(|| BytesMut::from(&*first)).extend_from_slice(&piece);
-    }
-    Ok((length <= limit).then(|| whole.map_or(first, BytesMut::freeze)))
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

@@ -1,13 +1,13 @@
 //! What a client needs to know: where the API is, who asks, and how long to wait.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use url::{Host, Url};
+use url::Url;
 
 use super::key::ApiKey;
 use super::retry::RetryPolicy;
+use crate::outgoing::is_loopback;
 
 /// Where the API is: an origin and, behind a gateway, a path before `/v1`.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,12 +43,7 @@ impl BaseUrl {
     /// [`InvalidBaseUrl`] with what to change.
     pub fn parse(text: &str, allow_insecure: bool) -> Result<Self, InvalidBaseUrl> {
         let mut url = Url::parse(text.trim()).map_err(|_| InvalidBaseUrl::NotAnUrl)?;
-        let loopback = match url.host() {
-            Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-            Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
-            Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
-            None => return Err(InvalidBaseUrl::NotAnUrl),
-        };
+        let loopback = is_loopback(&url);
         match url.scheme() {
             "https" => {}
             "http" if loopback || allow_insecure => {}

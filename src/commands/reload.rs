@@ -21,23 +21,36 @@ pub(super) fn watch(
     tokens: Option<Arc<TokenDoor>>,
     tenants: Arc<Tenants>,
 ) -> JoinHandle<()> {
+    let maker = Arc::new(maker);
     tokio::spawn(async move {
         loop {
             let asked = tokio::select! {
                 () = tokio::time::sleep(TOKENS_EVERY) => false,
                 () = hangup.recv() => true,
             };
-            if asked {
-                match maker.reload_rules() {
-                    Ok(()) => tracing::info!("the calling rules were read again"),
-                    Err(error) => tracing::error!(%error, "the calling rules of before are kept"),
+            let (maker, tokens) = (Arc::clone(&maker), tokens.clone());
+            let tenants = Arc::clone(&tenants);
+            // A file may be slow, and everybody may be served by one thread.
+            let look = tokio::task::spawn_blocking(move || {
+                if asked {
+                    read_rules(&maker);
                 }
-            }
-            if let Some(tokens) = &tokens {
-                tokens.look(&tenants, asked);
+                if let Some(tokens) = tokens {
+                    tokens.look(&tenants, asked);
+                }
+            });
+            if let Err(error) = look.await {
+                tracing::error!(%error, "reading again what has changed broke off");
             }
         }
     })
+}
+
+fn read_rules(maker: &Maker) {
+    match maker.reload_rules() {
+        Ok(()) => tracing::info!("the calling rules were read again"),
+        Err(error) => tracing::error!(%error, "the calling rules of before are kept"),
+    }
 }
 
 /// Tells of each SIGHUP, where there is such a thing.

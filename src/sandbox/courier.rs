@@ -4,18 +4,20 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use sha2::Sha256;
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use url::Url;
 
 use super::deliveries::{self, Attempt, Outcome};
 use super::world::{Ready, World};
 use super::{Shared, webhook_url};
+use crate::{hex, tls};
 
 /// Attempts under way at once.
 const MAX_IN_FLIGHT: usize = 32;
@@ -88,7 +90,7 @@ fn take(world: &mut World, busy: &mut HashSet<String>) -> Vec<Attempt> {
 #[derive(Clone)]
 struct Sender {
     allow_private: bool,
-    client: Arc<OnceLock<Result<reqwest::Client, String>>>,
+    client: Arc<OnceCell<reqwest::Client>>,
 }
 
 impl Sender {
@@ -97,8 +99,7 @@ impl Sender {
     }
 
     async fn send(&self, attempt: &Attempt) -> Outcome {
-        let client = self.client.get_or_init(|| client(self.allow_private)).as_ref();
-        let client = client.map_err(Clone::clone)?;
+        let client = self.client.get_or_try_init(|| client(self.allow_private)).await?;
         // An address in figures is never looked up, so it is checked here.
         let public = Url::parse(&attempt.url).is_ok_and(|url| webhook_url::is_public_host(&url));
         if !self.allow_private && !public {
@@ -129,10 +130,9 @@ impl Sender {
     }
 }
 
-fn client(allow_private: bool) -> Result<reqwest::Client, String> {
-    // Somebody else in the process may have chosen one already; any will do.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+async fn client(allow_private: bool) -> Result<reqwest::Client, String> {
     let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls::load(true).await?)
         .timeout(ANSWER_TIME)
         .redirect(reqwest::redirect::Policy::none())
         // A proxy would look names up on its own, past the check for private addresses.
@@ -169,9 +169,7 @@ pub(super) fn sign(secret: &str, unix_seconds: i64, body: &[u8]) -> String {
     };
     mac.update(format!("{unix_seconds}.").as_bytes());
     mac.update(body);
-    let hex: String =
-        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={unix_seconds},v1={hex}")
+    format!("t={unix_seconds},v1={}", hex::encode(&mac.finalize().into_bytes()))
 }
 
 #[cfg(test)]

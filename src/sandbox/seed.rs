@@ -23,9 +23,7 @@ pub(super) fn uuid(seed: u64, parts: &[&[u8]]) -> Uuid {
 
 /// A signing secret: `whsec_` and 32 hexadecimal digits.
 pub(super) fn signing_secret(seed: u64, parts: &[&[u8]]) -> String {
-    let hex: String =
-        derive(seed, parts).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("whsec_{hex}")
+    format!("whsec_{}", crate::hex::encode(&derive(seed, parts)[..16]))
 }
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014). Own

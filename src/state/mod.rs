@@ -139,7 +139,7 @@ impl Scope {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        Self(hex(&hash.finalize()))
+        Self(half(&hash.finalize().into()))
     }
 
     /// A key of this scope. All of one scope lie in one slot of a cluster.
@@ -149,8 +149,8 @@ impl Scope {
 }
 
 /// The first half of a hash, in digits.
-fn hex(hash: &[u8]) -> String {
-    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+fn half(hash: &[u8; 32]) -> String {
+    crate::hex::encode(&hash[..16])
 }
 
 impl Shared {

@@ -5,6 +5,8 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local idle, most = tonumber(ARGV[3]), tonumber(ARGV[4])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now - idle))
+-- One that is kept again takes no more room than before.
+redis.call('ZREM', KEYS[2], ARGV[1])
 local ended = {}
 while redis.call('ZCARD', KEYS[2]) >= most and #ended < 100 do
   local oldest = redis.call('ZRANGE', KEYS[2], 0, 0)[1]

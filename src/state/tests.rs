@@ -106,6 +106,10 @@ async fn a_session_is_found_by_every_replica_in_its_scope_alone() {
     assert!(a.keep_session(&one, "s-9", &large, IDLE, 2).await.is_err());
 
     a.keep_session(&one, "s-2", "two", IDLE, 2).await.unwrap();
+    // One that is kept already needs no room.
+    for text in ["2", "two"] {
+        assert_eq!(b.keep_session(&one, "s-2", text, IDLE, 2).await.unwrap(), [""; 0]);
+    }
     tokio::time::sleep(Duration::from_millis(5)).await;
     b.touch_session(&one, "s-1", IDLE).await.unwrap();
     assert_eq!(b.keep_session(&one, "s-3", "three", IDLE, 2).await.unwrap(), ["s-2"]);

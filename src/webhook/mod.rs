@@ -193,7 +193,7 @@ impl Receiver {
         response
     }
 
-    async fn take(&self, headers: &HeaderMap, body: Body) -> Result<(), Refused> {
+    async fn take(self: &Arc<Self>, headers: &HeaderMap, body: Body) -> Result<(), Refused> {
         // Before the body takes any memory.
         signature::glance(headers, Timestamp::now()).map_err(unbelieved)?;
         let _reading = self.reading.try_acquire().map_err(|_| Refused::Busy)?;
@@ -202,7 +202,7 @@ impl Receiver {
     }
 
     async fn verify(
-        &self,
+        self: &Arc<Self>,
         headers: &HeaderMap,
         body: &Bytes,
         now: Timestamp,
@@ -213,13 +213,18 @@ impl Receiver {
         let call_id = CallId::new(id.ok_or(Refused::Unreadable)?);
         // A record that cannot be read still says that there is something to look at.
         let call = serde_json::from_value(event.data.call).ok();
-        let room = self.work.try_reserve().map_err(|_| Refused::Busy)?;
-        if !self.seen.is_new(&event.id, now).await {
-            return Err(Refused::Replayed);
-        }
-        room.send((call_id, call));
-        self.counts.accepted.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        let room = self.work.clone().try_reserve_owned().map_err(|_| Refused::Busy)?;
+        // A task of its own: an event that is remembered is heard, though its sender leaves meanwhile.
+        let receiver = Arc::clone(self);
+        let heard = tokio::spawn(async move {
+            if !receiver.seen.is_new(&event.id, now).await {
+                return Err(Refused::Replayed);
+            }
+            room.send((call_id, call));
+            receiver.counts.accepted.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        });
+        heard.await.unwrap_or(Err(Refused::Busy))
     }
 }
 
@@ -246,6 +251,7 @@ async fn read(body: Body) -> Result<Bytes, Refused> {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use serde_json::json;
     use tower_service::Service as _;
 
@@ -332,5 +338,25 @@ mod tests {
         let again = Some(signature::sign("whsec_new", now, body.as_bytes()));
         assert_eq!(deliver(&receiver, again, body).await, 503);
         assert_eq!(receiver.counts().refused(Refused::Replayed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_is_heard_though_its_sender_leaves_while_the_others_are_asked() {
+        // It takes the connection and says nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let shared = Shared::open(&format!("redis://{}/", silent.local_addr().unwrap())).unwrap();
+        let (ears, mut heard) = mpsc::unbounded_channel();
+        let secrets = Secrets::new(SECRETS.map(str::to_owned)).unwrap();
+        let receiver = Receiver::new(secrets, Arc::new(Ears(ears)), Some(shared));
+        let body = event("a");
+        let now = Timestamp::now().as_second();
+        let signature = Some(signature::sign("whsec_new", now, body.as_bytes()));
+        let left = deliver(&receiver, signature.clone(), body.clone()).now_or_never();
+        assert_eq!(left, None);
+        assert_eq!(deliver(&receiver, signature, body).await, 200);
+        let soon = tokio::time::timeout(Duration::from_secs(60), heard.recv()).await;
+        assert_eq!(soon.unwrap(), Some((CallId::new("call-1"), true)));
+        let counts = receiver.counts();
+        assert_eq!((counts.accepted(), counts.refused(Refused::Replayed)), (1, 1));
     }
 }

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
+use crate::hex;
+
 /// The header that holds it.
 const HEADER: &str = "callingbox-signature";
 /// How far the signer's clock may be from ours, in seconds.
@@ -123,7 +125,7 @@ fn read(header: &str) -> Option<(&str, Vec<[u8; 32]>)> {
         match name {
             "t" if time.is_none() => time = Some(value),
             "t" => return None,
-            "v1" if signatures.len() < MOST_SIGNATURES => signatures.push(unhex(value)?),
+            "v1" if signatures.len() < MOST_SIGNATURES => signatures.push(hex::decode(value)?),
             "v1" => return None,
             // Other kinds of signature may come one day.
             _ => {}
@@ -131,17 +133,6 @@ fn read(header: &str) -> Option<(&str, Vec<[u8; 32]>)> {
     }
     let time = time.filter(|time| !time.is_empty() && time.bytes().all(|b| b.is_ascii_digit()))?;
     (!signatures.is_empty()).then_some((time, signatures))
-}
-
-fn unhex(digits: &str) -> Option<[u8; 32]> {
-    if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 fn mac(secret: &str, time: &str, body: &[u8]) -> Option<Hmac<Sha256>> {
@@ -156,8 +147,7 @@ fn mac(secret: &str, time: &str, body: &[u8]) -> Option<Hmac<Sha256>> {
 #[cfg(test)]
 pub(super) fn sign(secret: &str, time: i64, body: &[u8]) -> String {
     let mac = mac(secret, &time.to_string(), body).unwrap().finalize().into_bytes();
-    let digits: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={time},v1={digits}")
+    format!("t={time},v1={}", hex::encode(&mac))
 }
 
 #[cfg(test)]

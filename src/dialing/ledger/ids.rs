@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::dialing::limits::Kind;
 use crate::e164::E164;
+use crate::hex;
 
 /// The account on whose behalf is dialed: one API key at one base URL.
 ///
@@ -30,7 +31,7 @@ impl Tenant {
     pub fn new(api_key: &[u8], base_url: &str) -> Self {
         let id = hmac(api_key, &[b"callingbox-mcp tenant 1", base_url.as_bytes()]);
         let destinations = hmac(api_key, &[b"callingbox-mcp destinations 1", base_url.as_bytes()]);
-        Self { id: TenantId(hex(&id, 16)), destinations }
+        Self { id: TenantId(hex::encode(&id[..16])), destinations }
     }
 
     /// The name under which the tenant's records are kept.
@@ -42,7 +43,8 @@ impl Tenant {
     /// The hash under which calls to this number are counted.
     #[must_use]
     pub fn hash(&self, number: &E164) -> DestinationHash {
-        DestinationHash(hex(&hmac(&self.destinations, &[number.as_str().as_bytes()]), 16))
+        let hash = hmac(&self.destinations, &[number.as_str().as_bytes()]);
+        DestinationHash(hex::encode(&hash[..16]))
     }
 }
 
@@ -133,7 +135,7 @@ impl Fingerprint {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
-        Self(hex(&hash.finalize(), 32))
+        Self(hex::encode(&hash.finalize()))
     }
 
     /// The 64 hexadecimal digits.
@@ -234,10 +236,6 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
         mac.update(part);
     }
     mac.finalize().into_bytes().into()
-}
-
-fn hex(bytes: &[u8], take: usize) -> String {
-    bytes.iter().take(take).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

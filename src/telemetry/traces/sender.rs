@@ -9,9 +9,10 @@ use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use tokio::runtime::Handle;
-use url::{Host, Url};
+use url::Url;
 
 use crate::cause::innermost;
+use crate::outgoing::{body_up_to, is_loopback};
 
 /// How long the collector may take over one request.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,17 +33,14 @@ impl Sender {
     /// A sender to this endpoint. To be called within a tokio runtime.
     pub(super) fn new(endpoint: &str) -> Result<Self, String> {
         let url = Url::parse(endpoint).map_err(|error| format!("{endpoint}: {error}"))?;
-        let this_machine = match url.host() {
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost",
-            None => return Err(format!("{endpoint}: it names no host")),
-        };
+        if !url.has_host() {
+            return Err(format!("{endpoint}: it names no host"));
+        }
         let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(crate::tls::client(url.scheme() == "https")?)
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE);
-        let builder = if this_machine { builder.no_proxy() } else { builder };
+        let builder = if is_loopback(&url) { builder.no_proxy() } else { builder };
         let http = builder.build().map_err(|error| innermost(&error))?;
         Ok(Self { http, runtime: Handle::current(), failing: AtomicBool::new(false) })
     }
@@ -79,12 +77,6 @@ async fn send(
     if let Some(wait) = answer.headers().get(RETRY_AFTER) {
         response = response.header(RETRY_AFTER, wait);
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await? {
-        if body.len() + chunk.len() > MOST_BYTES {
-            return Err("the collector's answer is too long".into());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(response.body(body.into())?)
+    let body = body_up_to(&mut answer, MOST_BYTES).await?;
+    Ok(response.body(body.ok_or("the collector's answer is too long")?)?)
 }

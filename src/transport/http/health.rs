@@ -17,7 +17,7 @@ use super::auth::Door;
 use crate::account::Account;
 use crate::api::{Client, PageRequest};
 use crate::dialing::dispatch::{self, LedgerPlace};
-use crate::dialing::ledger::{Filter, Ledger, World};
+use crate::dialing::ledger::{Ledger, World};
 use crate::state::Shared;
 
 /// How long a finding stands.
@@ -129,8 +129,7 @@ impl Health {
         let (place, world) = &self.place;
         let opened = self.ledger.get_or_try_init(|| dispatch::open(place, *world)).await;
         let Ok(ledger) = opened else { return false };
-        let one = Filter { tenant: None, since: None, standing: None, before: None, limit: 1 };
-        ledger.list(one).await.is_ok()
+        ledger.check().await.is_ok()
     }
 }
 
@@ -152,4 +151,32 @@ pub const REFUSED: &str = "CallingBox does not accept the key";
 /// The answer of `/healthz`.
 pub async fn alive() -> Response {
     Json(serde_json::json!({ "alive": true })).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::PREFIX;
+    use crate::state::testing::Server;
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+    async fn a_probe_asks_the_ledger_once_however_many_accounts_are_in_it() {
+        let server = Server::start().await;
+        let place = LedgerPlace::Redis(server.shared());
+        let health = Health::new(None, place, World::Sandbox);
+        assert!(health.read_ledger().await);
+        let mut link = server.link();
+        for account in 0..50 {
+            let mut add = redis::cmd("SADD");
+            add.arg(format!("{PREFIX}:tenants")).arg(account);
+            let _: () = add.query_async(&mut link).await.unwrap();
+        }
+        let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut link).await.unwrap();
+        assert!(health.read_ledger().await);
+        let info: String = redis::cmd("INFO").arg("stats").query_async(&mut link).await.unwrap();
+        let asked = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        // With the resetting.
+        assert!(asked.unwrap().parse::<u32>().unwrap() <= 2, "{asked:?}");
+    }
 }

@@ -324,12 +324,18 @@ impl Sessions {
 }
 
 impl Use {
-    /// The session goes on at least until then: its client showed something that counts so long.
+    /// The session goes on at least until then, or without an end: its client showed something that
+    /// counts so long.
     pub fn keep_until(&self, until: Option<Timestamp>) {
         if let Some(sessions) = self.sessions.upgrade()
             && let Some(session) = sessions.live().get_mut(&self.id)
         {
-            session.terms.until = session.terms.until.max(until);
+            session.terms.until = match (session.terms.until, until) {
+                (Some(before), Some(until)) => Some(before.max(until)),
+                // Without an end nothing is later; and one that was just taken up has none only because
+                // nothing was shown for it yet.
+                (_, until) => until,
+            };
         }
     }
 
@@ -561,6 +567,23 @@ mod tests {
         assert_eq!(ended(at(119)).await, [false, false, true]);
         assert_eq!(ended(at(120)).await, [false, true, true]);
         assert_eq!((sessions.count(), server.available_permits()), (1, 9));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_without_an_end_ends_no_session() {
+        let server = Arc::new(Semaphore::new(10));
+        let sessions = sessions(&server, 5);
+        let at = |second: i64| Timestamp::from_second(1_000 + second).unwrap();
+        let end = open(&sessions, "s").await;
+        sessions.settle("s", Terms { until: Some(at(60)), ..Terms::default() });
+        let used = sessions.enter("s").unwrap();
+        used.keep_until(None);
+        sessions.expire(at(1_000_000)).await;
+        assert!(!end.is_cancelled());
+        // One of which nothing is known yet ends with what is shown first.
+        used.keep_until(Some(at(120)));
+        sessions.expire(at(120)).await;
+        assert!(end.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]

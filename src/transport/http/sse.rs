@@ -114,6 +114,11 @@ pub async fn open(
     let id: SessionId = Uuid::new_v4().simple().to_string().into();
     let (to_server, from_client) = mpsc::channel(INCOMING);
     let (to_client, from_server) = mpsc::channel(OUTGOING);
+    if let Some(sharing) = tenant.sessions().sharing() {
+        // Before the client learns the id, so that its first message finds the way; and before anything
+        // is there that only the session's end takes away: the client may leave meanwhile.
+        sharing.hold_stream(&id).await;
+    }
     let end = tenant.end().child_token();
     let pending = Pending::new(activity);
     let inbox = Inbox { to_server, pending: pending.clone() };
@@ -121,8 +126,6 @@ pub async fn open(
     tenant.sessions().adopt(Arc::clone(&id), room, end.clone());
     tenant.sessions().settle(&id, terms);
     if let Some(sharing) = tenant.sessions().sharing() {
-        // Before the client learns the id, so that its first message finds the way.
-        sharing.hold_stream(&id).await;
         let ended = end.clone().cancelled_owned();
         tokio::spawn(Arc::clone(sharing).keep_holding_stream(id.to_string(), ended));
     }
@@ -319,9 +322,15 @@ impl Transport<RoleServer> for Channel {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use rmcp::model::ServerResult;
 
+    use super::super::tenant::{Identity, Limits, Tenants};
     use super::*;
+    use crate::account::Account;
+    use crate::config::Wait;
+    use crate::mcp::catalogue::Catalogue;
+    use crate::state::Shared;
 
     #[tokio::test]
     async fn answers_of_before_the_end_are_told_and_then_the_stream_ends() {
@@ -337,5 +346,22 @@ mod tests {
         // Whoever still holds the other end does not keep it open.
         assert_eq!(messages.told().count().await, 3);
         drop(to_client);
+    }
+
+    #[tokio::test]
+    async fn who_leaves_before_the_stream_begins_leaves_nothing_behind() {
+        // It takes the connection and says nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let shared = Shared::open(&format!("redis://{}/", silent.local_addr().unwrap())).unwrap();
+        let catalogue = Arc::new(Catalogue::new());
+        let tenants = Tenants::new(catalogue, Limits::default(), false, CancellationToken::new())
+            .sharing(Some(shared));
+        let account = Arc::new(Account::real(None, Wait::default()));
+        let tenant = tenants.enter(Identity::ANYONE, &account, &Arc::default()).unwrap();
+        let (inboxes, activity) = (Arc::default(), TaskTracker::new());
+        let left = open(&inboxes, &tenant, &activity, Terms::default()).now_or_never();
+        assert!(left.is_none());
+        let inboxes = inboxes.with(|inboxes| inboxes.len());
+        assert_eq!((inboxes, tenant.sessions().count(), tenants.sessions()), (0, 0, 0));
     }
 }

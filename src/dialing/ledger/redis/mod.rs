@@ -32,7 +32,7 @@ use crate::state::{self, Link};
 const VERSION: i64 = 1;
 /// How often a change of one record is tried when others change it at the same time.
 const TRIES: u32 = 64;
-/// Records read in one round trip.
+/// Records read in one round trip, at most.
 const BATCH: isize = 200;
 
 /// A ledger on a server.
@@ -168,21 +168,27 @@ impl RedisLedger {
             (whole.as_millisecond() + i64::from(whole < since)).to_string()
         });
         let (mut found, mut offset) = (Vec::new(), 0);
+        // Mostly as many fit as are wanted; where few do, it is not to take many round trips.
+        let mut batch = isize::try_from(wanted).unwrap_or(BATCH).min(BATCH);
         while found.len() < wanted {
             let ids: Vec<String> = self
                 .link
                 .clone()
-                .zrevrangebyscore_limit(self.key(tenant, "all"), &newest, &oldest, offset, BATCH)
+                .zrevrangebyscore_limit(self.key(tenant, "all"), &newest, &oldest, offset, batch)
                 .await?;
             if ids.is_empty() {
                 break;
             }
-            offset += BATCH;
+            offset += batch;
+            batch = BATCH;
             let fits = |record: &Record| {
                 filter.before.is_none_or(|before| Cursor::from(record) < before)
                     && filter.standing.is_none_or(|standing| record.state.standing() == standing)
             };
             found.extend(self.records(tenant, &ids).await?.into_iter().filter(fits));
+            // What came meanwhile moved the others on, so that some are read twice.
+            found.sort_by_key(|record| std::cmp::Reverse(Cursor::from(record)));
+            found.dedup_by_key(|record| record.dispatch_id);
         }
         found.truncate(wanted);
         Ok(found)

@@ -74,3 +74,53 @@ async fn refuses_what_it_cannot_keep() {
     let newer = open(&server, World::Sandbox).await.unwrap_err();
     assert!(matches!(newer, LedgerError::Newer { found: 99, known: 1 }), "{newer}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn a_list_is_read_no_further_than_it_is_long() {
+    let server = Server::start().await;
+    let (ledger, tenant) = (open(&server, World::Real).await.unwrap(), conformance::tenant());
+    for number in 0..20 {
+        ledger.begin(intent(&tenant, number, "x"), terms(noon())).await.unwrap();
+    }
+    let mut link = server.link();
+    let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut link).await.unwrap();
+    assert_eq!(ledger.list(newest(3)).await.unwrap().len(), 3);
+    let info: String = redis::cmd("INFO").arg("stats").query_async(&mut link).await.unwrap();
+    let read = info.lines().find_map(|line| line.strip_prefix("keyspace_hits:")).unwrap();
+    // The set of accounts, the index and the three.
+    assert_eq!(read, "5");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn what_comes_while_a_list_is_read_makes_nothing_stand_in_it_twice() {
+    let server = Server::start().await;
+    let (ledger, tenant) = (open(&server, World::Real).await.unwrap(), conformance::tenant());
+    let begin = async |number: i64| {
+        let terms = terms(noon() + jiff::SignedDuration::from_secs(number));
+        ledger.begin(intent(&tenant, 1, &number.to_string()), terms).await.unwrap();
+    };
+    for number in 0..450 {
+        begin(number).await;
+    }
+    let mut more = Box::pin(async {
+        for number in 450.. {
+            begin(number).await;
+        }
+    });
+    for _ in 0..20 {
+        let listed = tokio::select! {
+            () = &mut more => unreachable!(),
+            listed = ledger.list(newest(400)) => listed.unwrap(),
+        };
+        let mut ids: Vec<_> = listed.iter().map(|record| record.dispatch_id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), listed.len());
+    }
+}
+
+fn newest(limit: u32) -> Filter {
+    Filter { tenant: None, since: None, standing: None, before: None, limit }
+}

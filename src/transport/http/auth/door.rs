@@ -248,7 +248,7 @@ impl TokenDoor {
 
     /// Reads the file again, if it has changed or if `anyhow`, and ends the sessions of tokens that no
     /// longer count. A file that cannot be read changes nothing: the tokens of before still count, and
-    /// the log says so.
+    /// the log says so. Waits for the file.
     pub fn look(&self, tenants: &Tenants, anyhow: bool) {
         self.reload(anyhow);
         self.send_away(tenants);

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::super::tenant::Identity;
+use crate::hex;
 use crate::mcp::toolset::Toolset;
 
 /// What every token begins with, so that it is known wherever it turns up.
@@ -79,8 +80,7 @@ impl fmt::Debug for Hash {
 
 impl From<Hash> for String {
     fn from(hash: Hash) -> Self {
-        let digits = hash.0.iter().map(|byte| format!("{byte:02x}"));
-        format!("sha256:{}", digits.collect::<Self>())
+        format!("sha256:{}", hex::encode(&hash.0))
     }
 }
 
@@ -89,14 +89,7 @@ impl TryFrom<String> for Hash {
 
     fn try_from(text: String) -> Result<Self, &'static str> {
         const WANTED: &str = "a hash is `sha256:` and 64 hexadecimal digits";
-        let digits = text.strip_prefix("sha256:").filter(|digits| digits.len() == 64);
-        let digits = digits.ok_or(WANTED)?.as_bytes();
-        let mut hash = [0; 32];
-        for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| WANTED)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| WANTED)?;
-        }
-        Ok(Self(hash))
+        text.strip_prefix("sha256:").and_then(hex::decode).map(Self).ok_or(WANTED)
     }
 }
 
@@ -226,8 +219,7 @@ impl Tokens {
             return Err(TokensError::Taken(name.to_owned()));
         }
         let random: [u8; 32] = rand::random();
-        let digits = random.iter().map(|byte| format!("{byte:02x}"));
-        let token = format!("{PREFIX}{}", digits.collect::<String>());
+        let token = format!("{PREFIX}{}", hex::encode(&random));
         self.all.push(Token {
             name: name.to_owned(),
             hash: Hash::of(&token),
@@ -412,6 +404,17 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let message = Tokens::load(&path).unwrap_err().to_string();
             assert!(message.contains(problem), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_nothing_but_digits() {
+        let hash = |digits: &str| Hash::try_from(format!("sha256:{digits}"));
+        let good = "0a".repeat(32);
+        assert_eq!(hash(&good).map(String::from), Ok(format!("sha256:{good}")));
+        assert!(hash(&good.to_uppercase()).is_ok());
+        for digits in ["+f".repeat(32), "0g".repeat(32), "é".repeat(32), "0a".repeat(33)] {
+            assert!(hash(&digits).is_err(), "{digits}");
         }
     }
 }

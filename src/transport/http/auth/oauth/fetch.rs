@@ -1,15 +1,15 @@
 //! Which addresses the issuer may be asked at, and asking: no redirects, a bound on size and time, and
 //! https wherever it is not this machine itself. Knows nothing of keys.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Deserialize;
-use url::{Host, Url};
+use url::Url;
 
 use crate::cause::innermost;
+use crate::outgoing::{body_up_to, is_loopback};
 
 /// The most bytes that are read of an answer.
 const MOST_BYTES: usize = 256 * 1024;
@@ -66,7 +66,7 @@ pub struct BadUrl {
 /// It is neither, or has a part that it must not have.
 pub(super) fn safe_url(flag: &'static str, text: &str) -> Result<Url, BadUrl> {
     let sound = |url: &Url| {
-        (url.scheme() == "https" || (url.scheme() == "http" && is_here(url)))
+        (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url)))
             && url.host().is_some()
             && url.username().is_empty()
             && url.password().is_none()
@@ -76,16 +76,6 @@ pub(super) fn safe_url(flag: &'static str, text: &str) -> Result<Url, BadUrl> {
     let shown = if text.contains('@') { "…" } else { text };
     let bad = || BadUrl { flag, text: shown.chars().take(200).collect() };
     Url::parse(text).ok().filter(sound).ok_or_else(bad)
-}
-
-/// Whether an address is this machine itself.
-fn is_here(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-        None => false,
-    }
 }
 
 /// The authorization server.
@@ -151,7 +141,7 @@ impl Issuer {
         }
         let jwks = safe_url("jwks_uri", &metadata.jwks_uri).ok();
         // An issuer elsewhere must not send this server to its own machine.
-        jwks.filter(|jwks| jwks.scheme() == "https" || is_here(&self.url))
+        jwks.filter(|jwks| jwks.scheme() == "https" || is_loopback(&self.url))
             .ok_or_else(|| bad("its jwks_uri is not an https address"))
     }
 }
@@ -171,7 +161,7 @@ impl Network {
             .user_agent(concat!("callingbox-mcp/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE);
-        let builder = if is_here(&issuer.url) { builder.no_proxy() } else { builder };
+        let builder = if is_loopback(&issuer.url) { builder.no_proxy() } else { builder };
         builder.build().map(|http| Self { http }).map_err(|error| innermost(&error))
     }
 }
@@ -186,14 +176,8 @@ impl Fetch for Network {
         if answer.status() != http::StatusCode::OK {
             return Err(failed(format!("it answers {}", answer.status())));
         }
-        let mut body = bytes::BytesMut::new();
-        while let Some(chunk) = answer.chunk().await.map_err(broken)? {
-            if body.len() + chunk.len() > MOST_BYTES {
-                return Err(failed(format!("the answer has more than {MOST_BYTES} bytes")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
+        let body = body_up_to(&mut answer, MOST_BYTES).await.map_err(broken)?;
+        body.ok_or_else(|| failed(format!("the answer has more than {MOST_BYTES} bytes")))
     }
 }
 

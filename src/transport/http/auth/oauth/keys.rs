@@ -42,7 +42,7 @@ pub(super) struct Keys {
     issuer: Issuer,
     fetch: Box<dyn Fetch>,
     cache: Mutex<Cache>,
-    asking: tokio::sync::Mutex<()>,
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -77,12 +77,7 @@ struct KeySet {
 impl Keys {
     pub(super) fn new(issuer: Issuer, fetch: Box<dyn Fetch>) -> Arc<Self> {
         super::signatures::install();
-        Arc::new(Self {
-            issuer,
-            fetch,
-            cache: Mutex::default(),
-            asking: tokio::sync::Mutex::default(),
-        })
+        Arc::new(Self { issuer, fetch, cache: Mutex::default(), asking: Arc::default() })
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -120,7 +115,7 @@ impl Keys {
     }
 
     /// Whether there are keys that count, if need be after asking for them.
-    pub(super) async fn are_known(&self) -> bool {
+    pub(super) async fn are_known(self: &Arc<Self>) -> bool {
         if !self.cache().is_younger_than(KEPT) {
             self.ask().await;
         }
@@ -129,15 +124,24 @@ impl Keys {
 
     /// Asks the issuer, unless it was asked a moment ago. Whoever comes meanwhile waits here and finds
     /// that it was.
-    pub(super) async fn ask(&self) {
-        let _one = self.asking.lock().await;
-        {
-            let mut cache = self.cache();
-            if !cache.may_ask() {
-                return;
-            }
-            cache.tried = Some(Instant::now());
+    pub(super) async fn ask(self: &Arc<Self>) {
+        let one = Arc::clone(&self.asking).lock_owned().await;
+        if !self.cache().may_ask() {
+            return;
         }
+        // A task of its own: a caller who leaves must not leave the others without an answer.
+        let keys = Arc::clone(self);
+        let asking = tokio::spawn(async move {
+            keys.ask_now().await;
+            drop(one);
+        });
+        if let Err(error) = asking.await {
+            tracing::error!(%error, "asking for the issuer's keys broke off");
+        }
+    }
+
+    async fn ask_now(&self) {
+        self.cache().tried = Some(Instant::now());
         let asked = self.fetch_keys().await;
         let mut cache = self.cache();
         cache.tried = Some(Instant::now());

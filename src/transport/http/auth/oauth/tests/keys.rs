@@ -45,6 +45,21 @@ async fn made_up_keys_cause_a_request_only_now_and_then() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_leaves_while_the_issuer_is_asked_takes_nothing_from_those_who_stay() {
+    let web = Web::with(&[Signer::p256().jwk("a")]);
+    let soon = Duration::from_millis(20);
+    for probed in [false, true] {
+        let keys = web.keys();
+        let left = async {
+            if probed { keys.are_known().await } else { find(&keys, "made up").await.is_ok() }
+        };
+        assert!(tokio::time::timeout(soon, left).await.is_err());
+        assert_eq!(find(&keys, "a").await, Ok(()), "{probed}");
+        assert_eq!(web.asked(), [OAUTH, OPENID, JWKS]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_key_is_found_and_the_one_it_replaces_is_forgotten() {
     let web = Web::with(&[Signer::p256().jwk("old")]);
     let keys = web.keys();
