@@ -77,9 +77,16 @@ pub async fn for_words(
     let until = Instant::now() + wait;
     let mut follower = follow(cx, id, true)?;
     let said =
-        |snapshot: &Snapshot| snapshot.segments.iter().any(|segment| segment.sequence_no > after);
+        |snapshot: &Snapshot| snapshot.segments.iter().any(|segment| is_after(segment, after));
     let snapshot = watch(cx, &mut follower, until, said).await;
     Ok((seen(&snapshot)?, Arc::clone(&snapshot.segments)))
+}
+
+/// Whether a line comes after this number. Without one every line does, also those whose own number
+/// cannot be read.
+#[must_use]
+pub fn is_after(segment: &TranscriptSegment, after: Option<u64>) -> bool {
+    after.is_none_or(|after| segment.sequence_no > Some(after))
 }
 
 /// Tells the ledger how a call ended, once it has.

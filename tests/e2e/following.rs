@@ -334,6 +334,25 @@ async fn a_live_transcript_waits_for_the_next_words() {
 }
 
 #[tokio::test]
+async fn lines_without_a_readable_number_are_told_too() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550100").await;
+    session.control().advance(600).await;
+    let path = format!("/v1/calls/{}/transcript", call.as_str().unwrap());
+    let segments = json!([{"role": "user", "text": "Hello?", "sequence_no": "first"}]);
+    let body = json!({"call_id": call, "segments": segments, "simulated": true});
+    let odd = json!({"method": "GET", "path": path, "kind": "status", "status": 200, "body": body, "times": 2});
+    session.control().fault(odd).await;
+    for wait in [0, 10] {
+        let arguments = json!({"call_id": call, "wait_seconds": wait});
+        let page = session.data("get_call_transcript", arguments).await;
+        assert_eq!((&page["lines"], &page["final"]), (&json!(1), &json!(true)), "{page}");
+        assert!(page["transcript"].as_str().unwrap().contains("[?] user: Hello?"), "{page}");
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
 async fn resources_prompts_completions_and_the_skill_are_there_in_both_eras() {
     for era in Era::BOTH {
         let mut session = Session::new(era).await;

@@ -82,7 +82,7 @@ impl Tool for GetCallTranscript {
         };
         segments.sort_by_key(|segment| segment.sequence_no);
         let limit = limit.map_or(100, |limit| usize::try_from(limit.get()).unwrap_or(500));
-        let mut rest = segments.iter().filter(|segment| segment.sequence_no > after);
+        let mut rest = segments.iter().filter(|segment| waiting::is_after(segment, after));
         let page: Vec<&TranscriptSegment> = rest.by_ref().take(limit).collect();
         let has_more = rest.next().is_some();
         let last = page.last().and_then(|segment| segment.sequence_no).or(after);
