@@ -64,7 +64,17 @@ pub async fn for_end(cx: &ToolContext, id: &CallId, wait: Duration) -> Result<Se
     seen(&snapshot)
 }
 
-/// Waits until something was said after `after`, the call is over, or time is up.
+/// What was said on a call, as far as it is known.
+pub struct Said {
+    /// The call.
+    pub call: Call,
+    /// The lines.
+    pub segments: Arc<[TranscriptSegment]>,
+    /// Whether they are all that was said.
+    pub is_final: bool,
+}
+
+/// Waits until something was said after `after`, all that was said is known, or time is up.
 ///
 /// # Errors
 /// As [`for_end`].
@@ -73,13 +83,20 @@ pub async fn for_words(
     id: &CallId,
     after: Option<u64>,
     wait: Duration,
-) -> Result<(Seen, Arc<[TranscriptSegment]>), ToolError> {
+) -> Result<Said, ToolError> {
     let until = Instant::now() + wait;
     let mut follower = follow(cx, id, true)?;
-    let said =
-        |snapshot: &Snapshot| snapshot.segments.iter().any(|segment| is_after(segment, after));
-    let snapshot = watch(cx, &mut follower, until, said).await;
-    Ok((seen(&snapshot)?, Arc::clone(&snapshot.segments)))
+    // Once the call is over, the last lines may still be on their way.
+    let enough = |snapshot: &Snapshot| match &snapshot.call {
+        Some(call) if call.status.is_terminal() => snapshot.segments_final,
+        _ => snapshot.segments.iter().any(|segment| is_after(segment, after)),
+    };
+    let snapshot = watch(cx, &mut follower, until, enough).await;
+    Ok(Said {
+        call: seen(&snapshot)?.call,
+        segments: Arc::clone(&snapshot.segments),
+        is_final: snapshot.segments_final,
+    })
 }
 
 /// Whether a line comes after this number. Without one every line does, also those whose own number

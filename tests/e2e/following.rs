@@ -334,6 +334,26 @@ async fn a_live_transcript_waits_for_the_next_words() {
 }
 
 #[tokio::test]
+async fn what_was_asked_before_the_end_is_not_the_whole_transcript() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550100").await;
+    session.control().advance(14).await;
+    // What was said so far, told only after the record has said that the call is over.
+    let path = format!("/v1/calls/{}/transcript", call.as_str().unwrap());
+    let late =
+        json!({"method": "GET", "path": path, "kind": "delay", "when": "after", "delay_ms": 5_000});
+    session.control().fault(late).await;
+    let arguments = json!({"call_id": call, "wait_seconds": 15});
+    let id = session.begin_call("get_call_transcript", arguments).await;
+    session.control().arrived("GET", "/v1/calls/{id}/transcript", 1).await;
+    session.control().advance(600).await;
+    let page = session.answer(id).await["result"]["structuredContent"].clone();
+    let whole = session.data("get_call_transcript", json!({"call_id": call})).await;
+    assert_eq!((&page["final"], &page["lines"]), (&json!(true), &whole["lines"]), "{page}");
+    session.finish_well().await;
+}
+
+#[tokio::test]
 async fn lines_without_a_readable_number_are_told_too() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550100").await;
