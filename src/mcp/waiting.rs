@@ -23,6 +23,10 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// waited out; trouble from the start is more likely a wrong key, address or network, and is told.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the first look at a call is waited for, however short the wait: somewhat longer than the
+/// watchers give one look. An answer that knows nothing helps nobody.
+const FIRST_LOOK: Duration = Duration::from_secs(15);
+
 /// How long a server that is about to end still waits for the first word about a call.
 const PARTING: Duration = Duration::from_secs(3);
 
@@ -123,7 +127,8 @@ fn follow(cx: &ToolContext, id: &CallId, transcript: bool) -> Result<Follower, T
     })
 }
 
-/// Follows until the call is over, `enough` says so, time is up, or the server is about to end.
+/// Follows until the call is over, `enough` says so, time is up, or the server is about to end. Time is
+/// not up before anything is known, within limits.
 async fn watch(
     cx: &ToolContext,
     follower: &mut Follower,
@@ -132,6 +137,7 @@ async fn watch(
 ) -> Arc<Snapshot> {
     let mut teller = Teller::new(&cx.progress);
     let patience = Instant::now() + PATIENCE;
+    let mut first_look = Instant::now() + FIRST_LOOK;
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut draining = false;
@@ -141,6 +147,7 @@ async fn watch(
         let nothing_known = snapshot.call.is_none();
         let hopeless = nothing_known && snapshot.trouble.is_some() && Instant::now() >= patience;
         let parked = draining && !nothing_known;
+        let end = if nothing_known { until.max(first_look) } else { until };
         if snapshot.state.is_over() || enough(&snapshot) || hopeless || parked {
             return snapshot;
         }
@@ -152,9 +159,10 @@ async fn watch(
             () = sleep_until(patience), if nothing_known && Instant::now() < patience => {}
             () = cx.draining.cancelled(), if !draining => {
                 draining = true;
-                until = until.min(Instant::now() + PARTING);
+                let parting = Instant::now() + PARTING;
+                (until, first_look) = (until.min(parting), first_look.min(parting));
             }
-            () = sleep_until(until) => return follower.snapshot(),
+            () = sleep_until(end) => return follower.snapshot(),
         }
     }
 }

@@ -114,6 +114,21 @@ async fn a_hundred_who_wait_cost_no_more_than_one() {
 }
 
 #[tokio::test]
+async fn the_state_is_the_answer_however_slow_the_api_and_short_the_wait() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550107").await;
+    session.control().advance(20).await;
+    for tool in ["get_call_result", "get_call_transcript"] {
+        let slow =
+            json!({"method": "GET", "path": "/v1/calls/*", "kind": "delay", "delay_ms": 1_500});
+        session.control().fault(slow).await;
+        let answer = session.data(tool, json!({"call_id": call, "wait_seconds": 1})).await;
+        assert_eq!(answer["status"], "in_progress", "{answer}");
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
 async fn trouble_while_waiting_is_told_with_the_last_known_state() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550107").await;
