@@ -52,15 +52,19 @@ fn plain(error: &ToolError) -> ErrorData {
     ErrorData::internal_error(error.to_string(), None)
 }
 
-/// The task for a call that is under way.
+/// The task for a call that is under way. It says what the answer in its place would have said.
 ///
 /// # Errors
 /// There is no key: then there is no call either.
-pub fn create(account: &Account, call: &CallId) -> Result<CreateTaskResult, ErrorData> {
+pub fn create(
+    account: &Account,
+    call: &CallId,
+    text: String,
+) -> Result<CreateTaskResult, ErrorData> {
     let id = id_of(account, call).map_err(|error| plain(&error))?;
     let now = Timestamp::now().to_string();
     let task = Task::new(id, TaskStatus::Working, now.clone(), now)
-        .with_status_message(format!("call_id: {call}. The call is on its way."))
+        .with_status_message(text)
         .with_poll_interval_ms(POLL_MS);
     Ok(CreateTaskResult::new(task))
 }
@@ -101,8 +105,12 @@ fn record(task: &str, call: &Call) -> Task {
         .and_then(|at| at.instant())
         .map_or(0, |at| Timestamp::now().duration_since(at).as_secs());
     let poll = if age > 300 { SLOW_POLL_MS } else { POLL_MS };
+    let mut message = format!("call_id: {}. The call is {}.", call.id, call.status);
+    if present::is_simulated(&call.extra) {
+        message.push_str(" SIMULATED: no telephone rings.");
+    }
     Task::new(task, TaskStatus::Working, text(&call.created_at), text(&call.updated_at))
-        .with_status_message(format!("call_id: {}. The call is {}.", call.id, call.status))
+        .with_status_message(message)
         .with_poll_interval_ms(poll)
 }
 

@@ -214,6 +214,31 @@ fn arguments_of(call: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_task_says_what_the_answer_would_and_a_repeated_call_is_marked() {
+    let mut session = Session::modern().await;
+    let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
+    session.capabilities = json!({"extensions": {TASKS: {}}});
+    let order = json!({"agent_id": agent, "to": "+13105550100"});
+    let placed = session.call("place_call", order.clone()).await;
+    let call = session.control().dialed().await[0]["call_id"].as_str().unwrap().to_owned();
+    let text = format!(
+        "outcome: in_progress. call_id: {call}. SIMULATED: no telephone rings. The call is on its way. get_call_result waits for its end."
+    );
+    assert_eq!(placed["result"]["statusMessage"], text, "{placed}");
+    let task = placed["result"]["taskId"].clone();
+    let got = session.request("tasks/get", json!({"taskId": task})).await;
+    let text = format!("call_id: {call}. The call is queued. SIMULATED: no telephone rings.");
+    assert_eq!(got["result"]["statusMessage"], text, "{got}");
+    let again = session.call("place_call", order).await;
+    assert_eq!(again["result"]["resultType"], "complete", "{again}");
+    let told = &again["result"]["structuredContent"];
+    assert_eq!((&told["duplicate_of"], &told["call_id"]), (&json!(call), &json!(call)), "{again}");
+    assert!(told["note"].as_str().unwrap().contains("nothing rang now"), "{again}");
+    assert_eq!(session.control().dialed().await.len(), 1);
+    session.finish_well().await;
+}
+
+#[tokio::test]
 async fn subscriptions_fire_while_a_call_runs_in_both_eras() {
     for era in Era::BOTH {
         let mut session = Session::new(era).await;
