@@ -272,10 +272,7 @@ impl CallReport {
         }
         let _ = write!(text, " {}", self.note);
         if let Some(trouble) = &self.trouble {
-            let _ = write!(
-                text,
-                " This is the last known state; CallingBox could not be read since: {trouble}"
-            );
+            text.push_str(&present::last_known(trouble));
         }
         if !self.result_problems.is_empty() {
             let _ = write!(text, " Result problems: {}.", self.result_problems.join("; "));

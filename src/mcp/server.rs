@@ -220,7 +220,7 @@ impl ServerHandler for Server {
         request: GetTaskParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
-        tasks::get(&self.account, &request.task_id).await
+        tasks::get(&self.account, &self.options.draining, &request.task_id).await
     }
 
     async fn update_task(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use callingbox_mcp::sandbox::Options;
 use serde_json::{Value, json};
 
-use crate::harness::{Control, Era, Home, Session, simulator};
+use crate::harness::{Control, Era, Home, Session, simulator, soon};
 
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
@@ -114,6 +114,32 @@ async fn a_hundred_who_wait_cost_no_more_than_one() {
 }
 
 #[tokio::test]
+async fn a_hundred_who_poll_a_task_cost_no_more_than_one() {
+    let mut session = Session::modern().await;
+    session.capabilities = json!({"extensions": {TASKS: {}}});
+    let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
+    let order = json!({"agent_id": agent, "to": "+13105550100"});
+    let task = session.call("place_call", order).await["result"]["taskId"].clone();
+    session.control().advance(20).await;
+    session.control().forget().await;
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(session.begin("tasks/get", json!({"taskId": task})).await);
+    }
+    for id in ids {
+        let got = session.answer(id).await;
+        assert_eq!(got["result"]["status"], "working", "{got}");
+    }
+    // One after the other, they find the watch still there, and learn of the end from it.
+    session.control().advance(600).await;
+    let ended = task_ended(&mut session, &task).await;
+    assert_eq!(ended["result"]["structuredContent"]["outcome"], "completed", "{ended}");
+    let asked = session.control().count("GET", "/v1/calls/{id}").await;
+    assert!((1..=5).contains(&asked), "{asked} requests for a hundred polls and more");
+    session.finish_well().await;
+}
+
+#[tokio::test]
 async fn the_state_is_the_answer_however_slow_the_api_and_short_the_wait() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550107").await;
@@ -189,11 +215,10 @@ async fn a_task_outlives_the_process_that_made_it() {
     assert!(message.contains("no way to hang up"), "{canceled}");
 
     control.advance(600).await;
-    let got = second.request("tasks/get", json!({"taskId": task})).await;
-    assert_eq!(got["result"]["status"], "completed", "{got}");
+    let ended = task_ended(&mut second, &task).await;
     let arguments = json!({"call_id": call, "wait_seconds": 0});
     let report = second.data("get_call_result", arguments).await;
-    assert_eq!(got["result"]["result"]["structuredContent"], report);
+    assert_eq!(ended["result"]["structuredContent"], report);
 
     for forged in ["nothing", &format!("{call}~0000000000000000"), &format!("{call}~"), call] {
         let got = second.request("tasks/get", json!({"taskId": forged})).await;
@@ -211,6 +236,21 @@ async fn a_task_outlives_the_process_that_made_it() {
 
 fn arguments_of(call: &str) -> Value {
     json!({"call_id": call, "wait_seconds": 1})
+}
+
+/// Polls a task until it is done.
+async fn task_ended(session: &mut Session, task: &Value) -> Value {
+    soon("the end of the task", async {
+        loop {
+            let got = session.request("tasks/get", json!({"taskId": task})).await;
+            match got["result"]["status"].as_str() {
+                Some("working") => tokio::task::yield_now().await,
+                Some("completed") => return got["result"].clone(),
+                _ => panic!("{got}"),
+            }
+        }
+    })
+    .await
 }
 
 #[tokio::test]
