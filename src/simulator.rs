@@ -56,6 +56,17 @@ pub enum SimulatorError {
 }
 
 impl SimulatorError {
+    /// Whether what was asked was certainly not done: it did not arrive, or the simulator said no.
+    #[must_use]
+    pub fn did_nothing(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } => source.is_connect(),
+            Self::Tls(_) | Self::NotASimulator { .. } => true,
+            Self::Refused { status, .. } => (400..500).contains(status),
+            Self::Unreadable(_) => false,
+        }
+    }
+
     fn unreachable(url: &str, error: reqwest::Error) -> Self {
         Self::Unreachable { url: url.to_owned(), source: error.without_url() }
     }

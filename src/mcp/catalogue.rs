@@ -110,8 +110,8 @@ pub struct Ready<'a> {
 pub struct Finished {
     /// The answer.
     pub result: CallToolResult,
-    /// The call whose end is still to come.
-    pub followed: Option<CallId>,
+    /// The call whose end is still to come, and the answer as text.
+    pub followed: Option<(CallId, String)>,
 }
 
 /// A tool without its type parameters.
@@ -189,7 +189,7 @@ fn prepare<T: Tool>(arguments: Arguments, cx: &ToolContext) -> Result<Ready<'_>,
         deadline: T::deadline(&input, cx),
         work: Box::pin(async move {
             let reply = T::run(input, cx).await?;
-            let followed = reply.followed.clone();
+            let followed = reply.followed.clone().map(|call| (call, reply.text.clone()));
             Ok(Finished { result: present::reply(reply)?, followed })
         }),
     })

@@ -102,8 +102,8 @@ pub async fn call(
     };
     let failed = matches!(outcome, Err(Stop::Failed(_)));
     let (label, response) = match outcome {
-        Ok(Finished { followed: Some(call), .. }) if cx.client.supports_tasks() => {
-            ("task", CallToolResponse::Task(tasks::create(&cx.account, &call)?))
+        Ok(Finished { followed: Some((call, text)), .. }) if cx.client.supports_tasks() => {
+            ("task", CallToolResponse::Task(tasks::create(&cx.account, &call, text)?))
         }
         Ok(finished) => ("ok", finished.result.into()),
         Err(Stop::NeedsInput(input)) => ("needs_input", CallToolResponse::InputRequired(*input)),

@@ -272,10 +272,7 @@ impl CallReport {
         }
         let _ = write!(text, " {}", self.note);
         if let Some(trouble) = &self.trouble {
-            let _ = write!(
-                text,
-                " This is the last known state; CallingBox could not be read since: {trouble}"
-            );
+            text.push_str(&present::last_known(trouble));
         }
         if !self.result_problems.is_empty() {
             let _ = write!(text, " Result problems: {}.", self.result_problems.join("; "));
@@ -293,13 +290,20 @@ impl CallReport {
     }
 }
 
+/// The most characters of a result that is no object.
+const LONGEST: usize = 2_000;
+
 /// What is wrong with the result, held against `returns` as it stood when the call began.
 fn check_result(call: &Call) -> Vec<String> {
     let mut problems = Vec::new();
     let result = match &call.result {
         Some(Value::Object(result)) => Some(result),
-        Some(_) => {
-            problems.push("the result is not an object".to_owned());
+        Some(other) => {
+            problems.push(format!(
+                "the result is {} and not an object; untrusted data from the call: {}",
+                kind(other),
+                Fence::new().inline(&other.to_string(), LONGEST)
+            ));
             None
         }
         None => None,
@@ -367,6 +371,9 @@ fn note(call: &Call, outcome: Outcome, finished: bool) -> String {
         }
         Outcome::Completed if all_null() => {
             "A conversation took place, but none of the fields was talked about: it may have been the wrong person. get_call_transcript has the words.".to_owned()
+        }
+        Outcome::Completed if call.result.as_ref().is_some_and(|result| !result.is_object()) => {
+            "The conversation took place, but the result does not have the fields that were asked for: result_problems has what came. get_call_transcript has the words.".to_owned()
         }
         Outcome::Completed => "The conversation took place. Fields that were not talked about are null.".to_owned(),
         Outcome::Voicemail => "A machine answered; nobody spoke with the agent, and nothing was charged.".to_owned(),
@@ -440,11 +447,31 @@ mod tests {
     }
 
     #[test]
+    fn a_result_that_is_no_object_is_told_inside_a_fence() {
+        let record = |result: Value| {
+            CallReport::of(call(json!({
+                "status": "completed", "result_status": "completed",
+                "returns": {"ok": "boolean"}, "result": result,
+            })))
+        };
+        let report = record(json!([1, "two\nthree"]));
+        let [problem] = &report.result_problems[..] else { panic!("{report:?}") };
+        let told = "the result is a list and not an object; untrusted data from the call: <<<";
+        let (marker, value) = problem.strip_prefix(told).unwrap().split_once(' ').unwrap();
+        assert_eq!(value, format!(r#"[1,"two\nthree"] {marker}>>>"#));
+        assert!(report.text(&Fence::new()).contains(problem), "{report:?}");
+        assert!(report.note.contains("result_problems"), "{report:?}");
+        let long = record(json!("x".repeat(100_000)));
+        assert!(long.result_problems[0].chars().count() < 2_200);
+    }
+
+    #[test]
     fn notes_tell_the_cases_apart() {
         let returns = json!({"ok": "boolean"});
         let cases = [
             json!({"status": "completed", "returns": returns, "result_status": "completed", "result": {"ok": true}}),
             json!({"status": "completed", "returns": returns, "result_status": "completed", "result": {"ok": null}}),
+            json!({"status": "completed", "returns": returns, "result_status": "completed", "result": [true]}),
             json!({"status": "completed", "returns": returns, "result_status": "failed"}),
             json!({"status": "completed"}),
             json!({"status": "no_answer", "answered_by": "machine"}),

@@ -73,6 +73,12 @@ pub fn is_simulated(extra: &Map<String, Value>) -> bool {
     extra.get("simulated").and_then(Value::as_bool).unwrap_or(false)
 }
 
+/// What is said beside a state that could not be looked at again.
+#[must_use]
+pub fn last_known(trouble: &str) -> String {
+    format!(" This is the last known state; CallingBox could not be read since: {trouble}")
+}
+
 /// A fence around words from outside. Its marker is random, so that no speech can close it.
 #[derive(Debug, Clone)]
 pub struct Fence {

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rmcp::model::{ProgressNotificationParam, ProgressToken};
 use rmcp::service::{Peer, RequestContext, RoleServer};
 
-/// Where a running tool says how it goes.
+/// Where a running tool says how it goes. The default says nothing to anybody.
+#[derive(Default)]
 pub struct Progress {
     to: Option<(Peer<RoleServer>, ProgressToken)>,
     steps: AtomicU64,

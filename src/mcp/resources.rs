@@ -2,7 +2,7 @@
 //! and, for calls, to be followed while they run.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use percent_encoding::percent_decode_str;
 use rmcp::model::{
@@ -267,17 +267,14 @@ impl Changes {
 }
 
 /// The subscriptions of one session (`resources/subscribe`). Dropping it ends them.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Subscriptions {
-    tasks: Arc<Tasks>,
+    tasks: Mutex<HashMap<String, AbortHandle>>,
 }
 
-#[derive(Default)]
-struct Tasks(Mutex<HashMap<String, AbortHandle>>);
-
-impl Drop for Tasks {
+impl Drop for Subscriptions {
     fn drop(&mut self) {
-        let tasks = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let tasks = self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner);
         tasks.values().for_each(AbortHandle::abort);
     }
 }
@@ -288,7 +285,7 @@ impl Subscriptions {
     /// # Errors
     /// The session has too many already.
     pub fn add(&self, uri: &str, task: AbortHandle) -> Result<(), ErrorData> {
-        let mut tasks = self.tasks.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.retain(|_, task| !task.is_finished());
         if tasks.len() >= MAX_SUBSCRIPTIONS && !tasks.contains_key(uri) {
             task.abort();
@@ -305,7 +302,7 @@ impl Subscriptions {
 
     /// Ends a subscription.
     pub fn remove(&self, uri: &str) {
-        let mut tasks = self.tasks.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(task) = tasks.remove(uri) {
             task.abort();
         }

@@ -44,14 +44,26 @@ const LIST_TTL_MS: u64 = 3_600_000;
 /// The most resources that one `subscriptions/listen` follows.
 const MAX_LISTENED: usize = 100;
 
-/// The MCP server of one account. Cheap to clone; every session has one.
-#[derive(Clone)]
+/// The MCP server of one account. Cheap to clone; every session has a copy of its own.
 pub struct Server {
     catalogue: SharedCatalogue,
     selection: Arc<Selection>,
     account: Arc<Account>,
     options: ServerOptions,
     subscriptions: Subscriptions,
+}
+
+/// A copy serves another session, and subscriptions are one session's alone.
+impl Clone for Server {
+    fn clone(&self) -> Self {
+        Self {
+            catalogue: Arc::clone(&self.catalogue),
+            selection: Arc::clone(&self.selection),
+            account: Arc::clone(&self.account),
+            options: self.options.clone(),
+            subscriptions: Subscriptions::default(),
+        }
+    }
 }
 
 /// How a server goes about its work, whatever it offers.
@@ -208,7 +220,7 @@ impl ServerHandler for Server {
         request: GetTaskParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
-        tasks::get(&self.account, &request.task_id).await
+        tasks::get(&self.account, &self.options.draining, &request.task_id).await
     }
 
     async fn update_task(

@@ -4,17 +4,20 @@
 //! process that has the account's key can answer for a task, after a restart too, because
 //! everything it says is read from the API.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rmcp::model::{
     CreateTaskResult, DetailedTask, ErrorData, GetTaskResult, Task, TaskPayload, TaskStatus,
 };
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
 
 use super::error::ToolError;
 use super::outcome::CallReport;
 use super::present::{self, Fence, Reply};
-use super::waiting;
+use super::waiting::{self, Seen};
 use crate::account::Account;
 use crate::api::{Call, CallId};
 use crate::dialing::ledger::Fingerprint;
@@ -28,6 +31,8 @@ const TAG: usize = 16;
 const POLL_MS: u64 = 3_000;
 /// How often to ask about a call that has gone on for minutes.
 const SLOW_POLL_MS: u64 = 10_000;
+/// How much later than it was told to a client may come back and still find the call followed.
+const LATE: Duration = Duration::from_secs(2);
 
 fn tag(account: &Account, call: &CallId) -> Result<String, ToolError> {
     let tenant = account.dialer()?.tenant().id();
@@ -52,31 +57,39 @@ fn plain(error: &ToolError) -> ErrorData {
     ErrorData::internal_error(error.to_string(), None)
 }
 
-/// The task for a call that is under way.
+/// The task for a call that is under way. It says what the answer in its place would have said.
 ///
 /// # Errors
 /// There is no key: then there is no call either.
-pub fn create(account: &Account, call: &CallId) -> Result<CreateTaskResult, ErrorData> {
+pub fn create(
+    account: &Account,
+    call: &CallId,
+    text: String,
+) -> Result<CreateTaskResult, ErrorData> {
     let id = id_of(account, call).map_err(|error| plain(&error))?;
     let now = Timestamp::now().to_string();
     let task = Task::new(id, TaskStatus::Working, now.clone(), now)
-        .with_status_message(format!("call_id: {call}. The call is on its way."))
+        .with_status_message(text)
         .with_poll_interval_ms(POLL_MS);
     Ok(CreateTaskResult::new(task))
 }
 
-/// `tasks/get`: the call as it is now; when it is over, the result of `get_call_result`.
+/// `tasks/get`: the call as it was last seen; when it is over, the result of `get_call_result`.
 ///
 /// # Errors
 /// There is no such task, or the API cannot be read.
-pub async fn get(account: &Account, task: &str) -> Result<GetTaskResult, ErrorData> {
+pub async fn get(
+    account: &Account,
+    draining: &CancellationToken,
+    task: &str,
+) -> Result<GetTaskResult, ErrorData> {
     let id = call_of(account, task)?;
-    let api = account.api().map_err(|error| plain(&error.into()))?;
-    let call =
-        api.get_call(&id).await.map_err(|error| plain(&ToolError::from(error).call_id(id)))?;
-    let record = record(task, &call);
-    waiting::note_end(account, &call).await;
-    let report = CallReport::of(call);
+    let kept = |call: &Call| Duration::from_millis(poll_ms(call)) + LATE;
+    let seen = waiting::for_poll(account, draining, &id, kept).await;
+    let seen = seen.map_err(|error| plain(&error.call_id(id)))?;
+    let record = record(task, &seen);
+    waiting::note_end(account, &seen.call).await;
+    let report = CallReport::of(seen.call).with_trouble(seen.trouble);
     if !report.is_final() {
         return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
     }
@@ -90,20 +103,29 @@ pub async fn get(account: &Account, task: &str) -> Result<GetTaskResult, ErrorDa
     }
 }
 
+/// When to ask again.
+fn poll_ms(call: &Call) -> u64 {
+    let begun = call.created_at.as_ref().and_then(|at| at.instant());
+    let age = begun.map_or(0, |at| Timestamp::now().duration_since(at).as_secs());
+    if age > 300 { SLOW_POLL_MS } else { POLL_MS }
+}
+
 /// The task's own record, from the call's.
-fn record(task: &str, call: &Call) -> Task {
+fn record(task: &str, seen: &Seen) -> Task {
+    let call = &seen.call;
     let text = |at: &Option<crate::api::Timestamp>| {
         at.as_ref().map_or_else(|| Timestamp::UNIX_EPOCH.to_string(), ToString::to_string)
     };
-    let age = call
-        .created_at
-        .as_ref()
-        .and_then(|at| at.instant())
-        .map_or(0, |at| Timestamp::now().duration_since(at).as_secs());
-    let poll = if age > 300 { SLOW_POLL_MS } else { POLL_MS };
+    let mut message = format!("call_id: {}. The call is {}.", call.id, call.status);
+    if present::is_simulated(&call.extra) {
+        message.push_str(" SIMULATED: no telephone rings.");
+    }
+    if let Some(trouble) = &seen.trouble {
+        message.push_str(&present::last_known(&trouble.kind().to_string()));
+    }
     Task::new(task, TaskStatus::Working, text(&call.created_at), text(&call.updated_at))
-        .with_status_message(format!("call_id: {}. The call is {}.", call.id, call.status))
-        .with_poll_interval_ms(poll)
+        .with_status_message(message)
+        .with_poll_interval_ms(poll_ms(call))
 }
 
 /// `tasks/cancel`: an honest no. The API has no way to hang up.

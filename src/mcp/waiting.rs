@@ -1,4 +1,5 @@
-//! Waiting for a call on behalf of one request: for its end, or for more to be said. Whoever follows
+//! Waiting for a call on behalf of one request: for its end, for more to be said, or only to know of it.
+//! Whoever follows
 //! progress hears of every change of status, of every new line of the conversation, and at least
 //! every ten seconds that the wait goes on.
 
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::error::{Class, Retry, ToolError};
 use super::gate::ToolContext;
@@ -14,7 +16,7 @@ use super::progress::Progress;
 use crate::account::Account;
 use crate::api::{Call, CallId, CallStatus, Error, TranscriptSegment};
 use crate::dialing::dispatch::ended;
-use crate::watch::{Follower, Snapshot, State, Want};
+use crate::watch::{FollowError, Follower, Snapshot, State, Want};
 
 /// Claude Code, Cursor and others renew their time-out on progress; silence must stay below theirs.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -22,6 +24,10 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long the API may be unreadable when nothing at all is known of the call yet. Later trouble is
 /// waited out; trouble from the start is more likely a wrong key, address or network, and is told.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the first look at a call is waited for, however short the wait: somewhat longer than the
+/// watchers give one look. An answer that knows nothing helps nobody.
+const FIRST_LOOK: Duration = Duration::from_secs(15);
 
 /// How long a server that is about to end still waits for the first word about a call.
 const PARTING: Duration = Duration::from_secs(3);
@@ -60,11 +66,21 @@ pub struct Seen {
 pub async fn for_end(cx: &ToolContext, id: &CallId, wait: Duration) -> Result<Seen, ToolError> {
     let until = Instant::now() + wait;
     let mut follower = follow(cx, id, cx.progress.is_wanted())?;
-    let snapshot = watch(cx, &mut follower, until, |_| false).await;
+    let snapshot = watch(&cx.progress, &cx.draining, &mut follower, until, |_| false).await;
     seen(&snapshot)
 }
 
-/// Waits until something was said after `after`, the call is over, or time is up.
+/// What was said on a call, as far as it is known.
+pub struct Said {
+    /// The call.
+    pub call: Call,
+    /// The lines.
+    pub segments: Arc<[TranscriptSegment]>,
+    /// Whether they are all that was said.
+    pub is_final: bool,
+}
+
+/// Waits until something was said after `after`, all that was said is known, or time is up.
 ///
 /// # Errors
 /// As [`for_end`].
@@ -73,13 +89,56 @@ pub async fn for_words(
     id: &CallId,
     after: Option<u64>,
     wait: Duration,
-) -> Result<(Seen, Arc<[TranscriptSegment]>), ToolError> {
+) -> Result<Said, ToolError> {
     let until = Instant::now() + wait;
     let mut follower = follow(cx, id, true)?;
-    let said =
-        |snapshot: &Snapshot| snapshot.segments.iter().any(|segment| segment.sequence_no > after);
-    let snapshot = watch(cx, &mut follower, until, said).await;
-    Ok((seen(&snapshot)?, Arc::clone(&snapshot.segments)))
+    // Once the call is over, the last lines may still be on their way.
+    let enough = |snapshot: &Snapshot| match &snapshot.call {
+        Some(call) if call.status.is_terminal() => snapshot.segments_final,
+        _ => snapshot.segments.iter().any(|segment| is_after(segment, after)),
+    };
+    let snapshot = watch(&cx.progress, &cx.draining, &mut follower, until, enough).await;
+    Ok(Said {
+        call: seen(&snapshot)?.call,
+        segments: Arc::clone(&snapshot.segments),
+        is_final: snapshot.segments_final,
+    })
+}
+
+/// Whether a line comes after this number. Without one every line does, also those whose own number
+/// cannot be read.
+#[must_use]
+pub fn is_after(segment: &TranscriptSegment, after: Option<u64>) -> bool {
+    after.is_none_or(|after| segment.sequence_no > Some(after))
+}
+
+/// What is known of a call that somebody asks about again and again, or else the first look at it. It
+/// stays followed for as long as `kept` says: whoever comes back by then asks the API nothing more. Where
+/// too many calls are followed, it is looked at alone.
+///
+/// # Errors
+/// As [`for_end`].
+pub async fn for_poll(
+    account: &Account,
+    draining: &CancellationToken,
+    id: &CallId,
+    kept: impl Fn(&Call) -> Duration,
+) -> Result<Seen, ToolError> {
+    let watchers = account.watchers()?;
+    let mut follower = match watchers.follow(id, Want::default()) {
+        Ok(follower) => follower,
+        Err(FollowError::TooMany { .. }) => {
+            return Ok(Seen { call: account.api()?.get_call(id).await?, trouble: None });
+        }
+    };
+    let known = |snapshot: &Snapshot| snapshot.call.is_some();
+    let nobody = Progress::default();
+    let snapshot = watch(&nobody, draining, &mut follower, Instant::now(), known).await;
+    let seen = seen(&snapshot)?;
+    if !snapshot.state.is_over() {
+        watchers.linger(id, follower, kept(&seen.call));
+    }
+    Ok(seen)
 }
 
 /// Tells the ledger how a call ended, once it has.
@@ -99,24 +158,28 @@ fn follow(cx: &ToolContext, id: &CallId, transcript: bool) -> Result<Follower, T
     })
 }
 
-/// Follows until the call is over, `enough` says so, time is up, or the server is about to end.
+/// Follows until the call is over, `enough` says so, time is up, or the server is about to end. Time is
+/// not up before anything is known, within limits.
 async fn watch(
-    cx: &ToolContext,
+    progress: &Progress,
+    draining: &CancellationToken,
     follower: &mut Follower,
     mut until: Instant,
     enough: impl Fn(&Snapshot) -> bool,
 ) -> Arc<Snapshot> {
-    let mut teller = Teller::new(&cx.progress);
+    let mut teller = Teller::new(progress);
     let patience = Instant::now() + PATIENCE;
+    let mut first_look = Instant::now() + FIRST_LOOK;
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut draining = false;
+    let mut ending = false;
     loop {
         let snapshot = follower.snapshot();
         teller.tell(&snapshot).await;
         let nothing_known = snapshot.call.is_none();
         let hopeless = nothing_known && snapshot.trouble.is_some() && Instant::now() >= patience;
-        let parked = draining && !nothing_known;
+        let parked = ending && !nothing_known;
+        let end = if nothing_known { until.max(first_look) } else { until };
         if snapshot.state.is_over() || enough(&snapshot) || hopeless || parked {
             return snapshot;
         }
@@ -126,11 +189,12 @@ async fn watch(
             },
             _ = heartbeat.tick() => teller.heartbeat(&snapshot).await,
             () = sleep_until(patience), if nothing_known && Instant::now() < patience => {}
-            () = cx.draining.cancelled(), if !draining => {
-                draining = true;
-                until = until.min(Instant::now() + PARTING);
+            () = draining.cancelled(), if !ending => {
+                ending = true;
+                let parting = Instant::now() + PARTING;
+                (until, first_look) = (until.min(parting), first_look.min(parting));
             }
-            () = sleep_until(until) => return follower.snapshot(),
+            () = sleep_until(end) => return follower.snapshot(),
         }
     }
 }

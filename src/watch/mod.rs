@@ -9,6 +9,7 @@
 //! by this machine's clock alone: the API's clock need not agree, and a simulated one runs faster.
 
 mod follower;
+mod linger;
 mod pace;
 mod pick;
 mod progress;

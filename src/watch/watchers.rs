@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -10,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::follower::{Follower, Want};
+use super::linger::Lingering;
 use super::pace::Pace;
 use super::pick::Job;
 use super::roster::{Roster, Ticket};
@@ -58,6 +60,7 @@ pub enum FollowError {
 /// those who come late.
 pub struct Watchers {
     shared: Arc<Shared>,
+    lingering: Arc<Lingering>,
 }
 
 struct Shared {
@@ -103,7 +106,7 @@ impl Watchers {
             desk: Mutex::new(desk),
             bell: Notify::new(),
         };
-        Arc::new(Self { shared: Arc::new(shared) })
+        Arc::new(Self { shared: Arc::new(shared), lingering: Arc::default() })
     }
 
     /// Follows a call until it is over or the follower is dropped. The first answer is on its way when
@@ -128,6 +131,13 @@ impl Watchers {
             want,
         });
         Ok(Follower::new(receiver, interest))
+    }
+
+    /// Keeps a call followed for so long after its follower is done with it, for whoever comes back to
+    /// ask again. However many keep the same call, it has one follower more.
+    pub fn linger(&self, call_id: &CallId, follower: Follower, time: Duration) {
+        let end = Instant::now() + time;
+        self.lingering.keep(&self.shared.runtime, call_id, follower, end);
     }
 
     /// A verified webhook told of this call. A finished record is given to the followers as it is;

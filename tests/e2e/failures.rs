@@ -1,8 +1,12 @@
 //! What a failure says: the call that it is about, and a next step that can be taken here.
 
+use std::net::Ipv4Addr;
+
 use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_mcp::sandbox::Options;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::harness::{Era, Session};
 
@@ -152,6 +156,71 @@ async fn the_next_step_is_one_that_helps() {
         assert_eq!(found, format!("No number for sale fits. {text}"), "{arguments}");
     }
     session.finish_well().await;
+}
+
+/// A simulator that does not answer a caller's ring as it should: with these bytes, and no more.
+async fn odd_simulator(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            let good = |body: &str| {
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+                format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+            };
+            let answer = match &request[..length] {
+                ring if ring.starts_with(b"POST /sandbox/inbound_calls ") => answer.to_vec(),
+                who if who.starts_with(b"GET /sandbox/organization ") => {
+                    good(r#"{"incarnation": "1"}"#)
+                }
+                _ => good(r#"{"simulator": "callingbox-mcp"}"#),
+            };
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_caller_who_may_have_rung_is_not_said_not_to() {
+    for (answer, class, done, retry, next) in [
+        (&b""[..], "unavailable", "unknown", "no", "list_calls shows whether it appears."),
+        (
+            b"HTTP/1.1 201 Created\r\ncontent-length: 9\r\nconnection: close\r\n\r\nnot JSON!",
+            "unavailable",
+            "unknown",
+            "no",
+            "list_calls shows whether it appears.",
+        ),
+        (
+            b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            "unavailable",
+            "unknown",
+            "no",
+            "list_calls shows whether it appears.",
+        ),
+        (
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            "not_found",
+            "nothing",
+            "after_change",
+            "list_numbers shows",
+        ),
+    ] {
+        let flag = format!("--sandbox={}", odd_simulator(answer).await);
+        let mut session = Session::with(Era::Modern, &[&flag], &[]).await;
+        let ring = json!({"to": "+14155550100"});
+        let error = session.failure("simulate_inbound_call", ring).await;
+        assert_eq!(
+            (&error["class"], &error["done"], &error["retry"]),
+            (&json!(class), &json!(done), &json!(retry)),
+            "{error}"
+        );
+        assert!(error["next"].as_str().unwrap().starts_with(next), "{error}");
+    }
 }
 
 /// The tools that a text names and that are not among those that are offered.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use callingbox_mcp::sandbox::Options;
 use serde_json::{Value, json};
 
-use crate::harness::{Control, Era, Home, Session, simulator};
+use crate::harness::{Control, Era, Home, Session, simulator, soon};
 
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
@@ -114,6 +114,47 @@ async fn a_hundred_who_wait_cost_no_more_than_one() {
 }
 
 #[tokio::test]
+async fn a_hundred_who_poll_a_task_cost_no_more_than_one() {
+    let mut session = Session::modern().await;
+    session.capabilities = json!({"extensions": {TASKS: {}}});
+    let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
+    let order = json!({"agent_id": agent, "to": "+13105550100"});
+    let task = session.call("place_call", order).await["result"]["taskId"].clone();
+    session.control().advance(20).await;
+    session.control().forget().await;
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(session.begin("tasks/get", json!({"taskId": task})).await);
+    }
+    for id in ids {
+        let got = session.answer(id).await;
+        assert_eq!(got["result"]["status"], "working", "{got}");
+    }
+    // One after the other, they find the watch still there, and learn of the end from it.
+    session.control().advance(600).await;
+    let ended = task_ended(&mut session, &task).await;
+    assert_eq!(ended["result"]["structuredContent"]["outcome"], "completed", "{ended}");
+    let asked = session.control().count("GET", "/v1/calls/{id}").await;
+    assert!((1..=5).contains(&asked), "{asked} requests for a hundred polls and more");
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn the_state_is_the_answer_however_slow_the_api_and_short_the_wait() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550107").await;
+    session.control().advance(20).await;
+    for tool in ["get_call_result", "get_call_transcript"] {
+        let slow =
+            json!({"method": "GET", "path": "/v1/calls/*", "kind": "delay", "delay_ms": 1_500});
+        session.control().fault(slow).await;
+        let answer = session.data(tool, json!({"call_id": call, "wait_seconds": 1})).await;
+        assert_eq!(answer["status"], "in_progress", "{answer}");
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
 async fn trouble_while_waiting_is_told_with_the_last_known_state() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550107").await;
@@ -174,11 +215,10 @@ async fn a_task_outlives_the_process_that_made_it() {
     assert!(message.contains("no way to hang up"), "{canceled}");
 
     control.advance(600).await;
-    let got = second.request("tasks/get", json!({"taskId": task})).await;
-    assert_eq!(got["result"]["status"], "completed", "{got}");
+    let ended = task_ended(&mut second, &task).await;
     let arguments = json!({"call_id": call, "wait_seconds": 0});
     let report = second.data("get_call_result", arguments).await;
-    assert_eq!(got["result"]["result"]["structuredContent"], report);
+    assert_eq!(ended["result"]["structuredContent"], report);
 
     for forged in ["nothing", &format!("{call}~0000000000000000"), &format!("{call}~"), call] {
         let got = second.request("tasks/get", json!({"taskId": forged})).await;
@@ -196,6 +236,46 @@ async fn a_task_outlives_the_process_that_made_it() {
 
 fn arguments_of(call: &str) -> Value {
     json!({"call_id": call, "wait_seconds": 1})
+}
+
+/// Polls a task until it is done.
+async fn task_ended(session: &mut Session, task: &Value) -> Value {
+    soon("the end of the task", async {
+        loop {
+            let got = session.request("tasks/get", json!({"taskId": task})).await;
+            match got["result"]["status"].as_str() {
+                Some("working") => tokio::task::yield_now().await,
+                Some("completed") => return got["result"].clone(),
+                _ => panic!("{got}"),
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_task_says_what_the_answer_would_and_a_repeated_call_is_marked() {
+    let mut session = Session::modern().await;
+    let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
+    session.capabilities = json!({"extensions": {TASKS: {}}});
+    let order = json!({"agent_id": agent, "to": "+13105550100"});
+    let placed = session.call("place_call", order.clone()).await;
+    let call = session.control().dialed().await[0]["call_id"].as_str().unwrap().to_owned();
+    let text = format!(
+        "outcome: in_progress. call_id: {call}. SIMULATED: no telephone rings. The call is on its way. get_call_result waits for its end."
+    );
+    assert_eq!(placed["result"]["statusMessage"], text, "{placed}");
+    let task = placed["result"]["taskId"].clone();
+    let got = session.request("tasks/get", json!({"taskId": task})).await;
+    let text = format!("call_id: {call}. The call is queued. SIMULATED: no telephone rings.");
+    assert_eq!(got["result"]["statusMessage"], text, "{got}");
+    let again = session.call("place_call", order).await;
+    assert_eq!(again["result"]["resultType"], "complete", "{again}");
+    let told = &again["result"]["structuredContent"];
+    assert_eq!((&told["duplicate_of"], &told["call_id"]), (&json!(call), &json!(call)), "{again}");
+    assert!(told["note"].as_str().unwrap().contains("nothing rang now"), "{again}");
+    assert_eq!(session.control().dialed().await.len(), 1);
+    session.finish_well().await;
 }
 
 #[tokio::test]
@@ -331,6 +411,45 @@ async fn a_live_transcript_waits_for_the_next_words() {
     let page = session.answer(id).await["result"]["structuredContent"].clone();
     assert!(page["transcript"].as_str().unwrap().contains(&format!("[{}] ", after + 1)), "{page}");
     assert!(!page["transcript"].as_str().unwrap().contains(&format!("[{after}] ")), "{page}");
+}
+
+#[tokio::test]
+async fn what_was_asked_before_the_end_is_not_the_whole_transcript() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550100").await;
+    session.control().advance(14).await;
+    // What was said so far, told only after the record has said that the call is over.
+    let path = format!("/v1/calls/{}/transcript", call.as_str().unwrap());
+    let late =
+        json!({"method": "GET", "path": path, "kind": "delay", "when": "after", "delay_ms": 5_000});
+    session.control().fault(late).await;
+    let arguments = json!({"call_id": call, "wait_seconds": 15});
+    let id = session.begin_call("get_call_transcript", arguments).await;
+    session.control().arrived("GET", "/v1/calls/{id}/transcript", 1).await;
+    session.control().advance(600).await;
+    let page = session.answer(id).await["result"]["structuredContent"].clone();
+    let whole = session.data("get_call_transcript", json!({"call_id": call})).await;
+    assert_eq!((&page["final"], &page["lines"]), (&json!(true), &whole["lines"]), "{page}");
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn lines_without_a_readable_number_are_told_too() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550100").await;
+    session.control().advance(600).await;
+    let path = format!("/v1/calls/{}/transcript", call.as_str().unwrap());
+    let segments = json!([{"role": "user", "text": "Hello?", "sequence_no": "first"}]);
+    let body = json!({"call_id": call, "segments": segments, "simulated": true});
+    let odd = json!({"method": "GET", "path": path, "kind": "status", "status": 200, "body": body, "times": 2});
+    session.control().fault(odd).await;
+    for wait in [0, 10] {
+        let arguments = json!({"call_id": call, "wait_seconds": wait});
+        let page = session.data("get_call_transcript", arguments).await;
+        assert_eq!((&page["lines"], &page["final"]), (&json!(1), &json!(true)), "{page}");
+        assert!(page["transcript"].as_str().unwrap().contains("[?] user: Hello?"), "{page}");
+    }
+    session.finish_well().await;
 }
 
 #[tokio::test]

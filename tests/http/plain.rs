@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use callingbox_mcp::sandbox::Options;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
+use crate::harness::simulator;
 use crate::support::{PATIENCE, Server, home_of_one_who_is_asked};
 
 /// Status, content type and body.
@@ -74,7 +76,8 @@ async fn both_ways(server: &Server, mut request: Request) -> Value {
 
 #[tokio::test]
 async fn a_plain_call_is_answered_as_rmcp_would_answer_it() {
-    let server = Server::start(&[]).await;
+    let sandbox = simulator(Options::default()).await;
+    let server = Server::on(&sandbox, &[]).await;
     let agent = server.agent().await;
     let get_agent = || Request::of("get_agent", json!({"agent_id": agent}));
     let found = both_ways(&server, get_agent()).await;
@@ -95,10 +98,11 @@ async fn a_plain_call_is_answered_as_rmcp_would_answer_it() {
 
     let call = json!({"agent_id": agent, "to": "+13105550107"});
     let placed = server.tool(None, "place_call", call.clone()).await;
-    let repeated = both_ways(&server, Request::of("place_call", call.clone())).await;
+    let repeated = both_ways(&server, Request::of("place_call", call)).await;
     assert_eq!(repeated["result"]["structuredContent"]["duplicate_of"], placed["call_id"]);
     let capabilities = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
-    let request = Request { capabilities, ..Request::of("place_call", call) };
+    let wait = json!({"call_id": placed["call_id"], "wait_seconds": 30});
+    let request = Request { capabilities, ..Request::of("get_call_result", wait) };
     let task = both_ways(&server, request).await;
     assert_eq!(task["result"]["resultType"], "task");
     let id = task["result"]["taskId"].as_str().unwrap();

@@ -1,9 +1,13 @@
 //! Both eras, the older transport, and who may ask at all.
 
+use callingbox_mcp::sandbox::Options;
 use serde_json::{Value, json};
 
+use crate::harness::{Control, simulator};
 use crate::issuer::Issuer;
-use crate::support::{Events, Server, home_of_one_who_is_asked, initialize, message, names, with};
+use crate::support::{
+    Events, Server, Session, home_of_one_who_is_asked, initialize, message, names, with,
+};
 
 #[tokio::test]
 async fn both_eras_are_served_and_agree_on_the_tools() {
@@ -120,6 +124,35 @@ async fn without_sessions_older_clients_are_served_all_the_same() {
     let sse = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
     let body: Value = serde_json::from_str(&sse.text().await.unwrap()).unwrap();
     assert!(body["error"].as_str().unwrap().contains("streamable HTTP at /mcp"));
+}
+
+#[tokio::test]
+async fn what_one_session_subscribes_to_is_no_matter_of_another() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let server = Server::on(&sandbox, &[]).await;
+    let uri = format!("callingbox://calls/{}", server.long_call().await);
+    let (first, second) = (server.open(None).await, server.open(None).await);
+    let streamed = async |session: &Session<'_>| {
+        let stream = server.http.get(format!("{}/mcp", server.base));
+        let stream = stream.header("accept", "text/event-stream");
+        let stream = stream.header("mcp-session-id", &session.id);
+        Events::of(stream.send().await.unwrap())
+    };
+    let (mut to_first, mut to_second) = (streamed(&first).await, streamed(&second).await);
+    let asked = async |session: &Session<'_>, method: &str| {
+        let answer = message(session.request(method, json!({"uri": uri})).await).await;
+        assert_eq!(answer["result"], json!({}), "{answer}");
+    };
+    asked(&first, "resources/subscribe").await;
+    asked(&second, "resources/subscribe").await;
+    control.advance(20).await;
+    let updated = |message: &Value| message["params"]["uri"] == uri;
+    to_first.message(updated).await;
+    to_second.message(updated).await;
+    asked(&second, "resources/unsubscribe").await;
+    control.advance(3_000).await;
+    to_first.message(updated).await;
 }
 
 /// A whole conversation over HTTP+SSE, begun at `path`.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::e164::E164;
 use crate::mcp::catalogue::{Kind, Stop, Tool};
-use crate::mcp::error::{Class, ToolError};
+use crate::mcp::error::{Class, Done, Retry, ToolError};
 use crate::mcp::gate::ToolContext;
 use crate::mcp::outcome::CallReport;
 use crate::mcp::present::{Fence, Reply};
@@ -48,6 +48,12 @@ impl Tool for SimulateInboundCall {
                 _ => None,
             };
             let told = |class| ToolError::new(class, error.to_string());
+            if !error.did_nothing() {
+                return told(Class::Unavailable)
+                    .done(Done::Unknown)
+                    .retry(Retry::No)
+                    .next("list_calls shows whether it appears.");
+            }
             let numbers = "list_numbers shows the numbers and the agents that answer them. set_agent_numbers attaches an inbound agent.";
             match status {
                 Some(400) => told(Class::InvalidArgument).next(

@@ -89,6 +89,39 @@ async fn nothing_is_asked_once_nobody_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_polls_finds_the_watch_still_there() {
+    let telephone = Telephone::new(100);
+    let id = telephone.add("c", Life::three_minutes());
+    let watchers = Watchers::new(telephone.clone(), Settings::default());
+    let poll = async || {
+        let mut follower = watchers.follow(&id, RECORD).unwrap();
+        while follower.snapshot().call.is_none() {
+            follower.changed().await.unwrap();
+        }
+        watchers.linger(&id, follower, Duration::from_secs(5));
+    };
+    // Ten who ask every three seconds cost no more than one who waits: some 3 s between two looks.
+    for _ in 0..20 {
+        join_all((0..10).map(|_| poll())).await;
+        sleep(Duration::from_secs(3)).await;
+    }
+    let total = telephone.total();
+    assert!((15..=30).contains(&total), "{total}");
+    assert_eq!(watchers.live(), 1);
+    // Nobody comes back.
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!((watchers.live(), watchers.is_running()), (0, false));
+    // One who comes late begins anew, and the end of the call ends it.
+    poll().await;
+    assert_eq!(watchers.live(), 1);
+    until(&telephone, 194.0).await;
+    poll().await;
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(watchers.live(), 0);
+    assert_eq!(watchers.follow(&id, RECORD).unwrap().snapshot().state, State::Finished);
+}
+
+#[tokio::test(start_paused = true)]
 async fn those_who_come_late_cost_nothing() {
     let telephone = Telephone::new(100);
     let id = telephone.add("c", SHORT);

@@ -314,7 +314,10 @@ impl Tool for PlaceCall {
         // Whether or not there is a record that says so.
         output.simulated = cx.account.world() == World::Sandbox;
         let text = output.text();
-        let live = output.call_id.clone().filter(|_| output.outcome == Some(Outcome::InProgress));
+        // A repeated call is answered as what it is: a task would look like that of a new one.
+        let is_new = output.duplicate_of.is_none();
+        let live = output.outcome == Some(Outcome::InProgress) && is_new;
+        let live = output.call_id.clone().filter(|_| live);
         let reply = Reply::new(output, text);
         Ok(match live {
             Some(call) => reply.followed_by(call),

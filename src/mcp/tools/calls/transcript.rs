@@ -71,22 +71,23 @@ impl Tool for GetCallTranscript {
         let wait = input.wait(cx);
         let GetCallTranscriptInput { call_id, after_sequence_no, limit, wait_seconds: _ } = input;
         let after = after_sequence_no.map(Whole::get);
-        let (call, mut segments) = if wait.is_zero() {
+        let (call, mut segments, is_final) = if wait.is_zero() {
             let api = cx.account.api()?;
             // The call first: if it is over now, the transcript that is read after it is the last.
             let call = api.get_call(&call_id).await?;
-            (call, api.get_transcript(&call_id).await?.segments)
+            let segments = api.get_transcript(&call_id).await?.segments;
+            let is_final = call.status.is_terminal();
+            (call, segments, is_final)
         } else {
-            let (seen, segments) = waiting::for_words(cx, &call_id, after, wait).await?;
-            (seen.call, segments.to_vec())
+            let said = waiting::for_words(cx, &call_id, after, wait).await?;
+            (said.call, said.segments.to_vec(), said.is_final)
         };
         segments.sort_by_key(|segment| segment.sequence_no);
         let limit = limit.map_or(100, |limit| usize::try_from(limit.get()).unwrap_or(500));
-        let mut rest = segments.iter().filter(|segment| segment.sequence_no > after);
+        let mut rest = segments.iter().filter(|segment| waiting::is_after(segment, after));
         let page: Vec<&TranscriptSegment> = rest.by_ref().take(limit).collect();
         let has_more = rest.next().is_some();
         let last = page.last().and_then(|segment| segment.sequence_no).or(after);
-        let is_final = call.status.is_terminal();
 
         let words: Vec<String> = page.iter().map(|segment| present::utterance(segment)).collect();
         let transcript =
