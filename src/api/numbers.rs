@@ -10,6 +10,7 @@ use super::model::{Open, Timestamp, model};
 use super::page::{Page, PageRequest};
 use super::request::{Method, RequestLine};
 use crate::e164::E164;
+use crate::money::MilliCents;
 
 /// The kind of a phone number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -74,6 +75,17 @@ model! {
         upfront_cost_cents: Option<u64>,
         /// Currency of the prices.
         currency: Option<String>,
+    }
+}
+
+impl AvailableNumber {
+    /// What it costs at once: the first month and the one-off price. Nothing is known of it where the
+    /// API does not say the monthly price.
+    #[must_use]
+    pub fn price(&self) -> Option<MilliCents> {
+        let monthly = MilliCents::from_cents(self.monthly_cost_cents?);
+        let upfront = MilliCents::from_cents(self.upfront_cost_cents.unwrap_or_default());
+        Some(monthly.saturating_add(upfront))
     }
 }
 

@@ -217,7 +217,7 @@ impl Desk {
             chosen.cloned().ok_or_else(|| "There is no such line.".to_owned())
         });
         let offer = offer.await?;
-        let price = price(&offer);
+        let price = offer.price();
         let asked = Asked {
             order: Order::Number { number: offer.phone_number.clone(), price },
             idempotency_key: None,
@@ -432,18 +432,11 @@ impl Desk {
     }
 }
 
-/// What a number costs at once, where the API says it.
-fn price(offer: &AvailableNumber) -> Option<MilliCents> {
-    let cents = |cents: Option<u64>| MilliCents::from_cents(cents.unwrap_or_default());
-    offer.monthly_cost_cents?;
-    Some(cents(offer.monthly_cost_cents).saturating_add(cents(offer.upfront_cost_cents)))
-}
-
 /// Number, place and price.
 fn offered(offer: &AvailableNumber) -> String {
     let place = [offer.locality.as_deref(), offer.state.as_deref()];
     let place: Vec<String> = place.into_iter().flatten().map(|part| one_line(part, 40)).collect();
-    let price = match (price(offer), offer.monthly_cost_cents) {
+    let price = match (offer.price(), offer.monthly_cost_cents) {
         (Some(now), Some(monthly)) => {
             format!("{now} now and {} each month after", MilliCents::from_cents(monthly))
         }

@@ -338,7 +338,7 @@ impl PurchaseNumberOutput {
     }
 }
 
-/// What the number costs at once, if it can be found among those for sale.
+/// What the number costs at once, if it can be found among those for sale and its price is said.
 async fn price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents>, ToolError> {
     let search = NumberSearch {
         area_code: number
@@ -350,10 +350,8 @@ async fn price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents>, To
         ..NumberSearch::default()
     };
     let offers = cx.account.api()?.search_numbers(&search).await?;
-    Ok(offers.iter().find(|offer| offer.phone_number == *number).map(|offer| {
-        let cents = |cents: Option<u64>| MilliCents::from_cents(cents.unwrap_or_default());
-        cents(offer.monthly_cost_cents).saturating_add(cents(offer.upfront_cost_cents))
-    }))
+    let offer = offers.iter().find(|offer| offer.phone_number == *number);
+    Ok(offer.and_then(AvailableNumber::price))
 }
 
 impl Tool for PurchaseNumber {
@@ -383,7 +381,7 @@ impl Tool for PurchaseNumber {
         let world = cx.account.world();
         let preview = async |_| {
             let price = price(cx, &phone_number).await?.map_or_else(
-                || "price unknown: it is not among the numbers found for sale".to_owned(),
+                || "price unknown: CallingBox says none for this number".to_owned(),
                 |price| format!("{price} now, and its monthly price from then on"),
             );
             let (number, aside) = (phone_number.as_str(), world.aside());
