@@ -417,7 +417,7 @@ impl Client {
     /// the bodies of these answers are not documented. When that fails too the error is the change's
     /// own, which says that it was done.
     async fn agent_after(&self, answer: Answer, id: &AgentId) -> Result<Agent, Error> {
-        match answer.one() {
+        match answer.the(|agent: &Agent| agent.id == *id) {
             Ok(agent) => Ok(agent),
             Err(unreadable) => self.get_agent(id).await.map_err(|_| unreadable),
         }

@@ -247,7 +247,8 @@ impl Client {
         id: &EndpointId,
         update: &WebhookUpdate,
     ) -> Result<WebhookEndpoint, Error> {
-        match self.send_json(UPDATE, &[id.as_str()], update).await?.one() {
+        let answer = self.send_json(UPDATE, &[id.as_str()], update).await?;
+        match answer.the(|endpoint: &WebhookEndpoint| endpoint.id == *id) {
             Ok(endpoint) => Ok(endpoint),
             Err(unreadable) => self.get_webhook(id).await.map_err(|_| unreadable),
         }
