@@ -171,11 +171,11 @@ pub enum ConfigError {
         /// What is wrong and where.
         message: String,
     },
-    /// A value from the environment or the file is not acceptable.
+    /// A value from the environment or a file is not acceptable.
     #[error("{name}: {message}")]
     Value {
-        /// Which setting.
-        name: &'static str,
+        /// Which setting, and of which file.
+        name: String,
         /// What is wrong with it.
         message: String,
     },
@@ -392,36 +392,59 @@ pub fn credentials(
         env(name).filter(|value| !value.trim().is_empty() && !placeholder(value.trim()))
     };
 
-    let url =
-        set("CALLINGBOX_BASE_URL").or_else(|| file.base_url.clone()).or(official.default.base_url);
+    // In a file too, what is empty is not set.
+    let filled = |value: &String| !value.trim().is_empty();
+    let official_name =
+        |key| official_path.as_ref().map(|path| format!("{key} in {}", path.display()));
+
+    let url = if let Some(url) = set("CALLINGBOX_BASE_URL") {
+        Some((url, "CALLINGBOX_BASE_URL".to_owned()))
+    } else if let Some(url) = file.base_url.clone().filter(filled) {
+        Some((url, "base_url in the configuration".to_owned()))
+    } else {
+        official.default.base_url.filter(filled).zip(official_name("base_url"))
+    };
     let allow_insecure = file.allow_insecure_base_url.unwrap_or(false);
-    let base_url = url
-        .map_or_else(|| Ok(BaseUrl::default()), |url| BaseUrl::parse(&url, allow_insecure))
-        .map_err(|error| ConfigError::Value {
-            name: "CALLINGBOX_BASE_URL",
-            message: error.to_string(),
-        })?;
+    let base_url = match url {
+        Some((url, name)) => BaseUrl::parse(&url, allow_insecure)
+            .map_err(|error| ConfigError::Value { name, message: error.to_string() })?,
+        None => BaseUrl::default(),
+    };
 
     let kept = || folders.config.as_deref().map(clients::key_file).filter(|path| path.exists());
     let key_file = set("CALLINGBOX_API_KEY_FILE")
         .map(PathBuf::from)
         .or_else(|| file.api_key_file.clone())
         .or_else(kept);
-    let found = if let Some(key) = set("CALLINGBOX_API_KEY") {
-        Some((key, KeySource::Environment))
-    } else if let Some(path) = key_file {
-        let key = std::fs::read_to_string(&path)
-            .map_err(|reason| ConfigError::Unreadable { path: path.clone(), reason })?;
-        Some((key, KeySource::File(path)))
-    } else {
-        official.default.api_key.zip(official_path.map(KeySource::OfficialConfig))
+    let from_file = |path: PathBuf| match std::fs::read_to_string(&path) {
+        Ok(key) if filled(&key) => Ok(Some((key, KeySource::File(path)))),
+        Ok(_) => {
+            tracing::warn!(file = %path.display(), "the key file is empty: no key is set by it");
+            Ok(None)
+        }
+        Err(reason) => Err(ConfigError::Unreadable { path, reason }),
+    };
+    let found = match (set("CALLINGBOX_API_KEY"), key_file) {
+        (Some(key), _) => Some((key, KeySource::Environment)),
+        (None, Some(path)) => from_file(path)?,
+        (None, None) => None,
+    };
+    let last = || {
+        let key = official.default.api_key.filter(filled);
+        key.zip(official_path.clone().map(KeySource::OfficialConfig))
     };
     let key = found
-        .map(|(key, source)| {
-            ApiKey::new(key).map(|key| (key, source)).map_err(|error| ConfigError::Value {
-                name: "CALLINGBOX_API_KEY",
-                message: error.to_string(),
-            })
+        .or_else(last)
+        .map(|(key, source)| match ApiKey::new(key) {
+            Ok(key) => Ok((key, source)),
+            Err(error) => {
+                let name = match source {
+                    KeySource::OfficialConfig(_) => official_name("api_key"),
+                    _ => None,
+                };
+                let name = name.unwrap_or_else(|| source.to_string());
+                Err(ConfigError::Value { name, message: error.to_string() })
+            }
         })
         .transpose()?;
     Ok(Credentials { base_url, key })
@@ -536,5 +559,48 @@ mod tests {
             |name: &str| (name == "CALLINGBOX_BASE_URL").then(|| "http://api.example".to_owned());
         let error = credentials(&File::default(), &env, &Folders::default()).unwrap_err();
         assert!(error.to_string().starts_with("CALLINGBOX_BASE_URL: "), "{error}");
+        assert!(error.to_string().contains("allow_insecure_base_url"), "{error}");
+        let file = File { base_url: Some("http://api.example".to_owned()), ..File::default() };
+        let error = credentials(&file, &no_env, &Folders::default()).unwrap_err();
+        assert!(error.to_string().starts_with("base_url in the configuration: "), "{error}");
+    }
+
+    #[test]
+    fn a_setting_is_named_where_it_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = folders(dir.path());
+        let official = dir.path().join("callingbox/config.toml");
+        write(&official, "[default]\napi_key = \"two words\"\n");
+        let error = credentials(&File::default(), &no_env, &folders).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("api_key in {}: ", official.display())), "{error}");
+        write(&official, "[default]\nbase_url = \"ftp://x\"\n");
+        let error = credentials(&File::default(), &no_env, &folders).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("base_url in {}: ", official.display())), "{error}");
+        let mounted = dir.path().join("key");
+        write(&mounted, "two words");
+        let file = File { api_key_file: Some(mounted.clone()), ..File::default() };
+        let env = |name: &str| {
+            (name == "CALLINGBOX_BASE_URL").then(|| "https://api.callingbox.io".to_owned())
+        };
+        let error = credentials(&file, &env, &folders).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: ", mounted.display())), "{error}");
+    }
+
+    #[test]
+    fn what_is_empty_is_not_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = folders(dir.path());
+        let official = dir.path().join("callingbox/config.toml");
+        write(&official, "[default]\napi_key = \" \"\nbase_url = \"\"\n");
+        let mounted = dir.path().join("key");
+        write(&mounted, "\n");
+        let file =
+            File { api_key_file: Some(mounted), base_url: Some(String::new()), ..File::default() };
+        let found = credentials(&file, &no_env, &folders).unwrap();
+        assert!(found.key.is_none());
+        assert_eq!(found.base_url, BaseUrl::default());
+        write(&official, "[default]\napi_key = \"sk_official\"\n");
+        let (_, source) = credentials(&file, &no_env, &folders).unwrap().key.unwrap();
+        assert_eq!(source, KeySource::OfficialConfig(official));
     }
 }
