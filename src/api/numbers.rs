@@ -120,14 +120,14 @@ impl Client {
         self.get(LIST, &[], &page.query()).await?.page()
     }
 
-    /// Numbers for sale.
+    /// Numbers for sale. There is no next page to ask for.
     ///
     /// # Errors
     /// [`Error`] when no readable list comes back.
     pub async fn search_numbers(
         &self,
         search: &NumberSearch,
-    ) -> Result<Vec<AvailableNumber>, Error> {
+    ) -> Result<Page<AvailableNumber>, Error> {
         let query: Vec<_> = [
             ("country_code", search.country_code.clone()),
             ("area_code", search.area_code.clone()),
@@ -137,7 +137,7 @@ impl Client {
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect();
-        Ok(self.get(SEARCH, &[], &query).await?.page()?.data)
+        self.get(SEARCH, &[], &query).await?.page()
     }
 
     /// Buys a number: credit is charged at once.

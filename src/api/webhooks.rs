@@ -10,6 +10,7 @@ use super::error::Error;
 use super::ids::{CallId, DeliveryId, EndpointId};
 use super::key::SigningSecret;
 use super::model::{Change, Open, Timestamp, model};
+use super::page::Page;
 use super::request::{Method, RequestLine};
 
 /// An event that an endpoint may subscribe to.
@@ -222,12 +223,12 @@ impl Client {
         self.send_json(CREATE, &[], webhook).await?.one()
     }
 
-    /// The organization's endpoints.
+    /// The organization's endpoints. There is no next page to ask for.
     ///
     /// # Errors
     /// [`Error`] when no readable list comes back.
-    pub async fn list_webhooks(&self) -> Result<Vec<WebhookEndpoint>, Error> {
-        Ok(self.get(LIST, &[], &[]).await?.page()?.data)
+    pub async fn list_webhooks(&self) -> Result<Page<WebhookEndpoint>, Error> {
+        self.get(LIST, &[], &[]).await?.page()
     }
 
     /// One endpoint.
@@ -271,14 +272,14 @@ impl Client {
         self.send(ROTATE, &[id.as_str()]).await?.one()
     }
 
-    /// Deliveries, newest first.
+    /// Deliveries, newest first. There is no next page to ask for.
     ///
     /// # Errors
     /// [`Error`] when no readable list comes back.
     pub async fn list_webhook_deliveries(
         &self,
         filter: &DeliveryFilter,
-    ) -> Result<Vec<WebhookDelivery>, Error> {
+    ) -> Result<Page<WebhookDelivery>, Error> {
         let query: Vec<_> = [
             ("endpoint_id", filter.endpoint_id.as_ref().map(ToString::to_string)),
             ("call_id", filter.call_id.as_ref().map(ToString::to_string)),
@@ -288,7 +289,7 @@ impl Client {
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect();
-        Ok(self.get(DELIVERIES, &[], &query).await?.page()?.data)
+        self.get(DELIVERIES, &[], &query).await?.page()
     }
 
     /// One delivery.

@@ -177,7 +177,7 @@ impl Desk {
     async fn number_agent_and_call(&mut self) -> anyhow::Result<()> {
         let page = PageRequest::first(100);
         let numbers = self.api()?.list_numbers(&page).await?.data;
-        let agents = self.api()?.list_agents(Some(AgentType::Outbound)).await?;
+        let agents = self.api()?.list_agents(Some(AgentType::Outbound)).await?.data;
         let agent = match caller::ready(&agents, &numbers) {
             Some((agent, number)) => {
                 self.has_number(number)?;
@@ -253,7 +253,7 @@ impl Desk {
                 limit: Some(OFFERS),
                 ..NumberSearch::default()
             };
-            let mut offers = self.api()?.search_numbers(&search).await?;
+            let mut offers = self.api()?.search_numbers(&search).await?.data;
             offers.truncate(OFFERS as usize);
             if !offers.is_empty() {
                 return Ok(offers);

@@ -85,7 +85,7 @@ async fn numbers_for_sale_are_those_that_can_be_bought() {
         {"phone_number": "call us"},
     ]);
     let client = Server::new(vec![reply(200, &body)]).await.client();
-    let found = client.search_numbers(&NumberSearch::default()).await.unwrap();
+    let found = client.search_numbers(&NumberSearch::default()).await.unwrap().data;
     assert_eq!(
         serde_json::to_value(&found).unwrap(),
         json!([{"phone_number": "+14155550123", "country_code": "US", "number_type": "satellite",

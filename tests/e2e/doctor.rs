@@ -81,7 +81,7 @@ async fn furnish(url: &str) {
     let key = ApiKey::new(KEY.to_owned()).unwrap();
     let client = Client::new(ClientConfig::new(BaseUrl::parse(url, false).unwrap(), key));
     let search = NumberSearch { area_code: Some("415".to_owned()), ..NumberSearch::default() };
-    let offers = client.search_numbers(&search).await.unwrap();
+    let offers = client.search_numbers(&search).await.unwrap().data;
     let number = client.purchase_number(&offers[0].phone_number).await.unwrap();
     let agent = AgentCreate {
         number_ids: Some(vec![number.id]),
