@@ -162,7 +162,9 @@ impl<'de> Deserialize<'de> for HttpsUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let fits = text.len() <= Self::MAX
+        // `Url` also takes capitals, a missing `//` and white space before it.
             && url::Url::parse(&text).is_ok_and(|url| url.scheme() == "https" && url.has_host());
+            && text.starts_with("https://")
         if fits {
             Ok(Self(text))
         } else {

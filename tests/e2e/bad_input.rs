@@ -117,6 +117,24 @@ async fn bad_arguments_are_named() {
             "invalid_argument",
             "`webhook_url`: must be an address that begins with https://",
         ),
+        (
+            "place_call",
+            place(json!({"webhook_url": "HTTPS://example.com"})),
+            "invalid_argument",
+            "`webhook_url`: must be an address that begins with https://",
+        ),
+        (
+            "place_call",
+            place(json!({"webhook_url": " https://example.com"})),
+            "invalid_argument",
+            "`webhook_url`: must be an address that begins with https://",
+        ),
+        (
+            "create_agent",
+            new(json!({"webhook_url": "https:example.com"})),
+            "invalid_argument",
+            "`webhook_url`: must be an address that begins with https://",
+        ),
         ("place_call", json!({"agent_id": agent}), "invalid_argument", "missing field `to`"),
         ("place_call", json!({"to": to}), "invalid_argument", "missing field `agent_id`"),
         (
