@@ -207,8 +207,6 @@ const LIST: RequestLine = RequestLine::new(Method::Get, "/v1/webhook_endpoints")
 const GET: RequestLine = RequestLine::new(Method::Get, "/v1/webhook_endpoints/{id}");
 const UPDATE: RequestLine = RequestLine::new(Method::Patch, "/v1/webhook_endpoints/{id}");
 const DELETE: RequestLine = RequestLine::new(Method::Delete, "/v1/webhook_endpoints/{id}");
-const ROTATE: RequestLine =
-    RequestLine::new(Method::Post, "/v1/webhook_endpoints/{id}/rotate_secret");
 const DELIVERIES: RequestLine = RequestLine::new(Method::Get, "/v1/webhook_deliveries");
 const DELIVERY: RequestLine = RequestLine::new(Method::Get, "/v1/webhook_deliveries/{id}");
 const REDELIVER: RequestLine =
@@ -269,7 +267,7 @@ impl Client {
     /// # Errors
     /// [`Error`]; with [`super::Effect::Unknown`] the old secret may be gone.
     pub async fn rotate_webhook_secret(&self, id: &EndpointId) -> Result<WebhookEndpoint, Error> {
-        self.send(ROTATE, &[id.as_str()]).await?.one()
+        self.send(RequestLine::ROTATE, &[id.as_str()]).await?.one()
     }
 
     /// Deliveries, newest first. There is no next page to ask for.
