@@ -50,9 +50,6 @@ pub const MAX_REASON: usize = 300;
 /// one must not dial.
 #[async_trait]
 pub trait Ledger: Send + Sync + std::fmt::Debug {
-    /// Real telephones or the simulator.
-    fn world(&self) -> World;
-
     /// Writes the intent, unless something stands in the way. One atomic step among all processes;
     /// on [`Begin::Begun`] the intent survives a crash.
     ///

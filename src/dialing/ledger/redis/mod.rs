@@ -256,10 +256,6 @@ fn usage(numbers: &[String]) -> Result<Usage, LedgerError> {
 
 #[async_trait]
 impl Ledger for RedisLedger {
-    fn world(&self) -> World {
-        self.world
-    }
-
     async fn begin(&self, intent: NewIntent, terms: Terms) -> Result<Begin, LedgerError> {
         let record = Record::begin(intent, &terms);
         let raw = write(&record)?;
