@@ -15,7 +15,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ApiKey, BaseUrl};
-use crate::clients;
 use crate::dialing::confirm::ConfirmMode;
 use crate::dialing::dispatch::{LedgerPlace, Rules};
 use crate::dialing::ledger::World;
@@ -125,8 +124,7 @@ impl Dialing {
     /// Where the ledger of this world is. The two worlds never share one.
     #[must_use]
     pub fn place(&self, world: World, folders: &Folders) -> LedgerPlace {
-        let usual = |dir: &PathBuf| dir.join("callingbox-mcp").join("ledger.sqlite3");
-        match self.ledger.clone().or_else(|| folders.data.as_ref().map(usual)) {
+        match self.ledger.clone().or_else(|| folders.own_data("ledger.sqlite3")) {
             None => LedgerPlace::Nowhere,
             Some(path) => LedgerPlace::File(match world {
                 World::Real => path,
@@ -226,6 +224,24 @@ pub struct Folders {
 }
 
 impl Folders {
+    /// A file of this program's own among the configuration.
+    #[must_use]
+    pub fn own_config(&self, name: &str) -> Option<PathBuf> {
+        own(self.config.as_deref(), name)
+    }
+
+    /// Where a key is kept for clients that have no better way.
+    #[must_use]
+    pub fn key_file(&self) -> Option<PathBuf> {
+        self.own_config("api-key")
+    }
+
+    /// A file of this program's own among the data.
+    #[must_use]
+    pub fn own_data(&self, name: &str) -> Option<PathBuf> {
+        own(self.data.as_deref(), name)
+    }
+
     /// Asks the operating system.
     #[must_use]
     pub fn of_user() -> Self {
@@ -243,12 +259,14 @@ impl Folders {
     }
 }
 
+fn own(folder: Option<&Path>, name: &str) -> Option<PathBuf> {
+    folder.map(|folder| folder.join("callingbox-mcp").join(name))
+}
+
 /// Where the configuration is, whether or not the file exists: the file named, else the user's own.
 #[must_use]
 pub fn path(named: Option<&Path>, folders: &Folders) -> Option<PathBuf> {
-    let standard =
-        || folders.config.as_ref().map(|dir| dir.join("callingbox-mcp").join("config.toml"));
-    named.map(Path::to_owned).or_else(standard)
+    named.map(Path::to_owned).or_else(|| folders.own_config("config.toml"))
 }
 
 /// Reads the file named, or the user's own if it exists, or none.
@@ -270,9 +288,7 @@ pub fn load(named: Option<&Path>, folders: &Folders) -> Result<File, ConfigError
 /// Where the calling rules are, whether or not the file exists.
 #[must_use]
 pub fn policy_path(file: &File, folders: &Folders) -> Option<PathBuf> {
-    let standard =
-        || folders.config.as_ref().map(|dir| dir.join("callingbox-mcp").join("policy.toml"));
-    file.policy_file.clone().or_else(standard)
+    file.policy_file.clone().or_else(|| folders.own_config("policy.toml"))
 }
 
 /// Reads the calling rules; those shipped where there is no file.
@@ -411,7 +427,7 @@ pub fn credentials(
         None => BaseUrl::default(),
     };
 
-    let kept = || folders.config.as_deref().map(clients::key_file).filter(|path| path.exists());
+    let kept = || folders.key_file().filter(|path| path.exists());
     let key_file = set("CALLINGBOX_API_KEY_FILE")
         .map(PathBuf::from)
         .or_else(|| file.api_key_file.clone())
@@ -538,7 +554,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folders = folders(dir.path());
         write(&dir.path().join("callingbox/config.toml"), "[default]\napi_key = \"sk_official\"\n");
-        let kept = clients::key_file(dir.path());
+        let kept = folders.key_file().unwrap();
         write(&kept, "sk_kept\n");
         let (key, source) = credentials(&File::default(), &no_env, &folders).unwrap().key.unwrap();
         assert_eq!((key.expose(), source), ("sk_kept", KeySource::File(kept)));

@@ -44,8 +44,7 @@ pub(super) fn run(
     } else {
         config::credentials(file, &env, folders)?.key
     };
-    let key_file = folders.config.as_deref().context("this user has no configuration folder")?;
-    let key_file = clients::key_file(key_file);
+    let key_file = folders.key_file().context("this user has no configuration folder")?;
     let source = found.as_ref().map(|(_, source)| source);
     let secret = Secret::choose(client, sandbox, source, &key_file);
     let server = match &options.http {

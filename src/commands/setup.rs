@@ -137,10 +137,9 @@ async fn key(ask: &mut Asker, style: Style, file: &File, folders: &Folders) -> a
         })?;
         return step(style, "Key", &format!("from {source}, accepted"));
     }
-    let folder = folders.config.as_deref().context(
+    let path = folders.key_file().context(
         "there is no folder to keep the key in (HOME is not set): set CALLINGBOX_API_KEY instead",
     )?;
-    let path = clients::key_file(folder);
     for _ in 0..3 {
         let typed = ask.secret("Your CallingBox API key, sk_… (it is not shown): ").await?;
         let key = match ApiKey::new(typed) {
