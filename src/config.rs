@@ -15,7 +15,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ApiKey, BaseUrl};
-use crate::clients;
 use crate::dialing::confirm::ConfirmMode;
 use crate::dialing::dispatch::{LedgerPlace, Rules};
 use crate::dialing::ledger::World;
@@ -125,8 +124,7 @@ impl Dialing {
     /// Where the ledger of this world is. The two worlds never share one.
     #[must_use]
     pub fn place(&self, world: World, folders: &Folders) -> LedgerPlace {
-        let usual = |dir: &PathBuf| dir.join("callingbox-mcp").join("ledger.sqlite3");
-        match self.ledger.clone().or_else(|| folders.data.as_ref().map(usual)) {
+        match self.ledger.clone().or_else(|| folders.own_data("ledger.sqlite3")) {
             None => LedgerPlace::Nowhere,
             Some(path) => LedgerPlace::File(match world {
                 World::Real => path,
@@ -171,11 +169,11 @@ pub enum ConfigError {
         /// What is wrong and where.
         message: String,
     },
-    /// A value from the environment or the file is not acceptable.
+    /// A value from the environment or a file is not acceptable.
     #[error("{name}: {message}")]
     Value {
-        /// Which setting.
-        name: &'static str,
+        /// Which setting, and of which file.
+        name: String,
         /// What is wrong with it.
         message: String,
     },
@@ -226,6 +224,24 @@ pub struct Folders {
 }
 
 impl Folders {
+    /// A file of this program's own among the configuration.
+    #[must_use]
+    pub fn own_config(&self, name: &str) -> Option<PathBuf> {
+        own(self.config.as_deref(), name)
+    }
+
+    /// Where a key is kept for clients that have no better way.
+    #[must_use]
+    pub fn key_file(&self) -> Option<PathBuf> {
+        self.own_config("api-key")
+    }
+
+    /// A file of this program's own among the data.
+    #[must_use]
+    pub fn own_data(&self, name: &str) -> Option<PathBuf> {
+        own(self.data.as_deref(), name)
+    }
+
     /// Asks the operating system.
     #[must_use]
     pub fn of_user() -> Self {
@@ -243,12 +259,14 @@ impl Folders {
     }
 }
 
+fn own(folder: Option<&Path>, name: &str) -> Option<PathBuf> {
+    folder.map(|folder| folder.join("callingbox-mcp").join(name))
+}
+
 /// Where the configuration is, whether or not the file exists: the file named, else the user's own.
 #[must_use]
 pub fn path(named: Option<&Path>, folders: &Folders) -> Option<PathBuf> {
-    let standard =
-        || folders.config.as_ref().map(|dir| dir.join("callingbox-mcp").join("config.toml"));
-    named.map(Path::to_owned).or_else(standard)
+    named.map(Path::to_owned).or_else(|| folders.own_config("config.toml"))
 }
 
 /// Reads the file named, or the user's own if it exists, or none.
@@ -270,9 +288,7 @@ pub fn load(named: Option<&Path>, folders: &Folders) -> Result<File, ConfigError
 /// Where the calling rules are, whether or not the file exists.
 #[must_use]
 pub fn policy_path(file: &File, folders: &Folders) -> Option<PathBuf> {
-    let standard =
-        || folders.config.as_ref().map(|dir| dir.join("callingbox-mcp").join("policy.toml"));
-    file.policy_file.clone().or_else(standard)
+    file.policy_file.clone().or_else(|| folders.own_config("policy.toml"))
 }
 
 /// Reads the calling rules; those shipped where there is no file.
@@ -392,36 +408,59 @@ pub fn credentials(
         env(name).filter(|value| !value.trim().is_empty() && !placeholder(value.trim()))
     };
 
-    let url =
-        set("CALLINGBOX_BASE_URL").or_else(|| file.base_url.clone()).or(official.default.base_url);
-    let allow_insecure = file.allow_insecure_base_url.unwrap_or(false);
-    let base_url = url
-        .map_or_else(|| Ok(BaseUrl::default()), |url| BaseUrl::parse(&url, allow_insecure))
-        .map_err(|error| ConfigError::Value {
-            name: "CALLINGBOX_BASE_URL",
-            message: error.to_string(),
-        })?;
+    // In a file too, what is empty is not set.
+    let filled = |value: &String| !value.trim().is_empty();
+    let official_name =
+        |key| official_path.as_ref().map(|path| format!("{key} in {}", path.display()));
 
-    let kept = || folders.config.as_deref().map(clients::key_file).filter(|path| path.exists());
+    let url = if let Some(url) = set("CALLINGBOX_BASE_URL") {
+        Some((url, "CALLINGBOX_BASE_URL".to_owned()))
+    } else if let Some(url) = file.base_url.clone().filter(filled) {
+        Some((url, "base_url in the configuration".to_owned()))
+    } else {
+        official.default.base_url.filter(filled).zip(official_name("base_url"))
+    };
+    let allow_insecure = file.allow_insecure_base_url.unwrap_or(false);
+    let base_url = match url {
+        Some((url, name)) => BaseUrl::parse(&url, allow_insecure)
+            .map_err(|error| ConfigError::Value { name, message: error.to_string() })?,
+        None => BaseUrl::default(),
+    };
+
+    let kept = || folders.key_file().filter(|path| path.exists());
     let key_file = set("CALLINGBOX_API_KEY_FILE")
         .map(PathBuf::from)
         .or_else(|| file.api_key_file.clone())
         .or_else(kept);
-    let found = if let Some(key) = set("CALLINGBOX_API_KEY") {
-        Some((key, KeySource::Environment))
-    } else if let Some(path) = key_file {
-        let key = std::fs::read_to_string(&path)
-            .map_err(|reason| ConfigError::Unreadable { path: path.clone(), reason })?;
-        Some((key, KeySource::File(path)))
-    } else {
-        official.default.api_key.zip(official_path.map(KeySource::OfficialConfig))
+    let from_file = |path: PathBuf| match std::fs::read_to_string(&path) {
+        Ok(key) if filled(&key) => Ok(Some((key, KeySource::File(path)))),
+        Ok(_) => {
+            tracing::warn!(file = %path.display(), "the key file is empty: no key is set by it");
+            Ok(None)
+        }
+        Err(reason) => Err(ConfigError::Unreadable { path, reason }),
+    };
+    let found = match (set("CALLINGBOX_API_KEY"), key_file) {
+        (Some(key), _) => Some((key, KeySource::Environment)),
+        (None, Some(path)) => from_file(path)?,
+        (None, None) => None,
+    };
+    let last = || {
+        let key = official.default.api_key.filter(filled);
+        key.zip(official_path.clone().map(KeySource::OfficialConfig))
     };
     let key = found
-        .map(|(key, source)| {
-            ApiKey::new(key).map(|key| (key, source)).map_err(|error| ConfigError::Value {
-                name: "CALLINGBOX_API_KEY",
-                message: error.to_string(),
-            })
+        .or_else(last)
+        .map(|(key, source)| match ApiKey::new(key) {
+            Ok(key) => Ok((key, source)),
+            Err(error) => {
+                let name = match source {
+                    KeySource::OfficialConfig(_) => official_name("api_key"),
+                    _ => None,
+                };
+                let name = name.unwrap_or_else(|| source.to_string());
+                Err(ConfigError::Value { name, message: error.to_string() })
+            }
         })
         .transpose()?;
     Ok(Credentials { base_url, key })
@@ -515,7 +554,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folders = folders(dir.path());
         write(&dir.path().join("callingbox/config.toml"), "[default]\napi_key = \"sk_official\"\n");
-        let kept = clients::key_file(dir.path());
+        let kept = folders.key_file().unwrap();
         write(&kept, "sk_kept\n");
         let (key, source) = credentials(&File::default(), &no_env, &folders).unwrap().key.unwrap();
         assert_eq!((key.expose(), source), ("sk_kept", KeySource::File(kept)));
@@ -536,5 +575,48 @@ mod tests {
             |name: &str| (name == "CALLINGBOX_BASE_URL").then(|| "http://api.example".to_owned());
         let error = credentials(&File::default(), &env, &Folders::default()).unwrap_err();
         assert!(error.to_string().starts_with("CALLINGBOX_BASE_URL: "), "{error}");
+        assert!(error.to_string().contains("allow_insecure_base_url"), "{error}");
+        let file = File { base_url: Some("http://api.example".to_owned()), ..File::default() };
+        let error = credentials(&file, &no_env, &Folders::default()).unwrap_err();
+        assert!(error.to_string().starts_with("base_url in the configuration: "), "{error}");
+    }
+
+    #[test]
+    fn a_setting_is_named_where_it_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = folders(dir.path());
+        let official = dir.path().join("callingbox/config.toml");
+        write(&official, "[default]\napi_key = \"two words\"\n");
+        let error = credentials(&File::default(), &no_env, &folders).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("api_key in {}: ", official.display())), "{error}");
+        write(&official, "[default]\nbase_url = \"ftp://x\"\n");
+        let error = credentials(&File::default(), &no_env, &folders).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("base_url in {}: ", official.display())), "{error}");
+        let mounted = dir.path().join("key");
+        write(&mounted, "two words");
+        let file = File { api_key_file: Some(mounted.clone()), ..File::default() };
+        let env = |name: &str| {
+            (name == "CALLINGBOX_BASE_URL").then(|| "https://api.callingbox.io".to_owned())
+        };
+        let error = credentials(&file, &env, &folders).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: ", mounted.display())), "{error}");
+    }
+
+    #[test]
+    fn what_is_empty_is_not_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = folders(dir.path());
+        let official = dir.path().join("callingbox/config.toml");
+        write(&official, "[default]\napi_key = \" \"\nbase_url = \"\"\n");
+        let mounted = dir.path().join("key");
+        write(&mounted, "\n");
+        let file =
+            File { api_key_file: Some(mounted), base_url: Some(String::new()), ..File::default() };
+        let found = credentials(&file, &no_env, &folders).unwrap();
+        assert!(found.key.is_none());
+        assert_eq!(found.base_url, BaseUrl::default());
+        write(&official, "[default]\napi_key = \"sk_official\"\n");
+        let (_, source) = credentials(&file, &no_env, &folders).unwrap().key.unwrap();
+        assert_eq!(source, KeySource::OfficialConfig(official));
     }
 }

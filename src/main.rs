@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use callingbox_mcp::cli::{Cli, Command};
-use callingbox_mcp::commands;
+use callingbox_mcp::{commands, telemetry};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -33,7 +33,9 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
+    // It may quote a file, and clients keep standard error in files of their own.
+    let text = format!("callingbox-mcp: {error:#}");
     // Nothing is left to be done if even this cannot be written.
-    let _ = writeln!(std::io::stderr(), "callingbox-mcp: {error:#}");
+    let _ = writeln!(std::io::stderr(), "{}", telemetry::redact(&text));
     commands::exit_code(error)
 }

@@ -12,6 +12,7 @@ use super::error::Error;
 use super::ids::{AgentId, NumberId};
 use super::model::{Change, Open, Timestamp, model};
 use super::numbers::PhoneNumber;
+use super::page::Page;
 use super::request::{Method, RequestLine};
 
 /// Whether an agent answers calls or places them; fixed once it exists.
@@ -337,13 +338,13 @@ const DETACH: RequestLine = RequestLine::new(Method::Delete, "/v1/agents/{id}/nu
 const SET_PRIMARY: RequestLine = RequestLine::new(Method::Put, "/v1/agents/{id}/primary-number");
 
 impl Client {
-    /// The organization's agents, of one type or all.
+    /// The organization's agents, of one type or all. There is no next page to ask for.
     ///
     /// # Errors
     /// [`Error`] when no readable list comes back.
-    pub async fn list_agents(&self, r#type: Option<AgentType>) -> Result<Vec<Agent>, Error> {
+    pub async fn list_agents(&self, r#type: Option<AgentType>) -> Result<Page<Agent>, Error> {
         let query: Vec<_> = r#type.map(|t| ("type", t.as_str().to_owned())).into_iter().collect();
-        Ok(self.get(LIST, &[], &query).await?.page()?.data)
+        self.get(LIST, &[], &query).await?.page()
     }
 
     /// Makes an agent.
@@ -417,7 +418,7 @@ impl Client {
     /// the bodies of these answers are not documented. When that fails too the error is the change's
     /// own, which says that it was done.
     async fn agent_after(&self, answer: Answer, id: &AgentId) -> Result<Agent, Error> {
-        match answer.one() {
+        match answer.the(|agent: &Agent| agent.id == *id) {
             Ok(agent) => Ok(agent),
             Err(unreadable) => self.get_agent(id).await.map_err(|_| unreadable),
         }

@@ -293,6 +293,12 @@ impl Answer {
         enveloped.ok_or_else(|| self.unreadable("it holds no such record"))
     }
 
+    /// The record in the body, if it is this one: where the body is not documented it may be another.
+    pub(super) fn the<T: DeserializeOwned>(self, is: impl FnOnce(&T) -> bool) -> Result<T, Error> {
+        let other = self.unreadable("it holds another record");
+        self.one().and_then(|record| if is(&record) { Ok(record) } else { Err(other) })
+    }
+
     /// The record in the body, when there is one.
     pub(super) fn any<T: DeserializeOwned>(self) -> Option<T> {
         self.one().ok()

@@ -24,7 +24,7 @@ pub enum InvalidBaseUrl {
     NotAnUrl,
     /// The key would cross the network in the clear.
     #[error(
-        "the base URL must begin with https://, or the API key would be readable on the way; http is taken for this machine only, or when explicitly allowed"
+        "the base URL must begin with https://, or the API key would be readable on the way; http is taken for this machine only, or where the configuration says allow_insecure_base_url = true"
     )]
     NotHttps,
     /// A user, query or fragment part.

@@ -1,7 +1,8 @@
 //! What can go wrong with a request, said so that a person or a model can act on it: what was asked,
 //! what came back, whether it was done, and whether asking again is safe.
 //!
-//! An error never holds the key, an id, or a whole telephone number. Knows nothing of MCP.
+//! An error never holds the key. What it repeats of the API's words may hold an id; what looks like a
+//! secret or an E.164 number is masked in them. Knows nothing of MCP.
 
 use std::fmt;
 use std::time::Duration;

@@ -10,6 +10,7 @@ use super::model::{Open, Timestamp, model};
 use super::page::{Page, PageRequest};
 use super::request::{Method, RequestLine};
 use crate::e164::E164;
+use crate::money::MilliCents;
 
 /// The kind of a phone number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -77,6 +78,17 @@ model! {
     }
 }
 
+impl AvailableNumber {
+    /// What it costs at once: the first month and the one-off price. Nothing is known of it where the
+    /// API does not say the monthly price.
+    #[must_use]
+    pub fn price(&self) -> Option<MilliCents> {
+        let monthly = MilliCents::from_cents(self.monthly_cost_cents?);
+        let upfront = MilliCents::from_cents(self.upfront_cost_cents.unwrap_or_default());
+        Some(monthly.saturating_add(upfront))
+    }
+}
+
 /// Which numbers for sale to look for. Absent fields are not sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NumberSearch {
@@ -108,14 +120,14 @@ impl Client {
         self.get(LIST, &[], &page.query()).await?.page()
     }
 
-    /// Numbers for sale.
+    /// Numbers for sale. There is no next page to ask for.
     ///
     /// # Errors
     /// [`Error`] when no readable list comes back.
     pub async fn search_numbers(
         &self,
         search: &NumberSearch,
-    ) -> Result<Vec<AvailableNumber>, Error> {
+    ) -> Result<Page<AvailableNumber>, Error> {
         let query: Vec<_> = [
             ("country_code", search.country_code.clone()),
             ("area_code", search.area_code.clone()),
@@ -125,7 +137,7 @@ impl Client {
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect();
-        Ok(self.get(SEARCH, &[], &query).await?.page()?.data)
+        self.get(SEARCH, &[], &query).await?.page()
     }
 
     /// Buys a number: credit is charged at once.

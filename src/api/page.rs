@@ -55,6 +55,16 @@ pub struct Page<T> {
     pub skipped: usize,
 }
 
+impl<T> Page<T> {
+    /// The first `limit` items. What lies beyond them is more.
+    #[must_use]
+    pub fn cut(mut self, limit: usize) -> Self {
+        self.has_more |= self.data.len() > limit;
+        self.data.truncate(limit);
+        self
+    }
+}
+
 impl<T: DeserializeOwned> Page<T> {
     /// Reads `{data, has_more}`, `{data}` or a bare array; nothing when it is none of them.
     pub(super) fn read(body: Value) -> Option<Self> {

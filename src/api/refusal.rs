@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::error::ErrorKind;
 use super::request::RequestLine;
 use crate::money::MilliCents;
+use crate::telemetry::redact;
 
 /// The most characters of a foreign text that an error carries.
 const MAX_MESSAGE: usize = 500;
@@ -67,8 +68,8 @@ fn text(body: &[u8]) -> (String, bool) {
     }
 }
 
-/// Makes a foreign text fit for an error: the key removed, whole telephone numbers masked, control
-/// and invisible direction characters replaced, runs of white space joined, at most 500 characters.
+/// Makes a foreign text fit for an error: the key removed, what looks like another secret or a
+/// telephone number masked, control and invisible direction characters replaced, runs of white space joined, at most 500 characters.
 pub(super) fn clean(text: &str, key: &str) -> String {
     let text = if key.is_empty() { text.to_owned() } else { text.replace(key, "[key]") };
     let joined = text
@@ -76,9 +77,9 @@ pub(super) fn clean(text: &str, key: &str) -> String {
         .filter(|word| !word.is_empty())
         .collect::<Vec<_>>()
         .join(" ");
-    let masked = mask_numbers(&joined);
+    let masked = redact(&joined);
     if masked.chars().count() <= MAX_MESSAGE {
-        return masked;
+        return masked.into_owned();
     }
     masked.chars().take(MAX_MESSAGE - 1).chain(['…']).collect()
 }
@@ -86,25 +87,6 @@ pub(super) fn clean(text: &str, key: &str) -> String {
 /// Characters that change how the text around them is shown (Unicode bidirectional and zero-width).
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
-/// Masks every `+` followed by seven or more digits.
-fn mask_numbers(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('+') {
-        out.push_str(before);
-        let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
-        let number = format!("+{digits}");
-        if digits.len() >= 7 {
-            out.push_str(&crate::e164::mask(&number));
-        } else {
-            out.push_str(&number);
-        }
-        rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
-    }
-    out.push_str(rest);
-    out
 }
 
 /// The balance, hold and least top-up that a "Calls paused." text names.
@@ -207,6 +189,7 @@ mod tests {
             (format!("bad key {KEY}!"), "bad key [key]!"),
             ("a\r\nb\u{1b}[31mc\u{202e}d\0e".to_owned(), "a b [31mc d e"),
             ("call +14155550123, or +1 or +".to_owned(), "call +141******23, or +1 or +"),
+            ("+1 (415) 555-0123; whsec_00aa".to_owned(), "+1 (***********23; whsec_***"),
         ] {
             assert_eq!(clean(&text, KEY), expected);
         }

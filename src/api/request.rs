@@ -60,7 +60,10 @@ pub struct RequestLine {
 
 impl RequestLine {
     /// The one request that rings a telephone.
-    pub(super) const PLACE_CALL: Self = Self::new(Method::Post, "/v1/calls");
+    pub(crate) const PLACE_CALL: Self = Self::new(Method::Post, "/v1/calls");
+    /// Replaces the signing secret of a webhook endpoint.
+    pub(crate) const ROTATE: Self =
+        Self::new(Method::Post, "/v1/webhook_endpoints/{id}/rotate_secret");
 
     pub(super) const fn new(method: Method, path: &'static str) -> Self {
         Self { method, path }

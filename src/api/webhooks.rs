@@ -10,6 +10,7 @@ use super::error::Error;
 use super::ids::{CallId, DeliveryId, EndpointId};
 use super::key::SigningSecret;
 use super::model::{Change, Open, Timestamp, model};
+use super::page::Page;
 use super::request::{Method, RequestLine};
 
 /// An event that an endpoint may subscribe to.
@@ -206,8 +207,6 @@ const LIST: RequestLine = RequestLine::new(Method::Get, "/v1/webhook_endpoints")
 const GET: RequestLine = RequestLine::new(Method::Get, "/v1/webhook_endpoints/{id}");
 const UPDATE: RequestLine = RequestLine::new(Method::Patch, "/v1/webhook_endpoints/{id}");
 const DELETE: RequestLine = RequestLine::new(Method::Delete, "/v1/webhook_endpoints/{id}");
-const ROTATE: RequestLine =
-    RequestLine::new(Method::Post, "/v1/webhook_endpoints/{id}/rotate_secret");
 const DELIVERIES: RequestLine = RequestLine::new(Method::Get, "/v1/webhook_deliveries");
 const DELIVERY: RequestLine = RequestLine::new(Method::Get, "/v1/webhook_deliveries/{id}");
 const REDELIVER: RequestLine =
@@ -222,12 +221,12 @@ impl Client {
         self.send_json(CREATE, &[], webhook).await?.one()
     }
 
-    /// The organization's endpoints.
+    /// The organization's endpoints. There is no next page to ask for.
     ///
     /// # Errors
     /// [`Error`] when no readable list comes back.
-    pub async fn list_webhooks(&self) -> Result<Vec<WebhookEndpoint>, Error> {
-        Ok(self.get(LIST, &[], &[]).await?.page()?.data)
+    pub async fn list_webhooks(&self) -> Result<Page<WebhookEndpoint>, Error> {
+        self.get(LIST, &[], &[]).await?.page()
     }
 
     /// One endpoint.
@@ -247,7 +246,8 @@ impl Client {
         id: &EndpointId,
         update: &WebhookUpdate,
     ) -> Result<WebhookEndpoint, Error> {
-        match self.send_json(UPDATE, &[id.as_str()], update).await?.one() {
+        let answer = self.send_json(UPDATE, &[id.as_str()], update).await?;
+        match answer.the(|endpoint: &WebhookEndpoint| endpoint.id == *id) {
             Ok(endpoint) => Ok(endpoint),
             Err(unreadable) => self.get_webhook(id).await.map_err(|_| unreadable),
         }
@@ -267,17 +267,17 @@ impl Client {
     /// # Errors
     /// [`Error`]; with [`super::Effect::Unknown`] the old secret may be gone.
     pub async fn rotate_webhook_secret(&self, id: &EndpointId) -> Result<WebhookEndpoint, Error> {
-        self.send(ROTATE, &[id.as_str()]).await?.one()
+        self.send(RequestLine::ROTATE, &[id.as_str()]).await?.one()
     }
 
-    /// Deliveries, newest first.
+    /// Deliveries, newest first. There is no next page to ask for.
     ///
     /// # Errors
     /// [`Error`] when no readable list comes back.
     pub async fn list_webhook_deliveries(
         &self,
         filter: &DeliveryFilter,
-    ) -> Result<Vec<WebhookDelivery>, Error> {
+    ) -> Result<Page<WebhookDelivery>, Error> {
         let query: Vec<_> = [
             ("endpoint_id", filter.endpoint_id.as_ref().map(ToString::to_string)),
             ("call_id", filter.call_id.as_ref().map(ToString::to_string)),
@@ -287,7 +287,7 @@ impl Client {
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect();
-        Ok(self.get(DELIVERIES, &[], &query).await?.page()?.data)
+        self.get(DELIVERIES, &[], &query).await?.page()
     }
 
     /// One delivery.

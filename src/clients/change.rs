@@ -105,13 +105,6 @@ pub struct Plan {
     ours: BTreeSet<String>,
 }
 
-/// A change that was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Applied {
-    /// Where the file is kept as it was, if there was one.
-    pub backup: Option<PathBuf>,
-}
-
 /// Plans that the client has this server under this name.
 ///
 /// # Errors
@@ -237,13 +230,14 @@ impl Plan {
             .to_string()
     }
 
-    /// Makes the change, with a backup beside the file.
+    /// Makes the change, with a backup beside the file. Answers where the file is kept as it was, if
+    /// there was one.
     ///
     /// # Errors
     /// The file changed since it was read, or the operating system refused. Either way it is whole.
-    pub fn apply(&self, now: Timestamp) -> Result<Applied, ClientError> {
+    pub fn apply(&self, now: Timestamp) -> Result<Option<PathBuf>, ClientError> {
         if self.is_done() {
-            return Ok(Applied { backup: None });
+            return Ok(None);
         }
         if read(&self.path)? != self.before {
             return Err(ClientError::ChangedMeanwhile { path: self.path.clone() });
@@ -261,7 +255,7 @@ impl Plan {
             }
             After::Removed => file::remove(&self.path)?,
         }
-        Ok(Applied { backup })
+        Ok(backup)
     }
 }
 
@@ -278,28 +272,19 @@ pub struct Installed {
     pub url: Option<String>,
 }
 
-/// What a client's file says about a name.
-#[derive(Debug)]
-pub enum State {
-    /// Nothing.
-    Absent,
-    /// This.
-    Installed(Installed),
-}
-
-/// Reads what a client's file says about a name.
+/// The entry of this name in a client's file, if there is one.
 ///
 /// # Errors
 /// The client has no such place, or its file cannot be read or parsed.
-pub fn state(
+pub fn entry(
     client: Client,
     scope: Scope,
     machine: &Machine,
     name: &str,
-) -> Result<State, ClientError> {
+) -> Result<Option<Installed>, ClientError> {
     let mut entries = entries(client, scope, machine)?.into_iter();
     let found = entries.find(|(found, _)| found == name);
-    Ok(found.map_or(State::Absent, |(_, entry)| State::Installed(entry)))
+    Ok(found.map(|(_, entry)| entry))
 }
 
 /// Every server in a client's file, by name, in the file's order.

@@ -128,13 +128,6 @@ pub(super) fn remove(path: &Path) -> Result<(), ClientError> {
     fs::remove_file(path).map_err(io(path, "removing it"))
 }
 
-/// Where a key is kept for clients that have no better way, within the folder where programs keep
-/// configuration.
-#[must_use]
-pub fn key_file(config: &Path) -> PathBuf {
-    config.join("callingbox-mcp").join("api-key")
-}
-
 /// Keeps an API key in a file that only the user can read (mode 0600 on Unix; the user's own folder
 /// on Windows). True when the file changed.
 ///

@@ -19,9 +19,9 @@ mod toml_config;
 use std::path::PathBuf;
 
 pub use catalogue::{Client, Machine, Os, Scope};
-pub use change::{Applied, Installed, Plan, State, entries, install, state, uninstall};
+pub use change::{Installed, Plan, entries, entry, install, uninstall};
 pub use entry::{Secret, Server};
-pub use file::{key_file, store_key};
+pub use file::store_key;
 
 /// Why a client's configuration was not changed. The file is as it was.
 #[derive(Debug, thiserror::Error)]

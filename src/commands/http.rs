@@ -266,9 +266,9 @@ async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// Where the tokens are.
 pub(super) fn tokens_path(named: Option<PathBuf>, folders: &Folders) -> anyhow::Result<PathBuf> {
-    let standard =
-        || folders.config.as_ref().map(|dir| dir.join("callingbox-mcp").join("tokens.toml"));
-    named.or_else(standard).context("there is no folder for the tokens; name a file with --tokens")
+    named
+        .or_else(|| folders.own_config("tokens.toml"))
+        .context("there is no folder for the tokens; name a file with --tokens")
 }
 
 /// The accounts of callers who bring their own keys.

@@ -1,12 +1,14 @@
 //! `callingbox-mcp install`: writes this server into a client's configuration, and shows what it
 //! writes; never a key.
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
 use super::say;
 use crate::cli::{self, Global};
-use crate::clients::{self, Client, Machine, Scope, Secret, Server, State};
+use crate::clients::{self, Client, Machine, Scope, Secret, Server};
 use crate::config::{self, File, Folders, KeySource};
 
 pub(super) fn run(
@@ -27,8 +29,11 @@ pub(super) fn run(
             ));
         }
         say(plan.diff())?;
-        let applied = plan.apply(Timestamp::now())?;
-        return say(format!("{}Restart {client}.\n", report("Removed from", &plan, &applied)));
+        let backup = plan.apply(Timestamp::now())?;
+        return say(format!(
+            "{}Restart {client}.\n",
+            report("Removed from", &plan, backup.as_deref())
+        ));
     }
     if options.http.is_some() && asks_for_tools(global) {
         bail!(
@@ -44,8 +49,7 @@ pub(super) fn run(
     } else {
         config::credentials(file, &env, folders)?.key
     };
-    let key_file = folders.config.as_deref().context("this user has no configuration folder")?;
-    let key_file = clients::key_file(key_file);
+    let key_file = folders.key_file().context("this user has no configuration folder")?;
     let source = found.as_ref().map(|(_, source)| source);
     let secret = Secret::choose(client, sandbox, source, &key_file);
     let server = match &options.http {
@@ -85,10 +89,10 @@ pub(super) fn run(
         ));
     }
     say(plan.diff())?;
-    let applied = plan.apply(Timestamp::now())?;
+    let backup = plan.apply(Timestamp::now())?;
     say(format!(
         "{kept}{}{}Restart {client}.\n",
-        report("Written to", &plan, &applied),
+        report("Written to", &plan, backup.as_deref()),
         advice(client, &server, source)
     ))
 }
@@ -97,9 +101,9 @@ pub(super) fn run(
 fn list(machine: &Machine, name: &str) -> String {
     let mut text = String::new();
     for client in Client::ALL.into_iter().filter(|client| client.is_present(machine)) {
-        let state = match clients::state(client, Scope::User, machine, name) {
-            Ok(State::Installed(_)) => "installed".to_owned(),
-            Ok(State::Absent) => format!("callingbox-mcp install {}", client.id()),
+        let state = match clients::entry(client, Scope::User, machine, name) {
+            Ok(Some(_)) => "installed".to_owned(),
+            Ok(None) => format!("callingbox-mcp install {}", client.id()),
             Err(error) => error.to_string(),
         };
         text.push_str(&format!("{client:<16}{state}\n"));
@@ -111,12 +115,9 @@ fn list(machine: &Machine, name: &str) -> String {
     text
 }
 
-fn report(done: &str, plan: &clients::Plan, applied: &clients::Applied) -> String {
-    let backup = applied
-        .backup
-        .as_ref()
-        .map(|backup| format!("As it was: {}\n", backup.display()))
-        .unwrap_or_default();
+fn report(done: &str, plan: &clients::Plan, backup: Option<&Path>) -> String {
+    let backup =
+        backup.map(|backup| format!("As it was: {}\n", backup.display())).unwrap_or_default();
     format!("{done} {}\n{backup}", plan.path().display())
 }
 

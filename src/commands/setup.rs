@@ -137,10 +137,9 @@ async fn key(ask: &mut Asker, style: Style, file: &File, folders: &Folders) -> a
         })?;
         return step(style, "Key", &format!("from {source}, accepted"));
     }
-    let folder = folders.config.as_deref().context(
+    let path = folders.key_file().context(
         "there is no folder to keep the key in (HOME is not set): set CALLINGBOX_API_KEY instead",
     )?;
-    let path = clients::key_file(folder);
     for _ in 0..3 {
         let typed = ask.secret("Your CallingBox API key, sk_… (it is not shown): ").await?;
         let key = match ApiKey::new(typed) {
@@ -177,7 +176,7 @@ impl Desk {
     async fn number_agent_and_call(&mut self) -> anyhow::Result<()> {
         let page = PageRequest::first(100);
         let numbers = self.api()?.list_numbers(&page).await?.data;
-        let agents = self.api()?.list_agents(Some(AgentType::Outbound)).await?;
+        let agents = self.api()?.list_agents(Some(AgentType::Outbound)).await?.data;
         let agent = match caller::ready(&agents, &numbers) {
             Some((agent, number)) => {
                 self.has_number(number)?;
@@ -217,7 +216,7 @@ impl Desk {
             chosen.cloned().ok_or_else(|| "There is no such line.".to_owned())
         });
         let offer = offer.await?;
-        let price = price(&offer);
+        let price = offer.price();
         let asked = Asked {
             order: Order::Number { number: offer.phone_number.clone(), price },
             idempotency_key: None,
@@ -253,7 +252,7 @@ impl Desk {
                 limit: Some(OFFERS),
                 ..NumberSearch::default()
             };
-            let mut offers = self.api()?.search_numbers(&search).await?;
+            let mut offers = self.api()?.search_numbers(&search).await?.data;
             offers.truncate(OFFERS as usize);
             if !offers.is_empty() {
                 return Ok(offers);
@@ -432,18 +431,11 @@ impl Desk {
     }
 }
 
-/// What a number costs at once, where the API says it.
-fn price(offer: &AvailableNumber) -> Option<MilliCents> {
-    let cents = |cents: Option<u64>| MilliCents::from_cents(cents.unwrap_or_default());
-    offer.monthly_cost_cents?;
-    Some(cents(offer.monthly_cost_cents).saturating_add(cents(offer.upfront_cost_cents)))
-}
-
 /// Number, place and price.
 fn offered(offer: &AvailableNumber) -> String {
     let place = [offer.locality.as_deref(), offer.state.as_deref()];
     let place: Vec<String> = place.into_iter().flatten().map(|part| one_line(part, 40)).collect();
-    let price = match (price(offer), offer.monthly_cost_cents) {
+    let price = match (offer.price(), offer.monthly_cost_cents) {
         (Some(now), Some(monthly)) => {
             format!("{now} now and {} each month after", MilliCents::from_cents(monthly))
         }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::error::ToolError;
 use super::present;
+use crate::telemetry::arguments::digits_masked;
 
 /// The arguments of a call as they came in.
 pub type Arguments = Map<String, Value>;
@@ -161,7 +162,9 @@ impl HttpsUrl {
 impl<'de> Deserialize<'de> for HttpsUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        // `Url` also takes capitals, a missing `//` and white space before it.
         let fits = text.len() <= Self::MAX
+            && text.starts_with("https://")
             && url::Url::parse(&text).is_ok_and(|url| url.scheme() == "https" && url.has_host());
         if fits {
             Ok(Self(text))
@@ -275,12 +278,16 @@ pub fn parse<T: DeserializeOwned>(arguments: Arguments) -> Result<T, ToolError> 
     if let Some((name, _)) = arguments.iter().find(|(_, value)| value.is_null()) {
         return Err(ToolError::invalid_argument(format!(
             "`{}` may not be null: leave it out instead",
-            present::one_line(name, 80)
+            present::one_line(&digits_masked(name), 80)
         )));
     }
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
-        let path = present::one_line(&error.path().to_string(), 80);
-        let reason = present::reason(&error.into_inner().to_string());
+        let path = present::one_line(&digits_masked(&error.path().to_string()), 80);
+        let reason = error.into_inner().to_string();
+        // serde repeats what was given, which may be a telephone number; the types here do not.
+        let repeats = ["invalid ", "unknown "].iter().any(|begin| reason.starts_with(begin));
+        let reason = if repeats { digits_masked(&reason).into_owned() } else { reason };
+        let reason = present::reason(&reason);
         // What serde says of a value that should be one of a few words tells a model nothing.
         let no_word = [", expected map with a single key", ", expected string or map"];
         let reason = match no_word.iter().any(|ending| reason.ends_with(ending)) {

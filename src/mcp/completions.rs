@@ -46,6 +46,7 @@ async fn values(account: &Account, argument: &str, typed: &str) -> Result<Vec<St
         "agent_id" => {
             let agents = account.api()?.list_agents(Some(AgentType::Outbound)).await?;
             let named = agents
+                .data
                 .iter()
                 .filter(|agent| fits(agent.id.as_str()) || agent.name.as_deref().is_some_and(fits));
             named.map(|agent| agent.id.to_string()).collect()

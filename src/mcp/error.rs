@@ -260,6 +260,12 @@ impl From<api::Error> for ToolError {
     fn from(error: api::Error) -> Self {
         use api::ErrorKind as Kind;
         let (class, next) = match error.kind() {
+            Kind::BadRequest { .. } if error.request() == RequestLine::PLACE_CALL => (
+                Class::InvalidArgument,
+                Some(
+                    "get_agent shows the type and the numbers of the agent. list_numbers shows the owned numbers, and set_agent_numbers attaches one. search_numbers finds one for sale.",
+                ),
+            ),
             Kind::BadRequest { .. } | Kind::Refused { .. } | Kind::Unsendable { .. } => {
                 (Class::InvalidArgument, None)
             }
@@ -285,6 +291,8 @@ impl From<api::Error> for ToolError {
             _ => (Class::Unavailable, None),
         };
         let retry = match (error.retry_is_safe(), error.is_transient()) {
+            // Each secret replaces the one before: a second rotation does no more than the first.
+            _ if error.request() == RequestLine::ROTATE && !error.retry_is_safe() => Retry::Later,
             (true, true) => Retry::Later,
             (true, false) => Retry::AfterChange,
             (false, _) => Retry::No,
@@ -297,12 +305,43 @@ impl From<api::Error> for ToolError {
         let mut told = Self::new(class, format!("{}: {}", error.request(), error.kind()))
             .done(done)
             .retry(retry);
-        told.next = match class {
-            Class::NotFound => Some(where_ids_are(error.request())),
-            _ => next.map(str::to_owned),
+        told.next = match (done, class) {
+            (Done::Nothing, Class::NotFound) => Some(where_ids_are(error.request())),
+            (Done::Nothing, _) | (_, Class::Unauthorized) => next.map(str::to_owned),
+            _ => where_it_shows(error.request()).map(str::to_owned),
         };
         told
     }
+}
+
+/// Which tools show what became of a write whose answer is lost, and what is to be done then.
+fn where_it_shows(request: RequestLine) -> Option<&'static str> {
+    Some(match (request.method, request.path) {
+        _ if request == RequestLine::PLACE_CALL => "list_calls shows whether the call was placed.",
+        (Method::Post, "/v1/numbers/purchase") => {
+            "list_numbers shows whether the number was bought."
+        }
+        (Method::Post, "/v1/agents") => {
+            "list_agents shows whether the agent is there: make it again only if it is not."
+        }
+        (_, path) if path.starts_with("/v1/agents/{id}") => {
+            "get_agent shows the agent as it is now."
+        }
+        (Method::Post, "/v1/webhook_endpoints") => {
+            "list_webhooks shows whether the webhook is there: make it again only if it is not. If it is, rotate_webhook_secret gives it another signing secret, for the one in the lost answer is shown nowhere else."
+        }
+        _ if request == RequestLine::ROTATE => {
+            "rotate_webhook_secret once more gives another one: the secret in the lost answer is shown nowhere else, and the old one may have stopped."
+        }
+        (Method::Delete, "/v1/webhook_endpoints/{id}") => {
+            "list_webhooks shows whether the webhook is still there."
+        }
+        (_, "/v1/webhook_endpoints/{id}") => "get_webhook shows the webhook as it is now.",
+        (_, path) if path.starts_with("/v1/webhook_deliveries") => {
+            "get_webhook_delivery shows whether it was sent again, in its count of manual retries."
+        }
+        _ => return None,
+    })
 }
 
 /// Which tools show the ids that a request may have named.

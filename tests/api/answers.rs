@@ -62,6 +62,22 @@ async fn a_body_is_not_needed_where_the_contract_promises_none() {
 }
 
 #[tokio::test]
+async fn another_record_is_not_taken_for_the_one_that_was_changed() {
+    let number = callingbox_mcp::api::NumberId::new("n");
+    let other = reply(200, &json!({"id": "n", "e164": "+14155550123"}));
+    let server = Server::new(vec![other.clone(), reply(200, &json!({"id": "a"}))]).await;
+    let agent = server.client().attach_number(&AgentId::new("a"), &number).await.unwrap();
+    assert_eq!(agent.id.as_str(), "a");
+    let server = Server::new(vec![other.clone(), reply(200, &json!({"id": "e"}))]).await;
+    let (id, update) = (EndpointId::new("e"), callingbox_mcp::api::WebhookUpdate::default());
+    let endpoint = server.client().update_webhook(&id, &update).await.unwrap();
+    assert_eq!(endpoint.id.as_str(), "e");
+    let server = Server::new(vec![other, reply(404, &json!({"error": "no"}))]).await;
+    let error = server.client().detach_number(&AgentId::new("a"), &number).await.unwrap_err();
+    assert_eq!(error.effect(), Effect::Done, "{error}");
+}
+
+#[tokio::test]
 async fn numbers_for_sale_are_those_that_can_be_bought() {
     let body = json!([
         {"phone_number": "+14155550123", "country_code": "US", "number_type": "satellite",
@@ -69,7 +85,7 @@ async fn numbers_for_sale_are_those_that_can_be_bought() {
         {"phone_number": "call us"},
     ]);
     let client = Server::new(vec![reply(200, &body)]).await.client();
-    let found = client.search_numbers(&NumberSearch::default()).await.unwrap();
+    let found = client.search_numbers(&NumberSearch::default()).await.unwrap().data;
     assert_eq!(
         serde_json::to_value(&found).unwrap(),
         json!([{"phone_number": "+14155550123", "country_code": "US", "number_type": "satellite",

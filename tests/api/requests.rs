@@ -62,7 +62,7 @@ async fn an_id_cannot_reach_another_path() {
 /// Every endpoint: what is sent for it.
 #[tokio::test]
 async fn each_endpoint_sends_what_the_contract_says() {
-    let record = json!({"id": "x", "call_id": "x", "segments": []});
+    let record = json!({"id": "a1", "call_id": "x", "segments": []});
     let server = Server::new(vec![reply(200, &record)]).await;
     let client = server.client();
     let (agent, call) = (AgentId::new("a1"), CallId::new("c1"));
@@ -112,6 +112,7 @@ async fn each_endpoint_sends_what_the_contract_says() {
         status: Some(EndpointStatus::Enabled),
         ..WebhookUpdate::default()
     };
+    server.say(reply(200, &json!({"id": "e1"})));
     client.update_webhook(&endpoint, &update).await.unwrap();
     client.delete_webhook(&endpoint).await.unwrap();
     client.rotate_webhook_secret(&endpoint).await.unwrap();
@@ -220,7 +221,7 @@ async fn each_endpoint_sends_what_the_contract_says() {
 
 #[tokio::test]
 async fn reads_share_a_connection_and_each_post_has_its_own() {
-    let server = Server::new(vec![reply(200, &json!({"id": "x"}))]).await;
+    let server = Server::new(vec![reply(200, &json!({"id": "a"}))]).await;
     let client = server.client();
     let place = CallCreate::new(AgentId::new("a"), number("+14155550100"));
     for _ in 0..3 {

@@ -56,9 +56,9 @@ fn installed(
         std::fs::write(&path, before).unwrap();
     }
     let plan = clients::install(client, scope, machine, "callingbox", server).unwrap();
-    let applied = plan.apply(now()).unwrap();
-    assert_eq!(applied.backup.is_some(), before.is_some(), "{client}");
-    if let Some(backup) = applied.backup {
+    let backup = plan.apply(now()).unwrap();
+    assert_eq!(backup.is_some(), before.is_some(), "{client}");
+    if let Some(backup) = backup {
         assert_eq!(std::fs::read_to_string(backup).unwrap(), before.unwrap(), "{client}");
     }
     path
@@ -272,7 +272,7 @@ fn a_file_gets_the_entry_and_keeps_all_else() {
                 clients::install(case.client, case.scope, &machine, "callingbox", &server).unwrap();
             assert!(again.is_done(), "{}", case.client);
             assert_eq!(again.diff(), "");
-            assert_eq!(again.apply(now()).unwrap().backup, None);
+            assert_eq!(again.apply(now()).unwrap(), None);
             assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
         }
     }
@@ -389,8 +389,7 @@ fn a_change_of_mind_leaves_nothing_of_the_old_way() {
             let plan =
                 clients::install(client, Scope::User, &machine, "callingbox", server).unwrap();
             plan.apply(jiff::Timestamp::now()).unwrap();
-            let clients::State::Installed(now) =
-                clients::state(client, Scope::User, &machine, "callingbox").unwrap()
+            let Some(now) = clients::entry(client, Scope::User, &machine, "callingbox").unwrap()
             else {
                 panic!("{client} has no entry");
             };

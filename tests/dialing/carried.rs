@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::harness::{Era, Session};
-use super::{LEGACY, World, can_ask, cannot_ask, failure};
+use super::{LEGACY, World, can_ask, cannot_ask, data, failure};
 
 const TO: &str = "+12025550123";
 
@@ -115,6 +115,31 @@ async fn where_only_a_human_counts_no_token_does() {
     let answer = session.call("place_call", confirmed).await;
     assert!(failure(&answer).2.contains("only the human's own answer"), "{answer}");
     assert_eq!(world.dialed().await, 0);
+}
+
+#[tokio::test]
+async fn a_price_that_is_not_said_is_no_price_of_nothing() {
+    let policy = "[limits]\nspend_per_day = '0.50'\n";
+    let worlds = [("[dialing]\nconfirm = \"auto\"\n", ""), ("", policy)];
+    for (config, policy) in worlds {
+        let world = World::new(config, policy).await;
+        let mut session = world.session(LEGACY, cannot_ask()).await;
+        let number = "+12025550188";
+        let silent = json!({
+            "method": "GET", "path": "/v1/numbers/available", "kind": "status", "status": 200,
+            "body": [{"phone_number": number}], "times": 10,
+        });
+        world.control.fault(silent).await;
+        let answer = session.call("purchase_number", json!({"phone_number": number})).await;
+        if policy.is_empty() {
+            let note = data(&answer)["note"].as_str().unwrap();
+            assert!(note.contains("Cost: price unknown") && !note.contains("$0.00"), "{note}");
+        } else {
+            let (class, done, message) = failure(&answer);
+            assert_eq!((class, done), ("refused_by_policy", "nothing"), "{answer}");
+            assert!(message.contains("spend_per_day"), "{answer}");
+        }
+    }
 }
 
 #[tokio::test]

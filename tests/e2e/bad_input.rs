@@ -117,6 +117,44 @@ async fn bad_arguments_are_named() {
             "invalid_argument",
             "`webhook_url`: must be an address that begins with https://",
         ),
+        (
+            "place_call",
+            place(json!({"webhook_url": "HTTPS://example.com"})),
+            "invalid_argument",
+            "`webhook_url`: must be an address that begins with https://",
+        ),
+        (
+            "place_call",
+            place(json!({"webhook_url": " https://example.com"})),
+            "invalid_argument",
+            "`webhook_url`: must be an address that begins with https://",
+        ),
+        (
+            "create_agent",
+            new(json!({"webhook_url": "https:example.com"})),
+            "invalid_argument",
+            "`webhook_url`: must be an address that begins with https://",
+        ),
+        // No number is said back whole.
+        (
+            "get_call_result",
+            json!({"call_id": "c", "wait_seconds": 1, "+13105550100": 1}),
+            "invalid_argument",
+            "`+***`: unknown field `+***`, expected ",
+        ),
+        (
+            "list_agents",
+            json!({"type": "(310) 555-0100"}),
+            "invalid_argument",
+            "`type`: unknown variant `(***`, expected ",
+        ),
+        (
+            "create_agent",
+            new(json!({"number_ids": "+13105550100"})),
+            "invalid_argument",
+            "`number_ids`: invalid type: string \"+***\", expected a sequence",
+        ),
+        ("place_call", place(json!({"+13105550100": null})), "invalid_argument", "`+***` may not"),
         ("place_call", json!({"agent_id": agent}), "invalid_argument", "missing field `to`"),
         ("place_call", json!({"to": to}), "invalid_argument", "missing field `agent_id`"),
         (

@@ -175,6 +175,20 @@ async fn mistakes_are_refused_with_what_would_be_right() {
 }
 
 #[tokio::test]
+async fn no_complaint_shows_a_key_or_a_whole_number() {
+    let home = Home::new();
+    home.write("key.toml", "api_key = \"sk_live_ABCDEFG123456\" # of +1 415 555 0123\n");
+    home.write("hook.toml", "secret = \"whsec_ABCDEFG123456\"\n");
+    for (file, shown) in [("key.toml", "api_key = \"sk_***\""), ("hook.toml", "\"whsec_***\"")] {
+        for command in [&["config"][..], &["stdio"], &["http"], &["install", "cursor"]] {
+            let text = home.complaint(&[&["--config", file], command].concat()).await;
+            assert!(text.contains(file) && text.contains(shown), "{command:?}: {text}");
+            assert!(!text.contains("ABCDEFG") && !text.contains("555 0123"), "{command:?}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn another_name_is_given_only_where_a_typing_error_is_near_it() {
     for (config, policy, says) in [
         ("read_onyl = true", "", Some("Did you mean `read_only`?")),

@@ -81,7 +81,7 @@ async fn furnish(url: &str) {
     let key = ApiKey::new(KEY.to_owned()).unwrap();
     let client = Client::new(ClientConfig::new(BaseUrl::parse(url, false).unwrap(), key));
     let search = NumberSearch { area_code: Some("415".to_owned()), ..NumberSearch::default() };
-    let offers = client.search_numbers(&search).await.unwrap();
+    let offers = client.search_numbers(&search).await.unwrap().data;
     let number = client.purchase_number(&offers[0].phone_number).await.unwrap();
     let agent = AgentCreate {
         number_ids: Some(vec![number.id]),
@@ -335,7 +335,7 @@ async fn files_that_cannot_be_used_are_named_with_the_line() {
     );
     assert_eq!(doctor.checks(), ["configuration"]);
     let quoted = doctor.of("configuration")["message"].as_str().unwrap();
-    assert!(quoted.contains("\"[key]\" # +141******23"), "{quoted}");
+    assert!(quoted.contains("\"sk_***\" # +141******23"), "{quoted}");
     let doctor = Doctor::run(&home, &["--tools=place_cal"], &[]).await;
     doctor.says("configuration", "fail", "did you mean `place_call`?", "correct the name");
     let doctor = Doctor::run(&home, &[], &[("CALLINGBOX_MCP_SANDBOX", "perhaps")]).await;

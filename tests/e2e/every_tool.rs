@@ -216,6 +216,54 @@ async fn deliveries_are_listed_shown_and_sent_again() {
 }
 
 #[tokio::test]
+async fn a_list_says_whether_there_is_more() {
+    let session = Session::on_simulator(Era::Modern, ALL, Options::default()).await;
+    let mut on = Checked { session, called: BTreeSet::new() };
+    let record = |id: &str| json!({"id": id, "simulated": true});
+    let two = json!([record("a"), record("b")]);
+    let offers = json!([
+        {"phone_number": "+12025550188", "simulated": true},
+        {"phone_number": "+12025550189", "simulated": true},
+    ]);
+    let limited = json!({"limit": 1});
+    for (tool, arguments, path, list, items, says_itself) in [
+        ("list_agents", json!({}), "/v1/agents", "agents", &two, true),
+        ("list_webhooks", json!({}), "/v1/webhook_endpoints", "webhooks", &two, true),
+        ("list_webhook_deliveries", json!({}), "/v1/webhook_deliveries", "deliveries", &two, true),
+        (
+            "list_webhook_deliveries",
+            limited.clone(),
+            "/v1/webhook_deliveries",
+            "deliveries",
+            &two,
+            false,
+        ),
+        ("search_numbers", json!({}), "/v1/numbers/available", "numbers", &offers, true),
+        ("search_numbers", limited, "/v1/numbers/available", "numbers", &offers, false),
+    ] {
+        for more in [true, false] {
+            let body = match (says_itself, more) {
+                (true, more) => json!({"data": items, "has_more": more}),
+                (false, true) => json!({"data": items}),
+                (false, false) => json!({"data": [items[0]]}),
+            };
+            let fault = json!({
+                "method": "GET", "path": path, "kind": "status", "status": 200, "body": body,
+            });
+            on.session.control().fault(fault).await;
+            let answer = on.session.call(tool, arguments.clone()).await;
+            let found = &answer["result"]["structuredContent"];
+            assert_eq!(found["has_more"], more, "{tool} {arguments}: {answer}");
+            let expected = if says_itself { 2 } else { 1 };
+            assert_eq!(found[list].as_array().unwrap().len(), expected, "{tool}: {answer}");
+            let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+            assert_eq!(text.contains("There are more"), more, "{tool}: {text}");
+        }
+    }
+    on.session.finish_well().await;
+}
+
+#[tokio::test]
 async fn when_a_step_fails_the_ones_that_took_place_are_named() {
     let mut session = Session::modern().await;
     let offers = session.data("search_numbers", json!({"limit": 2})).await;

@@ -223,6 +223,97 @@ async fn a_caller_who_may_have_rung_is_not_said_not_to() {
     }
 }
 
+#[tokio::test]
+async fn after_a_lost_answer_the_next_step_shows_what_was_done() {
+    let mut session =
+        Session::on_simulator(Era::Modern, &["--toolsets", ALL], Options::default()).await;
+    let agent = session.outbound_agent(json!({})).await;
+    let number = session.data("get_agent", json!({"agent_id": agent})).await;
+    let number = &number["primary_number_id"];
+    let new = json!({"url": "https://hooks.example.com/in"});
+    let webhook = session.data("create_webhook", new.clone()).await;
+    let webhook = &webhook["webhook_id"];
+    let order = json!({"agent_id": agent, "to": "+13105550100"});
+    session.data("place_call", order).await;
+    session.control().advance(600).await;
+    let listed = session.data("list_webhook_deliveries", json!({"limit": 1})).await;
+    let delivery = &listed["deliveries"][0]["delivery_id"];
+    let again = "rotate_webhook_secret once more gives another one";
+    for (tool, arguments, next) in [
+        ("create_agent", json!({"name": "B", "type": "outbound"}), "list_agents shows whether"),
+        ("update_agent", json!({"agent_id": agent, "name": "C"}), "get_agent shows the agent"),
+        (
+            "set_agent_numbers",
+            json!({"agent_id": agent, "primary": number}),
+            "get_agent shows the agent",
+        ),
+        ("create_webhook", new, "list_webhooks shows whether"),
+        (
+            "update_webhook",
+            json!({"webhook_id": webhook, "description": "Mine"}),
+            "get_webhook shows the webhook",
+        ),
+        ("rotate_webhook_secret", json!({"webhook_id": webhook}), again),
+        (
+            "redeliver_webhook",
+            json!({"delivery_id": delivery}),
+            "get_webhook_delivery shows whether",
+        ),
+        ("delete_webhook", json!({"webhook_id": webhook}), "list_webhooks shows whether"),
+        ("archive_agent", json!({"agent_id": agent}), "get_agent shows the agent"),
+    ] {
+        for fault in [
+            json!({"kind": "reset"}),
+            json!({"kind": "status", "status": 500}),
+            json!({"kind": "truncate"}),
+        ] {
+            let mut fault = fault;
+            fault["when"] = json!("after");
+            fault["path"] = json!("/v1/*");
+            fault["times"] = json!(10);
+            session.control().fault(fault.clone()).await;
+            let answer = session.call(tool, arguments.clone()).await;
+            session.control().ask("DELETE", "/sandbox/faults", None).await;
+            // What can be asked for anew, or needs no answer, may end well all the same.
+            let result = &answer["result"];
+            if result["isError"] == false {
+                assert!(["archive_agent", "delete_webhook"].contains(&tool), "{tool}: {answer}");
+                continue;
+            }
+            let error = &result["_meta"]["callingbox-mcp/error"];
+            // Deleted the first time, it is not there the second.
+            if error["done"] == "nothing" {
+                assert_eq!((tool, &error["class"]), ("delete_webhook", &json!("not_found")));
+                continue;
+            }
+            let found = error["next"].as_str().unwrap_or_default();
+            assert!(found.starts_with(next), "{tool} {fault}: {error}");
+            assert!(!found.contains("doctor"), "{tool} {fault}: {error}");
+            if tool == "rotate_webhook_secret" {
+                assert_eq!(error["retry"], "later", "{fault}: {error}");
+            }
+            if tool == "create_webhook" {
+                assert!(found.contains("rotate_webhook_secret"), "{tool} {fault}: {error}");
+            }
+        }
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_call_is_mended_with_the_tools_that_are_named() {
+    let mut session = Session::modern().await;
+    let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
+    let order = json!({"agent_id": agent["agent_id"], "to": "+13105550100"});
+    let error = session.failure("place_call", order).await;
+    assert!(error["message"].as_str().unwrap().contains("has no number"), "{error}");
+    assert_eq!(
+        error["next"],
+        "get_agent shows the type and the numbers of the agent. list_numbers shows the owned numbers, and set_agent_numbers attaches one. search_numbers finds one for sale."
+    );
+    session.finish_well().await;
+}
+
 /// The tools that a text names and that are not among those that are offered.
 fn missing<'a>(text: &'a str, offered: &[String]) -> Vec<&'a str> {
     let catalogue = Catalogue::new();

@@ -163,6 +163,27 @@ async fn calls_are_listed_with_filters_and_cursors_in_both_directions() {
         let expected: Vec<Value> = expected.iter().map(|at: &usize| placed[*at].clone()).collect();
         assert_eq!(ids(&listed), expected, "{filter}");
     }
+    for (arguments, says) in [
+        (
+            json!({"agent_id": "another"}),
+            "No call fits, of 5 looked at. Leave out agent_id to see more.",
+        ),
+        (
+            json!({"status": "busy", "direction": "inbound"}),
+            "No call fits, of 5 looked at. Leave out status or direction to see more.",
+        ),
+        (
+            json!({"status": "busy", "starting_after": newest_first[4]}),
+            "No more calls in this direction: the end is reached. Leave out starting_after to begin with the newest.",
+        ),
+        (
+            json!({"ending_before": newest_first[0]}),
+            "No more calls in this direction: the end is reached. Leave out ending_before to begin with the newest.",
+        ),
+    ] {
+        let answer = session.call("list_calls", arguments.clone()).await;
+        assert_eq!(answer["result"]["content"][0]["text"], says, "{arguments}");
+    }
     let filtered = json!({"status": "no_answer", "limit": 1});
     let first = session.data("list_calls", filtered).await;
     let next = json!({"status": "no_answer", "limit": 1, "starting_after": first["next_cursor"]});

@@ -38,9 +38,7 @@ pub(super) fn configuration(
             "correct the name in the flag, the variable or the file",
         )
     })?;
-    let standard =
-        || folders.config.as_ref().map(|dir| dir.join("callingbox-mcp").join("config.toml"));
-    let message = match global.config.clone().or_else(standard) {
+    let message = match config::path(global.config.as_deref(), folders) {
         Some(path) if path.exists() => format!("read from {}", path.display()),
         Some(path) => format!("the defaults; there is no {}", path.display()),
         None => {

@@ -9,7 +9,6 @@ mod served;
 
 use std::process::ExitCode;
 
-use regex::{Captures, Regex};
 use serde::Serialize;
 
 use super::live::Live;
@@ -19,8 +18,8 @@ use super::world::More;
 use crate::account::World;
 use crate::cli::{self, Global};
 use crate::config::Folders;
-use crate::e164::mask;
 use crate::mcp::present::one_line;
+use crate::telemetry::redact;
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -69,23 +68,12 @@ impl Finding {
         message: impl AsRef<str>,
         fix: Option<String>,
     ) -> Self {
-        let message = one_line(&discreet(message.as_ref()), 600);
+        // Messages quote files, and files hold keys and telephone numbers.
+        let message = one_line(&redact(message.as_ref()), 600);
         let check = one_line(&check.into(), 80);
         let fix = fix.map(|fix| one_line(&fix, 600));
         Self { check, level, message, fix }
     }
-}
-
-/// The text without keys and whole telephone numbers: messages quote files, and files hold both.
-fn discreet(text: &str) -> String {
-    let Ok(secrets) = Regex::new(r"(?:sk|whsec)_[A-Za-z0-9_-]+|\+[0-9]{7,15}") else {
-        return String::new();
-    };
-    let hidden = |found: &Captures<'_>| {
-        let found = found.get(0).map_or("", |found| found.as_str());
-        if found.starts_with('+') { mask(found) } else { "[key]".to_owned() }
-    };
-    secrets.replace_all(text, hidden).into_owned()
 }
 
 /// Everything that was found.

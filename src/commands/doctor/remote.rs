@@ -273,7 +273,7 @@ async fn ready(client: &Client, fresh: bool) -> Vec<Finding> {
         tokio::join!(client.list_numbers(&page), client.list_agents(Some(AgentType::Outbound)));
     let again = "run this again in a minute";
     let (numbers, agents) = match (numbers, agents) {
-        (Ok(numbers), Ok(agents)) => (numbers.data, agents),
+        (Ok(numbers), Ok(agents)) => (numbers.data, agents.data),
         (Err(error), _) | (_, Err(error)) => {
             let message = error.kind().to_string();
             return vec![

@@ -53,9 +53,6 @@ pub const MAX_REASON: usize = 300;
 /// one must not dial.
 #[async_trait]
 pub trait Ledger: Send + Sync + std::fmt::Debug {
-    /// Real telephones or the simulator.
-    fn world(&self) -> World;
-
     /// The earlier one that stands in the way, if any. Only looks, so that it may be asked before anybody
     /// has judged.
     ///

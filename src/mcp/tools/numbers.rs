@@ -138,12 +138,15 @@ impl Tool for ListNumbers {
     }
 }
 
+/// The most numbers for sale that are asked for at once.
+const MOST_OFFERS: u8 = 50;
+
 pub(super) struct SearchNumbers;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchNumbersInput {
-    /// Three-digit area code, for local numbers only.
+    /// Three digits, for local numbers only.
     #[schemars(with = "Option<String>")]
     area_code: Option<AreaCode>,
     /// Kind of number.
@@ -168,12 +171,13 @@ pattern_text!(CountryCode, "^[A-Z]{2}$", "must be two capital letters such as US
 #[derive(Serialize, JsonSchema)]
 pub(super) struct SearchNumbersOutput {
     numbers: Vec<AvailableNumber>,
+    has_more: bool,
 }
 
 impl Tool for SearchNumbers {
     const NAME: &'static str = "search_numbers";
     const TITLE: &'static str = "Search numbers for sale";
-    const DESCRIPTION: &'static str = "Searches phone numbers that can be bought, with their prices. Buys nothing; purchase_number does. list_numbers shows the owned ones.";
+    const DESCRIPTION: &'static str = "Searches phone numbers for sale, with their prices. Buys nothing; purchase_number does. list_numbers shows the owned ones.";
     const TOOLSET: Toolset = Toolset::Numbers;
     const KIND: Kind = Kind::Reads;
     const OPEN_WORLD: bool = true;
@@ -188,11 +192,13 @@ impl Tool for SearchNumbers {
             )
             .into());
         }
+        let limit = limit.map_or(10, |limit| u8::try_from(limit.get()).unwrap_or(MOST_OFFERS));
         let search = NumberSearch {
             country_code: country_code.map(CountryCode::into_string),
             area_code: area_code.map(AreaCode::into_string),
             number_type,
-            limit: Some(limit.map_or(10, |limit| u32::try_from(limit.get()).unwrap_or(50))),
+            // One more tells whether there are more, where the list does not say so itself.
+            limit: Some(limit.saturating_add(1).min(MOST_OFFERS).into()),
         };
         let given = [
             ("country_code", search.country_code.is_some()),
@@ -201,15 +207,23 @@ impl Tool for SearchNumbers {
         ];
         let given: Vec<&str> =
             given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect();
-        let numbers = cx.account.api()?.search_numbers(&search).await?;
-        let text = if numbers.is_empty() && given.is_empty() {
+        let page = cx.account.api()?.search_numbers(&search).await?.cut(limit.into());
+        let (numbers, has_more) = (page.data, page.has_more);
+        let mut text = if numbers.is_empty() && given.is_empty() {
             "No number is for sale at present.".to_owned()
         } else if numbers.is_empty() {
             format!("No number for sale fits. Change or leave out {}.", given.join(", "))
         } else {
             numbers.iter().map(|number| offer(number) + "\n").collect()
         };
-        Ok(Reply::new(SearchNumbersOutput { numbers }, text))
+        if has_more {
+            text.push_str("There are more: ");
+            if limit < MOST_OFFERS {
+                text.push_str("raise `limit`, or ");
+            }
+            text.push_str("narrow the search with `area_code` or `number_type`.");
+        }
+        Ok(Reply::new(SearchNumbersOutput { numbers, has_more }, text))
     }
 }
 
@@ -338,7 +352,7 @@ impl PurchaseNumberOutput {
     }
 }
 
-/// What the number costs at once, if it can be found among those for sale.
+/// What the number costs at once, if it can be found among those for sale and its price is said.
 async fn price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents>, ToolError> {
     let search = NumberSearch {
         area_code: number
@@ -349,11 +363,9 @@ async fn price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents>, To
         limit: Some(50),
         ..NumberSearch::default()
     };
-    let offers = cx.account.api()?.search_numbers(&search).await?;
-    Ok(offers.iter().find(|offer| offer.phone_number == *number).map(|offer| {
-        let cents = |cents: Option<u64>| MilliCents::from_cents(cents.unwrap_or_default());
-        cents(offer.monthly_cost_cents).saturating_add(cents(offer.upfront_cost_cents))
-    }))
+    let offers = cx.account.api()?.search_numbers(&search).await?.data;
+    let offer = offers.iter().find(|offer| offer.phone_number == *number);
+    Ok(offer.and_then(AvailableNumber::price))
 }
 
 impl Tool for PurchaseNumber {
@@ -383,7 +395,7 @@ impl Tool for PurchaseNumber {
         let world = cx.account.world();
         let preview = async |_| {
             let price = price(cx, &phone_number).await?.map_or_else(
-                || "price unknown: it is not among the numbers found for sale".to_owned(),
+                || "price unknown: CallingBox says none for this number".to_owned(),
                 |price| format!("{price} now, and its monthly price from then on"),
             );
             let (number, aside) = (phone_number.as_str(), world.aside());

@@ -183,6 +183,7 @@ pub(super) struct ListWebhooks;
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ListWebhooksOutput {
     webhooks: Vec<WebhookReport>,
+    has_more: bool,
 }
 
 impl Tool for ListWebhooks {
@@ -196,14 +197,18 @@ impl Tool for ListWebhooks {
     type Output = ListWebhooksOutput;
 
     async fn run(NoInput {}: NoInput, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
-        let webhooks = cx.account.api()?.list_webhooks().await?;
-        let webhooks: Vec<WebhookReport> = webhooks.into_iter().map(Into::into).collect();
-        let text = if webhooks.is_empty() {
+        let page = cx.account.api()?.list_webhooks().await?;
+        let has_more = page.has_more;
+        let webhooks: Vec<WebhookReport> = page.data.into_iter().map(Into::into).collect();
+        let mut text = if webhooks.is_empty() {
             cx.offer.fitting("There are no webhook endpoints yet. create_webhook makes one.")
         } else {
             webhooks.iter().map(|webhook| webhook.line() + "\n").collect()
         };
-        Ok(Reply::new(ListWebhooksOutput { webhooks }, text))
+        if has_more {
+            text.push_str("There are more than CallingBox lists at once; there is no next page.");
+        }
+        Ok(Reply::new(ListWebhooksOutput { webhooks, has_more }, text))
     }
 }
 
@@ -390,6 +395,9 @@ impl Tool for RotateWebhookSecret {
     }
 }
 
+/// The most deliveries that the API lists.
+const MOST_DELIVERIES: u8 = 200;
+
 pub(super) struct ListWebhookDeliveries;
 
 #[derive(Deserialize, JsonSchema)]
@@ -408,6 +416,7 @@ pub(super) struct ListWebhookDeliveriesInput {
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ListWebhookDeliveriesOutput {
     deliveries: Vec<DeliveryReport>,
+    has_more: bool,
 }
 
 impl Tool for ListWebhookDeliveries {
@@ -422,20 +431,30 @@ impl Tool for ListWebhookDeliveries {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let ListWebhookDeliveriesInput { webhook_id, call_id, status, limit } = input;
+        let limit = limit.map_or(50, |limit| u8::try_from(limit.get()).unwrap_or(MOST_DELIVERIES));
         let filter = DeliveryFilter {
             endpoint_id: webhook_id,
             call_id,
             status,
-            limit: limit.map(|limit| u8::try_from(limit.get()).unwrap_or(200)),
+            // One more tells whether there are more, where the list does not say so itself.
+            limit: Some(limit.saturating_add(1).min(MOST_DELIVERIES)),
         };
-        let deliveries = cx.account.api()?.list_webhook_deliveries(&filter).await?;
-        let deliveries: Vec<DeliveryReport> = deliveries.into_iter().map(Into::into).collect();
-        let text = if deliveries.is_empty() {
+        let page = cx.account.api()?.list_webhook_deliveries(&filter).await?.cut(limit.into());
+        let has_more = page.has_more;
+        let deliveries: Vec<DeliveryReport> = page.data.into_iter().map(Into::into).collect();
+        let mut text = if deliveries.is_empty() {
             "No delivery fits. Deliveries are made only for calls with a webhook_url or while a webhook endpoint is enabled.".to_owned()
         } else {
             deliveries.iter().map(|delivery| delivery.line() + "\n").collect()
         };
-        Ok(Reply::new(ListWebhookDeliveriesOutput { deliveries }, text))
+        if has_more {
+            text.push_str("There are more: ");
+            if limit < MOST_DELIVERIES {
+                text.push_str("raise `limit`, or ");
+            }
+            text.push_str("narrow the list with `webhook_id`, `call_id` or `status`.");
+        }
+        Ok(Reply::new(ListWebhookDeliveriesOutput { deliveries, has_more }, text))
     }
 }
 

@@ -281,10 +281,6 @@ fn usage(numbers: &[String]) -> Result<Usage, LedgerError> {
 
 #[async_trait]
 impl Ledger for RedisLedger {
-    fn world(&self) -> World {
-        self.world
-    }
-
     async fn look(&self, lookup: Lookup) -> Result<Option<Earlier>, LedgerError> {
         let look =
             "return earlier(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]) or {}";

@@ -10,7 +10,7 @@ mod rows;
 mod usage;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -72,12 +72,6 @@ impl SqliteLedger {
             .map_err(|error| LedgerError::Open { path: path.clone(), reason: error.to_string() })?;
         opening.await.map_err(|_| stopped())??;
         Ok(Self { path, world, jobs })
-    }
-
-    /// The file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Runs one transaction on the thread. What returns an error is rolled back.
@@ -221,10 +215,6 @@ fn begin(db: &Connection, intent: NewIntent, terms: &Terms) -> Result<Begin, Led
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    fn world(&self) -> World {
-        self.world
-    }
-
     async fn look(&self, lookup: Lookup) -> Result<Option<Earlier>, LedgerError> {
         self.run(move |db| look(db, &lookup)).await
     }

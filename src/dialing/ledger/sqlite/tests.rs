@@ -1,6 +1,7 @@
 //! The suite of every ledger, and what only a file can do: be newer, foreign, read-only, or in use
 //! by a process that is killed.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::Connection;

@@ -20,7 +20,7 @@ pub(in crate::mcp::tools) struct ListAgents;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::mcp::tools) struct ListAgentsInput {
-    /// outbound agents place calls, inbound ones answer them. Default: both.
+    /// outbound ones place calls, inbound ones answer. Default: both.
     #[serde(rename = "type")]
     kind: Option<AgentType>,
 }
@@ -28,6 +28,7 @@ pub(in crate::mcp::tools) struct ListAgentsInput {
 #[derive(Serialize, JsonSchema)]
 pub(in crate::mcp::tools) struct ListAgentsOutput {
     agents: Vec<AgentSummary>,
+    has_more: bool,
 }
 
 impl Tool for ListAgents {
@@ -41,9 +42,10 @@ impl Tool for ListAgents {
     type Output = ListAgentsOutput;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
-        let agents: Vec<AgentSummary> =
-            cx.account.api()?.list_agents(input.kind).await?.into_iter().map(Into::into).collect();
-        let text = match (agents.is_empty(), input.kind) {
+        let page = cx.account.api()?.list_agents(input.kind).await?;
+        let has_more = page.has_more;
+        let agents: Vec<AgentSummary> = page.data.into_iter().map(Into::into).collect();
+        let mut text = match (agents.is_empty(), input.kind) {
             (true, None) => cx.offer.fitting("There are no agents yet. create_agent makes one."),
             (true, Some(kind)) => cx.offer.fitting(&format!(
                 "There is no {} agent. Leave `type` out to see all agents. create_agent makes one.",
@@ -51,7 +53,13 @@ impl Tool for ListAgents {
             )),
             (false, _) => agents.iter().map(|agent| agent.line() + "\n").collect(),
         };
-        Ok(Reply::new(ListAgentsOutput { agents }, text))
+        if has_more {
+            text.push_str("There are more than CallingBox lists at once; there is no next page.");
+            if input.kind.is_none() {
+                text.push_str(" Give `type` to see those of one kind.");
+            }
+        }
+        Ok(Reply::new(ListAgentsOutput { agents, has_more }, text))
     }
 }
 

@@ -77,11 +77,15 @@ pub(in crate::mcp::tools) struct ListCallsInput {
 }
 
 impl ListCallsInput {
-    fn is_filtered(&self) -> bool {
-        self.status.is_some()
-            || self.direction.is_some()
-            || self.agent_id.is_some()
-            || self.number.is_some()
+    /// The names of the filters that were given.
+    fn filters(&self) -> Vec<&'static str> {
+        let given = [
+            ("status", self.status.is_some()),
+            ("direction", self.direction.is_some()),
+            ("agent_id", self.agent_id.is_some()),
+            ("number", self.number.is_some()),
+        ];
+        given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
     }
 
     fn fits(&self, call: &Call) -> bool {
@@ -129,9 +133,11 @@ impl Tool for ListCalls {
             input.ending_before.as_ref().map(|id| id.as_str().to_owned()),
         )?;
         let towards_newer = matches!(cursor, Some(Cursor::Before(_)));
+        let cursor_name = if towards_newer { "ending_before" } else { "starting_after" };
         let from_start = cursor.is_none();
+        let filters = input.filters();
         let limit = input.limit.map_or(20, |limit| usize::try_from(limit.get()).unwrap_or(100));
-        let page_size = if input.is_filtered() { 100 } else { u8::try_from(limit).unwrap_or(100) };
+        let page_size = if filters.is_empty() { u8::try_from(limit).unwrap_or(100) } else { 100 };
         let api = cx.account.api()?;
 
         let mut found: Vec<Call> = Vec::new();
@@ -173,21 +179,24 @@ impl Tool for ListCalls {
 
         let mut text: String = calls.iter().map(|call| call.line() + "\n").collect();
         if calls.is_empty() {
-            text = match (input.is_filtered(), searched) {
-                (false, _) if from_start => {
+            text = match searched {
+                0 if from_start => {
                     cx.offer.fitting("There are no calls yet. place_call makes one.")
                 }
-                (false, _) => "No more calls in this direction.\n".to_owned(),
-                (true, searched) => {
-                    format!("None of the {searched} calls looked at fits the filter.\n")
-                }
+                0 => format!(
+                    "No more calls in this direction: the end is reached. Leave out {cursor_name} to begin with the newest."
+                ),
+                _ if has_more => "No call fits so far. ".to_owned(),
+                _ => format!(
+                    "No call fits, of {searched} looked at. Leave out {} to see more.",
+                    filters.join(" or ")
+                ),
             };
         }
         if let Some(next) = &next_cursor {
-            let name = if towards_newer { "ending_before" } else { "starting_after" };
             let _ = write!(
                 text,
-                "Looked at {searched} calls; there are more: call again with {name} {next}."
+                "Looked at {searched} calls; there are more: call again with {cursor_name} {next}."
             );
         }
         Ok(Reply::new(ListCallsOutput { calls, has_more, next_cursor, searched }, text))
