@@ -240,6 +240,34 @@ async fn subscriptions_fire_while_a_call_runs_in_both_eras() {
 }
 
 #[tokio::test]
+async fn what_was_unsubscribed_from_is_told_no_more() {
+    let mut session = Session::legacy("2025-11-25").await;
+    let call = place(&mut session, "+13105550100").await;
+    let call = format!("callingbox://calls/{}", call.as_str().unwrap());
+    let kept = format!("{call}/transcript");
+    for (method, uri) in [
+        ("resources/subscribe", &call),
+        ("resources/subscribe", &kept),
+        ("resources/unsubscribe", &call),
+        // What is not subscribed to can be left as well.
+        ("resources/unsubscribe", &call),
+    ] {
+        let answer = session.request(method, json!({"uri": uri})).await;
+        assert_eq!(answer["result"], json!({}), "{method}: {answer}");
+    }
+    session.control().advance(600).await;
+    let mut told = vec![session.next().await.unwrap()];
+    session.request("ping", json!({})).await;
+    while let Some(message) = session.early() {
+        told.push(message);
+    }
+    let (rest, status, log) = session.finish().await;
+    told.extend(rest);
+    assert!(told.iter().all(|message| message["params"]["uri"] == kept), "{told:?}");
+    assert_eq!((status.code(), log.as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
 async fn only_what_will_change_can_be_subscribed_to() {
     let mut session = Session::legacy("2025-11-25").await;
     let call = place(&mut session, "+13105550100").await;
