@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
 use super::error::{Class, ToolError};
+use super::offer::Offer;
 use super::outcome::CallReport;
 use super::present::{Fence, one_line};
 use super::skill;
@@ -122,13 +123,17 @@ pub fn templates() -> Vec<ResourceTemplate> {
     ]
 }
 
-/// Reads one.
+/// Reads one for whoever is offered `offer`.
 ///
 /// # Errors
 /// There is no such resource, or the API cannot be read.
-pub async fn read(account: &Account, uri: &str) -> Result<ReadResourceResult, ErrorData> {
+pub async fn read(
+    account: &Account,
+    offer: &Offer,
+    uri: &str,
+) -> Result<ReadResourceResult, ErrorData> {
     let name = Name::parse(uri).ok_or_else(|| missing(uri))?;
-    let (mime, text) = contents(account, &name).await.map_err(|error| {
+    let (mime, text) = contents(account, offer, &name).await.map_err(|error| {
         if error.class() == Class::NotFound {
             missing(uri)
         } else {
@@ -141,7 +146,11 @@ pub async fn read(account: &Account, uri: &str) -> Result<ReadResourceResult, Er
     Ok(result)
 }
 
-async fn contents(account: &Account, name: &Name) -> Result<(&'static str, String), ToolError> {
+async fn contents(
+    account: &Account,
+    offer: &Offer,
+    name: &Name,
+) -> Result<(&'static str, String), ToolError> {
     let write = |value: Result<Value, serde_json::Error>| match value {
         Ok(value) => Ok((JSON, value.to_string())),
         Err(error) => Err(ToolError::internal(error.to_string())),
@@ -149,7 +158,7 @@ async fn contents(account: &Account, name: &Name) -> Result<(&'static str, Strin
     match name {
         Name::Call(id) => {
             let call = account.api()?.get_call(id).await?;
-            write(serde_json::to_value(CallReport::of(call)))
+            write(serde_json::to_value(CallReport::of(call).within(offer)))
         }
         Name::Transcript(id) => {
             let segments = account.api()?.get_transcript(id).await?.segments;

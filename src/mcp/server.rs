@@ -206,9 +206,9 @@ impl ServerHandler for Server {
     async fn get_task(
         &self,
         request: GetTaskParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
-        tasks::get(&self.account, &request.task_id).await
+        tasks::get(&self.account, &self.offer(&context), &request.task_id).await
     }
 
     async fn update_task(
@@ -269,9 +269,9 @@ impl ServerHandler for Server {
     async fn read_resource(
         &self,
         request: ReadResourceRequestParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        resources::read(&self.account, &request.uri).await.map(Into::into)
+        resources::read(&self.account, &self.offer(&context), &request.uri).await.map(Into::into)
     }
 
     async fn subscribe(

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use super::error::ToolError;
+use super::offer::Offer;
 use super::outcome::CallReport;
 use super::present::{self, Fence, Reply};
 use super::waiting;
@@ -65,18 +66,19 @@ pub fn create(account: &Account, call: &CallId) -> Result<CreateTaskResult, Erro
     Ok(CreateTaskResult::new(task))
 }
 
-/// `tasks/get`: the call as it is now; when it is over, the result of `get_call_result`.
+/// `tasks/get`: the call as it is now; when it is over, the result of `get_call_result` as it is to whoever
+/// is offered `offer`.
 ///
 /// # Errors
 /// There is no such task, or the API cannot be read.
-pub async fn get(account: &Account, task: &str) -> Result<GetTaskResult, ErrorData> {
+pub async fn get(account: &Account, offer: &Offer, task: &str) -> Result<GetTaskResult, ErrorData> {
     let id = call_of(account, task)?;
     let api = account.api().map_err(|error| plain(&error.into()))?;
     let call =
         api.get_call(&id).await.map_err(|error| plain(&ToolError::from(error).call_id(id)))?;
     let record = record(task, &call);
     waiting::note_end(account, &call).await;
-    let report = CallReport::of(call);
+    let report = CallReport::of(call).within(offer);
     if !report.is_final() {
         return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
     }

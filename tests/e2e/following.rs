@@ -199,6 +199,34 @@ fn arguments_of(call: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_task_and_a_resource_say_what_the_tool_says_where_less_is_offered() {
+    let mut whole = Session::modern().await;
+    // Nothing is asked of the conversation: the note speaks of the words instead.
+    let agent = whole.outbound_agent(json!({})).await;
+    let few = ["--tools", "place_call,get_call_result"];
+    for (tools, words_are_named) in [(&[][..], true), (&few, false)] {
+        let mut session = whole.beside(tools);
+        session.capabilities = json!({"extensions": {TASKS: {}}});
+        session.open(Era::Modern).await;
+        let order = json!({"agent_id": agent, "to": "+13105550100", "allow_repeat": true});
+        let placed = session.call("place_call", order).await;
+        let task = &placed["result"]["taskId"];
+        let call = task.as_str().unwrap().split_once('~').unwrap().0;
+        whole.control().advance(600).await;
+        let now = json!({"call_id": call, "wait_seconds": 0});
+        let report = session.data("get_call_result", now).await;
+        let note = report["note"].as_str().unwrap();
+        assert_eq!(note.contains("get_call_transcript"), words_are_named, "{report}");
+        let got = session.request("tasks/get", json!({"taskId": task})).await;
+        assert_eq!(got["result"]["result"]["structuredContent"], report, "{got}");
+        let uri = json!({"uri": format!("callingbox://calls/{call}")});
+        let read = session.request("resources/read", uri).await;
+        let read = read["result"]["contents"][0]["text"].as_str().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(read).unwrap(), report);
+    }
+}
+
+#[tokio::test]
 async fn subscriptions_fire_while_a_call_runs_in_both_eras() {
     for era in Era::BOTH {
         let mut session = Session::new(era).await;
