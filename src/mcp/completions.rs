@@ -11,6 +11,32 @@ const LANGUAGES: [&str; 14] = [
     "ar", "de", "en", "en-GB", "en-US", "es", "es-MX", "fr", "hi", "it", "ja", "nl", "pt-BR", "zh",
 ];
 
+/// Where the values come from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// Agents, of one type or all, by their ids and names.
+    Agents(Option<AgentType>),
+    /// Calls, by their ids.
+    Calls,
+    /// The account's own numbers.
+    Numbers,
+    /// Languages.
+    Languages,
+}
+
+impl Source {
+    /// Where the values of a prompt's argument come from: the agents of prompts are to call somebody.
+    fn of(argument: &str) -> Option<Self> {
+        Some(match argument {
+            "agent_id" => Self::Agents(Some(AgentType::Outbound)),
+            "call_id" => Self::Calls,
+            "number" | "from_number" => Self::Numbers,
+            "language" => Self::Languages,
+            _ => return None,
+        })
+    }
+}
+
 /// What can stand where the user is typing.
 ///
 /// # Errors
@@ -20,19 +46,22 @@ pub async fn complete(
     request: &CompleteRequestParams,
 ) -> Result<CompletionInfo, ErrorData> {
     let typed = request.argument.value.to_lowercase();
-    let argument = match &request.r#ref {
-        Reference::Prompt(_) => request.argument.name.as_str(),
+    let source = match &request.r#ref {
+        Reference::Prompt(_) => Source::of(&request.argument.name),
         Reference::Resource(template) if template.uri.starts_with("callingbox://agents/") => {
-            "agent_id"
+            Some(Source::Agents(None))
         }
         Reference::Resource(template) if template.uri.starts_with("callingbox://calls/") => {
-            "call_id"
+            Some(Source::Calls)
         }
         _ => return Err(ErrorData::invalid_params("there is nothing to complete there", None)),
     };
-    let found = values(account, argument, &typed)
-        .await
-        .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+    let found = match source {
+        Some(source) => values(account, source, &typed)
+            .await
+            .map_err(|error| ErrorData::internal_error(error.to_string(), None))?,
+        None => Vec::new(),
+    };
     let total = u32::try_from(found.len()).ok();
     let more = found.len() > CompletionInfo::MAX_VALUES;
     let shown = found.into_iter().take(CompletionInfo::MAX_VALUES).collect();
@@ -40,29 +69,28 @@ pub async fn complete(
         .map_err(|error| ErrorData::internal_error(error, None))
 }
 
-async fn values(account: &Account, argument: &str, typed: &str) -> Result<Vec<String>, ToolError> {
+async fn values(account: &Account, source: Source, typed: &str) -> Result<Vec<String>, ToolError> {
     let fits = |text: &str| text.to_lowercase().contains(typed);
-    Ok(match argument {
-        "agent_id" => {
-            let agents = account.api()?.list_agents(Some(AgentType::Outbound)).await?;
+    Ok(match source {
+        Source::Agents(kind) => {
+            let agents = account.api()?.list_agents(kind).await?;
             let named = agents
                 .iter()
                 .filter(|agent| fits(agent.id.as_str()) || agent.name.as_deref().is_some_and(fits));
             named.map(|agent| agent.id.to_string()).collect()
         }
-        "call_id" => {
+        Source::Calls => {
             let page = account.api()?.list_calls(&PageRequest::first(100)).await?;
             let ids = page.data.iter().map(|call| call.id.to_string());
             ids.filter(|id| fits(id)).collect()
         }
-        "number" | "from_number" => {
+        Source::Numbers => {
             let page = account.api()?.list_numbers(&PageRequest::first(100)).await?;
             let numbers = page.data.iter().filter_map(|number| number.e164.as_ref());
             numbers.map(|number| number.as_str().to_owned()).filter(|text| fits(text)).collect()
         }
-        "language" => {
+        Source::Languages => {
             LANGUAGES.iter().filter(|tag| fits(tag)).map(|tag| (*tag).to_owned()).collect()
         }
-        _ => Vec::new(),
     })
 }

@@ -458,6 +458,59 @@ async fn resources_prompts_completions_and_the_skill_are_there_in_both_eras() {
     }
 }
 
+fn completing(reference: Value, name: &str, value: &str) -> Value {
+    json!({"ref": reference, "argument": {"name": name, "value": value}})
+}
+
+/// What completes the variable of a resource template.
+async fn ids(session: &mut Session, template: &str, typed: &str) -> Value {
+    let template = json!({"type": "ref/resource", "uri": template});
+    let found = session.request("completion/complete", completing(template, "id", typed)).await;
+    found["result"]["completion"]["values"].clone()
+}
+
+/// What completes the argument of a prompt.
+async fn values(session: &mut Session, prompt: &str, argument: &str, typed: &str) -> Value {
+    let prompt = json!({"type": "ref/prompt", "name": prompt});
+    let found = session.request("completion/complete", completing(prompt, argument, typed)).await;
+    found["result"]["completion"]["values"].clone()
+}
+
+#[tokio::test]
+async fn completions_find_agents_by_name_calls_and_numbers() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        let call = place(&mut session, "+13105550107").await;
+        let agents = session.data("list_agents", json!({})).await;
+        let outbound = &agents["agents"][0]["agent_id"];
+        let number = session.data("list_numbers", json!({})).await;
+        let number = &number["numbers"][0]["e164"];
+        let inbound = json!({
+            "name": "Front desk", "type": "inbound", "persona": "You are Leo.", "instructions": "Greet.",
+        });
+        let inbound = session.data("create_agent", inbound).await["agent_id"].clone();
+
+        let agent = "callingbox://agents/{id}";
+        assert_eq!(ids(&mut session, agent, "front D").await, json!([inbound]));
+        assert_eq!(ids(&mut session, agent, "remind").await, json!([outbound]));
+        let both = ids(&mut session, agent, "").await;
+        let both = both.as_array().unwrap();
+        assert!(both.len() == 2 && both.contains(&inbound) && both.contains(outbound), "{both:?}");
+        // Who is to call somebody is an agent that can.
+        let job = "appointment_confirmation";
+        assert_eq!(values(&mut session, job, "agent_id", "REMIND").await, json!([outbound]));
+        assert_eq!(values(&mut session, job, "agent_id", "front").await, json!([]));
+
+        let part = call.as_str().unwrap().split_once('-').unwrap().0;
+        for template in ["callingbox://calls/{id}", "callingbox://calls/{id}/transcript"] {
+            assert_eq!(ids(&mut session, template, part).await, json!([call]));
+            assert_eq!(ids(&mut session, template, "no such call").await, json!([]));
+        }
+        let part = number.as_str().unwrap().get(2..8).unwrap();
+        assert_eq!(values(&mut session, "receptionist", "number", part).await, json!([number]));
+    }
+}
+
 #[tokio::test]
 async fn silence_is_broken_every_ten_seconds() {
     let mut session = Session::modern().await;
