@@ -1,8 +1,11 @@
-//! Completions: agent ids by name, own numbers, call ids, languages.
+//! Completions: agent ids by name, own numbers, call ids, languages. What no tool that is offered lists
+//! is not completed.
 
 use rmcp::model::{CompleteRequestParams, CompletionInfo, ErrorData, Reference};
 
 use super::error::ToolError;
+use super::offer::Offer;
+use super::view::View;
 use crate::account::Account;
 use crate::api::{AgentType, PageRequest};
 
@@ -35,14 +38,25 @@ impl Source {
             _ => return None,
         })
     }
+
+    /// What is seen of the account by them, if anything is.
+    const fn view(self) -> Option<View> {
+        match self {
+            Self::Agents(_) => Some(View::Agents),
+            Self::Calls => Some(View::Calls),
+            Self::Numbers => Some(View::Numbers),
+            Self::Languages => None,
+        }
+    }
 }
 
-/// What can stand where the user is typing.
+/// What can stand where the user is typing, for whoever is offered `offer`.
 ///
 /// # Errors
 /// Nothing can be completed there, or the API cannot be read.
 pub async fn complete(
     account: &Account,
+    offer: &Offer,
     request: &CompleteRequestParams,
 ) -> Result<CompletionInfo, ErrorData> {
     let typed = request.argument.value.to_lowercase();
@@ -56,7 +70,8 @@ pub async fn complete(
         }
         _ => return Err(ErrorData::invalid_params("there is nothing to complete there", None)),
     };
-    let found = match source {
+    let seen = |source: &Source| source.view().is_none_or(|view| view.is_open(offer));
+    let found = match source.filter(seen) {
         Some(source) => values(account, source, &typed)
             .await
             .map_err(|error| ErrorData::internal_error(error.to_string(), None))?,

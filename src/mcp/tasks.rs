@@ -15,6 +15,7 @@ use super::error::ToolError;
 use super::offer::Offer;
 use super::outcome::CallReport;
 use super::present::{self, Fence, Reply};
+use super::view::View;
 use super::waiting;
 use crate::account::Account;
 use crate::api::{Call, CallId};
@@ -40,8 +41,9 @@ fn id_of(account: &Account, call: &CallId) -> Result<String, ToolError> {
     Ok(format!("{call}{SEPARATOR}{}", tag(account, call)?))
 }
 
-/// The call of a task, if the task is of this account.
-fn call_of(account: &Account, task: &str) -> Result<CallId, ErrorData> {
+/// The call of a task, if the task is of this account and its call is seen with `offer`.
+fn call_of(account: &Account, offer: &Offer, task: &str) -> Result<CallId, ErrorData> {
+    View::Call.hold(offer, "the task").map_err(|text| ErrorData::invalid_params(text, None))?;
     let unknown = || ErrorData::invalid_params("there is no such task", None);
     let (call, given) = task.rsplit_once(SEPARATOR).ok_or_else(unknown)?;
     let call = CallId::new(call);
@@ -70,9 +72,9 @@ pub fn create(account: &Account, call: &CallId) -> Result<CreateTaskResult, Erro
 /// is offered `offer`.
 ///
 /// # Errors
-/// There is no such task, or the API cannot be read.
+/// There is no such task, its call is not seen with `offer`, or the API cannot be read.
 pub async fn get(account: &Account, offer: &Offer, task: &str) -> Result<GetTaskResult, ErrorData> {
-    let id = call_of(account, task)?;
+    let id = call_of(account, offer, task)?;
     let api = account.api().map_err(|error| plain(&error.into()))?;
     let call =
         api.get_call(&id).await.map_err(|error| plain(&ToolError::from(error).call_id(id)))?;
@@ -111,9 +113,9 @@ fn record(task: &str, call: &Call) -> Task {
 /// `tasks/cancel`: an honest no. The API has no way to hang up.
 ///
 /// # Errors
-/// Always: the task is unknown, or its call cannot be ended from here.
-pub fn cancel(account: &Account, task: &str) -> Result<(), ErrorData> {
-    let call = call_of(account, task)?;
+/// Always: the task is unknown or not seen with `offer`, or its call cannot be ended from here.
+pub fn cancel(account: &Account, offer: &Offer, task: &str) -> Result<(), ErrorData> {
+    let call = call_of(account, offer, task)?;
     Err(ErrorData::invalid_request(
         format!(
             "call {call} was not ended: CallingBox has no way to hang up a call from outside. It goes on to its own end, and tasks/get follows it."
@@ -125,9 +127,9 @@ pub fn cancel(account: &Account, task: &str) -> Result<(), ErrorData> {
 /// `tasks/update`: nothing is ever asked inside a task.
 ///
 /// # Errors
-/// Always: the task is unknown, or waits for no input.
-pub fn update(account: &Account, task: &str) -> Result<(), ErrorData> {
-    call_of(account, task)?;
+/// Always: the task is unknown or not seen with `offer`, or waits for no input.
+pub fn update(account: &Account, offer: &Offer, task: &str) -> Result<(), ErrorData> {
+    call_of(account, offer, task)?;
     Err(ErrorData::invalid_params(
         "this task waits for no input: a call is confirmed before it becomes a task",
         None,

@@ -458,6 +458,128 @@ async fn resources_prompts_completions_and_the_skill_are_there_in_both_eras() {
     }
 }
 
+#[tokio::test]
+async fn what_no_tool_shows_is_shown_in_no_other_way() {
+    let mut whole = Session::modern().await;
+    let call = place(&mut whole, "+13105550107").await;
+    let agent = whole.data("list_agents", json!({})).await["agents"][0]["agent_id"].clone();
+    let number = whole.data("list_numbers", json!({})).await;
+    let number = number["numbers"][0]["e164"].clone();
+    let [free, call_uri, transcript, agent_uri, numbers, policy] = [
+        "callingbox://guide",
+        &format!("callingbox://calls/{}", call.as_str().unwrap()),
+        &format!("callingbox://calls/{}/transcript", call.as_str().unwrap()),
+        &format!("callingbox://agents/{}", agent.as_str().unwrap()),
+        "callingbox://numbers",
+        "callingbox://policy",
+    ];
+    let all = [free, call_uri, transcript, agent_uri, numbers, policy];
+    for era in Era::BOTH {
+        let code = if era == Era::Modern { -32602 } else { -32002 };
+        // The tools, what can be read with them, and which of agents, calls and numbers are completed.
+        for (tools, shown, completed) in [
+            ("search_numbers", &[free][..], [false, false, false]),
+            ("list_numbers", &[free, numbers], [false, false, true]),
+            ("get_call_result", &[free, call_uri], [false; 3]),
+            ("get_call_transcript", &[free, transcript], [false; 3]),
+            ("get_agent", &[free, agent_uri], [false; 3]),
+            ("list_agents", &[free], [true, false, false]),
+            ("list_calls", &[free, policy], [false, true, false]),
+            ("place_call", &[free, policy], [false; 3]),
+        ] {
+            let mut session = whole.beside(&["--tools", tools]);
+            session.open(era).await;
+            let mut listed = Vec::new();
+            for (method, list, name) in [
+                ("resources/list", "resources", "uri"),
+                ("resources/templates/list", "resourceTemplates", "uriTemplate"),
+            ] {
+                let answer = session.request(method, json!({})).await;
+                for one in answer["result"][list].as_array().unwrap() {
+                    let uri = one[name].as_str().unwrap();
+                    let agents = uri.contains("agents");
+                    let id = if agents { agent.as_str() } else { call.as_str() };
+                    listed.push(uri.replace("{id}", id.unwrap()));
+                }
+            }
+            listed.retain(|uri| !uri.starts_with("skill://"));
+            listed.sort_by_key(|uri| all.iter().position(|one| one == uri));
+            assert_eq!(listed, shown, "{era:?} {tools}");
+
+            for uri in all {
+                let read = session.request("resources/read", json!({"uri": uri})).await;
+                if shown.contains(&uri) {
+                    assert_eq!(read["result"]["contents"][0]["uri"], uri, "{tools}: {read}");
+                } else {
+                    assert_eq!(read["error"]["code"], code, "{tools}: {read}");
+                    assert_eq!(read["error"]["data"]["uri"], uri, "{tools}: {read}");
+                    let why = format!("{uri} is not offered here: it needs the tool ");
+                    let message = read["error"]["message"].as_str().unwrap();
+                    assert!(message.starts_with(&why), "{tools}: {read}");
+                }
+            }
+            for uri in [call_uri, transcript] {
+                let is_shown = shown.contains(&uri);
+                if era == Era::Modern {
+                    let filter = json!({"notifications": {"resourceSubscriptions": [uri]}});
+                    session.begin("subscriptions/listen", filter).await;
+                    let accepted = session.next().await.unwrap();
+                    let expected = is_shown.then(|| json!({"resourceSubscriptions": [uri]}));
+                    let expected = expected.unwrap_or_else(|| json!({}));
+                    assert_eq!(accepted["params"]["notifications"], expected, "{tools}");
+                } else {
+                    let answer = session.request("resources/subscribe", json!({"uri": uri})).await;
+                    assert_eq!(answer.get("result").is_some(), is_shown, "{tools}: {answer}");
+                }
+            }
+
+            let found = [
+                ids(&mut session, "callingbox://agents/{id}", "").await,
+                ids(&mut session, "callingbox://calls/{id}", "").await,
+                values(&mut session, "receptionist", "number", "").await,
+            ];
+            let there = [json!([agent]), json!([call]), json!([number])];
+            for ((found, there), completed) in found.iter().zip(there).zip(completed) {
+                let expected = if completed { there } else { json!([]) };
+                assert_eq!(found, &expected, "{era:?} {tools}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_a_task_only_for_whom_its_result_is_offered_to() {
+    let mut whole = Session::modern().await;
+    let agent = whole.outbound_agent(json!({})).await;
+    let order = json!({"agent_id": agent, "to": "+13105550107"});
+    let open = async |tools: &str| {
+        let mut session = whole.beside(&["--tools", tools]);
+        session.capabilities = json!({"extensions": {TASKS: {}}});
+        session.open(Era::Modern).await;
+        session
+    };
+    let mut both = open("place_call,get_call_result").await;
+    let placed = both.call("place_call", order.clone()).await;
+    let task = json!({"taskId": placed["result"]["taskId"]});
+    assert_eq!(both.request("tasks/get", task.clone()).await["result"]["status"], "working");
+
+    let mut one = open("place_call").await;
+    let again = one.data("place_call", order).await;
+    assert!(task["taskId"].as_str().unwrap().starts_with(again["call_id"].as_str().unwrap()));
+    for method in ["tasks/get", "tasks/cancel", "tasks/update"] {
+        let mut params = task.clone();
+        if method == "tasks/update" {
+            params["inputResponses"] = json!({});
+        }
+        let refused = one.request(method, params).await;
+        assert_eq!(
+            refused["error"]["message"],
+            "the task is not offered here: it needs the tool `get_call_result`, which is not",
+            "{method}: {refused}"
+        );
+    }
+}
+
 fn completing(reference: Value, name: &str, value: &str) -> Value {
     json!({"ref": reference, "argument": {"name": name, "value": value}})
 }
