@@ -1,8 +1,11 @@
-//! Completions: agent ids by name, own numbers, call ids, languages.
+//! Completions: agent ids by name, own numbers, call ids, languages. What no tool that is offered lists
+//! is not completed.
 
 use rmcp::model::{CompleteRequestParams, CompletionInfo, ErrorData, Reference};
 
 use super::error::ToolError;
+use super::offer::Offer;
+use super::view::View;
 use crate::account::Account;
 use crate::api::{AgentType, PageRequest};
 
@@ -11,28 +14,69 @@ const LANGUAGES: [&str; 14] = [
     "ar", "de", "en", "en-GB", "en-US", "es", "es-MX", "fr", "hi", "it", "ja", "nl", "pt-BR", "zh",
 ];
 
-/// What can stand where the user is typing.
+/// Where the values come from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// Agents, of one type or all, by their ids and names.
+    Agents(Option<AgentType>),
+    /// Calls, by their ids.
+    Calls,
+    /// The account's own numbers.
+    Numbers,
+    /// Languages.
+    Languages,
+}
+
+impl Source {
+    /// Where the values of a prompt's argument come from: the agents of prompts are to call somebody.
+    fn of(argument: &str) -> Option<Self> {
+        Some(match argument {
+            "agent_id" => Self::Agents(Some(AgentType::Outbound)),
+            "call_id" => Self::Calls,
+            "number" | "from_number" => Self::Numbers,
+            "language" => Self::Languages,
+            _ => return None,
+        })
+    }
+
+    /// What is seen of the account by them, if anything is.
+    const fn view(self) -> Option<View> {
+        match self {
+            Self::Agents(_) => Some(View::Agents),
+            Self::Calls => Some(View::Calls),
+            Self::Numbers => Some(View::Numbers),
+            Self::Languages => None,
+        }
+    }
+}
+
+/// What can stand where the user is typing, for whoever is offered `offer`.
 ///
 /// # Errors
 /// Nothing can be completed there, or the API cannot be read.
 pub async fn complete(
     account: &Account,
+    offer: &Offer,
     request: &CompleteRequestParams,
 ) -> Result<CompletionInfo, ErrorData> {
     let typed = request.argument.value.to_lowercase();
-    let argument = match &request.r#ref {
-        Reference::Prompt(_) => request.argument.name.as_str(),
+    let source = match &request.r#ref {
+        Reference::Prompt(_) => Source::of(&request.argument.name),
         Reference::Resource(template) if template.uri.starts_with("callingbox://agents/") => {
-            "agent_id"
+            Some(Source::Agents(None))
         }
         Reference::Resource(template) if template.uri.starts_with("callingbox://calls/") => {
-            "call_id"
+            Some(Source::Calls)
         }
         _ => return Err(ErrorData::invalid_params("there is nothing to complete there", None)),
     };
-    let found = values(account, argument, &typed)
-        .await
-        .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+    let seen = |source: &Source| source.view().is_none_or(|view| view.is_open(offer));
+    let found = match source.filter(seen) {
+        Some(source) => values(account, source, &typed)
+            .await
+            .map_err(|error| ErrorData::internal_error(error.to_string(), None))?,
+        None => Vec::new(),
+    };
     let total = u32::try_from(found.len()).ok();
     let more = found.len() > CompletionInfo::MAX_VALUES;
     let shown = found.into_iter().take(CompletionInfo::MAX_VALUES).collect();
@@ -40,30 +84,29 @@ pub async fn complete(
         .map_err(|error| ErrorData::internal_error(error, None))
 }
 
-async fn values(account: &Account, argument: &str, typed: &str) -> Result<Vec<String>, ToolError> {
+async fn values(account: &Account, source: Source, typed: &str) -> Result<Vec<String>, ToolError> {
     let fits = |text: &str| text.to_lowercase().contains(typed);
-    Ok(match argument {
-        "agent_id" => {
-            let agents = account.api()?.list_agents(Some(AgentType::Outbound)).await?;
+    Ok(match source {
+        Source::Agents(kind) => {
+            let agents = account.api()?.list_agents(kind).await?;
             let named = agents
                 .data
                 .iter()
                 .filter(|agent| fits(agent.id.as_str()) || agent.name.as_deref().is_some_and(fits));
             named.map(|agent| agent.id.to_string()).collect()
         }
-        "call_id" => {
+        Source::Calls => {
             let page = account.api()?.list_calls(&PageRequest::first(100)).await?;
             let ids = page.data.iter().map(|call| call.id.to_string());
             ids.filter(|id| fits(id)).collect()
         }
-        "number" | "from_number" => {
+        Source::Numbers => {
             let page = account.api()?.list_numbers(&PageRequest::first(100)).await?;
             let numbers = page.data.iter().filter_map(|number| number.e164.as_ref());
             numbers.map(|number| number.as_str().to_owned()).filter(|text| fits(text)).collect()
         }
-        "language" => {
+        Source::Languages => {
             LANGUAGES.iter().filter(|tag| fits(tag)).map(|tag| (*tag).to_owned()).collect()
         }
-        _ => Vec::new(),
     })
 }

@@ -20,6 +20,7 @@ use super::present;
 use super::progress::Progress;
 use super::selection::Selection;
 use super::tasks;
+use super::view::View;
 use crate::account::Account;
 use crate::api::CallId;
 use crate::telemetry::traces::Origin;
@@ -102,7 +103,10 @@ pub async fn call(
     };
     let failed = matches!(outcome, Err(Stop::Failed(_)));
     let (label, response) = match outcome {
-        Ok(Finished { followed: Some((call, text)), .. }) if cx.client.supports_tasks() => {
+        // A task that could not be asked about would lose the answer.
+        Ok(Finished { followed: Some((call, text)), .. })
+            if cx.client.supports_tasks() && View::Call.is_open(&cx.offer) =>
+        {
             ("task", CallToolResponse::Task(tasks::create(&cx.account, &call, text)?))
         }
         Ok(finished) => ("ok", finished.result.into()),

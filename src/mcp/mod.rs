@@ -2,8 +2,8 @@
 //!
 //! - [`catalogue`]: what a tool is (a tool that does not say what it does to the world does not
 //!   compile), and the list of all of them; [`toolset`]: their groups; [`selection`]: which are offered,
-//!   [`offer`]: which texts fit that; [`scope`]: what each takes to be granted; [`caller`]: who asks,
-//!   where there are many;
+//!   [`offer`]: which texts fit that, [`view`]: what else is seen with it; [`scope`]: what each takes to
+//!   be granted; [`caller`]: who asks, where there are many;
 //! - [`arguments`] and [`schema`]: the types arguments are made of, and the schemas of those types;
 //! - [`gate`]: the one place through which every tool call passes;
 //! - [`present`] and [`error`]: the one place that shapes every answer, and every failure;
@@ -36,4 +36,5 @@ pub mod skill;
 pub mod tasks;
 mod tools;
 pub mod toolset;
+pub mod view;
 pub mod waiting;

@@ -21,6 +21,12 @@ impl Offer {
         Self { catalogue: SharedCatalogue::clone(catalogue), selection: Arc::clone(selection) }
     }
 
+    /// Whether the tool of this name is offered.
+    #[must_use]
+    pub fn has(&self, tool: &str) -> bool {
+        self.catalogue.get(tool).is_some_and(|entry| self.selection.withheld(entry).is_none())
+    }
+
     /// A tool that a text names and that is not offered.
     #[must_use]
     pub fn lacking(&self, text: &str) -> Option<&'static str> {

@@ -1,5 +1,5 @@
 //! Resources: calls, transcripts, agents, numbers, the calling rules and a guide, to be read by URI
-//! and, for calls, to be followed while they run.
+//! and, for calls, to be followed while they run. What is not seen with what is offered is left out.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
 use super::error::{Class, ToolError};
+use super::offer::Offer;
 use super::outcome::CallReport;
 use super::present::{Fence, one_line};
 use super::skill;
+use super::view::View;
 use crate::account::Account;
 use crate::api::{AgentId, CallId, PageRequest};
 use crate::watch::{Follower, Snapshot, State, Want};
@@ -69,6 +71,27 @@ impl Name {
         parts.next().is_none().then_some(name)
     }
 
+    /// What is seen of the account by it, if anything is.
+    fn view(&self) -> Option<View> {
+        match self {
+            Self::Call(_) => Some(View::Call),
+            Self::Transcript(_) => Some(View::Transcript),
+            Self::Agent(_) => Some(View::Agent),
+            Self::Numbers => Some(View::Numbers),
+            Self::Policy => Some(View::Policy),
+            Self::Guide | Self::Skill => None,
+        }
+    }
+
+    /// What the URI of a request names, if it is seen with `offer`.
+    fn seen(uri: &str, offer: &Offer) -> Result<Self, ErrorData> {
+        let name = Self::parse(uri).ok_or_else(|| missing(uri))?;
+        if let Some(view) = name.view() {
+            view.hold(offer, &one_line(uri, 200)).map_err(|text| not_found(text, uri))?;
+        }
+        Ok(name)
+    }
+
     /// The call to follow for it, and whether its words matter. None: it never changes by itself.
     fn followed(&self) -> Option<(&CallId, Want)> {
         match self {
@@ -79,11 +102,11 @@ impl Name {
     }
 }
 
-/// The resources that have no id.
+/// The resources that have no id and are seen with `offer`.
 #[must_use]
-pub fn list() -> Vec<Resource> {
+pub fn list(offer: &Offer) -> Vec<Resource> {
     let skill = skill::manifest().frontmatter;
-    vec![
+    let mut all = vec![
         Resource::new("callingbox://numbers", "numbers")
             .with_title("Owned numbers")
             .with_description("The phone numbers the account owns.")
@@ -100,13 +123,15 @@ pub fn list() -> Vec<Resource> {
             .with_title("The guide as a skill")
             .with_description(skill.description)
             .with_mime_type(MARKDOWN),
-    ]
+    ];
+    all.retain(|resource| Name::seen(&resource.uri, offer).is_ok());
+    all
 }
 
-/// The resources that have one.
+/// The resources that have one and are seen with `offer`.
 #[must_use]
-pub fn templates() -> Vec<ResourceTemplate> {
-    vec![
+pub fn templates(offer: &Offer) -> Vec<ResourceTemplate> {
+    let mut all = vec![
         ResourceTemplate::new("callingbox://calls/{id}", "call")
             .with_title("A call")
             .with_description("What became of a call, as get_call_result returns it. Can be followed while the call runs.")
@@ -119,16 +144,23 @@ pub fn templates() -> Vec<ResourceTemplate> {
             .with_title("An agent")
             .with_description("One agent in full.")
             .with_mime_type(JSON),
-    ]
+    ];
+    // A variable in its braces reads as an id does.
+    all.retain(|template| Name::seen(&template.uri_template, offer).is_ok());
+    all
 }
 
-/// Reads one.
+/// Reads one for whoever is offered `offer`.
 ///
 /// # Errors
-/// There is no such resource, or the API cannot be read.
-pub async fn read(account: &Account, uri: &str) -> Result<ReadResourceResult, ErrorData> {
-    let name = Name::parse(uri).ok_or_else(|| missing(uri))?;
-    let (mime, text) = contents(account, &name).await.map_err(|error| {
+/// There is no such resource, it is not seen with `offer`, or the API cannot be read.
+pub async fn read(
+    account: &Account,
+    offer: &Offer,
+    uri: &str,
+) -> Result<ReadResourceResult, ErrorData> {
+    let name = Name::seen(uri, offer)?;
+    let (mime, text) = contents(account, offer, &name).await.map_err(|error| {
         if error.class() == Class::NotFound {
             missing(uri)
         } else {
@@ -141,7 +173,11 @@ pub async fn read(account: &Account, uri: &str) -> Result<ReadResourceResult, Er
     Ok(result)
 }
 
-async fn contents(account: &Account, name: &Name) -> Result<(&'static str, String), ToolError> {
+async fn contents(
+    account: &Account,
+    offer: &Offer,
+    name: &Name,
+) -> Result<(&'static str, String), ToolError> {
     let write = |value: Result<Value, serde_json::Error>| match value {
         Ok(value) => Ok((JSON, value.to_string())),
         Err(error) => Err(ToolError::internal(error.to_string())),
@@ -149,7 +185,7 @@ async fn contents(account: &Account, name: &Name) -> Result<(&'static str, Strin
     match name {
         Name::Call(id) => {
             let call = account.api()?.get_call(id).await?;
-            write(serde_json::to_value(CallReport::of(call)))
+            write(serde_json::to_value(CallReport::of(call).within(offer)))
         }
         Name::Transcript(id) => {
             let segments = account.api()?.get_transcript(id).await?.segments;
@@ -173,26 +209,26 @@ async fn contents(account: &Account, name: &Name) -> Result<(&'static str, Strin
 }
 
 fn missing(uri: &str) -> ErrorData {
-    let named = json!({ "uri": one_line(uri, 2_000) });
-    ErrorData::resource_not_found(
-        format!("there is no resource {}", one_line(uri, 200)),
-        Some(named),
-    )
+    not_found(format!("there is no resource {}", one_line(uri, 200)), uri)
 }
 
-/// Whether what a URI names can change by itself, so that it can be followed.
+fn not_found(text: String, uri: &str) -> ErrorData {
+    ErrorData::resource_not_found(text, Some(json!({ "uri": one_line(uri, 2_000) })))
+}
+
+/// Whether what a URI names is seen with `offer` and can change by itself, so that it can be followed.
 #[must_use]
-pub fn changes_by_itself(uri: &str) -> bool {
-    Name::parse(uri).is_some_and(|name| name.followed().is_some())
+pub fn changes_by_itself(offer: &Offer, uri: &str) -> bool {
+    Name::seen(uri, offer).is_ok_and(|name| name.followed().is_some())
 }
 
-/// Follows what a URI names: each change of it is one item.
+/// Follows what a URI names, for whoever is offered `offer`: each change of it is one item.
 ///
 /// # Errors
-/// There is no such resource, it never changes by itself, no key is set, or too many calls are followed
-/// already.
-pub fn follow(account: &Account, uri: &str) -> Result<Changes, ErrorData> {
-    let name = Name::parse(uri).ok_or_else(|| missing(uri))?;
+/// There is no such resource, it is not seen with `offer`, it never changes by itself, no key is set, or
+/// too many calls are followed already.
+pub fn follow(account: &Account, offer: &Offer, uri: &str) -> Result<Changes, ErrorData> {
+    let name = Name::seen(uri, offer)?;
     let (call, want) = name.followed().ok_or_else(|| {
         let uri = one_line(uri, 200);
         let text =

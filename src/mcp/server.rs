@@ -218,25 +218,26 @@ impl ServerHandler for Server {
     async fn get_task(
         &self,
         request: GetTaskParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
-        tasks::get(&self.account, &self.options.draining, &request.task_id).await
+        let offer = self.offer(&context);
+        tasks::get(&self.account, &offer, &self.options.draining, &request.task_id).await
     }
 
     async fn update_task(
         &self,
         request: UpdateTaskParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        tasks::update(&self.account, &request.task_id)
+        tasks::update(&self.account, &self.offer(&context), &request.task_id)
     }
 
     async fn cancel_task(
         &self,
         request: CancelTaskParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        tasks::cancel(&self.account, &request.task_id)
+        tasks::cancel(&self.account, &self.offer(&context), &request.task_id)
     }
 
     async fn list_prompts(
@@ -263,7 +264,8 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let mut result = ListResourcesResult::with_all_items(resources::list());
+        let mut result =
+            ListResourcesResult::with_all_items(resources::list(&self.offer(&context)));
         (result.ttl_ms, result.cache_scope) = freshness(&context);
         Ok(result)
     }
@@ -273,7 +275,9 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        let mut result = ListResourceTemplatesResult::with_all_items(resources::templates());
+        let mut result = ListResourceTemplatesResult::with_all_items(resources::templates(
+            &self.offer(&context),
+        ));
         (result.ttl_ms, result.cache_scope) = freshness(&context);
         Ok(result)
     }
@@ -281,9 +285,9 @@ impl ServerHandler for Server {
     async fn read_resource(
         &self,
         request: ReadResourceRequestParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        resources::read(&self.account, &request.uri).await.map(Into::into)
+        resources::read(&self.account, &self.offer(&context), &request.uri).await.map(Into::into)
     }
 
     async fn subscribe(
@@ -292,7 +296,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let uri = request.uri;
-        let mut changes = resources::follow(&self.account, &uri)?;
+        let mut changes = resources::follow(&self.account, &self.offer(&context), &uri)?;
         changes.begin(&uri).await?;
         let (peer, named) = (context.peer, uri.clone());
         let task = tokio::spawn(async move {
@@ -319,9 +323,11 @@ impl ServerHandler for Server {
         &self,
         requested: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
+        // What this one request asked not to be offered is not known yet: `listen` holds it against that.
+        let offer = Offer::of(&self.catalogue, &self.selection);
         let mut accepted = SubscriptionFilter::default();
         accepted.resource_subscriptions = requested.resource_subscriptions.as_ref().map(|uris| {
-            let known = uris.iter().filter(|uri| resources::changes_by_itself(uri));
+            let known = uris.iter().filter(|uri| resources::changes_by_itself(&offer, uri));
             known.take(MAX_LISTENED).cloned().collect()
         });
         Some(accepted)
@@ -329,9 +335,10 @@ impl ServerHandler for Server {
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let uris = context.accepted().resource_subscriptions.clone().unwrap_or_default();
+        let offer = self.offer(context.request_context());
         let mut live = FuturesUnordered::new();
         for uri in uris {
-            let mut changes = resources::follow(&self.account, &uri)?;
+            let mut changes = resources::follow(&self.account, &offer, &uri)?;
             live.push(
                 async move {
                     let more = changes.next().await;
@@ -367,9 +374,11 @@ impl ServerHandler for Server {
     async fn complete(
         &self,
         request: CompleteRequestParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        completions::complete(&self.account, &request).await.map(CompleteResult::new)
+        completions::complete(&self.account, &self.offer(&context), &request)
+            .await
+            .map(CompleteResult::new)
     }
 
     async fn list_skills(

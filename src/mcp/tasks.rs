@@ -15,8 +15,10 @@ use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
 use super::error::ToolError;
+use super::offer::Offer;
 use super::outcome::CallReport;
 use super::present::{self, Fence, Reply};
+use super::view::View;
 use super::waiting::{self, Seen};
 use crate::account::Account;
 use crate::api::{Call, CallId};
@@ -44,8 +46,9 @@ fn id_of(account: &Account, call: &CallId) -> Result<String, ToolError> {
     Ok(format!("{call}{SEPARATOR}{}", tag(account, call)?))
 }
 
-/// The call of a task, if the task is of this account.
-fn call_of(account: &Account, task: &str) -> Result<CallId, ErrorData> {
+/// The call of a task, if the task is of this account and its call is seen with `offer`.
+fn call_of(account: &Account, offer: &Offer, task: &str) -> Result<CallId, ErrorData> {
+    View::Call.hold(offer, "the task").map_err(|text| ErrorData::invalid_params(text, None))?;
     let unknown = || ErrorData::invalid_params("there is no such task", None);
     let (call, given) = task.rsplit_once(SEPARATOR).ok_or_else(unknown)?;
     let call = CallId::new(call);
@@ -74,22 +77,24 @@ pub fn create(
     Ok(CreateTaskResult::new(task))
 }
 
-/// `tasks/get`: the call as it was last seen; when it is over, the result of `get_call_result`.
+/// `tasks/get`: the call as it was last seen; when it is over, the result of `get_call_result` as it is to
+/// whoever is offered `offer`.
 ///
 /// # Errors
-/// There is no such task, or the API cannot be read.
+/// There is no such task, its call is not seen with `offer`, or the API cannot be read.
 pub async fn get(
     account: &Account,
+    offer: &Offer,
     draining: &CancellationToken,
     task: &str,
 ) -> Result<GetTaskResult, ErrorData> {
-    let id = call_of(account, task)?;
+    let id = call_of(account, offer, task)?;
     let kept = |call: &Call| Duration::from_millis(poll_ms(call)) + LATE;
     let seen = waiting::for_poll(account, draining, &id, kept).await;
     let seen = seen.map_err(|error| plain(&error.call_id(id)))?;
     let record = record(task, &seen);
     waiting::note_end(account, &seen.call).await;
-    let report = CallReport::of(seen.call).with_trouble(seen.trouble);
+    let report = CallReport::of(seen.call).with_trouble(seen.trouble).within(offer);
     if !report.is_final() {
         return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
     }
@@ -131,9 +136,9 @@ fn record(task: &str, seen: &Seen) -> Task {
 /// `tasks/cancel`: an honest no. The API has no way to hang up.
 ///
 /// # Errors
-/// Always: the task is unknown, or its call cannot be ended from here.
-pub fn cancel(account: &Account, task: &str) -> Result<(), ErrorData> {
-    let call = call_of(account, task)?;
+/// Always: the task is unknown or not seen with `offer`, or its call cannot be ended from here.
+pub fn cancel(account: &Account, offer: &Offer, task: &str) -> Result<(), ErrorData> {
+    let call = call_of(account, offer, task)?;
     Err(ErrorData::invalid_request(
         format!(
             "call {call} was not ended: CallingBox has no way to hang up a call from outside. It goes on to its own end, and tasks/get follows it."
@@ -145,9 +150,9 @@ pub fn cancel(account: &Account, task: &str) -> Result<(), ErrorData> {
 /// `tasks/update`: nothing is ever asked inside a task.
 ///
 /// # Errors
-/// Always: the task is unknown, or waits for no input.
-pub fn update(account: &Account, task: &str) -> Result<(), ErrorData> {
-    call_of(account, task)?;
+/// Always: the task is unknown or not seen with `offer`, or waits for no input.
+pub fn update(account: &Account, offer: &Offer, task: &str) -> Result<(), ErrorData> {
+    call_of(account, offer, task)?;
     Err(ErrorData::invalid_params(
         "this task waits for no input: a call is confirmed before it becomes a task",
         None,

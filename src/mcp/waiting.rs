@@ -13,6 +13,7 @@ use super::error::{Class, Retry, ToolError};
 use super::gate::ToolContext;
 use super::present::{self, Fence};
 use super::progress::Progress;
+use super::view::View;
 use crate::account::Account;
 use crate::api::{Call, CallId, CallStatus, Error, TranscriptSegment};
 use crate::dialing::dispatch::ended;
@@ -65,8 +66,10 @@ pub struct Seen {
 /// There is no such call, the key is not taken, or the API could not be read even once.
 pub async fn for_end(cx: &ToolContext, id: &CallId, wait: Duration) -> Result<Seen, ToolError> {
     let until = Instant::now() + wait;
-    let mut follower = follow(cx, id, cx.progress.is_wanted())?;
-    let snapshot = watch(&cx.progress, &cx.draining, &mut follower, until, |_| false).await;
+    let words = View::Transcript.is_open(&cx.offer);
+    let mut follower = follow(cx, id, words && cx.progress.is_wanted())?;
+    let teller = Teller::new(&cx.progress, words);
+    let snapshot = watch(teller, &cx.draining, &mut follower, until, |_| false).await;
     seen(&snapshot)
 }
 
@@ -97,7 +100,8 @@ pub async fn for_words(
         Some(call) if call.status.is_terminal() => snapshot.segments_final,
         _ => snapshot.segments.iter().any(|segment| is_after(segment, after)),
     };
-    let snapshot = watch(&cx.progress, &cx.draining, &mut follower, until, enough).await;
+    let teller = Teller::new(&cx.progress, true);
+    let snapshot = watch(teller, &cx.draining, &mut follower, until, enough).await;
     Ok(Said {
         call: seen(&snapshot)?.call,
         segments: Arc::clone(&snapshot.segments),
@@ -133,7 +137,8 @@ pub async fn for_poll(
     };
     let known = |snapshot: &Snapshot| snapshot.call.is_some();
     let nobody = Progress::default();
-    let snapshot = watch(&nobody, draining, &mut follower, Instant::now(), known).await;
+    let teller = Teller::new(&nobody, false);
+    let snapshot = watch(teller, draining, &mut follower, Instant::now(), known).await;
     let seen = seen(&snapshot)?;
     if !snapshot.state.is_over() {
         watchers.linger(id, follower, kept(&seen.call));
@@ -161,13 +166,12 @@ fn follow(cx: &ToolContext, id: &CallId, transcript: bool) -> Result<Follower, T
 /// Follows until the call is over, `enough` says so, time is up, or the server is about to end. Time is
 /// not up before anything is known, within limits.
 async fn watch(
-    progress: &Progress,
+    mut teller: Teller<'_>,
     draining: &CancellationToken,
     follower: &mut Follower,
     mut until: Instant,
     enough: impl Fn(&Snapshot) -> bool,
 ) -> Arc<Snapshot> {
-    let mut teller = Teller::new(progress);
     let patience = Instant::now() + PATIENCE;
     let mut first_look = Instant::now() + FIRST_LOOK;
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
@@ -217,14 +221,16 @@ fn seen(snapshot: &Snapshot) -> Result<Seen, ToolError> {
 /// Turns snapshots into progress messages, each thing once.
 struct Teller<'a> {
     progress: &'a Progress,
+    /// Whether what is said is told too.
+    words: bool,
     fence: Fence,
     status: Option<CallStatus>,
     lines: usize,
 }
 
 impl<'a> Teller<'a> {
-    fn new(progress: &'a Progress) -> Self {
-        Self { progress, fence: Fence::new(), status: None, lines: 0 }
+    fn new(progress: &'a Progress, words: bool) -> Self {
+        Self { progress, words, fence: Fence::new(), status: None, lines: 0 }
     }
 
     async fn tell(&mut self, snapshot: &Snapshot) {
@@ -237,7 +243,7 @@ impl<'a> Teller<'a> {
             self.status = Some(call.status.clone());
             self.progress.say(format!("The call is {}.", call.status)).await;
         }
-        for segment in snapshot.segments.iter().skip(self.lines) {
+        for segment in snapshot.segments.iter().skip(self.lines).filter(|_| self.words) {
             let role = present::one_line(segment.role.as_deref().unwrap_or("unknown"), 40);
             let words = self.fence.inline(&segment.text, LINE);
             self.progress.say(format!("{role} said: {words}")).await;

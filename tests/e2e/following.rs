@@ -279,6 +279,34 @@ async fn a_task_says_what_the_answer_would_and_a_repeated_call_is_marked() {
 }
 
 #[tokio::test]
+async fn a_task_and_a_resource_say_what_the_tool_says_where_less_is_offered() {
+    let mut whole = Session::modern().await;
+    // Nothing is asked of the conversation: the note speaks of the words instead.
+    let agent = whole.outbound_agent(json!({})).await;
+    let few = ["--tools", "place_call,get_call_result"];
+    for (tools, words_are_named) in [(&[][..], true), (&few, false)] {
+        let mut session = whole.beside(tools);
+        session.capabilities = json!({"extensions": {TASKS: {}}});
+        session.open(Era::Modern).await;
+        let order = json!({"agent_id": agent, "to": "+13105550100", "allow_repeat": true});
+        let placed = session.call("place_call", order).await;
+        let task = &placed["result"]["taskId"];
+        let call = task.as_str().unwrap().split_once('~').unwrap().0;
+        whole.control().advance(600).await;
+        let now = json!({"call_id": call, "wait_seconds": 0});
+        let report = session.data("get_call_result", now).await;
+        let note = report["note"].as_str().unwrap();
+        assert_eq!(note.contains("get_call_transcript"), words_are_named, "{report}");
+        let got = session.request("tasks/get", json!({"taskId": task})).await;
+        assert_eq!(got["result"]["result"]["structuredContent"], report, "{got}");
+        let uri = json!({"uri": format!("callingbox://calls/{call}")});
+        let read = session.request("resources/read", uri).await;
+        let read = read["result"]["contents"][0]["text"].as_str().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(read).unwrap(), report);
+    }
+}
+
+#[tokio::test]
 async fn subscriptions_fire_while_a_call_runs_in_both_eras() {
     for era in Era::BOTH {
         let mut session = Session::new(era).await;
@@ -317,6 +345,34 @@ async fn subscriptions_fire_while_a_call_runs_in_both_eras() {
         let (_, status, log) = session.finish().await;
         assert_eq!((status.code(), log.as_str()), (Some(0), ""));
     }
+}
+
+#[tokio::test]
+async fn what_was_unsubscribed_from_is_told_no_more() {
+    let mut session = Session::legacy("2025-11-25").await;
+    let call = place(&mut session, "+13105550100").await;
+    let call = format!("callingbox://calls/{}", call.as_str().unwrap());
+    let kept = format!("{call}/transcript");
+    for (method, uri) in [
+        ("resources/subscribe", &call),
+        ("resources/subscribe", &kept),
+        ("resources/unsubscribe", &call),
+        // What is not subscribed to can be left as well.
+        ("resources/unsubscribe", &call),
+    ] {
+        let answer = session.request(method, json!({"uri": uri})).await;
+        assert_eq!(answer["result"], json!({}), "{method}: {answer}");
+    }
+    session.control().advance(600).await;
+    let mut told = vec![session.next().await.unwrap()];
+    session.request("ping", json!({})).await;
+    while let Some(message) = session.early() {
+        told.push(message);
+    }
+    let (rest, status, log) = session.finish().await;
+    told.extend(rest);
+    assert!(told.iter().all(|message| message["params"]["uri"] == kept), "{told:?}");
+    assert_eq!((status.code(), log.as_str()), (Some(0), ""));
 }
 
 #[tokio::test]
@@ -518,6 +574,203 @@ async fn resources_prompts_completions_and_the_skill_are_there_in_both_eras() {
         let read = session.request("resources/read", json!({"uri": uri})).await;
         let file = std::fs::read_to_string("skills/callingbox-telephone/SKILL.md").unwrap();
         assert_eq!(read["result"]["contents"][0]["text"], file);
+    }
+}
+
+#[tokio::test]
+async fn who_is_offered_no_transcript_is_not_told_the_words_as_progress() {
+    let mut whole = Session::modern().await;
+    let call = place(&mut whole, "+13105550100").await;
+    let follower = whole.begin("tools/call", waiting(&call, 60)).await;
+    let mut narrowed = whole.beside(&["--tools", "get_call_result"]);
+    narrowed.open(Era::Modern).await;
+    let id = narrowed.begin("tools/call", waiting(&call, 60)).await;
+    progress_until(&mut narrowed, "The call is queued.").await;
+    progress_until(&mut whole, "The call is queued.").await;
+    whole.control().advance(40).await;
+    progress_until(&mut whole, "said: ").await;
+    whole.control().advance(600).await;
+    let answer = narrowed.answer(id).await;
+    assert_eq!(answer["result"]["structuredContent"]["outcome"], "completed", "{answer}");
+    while let Some(message) = narrowed.early() {
+        let told = message["params"]["message"].as_str().unwrap();
+        assert!(told.starts_with("The call is ") || told.starts_with("Still waiting"), "{told}");
+    }
+    whole.answer(follower).await;
+}
+
+#[tokio::test]
+async fn what_no_tool_shows_is_shown_in_no_other_way() {
+    let mut whole = Session::modern().await;
+    let call = place(&mut whole, "+13105550107").await;
+    let agent = whole.data("list_agents", json!({})).await["agents"][0]["agent_id"].clone();
+    let number = whole.data("list_numbers", json!({})).await;
+    let number = number["numbers"][0]["e164"].clone();
+    let [free, call_uri, transcript, agent_uri, numbers, policy] = [
+        "callingbox://guide",
+        &format!("callingbox://calls/{}", call.as_str().unwrap()),
+        &format!("callingbox://calls/{}/transcript", call.as_str().unwrap()),
+        &format!("callingbox://agents/{}", agent.as_str().unwrap()),
+        "callingbox://numbers",
+        "callingbox://policy",
+    ];
+    let all = [free, call_uri, transcript, agent_uri, numbers, policy];
+    for era in Era::BOTH {
+        let code = if era == Era::Modern { -32602 } else { -32002 };
+        // The tools, what can be read with them, and which of agents, calls and numbers are completed.
+        for (tools, shown, completed) in [
+            ("search_numbers", &[free][..], [false, false, false]),
+            ("list_numbers", &[free, numbers], [false, false, true]),
+            ("get_call_result", &[free, call_uri], [false; 3]),
+            ("get_call_transcript", &[free, transcript], [false; 3]),
+            ("get_agent", &[free, agent_uri], [false; 3]),
+            ("list_agents", &[free], [true, false, false]),
+            ("list_calls", &[free, policy], [false, true, false]),
+            ("place_call", &[free, policy], [false; 3]),
+        ] {
+            let mut session = whole.beside(&["--tools", tools]);
+            session.open(era).await;
+            let mut listed = Vec::new();
+            for (method, list, name) in [
+                ("resources/list", "resources", "uri"),
+                ("resources/templates/list", "resourceTemplates", "uriTemplate"),
+            ] {
+                let answer = session.request(method, json!({})).await;
+                for one in answer["result"][list].as_array().unwrap() {
+                    let uri = one[name].as_str().unwrap();
+                    let agents = uri.contains("agents");
+                    let id = if agents { agent.as_str() } else { call.as_str() };
+                    listed.push(uri.replace("{id}", id.unwrap()));
+                }
+            }
+            listed.retain(|uri| !uri.starts_with("skill://"));
+            listed.sort_by_key(|uri| all.iter().position(|one| one == uri));
+            assert_eq!(listed, shown, "{era:?} {tools}");
+
+            for uri in all {
+                let read = session.request("resources/read", json!({"uri": uri})).await;
+                if shown.contains(&uri) {
+                    assert_eq!(read["result"]["contents"][0]["uri"], uri, "{tools}: {read}");
+                } else {
+                    assert_eq!(read["error"]["code"], code, "{tools}: {read}");
+                    assert_eq!(read["error"]["data"]["uri"], uri, "{tools}: {read}");
+                    let why = format!("{uri} is not offered here: it needs the tool ");
+                    let message = read["error"]["message"].as_str().unwrap();
+                    assert!(message.starts_with(&why), "{tools}: {read}");
+                }
+            }
+            for uri in [call_uri, transcript] {
+                let is_shown = shown.contains(&uri);
+                if era == Era::Modern {
+                    let filter = json!({"notifications": {"resourceSubscriptions": [uri]}});
+                    session.begin("subscriptions/listen", filter).await;
+                    let accepted = session.next().await.unwrap();
+                    let expected = is_shown.then(|| json!({"resourceSubscriptions": [uri]}));
+                    let expected = expected.unwrap_or_else(|| json!({}));
+                    assert_eq!(accepted["params"]["notifications"], expected, "{tools}");
+                } else {
+                    let answer = session.request("resources/subscribe", json!({"uri": uri})).await;
+                    assert_eq!(answer.get("result").is_some(), is_shown, "{tools}: {answer}");
+                }
+            }
+
+            let found = [
+                ids(&mut session, "callingbox://agents/{id}", "").await,
+                ids(&mut session, "callingbox://calls/{id}", "").await,
+                values(&mut session, "receptionist", "number", "").await,
+            ];
+            let there = [json!([agent]), json!([call]), json!([number])];
+            for ((found, there), completed) in found.iter().zip(there).zip(completed) {
+                let expected = if completed { there } else { json!([]) };
+                assert_eq!(found, &expected, "{era:?} {tools}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_a_task_only_for_whom_its_result_is_offered_to() {
+    let mut whole = Session::modern().await;
+    let agent = whole.outbound_agent(json!({})).await;
+    let order = json!({"agent_id": agent, "to": "+13105550107"});
+    let open = async |tools: &str| {
+        let mut session = whole.beside(&["--tools", tools]);
+        session.capabilities = json!({"extensions": {TASKS: {}}});
+        session.open(Era::Modern).await;
+        session
+    };
+    let mut both = open("place_call,get_call_result").await;
+    let placed = both.call("place_call", order.clone()).await;
+    let task = json!({"taskId": placed["result"]["taskId"]});
+    assert_eq!(both.request("tasks/get", task.clone()).await["result"]["status"], "working");
+
+    let mut one = open("place_call").await;
+    let again = one.data("place_call", order).await;
+    assert!(task["taskId"].as_str().unwrap().starts_with(again["call_id"].as_str().unwrap()));
+    for method in ["tasks/get", "tasks/cancel", "tasks/update"] {
+        let mut params = task.clone();
+        if method == "tasks/update" {
+            params["inputResponses"] = json!({});
+        }
+        let refused = one.request(method, params).await;
+        assert_eq!(
+            refused["error"]["message"],
+            "the task is not offered here: it needs the tool `get_call_result`, which is not",
+            "{method}: {refused}"
+        );
+    }
+}
+
+fn completing(reference: Value, name: &str, value: &str) -> Value {
+    json!({"ref": reference, "argument": {"name": name, "value": value}})
+}
+
+/// What completes the variable of a resource template.
+async fn ids(session: &mut Session, template: &str, typed: &str) -> Value {
+    let template = json!({"type": "ref/resource", "uri": template});
+    let found = session.request("completion/complete", completing(template, "id", typed)).await;
+    found["result"]["completion"]["values"].clone()
+}
+
+/// What completes the argument of a prompt.
+async fn values(session: &mut Session, prompt: &str, argument: &str, typed: &str) -> Value {
+    let prompt = json!({"type": "ref/prompt", "name": prompt});
+    let found = session.request("completion/complete", completing(prompt, argument, typed)).await;
+    found["result"]["completion"]["values"].clone()
+}
+
+#[tokio::test]
+async fn completions_find_agents_by_name_calls_and_numbers() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        let call = place(&mut session, "+13105550107").await;
+        let agents = session.data("list_agents", json!({})).await;
+        let outbound = &agents["agents"][0]["agent_id"];
+        let number = session.data("list_numbers", json!({})).await;
+        let number = &number["numbers"][0]["e164"];
+        let inbound = json!({
+            "name": "Front desk", "type": "inbound", "persona": "You are Leo.", "instructions": "Greet.",
+        });
+        let inbound = session.data("create_agent", inbound).await["agent_id"].clone();
+
+        let agent = "callingbox://agents/{id}";
+        assert_eq!(ids(&mut session, agent, "front D").await, json!([inbound]));
+        assert_eq!(ids(&mut session, agent, "remind").await, json!([outbound]));
+        let both = ids(&mut session, agent, "").await;
+        let both = both.as_array().unwrap();
+        assert!(both.len() == 2 && both.contains(&inbound) && both.contains(outbound), "{both:?}");
+        // Who is to call somebody is an agent that can.
+        let job = "appointment_confirmation";
+        assert_eq!(values(&mut session, job, "agent_id", "REMIND").await, json!([outbound]));
+        assert_eq!(values(&mut session, job, "agent_id", "front").await, json!([]));
+
+        let part = call.as_str().unwrap().split_once('-').unwrap().0;
+        for template in ["callingbox://calls/{id}", "callingbox://calls/{id}/transcript"] {
+            assert_eq!(ids(&mut session, template, part).await, json!([call]));
+            assert_eq!(ids(&mut session, template, "no such call").await, json!([]));
+        }
+        let part = number.as_str().unwrap().get(2..8).unwrap();
+        assert_eq!(values(&mut session, "receptionist", "number", part).await, json!([number]));
     }
 }
 

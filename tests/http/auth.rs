@@ -139,6 +139,74 @@ async fn tokens_tighten_what_is_offered_and_can_be_taken_back() {
 }
 
 #[tokio::test]
+async fn a_token_for_numbers_shows_no_calls_and_no_agents_in_any_way() {
+    let home = tempfile::tempdir().unwrap();
+    let whole = token(home.path(), &["create", "whole"]).await;
+    let numbers =
+        token(home.path(), &["create", "numbers", "--only", "numbers", "--read-only"]).await;
+    let server = Server::start_in(home, &["--auth", "token"]).await;
+    let call = server.long_call_of(Some(&whole)).await;
+    let agents = server.tool(Some(&whole), "list_agents", json!({})).await;
+    let agent = agents["agents"][0]["agent_id"].as_str().unwrap();
+    let session = server.open(Some(&numbers)).await;
+    for modern in [true, false] {
+        let ask = async |method: &str, params: Value| {
+            let answer = if modern {
+                let uri = params["uri"].as_str().unwrap_or_default().to_owned();
+                let request = server.modern(method, params).header("mcp-name", uri);
+                with(request, Some(&numbers)).send().await.unwrap()
+            } else {
+                session.request(method, params).await
+            };
+            message(answer).await
+        };
+        let listed = ask("resources/list", json!({})).await;
+        let listed = listed["result"]["resources"].as_array().unwrap().clone();
+        let listed: Vec<&str> = listed.iter().map(|one| one["uri"].as_str().unwrap()).collect();
+        assert_eq!(
+            listed,
+            ["callingbox://numbers", "callingbox://guide", "skill://callingbox-telephone/SKILL.md"]
+        );
+        let templates = ask("resources/templates/list", json!({})).await;
+        assert_eq!(templates["result"]["resourceTemplates"], json!([]));
+        let read = ask("resources/read", json!({"uri": "callingbox://numbers"})).await;
+        assert!(read.to_string().contains("+1415"), "{read}");
+        for uri in [
+            format!("callingbox://calls/{call}"),
+            format!("callingbox://calls/{call}/transcript"),
+            format!("callingbox://agents/{agent}"),
+            "callingbox://policy".to_owned(),
+        ] {
+            let read = ask("resources/read", json!({"uri": uri})).await;
+            assert_eq!(read["error"]["data"]["uri"], uri, "{read}");
+        }
+        for uri in ["callingbox://calls/{id}", "callingbox://agents/{id}"] {
+            let template = json!({"type": "ref/resource", "uri": uri});
+            let typed = json!({"ref": template, "argument": {"name": "id", "value": ""}});
+            let completed = ask("completion/complete", typed).await;
+            assert_eq!(completed["result"]["completion"]["values"], json!([]), "{completed}");
+        }
+    }
+    let task = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tasks/get",
+        "params": {"taskId": "a~b", "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "0"},
+            "io.modelcontextprotocol/clientCapabilities":
+                {"extensions": {"io.modelcontextprotocol/tasks": {}}},
+        }},
+    });
+    let task = server.post(&task).header("mcp-protocol-version", "2026-07-28");
+    let task = task.header("mcp-method", "tasks/get").header("mcp-name", "a~b");
+    let refused = message(with(task, Some(&numbers)).send().await.unwrap()).await;
+    assert_eq!(
+        refused["error"]["message"],
+        "the task is not offered here: it needs the tool `get_call_result`, which is not",
+        "{refused}"
+    );
+}
+
+#[tokio::test]
 async fn others_are_let_in_only_when_they_show_who_they_are_or_someone_insists() {
     let home = tempfile::tempdir().unwrap();
     let run = async |more: &[&str]| {

@@ -68,6 +68,40 @@ async fn headers_narrow_a_request_and_never_widen_it() {
 }
 
 #[tokio::test]
+async fn headers_narrow_what_can_be_read_and_followed_too() {
+    let server = Server::start(&[]).await;
+    let call = format!("callingbox://calls/{}", server.long_call().await);
+    let refused = json!(format!(
+        "{call} is not offered here: it needs the tool `get_call_result`, which is not"
+    ));
+    let filter = json!({"notifications": {"resourceSubscriptions": [call]}});
+    let reading = |tools: &'static str| {
+        let read = server.modern("resources/read", json!({"uri": call}));
+        read.header("mcp-name", &call).header("X-MCP-Tools", tools)
+    };
+    let read = message(reading("get_call_result").send().await.unwrap()).await;
+    assert_eq!(read["result"]["contents"][0]["uri"], call, "{read}");
+    let read = message(reading("get_call_transcript").send().await.unwrap()).await;
+    assert_eq!(read["error"]["message"], refused, "{read}");
+    let listen = server.modern("subscriptions/listen", filter);
+    let listen = listen.header("X-MCP-Tools", "get_call_transcript").send().await.unwrap();
+    let answer = message(listen).await;
+    assert_eq!(answer["error"]["message"], refused, "{answer}");
+
+    // A session's narrowing holds for its subscriptions.
+    let opened = server.post(&initialize()).header("X-MCP-Toolsets", "numbers");
+    let opened = opened.send().await.unwrap();
+    let id = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let session = crate::support::Session { server: &server, id, bearer: None };
+    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    session.post(&ready).send().await.unwrap();
+    for method in ["resources/read", "resources/subscribe"] {
+        let answer = message(session.request(method, json!({"uri": call})).await).await;
+        assert_eq!(answer["error"]["message"], refused, "{method}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_session_was_opened_with_holds_for_all_of_it() {
     let server = Server::start(&[]).await;
     let opened = server.post(&initialize()).header("X-MCP-Toolsets", "numbers");

@@ -92,6 +92,14 @@ impl Session {
         session
     }
 
+    /// Another process in the same home, on the same simulator: nothing has been said yet.
+    pub(crate) fn beside(&self, arguments: &[&str]) -> Self {
+        let flag = format!("--sandbox={}", self.world.as_ref().expect("a simulator").0.url());
+        let arguments: Vec<&str> =
+            [flag.as_str()].into_iter().chain(arguments.iter().copied()).collect();
+        Self::start_in(Arc::clone(&self._home), &arguments, &[])
+    }
+
     /// The process alone: nothing has been said yet.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         Self::start_in(Arc::new(Home::new()), arguments, environment)
