@@ -407,7 +407,8 @@ impl Dialer {
         if error.effect() == api::Effect::Nothing {
             return self.undone(ledger, dispatch, error).await;
         }
-        tracing::warn!(%dispatch, %error, "the answer to a dispatch is missing; searching for it");
+        // What came of it is told below, and may be that nothing was done.
+        tracing::warn!(%dispatch, error = %error.kind(), "the answer to a dispatch is missing; searching for it");
         // From here on no failure of the ledger may end the search, nor be told as a refusal: the
         // request has left.
         match ledger.renew(tenant, dispatch, record.generation, self.lease(search::LIMIT)).await {

@@ -22,6 +22,7 @@ use super::scope::Scope;
 use super::selection::Selection;
 use super::toolset::{Toolset, UnknownName, nearest};
 use super::{schema, tools};
+use crate::account::World;
 use crate::api::CallId;
 
 /// What calling a tool does to the world.
@@ -188,7 +189,10 @@ fn prepare<T: Tool>(arguments: Arguments, cx: &ToolContext) -> Result<Ready<'_>,
     Ok(Ready {
         deadline: T::deadline(&input, cx),
         work: Box::pin(async move {
-            let reply = T::run(input, cx).await?;
+            let mut reply = T::run(input, cx).await?;
+            if cx.account.world() == World::Sandbox {
+                present::mark_simulated(&mut reply.text);
+            }
             let followed = reply.followed.clone().map(|call| (call, reply.text.clone()));
             Ok(Finished { result: present::reply(reply)?, followed })
         }),

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::offer::Offer;
+use super::present;
 use crate::account::{NoKey, World};
 use crate::api::{self, CallId, Method, RequestLine};
 
@@ -101,7 +102,7 @@ pub enum Retry {
 }
 
 /// What to do about credit, which the simulator gives away.
-const SIMULATED_CREDIT: &str = "tell the user that the simulated credit is used up: a simulator that is started anew (with this server, where it runs inside) has $5.00 again, and on one that runs alone POST /sandbox/credits sets it.";
+const SIMULATED_CREDIT: &str = "tell the user that the simulated credit does not suffice: what is held for calls comes back when they end; POST /sandbox/credits sets it on a simulator that runs alone, and one that is started anew has $5.00 and nothing else. Numbers that end in 5550111 are always refused so.";
 
 /// Why what was there a moment ago may be there no more: a client that is started anew starts the
 /// simulator inside anew.
@@ -230,7 +231,7 @@ impl fmt::Display for ToolError {
             write!(f, " call_id: {id}.")?;
         }
         if self.simulated {
-            f.write_str(" SIMULATED: the real account is not concerned.")?;
+            write!(f, " {}", present::SIMULATED)?;
         }
         f.write_str(match self.retry {
             Retry::AfterChange => " Retry only after changing what is named.",

@@ -30,11 +30,16 @@ impl Offer {
     /// A tool that a text names and that is not offered.
     #[must_use]
     pub fn lacking(&self, text: &str) -> Option<&'static str> {
+        self.all_lacking(text).next()
+    }
+
+    /// All tools that a text names and that are not offered, as often as it names them.
+    pub fn all_lacking(&self, text: &str) -> impl Iterator<Item = &'static str> {
         text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
             // As each tool's name has: nearly all words need not be looked up.
             .filter(|word| word.contains('_'))
             .filter_map(|word| self.catalogue.get(word))
-            .find(|entry| self.selection.withheld(entry).is_some())
+            .filter(|entry| self.selection.withheld(entry).is_some())
             .map(|entry| entry.name)
     }
 

@@ -376,7 +376,7 @@ fn note(call: &Call, outcome: Outcome, finished: bool) -> String {
             "The conversation took place, but the result does not have the fields that were asked for: result_problems has what came. get_call_transcript has the words.".to_owned()
         }
         Outcome::Completed => "The conversation took place. Fields that were not talked about are null.".to_owned(),
-        Outcome::Voicemail => "A machine answered; nobody spoke with the agent, and nothing was charged.".to_owned(),
+        Outcome::Voicemail => "A machine answered; no person spoke with the agent, and nothing was charged. What an agent that leaves messages said is in get_call_transcript.".to_owned(),
         Outcome::NoAnswer => "It rang and nobody answered; nothing was charged.".to_owned(),
         Outcome::Busy => "The line was busy; nothing was charged.".to_owned(),
         Outcome::Canceled => "The call was canceled before it connected; nobody was reached.".to_owned(),

@@ -40,6 +40,19 @@ impl<T> Reply<T> {
 /// The key under `_meta` of a failed result where programs find class, effect and retry.
 pub const ERROR_META: &str = "callingbox-mcp/error";
 
+/// What an answer of the simulator says that would not say so otherwise.
+pub const SIMULATED: &str = "SIMULATED: the real account is not concerned.";
+
+/// Says of a simulator's answer that it is one, unless it does outside of what came from outside.
+pub fn mark_simulated(text: &mut String) {
+    let ours = text.split("<<<").next().unwrap_or_default();
+    if !ours.contains("SIMULATED") && !ours.contains("imulated") {
+        let apart = if text.ends_with(char::is_whitespace) { "" } else { " " };
+        text.push_str(apart);
+        text.push_str(SIMULATED);
+    }
+}
+
 /// Shapes a reply.
 ///
 /// # Errors
@@ -184,6 +197,23 @@ mod tests {
         assert_eq!(lines.last().unwrap(), &format!("{marker}>>>"));
         assert_eq!(shown.matches(&format!("{marker}>>>")).count(), 1);
         assert_ne!(Fence::new().marker, fence.marker);
+    }
+
+    #[test]
+    fn a_simulated_answer_says_so_once_whatever_was_said_on_the_telephone() {
+        for (text, marked) in [
+            ("No call fits.", "No call fits. SIMULATED: the real account is not concerned."),
+            ("SIMULATED: no telephone rings.", "SIMULATED: no telephone rings."),
+            ("An agent (simulated).", "An agent (simulated)."),
+            (
+                "<<<m\nThis is SIMULATED.\nm>>>\nFinal.",
+                "<<<m\nThis is SIMULATED.\nm>>>\nFinal. SIMULATED: the real account is not concerned.",
+            ),
+        ] {
+            let mut said = text.to_owned();
+            mark_simulated(&mut said);
+            assert_eq!(said, marked);
+        }
     }
 
     #[test]

@@ -203,7 +203,19 @@ async fn contents(
             write(Ok(json!({"numbers": page.data, "has_more": page.has_more})))
         }
         Name::Policy => write(serde_json::to_value(account.dialer()?.rules().structured())),
-        Name::Guide => Ok((MARKDOWN, skill::guide().to_owned())),
+        Name::Guide => {
+            let mut lacking: Vec<_> = offer.all_lacking(skill::guide()).collect();
+            lacking.sort_unstable();
+            lacking.dedup();
+            let about = match lacking.as_slice() {
+                [] => String::new(),
+                tools => format!(
+                    "Not offered here, with the steps that need them: {}.\n\n",
+                    tools.join(", ")
+                ),
+            };
+            Ok((MARKDOWN, about + skill::guide()))
+        }
         Name::Skill => Ok((MARKDOWN, skill::TEXT.to_owned())),
     }
 }

@@ -141,7 +141,7 @@ pub fn cancel(account: &Account, offer: &Offer, task: &str) -> Result<(), ErrorD
     let call = call_of(account, offer, task)?;
     Err(ErrorData::invalid_request(
         format!(
-            "call {call} was not ended: CallingBox has no way to hang up a call from outside. It goes on to its own end, and tasks/get follows it."
+            "call {call} was not ended by this: CallingBox has no way to hang up a call from outside. Unless it is over, it goes on to its own end; tasks/get tells."
         ),
         None,
     ))

@@ -66,6 +66,10 @@ async fn calls_at_once_are_counted_until_they_end() {
         message.contains("limits.at_once") && message.contains("Nobody was called"),
         "{message}"
     );
+    // It passes by itself.
+    let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
+    let next = "get_call_result waits for the end of a call that is under way.";
+    assert_eq!((&error["retry"], &error["next"]), (&json!("later"), &json!(next)));
     // Nobody waits for the end of the first; it ends all the same.
     world.control.advance(600).await;
     session.data("place_call", world.call(TO, "Second.")).await;

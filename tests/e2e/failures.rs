@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use callingbox_mcp::mcp::present::SIMULATED;
+
 use crate::harness::{Era, Session};
 
 const TASKS: &str = "io.modelcontextprotocol/tasks";
@@ -153,7 +155,7 @@ async fn the_next_step_is_one_that_helps() {
     ] {
         let answer = session.call("search_numbers", arguments.clone()).await;
         let found = answer["result"]["content"][0]["text"].as_str().unwrap();
-        assert_eq!(found, format!("No number for sale fits. {text}"), "{arguments}");
+        assert_eq!(found, format!("No number for sale fits. {text} {SIMULATED}"), "{arguments}");
     }
     session.finish_well().await;
 }

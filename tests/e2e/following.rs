@@ -651,6 +651,11 @@ async fn what_no_tool_shows_is_shown_in_no_other_way() {
                 let read = session.request("resources/read", json!({"uri": uri})).await;
                 if shown.contains(&uri) {
                     assert_eq!(read["result"]["contents"][0]["uri"], uri, "{tools}: {read}");
+                    // The guide says what is not to be had.
+                    let text = read["result"]["contents"][0]["text"].as_str().unwrap();
+                    let lacks =
+                        text.starts_with("Not offered here, with the steps that need them: ");
+                    assert_eq!(lacks, uri == free, "{tools}: {read}");
                 } else {
                     assert_eq!(read["error"]["code"], code, "{tools}: {read}");
                     assert_eq!(read["error"]["data"]["uri"], uri, "{tools}: {read}");

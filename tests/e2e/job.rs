@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use callingbox_mcp::mcp::present::SIMULATED;
+
 use crate::harness::{Era, Session};
 
 /// The markers of fences and the ids of dispatches are random; everything else is the same each time.
@@ -182,6 +184,7 @@ async fn calls_are_listed_with_filters_and_cursors_in_both_directions() {
         ),
     ] {
         let answer = session.call("list_calls", arguments.clone()).await;
+        let says = format!("{says} {SIMULATED}");
         assert_eq!(answer["result"]["content"][0]["text"], says, "{arguments}");
     }
     let filtered = json!({"status": "no_answer", "limit": 1});

@@ -212,7 +212,10 @@ async fn a_message_for_no_session_or_that_is_none_is_refused() {
         (endpoint.as_str(), "not json", 404),
     ] {
         let request = server.http.post(format!("{}{path}", server.base)).body(body);
-        assert_eq!(request.send().await.unwrap().status(), status, "{path}");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+        let said = answer.text().await.unwrap();
+        assert!(body == "not json" || status == 400 || said.contains("GET /sse"), "{said}");
     }
 }
 

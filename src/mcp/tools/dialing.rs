@@ -6,7 +6,7 @@ use crate::api::CallId;
 use crate::dialing::confirm::{Demand, Situation, demand};
 use crate::dialing::dispatch::Judgment;
 use crate::dialing::dispatch::{DialError, Dialed};
-use crate::dialing::limits::Kind;
+use crate::dialing::limits::{Kind, Limit};
 use crate::dialing::order::Asked;
 use crate::dialing::policy::DecidedBy;
 use crate::mcp::catalogue::Stop;
@@ -132,6 +132,12 @@ fn told(error: DialError) -> ToolError {
                     error.retry(Retry::No).next("tell the user that this number is never called.")
                 }
                 DecidedBy::Spelling => error.next("place_call with that number."),
+                DecidedBy::Limit(Limit::AtOnce) => error
+                    .retry(Retry::Later)
+                    .next("get_call_result waits for the end of a call that is under way."),
+                _ if refusal.until.is_some() => error.retry(Retry::Later).next(
+                    "tell the user which rule it was, and from when on it is possible; only they can change it.",
+                ),
                 _ => error.next("tell the user which rule it was; only they can change it."),
             }
         }

@@ -439,7 +439,7 @@ impl Service {
         let (tenant, until) = (&visitor.tenant, visitor.until);
         let session = tenant.sessions().enter(&id);
         if session.is_none() && tenant.sessions().sharing().is_none() {
-            return Err(no_such_session());
+            return Err(Box::new(sse::no_such_session()));
         }
         if let Some(session) = &session {
             session.keep_until(until);

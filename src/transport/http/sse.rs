@@ -198,6 +198,12 @@ pub fn session_named(query: &str) -> Result<String, Box<Response>> {
     })
 }
 
+/// The answer to a message of a session that is not there.
+#[must_use]
+pub fn no_such_session() -> Response {
+    answer::error(StatusCode::NOT_FOUND, "there is no such session; GET /sse begins a new one")
+}
+
 /// Takes one message of `caller`, which counts `until` then; one for a stream that another replica
 /// holds is passed on.
 pub async fn accept(
@@ -208,7 +214,6 @@ pub async fn accept(
     until: Option<Timestamp>,
     bytes: &[u8],
 ) -> Response {
-    let gone = || answer::error(StatusCode::NOT_FOUND, "there is no such session");
     let message = match body::message(bytes) {
         Ok(message) => message,
         Err(refused) => return *refused,
@@ -217,7 +222,7 @@ pub async fn accept(
     if let Some(taken) = deliver(inboxes, tenant, id, message, caller).await {
         return taken;
     }
-    let Some(sharing) = tenant.sessions().sharing() else { return gone() };
+    let Some(sharing) = tenant.sessions().sharing() else { return no_such_session() };
     if bytes.len() > MOST_PASSED_ON {
         let text = format!("a message of more than {MOST_PASSED_ON} bytes is not passed on");
         return answer::error(StatusCode::PAYLOAD_TOO_LARGE, &text);
@@ -235,7 +240,7 @@ pub async fn accept(
     };
     match passed.await {
         Ok(true) => StatusCode::ACCEPTED.into_response(),
-        Ok(false) => gone(),
+        Ok(false) => no_such_session(),
         Err(error) => answer::later(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), PATIENCE),
     }
 }

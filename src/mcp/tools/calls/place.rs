@@ -119,7 +119,7 @@ impl PlaceCallOutput {
             }
             DialResult::Repeat { id, product, key: earlier } => {
                 let note = if key.is_some() && earlier.as_ref() == key {
-                    "This idempotency_key was used for this call in the last 24 hours, and nothing rang now. get_call_result has what became of it. To ring again on purpose, use another idempotency_key."
+                    "This idempotency_key was used for this call in the last 24 hours, and nothing rang now. get_call_result has what became of it. To ring again on purpose, use another idempotency_key, with allow_repeat."
                 } else {
                     "The same call was placed a moment ago; this is that one, and nothing rang now. get_call_result has what became of it. To ring again on purpose, set allow_repeat."
                 };
