@@ -104,6 +104,13 @@ pub enum Retry {
 /// What to do about credit, which the simulator gives away.
 const SIMULATED_CREDIT: &str = "tell the user that the simulated credit does not suffice: what is held for calls comes back when they end; POST /sandbox/credits sets it on a simulator that runs alone, and one that is started anew has $5.00 and nothing else. Numbers that end in 5550111 are always refused so.";
 
+/// What to do where the API cannot be reached.
+const DOCTOR: &str =
+    "if it goes on, tell the user to run `callingbox-mcp doctor`, which finds out why.";
+
+/// What to do where the simulator cannot be.
+const NO_SIMULATOR: &str = "if it goes on, tell the user that the simulator does not answer: `callingbox-mcp sandbox` starts one, which knows nothing of what was before.";
+
 /// Why what was there a moment ago may be there no more: a client that is started anew starts the
 /// simulator inside anew.
 const BEGAN_ANEW: &str = "A simulator that was started anew knows nothing of what was before.";
@@ -198,7 +205,13 @@ impl ToolError {
                     let next = self.next.take().map_or_else(String::new, |next| next + " ");
                     self.next = Some(next + BEGAN_ANEW);
                 }
-                _ => {}
+                // Which world a command looks at is told by this flag alone.
+                _ => {
+                    self.next = self.next.map(|next| match next.as_str() {
+                        DOCTOR => NO_SIMULATOR.to_owned(),
+                        next => next.replace("`callingbox-mcp ", "`callingbox-mcp --sandbox "),
+                    });
+                }
             }
         }
         self
@@ -283,12 +296,7 @@ impl From<api::Error> for ToolError {
             Kind::NotFound { .. } => (Class::NotFound, None),
             Kind::Conflict { .. } => (Class::Conflict, None),
             Kind::RateLimited { .. } => (Class::RateLimited, None),
-            Kind::Transport { .. } => (
-                Class::Unavailable,
-                Some(
-                    "if it goes on, tell the user to run `callingbox-mcp doctor`, which finds out why.",
-                ),
-            ),
+            Kind::Transport { .. } => (Class::Unavailable, Some(DOCTOR)),
             _ => (Class::Unavailable, None),
         };
         let retry = match (error.retry_is_safe(), error.is_transient()) {
@@ -394,6 +402,15 @@ mod tests {
             format!(
                 "not_found: no such call. Nothing was done. SIMULATED: the real account is not concerned. Retry only after changing what is named. Next: look at list_calls. {BEGAN_ANEW}"
             )
+        );
+        let next = |next: &str| {
+            let error = ToolError::new(Class::Unavailable, "nothing answers").next(next);
+            error.in_world(World::Sandbox).next.unwrap()
+        };
+        assert_eq!(next(DOCTOR), NO_SIMULATOR);
+        assert_eq!(
+            next("`callingbox-mcp receipts` shows the ledger."),
+            "`callingbox-mcp --sandbox receipts` shows the ledger."
         );
         assert_eq!(serde_json::to_value(&simulated).unwrap()["simulated"], true);
         assert_eq!(
