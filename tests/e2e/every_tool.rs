@@ -287,6 +287,15 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
     let now = session.data("get_agent", json!({"agent_id": id})).await;
     assert_eq!(now["numbers"].as_array().unwrap().len(), 2, "{now}");
 
+    // A removal whose answer is lost is done: the next attempt finds nothing left.
+    let lost = json!({"method": "DELETE", "path": "/v1/*", "kind": "reset", "when": "after"});
+    session.control().fault(lost.clone()).await;
+    let swap = json!({"agent_id": id, "primary": ids[1], "detach": [ids[0]]});
+    let now = session.data("set_agent_numbers", swap).await;
+    let steps = [format!("made {} primary", ids[1]), format!("detached {}", ids[0])];
+    assert_eq!(now["steps"], json!(steps.map(|step| step.replace('"', ""))));
+    assert_eq!(now["numbers"].as_array().unwrap().len(), 1, "{now}");
+
     // A step whose answer is lost: nobody says that it was not done.
     session
         .control()
@@ -296,4 +305,18 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
         session.failure("set_agent_numbers", json!({"agent_id": id, "detach": [ids[1]]})).await;
     assert_ne!(error["done"], "nothing", "{error}");
     session.finish_well().await;
+}
+
+#[tokio::test]
+async fn a_webhook_is_deleted_though_the_answer_to_it_was_lost() {
+    let session = Session::on_simulator(Era::Modern, ALL, Options::default()).await;
+    let mut on = Checked { session, called: BTreeSet::new() };
+    let webhook = on.call("create_webhook", json!({"url": "https://hooks.example.com/in"})).await;
+    let lost = json!({"method": "DELETE", "path": "/v1/*", "kind": "reset", "when": "after"});
+    on.session.control().fault(lost).await;
+    let deleted = json!({"webhook_id": webhook["webhook_id"]});
+    assert_eq!(on.call("delete_webhook", deleted.clone()).await["deleted"], true);
+    let error = on.session.failure("delete_webhook", deleted).await;
+    assert_eq!((&error["class"], &error["done"]), (&json!("not_found"), &json!("nothing")));
+    on.session.finish_well().await;
 }
