@@ -278,7 +278,7 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
     let steps = json!({"agent_id": id, "attach": [ids[0], ids[1]], "detach": ["no-such-number"]});
     let error = session.failure("set_agent_numbers", steps).await;
     let begins = format!(
-        "attached {}, attached {} took place; then DELETE /v1/agents/",
+        "attached {}, attached {} took place; then detaching no-such-number failed: DELETE /v1/agents/",
         ids[0].as_str().unwrap(),
         ids[1].as_str().unwrap()
     );
@@ -286,6 +286,49 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
     assert_eq!((&error["done"], &error["retry"]), (&json!("partly"), &json!("after_change")));
     let now = session.data("get_agent", json!({"agent_id": id})).await;
     assert_eq!(now["numbers"].as_array().unwrap().len(), 2, "{now}");
+
+    // What the API refuses in the middle is told as what it is, and what may have been done as that.
+    let refused = json!({"path": "/v1/agents/*", "kind": "status", "status": 401});
+    let lost = json!({"path": "/v1/agents/*", "kind": "reset", "when": "after"});
+    let cut = json!({"path": "/v1/agents/*", "kind": "truncate"});
+    for (fault, class, retry, what, next) in [
+        (refused, "unauthorized", "after_change", " failed: ", "tell the user that"),
+        (
+            lost,
+            "unavailable",
+            "no",
+            " failed, and whether it took place is not known: ",
+            "get_agent shows",
+        ),
+        (cut, "unavailable", "no", " took place too, but its answer is lost: ", "get_agent shows"),
+    ] {
+        let two = session.data("create_agent", json!({"name": "B", "type": "outbound"})).await;
+        let mut fault = fault;
+        fault["method"] = json!("POST");
+        // The first step meets a fault that does no harm.
+        let harmless = json!({
+            "method": "POST", "path": "/v1/agents/*", "kind": "delay", "delay_ms": 0,
+        });
+        session.control().fault(harmless).await;
+        session.control().fault(fault).await;
+        let steps = json!({"agent_id": two["agent_id"], "attach": ids});
+        let error = session.failure("set_agent_numbers", steps).await;
+        session.control().ask("DELETE", "/sandbox/faults", None).await;
+        let begins = format!(
+            "attached {} took place; then attaching {}{what}POST /v1/agents/",
+            ids[0].as_str().unwrap(),
+            ids[1].as_str().unwrap()
+        );
+        assert!(error["message"].as_str().unwrap().starts_with(&begins), "{error}");
+        assert_eq!(
+            (&error["class"], &error["done"], &error["retry"]),
+            (&json!(class), &json!("partly"), &json!(retry)),
+            "{error}"
+        );
+        let told = error["next"].as_str().unwrap();
+        assert!(told.starts_with(next), "{error}");
+        assert!(told.ends_with("Call again with the steps that are left."), "{error}");
+    }
 
     // A removal whose answer is lost is done: the next attempt finds nothing left.
     let lost = json!({"method": "DELETE", "path": "/v1/*", "kind": "reset", "when": "after"});
