@@ -298,6 +298,43 @@ async fn bad_arguments_are_named() {
     session.finish_well().await;
 }
 
+#[tokio::test]
+async fn in_call_tools_that_the_api_would_refuse_are_not_sent() {
+    let mut session = Session::modern().await;
+    let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
+    session.control().forget().await;
+    let tool = |more: Value| {
+        let mut tool = json!({
+            "type": "http", "name": "n", "description": "d", "url": "https://example.com/slots",
+        });
+        tool.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        tool
+    };
+    for (tool, message) in [
+        (tool(json!({"parameters": {"type": "object"}})), "`parameters.properties` must be"),
+        (
+            tool(json!({"parameters": {"type": "object", "properties": {"day": {}}}})),
+            "`parameters.properties.day.type` must be",
+        ),
+    ] {
+        let message = format!("`tools[0]`: {message}");
+        let new = json!({"name": "B", "type": "outbound", "tools": [tool]});
+        let change = json!({"agent_id": agent["agent_id"], "tools": [tool]});
+        for (name, arguments) in [("create_agent", new), ("update_agent", change)] {
+            let error = session.failure(name, arguments).await;
+            assert!(error["message"].as_str().unwrap().starts_with(&message), "{name}: {error}");
+            assert_eq!(
+                (&error["class"], &error["done"]),
+                (&json!("invalid_argument"), &json!("nothing"))
+            );
+        }
+    }
+    let path = format!("/v1/agents/{}", agent["agent_id"].as_str().unwrap());
+    assert_eq!(session.control().count("POST", "/v1/agents").await, 0);
+    assert_eq!(session.control().count("PATCH", &path).await, 0);
+    session.finish_well().await;
+}
+
 /// Sends one line as it is and gives the code, the id and the message of the refusal.
 async fn refused(session: &mut Session, line: &[u8]) -> (i64, Value, String) {
     session.send_bytes(line).await;
