@@ -15,6 +15,10 @@ use crate::telemetry::arguments::digits_masked;
 /// The arguments of a call as they came in.
 pub type Arguments = Map<String, Value>;
 
+/// What an answer shows in place of a secret. It is never a value itself: who reads it and writes it
+/// back would put it in the secret's place.
+pub const WITHHELD: &str = "***";
+
 /// A text of `MIN` to `MAX` characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -162,6 +166,11 @@ impl HttpsUrl {
 impl<'de> Deserialize<'de> for HttpsUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        if text.contains(WITHHELD) {
+            return Err(D::Error::custom(
+                "`***` stands for a secret that is not shown: give the address whole",
+            ));
+        }
         // `Url` also takes capitals, a missing `//` and white space before it.
         let fits = text.len() <= Self::MAX
             && text.starts_with("https://")

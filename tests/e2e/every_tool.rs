@@ -363,3 +363,59 @@ async fn a_webhook_is_deleted_though_the_answer_to_it_was_lost() {
     assert_eq!((&error["class"], &error["done"]), (&json!("not_found"), &json!("nothing")));
     on.session.finish_well().await;
 }
+
+#[tokio::test]
+async fn nobody_is_shown_the_secrets_of_an_agent() {
+    let session = Session::on_simulator(Era::Modern, ALL, Options::default()).await;
+    let mut on = Checked { session, called: BTreeSet::new() };
+    let parameters = json!({"type": "object", "properties": {}});
+    let new = json!({
+        "name": "Desk", "type": "inbound",
+        "webhook_url": "https://u:SECRETU@e.com/h?id=7&token=SECRETQ",
+        "tools": [
+            {"type": "builtin", "name": "end_call", "description": "Hangs up.", "parameters": parameters},
+            {"type": "http", "name": "slots", "description": "Finds slots.", "parameters": parameters,
+             "url": "https://e.com/slots?key=SECRETK", "headers": {"Authorization": "Bearer SECRETH"}},
+        ],
+    });
+    let agent = on.call("create_agent", new).await["agent_id"].clone();
+    let path = format!("/v1/agents/{}", agent.as_str().unwrap());
+    let stored = on.session.control().ask("GET", &path, None).await;
+    assert!(stored.to_string().contains("Bearer SECRETH"), "{stored}");
+
+    let answer = on.session.call("get_agent", json!({"agent_id": agent})).await;
+    assert!(!answer.to_string().contains("SECRET"), "{answer}");
+    let shown = on.call("get_agent", json!({"agent_id": agent})).await;
+    assert_eq!(shown["webhook_url"], "https://***@e.com/h?id=***&token=***");
+    assert_eq!(shown["tools"][0], stored["tools"][0]);
+    assert_eq!(shown["tools"][1]["url"], "https://e.com/slots?key=***");
+    assert_eq!(shown["tools"][1]["headers"], json!({"Authorization": "***"}));
+    let uri = format!("callingbox://agents/{}", agent.as_str().unwrap());
+    let read = on.session.request("resources/read", json!({"uri": uri})).await;
+    let text = read["result"]["contents"][0]["text"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(text).unwrap(), shown);
+
+    // What is shown in place of a secret is not written back in its place.
+    let with = |pointer: &str, value: &str| {
+        let mut tools = shown["tools"].clone();
+        tools[1]["url"] = json!("https://e.com/slots");
+        *tools.pointer_mut(pointer).unwrap() = json!(value);
+        json!({ "tools": tools })
+    };
+    for (change, message) in [
+        (json!({"webhook_url": shown["webhook_url"]}), "`webhook_url`: `***` stands for"),
+        (json!({"tools": shown["tools"]}), "`tools[1].url`: `***` stands for"),
+        (with("/1/name", "n"), "`tools[1]`: `headers.Authorization`: `***` stands for"),
+        (
+            with("/1/headers/Authorization", "Bearer ***"),
+            "`tools[1]`: `headers.Authorization`: `***` stands for",
+        ),
+    ] {
+        let mut change = change;
+        change["agent_id"] = agent.clone();
+        let error = on.session.failure("update_agent", change).await;
+        assert!(error["message"].as_str().unwrap().starts_with(message), "{error}");
+    }
+    assert_eq!(on.session.control().ask("GET", &path, None).await, stored);
+    on.session.finish_well().await;
+}

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::api::{BuiltinTool, HttpTool, InCallTool, ToolPolicy};
-use crate::mcp::arguments::{HttpsUrl, List, Object, Text, Whole};
+use crate::mcp::arguments::{HttpsUrl, List, Object, Text, WITHHELD, Whole};
 use crate::mcp::error::ToolError;
 use crate::mcp::present;
 use crate::telemetry::arguments::digits_masked;
@@ -94,13 +94,20 @@ fn one(tool: InCallToolInput) -> Result<InCallTool, String> {
             if builtin.is_some() || config.is_some() {
                 return Err("`builtin` and `config` belong to type builtin".to_owned());
             }
+            let headers = headers.unwrap_or_default();
+            if let Some((name, _)) = headers.iter().find(|(_, value)| value.contains(WITHHELD)) {
+                let name = present::one_line(&digits_masked(name), 80);
+                return Err(format!(
+                    "`headers.{name}`: `***` stands for a secret that is not shown: give the value itself"
+                ));
+            }
             Ok(InCallTool::Http(HttpTool {
                 name,
                 description,
                 policy,
                 url: url.ok_or("an http tool needs `url`")?.into_string(),
                 parameters,
-                headers: headers.unwrap_or_default(),
+                headers,
                 timeout_ms: timeout_ms.and_then(|time| u32::try_from(time.get()).ok()),
             }))
         }
