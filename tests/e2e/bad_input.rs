@@ -48,7 +48,7 @@ async fn bad_arguments_are_named() {
         ("place_call", place(json!({"to": "+１３１０５５５０１００"})), "invalid_argument", e164),
         ("place_call", place(json!({"to": 13_105_550_100_u64})), "invalid_argument", e164),
         ("place_call", place(json!({"to": [to]})), "invalid_argument", e164),
-        ("place_call", place(json!({"to": null})), "invalid_argument", "`to` may not be null"),
+        ("place_call", place(json!({"to": null})), "invalid_argument", "`to` is required"),
         ("place_call", place(json!({"from_number": "415"})), "invalid_argument", "`from_number`: "),
         // Agents.
         ("place_call", place(json!({"agent_id": "nobody"})), "not_found", "POST /v1/calls: "),
@@ -203,6 +203,18 @@ async fn bad_arguments_are_named() {
             new(json!({"primary_number_id": "n1"})),
             "invalid_argument",
             "`primary_number_id` must be one of `number_ids`",
+        ),
+        (
+            "update_agent",
+            json!({"agent_id": agent, "persona": null}),
+            "invalid_argument",
+            "`persona` may not be null: leave it out to keep it, or name it in `clear` to empty it",
+        ),
+        (
+            "update_agent",
+            json!({"agent_id": agent, "voice": null}),
+            "invalid_argument",
+            "`voice` may not be null: leave it out instead",
         ),
         (
             "update_agent",
