@@ -285,7 +285,7 @@ impl From<api::Error> for ToolError {
             Kind::Unauthorized { .. } => (
                 Class::Unauthorized,
                 Some(
-                    "tell the user that CallingBox does not accept the API key (CALLINGBOX_API_KEY): it is wrong, expired or revoked. A new one is made in the dashboard under API keys.",
+                    "tell the user that CallingBox does not accept the API key (CALLINGBOX_API_KEY or the key file): it is wrong, expired or revoked. A new one is made in the dashboard under API keys.",
                 ),
             ),
             Kind::CallsPaused { .. } | Kind::InsufficientCredit { .. } => (
