@@ -378,7 +378,11 @@ impl Client {
     /// # Errors
     /// [`Error`] when the API refuses or no answer comes back.
     pub async fn archive_agent(&self, id: &AgentId) -> Result<Option<Agent>, Error> {
-        Ok(self.send(ARCHIVE, &[id.as_str()]).await?.any())
+        match self.send(ARCHIVE, &[id.as_str()]).await {
+            Ok(answer) => Ok(answer.any()),
+            Err(error) if error.is_own_removal() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Attaches an owned number to an agent.
@@ -396,8 +400,11 @@ impl Client {
     /// # Errors
     /// [`Error`] when the API refuses or no readable answer comes back.
     pub async fn detach_number(&self, id: &AgentId, number: &NumberId) -> Result<Agent, Error> {
-        let answer = self.send(DETACH, &[id.as_str(), number.as_str()]).await?;
-        self.agent_after(answer, id).await
+        match self.send(DETACH, &[id.as_str(), number.as_str()]).await {
+            Ok(answer) => self.agent_after(answer, id).await,
+            Err(error) if error.is_own_removal() => self.get_agent(id).await.map_err(|_| error),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes an attached number the agent's caller ID, or the number it owns.

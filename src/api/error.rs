@@ -187,6 +187,15 @@ impl Error {
         self
     }
 
+    /// Whether a removal found nothing left after an earlier attempt of it whose answer was lost: what
+    /// was to be removed is gone.
+    pub(super) fn is_own_removal(&self) -> bool {
+        // A 404 itself did nothing.
+        self.request.method == Method::Delete
+            && matches!(self.kind, ErrorKind::NotFound { .. })
+            && self.effect != Effect::Nothing
+    }
+
     /// What was asked.
     #[must_use]
     pub fn request(&self) -> RequestLine {

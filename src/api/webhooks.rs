@@ -258,7 +258,10 @@ impl Client {
     /// # Errors
     /// [`Error`] when the API refuses or no answer comes back.
     pub async fn delete_webhook(&self, id: &EndpointId) -> Result<(), Error> {
-        self.send(DELETE, &[id.as_str()]).await.map(drop)
+        match self.send(DELETE, &[id.as_str()]).await {
+            Err(error) if error.is_own_removal() => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     /// Replaces an endpoint's signing secret; the old one stops at once. The answer alone holds the

@@ -15,6 +15,10 @@ use crate::telemetry::arguments::digits_masked;
 /// The arguments of a call as they came in.
 pub type Arguments = Map<String, Value>;
 
+/// What an answer shows in place of a secret. It is never a value itself: who reads it and writes it
+/// back would put it in the secret's place.
+pub const WITHHELD: &str = "***";
+
 /// A text of `MIN` to `MAX` characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -82,7 +86,11 @@ impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
 impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Whole<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        match value.as_u64() {
+        // JSON Schema takes 10.0 for an integer too. What is out of range stays so as a u64.
+        let whole = |number: &f64| *number >= 0.0 && number.fract() == 0.0;
+        let number =
+            value.as_u64().or_else(|| value.as_f64().filter(whole).map(|number| number as u64));
+        match number {
             Some(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
             _ => Err(D::Error::custom(format_args!("must be a whole number from {MIN} to {MAX}"))),
         }
@@ -162,6 +170,11 @@ impl HttpsUrl {
 impl<'de> Deserialize<'de> for HttpsUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        if text.contains(WITHHELD) {
+            return Err(D::Error::custom(
+                "`***` stands for a secret that is not shown: give the address whole",
+            ));
+        }
         // `Url` also takes capitals, a missing `//` and white space before it.
         let fits = text.len() <= Self::MAX
             && text.starts_with("https://")
@@ -276,10 +289,7 @@ pub(in crate::mcp) use pattern_text;
 /// valid names. Nothing has been done then.
 pub fn parse<T: DeserializeOwned>(arguments: Arguments) -> Result<T, ToolError> {
     if let Some((name, _)) = arguments.iter().find(|(_, value)| value.is_null()) {
-        return Err(ToolError::invalid_argument(format!(
-            "`{}` may not be null: leave it out instead",
-            present::one_line(&digits_masked(name), 80)
-        )));
+        return Err(null::<T>(name));
     }
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
         let path = present::one_line(&digits_masked(&error.path().to_string()), 80);
@@ -302,6 +312,39 @@ pub fn parse<T: DeserializeOwned>(arguments: Arguments) -> Result<T, ToolError> 
     })
 }
 
+/// What a caller is to do who gave null for an argument: the type itself says whether it must be there,
+/// and whether it can be emptied.
+fn null<T: DeserializeOwned>(name: &str) -> ToolError {
+    let shown = present::one_line(&digits_masked(name), 80);
+    ToolError::invalid_argument(if matches!(fault::<T>(name, Value::Null), Some(Fault::Value)) {
+        format!("`{shown}` is required and may not be null")
+    } else if fault::<T>("clear", Value::from(vec![name])).is_none() {
+        format!(
+            "`{shown}` may not be null: leave it out to keep it, or name it in `clear` to empty it"
+        )
+    } else {
+        format!("`{shown}` may not be null: leave it out instead")
+    })
+}
+
+/// What is wrong with one argument.
+enum Fault {
+    /// There is none of this name.
+    Name,
+    /// It takes no such value.
+    Value,
+}
+
+/// What is wrong with one argument, whatever else is missing.
+fn fault<T: DeserializeOwned>(name: &str, value: Value) -> Option<Fault> {
+    let alone = Value::Object(Map::from_iter([(name.to_owned(), value)]));
+    let error = serde_path_to_error::deserialize::<_, T>(alone).err()?;
+    // A missing argument has no path.
+    error.path().iter().next()?;
+    let unknown = error.inner().to_string().starts_with("unknown field ");
+    Some(if unknown { Fault::Name } else { Fault::Value })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -315,6 +358,13 @@ mod tests {
         count: Option<Whole<1, 9>>,
         items: Option<List<bool, 2>>,
         kind: Option<Kind>,
+        clear: Option<List<Clearable, 1>>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "lowercase")]
+    enum Clearable {
+        Items,
     }
 
     #[derive(Debug, Deserialize, PartialEq)]
@@ -338,8 +388,13 @@ mod tests {
                 count: Some(Whole(9)),
                 items: Some(List(vec![true])),
                 kind: None,
+                clear: None,
             })
         );
+        // An integer is a number without a fraction, however it is written (JSON Schema).
+        for nine in [json!(9), json!(9.0), json!(0.9e1)] {
+            assert_eq!(read(json!({"name": "a", "count": nine})).unwrap().count, Some(Whole(9)));
+        }
         for (bad, reason) in [
             (json!({}), "missing field `name`"),
             (json!({"name": ""}), "`name`: must have 1 to 3 characters, and has 0"),
@@ -347,14 +402,23 @@ mod tests {
             (json!({"name": "a", "count": 10}), "`count`: must be a whole number from 1 to 9"),
             (json!({"name": "a", "count": "5"}), "`count`: must be a whole number from 1 to 9"),
             (json!({"name": "a", "count": 1.5}), "`count`: must be a whole number from 1 to 9"),
+            (json!({"name": "a", "count": 0.0}), "`count`: must be a whole number from 1 to 9"),
+            (json!({"name": "a", "count": -1.0}), "`count`: must be a whole number from 1 to 9"),
+            (json!({"name": "a", "count": 1e300}), "`count`: must be a whole number from 1 to 9"),
             (json!({"name": "a", "count": null}), "`count` may not be null: leave it out instead"),
+            (json!({"name": null, "nmae": 1}), "`name` is required and may not be null"),
+            (json!({"name": "a", "nmae": null}), "`nmae` may not be null: leave it out instead"),
+            (
+                json!({"items": null, "count": "5"}),
+                "`items` may not be null: leave it out to keep it, or name it in `clear` to empty it",
+            ),
             (
                 json!({"name": "a", "items": [true, true, true]}),
                 "`items`: may have at most 2 items, and has 3",
             ),
             (
                 json!({"name": "a", "nmae": 1}),
-                "`nmae`: unknown field `nmae`, expected one of `name`, `count`, `items`, `kind`",
+                "`nmae`: unknown field `nmae`, expected one of `name`, `count`, `items`, `kind`, `clear`",
             ),
             (
                 json!({"name": "a", "items": [true, 1]}),

@@ -179,6 +179,19 @@ impl ToolError {
         self
     }
 
+    /// The same failure after part of the work was done: the message says which, and the next step goes
+    /// on to what is left.
+    #[must_use]
+    pub fn in_part(mut self, message: String, left: &str) -> Self {
+        self.message = message;
+        self.done = Done::Partly;
+        self.next = Some(match self.next {
+            Some(next) => format!("{next} {left}"),
+            None => left.to_owned(),
+        });
+        self
+    }
+
     /// Keeps the id of the call it is about: the id of a dispatched call is never lost.
     #[must_use]
     pub fn call_id(mut self, id: CallId) -> Self {
@@ -286,7 +299,7 @@ impl From<api::Error> for ToolError {
             Kind::Unauthorized { .. } => (
                 Class::Unauthorized,
                 Some(
-                    "tell the user that CallingBox does not accept the API key (CALLINGBOX_API_KEY): it is wrong, expired or revoked. A new one is made in the dashboard under API keys.",
+                    "tell the user that CallingBox does not accept the API key (CALLINGBOX_API_KEY or the key file): it is wrong, expired or revoked. A new one is made in the dashboard under API keys.",
                 ),
             ),
             Kind::CallsPaused { .. } | Kind::InsufficientCredit { .. } => (

@@ -16,6 +16,7 @@ use super::offer::Offer;
 use super::outcome::CallReport;
 use super::present::{Fence, one_line};
 use super::skill;
+use super::tools::agents::AgentReport;
 use super::view::View;
 use crate::account::Account;
 use crate::api::{AgentId, CallId, PageRequest};
@@ -142,7 +143,7 @@ pub fn templates(offer: &Offer) -> Vec<ResourceTemplate> {
             .with_mime_type(TEXT),
         ResourceTemplate::new("callingbox://agents/{id}", "agent")
             .with_title("An agent")
-            .with_description("One agent in full.")
+            .with_description("One agent, as get_agent returns it.")
             .with_mime_type(JSON),
     ];
     // A variable in its braces reads as an id does.
@@ -197,7 +198,10 @@ async fn contents(
             };
             Ok((TEXT, text))
         }
-        Name::Agent(id) => write(serde_json::to_value(account.api()?.get_agent(id).await?)),
+        Name::Agent(id) => {
+            let agent = account.api()?.get_agent(id).await?;
+            write(serde_json::to_value(AgentReport::from(agent)))
+        }
         Name::Numbers => {
             let page = account.api()?.list_numbers(&PageRequest::first(100)).await?;
             write(Ok(json!({"numbers": page.data, "has_more": page.has_more})))

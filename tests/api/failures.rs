@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use callingbox_mcp::api::{
-    AgentId, AgentUpdate, CallCreate, CallId, Client, Effect, Error, ErrorKind, Phase,
+    AgentId, AgentUpdate, CallCreate, CallId, Client, Effect, EndpointId, Error, ErrorKind,
+    NumberId, Phase,
 };
 use callingbox_mcp::e164::E164;
 use serde_json::json;
@@ -148,6 +149,42 @@ async fn what_an_earlier_attempt_may_have_done_is_not_forgotten() {
     assert_eq!(phase(&error), Some((Phase::Connect, None)));
     assert_eq!(error.effect(), Effect::Unknown);
     assert!(error.retry_is_safe(), "PATCH may be repeated all the same");
+}
+
+/// For each answer that is lost after a DELETE may have been done: the next attempt finds nothing left.
+#[tokio::test]
+async fn what_an_earlier_attempt_removed_is_removed() {
+    let gone = || reply(404, &json!({"error": "not found"}));
+    let (agent, number, endpoint) = (AgentId::new("a"), NumberId::new("n"), EndpointId::new("e"));
+    for lost in [
+        Reply::Reset,
+        reply(502, &json!({})),
+        Reply::Close("HTTP/1.1 200 X\r\ncontent-length: 9\r\n\r\n{".into()),
+    ] {
+        let server = Server::new(vec![lost.clone(), gone()]).await;
+        assert_eq!(server.client().delete_webhook(&endpoint).await, Ok(()));
+        let server = Server::new(vec![lost.clone(), gone()]).await;
+        assert_eq!(server.client().archive_agent(&agent).await, Ok(None));
+        let there = reply(200, &json!({"id": "a"}));
+        let server = Server::new(vec![lost.clone(), gone(), there]).await;
+        assert_eq!(server.client().detach_number(&agent, &number).await.unwrap().id, agent);
+        assert_eq!(server.targets().last().map(String::as_str), Some("GET /v1/agents/a"));
+        // Where the agent cannot be read either, nobody knows.
+        let server = Server::new(vec![lost, gone()]).await;
+        let error = server.client().detach_number(&agent, &number).await.unwrap_err();
+        assert_eq!(error.request().to_string(), "DELETE /v1/agents/{id}/numbers/{number_id}");
+        assert_ne!(error.effect(), Effect::Nothing);
+    }
+    // What was never done is not there.
+    for before in [vec![], vec![reply(429, &json!({"error": "slow down"}))]] {
+        let script = before.into_iter().chain([gone()]).collect();
+        let error = Server::new(script).await.client().delete_webhook(&endpoint).await.unwrap_err();
+        assert_eq!((error.status(), error.effect()), (Some(404), Effect::Nothing));
+    }
+    // Nor is what is to be changed.
+    let server = Server::new(vec![Reply::Reset, gone()]).await;
+    let error = server.client().update_agent(&agent, &AgentUpdate::default()).await.unwrap_err();
+    assert_eq!((error.status(), error.effect()), (Some(404), Effect::Unknown));
 }
 
 #[tokio::test]

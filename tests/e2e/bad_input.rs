@@ -48,7 +48,7 @@ async fn bad_arguments_are_named() {
         ("place_call", place(json!({"to": "+１３１０５５５０１００"})), "invalid_argument", e164),
         ("place_call", place(json!({"to": 13_105_550_100_u64})), "invalid_argument", e164),
         ("place_call", place(json!({"to": [to]})), "invalid_argument", e164),
-        ("place_call", place(json!({"to": null})), "invalid_argument", "`to` may not be null"),
+        ("place_call", place(json!({"to": null})), "invalid_argument", "`to` is required"),
         ("place_call", place(json!({"from_number": "415"})), "invalid_argument", "`from_number`: "),
         // Agents.
         ("place_call", place(json!({"agent_id": "nobody"})), "not_found", "POST /v1/calls: "),
@@ -206,6 +206,18 @@ async fn bad_arguments_are_named() {
         ),
         (
             "update_agent",
+            json!({"agent_id": agent, "persona": null}),
+            "invalid_argument",
+            "`persona` may not be null: leave it out to keep it, or name it in `clear` to empty it",
+        ),
+        (
+            "update_agent",
+            json!({"agent_id": agent, "voice": null}),
+            "invalid_argument",
+            "`voice` may not be null: leave it out instead",
+        ),
+        (
+            "update_agent",
             json!({"agent_id": agent}),
             "invalid_argument",
             "there is nothing to change",
@@ -295,6 +307,43 @@ async fn bad_arguments_are_named() {
         still_well(&mut session, &shown).await;
     }
     assert_eq!(session.data("list_agents", json!({})).await, made, "nothing was made");
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn in_call_tools_that_the_api_would_refuse_are_not_sent() {
+    let mut session = Session::modern().await;
+    let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
+    session.control().forget().await;
+    let tool = |more: Value| {
+        let mut tool = json!({
+            "type": "http", "name": "n", "description": "d", "url": "https://example.com/slots",
+        });
+        tool.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        tool
+    };
+    for (tool, message) in [
+        (tool(json!({"parameters": {"type": "object"}})), "`parameters.properties` must be"),
+        (
+            tool(json!({"parameters": {"type": "object", "properties": {"day": {}}}})),
+            "`parameters.properties.day.type` must be",
+        ),
+    ] {
+        let message = format!("`tools[0]`: {message}");
+        let new = json!({"name": "B", "type": "outbound", "tools": [tool]});
+        let change = json!({"agent_id": agent["agent_id"], "tools": [tool]});
+        for (name, arguments) in [("create_agent", new), ("update_agent", change)] {
+            let error = session.failure(name, arguments).await;
+            assert!(error["message"].as_str().unwrap().starts_with(&message), "{name}: {error}");
+            assert_eq!(
+                (&error["class"], &error["done"]),
+                (&json!("invalid_argument"), &json!("nothing"))
+            );
+        }
+    }
+    let path = format!("/v1/agents/{}", agent["agent_id"].as_str().unwrap());
+    assert_eq!(session.control().count("POST", "/v1/agents").await, 0);
+    assert_eq!(session.control().count("PATCH", &path).await, 0);
     session.finish_well().await;
 }
 

@@ -278,7 +278,7 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
     let steps = json!({"agent_id": id, "attach": [ids[0], ids[1]], "detach": ["no-such-number"]});
     let error = session.failure("set_agent_numbers", steps).await;
     let begins = format!(
-        "attached {}, attached {} took place; then DELETE /v1/agents/",
+        "attached {}, attached {} took place; then detaching no-such-number failed: DELETE /v1/agents/",
         ids[0].as_str().unwrap(),
         ids[1].as_str().unwrap()
     );
@@ -286,6 +286,58 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
     assert_eq!((&error["done"], &error["retry"]), (&json!("partly"), &json!("after_change")));
     let now = session.data("get_agent", json!({"agent_id": id})).await;
     assert_eq!(now["numbers"].as_array().unwrap().len(), 2, "{now}");
+
+    // What the API refuses in the middle is told as what it is, and what may have been done as that.
+    let refused = json!({"path": "/v1/agents/*", "kind": "status", "status": 401});
+    let lost = json!({"path": "/v1/agents/*", "kind": "reset", "when": "after"});
+    let cut = json!({"path": "/v1/agents/*", "kind": "truncate"});
+    for (fault, class, retry, what, next) in [
+        (refused, "unauthorized", "after_change", " failed: ", "tell the user that"),
+        (
+            lost,
+            "unavailable",
+            "no",
+            " failed, and whether it took place is not known: ",
+            "get_agent shows",
+        ),
+        (cut, "unavailable", "no", " took place too, but its answer is lost: ", "get_agent shows"),
+    ] {
+        let two = session.data("create_agent", json!({"name": "B", "type": "outbound"})).await;
+        let mut fault = fault;
+        fault["method"] = json!("POST");
+        // The first step meets a fault that does no harm.
+        let harmless = json!({
+            "method": "POST", "path": "/v1/agents/*", "kind": "delay", "delay_ms": 0,
+        });
+        session.control().fault(harmless).await;
+        session.control().fault(fault).await;
+        let steps = json!({"agent_id": two["agent_id"], "attach": ids});
+        let error = session.failure("set_agent_numbers", steps).await;
+        session.control().ask("DELETE", "/sandbox/faults", None).await;
+        let begins = format!(
+            "attached {} took place; then attaching {}{what}POST /v1/agents/",
+            ids[0].as_str().unwrap(),
+            ids[1].as_str().unwrap()
+        );
+        assert!(error["message"].as_str().unwrap().starts_with(&begins), "{error}");
+        assert_eq!(
+            (&error["class"], &error["done"], &error["retry"]),
+            (&json!(class), &json!("partly"), &json!(retry)),
+            "{error}"
+        );
+        let told = error["next"].as_str().unwrap();
+        assert!(told.starts_with(next), "{error}");
+        assert!(told.ends_with("Call again with the steps that are left."), "{error}");
+    }
+
+    // A removal whose answer is lost is done: the next attempt finds nothing left.
+    let lost = json!({"method": "DELETE", "path": "/v1/*", "kind": "reset", "when": "after"});
+    session.control().fault(lost.clone()).await;
+    let swap = json!({"agent_id": id, "primary": ids[1], "detach": [ids[0]]});
+    let now = session.data("set_agent_numbers", swap).await;
+    let steps = [format!("made {} primary", ids[1]), format!("detached {}", ids[0])];
+    assert_eq!(now["steps"], json!(steps.map(|step| step.replace('"', ""))));
+    assert_eq!(now["numbers"].as_array().unwrap().len(), 1, "{now}");
 
     // A step whose answer is lost: nobody says that it was not done.
     session
@@ -296,4 +348,74 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
         session.failure("set_agent_numbers", json!({"agent_id": id, "detach": [ids[1]]})).await;
     assert_ne!(error["done"], "nothing", "{error}");
     session.finish_well().await;
+}
+
+#[tokio::test]
+async fn a_webhook_is_deleted_though_the_answer_to_it_was_lost() {
+    let session = Session::on_simulator(Era::Modern, ALL, Options::default()).await;
+    let mut on = Checked { session, called: BTreeSet::new() };
+    let webhook = on.call("create_webhook", json!({"url": "https://hooks.example.com/in"})).await;
+    let lost = json!({"method": "DELETE", "path": "/v1/*", "kind": "reset", "when": "after"});
+    on.session.control().fault(lost).await;
+    let deleted = json!({"webhook_id": webhook["webhook_id"]});
+    assert_eq!(on.call("delete_webhook", deleted.clone()).await["deleted"], true);
+    let error = on.session.failure("delete_webhook", deleted).await;
+    assert_eq!((&error["class"], &error["done"]), (&json!("not_found"), &json!("nothing")));
+    on.session.finish_well().await;
+}
+
+#[tokio::test]
+async fn nobody_is_shown_the_secrets_of_an_agent() {
+    let session = Session::on_simulator(Era::Modern, ALL, Options::default()).await;
+    let mut on = Checked { session, called: BTreeSet::new() };
+    let parameters = json!({"type": "object", "properties": {}});
+    let new = json!({
+        "name": "Desk", "type": "inbound",
+        "webhook_url": "https://u:SECRETU@e.com/h?id=7&token=SECRETQ",
+        "tools": [
+            {"type": "builtin", "name": "end_call", "description": "Hangs up.", "parameters": parameters},
+            {"type": "http", "name": "slots", "description": "Finds slots.", "parameters": parameters,
+             "url": "https://e.com/slots?key=SECRETK", "headers": {"Authorization": "Bearer SECRETH"}},
+        ],
+    });
+    let agent = on.call("create_agent", new).await["agent_id"].clone();
+    let path = format!("/v1/agents/{}", agent.as_str().unwrap());
+    let stored = on.session.control().ask("GET", &path, None).await;
+    assert!(stored.to_string().contains("Bearer SECRETH"), "{stored}");
+
+    let answer = on.session.call("get_agent", json!({"agent_id": agent})).await;
+    assert!(!answer.to_string().contains("SECRET"), "{answer}");
+    let shown = on.call("get_agent", json!({"agent_id": agent})).await;
+    assert_eq!(shown["webhook_url"], "https://***@e.com/h?id=***&token=***");
+    assert_eq!(shown["tools"][0], stored["tools"][0]);
+    assert_eq!(shown["tools"][1]["url"], "https://e.com/slots?key=***");
+    assert_eq!(shown["tools"][1]["headers"], json!({"Authorization": "***"}));
+    let uri = format!("callingbox://agents/{}", agent.as_str().unwrap());
+    let read = on.session.request("resources/read", json!({"uri": uri})).await;
+    let text = read["result"]["contents"][0]["text"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(text).unwrap(), shown);
+
+    // What is shown in place of a secret is not written back in its place.
+    let with = |pointer: &str, value: &str| {
+        let mut tools = shown["tools"].clone();
+        tools[1]["url"] = json!("https://e.com/slots");
+        *tools.pointer_mut(pointer).unwrap() = json!(value);
+        json!({ "tools": tools })
+    };
+    for (change, message) in [
+        (json!({"webhook_url": shown["webhook_url"]}), "`webhook_url`: `***` stands for"),
+        (json!({"tools": shown["tools"]}), "`tools[1].url`: `***` stands for"),
+        (with("/1/name", "n"), "`tools[1]`: `headers.Authorization`: `***` stands for"),
+        (
+            with("/1/headers/Authorization", "Bearer ***"),
+            "`tools[1]`: `headers.Authorization`: `***` stands for",
+        ),
+    ] {
+        let mut change = change;
+        change["agent_id"] = agent.clone();
+        let error = on.session.failure("update_agent", change).await;
+        assert!(error["message"].as_str().unwrap().starts_with(message), "{error}");
+    }
+    assert_eq!(on.session.control().ask("GET", &path, None).await, stored);
+    on.session.finish_well().await;
 }

@@ -227,6 +227,7 @@ async fn a_wrong_key_is_said_plainly_and_never_shown() {
             );
             let text = answer["result"]["content"][0]["text"].as_str().unwrap();
             assert!(text.contains("401") && text.contains("key"), "{tool}: {text}");
+            assert!(text.contains("CALLINGBOX_API_KEY or the key file"), "{tool}: {text}");
             assert!(!answer.to_string().contains("5ecret"), "{tool}: {answer}");
         }
         let (rest, status, log) = session.finish().await;

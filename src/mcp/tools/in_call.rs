@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::api::{BuiltinTool, HttpTool, InCallTool, ToolPolicy};
-use crate::mcp::arguments::{HttpsUrl, List, Object, Text, Whole};
+use crate::mcp::arguments::{HttpsUrl, List, Object, Text, WITHHELD, Whole};
 use crate::mcp::error::ToolError;
+use crate::mcp::present;
+use crate::telemetry::arguments::digits_masked;
 
 // Comments of these types would reach the model and tell it nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -63,7 +66,7 @@ pub(super) fn to_api(tools: Option<InCallTools>) -> Result<Option<Vec<InCallTool
         .transpose()
 }
 
-fn one(tool: InCallToolInput) -> Result<InCallTool, &'static str> {
+fn one(tool: InCallToolInput) -> Result<InCallTool, String> {
     let InCallToolInput {
         r#type,
         name,
@@ -81,15 +84,22 @@ fn one(tool: InCallToolInput) -> Result<InCallTool, &'static str> {
     let policy = policy.unwrap_or_default();
     let parameters = match parameters.map(Object::into_map) {
         None => InCallTool::no_parameters(),
-        Some(schema) if schema.get("type").is_none_or(|kind| kind != "object") => {
-            return Err("`parameters` must be a JSON Schema with \"type\": \"object\"");
+        Some(schema) => {
+            parameters_fit(&schema)?;
+            schema
         }
-        Some(schema) => schema,
     };
     match r#type {
         InCallKind::Http => {
             if builtin.is_some() || config.is_some() {
-                return Err("`builtin` and `config` belong to type builtin");
+                return Err("`builtin` and `config` belong to type builtin".to_owned());
+            }
+            let headers = headers.unwrap_or_default();
+            if let Some((name, _)) = headers.iter().find(|(_, value)| value.contains(WITHHELD)) {
+                let name = present::one_line(&digits_masked(name), 80);
+                return Err(format!(
+                    "`headers.{name}`: `***` stands for a secret that is not shown: give the value itself"
+                ));
             }
             Ok(InCallTool::Http(HttpTool {
                 name,
@@ -97,13 +107,13 @@ fn one(tool: InCallToolInput) -> Result<InCallTool, &'static str> {
                 policy,
                 url: url.ok_or("an http tool needs `url`")?.into_string(),
                 parameters,
-                headers: headers.unwrap_or_default(),
+                headers,
                 timeout_ms: timeout_ms.and_then(|time| u32::try_from(time.get()).ok()),
             }))
         }
         InCallKind::Builtin => {
             if url.is_some() || headers.is_some() || timeout_ms.is_some() {
-                return Err("`url`, `headers` and `timeout_ms` belong to type http");
+                return Err("`url`, `headers` and `timeout_ms` belong to type http".to_owned());
             }
             Ok(InCallTool::Builtin(BuiltinTool {
                 builtin: builtin.map_or_else(|| name.clone(), Text::into_string),
@@ -117,15 +127,68 @@ fn one(tool: InCallToolInput) -> Result<InCallTool, &'static str> {
     }
 }
 
+/// Holds `parameters` against the API's own form of a JSON Schema (in-call tools guide).
+fn parameters_fit(schema: &Map<String, Value>) -> Result<(), String> {
+    if schema.get("type").is_none_or(|kind| kind != "object") {
+        return Err("`parameters` must be a JSON Schema with \"type\": \"object\"".to_owned());
+    }
+    if !schema.contains_key("properties") {
+        return Err("`parameters.properties` must be an object".to_owned());
+    }
+    object_fits(schema, "parameters")
+}
+
+/// Holds one argument's schema, at `path`, against the form.
+fn argument_fits(schema: &Value, path: &str) -> Result<(), String> {
+    let schema = schema.as_object().ok_or_else(|| wrong(path, "an object"))?;
+    let named = match schema.get("type") {
+        Some(Value::String(_)) => true,
+        Some(Value::Array(names)) => !names.is_empty() && names.iter().all(Value::is_string),
+        _ => false,
+    };
+    if !named {
+        return Err(wrong(&format!("{path}.type"), "the name of a type, or a list of such names"));
+    }
+    if schema.get("description").is_some_and(|text| !text.is_string()) {
+        return Err(wrong(&format!("{path}.description"), "a text"));
+    }
+    object_fits(schema, path)
+}
+
+/// Holds the members that a schema may have for an object against the form; of others the API promises
+/// nothing. Nothing nests deeper than JSON is read.
+fn object_fits(schema: &Map<String, Value>, path: &str) -> Result<(), String> {
+    if let Some(properties) = schema.get("properties") {
+        let path = format!("{path}.properties");
+        let properties = properties.as_object().ok_or_else(|| wrong(&path, "an object"))?;
+        for (name, argument) in properties {
+            argument_fits(argument, &format!("{path}.{name}"))?;
+        }
+    }
+    let is_list_of_names =
+        |list: &Value| list.as_array().is_some_and(|names| names.iter().all(Value::is_string));
+    if schema.get("required").is_some_and(|required| !is_list_of_names(required)) {
+        return Err(wrong(&format!("{path}.required"), "a list of names"));
+    }
+    if schema.get("additionalProperties").is_some_and(|more| !more.is_boolean()) {
+        return Err(wrong(&format!("{path}.additionalProperties"), "true or false"));
+    }
+    Ok(())
+}
+
+fn wrong(path: &str, wanted: &str) -> String {
+    format!("`{}` must be {wanted}", present::one_line(&digits_masked(path), 120))
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
     fn read(tool: Value) -> Result<Value, String> {
         let tool = serde_json::from_value(tool).map_err(|error| error.to_string())?;
-        let tool = one(tool).map_err(str::to_owned)?;
+        let tool = one(tool)?;
         Ok(serde_json::to_value(tool).unwrap())
     }
 
@@ -168,5 +231,77 @@ mod tests {
         ] {
             assert!(with(more.clone()).starts_with(problem), "{more}: {}", with(more.clone()));
         }
+        let day = |day: Value| json!({"type": "object", "properties": {"day": day}});
+        for (parameters, problem) in [
+            (json!({"type": "object"}), "`parameters.properties` must be an object"),
+            (
+                json!({"type": "object", "properties": []}),
+                "`parameters.properties` must be an object",
+            ),
+            (day(json!("string")), "`parameters.properties.day` must be an object"),
+            (
+                day(json!({})),
+                "`parameters.properties.day.type` must be the name of a type, or a list of such names",
+            ),
+            (
+                day(json!({"type": []})),
+                "`parameters.properties.day.type` must be the name of a type, or a list of such names",
+            ),
+            (
+                day(json!({"type": ["string", 1]})),
+                "`parameters.properties.day.type` must be the name of a type, or a list of such names",
+            ),
+            (
+                day(json!({"type": "string", "description": 1})),
+                "`parameters.properties.day.description` must be a text",
+            ),
+            (
+                day(json!({"type": "object", "properties": {"hour": {"type": 1}}})),
+                "`parameters.properties.day.properties.hour.type` must be the name of a type, or a list of such names",
+            ),
+            (
+                day(json!({"type": "object", "properties": 1})),
+                "`parameters.properties.day.properties` must be an object",
+            ),
+            (
+                json!({"type": "object", "properties": {}, "required": [1]}),
+                "`parameters.required` must be a list of names",
+            ),
+            (
+                json!({"type": "object", "properties": {}, "required": "day"}),
+                "`parameters.required` must be a list of names",
+            ),
+            (
+                json!({"type": "object", "properties": {}, "additionalProperties": {}}),
+                "`parameters.additionalProperties` must be true or false",
+            ),
+            (
+                json!({"type": "object", "properties": {"(310) 555-0100": 1}}),
+                "`parameters.properties.(***` must be an object",
+            ),
+        ] {
+            let more = json!({ "parameters": parameters });
+            assert_eq!(with(more.clone()), problem, "{more}");
+        }
+    }
+
+    #[test]
+    fn what_the_api_takes_is_passed_on_as_it_is() {
+        let parameters = json!({
+            "type": "object",
+            "properties": {
+                "day": {"type": "string", "description": "As YYYY-MM-DD.", "enum": ["a"]},
+                "hour": {"type": ["integer", "null"]},
+                "guest": {
+                    "type": "object", "properties": {"name": {"type": "string"}},
+                    "required": ["name"], "additionalProperties": true,
+                },
+            },
+            "required": ["day"],
+            "title": "Slots",
+        });
+        let tool =
+            json!({"type": "builtin", "name": "n", "description": "d", "parameters": parameters});
+        assert_eq!(read(tool).unwrap()["parameters"], parameters);
     }
 }

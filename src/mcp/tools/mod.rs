@@ -1,6 +1,6 @@
 //! The tools, one file or folder for each toolset, and what they share.
 
-mod agents;
+pub(super) mod agents;
 mod calls;
 mod dialing;
 mod in_call;

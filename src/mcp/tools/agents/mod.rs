@@ -4,6 +4,7 @@ mod change;
 mod create;
 mod numbers;
 mod read;
+mod withheld;
 
 use std::fmt::Write;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use change::{ArchiveAgent, UpdateAgent};
 pub(super) use create::CreateAgent;
 pub(super) use numbers::SetAgentNumbers;
+pub(in crate::mcp) use read::AgentReport;
 pub(super) use read::{GetAgent, ListAgents};
 
 use super::{mark, word};

@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AgentSummary, only_ids};
-use crate::api::{self, Agent, AgentId, NumberId};
+use crate::api::{self, Agent, AgentId, Effect, NumberId};
 use crate::mcp::arguments::List;
 use crate::mcp::catalogue::{Kind, Stop, Tool};
-use crate::mcp::error::{Class, Done, Retry, ToolError};
+use crate::mcp::error::ToolError;
 use crate::mcp::gate::ToolContext;
 use crate::mcp::present::Reply;
 use crate::mcp::toolset::Toolset;
@@ -57,6 +57,31 @@ impl Step {
             Self::Detach(number) => format!("detached {number}"),
         }
     }
+
+    fn present(&self) -> String {
+        match self {
+            Self::Attach(number) => format!("attaching {number}"),
+            Self::MakePrimary(number) => format!("making {number} primary"),
+            Self::Detach(number) => format!("detaching {number}"),
+        }
+    }
+
+    /// Its failure after others were taken.
+    fn failed(&self, error: api::Error, taken: &[String]) -> ToolError {
+        let (what, look) = match error.effect() {
+            Effect::Nothing => ("failed", "get_agent shows the numbers as they are now. "),
+            Effect::Unknown => ("failed, and whether it took place is not known", ""),
+            Effect::Done => ("took place too, but its answer is lost", ""),
+        };
+        let (taken, step) = (taken.join(", "), self.present());
+        let message = format!(
+            "{taken} took place; then {step} {what}: {}: {}",
+            error.request(),
+            error.kind()
+        );
+        let next = format!("{look}Call again with the steps that are left.");
+        ToolError::from(error).in_part(message, &next)
+    }
 }
 
 impl Tool for SetAgentNumbers {
@@ -99,21 +124,7 @@ impl Tool for SetAgentNumbers {
                     taken.push(step.past());
                 }
                 Err(error) if taken.is_empty() => return Err(error.into()),
-                Err(error) => {
-                    return Err(ToolError::new(
-                        Class::Conflict,
-                        format!(
-                            "{} took place; then {}: {}",
-                            taken.join(", "),
-                            error.request(),
-                            error.kind()
-                        ),
-                    )
-                    .done(Done::Partly)
-                    .retry(Retry::AfterChange)
-                    .next("get_agent shows the numbers as they are now. Call again with the steps that are left.")
-                    .into());
-                }
+                Err(error) => return Err(step.failed(error, &taken).into()),
             }
         }
         let Some(agent) = agent else {

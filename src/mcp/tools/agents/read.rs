@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AgentInput, AgentSummary};
+use super::{AgentInput, AgentSummary, withheld};
 use crate::api::{Agent, AgentType};
 use crate::mcp::arguments::Object;
 use crate::mcp::catalogue::{Kind, Stop, Tool};
@@ -65,9 +65,9 @@ impl Tool for ListAgents {
 
 pub(in crate::mcp::tools) struct GetAgent;
 
-/// An agent in full, under the names that `create_agent` and `update_agent` take.
+/// An agent in full but for its secrets, under the names that `create_agent` and `update_agent` take.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub(in crate::mcp::tools) struct AgentReport {
+pub(in crate::mcp) struct AgentReport {
     #[serde(flatten)]
     agent: AgentSummary,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,8 +105,8 @@ impl From<Agent> for AgentReport {
             language: agent.language.take(),
             // What is of another kind is no field of a result and no tool.
             returns: agent.returns.take().filter(Value::is_object),
-            tools: agent.tools.take().filter(Value::is_array),
-            webhook_url: agent.webhook_url.take(),
+            tools: agent.tools.take().filter(Value::is_array).map(withheld::tools),
+            webhook_url: agent.webhook_url.take().as_deref().map(withheld::address),
             voicemail_action: agent.voicemail_action.take().map(|action| word(&action)),
             created_at: agent.created_at.take().map(|at| at.to_string()),
             archived_at: agent.archived_at.take().map(|at| at.to_string()),
