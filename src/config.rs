@@ -20,6 +20,7 @@ use crate::dialing::confirm::ConfirmMode;
 use crate::dialing::dispatch::{LedgerPlace, Rules};
 use crate::dialing::ledger::World;
 use crate::dialing::policy::{Policy, PolicyError, line_of};
+use crate::environment::NotText;
 use crate::mcp::toolset::Toolset;
 use crate::near::{meant, quoted};
 use crate::telemetry::LogFormat;
@@ -179,6 +180,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         message: String,
     },
+    /// A variable of the environment cannot be read.
+    #[error(transparent)]
+    Variable(#[from] NotText),
 }
 
 /// Where the key came from.
@@ -211,7 +215,7 @@ pub struct Credentials {
 }
 
 /// Reads environment variables; a parameter, so that tests need not change the process's own.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type Environment<'a> = &'a dyn Fn(&str) -> Result<Option<String>, NotText>;
 
 /// The user's folders, as the operating system has them.
 #[derive(Debug, Clone, Default)]
@@ -388,12 +392,10 @@ pub fn credentials(
     };
     // A client that could not fill a placeholder in passes it on as it stands: nothing was set.
     let placeholder = |value: &str| value.starts_with("${") && value.ends_with('}');
-    let set = |name: &str| {
-        env(name).filter(|value| !value.trim().is_empty() && !placeholder(value.trim()))
-    };
+    let set = |name: &str| env(name).map(|value| value.filter(|value| !placeholder(value.trim())));
 
     let url =
-        set("CALLINGBOX_BASE_URL").or_else(|| file.base_url.clone()).or(official.default.base_url);
+        set("CALLINGBOX_BASE_URL")?.or_else(|| file.base_url.clone()).or(official.default.base_url);
     let allow_insecure = file.allow_insecure_base_url.unwrap_or(false);
     let base_url = url
         .map_or_else(|| Ok(BaseUrl::default()), |url| BaseUrl::parse(&url, allow_insecure))
@@ -403,11 +405,11 @@ pub fn credentials(
         })?;
 
     let kept = || folders.config.as_deref().map(clients::key_file).filter(|path| path.exists());
-    let key_file = set("CALLINGBOX_API_KEY_FILE")
+    let key_file = set("CALLINGBOX_API_KEY_FILE")?
         .map(PathBuf::from)
         .or_else(|| file.api_key_file.clone())
         .or_else(kept);
-    let found = if let Some(key) = set("CALLINGBOX_API_KEY") {
+    let found = if let Some(key) = set("CALLINGBOX_API_KEY")? {
         Some((key, KeySource::Environment))
     } else if let Some(path) = key_file {
         let key = std::fs::read_to_string(&path)
@@ -431,8 +433,8 @@ pub fn credentials(
 mod tests {
     use super::*;
 
-    fn no_env(_: &str) -> Option<String> {
-        None
+    fn no_env(_: &str) -> Result<Option<String>, NotText> {
+        Ok(None)
     }
 
     fn folders(config: &Path) -> Folders {
@@ -489,7 +491,7 @@ mod tests {
         let file = File { api_key_file: Some(mounted.clone()), ..File::default() };
         assert_eq!(source(&no_env, &file), Some(KeySource::File(mounted)));
 
-        let env = |name: &str| (name == "CALLINGBOX_API_KEY").then(|| "sk_env".to_owned());
+        let env = |name: &str| Ok((name == "CALLINGBOX_API_KEY").then(|| "sk_env".to_owned()));
         assert_eq!(source(&env, &file), Some(KeySource::Environment));
         let found = credentials(&file, &env, &folders).unwrap();
         assert_eq!(found.base_url.to_string(), "https://elsewhere.example");
@@ -524,7 +526,7 @@ mod tests {
     #[test]
     fn a_placeholder_that_a_client_left_is_no_key() {
         for left in ["${user_config.api_key}", "${env:CALLINGBOX_API_KEY}", "${input:key}\n"] {
-            let env = |name: &str| (name == "CALLINGBOX_API_KEY").then(|| left.to_owned());
+            let env = |name: &str| Ok((name == "CALLINGBOX_API_KEY").then(|| left.to_owned()));
             let found = credentials(&File::default(), &env, &Folders::default()).unwrap();
             assert!(found.key.is_none(), "{left}");
         }
@@ -532,8 +534,9 @@ mod tests {
 
     #[test]
     fn a_base_url_in_the_clear_is_refused() {
-        let env =
-            |name: &str| (name == "CALLINGBOX_BASE_URL").then(|| "http://api.example".to_owned());
+        let env = |name: &str| {
+            Ok((name == "CALLINGBOX_BASE_URL").then(|| "http://api.example".to_owned()))
+        };
         let error = credentials(&File::default(), &env, &Folders::default()).unwrap_err();
         assert!(error.to_string().starts_with("CALLINGBOX_BASE_URL: "), "{error}");
     }

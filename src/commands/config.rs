@@ -11,6 +11,7 @@ use crate::account::World;
 use crate::api::BaseUrl;
 use crate::cli::{self, Global};
 use crate::config::{self, Dialing, File, Folders, Wait};
+use crate::environment::variable;
 use crate::telemetry::LogFormat;
 
 /// Named as in the file, wherever a value comes from.
@@ -45,7 +46,7 @@ pub(super) fn run(
         return say(format!("{}\n", serde_json::to_string_pretty(&schema)?));
     }
     let selection = global.selection(file);
-    let found = config::credentials(file, &|name| std::env::var(name).ok(), folders)?;
+    let found = config::credentials(file, &variable, folders)?;
     let (world, base_url, api_key) = match &global.sandbox {
         Some(url) => (
             World::Sandbox,

@@ -8,6 +8,7 @@ use super::say;
 use crate::cli::{self, Global};
 use crate::clients::{self, Client, Machine, Scope, Secret, Server, State};
 use crate::config::{self, File, Folders, KeySource};
+use crate::environment::variable;
 
 pub(super) fn run(
     options: &cli::Install,
@@ -36,13 +37,12 @@ pub(super) fn run(
         );
     }
 
-    let env = |name: &str| std::env::var(name).ok();
     let sandbox = global.sandbox.is_some();
     // What needs no key is not stopped by one that cannot be read.
     let found = if sandbox || options.http.is_some() {
         None
     } else {
-        config::credentials(file, &env, folders)?.key
+        config::credentials(file, &variable, folders)?.key
     };
     let key_file = folders.config.as_deref().context("this user has no configuration folder")?;
     let key_file = clients::key_file(key_file);
@@ -57,7 +57,7 @@ pub(super) fn run(
                 Secret::File(path) => Secret::File(std::path::absolute(path)?),
                 other => other.clone(),
             },
-            base_url: env("CALLINGBOX_BASE_URL").filter(|url| !sandbox && !url.trim().is_empty()),
+            base_url: if sandbox { None } else { variable("CALLINGBOX_BASE_URL")? },
         },
     };
     if options.print {

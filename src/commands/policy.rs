@@ -15,6 +15,7 @@ use crate::dialing::limits::Usage;
 use crate::dialing::order::CALL_HOLD;
 use crate::dialing::policy::{Request, starter_file};
 use crate::e164::E164;
+use crate::environment::variable;
 
 pub(super) async fn run(
     command: &Policy,
@@ -87,7 +88,7 @@ async fn used(
 ) -> anyhow::Result<(Usage, bool)> {
     let place = file.dialing.place(world, folders);
     let exists = matches!(&place, LedgerPlace::File(path) if path.exists());
-    let found = config::credentials(file, &|name| std::env::var(name).ok(), folders)?;
+    let found = config::credentials(file, &variable, folders)?;
     let (true, World::Real, Some((key, _))) = (exists, world, found.key) else {
         return Ok((Usage::default(), false));
     };

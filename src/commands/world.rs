@@ -16,6 +16,7 @@ use crate::config::{self, ConfigError, File, Folders};
 use crate::dialing::dispatch::{Dialer, LedgerPlace};
 use crate::dialing::ledger::Tenant;
 use crate::dialing::live::LiveRules;
+use crate::environment::variable;
 use crate::sandbox::{ClockMode, Options, Sandbox};
 use crate::simulator::{self, Simulator};
 use crate::state::Shared;
@@ -170,7 +171,7 @@ pub(super) async fn open_with(
     let wait = file.wait.clone();
     let policy = config::policy(file, folders)?;
     let Some(simulator) = &global.sandbox else {
-        let found = config::credentials(file, &|name| std::env::var(name).ok(), folders)?;
+        let found = config::credentials(file, &variable, folders)?;
         let maker = Maker {
             world: World::Real,
             base_url: found.base_url,

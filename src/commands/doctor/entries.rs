@@ -7,7 +7,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Parser;
 use futures::future::join_all;
 use rmcp::ServiceExt;
 use secrecy::ExposeSecret;
@@ -174,7 +173,7 @@ fn strange(command: &str, program: &Path, entry: &Installed) -> Option<String> {
     }
     let line = std::iter::once(command).chain(entry.args.iter().map(String::as_str));
     let serves =
-        matches!(Cli::try_parse_from(line), Ok(Cli { command: None | Some(Typed::Stdio), .. }));
+        matches!(Cli::read_words(line), Ok(Cli { command: None | Some(Typed::Stdio), .. }));
     if !serves {
         return Some("its entry has this program do something else than serve".to_owned());
     }

@@ -7,6 +7,7 @@ use crate::account::World;
 use crate::cli::Global;
 use crate::config::{self, File, Folders};
 use crate::dialing::dispatch::{self, LedgerPlace};
+use crate::environment::variable;
 use crate::mcp::catalogue::Catalogue;
 
 /// The check of the ledger.
@@ -22,7 +23,8 @@ pub(super) fn configuration(
 ) -> Result<(Finding, File), Finding> {
     const CHECK: &str = "configuration";
     let broken = |message: String, fix: &str| Finding::fail(CHECK, message, fix);
-    global.settle_sandbox(std::env::var("CALLINGBOX_MCP_SANDBOX").ok()).map_err(|error| {
+    let variable = variable("CALLINGBOX_MCP_SANDBOX").map_err(anyhow::Error::from);
+    variable.and_then(|value| global.settle_sandbox(value)).map_err(|error| {
         broken(error.to_string(), "set CALLINGBOX_MCP_SANDBOX to true or false")
     })?;
     let file = config::load(global.config.as_deref(), folders).map_err(|error| {
@@ -61,10 +63,12 @@ pub(super) fn configuration(
 /// Whether the key is known to this terminal alone: a client that is started elsewhere has none, if
 /// its entry does not give it one.
 pub(super) fn key_is_only_here(file: &File, folders: &Folders) -> bool {
-    let here = |name: &str| std::env::var(name).ok();
-    let elsewhere = |name: &str| here(name).filter(|_| !name.starts_with("CALLINGBOX_API_KEY"));
+    let elsewhere = |name: &str| match name.starts_with("CALLINGBOX_API_KEY") {
+        true => Ok(None),
+        false => variable(name),
+    };
     let found = |env| config::credentials(file, env, folders).is_ok_and(|it| it.key.is_some());
-    found(&here) && !found(&elsewhere)
+    found(&variable) && !found(&elsewhere)
 }
 
 /// Whether what is dialed can be written down; if not, nothing is dialed.

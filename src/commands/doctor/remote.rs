@@ -15,6 +15,7 @@ use crate::commands::caller;
 use crate::commands::world::{self, Simulated};
 use crate::config::{self, File, Folders, KeySource};
 use crate::e164::E164;
+use crate::environment::variable;
 use crate::mcp::present::one_line;
 
 /// A person waits for the answer.
@@ -76,7 +77,7 @@ async fn on_simulator(url: Option<&str>, speed: f64) -> Vec<Finding> {
 }
 
 async fn on_real_api(file: &File, folders: &Folders) -> Vec<Finding> {
-    let found = match config::credentials(file, &|name| std::env::var(name).ok(), folders) {
+    let found = match config::credentials(file, &variable, folders) {
         Ok(found) => found,
         Err(error) => {
             let fix = "correct what is named; callingbox-mcp config shows what holds";
