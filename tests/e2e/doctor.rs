@@ -451,6 +451,47 @@ async fn an_entry_of_another_name_is_found_by_its_program() {
     );
 }
 
+#[tokio::test]
+async fn the_remedy_of_an_entry_keeps_what_is_simulated_or_read_only_so() {
+    let home = Home::new();
+    let gone = |args: Value| json!({"command": "/none/callingbox-mcp", "args": args});
+    let sandbox = "--sandbox=http://127.0.0.1:4010";
+    let servers = json!({
+        "callingbox": gone(json!(["stdio", "--sandbox", "--read-only"])),
+        "few": gone(json!([sandbox, "--toolsets", "calls,agents", "--exclude-tools=get_agent"])),
+        "real": gone(json!(["stdio"])),
+        "odd": gone(json!(["--sandbox", "--config=/x; touch y/c.toml"])),
+        "typo": gone(json!(["--sandbox", "--read-olny"])),
+    });
+    home.write(".cursor/mcp.json", &json!({ "mcpServers": servers }).to_string());
+    home.write(".codex/other", "");
+    let open = "with what of its entry's flags shall stay";
+    for (world, codex) in [
+        (&["--sandbox"][..], "`callingbox-mcp install codex --sandbox` writes it"),
+        (&["--read-only"], "`callingbox-mcp install codex --read-only` writes it"),
+        (&[], "`callingbox-mcp install codex` writes it"),
+    ] {
+        let doctor = Doctor::run(&home, world, &[]).await;
+        for (check, fix) in [
+            ("cursor", "callingbox-mcp install cursor --sandbox --read-only, then"),
+            (
+                "cursor/few",
+                &format!(
+                    "install cursor --name few {sandbox} --toolsets=calls,agents \
+                     --exclude-tools=get_agent, then"
+                ),
+            ),
+            ("cursor/real", "install cursor --name real, then"),
+            ("cursor/odd", &format!("install cursor --name odd {open}")),
+            ("cursor/typo", &format!("install cursor --name typo {open}")),
+        ] {
+            doctor.says(check, "fail", "does not exist", fix);
+        }
+        assert!(!doctor.of("cursor/odd")["fix"].to_string().contains("touch"), "{}", doctor.report);
+        doctor.says("codex", "ok", codex, "");
+    }
+}
+
 /// Where clients look in a project, by their checks.
 #[cfg(unix)]
 const PROJECT_FILES: [(&str, &str); 5] = [
