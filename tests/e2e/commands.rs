@@ -47,6 +47,24 @@ async fn the_demo_stays_on_the_simulator_whatever_else_is_set() {
 }
 
 #[tokio::test]
+async fn the_demo_goes_by_rules_of_its_own() {
+    for (config, policy) in [
+        ("[dialing]\nconfirm = \"always\"\n", ""),
+        ("[dialing]\nconfirm = \"always\"\nrequire_human = true\n", ""),
+        ("[wait]\nmax_seconds = 1\n", "default = \"refuse\"\n"),
+    ] {
+        let home = Home::new();
+        home.write(".config/callingbox-mcp/config.toml", config);
+        home.write(".config/callingbox-mcp/policy.toml", policy);
+        let text = home.print(&["demo", "--sandbox-speed", "1000"]).await;
+        assert!(text.contains("completed: {"), "{text}");
+        // It is written down where what is simulated is.
+        let receipts = home.print(&["receipts", "--sandbox"]).await;
+        assert!(receipts.contains("+131"), "{receipts}");
+    }
+}
+
+#[tokio::test]
 async fn the_catalogue_is_printed_for_people_for_programs_and_in_tokens() {
     let home = Home::new();
     let table = home.print(&["catalogue"]).await;
