@@ -308,6 +308,10 @@ async fn the_log_is_as_asked_for_and_never_has_whole_requests() {
         ("error", None),
         ("rmcp::service=trace,rmcp=trace,hyper=trace,info", Some("tool call")),
         ("trace", Some("tool call")),
+        ("INFO", Some("tool call")),
+        ("4", Some("tool call")),
+        ("warn, callingbox_mcp", Some("tool call")),
+        ("callingbox_mcp=info,rmcp=warn", Some("tool call")),
     ] {
         let mut session = Session::with(Era::Modern, &["--log", filter], &[]).await;
         session.failure("create_agent", json!({"name": "Secret words", "type": "inbound"})).await;
