@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::Resettable;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use self::http::{Auth, Healthcheck, Http, OAuth, State, Token};
@@ -24,6 +24,9 @@ pub const TOKEN_VARIABLE: &str = "CALLINGBOX_MCP_TOKEN";
 
 /// How many times faster than the wall clock the embedded simulator runs, if nothing else is said.
 pub const SANDBOX_SPEED: f64 = 10.0;
+
+/// What the address of a simulator looks like: where the command `sandbox` listens, if nothing else is said.
+pub const SIMULATOR_URL: &str = "http://127.0.0.1:4010";
 
 /// Gives any AI client a telephone: an MCP server for CallingBox's AI phone calls.
 ///
@@ -390,7 +393,7 @@ impl Cli {
         let read = command.try_get_matches_from_mut(&words).and_then(|matches| {
             Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
         });
-        read.map_err(|error| explained(error, &mut command))
+        read.map_err(|error| explained(error, &words, &mut command))
     }
 }
 
@@ -404,12 +407,22 @@ fn reading(command: clap::Command, counts: fn(&OsStr) -> bool) -> clap::Command 
         .mut_subcommands(|inner| reading(inner, counts))
 }
 
-/// The error, with the variable that it is about where clap does not name it.
-fn explained(error: clap::Error, command: &mut clap::Command) -> clap::Error {
+/// The error, with what clap does not say of it: the variable that it is about, and how an address follows
+/// `--sandbox`.
+fn explained(error: clap::Error, words: &[OsString], command: &mut clap::Command) -> clap::Error {
     if error.kind() == ErrorKind::InvalidUtf8
         && let Some(name) = not_text(command)
     {
         return command.error(ErrorKind::InvalidUtf8, NotText(name));
+    }
+    let after_sandbox = words.windows(2).find_map(|pair| match pair {
+        [flag, word] if flag == "--sandbox" => word.to_str().filter(|word| word.contains(':')),
+        _ => None,
+    });
+    let of_it = |(_, value): (ContextKind, &ContextValue)| matches!(value, ContextValue::String(text) if Some(text.as_str()) == after_sandbox);
+    if error.context().any(of_it) {
+        let how = "an address is written behind --sandbox with `=`";
+        return command.error(error.kind(), format!("{how}: --sandbox={SIMULATOR_URL}"));
     }
     error
 }
@@ -429,14 +442,16 @@ impl Global {
     /// questions become variables and not flags.
     ///
     /// # Errors
-    /// It says neither true, nor false, nor a URL. Guessing could ring a telephone.
+    /// It says neither true, nor false, nor the address of a simulator. Guessing could ring a telephone.
     pub fn settle_sandbox(&mut self, variable: Option<String>) -> anyhow::Result<()> {
         if self.sandbox.is_none() {
             self.sandbox = match variable.as_deref() {
                 None | Some("" | "false" | "0") => None,
                 Some("true" | "1") => Some(None),
                 Some(url) if url.starts_with("http://") => Some(Some(url.to_owned())),
-                Some(_) => anyhow::bail!("CALLINGBOX_MCP_SANDBOX is neither true, false nor a URL"),
+                Some(_) => anyhow::bail!(
+                    "CALLINGBOX_MCP_SANDBOX is neither true, false nor the address of a simulator, such as {SIMULATOR_URL}"
+                ),
             };
         }
         Ok(())

@@ -8,7 +8,6 @@ use anyhow::Context;
 
 use super::{LOG, LOG_OF_HTTP, say, world as worlds};
 use crate::account::World;
-use crate::api::BaseUrl;
 use crate::cli::{self, Global};
 use crate::config::{self, Dialing, File, Folders, Wait};
 use crate::environment::variable;
@@ -52,7 +51,7 @@ pub(super) fn run(
             World::Sandbox,
             match url {
                 None => "embedded simulator".to_owned(),
-                Some(url) => BaseUrl::parse(url, true).context("--sandbox")?.to_string(),
+                Some(url) => worlds::simulator_url(url).context("--sandbox")?.to_string(),
             },
             "none needed".to_owned(),
         ),

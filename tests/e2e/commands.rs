@@ -175,6 +175,11 @@ async fn mistakes_are_refused_with_what_would_be_right() {
         (&["sandbox", "--speed", "0", "--listen", "127.0.0.1:0"], &["speed"]),
         (&["sandbox", "--manual", "--speed", "2"], &["cannot be used with"]),
         (&["dmo"], &["unrecognized subcommand 'dmo'", "'demo'"]),
+        (&["--sandbox", "dmo"], &["unrecognized subcommand 'dmo'", "'demo'"]),
+        (&["--sandbox", "http://127.0.0.1:1"], &["--sandbox=http://127.0.0.1:4010"]),
+        (&["config", "--sandbox", "localhost:1"], &["--sandbox=http://127.0.0.1:4010"]),
+        (&["install", "--sandbox", "http://a:1"], &["--sandbox=http://127.0.0.1:4010"]),
+        (&["config", "--sandbox=127.0.0.1:1"], &["--sandbox: ", "like http://127.0.0.1:4010"]),
         (&["--api-key", "sk_x"], &["unexpected argument '--api-key'"]),
     ] {
         let text = home.complaint(arguments).await;
@@ -183,6 +188,7 @@ async fn mistakes_are_refused_with_what_would_be_right() {
         }
     }
     for (name, value, says) in [
+        ("CALLINGBOX_MCP_SANDBOX", "https://127.0.0.1:1", "such as http://127.0.0.1:4010"),
         ("CALLINGBOX_BASE_URL", "http://api.example", "CALLINGBOX_BASE_URL: "),
         ("CALLINGBOX_API_KEY", "two words", "CALLINGBOX_API_KEY: "),
         ("CALLINGBOX_API_KEY_FILE", "/none/key", "/none/key cannot be read"),

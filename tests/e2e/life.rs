@@ -294,6 +294,7 @@ async fn an_address_that_is_no_simulator_is_refused_at_the_start() {
              error sending request: client error",
         ),
         ("--sandbox=nonsense", "--sandbox=nonsense"),
+        ("--sandbox=127.0.0.1:4010", "a simulator is written like http://127.0.0.1:4010"),
     ] {
         let (rest, status, log) = Session::start(&[flag], &[]).finish().await;
         assert_eq!((rest, status.code()), (vec![], Some(1)), "{flag}");

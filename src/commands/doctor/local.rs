@@ -25,7 +25,10 @@ pub(super) fn configuration(
     let broken = |message: String, fix: &str| Finding::fail(CHECK, message, fix);
     let variable = variable("CALLINGBOX_MCP_SANDBOX").map_err(anyhow::Error::from);
     variable.and_then(|value| global.settle_sandbox(value)).map_err(|error| {
-        broken(error.to_string(), "set CALLINGBOX_MCP_SANDBOX to true or false")
+        broken(
+            error.to_string(),
+            "set CALLINGBOX_MCP_SANDBOX to true or false, or to the address of a simulator",
+        )
     })?;
     let file = config::load(global.config.as_deref(), folders).map_err(|error| {
         broken(

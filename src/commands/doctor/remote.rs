@@ -10,7 +10,7 @@ use crate::api::{
     self, AgentType, ApiKey, BaseUrl, Client, ClientConfig, ErrorKind, PageRequest, Phase, Probe,
     Timeouts,
 };
-use crate::cli::Global;
+use crate::cli::{self, Global};
 use crate::commands::caller;
 use crate::commands::world::{self, Simulated};
 use crate::config::{self, File, Folders, KeySource};
@@ -55,8 +55,13 @@ async fn on_simulator(url: Option<&str>, speed: f64) -> Vec<Finding> {
     let simulated = match world::simulate(url, speed).await {
         Ok(simulated) => simulated,
         Err(error) => {
-            let fix =
-                "start one with callingbox-mcp sandbox, or write --sandbox without an address";
+            let fix = match url.map(world::simulator_url) {
+                Some(Err(_)) => {
+                    format!("write --sandbox={}, or --sandbox alone", cli::SIMULATOR_URL)
+                }
+                _ => "start one with callingbox-mcp sandbox, or write --sandbox without an address"
+                    .to_owned(),
+            };
             let mut findings = vec![key, Finding::fail("base_url", format!("{error:#}"), fix)];
             findings.extend(unseen("no simulator answers", NETWORK));
             return findings;
