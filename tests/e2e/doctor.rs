@@ -342,6 +342,10 @@ async fn files_that_cannot_be_used_are_named_with_the_line() {
     assert_eq!(doctor.checks(), ["configuration"]);
     let quoted = doctor.of("configuration")["message"].as_str().unwrap();
     assert!(quoted.contains("\"[key]\" # +141******23"), "{quoted}");
+    let doctor = Doctor::run(&home, &["--config=c2.toml"], &[]).await;
+    doctor.says("configuration", "fail", "c2.toml cannot be read", "there is no such file");
+    let doctor = Doctor::run(&home, &["--config=.config"], &[]).await;
+    doctor.says("configuration", "fail", ".config cannot be read", "one that you can read");
     let doctor = Doctor::run(&home, &["--tools=place_cal"], &[]).await;
     doctor.says("configuration", "fail", "did you mean `place_call`?", "correct the name");
     let doctor = Doctor::run(&home, &[], &[("CALLINGBOX_MCP_SANDBOX", "perhaps")]).await;

@@ -1,11 +1,12 @@
 //! What is on this machine: the configuration, the ledger, the calling rules.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::{Finding, served};
 use crate::account::World;
 use crate::cli::Global;
-use crate::config::{self, File, Folders};
+use crate::config::{self, ConfigError, File, Folders};
 use crate::dialing::dispatch::{self, LedgerPlace};
 use crate::environment::variable;
 use crate::mcp::catalogue::Catalogue;
@@ -31,11 +32,20 @@ pub(super) fn configuration(
         )
     })?;
     let file = config::load(global.config.as_deref(), folders).map_err(|error| {
-        broken(
-            format!("no server starts, and nothing else was looked at: {error}"),
-            "correct that line, or move the file away: the program works without one \
-             (callingbox-mcp config --schema says what may stand in it)",
-        )
+        let fix = match &error {
+            ConfigError::Unreadable { reason, .. } if reason.kind() == ErrorKind::NotFound => {
+                "there is no such file: correct its name in --config or CALLINGBOX_MCP_CONFIG, or leave \
+                 it out: the program works without one"
+            }
+            ConfigError::Unreadable { .. } => {
+                "make the file one that you can read, or move it away: the program works without one"
+            }
+            _ => {
+                "correct that line, or move the file away: the program works without one \
+                 (callingbox-mcp config --schema says what may stand in it)"
+            }
+        };
+        broken(format!("no server starts, and nothing else was looked at: {error}"), fix)
     })?;
     global.selection(&file).check(&Catalogue::new()).map_err(|error| {
         broken(
