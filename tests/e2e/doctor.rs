@@ -352,6 +352,25 @@ async fn files_that_cannot_be_used_are_named_with_the_line() {
     doctor.says("configuration", "fail", "CALLINGBOX_MCP_SANDBOX", "true or false");
 }
 
+#[tokio::test]
+async fn a_ledger_that_is_not_whole_is_to_be_moved_away() {
+    let home = Home::new();
+    Doctor::run(&home, &["--sandbox"], &[]).await.says("ledger", "ok", "can be written", "");
+    let path = ".local/share/callingbox-mcp/ledger.sandbox.sqlite3";
+    let mut bytes = std::fs::read(home.path().join(path)).unwrap();
+    bytes[100..].fill(0xff);
+    for (bytes, message) in [(&b"no database"[..], "is not a ledger"), (&bytes, "malformed")] {
+        std::fs::write(home.path().join(path), bytes).unwrap();
+        let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
+        doctor.says(
+            "ledger",
+            "fail",
+            message,
+            "ledger.sandbox.sqlite3 away, with its -wal and -shm",
+        );
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn the_entry_of_each_client_is_started_as_the_client_would() {

@@ -8,6 +8,7 @@ use crate::account::World;
 use crate::cli::Global;
 use crate::config::{self, ConfigError, File, Folders};
 use crate::dialing::dispatch::{self, LedgerPlace};
+use crate::dialing::ledger::LedgerError;
 use crate::environment::variable;
 use crate::mcp::catalogue::Catalogue;
 
@@ -97,24 +98,36 @@ pub(super) async fn ledger(place: &LedgerPlace, world: World) -> Finding {
             );
         }
     };
-    let fix = || match place {
-        LedgerPlace::File(path) => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.map_or_else(|| ".".to_owned(), |dir| dir.display().to_string());
-            format!(
-                "make {folder} a folder that you can write in, or name another file as ledger \
-                 under [dialing] in the configuration"
-            )
-        }
-        _ => served::STATE_FIX.to_owned(),
-    };
     match tokio::time::timeout(LEDGER_LIMIT, dispatch::open(place, world)).await {
         Ok(Ok(_)) => {
             let kind = if world == World::Real { "real" } else { "simulated" };
             Finding::ok(LEDGER, format!("{shown} can be written, for {kind} calls"))
         }
-        Ok(Err(error)) => Finding::fail(LEDGER, error.to_string(), fix()),
-        Err(_) => Finding::fail(LEDGER, format!("{shown} did not open within 10 s"), fix()),
+        Ok(Err(error)) => Finding::fail(LEDGER, error.to_string(), mend(place, Some(&error))),
+        Err(_) => {
+            let message = format!("{shown} did not open within 10 s");
+            Finding::fail(LEDGER, message, mend(place, None))
+        }
+    }
+}
+
+/// What mends a ledger that does not open, by what is wrong with it if that is known.
+fn mend(place: &LedgerPlace, error: Option<&LedgerError>) -> String {
+    let LedgerPlace::File(path) = place else { return served::STATE_FIX.to_owned() };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.map_or_else(|| ".".to_owned(), |dir| dir.display().to_string());
+    let another = "name another file as ledger under [dialing] in the configuration";
+    match error {
+        Some(LedgerError::NotALedger { .. } | LedgerError::Damaged(_)) => format!(
+            "move {} away, with its -wal and -shm if they are there, or {another}; the new one knows nothing \
+             of what was dialed before",
+            path.display()
+        ),
+        Some(LedgerError::Full) => format!("make room on the disk of {folder}, or {another}"),
+        Some(LedgerError::Newer { .. }) => "update callingbox-mcp on this machine".to_owned(),
+        Some(LedgerError::OtherWorld { .. }) => another.to_owned(),
+        Some(LedgerError::Locked) => "end the program that holds it, and run this again".to_owned(),
+        _ => format!("make {folder} a folder that you can write in, or {another}"),
     }
 }
 
@@ -142,6 +155,13 @@ pub(super) fn policy(file: &File, folders: &Folders) -> Finding {
 mod tests {
     use super::super::Level;
     use super::*;
+
+    #[test]
+    fn a_full_disk_wants_room_and_not_another_folder() {
+        let place = LedgerPlace::File("/data/ledger.sqlite3".into());
+        let fix = mend(&place, Some(&LedgerError::Full));
+        assert!(fix.starts_with("make room on the disk of /data, or name another file"), "{fix}");
+    }
 
     #[tokio::test]
     async fn without_a_home_nothing_can_be_written_down() {
