@@ -1,12 +1,11 @@
 //! `callingbox-mcp policy`: what the calling rules would say, and a file to start from.
 
-use std::io::Write;
-
 use anyhow::Context;
 use jiff::Timestamp;
 
 use super::{say, world as worlds};
 use crate::cli::{Global, Policy, PolicyCheck};
+use crate::clients;
 use crate::config::{self, File, Folders};
 use crate::dialing::destination::Destination;
 use crate::dialing::dispatch::{self, LedgerPlace};
@@ -34,15 +33,9 @@ pub(super) async fn run(
 fn write(file: &File, folders: &Folders) -> anyhow::Result<()> {
     let path = config::policy_path(file, folders)
         .context("there is no folder for configuration: name the file as policy_file")?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut new = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .with_context(|| format!("{} is left as it is", path.display()))?;
-    new.write_all(starter_file().as_bytes())?;
+    let taken = std::fs::symlink_metadata(&path).is_ok();
+    anyhow::ensure!(!taken, "{} is left as it is: there is one already", path.display());
+    clients::write_new(&path, starter_file())?;
     say(format!("Wrote {}. A server reads it when it starts.\n", path.display()))
 }
 

@@ -202,6 +202,15 @@ async fn mistakes_are_refused_with_what_would_be_right() {
 }
 
 #[tokio::test]
+async fn rules_that_cannot_be_written_are_named() {
+    let home = Home::new();
+    home.write("blocked", "not a folder");
+    home.write("c.toml", "policy_file = \"blocked/policy.toml\"\n");
+    let said = home.complaint(&["policy", "init", "--config=c.toml"]).await;
+    assert!(said.contains("blocked/policy.toml was left as it is: making its folder"), "{said}");
+}
+
+#[tokio::test]
 async fn another_name_is_given_only_where_a_typing_error_is_near_it() {
     for (config, policy, says) in [
         ("read_onyl = true", "", Some("Did you mean `read_only`?")),
