@@ -3,14 +3,18 @@
 
 mod http;
 
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use self::http::{Auth, Healthcheck, Http, OAuth, State, Token};
 use crate::clients::{Client, Scope};
 use crate::config::File;
+use crate::environment::{NotText, is_empty};
 use crate::mcp::selection::Selection;
 use crate::mcp::toolset::Toolset;
 use crate::telemetry::LogFormat;
@@ -20,6 +24,9 @@ pub const TOKEN_VARIABLE: &str = "CALLINGBOX_MCP_TOKEN";
 
 /// How many times faster than the wall clock the embedded simulator runs, if nothing else is said.
 pub const SANDBOX_SPEED: f64 = 10.0;
+
+/// What the address of a simulator looks like: where the command `sandbox` listens, if nothing else is said.
+pub const SIMULATOR_URL: &str = "http://127.0.0.1:4010";
 
 /// Gives any AI client a telephone: an MCP server for CallingBox's AI phone calls.
 ///
@@ -353,19 +360,98 @@ pub struct Man {
     pub to: Option<PathBuf>,
 }
 
+impl Cli {
+    /// Reads a command line and the environment. A variable that is empty counts as not set.
+    ///
+    /// # Errors
+    /// What is wrong with them; help and version come as errors too, to be printed.
+    pub fn read<W: Into<OsString>>(
+        words: impl IntoIterator<Item = W>,
+    ) -> Result<Self, clap::Error> {
+        // One that is not there at all stays: the help names it.
+        let counts = |name: &OsStr| !std::env::var_os(name).is_some_and(|it| is_empty(&it));
+        Self::read_with(words, counts)
+    }
+
+    /// Reads a command line by itself, whatever the environment says.
+    ///
+    /// # Errors
+    /// What is wrong with it; help and version come as errors too, to be printed.
+    pub fn read_words<W: Into<OsString>>(
+        words: impl IntoIterator<Item = W>,
+    ) -> Result<Self, clap::Error> {
+        Self::read_with(words, |_| false)
+    }
+
+    /// With the variables that `counts` lets in.
+    fn read_with<W: Into<OsString>>(
+        words: impl IntoIterator<Item = W>,
+        counts: fn(&OsStr) -> bool,
+    ) -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let mut command = reading(Self::command(), counts);
+        let read = command.try_get_matches_from_mut(&words).and_then(|matches| {
+            Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+        });
+        read.map_err(|error| explained(error, &words, &mut command))
+    }
+}
+
+/// The command, which reads no other variables.
+fn reading(command: clap::Command, counts: fn(&OsStr) -> bool) -> clap::Command {
+    command
+        .mut_args(|arg| match arg.get_env() {
+            Some(name) if !counts(name) => arg.env(Resettable::Reset),
+            _ => arg,
+        })
+        .mut_subcommands(|inner| reading(inner, counts))
+}
+
+/// The error, with what clap does not say of it: the variable that it is about, and how an address follows
+/// `--sandbox`.
+fn explained(error: clap::Error, words: &[OsString], command: &mut clap::Command) -> clap::Error {
+    if error.kind() == ErrorKind::InvalidUtf8
+        && let Some(name) = not_text(command)
+    {
+        return command.error(ErrorKind::InvalidUtf8, NotText(name));
+    }
+    let after_sandbox = words.windows(2).find_map(|pair| match pair {
+        [flag, word] if flag == "--sandbox" => word.to_str().filter(|word| word.contains(':')),
+        _ => None,
+    });
+    let of_it = |(_, value): (ContextKind, &ContextValue)| matches!(value, ContextValue::String(text) if Some(text.as_str()) == after_sandbox);
+    if error.context().any(of_it) {
+        let how = "an address is written behind --sandbox with `=`";
+        return command.error(error.kind(), format!("{how}: --sandbox={SIMULATOR_URL}"));
+    }
+    error
+}
+
+/// The first variable of a command, or of those under it, that is not UTF-8. A path may be.
+fn not_text(command: &clap::Command) -> Option<String> {
+    let paths = clap::value_parser!(PathBuf).type_id();
+    let texts = command.get_arguments().filter(|arg| arg.get_value_parser().type_id() != paths);
+    let mut names = texts.filter_map(clap::Arg::get_env);
+    let found = names.find(|name| std::env::var_os(name).is_some_and(|it| it.to_str().is_none()));
+    let found = found.map(|name| name.to_string_lossy().into_owned());
+    found.or_else(|| command.get_subcommands().find_map(not_text))
+}
+
 impl Global {
     /// Takes the sandbox from `CALLINGBOX_MCP_SANDBOX` when no flag asks for it: for bundles, whose
     /// questions become variables and not flags.
     ///
     /// # Errors
-    /// It says neither true, nor false, nor a URL. Guessing could ring a telephone.
+    /// It says neither true, nor false, nor the address of a simulator. Guessing could ring a telephone.
     pub fn settle_sandbox(&mut self, variable: Option<String>) -> anyhow::Result<()> {
         if self.sandbox.is_none() {
             self.sandbox = match variable.as_deref() {
                 None | Some("" | "false" | "0") => None,
                 Some("true" | "1") => Some(None),
                 Some(url) if url.starts_with("http://") => Some(Some(url.to_owned())),
-                Some(_) => anyhow::bail!("CALLINGBOX_MCP_SANDBOX is neither true, false nor a URL"),
+                Some(_) => anyhow::bail!(
+                    "CALLINGBOX_MCP_SANDBOX is neither true, false nor the address of a simulator, such as {SIMULATOR_URL}"
+                ),
             };
         }
         Ok(())
@@ -397,8 +483,6 @@ impl Global {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -19,6 +19,7 @@ use crate::dialing::confirm::ConfirmMode;
 use crate::dialing::dispatch::{LedgerPlace, Rules};
 use crate::dialing::ledger::World;
 use crate::dialing::policy::{Policy, PolicyError, line_of};
+use crate::environment::NotText;
 use crate::mcp::toolset::Toolset;
 use crate::near::{meant, quoted};
 use crate::telemetry::LogFormat;
@@ -177,6 +178,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         message: String,
     },
+    /// A variable of the environment cannot be read.
+    #[error(transparent)]
+    Variable(#[from] NotText),
 }
 
 /// Where the key came from.
@@ -209,7 +213,7 @@ pub struct Credentials {
 }
 
 /// Reads environment variables; a parameter, so that tests need not change the process's own.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type Environment<'a> = &'a dyn Fn(&str) -> Result<Option<String>, NotText>;
 
 /// The user's folders, as the operating system has them.
 #[derive(Debug, Clone, Default)]
@@ -404,16 +408,14 @@ pub fn credentials(
     };
     // A client that could not fill a placeholder in passes it on as it stands: nothing was set.
     let placeholder = |value: &str| value.starts_with("${") && value.ends_with('}');
-    let set = |name: &str| {
-        env(name).filter(|value| !value.trim().is_empty() && !placeholder(value.trim()))
-    };
+    let set = |name: &str| env(name).map(|value| value.filter(|value| !placeholder(value.trim())));
 
     // In a file too, what is empty is not set.
     let filled = |value: &String| !value.trim().is_empty();
     let official_name =
         |key| official_path.as_ref().map(|path| format!("{key} in {}", path.display()));
 
-    let url = if let Some(url) = set("CALLINGBOX_BASE_URL") {
+    let url = if let Some(url) = set("CALLINGBOX_BASE_URL")? {
         Some((url, "CALLINGBOX_BASE_URL".to_owned()))
     } else if let Some(url) = file.base_url.clone().filter(filled) {
         Some((url, "base_url in the configuration".to_owned()))
@@ -428,7 +430,7 @@ pub fn credentials(
     };
 
     let kept = || folders.key_file().filter(|path| path.exists());
-    let key_file = set("CALLINGBOX_API_KEY_FILE")
+    let key_file = set("CALLINGBOX_API_KEY_FILE")?
         .map(PathBuf::from)
         .or_else(|| file.api_key_file.clone())
         .or_else(kept);
@@ -440,7 +442,7 @@ pub fn credentials(
         }
         Err(reason) => Err(ConfigError::Unreadable { path, reason }),
     };
-    let found = match (set("CALLINGBOX_API_KEY"), key_file) {
+    let found = match (set("CALLINGBOX_API_KEY")?, key_file) {
         (Some(key), _) => Some((key, KeySource::Environment)),
         (None, Some(path)) => from_file(path)?,
         (None, None) => None,
@@ -470,8 +472,8 @@ pub fn credentials(
 mod tests {
     use super::*;
 
-    fn no_env(_: &str) -> Option<String> {
-        None
+    fn no_env(_: &str) -> Result<Option<String>, NotText> {
+        Ok(None)
     }
 
     fn folders(config: &Path) -> Folders {
@@ -528,7 +530,7 @@ mod tests {
         let file = File { api_key_file: Some(mounted.clone()), ..File::default() };
         assert_eq!(source(&no_env, &file), Some(KeySource::File(mounted)));
 
-        let env = |name: &str| (name == "CALLINGBOX_API_KEY").then(|| "sk_env".to_owned());
+        let env = |name: &str| Ok((name == "CALLINGBOX_API_KEY").then(|| "sk_env".to_owned()));
         assert_eq!(source(&env, &file), Some(KeySource::Environment));
         let found = credentials(&file, &env, &folders).unwrap();
         assert_eq!(found.base_url.to_string(), "https://elsewhere.example");
@@ -563,7 +565,7 @@ mod tests {
     #[test]
     fn a_placeholder_that_a_client_left_is_no_key() {
         for left in ["${user_config.api_key}", "${env:CALLINGBOX_API_KEY}", "${input:key}\n"] {
-            let env = |name: &str| (name == "CALLINGBOX_API_KEY").then(|| left.to_owned());
+            let env = |name: &str| Ok((name == "CALLINGBOX_API_KEY").then(|| left.to_owned()));
             let found = credentials(&File::default(), &env, &Folders::default()).unwrap();
             assert!(found.key.is_none(), "{left}");
         }
@@ -571,8 +573,9 @@ mod tests {
 
     #[test]
     fn a_base_url_in_the_clear_is_refused() {
-        let env =
-            |name: &str| (name == "CALLINGBOX_BASE_URL").then(|| "http://api.example".to_owned());
+        let env = |name: &str| {
+            Ok((name == "CALLINGBOX_BASE_URL").then(|| "http://api.example".to_owned()))
+        };
         let error = credentials(&File::default(), &env, &Folders::default()).unwrap_err();
         assert!(error.to_string().starts_with("CALLINGBOX_BASE_URL: "), "{error}");
         assert!(error.to_string().contains("allow_insecure_base_url"), "{error}");
@@ -596,7 +599,7 @@ mod tests {
         write(&mounted, "two words");
         let file = File { api_key_file: Some(mounted.clone()), ..File::default() };
         let env = |name: &str| {
-            (name == "CALLINGBOX_BASE_URL").then(|| "https://api.callingbox.io".to_owned())
+            Ok((name == "CALLINGBOX_BASE_URL").then(|| "https://api.callingbox.io".to_owned()))
         };
         let error = credentials(&file, &env, &folders).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{}: ", mounted.display())), "{error}");

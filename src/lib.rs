@@ -16,7 +16,7 @@
 //! - [`webhook`]: takes the deliveries that CallingBox sends, and believes only the signed ones.
 //! - [`state`]: what several replicas of the server share in one Redis or Valkey.
 //! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
-//!   what each command does; logs, metrics and traces.
+//!   what each command does; logs, metrics and traces. [`environment`] reads one variable.
 //! - [`tls`]: the encryption of every request that goes out; `outgoing`: what else they have in common.
 //! - `cause`: what a failure began with; `near`: the name that somebody meant; `hex`: bytes as digits.
 //! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
@@ -30,6 +30,7 @@ pub mod commands;
 pub mod config;
 pub mod dialing;
 pub mod e164;
+pub mod environment;
 mod hex;
 pub mod mcp;
 pub mod money;

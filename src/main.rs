@@ -5,10 +5,9 @@ use std::process::ExitCode;
 
 use callingbox_mcp::cli::{Cli, Command};
 use callingbox_mcp::{commands, telemetry};
-use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     // A call waits for the network nearly all its time, and a switch between threads costs more than
     // its work: `benches/README.md`.
     let threads = match &cli.command {

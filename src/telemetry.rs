@@ -26,6 +26,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use self::arguments::{BETWEEN_DIGITS, FEWEST_DIGITS};
 use crate::e164::mask;
+use crate::near::nearest;
 
 /// How log lines are written.
 #[derive(
@@ -51,17 +52,46 @@ pub enum TelemetryError {
         /// What is wrong with it.
         reason: tracing_subscriber::filter::ParseError,
     },
+    /// A word in it is no level, and would be taken for the one part of the program to hear of.
+    #[error("the log filter `{filter}` cannot be read: `{word}` is no level; {}", advice(word))]
+    Word {
+        /// What was given.
+        filter: String,
+        /// The word.
+        word: String,
+    },
     /// Something else took the place.
     #[error("logging was already begun")]
     Taken(#[from] TryInitError),
 }
 
+/// The levels that a filter knows by name.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+fn advice(word: &str) -> String {
+    match nearest(&word.to_ascii_lowercase(), LEVELS) {
+        Some(level) => format!("did you mean `{level}`?"),
+        None => format!("write one of {}, or `{word}=info`", LEVELS.join(", ")),
+    }
+}
+
+/// The first directive that is a single word and neither a level nor a part of this program.
+fn stray(filter: &str) -> Option<&str> {
+    let words = filter.split(',').filter(|word| !word.contains(['=', '[', ']', '{', '}']));
+    let mut strays = words.filter(|word| {
+        let own = word.split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+        !own && word.parse::<LevelFilter>().is_err()
+    });
+    strays.next()
+}
+
 /// Begins to log to standard error.
 ///
 /// `filter` is in the syntax of `tracing_subscriber::EnvFilter`, such as `info` or
-/// `callingbox_mcp=debug`. rmcp and the HTTP libraries are held at `warn`, whatever the
-/// filter says of them: below that they write whole requests, with every argument in them. rmcp's
-/// service is held at `error`: its warnings repeat ids and words of the client.
+/// `callingbox_mcp=debug`; the target of another library has its level with it. rmcp and the HTTP
+/// libraries are held at `warn`, whatever the filter says of them: below that they write whole requests,
+/// with every argument in them. rmcp's service is held at `error`: its warnings repeat ids and words of
+/// the client.
 ///
 /// # Errors
 /// The filter cannot be read, or logging was already begun.
@@ -73,8 +103,13 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
                 .map(|target| (target, LevelFilter::WARN)),
         )
         .with_target("rmcp::service", LevelFilter::ERROR);
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|reason| TelemetryError::Filter { filter: filter.to_owned(), reason })?;
+    // With a blank before it a level, too, would be taken for a target.
+    let filter = filter.split(',').map(str::trim).collect::<Vec<_>>().join(",");
+    if let Some(word) = stray(&filter).map(str::to_owned) {
+        return Err(TelemetryError::Word { filter, word });
+    }
+    let filter =
+        EnvFilter::try_new(&filter).map_err(|reason| TelemetryError::Filter { filter, reason })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(Redacting).with_ansi(false);
     let registry = tracing_subscriber::registry().with(cap).with(filter).with(Departures);
     match format {

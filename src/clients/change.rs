@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use super::catalogue::{Client, Format, Machine, Scope};
-use super::entry::{Patch, Prompt, Server, texts};
+use super::entry::{Patch, Prompt, Server, is_own_flag, texts};
 use super::{ClientError, file, json_config, toml_config};
 
 /// The byte order mark that some editors on Windows write first.
@@ -204,8 +204,8 @@ impl Plan {
 
     /// The change as a unified diff.
     ///
-    /// Every text that this program did not write, and every comment, is shown as `…`: a
-    /// configuration holds other programs' secrets.
+    /// Every text that this program did not write, but for its own flags, and every comment is shown as
+    /// `…`: a configuration holds other programs' secrets.
     #[must_use]
     pub fn diff(&self) -> String {
         let after = match &self.after {
@@ -213,7 +213,7 @@ impl Plan {
             After::Written(text) => Some(text.as_str()),
             After::Removed => None,
         };
-        let shown = |text: &str| self.ours.contains(text);
+        let shown = |text: &str| self.ours.contains(text) || is_own_flag(text);
         let masked = |text: Option<&str>| {
             let text = text.map(|text| split_bom(text).1).filter(|text| !text.trim().is_empty());
             text.map_or_else(String::new, |text| {

@@ -234,6 +234,33 @@ pub(super) fn texts(value: &Value, into: &mut BTreeSet<String>) {
     }
 }
 
+/// Whether a text is a flag of this program with nothing in it that could be a secret: who changes an
+/// entry is to see that it was simulated, or read-only.
+pub(super) fn is_own_flag(text: &str) -> bool {
+    const WORDS: [&str; 9] = [
+        "stdio",
+        "--sandbox",
+        "--sandbox-speed",
+        "--config",
+        "--toolsets",
+        "--tools",
+        "--exclude-tools",
+        "--read-only",
+        "--log-arguments",
+    ];
+    let is_name = |letter: char| letter.is_ascii_lowercase() || matches!(letter, '_' | ',');
+    match text.split_once('=') {
+        None => WORDS.contains(&text),
+        Some(("--toolsets" | "--tools" | "--exclude-tools", names)) => names.chars().all(is_name),
+        Some(("--sandbox-speed", speed)) => speed.parse::<f64>().is_ok(),
+        Some(("--sandbox", url)) => url
+            .strip_prefix("http://127.0.0.1:")
+            .or_else(|| url.strip_prefix("http://localhost:"))
+            .is_some_and(|port| port.parse::<u16>().is_ok()),
+        Some(_) => false,
+    }
+}
+
 fn unicode(path: &Path) -> Result<&str, ClientError> {
     path.to_str().ok_or_else(|| ClientError::NotUnicode { path: path.to_owned() })
 }
@@ -241,6 +268,33 @@ fn unicode(path: &Path) -> Result<&str, ClientError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_flags_only_what_can_hold_no_secret_is_shown() {
+        for shown in [
+            "stdio",
+            "--sandbox",
+            "--sandbox=http://127.0.0.1:4010",
+            "--sandbox-speed=2.5",
+            "--read-only",
+            "--toolsets=calls,agents",
+            "--tools=place_call",
+        ] {
+            assert!(is_own_flag(shown), "{shown}");
+        }
+        for hidden in [
+            "",
+            "calls",
+            "--key",
+            "--key=s3cret",
+            "--tools=S3cret",
+            "--sandbox=http://me:s3cret@127.0.0.1:4010",
+            "--config=/home/me/c.toml",
+            "--state=redis://:s3cret@x/",
+        ] {
+            assert!(!is_own_flag(hidden), "{hidden}");
+        }
+    }
 
     fn stdio(client: Client, source: Option<&KeySource>) -> (Value, Option<Value>) {
         Server::Stdio {

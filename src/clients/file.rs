@@ -123,6 +123,14 @@ pub(super) fn put(
     moved.map(drop).map_err(|error| io(path, "replacing it")(error.error))
 }
 
+/// Writes a file where none is: all of it, or nothing.
+///
+/// # Errors
+/// [`ClientError::Io`]: there is one, or the operating system refused.
+pub fn write_new(path: &Path, text: &str) -> Result<(), ClientError> {
+    put(path, text.as_bytes(), Permissions::Of(path), false)
+}
+
 /// Removes a file.
 pub(super) fn remove(path: &Path) -> Result<(), ClientError> {
     fs::remove_file(path).map_err(io(path, "removing it"))
@@ -194,6 +202,17 @@ mod tests {
         assert_eq!((fs::read(&backup).unwrap(), mode(&backup)), (b"1".to_vec(), 0o640));
         assert_eq!(backups(&path), [backup]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_new_file_is_whole_or_not_there_and_never_in_place_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/a.toml");
+        write_new(&path, "1").unwrap();
+        let taken = write_new(&path, "2").unwrap_err().to_string();
+        assert!(taken.contains("a.toml was left as it is: "), "{taken}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1");
+        assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 pub use catalogue::{Client, Machine, Os, Scope};
 pub use change::{Installed, Plan, entries, entry, install, uninstall};
 pub use entry::{Secret, Server};
-pub use file::store_key;
+pub use file::{store_key, write_new};
 
 /// Why a client's configuration was not changed. The file is as it was.
 #[derive(Debug, thiserror::Error)]

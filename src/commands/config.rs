@@ -8,9 +8,9 @@ use anyhow::Context;
 
 use super::{LOG, LOG_OF_HTTP, say, world as worlds};
 use crate::account::World;
-use crate::api::BaseUrl;
 use crate::cli::{self, Global};
 use crate::config::{self, Dialing, File, Folders, Wait};
+use crate::environment::variable;
 use crate::telemetry::LogFormat;
 
 /// Named as in the file, wherever a value comes from.
@@ -45,13 +45,13 @@ pub(super) fn run(
         return say(format!("{}\n", serde_json::to_string_pretty(&schema)?));
     }
     let selection = global.selection(file);
-    let found = config::credentials(file, &|name| std::env::var(name).ok(), folders)?;
+    let found = config::credentials(file, &variable, folders)?;
     let (world, base_url, api_key) = match &global.sandbox {
         Some(url) => (
             World::Sandbox,
             match url {
                 None => "embedded simulator".to_owned(),
-                Some(url) => BaseUrl::parse(url, true).context("--sandbox")?.to_string(),
+                Some(url) => worlds::simulator_url(url).context("--sandbox")?.to_string(),
             },
             "none needed".to_owned(),
         ),

@@ -16,7 +16,7 @@ use super::live::Live;
 use super::style::Style;
 use super::world;
 use crate::cli::Global;
-use crate::config::{File, Folders};
+use crate::config::{Dialing, File, Folders};
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::selection::Selection;
 use crate::mcp::server::Server;
@@ -105,7 +105,12 @@ fn text<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a str> {
 pub(super) async fn run(global: &Global, file: &File) -> anyhow::Result<()> {
     // Whatever else is asked for, the demo never leaves the simulator.
     let global = Global { sandbox: Some(global.sandbox.clone().flatten()), ..global.clone() };
-    let world = world::open(&global, file, &Folders::of_user()).await?;
+    // Nor is it stopped by rules, waits or questions that are meant for real calls. What it dials is
+    // written down where everything simulated is.
+    let dialing = Dialing { ledger: file.dialing.ledger.clone(), ..Dialing::default() };
+    let file = File { dialing, ..File::default() };
+    let folders = Folders { config: None, ..Folders::of_user() };
+    let world = world::open(&global, &file, &folders).await?;
     let selection = Selection { sandbox: true, ..Selection::default() };
     let server = Server::new(Arc::new(Catalogue::new()), Arc::new(selection), world.account());
     let (near, far) = tokio::io::duplex(64 * 1024);

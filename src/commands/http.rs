@@ -19,6 +19,7 @@ use crate::account::Account;
 use crate::api::{ApiKey, Call, CallId};
 use crate::cli::{Auth, Global, Http};
 use crate::config::{Environment, File, Folders};
+use crate::environment::variable;
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::selection::Selection;
 use crate::state::Shared;
@@ -46,7 +47,7 @@ pub(super) async fn run(
     catalogue: Catalogue,
     selection: Selection,
 ) -> anyhow::Result<()> {
-    let secrets = secrets(&|name| std::env::var(name).ok())?;
+    let secrets = secrets(&variable)?;
     let mut settings = settings(options, secrets.is_some())?;
     settings.log_arguments = global.logs_arguments(file);
     // A wait without a word must not look like a session that nobody uses.
@@ -178,8 +179,7 @@ fn moment(tenants: &Tenants, webhooks: Option<&Receiver>, state: Option<&Shared>
 /// The signing secrets of webhooks, if any are set.
 fn secrets(env: Environment) -> anyhow::Result<Option<Secrets>> {
     const FILE: &str = "CALLINGBOX_WEBHOOK_SECRET_FILE";
-    let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    let text = match (set("CALLINGBOX_WEBHOOK_SECRET"), set(FILE)) {
+    let text = match (env("CALLINGBOX_WEBHOOK_SECRET")?, env(FILE)?) {
         (Some(text), _) => text,
         (None, Some(path)) => std::fs::read_to_string(&path).context(FILE)?,
         (None, None) => return Ok(None),

@@ -10,6 +10,7 @@ use super::say;
 use crate::cli::{self, Global};
 use crate::clients::{self, Client, Machine, Scope, Secret, Server};
 use crate::config::{self, File, Folders, KeySource};
+use crate::environment::variable;
 
 pub(super) fn run(
     options: &cli::Install,
@@ -18,7 +19,9 @@ pub(super) fn run(
     folders: &Folders,
 ) -> anyhow::Result<()> {
     let machine = Machine::this().context("this user has no home folder")?;
-    let Some(client) = options.client else { return say(list(&machine, &options.name)) };
+    let Some(client) = options.client else {
+        return say(list(&machine, &options.name, &flags(global)?));
+    };
     let cli::Install { scope, name, .. } = options;
     if options.uninstall {
         let plan = clients::uninstall(client, *scope, &machine, name)?;
@@ -41,13 +44,12 @@ pub(super) fn run(
         );
     }
 
-    let env = |name: &str| std::env::var(name).ok();
     let sandbox = global.sandbox.is_some();
     // What needs no key is not stopped by one that cannot be read.
     let found = if sandbox || options.http.is_some() {
         None
     } else {
-        config::credentials(file, &env, folders)?.key
+        config::credentials(file, &variable, folders)?.key
     };
     let key_file = folders.key_file().context("this user has no configuration folder")?;
     let source = found.as_ref().map(|(_, source)| source);
@@ -56,12 +58,12 @@ pub(super) fn run(
         Some(url) => Server::Http { url: url.clone(), token_env: options.http_token_env.clone() },
         None => Server::Stdio {
             command: text(&std::env::current_exe()?)?,
-            args: arguments(global)?,
+            args: std::iter::once("stdio".to_owned()).chain(flags(global)?).collect(),
             secret: match &secret {
                 Secret::File(path) => Secret::File(std::path::absolute(path)?),
                 other => other.clone(),
             },
-            base_url: env("CALLINGBOX_BASE_URL").filter(|url| !sandbox && !url.trim().is_empty()),
+            base_url: if sandbox { None } else { variable("CALLINGBOX_BASE_URL")? },
         },
     };
     if options.print {
@@ -98,12 +100,12 @@ pub(super) fn run(
 }
 
 /// The clients found here, and what they say about this server.
-fn list(machine: &Machine, name: &str) -> String {
+fn list(machine: &Machine, name: &str, flags: &[String]) -> String {
     let mut text = String::new();
     for client in Client::ALL.into_iter().filter(|client| client.is_present(machine)) {
         let state = match clients::entry(client, Scope::User, machine, name) {
             Ok(Some(_)) => "installed".to_owned(),
-            Ok(None) => format!("callingbox-mcp install {}", client.id()),
+            Ok(None) => command(client, flags),
             Err(error) => error.to_string(),
         };
         text.push_str(&format!("{client:<16}{state}\n"));
@@ -155,9 +157,15 @@ fn asks_for_tools(global: &Global) -> bool {
         || [toolsets.is_some(), tools.is_some(), exclude_tools.is_some()].contains(&true)
 }
 
-/// The arguments with which a client starts the server: the global ones of this command line.
-fn arguments(global: &Global) -> anyhow::Result<Vec<String>> {
-    let mut arguments = vec!["stdio".to_owned()];
+/// The command that writes an entry with these flags.
+pub(super) fn command(client: Client, flags: &[String]) -> String {
+    let words = ["callingbox-mcp", "install", client.id()].into_iter();
+    words.chain(flags.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+}
+
+/// What a command line says about the world and the tools, in the words of an entry.
+pub(super) fn flags(global: &Global) -> anyhow::Result<Vec<String>> {
+    let mut arguments = Vec::new();
     match &global.sandbox {
         Some(None) => arguments.push("--sandbox".to_owned()),
         Some(Some(url)) => arguments.push(format!("--sandbox={url}")),

@@ -30,6 +30,7 @@ use anyhow::Context;
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::{self as configuration, Folders};
+use crate::environment::variable;
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::server::{Server, ServerOptions};
 use crate::{telemetry, transport};
@@ -65,7 +66,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
 }
 
 async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow::Result<()> {
-    global.settle_sandbox(std::env::var("CALLINGBOX_MCP_SANDBOX").ok())?;
+    global.settle_sandbox(variable("CALLINGBOX_MCP_SANDBOX")?)?;
     let folders = Folders::of_user();
     let file = configuration::load(global.config.as_deref(), &folders)?;
     let format = global.log_format.or(file.log_format).unwrap_or_default();

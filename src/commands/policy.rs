@@ -1,12 +1,11 @@
 //! `callingbox-mcp policy`: what the calling rules would say, and a file to start from.
 
-use std::io::Write;
-
 use anyhow::Context;
 use jiff::Timestamp;
 
 use super::{say, world as worlds};
 use crate::cli::{Global, Policy, PolicyCheck};
+use crate::clients;
 use crate::config::{self, File, Folders};
 use crate::dialing::destination::Destination;
 use crate::dialing::dispatch::{self, LedgerPlace};
@@ -15,6 +14,7 @@ use crate::dialing::limits::Usage;
 use crate::dialing::order::CALL_HOLD;
 use crate::dialing::policy::{Request, starter_file};
 use crate::e164::E164;
+use crate::environment::variable;
 
 pub(super) async fn run(
     command: &Policy,
@@ -33,15 +33,9 @@ pub(super) async fn run(
 fn write(file: &File, folders: &Folders) -> anyhow::Result<()> {
     let path = config::policy_path(file, folders)
         .context("there is no folder for configuration: name the file as policy_file")?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut new = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .with_context(|| format!("{} is left as it is", path.display()))?;
-    new.write_all(starter_file().as_bytes())?;
+    let taken = std::fs::symlink_metadata(&path).is_ok();
+    anyhow::ensure!(!taken, "{} is left as it is: there is one already", path.display());
+    clients::write_new(&path, starter_file())?;
     say(format!("Wrote {}. A server reads it when it starts.\n", path.display()))
 }
 
@@ -61,39 +55,71 @@ async fn explain(
     let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
     let rules = file.dialing.rules(world, config::policy(file, folders)?);
     let limits = rules.policy.measured_limits();
-    let (usage, known_destination) = used(&limits, &to, now, world, file, folders).await?;
+    let used = used(&limits, &to, now, global, file, folders).await?;
     let destination = Destination::of(&to);
     let request = Request {
         to: &to,
         destination: &destination,
         agent_id: &check.agent,
         now,
-        usage: &usage,
+        usage: &used.usage,
         hold: CALL_HOLD,
     };
     let verdict = rules.policy.evaluate(&request);
-    say(format!("{}\n", rules.explain(&request, &verdict, known_destination).trim_end()))
+    let explained = rules.explain(&request, &verdict, used.known_destination);
+    let note = used.unknown.map(|why| {
+        format!("note       what is used of the limits is not known and not counted: {why}\n")
+    });
+    say(format!("{}\n{}", explained.trim_end(), note.unwrap_or_default()))
 }
 
-/// What the account has used of its limits, and whether it ever called this number; nothing where there is
-/// no key or no ledger yet.
+/// What is used of the limits, as far as it is known.
+#[derive(Default)]
+struct Used {
+    usage: Usage,
+    /// Whether this number was ever called.
+    known_destination: bool,
+    /// Why it is not known; then nothing is counted.
+    unknown: Option<String>,
+}
+
+/// What has been used of the limits, by the ledger of the account that would call.
 async fn used(
     limits: &crate::dialing::limits::Limits,
     to: &E164,
     now: Timestamp,
-    world: World,
+    global: &Global,
     file: &File,
     folders: &Folders,
-) -> anyhow::Result<(Usage, bool)> {
+) -> anyhow::Result<Used> {
+    let unknown = |why: String| Ok(Used { unknown: Some(why), ..Used::default() });
+    let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
     let place = file.dialing.place(world, folders);
-    let exists = matches!(&place, LedgerPlace::File(path) if path.exists());
-    let found = config::credentials(file, &|name| std::env::var(name).ok(), folders)?;
-    let (true, World::Real, Some((key, _))) = (exists, world, found.key) else {
-        return Ok((Usage::default(), false));
+    // Where there is no ledger yet, nothing was dialed.
+    if !matches!(&place, LedgerPlace::File(path) if path.exists()) {
+        return Ok(Used::default());
+    }
+    let tenant = match &global.sandbox {
+        None => {
+            let found = config::credentials(file, &variable, folders)?;
+            let Some((key, _)) = found.key else { return unknown("no API key is set".to_owned()) };
+            worlds::tenant(&key, &found.base_url, None)
+        }
+        Some(None) => {
+            return unknown(
+                "each simulator inside this program begins anew; one that runs is asked with \
+                 --sandbox=URL"
+                    .to_owned(),
+            );
+        }
+        Some(Some(url)) => match worlds::simulate(Some(url), global.sandbox_speed).await {
+            Ok(it) => worlds::tenant(&it.key, &it.base_url, Some(&it.simulator)),
+            Err(error) => return unknown(format!("{error:#}")),
+        },
     };
-    let tenant = worlds::tenant(&key, &found.base_url, None);
     let ledger = dispatch::open(&place, world).await?;
     let callee = tenant.hash(to);
     let usage = ledger.usage(tenant.id(), Some(&callee), limits, CALL_HOLD, now).await?;
-    Ok((usage, ledger.known_destination(tenant.id(), &callee).await?))
+    let known_destination = ledger.known_destination(tenant.id(), &callee).await?;
+    Ok(Used { usage, known_destination, unknown: None })
 }

@@ -27,6 +27,7 @@ use crate::dialing::confirm::{Demand, Situation, demand};
 use crate::dialing::dispatch::{DialResult, Dialed, Dialer, Judgment};
 use crate::dialing::order::{Asked, CALL_HOLD, Order, Product};
 use crate::e164::E164;
+use crate::environment::variable;
 use crate::mcp::outcome::Outcome;
 use crate::mcp::present::one_line;
 use crate::money::MilliCents;
@@ -128,7 +129,7 @@ fn step(style: Style, what: &str, how: &str) -> anyhow::Result<()> {
 
 /// A key that the API takes: the one that is set, or one that is asked for and kept.
 async fn key(ask: &mut Asker, style: Style, file: &File, folders: &Folders) -> anyhow::Result<()> {
-    let found = config::credentials(file, &|name| std::env::var(name).ok(), folders)?;
+    let found = config::credentials(file, &variable, folders)?;
     let client = |key: ApiKey| Client::new(ClientConfig::new(found.base_url.clone(), key));
     if let Some((key, source)) = found.key.clone() {
         let probe = client(key).probe().await;

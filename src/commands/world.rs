@@ -10,12 +10,13 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::account::{Account, World};
-use crate::api::{self, ApiKey, BaseUrl, ClientConfig, Timeouts};
-use crate::cli::{Global, State};
+use crate::api::{self, ApiKey, BaseUrl, ClientConfig, InvalidBaseUrl, Timeouts};
+use crate::cli::{self, Global, State};
 use crate::config::{self, ConfigError, File, Folders};
 use crate::dialing::dispatch::{Dialer, LedgerPlace};
 use crate::dialing::ledger::Tenant;
 use crate::dialing::live::LiveRules;
+use crate::environment::variable;
 use crate::sandbox::{ClockMode, Options, Sandbox};
 use crate::simulator::{self, Simulator};
 use crate::state::Shared;
@@ -170,7 +171,7 @@ pub(super) async fn open_with(
     let wait = file.wait.clone();
     let policy = config::policy(file, folders)?;
     let Some(simulator) = &global.sandbox else {
-        let found = config::credentials(file, &|name| std::env::var(name).ok(), folders)?;
+        let found = config::credentials(file, &variable, folders)?;
         let maker = Maker {
             world: World::Real,
             base_url: found.base_url,
@@ -201,6 +202,17 @@ pub(super) async fn open_with(
     Ok(Open { account, embedded, maker })
 }
 
+/// The address of a simulator, as it is given with `--sandbox`.
+pub(super) fn simulator_url(url: &str) -> anyhow::Result<BaseUrl> {
+    // Whatever is not on this machine is refused where it is opened, http or not.
+    BaseUrl::parse(url, true).map_err(|error| match error {
+        InvalidBaseUrl::NotAnUrl => {
+            anyhow::anyhow!("the address of a simulator is written like {}", cli::SIMULATOR_URL)
+        }
+        other => other.into(),
+    })
+}
+
 /// The simulator at this address, or one of this process's own.
 pub(super) async fn simulate(url: Option<&str>, speed: f64) -> anyhow::Result<Simulated> {
     let (url, embedded) = match url {
@@ -213,8 +225,7 @@ pub(super) async fn simulate(url: Option<&str>, speed: f64) -> anyhow::Result<Si
             (sandbox.url(), Some(sandbox))
         }
     };
-    // Whatever is not on this machine is refused below, http or not.
-    let base_url = BaseUrl::parse(&url, true).with_context(|| format!("--sandbox={url}"))?;
+    let base_url = simulator_url(&url).with_context(|| format!("--sandbox={url}"))?;
     anyhow::ensure!(
         base_url.is_loopback(),
         "--sandbox={url}: a simulator runs on this machine, and this address is elsewhere"

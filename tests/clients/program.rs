@@ -121,6 +121,41 @@ fn secrets_of_others_are_kept_and_not_shown() {
 }
 
 #[test]
+fn the_flags_that_go_from_an_entry_are_seen_to_go() {
+    for (client, path, before) in [
+        (
+            "cursor",
+            ".cursor/mcp.json",
+            "{\"mcpServers\": {\"callingbox\": {\"command\": \"/gone/callingbox-mcp\",\n\"args\": [\"stdio\", \"--sandbox\", \"--read-only\", \"--tools=get_agent\", \"s3cret\"]}}}",
+        ),
+        (
+            "codex",
+            ".codex/config.toml",
+            "[mcp_servers.callingbox]\ncommand = \"/gone/callingbox-mcp\"\nargs = [\"stdio\", \"--sandbox\", \"--read-only\", \"--tools=get_agent\", \"s3cret\"]\n",
+        ),
+    ] {
+        let home = Home::new();
+        let path = home.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, before).unwrap();
+        let said = home.install(&[client]);
+        let gone = "[\"stdio\", \"--sandbox\", \"--read-only\", \"--tools=get_agent\", \"…\"]";
+        let old = said.lines().find(|line| line.starts_with('-') && line.contains("args"));
+        assert!(old.is_some_and(|line| line.contains(gone)), "{said}");
+    }
+}
+
+#[test]
+fn the_clients_that_are_listed_are_written_with_the_flags_that_were_given() {
+    let home = Home::new();
+    std::fs::create_dir(home.path(".gemini")).unwrap();
+    assert_eq!(
+        home.install(&["--sandbox", "--read-only"]),
+        "Gemini CLI      callingbox-mcp install gemini --sandbox --read-only\n"
+    );
+}
+
+#[test]
 fn it_says_what_it_did_and_does_it_once() {
     let home = Home::new();
     assert!(home.install(&[]).starts_with("No MCP client was found here."));

@@ -97,6 +97,29 @@ async fn what_calls_may_cost_is_counted_until_they_end() {
 }
 
 #[tokio::test]
+async fn a_check_on_a_simulator_counts_what_was_dialed_there() {
+    let world = World::new("", "[limits]\nper_day = 1\n").await;
+    let flag = format!("--sandbox={}", world.sandbox.url());
+    let check = async |flag: &str| world.home.print(&["policy", "check", TO, flag]).await;
+    let before = check(&flag).await;
+    assert!(before.contains("verdict    allow") && !before.contains("not known"), "{before}");
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", world.call(TO, "First.")).await;
+    let after = check(&flag).await;
+    assert!(after.contains("verdict    refuse") && after.contains("limits.per_day"), "{after}");
+    assert!(!after.contains("not known"), "{after}");
+    for (flag, why) in [
+        ("--sandbox", "each simulator inside this program begins anew"),
+        ("--sandbox=http://127.0.0.1:1", "no simulator answers"),
+    ] {
+        let text = check(flag).await;
+        assert!(text.contains("verdict    allow"), "{text}");
+        let note = "note       what is used of the limits is not known and not counted: ";
+        assert!(text.contains(note) && text.contains(why), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_rule_in_shadow_only_says_what_it_would_have_done() {
     let policy = "[[rules]]\nname = \"no Washington\"\nprefix = [\"+1202\"]\naction = \"refuse\"\nmode = \"shadow\"\n";
     let world = World::new("", policy).await;

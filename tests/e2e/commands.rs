@@ -47,6 +47,24 @@ async fn the_demo_stays_on_the_simulator_whatever_else_is_set() {
 }
 
 #[tokio::test]
+async fn the_demo_goes_by_rules_of_its_own() {
+    for (config, policy) in [
+        ("[dialing]\nconfirm = \"always\"\n", ""),
+        ("[dialing]\nconfirm = \"always\"\nrequire_human = true\n", ""),
+        ("[wait]\nmax_seconds = 1\n", "default = \"refuse\"\n"),
+    ] {
+        let home = Home::new();
+        home.write(".config/callingbox-mcp/config.toml", config);
+        home.write(".config/callingbox-mcp/policy.toml", policy);
+        let text = home.print(&["demo", "--sandbox-speed", "1000"]).await;
+        assert!(text.contains("completed: {"), "{text}");
+        // It is written down where what is simulated is.
+        let receipts = home.print(&["receipts", "--sandbox"]).await;
+        assert!(receipts.contains("+131"), "{receipts}");
+    }
+}
+
+#[tokio::test]
 async fn the_catalogue_is_printed_for_people_for_programs_and_in_tokens() {
     let home = Home::new();
     let table = home.print(&["catalogue"]).await;
@@ -150,10 +168,18 @@ async fn mistakes_are_refused_with_what_would_be_right() {
         (&["--config", "tool.toml"], &["there is no tool `place_cal`"]),
         (&["config", "--config", "none.toml"], &["none.toml cannot be read"]),
         (&["--log", "callingbox=loud", "config"], &["the log filter `callingbox=loud`"]),
+        (&["--log", "inof", "config"], &["the log filter `inof`", "did you mean `info`?"]),
+        (&["--log", "warn,DEBGU", "config"], &["`DEBGU` is no level", "did you mean `debug`?"]),
+        (&["--log", "hyper", "config"], &["`hyper` is no level", "or `hyper=info`"]),
         (&["sandbox", "--listen", "0.0.0.0:0"], &["loopback"]),
         (&["sandbox", "--speed", "0", "--listen", "127.0.0.1:0"], &["speed"]),
         (&["sandbox", "--manual", "--speed", "2"], &["cannot be used with"]),
         (&["dmo"], &["unrecognized subcommand 'dmo'", "'demo'"]),
+        (&["--sandbox", "dmo"], &["unrecognized subcommand 'dmo'", "'demo'"]),
+        (&["--sandbox", "http://127.0.0.1:1"], &["--sandbox=http://127.0.0.1:4010"]),
+        (&["config", "--sandbox", "localhost:1"], &["--sandbox=http://127.0.0.1:4010"]),
+        (&["install", "--sandbox", "http://a:1"], &["--sandbox=http://127.0.0.1:4010"]),
+        (&["config", "--sandbox=127.0.0.1:1"], &["--sandbox: ", "like http://127.0.0.1:4010"]),
         (&["--api-key", "sk_x"], &["unexpected argument '--api-key'"]),
     ] {
         let text = home.complaint(arguments).await;
@@ -162,6 +188,7 @@ async fn mistakes_are_refused_with_what_would_be_right() {
         }
     }
     for (name, value, says) in [
+        ("CALLINGBOX_MCP_SANDBOX", "https://127.0.0.1:1", "such as http://127.0.0.1:4010"),
         ("CALLINGBOX_BASE_URL", "http://api.example", "CALLINGBOX_BASE_URL: "),
         ("CALLINGBOX_API_KEY", "two words", "CALLINGBOX_API_KEY: "),
         ("CALLINGBOX_API_KEY_FILE", "/none/key", "/none/key cannot be read"),
@@ -186,6 +213,15 @@ async fn no_complaint_shows_a_key_or_a_whole_number() {
             assert!(!text.contains("ABCDEFG") && !text.contains("555 0123"), "{command:?}: {text}");
         }
     }
+}
+
+#[tokio::test]
+async fn rules_that_cannot_be_written_are_named() {
+    let home = Home::new();
+    home.write("blocked", "not a folder");
+    home.write("c.toml", "policy_file = \"blocked/policy.toml\"\n");
+    let said = home.complaint(&["policy", "init", "--config=c.toml"]).await;
+    assert!(said.contains("blocked/policy.toml was left as it is: making its folder"), "{said}");
 }
 
 #[tokio::test]

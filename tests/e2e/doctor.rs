@@ -143,6 +143,12 @@ async fn on_the_simulator_nothing_is_wrong_either() {
         "no simulator answers at http://127.0.0.1:1",
         "callingbox-mcp sandbox",
     );
+    for incomplete in ["--sandbox=127.0.0.1:4021", "--sandbox=localhost"] {
+        let doctor = Doctor::run(&home, &[incomplete], &[]).await;
+        let (message, fix) =
+            ("written like http://127.0.0.1:4010", "--sandbox=http://127.0.0.1:4010");
+        doctor.says("base_url", "fail", message, fix);
+    }
     let elsewhere = Doctor::run(&home, &["--sandbox=https://api.example"], &[]).await;
     elsewhere.says("base_url", "fail", "this address is elsewhere", "--sandbox");
 }
@@ -336,10 +342,33 @@ async fn files_that_cannot_be_used_are_named_with_the_line() {
     assert_eq!(doctor.checks(), ["configuration"]);
     let quoted = doctor.of("configuration")["message"].as_str().unwrap();
     assert!(quoted.contains("\"sk_***\" # +141******23"), "{quoted}");
+    let doctor = Doctor::run(&home, &["--config=c2.toml"], &[]).await;
+    doctor.says("configuration", "fail", "c2.toml cannot be read", "there is no such file");
+    let doctor = Doctor::run(&home, &["--config=.config"], &[]).await;
+    doctor.says("configuration", "fail", ".config cannot be read", "one that you can read");
     let doctor = Doctor::run(&home, &["--tools=place_cal"], &[]).await;
     doctor.says("configuration", "fail", "did you mean `place_call`?", "correct the name");
     let doctor = Doctor::run(&home, &[], &[("CALLINGBOX_MCP_SANDBOX", "perhaps")]).await;
     doctor.says("configuration", "fail", "CALLINGBOX_MCP_SANDBOX", "true or false");
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_not_whole_is_to_be_moved_away() {
+    let home = Home::new();
+    Doctor::run(&home, &["--sandbox"], &[]).await.says("ledger", "ok", "can be written", "");
+    let path = ".local/share/callingbox-mcp/ledger.sandbox.sqlite3";
+    let mut bytes = std::fs::read(home.path().join(path)).unwrap();
+    bytes[100..].fill(0xff);
+    for (bytes, message) in [(&b"no database"[..], "is not a ledger"), (&bytes, "malformed")] {
+        std::fs::write(home.path().join(path), bytes).unwrap();
+        let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
+        doctor.says(
+            "ledger",
+            "fail",
+            message,
+            "ledger.sandbox.sqlite3 away, with its -wal and -shm",
+        );
+    }
 }
 
 #[cfg(unix)]
@@ -449,6 +478,47 @@ async fn an_entry_of_another_name_is_found_by_its_program() {
         "does not exist",
         "install cursor --name gone, then restart",
     );
+}
+
+#[tokio::test]
+async fn the_remedy_of_an_entry_keeps_what_is_simulated_or_read_only_so() {
+    let home = Home::new();
+    let gone = |args: Value| json!({"command": "/none/callingbox-mcp", "args": args});
+    let sandbox = "--sandbox=http://127.0.0.1:4010";
+    let servers = json!({
+        "callingbox": gone(json!(["stdio", "--sandbox", "--read-only"])),
+        "few": gone(json!([sandbox, "--toolsets", "calls,agents", "--exclude-tools=get_agent"])),
+        "real": gone(json!(["stdio"])),
+        "odd": gone(json!(["--sandbox", "--config=/x; touch y/c.toml"])),
+        "typo": gone(json!(["--sandbox", "--read-olny"])),
+    });
+    home.write(".cursor/mcp.json", &json!({ "mcpServers": servers }).to_string());
+    home.write(".codex/other", "");
+    let open = "with what of its entry's flags shall stay";
+    for (world, codex) in [
+        (&["--sandbox"][..], "`callingbox-mcp install codex --sandbox` writes it"),
+        (&["--read-only"], "`callingbox-mcp install codex --read-only` writes it"),
+        (&[], "`callingbox-mcp install codex` writes it"),
+    ] {
+        let doctor = Doctor::run(&home, world, &[]).await;
+        for (check, fix) in [
+            ("cursor", "callingbox-mcp install cursor --sandbox --read-only, then"),
+            (
+                "cursor/few",
+                &format!(
+                    "install cursor --name few {sandbox} --toolsets=calls,agents \
+                     --exclude-tools=get_agent, then"
+                ),
+            ),
+            ("cursor/real", "install cursor --name real, then"),
+            ("cursor/odd", &format!("install cursor --name odd {open}")),
+            ("cursor/typo", &format!("install cursor --name typo {open}")),
+        ] {
+            doctor.says(check, "fail", "does not exist", fix);
+        }
+        assert!(!doctor.of("cursor/odd")["fix"].to_string().contains("touch"), "{}", doctor.report);
+        doctor.says("codex", "ok", codex, "");
+    }
 }
 
 /// Where clients look in a project, by their checks.

@@ -296,6 +296,7 @@ async fn an_address_that_is_no_simulator_is_refused_at_the_start() {
              error sending request: client error",
         ),
         ("--sandbox=nonsense", "--sandbox=nonsense"),
+        ("--sandbox=127.0.0.1:4010", "a simulator is written like http://127.0.0.1:4010"),
     ] {
         let (rest, status, log) = Session::start(&[flag], &[]).finish().await;
         assert_eq!((rest, status.code()), (vec![], Some(1)), "{flag}");
@@ -310,6 +311,10 @@ async fn the_log_is_as_asked_for_and_never_has_whole_requests() {
         ("error", None),
         ("rmcp::service=trace,rmcp=trace,hyper=trace,info", Some("tool call")),
         ("trace", Some("tool call")),
+        ("INFO", Some("tool call")),
+        ("4", Some("tool call")),
+        ("warn, callingbox_mcp", Some("tool call")),
+        ("callingbox_mcp=info,rmcp=warn", Some("tool call")),
     ] {
         let mut session = Session::with(Era::Modern, &["--log", filter], &[]).await;
         session.failure("create_agent", json!({"name": "Secret words", "type": "inbound"})).await;

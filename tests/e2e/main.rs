@@ -15,6 +15,7 @@ mod bad_input;
 mod commands;
 mod doctor;
 mod documents;
+mod environment;
 mod every_tool;
 mod failures;
 mod following;

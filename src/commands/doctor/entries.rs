@@ -7,7 +7,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Parser;
 use futures::future::join_all;
 use rmcp::ServiceExt;
 use secrecy::ExposeSecret;
@@ -15,8 +14,9 @@ use tokio::io::{AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use super::Finding;
-use crate::cli::{Cli, Command as Typed, server_name};
+use crate::cli::{Cli, Command as Typed, Global, server_name};
 use crate::clients::{self, Client, Installed, Machine, Scope};
+use crate::commands::install;
 use crate::mcp::present::reason;
 
 /// How long a server may take to start and to list its tools.
@@ -32,8 +32,9 @@ const MOST_COMPLAINT: u64 = 16 * 1024;
 const NAME: &str = "callingbox";
 
 /// One finding for each entry of ours, and for each client that is here without one, in the order of
-/// the table of clients. An entry must give its server the key when `needs_key`.
-pub(super) async fn all(needs_key: bool) -> Vec<Finding> {
+/// the table of clients. An entry must give its server the key when `needs_key`; one that is not there yet
+/// would be written with the flags of `global`.
+pub(super) async fn all(global: &Global, needs_key: bool) -> Vec<Finding> {
     let Some(machine) = Machine::this() else {
         let why = "this user has no home folder";
         return vec![Finding::skipped("clients", why)];
@@ -47,25 +48,31 @@ pub(super) async fn all(needs_key: bool) -> Vec<Finding> {
             *scope == Scope::User || file(Scope::Project) != file(Scope::User)
         })
         .collect();
-    let findings: Vec<Finding> =
-        join_all(places.into_iter().map(|(client, scope)| one(client, scope, &machine, needs_key)))
-            .await
-            .into_iter()
-            .flatten()
-            .collect();
+    let findings: Vec<Finding> = join_all(
+        places.into_iter().map(|(client, scope)| one(client, scope, &machine, global, needs_key)),
+    )
+    .await
+    .into_iter()
+    .flatten()
+    .collect();
     if findings.is_empty() {
         return vec![Finding::ok("clients", "no MCP client that this program knows is here")];
     }
     findings
 }
 
-async fn one(client: Client, scope: Scope, machine: &Machine, needs_key: bool) -> Vec<Finding> {
-    let (suffix, flag) = match scope {
-        Scope::User => ("", ""),
-        Scope::Project => ("-project", " --scope project"),
+async fn one(
+    client: Client,
+    scope: Scope,
+    machine: &Machine,
+    global: &Global,
+    needs_key: bool,
+) -> Vec<Finding> {
+    let suffix = match scope {
+        Scope::User => "",
+        Scope::Project => "-project",
     };
     let check = format!("{}{suffix}", client.id());
-    let install = format!("callingbox-mcp install {}{flag}", client.id());
     let entries = match clients::entries(client, scope, machine) {
         Ok(entries) => entries,
         Err(clients::ClientError::NoProjectScope { .. }) => return Vec::new(),
@@ -79,8 +86,13 @@ async fn one(client: Client, scope: Scope, machine: &Machine, needs_key: bool) -
         let file = client.file(scope, machine).unwrap_or_default();
         let restart = format!("then restart {client}");
         let (check, fix) = match server_name(&name) {
-            _ if name == NAME => (check.clone(), format!("{install}, {restart}")),
-            Ok(_) => (format!("{check}/{name}"), format!("{install} --name {name}, {restart}")),
+            _ if name == NAME => {
+                (check.clone(), format!("{}, {restart}", again(client, scope, None, &entry)))
+            }
+            Ok(name) => {
+                let install = again(client, scope, Some(&name), &entry);
+                (format!("{check}/{name}"), format!("{install}, {restart}"))
+            }
             // Nor would it be safe to type what a file says.
             Err(why) => {
                 let rename = format!("rename the server in {} ({why}), {restart}", file.display());
@@ -102,10 +114,42 @@ async fn one(client: Client, scope: Scope, machine: &Machine, needs_key: bool) -
     }))
     .await;
     if findings.is_empty() && scope == Scope::User && client.is_present(machine) {
+        // What stands in the way of them is told where the command is typed.
+        let flags = install::flags(global).unwrap_or_default();
+        let install = install::command(client, &flags);
         let message = format!("is here without an entry; `{install}` writes it");
         return vec![Finding::ok(check, message)];
     }
     findings
+}
+
+/// The command that writes an entry anew, with the flags that it has: what is simulated or read-only
+/// stays so.
+fn again(client: Client, scope: Scope, name: Option<&str>, entry: &Installed) -> String {
+    let mut words = Vec::new();
+    if scope == Scope::Project {
+        words.extend(["--scope".to_owned(), "project".to_owned()]);
+    }
+    if let Some(name) = name {
+        words.extend(["--name".to_owned(), name.to_owned()]);
+    }
+    let line = ["callingbox-mcp"].into_iter().chain(entry.args.iter().map(String::as_str));
+    let flags = Cli::read_words(line).ok().and_then(|cli| install::flags(&cli.global).ok());
+    match flags {
+        Some(flags) if flags.iter().all(|flag| flag.chars().all(is_plain)) => {
+            words.extend(flags);
+            install::command(client, &words)
+        }
+        _ => format!(
+            "{} with what of its entry's flags shall stay (--sandbox, --read-only and so on)",
+            install::command(client, &words)
+        ),
+    }
+}
+
+/// Whether a letter means nothing but itself to a shell: a file's words may come from anyone.
+fn is_plain(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "-_=,.:/@+".contains(letter)
 }
 
 /// Whether an entry is this server's: by its name, or because it starts this program.
@@ -174,7 +218,7 @@ fn strange(command: &str, program: &Path, entry: &Installed) -> Option<String> {
     }
     let line = std::iter::once(command).chain(entry.args.iter().map(String::as_str));
     let serves =
-        matches!(Cli::try_parse_from(line), Ok(Cli { command: None | Some(Typed::Stdio), .. }));
+        matches!(Cli::read_words(line), Ok(Cli { command: None | Some(Typed::Stdio), .. }));
     if !serves {
         return Some("its entry has this program do something else than serve".to_owned());
     }

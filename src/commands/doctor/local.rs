@@ -1,12 +1,15 @@
 //! What is on this machine: the configuration, the ledger, the calling rules.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::{Finding, served};
 use crate::account::World;
 use crate::cli::Global;
-use crate::config::{self, File, Folders};
+use crate::config::{self, ConfigError, File, Folders};
 use crate::dialing::dispatch::{self, LedgerPlace};
+use crate::dialing::ledger::LedgerError;
+use crate::environment::variable;
 use crate::mcp::catalogue::Catalogue;
 
 /// The check of the ledger.
@@ -22,15 +25,28 @@ pub(super) fn configuration(
 ) -> Result<(Finding, File), Finding> {
     const CHECK: &str = "configuration";
     let broken = |message: String, fix: &str| Finding::fail(CHECK, message, fix);
-    global.settle_sandbox(std::env::var("CALLINGBOX_MCP_SANDBOX").ok()).map_err(|error| {
-        broken(error.to_string(), "set CALLINGBOX_MCP_SANDBOX to true or false")
+    let variable = variable("CALLINGBOX_MCP_SANDBOX").map_err(anyhow::Error::from);
+    variable.and_then(|value| global.settle_sandbox(value)).map_err(|error| {
+        broken(
+            error.to_string(),
+            "set CALLINGBOX_MCP_SANDBOX to true or false, or to the address of a simulator",
+        )
     })?;
     let file = config::load(global.config.as_deref(), folders).map_err(|error| {
-        broken(
-            format!("no server starts, and nothing else was looked at: {error}"),
-            "correct that line, or move the file away: the program works without one \
-             (callingbox-mcp config --schema says what may stand in it)",
-        )
+        let fix = match &error {
+            ConfigError::Unreadable { reason, .. } if reason.kind() == ErrorKind::NotFound => {
+                "there is no such file: correct its name in --config or CALLINGBOX_MCP_CONFIG, or leave \
+                 it out: the program works without one"
+            }
+            ConfigError::Unreadable { .. } => {
+                "make the file one that you can read, or move it away: the program works without one"
+            }
+            _ => {
+                "correct that line, or move the file away: the program works without one \
+                 (callingbox-mcp config --schema says what may stand in it)"
+            }
+        };
+        broken(format!("no server starts, and nothing else was looked at: {error}"), fix)
     })?;
     global.selection(&file).check(&Catalogue::new()).map_err(|error| {
         broken(
@@ -59,10 +75,12 @@ pub(super) fn configuration(
 /// Whether the key is known to this terminal alone: a client that is started elsewhere has none, if
 /// its entry does not give it one.
 pub(super) fn key_is_only_here(file: &File, folders: &Folders) -> bool {
-    let here = |name: &str| std::env::var(name).ok();
-    let elsewhere = |name: &str| here(name).filter(|_| !name.starts_with("CALLINGBOX_API_KEY"));
+    let elsewhere = |name: &str| match name.starts_with("CALLINGBOX_API_KEY") {
+        true => Ok(None),
+        false => variable(name),
+    };
     let found = |env| config::credentials(file, env, folders).is_ok_and(|it| it.key.is_some());
-    found(&here) && !found(&elsewhere)
+    found(&variable) && !found(&elsewhere)
 }
 
 /// Whether what is dialed can be written down; if not, nothing is dialed.
@@ -78,24 +96,36 @@ pub(super) async fn ledger(place: &LedgerPlace, world: World) -> Finding {
             );
         }
     };
-    let fix = || match place {
-        LedgerPlace::File(path) => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.map_or_else(|| ".".to_owned(), |dir| dir.display().to_string());
-            format!(
-                "make {folder} a folder that you can write in, or name another file as ledger \
-                 under [dialing] in the configuration"
-            )
-        }
-        _ => served::STATE_FIX.to_owned(),
-    };
     match tokio::time::timeout(LEDGER_LIMIT, dispatch::open(place, world)).await {
         Ok(Ok(_)) => {
             let kind = if world == World::Real { "real" } else { "simulated" };
             Finding::ok(LEDGER, format!("{shown} can be written, for {kind} calls"))
         }
-        Ok(Err(error)) => Finding::fail(LEDGER, error.to_string(), fix()),
-        Err(_) => Finding::fail(LEDGER, format!("{shown} did not open within 10 s"), fix()),
+        Ok(Err(error)) => Finding::fail(LEDGER, error.to_string(), mend(place, Some(&error))),
+        Err(_) => {
+            let message = format!("{shown} did not open within 10 s");
+            Finding::fail(LEDGER, message, mend(place, None))
+        }
+    }
+}
+
+/// What mends a ledger that does not open, by what is wrong with it if that is known.
+fn mend(place: &LedgerPlace, error: Option<&LedgerError>) -> String {
+    let LedgerPlace::File(path) = place else { return served::STATE_FIX.to_owned() };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.map_or_else(|| ".".to_owned(), |dir| dir.display().to_string());
+    let another = "name another file as ledger under [dialing] in the configuration";
+    match error {
+        Some(LedgerError::NotALedger { .. } | LedgerError::Damaged(_)) => format!(
+            "move {} away, with its -wal and -shm if they are there, or {another}; the new one knows nothing \
+             of what was dialed before",
+            path.display()
+        ),
+        Some(LedgerError::Full) => format!("make room on the disk of {folder}, or {another}"),
+        Some(LedgerError::Newer { .. }) => "update callingbox-mcp on this machine".to_owned(),
+        Some(LedgerError::OtherWorld { .. }) => another.to_owned(),
+        Some(LedgerError::Locked) => "end the program that holds it, and run this again".to_owned(),
+        _ => format!("make {folder} a folder that you can write in, or {another}"),
     }
 }
 
@@ -123,6 +153,13 @@ pub(super) fn policy(file: &File, folders: &Folders) -> Finding {
 mod tests {
     use super::super::Level;
     use super::*;
+
+    #[test]
+    fn a_full_disk_wants_room_and_not_another_folder() {
+        let place = LedgerPlace::File("/data/ledger.sqlite3".into());
+        let fix = mend(&place, Some(&LedgerError::Full));
+        assert!(fix.starts_with("make room on the disk of /data, or name another file"), "{fix}");
+    }
 
     #[tokio::test]
     async fn without_a_home_nothing_can_be_written_down() {

@@ -125,7 +125,10 @@ async fn examine(options: &cli::Doctor, mut global: Global, folders: &Folders) -
                 remote::api(&global, &file, folders),
                 dialing,
                 served::issuer(&options.oauth),
-                entries::all(world == World::Real && local::key_is_only_here(&file, folders)),
+                entries::all(
+                    &global,
+                    world == World::Real && local::key_is_only_here(&file, folders)
+                ),
             );
             findings.extend(api);
             findings.extend(dialing);

@@ -10,11 +10,12 @@ use crate::api::{
     self, AgentType, ApiKey, BaseUrl, Client, ClientConfig, ErrorKind, PageRequest, Phase, Probe,
     Timeouts,
 };
-use crate::cli::Global;
+use crate::cli::{self, Global};
 use crate::commands::caller;
 use crate::commands::world::{self, Simulated};
 use crate::config::{self, File, Folders, KeySource};
 use crate::e164::E164;
+use crate::environment::variable;
 use crate::mcp::present::one_line;
 
 /// A person waits for the answer.
@@ -54,8 +55,13 @@ async fn on_simulator(url: Option<&str>, speed: f64) -> Vec<Finding> {
     let simulated = match world::simulate(url, speed).await {
         Ok(simulated) => simulated,
         Err(error) => {
-            let fix =
-                "start one with callingbox-mcp sandbox, or write --sandbox without an address";
+            let fix = match url.map(world::simulator_url) {
+                Some(Err(_)) => {
+                    format!("write --sandbox={}, or --sandbox alone", cli::SIMULATOR_URL)
+                }
+                _ => "start one with callingbox-mcp sandbox, or write --sandbox without an address"
+                    .to_owned(),
+            };
             let mut findings = vec![key, Finding::fail("base_url", format!("{error:#}"), fix)];
             findings.extend(unseen("no simulator answers", NETWORK));
             return findings;
@@ -76,7 +82,7 @@ async fn on_simulator(url: Option<&str>, speed: f64) -> Vec<Finding> {
 }
 
 async fn on_real_api(file: &File, folders: &Folders) -> Vec<Finding> {
-    let found = match config::credentials(file, &|name| std::env::var(name).ok(), folders) {
+    let found = match config::credentials(file, &variable, folders) {
         Ok(found) => found,
         Err(error) => {
             let fix = "correct what is named; callingbox-mcp config shows what holds";

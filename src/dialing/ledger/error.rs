@@ -56,10 +56,13 @@ pub enum LedgerError {
         "dialing is refused: the ledger is locked by another process; nothing was written. Try again"
     )]
     Locked,
+    /// There is no room to write.
+    #[error("dialing is refused: the ledger cannot be written: its disk is full. Make room there")]
+    Full,
     /// Reading or writing failed.
     #[error("dialing is refused: the ledger cannot be read or written: {0}")]
     Storage(String),
-    /// It holds something that it cannot hold.
+    /// It holds something that it cannot hold, or is no longer whole.
     #[error("dialing is refused: the ledger is damaged: {0}")]
     Damaged(String),
     /// The dispatch is not in it.

@@ -7,7 +7,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::IntoResponse;
+use futures::future::{Either, ready as now};
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -26,8 +31,7 @@ pub struct Limits {
     pub header_time: Duration,
     /// How long a peer may leave unread what it was sent.
     pub stall_time: Duration,
-    /// The most bytes that line and headers of one request may have, not counting the last read,
-    /// which may be as large again.
+    /// The most bytes that line and headers of one request may have.
     pub header_bytes: usize,
     /// The most headers of one request.
     pub headers: usize,
@@ -87,8 +91,17 @@ async fn connection(
         .header_read_timeout(limits.header_time)
         .max_buf_size(limits.header_bytes)
         .max_headers(limits.headers);
+    // The buffer of hyper takes what comes with the last read, so that more may have passed.
+    let bounded = service_fn(move |request: Request<Incoming>| {
+        if head_bytes(&request) > limits.header_bytes {
+            let refused = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response();
+            Either::Left(now(Ok(refused)))
+        } else {
+            Either::Right(service.call(request))
+        }
+    });
     let mut served =
-        pin!(http.serve_connection(TokioIo::new(Wire::new(stream, limits.stall_time)), service));
+        pin!(http.serve_connection(TokioIo::new(Wire::new(stream, limits.stall_time)), bounded));
     let ended = tokio::select! {
         ended = &mut served => ended,
         () = stop.cancelled() => {
@@ -99,6 +112,14 @@ async fn connection(
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// What line and headers of a request took on the wire, but for blanks.
+fn head_bytes(request: &Request<Incoming>) -> usize {
+    let line = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let headers = request.headers().iter();
+    headers.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum::<usize>()
+        + line
 }
 
 /// A TCP stream that breaks when the peer reads nothing for a time.

@@ -27,7 +27,7 @@ pub struct Allowed {
 pub enum NotAllowable {
     /// Not a host.
     #[error(
-        "--allowed-host {0}: give a host name such as phone.example.com, with :port or without"
+        "--allowed-host {0}: give a host name such as phone.example.com, with :port or without, and no pattern"
     )]
     Host(String),
     /// Not an origin.
@@ -164,7 +164,8 @@ fn host_of(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
 fn named(host: &str) -> Result<Authority, NotAllowable> {
     host.parse::<Authority>()
         .ok()
-        .filter(|parsed| !parsed.host().is_empty() && !host.contains('@'))
+        // A host is allowed by its own name; `*` would let in a host of that name and no other.
+        .filter(|parsed| !parsed.host().is_empty() && !host.contains(['@', '*']))
         .ok_or_else(|| NotAllowable::Host(host.to_owned()))
 }
 
@@ -253,8 +254,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_allowed_is_said() {
-        for host in ["", "https://phone.example.com", "a b", "user@host"] {
-            assert!(Allowed::new(&[host.to_owned()], &[]).is_err(), "{host}");
+        let patterns = ["*", "*:8080", "*.example.com"];
+        for host in ["", "https://phone.example.com", "a b", "user@host"].iter().chain(&patterns) {
+            assert!(Allowed::new(&[(*host).to_owned()], &[]).is_err(), "{host}");
         }
         for origin in ["", "app.example.com", "https://a.example/path", "data:x", "*"] {
             assert!(Allowed::new(&[], &[origin.to_owned()]).is_err(), "{origin}");

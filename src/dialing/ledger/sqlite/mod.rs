@@ -14,7 +14,9 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Params, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Params, Transaction, TransactionBehavior, params,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::record::whole_millis;
@@ -129,6 +131,10 @@ impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
         match error {
             error if open::is_busy(&error) => Self::Locked,
+            error if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Self::Full,
+            error if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+                Self::Damaged(error.to_string())
+            }
             rusqlite::Error::FromSqlConversionFailure(_, _, what) => {
                 Self::Damaged(what.to_string())
             }

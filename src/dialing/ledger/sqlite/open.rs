@@ -23,7 +23,10 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// Opens or creates the ledger.
 pub(super) fn open(path: &Path, world: World) -> Result<Connection, LedgerError> {
     let cannot = |reason: String| LedgerError::Open { path: path.to_owned(), reason };
-    create_private(path).map_err(|error| cannot(error.to_string()))?;
+    create_private(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::StorageFull => LedgerError::Full,
+        _ => cannot(error.to_string()),
+    })?;
     let mut db = Connection::open(path).map_err(|error| cannot(error.to_string()))?;
     db.busy_timeout(BUSY).map_err(|error| cannot(error.to_string()))?;
     match prepare(&mut db, world) {
@@ -31,11 +34,12 @@ pub(super) fn open(path: &Path, world: World) -> Result<Connection, LedgerError>
         Ok(Prepared::Newer(found)) => Err(LedgerError::Newer { found, known: VERSION }),
         Ok(Prepared::Foreign) => Err(LedgerError::NotALedger { path: path.to_owned() }),
         Ok(Prepared::OtherWorld(found)) => Err(LedgerError::OtherWorld { found, wanted: world }),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-            Err(LedgerError::NotALedger { path: path.to_owned() })
-        }
-        Err(error) if is_busy(&error) => Err(LedgerError::Locked),
-        Err(error) => Err(cannot(error.to_string())),
+        Err(error) => Err(match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => LedgerError::NotALedger { path: path.to_owned() },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::DiskFull) => error.into(),
+            _ if is_busy(&error) => LedgerError::Locked,
+            _ => cannot(error.to_string()),
+        }),
     }
 }
 

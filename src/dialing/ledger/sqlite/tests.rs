@@ -94,6 +94,31 @@ async fn a_locked_ledger_says_so_and_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_full_disk_says_so_and_writes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(&directory.path().join("ledger.db"), World::Real).await.unwrap();
+    ledger
+        .run(|db| {
+            let pages: i64 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            Ok(db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?)
+        })
+        .await
+        .unwrap();
+    let tenant = conformance::tenant();
+    let mut ended = None;
+    for number in 0..1_000 {
+        let asked = intent(&tenant, 1, &number.to_string());
+        if let Err(error) = ledger.begin(asked.clone(), terms(noon())).await {
+            ended = Some((error, asked));
+            break;
+        }
+    }
+    let (error, asked) = ended.unwrap();
+    assert!(matches!(error, LedgerError::Full), "{error}");
+    assert_eq!(ledger.find(tenant.id(), asked.dispatch_id).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn the_intent_is_synced_before_begin_returns() {
     let directory = tempfile::tempdir().unwrap();
     let ledger = open(&directory.path().join("ledger.db"), World::Real).await.unwrap();
