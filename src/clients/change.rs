@@ -276,7 +276,7 @@ pub struct Installed {
 ///
 /// # Errors
 /// The client has no such place, or its file cannot be read or parsed.
-pub fn entry(
+pub fn find(
     client: Client,
     scope: Scope,
     machine: &Machine,

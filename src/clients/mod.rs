@@ -19,7 +19,7 @@ mod toml_config;
 use std::path::PathBuf;
 
 pub use catalogue::{Client, Machine, Os, Scope};
-pub use change::{Installed, Plan, entries, entry, install, uninstall};
+pub use change::{Installed, Plan, entries, find, install, uninstall};
 pub use entry::{Secret, Server};
 pub use file::{store_key, write_new};
 

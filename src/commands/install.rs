@@ -103,7 +103,7 @@ pub(super) fn run(
 fn list(machine: &Machine, name: &str, flags: &[String]) -> String {
     let mut text = String::new();
     for client in Client::ALL.into_iter().filter(|client| client.is_present(machine)) {
-        let state = match clients::entry(client, Scope::User, machine, name) {
+        let state = match clients::find(client, Scope::User, machine, name) {
             Ok(Some(_)) => "installed".to_owned(),
             Ok(None) => command(client, flags),
             Err(error) => error.to_string(),

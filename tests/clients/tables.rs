@@ -389,7 +389,7 @@ fn a_change_of_mind_leaves_nothing_of_the_old_way() {
             let plan =
                 clients::install(client, Scope::User, &machine, "callingbox", server).unwrap();
             plan.apply(jiff::Timestamp::now()).unwrap();
-            let Some(now) = clients::entry(client, Scope::User, &machine, "callingbox").unwrap()
+            let Some(now) = clients::find(client, Scope::User, &machine, "callingbox").unwrap()
             else {
                 panic!("{client} has no entry");
             };
