@@ -35,6 +35,6 @@ const { thread } = await ask("thread/start", { cwd: process.cwd() });
 const answer = await ask("mcpServer/tool/call", {
   threadId: thread.id, server: name, tool: "list_agents", arguments: {},
 });
-assert.deepEqual([answer.isError ?? false, answer.structuredContent], [false, { agents: [] }]);
+assert.deepEqual([answer.isError ?? false, answer.structuredContent], [false, { agents: [], has_more: false }]);
 codex.kill();
 console.log("ok");

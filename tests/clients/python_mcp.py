@@ -15,7 +15,7 @@ server = StdioServerParameters(command=sys.argv[1], args=["stdio", "--sandbox"])
 def check(tools, answer):
     assert "place_call" in {tool.name for tool in tools.tools}, tools
     assert not answer.is_error, answer
-    assert answer.structured_content == {"agents": []}, answer
+    assert answer.structured_content == {"agents": [], "has_more": False}, answer
 
 
 async def legacy():

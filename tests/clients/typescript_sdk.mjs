@@ -15,6 +15,6 @@ const { tools } = await client.listTools();
 assert(tools.some((tool) => tool.name === "place_call"));
 // The SDK checks the answer against the tool's output schema.
 const answer = await client.callTool({ name: "list_agents", arguments: {} });
-assert.deepEqual([answer.isError ?? false, answer.structuredContent], [false, { agents: [] }]);
+assert.deepEqual([answer.isError ?? false, answer.structuredContent], [false, { agents: [], has_more: false }]);
 await client.close();
 console.log("ok");
