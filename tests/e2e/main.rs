@@ -22,6 +22,7 @@ mod following;
 mod job;
 mod life;
 mod opening;
+mod reading;
 mod scenarios;
 mod setup;
 #[cfg(target_os = "linux")]
