@@ -2,7 +2,18 @@
 
 use serde_json::json;
 
-use crate::support::{Events, Server, initialize, message, names};
+use crate::support::{Events, Server, Session, initialize, message, names};
+
+/// A session that was opened with the tools of numbers alone.
+async fn session_of_numbers(server: &Server) -> Session<'_> {
+    let opened = server.post(&initialize()).header("X-MCP-Toolsets", "numbers");
+    let opened = opened.send().await.unwrap();
+    let id = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let session = Session { server, id, bearer: None };
+    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    session.post(&ready).send().await.unwrap();
+    session
+}
 
 #[tokio::test]
 async fn headers_narrow_a_request_and_never_widen_it() {
@@ -89,12 +100,7 @@ async fn headers_narrow_what_can_be_read_and_followed_too() {
     assert_eq!(answer["error"]["message"], refused, "{answer}");
 
     // A session's narrowing holds for its subscriptions.
-    let opened = server.post(&initialize()).header("X-MCP-Toolsets", "numbers");
-    let opened = opened.send().await.unwrap();
-    let id = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
-    let session = crate::support::Session { server: &server, id, bearer: None };
-    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-    session.post(&ready).send().await.unwrap();
+    let session = session_of_numbers(&server).await;
     for method in ["resources/read", "resources/subscribe"] {
         let answer = message(session.request(method, json!({"uri": call})).await).await;
         assert_eq!(answer["error"]["message"], refused, "{method}: {answer}");
@@ -104,12 +110,7 @@ async fn headers_narrow_what_can_be_read_and_followed_too() {
 #[tokio::test]
 async fn what_a_session_was_opened_with_holds_for_all_of_it() {
     let server = Server::start(&[]).await;
-    let opened = server.post(&initialize()).header("X-MCP-Toolsets", "numbers");
-    let opened = opened.send().await.unwrap();
-    let id = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
-    let session = crate::support::Session { server: &server, id, bearer: None };
-    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-    session.post(&ready).send().await.unwrap();
+    let session = session_of_numbers(&server).await;
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
     let narrower = async |name: &str, value: &str| {
         names(&message(session.post(&list).header(name, value).send().await.unwrap()).await)
