@@ -51,6 +51,12 @@ fn word<T: serde::Serialize>(value: &T) -> String {
     }
 }
 
+/// What to do about a list without a next page that says there is more.
+fn there_are_more(limit_can_be_raised: bool, narrow: &str) -> String {
+    let raise = if limit_can_be_raised { "raise `limit`, or " } else { "" };
+    format!("There are more: {raise}{narrow}.")
+}
+
 /// How a line ends that is about something simulated.
 fn mark(simulated: bool) -> &'static str {
     if simulated { ", simulated" } else { "" }

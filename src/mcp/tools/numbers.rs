@@ -217,11 +217,10 @@ impl Tool for SearchNumbers {
             numbers.iter().map(|number| offer(number) + "\n").collect()
         };
         if has_more {
-            text.push_str("There are more: ");
-            if limit < MOST_OFFERS {
-                text.push_str("raise `limit`, or ");
-            }
-            text.push_str("narrow the search with `area_code` or `number_type`.");
+            text.push_str(&super::there_are_more(
+                limit < MOST_OFFERS,
+                "narrow the search with `area_code` or `number_type`",
+            ));
         }
         Ok(Reply::new(SearchNumbersOutput { numbers, has_more }, text))
     }

@@ -448,11 +448,10 @@ impl Tool for ListWebhookDeliveries {
             deliveries.iter().map(|delivery| delivery.line() + "\n").collect()
         };
         if has_more {
-            text.push_str("There are more: ");
-            if limit < MOST_DELIVERIES {
-                text.push_str("raise `limit`, or ");
-            }
-            text.push_str("narrow the list with `webhook_id`, `call_id` or `status`.");
+            text.push_str(&super::there_are_more(
+                limit < MOST_DELIVERIES,
+                "narrow the list with `webhook_id`, `call_id` or `status`",
+            ));
         }
         Ok(Reply::new(ListWebhookDeliveriesOutput { deliveries, has_more }, text))
     }
