@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct E164(String);
 
-/// Why a text is not an E.164 number. The text itself is not repeated: it may be a real number.
+/// Why a text is not an E.164 number. The text itself is not repeated: it may be a real number. Nor is a
+/// whole number given as an example: standard error shows it masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not an E.164 number: write + and the country code, digits only, at most 15, such as +14155550100"
+    "not an E.164 number: write + and the country code, such as +1, then the rest of the number, digits only, at most 15 in all"
 )]
 pub struct NotE164;
 

@@ -152,6 +152,8 @@ async fn mistakes_are_refused_with_what_would_be_right() {
     home.write("broken.toml", "toolsets = [\n");
     home.write("set.toml", "toolsets = [\"cals\"]\n");
     home.write("tool.toml", "tools = [\"place_cal\"]\n");
+    home.write("rules.toml", "policy_file = \"policy.toml\"\n");
+    home.write("policy.toml", "[[rules]]\naction = \"allow\"\nto = [\"4155550100\"]\n");
     for (arguments, says) in [
         (
             &["--toolsets", "cals", "catalogue"][..],
@@ -171,6 +173,8 @@ async fn mistakes_are_refused_with_what_would_be_right() {
         (&["--log", "inof", "config"], &["the log filter `inof`", "did you mean `info`?"]),
         (&["--log", "warn,DEBGU", "config"], &["`DEBGU` is no level", "did you mean `debug`?"]),
         (&["--log", "hyper", "config"], &["`hyper` is no level", "or `hyper=info`"]),
+        (&["policy", "check", "4155550100"], &["not an E.164 number", "such as +1"]),
+        (&["--config=rules.toml"], &["policy.toml", "line 3: not an E.164 number", "such as +1"]),
         (&["sandbox", "--listen", "0.0.0.0:0"], &["loopback"]),
         (&["sandbox", "--speed", "0", "--listen", "127.0.0.1:0"], &["speed"]),
         (&["sandbox", "--manual", "--speed", "2"], &["cannot be used with"]),
@@ -186,6 +190,7 @@ async fn mistakes_are_refused_with_what_would_be_right() {
         for part in says {
             assert!(text.contains(part), "{arguments:?}: {text}");
         }
+        assert!(!text.contains("**"), "what would be right is not masked: {text}");
     }
     for (name, value, says) in [
         ("CALLINGBOX_MCP_SANDBOX", "https://127.0.0.1:1", "such as http://127.0.0.1:4010"),
