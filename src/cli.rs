@@ -457,6 +457,12 @@ impl Global {
         Ok(())
     }
 
+    /// Which log lines are asked for, if anything is said of them.
+    #[must_use]
+    pub fn log_filter<'a>(&'a self, file: &'a File) -> Option<&'a str> {
+        self.log.as_deref().or(file.log.as_deref())
+    }
+
     /// Whether the arguments of tool calls are logged.
     #[must_use]
     pub fn logs_arguments(&self, file: &File) -> bool {

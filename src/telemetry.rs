@@ -85,6 +85,25 @@ fn stray(filter: &str) -> Option<&str> {
     strays.next()
 }
 
+/// Whether logging could begin with this filter.
+///
+/// # Errors
+/// The filter cannot be read.
+pub fn check(filter: &str) -> Result<(), TelemetryError> {
+    read(filter).map(drop)
+}
+
+fn read(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    // With a blank before it a level, too, would be taken for a target.
+    let filter = filter.split(',').map(str::trim).collect::<Vec<_>>().join(",");
+    match stray(&filter).map(str::to_owned) {
+        Some(word) => Err(TelemetryError::Word { filter, word }),
+        None => {
+            EnvFilter::try_new(&filter).map_err(|reason| TelemetryError::Filter { filter, reason })
+        }
+    }
+}
+
 /// Begins to log to standard error.
 ///
 /// `filter` is in the syntax of `tracing_subscriber::EnvFilter`, such as `info` or
@@ -103,13 +122,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
                 .map(|target| (target, LevelFilter::WARN)),
         )
         .with_target("rmcp::service", LevelFilter::ERROR);
-    // With a blank before it a level, too, would be taken for a target.
-    let filter = filter.split(',').map(str::trim).collect::<Vec<_>>().join(",");
-    if let Some(word) = stray(&filter).map(str::to_owned) {
-        return Err(TelemetryError::Word { filter, word });
-    }
-    let filter =
-        EnvFilter::try_new(&filter).map_err(|reason| TelemetryError::Filter { filter, reason })?;
+    let filter = read(filter)?;
     let lines = tracing_subscriber::fmt::layer().with_writer(Redacting).with_ansi(false);
     let registry = tracing_subscriber::registry().with(cap).with(filter).with(Departures);
     match format {

@@ -61,7 +61,7 @@ pub(super) fn run(
             found.key.map_or_else(|| "not set".to_owned(), |(_, from)| format!("from {from}")),
         ),
     };
-    let log = global.log.clone().or_else(|| file.log.clone());
+    let log = global.log_filter(file).map(str::to_owned);
     // A file that is named must be there.
     let without_rules = match file.policy_file {
         Some(_) => "no server starts",

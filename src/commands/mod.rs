@@ -74,7 +74,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
         Some(Command::Http(_)) => LOG_OF_HTTP,
         _ => LOG,
     };
-    let filter = global.log.as_deref().or(file.log.as_deref()).unwrap_or(usual);
+    let filter = global.log_filter(&file).unwrap_or(usual);
     telemetry::init(format, filter)?;
     let selection = global.selection(&file);
     let catalogue = Catalogue::new();

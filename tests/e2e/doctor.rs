@@ -348,6 +348,9 @@ async fn files_that_cannot_be_used_are_named_with_the_line() {
     doctor.says("configuration", "fail", ".config cannot be read", "one that you can read");
     let doctor = Doctor::run(&home, &["--tools=place_cal"], &[]).await;
     doctor.says("configuration", "fail", "did you mean `place_call`?", "correct the name");
+    home.write("log.toml", "log = \"inof\"\n");
+    let doctor = Doctor::run(&home, &["--config=log.toml"], &[]).await;
+    doctor.says("configuration", "fail", "the log filter `inof` cannot be read", "correct `log`");
     let doctor = Doctor::run(&home, &[], &[("CALLINGBOX_MCP_SANDBOX", "perhaps")]).await;
     doctor.says("configuration", "fail", "CALLINGBOX_MCP_SANDBOX", "true or false");
 }

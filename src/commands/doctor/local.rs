@@ -11,6 +11,7 @@ use crate::dialing::dispatch::{self, LedgerPlace};
 use crate::dialing::ledger::LedgerError;
 use crate::environment::variable;
 use crate::mcp::catalogue::Catalogue;
+use crate::telemetry;
 
 /// The check of the ledger.
 pub(super) const LEDGER: &str = "ledger";
@@ -52,6 +53,12 @@ pub(super) fn configuration(
         broken(
             format!("no server starts, and nothing else was looked at: {error}"),
             "correct the name in the flag, the variable or the file",
+        )
+    })?;
+    global.log_filter(&file).map_or(Ok(()), telemetry::check).map_err(|error| {
+        broken(
+            format!("no server starts, and nothing else was looked at: {error}"),
+            "correct `log` in the file, --log or CALLINGBOX_MCP_LOG",
         )
     })?;
     let message = match config::path(global.config.as_deref(), folders) {
