@@ -12,6 +12,9 @@ use crate::config::{File, Folders};
 use crate::dialing::dispatch::{self, LedgerPlace};
 use crate::dialing::ledger::{Cursor, Filter, Record, Standing, State, World};
 
+/// What is said of an empty ledger, there or not.
+const NOTHING_YET: &str = "Nothing was dialed yet.\n";
+
 pub(super) async fn run(
     options: &cli::Receipts,
     global: &Global,
@@ -36,7 +39,7 @@ pub(super) async fn run(
     if let LedgerPlace::File(path) = &place
         && !path.exists()
     {
-        return if options.json { Ok(()) } else { say("Nothing was dialed yet.\n") };
+        return if options.json { Ok(()) } else { say(NOTHING_YET) };
     }
     let ledger = dispatch::open(&place, world).await?;
     let mut records = Vec::new();
@@ -56,7 +59,8 @@ pub(super) async fn run(
         return Ok(());
     }
     if records.is_empty() {
-        return say("Nothing fits.\n");
+        let all = since.is_none() && standing.is_none() && options.limit > 0;
+        return say(if all { NOTHING_YET } else { "Nothing fits.\n" });
     }
     say(table(&records))
 }

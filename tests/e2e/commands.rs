@@ -221,6 +221,17 @@ async fn no_complaint_shows_a_key_or_a_whole_number() {
 }
 
 #[tokio::test]
+async fn a_ledger_in_which_nothing_stands_has_nothing_that_was_dialed() {
+    let home = Home::new();
+    assert_eq!(home.print(&["receipts", "--sandbox"]).await, "Nothing was dialed yet.\n");
+    // It makes the ledger.
+    home.print(&["doctor", "--sandbox"]).await;
+    assert_eq!(home.print(&["receipts", "--sandbox"]).await, "Nothing was dialed yet.\n");
+    let few = home.print(&["receipts", "--sandbox", "--since=1d"]).await;
+    assert_eq!(few, "Nothing fits.\n");
+}
+
+#[tokio::test]
 async fn rules_that_cannot_be_written_are_named() {
     let home = Home::new();
     home.write("blocked", "not a folder");
