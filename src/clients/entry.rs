@@ -251,7 +251,10 @@ pub(super) fn is_own_flag(text: &str) -> bool {
     let is_name = |letter: char| letter.is_ascii_lowercase() || matches!(letter, '_' | ',');
     match text.split_once('=') {
         None => WORDS.contains(&text),
-        Some(("--toolsets" | "--tools" | "--exclude-tools", names)) => names.chars().all(is_name),
+        Some((
+            "--toolsets" | "--tools" | "--exclude-tools" | "--log-format" | "--log-arguments",
+            names,
+        )) => names.chars().all(is_name),
         Some(("--sandbox-speed", speed)) => speed.parse::<f64>().is_ok(),
         Some(("--sandbox", url)) => url
             .strip_prefix("http://127.0.0.1:")
@@ -279,6 +282,8 @@ mod tests {
             "--read-only",
             "--toolsets=calls,agents",
             "--tools=place_call",
+            "--log-format=json",
+            "--log-arguments=true",
         ] {
             assert!(is_own_flag(shown), "{shown}");
         }

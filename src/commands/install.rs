@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use jiff::Timestamp;
 
 use super::say;
@@ -163,7 +164,7 @@ pub(super) fn command(client: Client, flags: &[String]) -> String {
     words.chain(flags.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
 }
 
-/// What a command line says about the world and the tools, in the words of an entry.
+/// What a command line says for every command, in the words of an entry.
 pub(super) fn flags(global: &Global) -> anyhow::Result<Vec<String>> {
     let mut arguments = Vec::new();
     match &global.sandbox {
@@ -192,6 +193,15 @@ pub(super) fn flags(global: &Global) -> anyhow::Result<Vec<String>> {
     }
     if global.read_only {
         arguments.push("--read-only".to_owned());
+    }
+    if let Some(format) = global.log_format.and_then(|format| format.to_possible_value()) {
+        arguments.push(format!("--log-format={}", format.get_name()));
+    }
+    if let Some(filter) = &global.log {
+        arguments.push(format!("--log={filter}"));
+    }
+    if let Some(logged) = global.log_arguments {
+        arguments.push(format!("--log-arguments={logged}"));
     }
     Ok(arguments)
 }

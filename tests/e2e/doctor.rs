@@ -492,6 +492,7 @@ async fn the_remedy_of_an_entry_keeps_what_is_simulated_or_read_only_so() {
         "callingbox": gone(json!(["stdio", "--sandbox", "--read-only"])),
         "few": gone(json!([sandbox, "--toolsets", "calls,agents", "--exclude-tools=get_agent"])),
         "real": gone(json!(["stdio"])),
+        "logs": gone(json!(["--log", "info", "--log-format=json", "--log-arguments"])),
         "odd": gone(json!(["--sandbox", "--config=/x; touch y/c.toml"])),
         "typo": gone(json!(["--sandbox", "--read-olny"])),
     });
@@ -514,6 +515,10 @@ async fn the_remedy_of_an_entry_keeps_what_is_simulated_or_read_only_so() {
                 ),
             ),
             ("cursor/real", "install cursor --name real, then"),
+            (
+                "cursor/logs",
+                "install cursor --name logs --log-format=json --log=info --log-arguments=true, then",
+            ),
             ("cursor/odd", &format!("install cursor --name odd {open}")),
             ("cursor/typo", &format!("install cursor --name typo {open}")),
         ] {
