@@ -54,9 +54,9 @@ pub struct Global {
     /// the flag CALLINGBOX_MCP_SANDBOX decides: true, false or URL.
     #[arg(long, global = true, value_name = "URL", num_args = 0..=1, require_equals = true)]
     pub sandbox: Option<Option<String>>,
-    /// How many times faster than the wall clock the embedded simulator runs.
-    #[arg(long, global = true, value_name = "N", default_value_t = SANDBOX_SPEED)]
-    pub sandbox_speed: f64,
+    /// How many times faster than the wall clock the embedded simulator runs. Default: 10.
+    #[arg(long, global = true, value_name = "N")]
+    pub sandbox_speed: Option<f64>,
     /// The configuration file. Default: callingbox-mcp/config.toml in the user's configuration folder.
     #[arg(long, global = true, value_name = "FILE", env = "CALLINGBOX_MCP_CONFIG")]
     pub config: Option<PathBuf>,

@@ -172,8 +172,7 @@ pub(super) fn flags(global: &Global) -> anyhow::Result<Vec<String>> {
         Some(Some(url)) => arguments.push(format!("--sandbox={url}")),
         None => {}
     }
-    let speed = global.sandbox_speed;
-    if global.sandbox.is_some() && (speed - cli::SANDBOX_SPEED).abs() > f64::EPSILON {
+    if let (Some(_), Some(speed)) = (&global.sandbox, global.sandbox_speed) {
         arguments.push(format!("--sandbox-speed={speed}"));
     }
     if let Some(path) = &global.config {

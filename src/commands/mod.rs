@@ -67,6 +67,13 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
 
 async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow::Result<()> {
     global.settle_sandbox(variable("CALLINGBOX_MCP_SANDBOX")?)?;
+    // Who gives it wants a simulator; the demo is one in any case.
+    let speed_of_nothing = global.sandbox_speed.is_some() && global.sandbox.is_none();
+    anyhow::ensure!(
+        !speed_of_nothing || matches!(command, Some(Command::Demo)),
+        "--sandbox-speed is that of the simulator inside this program, and what is asked for here is real: \
+         add --sandbox (of the command `sandbox` it is --speed)"
+    );
     let folders = Folders::of_user();
     let file = configuration::load(global.config.as_deref(), &folders)?;
     let format = global.log_format.or(file.log_format).unwrap_or_default();

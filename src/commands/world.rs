@@ -214,10 +214,11 @@ pub(super) fn simulator_url(url: &str) -> anyhow::Result<BaseUrl> {
 }
 
 /// The simulator at this address, or one of this process's own.
-pub(super) async fn simulate(url: Option<&str>, speed: f64) -> anyhow::Result<Simulated> {
+pub(super) async fn simulate(url: Option<&str>, speed: Option<f64>) -> anyhow::Result<Simulated> {
     let (url, embedded) = match url {
         Some(url) => (url.to_owned(), None),
         None => {
+            let speed = speed.unwrap_or(cli::SANDBOX_SPEED);
             let options = Options { clock: ClockMode::Speed(speed), ..Options::default() };
             let sandbox = Sandbox::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options)
                 .await

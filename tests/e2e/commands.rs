@@ -184,6 +184,9 @@ async fn mistakes_are_refused_with_what_would_be_right() {
         (&["config", "--sandbox", "localhost:1"], &["--sandbox=http://127.0.0.1:4010"]),
         (&["install", "--sandbox", "http://a:1"], &["--sandbox=http://127.0.0.1:4010"]),
         (&["config", "--sandbox=127.0.0.1:1"], &["--sandbox: ", "like http://127.0.0.1:4010"]),
+        (&["--sandbox-speed", "60"], &["what is asked for here is real", "add --sandbox"]),
+        (&["install", "cursor", "--sandbox-speed=60"], &["add --sandbox"]),
+        (&["sandbox", "--sandbox-speed=60", "--listen=127.0.0.1:0"], &["it is --speed"]),
         (&["--api-key", "sk_x"], &["unexpected argument '--api-key'"]),
     ] {
         let text = home.complaint(arguments).await;

@@ -50,7 +50,7 @@ pub(super) async fn api(global: &Global, file: &File, folders: &Folders) -> Vec<
     }
 }
 
-async fn on_simulator(url: Option<&str>, speed: f64) -> Vec<Finding> {
+async fn on_simulator(url: Option<&str>, speed: Option<f64>) -> Vec<Finding> {
     let key = Finding::ok("key", "none needed on the simulator");
     let simulated = match world::simulate(url, speed).await {
         Ok(simulated) => simulated,
