@@ -232,7 +232,8 @@ pub fn redact(text: &str) -> Cow<'_, str> {
                     !(c.is_ascii_alphanumeric() || c == '_' || c == '-' || dot)
                 })
                 .unwrap_or(rest.len());
-            (end, Some(format!("{prefix}***")))
+            // Where nothing follows, it is only spoken of.
+            (end, (end > prefix.len()).then(|| format!("{prefix}***")))
         } else if c == '+' {
             let (mut digits, mut end) = (0, c.len_utf8());
             for (at, c) in rest.char_indices().skip(1) {
@@ -263,6 +264,7 @@ mod tests {
             ("nothing to hide: 1 + 1 = 2", "nothing to hide: 1 + 1 = 2"),
             ("key=sk_live_abc-DEF_123, next", "key=sk_***, next"),
             ("\"whsec_0011aabb\"", "\"whsec_***\""),
+            ("it begins `whsec_`, a key sk_…", "it begins `whsec_`, a key sk_…"),
             ("Bearer cbmcp_0011aabb", "Bearer cbmcp_***"),
             ("Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c-2_x, next", "Bearer eyJ***, next"),
             ("to +14155550123.", "to +141******23."),
