@@ -435,7 +435,11 @@ pub fn credentials(
         .or_else(|| file.api_key_file.clone())
         .or_else(kept);
     let from_file = |path: PathBuf| match std::fs::read_to_string(&path) {
-        Ok(key) if filled(&key) => Ok(Some((key, KeySource::File(path)))),
+        Ok(key) if filled(&key) => {
+            // The byte order mark that some editors on Windows write first.
+            let key = key.trim_start_matches('\u{feff}').to_owned();
+            Ok(Some((key, KeySource::File(path))))
+        }
         Ok(_) => {
             tracing::warn!(file = %path.display(), "the key file is empty: no key is set by it");
             Ok(None)
@@ -557,7 +561,8 @@ mod tests {
         let folders = folders(dir.path());
         write(&dir.path().join("callingbox/config.toml"), "[default]\napi_key = \"sk_official\"\n");
         let kept = folders.key_file().unwrap();
-        write(&kept, "sk_kept\n");
+        // As an editor on Windows writes it.
+        write(&kept, "\u{feff}sk_kept\r\n");
         let (key, source) = credentials(&File::default(), &no_env, &folders).unwrap().key.unwrap();
         assert_eq!((key.expose(), source), ("sk_kept", KeySource::File(kept)));
     }
