@@ -208,7 +208,7 @@ pub struct PolicyCheck {
 #[derive(Debug, Args)]
 pub struct Sandbox {
     /// Where to listen; this machine only.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4010")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4010", value_parser = address)]
     pub listen: SocketAddr,
     /// How many times faster than the wall clock it runs.
     #[arg(long, value_name = "N", default_value_t = 1.0, conflicts_with = "manual")]
@@ -298,6 +298,11 @@ pub struct Install {
     pub uninstall: bool,
 }
 
+/// Where to listen. Nothing is looked up, so that what is listened on is what was typed.
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:8080")
+}
+
 /// What every client takes for a name; tools are called NAME__tool in some, so it is short.
 pub(crate) fn server_name(text: &str) -> Result<String, &'static str> {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -320,9 +325,10 @@ fn variable_name(text: &str) -> Result<String, &'static str> {
 }
 
 fn server_url(text: &str) -> Result<url::Url, &'static str> {
-    let url: url::Url = text.parse().map_err(|_| "not a URL")?;
+    const BEGINNING: &str = "the URL begins http:// or https://";
+    let url: url::Url = text.parse().map_err(|_| BEGINNING)?;
     if !matches!(url.scheme(), "http" | "https") {
-        Err("the URL begins http:// or https://")
+        Err(BEGINNING)
     } else if !url.username().is_empty() || url.password().is_some() {
         Err("a URL with a password in it would be written in clear")
     } else {

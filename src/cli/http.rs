@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
-use super::server_url;
+use super::{address, server_url};
 use crate::mcp::toolset::Toolset;
 
 /// How the callers of `http` show who they are.
@@ -44,11 +44,11 @@ pub struct OAuth {
 #[derive(Debug, Clone, Args)]
 pub struct Http {
     /// Where to listen.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: SocketAddr,
     /// Where to answer /healthz, /readyz and /metrics; without it, they are among the others, and
     /// /metrics only on loopback. Whoever reaches it can read them.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub admin_listen: Option<SocketAddr>,
     /// How callers show who they are.
     #[arg(long, value_enum, default_value_t, env = "CALLINGBOX_MCP_AUTH")]

@@ -76,9 +76,14 @@ pub(super) async fn run(
         Auth::Token => {
             let path = tokens_path(options.tokens.clone(), folders)?;
             let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
+            let first =
+                (!path.exists()).then_some("make a token with `callingbox-mcp token create NAME`");
             let door =
-                TokenDoor::new(path, Arc::clone(&account), Arc::clone(&catalogue), selection)
-                    .context("make a token with `callingbox-mcp token create NAME`")?;
+                TokenDoor::new(path, Arc::clone(&account), Arc::clone(&catalogue), selection);
+            let door = match first {
+                Some(first) => door.context(first)?,
+                None => door?,
+            };
             let door = Arc::new(door);
             tokens = Some(Arc::clone(&door));
             (Door::Token(door), Some(account))
@@ -181,7 +186,9 @@ fn secrets(env: Environment) -> anyhow::Result<Option<Secrets>> {
     const FILE: &str = "CALLINGBOX_WEBHOOK_SECRET_FILE";
     let text = match (env("CALLINGBOX_WEBHOOK_SECRET")?, env(FILE)?) {
         (Some(text), _) => text,
-        (None, Some(path)) => std::fs::read_to_string(&path).context(FILE)?,
+        (None, Some(path)) => {
+            std::fs::read_to_string(&path).with_context(|| format!("{FILE}: {path}"))?
+        }
         (None, None) => return Ok(None),
     };
     Ok(Some(Secrets::new(text.split([',', '\n']).map(str::to_owned))?))

@@ -176,6 +176,13 @@ async fn mistakes_are_refused_with_what_would_be_right() {
         (&["policy", "check", "4155550100"], &["not an E.164 number", "such as +1"]),
         (&["--config=rules.toml"], &["policy.toml", "line 3: not an E.164 number", "such as +1"]),
         (&["sandbox", "--listen", "0.0.0.0:0"], &["loopback"]),
+        (
+            &["sandbox", "--listen", "localhost:4010"],
+            &["an IP address and a port, such as 127.0.0.1:"],
+        ),
+        (&["http", "--listen=8080"], &["an IP address and a port, such as 127.0.0.1:"]),
+        (&["http", "--admin-listen=localhost:9"], &["an IP address and a port"]),
+        (&["install", "cursor", "--http=host/mcp"], &["the URL begins http:// or https://"]),
         (&["sandbox", "--speed", "0", "--listen", "127.0.0.1:0"], &["speed"]),
         (&["sandbox", "--manual", "--speed", "2"], &["cannot be used with"]),
         (&["dmo"], &["unrecognized subcommand 'dmo'", "'demo'"]),
@@ -232,6 +239,28 @@ async fn a_ledger_in_which_nothing_stands_has_nothing_that_was_dialed() {
     assert_eq!(home.print(&["receipts", "--sandbox"]).await, "Nothing was dialed yet.\n");
     let few = home.print(&["receipts", "--sandbox", "--since=1d"]).await;
     assert_eq!(few, "Nothing fits.\n");
+}
+
+#[tokio::test]
+async fn a_file_that_a_server_over_http_wants_is_named_with_what_is_wrong() {
+    let home = Home::new();
+    home.write("broken.toml", "x = 1\n");
+    let make = "make a token with `callingbox-mcp token create NAME`";
+    let said = async |arguments: &[&str], environment: &[(&str, &str)]| {
+        let http = ["--sandbox", "http", "--listen=127.0.0.1:0"];
+        let output = home.run(&[&http, arguments].concat(), environment).await;
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let missing = said(&["--auth=token", "--tokens=none.toml"], &[]).await;
+    assert!(missing.contains(make) && missing.contains("none.toml"), "{missing}");
+    let broken = said(&["--auth=token", "--tokens=broken.toml"], &[]).await;
+    assert!(broken.contains("broken.toml: line 1: unknown field `x`"), "{broken}");
+    assert!(!broken.contains(make), "that would not help: {broken}");
+    let secret = said(&[], &[("CALLINGBOX_WEBHOOK_SECRET_FILE", "/none/secret")]).await;
+    assert!(secret.contains("CALLINGBOX_WEBHOOK_SECRET_FILE: /none/secret: No such"), "{secret}");
+    let secret = said(&[], &[("CALLINGBOX_WEBHOOK_SECRET", "wrong")]).await;
+    assert!(secret.contains("a webhook signing secret begins `whsec_` and"), "{secret}");
 }
 
 #[tokio::test]
