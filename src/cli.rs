@@ -35,7 +35,7 @@ pub const SIMULATOR_URL: &str = "http://127.0.0.1:4010";
 #[derive(Debug, Parser)]
 #[command(name = "callingbox-mcp", version, propagate_version = true)]
 #[command(
-    after_help = "The API key is taken from CALLINGBOX_API_KEY, from the file named by CALLINGBOX_API_KEY_FILE, from the key file that `setup` and `install` keep, or from CallingBox's own ~/.config/callingbox/config.toml; never from an argument."
+    after_help = "The API key is taken from CALLINGBOX_API_KEY, from the file named by CALLINGBOX_API_KEY_FILE or by api_key_file in the configuration, from the key file that `setup` and `install` keep, or from CallingBox's own ~/.config/callingbox/config.toml; never from an argument."
 )]
 pub struct Cli {
     /// What holds for every command.
