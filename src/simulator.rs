@@ -203,10 +203,32 @@ async fn read<T: DeserializeOwned>(mut answer: reqwest::Response) -> Result<T, S
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use axum::Router;
     use axum::routing::get;
 
     use super::*;
+
+    #[tokio::test]
+    async fn no_key_goes_to_what_is_not_a_simulator() {
+        for identity in ["{}", r#"{"simulator": "another"}"#, "<html>", ""] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let shown = Arc::new(AtomicBool::new(false));
+            let seen = Arc::clone(&shown);
+            let routes = Router::new().fallback(async move |headers: http::HeaderMap| {
+                seen.fetch_or(headers.contains_key("authorization"), Ordering::Relaxed);
+                identity
+            });
+            tokio::spawn(async { axum::serve(listener, routes).await });
+            let url = BaseUrl::parse(&url, false).unwrap();
+            let found = Simulator::connect(url, ApiKey::new(KEY.to_owned()).unwrap()).await;
+            assert!(matches!(found, Err(SimulatorError::NotASimulator { .. })), "{found:?}");
+            assert!(!shown.load(Ordering::Relaxed), "{identity}");
+        }
+    }
 
     #[tokio::test]
     async fn an_answer_is_read_no_further_than_it_may_be_long() {

@@ -173,6 +173,12 @@ async fn the_state_survives_a_restart() {
     }
     sandbox.shutdown().await.unwrap();
     assert!(!std::fs::read_to_string(&file).unwrap().contains("sk_live_state"), "no key is kept");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "signing secrets are");
+    }
 
     let sandbox = start(kept()).await;
     let client = Client::new(&sandbox, "sk_live_state");
