@@ -22,7 +22,7 @@ mod style;
 mod token;
 mod world;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -39,6 +39,10 @@ use crate::{telemetry, transport};
 const LOG: &str = "warn";
 /// The same of `http`: a server of many has one line for each tool call.
 const LOG_OF_HTTP: &str = "warn,callingbox_mcp=info";
+
+/// What is said to a person who starts the server as only clients do.
+const WAITS: &str = "This serves MCP to a client, which starts it by itself (callingbox-mcp install), and waits for \
+                     one now. Ctrl-C ends it; callingbox-mcp --help shows what a person can do here.";
 
 /// Runs what the command line asks for, and gives the code to exit with.
 ///
@@ -94,6 +98,10 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
             let log_arguments = global.logs_arguments(&file);
             let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account());
             let options = ServerOptions { log_arguments, ..ServerOptions::default() };
+            if std::io::stdin().is_terminal() {
+                // Nothing is lost if it cannot be said; standard output is the protocol's.
+                let _ = writeln!(std::io::stderr(), "{WAITS}");
+            }
             transport::stdio::serve(server, options, stop, &world.under_way())
                 .await
                 .context("the MCP session could not begin")?;

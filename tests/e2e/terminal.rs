@@ -76,3 +76,16 @@ async fn colors_and_a_moving_line_are_for_terminals_that_take_them() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_types_the_command_that_clients_start_is_told_that_it_waits_for_one() {
+    const HINT: &str = "callingbox-mcp --help";
+    // Ctrl-D: the end of the input.
+    for arguments in [&["--sandbox"][..], &["stdio", "--sandbox"]] {
+        let text = at_a_terminal(&Home::new(), arguments, &[("TERM", "xterm")], "\u{4}").await;
+        assert!(text.contains(HINT), "{text}");
+    }
+    // Clients keep what is said on standard error.
+    let output = Home::new().run(&["--sandbox"], &[]).await;
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
