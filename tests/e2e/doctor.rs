@@ -103,7 +103,7 @@ fn steady(text: &str, home: &Home, url: &str) -> String {
         .replace(url, "[url]")
         .replace(BINARY, "[binary]")
         .replace(env!("CARGO_PKG_VERSION"), "[version]");
-    let within = regex::Regex::new("within [0-9]+ ms").unwrap();
+    let within = regex_lite::Regex::new("within [0-9]+ ms").unwrap();
     within.replace_all(&text, "within [n] ms").into_owned()
 }
 

@@ -148,7 +148,7 @@ fn masked(line: &str) -> String {
         (r#""party_size":[0-9]+"#, "SIZE"),
     ];
     rules.iter().fold(line.to_owned(), |line, (pattern, name)| {
-        regex::Regex::new(pattern).unwrap().replace_all(&line, *name).into_owned()
+        regex_lite::Regex::new(pattern).unwrap().replace_all(&line, *name).into_owned()
     })
 }
 
