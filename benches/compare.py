@@ -208,13 +208,17 @@ async def one_round_of_many(target, sizes):
 
 
 async def starts(target, number):
-    to_initialize, to_list = [], []
+    to_initialize, to_list, idle = [], [], []
     for _ in range(number):
         async with target.start() as running:
             to_initialize.append(running.initialized)
             to_list.append(running.listed)
+            await asyncio.sleep(0.5)
+            idle.append(memory(running.process.pid))
     target.figures["start_to_initialize_ms"] = statistics.median(to_initialize) * 1e3
     target.figures["start_to_list_ms"] = statistics.median(to_list) * 1e3
+    # Where a program lies in memory is another each time, and with it how much of its file is mapped.
+    target.figures["memory_idle_mb"] = statistics.median(idle) / 2**20
 
 
 async def measure(targets, sizes):
@@ -228,9 +232,7 @@ async def measure(targets, sizes):
                 running = await stack.enter_async_context(target.start())
                 target.client = running.client
                 if target.name not in DIRECT:
-                    await asyncio.sleep(0.5)
                     target.pid = running.process.pid
-                    target.figures["memory_idle_mb"] = memory(target.pid) / 2**20
                     tools = json.dumps(running.tools, separators=(",", ":"), ensure_ascii=False)
                     target.figures["tools"] = len(running.tools)
                     target.figures["output_schemas"] = sum("outputSchema" in tool for tool in running.tools)
