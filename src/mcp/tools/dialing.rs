@@ -148,7 +148,8 @@ fn told(error: DialError) -> ToolError {
                 _ => conflict,
             }
         }
-        error @ DialError::Interrupted(_) => ToolError::internal(error.to_string())
-            .next("list_calls or list_numbers shows whether it was done."),
+        error @ DialError::Interrupted(_) => ToolError::internal(error.to_string()).next(
+            "list_calls shows whether it was placed. list_numbers shows whether it was bought.",
+        ),
     }
 }

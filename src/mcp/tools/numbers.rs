@@ -337,14 +337,14 @@ impl PurchaseNumberOutput {
             DialResult::Unknown(why) => Self::new(
                 None,
                 format!(
-                    "It could not be found out whether the number was bought: {} Do not buy again; list_numbers shows whether it is there.{simulated}",
-                    present::one_line(&why, 300)
+                    "It could not be found out whether the number was bought: {}. Do not buy it again. list_numbers shows whether it is there.{simulated}",
+                    present::one_line(why.trim_end_matches('.'), 300)
                 ),
             ),
             _ => Self::new(
                 None,
                 format!(
-                    "The same number is being bought by another request at this moment; list_numbers will show it.{simulated}"
+                    "The same number is being bought by another request at this moment. Do not buy it again. list_numbers will show it.{simulated}"
                 ),
             ),
         }
@@ -430,5 +430,34 @@ impl Tool for PurchaseNumber {
             text.push_str(token);
         }
         Ok(Reply::new(output, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::dialing::ledger::DispatchId;
+    use crate::mcp::catalogue::Catalogue;
+    use crate::mcp::offer::Offer;
+    use crate::mcp::selection::Selection;
+
+    #[test]
+    fn not_to_buy_it_again_is_said_whatever_else_is_offered() {
+        let tools = vec![PurchaseNumber::NAME.to_owned()];
+        let only = Selection { tools, ..Selection::default() };
+        let offer = Offer::of(&Arc::new(Catalogue::new()), &Arc::new(only));
+        for (result, begins) in [
+            (DialResult::Unknown("no answer".to_owned()), "It could not be found out whether"),
+            (DialResult::Unknown("No answer.".to_owned()), "It could not be found out whether"),
+            (DialResult::InFlight, "The same number is being bought by another request"),
+        ] {
+            let dialed = Dialed { dispatch: DispatchId::new(), result };
+            let note = offer.fitting(&PurchaseNumberOutput::of(dialed, World::Real).note);
+            assert!(note.starts_with(begins), "{note}");
+            assert!(note.contains(". Do not buy it again"), "{note}");
+            assert_eq!(offer.lacking(&note), None, "{note}");
+        }
     }
 }

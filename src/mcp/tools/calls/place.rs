@@ -134,13 +134,13 @@ impl PlaceCallOutput {
             DialResult::Unknown(why) => Self::new(
                 Some(Outcome::Unknown),
                 format!(
-                    "It could not be found out whether the call was placed: {} Do not place it again: it may be ringing. list_calls shows whether it appears; asking for the same call again later looks for it before anything rings.",
-                    present::one_line(&why, 300)
+                    "It could not be found out whether the call was placed: {}. Do not place it again: it may be ringing. list_calls shows whether it appears; asking for the same call again later looks for it before anything rings.",
+                    present::one_line(why.trim_end_matches('.'), 300)
                 ),
             ),
             DialResult::InFlight => Self::new(
                 Some(Outcome::Unknown),
-                "The same call is being placed by another request at this moment. Do not place it again; list_calls will show it.".to_owned(),
+                "The same call is being placed by another request at this moment. Do not place it again. list_calls will show it.".to_owned(),
             ),
             DialResult::Done(Product::Number(_)) => {
                 Self::new(Some(Outcome::Unknown), "The answer was not a call.".to_owned())
@@ -323,5 +323,34 @@ impl Tool for PlaceCall {
             Some(call) => reply.followed_by(call),
             None => reply,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::dialing::ledger::DispatchId;
+    use crate::mcp::catalogue::Catalogue;
+    use crate::mcp::offer::Offer;
+    use crate::mcp::selection::Selection;
+
+    #[test]
+    fn not_to_place_it_again_is_said_whatever_else_is_offered() {
+        let tools = vec![PlaceCall::NAME.to_owned()];
+        let only = Selection { tools, ..Selection::default() };
+        let offer = Offer::of(&Arc::new(Catalogue::new()), &Arc::new(only));
+        for (result, begins) in [
+            (DialResult::Unknown("no answer".to_owned()), "It could not be found out whether"),
+            (DialResult::Unknown("No answer.".to_owned()), "It could not be found out whether"),
+            (DialResult::InFlight, "The same call is being placed by another request"),
+        ] {
+            let dialed = Dialed { dispatch: DispatchId::new(), result };
+            let note = offer.fitting(&PlaceCallOutput::of(dialed, None).note);
+            assert!(note.starts_with(begins), "{note}");
+            assert!(note.contains(". Do not place it again"), "{note}");
+            assert_eq!(offer.lacking(&note), None, "{note}");
+        }
     }
 }
