@@ -157,6 +157,19 @@ async fn the_next_step_is_one_that_helps() {
         let found = answer["result"]["content"][0]["text"].as_str().unwrap();
         assert_eq!(found, format!("No number for sale fits. {text} {SIMULATED}"), "{arguments}");
     }
+    let (raise, narrow) = ("raise `limit`", "narrow the search with");
+    for (arguments, ways) in [
+        (json!({"limit": 2}), format!("{raise}, or {narrow} `area_code` or `number_type`")),
+        (json!({"limit": 2, "number_type": "local"}), format!("{raise}, or {narrow} `area_code`")),
+        // An area code is for local numbers only.
+        (json!({"limit": 2, "area_code": "415"}), raise.to_owned()),
+        (json!({"limit": 2, "number_type": "toll_free"}), raise.to_owned()),
+    ] {
+        let answer = session.call("search_numbers", arguments.clone()).await;
+        let found = answer["result"]["content"][0]["text"].as_str().unwrap();
+        let end = format!("\nThere are more: {ways}. {SIMULATED}");
+        assert!(found.ends_with(&end), "{arguments}: {found}");
+    }
     session.finish_well().await;
 }
 

@@ -51,10 +51,22 @@ fn word<T: serde::Serialize>(value: &T) -> String {
     }
 }
 
-/// What to do about a list without a next page that says there is more.
-fn there_are_more(limit_can_be_raised: bool, narrow: &str) -> String {
-    let raise = if limit_can_be_raised { "raise `limit`, or " } else { "" };
-    format!("There are more: {raise}{narrow}.")
+/// What to do about a list without a next page that says there is more. `unused` are the filters that can
+/// still narrow it.
+fn there_are_more(limit_can_be_raised: bool, what: &str, unused: &[&str]) -> String {
+    let raise = limit_can_be_raised.then(|| "raise `limit`".to_owned());
+    let narrow = match unused {
+        [] => None,
+        [only] => Some(format!("narrow the {what} with `{only}`")),
+        [others @ .., last] => {
+            Some(format!("narrow the {what} with `{}` or `{last}`", others.join("`, `")))
+        }
+    };
+    let ways: Vec<String> = raise.into_iter().chain(narrow).collect();
+    match ways.as_slice() {
+        [] => "There are more than CallingBox lists at once; there is no next page.".to_owned(),
+        ways => format!("There are more: {}.", ways.join(", or ")),
+    }
 }
 
 /// How a line ends that is about something simulated.
@@ -74,5 +86,26 @@ fn cursor(
         (Some(id), None) => Ok(Some(Cursor::After(id))),
         (None, Some(id)) => Ok(Some(Cursor::Before(id))),
         (None, None) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_list_that_has_more_only_what_can_be_done_is_said() {
+        for (raise, unused, said) in [
+            (
+                true,
+                &["a", "b", "c"][..],
+                ": raise `limit`, or narrow the list with `a`, `b` or `c`.",
+            ),
+            (false, &["a", "b"], ": narrow the list with `a` or `b`."),
+            (true, &[], ": raise `limit`."),
+            (false, &[], " than CallingBox lists at once; there is no next page."),
+        ] {
+            assert_eq!(there_are_more(raise, "list", unused), format!("There are more{said}"));
+        }
     }
 }

@@ -217,10 +217,13 @@ impl Tool for SearchNumbers {
             numbers.iter().map(|number| offer(number) + "\n").collect()
         };
         if has_more {
-            text.push_str(&super::there_are_more(
-                limit < MOST_OFFERS,
-                "narrow the search with `area_code` or `number_type`",
-            ));
+            // An area code is for local numbers only, and says so by itself.
+            let unused: &[&str] = match (&search.area_code, search.number_type) {
+                (None, None) => &["area_code", "number_type"],
+                (None, Some(NumberType::Local)) => &["area_code"],
+                (Some(_), _) | (None, Some(NumberType::TollFree)) => &[],
+            };
+            text.push_str(&super::there_are_more(limit < MOST_OFFERS, "search", unused));
         }
         Ok(Reply::new(SearchNumbersOutput { numbers, has_more }, text))
     }

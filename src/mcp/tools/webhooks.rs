@@ -448,10 +448,16 @@ impl Tool for ListWebhookDeliveries {
             deliveries.iter().map(|delivery| delivery.line() + "\n").collect()
         };
         if has_more {
-            text.push_str(&super::there_are_more(
-                limit < MOST_DELIVERIES,
-                "narrow the list with `webhook_id`, `call_id` or `status`",
-            ));
+            let given = [
+                ("webhook_id", filter.endpoint_id.is_some()),
+                ("call_id", filter.call_id.is_some()),
+                ("status", filter.status.is_some()),
+            ];
+            let unused: Vec<&str> = given
+                .into_iter()
+                .filter_map(|(name, is_given)| (!is_given).then_some(name))
+                .collect();
+            text.push_str(&super::there_are_more(limit < MOST_DELIVERIES, "list", &unused));
         }
         Ok(Reply::new(ListWebhookDeliveriesOutput { deliveries, has_more }, text))
     }
