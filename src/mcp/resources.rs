@@ -14,11 +14,11 @@ use tokio::task::AbortHandle;
 use super::error::{Class, ToolError};
 use super::offer::Offer;
 use super::outcome::CallReport;
-use super::present::{Fence, one_line};
+use super::present::{self, Fence, one_line};
 use super::skill;
 use super::tools::agents::AgentReport;
 use super::view::View;
-use crate::account::Account;
+use crate::account::{Account, World};
 use crate::api::{AgentId, CallId, PageRequest};
 use crate::watch::{Follower, Snapshot, State, Want};
 
@@ -190,12 +190,17 @@ async fn contents(
         }
         Name::Transcript(id) => {
             let segments = account.api()?.get_transcript(id).await?.segments;
-            let lines: Vec<String> = segments.iter().map(super::present::utterance).collect();
-            let text = if lines.is_empty() {
+            let lines: Vec<String> = segments.iter().map(present::utterance).collect();
+            let mut text = if lines.is_empty() {
                 "Nothing was said so far.".to_owned()
             } else {
                 Fence::new().around(&lines.join("\n"))
             };
+            // The other resources are records, which say it themselves.
+            if account.world() == World::Sandbox {
+                text.push('\n');
+                present::mark_simulated(&mut text);
+            }
             Ok((TEXT, text))
         }
         Name::Agent(id) => {

@@ -98,6 +98,26 @@ async fn who_is_offered_no_transcript_is_not_told_the_words_as_progress() {
 }
 
 #[tokio::test]
+async fn what_is_read_of_the_account_says_that_it_is_simulated() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550100").await;
+    let agent = session.data("list_agents", json!({})).await["agents"][0]["agent_id"].clone();
+    let call = format!("callingbox://calls/{}", call.as_str().unwrap());
+    let transcript = format!("{call}/transcript");
+    let agent = format!("callingbox://agents/{}", agent.as_str().unwrap());
+    for begins in ["Nothing was said so far.", "Spoken words follow"] {
+        for uri in [&call, &transcript, &agent, "callingbox://numbers"] {
+            let read = session.request("resources/read", json!({"uri": uri})).await;
+            let text = read["result"]["contents"][0]["text"].as_str().unwrap();
+            assert!(text.to_lowercase().contains("simulated"), "{uri}: {text}");
+            assert!(uri != transcript || text.starts_with(begins), "{uri}: {text}");
+        }
+        session.control().advance(600).await;
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
 async fn what_no_tool_shows_is_shown_in_no_other_way() {
     let mut whole = Session::modern().await;
     let call = place(&mut whole, "+13105550107").await;
