@@ -204,8 +204,29 @@ async fn deliveries_are_listed_shown_and_sent_again() {
             (&shown["webhook_id"], &shown["call_id"]),
             (&webhook["webhook_id"], &call["call_id"])
         );
-        let again = on.call("redeliver_webhook", delivery).await;
+        let again = on.call("redeliver_webhook", delivery.clone()).await;
         assert_eq!(again["delivery_id"], shown["delivery_id"]);
+        // What the descriptions of the tools name is in their texts too.
+        let endpoint = json!({"webhook_id": webhook["webhook_id"]});
+        for (tool, arguments, fields) in [
+            (
+                "get_webhook_delivery",
+                delivery,
+                &["url", "manual_retry_count", "next_attempt_at", "last_error"][..],
+            ),
+            ("get_webhook", endpoint, &["url", "status", "consecutive_failures"]),
+        ] {
+            let answer = on.session.call(tool, arguments).await;
+            let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+            let data = &answer["result"]["structuredContent"];
+            for field in fields {
+                let value = match &data[field] {
+                    Value::String(value) => value.clone(),
+                    value => format!("{field}: {value}"),
+                };
+                assert!(text.contains(&value), "{tool}: no {field} in: {text}");
+            }
+        }
         // No events are none, and not unknown ones.
         let none = json!({"url": url, "enabled_events": []});
         let answer = on.session.call("create_webhook", none).await;

@@ -81,6 +81,26 @@ impl WebhookReport {
             mark(self.simulated)
         )
     }
+
+    /// All of it but for when it was made and changed.
+    fn text(&self) -> String {
+        with_fields(
+            self.line(),
+            [
+                ("description", self.description.clone()),
+                ("disabled_at", self.disabled_at.as_ref().map(ToString::to_string)),
+                ("consecutive_failures", self.consecutive_failures.map(|count| count.to_string())),
+            ],
+        )
+    }
+}
+
+/// A line, and the fields that are known below it.
+fn with_fields<const N: usize>(line: String, fields: [(&str, Option<String>); N]) -> String {
+    fields.into_iter().fold(line, |text, (name, value)| match value {
+        Some(value) => format!("{text}\n{name}: {}", present::one_line(&value, 2_048)),
+        None => text,
+    })
 }
 
 /// A delivery, under the names that the tools take.
@@ -158,6 +178,22 @@ impl DeliveryReport {
             mark(self.simulated)
         )
     }
+
+    /// All of it but for when it was made and changed.
+    fn text(&self) -> String {
+        let to_come = self.status.as_deref() == Some("pending");
+        let next_attempt_at = self.next_attempt_at.as_ref().filter(|_| to_come);
+        with_fields(
+            self.line(),
+            [
+                ("url", self.url.clone()),
+                ("manual_retry_count", self.manual_retry_count.map(|count| count.to_string())),
+                ("last_response_status", self.last_response_status.map(|code| code.to_string())),
+                ("next_attempt_at", next_attempt_at.map(ToString::to_string)),
+                ("delivered_at", self.delivered_at.as_ref().map(ToString::to_string)),
+            ],
+        )
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -227,7 +263,7 @@ impl Tool for GetWebhook {
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let endpoint = cx.account.api()?.get_webhook(&input.webhook_id).await?;
         let report = WebhookReport::from(endpoint);
-        let text = report.line();
+        let text = report.text();
         Ok(Reply::new(report, text))
     }
 }
@@ -343,7 +379,7 @@ impl Tool for UpdateWebhook {
         }
         let endpoint = cx.account.api()?.update_webhook(&webhook_id, &update).await?;
         let report = WebhookReport::from(endpoint);
-        let text = format!("Changed {}", report.line());
+        let text = format!("Changed {}", report.text());
         Ok(Reply::new(report, text))
     }
 }
@@ -478,7 +514,7 @@ impl Tool for GetWebhookDelivery {
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let delivery = cx.account.api()?.get_webhook_delivery(&input.delivery_id).await?;
         let report = DeliveryReport::from(delivery);
-        let text = report.line();
+        let text = report.text();
         Ok(Reply::new(report, text))
     }
 }
@@ -498,7 +534,7 @@ impl Tool for RedeliverWebhook {
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let delivery = cx.account.api()?.redeliver_webhook(&input.delivery_id).await?;
         let report = DeliveryReport::from(delivery);
-        let text = format!("Sent again: {}", report.line());
+        let text = format!("To be sent again: {}", report.text());
         Ok(Reply::new(report, text))
     }
 }
