@@ -116,7 +116,19 @@ fn void(why: &str) -> ToolError {
         Class::Declined,
         format!("the confirmation is void: {why}. Nobody was called and nothing was bought"),
     )
-    .next("call again without confirmation_token to get a new preview, and show it to the user.")
+}
+
+/// How to get another confirmation, where one is void.
+fn another(cx: &ToolContext, error: ToolError) -> ToolError {
+    match (error.class(), cx.client.can_ask_human()) {
+        (Class::Declined, true) => {
+            error.next("call again without confirmation_token: the user is then asked.")
+        }
+        (Class::Declined, false) => error.next(
+            "call again without confirmation_token to get a new preview, and show it to the user.",
+        ),
+        _ => error,
+    }
 }
 
 /// Asks the human of this request, or reads what they answered.
@@ -132,9 +144,13 @@ pub async fn ask(
 ) -> Result<Asking, Stop> {
     if let Some(token) = token {
         if dialer.rules().require_human {
-            return Err(void("only the human's own answer to the client counts here").into());
+            return Err(
+                another(cx, void("only the human's own answer to the client counts here")).into()
+            );
         }
-        open(dialer, asked, &question.preview, Purpose::Token, token).await?;
+        open(dialer, asked, &question.preview, Purpose::Token, token)
+            .await
+            .map_err(|error| another(cx, error))?;
         return Ok(Asking::Confirmed(Yes::Token));
     }
     if !cx.client.can_ask_human() {
@@ -145,7 +161,9 @@ pub async fn ask(
         Era::Sessions => elicit(cx, dialer.rules().thinking_time, question).await?,
         Era::Stateless => match (cx.client.request_state(), cx.client.input_responses()) {
             (Some(state), Some(responses)) => {
-                open(dialer, asked, &question.preview, Purpose::State, state).await?;
+                open(dialer, asked, &question.preview, Purpose::State, state)
+                    .await
+                    .map_err(|error| another(cx, error))?;
                 let answer = responses
                     .get(QUESTION)
                     .and_then(|answer| serde_json::from_value::<ElicitResult>(answer.clone()).ok())

@@ -119,6 +119,9 @@ async fn a_state_that_is_not_of_this_very_call_is_void() {
         let (class, done, message) = failure(&answer);
         assert_eq!((class, done), ("declined", "nothing"), "{call}");
         assert!(message.contains("the confirmation is void"), "{call}: {message}");
+        // The client asks the human itself: there is no preview to show.
+        let next = &answer["result"]["_meta"]["callingbox-mcp/error"]["next"];
+        assert_eq!(next, "call again without confirmation_token: the user is then asked.");
     }
     // Without an answer, or without the state it belongs to, the question is put again.
     state(&round(&mut session, &call, json!({"requestState": sealed})).await);
