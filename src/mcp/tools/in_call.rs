@@ -22,7 +22,7 @@ enum InCallKind {
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `type`, `name` and `description`")]
 pub(super) struct InCallToolInput {
     r#type: InCallKind,
     name: Text<1, 64>,
@@ -230,6 +230,11 @@ mod tests {
             (json!({"color": "red"}), "unknown field `color`"),
         ] {
             assert!(with(more.clone()).starts_with(problem), "{more}: {}", with(more.clone()));
+        }
+        for no_object in [json!("end_call"), json!(1)] {
+            let problem = read(no_object).unwrap_err();
+            let end = "expected an object with `type`, `name` and `description`";
+            assert!(problem.ends_with(end), "{problem}");
         }
         let day = |day: Value| json!({"type": "object", "properties": {"day": day}});
         for (parameters, problem) in [
