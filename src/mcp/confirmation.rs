@@ -39,7 +39,7 @@ const QUESTION: &str = "confirm";
 
 const UNREADABLE: &str = "the human's answer is missing or cannot be read";
 
-/// The form that the human fills in.
+// A comment of this type would be shown to the human with the form.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Answer {
     /// Yes, do exactly this, now.

@@ -36,8 +36,12 @@ async fn a_yes_in_the_second_round_dials_once() {
     let mut session = world.session(Era::Modern, can_ask()).await;
     let call = world.call(TO, "Remind.");
     let asked = round(&mut session, &call, json!({})).await;
-    let text = asked["result"]["inputRequests"]["confirm"]["params"]["message"].as_str().unwrap();
+    let params = &asked["result"]["inputRequests"]["confirm"]["params"];
+    let text = params["message"].as_str().unwrap();
     assert!(text.contains("To: +12025550123") && text.contains("Task: Remind."), "{text}");
+    let form = &params["requestedSchema"];
+    assert_eq!(form["properties"]["confirm"]["description"], "Yes, do exactly this, now.");
+    assert_eq!(form.get("description"), None, "nothing but the question is shown: {form}");
     let state = state(&asked);
     assert_eq!(world.dialed().await, 0);
     // Any process of the same ledger can go on with it.
