@@ -290,7 +290,7 @@ impl From<api::Error> for ToolError {
             Kind::BadRequest { .. } if error.request() == RequestLine::PLACE_CALL => (
                 Class::InvalidArgument,
                 Some(
-                    "get_agent shows the type and the numbers of the agent. list_numbers shows the owned numbers, and set_agent_numbers attaches one. search_numbers finds one for sale.",
+                    "get_agent shows the type and the numbers of the agent. list_agents with type outbound shows those that can place calls. list_numbers shows the owned numbers, and set_agent_numbers attaches one. search_numbers finds one for sale.",
                 ),
             ),
             Kind::BadRequest { .. } | Kind::Refused { .. } | Kind::Unsendable { .. } => {

@@ -319,13 +319,20 @@ async fn after_a_lost_answer_the_next_step_shows_what_was_done() {
 async fn an_agent_that_cannot_call_is_mended_with_the_tools_that_are_named() {
     let mut session = Session::modern().await;
     let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
-    let order = json!({"agent_id": agent["agent_id"], "to": "+13105550100"});
-    let error = session.failure("place_call", order).await;
-    assert!(error["message"].as_str().unwrap().contains("has no number"), "{error}");
-    assert_eq!(
-        error["next"],
-        "get_agent shows the type and the numbers of the agent. list_numbers shows the owned numbers, and set_agent_numbers attaches one. search_numbers finds one for sale."
-    );
+    let inbound = session.data("create_agent", json!({"name": "B", "type": "inbound"})).await;
+    let archived = session.data("create_agent", json!({"name": "C", "type": "outbound"})).await;
+    session.data("archive_agent", json!({"agent_id": archived["agent_id"]})).await;
+    for (agent, why) in
+        [(agent, "has no number"), (inbound, "is inbound"), (archived, "is archived")]
+    {
+        let order = json!({"agent_id": agent["agent_id"], "to": "+13105550100"});
+        let error = session.failure("place_call", order).await;
+        assert!(error["message"].as_str().unwrap().contains(why), "{error}");
+        assert_eq!(
+            error["next"],
+            "get_agent shows the type and the numbers of the agent. list_agents with type outbound shows those that can place calls. list_numbers shows the owned numbers, and set_agent_numbers attaches one. search_numbers finds one for sale."
+        );
+    }
     session.finish_well().await;
 }
 
