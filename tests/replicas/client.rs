@@ -144,6 +144,12 @@ impl Session {
         Events::of(self.request(to, id, "tools/call", params).await)
     }
 
+    /// The session's own stream.
+    pub(crate) async fn stream(&self, at: &Client) -> Response {
+        let request = at.request("GET", "/mcp").header("mcp-session-id", &self.id);
+        request.header("accept", "text/event-stream").send().await.unwrap()
+    }
+
     pub(crate) async fn end(&self, at: &Client) -> u16 {
         let request = at.request("DELETE", "/mcp").header("mcp-session-id", &self.id);
         request.send().await.unwrap().status().as_u16()

@@ -47,6 +47,9 @@ async fn what_a_session_asked_not_to_be_offered_is_offered_nowhere() {
     let house = House::open("", OFF, &[]).await;
     let narrow = [("X-MCP-Toolsets", "calls,agents"), ("X-MCP-Readonly", "true")];
     let session = house.replicas[0].client.open_with(&narrow).await;
+    // At one of the others the session is taken up by its stream.
+    let stream = session.stream(&house.replicas[1].client).await;
+    assert_eq!(stream.status(), 200);
     for _ in 0..2 {
         for (turn, replica) in (1..).zip(&house.replicas) {
             let listed = session.request(&replica.client, turn, "tools/list", json!({})).await;

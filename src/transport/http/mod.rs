@@ -301,8 +301,12 @@ impl Service {
             }
             let ends = parts.method == Method::DELETE;
             let request = http::Request::from_parts(parts, Full::<Bytes>::default());
-            let elsewhere = named.is_some() && session.is_none();
-            let mut response = handle(tenant, request, elsewhere).await;
+            let elsewhere = named.as_ref().filter(|_| session.is_none());
+            let mut response = handle(tenant, request, elsewhere.is_some()).await;
+            if let Some(id) = elsewhere {
+                let terms = Terms { until: visitor.until, narrowing: before };
+                tenant.sessions().settle(id, terms);
+            }
             // The session has ended by now; the Python SDK takes 202 for a failure.
             if ends && response.status() == StatusCode::ACCEPTED {
                 *response.status_mut() = StatusCode::NO_CONTENT;

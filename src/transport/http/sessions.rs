@@ -86,6 +86,9 @@ struct Live {
     /// What ends a session of the HTTP+SSE transport; rmcp's own are closed by rmcp.
     end: Option<CancellationToken>,
     terms: Terms,
+    /// Its terms are known here. Those of one that was taken up are not at first, and without them nobody
+    /// may use it.
+    settled: bool,
     /// Its mark, where replicas share sessions.
     instance: Option<Instance>,
     /// It is being taken up from another replica, and cannot be used yet.
@@ -149,12 +152,13 @@ impl Sessions {
         self.live().len()
     }
 
-    /// Begins to use a session; none when this tenant has no such session.
+    /// Begins to use a session; none when this tenant has no such session, or its terms are not known here.
     #[must_use]
     pub fn enter(self: &Arc<Self>, id: &str) -> Option<Use> {
         let id: SessionId = id.into();
         let mut live = self.live();
-        let session = live.get_mut(&id).filter(|session| !session.last || session.open > 0)?;
+        let usable = |session: &&mut Live| session.settled && (!session.last || session.open > 0);
+        let session = live.get_mut(&id).filter(usable)?;
         session.open += 1;
         session.used = Instant::now();
         if let Some(sharing) = self.sharing.as_ref().filter(|_| session.end.is_none())
@@ -239,6 +243,7 @@ impl Sessions {
     pub fn settle(&self, id: &str, terms: Terms) {
         if let Some(session) = self.live().get_mut(id) {
             session.terms = terms;
+            session.settled = true;
         }
     }
 
@@ -313,6 +318,7 @@ impl Sessions {
             open: 0,
             end,
             terms: Terms::default(),
+            settled: !restoring,
             instance,
             restoring,
             last: false,
@@ -616,6 +622,16 @@ mod tests {
         assert!(sessions.enter("used").is_none());
         sessions.end_elsewhere(&"used".into(), true).await;
         assert!(used.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn nobody_uses_a_session_that_was_taken_up_before_its_terms_are_known() {
+        let sessions = sessions(&Arc::new(Semaphore::new(1)), 1);
+        let taken_up = sessions.restore_session("s".into()).await.unwrap();
+        assert!(matches!(taken_up, RestoreOutcome::Restored(_)));
+        assert!(sessions.enter("s").is_none());
+        sessions.settle("s", Terms::default());
+        assert!(sessions.enter("s").is_some());
     }
 
     #[tokio::test(start_paused = true)]
