@@ -155,6 +155,46 @@ async fn one_account_cannot_hold_more_streams_than_it_may() {
 }
 
 #[tokio::test]
+async fn what_is_under_way_takes_a_place_though_its_client_has_left() {
+    let server = Server::start(&["--max-streams-per-tenant", "4"]).await;
+    let wait = json!({"call_id": server.long_call().await, "wait_seconds": 300});
+    let wait = json!({"name": "get_call_result", "arguments": wait});
+    let ask =
+        |id: usize| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": wait});
+    let session = server.open(None).await;
+    for _ in 0..10 {
+        assert!(!session.tools().await.is_empty());
+    }
+    for id in 0..4 {
+        assert_eq!(session.post(&ask(id)).send().await.unwrap().status(), 200, "{id}");
+    }
+    // The streams of before are closed, of which the server learns a moment later.
+    for id in 4..24 {
+        assert_eq!(session.post(&ask(id)).send().await.unwrap().status(), 429, "{id}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn messages_of_the_older_transport_take_places_too() {
+    let server = Server::start(&["--max-streams-per-tenant", "4"]).await;
+    let wait = json!({"call_id": server.long_call().await, "wait_seconds": 300});
+    let wait = json!({"name": "get_call_result", "arguments": wait});
+    let ask =
+        |id: usize| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": wait});
+    let mut session = Older::open(&server).await;
+    let ping = json!({"jsonrpc": "2.0", "id": "p", "method": "ping"});
+    for _ in 0..10 {
+        assert_eq!(session.post(&ping).await.status(), 202);
+        assert_eq!(session.next().await["id"], "p");
+    }
+    // The stream takes one, and each message for as long as it is taken in.
+    for (id, status) in [(0, 202), (1, 202), (2, 429), (3, 429)] {
+        assert_eq!(session.post(&ask(id)).await.status(), status, "{id}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_is_not_held_up_by_the_network() {
     let server = Server::start(&[]).await;
     let session = server.open(None).await;

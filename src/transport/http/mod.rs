@@ -330,6 +330,10 @@ impl Service {
             drop(tenant.sessions().make_room().await.map_err(no_room)?);
         }
         parts.extensions.insert(self.caller(&visitor, &before, &asked));
+        // It stands beside the request for as long as that is worked on: one of a session goes on when its
+        // client leaves.
+        let place = Arc::new(place);
+        parts.extensions.insert(Arc::clone(&place));
         let elsewhere = named.as_ref().filter(|_| session.is_none());
         let response = match call {
             Some(call) => tenant.streamable().call(call, parts).await,

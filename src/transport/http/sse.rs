@@ -20,7 +20,7 @@ use rmcp::model::{
 use rmcp::service::RoleServer;
 use rmcp::transport::Transport;
 use rmcp::transport::streamable_http_server::session::SessionId;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -56,13 +56,16 @@ struct Inbox {
     pending: Pending,
 }
 
-/// The requests of a session that have no answer yet, each with a token: a server that ends waits for
-/// them.
+/// The requests of a session that have no answer yet. Each takes a place of its tenant's, and has a token:
+/// a server that ends waits for them.
 #[derive(Debug, Clone)]
 struct Pending {
-    tokens: Arc<Mutex<HashMap<RequestId, TaskTrackerToken>>>,
+    requests: Arc<Mutex<HashMap<RequestId, UnderWay>>>,
     activity: TaskTracker,
 }
+
+/// What a request holds until it is answered.
+type UnderWay = (OwnedSemaphorePermit, TaskTrackerToken);
 
 /// Why a request is not taken.
 enum NotTaken {
@@ -74,23 +77,22 @@ enum NotTaken {
 
 impl Pending {
     fn new(activity: &TaskTracker) -> Self {
-        Self { tokens: Arc::default(), activity: activity.clone() }
+        Self { requests: Arc::default(), activity: activity.clone() }
     }
 
-    fn begin(&self, id: &RequestId) -> Result<(), NotTaken> {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        if tokens.contains_key(id) {
+    fn begin(&self, id: &RequestId, tenant: &Tenant) -> Result<(), NotTaken> {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        if requests.contains_key(id) {
             return Err(NotTaken::Twice);
         }
-        if tokens.len() >= MOST_PENDING {
-            return Err(NotTaken::Full);
-        }
-        tokens.insert(id.clone(), self.activity.token());
+        let room = requests.len() < MOST_PENDING;
+        let place = tenant.open_stream().filter(|_| room).ok_or(NotTaken::Full)?;
+        requests.insert(id.clone(), (place, self.activity.token()));
         Ok(())
     }
 
-    fn end(&self, id: &RequestId) -> Option<TaskTrackerToken> {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    fn end(&self, id: &RequestId) -> Option<UnderWay> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 }
 
@@ -257,7 +259,7 @@ pub async fn deliver(
     let _use = tenant.sessions().enter(id)?;
     let inbox = inboxes.with(|inboxes| inboxes.get(id).cloned())?;
     let busy = || {
-        let text = "the session has too much to do";
+        let text = "the session, or its account, has too much to do";
         answer::later(StatusCode::TOO_MANY_REQUESTS, text, PATIENCE)
     };
     // First the room: from there on nothing waits, and so nothing is left behind by who leaves meanwhile.
@@ -267,7 +269,7 @@ pub async fn deliver(
         Err(_) => return Some(busy()),
     };
     if let JsonRpcMessage::Request(request) = &mut message {
-        match inbox.pending.begin(&request.id) {
+        match inbox.pending.begin(&request.id, tenant) {
             Ok(()) => {}
             Err(NotTaken::Full) => return Some(busy()),
             Err(NotTaken::Twice) => {
@@ -301,12 +303,12 @@ impl Transport<RoleServer> for Channel {
             let room = to_client.reserve().await;
             // Until there is room the request counts: a client that reads nothing is not to have more of
             // them. After it the client may use the id again.
-            let token = answered.and_then(|id| pending.end(&id));
+            let ended = answered.and_then(|id| pending.end(&id));
             match room {
                 Ok(room) => room.send(message),
                 Err(_closed) => tracing::debug!("the client was gone before its answer"),
             }
-            drop(token);
+            drop(ended);
             Ok(())
         }
     }
