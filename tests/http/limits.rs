@@ -57,7 +57,10 @@ async fn what_is_too_large_is_refused() {
             }
         };
         match request.send().await {
-            Ok(answer) => assert_eq!(answer.status(), 413, "chunked: {chunked}"),
+            Ok(answer) => {
+                assert_eq!(answer.status(), 413, "chunked: {chunked}");
+                assert_eq!(answer.headers()["connection"], "close");
+            }
             Err(error) => assert!(error.is_request() || error.is_body(), "{error:?}"),
         }
     }

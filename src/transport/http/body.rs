@@ -10,7 +10,8 @@ use axum::Json;
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use rmcp::ErrorData;
 use rmcp::model::{ClientJsonRpcMessage, RequestId, ServerJsonRpcMessage};
@@ -26,7 +27,12 @@ use super::answer;
 /// # Errors
 /// The answer: 413 when it is too large, 408 when it comes too slowly, 400 when it breaks off.
 pub async fn read(body: Body, most_bytes: usize, time: Duration) -> Result<Bytes, Box<Response>> {
-    let refuse = |status, text: &str| Box::new(answer::error(status, text));
+    let refuse = |status, text: &str| {
+        let mut response = answer::error(status, text);
+        // What was not read is in the way of the next request: the connection ends, and its peer is told.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        Box::new(response)
+    };
     let too_large = || {
         let text = format!("the body has more than {most_bytes} bytes");
         refuse(StatusCode::PAYLOAD_TOO_LARGE, &text)
