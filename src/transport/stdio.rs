@@ -2,7 +2,8 @@
 //!
 //! rmcp's own line reader drops what it cannot read without a word. A client that sends such a
 //! line then waits for ever, so this one answers: -32700 for what is not JSON, -32600 for what is
-//! not a message, with the request's id wherever it can be found (JSON-RPC 2.0, section 5.1).
+//! not a message, with the request's id wherever it can be found (JSON-RPC 2.0, section 5.1). An answer
+//! that it cannot read it only logs.
 
 use std::io;
 use std::sync::Arc;
@@ -233,6 +234,14 @@ fn read(line: &[u8]) -> Read {
             match method {
                 // A notification is never answered (JSON-RPC 2.0, section 4.1).
                 Some(_) if !object.contains_key("id") => Read::Bad(None),
+                // Nor is an answer: its id is one of the server's own, and a request of the client may
+                // have the same.
+                None if ["result", "error"].iter().any(|name| object.contains_key(*name))
+                    && !object.contains_key("method") =>
+                {
+                    tracing::warn!("an answer of the client cannot be read");
+                    Read::Bad(None)
+                }
                 _ if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") => {
                     broken("`jsonrpc` must be \"2.0\"")
                 }

@@ -108,13 +108,11 @@ fn expected(bytes: &[u8]) -> Heard {
         let id = match serde_json::from_slice::<Value>(line) {
             Ok(Value::Object(object)) => {
                 let id = object.get("id").cloned();
+                let ends = object.contains_key("result") || object.contains_key("error");
                 match (id, object.get("method")) {
-                    (Some(id), method) if id.is_string() || whole(&id).is_some() => {
-                        // An answer to a question that was never asked.
-                        let ends = object.contains_key("result") || object.contains_key("error");
-                        if method.is_none() && ends {
-                            continue;
-                        }
+                    // An answer to a question that was never asked.
+                    (_, None) if ends => continue,
+                    (Some(id), _) if id.is_string() || whole(&id).is_some() => {
                         whole(&id).map_or(id, Value::from)
                     }
                     (None, Some(Value::String(_))) => continue,
@@ -191,6 +189,11 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => message(),
         1 => json().prop_map(|value| value.to_string().into_bytes()),
+        // An answer, which can be read by chance.
+        1 => (id(), any::<bool>(), json()).prop_map(|(id, good, said)| {
+            let name = if good { "result" } else { "error" };
+            json!({"jsonrpc": "2.0", "id": id, name: said}).to_string().into_bytes()
+        }),
         2 => prop::collection::vec(any::<u8>(), 0..200),
         1 => (1..20_usize, prop::collection::vec(message(), 0..3)).prop_map(|(at, batch)| {
             let batch = batch.join(&b","[..]);
