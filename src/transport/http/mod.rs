@@ -390,7 +390,7 @@ impl Service {
             Box::new(answer::later(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), wait))
         })?;
         let before = Narrowing::of(&elsewhere.ok_or_else(no_such_session)?, self.catalogue())?;
-        if method != Method::DELETE {
+        if method != Method::DELETE && !tenant.sessions().is_here(id) {
             // Only looked for: rmcp takes it a moment later.
             drop(tenant.sessions().make_room().await.map_err(no_room)?);
         }

@@ -152,6 +152,12 @@ impl Sessions {
         self.live().len()
     }
 
+    /// Whether there is such a session here, be it one that is only being taken up.
+    #[must_use]
+    pub fn is_here(&self, id: &str) -> bool {
+        self.live().contains_key(id)
+    }
+
     /// Begins to use a session; none when this tenant has no such session, or its terms are not known here.
     #[must_use]
     pub fn enter(self: &Arc<Self>, id: &str) -> Option<Use> {
@@ -629,7 +635,8 @@ mod tests {
         let sessions = sessions(&Arc::new(Semaphore::new(1)), 1);
         let taken_up = sessions.restore_session("s".into()).await.unwrap();
         assert!(matches!(taken_up, RestoreOutcome::Restored(_)));
-        assert!(sessions.enter("s").is_none());
+        // Who comes meanwhile needs no room for it.
+        assert!(sessions.enter("s").is_none() && sessions.is_here("s"));
         sessions.settle("s", Terms::default());
         assert!(sessions.enter("s").is_some());
     }
