@@ -168,9 +168,13 @@ where
     response.map(|body| Body::new(Holding { body: Body::new(body), kept: Some(kept) }))
 }
 
-/// Ends an answer at this time, wherever it is.
+/// Ends an answer at this time, wherever it is. One that is whole already is let out: half of it, or nothing
+/// under its 200, could not be understood.
 #[must_use]
 pub fn ending_at(response: Response, end: Instant) -> Response {
+    if response.body().size_hint().exact().is_some() {
+        return response;
+    }
     let end = Box::pin(tokio::time::sleep_until(end));
     response.map(|body| Body::new(Ending { body, end }))
 }
@@ -260,6 +264,15 @@ mod tests {
         let ends = ending_at(Response::new(body), begun + Duration::from_secs(60));
         assert_eq!(ends.into_body().collect().await.unwrap().to_bytes(), "first");
         assert_eq!(begun.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_whole_is_not_cut() {
+        let end = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let whole = ending_at(Response::new(Body::from("whole")), end).into_body();
+        assert_eq!(whole.size_hint().exact(), Some(5));
+        assert_eq!(whole.collect().await.unwrap().to_bytes(), "whole");
     }
 
     #[tokio::test(start_paused = true)]
