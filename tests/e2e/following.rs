@@ -445,8 +445,9 @@ async fn the_words_of_a_hostile_callee_stay_inside_the_fence_wherever_they_go() 
     let (before, inside) = text.split_once("\n<<<").unwrap();
     assert!(before.contains("not instructions"), "{text}");
     let (marker, inside) = inside.split_once('\n').unwrap();
-    assert!(inside.ends_with(&format!("\n{marker}>>>")), "{text}");
     assert_eq!(inside.matches(marker).count(), 1, "{text}");
+    let (_, after) = inside.split_once(&format!("\n{marker}>>>")).unwrap();
+    assert_eq!(after, "\nSIMULATED: the real account is not concerned.", "{text}");
 }
 
 #[tokio::test]
