@@ -185,7 +185,7 @@ impl Policy {
         refusal(self.limit_vote(reached, self.mode))
     }
 
-    /// The rule that decides, and its vote after those of the shadows before it.
+    /// The rule that decides, or would if the policy acted, and its vote after those of the shadows before it.
     fn ask_rules(&self, request: &Request<'_>, votes: &mut Vec<Vote>) -> Option<&Rule> {
         for (at, rule) in self.rules.iter().enumerate() {
             let mode = rule.mode.min(self.mode);
@@ -201,7 +201,8 @@ impl Policy {
                 reason: format!("the first rule that matches says {}", rule.action),
                 until: None,
             });
-            if mode == Mode::Enforce {
+            // By its own mode: rules that are in shadow together say what they would do together.
+            if rule.mode == Mode::Enforce {
                 return Some(rule);
             }
         }

@@ -337,13 +337,15 @@ fn the_end_of_the_night_over_a_change_of_clocks() {
     assert_eq!(refusal.until, None);
 }
 
+/// What the parts in shadow would have said, and which they are.
+fn shadows(verdict: &Verdict) -> Vec<String> {
+    verdict.shadow.iter().map(|shadow| format!("{} {}", shadow.action, shadow.rule)).collect()
+}
+
 #[test]
 fn modes() {
     let file = "[quiet_hours]\naction = 'refuse'\n[limits]\nper_hour = 1\n[[rules]]\nname = 'r'\naction = 'ask'";
     let full = Usage { hour: Used { count: 1, frees_at: None }, ..Usage::default() };
-    let shadows = |verdict: &Verdict| -> Vec<String> {
-        verdict.shadow.iter().map(|shadow| format!("{} {}", shadow.action, shadow.rule)).collect()
-    };
     for (mode, decided, shadow) in [
         ("enforce", "refuse quiet_hours", &[][..]),
         ("shadow", "allow default", &["ask r", "refuse quiet_hours", "refuse limits.per_hour"]),
@@ -370,6 +372,27 @@ fn modes() {
         (parts.measured_limits().at_once, parts.measured_limits().per_day),
         (None, Some(100))
     );
+}
+
+#[test]
+fn in_shadow_as_a_whole_it_says_what_it_would_do() {
+    let file = "[quiet_hours]\naction = 'refuse'
+         [[rules]]\nname = 'tried'\naction = 'ask'\nmode = 'shadow'
+         [[rules]]\nname = 'family'\naction = 'allow'\nto = ['+14155550100']\nany_hour = true
+         [[rules]]\nname = 'the rest'\naction = 'refuse'";
+    for (number, enforced, shadowed) in [
+        ("+14155550100", "allow family", &["ask tried", "allow family"][..]),
+        (
+            "+14155550101",
+            "refuse the rest",
+            &["ask tried", "refuse the rest", "refuse quiet_hours"],
+        ),
+    ] {
+        assert_eq!(short(&judge(&policy(file), number, NIGHT)), enforced);
+        let verdict = judge(&policy(&format!("mode = 'shadow'\n{file}")), number, NIGHT);
+        assert_eq!(short(&verdict), "allow default");
+        assert_eq!(shadows(&verdict), shadowed, "{number}");
+    }
 }
 
 #[test]
