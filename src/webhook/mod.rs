@@ -340,6 +340,35 @@ mod tests {
         assert_eq!(receiver.counts().refused(Refused::Replayed), 0);
     }
 
+    #[tokio::test]
+    async fn a_body_is_read_for_few_at_a_time_and_for_no_stranger() {
+        let (ears, _heard) = mpsc::unbounded_channel();
+        let secrets = Secrets::new(SECRETS.map(str::to_owned)).unwrap();
+        let receiver = Receiver::new(secrets, Arc::new(Ears(ears)), None);
+        let headers = |signature: &str| {
+            let value = HeaderValue::from_str(signature).unwrap();
+            HeaderMap::from_iter([(http::HeaderName::from_static("callingbox-signature"), value)])
+        };
+        let never =
+            || Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        for (unsigned, reason) in
+            [(HeaderMap::new(), Refused::Forged), (headers("t=1,v1=00"), Refused::Forged)]
+        {
+            let told = receiver.take(&unsigned, never()).now_or_never();
+            assert_eq!(told, Some(Err(reason)));
+        }
+        let signed = headers(&signature::sign("whsec_new", Timestamp::now().as_second(), b"x"));
+        let mut reading: Vec<_> =
+            (0..READ_AT_ONCE).map(|_| Box::pin(receiver.take(&signed, never()))).collect();
+        for one in &mut reading {
+            assert_eq!(one.now_or_never(), None);
+        }
+        let one_more = || receiver.take(&signed, never()).now_or_never();
+        assert_eq!(one_more(), Some(Err(Refused::Busy)));
+        drop(reading.pop());
+        assert_eq!(one_more(), None);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_event_is_heard_though_its_sender_leaves_while_the_others_are_asked() {
         // It takes the connection and says nothing.
