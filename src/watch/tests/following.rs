@@ -346,6 +346,20 @@ async fn an_older_answer_never_overwrites_a_newer_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_said_is_not_unsaid() {
+    let telephone = Telephone::new(100);
+    let id = telephone.add("c", SHORT);
+    let now = tokio::time::Instant::now();
+    let mut roster = Roster::new(Settings::default(), now);
+    let (receiver, _) = roster.join(&id, WITH_TRANSCRIPT, now).unwrap();
+    roster.take_record(&id, 1, telephone.record(&id, 20.0).unwrap(), now);
+    for (ticket, at, lines) in [(2, 15.0, 2), (3, 9.0, 2), (4, 20.0, 3)] {
+        roster.land_transcript(&id, ticket, Ok(telephone.transcript(&id, at).unwrap()), now);
+        assert_eq!(receiver.borrow().segments.len(), lines);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_finished_record_from_a_webhook_beats_a_look_that_began_before() {
     let telephone = Telephone::new(1_000);
     let id = telephone.add("c", Life { dialing: 0.2, talking: 0.4, extracting: 0.2, ..SHORT });
@@ -386,6 +400,23 @@ async fn many_calls_are_followed_by_lists_and_those_not_in_them_one_by_one() {
     // Three calls by themselves, about 29 looks each, and the stragglers of the others.
     assert!((60..=200).contains(&records), "{records}");
     assert!(telephone.seconds() < 104.0, "{}", telephone.seconds());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_after_all_had_left_a_list_under_way_is_answered() {
+    let telephone = Telephone::new(1_000);
+    let ids: Vec<CallId> = (0..20).map(|n| telephone.add(&format!("c{n}"), SHORT)).collect();
+    let watchers = Watchers::new(telephone.clone(), Settings::default());
+    let follow = || ids.iter().map(|id| watchers.follow(id, RECORD).unwrap()).collect::<Vec<_>>();
+    let followers = follow();
+    until(&telephone, 0.5).await;
+    assert_eq!((telephone.count(Asked::List), telephone.total()), (1, 1));
+    drop(followers);
+    until(&telephone, 0.6).await;
+    for last in join_all(follow().iter_mut().map(|follower| follower.finished())).await {
+        assert_eq!(last.state, State::Finished);
+    }
+    assert!(telephone.seconds() < SHORT.ready() + 5.0, "{}", telephone.seconds());
 }
 
 #[tokio::test(start_paused = true)]

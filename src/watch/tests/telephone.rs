@@ -140,7 +140,7 @@ impl Telephone {
     }
 
     /// One line for each four seconds of talk.
-    fn transcript(&self, id: &CallId, now: f64) -> Option<Transcript> {
+    pub(super) fn transcript(&self, id: &CallId, now: f64) -> Option<Transcript> {
         let life = *self.calls.lock().unwrap().get(id)?;
         let talked = (now - life.begins - life.dialing).clamp(0.0, life.talking);
         let lines = 0..(talked / 4.0) as u64;
