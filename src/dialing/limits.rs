@@ -203,3 +203,36 @@ impl Limits {
 fn full(max: Option<u32>, used: Used) -> (bool, Option<Timestamp>) {
     (max.is_some_and(|max| used.count >= max), used.frees_at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_that_are_reached_the_one_that_lasts_longest_is_told() {
+        let at = |second| Timestamp::from_second(second).ok();
+        let used = |second| Used { count: 1, frees_at: at(second) };
+        let limits = Limits {
+            per_hour: Some(1),
+            per_day: Some(1),
+            per_destination_per_hour: Some(1),
+            at_once: Some(1),
+            ..Limits::default()
+        };
+        for (hour, day, destination, limit, until) in [
+            (10, 30, 20, Limit::PerDay, at(30)),
+            (30, 20, 10, Limit::PerHour, at(30)),
+            (20, 10, 30, Limit::PerDestinationPerHour, at(30)),
+        ] {
+            let usage = Usage {
+                hour: used(hour),
+                day: used(day),
+                destination_hour: used(destination),
+                at_once: 1,
+                ..Usage::default()
+            };
+            let reached = limits.check(Kind::Call, &usage, MilliCents::ZERO);
+            assert_eq!(reached, Some(LimitReached { limit, until }));
+        }
+    }
+}

@@ -24,3 +24,6 @@ pub mod order;
 pub mod policy;
 mod reconcile;
 pub mod search;
+
+#[cfg(test)]
+mod tests;

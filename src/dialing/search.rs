@@ -130,27 +130,44 @@ async fn owned(api: &Client, wanted: &E164) -> Result<Found, Error> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::sync::{Arc, Mutex};
 
     use axum::extract::Query;
+    use axum::response::IntoResponse;
     use axum::{Json, Router};
+    use http::StatusCode;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::{ApiKey, BaseUrl, ClientConfig};
+    use crate::api::{ApiKey, BaseUrl, ClientConfig, RetryPolicy};
+    use crate::dialing::ledger::{Fingerprint, State, Tenant};
+    use crate::dialing::limits::Kind;
+    use crate::money::MilliCents;
 
     const INTENT: &str = "2026-11-02T15:00:00Z";
 
-    /// What a look for a call says to an API that lists these, by the cursor that it is asked with.
-    async fn look(list: fn(Option<&str>) -> Value) -> Found {
-        let answer = move |Query(query): Query<HashMap<String, String>>| async move {
-            Json(list(query.get("starting_after").map(String::as_str)))
-        };
+    /// A client of an API that answers every question so.
+    async fn api<F, R>(answer: F) -> (Client, tokio::task::JoinHandle<()>)
+    where
+        F: Fn(HashMap<String, String>) -> R + Clone + Send + Sync + 'static,
+        R: IntoResponse,
+    {
+        let answer =
+            move |Query(query): Query<HashMap<String, String>>| async move { answer(query) };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url =
             BaseUrl::parse(&format!("http://{}", listener.local_addr().unwrap()), false).unwrap();
         let server = axum::serve(listener, Router::new().fallback(answer));
-        let server = tokio::spawn(async move { server.await });
-        let api = Client::new(ClientConfig::new(url, ApiKey::new("sk_test".to_owned()).unwrap()));
+        let server = tokio::spawn(async move { server.await.unwrap() });
+        let mut config = ClientConfig::new(url, ApiKey::new("sk_test".to_owned()).unwrap());
+        config.retry = RetryPolicy::NEVER;
+        (Client::new(config), server)
+    }
+
+    /// What a look for a call says to an API that lists these, by the cursor that it is asked with.
+    async fn look(list: fn(Option<&str>) -> Value) -> Found {
+        let (api, server) =
+            api(move |query| Json(list(query.get("starting_after").map(String::as_str)))).await;
         let found = call(&api, DispatchId::new(), INTENT.parse().unwrap()).await.unwrap();
         server.abort();
         found
@@ -184,5 +201,91 @@ mod tests {
         assert!(matches!(unreadable.await, Found::CannotSay));
         let endless = look(|_| json!({"data": [newer("a")], "has_more": true})).await;
         assert!(matches!(endless, Found::CannotSay));
+    }
+    #[tokio::test]
+    async fn the_clock_of_the_api_may_be_behind() {
+        let found = look(|after| match after {
+            None => json!({"data": [call_of("a", "2026-11-02T14:56:00Z")], "has_more": true}),
+            Some(_) => json!({"data": [{"no": "id"}], "has_more": false}),
+        });
+        // It looked at the second page, where one cannot be read.
+        assert!(matches!(found.await, Found::CannotSay));
+    }
+
+    #[tokio::test]
+    async fn a_number_is_found_on_any_page_and_only_itself() {
+        const WANTED: &str = "+14155550100";
+        let owned = |list: fn(Option<&str>) -> Value| async move {
+            let (api, server) =
+                api(move |query| Json(list(query.get("starting_after").map(String::as_str)))).await;
+            let found = owned(&api, &E164::parse(WANTED).unwrap()).await.unwrap();
+            server.abort();
+            found
+        };
+        let found = owned(|after| match after {
+            None => json!({"data": [{"id": "a", "e164": "+14155550101"}], "has_more": true}),
+            Some(_) => json!({"data": [{"id": "b", "e164": WANTED}], "has_more": false}),
+        });
+        let Found::Yes(product) = found.await else { panic!() };
+        assert_eq!(product.id(), "b");
+        let other = owned(|_| json!([{"id": "a", "e164": "+14155550101"}, {"id": "c"}]));
+        assert!(matches!(other.await, Found::No));
+        let unreadable = owned(|_| json!({"data": [{"no": "id"}], "has_more": false}));
+        assert!(matches!(unreadable.await, Found::CannotSay));
+        let endless =
+            owned(|_| json!({"data": [{"id": "a", "e164": "+14155550101"}], "has_more": true}));
+        assert!(matches!(endless.await, Found::CannotSay));
+    }
+
+    /// The record of an order that is looked for.
+    fn record() -> Record {
+        let tenant = Tenant::new(b"key", "https://api.example");
+        Record {
+            dispatch_id: DispatchId::new(),
+            kind: Kind::Call,
+            tenant: tenant.id().clone(),
+            fingerprint: Fingerprint::of(tenant.id(), Kind::Call, &Value::Null),
+            idempotency_key: None,
+            callee: None,
+            agent_id: None,
+            rule: String::new(),
+            confirmed_by: String::new(),
+            intent_at: INTENT.parse().unwrap(),
+            lease_until: INTENT.parse().unwrap(),
+            generation: 1,
+            hold: MilliCents::ZERO,
+            state: State::Intent,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_look_counts_and_each_may_find_it() {
+        let record = record();
+        let looks = [Duration::ZERO; 2];
+        let ours = json!({
+            "id": "ours", "status": "queued",
+            "metadata": {DISPATCH_KEY: record.dispatch_id.to_string()},
+        });
+        for (lists, wanted) in [
+            ([Some(json!([])), Some(json!([ours]))], "yes"),
+            ([None, Some(json!([ours]))], "yes"),
+            ([None, Some(json!([]))], "no"),
+            ([Some(json!([])), None], "cannot say"),
+        ] {
+            let left = Arc::new(Mutex::new(lists.clone().into_iter()));
+            let (api, server) = api(move |_| match left.lock().unwrap().next().flatten() {
+                Some(list) => Json(list).into_response(),
+                None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            })
+            .await;
+            let found = match search(&api, &record, None, &looks).await {
+                Found::Yes(product) if product.id() == "ours" => "yes",
+                Found::Yes(_) => "another",
+                Found::No => "no",
+                Found::CannotSay => "cannot say",
+            };
+            server.abort();
+            assert_eq!(found, wanted, "{lists:?}");
+        }
     }
 }

@@ -1,0 +1,195 @@
+//! What becomes of an order, held against an API that answers as it is told and a ledger that somebody
+//! else writes into too.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use http::{Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::confirm::ConfirmMode;
+use super::dispatch::{DialError, DialResult, Dialed, Dialer, LedgerPlace, Rules};
+use super::ledger::{Begin, DispatchId, Filter, Ledger, NewIntent, State, Tenant, Terms, World};
+use super::limits::Limits;
+use super::order::{Asked, Order};
+use super::policy::Policy;
+use crate::api::{AgentId, ApiKey, BaseUrl, Call, CallCreate, Client, ClientConfig, RetryPolicy};
+use crate::e164::E164;
+use crate::money::MilliCents;
+
+/// A ledger, and whose records in it.
+type Other = Mutex<Option<(Arc<dyn Ledger>, Tenant)>>;
+
+/// An API that answers so.
+struct Api {
+    /// What a POST is answered with.
+    post: (u16, Value),
+    /// What a list is answered with; nothing is a failure.
+    list: Option<Value>,
+    lists: AtomicUsize,
+    /// Who records, while a list is asked for, that all that is open was placed.
+    other: Other,
+}
+
+struct House {
+    api: Arc<Api>,
+    dialer: Arc<Dialer>,
+    tenant: Tenant,
+    _directory: tempfile::TempDir,
+}
+
+impl Api {
+    async fn answer(self: Arc<Self>, method: Method) -> Response {
+        if method == Method::POST {
+            let status = StatusCode::from_u16(self.post.0).unwrap();
+            return (status, Json(self.post.1.clone())).into_response();
+        }
+        self.lists.fetch_add(1, Ordering::Relaxed);
+        let other = self.other.lock().unwrap().clone();
+        if let Some((ledger, tenant)) = other {
+            for open in ledger.unsettled(tenant.id()).await.unwrap() {
+                ledger.placed(tenant.id(), open.dispatch_id, "found").await.unwrap();
+            }
+        }
+        match &self.list {
+            Some(list) => Json(list.clone()).into_response(),
+            None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+}
+
+impl House {
+    async fn new(post: (u16, Value), list: Option<Value>, policy: &str) -> Self {
+        let api = Arc::new(Api { post, list, lists: AtomicUsize::new(0), other: Mutex::default() });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answering = Arc::clone(&api);
+        let router = Router::new().fallback(move |method| Arc::clone(&answering).answer(method));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let key = ApiKey::new("sk_test".to_owned()).unwrap();
+        let mut config = ClientConfig::new(BaseUrl::parse(&url, false).unwrap(), key);
+        config.retry = RetryPolicy::NEVER;
+        let tenant = Tenant::new(b"sk_test", &url);
+        let rules = Rules {
+            policy: Policy::from_toml(policy).unwrap(),
+            confirm: ConfirmMode::Never,
+            require_human: false,
+            repeat_window: SignedDuration::from_mins(10),
+            thinking_time: std::time::Duration::from_secs(1),
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let place = LedgerPlace::File(directory.path().join("ledger.sqlite3"));
+        let dialer = Dialer::new(Client::new(config), tenant.clone(), World::Sandbox, place, rules);
+        Self { api, dialer: Arc::new(dialer), tenant, _directory: directory }
+    }
+
+    async fn dial(&self) -> Result<Dialed, DialError> {
+        self.dialer.dial(call("Remind."), "default".into(), "nobody".into()).await
+    }
+
+    async fn states(&self) -> Vec<State> {
+        let filter = Filter { tenant: None, since: None, standing: None, before: None, limit: 100 };
+        let records = self.dialer.ledger().await.unwrap().list(filter).await.unwrap();
+        records.into_iter().map(|record| record.state).collect()
+    }
+
+    /// Writes down what a process leaves that died three minutes ago.
+    async fn abandon(&self, asked: Asked) {
+        let now = Timestamp::now() - SignedDuration::from_mins(3);
+        let intent = NewIntent {
+            dispatch_id: DispatchId::new(),
+            kind: asked.kind(),
+            tenant: self.tenant.id().clone(),
+            fingerprint: asked.fingerprint(self.tenant.id()),
+            idempotency_key: None,
+            callee: asked.callee(&self.tenant),
+            agent_id: None,
+            rule: "default".to_owned(),
+            confirmed_by: "nobody".to_owned(),
+            hold: asked.hold(),
+        };
+        let terms = Terms {
+            now,
+            lease_until: now,
+            repeats_since: now,
+            allow_repeat: false,
+            limits: Limits::default(),
+        };
+        let begun = self.dialer.ledger().await.unwrap().begin(intent, terms).await.unwrap();
+        assert!(matches!(begun, Begin::Begun(_)), "{begun:?}");
+    }
+}
+
+fn call(instructions: &str) -> Asked {
+    let to = E164::parse("+14155550100").unwrap();
+    let mut call = CallCreate::new(AgentId::new("agt_1"), to);
+    call.instructions = Some(instructions.to_owned());
+    Asked { order: Order::Call(Box::new(call)), idempotency_key: None, allow_repeat: false }
+}
+
+fn purchase() -> Asked {
+    let number = E164::parse("+14155550100").unwrap();
+    let order = Order::Number { number, price: Some(MilliCents::DOLLAR) };
+    Asked { order, idempotency_key: None, allow_repeat: false }
+}
+
+fn none() -> Option<Value> {
+    Some(json!({"data": [], "has_more": false}))
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_is_not_told_as_undone() {
+    let told = |post, by_other: bool| async move {
+        let house = House::new(post, none(), "").await;
+        if by_other {
+            let ledger = Arc::clone(house.dialer.ledger().await.unwrap());
+            *house.api.other.lock().unwrap() = Some((ledger, house.tenant.clone()));
+        }
+        match house.dial().await.map(|dialed| dialed.result) {
+            Ok(DialResult::Unknown(_)) => "unknown".to_owned(),
+            Ok(DialResult::Repeat { id, .. }) => id,
+            Ok(other) => panic!("{other:?}"),
+            Err(DialError::NotPlaced(_)) => "not placed".to_owned(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let refused = || json!({"error": "the provider said no"});
+    let all = [
+        // The API said yes, and its record cannot be read.
+        told((201, json!({})), false),
+        told((500, refused()), false),
+        told((502, refused()), false),
+        told((400, refused()), false),
+        // Somebody else found it while it was searched for here.
+        told((500, refused()), true),
+        told((502, refused()), true),
+    ];
+    let told = futures::future::join_all(all).await;
+    assert_eq!(told, ["unknown", "unknown", "not placed", "not placed", "found", "found"]);
+}
+
+#[tokio::test]
+async fn an_end_that_was_told_before_its_call_was_known_is_written_down() {
+    let house = House::new((201, json!({"id": "call_1", "status": "queued"})), none(), "").await;
+    let ended: Call = serde_json::from_value(json!({"id": "call_1", "status": "busy"})).unwrap();
+    house.dialer.note_end(&ended).await;
+    house.dial().await.unwrap();
+    assert!(matches!(house.states().await.as_slice(), [State::Placed { .. }]));
+    house.dialer.note_end(&ended).await;
+    assert!(matches!(house.states().await.as_slice(), [State::Finished { .. }]));
+}
+
+#[tokio::test]
+async fn of_what_was_left_open_only_calls_are_looked_for() {
+    let house = House::new((500, Value::Null), none(), "").await;
+    house.abandon(purchase()).await;
+    house.abandon(call("Left.")).await;
+    let ledger = house.dialer.ledger().await.unwrap();
+    house.dialer.settle_left(ledger.as_ref()).await.unwrap();
+    let mut names: Vec<_> = house.states().await.iter().map(State::name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["intent", "not_placed"]);
+}
