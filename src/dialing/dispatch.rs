@@ -233,8 +233,9 @@ impl Dialer {
         if limits.at_once.is_some_and(|most| usage.at_once >= most)
             || limits.spend_per_day.is_some_and(|most| spent > most)
         {
-            self.learn_of_ends(ledger.as_ref(), now).await?;
-            self.settle_left(ledger.as_ref()).await?;
+            if self.learn_of_ends(ledger.as_ref(), now).await? {
+                self.settle_left(ledger.as_ref()).await?;
+            }
             usage = measure().await?;
         }
         let (verdict, local_times) = match &asked.order {
@@ -265,8 +266,12 @@ impl Dialer {
     }
 
     /// Asks the API about calls of which the ledger knows no end, and so not what they cost: nobody may
-    /// have waited for it.
-    async fn learn_of_ends(&self, ledger: &dyn Ledger, now: Timestamp) -> Result<(), LedgerError> {
+    /// have waited for it. Whether the API answered: if not, it is not worth asking it for more.
+    async fn learn_of_ends(
+        &self,
+        ledger: &dyn Ledger,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
         let running = ledger
             .list(Filter {
                 tenant: Some(self.tenant.id().clone()),
@@ -291,9 +296,12 @@ impl Dialer {
                     }
                 }
             }
-            Err(error) => tracing::warn!(%error, "which calls have ended could not be learned"),
+            Err(error) => {
+                tracing::warn!(%error, "which calls have ended could not be learned");
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Writes down how a call ended, when the ledger knows it. A failure is only logged, and nobody waits

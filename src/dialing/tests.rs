@@ -15,7 +15,7 @@ use super::dispatch::{DialError, DialResult, Dialed, Dialer, LedgerPlace, Rules}
 use super::ledger::{Begin, DispatchId, Filter, Ledger, NewIntent, State, Tenant, Terms, World};
 use super::limits::Limits;
 use super::order::{Asked, Order};
-use super::policy::Policy;
+use super::policy::{Decision, Policy};
 use crate::api::{AgentId, ApiKey, BaseUrl, Call, CallCreate, Client, ClientConfig, RetryPolicy};
 use crate::e164::E164;
 use crate::money::MilliCents;
@@ -192,4 +192,19 @@ async fn of_what_was_left_open_only_calls_are_looked_for() {
     let mut names: Vec<_> = house.states().await.iter().map(State::name).collect();
     names.sort_unstable();
     assert_eq!(names, ["intent", "not_placed"]);
+}
+
+#[tokio::test]
+async fn an_api_that_does_not_answer_is_not_asked_for_each_call_that_was_left_open() {
+    let house = House::new((500, Value::Null), None, "[limits]\nat_once = 1").await;
+    let ledger = house.dialer.ledger().await.unwrap();
+    for left in ["One.", "Two.", "Three."] {
+        house.abandon(call(left)).await;
+    }
+    for left in ledger.unsettled(house.tenant.id()).await.unwrap() {
+        ledger.unknown(house.tenant.id(), left.dispatch_id, Timestamp::now()).await.unwrap();
+    }
+    let judgment = house.dialer.judge(&call("Another.")).await.unwrap();
+    assert!(matches!(judgment.verdict.decision, Decision::Refuse(_)));
+    assert_eq!(house.api.lists.load(Ordering::Relaxed), 1);
 }
