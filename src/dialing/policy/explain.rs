@@ -223,13 +223,12 @@ impl Policy {
 
     /// Whether any part that acts asks the human.
     fn asks(&self) -> bool {
-        let quiet = (self.quiet_hours.mode, self.quiet_hours.action);
         let rules = self.rules.iter().map(|rule| (rule.mode, rule.action));
-        [self.default, self.unknown_timezone]
-            .map(|action| (Mode::Enforce, action))
-            .into_iter()
-            .chain([quiet])
-            .chain(rules)
+        let clock = [self.quiet_hours.action, self.unknown_timezone]
+            .map(|action| (self.quiet_hours.mode, action));
+        rules
+            .chain(clock)
+            .chain([(Mode::Enforce, self.default)])
             .any(|(mode, action)| mode.min(self.mode) == Mode::Enforce && action == Action::Ask)
     }
 
@@ -380,6 +379,20 @@ mod tests {
             (Never, false, "", &[refused, why], "every call"),
             (Never, false, quiet_off, &["at most 20 calls"], "the human"),
             (Never, true, quiet_off, &["at most 20 calls"], "require_human"),
+            (
+                Never,
+                false,
+                "unknown_timezone = 'ask'\n[quiet_hours]\nmode = 'off'",
+                &["at most 20 calls"],
+                why,
+            ),
+            (
+                Never,
+                false,
+                "unknown_timezone = 'ask'\n[quiet_hours]\naction = 'allow'",
+                &["at most 20 calls", why],
+                "needs the human's yes;",
+            ),
             (
                 Always,
                 false,

@@ -105,7 +105,7 @@ pub struct Policy {
     pub mode: Mode,
     /// What happens to a call that no rule matches.
     pub default: Action,
-    /// During nobody's quiet hours: what happens to a number that has no time zone of its own
+    /// What the quiet hours, in their mode, say to a number that has no time zone of its own
     /// (toll-free, unassigned, a country prefix that spans a continent).
     pub unknown_timezone: Action,
     /// When people sleep, by the clock at the destination.
