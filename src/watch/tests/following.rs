@@ -313,6 +313,51 @@ async fn webhooks_come_late_out_of_order_or_not_at_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_webhook_that_comes_during_a_look_makes_another() {
+    let telephone = Telephone::new(1_000);
+    let id = telephone.add("c", Life { dialing: 0.6, talking: 0.1, extracting: 0.1, begins: 0.0 });
+    let watchers = Watchers::new(telephone.clone(), Settings::default());
+    let mut follower = watchers.follow(&id, RECORD).unwrap();
+    // The look under way was answered before the call's end, and is still on its way back.
+    until(&telephone, 0.9).await;
+    watchers.wake(&id, None);
+    assert_eq!(follower.finished().await.state, State::Finished);
+    assert!(telephone.seconds() < 3.0, "{}", telephone.seconds());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_comes_during_a_list_makes_a_look_of_its_own() {
+    let telephone = Telephone::new(1_000);
+    let life = Life { dialing: 0.6, talking: 0.1, extracting: 0.1, begins: 0.0 };
+    let id = telephone.add("c", life);
+    let others: Vec<CallId> = (0..20).map(|n| telephone.add(&format!("o{n}"), SHORT)).collect();
+    let watchers = Watchers::new(telephone.clone(), Settings::default());
+    let mut follower = watchers.follow(&id, RECORD).unwrap();
+    let _others: Vec<_> = others.iter().map(|id| watchers.follow(id, RECORD).unwrap()).collect();
+    until(&telephone, 0.9).await;
+    assert_eq!((telephone.count(Asked::List), telephone.total()), (1, 1));
+    watchers.wake(&id, None);
+    assert_eq!(follower.finished().await.state, State::Finished);
+    assert!(telephone.seconds() < 2.0, "{}", telephone.seconds());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_the_record_alone_waits_for_no_transcript_that_nobody_wants_any_more() {
+    let telephone = Telephone::new(100);
+    telephone.fail(|asked, _| (asked == Asked::Transcript).then(server_error));
+    let id = telephone.add("c", SHORT);
+    let watchers = Watchers::new(telephone.clone(), Settings::default());
+    let mut record = watchers.follow(&id, RECORD).unwrap();
+    let transcript = watchers.follow(&id, WITH_TRANSCRIPT).unwrap();
+    let finished = |call: &Call| call.result_status == Some(ResultStatus::Completed);
+    while !record.changed().await.unwrap().call.as_deref().is_some_and(finished) {}
+    assert_eq!(record.snapshot().state, State::Watching);
+    drop(transcript);
+    let soon = timeout(Duration::from_millis(10), record.finished()).await;
+    assert_eq!(soon.expect("it is over").state, State::Finished);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_that_no_webhook_told_of_ends_the_trust_in_them() {
     let telephone = Telephone::new(100);
     let id = telephone.add("c", Life::three_minutes());
