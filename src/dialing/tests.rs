@@ -96,9 +96,9 @@ impl House {
         records.into_iter().map(|record| record.state).collect()
     }
 
-    /// Writes down what a process leaves that died three minutes ago.
-    async fn abandon(&self, asked: Asked) {
-        let now = Timestamp::now() - SignedDuration::from_mins(3);
+    /// Writes down what a process leaves that died so long ago.
+    async fn abandon(&self, asked: Asked, seconds_ago: i64) {
+        let now = Timestamp::now() - SignedDuration::from_secs(seconds_ago);
         let intent = NewIntent {
             dispatch_id: DispatchId::new(),
             kind: asked.kind(),
@@ -185,8 +185,8 @@ async fn an_end_that_was_told_before_its_call_was_known_is_written_down() {
 #[tokio::test]
 async fn of_what_was_left_open_only_calls_are_looked_for() {
     let house = House::new((500, Value::Null), none(), "").await;
-    house.abandon(purchase()).await;
-    house.abandon(call("Left.")).await;
+    house.abandon(purchase(), 180).await;
+    house.abandon(call("Left."), 180).await;
     let ledger = house.dialer.ledger().await.unwrap();
     house.dialer.settle_left(ledger.as_ref()).await.unwrap();
     let mut names: Vec<_> = house.states().await.iter().map(State::name).collect();
@@ -195,11 +195,23 @@ async fn of_what_was_left_open_only_calls_are_looked_for() {
 }
 
 #[tokio::test]
+async fn what_is_not_there_was_not_placed_once_it_can_arrive_no_more() {
+    // A request takes 45 s at most, and whatever held it back a minute.
+    for (seconds_ago, name) in [(95, "unknown"), (106, "not_placed")] {
+        let house = House::new((500, Value::Null), none(), "").await;
+        house.abandon(call("Left."), seconds_ago).await;
+        let ledger = house.dialer.ledger().await.unwrap();
+        house.dialer.settle_left(ledger.as_ref()).await.unwrap();
+        assert_eq!(house.states().await[0].name(), name, "{seconds_ago}");
+    }
+}
+
+#[tokio::test]
 async fn an_api_that_does_not_answer_is_not_asked_for_each_call_that_was_left_open() {
     let house = House::new((500, Value::Null), None, "[limits]\nat_once = 1").await;
     let ledger = house.dialer.ledger().await.unwrap();
     for left in ["One.", "Two.", "Three."] {
-        house.abandon(call(left)).await;
+        house.abandon(call(left), 180).await;
     }
     for left in ledger.unsettled(house.tenant.id()).await.unwrap() {
         ledger.unknown(house.tenant.id(), left.dispatch_id, Timestamp::now()).await.unwrap();
