@@ -132,6 +132,19 @@ async fn a_rule_in_shadow_only_says_what_it_would_have_done() {
 }
 
 #[tokio::test]
+async fn a_limit_in_shadow_only_says_what_it_would_have_done() {
+    let policy = "[limits]\nat_once = { max = 1, mode = \"shadow\" }\n";
+    let world = World::new("", policy).await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", world.call(TO, "First.")).await;
+    session.data("place_call", world.call(TO, "Second.")).await;
+    let (_, _, log) = session.finish().await;
+    assert_eq!(log.matches("a rule in shadow would have acted").count(), 1, "{log}");
+    assert!(log.contains("limits.at_once"), "{log}");
+    assert_eq!(world.dialed().await, 2);
+}
+
+#[tokio::test]
 async fn a_rule_refuses_or_asks_at_its_hours() {
     let rule = |action: &str| {
         format!(
