@@ -162,6 +162,10 @@ async fn all_tools(era: Era) {
     let listed = on.call("list_calls", json!({"agent_id": outbound})).await;
     assert_eq!(listed["calls"][0]["call_id"], call["call_id"]);
     on.call("archive_agent", json!({"agent_id": outbound})).await;
+    let change = json!({"agent_id": outbound, "name": "Caller of old"});
+    let changed = on.session.call("update_agent", change).await;
+    let text = changed["result"]["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("is archived") && !text.contains("next call"), "{text}");
 
     let deliverable: BTreeSet<String> =
         ["get_webhook_delivery", "redeliver_webhook"].map(str::to_owned).into();

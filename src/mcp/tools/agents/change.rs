@@ -121,8 +121,13 @@ impl Tool for UpdateAgent {
             )
             .into());
         }
-        let agent = AgentSummary::from(cx.account.api()?.update_agent(&agent_id, &update).await?);
-        let text = format!("Changed {}. It holds from the next call on.", agent.line());
+        let agent = cx.account.api()?.update_agent(&agent_id, &update).await?;
+        let effect = match agent.archived_at {
+            None => "It holds from the next call on.",
+            Some(_) => "The agent is archived: it places and answers no calls.",
+        };
+        let agent = AgentSummary::from(agent);
+        let text = format!("Changed {}. {effect}", agent.line());
         Ok(Reply::new(agent, text))
     }
 }
