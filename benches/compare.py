@@ -208,17 +208,23 @@ async def one_round_of_many(target, sizes):
 
 
 async def starts(target, number):
-    to_initialize, to_list, idle = [], [], []
+    to_initialize, to_list = [], []
     for _ in range(number):
         async with target.start() as running:
             to_initialize.append(running.initialized)
             to_list.append(running.listed)
-            await asyncio.sleep(0.5)
-            idle.append(memory(running.process.pid))
     target.figures["start_to_initialize_ms"] = statistics.median(to_initialize) * 1e3
     target.figures["start_to_list_ms"] = statistics.median(to_list) * 1e3
-    # Where a program lies in memory is another each time, and with it how much of its file is mapped.
-    target.figures["memory_idle_mb"] = statistics.median(idle) / 2**20
+
+
+async def idle(target, number):
+    """Where a program lies in memory is another at each start, and with it how much of its file is mapped."""
+    found = []
+    for _ in range(number):
+        async with target.start() as running:
+            await asyncio.sleep(0.5)
+            found.append(memory(running.process.pid))
+    target.figures["memory_idle_mb"] = statistics.median(found) / 2**20
 
 
 async def measure(targets, sizes):
@@ -229,6 +235,7 @@ async def measure(targets, sizes):
                 if target.name not in DIRECT:
                     say(f"{target.name}: starts")
                     await starts(target, sizes.peer_starts if target.peer else sizes.starts)
+                    await idle(target, sizes.peer_starts)
                 running = await stack.enter_async_context(target.start())
                 target.client = running.client
                 if target.name not in DIRECT:
