@@ -435,12 +435,12 @@ pub fn credentials(
         .or_else(|| file.api_key_file.clone())
         .or_else(kept);
     let from_file = |path: PathBuf| match std::fs::read_to_string(&path) {
-        Ok(key) if filled(&key) => {
+        Ok(text) => {
             // The byte order mark that some editors on Windows write first.
-            let key = key.trim_start_matches('\u{feff}').to_owned();
-            Ok(Some((key, KeySource::File(path))))
-        }
-        Ok(_) => {
+            let key = text.trim_start_matches('\u{feff}').to_owned();
+            if filled(&key) {
+                return Ok(Some((key, KeySource::File(path))));
+            }
             tracing::warn!(file = %path.display(), "the key file is empty: no key is set by it");
             Ok(None)
         }
@@ -564,7 +564,11 @@ mod tests {
         // As an editor on Windows writes it.
         write(&kept, "\u{feff}sk_kept\r\n");
         let (key, source) = credentials(&File::default(), &no_env, &folders).unwrap().key.unwrap();
-        assert_eq!((key.expose(), source), ("sk_kept", KeySource::File(kept)));
+        assert_eq!((key.expose(), source), ("sk_kept", KeySource::File(kept.clone())));
+        // And one that holds nothing else.
+        write(&kept, "\u{feff}\r\n");
+        let (key, _) = credentials(&File::default(), &no_env, &folders).unwrap().key.unwrap();
+        assert_eq!(key.expose(), "sk_official");
     }
 
     #[test]
