@@ -76,13 +76,13 @@ pub(super) async fn run(
         Auth::Token => {
             let path = tokens_path(options.tokens.clone(), folders)?;
             let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
-            let first =
-                (!path.exists()).then_some("make a token with `callingbox-mcp token create NAME`");
+            let missing = !path.exists();
             let door =
                 TokenDoor::new(path, Arc::clone(&account), Arc::clone(&catalogue), selection);
-            let door = match first {
-                Some(first) => door.context(first)?,
-                None => door?,
+            let door = if missing {
+                door.context("make a token with `callingbox-mcp token create NAME`")?
+            } else {
+                door?
             };
             let door = Arc::new(door);
             tokens = Some(Arc::clone(&door));
