@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -157,13 +157,17 @@ async fn one_account_cannot_hold_more_streams_than_it_may() {
     assert_eq!(status, 200);
 }
 
+/// Makes requests, by their ids, that wait for a call longer than any test.
+async fn long_wait(server: &Server) -> impl Fn(usize) -> Value {
+    let wait = json!({"call_id": server.long_call().await, "wait_seconds": 300});
+    let wait = json!({"name": "get_call_result", "arguments": wait});
+    move |id| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": wait})
+}
+
 #[tokio::test]
 async fn what_is_under_way_takes_a_place_though_its_client_has_left() {
     let server = Server::start(&["--max-streams-per-tenant", "4"]).await;
-    let wait = json!({"call_id": server.long_call().await, "wait_seconds": 300});
-    let wait = json!({"name": "get_call_result", "arguments": wait});
-    let ask =
-        |id: usize| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": wait});
+    let ask = long_wait(&server).await;
     let session = server.open(None).await;
     for _ in 0..10 {
         assert!(!session.tools().await.is_empty());
@@ -181,10 +185,7 @@ async fn what_is_under_way_takes_a_place_though_its_client_has_left() {
 #[tokio::test]
 async fn messages_of_the_older_transport_take_places_too() {
     let server = Server::start(&["--max-streams-per-tenant", "4"]).await;
-    let wait = json!({"call_id": server.long_call().await, "wait_seconds": 300});
-    let wait = json!({"name": "get_call_result", "arguments": wait});
-    let ask =
-        |id: usize| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": wait});
+    let ask = long_wait(&server).await;
     let mut session = Older::open(&server).await;
     let ping = json!({"jsonrpc": "2.0", "id": "p", "method": "ping"});
     for _ in 0..10 {
