@@ -202,6 +202,7 @@ mod tests {
         let endless = look(|_| json!({"data": [newer("a")], "has_more": true})).await;
         assert!(matches!(endless, Found::CannotSay));
     }
+
     #[tokio::test]
     async fn the_clock_of_the_api_may_be_behind() {
         let found = look(|after| match after {

@@ -53,17 +53,22 @@ impl Offer {
 }
 
 #[cfg(test)]
+impl Offer {
+    /// These tools and no others.
+    pub(crate) fn only(tools: &[&str]) -> Self {
+        let tools = tools.iter().map(|tool| (*tool).to_owned()).collect();
+        let selection = Selection { tools, ..Selection::default() };
+        Self::of(&Arc::new(super::catalogue::Catalogue::new()), &Arc::new(selection))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::mcp::catalogue::Catalogue;
 
     #[test]
     fn a_sentence_stays_if_all_its_tools_are_offered() {
-        let catalogue = Arc::new(Catalogue::new());
-        let offer = |tools: &[&str]| {
-            let tools = tools.iter().map(|tool| (*tool).to_owned()).collect();
-            Offer::of(&catalogue, &Arc::new(Selection { tools, ..Selection::default() }))
-        };
         let text = "list_calls shows the calls. Look at `place_call`, not at list_call. It ends.";
         for (tools, lacking, fitting) in [
             (&["list_calls", "place_call"][..], None, text),
@@ -75,10 +80,10 @@ mod tests {
             ),
             (&["get_agent"], Some("list_calls"), "It ends."),
         ] {
-            let offer = offer(tools);
+            let offer = Offer::only(tools);
             assert_eq!((offer.lacking(text), offer.fitting(text).as_str()), (lacking, fitting));
         }
-        assert_eq!(offer(&["get_agent"]).fitting("place_call makes one."), "");
+        assert_eq!(Offer::only(&["get_agent"]).fitting("place_call makes one."), "");
     }
 
     #[test]

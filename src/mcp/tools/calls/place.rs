@@ -328,19 +328,13 @@ impl Tool for PlaceCall {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::dialing::ledger::DispatchId;
-    use crate::mcp::catalogue::Catalogue;
     use crate::mcp::offer::Offer;
-    use crate::mcp::selection::Selection;
 
     #[test]
     fn not_to_place_it_again_is_said_whatever_else_is_offered() {
-        let tools = vec![PlaceCall::NAME.to_owned()];
-        let only = Selection { tools, ..Selection::default() };
-        let offer = Offer::of(&Arc::new(Catalogue::new()), &Arc::new(only));
+        let offer = Offer::only(&[PlaceCall::NAME]);
         for (result, begins) in [
             (DialResult::Unknown("no answer".to_owned()), "It could not be found out whether"),
             (DialResult::Unknown("No answer.".to_owned()), "It could not be found out whether"),
