@@ -410,7 +410,7 @@ def main():
                     try:
                         peer = PEERS[name](address, KEY)
                     except (Skipped, OSError, subprocess.SubprocessError) as error:
-                        targets.append(Target(name, None, True, {"skipped": str(error)}))
+                        targets.append(Target(name, None, True, figures={"skipped": str(error)}))
                         say(f"{name} is skipped: {error}")
                         continue
                     run = lambda peer=peer: Running(

@@ -99,3 +99,35 @@ fn the_harness_measures_every_way_to_this_server() {
     );
     assert_eq!(besides, json!(["p50, stdio / http.client", "p50, /mcp 2026-07-28 / http.client"]));
 }
+
+#[test]
+#[ignore = "needs Python 3: .ci/run runs it"]
+fn a_peer_that_cannot_be_installed_is_skipped_and_the_reason_is_said() {
+    // The peers of this machine may be there; the folder of this test is empty.
+    const MEASURE: &str = "import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import peers
+peers.WORK = pathlib.Path(sys.argv[2])
+import compare
+del sys.argv[1:3]
+compare.main()";
+    let folder = tempfile::tempdir().unwrap();
+    let npm = folder.path().join("npm");
+    std::fs::write(&npm, "#!/bin/sh\necho there is no network >&2\nexit 1\n").unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&npm, executable).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let run = Command::new("python3")
+        .env("PATH", format!("{}:{path}", folder.path().display()))
+        .args(["-c", MEASURE])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches"))
+        .arg(folder.path().join("peers"))
+        .args(["--quick", "--only", "socket,ivotoby", "--binary"])
+        .arg(binary())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(run.stdout).unwrap();
+    assert!(run.status.success(), "{said}");
+    assert!(said.contains("| socket |"), "{said}");
+    assert!(said.contains("skipped ivotoby: npm failed: there is no network"), "{said}");
+}
