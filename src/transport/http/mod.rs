@@ -47,7 +47,7 @@ use self::body::Glance;
 use self::handler::{Answer, Handlers};
 use self::health::Health;
 use self::origin::Allowed;
-use self::replicas::{Hearer, News};
+use self::replicas::{Hearer, News, asking};
 use self::sessions::{Full as NoRoom, Terms, Use};
 use self::tenant::{Tenant, Tenants};
 use crate::account::Account;
@@ -278,7 +278,7 @@ impl Service {
         let tenant = &visitor.tenant;
         // Nothing behind this line needs it, and what it does not have it cannot log.
         parts.headers.remove(AUTHORIZATION);
-        let asked = Narrowing::of(&parts.headers, self.catalogue())?;
+        let asked = Arc::new(Narrowing::of(&parts.headers, self.catalogue())?);
         let place = tenant.open_stream().ok_or_else(too_many_streams)?;
         let named = self.session_named(&parts.headers).map(str::to_owned);
         let (session, before) = match &named {
@@ -294,7 +294,7 @@ impl Service {
         }
         if parts.method != Method::POST {
             if self.is_older_stream(&parts.method, &parts.headers) {
-                let terms = Terms { until: visitor.until, narrowing: Arc::new(asked) };
+                let terms = Terms { until: visitor.until, narrowing: asked };
                 let opened =
                     sse::open(&self.inboxes, tenant, &self.settings.under_way, terms).await;
                 return Ok(body::hold(opened.map_err(no_room)?, place));
@@ -339,7 +339,8 @@ impl Service {
             Some(call) => tenant.streamable().call(call, parts).await,
             None => {
                 let request = http::Request::from_parts(parts, Full::new(body.clone()));
-                let answer = handle(tenant, request, elsewhere.is_some()).await;
+                let work = handle(tenant, request, elsewhere.is_some());
+                let answer = asking(Arc::clone(&asked), work).await;
                 // To rmcp a body that is no message is one of another kind.
                 if answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
                     body::message(&body)?;
@@ -352,10 +353,7 @@ impl Service {
             tenant.sessions().settle(id, Terms { until, narrowing: before });
         } else if opens_session && let Some(id) = response.headers().get(SESSION_ID) {
             // Before the client learns of it.
-            let (id, asked) = (id.to_str().unwrap_or_default(), Arc::new(asked));
-            if let Some(sharing) = tenant.sessions().sharing().filter(|_| !asked.is_none()) {
-                sharing.keep_narrowing(id, &asked).await;
-            }
+            let id = id.to_str().unwrap_or_default();
             tenant.sessions().settle(id, Terms { until, narrowing: asked });
         }
         let session = in_use(session);

@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 
 pub use self::ids::{Instance, Way};
-pub use self::sharing::Sharing;
+pub use self::sharing::{Sharing, asking};
 use super::sse::{self, Inboxes};
 use super::tenant::Tenants;
 use crate::account::Account;

@@ -13,8 +13,7 @@ use rmcp::model::{Implementation, InitializeRequestParams};
 use rmcp::transport::streamable_http_server::session::{
     SessionState, SessionStore, SessionStoreError,
 };
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::super::auth::narrowing::Narrowing;
@@ -25,6 +24,11 @@ use crate::state::{Counted, Gone, ReplicaId, STREAM_RENEWAL, Scope, Shared, To};
 const ROOM_LASTS: Duration = Duration::from_secs(10);
 /// The longest name or version of a client that is kept, in characters.
 const LONGEST_NAME: usize = 100;
+
+tokio::task_local! {
+    /// What the client of this request asked not to be offered: the library's store is not told.
+    static ASKED: Arc<Narrowing>;
+}
 
 /// How one tenant shares its sessions and its limits.
 #[derive(Debug, Clone)]
@@ -90,27 +94,6 @@ impl Sharing {
             });
             headers.collect()
         }))
-    }
-
-    /// Keeps with a session what it asked not to be offered, so that it holds wherever the session is
-    /// taken up.
-    pub async fn keep_narrowing(&self, id: &str, narrowing: &Narrowing) {
-        let Self { shared, scope, most, idle, .. } = self;
-        let kept = async {
-            let Some(text) = shared.session(scope, id).await? else { return Ok(()) };
-            let Ok(mut kept) = serde_json::from_str::<Value>(&text) else { return Ok(()) };
-            let headers = narrowing.headers().into_iter();
-            let headers: Map<String, Value> =
-                headers.map(|(name, value)| (name.to_owned(), value.into())).collect();
-            if let Some(kept) = kept.as_object_mut() {
-                kept.insert("narrowing".to_owned(), headers.into());
-            }
-            shared.keep_session(scope, id, &kept.to_string(), *idle, *most).await?;
-            Ok::<_, Gone>(())
-        };
-        if let Err(error) = kept.await {
-            tracing::warn!(%error, "what a session asked not to be offered is not shared");
-        }
     }
 
     /// Says that a session is in use.
@@ -204,20 +187,38 @@ impl Sharing {
     }
 }
 
+/// Does the work of a request whose client asked not to be offered something: a session that it opens is
+/// kept with that, in one write, so that no replica ever takes it up without.
+pub async fn asking<T>(narrowing: Arc<Narrowing>, work: impl Future<Output = T>) -> T {
+    ASKED.scope(narrowing, work).await
+}
+
 /// The part of a kept session that rmcp does not know.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Narrowed {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     narrowing: BTreeMap<String, String>,
 }
 
-/// What is kept of what a client said of itself.
-fn kept(said: &InitializeRequestParams) -> InitializeRequestParams {
+/// A session as it is kept.
+#[derive(Serialize)]
+struct Kept {
+    #[serde(flatten)]
+    said: InitializeRequestParams,
+    #[serde(flatten)]
+    narrowed: Narrowed,
+}
+
+/// What is kept of what a client said of itself and asked not to be offered.
+fn kept(said: &InitializeRequestParams) -> Kept {
     let short = |text: &str| text.chars().take(LONGEST_NAME).collect::<String>();
     let client =
         Implementation::new(short(&said.client_info.name), short(&said.client_info.version));
-    InitializeRequestParams::new(said.capabilities.clone(), client)
-        .with_protocol_version(said.protocol_version.clone())
+    let said = InitializeRequestParams::new(said.capabilities.clone(), client)
+        .with_protocol_version(said.protocol_version.clone());
+    let asked = ASKED.try_with(|asked| asked.headers()).unwrap_or_default();
+    let narrowing = asked.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Kept { said, narrowed: Narrowed { narrowing } }
 }
 
 #[async_trait]
@@ -265,11 +266,13 @@ impl SessionStore for Sharing {
 mod tests {
     use serde_json::json;
 
+    use super::super::super::auth::narrowing::{READONLY, TOOLSETS};
     use super::*;
+    use crate::mcp::catalogue::Catalogue;
 
-    #[test]
-    fn what_is_kept_is_small_and_holds_nothing_that_a_client_put_beside() {
-        let said = json!({
+    #[tokio::test]
+    async fn what_is_kept_is_small_and_holds_nothing_that_a_client_put_beside() {
+        let said: InitializeRequestParams = serde_json::from_value(json!({
             "protocolVersion": "2025-11-25",
             "capabilities": {"elicitation": {}},
             "clientInfo": {
@@ -279,15 +282,23 @@ mod tests {
                 "websiteUrl": "https://example.com/secret",
             },
             "_meta": {"token": "secret"},
+            "narrowing": {"x-mcp-tools": "place_call"},
+        }))
+        .unwrap();
+        let mut expected = json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": {"elicitation": {}},
+            "clientInfo": {"name": "x".repeat(LONGEST_NAME), "version": "1"},
         });
-        let kept = kept(&serde_json::from_value(said).unwrap());
-        assert_eq!(
-            serde_json::to_value(kept).unwrap(),
-            json!({
-                "protocolVersion": "2025-11-25",
-                "capabilities": {"elicitation": {}},
-                "clientInfo": {"name": "x".repeat(LONGEST_NAME), "version": "1"},
-            })
-        );
+        assert_eq!(serde_json::to_value(kept(&said)).unwrap(), expected);
+
+        let headers = HeaderMap::from_iter([
+            (HeaderName::from_static(TOOLSETS), HeaderValue::from_static("calls,agents")),
+            (HeaderName::from_static(READONLY), HeaderValue::from_static("yes")),
+        ]);
+        let asked = Narrowing::of(&headers, &Catalogue::new()).unwrap();
+        let kept = asking(Arc::new(asked), async { kept(&said) }).await;
+        expected["narrowing"] = json!({"x-mcp-toolsets": "calls,agents", "x-mcp-readonly": "true"});
+        assert_eq!(serde_json::to_value(kept).unwrap(), expected);
     }
 }
