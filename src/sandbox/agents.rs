@@ -11,7 +11,7 @@ use super::clock::Moment;
 use super::conversation::{FIELD_TYPES, FieldType};
 use super::fields::{self, Fields, choose, wrong};
 use super::records::Record;
-use super::routes::Request;
+use super::request::Request;
 use super::tools;
 use super::webhook_url;
 use super::world::{Org, Scope, Settings};

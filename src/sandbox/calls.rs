@@ -17,6 +17,7 @@ use super::conversation::{self, Brief, Script};
 use super::deliveries::{self, CallHook, EventType};
 use super::fields::{self, Fields, wrong};
 use super::records::Record;
+use super::request::Request;
 use super::scenario::{self, Ending, Speech, Timeline};
 use super::scenario_file::FileScenario;
 use super::seed::Dice;
@@ -406,20 +407,20 @@ pub(super) fn step(scope: &mut Scope<'_>, id: Uuid) {
 }
 
 /// GET /v1/calls
-pub(super) fn list(scope: &mut Scope<'_>, request: super::routes::Request) -> Answer {
+pub(super) fn list(scope: &mut Scope<'_>, request: Request) -> Answer {
     let (seed, now) = (scope.settings.seed, scope.now);
     scope.org.calls.page(request.query, |call| call.show(seed, now)).map(Reply::ok)
 }
 
 /// GET /v1/calls/{id}
-pub(super) fn get(scope: &mut Scope<'_>, request: super::routes::Request) -> Answer {
+pub(super) fn get(scope: &mut Scope<'_>, request: Request) -> Answer {
     let call = scope.org.call(request.id())?;
     request.query.end()?;
     Ok(Reply::ok(call.show(scope.settings.seed, scope.now)))
 }
 
 /// GET /v1/calls/{id}/transcript
-pub(super) fn transcript(scope: &mut Scope<'_>, request: super::routes::Request) -> Answer {
+pub(super) fn transcript(scope: &mut Scope<'_>, request: Request) -> Answer {
     let call = scope.org.call(request.id())?;
     request.query.end()?;
     Ok(Reply::ok(call.show_transcript(scope.settings.seed, scope.now)))

@@ -10,7 +10,7 @@ use super::answer::{Answer, Refusal, Reply};
 use super::calls::Direction;
 use super::clock::{ClockMode, MAX_ADVANCE_SECONDS, MAX_SPEED};
 use super::fields::Fields;
-use super::routes::Request;
+use super::request::Request;
 use super::scenario;
 use super::world::{Org, Scope, World};
 use crate::money::MilliCents;

@@ -9,7 +9,7 @@ use super::answer::{Answer, Refusal, Reply};
 use super::clock::Moment;
 use super::fields;
 use super::records::Record;
-use super::routes::Request;
+use super::request::Request;
 use super::seed::Dice;
 use super::world::{Due, Entry, Org, Ready, Scope, World};
 

@@ -9,7 +9,7 @@ use super::agents;
 use super::answer::{Answer, Manner, Refusal, Reply, shorten};
 use super::calls::{self, Direction, Order, Part};
 use super::fields::Fields;
-use super::routes::Request;
+use super::request::Request;
 use super::scenario::{self, ENDINGS, Ending, Gate, Speech};
 use super::scenario_file::FileScenario;
 use super::world::Scope;

@@ -8,7 +8,7 @@ use super::answer::{Answer, Refusal, Reply};
 use super::clock::Moment;
 use super::deliveries::{EVENT_TYPES, EventType};
 use super::fields::{self, Fields};
-use super::routes::Request;
+use super::request::Request;
 use super::webhook_url;
 use super::world::{Org, Scope};
 

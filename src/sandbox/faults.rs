@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Manner, Refusal, Reply};
 use super::fields::Fields;
-use super::routes::Request;
+use super::request::Request;
 use super::world::{Org, Scope};
 
 /// Faults that an organization can have waiting.

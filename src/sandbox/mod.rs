@@ -48,6 +48,7 @@ mod faults;
 mod fields;
 mod numbers;
 mod records;
+mod request;
 mod routes;
 mod scenario;
 mod scenario_file;

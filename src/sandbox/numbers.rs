@@ -11,7 +11,7 @@ use super::catalogue::{self, KINDS, Kind, Wish};
 use super::clock::Moment;
 use super::fields::{Fields, wrong};
 use super::records::Record;
-use super::routes::Request;
+use super::request::Request;
 use super::world::{Org, Scope};
 use crate::e164::E164;
 use crate::money::MilliCents;

@@ -18,30 +18,12 @@ use uuid::Uuid;
 use super::answer::{Answer, Manner, Refusal, Reply};
 use super::faults::{Kind, Strike};
 use super::fields::Query;
+use super::request::Request;
 use super::world::{Scope, unauthorized};
 use super::{Shared, agents, calls, control, deliveries, dispatch, endpoints, faults, numbers};
 
 /// The largest body that is read.
 const MAX_BODY: usize = 256 * 1024;
-
-/// A request whose key has been checked.
-pub(super) struct Request {
-    path: Vec<String>,
-    pub(super) query: Query,
-    pub(super) body: Bytes,
-}
-
-impl Request {
-    /// The id in the path; empty when there is none.
-    pub(super) fn id(&self) -> &str {
-        self.path.first().map_or("", String::as_str)
-    }
-
-    /// The second id in the path.
-    pub(super) fn second_id(&self) -> &str {
-        self.path.get(1).map_or("", String::as_str)
-    }
-}
 
 type Work = fn(&mut Scope<'_>, Request) -> Answer;
 
@@ -218,7 +200,7 @@ async fn serve(
         let mut world = shared.world();
         let now = world.catch_up();
         let mut scope = world.scope(org, now).ok_or_else(unauthorized)?;
-        let answer = (endpoint.work)(&mut scope, Request { path, query, body });
+        let answer = (endpoint.work)(&mut scope, Request::new(path, query, body));
         // What begins at once, such as the first event of a call, happens before the answer.
         world.catch_up();
         if parts.method != Method::GET {
