@@ -8,8 +8,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use callingbox_mcp::mcp::catalogue::{Catalogue, Entry, Kind};
+use callingbox_mcp::mcp::catalogue::Catalogue;
+use callingbox_mcp::mcp::kind::Kind;
 use callingbox_mcp::mcp::selection::Selection;
+use callingbox_mcp::mcp::tool::Entry;
 use callingbox_mcp::mcp::toolset::Toolset;
 use serde_json::Value;
 
@@ -43,11 +45,11 @@ fn each_tool_is_published_as_it_is_served() {
     settings.set_omit_expression(true);
     settings.bind(|| {
         for entry in catalogue.iter() {
-            insta::assert_json_snapshot!(entry.name, served(entry));
+            insta::assert_json_snapshot!(entry.facts.name, served(entry));
         }
     });
     let names: BTreeSet<String> =
-        catalogue.iter().map(|entry| format!("{}.snap", entry.name)).collect();
+        catalogue.iter().map(|entry| format!("{}.snap", entry.facts.name)).collect();
     let files: BTreeSet<String> = std::fs::read_dir(in_repo("tools"))
         .unwrap()
         .map(|file| file.unwrap().file_name().into_string().unwrap())
@@ -62,8 +64,8 @@ fn the_list_fits_its_budget_of_tokens() {
     let mut file = String::new();
     for entry in catalogue.iter() {
         let count = tokens(&served(entry).to_string());
-        assert!(count <= 900, "{} costs {count} tokens, more than 900", entry.name);
-        file.push_str(&format!("{}\t{count}\n", entry.name));
+        assert!(count <= 900, "{} costs {count} tokens, more than 900", entry.facts.name);
+        file.push_str(&format!("{}\t{count}\n", entry.facts.name));
     }
     check_generated(&in_repo("tools/tokens.tsv"), &file);
     let selection = Selection::default();
@@ -90,10 +92,14 @@ fn every_tool_keeps_the_rules() {
         for hint in ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"] {
             assert!(hints[hint].is_boolean(), "{name}: {hint}");
         }
-        assert_eq!(hints["readOnlyHint"], entry.kind == Kind::Reads, "{name}");
+        assert_eq!(hints["readOnlyHint"], entry.facts.kind == Kind::Reads, "{name}");
         let reads = ["get_", "list_", "search_"].iter().any(|verb| name.starts_with(verb));
-        assert_eq!(entry.kind == Kind::Reads, reads, "{name}: its verb tells whether it reads");
-        if matches!(entry.kind, Kind::RingsPhone | Kind::CostsMoney) {
+        assert_eq!(
+            entry.facts.kind == Kind::Reads,
+            reads,
+            "{name}: its verb tells whether it reads"
+        );
+        if matches!(entry.facts.kind, Kind::RingsPhone | Kind::CostsMoney) {
             assert_eq!(hints["destructiveHint"], true, "{name}");
             assert_eq!(hints["idempotentHint"], false, "{name}");
         }
@@ -154,7 +160,11 @@ fn no_nulls(name: &str, schema: &Value) {
 #[test]
 fn toolsets_are_those_of_the_design() {
     let of = |toolset| -> Vec<&'static str> {
-        Catalogue::new().iter().filter(|e| e.toolset == toolset).map(|e| e.name).collect()
+        Catalogue::new()
+            .iter()
+            .filter(|e| e.facts.toolset == toolset)
+            .map(|e| e.facts.name)
+            .collect()
     };
     assert_eq!(
         of(Toolset::Calls),

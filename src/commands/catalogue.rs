@@ -6,8 +6,10 @@ use anyhow::Context;
 
 use super::say;
 use crate::cli::{self, CatalogueFormat};
-use crate::mcp::catalogue::{Catalogue, Entry, Kind};
+use crate::mcp::catalogue::Catalogue;
+use crate::mcp::kind::Kind;
 use crate::mcp::selection::Selection;
+use crate::mcp::tool::Entry;
 use crate::mcp::toolset::Toolset;
 
 /// Tokens of each tool as tools/list serves it, by o200k_base: counted by the tests, which fail when
@@ -41,7 +43,7 @@ pub(super) fn run(
 pub(super) fn markdown(entries: &[&Entry]) -> String {
     let mut table = String::from("| Toolset | Tool | What it does | Kind |\n|---|---|---|---|\n");
     for entry in entries {
-        let kind = match entry.kind {
+        let kind = match entry.facts.kind {
             Kind::Reads => "read",
             Kind::Writes { destructive: false, .. } => "write",
             Kind::Writes { destructive: true, .. } => "write, destructive",
@@ -51,7 +53,11 @@ pub(super) fn markdown(entries: &[&Entry]) -> String {
         let description = entry.definition().description.as_deref().unwrap_or_default();
         let first = description.split_inclusive(". ").next().unwrap_or_default().trim_end();
         // Writing to a String cannot fail.
-        let _ = writeln!(table, "| {} | `{}` | {first} | {kind} |", entry.toolset, entry.name);
+        let _ = writeln!(
+            table,
+            "| {} | `{}` | {first} | {kind} |",
+            entry.facts.toolset, entry.facts.name
+        );
     }
     table
 }
@@ -69,10 +75,10 @@ fn tokens(entries: &[&Entry]) -> anyhow::Result<String> {
     let mut total = 0;
     for toolset in Toolset::ALL {
         let mut subtotal = 0;
-        for entry in entries.iter().filter(|entry| entry.toolset == toolset) {
-            let tokens = count(entry.name)?;
+        for entry in entries.iter().filter(|entry| entry.facts.toolset == toolset) {
+            let tokens = count(entry.facts.name)?;
             subtotal += tokens;
-            let _ = writeln!(text, "{tokens:>6}  {}", entry.name);
+            let _ = writeln!(text, "{tokens:>6}  {}", entry.facts.name);
         }
         if subtotal > 0 {
             let _ = writeln!(text, "{subtotal:>6}  = {toolset}");

@@ -78,7 +78,7 @@ pub(super) async fn run(
             let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
             let missing = !path.exists();
             let door =
-                TokenDoor::new(path, Arc::clone(&account), Arc::clone(&catalogue), selection);
+                TokenDoor::new(path, Arc::clone(&account), catalogue.index().clone(), selection);
             let door = if missing {
                 door.context("make a token with `callingbox-mcp token create NAME`")?
             } else {
@@ -90,7 +90,8 @@ pub(super) async fn run(
         }
         Auth::Oauth => {
             let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
-            let door = oauth::door(&options.oauth, Arc::clone(&account), &catalogue, selection)?;
+            let door =
+                oauth::door(&options.oauth, Arc::clone(&account), catalogue.index(), selection)?;
             metadata = door.routes();
             settings.allowed = allowed(options, door.host())?;
             (Door::OAuth(door), Some(account))

@@ -89,7 +89,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     telemetry::init(format, filter)?;
     let selection = global.selection(&file);
     let catalogue = Catalogue::new();
-    selection.check(&catalogue)?;
+    selection.check(catalogue.index())?;
     match command {
         None | Some(Command::Stdio) => {
             let stop = stop::signal()?;

@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use crate::account::Account;
 use crate::cli::OAuth;
-use crate::mcp::catalogue::Catalogue;
+use crate::mcp::index::Index;
 use crate::mcp::selection::Selection;
 use crate::transport::http::auth::oauth::{OAuthDoor, Settings};
 
@@ -27,10 +27,10 @@ pub(super) fn settings(options: &OAuth) -> anyhow::Result<Settings> {
 pub(super) fn door(
     options: &OAuth,
     account: Arc<Account>,
-    catalogue: &Catalogue,
+    tools: &Index,
     selection: Arc<Selection>,
 ) -> anyhow::Result<Arc<OAuthDoor>> {
-    let door = Arc::new(OAuthDoor::new(&settings(options)?, account, catalogue, selection)?);
+    let door = Arc::new(OAuthDoor::new(&settings(options)?, account, tools, selection)?);
     let warming = Arc::clone(&door);
     tokio::spawn(async move { warming.warm().await });
     Ok(door)

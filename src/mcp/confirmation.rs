@@ -23,10 +23,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::catalogue::Stop;
 use super::client::Era;
+use super::context::ToolContext;
 use super::error::{Class, Retry, ToolError};
-use super::gate::ToolContext;
+use super::tool::Stop;
 use crate::dialing::dispatch::Dialer;
 use crate::dialing::order::Asked;
 use crate::telemetry::arguments::digits_masked;

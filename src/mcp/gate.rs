@@ -3,71 +3,24 @@
 //! answered, and a failure names the call that was asked about.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use rmcp::ErrorData;
-use rmcp::model::{CallToolRequestParams, CallToolResponse, RequestId};
+use rmcp::model::{CallToolRequestParams, CallToolResponse};
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 
-use super::catalogue::{Catalogue, Entry, Finished, Stop};
-use super::client::Client;
+use super::answer;
+use super::catalogue::Catalogue;
+use super::context::ToolContext;
 use super::error::{Class, Done, Retry, ToolError};
-use super::offer::Offer;
 use super::present;
-use super::progress::Progress;
 use super::selection::Selection;
 use super::tasks;
+use super::tool::{Entry, Finished, Stop};
 use super::view::View;
-use crate::account::Account;
 use crate::api::CallId;
-use crate::telemetry::traces::Origin;
 use crate::telemetry::{arguments, metrics};
-
-/// The most characters of a request's id that are logged: the client chooses it.
-const MOST_ID: usize = 64;
-
-/// What a running tool is handed.
-pub struct ToolContext {
-    /// Whose account it is.
-    pub account: Arc<Account>,
-    /// What its caller is offered.
-    pub offer: Offer,
-    /// Canceled when the client takes the request back or is gone.
-    pub cancel: CancellationToken,
-    /// Canceled when the server is about to end: whoever waits now answers with what is known.
-    pub draining: CancellationToken,
-    /// Where to say how it goes, if the client wants to know.
-    pub progress: Progress,
-    /// The trace that the request is part of.
-    pub origin: Origin,
-    /// What the client can do, and the way to ask its human.
-    pub client: Client,
-    /// The request's id, as the client chose it.
-    pub request_id: RequestId,
-    /// A short name of the caller, where the transport has many.
-    pub tenant: Option<Arc<str>>,
-    /// Whether the arguments are logged too.
-    pub log_arguments: bool,
-}
-
-impl ToolContext {
-    /// The one line of log that each call has.
-    fn log(&self, tool: &str, outcome: &str, took: Duration, arguments: Option<String>) {
-        let id = self.request_id.to_string();
-        tracing::info!(
-            tenant = self.tenant.as_deref(),
-            tool = &*arguments::digits_masked(tool),
-            outcome,
-            milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            request_id = present::one_line(&arguments::digits_masked(&id), MOST_ID),
-            arguments,
-            "tool call"
-        );
-    }
-}
 
 /// Runs one tool call.
 ///
@@ -82,6 +35,7 @@ pub async fn call(
 ) -> Result<CallToolResponse, ErrorData> {
     let Some(entry) = catalogue.get(&request.name) else {
         let hint = catalogue
+            .index()
             .nearest(&request.name)
             .map(|name| format!("; did you mean `{name}`?"))
             .unwrap_or_default();
@@ -92,12 +46,12 @@ pub async fn call(
     let started = Instant::now();
     let about = request.arguments.as_ref().and_then(|given| given.get("call_id"));
     let about = about.and_then(|id| CallId::deserialize(id).ok());
-    let span = cx.origin.tool_call(entry.name, cx.tenant.as_deref());
+    let span = cx.origin.tool_call(entry.facts.name, cx.tenant.as_deref());
     let logged = request.arguments.as_ref().filter(|_| cx.log_arguments).map(arguments::shown);
-    let outcome = match selection.withheld(entry) {
+    let outcome = match selection.withheld(&entry.facts) {
         Some(reason) => Err(Stop::Failed(ToolError::new(
             Class::SwitchedOff,
-            format!("the tool `{}` is not offered here: {reason}", entry.name),
+            format!("the tool `{}` is not offered here: {reason}", entry.facts.name),
         ))),
         None => span.carry(run(entry, request, cx)).await,
     };
@@ -117,13 +71,13 @@ pub async fn call(
                 None => error,
             };
             let error = error.within(&cx.offer).in_world(cx.account.world());
-            (error.class().as_str(), present::failure(&error).into())
+            (error.class().as_str(), answer::failure(&error).into())
         }
     };
     let took = started.elapsed();
-    metrics::tool_call(entry.name, label, took);
+    metrics::tool_call(entry.facts.name, label, took);
     span.end(label, failed);
-    cx.log(entry.name, label, took, logged);
+    cx.log(entry.facts.name, label, took, logged);
     Ok(response)
 }
 
@@ -133,7 +87,7 @@ async fn run(
     cx: &ToolContext,
 ) -> Result<Finished, Stop> {
     let ready = entry.prepare(request.arguments.unwrap_or_default(), cx)?;
-    let changes = !entry.kind.is_read_only();
+    let changes = !entry.facts.kind.is_read_only();
     let uncertain = |class, message: String| {
         let error = ToolError::new(class, message);
         if changes {
@@ -149,20 +103,20 @@ async fn run(
         biased;
         () = cx.cancel.cancelled() => {
             let (class, message) = match cx.draining.is_cancelled() {
-                true => (Class::Unavailable, format!("this server ended before {} was done", entry.name)),
-                false => (Class::Canceled, format!("{} was canceled by the client", entry.name)),
+                true => (Class::Unavailable, format!("this server ended before {} was done", entry.facts.name)),
+                false => (Class::Canceled, format!("{} was canceled by the client", entry.facts.name)),
             };
             Err(uncertain(class, message).into())
         }
         finished = tokio::time::timeout(ready.deadline, work) => match finished {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => {
-                tracing::error!(tool = entry.name, "a tool panicked");
-                Err(uncertain(Class::Internal, format!("{} failed by a defect of this server", entry.name)).into())
+                tracing::error!(tool = entry.facts.name, "a tool panicked");
+                Err(uncertain(Class::Internal, format!("{} failed by a defect of this server", entry.facts.name)).into())
             }
             Err(_elapsed) => Err(uncertain(
                 Class::TimedOut,
-                format!("{} took longer than {} s", entry.name, ready.deadline.as_secs()),
+                format!("{} took longer than {} s", entry.facts.name, ready.deadline.as_secs()),
             )
             .into()),
         },
@@ -171,6 +125,7 @@ async fn run(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use rmcp::model::CallToolResult;
@@ -179,11 +134,13 @@ mod tests {
     use serde::{Deserialize, Serialize};
     use serde_json::{Value, json};
 
-    use super::super::catalogue::{Kind, Tool};
+    use super::super::kind::Kind;
     use super::super::present::Reply;
     use super::super::server::Server;
+    use super::super::tool::Tool;
     use super::super::toolset::Toolset;
     use super::*;
+    use crate::account::Account;
     use crate::config::Wait;
 
     #[derive(Deserialize, JsonSchema)]
@@ -261,7 +218,7 @@ mod tests {
 
     fn error(result: &CallToolResult) -> Value {
         assert_eq!(result.is_error, Some(true), "{result:?}");
-        serde_json::to_value(result).unwrap()["_meta"][present::ERROR_META].clone()
+        serde_json::to_value(result).unwrap()["_meta"][answer::ERROR_META].clone()
     }
 
     #[tokio::test]

@@ -1,12 +1,15 @@
 //! The MCP side: what a model is offered, how its calls are checked, and what it is answered.
 //!
-//! - [`catalogue`]: what a tool is (a tool that does not say what it does to the world does not
-//!   compile), and the list of all of them; [`toolset`]: their groups; [`selection`]: which are offered,
-//!   [`offer`]: which texts fit that, [`view`]: what else is seen with it; [`scope`]: what each takes to
-//!   be granted; [`caller`]: who asks, where there are many;
+//! - [`tool`]: what a tool is (one that does not say what it does to the world does not compile), and
+//!   [`context`]: what it is handed; [`catalogue`]: the list of all of them;
+//! - [`index`]: what is known of each without calling it; [`kind`]: what it does to the world,
+//!   [`toolset`]: its group, [`scope`]: what it takes to be granted; [`selection`]: which are offered,
+//!   [`offer`]: which texts fit that, [`view`]: what else is seen with it; [`caller`]: who asks, where
+//!   there are many;
 //! - [`arguments`] and [`schema`]: the types arguments are made of, and the schemas of those types;
 //! - [`gate`]: the one place through which every tool call passes;
-//! - [`present`] and [`error`]: the one place that shapes every answer, and every failure;
+//! - [`present`], [`error`] and [`answer`]: the one place that words every answer, and every failure, and
+//!   makes a result of either;
 //! - [`confirmation`] asks the human, [`waiting`] waits for a call, [`progress`] tells how it goes,
 //!   [`tasks`] makes a call a task;
 //! - [`resources`], [`prompts`], [`completions`], [`skill`]: what else a client can read;
@@ -14,14 +17,18 @@
 //!
 //! It knows nothing of transports.
 
+pub mod answer;
 pub mod arguments;
 pub mod caller;
 pub mod catalogue;
 pub mod client;
 pub mod completions;
 pub mod confirmation;
+pub mod context;
 pub mod error;
 pub mod gate;
+pub mod index;
+pub mod kind;
 pub mod offer;
 pub mod outcome;
 pub mod present;
@@ -34,6 +41,7 @@ pub mod selection;
 pub mod server;
 pub mod skill;
 pub mod tasks;
+pub mod tool;
 mod tools;
 pub mod toolset;
 pub mod view;

@@ -3,28 +3,28 @@
 
 use std::sync::Arc;
 
-use super::catalogue::SharedCatalogue;
+use super::index::Index;
 use super::selection::Selection;
 
 /// What one caller is offered, as the texts for it are held against. Cheap to make: each tool call has one,
 /// and few need it.
 #[derive(Clone)]
 pub struct Offer {
-    catalogue: SharedCatalogue,
+    all: Index,
     selection: Arc<Selection>,
 }
 
 impl Offer {
-    /// What `selection` offers of the catalogue.
+    /// What `selection` offers of all tools.
     #[must_use]
-    pub fn of(catalogue: &SharedCatalogue, selection: &Arc<Selection>) -> Self {
-        Self { catalogue: SharedCatalogue::clone(catalogue), selection: Arc::clone(selection) }
+    pub fn of(all: &Index, selection: &Arc<Selection>) -> Self {
+        Self { all: all.clone(), selection: Arc::clone(selection) }
     }
 
     /// Whether the tool of this name is offered.
     #[must_use]
     pub fn has(&self, tool: &str) -> bool {
-        self.catalogue.get(tool).is_some_and(|entry| self.selection.withheld(entry).is_none())
+        self.all.get(tool).is_some_and(|tool| self.selection.offers(tool))
     }
 
     /// A tool that a text names and that is not offered.
@@ -38,9 +38,9 @@ impl Offer {
         text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
             // As each tool's name has: nearly all words need not be looked up.
             .filter(|word| word.contains('_'))
-            .filter_map(|word| self.catalogue.get(word))
-            .filter(|entry| self.selection.withheld(entry).is_some())
-            .map(|entry| entry.name)
+            .filter_map(|word| self.all.get(word))
+            .filter(|tool| !self.selection.offers(tool))
+            .map(|tool| tool.name)
     }
 
     /// A text without the sentences that name a tool that is not offered.
@@ -49,16 +49,6 @@ impl Offer {
         let sentences = text.split_inclusive(". ");
         let fitting: String = sentences.filter(|one| self.lacking(one).is_none()).collect();
         fitting.trim_end().to_owned()
-    }
-}
-
-#[cfg(test)]
-impl Offer {
-    /// These tools and no others.
-    pub(crate) fn only(tools: &[&str]) -> Self {
-        let tools = tools.iter().map(|tool| (*tool).to_owned()).collect();
-        let selection = Selection { tools, ..Selection::default() };
-        Self::of(&Arc::new(super::catalogue::Catalogue::new()), &Arc::new(selection))
     }
 }
 
@@ -88,8 +78,8 @@ mod tests {
 
     #[test]
     fn no_name_of_a_tool_is_one_word() {
-        for entry in Catalogue::new().iter() {
-            assert!(entry.name.contains('_'), "{}", entry.name);
+        for tool in Catalogue::new().index().iter() {
+            assert!(tool.name.contains('_'), "{}", tool.name);
         }
     }
 }

@@ -1,14 +1,8 @@
-//! The one place that shapes what a model is answered.
-//!
-//! Structured content for programs, a text beside it that says the same to whoever has only the
-//! text. Words that were spoken on the telephone are data from outside: they leave this module
+//! The one place where the text of an answer gets its form. Words that were spoken on the telephone are data from outside: they leave this module
 //! only inside a fence with a marker the speaker could not know.
 
-use rmcp::model::{CallToolResult, ContentBlock, MetaObject};
-use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::error::ToolError;
 use crate::api::{CallId, TranscriptSegment};
 
 /// What a tool answers: the data, and the text that says the same.
@@ -37,9 +31,6 @@ impl<T> Reply<T> {
     }
 }
 
-/// The key under `_meta` of a failed result where programs find class, effect and retry.
-pub const ERROR_META: &str = "callingbox-mcp/error";
-
 /// What an answer of the simulator says that would not say so otherwise.
 pub const SIMULATED: &str = "SIMULATED: the real account is not concerned.";
 
@@ -51,33 +42,6 @@ pub fn mark_simulated(text: &mut String) {
         text.push_str(apart);
         text.push_str(SIMULATED);
     }
-}
-
-/// Shapes a reply.
-///
-/// # Errors
-/// The data could not be written as JSON: a defect, but the text still reaches the model.
-pub fn reply<T: Serialize>(reply: Reply<T>) -> Result<CallToolResult, ToolError> {
-    let data = serde_json::to_value(reply.data).map_err(|error| {
-        ToolError::internal(format!(
-            "the answer could not be written: {error}. It was: {}",
-            reply.text
-        ))
-    })?;
-    let mut result = CallToolResult::success(vec![ContentBlock::text(reply.text)]);
-    result.structured_content = Some(data);
-    Ok(result)
-}
-
-/// Shapes a failure. It carries no structured content, because clients hold that against the
-/// output schema; programs find the same facts under [`ERROR_META`].
-#[must_use]
-pub fn failure(error: &ToolError) -> CallToolResult {
-    let mut result = CallToolResult::error(vec![ContentBlock::text(error.to_string())]);
-    let mut meta = MetaObject::default();
-    meta.insert(ERROR_META.to_owned(), serde_json::to_value(error).unwrap_or(Value::Null));
-    result.meta = Some(meta);
-    result
 }
 
 /// Whether a record says that it is of the simulator, by the fields that the contract does not know.

@@ -236,7 +236,7 @@ mod tests {
     use crate::mcp::selection::Selection;
 
     fn all() -> Offer {
-        Offer::of(&Catalogue::new().into(), &Selection::default().into())
+        Offer::of(Catalogue::new().index(), &Selection::default().into())
     }
 
     fn rendered(name: &str, arguments: Value) -> Result<String, String> {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::catalogue::Kind;
+use super::kind::Kind;
 use super::toolset::Toolset;
 
 /// One thing that can be granted (a scope of RFC 6749, section 3.3).
@@ -98,8 +98,8 @@ mod tests {
     fn every_tool_takes_the_scope_that_fits_what_it_does() {
         let catalogue = Catalogue::new();
         let tools = |scope: Scope| -> Vec<_> {
-            let entries = catalogue.iter().filter(|entry| entry.scope() == scope);
-            entries.map(|entry| entry.name).collect()
+            let entries = catalogue.index().iter().filter(|tool| tool.scope() == scope);
+            entries.map(|tool| tool.name).collect()
         };
         assert_eq!(
             tools(Scope::CallsRead),
@@ -119,8 +119,8 @@ mod tests {
             ["create_agent", "update_agent", "set_agent_numbers", "archive_agent"]
         );
         assert_eq!(tools(Scope::NumbersPurchase), ["purchase_number"]);
-        let webhooks = catalogue.iter().filter(|entry| entry.toolset == Toolset::Webhooks);
-        let webhooks: Vec<_> = webhooks.map(|entry| entry.name).collect();
+        let webhooks = catalogue.index().iter().filter(|tool| tool.toolset == Toolset::Webhooks);
+        let webhooks: Vec<_> = webhooks.map(|tool| tool.name).collect();
         assert_eq!(tools(Scope::WebhooksWrite), webhooks);
     }
 

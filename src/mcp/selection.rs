@@ -1,6 +1,6 @@
 //! Which of all tools are offered: what the user switched on, and what was taken from it since.
 
-use super::catalogue::{Catalogue, Entry};
+use super::index::{Facts, Index};
 use super::toolset::{Toolset, UnknownName};
 
 /// Which tools are offered, as the user asked for it.
@@ -28,15 +28,10 @@ impl Selection {
     ///
     /// # Errors
     /// The first name that does not, with the valid ones.
-    pub fn check(&self, catalogue: &Catalogue) -> Result<(), UnknownName> {
-        match self
-            .tools
-            .iter()
-            .chain(&self.exclude_tools)
-            .find(|name| catalogue.get(name).is_none())
-        {
+    pub fn check(&self, all: &Index) -> Result<(), UnknownName> {
+        match self.tools.iter().chain(&self.exclude_tools).find(|name| all.get(name).is_none()) {
             None => Ok(()),
-            Some(name) => Err(catalogue.no_tool(name)),
+            Some(name) => Err(all.no_tool(name)),
         }
     }
 
@@ -51,26 +46,32 @@ impl Selection {
 
     /// The same without the tools that `keep` leaves out: it can only become less.
     #[must_use]
-    pub fn narrowed(&self, catalogue: &Catalogue, keep: impl Fn(&Entry) -> bool) -> Self {
+    pub fn narrowed(&self, all: &Index, keep: impl Fn(&Facts) -> bool) -> Self {
         let mut narrow = self.clone();
-        let left_out = catalogue.iter().filter(|entry| !keep(entry)).map(|entry| entry.name);
+        let left_out = all.iter().filter(|tool| !keep(tool)).map(|tool| tool.name);
         narrow.narrowed.extend(left_out);
         narrow
     }
 
+    /// Whether a tool is offered.
+    #[must_use]
+    pub fn offers(&self, tool: &Facts) -> bool {
+        self.withheld(tool).is_none()
+    }
+
     /// Why a tool is not offered, or none if it is.
     #[must_use]
-    pub fn withheld(&self, entry: &Entry) -> Option<&'static str> {
-        let named = self.tools.iter().any(|name| name == entry.name);
-        if entry.toolset == Toolset::Sandbox && !self.sandbox {
+    pub fn withheld(&self, tool: &Facts) -> Option<&'static str> {
+        let named = self.tools.iter().any(|name| name == tool.name);
+        if tool.toolset == Toolset::Sandbox && !self.sandbox {
             Some("it exists only with --sandbox")
-        } else if !named && !self.toolsets_in_force().any(|set| set == entry.toolset) {
+        } else if !named && !self.toolsets_in_force().any(|set| set == tool.toolset) {
             Some("its toolset is not switched on (--toolsets, --tools)")
-        } else if self.exclude_tools.iter().any(|name| name == entry.name) {
+        } else if self.exclude_tools.iter().any(|name| name == tool.name) {
             Some("it is switched off by --exclude-tools")
-        } else if self.read_only && !entry.kind.is_read_only() {
+        } else if self.read_only && !tool.kind.is_read_only() {
             Some("the server is read-only (--read-only)")
-        } else if self.narrowed.contains(&entry.name) {
+        } else if self.narrowed.contains(&tool.name) {
             Some("it is not among those that this caller may use and asked for")
         } else {
             None
@@ -81,17 +82,19 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mcp::catalogue::Kind;
+    use crate::mcp::catalogue::Catalogue;
+    use crate::mcp::kind::Kind;
 
     fn names(selection: &Selection) -> Vec<&'static str> {
         let catalogue = Catalogue::new();
-        catalogue.offered(selection).map(|entry| entry.name).collect()
+        catalogue.offered(selection).map(|entry| entry.facts.name).collect()
     }
 
     #[test]
     fn the_default_offers_calls_agents_and_numbers() {
         let catalogue = Catalogue::new();
         let expected: Vec<_> = catalogue
+            .index()
             .iter()
             .filter(|entry| !matches!(entry.toolset, Toolset::Webhooks | Toolset::Sandbox))
             .map(|entry| entry.name)
@@ -112,7 +115,7 @@ mod tests {
         let catalogue = Catalogue::new();
         assert!(!offered.is_empty());
         for name in offered {
-            assert_eq!(catalogue.get(name).unwrap().kind, Kind::Reads, "{name}");
+            assert_eq!(catalogue.index().get(name).unwrap().kind, Kind::Reads, "{name}");
         }
     }
 
@@ -139,7 +142,7 @@ mod tests {
     #[test]
     fn unknown_names_are_refused_with_the_valid_ones() {
         let selection = Selection { tools: vec!["place_cal".into()], ..Selection::default() };
-        let text = selection.check(&Catalogue::new()).unwrap_err().to_string();
+        let text = selection.check(Catalogue::new().index()).unwrap_err().to_string();
         assert!(
             text.starts_with("there is no tool `place_cal` (did you mean `place_call`?)"),
             "{text}"

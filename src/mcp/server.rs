@@ -28,7 +28,8 @@ use tokio_util::sync::CancellationToken;
 use super::caller::Caller;
 use super::catalogue::SharedCatalogue;
 use super::client::{Client, Era};
-use super::gate::{self, ToolContext};
+use super::context::ToolContext;
+use super::gate;
 use super::offer::Offer;
 use super::present;
 use super::progress::Progress;
@@ -101,7 +102,7 @@ impl Server {
 
     /// The same, as texts are held against it.
     fn offer(&self, context: &RequestContext<RoleServer>) -> Offer {
-        Offer::of(&self.catalogue, self.selection(context))
+        Offer::of(self.catalogue.index(), self.selection(context))
     }
 
     fn instructions(&self, offer: &Offer) -> String {
@@ -150,7 +151,7 @@ impl ServerHandler for Server {
                 },
             ),
         )
-        .with_instructions(self.instructions(&Offer::of(&self.catalogue, &self.selection)))
+        .with_instructions(self.instructions(&Offer::of(self.catalogue.index(), &self.selection)))
     }
 
     async fn initialize(
@@ -324,7 +325,7 @@ impl ServerHandler for Server {
         requested: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
         // What this one request asked not to be offered is not known yet: `listen` holds it against that.
-        let offer = Offer::of(&self.catalogue, &self.selection);
+        let offer = Offer::of(self.catalogue.index(), &self.selection);
         let mut accepted = SubscriptionFilter::default();
         accepted.resource_subscriptions = requested.resource_subscriptions.as_ref().map(|uris| {
             let known = uris.iter().filter(|uri| resources::changes_by_itself(&offer, uri));

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
+use super::answer;
 use super::error::ToolError;
 use super::offer::Offer;
 use super::outcome::CallReport;
@@ -99,7 +100,7 @@ pub async fn get(
         return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
     }
     let text = report.text(&Fence::new());
-    let result = present::reply(Reply::new(report, text)).map_err(|error| plain(&error))?;
+    let result = answer::reply(Reply::new(report, text)).map_err(|error| plain(&error))?;
     match serde_json::to_value(result) {
         Ok(Value::Object(result)) => {
             Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Completed { result })))

@@ -79,15 +79,15 @@ mod tests {
 
     #[test]
     fn each_is_seen_with_each_of_its_tools_and_with_no_other() {
-        let catalogue = Arc::new(Catalogue::new());
+        let catalogue = Catalogue::new();
         for view in View::ALL {
             for tool in view.tools() {
                 assert!(catalogue.get(tool).is_some(), "{view:?}: {tool}");
             }
-            for entry in catalogue.iter() {
+            for entry in catalogue.index().iter() {
                 let tools = vec![entry.name.to_owned()];
                 let only = Selection { tools, sandbox: true, ..Selection::default() };
-                let offer = Offer::of(&catalogue, &Arc::new(only));
+                let offer = Offer::of(catalogue.index(), &Arc::new(only));
                 let has = view.tools().contains(&entry.name);
                 assert_eq!(view.hold(&offer, "it").is_ok(), has, "{view:?}: {}", entry.name);
             }
@@ -96,10 +96,10 @@ mod tests {
 
     #[test]
     fn what_is_not_seen_is_told_with_what_it_takes() {
-        let catalogue = Arc::new(Catalogue::new());
+        let catalogue = Catalogue::new();
         let tools = vec!["list_numbers".to_owned()];
         let only = Selection { tools, ..Selection::default() };
-        let offer = Offer::of(&catalogue, &Arc::new(only));
+        let offer = Offer::of(catalogue.index(), &Arc::new(only));
         for (view, text) in [
             (
                 View::Call,

@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::context::ToolContext;
 use super::error::{Class, Retry, ToolError};
-use super::gate::ToolContext;
+
 use super::present::{self, Fence};
 use super::progress::Progress;
 use super::view::View;

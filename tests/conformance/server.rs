@@ -16,6 +16,7 @@ use callingbox_mcp::config::Wait;
 use callingbox_mcp::dialing::dispatch::LedgerPlace;
 use callingbox_mcp::dialing::ledger::World;
 use callingbox_mcp::mcp::catalogue::Catalogue;
+use callingbox_mcp::mcp::index::Index;
 use callingbox_mcp::transport::http::auth::Door;
 use callingbox_mcp::transport::http::handler::{Given, Handler, Handlers};
 use callingbox_mcp::transport::http::health::Health;
@@ -31,8 +32,8 @@ struct Mounted {
 }
 
 impl Handlers for Mounted {
-    fn catalogue(&self) -> &Catalogue {
-        &self.catalogue
+    fn tools(&self) -> &Index {
+        self.catalogue.index()
     }
 
     fn make(self: Arc<Self>, _: Given) -> Box<dyn Handler> {

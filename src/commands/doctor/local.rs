@@ -49,7 +49,7 @@ pub(super) fn configuration(
         };
         broken(format!("no server starts, and nothing else was looked at: {error}"), fix)
     })?;
-    global.selection(&file).check(&Catalogue::new()).map_err(|error| {
+    global.selection(&file).check(Catalogue::new().index()).map_err(|error| {
         broken(
             format!("no server starts, and nothing else was looked at: {error}"),
             "correct the name in the flag, the variable or the file",

@@ -9,10 +9,10 @@ use crate::dialing::dispatch::{DialError, Dialed};
 use crate::dialing::limits::{Kind, Limit};
 use crate::dialing::order::Asked;
 use crate::dialing::policy::DecidedBy;
-use crate::mcp::catalogue::Stop;
 use crate::mcp::confirmation::{self, Asking, Preview, Question, Yes};
+use crate::mcp::context::ToolContext;
 use crate::mcp::error::{Class, Retry, ToolError};
-use crate::mcp::gate::ToolContext;
+use crate::mcp::tool::Stop;
 use crate::telemetry::metrics;
 
 /// How far an order got.

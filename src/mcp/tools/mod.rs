@@ -10,8 +10,8 @@ mod webhooks;
 
 use serde_json::Value;
 
-use super::catalogue::Entry;
 use super::error::ToolError;
+use super::tool::Entry;
 use crate::api::Cursor;
 
 /// All tools, in the order in which they are listed.

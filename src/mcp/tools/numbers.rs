@@ -14,11 +14,12 @@ use crate::dialing::dispatch::{DialResult, Dialed};
 use crate::dialing::order::{Asked, Order, Product};
 use crate::e164::E164;
 use crate::mcp::arguments::{Text, Whole, pattern_text};
-use crate::mcp::catalogue::{Kind, Stop, Tool};
 use crate::mcp::confirmation::Preview;
+use crate::mcp::context::ToolContext;
 use crate::mcp::error::{Class, ToolError};
-use crate::mcp::gate::ToolContext;
+use crate::mcp::kind::Kind;
 use crate::mcp::present::{self, Reply};
+use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 use crate::money::MilliCents;
 

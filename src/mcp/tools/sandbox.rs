@@ -4,11 +4,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::e164::E164;
-use crate::mcp::catalogue::{Kind, Stop, Tool};
+use crate::mcp::context::ToolContext;
 use crate::mcp::error::{Class, Done, Retry, ToolError};
-use crate::mcp::gate::ToolContext;
+use crate::mcp::kind::Kind;
 use crate::mcp::outcome::CallReport;
 use crate::mcp::present::{Fence, Reply};
+use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 use crate::simulator::SimulatorError;
 

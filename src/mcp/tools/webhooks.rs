@@ -11,10 +11,11 @@ use crate::api::{
     WebhookUpdate,
 };
 use crate::mcp::arguments::{HttpsUrl, List, Text, Whole};
-use crate::mcp::catalogue::{Kind, Stop, Tool};
+use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
-use crate::mcp::gate::ToolContext;
+use crate::mcp::kind::Kind;
 use crate::mcp::present::{self, Reply};
+use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 
 /// A webhook endpoint, under the names that the tools take.

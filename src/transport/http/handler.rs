@@ -21,6 +21,7 @@ use super::sse::Channel;
 use super::tool_calls::ToolCalls;
 use crate::account::Account;
 use crate::mcp::catalogue::Catalogue;
+use crate::mcp::index::Index;
 use crate::mcp::selection::Selection;
 use crate::mcp::server::{Server, ServerOptions};
 use crate::transport::plain::PlainCall;
@@ -38,15 +39,15 @@ pub struct Given {
 /// Makes the handlers of tenants.
 pub trait Handlers: Send + Sync {
     /// The tools that callers can be granted or ask for.
-    fn catalogue(&self) -> &Catalogue;
+    fn tools(&self) -> &Index;
 
     /// The handler of one more tenant.
     fn make(self: Arc<Self>, given: Given) -> Box<dyn Handler>;
 }
 
 impl Handlers for Catalogue {
-    fn catalogue(&self) -> &Catalogue {
-        self
+    fn tools(&self) -> &Index {
+        self.index()
     }
 
     fn make(self: Arc<Self>, given: Given) -> Box<dyn Handler> {

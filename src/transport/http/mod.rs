@@ -52,7 +52,7 @@ use self::sessions::{Full as NoRoom, Terms, Use};
 use self::tenant::{Tenant, Tenants};
 use crate::account::Account;
 use crate::mcp::caller::Caller;
-use crate::mcp::catalogue::Catalogue;
+use crate::mcp::index::Index;
 use crate::mcp::selection::Selection;
 use crate::mcp::server::ServerOptions;
 use crate::state::Shared;
@@ -239,8 +239,8 @@ impl Service {
         Ok(visitor)
     }
 
-    fn catalogue(&self) -> &Catalogue {
-        self.handlers.catalogue()
+    fn tools(&self) -> &Index {
+        self.handlers.tools()
     }
 
     /// What this request may use: of what its tenant is offered, what was granted to the caller, what
@@ -250,8 +250,8 @@ impl Service {
         let selection = if visitor.scopes.is_none() && asked.is_none() && before.is_none() {
             Arc::clone(most)
         } else {
-            Arc::new(most.narrowed(self.catalogue(), |entry| {
-                visitor.has(entry.scope()) && before.keeps(entry) && asked.keeps(entry)
+            Arc::new(most.narrowed(self.tools(), |tool| {
+                visitor.has(tool.scope()) && before.keeps(tool) && asked.keeps(tool)
             }))
         };
         Caller { tenant: Arc::clone(visitor.tenant.name()), selection }
@@ -262,7 +262,7 @@ impl Service {
         if visitor.scopes.is_none() {
             return Ok(());
         }
-        match demand::of(body, self.catalogue(), visitor.tenant.selection())? {
+        match demand::of(body, self.tools(), visitor.tenant.selection())? {
             Some(lacking) if !visitor.has(lacking) => {
                 let tenant = visitor.tenant.name();
                 tracing::info!(%tenant, scope = %lacking, "a scope is missing");
@@ -278,7 +278,7 @@ impl Service {
         let tenant = &visitor.tenant;
         // Nothing behind this line needs it, and what it does not have it cannot log.
         parts.headers.remove(AUTHORIZATION);
-        let asked = Arc::new(Narrowing::of(&parts.headers, self.catalogue())?);
+        let asked = Arc::new(Narrowing::of(&parts.headers, self.tools())?);
         let place = tenant.open_stream().ok_or_else(too_many_streams)?;
         let named = self.session_named(&parts.headers).map(str::to_owned);
         let (session, before) = match &named {
@@ -317,7 +317,7 @@ impl Service {
         let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
         self.permit(&visitor, &body)?;
         let call = tool_calls::read(&parts.headers, &body)
-            .filter(|call| self.catalogue().get(call.tool()).is_some());
+            .filter(|call| self.tools().get(call.tool()).is_some());
         let glance = match &call {
             Some(call) => Glance::of_call(call.tool()),
             None => Glance::at(&body)?,
@@ -361,9 +361,9 @@ impl Service {
             session.keep_until(visitor.until);
         }
         // What ends its session ends the others too. What changes something is let finish.
-        let tool = glance.tool().and_then(|name| self.catalogue().get(name));
+        let tool = glance.tool().and_then(|name| self.tools().get(name));
         let cut = glance.method.as_deref() == Some(SubscriptionsListenRequestMethod::VALUE)
-            || tool.is_some_and(|entry| entry.kind.is_read_only());
+            || tool.is_some_and(|tool| tool.kind.is_read_only());
         let response = body::hold(response, (place, session, activity));
         Ok(match visitor.until.filter(|_| cut) {
             None => response,
@@ -387,7 +387,7 @@ impl Service {
             let wait = Duration::from_secs(1);
             Box::new(answer::later(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), wait))
         })?;
-        let before = Narrowing::of(&elsewhere.ok_or_else(no_such_session)?, self.catalogue())?;
+        let before = Narrowing::of(&elsewhere.ok_or_else(no_such_session)?, self.tools())?;
         if method != Method::DELETE && !tenant.sessions().is_here(id) {
             // Only looked for: rmcp takes it a moment later.
             drop(tenant.sessions().make_room().await.map_err(no_room)?);
@@ -427,7 +427,7 @@ impl Service {
             return Err(Box::new(answer::error(StatusCode::NOT_FOUND, text)));
         }
         let visitor = self.admit(&headers).await?;
-        let narrowing = Arc::new(Narrowing::of(&headers, self.catalogue())?);
+        let narrowing = Arc::new(Narrowing::of(&headers, self.tools())?);
         let place = visitor.tenant.open_stream().ok_or_else(too_many_streams)?;
         let terms = Terms { until: visitor.until, narrowing };
         let opened =
@@ -438,7 +438,7 @@ impl Service {
     async fn messages(&self, request: Request) -> Result<Response, Box<Response>> {
         let (parts, body) = request.into_parts();
         let visitor = self.admit(&parts.headers).await?;
-        let asked = Narrowing::of(&parts.headers, self.catalogue())?;
+        let asked = Narrowing::of(&parts.headers, self.tools())?;
         let _place = visitor.tenant.open_stream().ok_or_else(too_many_streams)?;
         let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
         let id = sse::session_named(parts.uri.query().unwrap_or_default())?;

@@ -365,8 +365,8 @@ impl Tenants {
     #[must_use]
     pub fn caller(&self, tenant: &Tenant, session: &Use, withheld: &[String]) -> Caller {
         let before = session.narrowing();
-        let selection = tenant.selection().narrowed(self.handlers.catalogue(), |entry| {
-            before.keeps(entry) && !withheld.iter().any(|name| name == entry.name)
+        let selection = tenant.selection().narrowed(self.handlers.tools(), |tool| {
+            before.keeps(tool) && !withheld.iter().any(|name| name == tool.name)
         });
         Caller { tenant: Arc::clone(tenant.name()), selection: Arc::new(selection) }
     }

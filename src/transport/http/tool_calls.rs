@@ -242,7 +242,7 @@ mod tests {
     fn no_tool_wants_its_arguments_in_headers() {
         for entry in Catalogue::new().iter() {
             let schema = serde_json::to_string(&entry.definition().input_schema).unwrap();
-            assert!(!schema.contains("x-mcp-header"), "{}", entry.name);
+            assert!(!schema.contains("x-mcp-header"), "{}", entry.facts.name);
         }
     }
 }

@@ -6,10 +6,11 @@ use serde::Deserialize;
 use super::{AgentSummary, only_ids};
 use crate::api::{AgentCreate, AgentType, NumberId, ReturnsSchema, VoicemailAction};
 use crate::mcp::arguments::{HttpsUrl, List, Text};
-use crate::mcp::catalogue::{Kind, Stop, Tool};
+use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
-use crate::mcp::gate::ToolContext;
+use crate::mcp::kind::Kind;
 use crate::mcp::present::Reply;
+use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::in_call::{self, InCallTools};
 use crate::mcp::toolset::Toolset;
 

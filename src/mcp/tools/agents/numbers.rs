@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::{AgentSummary, only_ids};
 use crate::api::{self, Agent, AgentId, Effect, NumberId};
 use crate::mcp::arguments::List;
-use crate::mcp::catalogue::{Kind, Stop, Tool};
+use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
-use crate::mcp::gate::ToolContext;
+use crate::mcp::kind::Kind;
 use crate::mcp::present::Reply;
+use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 
 pub(in crate::mcp::tools) struct SetAgentNumbers;

@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::{AgentInput, AgentSummary, withheld};
 use crate::api::{Agent, AgentType};
 use crate::mcp::arguments::Object;
-use crate::mcp::catalogue::{Kind, Stop, Tool};
-use crate::mcp::gate::ToolContext;
+use crate::mcp::context::ToolContext;
+use crate::mcp::kind::Kind;
 use crate::mcp::present::Reply;
+use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::word;
 use crate::mcp::toolset::Toolset;
 

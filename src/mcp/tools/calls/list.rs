@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::api::{AgentId, Call, CallDirection, CallId, Cursor, PageRequest};
 use crate::e164::E164;
 use crate::mcp::arguments::Whole;
-use crate::mcp::catalogue::{Kind, Stop, Tool};
-use crate::mcp::gate::ToolContext;
+use crate::mcp::context::ToolContext;
+use crate::mcp::kind::Kind;
 use crate::mcp::outcome::CallSummary;
 use crate::mcp::present::Reply;
+use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::cursor as cursor_of;
 use crate::mcp::toolset::Toolset;
 

@@ -14,12 +14,13 @@ use crate::dialing::ledger::IdempotencyKey;
 use crate::dialing::order::{Asked, CALL_HOLD, DISPATCH_KEY, Order, Product};
 use crate::e164::E164;
 use crate::mcp::arguments::{HttpsUrl, Object, Text, pattern_text};
-use crate::mcp::catalogue::{Kind, Stop, Tool};
 use crate::mcp::confirmation::{self, Preview};
+use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
-use crate::mcp::gate::ToolContext;
+use crate::mcp::kind::Kind;
 use crate::mcp::outcome::Outcome;
 use crate::mcp::present::{self, Reply};
+use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::dialing::{self, Ordered};
 use crate::mcp::toolset::Toolset;
 

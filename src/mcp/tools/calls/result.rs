@@ -7,10 +7,11 @@ use serde::Deserialize;
 
 use crate::api::CallId;
 use crate::mcp::arguments::Whole;
-use crate::mcp::catalogue::{Kind, Stop, Tool};
-use crate::mcp::gate::ToolContext;
+use crate::mcp::context::ToolContext;
+use crate::mcp::kind::Kind;
 use crate::mcp::outcome::CallReport;
 use crate::mcp::present::{Fence, Reply};
+use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 use crate::mcp::waiting::{self, Seen};
 

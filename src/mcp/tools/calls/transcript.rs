@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{CallId, TranscriptSegment};
 use crate::mcp::arguments::Whole;
-use crate::mcp::catalogue::{Kind, Stop, Tool};
-use crate::mcp::gate::ToolContext;
+use crate::mcp::context::ToolContext;
+use crate::mcp::kind::Kind;
 use crate::mcp::present::{self, Fence, Reply};
+use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 use crate::mcp::waiting;
 

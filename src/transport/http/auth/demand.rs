@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::super::answer;
 use super::super::body::Glance;
-use crate::mcp::catalogue::Catalogue;
+use crate::mcp::index::{Facts, Index};
 use crate::mcp::scope::Scope;
 use crate::mcp::selection::Selection;
 
@@ -27,11 +27,7 @@ const FREE: [&str; 9] = [
 ///
 /// # Errors
 /// The answer, 400: it cannot be told what the message asks for.
-pub fn of(
-    body: &[u8],
-    catalogue: &Catalogue,
-    offered: &Selection,
-) -> Result<Option<Scope>, Box<Response>> {
+pub fn of(body: &[u8], tools: &Index, offered: &Selection) -> Result<Option<Scope>, Box<Response>> {
     let refuse = |text| Box::new(answer::error(StatusCode::BAD_REQUEST, text));
     let glance = Glance::at(body)?;
     let Some(method) = glance.method.as_deref() else {
@@ -41,8 +37,8 @@ pub fn of(
     if method == "tools/call" {
         let name = glance.tool().ok_or_else(|| refuse("tools/call names no tool"))?;
         // What is not offered to anybody is not to be had by more scopes: the gate says why.
-        let entry = catalogue.get(name).filter(|entry| offered.withheld(entry).is_none());
-        return Ok(entry.map(|entry| entry.scope()));
+        let tool = tools.get(name).filter(|tool| offered.offers(tool));
+        return Ok(tool.map(Facts::scope));
     }
     let free = FREE.contains(&method) || method.starts_with("notifications/");
     // Resources, completions, tasks, subscriptions, and whatever is added to the protocol one day.
@@ -52,13 +48,15 @@ pub fn of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::catalogue::Catalogue;
     use crate::mcp::toolset::Toolset;
 
     #[test]
     fn what_a_message_takes_is_known_or_it_is_refused() {
         let catalogue = Catalogue::new();
         let offered = Selection { toolsets: Toolset::ALL.to_vec(), ..Selection::default() };
-        let of = |text: &str| of(text.as_bytes(), &catalogue, &offered).map_err(|no| no.status());
+        let of =
+            |text: &str| of(text.as_bytes(), catalogue.index(), &offered).map_err(|no| no.status());
         let call =
             |name: &str| format!(r#"{{"method":"tools/call","params":{{"name":"{name}"}}}}"#);
         for (name, scope) in [

@@ -19,7 +19,7 @@ use super::tokens::{Tokens, TokensError};
 use super::{bearer, challenged, tightened};
 use crate::account::Account;
 use crate::api::ApiKey;
-use crate::mcp::catalogue::Catalogue;
+use crate::mcp::index::Index;
 use crate::mcp::scope::{Scope, Scopes};
 use crate::mcp::selection::Selection;
 
@@ -209,7 +209,7 @@ impl KeyDoor {
 pub struct TokenDoor {
     path: PathBuf,
     account: Arc<Account>,
-    catalogue: Arc<Catalogue>,
+    tools: Index,
     selection: Arc<Selection>,
     tokens: Mutex<(Tokens, Option<SystemTime>)>,
 }
@@ -222,12 +222,12 @@ impl TokenDoor {
     pub fn new(
         path: PathBuf,
         account: Arc<Account>,
-        catalogue: Arc<Catalogue>,
+        tools: Index,
         selection: Arc<Selection>,
     ) -> Result<Self, TokensError> {
         let changed = changed(&path);
         let tokens = Mutex::new((Tokens::load(&path)?, changed));
-        Ok(Self { path, account, catalogue, selection, tokens })
+        Ok(Self { path, account, tools, selection, tokens })
     }
 
     fn admit(&self, headers: &HeaderMap, tenants: &Tenants) -> Result<Visitor, Box<Response>> {
@@ -240,7 +240,7 @@ impl TokenDoor {
         let token =
             token.ok_or_else(|| stranger("this token is unknown, expired or revoked", true))?;
         let toolsets = token.toolsets.as_deref();
-        let selection = tightened(&self.selection, &self.catalogue, toolsets, token.read_only);
+        let selection = tightened(&self.selection, &self.tools, toolsets, token.read_only);
         let tenant =
             tenants.enter(token.identity(), &self.account, &Arc::new(selection)).map_err(busy)?;
         Ok(Visitor { tenant, scopes: None, until: token.expires })

@@ -14,7 +14,7 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::answer;
-use crate::mcp::catalogue::Catalogue;
+use crate::mcp::index::Index;
 use crate::mcp::selection::Selection;
 use crate::mcp::toolset::Toolset;
 
@@ -49,19 +49,20 @@ pub fn challenged(status: StatusCode, text: &str, challenge: &str) -> Response {
 #[must_use]
 pub fn tightened(
     selection: &Selection,
-    catalogue: &Catalogue,
+    tools: &Index,
     toolsets: Option<&[Toolset]>,
     read_only: bool,
 ) -> Selection {
-    selection.narrowed(catalogue, |entry| {
-        toolsets.is_none_or(|toolsets| toolsets.contains(&entry.toolset))
-            && (!read_only || entry.kind.is_read_only())
+    selection.narrowed(tools, |tool| {
+        toolsets.is_none_or(|toolsets| toolsets.contains(&tool.toolset))
+            && (!read_only || tool.kind.is_read_only())
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::catalogue::Catalogue;
 
     #[test]
     fn a_bearer_token_is_read_and_nothing_else_is() {
@@ -84,21 +85,21 @@ mod tests {
     fn a_selection_can_only_be_tightened() {
         let catalogue = Catalogue::new();
         let names = |selection: &Selection| -> Vec<_> {
-            catalogue.offered(selection).map(|entry| entry.name).collect()
+            catalogue.offered(selection).map(|entry| entry.facts.name).collect()
         };
         let wide = Selection { toolsets: Toolset::ALL.to_vec(), ..Selection::default() };
         let narrow = Selection { tools: vec!["place_call".to_owned()], ..Selection::default() };
-        let numbers = tightened(&wide, &catalogue, Some(&[Toolset::Numbers]), false);
+        let numbers = tightened(&wide, catalogue.index(), Some(&[Toolset::Numbers]), false);
         assert_eq!(names(&numbers), ["list_numbers", "search_numbers", "purchase_number"]);
-        let reading = tightened(&wide, &catalogue, Some(&[Toolset::Numbers]), true);
+        let reading = tightened(&wide, catalogue.index(), Some(&[Toolset::Numbers]), true);
         assert_eq!(names(&reading), ["list_numbers", "search_numbers"]);
         assert_eq!(
-            names(&tightened(&narrow, &catalogue, Some(&Toolset::ALL), false)),
+            names(&tightened(&narrow, catalogue.index(), Some(&Toolset::ALL), false)),
             ["place_call"]
         );
-        assert_eq!(names(&tightened(&narrow, &catalogue, Some(&[]), false)), [""; 0]);
+        assert_eq!(names(&tightened(&narrow, catalogue.index(), Some(&[]), false)), [""; 0]);
         let read_only = Selection { read_only: true, ..wide };
-        let reading = tightened(&read_only, &catalogue, None, false);
-        assert!(catalogue.offered(&reading).all(|entry| entry.kind.is_read_only()));
+        let reading = tightened(&read_only, catalogue.index(), None, false);
+        assert!(catalogue.offered(&reading).all(|entry| entry.facts.kind.is_read_only()));
     }
 }

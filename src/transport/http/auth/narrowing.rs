@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 
 use super::super::answer;
-use crate::mcp::catalogue::{Catalogue, Entry};
+use crate::mcp::index::{Facts, Index};
 use crate::mcp::present;
 use crate::mcp::selection::Selection;
 use crate::mcp::toolset::{Toolset, UnknownName};
@@ -33,14 +33,14 @@ impl Narrowing {
     ///
     /// # Errors
     /// The answer, 400: a header names what does not exist, and the valid names.
-    pub fn of(headers: &HeaderMap, catalogue: &Catalogue) -> Result<Self, Box<Response>> {
+    pub fn of(headers: &HeaderMap, all: &Index) -> Result<Self, Box<Response>> {
         let refuse = |header: &str, error: UnknownName| {
             let text = format!("{header}: {}", present::reason(&error.to_string()));
             Box::new(answer::error(StatusCode::BAD_REQUEST, &text))
         };
         let tool = |name: &str| {
-            let entry = catalogue.get(name).map(|entry| entry.name);
-            entry.ok_or_else(|| catalogue.no_tool(name))
+            let tool = all.get(name).map(|tool| tool.name);
+            tool.ok_or_else(|| all.no_tool(name))
         };
         let tools =
             |header| once(names(headers, header)?, tool).map_err(|error| refuse(header, error));
@@ -74,17 +74,17 @@ impl Narrowing {
 
     /// Whether a tool stays.
     #[must_use]
-    pub fn keeps(&self, entry: &Entry) -> bool {
+    pub fn keeps(&self, tool: &Facts) -> bool {
         let all = self.toolsets.is_empty() && self.tools.is_empty();
-        (all || self.toolsets.contains(&entry.toolset) || self.tools.contains(&entry.name))
-            && !self.exclude.contains(&entry.name)
-            && (!self.read_only || entry.kind.is_read_only())
+        (all || self.toolsets.contains(&tool.toolset) || self.tools.contains(&tool.name))
+            && !self.exclude.contains(&tool.name)
+            && (!self.read_only || tool.kind.is_read_only())
     }
 
     /// What is left of a selection.
     #[must_use]
-    pub fn apply(&self, selection: &Selection, catalogue: &Catalogue) -> Selection {
-        selection.narrowed(catalogue, |entry| self.keeps(entry))
+    pub fn apply(&self, selection: &Selection, all: &Index) -> Selection {
+        selection.narrowed(all, |tool| self.keeps(tool))
     }
 }
 
@@ -126,13 +126,14 @@ mod tests {
     use http::{HeaderName, HeaderValue};
 
     use super::*;
+    use crate::mcp::catalogue::Catalogue;
 
     fn read(headers: &[(&'static str, &str)]) -> Result<Narrowing, Box<Response>> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         }
-        Narrowing::of(&map, &Catalogue::new())
+        Narrowing::of(&map, Catalogue::new().index())
     }
 
     #[test]
@@ -155,8 +156,8 @@ mod tests {
             (&[(TOOLS, "place_call"), (TOOLSETS, "sandbox")], &["place_call"]),
             (&[(TOOLS, "get_agent"), (TOOLS, "place_call")], &["place_call", "get_agent"]),
         ] {
-            let narrow = read(headers).unwrap().apply(&wide, &catalogue);
-            let names: Vec<_> = catalogue.offered(&narrow).map(|entry| entry.name).collect();
+            let narrow = read(headers).unwrap().apply(&wide, catalogue.index());
+            let names: Vec<_> = catalogue.offered(&narrow).map(|entry| entry.facts.name).collect();
             assert_eq!(names, left, "{headers:?}");
         }
         let closed = Selection { read_only: true, ..Selection::default() };
@@ -165,7 +166,7 @@ mod tests {
             &[(READONLY, "false"), (TOOLS, "place_call,list_webhooks")],
             &[(TOOLSETS, "webhooks")],
         ] {
-            let narrow = read(headers).unwrap().apply(&closed, &catalogue);
+            let narrow = read(headers).unwrap().apply(&closed, catalogue.index());
             assert_eq!(catalogue.offered(&narrow).count(), 0, "{headers:?}");
         }
         assert!(read(&[(TOOLSETS, ""), (READONLY, "no")]).unwrap().is_none());

@@ -296,7 +296,7 @@ mod tests {
             (HeaderName::from_static(TOOLSETS), HeaderValue::from_static("calls,agents")),
             (HeaderName::from_static(READONLY), HeaderValue::from_static("yes")),
         ]);
-        let asked = Narrowing::of(&headers, &Catalogue::new()).unwrap();
+        let asked = Narrowing::of(&headers, Catalogue::new().index()).unwrap();
         let kept = asking(Arc::new(asked), async { kept(&said) }).await;
         expected["narrowing"] = json!({"x-mcp-toolsets": "calls,agents", "x-mcp-readonly": "true"});
         assert_eq!(serde_json::to_value(kept).unwrap(), expected);

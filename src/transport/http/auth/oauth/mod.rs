@@ -30,7 +30,7 @@ use super::super::tenant::{Identity, Tenants};
 use super::door::{Visitor, busy};
 use super::{bearer, challenged};
 use crate::account::Account;
-use crate::mcp::catalogue::Catalogue;
+use crate::mcp::index::Index;
 use crate::mcp::scope::Scope;
 use crate::mcp::selection::Selection;
 
@@ -127,7 +127,7 @@ impl OAuthDoor {
     pub fn new(
         settings: &Settings,
         account: Arc<Account>,
-        catalogue: &Catalogue,
+        tools: &Index,
         selection: Arc<Selection>,
     ) -> Result<Self, OAuthError> {
         let issuer = Issuer::new(&settings.issuer, settings.jwks_url.as_deref())?;
@@ -136,7 +136,7 @@ impl OAuthDoor {
         let keys = Keys::new(issuer, Box::new(network));
         let used = |scope: &Scope| {
             *scope == Scope::CallsRead
-                || catalogue.offered(&selection).any(|entry| entry.scope() == *scope)
+                || tools.iter().any(|tool| selection.offers(tool) && tool.scope() == *scope)
         };
         let scopes = Scope::ALL.into_iter().filter(used).collect();
         let verifier = Verifier::new(&settings.issuer, &settings.resource, Arc::clone(&keys));

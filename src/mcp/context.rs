@@ -1,0 +1,59 @@
+//! What a tool is handed besides its arguments: on whose behalf it runs, for whom, and how to speak with
+//! them. Knows no tool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmcp::model::RequestId;
+use tokio_util::sync::CancellationToken;
+
+use super::client::Client;
+use super::offer::Offer;
+use super::present;
+use super::progress::Progress;
+use crate::account::Account;
+use crate::telemetry::arguments;
+use crate::telemetry::traces::Origin;
+
+/// The most characters of a request's id that are logged: the client chooses it.
+const MOST_ID: usize = 64;
+
+/// What a running tool is handed.
+pub struct ToolContext {
+    /// Whose account it is.
+    pub account: Arc<Account>,
+    /// What its caller is offered.
+    pub offer: Offer,
+    /// Canceled when the client takes the request back or is gone.
+    pub cancel: CancellationToken,
+    /// Canceled when the server is about to end: whoever waits now answers with what is known.
+    pub draining: CancellationToken,
+    /// Where to say how it goes, if the client wants to know.
+    pub progress: Progress,
+    /// The trace that the request is part of.
+    pub origin: Origin,
+    /// What the client can do, and the way to ask its human.
+    pub client: Client,
+    /// The request's id, as the client chose it.
+    pub request_id: RequestId,
+    /// A short name of the caller, where the transport has many.
+    pub tenant: Option<Arc<str>>,
+    /// Whether the arguments are logged too.
+    pub log_arguments: bool,
+}
+
+impl ToolContext {
+    /// The one line of log that each call has.
+    pub(super) fn log(&self, tool: &str, outcome: &str, took: Duration, arguments: Option<String>) {
+        let id = self.request_id.to_string();
+        tracing::info!(
+            tenant = self.tenant.as_deref(),
+            tool = &*arguments::digits_masked(tool),
+            outcome,
+            milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            request_id = present::one_line(&arguments::digits_masked(&id), MOST_ID),
+            arguments,
+            "tool call"
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! What is known of all tools without calling one: what they are called, and what they do to the world.
+//! Knows nothing of what a caller is offered.
+
+use std::sync::Arc;
+
+use super::kind::Kind;
+use super::scope::Scope;
+use super::toolset::{Toolset, UnknownName, nearest};
+
+/// What is known of a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// The tool's name.
+    pub name: &'static str,
+    /// The name for people.
+    pub title: &'static str,
+    /// The tool's group.
+    pub toolset: Toolset,
+    /// What it does to the world.
+    pub kind: Kind,
+}
+
+impl Facts {
+    /// What a caller must be granted to call it, where callers are granted anything.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope::of(self.toolset, self.kind)
+    }
+}
+
+/// All tools by what is known of them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Index(Arc<[Facts]>);
+
+impl Index {
+    /// All tools in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Facts> {
+        self.0.iter()
+    }
+
+    /// The tool of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Facts> {
+        self.iter().find(|tool| tool.name == name)
+    }
+
+    /// What is said of a tool that does not exist.
+    #[must_use]
+    pub fn no_tool(&self, name: &str) -> UnknownName {
+        UnknownName::new("tool", name, self.iter().map(|tool| tool.name.to_owned()))
+    }
+
+    /// The existing name that is most like `name`, if any is.
+    #[must_use]
+    pub fn nearest(&self, name: &str) -> Option<&'static str> {
+        nearest(name, self.iter().map(|tool| tool.name))
+    }
+}
+
+impl FromIterator<Facts> for Index {
+    fn from_iter<T: IntoIterator<Item = Facts>>(tools: T) -> Self {
+        Self(tools.into_iter().collect())
+    }
+}

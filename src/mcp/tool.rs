@@ -1,0 +1,159 @@
+//! What a tool is.
+//!
+//! A tool is a type. It must say what it does to the world ([`Kind`]) and whether its answers carry
+//! words from outside, or it does not compile. Its definition (schemas above all) is built once, at its
+//! first use, and shared by all sessions.
+
+use std::future::Future;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use rmcp::model::{CallToolResult, InputRequiredResult, Tool as Definition, ToolAnnotations};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::answer;
+use super::arguments::{self, Arguments};
+use super::context::ToolContext;
+use super::error::ToolError;
+use super::index::Facts;
+use super::kind::Kind;
+use super::present::{self, Reply};
+use super::schema;
+use super::toolset::Toolset;
+use crate::account::World;
+use crate::api::CallId;
+
+/// What `run` ends with when it does not end with a reply.
+#[derive(Debug)]
+pub enum Stop {
+    /// It failed; the model is told why.
+    Failed(ToolError),
+    /// The human must be asked first, by the multi-round request of 2026-07-28.
+    NeedsInput(Box<InputRequiredResult>),
+}
+
+impl<E: Into<ToolError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// One tool of the catalogue.
+pub trait Tool: Send + Sync + 'static {
+    /// The name: a verb, then the API's noun.
+    const NAME: &'static str;
+    /// The name for people.
+    const TITLE: &'static str;
+    /// What it does to the world, when to use it, what it costs and what it returns.
+    const DESCRIPTION: &'static str;
+    /// The group it is switched on and off with.
+    const TOOLSET: Toolset;
+    /// What it does to the world.
+    const KIND: Kind;
+    /// Whether it reaches beyond the account, or brings in words from outside.
+    const OPEN_WORLD: bool;
+    /// What it is given.
+    type Input: DeserializeOwned + JsonSchema + Send;
+    /// What it answers.
+    type Output: Serialize + JsonSchema + Send;
+
+    /// How long it may take altogether.
+    #[must_use]
+    fn deadline(_input: &Self::Input, _cx: &ToolContext) -> Duration {
+        Duration::from_secs(55)
+    }
+
+    /// Does it.
+    fn run(
+        input: Self::Input,
+        cx: &ToolContext,
+    ) -> impl Future<Output = Result<Reply<Self::Output>, Stop>> + Send;
+}
+
+/// A call of a tool whose arguments were found good, with the time it may take.
+pub struct Ready<'a> {
+    /// The longest it may take.
+    pub deadline: Duration,
+    /// The work.
+    pub work: BoxFuture<'a, Result<Finished, Stop>>,
+}
+
+/// A finished run.
+pub struct Finished {
+    /// The answer.
+    pub result: CallToolResult,
+    /// The call whose end is still to come, and the answer as text.
+    pub followed: Option<(CallId, String)>,
+}
+
+/// A tool without its type parameters.
+pub struct Entry {
+    /// What it is called and what it does to the world.
+    pub facts: Facts,
+    definition: LazyLock<Definition>,
+    prepare: for<'a> fn(Arguments, &'a ToolContext) -> Result<Ready<'a>, ToolError>,
+}
+
+impl Entry {
+    pub(super) fn of<T: Tool>() -> Self {
+        Self {
+            facts: Facts { name: T::NAME, title: T::TITLE, toolset: T::TOOLSET, kind: T::KIND },
+            definition: LazyLock::new(define::<T>),
+            prepare: prepare::<T>,
+        }
+    }
+
+    /// The tool as tools/list serves it.
+    #[must_use]
+    pub fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    /// Checks the arguments and makes the call ready to run.
+    ///
+    /// # Errors
+    /// The arguments do not fit; nothing was done.
+    pub fn prepare<'a>(
+        &self,
+        arguments: Arguments,
+        cx: &'a ToolContext,
+    ) -> Result<Ready<'a>, ToolError> {
+        (self.prepare)(arguments, cx)
+    }
+}
+
+fn define<T: Tool>() -> Definition {
+    let (read_only, destructive, idempotent) = match T::KIND {
+        Kind::Reads => (true, false, true),
+        Kind::Writes { destructive, idempotent } => (false, destructive, idempotent),
+        Kind::CostsMoney | Kind::RingsPhone => (false, true, false),
+    };
+    Definition::new(T::NAME, T::DESCRIPTION, schema::input::<T::Input>())
+        .with_title(T::TITLE)
+        .with_raw_output_schema(schema::output::<T::Output>())
+        .with_annotations(ToolAnnotations::from_raw(
+            None,
+            Some(read_only),
+            Some(destructive),
+            Some(idempotent),
+            Some(T::OPEN_WORLD),
+        ))
+}
+
+fn prepare<T: Tool>(arguments: Arguments, cx: &ToolContext) -> Result<Ready<'_>, ToolError> {
+    let input = arguments::parse::<T::Input>(arguments)?;
+    Ok(Ready {
+        deadline: T::deadline(&input, cx),
+        work: Box::pin(async move {
+            let mut reply = T::run(input, cx).await?;
+            if cx.account.world() == World::Sandbox {
+                present::mark_simulated(&mut reply.text);
+            }
+            let followed = reply.followed.clone().map(|call| (call, reply.text.clone()));
+            Ok(Finished { result: answer::reply(reply)?, followed })
+        }),
+    })
+}
