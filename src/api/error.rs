@@ -118,7 +118,8 @@ pub enum ErrorKind {
         /// How long the API asks to wait.
         retry_after: Option<Duration>,
     },
-    /// Any other 5xx, from the API or something on the way.
+    /// Any other 5xx, from the API or something on the way; or a 408, by which some servers say that they
+    /// were too slow with a request that they had whole.
     Server {
         /// The HTTP status.
         status: u16,

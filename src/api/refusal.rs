@@ -40,7 +40,7 @@ pub(super) fn read(
         429 => ErrorKind::RateLimited { message, retry_after },
         502 if from_api && request == RequestLine::PLACE_CALL => ErrorKind::Provider { message },
         503 => ErrorKind::Unavailable { message, retry_after },
-        500.. => ErrorKind::Server { status, message },
+        408 | 500.. => ErrorKind::Server { status, message },
         _ => ErrorKind::Refused { status, message },
     }
 }

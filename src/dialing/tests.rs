@@ -162,13 +162,15 @@ async fn what_may_have_been_done_is_not_told_as_undone() {
         told((201, json!({})), false),
         told((500, refused()), false),
         told((502, refused()), false),
+        // Something on the way waited for the answer no longer.
+        told((408, refused()), false),
         told((400, refused()), false),
         // Somebody else found it while it was searched for here.
         told((500, refused()), true),
         told((502, refused()), true),
     ];
     let told = futures::future::join_all(all).await;
-    assert_eq!(told, ["unknown", "unknown", "not placed", "not placed", "found", "found"]);
+    assert_eq!(told, ["unknown", "unknown", "not placed", "unknown", "not placed", "found", "found"]);
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ async fn a_call_is_dialed_again_only_when_nothing_was_done() {
         // reply, GETs sent, dials sent, effect of the dial (none: it succeeded)
         ("400", bad(400), 1, 1, Some(Effect::Nothing)),
         ("404", bad(404), 1, 1, Some(Effect::Nothing)),
-        ("408", bad(408), 1, 1, Some(Effect::Nothing)),
+        ("408", bad(408), 1, 1, Some(Effect::Unknown)),
         ("429", bad(429), 2, 2, None),
         ("429 later", waits(429, "0"), 2, 2, None),
         ("429 much later", waits(429, "3600"), 1, 1, Some(Effect::Nothing)),

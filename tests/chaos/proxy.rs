@@ -40,7 +40,7 @@ pub(crate) enum Fault {
     EndlessBody,
 }
 
-const FAULTS: [Fault; 23] = [
+const FAULTS: [Fault; 24] = [
     Fault::Refused,
     Fault::ResetBefore,
     Fault::ResetBefore,
@@ -57,6 +57,7 @@ const FAULTS: [Fault; 23] = [
     Fault::StatusBefore(429, true),
     Fault::ProviderBefore,
     Fault::ProviderAfter,
+    Fault::StatusAfter(408),
     Fault::StatusAfter(500),
     Fault::StatusAfter(502),
     Fault::LateAnswer,
