@@ -102,7 +102,6 @@ where
     looking(ledger).await;
     tokens(ledger).await;
     listing(ledger).await;
-    purging(ledger).await;
     outlives_its_process(&open).await;
     identical_requests_at_one_instant(&open).await;
     limits_at_one_instant(&open).await;
@@ -523,34 +522,6 @@ async fn listing(ledger: &dyn Ledger) {
     );
     let stranger = Filter { tenant: Some(self::tenant().id().clone()), ..filter };
     assert_eq!(list(&stranger).await.unwrap(), []);
-}
-
-async fn purging(ledger: &dyn Ledger) {
-    let tenant = tenant();
-    let long_ago: Timestamp = "2020-01-01T00:00:00Z".parse().unwrap();
-    let old = dialed(ledger, &tenant, 1, "old", long_ago).await;
-    let open = begun(ledger, intent(&tenant, 1, "open"), terms(long_ago)).await;
-    let young = dialed(ledger, &tenant, 1, "young", long_ago + minutes(1)).await;
-    let keyed = keyed(intent(&tenant, 1, "keyed"), "old-key");
-    let keyed = begun(ledger, keyed, terms(long_ago)).await;
-    ledger.not_placed(tenant.id(), keyed.dispatch_id, "no").await.unwrap();
-    assert_eq!(ledger.purge(long_ago + minutes(1)).await.unwrap(), 2);
-    assert_eq!(ledger.purge(long_ago + minutes(1)).await.unwrap(), 0);
-    let find = |id| ledger.find(tenant.id(), id);
-    assert_eq!(find(old.dispatch_id).await.unwrap(), None);
-    assert_eq!(find(keyed.dispatch_id).await.unwrap(), None);
-    let old_id = old.state.id().unwrap();
-    assert_eq!(ledger.find_by_call(tenant.id(), old_id).await.unwrap(), None);
-    assert_eq!(find(open.dispatch_id).await.unwrap(), Some(open));
-    assert_eq!(find(young.dispatch_id).await.unwrap(), Some(young));
-    let filter = Filter {
-        tenant: Some(tenant.id().clone()),
-        since: None,
-        standing: None,
-        before: None,
-        limit: 9,
-    };
-    assert_eq!(ledger.list(filter).await.unwrap().len(), 2);
 }
 
 async fn outlives_its_process<F, Fut>(open: &F)

@@ -177,10 +177,6 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
 
     /// A random key, made once per ledger and shared by all who open it.
     async fn secret(&self) -> Result<[u8; 32], LedgerError>;
-
-    /// Forgets settled records older than `before`, at most [`MAX_PAGE`] at a time. Open ones are
-    /// kept whatever their age. Answers with how many were forgotten.
-    async fn purge(&self, before: Timestamp) -> Result<u64, LedgerError>;
 }
 
 /// A reason as it is kept: one line, bounded.

@@ -137,7 +137,7 @@ impl RedisLedger {
         Err(LedgerError::Locked)
     }
 
-    /// The records with these ids, in their order; one that was purged meanwhile is left out.
+    /// The records with these ids, in their order.
     async fn records(&self, tenant: &TenantId, ids: &[String]) -> Result<Vec<Record>, LedgerError> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -502,23 +502,6 @@ impl Ledger for RedisLedger {
 
     async fn secret(&self) -> Result<[u8; 32], LedgerError> {
         Ok(self.secret)
-    }
-
-    async fn purge(&self, before: Timestamp) -> Result<u64, LedgerError> {
-        let mut forgotten: u64 = 0;
-        for tenant in self.tenants().await? {
-            let left = u64::from(MAX_PAGE).saturating_sub(forgotten);
-            if left == 0 {
-                break;
-            }
-            let some: u64 = self
-                .invoke(&tenant, include_str!("forget.lua"), |script| {
-                    script.arg(before.as_millisecond()).arg(left);
-                })
-                .await?;
-            forgotten = forgotten.saturating_add(some);
-        }
-        Ok(forgotten)
     }
 }
 

@@ -19,7 +19,6 @@ use rusqlite::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::record::whole_millis;
 use super::{
     Begin, DestinationHash, DispatchId, Earlier, Filter, KEY_LIFETIME, Ledger, LedgerError, Lookup,
     MAX_PAGE, NewIntent, Outcome, Record, Standing, TenantId, Terms, World, short,
@@ -424,19 +423,6 @@ impl Ledger for SqliteLedger {
     async fn secret(&self) -> Result<[u8; 32], LedgerError> {
         self.run(|db| {
             Ok(db.query_row("SELECT value FROM meta WHERE name = 'secret'", (), |row| row.get(0))?)
-        })
-        .await
-    }
-
-    async fn purge(&self, before: Timestamp) -> Result<u64, LedgerError> {
-        let before = whole_millis(before).as_millisecond();
-        self.write(move |tx| {
-            let forgotten = tx.execute(
-                "DELETE FROM dispatch WHERE dispatch_id IN (SELECT dispatch_id FROM dispatch \
-                 WHERE intent_at < ?1 AND state NOT IN ('intent', 'unknown') LIMIT ?2)",
-                params![before, MAX_PAGE],
-            )?;
-            Ok(u64::try_from(forgotten).unwrap_or(u64::MAX))
         })
         .await
     }
