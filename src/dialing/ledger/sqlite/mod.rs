@@ -19,6 +19,7 @@ use rusqlite::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+use self::open::Place;
 use super::{
     Begin, DestinationHash, DispatchId, Earlier, Filter, KEY_LIFETIME, Ledger, LedgerError, Lookup,
     MAX_PAGE, NewIntent, Outcome, Record, Standing, TenantId, Terms, World, short,
@@ -29,7 +30,7 @@ use crate::money::MilliCents;
 /// Requests that wait for the thread; each takes milliseconds, and whoever finds the queue full waits.
 const QUEUE: usize = 64;
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+type Job = Box<dyn FnOnce(Result<&mut Connection, LedgerError>) + Send>;
 
 /// A ledger in a file.
 pub struct SqliteLedger {
@@ -54,20 +55,15 @@ impl SqliteLedger {
         let path = path.into();
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let (opened, opening) = oneshot::channel();
-        let file = path.clone();
+        let mut place = Place::new(path.clone(), world);
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || {
-                let mut db = match open::open(&file, world) {
-                    Ok(db) => db,
-                    Err(error) => {
-                        let _nobody_waits = opened.send(Err(error));
-                        return;
-                    }
-                };
-                let _nobody_waits = opened.send(Ok(()));
-                while let Some(job) = queue.blocking_recv() {
-                    job(&mut db);
+                let first = place.db().map(|_| ());
+                let opens = first.is_ok();
+                let _nobody_waits = opened.send(first);
+                while opens && let Some(job) = queue.blocking_recv() {
+                    job(place.db());
                 }
             })
             .map_err(|error| LedgerError::Open { path: path.clone(), reason: error.to_string() })?;
@@ -95,7 +91,7 @@ impl SqliteLedger {
     ) -> Result<T, LedgerError> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |db| {
-            let _nobody_waits = answer.send(work(db));
+            let _nobody_waits = answer.send(db.and_then(work));
         });
         self.jobs.send(job).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?

@@ -1,7 +1,7 @@
 //! Opening the file: permissions, schema and its migrations, and the world that the file belongs to.
 //! Knows nothing of records.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
@@ -20,8 +20,51 @@ const BUSY: Duration = Duration::from_secs(5);
 /// The version that this program writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
+/// The ledger at a path, whichever file that is.
+pub(super) struct Place {
+    path: PathBuf,
+    world: World,
+    db: Option<(Option<Identity>, Connection)>,
+}
+
+impl Place {
+    pub(super) fn new(path: PathBuf, world: World) -> Self {
+        Self { path, world, db: None }
+    }
+
+    /// The connection to the file that is there. Opened anew where the one before was moved away, as is
+    /// advised for a damaged one, or removed: nobody would read what is written into that.
+    pub(super) fn db(&mut self) -> Result<&mut Connection, LedgerError> {
+        // SQLite wants the old one closed before the new one is opened: they share the names of side files.
+        let opened = match self.db.take().filter(|(file, _)| *file == identity(&self.path)) {
+            Some(opened) => opened,
+            None => {
+                let db = open(&self.path, self.world)?;
+                (identity(&self.path), db)
+            }
+        };
+        Ok(&mut self.db.insert(opened).1)
+    }
+}
+
+/// By what a file is known whatever its name: device and inode.
+type Identity = (u64, u64);
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// Elsewhere than on Unix an open file stays where it is.
+#[cfg(not(unix))]
+fn identity(_: &Path) -> Option<Identity> {
+    None
+}
+
 /// Opens or creates the ledger.
-pub(super) fn open(path: &Path, world: World) -> Result<Connection, LedgerError> {
+fn open(path: &Path, world: World) -> Result<Connection, LedgerError> {
     let cannot = |reason: String| LedgerError::Open { path: path.to_owned(), reason };
     create_private(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::StorageFull => LedgerError::Full,
@@ -61,6 +104,8 @@ fn prepare(db: &mut Connection, world: World) -> rusqlite::Result<Prepared> {
         use_wal(db)?;
         // An intent must outlive a power cut, hence FULL: WAL alone syncs only at checkpoints.
         db.pragma_update(None, "synchronous", "FULL")?;
+        // On macOS a disk keeps in its cache what it was told to write, unless it is told this too.
+        db.pragma_update(None, "fullfsync", "ON")?;
         db.pragma_update(None, "trusted_schema", "OFF")?;
     }
     Ok(state)

@@ -126,11 +126,44 @@ async fn the_intent_is_synced_before_begin_returns() {
         .run(|db| {
             let journal: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
             let sync: i64 = db.pragma_query_value(None, "synchronous", |row| row.get(0))?;
-            Ok((journal, sync))
+            let full: i64 = db.pragma_query_value(None, "fullfsync", |row| row.get(0))?;
+            Ok((journal, sync, full))
         })
         .await
         .unwrap();
-    assert_eq!(pragmas, ("wal".to_owned(), 2));
+    assert_eq!(pragmas, ("wal".to_owned(), 2, 1));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_is_taken_away_is_begun_anew_where_everybody_looks() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data/ledger.db");
+    let ledger = open(&path, World::Real).await.unwrap();
+    let tenant = conformance::tenant();
+    let begin = async |ledger: &SqliteLedger, to| {
+        ledger.begin(intent(&tenant, to, "x"), terms(noon())).await.unwrap()
+    };
+    assert!(matches!(begin(&ledger, 1).await, Begin::Begun(_)));
+    // As it is advised for one that is damaged; then another process begins one in its place.
+    for by_another in [false, true] {
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        let other = match by_another {
+            true => Some(open(&path, World::Real).await.unwrap()),
+            false => None,
+        };
+        assert!(matches!(begin(&ledger, 1).await, Begin::Begun(_)));
+        let other = match other {
+            Some(other) => other,
+            None => open(&path, World::Real).await.unwrap(),
+        };
+        assert!(matches!(begin(&other, 1).await, Begin::Earlier(_)));
+    }
+    // Where none can be begun, nothing is.
+    std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path.parent().unwrap(), "").unwrap();
+    let error = ledger.begin(intent(&tenant, 2, "x"), terms(noon())).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Open { .. }), "{error}");
 }
 
 /// Names the ledger to the child process; absent in an ordinary run.
