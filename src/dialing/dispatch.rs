@@ -408,8 +408,12 @@ impl Dialer {
                 .await
                 .map(|number| Product::Number(Box::new(number))),
         };
+        let done = async |product| {
+            self.done(ledger, &record, &product).await;
+            Ok(Dialed { dispatch, result: DialResult::Done(product) })
+        };
         let error = match sent {
-            Ok(product) => return Ok(self.done(ledger, &record, product).await),
+            Ok(product) => return done(product).await,
             Err(error) => error,
         };
         if error.effect() == api::Effect::Nothing {
@@ -425,7 +429,7 @@ impl Dialer {
             Err(error) => tracing::warn!(%dispatch, %error, "the lease was not extended"),
         }
         match search::search(&self.api, &record, asked.number(), &search::SCHEDULE).await {
-            Found::Yes(product) => Ok(self.done(ledger, &record, product).await),
+            Found::Yes(product) => done(product).await,
             // The documented answer for "the provider could not place it", and it is not there.
             Found::No if matches!(error.kind(), ErrorKind::Provider { .. }) => {
                 self.undone(ledger, dispatch, error.searched_and_not_done()).await
@@ -468,13 +472,8 @@ impl Dialer {
         Dialed { dispatch, result: DialResult::Unknown(why) }
     }
 
-    /// It was done. That its id could not be written down does not make it undone.
-    pub(super) async fn done(
-        &self,
-        ledger: &dyn Ledger,
-        record: &Record,
-        product: Product,
-    ) -> Dialed {
+    /// It was done, which is written down. That it could not be does not make it undone.
+    pub(super) async fn done(&self, ledger: &dyn Ledger, record: &Record, product: &Product) {
         let dispatch = record.dispatch_id;
         let recorded = ledger.placed(self.tenant.id(), dispatch, product.id()).await;
         // Its end may have been told before the ledger knew the id.
@@ -482,7 +481,7 @@ impl Dialer {
         if let Err(error) = recorded {
             tracing::error!(%dispatch, %error, "a dispatch was done and its id was not recorded");
         }
-        if let Product::Number(number) = &product {
+        if let Product::Number(number) = product {
             // What is paid at once, for which it was held, may be more than what is paid each month.
             let monthly = number.monthly_cost_cents.map(MilliCents::from_cents);
             let cost = Some(record.hold).max(monthly);
@@ -492,7 +491,6 @@ impl Dialer {
                 tracing::warn!(%dispatch, %error, "the cost of a purchase was not recorded");
             }
         }
-        Dialed { dispatch, result: DialResult::Done(product) }
     }
 }
 

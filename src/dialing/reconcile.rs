@@ -271,16 +271,10 @@ impl Dialer {
 
     /// An earlier dispatch was found to have been done.
     async fn found(&self, ledger: &dyn Ledger, record: &Record, product: Product) -> Dialed {
-        let id = product.id().to_owned();
-        let dialed = self.done(ledger, record, product).await;
-        match dialed.result {
-            DialResult::Done(product) => {
-                let key = record.idempotency_key.clone();
-                let result = DialResult::Repeat { id, product: Some(product), key };
-                Dialed { dispatch: record.dispatch_id, result }
-            }
-            _ => dialed,
-        }
+        self.done(ledger, record, &product).await;
+        let (id, key) = (product.id().to_owned(), record.idempotency_key.clone());
+        let result = DialResult::Repeat { id, product: Some(product), key };
+        Dialed { dispatch: record.dispatch_id, result }
     }
 }
 

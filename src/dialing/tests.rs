@@ -12,9 +12,12 @@ use serde_json::{Value, json};
 
 use super::confirm::ConfirmMode;
 use super::dispatch::{DialError, DialResult, Dialed, Dialer, LedgerPlace, Rules};
-use super::ledger::{Begin, DispatchId, Filter, Ledger, NewIntent, State, Tenant, Terms, World};
+use super::ledger::{
+    Begin, DispatchId, Filter, IdempotencyKey, Ledger, NewIntent, Outcome, State, Tenant, Terms,
+    World,
+};
 use super::limits::Limits;
-use super::order::{Asked, Order};
+use super::order::{Asked, DISPATCH_KEY, Order};
 use super::policy::{Decision, Policy};
 use crate::api::{AgentId, ApiKey, BaseUrl, Call, CallCreate, Client, ClientConfig, RetryPolicy};
 use crate::e164::E164;
@@ -28,7 +31,7 @@ struct Api {
     /// What a POST is answered with.
     post: (u16, Value),
     /// What a list is answered with; nothing is a failure.
-    list: Option<Value>,
+    list: Mutex<Option<Value>>,
     lists: AtomicUsize,
     /// Who records, while a list is asked for, that all that is open was placed.
     other: Other,
@@ -38,7 +41,7 @@ struct House {
     api: Arc<Api>,
     dialer: Arc<Dialer>,
     tenant: Tenant,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Api {
@@ -54,8 +57,9 @@ impl Api {
                 ledger.placed(tenant.id(), open.dispatch_id, "found").await.unwrap();
             }
         }
-        match &self.list {
-            Some(list) => Json(list.clone()).into_response(),
+        let list = self.list.lock().unwrap().clone();
+        match list {
+            Some(list) => Json(list).into_response(),
             None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }
@@ -63,7 +67,8 @@ impl Api {
 
 impl House {
     async fn new(post: (u16, Value), list: Option<Value>, policy: &str) -> Self {
-        let api = Arc::new(Api { post, list, lists: AtomicUsize::new(0), other: Mutex::default() });
+        let (list, lists, other) = (Mutex::new(list), AtomicUsize::new(0), Mutex::default());
+        let api = Arc::new(Api { post, list, lists, other });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let answering = Arc::clone(&api);
@@ -83,11 +88,15 @@ impl House {
         let directory = tempfile::tempdir().unwrap();
         let place = LedgerPlace::File(directory.path().join("ledger.sqlite3"));
         let dialer = Dialer::new(Client::new(config), tenant.clone(), World::Sandbox, place, rules);
-        Self { api, dialer: Arc::new(dialer), tenant, _directory: directory }
+        Self { api, dialer: Arc::new(dialer), tenant, directory }
     }
 
     async fn dial(&self) -> Result<Dialed, DialError> {
-        self.dialer.dial(call("Remind."), "default".into(), "nobody".into()).await
+        self.order(call("Remind.")).await
+    }
+
+    async fn order(&self, asked: Asked) -> Result<Dialed, DialError> {
+        self.dialer.dial(asked, "default".into(), "nobody".into()).await
     }
 
     async fn states(&self) -> Vec<State> {
@@ -97,14 +106,15 @@ impl House {
     }
 
     /// Writes down what a process leaves that died so long ago.
-    async fn abandon(&self, asked: Asked, seconds_ago: i64) {
+    async fn abandon(&self, asked: Asked, seconds_ago: i64) -> DispatchId {
         let now = Timestamp::now() - SignedDuration::from_secs(seconds_ago);
+        let dispatch_id = DispatchId::new();
         let intent = NewIntent {
-            dispatch_id: DispatchId::new(),
+            dispatch_id,
             kind: asked.kind(),
             tenant: self.tenant.id().clone(),
             fingerprint: asked.fingerprint(self.tenant.id()),
-            idempotency_key: None,
+            idempotency_key: asked.idempotency_key.clone(),
             callee: asked.callee(&self.tenant),
             agent_id: None,
             rule: "default".to_owned(),
@@ -120,6 +130,7 @@ impl House {
         };
         let begun = self.dialer.ledger().await.unwrap().begin(intent, terms).await.unwrap();
         assert!(matches!(begun, Begin::Begun(_)), "{begun:?}");
+        dispatch_id
     }
 }
 
@@ -170,7 +181,53 @@ async fn what_may_have_been_done_is_not_told_as_undone() {
         told((502, refused()), true),
     ];
     let told = futures::future::join_all(all).await;
-    assert_eq!(told, ["unknown", "unknown", "not placed", "unknown", "not placed", "found", "found"]);
+    assert_eq!(
+        told,
+        ["unknown", "unknown", "not placed", "unknown", "not placed", "found", "found"]
+    );
+}
+
+#[tokio::test]
+async fn that_an_earlier_order_could_not_be_settled_is_no_refusal() {
+    let house = House::new((500, Value::Null), none(), "").await;
+    let left = house.abandon(call("Remind."), 180).await;
+    let ledger = rusqlite::Connection::open(house.directory.path().join("ledger.sqlite3")).unwrap();
+    let broken = "CREATE TRIGGER broken BEFORE UPDATE ON dispatch \
+                  BEGIN SELECT RAISE(ABORT, 'broken'); END";
+    ledger.execute_batch(broken).unwrap();
+    let dialed = house.dial().await.unwrap();
+    assert_eq!(dialed.dispatch, left);
+    assert!(matches!(dialed.result, DialResult::Unknown(_)), "{dialed:?}");
+    assert_eq!(house.states().await, [State::Intent]);
+}
+
+#[tokio::test]
+async fn what_is_found_of_an_earlier_order_is_told_with_its_key() {
+    let house = House::new((500, Value::Null), None, "").await;
+    let key = Some(IdempotencyKey::parse("appointment-17").unwrap());
+    let asked = Asked { idempotency_key: key.clone(), ..call("Remind.") };
+    let left = house.abandon(asked.clone(), 180).await;
+    let found = json!({
+        "id": "call_1", "status": "queued", "metadata": {DISPATCH_KEY: left.to_string()},
+    });
+    *house.api.list.lock().unwrap() = Some(json!({"data": [found], "has_more": false}));
+    let dialed = house.order(asked).await.unwrap();
+    assert_eq!(dialed.dispatch, left);
+    let DialResult::Repeat { id, product, key: told } = dialed.result else { panic!("{dialed:?}") };
+    assert_eq!((id.as_str(), product.is_some(), told), ("call_1", true, key));
+}
+
+#[tokio::test]
+async fn a_purchase_is_booked_with_the_most_of_what_is_known_of_its_price() {
+    // What was to be paid at once was a dollar.
+    for (monthly, booked) in [(json!(500), 500_000), (json!(50), 100_000), (Value::Null, 100_000)] {
+        let bought = json!({"id": "num_1", "e164": "+14155550100", "monthly_cost_cents": monthly});
+        let house = House::new((201, bought), none(), "").await;
+        house.order(purchase()).await.unwrap();
+        let cost = Some(MilliCents(booked));
+        let ended = State::Finished { id: "num_1".to_owned(), outcome: Outcome::Completed, cost };
+        assert_eq!(house.states().await, [ended], "{monthly}");
+    }
 }
 
 #[tokio::test]

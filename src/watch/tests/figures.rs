@@ -10,7 +10,7 @@ use tokio::time::{sleep, sleep_until};
 
 use super::telephone::{Asked, Life, Telephone};
 use crate::api::CallId;
-use crate::watch::{Settings, State, Want, Watchers};
+use crate::watch::{Follower, Settings, State, Want, Watchers};
 
 const RECORD: Want = Want { transcript: false };
 const WITH_TRANSCRIPT: Want = Want { transcript: true };
@@ -190,4 +190,47 @@ async fn a_webhook_is_heeded_among_a_thousand_live_calls() {
         assert!(longest < 0.3, "{longest}");
         assert!(most <= 20, "{most}");
     }
+}
+
+/// Two hundred calls in the midst of their conversations, whose transcripts are wanted.
+fn two_hundred(telephone: &Arc<Telephone>, watchers: &Watchers) -> Vec<(Follower, CallId)> {
+    let talking = Life { talking: 9_000.0, ..Life::three_minutes() };
+    let follow = |number: u32| {
+        let id = telephone.add(&format!("c{number}"), talking);
+        (watchers.follow(&id, WITH_TRANSCRIPT).unwrap(), id)
+    };
+    (0..200).map(follow).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_is_heeded_while_transcripts_take_all_that_is_left() {
+    let telephone = Telephone::new(10);
+    let watchers = Watchers::new(telephone.clone(), Settings::default());
+    let followers = two_hundred(&telephone, &watchers);
+    let mut longest = 0.0_f64;
+    for (number, (_, id)) in followers.iter().enumerate().take(20) {
+        // Each at another moment of the second for which the others have to wait.
+        let at = 40.0 + number as f64 * 3.05;
+        sleep_until(telephone.start + Duration::from_secs_f64(at)).await;
+        let records = telephone.count(Asked::Record);
+        watchers.wake(id, None);
+        while telephone.count(Asked::Record) == records {
+            sleep(Duration::from_millis(5)).await;
+        }
+        longest = longest.max(telephone.seconds() - at);
+    }
+    println!("a webhook among 200 transcripts: asked for after {longest:.3} s at most");
+    assert!(longest < 0.1, "{longest}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_grew_slow_is_asked_for_so_many_at_a_time_and_no_more() {
+    let telephone = Telephone::new(10);
+    let watchers = Watchers::new(telephone.clone(), Settings::default());
+    let _followers = two_hundred(&telephone, &watchers);
+    sleep(Duration::from_secs(40)).await;
+    telephone.slow_down(Duration::from_secs(60));
+    let before = telephone.total();
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(telephone.total() - before, 32);
 }

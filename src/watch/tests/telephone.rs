@@ -46,7 +46,7 @@ type Fault = Box<dyn Fn(Asked, f64) -> Option<ErrorKind> + Send + Sync>;
 pub(super) struct Telephone {
     pub(super) start: Instant,
     wall: jiff::Timestamp,
-    latency: Duration,
+    latency: Mutex<Duration>,
     calls: Mutex<BTreeMap<CallId, Life>>,
     log: Mutex<Vec<(Instant, Asked)>>,
     fault: Mutex<Option<Fault>>,
@@ -57,7 +57,7 @@ impl Telephone {
         Arc::new(Self {
             start: Instant::now(),
             wall: jiff::Timestamp::now(),
-            latency: Duration::from_millis(latency_ms),
+            latency: Mutex::new(Duration::from_millis(latency_ms)),
             calls: Mutex::default(),
             log: Mutex::default(),
             fault: Mutex::default(),
@@ -75,6 +75,11 @@ impl Telephone {
         fault: impl Fn(Asked, f64) -> Option<ErrorKind> + Send + Sync + 'static,
     ) {
         *self.fault.lock().unwrap() = Some(Box::new(fault));
+    }
+
+    /// What is asked from now on is answered after this time.
+    pub(super) fn slow_down(&self, latency: Duration) {
+        *self.latency.lock().unwrap() = latency;
     }
 
     pub(super) fn seconds(&self) -> f64 {
@@ -174,11 +179,12 @@ impl Telephone {
         answer: impl FnOnce(f64) -> Option<T>,
     ) -> Result<T, Error> {
         self.log.lock().unwrap().push((Instant::now(), asked));
-        sleep(self.latency / 2).await;
+        let latency = *self.latency.lock().unwrap();
+        sleep(latency / 2).await;
         let now = self.seconds();
         let fault = self.fault.lock().unwrap().as_ref().and_then(|fault| fault(asked, now));
         let answer = answer(now);
-        sleep(self.latency / 2).await;
+        sleep(latency / 2).await;
         let request = RequestLine { method: Method::Get, path: "/v1/calls/{id}" };
         match (fault, answer) {
             (Some(fault), _) => Err(Error::new(request, fault)),
