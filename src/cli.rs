@@ -202,6 +202,9 @@ pub struct PolicyCheck {
     /// When; now without it. Such as 2026-11-22T23:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
+    /// Where several replicas keep the ledger, by which the limits are counted.
+    #[command(flatten)]
+    pub state: State,
 }
 
 /// Options of `sandbox`.

@@ -3,7 +3,8 @@
 use anyhow::Context;
 use jiff::Timestamp;
 
-use super::{say, world as worlds};
+use super::say;
+use super::world::{self as worlds, More};
 use crate::cli::{Global, Policy, PolicyCheck};
 use crate::clients;
 use crate::config::{self, File, Folders};
@@ -55,7 +56,9 @@ async fn explain(
     let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
     let rules = file.dialing.rules(world, config::policy(file, folders)?);
     let limits = rules.policy.measured_limits();
-    let used = used(&limits, &to, now, global, file, folders).await?;
+    let shared = worlds::shared(&check.state, file)?;
+    let place = More { shared, ..More::default() }.ledger(file, world, folders);
+    let used = used(place, &limits, &to, now, global, file, folders).await?;
     let destination = Destination::of(&to);
     let request = Request {
         to: &to,
@@ -85,6 +88,7 @@ struct Used {
 
 /// What has been used of the limits, by the ledger of the account that would call.
 async fn used(
+    place: LedgerPlace,
     limits: &crate::dialing::limits::Limits,
     to: &E164,
     now: Timestamp,
@@ -94,9 +98,13 @@ async fn used(
 ) -> anyhow::Result<Used> {
     let unknown = |why: String| Ok(Used { unknown: Some(why), ..Used::default() });
     let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
-    let place = file.dialing.place(world, folders);
     // Where there is no ledger yet, nothing was dialed.
-    if !matches!(&place, LedgerPlace::File(path) if path.exists()) {
+    let is_there = match &place {
+        LedgerPlace::File(path) => path.exists(),
+        LedgerPlace::Redis(_) => true,
+        LedgerPlace::Nowhere => false,
+    };
+    if !is_there {
         return Ok(Used::default());
     }
     let tenant = match &global.sandbox {

@@ -55,6 +55,9 @@ async fn the_limits_of_the_calling_rules_hold_over_all() {
         });
         assert_eq!((placed, refused.count()), (number, 9 - number), "{limits} {results:?}");
         assert_eq!(house.dialed().await.len(), number, "{limits}");
+        let check = ["policy", "check", "+13105550107"];
+        let told = house.printed(&format!("[limits]\n{limits}"), &check).await;
+        assert!(told.contains("verdict    refuse. ") && told.contains("`limits."), "{told}");
     }
 }
 

@@ -184,12 +184,22 @@ impl House {
 
     /// What the command `receipts` prints, from a machine that is none of the replicas.
     pub(crate) async fn receipts(&self) -> Vec<Value> {
-        let home = tempfile::tempdir().unwrap();
-        let mut command = program(home.path());
-        command.args(["--sandbox", "receipts", "--json", "--state", &self.redis.url()]);
-        let output = command.output().await.unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
+        let text = self.printed("", &["receipts", "--json"]).await;
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// What a command prints on a machine that is none of the replicas, with these calling rules.
+    pub(crate) async fn printed(&self, policy: &str, command: &[&str]) -> String {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("config/callingbox-mcp");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("policy.toml"), policy).unwrap();
+        let mut program = program(home.path());
+        program.arg(format!("--sandbox={}", self.simulator)).args(command);
+        program.env("CALLINGBOX_MCP_STATE", self.redis.url());
+        let output = program.output().await.unwrap();
+        assert!(output.status.success(), "{command:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// What goes wrong with a request of the API from now on.
