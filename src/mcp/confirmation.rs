@@ -247,13 +247,9 @@ fn read(answer: ElicitResult) -> Result<(), ToolError> {
 }
 
 async fn codec(dialer: &Dialer) -> Result<RequestStateCodec, ToolError> {
-    let secret = async { dialer.ledger().await?.secret().await }.await.map_err(unrecorded)?;
+    let secret = dialer.ledger().await?.secret().await?;
     RequestStateCodec::try_new(secret.to_vec())
         .map_err(|error| ToolError::internal(error.to_string()))
-}
-
-fn unrecorded(error: crate::dialing::ledger::LedgerError) -> ToolError {
-    ToolError::new(Class::Unavailable, error.to_string())
 }
 
 /// What a seal is for. One is never taken for the other: a state carries no yes of its own, so that
@@ -308,12 +304,9 @@ async fn open(
 ) -> Result<(), ToolError> {
     let bound = binding(dialer, asked, preview, purpose);
     let sealed = open_with(&codec(dialer).await?, &bound, seal).map_err(void)?;
-    let fresh = async {
-        let ledger = dialer.ledger().await?;
-        let tenant = dialer.tenant().id();
-        ledger.redeem_token(tenant, &sealed.id, sealed.expires_at, Timestamp::now()).await
-    };
-    if fresh.await.map_err(unrecorded)? {
+    let (ledger, tenant) = (dialer.ledger().await?, dialer.tenant().id());
+    let now = Timestamp::now();
+    if ledger.redeem_token(tenant, &sealed.id, sealed.expires_at, now).await? {
         Ok(())
     } else {
         Err(void("it was used before, or has expired"))

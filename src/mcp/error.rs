@@ -12,6 +12,7 @@ use super::offer::Offer;
 use super::present;
 use crate::account::{NoKey, World};
 use crate::api::{self, CallId, Method, RequestLine};
+use crate::dialing::ledger::LedgerError;
 
 /// The kinds of failure a caller can tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -278,6 +279,19 @@ impl From<NoKey> for ToolError {
     fn from(error: NoKey) -> Self {
         Self::new(Class::NoKey, error.to_string()).next(
             "tell the user to run `callingbox-mcp setup` in a terminal, which asks for the key and keeps it, or to set CALLINGBOX_API_KEY (or CALLINGBOX_API_KEY_FILE) where this server is configured; then to start it again. With --sandbox it needs no key.",
+        )
+    }
+}
+
+/// Nothing is done that cannot be written down. Some of what keeps it from being passes by itself.
+impl From<LedgerError> for ToolError {
+    fn from(error: LedgerError) -> Self {
+        let retry = match error {
+            LedgerError::Locked | LedgerError::Server(_) => Retry::Later,
+            _ => Retry::AfterChange,
+        };
+        Self::new(Class::Unavailable, error.to_string()).retry(retry).next(
+            "tell the user what the message says; `callingbox-mcp receipts` shows the ledger.",
         )
     }
 }

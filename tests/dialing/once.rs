@@ -203,6 +203,23 @@ async fn without_a_ledger_nothing_is_dialed() {
     assert_eq!(world.dialed().await, 0);
 }
 
+#[tokio::test]
+async fn while_another_holds_the_ledger_it_is_to_be_tried_later() {
+    let world = World::new("", "").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", world.call(TO, "First.")).await;
+    let other = rusqlite::Connection::open(ledger(&world)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let answer = session.call("place_call", world.call(TO, "Second.")).await;
+    let (class, done, message) = failure(&answer);
+    assert_eq!((class, done), ("unavailable", "nothing"));
+    assert!(message.contains("locked by another process"), "{message}");
+    assert_eq!(answer["result"]["_meta"]["callingbox-mcp/error"]["retry"], "later", "{answer}");
+    other.execute_batch("ROLLBACK").unwrap();
+    session.data("place_call", world.call(TO, "Second.")).await;
+    assert_eq!(world.dialed().await, 2);
+}
+
 /// Writes into the ledger of this home what a server leaves that dies before it sends, so long ago.
 async fn abandon(world: &World, call: &Value, seconds_ago: i64) -> DispatchId {
     let place = LedgerPlace::File(ledger(world));

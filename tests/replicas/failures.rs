@@ -97,6 +97,7 @@ async fn without_redis_reads_go_on_and_nothing_is_dialed_and_then_all_is_well_ag
         assert_eq!(refused["isError"], json!(true), "{refused}");
         let text = refused["content"][0]["text"].as_str().unwrap();
         assert!(text.contains("dialing is refused: the ledger's Redis server"), "{text}");
+        assert!(text.contains(" Retrying later is safe."), "{text}");
     }
     for replica in &house.replicas {
         let mut said = String::new();

@@ -122,9 +122,7 @@ pub(super) fn deadline(cx: &ToolContext) -> Duration {
 fn told(error: DialError) -> ToolError {
     match error {
         DialError::NotPlaced(error) => error.into(),
-        DialError::Ledger(error) => ToolError::new(Class::Unavailable, error.to_string()).next(
-            "tell the user what the message says; `callingbox-mcp receipts` shows the ledger.",
-        ),
+        DialError::Ledger(error) => error.into(),
         DialError::Refused(refusal) => {
             let error = ToolError::new(Class::RefusedByPolicy, refusal.to_string());
             match refusal.rule {
