@@ -60,6 +60,14 @@ struct Desk {
     ask: Asker,
     style: Style,
     account: Arc<Account>,
+    /// The commands that are told of at the end, as they are typed for this world.
+    next: Next,
+}
+
+/// What there is to do after the first call.
+struct Next {
+    install: String,
+    doctor: String,
 }
 
 pub(super) async fn run(global: &Global, file: &File, folders: &Folders) -> anyhow::Result<()> {
@@ -93,7 +101,8 @@ async fn steps(
         step(style, "Key", "none needed on the simulator")?;
     }
     let world = world::open(global, file, folders).await?;
-    let mut desk = Desk { ask, style, account: world.account() };
+    let next = Next { install: typed("install", global), doctor: typed("doctor", global) };
+    let mut desk = Desk { ask, style, account: world.account(), next };
     let called = unless_interrupted(desk.number_agent_and_call()).await;
     world.finish().await;
     // What the person is told goes before how the simulator ends.
@@ -101,17 +110,23 @@ async fn steps(
     called.and(closed)
 }
 
-/// The command that goes on where this one stopped.
-fn again(global: &Global) -> String {
-    let mut command = "callingbox-mcp setup".to_owned();
+/// A command of this program for the same world and configuration.
+pub(super) fn typed(command: &str, global: &Global) -> String {
+    let mut line = format!("callingbox-mcp {command}");
     match &global.sandbox {
-        Some(Some(url)) => command.push_str(&format!(" --sandbox={url}")),
-        Some(None) => command.push_str(" --sandbox"),
+        Some(Some(url)) => line.push_str(&format!(" --sandbox={url}")),
+        Some(None) => line.push_str(" --sandbox"),
         None => {}
     }
     if let Some(path) = &global.config {
-        command.push_str(&format!(" --config={}", path.display()));
+        line.push_str(&format!(" --config={}", path.display()));
     }
+    line
+}
+
+/// The command that goes on where this one stopped.
+fn again(global: &Global) -> String {
+    let mut command = typed("setup", global);
     if global.sandbox == Some(None) {
         command.push_str(
             "\n(The simulator inside this program forgets everything; one that stays is started by \
@@ -424,9 +439,14 @@ impl Desk {
         if let Some(error) = call.error_message.as_deref() {
             text.push_str(&format!("error: {}\n", one_line(error, 300)));
         }
-        text.push_str(match outcome {
-            Outcome::Completed => "\nAll is set up. Next: callingbox-mcp install shows the AI clients found here.\n",
-            _ => "\nAll is set up, though nobody was spoken with. callingbox-mcp doctor looks for what may be wrong.\n",
+        let Next { install, doctor } = &self.next;
+        text.push_str(&match outcome {
+            Outcome::Completed => {
+                format!("\nAll is set up. Next: {install} shows the AI clients found here.\n")
+            }
+            _ => format!(
+                "\nAll is set up, though nobody was spoken with. {doctor} looks for what may be wrong.\n"
+            ),
         });
         say(text)
     }

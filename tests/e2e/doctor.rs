@@ -170,6 +170,15 @@ async fn a_fresh_account_has_yet_to_be_set_up() {
     doctor.says("agent", "warn", "no outbound agent", "callingbox-mcp setup");
     #[cfg(unix)]
     doctor.says("key", "warn", "other users of this machine may read", "chmod 600 ");
+
+    // What is missing on the simulator is not to be bought for money.
+    let flag = format!("--sandbox={url}");
+    home.write("c.toml", "");
+    let config = format!("--config={}", home.path().join("c.toml").display());
+    let doctor = Doctor::run(&home, &[&flag, &config], &environment).await;
+    for check in ["number", "agent"] {
+        assert_eq!(doctor.of(check)["fix"], format!("callingbox-mcp setup {flag} {config}"));
+    }
     sandbox.shutdown().await.unwrap();
 }
 

@@ -87,7 +87,7 @@ async fn a_whole_run_buys_one_number_makes_one_agent_and_places_one_call() {
             "  agent: ",
             "\ncompleted, ",
             "\nresult: {\"heard_well\":",
-            "callingbox-mcp install",
+            &format!("callingbox-mcp install --sandbox={} shows", sandbox.url()),
         ],
     );
     let dialed = control.dialed().await;

@@ -11,8 +11,8 @@ use crate::api::{
     Timeouts,
 };
 use crate::cli::{self, Global};
-use crate::commands::caller;
 use crate::commands::world::{self, Simulated};
+use crate::commands::{caller, setup};
 use crate::config::{self, File, Folders, KeySource};
 use crate::e164::E164;
 use crate::environment::variable;
@@ -44,13 +44,14 @@ const AGENT: &str = "agent";
 
 /// Key, base URL, network, access, clock, number and agent, in this order.
 pub(super) async fn api(global: &Global, file: &File, folders: &Folders) -> Vec<Finding> {
+    let setup = setup::typed("setup", global);
     match &global.sandbox {
-        Some(url) => on_simulator(url.as_deref(), global.sandbox_speed).await,
-        None => on_real_api(file, folders).await,
+        Some(url) => on_simulator(url.as_deref(), global.sandbox_speed, &setup).await,
+        None => on_real_api(file, folders, &setup).await,
     }
 }
 
-async fn on_simulator(url: Option<&str>, speed: Option<f64>) -> Vec<Finding> {
+async fn on_simulator(url: Option<&str>, speed: Option<f64>, setup: &str) -> Vec<Finding> {
     let key = Finding::ok("key", "none needed on the simulator");
     let simulated = match world::simulate(url, speed).await {
         Ok(simulated) => simulated,
@@ -73,7 +74,7 @@ async fn on_simulator(url: Option<&str>, speed: Option<f64>) -> Vec<Finding> {
         None => format!("the simulator at {base_url}"),
     };
     let mut findings = vec![key, Finding::ok("base_url", place)];
-    findings.extend(look(&client(base_url, secret), false, embedded.is_some()).await);
+    findings.extend(look(&client(base_url, secret), false, embedded.is_some(), setup).await);
     if let Some(sandbox) = embedded {
         // It holds nothing that could be lost.
         let _ = sandbox.shutdown().await;
@@ -81,7 +82,7 @@ async fn on_simulator(url: Option<&str>, speed: Option<f64>) -> Vec<Finding> {
     findings
 }
 
-async fn on_real_api(file: &File, folders: &Folders) -> Vec<Finding> {
+async fn on_real_api(file: &File, folders: &Folders, setup: &str) -> Vec<Finding> {
     let found = match config::credentials(file, &variable, folders) {
         Ok(found) => found,
         Err(error) => {
@@ -101,8 +102,10 @@ async fn on_real_api(file: &File, folders: &Folders) -> Vec<Finding> {
             findings.push(Finding::fail(
                 "key",
                 "no API key is set, so no tool can do anything",
-                "callingbox-mcp setup asks for it and keeps it; or set CALLINGBOX_API_KEY; or try \
-                 everything without one: callingbox-mcp --sandbox demo",
+                format!(
+                    "{setup} asks for it and keeps it; or set CALLINGBOX_API_KEY; or try everything \
+                     without one: callingbox-mcp --sandbox demo"
+                ),
             ));
             None
         }
@@ -110,7 +113,7 @@ async fn on_real_api(file: &File, folders: &Folders) -> Vec<Finding> {
     findings.push(address(&found.base_url));
     let keyless = key.is_none();
     let Some(key) = key.or_else(|| ApiKey::new(NO_KEY.to_owned()).ok()) else { return findings };
-    findings.extend(look(&client(found.base_url, key), keyless, false).await);
+    findings.extend(look(&client(found.base_url, key), keyless, false, setup).await);
     findings
 }
 
@@ -164,8 +167,8 @@ fn address(base_url: &BaseUrl) -> Finding {
     }
 }
 
-/// Network, access, clock, number and agent.
-async fn look(client: &Client, keyless: bool, fresh: bool) -> Vec<Finding> {
+/// Network, access, clock, number and agent; `setup` is the command that makes the last two.
+async fn look(client: &Client, keyless: bool, fresh: bool, setup: &str) -> Vec<Finding> {
     let before = Timestamp::now();
     let begun = Instant::now();
     let Probe { result, date } = client.probe().await;
@@ -190,7 +193,7 @@ async fn look(client: &Client, keyless: bool, fresh: bool) -> Vec<Finding> {
     } else if result.is_err() {
         findings.extend(unseen("the key did not open the API", NUMBER));
     } else {
-        findings.extend(ready(client, fresh).await);
+        findings.extend(ready(client, fresh, setup).await);
     }
     findings
 }
@@ -273,7 +276,7 @@ fn clock(date: Option<Timestamp>, before: Timestamp, took: Duration) -> Finding 
 }
 
 /// Whether there is a number, and an agent that could call from it.
-async fn ready(client: &Client, fresh: bool) -> Vec<Finding> {
+async fn ready(client: &Client, fresh: bool, setup: &str) -> Vec<Finding> {
     let page = PageRequest::first(100);
     let (numbers, agents) =
         tokio::join!(client.list_numbers(&page), client.list_agents(Some(AgentType::Outbound)));
@@ -292,9 +295,8 @@ async fn ready(client: &Client, fresh: bool) -> Vec<Finding> {
         let empty = "each simulator inside this program begins without any";
         return vec![Finding::ok(NUMBER, empty), Finding::ok(AGENT, empty)];
     }
-    let make = "callingbox-mcp setup";
     let number = match numbers.as_slice() {
-        [] => Finding::warn(NUMBER, "the account owns no number to call from", make),
+        [] => Finding::warn(NUMBER, "the account owns no number to call from", setup),
         [first, rest @ ..] => {
             let shown = first.e164.as_ref().map_or_else(|| "one".to_owned(), E164::masked);
             let more =
@@ -308,7 +310,7 @@ async fn ready(client: &Client, fresh: bool) -> Vec<Finding> {
             let from = number.e164.as_ref().map_or_else(|| "it".to_owned(), E164::masked);
             Finding::ok(AGENT, format!("{name} ({}) can call from {from}", agent.id))
         }
-        None => Finding::warn(AGENT, "no outbound agent has a number to call from", make),
+        None => Finding::warn(AGENT, "no outbound agent has a number to call from", setup),
     };
     vec![number, agent]
 }
