@@ -17,6 +17,7 @@ use super::outcome::CallReport;
 use super::present::{self, Fence, one_line};
 use super::skill;
 use super::tools::agents::AgentReport;
+use super::tools::numbers::NumberSummary;
 use super::view::View;
 use crate::account::{Account, World};
 use crate::api::{AgentId, CallId, PageRequest};
@@ -209,7 +210,8 @@ async fn contents(
         }
         Name::Numbers => {
             let page = account.api()?.list_numbers(&PageRequest::first(100)).await?;
-            write(Ok(json!({"numbers": page.data, "has_more": page.has_more})))
+            let numbers: Vec<NumberSummary> = page.data.into_iter().map(Into::into).collect();
+            write(Ok(json!({"numbers": numbers, "has_more": page.has_more})))
         }
         Name::Policy => write(serde_json::to_value(account.dialer()?.rules().structured())),
         Name::Guide => {

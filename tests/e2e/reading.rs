@@ -118,6 +118,25 @@ async fn what_is_read_of_the_account_says_that_it_is_simulated() {
 }
 
 #[tokio::test]
+async fn the_owned_numbers_are_read_as_they_are_listed() {
+    let mut session = Session::modern().await;
+    session.outbound_agent(json!({})).await;
+    // As an account of before agents has them, with secrets beside.
+    let mut numbers = session.control().ask("GET", "/v1/numbers", None).await;
+    let number = &mut numbers["data"][0];
+    number["inbound_webhook_url"] = json!("https://e.com/h?token=SECRET");
+    number["inbound_tools"] = json!([{"type": "http", "headers": {"Authorization": "SECRET"}}]);
+    let old = json!({"method": "GET", "path": "/v1/numbers", "kind": "status", "status": 200, "body": numbers, "times": 2});
+    session.control().fault(old).await;
+    let listed = session.data("list_numbers", json!({})).await;
+    let read = session.request("resources/read", json!({"uri": "callingbox://numbers"})).await;
+    let read = read["result"]["contents"][0]["text"].as_str().unwrap();
+    assert!(!read.contains("SECRET"), "{read}");
+    assert_eq!(serde_json::from_str::<Value>(read).unwrap(), listed);
+    session.finish_well().await;
+}
+
+#[tokio::test]
 async fn what_no_tool_shows_is_shown_in_no_other_way() {
     let mut whole = Session::modern().await;
     let call = place(&mut whole, "+13105550107").await;

@@ -4,7 +4,7 @@ pub(super) mod agents;
 mod calls;
 mod dialing;
 mod in_call;
-mod numbers;
+pub(super) mod numbers;
 mod sandbox;
 mod webhooks;
 

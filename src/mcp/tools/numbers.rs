@@ -25,7 +25,7 @@ use crate::money::MilliCents;
 
 /// A number in short.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub(super) struct NumberSummary {
+pub(in crate::mcp) struct NumberSummary {
     number_id: NumberId,
     #[serde(skip_serializing_if = "Option::is_none")]
     e164: Option<E164>,
