@@ -82,6 +82,8 @@ pub struct Said {
     pub segments: Arc<[TranscriptSegment]>,
     /// Whether they are all that was said.
     pub is_final: bool,
+    /// What has gone wrong since.
+    pub trouble: Option<Arc<Error>>,
 }
 
 /// Waits until something was said after `after`, all that was said is known, or time is up.
@@ -103,10 +105,12 @@ pub async fn for_words(
     };
     let teller = Teller::new(&cx.progress, true);
     let snapshot = watch(teller, &cx.draining, &mut follower, until, enough).await;
+    let Seen { call, trouble } = seen(&snapshot)?;
     Ok(Said {
-        call: seen(&snapshot)?.call,
+        call,
         segments: Arc::clone(&snapshot.segments),
         is_final: snapshot.segments_final,
+        trouble: snapshot.segments_trouble.clone().or(trouble),
     })
 }
 
@@ -253,7 +257,8 @@ impl<'a> Teller<'a> {
     }
 
     async fn heartbeat(&self, snapshot: &Snapshot) {
-        let state = match (&snapshot.call, &snapshot.trouble) {
+        let trouble = snapshot.trouble.as_ref().or(snapshot.segments_trouble.as_ref());
+        let state = match (&snapshot.call, trouble) {
             (_, Some(_)) => "CallingBox cannot be read at the moment".to_owned(),
             (Some(call), None) => format!("the call is {}", call.status),
             (None, None) => "nothing is known yet".to_owned(),

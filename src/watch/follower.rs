@@ -48,9 +48,11 @@ pub struct Snapshot {
     pub segments_final: bool,
     /// Whether more will come.
     pub state: State,
-    /// Why the last look failed; nothing once the API answers again. The wait goes on unless `state`
-    /// says otherwise.
+    /// Why the last look at the record failed; nothing once the API answers again. The wait goes on
+    /// unless `state` says otherwise.
     pub trouble: Option<Arc<Error>>,
+    /// The same of `segments`. The record may be as new as can be all the same.
+    pub segments_trouble: Option<Arc<Error>>,
     /// When the API last answered. It moves without waking anyone.
     pub seen_at: Option<Instant>,
 }

@@ -326,6 +326,8 @@ impl Roster {
                 retry_after = error.retry_after();
                 live.transcript.failed(&error);
                 if matches!(error.kind(), ErrorKind::Unauthorized { .. }) {
+                    // The key opens the record no more either.
+                    live.record.failed(&error);
                     live.publish(|_| false);
                     return self.end(id, State::Unauthorized, now);
                 }
@@ -457,12 +459,14 @@ impl Live {
     /// Changes the snapshot, together with the trouble it tells of, and wakes the followers if that
     /// is news to them.
     fn publish(&self, change: impl FnOnce(&mut Snapshot) -> bool) {
-        let trouble = self.record.trouble.as_ref().or(self.transcript.trouble.as_ref());
+        let (trouble, segments_trouble) = (&self.record.trouble, &self.transcript.trouble);
         self.sender.send_if_modified(|known| {
             let known = Arc::make_mut(known);
-            let other_trouble = known.trouble.as_ref() != trouble;
+            let other_trouble =
+                known.trouble != *trouble || known.segments_trouble != *segments_trouble;
             if other_trouble {
-                known.trouble = trouble.cloned();
+                known.trouble.clone_from(trouble);
+                known.segments_trouble.clone_from(segments_trouble);
             }
             change(known) || other_trouble
         });

@@ -174,6 +174,36 @@ async fn trouble_while_waiting_is_told_with_the_last_known_state() {
 }
 
 #[tokio::test]
+async fn words_that_cannot_be_read_are_not_taken_for_silence() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550100").await;
+    session.control().advance(20).await;
+    let path = format!("/v1/calls/{}/transcript", call.as_str().unwrap());
+    let broken =
+        json!({"method": "GET", "path": path, "kind": "status", "status": 500, "times": 1_000});
+    session.control().fault(broken).await;
+    let waiting = |seconds: u64| json!({"call_id": call, "wait_seconds": seconds});
+    for status in ["in_progress", "completed"] {
+        let words = session.begin_call("get_call_transcript", waiting(4)).await;
+        session.control().arrived("GET", "/v1/calls/{id}/transcript", 1).await;
+        // Whoever asks for the record meanwhile is told of no trouble with it.
+        let report = session.data("get_call_result", waiting(2)).await;
+        assert_eq!((&report["status"], report.get("trouble")), (&json!(status), None), "{report}");
+        let answer = session.answer(words).await;
+        let page = &answer["result"]["structuredContent"];
+        assert_eq!((&page["status"], &page["final"]), (&json!(status), &json!(false)), "{answer}");
+        assert!(page["trouble"].as_str().unwrap().contains("500"), "{answer}");
+        let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains("could not be read since: CallingBox answered 500"), "{answer}");
+        let begins = format!("What was said could not be read; the call is {status}.");
+        assert!(text.starts_with(&begins), "{answer}");
+        session.control().advance(600).await;
+        session.control().forget().await;
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
 async fn a_task_outlives_the_process_that_made_it() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::of(&sandbox);

@@ -147,7 +147,7 @@ pub(super) struct SearchNumbers;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchNumbersInput {
-    /// Three digits, for local numbers only.
+    /// Three digits; local numbers only.
     #[schemars(with = "Option<String>")]
     area_code: Option<AreaCode>,
     /// Kind of number.

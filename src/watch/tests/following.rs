@@ -257,7 +257,8 @@ async fn the_end_is_given_out_without_a_transcript_that_does_not_come() {
         let mut follower = watchers.follow(&id, WITH_TRANSCRIPT).unwrap();
         let last = follower.finished().await;
         assert_eq!((last.state, last.segments_final), (State::Finished, complete));
-        assert_eq!((last.segments.len(), last.trouble.is_some()), (0, !complete));
+        assert_eq!((last.segments.len(), last.segments_trouble.is_some()), (0, !complete));
+        assert!(last.trouble.is_none());
         assert_eq!(last.call.as_ref().unwrap().result_status, Some(ResultStatus::Completed));
         assert!(telephone.seconds() < SHORT.ready() + 40.0, "{}", telephone.seconds());
     }

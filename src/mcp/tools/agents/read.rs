@@ -21,7 +21,7 @@ pub(in crate::mcp::tools) struct ListAgents;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::mcp::tools) struct ListAgentsInput {
-    /// outbound ones place calls, inbound ones answer. Default: both.
+    /// outbound ones call, inbound ones answer. Default: both.
     #[serde(rename = "type")]
     kind: Option<AgentType>,
 }

@@ -40,7 +40,7 @@ pub(in crate::mcp::tools) struct PlaceCallInput {
     instructions: Option<Text<1, 20_000>>,
     /// Facts the agent can look up during the call.
     context: Option<Object>,
-    /// Data kept with the call; the agent does not see it.
+    /// Data kept with the call, unseen by the agent.
     metadata: Option<Object>,
     /// Receives this call's events.
     webhook_url: Option<HttpsUrl>,
