@@ -275,7 +275,7 @@ pub struct Changes {
 
 impl Changes {
     /// Waits for the first look: what changes after it is told. Where the API cannot be read, it is still
-    /// to come.
+    /// to come, and is told itself.
     ///
     /// # Errors
     /// There is nothing under this URI, or the key is not taken: nothing would ever be told.
@@ -306,17 +306,15 @@ impl Changes {
         Some((seen, if self.lines { snapshot.segments.len() } else { 0 }))
     }
 
-    /// Waits for the next change that shows. False: the call is over, nothing more will change.
+    /// Waits for the next change that shows; without [`Changes::begin`], that is the first look. False:
+    /// the call is over, nothing more will change.
     pub async fn next(&mut self) -> bool {
         loop {
             let snapshot = self.follower.snapshot();
             let now = self.shown(&snapshot);
             if now.is_some() && now != self.last {
-                // The first look is where the subscriber stands already.
-                let first = std::mem::replace(&mut self.last, now).is_none();
-                if !first {
-                    return true;
-                }
+                self.last = now;
+                return true;
             }
             if snapshot.state.is_over() || self.follower.changed().await.is_none() {
                 return false;

@@ -339,6 +339,7 @@ impl ServerHandler for Server {
         let offer = self.offer(context.request_context());
         let mut live = FuturesUnordered::new();
         for uri in uris {
+            // The client has heard that it listens, and may have read before the first look.
             let mut changes = resources::follow(&self.account, &offer, &uri)?;
             live.push(
                 async move {

@@ -354,15 +354,17 @@ async fn subscriptions_fire_while_a_call_runs_in_both_eras() {
                 let acknowledged = session.next().await.unwrap();
                 let accepted = &acknowledged["params"]["notifications"]["resourceSubscriptions"];
                 assert_eq!(accepted, &json!([uri]), "{acknowledged}");
+                // That was said before the first look: whoever has read it by then may have missed something.
+                let first = session.next().await.unwrap();
+                assert_eq!(first["method"], "notifications/resources/updated", "{first}");
                 (Some(id), "notifications/resources/updated")
             }
         };
-        // The subscriber stands where the call is now; the first change is the first message.
+        // The subscriber stands where the call is now; each change after it is told.
         let read = session.request("resources/read", json!({"uri": uri})).await;
         let text = read["result"]["contents"][0]["text"].as_str().unwrap();
         let before: Value = serde_json::from_str(text).unwrap();
         assert_eq!(before["outcome"], "in_progress", "{read}");
-        session.control().arrived("GET", "/v1/calls/{id}", 2).await;
         session.control().advance(600).await;
         let updated = session.next().await.unwrap();
         assert_eq!(updated["method"], wanted, "{updated}");
@@ -374,6 +376,36 @@ async fn subscriptions_fire_while_a_call_runs_in_both_eras() {
         }
         let (_, status, log) = session.finish().await;
         assert_eq!((status.code(), log.as_str()), (Some(0), ""));
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_at_first_is_told_once_it_can() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        let call = place(&mut session, "+13105550100").await;
+        let uri = format!("callingbox://calls/{}", call.as_str().unwrap());
+        let away = json!({"method": "GET", "path": "/v1/calls/*", "kind": "status", "status": 500});
+        session.control().fault(away).await;
+        match era {
+            Era::Legacy(_) => {
+                let subscribed = session.request("resources/subscribe", json!({"uri": uri})).await;
+                assert_eq!(subscribed["result"], json!({}), "{subscribed}");
+            }
+            Era::Modern => {
+                let filter = json!({"notifications": {"resourceSubscriptions": [uri]}});
+                session.begin("subscriptions/listen", filter).await;
+                let acknowledged = session.next().await.unwrap();
+                assert_eq!(acknowledged["method"], "notifications/subscriptions/acknowledged");
+                session.control().arrived("GET", "/v1/calls/{id}", 1).await;
+            }
+        }
+        // The call is over before anybody could look at it.
+        session.control().advance(600).await;
+        let updated = session.next().await.unwrap();
+        assert_eq!(updated["method"], "notifications/resources/updated", "{updated}");
+        assert_eq!(updated["params"]["uri"], uri, "{updated}");
+        drop(session.finish().await);
     }
 }
 
