@@ -104,7 +104,13 @@ async fn run(
         () = cx.cancel.cancelled() => {
             let (class, message) = match cx.draining.is_cancelled() {
                 true => (Class::Unavailable, format!("this server ended before {} was done", entry.facts.name)),
-                false => (Class::Canceled, format!("{} was canceled by the client", entry.facts.name)),
+                false => (
+                    Class::Canceled,
+                    format!(
+                        "{} was broken off: the client canceled it, or its session or token ended",
+                        entry.facts.name
+                    ),
+                ),
             };
             Err(uncertain(class, message).into())
         }
