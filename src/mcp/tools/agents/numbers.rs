@@ -135,7 +135,7 @@ impl Tool for SetAgentNumbers {
             .into());
         };
         let agent = AgentSummary::from(agent);
-        let text = format!("Done: {}. Now {}", taken.join(", "), agent.line());
+        let text = format!("Done: {}. Now {}.", taken.join(", "), agent.line());
         Ok(Reply::new(SetAgentNumbersOutput { agent, steps: taken }, text))
     }
 }
