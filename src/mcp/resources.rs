@@ -370,6 +370,33 @@ impl Subscriptions {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_session_may_not_subscribe_without_end() {
+        let subscriptions = Subscriptions::default();
+        let endless = || tokio::spawn(std::future::pending::<()>());
+        let mut tasks = Vec::new();
+        for number in 0..MAX_SUBSCRIPTIONS {
+            let task = endless();
+            subscriptions.add(&number.to_string(), task.abort_handle()).unwrap();
+            tasks.push(task);
+        }
+        let one_more = endless();
+        assert!(subscriptions.add("more", one_more.abort_handle()).is_err());
+        assert!(one_more.await.unwrap_err().is_cancelled());
+        // In place of one, after one, and at the end of the session.
+        let again = endless();
+        subscriptions.add("7", again.abort_handle()).unwrap();
+        assert!(tasks.remove(7).await.unwrap_err().is_cancelled());
+        subscriptions.remove("0");
+        assert!(tasks.remove(0).await.unwrap_err().is_cancelled());
+        let last = endless();
+        subscriptions.add("more", last.abort_handle()).unwrap();
+        drop(subscriptions);
+        for task in [again, last].into_iter().chain(tasks) {
+            assert!(task.await.unwrap_err().is_cancelled());
+        }
+    }
+
     #[test]
     fn uris_name_exactly_what_is_there() {
         for (uri, name) in [

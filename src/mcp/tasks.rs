@@ -90,7 +90,7 @@ pub async fn get(
     task: &str,
 ) -> Result<GetTaskResult, ErrorData> {
     let id = call_of(account, offer, task)?;
-    let kept = |call: &Call| Duration::from_millis(poll_ms(call)) + LATE;
+    let kept = |call: &Call| Duration::from_millis(poll_ms(call, Timestamp::now())) + LATE;
     let seen = waiting::for_poll(account, draining, &id, kept).await;
     let seen = seen.map_err(|error| plain(&error.call_id(id)))?;
     let record = record(task, &seen);
@@ -110,9 +110,9 @@ pub async fn get(
 }
 
 /// When to ask again.
-fn poll_ms(call: &Call) -> u64 {
+fn poll_ms(call: &Call, now: Timestamp) -> u64 {
     let begun = call.created_at.as_ref().and_then(|at| at.instant());
-    let age = begun.map_or(0, |at| Timestamp::now().duration_since(at).as_secs());
+    let age = begun.map_or(0, |at| now.duration_since(at).as_secs());
     if age > 300 { SLOW_POLL_MS } else { POLL_MS }
 }
 
@@ -131,7 +131,7 @@ fn record(task: &str, seen: &Seen) -> Task {
     }
     Task::new(task, TaskStatus::Working, text(&call.created_at), text(&call.updated_at))
         .with_status_message(message)
-        .with_poll_interval_ms(poll_ms(call))
+        .with_poll_interval_ms(poll_ms(call, Timestamp::now()))
 }
 
 /// `tasks/cancel`: an honest no. The API has no way to hang up.
@@ -158,4 +158,26 @@ pub fn update(account: &Account, offer: &Offer, task: &str) -> Result<(), ErrorD
         "this task waits for no input: a call is confirmed before it becomes a task",
         None,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_goes_on_is_asked_about_less_often() {
+        let now = "2026-11-22T08:00:00Z".parse().unwrap();
+        for (created_at, expected) in [
+            (json!("2026-11-22T08:00:00Z"), 3_000),
+            (json!("2026-11-22T07:55:00Z"), 3_000),
+            (json!("2026-11-22T07:54:59Z"), 10_000),
+            // The API's clock may be ahead, and what it says may be no time.
+            (json!("2026-11-22T09:00:00Z"), 3_000),
+            (json!("just now"), 3_000),
+            (Value::Null, 3_000),
+        ] {
+            let call = serde_json::from_value(json!({"id": "c", "created_at": created_at}));
+            assert_eq!(poll_ms(&call.unwrap(), now), expected, "{created_at}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! clock is moved by hand; nothing sleeps.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use callingbox_mcp::sandbox::Options;
 use serde_json::{Value, json};
@@ -152,6 +153,31 @@ async fn the_state_is_the_answer_however_slow_the_api_and_short_the_wait() {
         assert_eq!(answer["status"], "in_progress", "{answer}");
     }
     session.finish_well().await;
+}
+
+#[tokio::test]
+async fn only_who_follows_progress_waits_longer_than_the_configuration_says() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(config.path(), "[wait]\ndefault_seconds = 1\nmax_seconds = 1\n").unwrap();
+    let flags = ["--config", config.path().to_str().unwrap()];
+    for era in Era::BOTH {
+        let mut session = Session::on_simulator(era, &flags, Options::default()).await;
+        let call = place(&mut session, "+13105550107").await;
+        let begun = Instant::now();
+        let long = session.begin("tools/call", waiting(&call, 4)).await;
+        for tool in ["get_call_result", "get_call_transcript"] {
+            let hour = json!({"call_id": call, "wait_seconds": 3_600});
+            assert_eq!(session.data(tool, hour).await["status"], "queued");
+        }
+        let usual = session.data("get_call_result", json!({"call_id": call})).await;
+        assert_eq!(usual["status"], "queued");
+        assert!(begun.elapsed() >= Duration::from_secs(3), "each of them waited");
+        let answer = session.answer(long).await;
+        assert_eq!(answer["result"]["structuredContent"]["status"], "queued", "{answer}");
+        assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
+        while session.early().is_some() {}
+        session.finish_well().await;
+    }
 }
 
 #[tokio::test]
