@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{ApiKey, BaseUrl};
 use crate::dialing::confirm::ConfirmMode;
-use crate::dialing::dispatch::{LedgerPlace, Rules};
+use crate::dialing::dispatch::LedgerPlace;
 use crate::dialing::ledger::World;
 use crate::dialing::policy::{Policy, PolicyError, line_of};
+use crate::dialing::rules::Rules;
 use crate::environment::NotText;
 use crate::mcp::toolset::Toolset;
 use crate::near::{meant, quoted};

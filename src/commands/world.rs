@@ -15,7 +15,7 @@ use crate::cli::{self, Global, State};
 use crate::config::{self, ConfigError, File, Folders};
 use crate::dialing::dispatch::{Dialer, LedgerPlace};
 use crate::dialing::ledger::Tenant;
-use crate::dialing::live::LiveRules;
+use crate::dialing::rules::LiveRules;
 use crate::environment::variable;
 use crate::sandbox::{ClockMode, Options, Sandbox};
 use crate::simulator::{self, Simulator};

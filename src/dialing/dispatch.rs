@@ -17,7 +17,6 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
-use super::confirm::ConfirmMode;
 use super::destination::Destination;
 use super::ledger::redis::RedisLedger;
 use super::ledger::sqlite::SqliteLedger;
@@ -25,11 +24,11 @@ use super::ledger::{
     DispatchId, Filter, IdempotencyKey, Ledger, LedgerError, Outcome, Record, State, Tenant, World,
 };
 use super::limits::Usage;
-use super::live::LiveRules;
 use super::noted::{End, Noted};
 use super::order::{self, Asked, Order, Product};
-use super::policy::{Policy, Refusal, Request, Verdict};
+use super::policy::{Refusal, Request, Verdict};
 use super::reconcile::Begun;
+use super::rules::{LiveRules, Rules};
 use super::search::{self, Found};
 use crate::api::{self, Call, CallStatus, Client, ErrorKind, PageRequest, ReservationStatus};
 use crate::money::MilliCents;
@@ -50,21 +49,6 @@ pub enum LedgerPlace {
     Redis(Shared),
     /// Nowhere: the user has no folder for data and named none.
     Nowhere,
-}
-
-/// How this account dials.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// Whom and when.
-    pub policy: Policy,
-    /// When a human is asked.
-    pub confirm: ConfirmMode,
-    /// Only a human's own answer counts.
-    pub require_human: bool,
-    /// How long the same order is answered with the first one.
-    pub repeat_window: SignedDuration,
-    /// How long a human may think about a question in which the client is waited for.
-    pub thinking_time: Duration,
 }
 
 /// What became of an order that was not refused.

@@ -7,6 +7,7 @@
 //! - [`ledger`] remembers what was dialed, durably and before it is dialed, and is the one place where
 //!   two processes agree which of them may dial.
 //! - [`confirm`] decides whether a human must say yes first.
+//! - [`rules`] is all of it that a process goes by, and may change while it runs; [`explain`] says it in words.
 //! - [`order`] is what is to be done, and what makes two orders the same.
 //! - [`dispatch`] does it, at most once; `reconcile` settles earlier ones of the same first;
 //!   [`search`] looks for what may have been done.
@@ -16,13 +17,15 @@
 pub mod confirm;
 pub mod destination;
 pub mod dispatch;
+pub mod explain;
 pub mod ledger;
 pub mod limits;
-pub mod live;
+
 mod noted;
 pub mod order;
 pub mod policy;
 mod reconcile;
+pub mod rules;
 pub mod search;
 
 #[cfg(test)]

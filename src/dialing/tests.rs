@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::confirm::ConfirmMode;
-use super::dispatch::{DialError, DialResult, Dialed, Dialer, LedgerPlace, Rules};
+use super::dispatch::{DialError, DialResult, Dialed, Dialer, LedgerPlace};
 use super::ledger::{
     Begin, DispatchId, Filter, IdempotencyKey, Ledger, NewIntent, Outcome, State, Tenant, Terms,
     World,
@@ -19,6 +19,7 @@ use super::ledger::{
 use super::limits::Limits;
 use super::order::{Asked, DISPATCH_KEY, Order};
 use super::policy::{Decision, Policy};
+use super::rules::Rules;
 use crate::api::{AgentId, ApiKey, BaseUrl, Call, CallCreate, Client, ClientConfig, RetryPolicy};
 use crate::e164::E164;
 use crate::money::MilliCents;

@@ -352,10 +352,11 @@ mod tests {
     use super::*;
     use crate::api::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
     use crate::dialing::confirm::ConfirmMode;
-    use crate::dialing::dispatch::{LedgerPlace, Rules};
+    use crate::dialing::dispatch::LedgerPlace;
     use crate::dialing::ledger::{IdempotencyKey, Tenant, World};
     use crate::dialing::order::Order;
     use crate::dialing::policy::Policy;
+    use crate::dialing::rules::Rules;
     use crate::e164::E164;
 
     #[test]

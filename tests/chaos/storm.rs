@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use callingbox_mcp::api::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
 use callingbox_mcp::dialing::confirm::ConfirmMode;
-use callingbox_mcp::dialing::dispatch::{self, DialError, DialResult, Dialer, LedgerPlace, Rules};
+use callingbox_mcp::dialing::dispatch::{self, DialError, DialResult, Dialer, LedgerPlace};
 use callingbox_mcp::dialing::ledger::{Filter, MAX_PAGE, State, Tenant, World};
 use callingbox_mcp::dialing::order::{Asked, Order};
 use callingbox_mcp::dialing::policy::Policy;
+use callingbox_mcp::dialing::rules::Rules;
 use callingbox_mcp::e164::E164;
 use callingbox_mcp::money::MilliCents;
 use futures::StreamExt;

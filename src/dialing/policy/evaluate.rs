@@ -413,7 +413,7 @@ fn quiet_until(hours: Hours, zones: &Zones, now: Timestamp) -> Option<Timestamp>
 }
 
 /// The instant in UTC, rounded up to a second: nobody is told a time at which it is still refused.
-pub(super) fn second(at: Timestamp) -> String {
+pub(in crate::dialing) fn second(at: Timestamp) -> String {
     let up = i64::from(at.subsec_nanosecond() > 0);
     Timestamp::from_second(at.as_second().saturating_add(up)).unwrap_or(at).to_string()
 }

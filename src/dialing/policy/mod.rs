@@ -17,7 +17,6 @@
 //! Pure: it reads no clock, no file and no ledger.
 
 mod evaluate;
-mod explain;
 mod file;
 mod setting;
 
@@ -27,8 +26,8 @@ use jiff::civil::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::evaluate::second;
 pub use self::evaluate::{DecidedBy, Decision, Refusal, Request, Shadow, Verdict};
-pub use self::explain::PolicySummary;
 pub use self::file::{PolicyError, line_of, starter_file};
 pub use self::setting::Setting;
 use crate::dialing::destination::{CountryCode, Kind};

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::evaluate::second;
-use super::{
-    Action, DecidedBy, Decision, Mode, Policy, QuietHours, Refusal, Request, Rule, Verdict,
+use super::confirm::{ConfirmMode, Demand, Situation, demand};
+use super::limits::{Kind, Limit};
+use super::policy::{
+    Action, DecidedBy, Decision, Mode, Policy, QuietHours, Refusal, Request, Rule, Setting,
+    Verdict, second,
 };
-use crate::dialing::confirm::{ConfirmMode, Demand, Situation, demand};
-use crate::dialing::dispatch::Rules;
-use crate::dialing::limits::{Kind, Limit};
+use super::rules::Rules;
 
 /// The rules in force, with numbers masked.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -290,7 +290,7 @@ impl Policy {
 
     fn limits_by_name(&self) -> Vec<(Limit, LimitSummary)> {
         let limits = &self.limits;
-        let count = |setting: &super::Setting<u32>| (setting.max.to_string(), setting.mode);
+        let count = |setting: &Setting<u32>| (setting.max.to_string(), setting.mode);
         [
             (Limit::PerHour, count(&limits.per_hour)),
             (Limit::PerDay, count(&limits.per_day)),
