@@ -238,16 +238,18 @@ fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {
         );
     }
     let whole = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let sessions = whole(options.max_sessions);
     Ok(Settings {
         allowed: allowed(options, None)?,
         stateless: options.stateless,
         tenants: tenant::Limits {
-            sessions: whole(options.max_sessions),
+            // Each session may be of an account of its own.
+            tenants: sessions.max(tenant::Limits::default().tenants),
+            sessions,
             sessions_per_tenant: whole(options.max_sessions_per_tenant),
             session_idle: Duration::from_secs(options.session_idle),
             streams_per_tenant: whole(options.max_streams_per_tenant),
             requests_per_second: options.requests_per_second,
-            ..tenant::Limits::default()
         },
         grace: Duration::from_secs(options.grace),
         ..Settings::default()

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt, stream};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -123,11 +125,44 @@ async fn sessions_in_use_are_not_ended_for_new_ones() {
 }
 
 #[tokio::test]
-async fn too_many_requests_are_told_when_to_come_back() {
-    let server = Server::start(&["--requests-per-second", "1"]).await;
+async fn every_session_may_be_of_an_account_of_its_own() {
+    const MANY: usize = 1_050;
+    let home = tempfile::tempdir().unwrap();
+    let people: Vec<String> = (0..MANY).map(|number| format!("cbmcp_{number}")).collect();
+    let token = |(number, token): (usize, &String)| {
+        let hash: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!(
+            "[[token]]\nname = \"t{number}\"\nhash = \"sha256:{hash}\"\ncreated = \"2026-11-22T08:00:00Z\"\n"
+        )
+    };
+    let tokens: String = people.iter().enumerate().map(token).collect();
+    let folder = home.path().join("config/callingbox-mcp");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("tokens.toml"), tokens).unwrap();
+    let server = Server::start_in(home, &["--auth", "token"]).await;
+    let opened = stream::iter(&people)
+        .map(async |person| server.initialize(Some(person)).await.status().as_u16());
+    let opened: Vec<u16> = opened.buffered(16).collect().await;
+    assert_eq!(opened.iter().filter(|status| **status == 200).count(), MANY);
+}
+
+#[tokio::test]
+async fn a_full_server_ends_nobodys_session_for_another() {
+    let server = Server::start(&["--auth", "key", "--max-sessions", "1"]).await;
+    let session = server.open(Some("sk_test_one")).await;
+    let refused = server.initialize(Some("sk_test_other")).await;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "30");
+    assert!(!session.tools().await.is_empty());
+}
+
+#[tokio::test]
+async fn too_many_requests_are_told_when_to_come_back_and_others_are_served() {
+    let server = Server::start(&["--requests-per-second", "1", "--auth", "key"]).await;
+    let list = |key| server.modern("tools/list", json!({})).bearer_auth(key).send();
     let mut statuses = Vec::new();
     for _ in 0..12 {
-        let answer = server.modern("tools/list", json!({})).send().await.unwrap();
+        let answer = list("sk_test_one").await.unwrap();
         if answer.status() == 429 {
             assert_eq!(answer.headers()["retry-after"], "1");
         }
@@ -135,6 +170,7 @@ async fn too_many_requests_are_told_when_to_come_back() {
     }
     assert_eq!(statuses.iter().filter(|status| **status == 200).count().min(10), 10);
     assert!(statuses.contains(&429), "{statuses:?}");
+    assert_eq!(list("sk_test_other").await.unwrap().status(), 200);
 }
 
 #[tokio::test]
