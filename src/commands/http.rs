@@ -222,10 +222,16 @@ fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {
         "--listen {}: others can reach this address, and without --auth each of them could make calls at your expense; choose --auth key, --auth token or --auth oauth, listen on 127.0.0.1, or say --unsafe-no-auth",
         options.listen
     );
-    anyhow::ensure!(
-        options.auth == Auth::Oauth || options.oauth.oauth_issuer.is_none(),
-        "--oauth-issuer has no effect without --auth oauth; say both, or neither"
-    );
+    let (oauth, issuer) = (options.auth == Auth::Oauth, &options.oauth);
+    for (flag, auth, idle) in [
+        ("--oauth-issuer", "oauth", issuer.oauth_issuer.is_some() && !oauth),
+        ("--oauth-resource", "oauth", issuer.oauth_resource.is_some() && !oauth),
+        ("--oauth-jwks-url", "oauth", issuer.oauth_jwks_url.is_some() && !oauth),
+        // An environment may name its tokens whatever its servers ask for, but not where they ask nothing.
+        ("--tokens", "token", options.tokens.is_some() && options.auth == Auth::None),
+    ] {
+        anyhow::ensure!(!idle, "{flag} has no effect without --auth {auth}; say both, or neither");
+    }
     if let Some(url) = &options.webhook_public_url {
         anyhow::ensure!(
             webhooks,

@@ -436,10 +436,23 @@ async fn unsafe_or_missing_addresses_are_refused_at_the_start() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(text.contains(problem), "{text}");
     }
-    // Who says the one means the other too.
-    let mut program = crate::support::program(home.path());
-    program.args(["--sandbox", "http", "--listen", "127.0.0.1:0"]);
-    let output = program.args(["--oauth-issuer", "https://issuer.example"]).output().await.unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && text.contains("without --auth oauth"), "{text}");
+}
+
+#[tokio::test]
+async fn who_names_what_belongs_to_a_door_means_that_door() {
+    let home = tempfile::tempdir().unwrap();
+    for (flag, value, door) in [
+        ("--oauth-issuer", "https://issuer.example", "--auth oauth"),
+        ("--oauth-resource", RESOURCE, "--auth oauth"),
+        ("--oauth-jwks-url", "https://issuer.example/keys", "--auth oauth"),
+        ("--tokens", "tokens.toml", "--auth token"),
+    ] {
+        let mut program = crate::support::program(home.path());
+        program.args(["--sandbox", "http", "--listen", "127.0.0.1:0", flag, value]);
+        let ended = tokio::time::timeout(PATIENCE, program.output()).await;
+        let output = ended.unwrap_or_else(|_| panic!("it serves everyone: {flag}")).unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        let says = format!("{flag} has no effect without {door}");
+        assert!(!output.status.success() && text.contains(&says), "{text}");
+    }
 }
