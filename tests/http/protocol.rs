@@ -120,7 +120,12 @@ async fn without_sessions_older_clients_are_served_all_the_same() {
     assert!(names(&message(listed).await).contains(&"place_call".to_owned()));
     let stream = server.http.get(format!("{}/mcp", server.base));
     let stream = stream.header("accept", "text/event-stream").send().await.unwrap();
-    assert_eq!(stream.status(), 405);
+    assert_eq!(
+        (stream.status().as_u16(), &stream.headers()["allow"]),
+        (405, &"POST".parse().unwrap())
+    );
+    let said = stream.text().await.unwrap();
+    assert!(said.contains("--stateless") && said.contains("streamable HTTP"), "{said}");
     let sse = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
     let body: Value = serde_json::from_str(&sse.text().await.unwrap()).unwrap();
     assert!(body["error"].as_str().unwrap().contains("streamable HTTP at /mcp"));

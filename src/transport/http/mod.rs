@@ -30,8 +30,8 @@ use axum::response::Response;
 use axum::routing::{any, get, post};
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{ACCEPT, AUTHORIZATION, ORIGIN};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{ACCEPT, ALLOW, AUTHORIZATION, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
 use rmcp::model::{ConstString, ProtocolVersion, SubscriptionsListenRequestMethod};
@@ -60,6 +60,8 @@ use crate::telemetry::metrics;
 
 /// The header that names a session.
 const SESSION_ID: &str = "mcp-session-id";
+/// What is said of a stream or a session where there are none.
+const WITHOUT_SESSIONS: &str = "this server has no sessions (--stateless)";
 /// How often it is looked whether something that was shown no longer counts.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// The header that names the version of the protocol.
@@ -293,6 +295,9 @@ impl Service {
             session.keep_until(visitor.until);
         }
         if parts.method != Method::POST {
+            if self.settings.stateless {
+                return Err(without_sessions());
+            }
             if self.is_older_stream(&parts.method, &parts.headers) {
                 let terms = Terms { until: visitor.until, narrowing: asked };
                 let opened =
@@ -414,7 +419,6 @@ impl Service {
         let names = |name| headers.contains_key(name);
         let accepts = headers.get(ACCEPT).and_then(|accepts| accepts.to_str().ok());
         method == Method::GET
-            && !self.settings.stateless
             && !names(SESSION_ID)
             && !names(PROTOCOL_VERSION)
             && !names("last-event-id")
@@ -423,8 +427,8 @@ impl Service {
 
     async fn sse(&self, headers: HeaderMap) -> Result<Response, Box<Response>> {
         if self.settings.stateless {
-            let text = "this server has no sessions (--stateless); use streamable HTTP at /mcp";
-            return Err(Box::new(answer::error(StatusCode::NOT_FOUND, text)));
+            let text = format!("{WITHOUT_SESSIONS}; use streamable HTTP at /mcp");
+            return Err(Box::new(answer::error(StatusCode::NOT_FOUND, &text)));
         }
         let visitor = self.admit(&headers).await?;
         let narrowing = Arc::new(Narrowing::of(&headers, self.tools())?);
@@ -534,6 +538,14 @@ async fn handle(
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         response
     })
+}
+
+/// The answer to what is neither a message nor of a session, where there are none.
+fn without_sessions() -> Box<Response> {
+    let text = format!("{WITHOUT_SESSIONS}; use streamable HTTP, which is POST alone then");
+    let mut response = answer::error(StatusCode::METHOD_NOT_ALLOWED, &text);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    Box::new(response)
 }
 
 fn no_such_session() -> Box<Response> {
