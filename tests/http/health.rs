@@ -1,5 +1,8 @@
-//! The probe of a container: the command `healthcheck` against a running server.
+//! Probes: what they cost, and that of a container, the command `healthcheck`, against a running server.
 
+use callingbox_mcp::sandbox::Options;
+
+use crate::harness::{Control, simulator};
 use crate::support::{Server, program};
 
 #[tokio::test]
@@ -27,4 +30,17 @@ async fn a_server_that_is_alive_and_one_that_is_not_are_told_apart() {
     let (code, text) = check("http://127.0.0.1:1/healthz").await;
     assert_eq!(code, Some(1));
     assert!(text.contains("http://127.0.0.1:1/healthz: no answer"), "{text}");
+}
+
+#[tokio::test]
+async fn however_often_it_is_asked_callingbox_is_asked_once() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let server = Server::on(&sandbox, &[]).await;
+    let probe = || server.http.get(format!("{}/readyz", server.base)).send();
+    for answer in futures::future::join_all((0..50).map(|_| probe())).await {
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    assert_eq!(probe().await.unwrap().status(), 200);
+    assert_eq!(control.count("GET", "/v1/numbers").await, 1);
 }
