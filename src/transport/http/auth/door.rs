@@ -1,6 +1,6 @@
 //! The door: the ways in which callers show who they are, and what each way gives them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -275,7 +275,7 @@ impl TokenDoor {
     fn send_away(&self, tenants: &Tenants) {
         let now = Timestamp::now();
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let valid: Vec<Identity> = tokens
+        let valid: HashSet<Identity> = tokens
             .0
             .all
             .iter()
