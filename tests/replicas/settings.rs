@@ -63,6 +63,11 @@ async fn a_server_whose_redis_is_not_there_reads_and_does_not_dial() {
     let refused = client.place_call("agent", "+13105550100").await.unwrap();
     let text = refused["content"][0]["text"].as_str().unwrap();
     assert!(text.contains("dialing is refused: the ledger's Redis server"), "{text}");
+    // It comes back by itself, and nothing has to be changed for that.
+    assert!(
+        text.contains("Nothing was done.") && text.contains("Retrying later is safe."),
+        "{text}"
+    );
     // A session begins, and goes on where it began.
     let session = client.open().await;
     assert_eq!(session.request(&client, 1, "tools/list", json!({})).await.status(), 200);
