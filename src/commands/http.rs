@@ -237,9 +237,15 @@ fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {
             webhooks,
             "--webhook-public-url needs the signing secret in CALLINGBOX_WEBHOOK_SECRET or CALLINGBOX_WEBHOOK_SECRET_FILE: without it no delivery could be believed"
         );
+        let path = crate::webhook::PATH;
         anyhow::ensure!(
-            url.scheme() == "https" && url.username().is_empty() && url.password().is_none(),
-            "--webhook-public-url {}: give an https address without a password",
+            url.scheme() == "https"
+                && url.username().is_empty()
+                && url.password().is_none()
+                && ["/", path].contains(&url.path())
+                && url.query().is_none()
+                && url.fragment().is_none(),
+            "--webhook-public-url {}: give scheme and host alone, with https; deliveries arrive at {path} there",
             url.origin().ascii_serialization()
         );
     }

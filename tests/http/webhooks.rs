@@ -114,6 +114,34 @@ async fn without_a_secret_no_address_is_given_out() {
 }
 
 #[tokio::test]
+async fn an_address_at_which_nothing_would_arrive_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    for url in [
+        "https://phone.example.com/phone",
+        "https://phone.example.com/webhooks/callingbox/",
+        "https://phone.example.com/?from=callingbox",
+        "https://phone.example.com/#x",
+        "https://user:hunter2@phone.example.com/",
+        "http://phone.example.com",
+    ] {
+        let mut program = program(home.path());
+        program.env("CALLINGBOX_WEBHOOK_SECRET", "whsec_ours");
+        program.args(["--sandbox", "http", "--listen", "127.0.0.1:0", "--webhook-public-url", url]);
+        let ended = tokio::time::timeout(PATIENCE, program.output()).await;
+        let output = ended.unwrap_or_else(|_| panic!("it serves with {url}")).unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains("/webhooks/callingbox"), "{url}: {text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    for url in ["https://phone.example.com", "https://phone.example.com/webhooks/callingbox"] {
+        let home = tempfile::tempdir().unwrap();
+        let mut program = program(home.path());
+        program.arg("--sandbox").env("CALLINGBOX_WEBHOOK_SECRET", "whsec_ours");
+        Server::run(home, program, &["--webhook-public-url", url]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_wait_ends_with_the_delivery_that_tells_of_the_end_and_not_by_looking() {
     let sandbox = simulator(Options { allow_private_webhooks: true, ..Options::default() }).await;
     let control = Control::of(&sandbox);
