@@ -72,6 +72,29 @@ async fn each_key_is_an_account_of_its_own() {
     assert_eq!(events.next().await.unwrap().0, "message");
 }
 
+#[tokio::test]
+async fn what_one_key_dialed_counts_for_no_other() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("config/callingbox-mcp");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("policy.toml"), "[limits]\nper_hour = 1\n").unwrap();
+    let server = Server::start_in(home, &["--auth", "key"]).await;
+    let mut calls = Vec::new();
+    for key in ["sk_test_one", "sk_test_other"] {
+        calls.push(server.long_call_of(Some(key)).await);
+        let agents = server.tool(Some(key), "list_agents", json!({})).await;
+        let order = json!({"agent_id": agents["agents"][0]["agent_id"], "to": "+13105550100"});
+        let order = server.modern("tools/call", json!({"name": "place_call", "arguments": order}));
+        let refused = message(order.bearer_auth(key).send().await.unwrap()).await;
+        let text = refused["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains("limits.per_hour"), "{text}");
+    }
+    let read = json!({"name": "get_call_result", "arguments": {"call_id": calls[0]}});
+    let read = server.modern("tools/call", read).bearer_auth("sk_test_other");
+    let read = message(read.send().await.unwrap()).await;
+    assert_eq!(read["result"]["_meta"]["callingbox-mcp/error"]["class"], "not_found", "{read}");
+}
+
 async fn token(home: &std::path::Path, arguments: &[&str]) -> String {
     let Output { status, stdout, stderr } =
         program(home).arg("token").args(arguments).output().await.unwrap();
