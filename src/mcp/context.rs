@@ -2,21 +2,15 @@
 //! them. Knows no tool.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rmcp::model::RequestId;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use super::offer::Offer;
-use super::present;
 use super::progress::Progress;
 use crate::account::Account;
-use crate::telemetry::arguments;
 use crate::telemetry::traces::Origin;
-
-/// The most characters of a request's id that are logged: the client chooses it.
-const MOST_ID: usize = 64;
 
 /// What a running tool is handed.
 pub struct ToolContext {
@@ -40,20 +34,4 @@ pub struct ToolContext {
     pub tenant: Option<Arc<str>>,
     /// Whether the arguments are logged too.
     pub log_arguments: bool,
-}
-
-impl ToolContext {
-    /// The one line of log that each call has.
-    pub(super) fn log(&self, tool: &str, outcome: &str, took: Duration, arguments: Option<String>) {
-        let id = self.request_id.to_string();
-        tracing::info!(
-            tenant = self.tenant.as_deref(),
-            tool = &*arguments::digits_masked(tool),
-            outcome,
-            milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            request_id = present::one_line(&arguments::digits_masked(&id), MOST_ID),
-            arguments,
-            "tool call"
-        );
-    }
 }

@@ -22,6 +22,9 @@ use super::view::View;
 use crate::api::CallId;
 use crate::telemetry::{arguments, metrics};
 
+/// The most characters of a request's id that are logged: the client chooses it.
+const MOST_ID: usize = 64;
+
 /// Runs one tool call.
 ///
 /// # Errors
@@ -40,7 +43,7 @@ pub async fn call(
             .map(|name| format!("; did you mean `{name}`?"))
             .unwrap_or_default();
         let name = present::one_line(&request.name, 80);
-        cx.log(&name, "unknown_tool", Duration::ZERO, None);
+        log(cx, &name, "unknown_tool", Duration::ZERO, None);
         return Err(ErrorData::invalid_params(format!("there is no tool `{name}`{hint}"), None));
     };
     let started = Instant::now();
@@ -77,8 +80,22 @@ pub async fn call(
     let took = started.elapsed();
     metrics::tool_call(entry.facts.name, label, took);
     span.end(label, failed);
-    cx.log(entry.facts.name, label, took, logged);
+    log(cx, entry.facts.name, label, took, logged);
     Ok(response)
+}
+
+/// The one line of log that each call has.
+fn log(cx: &ToolContext, tool: &str, outcome: &str, took: Duration, arguments: Option<String>) {
+    let id = cx.request_id.to_string();
+    tracing::info!(
+        tenant = cx.tenant.as_deref(),
+        tool = &*arguments::digits_masked(tool),
+        outcome,
+        milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        request_id = present::one_line(&arguments::digits_masked(&id), MOST_ID),
+        arguments,
+        "tool call"
+    );
 }
 
 async fn run(
