@@ -316,6 +316,25 @@ pub fn policy(file: &File, folders: &Folders) -> Result<Policy, ConfigError> {
         .map_err(|error| ConfigError::Invalid { path, message: explain_rules(&text, error) })
 }
 
+/// Reads the calling rules again. A file that went away since does not
+/// lift what it forbade: whoever means that starts the program anew.
+///
+/// # Errors
+/// As [`policy`], and that there is no file any more.
+pub fn policy_again(
+    file: &File,
+    folders: &Folders,
+    before: &Policy,
+) -> Result<Policy, ConfigError> {
+    match policy_path(file, folders) {
+        Some(path) if *before != Policy::default() && !path.exists() => {
+            let reason = std::io::ErrorKind::NotFound.into();
+            Err(ConfigError::Unreadable { path, reason })
+        }
+        _ => policy(file, folders),
+    }
+}
+
 /// Reads the text of a configuration file.
 ///
 /// # Errors

@@ -86,7 +86,8 @@ impl Maker {
     /// # Errors
     /// Why they cannot be read, with file and line.
     pub(super) fn reload_rules(&self) -> Result<(), ConfigError> {
-        let policy = config::policy(&self.file, &self.folders)?;
+        let before = self.rules.get();
+        let policy = config::policy_again(&self.file, &self.folders, &before.policy)?;
         self.rules.set(self.file.dialing.rules(self.world, policy));
         Ok(())
     }

@@ -89,6 +89,11 @@ async fn calling_rules_are_read_again_and_broken_ones_are_not_taken() {
         message(policy.header("mcp-name", "callingbox://policy").send().await.unwrap()).await;
     let policy = policy["result"]["contents"][0]["text"].as_str().unwrap();
     assert!(policy.contains("\"default\":\"refuse\""), "{policy}");
+
+    let folder = running.server.home.path().join("config/callingbox-mcp");
+    std::fs::remove_file(folder.join("policy.toml")).unwrap();
+    running.hang_up("the calling rules of before are kept", 2).await;
+    assert_eq!(call("+13105550101").await, "refused_by_policy");
 }
 
 #[tokio::test]
