@@ -356,6 +356,31 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
         assert!(told.ends_with("Call again with the steps that are left."), "{error}");
     }
 
+    // Nor is the whole said to be done where the answer to the first of several steps is lost.
+    let lost = json!({"kind": "reset", "when": "after"});
+    for (fault, done, what) in [
+        (lost, "unknown", " failed, and whether it took place is not known: POST "),
+        (json!({"kind": "truncate"}), "partly", " took place, but its answer is lost: POST "),
+    ] {
+        let two = session.data("create_agent", json!({"name": "C", "type": "outbound"})).await;
+        let mut fault = fault;
+        fault["method"] = json!("POST");
+        fault["path"] = json!("/v1/agents/*");
+        session.control().fault(fault).await;
+        let steps = json!({"agent_id": two["agent_id"], "attach": ids, "primary": ids[1]});
+        let error = session.failure("set_agent_numbers", steps).await;
+        let message = error["message"].as_str().unwrap();
+        let begins = format!("attaching {}{what}", ids[0].as_str().unwrap());
+        assert!(message.starts_with(&begins), "{error}");
+        assert!(message.ends_with(" The steps after it were not begun."), "{error}");
+        assert_eq!((&error["done"], &error["retry"]), (&json!(done), &json!("no")), "{error}");
+        let next =
+            "get_agent shows the agent as it is now. Call again with the steps that are left.";
+        assert_eq!(error["next"], next, "{error}");
+        let now = session.data("get_agent", json!({"agent_id": two["agent_id"]})).await;
+        assert_eq!(now["numbers"].as_array().unwrap().len(), 1, "{now}");
+    }
+
     // A removal whose answer is lost is done: the next attempt finds nothing left.
     let lost = json!({"method": "DELETE", "path": "/v1/*", "kind": "reset", "when": "after"});
     session.control().fault(lost.clone()).await;

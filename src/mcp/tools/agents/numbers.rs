@@ -1,13 +1,16 @@
 //! `set_agent_numbers`: which numbers an agent calls from and answers.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout_at};
 
 use super::{AgentSummary, only_ids};
 use crate::api::{self, Agent, AgentId, Effect, NumberId};
 use crate::mcp::arguments::List;
 use crate::mcp::context::ToolContext;
-use crate::mcp::error::ToolError;
+use crate::mcp::error::{Class, Done, Retry, ToolError};
 use crate::mcp::kind::Kind;
 use crate::mcp::present::Reply;
 use crate::mcp::tool::{Stop, Tool};
@@ -67,22 +70,78 @@ impl Step {
         }
     }
 
-    /// Its failure after others were taken.
-    fn failed(&self, error: api::Error, taken: &[String]) -> ToolError {
-        let (what, look) = match error.effect() {
-            Effect::Nothing => ("failed", "get_agent shows the numbers as they are now. "),
-            Effect::Unknown => ("failed, and whether it took place is not known", ""),
-            Effect::Done => ("took place too, but its answer is lost", ""),
+    /// Its failure among others.
+    fn failed(
+        &self,
+        effect: Effect,
+        error: ToolError,
+        taken: &[String],
+        is_last: bool,
+    ) -> ToolError {
+        let before = match taken {
+            [] => String::new(),
+            taken => format!("{} took place; then ", taken.join(", ")),
         };
-        let (taken, step) = (taken.join(", "), self.present());
-        let message = format!(
-            "{taken} took place; then {step} {what}: {}: {}",
-            error.request(),
-            error.kind()
-        );
-        let next = format!("{look}Call again with the steps that are left.");
-        ToolError::from(error).in_part(message, &next)
+        let (what, look) = match (effect, taken) {
+            (Effect::Nothing, _) => ("failed", "get_agent shows the numbers as they are now. "),
+            (Effect::Unknown, _) => ("failed, and whether it took place is not known", ""),
+            (Effect::Done, []) => ("took place, but its answer is lost", ""),
+            (Effect::Done, _) => ("took place too, but its answer is lost", ""),
+        };
+        let rest = if is_last { "" } else { " The steps after it were not begun." };
+        let message = format!("{before}{} {what}: {}{rest}", self.present(), error.message());
+        let error =
+            error.in_part(message, &format!("{look}Call again with the steps that are left."));
+        if taken.is_empty() && effect == Effect::Unknown {
+            error.done(Done::Unknown)
+        } else {
+            error
+        }
     }
+}
+
+/// How long all steps may take together. What is said of them must come before the call's deadline.
+const TIME: Duration = Duration::from_secs(50);
+
+/// Takes the steps in their order, as far as it gets: the agent as it is after them, and what was done.
+///
+/// # Errors
+/// The step that failed, or for which `until` left no time, with those that took place.
+async fn take_all(
+    api: &api::Client,
+    agent_id: &AgentId,
+    steps: &[Step],
+    until: Instant,
+) -> Result<(Agent, Vec<String>), ToolError> {
+    let mut taken = Vec::new();
+    let mut agent = None;
+    for (at, step) in (1..).zip(steps) {
+        let (effect, error) = match timeout_at(until, step.take(api, agent_id)).await {
+            Ok(Ok(after)) => {
+                agent = Some(after);
+                taken.push(step.past());
+                continue;
+            }
+            Ok(Err(error)) => (error.effect(), ToolError::from(error)),
+            Err(_elapsed) => (
+                Effect::Unknown,
+                ToolError::new(Class::TimedOut, "CallingBox did not answer in time.")
+                    .done(Done::Unknown)
+                    .retry(Retry::No)
+                    .next("get_agent shows the agent as it is now."),
+            ),
+        };
+        let alone = steps.len() == 1 || effect == Effect::Nothing;
+        return Err(if taken.is_empty() && alone {
+            error
+        } else {
+            step.failed(effect, error, &taken, at == steps.len())
+        });
+    }
+    let agent = agent.ok_or_else(|| {
+        ToolError::invalid_argument("there is nothing to do: give `attach`, `primary` or `detach`")
+    })?;
+    Ok((agent, taken))
 }
 
 impl Tool for SetAgentNumbers {
@@ -110,32 +169,54 @@ impl Tool for SetAgentNumbers {
             ))
             .into());
         }
-        let steps = attach
+        let steps: Vec<Step> = attach
             .into_iter()
             .map(Step::Attach)
             .chain(primary.map(Step::MakePrimary))
-            .chain(detach.into_iter().map(Step::Detach));
+            .chain(detach.into_iter().map(Step::Detach))
+            .collect();
         let api = cx.account.api()?;
-        let mut taken: Vec<String> = Vec::new();
-        let mut agent = None;
-        for step in steps {
-            match step.take(api, &agent_id).await {
-                Ok(after) => {
-                    agent = Some(after);
-                    taken.push(step.past());
-                }
-                Err(error) if taken.is_empty() => return Err(error.into()),
-                Err(error) => return Err(step.failed(error, &taken).into()),
-            }
-        }
-        let Some(agent) = agent else {
-            return Err(ToolError::invalid_argument(
-                "there is nothing to do: give `attach`, `primary` or `detach`",
-            )
-            .into());
-        };
+        let (agent, taken) = take_all(api, &agent_id, &steps, Instant::now() + TIME).await?;
         let agent = AgentSummary::from(agent);
         let text = format!("Done: {}. Now {}.", taken.join(", "), agent.line());
         Ok(Reply::new(SetAgentNumbersOutput { agent, steps: taken }, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::extract::Path;
+    use axum::routing::{post, put};
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{ApiKey, BaseUrl, Client, ClientConfig};
+
+    #[tokio::test]
+    async fn steps_that_take_too_long_do_not_take_with_them_what_was_done() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let attach = async |Path(id): Path<String>| axum::Json(json!({"id": id}));
+        let routes = Router::new()
+            .route("/v1/agents/{id}/numbers", post(attach))
+            .route("/v1/agents/{id}/primary-number", put(std::future::pending::<&str>));
+        tokio::spawn(async { axum::serve(listener, routes).await });
+        let key = ApiKey::new("sk_test".to_owned()).unwrap();
+        let api = Client::new(ClientConfig::new(BaseUrl::parse(&url, false).unwrap(), key));
+        let (agent, one, two) = (AgentId::new("a"), NumberId::new("n1"), NumberId::new("n2"));
+        let steps = [Step::Attach(one.clone()), Step::MakePrimary(one), Step::Detach(two)];
+        let until = Instant::now() + Duration::from_millis(500);
+        let error = take_all(&api, &agent, &steps, until).await.unwrap_err();
+        assert_eq!(
+            serde_json::to_value(&error).unwrap(),
+            json!({
+                "class": "timed_out",
+                "message": "attached n1 took place; then making n1 primary failed, and whether it took place is not known: CallingBox did not answer in time. The steps after it were not begun.",
+                "done": "partly",
+                "retry": "no",
+                "next": "get_agent shows the agent as it is now. Call again with the steps that are left.",
+            })
+        );
     }
 }
