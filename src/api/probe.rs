@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::DATE;
+use serde_json::Value;
 
 use super::client::Client;
 use super::error::Error;
@@ -26,6 +27,15 @@ impl Client {
         let mut date = None;
         let result = self.look(&mut date).await;
         Probe { result, date }
+    }
+
+    /// Asks for one of the organization's numbers, whatever it looks like, and again where that may help.
+    ///
+    /// # Errors
+    /// [`Error`] when the key is not taken or no list comes back.
+    pub async fn check_key(&self) -> Result<(), Error> {
+        let answer = self.get(LOOK, &[], &[("limit", "1".to_owned())]).await?;
+        answer.page::<Value>().map(drop)
     }
 }
 

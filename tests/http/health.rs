@@ -1,6 +1,7 @@
 //! Probes: what they cost, and that of a container, the command `healthcheck`, against a running server.
 
 use callingbox_mcp::sandbox::Options;
+use serde_json::{Value, json};
 
 use crate::harness::{Control, simulator};
 use crate::support::{Server, program};
@@ -43,4 +44,26 @@ async fn however_often_it_is_asked_callingbox_is_asked_once() {
     }
     assert_eq!(probe().await.unwrap().status(), 200);
     assert_eq!(control.count("GET", "/v1/numbers").await, 1);
+}
+
+#[tokio::test]
+async fn a_key_is_taken_whatever_the_records_behind_it_look_like() {
+    for (body, key) in [
+        (json!({"data": [{"uid": "a"}], "has_more": false}), "ok"),
+        (json!([{"uid": "a"}]), "ok"),
+        // A page of something on the way has taken no key.
+        (json!("<html>Welcome</html>"), "CallingBox cannot be reached"),
+    ] {
+        let sandbox = simulator(Options::default()).await;
+        let server = Server::on(&sandbox, &["--admin-listen", "127.0.0.1:0"]).await;
+        let odd = json!({
+            "method": "GET", "path": "/v1/numbers", "kind": "status", "status": 200, "body": body,
+            "times": 100,
+        });
+        Control::of(&sandbox).fault(odd).await;
+        let url = format!("{}/readyz", server.admin.as_ref().unwrap());
+        let text = server.http.get(url).send().await.unwrap().text().await.unwrap();
+        let found: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&found["key"], &found["ready"]), (&json!(key), &json!(key == "ok")), "{body}");
+    }
 }

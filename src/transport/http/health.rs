@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::auth::Door;
 use crate::account::Account;
-use crate::api::{Client, PageRequest};
+use crate::api::Client;
 use crate::dialing::dispatch::{self, LedgerPlace};
 use crate::dialing::ledger::{Ledger, World};
 use crate::state::Shared;
@@ -138,8 +138,8 @@ impl Health {
 /// # Errors
 /// In a few words: it does not, or cannot be asked.
 pub async fn accepts(api: &Client) -> Result<(), &'static str> {
-    match timeout(PATIENCE, api.list_numbers(&PageRequest::first(1))).await {
-        Ok(Ok(_)) => Ok(()),
+    match timeout(PATIENCE, api.check_key()).await {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) if matches!(error.status(), Some(401 | 403)) => Err(REFUSED),
         _ => Err("CallingBox cannot be reached"),
     }
