@@ -304,11 +304,15 @@ impl Answer {
         self.one().ok()
     }
 
-    /// The list in the body, in any of its envelopes.
+    /// The list in the body, in any of its envelopes. One of which nothing can be read is not empty.
     pub(super) fn page<T: DeserializeOwned>(self) -> Result<Page<T>, Error> {
         let page = Page::read(self.json()?).ok_or_else(|| self.unreadable("it holds no list"))?;
         if page.skipped > 0 {
             let (request, skipped) = (self.request.path, page.skipped);
+            if page.data.is_empty() {
+                let none = format!("none of the {skipped} items in it is such a record");
+                return Err(self.unreadable(&none));
+            }
             tracing::warn!(request, skipped, "items of a list are not records and were left out");
         }
         Ok(page)

@@ -207,7 +207,9 @@ mod tests {
     async fn the_clock_of_the_api_may_be_behind() {
         let found = look(|after| match after {
             None => json!({"data": [call_of("a", "2026-11-02T14:56:00Z")], "has_more": true}),
-            Some(_) => json!({"data": [{"no": "id"}], "has_more": false}),
+            Some(_) => json!({
+                "data": [call_of("b", "2026-11-02T14:55:30Z"), {"no": "id"}], "has_more": false,
+            }),
         });
         // It looked at the second page, where one cannot be read.
         assert!(matches!(found.await, Found::CannotSay));
@@ -231,7 +233,9 @@ mod tests {
         assert_eq!(product.id(), "b");
         let other = owned(|_| json!([{"id": "a", "e164": "+14155550101"}, {"id": "c"}]));
         assert!(matches!(other.await, Found::No));
-        let unreadable = owned(|_| json!({"data": [{"no": "id"}], "has_more": false}));
+        let unreadable = owned(
+            |_| json!({"data": [{"id": "a", "e164": "+14155550101"}, {"no": "id"}], "has_more": false}),
+        );
         assert!(matches!(unreadable.await, Found::CannotSay));
         let endless =
             owned(|_| json!({"data": [{"id": "a", "e164": "+14155550101"}], "has_more": true}));
@@ -272,6 +276,7 @@ mod tests {
             ([None, Some(json!([ours]))], "yes"),
             ([None, Some(json!([]))], "no"),
             ([Some(json!([])), None], "cannot say"),
+            ([Some(json!([])), Some(json!([{"no": "id"}]))], "cannot say"),
         ] {
             let left = Arc::new(Mutex::new(lists.clone().into_iter()));
             let (api, server) = api(move |_| match left.lock().unwrap().next().flatten() {

@@ -290,6 +290,35 @@ async fn a_list_says_whether_there_is_more() {
 }
 
 #[tokio::test]
+async fn a_list_of_which_nothing_can_be_read_is_not_said_to_be_empty() {
+    let mut session = Session::on_simulator(Era::Modern, ALL, Options::default()).await;
+    for (tool, path) in [
+        ("list_calls", "/v1/calls"),
+        ("list_agents", "/v1/agents"),
+        ("list_numbers", "/v1/numbers"),
+        ("search_numbers", "/v1/numbers/available"),
+        ("list_webhooks", "/v1/webhook_endpoints"),
+        ("list_webhook_deliveries", "/v1/webhook_deliveries"),
+    ] {
+        let body = json!({"data": [{"uid": "a"}, {"uid": "b"}], "has_more": false});
+        let odd = json!({
+            "method": "GET", "path": path, "kind": "status", "status": 200, "body": body,
+        });
+        session.control().fault(odd).await;
+        let error = session.failure(tool, json!({})).await;
+        let message = format!(
+            "GET {path}: the answer could not be read: none of the 2 items in it is such a record."
+        );
+        assert_eq!(
+            (&error["class"], &error["message"], &error["done"]),
+            (&json!("unavailable"), &json!(message), &json!("nothing")),
+            "{tool}: {error}"
+        );
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
 async fn when_a_step_fails_the_ones_that_took_place_are_named() {
     let mut session = Session::modern().await;
     let offers = session.data("search_numbers", json!({"limit": 2})).await;
