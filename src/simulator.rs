@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{ApiKey, BaseUrl, Call};
+use crate::api::{ApiKey, BaseUrl, Call, clean};
 use crate::e164::E164;
 use crate::outgoing::body_up_to;
 
@@ -138,7 +138,7 @@ impl Simulator {
         };
         // Only now: no key goes to what may be anything.
         let asked = http.get(format!("{url}/sandbox/organization")).bearer_auth(key.expose());
-        let incarnation = match read(asked.send().await.map_err(unreachable)?).await {
+        let incarnation = match read(asked.send().await.map_err(unreachable)?, &key).await {
             Ok(Organization { incarnation }) => incarnation,
             // A key that is refused has none. To say so is the API's.
             Err(SimulatorError::Refused { status: 401, .. }) => String::new(),
@@ -180,23 +180,24 @@ impl Simulator {
             .send()
             .await
             .map_err(unreachable)?;
-        read(answer).await
+        read(answer, &self.key).await
     }
 }
 
 /// What a control endpoint answered.
-async fn read<T: DeserializeOwned>(mut answer: reqwest::Response) -> Result<T, SimulatorError> {
+async fn read<T: DeserializeOwned>(
+    mut answer: reqwest::Response,
+    key: &ApiKey,
+) -> Result<T, SimulatorError> {
     let unreadable = |error: &dyn std::error::Error| SimulatorError::Unreadable(error.to_string());
     let status = answer.status().as_u16();
     let body = body_up_to(&mut answer, MOST_BYTES).await.map_err(|error| unreadable(&error))?;
     let long = || SimulatorError::Unreadable(format!("it has more than {MOST_BYTES} bytes"));
     let body = body.ok_or_else(long)?;
     if status >= 300 {
-        let message = serde_json::from_slice::<Value>(&body)
-            .ok()
-            .and_then(|body| body.get("error").and_then(Value::as_str).map(str::to_owned))
-            .unwrap_or_default();
-        return Err(SimulatorError::Refused { status, message });
+        let body = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+        let text = body.get("error").and_then(Value::as_str).unwrap_or_default();
+        return Err(SimulatorError::Refused { status, message: clean(text, key.expose()) });
     }
     serde_json::from_slice(&body).map_err(|error| unreadable(&error))
 }

@@ -37,6 +37,7 @@ pub use model::{Change, Open, Timestamp};
 pub use numbers::{AvailableNumber, NumberSearch, NumberType, PhoneNumber};
 pub use page::{Cursor, Page, PageRequest};
 pub use probe::Probe;
+pub(crate) use refusal::clean;
 pub use request::{Method, RequestLine};
 pub use retry::RetryPolicy;
 pub use webhooks::{

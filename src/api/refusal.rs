@@ -71,7 +71,7 @@ fn text(body: &[u8]) -> (String, bool) {
 /// Makes a foreign text fit for an error: the key removed, what looks like another secret or a
 /// telephone number masked, control and invisible direction characters replaced, runs of white space
 /// joined, at most 500 characters.
-pub(super) fn clean(text: &str, key: &str) -> String {
+pub(crate) fn clean(text: &str, key: &str) -> String {
     let text = if key.is_empty() { text.to_owned() } else { text.replace(key, "[key]") };
     let joined = text
         .split(|c: char| c.is_whitespace() || c.is_control() || is_invisible(c))

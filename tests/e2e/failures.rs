@@ -145,6 +145,8 @@ async fn the_next_step_is_one_that_helps() {
     ] {
         let error = session.failure("simulate_inbound_call", arguments.clone()).await;
         assert_eq!((&error["class"], &error["next"]), (&json!(class), &next), "{arguments}");
+        let message = error["message"].as_str().unwrap();
+        assert!(!message.contains(phone.as_str().unwrap()), "a whole number: {message}");
     }
     for (arguments, text) in [
         (json!({"country_code": "DE"}), "Change or leave out country_code."),
