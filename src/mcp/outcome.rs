@@ -261,6 +261,15 @@ impl CallReport {
         if self.simulated {
             text.push_str(" SIMULATED: no telephone rang.");
         }
+        if self.from_number.is_some() || self.to_number.is_some() {
+            let number = |number: &Option<E164>| match number {
+                Some(number) => number.as_str().to_owned(),
+                None => "an unknown number".to_owned(),
+            };
+            let direction = self.direction.as_deref().unwrap_or("unknown");
+            let (from, to) = (number(&self.from_number), number(&self.to_number));
+            let _ = write!(text, " Direction: {direction}, from {from} to {to}.");
+        }
         if let Some(seconds) = self.duration_seconds {
             let _ = write!(text, " Length: {seconds} s.");
         }
@@ -268,11 +277,14 @@ impl CallReport {
             let _ = write!(text, " Cost: {amount}.");
         }
         if let Some(error) = &self.error {
-            let _ = write!(text, " Error: {}.", present::one_line(error, 300));
+            let _ = write!(text, " Error: {}.", present::one_line(error, LONGEST_ERROR));
         }
         let _ = write!(text, " {}", self.note);
         if let Some(trouble) = &self.trouble {
             text.push_str(&present::last_known(trouble));
+        }
+        if let Some(error) = &self.result_error {
+            let _ = write!(text, " Result error: {}.", fence.inline(error, LONGEST_ERROR));
         }
         if !self.result_problems.is_empty() {
             let _ = write!(text, " Result problems: {}.", self.result_problems.join("; "));
@@ -289,6 +301,9 @@ impl CallReport {
         text
     }
 }
+
+/// The most characters of an error.
+const LONGEST_ERROR: usize = 300;
 
 /// The most characters of a result that is no object.
 const LONGEST: usize = 2_000;

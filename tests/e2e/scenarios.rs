@@ -115,7 +115,14 @@ async fn a_dialed_call_ends_as_its_destination_says() {
         assert_eq!(dialed[before]["call_id"], placed["call_id"], "{}", row.digits);
         session.control().advance(3_000).await;
         let id = json!({"call_id": placed["call_id"], "wait_seconds": 0});
-        let report = session.data("get_call_result", id).await;
+        let answer = session.call("get_call_result", id).await;
+        let report = &answer["result"]["structuredContent"];
+        // Whoever has only the text knows who spoke with whom, and what went wrong.
+        let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+        for field in ["call_id", "outcome", "from_number", "to_number", "result_error", "error"] {
+            let value = report[field].as_str().unwrap_or_default();
+            assert!(text.contains(value), "{}: no {field} in: {text}", row.digits);
+        }
         assert_eq!(
             json!({
                 "call_id": report["call_id"],
