@@ -476,3 +476,37 @@ async fn agents_numbers_and_primaries() {
     assert_eq!(client.get(&path).await, archived);
     assert_eq!(client.get("/v1/agents").await, json!({"data": []}));
 }
+
+#[tokio::test]
+async fn a_number_has_one_inbound_agent_and_any_number_of_outbound_ones() {
+    let sandbox = start(options()).await;
+    let client = Client::new(&sandbox, "sk_live_shared");
+    client.credit(1_000_000).await;
+    let desk = client.agent("inbound", json!({})).await;
+    let other = client.agent("inbound", json!({})).await;
+    let caller = client.agent("outbound", json!({})).await;
+    let attach = async |agent: &str| {
+        let body = json!({"number_id": desk.number["id"]});
+        client.send("POST", &format!("/v1/agents/{agent}/numbers"), body).await
+    };
+    let (status, body) = attach(&other.id).await;
+    assert_eq!(status, 409, "{body}");
+    let is_attached = |agent: &Value| {
+        agent["numbers"].as_array().unwrap().iter().any(|n| n["id"] == desk.number["id"])
+    };
+    assert!(!is_attached(&client.get(&format!("/v1/agents/{}", other.id)).await));
+    for agent in [&desk.id, &caller.id] {
+        let (status, body) = attach(agent).await;
+        assert!(status == 200 && is_attached(&body), "{status} {body}");
+    }
+    let numbers = client.get("/v1/numbers").await;
+    let shared = numbers["data"].as_array().unwrap();
+    let shared = shared.iter().find(|n| n["id"] == desk.number["id"]).unwrap();
+    assert_eq!(
+        (&shared["inbound_agent_id"], &shared["outbound_agent_ids"]),
+        (&json!(desk.id), &json!([caller.id]))
+    );
+    // Whoever goes makes room.
+    client.done("DELETE", &format!("/v1/agents/{}", desk.id), json!({})).await;
+    assert_eq!(attach(&other.id).await.0, 200);
+}
