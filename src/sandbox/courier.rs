@@ -184,4 +184,11 @@ mod tests {
             "t=1776263512,v1=a0720bc8ad6694c309c01d19315d09caa41762e0e3d43f469e41996306f5c2f1"
         );
     }
+
+    #[tokio::test]
+    async fn a_name_leads_to_no_private_address() {
+        let name: Name = "localhost".parse().unwrap();
+        let error = PublicOnly.resolve(name).await.map(drop).unwrap_err();
+        assert_eq!(error.to_string(), "the name resolves to no public address");
+    }
 }

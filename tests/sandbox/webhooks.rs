@@ -269,6 +269,86 @@ async fn an_endpoint_is_switched_off_after_ten_exhausted_deliveries() {
 }
 
 #[tokio::test]
+async fn each_ending_is_told_once_and_under_its_own_name() {
+    let sandbox = start(options()).await;
+    let client = Client::new(&sandbox, "sk_live_endings");
+    client.credit(100_000_000).await;
+    let (receiver, url) = Receiver::start(200).await;
+    let agent = client.agent("outbound", json!({"webhook_url": url})).await;
+    for (to, event) in [
+        ("+13105550101", "call.no_answer"),
+        ("+13105550102", "call.busy"),
+        // A machine is nobody (statuses and errors).
+        ("+13105550103", "call.no_answer"),
+        ("+13105550104", "call.failed"),
+        ("+13105550106", "call.canceled"),
+    ] {
+        client.call(&agent, to).await;
+        client.advance(3_600.0).await;
+        assert_eq!(receiver.events(), ["call.queued", "call.ringing", event], "{to}");
+    }
+    client.call(&agent, "+13105550105").await;
+    client.advance(3_600.0).await;
+    let talked = ["call.queued", "call.ringing", "call.answered", "call.completed"];
+    assert_eq!(receiver.events(), talked, "a failed extraction is an end like another");
+    // Who is called does not queue.
+    let desk = client.agent("inbound", json!({"webhook_url": url})).await;
+    let ring = json!({"to": desk.number["e164"], "from": "+16465550164"});
+    client.done("POST", "/sandbox/inbound_calls", ring).await;
+    client.advance(3_600.0).await;
+    assert_eq!(receiver.events(), talked[1..]);
+}
+
+#[tokio::test]
+async fn a_disabled_endpoint_is_not_tried_again() {
+    let sandbox = start(options()).await;
+    let client = Client::new(&sandbox, "sk_live_off");
+    let (receiver, url) = Receiver::start(500).await;
+    let agent = client.agent("outbound", json!({})).await;
+    let body = json!({"url": url, "enabled_events": ["call.busy"]});
+    let endpoint = client.done("POST", "/v1/webhook_endpoints", body).await;
+    let path = format!("/v1/webhook_endpoints/{}", endpoint["id"].as_str().unwrap());
+    client.call(&agent, "+13105550102").await;
+    client.advance(10.0).await;
+    assert_eq!(receiver.events(), ["call.busy"]);
+    client.done("PATCH", &path, json!({"status": "disabled"})).await;
+    receiver.answer(200);
+    client.advance(300_000.0).await;
+    assert_eq!(receiver.events(), [""; 0]);
+    let deliveries = client.get("/v1/webhook_deliveries").await;
+    assert_eq!(
+        only(&deliveries["data"][0], &["status", "attempt_count", "last_error"]),
+        json!({"status": "exhausted", "attempt_count": 1, "last_error": "the endpoint is disabled"})
+    );
+    assert_eq!(client.get(&path).await["consecutive_failures"], 0, "it is nobody's failure");
+}
+
+#[tokio::test]
+async fn what_was_allowed_before_a_restart_is_not_allowed_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = |allow_private_webhooks| callingbox_mcp::sandbox::Options {
+        state_file: Some(directory.path().join("state.json")),
+        allow_private_webhooks,
+        ..options()
+    };
+    let (receiver, url) = Receiver::start(200).await;
+    let sandbox = start(kept(true)).await;
+    let client = Client::new(&sandbox, "sk_live_kept");
+    let agent = client.agent("outbound", json!({"webhook_url": url})).await;
+    sandbox.shutdown().await.unwrap();
+
+    let sandbox = start(kept(false)).await;
+    let client = Client::new(&sandbox, "sk_live_kept");
+    client.call(&agent, "+13105550102").await;
+    client.advance(5.0).await;
+    assert_eq!(receiver.events(), [""; 0]);
+    let deliveries = client.get("/v1/webhook_deliveries").await;
+    let delivery = only(&deliveries["data"][0], &["status", "attempt_count", "last_error"]);
+    let error = "the URL resolves to a private address";
+    assert_eq!(delivery, json!({"status": "pending", "attempt_count": 1, "last_error": error}));
+}
+
+#[tokio::test]
 async fn private_addresses_are_refused_unless_allowed() {
     let sandbox =
         start(callingbox_mcp::sandbox::Options { allow_private_webhooks: false, ..options() })
