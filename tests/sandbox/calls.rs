@@ -271,7 +271,9 @@ async fn voicemail_follows_the_agent() {
     let message = client.call(&message, "+13105550103").await;
     client.advance(27.0).await;
     assert_eq!(client.refetch(&hangup).await["status"], "no_answer");
-    assert_eq!(client.refetch(&message).await["status"], "ringing");
+    let ringing = client.refetch(&message).await;
+    let seen = only(&ringing, &["status", "answered_by"]);
+    assert_eq!(seen, json!({"status": "ringing", "answered_by": null}));
     client.advance(60.0).await;
     assert!(client.segments(&hangup).await.is_empty());
     let lines = client.segments(&message).await;

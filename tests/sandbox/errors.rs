@@ -508,5 +508,6 @@ async fn a_number_has_one_inbound_agent_and_any_number_of_outbound_ones() {
     );
     // Whoever goes makes room.
     client.done("DELETE", &format!("/v1/agents/{}", desk.id), json!({})).await;
+    assert_eq!(attach(&desk.id).await.0, 400, "an archived agent takes no number");
     assert_eq!(attach(&other.id).await.0, 200);
 }

@@ -85,6 +85,7 @@ async fn each_event_goes_signed_and_in_order_to_each_destination() {
     let call = client.call(&agent, "+13105550100").await;
     client.advance(9.0).await;
     assert_eq!(subscribed.events(), ["call.answered"]);
+    assert_eq!(client.refetch(&call).await["webhook_status"], "pending", "its end is not told yet");
     client.advance(300.0).await;
     let got = inline.drain();
     let events: Vec<&str> =
