@@ -195,6 +195,62 @@ async fn calls_are_listed_with_filters_and_cursors_in_both_directions() {
 }
 
 #[tokio::test]
+async fn a_filter_looks_through_a_thousand_calls_and_says_where_to_go_on() {
+    let mut session = Session::modern().await;
+    let agent = session.outbound_agent(json!({})).await;
+    session.control().credit(1_000_000_000).await;
+    let mut placed = Vec::new();
+    let (oldest, newest, between) = ("+12125550101", "+12125550102", "+13105550103");
+    for to in [oldest].into_iter().chain([between; 1_050]).chain([newest]) {
+        let order = json!({"agent_id": agent, "to": to});
+        let call = session.control().ask("POST", "/v1/calls", Some(order)).await;
+        placed.push(call["id"].clone());
+    }
+    let last = placed.len() - 1;
+    // From one end to the other in two times, whichever way: what is asked for is at the far end.
+    for (number, begin, cursor, stops_at, finds) in [
+        (oldest, None::<usize>, "starting_after", last - 999, 0),
+        (newest, Some(0), "ending_before", 1_000, last),
+    ] {
+        session.control().forget().await;
+        let mut ask = json!({"number": number});
+        if let Some(at) = begin {
+            ask[cursor] = placed[at].clone();
+        }
+        let answer = session.call("list_calls", ask.clone()).await;
+        let stopped = placed[stops_at].clone();
+        assert_eq!(
+            answer["result"]["structuredContent"],
+            json!({"calls": [], "has_more": true, "next_cursor": stopped, "searched": 1_000}),
+        );
+        let text = format!(
+            "No call fits so far. Looked at 1000 calls; there are more: call again with {cursor} {}. {SIMULATED}",
+            stopped.as_str().unwrap()
+        );
+        assert_eq!(answer["result"]["content"][0]["text"], text);
+        assert_eq!(session.control().count("GET", "/v1/calls").await, 10);
+        ask[cursor] = stopped;
+        let rest = session.data("list_calls", ask).await;
+        assert_eq!(rest["calls"][0]["call_id"], placed[finds], "{cursor}");
+        assert_eq!(
+            (rest["calls"].as_array().unwrap().len(), &rest["has_more"]),
+            (1, &json!(false))
+        );
+    }
+    // Towards newer ones page by page, each with its newest first.
+    let mut ask = json!({"number": between, "limit": 2, "ending_before": placed[0]});
+    for at in [1, 3] {
+        let page = session.data("list_calls", ask.clone()).await;
+        let found: Vec<&Value> =
+            page["calls"].as_array().unwrap().iter().map(|call| &call["call_id"]).collect();
+        assert_eq!(found, [&placed[at + 1], &placed[at]]);
+        assert_eq!((&page["next_cursor"], &page["searched"]), (&placed[at + 1], &json!(2)));
+        ask["ending_before"] = page["next_cursor"].clone();
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
 async fn a_caller_rings_an_inbound_agent() {
     let mut session = Session::modern().await;
     let offers = session.data("search_numbers", json!({"limit": 1})).await;
