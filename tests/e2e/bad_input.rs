@@ -105,6 +105,13 @@ async fn bad_arguments_are_named() {
             "`returns",
         ),
         ("place_call", place(json!({"context": [1]})), "invalid_argument", "`context`: "),
+        // What a lost call is found by is not for others to write.
+        (
+            "place_call",
+            place(json!({"metadata": {"callingbox_mcp_dispatch_id": "mine"}})),
+            "invalid_argument",
+            "`metadata.callingbox_mcp_dispatch_id` is reserved",
+        ),
         (
             "place_call",
             place(json!({"context": {"x": "y".repeat(40_000)}})),

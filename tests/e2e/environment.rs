@@ -5,9 +5,10 @@ use std::process::Stdio;
 
 use callingbox_mcp::cli::Cli;
 use clap::CommandFactory;
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::harness::{Home, soon};
+use crate::harness::{Era, Home, Session, soon};
 
 /// Those that are read without the command line's help.
 const OTHERS: [&str; 6] = [
@@ -58,6 +59,18 @@ async fn a_variable_that_is_empty_is_not_set() {
     // On the command line it is a mistake as before.
     let text = Home::new().complaint(&["--tools", ""]).await;
     assert!(text.contains("there is no tool ``"), "{text}");
+}
+
+#[tokio::test]
+async fn no_proxy_stands_between_the_server_and_its_simulator() {
+    // Nothing listens there.
+    let nowhere = "http://127.0.0.1:9";
+    let environment = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"]
+        .map(|name| (name, nowhere));
+    let mut session = Session::with(Era::Modern, &["--sandbox"], &environment).await;
+    let numbers = session.data("list_numbers", json!({})).await;
+    assert_eq!(numbers["numbers"], json!([]));
+    session.finish_well().await;
 }
 
 #[cfg(unix)]

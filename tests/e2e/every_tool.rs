@@ -126,6 +126,9 @@ async fn all_tools(era: Era) {
     let change = json!({"webhook_id": id, "description": "Mine", "status": "disabled"});
     let changed = on.call("update_webhook", change).await;
     assert_eq!((&changed["webhook_id"], &changed["status"]), (id, &json!("disabled")));
+    assert_eq!(changed["description"], "Mine");
+    let cleared = on.call("update_webhook", json!({"webhook_id": id, "description": ""})).await;
+    assert_eq!(cleared.get("description"), None, "an empty note is none: {cleared}");
     let rotated = on.call("rotate_webhook_secret", json!({"webhook_id": id})).await;
     assert_ne!(rotated["signing_secret"], webhook["signing_secret"]);
     let nothing = on.call("list_webhook_deliveries", json!({"webhook_id": id})).await;

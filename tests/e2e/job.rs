@@ -195,6 +195,32 @@ async fn calls_are_listed_with_filters_and_cursors_in_both_directions() {
 }
 
 #[tokio::test]
+async fn numbers_are_listed_page_by_page_in_both_directions() {
+    let mut session = Session::modern().await;
+    let offers = session.data("search_numbers", json!({"limit": 5})).await;
+    let mut bought = Vec::new();
+    for offer in offers["numbers"].as_array().unwrap() {
+        let number = json!({"phone_number": offer["phone_number"]});
+        let number = session.data("purchase_number", number).await;
+        bought.push(number["number"]["number_id"].clone());
+    }
+    for (cursor, begin, pages) in
+        [("starting_after", 4, [&[3, 2][..], &[1, 0]]), ("ending_before", 0, [&[2, 1], &[4, 3]])]
+    {
+        let mut ask = json!({"limit": 2, cursor: bought[begin]});
+        for (at, expected) in pages.iter().enumerate() {
+            let page = session.data("list_numbers", ask.clone()).await;
+            let found: Vec<&Value> =
+                page["numbers"].as_array().unwrap().iter().map(|n| &n["number_id"]).collect();
+            let expected: Vec<&Value> = expected.iter().map(|at| &bought[*at]).collect();
+            assert_eq!((found, &page["has_more"]), (expected, &json!(at == 0)), "{cursor}");
+            ask[cursor] = page["next_cursor"].clone();
+        }
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
 async fn a_filter_looks_through_a_thousand_calls_and_says_where_to_go_on() {
     let mut session = Session::modern().await;
     let agent = session.outbound_agent(json!({})).await;
