@@ -134,6 +134,7 @@ async fn a_server_without_tls_is_not_given_the_key() {
     let error = client.place_call(&call()).await.unwrap_err();
     assert_eq!(phase(&error), Some((Phase::Tls, None)), "{error}");
     assert_eq!(error.effect(), Effect::Nothing);
+    assert!(!error.is_transient(), "the same will be refused again");
     let sent = hello.await.unwrap();
     assert!(!sent.windows(KEY.len()).any(|bytes| bytes == KEY.as_bytes()));
 }
