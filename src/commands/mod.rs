@@ -90,6 +90,13 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     let selection = global.selection(&file);
     let catalogue = Catalogue::new();
     selection.check(catalogue.index())?;
+    let serves = matches!(command, None | Some(Command::Stdio | Command::Http(_)));
+    if serves && catalogue.offered(&selection).next().is_none() {
+        tracing::warn!(
+            "no tool is offered: see --toolsets, --tools, --exclude-tools and --read-only; the toolset \
+             `sandbox` is there only with --sandbox"
+        );
+    }
     match command {
         None | Some(Command::Stdio) => {
             let stop = stop::signal()?;

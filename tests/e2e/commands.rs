@@ -231,6 +231,20 @@ async fn no_complaint_shows_a_key_or_a_whole_number() {
 }
 
 #[tokio::test]
+async fn who_serves_no_tool_at_all_is_told_so() {
+    let home = Home::new();
+    for (arguments, told) in [
+        (&["--toolsets=sandbox"][..], true),
+        (&["--tools=place_call", "--read-only"], true),
+        (&["--toolsets=sandbox", "catalogue"], false),
+        (&["--toolsets=sandbox", "--sandbox"], false),
+    ] {
+        let text = String::from_utf8(home.run(arguments, &[]).await.stderr).unwrap();
+        assert_eq!(text.contains("no tool is offered"), told, "{arguments:?}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_ledger_in_which_nothing_stands_has_nothing_that_was_dialed() {
     let home = Home::new();
     assert_eq!(home.print(&["receipts", "--sandbox"]).await, "Nothing was dialed yet.\n");
