@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use super::catalogue::{Client, Format, Machine, Scope};
+use super::edit::EditError;
 use super::entry::{Patch, Prompt, Server, is_own_flag, texts};
 use super::{ClientError, file, json_config, toml_config};
 
@@ -17,15 +18,6 @@ const BOM: &str = "\u{feff}";
 
 /// How many backups are looked at for what was there before.
 const MAX_BACKUPS: usize = 20;
-
-/// Why a text cannot be edited.
-#[derive(Debug)]
-pub(super) enum EditError {
-    /// It is not of its format.
-    Syntax(String),
-    /// It is, but not of the shape a configuration has.
-    Shape(String),
-}
 
 /// A text of either format.
 enum Document {

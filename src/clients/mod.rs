@@ -11,6 +11,7 @@
 
 pub mod catalogue;
 pub mod change;
+mod edit;
 pub mod entry;
 mod file;
 mod json_config;

@@ -13,14 +13,15 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::super::answer;
-use super::super::tenant::{Identity, Tenant, Tenants, TooManyTenants};
+use super::super::tenant::{Identity, Tenant, Tenants};
 use super::oauth::OAuthDoor;
 use super::tokens::{Tokens, TokensError};
+use super::visitor::{Visitor, busy};
 use super::{bearer, challenged, tightened};
 use crate::account::Account;
 use crate::api::ApiKey;
 use crate::mcp::index::Index;
-use crate::mcp::scope::{Scope, Scopes};
+use crate::mcp::scope::Scope;
 use crate::mcp::selection::Selection;
 
 /// Keys that were refused and are remembered.
@@ -56,29 +57,6 @@ pub enum Door {
     Token(Arc<TokenDoor>),
     /// By an access token of an authorization server; all have the server's account.
     OAuth(Arc<OAuthDoor>),
-}
-
-/// Who has come in.
-pub struct Visitor {
-    /// As whom.
-    pub tenant: Arc<Tenant>,
-    /// What was granted to them; none where nothing is granted one by one.
-    pub scopes: Option<Scopes>,
-    /// From when on what they showed no longer counts.
-    pub until: Option<Timestamp>,
-}
-
-impl Visitor {
-    /// Somebody who may do everything that their tenant may, for as long as they like.
-    fn without_end(tenant: Arc<Tenant>) -> Self {
-        Self { tenant, scopes: None, until: None }
-    }
-
-    /// Whether this was granted to them; everything is where nothing is granted one by one.
-    #[must_use]
-    pub fn has(&self, wanted: Scope) -> bool {
-        self.scopes.is_none_or(|scopes| scopes.contains(wanted))
-    }
 }
 
 impl Door {
@@ -125,11 +103,6 @@ impl Door {
             }
         }
     }
-}
-
-pub(super) fn busy(full: TooManyTenants) -> Box<Response> {
-    let wait = Duration::from_secs(30);
-    Box::new(answer::later(StatusCode::SERVICE_UNAVAILABLE, &full.to_string(), wait))
 }
 
 fn stranger(text: &str, shown: bool) -> Box<Response> {

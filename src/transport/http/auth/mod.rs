@@ -8,6 +8,7 @@ pub mod door;
 pub mod narrowing;
 pub mod oauth;
 pub mod tokens;
+pub mod visitor;
 
 use axum::response::Response;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -18,7 +19,8 @@ use crate::mcp::index::Index;
 use crate::mcp::selection::Selection;
 use crate::mcp::toolset::Toolset;
 
-pub use door::{Door, Visitor};
+pub use door::Door;
+pub use visitor::Visitor;
 
 /// The longest text that is taken for a token.
 const MOST_TOKEN_BYTES: usize = 16 * 1024;

@@ -27,7 +27,7 @@ use self::keys::Keys;
 use self::token::{Rejected, Verifier};
 use super::super::answer;
 use super::super::tenant::{Identity, Tenants};
-use super::door::{Visitor, busy};
+use super::visitor::{Visitor, busy};
 use super::{bearer, challenged};
 use crate::account::Account;
 use crate::mcp::index::Index;
