@@ -1,7 +1,7 @@
 //! Properties of everything that reads what strangers wrote: lines of standard input, calls of tools,
 //! webhook deliveries, calling rules. Whatever it is, nothing panics, nothing is lost, nothing is loosened.
 //!
-//! proptest and not cargo-fuzz, because libFuzzer needs a nightly toolchain and this project builds on
+//! proptest and not cargo-fuzz, which as it comes asks for a nightly toolchain, and this project builds on
 //! the stable one; what is given up is the guidance by coverage, which the grammars below make up for.
 //! Seconds in an ordinary run; `tests/fuzz/run.sh MINUTES` goes on with new seeds. Others of the same
 //! kind stand beside what they try: `tests/api/mutilated.rs`, `tests/clients/random.rs`, and the
