@@ -100,7 +100,11 @@ async fn flags_and_the_environment_choose_the_tools() {
             .map(|tool| tool["name"].as_str().unwrap())
             .collect();
         assert_eq!(names, expected, "{arguments:?} {environment:?}");
-        session.finish_well().await;
+        let (rest, status, log) = session.finish().await;
+        assert_eq!((rest, status.code()), (vec![], Some(0)));
+        // Nothing is said but that there is nothing.
+        assert_eq!(log.lines().count(), usize::from(expected.is_empty()), "{log}");
+        assert_eq!(log.contains("no tool is offered"), expected.is_empty(), "{log}");
     }
 }
 
