@@ -20,7 +20,6 @@ pub mod dispatch;
 pub mod explain;
 pub mod ledger;
 pub mod limits;
-
 mod noted;
 pub mod order;
 pub mod policy;
