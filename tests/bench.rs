@@ -100,6 +100,20 @@ fn the_harness_measures_every_way_to_this_server() {
     assert_eq!(besides, json!(["p50, stdio / http.client", "p50, /mcp 2026-07-28 / http.client"]));
 }
 
+/// What `link/start.ld` names is found in the program: half of its memory at idle hangs on that.
+#[test]
+#[ignore = "needs a release build, which CALLINGBOX_MCP names: .ci/run runs it"]
+fn what_a_start_runs_lies_side_by_side() {
+    let sections = Command::new("size").args(["-A", "-d"]).arg(binary()).output().unwrap();
+    let sections = String::from_utf8(sections.stdout).unwrap();
+    let bytes = |name: &str| -> Option<u64> {
+        let line = sections.lines().find(|line| line.split(' ').next() == Some(name))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    let (start, rest) = (bytes(".text.start").unwrap_or(0), bytes(".text").unwrap());
+    assert!(start > rest / 5, "{sections}");
+}
+
 #[test]
 #[ignore = "needs Python 3: .ci/run runs it"]
 fn a_peer_that_cannot_be_installed_is_skipped_and_the_reason_is_said() {

@@ -162,7 +162,8 @@ fn the_container_starts_asks_for_its_health_and_opens_its_ports() {
     assert!(variables.contains(&("CALLINGBOX_MCP_AUTH", "key")));
     // What the build reads is not left out.
     let ignored = file(".dockerignore");
-    for needed in ["Cargo.toml", "Cargo.lock", "src", "skills", "tools", "benches"] {
+    let code = ["build.rs", "link", "src", "skills", "tools", "benches"];
+    for needed in ["Cargo.toml", "Cargo.lock"].into_iter().chain(code) {
         assert!(ignored.lines().any(|line| line == format!("!{needed}")), "{needed}");
     }
 }
