@@ -6,23 +6,25 @@
 //! - a client that can do neither: a preview with a sealed token, which the model carries back once
 //!   its user has agreed.
 //!
-//! State and token are sealed by HMAC (rmcp's [`RequestStateCodec`]) with the ledger's key, expire
-//! after five minutes, are used up once, and are bound to the account, to every argument and to what
-//! the human was shown.
+//! State and token are sealed ([`seal`]) with the ledger's key, expire after five minutes, are used up
+//! once, and are bound to the account, to every argument and to what the human was shown.
+
+pub mod seal;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rmcp::elicit_safe;
 use rmcp::model::{
     ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationSchema,
-    InputRequest, InputRequiredResult, RequestStateCodec, SealOptions,
+    InputRequest, InputRequiredResult,
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use serde::Deserialize;
 
+use self::seal::{Seals, Void};
 use super::client::Era;
 use super::context::ToolContext;
 use super::error::{Class, Retry, ToolError};
@@ -47,13 +49,6 @@ struct Answer {
 }
 
 elicit_safe!(Answer);
-
-/// What is sealed: which question it was, and until when it may be answered.
-#[derive(Debug, Serialize, Deserialize)]
-struct Sealed {
-    id: String,
-    expires_at: Timestamp,
-}
 
 /// What the human needs to know, over several lines.
 #[derive(Debug, Clone)]
@@ -111,7 +106,7 @@ fn no(why: &str) -> ToolError {
         .next("do not ask again unless the user brings it up.")
 }
 
-fn void(why: &str) -> ToolError {
+fn void(why: impl Display) -> ToolError {
     ToolError::new(
         Class::Declined,
         format!("the confirmation is void: {why}. Nobody was called and nothing was bought"),
@@ -246,10 +241,9 @@ fn read(answer: ElicitResult) -> Result<(), ToolError> {
     }
 }
 
-async fn codec(dialer: &Dialer) -> Result<RequestStateCodec, ToolError> {
+async fn seals(dialer: &Dialer) -> Result<Seals, ToolError> {
     let secret = dialer.ledger().await?.secret().await?;
-    RequestStateCodec::try_new(secret.to_vec())
-        .map_err(|error| ToolError::internal(error.to_string()))
+    Seals::new(secret.to_vec()).map_err(|error| ToolError::internal(error.to_string()))
 }
 
 /// What a seal is for. One is never taken for the other: a state carries no yes of its own, so that
@@ -277,21 +271,8 @@ async fn seal(
     purpose: Purpose,
 ) -> Result<(String, Timestamp), ToolError> {
     let bound = binding(dialer, asked, preview, purpose);
-    seal_with(&codec(dialer).await?, &bound, LIFETIME)
-}
-
-fn seal_with(
-    codec: &RequestStateCodec,
-    bound: &str,
-    lifetime: Duration,
-) -> Result<(String, Timestamp), ToolError> {
-    let until = SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::ZERO);
-    let expires_at = Timestamp::now().checked_add(until).unwrap_or(Timestamp::MAX);
-    let sealed = Sealed { id: Uuid::new_v4().simple().to_string(), expires_at };
-    let payload =
-        serde_json::to_vec(&sealed).map_err(|error| ToolError::internal(error.to_string()))?;
-    let options = SealOptions::new().associated_data(bound.as_bytes()).ttl(lifetime);
-    Ok((codec.seal_with(&payload, &options), expires_at))
+    let sealed = seals(dialer).await?.seal(&bound, LIFETIME);
+    sealed.map_err(|error| ToolError::internal(error.to_string()))
 }
 
 /// Opens a seal and uses it up.
@@ -303,27 +284,14 @@ async fn open(
     seal: &str,
 ) -> Result<(), ToolError> {
     let bound = binding(dialer, asked, preview, purpose);
-    let sealed = open_with(&codec(dialer).await?, &bound, seal).map_err(void)?;
+    let sealed = seals(dialer).await?.open(&bound, seal).map_err(void)?;
     let (ledger, tenant) = (dialer.ledger().await?, dialer.tenant().id());
     let now = Timestamp::now();
     if ledger.redeem_token(tenant, &sealed.id, sealed.expires_at, now).await? {
         Ok(())
     } else {
-        Err(void("it was used before, or has expired"))
+        Err(void(Void::Used))
     }
-}
-
-/// Reads a seal, or says why it is void.
-fn open_with(codec: &RequestStateCodec, bound: &str, seal: &str) -> Result<Sealed, &'static str> {
-    use rmcp::model::RequestStateError as Error;
-    let payload = codec.open_with(seal, bound.as_bytes()).map_err(|error| match error {
-        Error::Expired => "it has expired after five minutes",
-        Error::IntegrityCheckFailed => {
-            "an argument, the agent or the price is not what was shown, or it is not of this server"
-        }
-        _ => "it is not a confirmation of this server",
-    })?;
-    serde_json::from_slice(&payload).map_err(|_| "it cannot be read")
 }
 
 /// The human said yes, but what would be done is no longer what they were shown.
@@ -383,21 +351,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_seal_expires() {
-        let codec = RequestStateCodec::try_new([7; 32]).unwrap();
-        let (seal, _) = seal_with(&codec, "Token|a|b", LIFETIME).unwrap();
-        assert!(open_with(&codec, "Token|a|b", &seal).is_ok());
-        let (seal, _) = seal_with(&codec, "Token|a|b", Duration::ZERO).unwrap();
-        // The codec reads the clock itself, at the latest now: the next millisecond is waited for.
-        let sealed = Timestamp::now().as_millisecond();
-        while Timestamp::now().as_millisecond() <= sealed {
-            std::thread::yield_now();
-        }
-        let void = open_with(&codec, "Token|a|b", &seal).unwrap_err();
-        assert_eq!(void, "it has expired after five minutes");
-    }
-
     /// An account on a ledger of its own file; nothing is sent.
     fn dialer(ledger: &std::path::Path, key: &str) -> Dialer {
         let base_url = BaseUrl::parse("https://api.example", false).unwrap();
@@ -407,7 +360,7 @@ mod tests {
             policy: Policy::default(),
             confirm: ConfirmMode::Always,
             require_human: false,
-            repeat_window: SignedDuration::from_mins(10),
+            repeat_window: jiff::SignedDuration::from_mins(10),
             thinking_time: Duration::from_secs(1),
         };
         Dialer::new(api, tenant, World::Real, LedgerPlace::File(ledger.to_owned()), rules)
@@ -487,53 +440,5 @@ mod tests {
             Order::Number { number, .. } => json!(number.as_str()),
         };
         json!([order, asked.idempotency_key, asked.allow_repeat])
-    }
-
-    proptest! {
-        #[test]
-        fn a_seal_opens_for_what_it_was_made_for_and_for_nothing_else(
-            key: [u8; 32],
-            other_key: [u8; 32],
-            bound in "(Token|State)[|][a-z]{1,8}[|][a-z]{1,8}",
-            other in "(Token|State)[|][a-z]{1,8}[|][a-z]{1,8}",
-            at: prop::sample::Index,
-            with in "[A-Za-z0-9_.=-]",
-            cut: prop::sample::Index,
-        ) {
-            let codec = RequestStateCodec::try_new(key).unwrap();
-            let (mut seal, expires_at) = seal_with(&codec, &bound, LIFETIME).unwrap();
-            let opened = open_with(&codec, &bound, &seal).unwrap();
-            prop_assert_eq!(opened.expires_at, expires_at);
-            prop_assert_eq!(open_with(&codec, &other, &seal).is_ok(), other == bound);
-            let other_codec = RequestStateCodec::try_new(other_key).unwrap();
-            prop_assert_eq!(open_with(&other_codec, &bound, &seal).is_ok(), other_key == key);
-
-            let at = at.index(seal.len());
-            let mut forged = seal.clone();
-            forged.replace_range(at..=at, &with);
-            prop_assert_eq!(open_with(&codec, &bound, &forged).is_ok(), forged == seal);
-            let longer = seal.clone() + &with;
-            seal.truncate(cut.index(seal.len()));
-            prop_assert!(open_with(&codec, &bound, &seal).is_err());
-            prop_assert!(open_with(&codec, &bound, &longer).is_err());
-        }
-
-        #[test]
-        fn any_flipped_bit_of_a_seal_voids_it(key: [u8; 32], at: prop::sample::Index, bit in 0..8_u8) {
-            let codec = RequestStateCodec::try_new(key).unwrap();
-            let (seal, _) = seal_with(&codec, "Token|a|b", LIFETIME).unwrap();
-            let mut bytes = seal.into_bytes();
-            let at = at.index(bytes.len());
-            bytes[at] ^= 1 << bit;
-            if let Ok(flipped) = String::from_utf8(bytes) {
-                prop_assert!(open_with(&codec, "Token|a|b", &flipped).is_err(), "{}", flipped);
-            }
-        }
-
-        #[test]
-        fn no_text_is_a_seal_by_chance(text in ".{0,200}") {
-            let codec = RequestStateCodec::try_new([7; 32]).unwrap();
-            prop_assert!(open_with(&codec, "Token|a|b", &text).is_err());
-        }
     }
 }

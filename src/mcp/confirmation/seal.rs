@@ -1,0 +1,160 @@
+//! Seals: what a client or a model carries back of a question, so that the server knows its own question
+//! again and holds none in memory. By HMAC (rmcp's [`RequestStateCodec`]), good for a time, and bound to
+//! a text that says all it is for. Knows nothing of what that is, nor whether a seal was used before.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rmcp::model::{RequestStateCodec, RequestStateError, SealOptions};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What a seal says: which question it was, and until when it may be answered.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Sealed {
+    /// The question.
+    pub id: String,
+    /// Until when.
+    pub expires_at: Timestamp,
+}
+
+/// Why a seal counts for nothing, for whoever brings it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Void {
+    /// It was good once.
+    #[error("it has expired after five minutes")]
+    Expired,
+    /// It was made for something else, with another key, or was changed.
+    #[error(
+        "an argument, the agent or the price is not what was shown, or it is not of this server"
+    )]
+    Otherwise,
+    /// It does not look like one.
+    #[error("it is not a confirmation of this server")]
+    Strange,
+    /// It is one, of something else.
+    #[error("it cannot be read")]
+    Unreadable,
+    /// It was good before this time.
+    #[error("it was used before, or has expired")]
+    Used,
+}
+
+/// Makes seals with one key, and opens them.
+pub struct Seals(RequestStateCodec);
+
+impl Seals {
+    /// Seals of this key.
+    ///
+    /// # Errors
+    /// It is too short.
+    pub fn new(key: Vec<u8>) -> Result<Self, RequestStateError> {
+        RequestStateCodec::try_new(key).map(Self)
+    }
+
+    /// One more seal, bound to this text, and until when it is good.
+    ///
+    /// # Errors
+    /// Never, as long as a text and a time can be written as JSON.
+    pub fn seal(
+        &self,
+        bound: &str,
+        lifetime: Duration,
+    ) -> Result<(String, Timestamp), serde_json::Error> {
+        let until = SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::ZERO);
+        let expires_at = Timestamp::now().checked_add(until).unwrap_or(Timestamp::MAX);
+        let sealed = Sealed { id: Uuid::new_v4().simple().to_string(), expires_at };
+        let payload = serde_json::to_vec(&sealed)?;
+        let options = SealOptions::new().associated_data(bound.as_bytes()).ttl(lifetime);
+        Ok((self.0.seal_with(&payload, &options), expires_at))
+    }
+
+    /// Reads a seal that is bound to this text.
+    ///
+    /// # Errors
+    /// It is void.
+    pub fn open(&self, bound: &str, seal: &str) -> Result<Sealed, Void> {
+        let payload = self.0.open_with(seal, bound.as_bytes()).map_err(|error| match error {
+            RequestStateError::Expired => Void::Expired,
+            RequestStateError::IntegrityCheckFailed => Void::Otherwise,
+            _ => Void::Strange,
+        })?;
+        serde_json::from_slice(&payload).map_err(|_| Void::Unreadable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIFETIME: Duration = Duration::from_secs(300);
+
+    fn seals(key: [u8; 32]) -> Seals {
+        Seals::new(key.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_seal_expires() {
+        let seals = seals([7; 32]);
+        let (seal, _) = seals.seal("Token|a|b", LIFETIME).unwrap();
+        assert!(seals.open("Token|a|b", &seal).is_ok());
+        let (seal, _) = seals.seal("Token|a|b", Duration::ZERO).unwrap();
+        // The codec reads the clock itself, at the latest now: the next millisecond is waited for.
+        let sealed = Timestamp::now().as_millisecond();
+        while Timestamp::now().as_millisecond() <= sealed {
+            std::thread::yield_now();
+        }
+        let void = seals.open("Token|a|b", &seal).unwrap_err();
+        assert_eq!(void, Void::Expired);
+    }
+
+    proptest! {
+        #[test]
+        fn a_seal_opens_for_what_it_was_made_for_and_for_nothing_else(
+            key: [u8; 32],
+            other_key: [u8; 32],
+            bound in "(Token|State)[|][a-z]{1,8}[|][a-z]{1,8}",
+            other in "(Token|State)[|][a-z]{1,8}[|][a-z]{1,8}",
+            at: prop::sample::Index,
+            with in "[A-Za-z0-9_.=-]",
+            cut: prop::sample::Index,
+        ) {
+            let seals = seals(key);
+            let (mut seal, expires_at) = seals.seal(&bound, LIFETIME).unwrap();
+            let opened = seals.open(&bound, &seal).unwrap();
+            prop_assert_eq!(opened.expires_at, expires_at);
+            prop_assert_eq!(seals.open(&other, &seal).is_ok(), other == bound);
+            let others = Seals::new(other_key.to_vec()).unwrap();
+            prop_assert_eq!(others.open(&bound, &seal).is_ok(), other_key == key);
+
+            let at = at.index(seal.len());
+            let mut forged = seal.clone();
+            forged.replace_range(at..=at, &with);
+            prop_assert_eq!(seals.open(&bound, &forged).is_ok(), forged == seal);
+            let longer = seal.clone() + &with;
+            seal.truncate(cut.index(seal.len()));
+            prop_assert!(seals.open(&bound, &seal).is_err());
+            prop_assert!(seals.open(&bound, &longer).is_err());
+        }
+
+        #[test]
+        fn any_flipped_bit_of_a_seal_voids_it(key: [u8; 32], at: prop::sample::Index, bit in 0..8_u8) {
+            let seals = seals(key);
+            let (seal, _) = seals.seal("Token|a|b", LIFETIME).unwrap();
+            let mut bytes = seal.into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            if let Ok(flipped) = String::from_utf8(bytes) {
+                prop_assert!(seals.open("Token|a|b", &flipped).is_err(), "{}", flipped);
+            }
+        }
+
+        #[test]
+        fn no_text_is_a_seal_by_chance(text in ".{0,200}") {
+            let seals = seals([7; 32]);
+            prop_assert!(seals.open("Token|a|b", &text).is_err());
+        }
+    }
+}
