@@ -1,11 +1,10 @@
 //! Properties of everything that reads what strangers wrote: lines of standard input, calls of tools,
 //! webhook deliveries, calling rules. Whatever it is, nothing panics, nothing is lost, nothing is loosened.
 //!
-//! proptest and not cargo-fuzz, which as it comes asks for a nightly toolchain, and this project builds on
-//! the stable one; what is given up is the guidance by coverage, which the grammars below make up for.
-//! Seconds in an ordinary run; `tests/fuzz/run.sh MINUTES` goes on with new seeds. Others of the same
-//! kind stand beside what they try: `tests/api/mutilated.rs`, `tests/clients/random.rs`, and the
-//! seals of a confirmation in `src/mcp/confirmation.rs`.
+//! The cases are made by grammars, and held against what is said elsewhere, such as in the RFC; `fuzz/` looks for
+//! others where the code branches. Seconds in an ordinary run; `tests/properties/run.sh MINUTES` goes on with new
+//! seeds. Others of the same kind stand beside what they try: `tests/api/mutilated.rs`, `tests/clients/random.rs`,
+//! and the seals of a confirmation in `src/mcp/confirmation/seal.rs`.
 
 #![expect(
     clippy::unwrap_used,

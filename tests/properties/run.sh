@@ -10,7 +10,7 @@ round=0
 while [ "$SECONDS" -lt "$end" ]; do
     round=$((round + 1))
     echo "== round $round of $PROPTEST_CASES cases each, $(((end - SECONDS) / 60 + 1)) minutes are left"
-    cargo test --quiet --test fuzz
+    cargo test --quiet --test properties
     cargo test --quiet --test api mutilated
     cargo test --quiet --test clients random
     cargo test --quiet --lib -- mcp::confirmation dialing::ledger::ids sandbox::scenario_file

@@ -1,0 +1,58 @@
+//! Webhook deliveries: the input is a header, an end of line, and a body. Nothing that does not know the secret
+//! is believed, and no body makes the receiver fall, signed or not.
+
+#![no_main]
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use callingbox_mcp::api::{Call, CallId};
+use callingbox_mcp::webhook::{Hears, PATH, Receiver, Secrets};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::{HeaderMap, HeaderValue, Request};
+use jiff::Timestamp;
+use libfuzzer_sys::fuzz_target;
+use sha2::Sha256;
+use tower_service::Service as _;
+
+const HEADER: &str = "callingbox-signature";
+const SECRET: &str = "whsec_a";
+
+struct Deaf;
+
+#[async_trait::async_trait]
+impl Hears for Deaf {
+    async fn hear(&self, _: CallId, _: Option<Call>) {}
+}
+
+fn secrets() -> Secrets {
+    Secrets::new([SECRET.to_owned()]).unwrap()
+}
+
+fn signed(time: i64, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(format!("{time}.").as_bytes());
+    mac.update(body);
+    let digest = mac.finalize().into_bytes();
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("t={time},v1={digits}")
+}
+
+fuzz_target!(|input: &[u8]| {
+    let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
+    let (header, body) = input.split_at(end);
+    let now = Timestamp::now();
+    if let Ok(header) = HeaderValue::from_bytes(header) {
+        let headers = HeaderMap::from_iter([(HEADER.parse().unwrap(), header)]);
+        assert!(secrets().verify(&headers, body, now).is_err());
+    }
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let receiver = Receiver::new(secrets(), Arc::new(Deaf), None);
+        let mut routes = receiver.routes().into_service();
+        let request = Request::post(PATH).header(HEADER, signed(now.as_second(), body));
+        let answer = routes.call(request.body(Body::from(body.to_vec())).unwrap()).await.unwrap();
+        assert!([200, 400].contains(&answer.status().as_u16()), "{}", answer.status());
+    });
+});

@@ -1,0 +1,43 @@
+//! The file of calling rules: it is refused with its line, or read and written as the same rules; and none dials
+//! an emergency number.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use callingbox_mcp::dialing::destination::Destination;
+use callingbox_mcp::dialing::limits::Usage;
+use callingbox_mcp::dialing::policy::{Decision, Policy, Request};
+use callingbox_mcp::e164::E164;
+use callingbox_mcp::money::MilliCents;
+use jiff::Timestamp;
+use libfuzzer_sys::fuzz_target;
+
+static EMERGENCY: LazyLock<(E164, Destination)> = LazyLock::new(|| {
+    let number = E164::parse("+1911").unwrap();
+    let destination = Destination::of(&number);
+    (number, destination)
+});
+
+fuzz_target!(|text: &str| {
+    let policy = match Policy::from_toml(text) {
+        Ok(policy) => policy,
+        Err(error) => {
+            assert!((1..=1 + text.matches('\n').count()).contains(&error.line), "{error:?}");
+            return;
+        }
+    };
+    let written = toml::to_string(&policy).unwrap();
+    let again = Policy::from_toml(&written).unwrap();
+    assert_eq!(toml::to_string(&again).unwrap(), written);
+    let (to, destination) = &*EMERGENCY;
+    let verdict = policy.evaluate(&Request {
+        to,
+        destination,
+        agent_id: "agt_1",
+        now: Timestamp::UNIX_EPOCH,
+        usage: &Usage::default(),
+        hold: MilliCents::from_cents(300),
+    });
+    assert!(matches!(verdict.decision, Decision::Refuse(_)), "{verdict:?}");
+});
