@@ -100,11 +100,11 @@ def main():
     subprocess.run(build, cwd=ROOT, check=True)
     program = str(TARGET / "release" / "callingbox-mcp")
     known = symbols(program)
-    stdio = functions(program, ["stdio"], over_stdio)
-    http = functions(program, ["http", "--listen", "127.0.0.1:0"], over_http)
-    # First what both run, then what one does.
+    one = functions(program, ["stdio"], over_stdio)
+    other = functions(program, ["http", "--listen", "127.0.0.1:0"], over_http)
+    # First what both run, then what only one does.
     patterns = []
-    for ran in (stdio & http, stdio - http, http - stdio):
+    for ran in (one & other, one - other, other - one):
         patterns += sorted({pattern(symbol) for symbol in ran & known} - set(patterns))
     lines = "".join(f"    *(.text*.{each})\n" for each in patterns)
     (ROOT / "link" / "start.ld").write_text(HEAD + lines + TAIL)
