@@ -3,10 +3,7 @@
 
 #![no_main]
 
-use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::io::Cursor;
 
 use callingbox_mcp::transport::plain::PlainCall;
 use callingbox_mcp::transport::stdio::Lines;
@@ -14,31 +11,8 @@ use libfuzzer_sys::fuzz_target;
 use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage};
 use rmcp::transport::Transport;
 use serde_json::{Value, to_value};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncReadExt, duplex};
 use tokio_util::sync::CancellationToken;
-
-/// Output that is kept.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
-
-impl AsyncWrite for Kept {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
 
 fuzz_target!(|input: &[u8]| {
     let lines = input.iter().filter(|byte| **byte == b'\n').count();
@@ -49,18 +23,21 @@ fuzz_target!(|input: &[u8]| {
         }
     }
 
-    let output = Kept::default();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let heard = runtime.block_on(async {
-        let input = io::Cursor::new(input.to_vec());
-        let mut lines = Lines::new(input, output.clone(), CancellationToken::new());
+    let (heard, written) = runtime.block_on(async {
+        // No input of this size has longer answers.
+        let (output, mut answers) = duplex(16 * 1024 * 1024);
+        let input = Cursor::new(input.to_vec());
+        let mut lines = Lines::new(input, output, CancellationToken::new());
         let mut heard = 0;
         while let Some(message) = lines.receive().await {
             heard += usize::from(matches!(message, JsonRpcMessage::Request(_)));
         }
-        heard
+        drop(lines);
+        let mut written = Vec::new();
+        answers.read_to_end(&mut written).await.unwrap();
+        (heard, written)
     });
-    let written = output.0.lock().unwrap();
     let refused: Vec<Value> = written
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
