@@ -6,7 +6,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::api;
 use crate::config::Wait;
 use crate::dialing::dispatch::Dialer;
 pub use crate::dialing::ledger::World;
@@ -29,13 +28,13 @@ pub struct Account {
 
 /// What takes a key.
 struct Reach {
-    api: api::Client,
+    api: callingbox::Client,
     dialer: Arc<Dialer>,
     watchers: OnceLock<Arc<Watchers>>,
 }
 
 impl Reach {
-    fn new(api: api::Client, dialer: Arc<Dialer>) -> Self {
+    fn new(api: callingbox::Client, dialer: Arc<Dialer>) -> Self {
         Self { api, dialer, watchers: OnceLock::new() }
     }
 }
@@ -43,7 +42,7 @@ impl Reach {
 impl Account {
     /// A real account; without API and dialer there is no key, and every tool says how to set one.
     #[must_use]
-    pub fn real(reach: Option<(api::Client, Arc<Dialer>)>, wait: Wait) -> Self {
+    pub fn real(reach: Option<(callingbox::Client, Arc<Dialer>)>, wait: Wait) -> Self {
         let reach = reach.map(|(api, dialer)| Reach::new(api, dialer));
         Self { world: World::Real, reach, simulator: None, wait, webhook_url: None }
     }
@@ -51,7 +50,7 @@ impl Account {
     /// An account of the simulator.
     #[must_use]
     pub fn sandbox(
-        api: api::Client,
+        api: callingbox::Client,
         dialer: Arc<Dialer>,
         simulator: Simulator,
         wait: Wait,
@@ -70,7 +69,7 @@ impl Account {
     ///
     /// # Errors
     /// No key is set.
-    pub fn api(&self) -> Result<&api::Client, NoKey> {
+    pub fn api(&self) -> Result<&callingbox::Client, NoKey> {
         Ok(&self.reach()?.api)
     }
 

@@ -22,25 +22,21 @@
 //! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
 
 pub mod account;
-pub mod api;
-mod cause;
 pub mod cli;
-pub mod clients;
 pub mod commands;
 pub mod config;
 pub mod dialing;
-pub mod e164;
 pub mod environment;
 mod hex;
+pub mod http;
+pub mod install;
 pub mod mcp;
-pub mod money;
-mod near;
-mod outgoing;
-pub mod sandbox;
+pub mod plain;
+mod runtime;
 pub mod simulator;
 pub mod state;
+pub mod stdio;
+mod suggest;
 pub mod telemetry;
-pub mod tls;
-pub mod transport;
 pub mod watch;
 pub mod webhook;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use callingbox_mcp::cli::{Cli, Command};
-use callingbox_mcp::{commands, telemetry};
+use callingbox_mcp::commands;
 use mimalloc::MiMalloc;
 
 /// A call is 240 allocations, and they are a fifth of its work with the C library's allocator: `benches/README.md`.
@@ -40,6 +40,6 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     // It may quote a file, and clients keep standard error in files of their own.
     let text = format!("callingbox-mcp: {error:#}");
     // Nothing is left to be done if even this cannot be written.
-    let _ = writeln!(std::io::stderr(), "{}", telemetry::redact(&text));
+    let _ = writeln!(std::io::stderr(), "{}", callingbox::redact(&text));
     commands::exit_code(error)
 }

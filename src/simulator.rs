@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{ApiKey, BaseUrl, Call, clean};
-use crate::e164::E164;
-use crate::outgoing::body_up_to;
+use callingbox::e164::E164;
+use callingbox::http_client::body_up_to;
+use callingbox::{ApiKey, BaseUrl, Call, clean};
 
 /// The key that this program uses on a simulator. Every `sk_` key is an organization of its own
 /// there.
@@ -122,7 +122,7 @@ impl Simulator {
     pub async fn connect(base_url: BaseUrl, key: ApiKey) -> Result<Self, SimulatorError> {
         let url = base_url.to_string();
         let unreachable = |error| SimulatorError::unreachable(&url, error);
-        let tls = crate::tls::load(base_url.is_https()).await.map_err(SimulatorError::Tls)?;
+        let tls = callingbox::tls::load(base_url.is_https()).await.map_err(SimulatorError::Tls)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .timeout(Duration::from_secs(10))
@@ -133,7 +133,7 @@ impl Simulator {
         let mut answer = http.get(format!("{url}/sandbox")).send().await.map_err(unreachable)?;
         let body = body_up_to(&mut answer, MOST_BYTES).await.map_err(unreachable)?;
         let speed = match serde_json::from_slice::<Identity>(&body.unwrap_or_default()) {
-            Ok(identity) if identity.simulator == "callingbox-mcp" => identity.clock.speed,
+            Ok(identity) if identity.simulator == "callingbox-sandbox" => identity.clock.speed,
             _ => return Err(SimulatorError::NotASimulator { url }),
         };
         // Only now: no key goes to what may be anything.
@@ -233,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_read_no_further_than_it_may_be_long() {
-        const IDENTITY: &str = r#"{"simulator": "callingbox-mcp"}"#;
+        const IDENTITY: &str = r#"{"simulator": "callingbox-sandbox"}"#;
         let long = |text: &str| format!("{text}{}", " ".repeat(MOST_BYTES));
         let organization = r#"{"incarnation": "1"}"#;
         for (identity, organization, problem) in [

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use callingbox_mcp::api::{
+use callingbox::{
     Agent, AvailableNumber, Call, PhoneNumber, Transcript, WebhookDelivery, WebhookEndpoint,
 };
 use callingbox_mcp::mcp::outcome::{CallReport, CallSummary};

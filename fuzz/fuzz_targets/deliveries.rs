@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use callingbox_mcp::api::{Call, CallId};
+use callingbox::{Call, CallId};
 use callingbox_mcp::webhook::{Hears, PATH, Receiver, Secrets};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderValue, Request};

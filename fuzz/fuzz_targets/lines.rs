@@ -5,8 +5,8 @@
 
 use std::io::Cursor;
 
-use callingbox_mcp::transport::plain::PlainCall;
-use callingbox_mcp::transport::stdio::Lines;
+use callingbox_mcp::plain::PlainCall;
+use callingbox_mcp::stdio::Lines;
 use libfuzzer_sys::fuzz_target;
 use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage};
 use rmcp::transport::Transport;

@@ -1,6 +1,6 @@
 //! Which agent could place a call now, and from which number.
 
-use crate::api::{Agent, AgentType, PhoneNumber};
+use callingbox::{Agent, AgentType, PhoneNumber};
 
 /// The first agent that can call, with the owned number that it calls from.
 pub(super) fn ready<'a>(

@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use anyhow::Context;
 
-use super::{LOG, LOG_OF_HTTP, say, world as worlds};
+use super::{LOG, LOG_OF_HTTP, say};
 use crate::account::World;
 use crate::cli::{self, Global};
 use crate::config::{self, Dialing, File, Folders, Wait};
 use crate::environment::variable;
+use crate::runtime as worlds;
 use crate::telemetry::LogFormat;
 
 /// Named as in the file, wherever a value comes from.

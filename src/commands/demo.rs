@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 
 use super::live::Live;
 use super::style::Style;
-use super::world;
 use crate::cli::Global;
 use crate::config::{Dialing, File, Folders};
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::selection::Selection;
 use crate::mcp::server::Server;
+use crate::runtime as world;
 
 /// The client of the demo: shows progress as it comes.
 struct Viewer {

@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 pub(super) async fn run(options: cli::Healthcheck) -> anyhow::Result<()> {
     let url = options.url;
-    let tls = crate::tls::client(url.scheme() == "https").map_err(anyhow::Error::msg)?;
+    let tls = callingbox::tls::client(url.scheme() == "https").map_err(anyhow::Error::msg)?;
     let http = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())

@@ -13,26 +13,26 @@ use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::world::{self, Maker, More};
 use super::{oauth, reload, say, stop};
 use crate::account::Account;
-use crate::api::{ApiKey, Call, CallId};
 use crate::cli::{Auth, Global, Http};
 use crate::config::{Environment, File, Folders};
 use crate::environment::variable;
+use crate::http::answer;
+use crate::http::auth::Door;
+use crate::http::auth::door::{Accounts, KeyDoor, TokenDoor, Unopened};
+use crate::http::health::{self, Health};
+use crate::http::origin::{self, Allowed};
+use crate::http::replicas::News;
+use crate::http::tenant::{self, Tenants};
+use crate::http::{Service, Settings, guarded};
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::selection::Selection;
+use crate::runtime::{self as world, Maker, More};
 use crate::state::Shared;
 use crate::telemetry::metrics::{Exporter, Moment};
-use crate::transport::http::answer;
-use crate::transport::http::auth::Door;
-use crate::transport::http::auth::door::{Accounts, KeyDoor, TokenDoor, Unopened};
-use crate::transport::http::health::{self, Health};
-use crate::transport::http::origin::{self, Allowed};
-use crate::transport::http::replicas::News;
-use crate::transport::http::tenant::{self, Tenants};
-use crate::transport::http::{Service, Settings, guarded};
 use crate::webhook::{Hears, Receiver, Refused, Secrets};
+use callingbox::{ApiKey, Call, CallId};
 
 /// What is said where nothing is.
 const NOTHING: &str = "there is nothing here";

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use super::say;
 use crate::cli::{self, Global};
-use crate::clients::{self, Client, Machine, Scope, Secret, Server};
 use crate::config::{self, File, Folders, KeySource};
 use crate::environment::variable;
+use crate::install::{self, Client, Machine, Scope, Secret, Server};
 
 pub(super) fn run(
     options: &cli::Install,
@@ -25,7 +25,7 @@ pub(super) fn run(
     };
     let cli::Install { scope, name, .. } = options;
     if options.uninstall {
-        let plan = clients::uninstall(client, *scope, &machine, name)?;
+        let plan = install::uninstall(client, *scope, &machine, name)?;
         if plan.is_done() {
             return say(format!(
                 "{client} has no server {name} in {}; nothing was changed.\n",
@@ -75,11 +75,11 @@ pub(super) fn run(
         ));
     }
 
-    let plan = clients::install(client, *scope, &machine, name, &server)?;
+    let plan = install::install(client, *scope, &machine, name, &server)?;
     // The entry names the key file, so the file is there first.
     let kept = match (&server, &found) {
         (Server::Stdio { secret: Secret::File(path), .. }, Some((key, KeySource::Environment)))
-            if clients::store_key(path, key)? =>
+            if install::store_key(path, key)? =>
         {
             format!("Kept the key of CALLINGBOX_API_KEY in {}.\n", path.display())
         }
@@ -104,7 +104,7 @@ pub(super) fn run(
 fn list(machine: &Machine, name: &str, flags: &[String]) -> String {
     let mut text = String::new();
     for client in Client::ALL.into_iter().filter(|client| client.is_present(machine)) {
-        let state = match clients::find(client, Scope::User, machine, name) {
+        let state = match install::find(client, Scope::User, machine, name) {
             Ok(Some(_)) => "installed".to_owned(),
             Ok(None) => command(client, flags),
             Err(error) => error.to_string(),
@@ -118,7 +118,7 @@ fn list(machine: &Machine, name: &str, flags: &[String]) -> String {
     text
 }
 
-fn report(done: &str, plan: &clients::Plan, backup: Option<&Path>) -> String {
+fn report(done: &str, plan: &install::Plan, backup: Option<&Path>) -> String {
     let backup =
         backup.map(|backup| format!("As it was: {}\n", backup.display())).unwrap_or_default();
     format!("{done} {}\n{backup}", plan.path().display())

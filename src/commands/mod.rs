@@ -20,7 +20,6 @@ mod shell;
 mod stop;
 mod style;
 mod token;
-mod world;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -33,7 +32,7 @@ use crate::config::{self as configuration, Folders};
 use crate::environment::variable;
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::server::{Server, ServerOptions};
-use crate::{telemetry, transport};
+use crate::{runtime as world, stdio, telemetry};
 
 /// Which log lines are written, unless something else is asked for.
 const LOG: &str = "warn";
@@ -109,7 +108,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
                 // Nothing is lost if it cannot be said; standard output is the protocol's.
                 let _ = writeln!(std::io::stderr(), "{WAITS}");
             }
-            transport::stdio::serve(server, options, stop, &world.under_way())
+            stdio::serve(server, options, stop, &world.under_way())
                 .await
                 .context("the MCP session could not begin")?;
             traces.end().await;

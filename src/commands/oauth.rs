@@ -6,9 +6,9 @@ use anyhow::Context;
 
 use crate::account::Account;
 use crate::cli::OAuth;
+use crate::http::auth::oauth::{OAuthDoor, Settings};
 use crate::mcp::index::Index;
 use crate::mcp::selection::Selection;
-use crate::transport::http::auth::oauth::{OAuthDoor, Settings};
 
 /// What the command line says about the authorization server.
 pub(super) fn settings(options: &OAuth) -> anyhow::Result<Settings> {

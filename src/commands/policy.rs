@@ -4,9 +4,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 
 use super::say;
-use super::world::{self as worlds, More};
 use crate::cli::{Global, Policy, PolicyCheck};
-use crate::clients;
 use crate::config::{self, File, Folders};
 use crate::dialing::destination::Destination;
 use crate::dialing::dispatch::{self, LedgerPlace};
@@ -14,8 +12,10 @@ use crate::dialing::ledger::World;
 use crate::dialing::limits::Usage;
 use crate::dialing::order::CALL_HOLD;
 use crate::dialing::policy::{Request, starter_file};
-use crate::e164::E164;
 use crate::environment::variable;
+use crate::install;
+use crate::runtime::{self as worlds, More};
+use callingbox::e164::E164;
 
 pub(super) async fn run(
     command: &Policy,
@@ -36,7 +36,7 @@ fn write(file: &File, folders: &Folders) -> anyhow::Result<()> {
         .context("there is no folder for configuration: name the file as policy_file")?;
     let taken = std::fs::symlink_metadata(&path).is_ok();
     anyhow::ensure!(!taken, "{} is left as it is: there is one already", path.display());
-    clients::write_new(&path, starter_file())?;
+    install::write_new(&path, starter_file())?;
     say(format!("Wrote {}. A server reads it when it starts.\n", path.display()))
 }
 

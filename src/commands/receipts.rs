@@ -6,11 +6,11 @@ use anyhow::{Context, bail};
 use jiff::{Span, Timestamp, Zoned};
 
 use super::say;
-use super::world::{self, More};
 use crate::cli::{self, Global};
 use crate::config::{File, Folders};
 use crate::dialing::dispatch::{self, LedgerPlace};
 use crate::dialing::ledger::{Cursor, Filter, Record, Standing, State, World};
+use crate::runtime::{self as world, More};
 
 /// What is said of an empty ledger, there or not.
 const NOTHING_YET: &str = "Nothing was dialed yet.\n";

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::world::Maker;
-use crate::transport::http::auth::door::TokenDoor;
-use crate::transport::http::tenant::Tenants;
+use crate::http::auth::door::TokenDoor;
+use crate::http::tenant::Tenants;
+use crate::runtime::Maker;
 
 /// How often the file of tokens is looked at.
 const TOKENS_EVERY: Duration = Duration::from_secs(2);

@@ -2,7 +2,7 @@
 
 use super::{say, stop};
 use crate::cli;
-use crate::sandbox::{ClockMode, Options, Sandbox};
+use callingbox_sandbox::{ClockMode, Options, Sandbox};
 
 pub(super) async fn run(options: cli::Sandbox) -> anyhow::Result<()> {
     let stop = stop::signal()?;

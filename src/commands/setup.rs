@@ -14,24 +14,25 @@ use anyhow::{Context, bail};
 use super::ask::{Asker, Stopped, unless_interrupted};
 use super::live::Live;
 use super::style::Style;
-use super::{caller, say, world};
+use super::{caller, say};
 use crate::account::{Account, World};
-use crate::api::{
-    Agent, AgentCreate, AgentType, ApiKey, AvailableNumber, Call, CallCreate, CallId, Client,
-    ClientConfig, ErrorKind, NumberSearch, PageRequest, PhoneNumber, ReturnType,
-};
 use crate::cli::Global;
-use crate::clients;
 use crate::config::{self, File, Folders};
 use crate::dialing::confirm::{Demand, Situation, demand};
 use crate::dialing::dispatch::{DialResult, Dialed, Dialer, Judgment};
 use crate::dialing::order::{Asked, CALL_HOLD, Order, Product};
-use crate::e164::E164;
 use crate::environment::variable;
+use crate::install;
 use crate::mcp::outcome::Outcome;
 use crate::mcp::present::one_line;
-use crate::money::MilliCents;
+use crate::runtime as world;
 use crate::watch::{Follower, Snapshot, State, Want};
+use callingbox::e164::E164;
+use callingbox::money::MilliCents;
+use callingbox::{
+    Agent, AgentCreate, AgentType, ApiKey, AvailableNumber, Call, CallCreate, CallId, Client,
+    ClientConfig, ErrorKind, NumberSearch, PageRequest, PhoneNumber, ReturnType,
+};
 
 /// What the agent does if nothing else is said.
 const TASK: &str = "Say that this is a test call, ask whether you can be heard well, thank the person \
@@ -169,7 +170,7 @@ async fn key(ask: &mut Asker, style: Style, file: &File, folders: &Folders) -> a
         let probe = unless_interrupted(async { Ok(tried.probe().await) }).await?;
         match probe.result {
             Ok(()) => {
-                clients::store_key(&path, &key)?;
+                install::store_key(&path, &key)?;
                 let kept = format!("accepted, and kept in {}, for you alone", path.display());
                 return step(style, "Key", &kept);
             }

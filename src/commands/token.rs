@@ -9,7 +9,7 @@ use super::http::tokens_path;
 use super::say;
 use crate::cli::{Global, Token};
 use crate::config::Folders;
-use crate::transport::http::auth::tokens::Tokens;
+use crate::http::auth::tokens::Tokens;
 
 pub(super) fn run(command: Token, global: &Global, folders: &Folders) -> anyhow::Result<()> {
     match command {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, Environment, File, Folders};
-use crate::api::{ApiKey, BaseUrl};
+use callingbox::{ApiKey, BaseUrl};
 
 /// Where the key came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -18,7 +18,7 @@ use crate::dialing::policy::{Policy, PolicyError, line_of};
 use crate::dialing::rules::Rules;
 use crate::environment::NotText;
 use crate::mcp::toolset::Toolset;
-use crate::near::{meant, quoted};
+use crate::suggest::{meant, quoted};
 use crate::telemetry::LogFormat;
 
 pub use self::credentials::{Credentials, KeySource, credentials};

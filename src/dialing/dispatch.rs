@@ -30,10 +30,10 @@ use super::policy::{Refusal, Request, Verdict};
 use super::reconcile::Begun;
 use super::rules::{LiveRules, Rules};
 use super::search::{self, Found};
-use crate::api::{self, Call, CallStatus, Client, ErrorKind, PageRequest, ReservationStatus};
-use crate::money::MilliCents;
 use crate::state::{self, Shared};
 use crate::telemetry::traces;
+use callingbox::money::MilliCents;
+use callingbox::{self, Call, CallStatus, Client, ErrorKind, PageRequest, ReservationStatus};
 
 /// How long whoever reads a call waits for its end to be written down.
 const NOTING: Duration = Duration::from_secs(1);
@@ -96,7 +96,7 @@ pub enum DialError {
     KeyConflict(Box<Record>),
     /// The API refused.
     #[error("{0}")]
-    NotPlaced(api::Error),
+    NotPlaced(callingbox::Error),
     /// The task that dispatched it ended early.
     #[error("the dispatch was interrupted: {0}")]
     Interrupted(String),
@@ -400,7 +400,7 @@ impl Dialer {
             Ok(product) => return done(product).await,
             Err(error) => error,
         };
-        if error.effect() == api::Effect::Nothing {
+        if error.effect() == callingbox::Effect::Nothing {
             return self.undone(ledger, dispatch, error).await;
         }
         // What came of it is told below, and may be that nothing was done.
@@ -429,7 +429,7 @@ impl Dialer {
         &self,
         ledger: &dyn Ledger,
         dispatch: DispatchId,
-        error: api::Error,
+        error: callingbox::Error,
     ) -> Result<Dialed, DialError> {
         match ledger.not_placed(self.tenant.id(), dispatch, &error.kind().to_string()).await {
             Ok(record) if record.state.id().is_some() => Ok(self.repeat(&record).await),

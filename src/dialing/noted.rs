@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ledger::Outcome;
-use crate::api::CallId;
-use crate::money::MilliCents;
+use callingbox::CallId;
+use callingbox::money::MilliCents;
 
 /// How long an end is not told again.
 const WHILE: Duration = Duration::from_secs(60);

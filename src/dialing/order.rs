@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::ledger::{Callee, DispatchId, Fingerprint, IdempotencyKey, Tenant, TenantId};
 use super::limits::Kind;
-use crate::api::{Call, CallCreate, PhoneNumber};
-use crate::e164::E164;
-use crate::money::MilliCents;
+use callingbox::e164::E164;
+use callingbox::money::MilliCents;
+use callingbox::{Call, CallCreate, PhoneNumber};
 
 /// The member of a call's `metadata` that carries the dispatch id. Reserved: no caller may set it.
 pub const DISPATCH_KEY: &str = "callingbox_mcp_dispatch_id";

@@ -11,8 +11,8 @@ use super::ledger::{Begin, DispatchId, Earlier, Ledger, Lookup, NewIntent, Recor
 use super::limits::Kind;
 use super::order::{Asked, Order, Product};
 use super::search::{self, Found};
-use crate::api::{self, CallId, NumberId, PageRequest};
-use crate::e164::E164;
+use callingbox::e164::E164;
+use callingbox::{self, CallId, NumberId, PageRequest};
 
 /// How long somebody who is doing the same is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -180,7 +180,7 @@ impl Dialer {
         Dialed { dispatch, result: DialResult::Repeat { id: id.to_owned(), product, key } }
     }
 
-    async fn owned_number(&self, id: &NumberId) -> Result<Option<Product>, api::Error> {
+    async fn owned_number(&self, id: &NumberId) -> Result<Option<Product>, callingbox::Error> {
         let page = self.api.list_numbers(&PageRequest::first(100)).await?;
         let number = page.data.into_iter().find(|number| number.id == *id);
         Ok(number.map(|number| Product::Number(Box::new(number))))

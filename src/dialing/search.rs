@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::ledger::{DispatchId, Record};
 use super::order::{DISPATCH_KEY, Product};
-use crate::api::{Call, Client, Cursor, Error, PageRequest};
-use crate::e164::E164;
+use callingbox::e164::E164;
+use callingbox::{Call, Client, Cursor, Error, PageRequest};
 
 /// When to look again after a failure, counted from the look before. A call that was placed shows in
 /// the list at once or a moment later; after these seven seconds it is not there.
@@ -139,10 +139,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::{ApiKey, BaseUrl, ClientConfig, RetryPolicy};
     use crate::dialing::ledger::{Fingerprint, State, Tenant};
     use crate::dialing::limits::Kind;
-    use crate::money::MilliCents;
+    use callingbox::money::MilliCents;
+    use callingbox::{ApiKey, BaseUrl, ClientConfig, RetryPolicy};
 
     const INTENT: &str = "2026-11-02T15:00:00Z";
 

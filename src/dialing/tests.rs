@@ -20,9 +20,9 @@ use super::limits::Limits;
 use super::order::{Asked, DISPATCH_KEY, Order};
 use super::policy::{Decision, Policy};
 use super::rules::Rules;
-use crate::api::{AgentId, ApiKey, BaseUrl, Call, CallCreate, Client, ClientConfig, RetryPolicy};
-use crate::e164::E164;
-use crate::money::MilliCents;
+use callingbox::e164::E164;
+use callingbox::money::MilliCents;
+use callingbox::{AgentId, ApiKey, BaseUrl, Call, CallCreate, Client, ClientConfig, RetryPolicy};
 
 /// A ledger, and whose records in it.
 type Other = Mutex<Option<(Arc<dyn Ledger>, Tenant)>>;

@@ -7,7 +7,7 @@ use super::error::ToolError;
 use super::offer::Offer;
 use super::view::View;
 use crate::account::Account;
-use crate::api::{AgentType, PageRequest};
+use callingbox::{AgentType, PageRequest};
 
 /// Languages that people ask for, by their BCP 47 tags; the API takes any.
 const LANGUAGES: [&str; 14] = [

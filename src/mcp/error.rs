@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::offer::Offer;
 use super::present;
 use crate::account::{NoKey, World};
-use crate::api::{self, CallId, Method, RequestLine};
 use crate::dialing::ledger::LedgerError;
+use callingbox::{self, CallId, Method, RequestLine};
 
 /// The kinds of failure a caller can tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -297,9 +297,9 @@ impl From<LedgerError> for ToolError {
 }
 
 /// What the API's refusals and failures mean to a model.
-impl From<api::Error> for ToolError {
-    fn from(error: api::Error) -> Self {
-        use api::ErrorKind as Kind;
+impl From<callingbox::Error> for ToolError {
+    fn from(error: callingbox::Error) -> Self {
+        use callingbox::ErrorKind as Kind;
         let (class, next) = match error.kind() {
             Kind::BadRequest { .. } if error.request() == RequestLine::PLACE_CALL => (
                 Class::InvalidArgument,
@@ -334,9 +334,9 @@ impl From<api::Error> for ToolError {
             (false, _) => Retry::No,
         };
         let done = match error.effect() {
-            api::Effect::Nothing => Done::Nothing,
-            api::Effect::Unknown => Done::Unknown,
-            api::Effect::Done => Done::Whole,
+            callingbox::Effect::Nothing => Done::Nothing,
+            callingbox::Effect::Unknown => Done::Unknown,
+            callingbox::Effect::Done => Done::Whole,
         };
         let mut told = Self::new(class, format!("{}: {}", error.request(), error.kind()))
             .done(done)

@@ -19,8 +19,8 @@ use super::selection::Selection;
 use super::tasks;
 use super::tool::{Entry, Finished, Stop};
 use super::view::View;
-use crate::api::CallId;
 use crate::telemetry::{arguments, metrics};
+use callingbox::CallId;
 
 /// The most characters of a request's id that are logged: the client chooses it.
 const MOST_ID: usize = 64;

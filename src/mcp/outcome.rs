@@ -15,12 +15,12 @@ use serde_json::{Map, Value};
 
 use super::offer::Offer;
 use super::present::{self, Fence};
-use crate::api::{self, AgentId, Call, CallDirection, CallId, Error, ResultStatus};
 use crate::dialing::dispatch::ended;
 use crate::dialing::ledger;
-use crate::e164::E164;
-use crate::money::MilliCents;
 use crate::watch::Progress;
+use callingbox::e164::E164;
+use callingbox::money::MilliCents;
+use callingbox::{self, AgentId, Call, CallDirection, CallId, Error, ResultStatus};
 
 /// One word for what became of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -93,7 +93,7 @@ pub struct CallSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_id: Option<AgentId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    created_at: Option<api::Timestamp>,
+    created_at: Option<callingbox::Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,7 +124,8 @@ impl CallSummary {
     /// One line: when, which way, with whom, what became of it, id.
     #[must_use]
     pub fn line(&self) -> String {
-        let when = self.created_at.as_ref().map_or("at an unknown time", api::Timestamp::as_str);
+        let when =
+            self.created_at.as_ref().map_or("at an unknown time", callingbox::Timestamp::as_str);
         let direction = self.direction.as_deref().unwrap_or("call");
         let from = self.from_number.as_ref().map_or("?", E164::as_str);
         let to = self.to_number.as_ref().map_or("?", E164::as_str);
@@ -171,9 +172,9 @@ pub struct CallReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     answered_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    created_at: Option<api::Timestamp>,
+    created_at: Option<callingbox::Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ended_at: Option<api::Timestamp>,
+    ended_at: Option<callingbox::Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::api::{CallId, TranscriptSegment};
+use callingbox::{CallId, TranscriptSegment};
 
 /// What a tool answers: the data, and the text that says the same.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,8 +20,8 @@ use super::tools::agents::AgentReport;
 use super::tools::numbers::NumberSummary;
 use super::view::View;
 use crate::account::{Account, World};
-use crate::api::{AgentId, CallId, PageRequest};
 use crate::watch::{Follower, Snapshot, State, Want};
+use callingbox::{AgentId, CallId, PageRequest};
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";

@@ -22,9 +22,9 @@ use super::present::{self, Fence, Reply};
 use super::view::View;
 use super::waiting::{self, Seen};
 use crate::account::Account;
-use crate::api::{Call, CallId};
 use crate::dialing::ledger::Fingerprint;
 use crate::dialing::limits::Kind;
+use callingbox::{Call, CallId};
 
 /// Between the call's id and the tag.
 const SEPARATOR: char = '~';
@@ -119,7 +119,7 @@ fn poll_ms(call: &Call, now: Timestamp) -> u64 {
 /// The task's own record, from the call's.
 fn record(task: &str, seen: &Seen) -> Task {
     let call = &seen.call;
-    let text = |at: &Option<crate::api::Timestamp>| {
+    let text = |at: &Option<callingbox::Timestamp>| {
         at.as_ref().map_or_else(|| Timestamp::UNIX_EPOCH.to_string(), ToString::to_string)
     };
     let mut message = format!("call_id: {}. The call is {}.", call.id, call.status);

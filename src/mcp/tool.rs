@@ -24,7 +24,7 @@ use super::present::{self, Reply};
 use super::schema;
 use super::toolset::Toolset;
 use crate::account::World;
-use crate::api::CallId;
+use callingbox::CallId;
 
 /// What `run` ends with when it does not end with a reply.
 #[derive(Debug)]

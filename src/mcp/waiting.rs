@@ -16,9 +16,9 @@ use super::present::{self, Fence};
 use super::progress::Progress;
 use super::view::View;
 use crate::account::Account;
-use crate::api::{Call, CallId, CallStatus, Error, TranscriptSegment};
 use crate::dialing::dispatch::ended;
 use crate::watch::{FollowError, Follower, Snapshot, State, Want};
+use callingbox::{Call, CallId, CallStatus, Error, TranscriptSegment};
 
 /// Claude Code, Cursor and others renew their time-out on progress; silence must stay below theirs.
 const HEARTBEAT: Duration = Duration::from_secs(10);

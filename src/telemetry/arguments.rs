@@ -12,9 +12,9 @@ const MOST_TEXT: usize = 200;
 /// The most bytes altogether.
 const MOST_BYTES: usize = 2_000;
 /// The fewest digits that may be a telephone number.
-pub(super) const FEWEST_DIGITS: usize = 7;
+const FEWEST_DIGITS: usize = 7;
 /// What people write between the digits of a number.
-pub(super) const BETWEEN_DIGITS: &str = " -.()/\u{a0}";
+const BETWEEN_DIGITS: &str = " -.()/\u{a0}";
 /// What stands in the names of fields that hold secrets.
 const SECRET: [&str; 7] =
     ["secret", "token", "password", "authorization", "credential", "header", "key"];

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::watchers::Interest;
-use crate::api::{Call, Error, TranscriptSegment};
+use callingbox::{Call, Error, TranscriptSegment};
 
 /// What a follower needs besides the call's record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
 use super::follower::Follower;
-use crate::api::CallId;
+use callingbox::CallId;
 
 /// Until when each call is kept. One follower and one timer for each, however many poll it: there are
 /// never more than live calls.

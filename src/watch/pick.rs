@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::roster::{Roster, Ticket};
-use crate::api::{Call, CallId, Cursor, Error, Page, PageRequest};
+use callingbox::{Call, CallId, Cursor, Error, Page, PageRequest};
 
 /// Up to this many calls are asked for one by one.
 const FEW: usize = 5;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::{Call, CallStatus, ResultStatus};
+use callingbox::{Call, CallStatus, ResultStatus};
 
 /// How far a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

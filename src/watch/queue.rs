@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
-use crate::api::CallId;
+use callingbox::CallId;
 
 #[derive(Default)]
 pub(super) struct Queue {

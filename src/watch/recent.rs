@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::follower::Snapshot;
-use crate::api::CallId;
+use callingbox::CallId;
 
 /// How long a finished call is kept.
 pub(super) const KEPT_FOR: Duration = Duration::from_secs(60);

@@ -15,7 +15,7 @@ use super::queue::Queue;
 use super::recent::Recent;
 use super::schedule::{Look, Moment, RETRY_AFTER_CEILING, next_look};
 use super::watchers::{FollowError, Settings};
-use crate::api::{Call, CallId, Error, ErrorKind, Transcript};
+use callingbox::{Call, CallId, Error, ErrorKind, Transcript};
 
 /// How often the last transcript is asked for before the call is given out without it.
 const LAST_TRIES: u32 = 5;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use crate::api::{
+use callingbox::{
     Call, CallId, Client, ClientConfig, Error, Page, PageRequest, RetryPolicy, Timeouts, Transcript,
 };
 
@@ -56,7 +56,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::api::{ApiKey, BaseUrl};
+    use callingbox::{ApiKey, BaseUrl};
 
     #[tokio::test]
     async fn a_source_asks_once_and_leaves_the_rest_to_the_schedule() {

@@ -16,7 +16,7 @@ use super::pace::Pace;
 use super::pick::Job;
 use super::roster::{Roster, Ticket};
 use super::source::Source;
-use crate::api::{Call, CallId, Error, Page, Transcript};
+use callingbox::{Call, CallId, Error, Page, Transcript};
 
 /// The most requests under way at a time.
 const MOST_FLIGHTS: usize = 32;

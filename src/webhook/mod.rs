@@ -28,8 +28,8 @@ use tokio::task::JoinHandle;
 
 use self::replay::Seen;
 pub use self::signature::{Secrets, Unsigned};
-use crate::api::{Call, CallId};
 use crate::state::Shared;
+use callingbox::{Call, CallId};
 
 /// Where deliveries arrive.
 pub const PATH: &str = "/webhooks/callingbox";

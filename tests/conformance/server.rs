@@ -15,12 +15,12 @@ use callingbox_mcp::account::Account;
 use callingbox_mcp::config::Wait;
 use callingbox_mcp::dialing::dispatch::LedgerPlace;
 use callingbox_mcp::dialing::ledger::World;
+use callingbox_mcp::http::auth::Door;
+use callingbox_mcp::http::handler::{Given, Handler, Handlers};
+use callingbox_mcp::http::health::Health;
+use callingbox_mcp::http::{Service, Settings};
 use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_mcp::mcp::index::Index;
-use callingbox_mcp::transport::http::auth::Door;
-use callingbox_mcp::transport::http::handler::{Given, Handler, Handlers};
-use callingbox_mcp::transport::http::health::Health;
-use callingbox_mcp::transport::http::{Service, Settings};
 use tokio::net::TcpListener;
 
 use self::fixtures::Fixtures;

@@ -15,10 +15,11 @@
     reason = "a test may panic, and this one prints its figures"
 )]
 
+mod bench;
 mod http;
 mod mix;
 mod observed;
-#[path = "../chaos/random.rs"]
+#[path = "../it/chaos/random.rs"]
 mod random;
 mod stdio;
 

@@ -15,8 +15,8 @@ use tokio::process::Command;
 
 use super::Finding;
 use crate::cli::{Cli, Command as Typed, Global, server_name};
-use crate::clients::{self, Client, Installed, Machine, Scope};
 use crate::commands::install;
+use crate::install::{self as clients, Client, Installed, Machine, Scope};
 use crate::mcp::present::reason;
 
 /// How long a server may take to start and to list its tools.

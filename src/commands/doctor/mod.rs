@@ -14,12 +14,12 @@ use serde::Serialize;
 use super::live::Live;
 use super::say;
 use super::style::Style;
-use super::world::More;
 use crate::account::World;
 use crate::cli::{self, Global};
 use crate::config::Folders;
 use crate::mcp::present::one_line;
-use crate::telemetry::redact;
+use crate::runtime::More;
+use callingbox::redact;
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::Finding;
-use crate::api::{
+use crate::cli::{self, Global};
+use crate::commands::{caller, setup};
+use crate::config::{self, File, Folders, KeySource};
+use crate::environment::variable;
+use crate::mcp::present::one_line;
+use crate::runtime::{self as world, Simulated};
+use callingbox::e164::E164;
+use callingbox::{
     self, AgentType, ApiKey, BaseUrl, Client, ClientConfig, ErrorKind, PageRequest, Phase, Probe,
     Timeouts,
 };
-use crate::cli::{self, Global};
-use crate::commands::world::{self, Simulated};
-use crate::commands::{caller, setup};
-use crate::config::{self, File, Folders, KeySource};
-use crate::e164::E164;
-use crate::environment::variable;
-use crate::mcp::present::one_line;
 
 /// A person waits for the answer.
 const TIMEOUTS: Timeouts = Timeouts {
@@ -199,7 +199,7 @@ async fn look(client: &Client, keyless: bool, fresh: bool, setup: &str) -> Vec<F
 }
 
 /// Why the API was not reached, when it was not.
-fn unreached(error: &api::Error) -> Option<Finding> {
+fn unreached(error: &callingbox::Error) -> Option<Finding> {
     let fix = match error.kind() {
         ErrorKind::Transport { phase, .. } => match phase {
             Phase::Dns => {
@@ -225,7 +225,7 @@ fn unreached(error: &api::Error) -> Option<Finding> {
 }
 
 /// Why the key does not open the API.
-fn denied(error: &api::Error) -> Finding {
+fn denied(error: &callingbox::Error) -> Finding {
     let message = error.kind().to_string();
     match error.kind() {
         ErrorKind::Unauthorized { .. } | ErrorKind::Refused { status: 403, .. } => Finding::fail(

@@ -6,8 +6,8 @@ use super::Finding;
 use crate::cli::{OAuth, State};
 use crate::commands::{oauth, world};
 use crate::config::File;
+use crate::http::auth::oauth::count_keys;
 use crate::state::Shared;
-use crate::transport::http::auth::oauth::count_keys;
 
 /// What mends a shared state that does not answer.
 pub(super) const STATE_FIX: &str =

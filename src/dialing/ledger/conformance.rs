@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::dialing::limits::{DAY, HOUR, Kind, LONGEST_CALL, Limit, LimitReached, Used};
-use crate::e164::E164;
+use callingbox::e164::E164;
 
 /// Noon of some day; every test moves on from here.
 pub(super) fn noon() -> Timestamp {

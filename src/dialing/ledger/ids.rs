@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::dialing::limits::Kind;
-use crate::e164::E164;
 use crate::hex;
+use callingbox::e164::E164;
 
 /// The account on whose behalf is dialed: one API key at one base URL.
 ///

@@ -37,7 +37,7 @@ pub use self::record::{
 };
 pub use self::world::World;
 use crate::dialing::limits::{Limits, Usage};
-use crate::money::MilliCents;
+use callingbox::money::MilliCents;
 
 /// How long an idempotency key is honored.
 pub const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(24);

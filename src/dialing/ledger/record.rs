@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::error::LedgerError;
 use super::ids::{DestinationHash, DispatchId, Fingerprint, IdempotencyKey, Tenant, TenantId};
 use crate::dialing::limits::{Kind, LimitReached, Limits};
-use crate::e164::E164;
-use crate::money::MilliCents;
+use callingbox::e164::E164;
+use callingbox::money::MilliCents;
 
 /// How a finished dispatch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

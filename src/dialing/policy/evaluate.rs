@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::{Action, Hours, Mode, Policy, Rule};
 use crate::dialing::destination::{Destination, Kind, Zones};
 use crate::dialing::limits::{self, Limit, LimitReached, Usage};
-use crate::e164::E164;
-use crate::money::MilliCents;
+use callingbox::e164::E164;
+use callingbox::money::MilliCents;
 
 /// What is to be judged.
 #[derive(Debug, Clone, Copy)]

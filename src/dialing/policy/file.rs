@@ -2,7 +2,7 @@
 //! and the commented file to start from.
 
 use super::Policy;
-use crate::near::meant;
+use crate::suggest::meant;
 
 /// Why a policy file cannot be read. Until it can, nothing is dialed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -32,8 +32,8 @@ pub use self::file::{PolicyError, line_of, starter_file};
 pub use self::setting::Setting;
 use crate::dialing::destination::{CountryCode, Kind};
 use crate::dialing::limits::Limits;
-use crate::e164::E164;
-use crate::money::MilliCents;
+use callingbox::e164::E164;
+use callingbox::money::MilliCents;
 
 /// Whether a part of the policy acts, only says what it would do, or is not asked. Ordered from the
 /// weakest.
@@ -287,7 +287,7 @@ impl Prefix {
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.len() > 8 {
-            f.write_str(&crate::e164::mask(&self.0))
+            f.write_str(&callingbox::e164::mask(&self.0))
         } else {
             f.write_str(&self.0)
         }

@@ -318,14 +318,14 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
-    use crate::api::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
     use crate::dialing::confirm::ConfirmMode;
     use crate::dialing::dispatch::LedgerPlace;
     use crate::dialing::ledger::{IdempotencyKey, Tenant, World};
     use crate::dialing::order::Order;
     use crate::dialing::policy::Policy;
     use crate::dialing::rules::Rules;
-    use crate::e164::E164;
+    use callingbox::e164::E164;
+    use callingbox::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
 
     #[test]
     fn only_a_clear_yes_is_a_yes() {

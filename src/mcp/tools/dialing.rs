@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::api::CallId;
 use crate::dialing::confirm::{Demand, Situation, demand};
 use crate::dialing::dispatch::Judgment;
 use crate::dialing::dispatch::{DialError, Dialed};
@@ -14,6 +13,7 @@ use crate::mcp::context::ToolContext;
 use crate::mcp::error::{Class, Retry, ToolError};
 use crate::mcp::tool::Stop;
 use crate::telemetry::metrics;
+use callingbox::CallId;
 
 /// How far an order got.
 pub(super) enum Ordered {

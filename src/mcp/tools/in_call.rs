@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::api::{BuiltinTool, HttpTool, InCallTool, ToolPolicy};
 use crate::mcp::arguments::{HttpsUrl, List, Object, Text, WITHHELD, Whole};
 use crate::mcp::error::ToolError;
 use crate::mcp::present;
 use crate::telemetry::arguments::digits_masked;
+use callingbox::{BuiltinTool, HttpTool, InCallTool, ToolPolicy};
 
 // Comments of these types would reach the model and tell it nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]

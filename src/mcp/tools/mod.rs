@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::error::ToolError;
 use super::tool::Entry;
-use crate::api::Cursor;
+use callingbox::Cursor;
 
 /// All tools, in the order in which they are listed.
 pub(super) fn all() -> Vec<Entry> {

@@ -7,12 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::dialing::{self, Ordered};
 use crate::account::World;
-use crate::api::{
-    AgentId, AvailableNumber, Cursor, NumberId, NumberSearch, NumberType, PageRequest, PhoneNumber,
-};
 use crate::dialing::dispatch::{DialResult, Dialed};
 use crate::dialing::order::{Asked, Order, Product};
-use crate::e164::E164;
 use crate::mcp::arguments::{Text, Whole, pattern_text};
 use crate::mcp::confirmation::Preview;
 use crate::mcp::context::ToolContext;
@@ -21,7 +17,11 @@ use crate::mcp::kind::Kind;
 use crate::mcp::present::{self, Reply};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
-use crate::money::MilliCents;
+use callingbox::e164::E164;
+use callingbox::money::MilliCents;
+use callingbox::{
+    AgentId, AvailableNumber, Cursor, NumberId, NumberSearch, NumberType, PageRequest, PhoneNumber,
+};
 
 /// A number in short.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

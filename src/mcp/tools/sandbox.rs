@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::e164::E164;
 use crate::mcp::context::ToolContext;
 use crate::mcp::error::{Class, Done, Retry, ToolError};
 use crate::mcp::kind::Kind;
@@ -12,6 +11,7 @@ use crate::mcp::present::{Fence, Reply};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 use crate::simulator::SimulatorError;
+use callingbox::e164::E164;
 
 pub(super) struct SimulateInboundCall;
 

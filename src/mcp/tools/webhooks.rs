@@ -5,11 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::mark;
 use crate::account::World;
-use crate::api::{
-    CallId, Change, DeliveryFilter, DeliveryId, DeliveryStatus, EndpointId, EndpointStatus,
-    EventSubscription, SigningSecret, Timestamp, WebhookCreate, WebhookDelivery, WebhookEndpoint,
-    WebhookUpdate,
-};
 use crate::mcp::arguments::{HttpsUrl, List, Text, Whole};
 use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
@@ -17,6 +12,11 @@ use crate::mcp::kind::Kind;
 use crate::mcp::present::{self, Reply};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
+use callingbox::{
+    CallId, Change, DeliveryFilter, DeliveryId, DeliveryStatus, EndpointId, EndpointStatus,
+    EventSubscription, SigningSecret, Timestamp, WebhookCreate, WebhookDelivery, WebhookEndpoint,
+    WebhookUpdate,
+};
 
 /// A webhook endpoint, under the names that the tools take.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

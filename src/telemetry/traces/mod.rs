@@ -10,7 +10,7 @@ mod sender;
 #[cfg_attr(not(feature = "otlp"), path = "off.rs")]
 mod spans;
 
-pub use spans::{Origin, ToolCall, Traces, Upstream, begin, carried, upstream};
+pub use spans::{Origin, ToolCall, Traces, begin, carried};
 
 /// The variables that name a collector, the more particular one first (OpenTelemetry Protocol Exporter,
 /// "Endpoint URLs for OTLP/HTTP").

@@ -1,7 +1,5 @@
 //! What is left of traces without the cargo feature `otlp`: a warning to whoever asks for them.
 
-use http::HeaderMap;
-
 use super::{TracesError, asked};
 
 /// Nothing is sent.
@@ -61,28 +59,4 @@ impl ToolCall {
 /// The work, as it is.
 pub fn carried<F: Future>(work: F) -> F {
     work
-}
-
-/// No span.
-#[derive(Debug)]
-pub struct Upstream;
-
-/// No span.
-#[must_use]
-pub fn upstream(_method: &'static str, _route: &'static str) -> Upstream {
-    Upstream
-}
-
-impl Upstream {
-    /// None.
-    #[must_use]
-    pub fn headers(&self) -> HeaderMap {
-        HeaderMap::new()
-    }
-
-    /// Nothing.
-    pub fn answered(&mut self, _status: u16) {}
-
-    /// Nothing.
-    pub fn whole(&mut self) {}
 }

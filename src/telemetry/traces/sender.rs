@@ -11,8 +11,8 @@ use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use tokio::runtime::Handle;
 use url::Url;
 
-use crate::cause::innermost;
-use crate::outgoing::{body_up_to, is_loopback};
+use callingbox::error_ext::innermost;
+use callingbox::http_client::{body_up_to, is_loopback};
 
 /// How long the collector may take over one request.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ impl Sender {
             return Err(format!("{endpoint}: it names no host"));
         }
         let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(crate::tls::client(url.scheme() == "https")?)
+            .tls_backend_preconfigured(callingbox::tls::client(url.scheme() == "https")?)
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE);
         let builder = if is_loopback(&url) { builder.no_proxy() } else { builder };

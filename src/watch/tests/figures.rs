@@ -9,8 +9,8 @@ use rand::RngExt;
 use tokio::time::{sleep, sleep_until};
 
 use super::telephone::{Asked, Life, Telephone};
-use crate::api::CallId;
 use crate::watch::{Follower, Settings, State, Want, Watchers};
+use callingbox::CallId;
 
 const RECORD: Want = Want { transcript: false };
 const WITH_TRANSCRIPT: Want = Want { transcript: true };

@@ -8,9 +8,9 @@ use futures::future::{BoxFuture, join_all};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::telephone::{Asked, Life, Telephone};
-use crate::api::{Call, CallId, Error, ErrorKind, Page, PageRequest, ResultStatus, Transcript};
 use crate::watch::roster::Roster;
 use crate::watch::{FollowError, Settings, Source, State, Want, Watchers};
+use callingbox::{Call, CallId, Error, ErrorKind, Page, PageRequest, ResultStatus, Transcript};
 
 const RECORD: Want = Want { transcript: false };
 const WITH_TRANSCRIPT: Want = Want { transcript: true };

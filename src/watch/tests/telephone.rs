@@ -8,10 +8,10 @@ use futures::future::BoxFuture;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::api::{
+use crate::watch::Source;
+use callingbox::{
     Call, CallId, Cursor, Error, ErrorKind, Method, Page, PageRequest, RequestLine, Transcript,
 };
-use crate::watch::Source;
 
 /// What was asked of the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,8 +25,8 @@ use super::{
     short,
 };
 use crate::dialing::limits::{Kind, Limits, Usage, Used};
-use crate::money::MilliCents;
 use crate::state::{self, Link};
+use callingbox::money::MilliCents;
 
 /// The layout of the keys; a newer one is refused.
 const VERSION: i64 = 1;

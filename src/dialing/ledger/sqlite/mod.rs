@@ -25,7 +25,7 @@ use super::{
     MAX_PAGE, NewIntent, Outcome, Record, Standing, TenantId, Terms, World, short,
 };
 use crate::dialing::limits::{Limits, Usage};
-use crate::money::MilliCents;
+use callingbox::money::MilliCents;
 
 /// Requests that wait for the thread; each takes milliseconds, and whoever finds the queue full waits.
 const QUEUE: usize = 64;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row, named_params};
 use crate::dialing::ledger::ids::{DestinationHash, Fingerprint, TenantId};
 use crate::dialing::ledger::{Callee, DispatchId, IdempotencyKey, Outcome, Record, State};
 use crate::dialing::limits::Kind;
-use crate::money::MilliCents;
+use callingbox::money::MilliCents;
 
 /// An amount as SQLite's signed integer; no price comes near the end of it.
 pub(super) fn integer(amount: MilliCents) -> i64 {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::rows::{instant, integer};
 use crate::dialing::ledger::{DestinationHash, TenantId};
 use crate::dialing::limits::{DAY, HOUR, LONGEST_CALL, Limits, Usage, Used};
-use crate::money::MilliCents;
+use callingbox::money::MilliCents;
 
 /// The tenant's usage at `now`.
 pub(super) fn usage(

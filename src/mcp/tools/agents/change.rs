@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{AgentInput, AgentSummary};
 use crate::account::World;
-use crate::api::{AgentId, AgentUpdate, Change, ReturnsSchema, VoicemailAction};
 use crate::mcp::arguments::{HttpsUrl, List, Object, Text};
 use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
@@ -15,6 +14,7 @@ use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::in_call::{self, InCallTools};
 use crate::mcp::tools::mark;
 use crate::mcp::toolset::Toolset;
+use callingbox::{AgentId, AgentUpdate, Change, ReturnsSchema, VoicemailAction};
 
 pub(in crate::mcp::tools) struct UpdateAgent;
 

@@ -4,7 +4,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{AgentSummary, only_ids};
-use crate::api::{AgentCreate, AgentType, NumberId, ReturnsSchema, VoicemailAction};
 use crate::mcp::arguments::{HttpsUrl, List, Text};
 use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
@@ -13,6 +12,7 @@ use crate::mcp::present::Reply;
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::in_call::{self, InCallTools};
 use crate::mcp::toolset::Toolset;
+use callingbox::{AgentCreate, AgentType, NumberId, ReturnsSchema, VoicemailAction};
 
 pub(in crate::mcp::tools) struct CreateAgent;
 

@@ -18,10 +18,10 @@ pub(in crate::mcp) use read::AgentReport;
 pub(super) use read::{GetAgent, ListAgents};
 
 use super::{mark, word};
-use crate::api::{Agent, AgentId, NumberId};
-use crate::e164::E164;
 use crate::mcp::error::ToolError;
 use crate::mcp::present;
+use callingbox::e164::E164;
+use callingbox::{Agent, AgentId, NumberId};
 
 /// An agent in short.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
 use super::{AgentSummary, only_ids};
-use crate::api::{self, Agent, AgentId, Effect, NumberId};
 use crate::mcp::arguments::List;
 use crate::mcp::context::ToolContext;
 use crate::mcp::error::{Class, Done, Retry, ToolError};
@@ -15,6 +14,7 @@ use crate::mcp::kind::Kind;
 use crate::mcp::present::Reply;
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
+use callingbox::{self, Agent, AgentId, Effect, NumberId};
 
 pub(in crate::mcp::tools) struct SetAgentNumbers;
 
@@ -46,7 +46,11 @@ enum Step {
 }
 
 impl Step {
-    async fn take(&self, api: &api::Client, agent: &AgentId) -> Result<Agent, api::Error> {
+    async fn take(
+        &self,
+        api: &callingbox::Client,
+        agent: &AgentId,
+    ) -> Result<Agent, callingbox::Error> {
         match self {
             Self::Attach(number) => api.attach_number(agent, number).await,
             Self::MakePrimary(number) => api.set_primary_number(agent, number).await,
@@ -108,7 +112,7 @@ const TIME: Duration = Duration::from_secs(50);
 /// # Errors
 /// The step that failed, or for which `until` left no time, with those that took place.
 async fn take_all(
-    api: &api::Client,
+    api: &callingbox::Client,
     agent_id: &AgentId,
     steps: &[Step],
     until: Instant,
@@ -191,7 +195,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::{ApiKey, BaseUrl, Client, ClientConfig};
+    use callingbox::{ApiKey, BaseUrl, Client, ClientConfig};
 
     #[tokio::test]
     async fn steps_that_take_too_long_do_not_take_with_them_what_was_done() {

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{AgentInput, AgentSummary, withheld};
-use crate::api::{Agent, AgentType};
 use crate::mcp::arguments::Object;
 use crate::mcp::context::ToolContext;
 use crate::mcp::kind::Kind;
@@ -15,6 +14,7 @@ use crate::mcp::present::Reply;
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::word;
 use crate::mcp::toolset::Toolset;
+use callingbox::{Agent, AgentType};
 
 pub(in crate::mcp::tools) struct ListAgents;
 

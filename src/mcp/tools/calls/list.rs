@@ -5,8 +5,6 @@ use std::fmt::Write;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{AgentId, Call, CallDirection, CallId, Cursor, PageRequest};
-use crate::e164::E164;
 use crate::mcp::arguments::Whole;
 use crate::mcp::context::ToolContext;
 use crate::mcp::kind::Kind;
@@ -15,6 +13,8 @@ use crate::mcp::present::Reply;
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::cursor as cursor_of;
 use crate::mcp::toolset::Toolset;
+use callingbox::e164::E164;
+use callingbox::{AgentId, Call, CallDirection, CallId, Cursor, PageRequest};
 
 pub(in crate::mcp::tools) struct ListCalls;
 

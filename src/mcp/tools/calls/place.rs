@@ -8,11 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::account::World;
-use crate::api::{AgentId, Call, CallCreate, CallId};
 use crate::dialing::dispatch::{DialResult, Dialed};
 use crate::dialing::ledger::IdempotencyKey;
 use crate::dialing::order::{Asked, CALL_HOLD, DISPATCH_KEY, Order, Product};
-use crate::e164::E164;
 use crate::mcp::arguments::{HttpsUrl, Object, Text, pattern_text};
 use crate::mcp::confirmation::{self, Preview};
 use crate::mcp::context::ToolContext;
@@ -23,6 +21,8 @@ use crate::mcp::present::{self, Reply};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::dialing::{self, Ordered};
 use crate::mcp::toolset::Toolset;
+use callingbox::e164::E164;
+use callingbox::{AgentId, Call, CallCreate, CallId};
 
 pub(in crate::mcp::tools) struct PlaceCall;
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::api::CallId;
 use crate::mcp::arguments::Whole;
 use crate::mcp::context::ToolContext;
 use crate::mcp::kind::Kind;
@@ -14,6 +13,7 @@ use crate::mcp::present::{Fence, Reply};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 use crate::mcp::waiting::{self, Seen};
+use callingbox::CallId;
 
 pub(in crate::mcp::tools) struct GetCallResult;
 

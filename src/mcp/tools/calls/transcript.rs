@@ -6,7 +6,6 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{CallId, TranscriptSegment};
 use crate::mcp::arguments::Whole;
 use crate::mcp::context::ToolContext;
 use crate::mcp::kind::Kind;
@@ -14,6 +13,7 @@ use crate::mcp::present::{self, Fence, Reply};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 use crate::mcp::waiting;
+use callingbox::{CallId, TranscriptSegment};
 
 pub(in crate::mcp::tools) struct GetCallTranscript;
 

@@ -1,0 +1,62 @@
+//! Money in thousandths of a US cent, the unit of the API's `billing_amount_milli_cents`.
+//!
+//! Integers only: no amount in this program is ever a float.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// An amount in milli-cents: 100,000 are one US dollar.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub(crate) struct MilliCents(pub(crate) u64);
+
+impl MilliCents {
+    /// Nothing.
+    pub(crate) const ZERO: Self = Self(0);
+    /// One US dollar.
+    pub(crate) const DOLLAR: Self = Self(100_000);
+
+    /// From whole cents, as numbers and credits are priced.
+    #[must_use]
+    pub(crate) const fn from_cents(cents: u64) -> Self {
+        Self(cents.saturating_mul(1_000))
+    }
+
+    /// The sum, held at the largest amount rather than wrapping.
+    #[must_use]
+    pub(crate) const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+/// Dollars with at least two decimals and no trailing zeros beyond: `$3.00`, `$0.075`.
+impl fmt::Display for MilliCents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fraction = format!("{:05}", self.0 % Self::DOLLAR.0);
+        let fraction = fraction.trim_end_matches('0');
+        write!(f, "${}.{fraction:0<2}", self.0 / Self::DOLLAR.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_dollars() {
+        for (amount, text) in [
+            (0, "$0.00"),
+            (1, "$0.00001"),
+            (5_000, "$0.05"),
+            (7_500, "$0.075"),
+            (300_000, "$3.00"),
+            (312_340, "$3.1234"),
+        ] {
+            assert_eq!(MilliCents(amount).to_string(), text);
+        }
+        assert_eq!(MilliCents::from_cents(300), MilliCents(300_000));
+    }
+}

@@ -1,0 +1,225 @@
+//! One file of a user: read whole, backed up beside itself, and replaced in one step or not at all.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::ClientError;
+use callingbox::ApiKey;
+
+/// Larger than any configuration; what is larger is not one.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+fn io(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> ClientError {
+    let path = path.to_owned();
+    move |reason| ClientError::Io { path, doing, reason }
+}
+
+/// The file that a path means: itself, or what a symbolic link leads to, so that writing keeps the
+/// link.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, ClientError> {
+    match fs::canonicalize(path) {
+        Ok(path) => Ok(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if fs::symlink_metadata(path).is_ok() {
+                return Err(io(path, "its symbolic link leads nowhere")(error));
+            }
+            Ok(path.to_owned())
+        }
+        Err(error) => Err(io(path, "finding it")(error)),
+    }
+}
+
+/// The bytes of a file, or None when there is none.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, ClientError> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(path, "reading it")(error)),
+    };
+    if !metadata.is_file() || metadata.len() > MAX_BYTES {
+        return Err(ClientError::Unexpected {
+            path: path.to_owned(),
+            message: "it is not a file, or over 16 MiB".to_owned(),
+        });
+    }
+    fs::read(path).map(Some).map_err(io(path, "reading it"))
+}
+
+/// The backups of a file, newest first.
+pub(super) fn backups(path: &Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) =
+        (path.parent(), path.file_name().and_then(|name| name.to_str()))
+    else {
+        return Vec::new();
+    };
+    let mut found: Vec<PathBuf> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|file| {
+            file.file_name().to_str().is_some_and(|file| {
+                file.strip_prefix(name)
+                    .and_then(|rest| rest.strip_prefix('.'))
+                    .and_then(|rest| rest.strip_suffix(".bak"))
+                    .is_some_and(|time| time.starts_with(|first: char| first.is_ascii_digit()))
+            })
+        })
+        .map(|file| file.path())
+        .collect();
+    found.sort_unstable();
+    found.reverse();
+    found
+}
+
+/// Copies a file beside itself, with its permissions; the name tells the time (UTC).
+pub(super) fn back_up(path: &Path, bytes: &[u8], now: Timestamp) -> Result<PathBuf, ClientError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let time = now.strftime("%Y%m%dT%H%M%S%6fZ");
+    let backup = path.with_file_name(format!("{name}.{time}.bak"));
+    put(&backup, bytes, Permissions::Of(path), false)?;
+    Ok(backup)
+}
+
+/// Which permissions a written file has.
+#[derive(Clone, Copy)]
+pub(super) enum Permissions<'a> {
+    /// As that file has, or what the user's umask gives when there is none.
+    Of(&'a Path),
+    /// Readable and writable by the user alone.
+    Private,
+}
+
+/// Writes a file beside the place and moves it there: all of it, or nothing.
+pub(super) fn put(
+    path: &Path,
+    bytes: &[u8],
+    permissions: Permissions<'_>,
+    replace: bool,
+) -> Result<(), ClientError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(io(path, "making its folder"))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".callingbox-mcp-");
+    let kept = match permissions {
+        Permissions::Of(file) => fs::metadata(file).ok().map(|metadata| metadata.permissions()),
+        Permissions::Private => None,
+    };
+    #[cfg(unix)]
+    if matches!(permissions, Permissions::Of(_)) && kept.is_none() {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder).map_err(io(path, "writing beside it"))?;
+    file.write_all(bytes).map_err(io(path, "writing beside it"))?;
+    if let Some(kept) = kept {
+        file.as_file().set_permissions(kept).map_err(io(path, "keeping its permissions"))?;
+    }
+    file.as_file().sync_all().map_err(io(path, "writing beside it"))?;
+    let moved = if replace { file.persist(path) } else { file.persist_noclobber(path) };
+    moved.map(drop).map_err(|error| io(path, "replacing it")(error.error))
+}
+
+/// Writes a file where none is: all of it, or nothing.
+///
+/// # Errors
+/// [`ClientError::Io`]: there is one, or the operating system refused.
+pub fn write_new(path: &Path, text: &str) -> Result<(), ClientError> {
+    put(path, text.as_bytes(), Permissions::Of(path), false)
+}
+
+/// Removes a file.
+pub(super) fn remove(path: &Path) -> Result<(), ClientError> {
+    fs::remove_file(path).map_err(io(path, "removing it"))
+}
+
+/// Keeps an API key in a file that only the user can read (mode 0600 on Unix; the user's own folder
+/// on Windows). True when the file changed.
+///
+/// # Errors
+/// [`ClientError::Io`]; the file is as it was.
+pub fn store_key(path: &Path, key: &ApiKey) -> Result<bool, ClientError> {
+    let wanted = format!("{}\n", key.expose());
+    if read(path)?.is_some_and(|kept| kept == wanted.as_bytes()) && is_private(path) {
+        return Ok(false);
+    }
+    put(path, wanted.as_bytes(), Permissions::Private, true)?;
+    Ok(true)
+}
+
+#[cfg(unix)]
+fn is_private(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 == 0)
+}
+
+#[cfg(not(unix))]
+fn is_private(_: &Path) -> bool {
+    true
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_key_is_readable_by_the_user_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/api-key");
+        let key = ApiKey::new("sk_test_a".to_owned()).unwrap();
+        assert!(store_key(&path, &key).unwrap());
+        assert_eq!(
+            (fs::read_to_string(&path).unwrap().as_str(), mode(&path)),
+            ("sk_test_a\n", 0o600)
+        );
+        assert!(!store_key(&path, &key).unwrap());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(store_key(&path, &key).unwrap());
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn permissions_are_kept_and_nothing_is_left_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        fs::write(&path, "1").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let now = "2026-01-02T03:04:05.678Z".parse().unwrap();
+        let backup = back_up(&path, b"1", now).unwrap();
+        put(&path, b"2", Permissions::Of(&path), true).unwrap();
+        assert_eq!(backup, folder.path().join("a.json.20260102T030405678000Z.bak"));
+        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"2".to_vec(), 0o640));
+        assert_eq!((fs::read(&backup).unwrap(), mode(&backup)), (b"1".to_vec(), 0o640));
+        assert_eq!(backups(&path), [backup]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_new_file_is_whole_or_not_there_and_never_in_place_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/a.toml");
+        write_new(&path, "1").unwrap();
+        let taken = write_new(&path, "2").unwrap_err().to_string();
+        assert!(taken.contains("a.toml was left as it is: "), "{taken}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1");
+        assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        assert!(matches!(resolve(&link), Err(ClientError::Io { .. })));
+    }
+}

@@ -1,0 +1,185 @@
+//! The published catalogue: one file for each tool, exactly as tools/list serves it, and the rules
+//! that every tool keeps.
+//!
+//! After a wanted change: `UPDATE_DOCS=1 INSTA_UPDATE=always cargo test --test catalogue`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use callingbox_mcp::mcp::catalogue::Catalogue;
+use callingbox_mcp::mcp::kind::Kind;
+use callingbox_mcp::mcp::selection::Selection;
+use callingbox_mcp::mcp::tool::Entry;
+use callingbox_mcp::mcp::toolset::Toolset;
+use serde_json::Value;
+
+fn in_repo(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn served(entry: &Entry) -> Value {
+    serde_json::to_value(entry.definition()).unwrap()
+}
+
+fn tokens(text: &str) -> usize {
+    tiktoken_rs::o200k_base_singleton().encode_ordinary(text).len()
+}
+
+/// Holds a generated file against what it should be, or writes it when asked to.
+fn check_generated(path: &Path, expected: &str) {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, expected).unwrap();
+    }
+    let found = std::fs::read_to_string(path).unwrap();
+    assert_eq!(found, expected, "{} is stale: UPDATE_DOCS=1 cargo test writes it", path.display());
+}
+
+#[test]
+fn each_tool_is_published_as_it_is_served() {
+    let catalogue = Catalogue::new();
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(in_repo("tools"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        for entry in catalogue.iter() {
+            insta::assert_json_snapshot!(entry.facts.name, served(entry));
+        }
+    });
+    let names: BTreeSet<String> =
+        catalogue.iter().map(|entry| format!("{}.snap", entry.facts.name)).collect();
+    let files: BTreeSet<String> = std::fs::read_dir(in_repo("tools"))
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".snap"))
+        .collect();
+    assert_eq!(files, names, "tools/ holds exactly the tools there are");
+}
+
+#[test]
+fn the_list_fits_its_budget_of_tokens() {
+    let catalogue = Catalogue::new();
+    let mut file = String::new();
+    for entry in catalogue.iter() {
+        let count = tokens(&served(entry).to_string());
+        assert!(count <= 900, "{} costs {count} tokens, more than 900", entry.facts.name);
+        file.push_str(&format!("{}\t{count}\n", entry.facts.name));
+    }
+    check_generated(&in_repo("tools/tokens.tsv"), &file);
+    let selection = Selection::default();
+    let offered: Vec<Value> = catalogue.offered(&selection).map(served).collect();
+    let total = tokens(&serde_json::json!({"tools": offered}).to_string());
+    assert!(total <= 4_500, "the default list costs {total} tokens, more than 4,500");
+}
+
+#[test]
+fn every_tool_keeps_the_rules() {
+    let mut titles = BTreeSet::new();
+    let mut names = BTreeSet::new();
+    for entry in Catalogue::new().iter() {
+        let tool = served(entry);
+        let name = tool["name"].as_str().unwrap();
+        assert!(names.insert(name.to_owned()), "{name} is there twice");
+        assert!(titles.insert(tool["title"].as_str().unwrap().to_owned()), "{name}: title");
+        assert!(
+            name.len() <= 40 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+            "{name}"
+        );
+
+        let hints = &tool["annotations"];
+        for hint in ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"] {
+            assert!(hints[hint].is_boolean(), "{name}: {hint}");
+        }
+        assert_eq!(hints["readOnlyHint"], entry.facts.kind == Kind::Reads, "{name}");
+        let reads = ["get_", "list_", "search_"].iter().any(|verb| name.starts_with(verb));
+        assert_eq!(
+            entry.facts.kind == Kind::Reads,
+            reads,
+            "{name}: its verb tells whether it reads"
+        );
+        if matches!(entry.facts.kind, Kind::RingsPhone | Kind::CostsMoney) {
+            assert_eq!(hints["destructiveHint"], true, "{name}");
+            assert_eq!(hints["idempotentHint"], false, "{name}");
+        }
+
+        let description = tool["description"].as_str().unwrap();
+        assert!((60..=600).contains(&description.len()), "{name}: {}", description.len());
+        assert!(description.ends_with('.'), "{name}");
+        for word in description.split(|c: char| !c.is_alphanumeric()) {
+            let shouted = word.len() > 3 && word.chars().all(|c| c.is_ascii_uppercase());
+            assert!(!shouted, "{name} shouts {word}");
+        }
+
+        for side in ["inputSchema", "outputSchema"] {
+            let schema = &tool[side];
+            assert_eq!(schema["type"], "object", "{name} {side}");
+            assert!(schema["properties"].is_object(), "{name} {side}");
+            for key in ["$schema", "$defs", "$ref", "oneOf", "anyOf", "allOf", "title"] {
+                assert!(schema.get(key).is_none(), "{name} {side} has {key}");
+            }
+            no_nulls(name, schema);
+            properties_have_types(name, schema);
+            jsonschema::meta::validate(schema).unwrap();
+        }
+        assert_eq!(tool["inputSchema"]["additionalProperties"], false, "{name}");
+        for (argument, schema) in tool["inputSchema"]["properties"].as_object().unwrap() {
+            let described = schema["description"].as_str().unwrap_or_default();
+            assert!(!described.is_empty(), "{name}: {argument} has no description");
+        }
+    }
+}
+
+/// Every property says what it is, at any depth.
+fn properties_have_types(name: &str, schema: &Value) {
+    for (property, inner) in schema["properties"].as_object().into_iter().flatten() {
+        assert!(inner["type"].is_string(), "{name}: {property} has no type");
+        properties_have_types(name, inner);
+        properties_have_types(name, &inner["items"]);
+    }
+}
+
+/// No `null` among types and choices, anywhere in a schema.
+fn no_nulls(name: &str, schema: &Value) {
+    match schema {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                if key == "type" {
+                    assert!(value.is_string() || value.is_object(), "{name}: {value}");
+                    assert_ne!(value, "null", "{name}");
+                }
+                no_nulls(name, value);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| no_nulls(name, item)),
+        other => assert!(!other.is_null(), "{name}"),
+    }
+}
+
+#[test]
+fn toolsets_are_those_of_the_design() {
+    let of = |toolset| -> Vec<&'static str> {
+        Catalogue::new()
+            .iter()
+            .filter(|e| e.facts.toolset == toolset)
+            .map(|e| e.facts.name)
+            .collect()
+    };
+    assert_eq!(
+        of(Toolset::Calls),
+        ["place_call", "get_call_result", "get_call_transcript", "list_calls"]
+    );
+    assert_eq!(
+        of(Toolset::Agents),
+        [
+            "list_agents",
+            "get_agent",
+            "create_agent",
+            "update_agent",
+            "set_agent_numbers",
+            "archive_agent"
+        ]
+    );
+    assert_eq!(of(Toolset::Numbers), ["list_numbers", "search_numbers", "purchase_number"]);
+    assert_eq!(of(Toolset::Webhooks).len(), 9);
+    assert_eq!(of(Toolset::Sandbox), ["simulate_inbound_call"]);
+}

@@ -1,0 +1,262 @@
+//! Many orders at once through two dialers an account, which share a ledger as two processes do:
+//! alone, with a twin at the same instant, again, and given up half-way.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callingbox::e164::E164;
+use callingbox::money::MilliCents;
+use callingbox::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
+use callingbox_mcp::dialing::confirm::ConfirmMode;
+use callingbox_mcp::dialing::dispatch::{self, DialError, DialResult, Dialer, LedgerPlace};
+use callingbox_mcp::dialing::ledger::{Filter, MAX_PAGE, State, Tenant, World};
+use callingbox_mcp::dialing::order::{Asked, Order};
+use callingbox_mcp::dialing::policy::Policy;
+use callingbox_mcp::dialing::rules::Rules;
+use futures::StreamExt;
+use futures::future::join_all;
+use jiff::SignedDuration;
+use serde_json::json;
+
+use crate::chaos::POLICY;
+use crate::chaos::books::{Account, Office, Report, Tally, nothing_twice};
+use crate::chaos::proxy::Proxy;
+use crate::chaos::random::Random;
+
+const ACCOUNTS: usize = 16;
+const CALLS: usize = 80;
+const PURCHASES: usize = 4;
+/// The orders begin within this time.
+const SPREAD: u64 = 30_000;
+
+pub(crate) struct Storm {
+    desks: Vec<Desk>,
+}
+
+/// One account.
+struct Desk {
+    account: Account,
+    dialers: [Arc<Dialer>; 2],
+    orders: Vec<Task>,
+}
+
+/// One distinct request and what it was answered.
+struct Task {
+    name: String,
+    asked: Asked,
+    reports: Vec<Report>,
+}
+
+impl Task {
+    fn wants_settling(&self, round: u32, rang: bool) -> bool {
+        match round {
+            // What was reported as not placed must not ring any more, unless it is asked for.
+            0 => !self.reports.iter().all(|report| *report == Report::NotPlaced),
+            _ => {
+                let open = [Some(&Report::Unknown), Some(&Report::InFlight)];
+                rang && open.contains(&self.reports.last())
+            }
+        }
+    }
+}
+
+fn place(dir: &Path) -> LedgerPlace {
+    LedgerPlace::File(dir.join("storm.sqlite3"))
+}
+
+fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
+    let base_url = BaseUrl::parse(&proxy.url(), false).unwrap();
+    let tenant = Tenant::new(account.key.as_bytes(), &base_url.to_string());
+    let mut config = ClientConfig::new(base_url, ApiKey::new(account.key.clone()).unwrap());
+    config.timeouts.request = Duration::from_secs(1);
+    config.timeouts.total = Duration::from_millis(1_500);
+    let rules = Rules {
+        policy: Policy::from_toml(POLICY).unwrap(),
+        confirm: ConfirmMode::Never,
+        require_human: false,
+        repeat_window: SignedDuration::from_mins(10),
+        thinking_time: Duration::from_secs(1),
+    };
+    Arc::new(Dialer::new(Client::new(config), tenant, World::Sandbox, place(dir), rules))
+}
+
+fn tasks(account: &Account) -> Vec<Task> {
+    let calls = (0..CALLS).map(|number| {
+        let name = format!("call {number}");
+        let to = format!("+1202555{:04}", 120 + number % 10);
+        let call = CallCreate {
+            agent_id: AgentId::new(account.agent.clone()),
+            to: E164::parse(&to).unwrap(),
+            from_number: None,
+            instructions: Some(format!("Do {name}.")),
+            context: None,
+            webhook_url: None,
+            metadata: json!({"request": name}).as_object().cloned(),
+        };
+        (name, Order::Call(Box::new(call)))
+    });
+    let purchases = account.numbers.iter().take(PURCHASES).map(|number| {
+        let order =
+            Order::Number { number: E164::parse(number).unwrap(), price: Some(MilliCents::DOLLAR) };
+        (number.clone(), order)
+    });
+    calls
+        .chain(purchases)
+        .map(|(name, order)| Task {
+            name,
+            asked: Asked { order, idempotency_key: None, allow_repeat: false },
+            reports: Vec::new(),
+        })
+        .collect()
+}
+
+/// As the tools do it: the earlier one first, then this.
+async fn ask(dialer: &Arc<Dialer>, asked: &Asked) -> Report {
+    let dialed = match dialer.earlier(asked).await {
+        Ok(Some(dialed)) => Ok(dialed),
+        Ok(None) => dialer.dial(asked.clone(), "chaos".into(), "nobody".into()).await,
+        Err(error) => Err(error),
+    };
+    match dialed {
+        Ok(dialed) => match dialed.result {
+            DialResult::Done(product) => Report::Done(product.id().to_owned()),
+            DialResult::Repeat { id, .. } => Report::Repeat(id),
+            DialResult::Unknown(_) => Report::Unknown,
+            DialResult::InFlight => Report::InFlight,
+        },
+        Err(DialError::NotPlaced(_)) => Report::NotPlaced,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+impl Storm {
+    pub(crate) async fn prepare(office: &Office, proxy: &Proxy, dir: &Path) -> Self {
+        let mut desks = Vec::new();
+        for number in 0..ACCOUNTS {
+            let account = office.open_account(&format!("storm_{number}")).await;
+            let dialers = [dialer(&account, proxy, dir), dialer(&account, proxy, dir)];
+            desks.push(Desk { orders: tasks(&account), dialers, account });
+        }
+        Self { desks }
+    }
+
+    pub(crate) async fn rage(&mut self, random: &Random, tally: &Tally) {
+        let orders = self.desks.iter_mut().flat_map(|desk| {
+            let dialers = &desk.dialers;
+            desk.orders.iter_mut().map(move |task| async move {
+                tokio::time::sleep(Duration::from_millis(random.below(SPREAD))).await;
+                let [one, other] = dialers;
+                let reports = match random.below(10) {
+                    // At the same instant in two processes.
+                    0 | 1 => {
+                        let both = tokio::join!(ask(one, &task.asked), ask(other, &task.asked));
+                        vec![both.0, both.1]
+                    }
+                    // Twice in one.
+                    2 => {
+                        let both = tokio::join!(ask(one, &task.asked), ask(one, &task.asked));
+                        vec![both.0, both.1]
+                    }
+                    // The caller goes away.
+                    3 => {
+                        let patience = Duration::from_millis(random.below(1_500));
+                        let asked = tokio::time::timeout(patience, ask(one, &task.asked)).await;
+                        vec![asked.unwrap_or(Report::Gone)]
+                    }
+                    _ => vec![ask(one, &task.asked).await],
+                };
+                task.reports.extend(reports);
+                if random.percent(30) {
+                    tokio::time::sleep(Duration::from_millis(random.below(2_000))).await;
+                    task.reports.push(ask(other, &task.asked).await);
+                }
+                task.reports.iter().for_each(|report| tally.add(report));
+            })
+        });
+        join_all(orders).await;
+    }
+
+    /// Asks for everything once more; and again for what rang and is not known yet, because a busy
+    /// machine breaks searches of its own accord.
+    pub(crate) async fn settle(&mut self, office: &Office, tally: &Tally) {
+        for round in 0..4 {
+            let mut orders = Vec::new();
+            for Desk { account, dialers, orders: tasks } in &mut self.desks {
+                let rung = office.rung(account).await;
+                for task in tasks {
+                    let rang = rung.iter().any(|call| call.request == task.name);
+                    if task.wants_settling(round, rang) {
+                        orders.push((&dialers[1], task));
+                    }
+                }
+            }
+            futures::stream::iter(orders)
+                .for_each_concurrent(150, |(dialer, task)| async move {
+                    let report = ask(dialer, &task.asked).await;
+                    tally.add(&report);
+                    task.reports.push(report);
+                })
+                .await;
+        }
+    }
+
+    /// Compares the reports and the ledger with what was really done. Gives how much that was.
+    pub(crate) async fn check(&self, office: &Office, dir: &Path) -> usize {
+        let ledger = dispatch::open(&place(dir), World::Sandbox).await.unwrap();
+        let mut done = 0;
+        for Desk { account, dialers, orders } in &self.desks {
+            let tenant = dialers[0].tenant().id().clone();
+            let filter = Filter {
+                tenant: Some(tenant),
+                since: None,
+                standing: None,
+                before: None,
+                limit: MAX_PAGE,
+            };
+            let records = ledger.list(filter).await.unwrap();
+            let rung = office.rung(account).await;
+            nothing_twice(&rung);
+            for call in &rung {
+                let record = records.iter().find(|r| r.dispatch_id.to_string() == call.dispatch);
+                let record = record.unwrap_or_else(|| panic!("{call:?} is not in the ledger"));
+                assert_eq!(record.state, State::Placed { id: call.call.clone() }, "{call:?}");
+            }
+            let owned = office.owned(account).await;
+            for task in orders {
+                let call = rung.iter().find(|call| call.request == task.name);
+                let number = owned.iter().find(|(number, _)| *number == task.name);
+                let id = call.map(|call| &call.call).or(number.map(|(_, id)| id));
+                done += usize::from(id.is_some());
+                judge(&task.name, id, &task.reports);
+            }
+            // The number that the account began with is the one more.
+            let bought = orders.iter().filter(|t| owned.iter().any(|(n, _)| *n == t.name)).count();
+            assert_eq!(owned.len(), bought + 1);
+        }
+        done
+    }
+}
+
+/// Holds what was reported of a request against what really came of it.
+pub(crate) fn judge(name: &str, id: Option<&String>, reports: &[Report]) {
+    for report in reports {
+        if let Report::Done(reported) | Report::Repeat(reported) = report {
+            assert_eq!(Some(reported), id, "{name}: {reports:?}");
+        }
+    }
+    let done = reports.iter().filter(|report| matches!(report, Report::Done(_))).count();
+    assert!(done <= 1, "{name}: {reports:?}");
+    let last = reports.last().unwrap();
+    match id {
+        // It rang: at the end it is known, and it was never only said that it did not.
+        Some(id) => assert!(
+            *last == Report::Done(id.clone()) || *last == Report::Repeat(id.clone()),
+            "{name} rang as {id}: {reports:?}"
+        ),
+        None => assert!(
+            matches!(last, Report::NotPlaced | Report::Unknown),
+            "{name} did not ring: {reports:?}"
+        ),
+    }
+}

@@ -1,0 +1,635 @@
+//! `doctor`, on a whole installation and on each of its defects: what it finds, which step it names,
+//! its exit code, and that neither keys nor whole telephone numbers are in what it prints.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+#[cfg(unix)]
+use std::time::Duration;
+
+use callingbox::{AgentCreate, AgentType, ApiKey, BaseUrl, Client, ClientConfig, NumberSearch};
+use callingbox_mcp::install::store_key;
+use callingbox_sandbox::Options;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::harness::{Home, simulator, soon};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_callingbox-mcp");
+
+/// A key with a word that no output may hold.
+const KEY: &str = "sk_live_5ecret";
+
+/// Runs it as a program would, and gives its findings by their checks.
+struct Doctor {
+    code: i32,
+    report: Value,
+}
+
+impl Doctor {
+    async fn run(home: &Home, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::run_in("", home, arguments, environment).await
+    }
+
+    /// The same in a folder of the home.
+    async fn run_in(
+        folder: &str,
+        home: &Home,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let arguments: Vec<&str> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
+        let mut command = home.command(&arguments, environment);
+        command.current_dir(home.path().join(folder)).stdin(Stdio::null());
+        let output = soon("the end of the command", command.output()).await.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(error, "");
+        assert!(!text.contains("5ecret"), "{text}");
+        let report: Value = serde_json::from_str(&text).unwrap();
+        let code = output.status.code().unwrap();
+        let failed = report["findings"].as_array().unwrap().iter().any(|it| it["level"] == "fail");
+        assert_eq!((code, &report["ok"]), (i32::from(failed), &json!(!failed)), "{text}");
+        Self { code, report }
+    }
+
+    fn checks(&self) -> Vec<&str> {
+        let findings = self.report["findings"].as_array().unwrap();
+        findings.iter().map(|finding| finding["check"].as_str().unwrap()).collect()
+    }
+
+    fn of(&self, check: &str) -> &Value {
+        let findings = self.report["findings"].as_array().unwrap();
+        findings.iter().find(|finding| finding["check"] == check).unwrap_or_else(|| {
+            panic!("{check}: {}", self.report);
+        })
+    }
+
+    /// The finding is of this level, and says this and that.
+    fn says(&self, check: &str, level: &str, message: &str, fix: &str) {
+        let found = self.of(check);
+        assert_eq!(found["level"], level, "{found}");
+        assert!(found["message"].as_str().unwrap().contains(message), "{found}");
+        assert!(found["fix"].as_str().unwrap_or_default().contains(fix), "{found}");
+    }
+}
+
+/// An account with a number and an agent that calls from it.
+async fn furnish(url: &str) {
+    let key = ApiKey::new(KEY.to_owned()).unwrap();
+    let client = Client::new(ClientConfig::new(BaseUrl::parse(url, false).unwrap(), key));
+    let search = NumberSearch { area_code: Some("415".to_owned()), ..NumberSearch::default() };
+    let offers = client.search_numbers(&search).await.unwrap().data;
+    let number = client.purchase_number(&offers[0].phone_number).await.unwrap();
+    let agent = AgentCreate {
+        number_ids: Some(vec![number.id]),
+        ..AgentCreate::new("Reminders", AgentType::Outbound)
+    };
+    client.create_agent(&agent).await.unwrap();
+}
+
+/// The key where `setup` keeps it.
+fn keep_key(home: &Home) {
+    let path = home.path().join(".config/callingbox-mcp/api-key");
+    store_key(&path, &ApiKey::new(KEY.to_owned()).unwrap()).unwrap();
+}
+
+/// What differs from run to run, taken out.
+fn steady(text: &str, home: &Home, url: &str) -> String {
+    let text = text
+        .replace(home.path().to_str().unwrap(), "[home]")
+        .replace(url, "[url]")
+        .replace(BINARY, "[binary]")
+        .replace(env!("CARGO_PKG_VERSION"), "[version]");
+    let within = regex_lite::Regex::new("within [0-9]+ ms").unwrap();
+    within.replace_all(&text, "within [n] ms").into_owned()
+}
+
+#[tokio::test]
+async fn a_whole_installation_is_found_whole() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    furnish(&url).await;
+    let home = Home::new();
+    let entry = json!({"mcpServers": {"callingbox": {"command": BINARY, "args": ["stdio"]}}});
+    home.write(".cursor/mcp.json", &entry.to_string());
+    home.write(".gemini/settings.json", "{}");
+    keep_key(&home);
+    let environment = [("CALLINGBOX_BASE_URL", url.as_str())];
+
+    let output = home.run(&["doctor"], &environment).await;
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    insta::assert_snapshot!("doctor_of_a_whole_installation", steady(&text, &home, &url));
+
+    let output = home.run(&["doctor", "--json"], &environment).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    insta::assert_snapshot!("doctor_as_json", steady(&text, &home, &url));
+    sandbox.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn on_the_simulator_nothing_is_wrong_either() {
+    let home = Home::new();
+    let text = home.print(&["doctor", "--sandbox"]).await;
+    insta::assert_snapshot!("doctor_on_the_simulator", steady(&text, &home, "http://127.0.0.1"));
+
+    let none = Doctor::run(&home, &["--sandbox=http://127.0.0.1:1"], &[]).await;
+    none.says(
+        "base_url",
+        "fail",
+        "no simulator answers at http://127.0.0.1:1",
+        "callingbox-mcp sandbox",
+    );
+    for incomplete in ["--sandbox=127.0.0.1:4021", "--sandbox=localhost"] {
+        let doctor = Doctor::run(&home, &[incomplete], &[]).await;
+        let (message, fix) =
+            ("written like http://127.0.0.1:4010", "--sandbox=http://127.0.0.1:4010");
+        doctor.says("base_url", "fail", message, fix);
+    }
+    let elsewhere = Doctor::run(&home, &["--sandbox=https://api.example"], &[]).await;
+    elsewhere.says("base_url", "fail", "this address is elsewhere", "--sandbox");
+}
+
+#[tokio::test]
+async fn a_fresh_account_has_yet_to_be_set_up() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    let home = Home::new();
+    home.write("key", &format!("{KEY}\n"));
+    let path = home.path().join("key");
+    let environment = [
+        ("CALLINGBOX_BASE_URL", url.as_str()),
+        ("CALLINGBOX_API_KEY_FILE", path.to_str().unwrap()),
+    ];
+    let doctor = Doctor::run(&home, &[], &environment).await;
+    assert_eq!(doctor.code, 0);
+    doctor.says("number", "warn", "owns no number", "callingbox-mcp setup");
+    doctor.says("agent", "warn", "no outbound agent", "callingbox-mcp setup");
+    #[cfg(unix)]
+    doctor.says("key", "warn", "other users of this machine may read", "chmod 600 ");
+
+    // What is missing on the simulator is not to be bought for money.
+    let flag = format!("--sandbox={url}");
+    home.write("c.toml", "");
+    let config = format!("--config={}", home.path().join("c.toml").display());
+    let doctor = Doctor::run(&home, &[&flag, &config], &environment).await;
+    for check in ["number", "agent"] {
+        assert_eq!(doctor.of(check)["fix"], format!("callingbox-mcp setup {flag} {config}"));
+    }
+    sandbox.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_missing_or_a_wrong_key_is_told_apart_from_a_broken_network() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    let home = Home::new();
+    let here = ("CALLINGBOX_BASE_URL", url.as_str());
+
+    let none = Doctor::run(&home, &[], &[here]).await;
+    none.says("key", "fail", "no API key is set", "callingbox-mcp setup");
+    none.says("network", "ok", "the API answered", "");
+    none.says("access", "warn", "no key is set", "");
+    none.says("clock", "ok", "as the API's", "");
+    none.says("number", "warn", "no key is set", "");
+
+    let wrong = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", "wr0ng_5ecret")]).await;
+    wrong.says("key", "ok", "set in CALLINGBOX_API_KEY", "");
+    wrong.says("network", "ok", "the API answered", "");
+    wrong.says("access", "fail", "the API key was not accepted", "dashboard");
+
+    let spaced = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", "5ecret words")]).await;
+    spaced.says("key", "fail", "CALLINGBOX_API_KEY: ", "correct what is named");
+
+    // Nobody listens any more.
+    sandbox.shutdown().await.unwrap();
+    let cut = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", KEY)]).await;
+    cut.says("network", "fail", "no connection to the API could be made", "firewall");
+    for check in ["access", "clock", "number", "agent"] {
+        cut.says(check, "warn", "the API was not reached", "");
+    }
+
+    let nowhere = ("CALLINGBOX_BASE_URL", "https://callingbox.invalid");
+    let lost = Doctor::run(&home, &[], &[nowhere, ("CALLINGBOX_API_KEY", KEY)]).await;
+    lost.says("network", "fail", "the host of the API was not found", "DNS");
+    let plain = simulator(Options::default()).await;
+    let plain_url = plain.url().replace("http://", "https://");
+    let plain_url = ("CALLINGBOX_BASE_URL", plain_url.as_str());
+    let broken = Doctor::run(&home, &[], &[plain_url, ("CALLINGBOX_API_KEY", KEY)]).await;
+    broken.says("network", "fail", "no secure connection", "the date of this machine");
+    plain.shutdown().await.unwrap();
+    let clear = ("CALLINGBOX_BASE_URL", "http://api.example");
+    let clear = Doctor::run(&home, &[], &[clear, ("CALLINGBOX_API_KEY", KEY)]).await;
+    clear.says("key", "fail", "must begin with https://", "callingbox-mcp config");
+}
+
+/// A server that answers everything with an empty list, at a time of its own.
+async fn at(date: String) -> String {
+    answering(date, r#"{"data":[],"has_more":false}"#).await
+}
+
+/// A server that answers everything with this.
+async fn answering(date: String, body: &'static str) -> String {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await.unwrap();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_told_by_how_much_and_which_way() {
+    let home = Home::new();
+    let ago = |seconds: i64| {
+        let at = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
+        at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    };
+    for (date, level, message) in [
+        ("Sun, 06 Nov 1994 08:49:37 GMT".to_owned(), "fail", "s ahead of the API's; every webhook"),
+        (ago(-3_600), "fail", "s behind the API's; every webhook is refused"),
+        (ago(150), "warn", "s ahead of the API's"),
+        (ago(0), "ok", "as the API's"),
+    ] {
+        let url = at(date.clone()).await;
+        let environment = [("CALLINGBOX_BASE_URL", url.as_str()), ("CALLINGBOX_API_KEY", KEY)];
+        let doctor = Doctor::run(&home, &[], &environment).await;
+        let fix = if level == "ok" { "" } else { "timedatectl set-ntp true" };
+        doctor.says("clock", level, message, fix);
+        doctor.says("access", "ok", "accepted", "");
+    }
+}
+
+#[tokio::test]
+async fn the_authorization_server_is_asked_for_its_keys() {
+    // The key of RFC 7517, appendix A.1.
+    let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1","use":"sig","alg":"ES256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
+    let date = "Sun, 22 Nov 2026 08:49:37 GMT".to_owned();
+    let (good, empty) = (answering(date.clone(), keys).await, at(date).await);
+    let home = Home::new();
+    let resource = ("CALLINGBOX_MCP_OAUTH_RESOURCE", "https://phone.example/mcp");
+    let issuer = ("CALLINGBOX_MCP_OAUTH_ISSUER", "https://login.example");
+    for (url, level, message) in [
+        (good.as_str(), "ok", "has a key for its tokens"),
+        (&empty, "fail", "nobody is let in: the issuer's keys cannot be fetched: "),
+        ("http://127.0.0.1:1/", "fail", "GET http://127.0.0.1:1/: Connection refused"),
+        ("http://login.example/", "fail", "--oauth-jwks-url http://login.example/: give an https"),
+    ] {
+        let environment = [resource, issuer, ("CALLINGBOX_MCP_OAUTH_JWKS_URL", url)];
+        let doctor = Doctor::run(&home, &["--sandbox"], &environment).await;
+        let fix = if level == "ok" { "" } else { "correct --oauth-issuer" };
+        doctor.says("issuer", level, message, fix);
+    }
+    let half =
+        Doctor::run(&home, &["--sandbox", "--oauth-issuer=https://login.example"], &[]).await;
+    half.says("issuer", "fail", "needs --oauth-resource", "CALLINGBOX_MCP_OAUTH_ISSUER");
+    let none = Doctor::run(&home, &["--sandbox"], &[]).await;
+    assert!(!none.checks().contains(&"issuer"), "{}", none.report);
+}
+
+#[tokio::test]
+async fn what_replicas_share_is_where_their_ledger_is() {
+    let home = Home::new();
+    // Nobody listens on port 1.
+    let gone = ("CALLINGBOX_MCP_STATE", "redis://:5ecret@127.0.0.1:1/");
+    let doctor = Doctor::run(&home, &["--sandbox"], &[gone]).await;
+    doctor.says(
+        "state",
+        "fail",
+        "the shared state cannot be reached: nothing listens there",
+        "CALLINGBOX_MCP_STATE",
+    );
+    doctor.says("ledger", "warn", "not looked at: it is kept in what the replicas share", "");
+    let wrong = Doctor::run(&home, &["--sandbox", "--state=http://:5ecret@a/"], &[]).await;
+    wrong.says("state", "fail", "no server starts: --state: an address", "--state");
+    let none = Doctor::run(&home, &["--sandbox"], &[]).await;
+    assert!(!none.checks().contains(&"state"), "{}", none.report);
+    none.says("ledger", "ok", "can be written", "");
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named_with_the_line() {
+    let home = Home::new();
+    home.write("blocked", "not a folder");
+    home.write("c.toml", "[dialing]\nledger = \"blocked/ledger.sqlite3\"\n");
+    home.write(".config/callingbox-mcp/policy.toml", "\n[limits]\nper_huor = 3\n");
+    let doctor = Doctor::run(&home, &["--sandbox", "--config=c.toml"], &[]).await;
+    doctor.says(
+        "ledger",
+        "fail",
+        "blocked/ledger.sandbox.sqlite3 cannot be opened",
+        "make blocked a folder",
+    );
+    doctor.says(
+        "policy",
+        "fail",
+        "policy.toml: the calling rules cannot be read, line 3: ",
+        "policy init --print",
+    );
+    let policy = doctor.of("policy")["message"].as_str().unwrap();
+    assert!(policy.contains("Did you mean `per_hour`?"), "{policy}");
+
+    home.write("broken.toml", "read_only = true\napi_key = \"sk_live_5ecret\" # +14155550123\n");
+    let doctor = Doctor::run(&home, &["--config=broken.toml"], &[]).await;
+    doctor.says(
+        "configuration",
+        "fail",
+        "broken.toml: TOML parse error at line 2",
+        "move the file away",
+    );
+    assert_eq!(doctor.checks(), ["configuration"]);
+    let quoted = doctor.of("configuration")["message"].as_str().unwrap();
+    assert!(quoted.contains("\"sk_***\" # +141******23"), "{quoted}");
+    let doctor = Doctor::run(&home, &["--config=c2.toml"], &[]).await;
+    doctor.says("configuration", "fail", "c2.toml cannot be read", "there is no such file");
+    let doctor = Doctor::run(&home, &["--config=.config"], &[]).await;
+    doctor.says("configuration", "fail", ".config cannot be read", "one that you can read");
+    let doctor = Doctor::run(&home, &["--tools=place_cal"], &[]).await;
+    doctor.says("configuration", "fail", "did you mean `place_call`?", "correct the name");
+    home.write("log.toml", "log = \"inof\"\n");
+    let doctor = Doctor::run(&home, &["--config=log.toml"], &[]).await;
+    doctor.says("configuration", "fail", "the log filter `inof` cannot be read", "correct `log`");
+    let doctor = Doctor::run(&home, &[], &[("CALLINGBOX_MCP_SANDBOX", "perhaps")]).await;
+    doctor.says("configuration", "fail", "CALLINGBOX_MCP_SANDBOX", "true or false");
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_not_whole_is_to_be_moved_away() {
+    let home = Home::new();
+    Doctor::run(&home, &["--sandbox"], &[]).await.says("ledger", "ok", "can be written", "");
+    let path = ".local/share/callingbox-mcp/ledger.sandbox.sqlite3";
+    let mut bytes = std::fs::read(home.path().join(path)).unwrap();
+    bytes[100..].fill(0xff);
+    for (bytes, message) in [(&b"no database"[..], "is not a ledger"), (&bytes, "malformed")] {
+        std::fs::write(home.path().join(path), bytes).unwrap();
+        let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
+        doctor.says(
+            "ledger",
+            "fail",
+            message,
+            "ledger.sandbox.sqlite3 away, with its -wal and -shm",
+        );
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_entry_of_each_client_is_started_as_the_client_would() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let home = Home::new();
+    let script = |name: &str, mode: u32, text: &str| {
+        home.write(name, text);
+        let path = home.path().join(name);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let breaks = script("breaks", 0o755, "#!/bin/sh\necho \"no license for $TOKEN\" >&2\nexit 3\n");
+    let plain = script("plain", 0o644, "#!/bin/sh\n");
+    let servers = |server: Value| json!({"mcpServers": {"callingbox": server}}).to_string();
+    home.write(
+        ".cursor/mcp.json",
+        &servers(json!({"command": BINARY, "args": ["--sandbox", "--tools", "place_call,get_call_result"]})),
+    );
+    home.write(".claude.json", &servers(json!({"command": "/none/callingbox-mcp", "args": []})));
+    home.write(
+        ".gemini/settings.json",
+        &servers(json!({"command": breaks, "env": {"TOKEN": "5ecret-token"}})),
+    );
+    home.write(".mcp.json", &servers(json!({"command": "no-such-program-here"})));
+    home.write(".config/Code/User/mcp.json", "{ broken");
+    home.write(".codex/config.toml", &format!("[mcp_servers.callingbox]\ncommand = {plain:?}\n"));
+    home.write(
+        ".codeium/windsurf/mcp_config.json",
+        &servers(json!({"serverUrl": "https://user:5ecret@phone.example/mcp?token=5ecret"})),
+    );
+    home.write(".openclaw/openclaw.json", "{}");
+    let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
+    assert_eq!(doctor.code, 1);
+    doctor.says("cursor", "ok", "starts and has 2 tools", "");
+    doctor.says(
+        "claude-code",
+        "fail",
+        "/none/callingbox-mcp, which does not exist",
+        "install claude-code, then restart",
+    );
+    doctor.says(
+        "claude-code-project",
+        "fail",
+        "which is not on the path",
+        "install claude-code --scope project",
+    );
+    doctor.says("vscode", "fail", "cannot be parsed", "correct the file");
+    doctor.says("codex", "fail", "which is not executable", "callingbox-mcp install codex");
+    doctor.says("gemini", "fail", "breaks off: no license for …", "callingbox-mcp install gemini");
+    doctor.says("windsurf", "ok", "connects to a server at phone.example", "");
+    doctor.says("openclaw", "ok", "callingbox-mcp install openclaw", "");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_entry_that_offers_no_tools_is_not_well() {
+    let home = Home::new();
+    let entry =
+        json!({"command": BINARY, "args": ["--sandbox", "--tools=place_call", "--read-only"]});
+    home.write(".cursor/mcp.json", &json!({"mcpServers": {"callingbox": entry}}).to_string());
+    let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
+    doctor.says("cursor", "fail", "starts, but has no tools", "callingbox-mcp install cursor");
+}
+
+#[tokio::test]
+async fn a_key_that_only_this_terminal_has_is_missing_in_a_client() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    let home = Home::new();
+    let entry = |env: Value| {
+        let server = json!({"command": BINARY, "args": ["stdio"], "env": env});
+        json!({"mcpServers": {"callingbox": server}}).to_string()
+    };
+    home.write(".cursor/mcp.json", &entry(json!({})));
+    home.write(
+        ".gemini/settings.json",
+        &entry(json!({"CALLINGBOX_API_KEY": "${env:CALLINGBOX_API_KEY}"})),
+    );
+    let here = ("CALLINGBOX_BASE_URL", url.as_str());
+    let doctor = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", KEY)]).await;
+    doctor.says("cursor", "warn", "set in this terminal only", "callingbox-mcp install cursor");
+    doctor.says("gemini", "ok", "starts and has 13 tools", "");
+    keep_key(&home);
+    let doctor = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", KEY)]).await;
+    doctor.says("cursor", "ok", "starts and has 13 tools", "");
+    sandbox.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_entry_of_another_name_is_found_by_its_program() {
+    let home = Home::new();
+    let servers = json!({
+        "telephone": {"command": BINARY, "args": ["--sandbox"]},
+        "gone": {"command": "/none/callingbox-mcp"},
+        "not-ours": {"command": "/none/other-mcp"},
+    });
+    home.write(".cursor/mcp.json", &json!({ "mcpServers": servers }).to_string());
+    let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
+    assert!(doctor.checks().ends_with(&["cursor/telephone", "cursor/gone"]), "{}", doctor.report);
+    doctor.says("cursor/telephone", "ok", "starts and has 14 tools", "");
+    doctor.says(
+        "cursor/gone",
+        "fail",
+        "does not exist",
+        "install cursor --name gone, then restart",
+    );
+}
+
+#[tokio::test]
+async fn the_remedy_of_an_entry_keeps_what_is_simulated_or_read_only_so() {
+    let home = Home::new();
+    let gone = |args: Value| json!({"command": "/none/callingbox-mcp", "args": args});
+    let sandbox = "--sandbox=http://127.0.0.1:4010";
+    let servers = json!({
+        "callingbox": gone(json!(["stdio", "--sandbox", "--read-only"])),
+        "few": gone(json!([sandbox, "--toolsets", "calls,agents", "--exclude-tools=get_agent"])),
+        "real": gone(json!(["stdio"])),
+        "logs": gone(json!(["--log", "info", "--log-format=json", "--log-arguments"])),
+        "odd": gone(json!(["--sandbox", "--config=/x; touch y/c.toml"])),
+        "typo": gone(json!(["--sandbox", "--read-olny"])),
+    });
+    home.write(".cursor/mcp.json", &json!({ "mcpServers": servers }).to_string());
+    home.write(".codex/other", "");
+    let open = "with what of its entry's flags shall stay";
+    for (world, codex) in [
+        (&["--sandbox"][..], "`callingbox-mcp install codex --sandbox` writes it"),
+        (&["--read-only"], "`callingbox-mcp install codex --read-only` writes it"),
+        (&[], "`callingbox-mcp install codex` writes it"),
+    ] {
+        let doctor = Doctor::run(&home, world, &[]).await;
+        for (check, fix) in [
+            ("cursor", "callingbox-mcp install cursor --sandbox --read-only, then"),
+            (
+                "cursor/few",
+                &format!(
+                    "install cursor --name few {sandbox} --toolsets=calls,agents \
+                     --exclude-tools=get_agent, then"
+                ),
+            ),
+            ("cursor/real", "install cursor --name real, then"),
+            (
+                "cursor/logs",
+                "install cursor --name logs --log-format=json --log=info --log-arguments=true, then",
+            ),
+            ("cursor/odd", &format!("install cursor --name odd {open}")),
+            ("cursor/typo", &format!("install cursor --name typo {open}")),
+        ] {
+            doctor.says(check, "fail", "does not exist", fix);
+        }
+        assert!(!doctor.of("cursor/odd")["fix"].to_string().contains("touch"), "{}", doctor.report);
+        doctor.says("codex", "ok", codex, "");
+    }
+}
+
+/// Where clients look in a project, by their checks.
+#[cfg(unix)]
+const PROJECT_FILES: [(&str, &str); 5] = [
+    ("claude-code-project", ".mcp.json"),
+    ("cursor-project", ".cursor/mcp.json"),
+    ("vscode-project", ".vscode/mcp.json"),
+    ("codex-project", ".codex/config.toml"),
+    ("gemini-project", ".gemini/settings.json"),
+];
+
+/// Writes this server into every file that a client looks for in the folder `project`.
+#[cfg(unix)]
+fn write_project(home: &Home, server: &Value) {
+    for (_, file) in PROJECT_FILES {
+        let servers = json!({ "callingbox": server });
+        let text = match file {
+            ".codex/config.toml" => toml::to_string(&json!({ "mcp_servers": servers })).unwrap(),
+            ".vscode/mcp.json" => json!({ "servers": servers }).to_string(),
+            _ => json!({ "mcpServers": servers }).to_string(),
+        };
+        home.write(&format!("project/{file}"), &text);
+    }
+}
+
+/// A folder may come from anyone, and with it what its files have clients start.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_projects_entry_is_not_started_unless_it_only_serves_with_this_very_program() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let home = Home::new();
+    let seen = home.path().join("seen");
+    let spy = home.path().join("project/bin/callingbox-mcp");
+    home.write("project/bin/callingbox-mcp", &format!("#!/bin/sh\nenv >> {}\n", seen.display()));
+    std::fs::set_permissions(&spy, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let bin = spy.parent().unwrap().to_str().unwrap();
+    let written = home.path().join("written");
+    let written = written.to_str().unwrap();
+    for (server, why) in [
+        (json!({"command": spy}), "bin/callingbox-mcp, which is not this program"),
+        (json!({"command": "bin/callingbox-mcp"}), "which is not this program"),
+        (json!({"command": "callingbox-mcp", "env": {"PATH": bin}}), "which is not this program"),
+        (json!({"command": BINARY, "args": ["man", "--to", written]}), "something else than serve"),
+        (json!({"command": BINARY, "args": ["--no-such-flag"]}), "something else than serve"),
+        (
+            json!({"command": BINARY, "args": ["stdio"], "env": {"LD_PRELOAD": "bin/evil.so"}}),
+            "sets LD_PRELOAD, which is no variable of this program",
+        ),
+    ] {
+        write_project(&home, &server);
+        let environment = [("CALLINGBOX_API_KEY", KEY)];
+        let doctor = Doctor::run_in("project", &home, &["--sandbox"], &environment).await;
+        assert_eq!(doctor.code, 0, "{}", doctor.report);
+        for (check, file) in PROJECT_FILES {
+            doctor.says(check, "warn", "was not started: ", &format!("project/{file}"));
+            doctor.says(check, "warn", why, "--scope project");
+        }
+        let traces = [seen.exists(), home.path().join("written").exists()];
+        assert_eq!(traces, [false, false], "{server}");
+    }
+}
+
+/// Whose address stands in a project's entry gets no key by having it looked at.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_projects_entry_of_this_program_is_started_and_sends_nothing() {
+    let home = Home::new();
+    let elsewhere = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let url = format!("http://{}", elsewhere.local_addr().unwrap());
+    std::fs::create_dir(home.path().join("project")).unwrap();
+    std::os::unix::fs::symlink(BINARY, home.path().join("project/linked")).unwrap();
+    for command in [BINARY, "./linked"] {
+        let env = json!({"CALLINGBOX_BASE_URL": url});
+        write_project(&home, &json!({"command": command, "args": ["stdio"], "env": env}));
+        let environment = [("CALLINGBOX_API_KEY", KEY)];
+        let doctor = Doctor::run_in("project", &home, &["--sandbox"], &environment).await;
+        for (check, _) in PROJECT_FILES {
+            doctor.says(check, "ok", "starts and has 13 tools", "");
+        }
+    }
+    let asked = tokio::time::timeout(Duration::from_millis(100), elsewhere.accept()).await;
+    assert!(asked.is_err(), "a request came: {asked:?}");
+}
+
+/// What is shown is typed again by some, and a file's words are not ours to have typed.
+#[tokio::test]
+async fn no_name_that_install_refuses_stands_in_a_command_or_moves_the_cursor() {
+    let home = Home::new();
+    let name = "x; touch y\u{1b}[2J";
+    let servers = json!({ name: {"command": "/none/callingbox-mcp"} });
+    home.write(".cursor/mcp.json", &json!({ "mcpServers": servers }).to_string());
+    let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
+    let check = doctor.checks().into_iter().find(|check| check.starts_with("cursor/")).unwrap();
+    assert!(!check.contains('\u{1b}'), "{check:?}");
+    doctor.says(check, "fail", "does not exist", "rename the server in ");
+    assert!(!doctor.of(check)["fix"].to_string().contains("touch"), "{}", doctor.report);
+}

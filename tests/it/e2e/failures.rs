@@ -1,0 +1,412 @@
+//! What a failure says: the call that it is about, and a next step that can be taken here.
+
+use std::net::Ipv4Addr;
+
+use callingbox_mcp::mcp::catalogue::Catalogue;
+use callingbox_sandbox::Options;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use callingbox_mcp::mcp::present::SIMULATED;
+
+use crate::harness::{Era, Session};
+
+const TASKS: &str = "io.modelcontextprotocol/tasks";
+const ALL: &str = "calls,agents,numbers,webhooks,sandbox";
+
+#[tokio::test]
+async fn whatever_fails_about_a_call_the_answer_names_it() {
+    for capabilities in [json!({}), json!({"extensions": {TASKS: {}}})] {
+        let mut session = Session::modern().await;
+        let agent = session.outbound_agent(json!({})).await;
+        let order = json!({"agent_id": agent, "to": "+13105550100"});
+        let call = session.data("place_call", order).await["call_id"].clone();
+        session.capabilities = capabilities;
+        for tool in ["get_call_result", "get_call_transcript"] {
+            let error = session.failure(tool, json!({"call_id": "unknown"})).await;
+            assert_eq!(
+                (&error["class"], &error["call_id"]),
+                (&json!("not_found"), &json!("unknown"))
+            );
+        }
+        let away = json!({"method": "GET", "path": "/v1/calls/*", "kind": "status", "status": 401, "times": 100});
+        session.control().fault(away).await;
+        for (tool, arguments) in [
+            ("get_call_result", json!({"call_id": call, "wait_seconds": 0})),
+            ("get_call_result", json!({"call_id": call, "wait_seconds": 5})),
+            ("get_call_transcript", json!({"call_id": call})),
+            ("get_call_transcript", json!({"call_id": call, "wait_seconds": 5})),
+            ("get_call_result", json!({"call_id": call, "wait_seconds": -1})),
+        ] {
+            let answer = session.call(tool, arguments.clone()).await;
+            let result = &answer["result"];
+            let error = &result["_meta"]["callingbox-mcp/error"];
+            assert_eq!(error["call_id"], call, "{tool} {arguments}: {answer}");
+            let text = result["content"][0]["text"].as_str().unwrap();
+            let named = format!(" call_id: {}. ", call.as_str().unwrap());
+            assert!(text.contains(&named), "{tool} {arguments}: {text}");
+        }
+        session.finish_well().await;
+    }
+}
+
+#[tokio::test]
+async fn a_telephone_number_is_not_taken_for_the_id_of_one() {
+    let mut session = Session::modern().await;
+    let offers = session.data("search_numbers", json!({"limit": 1})).await;
+    let phone = &offers["numbers"][0]["phone_number"];
+    let bought = session.data("purchase_number", json!({"phone_number": phone})).await;
+    let id = &bought["number"]["number_id"];
+    let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
+    let agent = &agent["agent_id"];
+    let new = |name: &str, value: Value| {
+        ("create_agent", json!({"name": "B", "type": "outbound", name: value}))
+    };
+    for (argument, (tool, arguments)) in [
+        ("attach", ("set_agent_numbers", json!({"agent_id": agent, "attach": [id, phone]}))),
+        ("detach", ("set_agent_numbers", json!({"agent_id": agent, "detach": [phone]}))),
+        (
+            "primary",
+            ("set_agent_numbers", json!({"agent_id": agent, "attach": [id], "primary": phone})),
+        ),
+        ("number_ids", new("number_ids", json!([phone]))),
+        ("primary_number_id", new("primary_number_id", phone.clone())),
+    ] {
+        let error = session.failure(tool, arguments).await;
+        let message = format!("`{argument}` takes the number_id, not the telephone number itself");
+        assert_eq!(
+            (&error["class"], &error["message"]),
+            (&json!("invalid_argument"), &json!(message))
+        );
+        assert_eq!(error["done"], "nothing", "{error}");
+        assert_eq!(error["next"], "list_numbers shows the number_id of each number.");
+    }
+    let agents = session.data("list_agents", json!({})).await;
+    assert_eq!(agents["agents"].as_array().unwrap().len(), 1, "{agents}");
+    assert_eq!(agents["agents"][0]["numbers"], json!([]), "nothing was done in part");
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn the_next_step_is_one_that_helps() {
+    let mut session =
+        Session::on_simulator(Era::Modern, &["--toolsets", ALL], Options::default()).await;
+    let offers = session.data("search_numbers", json!({"limit": 1})).await;
+    let phone = &offers["numbers"][0]["phone_number"];
+    let bought = session.data("purchase_number", json!({"phone_number": phone})).await;
+    let number = &bought["number"]["number_id"];
+    let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
+    let agent = &agent["agent_id"];
+    let calls = "list_calls shows the ids of calls.";
+    let agents = "list_agents shows the ids of agents.";
+    let numbers = "list_numbers shows the ids of numbers.";
+    let both = &format!("{agents} {numbers}");
+    let webhooks = "list_webhooks shows the ids of webhooks.";
+    let deliveries = "list_webhook_deliveries shows the ids of deliveries.";
+    for (tool, arguments, next) in [
+        ("get_call_result", json!({"call_id": "x"}), calls),
+        ("get_call_transcript", json!({"call_id": "x"}), calls),
+        ("place_call", json!({"agent_id": "x", "to": "+13105550100"}), agents),
+        ("get_agent", json!({"agent_id": "x"}), agents),
+        ("archive_agent", json!({"agent_id": "x"}), agents),
+        ("create_agent", json!({"name": "B", "type": "outbound", "number_ids": ["x"]}), numbers),
+        ("set_agent_numbers", json!({"agent_id": "x", "attach": [number]}), both),
+        ("set_agent_numbers", json!({"agent_id": agent, "detach": ["x"]}), both),
+        ("get_webhook", json!({"webhook_id": "x"}), webhooks),
+        ("update_webhook", json!({"webhook_id": "x", "status": "disabled"}), webhooks),
+        ("delete_webhook", json!({"webhook_id": "x"}), webhooks),
+        ("rotate_webhook_secret", json!({"webhook_id": "x"}), webhooks),
+        ("get_webhook_delivery", json!({"delivery_id": "x"}), deliveries),
+        ("redeliver_webhook", json!({"delivery_id": "x"}), deliveries),
+    ] {
+        let error = session.failure(tool, arguments.clone()).await;
+        assert_eq!(error["class"], "not_found", "{tool} {arguments}: {error}");
+        let begins = format!("{next} Ids of another account are not found either.");
+        let found = error["next"].as_str().unwrap();
+        assert!(found.starts_with(&begins), "{tool} {arguments}: {found}");
+    }
+    let ring = |to: &Value, from: &str| json!({"to": to, "from": from});
+    for (arguments, class, next) in [
+        (
+            ring(phone, "+12125550101"),
+            "invalid_argument",
+            json!(
+                "leave `from` out, or choose one whose last four digits are a scenario that a caller can play."
+            ),
+        ),
+        (
+            ring(phone, "+12125550100"),
+            "conflict",
+            json!(
+                "list_numbers shows the numbers and the agents that answer them. set_agent_numbers attaches an inbound agent."
+            ),
+        ),
+    ] {
+        let error = session.failure("simulate_inbound_call", arguments.clone()).await;
+        assert_eq!((&error["class"], &error["next"]), (&json!(class), &next), "{arguments}");
+        let message = error["message"].as_str().unwrap();
+        assert!(!message.contains(phone.as_str().unwrap()), "a whole number: {message}");
+    }
+    for (arguments, text) in [
+        (json!({"country_code": "DE"}), "Change or leave out country_code."),
+        (
+            json!({"country_code": "DE", "area_code": "415", "number_type": "local"}),
+            "Change or leave out country_code, area_code, number_type.",
+        ),
+    ] {
+        let answer = session.call("search_numbers", arguments.clone()).await;
+        let found = answer["result"]["content"][0]["text"].as_str().unwrap();
+        assert_eq!(found, format!("No number for sale fits. {text} {SIMULATED}"), "{arguments}");
+    }
+    let (raise, narrow) = ("raise `limit`", "narrow the search with");
+    for (arguments, ways) in [
+        (json!({"limit": 2}), format!("{raise}, or {narrow} `area_code` or `number_type`")),
+        (json!({"limit": 2, "number_type": "local"}), format!("{raise}, or {narrow} `area_code`")),
+        // An area code is for local numbers only.
+        (json!({"limit": 2, "area_code": "415"}), raise.to_owned()),
+        (json!({"limit": 2, "number_type": "toll_free"}), raise.to_owned()),
+    ] {
+        let answer = session.call("search_numbers", arguments.clone()).await;
+        let found = answer["result"]["content"][0]["text"].as_str().unwrap();
+        let end = format!("\nThere are more: {ways}. {SIMULATED}");
+        assert!(found.ends_with(&end), "{arguments}: {found}");
+    }
+    session.finish_well().await;
+}
+
+/// A simulator that does not answer a caller's ring as it should: with these bytes, and no more.
+async fn odd_simulator(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            let good = |body: &str| {
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+                format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+            };
+            let answer = match &request[..length] {
+                ring if ring.starts_with(b"POST /sandbox/inbound_calls ") => answer.to_vec(),
+                who if who.starts_with(b"GET /sandbox/organization ") => {
+                    good(r#"{"incarnation": "1"}"#)
+                }
+                _ => good(r#"{"simulator": "callingbox-sandbox"}"#),
+            };
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_caller_who_may_have_rung_is_not_said_not_to() {
+    for (answer, class, done, retry, next) in [
+        (&b""[..], "unavailable", "unknown", "no", "list_calls shows whether it appears."),
+        (
+            b"HTTP/1.1 201 Created\r\ncontent-length: 9\r\nconnection: close\r\n\r\nnot JSON!",
+            "unavailable",
+            "unknown",
+            "no",
+            "list_calls shows whether it appears.",
+        ),
+        (
+            b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            "unavailable",
+            "unknown",
+            "no",
+            "list_calls shows whether it appears.",
+        ),
+        (
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            "not_found",
+            "nothing",
+            "after_change",
+            "list_numbers shows",
+        ),
+    ] {
+        let flag = format!("--sandbox={}", odd_simulator(answer).await);
+        let mut session = Session::with(Era::Modern, &[&flag], &[]).await;
+        let ring = json!({"to": "+14155550100"});
+        let error = session.failure("simulate_inbound_call", ring).await;
+        assert_eq!(
+            (&error["class"], &error["done"], &error["retry"]),
+            (&json!(class), &json!(done), &json!(retry)),
+            "{error}"
+        );
+        assert!(error["next"].as_str().unwrap().starts_with(next), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_lost_answer_the_next_step_shows_what_was_done() {
+    let mut session =
+        Session::on_simulator(Era::Modern, &["--toolsets", ALL], Options::default()).await;
+    let agent = session.outbound_agent(json!({})).await;
+    let number = session.data("get_agent", json!({"agent_id": agent})).await;
+    let number = &number["primary_number_id"];
+    let new = json!({"url": "https://hooks.example.com/in"});
+    let webhook = session.data("create_webhook", new.clone()).await;
+    let webhook = &webhook["webhook_id"];
+    let order = json!({"agent_id": agent, "to": "+13105550100"});
+    session.data("place_call", order).await;
+    session.control().advance(600).await;
+    let listed = session.data("list_webhook_deliveries", json!({"limit": 1})).await;
+    let delivery = &listed["deliveries"][0]["delivery_id"];
+    let again = "rotate_webhook_secret once more gives another one";
+    for (tool, arguments, next) in [
+        ("create_agent", json!({"name": "B", "type": "outbound"}), "list_agents shows whether"),
+        ("update_agent", json!({"agent_id": agent, "name": "C"}), "get_agent shows the agent"),
+        (
+            "set_agent_numbers",
+            json!({"agent_id": agent, "primary": number}),
+            "get_agent shows the agent",
+        ),
+        ("create_webhook", new, "list_webhooks shows whether"),
+        (
+            "update_webhook",
+            json!({"webhook_id": webhook, "description": "Mine"}),
+            "get_webhook shows the webhook",
+        ),
+        ("rotate_webhook_secret", json!({"webhook_id": webhook}), again),
+        (
+            "redeliver_webhook",
+            json!({"delivery_id": delivery}),
+            "get_webhook_delivery shows whether",
+        ),
+        ("delete_webhook", json!({"webhook_id": webhook}), "list_webhooks shows whether"),
+        ("archive_agent", json!({"agent_id": agent}), "get_agent shows the agent"),
+    ] {
+        for fault in [
+            json!({"kind": "reset"}),
+            json!({"kind": "status", "status": 500}),
+            json!({"kind": "truncate"}),
+        ] {
+            let mut fault = fault;
+            fault["when"] = json!("after");
+            fault["path"] = json!("/v1/*");
+            fault["times"] = json!(10);
+            session.control().fault(fault.clone()).await;
+            let answer = session.call(tool, arguments.clone()).await;
+            session.control().ask("DELETE", "/sandbox/faults", None).await;
+            // What can be asked for anew, or needs no answer, may end well all the same.
+            let result = &answer["result"];
+            if result["isError"] == false {
+                assert!(["archive_agent", "delete_webhook"].contains(&tool), "{tool}: {answer}");
+                continue;
+            }
+            let error = &result["_meta"]["callingbox-mcp/error"];
+            // Deleted the first time, it is not there the second.
+            if error["done"] == "nothing" {
+                assert_eq!((tool, &error["class"]), ("delete_webhook", &json!("not_found")));
+                continue;
+            }
+            let found = error["next"].as_str().unwrap_or_default();
+            assert!(found.starts_with(next), "{tool} {fault}: {error}");
+            assert!(!found.contains("doctor"), "{tool} {fault}: {error}");
+            if tool == "rotate_webhook_secret" {
+                assert_eq!(error["retry"], "later", "{fault}: {error}");
+            }
+            if tool == "create_webhook" {
+                assert!(found.contains("rotate_webhook_secret"), "{tool} {fault}: {error}");
+            }
+        }
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_call_is_mended_with_the_tools_that_are_named() {
+    let mut session = Session::modern().await;
+    let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
+    let inbound = session.data("create_agent", json!({"name": "B", "type": "inbound"})).await;
+    let archived = session.data("create_agent", json!({"name": "C", "type": "outbound"})).await;
+    session.data("archive_agent", json!({"agent_id": archived["agent_id"]})).await;
+    for (agent, why) in
+        [(agent, "has no number"), (inbound, "is inbound"), (archived, "is archived")]
+    {
+        let order = json!({"agent_id": agent["agent_id"], "to": "+13105550100"});
+        let error = session.failure("place_call", order).await;
+        assert!(error["message"].as_str().unwrap().contains(why), "{error}");
+        assert_eq!(
+            error["next"],
+            "get_agent shows the type and the numbers of the agent. list_agents with type outbound shows those that can place calls. list_numbers shows the owned numbers, and set_agent_numbers attaches one. search_numbers finds one for sale."
+        );
+    }
+    session.finish_well().await;
+}
+
+/// The tools that a text names and that are not among those that are offered.
+fn missing<'a>(text: &'a str, offered: &[String]) -> Vec<&'a str> {
+    let catalogue = Catalogue::new();
+    let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+    let tools = words.filter(|word| catalogue.get(word).is_some());
+    tools.filter(|tool| !offered.iter().any(|name| name == tool)).collect()
+}
+
+#[tokio::test]
+async fn nobody_is_told_to_use_a_tool_that_is_not_offered() {
+    let whole = json!([
+        "appointment_confirmation",
+        "lead_qualification",
+        "payment_collection",
+        "receptionist",
+        "set_me_up"
+    ]);
+    let calling = json!(["appointment_confirmation", "lead_qualification", "payment_collection"]);
+    for (flags, prompts) in [
+        (&[][..], whole),
+        (&["--read-only"], json!([])),
+        (&["--tools", "place_call"], json!([])),
+        (&["--tools", "get_call_result,create_agent"], json!([])),
+        (&["--exclude-tools", "purchase_number"], calling),
+        (&["--toolsets", "webhooks"], json!([])),
+        (&["--toolsets", "webhooks", "--read-only"], json!([])),
+    ] {
+        for era in Era::BOTH {
+            let mut session = Session::on_simulator(era, flags, Options::default()).await;
+            let listed = session.request("tools/list", json!({})).await;
+            let tools = listed["result"]["tools"].as_array().unwrap();
+            let name = |tool: &Value| tool["name"].as_str().unwrap().to_owned();
+            let offered: Vec<String> = tools.iter().map(name).collect();
+            let none = Vec::<&str>::new();
+            let instructions = session.opening["result"]["instructions"].as_str().unwrap();
+            assert_eq!(missing(instructions, &offered), none, "{flags:?}: {instructions}");
+            for tool in &offered {
+                // Mistaken calls, and those that find nothing or make what comes first.
+                let mut tries = vec![json!({}), json!({"call_id": "x"}), json!({"agent_id": "x"})];
+                tries.push(json!({"webhook_id": "x"}));
+                tries.push(json!({"agent_id": "x", "to": "+13105550100"}));
+                tries.push(json!({"name": "A", "type": "outbound"}));
+                for arguments in tries {
+                    let answer = session.call(tool, arguments.clone()).await;
+                    let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+                    // What an argument may be called is no advice.
+                    if text.starts_with("invalid_argument") {
+                        continue;
+                    }
+                    let found = missing(text, &offered);
+                    assert_eq!(found, none, "{flags:?} {tool} {arguments}: {text}");
+                }
+            }
+            let listed = session.request("prompts/list", json!({})).await;
+            let listed = listed["result"]["prompts"].as_array().unwrap();
+            let listed: Vec<String> = listed.iter().map(name).collect();
+            assert_eq!(json!(listed), prompts, "{flags:?}");
+            let prompt = json!({"name": "set_me_up", "arguments": {"purpose": "reminders"}});
+            let answer = session.request("prompts/get", prompt).await;
+            let is_there = listed.iter().any(|name| name == "set_me_up");
+            assert_eq!(answer.get("result").is_some(), is_there, "{flags:?}: {answer}");
+            if !is_there {
+                assert_eq!(answer["error"]["code"], -32602, "{flags:?}: {answer}");
+                let message = answer["error"]["message"].as_str().unwrap();
+                let begins = "the prompt `set_me_up` is not offered here: it needs the tool `";
+                assert!(message.starts_with(begins), "{flags:?}: {message}");
+            }
+            let (rest, status, _) = session.finish().await;
+            assert_eq!((rest, status.code()), (vec![], Some(0)), "{flags:?}");
+        }
+    }
+}

@@ -1,0 +1,644 @@
+//! Following a call: progress, waits that many share, tasks that outlive a process, subscriptions. The
+//! clock is moved by hand; nothing sleeps.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use callingbox_sandbox::Options;
+use serde_json::{Value, json};
+
+use crate::harness::{Control, Era, Home, Session, simulator, soon};
+
+pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+pub(crate) async fn place(session: &mut Session, to: &str) -> Value {
+    let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
+    let call = session.data("place_call", json!({"agent_id": agent, "to": to})).await;
+    call["call_id"].clone()
+}
+
+pub(crate) fn waiting(call: &Value, seconds: u64) -> Value {
+    json!({
+        "name": "get_call_result",
+        "arguments": {"call_id": call, "wait_seconds": seconds},
+        "_meta": {"progressToken": "p"},
+    })
+}
+
+/// Reads progress messages until one contains `text`, and gives all of them.
+pub(crate) async fn progress_until(session: &mut Session, text: &str) -> Vec<String> {
+    let mut seen = Vec::new();
+    loop {
+        let message = session.next().await.unwrap();
+        assert_eq!(message["method"], "notifications/progress", "{message}");
+        assert_eq!(message["params"]["progressToken"], "p", "{message}");
+        seen.push(message["params"]["message"].as_str().unwrap().to_owned());
+        if seen.last().unwrap().contains(text) {
+            return seen;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_whole_life_of_a_call_is_told_as_it_happens() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        let call = place(&mut session, "+13105550100").await;
+        let id = session.begin("tools/call", waiting(&call, 60)).await;
+        let mut told = progress_until(&mut session, "The call is queued.").await;
+        for (seconds, sign) in
+            [(2, "initiated"), (3, "ringing"), (7, "in_progress"), (60, "The call is completed.")]
+        {
+            session.control().advance(seconds).await;
+            told.extend(progress_until(&mut session, sign).await);
+        }
+        session.control().advance(600).await;
+        let answer = session.answer(id).await;
+        while let Some(message) = session.early() {
+            told.push(message["params"]["message"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(answer["result"]["structuredContent"]["outcome"], "completed", "{answer}");
+
+        let statuses: Vec<&str> =
+            told.iter().filter_map(|text| text.strip_prefix("The call is ")).collect();
+        assert_eq!(statuses, ["queued.", "initiated.", "ringing.", "in_progress.", "completed."]);
+        let said: Vec<&String> = told.iter().filter(|text| text.contains(" said: <<<")).collect();
+        let transcript = session.data("get_call_transcript", json!({"call_id": call})).await;
+        assert_eq!(transcript["lines"], said.len(), "each line is told once: {said:?}");
+        assert!(said[0].starts_with("user said: <<<") && said[0].ends_with(">>>"), "{said:?}");
+        session.finish_well().await;
+    }
+}
+
+#[tokio::test]
+async fn progress_never_goes_back_and_comes_only_to_whoever_asked() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550100").await;
+    let id = session.begin("tools/call", waiting(&call, 60)).await;
+    let mut last = 0.0;
+    session.control().advance(600).await;
+    let answer = session.answer(id).await;
+    assert_eq!(answer["result"]["isError"], false, "{answer}");
+    let mut count = 0;
+    while let Some(message) = session.early() {
+        let now = message["params"]["progress"].as_f64().unwrap();
+        assert!(now > last, "{now} after {last}");
+        last = now;
+        count += 1;
+    }
+    assert!(count > 2, "{count}");
+    // The same without a token: one message, the answer.
+    let report = session.data("get_call_result", json!({"call_id": call})).await;
+    assert_eq!(report["outcome"], "completed");
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn a_hundred_who_wait_cost_no_more_than_one() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550107").await;
+    session.control().advance(20).await;
+    session.control().forget().await;
+    let arguments = json!({"call_id": call, "wait_seconds": 3});
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(session.begin_call("get_call_result", arguments.clone()).await);
+    }
+    for id in ids {
+        let answer = session.answer(id).await;
+        assert_eq!(answer["result"]["structuredContent"]["outcome"], "in_progress", "{answer}");
+    }
+    let asked = session.control().count("GET", "/v1/calls/{id}").await;
+    // Three seconds of a talk: a look at once and one every second or two.
+    assert!((1..=5).contains(&asked), "{asked} requests for a hundred waits");
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn a_hundred_who_poll_a_task_cost_no_more_than_one() {
+    let mut session = Session::modern().await;
+    session.capabilities = json!({"extensions": {TASKS: {}}});
+    let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
+    let order = json!({"agent_id": agent, "to": "+13105550100"});
+    let task = session.call("place_call", order).await["result"]["taskId"].clone();
+    session.control().advance(20).await;
+    session.control().forget().await;
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(session.begin("tasks/get", json!({"taskId": task})).await);
+    }
+    for id in ids {
+        let got = session.answer(id).await;
+        assert_eq!(got["result"]["status"], "working", "{got}");
+    }
+    // One after the other, they find the watch still there, and learn of the end from it.
+    session.control().advance(600).await;
+    let ended = task_ended(&mut session, &task).await;
+    assert_eq!(ended["result"]["structuredContent"]["outcome"], "completed", "{ended}");
+    let asked = session.control().count("GET", "/v1/calls/{id}").await;
+    assert!((1..=5).contains(&asked), "{asked} requests for a hundred polls and more");
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn the_state_is_the_answer_however_slow_the_api_and_short_the_wait() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550107").await;
+    session.control().advance(20).await;
+    for tool in ["get_call_result", "get_call_transcript"] {
+        let slow =
+            json!({"method": "GET", "path": "/v1/calls/*", "kind": "delay", "delay_ms": 1_500});
+        session.control().fault(slow).await;
+        let answer = session.data(tool, json!({"call_id": call, "wait_seconds": 1})).await;
+        assert_eq!(answer["status"], "in_progress", "{answer}");
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn only_who_follows_progress_waits_longer_than_the_configuration_says() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(config.path(), "[wait]\ndefault_seconds = 1\nmax_seconds = 1\n").unwrap();
+    let flags = ["--config", config.path().to_str().unwrap()];
+    for era in Era::BOTH {
+        let mut session = Session::on_simulator(era, &flags, Options::default()).await;
+        let call = place(&mut session, "+13105550107").await;
+        let begun = Instant::now();
+        let long = session.begin("tools/call", waiting(&call, 4)).await;
+        for tool in ["get_call_result", "get_call_transcript"] {
+            let hour = json!({"call_id": call, "wait_seconds": 3_600});
+            assert_eq!(session.data(tool, hour).await["status"], "queued");
+        }
+        let usual = session.data("get_call_result", json!({"call_id": call})).await;
+        assert_eq!(usual["status"], "queued");
+        assert!(begun.elapsed() >= Duration::from_secs(3), "each of them waited");
+        let answer = session.answer(long).await;
+        assert_eq!(answer["result"]["structuredContent"]["status"], "queued", "{answer}");
+        assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
+        while session.early().is_some() {}
+        session.finish_well().await;
+    }
+}
+
+#[tokio::test]
+async fn trouble_while_waiting_is_told_with_the_last_known_state() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550107").await;
+    session.control().advance(20).await;
+    let id = session.begin("tools/call", waiting(&call, 4)).await;
+    progress_until(&mut session, "The call is in_progress.").await;
+    session
+        .control()
+        .fault(json!({"method": "GET", "path": "/v1/calls/*", "kind": "status", "status": 500, "times": 100}))
+        .await;
+    let answer = session.answer(id).await;
+    let report = &answer["result"]["structuredContent"];
+    assert_eq!(answer["result"]["isError"], false, "{answer}");
+    assert_eq!(report["call_id"], call, "{answer}");
+    assert_eq!(report["outcome"], "in_progress", "{answer}");
+    assert!(report["trouble"].as_str().unwrap().contains("500"), "{answer}");
+}
+
+#[tokio::test]
+async fn words_that_cannot_be_read_are_not_taken_for_silence() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550100").await;
+    session.control().advance(20).await;
+    let path = format!("/v1/calls/{}/transcript", call.as_str().unwrap());
+    let broken =
+        json!({"method": "GET", "path": path, "kind": "status", "status": 500, "times": 1_000});
+    session.control().fault(broken).await;
+    let waiting = |seconds: u64| json!({"call_id": call, "wait_seconds": seconds});
+    for status in ["in_progress", "completed"] {
+        let words = session.begin_call("get_call_transcript", waiting(4)).await;
+        session.control().arrived("GET", "/v1/calls/{id}/transcript", 1).await;
+        // Whoever asks for the record meanwhile is told of no trouble with it.
+        let report = session.data("get_call_result", waiting(2)).await;
+        assert_eq!((&report["status"], report.get("trouble")), (&json!(status), None), "{report}");
+        let answer = session.answer(words).await;
+        let page = &answer["result"]["structuredContent"];
+        assert_eq!((&page["status"], &page["final"]), (&json!(status), &json!(false)), "{answer}");
+        assert!(page["trouble"].as_str().unwrap().contains("500"), "{answer}");
+        let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains("could not be read since: CallingBox answered 500"), "{answer}");
+        let begins = format!("What was said could not be read; the call is {status}.");
+        assert!(text.starts_with(&begins), "{answer}");
+        session.control().advance(600).await;
+        session.control().forget().await;
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn a_task_outlives_the_process_that_made_it() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let flag = format!("--sandbox={}", sandbox.url());
+    let home = Arc::new(Home::new());
+    let open = async |capabilities: Value| {
+        let mut session = Session::start_in(Arc::clone(&home), &[&flag], &[]);
+        session.capabilities = capabilities;
+        session.open(Era::Modern).await;
+        session
+    };
+    let with_tasks = || json!({"extensions": {TASKS: {}}});
+
+    let mut first = open(with_tasks()).await;
+    let agent = first.outbound_agent(json!({"confirmed": "boolean"})).await;
+    let order = json!({"agent_id": agent, "to": "+13105550100"});
+    let placed = first.call("place_call", order).await;
+    assert_eq!(placed["result"]["resultType"], "task", "{placed}");
+    assert_eq!(placed["result"]["status"], "working", "{placed}");
+    let task = placed["result"]["taskId"].clone();
+    let dialed = control.dialed().await;
+    let call = dialed[0]["call_id"].as_str().unwrap();
+    assert!(task.as_str().unwrap().starts_with(&format!("{call}~")), "{task} {call}");
+
+    // A wait is a task too, and the same one.
+    let wait = first.call("get_call_result", json!({"call_id": call, "wait_seconds": 30})).await;
+    assert_eq!(wait["result"]["taskId"], task, "{wait}");
+    // Whoever wants the answer at once gets it.
+    let now = first.call("get_call_result", json!({"call_id": call, "wait_seconds": 0})).await;
+    assert_eq!(now["result"]["resultType"], "complete", "{now}");
+    first.finish_well().await;
+
+    let mut second = open(with_tasks()).await;
+    let got = second.request("tasks/get", json!({"taskId": task})).await;
+    assert_eq!(got["result"]["status"], "working", "{got}");
+    assert!(got["result"]["pollIntervalMs"].as_u64().unwrap() >= 1_000, "{got}");
+    let canceled = second.request("tasks/cancel", json!({"taskId": task})).await;
+    let message = canceled["error"]["message"].as_str().unwrap();
+    assert!(message.contains("no way to hang up"), "{canceled}");
+
+    control.advance(600).await;
+    let ended = task_ended(&mut second, &task).await;
+    let arguments = json!({"call_id": call, "wait_seconds": 0});
+    let report = second.data("get_call_result", arguments).await;
+    assert_eq!(ended["result"]["structuredContent"], report);
+
+    for forged in ["nothing", &format!("{call}~0000000000000000"), &format!("{call}~"), call] {
+        let got = second.request("tasks/get", json!({"taskId": forged})).await;
+        assert_eq!(got["error"]["code"], -32602, "{got}");
+    }
+    drop(second);
+
+    // A client that does not declare tasks never sees one.
+    let mut plain = open(json!({})).await;
+    let report = plain.call("get_call_result", arguments_of(call)).await;
+    assert_eq!(report["result"]["resultType"], "complete", "{report}");
+    let refused = plain.request("tasks/get", json!({"taskId": task})).await;
+    assert_eq!(refused["error"]["code"], -32021, "{refused}");
+}
+
+fn arguments_of(call: &str) -> Value {
+    json!({"call_id": call, "wait_seconds": 1})
+}
+
+/// Polls a task until it is done.
+async fn task_ended(session: &mut Session, task: &Value) -> Value {
+    soon("the end of the task", async {
+        loop {
+            let got = session.request("tasks/get", json!({"taskId": task})).await;
+            match got["result"]["status"].as_str() {
+                Some("working") => tokio::task::yield_now().await,
+                Some("completed") => return got["result"].clone(),
+                _ => panic!("{got}"),
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_task_says_what_the_answer_would_and_a_repeated_call_is_marked() {
+    let mut session = Session::modern().await;
+    let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
+    session.capabilities = json!({"extensions": {TASKS: {}}});
+    let order = json!({"agent_id": agent, "to": "+13105550100"});
+    let placed = session.call("place_call", order.clone()).await;
+    let call = session.control().dialed().await[0]["call_id"].as_str().unwrap().to_owned();
+    let text = format!(
+        "outcome: in_progress. call_id: {call}. SIMULATED: no telephone rings. The call is on its way. get_call_result waits for its end."
+    );
+    assert_eq!(placed["result"]["statusMessage"], text, "{placed}");
+    let task = placed["result"]["taskId"].clone();
+    let got = session.request("tasks/get", json!({"taskId": task})).await;
+    let text = format!("call_id: {call}. The call is queued. SIMULATED: no telephone rings.");
+    assert_eq!(got["result"]["statusMessage"], text, "{got}");
+    let again = session.call("place_call", order).await;
+    assert_eq!(again["result"]["resultType"], "complete", "{again}");
+    let told = &again["result"]["structuredContent"];
+    assert_eq!((&told["duplicate_of"], &told["call_id"]), (&json!(call), &json!(call)), "{again}");
+    assert!(told["note"].as_str().unwrap().contains("nothing rang now"), "{again}");
+    assert_eq!(session.control().dialed().await.len(), 1);
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn a_task_and_a_resource_say_what_the_tool_says_where_less_is_offered() {
+    let mut whole = Session::modern().await;
+    // Nothing is asked of the conversation: the note speaks of the words instead.
+    let agent = whole.outbound_agent(json!({})).await;
+    let few = ["--tools", "place_call,get_call_result"];
+    for (tools, words_are_named) in [(&[][..], true), (&few, false)] {
+        let mut session = whole.beside(tools);
+        session.capabilities = json!({"extensions": {TASKS: {}}});
+        session.open(Era::Modern).await;
+        let order = json!({"agent_id": agent, "to": "+13105550100", "allow_repeat": true});
+        let placed = session.call("place_call", order).await;
+        let task = &placed["result"]["taskId"];
+        let call = task.as_str().unwrap().split_once('~').unwrap().0;
+        whole.control().advance(600).await;
+        let now = json!({"call_id": call, "wait_seconds": 0});
+        let report = session.data("get_call_result", now).await;
+        let note = report["note"].as_str().unwrap();
+        assert_eq!(note.contains("get_call_transcript"), words_are_named, "{report}");
+        let got = session.request("tasks/get", json!({"taskId": task})).await;
+        assert_eq!(got["result"]["result"]["structuredContent"], report, "{got}");
+        let uri = json!({"uri": format!("callingbox://calls/{call}")});
+        let read = session.request("resources/read", uri).await;
+        let read = read["result"]["contents"][0]["text"].as_str().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(read).unwrap(), report);
+    }
+}
+
+#[tokio::test]
+async fn subscriptions_fire_while_a_call_runs_in_both_eras() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        let call = place(&mut session, "+13105550100").await;
+        let uri = format!("callingbox://calls/{}", call.as_str().unwrap());
+        let (listening, wanted) = match era {
+            Era::Legacy(_) => {
+                let subscribed = session.request("resources/subscribe", json!({"uri": uri})).await;
+                assert_eq!(subscribed["result"], json!({}), "{subscribed}");
+                (None, "notifications/resources/updated")
+            }
+            Era::Modern => {
+                let filter = json!({"notifications": {"resourceSubscriptions": [uri]}});
+                let id = session.begin("subscriptions/listen", filter).await;
+                let acknowledged = session.next().await.unwrap();
+                let accepted = &acknowledged["params"]["notifications"]["resourceSubscriptions"];
+                assert_eq!(accepted, &json!([uri]), "{acknowledged}");
+                // That was said before the first look: whoever has read it by then may have missed something.
+                let first = session.next().await.unwrap();
+                assert_eq!(first["method"], "notifications/resources/updated", "{first}");
+                (Some(id), "notifications/resources/updated")
+            }
+        };
+        // The subscriber stands where the call is now; each change after it is told.
+        let read = session.request("resources/read", json!({"uri": uri})).await;
+        let text = read["result"]["contents"][0]["text"].as_str().unwrap();
+        let before: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(before["outcome"], "in_progress", "{read}");
+        session.control().advance(600).await;
+        let updated = session.next().await.unwrap();
+        assert_eq!(updated["method"], wanted, "{updated}");
+        assert_eq!(updated["params"]["uri"], uri, "{updated}");
+        let read = session.request("resources/read", json!({"uri": uri})).await;
+        assert!(read.to_string().contains("completed"), "{read}");
+        if let Some(id) = listening {
+            session.notify("notifications/cancelled", json!({"requestId": id})).await;
+        }
+        let (_, status, log) = session.finish().await;
+        assert_eq!((status.code(), log.as_str()), (Some(0), ""));
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_at_first_is_told_once_it_can() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        let call = place(&mut session, "+13105550100").await;
+        let uri = format!("callingbox://calls/{}", call.as_str().unwrap());
+        let away = json!({"method": "GET", "path": "/v1/calls/*", "kind": "status", "status": 500});
+        session.control().fault(away).await;
+        match era {
+            Era::Legacy(_) => {
+                let subscribed = session.request("resources/subscribe", json!({"uri": uri})).await;
+                assert_eq!(subscribed["result"], json!({}), "{subscribed}");
+            }
+            Era::Modern => {
+                let filter = json!({"notifications": {"resourceSubscriptions": [uri]}});
+                session.begin("subscriptions/listen", filter).await;
+                let acknowledged = session.next().await.unwrap();
+                assert_eq!(acknowledged["method"], "notifications/subscriptions/acknowledged");
+                session.control().arrived("GET", "/v1/calls/{id}", 1).await;
+            }
+        }
+        // The call is over before anybody could look at it.
+        session.control().advance(600).await;
+        let updated = session.next().await.unwrap();
+        assert_eq!(updated["method"], "notifications/resources/updated", "{updated}");
+        assert_eq!(updated["params"]["uri"], uri, "{updated}");
+        drop(session.finish().await);
+    }
+}
+
+#[tokio::test]
+async fn what_was_unsubscribed_from_is_told_no_more() {
+    let mut session = Session::legacy("2025-11-25").await;
+    let call = place(&mut session, "+13105550100").await;
+    let call = format!("callingbox://calls/{}", call.as_str().unwrap());
+    let kept = format!("{call}/transcript");
+    for (method, uri) in [
+        ("resources/subscribe", &call),
+        ("resources/subscribe", &kept),
+        ("resources/unsubscribe", &call),
+        // What is not subscribed to can be left as well.
+        ("resources/unsubscribe", &call),
+    ] {
+        let answer = session.request(method, json!({"uri": uri})).await;
+        assert_eq!(answer["result"], json!({}), "{method}: {answer}");
+    }
+    session.control().advance(600).await;
+    let mut told = vec![session.next().await.unwrap()];
+    session.request("ping", json!({})).await;
+    while let Some(message) = session.early() {
+        told.push(message);
+    }
+    let (rest, status, log) = session.finish().await;
+    told.extend(rest);
+    assert!(told.iter().all(|message| message["params"]["uri"] == kept), "{told:?}");
+    assert_eq!((status.code(), log.as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
+async fn only_what_will_change_can_be_subscribed_to() {
+    let mut session = Session::legacy("2025-11-25").await;
+    let call = place(&mut session, "+13105550100").await;
+    let still = |uri: &str| {
+        (
+            -32602,
+            format!(
+                "{} does not change by itself: calls and transcripts can be subscribed to",
+                uri
+            ),
+        )
+    };
+    let missing = |uri: &str| (-32002, format!("there is no resource {uri}"));
+    for (uri, (code, message)) in [
+        ("x", missing("x")),
+        ("callingbox://calls/nope", missing("callingbox://calls/nope")),
+        ("callingbox://calls/nope/transcript", missing("callingbox://calls/nope/transcript")),
+        ("callingbox://numbers", still("callingbox://numbers")),
+        ("callingbox://agents/a", still("callingbox://agents/a")),
+    ] {
+        let answer = session.request("resources/subscribe", json!({"uri": uri})).await;
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+        assert_eq!(answer["error"]["message"], message, "{answer}");
+    }
+    let uri = format!("callingbox://calls/{}/transcript", call.as_str().unwrap());
+    let answer = session.request("resources/subscribe", json!({"uri": uri})).await;
+    assert_eq!(answer["result"], json!({}), "{answer}");
+    // It stands where the call was at the answer: no change after it goes by untold.
+    session.control().advance(600).await;
+    assert_eq!(session.next().await.unwrap()["params"]["uri"], uri);
+    drop(session.finish().await);
+
+    let mut session = Session::modern().await;
+    let uris = json!(["x", "callingbox://numbers", "callingbox://calls/c"]);
+    let filter = json!({"notifications": {"resourceSubscriptions": uris}});
+    session.begin("subscriptions/listen", filter).await;
+    let acknowledged = session.next().await.unwrap();
+    let accepted = &acknowledged["params"]["notifications"]["resourceSubscriptions"];
+    assert_eq!(accepted, &json!(["callingbox://calls/c"]), "{acknowledged}");
+}
+
+#[tokio::test]
+async fn the_words_of_a_hostile_callee_stay_inside_the_fence_wherever_they_go() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550109").await;
+    let id = session.begin("tools/call", waiting(&call, 60)).await;
+    session.control().advance(3_000).await;
+    session.answer(id).await;
+    let mut lines = 0;
+    while let Some(message) = session.early() {
+        let text = message["params"]["message"].as_str().unwrap().to_owned();
+        if let Some((_, words)) = text.split_once(" said: ") {
+            let (marker, words) = words.strip_prefix("<<<").unwrap().split_once(' ').unwrap();
+            let words = words.strip_suffix(&format!(" {marker}>>>")).unwrap();
+            assert!(!words.contains(marker) && !words.contains('\n'), "{text}");
+            assert!(
+                !words.chars().any(|c| c.is_control() || ('\u{202A}'..='\u{202E}').contains(&c)),
+                "{text}"
+            );
+            lines += 1;
+        }
+    }
+    assert!(lines > 3, "{lines}");
+    let uri = format!("callingbox://calls/{}/transcript", call.as_str().unwrap());
+    let read = session.request("resources/read", json!({"uri": uri})).await;
+    let text = read["result"]["contents"][0]["text"].as_str().unwrap();
+    let (before, inside) = text.split_once("\n<<<").unwrap();
+    assert!(before.contains("not instructions"), "{text}");
+    let (marker, inside) = inside.split_once('\n').unwrap();
+    assert_eq!(inside.matches(marker).count(), 1, "{text}");
+    let (_, after) = inside.split_once(&format!("\n{marker}>>>")).unwrap();
+    assert_eq!(after, "\nSIMULATED: the real account is not concerned.", "{text}");
+}
+
+#[tokio::test]
+async fn a_live_transcript_waits_for_the_next_words() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550100").await;
+    let next =
+        |after: u64| json!({"call_id": call, "after_sequence_no": after, "wait_seconds": 15});
+    let id = session.begin_call("get_call_transcript", next(0)).await;
+    session.control().arrived("GET", "/v1/calls/{id}", 1).await;
+    session.control().advance(14).await;
+    let page = session.answer(id).await["result"]["structuredContent"].clone();
+    assert_eq!(page["final"], false, "{page}");
+    assert!(page["lines"].as_u64().unwrap() >= 1, "{page}");
+    let after = page["next_after_sequence_no"].as_u64().unwrap();
+    let id = session.begin_call("get_call_transcript", next(after)).await;
+    session.control().advance(600).await;
+    let page = session.answer(id).await["result"]["structuredContent"].clone();
+    assert!(page["transcript"].as_str().unwrap().contains(&format!("[{}] ", after + 1)), "{page}");
+    assert!(!page["transcript"].as_str().unwrap().contains(&format!("[{after}] ")), "{page}");
+}
+
+#[tokio::test]
+async fn what_was_asked_before_the_end_is_not_the_whole_transcript() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550100").await;
+    session.control().advance(14).await;
+    // What was said so far, told only after the record has said that the call is over.
+    let path = format!("/v1/calls/{}/transcript", call.as_str().unwrap());
+    let late =
+        json!({"method": "GET", "path": path, "kind": "delay", "when": "after", "delay_ms": 5_000});
+    session.control().fault(late).await;
+    let arguments = json!({"call_id": call, "wait_seconds": 15});
+    let id = session.begin_call("get_call_transcript", arguments).await;
+    session.control().arrived("GET", "/v1/calls/{id}/transcript", 1).await;
+    session.control().advance(600).await;
+    let page = session.answer(id).await["result"]["structuredContent"].clone();
+    let whole = session.data("get_call_transcript", json!({"call_id": call})).await;
+    assert_eq!((&page["final"], &page["lines"]), (&json!(true), &whole["lines"]), "{page}");
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn lines_without_a_readable_number_are_told_too() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550100").await;
+    session.control().advance(600).await;
+    let path = format!("/v1/calls/{}/transcript", call.as_str().unwrap());
+    let segments = json!([{"role": "user", "text": "Hello?", "sequence_no": "first"}]);
+    let body = json!({"call_id": call, "segments": segments, "simulated": true});
+    let odd = json!({"method": "GET", "path": path, "kind": "status", "status": 200, "body": body, "times": 2});
+    session.control().fault(odd).await;
+    for wait in [0, 10] {
+        let arguments = json!({"call_id": call, "wait_seconds": wait});
+        let page = session.data("get_call_transcript", arguments).await;
+        assert_eq!((&page["lines"], &page["final"]), (&json!(1), &json!(true)), "{page}");
+        assert!(page["transcript"].as_str().unwrap().contains("[?] user: Hello?"), "{page}");
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn silence_is_broken_every_ten_seconds() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550107").await;
+    // Nothing happens on the line: the clock stands still, and only the wall clock moves.
+    let id = session.begin("tools/call", waiting(&call, 12)).await;
+    let answer = session.answer(id).await;
+    let mut told = Vec::new();
+    while let Some(message) = session.early() {
+        told.push(message["params"]["message"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(told, ["The call is queued.", "Still waiting; the call is queued."], "{answer}");
+}
+
+#[tokio::test]
+async fn a_call_that_must_be_confirmed_becomes_a_task_only_after_the_yes() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(config.path(), "[dialing]\nconfirm = \"always\"\n").unwrap();
+    let flags = ["--config", config.path().to_str().unwrap()];
+    let mut session = Session::on_simulator(Era::Modern, &flags, Options::default()).await;
+    session.capabilities = json!({"elicitation": {}, "extensions": {TASKS: {}}});
+    let offers = session.data("search_numbers", json!({"limit": 1})).await;
+    let mut params = json!({"name": "purchase_number", "arguments": {"phone_number": offers["numbers"][0]["phone_number"]}});
+    let yes = json!({"confirm": {"action": "accept", "content": {"confirm": true}}});
+    let confirmed = async |session: &mut Session, params: &mut Value| {
+        let asked = session.request("tools/call", params.clone()).await;
+        assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
+        params["requestState"] = asked["result"]["requestState"].clone();
+        params["inputResponses"] = yes.clone();
+        session.request("tools/call", params.clone()).await
+    };
+    let bought = confirmed(&mut session, &mut params).await;
+    let number = &bought["result"]["structuredContent"]["number"]["number_id"];
+    let agent = json!({"name": "A", "type": "outbound", "number_ids": [number]});
+    let agent = session.data("create_agent", agent).await;
+    let mut params = json!({
+        "name": "place_call",
+        "arguments": {"agent_id": agent["agent_id"], "to": "+13105550100"},
+    });
+    let placed = confirmed(&mut session, &mut params).await;
+    assert_eq!(placed["result"]["resultType"], "task", "{placed}");
+    let got = session.request("tasks/get", json!({"taskId": placed["result"]["taskId"]})).await;
+    assert_eq!(got["result"]["status"], "working", "{got}");
+    assert_eq!(session.control().dialed().await.len(), 1);
+}

@@ -1,0 +1,330 @@
+//! The life of a session: its end, requests that are taken back, many at once, and a world in which
+//! the key is missing or wrong or nothing answers.
+
+use std::time::{Duration, Instant};
+
+use callingbox_mcp::mcp::catalogue::Catalogue;
+use callingbox_mcp::mcp::selection::Selection;
+use callingbox_sandbox::Options;
+use serde_json::{Value, json};
+
+use crate::harness::{Era, Home, Session, simulator};
+
+const CALL: &str = "/v1/calls/{id}";
+
+/// A session that waits for a call which goes on for half an hour, that call, and the id of the wait.
+async fn waiting(era: Era) -> (Session, Value, i64) {
+    let mut session = Session::new(era).await;
+    let agent = session.outbound_agent(json!({})).await;
+    let order = json!({"agent_id": agent, "to": "+13105550107"});
+    let call = session.data("place_call", order).await["call_id"].clone();
+    let wait = json!({"call_id": call, "wait_seconds": 300});
+    let id = session.begin_call("get_call_result", wait).await;
+    session.control().arrived("GET", CALL, 1).await;
+    (session, call, id)
+}
+
+#[tokio::test]
+async fn at_the_end_of_input_answers_under_way_are_still_given() {
+    for era in Era::BOTH {
+        let (mut session, _, id) = waiting(era).await;
+        let ended = Instant::now();
+        session.end_input();
+        let answer = session.answer(id).await;
+        assert_eq!(answer["result"]["structuredContent"]["outcome"], "in_progress", "{answer}");
+        session.finish_well().await;
+        assert!(ended.elapsed() < Duration::from_secs(5), "{era:?}: {:?}", ended.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_closed_in_mid_wait_is_nothing_to_complain_of() {
+    for era in Era::BOTH {
+        let (session, _, _) = waiting(era).await;
+        let ended = Instant::now();
+        let (status, log) = session.vanish().await;
+        assert_eq!((status.code(), log.as_str()), (Some(0), ""), "{era:?}");
+        assert!(ended.elapsed() < Duration::from_secs(5), "{era:?}: {:?}", ended.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn what_takes_too_long_at_the_end_of_input_does_not_hold_the_process() {
+    let mut session = Session::new(Era::Modern).await;
+    let slow = json!({"path": "/v1/agents", "kind": "delay", "delay_ms": 60_000});
+    session.control().fault(slow).await;
+    session.begin_call("list_agents", json!({})).await;
+    session.control().arrived("GET", "/v1/agents", 1).await;
+    let ended = Instant::now();
+    let (rest, status, _) = session.finish().await;
+    assert_eq!((rest, status.code()), (vec![], Some(0)));
+    assert!(ended.elapsed() < Duration::from_secs(5), "{:?}", ended.elapsed());
+}
+
+#[tokio::test]
+async fn a_dispatch_that_takes_too_long_at_the_end_of_input_is_left_to_the_ledger() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        let agent = session.outbound_agent(json!({})).await;
+        let call = json!({"agent_id": agent, "to": "+13105550100"});
+        let slow =
+            json!({"method": "POST", "path": "/v1/calls", "kind": "delay", "delay_ms": 60_000});
+        session.control().fault(slow).await;
+        session.begin_call("place_call", call).await;
+        session.control().arrived("POST", "/v1/calls", 1).await;
+        let ended = Instant::now();
+        let (rest, status, _) = session.finish().await;
+        assert!(ended.elapsed() < Duration::from_secs(5), "{era:?}: {:?}", ended.elapsed());
+        assert_eq!(status.code(), Some(0));
+        for answer in rest {
+            let told = answer.to_string();
+            assert!(told.contains("this server ended"), "{era:?}: {told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_signal_to_end_is_the_end_of_input_and_a_long_wait_is_answered_at_once() {
+    for era in Era::BOTH {
+        let (mut session, call, id) = waiting(era).await;
+        let ended = Instant::now();
+        session.terminate().await;
+        let answer = session.answer(id).await;
+        let content = &answer["result"]["structuredContent"];
+        assert_eq!((&content["outcome"], &content["call_id"]), (&json!("in_progress"), &call));
+        assert_eq!(session.next().await, None);
+        session.finish_well().await;
+        assert!(ended.elapsed() < Duration::from_secs(3), "{era:?}: {:?}", ended.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_taken_back_gets_no_answer_and_its_work_stops() {
+    for era in Era::BOTH {
+        let (mut session, _, id) = waiting(era).await;
+        let slow = json!({"path": "/v1/agents", "kind": "delay", "delay_ms": 3_500});
+        session.control().fault(slow).await;
+        session
+            .notify("notifications/cancelled", json!({"requestId": id, "reason": "enough"}))
+            .await;
+        // The session goes on, and until well past the times of the next looks the call is not asked about.
+        session.data("list_numbers", json!({})).await;
+        let asked = session.control().count("GET", CALL).await;
+        session.data("list_agents", json!({})).await;
+        let since = session.control().count("GET", CALL).await - asked;
+        assert_eq!(since, 0, "{era:?}: the one that was taken back still asks");
+        let ended = Instant::now();
+        session.finish_well().await;
+        assert!(ended.elapsed() < Duration::from_secs(3), "{era:?}: nothing was left to drain");
+    }
+}
+
+#[tokio::test]
+async fn many_requests_at_once_are_answered_each_for_itself() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        session
+            .control()
+            .fault(json!({"path": "/v1/agents", "kind": "delay", "delay_ms": 1500}))
+            .await;
+        let slow = session.begin_call("list_agents", json!({})).await;
+        session.control().arrived("GET", "/v1/agents", 1).await;
+        let mut quick = Vec::new();
+        for at in 0..20 {
+            let (tool, arguments) = match at % 4 {
+                0 => ("list_numbers", json!({})),
+                1 => ("get_agent", json!({"agent_id": format!("none-{at}")})),
+                2 => ("list_numbers", json!({"nonsense": at})),
+                _ => ("search_numbers", json!({"limit": 1})),
+            };
+            quick.push((at, session.begin_call(tool, arguments).await));
+        }
+        let mut order = Vec::new();
+        for _ in 0..=quick.len() {
+            order.push(session.next().await.unwrap());
+        }
+        assert_eq!(order.last().unwrap()["id"], slow, "the slow one holds nobody up");
+        for (at, id) in quick {
+            let answer = order.iter().find(|answer| answer["id"] == id).unwrap();
+            assert_eq!(answer["result"]["isError"], matches!(at % 4, 1 | 2), "{at}: {answer}");
+            let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+            if at % 4 == 1 {
+                assert!(text.contains(&format!("none-{at}")), "{at}: {text}");
+            }
+        }
+        session.finish_well().await;
+    }
+}
+
+#[tokio::test]
+async fn what_comes_before_the_first_request_is_harmless() {
+    for era in Era::BOTH {
+        let mut session = Session::start(&[], &[]);
+        session.notify("notifications/initialized", json!({})).await;
+        session.notify("notifications/cancelled", json!({"requestId": 1})).await;
+        session.send(&json!({"jsonrpc": "2.0", "id": 5, "result": {}})).await;
+        session.send_bytes(b"\n\n").await;
+        session.open(era).await;
+        let answer = session.request("tools/list", json!({})).await;
+        assert!(answer["result"]["tools"].is_array(), "{era:?}: {answer}");
+        session.finish_well().await;
+    }
+    // And nothing at all is a good session too.
+    Session::start(&[], &[]).finish_well().await;
+}
+
+/// Arguments with which a tool of the default list passes its own checks.
+fn good_arguments(tool: &str) -> Value {
+    match tool {
+        "place_call" => json!({"agent_id": "a", "to": "+13105550100"}),
+        "create_agent" => json!({"name": "A", "type": "outbound"}),
+        "update_agent" => json!({"agent_id": "a", "name": "B"}),
+        "set_agent_numbers" => json!({"agent_id": "a", "attach": ["n"]}),
+        "get_agent" | "archive_agent" => json!({"agent_id": "a"}),
+        "get_call_result" | "get_call_transcript" => json!({"call_id": "c"}),
+        "purchase_number" => json!({"phone_number": "+14155550179"}),
+        _ => json!({}),
+    }
+}
+
+fn default_tools() -> Vec<&'static str> {
+    Catalogue::new().offered(&Selection::default()).map(|tool| tool.facts.name).collect()
+}
+
+#[tokio::test]
+async fn without_a_key_tools_are_listed_and_every_call_says_how_to_set_one() {
+    for era in Era::BOTH {
+        let mut session = Session::with(era, &[], &[]).await;
+        let answer = session.request("tools/list", json!({})).await;
+        let listed = answer["result"]["tools"].as_array().unwrap().len();
+        assert_eq!(listed, default_tools().len());
+        for tool in default_tools() {
+            let error = session.failure(tool, good_arguments(tool)).await;
+            assert_eq!((&error["class"], &error["done"]), (&json!("no_key"), &json!("nothing")));
+            let next = error["next"].as_str().unwrap();
+            for way in ["CALLINGBOX_API_KEY", "CALLINGBOX_API_KEY_FILE", "--sandbox"] {
+                assert!(next.contains(way), "{tool}: {next}");
+            }
+        }
+        session.finish_well().await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_said_plainly_and_never_shown() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    let environment = [("CALLINGBOX_BASE_URL", url.as_str()), ("CALLINGBOX_API_KEY", "pk_5ecret")];
+    for era in Era::BOTH {
+        let mut session = Session::with(era, &["--log", "debug"], &environment).await;
+        for tool in default_tools() {
+            let answer = session.call(tool, good_arguments(tool)).await;
+            let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
+            assert_eq!(
+                (&error["class"], &error["done"]),
+                (&json!("unauthorized"), &json!("nothing")),
+                "{tool}: {answer}"
+            );
+            let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+            assert!(text.contains("401") && text.contains("key"), "{tool}: {text}");
+            assert!(text.contains("CALLINGBOX_API_KEY or the key file"), "{tool}: {text}");
+            assert!(!answer.to_string().contains("5ecret"), "{tool}: {answer}");
+        }
+        let (rest, status, log) = session.finish().await;
+        assert_eq!((rest, status.code()), (vec![], Some(0)));
+        assert!(log.contains("tool call") && !log.contains("5ecret"), "{log}");
+        assert!(!log.contains("3105550100") && !log.contains("4155550179"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_network_every_call_says_so_and_the_session_goes_on() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let environment = [("CALLINGBOX_BASE_URL", url.as_str()), ("CALLINGBOX_API_KEY", "sk_x")];
+    let mut session = Session::with(Era::Modern, &[], &environment).await;
+    // At once: each tries again by itself for a while.
+    let mut begun = Vec::new();
+    for tool in default_tools() {
+        begun.push((tool, session.begin_call(tool, good_arguments(tool)).await));
+    }
+    for (tool, id) in begun {
+        let answer = session.answer(id).await;
+        let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
+        assert_eq!(
+            (&error["class"], &error["done"], &error["retry"]),
+            (&json!("unavailable"), &json!("nothing"), &json!("later")),
+            "{tool}: {answer}"
+        );
+    }
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn a_refusal_to_start_gives_each_reason_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (arguments, says) in [
+        (vec!["--config", "/dev/null/none.toml"], "/dev/null/none.toml cannot be read"),
+        (vec!["--log", "a=b=c"], "the log filter `a=b=c` cannot be read"),
+        (vec!["--sandbox=http://127.0.0.1:1"], "Connection refused"),
+        (vec!["sandbox", "--listen", &taken], "the sandbox cannot listen on"),
+        (vec!["http", "--listen", &taken], "cannot listen on"),
+        (vec!["healthcheck", "http://127.0.0.1:1/healthz"], "Connection refused"),
+        (vec!["token", "list", "--tokens", "/"], "the tokens in / cannot be read"),
+    ] {
+        let output = Home::new().run(&arguments, &[]).await;
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(says), "{text}");
+        let reasons: Vec<&str> = text.trim().split(": ").collect();
+        for (number, reason) in reasons.iter().enumerate() {
+            assert!(!reasons[..number].contains(reason), "twice `{reason}`: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_no_simulator_is_refused_at_the_start() {
+    for (flag, reason) in [
+        ("--sandbox=https://api.callingbox.io", "a simulator runs on this machine"),
+        ("--sandbox=http://phone.example", "a simulator runs on this machine"),
+        (
+            "--sandbox=http://127.0.0.1:1",
+            "no simulator answers at http://127.0.0.1:1; `callingbox-mcp sandbox` starts one: \
+             error sending request: client error",
+        ),
+        ("--sandbox=nonsense", "--sandbox=nonsense"),
+        ("--sandbox=127.0.0.1:4010", "a simulator is written like http://127.0.0.1:4010"),
+    ] {
+        let (rest, status, log) = Session::start(&[flag], &[]).finish().await;
+        assert_eq!((rest, status.code()), (vec![], Some(1)), "{flag}");
+        assert!(log.contains(reason), "{flag}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_as_asked_for_and_never_has_whole_requests() {
+    for (filter, says) in [
+        ("off", None),
+        ("error", None),
+        ("rmcp::service=trace,rmcp=trace,hyper=trace,info", Some("tool call")),
+        ("trace", Some("tool call")),
+        ("INFO", Some("tool call")),
+        ("4", Some("tool call")),
+        ("warn, callingbox_mcp", Some("tool call")),
+        ("callingbox_mcp=info,rmcp=warn", Some("tool call")),
+    ] {
+        let mut session = Session::with(Era::Modern, &["--log", filter], &[]).await;
+        session.failure("create_agent", json!({"name": "Secret words", "type": "inbound"})).await;
+        session.request("nonsense", json!({})).await;
+        let (_, status, log) = session.finish().await;
+        assert_eq!(status.code(), Some(0));
+        assert!(!log.contains("Secret words"), "{filter}: {log}");
+        match says {
+            None => assert_eq!(log, "", "{filter}"),
+            Some(line) => assert!(log.contains(line), "{filter}: {log}"),
+        }
+    }
+}

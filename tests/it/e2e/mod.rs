@@ -1,0 +1,19 @@
+//! End to end: the real binary over standard input and output, against the simulator on a real
+//! port. One test binary, because each one costs a link.
+
+mod bad_input;
+mod commands;
+mod doctor;
+mod documents;
+mod environment;
+mod every_tool;
+mod failures;
+mod following;
+mod job;
+mod life;
+mod opening;
+mod reading;
+mod scenarios;
+mod setup;
+#[cfg(target_os = "linux")]
+mod terminal;

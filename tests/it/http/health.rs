@@ -1,0 +1,69 @@
+//! Probes: what they cost, and that of a container, the command `healthcheck`, against a running server.
+
+use callingbox_sandbox::Options;
+use serde_json::{Value, json};
+
+use crate::harness::{Control, simulator};
+use crate::http::support::{Server, program};
+
+#[tokio::test]
+async fn a_server_that_is_alive_and_one_that_is_not_are_told_apart() {
+    let server = Server::start(&["--admin-listen", "127.0.0.1:0"]).await;
+    let admin = server.admin.clone().unwrap();
+    // A configuration that was broken meanwhile says nothing of the server that runs.
+    let config = server.home.path().join("config/callingbox-mcp/config.toml");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::write(config, "nonsense").unwrap();
+    let check = async |url: &str| {
+        let mut command = program(server.home.path());
+        // A proxy of the machine is not asked.
+        command.env("HTTP_PROXY", "http://127.0.0.1:1").args(["healthcheck", url]);
+        let output = command.output().await.unwrap();
+        assert_eq!(output.stdout, b"");
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for probe in ["healthz", "readyz"] {
+        assert_eq!(check(&format!("{admin}/{probe}")).await, (Some(0), String::new()));
+    }
+    let (code, text) = check(&format!("{admin}/nothing")).await;
+    assert_eq!(code, Some(1));
+    assert!(text.contains("/nothing answers 404"), "{text}");
+    let (code, text) = check("http://127.0.0.1:1/healthz").await;
+    assert_eq!(code, Some(1));
+    assert!(text.contains("http://127.0.0.1:1/healthz: no answer"), "{text}");
+}
+
+#[tokio::test]
+async fn however_often_it_is_asked_callingbox_is_asked_once() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let server = Server::on(&sandbox, &[]).await;
+    let probe = || server.http.get(format!("{}/readyz", server.base)).send();
+    for answer in futures::future::join_all((0..50).map(|_| probe())).await {
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    assert_eq!(probe().await.unwrap().status(), 200);
+    assert_eq!(control.count("GET", "/v1/numbers").await, 1);
+}
+
+#[tokio::test]
+async fn a_key_is_taken_whatever_the_records_behind_it_look_like() {
+    for (body, key) in [
+        (json!({"data": [{"uid": "a"}], "has_more": false}), "ok"),
+        (json!([{"uid": "a"}]), "ok"),
+        // A page of something on the way has taken no key.
+        (json!("<html>Welcome</html>"), "CallingBox cannot be reached"),
+    ] {
+        let sandbox = simulator(Options::default()).await;
+        let server = Server::on(&sandbox, &["--admin-listen", "127.0.0.1:0"]).await;
+        let odd = json!({
+            "method": "GET", "path": "/v1/numbers", "kind": "status", "status": 200, "body": body,
+            "times": 100,
+        });
+        Control::of(&sandbox).fault(odd).await;
+        let url = format!("{}/readyz", server.admin.as_ref().unwrap());
+        let text = server.http.get(url).send().await.unwrap().text().await.unwrap();
+        let found: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&found["key"], &found["ready"]), (&json!(key), &json!(key == "ok")), "{body}");
+    }
+}

@@ -1,0 +1,115 @@
+//! Clients that leave while their call is being placed: it is placed once, and its id is kept.
+
+use callingbox_sandbox::Options;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::harness::{Control, simulator, soon};
+use crate::http::support::{Events, Server, initialize, program};
+
+/// The receipts of a server on this simulator, newest first.
+async fn receipts(server: &Server, simulator: &str) -> Vec<Value> {
+    let mut program = program(server.home.path());
+    program.args(["receipts", "--json", &format!("--sandbox={simulator}")]);
+    let output = program.output().await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_call_of_a_client_that_leaves_is_placed_once_and_written_down() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let server = Server::on(&sandbox, &[]).await;
+    let agent = server.agent().await;
+    control.credit(100_000_000).await;
+    for (number, way) in ["session", "sse", "plain", "following"].into_iter().enumerate() {
+        control.forget().await;
+        let late = json!({
+            "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 500,
+        });
+        control.fault(late).await;
+        let to = format!("+1310555010{number}");
+        let mut call = json!({"name": "place_call", "arguments": {"agent_id": agent, "to": to}});
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call});
+        let arrived = control.arrived("POST", "/v1/calls", 1);
+        match way {
+            "session" => {
+                let session = server.open(None).await;
+                let asked = tokio::spawn(session.post(&message).send());
+                arrived.await;
+                let delete = server.http.delete(format!("{}/mcp", server.base));
+                let delete = delete.header("mcp-session-id", &session.id).send().await.unwrap();
+                assert_eq!(delete.status(), 204);
+                asked.abort();
+            }
+            "sse" => {
+                let stream = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
+                let mut events = Events::of(stream);
+                let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
+                let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+                for body in [initialize(), ready, message] {
+                    let post = server.http.post(&endpoint).body(body.to_string());
+                    assert_eq!(post.send().await.unwrap().status(), 202);
+                }
+                arrived.await;
+                drop(events);
+            }
+            _ => {
+                if way == "following" {
+                    call["_meta"]["progressToken"] = json!("p");
+                }
+                let asked = tokio::spawn(server.modern("tools/call", call).send());
+                arrived.await;
+                asked.abort();
+            }
+        }
+        let written = soon(way, async {
+            loop {
+                let newest = receipts(&server, &sandbox.url()).await.swap_remove(0);
+                if newest["state"] == "placed" {
+                    return newest;
+                }
+            }
+        })
+        .await;
+        let dialed = control.dialed().await;
+        assert_eq!(dialed.len(), number + 1, "{way}");
+        assert_eq!(written["id"], dialed[number]["call_id"], "{way}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_whose_client_is_gone_is_written_down_before_the_server_ends() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let mut server = Server::on(&sandbox, &[]).await;
+    let agent = server.agent().await;
+    let late = json!({
+        "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 1_500,
+    });
+    control.fault(late).await;
+    let call = json!({"agent_id": agent, "to": "+13105550100"});
+    let call = json!({"name": "place_call", "arguments": call});
+    let asked = tokio::spawn(server.modern("tools/call", call).send());
+    control.arrived("POST", "/v1/calls", 1).await;
+    asked.abort();
+    // The server has seen that its client is gone.
+    let gone = "callingbox_mcp_tool_calls_total{tool=\"place_call\",outcome=\"canceled\"} 1";
+    soon("the end of the request", async {
+        let figures = format!("{}/metrics", server.base);
+        loop {
+            let page = server.http.get(&figures).send().await.unwrap().text().await.unwrap();
+            if page.contains(gone) {
+                return;
+            }
+        }
+    })
+    .await;
+    let id = server.child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    assert!(soon("the end", server.child.wait()).await.unwrap().success());
+    let written = receipts(&server, &sandbox.url()).await.swap_remove(0);
+    assert_eq!(written["state"], "placed", "{written}");
+    assert_eq!(written["id"], control.dialed().await[0]["call_id"]);
+}

@@ -1,0 +1,178 @@
+//! What a running server reads again, and that a broken file changes nothing.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::http::support::{Events, PATIENCE, Server, Session, initialize, message, program, with};
+
+/// A server whose files a test changes.
+struct Running {
+    server: Server,
+    log: PathBuf,
+}
+
+impl Running {
+    async fn start(files: &[(&str, &str)], more: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = home.path().join("config/callingbox-mcp").join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let log = home.path().join("log");
+        let mut program = program(home.path());
+        program.args(["--sandbox", "--sandbox-speed=1"]).stderr(File::create(&log).unwrap());
+        Self { server: Server::run(home, program, more).await, log }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let folder = self.server.home.path().join("config/callingbox-mcp");
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Sends SIGHUP and waits until the log has this so many times.
+    async fn hang_up(&self, logged: &str, times: usize) {
+        let id = self.server.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().await.unwrap().success());
+        let begun = Instant::now();
+        while self.log().matches(logged).count() < times {
+            assert!(begun.elapsed() < PATIENCE, "{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn calling_rules_are_read_again_and_broken_ones_are_not_taken() {
+    let running = Running::start(&[("policy.toml", "default = \"refuse\"\n")], &[]).await;
+    let server = &running.server;
+    let offers = server.tool(None, "search_numbers", json!({"area_code": "415"})).await;
+    let number = json!({"phone_number": offers["numbers"][0]["phone_number"]});
+    let bought = server.tool(None, "purchase_number", number).await;
+    let agent = json!({
+        "name": "A", "type": "outbound", "persona": "Mia.", "instructions": "Talk.",
+        "number_ids": [bought["number"]["number_id"]],
+    });
+    let agent_id = server.tool(None, "create_agent", agent).await["agent_id"].clone();
+    let call = async |to: &str| -> Value {
+        let params = json!({"name": "place_call", "arguments": {"agent_id": agent_id, "to": to}});
+        let answer = server.modern("tools/call", params).send().await.unwrap();
+        message(answer).await["result"]["_meta"]["callingbox-mcp/error"]["class"].clone()
+    };
+    assert_eq!(call("+13105550100").await, "refused_by_policy");
+
+    running.write("policy.toml", "default = \"allow\"\n");
+    assert_eq!(call("+13105550100").await, "refused_by_policy");
+    running.hang_up("the calling rules were read again", 1).await;
+    assert_eq!(call("+13105550103").await, Value::Null);
+
+    running.write("policy.toml", "default = \"refuse\"\n\n[limits]\nper_huor = 3\n");
+    running.hang_up("the calling rules of before are kept", 1).await;
+    let log = running.log();
+    assert!(log.contains("policy.toml: the calling rules cannot be read, line 4: "), "{log}");
+    // CallingBox is asked, and has a reason of its own.
+    assert_eq!(call("+13105550111").await, "insufficient_credit");
+
+    running.write("policy.toml", "default = \"refuse\"\n");
+    running.hang_up("the calling rules were read again", 2).await;
+    assert_eq!(call("+13105550102").await, "refused_by_policy");
+    let policy = server.modern("resources/read", json!({"uri": "callingbox://policy"}));
+    let policy =
+        message(policy.header("mcp-name", "callingbox://policy").send().await.unwrap()).await;
+    let policy = policy["result"]["contents"][0]["text"].as_str().unwrap();
+    assert!(policy.contains("\"default\":\"refuse\""), "{policy}");
+
+    let folder = running.server.home.path().join("config/callingbox-mcp");
+    std::fs::remove_file(folder.join("policy.toml")).unwrap();
+    running.hang_up("the calling rules of before are kept", 2).await;
+    assert_eq!(call("+13105550101").await, "refused_by_policy");
+}
+
+#[tokio::test]
+async fn a_rule_that_comes_while_the_human_thinks_holds() {
+    let config = "[dialing]\nconfirm = \"always\"\n";
+    let running = Running::start(&[("config.toml", config)], &[]).await;
+    let server = &running.server;
+    let agent = json!({
+        "name": "A", "type": "outbound", "persona": "Mia.", "instructions": "Talk.",
+    });
+    let agent_id = server.tool(None, "create_agent", agent).await["agent_id"].clone();
+    let mut hello = initialize();
+    hello["params"]["capabilities"] = json!({"elicitation": {"form": {}}});
+    let opened = server.post(&hello).send().await.unwrap();
+    let id = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let session = Session { server, id, bearer: None };
+    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    session.post(&initialized).send().await.unwrap();
+    let call = json!({"agent_id": agent_id, "to": "+13105550100"});
+    let params = json!({"name": "place_call", "arguments": call});
+    let mut events = Events::of(session.request("tools/call", params).await);
+    let question = events.message(|message| message["method"] == "elicitation/create").await;
+    running.write("policy.toml", "default = \"refuse\"\n");
+    running.hang_up("the calling rules were read again", 1).await;
+    let yes = json!({"action": "accept", "content": {"confirm": true}});
+    let yes = json!({"jsonrpc": "2.0", "id": question["id"], "result": yes});
+    assert_eq!(session.post(&yes).send().await.unwrap().status(), 202);
+    let answer = events.message(|message| message["id"] == 7).await;
+    let class = &answer["result"]["_meta"]["callingbox-mcp/error"]["class"];
+    assert_eq!(class, "refused_by_policy", "{answer}");
+}
+
+#[tokio::test]
+async fn tokens_are_read_again_and_a_broken_file_of_them_is_not_taken() {
+    let running = Running::start(&[("tokens.toml", "")], &["--auth", "token"]).await;
+    let create = async |name: &str| {
+        let arguments = ["token", "create", name];
+        let made = program(running.server.home.path()).args(arguments).output().await.unwrap();
+        String::from_utf8(made.stdout).unwrap().trim().to_owned()
+    };
+    let status = async |token: &str| {
+        let asked = with(running.server.modern("tools/list", json!({})), Some(token));
+        asked.send().await.unwrap().status().as_u16()
+    };
+    let first = create("first").await;
+    running.hang_up("the tokens were read again", 1).await;
+    assert_eq!(status(&first).await, 200);
+
+    running.write("tokens.toml", "[[token]]\nname = \"x\"\nhsah = \"sha256:00\"\n");
+    running.hang_up("the tokens of before are kept", 1).await;
+    let log = running.log();
+    assert!(log.contains("tokens.toml: line 3: unknown field `hsah`"), "{log}");
+    assert!(log.contains("Did you mean `hash`?"), "{log}");
+    assert_eq!(status(&first).await, 200);
+
+    running.write("tokens.toml", "");
+    let begun = Instant::now();
+    // By itself, without a signal.
+    while status(&first).await == 200 {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn with_its_expiry_a_token_ends_its_session_and_its_stream() {
+    let home = tempfile::tempdir().unwrap();
+    let create = async |arguments: &[&str]| {
+        let made = program(home.path()).args(["token", "create"]).args(arguments).output().await;
+        String::from_utf8(made.unwrap().stdout).unwrap().trim().to_owned()
+    };
+    let lasting = create(&["lasting"]).await;
+    let short = create(&["short", "--expires", "5s"]).await;
+    let server = Server::start_in(home, &["--auth", "token"]).await;
+    let (session, kept) = (server.open(Some(&short)).await, server.open(Some(&lasting)).await);
+    let stream = server.http.get(format!("{}/sse", server.base)).bearer_auth(&short);
+    let stream = stream.send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    tokio::time::timeout(PATIENCE, stream.bytes()).await.unwrap().unwrap();
+    assert_eq!(session.request("tools/list", json!({})).await.status(), 401);
+    assert!(!kept.tools().await.is_empty());
+}

@@ -1,0 +1,224 @@
+//! How a server ends: at once, and with an answer for everyone who waits.
+
+use std::time::{Duration, Instant};
+
+use callingbox_sandbox::Options;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::harness::{Control, simulator};
+use crate::http::support::{
+    Events, Older, PATIENCE, Server, home_of_one_who_is_asked, initialize, message,
+};
+
+const CALL: &str = "/v1/calls/{id}";
+
+pub(crate) async fn terminate(server: &Server) {
+    let id = server.child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+}
+
+/// Waits for the end, which must be a good one.
+pub(crate) async fn ended(server: &mut Server) {
+    let ended = tokio::time::timeout(PATIENCE, server.child.wait()).await.unwrap().unwrap();
+    assert!(ended.success(), "{ended}");
+}
+
+/// A wait of five minutes.
+fn wait(call_id: &str) -> Value {
+    let arguments = json!({"call_id": call_id, "wait_seconds": 300});
+    json!({"name": "get_call_result", "arguments": arguments})
+}
+
+/// The next message of a stream; events that hold none are left out.
+async fn next(events: &mut Events) -> Value {
+    loop {
+        let (_, data) = events.next().await.unwrap();
+        if !data.is_empty() {
+            return serde_json::from_str(&data).unwrap();
+        }
+    }
+}
+
+fn assert_parked(answer: &Value, call_id: &str) {
+    let result = &answer["result"];
+    assert_eq!(result["isError"], false, "{answer}");
+    let (content, text) = (&result["structuredContent"], &result["content"][0]["text"]);
+    assert_eq!(
+        (&content["outcome"], &content["call_id"]),
+        (&json!("in_progress"), &json!(call_id))
+    );
+    assert!(text.as_str().unwrap().contains(call_id), "{text}");
+}
+
+#[tokio::test]
+async fn everyone_who_waits_for_a_call_is_answered_and_the_exit_is_clean() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let mut server = Server::on(&sandbox, &["--admin-listen", "127.0.0.1:0"]).await;
+    let call_id = server.long_call().await;
+    // The call is on its way: each of the waits has something to tell.
+    control.advance(60).await;
+
+    let modern = tokio::spawn(server.modern("tools/call", wait(&call_id)).send());
+    let transcript = json!({"name": "get_call_transcript", "arguments": {"call_id": call_id, "after_sequence_no": 10_000, "wait_seconds": 300}});
+    let transcript = tokio::spawn(server.modern("tools/call", transcript).send());
+    let listen = json!({"notifications": {"resourceSubscriptions": [format!("callingbox://calls/{call_id}")]}});
+    let listening = server.modern("subscriptions/listen", listen).send().await.unwrap();
+    assert_eq!(listening.status(), 200);
+
+    let session = server.open(None).await;
+    let older = session.post(
+        &json!({"jsonrpc": "2.0", "id": "older", "method": "tools/call", "params": wait(&call_id)}),
+    );
+    let older = tokio::spawn(older.send());
+    let mut params = wait(&call_id);
+    params["_meta"] = json!({"progressToken": "p"});
+    let streamed = session.request("tools/call", params).await;
+
+    let sse = Older::open(&server).await;
+    let call = json!({"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": wait(&call_id)});
+    assert_eq!(sse.post(&call).await.status(), 202);
+    let mut events = sse.events;
+    control.forget().await;
+    control.arrived("GET", CALL, 1).await;
+
+    let begun = Instant::now();
+    terminate(&server).await;
+    for answer in [modern, older] {
+        assert_parked(&message(answer.await.unwrap().unwrap()).await, &call_id);
+    }
+    assert_parked(&message(streamed).await, &call_id);
+    assert_parked(&serde_json::from_str(&events.next().await.unwrap().1).unwrap(), &call_id);
+    assert_eq!(events.next().await, None);
+    let transcript = message(transcript.await.unwrap().unwrap()).await;
+    assert_eq!(transcript["result"]["isError"], false, "{transcript}");
+    listening.text().await.unwrap();
+    ended(&mut server).await;
+    // The period of grace is 25 s.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn while_something_is_under_way_the_server_is_alive_but_not_ready_and_takes_no_more() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let mut server = Server::on(&sandbox, &["--admin-listen", "127.0.0.1:0"]).await;
+    let order = json!({"agent_id": server.agent().await, "to": "+13105550100"});
+    let slow = json!({"method": "POST", "path": "/v1/calls", "kind": "delay", "delay_ms": 3_000});
+    control.fault(slow).await;
+    let order = json!({"name": "place_call", "arguments": order});
+    let dialing = tokio::spawn(server.modern("tools/call", order).send());
+    control.arrived("POST", "/v1/calls", 1).await;
+    terminate(&server).await;
+
+    let admin = server.admin.clone().unwrap();
+    let status = async |probe: &str| {
+        server.http.get(format!("{admin}{probe}")).send().await.unwrap().status().as_u16()
+    };
+    let begun = Instant::now();
+    while status("/readyz").await != 503 {
+        assert!(begun.elapsed() < Duration::from_secs(2));
+    }
+    assert_eq!(status("/healthz").await, 200);
+    assert!(tokio::net::TcpStream::connect(server.address()).await.is_err());
+
+    let answer = message(dialing.await.unwrap().unwrap()).await;
+    let [dialed] = control.dialed().await.try_into().unwrap();
+    assert_eq!(answer["result"]["structuredContent"]["call_id"], dialed["call_id"], "{answer}");
+    ended(&mut server).await;
+}
+
+#[tokio::test]
+async fn a_human_who_has_not_answered_yet_has_not_said_yes() {
+    let home = home_of_one_who_is_asked();
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let mut program = crate::http::support::program(home.path());
+    program.arg(format!("--sandbox={}", sandbox.url()));
+    let mut server = Server::run(home, program, &[]).await;
+    let mut hello = initialize();
+    hello["params"]["capabilities"] = json!({"elicitation": {"form": {}}});
+    let opened = server.post(&hello).send().await.unwrap();
+    let id = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let session = crate::http::support::Session { server: &server, id, bearer: None };
+    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    assert_eq!(session.post(&initialized).send().await.unwrap().status(), 202);
+    let order = json!({"name": "purchase_number", "arguments": {"phone_number": "+14155550179"}});
+    let mut events = Events::of(session.request("tools/call", order).await);
+    let asked = next(&mut events).await;
+    assert_eq!(asked["method"], "elicitation/create", "{asked}");
+    terminate(&server).await;
+    let mut answer = next(&mut events).await;
+    while answer.get("result").is_none() {
+        answer = next(&mut events).await;
+    }
+    let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
+    assert_eq!(
+        (&error["class"], &error["done"], &error["retry"]),
+        (&json!("unavailable"), &json!("nothing"), &json!("later")),
+        "{answer}"
+    );
+    ended(&mut server).await;
+    assert_eq!(control.count("POST", "/v1/numbers/purchase").await, 0);
+}
+
+#[tokio::test]
+async fn a_wait_that_has_learned_nothing_yet_is_answered_soon_and_keeps_the_id() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let mut server = Server::on(&sandbox, &[]).await;
+    let call_id = server.long_call().await;
+    control.fault(json!({"path": "/v1/calls*", "kind": "delay", "delay_ms": 60_000})).await;
+    let waiting = tokio::spawn(server.modern("tools/call", wait(&call_id)).send());
+    control.arrived("GET", CALL, 1).await;
+    let begun = Instant::now();
+    terminate(&server).await;
+    let answer = message(waiting.await.unwrap().unwrap()).await;
+    let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
+    assert_eq!(
+        (&error["class"], &error["retry"], &error["call_id"]),
+        (&json!("timed_out"), &json!("later"), &json!(call_id)),
+        "{answer}"
+    );
+    ended(&mut server).await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_a_client_took_back_is_not_waited_for() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let mut server = Server::on(&sandbox, &[]).await;
+    let call_id = server.long_call().await;
+    let session = Older::open(&server).await;
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": wait(&call_id)});
+    assert_eq!(session.post(&call).await.status(), 202);
+    control.arrived("GET", CALL, 1).await;
+    let taken_back =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    assert_eq!(session.post(&taken_back).await.status(), 202);
+    let mut events = session.events;
+    let begun = Instant::now();
+    terminate(&server).await;
+    assert_eq!(events.next().await, None);
+    ended(&mut server).await;
+    // The period of grace is 25 s.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn the_grace_period_has_an_end() {
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::of(&sandbox);
+    let mut server = Server::on(&sandbox, &["--grace", "1"]).await;
+    control.fault(json!({"path": "/v1/agents", "kind": "delay", "delay_ms": 60_000})).await;
+    let list = json!({"name": "list_agents", "arguments": {}});
+    let waiting = tokio::spawn(server.modern("tools/call", list).send());
+    control.arrived("GET", "/v1/agents", 1).await;
+    let begun = Instant::now();
+    terminate(&server).await;
+    ended(&mut server).await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    drop(waiting);
+}

@@ -1,0 +1,407 @@
+//! For each client: a file as users have it, and exactly what it is afterwards; on each operating
+//! system, and back again.
+
+use std::path::{Path, PathBuf};
+
+use callingbox_mcp::config::KeySource;
+use callingbox_mcp::install::{self as clients, Client, Machine, Os, Scope, Secret, Server};
+
+pub(crate) fn machine(os: Os, root: &Path) -> Machine {
+    let home = root.join("home");
+    Machine {
+        os,
+        config: match os {
+            Os::Linux => home.join(".config"),
+            Os::MacOs => home.join("Library").join("Application Support"),
+            Os::Windows => home.join("AppData").join("Roaming"),
+        },
+        home,
+        project: root.join("project"),
+        claude_config_dir: None,
+        codex_home: None,
+        openclaw_config_path: None,
+    }
+}
+
+/// A server over standard input and output, with a key in the environment.
+pub(crate) fn stdio(client: Client, os: Os) -> Server {
+    let (command, key) = match os {
+        Os::Windows => (r"C:\Program Files\callingbox-mcp.exe", r"C:\Users\x\api-key"),
+        Os::Linux | Os::MacOs => ("/opt/callingbox-mcp", "/cfg/api-key"),
+    };
+    let source = Some(&KeySource::Environment);
+    Server::Stdio {
+        command: command.to_owned(),
+        args: vec!["stdio".to_owned(), "--read-only".to_owned()],
+        secret: Secret::choose(client, false, source, Path::new(key)),
+        base_url: None,
+    }
+}
+
+fn now() -> jiff::Timestamp {
+    "2026-01-02T03:04:05Z".parse().unwrap()
+}
+
+/// Writes the file, installs, and gives the path.
+fn installed(
+    client: Client,
+    scope: Scope,
+    machine: &Machine,
+    before: Option<&str>,
+    server: &Server,
+) -> PathBuf {
+    let path = client.file(scope, machine).unwrap();
+    if let Some(before) = before {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, before).unwrap();
+    }
+    let plan = clients::install(client, scope, machine, "callingbox", server).unwrap();
+    let backup = plan.apply(now()).unwrap();
+    assert_eq!(backup.is_some(), before.is_some(), "{client}");
+    if let Some(backup) = backup {
+        assert_eq!(std::fs::read_to_string(backup).unwrap(), before.unwrap(), "{client}");
+    }
+    path
+}
+
+struct Case {
+    client: Client,
+    scope: Scope,
+    before: &'static str,
+    after: &'static str,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        client: Client::ClaudeDesktop,
+        scope: Scope::User,
+        before: r#"{
+  "globalShortcut": "Ctrl+Space",
+  "mcpServers": {
+    "files": { "command": "npx", "args": ["-y", "x"] }
+  },
+  "unknown": [1, 2.50, null]
+}
+"#,
+        after: r#"{
+  "globalShortcut": "Ctrl+Space",
+  "mcpServers": {
+    "files": { "command": "npx", "args": ["-y", "x"] },
+    "callingbox": {
+      "command": "COMMAND",
+      "args": ["stdio", "--read-only"],
+      "env": {
+        "CALLINGBOX_API_KEY_FILE": "KEYFILE"
+      }
+    }
+  },
+  "unknown": [1, 2.50, null]
+}
+"#,
+    },
+    Case {
+        client: Client::Cursor,
+        scope: Scope::Project,
+        before: r#"{
+    // the team's
+    "mcpServers": {
+        "db": { "url": "http://x/mcp", "headers": { "T": "${env:T}" } }, // keep
+    }
+}"#,
+        after: r#"{
+    // the team's
+    "mcpServers": {
+        "db": { "url": "http://x/mcp", "headers": { "T": "${env:T}" } }, // keep
+        "callingbox": {
+            "command": "COMMAND",
+            "args": ["stdio", "--read-only"],
+            "env": {
+                "CALLINGBOX_API_KEY": "${env:CALLINGBOX_API_KEY}",
+            },
+        },
+    }
+}"#,
+    },
+    Case {
+        client: Client::ClaudeCode,
+        scope: Scope::User,
+        before: r#"{
+  "numStartups": 7,
+  "projects": { "/a": { "mcpServers": {} } }
+}"#,
+        after: r#"{
+  "numStartups": 7,
+  "projects": { "/a": { "mcpServers": {} } },
+  "mcpServers": {
+    "callingbox": {
+      "type": "stdio",
+      "command": "COMMAND",
+      "args": ["stdio", "--read-only"],
+      "env": {
+        "CALLINGBOX_API_KEY_FILE": "KEYFILE"
+      }
+    }
+  }
+}"#,
+    },
+    Case {
+        client: Client::Vscode,
+        scope: Scope::User,
+        before: "{\r\n\t\"servers\": {},\r\n\t\"inputs\": [\r\n\t\t{ \"id\": \"other\", \"type\": \"promptString\" }\r\n\t]\r\n}\r\n",
+        after: "{\r\n\t\"servers\": {\r\n\t\t\"callingbox\": {\r\n\t\t\t\"type\": \"stdio\",\r\n\t\t\t\"command\": \"COMMAND\",\r\n\t\t\t\"args\": [\"stdio\", \"--read-only\"],\r\n\t\t\t\"env\": {\r\n\t\t\t\t\"CALLINGBOX_API_KEY\": \"${input:callingbox-api-key}\"\r\n\t\t\t}\r\n\t\t}\r\n\t},\r\n\t\"inputs\": [\r\n\t\t{ \"id\": \"other\", \"type\": \"promptString\" },\r\n\t\t{\r\n\t\t\t\"type\": \"promptString\",\r\n\t\t\t\"id\": \"callingbox-api-key\",\r\n\t\t\t\"description\": \"CallingBox API key\",\r\n\t\t\t\"password\": true\r\n\t\t}\r\n\t]\r\n}\r\n",
+    },
+    Case {
+        client: Client::Openclaw,
+        scope: Scope::User,
+        before: r#"// my claw
+{
+  agent: { model: 'x' },
+  mcp: {
+    servers: {
+      other: { command: 'y' }, // keep
+    },
+  },
+}
+"#,
+        after: r#"// my claw
+{
+  agent: { model: 'x' },
+  mcp: {
+    servers: {
+      other: { command: 'y' }, // keep
+      "callingbox": {
+        "command": "COMMAND",
+        "args": ["stdio", "--read-only"],
+        "env": {
+          "CALLINGBOX_API_KEY_FILE": "KEYFILE",
+        },
+      },
+    },
+  },
+}
+"#,
+    },
+    Case {
+        client: Client::Codex,
+        scope: Scope::User,
+        before: r#"# mine
+model = "o"   # why
+[mcp_servers.other]
+command = 'y' # keep
+
+[profiles.deep]
+model = "p"
+"#,
+        after: r#"# mine
+model = "o"   # why
+[mcp_servers.other]
+command = 'y' # keep
+
+[profiles.deep]
+model = "p"
+
+[mcp_servers.callingbox]
+command = "COMMAND"
+args = ["stdio", "--read-only"]
+env = { CALLINGBOX_API_KEY_FILE = "KEYFILE" }
+"#,
+    },
+    Case {
+        client: Client::Gemini,
+        scope: Scope::User,
+        before: r#"{
+  // dark
+  "ui": { "theme": "Default" }
+}
+"#,
+        after: r#"{
+  // dark
+  "ui": { "theme": "Default" },
+  "mcpServers": {
+    "callingbox": {
+      "command": "COMMAND",
+      "args": ["stdio", "--read-only"],
+      "env": {
+        "CALLINGBOX_API_KEY_FILE": "KEYFILE"
+      }
+    }
+  }
+}
+"#,
+    },
+    Case {
+        client: Client::Windsurf,
+        scope: Scope::User,
+        before: "\u{feff}{\n  \"mcpServers\": {}\n}\n",
+        after: "\u{feff}{\n  \"mcpServers\": {\n    \"callingbox\": {\n      \"command\": \"COMMAND\",\n      \"args\": [\"stdio\", \"--read-only\"],\n      \"env\": {\n        \"CALLINGBOX_API_KEY_FILE\": \"KEYFILE\"\n      }\n    }\n  }\n}\n",
+    },
+];
+
+/// The words of a case as they are on an operating system.
+fn expected(case: &Case, os: Os) -> String {
+    let (command, key) = match (os, case.client) {
+        // TOML writes a text with backslashes as a literal.
+        (Os::Windows, Client::Codex) => {
+            let after = case.after.replace("\"COMMAND\"", r"'C:\Program Files\callingbox-mcp.exe'");
+            return after.replace("\"KEYFILE\"", r"'C:\Users\x\api-key'");
+        }
+        (Os::Windows, _) => (r"C:\\Program Files\\callingbox-mcp.exe", r"C:\\Users\\x\\api-key"),
+        (Os::Linux | Os::MacOs, _) => ("/opt/callingbox-mcp", "/cfg/api-key"),
+    };
+    case.after.replace("COMMAND", command).replace("KEYFILE", key)
+}
+
+#[test]
+fn every_client_is_in_the_table() {
+    let cases: Vec<_> = CASES.iter().map(|case| case.client).collect();
+    assert_eq!(cases, Client::ALL);
+}
+
+#[test]
+fn a_file_gets_the_entry_and_keeps_all_else() {
+    for os in [Os::Linux, Os::MacOs, Os::Windows] {
+        for case in CASES {
+            let root = tempfile::tempdir().unwrap();
+            let machine = machine(os, root.path());
+            let server = stdio(case.client, os);
+            let path = installed(case.client, case.scope, &machine, Some(case.before), &server);
+            let after = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(after, expected(case, os), "{} on {os:?}", case.client);
+
+            let again =
+                clients::install(case.client, case.scope, &machine, "callingbox", &server).unwrap();
+            assert!(again.is_done(), "{}", case.client);
+            assert_eq!(again.diff(), "");
+            assert_eq!(again.apply(now()).unwrap(), None);
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+        }
+    }
+}
+
+#[test]
+fn taking_it_out_gives_the_original_bytes_back() {
+    for case in CASES {
+        let root = tempfile::tempdir().unwrap();
+        let machine = machine(Os::Linux, root.path());
+        let server = stdio(case.client, Os::Linux);
+        let path = installed(case.client, case.scope, &machine, Some(case.before), &server);
+        let plan = clients::uninstall(case.client, case.scope, &machine, "callingbox").unwrap();
+        let later = "2026-01-02T03:04:06Z".parse().unwrap();
+        plan.apply(later).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), case.before, "{}", case.client);
+        let again = clients::uninstall(case.client, case.scope, &machine, "callingbox").unwrap();
+        assert!(again.is_done());
+    }
+}
+
+#[test]
+fn what_the_user_did_since_is_kept_when_it_is_taken_out() {
+    for case in CASES.iter().filter(|case| case.client != Client::Codex) {
+        let root = tempfile::tempdir().unwrap();
+        let machine = machine(Os::Linux, root.path());
+        let server = stdio(case.client, Os::Linux);
+        let path = installed(case.client, case.scope, &machine, Some(case.before), &server);
+        let touched = format!("{}\n// since\n", std::fs::read_to_string(&path).unwrap());
+        std::fs::write(&path, &touched).unwrap();
+        let later = "2026-01-02T03:04:06Z".parse().unwrap();
+        clients::uninstall(case.client, case.scope, &machine, "callingbox")
+            .unwrap()
+            .apply(later)
+            .unwrap();
+        let left = std::fs::read_to_string(&path).unwrap();
+        assert!(left.ends_with("// since\n"), "{left}");
+        assert!(!left.contains("allingbox"), "{left}");
+        for word in case.before.split_whitespace().filter(|word| word.len() > 3) {
+            assert!(left.contains(word.trim_end_matches(',')), "{}: {word}\n{left}", case.client);
+        }
+    }
+}
+
+/// Comments where TOML lets them stand: behind the last line of a table, above a header, at the end.
+const COMMENTED: [&str; 5] = [
+    "[mcp_servers.other]\ncommand = \"y\"\n# args = [\"--debug\"]   # keep: my note on other\n[profiles.deep]\nmodel = \"p\"\n",
+    "[mcp_servers.other]\ncommand = \"y\"\n# note\n\n# deep\n[profiles.deep]\n",
+    "model = \"o\"\n\n[mcp_servers.other]\ncommand = \"y\"\n\n# the end\n",
+    "# nothing else\n",
+    "[a]\n# a\n[b]\n# b\n[a.c]\r\n# c\r\n",
+];
+
+#[test]
+fn comments_stay_where_they_stand_when_it_is_written_and_taken_out() {
+    for before in COMMENTED {
+        let root = tempfile::tempdir().unwrap();
+        let machine = machine(Os::Linux, root.path());
+        let (client, scope) = (Client::Codex, Scope::User);
+        // As an editor would have it: one kind of line ending.
+        let before = match before.contains('\r') {
+            true => before.replace("\r\n", "\n").replace('\n', "\r\n"),
+            false => before.to_owned(),
+        };
+        let server = stdio(client, Os::Linux);
+        let path = installed(client, scope, &machine, Some(&before), &server);
+        let after = std::fs::read_to_string(&path).unwrap();
+        let entry = after.strip_prefix(&before).unwrap_or_else(|| panic!("{after}"));
+        assert!(entry.trim_start().starts_with("[mcp_servers.callingbox]"), "{after}");
+
+        // Without the backup it is the entry that goes, and only that.
+        for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+            let file = file.unwrap().path();
+            if file != path {
+                std::fs::remove_file(file).unwrap();
+            }
+        }
+        let plan = clients::uninstall(client, scope, &machine, "callingbox").unwrap();
+        plan.apply("2026-01-02T03:04:06Z".parse().unwrap()).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_file_made_by_installing_goes_away_again() {
+    for client in Client::ALL {
+        let root = tempfile::tempdir().unwrap();
+        let machine = machine(Os::Linux, root.path());
+        let server = stdio(client, Os::Linux);
+        let path = installed(client, Scope::User, &machine, None, &server);
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            server.example(client, "callingbox").unwrap()
+        );
+        clients::uninstall(client, Scope::User, &machine, "callingbox")
+            .unwrap()
+            .apply(now())
+            .unwrap();
+        assert!(!path.exists(), "{client}");
+    }
+}
+
+#[test]
+fn a_change_of_mind_leaves_nothing_of_the_old_way() {
+    let url = "http://127.0.0.1:8080/mcp";
+    for client in Client::ALL.into_iter().filter(|client| *client != Client::ClaudeDesktop) {
+        let root = tempfile::tempdir().unwrap();
+        let machine = machine(Os::Linux, root.path());
+        let token_env = Some("TELEPHONE".to_owned());
+        let http = Server::Http { url: url.parse().unwrap(), token_env };
+        let first = stdio(client, Os::Linux);
+        let path = installed(client, Scope::User, &machine, None, &first);
+        for server in [&http, &first] {
+            let plan =
+                clients::install(client, Scope::User, &machine, "callingbox", server).unwrap();
+            plan.apply(jiff::Timestamp::now()).unwrap();
+            let Some(now) = clients::find(client, Scope::User, &machine, "callingbox").unwrap()
+            else {
+                panic!("{client} has no entry");
+            };
+            let over_http = *server == http;
+            assert_eq!(now.url.as_deref(), over_http.then_some(url), "{client}");
+            let command = (!over_http).then_some("/opt/callingbox-mcp");
+            assert_eq!(now.command.as_deref(), command, "{client}");
+            assert_eq!((now.args.is_empty(), now.env.is_empty()), (over_http, over_http));
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        for of_http in ["8080", "transport", "Bearer", "TELEPHONE"] {
+            assert!(!text.contains(of_http), "{text}");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The line reader: arbitrary bytes in arbitrary pieces. Every line with an id that can be read gets
+//! exactly one answer, or reaches the server as exactly one request; every other line that is no
+//! notification is refused exactly once; and the reader never holds more than one line.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use callingbox_mcp::stdio::{Lines, MAX_LINE_BYTES};
+use proptest::prelude::*;
+use rmcp::model::JsonRpcMessage;
+use rmcp::transport::Transport;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+use super::{config, json};
+
+/// Input that comes in pieces of these lengths, over and over.
+struct Pieces {
+    bytes: io::Cursor<Vec<u8>>,
+    lengths: Vec<usize>,
+    at: usize,
+}
+
+impl AsyncRead for Pieces {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.at += 1;
+        // Now and then there is nothing yet.
+        if self.at.is_multiple_of(3) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let length = self.lengths[self.at % self.lengths.len()].min(buffer.remaining());
+        let from = usize::try_from(self.bytes.position()).unwrap();
+        let left = &self.bytes.get_ref()[from..];
+        let taken = length.min(left.len());
+        buffer.put_slice(&left[..taken]);
+        self.bytes.set_position(u64::try_from(from + taken).unwrap());
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Output that is kept.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl AsyncWrite for Kept {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// How often each id was heard of: as a request, or in a refusal. `null` stands for refusals
+/// without one.
+type Heard = BTreeMap<String, usize>;
+
+/// Reads all of it as a server does.
+fn heard(bytes: Vec<u8>, lengths: Vec<usize>) -> Heard {
+    let output = Kept::default();
+    let input = Pieces { bytes: io::Cursor::new(bytes), lengths, at: 0 };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut heard = Heard::new();
+    let mut count = |id: Value| *heard.entry(id.to_string()).or_default() += 1;
+    runtime.block_on(async {
+        let mut lines = Lines::new(input, output.clone(), CancellationToken::new());
+        while let Some(message) = lines.receive().await {
+            if let JsonRpcMessage::Request(request) = message {
+                count(serde_json::to_value(request.id).unwrap());
+            }
+        }
+    });
+    let written = output.0.lock().unwrap();
+    for line in written.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let answer: Value = serde_json::from_slice(line).unwrap();
+        assert_eq!((&answer["jsonrpc"], answer["error"]["code"].is_i64()), (&json!("2.0"), true));
+        count(answer["id"].clone());
+    }
+    heard
+}
+
+/// The same by the rules of JSON-RPC 2.0 alone (sections 4 and 5), one line after the other.
+fn expected(bytes: &[u8]) -> Heard {
+    let mut heard = Heard::new();
+    let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    // What has no end is no line.
+    lines.pop();
+    for line in lines {
+        let id = match serde_json::from_slice::<Value>(line) {
+            Ok(Value::Object(object)) => {
+                let id = object.get("id").cloned();
+                let ends = object.contains_key("result") || object.contains_key("error");
+                match (id, object.get("method")) {
+                    // An answer to a question that was never asked.
+                    (_, None) if ends => continue,
+                    (Some(id), _) if id.is_string() || whole(&id).is_some() => {
+                        whole(&id).map_or(id, Value::from)
+                    }
+                    (None, Some(Value::String(_))) => continue,
+                    _ => Value::Null,
+                }
+            }
+            Err(_) if line.trim_ascii().is_empty() => continue,
+            _ => Value::Null,
+        };
+        *heard.entry(id.to_string()).or_default() += 1;
+    }
+    heard
+}
+
+/// A whole number, in whichever way it is written: 1, 1.0, 1e0.
+fn whole(id: &Value) -> Option<i64> {
+    // A float says which whole number it is up to 2^53.
+    let exact = |float: f64| float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0;
+    id.as_i64().or_else(|| id.as_f64().filter(|float| exact(*float)).map(|float| float as i64))
+}
+
+fn id() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        8 => (0..40_i64).prop_map(Value::from),
+        4 => "[a-z]{1,3}".prop_map(Value::from),
+        1 => any::<i64>().prop_map(Value::from),
+        1 => any::<String>().prop_map(Value::from),
+        1 => any::<u64>().prop_map(Value::from),
+        1 => any::<f64>().prop_map(Value::from),
+        1 => any::<i32>().prop_map(|id| Value::from(f64::from(id))),
+        1 => json(),
+    ]
+}
+
+/// A member that is sound, is anything, or is not there.
+fn member(sound: Value) -> impl Strategy<Value = Option<Value>> {
+    prop_oneof![6 => Just(Some(sound)), 1 => json().prop_map(Some), 1 => Just(None)]
+}
+
+fn message() -> impl Strategy<Value = Vec<u8>> {
+    let params = prop_oneof![
+        Just(json!({"name": "list_calls", "arguments": {}})),
+        Just(json!({"name": "place_call", "arguments": {"to": 5}})),
+        json(),
+    ];
+    let method = prop_oneof![
+        Just("tools/call"),
+        Just("tools/list"),
+        Just("ping"),
+        Just("initialize"),
+        Just("notifications/cancelled"),
+        Just("no/such"),
+    ];
+    (
+        member(json!("2.0")),
+        prop::option::weighted(0.9, id()),
+        prop::option::weighted(0.9, method.prop_flat_map(|name| member(json!(name)))),
+        prop::option::weighted(0.7, params),
+    )
+        .prop_map(|(jsonrpc, id, method, params)| {
+            let mut message = json!({});
+            for (name, value) in
+                [("jsonrpc", jsonrpc), ("id", id), ("method", method.flatten()), ("params", params)]
+            {
+                if let Some(value) = value {
+                    message[name] = value;
+                }
+            }
+            message.to_string().into_bytes()
+        })
+}
+
+fn line() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => message(),
+        1 => json().prop_map(|value| value.to_string().into_bytes()),
+        // An answer, which can be read by chance.
+        1 => (id(), any::<bool>(), json()).prop_map(|(id, good, said)| {
+            let name = if good { "result" } else { "error" };
+            json!({"jsonrpc": "2.0", "id": id, name: said}).to_string().into_bytes()
+        }),
+        2 => prop::collection::vec(any::<u8>(), 0..200),
+        1 => (1..20_usize, prop::collection::vec(message(), 0..3)).prop_map(|(at, batch)| {
+            let batch = batch.join(&b","[..]);
+            [&b"["[..], batch.get(at..).unwrap_or(&batch), b"]"].concat()
+        }),
+        // Nested deeper than any reader follows.
+        1 => (1..4_000_usize, any::<bool>()).prop_map(|(depth, list)| {
+            let (open, close) = if list { ("[", "]") } else { ("{\"a\":", "}") };
+            let nested = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            format!(r#"{{"jsonrpc":"2.0","id":7,"method":"ping","params":{{"a":{nested}}}}}"#)
+                .into_bytes()
+        }),
+        // Broken somewhere.
+        2 => (message(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(mut bytes, at, with)| {
+            let at = at.index(bytes.len());
+            bytes[at] = with;
+            bytes
+        }),
+        1 => (message(), any::<prop::sample::Index>()).prop_map(|(mut bytes, at)| {
+            bytes.truncate(at.index(bytes.len()));
+            bytes
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn every_line_is_answered_once_however_it_is_cut(
+        lines in prop::collection::vec(line(), 0..12),
+        ending in prop_oneof![Just(&b"\n"[..]), Just(&b"\r\n"[..])],
+        unfinished in prop::collection::vec(any::<u8>(), 0..30),
+        lengths in prop::collection::vec(1..300_usize, 1..6),
+    ) {
+        // Before the first request, whatever is no request is passed over in silence.
+        let opening = [br#"{"jsonrpc":"2.0","id":"opening","method":"ping"}"#, ending].concat();
+        let unfinished = unfinished.into_iter().filter(|byte| *byte != b'\n');
+        let bytes: Vec<u8> = opening
+            .into_iter()
+            .chain(lines.into_iter().flat_map(|line| [&line, ending].concat()))
+            .chain(unfinished)
+            .collect();
+        let text = String::from_utf8_lossy(&bytes);
+        prop_assert_eq!(heard(bytes.clone(), lengths), expected(&bytes), "{}", text);
+    }
+}
+
+/// An endless line of input, of which nothing is kept beyond the limit.
+#[test]
+fn the_longest_line_is_refused_once_and_takes_no_memory() {
+    struct Endless {
+        left: usize,
+        then: &'static [u8],
+    }
+    impl AsyncRead for Endless {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.left == 0 {
+                let taken = self.then.len().min(buffer.remaining());
+                buffer.put_slice(&self.then[..taken]);
+                self.then = &self.then[taken..];
+            } else {
+                let taken = self.left.min(buffer.remaining());
+                buffer.initialize_unfilled_to(taken).fill(b'{');
+                buffer.advance(taken);
+                self.left -= taken;
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    let output = Kept::default();
+    let before = resident();
+    let input = Endless {
+        left: 8 * MAX_LINE_BYTES,
+        then: b"\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n",
+    };
+    let mut lines = Lines::new(input, output.clone(), CancellationToken::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (mut requests, mut most) = (0, 0);
+    runtime.block_on(async {
+        while lines.receive().await.is_some() {
+            requests += 1;
+            most = most.max(resident());
+        }
+    });
+    assert_eq!(requests, 1);
+    let written = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(written.lines().count(), 1, "{written}");
+    assert!(written.contains("-32600") && written.contains("8388608"), "{written}");
+    // A line may be held once, and its buffer once more while it grows.
+    let grown = most.saturating_sub(before);
+    assert!(grown < 3 * MAX_LINE_BYTES, "{grown} bytes more");
+}
+
+/// Resident memory of this process in bytes; zero where it cannot be known.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
+}

@@ -1,0 +1,324 @@
+//! The calling rules: any text is read or refused with its line, and no rule that has nothing to do
+//! with a call can make its judgment milder.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use callingbox::e164::E164;
+use callingbox::money::MilliCents;
+use callingbox_mcp::dialing::destination::{Destination, Kind};
+use callingbox_mcp::dialing::limits::{Usage, Used};
+use callingbox_mcp::dialing::policy::{Action, Decision, Mode, Policy, Request, Verdict};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::config;
+
+/// Who may be called: fixed and mobile, toll-free, without a clock, short, never to be dialed.
+const NUMBERS: [&str; 12] = [
+    "+14155550100",
+    "+12125550123",
+    "+442071838750",
+    "+4915112345678",
+    "+18005550100",
+    "+390612345678",
+    "+88213300000",
+    "+71",
+    "+1911",
+    "+112",
+    "+19005550100",
+    "+449091234567",
+];
+
+fn action() -> impl Strategy<Value = &'static str> {
+    select(vec!["allow", "ask", "refuse"])
+}
+
+fn mode() -> impl Strategy<Value = &'static str> {
+    prop_oneof![4 => Just("enforce"), 1 => Just("shadow"), 1 => Just("off")]
+}
+
+fn list(items: impl Strategy<Value = &'static str>) -> impl Strategy<Value = String> {
+    prop::collection::vec(items, 0..3).prop_map(|items| format!("{items:?}"))
+}
+
+fn clock() -> impl Strategy<Value = String> {
+    (0..24_u8, 0..60_u8).prop_map(|(hour, minute)| format!("{hour:02}:{minute:02}"))
+}
+
+/// The members of one rule, some of them left out; `name` is given by its place.
+fn rule() -> impl Strategy<Value = String> {
+    let line = |name: &'static str, value: BoxedStrategy<String>| {
+        prop::option::weighted(0.25, value)
+            .prop_map(move |value| value.map_or(String::new(), |v| format!("{name} = {v}\n")))
+    };
+    (
+        action(),
+        mode(),
+        line("to", list(select(NUMBERS.to_vec())).boxed()),
+        line("prefix", list(select(vec!["+1", "+1415", "+44", "+49", "+7"])).boxed()),
+        line("country", list(select(vec!["US", "GB", "DE", "IT"])).boxed()),
+        line("kind", list(select(vec!["mobile", "fixed", "toll_free", "premium", "emergency"])).boxed()),
+        line("agent", list(select(vec!["agt_1", "agt_2"])).boxed()),
+        line("hours", (clock(), clock()).prop_map(|(from, to)| format!("{{ from = {from:?}, to = {to:?} }}")).boxed()),
+        line("any_hour", any::<bool>().prop_map(|yes| yes.to_string()).boxed()),
+    )
+        .prop_map(|(action, mode, to, prefix, country, kind, agent, hours, any_hour)| {
+            format!("action = {action:?}\nmode = {mode:?}\n{to}{prefix}{country}{kind}{agent}{hours}{any_hour}")
+        })
+}
+
+fn limits() -> impl Strategy<Value = String> {
+    let names =
+        ["per_hour", "per_day", "per_destination_per_hour", "per_destination_per_day", "at_once"];
+    let limit = (0..12_u32, mode());
+    prop::collection::btree_map(select(names.to_vec()), limit, 0..4).prop_map(|limits| {
+        let lines = limits
+            .into_iter()
+            .map(|(name, (max, mode))| format!("{name} = {{ max = {max}, mode = {mode:?} }}\n"));
+        format!("[limits]\n{}", lines.collect::<String>())
+    })
+}
+
+/// The text of a policy without its rules, and its rules.
+fn policy() -> impl Strategy<Value = (String, Vec<String>)> {
+    (mode(), action(), action(), action(), mode(), clock(), clock(), limits(), prop::collection::vec(rule(), 0..6))
+        .prop_map(|(mode, default, unknown, quiet, quiet_mode, from, to, limits, rules)| {
+            let head = format!(
+                "mode = {mode:?}\ndefault = {default:?}\nunknown_timezone = {unknown:?}\n\
+                 [quiet_hours]\nfrom = {from:?}\nto = {to:?}\naction = {quiet:?}\nmode = {quiet_mode:?}\n{limits}"
+            );
+            (head, rules)
+        })
+}
+
+/// The policy, each rule named so that its place does not tell.
+fn read(head: &str, rules: &[(String, String)]) -> Policy {
+    let rules: String =
+        rules.iter().map(|(name, rule)| format!("[[rules]]\nname = {name:?}\n{rule}")).collect();
+    let text = format!("{head}\n{rules}");
+    Policy::from_toml(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn named(rules: Vec<String>) -> Vec<(String, String)> {
+    rules.into_iter().enumerate().map(|(at, rule)| (format!("r{at}"), rule)).collect()
+}
+
+/// A call: whom, when, and what has been used.
+#[derive(Debug, Clone)]
+struct Call {
+    to: E164,
+    now: Timestamp,
+    usage: Usage,
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    (select(NUMBERS.to_vec()), 1_760_000_000..1_800_000_000_i64, prop::array::uniform5(0..12_u32))
+        .prop_map(|(to, at, [hour, day, destination_hour, destination_day, at_once])| {
+            let used = |count| Used { count, frees_at: None };
+            Call {
+                to: E164::parse(to).unwrap(),
+                now: Timestamp::from_second(at).unwrap(),
+                usage: Usage {
+                    hour: used(hour),
+                    day: used(day),
+                    destination_hour: used(destination_hour),
+                    destination_day: used(destination_day),
+                    at_once,
+                    ..Usage::default()
+                },
+            }
+        })
+}
+
+fn judge(policy: &Policy, call: &Call) -> Verdict {
+    policy.evaluate(&Request {
+        to: &call.to,
+        destination: &DESTINATIONS[call.to.as_str()],
+        agent_id: "agt_1",
+        now: call.now,
+        usage: &call.usage,
+        hold: MilliCents::from_cents(300),
+    })
+}
+
+/// Looked up once: that takes longer than to judge.
+static DESTINATIONS: LazyLock<BTreeMap<&str, Destination>> = LazyLock::new(|| {
+    NUMBERS.iter().map(|to| (*to, Destination::of(&E164::parse(to).unwrap()))).collect()
+});
+
+/// How strict a decision is.
+fn weight(verdict: &Verdict) -> Action {
+    match verdict.decision {
+        Decision::Allow => Action::Allow,
+        Decision::Ask(_) => Action::Ask,
+        Decision::Refuse(_) => Action::Refuse,
+    }
+}
+
+/// A text that is nearly a policy.
+fn nearly() -> impl Strategy<Value = String> {
+    let word = select(vec![
+        "mode",
+        "default",
+        "rules",
+        "limits",
+        "quiet_hours",
+        "action",
+        "per_hour",
+        "spend_per_day",
+        "to",
+        "from",
+        "prefix",
+        "hours",
+        "max",
+        "refuse",
+        "enforce",
+        "[[rules]]",
+        "[limits]",
+        "[quiet_hours]",
+        "=",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\"",
+        "'",
+        "\"\"\"",
+        ",",
+        ".",
+        "\n",
+        " ",
+        "-1",
+        "3",
+        "99999999999999999999",
+        "1.5",
+        "true",
+        "\"5.00\"",
+        "\"+14155550100\"",
+        "\"21:00\"",
+        "\"25:61\"",
+        "nan",
+        "#",
+        "\\u0000",
+        "2026-01-01",
+        "ä",
+        "\u{202e}",
+    ]);
+    let words = prop::collection::vec(word, 0..30).prop_map(|words| words.concat());
+    let spaced = prop::collection::vec(("[a-z_]{1,12}", "\\PC{0,12}"), 0..6).prop_map(|pairs| {
+        pairs.into_iter().map(|(name, value)| format!("{name} = {value}\n")).collect::<String>()
+    });
+    let broken = (policy(), any::<Index>(), any::<char>()).prop_map(|((head, rules), at, with)| {
+        let text = format!("{head}\n[[rules]]\n{}", rules.join("[[rules]]\n"));
+        let at = at.index(text.chars().count());
+        text.chars().enumerate().map(|(place, c)| if place == at { with } else { c }).collect()
+    });
+    prop_oneof![words, spaced, broken, any::<String>()]
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn any_text_is_read_or_refused_with_its_line(text in nearly()) {
+        match Policy::from_toml(&text) {
+            Ok(policy) => {
+                let written = toml::to_string(&policy).unwrap();
+                // Of a limit that is off nothing but that is written.
+                let again = Policy::from_toml(&written).unwrap();
+                prop_assert_eq!(toml::to_string(&again).unwrap(), written);
+            }
+            Err(error) => {
+                prop_assert!((1..=1 + text.matches('\n').count()).contains(&error.line), "{:?}", error);
+                prop_assert!(!error.message.is_empty() && !error.message.contains('\n'));
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_that_does_not_match_changes_nothing(
+        (head, rules) in policy(),
+        other in action(),
+        any_hour: bool,
+        at: Index,
+        call in call(),
+    ) {
+        let mut rules = named(rules);
+        let before = judge(&read(&head, &rules), &call);
+        // Of a number that is not called: the most generous rule there can be.
+        let stranger = format!("action = {other:?}\nto = [\"+33142685300\"]\nany_hour = {any_hour}\n");
+        rules.insert(at.index(rules.len() + 1), ("stranger".to_owned(), stranger));
+        let after = judge(&read(&head, &rules), &call);
+        prop_assert_eq!((after.decision, after.rule), (before.decision, before.rule));
+    }
+
+    #[test]
+    fn one_more_refusal_never_makes_a_judgment_milder(
+        (head, rules) in policy(),
+        more in rule(),
+        at: Index,
+        call in call(),
+    ) {
+        let mut rules = named(rules);
+        let before = weight(&judge(&read(&head, &rules), &call));
+        let more = more.replace("action = \"allow\"", "action = \"refuse\"").replace("action = \"ask\"", "action = \"refuse\"");
+        rules.insert(at.index(rules.len() + 1), ("more".to_owned(), more));
+        let after = weight(&judge(&read(&head, &rules), &call));
+        prop_assert!(after >= before, "{:?} became {:?}", before, after);
+    }
+
+    #[test]
+    fn no_rule_lifts_a_limit_nor_reaches_the_numbers_that_are_never_dialed(
+        (head, rules) in policy(),
+        call in call(),
+    ) {
+        let policy = read(&head, &named(rules));
+        let verdict = judge(&policy, &call);
+        let never = matches!(DESTINATIONS[call.to.as_str()].kind, Kind::Emergency | Kind::Premium);
+        let limits = policy.enforced_limits();
+        let full = |max: Option<u32>, used: u32| max.is_some_and(|max| used >= max);
+        let usage = &call.usage;
+        let reached = full(limits.per_hour, usage.hour.count)
+            || full(limits.per_day, usage.day.count)
+            || full(limits.per_destination_per_hour, usage.destination_hour.count)
+            || full(limits.per_destination_per_day, usage.destination_day.count)
+            || full(limits.at_once, usage.at_once);
+        if never || reached {
+            prop_assert_eq!(weight(&verdict), Action::Refuse);
+        } else if policy.mode != Mode::Enforce {
+            prop_assert_eq!(weight(&verdict), Action::Allow);
+        }
+    }
+
+    #[test]
+    fn rules_after_one_that_decides_are_never_asked(
+        (head, rules) in policy(),
+        last in action(),
+        more in prop::collection::vec(rule(), 0..4),
+        call in call(),
+    ) {
+        let mut rules = named(rules);
+        rules.push(("last".to_owned(), format!("action = {last:?}\n")));
+        let before = judge(&read(&head, &rules), &call);
+        rules.extend(more.into_iter().enumerate().map(|(at, rule)| (format!("m{at}"), rule)));
+        let after = judge(&read(&head, &rules), &call);
+        if read(&head, &[]).mode == Mode::Enforce {
+            prop_assert_eq!(after, before);
+        } else {
+            prop_assert_eq!(after.decision, before.decision);
+        }
+    }
+
+    #[test]
+    fn more_calls_never_make_a_judgment_milder((head, rules) in policy(), call in call(), more in 1..9_u32) {
+        let policy = read(&head, &named(rules));
+        let before = weight(&judge(&policy, &call));
+        let mut later = call;
+        later.usage.hour.count += more;
+        later.usage.destination_day.count += more;
+        later.usage.at_once += more;
+        prop_assert!(weight(&judge(&policy, &later)) >= before);
+    }
+}

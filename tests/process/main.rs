@@ -1,0 +1,13 @@
+//! Tests that need a process of their own, because they read or set something of the whole process: its memory, its
+//! log subscriber, its tracer.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test may panic and print"
+)]
+#![cfg_attr(feature = "otlp", expect(clippy::panic, reason = "a test may panic"))]
+
+mod abandoned;
+mod api_log;
+mod traces;
