@@ -22,6 +22,7 @@
 //! /sandbox/inbound_calls`, `GET /sandbox/organization`, `GET /sandbox/dialed`, `GET` and `POST
 //! /sandbox/credits`, `GET`, `POST` and `DELETE /sandbox/faults`, `GET` and `DELETE
 //! /sandbox/requests`, `GET /sandbox/signing_secret`, `POST /sandbox/reset`.
+#![warn(missing_docs)]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 //! [`Client`] has one method for each endpoint; models and endpoints stand together, one file for
 //! each resource. Answers are read leniently ([`model`]), requests are written strictly, failures say
 //! what became of the request ([`Error`]), and [`retry`] alone decides what is asked twice.
+#![warn(missing_docs)]
 
 pub mod agents;
 pub mod calls;
