@@ -38,5 +38,6 @@ pub mod state;
 pub mod stdio;
 mod suggest;
 pub mod telemetry;
+pub mod ttl_cache;
 pub mod watch;
 pub mod webhook;

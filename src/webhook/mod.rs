@@ -26,7 +26,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-use self::replay::Seen;
+use self::replay::SeenEvents;
 pub use self::signature::{Secrets, Unsigned};
 use crate::state::Shared;
 use callingbox::{Call, CallId};
@@ -131,7 +131,7 @@ impl Counts {
 /// What takes deliveries. Dropping it ends the work on them.
 pub struct Receiver {
     secrets: Secrets,
-    seen: Seen,
+    seen: SeenEvents,
     counts: Counts,
     reading: Semaphore,
     work: mpsc::Sender<(CallId, Option<Call>)>,
@@ -160,7 +160,7 @@ impl Receiver {
                 hears.hear(call_id, call).await;
             }
         });
-        let (seen, counts) = (Seen::new(shared), Counts::default());
+        let (seen, counts) = (SeenEvents::new(shared), Counts::default());
         let reading = Semaphore::new(READ_AT_ONCE);
         Arc::new(Self { secrets, seen, counts, reading, work, worker })
     }
@@ -217,7 +217,7 @@ impl Receiver {
         // A task of its own: an event that is remembered is heard, though its sender leaves meanwhile.
         let receiver = Arc::clone(self);
         let heard = tokio::spawn(async move {
-            if !receiver.seen.is_new(&event.id, now).await {
+            if !receiver.seen.insert(&event.id, now).await {
                 return Err(Refused::Replayed);
             }
             room.send((call_id, call));

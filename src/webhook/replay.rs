@@ -1,74 +1,61 @@
-//! Which events have been seen: for as long as a signature can still be fresh, and not more of them
-//! than fit. Replicas share what they have seen; while that cannot be reached, each remembers for
-//! itself, and an event may be taken twice: it only makes those who wait look once more.
+//! Which events were seen already: for as long as a signature can be fresh, and a bounded number of them. Replicas
+//! share the events they saw. While Redis cannot be reached, each replica remembers its own, and an event may be
+//! accepted twice: that only makes waiting clients fetch the call once more.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::signature::TOLERANCE;
 use crate::state::Shared;
+use crate::ttl_cache::TtlCache;
 
-/// Events that are remembered, at 48 bytes each. Beyond, the oldest are forgotten.
-const MOST: usize = 100_000;
+/// Events that are remembered, at about 50 bytes each. Beyond that number the oldest are forgotten.
+const MAX_EVENTS: usize = 100_000;
 
-/// The memory. Ids are kept as hashes: they are as long as the sender likes.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    memory: Mutex<Memory>,
+/// How long an event is remembered. A delivery that was signed ahead of this machine's clock by the tolerance stays
+/// fresh for twice the tolerance; two seconds more cover the rounding of both times.
+const LIFETIME: Duration = Duration::from_secs(2 * TOLERANCE.unsigned_abs() + 2);
+
+/// The events seen. Ids are kept as hashes, because a sender may make them as long as it likes. Time is the wall clock,
+/// by which the freshness of signatures is judged too.
+#[derive(Debug)]
+pub(super) struct SeenEvents {
+    local: Mutex<TtlCache<[u8; 16], (), Timestamp>>,
     shared: Option<Shared>,
 }
 
-#[derive(Debug, Default)]
-struct Memory {
-    known: HashSet<[u8; 16]>,
-    order: VecDeque<(i64, [u8; 16])>,
-}
-
-/// How long an event is remembered, in seconds: signed ahead of our clock by the tolerance, a delivery
-/// stays fresh for twice that.
-const LIFETIME: i64 = 2 * TOLERANCE + 1;
-
-impl Seen {
-    /// Nothing yet, but for what other replicas have seen.
+impl SeenEvents {
+    /// No events of this process yet; with `shared`, those of other replicas.
     pub(super) fn new(shared: Option<Shared>) -> Self {
-        Self { memory: Mutex::default(), shared }
+        Self { local: Mutex::new(TtlCache::new(LIFETIME, MAX_EVENTS)), shared }
     }
 
-    /// Whether this event was not seen before; from now on it was.
-    pub(super) async fn is_new(&self, id: &str, now: Timestamp) -> bool {
+    /// Remembers an event. Returns whether it is new.
+    pub(super) async fn insert(&self, id: &str, now: Timestamp) -> bool {
         let hash: [u8; 32] = Sha256::digest(id.as_bytes()).into();
-        if !self.is_new_here(&hash, now) {
+        if !self.insert_locally(&hash, now) {
             return false;
         }
         let Some(shared) = &self.shared else { return true };
-        match shared.is_new(&hash, Duration::from_secs(LIFETIME.unsigned_abs() + 1)).await {
+        match shared.is_new(&hash, LIFETIME).await {
             Ok(new) => new,
             Err(error) => {
-                tracing::warn!(%error, "whether another replica has seen an event is not known");
+                tracing::warn!(%error, "webhook replay check: Redis unavailable; the event is accepted");
                 true
             }
         }
     }
 
-    fn is_new_here(&self, hash: &[u8; 32], now: Timestamp) -> bool {
-        let mut short = [0; 16];
-        short.iter_mut().zip(hash).for_each(|(to, from)| *to = *from);
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = now.as_second() - LIFETIME;
-        while let Some((at, old)) = memory.order.front().copied() {
-            if at >= oldest && memory.order.len() < MOST {
-                break;
-            }
-            memory.order.pop_front();
-            memory.known.remove(&old);
-        }
-        let new = memory.known.insert(short);
+    fn insert_locally(&self, hash: &[u8; 32], now: Timestamp) -> bool {
+        let mut key = [0; 16];
+        key.iter_mut().zip(hash).for_each(|(to, from)| *to = *from);
+        let mut seen = self.local.lock();
+        let new = seen.get_at(&key, now).is_none();
         if new {
-            memory.order.push_back((now.as_second(), short));
+            seen.insert_at(key, (), now);
         }
         new
     }
@@ -80,22 +67,21 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_is_new_once_while_its_signature_can_be_fresh() {
-        let seen = Seen::default();
+        let seen = SeenEvents::new(None);
         let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
-        assert!(seen.is_new("a", at(0)).await);
-        assert!(!seen.is_new("a", at(0)).await);
-        assert!(seen.is_new("b", at(1)).await);
-        assert!(!seen.is_new("a", at(601)).await);
-        assert!(seen.is_new("a", at(602)).await);
+        assert!(seen.insert("a", at(0)).await);
+        assert!(!seen.insert("a", at(0)).await);
+        assert!(seen.insert("b", at(1)).await);
+        assert!(!seen.insert("a", at(601)).await);
+        assert!(seen.insert("a", at(602)).await);
     }
 
     #[tokio::test]
-    async fn the_memory_is_bounded() {
-        let seen = Seen::default();
-        for number in 0..MOST + 10 {
-            assert!(seen.is_new(&number.to_string(), Timestamp::UNIX_EPOCH).await);
+    async fn the_number_of_events_is_bounded() {
+        let seen = SeenEvents::new(None);
+        for number in 0..MAX_EVENTS + 10 {
+            assert!(seen.insert(&number.to_string(), Timestamp::UNIX_EPOCH).await);
         }
-        let memory = seen.memory.lock().unwrap();
-        assert!(memory.known.len() <= MOST && memory.order.len() == memory.known.len());
+        assert_eq!(seen.local.lock().len(), MAX_EVENTS);
     }
 }
