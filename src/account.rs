@@ -7,8 +7,8 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::config::Wait;
+pub use crate::dialing::Environment;
 use crate::dialing::dispatch::Dialer;
-pub use crate::dialing::ledger::World;
 use crate::simulator::Simulator;
 use crate::watch::{Settings, Watchers, source_of};
 
@@ -19,7 +19,7 @@ pub struct NoKey;
 
 /// One account.
 pub struct Account {
-    world: World,
+    environment: Environment,
     reach: Option<Reach>,
     simulator: Option<Simulator>,
     wait: Wait,
@@ -44,7 +44,7 @@ impl Account {
     #[must_use]
     pub fn real(reach: Option<(callingbox::Client, Arc<Dialer>)>, wait: Wait) -> Self {
         let reach = reach.map(|(api, dialer)| Reach::new(api, dialer));
-        Self { world: World::Real, reach, simulator: None, wait, webhook_url: None }
+        Self { environment: Environment::Live, reach, simulator: None, wait, webhook_url: None }
     }
 
     /// An account of the simulator.
@@ -56,13 +56,19 @@ impl Account {
         wait: Wait,
     ) -> Self {
         let reach = Some(Reach::new(api, dialer));
-        Self { world: World::Sandbox, reach, simulator: Some(simulator), wait, webhook_url: None }
+        Self {
+            environment: Environment::Sandbox,
+            reach,
+            simulator: Some(simulator),
+            wait,
+            webhook_url: None,
+        }
     }
 
     /// The world it belongs to.
     #[must_use]
-    pub fn world(&self) -> World {
-        self.world
+    pub fn environment(&self) -> Environment {
+        self.environment
     }
 
     /// The API.

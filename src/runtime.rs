@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use crate::account::{Account, World};
+use crate::account::{Account, Environment};
 use crate::cli::{self, Global, State};
 use crate::config::{self, ConfigError, File, Folders};
 use crate::dialing::dispatch::{Dialer, LedgerPlace};
@@ -31,7 +31,7 @@ pub(crate) struct Open {
 /// Makes accounts of one world, for keys that others bring.
 #[derive(Clone)]
 pub(crate) struct Maker {
-    world: World,
+    environment: Environment,
     base_url: BaseUrl,
     file: File,
     rules: LiveRules,
@@ -54,8 +54,13 @@ pub(crate) struct More {
 
 impl More {
     /// Where the ledger of this world is.
-    pub(crate) fn ledger(&self, file: &File, world: World, folders: &Folders) -> LedgerPlace {
-        let own = || file.dialing.place(world, folders);
+    pub(crate) fn ledger(
+        &self,
+        file: &File,
+        environment: Environment,
+        folders: &Folders,
+    ) -> LedgerPlace {
+        let own = || file.dialing.place(environment, folders);
         self.shared.clone().map_or_else(own, LedgerPlace::Redis)
     }
 }
@@ -73,9 +78,11 @@ pub(crate) fn shared(options: &State, file: &File) -> anyhow::Result<Option<Shar
 impl Maker {
     /// The account of a key. In the sandbox every key is an organization of its own.
     pub(crate) async fn account(&self, key: ApiKey) -> anyhow::Result<Account> {
-        let simulator = match self.world {
-            World::Real => None,
-            World::Sandbox => Some(Simulator::connect(self.base_url.clone(), key.clone()).await?),
+        let simulator = match self.environment {
+            Environment::Live => None,
+            Environment::Sandbox => {
+                Some(Simulator::connect(self.base_url.clone(), key.clone()).await?)
+            }
         };
         Ok(self.account_on(key, simulator))
     }
@@ -88,16 +95,16 @@ impl Maker {
     pub(crate) fn reload_rules(&self) -> Result<(), ConfigError> {
         let before = self.rules.get();
         let policy = config::policy_again(&self.file, &self.folders, &before.policy)?;
-        self.rules.set(self.file.dialing.rules(self.world, policy));
+        self.rules.set(self.file.dialing.rules(self.environment, policy));
         Ok(())
     }
 
     fn account_on(&self, key: ApiKey, simulator: Option<Simulator>) -> Account {
-        let Self { world, base_url, file, rules, folders, more, under_way } = self;
-        let place = more.ledger(file, *world, folders);
+        let Self { environment, base_url, file, rules, folders, more, under_way } = self;
+        let place = more.ledger(file, *environment, folders);
         let tenant = tenant(&key, base_url, simulator.as_ref());
         let client = client(base_url.clone(), key, file);
-        let dialer = Dialer::new(client.clone(), tenant, *world, place, rules.clone());
+        let dialer = Dialer::new(client.clone(), tenant, *environment, place, rules.clone());
         let dialer = Arc::new(dialer.tracked_by(under_way.clone()));
         let wait = file.wait.clone();
         let account = match simulator {
@@ -174,10 +181,10 @@ pub(crate) async fn open_with(
     let Some(simulator) = &global.sandbox else {
         let found = config::credentials(file, &variable, folders)?;
         let maker = Maker {
-            world: World::Real,
+            environment: Environment::Live,
             base_url: found.base_url,
             file: file.clone(),
-            rules: file.dialing.rules(World::Real, policy).into(),
+            rules: file.dialing.rules(Environment::Live, policy).into(),
             folders: folders.clone(),
             more,
             under_way: TaskTracker::new(),
@@ -191,10 +198,10 @@ pub(crate) async fn open_with(
     let Simulated { base_url, key, simulator, embedded } =
         simulate(simulator.as_deref(), global.sandbox_speed).await?;
     let maker = Maker {
-        world: World::Sandbox,
+        environment: Environment::Sandbox,
         base_url,
         file: file.clone(),
-        rules: file.dialing.rules(World::Sandbox, policy).into(),
+        rules: file.dialing.rules(Environment::Sandbox, policy).into(),
         folders: folders.clone(),
         more,
         under_way: TaskTracker::new(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use anyhow::Context;
 
 use super::{LOG, LOG_OF_HTTP, say};
-use crate::account::World;
+use crate::account::Environment;
 use crate::cli::{self, Global};
 use crate::config::{self, Dialing, File, Folders, Wait};
 use crate::environment::variable;
@@ -18,7 +18,7 @@ use crate::telemetry::LogFormat;
 #[derive(Serialize)]
 struct Effective {
     config_file: String,
-    world: World,
+    environment: Environment,
     base_url: String,
     allow_insecure_base_url: bool,
     api_key: String,
@@ -47,9 +47,9 @@ pub(super) fn run(
     }
     let selection = global.selection(file);
     let found = config::credentials(file, &variable, folders)?;
-    let (world, base_url, api_key) = match &global.sandbox {
+    let (environment, base_url, api_key) = match &global.sandbox {
         Some(url) => (
-            World::Sandbox,
+            Environment::Sandbox,
             match url {
                 None => "embedded simulator".to_owned(),
                 Some(url) => worlds::simulator_url(url).context("--sandbox")?.to_string(),
@@ -57,7 +57,7 @@ pub(super) fn run(
             "none needed".to_owned(),
         ),
         None => (
-            World::Real,
+            Environment::Live,
             found.base_url.to_string(),
             found.key.map_or_else(|| "not set".to_owned(), |(_, from)| format!("from {from}")),
         ),
@@ -70,7 +70,7 @@ pub(super) fn run(
     };
     let effective = Effective {
         config_file: place(config::path(global.config.as_deref(), folders), "nothing is set by it"),
-        world,
+        environment,
         base_url,
         allow_insecure_base_url: file.allow_insecure_base_url.unwrap_or(false),
         api_key,
@@ -84,7 +84,7 @@ pub(super) fn run(
         request_seconds: worlds::timeouts(file).request.as_secs(),
         policy_file: place(config::policy_path(file, folders), without_rules),
         wait: file.wait.clone(),
-        dialing: file.dialing.in_force(world, folders),
+        dialing: file.dialing.in_force(environment, folders),
     };
     say(toml::to_string(&effective)?)
 }

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::{oauth, reload, say, stop};
 use crate::account::Account;
 use crate::cli::{Auth, Global, Http};
-use crate::config::{Environment, File, Folders};
+use crate::config::{EnvReader, File, Folders};
 use crate::environment::variable;
 use crate::http::answer;
 use crate::http::auth::Door;
@@ -97,8 +97,8 @@ pub(super) async fn run(
             (Door::OAuth(door), Some(account))
         }
     };
-    let place = more.ledger(file, account.world(), folders);
-    let health = Health::new(own.clone(), place, account.world()).sharing(shared.clone());
+    let place = more.ledger(file, account.environment(), folders);
+    let health = Health::new(own.clone(), place, account.environment()).sharing(shared.clone());
     let allowed = settings.allowed.clone();
     let service = Service::new(settings, catalogue, selection, door, health);
 
@@ -183,7 +183,7 @@ fn moment(tenants: &Tenants, webhooks: Option<&Receiver>, state: Option<&Shared>
 }
 
 /// The signing secrets of webhooks, if any are set.
-fn secrets(env: Environment) -> anyhow::Result<Option<Secrets>> {
+fn secrets(env: EnvReader) -> anyhow::Result<Option<Secrets>> {
     const FILE: &str = "CALLINGBOX_WEBHOOK_SECRET_FILE";
     let text = match (env("CALLINGBOX_WEBHOOK_SECRET")?, env(FILE)?) {
         (Some(text), _) => text,

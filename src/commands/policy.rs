@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use super::say;
 use crate::cli::{Global, Policy, PolicyCheck};
 use crate::config::{self, File, Folders};
+use crate::dialing::Environment;
 use crate::dialing::destination::Destination;
 use crate::dialing::dispatch::{self, LedgerPlace};
-use crate::dialing::ledger::World;
 use crate::dialing::limits::Usage;
 use crate::dialing::order::CALL_HOLD;
 use crate::dialing::policy::{Request, starter_file};
@@ -53,11 +53,12 @@ async fn explain(
             .parse()
             .with_context(|| format!("`{text}` is not a time such as 2026-11-22T23:00:00Z"))?,
     };
-    let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
-    let rules = file.dialing.rules(world, config::policy(file, folders)?);
+    let environment =
+        if global.sandbox.is_some() { Environment::Sandbox } else { Environment::Live };
+    let rules = file.dialing.rules(environment, config::policy(file, folders)?);
     let limits = rules.policy.measured_limits();
     let shared = worlds::shared(&check.state, file)?;
-    let place = More { shared, ..More::default() }.ledger(file, world, folders);
+    let place = More { shared, ..More::default() }.ledger(file, environment, folders);
     let used = used(place, &limits, &to, now, global, file, folders).await?;
     let destination = Destination::of(&to);
     let request = Request {
@@ -97,7 +98,8 @@ async fn used(
     folders: &Folders,
 ) -> anyhow::Result<Used> {
     let unknown = |why: String| Ok(Used { unknown: Some(why), ..Used::default() });
-    let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
+    let environment =
+        if global.sandbox.is_some() { Environment::Sandbox } else { Environment::Live };
     // Where there is no ledger yet, nothing was dialed.
     let is_there = match &place {
         LedgerPlace::File(path) => path.exists(),
@@ -125,7 +127,7 @@ async fn used(
             Err(error) => return unknown(format!("{error:#}")),
         },
     };
-    let ledger = dispatch::open(&place, world).await?;
+    let ledger = dispatch::open(&place, environment).await?;
     let callee = tenant.hash(to);
     let usage = ledger.usage(tenant.id(), Some(&callee), limits, CALL_HOLD, now).await?;
     let known_destination = ledger.known_destination(tenant.id(), &callee).await?;

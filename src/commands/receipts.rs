@@ -8,8 +8,9 @@ use jiff::{Span, Timestamp, Zoned};
 use super::say;
 use crate::cli::{self, Global};
 use crate::config::{File, Folders};
+use crate::dialing::Environment;
 use crate::dialing::dispatch::{self, LedgerPlace};
-use crate::dialing::ledger::{Cursor, Filter, Record, Standing, State, World};
+use crate::dialing::ledger::{Cursor, Filter, Record, Standing, State};
 use crate::runtime::{self as world, More};
 
 /// What is said of an empty ledger, there or not.
@@ -21,9 +22,10 @@ pub(super) async fn run(
     file: &File,
     folders: &Folders,
 ) -> anyhow::Result<()> {
-    let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
+    let environment =
+        if global.sandbox.is_some() { Environment::Sandbox } else { Environment::Live };
     let shared = world::shared(&options.state, file)?;
-    let place = More { shared, ..More::default() }.ledger(file, world, folders);
+    let place = More { shared, ..More::default() }.ledger(file, environment, folders);
     let standing = match &options.outcome {
         None => None,
         Some(name) => {
@@ -41,7 +43,7 @@ pub(super) async fn run(
     {
         return if options.json { Ok(()) } else { say(NOTHING_YET) };
     }
-    let ledger = dispatch::open(&place, world).await?;
+    let ledger = dispatch::open(&place, environment).await?;
     let mut records = Vec::new();
     let mut before: Option<Cursor> = None;
     while records.len() < options.limit as usize {

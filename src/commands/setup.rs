@@ -15,7 +15,7 @@ use super::ask::{Asker, Stopped, unless_interrupted};
 use super::live::Live;
 use super::style::Style;
 use super::{caller, say};
-use crate::account::{Account, World};
+use crate::account::{Account, Environment};
 use crate::cli::Global;
 use crate::config::{self, File, Folders};
 use crate::dialing::confirm::{Demand, Situation, demand};
@@ -300,9 +300,9 @@ impl Desk {
 
     /// Rings the person's own telephone, after a yes to number and price.
     async fn call(&mut self, agent: &Agent) -> anyhow::Result<()> {
-        let question = match self.account.world() {
-            World::Real => "Your own telephone number, such as +14155550100: ",
-            World::Sandbox => "The number to call, simulated, such as +13105550100: ",
+        let question = match self.account.environment() {
+            Environment::Live => "Your own telephone number, such as +14155550100: ",
+            Environment::Sandbox => "The number to call, simulated, such as +13105550100: ",
         };
         let to = self.ask.until(question, |answer| {
             let digits: String =
@@ -315,7 +315,7 @@ impl Desk {
             idempotency_key: None,
             allow_repeat: false,
         };
-        let simulated = self.account.world() == World::Sandbox;
+        let simulated = self.account.environment() == Environment::Sandbox;
         let question = |judgment: &Judgment| {
             let times = match judgment.local_times.as_slice() {
                 [] => "unknown".to_owned(),

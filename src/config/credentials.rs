@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, Environment, File, Folders};
+use super::{ConfigError, EnvReader, File, Folders};
 use callingbox::{ApiKey, BaseUrl};
 
 /// Where the key came from.
@@ -58,7 +58,7 @@ struct OfficialDefault {
 /// A key or a URL is there but cannot be used.
 pub fn credentials(
     file: &File,
-    env: Environment,
+    env: EnvReader,
     folders: &Folders,
 ) -> Result<Credentials, ConfigError> {
     let official_path =
@@ -150,7 +150,7 @@ mod tests {
     fn the_key_is_looked_for_in_the_documented_order() {
         let dir = tempfile::tempdir().unwrap();
         let folders = folders(dir.path());
-        let source = |env: Environment, file: &File| {
+        let source = |env: EnvReader, file: &File| {
             credentials(file, env, &folders).unwrap().key.map(|(_, source)| source)
         };
         assert_eq!(source(&no_env, &File::default()), None);

@@ -11,9 +11,9 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::dialing::Environment;
 use crate::dialing::confirm::ConfirmMode;
 use crate::dialing::dispatch::LedgerPlace;
-use crate::dialing::ledger::World;
 use crate::dialing::policy::{Policy, PolicyError, line_of};
 use crate::dialing::rules::Rules;
 use crate::environment::NotText;
@@ -89,10 +89,10 @@ impl Default for Dialing {
 impl Dialing {
     /// How an account of this world dials.
     #[must_use]
-    pub fn rules(&self, world: World, policy: Policy) -> Rules {
-        let (usual, policy) = match world {
-            World::Real => (ConfirmMode::Auto, policy),
-            World::Sandbox => (ConfirmMode::Never, policy.in_sandbox()),
+    pub fn rules(&self, environment: Environment, policy: Policy) -> Rules {
+        let (usual, policy) = match environment {
+            Environment::Live => (ConfirmMode::Auto, policy),
+            Environment::Sandbox => (ConfirmMode::Never, policy.in_sandbox()),
         };
         Rules {
             policy,
@@ -105,11 +105,11 @@ impl Dialing {
 
     /// The same with every default of this world filled in.
     #[must_use]
-    pub fn in_force(&self, world: World, folders: &Folders) -> Self {
+    pub fn in_force(&self, environment: Environment, folders: &Folders) -> Self {
         Self {
-            confirm: Some(self.rules(world, Policy::default()).confirm),
+            confirm: Some(self.rules(environment, Policy::default()).confirm),
             thinking_seconds: self.thinking(),
-            ledger: match self.place(world, folders) {
+            ledger: match self.place(environment, folders) {
                 LedgerPlace::File(path) => Some(path),
                 LedgerPlace::Redis(_) | LedgerPlace::Nowhere => None,
             },
@@ -123,12 +123,12 @@ impl Dialing {
 
     /// Where the ledger of this world is. The two worlds never share one.
     #[must_use]
-    pub fn place(&self, world: World, folders: &Folders) -> LedgerPlace {
+    pub fn place(&self, environment: Environment, folders: &Folders) -> LedgerPlace {
         match self.ledger.clone().or_else(|| folders.own_data("ledger.sqlite3")) {
             None => LedgerPlace::Nowhere,
-            Some(path) => LedgerPlace::File(match world {
-                World::Real => path,
-                World::Sandbox => path.with_extension("sandbox.sqlite3"),
+            Some(path) => LedgerPlace::File(match environment {
+                Environment::Live => path,
+                Environment::Sandbox => path.with_extension("sandbox.sqlite3"),
             }),
         }
     }
@@ -183,7 +183,7 @@ pub enum ConfigError {
 }
 
 /// Reads environment variables; a parameter, so that tests need not change the process's own.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Result<Option<String>, NotText>;
+pub type EnvReader<'a> = &'a dyn Fn(&str) -> Result<Option<String>, NotText>;
 
 /// The user's folders, as the operating system has them.
 #[derive(Debug, Clone, Default)]

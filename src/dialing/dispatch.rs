@@ -17,11 +17,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
+use super::Environment;
 use super::destination::Destination;
 use super::ledger::redis::RedisLedger;
 use super::ledger::sqlite::SqliteLedger;
 use super::ledger::{
-    DispatchId, Filter, IdempotencyKey, Ledger, LedgerError, Outcome, Record, State, Tenant, World,
+    DispatchId, Filter, IdempotencyKey, Ledger, LedgerError, Outcome, Record, State, Tenant,
 };
 use super::limits::Usage;
 use super::noted::{End, Noted};
@@ -118,7 +119,7 @@ pub struct Dialer {
     pub(super) api: Client,
     pub(super) tenant: Tenant,
     rules: LiveRules,
-    world: World,
+    environment: Environment,
     place: LedgerPlace,
     ledger: OnceCell<Arc<dyn Ledger>>,
     noted: Noted,
@@ -141,7 +142,7 @@ impl Dialer {
     pub fn new(
         api: Client,
         tenant: Tenant,
-        world: World,
+        environment: Environment,
         place: LedgerPlace,
         rules: impl Into<LiveRules>,
     ) -> Self {
@@ -149,7 +150,7 @@ impl Dialer {
             api,
             tenant,
             rules: rules.into(),
-            world,
+            environment,
             place,
             ledger: OnceCell::new(),
             noted: Noted::default(),
@@ -182,7 +183,7 @@ impl Dialer {
     /// # Errors
     /// It cannot be opened; then nothing may be dialed.
     pub async fn ledger(&self) -> Result<&Arc<dyn Ledger>, LedgerError> {
-        self.ledger.get_or_try_init(|| open(&self.place, self.world)).await
+        self.ledger.get_or_try_init(|| open(&self.place, self.environment)).await
     }
 
     /// The longest that an order takes once it is allowed: another like it is settled or waited for,
@@ -506,11 +507,14 @@ pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
 ///
 /// # Errors
 /// It cannot be opened, or holds the calls of the other world.
-pub async fn open(place: &LedgerPlace, world: World) -> Result<Arc<dyn Ledger>, LedgerError> {
+pub async fn open(
+    place: &LedgerPlace,
+    environment: Environment,
+) -> Result<Arc<dyn Ledger>, LedgerError> {
     Ok(match place {
-        LedgerPlace::File(path) => Arc::new(SqliteLedger::open(path, world).await?),
+        LedgerPlace::File(path) => Arc::new(SqliteLedger::open(path, environment).await?),
         LedgerPlace::Redis(shared) => {
-            Arc::new(RedisLedger::open(shared.link(), state::PREFIX, world).await?)
+            Arc::new(RedisLedger::open(shared.link(), state::PREFIX, environment).await?)
         }
         LedgerPlace::Nowhere => {
             return Err(LedgerError::Open {

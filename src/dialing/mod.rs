@@ -17,6 +17,7 @@
 pub mod confirm;
 pub mod destination;
 pub mod dispatch;
+mod environment;
 pub mod explain;
 pub mod ledger;
 pub mod limits;
@@ -26,6 +27,8 @@ pub mod policy;
 mod reconcile;
 pub mod rules;
 pub mod search;
+
+pub use environment::Environment;
 
 #[cfg(test)]
 mod tests;

@@ -10,11 +10,11 @@ use http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::Environment;
 use super::confirm::ConfirmMode;
 use super::dispatch::{DialError, DialResult, Dialed, Dialer, LedgerPlace};
 use super::ledger::{
     Begin, DispatchId, Filter, IdempotencyKey, Ledger, NewIntent, Outcome, State, Tenant, Terms,
-    World,
 };
 use super::limits::Limits;
 use super::order::{Asked, DISPATCH_KEY, Order};
@@ -88,7 +88,8 @@ impl House {
         };
         let directory = tempfile::tempdir().unwrap();
         let place = LedgerPlace::File(directory.path().join("ledger.sqlite3"));
-        let dialer = Dialer::new(Client::new(config), tenant.clone(), World::Sandbox, place, rules);
+        let dialer =
+            Dialer::new(Client::new(config), tenant.clone(), Environment::Sandbox, place, rules);
         Self { api, dialer: Arc::new(dialer), tenant, directory }
     }
 

@@ -15,8 +15,9 @@ use tokio::time::{Instant, timeout};
 
 use super::auth::Door;
 use crate::account::Account;
+use crate::dialing::Environment;
 use crate::dialing::dispatch::{self, LedgerPlace};
-use crate::dialing::ledger::{Ledger, World};
+use crate::dialing::ledger::Ledger;
 use crate::state::Shared;
 use callingbox::Client;
 
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What is looked at.
 pub struct Health {
     account: Option<Arc<Account>>,
-    place: (LedgerPlace, World),
+    place: (LedgerPlace, Environment),
     ledger: OnceCell<Arc<dyn Ledger>>,
     shared: Option<Shared>,
     stopping: AtomicBool,
@@ -54,10 +55,14 @@ struct Report {
 impl Health {
     /// Looks at the server's own account, if it has one, and at the ledger.
     #[must_use]
-    pub fn new(account: Option<Arc<Account>>, place: LedgerPlace, world: World) -> Self {
+    pub fn new(
+        account: Option<Arc<Account>>,
+        place: LedgerPlace,
+        environment: Environment,
+    ) -> Self {
         Self {
             account,
-            place: (place, world),
+            place: (place, environment),
             ledger: OnceCell::new(),
             shared: None,
             stopping: AtomicBool::new(false),
@@ -126,8 +131,8 @@ impl Health {
     }
 
     async fn read_ledger(&self) -> bool {
-        let (place, world) = &self.place;
-        let opened = self.ledger.get_or_try_init(|| dispatch::open(place, *world)).await;
+        let (place, environment) = &self.place;
+        let opened = self.ledger.get_or_try_init(|| dispatch::open(place, *environment)).await;
         let Ok(ledger) = opened else { return false };
         ledger.check().await.is_ok()
     }
@@ -164,7 +169,7 @@ mod tests {
     async fn a_probe_asks_the_ledger_once_however_many_accounts_are_in_it() {
         let server = Server::start().await;
         let place = LedgerPlace::Redis(server.shared());
-        let health = Health::new(None, place, World::Sandbox);
+        let health = Health::new(None, place, Environment::Sandbox);
         assert!(health.read_ledger().await);
         let mut link = server.link();
         for account in 0..50 {

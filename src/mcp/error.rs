@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::offer::Offer;
 use super::present;
-use crate::account::{NoKey, World};
+use crate::account::{Environment, NoKey};
 use crate::dialing::ledger::LedgerError;
 use callingbox::{self, CallId, Method, RequestLine};
 
@@ -210,8 +210,8 @@ impl ToolError {
 
     /// Says of which world it is: nobody is to add credit to an account for what the simulator refuses.
     #[must_use]
-    pub fn in_world(mut self, world: World) -> Self {
-        self.simulated = world == World::Sandbox;
+    pub fn for_environment(mut self, environment: Environment) -> Self {
+        self.simulated = environment == Environment::Sandbox;
         if self.simulated {
             match self.class {
                 Class::InsufficientCredit => self.next = Some(SIMULATED_CREDIT.to_owned()),
@@ -413,26 +413,32 @@ mod tests {
             .retry(Retry::No)
             .call_id(CallId::new("c1"))
             .next("get_call_result with this call_id.");
-        assert_eq!(error.clone().in_world(World::Real), error);
-        let simulated = error.clone().in_world(World::Sandbox);
+        assert_eq!(error.clone().for_environment(Environment::Live), error);
+        let simulated = error.clone().for_environment(Environment::Sandbox);
         assert_eq!(
             simulated.to_string(),
             "unavailable: no answer came in time. Whether anything was done is not known. call_id: c1. SIMULATED: the real account is not concerned. Do not retry. Next: get_call_result with this call_id."
         );
         let credit = ToolError::new(Class::InsufficientCredit, "too little").next("add credit.");
-        assert!(credit.clone().in_world(World::Real).to_string().ends_with("Next: add credit."));
-        let simulated_credit = credit.in_world(World::Sandbox).to_string();
+        assert!(
+            credit
+                .clone()
+                .for_environment(Environment::Live)
+                .to_string()
+                .ends_with("Next: add credit.")
+        );
+        let simulated_credit = credit.for_environment(Environment::Sandbox).to_string();
         assert!(simulated_credit.ends_with(SIMULATED_CREDIT), "{simulated_credit}");
         let unknown = ToolError::new(Class::NotFound, "no such call").next("look at list_calls.");
         assert_eq!(
-            unknown.in_world(World::Sandbox).to_string(),
+            unknown.for_environment(Environment::Sandbox).to_string(),
             format!(
                 "not_found: no such call. Nothing was done. SIMULATED: the real account is not concerned. Retry only after changing what is named. Next: look at list_calls. {BEGAN_ANEW}"
             )
         );
         let next = |next: &str| {
             let error = ToolError::new(Class::Unavailable, "nothing answers").next(next);
-            error.in_world(World::Sandbox).next.unwrap()
+            error.for_environment(Environment::Sandbox).next.unwrap()
         };
         assert_eq!(next(DOCTOR), NO_SIMULATOR);
         assert_eq!(

@@ -73,7 +73,7 @@ pub async fn call(
                 Some(call) => error.call_id(call),
                 None => error,
             };
-            let error = error.within(&cx.offer).in_world(cx.account.world());
+            let error = error.within(&cx.offer).for_environment(cx.account.environment());
             (error.class().as_str(), answer::failure(&error).into())
         }
     };

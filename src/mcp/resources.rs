@@ -19,7 +19,7 @@ use super::skill;
 use super::tools::agents::AgentReport;
 use super::tools::numbers::NumberSummary;
 use super::view::View;
-use crate::account::{Account, World};
+use crate::account::{Account, Environment};
 use crate::watch::{Follower, Snapshot, State, Want};
 use callingbox::{AgentId, CallId, PageRequest};
 
@@ -198,7 +198,7 @@ async fn contents(
                 Fence::new().around(&lines.join("\n"))
             };
             // The other resources are records, which say it themselves.
-            if account.world() == World::Sandbox {
+            if account.environment() == Environment::Sandbox {
                 text.push('\n');
                 present::mark_simulated(&mut text);
             }

@@ -36,7 +36,7 @@ use super::progress::Progress;
 use super::resources::{self, Subscriptions};
 use super::selection::Selection;
 use super::{completions, prompts, skill, tasks};
-use crate::account::{Account, World};
+use crate::account::{Account, Environment};
 use crate::telemetry::traces::Origin;
 
 /// How long a client may keep a list: they change only with the program.
@@ -106,11 +106,11 @@ impl Server {
     }
 
     fn instructions(&self, offer: &Offer) -> String {
-        let world = match self.account.world() {
-            World::Real => {
+        let world = match self.account.environment() {
+            Environment::Live => {
                 "Calls ring real telephones and cost $0.05 a minute. Use place_call only when the user asked for a call."
             }
-            World::Sandbox => {
+            Environment::Sandbox => {
                 "SANDBOX: everything here is simulated. No telephone rings and nothing is charged; every record says `simulated`."
             }
         };
@@ -145,9 +145,9 @@ impl ServerHandler for Server {
         )
         .with_server_info(
             Implementation::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")).with_title(
-                match self.account.world() {
-                    World::Real => "CallingBox telephone",
-                    World::Sandbox => "CallingBox telephone (sandbox)",
+                match self.account.environment() {
+                    Environment::Live => "CallingBox telephone",
+                    Environment::Sandbox => "CallingBox telephone (sandbox)",
                 },
             ),
         )

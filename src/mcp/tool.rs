@@ -23,7 +23,7 @@ use super::kind::Kind;
 use super::present::{self, Reply};
 use super::schema;
 use super::toolset::Toolset;
-use crate::account::World;
+use crate::account::Environment;
 use callingbox::CallId;
 
 /// What `run` ends with when it does not end with a reply.
@@ -149,7 +149,7 @@ fn prepare<T: Tool>(arguments: Arguments, cx: &ToolContext) -> Result<Ready<'_>,
         deadline: T::deadline(&input, cx),
         work: Box::pin(async move {
             let mut reply = T::run(input, cx).await?;
-            if cx.account.world() == World::Sandbox {
+            if cx.account.environment() == Environment::Sandbox {
                 present::mark_simulated(&mut reply.text);
             }
             let followed = reply.followed.clone().map(|call| (call, reply.text.clone()));

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use axum::Router;
 use callingbox_mcp::account::Account;
 use callingbox_mcp::config::Wait;
+use callingbox_mcp::dialing::Environment;
 use callingbox_mcp::dialing::dispatch::LedgerPlace;
-use callingbox_mcp::dialing::ledger::World;
 use callingbox_mcp::http::auth::Door;
 use callingbox_mcp::http::handler::{Given, Handler, Handlers};
 use callingbox_mcp::http::health::Health;
@@ -44,7 +44,7 @@ impl Handlers for Mounted {
 #[tokio::main]
 async fn main() {
     let nobody = Arc::new(Account::real(None, Wait::default()));
-    let health = Health::new(None, LedgerPlace::Nowhere, World::Sandbox);
+    let health = Health::new(None, LedgerPlace::Nowhere, Environment::Sandbox);
     let service = Service::new(
         Settings::default(),
         Arc::new(Mounted { fixtures: Fixtures::new(), catalogue: Catalogue::new() }),

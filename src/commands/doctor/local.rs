@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::{Finding, served};
-use crate::account::World;
+use crate::account::Environment;
 use crate::cli::Global;
 use crate::config::{self, ConfigError, File, Folders};
 use crate::dialing::dispatch::{self, LedgerPlace};
@@ -91,7 +91,7 @@ pub(super) fn key_is_only_here(file: &File, folders: &Folders) -> bool {
 }
 
 /// Whether what is dialed can be written down; if not, nothing is dialed.
-pub(super) async fn ledger(place: &LedgerPlace, world: World) -> Finding {
+pub(super) async fn ledger(place: &LedgerPlace, environment: Environment) -> Finding {
     let shown = match place {
         LedgerPlace::File(path) => path.display().to_string(),
         LedgerPlace::Redis(_) => "the Redis server".to_owned(),
@@ -103,9 +103,9 @@ pub(super) async fn ledger(place: &LedgerPlace, world: World) -> Finding {
             );
         }
     };
-    match tokio::time::timeout(LEDGER_LIMIT, dispatch::open(place, world)).await {
+    match tokio::time::timeout(LEDGER_LIMIT, dispatch::open(place, environment)).await {
         Ok(Ok(_)) => {
-            let kind = if world == World::Real { "real" } else { "simulated" };
+            let kind = if environment == Environment::Live { "real" } else { "simulated" };
             Finding::ok(LEDGER, format!("{shown} can be written, for {kind} calls"))
         }
         Ok(Err(error)) => Finding::fail(LEDGER, error.to_string(), mend(place, Some(&error))),
@@ -130,7 +130,7 @@ fn mend(place: &LedgerPlace, error: Option<&LedgerError>) -> String {
         ),
         Some(LedgerError::Full) => format!("make room on the disk of {folder}, or {another}"),
         Some(LedgerError::Newer { .. }) => "update callingbox-mcp on this machine".to_owned(),
-        Some(LedgerError::OtherWorld { .. }) => another.to_owned(),
+        Some(LedgerError::WrongEnvironment { .. }) => another.to_owned(),
         Some(LedgerError::Locked) => "end the program that holds it, and run this again".to_owned(),
         _ => format!("make {folder} a folder that you can write in, or {another}"),
     }
@@ -170,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_home_nothing_can_be_written_down() {
-        let found = ledger(&LedgerPlace::Nowhere, World::Real).await;
+        let found = ledger(&LedgerPlace::Nowhere, Environment::Live).await;
         assert_eq!((found.level, found.check.as_str()), (Level::Fail, "ledger"));
         assert!(found.message.contains("HOME is not set"), "{}", found.message);
         assert!(found.fix.is_some_and(|fix| fix.starts_with("set HOME")));

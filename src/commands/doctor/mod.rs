@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::live::Live;
 use super::say;
 use super::style::Style;
-use crate::account::World;
+use crate::account::Environment;
 use crate::cli::{self, Global};
 use crate::config::Folders;
 use crate::mcp::present::one_line;
@@ -80,7 +80,7 @@ impl Finding {
 #[derive(Serialize)]
 struct Report {
     version: &'static str,
-    world: World,
+    environment: Environment,
     ok: bool,
     findings: Vec<Finding>,
 }
@@ -101,7 +101,8 @@ pub(super) async fn run(options: cli::Doctor, global: Global) -> anyhow::Result<
 
 async fn examine(options: &cli::Doctor, mut global: Global, folders: &Folders) -> Report {
     let configuration = local::configuration(&mut global, folders);
-    let world = if global.sandbox.is_some() { World::Sandbox } else { World::Real };
+    let environment =
+        if global.sandbox.is_some() { Environment::Sandbox } else { Environment::Live };
     let findings = match configuration {
         Ok((finding, file)) => {
             let mut findings = vec![finding];
@@ -118,8 +119,8 @@ async fn examine(options: &cli::Doctor, mut global: Global, folders: &Folders) -
                         ];
                     }
                 };
-                let place = More { shared, ..More::default() }.ledger(&file, world, folders);
-                state.into_iter().chain([local::ledger(&place, world).await]).collect()
+                let place = More { shared, ..More::default() }.ledger(&file, environment, folders);
+                state.into_iter().chain([local::ledger(&place, environment).await]).collect()
             };
             let (api, dialing, issuer, entries) = tokio::join!(
                 remote::api(&global, &file, folders),
@@ -127,7 +128,7 @@ async fn examine(options: &cli::Doctor, mut global: Global, folders: &Folders) -
                 served::issuer(&options.oauth),
                 entries::all(
                     &global,
-                    world == World::Real && local::key_is_only_here(&file, folders)
+                    environment == Environment::Live && local::key_is_only_here(&file, folders)
                 ),
             );
             findings.extend(api);
@@ -141,13 +142,13 @@ async fn examine(options: &cli::Doctor, mut global: Global, folders: &Folders) -
         Err(finding) => vec![finding],
     };
     let ok = findings.iter().all(|finding| finding.level != Level::Fail);
-    Report { version: env!("CARGO_PKG_VERSION"), world, ok, findings }
+    Report { version: env!("CARGO_PKG_VERSION"), environment, ok, findings }
 }
 
 /// One line for each finding, then what to do.
 fn text(report: &Report, style: Style) -> String {
     let mut text = String::new();
-    if report.world == World::Sandbox {
+    if report.environment == Environment::Sandbox {
         text.push_str("On the simulator: no telephone rings, nothing is charged.\n");
     }
     let width = report.findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::ids::DispatchId;
-use super::world::World;
+use crate::dialing::Environment;
 
 /// The ledger cannot be used, so nothing is dialed.
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +45,11 @@ pub enum LedgerError {
         "dialing is refused: this ledger holds {found} calls and cannot be used for {wanted} ones; \
          the two never share a ledger"
     )]
-    OtherWorld {
+    WrongEnvironment {
         /// Whose it is.
-        found: World,
+        found: Environment,
         /// What was asked for.
-        wanted: World,
+        wanted: Environment,
     },
     /// Another process holds it for longer than anybody should wait.
     #[error(

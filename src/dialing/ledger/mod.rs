@@ -19,7 +19,6 @@ mod ids;
 mod record;
 pub mod redis;
 pub mod sqlite;
-mod world;
 
 #[cfg(test)]
 mod conformance;
@@ -35,7 +34,7 @@ pub use self::record::{
     Begin, Callee, Cursor, Earlier, Filter, Lookup, NewIntent, Outcome, Record, Standing, State,
     Terms,
 };
-pub use self::world::World;
+
 use crate::dialing::limits::{Limits, Usage};
 use callingbox::money::MilliCents;
 

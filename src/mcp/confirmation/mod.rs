@@ -318,9 +318,10 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
+    use crate::dialing::Environment;
     use crate::dialing::confirm::ConfirmMode;
     use crate::dialing::dispatch::LedgerPlace;
-    use crate::dialing::ledger::{IdempotencyKey, Tenant, World};
+    use crate::dialing::ledger::{IdempotencyKey, Tenant};
     use crate::dialing::order::Order;
     use crate::dialing::policy::Policy;
     use crate::dialing::rules::Rules;
@@ -363,7 +364,7 @@ mod tests {
             repeat_window: jiff::SignedDuration::from_mins(10),
             thinking_time: Duration::from_secs(1),
         };
-        Dialer::new(api, tenant, World::Real, LedgerPlace::File(ledger.to_owned()), rules)
+        Dialer::new(api, tenant, Environment::Live, LedgerPlace::File(ledger.to_owned()), rules)
     }
 
     fn orders() -> impl Strategy<Value = Asked> {

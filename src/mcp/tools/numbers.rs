@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dialing::{self, Ordered};
-use crate::account::World;
+use crate::account::Environment;
 use crate::dialing::dispatch::{DialResult, Dialed};
 use crate::dialing::order::{Asked, Order, Product};
 use crate::mcp::arguments::{Text, Whole, pattern_text};
@@ -315,10 +315,10 @@ impl PurchaseNumberOutput {
         }
     }
 
-    fn of(dialed: Dialed, world: World) -> Self {
-        let simulated = match world {
-            World::Real => "",
-            World::Sandbox => " SIMULATED: nothing was charged.",
+    fn of(dialed: Dialed, environment: Environment) -> Self {
+        let simulated = match environment {
+            Environment::Live => "",
+            Environment::Sandbox => " SIMULATED: nothing was charged.",
         };
         match dialed.result {
             DialResult::Done(Product::Number(number)) => {
@@ -395,13 +395,13 @@ impl Tool for PurchaseNumber {
             allow_repeat: false,
         };
         let token = confirmation_token.as_ref().map(Text::as_str);
-        let world = cx.account.world();
+        let environment = cx.account.environment();
         let preview = async |_| {
             let price = price(cx, &phone_number).await?.map_or_else(
                 || "price unknown: CallingBox says none for this number".to_owned(),
                 |price| format!("{price} now, and its monthly price from then on"),
             );
-            let (number, aside) = (phone_number.as_str(), world.aside());
+            let (number, aside) = (phone_number.as_str(), environment.order_suffix());
             let text = format!("Buy the phone number {number}{aside}?\nCost: {price}");
             Ok(Preview { bound: text.clone(), text })
         };
@@ -414,7 +414,7 @@ impl Tool for PurchaseNumber {
             })?;
         let output = match ordered {
             Ordered::Dialed(dialed) => {
-                let output = PurchaseNumberOutput::of(dialed, world);
+                let output = PurchaseNumberOutput::of(dialed, environment);
                 PurchaseNumberOutput { note: cx.offer.fitting(&output.note), ..output }
             }
             Ordered::Preview { preview, token, expires_at } => PurchaseNumberOutput {
@@ -452,7 +452,7 @@ mod tests {
             (DialResult::InFlight, "The same number is being bought by another request"),
         ] {
             let dialed = Dialed { dispatch: DispatchId::new(), result };
-            let note = offer.fitting(&PurchaseNumberOutput::of(dialed, World::Real).note);
+            let note = offer.fitting(&PurchaseNumberOutput::of(dialed, Environment::Live).note);
             assert!(note.starts_with(begins), "{note}");
             assert!(note.contains(". Do not buy it again"), "{note}");
             assert_eq!(offer.lacking(&note), None, "{note}");

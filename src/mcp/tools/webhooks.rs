@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::mark;
-use crate::account::World;
+use crate::account::Environment;
 use crate::mcp::arguments::{HttpsUrl, List, Text, Whole};
 use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
@@ -408,7 +408,7 @@ impl Tool for DeleteWebhook {
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         cx.account.api()?.delete_webhook(&input.webhook_id).await?;
         let WebhookInput { webhook_id } = input;
-        let simulated = cx.account.world() == World::Sandbox;
+        let simulated = cx.account.environment() == Environment::Sandbox;
         let text = format!("Deleted webhook_id {webhook_id}{}.", mark(simulated));
         Ok(Reply::new(DeleteWebhookOutput { webhook_id, deleted: true, simulated }, text))
     }

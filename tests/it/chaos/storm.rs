@@ -8,9 +8,10 @@ use std::time::Duration;
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
 use callingbox::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
+use callingbox_mcp::dialing::Environment;
 use callingbox_mcp::dialing::confirm::ConfirmMode;
 use callingbox_mcp::dialing::dispatch::{self, DialError, DialResult, Dialer, LedgerPlace};
-use callingbox_mcp::dialing::ledger::{Filter, MAX_PAGE, State, Tenant, World};
+use callingbox_mcp::dialing::ledger::{Filter, MAX_PAGE, State, Tenant};
 use callingbox_mcp::dialing::order::{Asked, Order};
 use callingbox_mcp::dialing::policy::Policy;
 use callingbox_mcp::dialing::rules::Rules;
@@ -78,7 +79,7 @@ fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
         repeat_window: SignedDuration::from_mins(10),
         thinking_time: Duration::from_secs(1),
     };
-    Arc::new(Dialer::new(Client::new(config), tenant, World::Sandbox, place(dir), rules))
+    Arc::new(Dialer::new(Client::new(config), tenant, Environment::Sandbox, place(dir), rules))
 }
 
 fn tasks(account: &Account) -> Vec<Task> {
@@ -203,7 +204,7 @@ impl Storm {
 
     /// Compares the reports and the ledger with what was really done. Gives how much that was.
     pub(crate) async fn check(&self, office: &Office, dir: &Path) -> usize {
-        let ledger = dispatch::open(&place(dir), World::Sandbox).await.unwrap();
+        let ledger = dispatch::open(&place(dir), Environment::Sandbox).await.unwrap();
         let mut done = 0;
         for Desk { account, dialers, orders } in &self.desks {
             let tenant = dialers[0].tenant().id().clone();

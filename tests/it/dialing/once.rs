@@ -259,7 +259,8 @@ async fn abandon(world: &World, call: &Value, seconds_ago: i64) -> DispatchId {
         allow_repeat: false,
         limits: Limits::default(),
     };
-    let ledger = dispatch::open(&place, callingbox_mcp::account::World::Sandbox).await.unwrap();
+    let ledger =
+        dispatch::open(&place, callingbox_mcp::account::Environment::Sandbox).await.unwrap();
     assert!(matches!(ledger.begin(intent, terms).await.unwrap(), Begin::Begun(_)));
     dispatch_id
 }

@@ -263,8 +263,8 @@ fn the_switches_of_a_bundle_are_variables() {
     for (read_only, sandbox, expected) in [
         ("true", "true", ("sandbox", true)),
         ("false", "true", ("sandbox", false)),
-        ("true", "false", ("real", true)),
-        ("", "", ("real", false)),
+        ("true", "false", ("live", true)),
+        ("", "", ("live", false)),
     ] {
         let variables = [
             ("CALLINGBOX_MCP_READ_ONLY", read_only),
@@ -272,10 +272,10 @@ fn the_switches_of_a_bundle_are_variables() {
             ("CALLINGBOX_API_KEY", "${user_config.api_key}"),
         ];
         let said = text(&home.run(&["config"], &variables));
-        let (world, read_only) = expected;
-        assert!(said.contains(&format!("world = \"{world}\"\n")), "{said}");
+        let (environment, read_only) = expected;
+        assert!(said.contains(&format!("environment = \"{environment}\"\n")), "{said}");
         assert!(said.contains(&format!("read_only = {read_only}\n")), "{said}");
-        assert!(world == "sandbox" || said.contains("api_key = \"not set\"\n"), "{said}");
+        assert!(environment == "sandbox" || said.contains("api_key = \"not set\"\n"), "{said}");
     }
     let output = home.run(&["config"], &[("CALLINGBOX_MCP_SANDBOX", "perhaps")]);
     assert!(!output.status.success());

@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 use super::record::whole_millis;
 use super::{
     Begin, Cursor, DestinationHash, DispatchId, Earlier, Filter, IdempotencyKey, KEY_LIFETIME,
-    Ledger, LedgerError, Lookup, MAX_PAGE, NewIntent, Outcome, Record, TenantId, Terms, World,
-    short,
+    Ledger, LedgerError, Lookup, MAX_PAGE, NewIntent, Outcome, Record, TenantId, Terms, short,
 };
+use crate::dialing::Environment;
 use crate::dialing::limits::{Kind, Limits, Usage, Used};
 use crate::state::{self, Link};
 use callingbox::money::MilliCents;
@@ -40,13 +40,13 @@ const BATCH: isize = 200;
 pub struct RedisLedger {
     link: Link,
     prefix: String,
-    world: World,
+    environment: Environment,
     secret: [u8; 32],
 }
 
 impl fmt::Debug for RedisLedger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RedisLedger({}, {})", self.prefix, self.world)
+        write!(f, "RedisLedger({}, {})", self.prefix, self.environment)
     }
 }
 
@@ -64,25 +64,33 @@ impl RedisLedger {
     /// # Errors
     /// [`LedgerError`] when the server cannot be reached, or the keys under the prefix are of a newer
     /// version or of the other world.
-    pub async fn open(mut link: Link, prefix: &str, world: World) -> Result<Self, LedgerError> {
+    pub async fn open(
+        mut link: Link,
+        prefix: &str,
+        environment: Environment,
+    ) -> Result<Self, LedgerError> {
         let meta = format!("{prefix}:meta");
         let secret: Vec<u8> = rand::random::<[u8; 32]>().to_vec();
-        let _: () = link.hset_nx(&meta, "world", world.name()).await?;
+        let _: () = link.hset_nx(&meta, "environment", environment.as_str()).await?;
         let _: () = link.hset_nx(&meta, "version", VERSION).await?;
         let _: () = link.hset_nx(&meta, "secret", secret).await?;
         let version: i64 = link.hget(&meta, "version").await?;
-        let found: String = link.hget(&meta, "world").await?;
+        let found: String = link.hget(&meta, "environment").await?;
         let secret: Vec<u8> = link.hget(&meta, "secret").await?;
         if version > VERSION {
             return Err(LedgerError::Newer { found: version, known: VERSION });
         }
-        if found != world.name() {
-            let other = if world == World::Real { World::Sandbox } else { World::Real };
-            return Err(LedgerError::OtherWorld { found: other, wanted: world });
+        if found != environment.as_str() {
+            let other = if environment == Environment::Live {
+                Environment::Sandbox
+            } else {
+                Environment::Live
+            };
+            return Err(LedgerError::WrongEnvironment { found: other, wanted: environment });
         }
         let secret =
             secret.try_into().map_err(|_| LedgerError::Damaged("its secret".to_owned()))?;
-        Ok(Self { link, prefix: prefix.to_owned(), world, secret })
+        Ok(Self { link, prefix: prefix.to_owned(), environment, secret })
     }
 
     fn key(&self, tenant: &TenantId, rest: &str) -> String {

@@ -8,8 +8,8 @@ use crate::dialing::ledger::conformance::{self, intent, noon, terms};
 use crate::state::Place;
 use crate::state::testing::Server;
 
-async fn open(server: &Server, world: World) -> Result<RedisLedger, LedgerError> {
-    RedisLedger::open(server.link(), "test", world).await
+async fn open(server: &Server, environment: Environment) -> Result<RedisLedger, LedgerError> {
+    RedisLedger::open(server.link(), "test", environment).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,7 +17,7 @@ async fn open(server: &Server, world: World) -> Result<RedisLedger, LedgerError>
 async fn conforms() {
     let server = Server::start().await;
     conformance::all(|| async {
-        Arc::new(open(&server, World::Real).await.unwrap()) as Arc<dyn Ledger>
+        Arc::new(open(&server, Environment::Live).await.unwrap()) as Arc<dyn Ledger>
     })
     .await;
 }
@@ -29,7 +29,8 @@ async fn conforms_in_a_cluster() {
     let url = server.url().replace("redis://", "redis-cluster://");
     conformance::all(|| async {
         let link = Link::new(Place::parse(&url).unwrap()).unwrap();
-        Arc::new(RedisLedger::open(link, "test", World::Real).await.unwrap()) as Arc<dyn Ledger>
+        Arc::new(RedisLedger::open(link, "test", Environment::Live).await.unwrap())
+            as Arc<dyn Ledger>
     })
     .await;
 }
@@ -38,7 +39,7 @@ async fn conforms_in_a_cluster() {
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn an_intent_survives_the_server_and_the_connection_heals() {
     let mut server = Server::start().await;
-    let (ledger, tenant) = (open(&server, World::Real).await.unwrap(), conformance::tenant());
+    let (ledger, tenant) = (open(&server, Environment::Live).await.unwrap(), conformance::tenant());
     let asked = intent(&tenant, 1, "x");
     assert!(matches!(ledger.begin(asked.clone(), terms(noon())).await.unwrap(), Begin::Begun(_)));
     server.process.kill().await.unwrap();
@@ -63,15 +64,21 @@ async fn an_intent_survives_the_server_and_the_connection_heals() {
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn refuses_what_it_cannot_keep() {
     let server = Server::start().await;
-    open(&server, World::Sandbox).await.unwrap();
-    let other = open(&server, World::Real).await.unwrap_err();
+    open(&server, Environment::Sandbox).await.unwrap();
+    let other = open(&server, Environment::Live).await.unwrap_err();
     assert!(
-        matches!(other, LedgerError::OtherWorld { found: World::Sandbox, wanted: World::Real }),
+        matches!(
+            other,
+            LedgerError::WrongEnvironment {
+                found: Environment::Sandbox,
+                wanted: Environment::Live
+            }
+        ),
         "{other}"
     );
     let mut link = server.link();
     let _: () = link.hset("test:meta", "version", 99).await.unwrap();
-    let newer = open(&server, World::Sandbox).await.unwrap_err();
+    let newer = open(&server, Environment::Sandbox).await.unwrap_err();
     assert!(matches!(newer, LedgerError::Newer { found: 99, known: 1 }), "{newer}");
 }
 
@@ -79,7 +86,7 @@ async fn refuses_what_it_cannot_keep() {
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn a_list_is_read_no_further_than_it_is_long() {
     let server = Server::start().await;
-    let (ledger, tenant) = (open(&server, World::Real).await.unwrap(), conformance::tenant());
+    let (ledger, tenant) = (open(&server, Environment::Live).await.unwrap(), conformance::tenant());
     for number in 0..20 {
         ledger.begin(intent(&tenant, number, "x"), terms(noon())).await.unwrap();
     }
@@ -96,7 +103,7 @@ async fn a_list_is_read_no_further_than_it_is_long() {
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn what_comes_while_a_list_is_read_makes_nothing_stand_in_it_twice() {
     let server = Server::start().await;
-    let (ledger, tenant) = (open(&server, World::Real).await.unwrap(), conformance::tenant());
+    let (ledger, tenant) = (open(&server, Environment::Live).await.unwrap(), conformance::tenant());
     let begin = async |number: i64| {
         let terms = terms(noon() + jiff::SignedDuration::from_secs(number));
         ledger.begin(intent(&tenant, 1, &number.to_string()), terms).await.unwrap();

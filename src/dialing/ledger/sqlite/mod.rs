@@ -22,8 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 use self::open::Place;
 use super::{
     Begin, DestinationHash, DispatchId, Earlier, Filter, KEY_LIFETIME, Ledger, LedgerError, Lookup,
-    MAX_PAGE, NewIntent, Outcome, Record, Standing, TenantId, Terms, World, short,
+    MAX_PAGE, NewIntent, Outcome, Record, Standing, TenantId, Terms, short,
 };
+use crate::dialing::Environment;
 use crate::dialing::limits::{Limits, Usage};
 use callingbox::money::MilliCents;
 
@@ -35,13 +36,13 @@ type Job = Box<dyn FnOnce(Result<&mut Connection, LedgerError>) + Send>;
 /// A ledger in a file.
 pub struct SqliteLedger {
     path: PathBuf,
-    world: World,
+    environment: Environment,
     jobs: mpsc::Sender<Job>,
 }
 
 impl fmt::Debug for SqliteLedger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SqliteLedger({}, {})", self.path.display(), self.world)
+        write!(f, "SqliteLedger({}, {})", self.path.display(), self.environment)
     }
 }
 
@@ -51,11 +52,14 @@ impl SqliteLedger {
     /// # Errors
     /// [`LedgerError`] when it cannot be opened or written, is of a newer version, belongs to the
     /// other world, or is no ledger at all.
-    pub async fn open(path: impl Into<PathBuf>, world: World) -> Result<Self, LedgerError> {
+    pub async fn open(
+        path: impl Into<PathBuf>,
+        environment: Environment,
+    ) -> Result<Self, LedgerError> {
         let path = path.into();
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let (opened, opening) = oneshot::channel();
-        let mut place = Place::new(path.clone(), world);
+        let mut place = Place::new(path.clone(), environment);
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || {
@@ -68,7 +72,7 @@ impl SqliteLedger {
             })
             .map_err(|error| LedgerError::Open { path: path.clone(), reason: error.to_string() })?;
         opening.await.map_err(|_| stopped())??;
-        Ok(Self { path, world, jobs })
+        Ok(Self { path, environment, jobs })
     }
 
     /// Runs one transaction on the thread. What returns an error is rolled back.

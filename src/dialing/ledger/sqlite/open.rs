@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
-use crate::dialing::ledger::{LedgerError, World};
+use crate::dialing::Environment;
+use crate::dialing::ledger::LedgerError;
 
 /// Marks the file as ours (`PRAGMA application_id`): "CBxL" in ASCII.
 const APPLICATION_ID: i64 = 0x4342_784c;
@@ -23,13 +24,13 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// The ledger at a path, whichever file that is.
 pub(super) struct Place {
     path: PathBuf,
-    world: World,
+    environment: Environment,
     db: Option<(Option<Identity>, Connection)>,
 }
 
 impl Place {
-    pub(super) fn new(path: PathBuf, world: World) -> Self {
-        Self { path, world, db: None }
+    pub(super) fn new(path: PathBuf, environment: Environment) -> Self {
+        Self { path, environment, db: None }
     }
 
     /// The connection to the file that is there. Opened anew where the one before was moved away, as is
@@ -39,7 +40,7 @@ impl Place {
         let opened = match self.db.take().filter(|(file, _)| *file == identity(&self.path)) {
             Some(opened) => opened,
             None => {
-                let db = open(&self.path, self.world)?;
+                let db = open(&self.path, self.environment)?;
                 (identity(&self.path), db)
             }
         };
@@ -64,7 +65,7 @@ fn identity(_: &Path) -> Option<Identity> {
 }
 
 /// Opens or creates the ledger.
-fn open(path: &Path, world: World) -> Result<Connection, LedgerError> {
+fn open(path: &Path, environment: Environment) -> Result<Connection, LedgerError> {
     let cannot = |reason: String| LedgerError::Open { path: path.to_owned(), reason };
     create_private(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::StorageFull => LedgerError::Full,
@@ -72,11 +73,13 @@ fn open(path: &Path, world: World) -> Result<Connection, LedgerError> {
     })?;
     let mut db = Connection::open(path).map_err(|error| cannot(error.to_string()))?;
     db.busy_timeout(BUSY).map_err(|error| cannot(error.to_string()))?;
-    match prepare(&mut db, world) {
+    match prepare(&mut db, environment) {
         Ok(Prepared::Ready) => Ok(db),
         Ok(Prepared::Newer(found)) => Err(LedgerError::Newer { found, known: VERSION }),
         Ok(Prepared::Foreign) => Err(LedgerError::NotALedger { path: path.to_owned() }),
-        Ok(Prepared::OtherWorld(found)) => Err(LedgerError::OtherWorld { found, wanted: world }),
+        Ok(Prepared::WrongEnvironment(found)) => {
+            Err(LedgerError::WrongEnvironment { found, wanted: environment })
+        }
         Err(error) => Err(match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => LedgerError::NotALedger { path: path.to_owned() },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::DiskFull) => error.into(),
@@ -95,11 +98,11 @@ enum Prepared {
     Ready,
     Newer(i64),
     Foreign,
-    OtherWorld(World),
+    WrongEnvironment(Environment),
 }
 
-fn prepare(db: &mut Connection, world: World) -> rusqlite::Result<Prepared> {
-    let state = migrate(db, world)?;
+fn prepare(db: &mut Connection, environment: Environment) -> rusqlite::Result<Prepared> {
+    let state = migrate(db, environment)?;
     if matches!(state, Prepared::Ready) {
         use_wal(db)?;
         // An intent must outlive a power cut, hence FULL: WAL alone syncs only at checkpoints.
@@ -112,7 +115,7 @@ fn prepare(db: &mut Connection, world: World) -> rusqlite::Result<Prepared> {
 }
 
 /// Brings the schema up to date, in one transaction, of which several processes run one at a time.
-fn migrate(db: &mut Connection, world: World) -> rusqlite::Result<Prepared> {
+fn migrate(db: &mut Connection, environment: Environment) -> rusqlite::Result<Prepared> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let number = |pragma: &str| tx.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (version, application) = (number("user_version")?, number("application_id")?);
@@ -129,15 +132,16 @@ fn migrate(db: &mut Connection, world: World) -> rusqlite::Result<Prepared> {
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.execute(
-        "INSERT OR IGNORE INTO meta (name, value) VALUES ('world', ?1), ('secret', ?2)",
-        params![world.name(), rand::random::<[u8; 32]>()],
+        "INSERT OR IGNORE INTO meta (name, value) VALUES ('environment', ?1), ('secret', ?2)",
+        params![environment.as_str(), rand::random::<[u8; 32]>()],
     )?;
     let found: Option<String> = tx
-        .query_row("SELECT value FROM meta WHERE name = 'world'", (), |row| row.get(0))
+        .query_row("SELECT value FROM meta WHERE name = 'environment'", (), |row| row.get(0))
         .optional()?;
-    if found.as_deref() != Some(world.name()) {
-        let other = if world == World::Real { World::Sandbox } else { World::Real };
-        return Ok(Prepared::OtherWorld(other));
+    if found.as_deref() != Some(environment.as_str()) {
+        let other =
+            if environment == Environment::Live { Environment::Sandbox } else { Environment::Live };
+        return Ok(Prepared::WrongEnvironment(other));
     }
     tx.commit()?;
     Ok(Prepared::Ready)

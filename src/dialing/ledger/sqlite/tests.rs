@@ -10,8 +10,8 @@ use super::*;
 use crate::dialing::ledger::conformance::{self, intent, minutes, noon, terms};
 use crate::dialing::ledger::{State, Tenant};
 
-async fn open(path: &Path, world: World) -> Result<SqliteLedger, LedgerError> {
-    SqliteLedger::open(path, world).await
+async fn open(path: &Path, environment: Environment) -> Result<SqliteLedger, LedgerError> {
+    SqliteLedger::open(path, environment).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,7 +19,7 @@ async fn conforms() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
     conformance::all(|| async {
-        Arc::new(open(&path, World::Real).await.unwrap()) as Arc<dyn Ledger>
+        Arc::new(open(&path, Environment::Live).await.unwrap()) as Arc<dyn Ledger>
     })
     .await;
 }
@@ -32,7 +32,7 @@ async fn is_for_its_owner_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("deep/er/ledger.db");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let ledger = open(&path, World::Real).await.unwrap();
+    let ledger = open(&path, Environment::Live).await.unwrap();
     ledger.begin(intent(&conformance::tenant(), 1, "x"), terms(noon())).await.unwrap();
     assert_eq!(mode(&directory.path().join("deep")), 0o700);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
@@ -42,7 +42,7 @@ async fn is_for_its_owner_alone() {
     }
     drop(ledger);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    open(&path, World::Real).await.unwrap();
+    open(&path, Environment::Live).await.unwrap();
     assert_eq!(mode(&path), 0o600);
 }
 
@@ -50,14 +50,20 @@ async fn is_for_its_owner_alone() {
 async fn refuses_what_it_cannot_keep() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
-    drop(open(&path, World::Sandbox).await.unwrap());
-    let other = open(&path, World::Real).await.unwrap_err();
+    drop(open(&path, Environment::Sandbox).await.unwrap());
+    let other = open(&path, Environment::Live).await.unwrap_err();
     assert!(
-        matches!(other, LedgerError::OtherWorld { found: World::Sandbox, wanted: World::Real }),
+        matches!(
+            other,
+            LedgerError::WrongEnvironment {
+                found: Environment::Sandbox,
+                wanted: Environment::Live
+            }
+        ),
         "{other}"
     );
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    let newer = open(&path, World::Sandbox).await.unwrap_err();
+    let newer = open(&path, Environment::Sandbox).await.unwrap_err();
     assert!(matches!(newer, LedgerError::Newer { found: 99, known: 1 }), "{newer}");
 
     let foreign = directory.path().join("foreign.db");
@@ -65,12 +71,12 @@ async fn refuses_what_it_cannot_keep() {
     let text = directory.path().join("text.db");
     std::fs::write(&text, "this is no database ".repeat(100)).unwrap();
     for path in [&foreign, &text] {
-        let error = open(path, World::Real).await.unwrap_err();
+        let error = open(path, Environment::Live).await.unwrap_err();
         assert!(matches!(error, LedgerError::NotALedger { .. }), "{error}");
     }
     // A directory that cannot be made or written; a plain file in its place stops even root.
     for path in [text.join("ledger.db"), directory.path().to_owned()] {
-        let error = open(&path, World::Real).await.unwrap_err();
+        let error = open(&path, Environment::Live).await.unwrap_err();
         assert!(matches!(error, LedgerError::Open { .. }), "{error}");
         assert!(error.to_string().starts_with("dialing is refused: the ledger /"), "{error}");
     }
@@ -80,7 +86,7 @@ async fn refuses_what_it_cannot_keep() {
 async fn a_locked_ledger_says_so_and_writes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
-    let ledger = open(&path, World::Real).await.unwrap();
+    let ledger = open(&path, Environment::Live).await.unwrap();
     ledger.run(|db| Ok(db.busy_timeout(std::time::Duration::from_millis(10))?)).await.unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -96,7 +102,7 @@ async fn a_locked_ledger_says_so_and_writes_nothing() {
 #[tokio::test]
 async fn a_full_disk_says_so_and_writes_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let ledger = open(&directory.path().join("ledger.db"), World::Real).await.unwrap();
+    let ledger = open(&directory.path().join("ledger.db"), Environment::Live).await.unwrap();
     ledger
         .run(|db| {
             let pages: i64 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
@@ -121,7 +127,7 @@ async fn a_full_disk_says_so_and_writes_nothing() {
 #[tokio::test]
 async fn the_intent_is_synced_before_begin_returns() {
     let directory = tempfile::tempdir().unwrap();
-    let ledger = open(&directory.path().join("ledger.db"), World::Real).await.unwrap();
+    let ledger = open(&directory.path().join("ledger.db"), Environment::Live).await.unwrap();
     let pragmas = ledger
         .run(|db| {
             let journal: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
@@ -139,7 +145,7 @@ async fn the_intent_is_synced_before_begin_returns() {
 async fn a_file_that_is_taken_away_is_begun_anew_where_everybody_looks() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data/ledger.db");
-    let ledger = open(&path, World::Real).await.unwrap();
+    let ledger = open(&path, Environment::Live).await.unwrap();
     let tenant = conformance::tenant();
     let begin = async |ledger: &SqliteLedger, to| {
         ledger.begin(intent(&tenant, to, "x"), terms(noon())).await.unwrap()
@@ -149,13 +155,13 @@ async fn a_file_that_is_taken_away_is_begun_anew_where_everybody_looks() {
     for by_another in [false, true] {
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
         let other = match by_another {
-            true => Some(open(&path, World::Real).await.unwrap()),
+            true => Some(open(&path, Environment::Live).await.unwrap()),
             false => None,
         };
         assert!(matches!(begin(&ledger, 1).await, Begin::Begun(_)));
         let other = match other {
             Some(other) => other,
-            None => open(&path, World::Real).await.unwrap(),
+            None => open(&path, Environment::Live).await.unwrap(),
         };
         assert!(matches!(begin(&other, 1).await, Begin::Earlier(_)));
     }
@@ -178,7 +184,7 @@ fn shared_tenant() -> Tenant {
 #[tokio::test]
 async fn child_process() {
     let Some(path) = std::env::var_os(CHILD) else { return };
-    let ledger = open(Path::new(&path), World::Real).await.unwrap();
+    let ledger = open(Path::new(&path), Environment::Live).await.unwrap();
     let answer = ledger.begin(intent(&shared_tenant(), 1, "same"), terms(noon())).await.unwrap();
     println!("{}", if matches!(answer, Begin::Begun(_)) { "BEGUN" } else { "NOT BEGUN" });
     std::future::pending::<()>().await;
@@ -216,7 +222,7 @@ async fn of_several_processes_one_dials_and_when_it_is_killed_another_takes_over
     }
     assert_eq!(begun, 1);
 
-    let ledger = open(&path, World::Real).await.unwrap();
+    let ledger = open(&path, Environment::Live).await.unwrap();
     let tenant = shared_tenant();
     let later = noon() + minutes(2);
     let answer = ledger.begin(intent(&tenant, 1, "same"), terms(later)).await.unwrap();

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AgentInput, AgentSummary};
-use crate::account::World;
+use crate::account::Environment;
 use crate::mcp::arguments::{HttpsUrl, List, Object, Text};
 use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
@@ -156,7 +156,7 @@ impl Tool for ArchiveAgent {
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         cx.account.api()?.archive_agent(&input.agent_id).await?;
         let AgentInput { agent_id } = input;
-        let simulated = cx.account.world() == World::Sandbox;
+        let simulated = cx.account.environment() == Environment::Sandbox;
         let mark = mark(simulated);
         let text = format!("Archived agent_id {agent_id}{mark}. Its past calls stay readable.");
         Ok(Reply::new(ArchiveAgentOutput { agent_id, archived: true, simulated }, text))

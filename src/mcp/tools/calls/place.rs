@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::account::World;
+use crate::account::Environment;
 use crate::dialing::dispatch::{DialResult, Dialed};
 use crate::dialing::ledger::IdempotencyKey;
 use crate::dialing::order::{Asked, CALL_HOLD, DISPATCH_KEY, Order, Product};
@@ -222,10 +222,10 @@ async fn preview(
         Some(persona) => format!("\nPersona: {}", present::one_line(persona, LONGEST)),
         None => String::new(),
     };
-    let world = cx.account.world().aside();
+    let suffix = cx.account.environment().order_suffix();
     let lines = |time: &str| {
         format!(
-            "Place a phone call{world}?\nTo: {}\n{time}From: {caller}\nAgent: {}{persona}\nTask: {}{facts}\nCost: at most {}",
+            "Place a phone call{suffix}?\nTo: {}\n{time}From: {caller}\nAgent: {}{persona}\nTask: {}{facts}\nCost: at most {}",
             call.to.as_str(),
             present::one_line(agent.name.as_deref().unwrap_or("unnamed"), 100),
             present::one_line(task.unwrap_or("none given"), LONGEST),
@@ -313,7 +313,7 @@ impl Tool for PlaceCall {
             },
         };
         // Whether or not there is a record that says so.
-        output.simulated = cx.account.world() == World::Sandbox;
+        output.simulated = cx.account.environment() == Environment::Sandbox;
         let text = output.text();
         // A repeated call is answered as what it is: a task would look like that of a new one.
         let is_new = output.duplicate_of.is_none();
