@@ -195,7 +195,7 @@ fn the_unit_starts_the_server_and_lets_it_end() {
 /// `CALLINGBOX_TEST_SERVER_SCHEMA=server.schema.json cargo test --test it packaging -- --ignored`
 #[test]
 #[ignore = "needs the registry's schema, from the address that server.json names"]
-fn the_registry_entry_fits_the_registrys_schema() {
+fn the_registry_entry_matches_its_schema() {
     let path = std::env::var("CALLINGBOX_TEST_SERVER_SCHEMA").unwrap();
     let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let mut server = json_file("packaging/server.json");
