@@ -31,7 +31,6 @@ mod hex;
 pub mod http;
 pub mod install;
 pub mod mcp;
-pub mod plain;
 mod runtime;
 pub mod simulator;
 pub mod state;

@@ -23,7 +23,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::plain::PlainCall;
 use crate::mcp::present;
 use crate::mcp::server::{Server, ServerOptions};
 
@@ -206,9 +205,6 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Lines<
 
 /// Reads one line as a message.
 fn read(line: &[u8]) -> Read {
-    if let Some(call) = PlainCall::read(line) {
-        return Read::Message(Box::new(call.into_message()));
-    }
     let problem = match serde_json::from_slice::<ClientJsonRpcMessage>(line) {
         Ok(message) => return Read::Message(Box::new(message)),
         Err(problem) => problem,

@@ -88,15 +88,6 @@ fn object<'de, D: Deserializer<'de>>(input: D) -> Result<Option<GlanceParams>, D
 }
 
 impl Glance {
-    /// A call of this tool.
-    #[must_use]
-    pub fn of_call(tool: &str) -> Self {
-        Self {
-            method: Some("tools/call".to_owned()),
-            params: Some(GlanceParams { name: Some(tool.to_owned()) }),
-        }
-    }
-
     /// Looks at a body. A key that stands twice is refused: two readers could read it in two ways.
     ///
     /// # Errors

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::request::Parts;
 use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
 use rmcp::ServerHandler;
@@ -18,13 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::sessions::Sessions;
 use super::sse::Channel;
-use super::tool_calls::ToolCalls;
 use crate::account::Account;
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::index::Index;
 use crate::mcp::selection::Selection;
 use crate::mcp::server::{Server, ServerOptions};
-use crate::plain::PlainCall;
 
 /// What the handler of a tenant is given.
 pub struct Given {
@@ -92,10 +89,8 @@ impl<H: ServerHandler + Clone> Handler for H {
         sessions: Arc<Sessions>,
         config: StreamableHttpServerConfig,
     ) -> Box<dyn Streamable> {
-        let calls = ToolCalls::new(self.clone(), config.cancellation_token.clone());
         let handler = self.clone();
-        let rmcp = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
-        Box::new(Served { rmcp, calls })
+        Box::new(StreamableHttpService::new(move || Ok(handler.clone()), sessions, config))
     }
 }
 
@@ -106,23 +101,10 @@ pub type Answer = http::Response<BoxBody<Bytes, Infallible>>;
 pub trait Streamable: Send + Sync {
     /// Answers one request whose body has been read.
     fn handle(&self, request: http::Request<Full<Bytes>>) -> BoxFuture<'_, Answer>;
-
-    /// Answers one plain call of a tool in the era without sessions.
-    fn call(&self, call: PlainCall, parts: Parts) -> BoxFuture<'_, Answer>;
 }
 
-/// rmcp's transport, and the way past it.
-struct Served<H: ServerHandler> {
-    rmcp: StreamableHttpService<H, Sessions>,
-    calls: ToolCalls<H>,
-}
-
-impl<H: ServerHandler + Clone> Streamable for Served<H> {
+impl<H: ServerHandler> Streamable for StreamableHttpService<H, Sessions> {
     fn handle(&self, request: http::Request<Full<Bytes>>) -> BoxFuture<'_, Answer> {
-        self.rmcp.handle(request).boxed()
-    }
-
-    fn call(&self, call: PlainCall, parts: Parts) -> BoxFuture<'_, Answer> {
-        self.calls.answer(call, parts).boxed()
+        self.handle(request).boxed()
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The way of a request: host and origin ([`origin`]), who is calling ([`auth`]), that tenant's limits
 //! ([`tenant`]), the body within its size and time ([`body`]), its session ([`sessions`]), and then
-//! [`tool_calls`], rmcp's streamable HTTP or [`sse`]. Nothing is held in common by two tenants but the limits of the
+//! rmcp's streamable HTTP or [`sse`]. Nothing is held in common by two tenants but the limits of the
 //! whole server. Several such servers can be one to their callers: [`replicas`].
 
 pub mod answer;
@@ -18,7 +18,6 @@ pub mod replicas;
 pub mod sessions;
 pub mod sse;
 pub mod tenant;
-pub mod tool_calls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,7 +135,8 @@ impl Service {
     ) -> Arc<Self> {
         let (draining, end) = (CancellationToken::new(), CancellationToken::new());
         let log_arguments = settings.log_arguments;
-        let options = ServerOptions { log_arguments, draining: draining.clone() };
+        let options =
+            ServerOptions { log_arguments, draining: draining.clone(), ..ServerOptions::default() };
         let tenants =
             Tenants::new(Arc::clone(&handlers), settings.tenants, settings.stateless, end.clone())
                 .with_options(options)
@@ -321,12 +321,7 @@ impl Service {
         let activity = self.settings.under_way.token();
         let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
         self.permit(&visitor, &body)?;
-        let call = tool_calls::read(&parts.headers, &body)
-            .filter(|call| self.tools().get(call.tool()).is_some());
-        let glance = match &call {
-            Some(call) => Glance::of_call(call.tool()),
-            None => Glance::at(&body)?,
-        };
+        let glance = Glance::at(&body)?;
         let opens_session = glance.method.as_deref() == Some("initialize")
             && named.is_none()
             && !self.settings.stateless;
@@ -340,19 +335,14 @@ impl Service {
         let place = Arc::new(place);
         parts.extensions.insert(Arc::clone(&place));
         let elsewhere = named.as_ref().filter(|_| session.is_none());
-        let response = match call {
-            Some(call) => tenant.streamable().call(call, parts).await,
-            None => {
-                let request = http::Request::from_parts(parts, Full::new(body.clone()));
-                let work = handle(tenant, request, elsewhere.is_some());
-                let answer = asking(Arc::clone(&asked), work).await;
-                // To rmcp a body that is no message is one of another kind.
-                if answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-                    body::message(&body)?;
-                }
-                answer
-            }
-        };
+        let answering = tenant.answering();
+        let request = http::Request::from_parts(parts, Full::new(body.clone()));
+        let work = handle(tenant, request, elsewhere.is_some());
+        let response = asking(Arc::clone(&asked), work).await;
+        // To rmcp a body that is no message is one of another kind.
+        if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            body::message(&body)?;
+        }
         let until = visitor.until;
         if let Some(id) = elsewhere {
             tenant.sessions().settle(id, Terms { until, narrowing: before });
@@ -369,7 +359,7 @@ impl Service {
         let tool = glance.tool().and_then(|name| self.tools().get(name));
         let cut = glance.method.as_deref() == Some(SubscriptionsListenRequestMethod::VALUE)
             || tool.is_some_and(|tool| tool.kind.is_read_only());
-        let response = body::hold(response, (place, session, activity));
+        let response = body::hold(response, (place, session, activity, answering));
         Ok(match visitor.until.filter(|_| cut) {
             None => response,
             Some(until) => body::ending_at(response, instant(until)),

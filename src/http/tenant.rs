@@ -18,6 +18,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::handler::{Given, Handler, Handlers, Streamable};
 use super::replicas::{Sharing, tenant_scope};
@@ -27,6 +29,9 @@ use crate::mcp::caller::Caller;
 use crate::mcp::selection::Selection;
 use crate::mcp::server::ServerOptions;
 use crate::state::{Scope, Shared};
+
+/// How long the requests of a tenant that ends may take to be answered before their connections are cut.
+const MAX_ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// How much the tenants may take.
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +113,7 @@ pub struct Tenant {
     /// What the limiter counts: in a second on average, and at once.
     rate: (NonZeroU32, NonZeroU32),
     end: CancellationToken,
+    answering: TaskTracker,
     used: Mutex<Instant>,
 }
 
@@ -154,6 +160,12 @@ impl Tenant {
         &self.end
     }
 
+    /// Marks a request as unanswered until the token is dropped. When the tenant ends, its streams are
+    /// closed after its requests have been answered.
+    pub fn answering(&self) -> TaskTrackerToken {
+        self.answering.token()
+    }
+
     /// Counts a request, at all replicas together where they share their state. While that cannot be
     /// reached, each counts alone.
     ///
@@ -195,6 +207,22 @@ impl fmt::Debug for Tenant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tenant").field("identity", &self.identity).finish_non_exhaustive()
     }
+}
+
+/// Closes the sessions and streams of a tenant that has ended. Its handlers see the end first and answer
+/// what is under way: rmcp's transport answers such a request with an empty 500.
+async fn close_after_answers(
+    end: CancellationToken,
+    answering: TaskTracker,
+    transport_end: CancellationToken,
+) {
+    end.cancelled().await;
+    answering.close();
+    if tokio::time::timeout(MAX_ANSWER_TIME, answering.wait()).await.is_err() {
+        let requests = answering.len();
+        tracing::warn!(requests, "the requests of an account that ended were cut off");
+    }
+    transport_end.cancel();
 }
 
 /// All tenants are in use.
@@ -288,8 +316,11 @@ impl Tenants {
         let handler = Arc::clone(&self.handlers).make(Given {
             selection: Arc::clone(selection),
             account: Arc::clone(account),
-            options: self.options.clone(),
+            options: ServerOptions { ended: end.clone(), ..self.options.clone() },
         });
+        let answering = TaskTracker::new();
+        let transport_end = CancellationToken::new();
+        tokio::spawn(close_after_answers(end.clone(), answering.clone(), transport_end.clone()));
         let (most, idle) = (limits.sessions_per_tenant, limits.session_idle);
         let sharing = self.shared.as_ref().map(|shared| {
             let scope = tenant_scope(&identity.0, account);
@@ -304,7 +335,7 @@ impl Tenants {
             .disable_allowed_origins()
             .with_legacy_session_mode(!self.stateless)
             .with_json_response(true)
-            .with_cancellation_token(end.clone());
+            .with_cancellation_token(transport_end);
         config.max_request_body_bytes = usize::MAX;
         config.session_store = sharing.map(|sharing| sharing as Arc<dyn SessionStore>);
         let streamable = handler.streamable(Arc::clone(&sessions), config);
@@ -324,6 +355,7 @@ impl Tenants {
             limiter: RateLimiter::direct_with_clock(quota, MonotonicClock),
             rate: (limits.requests_per_second, burst),
             end,
+            answering,
             used: Mutex::new(Instant::now()),
         }
     }

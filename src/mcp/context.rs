@@ -20,6 +20,8 @@ pub struct ToolContext {
     pub offer: Offer,
     /// Canceled when the client takes the request back or is gone.
     pub cancel: CancellationToken,
+    /// Canceled when the account is no longer served: a token was revoked, or the server ends.
+    pub ended: CancellationToken,
     /// Canceled when the server is about to end: whoever waits now answers with what is known.
     pub draining: CancellationToken,
     /// Where to say how it goes, if the client wants to know.
@@ -34,4 +36,14 @@ pub struct ToolContext {
     pub tenant: Option<Arc<str>>,
     /// Whether the arguments are logged too.
     pub log_arguments: bool,
+}
+
+impl ToolContext {
+    /// Waits until nobody wants the answer, or nobody may have it.
+    pub async fn cancelled(&self) {
+        tokio::select! {
+            () = self.cancel.cancelled() => {}
+            () = self.ended.cancelled() => {}
+        }
+    }
 }

@@ -118,7 +118,7 @@ async fn run(
     let work = AssertUnwindSafe(ready.work).catch_unwind();
     tokio::select! {
         biased;
-        () = cx.cancel.cancelled() => {
+        () = cx.cancelled() => {
             let (class, message) = match cx.draining.is_cancelled() {
                 true => (Class::Unavailable, format!("this server ended before {} was done", entry.facts.name)),
                 false => (

@@ -74,6 +74,8 @@ pub struct ServerOptions {
     pub log_arguments: bool,
     /// Once it is canceled, what waits is answered with what is known.
     pub draining: CancellationToken,
+    /// Once it is canceled, what is under way is answered as canceled.
+    pub ended: CancellationToken,
 }
 
 impl Server {
@@ -202,6 +204,7 @@ impl ServerHandler for Server {
             offer: self.offer(&context),
             cancel: context.ct.clone(),
             draining: self.options.draining.clone(),
+            ended: self.options.ended.clone(),
             progress: Progress::of(&context),
             origin: origin(&context),
             client: Client::of(
@@ -353,6 +356,7 @@ impl ServerHandler for Server {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),
                 () = self.options.draining.cancelled() => return Ok(()),
+                () = self.options.ended.cancelled() => return Ok(()),
                 Some((uri, mut changes, more)) = live.next() => {
                     if more && context.sink().notify_resource_updated(uri.as_str()).await.is_ok() {
                         live.push(async move {
@@ -366,6 +370,7 @@ impl ServerHandler for Server {
                     tokio::select! {
                         () = context.cancelled() => {}
                         () = self.options.draining.cancelled() => {}
+                        () = self.options.ended.cancelled() => {}
                     }
                     return Ok(());
                 }

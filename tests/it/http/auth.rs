@@ -144,7 +144,10 @@ async fn tokens_tighten_what_is_offered_and_can_be_taken_back() {
 
     let wait = json!({"call_id": server.long_call_of(Some(&whole)).await, "wait_seconds": 60});
     let wait = json!({"name": "get_call_result", "arguments": wait});
-    let waiting = tokio::spawn(with(server.modern("tools/call", wait), Some(&whole)).send());
+    let mut streamed = wait.clone();
+    streamed["_meta"] = json!({"progressToken": "p"});
+    let [waiting, streaming] = [wait, streamed]
+        .map(|wait| tokio::spawn(with(server.modern("tools/call", wait), Some(&whole)).send()));
 
     let listed = token(server.home.path(), &["list"]).await;
     let names: Vec<&str> = listed.lines().filter_map(|line| line.split(':').next()).collect();
@@ -162,17 +165,19 @@ async fn tokens_tighten_what_is_offered_and_can_be_taken_back() {
     // The stream that was open ends too.
     tokio::time::timeout(Duration::from_secs(20), stream.bytes()).await.unwrap().unwrap();
     // So does a wait, and nobody is said to have canceled it.
-    let cut = message(waiting.await.unwrap().unwrap()).await;
-    let cut = &cut["result"]["_meta"]["callingbox-mcp/error"];
-    assert_eq!(
-        (&cut["class"], &cut["message"]),
-        (
-            &json!("canceled"),
-            &json!(
-                "get_call_result was broken off: the client canceled it, or its session or token ended"
+    for waiting in [waiting, streaming] {
+        let cut = message(waiting.await.unwrap().unwrap()).await;
+        let cut = &cut["result"]["_meta"]["callingbox-mcp/error"];
+        assert_eq!(
+            (&cut["class"], &cut["message"]),
+            (
+                &json!("canceled"),
+                &json!(
+                    "get_call_result was broken off: the client canceled it, or its session or token ended"
+                )
             )
-        )
-    );
+        );
+    }
     assert_eq!(session.request("tools/list", json!({})).await.status(), 401);
     assert_eq!(tools(&reading).await.len(), 2);
 }

@@ -1,5 +1,7 @@
 //! Clients that leave while their call is being placed: it is placed once, and its id is kept.
 
+use std::time::Duration;
+
 use callingbox_sandbox::Options;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -79,6 +81,32 @@ async fn the_call_of_a_client_that_leaves_is_placed_once_and_written_down() {
     }
 }
 
+/// Waits until the server counts one canceled call of this tool.
+async fn canceled(server: &Server, tool: &str) {
+    let line = format!("callingbox_mcp_tool_calls_total{{tool=\"{tool}\",outcome=\"canceled\"}} 1");
+    let metrics = format!("{}/metrics", server.base);
+    soon("the canceled call", async {
+        loop {
+            let page = server.http.get(&metrics).send().await.unwrap().text().await.unwrap();
+            if page.contains(&line) {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wait_is_canceled_when_its_client_disconnects() {
+    let server = Server::start(&[]).await;
+    let arguments = json!({"call_id": server.long_call().await, "wait_seconds": 3600});
+    let wait = json!({"name": "get_call_result", "arguments": arguments});
+    let request = server.modern("tools/call", wait).send();
+    let answer = tokio::time::timeout(Duration::from_millis(300), request).await;
+    assert!(answer.is_err(), "{answer:?}");
+    canceled(&server, "get_call_result").await;
+}
+
 #[tokio::test]
 async fn a_call_whose_client_is_gone_is_written_down_before_the_server_ends() {
     let sandbox = simulator(Options::default()).await;
@@ -94,18 +122,7 @@ async fn a_call_whose_client_is_gone_is_written_down_before_the_server_ends() {
     let asked = tokio::spawn(server.modern("tools/call", call).send());
     control.arrived("POST", "/v1/calls", 1).await;
     asked.abort();
-    // The server has seen that its client is gone.
-    let gone = "callingbox_mcp_tool_calls_total{tool=\"place_call\",outcome=\"canceled\"} 1";
-    soon("the end of the request", async {
-        let figures = format!("{}/metrics", server.base);
-        loop {
-            let page = server.http.get(&figures).send().await.unwrap().text().await.unwrap();
-            if page.contains(gone) {
-                return;
-            }
-        }
-    })
-    .await;
+    canceled(&server, "place_call").await;
     let id = server.child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
     assert!(soon("the end", server.child.wait()).await.unwrap().success());

@@ -9,7 +9,6 @@ mod load;
 mod logs;
 mod narrowing;
 mod oauth;
-mod plain;
 mod protocol;
 mod reload;
 mod shutdown;

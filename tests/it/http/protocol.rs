@@ -1,6 +1,7 @@
 //! Both eras, the older transport, and who may ask at all.
 
 use callingbox_sandbox::Options;
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use crate::harness::{Control, simulator};
@@ -36,6 +37,43 @@ async fn a_method_that_is_there_is_not_found_missing_for_its_parameters() {
         assert_eq!(answer.status(), status, "{method}");
         assert_eq!(message(answer).await["error"]["code"], code, "{method}");
     }
+}
+
+#[tokio::test]
+async fn a_call_whose_headers_contradict_its_body_is_refused_and_not_run() {
+    let server = Server::start(&[]).await;
+    let call = || server.modern("tools/call", json!({"name": "list_agents", "arguments": {}}));
+    let status_and_code = async |request: RequestBuilder| {
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default();
+        (status, body["error"]["code"].as_i64())
+    };
+    for (name, value, expected) in [
+        ("mcp-method", "", (400, Some(-32020))),
+        ("mcp-method", "tools/list", (400, Some(-32020))),
+        ("mcp-name", "", (400, Some(-32020))),
+        ("mcp-name", "place_call", (400, Some(-32020))),
+        ("mcp-protocol-version", "", (400, Some(-32020))),
+        ("mcp-protocol-version", "2025-11-25", (400, Some(-32020))),
+        ("accept", "application/json", (406, None)),
+        ("content-type", "text/plain", (415, None)),
+    ] {
+        let mut request = call().build().unwrap();
+        match value {
+            "" => drop(request.headers_mut().remove(name)),
+            value => drop(request.headers_mut().insert(name, value.parse().unwrap())),
+        }
+        let request = RequestBuilder::from_parts(server.http.clone(), request);
+        assert_eq!(status_and_code(request).await, expected, "{name}: {value}");
+    }
+    for name in ["mcp-method", "mcp-name"] {
+        let twice = call().header(name, "tools/call");
+        assert_eq!(status_and_code(twice).await, (400, Some(-32020)), "{name} twice");
+    }
+    let metrics = server.http.get(format!("{}/metrics", server.base)).send().await.unwrap();
+    let text = metrics.text().await.unwrap();
+    assert!(!text.contains("tool=\"list_agents\""), "{text}");
 }
 
 #[tokio::test]

@@ -8,7 +8,6 @@
 
 mod deliveries;
 mod lines;
-mod plain;
 mod rules;
 
 use proptest::prelude::*;
