@@ -12,7 +12,7 @@ use super::offer::Offer;
 use super::present;
 use crate::account::{Environment, NoKey};
 use crate::dialing::ledger::LedgerError;
-use callingbox::{self, CallId, Method, RequestLine};
+use callingbox::{self, ApiOperation, CallId, Effect};
 
 /// The kinds of failure a caller can tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,20 +76,6 @@ impl Serialize for Class {
     }
 }
 
-/// Whether the failed call had an effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Done {
-    /// Certainly nothing was done.
-    Nothing,
-    /// Part of it was done; the message says which.
-    Partly,
-    /// It was done; only the answer to it is lost.
-    Whole,
-    /// It is not known.
-    Unknown,
-}
-
 /// Whether calling the tool again is sensible and safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -121,7 +107,7 @@ const BEGAN_ANEW: &str = "A simulator that was started anew knows nothing of wha
 pub struct ToolError {
     class: Class,
     message: String,
-    done: Done,
+    done: Effect,
     retry: Retry,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
@@ -138,7 +124,7 @@ impl ToolError {
         Self {
             class,
             message: message.into(),
-            done: Done::Nothing,
+            done: Effect::Nothing,
             retry: Retry::AfterChange,
             next: None,
             call_id: None,
@@ -155,12 +141,12 @@ impl ToolError {
     /// A defect in this program: whether anything was done is not known.
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(Class::Internal, message).done(Done::Unknown).retry(Retry::No)
+        Self::new(Class::Internal, message).done(Effect::Unknown).retry(Retry::No)
     }
 
     /// Says whether anything was done.
     #[must_use]
-    pub fn done(mut self, done: Done) -> Self {
+    pub fn done(mut self, done: Effect) -> Self {
         self.done = done;
         self
     }
@@ -185,7 +171,7 @@ impl ToolError {
     #[must_use]
     pub fn in_part(mut self, message: String, left: &str) -> Self {
         self.message = message;
-        self.done = Done::Partly;
+        self.done = Effect::Partly;
         self.next = Some(match self.next {
             Some(next) => format!("{next} {left}"),
             None => left.to_owned(),
@@ -249,10 +235,10 @@ impl fmt::Display for ToolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.class.as_str(), self.message.trim_end_matches('.'))?;
         f.write_str(match self.done {
-            Done::Nothing => ". Nothing was done.",
-            Done::Partly => ". It was done in part.",
-            Done::Whole => ". It was done all the same.",
-            Done::Unknown => ". Whether anything was done is not known.",
+            Effect::Nothing => ". Nothing was done.",
+            Effect::Partly => ". It was done in part.",
+            Effect::Whole => ". It was done all the same.",
+            Effect::Unknown => ". Whether anything was done is not known.",
         })?;
         if let Some(id) = &self.call_id {
             write!(f, " call_id: {id}.")?;
@@ -301,7 +287,7 @@ impl From<callingbox::Error> for ToolError {
     fn from(error: callingbox::Error) -> Self {
         use callingbox::ErrorKind as Kind;
         let (class, next) = match error.kind() {
-            Kind::BadRequest { .. } if error.request() == RequestLine::PLACE_CALL => (
+            Kind::BadRequest { .. } if error.operation() == ApiOperation::PlaceCall => (
                 Class::InvalidArgument,
                 Some(
                     "get_agent shows the type and the numbers of the agent. list_agents with type outbound shows those that can place calls. list_numbers shows the owned numbers, and set_agent_numbers attaches one. search_numbers finds one for sale.",
@@ -328,76 +314,94 @@ impl From<callingbox::Error> for ToolError {
         };
         let retry = match (error.retry_is_safe(), error.is_transient()) {
             // Each secret replaces the one before: a second rotation does no more than the first.
-            _ if error.request() == RequestLine::ROTATE && !error.retry_is_safe() => Retry::Later,
+            _ if error.operation() == ApiOperation::RotateWebhookSecret
+                && !error.retry_is_safe() =>
+            {
+                Retry::Later
+            }
             (true, true) => Retry::Later,
             (true, false) => Retry::AfterChange,
             (false, _) => Retry::No,
         };
-        let done = match error.effect() {
-            callingbox::Effect::Nothing => Done::Nothing,
-            callingbox::Effect::Unknown => Done::Unknown,
-            callingbox::Effect::Done => Done::Whole,
-        };
-        let mut told = Self::new(class, format!("{}: {}", error.request(), error.kind()))
+        let done = error.effect();
+        let mut told = Self::new(class, format!("{}: {}", error.operation(), error.kind()))
             .done(done)
             .retry(retry);
         told.next = match (done, class) {
-            (Done::Nothing, Class::NotFound) => Some(where_ids_are(error.request())),
-            (Done::Nothing, _) | (_, Class::Unauthorized) => next.map(str::to_owned),
-            _ => where_it_shows(error.request()).map(str::to_owned),
+            (Effect::Nothing, Class::NotFound) => Some(where_ids_are(error.operation())),
+            (Effect::Nothing, _) | (_, Class::Unauthorized) => next.map(str::to_owned),
+            _ => where_it_shows(error.operation()).map(str::to_owned),
         };
         told
     }
 }
 
 /// Which tools show what became of a write whose answer is lost, and what is to be done then.
-fn where_it_shows(request: RequestLine) -> Option<&'static str> {
-    Some(match (request.method, request.path) {
-        _ if request == RequestLine::PLACE_CALL => "list_calls shows whether the call was placed.",
-        (Method::Post, "/v1/numbers/purchase") => {
-            "list_numbers shows whether the number was bought."
-        }
-        (Method::Post, "/v1/agents") => {
+fn where_it_shows(operation: ApiOperation) -> Option<&'static str> {
+    use ApiOperation as Op;
+    Some(match operation {
+        Op::PlaceCall => "list_calls shows whether the call was placed.",
+        Op::PurchaseNumber => "list_numbers shows whether the number was bought.",
+        Op::CreateAgent => {
             "list_agents shows whether the agent is there: make it again only if it is not."
         }
-        (_, path) if path.starts_with("/v1/agents/{id}") => {
-            "get_agent shows the agent as it is now."
-        }
-        (Method::Post, "/v1/webhook_endpoints") => {
+        Op::UpdateAgent
+        | Op::ArchiveAgent
+        | Op::AttachNumber
+        | Op::DetachNumber
+        | Op::SetPrimaryNumber => "get_agent shows the agent as it is now.",
+        Op::CreateWebhook => {
             "list_webhooks shows whether the webhook is there: make it again only if it is not. If it is, rotate_webhook_secret gives it another signing secret, for the one in the lost answer is shown nowhere else."
         }
-        _ if request == RequestLine::ROTATE => {
+        Op::RotateWebhookSecret => {
             "rotate_webhook_secret once more gives another one: the secret in the lost answer is shown nowhere else, and the old one may have stopped."
         }
-        (Method::Delete, "/v1/webhook_endpoints/{id}") => {
-            "list_webhooks shows whether the webhook is still there."
-        }
-        (_, "/v1/webhook_endpoints/{id}") => "get_webhook shows the webhook as it is now.",
-        (_, path) if path.starts_with("/v1/webhook_deliveries") => {
+        Op::DeleteWebhook => "list_webhooks shows whether the webhook is still there.",
+        Op::UpdateWebhook => "get_webhook shows the webhook as it is now.",
+        Op::RedeliverWebhook => {
             "get_webhook_delivery shows whether it was sent again, in its count of manual retries."
         }
-        _ => return None,
+        // A read leaves nothing to look for.
+        Op::ListAgents
+        | Op::GetAgent
+        | Op::ListCalls
+        | Op::GetCall
+        | Op::GetTranscript
+        | Op::ListNumbers
+        | Op::SearchNumbers
+        | Op::ListWebhooks
+        | Op::GetWebhook
+        | Op::ListWebhookDeliveries
+        | Op::GetWebhookDelivery => return None,
     })
 }
 
 /// Which tools show the ids that a request may have named.
-fn where_ids_are(request: RequestLine) -> String {
-    let tools = match (request.method, request.path) {
-        (Method::Post, "/v1/calls") | (_, "/v1/agents/{id}") => {
+fn where_ids_are(operation: ApiOperation) -> String {
+    use ApiOperation as Op;
+    let tools = match operation {
+        Op::PlaceCall | Op::GetAgent | Op::UpdateAgent | Op::ArchiveAgent => {
             "list_agents shows the ids of agents."
         }
-        (_, path) if path.starts_with("/v1/calls") => "list_calls shows the ids of calls.",
-        (_, path) if path.starts_with("/v1/agents/{id}/") => {
+        Op::ListCalls | Op::GetCall | Op::GetTranscript => "list_calls shows the ids of calls.",
+        Op::AttachNumber | Op::DetachNumber | Op::SetPrimaryNumber => {
             "list_agents shows the ids of agents. list_numbers shows the ids of numbers."
         }
-        (_, path) if path.starts_with("/v1/webhook_endpoints") => {
-            "list_webhooks shows the ids of webhooks."
-        }
-        (_, path) if path.starts_with("/v1/webhook_deliveries") => {
+        Op::ListWebhooks
+        | Op::CreateWebhook
+        | Op::GetWebhook
+        | Op::UpdateWebhook
+        | Op::DeleteWebhook
+        | Op::RotateWebhookSecret => "list_webhooks shows the ids of webhooks.",
+        Op::ListWebhookDeliveries | Op::GetWebhookDelivery | Op::RedeliverWebhook => {
             "list_webhook_deliveries shows the ids of deliveries."
         }
         // A new agent names numbers, as the requests about numbers do.
-        _ => "list_numbers shows the ids of numbers.",
+        Op::ListAgents
+        | Op::CreateAgent
+        | Op::ListNumbers
+        | Op::SearchNumbers
+        | Op::PurchaseNumber => "list_numbers shows the ids of numbers.",
     };
     format!("{tools} Ids of another account are not found either.")
 }
@@ -409,7 +413,7 @@ mod tests {
     #[test]
     fn a_failure_says_all_that_a_caller_needs() {
         let error = ToolError::new(Class::Unavailable, "no answer came in time")
-            .done(Done::Unknown)
+            .done(Effect::Unknown)
             .retry(Retry::No)
             .call_id(CallId::new("c1"))
             .next("get_call_result with this call_id.");

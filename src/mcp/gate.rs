@@ -13,14 +13,14 @@ use serde::Deserialize;
 use super::answer;
 use super::catalogue::Catalogue;
 use super::context::ToolContext;
-use super::error::{Class, Done, Retry, ToolError};
+use super::error::{Class, Retry, ToolError};
 use super::present;
 use super::selection::Selection;
 use super::tasks;
 use super::tool::{Entry, Finished, Stop};
 use super::view::View;
 use crate::telemetry::{arguments, metrics};
-use callingbox::CallId;
+use callingbox::{CallId, Effect};
 
 /// The most characters of a request's id that are logged: the client chooses it.
 const MOST_ID: usize = 64;
@@ -108,7 +108,7 @@ async fn run(
     let uncertain = |class, message: String| {
         let error = ToolError::new(class, message);
         if changes {
-            error.done(Done::Unknown).retry(Retry::No).next(
+            error.done(Effect::Unknown).retry(Retry::No).next(
                 "read what is there before anything else. list_calls shows the calls. list_agents shows the agents. list_numbers shows the numbers.",
             )
         } else {

@@ -12,8 +12,8 @@ use super::error::Error;
 use super::ids::{AgentId, NumberId};
 use super::model::{Change, Open, Timestamp, model};
 use super::numbers::PhoneNumber;
+use super::operation::ApiOperation;
 use super::page::Page;
-use super::request::{Method, RequestLine};
 
 /// Whether an agent answers calls or places them; fixed once it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -328,15 +328,6 @@ struct NumberRef<'a> {
     number_id: &'a NumberId,
 }
 
-const LIST: RequestLine = RequestLine::new(Method::Get, "/v1/agents");
-const CREATE: RequestLine = RequestLine::new(Method::Post, "/v1/agents");
-const GET: RequestLine = RequestLine::new(Method::Get, "/v1/agents/{id}");
-const UPDATE: RequestLine = RequestLine::new(Method::Patch, "/v1/agents/{id}");
-const ARCHIVE: RequestLine = RequestLine::new(Method::Delete, "/v1/agents/{id}");
-const ATTACH: RequestLine = RequestLine::new(Method::Post, "/v1/agents/{id}/numbers");
-const DETACH: RequestLine = RequestLine::new(Method::Delete, "/v1/agents/{id}/numbers/{number_id}");
-const SET_PRIMARY: RequestLine = RequestLine::new(Method::Put, "/v1/agents/{id}/primary-number");
-
 impl Client {
     /// The organization's agents, of one type or all. There is no next page to ask for.
     ///
@@ -344,7 +335,7 @@ impl Client {
     /// [`Error`] when no readable list comes back.
     pub async fn list_agents(&self, r#type: Option<AgentType>) -> Result<Page<Agent>, Error> {
         let query: Vec<_> = r#type.map(|t| ("type", t.as_str().to_owned())).into_iter().collect();
-        self.get(LIST, &[], &query).await?.page()
+        self.get(ApiOperation::ListAgents, &[], &query).await?.page()
     }
 
     /// Makes an agent.
@@ -352,7 +343,7 @@ impl Client {
     /// # Errors
     /// [`Error`]; with [`super::Effect::Unknown`] the agent may exist.
     pub async fn create_agent(&self, agent: &AgentCreate) -> Result<Agent, Error> {
-        self.send_json(CREATE, &[], agent).await?.one()
+        self.send_json(ApiOperation::CreateAgent, &[], agent).await?.one()
     }
 
     /// One agent, archived or not.
@@ -360,7 +351,7 @@ impl Client {
     /// # Errors
     /// [`Error`] when there is none with this id, or no readable answer comes back.
     pub async fn get_agent(&self, id: &AgentId) -> Result<Agent, Error> {
-        self.get(GET, &[id.as_str()], &[]).await?.one()
+        self.get(ApiOperation::GetAgent, &[id.as_str()], &[]).await?.one()
     }
 
     /// Changes an agent. Calls under way keep the form they began with.
@@ -368,7 +359,7 @@ impl Client {
     /// # Errors
     /// [`Error`] when the API refuses or no readable answer comes back.
     pub async fn update_agent(&self, id: &AgentId, update: &AgentUpdate) -> Result<Agent, Error> {
-        let answer = self.send_json(UPDATE, &[id.as_str()], update).await?;
+        let answer = self.send_json(ApiOperation::UpdateAgent, &[id.as_str()], update).await?;
         self.agent_after(answer, id).await
     }
 
@@ -378,7 +369,7 @@ impl Client {
     /// # Errors
     /// [`Error`] when the API refuses or no answer comes back.
     pub async fn archive_agent(&self, id: &AgentId) -> Result<Option<Agent>, Error> {
-        match self.send(ARCHIVE, &[id.as_str()]).await {
+        match self.send(ApiOperation::ArchiveAgent, &[id.as_str()]).await {
             Ok(answer) => Ok(answer.any()),
             Err(error) if error.is_own_removal() => Ok(None),
             Err(error) => Err(error),
@@ -391,7 +382,7 @@ impl Client {
     /// [`Error`] when the API refuses or no readable answer comes back.
     pub async fn attach_number(&self, id: &AgentId, number: &NumberId) -> Result<Agent, Error> {
         let body = NumberRef { number_id: number };
-        let answer = self.send_json(ATTACH, &[id.as_str()], &body).await?;
+        let answer = self.send_json(ApiOperation::AttachNumber, &[id.as_str()], &body).await?;
         self.agent_after(answer, id).await
     }
 
@@ -400,7 +391,7 @@ impl Client {
     /// # Errors
     /// [`Error`] when the API refuses or no readable answer comes back.
     pub async fn detach_number(&self, id: &AgentId, number: &NumberId) -> Result<Agent, Error> {
-        match self.send(DETACH, &[id.as_str(), number.as_str()]).await {
+        match self.send(ApiOperation::DetachNumber, &[id.as_str(), number.as_str()]).await {
             Ok(answer) => self.agent_after(answer, id).await,
             Err(error) if error.is_own_removal() => self.get_agent(id).await.map_err(|_| error),
             Err(error) => Err(error),
@@ -417,7 +408,7 @@ impl Client {
         number: &NumberId,
     ) -> Result<Agent, Error> {
         let body = NumberRef { number_id: number };
-        let answer = self.send_json(SET_PRIMARY, &[id.as_str()], &body).await?;
+        let answer = self.send_json(ApiOperation::SetPrimaryNumber, &[id.as_str()], &body).await?;
         self.agent_after(answer, id).await
     }
 

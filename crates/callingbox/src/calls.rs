@@ -9,8 +9,8 @@ use super::client::Client;
 use super::error::Error;
 use super::ids::{AgentId, CallId};
 use super::model::{Timestamp, model, open_enum, take};
+use super::operation::ApiOperation;
 use super::page::{Page, PageRequest};
-use super::request::{Method, RequestLine};
 use crate::e164::E164;
 use crate::money::MilliCents;
 
@@ -322,10 +322,6 @@ impl<'de> Deserialize<'de> for TranscriptSegment {
     }
 }
 
-const LIST: RequestLine = RequestLine::new(Method::Get, "/v1/calls");
-const GET: RequestLine = RequestLine::new(Method::Get, "/v1/calls/{id}");
-const TRANSCRIPT: RequestLine = RequestLine::new(Method::Get, "/v1/calls/{id}/transcript");
-
 impl Client {
     /// Places a call: a real telephone rings and money is spent.
     ///
@@ -333,7 +329,7 @@ impl Client {
     /// [`Error`]; unless its effect is [`super::Effect::Nothing`] the telephone may be ringing, and
     /// the request must not be repeated before the call was looked for.
     pub async fn place_call(&self, call: &CallCreate) -> Result<Call, Error> {
-        self.send_json(RequestLine::PLACE_CALL, &[], call).await?.one()
+        self.send_json(ApiOperation::PlaceCall, &[], call).await?.one()
     }
 
     /// Calls in both directions, newest first.
@@ -341,7 +337,7 @@ impl Client {
     /// # Errors
     /// [`Error`] when no readable list comes back.
     pub async fn list_calls(&self, page: &PageRequest) -> Result<Page<Call>, Error> {
-        self.get(LIST, &[], &page.query()).await?.page()
+        self.get(ApiOperation::ListCalls, &[], &page.query()).await?.page()
     }
 
     /// One call.
@@ -349,7 +345,7 @@ impl Client {
     /// # Errors
     /// [`Error`] when there is none with this id, or no readable answer comes back.
     pub async fn get_call(&self, id: &CallId) -> Result<Call, Error> {
-        self.get(GET, &[id.as_str()], &[]).await?.one()
+        self.get(ApiOperation::GetCall, &[id.as_str()], &[]).await?.one()
     }
 
     /// What was said so far.
@@ -357,6 +353,6 @@ impl Client {
     /// # Errors
     /// [`Error`] when there is no such call, or no readable answer comes back.
     pub async fn get_transcript(&self, id: &CallId) -> Result<Transcript, Error> {
-        self.get(TRANSCRIPT, &[id.as_str()], &[]).await?.one()
+        self.get(ApiOperation::GetTranscript, &[id.as_str()], &[]).await?.one()
     }
 }

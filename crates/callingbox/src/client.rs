@@ -26,10 +26,10 @@ use url::Url;
 use super::config::ClientConfig;
 use super::error::{Effect, Error, ErrorKind, Phase};
 use super::ids::MAX_ID_LENGTH;
+use super::operation::{ApiOperation, Method};
 use super::page::Page;
-use super::probe::{self, LOOK};
+use super::probe;
 use super::refusal;
-use super::request::{Method, RequestLine};
 use super::retry::{self, Attempt, Decision};
 use crate::error_ext::innermost;
 use crate::http_client::body_up_to;
@@ -59,7 +59,7 @@ struct Http {
 
 /// A success and its body.
 pub(super) struct Answer {
-    request: RequestLine,
+    operation: ApiOperation,
     status: u16,
     body: Bytes,
 }
@@ -85,40 +85,44 @@ impl Client {
 
     pub(super) async fn get(
         &self,
-        request: RequestLine,
+        operation: ApiOperation,
         ids: &[&str],
         query: &[(&'static str, String)],
     ) -> Result<Answer, Error> {
-        self.run(request, ids, query, None).await
+        self.run(operation, ids, query, None).await
     }
 
-    pub(super) async fn send(&self, request: RequestLine, ids: &[&str]) -> Result<Answer, Error> {
-        self.run(request, ids, &[], None).await
+    pub(super) async fn send(
+        &self,
+        operation: ApiOperation,
+        ids: &[&str],
+    ) -> Result<Answer, Error> {
+        self.run(operation, ids, &[], None).await
     }
 
     pub(super) async fn send_json(
         &self,
-        request: RequestLine,
+        operation: ApiOperation,
         ids: &[&str],
         body: &impl Serialize,
     ) -> Result<Answer, Error> {
         let body = serde_json::to_vec(body).map_err(|error| {
-            Error::new(request, ErrorKind::Unsendable { detail: error.to_string() })
+            Error::new(operation, ErrorKind::Unsendable { detail: error.to_string() })
         })?;
-        self.run(request, ids, &[], Some(body)).await
+        self.run(operation, ids, &[], Some(body)).await
     }
 
     async fn run(
         &self,
-        request: RequestLine,
+        operation: ApiOperation,
         ids: &[&str],
         query: &[(&'static str, String)],
         body: Option<Vec<u8>>,
     ) -> Result<Answer, Error> {
         let config = &self.inner.config;
-        let mut url = path(request, ids)
+        let mut url = path(operation, ids)
             .and_then(|path| config.base_url.join(&path))
-            .ok_or_else(|| refusal::impossible_id(request))?;
+            .ok_or_else(|| refusal::impossible_id(operation))?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -133,7 +137,7 @@ impl Client {
             let until = Duration::try_from(until).unwrap_or(Duration::ZERO);
             deadline.saturating_duration_since(Instant::now()).min(until)
         };
-        let http = self.http(request).await?;
+        let http = self.http(operation).await?;
         let body = body.map(Bytes::from);
         let mut earlier = Effect::Nothing;
         let mut number = 1;
@@ -141,17 +145,17 @@ impl Client {
             let begun = Instant::now();
             let end = deadline.min(begun + config.timeouts.request);
             let result =
-                self.attempt(http, request, url.clone(), body.clone(), end, &mut |_| {}).await;
+                self.attempt(http, operation, url.clone(), body.clone(), end, &mut |_| {}).await;
             let error = match result {
                 Ok(answer) => {
-                    trace(request, number, begun.elapsed(), Some(answer.status), None);
+                    trace(operation, number, begun.elapsed(), Some(answer.status), None);
                     return Ok(answer);
                 }
                 Err(error) => error.after(earlier),
             };
-            trace(request, number, begun.elapsed(), error.status(), Some(error.kind()));
+            trace(operation, number, begun.elapsed(), error.status(), Some(error.kind()));
             let attempt = Attempt {
-                repeat: request.method.repeat(),
+                idempotent: operation.method().is_idempotent(),
                 outcome: error.outcome(),
                 number,
                 retry_after: error.retry_after(),
@@ -172,13 +176,17 @@ impl Client {
     /// Asks once for one number, and notes the time that the answer carries, whatever it is.
     pub(super) async fn look(&self, date: &mut Option<Timestamp>) -> Result<(), Error> {
         let config = &self.inner.config;
-        let mut url =
-            config.base_url.join(LOOK.path).ok_or_else(|| refusal::impossible_id(LOOK))?;
+        let mut url = config
+            .base_url
+            .join(ApiOperation::ListNumbers.path())
+            .ok_or_else(|| refusal::impossible_id(ApiOperation::ListNumbers))?;
         url.query_pairs_mut().append_pair("limit", "1");
-        let http = self.http(LOOK).await?;
+        let http = self.http(ApiOperation::ListNumbers).await?;
         let end = Instant::now() + config.timeouts.request;
         let mut heard = |headers: &HeaderMap| *date = probe::date(headers);
-        self.attempt(http, LOOK, url, None, end, &mut heard).await?.page::<Value>()?;
+        self.attempt(http, ApiOperation::ListNumbers, url, None, end, &mut heard)
+            .await?
+            .page::<Value>()?;
         Ok(())
     }
 
@@ -186,25 +194,25 @@ impl Client {
     async fn attempt(
         &self,
         http: &Http,
-        request: RequestLine,
+        operation: ApiOperation,
         url: Url,
         body: Option<Bytes>,
         end: Instant,
         heard: &mut (dyn FnMut(&HeaderMap) + Send),
     ) -> Result<Answer, Error> {
-        let method = request.method.as_str();
+        let method = operation.method().as_str();
         let span = tracing::debug_span!(
             "callingbox_request",
-            otel.name = format!("{method} {}", request.path),
+            otel.name = format!("{method} {}", operation.path()),
             otel.kind = "client",
             otel.status_code = field::Empty,
             http.request.method = method,
-            url.template = request.path,
+            url.template = operation.path(),
             http.response.status_code = field::Empty,
             error.type = field::Empty,
         );
         let result =
-            self.send_once(http, request, url, body, end, heard).instrument(span.clone()).await;
+            self.send_once(http, operation, url, body, end, heard).instrument(span.clone()).await;
         if let Err(error) = &result {
             span.record("otel.status_code", "ERROR");
             match error.status() {
@@ -218,14 +226,14 @@ impl Client {
     async fn send_once(
         &self,
         http: &Http,
-        request: RequestLine,
+        operation: ApiOperation,
         url: Url,
         body: Option<Bytes>,
         end: Instant,
         heard: &mut (dyn FnMut(&HeaderMap) + Send),
     ) -> Result<Answer, Error> {
         let config = &self.inner.config;
-        let (client, method) = match request.method {
+        let (client, method) = match operation.method() {
             Method::Get => (&http.pooled, http::Method::GET),
             Method::Put => (&http.pooled, http::Method::PUT),
             Method::Patch => (&http.pooled, http::Method::PATCH),
@@ -241,12 +249,12 @@ impl Client {
             builder = builder.headers(trace_headers());
         }
         let timeout =
-            |status| Error::new(request, transport(Phase::Timeout, status, String::new()));
+            |status| Error::new(operation, transport(Phase::Timeout, status, String::new()));
 
         let mut response = tokio::time::timeout_at(end, builder.send())
             .await
             .map_err(|_| timeout(None))?
-            .map_err(|error| Error::new(request, failure(error, None)))?;
+            .map_err(|error| Error::new(operation, failure(error, None)))?;
         heard(response.headers());
         let status = response.status().as_u16();
         span.record("http.response.status_code", status);
@@ -255,30 +263,30 @@ impl Client {
             let body = tokio::time::timeout_at(end, body_up_to(&mut response, limit))
                 .await
                 .map_err(|_| timeout(Some(status)))?
-                .map_err(|error| Error::new(request, failure(error, Some(status))))?
-                .ok_or_else(|| Error::new(request, ErrorKind::TooLarge { status, limit }))?;
-            return Ok(Answer { request, status, body });
+                .map_err(|error| Error::new(operation, failure(error, Some(status))))?
+                .ok_or_else(|| Error::new(operation, ErrorKind::TooLarge { status, limit }))?;
+            return Ok(Answer { operation, status, body });
         }
         // The status has been said; what its body lacks does not change it.
         let retry_after = retry_after(response.headers());
         let body = tokio::time::timeout_at(end, body_up_to(&mut response, MAX_REFUSAL_BYTES)).await;
         let body = body.ok().and_then(Result::ok).flatten().unwrap_or_default();
         Err(Error::new(
-            request,
-            refusal::read(request, status, retry_after, &body, config.key.expose()),
+            operation,
+            refusal::read(operation, status, retry_after, &body, config.key.expose()),
         ))
     }
 
     /// The HTTP clients, made at the first request: reading the system's certificates takes a while.
-    async fn http(&self, request: RequestLine) -> Result<&Http, Error> {
+    async fn http(&self, operation: ApiOperation) -> Result<&Http, Error> {
         let inner = &self.inner;
         inner
             .http
             .get_or_try_init(|| async {
                 let config = inner.config.clone();
                 match tokio::task::spawn_blocking(move || Http::build(&config)).await {
-                    Ok(built) => built.map_err(|detail| unsendable(request, &detail)),
-                    Err(_) => Err(unsendable(request, "the HTTP client could not be made")),
+                    Ok(built) => built.map_err(|detail| unsendable(operation, &detail)),
+                    Err(_) => Err(unsendable(operation, "the HTTP client could not be made")),
                 }
             })
             .await
@@ -341,12 +349,12 @@ impl Answer {
     pub(super) fn page<T: DeserializeOwned>(self) -> Result<Page<T>, Error> {
         let page = Page::read(self.json()?).ok_or_else(|| self.unreadable("it holds no list"))?;
         if page.skipped > 0 {
-            let (request, skipped) = (self.request.path, page.skipped);
+            let (path, skipped) = (self.operation.path(), page.skipped);
             if page.data.is_empty() {
                 let none = format!("none of the {skipped} items in it is such a record");
                 return Err(self.unreadable(&none));
             }
-            tracing::warn!(request, skipped, "items of a list are not records and were left out");
+            tracing::warn!(path, skipped, "items of a list are not records and were left out");
         }
         Ok(page)
     }
@@ -366,17 +374,17 @@ impl Answer {
 
     fn unreadable(&self, detail: &str) -> Error {
         let (status, detail) = (self.status, detail.to_owned());
-        Error::new(self.request, ErrorKind::Unreadable { status, detail })
+        Error::new(self.operation, ErrorKind::Unreadable { status, detail })
     }
 }
 
 /// Fills the template's `{…}` with one encoded segment for each id, in order. Nothing when an id
 /// cannot be one: `.` and `..` climb even when percent-encoded (WHATWG URL section 4.1), and an empty
 /// one would be another path.
-fn path(request: RequestLine, ids: &[&str]) -> Option<String> {
+fn path(operation: ApiOperation, ids: &[&str]) -> Option<String> {
     let mut ids = ids.iter();
-    let mut path = String::with_capacity(request.path.len() + 64);
-    for segment in request.path.split('/').skip(1) {
+    let mut path = String::with_capacity(operation.path().len() + 64);
+    for segment in operation.path().split('/').skip(1) {
         path.push('/');
         if !segment.starts_with('{') {
             path.push_str(segment);
@@ -396,8 +404,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     retry::parse_retry_after(value, Timestamp::now())
 }
 
-fn unsendable(request: RequestLine, detail: &str) -> Error {
-    Error::new(request, ErrorKind::Unsendable { detail: detail.to_owned() })
+fn unsendable(operation: ApiOperation, detail: &str) -> Error {
+    Error::new(operation, ErrorKind::Unsendable { detail: detail.to_owned() })
 }
 
 fn transport(phase: Phase, status: Option<u16>, detail: String) -> ErrorKind {
@@ -442,7 +450,7 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// One event for each attempt: never bodies, keys, ids or numbers.
 fn trace(
-    request: RequestLine,
+    operation: ApiOperation,
     attempt: u32,
     took: Duration,
     status: Option<u16>,
@@ -452,10 +460,10 @@ fn trace(
         Some(ErrorKind::Transport { phase, .. }) => Some(*phase),
         _ => None,
     };
-    crate::metrics::api_request(request.method.as_str(), request.path, status, took);
+    crate::metrics::api_request(operation.method().as_str(), operation.path(), status, took);
     tracing::debug!(
-        method = request.method.as_str(),
-        path = request.path,
+        method = operation.method().as_str(),
+        path = operation.path(),
         attempt,
         status,
         phase = phase.map(tracing::field::debug),

@@ -7,18 +7,24 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::request::{Method, Repeat, RequestLine};
+use serde::Serialize;
+
+use super::operation::{ApiOperation, Method};
 use crate::money::MilliCents;
 
-/// Whether the request had an effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Whether a request, or something made of several requests, had an effect. A greater value is stronger evidence that
+/// something was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// Nothing was done.
     Nothing,
-    /// It may have been done.
+    /// It is not known whether anything was done.
     Unknown,
-    /// The API said that it was done; only its answer is lost or unreadable.
-    Done,
+    /// Part of it was done. No single request has this effect.
+    Partly,
+    /// All of it was done; only the response is lost or unreadable.
+    Whole,
 }
 
 /// How far a request got before the transport failed.
@@ -164,16 +170,16 @@ pub enum ErrorKind {
 /// A request that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
-    request: RequestLine,
+    operation: ApiOperation,
     kind: ErrorKind,
     effect: Effect,
 }
 
 impl Error {
     /// An error of this kind, of this request.
-    pub fn new(request: RequestLine, kind: ErrorKind) -> Self {
-        let effect = effect(request.method, &kind);
-        Self { request, kind, effect }
+    pub fn new(operation: ApiOperation, kind: ErrorKind) -> Self {
+        let effect = effect(operation.method(), &kind);
+        Self { operation, kind, effect }
     }
 
     /// What an earlier attempt may have done is not undone by the failure of a later one.
@@ -193,15 +199,15 @@ impl Error {
     /// was to be removed is gone.
     pub(super) fn is_own_removal(&self) -> bool {
         // A 404 itself did nothing.
-        self.request.method == Method::Delete
+        self.operation.method() == Method::Delete
             && matches!(self.kind, ErrorKind::NotFound { .. })
             && self.effect != Effect::Nothing
     }
 
     /// What was asked.
     #[must_use]
-    pub fn request(&self) -> RequestLine {
-        self.request
+    pub fn operation(&self) -> ApiOperation {
+        self.operation
     }
 
     /// What came back.
@@ -220,7 +226,7 @@ impl Error {
     /// that is [`Error::is_transient`].
     #[must_use]
     pub fn retry_is_safe(&self) -> bool {
-        self.effect == Effect::Nothing || self.request.method.repeat() == Repeat::Idempotent
+        self.effect == Effect::Nothing || self.operation.method().is_idempotent()
     }
 
     /// Whether the same request may succeed later.
@@ -328,11 +334,11 @@ fn effect(method: Method, kind: &ErrorKind) -> Effect {
         | ErrorKind::Unavailable { .. }
         | ErrorKind::Server { .. }
         | ErrorKind::Redirect { .. } => Effect::Unknown,
-        ErrorKind::TooLarge { .. } | ErrorKind::Unreadable { .. } => Effect::Done,
+        ErrorKind::TooLarge { .. } | ErrorKind::Unreadable { .. } => Effect::Whole,
         ErrorKind::Transport { phase: Phase::Dns | Phase::Connect | Phase::Tls, .. } => {
             Effect::Nothing
         }
-        ErrorKind::Transport { status: Some(200..=299), .. } => Effect::Done,
+        ErrorKind::Transport { status: Some(200..=299), .. } => Effect::Whole,
         ErrorKind::Transport { .. } => Effect::Unknown,
     }
 }
@@ -342,11 +348,12 @@ impl std::error::Error for Error {}
 /// What was asked, what came back, whether it was done, whether to ask again.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} ", self.request, self.kind)?;
+        write!(f, "{}: {} ", self.operation, self.kind)?;
         f.write_str(match self.effect {
             Effect::Nothing => "Nothing was done.",
             Effect::Unknown => "It is not known whether it was done.",
-            Effect::Done => "It was done.",
+            Effect::Partly => "It was done in part.",
+            Effect::Whole => "It was done.",
         })?;
         match (self.retry_is_safe(), self.is_transient(), self.retry_after()) {
             (true, true, Some(wait)) => {

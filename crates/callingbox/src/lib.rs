@@ -19,11 +19,12 @@ pub mod metrics;
 pub mod model;
 pub mod money;
 pub mod numbers;
+pub mod operation;
 pub mod page;
 pub mod probe;
 mod redact;
 mod refusal;
-pub mod request;
+
 pub mod retry;
 pub mod tls;
 pub mod webhooks;
@@ -43,11 +44,12 @@ pub use ids::{AgentId, CallId, DeliveryId, EndpointId, NumberId};
 pub use key::{ApiKey, InvalidKey, SigningSecret};
 pub use model::{Change, Open, Timestamp};
 pub use numbers::{AvailableNumber, NumberSearch, NumberType, PhoneNumber};
+pub use operation::{ApiOperation, Method};
 pub use page::{Cursor, Page, PageRequest};
 pub use probe::Probe;
 pub use redact::redact;
 pub use refusal::clean;
-pub use request::{Method, RequestLine};
+
 pub use retry::RetryPolicy;
 pub use webhooks::{
     DeliveryFilter, DeliveryStatus, EndpointStatus, EventSubscription, WebhookCreate,

@@ -7,8 +7,8 @@ use super::client::Client;
 use super::error::Error;
 use super::ids::{AgentId, NumberId};
 use super::model::{Open, Timestamp, model};
+use super::operation::ApiOperation;
 use super::page::{Page, PageRequest};
-use super::request::{Method, RequestLine};
 use crate::e164::E164;
 use crate::money::MilliCents;
 
@@ -107,17 +107,13 @@ struct Purchase<'a> {
     phone_number: &'a E164,
 }
 
-const LIST: RequestLine = RequestLine::new(Method::Get, "/v1/numbers");
-const SEARCH: RequestLine = RequestLine::new(Method::Get, "/v1/numbers/available");
-const PURCHASE: RequestLine = RequestLine::new(Method::Post, "/v1/numbers/purchase");
-
 impl Client {
     /// The organization's active numbers, newest first.
     ///
     /// # Errors
     /// [`Error`] when no readable list comes back.
     pub async fn list_numbers(&self, page: &PageRequest) -> Result<Page<PhoneNumber>, Error> {
-        self.get(LIST, &[], &page.query()).await?.page()
+        self.get(ApiOperation::ListNumbers, &[], &page.query()).await?.page()
     }
 
     /// Numbers for sale. There is no next page to ask for.
@@ -137,7 +133,7 @@ impl Client {
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect();
-        self.get(SEARCH, &[], &query).await?.page()
+        self.get(ApiOperation::SearchNumbers, &[], &query).await?.page()
     }
 
     /// Buys a number: credit is charged at once.
@@ -146,6 +142,8 @@ impl Client {
     /// [`Error`]; unless its effect is [`super::Effect::Nothing`] the number may be bought, and the
     /// request must not be repeated before the owned numbers were looked at.
     pub async fn purchase_number(&self, number: &E164) -> Result<PhoneNumber, Error> {
-        self.send_json(PURCHASE, &[], &Purchase { phone_number: number }).await?.one()
+        self.send_json(ApiOperation::PurchaseNumber, &[], &Purchase { phone_number: number })
+            .await?
+            .one()
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::error::Error;
-use super::request::{Method, RequestLine};
+use super::operation::ApiOperation;
 
 /// What one look told.
 #[derive(Debug)]
@@ -17,9 +17,6 @@ pub struct Probe {
     /// anything answered and said it.
     pub date: Option<jiff::Timestamp>,
 }
-
-/// A request that reads, and that every key may make.
-pub(super) const LOOK: RequestLine = RequestLine::new(Method::Get, "/v1/numbers");
 
 impl Client {
     /// Asks once for one of the organization's numbers, without any second attempt.
@@ -34,7 +31,7 @@ impl Client {
     /// # Errors
     /// [`Error`] when the key is not taken or no list comes back.
     pub async fn check_key(&self) -> Result<(), Error> {
-        let answer = self.get(LOOK, &[], &[("limit", "1".to_owned())]).await?;
+        let answer = self.get(ApiOperation::ListNumbers, &[], &[("limit", "1".to_owned())]).await?;
         answer.page::<Value>().map(drop)
     }
 }

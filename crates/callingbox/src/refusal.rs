@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::error::ErrorKind;
-use super::request::RequestLine;
+use super::operation::ApiOperation;
 use crate::money::MilliCents;
 use crate::redact;
 
@@ -15,7 +15,7 @@ const MAX_MESSAGE: usize = 500;
 
 /// Reads a refusal. `key` is removed wherever the body repeats it.
 pub(super) fn read(
-    request: RequestLine,
+    operation: ApiOperation,
     status: u16,
     retry_after: Option<Duration>,
     body: &[u8],
@@ -38,7 +38,7 @@ pub(super) fn read(
         404 => ErrorKind::NotFound { message },
         409 => ErrorKind::Conflict { message },
         429 => ErrorKind::RateLimited { message, retry_after },
-        502 if from_api && request == RequestLine::PLACE_CALL => ErrorKind::Provider { message },
+        502 if from_api && operation == ApiOperation::PlaceCall => ErrorKind::Provider { message },
         503 => ErrorKind::Unavailable { message, retry_after },
         408 | 500.. => ErrorKind::Server { status, message },
         _ => ErrorKind::Refused { status, message },
@@ -146,19 +146,18 @@ fn dollars(text: &str) -> Option<MilliCents> {
 }
 
 /// The answer to an id that no record can have, given without asking: it could reach another path.
-pub(super) fn impossible_id(request: RequestLine) -> super::Error {
+pub(super) fn impossible_id(operation: ApiOperation) -> super::Error {
     super::Error::new(
-        request,
+        operation,
         ErrorKind::NotFound { message: "no record can have such an id".to_owned() },
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::Method;
     use super::*;
 
-    const GET: RequestLine = RequestLine::new(Method::Get, "/v1/calls/{id}");
+    const GET: ApiOperation = ApiOperation::GetCall;
     const KEY: &str = "sk_live_0123456789";
 
     fn message(body: &str) -> String {
@@ -226,7 +225,7 @@ mod tests {
                 let body = serde_json::json!({"error": text}).to_string();
                 let message = text.to_owned();
                 assert_eq!(
-                    read(RequestLine::PLACE_CALL, status, None, body.as_bytes(), KEY),
+                    read(ApiOperation::PlaceCall, status, None, body.as_bytes(), KEY),
                     ErrorKind::CallsPaused { status, message, balance, hold, add },
                 );
             }
@@ -237,7 +236,7 @@ mod tests {
     fn each_status_has_its_kind() {
         let wait = Some(Duration::from_secs(3));
         let m = || "no".to_owned();
-        let place = RequestLine::PLACE_CALL;
+        let place = ApiOperation::PlaceCall;
         let table = [
             (place, 400, ErrorKind::BadRequest { status: 400, message: m() }),
             (place, 401, ErrorKind::Unauthorized { message: m() }),
@@ -253,8 +252,8 @@ mod tests {
             (place, 503, ErrorKind::Unavailable { message: m(), retry_after: wait }),
             (place, 302, ErrorKind::Redirect { status: 302 }),
         ];
-        for (request, status, expected) in table {
-            assert_eq!(read(request, status, wait, br#"{"error":"no"}"#, KEY), expected);
+        for (operation, status, expected) in table {
+            assert_eq!(read(operation, status, wait, br#"{"error":"no"}"#, KEY), expected);
         }
         assert_eq!(
             read(place, 502, None, b"<html>bad gateway</html>", KEY),

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use super::error::{Outcome, Phase};
-use super::request::Repeat;
 
 /// One attempt, as the decision sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
-    /// Whether the request may reach the API twice.
-    pub repeat: Repeat,
+    /// Whether a second request has no further effect.
+    pub idempotent: bool,
     /// What became of it.
     pub outcome: Outcome,
     /// Which attempt it was, from 1.
@@ -75,12 +74,12 @@ pub fn decide(attempt: &Attempt, policy: &RetryPolicy, jitter: f64) -> Decision 
 
 /// Whether the outcome allows another attempt at all.
 fn worth_repeating(attempt: &Attempt) -> bool {
-    match (attempt.repeat, attempt.outcome) {
+    match (attempt.idempotent, attempt.outcome) {
         (_, Outcome::Final | Outcome::Transport(Phase::Tls)) => false,
         (_, Outcome::Status(429) | Outcome::Transport(Phase::Dns | Phase::Connect)) => true,
-        (Repeat::Once, Outcome::Status(_) | Outcome::Transport(_)) => false,
-        (Repeat::Idempotent, Outcome::Status(status)) => matches!(status, 500 | 502..=504),
-        (Repeat::Idempotent, Outcome::Transport(_)) => true,
+        (false, Outcome::Status(_) | Outcome::Transport(_)) => false,
+        (true, Outcome::Status(status)) => matches!(status, 500 | 502..=504),
+        (true, Outcome::Transport(_)) => true,
     }
 }
 
@@ -98,7 +97,6 @@ pub fn parse_retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> 
 #[cfg(test)]
 mod tests {
     use super::Outcome::{Final, Status, Transport};
-    use super::Repeat::{Idempotent, Once};
     use super::*;
 
     const POLICY: RetryPolicy = RetryPolicy {
@@ -107,9 +105,9 @@ mod tests {
         ceiling: Duration::from_secs(8),
     };
 
-    fn first(repeat: Repeat, outcome: Outcome, retry_after: Option<u64>) -> Attempt {
+    fn first(idempotent: bool, outcome: Outcome, retry_after: Option<u64>) -> Attempt {
         Attempt {
-            repeat,
+            idempotent,
             outcome,
             number: 1,
             retry_after: retry_after.map(Duration::from_secs),
@@ -151,10 +149,10 @@ mod tests {
             (Final, None, false, false),
         ];
         for (outcome, retry_after, idempotent, once) in table {
-            for (repeat, expected) in [(Idempotent, idempotent), (Once, once)] {
-                let decision = decide(&first(repeat, outcome, retry_after), &POLICY, 0.5);
+            for (is_idempotent, expected) in [(true, idempotent), (false, once)] {
+                let decision = decide(&first(is_idempotent, outcome, retry_after), &POLICY, 0.5);
                 let repeated = matches!(decision, Decision::After(_));
-                assert_eq!(repeated, expected, "{repeat:?} {outcome:?} {retry_after:?}");
+                assert_eq!(repeated, expected, "{is_idempotent} {outcome:?} {retry_after:?}");
             }
         }
     }
@@ -187,7 +185,7 @@ mod tests {
             let attempt = Attempt {
                 number,
                 left: Duration::from_secs(left),
-                ..first(Idempotent, Status(503), retry_after)
+                ..first(true, Status(503), retry_after)
             };
             assert_eq!(decide(&attempt, &POLICY, jitter), expected, "{attempt:?} {jitter}");
         }
@@ -197,7 +195,7 @@ mod tests {
     fn no_wait_passes_the_ceiling() {
         let patient = RetryPolicy { max_attempts: u32::MAX, ..POLICY };
         for number in [5, 6, 40, u32::MAX - 1] {
-            let attempt = Attempt { number, ..first(Idempotent, Status(500), None) };
+            let attempt = Attempt { number, ..first(true, Status(500), None) };
             assert_eq!(decide(&attempt, &patient, 1.0), Decision::After(patient.ceiling));
         }
     }

@@ -10,8 +10,8 @@ use super::error::Error;
 use super::ids::{CallId, DeliveryId, EndpointId};
 use super::key::SigningSecret;
 use super::model::{Change, Open, Timestamp, model};
+use super::operation::ApiOperation;
 use super::page::Page;
-use super::request::{Method, RequestLine};
 
 /// An event that an endpoint may subscribe to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -202,23 +202,13 @@ pub struct DeliveryFilter {
     pub limit: Option<u8>,
 }
 
-const CREATE: RequestLine = RequestLine::new(Method::Post, "/v1/webhook_endpoints");
-const LIST: RequestLine = RequestLine::new(Method::Get, "/v1/webhook_endpoints");
-const GET: RequestLine = RequestLine::new(Method::Get, "/v1/webhook_endpoints/{id}");
-const UPDATE: RequestLine = RequestLine::new(Method::Patch, "/v1/webhook_endpoints/{id}");
-const DELETE: RequestLine = RequestLine::new(Method::Delete, "/v1/webhook_endpoints/{id}");
-const DELIVERIES: RequestLine = RequestLine::new(Method::Get, "/v1/webhook_deliveries");
-const DELIVERY: RequestLine = RequestLine::new(Method::Get, "/v1/webhook_deliveries/{id}");
-const REDELIVER: RequestLine =
-    RequestLine::new(Method::Post, "/v1/webhook_deliveries/{id}/redeliver");
-
 impl Client {
     /// Makes an endpoint. The answer alone holds its signing secret.
     ///
     /// # Errors
     /// [`Error`]; with [`super::Effect::Unknown`] the endpoint may exist.
     pub async fn create_webhook(&self, webhook: &WebhookCreate) -> Result<WebhookEndpoint, Error> {
-        self.send_json(CREATE, &[], webhook).await?.one()
+        self.send_json(ApiOperation::CreateWebhook, &[], webhook).await?.one()
     }
 
     /// The organization's endpoints. There is no next page to ask for.
@@ -226,7 +216,7 @@ impl Client {
     /// # Errors
     /// [`Error`] when no readable list comes back.
     pub async fn list_webhooks(&self) -> Result<Page<WebhookEndpoint>, Error> {
-        self.get(LIST, &[], &[]).await?.page()
+        self.get(ApiOperation::ListWebhooks, &[], &[]).await?.page()
     }
 
     /// One endpoint.
@@ -234,7 +224,7 @@ impl Client {
     /// # Errors
     /// [`Error`] when there is none with this id, or no readable answer comes back.
     pub async fn get_webhook(&self, id: &EndpointId) -> Result<WebhookEndpoint, Error> {
-        self.get(GET, &[id.as_str()], &[]).await?.one()
+        self.get(ApiOperation::GetWebhook, &[id.as_str()], &[]).await?.one()
     }
 
     /// Changes an endpoint.
@@ -246,7 +236,7 @@ impl Client {
         id: &EndpointId,
         update: &WebhookUpdate,
     ) -> Result<WebhookEndpoint, Error> {
-        let answer = self.send_json(UPDATE, &[id.as_str()], update).await?;
+        let answer = self.send_json(ApiOperation::UpdateWebhook, &[id.as_str()], update).await?;
         match answer.the(|endpoint: &WebhookEndpoint| endpoint.id == *id) {
             Ok(endpoint) => Ok(endpoint),
             Err(unreadable) => self.get_webhook(id).await.map_err(|_| unreadable),
@@ -258,7 +248,7 @@ impl Client {
     /// # Errors
     /// [`Error`] when the API refuses or no answer comes back.
     pub async fn delete_webhook(&self, id: &EndpointId) -> Result<(), Error> {
-        match self.send(DELETE, &[id.as_str()]).await {
+        match self.send(ApiOperation::DeleteWebhook, &[id.as_str()]).await {
             Err(error) if error.is_own_removal() => Ok(()),
             other => other.map(drop),
         }
@@ -270,7 +260,7 @@ impl Client {
     /// # Errors
     /// [`Error`]; with [`super::Effect::Unknown`] the old secret may be gone.
     pub async fn rotate_webhook_secret(&self, id: &EndpointId) -> Result<WebhookEndpoint, Error> {
-        self.send(RequestLine::ROTATE, &[id.as_str()]).await?.one()
+        self.send(ApiOperation::RotateWebhookSecret, &[id.as_str()]).await?.one()
     }
 
     /// Deliveries, newest first. There is no next page to ask for.
@@ -290,7 +280,7 @@ impl Client {
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect();
-        self.get(DELIVERIES, &[], &query).await?.page()
+        self.get(ApiOperation::ListWebhookDeliveries, &[], &query).await?.page()
     }
 
     /// One delivery.
@@ -298,7 +288,7 @@ impl Client {
     /// # Errors
     /// [`Error`] when there is none with this id, or no readable answer comes back.
     pub async fn get_webhook_delivery(&self, id: &DeliveryId) -> Result<WebhookDelivery, Error> {
-        self.get(DELIVERY, &[id.as_str()], &[]).await?.one()
+        self.get(ApiOperation::GetWebhookDelivery, &[id.as_str()], &[]).await?.one()
     }
 
     /// Sends a delivery again, under the same id.
@@ -306,6 +296,6 @@ impl Client {
     /// # Errors
     /// [`Error`]; with [`super::Effect::Unknown`] it may be under way.
     pub async fn redeliver_webhook(&self, id: &DeliveryId) -> Result<WebhookDelivery, Error> {
-        self.send(REDELIVER, &[id.as_str()]).await?.one()
+        self.send(ApiOperation::RedeliverWebhook, &[id.as_str()]).await?.one()
     }
 }

@@ -4,13 +4,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::mcp::context::ToolContext;
-use crate::mcp::error::{Class, Done, Retry, ToolError};
+use crate::mcp::error::{Class, Retry, ToolError};
 use crate::mcp::kind::Kind;
 use crate::mcp::outcome::CallReport;
 use crate::mcp::present::{Fence, Reply};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 use crate::simulator::SimulatorError;
+use callingbox::Effect;
 use callingbox::e164::E164;
 
 pub(super) struct SimulateInboundCall;
@@ -51,7 +52,7 @@ impl Tool for SimulateInboundCall {
             let told = |class| ToolError::new(class, error.to_string());
             if !error.did_nothing() {
                 return told(Class::Unavailable)
-                    .done(Done::Unknown)
+                    .done(Effect::Unknown)
                     .retry(Retry::No)
                     .next("list_calls shows whether it appears.");
             }

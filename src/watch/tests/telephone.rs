@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::watch::Source;
 use callingbox::{
-    Call, CallId, Cursor, Error, ErrorKind, Method, Page, PageRequest, RequestLine, Transcript,
+    ApiOperation, Call, CallId, Cursor, Error, ErrorKind, Page, PageRequest, Transcript,
 };
 
 /// What was asked of the account.
@@ -185,7 +185,7 @@ impl Telephone {
         let fault = self.fault.lock().unwrap().as_ref().and_then(|fault| fault(asked, now));
         let answer = answer(now);
         sleep(latency / 2).await;
-        let request = RequestLine { method: Method::Get, path: "/v1/calls/{id}" };
+        let request = ApiOperation::GetCall;
         match (fault, answer) {
             (Some(fault), _) => Err(Error::new(request, fault)),
             (None, Some(answer)) => Ok(answer),

@@ -57,8 +57,8 @@ async fn a_body_is_not_needed_where_the_contract_promises_none() {
     assert_eq!(server.targets(), ["POST /v1/agents/a/numbers", "GET /v1/agents/a"]);
     let server = Server::new(vec![text(200, "", "ok"), reply(404, &json!({"error": "no"}))]).await;
     let error = server.client().attach_number(&AgentId::new("a"), &number).await.unwrap_err();
-    assert_eq!(error.request().to_string(), "POST /v1/agents/{id}/numbers");
-    assert_eq!(error.effect(), Effect::Done);
+    assert_eq!(error.operation().to_string(), "POST /v1/agents/{id}/numbers");
+    assert_eq!(error.effect(), Effect::Whole);
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn another_record_is_not_taken_for_the_one_that_was_changed() {
     assert_eq!(endpoint.id.as_str(), "e");
     let server = Server::new(vec![other, reply(404, &json!({"error": "no"}))]).await;
     let error = server.client().detach_number(&AgentId::new("a"), &number).await.unwrap_err();
-    assert_eq!(error.effect(), Effect::Done, "{error}");
+    assert_eq!(error.effect(), Effect::Whole, "{error}");
 }
 
 #[tokio::test]

@@ -51,10 +51,10 @@ async fn a_call_is_dialed_again_only_when_nothing_was_done() {
         ("closed", Reply::Close(Vec::new()), 2, 1, Some(Effect::Unknown)),
         ("half a head", Reply::Close(b"HTTP/1.1 201".to_vec()), 2, 1, Some(Effect::Unknown)),
         ("not HTTP", Reply::Close(b"SSH-2.0-x\r\n\r\n".to_vec()), 2, 1, Some(Effect::Unknown)),
-        ("half a body", Reply::Close(short.into()), 2, 1, Some(Effect::Done)),
-        ("not JSON", text(201, "", "{\"id\":"), 1, 1, Some(Effect::Done)),
-        ("no id", reply(201, &json!({"status": "queued"})), 1, 1, Some(Effect::Done)),
-        ("empty", text(201, "", ""), 1, 1, Some(Effect::Done)),
+        ("half a body", Reply::Close(short.into()), 2, 1, Some(Effect::Whole)),
+        ("not JSON", text(201, "", "{\"id\":"), 1, 1, Some(Effect::Whole)),
+        ("no id", reply(201, &json!({"status": "queued"})), 1, 1, Some(Effect::Whole)),
+        ("empty", text(201, "", ""), 1, 1, Some(Effect::Whole)),
     ];
     for (name, first, gets, dials, effect) in table {
         let server = Server::new(vec![first.clone(), good()]).await;
@@ -79,7 +79,7 @@ async fn silence_ends_in_time() {
     let half = "HTTP/1.1 200 X\r\ncontent-length: 99\r\n\r\n{";
     for (reply, status, effect) in [
         (Reply::Stall(Vec::new()), None, Effect::Unknown),
-        (Reply::Stall(half.into()), Some(200), Effect::Done),
+        (Reply::Stall(half.into()), Some(200), Effect::Whole),
     ] {
         let server = Server::new(vec![reply]).await;
         let mut config = server.config();
@@ -173,7 +173,7 @@ async fn what_an_earlier_attempt_removed_is_removed() {
         // Where the agent cannot be read either, nobody knows.
         let server = Server::new(vec![lost, gone()]).await;
         let error = server.client().detach_number(&agent, &number).await.unwrap_err();
-        assert_eq!(error.request().to_string(), "DELETE /v1/agents/{id}/numbers/{number_id}");
+        assert_eq!(error.operation().to_string(), "DELETE /v1/agents/{id}/numbers/{number_id}");
         assert_ne!(error.effect(), Effect::Nothing);
     }
     // What was never done is not there.

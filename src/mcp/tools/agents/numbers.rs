@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{AgentSummary, only_ids};
 use crate::mcp::arguments::List;
 use crate::mcp::context::ToolContext;
-use crate::mcp::error::{Class, Done, Retry, ToolError};
+use crate::mcp::error::{Class, Retry, ToolError};
 use crate::mcp::kind::Kind;
 use crate::mcp::present::Reply;
 use crate::mcp::tool::{Stop, Tool};
@@ -88,16 +88,18 @@ impl Step {
         };
         let (what, look) = match (effect, taken) {
             (Effect::Nothing, _) => ("failed", "get_agent shows the numbers as they are now. "),
-            (Effect::Unknown, _) => ("failed, and whether it took place is not known", ""),
-            (Effect::Done, []) => ("took place, but its answer is lost", ""),
-            (Effect::Done, _) => ("took place too, but its answer is lost", ""),
+            (Effect::Unknown | Effect::Partly, _) => {
+                ("failed, and whether it took place is not known", "")
+            }
+            (Effect::Whole, []) => ("took place, but its answer is lost", ""),
+            (Effect::Whole, _) => ("took place too, but its answer is lost", ""),
         };
         let rest = if is_last { "" } else { " The steps after it were not begun." };
         let message = format!("{before}{} {what}: {}{rest}", self.present(), error.message());
         let error =
             error.in_part(message, &format!("{look}Call again with the steps that are left."));
         if taken.is_empty() && effect == Effect::Unknown {
-            error.done(Done::Unknown)
+            error.done(Effect::Unknown)
         } else {
             error
         }
@@ -130,7 +132,7 @@ async fn take_all(
             Err(_elapsed) => (
                 Effect::Unknown,
                 ToolError::new(Class::TimedOut, "CallingBox did not answer in time.")
-                    .done(Done::Unknown)
+                    .done(Effect::Unknown)
                     .retry(Retry::No)
                     .next("get_agent shows the agent as it is now."),
             ),
