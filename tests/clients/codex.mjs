@@ -1,5 +1,6 @@
-// Codex itself calls a tool, as it would for its model: its app-server, over standard input and
-// output. `install codex` ran in this home before.   codex.mjs NAME
+// Lets Codex call a tool as it does for its model, through its app-server over standard input and output.
+// `install codex` ran in this home before.
+// Usage: codex.mjs NAME
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";

@@ -1,7 +1,6 @@
-"""The main job by the official Python SDK over HTTP: streamable in both eras, and the older SSE.
+"""Runs the main job with the official Python SDK over HTTP: streamable HTTP in both eras, and HTTP+SSE.
 
-Usage: python_job.py WAY BASE     http, sse or modern; a fresh server on the simulator that confirms
-every call
+Usage: python_job.py http|sse|modern BASE     BASE is a new server on the simulator that confirms every call
 """
 
 import asyncio
@@ -17,7 +16,7 @@ WAY, BASE = sys.argv[1:]
 
 
 class Human:
-    """Answers what the server asks, as told beforehand."""
+    """Answers each elicitation with the answer that was set before."""
 
     def __init__(self):
         self.says, self.asked = True, []
@@ -82,7 +81,7 @@ async def job(client, human):
         raise AssertionError("a call of half an hour ended in a second")
     except TimeoutError:
         pass
-    # What was canceled is the wait: the session lives, and so does the call.
+    # Only the wait was cancelled: the session and the call go on.
     wait["wait_seconds"] = 0
     now = await data(client, "get_call_result", **wait)
     assert now["outcome"] == "in_progress", now

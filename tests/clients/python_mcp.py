@@ -1,4 +1,4 @@
-"""The official Python SDK on the program's simulator, in both eras of the protocol.
+"""Runs the official Python SDK against the simulator, in both eras of the protocol.
 
 Usage: python_mcp.py PROGRAM
 """

@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Real MCP clients against the real program on its simulator: what users have, none of which needs a
-# model, a login or a key. Slow (several hundred MB from npm the first time), so a part of its own.
+# Runs the MCP clients that users have against the program on its simulator. None of them needs a model, a login or
+# a key. The first run installs several hundred megabytes from npm.
 #
 #   tests/clients/run.sh
 #
-# Each client has a home of its own and an empty environment; it is configured by `install` where it
-# has a place there, and speaks over standard input and output, streamable HTTP, the older SSE, and with
-# a bearer token, as far as it can. At the end the MCPB bundle. Prints `ok CLIENT: WAYS` for each; the
-# first failure ends it. Not here: Claude Desktop, Cursor, VS Code and Windsurf, which have no command
-# line that connects; their files are held by tests/clients/tables.rs. The versions are pinned, and are
-# those that were seen to work.
+# Each client has its own home and an empty environment. `callingbox-mcp install` configures it where it can, and it
+# connects over stdio, streamable HTTP, HTTP+SSE and with a bearer token, as far as it supports them. The MCPB bundle
+# comes last. Prints `ok CLIENT: TRANSPORTS` for each; the first failure ends the run. Claude Desktop, Cursor, VS Code
+# and Windsurf have no command that connects; tests/it/install checks their files. The versions are pinned to those
+# that were seen to work.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -18,7 +17,7 @@ program=$root/target/debug/callingbox-mcp
 tools=$root/target/real-clients
 mkdir -p "$tools/node" "$tools/npm"
 
-# Most of them need a newer Node than systems have; npm has it as a package.
+# Most of them need a newer Node than Debian has; npm has one as a package.
 npm install --silent --no-audit --no-fund --prefix "$tools/node" node@24.21.0
 node=$tools/node/node_modules/node/bin
 PATH=$node:$PATH npm install --silent --no-audit --no-fund --prefix "$tools/npm" \
@@ -39,8 +38,7 @@ finish() {
   rm -rf "$work"
 }
 trap finish EXIT
-# Runs a command in a new home with nothing in its environment but what `with` says; the home is its
-# folder too.
+# Runs a command in the new home, which is its folder too, with nothing in its environment but what `with` lists.
 home=
 with=()
 new_home() { home=$(mktemp -d "$work/XXXXXX"); with=(); }
@@ -48,18 +46,18 @@ alone() {
   (cd "$home" && timeout 120 env -i HOME="$home" GEMINI_CLI_TRUST_WORKSPACE=true \
     PATH="$node:$tools/npm/node_modules/.bin:/usr/local/bin:/usr/bin:/bin" "${with[@]}" "$@")
 }
-# Runs it, and demands that it succeeds and says this.
+# Runs a command that must succeed and print this.
 says() {
   local wanted=$1 said
   shift
   if ! said=$(alone "$@" 2>"$work/stderr") || ! grep -qE -- "$wanted" <<<"$said"; then
-    printf 'failed: %s\nwanted: %s\nsaid: %s\n' "$*" "$wanted" "$said" >&2
+    printf 'failed: %s\nexpected: %s\nprinted: %s\n' "$*" "$wanted" "$said" >&2
     tail -20 "$work/stderr" >&2
     exit 1
   fi
 }
 ok() { echo "ok $1"; }
-# Starts a server on the simulator, with these arguments; its address without /mcp is $base then.
+# Starts a server on the simulator with these arguments and sets $base to its address without /mcp.
 serve() {
   local place
   place=$(mktemp -d "$work/XXXXXX")
@@ -83,7 +81,7 @@ token=$(env -i HOME="$work" "$program" token create proof --tokens "$work/tokens
 serve auto --auth token --tokens "$work/tokens.toml"
 guarded=$base
 
-# Every tool of the program, by the clients that check each definition.
+# The Inspector checks the definition of each tool.
 new_home
 every=$(alone "$program" --sandbox --toolsets calls,agents,numbers,webhooks catalogue --format json | grep -c '"inputSchema"')
 for way in "$program --sandbox --toolsets calls,agents,numbers,webhooks" "$plain/mcp" "$plain/sse"; do
@@ -169,18 +167,18 @@ says 'Written to' "$program" install gemini --name guarded --http "$guarded/mcp"
 with=(CALLINGBOX_MCP_TOKEN="$token")
 says 'over-sse' sh -c "gemini mcp add --scope user -t sse over-sse '$plain/sse' 2>&1"
 for name in callingbox over-http guarded over-sse; do
-  # It says this on standard error or output, by version.
+  # Some versions print this on standard error, others on standard output.
   says "$name: .*Connected" sh -c 'gemini mcp list 2>&1'
 done
 ok "gemini: stdio, http, sse, token"
 
-# The bundle: packed, validated, unpacked, started from its manifest. A server without tools must fail.
+# The bundle is packed, validated, unpacked and started by its manifest. A server without tools must fail.
 new_home
 toolless=$home/callingbox-mcp
 printf '#!/bin/sh\nexec "%s" "$@" --tools=place_call --read-only\n' "$program" >"$toolless"
 chmod +x "$toolless"
 pack_once() { PATH="$node:$PATH" timeout 240 packaging/mcpb/pack.sh "$1" >"$work/pack" 2>&1; }
-# Node 20 once hung at its exit, with the bundle written: its two threads waited for each other.
+# Node 20 once hung at its exit after it had written the bundle: two of its threads waited for each other.
 pack() { pack_once "$1" || { [[ $? == 124 ]] && pack_once "$1"; }; }
 if pack "$toolless" || ! grep -q 'the bundle lists no tools' "$work/pack"; then
   cat "$work/pack" >&2

@@ -1,6 +1,5 @@
-// The main job by the official TypeScript SDK 1.x over HTTP, streamable and the older SSE.
-//   typescript_job.mjs PACKAGES WAY BASE     http or sse; a fresh server on the simulator that
-//   confirms every call
+// Runs the main job with the official TypeScript SDK 1.x over streamable HTTP or HTTP+SSE.
+// Usage: typescript_job.mjs PACKAGES http|sse BASE     BASE is a new server on the simulator that confirms every call
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
@@ -31,7 +30,7 @@ const data = async (name, args) => {
   return answer.structuredContent;
 };
 
-// Having listed them, the SDK checks each answer against the tool's output schema.
+// The SDK has listed the tools, so it checks each result against the output schema.
 const { tools } = await client.listTools();
 assert(tools.some((tool) => tool.name === "place_call"));
 const found = await data("search_numbers", { country_code: "US", area_code: "415" });
@@ -62,7 +61,7 @@ assert(told.length >= 3 && told.every((one, at) => at === 0 || one > told[at - 1
 const long = await data("place_call", { ...words, to: "+12025550107" });
 const signal = AbortSignal.timeout(1000);
 await assert.rejects(call("get_call_result", { call_id: long.call_id, wait_seconds: 60 }, { signal }));
-// What was canceled is the wait: the session lives, and so does the call.
+// Only the wait was cancelled: the session and the call go on.
 const now = await data("get_call_result", { call_id: long.call_id, wait_seconds: 0 });
 assert.equal(now.outcome, "in_progress");
 

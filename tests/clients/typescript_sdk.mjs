@@ -1,4 +1,5 @@
-// The official TypeScript SDK 1.x on the program's simulator.   typescript_sdk.mjs PACKAGES PROGRAM
+// Runs the official TypeScript SDK 1.x against the simulator.
+// Usage: typescript_sdk.mjs PACKAGES PROGRAM
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
@@ -13,7 +14,7 @@ const client = new Client({ name: "proof", version: "1" });
 await client.connect(new StdioClientTransport({ command: program, args: ["stdio", "--sandbox"] }));
 const { tools } = await client.listTools();
 assert(tools.some((tool) => tool.name === "place_call"));
-// The SDK checks the answer against the tool's output schema.
+// The SDK checks the result against the output schema.
 const answer = await client.callTool({ name: "list_agents", arguments: {} });
 assert.deepEqual([answer.isError ?? false, answer.structuredContent], [false, { agents: [], has_more: false }]);
 await client.close();
