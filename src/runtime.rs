@@ -17,7 +17,7 @@ use crate::dialing::ledger::Tenant;
 use crate::dialing::rules::LiveRules;
 use crate::environment::variable;
 use crate::simulator::{self, Simulator};
-use crate::state::Shared;
+use crate::state::SharedState;
 use callingbox::{self, ApiKey, BaseUrl, ClientConfig, InvalidBaseUrl, Timeouts};
 use callingbox_sandbox::{ClockMode, Options, Sandbox};
 
@@ -49,7 +49,7 @@ pub(crate) struct More {
     /// An address for the events of calls.
     pub(crate) webhook_url: Option<Url>,
     /// Where several replicas keep their ledger.
-    pub(crate) shared: Option<Shared>,
+    pub(crate) shared: Option<SharedState>,
 }
 
 impl More {
@@ -66,13 +66,13 @@ impl More {
 }
 
 /// What is shared with other replicas.
-pub(crate) fn shared(options: &State, file: &File) -> anyhow::Result<Option<Shared>> {
+pub(crate) fn shared(options: &State, file: &File) -> anyhow::Result<Option<SharedState>> {
     let Some(address) = &options.state else { return Ok(None) };
     anyhow::ensure!(
         file.dialing.ledger.is_none(),
         "--state and `ledger` under [dialing] in the configuration both say where the ledger is; take one of them out"
     );
-    Ok(Some(Shared::open(address.expose_secret()).context("--state")?))
+    Ok(Some(SharedState::open(address.expose_secret()).context("--state")?))
 }
 
 impl Maker {

@@ -110,10 +110,10 @@ pub struct Http {
 /// Where several replicas keep what they share.
 #[derive(Debug, Clone, Default, Args)]
 pub struct State {
-    /// A Redis or Valkey that several replicas of this server share, so that any of them answers any request:
+    /// A Redis or Valkey that several replicas of this server share, so that any of them answers any request of 2026-07-28:
     /// `redis://`, `rediss://` (TLS), or the nodes of a cluster as `redis-cluster://` or
-    /// `rediss-cluster://` with commas. It takes the ledger, the limits, the sessions and what webhooks
-    /// told. An address with a password belongs into the environment.
+    /// `rediss-cluster://` with commas. It holds the ledger, the limits, the request rate and the ids of webhook
+    /// events already received. An address with a password belongs into the environment.
     #[arg(
         long,
         value_name = "URL",

@@ -21,18 +21,18 @@ use crate::environment::variable;
 use crate::http::answer;
 use crate::http::auth::Door;
 use crate::http::auth::door::{Accounts, KeyDoor, TokenDoor, Unopened};
+use crate::http::call_events::CallEvents;
 use crate::http::health::{self, Health};
 use crate::http::origin::{self, Allowed};
-use crate::http::replicas::News;
 use crate::http::tenant::{self, Tenants};
 use crate::http::{Service, Settings, guarded};
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::selection::Selection;
 use crate::runtime::{self as world, Maker, More};
-use crate::state::Shared;
+use crate::state::SharedState;
 use crate::telemetry::metrics::{Exporter, Moment};
-use crate::webhook::{Hears, Receiver, Refused, Secrets};
-use callingbox::{ApiKey, Call, CallId};
+use crate::webhook::{Receiver, Refused, Secrets};
+use callingbox::ApiKey;
 
 /// What is said where nothing is.
 const NOTHING: &str = "there is nothing here";
@@ -108,12 +108,11 @@ pub(super) async fn run(
         None => None,
         Some(address) => Some(bind(address).await?),
     };
-    let hearing = tokio::spawn(Arc::clone(&service).hear_replicas(own.clone()));
     let state = shared.clone();
-    let webhooks = secrets.map(|secrets| {
-        let news = News::new(own, Arc::clone(service.tenants()));
-        Receiver::new(secrets, Arc::new(Ears { news, shared: shared.clone() }), shared)
-    });
+    let events = CallEvents::new(own, Arc::clone(service.tenants()), shared.clone());
+    let events = Arc::new(events);
+    let hearing = tokio::spawn(Arc::clone(&events).receive());
+    let webhooks = secrets.map(|secrets| Receiver::new(secrets, events, shared));
     let hooks = webhooks.as_ref().map_or_else(Router::new, Receiver::routes).merge(metadata);
     let figures = Exporter::install()?;
     let tidying = tidy(figures.clone());
@@ -161,7 +160,7 @@ fn tidy(figures: Exporter) -> JoinHandle<()> {
 }
 
 /// What there is at this moment.
-fn moment(tenants: &Tenants, webhooks: Option<&Receiver>, state: Option<&Shared>) -> Moment {
+fn moment(tenants: &Tenants, webhooks: Option<&Receiver>, state: Option<&SharedState>) -> Moment {
     let all = tenants.all();
     // Tenants may share an account.
     let mut accounts: Vec<&Arc<Account>> = all.iter().map(|tenant| tenant.account()).collect();
@@ -177,7 +176,7 @@ fn moment(tenants: &Tenants, webhooks: Option<&Receiver>, state: Option<&Shared>
         sessions: tenants.sessions(),
         tenants: all.len(),
         watched: watched.map(|watchers| watchers.live()).sum(),
-        shared_state: state.map(Shared::is_heard),
+        shared_state: state.map(SharedState::is_subscribed),
         deliveries: deliveries.unwrap_or_default(),
     }
 }
@@ -193,26 +192,6 @@ fn secrets(env: EnvReader) -> anyhow::Result<Option<Secrets>> {
         (None, None) => return Ok(None),
     };
     Ok(Some(Secrets::new(text.split([',', '\n']).map(str::to_owned))?))
-}
-
-/// Tells the accounts, and the other replicas, of what webhooks told.
-struct Ears {
-    news: News,
-    shared: Option<Shared>,
-}
-
-#[async_trait]
-impl Hears for Ears {
-    async fn hear(&self, call_id: CallId, call: Option<Call>) {
-        self.news.wake(&call_id, call.clone());
-        if let Some(shared) = &self.shared {
-            self.news.spread(shared, &call_id, call.as_ref()).await;
-        }
-        let dialer = self.news.own().and_then(|own| own.dialer().ok());
-        if let (Some(call), Some(dialer)) = (call, dialer) {
-            dialer.note_end(&call).await;
-        }
-    }
 }
 
 fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {

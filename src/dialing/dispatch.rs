@@ -31,7 +31,7 @@ use super::policy::{Refusal, Request, Verdict};
 use super::reconcile::Begun;
 use super::rules::{LiveRules, Rules};
 use super::search::{self, Found};
-use crate::state::{self, Shared};
+use crate::state::{self, SharedState};
 use crate::telemetry::traces;
 use callingbox::money::MilliCents;
 use callingbox::{self, Call, CallStatus, Client, ErrorKind, PageRequest, ReservationStatus};
@@ -47,7 +47,7 @@ pub enum LedgerPlace {
     /// A file that processes of one machine share.
     File(PathBuf),
     /// A server that machines share.
-    Redis(Shared),
+    Redis(SharedState),
     /// Nowhere: the user has no folder for data and named none.
     Nowhere,
 }
@@ -514,7 +514,7 @@ pub async fn open(
     Ok(match place {
         LedgerPlace::File(path) => Arc::new(SqliteLedger::open(path, environment).await?),
         LedgerPlace::Redis(shared) => {
-            Arc::new(RedisLedger::open(shared.link(), state::PREFIX, environment).await?)
+            Arc::new(RedisLedger::open(shared.connection(), state::KEY_PREFIX, environment).await?)
         }
         LedgerPlace::Nowhere => {
             return Err(LedgerError::Open {

@@ -18,7 +18,7 @@ use crate::account::Account;
 use crate::dialing::Environment;
 use crate::dialing::dispatch::{self, LedgerPlace};
 use crate::dialing::ledger::Ledger;
-use crate::state::Shared;
+use crate::state::SharedState;
 use callingbox::Client;
 
 /// How long a finding stands.
@@ -31,7 +31,7 @@ pub struct Health {
     account: Option<Arc<Account>>,
     place: (LedgerPlace, Environment),
     ledger: OnceCell<Arc<dyn Ledger>>,
-    shared: Option<Shared>,
+    shared: Option<SharedState>,
     stopping: AtomicBool,
     found: Mutex<Option<(Instant, Report)>>,
 }
@@ -72,7 +72,7 @@ impl Health {
 
     /// Looks also at what is shared with other replicas.
     #[must_use]
-    pub fn sharing(mut self, shared: Option<Shared>) -> Self {
+    pub fn sharing(mut self, shared: Option<SharedState>) -> Self {
         self.shared = shared;
         self
     }
@@ -161,25 +161,27 @@ pub async fn alive() -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::PREFIX;
-    use crate::state::testing::Server;
+    use crate::state::KEY_PREFIX;
+    use crate::state::testing::RedisServer;
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
     async fn a_probe_asks_the_ledger_once_however_many_accounts_are_in_it() {
-        let server = Server::start().await;
-        let place = LedgerPlace::Redis(server.shared());
+        let server = RedisServer::start().await;
+        let place = LedgerPlace::Redis(server.shared_state());
         let health = Health::new(None, place, Environment::Sandbox);
         assert!(health.read_ledger().await);
-        let mut link = server.link();
+        let mut connection = server.connection();
         for account in 0..50 {
             let mut add = redis::cmd("SADD");
-            add.arg(format!("{PREFIX}:tenants")).arg(account);
-            let _: () = add.query_async(&mut link).await.unwrap();
+            add.arg(format!("{KEY_PREFIX}:tenants")).arg(account);
+            let _: () = add.query_async(&mut connection).await.unwrap();
         }
-        let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut link).await.unwrap();
+        let _: () =
+            redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut connection).await.unwrap();
         assert!(health.read_ledger().await);
-        let info: String = redis::cmd("INFO").arg("stats").query_async(&mut link).await.unwrap();
+        let info: String =
+            redis::cmd("INFO").arg("stats").query_async(&mut connection).await.unwrap();
         let asked = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
         // With the resetting.
         assert!(asked.unwrap().parse::<u32>().unwrap() <= 2, "{asked:?}");

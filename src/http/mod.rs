@@ -4,17 +4,18 @@
 //! The way of a request: host and origin ([`origin`]), who is calling ([`auth`]), that tenant's limits
 //! ([`tenant`]), the body within its size and time ([`body`]), its session ([`sessions`]), and then
 //! rmcp's streamable HTTP or [`sse`]. Nothing is held in common by two tenants but the limits of the
-//! whole server. Several such servers can be one to their callers: [`replicas`].
+//! whole server.
 
 pub mod answer;
 pub mod auth;
 pub mod body;
+pub mod call_events;
 pub mod handler;
 pub mod health;
 pub mod leaving;
 pub mod listener;
 pub mod origin;
-pub mod replicas;
+pub mod rate;
 pub mod sessions;
 pub mod sse;
 pub mod tenant;
@@ -31,7 +32,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{ACCEPT, ALLOW, AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use jiff::Timestamp;
 use rmcp::model::{ConstString, ProtocolVersion, SubscriptionsListenRequestMethod};
 use tokio::net::TcpListener;
@@ -43,18 +44,16 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use self::auth::narrowing::Narrowing;
 use self::auth::{Door, Visitor, demand};
 use self::body::Glance;
-use self::handler::{Answer, Handlers};
+use self::handler::Handlers;
 use self::health::Health;
 use self::origin::Allowed;
-use self::replicas::{Hearer, News, asking};
 use self::sessions::{Full as NoRoom, Terms, Use};
-use self::tenant::{Tenant, Tenants};
-use crate::account::Account;
+use self::tenant::Tenants;
 use crate::mcp::caller::Caller;
 use crate::mcp::index::Index;
 use crate::mcp::selection::Selection;
 use crate::mcp::server::ServerOptions;
-use crate::state::Shared;
+use crate::state::SharedState;
 use crate::telemetry::metrics;
 
 /// The header that names a session.
@@ -86,7 +85,7 @@ pub struct Settings {
     /// Whether the arguments of tool calls are logged, masked.
     pub log_arguments: bool,
     /// What is shared with other replicas, if anything is.
-    pub shared: Option<Shared>,
+    pub shared: Option<SharedState>,
     /// Requests that somebody waits for, and whatever else is to be finished before the end.
     pub under_way: TaskTracker,
 }
@@ -158,14 +157,6 @@ impl Service {
     #[must_use]
     pub fn tenants(&self) -> &Arc<Tenants> {
         &self.tenants
-    }
-
-    /// Hears what other replicas tell, until it is dropped; `own` is the server's own account.
-    pub async fn hear_replicas(self: Arc<Self>, own: Option<Arc<Account>>) {
-        let Some(shared) = self.settings.shared.clone() else { return };
-        let news = News::new(own, Arc::clone(&self.tenants));
-        let (inboxes, tenants) = (Arc::clone(&self.inboxes), Arc::clone(&self.tenants));
-        Hearer::new(shared, inboxes, tenants, news).run().await;
     }
 
     /// The routes for clients, and `also`, all behind the check of host and origin.
@@ -283,14 +274,11 @@ impl Service {
         let asked = Arc::new(Narrowing::of(&parts.headers, self.tools())?);
         let place = tenant.open_stream().ok_or_else(too_many_streams)?;
         let named = self.session_named(&parts.headers).map(str::to_owned);
-        let (session, before) = match &named {
-            Some(id) => self.enter(tenant, id, &parts.method).await?,
-            None => Default::default(),
+        let session = match &named {
+            Some(id) => Some(tenant.sessions().enter(id).ok_or_else(no_such_session)?),
+            None => None,
         };
-        // One that was taken up from another replica meanwhile is in use from now on.
-        let in_use = |session: Option<Use>| {
-            session.or_else(|| named.as_ref().and_then(|id| tenant.sessions().enter(id)))
-        };
+        let before = session.as_ref().map(Use::narrowing).unwrap_or_default();
         if let Some(session) = &session {
             session.keep_until(visitor.until);
         }
@@ -306,17 +294,12 @@ impl Service {
             }
             let ends = parts.method == Method::DELETE;
             let request = http::Request::from_parts(parts, Full::<Bytes>::default());
-            let elsewhere = named.as_ref().filter(|_| session.is_none());
-            let mut response = handle(tenant, request, elsewhere.is_some()).await;
-            if let Some(id) = elsewhere {
-                let terms = Terms { until: visitor.until, narrowing: before };
-                tenant.sessions().settle(id, terms);
-            }
+            let mut response = tenant.streamable().handle(request).await;
             // The session has ended by now; the Python SDK takes 202 for a failure.
             if ends && response.status() == StatusCode::ACCEPTED {
                 *response.status_mut() = StatusCode::NO_CONTENT;
             }
-            return Ok(body::hold(response, (place, in_use(session))));
+            return Ok(body::hold(response, (place, session)));
         }
         let activity = self.settings.under_way.token();
         let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
@@ -334,26 +317,18 @@ impl Service {
         // client leaves.
         let place = Arc::new(place);
         parts.extensions.insert(Arc::clone(&place));
-        let elsewhere = named.as_ref().filter(|_| session.is_none());
         let answering = tenant.answering();
         let request = http::Request::from_parts(parts, Full::new(body.clone()));
-        let work = handle(tenant, request, elsewhere.is_some());
-        let response = asking(Arc::clone(&asked), work).await;
+        let response = tenant.streamable().handle(request).await;
         // To rmcp a body that is no message is one of another kind.
         if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
             body::message(&body)?;
         }
         let until = visitor.until;
-        if let Some(id) = elsewhere {
-            tenant.sessions().settle(id, Terms { until, narrowing: before });
-        } else if opens_session && let Some(id) = response.headers().get(SESSION_ID) {
+        if opens_session && let Some(id) = response.headers().get(SESSION_ID) {
             // Before the client learns of it.
             let id = id.to_str().unwrap_or_default();
             tenant.sessions().settle(id, Terms { until, narrowing: asked });
-        }
-        let session = in_use(session);
-        if let Some(session) = &session {
-            session.keep_until(visitor.until);
         }
         // What ends its session ends the others too. What changes something is let finish.
         let tool = glance.tool().and_then(|name| self.tools().get(name));
@@ -364,30 +339,6 @@ impl Service {
             None => response,
             Some(until) => body::ending_at(response, instant(until)),
         })
-    }
-
-    /// Begins to use a session, and says what it asked not to be offered; no use yet if another replica
-    /// has it, and it is to be taken up.
-    async fn enter(
-        &self,
-        tenant: &Tenant,
-        id: &str,
-        method: &Method,
-    ) -> Result<(Option<Use>, Arc<Narrowing>), Box<Response>> {
-        if let Some(session) = tenant.sessions().enter(id) {
-            let before = session.narrowing();
-            return Ok((Some(session), before));
-        }
-        let elsewhere = tenant.sessions().elsewhere(id).await.map_err(|error| {
-            let wait = Duration::from_secs(1);
-            Box::new(answer::later(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), wait))
-        })?;
-        let before = Narrowing::of(&elsewhere.ok_or_else(no_such_session)?, self.tools())?;
-        if method != Method::DELETE && !tenant.sessions().is_here(id) {
-            // Only looked for: rmcp takes it a moment later.
-            drop(tenant.sessions().make_room().await.map_err(no_room)?);
-        }
-        Ok((None, Arc::new(before)))
     }
 
     /// The session that a request is for, in the era that has sessions.
@@ -437,17 +388,12 @@ impl Service {
         let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
         let id = sse::session_named(parts.uri.query().unwrap_or_default())?;
         let (tenant, until) = (&visitor.tenant, visitor.until);
-        let session = tenant.sessions().enter(&id);
-        if session.is_none() && tenant.sessions().sharing().is_none() {
-            return Err(Box::new(sse::no_such_session()));
-        }
-        if let Some(session) = &session {
-            session.keep_until(until);
-        }
+        let session =
+            tenant.sessions().enter(&id).ok_or_else(|| Box::new(sse::no_such_session()))?;
+        session.keep_until(until);
         self.permit(&visitor, &body)?;
-        let before = session.as_ref().map(Use::narrowing).unwrap_or_default();
-        let caller = self.caller(&visitor, &before, &asked);
-        Ok(sse::accept(&self.inboxes, tenant, &id, caller, until, &body).await)
+        let caller = self.caller(&visitor, &session.narrowing(), &asked);
+        Ok(sse::accept(&self.inboxes, tenant, &id, caller, &body).await)
     }
 }
 
@@ -508,26 +454,6 @@ async fn checked(allowed: &Allowed, request: Request, next: Next) -> Response {
 fn too_many_streams() -> Box<Response> {
     let text = "this account has as many requests and streams open as it may have";
     Box::new(answer::later(StatusCode::TOO_MANY_REQUESTS, text, Duration::from_secs(5)))
-}
-
-/// Gives a request to rmcp. A session that is taken up by it is taken up whole, even if the client goes
-/// away meanwhile: half of one would be in the way of the next request.
-async fn handle(
-    tenant: &Arc<Tenant>,
-    request: http::Request<Full<Bytes>>,
-    takes_up: bool,
-) -> Answer {
-    if !takes_up {
-        return tenant.streamable().handle(request).await;
-    }
-    let tenant = Arc::clone(tenant);
-    let handled = tokio::spawn(async move { tenant.streamable().handle(request).await });
-    handled.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a session was not taken up");
-        let mut response = http::Response::new(Full::default().boxed());
-        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        response
-    })
 }
 
 /// The answer to what is neither a message nor of a session, where there are none.

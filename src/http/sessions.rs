@@ -1,36 +1,27 @@
 //! The sessions of one tenant, capped: rmcp keeps them without a limit, and clients that go away
 //! without a word leave about 50 KB each. Knows whom they belong to by standing once for each tenant:
 //! the sessions of another are not in it.
-//!
-//! Where replicas share their sessions, one that another replica opened is taken up here when a
-//! request of it comes, and what is meant for the other is passed on (see [`super::replicas`]).
+//! A session stays with the replica that opened it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
-use http::HeaderMap;
+use futures::Stream;
 use jiff::Timestamp;
-use rmcp::model::{
-    CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification, JsonRpcMessage,
-    ServerJsonRpcMessage,
-};
+use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::WorkerTransport;
 use rmcp::transport::common::server_side_http::ServerSseMessage;
 use rmcp::transport::streamable_http_server::session::local::{
     LocalSessionManager, LocalSessionManagerError, LocalSessionWorker,
 };
-use rmcp::transport::streamable_http_server::session::{RestoreOutcome, SessionId, SessionManager};
+use rmcp::transport::streamable_http_server::session::{SessionId, SessionManager};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::narrowing::Narrowing;
 use super::leaving::Leaving;
-use super::replicas::{Instance, Sharing, Told, Way};
-use crate::state::{Gone, To};
 
 /// No session can be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,12 +43,6 @@ pub enum SessionError {
     /// rmcp says so.
     #[error(transparent)]
     Local(#[from] LocalSessionManagerError),
-    /// It is for another replica, which cannot be told.
-    #[error(transparent)]
-    Gone(#[from] Gone),
-    /// The stream is another replica's.
-    #[error("this stream is not to be resumed here")]
-    NotHere,
 }
 
 /// The sessions of one tenant.
@@ -66,8 +51,6 @@ pub struct Sessions {
     server: Arc<Semaphore>,
     tenant: Arc<Semaphore>,
     live: Mutex<HashMap<SessionId, Live>>,
-    serials: AtomicU64,
-    sharing: Option<Arc<Sharing>>,
 }
 
 /// The room that one session takes, given back when dropped.
@@ -78,25 +61,12 @@ pub struct Room {
 }
 
 struct Live {
-    /// Tells it from one with the same id that ended before and was taken up again.
-    serial: u64,
     used: Instant,
     /// Requests and streams that are open.
     open: usize,
     /// What ends a session of the HTTP+SSE transport; rmcp's own are closed by rmcp.
     end: Option<CancellationToken>,
     terms: Terms,
-    /// Its terms are known here. Those of one that was taken up are not at first, and without them nobody
-    /// may use it.
-    settled: bool,
-    /// Its mark, where replicas share sessions.
-    instance: Option<Instance>,
-    /// It is being taken up from another replica, and cannot be used yet.
-    restoring: bool,
-    /// It goes on for those who use it, and for nobody else.
-    last: bool,
-    /// When the others were last told that it is in use.
-    touched: Instant,
     _room: Room,
 }
 
@@ -114,7 +84,6 @@ pub struct Terms {
 pub struct Use {
     sessions: std::sync::Weak<Sessions>,
     id: SessionId,
-    serial: u64,
 }
 
 impl Sessions {
@@ -125,21 +94,7 @@ impl Sessions {
         let mut local = LocalSessionManager::default();
         local.session_config.keep_alive = Some(idle);
         let tenant = Arc::new(Semaphore::new(most));
-        let (live, serials) = (Mutex::default(), AtomicU64::new(0));
-        Self { local, server, tenant, live, serials, sharing: None }
-    }
-
-    /// The same, shared with other replicas.
-    #[must_use]
-    pub fn shared(mut self, sharing: Option<Arc<Sharing>>) -> Self {
-        self.sharing = sharing;
-        self
-    }
-
-    /// How they are shared, if they are.
-    #[must_use]
-    pub fn sharing(&self) -> Option<&Arc<Sharing>> {
-        self.sharing.as_ref()
+        Self { local, server, tenant, live: Mutex::default() }
     }
 
     fn live(&self) -> MutexGuard<'_, HashMap<SessionId, Live>> {
@@ -152,104 +107,21 @@ impl Sessions {
         self.live().len()
     }
 
-    /// Whether there is such a session here, be it one that is only being taken up.
-    #[must_use]
-    pub fn is_here(&self, id: &str) -> bool {
-        self.live().contains_key(id)
-    }
-
-    /// Begins to use a session; none when this tenant has no such session, or its terms are not known here.
+    /// Begins to use a session; none when this tenant has no such session.
     #[must_use]
     pub fn enter(self: &Arc<Self>, id: &str) -> Option<Use> {
         let id: SessionId = id.into();
         let mut live = self.live();
-        let usable = |session: &&mut Live| session.settled && (!session.last || session.open > 0);
-        let session = live.get_mut(&id).filter(usable)?;
+        let session = live.get_mut(&id)?;
         session.open += 1;
         session.used = Instant::now();
-        if let Some(sharing) = self.sharing.as_ref().filter(|_| session.end.is_none())
-            && session.touched.elapsed() >= sharing.touch_every()
-        {
-            session.touched = session.used;
-            sharing.touch_soon(&id);
-        }
-        let serial = session.serial;
-        Some(Use { sessions: Arc::downgrade(self), id, serial })
-    }
-
-    /// What a session asked not to be offered that another replica knows, so that it can be taken up
-    /// here; none if none does.
-    ///
-    /// # Errors
-    /// It cannot be learned now.
-    pub async fn elsewhere(&self, id: &str) -> Result<Option<HeaderMap>, Gone> {
-        match &self.sharing {
-            Some(sharing) => sharing.narrowing(id).await,
-            None => Ok(None),
-        }
-    }
-
-    /// Takes an answer that a client gave to another replica.
-    pub async fn take_answer(&self, id: &SessionId, answer: ClientJsonRpcMessage) {
-        let Ok(Some(instance)) = self.instance(id) else { return };
-        match instance.way(answer) {
-            Way::Here(answer) => self.pass(id, *answer).await,
-            Way::There(..) | Way::Nowhere => {
-                tracing::debug!("an answer from another replica answers nothing");
-            }
-        }
-    }
-
-    /// Takes the taking back of a request that a client told another replica.
-    pub async fn take_cancel(&self, id: &SessionId, message: ClientJsonRpcMessage) {
-        if matches!(self.instance(id), Ok(Some(_))) && canceled(&message).is_some() {
-            self.pass(id, message).await;
-        }
-    }
-
-    /// Ends a session that all replicas have forgotten; unless `at_once`, those who use it may go on.
-    pub async fn end_elsewhere(&self, id: &SessionId, at_once: bool) {
-        let ends = {
-            let mut live = self.live();
-            let Some(session) = live.get_mut(id) else { return };
-            session.last = true;
-            at_once || session.open == 0
-        };
-        if ends {
-            self.end(id).await;
-        }
-    }
-
-    /// Those that are in use.
-    #[must_use]
-    pub fn in_use(&self) -> Vec<SessionId> {
-        let live = self.live();
-        let used = live.iter().filter(|(_, session)| session.open > 0 && session.end.is_none());
-        used.map(|(id, _)| SessionId::clone(id)).collect()
-    }
-
-    async fn pass(&self, id: &SessionId, message: ClientJsonRpcMessage) {
-        if let Err(error) = self.local.accept_message(id, message).await {
-            tracing::debug!(%error, "a message from another replica came too late");
-        }
-    }
-
-    /// The mark of a session; none where nothing is shared. Where something is, nothing goes out or
-    /// comes in without one.
-    fn instance(&self, id: &SessionId) -> Result<Option<Instance>, SessionError> {
-        if self.sharing.is_none() {
-            return Ok(None);
-        }
-        let instance = self.live().get(id).and_then(|session| session.instance);
-        let gone = || LocalSessionManagerError::SessionNotFound(SessionId::clone(id));
-        Ok(Some(instance.ok_or_else(gone)?))
+        Some(Use { sessions: Arc::downgrade(self), id })
     }
 
     /// Writes down on what terms a session was opened.
     pub fn settle(&self, id: &str, terms: Terms) {
         if let Some(session) = self.live().get_mut(id) {
             session.terms = terms;
-            session.settled = true;
         }
     }
 
@@ -309,28 +181,12 @@ impl Sessions {
 
     /// Takes in a session of the HTTP+SSE transport, which `end` ends.
     pub fn adopt(&self, id: SessionId, room: Room, end: CancellationToken) {
-        self.insert(id, room, Some(end), false);
+        self.insert(id, room, Some(end));
     }
 
-    fn insert(&self, id: SessionId, room: Room, end: Option<CancellationToken>, restoring: bool) {
-        let instance = match (&self.sharing, &end) {
-            (Some(sharing), None) => Some(Instance::new(sharing.replica())),
-            _ => None,
-        };
-        let now = Instant::now();
-        let session = Live {
-            serial: self.serials.fetch_add(1, Ordering::Relaxed),
-            used: now,
-            open: 0,
-            end,
-            terms: Terms::default(),
-            settled: !restoring,
-            instance,
-            restoring,
-            last: false,
-            touched: now,
-            _room: room,
-        };
+    fn insert(&self, id: SessionId, room: Room, end: Option<CancellationToken>) {
+        let terms = Terms::default();
+        let session = Live { used: Instant::now(), open: 0, end, terms, _room: room };
         self.live().insert(id, session);
     }
 }
@@ -344,9 +200,8 @@ impl Use {
         {
             session.terms.until = match (session.terms.until, until) {
                 (Some(before), Some(until)) => Some(before.max(until)),
-                // Without an end nothing is later; and one that was just taken up has none only because
-                // nothing was shown for it yet.
-                (_, until) => until,
+                // Without an end nothing is later.
+                _ => None,
             };
         }
     }
@@ -361,33 +216,10 @@ impl Use {
     }
 }
 
-/// Events of a session, marked for the client.
-fn marked(
-    instance: Option<Instance>,
-    events: impl Stream<Item = ServerSseMessage> + Send + Sync + 'static,
-) -> impl Stream<Item = ServerSseMessage> + Send + Sync + 'static {
-    events.map(move |event| match &instance {
-        Some(instance) => instance.outgoing(event),
-        None => event,
-    })
-}
-
-/// What a client takes back, as short as it can be told; none if the message is something else.
-fn canceled(message: &ClientJsonRpcMessage) -> Option<ClientJsonRpcMessage> {
-    let JsonRpcMessage::Notification(notification) = message else { return None };
-    let ClientNotification::CancelledNotification(canceled) = &notification.notification else {
-        return None;
-    };
-    let mut short = canceled.clone();
-    short.params = CancelledNotificationParam::new(canceled.params.request_id.clone(), None);
-    Some(ClientJsonRpcMessage::notification(ClientNotification::CancelledNotification(short)))
-}
-
 impl Drop for Use {
     fn drop(&mut self) {
         if let Some(sessions) = self.sessions.upgrade()
             && let Some(session) = sessions.live().get_mut(&self.id)
-            && session.serial == self.serial
         {
             session.open = session.open.saturating_sub(1);
             session.used = Instant::now();
@@ -402,7 +234,7 @@ impl SessionManager for Sessions {
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), SessionError> {
         let room = self.make_room().await?;
         let (id, transport) = self.local.create_session().await?;
-        self.insert(id.clone(), room, None, false);
+        self.insert(id.clone(), room, None);
         Ok((id, Leaving::new(transport)))
     }
 
@@ -414,11 +246,7 @@ impl SessionManager for Sessions {
         Ok(self.local.initialize_session(id, message).await?)
     }
 
-    /// One that is being taken up is not there yet: rmcp then waits for it.
     async fn has_session(&self, id: &SessionId) -> Result<bool, SessionError> {
-        if self.live().get(id).is_some_and(|session| session.restoring) {
-            return Ok(false);
-        }
         Ok(self.local.has_session(id).await?)
     }
 
@@ -433,8 +261,7 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        let instance = self.instance(id)?;
-        Ok(marked(instance, self.local.create_stream(id, message).await?))
+        Ok(self.local.create_stream(id, message).await?)
     }
 
     async fn accept_message(
@@ -442,48 +269,14 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<(), SessionError> {
-        let (Some(sharing), Some(instance)) = (&self.sharing, self.instance(id)?) else {
-            return Ok(self.local.accept_message(id, message).await?);
-        };
-        let (scope, session) = (sharing.scope().clone(), id.to_string());
-        let message = match instance.way(message) {
-            Way::Here(message) => *message,
-            Way::There(replica, message) => {
-                let message = serde_json::to_value(&message).unwrap_or_default();
-                let told = Told::Answer { scope, session, message };
-                if !sharing.tell(To::One(replica), told).await? {
-                    tracing::debug!("the replica that asked a question is gone");
-                }
-                return Ok(());
-            }
-            Way::Nowhere => {
-                tracing::debug!("an answer to a question that was not asked");
-                return Ok(());
-            }
-        };
-        let canceled = canceled(&message);
-        let initialized = matches!(&message, JsonRpcMessage::Notification(notification)
-            if matches!(notification.notification, ClientNotification::InitializedNotification(_)));
-        self.local.accept_message(id, message).await?;
-        if initialized && let Some(session) = self.live().get_mut(id) {
-            session.restoring = false;
-        }
-        if let Some(canceled) = canceled {
-            let message = serde_json::to_value(canceled).unwrap_or_default();
-            let told = Told::Canceled { scope, session, message };
-            if let Err(error) = sharing.tell(To::All, told).await {
-                tracing::warn!(%error, "other replicas were not told that a request was taken back");
-            }
-        }
-        Ok(())
+        Ok(self.local.accept_message(id, message).await?)
     }
 
     async fn create_standalone_stream(
         &self,
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        let instance = self.instance(id)?;
-        Ok(marked(instance, self.local.create_standalone_stream(id).await?))
+        Ok(self.local.create_standalone_stream(id).await?)
     }
 
     async fn resume(
@@ -491,29 +284,7 @@ impl SessionManager for Sessions {
         id: &SessionId,
         last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        let instance = self.instance(id)?;
-        let last = match &instance {
-            None => last_event_id,
-            Some(instance) => {
-                instance.resumed(&last_event_id).ok_or(SessionError::NotHere)?.to_owned()
-            }
-        };
-        Ok(marked(instance, self.local.resume(id, last).await?))
-    }
-
-    async fn restore_session(
-        &self,
-        id: SessionId,
-    ) -> Result<RestoreOutcome<Self::Transport>, SessionError> {
-        let room = self.make_room().await?;
-        Ok(match self.local.restore_session(id.clone()).await? {
-            RestoreOutcome::Restored(transport) => {
-                self.insert(id, room, None, true);
-                RestoreOutcome::Restored(Leaving::new(transport))
-            }
-            RestoreOutcome::AlreadyPresent => RestoreOutcome::AlreadyPresent,
-            _ => RestoreOutcome::NotSupported,
-        })
+        Ok(self.local.resume(id, last_event_id).await?)
     }
 }
 
@@ -592,53 +363,6 @@ mod tests {
         used.keep_until(None);
         sessions.expire(at(1_000_000)).await;
         assert!(!end.is_cancelled());
-        // One of which nothing is known yet ends with what is shown first.
-        used.keep_until(Some(at(120)));
-        sessions.expire(at(120)).await;
-        assert!(end.is_cancelled());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_used_a_session_that_ended_does_not_stop_using_its_successor() {
-        let server = Arc::new(Semaphore::new(10));
-        let sessions = sessions(&server, 1);
-        open(&sessions, "same").await;
-        let before = sessions.enter("same").unwrap();
-        sessions.end(&"same".into()).await;
-        let successor = open(&sessions, "same").await;
-        let _used = sessions.enter("same").unwrap();
-        drop(before);
-        assert_eq!(sessions.make_room().await.unwrap_err(), Full::Tenant);
-        assert!(!successor.is_cancelled());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_session_that_others_ended_goes_on_for_those_who_use_it() {
-        let server = Arc::new(Semaphore::new(10));
-        let sessions = sessions(&server, 2);
-        let (used, idle) = (open(&sessions, "used").await, open(&sessions, "idle").await);
-        let using = sessions.enter("used").unwrap();
-        for id in ["used", "idle"] {
-            sessions.end_elsewhere(&id.into(), false).await;
-        }
-        assert_eq!((used.is_cancelled(), idle.is_cancelled()), (false, true));
-        let also = sessions.enter("used");
-        assert!(also.is_some());
-        drop((using, also));
-        assert!(sessions.enter("used").is_none());
-        sessions.end_elsewhere(&"used".into(), true).await;
-        assert!(used.is_cancelled());
-    }
-
-    #[tokio::test]
-    async fn nobody_uses_a_session_that_was_taken_up_before_its_terms_are_known() {
-        let sessions = sessions(&Arc::new(Semaphore::new(1)), 1);
-        let taken_up = sessions.restore_session("s".into()).await.unwrap();
-        assert!(matches!(taken_up, RestoreOutcome::Restored(_)));
-        // Who comes meanwhile needs no room for it.
-        assert!(sessions.enter("s").is_none() && sessions.is_here("s"));
-        sessions.settle("s", Terms::default());
-        assert!(sessions.enter("s").is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,7 +13,6 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
 use http::StatusCode;
-use jiff::Timestamp;
 use rmcp::model::{
     ClientJsonRpcMessage, GetExtensions, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
 };
@@ -26,12 +25,10 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
-use super::replicas::Told;
 use super::sessions::{Full, Terms};
 use super::tenant::Tenant;
 use super::{answer, body, leaving};
 use crate::mcp::caller::Caller;
-use crate::state::To;
 
 /// Messages to the client that wait for it to read.
 const OUTGOING: usize = 64;
@@ -39,8 +36,6 @@ const OUTGOING: usize = 64;
 const INCOMING: usize = 16;
 /// Requests of one session that have no answer yet.
 const MOST_PENDING: usize = 128;
-/// The most bytes of a message that is passed on to another replica.
-const MOST_PASSED_ON: usize = 1024 * 1024;
 /// How long a message may wait for the server.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -116,21 +111,12 @@ pub async fn open(
     let id: SessionId = Uuid::new_v4().simple().to_string().into();
     let (to_server, from_client) = mpsc::channel(INCOMING);
     let (to_client, from_server) = mpsc::channel(OUTGOING);
-    if let Some(sharing) = tenant.sessions().sharing() {
-        // Before the client learns the id, so that its first message finds the way; and before anything
-        // is there that only the session's end takes away: the client may leave meanwhile.
-        sharing.hold_stream(&id).await;
-    }
     let end = tenant.end().child_token();
     let pending = Pending::new(activity);
     let inbox = Inbox { to_server, pending: pending.clone() };
     inboxes.with(|inboxes| inboxes.insert(Arc::clone(&id), inbox));
     tenant.sessions().adopt(Arc::clone(&id), room, end.clone());
     tenant.sessions().settle(&id, terms);
-    if let Some(sharing) = tenant.sessions().sharing() {
-        let ended = end.clone().cancelled_owned();
-        tokio::spawn(Arc::clone(sharing).keep_holding_stream(id.to_string(), ended));
-    }
     let channel = Channel { from_client, to_client, pending };
     let session =
         serve(Arc::clone(inboxes), Arc::clone(tenant), Arc::clone(&id), channel, end.clone());
@@ -206,58 +192,21 @@ pub fn no_such_session() -> Response {
     answer::error(StatusCode::NOT_FOUND, "there is no such session; GET /sse begins a new one")
 }
 
-/// Takes one message of `caller`, which counts `until` then; one for a stream that another replica
-/// holds is passed on.
+/// Gives a message of `caller` to its session.
 pub async fn accept(
     inboxes: &Inboxes,
     tenant: &Tenant,
     id: &str,
     caller: Caller,
-    until: Option<Timestamp>,
     bytes: &[u8],
 ) -> Response {
-    let message = match body::message(bytes) {
+    let mut message = match body::message(bytes) {
         Ok(message) => message,
         Err(refused) => return *refused,
     };
-    let withheld = caller.selection.narrowed.iter().map(|name| (*name).to_owned()).collect();
-    if let Some(taken) = deliver(inboxes, tenant, id, message, caller).await {
-        return taken;
-    }
-    let Some(sharing) = tenant.sessions().sharing() else { return no_such_session() };
-    if bytes.len() > MOST_PASSED_ON {
-        let text = format!("a message of more than {MOST_PASSED_ON} bytes is not passed on");
-        return answer::error(StatusCode::PAYLOAD_TOO_LARGE, &text);
-    }
-    let passed = async {
-        match sharing.stream_holder(id).await? {
-            Some(replica) if replica != sharing.replica() => {
-                let (scope, session) = (sharing.scope().clone(), id.to_owned());
-                let message = serde_json::from_slice(bytes).unwrap_or_default();
-                let told = Told::Message { scope, session, message, withheld, until };
-                sharing.tell(To::One(replica), told).await
-            }
-            _ => Ok(false),
-        }
+    let Some(inbox) = inboxes.with(|inboxes| inboxes.get(id).cloned()) else {
+        return no_such_session();
     };
-    match passed.await {
-        Ok(true) => StatusCode::ACCEPTED.into_response(),
-        Ok(false) => no_such_session(),
-        Err(error) => answer::later(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), PATIENCE),
-    }
-}
-
-/// Gives a message of `caller` to the session that waits for it here, and says how that went; none if
-/// there is no such session here.
-pub async fn deliver(
-    inboxes: &Inboxes,
-    tenant: &Tenant,
-    id: &str,
-    mut message: ClientJsonRpcMessage,
-    caller: Caller,
-) -> Option<Response> {
-    let _use = tenant.sessions().enter(id)?;
-    let inbox = inboxes.with(|inboxes| inboxes.get(id).cloned())?;
     let busy = || {
         let text = "the session, or its account, has too much to do";
         answer::later(StatusCode::TOO_MANY_REQUESTS, text, PATIENCE)
@@ -265,22 +214,22 @@ pub async fn deliver(
     // First the room: from there on nothing waits, and so nothing is left behind by who leaves meanwhile.
     let room = match tokio::time::timeout(PATIENCE, inbox.to_server.reserve()).await {
         Ok(Ok(room)) => room,
-        Ok(Err(_closed)) => return None,
-        Err(_) => return Some(busy()),
+        Ok(Err(_closed)) => return no_such_session(),
+        Err(_) => return busy(),
     };
     if let JsonRpcMessage::Request(request) = &mut message {
         match inbox.pending.begin(&request.id, tenant) {
             Ok(()) => {}
-            Err(NotTaken::Full) => return Some(busy()),
+            Err(NotTaken::Full) => return busy(),
             Err(NotTaken::Twice) => {
                 let text = "a request with this id has no answer yet; give each its own";
-                return Some(answer::error(StatusCode::BAD_REQUEST, text));
+                return answer::error(StatusCode::BAD_REQUEST, text);
             }
         }
         request.request.extensions_mut().insert(caller);
     }
     room.send(message);
-    Some(StatusCode::ACCEPTED.into_response())
+    StatusCode::ACCEPTED.into_response()
 }
 
 /// rmcp's end of a session.
@@ -329,15 +278,9 @@ impl Transport<RoleServer> for Channel {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt;
     use rmcp::model::ServerResult;
 
-    use super::super::tenant::{Identity, Limits, Tenants};
     use super::*;
-    use crate::account::Account;
-    use crate::config::Wait;
-    use crate::mcp::catalogue::Catalogue;
-    use crate::state::Shared;
 
     #[tokio::test]
     async fn answers_of_before_the_end_are_told_and_then_the_stream_ends() {
@@ -353,22 +296,5 @@ mod tests {
         // Whoever still holds the other end does not keep it open.
         assert_eq!(messages.told().count().await, 3);
         drop(to_client);
-    }
-
-    #[tokio::test]
-    async fn who_leaves_before_the_stream_begins_leaves_nothing_behind() {
-        // It takes the connection and says nothing.
-        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let shared = Shared::open(&format!("redis://{}/", silent.local_addr().unwrap())).unwrap();
-        let catalogue = Arc::new(Catalogue::new());
-        let tenants = Tenants::new(catalogue, Limits::default(), false, CancellationToken::new())
-            .sharing(Some(shared));
-        let account = Arc::new(Account::real(None, Wait::default()));
-        let tenant = tenants.enter(Identity::ANYONE, &account, &Arc::default()).unwrap();
-        let (inboxes, activity) = (Arc::default(), TaskTracker::new());
-        let left = open(&inboxes, &tenant, &activity, Terms::default()).now_or_never();
-        assert!(left.is_none());
-        let inboxes = inboxes.with(|inboxes| inboxes.len());
-        assert_eq!((inboxes, tenant.sessions().count(), tenants.sessions()), (0, 0, 0));
     }
 }

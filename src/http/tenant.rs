@@ -7,13 +7,8 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, MonotonicClock};
-use governor::middleware::NoOpMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use jiff::Timestamp;
 use rmcp::transport::streamable_http_server::StreamableHttpServerConfig;
-use rmcp::transport::streamable_http_server::session::SessionStore;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -22,13 +17,12 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::handler::{Given, Handler, Handlers, Streamable};
-use super::replicas::{Sharing, tenant_scope};
-use super::sessions::{Sessions, Use};
+use super::rate::RequestRate;
+use super::sessions::Sessions;
 use crate::account::Account;
-use crate::mcp::caller::Caller;
 use crate::mcp::selection::Selection;
 use crate::mcp::server::ServerOptions;
-use crate::state::{Scope, Shared};
+use crate::state::{SharedState, StateNamespace};
 
 /// How long the requests of a tenant that ends may take to be answered before their connections are cut.
 const MAX_ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -91,13 +85,6 @@ impl fmt::Debug for Identity {
     }
 }
 
-type Limiter = RateLimiter<
-    NotKeyed,
-    InMemoryState,
-    MonotonicClock,
-    NoOpMiddleware<<MonotonicClock as Clock>::Instant>,
->;
-
 /// One tenant.
 pub struct Tenant {
     identity: Identity,
@@ -109,9 +96,7 @@ pub struct Tenant {
     streamable: Box<dyn Streamable>,
     streams: Arc<Semaphore>,
     most_streams: usize,
-    limiter: Limiter,
-    /// What the limiter counts: in a second on average, and at once.
-    rate: (NonZeroU32, NonZeroU32),
+    rate: RequestRate,
     end: CancellationToken,
     answering: TaskTracker,
     used: Mutex<Instant>,
@@ -173,13 +158,7 @@ impl Tenant {
     /// There were too many; how long to wait.
     pub async fn count_request(&self) -> Result<(), Duration> {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.limiter.check().map_err(|early| early.wait_time_from(MonotonicClock.now()))?;
-        let Some(sharing) = self.sessions.sharing() else { return Ok(()) };
-        let (per_second, burst) = self.rate;
-        match sharing.count_request(per_second, burst).await {
-            None => Ok(()),
-            Some(wait) => Err(wait),
-        }
+        self.rate.count().await
     }
 
     /// A place for one more open request or stream; none when all are taken.
@@ -239,7 +218,7 @@ pub struct Tenants {
     sessions: Arc<Semaphore>,
     end: CancellationToken,
     known: Mutex<HashMap<Identity, Arc<Tenant>>>,
-    shared: Option<Shared>,
+    shared: Option<SharedState>,
 }
 
 impl Tenants {
@@ -258,7 +237,7 @@ impl Tenants {
 
     /// The same, sharing with other replicas what is shared.
     #[must_use]
-    pub fn sharing(mut self, shared: Option<Shared>) -> Self {
+    pub fn sharing(mut self, shared: Option<SharedState>) -> Self {
         self.shared = shared;
         self
     }
@@ -322,13 +301,7 @@ impl Tenants {
         let transport_end = CancellationToken::new();
         tokio::spawn(close_after_answers(end.clone(), answering.clone(), transport_end.clone()));
         let (most, idle) = (limits.sessions_per_tenant, limits.session_idle);
-        let sharing = self.shared.as_ref().map(|shared| {
-            let scope = tenant_scope(&identity.0, account);
-            Arc::new(Sharing::new(shared.clone(), scope, most, idle))
-        });
-        let sessions =
-            Sessions::new(Arc::clone(&self.sessions), most, idle).shared(sharing.clone());
-        let sessions = Arc::new(sessions);
+        let sessions = Arc::new(Sessions::new(Arc::clone(&self.sessions), most, idle));
         let mut config = StreamableHttpServerConfig::default()
             // Host, Origin and size were checked before, on every route alike.
             .disable_allowed_hosts()
@@ -337,11 +310,8 @@ impl Tenants {
             .with_json_response(true)
             .with_cancellation_token(transport_end);
         config.max_request_body_bytes = usize::MAX;
-        config.session_store = sharing.map(|sharing| sharing as Arc<dyn SessionStore>);
         let streamable = handler.streamable(Arc::clone(&sessions), config);
-        let ten = NonZeroU32::MIN.saturating_add(9);
-        let burst = limits.requests_per_second.saturating_mul(ten);
-        let quota = Quota::per_second(limits.requests_per_second).allow_burst(burst);
+        let shared = self.shared.clone().map(|state| (state, namespace(&identity, account)));
         Tenant {
             identity,
             name: format!("{identity:?}").into(),
@@ -352,8 +322,7 @@ impl Tenants {
             streamable,
             streams: Arc::new(Semaphore::new(limits.streams_per_tenant)),
             most_streams: limits.streams_per_tenant,
-            limiter: RateLimiter::direct_with_clock(quota, MonotonicClock),
-            rate: (limits.requests_per_second, burst),
+            rate: RequestRate::new(limits.requests_per_second, shared),
             end,
             answering,
             used: Mutex::new(Instant::now()),
@@ -384,30 +353,17 @@ impl Tenants {
         self.known().values().cloned().collect()
     }
 
-    /// The tenant with this scope, if it has come to this replica.
-    #[must_use]
-    pub fn of_scope(&self, scope: &Scope) -> Option<Arc<Tenant>> {
-        let is = |tenant: &&Arc<Tenant>| {
-            tenant.sessions.sharing().is_some_and(|sharing| sharing.scope() == scope)
-        };
-        self.known().values().find(is).cloned()
-    }
-
-    /// The caller of a message that another replica passed on, to whom it withheld these tools.
-    #[must_use]
-    pub fn caller(&self, tenant: &Tenant, session: &Use, withheld: &[String]) -> Caller {
-        let before = session.narrowing();
-        let selection = tenant.selection().narrowed(self.handlers.tools(), |tool| {
-            before.keeps(tool) && !withheld.iter().any(|name| name == tool.name)
-        });
-        Caller { tenant: Arc::clone(tenant.name()), selection: Arc::new(selection) }
-    }
-
     /// How many sessions are open.
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.limits.sessions.saturating_sub(self.sessions.available_permits())
     }
+}
+
+/// The tenant in the shared state: one identity, on behalf of one account.
+fn namespace(identity: &Identity, account: &Account) -> StateNamespace {
+    let name = account.dialer().map(|dialer| dialer.tenant().id().as_str().to_owned());
+    StateNamespace::new(&[b"tenant", &identity.0, name.unwrap_or_default().as_bytes()])
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How many requests in a second, counted over all replicas.
+//! The request rate of one owner over all replicas.
 
 use std::num::NonZeroU32;
 use std::sync::LazyLock;
@@ -6,39 +6,45 @@ use std::time::Duration;
 
 use redis::Script;
 
-use super::{Gone, Scope, Shared};
+use super::connection::{StateUnavailable, within};
+use super::namespace::StateNamespace;
+use super::shared::SharedState;
+
+/// The longest wait for the count of one request, which can go on without it.
+const COUNT_TIMEOUT: Duration = Duration::from_millis(100);
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("rate.lua")));
 
-/// What came of counting a request.
+/// The result of counting a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counted {
-    /// It may go on, and there is room for so many more at once.
-    Room(u32),
-    /// There were too many; how long to wait.
-    TooMany(Duration),
+pub enum RateDecision {
+    /// The request may go on, and this many more would be allowed immediately.
+    Allowed { remaining: u32 },
+    /// Too many requests.
+    Limited { retry_after: Duration },
 }
 
-impl Shared {
-    /// Counts a request of this scope, of at most `per_second` on average and `burst` at once.
+impl SharedState {
+    /// Counts a request in this namespace, of at most `per_second` on average and `burst` at the same time.
     ///
     /// # Errors
-    /// It cannot be counted now; nobody waits long to learn that.
+    /// The server did not reply in time.
     pub async fn count_request(
         &self,
-        scope: &Scope,
+        namespace: &StateNamespace,
         per_second: NonZeroU32,
         burst: NonZeroU32,
-    ) -> Result<Counted, Gone> {
-        let interval = 1_000_000 / u64::from(per_second.get());
-        let ahead = interval.max(1).saturating_mul(u64::from(burst.get()));
-        let mut link = self.link();
-        let mut script = SCRIPT.key(scope.key("rate"));
-        script.arg(interval.max(1)).arg(ahead);
-        let (wait, room): (u64, u32) = self.briefly(script.invoke_async(&mut link)).await?;
+    ) -> Result<RateDecision, StateUnavailable> {
+        let interval = (1_000_000 / u64::from(per_second.get())).max(1);
+        let max_ahead = interval.saturating_mul(u64::from(burst.get()));
+        let mut connection = self.connection();
+        let mut script = SCRIPT.key(namespace.key("rate"));
+        script.arg(interval).arg(max_ahead);
+        let (wait, remaining): (u64, u32) =
+            within(COUNT_TIMEOUT, script.invoke_async(&mut connection)).await?;
         Ok(match wait {
-            0 => Counted::Room(room),
-            _ => Counted::TooMany(Duration::from_micros(wait)),
+            0 => RateDecision::Allowed { remaining },
+            _ => RateDecision::Limited { retry_after: Duration::from_micros(wait) },
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Against a real server, which the tests start and stop themselves.
+//! Tests against a real server, which they start and stop themselves.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,191 +7,149 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::testing::Server;
+use super::testing::RedisServer;
 use super::*;
 
-const IDLE: Duration = Duration::from_secs(60);
+const LIFETIME: Duration = Duration::from_secs(60);
+
+impl RedisServer {
+    /// A cluster of one node, which holds all slots.
+    pub(crate) async fn start_cluster() -> Self {
+        let server = Self::start_with(&["--cluster-enabled", "yes"]).await;
+        let mut connection = server.connection();
+        let cluster = |arguments: &[&str]| redis::cmd("CLUSTER").arg(arguments).to_owned();
+        let assign = cluster(&["ADDSLOTSRANGE", "0", "16383"]);
+        let _: () = assign.query_async(&mut connection).await.unwrap();
+        wait_until(async || {
+            let info: String = cluster(&["INFO"]).query_async(&mut connection).await.unwrap();
+            info.contains("cluster_state:ok")
+        })
+        .await;
+        server
+    }
+
+    pub(crate) fn connection(&self) -> RedisConnection {
+        RedisConnection::new(&RedisEndpoint::parse(&self.url()).unwrap()).unwrap()
+    }
+
+    /// The state on this server, as one more replica has it.
+    pub(crate) fn shared_state(&self) -> SharedState {
+        SharedState::open(&self.url()).unwrap()
+    }
+}
 
 fn number(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap()
 }
 
-/// Tries until it is so.
-async fn until(mut so: impl AsyncFnMut() -> bool) {
-    for _ in 0..400 {
-        if so().await {
+async fn wait_until(mut condition: impl AsyncFnMut() -> bool) {
+    for _ in 0..1_200 {
+        if condition().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    panic!("it did not become so");
+    panic!("the condition did not become true");
 }
 
-/// A replica that listens, and what it hears.
-async fn listening(shared: &Shared) -> mpsc::Receiver<Bytes> {
-    let (inbox, heard) = mpsc::channel(16);
-    tokio::spawn(shared.clone().listen(inbox));
-    until(async || shared.check().await.is_ok()).await;
-    heard
+/// Subscribes a replica and returns the messages that it receives.
+async fn subscribe(state: &SharedState) -> mpsc::Receiver<Bytes> {
+    let (sender, received) = mpsc::channel(16);
+    tokio::spawn(state.clone().subscribe(move |message| {
+        sender.try_send(Bytes::copy_from_slice(message)).unwrap();
+    }));
+    wait_until(async || state.check().await.is_ok()).await;
+    received
 }
 
-async fn next(heard: &mut mpsc::Receiver<Bytes>) -> Bytes {
-    timeout(Duration::from_secs(10), heard.recv()).await.unwrap().unwrap()
-}
-
-#[test]
-fn a_replica_is_named_in_one_way() {
-    let id = ReplicaId::new();
-    assert_eq!(id.to_string().parse(), Ok(id));
-    for text in
-        ["", "1", "+000000000000001", "000000000000000G", "00000000000000000", "ABCDEF0123456789"]
-    {
-        assert_eq!(text.parse::<ReplicaId>(), Err(NotAReplica), "{text}");
-    }
-}
-
-#[test]
-fn scopes_are_apart_however_their_parts_are_cut() {
-    let scopes = [
-        Scope::of(&[b"ab", b"c"]),
-        Scope::of(&[b"a", b"bc"]),
-        Scope::of(&[b"abc"]),
-        Scope::of(&[b"abc", b""]),
-    ];
-    for (at, scope) in scopes.iter().enumerate() {
-        assert_eq!(scopes.iter().position(|other| other == scope), Some(at));
-    }
+async fn receive(messages: &mut mpsc::Receiver<Bytes>) -> Bytes {
+    timeout(Duration::from_secs(30), messages.recv()).await.unwrap().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn requests_are_counted_over_all_replicas() {
-    let server = Server::start().await;
-    let replicas = [server.shared(), server.shared(), server.shared()];
-    let (one, other) = (Scope::of(&[b"one"]), Scope::of(&[b"other"]));
-    let (mut taken, mut waits, mut rooms) = (0, Vec::new(), Vec::new());
+    let server = RedisServer::start().await;
+    let replicas = [server.shared_state(), server.shared_state(), server.shared_state()];
+    let (one, other) = (StateNamespace::new(&[b"one"]), StateNamespace::new(&[b"other"]));
+    let (mut allowed, mut waits) = (Vec::new(), Vec::new());
     let begun = Instant::now();
     for turn in 0..60 {
         let replica = &replicas[turn % 3];
         match replica.count_request(&one, number(1), number(10)).await.unwrap() {
-            Counted::Room(room) => {
-                taken += 1;
-                rooms.push(room);
-            }
-            Counted::TooMany(wait) => waits.push(wait),
+            RateDecision::Allowed { remaining } => allowed.push(remaining),
+            RateDecision::Limited { retry_after } => waits.push(retry_after),
         }
     }
-    let more = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
-    assert!((10..=10 + more).contains(&taken), "{taken}");
+    let refilled = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+    assert!((10..=10 + refilled).contains(&allowed.len()), "{allowed:?}");
     assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(1)), "{waits:?}");
-    assert_eq!(rooms[..3], [9, 8, 7]);
-    let counted = replicas[0].count_request(&other, number(1), number(10)).await.unwrap();
-    assert_eq!(counted, Counted::Room(9));
+    assert_eq!(allowed[..3], [9, 8, 7]);
+    let decision = replicas[0].count_request(&other, number(1), number(10)).await.unwrap();
+    assert_eq!(decision, RateDecision::Allowed { remaining: 9 });
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
-async fn a_session_is_found_by_every_replica_in_its_scope_alone() {
-    let server = Server::start().await;
-    let (a, b) = (server.shared(), server.shared());
-    let (one, other) = (Scope::of(&[b"one"]), Scope::of(&[b"other"]));
-    assert_eq!(a.keep_session(&one, "s-1", "hello", IDLE, 2).await.unwrap(), [""; 0]);
-    assert_eq!(b.session(&one, "s-1").await.unwrap().as_deref(), Some("hello"));
-    assert_eq!(b.session(&other, "s-1").await.unwrap(), None);
-    // An id is never a way out of the scope.
-    for id in ["", "}:x", "s-1\r\nDEL x", "../s-1", &"x".repeat(65)] {
-        assert_eq!(b.session(&one, id).await.unwrap(), None, "{id}");
+async fn a_hash_is_inserted_once_for_all_replicas() {
+    let server = RedisServer::start().await;
+    let (a, b) = (server.shared_state(), server.shared_state());
+    assert!(a.insert_if_absent(&[1; 32], LIFETIME).await.unwrap());
+    assert!(!b.insert_if_absent(&[1; 32], LIFETIME).await.unwrap());
+    assert!(b.insert_if_absent(&[2; 32], LIFETIME).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn messages_reach_every_replica_and_again_after_the_server_was_away() {
+    let mut server = RedisServer::start().await;
+    let (a, b) = (server.shared_state(), server.shared_state());
+    let mut messages = [subscribe(&a).await, subscribe(&b).await];
+    a.publish(b"first").await.unwrap();
+    for messages in &mut messages {
+        assert_eq!(receive(messages).await, "first");
     }
-    let large = "x".repeat(MOST_SESSION_BYTES + 1);
-    assert!(a.keep_session(&one, "s-9", &large, IDLE, 2).await.is_err());
+    assert!(a.publish(&vec![0; MAX_MESSAGE_BYTES + 1]).await.is_err());
 
-    a.keep_session(&one, "s-2", "two", IDLE, 2).await.unwrap();
-    // One that is kept already needs no room.
-    for text in ["2", "two"] {
-        assert_eq!(b.keep_session(&one, "s-2", text, IDLE, 2).await.unwrap(), [""; 0]);
-    }
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    b.touch_session(&one, "s-1", IDLE).await.unwrap();
-    assert_eq!(b.keep_session(&one, "s-3", "three", IDLE, 2).await.unwrap(), ["s-2"]);
-    assert_eq!(a.session(&one, "s-2").await.unwrap(), None);
-    a.end_session(&one, "s-1").await.unwrap();
-    assert_eq!(b.session(&one, "s-1").await.unwrap(), None);
-    assert_eq!(a.keep_session(&one, "s-4", "four", IDLE, 2).await.unwrap(), [""; 0]);
-
-    a.keep_session(&other, "s-5", "short", Duration::from_millis(50), 2).await.unwrap();
-    until(async || b.session(&other, "s-5").await.unwrap().is_none()).await;
-
-    a.hold_stream(&one, "t").await.unwrap();
-    assert_eq!(b.stream_holder(&one, "t").await.unwrap(), Some(a.replica()));
-    assert_eq!(b.stream_holder(&other, "t").await.unwrap(), None);
-    a.release_stream(&one, "t").await.unwrap();
-    assert_eq!(b.stream_holder(&one, "t").await.unwrap(), None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
-async fn what_one_has_seen_is_new_to_nobody() {
-    let server = Server::start().await;
-    let (a, b) = (server.shared(), server.shared());
-    assert!(a.is_new(&[1; 32], IDLE).await.unwrap());
-    assert!(!b.is_new(&[1; 32], IDLE).await.unwrap());
-    assert!(b.is_new(&[2; 32], IDLE).await.unwrap());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
-async fn replicas_hear_each_other_and_again_after_the_server_was_gone() {
-    let mut server = Server::start().await;
-    let (a, b) = (server.shared(), server.shared());
-    let mut heard_a = listening(&a).await;
-    let mut heard_b = listening(&b).await;
-    assert!(a.tell(To::All, b"all").await.unwrap());
-    assert_eq!((next(&mut heard_a).await, next(&mut heard_b).await), ("all".into(), "all".into()));
-    assert!(a.tell(To::One(b.replica()), b"b alone").await.unwrap());
-    assert_eq!(next(&mut heard_b).await, "b alone");
-    assert!(!a.tell(To::One(ReplicaId::new()), b"nobody").await.unwrap());
-    assert!(a.tell(To::All, &vec![0; MOST_BYTES + 1]).await.is_err());
-
-    server.process.kill().await.unwrap();
-    until(async || a.check().await.is_err() && b.check().await.is_err()).await;
-    // Nobody waits for a server that is gone.
-    let begun = Instant::now();
+    server.stop().await;
+    wait_until(async || a.check().await.is_err() && b.check().await.is_err()).await;
+    let namespace = StateNamespace::new(&[b"x"]);
     for _ in 0..20 {
-        assert!(a.session(&Scope::of(&[b"x"]), "s").await.is_err());
-        assert!(a.count_request(&Scope::of(&[b"x"]), number(1), number(1)).await.is_err());
+        assert!(a.insert_if_absent(&[1; 32], LIFETIME).await.is_err());
+        assert!(a.count_request(&namespace, number(1), number(1)).await.is_err());
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     server.restart().await;
-    until(async || a.check().await.is_ok() && b.check().await.is_ok()).await;
-    until(async || a.tell(To::All, b"again").await.is_ok_and(|heard| heard)).await;
-    assert_eq!(next(&mut heard_b).await, "again");
-    assert!(heard_a.recv().await.is_some());
+    wait_until(async || a.check().await.is_ok() && b.check().await.is_ok()).await;
+    a.publish(b"again").await.unwrap();
+    for messages in &mut messages {
+        assert_eq!(receive(messages).await, "again");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
-async fn a_cluster_does_all_of_it_and_is_found_again() {
-    let mut server = Server::cluster().await;
+async fn a_cluster_serves_the_same_and_is_found_again() {
+    let mut server = RedisServer::start_cluster().await;
     let url = server.url().replace("redis://", "redis-cluster://");
-    let (a, b) = (Shared::open(&url).unwrap(), Shared::open(&url).unwrap());
-    let scope = Scope::of(&[b"one"]);
-    let mut heard = listening(&b).await;
-    assert!(a.tell(To::One(b.replica()), b"hello").await.unwrap());
-    assert_eq!(next(&mut heard).await, "hello");
-    a.keep_session(&scope, "s", "text", IDLE, 1).await.unwrap();
-    assert_eq!(a.keep_session(&scope, "t", "text", IDLE, 1).await.unwrap(), ["s"]);
-    b.touch_session(&scope, "t", IDLE).await.unwrap();
-    b.end_session(&scope, "t").await.unwrap();
-    assert_eq!(b.session(&scope, "t").await.unwrap(), None);
-    let count = async |of: &Shared| of.count_request(&scope, number(1), number(1)).await.unwrap();
-    assert_eq!(count(&a).await, Counted::Room(0));
-    assert!(matches!(count(&b).await, Counted::TooMany(_)));
-    assert!(a.is_new(&[1; 32], IDLE).await.unwrap() && !b.is_new(&[1; 32], IDLE).await.unwrap());
+    let (a, b) = (SharedState::open(&url).unwrap(), SharedState::open(&url).unwrap());
+    let mut messages = subscribe(&b).await;
+    a.publish(b"hello").await.unwrap();
+    assert_eq!(receive(&mut messages).await, "hello");
+    let namespace = StateNamespace::new(&[b"one"]);
+    let count = async |state: &SharedState| {
+        state.count_request(&namespace, number(1), number(1)).await.unwrap()
+    };
+    assert_eq!(count(&a).await, RateDecision::Allowed { remaining: 0 });
+    assert!(matches!(count(&b).await, RateDecision::Limited { .. }));
+    assert!(a.insert_if_absent(&[1; 32], LIFETIME).await.unwrap());
+    assert!(!b.insert_if_absent(&[1; 32], LIFETIME).await.unwrap());
 
-    server.process.kill().await.unwrap();
-    until(async || a.check().await.is_err() && b.session(&scope, "u").await.is_err()).await;
+    server.stop().await;
+    wait_until(async || a.check().await.is_err() && b.check().await.is_err()).await;
     server.restart().await;
-    until(async || a.keep_session(&scope, "u", "text", IDLE, 1).await.is_ok()).await;
-    until(async || b.session(&scope, "u").await.is_ok_and(|found| found.is_some())).await;
-    until(async || a.tell(To::One(b.replica()), b"again").await.is_ok() && !heard.is_empty()).await;
+    // The cluster is found again with what it had stored.
+    wait_until(async || a.insert_if_absent(&[1; 32], LIFETIME).await == Ok(false)).await;
+    wait_until(async || b.check().await.is_ok()).await;
+    a.publish(b"again").await.unwrap();
+    assert_eq!(receive(&mut messages).await, "again");
 }

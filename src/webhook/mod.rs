@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 
 use self::replay::SeenEvents;
 pub use self::signature::{Secrets, Unsigned};
-use crate::state::Shared;
+use crate::state::SharedState;
 use callingbox::{Call, CallId};
 
 /// Where deliveries arrive.
@@ -153,7 +153,7 @@ impl Receiver {
     /// Believes what is signed with one of `secrets`, and tells `hears`; with `shared` only what no
     /// other replica was told before. To be called within a tokio runtime.
     #[must_use]
-    pub fn new(secrets: Secrets, hears: Arc<dyn Hears>, shared: Option<Shared>) -> Arc<Self> {
+    pub fn new(secrets: Secrets, hears: Arc<dyn Hears>, shared: Option<SharedState>) -> Arc<Self> {
         let (work, mut waiting) = mpsc::channel(WAITING);
         let worker = tokio::spawn(async move {
             while let Some((call_id, call)) = waiting.recv().await {
@@ -373,7 +373,8 @@ mod tests {
     async fn an_event_is_heard_though_its_sender_leaves_while_the_others_are_asked() {
         // It takes the connection and says nothing.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let shared = Shared::open(&format!("redis://{}/", silent.local_addr().unwrap())).unwrap();
+        let shared =
+            SharedState::open(&format!("redis://{}/", silent.local_addr().unwrap())).unwrap();
         let (ears, mut heard) = mpsc::unbounded_channel();
         let secrets = Secrets::new(SECRETS.map(str::to_owned)).unwrap();
         let receiver = Receiver::new(secrets, Arc::new(Ears(ears)), Some(shared));

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::signature::TOLERANCE;
-use crate::state::Shared;
+use crate::state::SharedState;
 use crate::ttl_cache::TtlCache;
 
 /// Events that are remembered, at about 50 bytes each. Beyond that number the oldest are forgotten.
@@ -24,12 +24,12 @@ const LIFETIME: Duration = Duration::from_secs(2 * TOLERANCE.unsigned_abs() + 2)
 #[derive(Debug)]
 pub(super) struct SeenEvents {
     local: Mutex<TtlCache<[u8; 16], (), Timestamp>>,
-    shared: Option<Shared>,
+    shared: Option<SharedState>,
 }
 
 impl SeenEvents {
     /// No events of this process yet; with `shared`, those of other replicas.
-    pub(super) fn new(shared: Option<Shared>) -> Self {
+    pub(super) fn new(shared: Option<SharedState>) -> Self {
         Self { local: Mutex::new(TtlCache::new(LIFETIME, MAX_EVENTS)), shared }
     }
 
@@ -40,7 +40,7 @@ impl SeenEvents {
             return false;
         }
         let Some(shared) = &self.shared else { return true };
-        match shared.is_new(&hash, LIFETIME).await {
+        match shared.insert_if_absent(&hash, LIFETIME).await {
             Ok(new) => new,
             Err(error) => {
                 tracing::warn!(%error, "webhook replay check: Redis unavailable; the event is accepted");

@@ -143,27 +143,6 @@ impl Session {
         let params = json!({"name": name, "arguments": arguments, "_meta": {"progressToken": id}});
         Events::of(self.request(to, id, "tools/call", params).await)
     }
-
-    /// The session's own stream.
-    pub(crate) async fn stream(&self, at: &Client) -> Response {
-        let request = at.request("GET", "/mcp").header("mcp-session-id", &self.id);
-        request.header("accept", "text/event-stream").send().await.unwrap()
-    }
-
-    pub(crate) async fn end(&self, at: &Client) -> u16 {
-        let request = at.request("DELETE", "/mcp").header("mcp-session-id", &self.id);
-        request.send().await.unwrap().status().as_u16()
-    }
-
-    /// The answer to a question, given at `at`.
-    pub(crate) async fn answer(&self, at: &Client, id: &Value, yes: bool) -> u16 {
-        let result = match yes {
-            true => json!({"action": "accept", "content": {"confirm": true}}),
-            false => json!({"action": "decline"}),
-        };
-        let answer = json!({"jsonrpc": "2.0", "id": id, "result": result});
-        self.send(at, &answer).await.status().as_u16()
-    }
 }
 
 /// A stream of events.
@@ -204,12 +183,6 @@ impl Events {
             }
         }
         None
-    }
-
-    /// The id of the next question to the human.
-    pub(crate) async fn question(&mut self) -> Value {
-        let asks = |message: &Value| message["method"] == "elicitation/create";
-        self.until(asks).await.expect("a question")["id"].clone()
     }
 
     /// The result of the request with this id; none at the end.

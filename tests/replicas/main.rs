@@ -14,6 +14,5 @@ mod client;
 mod dialing;
 mod failures;
 mod house;
-mod sessions;
 mod settings;
 mod webhooks;

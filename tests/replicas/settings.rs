@@ -11,13 +11,9 @@ async fn an_address_that_cannot_be_meant_is_refused_and_never_repeated() {
     let ledger = "[dialing]\nledger = \"/tmp/ledger.sqlite3\"\n";
     let redis = "[dialing]\nledger = \"redis://:hunter2@127.0.0.1/\"\n";
     for (config, address, expected) in [
-        (
-            "",
-            "http://:hunter2@127.0.0.1/",
-            "--state: an address of the shared state begins redis://",
-        ),
-        ("", "redis://a,redis://:hunter2@b", "each begins redis-cluster://"),
-        ("", "redis://127.0.0.1:hunter2", "cannot be read"),
+        ("", "http://:hunter2@127.0.0.1/", "--state: the address must begin with redis://"),
+        ("", "redis://a,redis://:hunter2@b", "begin each with redis-cluster://"),
+        ("", "redis://127.0.0.1:hunter2", "the address is malformed"),
         (ledger, "redis://:hunter2@127.0.0.1/", "take one of them out"),
         (redis, "", "a Redis is named by `http --state`"),
     ] {
@@ -72,5 +68,5 @@ async fn a_server_whose_redis_is_not_there_reads_and_does_not_dial() {
     let session = client.open().await;
     assert_eq!(session.request(&client, 1, "tools/list", json!({})).await.status(), 200);
     let unknown = crate::client::Session { id: "unknown".to_owned() };
-    assert_eq!(unknown.request(&client, 1, "tools/list", json!({})).await.status(), 503);
+    assert_eq!(unknown.request(&client, 1, "tools/list", json!({})).await.status(), 404);
 }

@@ -7,7 +7,7 @@ use crate::cli::{OAuth, State};
 use crate::commands::{oauth, world};
 use crate::config::File;
 use crate::http::auth::oauth::count_keys;
-use crate::state::Shared;
+use crate::state::SharedState;
 
 /// What mends a shared state that does not answer.
 pub(super) const STATE_FIX: &str =
@@ -17,7 +17,7 @@ pub(super) const STATE_FIX: &str =
 pub(super) async fn state(
     options: &State,
     file: &File,
-) -> Result<Option<(Shared, Finding)>, Finding> {
+) -> Result<Option<(SharedState, Finding)>, Finding> {
     const CHECK: &str = "state";
     let shared = world::shared(options, file).map_err(|error| {
         let fix = "correct --state (CALLINGBOX_MCP_STATE), or ledger under [dialing] in the configuration";
@@ -26,7 +26,7 @@ pub(super) async fn state(
     let Some(shared) = shared else { return Ok(None) };
     match shared.ping().await {
         Ok(()) => {
-            let text = "answers; the replicas share limits, sessions and the ledger";
+            let text = "replies; the replicas share the ledger and the limits";
             Ok(Some((shared, Finding::ok(CHECK, text))))
         }
         Err(gone) => Err(Finding::fail(CHECK, format!("nothing is dialed: {gone}"), STATE_FIX)),

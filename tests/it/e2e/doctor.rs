@@ -305,7 +305,7 @@ async fn what_replicas_share_is_where_their_ledger_is() {
     doctor.says(
         "state",
         "fail",
-        "the shared state cannot be reached: nothing listens there",
+        "the shared state is unavailable: the connection was refused",
         "CALLINGBOX_MCP_STATE",
     );
     doctor.says("ledger", "warn", "not looked at: it is kept in what the replicas share", "");

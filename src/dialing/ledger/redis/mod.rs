@@ -25,7 +25,7 @@ use super::{
 };
 use crate::dialing::Environment;
 use crate::dialing::limits::{Kind, Limits, Usage, Used};
-use crate::state::{self, Link};
+use crate::state::{self, RedisConnection};
 use callingbox::money::MilliCents;
 
 /// The layout of the keys; a newer one is refused.
@@ -38,7 +38,7 @@ const BATCH: isize = 200;
 /// A ledger on a server.
 #[derive(Clone)]
 pub struct RedisLedger {
-    link: Link,
+    connection: RedisConnection,
     prefix: String,
     environment: Environment,
     secret: [u8; 32],
@@ -65,18 +65,18 @@ impl RedisLedger {
     /// [`LedgerError`] when the server cannot be reached, or the keys under the prefix are of a newer
     /// version or of the other world.
     pub async fn open(
-        mut link: Link,
+        mut connection: RedisConnection,
         prefix: &str,
         environment: Environment,
     ) -> Result<Self, LedgerError> {
         let meta = format!("{prefix}:meta");
         let secret: Vec<u8> = rand::random::<[u8; 32]>().to_vec();
-        let _: () = link.hset_nx(&meta, "environment", environment.as_str()).await?;
-        let _: () = link.hset_nx(&meta, "version", VERSION).await?;
-        let _: () = link.hset_nx(&meta, "secret", secret).await?;
-        let version: i64 = link.hget(&meta, "version").await?;
-        let found: String = link.hget(&meta, "environment").await?;
-        let secret: Vec<u8> = link.hget(&meta, "secret").await?;
+        let _: () = connection.hset_nx(&meta, "environment", environment.as_str()).await?;
+        let _: () = connection.hset_nx(&meta, "version", VERSION).await?;
+        let _: () = connection.hset_nx(&meta, "secret", secret).await?;
+        let version: i64 = connection.hget(&meta, "version").await?;
+        let found: String = connection.hget(&meta, "environment").await?;
+        let secret: Vec<u8> = connection.hget(&meta, "secret").await?;
         if version > VERSION {
             return Err(LedgerError::Newer { found: version, known: VERSION });
         }
@@ -90,7 +90,7 @@ impl RedisLedger {
         }
         let secret =
             secret.try_into().map_err(|_| LedgerError::Damaged("its secret".to_owned()))?;
-        Ok(Self { link, prefix: prefix.to_owned(), environment, secret })
+        Ok(Self { connection, prefix: prefix.to_owned(), environment, secret })
     }
 
     fn key(&self, tenant: &TenantId, rest: &str) -> String {
@@ -107,11 +107,11 @@ impl RedisLedger {
         let mut invocation = script.prepare_invoke();
         invocation.key(self.key(tenant, ""));
         arguments(&mut invocation);
-        Ok(invocation.invoke_async(&mut self.link.clone()).await?)
+        Ok(invocation.invoke_async(&mut self.connection.clone()).await?)
     }
 
     async fn raw(&self, tenant: &TenantId, dispatch: &str) -> Result<Option<String>, LedgerError> {
-        Ok(self.link.clone().get(self.key(tenant, &format!("d:{dispatch}"))).await?)
+        Ok(self.connection.clone().get(self.key(tenant, &format!("d:{dispatch}"))).await?)
     }
 
     /// Changes a record by compare-and-set. `change` says whether anything is to be written.
@@ -151,13 +151,13 @@ impl RedisLedger {
             return Ok(Vec::new());
         }
         let keys: Vec<_> = ids.iter().map(|id| self.key(tenant, &format!("d:{id}"))).collect();
-        let found: Vec<Option<String>> = self.link.clone().mget(keys).await?;
+        let found: Vec<Option<String>> = self.connection.clone().mget(keys).await?;
         found.iter().flatten().map(|raw| read(raw)).collect()
     }
 
     async fn tenants(&self) -> Result<Vec<TenantId>, LedgerError> {
         let tenants: Vec<String> =
-            self.link.clone().smembers(format!("{}:tenants", self.prefix)).await?;
+            self.connection.clone().smembers(format!("{}:tenants", self.prefix)).await?;
         Ok(tenants.into_iter().map(TenantId).collect())
     }
 
@@ -180,7 +180,7 @@ impl RedisLedger {
         let mut batch = isize::try_from(wanted).unwrap_or(BATCH).min(BATCH);
         while found.len() < wanted {
             let ids: Vec<String> = self
-                .link
+                .connection
                 .clone()
                 .zrevrangebyscore_limit(self.key(tenant, "all"), &newest, &oldest, offset, batch)
                 .await?;
@@ -205,7 +205,7 @@ impl RedisLedger {
 
 impl From<RedisError> for LedgerError {
     fn from(error: RedisError) -> Self {
-        Self::Server(state::told(&error))
+        Self::Server(state::describe_error(&error))
     }
 }
 
@@ -313,7 +313,7 @@ impl Ledger for RedisLedger {
         let record = Record::begin(intent, &terms);
         let raw = write(&record)?;
         let tenants = format!("{}:tenants", self.prefix);
-        let _: () = self.link.clone().sadd(tenants, record.tenant.as_str()).await?;
+        let _: () = self.connection.clone().sadd(tenants, record.tenant.as_str()).await?;
         let answer: Vec<String> = self
             .invoke(&record.tenant, include_str!("begin.lua"), |script| {
                 script
@@ -443,12 +443,13 @@ impl Ledger for RedisLedger {
         callee: &DestinationHash,
     ) -> Result<bool, LedgerError> {
         let key = self.key(tenant, &format!("known:{}", callee.as_str()));
-        Ok(self.link.clone().exists(key).await?)
+        Ok(self.connection.clone().exists(key).await?)
     }
 
     async fn unsettled(&self, tenant: &TenantId) -> Result<Vec<Record>, LedgerError> {
         let last = isize::try_from(MAX_PAGE).unwrap_or(isize::MAX) - 1;
-        let ids: Vec<String> = self.link.clone().zrange(self.key(tenant, "open"), 0, last).await?;
+        let ids: Vec<String> =
+            self.connection.clone().zrange(self.key(tenant, "open"), 0, last).await?;
         self.records(tenant, &ids).await
     }
 
@@ -466,7 +467,7 @@ impl Ledger for RedisLedger {
         id: &str,
     ) -> Result<Option<Record>, LedgerError> {
         let dispatch: Option<String> =
-            self.link.clone().get(self.key(tenant, &format!("id:{id}"))).await?;
+            self.connection.clone().get(self.key(tenant, &format!("id:{id}"))).await?;
         let Some(dispatch) = dispatch else { return Ok(None) };
         self.raw(tenant, &dispatch).await?.map(|raw| read(&raw)).transpose()
     }
@@ -503,7 +504,7 @@ impl Ledger for RedisLedger {
             .arg("NX")
             .arg("EX")
             .arg(seconds)
-            .query_async(&mut self.link.clone())
+            .query_async(&mut self.connection.clone())
             .await?;
         Ok(answer.is_some())
     }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use super::*;
 use crate::dialing::ledger::State;
 use crate::dialing::ledger::conformance::{self, intent, noon, terms};
-use crate::state::Place;
-use crate::state::testing::Server;
+use crate::state::testing::RedisServer;
+use crate::state::{RedisConnection, RedisEndpoint};
 
-async fn open(server: &Server, environment: Environment) -> Result<RedisLedger, LedgerError> {
-    RedisLedger::open(server.link(), "test", environment).await
+async fn open(server: &RedisServer, environment: Environment) -> Result<RedisLedger, LedgerError> {
+    RedisLedger::open(server.connection(), "test", environment).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn conforms() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     conformance::all(|| async {
         Arc::new(open(&server, Environment::Live).await.unwrap()) as Arc<dyn Ledger>
     })
@@ -25,11 +25,11 @@ async fn conforms() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn conforms_in_a_cluster() {
-    let server = Server::cluster().await;
+    let server = RedisServer::start_cluster().await;
     let url = server.url().replace("redis://", "redis-cluster://");
     conformance::all(|| async {
-        let link = Link::new(Place::parse(&url).unwrap()).unwrap();
-        Arc::new(RedisLedger::open(link, "test", Environment::Live).await.unwrap())
+        let connection = RedisConnection::new(&RedisEndpoint::parse(&url).unwrap()).unwrap();
+        Arc::new(RedisLedger::open(connection, "test", Environment::Live).await.unwrap())
             as Arc<dyn Ledger>
     })
     .await;
@@ -38,7 +38,7 @@ async fn conforms_in_a_cluster() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn an_intent_survives_the_server_and_the_connection_heals() {
-    let mut server = Server::start().await;
+    let mut server = RedisServer::start().await;
     let (ledger, tenant) = (open(&server, Environment::Live).await.unwrap(), conformance::tenant());
     let asked = intent(&tenant, 1, "x");
     assert!(matches!(ledger.begin(asked.clone(), terms(noon())).await.unwrap(), Begin::Begun(_)));
@@ -63,7 +63,7 @@ async fn an_intent_survives_the_server_and_the_connection_heals() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn refuses_what_it_cannot_keep() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     open(&server, Environment::Sandbox).await.unwrap();
     let other = open(&server, Environment::Live).await.unwrap_err();
     assert!(
@@ -76,8 +76,8 @@ async fn refuses_what_it_cannot_keep() {
         ),
         "{other}"
     );
-    let mut link = server.link();
-    let _: () = link.hset("test:meta", "version", 99).await.unwrap();
+    let mut connection = server.connection();
+    let _: () = connection.hset("test:meta", "version", 99).await.unwrap();
     let newer = open(&server, Environment::Sandbox).await.unwrap_err();
     assert!(matches!(newer, LedgerError::Newer { found: 99, known: 1 }), "{newer}");
 }
@@ -85,15 +85,15 @@ async fn refuses_what_it_cannot_keep() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn a_list_is_read_no_further_than_it_is_long() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (ledger, tenant) = (open(&server, Environment::Live).await.unwrap(), conformance::tenant());
     for number in 0..20 {
         ledger.begin(intent(&tenant, number, "x"), terms(noon())).await.unwrap();
     }
-    let mut link = server.link();
-    let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut link).await.unwrap();
+    let mut connection = server.connection();
+    let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut connection).await.unwrap();
     assert_eq!(ledger.list(newest(3)).await.unwrap().len(), 3);
-    let info: String = redis::cmd("INFO").arg("stats").query_async(&mut link).await.unwrap();
+    let info: String = redis::cmd("INFO").arg("stats").query_async(&mut connection).await.unwrap();
     let read = info.lines().find_map(|line| line.strip_prefix("keyspace_hits:")).unwrap();
     // The set of accounts, the index and the three.
     assert_eq!(read, "5");
@@ -102,7 +102,7 @@ async fn a_list_is_read_no_further_than_it_is_long() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn what_comes_while_a_list_is_read_makes_nothing_stand_in_it_twice() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (ledger, tenant) = (open(&server, Environment::Live).await.unwrap(), conformance::tenant());
     let begin = async |number: i64| {
         let terms = terms(noon() + jiff::SignedDuration::from_secs(number));
