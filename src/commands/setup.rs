@@ -20,6 +20,7 @@ use crate::cli::Global;
 use crate::config::{self, File, Folders};
 use crate::dialing::confirm::{Demand, Situation, demand};
 use crate::dialing::dispatch::{DialResult, Dialed, Dialer, Judgment};
+use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::order::{Asked, CALL_HOLD, Order, Product};
 use crate::environment::variable;
 use crate::install;
@@ -374,7 +375,7 @@ impl Desk {
         };
         self.ask.yes(&format!("{}{reason}", question(&judgment))).await?;
         let rule = judgment.verdict.rule.to_string();
-        Ok(dialer.dial(asked, rule, "the human, at the terminal".to_owned()).await?)
+        Ok(dialer.dial(asked, rule, ConfirmedBy::Terminal).await?)
     }
 
     /// Shows the call while it goes on, and what became of it.

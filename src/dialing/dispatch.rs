@@ -22,7 +22,8 @@ use super::destination::Destination;
 use super::ledger::redis::RedisLedger;
 use super::ledger::sqlite::SqliteLedger;
 use super::ledger::{
-    DispatchId, Filter, IdempotencyKey, Ledger, LedgerError, Outcome, Record, State, Tenant,
+    ConfirmedBy, DispatchId, Filter, IdempotencyKey, Ledger, LedgerError, Outcome, Record, State,
+    Tenant,
 };
 use super::limits::Usage;
 use super::noted::{End, Noted};
@@ -133,7 +134,7 @@ pub(super) struct Sanction {
     /// The rule that decided.
     pub(super) rule: String,
     /// Who said yes and how.
-    pub(super) confirmed_by: String,
+    pub(super) confirmed_by: ConfirmedBy,
 }
 
 impl Dialer {
@@ -317,7 +318,7 @@ impl Dialer {
         self: &Arc<Self>,
         asked: Asked,
         rule: String,
-        confirmed_by: String,
+        confirmed_by: ConfirmedBy,
     ) -> Result<Dialed, DialError> {
         let dialer = Arc::clone(self);
         let sanction = Sanction { rule, confirmed_by };

@@ -1,6 +1,6 @@
 //! What is to be done: a call or a purchase, and what makes two orders the same.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::ledger::{Callee, DispatchId, Fingerprint, IdempotencyKey, Tenant, TenantId};
 use super::limits::Kind;
@@ -97,46 +97,76 @@ impl Asked {
         }
     }
 
-    /// What makes two orders the same: everything the person who is called could notice. Where the
-    /// events go is not part of it.
+    /// Identifies the order: two orders with the same fingerprint are the same call or purchase.
     #[must_use]
     pub fn fingerprint(&self, tenant: &TenantId) -> Fingerprint {
-        Fingerprint::of(tenant, self.kind(), &self.arguments(false))
+        Fingerprint::of(tenant, self.kind(), &Value::Object(self.arguments().identity))
     }
 
-    /// What a human's yes is bound to: everything.
+    /// Identifies everything that a confirmation of this request covers.
     #[must_use]
-    pub fn binding(&self, tenant: &TenantId) -> Fingerprint {
-        Fingerprint::of(tenant, self.kind(), &self.arguments(true))
+    pub fn confirmation_fingerprint(&self, tenant: &TenantId) -> Fingerprint {
+        let Arguments { mut identity, handling } = self.arguments();
+        identity.extend(handling);
+        Fingerprint::of(tenant, self.kind(), &Value::Object(identity))
     }
 
-    fn arguments(&self, everything: bool) -> Value {
-        // Nothing and an empty object are the same to the API.
-        let told = |data: &Option<Map<String, Value>>| {
-            data.as_ref().filter(|data| !data.is_empty()).map_or(Value::Null, |data| json!(data))
+    /// Destructures the request without `..`: a new field must be given its place here before the code compiles.
+    fn arguments(&self) -> Arguments {
+        let Self { order, idempotency_key, allow_repeat } = self;
+        let mut handling = members([
+            ("idempotency_key", text(idempotency_key.as_ref().map(IdempotencyKey::as_str))),
+            ("allow_repeat", Value::Bool(*allow_repeat)),
+        ]);
+        let identity = match order {
+            Order::Call(call) => {
+                let CallCreate {
+                    agent_id,
+                    to,
+                    from_number,
+                    instructions,
+                    context,
+                    webhook_url,
+                    metadata,
+                } = call.as_ref();
+                handling.insert("webhook_url".to_owned(), text(webhook_url.as_deref()));
+                members([
+                    ("agent_id", text(Some(agent_id.as_str()))),
+                    ("to", text(Some(to.as_str()))),
+                    ("from_number", text(from_number.as_ref().map(E164::as_str))),
+                    ("instructions", text(instructions.as_deref())),
+                    ("context", object(context.as_ref())),
+                    ("metadata", object(metadata.as_ref())),
+                ])
+            }
+            // A confirmation covers the price through the text that the user saw.
+            Order::Number { number, price: _ } => {
+                members([("phone_number", text(Some(number.as_str())))])
+            }
         };
-        let mut arguments = match &self.order {
-            Order::Call(call) => json!({
-                "agent_id": call.agent_id,
-                "to": call.to,
-                "from_number": call.from_number,
-                "instructions": call.instructions,
-                "context": told(&call.context),
-                "metadata": told(&call.metadata),
-            }),
-            Order::Number { number, .. } => json!({"phone_number": number}),
-        };
-        if let (true, Some(members)) = (everything, arguments.as_object_mut()) {
-            let webhook_url = match &self.order {
-                Order::Call(call) => json!(call.webhook_url),
-                Order::Number { .. } => Value::Null,
-            };
-            members.insert("webhook_url".to_owned(), webhook_url);
-            members.insert("idempotency_key".to_owned(), json!(self.idempotency_key));
-            members.insert("allow_repeat".to_owned(), json!(self.allow_repeat));
-        }
-        arguments
+        Arguments { identity, handling }
     }
+}
+
+/// The arguments of a request, divided by what they affect.
+struct Arguments {
+    /// What the callee could notice, or which number is bought.
+    identity: Map<String, Value>,
+    /// How the request is handled: where events go, and what happens when it is repeated.
+    handling: Map<String, Value>,
+}
+
+fn members<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn text(value: Option<&str>) -> Value {
+    value.map_or(Value::Null, Value::from)
+}
+
+/// An empty object counts as absent, as it does for the API.
+fn object(value: Option<&Map<String, Value>>) -> Value {
+    value.filter(|value| !value.is_empty()).cloned().map_or(Value::Null, Value::Object)
 }
 
 /// The call as it is sent: with the dispatch id in its metadata.

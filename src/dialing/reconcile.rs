@@ -144,7 +144,7 @@ impl Dialer {
                 Order::Number { .. } => None,
             },
             rule: sanction.rule.clone(),
-            confirmed_by: sanction.confirmed_by.clone(),
+            confirmed_by: sanction.confirmed_by,
             hold: asked.hold(),
         };
         let terms = Terms {

@@ -139,7 +139,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::dialing::ledger::{Fingerprint, State, Tenant};
+    use crate::dialing::ledger::{ConfirmedBy, Fingerprint, State, Tenant};
     use crate::dialing::limits::Kind;
     use callingbox::money::MilliCents;
     use callingbox::{ApiKey, BaseUrl, ClientConfig, RetryPolicy};
@@ -254,7 +254,7 @@ mod tests {
             callee: None,
             agent_id: None,
             rule: String::new(),
-            confirmed_by: String::new(),
+            confirmed_by: ConfirmedBy::NotRequired,
             intent_at: INTENT.parse().unwrap(),
             lease_until: INTENT.parse().unwrap(),
             generation: 1,

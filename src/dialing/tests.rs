@@ -14,7 +14,8 @@ use super::Environment;
 use super::confirm::ConfirmMode;
 use super::dispatch::{DialError, DialResult, Dialed, Dialer, LedgerPlace};
 use super::ledger::{
-    Begin, DispatchId, Filter, IdempotencyKey, Ledger, NewIntent, Outcome, State, Tenant, Terms,
+    Begin, ConfirmedBy, DispatchId, Filter, IdempotencyKey, Ledger, NewIntent, Outcome, State,
+    Tenant, Terms,
 };
 use super::limits::Limits;
 use super::order::{Asked, DISPATCH_KEY, Order};
@@ -98,7 +99,7 @@ impl House {
     }
 
     async fn order(&self, asked: Asked) -> Result<Dialed, DialError> {
-        self.dialer.dial(asked, "default".into(), "nobody".into()).await
+        self.dialer.dial(asked, "default".into(), ConfirmedBy::NotRequired).await
     }
 
     async fn states(&self) -> Vec<State> {
@@ -120,7 +121,7 @@ impl House {
             callee: asked.callee(&self.tenant),
             agent_id: None,
             rule: "default".to_owned(),
-            confirmed_by: "nobody".to_owned(),
+            confirmed_by: ConfirmedBy::NotRequired,
             hold: asked.hold(),
         };
         let terms = Terms {

@@ -41,7 +41,7 @@ pub(super) fn intent(tenant: &Tenant, to: u32, instructions: &str) -> NewIntent 
         callee: Some(Callee::new(tenant, &to)),
         agent_id: Some("agt_1".to_owned()),
         rule: "default".to_owned(),
-        confirmed_by: "policy".to_owned(),
+        confirmed_by: ConfirmedBy::User,
         hold: MilliCents::from_cents(300),
     }
 }
@@ -125,7 +125,7 @@ async fn a_life(ledger: &dyn Ledger) {
             callee: Some(Callee { masked: "+141******00".into(), hash: tenant.hash(&number(100)) }),
             agent_id: Some("agt_1".into()),
             rule: "default".into(),
-            confirmed_by: "policy".into(),
+            confirmed_by: ConfirmedBy::User,
             intent_at: noon(),
             lease_until: noon() + minutes(2),
             generation: 1,

@@ -31,8 +31,8 @@ pub use self::ids::{
     DestinationHash, DispatchId, Fingerprint, IdempotencyKey, NotAKey, Tenant, TenantId,
 };
 pub use self::record::{
-    Begin, Callee, Cursor, Earlier, Filter, Lookup, NewIntent, Outcome, Record, Standing, State,
-    Terms,
+    Begin, Callee, ConfirmedBy, Cursor, Earlier, Filter, Lookup, NewIntent, Outcome, Record,
+    Standing, State, Terms,
 };
 
 use crate::dialing::limits::{Limits, Usage};

@@ -1,5 +1,7 @@
 //! What the ledger keeps about one dispatch, and what goes in and comes out when one begins.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +57,52 @@ impl Outcome {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
+/// How an order was confirmed before it was dispatched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfirmedBy {
+    /// The calling rules required no confirmation.
+    NotRequired,
+    /// The user answered a question that their client displayed.
+    User,
+    /// The model returned a confirmation token.
+    Token,
+    /// The user answered at the terminal.
+    Terminal,
+}
+
+impl ConfirmedBy {
+    const ALL: [Self; 4] = [Self::NotRequired, Self::User, Self::Token, Self::Terminal];
+
+    /// The word under which it is stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotRequired => "not_required",
+            Self::User => "user",
+            Self::Token => "token",
+            Self::Terminal => "terminal",
+        }
+    }
+
+    /// The inverse of [`ConfirmedBy::as_str`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|confirmed_by| confirmed_by.as_str() == name)
+    }
+}
+
+impl fmt::Display for ConfirmedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotRequired => "not required",
+            Self::User => "the user, in the client",
+            Self::Token => "a confirmation token",
+            Self::Terminal => "the user, at the terminal",
+        })
     }
 }
 
@@ -197,8 +245,8 @@ pub struct NewIntent {
     pub agent_id: Option<String>,
     /// The rule that decided, as the verdict names it.
     pub rule: String,
-    /// Who said yes and how, in words for people (`the human, asked by the client`).
-    pub confirmed_by: String,
+    /// How it was confirmed.
+    pub confirmed_by: ConfirmedBy,
     /// The most that it can cost.
     pub hold: MilliCents,
 }
@@ -293,8 +341,8 @@ pub struct Record {
     pub agent_id: Option<String>,
     /// The rule that decided.
     pub rule: String,
-    /// Who said yes and how.
-    pub confirmed_by: String,
+    /// How it was confirmed.
+    pub confirmed_by: ConfirmedBy,
     /// When it was decided to dial, to the millisecond.
     pub intent_at: Timestamp,
     /// Until when its dispatch is surely alive.

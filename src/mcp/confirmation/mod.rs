@@ -30,6 +30,7 @@ use super::context::ToolContext;
 use super::error::{Class, Retry, ToolError};
 use super::tool::Stop;
 use crate::dialing::dispatch::Dialer;
+use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::order::Asked;
 use crate::telemetry::arguments::digits_masked;
 
@@ -76,20 +77,11 @@ impl Question {
     }
 }
 
-/// How the human's yes came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Yes {
-    /// The human said it to the client.
-    Human,
-    /// A token that was carried back.
-    Token,
-}
-
 /// What came of asking.
 #[derive(Debug)]
 pub enum Asking {
     /// A clear yes.
-    Confirmed(Yes),
+    Confirmed(ConfirmedBy),
     /// The model must carry this token back.
     Preview {
         /// The token.
@@ -146,7 +138,7 @@ pub async fn ask(
         open(dialer, asked, &question.preview, Purpose::Token, token)
             .await
             .map_err(|error| another(cx, error))?;
-        return Ok(Asking::Confirmed(Yes::Token));
+        return Ok(Asking::Confirmed(ConfirmedBy::Token));
     }
     if !cx.client.can_ask_human() {
         let (token, expires_at) = seal(dialer, asked, &question.preview, Purpose::Token).await?;
@@ -168,7 +160,7 @@ pub async fn ask(
             _ => return Err(Stop::NeedsInput(Box::new(round(dialer, asked, question).await?))),
         },
     }
-    Ok(Asking::Confirmed(Yes::Human))
+    Ok(Asking::Confirmed(ConfirmedBy::User))
 }
 
 /// The era of sessions: the client is asked and waited for.
@@ -260,7 +252,7 @@ enum Purpose {
 /// more: what the agent is told to do, from which number, at what price.
 fn binding(dialer: &Dialer, asked: &Asked, preview: &Preview, purpose: Purpose) -> String {
     let tenant = dialer.tenant().id();
-    let (arguments, shown) = (asked.binding(tenant), &preview.bound);
+    let (arguments, shown) = (asked.confirmation_fingerprint(tenant), &preview.bound);
     format!("{purpose:?}|{}|{}|{shown}", tenant.as_str(), arguments.as_str())
 }
 
@@ -414,8 +406,8 @@ mod tests {
                     let elsewhere =
                         open(&others, &asked, &shown, one, &seal).await.map_err(message);
                     prop_assert!(elsewhere.unwrap_err().contains("not of this server"));
-                    let same =
-                        other.binding(ours.tenant().id()) == asked.binding(ours.tenant().id());
+                    let same = other.confirmation_fingerprint(ours.tenant().id())
+                        == asked.confirmation_fingerprint(ours.tenant().id());
                     prop_assert_eq!(
                         same,
                         format!("{:?}", parts(&other)) == format!("{:?}", parts(&asked))

@@ -5,10 +5,11 @@ use std::time::Duration;
 use crate::dialing::confirm::{Demand, Situation, demand};
 use crate::dialing::dispatch::Judgment;
 use crate::dialing::dispatch::{DialError, Dialed};
+use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::limits::{Kind, Limit};
 use crate::dialing::order::Asked;
 use crate::dialing::policy::DecidedBy;
-use crate::mcp::confirmation::{self, Asking, Preview, Question, Yes};
+use crate::mcp::confirmation::{self, Asking, Preview, Question};
 use crate::mcp::context::ToolContext;
 use crate::mcp::error::{Class, Retry, ToolError};
 use crate::mcp::tool::Stop;
@@ -83,12 +84,13 @@ where
     let rule = judgment.verdict.rule.to_string();
     let confirmed_by = match demanded(&judgment) {
         Demand::Refuse(refusal) => return Err(told(DialError::Refused(refusal)).into()),
-        Demand::Nothing => "nobody: the rules allow it",
+        Demand::Nothing => ConfirmedBy::NotRequired,
         Demand::Ask(reason) => {
             let reason = format!("You are asked because {reason}.");
             let question = Question { reason, preview: preview(judgment.local_times).await? };
-            let yes = match confirmation::ask(cx, dialer, &asked, token, &question).await? {
-                Asking::Confirmed(yes) => yes,
+            let confirmed_by = match confirmation::ask(cx, dialer, &asked, token, &question).await?
+            {
+                Asking::Confirmed(confirmed_by) => confirmed_by,
                 Asking::Preview { token, expires_at } => {
                     let preview = question.text();
                     return Ok(Ordered::Preview { preview, token, expires_at });
@@ -102,13 +104,10 @@ where
             if preview(judgment.local_times).await?.bound != question.preview.bound {
                 return Err(confirmation::outdated().into());
             }
-            match yes {
-                Yes::Human => "the human, asked by the client",
-                Yes::Token => "a confirmation token",
-            }
+            confirmed_by
         }
     };
-    Ok(Ordered::Dialed(dialer.dial(asked, rule, confirmed_by.to_owned()).await.map_err(told)?))
+    Ok(Ordered::Dialed(dialer.dial(asked, rule, confirmed_by).await.map_err(told)?))
 }
 
 /// The human may think; then an earlier order of the same may have to be settled, the request sent,

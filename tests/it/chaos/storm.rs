@@ -11,7 +11,7 @@ use callingbox::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
 use callingbox_mcp::dialing::Environment;
 use callingbox_mcp::dialing::confirm::ConfirmMode;
 use callingbox_mcp::dialing::dispatch::{self, DialError, DialResult, Dialer, LedgerPlace};
-use callingbox_mcp::dialing::ledger::{Filter, MAX_PAGE, State, Tenant};
+use callingbox_mcp::dialing::ledger::{ConfirmedBy, Filter, MAX_PAGE, State, Tenant};
 use callingbox_mcp::dialing::order::{Asked, Order};
 use callingbox_mcp::dialing::policy::Policy;
 use callingbox_mcp::dialing::rules::Rules;
@@ -116,7 +116,7 @@ fn tasks(account: &Account) -> Vec<Task> {
 async fn ask(dialer: &Arc<Dialer>, asked: &Asked) -> Report {
     let dialed = match dialer.earlier(asked).await {
         Ok(Some(dialed)) => Ok(dialed),
-        Ok(None) => dialer.dial(asked.clone(), "chaos".into(), "nobody".into()).await,
+        Ok(None) => dialer.dial(asked.clone(), "chaos".into(), ConfirmedBy::NotRequired).await,
         Err(error) => Err(error),
     };
     match dialed {

@@ -66,7 +66,7 @@ async fn a_clear_yes_dials_and_everything_else_does_not() {
     let answer = session.answer(id).await;
     assert_eq!(data(&answer)["call_id"], world.control.dialed().await[0]["call_id"]);
     let receipts = world.receipts(&[]).await;
-    assert_eq!(receipts[0]["confirmed_by"], "the human, asked by the client");
+    assert_eq!(receipts[0]["confirmed_by"], "user");
 }
 
 #[tokio::test]

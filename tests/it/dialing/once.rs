@@ -3,7 +3,7 @@
 use callingbox::e164::E164;
 use callingbox::{AgentId, CallCreate};
 use callingbox_mcp::dialing::dispatch::{self, LedgerPlace};
-use callingbox_mcp::dialing::ledger::{Begin, DispatchId, NewIntent, Tenant, Terms};
+use callingbox_mcp::dialing::ledger::{Begin, ConfirmedBy, DispatchId, NewIntent, Tenant, Terms};
 use callingbox_mcp::dialing::limits::Limits;
 use callingbox_mcp::dialing::order::{Asked, Order};
 use jiff::{SignedDuration, Timestamp};
@@ -249,7 +249,7 @@ async fn abandon(world: &World, call: &Value, seconds_ago: i64) -> DispatchId {
         callee: asked.callee(&tenant),
         agent_id: Some(world.agent.clone()),
         rule: "default".to_owned(),
-        confirmed_by: "nobody: the rules allow it".to_owned(),
+        confirmed_by: ConfirmedBy::NotRequired,
         hold: asked.hold(),
     };
     let terms = Terms {

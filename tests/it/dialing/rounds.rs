@@ -53,7 +53,7 @@ async fn a_yes_in_the_second_round_dials_once() {
     let again = round(&mut session, &call, carried).await;
     assert_eq!(data(&again)["duplicate_of"], data(&answer)["call_id"]);
     assert_eq!(world.dialed().await, 1);
-    assert_eq!(world.receipts(&[]).await[0]["confirmed_by"], "the human, asked by the client");
+    assert_eq!(world.receipts(&[]).await[0]["confirmed_by"], "user");
 }
 
 #[tokio::test]

@@ -306,14 +306,14 @@ async fn receipts_say_what_was_done_and_nothing_holds_a_key_or_a_whole_number() 
     assert_eq!(receipt["id"], first["call_id"]);
     assert_eq!(receipt["dispatch_id"], first["dispatch_id"]);
     assert_eq!(receipt["rule"], "default");
-    assert_eq!(receipt["confirmed_by"], "nobody: the rules allow it");
+    assert_eq!(receipt["confirmed_by"], "not_required");
     assert_eq!(receipt["agent_id"], world.agent);
     assert_eq!(world.receipts(&["--since", "1h"]).await.len(), 2);
     assert_eq!(world.receipts(&["--since", "2099-01-01T00:00:00Z"]).await.len(), 0);
     let flag = format!("--sandbox={}", world.sandbox.url());
     let table = world.home.print(&["receipts", &flag]).await;
     assert_eq!(table.lines().count(), 3, "{table}");
-    assert!(table.contains("completed") && table.contains("nobody: the rules allow it"), "{table}");
+    assert!(table.contains("completed") && table.contains("not_required"), "{table}");
 
     let key = callingbox_mcp::simulator::KEY.as_bytes();
     let mut files = vec![log.into_bytes(), table.into_bytes(), format!("{all:?}").into_bytes()];

@@ -7,7 +7,9 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row, named_params};
 
 use crate::dialing::ledger::ids::{DestinationHash, Fingerprint, TenantId};
-use crate::dialing::ledger::{Callee, DispatchId, IdempotencyKey, Outcome, Record, State};
+use crate::dialing::ledger::{
+    Callee, ConfirmedBy, DispatchId, IdempotencyKey, Outcome, Record, State,
+};
 use crate::dialing::limits::Kind;
 use callingbox::money::MilliCents;
 
@@ -45,7 +47,7 @@ pub(super) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         ":callee_hash": record.callee.as_ref().map(|callee| callee.hash.as_str()),
         ":agent_id": record.agent_id,
         ":rule": record.rule,
-        ":confirmed_by": record.confirmed_by,
+        ":confirmed_by": record.confirmed_by.as_str(),
         ":intent_at": record.intent_at.as_millisecond(),
         ":lease_until": record.lease_until.as_millisecond(),
         ":generation": record.generation,
@@ -117,7 +119,8 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         callee,
         agent_id: text("agent_id")?,
         rule: needed("rule")?,
-        confirmed_by: needed("confirmed_by")?,
+        confirmed_by: ConfirmedBy::from_name(&needed("confirmed_by")?)
+            .ok_or_else(|| damaged("confirmed_by"))?,
         intent_at: instant(row.get("intent_at")?),
         lease_until: instant(row.get("lease_until")?),
         generation: row.get("generation")?,
