@@ -18,13 +18,13 @@ use super::{caller, say};
 use crate::account::{Account, Environment};
 use crate::cli::Global;
 use crate::config::{self, File, Folders};
+use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::confirm::{Demand, Situation, demand};
 use crate::dialing::dispatch::{DialResult, Dialed, Dialer, Judgment};
 use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::order::{Asked, CALL_HOLD, Order, Product};
 use crate::environment::variable;
 use crate::install;
-use crate::mcp::outcome::Outcome;
 use crate::mcp::present::one_line;
 use crate::runtime as world;
 use crate::watch::{Follower, Snapshot, State, Want};
@@ -426,7 +426,7 @@ impl Desk {
     }
 
     fn outcome(&self, call: &Call) -> anyhow::Result<()> {
-        let outcome = Outcome::of(call);
+        let outcome = CallOutcome::from_call(call);
         let mut text = format!("\n{}", self.style.paint("1;32", outcome.as_str()));
         if let Some(seconds) = call.duration_seconds {
             text.push_str(&format!(", {seconds} s"));
@@ -443,7 +443,7 @@ impl Desk {
         }
         let Next { install, doctor } = &self.next;
         text.push_str(&match outcome {
-            Outcome::Completed => {
+            CallOutcome::Completed => {
                 format!("\nAll is set up. Next: {install} shows the AI clients found here.\n")
             }
             _ => format!(

@@ -18,24 +18,24 @@ use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
 use super::Environment;
+use super::call_outcome::{CallEnd, CallOutcome};
 use super::destination::Destination;
 use super::ledger::redis::RedisLedger;
 use super::ledger::sqlite::SqliteLedger;
 use super::ledger::{
-    ConfirmedBy, DispatchId, Filter, IdempotencyKey, Ledger, LedgerError, Outcome, Record, State,
-    Tenant,
+    ConfirmedBy, DispatchId, Filter, IdempotencyKey, Ledger, LedgerError, Record, State, Tenant,
 };
 use super::limits::Usage;
-use super::noted::{End, Noted};
 use super::order::{self, Asked, Order, Product};
 use super::policy::{Refusal, Request, Verdict};
 use super::reconcile::Begun;
+use super::recorded_outcomes::RecordedOutcomes;
 use super::rules::{LiveRules, Rules};
 use super::search::{self, Found};
 use crate::state::{self, SharedState};
 use crate::telemetry::traces;
 use callingbox::money::MilliCents;
-use callingbox::{self, Call, CallStatus, Client, ErrorKind, PageRequest, ReservationStatus};
+use callingbox::{self, Call, Client, ErrorKind, PageRequest};
 
 /// How long whoever reads a call waits for its end to be written down.
 const NOTING: Duration = Duration::from_secs(1);
@@ -123,7 +123,7 @@ pub struct Dialer {
     environment: Environment,
     place: LedgerPlace,
     ledger: OnceCell<Arc<dyn Ledger>>,
-    noted: Noted,
+    recorded_outcomes: RecordedOutcomes,
     under_way: TaskTracker,
     /// What others left open was looked for.
     looked: AtomicBool,
@@ -154,7 +154,7 @@ impl Dialer {
             environment,
             place,
             ledger: OnceCell::new(),
-            noted: Noted::default(),
+            recorded_outcomes: RecordedOutcomes::default(),
             under_way: TaskTracker::new(),
             looked: AtomicBool::new(false),
         }
@@ -277,8 +277,8 @@ impl Dialer {
         match self.api.list_calls(&PageRequest::first(100)).await {
             Ok(page) => {
                 for call in page.data.iter().filter(|call| running.contains(&call.id.as_str())) {
-                    if let Some((outcome, cost)) = ended(call) {
-                        ledger.finished(self.tenant.id(), call.id.as_str(), outcome, cost).await?;
+                    if let Some(end) = CallEnd::from_call(call) {
+                        ledger.finished(self.tenant.id(), call.id.as_str(), end).await?;
                     }
                 }
             }
@@ -294,17 +294,16 @@ impl Dialer {
     /// long for it: the call is over whether or not it is written down, and it is tried again when the
     /// call is next read.
     pub async fn note_end(&self, call: &Call) {
-        let Some((outcome, cost)) = ended(call) else { return };
-        let told = End { call: call.id.clone(), outcome, cost };
-        if self.noted.has(&told) {
+        let Some(end) = CallEnd::from_call(call) else { return };
+        if self.recorded_outcomes.contains(&call.id, end) {
             return;
         }
         let noted = async {
             let ledger = self.ledger().await?;
-            ledger.finished(self.tenant.id(), call.id.as_str(), outcome, cost).await
+            ledger.finished(self.tenant.id(), call.id.as_str(), end).await
         };
         match tokio::time::timeout(NOTING, noted).await {
-            Ok(Ok(_)) => self.noted.add(told),
+            Ok(Ok(_)) => self.recorded_outcomes.insert(call.id.clone(), end),
             Ok(Err(error)) => tracing::warn!(%error, "the end of a call was not recorded"),
             Err(_) => tracing::warn!("the end of a call was not recorded in time"),
         }
@@ -463,7 +462,7 @@ impl Dialer {
         let dispatch = record.dispatch_id;
         let recorded = ledger.placed(self.tenant.id(), dispatch, product.id()).await;
         // Its end may have been told before the ledger knew the id.
-        self.noted.forget();
+        self.recorded_outcomes.clear();
         if let Err(error) = recorded {
             tracing::error!(%dispatch, %error, "a dispatch was done and its id was not recorded");
         }
@@ -471,33 +470,18 @@ impl Dialer {
             // What is paid at once, for which it was held, may be more than what is paid each month.
             let monthly = number.monthly_cost_cents.map(MilliCents::from_cents);
             let cost = Some(record.hold).max(monthly);
-            let ended =
-                ledger.finished(self.tenant.id(), product.id(), Outcome::Completed, cost).await;
+            let ended = ledger
+                .finished(
+                    self.tenant.id(),
+                    product.id(),
+                    CallEnd { outcome: CallOutcome::Completed, cost },
+                )
+                .await;
             if let Err(error) = ended {
                 tracing::warn!(%dispatch, %error, "the cost of a purchase was not recorded");
             }
         }
     }
-}
-
-/// How a call ended and what it cost, once it has. It cost nothing where the hold was given back, or
-/// nobody answered, though no amount is told. An unknown status word is not taken for an end.
-#[must_use]
-pub fn ended(call: &Call) -> Option<(Outcome, Option<MilliCents>)> {
-    let outcome = match call.status {
-        CallStatus::Completed => Outcome::Completed,
-        CallStatus::NoAnswer if call.answered_by.as_deref() == Some("machine") => {
-            Outcome::Voicemail
-        }
-        CallStatus::NoAnswer => Outcome::NoAnswer,
-        CallStatus::Busy => Outcome::Busy,
-        CallStatus::Canceled => Outcome::Canceled,
-        CallStatus::Failed => Outcome::Failed,
-        _ => return None,
-    };
-    let free = call.reservation_status == Some(ReservationStatus::Released)
-        || matches!(outcome, Outcome::NoAnswer | Outcome::Busy);
-    Some((outcome, call.billing_amount_milli_cents.or(free.then_some(MilliCents(0)))))
 }
 
 pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
@@ -524,41 +508,4 @@ pub async fn open(
             });
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    #[test]
-    fn what_is_not_billed_cost_nothing_once_it_is_known_that_nothing_was_due() {
-        let released = || json!({"reservation_status": "released"});
-        for (status, more, outcome, cost) in [
-            (
-                "completed",
-                json!({"billing_amount_milli_cents": 5_000}),
-                Outcome::Completed,
-                Some(5_000),
-            ),
-            ("completed", Value::Null, Outcome::Completed, None),
-            ("completed", released(), Outcome::Completed, Some(0)),
-            ("failed", Value::Null, Outcome::Failed, None),
-            ("failed", released(), Outcome::Failed, Some(0)),
-            ("no_answer", Value::Null, Outcome::NoAnswer, Some(0)),
-            ("busy", json!({"reservation_status": "reserved"}), Outcome::Busy, Some(0)),
-            ("no_answer", json!({"answered_by": "machine"}), Outcome::Voicemail, None),
-        ] {
-            let mut call = json!({"id": "call_1", "status": status});
-            if let (Some(call), Value::Object(more)) = (call.as_object_mut(), more) {
-                call.extend(more);
-            }
-            let call: Call = serde_json::from_value(call).unwrap();
-            assert_eq!(ended(&call), Some((outcome, cost.map(MilliCents))), "{call:?}");
-        }
-        let call: Call =
-            serde_json::from_value(json!({"id": "call_1", "status": "parked"})).unwrap();
-        assert_eq!(ended(&call), None);
-    }
 }

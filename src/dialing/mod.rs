@@ -14,6 +14,7 @@
 //!
 //! Nothing here knows MCP.
 
+pub mod call_outcome;
 pub mod confirm;
 pub mod destination;
 pub mod dispatch;
@@ -21,10 +22,10 @@ mod environment;
 pub mod explain;
 pub mod ledger;
 pub mod limits;
-mod noted;
 pub mod order;
 pub mod policy;
 mod reconcile;
+mod recorded_outcomes;
 pub mod rules;
 pub mod search;
 

@@ -11,11 +11,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::Environment;
+use super::call_outcome::CallOutcome;
 use super::confirm::ConfirmMode;
 use super::dispatch::{DialError, DialResult, Dialed, Dialer, LedgerPlace};
 use super::ledger::{
-    Begin, ConfirmedBy, DispatchId, Filter, IdempotencyKey, Ledger, NewIntent, Outcome, State,
-    Tenant, Terms,
+    Begin, ConfirmedBy, DispatchId, Filter, IdempotencyKey, Ledger, NewIntent, State, Tenant, Terms,
 };
 use super::limits::Limits;
 use super::order::{Asked, DISPATCH_KEY, Order};
@@ -228,7 +228,8 @@ async fn a_purchase_is_booked_with_the_most_of_what_is_known_of_its_price() {
         let house = House::new((201, bought), none(), "").await;
         house.order(purchase()).await.unwrap();
         let cost = Some(MilliCents(booked));
-        let ended = State::Finished { id: "num_1".to_owned(), outcome: Outcome::Completed, cost };
+        let ended =
+            State::Finished { id: "num_1".to_owned(), outcome: CallOutcome::Completed, cost };
         assert_eq!(house.states().await, [ended], "{monthly}");
     }
 }

@@ -15,66 +15,11 @@ use serde_json::{Map, Value};
 
 use super::offer::Offer;
 use super::present::{self, Fence};
-use crate::dialing::dispatch::ended;
-use crate::dialing::ledger;
+use crate::dialing::call_outcome::CallOutcome;
 use crate::watch::Progress;
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
 use callingbox::{self, AgentId, Call, CallDirection, CallId, Error, ResultStatus};
-
-/// One word for what became of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum Outcome {
-    /// Not over yet.
-    InProgress,
-    /// A conversation took place and ended.
-    Completed,
-    /// A machine answered.
-    Voicemail,
-    /// It rang and nobody answered.
-    NoAnswer,
-    /// Busy.
-    Busy,
-    /// Canceled before it connected.
-    Canceled,
-    /// An error ended it.
-    Failed,
-    /// It could not be found out whether the call was placed.
-    Unknown,
-}
-
-impl Outcome {
-    /// The outcome of a call as it is now. An unknown status word is not taken for an end.
-    #[must_use]
-    pub fn of(call: &Call) -> Self {
-        match ended(call) {
-            None => Self::InProgress,
-            Some((ledger::Outcome::Completed, _)) => Self::Completed,
-            Some((ledger::Outcome::Voicemail, _)) => Self::Voicemail,
-            Some((ledger::Outcome::NoAnswer, _)) => Self::NoAnswer,
-            Some((ledger::Outcome::Busy, _)) => Self::Busy,
-            Some((ledger::Outcome::Canceled, _)) => Self::Canceled,
-            Some((ledger::Outcome::Failed, _)) => Self::Failed,
-        }
-    }
-
-    /// The word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InProgress => "in_progress",
-            Self::Completed => "completed",
-            Self::Voicemail => "voicemail",
-            Self::NoAnswer => "no_answer",
-            Self::Busy => "busy",
-            Self::Canceled => "canceled",
-            Self::Failed => "failed",
-            Self::Unknown => "unknown",
-        }
-    }
-}
 
 /// A call in short.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -83,7 +28,7 @@ pub struct CallSummary {
     status: String,
     /// The words stand in the schema of a whole report.
     #[schemars(with = "String")]
-    outcome: Outcome,
+    outcome: CallOutcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     direction: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,7 +52,7 @@ impl CallSummary {
     #[must_use]
     pub fn of(call: Call) -> Self {
         Self {
-            outcome: Outcome::of(&call),
+            outcome: CallOutcome::from_call(&call),
             simulated: present::is_simulated(&call.extra),
             call_id: call.id,
             status: call.status.to_string(),
@@ -149,7 +94,7 @@ impl CallSummary {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct CallReport {
     call_id: CallId,
-    outcome: Outcome,
+    outcome: CallOutcome,
     status: String,
     /// Extracted from the conversation: untrusted data.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,7 +141,7 @@ impl CallReport {
     /// The report on a call as it is now.
     #[must_use]
     pub fn of(call: Call) -> Self {
-        let outcome = Outcome::of(&call);
+        let outcome = CallOutcome::from_call(&call);
         let finished = Progress::of(&call, Duration::ZERO, Timestamp::now()) == Progress::Finished;
         let result_problems = check_result(&call);
         let error = [&call.error_code, &call.error_message, &call.hangup_cause]
@@ -226,7 +171,7 @@ impl CallReport {
             ended_at: call.ended_at,
             duration_seconds: call.duration_seconds,
             billing_amount_milli_cents: call.billing_amount_milli_cents,
-            error: (outcome == Outcome::Failed && !error.is_empty()).then_some(error),
+            error: (outcome == CallOutcome::Failed && !error.is_empty()).then_some(error),
             trouble: None,
             note,
             is_final: finished,
@@ -359,7 +304,7 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// What the fields do not say, and what to do next.
-fn note(call: &Call, outcome: Outcome, finished: bool) -> String {
+fn note(call: &Call, outcome: CallOutcome, finished: bool) -> String {
     let fields_wanted = call.returns.as_ref().is_some_and(|returns| !returns.is_empty());
     let all_null = || {
         call.result
@@ -368,7 +313,7 @@ fn note(call: &Call, outcome: Outcome, finished: bool) -> String {
             .is_some_and(|result| !result.is_empty() && result.values().all(Value::is_null))
     };
     match outcome {
-        Outcome::InProgress => format!(
+        CallOutcome::InProgress => format!(
             "The call is {}. get_call_result with this call_id waits for its end{}.",
             if call.status.as_str().is_empty() { "at an unknown stage" } else { call.status.as_str() },
             match call.direction {
@@ -376,28 +321,28 @@ fn note(call: &Call, outcome: Outcome, finished: bool) -> String {
                 _ => "; do not place it again",
             }
         ),
-        Outcome::Completed if !finished => {
+        CallOutcome::Completed if !finished => {
             "The conversation is over and its result is still being extracted: call get_call_result again.".to_owned()
         }
-        Outcome::Completed if call.result_status == Some(ResultStatus::Failed) => {
+        CallOutcome::Completed if call.result_status == Some(ResultStatus::Failed) => {
             "The conversation took place, but the result could not be extracted. get_call_transcript has the words.".to_owned()
         }
-        Outcome::Completed if !fields_wanted => {
+        CallOutcome::Completed if !fields_wanted => {
             "The conversation took place. The agent asks for no result fields. get_call_transcript has the words.".to_owned()
         }
-        Outcome::Completed if all_null() => {
+        CallOutcome::Completed if all_null() => {
             "A conversation took place, but none of the fields was talked about: it may have been the wrong person. get_call_transcript has the words.".to_owned()
         }
-        Outcome::Completed if call.result.as_ref().is_some_and(|result| !result.is_object()) => {
+        CallOutcome::Completed if call.result.as_ref().is_some_and(|result| !result.is_object()) => {
             "The conversation took place, but the result does not have the fields that were asked for: result_problems has what came. get_call_transcript has the words.".to_owned()
         }
-        Outcome::Completed => "The conversation took place. Fields that were not talked about are null.".to_owned(),
-        Outcome::Voicemail => "A machine answered; no person spoke with the agent, and nothing was charged. What an agent that leaves messages said is in get_call_transcript.".to_owned(),
-        Outcome::NoAnswer => "It rang and nobody answered; nothing was charged.".to_owned(),
-        Outcome::Busy => "The line was busy; nothing was charged.".to_owned(),
-        Outcome::Canceled => "The call was canceled before it connected; nobody was reached.".to_owned(),
-        Outcome::Failed => "The call failed; nobody was spoken with.".to_owned(),
-        Outcome::Unknown => String::new(),
+        CallOutcome::Completed => "The conversation took place. Fields that were not talked about are null.".to_owned(),
+        CallOutcome::Voicemail => "A machine answered; no person spoke with the agent, and nothing was charged. What an agent that leaves messages said is in get_call_transcript.".to_owned(),
+        CallOutcome::NoAnswer => "It rang and nobody answered; nothing was charged.".to_owned(),
+        CallOutcome::Busy => "The line was busy; nothing was charged.".to_owned(),
+        CallOutcome::Canceled => "The call was canceled before it connected; nobody was reached.".to_owned(),
+        CallOutcome::Failed => "The call failed; nobody was spoken with.".to_owned(),
+        CallOutcome::Unknown => String::new(),
     }
 }
 
@@ -416,24 +361,28 @@ mod tests {
     #[test]
     fn every_status_has_its_outcome() {
         for (value, outcome, finished) in [
-            (json!({}), Outcome::InProgress, false),
-            (json!({"status": "queued"}), Outcome::InProgress, false),
-            (json!({"status": "ringing"}), Outcome::InProgress, false),
-            (json!({"status": "parked"}), Outcome::InProgress, false),
-            (json!({"status": "no_answer"}), Outcome::NoAnswer, true),
-            (json!({"status": "no_answer", "answered_by": "machine"}), Outcome::Voicemail, true),
-            (json!({"status": "busy"}), Outcome::Busy, true),
-            (json!({"status": "canceled"}), Outcome::Canceled, true),
-            (json!({"status": "failed"}), Outcome::Failed, true),
-            (json!({"status": "completed"}), Outcome::Completed, true),
+            (json!({}), CallOutcome::InProgress, false),
+            (json!({"status": "queued"}), CallOutcome::InProgress, false),
+            (json!({"status": "ringing"}), CallOutcome::InProgress, false),
+            (json!({"status": "parked"}), CallOutcome::InProgress, false),
+            (json!({"status": "no_answer"}), CallOutcome::NoAnswer, true),
+            (
+                json!({"status": "no_answer", "answered_by": "machine"}),
+                CallOutcome::Voicemail,
+                true,
+            ),
+            (json!({"status": "busy"}), CallOutcome::Busy, true),
+            (json!({"status": "canceled"}), CallOutcome::Canceled, true),
+            (json!({"status": "failed"}), CallOutcome::Failed, true),
+            (json!({"status": "completed"}), CallOutcome::Completed, true),
             (
                 json!({"status": "completed", "returns": {"a": "string"}, "result_status": "pending"}),
-                Outcome::Completed,
+                CallOutcome::Completed,
                 false,
             ),
             (
                 json!({"status": "no_answer", "returns": {"a": "string"}, "result_status": "pending"}),
-                Outcome::NoAnswer,
+                CallOutcome::NoAnswer,
                 true,
             ),
         ] {

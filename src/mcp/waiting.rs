@@ -16,7 +16,7 @@ use super::present::{self, Fence};
 use super::progress::Progress;
 use super::view::View;
 use crate::account::Account;
-use crate::dialing::dispatch::ended;
+use crate::dialing::call_outcome::CallEnd;
 use crate::watch::{FollowError, Follower, Snapshot, State, Want};
 use callingbox::{Call, CallId, CallStatus, Error, TranscriptSegment};
 
@@ -153,7 +153,7 @@ pub async fn for_poll(
 
 /// Tells the ledger how a call ended, once it has.
 pub async fn note_end(account: &Account, call: &Call) {
-    if ended(call).is_some()
+    if CallEnd::from_call(call).is_some()
         && let Ok(dialer) = account.dialer()
     {
         dialer.note_end(call).await;

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::*;
+use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::limits::{DAY, HOUR, Kind, LONGEST_CALL, Limit, LimitReached, Used};
 use callingbox::e164::E164;
 
@@ -151,13 +152,28 @@ async fn a_life(ledger: &dyn Ledger) {
         Some(Record { state, ..record.clone() })
     };
     let cost = Some(MilliCents(7_500));
-    let finish = |outcome, cost| ledger.finished(tenant.id(), "call_1", outcome, cost);
-    assert_eq!(finish(Outcome::Completed, None).await.unwrap(), ended(Outcome::Completed, None));
-    assert_eq!(finish(Outcome::Completed, cost).await.unwrap(), ended(Outcome::Completed, cost));
-    assert_eq!(finish(Outcome::Voicemail, None).await.unwrap(), ended(Outcome::Voicemail, cost));
-    assert_eq!(Some(find().await), ended(Outcome::Voicemail, cost));
+    let finish = |outcome, cost| ledger.finished(tenant.id(), "call_1", CallEnd { outcome, cost });
+    assert_eq!(
+        finish(CallOutcome::Completed, None).await.unwrap(),
+        ended(CallOutcome::Completed, None)
+    );
+    assert_eq!(
+        finish(CallOutcome::Completed, cost).await.unwrap(),
+        ended(CallOutcome::Completed, cost)
+    );
+    assert_eq!(
+        finish(CallOutcome::Voicemail, None).await.unwrap(),
+        ended(CallOutcome::Voicemail, cost)
+    );
+    assert_eq!(Some(find().await), ended(CallOutcome::Voicemail, cost));
 
-    assert_eq!(ledger.finished(tenant.id(), "call_2", Outcome::Busy, None).await.unwrap(), None);
+    assert_eq!(
+        ledger
+            .finished(tenant.id(), "call_2", CallEnd { outcome: CallOutcome::Busy, cost: None })
+            .await
+            .unwrap(),
+        None
+    );
     assert_eq!(ledger.find_by_call(tenant.id(), "call_2").await.unwrap(), None);
     let stranger = self::tenant();
     assert_eq!(ledger.find_by_call(stranger.id(), "call_1").await.unwrap(), None);
@@ -220,8 +236,11 @@ async fn repetitions(ledger: &dyn Ledger) {
         ask(noon() + minutes(9)).await.unwrap(),
         Begin::Earlier(Earlier::Duplicate(first.clone()))
     );
-    let first =
-        ledger.finished(tenant.id(), "call_r", Outcome::NoAnswer, None).await.unwrap().unwrap();
+    let first = ledger
+        .finished(tenant.id(), "call_r", CallEnd { outcome: CallOutcome::NoAnswer, cost: None })
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(ask(noon() + minutes(9)).await.unwrap(), Begin::Earlier(Earlier::Duplicate(first)));
     // Another request, another tenant, after the window, on purpose: all begin.
     begun(ledger, intent(&tenant, 100, "other"), terms(noon())).await;
@@ -373,7 +392,14 @@ async fn spending(ledger: &dyn Ledger) {
     }
     // The bill replaces the hold.
     let id = first.state.id().unwrap();
-    ledger.finished(tenant.id(), id, Outcome::Completed, Some(MilliCents(7_500))).await.unwrap();
+    ledger
+        .finished(
+            tenant.id(),
+            id,
+            CallEnd { outcome: CallOutcome::Completed, cost: Some(MilliCents(7_500)) },
+        )
+        .await
+        .unwrap();
     assert_eq!(usage(300).await.unwrap().spent, MilliCents(407_500));
     assert_eq!(usage(300).await.unwrap().spend_frees_at, Some(noon() + DAY));
     assert_eq!(usage(301).await.unwrap().spend_frees_at, Some(noon() + minutes(1) + DAY));
@@ -485,7 +511,11 @@ async fn listing(ledger: &dyn Ledger) {
         made.push(dialed(ledger, &tenant, n, "list", at).await);
     }
     let busy = made[1].state.id().unwrap().to_owned();
-    made[1] = ledger.finished(tenant.id(), &busy, Outcome::Busy, None).await.unwrap().unwrap();
+    made[1] = ledger
+        .finished(tenant.id(), &busy, CallEnd { outcome: CallOutcome::Busy, cost: None })
+        .await
+        .unwrap()
+        .unwrap();
     made.sort_by_key(|record| std::cmp::Reverse(Cursor::from(record)));
     let filter = Filter {
         tenant: Some(tenant.id().clone()),

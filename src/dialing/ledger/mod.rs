@@ -31,10 +31,11 @@ pub use self::ids::{
     DestinationHash, DispatchId, Fingerprint, IdempotencyKey, NotAKey, Tenant, TenantId,
 };
 pub use self::record::{
-    Begin, Callee, ConfirmedBy, Cursor, Earlier, Filter, Lookup, NewIntent, Outcome, Record,
-    Standing, State, Terms,
+    Begin, Callee, ConfirmedBy, Cursor, Earlier, Filter, Lookup, NewIntent, Record, Standing,
+    State, Terms,
 };
 
+use crate::dialing::call_outcome::CallEnd;
 use crate::dialing::limits::{Limits, Usage};
 use callingbox::money::MilliCents;
 
@@ -118,8 +119,7 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         &self,
         tenant: &TenantId,
         id: &str,
-        outcome: Outcome,
-        cost: Option<MilliCents>,
+        end: CallEnd,
     ) -> Result<Option<Record>, LedgerError>;
 
     /// What has been used, measured against these limits.

@@ -7,58 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::error::LedgerError;
 use super::ids::{DestinationHash, DispatchId, Fingerprint, IdempotencyKey, Tenant, TenantId};
+use crate::dialing::call_outcome::{CallEnd, CallOutcome};
 use crate::dialing::limits::{Kind, LimitReached, Limits};
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
-
-/// How a finished dispatch ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Somebody answered and the conversation ended; or the number was bought.
-    Completed,
-    /// A machine answered.
-    Voicemail,
-    /// It rang out.
-    NoAnswer,
-    /// The line was busy.
-    Busy,
-    /// Canceled before it connected.
-    Canceled,
-    /// Dialed, and failed.
-    Failed,
-}
-
-impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Self; 6] = [
-        Self::Completed,
-        Self::Voicemail,
-        Self::NoAnswer,
-        Self::Busy,
-        Self::Canceled,
-        Self::Failed,
-    ];
-
-    /// The word, as in a tool's answer.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Voicemail => "voicemail",
-            Self::NoAnswer => "no_answer",
-            Self::Busy => "busy",
-            Self::Canceled => "canceled",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// The inverse of [`Outcome::name`].
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
-    }
-}
 
 /// How an order was confirmed before it was dispatched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -133,7 +85,7 @@ pub enum State {
         /// The id of the call, or of the number.
         id: String,
         /// How it ended.
-        outcome: Outcome,
+        outcome: CallOutcome,
         /// The billed amount, once it is known.
         cost: Option<MilliCents>,
     },
@@ -186,7 +138,7 @@ pub enum Standing {
     /// Dialed, or bought, and not known to have ended.
     Placed,
     /// Ended so.
-    Ended(Outcome),
+    Ended(CallOutcome),
 }
 
 impl Standing {
@@ -198,14 +150,14 @@ impl Standing {
             Self::Unknown => "unknown",
             Self::NotPlaced => "not_placed",
             Self::Placed => "placed",
-            Self::Ended(outcome) => outcome.name(),
+            Self::Ended(outcome) => outcome.as_str(),
         }
     }
 
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
         let open = [Self::Intent, Self::Unknown, Self::NotPlaced, Self::Placed];
-        open.into_iter().chain(Outcome::ALL.map(Self::Ended))
+        open.into_iter().chain(CallOutcome::ENDED.map(Self::Ended))
     }
 }
 
@@ -450,13 +402,13 @@ impl Record {
     }
 
     /// It has ended. Only of what was placed.
-    pub(super) fn finished(&mut self, outcome: Outcome, cost: Option<MilliCents>) -> bool {
+    pub(super) fn finished(&mut self, end: CallEnd) -> bool {
         let (id, known) = match &self.state {
             State::Placed { id } => (id.clone(), None),
             State::Finished { id, cost, .. } => (id.clone(), *cost),
             State::Intent | State::Unknown | State::NotPlaced { .. } => return false,
         };
-        let ended = State::Finished { id, outcome, cost: cost.or(known) };
+        let ended = State::Finished { id, outcome: end.outcome, cost: end.cost.or(known) };
         let news = self.state != ended;
         self.state = ended;
         news

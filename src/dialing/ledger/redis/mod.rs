@@ -21,9 +21,10 @@ use serde::{Deserialize, Serialize};
 use super::record::whole_millis;
 use super::{
     Begin, Cursor, DestinationHash, DispatchId, Earlier, Filter, IdempotencyKey, KEY_LIFETIME,
-    Ledger, LedgerError, Lookup, MAX_PAGE, NewIntent, Outcome, Record, TenantId, Terms, short,
+    Ledger, LedgerError, Lookup, MAX_PAGE, NewIntent, Record, TenantId, Terms, short,
 };
 use crate::dialing::Environment;
+use crate::dialing::call_outcome::CallEnd;
 use crate::dialing::limits::{Kind, Limits, Usage, Used};
 use crate::state::{self, RedisConnection};
 use callingbox::money::MilliCents;
@@ -404,12 +405,10 @@ impl Ledger for RedisLedger {
         &self,
         tenant: &TenantId,
         id: &str,
-        outcome: Outcome,
-        cost: Option<MilliCents>,
+        end: CallEnd,
     ) -> Result<Option<Record>, LedgerError> {
         let Some(found) = self.find_by_call(tenant, id).await? else { return Ok(None) };
-        let change =
-            self.change(tenant, found.dispatch_id, |record| Ok(record.finished(outcome, cost)));
+        let change = self.change(tenant, found.dispatch_id, |record| Ok(record.finished(end)));
         Ok(Some(change.await?.0))
     }
 

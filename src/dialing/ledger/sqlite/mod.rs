@@ -22,9 +22,10 @@ use tokio::sync::{mpsc, oneshot};
 use self::open::Place;
 use super::{
     Begin, DestinationHash, DispatchId, Earlier, Filter, KEY_LIFETIME, Ledger, LedgerError, Lookup,
-    MAX_PAGE, NewIntent, Outcome, Record, Standing, TenantId, Terms, short,
+    MAX_PAGE, NewIntent, Record, Standing, TenantId, Terms, short,
 };
 use crate::dialing::Environment;
+use crate::dialing::call_outcome::CallEnd;
 use crate::dialing::limits::{Limits, Usage};
 use callingbox::money::MilliCents;
 
@@ -287,8 +288,7 @@ impl Ledger for SqliteLedger {
         &self,
         tenant: &TenantId,
         id: &str,
-        outcome: Outcome,
-        cost: Option<MilliCents>,
+        end: CallEnd,
     ) -> Result<Option<Record>, LedgerError> {
         let (tenant, id) = (tenant.clone(), id.to_owned());
         self.run(move |db| {
@@ -297,14 +297,14 @@ impl Ledger for SqliteLedger {
             match by_remote_id(db, &tenant, &id)? {
                 None => return Ok(None),
                 Some(mut known) => {
-                    if !known.finished(outcome, cost) {
+                    if !known.finished(end) {
                         return Ok(Some(known));
                     }
                 }
             }
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let Some(mut record) = by_remote_id(&tx, &tenant, &id)? else { return Ok(None) };
-            if record.finished(outcome, cost) {
+            if record.finished(end) {
                 rows::update(&tx, &record)?;
             }
             tx.commit()?;

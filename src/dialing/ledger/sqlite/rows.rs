@@ -6,10 +6,9 @@ use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, named_params};
 
+use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::ledger::ids::{DestinationHash, Fingerprint, TenantId};
-use crate::dialing::ledger::{
-    Callee, ConfirmedBy, DispatchId, IdempotencyKey, Outcome, Record, State,
-};
+use crate::dialing::ledger::{Callee, ConfirmedBy, DispatchId, IdempotencyKey, Record, State};
 use crate::dialing::limits::Kind;
 use callingbox::money::MilliCents;
 
@@ -61,7 +60,7 @@ pub(super) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
 pub(super) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
     let (reason, outcome, cost) = match &record.state {
         State::NotPlaced { reason } => (Some(reason), None, None),
-        State::Finished { outcome, cost, .. } => (None, Some(outcome.name()), cost.map(integer)),
+        State::Finished { outcome, cost, .. } => (None, Some(outcome.as_str()), cost.map(integer)),
         State::Intent | State::Unknown | State::Placed { .. } => (None, None, None),
     };
     db.prepare_cached(
@@ -93,7 +92,8 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         "placed" => State::Placed { id: needed("remote_id")? },
         "finished" => State::Finished {
             id: needed("remote_id")?,
-            outcome: Outcome::from_name(&needed("outcome")?).ok_or_else(|| damaged("outcome"))?,
+            outcome: CallOutcome::from_stored(&needed("outcome")?)
+                .ok_or_else(|| damaged("outcome"))?,
             cost: row.get::<_, Option<i64>>("cost")?.map(amount),
         },
         _ => return Err(damaged("state")),

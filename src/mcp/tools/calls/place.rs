@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::account::Environment;
+use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::dispatch::{DialResult, Dialed};
 use crate::dialing::ledger::IdempotencyKey;
 use crate::dialing::order::{Asked, CALL_HOLD, DISPATCH_KEY, Order, Product};
@@ -16,7 +17,6 @@ use crate::mcp::confirmation::{self, Preview};
 use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
 use crate::mcp::kind::Kind;
-use crate::mcp::outcome::Outcome;
 use crate::mcp::present::{self, Reply};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::dialing::{self, Ordered};
@@ -66,7 +66,7 @@ pub(in crate::mcp::tools) struct PlaceCallOutput {
     /// Absent while a confirmation is outstanding.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
-    outcome: Option<Outcome>,
+    outcome: Option<CallOutcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call_id: Option<CallId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,7 +89,7 @@ pub(in crate::mcp::tools) struct PlaceCallOutput {
 }
 
 impl PlaceCallOutput {
-    fn new(outcome: Option<Outcome>, note: String) -> Self {
+    fn new(outcome: Option<CallOutcome>, note: String) -> Self {
         Self {
             outcome,
             call_id: None,
@@ -110,8 +110,8 @@ impl PlaceCallOutput {
         let mut output = match dialed.result {
             DialResult::Done(Product::Call(call)) => {
                 // A search may have found it only after its end.
-                let note = match Outcome::of(&call) {
-                    Outcome::InProgress => {
+                let note = match CallOutcome::from_call(&call) {
+                    CallOutcome::InProgress => {
                         "The call is on its way. get_call_result waits for its end."
                     }
                     _ => "The call was placed and is over. get_call_result has its result.",
@@ -133,18 +133,18 @@ impl PlaceCallOutput {
                 output
             }
             DialResult::Unknown(why) => Self::new(
-                Some(Outcome::Unknown),
+                Some(CallOutcome::Unknown),
                 format!(
                     "It could not be found out whether the call was placed: {}. Do not place it again: it may be ringing. list_calls shows whether it appears; asking for the same call again later looks for it before anything rings.",
                     present::one_line(why.trim_end_matches('.'), 300)
                 ),
             ),
             DialResult::InFlight => Self::new(
-                Some(Outcome::Unknown),
+                Some(CallOutcome::Unknown),
                 "The same call is being placed by another request at this moment. Do not place it again. list_calls will show it.".to_owned(),
             ),
             DialResult::Done(Product::Number(_)) => {
-                Self::new(Some(Outcome::Unknown), "The answer was not a call.".to_owned())
+                Self::new(Some(CallOutcome::Unknown), "The answer was not a call.".to_owned())
             }
         };
         output.dispatch_id = dispatch_id;
@@ -156,7 +156,7 @@ impl PlaceCallOutput {
             status: Some(call.status.to_string()),
             from_number: call.from_number.clone(),
             call_id: Some(call.id.clone()),
-            ..Self::new(Some(Outcome::of(&call)), note.to_owned())
+            ..Self::new(Some(CallOutcome::from_call(&call)), note.to_owned())
         }
     }
 
@@ -241,7 +241,7 @@ async fn preview(
 impl Tool for PlaceCall {
     const NAME: &'static str = "place_call";
     const TITLE: &'static str = "Place a phone call";
-    const DESCRIPTION: &'static str = "Rings a real telephone and lets an AI agent speak with whoever answers; costs $0.05 a connected minute, at most $3.00. Use it only when the user asked for this call. Returns at once with a call_id; get_call_result waits for the end. Outcome unknown means it may be ringing: do not repeat it. Repeating the same call within minutes rings nobody and returns the first one. The user's calling rules may refuse it or ask for confirmation first: then show the user what is returned.";
+    const DESCRIPTION: &'static str = "Rings a real telephone and lets an AI agent speak with whoever answers; costs $0.05 a connected minute, at most $3.00. Use it only when the user asked for this call. Returns at once with a call_id; get_call_result waits for the end. CallOutcome unknown means it may be ringing: do not repeat it. Repeating the same call within minutes rings nobody and returns the first one. The user's calling rules may refuse it or ask for confirmation first: then show the user what is returned.";
     const TOOLSET: Toolset = Toolset::Calls;
     const KIND: Kind = Kind::RingsPhone;
     const OPEN_WORLD: bool = true;
@@ -317,7 +317,7 @@ impl Tool for PlaceCall {
         let text = output.text();
         // A repeated call is answered as what it is: a task would look like that of a new one.
         let is_new = output.duplicate_of.is_none();
-        let live = output.outcome == Some(Outcome::InProgress) && is_new;
+        let live = output.outcome == Some(CallOutcome::InProgress) && is_new;
         let live = output.call_id.clone().filter(|_| live);
         let reply = Reply::new(output, text);
         Ok(match live {
