@@ -1,61 +1,59 @@
-//! Where webhooks may go: public HTTPS addresses, as the real service demands; with
-//! `allow_private_webhooks` also plain HTTP and private addresses, for receivers under test.
+//! Which addresses webhooks may go to: public HTTPS addresses, as the real service demands. With
+//! `allow_private_webhooks`, plain HTTP and private addresses too, for receivers under test.
+//! Knows nothing of deliveries or HTTP requests.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-use super::answer::Refusal;
-use super::fields::wrong;
+const MAX_URL_LENGTH: usize = 2_048;
 
-/// The longest URL that is taken.
-const MAX_LENGTH: usize = 2_048;
-
-/// Checks a URL when it is given. What a name resolves to is checked at each attempt.
+/// Checks a URL when it is configured. The addresses that its name resolves to are checked at each attempt.
 ///
 /// # Errors
-/// 400 that names the field.
-pub(super) fn check(field: &str, text: &str, allow_private: bool) -> Result<(), Refusal> {
-    if text.len() > MAX_LENGTH {
-        return Err(wrong(field, &format!("at most {MAX_LENGTH} characters long")));
+/// The form that the URL must have, as in "url must be …".
+pub(crate) fn check_webhook_url(text: &str, allow_private: bool) -> Result<(), String> {
+    if text.len() > MAX_URL_LENGTH {
+        return Err(format!("at most {MAX_URL_LENGTH} characters long"));
     }
-    let url = Url::parse(text).map_err(|_| wrong(field, "an absolute https:// URL"))?;
-    let secure = url.scheme() == "https" || (allow_private && url.scheme() == "http");
-    if !secure || url.host().is_none() {
-        return Err(wrong(field, "an absolute https:// URL"));
+    let not_https = || "an absolute https:// URL".to_owned();
+    let url = Url::parse(text).map_err(|_| not_https())?;
+    let has_valid_scheme = url.scheme() == "https" || (allow_private && url.scheme() == "http");
+    if !has_valid_scheme || url.host().is_none() {
+        return Err(not_https());
     }
-    if !allow_private && !is_public_host(&url) {
-        return Err(wrong(field, "publicly reachable; this address is private"));
+    if !allow_private && !has_public_host(&url) {
+        return Err("publicly reachable; this address is private".to_owned());
     }
     Ok(())
 }
 
-/// Whether the host can be public: names are unless reserved for private use (RFC 6761, RFC 6762).
-pub(super) fn is_public_host(url: &Url) -> bool {
+/// Whether the host can be public. A name can be, unless it is reserved for private use (RFC 6761, RFC 6762).
+pub(crate) fn has_public_host(url: &Url) -> bool {
     match url.host() {
         None => false,
-        Some(Host::Ipv4(address)) => is_public(IpAddr::V4(address)),
-        Some(Host::Ipv6(address)) => is_public(IpAddr::V6(address)),
+        Some(Host::Ipv4(address)) => is_public_address(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => is_public_address(IpAddr::V6(address)),
         Some(Host::Domain(name)) => {
             let name = name.trim_end_matches('.').to_ascii_lowercase();
             let private = ["localhost", "local", "internal", "lan", "home.arpa"];
-            !private.iter().any(|end| name == *end || name.ends_with(&format!(".{end}")))
+            !private.iter().any(|suffix| name == *suffix || name.ends_with(&format!(".{suffix}")))
         }
     }
 }
 
 /// Whether an address is globally reachable (the IANA special-purpose registries).
-pub(super) fn is_public(address: IpAddr) -> bool {
+pub(crate) fn is_public_address(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V4(address) => is_public_ipv4(address),
         IpAddr::V6(address) => match address.to_ipv4_mapped() {
-            Some(mapped) => is_public_v4(mapped),
-            None => is_public_v6(address),
+            Some(mapped) => is_public_ipv4(mapped),
+            None => is_public_ipv6(address),
         },
     }
 }
 
-fn is_public_v4(address: Ipv4Addr) -> bool {
+fn is_public_ipv4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     !(address.is_private()
         || address.is_loopback()
@@ -69,10 +67,10 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || (a == 198 && (18..20).contains(&b)))
 }
 
-fn is_public_v6(address: Ipv6Addr) -> bool {
+fn is_public_ipv6(address: Ipv6Addr) -> bool {
     let [a, b, ..] = address.segments();
-    // Global unicast is 2000::/3; of it, 2001:db8::/32 is documentation, 2001::/23 is special,
-    // and 2002::/16 carries an IPv4 address that nobody has checked.
+    // Global unicast is 2000::/3. Of it, 2001:db8::/32 is documentation, 2001::/23 is special-purpose, and
+    // 2002::/16 embeds an IPv4 address that would go unchecked.
     (0x2000..0x4000).contains(&a) && !(a == 0x2001 && (b == 0xdb8 || b < 0x200)) && a != 0x2002
 }
 
@@ -81,9 +79,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_public_https_unless_private_is_allowed() {
+    fn only_public_https_is_accepted_unless_private_addresses_are_allowed() {
         for url in ["https://example.com/hook", "https://8.8.8.8/", "https://[2606:4700::1]/"] {
-            assert_eq!(check("url", url, false), Ok(()), "{url}");
+            assert_eq!(check_webhook_url(url, false), Ok(()), "{url}");
         }
         for url in [
             "http://example.com/",
@@ -107,11 +105,11 @@ mod tests {
             "https://[fd00::1]/",
             "https://[fe80::1]/",
         ] {
-            assert_eq!(check("url", url, false).unwrap_err().status, 400, "{url}");
+            assert!(check_webhook_url(url, false).is_err(), "{url}");
         }
         for url in ["http://127.0.0.1:9/", "http://localhost/x", "https://10.0.0.1/"] {
-            assert_eq!(check("url", url, true), Ok(()), "{url}");
+            assert_eq!(check_webhook_url(url, true), Ok(()), "{url}");
         }
-        assert!(check("url", "file:///etc/passwd", true).is_err());
+        assert!(check_webhook_url("file:///etc/passwd", true).is_err());
     }
 }

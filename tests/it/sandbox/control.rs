@@ -247,7 +247,7 @@ async fn scenario_files_go_first() {
 
     for (key, says) in [
         ("ring_second", "unknown key \"ring_second\"; did you mean \"ring_seconds\"?"),
-        ("volume", "unknown key \"volume\"; the known ones are name, to, "),
+        ("volume", "unknown key \"volume\"; the known keys are name, to, "),
     ] {
         let text = format!("[[scenario]]\nname = \"a\"\nto = \"+1\"\n{key} = 2");
         std::fs::write(&file, text).unwrap();

@@ -1,0 +1,396 @@
+//! Calls. A stored call is its order and its timeline; its status, transcript and result are derived for the moment at
+//! which they are read. Only what affects others (credit, events) happens in steps, which the engine takes when they
+//! are due.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::agenda::AgendaKey;
+use super::agent::{AgentConfig, VoicemailAction};
+use super::billing::{MilliCents, charge_for_seconds, round_up_to_seconds};
+use super::delivery::{DeliveryStatus, EventType};
+use super::records::Record;
+use crate::clock::Moment;
+use crate::scenario::{
+    AgentBrief, Ending, FileScenario, Scenario, Script, Speech, Timeline, default_ring_millis,
+    script_conversation, script_voicemail,
+};
+use crate::seed::SeededRng;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Direction {
+    Inbound,
+    Outbound,
+}
+
+/// The part of a scenario that a call keeps.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CallScenario {
+    ending: Ending,
+    speech: Speech,
+    file: Option<Arc<FileScenario>>,
+}
+
+impl From<Scenario> for CallScenario {
+    fn from(scenario: Scenario) -> Self {
+        Self { ending: scenario.ending, speech: scenario.speech, file: None }
+    }
+}
+
+impl From<&Arc<FileScenario>> for CallScenario {
+    fn from(file: &Arc<FileScenario>) -> Self {
+        Self { ending: file.ending, speech: Speech::FromFile, file: Some(Arc::clone(file)) }
+    }
+}
+
+/// What a call shows of its last event's delivery to the call's `webhook_url`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct CallWebhook {
+    status: CallWebhookStatus,
+    error: Option<String>,
+    updated_at: Option<Moment>,
+}
+
+/// `webhook_status` of a call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum CallWebhookStatus {
+    #[default]
+    Pending,
+    Delivered,
+    Failed,
+}
+
+impl CallWebhook {
+    pub(crate) fn new(status: DeliveryStatus, error: Option<String>, updated_at: Moment) -> Self {
+        let status = match status {
+            DeliveryStatus::Pending => CallWebhookStatus::Pending,
+            DeliveryStatus::Delivered => CallWebhookStatus::Delivered,
+            DeliveryStatus::Exhausted => CallWebhookStatus::Failed,
+        };
+        Self { status, error, updated_at: Some(updated_at) }
+    }
+}
+
+/// A call to be made, after every check.
+pub(crate) struct NewCall {
+    pub(crate) direction: Direction,
+    pub(crate) agent_id: Uuid,
+    pub(crate) config: Arc<AgentConfig>,
+    pub(crate) to: String,
+    pub(crate) from: String,
+    pub(crate) instructions: Option<String>,
+    pub(crate) context: Map<String, Value>,
+    pub(crate) metadata: Map<String, Value>,
+    pub(crate) webhook_url: Option<String>,
+    pub(crate) scenario: CallScenario,
+    /// Bytes of the request, which the call keeps in one form or another.
+    pub(crate) bytes: usize,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Call {
+    pub(crate) id: Uuid,
+    pub(crate) agent_id: Uuid,
+    pub(crate) direction: Direction,
+    pub(crate) to: String,
+    pub(crate) from: String,
+    pub(crate) created_at: Moment,
+    pub(crate) metadata: Map<String, Value>,
+    pub(crate) webhook_url: Option<String>,
+    pub(crate) webhook: CallWebhook,
+    /// The agent's configuration when the call began.
+    config: Arc<AgentConfig>,
+    instructions: Option<String>,
+    context: Map<String, Value>,
+    scenario: CallScenario,
+    timeline: Timeline,
+    steps_done: usize,
+    /// Whether the credit held for the call has been released or charged.
+    pub(crate) settled: bool,
+    pub(crate) bytes: usize,
+    #[serde(skip)]
+    pub(crate) agenda_key: Option<AgendaKey>,
+}
+
+/// A change of a call that affects others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallStep {
+    Announce(EventType),
+    Settle,
+}
+
+impl Record for Call {
+    fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+impl Call {
+    pub(crate) fn new(id: Uuid, created_at: Moment, seed: u64, order: NewCall) -> Self {
+        let mut call = Self {
+            id,
+            agent_id: order.agent_id,
+            direction: order.direction,
+            to: order.to,
+            from: order.from,
+            created_at,
+            metadata: order.metadata,
+            webhook_url: order.webhook_url,
+            webhook: CallWebhook::default(),
+            config: order.config,
+            instructions: order.instructions,
+            context: order.context,
+            scenario: order.scenario,
+            // Replaced below: it depends on the conversation, which depends on the call.
+            timeline: Timeline::default(),
+            steps_done: 0,
+            settled: false,
+            bytes: order.bytes,
+            agenda_key: None,
+        };
+        let talk = call.to_script(seed).duration_millis();
+        let ending = call.scenario.ending;
+        call.timeline = match call.direction {
+            Direction::Inbound => Timeline::inbound(ending, talk),
+            Direction::Outbound => {
+                let ring = call.scenario.file.as_ref().and_then(|file| file.ring_millis);
+                let ring = ring.unwrap_or_else(|| default_ring_millis(ending));
+                Timeline::outbound(ending, ring, talk)
+            }
+        };
+        call
+    }
+
+    /// All steps and their offsets from the call's creation.
+    fn steps(&self) -> Vec<(i64, CallStep)> {
+        let timeline = &self.timeline;
+        let mut steps = Vec::with_capacity(5);
+        if self.direction == Direction::Outbound {
+            steps.push((0, CallStep::Announce(EventType::Queued)));
+        }
+        steps.push((timeline.ringing, CallStep::Announce(EventType::Ringing)));
+        if let Some(answered) = timeline.answered {
+            steps.push((answered, CallStep::Announce(EventType::Answered)));
+        }
+        steps.push((timeline.ended, CallStep::Settle));
+        let last_event = match self.scenario.ending {
+            Ending::Completed => EventType::Completed,
+            Ending::NoAnswer | Ending::Voicemail => EventType::NoAnswer,
+            Ending::Busy => EventType::Busy,
+            Ending::Canceled => EventType::Canceled,
+            Ending::Failed => EventType::Failed,
+        };
+        let last_offset = timeline.extracted.unwrap_or(timeline.ended);
+        steps.push((last_offset, CallStep::Announce(last_event)));
+        steps
+    }
+
+    pub(crate) fn next_step_at(&self) -> Option<Moment> {
+        self.steps().get(self.steps_done).map(|(offset, _)| self.moment_at(*offset))
+    }
+
+    /// Counts the next step as taken and returns it.
+    pub(crate) fn take_next_step(&mut self) -> Option<CallStep> {
+        let (_, step) = self.steps().get(self.steps_done).copied()?;
+        self.steps_done += 1;
+        Some(step)
+    }
+
+    pub(crate) fn charge(&self) -> MilliCents {
+        charge_for_seconds(self.billed_seconds())
+    }
+
+    /// The call at a moment, as the API shows it.
+    pub(crate) fn to_json(&self, seed: u64, now: Moment) -> Value {
+        let timeline = &self.timeline;
+        let reached = |offset: Option<i64>| {
+            offset.map(|offset| self.moment_at(offset)).filter(|moment| *moment <= now)
+        };
+        let ended = reached(Some(timeline.ended));
+        let once_ended = |value: Value| if ended.is_some() { value } else { Value::Null };
+        let (result, result_status, result_error) = self.result_at(seed, now);
+        let failed = ended.is_some() && self.scenario.ending == Ending::Failed;
+        let changes = [
+            Some(0),
+            timeline.initiated,
+            Some(timeline.ringing),
+            timeline.answered,
+            Some(timeline.ended),
+            timeline.extracted,
+        ];
+        let updated_at = changes.into_iter().filter_map(reached).max().unwrap_or(self.created_at);
+        let answered_by = match self.scenario.ending {
+            Ending::Voicemail if ended.is_some() => Some("machine"),
+            _ => reached(timeline.answered).map(|_| "human"),
+        };
+        json!({
+            "id": self.id,
+            "agent_id": self.agent_id,
+            "to_number": self.to,
+            "from_number": self.from,
+            "status": self.status_at(now),
+            "direction": self.direction,
+            "persona": self.config.persona,
+            "instructions": self.instructions,
+            "prompt": self.prompt(),
+            "context": self.context,
+            "returns": self.config.returns_to_json(),
+            "result": result,
+            "result_status": result_status,
+            "result_error": result_error,
+            "language": self.config.language,
+            "webhook_url": self.webhook_url,
+            "webhook_status": self.webhook.status,
+            "webhook_error": self.webhook.error,
+            "created_at": self.created_at.to_iso8601(),
+            "started_at": reached(Some(timeline.ringing)).map(Moment::to_iso8601),
+            "answered_at": reached(timeline.answered).map(Moment::to_iso8601),
+            "ended_at": ended.map(Moment::to_iso8601),
+            "duration_seconds":
+                once_ended(json!(round_up_to_seconds(timeline.ended - timeline.ringing))),
+            "billed_duration_seconds": once_ended(json!(self.billed_seconds())),
+            "billing_amount_milli_cents": once_ended(json!(self.charge())),
+            "reservation_status": match (ended.is_some(), timeline.answered.is_some()) {
+                (false, _) => "reserved",
+                (true, true) => "settled",
+                (true, false) => "released",
+            },
+            "error_code": failed.then_some("carrier_failure"),
+            "error_message": failed.then_some("the carrier could not complete the call"),
+            "hangup_cause": once_ended(json!(self.hangup_cause())),
+            "metadata": self.metadata,
+            "updated_at": updated_at.max(self.webhook.updated_at.unwrap_or(updated_at)).to_iso8601(),
+            "tools": self.config.tools,
+            "answered_by": answered_by,
+            "simulated": true,
+        })
+    }
+
+    /// The lines spoken up to a moment, as the API shows them.
+    pub(crate) fn transcript_to_json(&self, seed: u64, now: Moment) -> Value {
+        let segments: Vec<Value> = match self.timeline.speech {
+            Some(speech) if self.moment_at(speech) <= now => (1..)
+                .zip(self.to_script(seed).lines)
+                .take_while(|(_, line)| self.moment_at(speech + line.ends_at) <= now)
+                .map(|(number, line)| {
+                    json!({
+                        "sequence_no": number,
+                        "role": line.role,
+                        "text": line.text,
+                        "started_at": self.moment_at(speech + line.starts_at).to_iso8601(),
+                        "ended_at": self.moment_at(speech + line.ends_at).to_iso8601(),
+                        "duration_ms": line.ends_at - line.starts_at,
+                        "source": "live",
+                        "simulated": true,
+                    })
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        json!({"call_id": self.id, "segments": segments, "simulated": true})
+    }
+
+    fn moment_at(&self, offset: i64) -> Moment {
+        self.created_at.plus_millis(offset)
+    }
+
+    fn status_at(&self, now: Moment) -> &'static str {
+        let has_passed =
+            |offset: Option<i64>| offset.is_some_and(|offset| self.moment_at(offset) <= now);
+        let timeline = &self.timeline;
+        if has_passed(Some(timeline.ended)) {
+            match self.scenario.ending {
+                Ending::Completed => "completed",
+                Ending::NoAnswer | Ending::Voicemail => "no_answer",
+                Ending::Busy => "busy",
+                Ending::Canceled => "canceled",
+                Ending::Failed => "failed",
+            }
+        } else if has_passed(timeline.answered) {
+            "in_progress"
+        } else if has_passed(Some(timeline.ringing)) {
+            "ringing"
+        } else if has_passed(timeline.initiated) {
+            "initiated"
+        } else {
+            "queued"
+        }
+    }
+
+    fn hangup_cause(&self) -> Option<&'static str> {
+        match self.scenario.ending {
+            Ending::Completed => Some("normal_clearing"),
+            Ending::NoAnswer => Some("no_answer"),
+            Ending::Busy => Some("user_busy"),
+            Ending::Canceled => Some("originator_cancel"),
+            Ending::Failed => Some("network_out_of_order"),
+            Ending::Voicemail => None,
+        }
+    }
+
+    /// Connected time in whole seconds.
+    fn billed_seconds(&self) -> u64 {
+        let timeline = &self.timeline;
+        timeline.answered.map_or(0, |answered| round_up_to_seconds(timeline.ended - answered))
+    }
+
+    /// What is said in the whole call, and its result.
+    fn to_script(&self, seed: u64) -> Script {
+        let brief = AgentBrief {
+            agent_name: &self.config.name,
+            persona: self.config.persona.as_deref(),
+            instructions: self.instructions.as_deref(),
+            context: &self.context,
+            returns: &self.config.returns,
+        };
+        let has_speech = match self.scenario.ending {
+            Ending::Completed => true,
+            Ending::Voicemail => self.config.voicemail_action == VoicemailAction::LeaveMessage,
+            Ending::NoAnswer | Ending::Busy | Ending::Canceled | Ending::Failed => false,
+        };
+        if !has_speech {
+            return Script::default();
+        }
+        match self.scenario.file.as_ref().and_then(|file| file.to_script(&brief)) {
+            Some(script) => script,
+            None if self.scenario.ending == Ending::Voicemail => script_voicemail(&brief),
+            None => {
+                let rng = SeededRng::new(seed, &[b"conversation", self.id.as_bytes()]);
+                script_conversation(self.scenario.speech, &brief, rng)
+            }
+        }
+    }
+
+    /// The result at a moment, its status and the error of the extraction.
+    fn result_at(&self, seed: u64, now: Moment) -> (Value, &'static str, Option<&'static str>) {
+        if self.timeline.extracted.is_none_or(|offset| self.moment_at(offset) > now) {
+            return (Value::Null, "pending", None);
+        }
+        let result = if self.config.returns.is_empty() {
+            Value::Null
+        } else {
+            Value::Object(self.to_script(seed).result)
+        };
+        match self.scenario.speech {
+            Speech::Unreadable => (
+                result,
+                "failed",
+                Some("the extraction output could not be read as the schema asks"),
+            ),
+            _ => (result, "completed", None),
+        }
+    }
+
+    fn prompt(&self) -> String {
+        match (&self.config.persona, &self.instructions) {
+            (Some(persona), Some(instructions)) => format!("{persona}\n\n{instructions}"),
+            (Some(only), None) | (None, Some(only)) => only.clone(),
+            (None, None) => "You are a helpful assistant on the phone.".to_owned(),
+        }
+    }
+}
