@@ -1,12 +1,13 @@
 //! The one place that makes a result of the protocol of what a tool answered, or of its failure:
 //! structured content for programs, a text beside it that says the same to whoever has only the text.
 
-use rmcp::model::{CallToolResult, ContentBlock, MetaObject};
+use rmcp::model::{CallToolResult, ContentBlock, ErrorData, MetaObject};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::error::ToolError;
+use super::error::{ErrorReport, ToolError};
 use super::present::Reply;
+use super::registry::available::AvailableTools;
 
 /// The key under `_meta` of a failed result where programs find class, effect and retry.
 pub const ERROR_META: &str = "callingbox-mcp/error";
@@ -16,13 +17,11 @@ pub const ERROR_META: &str = "callingbox-mcp/error";
 /// # Errors
 /// The data could not be written as JSON: a defect, but the text still reaches the model.
 pub fn reply<T: Serialize>(reply: Reply<T>) -> Result<CallToolResult, ToolError> {
+    let text = reply.full_text();
     let data = serde_json::to_value(reply.data).map_err(|error| {
-        ToolError::internal(format!(
-            "the answer could not be written: {error}. It was: {}",
-            reply.text
-        ))
+        ToolError::internal(format!("the answer could not be written: {error}. It was: {text}"))
     })?;
-    let mut result = CallToolResult::success(vec![ContentBlock::text(reply.text)]);
+    let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
     result.structured_content = Some(data);
     Ok(result)
 }
@@ -30,10 +29,16 @@ pub fn reply<T: Serialize>(reply: Reply<T>) -> Result<CallToolResult, ToolError>
 /// Shapes a failure. It carries no structured content, because clients hold that against the
 /// output schema; programs find the same facts under [`ERROR_META`].
 #[must_use]
-pub fn failure(error: &ToolError) -> CallToolResult {
+pub fn failure(error: &ErrorReport) -> CallToolResult {
     let mut result = CallToolResult::error(vec![ContentBlock::text(error.to_string())]);
     let mut meta = MetaObject::default();
     meta.insert(ERROR_META.to_owned(), serde_json::to_value(error).unwrap_or(Value::Null));
     result.meta = Some(meta);
     result
+}
+
+/// The same failure where the protocol has no place for more than a text.
+#[must_use]
+pub fn protocol_error(error: ToolError, tools: &AvailableTools) -> ErrorData {
+    ErrorData::internal_error(error.report(tools).to_string(), None)
 }

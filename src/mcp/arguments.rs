@@ -7,9 +7,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use serde_path_to_error::{Path, Segment};
 
 use super::error::ToolError;
 use super::present;
+use super::schema;
+use super::toolset::nearest;
 use crate::telemetry::arguments::digits_masked;
 
 /// The arguments of a call as they came in.
@@ -287,62 +290,91 @@ pub(in crate::mcp) use pattern_text;
 /// # Errors
 /// A tool error that names the argument, what is wrong with it, and for an unknown argument the
 /// valid names. Nothing has been done then.
-pub fn parse<T: DeserializeOwned>(arguments: Arguments) -> Result<T, ToolError> {
-    if let Some((name, _)) = arguments.iter().find(|(_, value)| value.is_null()) {
-        return Err(null::<T>(name));
+pub fn parse<T: DeserializeOwned + JsonSchema>(arguments: Arguments) -> Result<T, ToolError> {
+    let arguments = Value::Object(arguments);
+    let parsed = match find_null(&arguments) {
+        Some(_) => None,
+        None => Some(serde_path_to_error::deserialize(&arguments)),
+    };
+    if let Some(Ok(input)) = parsed {
+        return Ok(input);
     }
-    serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
-        let path = present::one_line(&digits_masked(&error.path().to_string()), 80);
-        let reason = error.into_inner().to_string();
-        // serde repeats what was given, which may be a telephone number; the types here do not.
-        let repeats = ["invalid ", "unknown "].iter().any(|begin| reason.starts_with(begin));
-        let reason = if repeats { digits_masked(&reason).into_owned() } else { reason };
-        let reason = present::reason(&reason);
-        // What serde says of a value that should be one of a few words tells a model nothing.
-        let no_word = [", expected map with a single key", ", expected string or map"];
-        let reason = match no_word.iter().any(|ending| reason.ends_with(ending)) {
-            true => "must be a text, one of those that the tool's schema lists".to_owned(),
-            false => reason,
-        };
-        ToolError::invalid_argument(if path == "." {
-            reason
-        } else {
-            format!("`{path}`: {reason}")
-        })
-    })
+    let schema = Value::Object(Map::clone(&schema::input::<T>()));
+    let problem = unknown_argument(&schema, &arguments)
+        .or_else(|| find_null(&arguments).map(|name| null_argument(&schema, name)))
+        .or_else(|| parsed?.err().map(|error| wrong_value(&schema, &arguments, error)))
+        .unwrap_or_else(|| "they do not fit the tool's schema".to_owned());
+    Err(ToolError::invalid_argument(problem))
 }
 
-/// What a caller is to do who gave null for an argument: the type itself says whether it must be there,
-/// and whether it can be emptied.
-fn null<T: DeserializeOwned>(name: &str) -> ToolError {
-    let shown = present::one_line(&digits_masked(name), 80);
-    ToolError::invalid_argument(if matches!(fault::<T>(name, Value::Null), Some(Fault::Value)) {
-        format!("`{shown}` is required and may not be null")
-    } else if fault::<T>("clear", Value::from(vec![name])).is_none() {
+fn find_null(arguments: &Value) -> Option<&str> {
+    let mut members = arguments.as_object().into_iter().flatten();
+    members.find(|(_, value)| value.is_null()).map(|(name, _)| name.as_str())
+}
+
+/// A name as an error may repeat it: on one line, short, and without a telephone number.
+fn shown_name(name: &str) -> String {
+    present::one_line(&digits_masked(name), 80)
+}
+
+fn unknown_argument(schema: &Value, arguments: &Value) -> Option<String> {
+    let known = schema.get("properties")?.as_object()?;
+    let unknown = arguments.as_object()?.keys().find(|name| !known.contains_key(*name))?;
+    let unknown = shown_name(unknown);
+    let nearest = nearest(&unknown, known.keys());
+    let hint = nearest.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
+    let valid: Vec<String> = known.keys().map(|name| format!("`{name}`")).collect();
+    let valid = match valid.as_slice() {
+        [] => "the tool takes no arguments".to_owned(),
+        valid => format!("the valid arguments are {}", valid.join(", ")),
+    };
+    Some(format!("there is no argument `{unknown}`{hint}; {valid}"))
+}
+
+/// The schema says whether an argument must be there, and whether it can be emptied.
+fn null_argument(schema: &Value, name: &str) -> String {
+    let names = |list: Option<&Value>| {
+        list.and_then(Value::as_array).is_some_and(|names| names.iter().any(|one| one == name))
+    };
+    if names(schema.get("required")) {
+        format!("`{name}` is required and may not be null")
+    } else if names(schema.pointer("/properties/clear/items/enum")) {
         format!(
-            "`{shown}` may not be null: leave it out to keep it, or name it in `clear` to empty it"
+            "`{name}` may not be null: leave it out to keep it, or name it in `clear` to empty it"
         )
     } else {
-        format!("`{shown}` may not be null: leave it out instead")
-    })
+        format!("`{name}` may not be null: leave it out instead")
+    }
 }
 
-/// What is wrong with one argument.
-enum Fault {
-    /// There is none of this name.
-    Name,
-    /// It takes no such value.
-    Value,
+fn wrong_value(
+    schema: &Value,
+    arguments: &Value,
+    error: serde_path_to_error::Error<serde_json::Error>,
+) -> String {
+    let path = error.path().to_string();
+    let reason = match find_choice(schema, arguments, error.path()) {
+        Some(choice) => format!("must be one of {choice}"),
+        // serde repeats what was given, which may be a telephone number.
+        None => present::reason(&digits_masked(&error.into_inner().to_string())),
+    };
+    if path == "." { reason } else { format!("`{}`: {reason}", shown_name(&path)) }
 }
 
-/// What is wrong with one argument, whatever else is missing.
-fn fault<T: DeserializeOwned>(name: &str, value: Value) -> Option<Fault> {
-    let alone = Value::Object(Map::from_iter([(name.to_owned(), value)]));
-    let error = serde_path_to_error::deserialize::<_, T>(alone).err()?;
-    // A missing argument has no path.
-    error.path().iter().next()?;
-    let unknown = error.inner().to_string().starts_with("unknown field ");
-    Some(if unknown { Fault::Name } else { Fault::Value })
+/// The words to choose from, if the value at this path should be one of them and is not.
+fn find_choice(schema: &Value, arguments: &Value, path: &Path) -> Option<String> {
+    let (mut schema, mut value) = (schema, arguments);
+    for segment in path {
+        (schema, value) = match segment {
+            Segment::Map { key } => (schema.get("properties")?.get(key)?, value.get(key)?),
+            Segment::Seq { index } => (schema.get("items")?, value.get(*index)?),
+            Segment::Enum { .. } | Segment::Unknown => break,
+        };
+    }
+    let words = schema.get("enum")?.as_array()?;
+    let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+    let fits = value.as_str().is_some_and(|value| words.contains(&value));
+    (!fits).then(|| format!("`{}`", words.join("`, `")))
 }
 
 #[cfg(test)]
@@ -351,7 +383,7 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, Deserialize, PartialEq)]
+    #[derive(Debug, Deserialize, JsonSchema, PartialEq)]
     #[serde(deny_unknown_fields)]
     struct Sample {
         name: Text<1, 3>,
@@ -361,13 +393,13 @@ mod tests {
         clear: Option<List<Clearable, 1>>,
     }
 
-    #[derive(Debug, Deserialize, PartialEq)]
+    #[derive(Debug, Deserialize, JsonSchema, PartialEq)]
     #[serde(rename_all = "lowercase")]
     enum Clearable {
         Items,
     }
 
-    #[derive(Debug, Deserialize, PartialEq)]
+    #[derive(Debug, Deserialize, JsonSchema, PartialEq)]
     #[serde(rename_all = "lowercase")]
     enum Kind {
         One,
@@ -406,8 +438,11 @@ mod tests {
             (json!({"name": "a", "count": -1.0}), "`count`: must be a whole number from 1 to 9"),
             (json!({"name": "a", "count": 1e300}), "`count`: must be a whole number from 1 to 9"),
             (json!({"name": "a", "count": null}), "`count` may not be null: leave it out instead"),
-            (json!({"name": null, "nmae": 1}), "`name` is required and may not be null"),
-            (json!({"name": "a", "nmae": null}), "`nmae` may not be null: leave it out instead"),
+            (json!({"name": null}), "`name` is required and may not be null"),
+            (
+                json!({"name": "a", "nmae": null}),
+                "there is no argument `nmae` (did you mean `name`?); the valid arguments are `name`, `count`, `items`, `kind`, `clear`",
+            ),
             (
                 json!({"items": null, "count": "5"}),
                 "`items` may not be null: leave it out to keep it, or name it in `clear` to empty it",
@@ -418,24 +453,22 @@ mod tests {
             ),
             (
                 json!({"name": "a", "nmae": 1}),
-                "`nmae`: unknown field `nmae`, expected one of `name`, `count`, `items`, `kind`, `clear`",
+                "there is no argument `nmae` (did you mean `name`?); the valid arguments are `name`, `count`, `items`, `kind`, `clear`",
+            ),
+            (
+                json!({"name": "a", "+13105550100": 1}),
+                "there is no argument `+***`; the valid arguments are `name`, `count`, `items`, `kind`, `clear`",
             ),
             (
                 json!({"name": "a", "items": [true, 1]}),
                 "`items[1]`: invalid type: integer `1`, expected a boolean",
             ),
-            (
-                json!({"name": "a", "kind": "both"}),
-                "`kind`: unknown variant `both`, expected `one` or `other`",
-            ),
+            (json!({"name": "a", "kind": "both"}), "`kind`: must be one of `one`, `other`"),
             (
                 json!({"name": "a", "kind": {"type": "one", "more": 1}}),
-                "`kind`: must be a text, one of those that the tool's schema lists",
+                "`kind`: must be one of `one`, `other`",
             ),
-            (
-                json!({"name": "a", "kind": 7}),
-                "`kind`: must be a text, one of those that the tool's schema lists",
-            ),
+            (json!({"name": "a", "kind": 7}), "`kind`: must be one of `one`, `other`"),
         ] {
             assert_eq!(read(bad.clone()), Err(reason.to_owned()), "{bad}");
         }

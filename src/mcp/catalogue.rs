@@ -59,11 +59,14 @@ impl Default for Catalogue {
 pub type SharedCatalogue = Arc<Catalogue>;
 
 #[cfg(test)]
-impl super::offer::Offer {
+impl super::registry::available::AvailableTools {
     /// These tools and no others.
-    pub(crate) fn only(tools: &[&str]) -> Self {
-        let tools = tools.iter().map(|tool| (*tool).to_owned()).collect();
+    pub(crate) fn only(
+        tools: &[super::registry::name::ToolName],
+        environment: crate::account::Environment,
+    ) -> Self {
+        let tools = tools.iter().map(|tool| tool.as_str().to_owned()).collect();
         let selection = Selection { tools, ..Selection::default() };
-        Self::of(Catalogue::new().index(), &Arc::new(selection))
+        Self::new(Catalogue::new().index(), &Arc::new(selection), environment)
     }
 }

@@ -3,8 +3,9 @@
 
 use rmcp::model::{CompleteRequestParams, CompletionInfo, ErrorData, Reference};
 
+use super::answer;
 use super::error::ToolError;
-use super::offer::Offer;
+use super::registry::available::AvailableTools;
 use super::view::View;
 use crate::account::Account;
 use callingbox::{AgentType, PageRequest};
@@ -50,13 +51,13 @@ impl Source {
     }
 }
 
-/// What can stand where the user is typing, for whoever is offered `offer`.
+/// What can stand where the user is typing for this caller.
 ///
 /// # Errors
 /// Nothing can be completed there, or the API cannot be read.
 pub async fn complete(
     account: &Account,
-    offer: &Offer,
+    tools: &AvailableTools,
     request: &CompleteRequestParams,
 ) -> Result<CompletionInfo, ErrorData> {
     let typed = request.argument.value.to_lowercase();
@@ -70,11 +71,11 @@ pub async fn complete(
         }
         _ => return Err(ErrorData::invalid_params("there is nothing to complete there", None)),
     };
-    let seen = |source: &Source| source.view().is_none_or(|view| view.is_open(offer));
+    let seen = |source: &Source| source.view().is_none_or(|view| view.is_open(tools));
     let found = match source.filter(seen) {
         Some(source) => values(account, source, &typed)
             .await
-            .map_err(|error| ErrorData::internal_error(error.to_string(), None))?,
+            .map_err(|error| answer::protocol_error(error, tools))?,
         None => Vec::new(),
     };
     let total = u32::try_from(found.len()).ok();

@@ -7,8 +7,8 @@ use rmcp::model::RequestId;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use super::offer::Offer;
 use super::progress::Progress;
+use super::registry::available::AvailableTools;
 use crate::account::Account;
 use crate::telemetry::traces::Origin;
 
@@ -16,8 +16,8 @@ use crate::telemetry::traces::Origin;
 pub struct ToolContext {
     /// Whose account it is.
     pub account: Arc<Account>,
-    /// What its caller is offered.
-    pub offer: Offer,
+    /// The tools that its caller can use.
+    pub tools: AvailableTools,
     /// Canceled when the client takes the request back or is gone.
     pub cancel: CancellationToken,
     /// Canceled when the account is no longer served: a token was revoked, or the server ends.

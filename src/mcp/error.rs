@@ -8,8 +8,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::offer::Offer;
 use super::present;
+use super::registry::available::AvailableTools;
+use super::registry::name::ToolName;
+use super::reply::next_step::{self, NextStep};
 use crate::account::{Environment, NoKey};
 use crate::dialing::ledger::LedgerError;
 use callingbox::{self, ApiOperation, CallId, Effect};
@@ -88,33 +90,33 @@ pub enum Retry {
     No,
 }
 
-/// What to do about credit, which the simulator gives away.
-const SIMULATED_CREDIT: &str = "tell the user that the simulated credit does not suffice: what is held for calls comes back when they end; POST /sandbox/credits sets it on a simulator that runs alone, and one that is started anew has $5.00 and nothing else. Numbers that end in 5550111 are always refused so.";
+/// What to do about credit on the simulator, which gives it away.
+const ADD_SIMULATED_CREDIT: NextStep = NextStep::person(
+    "Tell the user that the simulated credit does not suffice: what is held for calls comes back when they end; POST /sandbox/credits sets it on a simulator that runs alone, and one that is started anew has $5.00 and nothing else. Numbers that end in 5550111 are always refused so.",
+);
 
 /// What to do where the API cannot be reached.
-const DOCTOR: &str =
-    "if it goes on, tell the user to run `callingbox-mcp doctor`, which finds out why.";
+const DIAGNOSE: NextStep =
+    NextStep::Command { args: "doctor", hint: "finds out why CallingBox cannot be reached" };
 
-/// What to do where the simulator cannot be.
-const NO_SIMULATOR: &str = "if it goes on, tell the user that the simulator does not answer: `callingbox-mcp sandbox` starts one, which knows nothing of what was before.";
+/// The same where the simulator cannot be reached.
+const RESTART_SIMULATOR: NextStep = NextStep::person(
+    "If it goes on, tell the user that the simulator does not answer: `callingbox-mcp sandbox` starts one, which knows nothing of what was before.",
+);
 
-/// Why what was there a moment ago may be there no more: a client that is started anew starts the
-/// simulator inside anew.
-const BEGAN_ANEW: &str = "A simulator that was started anew knows nothing of what was before.";
+/// Why a record that was there a moment ago may be gone: a client that restarts also restarts the simulator
+/// inside this server.
+const RESTARTED: &str = "a simulator that was restarted has lost all earlier records";
 
-/// A failure as the model is told it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// Why a call of a tool failed, and what its caller can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolError {
     class: Class,
     message: String,
-    done: Effect,
+    effect: Effect,
     retry: Retry,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Vec<NextStep>,
     call_id: Option<CallId>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    simulated: bool,
 }
 
 impl ToolError {
@@ -124,11 +126,10 @@ impl ToolError {
         Self {
             class,
             message: message.into(),
-            done: Effect::Nothing,
+            effect: Effect::Nothing,
             retry: Retry::AfterChange,
-            next: None,
+            next: Vec::new(),
             call_id: None,
-            simulated: false,
         }
     }
 
@@ -141,100 +142,118 @@ impl ToolError {
     /// A defect in this program: whether anything was done is not known.
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(Class::Internal, message).done(Effect::Unknown).retry(Retry::No)
+        Self::new(Class::Internal, message).with_effect(Effect::Unknown).with_retry(Retry::No)
     }
 
-    /// Says whether anything was done.
     #[must_use]
-    pub fn done(mut self, done: Effect) -> Self {
-        self.done = done;
+    pub fn with_effect(mut self, effect: Effect) -> Self {
+        self.effect = effect;
         self
     }
 
-    /// Says whether it may be tried again.
     #[must_use]
-    pub fn retry(mut self, retry: Retry) -> Self {
+    pub fn with_retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
     }
 
-    /// Says what to do next, in sentences that name the tools: one with a tool that is not offered is
-    /// left out.
+    /// Replaces the next steps.
     #[must_use]
-    pub fn next(mut self, next: impl Into<String>) -> Self {
-        self.next = Some(next.into());
+    pub fn with_next(mut self, steps: impl Into<Vec<NextStep>>) -> Self {
+        self.next = steps.into();
         self
     }
 
-    /// The same failure after part of the work was done: the message says which, and the next step goes
-    /// on to what is left.
+    /// Adds a next step after the others.
     #[must_use]
-    pub fn in_part(mut self, message: String, left: &str) -> Self {
-        self.message = message;
-        self.done = Effect::Partly;
-        self.next = Some(match self.next {
-            Some(next) => format!("{next} {left}"),
-            None => left.to_owned(),
-        });
+    pub fn with_next_also(mut self, step: NextStep) -> Self {
+        self.next.push(step);
         self
+    }
+
+    /// The same failure after part of the work was done: the message says which part, and `step` continues
+    /// with the rest.
+    #[must_use]
+    pub fn partial(mut self, message: String, step: NextStep) -> Self {
+        self.message = message;
+        self.with_effect(Effect::Partly).with_next_also(step)
     }
 
     /// Keeps the id of the call it is about: the id of a dispatched call is never lost.
     #[must_use]
-    pub fn call_id(mut self, id: CallId) -> Self {
+    pub fn with_call_id(mut self, id: CallId) -> Self {
         self.call_id = Some(id);
         self
     }
 
-    /// Leaves out of the next step what cannot be done with what is offered.
-    #[must_use]
-    pub fn within(mut self, offer: &Offer) -> Self {
-        let next = self.next.map(|next| offer.fitting(&next));
-        self.next = next.filter(|next| !next.is_empty());
-        self
-    }
-
-    /// Says of which world it is: nobody is to add credit to an account for what the simulator refuses.
-    #[must_use]
-    pub fn for_environment(mut self, environment: Environment) -> Self {
-        self.simulated = environment == Environment::Sandbox;
-        if self.simulated {
+    /// The same failure in the words of its environment: no user must add credit to an account for what the
+    /// simulator refuses.
+    fn for_environment(mut self, environment: Environment) -> Self {
+        if environment == Environment::Sandbox {
             match self.class {
-                Class::InsufficientCredit => self.next = Some(SIMULATED_CREDIT.to_owned()),
+                Class::InsufficientCredit => self.next = vec![ADD_SIMULATED_CREDIT],
                 Class::NotFound => {
-                    let next = self.next.take().map_or_else(String::new, |next| next + " ");
-                    self.next = Some(next + BEGAN_ANEW);
+                    self.message = format!("{}; {RESTARTED}", self.message.trim_end_matches('.'));
                 }
-                // Which world a command looks at is told by this flag alone.
                 _ => {
-                    self.next = self.next.map(|next| match next.as_str() {
-                        DOCTOR => NO_SIMULATOR.to_owned(),
-                        next => next.replace("`callingbox-mcp ", "`callingbox-mcp --sandbox "),
-                    });
+                    let steps = self.next.iter_mut().filter(|step| **step == DIAGNOSE);
+                    steps.for_each(|step| *step = RESTART_SIMULATOR);
                 }
             }
         }
         self
     }
 
-    /// The class.
+    /// The failure as one caller reads it.
+    #[must_use]
+    pub fn report(self, tools: &AvailableTools) -> ErrorReport {
+        let error = self.for_environment(tools.environment());
+        let next = next_step::render(&error.next, tools);
+        ErrorReport {
+            class: error.class,
+            message: error.message,
+            effect: error.effect,
+            retry: error.retry,
+            next: (!next.is_empty()).then_some(next),
+            call_id: error.call_id,
+            simulated: tools.environment() == Environment::Sandbox,
+        }
+    }
+
     #[must_use]
     pub fn class(&self) -> Class {
         self.class
     }
 
-    /// What happened.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 }
 
-/// The text the model reads.
-impl fmt::Display for ToolError {
+/// A failure as one caller reads it: the data for programs, and its `Display` for models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ErrorReport {
+    class: Class,
+    message: String,
+    #[serde(rename = "done")]
+    effect: Effect,
+    retry: Retry,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_id: Option<CallId>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
+}
+
+impl fmt::Display for ErrorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.simulated {
+            writeln!(f, "{}", present::SIMULATED)?;
+        }
         write!(f, "{}: {}", self.class.as_str(), self.message.trim_end_matches('.'))?;
-        f.write_str(match self.done {
+        f.write_str(match self.effect {
             Effect::Nothing => ". Nothing was done.",
             Effect::Partly => ". It was done in part.",
             Effect::Whole => ". It was done all the same.",
@@ -242,9 +261,6 @@ impl fmt::Display for ToolError {
         })?;
         if let Some(id) = &self.call_id {
             write!(f, " call_id: {id}.")?;
-        }
-        if self.simulated {
-            write!(f, " {}", present::SIMULATED)?;
         }
         f.write_str(match self.retry {
             Retry::AfterChange => " Retry only after changing what is named.",
@@ -258,14 +274,15 @@ impl fmt::Display for ToolError {
     }
 }
 
-impl std::error::Error for ToolError {}
-
 /// How to set a key, for the model to pass on.
 impl From<NoKey> for ToolError {
     fn from(error: NoKey) -> Self {
-        Self::new(Class::NoKey, error.to_string()).next(
-            "tell the user to run `callingbox-mcp setup` in a terminal, which asks for the key and keeps it, or to set CALLINGBOX_API_KEY (or CALLINGBOX_API_KEY_FILE) where this server is configured; then to start it again. With --sandbox it needs no key.",
-        )
+        Self::new(Class::NoKey, error.to_string()).with_next([
+            NextStep::Command { args: "setup", hint: "asks for the key and stores it" },
+            NextStep::person(
+                "Or tell the user to set CALLINGBOX_API_KEY (or CALLINGBOX_API_KEY_FILE) where this server is configured, and to start it again. With --sandbox it needs no key.",
+            ),
+        ])
     }
 }
 
@@ -276,9 +293,10 @@ impl From<LedgerError> for ToolError {
             LedgerError::Locked | LedgerError::Server(_) => Retry::Later,
             _ => Retry::AfterChange,
         };
-        Self::new(Class::Unavailable, error.to_string()).retry(retry).next(
-            "tell the user what the message says; `callingbox-mcp receipts` shows the ledger.",
-        )
+        Self::new(Class::Unavailable, error.to_string()).with_retry(retry).with_next([
+            NextStep::person("Tell the user what the message says."),
+            NextStep::Command { args: "receipts", hint: "shows the ledger" },
+        ])
     }
 }
 
@@ -286,81 +304,109 @@ impl From<LedgerError> for ToolError {
 impl From<callingbox::Error> for ToolError {
     fn from(error: callingbox::Error) -> Self {
         use callingbox::ErrorKind as Kind;
+        let operation = error.operation();
         let (class, next) = match error.kind() {
-            Kind::BadRequest { .. } if error.operation() == ApiOperation::PlaceCall => (
-                Class::InvalidArgument,
-                Some(
-                    "get_agent shows the type and the numbers of the agent. list_agents with type outbound shows those that can place calls. list_numbers shows the owned numbers, and set_agent_numbers attaches one. search_numbers finds one for sale.",
-                ),
-            ),
-            Kind::BadRequest { .. } | Kind::Refused { .. } | Kind::Unsendable { .. } => {
-                (Class::InvalidArgument, None)
+            Kind::BadRequest { .. } if operation == ApiOperation::PlaceCall => {
+                (Class::InvalidArgument, ready_an_agent())
             }
-            Kind::Unauthorized { .. } => (
-                Class::Unauthorized,
-                Some(
-                    "tell the user that CallingBox does not accept the API key (CALLINGBOX_API_KEY or the key file): it is wrong, expired or revoked. A new one is made in the dashboard under API keys.",
-                ),
-            ),
-            Kind::CallsPaused { .. } | Kind::InsufficientCredit { .. } => (
-                Class::InsufficientCredit,
-                Some("tell the user to add credit in the CallingBox dashboard; no tool can do it."),
-            ),
-            Kind::NotFound { .. } => (Class::NotFound, None),
-            Kind::Conflict { .. } => (Class::Conflict, None),
-            Kind::RateLimited { .. } => (Class::RateLimited, None),
-            Kind::Transport { .. } => (Class::Unavailable, Some(DOCTOR)),
-            _ => (Class::Unavailable, None),
+            Kind::BadRequest { .. } | Kind::Refused { .. } | Kind::Unsendable { .. } => {
+                (Class::InvalidArgument, vec![])
+            }
+            Kind::Unauthorized { .. } => (Class::Unauthorized, vec![REPLACE_KEY]),
+            Kind::CallsPaused { .. } | Kind::InsufficientCredit { .. } => {
+                (Class::InsufficientCredit, vec![ADD_CREDIT])
+            }
+            Kind::NotFound { .. } => (Class::NotFound, vec![]),
+            Kind::Conflict { .. } => (Class::Conflict, vec![]),
+            Kind::RateLimited { .. } => (Class::RateLimited, vec![]),
+            Kind::Transport { .. } => (Class::Unavailable, vec![DIAGNOSE]),
+            _ => (Class::Unavailable, vec![]),
         };
         let retry = match (error.retry_is_safe(), error.is_transient()) {
             // Each secret replaces the one before: a second rotation does no more than the first.
-            _ if error.operation() == ApiOperation::RotateWebhookSecret
-                && !error.retry_is_safe() =>
-            {
+            _ if operation == ApiOperation::RotateWebhookSecret && !error.retry_is_safe() => {
                 Retry::Later
             }
             (true, true) => Retry::Later,
             (true, false) => Retry::AfterChange,
             (false, _) => Retry::No,
         };
-        let done = error.effect();
-        let mut told = Self::new(class, format!("{}: {}", error.operation(), error.kind()))
-            .done(done)
-            .retry(retry);
-        told.next = match (done, class) {
-            (Effect::Nothing, Class::NotFound) => Some(where_ids_are(error.operation())),
-            (Effect::Nothing, _) | (_, Class::Unauthorized) => next.map(str::to_owned),
-            _ => where_it_shows(error.operation()).map(str::to_owned),
+        let effect = error.effect();
+        let not_found = effect == Effect::Nothing && class == Class::NotFound;
+        let also = if not_found { "; ids of another account are not found either" } else { "" };
+        let next = match (effect, class) {
+            _ if not_found => list_ids(operation),
+            (Effect::Nothing, _) | (_, Class::Unauthorized) => next,
+            _ => look_up_effect(operation),
         };
-        told
+        Self::new(class, format!("{operation}: {}{also}", error.kind()))
+            .with_effect(effect)
+            .with_retry(retry)
+            .with_next(next)
     }
 }
 
-/// Which tools show what became of a write whose answer is lost, and what is to be done then.
-fn where_it_shows(operation: ApiOperation) -> Option<&'static str> {
+const REPLACE_KEY: NextStep = NextStep::person(
+    "Tell the user that CallingBox does not accept the API key (CALLINGBOX_API_KEY or the key file): it is wrong, expired or revoked. A new one is made in the dashboard under API keys.",
+);
+
+const ADD_CREDIT: NextStep =
+    NextStep::person("Tell the user to add credit in the CallingBox dashboard; no tool can do it.");
+
+/// The steps to an agent that can place calls.
+fn ready_an_agent() -> Vec<NextStep> {
+    vec![
+        NextStep::tool(ToolName::GET_AGENT, "shows the type and the numbers of the agent"),
+        NextStep::tool(
+            ToolName::LIST_AGENTS,
+            "with type outbound shows those that can place calls",
+        ),
+        NextStep::tool(ToolName::LIST_NUMBERS, "shows the owned numbers"),
+        NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches one"),
+        NextStep::tool(ToolName::SEARCH_NUMBERS, "finds one for sale"),
+    ]
+}
+
+/// The tools that show what became of a write whose answer is lost, and what is to be done then.
+fn look_up_effect(operation: ApiOperation) -> Vec<NextStep> {
     use ApiOperation as Op;
-    Some(match operation {
-        Op::PlaceCall => "list_calls shows whether the call was placed.",
-        Op::PurchaseNumber => "list_numbers shows whether the number was bought.",
-        Op::CreateAgent => {
-            "list_agents shows whether the agent is there: make it again only if it is not."
+    let tool = NextStep::tool;
+    match operation {
+        Op::PlaceCall => vec![tool(ToolName::LIST_CALLS, "shows whether the call was placed")],
+        Op::PurchaseNumber => {
+            vec![tool(ToolName::LIST_NUMBERS, "shows whether the number was bought")]
         }
+        Op::CreateAgent => vec![tool(
+            ToolName::LIST_AGENTS,
+            "shows whether the agent is there: make it again only if it is not",
+        )],
         Op::UpdateAgent
         | Op::ArchiveAgent
         | Op::AttachNumber
         | Op::DetachNumber
-        | Op::SetPrimaryNumber => "get_agent shows the agent as it is now.",
-        Op::CreateWebhook => {
-            "list_webhooks shows whether the webhook is there: make it again only if it is not. If it is, rotate_webhook_secret gives it another signing secret, for the one in the lost answer is shown nowhere else."
+        | Op::SetPrimaryNumber => vec![tool(ToolName::GET_AGENT, "shows the agent as it is now")],
+        Op::CreateWebhook => vec![
+            tool(
+                ToolName::LIST_WEBHOOKS,
+                "shows whether the webhook is there: make it again only if it is not",
+            ),
+            tool(
+                ToolName::ROTATE_WEBHOOK_SECRET,
+                "gives one that is there another signing secret, for the one in the lost answer is shown nowhere else",
+            ),
+        ],
+        Op::RotateWebhookSecret => vec![tool(
+            ToolName::ROTATE_WEBHOOK_SECRET,
+            "once more gives another one: the secret in the lost answer is shown nowhere else, and the old one may have stopped",
+        )],
+        Op::DeleteWebhook => {
+            vec![tool(ToolName::LIST_WEBHOOKS, "shows whether the webhook is still there")]
         }
-        Op::RotateWebhookSecret => {
-            "rotate_webhook_secret once more gives another one: the secret in the lost answer is shown nowhere else, and the old one may have stopped."
-        }
-        Op::DeleteWebhook => "list_webhooks shows whether the webhook is still there.",
-        Op::UpdateWebhook => "get_webhook shows the webhook as it is now.",
-        Op::RedeliverWebhook => {
-            "get_webhook_delivery shows whether it was sent again, in its count of manual retries."
-        }
+        Op::UpdateWebhook => vec![tool(ToolName::GET_WEBHOOK, "shows the webhook as it is now")],
+        Op::RedeliverWebhook => vec![tool(
+            ToolName::GET_WEBHOOK_DELIVERY,
+            "shows whether it was sent again, in its count of manual retries",
+        )],
         // A read leaves nothing to look for.
         Op::ListAgents
         | Op::GetAgent
@@ -372,98 +418,102 @@ fn where_it_shows(operation: ApiOperation) -> Option<&'static str> {
         | Op::ListWebhooks
         | Op::GetWebhook
         | Op::ListWebhookDeliveries
-        | Op::GetWebhookDelivery => return None,
-    })
+        | Op::GetWebhookDelivery => vec![],
+    }
 }
 
-/// Which tools show the ids that a request may have named.
-fn where_ids_are(operation: ApiOperation) -> String {
+/// The tools that list the ids that a request may have named.
+fn list_ids(operation: ApiOperation) -> Vec<NextStep> {
     use ApiOperation as Op;
-    let tools = match operation {
-        Op::PlaceCall | Op::GetAgent | Op::UpdateAgent | Op::ArchiveAgent => {
-            "list_agents shows the ids of agents."
+    let list_agents = NextStep::tool(ToolName::LIST_AGENTS, "shows the ids of agents");
+    let list_numbers = NextStep::tool(ToolName::LIST_NUMBERS, "shows the ids of numbers");
+    match operation {
+        Op::PlaceCall | Op::GetAgent | Op::UpdateAgent | Op::ArchiveAgent => vec![list_agents],
+        Op::ListCalls | Op::GetCall | Op::GetTranscript => {
+            vec![NextStep::tool(ToolName::LIST_CALLS, "shows the ids of calls")]
         }
-        Op::ListCalls | Op::GetCall | Op::GetTranscript => "list_calls shows the ids of calls.",
         Op::AttachNumber | Op::DetachNumber | Op::SetPrimaryNumber => {
-            "list_agents shows the ids of agents. list_numbers shows the ids of numbers."
+            vec![list_agents, list_numbers]
         }
         Op::ListWebhooks
         | Op::CreateWebhook
         | Op::GetWebhook
         | Op::UpdateWebhook
         | Op::DeleteWebhook
-        | Op::RotateWebhookSecret => "list_webhooks shows the ids of webhooks.",
+        | Op::RotateWebhookSecret => {
+            vec![NextStep::tool(ToolName::LIST_WEBHOOKS, "shows the ids of webhooks")]
+        }
         Op::ListWebhookDeliveries | Op::GetWebhookDelivery | Op::RedeliverWebhook => {
-            "list_webhook_deliveries shows the ids of deliveries."
+            let hint = "shows the ids of deliveries";
+            vec![NextStep::tool(ToolName::LIST_WEBHOOK_DELIVERIES, hint)]
         }
         // A new agent names numbers, as the requests about numbers do.
         Op::ListAgents
         | Op::CreateAgent
         | Op::ListNumbers
         | Op::SearchNumbers
-        | Op::PurchaseNumber => "list_numbers shows the ids of numbers.",
-    };
-    format!("{tools} Ids of another account are not found either.")
+        | Op::PurchaseNumber => vec![list_numbers],
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn tools(environment: Environment) -> AvailableTools {
+        AvailableTools::only(&[ToolName::GET_CALL_RESULT], environment)
+    }
+
     #[test]
     fn a_failure_says_all_that_a_caller_needs() {
         let error = ToolError::new(Class::Unavailable, "no answer came in time")
-            .done(Effect::Unknown)
-            .retry(Retry::No)
-            .call_id(CallId::new("c1"))
-            .next("get_call_result with this call_id.");
-        assert_eq!(error.clone().for_environment(Environment::Live), error);
-        let simulated = error.clone().for_environment(Environment::Sandbox);
+            .with_effect(Effect::Unknown)
+            .with_retry(Retry::No)
+            .with_call_id(CallId::new("c1"))
+            .with_next([
+                NextStep::tool(ToolName::GET_CALL_RESULT, "reads the call"),
+                NextStep::tool(ToolName::LIST_CALLS, "is not available"),
+            ]);
+        let text = "unavailable: no answer came in time. Whether anything was done is not known. call_id: c1. Do not retry. Next: get_call_result reads the call.";
+        let live = error.clone().report(&tools(Environment::Live));
+        assert_eq!(live.to_string(), text);
         assert_eq!(
-            simulated.to_string(),
-            "unavailable: no answer came in time. Whether anything was done is not known. call_id: c1. SIMULATED: the real account is not concerned. Do not retry. Next: get_call_result with this call_id."
-        );
-        let credit = ToolError::new(Class::InsufficientCredit, "too little").next("add credit.");
-        assert!(
-            credit
-                .clone()
-                .for_environment(Environment::Live)
-                .to_string()
-                .ends_with("Next: add credit.")
-        );
-        let simulated_credit = credit.for_environment(Environment::Sandbox).to_string();
-        assert!(simulated_credit.ends_with(SIMULATED_CREDIT), "{simulated_credit}");
-        let unknown = ToolError::new(Class::NotFound, "no such call").next("look at list_calls.");
-        assert_eq!(
-            unknown.for_environment(Environment::Sandbox).to_string(),
-            format!(
-                "not_found: no such call. Nothing was done. SIMULATED: the real account is not concerned. Retry only after changing what is named. Next: look at list_calls. {BEGAN_ANEW}"
-            )
-        );
-        let next = |next: &str| {
-            let error = ToolError::new(Class::Unavailable, "nothing answers").next(next);
-            error.for_environment(Environment::Sandbox).next.unwrap()
-        };
-        assert_eq!(next(DOCTOR), NO_SIMULATOR);
-        assert_eq!(
-            next("`callingbox-mcp receipts` shows the ledger."),
-            "`callingbox-mcp --sandbox receipts` shows the ledger."
-        );
-        assert_eq!(serde_json::to_value(&simulated).unwrap()["simulated"], true);
-        assert_eq!(
-            error.to_string(),
-            "unavailable: no answer came in time. Whether anything was done is not known. call_id: c1. Do not retry. Next: get_call_result with this call_id."
-        );
-        assert_eq!(
-            serde_json::to_value(&error).unwrap(),
+            serde_json::to_value(&live).unwrap(),
             serde_json::json!({
                 "class": "unavailable",
                 "message": "no answer came in time",
                 "done": "unknown",
                 "retry": "no",
-                "next": "get_call_result with this call_id.",
+                "next": "get_call_result reads the call.",
                 "call_id": "c1",
             })
+        );
+        let simulated = error.report(&tools(Environment::Sandbox));
+        assert_eq!(simulated.to_string(), format!("{}\n{text}", present::SIMULATED));
+        assert_eq!(serde_json::to_value(&simulated).unwrap()["simulated"], true);
+    }
+
+    #[test]
+    fn a_failure_of_the_simulator_has_its_own_remedies() {
+        let next = |error: ToolError, environment| error.report(&tools(environment)).next.unwrap();
+        let text = |step: NextStep| next_step::render(&[step], &tools(Environment::Sandbox));
+        for (class, step, simulated) in [
+            (Class::InsufficientCredit, ADD_CREDIT, ADD_SIMULATED_CREDIT),
+            (Class::Unavailable, DIAGNOSE, RESTART_SIMULATOR),
+            (Class::Conflict, REPLACE_KEY, REPLACE_KEY),
+        ] {
+            let error = ToolError::new(class, "it failed").with_next([step.clone()]);
+            assert_eq!(next(error.clone(), Environment::Sandbox), text(simulated));
+            assert_eq!(
+                next(error, Environment::Live),
+                next_step::render(&[step], &tools(Environment::Live))
+            );
+        }
+        let missing = ToolError::new(Class::NotFound, "no such call.");
+        assert_eq!(missing.clone().report(&tools(Environment::Live)).message, "no such call.");
+        assert_eq!(
+            missing.report(&tools(Environment::Sandbox)).message,
+            format!("no such call; {RESTARTED}")
         );
     }
 }

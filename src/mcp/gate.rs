@@ -15,6 +15,8 @@ use super::catalogue::Catalogue;
 use super::context::ToolContext;
 use super::error::{Class, Retry, ToolError};
 use super::present;
+use super::registry::name::ToolName;
+use super::reply::next_step::NextStep;
 use super::selection::Selection;
 use super::tasks;
 use super::tool::{Entry, Finished, Stop};
@@ -62,19 +64,20 @@ pub async fn call(
     let (label, response) = match outcome {
         // A task that could not be asked about would lose the answer.
         Ok(Finished { followed: Some((call, text)), .. })
-            if cx.client.supports_tasks() && View::Call.is_open(&cx.offer) =>
+            if cx.client.supports_tasks() && View::Call.is_open(&cx.tools) =>
         {
-            ("task", CallToolResponse::Task(tasks::create(&cx.account, &call, text)?))
+            let task = tasks::create(&cx.account, &call, text);
+            let task = task.map_err(|error| answer::protocol_error(error, &cx.tools))?;
+            ("task", CallToolResponse::Task(task))
         }
         Ok(finished) => ("ok", finished.result.into()),
         Err(Stop::NeedsInput(input)) => ("needs_input", CallToolResponse::InputRequired(*input)),
         Err(Stop::Failed(error)) => {
             let error = match about {
-                Some(call) => error.call_id(call),
+                Some(call) => error.with_call_id(call),
                 None => error,
             };
-            let error = error.within(&cx.offer).for_environment(cx.account.environment());
-            (error.class().as_str(), answer::failure(&error).into())
+            (error.class().as_str(), answer::failure(&error.report(&cx.tools)).into())
         }
     };
     let took = started.elapsed();
@@ -98,6 +101,16 @@ fn log(cx: &ToolContext, tool: &str, outcome: &str, took: Duration, arguments: O
     );
 }
 
+/// The steps after a change whose effect is not known.
+fn check_state() -> Vec<NextStep> {
+    vec![
+        NextStep::person("Read what is there before anything else."),
+        NextStep::tool(ToolName::LIST_CALLS, "shows the calls"),
+        NextStep::tool(ToolName::LIST_AGENTS, "shows the agents"),
+        NextStep::tool(ToolName::LIST_NUMBERS, "shows the numbers"),
+    ]
+}
+
 async fn run(
     entry: &Entry,
     request: CallToolRequestParams,
@@ -108,11 +121,9 @@ async fn run(
     let uncertain = |class, message: String| {
         let error = ToolError::new(class, message);
         if changes {
-            error.done(Effect::Unknown).retry(Retry::No).next(
-                "read what is there before anything else. list_calls shows the calls. list_agents shows the agents. list_numbers shows the numbers.",
-            )
+            error.with_effect(Effect::Unknown).with_retry(Retry::No).with_next(check_state())
         } else {
-            error.retry(Retry::Later)
+            error.with_retry(Retry::Later)
         }
     };
     let work = AssertUnwindSafe(ready.work).catch_unwind();
@@ -181,7 +192,7 @@ mod tests {
             struct $name;
 
             impl Tool for $name {
-                const NAME: &'static str = $text;
+                const NAME: ToolName = ToolName::of_test($text);
                 const TITLE: &'static str = $text;
                 const DESCRIPTION: &'static str = $text;
                 const TOOLSET: Toolset = Toolset::Calls;
@@ -247,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn a_tool_that_panics_is_answered_and_the_next_call_works() {
         let client = client().await;
-        let look = "read what is there before anything else. list_calls shows the calls. list_agents shows the agents. list_numbers shows the numbers.";
+        let look = "Read what is there before anything else.";
         for (name, expected) in [
             (
                 "panics_reading",

@@ -4,7 +4,7 @@
 //!   [`context`]: what it is handed; [`catalogue`]: the list of all of them;
 //! - [`index`]: what is known of each without calling it; [`kind`]: what it does to the world,
 //!   [`toolset`]: its group, [`scope`]: what it takes to be granted; [`selection`]: which are offered,
-//!   [`offer`]: which texts fit that, [`view`]: what else is seen with it; [`caller`]: who asks, where
+//!   [`registry`]: which of them one caller can use, [`view`]: what else is seen with it; [`caller`]: who asks, where
 //!   there are many;
 //! - [`arguments`] and [`schema`]: the types arguments are made of, and the schemas of those types;
 //! - [`gate`]: the one place through which every tool call passes;
@@ -29,11 +29,12 @@ pub mod error;
 pub mod gate;
 pub mod index;
 pub mod kind;
-pub mod offer;
 pub mod outcome;
 pub mod present;
 pub mod progress;
 pub mod prompts;
+pub mod registry;
+pub mod reply;
 pub mod resources;
 pub mod schema;
 pub mod scope;

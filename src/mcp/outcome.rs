@@ -13,8 +13,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::offer::Offer;
 use super::present::{self, Fence};
+use super::registry::available::AvailableTools;
+use super::registry::name::ToolName;
+use super::reply::next_step::{NextStep, with_steps};
 use crate::dialing::call_outcome::CallOutcome;
 use crate::watch::Progress;
 use callingbox::e164::E164;
@@ -66,6 +68,11 @@ impl CallSummary {
         }
     }
 
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.simulated
+    }
+
     /// One line: when, which way, with whom, what became of it, id.
     #[must_use]
     pub fn line(&self) -> String {
@@ -82,9 +89,6 @@ impl CallSummary {
         if let Some(seconds) = self.duration_seconds {
             // Writing to a String cannot fail.
             let _ = write!(line, ", {seconds} s");
-        }
-        if self.simulated {
-            line.push_str(", simulated");
         }
         line
     }
@@ -138,9 +142,9 @@ pub struct CallReport {
 }
 
 impl CallReport {
-    /// The report on a call as it is now.
+    /// The report on a call as it is now, with the next steps that its reader can take.
     #[must_use]
-    pub fn of(call: Call) -> Self {
+    pub fn new(call: Call, tools: &AvailableTools) -> Self {
         let outcome = CallOutcome::from_call(&call);
         let finished = Progress::of(&call, Duration::ZERO, Timestamp::now()) == Progress::Finished;
         let result_problems = check_result(&call);
@@ -149,7 +153,8 @@ impl CallReport {
             .filter_map(|part| part.as_deref())
             .collect::<Vec<_>>()
             .join("; ");
-        let note = note(&call, outcome, finished);
+        let (note, steps) = note(&call, outcome, finished);
+        let note = with_steps(&note, &steps, tools);
         Self {
             outcome,
             simulated: present::is_simulated(&call.extra),
@@ -185,11 +190,9 @@ impl CallReport {
         self
     }
 
-    /// Leaves out of the note what cannot be done with what is offered.
     #[must_use]
-    pub fn within(mut self, offer: &Offer) -> Self {
-        self.note = offer.fitting(&self.note);
-        self
+    pub fn is_simulated(&self) -> bool {
+        self.simulated
     }
 
     /// Whether nothing more will come of the call.
@@ -204,9 +207,6 @@ impl CallReport {
         // Nearly always enough.
         let mut text = String::with_capacity(1024);
         let _ = write!(text, "outcome: {}. call_id: {}.", self.outcome.as_str(), self.call_id);
-        if self.simulated {
-            text.push_str(" SIMULATED: no telephone rang.");
-        }
         if self.from_number.is_some() || self.to_number.is_some() {
             let number = |number: &Option<E164>| match number {
                 Some(number) => number.as_str().to_owned(),
@@ -304,7 +304,7 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// What the fields do not say, and what to do next.
-fn note(call: &Call, outcome: CallOutcome, finished: bool) -> String {
+fn note(call: &Call, outcome: CallOutcome, finished: bool) -> (String, Vec<NextStep>) {
     let fields_wanted = call.returns.as_ref().is_some_and(|returns| !returns.is_empty());
     let all_null = || {
         call.result
@@ -312,38 +312,62 @@ fn note(call: &Call, outcome: CallOutcome, finished: bool) -> String {
             .and_then(Value::as_object)
             .is_some_and(|result| !result.is_empty() && result.values().all(Value::is_null))
     };
-    match outcome {
-        CallOutcome::InProgress => format!(
-            "The call is {}. get_call_result with this call_id waits for its end{}.",
-            if call.status.as_str().is_empty() { "at an unknown stage" } else { call.status.as_str() },
-            match call.direction {
+    let wait = |hint| NextStep::tool(ToolName::GET_CALL_RESULT, hint);
+    let words = NextStep::tool(ToolName::GET_CALL_TRANSCRIPT, "has the words");
+    let (text, step) = match outcome {
+        CallOutcome::InProgress => {
+            let status = match call.status.as_str() {
+                "" => "at an unknown stage",
+                status => status,
+            };
+            let warning = match call.direction {
                 Some(CallDirection::Inbound) => "",
-                _ => "; do not place it again",
-            }
-        ),
-        CallOutcome::Completed if !finished => {
-            "The conversation is over and its result is still being extracted: call get_call_result again.".to_owned()
+                _ => " Do not place it again.",
+            };
+            let step = wait("with this call_id waits for its end");
+            return (format!("The call is {status}.{warning}"), vec![step]);
         }
+        CallOutcome::Completed if !finished => (
+            "The conversation is over and its result is still being extracted.",
+            Some(wait("returns it once it is there")),
+        ),
         CallOutcome::Completed if call.result_status == Some(ResultStatus::Failed) => {
-            "The conversation took place, but the result could not be extracted. get_call_transcript has the words.".to_owned()
+            ("The conversation took place, but the result could not be extracted.", Some(words))
         }
         CallOutcome::Completed if !fields_wanted => {
-            "The conversation took place. The agent asks for no result fields. get_call_transcript has the words.".to_owned()
+            ("The conversation took place. The agent asks for no result fields.", Some(words))
         }
-        CallOutcome::Completed if all_null() => {
-            "A conversation took place, but none of the fields was talked about: it may have been the wrong person. get_call_transcript has the words.".to_owned()
+        CallOutcome::Completed if all_null() => (
+            "A conversation took place, but none of the fields was talked about: it may have been the wrong person.",
+            Some(words),
+        ),
+        CallOutcome::Completed
+            if call.result.as_ref().is_some_and(|result| !result.is_object()) =>
+        {
+            (
+                "The conversation took place, but the result does not have the fields that were asked for: result_problems has what came.",
+                Some(words),
+            )
         }
-        CallOutcome::Completed if call.result.as_ref().is_some_and(|result| !result.is_object()) => {
-            "The conversation took place, but the result does not have the fields that were asked for: result_problems has what came. get_call_transcript has the words.".to_owned()
+        CallOutcome::Completed => {
+            ("The conversation took place. Fields that were not talked about are null.", None)
         }
-        CallOutcome::Completed => "The conversation took place. Fields that were not talked about are null.".to_owned(),
-        CallOutcome::Voicemail => "A machine answered; no person spoke with the agent, and nothing was charged. What an agent that leaves messages said is in get_call_transcript.".to_owned(),
-        CallOutcome::NoAnswer => "It rang and nobody answered; nothing was charged.".to_owned(),
-        CallOutcome::Busy => "The line was busy; nothing was charged.".to_owned(),
-        CallOutcome::Canceled => "The call was canceled before it connected; nobody was reached.".to_owned(),
-        CallOutcome::Failed => "The call failed; nobody was spoken with.".to_owned(),
-        CallOutcome::Unknown => String::new(),
-    }
+        CallOutcome::Voicemail => (
+            "A machine answered; no person spoke with the agent, and nothing was charged.",
+            Some(NextStep::tool(
+                ToolName::GET_CALL_TRANSCRIPT,
+                "has what an agent that leaves messages said",
+            )),
+        ),
+        CallOutcome::NoAnswer => ("It rang and nobody answered; nothing was charged.", None),
+        CallOutcome::Busy => ("The line was busy; nothing was charged.", None),
+        CallOutcome::Canceled => {
+            ("The call was canceled before it connected; nobody was reached.", None)
+        }
+        CallOutcome::Failed => ("The call failed; nobody was spoken with.", None),
+        CallOutcome::Unknown => ("", None),
+    };
+    (text.to_owned(), step.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -351,6 +375,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::account::Environment;
+
+    fn report(value: Value) -> CallReport {
+        let tools = [ToolName::GET_CALL_RESULT, ToolName::GET_CALL_TRANSCRIPT];
+        CallReport::new(call(value), &AvailableTools::only(&tools, Environment::Live))
+    }
 
     fn call(value: Value) -> Call {
         let mut all = json!({"id": "c1"});
@@ -386,20 +416,19 @@ mod tests {
                 true,
             ),
         ] {
-            let call = call(value.clone());
-            let report = CallReport::of(call);
+            let report = report(value.clone());
             assert_eq!((report.outcome, report.is_final()), (outcome, finished), "{value}");
         }
     }
 
     #[test]
     fn a_result_that_does_not_fit_is_named_and_passed_through() {
-        let report = CallReport::of(call(json!({
+        let report = report(json!({
             "status": "completed",
             "result_status": "completed",
             "returns": {"ok": "boolean", "count": "number", "name": "string", "gone": "string", "nil": "number"},
             "result": {"ok": "yes", "count": 3, "name": 7, "nil": null},
-        })));
+        }));
         assert_eq!(
             report.result_problems,
             [
@@ -414,10 +443,10 @@ mod tests {
     #[test]
     fn a_result_that_is_no_object_is_told_inside_a_fence() {
         let record = |result: Value| {
-            CallReport::of(call(json!({
+            report(json!({
                 "status": "completed", "result_status": "completed",
                 "returns": {"ok": "boolean"}, "result": result,
-            })))
+            }))
         };
         let report = record(json!([1, "two\nthree"]));
         let [problem] = &report.result_problems[..] else { panic!("{report:?}") };
@@ -443,8 +472,7 @@ mod tests {
             json!({"status": "no_answer"}),
             json!({"status": "failed"}),
         ];
-        let mut notes: Vec<String> =
-            cases.iter().map(|value| CallReport::of(call(value.clone())).note).collect();
+        let mut notes: Vec<String> = cases.iter().map(|value| report(value.clone()).note).collect();
         let count = notes.len();
         notes.sort();
         notes.dedup();

@@ -12,6 +12,8 @@ pub struct Reply<T> {
     pub data: T,
     /// For whoever reads only text; complete, with every id.
     pub text: String,
+    /// Whether it comes from the simulator.
+    pub simulated: bool,
     /// The call whose end is still to come: a client that knows tasks gets one for it.
     pub followed: Option<CallId>,
 }
@@ -20,7 +22,20 @@ impl<T> Reply<T> {
     /// A reply of data and its text.
     #[must_use]
     pub fn new(data: T, text: impl Into<String>) -> Self {
-        Self { data, text: text.into(), followed: None }
+        Self { data, text: text.into(), simulated: false, followed: None }
+    }
+
+    /// Says whether the records that it shows are of the simulator.
+    #[must_use]
+    pub fn with_simulated(mut self, simulated: bool) -> Self {
+        self.simulated = simulated;
+        self
+    }
+
+    /// The whole text, which says of a simulated answer that it is one.
+    #[must_use]
+    pub fn full_text(&self) -> String {
+        mark_simulated(self.simulated, &self.text)
     }
 
     /// Says that the end of this call is still to come.
@@ -31,17 +46,13 @@ impl<T> Reply<T> {
     }
 }
 
-/// What an answer of the simulator says that would not say so otherwise.
-pub const SIMULATED: &str = "SIMULATED: the real account is not concerned.";
+/// The first line of every simulated answer.
+pub const SIMULATED: &str = "SIMULATED: nobody real is called and nothing is charged.";
 
-/// Says of a simulator's answer that it is one, unless it does outside of what came from outside.
-pub fn mark_simulated(text: &mut String) {
-    let ours = text.split("<<<").next().unwrap_or_default();
-    if !ours.contains("SIMULATED") && !ours.contains("imulated") {
-        let apart = if text.ends_with(char::is_whitespace) { "" } else { " " };
-        text.push_str(apart);
-        text.push_str(SIMULATED);
-    }
+/// A text that says so first if it is of the simulator.
+#[must_use]
+pub fn mark_simulated(simulated: bool, text: &str) -> String {
+    if simulated { format!("{SIMULATED}\n{text}") } else { text.to_owned() }
 }
 
 /// Whether a record says that it is of the simulator, by the fields that the contract does not know.
@@ -161,23 +172,6 @@ mod tests {
         assert_eq!(lines.last().unwrap(), &format!("{marker}>>>"));
         assert_eq!(shown.matches(&format!("{marker}>>>")).count(), 1);
         assert_ne!(Fence::new().marker, fence.marker);
-    }
-
-    #[test]
-    fn a_simulated_answer_says_so_once_whatever_was_said_on_the_telephone() {
-        for (text, marked) in [
-            ("No call fits.", "No call fits. SIMULATED: the real account is not concerned."),
-            ("SIMULATED: no telephone rings.", "SIMULATED: no telephone rings."),
-            ("An agent (simulated).", "An agent (simulated)."),
-            (
-                "<<<m\nThis is SIMULATED.\nm>>>\nFinal.",
-                "<<<m\nThis is SIMULATED.\nm>>>\nFinal. SIMULATED: the real account is not concerned.",
-            ),
-        ] {
-            let mut said = text.to_owned();
-            mark_simulated(&mut said);
-            assert_eq!(said, marked);
-        }
     }
 
     #[test]

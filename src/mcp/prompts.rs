@@ -6,8 +6,9 @@ use rmcp::model::{
 };
 use serde_json::Value;
 
-use super::offer::Offer;
 use super::present::one_line;
+use super::registry::available::AvailableTools;
+use super::registry::name::ToolName;
 
 /// One argument of a prompt.
 struct Argument {
@@ -30,8 +31,17 @@ struct Job {
     title: &'static str,
     description: &'static str,
     arguments: &'static [Argument],
+    /// The tools that the text names.
+    tools: &'static [ToolName],
     /// `{name}` stands for an argument. A line that names an argument that was not given is left out.
     text: &'static str,
+}
+
+impl Job {
+    /// A tool that it needs and that is not offered.
+    fn missing_tool(&self, tools: &AvailableTools) -> Option<ToolName> {
+        self.tools.iter().copied().find(|tool| !tools.contains(*tool))
+    }
 }
 
 const JOBS: [Job; 5] = [
@@ -45,6 +55,14 @@ const JOBS: [Job; 5] = [
             needed("appointment", "What, where and when."),
             optional("agent_id", "Agent to use; a fitting one is found or made otherwise."),
             optional("language", "BCP 47 tag of the language to speak."),
+        ],
+        tools: &[
+            ToolName::LIST_AGENTS,
+            ToolName::CREATE_AGENT,
+            ToolName::LIST_NUMBERS,
+            ToolName::SET_AGENT_NUMBERS,
+            ToolName::PLACE_CALL,
+            ToolName::GET_CALL_RESULT,
         ],
         text: "Confirm an appointment by phone.\n\
             Call {person} at {to}. The appointment: {appointment}.\n\
@@ -63,6 +81,12 @@ const JOBS: [Job; 5] = [
             needed("offer", "What is offered, in a sentence or two."),
             optional("agent_id", "Agent to use; a fitting one is found or made otherwise."),
         ],
+        tools: &[
+            ToolName::LIST_AGENTS,
+            ToolName::CREATE_AGENT,
+            ToolName::PLACE_CALL,
+            ToolName::GET_CALL_RESULT,
+        ],
         text: "Qualify a lead by phone.\n\
             Call {person} at {to}. The offer: {offer}.\n\
             Use agent {agent_id}.\n\
@@ -80,6 +104,12 @@ const JOBS: [Job; 5] = [
             needed("due", "Since when, and for what."),
             optional("agent_id", "Agent to use; a fitting one is found or made otherwise."),
         ],
+        tools: &[
+            ToolName::LIST_AGENTS,
+            ToolName::CREATE_AGENT,
+            ToolName::PLACE_CALL,
+            ToolName::GET_CALL_RESULT,
+        ],
         text: "Remind somebody of an open payment by phone, politely.\n\
             Call {person} at {to}. Open: {amount}, {due}.\n\
             Use agent {agent_id}.\n\
@@ -94,6 +124,14 @@ const JOBS: [Job; 5] = [
             needed("business", "What callers reach: name, opening hours, what it does."),
             optional("number", "Owned number to answer, E.164."),
             optional("language", "BCP 47 tag of the language to speak."),
+        ],
+        tools: &[
+            ToolName::LIST_NUMBERS,
+            ToolName::SEARCH_NUMBERS,
+            ToolName::PURCHASE_NUMBER,
+            ToolName::CREATE_AGENT,
+            ToolName::SET_AGENT_NUMBERS,
+            ToolName::LIST_CALLS,
         ],
         text: "Set up a receptionist on an inbound number.\n\
             The business: {business}.\n\
@@ -112,6 +150,15 @@ const JOBS: [Job; 5] = [
             optional("area_code", "Area code of the number to have."),
             optional("my_number", "Your own phone for a test call, E.164."),
         ],
+        tools: &[
+            ToolName::LIST_NUMBERS,
+            ToolName::LIST_AGENTS,
+            ToolName::SEARCH_NUMBERS,
+            ToolName::PURCHASE_NUMBER,
+            ToolName::CREATE_AGENT,
+            ToolName::PLACE_CALL,
+            ToolName::GET_CALL_RESULT,
+        ],
         text: "Set me up to make phone calls.\n\
             They are for: {purpose}.\n\
             I would like a number in area code {area_code}.\n\
@@ -122,11 +169,11 @@ const JOBS: [Job; 5] = [
     },
 ];
 
-/// The prompts that can be carried out with what is offered.
+/// The prompts that can be carried out with these tools.
 #[must_use]
-pub fn list(offer: &Offer) -> Vec<Prompt> {
+pub fn list(tools: &AvailableTools) -> Vec<Prompt> {
     JOBS.iter()
-        .filter(|job| offer.lacking(job.text).is_none())
+        .filter(|job| job.missing_tool(tools).is_none())
         .map(|job| {
             let arguments = job.arguments.iter().map(|argument| {
                 PromptArgument::new(argument.name)
@@ -147,7 +194,7 @@ pub fn list(offer: &Offer) -> Vec<Prompt> {
 pub fn get(
     name: &str,
     arguments: Option<&JsonObject>,
-    offer: &Offer,
+    tools: &AvailableTools,
 ) -> Result<GetPromptResult, ErrorData> {
     let names = || JOBS.iter().map(|job| job.name).collect::<Vec<_>>().join(", ");
     let job = JOBS.iter().find(|job| job.name == name).ok_or_else(|| {
@@ -156,7 +203,7 @@ pub fn get(
             None,
         )
     })?;
-    if let Some(tool) = offer.lacking(job.text) {
+    if let Some(tool) = job.missing_tool(tools) {
         return Err(ErrorData::invalid_params(
             format!(
                 "the prompt `{name}` is not offered here: it needs the tool `{tool}`, which is not"
@@ -229,14 +276,18 @@ fn render(text: &str, values: &[(&str, Option<String>)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::json;
 
     use super::*;
+    use crate::account::Environment;
     use crate::mcp::catalogue::Catalogue;
     use crate::mcp::selection::Selection;
 
-    fn all() -> Offer {
-        Offer::of(Catalogue::new().index(), &Selection::default().into())
+    fn all() -> AvailableTools {
+        let selection = Selection::default().into();
+        AvailableTools::new(Catalogue::new().index(), &selection, Environment::Live)
     }
 
     fn rendered(name: &str, arguments: Value) -> Result<String, String> {
@@ -260,7 +311,10 @@ mod tests {
                 assert!(text.contains(&format!("<{}>", argument.name)), "{}: {text}", job.name);
             }
             let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
-            let tools: Vec<&str> = words.filter(|word| catalogue.get(word).is_some()).collect();
+            let named: BTreeSet<&str> =
+                words.filter(|word| catalogue.get(word).is_some()).collect();
+            let tools: BTreeSet<&str> = job.tools.iter().map(|tool| tool.as_str()).collect();
+            assert_eq!(tools, named, "{}", job.name);
             assert!(tools.len() >= 3, "{}: {tools:?}", job.name);
             for word in text.split(|c: char| !(c.is_ascii_lowercase() || c == '_')) {
                 let verb =

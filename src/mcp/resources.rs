@@ -11,10 +11,11 @@ use rmcp::model::{
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
+use super::answer;
 use super::error::{Class, ToolError};
-use super::offer::Offer;
 use super::outcome::CallReport;
 use super::present::{self, Fence, one_line};
+use super::registry::available::AvailableTools;
 use super::skill;
 use super::tools::agents::AgentReport;
 use super::tools::numbers::NumberSummary;
@@ -85,11 +86,11 @@ impl Name {
         }
     }
 
-    /// What the URI of a request names, if it is seen with `offer`.
-    fn seen(uri: &str, offer: &Offer) -> Result<Self, ErrorData> {
+    /// What the URI of a request names, if it is seen with `tools`.
+    fn seen(uri: &str, tools: &AvailableTools) -> Result<Self, ErrorData> {
         let name = Self::parse(uri).ok_or_else(|| missing(uri))?;
         if let Some(view) = name.view() {
-            view.hold(offer, &one_line(uri, 200)).map_err(|text| not_found(text, uri))?;
+            view.hold(tools, &one_line(uri, 200)).map_err(|text| not_found(text, uri))?;
         }
         Ok(name)
     }
@@ -104,9 +105,9 @@ impl Name {
     }
 }
 
-/// The resources that have no id and are seen with `offer`.
+/// The resources that have no id and are seen with `tools`.
 #[must_use]
-pub fn list(offer: &Offer) -> Vec<Resource> {
+pub fn list(tools: &AvailableTools) -> Vec<Resource> {
     let skill = skill::manifest().frontmatter;
     let mut all = vec![
         Resource::new("callingbox://numbers", "numbers")
@@ -126,13 +127,13 @@ pub fn list(offer: &Offer) -> Vec<Resource> {
             .with_description(skill.description)
             .with_mime_type(MARKDOWN),
     ];
-    all.retain(|resource| Name::seen(&resource.uri, offer).is_ok());
+    all.retain(|resource| Name::seen(&resource.uri, tools).is_ok());
     all
 }
 
-/// The resources that have one and are seen with `offer`.
+/// The resources that have one and are seen with `tools`.
 #[must_use]
-pub fn templates(offer: &Offer) -> Vec<ResourceTemplate> {
+pub fn templates(tools: &AvailableTools) -> Vec<ResourceTemplate> {
     let mut all = vec![
         ResourceTemplate::new("callingbox://calls/{id}", "call")
             .with_title("A call")
@@ -148,25 +149,25 @@ pub fn templates(offer: &Offer) -> Vec<ResourceTemplate> {
             .with_mime_type(JSON),
     ];
     // A variable in its braces reads as an id does.
-    all.retain(|template| Name::seen(&template.uri_template, offer).is_ok());
+    all.retain(|template| Name::seen(&template.uri_template, tools).is_ok());
     all
 }
 
-/// Reads one for whoever is offered `offer`.
+/// Reads one for a caller with these tools.
 ///
 /// # Errors
-/// There is no such resource, it is not seen with `offer`, or the API cannot be read.
+/// There is no such resource, it is not seen with `tools`, or the API cannot be read.
 pub async fn read(
     account: &Account,
-    offer: &Offer,
+    tools: &AvailableTools,
     uri: &str,
 ) -> Result<ReadResourceResult, ErrorData> {
-    let name = Name::seen(uri, offer)?;
-    let (mime, text) = contents(account, offer, &name).await.map_err(|error| {
+    let name = Name::seen(uri, tools)?;
+    let (mime, text) = contents(account, tools, &name).await.map_err(|error| {
         if error.class() == Class::NotFound {
             missing(uri)
         } else {
-            ErrorData::internal_error(error.to_string(), None)
+            answer::protocol_error(error, tools)
         }
     })?;
     let contents = ResourceContents::text(text, uri).with_mime_type(mime);
@@ -177,7 +178,7 @@ pub async fn read(
 
 async fn contents(
     account: &Account,
-    offer: &Offer,
+    tools: &AvailableTools,
     name: &Name,
 ) -> Result<(&'static str, String), ToolError> {
     let write = |value: Result<Value, serde_json::Error>| match value {
@@ -187,22 +188,21 @@ async fn contents(
     match name {
         Name::Call(id) => {
             let call = account.api()?.get_call(id).await?;
-            write(serde_json::to_value(CallReport::of(call).within(offer)))
+            write(serde_json::to_value(CallReport::new(call, tools)))
         }
         Name::Transcript(id) => {
             let segments = account.api()?.get_transcript(id).await?.segments;
             let lines: Vec<String> = segments.iter().map(present::utterance).collect();
-            let mut text = if lines.is_empty() {
+            let text = if lines.is_empty() {
                 "Nothing was said so far.".to_owned()
             } else {
                 Fence::new().around(&lines.join("\n"))
             };
             // The other resources are records, which say it themselves.
-            if account.environment() == Environment::Sandbox {
-                text.push('\n');
-                present::mark_simulated(&mut text);
-            }
-            Ok((TEXT, text))
+            Ok((
+                TEXT,
+                present::mark_simulated(account.environment() == Environment::Sandbox, &text),
+            ))
         }
         Name::Agent(id) => {
             let agent = account.api()?.get_agent(id).await?;
@@ -215,14 +215,13 @@ async fn contents(
         }
         Name::Policy => write(serde_json::to_value(account.dialer()?.rules().structured())),
         Name::Guide => {
-            let mut lacking: Vec<_> = offer.all_lacking(skill::guide()).collect();
-            lacking.sort_unstable();
-            lacking.dedup();
-            let about = match lacking.as_slice() {
+            let missing = skill::TOOLS.iter().filter(|tool| !tools.contains(**tool));
+            let missing: Vec<&str> = missing.map(|tool| tool.as_str()).collect();
+            let about = match missing.as_slice() {
                 [] => String::new(),
-                tools => format!(
+                missing => format!(
                     "Not offered here, with the steps that need them: {}.\n\n",
-                    tools.join(", ")
+                    missing.join(", ")
                 ),
             };
             Ok((MARKDOWN, about + skill::guide()))
@@ -239,19 +238,19 @@ fn not_found(text: String, uri: &str) -> ErrorData {
     ErrorData::resource_not_found(text, Some(json!({ "uri": one_line(uri, 2_000) })))
 }
 
-/// Whether what a URI names is seen with `offer` and can change by itself, so that it can be followed.
+/// Whether what a URI names is seen with `tools` and can change by itself, so that it can be followed.
 #[must_use]
-pub fn changes_by_itself(offer: &Offer, uri: &str) -> bool {
-    Name::seen(uri, offer).is_ok_and(|name| name.followed().is_some())
+pub fn changes_by_itself(tools: &AvailableTools, uri: &str) -> bool {
+    Name::seen(uri, tools).is_ok_and(|name| name.followed().is_some())
 }
 
-/// Follows what a URI names, for whoever is offered `offer`: each change of it is one item.
+/// Follows what a URI names, for a caller with these tools: each change of it is one item.
 ///
 /// # Errors
-/// There is no such resource, it is not seen with `offer`, it never changes by itself, no key is set, or
+/// There is no such resource, it is not seen with `tools`, it never changes by itself, no key is set, or
 /// too many calls are followed already.
-pub fn follow(account: &Account, offer: &Offer, uri: &str) -> Result<Changes, ErrorData> {
-    let name = Name::seen(uri, offer)?;
+pub fn follow(account: &Account, tools: &AvailableTools, uri: &str) -> Result<Changes, ErrorData> {
+    let name = Name::seen(uri, tools)?;
     let (call, want) = name.followed().ok_or_else(|| {
         let uri = one_line(uri, 200);
         let text =

@@ -2,6 +2,7 @@
 //! `io.modelcontextprotocol/skills`, SEP-2640). The same file lies in `skills/` for those that take
 //! them from disk.
 
+use super::registry::name::ToolName;
 use rmcp::model::{Skill, SkillFrontmatter, SkillResource, SkillResources};
 
 /// Where the skill is read.
@@ -9,6 +10,21 @@ pub const URI: &str = "skill://callingbox-telephone/SKILL.md";
 
 /// Its text.
 pub const TEXT: &str = include_str!("../../skills/callingbox-telephone/SKILL.md");
+
+/// The tools that it names.
+pub const TOOLS: [ToolName; 11] = [
+    ToolName::PLACE_CALL,
+    ToolName::GET_CALL_RESULT,
+    ToolName::GET_CALL_TRANSCRIPT,
+    ToolName::LIST_CALLS,
+    ToolName::LIST_AGENTS,
+    ToolName::CREATE_AGENT,
+    ToolName::SET_AGENT_NUMBERS,
+    ToolName::LIST_NUMBERS,
+    ToolName::SEARCH_NUMBERS,
+    ToolName::PURCHASE_NUMBER,
+    ToolName::SIMULATE_INBOUND_CALL,
+];
 
 /// Its manifest.
 #[must_use]
@@ -35,6 +51,8 @@ pub fn guide() -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::mcp::catalogue::Catalogue;
 
@@ -45,6 +63,9 @@ mod tests {
         assert_eq!(skill.name(), "callingbox-telephone");
         assert!(guide().starts_with("# Telephone"));
         let catalogue = Catalogue::new();
+        let words = TEXT.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+        let named: BTreeSet<&str> = words.filter(|word| catalogue.get(word).is_some()).collect();
+        assert_eq!(named, TOOLS.iter().map(|tool| tool.as_str()).collect());
         for word in TEXT.split('`').skip(1).step_by(2) {
             let verb =
                 ["get_", "list_", "create_", "set_", "search_", "purchase_", "place_", "simulate_"];

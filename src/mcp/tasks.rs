@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer;
 use super::error::ToolError;
-use super::offer::Offer;
 use super::outcome::CallReport;
 use super::present::{self, Fence, Reply};
+use super::registry::available::AvailableTools;
 use super::view::View;
 use super::waiting::{self, Seen};
 use crate::account::Account;
@@ -47,18 +47,14 @@ fn id_of(account: &Account, call: &CallId) -> Result<String, ToolError> {
     Ok(format!("{call}{SEPARATOR}{}", tag(account, call)?))
 }
 
-/// The call of a task, if the task is of this account and its call is seen with `offer`.
-fn call_of(account: &Account, offer: &Offer, task: &str) -> Result<CallId, ErrorData> {
-    View::Call.hold(offer, "the task").map_err(|text| ErrorData::invalid_params(text, None))?;
+/// The call of a task, if the task is of this account and its call is seen with `tools`.
+fn call_of(account: &Account, tools: &AvailableTools, task: &str) -> Result<CallId, ErrorData> {
+    View::Call.hold(tools, "the task").map_err(|text| ErrorData::invalid_params(text, None))?;
     let unknown = || ErrorData::invalid_params("there is no such task", None);
     let (call, given) = task.rsplit_once(SEPARATOR).ok_or_else(unknown)?;
     let call = CallId::new(call);
-    let right = tag(account, &call).map_err(|error| plain(&error))?;
+    let right = tag(account, &call).map_err(|error| answer::protocol_error(error, tools))?;
     if bool::from(right.as_bytes().ct_eq(given.as_bytes())) { Ok(call) } else { Err(unknown()) }
-}
-
-fn plain(error: &ToolError) -> ErrorData {
-    ErrorData::internal_error(error.to_string(), None)
 }
 
 /// The task for a call that is under way. It says what the answer in its place would have said.
@@ -69,8 +65,8 @@ pub fn create(
     account: &Account,
     call: &CallId,
     text: String,
-) -> Result<CreateTaskResult, ErrorData> {
-    let id = id_of(account, call).map_err(|error| plain(&error))?;
+) -> Result<CreateTaskResult, ToolError> {
+    let id = id_of(account, call)?;
     let now = Timestamp::now().to_string();
     let task = Task::new(id, TaskStatus::Working, now.clone(), now)
         .with_status_message(text)
@@ -79,28 +75,30 @@ pub fn create(
 }
 
 /// `tasks/get`: the call as it was last seen; when it is over, the result of `get_call_result` as it is to
-/// whoever is offered `offer`.
+/// this caller.
 ///
 /// # Errors
-/// There is no such task, its call is not seen with `offer`, or the API cannot be read.
+/// There is no such task, its call is not seen with `tools`, or the API cannot be read.
 pub async fn get(
     account: &Account,
-    offer: &Offer,
+    tools: &AvailableTools,
     draining: &CancellationToken,
     task: &str,
 ) -> Result<GetTaskResult, ErrorData> {
-    let id = call_of(account, offer, task)?;
+    let id = call_of(account, tools, task)?;
     let kept = |call: &Call| Duration::from_millis(poll_ms(call, Timestamp::now())) + LATE;
     let seen = waiting::for_poll(account, draining, &id, kept).await;
-    let seen = seen.map_err(|error| plain(&error.call_id(id)))?;
+    let seen = seen.map_err(|error| answer::protocol_error(error.with_call_id(id), tools))?;
+    let simulated = present::is_simulated(&seen.call.extra);
     let record = record(task, &seen);
     waiting::note_end(account, &seen.call).await;
-    let report = CallReport::of(seen.call).with_trouble(seen.trouble).within(offer);
+    let report = CallReport::new(seen.call, tools).with_trouble(seen.trouble);
     if !report.is_final() {
         return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
     }
     let text = report.text(&Fence::new());
-    let result = answer::reply(Reply::new(report, text)).map_err(|error| plain(&error))?;
+    let result = answer::reply(Reply::new(report, text).with_simulated(simulated))
+        .map_err(|error| answer::protocol_error(error, tools))?;
     match serde_json::to_value(result) {
         Ok(Value::Object(result)) => {
             Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Completed { result })))
@@ -123,12 +121,10 @@ fn record(task: &str, seen: &Seen) -> Task {
         at.as_ref().map_or_else(|| Timestamp::UNIX_EPOCH.to_string(), ToString::to_string)
     };
     let mut message = format!("call_id: {}. The call is {}.", call.id, call.status);
-    if present::is_simulated(&call.extra) {
-        message.push_str(" SIMULATED: no telephone rings.");
-    }
     if let Some(trouble) = &seen.trouble {
         message.push_str(&present::last_known(&trouble.kind().to_string()));
     }
+    let message = present::mark_simulated(present::is_simulated(&call.extra), &message);
     Task::new(task, TaskStatus::Working, text(&call.created_at), text(&call.updated_at))
         .with_status_message(message)
         .with_poll_interval_ms(poll_ms(call, Timestamp::now()))
@@ -137,9 +133,9 @@ fn record(task: &str, seen: &Seen) -> Task {
 /// `tasks/cancel`: an honest no. The API has no way to hang up.
 ///
 /// # Errors
-/// Always: the task is unknown or not seen with `offer`, or its call cannot be ended from here.
-pub fn cancel(account: &Account, offer: &Offer, task: &str) -> Result<(), ErrorData> {
-    let call = call_of(account, offer, task)?;
+/// Always: the task is unknown or not seen with `tools`, or its call cannot be ended from here.
+pub fn cancel(account: &Account, tools: &AvailableTools, task: &str) -> Result<(), ErrorData> {
+    let call = call_of(account, tools, task)?;
     Err(ErrorData::invalid_request(
         format!(
             "call {call} was not ended by this: CallingBox has no way to hang up a call from outside. Unless it is over, it goes on to its own end; tasks/get tells."
@@ -151,9 +147,9 @@ pub fn cancel(account: &Account, offer: &Offer, task: &str) -> Result<(), ErrorD
 /// `tasks/update`: nothing is ever asked inside a task.
 ///
 /// # Errors
-/// Always: the task is unknown or not seen with `offer`, or waits for no input.
-pub fn update(account: &Account, offer: &Offer, task: &str) -> Result<(), ErrorData> {
-    call_of(account, offer, task)?;
+/// Always: the task is unknown or not seen with `tools`, or waits for no input.
+pub fn update(account: &Account, tools: &AvailableTools, task: &str) -> Result<(), ErrorData> {
+    call_of(account, tools, task)?;
     Err(ErrorData::invalid_params(
         "this task waits for no input: a call is confirmed before it becomes a task",
         None,

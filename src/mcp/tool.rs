@@ -20,7 +20,8 @@ use super::context::ToolContext;
 use super::error::ToolError;
 use super::index::Facts;
 use super::kind::Kind;
-use super::present::{self, Reply};
+use super::present::Reply;
+use super::registry::name::ToolName;
 use super::schema;
 use super::toolset::Toolset;
 use crate::account::Environment;
@@ -44,7 +45,7 @@ impl<E: Into<ToolError>> From<E> for Stop {
 /// One tool of the catalogue.
 pub trait Tool: Send + Sync + 'static {
     /// The name: a verb, then the API's noun.
-    const NAME: &'static str;
+    const NAME: ToolName;
     /// The name for people.
     const TITLE: &'static str;
     /// What it does to the world, when to use it, what it costs and what it returns.
@@ -100,7 +101,12 @@ pub struct Entry {
 impl Entry {
     pub(super) fn of<T: Tool>() -> Self {
         Self {
-            facts: Facts { name: T::NAME, title: T::TITLE, toolset: T::TOOLSET, kind: T::KIND },
+            facts: Facts {
+                name: T::NAME.as_str(),
+                title: T::TITLE,
+                toolset: T::TOOLSET,
+                kind: T::KIND,
+            },
             definition: LazyLock::new(define::<T>),
             prepare: prepare::<T>,
         }
@@ -131,7 +137,7 @@ fn define<T: Tool>() -> Definition {
         Kind::Writes { destructive, idempotent } => (false, destructive, idempotent),
         Kind::CostsMoney | Kind::RingsPhone => (false, true, false),
     };
-    Definition::new(T::NAME, T::DESCRIPTION, schema::input::<T::Input>())
+    Definition::new(T::NAME.as_str(), T::DESCRIPTION, schema::input::<T::Input>())
         .with_title(T::TITLE)
         .with_raw_output_schema(schema::output::<T::Output>())
         .with_annotations(ToolAnnotations::from_raw(
@@ -149,10 +155,8 @@ fn prepare<T: Tool>(arguments: Arguments, cx: &ToolContext) -> Result<Ready<'_>,
         deadline: T::deadline(&input, cx),
         work: Box::pin(async move {
             let mut reply = T::run(input, cx).await?;
-            if cx.account.environment() == Environment::Sandbox {
-                present::mark_simulated(&mut reply.text);
-            }
-            let followed = reply.followed.clone().map(|call| (call, reply.text.clone()));
+            reply.simulated |= cx.account.environment() == Environment::Sandbox;
+            let followed = reply.followed.clone().map(|call| (call, reply.full_text()));
             Ok(Finished { result: answer::reply(reply)?, followed })
         }),
     })

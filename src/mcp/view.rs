@@ -2,7 +2,8 @@
 //! Which tool shows the same stands here and nowhere else: who is not offered it sees the thing in no
 //! other way either.
 
-use super::offer::Offer;
+use super::registry::available::AvailableTools;
+use super::registry::name::ToolName;
 
 /// One thing that is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,31 +37,31 @@ impl View {
     ];
 
     /// The tools of which one must be offered.
-    const fn tools(self) -> &'static [&'static str] {
+    const fn tools(self) -> &'static [ToolName] {
         match self {
-            Self::Call => &["get_call_result"],
-            Self::Calls => &["list_calls"],
-            Self::Transcript => &["get_call_transcript"],
-            Self::Agent => &["get_agent"],
-            Self::Agents => &["list_agents"],
-            Self::Numbers => &["list_numbers"],
+            Self::Call => &[ToolName::GET_CALL_RESULT],
+            Self::Calls => &[ToolName::LIST_CALLS],
+            Self::Transcript => &[ToolName::GET_CALL_TRANSCRIPT],
+            Self::Agent => &[ToolName::GET_AGENT],
+            Self::Agents => &[ToolName::LIST_AGENTS],
+            Self::Numbers => &[ToolName::LIST_NUMBERS],
             // Whoever calls is held to the rules; whoever lists calls sees whom they were to.
-            Self::Policy => &["place_call", "list_calls"],
+            Self::Policy => &[ToolName::PLACE_CALL, ToolName::LIST_CALLS],
         }
     }
 
     /// Whether it is seen with what is offered.
     #[must_use]
-    pub fn is_open(self, offer: &Offer) -> bool {
-        self.tools().iter().any(|tool| offer.has(tool))
+    pub fn is_open(self, tools: &AvailableTools) -> bool {
+        self.tools().iter().any(|tool| tools.contains(*tool))
     }
 
     /// Holds `what`, as the caller named it, against what is offered.
     ///
     /// # Errors
     /// Why it is not seen, for whoever asked.
-    pub fn hold(self, offer: &Offer, what: &str) -> Result<(), String> {
-        if self.is_open(offer) {
+    pub fn hold(self, tools: &AvailableTools, what: &str) -> Result<(), String> {
+        if self.is_open(tools) {
             return Ok(());
         }
         let tools: Vec<String> = self.tools().iter().map(|tool| format!("`{tool}`")).collect();
@@ -74,6 +75,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::account::Environment;
     use crate::mcp::catalogue::Catalogue;
     use crate::mcp::selection::Selection;
 
@@ -82,24 +84,22 @@ mod tests {
         let catalogue = Catalogue::new();
         for view in View::ALL {
             for tool in view.tools() {
-                assert!(catalogue.get(tool).is_some(), "{view:?}: {tool}");
+                assert!(catalogue.get(tool.as_str()).is_some(), "{view:?}: {tool}");
             }
             for entry in catalogue.index().iter() {
                 let tools = vec![entry.name.to_owned()];
                 let only = Selection { tools, sandbox: true, ..Selection::default() };
-                let offer = Offer::of(catalogue.index(), &Arc::new(only));
-                let has = view.tools().contains(&entry.name);
-                assert_eq!(view.hold(&offer, "it").is_ok(), has, "{view:?}: {}", entry.name);
+                let tools =
+                    AvailableTools::new(catalogue.index(), &Arc::new(only), Environment::Sandbox);
+                let has = view.tools().iter().any(|tool| tool.as_str() == entry.name);
+                assert_eq!(view.hold(&tools, "it").is_ok(), has, "{view:?}: {}", entry.name);
             }
         }
     }
 
     #[test]
     fn what_is_not_seen_is_told_with_what_it_takes() {
-        let catalogue = Catalogue::new();
-        let tools = vec!["list_numbers".to_owned()];
-        let only = Selection { tools, ..Selection::default() };
-        let offer = Offer::of(catalogue.index(), &Arc::new(only));
+        let tools = AvailableTools::only(&[ToolName::LIST_NUMBERS], Environment::Live);
         for (view, text) in [
             (
                 View::Call,
@@ -110,7 +110,7 @@ mod tests {
                 "x is not offered here: it needs the tool `place_call` or `list_calls`, which is not",
             ),
         ] {
-            assert_eq!(view.hold(&offer, "x"), Err(text.to_owned()));
+            assert_eq!(view.hold(&tools, "x"), Err(text.to_owned()));
         }
     }
 }

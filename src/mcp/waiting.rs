@@ -14,6 +14,8 @@ use super::error::{Class, Retry, ToolError};
 
 use super::present::{self, Fence};
 use super::progress::Progress;
+use super::registry::name::ToolName;
+use super::reply::next_step::NextStep;
 use super::view::View;
 use crate::account::Account;
 use crate::dialing::call_outcome::CallEnd;
@@ -67,7 +69,7 @@ pub struct Seen {
 /// There is no such call, the key is not taken, or the API could not be read even once.
 pub async fn for_end(cx: &ToolContext, id: &CallId, wait: Duration) -> Result<Seen, ToolError> {
     let until = Instant::now() + wait;
-    let words = View::Transcript.is_open(&cx.offer);
+    let words = View::Transcript.is_open(&cx.tools);
     let mut follower = follow(cx, id, words && cx.progress.is_wanted())?;
     let teller = Teller::new(&cx.progress, words);
     let snapshot = watch(teller, &cx.draining, &mut follower, until, |_| false).await;
@@ -162,9 +164,9 @@ pub async fn note_end(account: &Account, call: &Call) {
 
 fn follow(cx: &ToolContext, id: &CallId, transcript: bool) -> Result<Follower, ToolError> {
     cx.account.watchers()?.follow(id, Want { transcript }).map_err(|error| {
-        ToolError::new(Class::RateLimited, error.to_string())
-            .retry(Retry::Later)
-            .next("get_call_result with wait_seconds 0 still answers.")
+        ToolError::new(Class::RateLimited, error.to_string()).with_retry(Retry::Later).with_next([
+            NextStep::tool(ToolName::GET_CALL_RESULT, "with wait_seconds 0 still answers"),
+        ])
     })
 }
 
@@ -219,7 +221,7 @@ fn seen(snapshot: &Snapshot) -> Result<Seen, ToolError> {
             Class::TimedOut,
             "the API did not answer within the time of the wait",
         )
-        .retry(Retry::Later)),
+        .with_retry(Retry::Later)),
     }
 }
 

@@ -28,6 +28,7 @@ use self::seal::{Seals, Void};
 use super::client::Era;
 use super::context::ToolContext;
 use super::error::{Class, Retry, ToolError};
+use super::reply::next_step::NextStep;
 use super::tool::Stop;
 use crate::dialing::dispatch::Dialer;
 use crate::dialing::ledger::ConfirmedBy;
@@ -94,8 +95,8 @@ pub enum Asking {
 /// A no, in whichever form it came.
 fn no(why: &str) -> ToolError {
     ToolError::new(Class::Declined, format!("{why}. Nobody was called and nothing was bought"))
-        .retry(Retry::No)
-        .next("do not ask again unless the user brings it up.")
+        .with_retry(Retry::No)
+        .with_next([NextStep::person("Do not ask again unless the user brings it up.")])
 }
 
 fn void(why: impl Display) -> ToolError {
@@ -108,12 +109,12 @@ fn void(why: impl Display) -> ToolError {
 /// How to get another confirmation, where one is void.
 fn another(cx: &ToolContext, error: ToolError) -> ToolError {
     match (error.class(), cx.client.can_ask_human()) {
-        (Class::Declined, true) => {
-            error.next("call again without confirmation_token: the user is then asked.")
-        }
-        (Class::Declined, false) => error.next(
-            "call again without confirmation_token to get a new preview, and show it to the user.",
-        ),
+        (Class::Declined, true) => error.with_next([NextStep::person(
+            "Call again without confirmation_token: the user is then asked.",
+        )]),
+        (Class::Declined, false) => error.with_next([NextStep::person(
+            "Call again without confirmation_token to get a new preview, and show it to the user.",
+        )]),
         _ => error,
     }
 }
@@ -176,7 +177,7 @@ async fn elicit(
         answer = peer.elicit_with_timeout::<Answer>(question.text(), Some(thinking_time)) => answer,
         () = cx.draining.cancelled() => {
             let text = "this server is about to end, before the human answered. Nobody was called and nothing was bought";
-            return Err(ToolError::new(Class::Unavailable, text).retry(Retry::Later));
+            return Err(ToolError::new(Class::Unavailable, text).with_retry(Retry::Later));
         }
     };
     match answer {
@@ -291,7 +292,7 @@ async fn open(
 pub fn outdated() -> ToolError {
     let text = "the agent or the price was changed while the human was asked. Nobody was called and nothing was bought";
     ToolError::new(Class::Declined, text)
-        .next("call again: the human is then asked about it as it is now.")
+        .with_next([NextStep::person("Call again: the human is then asked about it as it is now.")])
 }
 
 /// The local time at the destination, as a line for the human.

@@ -12,6 +12,8 @@ use crate::dialing::policy::DecidedBy;
 use crate::mcp::confirmation::{self, Asking, Preview, Question};
 use crate::mcp::context::ToolContext;
 use crate::mcp::error::{Class, Retry, ToolError};
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::tool::Stop;
 use crate::telemetry::metrics;
 use callingbox::CallId;
@@ -125,28 +127,39 @@ fn told(error: DialError) -> ToolError {
         DialError::Refused(refusal) => {
             let error = ToolError::new(Class::RefusedByPolicy, refusal.to_string());
             match refusal.rule {
-                DecidedBy::Never(_) => {
-                    error.retry(Retry::No).next("tell the user that this number is never called.")
+                DecidedBy::Never(_) => error.with_retry(Retry::No).with_next([NextStep::person(
+                    "Tell the user that this number is never called.",
+                )]),
+                DecidedBy::Spelling => error.with_next([NextStep::tool(
+                    ToolName::PLACE_CALL,
+                    "with that number calls it",
+                )]),
+                DecidedBy::Limit(Limit::AtOnce) => {
+                    error.with_retry(Retry::Later).with_next([NextStep::tool(
+                        ToolName::GET_CALL_RESULT,
+                        "waits for the end of a call that is under way",
+                    )])
                 }
-                DecidedBy::Spelling => error.next("place_call with that number."),
-                DecidedBy::Limit(Limit::AtOnce) => error
-                    .retry(Retry::Later)
-                    .next("get_call_result waits for the end of a call that is under way."),
-                _ if refusal.until.is_some() => error.retry(Retry::Later).next(
-                    "tell the user which rule it was, and from when on it is possible; only they can change it.",
-                ),
-                _ => error.next("tell the user which rule it was; only they can change it."),
+                _ if refusal.until.is_some() => {
+                    error.with_retry(Retry::Later).with_next([NextStep::person(
+                        "Tell the user which rule it was, and from when on it is possible; only they can change it.",
+                    )])
+                }
+                _ => error.with_next([NextStep::person(
+                    "Tell the user which rule it was; only they can change it.",
+                )]),
             }
         }
         DialError::KeyConflict(ref record) => {
             let conflict = ToolError::new(Class::Conflict, error.to_string());
             match record.state.id() {
-                Some(id) if record.kind == Kind::Call => conflict.call_id(CallId::new(id)),
+                Some(id) if record.kind == Kind::Call => conflict.with_call_id(CallId::new(id)),
                 _ => conflict,
             }
         }
-        error @ DialError::Interrupted(_) => ToolError::internal(error.to_string()).next(
-            "list_calls shows whether it was placed. list_numbers shows whether it was bought.",
-        ),
+        error @ DialError::Interrupted(_) => ToolError::internal(error.to_string()).with_next([
+            NextStep::tool(ToolName::LIST_CALLS, "shows whether it was placed"),
+            NextStep::tool(ToolName::LIST_NUMBERS, "shows whether it was bought"),
+        ]),
     }
 }

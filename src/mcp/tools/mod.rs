@@ -69,11 +69,6 @@ fn there_are_more(limit_can_be_raised: bool, what: &str, unused: &[&str]) -> Str
     }
 }
 
-/// How a line ends that is about something simulated.
-fn mark(simulated: bool) -> &'static str {
-    if simulated { ", simulated" } else { "" }
-}
-
 /// The cursor that two exclusive arguments ask for.
 fn cursor(
     starting_after: Option<String>,

@@ -15,6 +15,9 @@ use crate::mcp::context::ToolContext;
 use crate::mcp::error::{Class, ToolError};
 use crate::mcp::kind::Kind;
 use crate::mcp::present::{self, Reply};
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 use callingbox::e164::E164;
@@ -102,7 +105,7 @@ pub(super) struct ListNumbersOutput {
 }
 
 impl Tool for ListNumbers {
-    const NAME: &'static str = "list_numbers";
+    const NAME: ToolName = ToolName::LIST_NUMBERS;
     const TITLE: &'static str = "List owned numbers";
     const DESCRIPTION: &'static str = "Lists the phone numbers the account owns, newest first, with the agents that use them. Use it to find a number_id; search_numbers finds those for sale.";
     const TOOLSET: Toolset = Toolset::Numbers;
@@ -125,17 +128,22 @@ impl Tool for ListNumbers {
         let numbers: Vec<NumberSummary> = page.data.into_iter().map(Into::into).collect();
         let edge = if towards_newer { numbers.first() } else { numbers.last() };
         let next_cursor = edge.filter(|_| page.has_more).map(|number| number.number_id.clone());
-        let line = |number: &NumberSummary| number.line() + super::mark(number.simulated) + "\n";
-        let mut text: String = numbers.iter().map(line).collect();
+        let mut text: String = numbers.iter().map(|number| number.line() + "\n").collect();
         if let Some(cursor) = &next_cursor {
             let name = if towards_newer { "ending_before" } else { "starting_after" };
             text.push_str(&format!("More: call again with {name} {cursor}."));
         } else if numbers.is_empty() && paged {
             text.push_str("No more numbers in this direction.");
         } else if numbers.is_empty() {
-            text = cx.offer.fitting("The account owns no number yet. search_numbers finds one for sale. purchase_number buys it.");
+            let steps = [
+                NextStep::tool(ToolName::SEARCH_NUMBERS, "finds one for sale"),
+                NextStep::tool(ToolName::PURCHASE_NUMBER, "buys it"),
+            ];
+            text = with_steps("The account owns no number yet.", &steps, &cx.tools);
         }
-        Ok(Reply::new(ListNumbersOutput { numbers, has_more: page.has_more, next_cursor }, text))
+        let simulated = numbers.iter().any(|number| number.simulated);
+        let output = ListNumbersOutput { numbers, has_more: page.has_more, next_cursor };
+        Ok(Reply::new(output, text).with_simulated(simulated))
     }
 }
 
@@ -176,7 +184,7 @@ pub(super) struct SearchNumbersOutput {
 }
 
 impl Tool for SearchNumbers {
-    const NAME: &'static str = "search_numbers";
+    const NAME: ToolName = ToolName::SEARCH_NUMBERS;
     const TITLE: &'static str = "Search numbers for sale";
     const DESCRIPTION: &'static str = "Searches phone numbers for sale, with their prices. Buys nothing; purchase_number does. list_numbers shows the owned ones.";
     const TOOLSET: Toolset = Toolset::Numbers;
@@ -301,6 +309,8 @@ pub(super) struct PurchaseNumberOutput {
     confirmation_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
     note: String,
 }
 
@@ -311,21 +321,18 @@ impl PurchaseNumberOutput {
             purchased,
             confirmation_token: None,
             expires_at: None,
+            simulated: false,
             note: note.into(),
         }
     }
 
-    fn of(dialed: Dialed, environment: Environment) -> Self {
-        let simulated = match environment {
-            Environment::Live => "",
-            Environment::Sandbox => " SIMULATED: nothing was charged.",
-        };
+    fn new_dialed(dialed: Dialed, tools: &AvailableTools) -> Self {
         match dialed.result {
             DialResult::Done(Product::Number(number)) => {
                 let number = NumberSummary::from(*number);
-                let line = number.line();
-                let note =
-                    format!("Bought {line}.{simulated} set_agent_numbers attaches it to an agent.");
+                let note = format!("Bought {}.", number.line());
+                let step = NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches it to an agent");
+                let note = with_steps(&note, &[step], tools);
                 Self { number: Some(number.into()), ..Self::new(Some(true), note) }
             }
             DialResult::Repeat { id, product, .. } => {
@@ -334,23 +341,23 @@ impl PurchaseNumberOutput {
                     _ => None,
                 };
                 let note = format!(
-                    "This number was bought a moment ago (number_id {id}); nothing was charged now.{simulated}"
+                    "This number was bought a moment ago (number_id {id}); nothing was charged now."
                 );
                 Self { number, ..Self::new(Some(true), note) }
             }
-            DialResult::Unknown(why) => Self::new(
-                None,
-                format!(
-                    "It could not be found out whether the number was bought: {}. Do not buy it again. list_numbers shows whether it is there.{simulated}",
+            DialResult::Unknown(why) => {
+                let note = format!(
+                    "It could not be found out whether the number was bought: {}. Do not buy it again.",
                     present::one_line(why.trim_end_matches('.'), 300)
-                ),
-            ),
-            _ => Self::new(
-                None,
-                format!(
-                    "The same number is being bought by another request at this moment. Do not buy it again. list_numbers will show it.{simulated}"
-                ),
-            ),
+                );
+                let step = NextStep::tool(ToolName::LIST_NUMBERS, "shows whether it is there");
+                Self::new(None, with_steps(&note, &[step], tools))
+            }
+            _ => {
+                let note = "The same number is being bought by another request at this moment. Do not buy it again.";
+                let step = NextStep::tool(ToolName::LIST_NUMBERS, "will show it");
+                Self::new(None, with_steps(note, &[step], tools))
+            }
         }
     }
 }
@@ -372,9 +379,9 @@ async fn price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents>, To
 }
 
 impl Tool for PurchaseNumber {
-    const NAME: &'static str = "purchase_number";
+    const NAME: ToolName = ToolName::PURCHASE_NUMBER;
     const TITLE: &'static str = "Buy a number";
-    const DESCRIPTION: &'static str = "Buys a phone number: charges its price to the account's credit at once and then each month; it can be given back in the dashboard only. Use it after search_numbers, once the user agreed to the price. Usually asks for confirmation first: then show the user what is returned.";
+    const DESCRIPTION: &'static str = "Buys a phone number: charges its price to the account's credit now and each month. Only the dashboard can release it. Use it after search_numbers, once the user agreed to the price. Usually asks for confirmation first: show the user the answer.";
     const TOOLSET: Toolset = Toolset::Numbers;
     const KIND: Kind = Kind::CostsMoney;
     const OPEN_WORLD: bool = true;
@@ -395,28 +402,27 @@ impl Tool for PurchaseNumber {
             allow_repeat: false,
         };
         let token = confirmation_token.as_ref().map(Text::as_str);
-        let environment = cx.account.environment();
+        let aside = cx.account.environment().order_suffix();
         let preview = async |_| {
             let price = price(cx, &phone_number).await?.map_or_else(
                 || "price unknown: CallingBox says none for this number".to_owned(),
                 |price| format!("{price} now, and its monthly price from then on"),
             );
-            let (number, aside) = (phone_number.as_str(), environment.order_suffix());
+            let number = phone_number.as_str();
             let text = format!("Buy the phone number {number}{aside}?\nCost: {price}");
             Ok(Preview { bound: text.clone(), text })
         };
         let ordered =
             dialing::order(cx, asked, token, preview).await.map_err(|stop| match stop {
                 Stop::Failed(error) if error.class() == Class::Conflict => {
-                    error.next("search_numbers finds one that is for sale.").into()
+                    let step =
+                        NextStep::tool(ToolName::SEARCH_NUMBERS, "finds one that is for sale");
+                    error.with_next([step]).into()
                 }
                 stop => stop,
             })?;
-        let output = match ordered {
-            Ordered::Dialed(dialed) => {
-                let output = PurchaseNumberOutput::of(dialed, environment);
-                PurchaseNumberOutput { note: cx.offer.fitting(&output.note), ..output }
-            }
+        let mut output = match ordered {
+            Ordered::Dialed(dialed) => PurchaseNumberOutput::new_dialed(dialed, &cx.tools),
             Ordered::Preview { preview, token, expires_at } => PurchaseNumberOutput {
                 confirmation_token: Some(token),
                 expires_at: Some(expires_at.to_string()),
@@ -428,6 +434,7 @@ impl Tool for PurchaseNumber {
                 )
             },
         };
+        output.simulated = cx.account.environment() == Environment::Sandbox;
         let mut text = output.note.clone();
         if let Some(token) = &output.confirmation_token {
             text.push_str("\nconfirmation_token: ");
@@ -440,22 +447,21 @@ impl Tool for PurchaseNumber {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::Environment;
     use crate::dialing::ledger::DispatchId;
-    use crate::mcp::offer::Offer;
 
     #[test]
     fn not_to_buy_it_again_is_said_whatever_else_is_offered() {
-        let offer = Offer::only(&[PurchaseNumber::NAME]);
+        let tools = AvailableTools::only(&[PurchaseNumber::NAME], Environment::Live);
         for (result, begins) in [
             (DialResult::Unknown("no answer".to_owned()), "It could not be found out whether"),
             (DialResult::Unknown("No answer.".to_owned()), "It could not be found out whether"),
             (DialResult::InFlight, "The same number is being bought by another request"),
         ] {
             let dialed = Dialed { dispatch: DispatchId::new(), result };
-            let note = offer.fitting(&PurchaseNumberOutput::of(dialed, Environment::Live).note);
+            let note = PurchaseNumberOutput::new_dialed(dialed, &tools).note;
             assert!(note.starts_with(begins), "{note}");
             assert!(note.contains(". Do not buy it again"), "{note}");
-            assert_eq!(offer.lacking(&note), None, "{note}");
         }
     }
 }

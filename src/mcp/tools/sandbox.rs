@@ -8,6 +8,8 @@ use crate::mcp::error::{Class, Retry, ToolError};
 use crate::mcp::kind::Kind;
 use crate::mcp::outcome::CallReport;
 use crate::mcp::present::{Fence, Reply};
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 use crate::simulator::SimulatorError;
@@ -26,7 +28,7 @@ pub(super) struct SimulateInboundCallInput {
 }
 
 impl Tool for SimulateInboundCall {
-    const NAME: &'static str = "simulate_inbound_call";
+    const NAME: ToolName = ToolName::SIMULATE_INBOUND_CALL;
     const TITLE: &'static str = "Simulate an inbound call";
     const DESCRIPTION: &'static str = "Sandbox only: makes a simulated caller ring one of the account's numbers, so that its inbound agent answers. Nothing real happens. Returns a call_id for get_call_result.";
     const TOOLSET: Toolset = Toolset::Sandbox;
@@ -52,22 +54,28 @@ impl Tool for SimulateInboundCall {
             let told = |class| ToolError::new(class, error.to_string());
             if !error.did_nothing() {
                 return told(Class::Unavailable)
-                    .done(Effect::Unknown)
-                    .retry(Retry::No)
-                    .next("list_calls shows whether it appears.");
+                    .with_effect(Effect::Unknown)
+                    .with_retry(Retry::No)
+                    .with_next([NextStep::tool(ToolName::LIST_CALLS, "shows whether it appears")]);
             }
-            let numbers = "list_numbers shows the numbers and the agents that answer them. set_agent_numbers attaches an inbound agent.";
-            match status {
-                Some(400) => told(Class::InvalidArgument).next(
-                    "leave `from` out, or choose one whose last four digits are a scenario that a caller can play.",
+            let numbers = [
+                NextStep::tool(
+                    ToolName::LIST_NUMBERS,
+                    "shows the numbers and the agents that answer them",
                 ),
+                NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches an inbound agent"),
+            ];
+            match status {
+                Some(400) => told(Class::InvalidArgument).with_next([NextStep::person(
+                    "Leave `from` out, or choose one whose last four digits are a scenario that a caller can play.",
+                )]),
                 Some(402) => told(Class::InsufficientCredit),
-                Some(404) => told(Class::NotFound).next(numbers),
-                Some(_) => told(Class::Conflict).next(numbers),
+                Some(404) => told(Class::NotFound).with_next(numbers),
+                Some(_) => told(Class::Conflict).with_next(numbers),
                 None => told(Class::Unavailable),
             }
         })?;
-        let report = CallReport::of(call).within(&cx.offer);
+        let report = CallReport::new(call, &cx.tools);
         let text = report.text(&Fence::new());
         Ok(Reply::new(report, text))
     }

@@ -3,13 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::mark;
 use crate::account::Environment;
 use crate::mcp::arguments::{HttpsUrl, List, Text, Whole};
 use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
 use crate::mcp::kind::Kind;
 use crate::mcp::present::{self, Reply};
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 use callingbox::{
@@ -69,7 +70,7 @@ impl WebhookReport {
     fn line(&self) -> String {
         let reason = self.disabled_reason.as_deref().map(|reason| format!(" ({reason})"));
         format!(
-            "webhook_id {}: {} {}{}, events {}{}",
+            "webhook_id {}: {} {}{}, events {}",
             self.webhook_id,
             self.url.as_deref().unwrap_or("no address"),
             self.status.as_deref().unwrap_or_default(),
@@ -78,8 +79,7 @@ impl WebhookReport {
                 None => "not said".to_owned(),
                 Some([]) => "none".to_owned(),
                 Some(events) => events.join(" "),
-            },
-            mark(self.simulated)
+            }
         )
     }
 
@@ -168,15 +168,14 @@ impl DeliveryReport {
         let webhook = self.webhook_id.as_ref().map(|id| format!(" to webhook_id {id}"));
         let error = self.last_error.as_deref().map(|error| present::one_line(error, 200));
         format!(
-            "delivery_id {}: {}{}{} {} after {} attempt(s){}{}",
+            "delivery_id {}: {}{}{} {} after {} attempt(s){}",
             self.delivery_id,
             self.event_type.as_deref().unwrap_or("event"),
             call.unwrap_or_default(),
             webhook.unwrap_or_default(),
             self.status.as_deref().unwrap_or_default(),
             self.attempt_count.unwrap_or_default(),
-            error.map(|error| format!(", last error: {error}")).unwrap_or_default(),
-            mark(self.simulated)
+            error.map(|error| format!(", last error: {error}")).unwrap_or_default()
         )
     }
 
@@ -224,7 +223,7 @@ pub(super) struct ListWebhooksOutput {
 }
 
 impl Tool for ListWebhooks {
-    const NAME: &'static str = "list_webhooks";
+    const NAME: ToolName = ToolName::LIST_WEBHOOKS;
     const TITLE: &'static str = "List webhooks";
     const DESCRIPTION: &'static str = "Lists the webhook endpoints that receive the events of all the account's calls, without their secrets. get_webhook returns one.";
     const TOOLSET: Toolset = Toolset::Webhooks;
@@ -238,21 +237,23 @@ impl Tool for ListWebhooks {
         let has_more = page.has_more;
         let webhooks: Vec<WebhookReport> = page.data.into_iter().map(Into::into).collect();
         let mut text = if webhooks.is_empty() {
-            cx.offer.fitting("There are no webhook endpoints yet. create_webhook makes one.")
+            let step = NextStep::tool(ToolName::CREATE_WEBHOOK, "makes one");
+            with_steps("There are no webhook endpoints yet.", &[step], &cx.tools)
         } else {
             webhooks.iter().map(|webhook| webhook.line() + "\n").collect()
         };
         if has_more {
             text.push_str("There are more than CallingBox lists at once; there is no next page.");
         }
-        Ok(Reply::new(ListWebhooksOutput { webhooks, has_more }, text))
+        let simulated = webhooks.iter().any(|webhook| webhook.simulated);
+        Ok(Reply::new(ListWebhooksOutput { webhooks, has_more }, text).with_simulated(simulated))
     }
 }
 
 pub(super) struct GetWebhook;
 
 impl Tool for GetWebhook {
-    const NAME: &'static str = "get_webhook";
+    const NAME: ToolName = ToolName::GET_WEBHOOK;
     const TITLE: &'static str = "Get a webhook";
     const DESCRIPTION: &'static str = "Returns one webhook endpoint: address, events, whether it is enabled and why not, failures in a row. Its secret is shown only by create_webhook and rotate_webhook_secret.";
     const TOOLSET: Toolset = Toolset::Webhooks;
@@ -265,7 +266,8 @@ impl Tool for GetWebhook {
         let endpoint = cx.account.api()?.get_webhook(&input.webhook_id).await?;
         let report = WebhookReport::from(endpoint);
         let text = report.text();
-        Ok(Reply::new(report, text))
+        let simulated = report.simulated;
+        Ok(Reply::new(report, text).with_simulated(simulated))
     }
 }
 
@@ -295,7 +297,8 @@ impl WithSecret {
         };
         let WebhookReport { webhook_id, url, simulated, .. } = report;
         let signing_secret = secret.map(str::to_owned);
-        Reply::new(Self { webhook_id, url, signing_secret, simulated }, text)
+        let endpoint = Self { webhook_id, url, signing_secret, simulated };
+        Reply::new(endpoint, text).with_simulated(simulated)
     }
 }
 
@@ -313,7 +316,7 @@ pub(super) struct CreateWebhookInput {
 }
 
 impl Tool for CreateWebhook {
-    const NAME: &'static str = "create_webhook";
+    const NAME: ToolName = ToolName::CREATE_WEBHOOK;
     const TITLE: &'static str = "Create a webhook";
     const DESCRIPTION: &'static str = "Registers an address that will receive the events of all the account's calls, with numbers and results in them. Returns its signing secret, which is shown only once. For one call or one agent use their webhook_url instead.";
     const TOOLSET: Toolset = Toolset::Webhooks;
@@ -351,7 +354,7 @@ pub(super) struct UpdateWebhookInput {
 }
 
 impl Tool for UpdateWebhook {
-    const NAME: &'static str = "update_webhook";
+    const NAME: ToolName = ToolName::UPDATE_WEBHOOK;
     const TITLE: &'static str = "Change a webhook";
     const DESCRIPTION: &'static str = "Changes a webhook endpoint, or switches it on or off; what is left out keeps its value. Returns the endpoint.";
     const TOOLSET: Toolset = Toolset::Webhooks;
@@ -381,7 +384,8 @@ impl Tool for UpdateWebhook {
         let endpoint = cx.account.api()?.update_webhook(&webhook_id, &update).await?;
         let report = WebhookReport::from(endpoint);
         let text = format!("Changed {}", report.text());
-        Ok(Reply::new(report, text))
+        let simulated = report.simulated;
+        Ok(Reply::new(report, text).with_simulated(simulated))
     }
 }
 
@@ -396,7 +400,7 @@ pub(super) struct DeleteWebhookOutput {
 }
 
 impl Tool for DeleteWebhook {
-    const NAME: &'static str = "delete_webhook";
+    const NAME: ToolName = ToolName::DELETE_WEBHOOK;
     const TITLE: &'static str = "Delete a webhook";
     const DESCRIPTION: &'static str = "Deletes a webhook endpoint for good; it receives no more events. To pause it use update_webhook with status disabled.";
     const TOOLSET: Toolset = Toolset::Webhooks;
@@ -409,7 +413,7 @@ impl Tool for DeleteWebhook {
         cx.account.api()?.delete_webhook(&input.webhook_id).await?;
         let WebhookInput { webhook_id } = input;
         let simulated = cx.account.environment() == Environment::Sandbox;
-        let text = format!("Deleted webhook_id {webhook_id}{}.", mark(simulated));
+        let text = format!("Deleted webhook_id {webhook_id}.");
         Ok(Reply::new(DeleteWebhookOutput { webhook_id, deleted: true, simulated }, text))
     }
 }
@@ -417,7 +421,7 @@ impl Tool for DeleteWebhook {
 pub(super) struct RotateWebhookSecret;
 
 impl Tool for RotateWebhookSecret {
-    const NAME: &'static str = "rotate_webhook_secret";
+    const NAME: ToolName = ToolName::ROTATE_WEBHOOK_SECRET;
     const TITLE: &'static str = "Rotate a webhook's secret";
     const DESCRIPTION: &'static str = "Replaces the signing secret of a webhook endpoint. The old one stops at once, so its receiver refuses events until it has the new one. Returns the new secret, shown only once.";
     const TOOLSET: Toolset = Toolset::Webhooks;
@@ -457,7 +461,7 @@ pub(super) struct ListWebhookDeliveriesOutput {
 }
 
 impl Tool for ListWebhookDeliveries {
-    const NAME: &'static str = "list_webhook_deliveries";
+    const NAME: ToolName = ToolName::LIST_WEBHOOK_DELIVERIES;
     const TITLE: &'static str = "List webhook deliveries";
     const DESCRIPTION: &'static str = "Lists attempts to deliver call events, newest first, with their errors. Use it to find out why a receiver missed an event; redeliver_webhook sends one again.";
     const TOOLSET: Toolset = Toolset::Webhooks;
@@ -496,14 +500,16 @@ impl Tool for ListWebhookDeliveries {
                 .collect();
             text.push_str(&super::there_are_more(limit < MOST_DELIVERIES, "list", &unused));
         }
-        Ok(Reply::new(ListWebhookDeliveriesOutput { deliveries, has_more }, text))
+        let simulated = deliveries.iter().any(|delivery| delivery.simulated);
+        let output = ListWebhookDeliveriesOutput { deliveries, has_more };
+        Ok(Reply::new(output, text).with_simulated(simulated))
     }
 }
 
 pub(super) struct GetWebhookDelivery;
 
 impl Tool for GetWebhookDelivery {
-    const NAME: &'static str = "get_webhook_delivery";
+    const NAME: ToolName = ToolName::GET_WEBHOOK_DELIVERY;
     const TITLE: &'static str = "Get a webhook delivery";
     const DESCRIPTION: &'static str = "Returns one delivery: event, address, attempts, last error, when the next attempt is due. list_webhook_deliveries finds ids.";
     const TOOLSET: Toolset = Toolset::Webhooks;
@@ -516,14 +522,15 @@ impl Tool for GetWebhookDelivery {
         let delivery = cx.account.api()?.get_webhook_delivery(&input.delivery_id).await?;
         let report = DeliveryReport::from(delivery);
         let text = report.text();
-        Ok(Reply::new(report, text))
+        let simulated = report.simulated;
+        Ok(Reply::new(report, text).with_simulated(simulated))
     }
 }
 
 pub(super) struct RedeliverWebhook;
 
 impl Tool for RedeliverWebhook {
-    const NAME: &'static str = "redeliver_webhook";
+    const NAME: ToolName = ToolName::REDELIVER_WEBHOOK;
     const TITLE: &'static str = "Deliver a webhook again";
     const DESCRIPTION: &'static str = "Sends one delivery again to its receiver, under the same event id. Use it after the receiver was mended. Returns the delivery.";
     const TOOLSET: Toolset = Toolset::Webhooks;
@@ -536,6 +543,7 @@ impl Tool for RedeliverWebhook {
         let delivery = cx.account.api()?.redeliver_webhook(&input.delivery_id).await?;
         let report = DeliveryReport::from(delivery);
         let text = format!("To be sent again: {}", report.text());
-        Ok(Reply::new(report, text))
+        let simulated = report.simulated;
+        Ok(Reply::new(report, text).with_simulated(simulated))
     }
 }

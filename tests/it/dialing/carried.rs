@@ -161,12 +161,12 @@ async fn a_purchase_takes_a_token_in_auto() {
     let bought =
         session.data("purchase_number", with(&number(0), "confirmation_token", token)).await;
     assert_eq!(bought["purchased"], true);
-    assert!(says(&bought, "SIMULATED: nothing was charged."), "{bought}");
+    assert_eq!(bought["simulated"], true);
     // Again: it is that one, and nothing is charged.
     let balance = world.control.balance().await;
     let again = session.data("purchase_number", number(0)).await;
     assert_eq!(again["purchased"], true);
-    assert!(says(&again, "SIMULATED: nothing was charged."), "{again}");
+    assert_eq!(again["simulated"], true);
     assert_eq!(again["number"]["number_id"], bought["number"]["number_id"]);
     assert_eq!(world.control.balance().await, balance);
 }

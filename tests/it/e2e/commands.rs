@@ -24,7 +24,7 @@ async fn the_demo_does_the_main_job_and_prints_plainly_without_a_terminal() {
     ] {
         assert!(text.contains(&format!("\n{tool} {{")), "{tool}: {text}");
     }
-    assert!(text.contains("SIMULATED: no telephone rang."), "{text}");
+    assert!(text.contains("SIMULATED: nobody real is called and nothing is charged."), "{text}");
     let last = text.lines().last().unwrap();
     let result = last.strip_prefix("completed: ").unwrap_or_else(|| panic!("{text}"));
     let result: Value = serde_json::from_str(result).unwrap();

@@ -122,9 +122,10 @@ async fn the_next_step_is_one_that_helps() {
     ] {
         let error = session.failure(tool, arguments.clone()).await;
         assert_eq!(error["class"], "not_found", "{tool} {arguments}: {error}");
-        let begins = format!("{next} Ids of another account are not found either.");
-        let found = error["next"].as_str().unwrap();
-        assert!(found.starts_with(&begins), "{tool} {arguments}: {found}");
+        assert_eq!(error["next"], next, "{tool} {arguments}: {error}");
+        let message = error["message"].as_str().unwrap();
+        let also = "; ids of another account are not found either";
+        assert!(message.contains(also), "{tool} {arguments}: {message}");
     }
     let ring = |to: &Value, from: &str| json!({"to": to, "from": from});
     for (arguments, class, next) in [
@@ -132,7 +133,7 @@ async fn the_next_step_is_one_that_helps() {
             ring(phone, "+12125550101"),
             "invalid_argument",
             json!(
-                "leave `from` out, or choose one whose last four digits are a scenario that a caller can play."
+                "Leave `from` out, or choose one whose last four digits are a scenario that a caller can play."
             ),
         ),
         (
@@ -157,7 +158,7 @@ async fn the_next_step_is_one_that_helps() {
     ] {
         let answer = session.call("search_numbers", arguments.clone()).await;
         let found = answer["result"]["content"][0]["text"].as_str().unwrap();
-        assert_eq!(found, format!("No number for sale fits. {text} {SIMULATED}"), "{arguments}");
+        assert_eq!(found, format!("{SIMULATED}\nNo number for sale fits. {text}"), "{arguments}");
     }
     let (raise, narrow) = ("raise `limit`", "narrow the search with");
     for (arguments, ways) in [
@@ -169,7 +170,7 @@ async fn the_next_step_is_one_that_helps() {
     ] {
         let answer = session.call("search_numbers", arguments.clone()).await;
         let found = answer["result"]["content"][0]["text"].as_str().unwrap();
-        let end = format!("\nThere are more: {ways}. {SIMULATED}");
+        let end = format!("\nThere are more: {ways}.");
         assert!(found.ends_with(&end), "{arguments}: {found}");
     }
     session.finish_well().await;
@@ -332,7 +333,7 @@ async fn an_agent_that_cannot_call_is_mended_with_the_tools_that_are_named() {
         assert!(error["message"].as_str().unwrap().contains(why), "{error}");
         assert_eq!(
             error["next"],
-            "get_agent shows the type and the numbers of the agent. list_agents with type outbound shows those that can place calls. list_numbers shows the owned numbers, and set_agent_numbers attaches one. search_numbers finds one for sale."
+            "get_agent shows the type and the numbers of the agent. list_agents with type outbound shows those that can place calls. list_numbers shows the owned numbers. set_agent_numbers attaches one. search_numbers finds one for sale."
         );
     }
     session.finish_well().await;
@@ -384,7 +385,7 @@ async fn nobody_is_told_to_use_a_tool_that_is_not_offered() {
                     let answer = session.call(tool, arguments.clone()).await;
                     let text = answer["result"]["content"][0]["text"].as_str().unwrap();
                     // What an argument may be called is no advice.
-                    if text.starts_with("invalid_argument") {
+                    if text.contains("\ninvalid_argument: ") {
                         continue;
                     }
                     let found = missing(text, &offered);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use callingbox_mcp::mcp::present::SIMULATED;
 use callingbox_sandbox::Options;
 use serde_json::{Value, json};
 
@@ -221,7 +222,7 @@ async fn words_that_cannot_be_read_are_not_taken_for_silence() {
         assert!(page["trouble"].as_str().unwrap().contains("500"), "{answer}");
         let text = answer["result"]["content"][0]["text"].as_str().unwrap();
         assert!(text.contains("could not be read since: CallingBox answered 500"), "{answer}");
-        let begins = format!("What was said could not be read; the call is {status}.");
+        let begins = format!("{SIMULATED}\nWhat was said could not be read; the call is {status}.");
         assert!(text.starts_with(&begins), "{answer}");
         session.control().advance(600).await;
         session.control().forget().await;
@@ -318,12 +319,12 @@ async fn a_task_says_what_the_answer_would_and_a_repeated_call_is_marked() {
     let placed = session.call("place_call", order.clone()).await;
     let call = session.control().dialed().await[0]["call_id"].as_str().unwrap().to_owned();
     let text = format!(
-        "outcome: in_progress. call_id: {call}. SIMULATED: no telephone rings. The call is on its way. get_call_result waits for its end."
+        "{SIMULATED}\noutcome: in_progress. call_id: {call}. The call is on its way. get_call_result waits for its end."
     );
     assert_eq!(placed["result"]["statusMessage"], text, "{placed}");
     let task = placed["result"]["taskId"].clone();
     let got = session.request("tasks/get", json!({"taskId": task})).await;
-    let text = format!("call_id: {call}. The call is queued. SIMULATED: no telephone rings.");
+    let text = format!("{SIMULATED}\ncall_id: {call}. The call is queued.");
     assert_eq!(got["result"]["statusMessage"], text, "{got}");
     let again = session.call("place_call", order).await;
     assert_eq!(again["result"]["resultType"], "complete", "{again}");
@@ -535,7 +536,8 @@ async fn the_words_of_a_hostile_callee_stay_inside_the_fence_wherever_they_go() 
     let (marker, inside) = inside.split_once('\n').unwrap();
     assert_eq!(inside.matches(marker).count(), 1, "{text}");
     let (_, after) = inside.split_once(&format!("\n{marker}>>>")).unwrap();
-    assert_eq!(after, "\nSIMULATED: the real account is not concerned.", "{text}");
+    assert_eq!(after, "", "{text}");
+    assert!(text.starts_with(SIMULATED), "{text}");
 }
 
 #[tokio::test]

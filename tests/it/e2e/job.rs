@@ -184,7 +184,7 @@ async fn calls_are_listed_with_filters_and_cursors_in_both_directions() {
         ),
     ] {
         let answer = session.call("list_calls", arguments.clone()).await;
-        let says = format!("{says} {SIMULATED}");
+        let says = format!("{SIMULATED}\n{says}");
         assert_eq!(answer["result"]["content"][0]["text"], says, "{arguments}");
     }
     let filtered = json!({"status": "no_answer", "limit": 1});
@@ -250,7 +250,7 @@ async fn a_filter_looks_through_a_thousand_calls_and_says_where_to_go_on() {
             json!({"calls": [], "has_more": true, "next_cursor": stopped, "searched": 1_000}),
         );
         let text = format!(
-            "No call fits so far. Looked at 1000 calls; there are more: call again with {cursor} {}. {SIMULATED}",
+            "{SIMULATED}\nNo call fits so far. Looked at 1000 calls; there are more: call again with {cursor} {}.",
             stopped.as_str().unwrap()
         );
         assert_eq!(answer["result"]["content"][0]["text"], text);

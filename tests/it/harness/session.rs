@@ -5,6 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use callingbox_mcp::mcp::present::SIMULATED;
 use callingbox_sandbox::{Options, Sandbox};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
@@ -271,11 +272,13 @@ impl Session {
         let text = result["content"][0]["text"].as_str().unwrap();
         let class = error["class"].as_str().unwrap();
         let message = error["message"].as_str().unwrap().trim_end_matches('.');
-        assert!(text.starts_with(&format!("{class}: {message}.")), "{tool}: {answer}");
         // Nobody is to take a failure of the simulator for one of the real account, or the other way.
         let simulated = self.opening.to_string().contains("CallingBox telephone (sandbox)");
         assert_eq!(error.get("simulated"), simulated.then_some(&json!(true)), "{tool}: {answer}");
-        assert_eq!(text.contains(" SIMULATED: "), simulated, "{tool}: {answer}");
+        let marked = text.strip_prefix(SIMULATED).and_then(|text| text.strip_prefix('\n'));
+        assert_eq!(marked.is_some(), simulated, "{tool}: {answer}");
+        let text = marked.unwrap_or(text);
+        assert!(text.starts_with(&format!("{class}: {message}.")), "{tool}: {answer}");
         error
     }
 

@@ -10,9 +10,9 @@ use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
 use crate::mcp::kind::Kind;
 use crate::mcp::present::Reply;
+use crate::mcp::registry::name::ToolName;
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::in_call::{self, InCallTools};
-use crate::mcp::tools::mark;
 use crate::mcp::toolset::Toolset;
 use callingbox::{AgentId, AgentUpdate, Change, ReturnsSchema, VoicemailAction};
 
@@ -76,7 +76,7 @@ fn change(
 }
 
 impl Tool for UpdateAgent {
-    const NAME: &'static str = "update_agent";
+    const NAME: ToolName = ToolName::UPDATE_AGENT;
     const TITLE: &'static str = "Change an agent";
     const DESCRIPTION: &'static str = "Changes an agent from the next call on; what is given replaces the old value whole, what is left out stays. The type never changes; numbers are set with set_agent_numbers.";
     const TOOLSET: Toolset = Toolset::Agents;
@@ -128,8 +128,8 @@ impl Tool for UpdateAgent {
             Some(_) => "The agent is archived: it places and answers no calls.",
         };
         let agent = AgentSummary::from(agent);
-        let text = format!("Changed {}. {effect}", agent.line());
-        Ok(Reply::new(agent, text))
+        let (text, simulated) = (format!("Changed {}. {effect}", agent.line()), agent.simulated);
+        Ok(Reply::new(agent, text).with_simulated(simulated))
     }
 }
 
@@ -144,7 +144,7 @@ pub(in crate::mcp::tools) struct ArchiveAgentOutput {
 }
 
 impl Tool for ArchiveAgent {
-    const NAME: &'static str = "archive_agent";
+    const NAME: ToolName = ToolName::ARCHIVE_AGENT;
     const TITLE: &'static str = "Archive an agent";
     const DESCRIPTION: &'static str = "Archives an agent for good: it places and answers no more calls. Past calls and transcripts stay.";
     const TOOLSET: Toolset = Toolset::Agents;
@@ -157,8 +157,7 @@ impl Tool for ArchiveAgent {
         cx.account.api()?.archive_agent(&input.agent_id).await?;
         let AgentInput { agent_id } = input;
         let simulated = cx.account.environment() == Environment::Sandbox;
-        let mark = mark(simulated);
-        let text = format!("Archived agent_id {agent_id}{mark}. Its past calls stay readable.");
+        let text = format!("Archived agent_id {agent_id}. Its past calls stay readable.");
         Ok(Reply::new(ArchiveAgentOutput { agent_id, archived: true, simulated }, text))
     }
 }

@@ -9,6 +9,8 @@ use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
 use crate::mcp::kind::Kind;
 use crate::mcp::present::Reply;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::in_call::{self, InCallTools};
 use crate::mcp::toolset::Toolset;
@@ -49,7 +51,7 @@ pub(in crate::mcp::tools) struct CreateAgentInput {
 }
 
 impl Tool for CreateAgent {
-    const NAME: &'static str = "create_agent";
+    const NAME: ToolName = ToolName::CREATE_AGENT;
     const TITLE: &'static str = "Create an agent";
     const DESCRIPTION: &'static str = "Creates an agent: the AI that speaks on calls. Rings nobody and costs nothing. An outbound agent needs an attached number before place_call can use it. To change an agent use update_agent.";
     const TOOLSET: Toolset = Toolset::Agents;
@@ -100,17 +102,26 @@ impl Tool for CreateAgent {
             primary_number_id,
         };
         let agent = AgentSummary::from(cx.account.api()?.create_agent(&agent).await?);
-        let next = match (kind, agent.numbers.is_empty()) {
-            (AgentType::Outbound, false) => "place_call can use it now.",
-            (AgentType::Outbound, true) => {
-                "It has no number yet, and calls nobody without one. list_numbers shows the owned ones. purchase_number buys one. set_agent_numbers attaches it."
+        let (fact, steps) = match (kind, agent.numbers.is_empty()) {
+            (AgentType::Outbound, false) => {
+                ("", vec![NextStep::tool(ToolName::PLACE_CALL, "can use it now")])
             }
-            (AgentType::Inbound, false) => "It answers its numbers now.",
-            (AgentType::Inbound, true) => {
-                "It has no number yet, and no caller reaches it without one. set_agent_numbers attaches one."
-            }
+            (AgentType::Outbound, true) => (
+                " It has no number yet, and calls nobody without one.",
+                vec![
+                    NextStep::tool(ToolName::LIST_NUMBERS, "shows the owned ones"),
+                    NextStep::tool(ToolName::PURCHASE_NUMBER, "buys one"),
+                    NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches it"),
+                ],
+            ),
+            (AgentType::Inbound, false) => (" It answers its numbers now.", vec![]),
+            (AgentType::Inbound, true) => (
+                " It has no number yet, and no caller reaches it without one.",
+                vec![NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches one")],
+            ),
         };
-        let text = format!("Created {}. {}", agent.line(), cx.offer.fitting(next));
-        Ok(Reply::new(agent, text))
+        let text = with_steps(&format!("Created {}.{fact}", agent.line()), &steps, &cx.tools);
+        let simulated = agent.simulated;
+        Ok(Reply::new(agent, text).with_simulated(simulated))
     }
 }

@@ -17,9 +17,11 @@ pub(super) use numbers::SetAgentNumbers;
 pub(in crate::mcp) use read::AgentReport;
 pub(super) use read::{GetAgent, ListAgents};
 
-use super::{mark, word};
+use super::word;
 use crate::mcp::error::ToolError;
 use crate::mcp::present;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::next_step::NextStep;
 use callingbox::e164::E164;
 use callingbox::{Agent, AgentId, NumberId};
 
@@ -87,7 +89,7 @@ impl AgentSummary {
         if self.numbers.is_empty() {
             line.push_str(", no numbers");
         }
-        line + mark(self.simulated)
+        line
     }
 }
 
@@ -101,7 +103,10 @@ fn only_ids<'a>(
         return Err(ToolError::invalid_argument(format!(
             "`{argument}` takes the number_id, not the telephone number itself"
         ))
-        .next("list_numbers shows the number_id of each number."));
+        .with_next([NextStep::tool(
+            ToolName::LIST_NUMBERS,
+            "shows the number_id of each number",
+        )]));
     }
     Ok(())
 }

@@ -12,6 +12,8 @@ use crate::mcp::context::ToolContext;
 use crate::mcp::error::{Class, Retry, ToolError};
 use crate::mcp::kind::Kind;
 use crate::mcp::present::Reply;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 use callingbox::{self, Agent, AgentId, Effect, NumberId};
@@ -86,20 +88,28 @@ impl Step {
             [] => String::new(),
             taken => format!("{} took place; then ", taken.join(", ")),
         };
-        let (what, look) = match (effect, taken) {
-            (Effect::Nothing, _) => ("failed", "get_agent shows the numbers as they are now. "),
+        let what = match (effect, taken) {
+            (Effect::Nothing, _) => "failed",
             (Effect::Unknown | Effect::Partly, _) => {
-                ("failed, and whether it took place is not known", "")
+                "failed, and whether it took place is not known"
             }
-            (Effect::Whole, []) => ("took place, but its answer is lost", ""),
-            (Effect::Whole, _) => ("took place too, but its answer is lost", ""),
+            (Effect::Whole, []) => "took place, but its answer is lost",
+            (Effect::Whole, _) => "took place too, but its answer is lost",
         };
         let rest = if is_last { "" } else { " The steps after it were not begun." };
         let message = format!("{before}{} {what}: {}{rest}", self.present(), error.message());
-        let error =
-            error.in_part(message, &format!("{look}Call again with the steps that are left."));
+        let error = match effect {
+            Effect::Nothing => error.with_next_also(NextStep::tool(
+                ToolName::GET_AGENT,
+                "shows the numbers as they are now",
+            )),
+            Effect::Unknown | Effect::Partly | Effect::Whole => error,
+        };
+        let rest =
+            NextStep::tool(ToolName::SET_AGENT_NUMBERS, "with the steps that are left goes on");
+        let error = error.partial(message, rest);
         if taken.is_empty() && effect == Effect::Unknown {
-            error.done(Effect::Unknown)
+            error.with_effect(Effect::Unknown)
         } else {
             error
         }
@@ -132,9 +142,12 @@ async fn take_all(
             Err(_elapsed) => (
                 Effect::Unknown,
                 ToolError::new(Class::TimedOut, "CallingBox did not answer in time.")
-                    .done(Effect::Unknown)
-                    .retry(Retry::No)
-                    .next("get_agent shows the agent as it is now."),
+                    .with_effect(Effect::Unknown)
+                    .with_retry(Retry::No)
+                    .with_next([NextStep::tool(
+                        ToolName::GET_AGENT,
+                        "shows the agent as it is now",
+                    )]),
             ),
         };
         let alone = steps.len() == 1 || effect == Effect::Nothing;
@@ -151,7 +164,7 @@ async fn take_all(
 }
 
 impl Tool for SetAgentNumbers {
-    const NAME: &'static str = "set_agent_numbers";
+    const NAME: ToolName = ToolName::SET_AGENT_NUMBERS;
     const TITLE: &'static str = "Set an agent's numbers";
     const DESCRIPTION: &'static str = "Attaches owned numbers to an agent, makes one its caller ID, then detaches others. An inbound agent answers an attached number at once; a number has at most one inbound agent.";
     const TOOLSET: Toolset = Toolset::Agents;
@@ -185,7 +198,9 @@ impl Tool for SetAgentNumbers {
         let (agent, taken) = take_all(api, &agent_id, &steps, Instant::now() + TIME).await?;
         let agent = AgentSummary::from(agent);
         let text = format!("Done: {}. Now {}.", taken.join(", "), agent.line());
-        Ok(Reply::new(SetAgentNumbersOutput { agent, steps: taken }, text))
+        let simulated = agent.simulated;
+        let output = SetAgentNumbersOutput { agent, steps: taken };
+        Ok(Reply::new(output, text).with_simulated(simulated))
     }
 }
 
@@ -197,6 +212,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::account::Environment;
+    use crate::mcp::registry::available::AvailableTools;
     use callingbox::{ApiKey, BaseUrl, Client, ClientConfig};
 
     #[tokio::test]
@@ -214,14 +231,16 @@ mod tests {
         let steps = [Step::Attach(one.clone()), Step::MakePrimary(one), Step::Detach(two)];
         let until = Instant::now() + Duration::from_millis(500);
         let error = take_all(&api, &agent, &steps, until).await.unwrap_err();
+        let tools = [ToolName::GET_AGENT, ToolName::SET_AGENT_NUMBERS];
+        let tools = AvailableTools::only(&tools, Environment::Live);
         assert_eq!(
-            serde_json::to_value(&error).unwrap(),
+            serde_json::to_value(error.report(&tools)).unwrap(),
             json!({
                 "class": "timed_out",
                 "message": "attached n1 took place; then making n1 primary failed, and whether it took place is not known: CallingBox did not answer in time. The steps after it were not begun.",
                 "done": "partly",
                 "retry": "no",
-                "next": "get_agent shows the agent as it is now. Call again with the steps that are left.",
+                "next": "get_agent shows the agent as it is now. set_agent_numbers with the steps that are left goes on.",
             })
         );
     }

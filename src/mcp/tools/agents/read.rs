@@ -11,6 +11,8 @@ use crate::mcp::arguments::Object;
 use crate::mcp::context::ToolContext;
 use crate::mcp::kind::Kind;
 use crate::mcp::present::Reply;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::word;
 use crate::mcp::toolset::Toolset;
@@ -33,7 +35,7 @@ pub(in crate::mcp::tools) struct ListAgentsOutput {
 }
 
 impl Tool for ListAgents {
-    const NAME: &'static str = "list_agents";
+    const NAME: ToolName = ToolName::LIST_AGENTS;
     const TITLE: &'static str = "List agents";
     const DESCRIPTION: &'static str = "Lists the account's agents in short, without archived ones. Use it to find an agent_id; get_agent returns one in full.";
     const TOOLSET: Toolset = Toolset::Agents;
@@ -46,12 +48,16 @@ impl Tool for ListAgents {
         let page = cx.account.api()?.list_agents(input.kind).await?;
         let has_more = page.has_more;
         let agents: Vec<AgentSummary> = page.data.into_iter().map(Into::into).collect();
+        let create = [NextStep::tool(ToolName::CREATE_AGENT, "makes one")];
         let mut text = match (agents.is_empty(), input.kind) {
-            (true, None) => cx.offer.fitting("There are no agents yet. create_agent makes one."),
-            (true, Some(kind)) => cx.offer.fitting(&format!(
-                "There is no {} agent. Leave `type` out to see all agents. create_agent makes one.",
-                kind.as_str()
-            )),
+            (true, None) => with_steps("There are no agents yet.", &create, &cx.tools),
+            (true, Some(kind)) => {
+                let text = format!(
+                    "There is no {} agent. Leave `type` out to see all agents.",
+                    kind.as_str()
+                );
+                with_steps(&text, &create, &cx.tools)
+            }
             (false, _) => agents.iter().map(|agent| agent.line() + "\n").collect(),
         };
         if has_more {
@@ -60,7 +66,8 @@ impl Tool for ListAgents {
                 text.push_str(" Give `type` to see those of one kind.");
             }
         }
-        Ok(Reply::new(ListAgentsOutput { agents, has_more }, text))
+        let simulated = agents.iter().any(|agent| agent.simulated);
+        Ok(Reply::new(ListAgentsOutput { agents, has_more }, text).with_simulated(simulated))
     }
 }
 
@@ -117,7 +124,7 @@ impl From<Agent> for AgentReport {
 }
 
 impl Tool for GetAgent {
-    const NAME: &'static str = "get_agent";
+    const NAME: ToolName = ToolName::GET_AGENT;
     const TITLE: &'static str = "Get an agent";
     const DESCRIPTION: &'static str = "Returns one agent in full, archived ones too: persona, instructions, `returns` (the result fields of its calls), in-call tools, numbers. list_agents finds ids.";
     const TOOLSET: Toolset = Toolset::Agents;
@@ -144,6 +151,7 @@ impl Tool for GetAgent {
                 let _ = write!(text, "\n{name}: {value}");
             }
         }
-        Ok(Reply::new(report, text))
+        let simulated = report.agent.simulated;
+        Ok(Reply::new(report, text).with_simulated(simulated))
     }
 }

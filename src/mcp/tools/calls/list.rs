@@ -10,6 +10,8 @@ use crate::mcp::context::ToolContext;
 use crate::mcp::kind::Kind;
 use crate::mcp::outcome::CallSummary;
 use crate::mcp::present::Reply;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::cursor as cursor_of;
 use crate::mcp::toolset::Toolset;
@@ -119,7 +121,7 @@ pub(in crate::mcp::tools) struct ListCallsOutput {
 const MOST_PAGES: usize = 10;
 
 impl Tool for ListCalls {
-    const NAME: &'static str = "list_calls";
+    const NAME: ToolName = ToolName::LIST_CALLS;
     const TITLE: &'static str = "List calls";
     const DESCRIPTION: &'static str = "Lists calls in both directions, newest first, in short. Filters look through at most 1,000 calls a time and say where to go on. Use it to find a call_id or to see whether a call was already placed; get_call_result has the details.";
     const TOOLSET: Toolset = Toolset::Calls;
@@ -181,9 +183,11 @@ impl Tool for ListCalls {
         let mut text: String = calls.iter().map(|call| call.line() + "\n").collect();
         if calls.is_empty() {
             text = match searched {
-                0 if from_start => {
-                    cx.offer.fitting("There are no calls yet. place_call makes one.")
-                }
+                0 if from_start => with_steps(
+                    "There are no calls yet.",
+                    &[NextStep::tool(ToolName::PLACE_CALL, "makes one")],
+                    &cx.tools,
+                ),
                 0 => format!(
                     "No more calls in this direction: the end is reached. Leave out {cursor_name} to begin with the newest."
                 ),
@@ -200,6 +204,8 @@ impl Tool for ListCalls {
                 "Looked at {searched} calls; there are more: call again with {cursor_name} {next}."
             );
         }
-        Ok(Reply::new(ListCallsOutput { calls, has_more, next_cursor, searched }, text))
+        let simulated = calls.iter().any(CallSummary::is_simulated);
+        let output = ListCallsOutput { calls, has_more, next_cursor, searched };
+        Ok(Reply::new(output, text).with_simulated(simulated))
     }
 }

@@ -18,6 +18,9 @@ use crate::mcp::context::ToolContext;
 use crate::mcp::error::ToolError;
 use crate::mcp::kind::Kind;
 use crate::mcp::present::{self, Reply};
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::dialing::{self, Ordered};
 use crate::mcp::toolset::Toolset;
@@ -105,44 +108,48 @@ impl PlaceCallOutput {
     }
 
     /// `key` is the name that this request was given.
-    fn of(dialed: Dialed, key: Option<&IdempotencyKey>) -> Self {
+    fn new_dialed(dialed: Dialed, key: Option<&IdempotencyKey>, tools: &AvailableTools) -> Self {
+        let result = |hint| NextStep::tool(ToolName::GET_CALL_RESULT, hint);
         let dispatch_id = Some(dialed.dispatch.to_string());
         let mut output = match dialed.result {
             DialResult::Done(Product::Call(call)) => {
                 // A search may have found it only after its end.
-                let note = match CallOutcome::from_call(&call) {
+                let (note, step) = match CallOutcome::from_call(&call) {
                     CallOutcome::InProgress => {
-                        "The call is on its way. get_call_result waits for its end."
+                        ("The call is on its way.", result("waits for its end"))
                     }
-                    _ => "The call was placed and is over. get_call_result has its result.",
+                    _ => ("The call was placed and is over.", result("has its result")),
                 };
-                Self::known(*call, note)
+                Self::known(*call, with_steps(note, &[step], tools))
             }
             DialResult::Repeat { id, product, key: earlier } => {
                 let note = if key.is_some() && earlier.as_ref() == key {
-                    "This idempotency_key was used for this call in the last 24 hours, and nothing rang now. get_call_result has what became of it. To ring again on purpose, use another idempotency_key, with allow_repeat."
+                    "This idempotency_key was used for this call in the last 24 hours, and nothing rang now. To ring again on purpose, use another idempotency_key, with allow_repeat."
                 } else {
-                    "The same call was placed a moment ago; this is that one, and nothing rang now. get_call_result has what became of it. To ring again on purpose, set allow_repeat."
+                    "The same call was placed a moment ago; this is that one, and nothing rang now. To ring again on purpose, set allow_repeat."
                 };
+                let note = with_steps(note, &[result("has what became of it")], tools);
                 let id = CallId::new(id);
                 let mut output = match product {
                     Some(Product::Call(call)) => Self::known(*call, note),
-                    _ => Self { call_id: Some(id.clone()), ..Self::new(None, note.to_owned()) },
+                    _ => Self { call_id: Some(id.clone()), ..Self::new(None, note) },
                 };
                 output.duplicate_of = Some(id);
                 output
             }
-            DialResult::Unknown(why) => Self::new(
-                Some(CallOutcome::Unknown),
-                format!(
-                    "It could not be found out whether the call was placed: {}. Do not place it again: it may be ringing. list_calls shows whether it appears; asking for the same call again later looks for it before anything rings.",
+            DialResult::Unknown(why) => {
+                let note = format!(
+                    "It could not be found out whether the call was placed: {}. Do not place it again: it may be ringing. Asking for the same call again later looks for it before anything rings.",
                     present::one_line(why.trim_end_matches('.'), 300)
-                ),
-            ),
-            DialResult::InFlight => Self::new(
-                Some(CallOutcome::Unknown),
-                "The same call is being placed by another request at this moment. Do not place it again. list_calls will show it.".to_owned(),
-            ),
+                );
+                let step = NextStep::tool(ToolName::LIST_CALLS, "shows whether it appears");
+                Self::new(Some(CallOutcome::Unknown), with_steps(&note, &[step], tools))
+            }
+            DialResult::InFlight => {
+                let note = "The same call is being placed by another request at this moment. Do not place it again.";
+                let step = NextStep::tool(ToolName::LIST_CALLS, "will show it");
+                Self::new(Some(CallOutcome::Unknown), with_steps(note, &[step], tools))
+            }
             DialResult::Done(Product::Number(_)) => {
                 Self::new(Some(CallOutcome::Unknown), "The answer was not a call.".to_owned())
             }
@@ -151,12 +158,12 @@ impl PlaceCallOutput {
         output
     }
 
-    fn known(call: Call, note: &str) -> Self {
+    fn known(call: Call, note: String) -> Self {
         Self {
             status: Some(call.status.to_string()),
             from_number: call.from_number.clone(),
             call_id: Some(call.id.clone()),
-            ..Self::new(Some(CallOutcome::from_call(&call)), note.to_owned())
+            ..Self::new(Some(CallOutcome::from_call(&call)), note)
         }
     }
 
@@ -169,9 +176,6 @@ impl PlaceCallOutput {
         }
         if let Some(id) = &self.call_id {
             let _ = write!(text, "call_id: {id}. ");
-        }
-        if self.simulated {
-            text.push_str("SIMULATED: no telephone rings. ");
         }
         text.push_str(&self.note);
         if let Some(token) = &self.confirmation_token {
@@ -239,7 +243,7 @@ async fn preview(
 }
 
 impl Tool for PlaceCall {
-    const NAME: &'static str = "place_call";
+    const NAME: ToolName = ToolName::PLACE_CALL;
     const TITLE: &'static str = "Place a phone call";
     const DESCRIPTION: &'static str = "Rings a real telephone and lets an AI agent speak with whoever answers; costs $0.05 a connected minute, at most $3.00. Use it only when the user asked for this call. Returns at once with a call_id; get_call_result waits for the end. CallOutcome unknown means it may be ringing: do not repeat it. Repeating the same call within minutes rings nobody and returns the first one. The user's calling rules may refuse it or ask for confirmation first: then show the user what is returned.";
     const TOOLSET: Toolset = Toolset::Calls;
@@ -298,8 +302,7 @@ impl Tool for PlaceCall {
         let preview = |local_times| preview(cx, &call, local_times);
         let mut output = match dialing::order(cx, asked, token, preview).await? {
             Ordered::Dialed(dialed) => {
-                let output = PlaceCallOutput::of(dialed, idempotency_key.as_ref());
-                PlaceCallOutput { note: cx.offer.fitting(&output.note), ..output }
+                PlaceCallOutput::new_dialed(dialed, idempotency_key.as_ref(), &cx.tools)
             }
             Ordered::Preview { preview, token, expires_at } => PlaceCallOutput {
                 confirmation_token: Some(token),
@@ -331,21 +334,19 @@ impl Tool for PlaceCall {
 mod tests {
     use super::*;
     use crate::dialing::ledger::DispatchId;
-    use crate::mcp::offer::Offer;
 
     #[test]
     fn not_to_place_it_again_is_said_whatever_else_is_offered() {
-        let offer = Offer::only(&[PlaceCall::NAME]);
+        let tools = AvailableTools::only(&[PlaceCall::NAME], Environment::Live);
         for (result, begins) in [
             (DialResult::Unknown("no answer".to_owned()), "It could not be found out whether"),
             (DialResult::Unknown("No answer.".to_owned()), "It could not be found out whether"),
             (DialResult::InFlight, "The same call is being placed by another request"),
         ] {
             let dialed = Dialed { dispatch: DispatchId::new(), result };
-            let note = offer.fitting(&PlaceCallOutput::of(dialed, None).note);
+            let note = PlaceCallOutput::new_dialed(dialed, None, &tools).note;
             assert!(note.starts_with(begins), "{note}");
             assert!(note.contains(". Do not place it again"), "{note}");
-            assert_eq!(offer.lacking(&note), None, "{note}");
         }
     }
 }

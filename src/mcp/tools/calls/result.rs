@@ -10,6 +10,7 @@ use crate::mcp::context::ToolContext;
 use crate::mcp::kind::Kind;
 use crate::mcp::outcome::CallReport;
 use crate::mcp::present::{Fence, Reply};
+use crate::mcp::registry::name::ToolName;
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::toolset::Toolset;
 use crate::mcp::waiting::{self, Seen};
@@ -35,7 +36,7 @@ impl GetCallResultInput {
 }
 
 impl Tool for GetCallResult {
-    const NAME: &'static str = "get_call_result";
+    const NAME: ToolName = ToolName::GET_CALL_RESULT;
     const TITLE: &'static str = "Get a call's result";
     const DESCRIPTION: &'static str = "Returns what became of a call: outcome, the result fields its agent was asked for, length and cost. Waits for the end first, up to wait_seconds; when time is up it returns outcome in_progress and can be called again. Rings nobody. What was said is in get_call_transcript.";
     const TOOLSET: Toolset = Toolset::Calls;
@@ -57,10 +58,10 @@ impl Tool for GetCallResult {
             waiting::for_end(cx, &input.call_id, wait).await?
         };
         waiting::note_end(&cx.account, &seen.call).await;
-        let report = CallReport::of(seen.call).with_trouble(seen.trouble).within(&cx.offer);
+        let report = CallReport::new(seen.call, &cx.tools).with_trouble(seen.trouble);
         let text = report.text(&Fence::new());
-        let unfinished = !report.is_final();
-        let reply = Reply::new(report, text);
+        let (unfinished, simulated) = (!report.is_final(), report.is_simulated());
+        let reply = Reply::new(report, text).with_simulated(simulated);
         Ok(if follow_as_task && unfinished { reply.followed_by(input.call_id) } else { reply })
     }
 }

@@ -1,0 +1,3 @@
+//! What a caller reads: answers, failures and next steps, and the form of their texts.
+
+pub mod next_step;
