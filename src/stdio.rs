@@ -47,7 +47,7 @@ pub async fn serve(
     under_way: &TaskTracker,
 ) -> Result<(), Box<ServerInitializeError>> {
     let (input, output) = stdio_pipes();
-    let lines = Lines::new(input, output, options.draining.clone());
+    let lines = LineTransport::new(input, output, options.draining.clone());
     let ended = options.draining.clone();
     let session = async {
         let running = match serve_server(server.with_options(options), lines).await {
@@ -80,7 +80,7 @@ pub async fn serve(
 }
 
 /// A transport of lines.
-pub struct Lines<R, W> {
+pub struct LineTransport<R, W> {
     input: BufReader<R>,
     line: Vec<u8>,
     /// The rest of a line that was too long is being skipped.
@@ -97,13 +97,13 @@ pub struct Lines<R, W> {
 
 /// What one line is.
 #[derive(Debug)]
-enum Read {
+enum ParsedLine {
     Message(Box<ClientJsonRpcMessage>),
     /// Not a message; the answer it deserves, if it deserves one.
     Bad(Option<(ErrorData, Option<RequestId>)>),
 }
 
-impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Lines<R, W> {
+impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> LineTransport<R, W> {
     /// A transport over this input and output, which cancels `ended` at the end of input and reads no
     /// more once it is canceled.
     pub fn new(input: R, output: W, ended: CancellationToken) -> Self {
@@ -175,15 +175,15 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Lines<
                     let read = (!line.is_empty()).then(|| read(line));
                     self.line.clear();
                     match read {
-                        None | Some(Read::Bad(None)) => continue,
-                        Some(Read::Message(message)) => {
+                        None | Some(ParsedLine::Bad(None)) => continue,
+                        Some(ParsedLine::Message(message)) => {
                             self.opened |= matches!(*message, JsonRpcMessage::Request(_));
                             if self.opened {
                                 return Some(*message);
                             }
                             continue;
                         }
-                        Some(Read::Bad(Some(bad))) => bad,
+                        Some(ParsedLine::Bad(Some(bad))) => bad,
                     }
                 }
                 Ok(Some(Err(too_long))) => (too_long, None),
@@ -204,12 +204,13 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Lines<
 }
 
 /// Reads one line as a message.
-fn read(line: &[u8]) -> Read {
+fn read(line: &[u8]) -> ParsedLine {
     let problem = match serde_json::from_slice::<ClientJsonRpcMessage>(line) {
-        Ok(message) => return Read::Message(Box::new(message)),
+        Ok(message) => return ParsedLine::Message(Box::new(message)),
         Err(problem) => problem,
     };
-    let unreadable = |text: String| Read::Bad(Some((ErrorData::parse_error(text, None), None)));
+    let unreadable =
+        |text: String| ParsedLine::Bad(Some((ErrorData::parse_error(text, None), None)));
     if let Err(problem) = std::str::from_utf8(line) {
         return unreadable(format!("this line is not UTF-8: {problem}"));
     }
@@ -217,7 +218,8 @@ fn read(line: &[u8]) -> Read {
         Ok(value) => value,
         Err(problem) => return unreadable(format!("this line is not JSON: {problem}")),
     };
-    let invalid = |text: String, id| Read::Bad(Some((ErrorData::invalid_request(text, None), id)));
+    let invalid =
+        |text: String, id| ParsedLine::Bad(Some((ErrorData::invalid_request(text, None), id)));
     match &value {
         Value::Array(_) => {
             invalid("batches were removed in 2025-06-18: send one message a line".to_owned(), None)
@@ -229,14 +231,14 @@ fn read(line: &[u8]) -> Read {
                 |what: &str| invalid(format!("not a JSON-RPC 2.0 message: {what}"), id.clone());
             match method {
                 // A notification is never answered (JSON-RPC 2.0, section 4.1).
-                Some(_) if !object.contains_key("id") => Read::Bad(None),
+                Some(_) if !object.contains_key("id") => ParsedLine::Bad(None),
                 // Nor is an answer: its id is one of the server's own, and a request of the client may
                 // have the same.
                 None if ["result", "error"].iter().any(|name| object.contains_key(*name))
                     && !object.contains_key("method") =>
                 {
                     tracing::warn!("an answer of the client cannot be read");
-                    Read::Bad(None)
+                    ParsedLine::Bad(None)
                 }
                 _ if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") => {
                     broken("`jsonrpc` must be \"2.0\"")
@@ -245,7 +247,7 @@ fn read(line: &[u8]) -> Read {
                 Some(_) if id.is_none() => broken("`id` must be a text or a whole number"),
                 Some(method) => {
                     let text = unreadable_params(method, object.get("params"), &problem);
-                    Read::Bad(Some((ErrorData::invalid_params(text, None), id)))
+                    ParsedLine::Bad(Some((ErrorData::invalid_params(text, None), id)))
                 }
             }
         }
@@ -276,7 +278,7 @@ async fn write<W: AsyncWrite + Unpin>(
     output.flush().await
 }
 
-impl<R, W> Transport<RoleServer> for Lines<R, W>
+impl<R, W> Transport<RoleServer> for LineTransport<R, W>
 where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,

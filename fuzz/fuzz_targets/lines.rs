@@ -1,10 +1,10 @@
-//! Lines of standard input: each line reaches the server or is refused, at most once.
+//! LineTransport of standard input: each line reaches the server or is refused, at most once.
 
 #![no_main]
 
 use std::io::Cursor;
 
-use callingbox_mcp::stdio::Lines;
+use callingbox_mcp::stdio::LineTransport;
 use libfuzzer_sys::fuzz_target;
 use rmcp::model::JsonRpcMessage;
 use rmcp::transport::Transport;
@@ -19,7 +19,7 @@ fuzz_target!(|input: &[u8]| {
         // No input of this size has longer answers.
         let (output, mut answers) = duplex(16 * 1024 * 1024);
         let input = Cursor::new(input.to_vec());
-        let mut lines = Lines::new(input, output, CancellationToken::new());
+        let mut lines = LineTransport::new(input, output, CancellationToken::new());
         let mut heard = 0;
         while let Some(message) = lines.receive().await {
             heard += usize::from(matches!(message, JsonRpcMessage::Request(_)));

@@ -19,11 +19,11 @@ use crate::cli::{Auth, Global, Http};
 use crate::config::{EnvReader, File, Folders};
 use crate::environment::variable;
 use crate::http::answer;
-use crate::http::auth::Door;
-use crate::http::auth::door::{Accounts, KeyDoor, TokenDoor, Unopened};
+use crate::http::auth::Authenticator;
+use crate::http::auth::authenticator::{AccountOpener, ApiKeyAuth, KeyCheckError, StaticTokenAuth};
 use crate::http::call_events::CallEvents;
 use crate::http::health::{self, Health};
-use crate::http::origin::{self, Allowed};
+use crate::http::origin::{self, HostPolicy};
 use crate::http::tenant::{self, Tenants};
 use crate::http::{Service, Settings, guarded};
 use crate::mcp::catalogue::Catalogue;
@@ -70,37 +70,46 @@ pub(super) async fn run(
     let (catalogue, selection) = (Arc::new(catalogue), Arc::new(selection));
     let mut tokens = None;
     let mut metadata = Router::new();
-    let (door, own) = match options.auth {
-        Auth::None => (Door::Open(Arc::clone(&account)), Some(Arc::clone(&account))),
-        Auth::Key => (Door::Key(KeyDoor::new(Box::new(Keys(world.maker())))), None),
+    let (authenticator, own) = match options.auth {
+        Auth::None => (Authenticator::Anonymous(Arc::clone(&account)), Some(Arc::clone(&account))),
+        Auth::Key => (Authenticator::ApiKey(ApiKeyAuth::new(Box::new(Keys(world.maker())))), None),
         Auth::Token => {
             let path = tokens_path(options.tokens.clone(), folders)?;
             let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
             let missing = !path.exists();
-            let door =
-                TokenDoor::new(path, Arc::clone(&account), catalogue.index().clone(), selection);
-            let door = if missing {
-                door.context("make a token with `callingbox-mcp token create NAME`")?
+            let authenticator = StaticTokenAuth::new(
+                path,
+                Arc::clone(&account),
+                catalogue.index().clone(),
+                selection,
+            );
+            let authenticator = if missing {
+                authenticator.context("make a token with `callingbox-mcp token create NAME`")?
             } else {
-                door?
+                authenticator?
             };
-            let door = Arc::new(door);
-            tokens = Some(Arc::clone(&door));
-            (Door::Token(door), Some(account))
+            let authenticator = Arc::new(authenticator);
+            tokens = Some(Arc::clone(&authenticator));
+            (Authenticator::StaticToken(authenticator), Some(account))
         }
         Auth::Oauth => {
             let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
-            let door =
-                oauth::door(&options.oauth, Arc::clone(&account), catalogue.index(), selection)?;
-            metadata = door.routes();
-            settings.allowed = allowed(options, door.host())?;
-            (Door::OAuth(door), Some(account))
+            let authenticator = oauth::resource_server(
+                &options.oauth,
+                Arc::clone(&account),
+                catalogue.index(),
+                selection,
+            )?;
+            metadata = authenticator.metadata_routes();
+            settings.allowed = allowed(options, authenticator.host())?;
+            (Authenticator::OAuth(authenticator), Some(account))
         }
     };
     let place = more.ledger(file, account.environment(), folders);
-    let health = Health::new(own.clone(), place, account.environment()).sharing(shared.clone());
+    let health =
+        Health::new(own.clone(), place, account.environment()).with_shared_state(shared.clone());
     let allowed = settings.allowed.clone();
-    let service = Service::new(settings, catalogue, selection, door, health);
+    let service = Service::new(settings, catalogue, selection, authenticator, health);
 
     let listener = bind(options.listen).await?;
     let address = listener.local_addr()?;
@@ -123,8 +132,8 @@ pub(super) async fn run(
         let tenants = Arc::clone(service.tenants());
         let moment = move || moment(&tenants, webhooks.as_deref(), state.as_ref());
         let metrics = async move |request: Request| {
-            if !by_themselves && !origin::is_for_loopback(request.uri(), request.headers()) {
-                return answer::error(StatusCode::NOT_FOUND, NOTHING);
+            if !by_themselves && !origin::is_loopback_request(request.uri(), request.headers()) {
+                return answer::error_response(StatusCode::NOT_FOUND, NOTHING);
             }
             let text = "text/plain; version=0.0.4; charset=utf-8";
             ([(http::header::CONTENT_TYPE, text)], figures.render(&moment())).into_response()
@@ -134,7 +143,7 @@ pub(super) async fn run(
     let (public, admin) = match admin {
         None => (service.routes(hooks.merge(probes)), None),
         Some(admin) => {
-            let routes = guarded(probes, NOTHING, allowed.with_any_address());
+            let routes = guarded(probes, NOTHING, allowed.with_any_ip_address());
             say(format!("health on http://{}\n", admin.local_addr()?))?;
             (service.routes(hooks), Some((admin, routes)))
         }
@@ -249,15 +258,15 @@ fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {
 
 /// Under which names the server may be reached: those that were given, that of the resource, and for
 /// deliveries alone the one that CallingBox is told.
-fn allowed(options: &Http, resource: Option<&str>) -> anyhow::Result<Allowed> {
+fn allowed(options: &Http, resource: Option<&str>) -> anyhow::Result<HostPolicy> {
     let mut hosts = options.allowed_host.clone();
     hosts.extend(resource.map(str::to_owned));
-    let allowed = Allowed::new(&hosts, &options.allowed_origin)?;
+    let allowed = HostPolicy::new(&hosts, &options.allowed_origin)?;
     let webhooks = options.webhook_public_url.as_ref().and_then(url::Url::host_str);
     Ok(match webhooks {
         None => allowed,
         // Whoever may deliver there may not therefore use the tools.
-        Some(host) => allowed.with_host_at(crate::webhook::PATH, host)?,
+        Some(host) => allowed.with_host_at_path(crate::webhook::PATH, host)?,
     })
 }
 
@@ -276,19 +285,19 @@ pub(super) fn tokens_path(named: Option<PathBuf>, folders: &Folders) -> anyhow::
 struct Keys(Maker);
 
 #[async_trait]
-impl Accounts for Keys {
-    async fn open(&self, key: ApiKey) -> Result<Arc<Account>, Unopened> {
+impl AccountOpener for Keys {
+    async fn open_account(&self, key: ApiKey) -> Result<Arc<Account>, KeyCheckError> {
         let account = self.0.account(key).await.map_err(|error| {
             tracing::warn!(%error, "an account cannot be opened");
-            Unopened::Unreachable
+            KeyCheckError::Unreachable
         })?;
-        let api = account.api().map_err(|_| Unopened::Unreachable)?;
-        match health::accepts(api).await {
+        let api = account.api().map_err(|_| KeyCheckError::Unreachable)?;
+        match health::check_key(api).await {
             Ok(()) => Ok(Arc::new(account)),
-            Err(health::REFUSED) => Err(Unopened::Refused),
+            Err(health::KEY_REFUSED) => Err(KeyCheckError::Refused),
             Err(problem) => {
                 tracing::warn!(problem, "a caller's key cannot be checked");
-                Err(Unopened::Unreachable)
+                Err(KeyCheckError::Unreachable)
             }
         }
     }

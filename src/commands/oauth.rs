@@ -1,4 +1,4 @@
-//! The door of `http --auth oauth`, as the command line describes it.
+//! The server of `http --auth oauth`, as the command line describes it.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use anyhow::Context;
 
 use crate::account::Account;
 use crate::cli::OAuth;
-use crate::http::auth::oauth::{OAuthDoor, Settings};
+use crate::http::auth::oauth::{OAuthResourceServer, OAuthSettings};
 use crate::mcp::index::Index;
 use crate::mcp::selection::Selection;
 
 /// What the command line says about the authorization server.
-pub(super) fn settings(options: &OAuth) -> anyhow::Result<Settings> {
-    Ok(Settings {
+pub(super) fn settings(options: &OAuth) -> anyhow::Result<OAuthSettings> {
+    Ok(OAuthSettings {
         issuer: options.oauth_issuer.clone().context(
             "--auth oauth needs --oauth-issuer: the authorization server, as its tokens name it in `iss`",
         )?,
@@ -24,14 +24,15 @@ pub(super) fn settings(options: &OAuth) -> anyhow::Result<Settings> {
 }
 
 /// Makes it, and begins to fetch the issuer's keys.
-pub(super) fn door(
+pub(super) fn resource_server(
     options: &OAuth,
     account: Arc<Account>,
     tools: &Index,
     selection: Arc<Selection>,
-) -> anyhow::Result<Arc<OAuthDoor>> {
-    let door = Arc::new(OAuthDoor::new(&settings(options)?, account, tools, selection)?);
-    let warming = Arc::clone(&door);
-    tokio::spawn(async move { warming.warm().await });
-    Ok(door)
+) -> anyhow::Result<Arc<OAuthResourceServer>> {
+    let server =
+        Arc::new(OAuthResourceServer::new(&settings(options)?, account, tools, selection)?);
+    let prefetching = Arc::clone(&server);
+    tokio::spawn(async move { prefetching.prefetch_keys().await });
+    Ok(server)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::http::auth::door::TokenDoor;
+use crate::http::auth::authenticator::StaticTokenAuth;
 use crate::http::tenant::Tenants;
 use crate::runtime::Maker;
 
@@ -18,7 +18,7 @@ const TOKENS_EVERY: Duration = Duration::from_secs(2);
 pub(super) fn watch(
     mut hangup: Hangup,
     maker: Maker,
-    tokens: Option<Arc<TokenDoor>>,
+    tokens: Option<Arc<StaticTokenAuth>>,
     tenants: Arc<Tenants>,
 ) -> JoinHandle<()> {
     let maker = Arc::new(maker);
@@ -36,7 +36,7 @@ pub(super) fn watch(
                     read_rules(&maker);
                 }
                 if let Some(tokens) = tokens {
-                    tokens.look(&tenants, asked);
+                    tokens.reload_if_changed(&tenants, asked);
                 }
             });
             if let Err(error) = look.await {

@@ -9,7 +9,7 @@ use super::http::tokens_path;
 use super::say;
 use crate::cli::{Global, Token};
 use crate::config::Folders;
-use crate::http::auth::tokens::Tokens;
+use crate::http::auth::tokens::TokenFile;
 
 pub(super) fn run(command: Token, global: &Global, folders: &Folders) -> anyhow::Result<()> {
     match command {
@@ -17,14 +17,14 @@ pub(super) fn run(command: Token, global: &Global, folders: &Folders) -> anyhow:
             let path = tokens_path(path, folders)?;
             let now = Timestamp::now();
             let expires = expires.as_deref().map(|span| after(now, span)).transpose()?;
-            let token = Tokens::change(&path, |tokens| {
-                tokens.create(&name, now, expires, only, global.read_only)
+            let token = TokenFile::update(&path, |tokens| {
+                tokens.create_token(&name, now, expires, only, global.read_only)
             })?;
             say(format!("{token}\n"))
         }
         Token::List { tokens: path } => {
             let path = tokens_path(path, folders)?;
-            let tokens = Tokens::load_or_none(&path)?;
+            let tokens = TokenFile::load_or_default(&path)?;
             let now = Timestamp::now();
             let mut text = String::new();
             for token in &tokens.all {
@@ -51,8 +51,8 @@ pub(super) fn run(command: Token, global: &Global, folders: &Folders) -> anyhow:
         Token::Revoke { name, tokens: path } => {
             let path = tokens_path(path, folders)?;
             // A path that is mistyped is told as such, and nothing is made there.
-            Tokens::load(&path)?;
-            Tokens::change(&path, |tokens| tokens.revoke(&name))?;
+            TokenFile::load(&path)?;
+            TokenFile::update(&path, |tokens| tokens.revoke_token(&name))?;
             say(format!("{name} is revoked.\n"))
         }
     }

@@ -1,6 +1,6 @@
-//! What is served to a tenant, with its type forgotten: the wiring of this folder is the same whatever
-//! it carries. The program serves its catalogue; the conformance suite's fixtures stand on the same
-//! wiring (`tests/conformance`). Knows nothing of messages.
+//! The MCP handler of a tenant behind a trait object, so that the rest of this folder does not depend on its type. The
+//! program serves its tools; `tests/conformance` serves the fixtures of the conformance suite. Knows nothing about
+//! messages.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,88 +23,83 @@ use crate::mcp::index::Index;
 use crate::mcp::selection::Selection;
 use crate::mcp::server::{Server, ServerOptions};
 
-/// What the handler of a tenant is given.
-pub struct Given {
+/// What the handler of a tenant needs.
+pub struct HandlerContext {
     /// The tools that the tenant may use.
     pub selection: Arc<Selection>,
-    /// On whose behalf it acts.
     pub account: Arc<Account>,
-    /// How it goes about its work.
     pub options: ServerOptions,
 }
 
-/// Makes the handlers of tenants.
-pub trait Handlers: Send + Sync {
-    /// The tools that callers can be granted or ask for.
+pub trait HandlerFactory: Send + Sync {
+    /// The tools that a caller can be granted or can ask for.
     fn tools(&self) -> &Index;
 
-    /// The handler of one more tenant.
-    fn make(self: Arc<Self>, given: Given) -> Box<dyn Handler>;
+    /// Creates the handler of one tenant.
+    fn create_handler(self: Arc<Self>, context: HandlerContext) -> Box<dyn McpHandler>;
 }
 
-impl Handlers for Catalogue {
+impl HandlerFactory for Catalogue {
     fn tools(&self) -> &Index {
         self.index()
     }
 
-    fn make(self: Arc<Self>, given: Given) -> Box<dyn Handler> {
-        let Given { selection, account, options } = given;
+    fn create_handler(self: Arc<Self>, context: HandlerContext) -> Box<dyn McpHandler> {
+        let HandlerContext { selection, account, options } = context;
         Box::new(Server::new(self, selection, account).with_options(options))
     }
 }
 
-/// An MCP server that can be copied for each session.
-pub trait Handler: Send + Sync {
-    /// Serves one session of the HTTP+SSE transport until it ends or is ended.
-    fn session(&self, channel: Channel, end: CancellationToken) -> BoxFuture<'static, ()>;
+/// An MCP server that is cloned for each session.
+pub trait McpHandler: Send + Sync {
+    /// Serves one session of the HTTP+SSE transport until it ends or `end` is cancelled.
+    fn serve_session(&self, channel: Channel, end: CancellationToken) -> BoxFuture<'static, ()>;
 
-    /// As streamable HTTP, with these sessions.
-    fn streamable(
+    /// Serves streamable HTTP with these sessions.
+    fn streamable_http(
         &self,
         sessions: Arc<Sessions>,
         config: StreamableHttpServerConfig,
-    ) -> Box<dyn Streamable>;
+    ) -> Box<dyn DynStreamableHttp>;
 }
 
-impl<H: ServerHandler + Clone> Handler for H {
-    fn session(&self, channel: Channel, end: CancellationToken) -> BoxFuture<'static, ()> {
+impl<H: ServerHandler + Clone> McpHandler for H {
+    fn serve_session(&self, channel: Channel, end: CancellationToken) -> BoxFuture<'static, ()> {
         let handler = self.clone();
         let session = async {
             match serve_server_with_ct(handler, channel, end).await {
                 Ok(session) => {
                     if let Err(error) = session.waiting().await {
-                        tracing::debug!(%error, "a session of the SSE transport ended badly");
+                        tracing::debug!(%error, "an HTTP+SSE session failed");
                     }
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "a session of the SSE transport did not begin")
-                }
+                Err(error) => tracing::debug!(%error, "an HTTP+SSE session was not initialized"),
             }
         };
         session.boxed()
     }
 
-    fn streamable(
+    fn streamable_http(
         &self,
         sessions: Arc<Sessions>,
         config: StreamableHttpServerConfig,
-    ) -> Box<dyn Streamable> {
+    ) -> Box<dyn DynStreamableHttp> {
         let handler = self.clone();
         Box::new(StreamableHttpService::new(move || Ok(handler.clone()), sessions, config))
     }
 }
 
-/// The answers of rmcp.
-pub type Answer = http::Response<BoxBody<Bytes, Infallible>>;
+/// A response of rmcp.
+pub type McpResponse = http::Response<BoxBody<Bytes, Infallible>>;
 
-/// Streamable HTTP.
-pub trait Streamable: Send + Sync {
+/// rmcp's streamable HTTP transport, without the type of its handler.
+pub trait DynStreamableHttp: Send + Sync {
     /// Answers one request whose body has been read.
-    fn handle(&self, request: http::Request<Full<Bytes>>) -> BoxFuture<'_, Answer>;
+    fn handle_request(&self, request: http::Request<Full<Bytes>>) -> BoxFuture<'_, McpResponse>;
 }
 
-impl<H: ServerHandler> Streamable for StreamableHttpService<H, Sessions> {
-    fn handle(&self, request: http::Request<Full<Bytes>>) -> BoxFuture<'_, Answer> {
+impl<H: ServerHandler> DynStreamableHttp for StreamableHttpService<H, Sessions> {
+    fn handle_request(&self, request: http::Request<Full<Bytes>>) -> BoxFuture<'_, McpResponse> {
         self.handle(request).boxed()
     }
 }

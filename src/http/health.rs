@@ -1,6 +1,6 @@
-//! Whether the server lives, and whether it can do its work: the key is accepted, the ledger can be
-//! read, what is shared with other replicas can be reached, and the keys of the issuer of tokens are
-//! known. What was found is remembered for a short time, so that probes cost the API little.
+//! Liveness and readiness. The server is ready if CallingBox accepts its key, the ledger can be read, the state shared
+//! with other replicas can be reached, and the keys of the token issuer are known. The report is cached for a short
+//! time, so that probes cause few API requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, timeout};
 
-use super::auth::Door;
+use super::auth::Authenticator;
 use crate::account::Account;
 use crate::dialing::Environment;
 use crate::dialing::dispatch::{self, LedgerPlace};
@@ -21,39 +21,37 @@ use crate::dialing::ledger::Ledger;
 use crate::state::SharedState;
 use callingbox::Client;
 
-/// How long a finding stands.
-const REMEMBERED: Duration = Duration::from_secs(10);
-/// How long finding out may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REPORT_TTL: Duration = Duration::from_secs(10);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is looked at.
+/// What the readiness probe checks.
 pub struct Health {
     account: Option<Arc<Account>>,
     place: (LedgerPlace, Environment),
     ledger: OnceCell<Arc<dyn Ledger>>,
     shared: Option<SharedState>,
     stopping: AtomicBool,
-    found: Mutex<Option<(Instant, Report)>>,
+    cached: Mutex<Option<(Instant, ReadinessReport)>>,
 }
 
-/// What was found; `ok`, or what is wrong.
+/// The result of each check: `ok`, or the problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Report {
+struct ReadinessReport {
     ready: bool,
-    /// Nothing where every caller brings their own.
+    /// `None` if callers authenticate with their own keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'static str>,
     ledger: &'static str,
-    /// Nothing where no state is shared with other replicas.
+    /// `None` if no state is shared with other replicas.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
-    /// Nothing where no tokens of an issuer are taken.
+    /// `None` if tokens are not issued by another server.
     #[serde(skip_serializing_if = "Option::is_none")]
     issuer: Option<&'static str>,
 }
 
 impl Health {
-    /// Looks at the server's own account, if it has one, and at the ledger.
+    /// Checks the ledger, and the key of the server's own account if it has one.
     #[must_use]
     pub fn new(
         account: Option<Arc<Account>>,
@@ -66,35 +64,35 @@ impl Health {
             ledger: OnceCell::new(),
             shared: None,
             stopping: AtomicBool::new(false),
-            found: Mutex::new(None),
+            cached: Mutex::new(None),
         }
     }
 
-    /// Looks also at what is shared with other replicas.
+    /// Also checks the state that is shared with other replicas.
     #[must_use]
-    pub fn sharing(mut self, shared: Option<SharedState>) -> Self {
+    pub fn with_shared_state(mut self, shared: Option<SharedState>) -> Self {
         self.shared = shared;
         self
     }
 
-    /// From now on: not ready.
-    pub fn stop(&self) {
+    /// Reports the server as not ready from now on.
+    pub fn set_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// The answer of `/readyz`: 200 or 503.
-    pub async fn ready(&self, door: &Door) -> Response {
+    /// The response of `/readyz`: 200 or 503.
+    pub async fn readiness_response(&self, authenticator: &Authenticator) -> Response {
         if self.stopping.load(Ordering::Relaxed) {
             let body = serde_json::json!({ "ready": false, "stopping": true });
             return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
         }
-        // Whoever asks meanwhile waits here and then finds the answer.
-        let mut found = self.found.lock().await;
-        let report = match found.as_ref() {
-            Some((at, report)) if at.elapsed() < REMEMBERED => report.clone(),
+        // Concurrent probes wait for the lock and then use the cached report.
+        let mut cached = self.cached.lock().await;
+        let report = match cached.as_ref() {
+            Some((created, report)) if created.elapsed() < REPORT_TTL => report.clone(),
             _ => {
-                let report = self.look(door).await;
-                *found = Some((Instant::now(), report.clone()));
+                let report = self.run_checks(authenticator).await;
+                *cached = Some((Instant::now(), report.clone()));
                 report
             }
         };
@@ -102,16 +100,16 @@ impl Health {
         (status, Json(report)).into_response()
     }
 
-    async fn look(&self, door: &Door) -> Report {
+    async fn run_checks(&self, authenticator: &Authenticator) -> ReadinessReport {
         let key = async {
             let account = self.account.as_ref()?;
             Some(match account.api() {
                 Err(_) => "no key is set",
-                Ok(api) => accepts(api).await.map_or_else(|problem| problem, |()| "ok"),
+                Ok(api) => check_key(api).await.map_or_else(|problem| problem, |()| "ok"),
             })
         };
         let ledger = async {
-            match timeout(PATIENCE, self.read_ledger()).await {
+            match timeout(CHECK_TIMEOUT, self.can_read_ledger()).await {
                 Ok(true) => "ok",
                 _ => "cannot be read",
             }
@@ -121,16 +119,18 @@ impl Health {
             Some(shared.check().await.map_or("cannot be reached", |()| "ok"))
         };
         let issuer = async {
-            let known = timeout(PATIENCE, door.knows_issuer()).await.unwrap_or(Some(false))?;
-            Some(if known { "ok" } else { "its keys cannot be fetched" })
+            let has_keys = timeout(CHECK_TIMEOUT, authenticator.has_issuer_keys())
+                .await
+                .unwrap_or(Some(false))?;
+            Some(if has_keys { "ok" } else { "its keys cannot be fetched" })
         };
         let (key, ledger, state, issuer) = tokio::join!(key, ledger, state, issuer);
-        let well = |found: Option<&str>| found.is_none_or(|found| found == "ok");
-        let ready = well(key) && ledger == "ok" && well(state) && well(issuer);
-        Report { ready, key, ledger, state, issuer }
+        let is_ok = |result: Option<&str>| result.is_none_or(|result| result == "ok");
+        let ready = is_ok(key) && ledger == "ok" && is_ok(state) && is_ok(issuer);
+        ReadinessReport { ready, key, ledger, state, issuer }
     }
 
-    async fn read_ledger(&self) -> bool {
+    async fn can_read_ledger(&self) -> bool {
         let (place, environment) = &self.place;
         let opened = self.ledger.get_or_try_init(|| dispatch::open(place, *environment)).await;
         let Ok(ledger) = opened else { return false };
@@ -138,23 +138,23 @@ impl Health {
     }
 }
 
-/// Whether CallingBox accepts the key.
+/// Checks the key with CallingBox.
 ///
 /// # Errors
-/// In a few words: it does not, or cannot be asked.
-pub async fn accepts(api: &Client) -> Result<(), &'static str> {
-    match timeout(PATIENCE, api.check_key()).await {
+/// A short text: the key is refused, or CallingBox cannot be reached.
+pub async fn check_key(api: &Client) -> Result<(), &'static str> {
+    match timeout(CHECK_TIMEOUT, api.check_key()).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) if matches!(error.status(), Some(401 | 403)) => Err(REFUSED),
+        Ok(Err(error)) if matches!(error.status(), Some(401 | 403)) => Err(KEY_REFUSED),
         _ => Err("CallingBox cannot be reached"),
     }
 }
 
-/// What [`accepts`] says of a key that CallingBox does not know.
-pub const REFUSED: &str = "CallingBox does not accept the key";
+/// The error of [`check_key`] for a refused key.
+pub const KEY_REFUSED: &str = "CallingBox does not accept the key";
 
-/// The answer of `/healthz`.
-pub async fn alive() -> Response {
+/// The response of `/healthz`.
+pub async fn liveness_response() -> Response {
     Json(serde_json::json!({ "alive": true })).into_response()
 }
 
@@ -166,11 +166,11 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
-    async fn a_probe_asks_the_ledger_once_however_many_accounts_are_in_it() {
+    async fn a_probe_sends_one_command_however_many_accounts_the_ledger_has() {
         let server = RedisServer::start().await;
         let place = LedgerPlace::Redis(server.shared_state());
         let health = Health::new(None, place, Environment::Sandbox);
-        assert!(health.read_ledger().await);
+        assert!(health.can_read_ledger().await);
         let mut connection = server.connection();
         for account in 0..50 {
             let mut add = redis::cmd("SADD");
@@ -179,11 +179,11 @@ mod tests {
         }
         let _: () =
             redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut connection).await.unwrap();
-        assert!(health.read_ledger().await);
+        assert!(health.can_read_ledger().await);
         let info: String =
             redis::cmd("INFO").arg("stats").query_async(&mut connection).await.unwrap();
-        let asked = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
-        // With the resetting.
-        assert!(asked.unwrap().parse::<u32>().unwrap() <= 2, "{asked:?}");
+        let commands = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        // CONFIG RESETSTAT is counted too.
+        assert!(commands.unwrap().parse::<u32>().unwrap() <= 2, "{commands:?}");
     }
 }

@@ -10,9 +10,9 @@ pub mod answer;
 pub mod auth;
 pub mod body;
 pub mod call_events;
+pub mod cancel_on_close;
 pub mod handler;
 pub mod health;
-pub mod leaving;
 pub mod listener;
 pub mod origin;
 pub mod rate;
@@ -41,12 +41,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use self::auth::narrowing::Narrowing;
-use self::auth::{Door, Visitor, demand};
-use self::body::Glance;
-use self::handler::Handlers;
+use self::auth::required_scope::required_scope;
+use self::auth::tool_filter::RequestToolFilter;
+use self::auth::{Authenticator, Principal};
+use self::body::JsonRpcPeek;
+use self::handler::HandlerFactory;
 use self::health::Health;
-use self::origin::Allowed;
+use self::origin::HostPolicy;
 use self::sessions::{Full as NoRoom, Terms, Use};
 use self::tenant::Tenants;
 use crate::mcp::caller::Caller;
@@ -69,7 +70,7 @@ const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// For which hosts and from which pages requests are taken.
-    pub allowed: Allowed,
+    pub allowed: HostPolicy,
     /// No sessions: only what 2026-07-28 can do, for older clients too.
     pub stateless: bool,
     /// What tenants may take.
@@ -93,7 +94,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            allowed: Allowed::default(),
+            allowed: HostPolicy::default(),
             stateless: false,
             tenants: tenant::Limits::default(),
             connections: listener::Limits::default(),
@@ -110,9 +111,9 @@ impl Default for Settings {
 /// The server.
 pub struct Service {
     settings: Settings,
-    handlers: Arc<dyn Handlers>,
+    handlers: Arc<dyn HandlerFactory>,
     selection: Arc<Selection>,
-    door: Door,
+    authenticator: Authenticator,
     tenants: Arc<Tenants>,
     inboxes: Arc<sse::Inboxes>,
     health: Health,
@@ -123,13 +124,13 @@ pub struct Service {
 }
 
 impl Service {
-    /// A server that lets callers in by `door`, and offers them at most `selection`.
+    /// A server that lets callers in by `authenticator`, and offers them at most `selection`.
     #[must_use]
     pub fn new(
         settings: Settings,
-        handlers: Arc<dyn Handlers>,
+        handlers: Arc<dyn HandlerFactory>,
         selection: Arc<Selection>,
-        door: Door,
+        authenticator: Authenticator,
         health: Health,
     ) -> Arc<Self> {
         let (draining, end) = (CancellationToken::new(), CancellationToken::new());
@@ -144,7 +145,7 @@ impl Service {
             settings,
             handlers,
             selection,
-            door,
+            authenticator,
             tenants: Arc::new(tenants),
             inboxes: Arc::default(),
             health,
@@ -181,10 +182,11 @@ impl Service {
 
     /// `/healthz` and `/readyz`.
     pub fn probes(self: &Arc<Self>) -> Router {
-        let ready =
-            async |State(service): State<Arc<Self>>| service.health.ready(&service.door).await;
+        let ready = async |State(service): State<Arc<Self>>| {
+            service.health.readiness_response(&service.authenticator).await
+        };
         Router::new()
-            .route("/healthz", get(health::alive))
+            .route("/healthz", get(health::liveness_response))
             .route("/readyz", get(ready))
             .with_state(Arc::clone(self))
     }
@@ -208,7 +210,7 @@ impl Service {
         }
         let expiring = AbortOnDropHandle::new(tokio::spawn(expire(Arc::clone(&self.tenants))));
         stop.await;
-        self.health.stop();
+        self.health.set_stopping();
         self.draining.cancel();
         self.settings.under_way.close();
         if tokio::time::timeout(self.settings.grace, self.settings.under_way.wait()).await.is_err()
@@ -223,13 +225,14 @@ impl Service {
         }
     }
 
-    async fn admit(&self, headers: &HeaderMap) -> Result<Visitor, Box<Response>> {
-        let visitor = self.door.admit(headers, &self.tenants, &self.selection).await?;
-        visitor.tenant.count_request().await.map_err(|wait| {
+    async fn admit(&self, headers: &HeaderMap) -> Result<Principal, Box<Response>> {
+        let principal =
+            self.authenticator.authenticate(headers, &self.tenants, &self.selection).await?;
+        principal.tenant.count_request().await.map_err(|wait| {
             let text = "too many requests";
-            Box::new(answer::later(StatusCode::TOO_MANY_REQUESTS, text, wait))
+            Box::new(answer::retry_after(StatusCode::TOO_MANY_REQUESTS, text, wait))
         })?;
-        Ok(visitor)
+        Ok(principal)
     }
 
     fn tools(&self) -> &Index {
@@ -238,28 +241,33 @@ impl Service {
 
     /// What this request may use: of what its tenant is offered, what was granted to the caller, what
     /// the session's client asked for when it opened it, and what the request asks for.
-    fn caller(&self, visitor: &Visitor, before: &Narrowing, asked: &Narrowing) -> Caller {
-        let most = visitor.tenant.selection();
-        let selection = if visitor.scopes.is_none() && asked.is_none() && before.is_none() {
+    fn caller(
+        &self,
+        principal: &Principal,
+        before: &RequestToolFilter,
+        asked: &RequestToolFilter,
+    ) -> Caller {
+        let most = principal.tenant.selection();
+        let selection = if principal.scopes.is_none() && asked.is_empty() && before.is_empty() {
             Arc::clone(most)
         } else {
             Arc::new(most.narrowed(self.tools(), |tool| {
-                visitor.has(tool.scope()) && before.keeps(tool) && asked.keeps(tool)
+                principal.has_scope(tool.scope()) && before.allows(tool) && asked.allows(tool)
             }))
         };
-        Caller { tenant: Arc::clone(visitor.tenant.name()), selection }
+        Caller { tenant: Arc::clone(principal.tenant.name()), selection }
     }
 
     /// Checks that the caller was granted what the message takes, where things are granted one by one.
-    fn permit(&self, visitor: &Visitor, body: &[u8]) -> Result<(), Box<Response>> {
-        if visitor.scopes.is_none() {
+    fn permit(&self, principal: &Principal, body: &[u8]) -> Result<(), Box<Response>> {
+        if principal.scopes.is_none() {
             return Ok(());
         }
-        match demand::of(body, self.tools(), visitor.tenant.selection())? {
-            Some(lacking) if !visitor.has(lacking) => {
-                let tenant = visitor.tenant.name();
+        match required_scope(body, self.tools(), principal.tenant.selection())? {
+            Some(lacking) if !principal.has_scope(lacking) => {
+                let tenant = principal.tenant.name();
                 tracing::info!(%tenant, scope = %lacking, "a scope is missing");
-                Err(Box::new(self.door.forbidden(lacking)))
+                Err(Box::new(self.authenticator.insufficient_scope(lacking)))
             }
             _ => Ok(()),
         }
@@ -267,11 +275,11 @@ impl Service {
 
     async fn mcp(&self, request: Request) -> Result<Response, Box<Response>> {
         let (mut parts, body) = request.into_parts();
-        let visitor = self.admit(&parts.headers).await?;
-        let tenant = &visitor.tenant;
+        let principal = self.admit(&parts.headers).await?;
+        let tenant = &principal.tenant;
         // Nothing behind this line needs it, and what it does not have it cannot log.
         parts.headers.remove(AUTHORIZATION);
-        let asked = Arc::new(Narrowing::of(&parts.headers, self.tools())?);
+        let asked = Arc::new(RequestToolFilter::from_headers(&parts.headers, self.tools())?);
         let place = tenant.open_stream().ok_or_else(too_many_streams)?;
         let named = self.session_named(&parts.headers).map(str::to_owned);
         let session = match &named {
@@ -280,64 +288,64 @@ impl Service {
         };
         let before = session.as_ref().map(Use::narrowing).unwrap_or_default();
         if let Some(session) = &session {
-            session.keep_until(visitor.until);
+            session.keep_until(principal.expires_at);
         }
         if parts.method != Method::POST {
             if self.settings.stateless {
                 return Err(without_sessions());
             }
             if self.is_older_stream(&parts.method, &parts.headers) {
-                let terms = Terms { until: visitor.until, narrowing: asked };
+                let terms = Terms { until: principal.expires_at, narrowing: asked };
                 let opened =
                     sse::open(&self.inboxes, tenant, &self.settings.under_way, terms).await;
-                return Ok(body::hold(opened.map_err(no_room)?, place));
+                return Ok(body::with_guard(opened.map_err(no_room)?, place));
             }
             let ends = parts.method == Method::DELETE;
             let request = http::Request::from_parts(parts, Full::<Bytes>::default());
-            let mut response = tenant.streamable().handle(request).await;
+            let mut response = tenant.streamable().handle_request(request).await;
             // The session has ended by now; the Python SDK takes 202 for a failure.
             if ends && response.status() == StatusCode::ACCEPTED {
                 *response.status_mut() = StatusCode::NO_CONTENT;
             }
-            return Ok(body::hold(response, (place, session)));
+            return Ok(body::with_guard(response, (place, session)));
         }
         let activity = self.settings.under_way.token();
-        let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
-        self.permit(&visitor, &body)?;
-        let glance = Glance::at(&body)?;
-        let opens_session = glance.method.as_deref() == Some("initialize")
+        let body = body::read_body(body, self.settings.body_bytes, self.settings.body_time).await?;
+        self.permit(&principal, &body)?;
+        let peek = JsonRpcPeek::parse(&body)?;
+        let opens_session = peek.method.as_deref() == Some("initialize")
             && named.is_none()
             && !self.settings.stateless;
         if opens_session {
             // Only looked for: rmcp takes it a moment later.
             drop(tenant.sessions().make_room().await.map_err(no_room)?);
         }
-        parts.extensions.insert(self.caller(&visitor, &before, &asked));
+        parts.extensions.insert(self.caller(&principal, &before, &asked));
         // It stands beside the request for as long as that is worked on: one of a session goes on when its
         // client leaves.
         let place = Arc::new(place);
         parts.extensions.insert(Arc::clone(&place));
         let answering = tenant.answering();
         let request = http::Request::from_parts(parts, Full::new(body.clone()));
-        let response = tenant.streamable().handle(request).await;
+        let response = tenant.streamable().handle_request(request).await;
         // To rmcp a body that is no message is one of another kind.
         if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-            body::message(&body)?;
+            body::parse_message(&body)?;
         }
-        let until = visitor.until;
+        let until = principal.expires_at;
         if opens_session && let Some(id) = response.headers().get(SESSION_ID) {
             // Before the client learns of it.
             let id = id.to_str().unwrap_or_default();
             tenant.sessions().settle(id, Terms { until, narrowing: asked });
         }
         // What ends its session ends the others too. What changes something is let finish.
-        let tool = glance.tool().and_then(|name| self.tools().get(name));
-        let cut = glance.method.as_deref() == Some(SubscriptionsListenRequestMethod::VALUE)
+        let tool = peek.tool_name().and_then(|name| self.tools().get(name));
+        let cut = peek.method.as_deref() == Some(SubscriptionsListenRequestMethod::VALUE)
             || tool.is_some_and(|tool| tool.kind.is_read_only());
-        let response = body::hold(response, (place, session, activity, answering));
-        Ok(match visitor.until.filter(|_| cut) {
+        let response = body::with_guard(response, (place, session, activity, answering));
+        Ok(match principal.expires_at.filter(|_| cut) {
             None => response,
-            Some(until) => body::ending_at(response, instant(until)),
+            Some(until) => body::with_deadline(response, instant(until)),
         })
     }
 
@@ -369,30 +377,30 @@ impl Service {
     async fn sse(&self, headers: HeaderMap) -> Result<Response, Box<Response>> {
         if self.settings.stateless {
             let text = format!("{WITHOUT_SESSIONS}; use streamable HTTP at /mcp");
-            return Err(Box::new(answer::error(StatusCode::NOT_FOUND, &text)));
+            return Err(Box::new(answer::error_response(StatusCode::NOT_FOUND, &text)));
         }
-        let visitor = self.admit(&headers).await?;
-        let narrowing = Arc::new(Narrowing::of(&headers, self.tools())?);
-        let place = visitor.tenant.open_stream().ok_or_else(too_many_streams)?;
-        let terms = Terms { until: visitor.until, narrowing };
+        let principal = self.admit(&headers).await?;
+        let narrowing = Arc::new(RequestToolFilter::from_headers(&headers, self.tools())?);
+        let place = principal.tenant.open_stream().ok_or_else(too_many_streams)?;
+        let terms = Terms { until: principal.expires_at, narrowing };
         let opened =
-            sse::open(&self.inboxes, &visitor.tenant, &self.settings.under_way, terms).await;
-        Ok(body::hold(opened.map_err(no_room)?, place))
+            sse::open(&self.inboxes, &principal.tenant, &self.settings.under_way, terms).await;
+        Ok(body::with_guard(opened.map_err(no_room)?, place))
     }
 
     async fn messages(&self, request: Request) -> Result<Response, Box<Response>> {
         let (parts, body) = request.into_parts();
-        let visitor = self.admit(&parts.headers).await?;
-        let asked = Narrowing::of(&parts.headers, self.tools())?;
-        let _place = visitor.tenant.open_stream().ok_or_else(too_many_streams)?;
-        let body = body::read(body, self.settings.body_bytes, self.settings.body_time).await?;
+        let principal = self.admit(&parts.headers).await?;
+        let asked = RequestToolFilter::from_headers(&parts.headers, self.tools())?;
+        let _place = principal.tenant.open_stream().ok_or_else(too_many_streams)?;
+        let body = body::read_body(body, self.settings.body_bytes, self.settings.body_time).await?;
         let id = sse::session_named(parts.uri.query().unwrap_or_default())?;
-        let (tenant, until) = (&visitor.tenant, visitor.until);
+        let (tenant, until) = (&principal.tenant, principal.expires_at);
         let session =
             tenant.sessions().enter(&id).ok_or_else(|| Box::new(sse::no_such_session()))?;
         session.keep_until(until);
-        self.permit(&visitor, &body)?;
-        let caller = self.caller(&visitor, &session.narrowing(), &asked);
+        self.permit(&principal, &body)?;
+        let caller = self.caller(&principal, &session.narrowing(), &asked);
         Ok(sse::accept(&self.inboxes, tenant, &id, caller, &body).await)
     }
 }
@@ -415,8 +423,8 @@ fn instant(until: Timestamp) -> Instant {
 /// Puts routes behind the check of host and origin, lets pages that are allowed read answers, and counts
 /// what is refused. A path that is none of them is answered with 404 and `nowhere`, a defect in a route
 /// with 500.
-pub fn guarded(routes: Router, nowhere: &'static str, allowed: Allowed) -> Router {
-    let check = async |State(allowed): State<Arc<Allowed>>, request: Request, next: Next| {
+pub fn guarded(routes: Router, nowhere: &'static str, allowed: HostPolicy) -> Router {
+    let check = async |State(allowed): State<Arc<HostPolicy>>, request: Request, next: Next| {
         let response = checked(&allowed, request, next).await;
         let status = response.status();
         if status.is_client_error() || status.is_server_error() {
@@ -425,16 +433,16 @@ pub fn guarded(routes: Router, nowhere: &'static str, allowed: Allowed) -> Route
         response
     };
     routes
-        .fallback(async move || answer::error(StatusCode::NOT_FOUND, nowhere))
+        .fallback(async move || answer::error_response(StatusCode::NOT_FOUND, nowhere))
         .layer(middleware::from_fn_with_state(Arc::new(allowed), check))
 }
 
-async fn checked(allowed: &Allowed, request: Request, next: Next) -> Response {
-    if let Err(refused) = allowed.check(request.uri(), request.headers()) {
+async fn checked(allowed: &HostPolicy, request: Request, next: Next) -> Response {
+    if let Err(refused) = allowed.check_request(request.uri(), request.headers()) {
         return *refused;
     }
     let origin = request.headers().get(ORIGIN).cloned();
-    let mut response = match origin::preflight(request.method(), request.headers()) {
+    let mut response = match origin::preflight_response(request.method(), request.headers()) {
         Some(response) => response,
         None => std::panic::AssertUnwindSafe(next.run(request))
             .catch_unwind()
@@ -442,31 +450,31 @@ async fn checked(allowed: &Allowed, request: Request, next: Next) -> Response {
             .unwrap_or_else(|_panic| {
                 tracing::error!("a request failed by a defect of this server");
                 let text = "the server failed by a defect of its own";
-                answer::error(StatusCode::INTERNAL_SERVER_ERROR, text)
+                answer::error_response(StatusCode::INTERNAL_SERVER_ERROR, text)
             }),
     };
     if let Some(origin) = origin {
-        origin::share(origin, &mut response);
+        origin::add_cors_headers(origin, &mut response);
     }
     response
 }
 
 fn too_many_streams() -> Box<Response> {
     let text = "this account has as many requests and streams open as it may have";
-    Box::new(answer::later(StatusCode::TOO_MANY_REQUESTS, text, Duration::from_secs(5)))
+    Box::new(answer::retry_after(StatusCode::TOO_MANY_REQUESTS, text, Duration::from_secs(5)))
 }
 
 /// The answer to what is neither a message nor of a session, where there are none.
 fn without_sessions() -> Box<Response> {
     let text = format!("{WITHOUT_SESSIONS}; use streamable HTTP, which is POST alone then");
-    let mut response = answer::error(StatusCode::METHOD_NOT_ALLOWED, &text);
+    let mut response = answer::error_response(StatusCode::METHOD_NOT_ALLOWED, &text);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
     Box::new(response)
 }
 
 fn no_such_session() -> Box<Response> {
     let text = "there is no such session; begin a new one with initialize";
-    Box::new(answer::error(StatusCode::NOT_FOUND, text))
+    Box::new(answer::error_response(StatusCode::NOT_FOUND, text))
 }
 
 fn no_room(full: NoRoom) -> Box<Response> {
@@ -474,5 +482,5 @@ fn no_room(full: NoRoom) -> Box<Response> {
         NoRoom::Tenant => StatusCode::TOO_MANY_REQUESTS,
         NoRoom::Server => StatusCode::SERVICE_UNAVAILABLE,
     };
-    Box::new(answer::later(status, &full.to_string(), Duration::from_secs(30)))
+    Box::new(answer::retry_after(status, &full.to_string(), Duration::from_secs(30)))
 }

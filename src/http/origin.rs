@@ -1,6 +1,8 @@
-//! Which hosts a request may be for and which web pages it may come from. A web page of a stranger
-//! can make a browser send requests here, and by DNS rebinding even read the answers; it can forge
-//! neither `Host` nor `Origin`. Knows headers only.
+//! The hosts and origins from which requests are accepted. A foreign web page can make a browser send requests here, and
+//! can read the responses by DNS rebinding, but it can forge neither `Host` nor `Origin`. Knows headers only.
+//!
+//! `tower_http::cors` does not fit: it answers a preflight with 200 and not 204, takes each OPTIONS request for one, and
+//! lets a request of a foreign origin through, which MCP wants refused with 403.
 
 use std::net::IpAddr;
 
@@ -13,95 +15,102 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use url::Url;
 
-/// What is let in.
+use super::answer;
+
+/// The allowed hosts and origins, in addition to loopback.
 #[derive(Debug, Clone, Default)]
-pub struct Allowed {
+pub struct HostPolicy {
     hosts: Vec<Authority>,
-    at_paths: Vec<(&'static str, Authority)>,
+    hosts_by_path: Vec<(&'static str, Authority)>,
     origins: Vec<Url>,
-    any_address: bool,
+    any_ip_address: bool,
 }
 
-/// A host or an origin that cannot be allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotAllowable {
-    /// Not a host.
+pub enum HostPolicyError {
     #[error(
         "--allowed-host {0}: give a host name such as phone.example.com, with :port or without, and no pattern"
     )]
     Host(String),
-    /// Not an origin.
     #[error(
         "--allowed-origin {0}: give scheme and host such as https://app.example.com, and no path"
     )]
     Origin(String),
 }
 
-impl Allowed {
-    /// Loopback, and these. A host without a port is allowed at every port.
+impl HostPolicy {
+    /// Allows these hosts and origins. A host without a port is allowed at every port.
     ///
     /// # Errors
-    /// One of them is not a host or not an origin.
-    pub fn new(hosts: &[String], origins: &[String]) -> Result<Self, NotAllowable> {
-        let origin = |text: &String| {
+    /// A host or an origin is invalid.
+    pub fn new(hosts: &[String], origins: &[String]) -> Result<Self, HostPolicyError> {
+        let parse_origin = |text: &String| {
             Url::parse(text)
                 .ok()
                 .filter(|url| url.origin().is_tuple() && url.path() == "/" && url.query().is_none())
-                .ok_or_else(|| NotAllowable::Origin(text.clone()))
+                .ok_or_else(|| HostPolicyError::Origin(text.clone()))
         };
         Ok(Self {
-            hosts: hosts.iter().map(|host| named(host)).collect::<Result<_, _>>()?,
-            at_paths: Vec::new(),
-            origins: origins.iter().map(origin).collect::<Result<_, _>>()?,
-            any_address: false,
+            hosts: hosts.iter().map(|host| parse_host(host)).collect::<Result<_, _>>()?,
+            hosts_by_path: Vec::new(),
+            origins: origins.iter().map(parse_origin).collect::<Result<_, _>>()?,
+            any_ip_address: false,
         })
     }
 
-    /// Takes this host too, at this path alone.
+    /// Allows a host at one path only.
     ///
     /// # Errors
-    /// It is not a host.
-    pub fn with_host_at(mut self, path: &'static str, host: &str) -> Result<Self, NotAllowable> {
-        self.at_paths.push((path, named(host)?));
+    /// The host is invalid.
+    pub fn with_host_at_path(
+        mut self,
+        path: &'static str,
+        host: &str,
+    ) -> Result<Self, HostPolicyError> {
+        self.hosts_by_path.push((path, parse_host(host)?));
         Ok(self)
     }
 
-    /// Takes every address in figures for a host too. A page that rebinds a name cannot send one, and
-    /// the probes of container platforms send nothing else.
+    /// Allows every IP address as host. A page that rebinds a name cannot send one, and the probes of container
+    /// platforms send nothing else.
     #[must_use]
-    pub fn with_any_address(mut self) -> Self {
-        self.any_address = true;
+    pub fn with_any_ip_address(mut self) -> Self {
+        self.any_ip_address = true;
         self
     }
 
-    /// Checks a request.
+    /// Checks the host and the origin of a request.
     ///
     /// # Errors
-    /// The answer that refuses it: 400 without one clear host, else 403.
-    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Box<Response>> {
-        let Some(host) = host_of(uri, headers) else {
-            return Err(refusal(StatusCode::BAD_REQUEST, "one Host header is needed"));
+    /// The response: 400 unless there is exactly one host, else 403.
+    pub fn check_request(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Box<Response>> {
+        let refuse = |status, text| Err(Box::new(answer::error_response(status, text)));
+        let Some(host) = request_host(uri, headers) else {
+            return refuse(StatusCode::BAD_REQUEST, "one Host header is needed");
         };
         if !self.allows_host(&host, uri.path()) {
             let text = "this host is not allowed; the operator can add it with --allowed-host";
-            return Err(refusal(StatusCode::FORBIDDEN, text));
+            return refuse(StatusCode::FORBIDDEN, text);
         }
         for origin in headers.get_all(ORIGIN) {
             if !origin.to_str().is_ok_and(|origin| self.allows_origin(origin)) {
                 let text =
                     "this origin is not allowed; the operator can add it with --allowed-origin";
-                return Err(refusal(StatusCode::FORBIDDEN, text));
+                return refuse(StatusCode::FORBIDDEN, text);
             }
         }
         Ok(())
     }
 
     fn allows_host(&self, host: &Authority, path: &str) -> bool {
-        let name = bare(host.host());
+        let name = strip_brackets(host.host());
         is_loopback(name)
-            || (self.any_address && name.parse::<IpAddr>().is_ok())
-            || self.hosts.iter().any(|allowed| covers(allowed, host))
-            || self.at_paths.iter().any(|(at, allowed)| *at == path && covers(allowed, host))
+            || (self.any_ip_address && name.parse::<IpAddr>().is_ok())
+            || self.hosts.iter().any(|allowed| host_matches(allowed, host))
+            || self
+                .hosts_by_path
+                .iter()
+                .any(|(at, allowed)| *at == path && host_matches(allowed, host))
     }
 
     fn allows_origin(&self, origin: &str) -> bool {
@@ -109,15 +118,14 @@ impl Allowed {
         if !matches!(origin.scheme(), "http" | "https") {
             return false;
         }
-        origin.host_str().is_some_and(|host| is_loopback(bare(host)))
+        origin.host_str().is_some_and(|host| is_loopback(strip_brackets(host)))
             || self.origins.iter().any(|allowed| allowed.origin() == origin.origin())
     }
 }
 
-/// The answer to a browser that asks whether it may send a request (CORS), for an origin that was
-/// checked before.
+/// The response to a CORS preflight, whose origin was checked before; `None` for other requests.
 #[must_use]
-pub fn preflight(method: &Method, headers: &HeaderMap) -> Option<Response> {
+pub fn preflight_response(method: &Method, headers: &HeaderMap) -> Option<Response> {
     if method != Method::OPTIONS || !headers.contains_key("access-control-request-method") {
         return None;
     }
@@ -135,8 +143,8 @@ pub fn preflight(method: &Method, headers: &HeaderMap) -> Option<Response> {
     Some(response)
 }
 
-/// Lets the page at this origin, checked before, read the answer.
-pub fn share(origin: HeaderValue, response: &mut Response) {
+/// Lets the page at this origin, which was checked before, read the response.
+pub fn add_cors_headers(origin: HeaderValue, response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     let exposed = HeaderValue::from_static("mcp-session-id, www-authenticate, retry-after");
@@ -144,37 +152,36 @@ pub fn share(origin: HeaderValue, response: &mut Response) {
     headers.append(VARY, HeaderValue::from_static("origin"));
 }
 
-/// Whether a request is for this machine by a name of loopback. One that a proxy brings is not, as long
-/// as the proxy passes on the name that it was asked for.
+/// Whether the host of a request is a loopback name. It is not for a request from a proxy that forwards the host.
 #[must_use]
-pub fn is_for_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
-    host_of(uri, headers).is_some_and(|host| is_loopback(bare(host.host())))
+pub fn is_loopback_request(uri: &Uri, headers: &HeaderMap) -> bool {
+    request_host(uri, headers).is_some_and(|host| is_loopback(strip_brackets(host.host())))
 }
 
-/// The one host that a request is for.
-fn host_of(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
-    let mut named = headers.get_all(HOST).iter();
-    match (uri.authority(), named.next(), named.next()) {
+/// The host of a request; `None` unless there is exactly one.
+fn request_host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
+    let mut values = headers.get_all(HOST).iter();
+    match (uri.authority(), values.next(), values.next()) {
         (Some(host), _, None) => Some(host.clone()),
         (None, Some(host), None) => host.to_str().ok().and_then(|host| host.parse().ok()),
         _ => None,
     }
 }
 
-fn named(host: &str) -> Result<Authority, NotAllowable> {
+fn parse_host(host: &str) -> Result<Authority, HostPolicyError> {
     host.parse::<Authority>()
         .ok()
-        // A host is allowed by its own name; `*` would let in a host of that name and no other.
+        // Patterns are not supported: `*` would allow a host of that name and no other.
         .filter(|parsed| !parsed.host().is_empty() && !host.contains(['@', '*']))
-        .ok_or_else(|| NotAllowable::Host(host.to_owned()))
+        .ok_or_else(|| HostPolicyError::Host(host.to_owned()))
 }
 
-fn covers(allowed: &Authority, host: &Authority) -> bool {
-    bare(allowed.host()).eq_ignore_ascii_case(bare(host.host()))
+fn host_matches(allowed: &Authority, host: &Authority) -> bool {
+    strip_brackets(allowed.host()).eq_ignore_ascii_case(strip_brackets(host.host()))
         && allowed.port_u16().is_none_or(|port| host.port_u16() == Some(port))
 }
 
-fn bare(host: &str) -> &str {
+fn strip_brackets(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
@@ -183,29 +190,25 @@ fn is_loopback(name: &str) -> bool {
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn refusal(status: StatusCode, text: &'static str) -> Box<Response> {
-    Box::new(super::answer::error(status, text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn status(allowed: &Allowed, host: &str, origin: Option<&str>) -> u16 {
+    fn status_of(allowed: &HostPolicy, host: &str, origin: Option<&str>) -> u16 {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, host.parse().unwrap());
         if let Some(origin) = origin {
             headers.insert(ORIGIN, origin.parse().unwrap());
         }
-        match allowed.check(&Uri::from_static("/mcp"), &headers) {
+        match allowed.check_request(&Uri::from_static("/mcp"), &headers) {
             Ok(()) => 200,
             Err(response) => response.status().as_u16(),
         }
     }
 
     #[test]
-    fn only_loopback_and_what_was_allowed_gets_in() {
-        let allowed = Allowed::new(
+    fn only_loopback_and_the_allowed_hosts_and_origins_are_accepted() {
+        let allowed = HostPolicy::new(
             &["phone.example.com".to_owned(), "other.example:8443".to_owned()],
             &["https://app.example.com".to_owned()],
         )
@@ -236,30 +239,31 @@ mod tests {
             ("not a host", None, 400),
             ("", None, 400),
         ] {
-            assert_eq!(status(&allowed, host, origin), expected, "{host} {origin:?}");
+            assert_eq!(status_of(&allowed, host, origin), expected, "{host} {origin:?}");
         }
-        let allowed = Allowed::default().with_any_address();
-        assert_eq!(status(&allowed, "10.0.0.7:9090", None), 200);
-        assert_eq!(status(&allowed, "evil.example", None), 403);
+        let allowed = HostPolicy::default().with_any_ip_address();
+        assert_eq!(status_of(&allowed, "10.0.0.7:9090", None), 200);
+        assert_eq!(status_of(&allowed, "evil.example", None), 403);
     }
 
     #[test]
-    fn two_hosts_are_no_host() {
+    fn two_host_headers_are_refused() {
         let mut headers = HeaderMap::new();
         headers.append(HOST, HeaderValue::from_static("127.0.0.1"));
         headers.append(HOST, HeaderValue::from_static("evil.example"));
-        let refused = Allowed::default().check(&Uri::from_static("/"), &headers).unwrap_err();
+        let refused =
+            HostPolicy::default().check_request(&Uri::from_static("/"), &headers).unwrap_err();
         assert_eq!(refused.status(), 400);
     }
 
     #[test]
-    fn what_cannot_be_allowed_is_said() {
+    fn patterns_and_invalid_hosts_and_origins_are_refused() {
         let patterns = ["*", "*:8080", "*.example.com"];
         for host in ["", "https://phone.example.com", "a b", "user@host"].iter().chain(&patterns) {
-            assert!(Allowed::new(&[(*host).to_owned()], &[]).is_err(), "{host}");
+            assert!(HostPolicy::new(&[(*host).to_owned()], &[]).is_err(), "{host}");
         }
         for origin in ["", "app.example.com", "https://a.example/path", "data:x", "*"] {
-            assert!(Allowed::new(&[], &[origin.to_owned()]).is_err(), "{origin}");
+            assert!(HostPolicy::new(&[], &[origin.to_owned()]).is_err(), "{origin}");
         }
     }
 }

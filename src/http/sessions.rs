@@ -20,8 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::auth::narrowing::Narrowing;
-use super::leaving::Leaving;
+use super::auth::tool_filter::RequestToolFilter;
+use super::cancel_on_close::CancelOnClose;
 
 /// No session can be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +76,7 @@ pub struct Terms {
     /// From when on nothing that its client showed counts any more; none: for as long as it likes.
     pub until: Option<Timestamp>,
     /// What its client asked not to be offered.
-    pub narrowing: Arc<Narrowing>,
+    pub narrowing: Arc<RequestToolFilter>,
 }
 
 /// A request or a stream of a session: as long as it lives, the session makes room for nobody.
@@ -208,7 +208,7 @@ impl Use {
 
     /// What the session's client asked not to be offered when it opened it.
     #[must_use]
-    pub fn narrowing(&self) -> Arc<Narrowing> {
+    pub fn narrowing(&self) -> Arc<RequestToolFilter> {
         let sessions = self.sessions.upgrade();
         let live = sessions.as_ref().map(|sessions| sessions.live());
         let session = live.as_ref().and_then(|live| live.get(&self.id));
@@ -229,13 +229,13 @@ impl Drop for Use {
 
 impl SessionManager for Sessions {
     type Error = SessionError;
-    type Transport = Leaving<WorkerTransport<LocalSessionWorker>>;
+    type Transport = CancelOnClose<WorkerTransport<LocalSessionWorker>>;
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), SessionError> {
         let room = self.make_room().await?;
         let (id, transport) = self.local.create_session().await?;
         self.insert(id.clone(), room, None);
-        Ok((id, Leaving::new(transport)))
+        Ok((id, CancelOnClose::new(transport)))
     }
 
     async fn initialize_session(

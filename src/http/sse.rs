@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use super::sessions::{Full, Terms};
 use super::tenant::Tenant;
-use super::{answer, body, leaving};
+use super::{answer, body, cancel_on_close};
 use crate::mcp::caller::Caller;
 
 /// Messages to the client that wait for it to read.
@@ -130,7 +130,7 @@ pub async fn open(
     });
     let events = stream::once(async { endpoint }).chain(messages).map(Ok::<_, Infallible>);
     let response = Sse::new(boxed(events)).keep_alive(KeepAlive::default()).into_response();
-    Ok(body::hold(response, open))
+    Ok(body::with_guard(response, open))
 }
 
 fn boxed(
@@ -167,7 +167,7 @@ async fn serve(
     channel: Channel,
     end: CancellationToken,
 ) {
-    tenant.handler().session(channel, end.clone()).await;
+    tenant.handler().serve_session(channel, end.clone()).await;
     end.cancel();
     inboxes.with(|inboxes| inboxes.remove(&id));
     tenant.sessions().end(&id).await;
@@ -182,14 +182,17 @@ pub fn session_named(query: &str) -> Result<String, Box<Response>> {
         url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "session_id");
     named.map(|(_, id)| id.into_owned()).ok_or_else(|| {
         let text = "session_id is missing; use the address that the stream's first event names";
-        Box::new(answer::error(StatusCode::BAD_REQUEST, text))
+        Box::new(answer::error_response(StatusCode::BAD_REQUEST, text))
     })
 }
 
 /// The answer to a message of a session that is not there.
 #[must_use]
 pub fn no_such_session() -> Response {
-    answer::error(StatusCode::NOT_FOUND, "there is no such session; GET /sse begins a new one")
+    answer::error_response(
+        StatusCode::NOT_FOUND,
+        "there is no such session; GET /sse begins a new one",
+    )
 }
 
 /// Gives a message of `caller` to its session.
@@ -200,7 +203,7 @@ pub async fn accept(
     caller: Caller,
     bytes: &[u8],
 ) -> Response {
-    let mut message = match body::message(bytes) {
+    let mut message = match body::parse_message(bytes) {
         Ok(message) => message,
         Err(refused) => return *refused,
     };
@@ -209,7 +212,7 @@ pub async fn accept(
     };
     let busy = || {
         let text = "the session, or its account, has too much to do";
-        answer::later(StatusCode::TOO_MANY_REQUESTS, text, PATIENCE)
+        answer::retry_after(StatusCode::TOO_MANY_REQUESTS, text, PATIENCE)
     };
     // First the room: from there on nothing waits, and so nothing is left behind by who leaves meanwhile.
     let room = match tokio::time::timeout(PATIENCE, inbox.to_server.reserve()).await {
@@ -223,7 +226,7 @@ pub async fn accept(
             Err(NotTaken::Full) => return busy(),
             Err(NotTaken::Twice) => {
                 let text = "a request with this id has no answer yet; give each its own";
-                return answer::error(StatusCode::BAD_REQUEST, text);
+                return answer::error_response(StatusCode::BAD_REQUEST, text);
             }
         }
         request.request.extensions_mut().insert(caller);
@@ -247,7 +250,7 @@ impl Transport<RoleServer> for Channel {
         message: ServerJsonRpcMessage,
     ) -> impl Future<Output = Result<(), Infallible>> + Send + 'static {
         let (to_client, pending) = (self.to_client.clone(), self.pending.clone());
-        let answered = leaving::answered(&message).cloned();
+        let answered = cancel_on_close::answered_request_id(&message).cloned();
         async move {
             let room = to_client.reserve().await;
             // Until there is room the request counts: a client that reads nothing is not to have more of
@@ -264,7 +267,7 @@ impl Transport<RoleServer> for Channel {
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
         let message = self.from_client.recv().await?;
-        if let Some(id) = leaving::taken_back(&message) {
+        if let Some(id) = cancel_on_close::cancelled_request_id(&message) {
             self.pending.end(id);
         }
         Some(message)

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::handler::{Given, Handler, Handlers, Streamable};
+use super::handler::{DynStreamableHttp, HandlerContext, HandlerFactory, McpHandler};
 use super::rate::RequestRate;
 use super::sessions::Sessions;
 use crate::account::Account;
@@ -91,9 +91,9 @@ pub struct Tenant {
     name: Arc<str>,
     account: Arc<Account>,
     selection: Arc<Selection>,
-    handler: Box<dyn Handler>,
+    handler: Box<dyn McpHandler>,
     sessions: Arc<Sessions>,
-    streamable: Box<dyn Streamable>,
+    streamable: Box<dyn DynStreamableHttp>,
     streams: Arc<Semaphore>,
     most_streams: usize,
     rate: RequestRate,
@@ -129,13 +129,13 @@ impl Tenant {
 
     /// What serves it.
     #[must_use]
-    pub fn handler(&self) -> &dyn Handler {
+    pub fn handler(&self) -> &dyn McpHandler {
         &*self.handler
     }
 
     /// rmcp's streamable HTTP for it.
     #[must_use]
-    pub fn streamable(&self) -> &dyn Streamable {
+    pub fn streamable(&self) -> &dyn DynStreamableHttp {
         &*self.streamable
     }
 
@@ -211,7 +211,7 @@ pub struct TooManyTenants;
 
 /// The tenants of one server.
 pub struct Tenants {
-    handlers: Arc<dyn Handlers>,
+    handlers: Arc<dyn HandlerFactory>,
     limits: Limits,
     stateless: bool,
     options: ServerOptions,
@@ -225,7 +225,7 @@ impl Tenants {
     /// None yet. All of them end with `end`; `stateless` gives none of them sessions.
     #[must_use]
     pub fn new(
-        handlers: Arc<dyn Handlers>,
+        handlers: Arc<dyn HandlerFactory>,
         limits: Limits,
         stateless: bool,
         end: CancellationToken,
@@ -292,7 +292,7 @@ impl Tenants {
     ) -> Tenant {
         let limits = &self.limits;
         let end = self.end.child_token();
-        let handler = Arc::clone(&self.handlers).make(Given {
+        let handler = Arc::clone(&self.handlers).create_handler(HandlerContext {
             selection: Arc::clone(selection),
             account: Arc::clone(account),
             options: ServerOptions { ended: end.clone(), ..self.options.clone() },
@@ -310,7 +310,7 @@ impl Tenants {
             .with_json_response(true)
             .with_cancellation_token(transport_end);
         config.max_request_body_bytes = usize::MAX;
-        let streamable = handler.streamable(Arc::clone(&sessions), config);
+        let streamable = handler.streamable_http(Arc::clone(&sessions), config);
         let shared = self.shared.clone().map(|state| (state, namespace(&identity, account)));
         Tenant {
             identity,
@@ -391,7 +391,7 @@ mod tests {
             .header("accept", "application/json, text/event-stream")
             .body(Full::new(bytes::Bytes::from(hello)))
             .unwrap();
-        let response = tenant.streamable().handle(request).await;
+        let response = tenant.streamable().handle_request(request).await;
         let status = response.status().as_u16();
         response.into_body().collect().await.unwrap();
         status

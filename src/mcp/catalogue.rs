@@ -70,3 +70,17 @@ impl super::registry::available::AvailableTools {
         Self::new(Catalogue::new().index(), &Arc::new(selection), environment)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise the server would have to give rmcp the schemas, to compare these headers with the arguments.
+    #[test]
+    fn no_tool_wants_arguments_in_headers() {
+        for entry in Catalogue::new().iter() {
+            let schema = serde_json::to_string(&entry.definition().input_schema).unwrap();
+            assert!(!schema.contains("x-mcp-header"), "{}", entry.facts.name);
+        }
+    }
+}

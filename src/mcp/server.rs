@@ -17,8 +17,7 @@ use rmcp::model::{
     ReadResourceRequestParams, ReadResourceResponse, ResourceUpdatedNotificationParam,
     ServerCapabilities, ServerConfig, SubscribeRequestMethod, SubscribeRequestParams,
     SubscriptionFilter, SubscriptionsListenRequestMethod, SubscriptionsListenRequestParams,
-    Tool as Definition, UnsubscribeRequestMethod, UnsubscribeRequestParams, UpdateTaskMethod,
-    UpdateTaskParams,
+    UnsubscribeRequestMethod, UnsubscribeRequestParams, UpdateTaskMethod, UpdateTaskParams,
 };
 use rmcp::service::{RequestContext, RoleServer, SubscriptionContext};
 use serde::de::DeserializeOwned;
@@ -163,6 +162,8 @@ impl Server {
 }
 
 impl ServerHandler for Server {
+    /// Without the instructions: rmcp asks for this at each stateless request, and only `initialize` and
+    /// `discover` send them.
     fn get_info(&self) -> ServerConfig {
         ServerConfig::new(
             ServerCapabilities::builder()
@@ -183,7 +184,6 @@ impl ServerHandler for Server {
                 },
             ),
         )
-        .with_instructions(self.instructions(&self.available(&self.selection)))
     }
 
     async fn initialize(
@@ -218,10 +218,6 @@ impl ServerHandler for Server {
         let mut result = ListToolsResult::with_all_items(tools.collect());
         (result.ttl_ms, result.cache_scope) = freshness(&context);
         Ok(result)
-    }
-
-    fn get_tool(&self, name: &str) -> Option<Definition> {
-        self.catalogue.get(name).map(|entry| entry.definition().clone())
     }
 
     async fn call_tool(

@@ -15,8 +15,8 @@ use callingbox_mcp::account::Account;
 use callingbox_mcp::config::Wait;
 use callingbox_mcp::dialing::Environment;
 use callingbox_mcp::dialing::dispatch::LedgerPlace;
-use callingbox_mcp::http::auth::Door;
-use callingbox_mcp::http::handler::{Given, Handler, Handlers};
+use callingbox_mcp::http::auth::Authenticator;
+use callingbox_mcp::http::handler::{HandlerContext, HandlerFactory, McpHandler};
 use callingbox_mcp::http::health::Health;
 use callingbox_mcp::http::{Service, Settings};
 use callingbox_mcp::mcp::catalogue::Catalogue;
@@ -31,12 +31,12 @@ struct Mounted {
     catalogue: Catalogue,
 }
 
-impl Handlers for Mounted {
+impl HandlerFactory for Mounted {
     fn tools(&self) -> &Index {
         self.catalogue.index()
     }
 
-    fn make(self: Arc<Self>, _: Given) -> Box<dyn Handler> {
+    fn create_handler(self: Arc<Self>, _: HandlerContext) -> Box<dyn McpHandler> {
         Box::new(self.fixtures.clone())
     }
 }
@@ -49,7 +49,7 @@ async fn main() {
         Settings::default(),
         Arc::new(Mounted { fixtures: Fixtures::new(), catalogue: Catalogue::new() }),
         Arc::default(),
-        Door::Open(nobody),
+        Authenticator::Anonymous(nobody),
         health,
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -35,7 +35,7 @@ async fn open(tenant: &Tenant) {
         .header("accept", "application/json, text/event-stream")
         .body(Full::new(Bytes::from(hello.to_string())))
         .unwrap();
-    let response = tenant.streamable().handle(request).await;
+    let response = tenant.streamable().handle_request(request).await;
     assert_eq!(response.status(), 200);
     response.into_body().collect().await.unwrap();
 }

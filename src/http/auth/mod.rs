@@ -1,14 +1,13 @@
-//! Who is calling, and what they may use. Who it is is decided from the headers of each request before
-//! its body is read ([`door`]); no key and no token is ever taken from a URL. What was granted scope by
-//! scope is held against the message before rmcp sees it ([`demand`]), and decides what is offered; a
-//! client may ask for less ([`narrowing`]).
+//! Who is calling, and what the caller may use. The headers of a request identify the caller before the body is read
+//! ([`authenticator`]); a key or token in a URL is ignored. OAuth scopes are checked against the message before rmcp
+//! reads it ([`required_scope`]) and limit the tools that are offered; a client may ask for fewer ([`tool_filter`]).
 
-pub mod demand;
-pub mod door;
-pub mod narrowing;
+pub mod authenticator;
 pub mod oauth;
+pub mod principal;
+pub mod required_scope;
 pub mod tokens;
-pub mod visitor;
+pub mod tool_filter;
 
 use axum::response::Response;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -19,37 +18,35 @@ use crate::mcp::index::Index;
 use crate::mcp::selection::Selection;
 use crate::mcp::toolset::Toolset;
 
-pub use door::Door;
-pub use visitor::Visitor;
+pub use authenticator::Authenticator;
+pub use principal::Principal;
 
-/// The longest text that is taken for a token.
-const MOST_TOKEN_BYTES: usize = 16 * 1024;
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// The token of `Authorization: Bearer …` (RFC 6750, section 2.1); none without exactly one.
+/// The token of `Authorization: Bearer …` (RFC 6750, section 2.1); `None` unless there is exactly one.
 #[must_use]
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut given = headers.get_all(AUTHORIZATION).iter();
-    let (Some(only), None) = (given.next(), given.next()) else { return None };
-    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
+pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
-    let sound = !token.is_empty() && token.len() <= MOST_TOKEN_BYTES;
-    (scheme.eq_ignore_ascii_case("bearer") && sound).then_some(token)
+    let valid = !token.is_empty() && token.len() <= MAX_TOKEN_BYTES;
+    (scheme.eq_ignore_ascii_case("bearer") && valid).then_some(token)
 }
 
-/// Refuses a caller, and says what would be enough (RFC 6750, section 3).
+/// An error response with a challenge, which says which credentials are needed (RFC 6750, section 3).
 #[must_use]
-pub fn challenged(status: StatusCode, text: &str, challenge: &str) -> Response {
-    let mut response = answer::error(status, text);
+pub fn challenge_response(status: StatusCode, text: &str, challenge: &str) -> Response {
+    let mut response = answer::error_response(status, text);
     let challenge = HeaderValue::from_str(challenge)
         .unwrap_or_else(|_| HeaderValue::from_static("Bearer realm=\"callingbox-mcp\""));
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     response
 }
 
-/// What is left of a selection when only these groups may be used, or only what reads. It never
-/// offers what `selection` does not.
+/// `selection`, limited to these toolsets and, if `read_only`, to tools that change nothing.
 #[must_use]
-pub fn tightened(
+pub fn restrict(
     selection: &Selection,
     tools: &Index,
     toolsets: Option<&[Toolset]>,
@@ -67,41 +64,41 @@ mod tests {
     use crate::mcp::catalogue::Catalogue;
 
     #[test]
-    fn a_bearer_token_is_read_and_nothing_else_is() {
+    fn only_one_bearer_token_is_read() {
         let read = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
                 headers.append(AUTHORIZATION, value.parse().unwrap());
             }
-            bearer(&headers).map(str::to_owned)
+            bearer_token(&headers).map(str::to_owned)
         };
         assert_eq!(read(&["Bearer abc"]).as_deref(), Some("abc"));
         assert_eq!(read(&["bearer  abc "]).as_deref(), Some("abc"));
         for other in [&["Basic abc"][..], &["abc"], &["Bearer "], &[], &["Bearer a", "Bearer b"]] {
             assert_eq!(read(other), None, "{other:?}");
         }
-        assert_eq!(read(&[&format!("Bearer {}", "x".repeat(MOST_TOKEN_BYTES + 1))]), None);
+        assert_eq!(read(&[&format!("Bearer {}", "x".repeat(MAX_TOKEN_BYTES + 1))]), None);
     }
 
     #[test]
-    fn a_selection_can_only_be_tightened() {
+    fn restricting_a_selection_never_adds_a_tool() {
         let catalogue = Catalogue::new();
         let names = |selection: &Selection| -> Vec<_> {
             catalogue.offered(selection).map(|entry| entry.facts.name).collect()
         };
         let wide = Selection { toolsets: Toolset::ALL.to_vec(), ..Selection::default() };
         let narrow = Selection { tools: vec!["place_call".to_owned()], ..Selection::default() };
-        let numbers = tightened(&wide, catalogue.index(), Some(&[Toolset::Numbers]), false);
+        let numbers = restrict(&wide, catalogue.index(), Some(&[Toolset::Numbers]), false);
         assert_eq!(names(&numbers), ["list_numbers", "search_numbers", "purchase_number"]);
-        let reading = tightened(&wide, catalogue.index(), Some(&[Toolset::Numbers]), true);
+        let reading = restrict(&wide, catalogue.index(), Some(&[Toolset::Numbers]), true);
         assert_eq!(names(&reading), ["list_numbers", "search_numbers"]);
         assert_eq!(
-            names(&tightened(&narrow, catalogue.index(), Some(&Toolset::ALL), false)),
+            names(&restrict(&narrow, catalogue.index(), Some(&Toolset::ALL), false)),
             ["place_call"]
         );
-        assert_eq!(names(&tightened(&narrow, catalogue.index(), Some(&[]), false)), [""; 0]);
+        assert_eq!(names(&restrict(&narrow, catalogue.index(), Some(&[]), false)), [""; 0]);
         let read_only = Selection { read_only: true, ..wide };
-        let reading = tightened(&read_only, catalogue.index(), None, false);
+        let reading = restrict(&read_only, catalogue.index(), None, false);
         assert!(catalogue.offered(&reading).all(|entry| entry.facts.kind.is_read_only()));
     }
 }

@@ -139,11 +139,11 @@ async fn tokens_are_read_again_and_a_broken_file_of_them_is_not_taken() {
         asked.send().await.unwrap().status().as_u16()
     };
     let first = create("first").await;
-    running.hang_up("the tokens were read again", 1).await;
+    running.hang_up("token file reloaded", 1).await;
     assert_eq!(status(&first).await, 200);
 
     running.write("tokens.toml", "[[token]]\nname = \"x\"\nhsah = \"sha256:00\"\n");
-    running.hang_up("the tokens of before are kept", 1).await;
+    running.hang_up("token file unreadable; keeping the tokens loaded before", 1).await;
     let log = running.log();
     assert!(log.contains("tokens.toml: line 3: unknown field `hsah`"), "{log}");
     assert!(log.contains("Did you mean `hash`?"), "{log}");

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use callingbox_mcp::stdio::{Lines, MAX_LINE_BYTES};
+use callingbox_mcp::stdio::{LineTransport, MAX_LINE_BYTES};
 use proptest::prelude::*;
 use rmcp::model::JsonRpcMessage;
 use rmcp::transport::Transport;
@@ -82,7 +82,7 @@ fn heard(bytes: Vec<u8>, lengths: Vec<usize>) -> Heard {
     let mut heard = Heard::new();
     let mut count = |id: Value| *heard.entry(id.to_string()).or_default() += 1;
     runtime.block_on(async {
-        let mut lines = Lines::new(input, output.clone(), CancellationToken::new());
+        let mut lines = LineTransport::new(input, output.clone(), CancellationToken::new());
         while let Some(message) = lines.receive().await {
             if let JsonRpcMessage::Request(request) = message {
                 count(serde_json::to_value(request.id).unwrap());
@@ -275,7 +275,7 @@ fn the_longest_line_is_refused_once_and_takes_no_memory() {
         left: 8 * MAX_LINE_BYTES,
         then: b"\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n",
     };
-    let mut lines = Lines::new(input, output.clone(), CancellationToken::new());
+    let mut lines = LineTransport::new(input, output.clone(), CancellationToken::new());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (mut requests, mut most) = (0, 0);
     runtime.block_on(async {

@@ -1,5 +1,5 @@
-//! Which addresses the issuer may be asked at, and asking: no redirects, a bound on size and time, and
-//! https wherever it is not this machine itself. Knows nothing of keys.
+//! Fetches documents of the authorization server: from safe URLs only, without redirects, within a size and a time.
+//! Knows nothing about keys.
 
 use std::time::Duration;
 
@@ -11,71 +11,52 @@ use url::Url;
 use callingbox::error_ext::innermost;
 use callingbox::http_client::{body_up_to, is_loopback};
 
-/// The most bytes that are read of an answer.
-const MOST_BYTES: usize = 256 * 1024;
-/// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why the issuer's word could not be had.
+/// Why the keys of the authorization server cannot be fetched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// It could not be reached, or said something else.
     #[error("GET {url}: {problem}")]
-    Failed {
-        /// Where.
-        url: Url,
-        /// What happened.
-        problem: String,
-    },
-    /// Its metadata is not what it should be.
+    Failed { url: Url, problem: String },
     #[error("{url}: {problem}")]
-    Metadata {
-        /// Where.
-        url: Url,
-        /// What is wrong.
-        problem: &'static str,
-    },
-    /// Its keys are none.
-    #[error("{0}: there is no key for signatures with a kid there")]
+    Metadata { url: Url, problem: &'static str },
+    #[error("{0}: the key set has no signature key with a kid")]
     NoKeySet(Url),
-    /// It took too long.
-    #[error("it took too long")]
-    Slow,
+    #[error("the requests timed out")]
+    TimedOut,
 }
 
-/// Asks for a document.
 #[async_trait]
-pub(super) trait Fetch: Send + Sync {
-    /// The document at this address.
+pub(super) trait DocumentFetcher: Send + Sync {
     async fn get(&self, url: &Url) -> Result<Bytes, FetchError>;
 }
 
-/// An address that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{flag} {text}: give an https address without a password and without a fragment (http only on this machine)"
 )]
-pub struct BadUrl {
+pub struct InvalidUrl {
     flag: &'static str,
     text: String,
 }
 
-/// Reads an address: https, or http on this machine.
+/// Parses a URL: https, or http on this machine.
 ///
 /// # Errors
-/// It is neither, or has a part that it must not have.
-pub(super) fn safe_url(flag: &'static str, text: &str) -> Result<Url, BadUrl> {
-    let sound = |url: &Url| {
+/// The URL has another scheme, a user, a password or a fragment.
+pub(super) fn parse_safe_url(flag: &'static str, text: &str) -> Result<Url, InvalidUrl> {
+    let is_safe = |url: &Url| {
         (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url)))
             && url.host().is_some()
             && url.username().is_empty()
             && url.password().is_none()
             && url.fragment().is_none()
     };
-    // What may hold a password is not repeated.
+    // The error must not repeat a password.
     let shown = if text.contains('@') { "…" } else { text };
-    let bad = || BadUrl { flag, text: shown.chars().take(200).collect() };
-    Url::parse(text).ok().filter(sound).ok_or_else(bad)
+    let invalid = || InvalidUrl { flag, text: shown.chars().take(200).collect() };
+    Url::parse(text).ok().filter(is_safe).ok_or_else(invalid)
 }
 
 /// The authorization server.
@@ -83,36 +64,36 @@ pub(super) fn safe_url(flag: &'static str, text: &str) -> Result<Url, BadUrl> {
 pub(super) struct Issuer {
     name: String,
     url: Url,
-    jwks: Option<Url>,
+    jwks_url: Option<Url>,
 }
 
-/// What is read of the metadata of an issuer (RFC 8414, section 2).
+/// The part of the issuer's metadata that is used (RFC 8414, section 2).
 #[derive(Deserialize)]
-struct Metadata {
+struct IssuerMetadata {
     issuer: String,
     jwks_uri: String,
 }
 
 impl Issuer {
-    /// The issuer with exactly this name, and its keys if their address is known.
-    pub(super) fn new(name: &str, jwks: Option<&str>) -> Result<Self, BadUrl> {
-        let url = safe_url("--oauth-issuer", name)?;
-        let jwks = jwks.map(|jwks| safe_url("--oauth-jwks-url", jwks)).transpose()?;
-        Ok(Self { name: name.to_owned(), url, jwks })
+    /// The issuer of this name; without `jwks_url`, the issuer's metadata names the address of its keys.
+    pub(super) fn new(name: &str, jwks_url: Option<&str>) -> Result<Self, InvalidUrl> {
+        let url = parse_safe_url("--oauth-issuer", name)?;
+        let jwks_url = jwks_url.map(|url| parse_safe_url("--oauth-jwks-url", url)).transpose()?;
+        Ok(Self { name: name.to_owned(), url, jwks_url })
     }
 
-    /// Its name: what `iss` must be, letter by letter.
+    /// The name, which must equal the `iss` of each token.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where its keys are, if the operator said it.
-    pub(super) fn jwks(&self) -> Option<&Url> {
-        self.jwks.as_ref()
+    /// The address of the keys, if the operator configured it.
+    pub(super) fn jwks_url(&self) -> Option<&Url> {
+        self.jwks_url.as_ref()
     }
 
-    /// Where its metadata may be, in the order of the MCP authorization specification: RFC 8414, then
-    /// OpenID Connect Discovery with the well-known part before the issuer's path and after it.
+    /// The possible addresses of the metadata, in the order of the MCP authorization specification: RFC 8414, then
+    /// OpenID Connect Discovery with the well-known part before and after the path of the issuer.
     pub(super) fn metadata_urls(&self) -> Vec<Url> {
         const OAUTH: &str = "/.well-known/oauth-authorization-server";
         const OPENID: &str = "/.well-known/openid-configuration";
@@ -121,63 +102,64 @@ impl Issuer {
         if !path.is_empty() {
             paths.push(format!("{path}{OPENID}"));
         }
-        let at = |path: String| {
+        let with_path = |path: String| {
             let mut url = self.url.clone();
             url.set_path(&path);
             url.set_query(None);
             url
         };
-        paths.into_iter().map(at).collect()
+        paths.into_iter().map(with_path).collect()
     }
 
-    /// Where its keys are, by its metadata.
-    pub(super) fn jwks_of(&self, url: &Url, body: &[u8]) -> Result<Url, FetchError> {
-        let bad = |problem| FetchError::Metadata { url: url.clone(), problem };
-        let metadata: Metadata = serde_json::from_slice(body).map_err(|_| {
-            bad("it is not the metadata of an authorization server with a jwks_uri")
+    /// The address of the keys in the metadata that was fetched from `url`.
+    pub(super) fn parse_jwks_url(&self, url: &Url, body: &[u8]) -> Result<Url, FetchError> {
+        let invalid = |problem| FetchError::Metadata { url: url.clone(), problem };
+        let metadata: IssuerMetadata = serde_json::from_slice(body).map_err(|_| {
+            invalid("the document is not the metadata of an authorization server with a jwks_uri")
         })?;
         if metadata.issuer != self.name {
-            return Err(bad("it is of another issuer than --oauth-issuer names"));
+            return Err(invalid("the metadata names another issuer than --oauth-issuer"));
         }
-        let jwks = safe_url("jwks_uri", &metadata.jwks_uri).ok();
-        // An issuer elsewhere must not send this server to its own machine.
-        jwks.filter(|jwks| jwks.scheme() == "https" || is_loopback(&self.url))
-            .ok_or_else(|| bad("its jwks_uri is not an https address"))
+        let jwks_url = parse_safe_url("jwks_uri", &metadata.jwks_uri).ok();
+        // A remote issuer must not make this server send requests to its own machine.
+        jwks_url
+            .filter(|url| url.scheme() == "https" || is_loopback(&self.url))
+            .ok_or_else(|| invalid("the jwks_uri is not an https address"))
     }
 }
 
-/// Asks over the network.
-pub(super) struct Network {
+/// Fetches documents over HTTP.
+pub(super) struct HttpFetcher {
     http: reqwest::Client,
 }
 
-impl Network {
-    /// Loads the system's certificates, unless everything is on this machine and over plain http.
+impl HttpFetcher {
+    /// Loads the system's certificates, unless all URLs are http.
     pub(super) fn new(issuer: &Issuer) -> Result<Self, String> {
-        let plain = |url: &Url| url.scheme() == "http";
-        let all_plain = plain(&issuer.url) && issuer.jwks.as_ref().is_none_or(plain);
+        let is_http = |url: &Url| url.scheme() == "http";
+        let needs_tls = !is_http(&issuer.url) || !issuer.jwks_url.as_ref().is_none_or(is_http);
         let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(callingbox::tls::client(!all_plain)?)
+            .tls_backend_preconfigured(callingbox::tls::client(needs_tls)?)
             .user_agent(concat!("callingbox-mcp/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(PATIENCE);
+            .timeout(REQUEST_TIMEOUT);
         let builder = if is_loopback(&issuer.url) { builder.no_proxy() } else { builder };
         builder.build().map(|http| Self { http }).map_err(|error| innermost(&error))
     }
 }
 
 #[async_trait]
-impl Fetch for Network {
+impl DocumentFetcher for HttpFetcher {
     async fn get(&self, url: &Url) -> Result<Bytes, FetchError> {
         let failed = |problem: String| FetchError::Failed { url: url.clone(), problem };
-        let broken = |error: reqwest::Error| failed(innermost(&error));
+        let http_error = |error: reqwest::Error| failed(innermost(&error));
         let request = self.http.get(url.clone()).header(http::header::ACCEPT, "application/json");
-        let mut answer = request.send().await.map_err(broken)?;
-        if answer.status() != http::StatusCode::OK {
-            return Err(failed(format!("it answers {}", answer.status())));
+        let mut response = request.send().await.map_err(http_error)?;
+        if response.status() != http::StatusCode::OK {
+            return Err(failed(format!("the status is {}", response.status())));
         }
-        let body = body_up_to(&mut answer, MOST_BYTES).await.map_err(broken)?;
-        body.ok_or_else(|| failed(format!("the answer has more than {MOST_BYTES} bytes")))
+        let body = body_up_to(&mut response, MAX_DOCUMENT_BYTES).await.map_err(http_error)?;
+        body.ok_or_else(|| failed(format!("the response has more than {MAX_DOCUMENT_BYTES} bytes")))
     }
 }
 
@@ -186,8 +168,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_https_and_this_machine_are_asked() {
-        for (text, sound) in [
+    fn only_https_and_loopback_urls_are_accepted() {
+        for (text, valid) in [
             ("https://issuer.example", true),
             ("https://issuer.example/tenant/", true),
             ("http://127.0.0.1:8080", true),
@@ -201,8 +183,8 @@ mod tests {
             ("issuer.example", false),
             ("", false),
         ] {
-            let read = safe_url("--oauth-issuer", text);
-            assert_eq!(read.is_ok(), sound, "{text}");
+            let read = parse_safe_url("--oauth-issuer", text);
+            assert_eq!(read.is_ok(), valid, "{text}");
             if let Err(error) = read {
                 assert!(!error.to_string().contains("pass@"), "{error}");
             }
@@ -210,30 +192,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_is_too_large_or_elsewhere_is_none() {
+    async fn a_large_response_a_redirect_and_an_error_are_refused() {
         use axum::http::header::LOCATION;
         use axum::routing::get;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let routes = axum::Router::new()
             .route("/good", get(async || "{}"))
-            .route("/large", get(async || "x".repeat(MOST_BYTES + 1)))
+            .route("/large", get(async || "x".repeat(MAX_DOCUMENT_BYTES + 1)))
             .route("/moved", get(async || (http::StatusCode::FOUND, [(LOCATION, "/good")])));
         tokio::spawn(async { axum::serve(listener, routes).await });
-        let network = Network::new(&Issuer::new(&base, None).unwrap()).unwrap();
+        let fetcher = HttpFetcher::new(&Issuer::new(&base, None).unwrap()).unwrap();
         let get = async |path: &str| {
-            let found = network.get(&format!("{base}{path}").parse().unwrap()).await;
+            let found = fetcher.get(&format!("{base}{path}").parse().unwrap()).await;
             found.map_err(|error| error.to_string().replace(&base, ""))
         };
         assert_eq!(get("/good").await, Ok(Bytes::from("{}")));
-        assert_eq!(get("/moved").await, Err("GET /moved: it answers 302 Found".to_owned()));
-        let large = format!("GET /large: the answer has more than {MOST_BYTES} bytes");
+        assert_eq!(get("/moved").await, Err("GET /moved: the status is 302 Found".to_owned()));
+        let large = format!("GET /large: the response has more than {MAX_DOCUMENT_BYTES} bytes");
         assert_eq!(get("/large").await, Err(large));
-        assert_eq!(get("/none").await, Err("GET /none: it answers 404 Not Found".to_owned()));
+        assert_eq!(get("/none").await, Err("GET /none: the status is 404 Not Found".to_owned()));
     }
 
     #[test]
-    fn metadata_is_looked_for_where_the_specification_says() {
+    fn metadata_urls_follow_the_specification() {
         let urls = |name: &str| -> Vec<String> {
             let urls = Issuer::new(name, None).unwrap().metadata_urls();
             urls.into_iter().map(String::from).collect()
@@ -256,13 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn metadata_of_another_issuer_or_with_an_unsafe_address_is_refused() {
+    fn metadata_of_another_issuer_or_with_an_unsafe_url_is_refused() {
         let url: Url = "https://issuer.example/x".parse().unwrap();
         let read = |issuer: &str, named: &str, jwks: &str| {
             let issuer = Issuer::new(issuer, None).unwrap();
             let body = serde_json::json!({"issuer": named, "jwks_uri": jwks}).to_string();
             issuer
-                .jwks_of(&url, body.as_bytes())
+                .parse_jwks_url(&url, body.as_bytes())
                 .map(String::from)
                 .map_err(|error| innermost(&error))
         };
@@ -283,6 +265,9 @@ mod tests {
             assert!(error.contains(problem), "{named} {jwks}: {error}");
         }
         let issuer = Issuer::new(ours, None).unwrap();
-        assert!(issuer.jwks_of(&url, b"{}").is_err() && issuer.jwks_of(&url, b"<html>").is_err());
+        assert!(
+            issuer.parse_jwks_url(&url, b"{}").is_err()
+                && issuer.parse_jwks_url(&url, b"<html>").is_err()
+        );
     }
 }

@@ -1,6 +1,6 @@
-//! The server as a resource server of OAuth 2.1, by the MCP authorization specification (2025-11-25 and
-//! 2026-07-28): its metadata (RFC 9728), its challenges (RFC 6750), and who shows which access token.
-//! It gives out no tokens and passes none on: the account's key is the server's own.
+//! An OAuth 2.1 resource server by the MCP authorization specification (2025-11-25 and 2026-07-28): its metadata (RFC
+//! 9728), its challenges (RFC 6750), and the callers with their access tokens. It neither issues nor forwards tokens:
+//! CallingBox receives the server's own key.
 
 mod fetch;
 mod keys;
@@ -22,79 +22,75 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::Url;
 
-use self::fetch::{Issuer, Network, safe_url};
-use self::keys::Keys;
-use self::token::{Rejected, Verifier};
+use self::fetch::{HttpFetcher, Issuer, parse_safe_url};
+use self::keys::IssuerKeys;
+use self::token::{TokenRejection, TokenVerifier};
 use super::super::answer;
 use super::super::tenant::{Identity, Tenants};
-use super::visitor::{Visitor, busy};
-use super::{bearer, challenged};
+use super::principal::{Principal, service_unavailable};
+use super::{bearer_token, challenge_response};
 use crate::account::Account;
 use crate::mcp::index::Index;
 use crate::mcp::scope::Scope;
 use crate::mcp::selection::Selection;
 
-pub use self::fetch::{BadUrl, FetchError};
+pub use self::fetch::{FetchError, InvalidUrl};
 
-/// Where metadata is, before the path of what it is about (RFC 9728, section 3.1).
+/// The path of the metadata, before the path of the resource (RFC 9728, section 3.1).
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
-/// What the operator says about the authorization server.
+/// The operator's settings for the authorization server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct OAuthSettings {
     /// The issuer, as tokens name it in `iss`.
     pub issuer: String,
     /// This server, as tokens name it in `aud`.
     pub resource: String,
-    /// Where the issuer's keys are; without it, its metadata says so.
+    /// The address of the issuer's keys; by default the issuer's metadata names it.
     pub jwks_url: Option<String>,
 }
 
-/// Why the server cannot be a resource server.
 #[derive(Debug, thiserror::Error)]
 pub enum OAuthError {
-    /// An address cannot be used.
     #[error(transparent)]
-    Url(#[from] BadUrl),
-    /// There is no way to ask the issuer.
-    #[error("the issuer cannot be asked: {0}")]
+    Url(#[from] InvalidUrl),
+    #[error("the TLS client for requests to the issuer cannot be set up: {0}")]
     Tls(String),
-    /// The issuer's keys cannot be had.
     #[error("the issuer's keys cannot be fetched")]
     Keys(#[from] FetchError),
 }
 
-/// Asks the issuer once, as a door would, and says how many keys it has that tokens can be held against.
+/// Fetches the issuer's keys once and counts those that can verify tokens.
 ///
 /// # Errors
-/// An address is not safe, or the keys cannot be had.
-pub async fn count_keys(settings: &Settings) -> Result<usize, OAuthError> {
-    safe_url("--oauth-resource", &settings.resource)?;
+/// An address is not safe, or the keys cannot be fetched.
+pub async fn count_keys(settings: &OAuthSettings) -> Result<usize, OAuthError> {
+    parse_safe_url("--oauth-resource", &settings.resource)?;
     let issuer = Issuer::new(&settings.issuer, settings.jwks_url.as_deref())?;
-    let network = Network::new(&issuer).map_err(OAuthError::Tls)?;
-    Ok(Keys::new(issuer, Box::new(network)).fetch_keys().await?.len())
+    let fetcher = HttpFetcher::new(&issuer).map_err(OAuthError::Tls)?;
+    Ok(IssuerKeys::new(issuer, Box::new(fetcher)).fetch_keys().await?.len())
 }
 
-/// The door for callers with an access token; all have the server's account.
-pub struct OAuthDoor {
-    resource: Resource,
+/// Authentication by access tokens. All of them act on one account.
+pub struct OAuthResourceServer {
+    resource: ProtectedResource,
     issuer: String,
-    verifier: Verifier,
-    keys: Arc<Keys>,
+    verifier: TokenVerifier,
+    keys: Arc<IssuerKeys>,
     account: Arc<Account>,
     selection: Arc<Selection>,
 }
 
-/// This server as a protected resource.
+/// This server, as its metadata describes it.
 #[derive(Debug, Clone)]
-struct Resource {
+struct ProtectedResource {
     name: String,
     url: Url,
-    /// The scopes that mean anything with the tools that are offered.
+    /// The scopes that the offered tools need.
     scopes: Vec<Scope>,
 }
 
-impl Resource {
+impl ProtectedResource {
     fn path(&self) -> &str {
         self.url.path().trim_end_matches('/')
     }
@@ -103,12 +99,12 @@ impl Resource {
         format!("{}{WELL_KNOWN}{}", self.url.origin().ascii_serialization(), self.path())
     }
 
-    fn scopes(&self) -> String {
+    fn scope_list(&self) -> String {
         self.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ")
     }
 
-    /// RFC 9728, section 2.
-    fn metadata(&self, issuer: &str) -> Value {
+    /// The metadata document (RFC 9728, section 2).
+    fn to_metadata(&self, issuer: &str) -> Value {
         json!({
             "resource": self.name,
             "authorization_servers": [issuer],
@@ -119,29 +115,29 @@ impl Resource {
     }
 }
 
-impl OAuthDoor {
-    /// A door for the tokens of this issuer, all of which have this account and at most these tools.
+impl OAuthResourceServer {
+    /// Authentication by the tokens of an issuer, which grant at most the tools of `selection`.
     ///
     /// # Errors
-    /// An address is not safe, or the system's certificates cannot be used.
+    /// An address is not safe, or the system's certificates cannot be loaded.
     pub fn new(
-        settings: &Settings,
+        settings: &OAuthSettings,
         account: Arc<Account>,
         tools: &Index,
         selection: Arc<Selection>,
     ) -> Result<Self, OAuthError> {
         let issuer = Issuer::new(&settings.issuer, settings.jwks_url.as_deref())?;
-        let url = safe_url("--oauth-resource", &settings.resource)?;
-        let network = Network::new(&issuer).map_err(OAuthError::Tls)?;
-        let keys = Keys::new(issuer, Box::new(network));
-        let used = |scope: &Scope| {
+        let url = parse_safe_url("--oauth-resource", &settings.resource)?;
+        let fetcher = HttpFetcher::new(&issuer).map_err(OAuthError::Tls)?;
+        let keys = IssuerKeys::new(issuer, Box::new(fetcher));
+        let is_used = |scope: &Scope| {
             *scope == Scope::CallsRead
                 || tools.iter().any(|tool| selection.offers(tool) && tool.scope() == *scope)
         };
-        let scopes = Scope::ALL.into_iter().filter(used).collect();
-        let verifier = Verifier::new(&settings.issuer, &settings.resource, Arc::clone(&keys));
+        let scopes = Scope::ALL.into_iter().filter(is_used).collect();
+        let verifier = TokenVerifier::new(&settings.issuer, &settings.resource, Arc::clone(&keys));
         Ok(Self {
-            resource: Resource { name: settings.resource.clone(), url, scopes },
+            resource: ProtectedResource { name: settings.resource.clone(), url, scopes },
             issuer: settings.issuer.clone(),
             verifier,
             keys,
@@ -150,62 +146,66 @@ impl OAuthDoor {
         })
     }
 
-    /// Under which host clients reach the server.
+    /// The host under which clients reach the server.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         self.resource.url.host_str()
     }
 
-    /// Fetches the issuer's keys before anybody needs them; what is wrong with them is in the log.
-    pub async fn warm(&self) {
-        self.keys.ask().await;
+    /// Fetches the issuer's keys before the first request needs them, and logs an error if that fails.
+    pub async fn prefetch_keys(&self) {
+        self.keys.refresh().await;
     }
 
-    /// Whether tokens can be held against the issuer's keys: those of an hour ago still count.
-    pub async fn knows_keys(&self) -> bool {
-        self.keys.are_known().await
+    /// Whether there are keys to verify tokens with.
+    pub async fn has_issuer_keys(&self) -> bool {
+        self.keys.are_available().await
     }
 
-    /// The metadata, at the root and at each path that is served, for everyone.
-    pub fn routes(&self) -> Router {
-        let metadata = self.resource.metadata(&self.issuer);
-        let answer = move || {
+    /// The routes of the metadata, which needs no authentication, for the root and each path that is served.
+    pub fn metadata_routes(&self) -> Router {
+        let metadata = self.resource.to_metadata(&self.issuer);
+        let respond = move || {
             let metadata = metadata.clone();
             async move { ([(CACHE_CONTROL, "max-age=3600")], Json(metadata)).into_response() }
         };
         let mut paths = vec!["", "/mcp", "/sse"];
-        let own = self.resource.path();
-        // In a route braces would be a pattern.
-        if !paths.contains(&own) && !own.contains(['{', '}']) {
-            paths.push(own);
+        let path = self.resource.path();
+        // Braces in a route are a pattern.
+        if !paths.contains(&path) && !path.contains(['{', '}']) {
+            paths.push(path);
         }
         paths.into_iter().fold(Router::new(), |routes, path| {
-            routes.route(&format!("{WELL_KNOWN}{path}"), get(answer.clone()))
+            routes.route(&format!("{WELL_KNOWN}{path}"), get(respond.clone()))
         })
     }
 
-    /// Lets a caller in.
+    /// Authenticates the caller of a request.
     ///
     /// # Errors
-    /// The answer that refuses them.
-    pub async fn admit(
+    /// The response: 401, or 503 if the token cannot be verified now.
+    pub async fn authenticate(
         &self,
         headers: &HeaderMap,
         tenants: &Tenants,
-    ) -> Result<Visitor, Box<Response>> {
-        let Some(token) = bearer(headers) else {
+    ) -> Result<Principal, Box<Response>> {
+        let Some(token) = bearer_token(headers) else {
             let text = "send an access token as `Authorization: Bearer …`";
             return Err(self.unauthorized(None, text));
         };
-        let verified = match self.verifier.verify(token, Timestamp::now()).await {
+        let verified = match self.verifier.verify_token(token, Timestamp::now()).await {
             Ok(verified) => verified,
-            Err(Rejected::Invalid(text)) => {
+            Err(TokenRejection::Invalid(text)) => {
                 return Err(self.unauthorized(Some("invalid_token"), text));
             }
-            Err(Rejected::Unavailable) => {
+            Err(TokenRejection::Unavailable) => {
                 let text = "the issuer's keys cannot be fetched, so no token can be checked now";
                 let wait = Duration::from_secs(5);
-                return Err(Box::new(answer::later(StatusCode::SERVICE_UNAVAILABLE, text, wait)));
+                return Err(Box::new(answer::retry_after(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    text,
+                    wait,
+                )));
             }
         };
         let client = verified.client.as_deref();
@@ -216,27 +216,32 @@ impl OAuthDoor {
             if client.is_some() { b"client" } else { b"" },
             client.unwrap_or_default().as_bytes(),
         ]);
-        let tenant = tenants.enter(identity, &self.account, &self.selection).map_err(busy)?;
-        Ok(Visitor { tenant, scopes: Some(verified.scopes), until: Some(verified.until) })
+        let tenant =
+            tenants.enter(identity, &self.account, &self.selection).map_err(service_unavailable)?;
+        Ok(Principal {
+            tenant,
+            scopes: Some(verified.scopes),
+            expires_at: Some(verified.expires_at),
+        })
     }
 
     fn unauthorized(&self, error: Option<&str>, text: &str) -> Box<Response> {
-        Box::new(challenged(
+        Box::new(challenge_response(
             StatusCode::UNAUTHORIZED,
             text,
-            &self.challenge(error, text, &self.resource.scopes()),
+            &self.challenge(error, text, &self.resource.scope_list()),
         ))
     }
 
-    /// Refuses a caller who lacks a scope, and names it (RFC 6750, section 3.1).
+    /// The response, 403, to a caller who lacks a scope, which it names (RFC 6750, section 3.1).
     #[must_use]
-    pub fn forbidden(&self, lacking: Scope) -> Response {
-        let text = format!("this needs the scope {lacking}, which the access token does not have");
-        let challenge = self.challenge(Some("insufficient_scope"), &text, lacking.as_str());
-        challenged(StatusCode::FORBIDDEN, &text, &challenge)
+    pub fn insufficient_scope(&self, missing: Scope) -> Response {
+        let text = format!("this needs the scope {missing}, which the access token does not have");
+        let challenge = self.challenge(Some("insufficient_scope"), &text, missing.as_str());
+        challenge_response(StatusCode::FORBIDDEN, &text, &challenge)
     }
 
-    /// All parts are this program's own words, or addresses that were checked: no quotes are in them.
+    /// The challenge. Its parts need no escaping: they are constant texts and checked URLs, without quotes.
     fn challenge(&self, error: Option<&str>, text: &str, scopes: &str) -> String {
         let metadata = self.resource.metadata_url();
         let error = error

@@ -1,6 +1,7 @@
-//! The signatures of access tokens, checked by *ring*, which this program has for TLS already.
-//! `jsonwebtoken` brings no cryptography of its own. Only signatures that need no shared secret: what a
-//! server can check with a secret, it could forge. Knows nothing of claims.
+//! The signatures of access tokens, verified by *ring*, which rustls needs in any case. `jsonwebtoken` offers two
+//! providers of its own: one builds AWS-LC, and the other uses `rsa` 0.9 (RUSTSEC-2023-0071, without a fix) and second
+//! versions of `sha2`, `hmac` and `rand`, and accepts RSA keys of any length. Only asymmetric algorithms are accepted:
+//! a server that verifies with a shared secret could forge tokens. Knows nothing about claims.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -9,43 +10,43 @@ use jsonwebtoken::signature::{self, Verifier};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use ring::signature as by;
 
-/// Lets `jsonwebtoken` check signatures. More often than once does no harm.
-pub(super) fn install() {
+/// Installs *ring* as the provider of `jsonwebtoken`. Later calls have no effect.
+pub(super) fn install_provider() {
     static PROVIDER: CryptoProvider = CryptoProvider {
         signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
         verifier_factory: |algorithm, key| {
-            Ok(Box::new(Checker { algorithm: *algorithm, key: key.clone() }))
+            Ok(Box::new(RingVerifier { algorithm: *algorithm, key: key.clone() }))
         },
-        // For making keys and for their thumbprints, which are not done here.
+        // Only needed to create keys and thumbprints.
         key_utils: KeyUtils::new_unimplemented(),
     };
-    // Whoever was first installed this one.
+    // An error means that this provider is installed already.
     let _ = PROVIDER.install_default();
 }
 
-struct Checker {
+struct RingVerifier {
     algorithm: Algorithm,
     key: DecodingKey,
 }
 
-impl JwtVerifier for Checker {
+impl JwtVerifier for RingVerifier {
     fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 }
 
-impl Verifier<Vec<u8>> for Checker {
+impl Verifier<Vec<u8>> for RingVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        let no = |_| signature::Error::new();
+        let invalid = |_| signature::Error::new();
         let rsa = |parameters: &'static by::RsaParameters| match self.key.kind() {
             DecodingKeyKind::RsaModulusExponent { n, e } => by::RsaPublicKeyComponents { n, e }
                 .verify(parameters, message, signature)
-                .map_err(no),
+                .map_err(invalid),
             DecodingKeyKind::SecretOrDer(_) => Err(signature::Error::new()),
         };
-        let plain = |by: &'static dyn by::VerificationAlgorithm| match self.key.kind() {
+        let fixed = |by: &'static dyn by::VerificationAlgorithm| match self.key.kind() {
             DecodingKeyKind::SecretOrDer(key) => {
-                by::UnparsedPublicKey::new(by, key).verify(message, signature).map_err(no)
+                by::UnparsedPublicKey::new(by, key).verify(message, signature).map_err(invalid)
             }
             DecodingKeyKind::RsaModulusExponent { .. } => Err(signature::Error::new()),
         };
@@ -59,35 +60,35 @@ impl Verifier<Vec<u8>> for Checker {
             Algorithm::PS256 => rsa(&by::RSA_PSS_2048_8192_SHA256),
             Algorithm::PS384 => rsa(&by::RSA_PSS_2048_8192_SHA384),
             Algorithm::PS512 => rsa(&by::RSA_PSS_2048_8192_SHA512),
-            Algorithm::ES256 => plain(&by::ECDSA_P256_SHA256_FIXED),
-            Algorithm::ES384 => plain(&by::ECDSA_P384_SHA384_FIXED),
-            Algorithm::EdDSA => plain(&by::ED25519),
-            // Shared secrets, and whatever is added to the list one day.
+            Algorithm::ES256 => fixed(&by::ECDSA_P256_SHA256_FIXED),
+            Algorithm::ES384 => fixed(&by::ECDSA_P384_SHA384_FIXED),
+            Algorithm::EdDSA => fixed(&by::ED25519),
+            // Shared secrets and future additions.
             _ => Err(signature::Error::new()),
         }
     }
 }
 
-/// A key of the issuer, and the only ways of signing that are believed of it.
+/// A public key of the issuer, with the only algorithms for which it is used.
 #[derive(Debug, Clone)]
-pub(super) struct Key {
+pub(super) struct VerificationKey {
     id: String,
     algorithms: &'static [Algorithm],
     key: DecodingKey,
 }
 
-impl Key {
-    /// Takes a key that is for signatures and has a name; none for any other.
-    pub(super) fn of(jwk: &Jwk) -> Option<Self> {
+impl VerificationKey {
+    /// A key that has an id and is for signatures; `None` for other keys.
+    pub(super) fn from_jwk(jwk: &Jwk) -> Option<Self> {
         let common = &jwk.common;
-        let signs =
+        let is_signature_key =
             common.public_key_use.as_ref().is_none_or(|r#use| *r#use == PublicKeyUse::Signature)
                 && common
                     .key_operations
                     .as_ref()
                     .is_none_or(|operations| operations.contains(&KeyOperations::Verify));
-        let id = common.key_id.clone().filter(|_| signs)?;
-        let fitting: &'static [Algorithm] = match &jwk.algorithm {
+        let id = common.key_id.clone().filter(|_| is_signature_key)?;
+        let possible: &'static [Algorithm] = match &jwk.algorithm {
             AlgorithmParameters::RSA(_) => &[
                 Algorithm::RS256,
                 Algorithm::RS384,
@@ -106,29 +107,29 @@ impl Key {
             }
             _ => return None,
         };
-        // A key that says what it is for is for nothing else (RFC 7517, section 4.4).
+        // A key with an `alg` is only for that algorithm (RFC 7517, section 4.4).
         let algorithms = match common.key_algorithm {
-            None => fitting,
+            None => possible,
             Some(named) => {
                 let named = Algorithm::try_from(named).ok()?;
-                let at = fitting.iter().position(|fits| *fits == named)?;
-                fitting.get(at..=at)?
+                let index = possible.iter().position(|algorithm| *algorithm == named)?;
+                possible.get(index..=index)?
             }
         };
         Some(Self { id, algorithms, key: DecodingKey::from_jwk(jwk).ok()? })
     }
 
-    /// The key, if it has this name and signs in this way.
-    pub(super) fn fitting(&self, id: &str, algorithm: Algorithm) -> Option<&DecodingKey> {
+    /// The key, if it has this id and is for this algorithm.
+    pub(super) fn decoding_key(&self, id: &str, algorithm: Algorithm) -> Option<&DecodingKey> {
         (self.id == id && self.algorithms.contains(&algorithm)).then_some(&self.key)
     }
 }
 
-/// The family of an error of `jsonwebtoken`, in words for whoever shows the token.
-pub(super) fn explain(error: &Error) -> &'static str {
+/// The error text for the client that sent the token.
+pub(super) fn describe_error(error: &Error) -> &'static str {
     match error.kind() {
-        ErrorKind::InvalidSignature => "the signature of the token is not right",
-        ErrorKind::InvalidIssuer => "the token is of another issuer",
+        ErrorKind::InvalidSignature => "the signature of the token is invalid",
+        ErrorKind::InvalidIssuer => "the token was issued by another issuer",
         ErrorKind::InvalidAudience => "the token is for another audience",
         ErrorKind::MissingRequiredClaim(_) => "the token lacks iss, aud, sub or exp",
         _ => "the token cannot be read",

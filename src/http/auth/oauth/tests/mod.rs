@@ -1,4 +1,4 @@
-//! An issuer for tests: keys of its own, and answers that a test writes.
+//! An issuer for tests, with generated keys and with documents that a test sets.
 
 mod keys;
 mod token;
@@ -18,8 +18,8 @@ use ring::signature::{
 use serde_json::{Value, json};
 use url::Url;
 
-use super::fetch::{Fetch, FetchError, Issuer};
-use super::keys::Keys;
+use super::fetch::{DocumentFetcher, FetchError, Issuer};
+use super::keys::IssuerKeys;
 
 pub(super) const ISSUER: &str = "https://issuer.example";
 const JWKS: &str = "https://issuer.example/keys";
@@ -28,7 +28,7 @@ fn base64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A key that signs, and what the issuer publishes of it.
+/// A private key of the issuer.
 pub(super) enum Signer {
     P256(EcdsaKeyPair),
     P384(EcdsaKeyPair),
@@ -38,24 +38,24 @@ pub(super) enum Signer {
 
 impl Signer {
     pub(super) fn p256() -> Self {
-        Self::P256(ec(&ECDSA_P256_SHA256_FIXED_SIGNING))
+        Self::P256(generate_ec_key(&ECDSA_P256_SHA256_FIXED_SIGNING))
     }
 
     pub(super) fn p384() -> Self {
-        Self::P384(ec(&ECDSA_P384_SHA384_FIXED_SIGNING))
+        Self::P384(generate_ec_key(&ECDSA_P384_SHA384_FIXED_SIGNING))
     }
 
     pub(super) fn ed25519() -> Self {
-        let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        Self::Ed25519(Ed25519KeyPair::from_pkcs8(made.as_ref()).unwrap())
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        Self::Ed25519(Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap())
     }
 
-    /// *ring* makes no keys of this kind, so this one is kept beside the test and signs nothing else.
+    /// *ring* cannot generate RSA keys, so this one is a file. It signs nothing but test tokens.
     pub(super) fn rsa() -> Self {
         Self::Rsa(RsaKeyPair::from_pkcs8(include_bytes!("rsa.pk8")).unwrap())
     }
 
-    pub(super) fn jwk(&self, id: &str) -> Value {
+    pub(super) fn to_jwk(&self, id: &str) -> Value {
         let point = |pair: &EcdsaKeyPair, curve: &str| {
             let (x, y) =
                 pair.public_key().as_ref()[1..].split_at(pair.public_key().as_ref().len() / 2);
@@ -91,68 +91,68 @@ impl Signer {
         }
     }
 
-    pub(super) fn token(&self, header: &Value, claims: &Value) -> String {
+    pub(super) fn sign_token(&self, header: &Value, claims: &Value) -> String {
         let message = format!("{}.{}", base64(header.to_string()), base64(claims.to_string()));
         let algorithm = header["alg"].as_str().unwrap_or_default();
         format!("{message}.{}", base64(self.sign(algorithm, message.as_bytes())))
     }
 }
 
-fn ec(algorithm: &'static ring::signature::EcdsaSigningAlgorithm) -> EcdsaKeyPair {
+fn generate_ec_key(algorithm: &'static ring::signature::EcdsaSigningAlgorithm) -> EcdsaKeyPair {
     let random = SystemRandom::new();
-    let made = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
-    EcdsaKeyPair::from_pkcs8(algorithm, made.as_ref(), &random).unwrap()
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+    EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).unwrap()
 }
 
-/// What the issuer answers, and how often it was asked.
+/// The documents of the issuer, and the requests for them.
 #[derive(Clone, Default)]
-pub(super) struct Web(Arc<Mutex<Pages>>);
+pub(super) struct FakeIssuer(Arc<Mutex<Documents>>);
 
 #[derive(Default)]
-struct Pages {
-    there: HashMap<String, String>,
-    asked: Vec<String>,
+struct Documents {
+    by_url: HashMap<String, String>,
+    requests: Vec<String>,
 }
 
-impl Web {
+impl FakeIssuer {
     /// An issuer with these keys.
-    pub(super) fn with(keys: &[Value]) -> Self {
+    pub(super) fn with_keys(keys: &[Value]) -> Self {
         let web = Self::default();
         let metadata = json!({"issuer": ISSUER, "jwks_uri": JWKS}).to_string();
-        web.set("https://issuer.example/.well-known/openid-configuration", Some(metadata));
-        web.publish(keys);
+        web.set_document("https://issuer.example/.well-known/openid-configuration", Some(metadata));
+        web.publish_keys(keys);
         web
     }
 
-    pub(super) fn publish(&self, keys: &[Value]) {
-        self.set(JWKS, Some(json!({"keys": keys}).to_string()));
+    pub(super) fn publish_keys(&self, keys: &[Value]) {
+        self.set_document(JWKS, Some(json!({"keys": keys}).to_string()));
     }
 
-    pub(super) fn set(&self, url: &str, body: Option<String>) {
-        let pages = &mut self.0.lock().unwrap().there;
+    pub(super) fn set_document(&self, url: &str, body: Option<String>) {
+        let documents = &mut self.0.lock().unwrap().by_url;
         match body {
-            Some(body) => pages.insert(url.to_owned(), body),
-            None => pages.remove(url),
+            Some(body) => documents.insert(url.to_owned(), body),
+            None => documents.remove(url),
         };
     }
 
-    /// The addresses that were asked for since the last time.
-    pub(super) fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap().asked)
+    /// The URLs that were requested since the last call.
+    pub(super) fn take_requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap().requests)
     }
 
-    pub(super) fn keys(&self) -> Arc<Keys> {
-        Keys::new(Issuer::new(ISSUER, None).unwrap(), Box::new(self.clone()))
+    pub(super) fn keys(&self) -> Arc<IssuerKeys> {
+        IssuerKeys::new(Issuer::new(ISSUER, None).unwrap(), Box::new(self.clone()))
     }
 }
 
 #[async_trait]
-impl Fetch for Web {
+impl DocumentFetcher for FakeIssuer {
     async fn get(&self, url: &Url) -> Result<Bytes, FetchError> {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        let mut web = self.0.lock().unwrap();
-        web.asked.push(url.to_string());
-        let page = web.there.get(url.as_str()).cloned().map(Bytes::from);
-        page.ok_or_else(|| FetchError::Failed { url: url.clone(), problem: "down".to_owned() })
+        let mut documents = self.0.lock().unwrap();
+        documents.requests.push(url.to_string());
+        let document = documents.by_url.get(url.as_str()).cloned().map(Bytes::from);
+        document.ok_or_else(|| FetchError::Failed { url: url.clone(), problem: "down".to_owned() })
     }
 }

@@ -1,11 +1,11 @@
-//! Which tokens are taken, at a clock that the test moves.
+//! Which tokens are accepted, at a time that the test chooses.
 
 use jiff::Timestamp;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::super::token::{LEEWAY, Rejected, Verified, Verifier};
-use super::{ISSUER, Signer, Web, base64};
+use super::super::token::{LEEWAY, TokenRejection, TokenVerifier, VerifiedToken};
+use super::{FakeIssuer, ISSUER, Signer, base64};
 use crate::mcp::scope::Scopes;
 
 const RESOURCE: &str = "https://phone.example/mcp";
@@ -15,8 +15,8 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(NOW + seconds).unwrap()
 }
 
-fn verifier(keys: &[Value]) -> Verifier {
-    Verifier::new(ISSUER, RESOURCE, Web::with(keys).keys())
+fn verifier(keys: &[Value]) -> TokenVerifier {
+    TokenVerifier::new(ISSUER, RESOURCE, FakeIssuer::with_keys(keys).keys())
 }
 
 fn claims() -> Value {
@@ -26,7 +26,7 @@ fn claims() -> Value {
     })
 }
 
-fn with(mut object: Value, name: &str, value: Value) -> Value {
+fn with_claim(mut object: Value, name: &str, value: Value) -> Value {
     match value {
         Value::Null => object.as_object_mut().unwrap().remove(name),
         value => object.as_object_mut().unwrap().insert(name.to_owned(), value),
@@ -34,17 +34,17 @@ fn with(mut object: Value, name: &str, value: Value) -> Value {
     object
 }
 
-fn good() -> Verified {
-    Verified {
+fn verified() -> VerifiedToken {
+    VerifiedToken {
         subject: "mia".to_owned(),
         client: Some("desk".to_owned()),
         scopes: Scopes::parse(["calls:read"]),
-        until: at(300) + LEEWAY,
+        expires_at: at(300) + LEEWAY,
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_way_of_signing_with_a_key_pair_is_taken() {
+async fn each_asymmetric_algorithm_is_accepted() {
     for (signer, algorithm) in [
         (Signer::p256(), "ES256"),
         (Signer::p384(), "ES384"),
@@ -52,29 +52,29 @@ async fn every_way_of_signing_with_a_key_pair_is_taken() {
         (Signer::rsa(), "RS256"),
         (Signer::rsa(), "PS512"),
     ] {
-        let verifier = verifier(&[Signer::p256().jwk("other"), signer.jwk("k")]);
+        let verifier = verifier(&[Signer::p256().to_jwk("other"), signer.to_jwk("k")]);
         let header = json!({"typ": "at+jwt", "alg": algorithm, "kid": "k"});
-        let token = signer.token(&header, &claims());
-        assert_eq!(verifier.verify(&token, at(0)).await, Ok(good()), "{algorithm}");
-        // With one letter of the claims changed.
-        let other = signer.token(&header, &with(claims(), "sub", json!("mio")));
+        let token = signer.sign_token(&header, &claims());
+        assert_eq!(verifier.verify_token(&token, at(0)).await, Ok(verified()), "{algorithm}");
+        // The claims differ in one letter.
+        let other = signer.sign_token(&header, &with_claim(claims(), "sub", json!("mio")));
         let (message, _) = other.rsplit_once('.').unwrap();
         let forged = format!("{message}.{}", token.rsplit_once('.').unwrap().1);
-        let refused = Err(Rejected::Invalid("the signature of the token is not right"));
-        assert_eq!(verifier.verify(&forged, at(0)).await, refused, "{algorithm}");
+        let rejected = Err(TokenRejection::Invalid("the signature of the token is invalid"));
+        assert_eq!(verifier.verify_token(&forged, at(0)).await, rejected, "{algorithm}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn claims_are_checked_one_by_one() {
     let signer = Signer::p256();
-    let verifier = verifier(&[signer.jwk("k")]);
+    let verifier = verifier(&[signer.to_jwk("k")]);
     let header = json!({"typ": "at+jwt", "alg": "ES256", "kid": "k"});
     let audience = "the token is for another audience";
-    let issuer = "the token is of another issuer";
+    let issuer = "the token was issued by another issuer";
     let lacks = "the token lacks iss, aud, sub or exp";
     let unreadable = "the token cannot be read";
-    for (name, value, refused) in [
+    for (name, value, problem) in [
         ("aud", json!([RESOURCE, "https://other.example"]), None),
         ("aud", json!("https://phone.example/mcp/"), Some(audience)),
         ("aud", json!("https://phone.example"), Some(audience)),
@@ -84,12 +84,12 @@ async fn claims_are_checked_one_by_one() {
         ("iss", json!([ISSUER]), Some(unreadable)),
         ("iss", json!(null), Some(unreadable)),
         ("sub", json!(null), Some(unreadable)),
-        ("sub", json!(""), Some("the token is about nobody (sub)")),
+        ("sub", json!(""), Some("the subject of the token is empty (sub)")),
         ("sub", json!(7), Some(unreadable)),
         ("exp", json!(null), Some(unreadable)),
         ("exp", json!("soon"), Some(unreadable)),
         ("exp", json!(1e300), Some(lacks)),
-        ("exp", json!(1e18), Some("the token has no expiry that is a time")),
+        ("exp", json!(1e18), Some("the expiry of the token is not a time")),
         ("exp", json!(-1), Some(lacks)),
         ("exp", json!(1), Some("the token has expired")),
         ("exp", json!(NOW - 30), Some("the token has expired")),
@@ -103,31 +103,31 @@ async fn claims_are_checked_one_by_one() {
             Some("the token is bound to a key (cnf), which this server does not check"),
         ),
     ] {
-        let token = signer.token(&header, &with(claims(), name, value.clone()));
-        let found = verifier.verify(&token, at(0)).await;
-        let expected = refused.map_or(Ok(good()), |text| Err(Rejected::Invalid(text)));
+        let token = signer.sign_token(&header, &with_claim(claims(), name, value.clone()));
+        let found = verifier.verify_token(&token, at(0)).await;
+        let expected = problem.map_or(Ok(verified()), |text| Err(TokenRejection::Invalid(text)));
         assert_eq!(found, expected, "{name}: {value}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_counts_until_a_little_after_it_expires() {
+async fn a_token_is_valid_until_shortly_after_its_expiry() {
     let signer = Signer::p256();
-    let verifier = verifier(&[signer.jwk("k")]);
-    let token = signer.token(&json!({"alg": "ES256", "kid": "k"}), &claims());
-    assert_eq!(verifier.verify(&token, at(329)).await, Ok(good()));
-    let expired = Err(Rejected::Invalid("the token has expired"));
-    assert_eq!(verifier.verify(&token, at(330)).await, expired);
+    let verifier = verifier(&[signer.to_jwk("k")]);
+    let token = signer.sign_token(&json!({"alg": "ES256", "kid": "k"}), &claims());
+    assert_eq!(verifier.verify_token(&token, at(329)).await, Ok(verified()));
+    let expired = Err(TokenRejection::Invalid("the token has expired"));
+    assert_eq!(verifier.verify_token(&token, at(330)).await, expired);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_header_decides_nothing_that_the_key_does_not() {
+async fn the_header_must_match_the_key() {
     let signer = Signer::p256();
-    let public = signer.jwk("k");
-    let verifier = verifier(&[public.clone(), Signer::p384().jwk("p384")]);
-    let no_key = "the token is signed with a key that the issuer does not have";
+    let public = signer.to_jwk("k");
+    let verifier = verifier(&[public.clone(), Signer::p384().to_jwk("p384")]);
+    let no_key = "the token is signed with a key that the issuer does not publish";
     let unsigned = "the token is not a signed JWT that this server can check";
-    for (header, refused) in [
+    for (header, problem) in [
         (json!({"alg": "ES256", "kid": "k"}), None),
         (json!({"typ": "JWT", "alg": "ES256", "kid": "k"}), None),
         (json!({"typ": "application/at+jwt", "alg": "ES256", "kid": "k"}), None),
@@ -149,16 +149,16 @@ async fn the_header_decides_nothing_that_the_key_does_not() {
         (json!({"kid": "k"}), Some(unsigned)),
         (
             json!({"alg": "ES256", "kid": "k", "crit": ["b64"], "b64": false}),
-            Some("the token demands extensions that this server does not know"),
+            Some("the token requires extensions that this server does not support"),
         ),
-        // A key that the token brings along is not looked at.
+        // A key in the token itself is ignored.
         (json!({"alg": "ES256", "kid": "mine", "jwk": public}), Some(no_key)),
     ] {
-        let token = signer.token(&header, &claims());
-        let expected = refused.map_or(Ok(good()), |text| Err(Rejected::Invalid(text)));
-        assert_eq!(verifier.verify(&token, at(0)).await, expected, "{header}");
+        let token = signer.sign_token(&header, &claims());
+        let expected = problem.map_or(Ok(verified()), |text| Err(TokenRejection::Invalid(text)));
+        assert_eq!(verifier.verify_token(&token, at(0)).await, expected, "{header}");
     }
-    // Without a signature at all.
+    // Tokens without a signature.
     let header = base64(json!({"alg": "none", "kid": "k"}).to_string());
     for token in [
         format!("{header}.{}.", base64(claims().to_string())),
@@ -168,18 +168,18 @@ async fn the_header_decides_nothing_that_the_key_does_not() {
         "cbmcp_00".to_owned(),
     ] {
         assert_eq!(
-            verifier.verify(&token, at(0)).await,
-            Err(Rejected::Invalid(unsigned)),
+            verifier.verify_token(&token, at(0)).await,
+            Err(TokenRejection::Invalid(unsigned)),
             "{token}"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_public_key_is_never_taken_for_a_shared_secret() {
+async fn a_public_key_is_never_used_as_a_shared_secret() {
     let rsa = Signer::rsa();
-    let verifier = verifier(&[rsa.jwk("k")]);
-    let jwk = rsa.jwk("k");
+    let verifier = verifier(&[rsa.to_jwk("k")]);
+    let jwk = rsa.to_jwk("k");
     let message = format!(
         "{}.{}",
         base64(json!({"alg": "HS256", "kid": "k"}).to_string()),
@@ -188,15 +188,15 @@ async fn a_public_key_is_never_taken_for_a_shared_secret() {
     for secret in [jwk["n"].as_str().unwrap().to_owned(), jwk.to_string()] {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
         let token = format!("{message}.{}", base64(hmac::sign(&key, message.as_bytes())));
-        let refused = Err(Rejected::Invalid("the token is signed with a shared secret"));
-        assert_eq!(verifier.verify(&token, at(0)).await, refused);
+        let rejected = Err(TokenRejection::Invalid("the token is signed with a shared secret"));
+        assert_eq!(verifier.verify_token(&token, at(0)).await, rejected);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn scopes_are_read_as_issuers_write_them() {
+async fn scopes_are_read_in_all_common_forms() {
     let signer = Signer::p256();
-    let verifier = verifier(&[signer.jwk("k")]);
+    let verifier = verifier(&[signer.to_jwk("k")]);
     let all = ["calls:read", "calls:place"];
     for (name, value, scopes) in [
         ("scope", json!("calls:read calls:place"), &all[..]),
@@ -205,17 +205,17 @@ async fn scopes_are_read_as_issuers_write_them() {
         ("scope", json!(""), &[]),
         ("permissions", json!(["calls:place"]), &[]),
     ] {
-        let claims = with(with(claims(), "scope", Value::Null), name, value.clone());
-        let token = signer.token(&json!({"alg": "ES256", "kid": "k"}), &claims);
-        let found = verifier.verify(&token, at(0)).await.unwrap().scopes;
+        let claims = with_claim(with_claim(claims(), "scope", Value::Null), name, value.clone());
+        let token = signer.sign_token(&json!({"alg": "ES256", "kid": "k"}), &claims);
+        let found = verifier.verify_token(&token, at(0)).await.unwrap().scopes;
         assert_eq!(found, Scopes::parse(scopes.iter().copied()), "{value}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_issuers_keys_nobody_can_say() {
+async fn without_the_issuers_keys_no_token_can_be_verified() {
     let signer = Signer::p256();
-    let verifier = Verifier::new(ISSUER, RESOURCE, Web::default().keys());
-    let token = signer.token(&json!({"alg": "ES256", "kid": "k"}), &claims());
-    assert_eq!(verifier.verify(&token, at(0)).await, Err(Rejected::Unavailable));
+    let verifier = TokenVerifier::new(ISSUER, RESOURCE, FakeIssuer::default().keys());
+    let token = signer.sign_token(&json!({"alg": "ES256", "kid": "k"}), &claims());
+    assert_eq!(verifier.verify_token(&token, at(0)).await, Err(TokenRejection::Unavailable));
 }

@@ -1,6 +1,5 @@
-//! What a client that ends its session leaves behind: the requests that nobody wants answered any more
-//! are taken back, as the client could have done itself. rmcp would wait for them, up to five
-//! seconds, and complain. Knows messages, nothing of HTTP.
+//! A transport that cancels the unanswered requests of a client when its session ends, as the client could have done
+//! itself. Otherwise rmcp would wait up to five seconds for them and log an error. Knows nothing about HTTP.
 
 use std::collections::HashSet;
 
@@ -11,35 +10,33 @@ use rmcp::model::{
 };
 use rmcp::transport::Transport;
 
-/// A transport whose end takes back what is unanswered.
-pub struct Leaving<T> {
+pub struct CancelOnClose<T> {
     inner: T,
     unanswered: HashSet<RequestId>,
-    ended: bool,
+    closed: bool,
 }
 
-impl<T> Leaving<T> {
-    /// This transport, at its beginning.
+impl<T> CancelOnClose<T> {
     pub fn new(inner: T) -> Self {
-        Self { inner, unanswered: HashSet::new(), ended: false }
+        Self { inner, unanswered: HashSet::new(), closed: false }
     }
 
-    fn note(&mut self, message: &ClientJsonRpcMessage) {
+    fn track_message(&mut self, message: &ClientJsonRpcMessage) {
         if let JsonRpcMessage::Request(request) = message {
             self.unanswered.insert(request.id.clone());
-        } else if let Some(id) = taken_back(message) {
+        } else if let Some(id) = cancelled_request_id(message) {
             self.unanswered.remove(id);
         }
     }
 }
 
-/// The request that a client takes back by this message; rmcp never answers it then.
+/// The request that this message cancels. rmcp never answers it.
 #[must_use]
-pub fn taken_back(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
+pub fn cancelled_request_id(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
     match message {
         JsonRpcMessage::Notification(notification) => match &notification.notification {
-            ClientNotification::CancelledNotification(canceled) => {
-                canceled.params.request_id.as_ref()
+            ClientNotification::CancelledNotification(cancelled) => {
+                cancelled.params.request_id.as_ref()
             }
             _ => None,
         },
@@ -49,7 +46,7 @@ pub fn taken_back(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
 
 /// The request that this message answers.
 #[must_use]
-pub fn answered(message: &ServerJsonRpcMessage) -> Option<&RequestId> {
+pub fn answered_request_id(message: &ServerJsonRpcMessage) -> Option<&RequestId> {
     match message {
         JsonRpcMessage::Response(response) => Some(&response.id),
         JsonRpcMessage::Error(error) => error.id.as_ref(),
@@ -57,34 +54,36 @@ pub fn answered(message: &ServerJsonRpcMessage) -> Option<&RequestId> {
     }
 }
 
-impl<T: Transport<RoleServer>> Transport<RoleServer> for Leaving<T> {
+fn cancellation(id: RequestId) -> ClientJsonRpcMessage {
+    let params = CancelledNotificationParam::new(Some(id), None);
+    let cancelled = CancelledNotification::new(params);
+    ClientJsonRpcMessage::notification(ClientNotification::CancelledNotification(cancelled))
+}
+
+impl<T: Transport<RoleServer>> Transport<RoleServer> for CancelOnClose<T> {
     type Error = T::Error;
 
     fn send(
         &mut self,
         message: ServerJsonRpcMessage,
     ) -> impl Future<Output = Result<(), T::Error>> + Send + 'static {
-        if let Some(id) = answered(&message) {
+        if let Some(id) = answered_request_id(&message) {
             self.unanswered.remove(id);
         }
         self.inner.send(message)
     }
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
-        if !self.ended {
+        if !self.closed {
             if let Some(message) = self.inner.receive().await {
-                self.note(&message);
+                self.track_message(&message);
                 return Some(message);
             }
-            self.ended = true;
+            self.closed = true;
         }
         let id = self.unanswered.iter().next().cloned()?;
         self.unanswered.remove(&id);
-        let params = CancelledNotificationParam::new(Some(id), None);
-        let canceled = CancelledNotification::new(params);
-        Some(ClientJsonRpcMessage::notification(ClientNotification::CancelledNotification(
-            canceled,
-        )))
+        Some(cancellation(id))
     }
 
     async fn close(&mut self) -> Result<(), T::Error> {
@@ -100,10 +99,10 @@ mod tests {
 
     use super::*;
 
-    /// Gives these messages, and takes any.
-    struct Script(std::vec::IntoIter<ClientJsonRpcMessage>);
+    /// Receives these messages and accepts any.
+    struct ScriptedTransport(std::vec::IntoIter<ClientJsonRpcMessage>);
 
-    impl Transport<RoleServer> for Script {
+    impl Transport<RoleServer> for ScriptedTransport {
         type Error = Infallible;
 
         fn send(
@@ -122,27 +121,22 @@ mod tests {
         }
     }
 
-    fn canceled(id: i64) -> ClientJsonRpcMessage {
-        let params = CancelledNotificationParam::new(Some(RequestId::Number(id)), None);
-        let canceled = CancelledNotification::new(params);
-        ClientJsonRpcMessage::notification(ClientNotification::CancelledNotification(canceled))
-    }
-
     #[tokio::test]
-    async fn at_the_end_what_is_neither_answered_nor_taken_back_is_taken_back() {
-        let ask = |id| {
+    async fn at_the_end_each_unanswered_request_is_cancelled_once() {
+        let ping = |id| {
             let ping = ClientRequest::PingRequest(PingRequest::default());
             ClientJsonRpcMessage::request(ping, RequestId::Number(id))
         };
-        let script = vec![ask(1), ask(2), ask(3), canceled(2)];
-        let mut transport = Leaving::new(Script(script.into_iter()));
+        let script = vec![ping(1), ping(2), ping(3), cancellation(RequestId::Number(2))];
+        let mut transport = CancelOnClose::new(ScriptedTransport(script.into_iter()));
         for _ in 0..4 {
             transport.receive().await.unwrap();
         }
-        let answer = ServerJsonRpcMessage::response(ServerResult::empty(()), RequestId::Number(3));
-        transport.send(answer).await.unwrap();
-        let taken_back = serde_json::to_value(transport.receive().await.unwrap()).unwrap();
-        assert_eq!(taken_back, serde_json::to_value(canceled(1)).unwrap());
+        let response =
+            ServerJsonRpcMessage::response(ServerResult::empty(()), RequestId::Number(3));
+        transport.send(response).await.unwrap();
+        let message = serde_json::to_value(transport.receive().await.unwrap()).unwrap();
+        assert_eq!(message, serde_json::to_value(cancellation(RequestId::Number(1))).unwrap());
         assert!(transport.receive().await.is_none());
     }
 }

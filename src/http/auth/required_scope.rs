@@ -1,17 +1,17 @@
-//! What a message takes to be granted, by a glance at it before rmcp reads it. Whatever cannot be told
-//! for certain is refused. The gate of the tools is the second line: it offers a caller nothing else.
+//! The OAuth scope that a message needs, decided before rmcp reads it. A message whose scope is uncertain is rejected.
+//! The tool pipeline is a second check: it runs no tool that the caller is not offered.
 
 use axum::response::Response;
 use http::StatusCode;
 
 use super::super::answer;
-use super::super::body::Glance;
+use super::super::body::JsonRpcPeek;
 use crate::mcp::index::{Facts, Index};
 use crate::mcp::scope::Scope;
 use crate::mcp::selection::Selection;
 
-/// What tells nothing about the account and changes nothing in it.
-const FREE: [&str; 9] = [
+/// Methods that reveal nothing about the account and change nothing in it.
+const UNSCOPED_METHODS: [&str; 9] = [
     "initialize",
     "ping",
     "server/discover",
@@ -23,26 +23,31 @@ const FREE: [&str; 9] = [
     "resources/templates/list",
 ];
 
-/// The scope that a message takes; none for what everybody may send who may come in.
+/// The scope that a message needs; `None` if every authenticated caller may send it.
 ///
 /// # Errors
-/// The answer, 400: it cannot be told what the message asks for.
-pub fn of(body: &[u8], tools: &Index, offered: &Selection) -> Result<Option<Scope>, Box<Response>> {
-    let refuse = |text| Box::new(answer::error(StatusCode::BAD_REQUEST, text));
-    let glance = Glance::at(body)?;
-    let Some(method) = glance.method.as_deref() else {
-        // The answer to a question of the server's own, which it asked of this session.
+/// The response, 400: the message is malformed.
+pub fn required_scope(
+    body: &[u8],
+    tools: &Index,
+    offered: &Selection,
+) -> Result<Option<Scope>, Box<Response>> {
+    let peek = JsonRpcPeek::parse(body)?;
+    let Some(method) = peek.method.as_deref() else {
+        // A response to a request that the server sent in this session.
         return Ok(None);
     };
     if method == "tools/call" {
-        let name = glance.tool().ok_or_else(|| refuse("tools/call names no tool"))?;
-        // What is not offered to anybody is not to be had by more scopes: the gate says why.
+        let name = peek.tool_name().ok_or_else(|| {
+            Box::new(answer::error_response(StatusCode::BAD_REQUEST, "tools/call names no tool"))
+        })?;
+        // No scope unlocks a tool that is not offered to anyone; the pipeline explains why it is not.
         let tool = tools.get(name).filter(|tool| offered.offers(tool));
         return Ok(tool.map(Facts::scope));
     }
-    let free = FREE.contains(&method) || method.starts_with("notifications/");
-    // Resources, completions, tasks, subscriptions, and whatever is added to the protocol one day.
-    Ok((!free).then_some(Scope::CallsRead))
+    let unscoped = UNSCOPED_METHODS.contains(&method) || method.starts_with("notifications/");
+    // All other methods need a scope: resources, completions, tasks, subscriptions, and future additions.
+    Ok((!unscoped).then_some(Scope::CallsRead))
 }
 
 #[cfg(test)]
@@ -52,11 +57,13 @@ mod tests {
     use crate::mcp::toolset::Toolset;
 
     #[test]
-    fn what_a_message_takes_is_known_or_it_is_refused() {
+    fn each_message_needs_a_known_scope_or_is_rejected() {
         let catalogue = Catalogue::new();
         let offered = Selection { toolsets: Toolset::ALL.to_vec(), ..Selection::default() };
-        let of =
-            |text: &str| of(text.as_bytes(), catalogue.index(), &offered).map_err(|no| no.status());
+        let required = |text: &str| {
+            let scope = required_scope(text.as_bytes(), catalogue.index(), &offered);
+            scope.map_err(|response| response.status())
+        };
         let call =
             |name: &str| format!(r#"{{"method":"tools/call","params":{{"name":"{name}"}}}}"#);
         for (name, scope) in [
@@ -66,11 +73,11 @@ mod tests {
             ("archive_agent", Some(Scope::AgentsWrite)),
             ("purchase_number", Some(Scope::NumbersPurchase)),
             ("list_webhooks", Some(Scope::WebhooksWrite)),
-            // Only with --sandbox; and what is no tool at all.
+            // A tool of --sandbox only, and a name that no tool has.
             ("simulate_inbound_call", None),
             ("no_such_tool", None),
         ] {
-            assert_eq!(of(&call(name)), Ok(scope), "{name}");
+            assert_eq!(required(&call(name)), Ok(scope), "{name}");
         }
         for (method, scope) in [
             ("initialize", None),
@@ -85,9 +92,9 @@ mod tests {
             ("tools/call ", Some(Scope::CallsRead)),
             ("brand/new", Some(Scope::CallsRead)),
         ] {
-            assert_eq!(of(&format!(r#"{{"method":"{method}"}}"#)), Ok(scope), "{method}");
+            assert_eq!(required(&format!(r#"{{"method":"{method}"}}"#)), Ok(scope), "{method}");
         }
-        assert_eq!(of(r#"{"id":1,"result":{"action":"accept"}}"#), Ok(None));
+        assert_eq!(required(r#"{"id":1,"result":{"action":"accept"}}"#), Ok(None));
         for text in [
             "",
             "not json",
@@ -104,7 +111,7 @@ mod tests {
             r#"{"method":7}"#,
             "{\"method\":\"tools/list\"} {\"method\":\"tools/call\"}",
         ] {
-            assert_eq!(of(text), Err(StatusCode::BAD_REQUEST), "{text}");
+            assert_eq!(required(text), Err(StatusCode::BAD_REQUEST), "{text}");
         }
     }
 }

@@ -1,0 +1,253 @@
+//! The ways in which callers authenticate, and what each of them grants.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::super::answer;
+use super::super::tenant::{Identity, Tenant, Tenants};
+use super::oauth::OAuthResourceServer;
+use super::principal::{Principal, service_unavailable};
+use super::tokens::{StaticToken, TokenFile, TokenFileError};
+use super::{bearer_token, challenge_response, restrict};
+use crate::account::Account;
+use crate::mcp::index::Index;
+use crate::mcp::scope::Scope;
+use crate::mcp::selection::Selection;
+use crate::ttl_cache::TtlCache;
+use callingbox::ApiKey;
+
+const MAX_REFUSED_KEYS: usize = 4_096;
+const REFUSED_KEY_TTL: Duration = Duration::from_secs(60);
+/// How many keys are checked with CallingBox concurrently.
+const MAX_CONCURRENT_KEY_CHECKS: usize = 8;
+
+/// Opens the accounts of callers who authenticate with their own CallingBox keys.
+#[async_trait]
+pub trait AccountOpener: Send + Sync {
+    /// Opens the account of this key after CallingBox has accepted it.
+    async fn open_account(&self, key: ApiKey) -> Result<Arc<Account>, KeyCheckError>;
+}
+
+/// Why a key opens no account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyCheckError {
+    /// CallingBox does not accept the key.
+    Refused,
+    /// CallingBox cannot be reached.
+    Unreachable,
+}
+
+/// How callers authenticate.
+pub enum Authenticator {
+    /// Not at all. All callers share one tenant, which has this account.
+    Anonymous(Arc<Account>),
+    /// By their own CallingBox keys. Each key is a tenant with an account of its own.
+    ApiKey(ApiKeyAuth),
+    /// By tokens of this server, which has one account.
+    StaticToken(Arc<StaticTokenAuth>),
+    /// By access tokens of an authorization server; this server has one account.
+    OAuth(Arc<OAuthResourceServer>),
+}
+
+impl Authenticator {
+    /// Authenticates the caller of a request.
+    ///
+    /// # Errors
+    /// The response: 401, or 429 or 503 if the credentials cannot be checked now.
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        tenants: &Tenants,
+        selection: &Arc<Selection>,
+    ) -> Result<Principal, Box<Response>> {
+        match self {
+            Self::Anonymous(account) => tenants
+                .enter(Identity::ANYONE, account, selection)
+                .map(Principal::without_expiry)
+                .map_err(service_unavailable),
+            Self::ApiKey(keys) => {
+                keys.authenticate(headers, tenants, selection).await.map(Principal::without_expiry)
+            }
+            Self::StaticToken(tokens) => tokens.authenticate(headers, tenants),
+            Self::OAuth(server) => server.authenticate(headers, tenants).await,
+        }
+    }
+
+    /// Whether the keys of the token issuer are known; `None` if tokens are not issued by another server.
+    pub async fn has_issuer_keys(&self) -> Option<bool> {
+        match self {
+            Self::OAuth(server) => Some(server.has_issuer_keys().await),
+            Self::Anonymous(_) | Self::ApiKey(_) | Self::StaticToken(_) => None,
+        }
+    }
+
+    /// The response, 403, to a caller who lacks a scope.
+    #[must_use]
+    pub fn insufficient_scope(&self, missing: Scope) -> Response {
+        match self {
+            Self::OAuth(server) => server.insufficient_scope(missing),
+            // These callers have all scopes, so this response is never sent.
+            Self::Anonymous(_) | Self::ApiKey(_) | Self::StaticToken(_) => {
+                answer::error_response(StatusCode::FORBIDDEN, "this is not allowed")
+            }
+        }
+    }
+}
+
+/// The response, 401, to a caller without valid credentials.
+fn unauthorized(text: &str, has_credentials: bool) -> Box<Response> {
+    let challenge = match has_credentials {
+        true => "Bearer realm=\"callingbox-mcp\", error=\"invalid_token\"",
+        false => "Bearer realm=\"callingbox-mcp\"",
+    };
+    Box::new(challenge_response(StatusCode::UNAUTHORIZED, text, challenge))
+}
+
+/// Authentication by the callers' own CallingBox keys.
+pub struct ApiKeyAuth {
+    accounts: Box<dyn AccountOpener>,
+    /// Keys that CallingBox refused a short time ago. They are not checked again.
+    refused: Mutex<TtlCache<Identity, ()>>,
+    key_checks: Semaphore,
+}
+
+impl ApiKeyAuth {
+    #[must_use]
+    pub fn new(accounts: Box<dyn AccountOpener>) -> Self {
+        Self {
+            accounts,
+            refused: Mutex::new(TtlCache::new(REFUSED_KEY_TTL, MAX_REFUSED_KEYS)),
+            key_checks: Semaphore::new(MAX_CONCURRENT_KEY_CHECKS),
+        }
+    }
+
+    async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        tenants: &Tenants,
+        selection: &Arc<Selection>,
+    ) -> Result<Arc<Tenant>, Box<Response>> {
+        let hint = "send your CallingBox API key as `Authorization: Bearer sk_…`";
+        let token = bearer_token(headers).ok_or_else(|| unauthorized(hint, false))?;
+        let key = ApiKey::new(token.to_owned()).map_err(|_| unauthorized(hint, true))?;
+        let identity = Identity::of(&[b"key", key.expose().as_bytes()]);
+        if let Some(tenant) = tenants.get(&identity) {
+            return Ok(tenant);
+        }
+        if self.refused.lock().get(&identity).is_some() {
+            return Err(unauthorized("CallingBox does not accept this key", true));
+        }
+        let Ok(_permit) = self.key_checks.try_acquire() else {
+            let text = "many new keys are being checked; try again";
+            let wait = Duration::from_secs(1);
+            return Err(Box::new(answer::retry_after(StatusCode::TOO_MANY_REQUESTS, text, wait)));
+        };
+        match self.accounts.open_account(key).await {
+            Ok(account) => {
+                tenants.enter(identity, &account, selection).map_err(service_unavailable)
+            }
+            Err(KeyCheckError::Refused) => {
+                self.refused.lock().insert(identity, ());
+                Err(unauthorized("CallingBox does not accept this key", true))
+            }
+            Err(KeyCheckError::Unreachable) => {
+                let text = "CallingBox cannot be reached to check this key";
+                let wait = Duration::from_secs(5);
+                Err(Box::new(answer::retry_after(StatusCode::SERVICE_UNAVAILABLE, text, wait)))
+            }
+        }
+    }
+}
+
+/// Authentication by the server's own tokens. All of them act on one account.
+pub struct StaticTokenAuth {
+    path: PathBuf,
+    account: Arc<Account>,
+    tools: Index,
+    selection: Arc<Selection>,
+    tokens: Mutex<(TokenFile, Option<SystemTime>)>,
+}
+
+impl StaticTokenAuth {
+    /// Authentication by the tokens in this file, which grant at most the tools of `selection`.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn new(
+        path: PathBuf,
+        account: Arc<Account>,
+        tools: Index,
+        selection: Arc<Selection>,
+    ) -> Result<Self, TokenFileError> {
+        let modified = modified_at(&path);
+        let tokens = Mutex::new((TokenFile::load(&path)?, modified));
+        Ok(Self { path, account, tools, selection, tokens })
+    }
+
+    fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        tenants: &Tenants,
+    ) -> Result<Principal, Box<Response>> {
+        let hint = "send a token of this server as `Authorization: Bearer cbmcp_…`";
+        let secret = bearer_token(headers).ok_or_else(|| unauthorized(hint, false))?;
+        let token = self.tokens.lock().0.find_valid(secret, Timestamp::now()).cloned();
+        let token =
+            token.ok_or_else(|| unauthorized("this token is unknown, expired or revoked", true))?;
+        let toolsets = token.toolsets.as_deref();
+        let selection = restrict(&self.selection, &self.tools, toolsets, token.read_only);
+        let tenant = tenants
+            .enter(token.identity(), &self.account, &Arc::new(selection))
+            .map_err(service_unavailable)?;
+        Ok(Principal { tenant, scopes: None, expires_at: token.expires })
+    }
+
+    /// Reads the file again if it has changed, or in any case if `force` is set, and ends the sessions of tokens that
+    /// are no longer valid. If the file cannot be read, the tokens loaded before stay valid. Blocks on file access.
+    pub fn reload_if_changed(&self, tenants: &Tenants, force: bool) {
+        self.reload_tokens(force);
+        self.remove_invalid_tenants(tenants);
+    }
+
+    fn reload_tokens(&self, force: bool) {
+        let modified = modified_at(&self.path);
+        if modified == self.tokens.lock().1 && !force {
+            return;
+        }
+        let loaded = TokenFile::load(&self.path);
+        let mut tokens = self.tokens.lock();
+        tokens.1 = modified;
+        match loaded {
+            Ok(loaded) => {
+                tracing::info!(tokens = loaded.all.len(), "token file reloaded");
+                tokens.0 = loaded;
+            }
+            Err(error) => {
+                tracing::error!(%error, "token file unreadable; keeping the tokens loaded before");
+            }
+        }
+    }
+
+    fn remove_invalid_tenants(&self, tenants: &Tenants) {
+        let now = Timestamp::now();
+        let valid: HashSet<Identity> = {
+            let tokens = self.tokens.lock();
+            let valid = tokens.0.all.iter().filter(|token| token.is_valid_at(now));
+            valid.map(StaticToken::identity).collect()
+        };
+        tenants.retain(|identity| valid.contains(identity));
+    }
+}
+
+fn modified_at(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|file| file.modified()).ok()
+}
