@@ -1,130 +1,117 @@
-//! The account on whose behalf tools run, and the world it belongs to.
+//! The account on whose behalf tools run: its API client, its dialer, its watchers, and its environment (live or
+//! sandbox).
 //!
-//! Real calls and simulated ones are never confused and neither is the fallback of the other: an
-//! account is of one world from its making to its end. Everything a tool needs is handed in here;
-//! there are no globals.
+//! An account keeps its environment for life, so that live and simulated calls are never confused and neither is
+//! the fallback of the other. Knows neither MCP nor the configuration.
 
 use std::sync::{Arc, OnceLock};
 
-use crate::config::Wait;
 pub use crate::dialing::Environment;
 use crate::dialing::dispatch::Dialer;
-use crate::simulator::Simulator;
-use crate::watch::{Settings, Watchers, source_of};
+pub use crate::simulator::Simulator;
+use crate::watch::{Settings, WaitLimits, Watchers, source_of};
 
-/// No key is set, so nothing can be asked of CallingBox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no CallingBox API key is set, so nothing was asked of CallingBox")]
-pub struct NoKey;
+#[error("no CallingBox API key is set, so no request was sent to CallingBox")]
+pub struct MissingApiKey;
 
-/// One account.
 pub struct Account {
     environment: Environment,
-    reach: Option<Reach>,
+    api_access: Option<ApiAccess>,
     simulator: Option<Simulator>,
-    wait: Wait,
+    wait_limits: WaitLimits,
     webhook_url: Option<String>,
 }
 
-/// What takes a key.
-struct Reach {
-    api: callingbox::Client,
+/// The parts that need an API key.
+struct ApiAccess {
+    client: callingbox::Client,
     dialer: Arc<Dialer>,
     watchers: OnceLock<Arc<Watchers>>,
 }
 
-impl Reach {
-    fn new(api: callingbox::Client, dialer: Arc<Dialer>) -> Self {
-        Self { api, dialer, watchers: OnceLock::new() }
-    }
-}
-
 impl Account {
-    /// A real account; without API and dialer there is no key, and every tool says how to set one.
+    /// A live account. `None` means that no API key is set: every tool then answers how to set one.
     #[must_use]
-    pub fn real(reach: Option<(callingbox::Client, Arc<Dialer>)>, wait: Wait) -> Self {
-        let reach = reach.map(|(api, dialer)| Reach::new(api, dialer));
-        Self { environment: Environment::Live, reach, simulator: None, wait, webhook_url: None }
+    pub fn live(access: Option<(callingbox::Client, Arc<Dialer>)>, wait: WaitLimits) -> Self {
+        Self::new(Environment::Live, access, None, wait)
     }
 
-    /// An account of the simulator.
+    /// An account of a simulator.
     #[must_use]
     pub fn sandbox(
-        api: callingbox::Client,
+        client: callingbox::Client,
         dialer: Arc<Dialer>,
         simulator: Simulator,
-        wait: Wait,
+        wait: WaitLimits,
     ) -> Self {
-        let reach = Some(Reach::new(api, dialer));
-        Self {
-            environment: Environment::Sandbox,
-            reach,
-            simulator: Some(simulator),
-            wait,
-            webhook_url: None,
-        }
+        Self::new(Environment::Sandbox, Some((client, dialer)), Some(simulator), wait)
     }
 
-    /// The world it belongs to.
+    fn new(
+        environment: Environment,
+        access: Option<(callingbox::Client, Arc<Dialer>)>,
+        simulator: Option<Simulator>,
+        wait_limits: WaitLimits,
+    ) -> Self {
+        let api_access =
+            access.map(|(client, dialer)| ApiAccess { client, dialer, watchers: OnceLock::new() });
+        Self { environment, api_access, simulator, wait_limits, webhook_url: None }
+    }
+
     #[must_use]
     pub fn environment(&self) -> Environment {
         self.environment
     }
 
-    /// The API.
-    ///
     /// # Errors
-    /// No key is set.
-    pub fn api(&self) -> Result<&callingbox::Client, NoKey> {
-        Ok(&self.reach()?.api)
+    /// No API key is set.
+    pub fn api(&self) -> Result<&callingbox::Client, MissingApiKey> {
+        Ok(&self.api_access()?.client)
     }
 
-    /// Who dials, at most once.
-    ///
     /// # Errors
-    /// No key is set.
-    pub fn dialer(&self) -> Result<&Arc<Dialer>, NoKey> {
-        Ok(&self.reach()?.dialer)
+    /// No API key is set.
+    pub fn dialer(&self) -> Result<&Arc<Dialer>, MissingApiKey> {
+        Ok(&self.api_access()?.dialer)
     }
 
-    /// Who follows live calls. Begins with the first call that anybody waits for.
+    /// The watchers of live calls, started on first use.
     ///
     /// # Errors
-    /// No key is set.
-    pub fn watchers(&self) -> Result<&Arc<Watchers>, NoKey> {
-        let reach = self.reach()?;
-        Ok(reach.watchers.get_or_init(|| {
+    /// No API key is set.
+    pub fn watchers(&self) -> Result<&Arc<Watchers>, MissingApiKey> {
+        let access = self.api_access()?;
+        Ok(access.watchers.get_or_init(|| {
             let speed = self.simulator.as_ref().map_or(1.0, Simulator::speed);
-            Watchers::new(source_of(&reach.api), Settings { speed, ..Settings::default() })
+            Watchers::new(source_of(&access.client), Settings { speed, ..Settings::default() })
         }))
     }
 
-    fn reach(&self) -> Result<&Reach, NoKey> {
-        self.reach.as_ref().ok_or(NoKey)
+    fn api_access(&self) -> Result<&ApiAccess, MissingApiKey> {
+        self.api_access.as_ref().ok_or(MissingApiKey)
     }
 
-    /// The simulator's own controls, in the sandbox.
+    /// The simulator's controls; `None` for a live account.
     #[must_use]
     pub fn simulator(&self) -> Option<&Simulator> {
         self.simulator.as_ref()
     }
 
-    /// The same account, with an address of this server for the events of its calls.
     #[must_use]
     pub fn with_webhook_url(mut self, url: Option<String>) -> Self {
         self.webhook_url = url;
         self
     }
 
-    /// Where the events of a call go whose caller named no address.
+    /// The address of this server that receives a call's events if the caller named no other.
     #[must_use]
     pub fn webhook_url(&self) -> Option<&str> {
         self.webhook_url.as_deref()
     }
 
-    /// How long tools wait.
     #[must_use]
-    pub fn wait(&self) -> &Wait {
-        &self.wait
+    pub fn wait_limits(&self) -> &WaitLimits {
+        &self.wait_limits
     }
 }

@@ -1,32 +1,29 @@
-//! callingbox-mcp: a telephone for AI clients.
+//! callingbox-mcp: an MCP server that gives AI clients a telephone.
 //!
-//! The way of a call through the house is one direction:
-//! `transport → mcp → {dialing, watch} → api`.
+//! A tool call passes through the modules in one direction: transport → [`mcp`] → [`dialing`] and [`watch`] → the
+//! crate [`callingbox`], the typed client of CallingBox's REST API, which knows nothing of MCP.
 //!
-//! - [`transport`]: how clients reach the server; bytes and sessions.
-//! - [`mcp`]: what a model is offered, how its calls are checked, what it is answered.
-//! - [`account`]: on whose behalf, and in which world: the real one or the simulated one, never both.
-//! - [`dialing`]: may this number be dialed, did the human say yes, and has it been dialed already.
-//! - [`watch`]: follows live calls to their end for everyone who waits.
-//! - [`api`]: the typed client of CallingBox's REST API. It knows nothing of MCP.
-//! - [`sandbox`]: the other side of the same wire, a simulator of that API on a real port. It shares
-//!   no code with [`api`], so that a mistake in one reading of the contract shows. [`simulator`] is
-//!   the way to its controls.
-//! - [`clients`]: writes this server into the configuration of MCP clients.
-//! - [`webhook`]: takes the deliveries that CallingBox sends, and believes only the signed ones.
-//! - [`state`]: what several replicas of the server share in one Redis or Valkey.
-//! - [`config`], [`cli`], [`commands`], [`telemetry`]: flags, environment and file; the command line and
-//!   what each command does; logs, metrics and traces. [`environment`] reads one variable.
-//! - [`tls`]: the encryption of every request that goes out; `outgoing`: what else they have in common.
-//! - `cause`: what a failure began with; `near`: the name that somebody meant; `hex`: bytes as digits.
-//! - [`e164`] and [`money`]: the two kinds of value that must never be mixed up or printed whole.
+//! - [`stdio`] and [`http`]: the transports: bytes, sessions and authentication. [`state`]: what several replicas
+//!   share in one Redis or Valkey. [`webhook`]: receives CallingBox's deliveries and checks their signatures.
+//! - [`mcp`]: tools, resources and prompts; how calls are checked and answered. [`toolset`]: the groups of tools.
+//! - [`account`]: the account on whose behalf tools run, in one environment: live or sandbox, never both.
+//! - [`dialing`]: the calling rules, the confirmation, and the ledger that prevents dialing twice.
+//! - [`watch`]: follows live calls to their end for everyone who waits for them.
+//! - [`simulator`]: the client of a simulator's controls. The simulator itself is the crate
+//!   [`callingbox_sandbox`]. It shares no code with [`callingbox`], so that a mistake in one reading of the API's
+//!   contract becomes visible.
+//! - [`cli`], [`config`], [`commands`] and `runtime`: the command line, the configuration file, the commands, and
+//!   their wiring. [`install`]: writes this server into the configuration of MCP clients.
+//! - [`telemetry`]: logs, metrics and traces.
+//! - [`env_var`]: reads environment variables. `suggest`: "did you mean". `toml_error`: words errors in TOML files.
+//!   `hex`: bytes as hexadecimal digits.
 
 pub mod account;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod dialing;
-pub mod environment;
+pub mod env_var;
 mod hex;
 pub mod http;
 pub mod install;
@@ -37,6 +34,8 @@ pub mod state;
 pub mod stdio;
 mod suggest;
 pub mod telemetry;
+mod toml_error;
+pub mod toolset;
 pub mod ttl_cache;
 pub mod watch;
 pub mod webhook;

@@ -12,7 +12,7 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let cli = Cli::parse_with_env(std::env::args_os()).unwrap_or_else(|error| error.exit());
     // A call waits for the network nearly all its time, and a switch between threads costs more than
     // its work: `benches/README.md`.
     let threads = match &cli.command {

@@ -4,20 +4,20 @@ use std::fmt::Write;
 
 use anyhow::Context;
 
-use super::say;
+use super::output::print;
 use crate::cli::{self, CatalogueFormat};
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::kind::Kind;
 use crate::mcp::selection::Selection;
 use crate::mcp::tool::Entry;
-use crate::mcp::toolset::Toolset;
+use crate::toolset::Toolset;
 
 /// Tokens of each tool as tools/list serves it, by o200k_base: counted by the tests, which fail when
 /// the file and the tools differ, so that the program need not carry the encoding.
 const TOKENS: &str = include_str!("../../tools/tokens.tsv");
 
 pub(super) fn run(
-    options: &cli::Catalogue,
+    options: &cli::CatalogueArgs,
     catalogue: &Catalogue,
     selection: &Selection,
 ) -> anyhow::Result<()> {
@@ -27,13 +27,13 @@ pub(super) fn run(
         catalogue.offered(selection).collect()
     };
     if options.tokens {
-        return say(tokens(&shown)?);
+        return print(tokens(&shown)?);
     }
     match options.format {
-        CatalogueFormat::Markdown => say(markdown(&shown)),
+        CatalogueFormat::Markdown => print(markdown(&shown)),
         CatalogueFormat::Json => {
             let tools: Vec<_> = shown.iter().map(|entry| entry.definition()).collect();
-            say(format!("{}\n", serde_json::to_string_pretty(&tools)?))
+            print(format!("{}\n", serde_json::to_string_pretty(&tools)?))
         }
     }
 }

@@ -6,13 +6,15 @@ use serde::Serialize;
 
 use anyhow::Context;
 
-use super::{LOG, LOG_OF_HTTP, say};
+use super::output::print;
+use super::{LOG, LOG_OF_HTTP};
 use crate::account::Environment;
 use crate::cli::{self, Global};
-use crate::config::{self, Dialing, File, Folders, Wait};
-use crate::environment::variable;
-use crate::runtime as worlds;
+use crate::config::{self, ConfigFile, DialingConfig, UserFolders};
+use crate::env_var::read_env_var;
+use crate::runtime;
 use crate::telemetry::LogFormat;
+use crate::watch::WaitLimits;
 
 /// Named as in the file, wherever a value comes from.
 #[derive(Serialize)]
@@ -29,30 +31,30 @@ struct Effective {
     log: String,
     log_format: LogFormat,
     log_arguments: bool,
-    request_seconds: u64,
+    request_timeout_seconds: u64,
     policy_file: String,
-    wait: Wait,
-    dialing: Dialing,
+    wait: WaitLimits,
+    dialing: DialingConfig,
 }
 
 pub(super) fn run(
-    options: &cli::Config,
+    options: &cli::ConfigArgs,
     global: &Global,
-    file: &File,
-    folders: &Folders,
+    file: &ConfigFile,
+    folders: &UserFolders,
 ) -> anyhow::Result<()> {
     if options.schema {
-        let schema = schemars::schema_for!(File);
-        return say(format!("{}\n", serde_json::to_string_pretty(&schema)?));
+        let schema = schemars::schema_for!(ConfigFile);
+        return print(format!("{}\n", serde_json::to_string_pretty(&schema)?));
     }
     let selection = global.selection(file);
-    let found = config::credentials(file, &variable, folders)?;
+    let found = config::find_credentials(file, &read_env_var, folders)?;
     let (environment, base_url, api_key) = match &global.sandbox {
         Some(url) => (
             Environment::Sandbox,
             match url {
                 None => "embedded simulator".to_owned(),
-                Some(url) => worlds::simulator_url(url).context("--sandbox")?.to_string(),
+                Some(url) => runtime::parse_simulator_url(url).context("--sandbox")?.to_string(),
             },
             "none needed".to_owned(),
         ),
@@ -69,7 +71,10 @@ pub(super) fn run(
         None => "the rules are as shipped",
     };
     let effective = Effective {
-        config_file: place(config::path(global.config.as_deref(), folders), "nothing is set by it"),
+        config_file: place(
+            config::config_path(global.config.as_deref(), folders),
+            "nothing is set by it",
+        ),
         environment,
         base_url,
         allow_insecure_base_url: file.allow_insecure_base_url.unwrap_or(false),
@@ -81,12 +86,12 @@ pub(super) fn run(
         log: log.unwrap_or_else(|| format!("{LOG}; of http: {LOG_OF_HTTP}")),
         log_format: global.log_format.or(file.log_format).unwrap_or_default(),
         log_arguments: global.logs_arguments(file),
-        request_seconds: worlds::timeouts(file).request.as_secs(),
+        request_timeout_seconds: runtime::api_timeouts(file).request.as_secs(),
         policy_file: place(config::policy_path(file, folders), without_rules),
         wait: file.wait.clone(),
-        dialing: file.dialing.in_force(environment, folders),
+        dialing: file.dialing.with_defaults(environment, folders),
     };
-    say(toml::to_string(&effective)?)
+    print(toml::to_string(&effective)?)
 }
 
 /// The file, or what holds where there is none.

@@ -12,14 +12,14 @@ use rmcp::service::{NotificationContext, RoleClient, RunningService};
 use rmcp::{ClientHandler, ServiceExt};
 use serde_json::{Value, json};
 
-use super::live::Live;
+use super::status_line::Live;
 use super::style::Style;
 use crate::cli::Global;
-use crate::config::{Dialing, File, Folders};
+use crate::config::{ConfigFile, DialingConfig, UserFolders};
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::selection::Selection;
 use crate::mcp::server::Server;
-use crate::runtime as world;
+use crate::runtime::Runtime;
 
 /// The client of the demo: shows progress as it comes.
 struct Viewer {
@@ -42,8 +42,9 @@ impl ClientHandler for Viewer {
     ) {
         if let Some(message) = progress.message {
             // The demo goes on when nobody reads it any more.
-            let _ =
-                self.live.say(format!("  {}\n", self.style.paint("33", &without_fence(&message))));
+            let _ = self
+                .live
+                .print(format!("  {}\n", self.style.paint("33", &without_fence(&message))));
         }
     }
 }
@@ -69,7 +70,7 @@ struct Session {
 impl Session {
     async fn call(&self, tool: &'static str, arguments: Value) -> anyhow::Result<Value> {
         let name = self.style.paint("1;36", tool);
-        self.live.say(format!("{name} {}\n", self.style.paint("2", &arguments.to_string())))?;
+        self.live.print(format!("{name} {}\n", self.style.paint("2", &arguments.to_string())))?;
         let mut request = CallToolRequestParams::new(tool);
         request.arguments = arguments.as_object().cloned();
         let mut meta = RequestMetaObject::default();
@@ -89,7 +90,7 @@ impl Session {
             bail!("{tool}: {text}");
         }
         for line in text.lines() {
-            self.live.say(format!("  {line}\n"))?;
+            self.live.print(format!("  {line}\n"))?;
         }
         result.structured_content.with_context(|| format!("{tool} gave no structured content"))
     }
@@ -102,15 +103,15 @@ fn text<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a str> {
         .with_context(|| format!("no {pointer} in the answer"))
 }
 
-pub(super) async fn run(global: &Global, file: &File) -> anyhow::Result<()> {
+pub(super) async fn run(global: &Global, file: &ConfigFile) -> anyhow::Result<()> {
     // Whatever else is asked for, the demo never leaves the simulator.
     let global = Global { sandbox: Some(global.sandbox.clone().flatten()), ..global.clone() };
     // Nor is it stopped by rules, waits or questions that are meant for real calls. What it dials is
     // written down where everything simulated is.
-    let dialing = Dialing { ledger: file.dialing.ledger.clone(), ..Dialing::default() };
-    let file = File { dialing, ..File::default() };
-    let folders = Folders { config: None, ..Folders::of_user() };
-    let world = world::open(&global, &file, &folders).await?;
+    let dialing = DialingConfig { ledger: file.dialing.ledger.clone(), ..DialingConfig::default() };
+    let file = ConfigFile { dialing, ..ConfigFile::default() };
+    let folders = UserFolders { config: None, ..UserFolders::from_system() };
+    let world = Runtime::open(&global, &file, &folders).await?;
     let selection = Selection { sandbox: true, ..Selection::default() };
     let server = Server::new(Arc::new(Catalogue::new()), Arc::new(selection), world.account());
     let (near, far) = tokio::io::duplex(64 * 1024);
@@ -122,7 +123,7 @@ pub(super) async fn run(global: &Global, file: &File) -> anyhow::Result<()> {
     let server = serving.await?.context("the MCP session could not begin")?;
     let session = Session { client, style, live };
 
-    session.live.say(format!(
+    session.live.print(format!(
         "{}\n\n",
         style.paint(
             "1",
@@ -160,7 +161,7 @@ pub(super) async fn run(global: &Global, file: &File) -> anyhow::Result<()> {
         session.call("get_call_result", json!({"call_id": call_id, "wait_seconds": 120})).await?;
     session.call("get_call_transcript", json!({"call_id": call_id})).await?;
     let outcome = text(&report, "/outcome")?;
-    session.live.say(format!(
+    session.live.print(format!(
         "\n{} {}\n",
         style.paint("1;32", &format!("{outcome}:")),
         report.get("result").unwrap_or(&Value::Null)

@@ -10,7 +10,7 @@ use crate::cli;
 /// How long an answer may take; `/readyz` itself gives up after 5 s.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-pub(super) async fn run(options: cli::Healthcheck) -> anyhow::Result<()> {
+pub(super) async fn run(options: cli::HealthcheckArgs) -> anyhow::Result<()> {
     let url = options.url;
     let tls = callingbox::tls::client(url.scheme() == "https").map_err(anyhow::Error::msg)?;
     let http = reqwest::Client::builder()

@@ -13,11 +13,12 @@ use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::{oauth, reload, say, stop};
+use super::output::print;
+use super::{oauth, reload, shutdown_signal};
 use crate::account::Account;
-use crate::cli::{Auth, Global, Http};
-use crate::config::{EnvReader, File, Folders};
-use crate::environment::variable;
+use crate::cli::{AuthMode, Global, HttpArgs};
+use crate::config::{ConfigFile, EnvReader, UserFolders};
+use crate::env_var::read_env_var;
 use crate::http::answer;
 use crate::http::auth::Authenticator;
 use crate::http::auth::authenticator::{AccountOpener, ApiKeyAuth, KeyCheckError, StaticTokenAuth};
@@ -28,7 +29,7 @@ use crate::http::tenant::{self, Tenants};
 use crate::http::{Service, Settings, guarded};
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::selection::Selection;
-use crate::runtime::{self as world, Maker, More};
+use crate::runtime::{self, AccountFactory, HttpExtras, Runtime};
 use crate::state::SharedState;
 use crate::telemetry::metrics::{Exporter, Moment};
 use crate::webhook::{Receiver, Refused, Secrets};
@@ -40,40 +41,45 @@ const NOTHING: &str = "there is nothing here";
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(
-    options: &Http,
+    options: &HttpArgs,
     global: &Global,
-    file: &File,
-    folders: &Folders,
+    file: &ConfigFile,
+    folders: &UserFolders,
     catalogue: Catalogue,
     selection: Selection,
 ) -> anyhow::Result<()> {
-    let secrets = secrets(&variable)?;
+    let secrets = secrets(&read_env_var)?;
     let mut settings = settings(options, secrets.is_some())?;
     settings.log_arguments = global.logs_arguments(file);
     // A wait without a word must not look like a session that nobody uses.
     let longest = Duration::from_secs(file.wait.max_seconds.saturating_add(60));
     settings.tenants.session_idle = settings.tenants.session_idle.max(longest);
     // Before anything else, so that a signal that comes early is not lost.
-    let stop = stop::signal()?;
+    let stop = shutdown_signal::signal()?;
     let hangup = reload::hangup();
     let webhook_url = options
         .webhook_public_url
         .as_ref()
         .map(|url| url.join(crate::webhook::PATH))
         .transpose()?;
-    let shared = world::shared(&options.state, file)?;
+    let shared = runtime::open_shared_state(&options.state, file)?;
     settings.shared = shared.clone();
-    let more = More { webhook_url, shared: shared.clone() };
-    let world = world::open_with(global, file, folders, more.clone()).await?;
-    settings.under_way = world.under_way();
-    let account = world.account();
+    let more = HttpExtras { webhook_url, shared: shared.clone() };
+    let environment = Runtime::open_with(global, file, folders, more.clone()).await?;
+    settings.under_way = environment.dispatches();
+    let account = environment.account();
     let (catalogue, selection) = (Arc::new(catalogue), Arc::new(selection));
     let mut tokens = None;
     let mut metadata = Router::new();
     let (authenticator, own) = match options.auth {
-        Auth::None => (Authenticator::Anonymous(Arc::clone(&account)), Some(Arc::clone(&account))),
-        Auth::Key => (Authenticator::ApiKey(ApiKeyAuth::new(Box::new(Keys(world.maker())))), None),
-        Auth::Token => {
+        AuthMode::None => {
+            (Authenticator::Anonymous(Arc::clone(&account)), Some(Arc::clone(&account)))
+        }
+        AuthMode::Key => (
+            Authenticator::ApiKey(ApiKeyAuth::new(Box::new(Keys(environment.account_factory())))),
+            None,
+        ),
+        AuthMode::Token => {
             let path = tokens_path(options.tokens.clone(), folders)?;
             let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
             let missing = !path.exists();
@@ -92,7 +98,7 @@ pub(super) async fn run(
             tokens = Some(Arc::clone(&authenticator));
             (Authenticator::StaticToken(authenticator), Some(account))
         }
-        Auth::Oauth => {
+        AuthMode::Oauth => {
             let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
             let authenticator = oauth::resource_server(
                 &options.oauth,
@@ -144,18 +150,18 @@ pub(super) async fn run(
         None => (service.routes(hooks.merge(probes)), None),
         Some(admin) => {
             let routes = guarded(probes, NOTHING, allowed.with_any_ip_address());
-            say(format!("health on http://{}\n", admin.local_addr()?))?;
+            print(format!("health on http://{}\n", admin.local_addr()?))?;
             (service.routes(hooks), Some((admin, routes)))
         }
     };
-    say(format!("listening on http://{address}/mcp\n"))?;
+    print(format!("listening on http://{address}/mcp\n"))?;
     let tenants = Arc::clone(service.tenants());
-    let watching = reload::watch(hangup, world.maker(), tokens, tenants);
+    let watching = reload::watch(hangup, environment.account_factory(), tokens, tenants);
     service.serve((listener, public), admin, stop).await;
     for task in [watching, tidying, hearing] {
         task.abort();
     }
-    world.close().await
+    environment.close().await
 }
 
 /// Keeps the samples of the figures few.
@@ -203,20 +209,20 @@ fn secrets(env: EnvReader) -> anyhow::Result<Option<Secrets>> {
     Ok(Some(Secrets::new(text.split([',', '\n']).map(str::to_owned))?))
 }
 
-fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {
+fn settings(options: &HttpArgs, webhooks: bool) -> anyhow::Result<Settings> {
     let reachable = !options.listen.ip().is_loopback();
     anyhow::ensure!(
-        !reachable || options.auth != Auth::None || options.unsafe_no_auth,
+        !reachable || options.auth != AuthMode::None || options.unsafe_no_auth,
         "--listen {}: others can reach this address, and without --auth each of them could make calls at your expense; choose --auth key, --auth token or --auth oauth, listen on 127.0.0.1, or say --unsafe-no-auth",
         options.listen
     );
-    let (oauth, issuer) = (options.auth == Auth::Oauth, &options.oauth);
+    let (oauth, issuer) = (options.auth == AuthMode::Oauth, &options.oauth);
     for (flag, auth, idle) in [
         ("--oauth-issuer", "oauth", issuer.oauth_issuer.is_some() && !oauth),
         ("--oauth-resource", "oauth", issuer.oauth_resource.is_some() && !oauth),
         ("--oauth-jwks-url", "oauth", issuer.oauth_jwks_url.is_some() && !oauth),
         // An environment may name its tokens whatever its servers ask for, but not where they ask nothing.
-        ("--tokens", "token", options.tokens.is_some() && options.auth == Auth::None),
+        ("--tokens", "token", options.tokens.is_some() && options.auth == AuthMode::None),
     ] {
         anyhow::ensure!(!idle, "{flag} has no effect without --auth {auth}; say both, or neither");
     }
@@ -258,7 +264,7 @@ fn settings(options: &Http, webhooks: bool) -> anyhow::Result<Settings> {
 
 /// Under which names the server may be reached: those that were given, that of the resource, and for
 /// deliveries alone the one that CallingBox is told.
-fn allowed(options: &Http, resource: Option<&str>) -> anyhow::Result<HostPolicy> {
+fn allowed(options: &HttpArgs, resource: Option<&str>) -> anyhow::Result<HostPolicy> {
     let mut hosts = options.allowed_host.clone();
     hosts.extend(resource.map(str::to_owned));
     let allowed = HostPolicy::new(&hosts, &options.allowed_origin)?;
@@ -275,19 +281,22 @@ async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Where the tokens are.
-pub(super) fn tokens_path(named: Option<PathBuf>, folders: &Folders) -> anyhow::Result<PathBuf> {
+pub(super) fn tokens_path(
+    named: Option<PathBuf>,
+    folders: &UserFolders,
+) -> anyhow::Result<PathBuf> {
     named
-        .or_else(|| folders.own_config("tokens.toml"))
+        .or_else(|| folders.config_file("tokens.toml"))
         .context("there is no folder for the tokens; name a file with --tokens")
 }
 
 /// The accounts of callers who bring their own keys.
-struct Keys(Maker);
+struct Keys(AccountFactory);
 
 #[async_trait]
 impl AccountOpener for Keys {
     async fn open_account(&self, key: ApiKey) -> Result<Arc<Account>, KeyCheckError> {
-        let account = self.0.account(key).await.map_err(|error| {
+        let account = self.0.open_account(key).await.map_err(|error| {
             tracing::warn!(%error, "an account cannot be opened");
             KeyCheckError::Unreachable
         })?;

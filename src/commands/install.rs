@@ -4,42 +4,41 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
 use jiff::Timestamp;
 
-use super::say;
+use super::output::print;
 use crate::cli::{self, Global};
-use crate::config::{self, File, Folders, KeySource};
-use crate::environment::variable;
-use crate::install::{self, Client, Machine, Scope, Secret, Server};
+use crate::config::{self, ConfigFile, KeySource, UserFolders};
+use crate::env_var::read_env_var;
+use crate::install::{self, ClientApp, InstallScope, Machine, Secret, Server};
 
 pub(super) fn run(
-    options: &cli::Install,
+    options: &cli::InstallArgs,
     global: &Global,
-    file: &File,
-    folders: &Folders,
+    file: &ConfigFile,
+    folders: &UserFolders,
 ) -> anyhow::Result<()> {
     let machine = Machine::this().context("this user has no home folder")?;
     let Some(client) = options.client else {
-        return say(list(&machine, &options.name, &flags(global)?));
+        return print(list(&machine, &options.name, &global.to_flags()?));
     };
-    let cli::Install { scope, name, .. } = options;
+    let cli::InstallArgs { scope, name, .. } = options;
     if options.uninstall {
         let plan = install::uninstall(client, *scope, &machine, name)?;
         if plan.is_done() {
-            return say(format!(
+            return print(format!(
                 "{client} has no server {name} in {}; nothing was changed.\n",
                 plan.path().display()
             ));
         }
-        say(plan.diff())?;
+        print(plan.diff())?;
         let backup = plan.apply(Timestamp::now())?;
-        return say(format!(
+        return print(format!(
             "{}Restart {client}.\n",
             report("Removed from", &plan, backup.as_deref())
         ));
     }
-    if options.http.is_some() && asks_for_tools(global) {
+    if options.http.is_some() && global.selects_sandbox_or_tools() {
         bail!(
             "the sandbox and the tools of a server over HTTP are decided where it is started; leave those flags (and the variables CALLINGBOX_MCP_…) away"
         );
@@ -50,25 +49,25 @@ pub(super) fn run(
     let found = if sandbox || options.http.is_some() {
         None
     } else {
-        config::credentials(file, &variable, folders)?.key
+        config::find_credentials(file, &read_env_var, folders)?.key
     };
-    let key_file = folders.key_file().context("this user has no configuration folder")?;
+    let key_file = folders.api_key_file().context("this user has no configuration folder")?;
     let source = found.as_ref().map(|(_, source)| source);
     let secret = Secret::choose(client, sandbox, source, &key_file);
     let server = match &options.http {
         Some(url) => Server::Http { url: url.clone(), token_env: options.http_token_env.clone() },
         None => Server::Stdio {
             command: text(&std::env::current_exe()?)?,
-            args: std::iter::once("stdio".to_owned()).chain(flags(global)?).collect(),
+            args: std::iter::once("stdio".to_owned()).chain(global.to_flags()?).collect(),
             secret: match &secret {
                 Secret::File(path) => Secret::File(std::path::absolute(path)?),
                 other => other.clone(),
             },
-            base_url: if sandbox { None } else { variable("CALLINGBOX_BASE_URL")? },
+            base_url: if sandbox { None } else { read_env_var("CALLINGBOX_BASE_URL")? },
         },
     };
     if options.print {
-        return say(format!(
+        return print(format!(
             "In {}:\n\n{}",
             client.file(*scope, &machine)?.display(),
             server.example(client, name)?
@@ -78,7 +77,7 @@ pub(super) fn run(
     let plan = install::install(client, *scope, &machine, name, &server)?;
     // The entry names the key file, so the file is there first.
     let kept = match (&server, &found) {
-        (Server::Stdio { secret: Secret::File(path), .. }, Some((key, KeySource::Environment)))
+        (Server::Stdio { secret: Secret::File(path), .. }, Some((key, KeySource::EnvVar)))
             if install::store_key(path, key)? =>
         {
             format!("Kept the key of CALLINGBOX_API_KEY in {}.\n", path.display())
@@ -86,14 +85,14 @@ pub(super) fn run(
         _ => String::new(),
     };
     if plan.is_done() {
-        return say(format!(
+        return print(format!(
             "{kept}{client} already has this entry in {}; nothing was changed.\n",
             plan.path().display()
         ));
     }
-    say(plan.diff())?;
+    print(plan.diff())?;
     let backup = plan.apply(Timestamp::now())?;
-    say(format!(
+    print(format!(
         "{kept}{}{}Restart {client}.\n",
         report("Written to", &plan, backup.as_deref()),
         advice(client, &server, source)
@@ -103,8 +102,8 @@ pub(super) fn run(
 /// The clients found here, and what they say about this server.
 fn list(machine: &Machine, name: &str, flags: &[String]) -> String {
     let mut text = String::new();
-    for client in Client::ALL.into_iter().filter(|client| client.is_present(machine)) {
-        let state = match install::find(client, Scope::User, machine, name) {
+    for client in ClientApp::ALL.into_iter().filter(|client| client.is_present(machine)) {
+        let state = match install::find(client, InstallScope::User, machine, name) {
             Ok(Some(_)) => "installed".to_owned(),
             Ok(None) => command(client, flags),
             Err(error) => error.to_string(),
@@ -112,7 +111,7 @@ fn list(machine: &Machine, name: &str, flags: &[String]) -> String {
         text.push_str(&format!("{client:<16}{state}\n"));
     }
     if text.is_empty() {
-        let ids: Vec<_> = Client::ALL.iter().map(|client| client.id()).collect();
+        let ids: Vec<_> = ClientApp::ALL.iter().map(|client| client.id()).collect();
         return format!("No MCP client was found here. Known are: {}.\n", ids.join(", "));
     }
     text
@@ -125,11 +124,11 @@ fn report(done: &str, plan: &install::Plan, backup: Option<&Path>) -> String {
 }
 
 /// What is still to be done so that the server has a key, or gets its token.
-fn advice(client: Client, server: &Server, source: Option<&KeySource>) -> String {
+fn advice(client: ClientApp, server: &Server, source: Option<&KeySource>) -> String {
     let secret = match server {
         Server::Stdio { secret, .. } => secret,
         Server::Http { token_env: None, .. } => return String::new(),
-        Server::Http { token_env: Some(_), .. } if client == Client::Vscode => {
+        Server::Http { token_env: Some(_), .. } if client == ClientApp::Vscode => {
             return "The client asks for the token when it connects.\n".to_owned();
         }
         Server::Http { token_env: Some(variable), .. } => {
@@ -151,58 +150,10 @@ fn advice(client: Client, server: &Server, source: Option<&KeySource>) -> String
     text.to_owned()
 }
 
-fn asks_for_tools(global: &Global) -> bool {
-    let Global { sandbox, toolsets, tools, exclude_tools, read_only, .. } = global;
-    sandbox.is_some()
-        || *read_only
-        || [toolsets.is_some(), tools.is_some(), exclude_tools.is_some()].contains(&true)
-}
-
 /// The command that writes an entry with these flags.
-pub(super) fn command(client: Client, flags: &[String]) -> String {
+pub(super) fn command(client: ClientApp, flags: &[String]) -> String {
     let words = ["callingbox-mcp", "install", client.id()].into_iter();
     words.chain(flags.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
-}
-
-/// What a command line says for every command, in the words of an entry.
-pub(super) fn flags(global: &Global) -> anyhow::Result<Vec<String>> {
-    let mut arguments = Vec::new();
-    match &global.sandbox {
-        Some(None) => arguments.push("--sandbox".to_owned()),
-        Some(Some(url)) => arguments.push(format!("--sandbox={url}")),
-        None => {}
-    }
-    if let (Some(_), Some(speed)) = (&global.sandbox, global.sandbox_speed) {
-        arguments.push(format!("--sandbox-speed={speed}"));
-    }
-    if let Some(path) = &global.config {
-        arguments.push(format!("--config={}", text(&std::path::absolute(path)?)?));
-    }
-    let toolsets =
-        global.toolsets.as_ref().map(|sets| sets.iter().map(ToString::to_string).collect());
-    for (flag, names) in [
-        ("--toolsets", toolsets.as_ref()),
-        ("--tools", global.tools.as_ref()),
-        ("--exclude-tools", global.exclude_tools.as_ref()),
-    ] {
-        let names: Option<&Vec<String>> = names;
-        if let Some(names) = names {
-            arguments.push(format!("{flag}={}", names.join(",")));
-        }
-    }
-    if global.read_only {
-        arguments.push("--read-only".to_owned());
-    }
-    if let Some(format) = global.log_format.and_then(|format| format.to_possible_value()) {
-        arguments.push(format!("--log-format={}", format.get_name()));
-    }
-    if let Some(filter) = &global.log {
-        arguments.push(format!("--log={filter}"));
-    }
-    if let Some(logged) = global.log_arguments {
-        arguments.push(format!("--log-arguments={logged}"));
-    }
-    Ok(arguments)
 }
 
 fn text(path: &std::path::Path) -> anyhow::Result<String> {

@@ -1,23 +1,24 @@
 //! What each command does. The only place that writes to standard output on purpose.
 
-mod ask;
-mod caller;
 mod catalogue;
+mod completions;
 mod config;
 mod demo;
 mod doctor;
 mod healthcheck;
 mod http;
 mod install;
-mod live;
 mod oauth;
+mod output;
 mod policy;
+mod prompt;
+mod ready_agent;
 mod receipts;
 mod reload;
 mod sandbox;
 mod setup;
-mod shell;
-mod stop;
+mod shutdown_signal;
+mod status_line;
 mod style;
 mod token;
 
@@ -28,11 +29,12 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::cli::{Cli, Command, Global};
-use crate::config::{self as configuration, Folders};
-use crate::environment::variable;
+use crate::config::{self as configuration, UserFolders};
+use crate::env_var::read_env_var;
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::server::{Server, ServerOptions};
-use crate::{runtime as world, stdio, telemetry};
+use crate::runtime::Runtime;
+use crate::{stdio, telemetry};
 
 /// Which log lines are written, unless something else is asked for.
 const LOG: &str = "warn";
@@ -63,13 +65,13 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref::<setup::Unfinished>() {
-        Some(unfinished) if unfinished.why == ask::Stopped::Interrupted => ExitCode::from(130),
+        Some(unfinished) if unfinished.why == prompt::Stopped::Interrupted => ExitCode::from(130),
         _ => ExitCode::FAILURE,
     }
 }
 
 async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow::Result<()> {
-    global.settle_sandbox(variable("CALLINGBOX_MCP_SANDBOX")?)?;
+    global.apply_sandbox_variable(read_env_var("CALLINGBOX_MCP_SANDBOX")?)?;
     // Who gives it wants a simulator; the demo is one in any case.
     let speed_of_nothing = global.sandbox_speed.is_some() && global.sandbox.is_none();
     anyhow::ensure!(
@@ -77,9 +79,9 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
         "--sandbox-speed is that of the simulator inside this program, and what is asked for here is real: \
          add --sandbox (of the command `sandbox` it is --speed)"
     );
-    let folders = Folders::of_user();
-    let file = configuration::load(global.config.as_deref(), &folders)?;
-    let format = global.log_format.or(file.log_format).unwrap_or_default();
+    let folders = UserFolders::from_system();
+    let file = configuration::load_config(global.config.as_deref(), &folders)?;
+    let format = global.log_format(&file);
     let usual = match command {
         Some(Command::Http(_)) => LOG_OF_HTTP,
         _ => LOG,
@@ -98,9 +100,9 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     }
     match command {
         None | Some(Command::Stdio) => {
-            let stop = stop::signal()?;
+            let stop = shutdown_signal::signal()?;
             let traces = telemetry::traces::begin()?;
-            let world = world::open(&global, &file, &folders).await?;
+            let world = Runtime::open(&global, &file, &folders).await?;
             let log_arguments = global.logs_arguments(&file);
             let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account());
             let options = ServerOptions { log_arguments, ..ServerOptions::default() };
@@ -108,7 +110,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
                 // Nothing is lost if it cannot be said; standard output is the protocol's.
                 let _ = writeln!(std::io::stderr(), "{WAITS}");
             }
-            stdio::serve(server, options, stop, &world.under_way())
+            stdio::serve(server, options, stop, &world.dispatches())
                 .await
                 .context("the MCP session could not begin")?;
             traces.end().await;
@@ -131,16 +133,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
         Some(Command::Setup) => setup::run(&global, &file, &folders).await,
         Some(Command::Doctor(options)) => doctor::run(options, global).await.map(|_| ()),
         Some(Command::Healthcheck(options)) => healthcheck::run(options).await,
-        Some(Command::Completions(options)) => shell::completions(&options),
-        Some(Command::Man(options)) => shell::manual(&options),
-    }
-}
-
-/// Writes to standard output; a reader that went away is not an error.
-fn say(text: impl AsRef<str>) -> anyhow::Result<()> {
-    let mut output = std::io::stdout().lock();
-    match output.write_all(text.as_ref().as_bytes()).and_then(|()| output.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        done => done.context("standard output cannot be written"),
+        Some(Command::Completions(options)) => completions::completions(&options),
+        Some(Command::Man(options)) => completions::manual(&options),
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::account::Account;
-use crate::cli::OAuth;
+use crate::cli::OAuthArgs;
 use crate::http::auth::oauth::{OAuthResourceServer, OAuthSettings};
 use crate::mcp::index::Index;
 use crate::mcp::selection::Selection;
 
 /// What the command line says about the authorization server.
-pub(super) fn settings(options: &OAuth) -> anyhow::Result<OAuthSettings> {
+pub(super) fn settings(options: &OAuthArgs) -> anyhow::Result<OAuthSettings> {
     Ok(OAuthSettings {
         issuer: options.oauth_issuer.clone().context(
             "--auth oauth needs --oauth-issuer: the authorization server, as its tokens name it in `iss`",
@@ -25,7 +25,7 @@ pub(super) fn settings(options: &OAuth) -> anyhow::Result<OAuthSettings> {
 
 /// Makes it, and begins to fetch the issuer's keys.
 pub(super) fn resource_server(
-    options: &OAuth,
+    options: &OAuthArgs,
     account: Arc<Account>,
     tools: &Index,
     selection: Arc<Selection>,

@@ -3,48 +3,47 @@
 use anyhow::Context;
 use jiff::Timestamp;
 
-use super::say;
-use crate::cli::{Global, Policy, PolicyCheck};
-use crate::config::{self, File, Folders};
-use crate::dialing::Environment;
+use super::output::print;
+use crate::cli::{Global, PolicyCheckArgs, PolicyCommand};
+use crate::config::{self, ConfigFile, UserFolders};
 use crate::dialing::destination::Destination;
 use crate::dialing::dispatch::{self, LedgerPlace};
 use crate::dialing::limits::Usage;
 use crate::dialing::order::CALL_HOLD;
 use crate::dialing::policy::{Request, starter_file};
-use crate::environment::variable;
+use crate::env_var::read_env_var;
 use crate::install;
-use crate::runtime::{self as worlds, More};
+use crate::runtime::{self, HttpExtras};
 use callingbox::e164::E164;
 
 pub(super) async fn run(
-    command: &Policy,
+    command: &PolicyCommand,
     global: &Global,
-    file: &File,
-    folders: &Folders,
+    file: &ConfigFile,
+    folders: &UserFolders,
 ) -> anyhow::Result<()> {
     match command {
-        Policy::Init { print: true } => say(starter_file()),
-        Policy::Init { print: false } => write(file, folders),
-        Policy::Check(check) => explain(check, global, file, folders).await,
+        PolicyCommand::Init { print: true } => print(starter_file()),
+        PolicyCommand::Init { print: false } => write(file, folders),
+        PolicyCommand::Check(check) => explain(check, global, file, folders).await,
     }
 }
 
 /// Writes the starter file where the rules are looked for, and never over one that is there.
-fn write(file: &File, folders: &Folders) -> anyhow::Result<()> {
+fn write(file: &ConfigFile, folders: &UserFolders) -> anyhow::Result<()> {
     let path = config::policy_path(file, folders)
         .context("there is no folder for configuration: name the file as policy_file")?;
     let taken = std::fs::symlink_metadata(&path).is_ok();
     anyhow::ensure!(!taken, "{} is left as it is: there is one already", path.display());
     install::write_new(&path, starter_file())?;
-    say(format!("Wrote {}. A server reads it when it starts.\n", path.display()))
+    print(format!("Wrote {}. A server reads it when it starts.\n", path.display()))
 }
 
 async fn explain(
-    check: &PolicyCheck,
+    check: &PolicyCheckArgs,
     global: &Global,
-    file: &File,
-    folders: &Folders,
+    file: &ConfigFile,
+    folders: &UserFolders,
 ) -> anyhow::Result<()> {
     let to = E164::parse(&check.number)?;
     let now = match &check.at {
@@ -53,12 +52,11 @@ async fn explain(
             .parse()
             .with_context(|| format!("`{text}` is not a time such as 2026-11-22T23:00:00Z"))?,
     };
-    let environment =
-        if global.sandbox.is_some() { Environment::Sandbox } else { Environment::Live };
-    let rules = file.dialing.rules(environment, config::policy(file, folders)?);
+    let environment = global.environment();
+    let rules = file.dialing.rules(environment, config::load_policy(file, folders)?);
     let limits = rules.policy.measured_limits();
-    let shared = worlds::shared(&check.state, file)?;
-    let place = More { shared, ..More::default() }.ledger(file, environment, folders);
+    let shared = runtime::open_shared_state(&check.state, file)?;
+    let place = HttpExtras { shared, ..HttpExtras::default() }.ledger(file, environment, folders);
     let used = used(place, &limits, &to, now, global, file, folders).await?;
     let destination = Destination::of(&to);
     let request = Request {
@@ -74,7 +72,7 @@ async fn explain(
     let note = used.unknown.map(|why| {
         format!("note       what is used of the limits is not known and not counted: {why}\n")
     });
-    say(format!("{}\n{}", explained.trim_end(), note.unwrap_or_default()))
+    print(format!("{}\n{}", explained.trim_end(), note.unwrap_or_default()))
 }
 
 /// What is used of the limits, as far as it is known.
@@ -94,12 +92,11 @@ async fn used(
     to: &E164,
     now: Timestamp,
     global: &Global,
-    file: &File,
-    folders: &Folders,
+    file: &ConfigFile,
+    folders: &UserFolders,
 ) -> anyhow::Result<Used> {
     let unknown = |why: String| Ok(Used { unknown: Some(why), ..Used::default() });
-    let environment =
-        if global.sandbox.is_some() { Environment::Sandbox } else { Environment::Live };
+    let environment = global.environment();
     // Where there is no ledger yet, nothing was dialed.
     let is_there = match &place {
         LedgerPlace::File(path) => path.exists(),
@@ -111,9 +108,9 @@ async fn used(
     }
     let tenant = match &global.sandbox {
         None => {
-            let found = config::credentials(file, &variable, folders)?;
+            let found = config::find_credentials(file, &read_env_var, folders)?;
             let Some((key, _)) = found.key else { return unknown("no API key is set".to_owned()) };
-            worlds::tenant(&key, &found.base_url, None)
+            runtime::tenant(&key, &found.base_url, None)
         }
         Some(None) => {
             return unknown(
@@ -122,10 +119,12 @@ async fn used(
                     .to_owned(),
             );
         }
-        Some(Some(url)) => match worlds::simulate(Some(url), global.sandbox_speed).await {
-            Ok(it) => worlds::tenant(&it.key, &it.base_url, Some(&it.simulator)),
-            Err(error) => return unknown(format!("{error:#}")),
-        },
+        Some(Some(url)) => {
+            match runtime::connect_simulator(Some(url), global.sandbox_speed).await {
+                Ok(it) => runtime::tenant(&it.key, &it.base_url, Some(&it.simulator)),
+                Err(error) => return unknown(format!("{error:#}")),
+            }
+        }
     };
     let ledger = dispatch::open(&place, environment).await?;
     let callee = tenant.hash(to);

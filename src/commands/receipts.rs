@@ -5,27 +5,25 @@ use std::fmt::Write;
 use anyhow::{Context, bail};
 use jiff::{Span, Timestamp, Zoned};
 
-use super::say;
+use super::output::print;
 use crate::cli::{self, Global};
-use crate::config::{File, Folders};
-use crate::dialing::Environment;
+use crate::config::{ConfigFile, UserFolders};
 use crate::dialing::dispatch::{self, LedgerPlace};
 use crate::dialing::ledger::{Cursor, Filter, Record, Standing, State};
-use crate::runtime::{self as world, More};
+use crate::runtime::{self, HttpExtras};
 
 /// What is said of an empty ledger, there or not.
 const NOTHING_YET: &str = "Nothing was dialed yet.\n";
 
 pub(super) async fn run(
-    options: &cli::Receipts,
+    options: &cli::ReceiptsArgs,
     global: &Global,
-    file: &File,
-    folders: &Folders,
+    file: &ConfigFile,
+    folders: &UserFolders,
 ) -> anyhow::Result<()> {
-    let environment =
-        if global.sandbox.is_some() { Environment::Sandbox } else { Environment::Live };
-    let shared = world::shared(&options.state, file)?;
-    let place = More { shared, ..More::default() }.ledger(file, environment, folders);
+    let environment = global.environment();
+    let shared = runtime::open_shared_state(&options.state, file)?;
+    let place = HttpExtras { shared, ..HttpExtras::default() }.ledger(file, environment, folders);
     let standing = match &options.outcome {
         None => None,
         Some(name) => {
@@ -41,7 +39,7 @@ pub(super) async fn run(
     if let LedgerPlace::File(path) = &place
         && !path.exists()
     {
-        return if options.json { Ok(()) } else { say(NOTHING_YET) };
+        return if options.json { Ok(()) } else { print(NOTHING_YET) };
     }
     let ledger = dispatch::open(&place, environment).await?;
     let mut records = Vec::new();
@@ -56,15 +54,15 @@ pub(super) async fn run(
     }
     if options.json {
         for record in &records {
-            say(format!("{}\n", serde_json::to_string(record)?))?;
+            print(format!("{}\n", serde_json::to_string(record)?))?;
         }
         return Ok(());
     }
     if records.is_empty() {
         let all = since.is_none() && standing.is_none() && options.limit > 0;
-        return say(if all { NOTHING_YET } else { "Nothing fits.\n" });
+        return print(if all { NOTHING_YET } else { "Nothing fits.\n" });
     }
-    say(table(&records))
+    print(table(&records))
 }
 
 /// A moment, or a span back from now.

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::http::auth::authenticator::StaticTokenAuth;
 use crate::http::tenant::Tenants;
-use crate::runtime::Maker;
+use crate::runtime::AccountFactory;
 
 /// How often the file of tokens is looked at.
 const TOKENS_EVERY: Duration = Duration::from_secs(2);
@@ -17,7 +17,7 @@ const TOKENS_EVERY: Duration = Duration::from_secs(2);
 /// Reads again what has changed, until it is aborted.
 pub(super) fn watch(
     mut hangup: Hangup,
-    maker: Maker,
+    maker: AccountFactory,
     tokens: Option<Arc<StaticTokenAuth>>,
     tenants: Arc<Tenants>,
 ) -> JoinHandle<()> {
@@ -46,7 +46,7 @@ pub(super) fn watch(
     })
 }
 
-fn read_rules(maker: &Maker) {
+fn read_rules(maker: &AccountFactory) {
     match maker.reload_rules() {
         Ok(()) => tracing::info!("the calling rules were read again"),
         Err(error) => tracing::error!(%error, "the calling rules of before are kept"),

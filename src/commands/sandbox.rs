@@ -1,11 +1,12 @@
 //! `callingbox-mcp sandbox`: the simulated API alone, until it is told to end.
 
-use super::{say, stop};
+use super::output::print;
+use super::shutdown_signal;
 use crate::cli;
 use callingbox_sandbox::{ClockMode, Options, Sandbox};
 
-pub(super) async fn run(options: cli::Sandbox) -> anyhow::Result<()> {
-    let stop = stop::signal()?;
+pub(super) async fn run(options: cli::SandboxArgs) -> anyhow::Result<()> {
+    let stop = shutdown_signal::signal()?;
     let clock = if options.manual { ClockMode::Manual } else { ClockMode::Speed(options.speed) };
     let sandbox = Sandbox::start(
         options.listen,
@@ -19,7 +20,7 @@ pub(super) async fn run(options: cli::Sandbox) -> anyhow::Result<()> {
         },
     )
     .await?;
-    say(format!("listening on {}\n", sandbox.url()))?;
+    print(format!("listening on {}\n", sandbox.url()))?;
     stop.await;
     sandbox.shutdown().await?;
     Ok(())

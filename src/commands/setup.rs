@@ -11,22 +11,23 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::ask::{Asker, Stopped, unless_interrupted};
-use super::live::Live;
+use super::output::print;
+use super::prompt::{Asker, Stopped, unless_interrupted};
+use super::ready_agent;
+use super::status_line::Live;
 use super::style::Style;
-use super::{caller, say};
 use crate::account::{Account, Environment};
 use crate::cli::Global;
-use crate::config::{self, File, Folders};
+use crate::config::{self, ConfigFile, UserFolders};
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::confirm::{Demand, Situation, demand};
 use crate::dialing::dispatch::{DialResult, Dialed, Dialer, Judgment};
 use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::order::{Asked, CALL_HOLD, Order, Product};
-use crate::environment::variable;
+use crate::env_var::read_env_var;
 use crate::install;
 use crate::mcp::present::one_line;
-use crate::runtime as world;
+use crate::runtime::Runtime;
 use crate::watch::{Follower, Snapshot, State, Want};
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
@@ -62,7 +63,7 @@ struct Desk {
     ask: Asker,
     style: Style,
     account: Arc<Account>,
-    /// The commands that are told of at the end, as they are typed for this world.
+    /// The commands that are told of at the end, as they are typed for this environment.
     next: Next,
 }
 
@@ -72,7 +73,11 @@ struct Next {
     doctor: String,
 }
 
-pub(super) async fn run(global: &Global, file: &File, folders: &Folders) -> anyhow::Result<()> {
+pub(super) async fn run(
+    global: &Global,
+    file: &ConfigFile,
+    folders: &UserFolders,
+) -> anyhow::Result<()> {
     anyhow::ensure!(
         !global.selection(file).read_only,
         "setup makes an agent and a call, and read_only is set here"
@@ -82,18 +87,18 @@ pub(super) async fn run(global: &Global, file: &File, folders: &Folders) -> anyh
         Some(_) => "A first call, simulated: no telephone rings, nothing is charged.",
         None => "A first call. Nothing is bought and nobody is called before you type yes.",
     };
-    say(format!("{}\n\n", style.paint("1", title)))?;
+    print(format!("{}\n\n", style.paint("1", title)))?;
     let Err(error) = steps(global, file, folders, style).await else { return Ok(()) };
     let why = error.downcast::<Stopped>()?;
     // The question may still stand in the line.
-    say("\n")?;
+    print("\n")?;
     Err(Unfinished { why, again: again(global) }.into())
 }
 
 async fn steps(
     global: &Global,
-    file: &File,
-    folders: &Folders,
+    file: &ConfigFile,
+    folders: &UserFolders,
     style: Style,
 ) -> anyhow::Result<()> {
     let mut ask = Asker::new();
@@ -102,33 +107,20 @@ async fn steps(
     } else {
         step(style, "Key", "none needed on the simulator")?;
     }
-    let world = world::open(global, file, folders).await?;
-    let next = Next { install: typed("install", global), doctor: typed("doctor", global) };
-    let mut desk = Desk { ask, style, account: world.account(), next };
+    let environment = Runtime::open(global, file, folders).await?;
+    let next =
+        Next { install: global.command_line("install"), doctor: global.command_line("doctor") };
+    let mut desk = Desk { ask, style, account: environment.account(), next };
     let called = unless_interrupted(desk.number_agent_and_call()).await;
-    world.finish().await;
+    environment.finish_dispatches().await;
     // What the person is told goes before how the simulator ends.
-    let closed = world.close().await;
+    let closed = environment.close().await;
     called.and(closed)
-}
-
-/// A command of this program for the same world and configuration.
-pub(super) fn typed(command: &str, global: &Global) -> String {
-    let mut line = format!("callingbox-mcp {command}");
-    match &global.sandbox {
-        Some(Some(url)) => line.push_str(&format!(" --sandbox={url}")),
-        Some(None) => line.push_str(" --sandbox"),
-        None => {}
-    }
-    if let Some(path) = &global.config {
-        line.push_str(&format!(" --config={}", path.display()));
-    }
-    line
 }
 
 /// The command that goes on where this one stopped.
 fn again(global: &Global) -> String {
-    let mut command = typed("setup", global);
+    let mut command = global.command_line("setup");
     if global.sandbox == Some(None) {
         command.push_str(
             "\n(The simulator inside this program forgets everything; one that stays is started by \
@@ -141,12 +133,17 @@ fn again(global: &Global) -> String {
 /// One thing that is there now.
 fn step(style: Style, what: &str, how: &str) -> anyhow::Result<()> {
     let mark = style.mark("32", "✓", "OK");
-    say(format!("{mark} {} {how}\n", style.paint("1", &format!("{what}:"))))
+    print(format!("{mark} {} {how}\n", style.paint("1", &format!("{what}:"))))
 }
 
 /// A key that the API takes: the one that is set, or one that is asked for and kept.
-async fn key(ask: &mut Asker, style: Style, file: &File, folders: &Folders) -> anyhow::Result<()> {
-    let found = config::credentials(file, &variable, folders)?;
+async fn key(
+    ask: &mut Asker,
+    style: Style,
+    file: &ConfigFile,
+    folders: &UserFolders,
+) -> anyhow::Result<()> {
+    let found = config::find_credentials(file, &read_env_var, folders)?;
     let client = |key: ApiKey| Client::new(ClientConfig::new(found.base_url.clone(), key));
     if let Some((key, source)) = found.key.clone() {
         let probe = client(key).probe().await;
@@ -155,7 +152,7 @@ async fn key(ask: &mut Asker, style: Style, file: &File, folders: &Folders) -> a
         })?;
         return step(style, "Key", &format!("from {source}, accepted"));
     }
-    let path = folders.key_file().context(
+    let path = folders.api_key_file().context(
         "there is no folder to keep the key in (HOME is not set): set CALLINGBOX_API_KEY instead",
     )?;
     for _ in 0..3 {
@@ -163,7 +160,7 @@ async fn key(ask: &mut Asker, style: Style, file: &File, folders: &Folders) -> a
         let key = match ApiKey::new(typed) {
             Ok(key) => key,
             Err(error) => {
-                say(format!("  {error}\n"))?;
+                print(format!("  {error}\n"))?;
                 continue;
             }
         };
@@ -176,7 +173,7 @@ async fn key(ask: &mut Asker, style: Style, file: &File, folders: &Folders) -> a
                 return step(style, "Key", &kept);
             }
             Err(error) if matches!(error.kind(), ErrorKind::Unauthorized { .. }) => {
-                say("  CallingBox does not know this key; copy it again from the dashboard.\n")?;
+                print("  CallingBox does not know this key; copy it again from the dashboard.\n")?;
             }
             Err(error) => {
                 return Err(error).context("the key could not be tried, so it was not kept");
@@ -195,7 +192,7 @@ impl Desk {
         let page = PageRequest::first(100);
         let numbers = self.api()?.list_numbers(&page).await?.data;
         let agents = self.api()?.list_agents(Some(AgentType::Outbound)).await?.data;
-        let agent = match caller::ready(&agents, &numbers) {
+        let agent = match ready_agent::ready(&agents, &numbers) {
             Some((agent, number)) => {
                 self.has_number(number)?;
                 agent.clone()
@@ -221,10 +218,10 @@ impl Desk {
 
     /// A number of one's own, after a yes to its price.
     async fn buy(&mut self) -> anyhow::Result<PhoneNumber> {
-        say("The account owns no number to call from yet.\n")?;
+        print("The account owns no number to call from yet.\n")?;
         let offers = self.offers().await?;
         for (place, offer) in offers.iter().enumerate() {
-            say(format!("  {}  {}\n", place + 1, offered(offer)))?;
+            print(format!("  {}  {}\n", place + 1, offered(offer)))?;
         }
         let question = format!("Which one? (1 to {}, Enter for 1) ", offers.len());
         let offer = self.ask.until(&question, |answer| {
@@ -275,13 +272,13 @@ impl Desk {
             if !offers.is_empty() {
                 return Ok(offers);
             }
-            say("  No number is for sale there; try another.\n")?;
+            print("  No number is for sale there; try another.\n")?;
         }
         Err(Stopped::Unanswered("No number was found.").into())
     }
 
     async fn make_agent(&mut self, number: &PhoneNumber) -> anyhow::Result<Agent> {
-        say("There is no agent yet that calls from it.\n")?;
+        print("There is no agent yet that calls from it.\n")?;
         let or = |answer: String, usual: &str| {
             if answer.is_empty() { usual.to_owned() } else { answer }
         };
@@ -333,7 +330,7 @@ impl Desk {
         let id = match dialed.result {
             DialResult::Done(product) => CallId::new(product.id()),
             DialResult::Repeat { id, .. } => {
-                say(
+                print(
                     "This number was called like this minutes ago. Here is that call; nothing rings now.\n",
                 )?;
                 CallId::new(id)
@@ -380,7 +377,7 @@ impl Desk {
 
     /// Shows the call while it goes on, and what became of it.
     async fn follow(&self, id: &CallId) -> anyhow::Result<()> {
-        say(format!("Following the call {id}. Ctrl-C stops that, not the call.\n"))?;
+        print(format!("Following the call {id}. Ctrl-C stops that, not the call.\n"))?;
         let mut follower = self.account.watchers()?.follow(id, Want { transcript: true })?;
         let shown = tokio::time::timeout(LONGEST_CALL, self.show(&mut follower)).await;
         let snapshot = match shown {
@@ -407,7 +404,7 @@ impl Desk {
             if let Some(call) = &snapshot.call
                 && status.as_ref() != Some(&call.status)
             {
-                live.say(format!(
+                live.print(format!(
                     "  {}\n",
                     self.style.paint("2", &one_line(call.status.as_str(), 40))
                 ))?;
@@ -416,7 +413,7 @@ impl Desk {
             for segment in snapshot.segments.iter().skip(lines) {
                 let role = one_line(segment.role.as_deref().unwrap_or("unknown"), 40);
                 let words = one_line(&segment.text, 1_000);
-                live.say(format!("  {} {words}\n", self.style.paint("33", &format!("{role}:"))))?;
+                live.print(format!("  {} {words}\n", self.style.paint("33", &format!("{role}:"))))?;
             }
             lines = lines.max(snapshot.segments.len());
             if snapshot.state.is_over() || follower.changed().await.is_none() {
@@ -450,7 +447,7 @@ impl Desk {
                 "\nAll is set up, though nobody was spoken with. {doctor} looks for what may be wrong.\n"
             ),
         });
-        say(text)
+        print(text)
     }
 }
 

@@ -6,23 +6,27 @@ use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 
 use super::http::tokens_path;
-use super::say;
-use crate::cli::{Global, Token};
-use crate::config::Folders;
+use super::output::print;
+use crate::cli::{Global, TokenCommand};
+use crate::config::UserFolders;
 use crate::http::auth::tokens::TokenFile;
 
-pub(super) fn run(command: Token, global: &Global, folders: &Folders) -> anyhow::Result<()> {
+pub(super) fn run(
+    command: TokenCommand,
+    global: &Global,
+    folders: &UserFolders,
+) -> anyhow::Result<()> {
     match command {
-        Token::Create { name, expires, only, tokens: path } => {
+        TokenCommand::Create { name, expires, only, tokens: path } => {
             let path = tokens_path(path, folders)?;
             let now = Timestamp::now();
             let expires = expires.as_deref().map(|span| after(now, span)).transpose()?;
             let token = TokenFile::update(&path, |tokens| {
                 tokens.create_token(&name, now, expires, only, global.read_only)
             })?;
-            say(format!("{token}\n"))
+            print(format!("{token}\n"))
         }
-        Token::List { tokens: path } => {
+        TokenCommand::List { tokens: path } => {
             let path = tokens_path(path, folders)?;
             let tokens = TokenFile::load_or_default(&path)?;
             let now = Timestamp::now();
@@ -46,14 +50,14 @@ pub(super) fn run(command: Token, global: &Global, folders: &Folders) -> anyhow:
                     token.name, token.created
                 )?;
             }
-            say(if text.is_empty() { "There are no tokens.\n".to_owned() } else { text })
+            print(if text.is_empty() { "There are no tokens.\n".to_owned() } else { text })
         }
-        Token::Revoke { name, tokens: path } => {
+        TokenCommand::Revoke { name, tokens: path } => {
             let path = tokens_path(path, folders)?;
             // A path that is mistyped is told as such, and nothing is made there.
             TokenFile::load(&path)?;
             TokenFile::update(&path, |tokens| tokens.revoke_token(&name))?;
-            say(format!("{name} is revoked.\n"))
+            print(format!("{name} is revoked.\n"))
         }
     }
 }

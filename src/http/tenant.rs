@@ -371,15 +371,15 @@ mod tests {
     use http_body_util::{BodyExt, Full};
 
     use super::*;
-    use crate::config::Wait;
     use crate::mcp::catalogue::Catalogue;
+    use crate::watch::WaitLimits;
 
     fn tenants(limits: Limits) -> Tenants {
         Tenants::new(Arc::new(Catalogue::new()), limits, false, CancellationToken::new())
     }
 
     fn enter(tenants: &Tenants, name: &str) -> Result<Arc<Tenant>, TooManyTenants> {
-        let account = Arc::new(Account::real(None, Wait::default()));
+        let account = Arc::new(Account::live(None, WaitLimits::default()));
         tenants.enter(Identity::of(&[name.as_bytes()]), &account, &Arc::default())
     }
 

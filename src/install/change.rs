@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::catalogue::{Client, Format, Machine, Scope};
-use super::edit::EditError;
+use super::client_app::{ClientApp, Format, InstallScope, Machine};
+use super::document::EditError;
 use super::entry::{Patch, Prompt, Server, is_own_flag, texts};
 use super::{ClientError, file, json_config, toml_config};
 
@@ -26,7 +26,7 @@ enum Document {
 }
 
 impl Document {
-    fn parse(client: Client, text: &str) -> Result<Self, EditError> {
+    fn parse(client: ClientApp, text: &str) -> Result<Self, EditError> {
         Ok(match client.format() {
             Format::Json => Self::Json(json_config::Document::parse(text, false)?),
             Format::Json5 => Self::Json(json_config::Document::parse(text, true)?),
@@ -89,7 +89,7 @@ enum After {
 /// A change that has not been made yet.
 #[derive(Debug)]
 pub struct Plan {
-    client: Client,
+    client: ClientApp,
     path: PathBuf,
     before: Option<String>,
     after: After,
@@ -102,8 +102,8 @@ pub struct Plan {
 /// # Errors
 /// The client has no such place, or its file cannot be read or edited.
 pub fn install(
-    client: Client,
-    scope: Scope,
+    client: ClientApp,
+    scope: InstallScope,
     machine: &Machine,
     name: &str,
     server: &Server,
@@ -131,8 +131,8 @@ pub fn install(
 /// # Errors
 /// The client has no such place, or its file cannot be read or edited.
 pub fn uninstall(
-    client: Client,
-    scope: Scope,
+    client: ClientApp,
+    scope: InstallScope,
     machine: &Machine,
     name: &str,
 ) -> Result<Plan, ClientError> {
@@ -269,8 +269,8 @@ pub struct Installed {
 /// # Errors
 /// The client has no such place, or its file cannot be read or parsed.
 pub fn find(
-    client: Client,
-    scope: Scope,
+    client: ClientApp,
+    scope: InstallScope,
     machine: &Machine,
     name: &str,
 ) -> Result<Option<Installed>, ClientError> {
@@ -284,8 +284,8 @@ pub fn find(
 /// # Errors
 /// The client has no such place, or its file cannot be read or parsed.
 pub fn entries(
-    client: Client,
-    scope: Scope,
+    client: ClientApp,
+    scope: InstallScope,
     machine: &Machine,
 ) -> Result<Vec<(String, Installed)>, ClientError> {
     let path = client.file(scope, machine)?;
@@ -318,13 +318,13 @@ impl Server {
     ///
     /// # Errors
     /// The client cannot be told that.
-    pub fn example(&self, client: Client, name: &str) -> Result<String, ClientError> {
+    pub fn example(&self, client: ClientApp, name: &str) -> Result<String, ClientError> {
         edit(client, Path::new(""), "", name, &self.patch(client)?)
     }
 }
 
 fn edit(
-    client: Client,
+    client: ClientApp,
     path: &Path,
     text: &str,
     name: &str,
@@ -336,7 +336,7 @@ fn edit(
     Ok(document.text())
 }
 
-fn at(client: Client, name: &str) -> Vec<&str> {
+fn at(client: ClientApp, name: &str) -> Vec<&str> {
     client.servers_key().iter().copied().chain([name]).collect()
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::ClientError;
-use super::catalogue::{Client, KeyStyle, TokenStyle};
+use super::client_app::{ClientApp, KeyStyle, TokenStyle};
 use crate::config::KeySource;
 
 /// A question that VS Code asks.
@@ -72,7 +72,7 @@ impl Secret {
     /// way; see [`super::store_key`].
     #[must_use]
     pub fn choose(
-        client: Client,
+        client: ClientApp,
         sandbox: bool,
         source: Option<&KeySource>,
         key_file: &Path,
@@ -81,9 +81,9 @@ impl Secret {
             _ if sandbox => Self::NotNeeded,
             (KeyStyle::Prompt, _) => Self::Prompt,
             (_, Some(KeySource::OfficialConfig(_))) => Self::NotNeeded,
-            (_, Some(KeySource::File(path))) => Self::File(path.clone()),
+            (_, Some(KeySource::KeyFile(path))) => Self::File(path.clone()),
             (KeyStyle::Reference(text), _) => Self::Reference(text),
-            (KeyStyle::File, Some(KeySource::Environment)) => Self::File(key_file.to_owned()),
+            (KeyStyle::File, Some(KeySource::EnvVar)) => Self::File(key_file.to_owned()),
             (KeyStyle::File, None) => Self::Unchanged,
         }
     }
@@ -140,7 +140,7 @@ pub(super) struct Patch {
 
 impl Server {
     /// The change that makes the entry say this, and nothing else about how it is reached.
-    pub(super) fn patch(&self, client: Client) -> Result<Patch, ClientError> {
+    pub(super) fn patch(&self, client: ClientApp) -> Result<Patch, ClientError> {
         let mut entry: Map<String, Value> =
             WORDS.iter().map(|word| ((*word).to_owned(), Value::Null)).collect();
         let mut set = |word: &str, value: Value| entry.insert(word.to_owned(), value);
@@ -201,7 +201,7 @@ impl Server {
     ///
     /// # Errors
     /// The client cannot be told that, or a path is not Unicode.
-    pub fn entry(&self, client: Client) -> Result<(Value, Option<Value>), ClientError> {
+    pub fn entry(&self, client: ClientApp) -> Result<(Value, Option<Value>), ClientError> {
         let patch = self.patch(client)?;
         Ok((without_nulls(&patch.entry).into(), patch.input))
     }
@@ -301,7 +301,7 @@ mod tests {
         }
     }
 
-    fn stdio(client: Client, source: Option<&KeySource>) -> (Value, Option<Value>) {
+    fn stdio(client: ClientApp, source: Option<&KeySource>) -> (Value, Option<Value>) {
         Server::Stdio {
             command: "/bin/callingbox-mcp".to_owned(),
             args: vec!["stdio".to_owned()],
@@ -315,13 +315,13 @@ mod tests {
     #[test]
     fn a_key_is_given_in_the_best_way_of_each_client() {
         let by_file = json!({"CALLINGBOX_API_KEY_FILE": "/c/api-key"});
-        for client in Client::ALL {
-            let (entry, input) = stdio(client, Some(&KeySource::Environment));
+        for client in ClientApp::ALL {
+            let (entry, input) = stdio(client, Some(&KeySource::EnvVar));
             let (env, prompt) = match client {
-                Client::Vscode => {
+                ClientApp::Vscode => {
                     (json!({"CALLINGBOX_API_KEY": "${input:callingbox-api-key}"}), true)
                 }
-                Client::Cursor => {
+                ClientApp::Cursor => {
                     (json!({"CALLINGBOX_API_KEY": "${env:CALLINGBOX_API_KEY}"}), false)
                 }
                 _ => (by_file.clone(), false),
@@ -338,12 +338,12 @@ mod tests {
     #[test]
     fn a_key_that_the_server_finds_itself_is_not_mentioned() {
         let official = KeySource::OfficialConfig("/h/config.toml".into());
-        let mounted = KeySource::File("/run/key".into());
-        let (entry, _) = stdio(Client::Cursor, Some(&official));
+        let mounted = KeySource::KeyFile("/run/key".into());
+        let (entry, _) = stdio(ClientApp::Cursor, Some(&official));
         assert_eq!(entry, json!({"command": "/bin/callingbox-mcp", "args": ["stdio"]}));
-        let (entry, _) = stdio(Client::Gemini, Some(&mounted));
+        let (entry, _) = stdio(ClientApp::Gemini, Some(&mounted));
         assert_eq!(entry["env"], json!({"CALLINGBOX_API_KEY_FILE": "/run/key"}));
-        let (entry, _) = stdio(Client::Gemini, None);
+        let (entry, _) = stdio(ClientApp::Gemini, None);
         assert_eq!(entry.get("env"), None);
     }
 
@@ -352,18 +352,18 @@ mod tests {
         let url = "http://127.0.0.1:8080/mcp";
         let server = Server::Http { url: url.parse().unwrap(), token_env: None };
         let table = [
-            (Client::Cursor, json!({"url": url})),
-            (Client::ClaudeCode, json!({"type": "http", "url": url})),
-            (Client::Vscode, json!({"type": "http", "url": url})),
-            (Client::Openclaw, json!({"transport": "streamable-http", "url": url})),
-            (Client::Codex, json!({"url": url})),
-            (Client::Gemini, json!({"type": "http", "url": url})),
-            (Client::Windsurf, json!({"serverUrl": url})),
+            (ClientApp::Cursor, json!({"url": url})),
+            (ClientApp::ClaudeCode, json!({"type": "http", "url": url})),
+            (ClientApp::Vscode, json!({"type": "http", "url": url})),
+            (ClientApp::Openclaw, json!({"transport": "streamable-http", "url": url})),
+            (ClientApp::Codex, json!({"url": url})),
+            (ClientApp::Gemini, json!({"type": "http", "url": url})),
+            (ClientApp::Windsurf, json!({"serverUrl": url})),
         ];
         for (client, expected) in table {
             assert_eq!(server.entry(client).unwrap(), (expected, None), "{client}");
         }
-        let error = server.entry(Client::ClaudeDesktop).unwrap_err();
+        let error = server.entry(ClientApp::ClaudeDesktop).unwrap_err();
         assert!(matches!(error, ClientError::NoHttp { .. }), "{error}");
     }
 
@@ -375,18 +375,18 @@ mod tests {
         let asks = json!({"type": "promptString", "id": "callingbox-mcp-token",
             "description": "Token of the callingbox-mcp server", "password": true});
         for (client, expected) in [
-            (Client::Cursor, "Bearer ${env:TELEPHONE}"),
-            (Client::Windsurf, "Bearer ${env:TELEPHONE}"),
-            (Client::ClaudeCode, "Bearer ${TELEPHONE}"),
-            (Client::Openclaw, "Bearer ${TELEPHONE}"),
-            (Client::Gemini, "Bearer ${TELEPHONE}"),
-            (Client::Vscode, "Bearer ${input:callingbox-mcp-token}"),
+            (ClientApp::Cursor, "Bearer ${env:TELEPHONE}"),
+            (ClientApp::Windsurf, "Bearer ${env:TELEPHONE}"),
+            (ClientApp::ClaudeCode, "Bearer ${TELEPHONE}"),
+            (ClientApp::Openclaw, "Bearer ${TELEPHONE}"),
+            (ClientApp::Gemini, "Bearer ${TELEPHONE}"),
+            (ClientApp::Vscode, "Bearer ${input:callingbox-mcp-token}"),
         ] {
             let (entry, input) = server.entry(client).unwrap();
             assert_eq!(entry["headers"], json!({ "Authorization": expected }), "{client}");
-            assert_eq!(input, (client == Client::Vscode).then(|| asks.clone()), "{client}");
+            assert_eq!(input, (client == ClientApp::Vscode).then(|| asks.clone()), "{client}");
         }
         let expected = json!({"url": url, "bearer_token_env_var": "TELEPHONE"});
-        assert_eq!(server.entry(Client::Codex).unwrap(), (expected, None));
+        assert_eq!(server.entry(ClientApp::Codex).unwrap(), (expected, None));
     }
 }

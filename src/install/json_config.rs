@@ -4,7 +4,7 @@ use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstArray, CstInputValue, CstNode, CstObject, CstRootNode};
 use serde_json::{Map, Value};
 
-use super::edit::EditError;
+use super::document::EditError;
 use super::entry::without_nulls;
 
 /// A parsed text.

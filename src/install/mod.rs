@@ -9,9 +9,9 @@
 //! Knows nothing of MCP, of the API, or of any world: a key is a file's path or a name here, never a
 //! value, except in [`store_key`].
 
-pub mod catalogue;
 pub mod change;
-mod edit;
+pub mod client_app;
+mod document;
 pub mod entry;
 mod file;
 mod json_config;
@@ -19,8 +19,8 @@ mod toml_config;
 
 use std::path::PathBuf;
 
-pub use catalogue::{Client, Machine, Os, Scope};
 pub use change::{Installed, Plan, entries, find, install, uninstall};
+pub use client_app::{ClientApp, InstallScope, Machine, Os};
 pub use entry::{Secret, Server};
 pub use file::{store_key, write_new};
 
@@ -31,7 +31,7 @@ pub enum ClientError {
     #[error("{client} has no configuration per project; leave --scope project away")]
     NoProjectScope {
         /// Which client.
-        client: Client,
+        client: ClientApp,
     },
     /// The client takes no server over HTTP from its file.
     #[error(
@@ -39,7 +39,7 @@ pub enum ClientError {
     )]
     NoHttp {
         /// Which client.
-        client: Client,
+        client: ClientApp,
     },
     /// The file is not what its format says.
     #[error("{} cannot be parsed, so it was left as it is: {message}", path.display())]

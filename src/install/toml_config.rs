@@ -5,7 +5,7 @@ use toml_edit::visit::{Visit, visit_table};
 use toml_edit::visit_mut::{VisitMut, visit_table_mut, visit_value_mut};
 use toml_edit::{Decor, DocumentMut, InlineTable, Item, RawString, Table, TableLike, value};
 
-use super::edit::EditError;
+use super::document::EditError;
 use super::entry::without_nulls;
 
 /// A parsed text.

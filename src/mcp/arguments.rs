@@ -12,7 +12,7 @@ use serde_path_to_error::{Path, Segment};
 use super::error::ToolError;
 use super::present;
 use super::schema;
-use super::toolset::nearest;
+use crate::suggest::most_similar;
 use crate::telemetry::arguments::digits_masked;
 
 /// The arguments of a call as they came in.
@@ -321,7 +321,7 @@ fn unknown_argument(schema: &Value, arguments: &Value) -> Option<String> {
     let known = schema.get("properties")?.as_object()?;
     let unknown = arguments.as_object()?.keys().find(|name| !known.contains_key(*name))?;
     let unknown = shown_name(unknown);
-    let nearest = nearest(&unknown, known.keys());
+    let nearest = most_similar(&unknown, known.keys());
     let hint = nearest.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
     let valid: Vec<String> = known.keys().map(|name| format!("`{name}`")).collect();
     let valid = match valid.as_slice() {

@@ -12,7 +12,7 @@ use super::present;
 use super::registry::available::AvailableTools;
 use super::registry::name::ToolName;
 use super::reply::next_step::{self, NextStep};
-use crate::account::{Environment, NoKey};
+use crate::account::{Environment, MissingApiKey};
 use crate::dialing::ledger::LedgerError;
 use callingbox::{self, ApiOperation, CallId, Effect};
 
@@ -275,8 +275,8 @@ impl fmt::Display for ErrorReport {
 }
 
 /// How to set a key, for the model to pass on.
-impl From<NoKey> for ToolError {
-    fn from(error: NoKey) -> Self {
+impl From<MissingApiKey> for ToolError {
+    fn from(error: MissingApiKey) -> Self {
         Self::new(Class::NoKey, error.to_string()).with_next([
             NextStep::Command { args: "setup", hint: "asks for the key and stores it" },
             NextStep::person(

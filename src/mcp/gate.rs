@@ -172,10 +172,10 @@ mod tests {
     use super::super::present::Reply;
     use super::super::server::Server;
     use super::super::tool::Tool;
-    use super::super::toolset::Toolset;
     use super::*;
     use crate::account::Account;
-    use crate::config::Wait;
+    use crate::toolset::Toolset;
+    use crate::watch::WaitLimits;
 
     #[derive(Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
@@ -243,7 +243,7 @@ mod tests {
             Entry::of::<SlowRinging>(),
             Entry::of::<Endless>(),
         ]);
-        let account = Arc::new(Account::real(None, Wait::default()));
+        let account = Arc::new(Account::live(None, WaitLimits::default()));
         let server = Server::new(Arc::new(catalogue), Arc::new(Selection::default()), account);
         let (near, far) = tokio::io::duplex(64 * 1024);
         tokio::spawn(async move { server.serve(far).await.unwrap().waiting().await });

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::kind::Kind;
 use super::scope::Scope;
-use super::toolset::{Toolset, UnknownName, nearest};
+use crate::suggest::{UnknownName, most_similar};
+use crate::toolset::Toolset;
 
 /// What is known of a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Index {
     /// The existing name that is most like `name`, if any is.
     #[must_use]
     pub fn nearest(&self, name: &str) -> Option<&'static str> {
-        nearest(name, self.iter().map(|tool| tool.name))
+        most_similar(name, self.iter().map(|tool| tool.name))
     }
 }
 

@@ -3,7 +3,7 @@
 //! - [`tool`]: what a tool is (one that does not say what it does to the world does not compile), and
 //!   [`context`]: what it is handed; [`catalogue`]: the list of all of them;
 //! - [`index`]: what is known of each without calling it; [`kind`]: what it does to the world,
-//!   [`toolset`]: its group, [`scope`]: what it takes to be granted; [`selection`]: which are offered,
+//!   its toolset, [`scope`]: what it takes to be granted; [`selection`]: which are offered,
 //!   [`registry`]: which of them one caller can use, [`view`]: what else is seen with it; [`caller`]: who asks, where
 //!   there are many;
 //! - [`arguments`] and [`schema`]: the types arguments are made of, and the schemas of those types;
@@ -44,6 +44,5 @@ pub mod skill;
 pub mod tasks;
 pub mod tool;
 mod tools;
-pub mod toolset;
 pub mod view;
 pub mod waiting;

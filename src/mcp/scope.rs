@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::kind::Kind;
-use super::toolset::Toolset;
+use crate::toolset::Toolset;
 
 /// One thing that can be granted (a scope of RFC 6749, section 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,7 +1,8 @@
 //! Which of all tools are offered: what the user switched on, and what was taken from it since.
 
 use super::index::{Facts, Index};
-use super::toolset::{Toolset, UnknownName};
+use crate::suggest::UnknownName;
+use crate::toolset::Toolset;
 
 /// Which tools are offered, as the user asked for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -23,8 +23,8 @@ use super::kind::Kind;
 use super::present::Reply;
 use super::registry::name::ToolName;
 use super::schema;
-use super::toolset::Toolset;
 use crate::account::Environment;
+use crate::toolset::Toolset;
 use callingbox::CallId;
 
 /// What `run` ends with when it does not end with a reply.

@@ -49,7 +49,7 @@ pub fn allowed(cx: &ToolContext, asked: Duration) -> Duration {
     let most = if cx.progress.is_wanted() {
         LONGEST
     } else {
-        Duration::from_secs(cx.account.wait().max_seconds)
+        Duration::from_secs(cx.account.wait_limits().max_seconds)
     };
     asked.min(most)
 }

@@ -24,7 +24,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::suggest::nearest;
+use crate::suggest::correct_typo;
 use callingbox::redact;
 
 /// How log lines are written.
@@ -68,7 +68,7 @@ pub enum TelemetryError {
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 fn advice(word: &str) -> String {
-    match nearest(&word.to_ascii_lowercase(), LEVELS) {
+    match correct_typo(&word.to_ascii_lowercase(), LEVELS) {
         Some(level) => format!("did you mean `{level}`?"),
         None => format!("write one of {}, or `{word}=info`", LEVELS.join(", ")),
     }

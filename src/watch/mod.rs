@@ -20,9 +20,11 @@ pub mod schedule;
 mod source;
 #[cfg(test)]
 mod tests;
+mod wait_limits;
 mod watchers;
 
 pub use follower::{Follower, Snapshot, State, Want};
 pub use progress::Progress;
 pub use source::{Source, source_of};
+pub use wait_limits::WaitLimits;
 pub use watchers::{FollowError, Settings, Watchers};

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use callingbox_mcp::account::Account;
-use callingbox_mcp::config::Wait;
 use callingbox_mcp::dialing::Environment;
 use callingbox_mcp::dialing::dispatch::LedgerPlace;
 use callingbox_mcp::http::auth::Authenticator;
@@ -21,6 +20,7 @@ use callingbox_mcp::http::health::Health;
 use callingbox_mcp::http::{Service, Settings};
 use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_mcp::mcp::index::Index;
+use callingbox_mcp::watch::WaitLimits;
 use tokio::net::TcpListener;
 
 use self::fixtures::Fixtures;
@@ -43,7 +43,7 @@ impl HandlerFactory for Mounted {
 
 #[tokio::main]
 async fn main() {
-    let nobody = Arc::new(Account::real(None, Wait::default()));
+    let nobody = Arc::new(Account::live(None, WaitLimits::default()));
     let health = Health::new(None, LedgerPlace::Nowhere, Environment::Sandbox);
     let service = Service::new(
         Settings::default(),

@@ -10,7 +10,7 @@ use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_mcp::mcp::kind::Kind;
 use callingbox_mcp::mcp::selection::Selection;
 use callingbox_mcp::mcp::tool::Entry;
-use callingbox_mcp::mcp::toolset::Toolset;
+use callingbox_mcp::toolset::Toolset;
 use serde_json::Value;
 
 fn in_repo(path: &str) -> PathBuf {

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use callingbox_mcp::cli::Cli;
 use callingbox_mcp::config::KeySource;
-use callingbox_mcp::install::{Client, Secret, Server};
+use callingbox_mcp::install::{ClientApp, Secret, Server};
 use clap::{CommandFactory, Parser};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ fn instruction<'a>(text: &'a str, name: &str) -> &'a str {
 }
 
 /// A command line of the server over HTTP.
-fn http(words: &[&str]) -> callingbox_mcp::cli::Http {
+fn http(words: &[&str]) -> callingbox_mcp::cli::HttpArgs {
     let words = words.iter().map(|word| match *word {
         "/usr/local/bin/callingbox-mcp" => "callingbox-mcp",
         word => word,
@@ -243,8 +243,8 @@ fn the_registry_entry_has_what_its_schema_demands() {
 }
 
 /// What a link makes the client write: what `install` writes, with the program found by its name.
-fn entry(client: Client, sandbox: bool) -> (Value, Option<Value>) {
-    let source = Some(&KeySource::Environment);
+fn entry(client: ClientApp, sandbox: bool) -> (Value, Option<Value>) {
+    let source = Some(&KeySource::EnvVar);
     let mut args = vec!["stdio".to_owned()];
     if sandbox {
         args.push("--sandbox".to_owned());
@@ -265,13 +265,13 @@ fn encoded(text: &str) -> String {
 }
 
 fn cursor(name: &str, sandbox: bool) -> String {
-    let (entry, _) = entry(Client::Cursor, sandbox);
+    let (entry, _) = entry(ClientApp::Cursor, sandbox);
     let config = encoded(&STANDARD.encode(entry.to_string()));
     format!("https://cursor.com/en/install-mcp?name={name}&config={config}")
 }
 
 fn vscode(name: &str, sandbox: bool) -> String {
-    let (entry, input) = entry(Client::Vscode, sandbox);
+    let (entry, input) = entry(ClientApp::Vscode, sandbox);
     let config = encoded(&entry.to_string());
     let inputs = input
         .map(|input| format!("&inputs={}", encoded(&json!([input]).to_string())))

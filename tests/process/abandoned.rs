@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use callingbox_mcp::account::Account;
-use callingbox_mcp::config::Wait;
 use callingbox_mcp::http::tenant::{Identity, Limits, Tenant, Tenants};
 use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_mcp::mcp::selection::Selection;
+use callingbox_mcp::watch::WaitLimits;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +45,7 @@ async fn day(sessions: usize) {
     let limits = Limits { session_idle: Duration::from_secs(900), ..Limits::default() };
     let end = CancellationToken::new();
     let tenants = Tenants::new(Arc::new(Catalogue::new()), limits, false, end);
-    let account = Arc::new(Account::real(None, Wait::default()));
+    let account = Arc::new(Account::live(None, WaitLimits::default()));
     let all: Vec<Arc<Tenant>> = (0..10_u8)
         .map(|at| {
             let selection = Arc::new(Selection::default());

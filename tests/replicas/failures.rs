@@ -44,7 +44,7 @@ async fn a_replica_that_is_killed_in_mid_wait_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn a_replica_that_is_killed_in_mid_dispatch_leaves_a_call_that_is_found() {
-    let mut house = House::open("request_seconds = 2\n", OFF, &[]).await;
+    let mut house = House::open("request_timeout_seconds = 2\n", OFF, &[]).await;
     let agent = house.agent().await;
     house
         .fault(json!({

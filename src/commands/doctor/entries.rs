@@ -14,9 +14,9 @@ use tokio::io::{AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use super::Finding;
-use crate::cli::{Cli, Command as Typed, Global, server_name};
+use crate::cli::{Cli, Command as Typed, Global, parse_server_name};
 use crate::commands::install;
-use crate::install::{self as clients, Client, Installed, Machine, Scope};
+use crate::install::{self as clients, ClientApp, InstallScope, Installed, Machine};
 use crate::mcp::present::reason;
 
 /// How long a server may take to start and to list its tools.
@@ -39,13 +39,13 @@ pub(super) async fn all(global: &Global, needs_key: bool) -> Vec<Finding> {
         let why = "this user has no home folder";
         return vec![Finding::skipped("clients", why)];
     };
-    let places: Vec<(Client, Scope)> = Client::ALL
+    let places: Vec<(ClientApp, InstallScope)> = ClientApp::ALL
         .into_iter()
-        .flat_map(|client| [(client, Scope::User), (client, Scope::Project)])
+        .flat_map(|client| [(client, InstallScope::User), (client, InstallScope::Project)])
         // In the home folder some of them are one and the same file.
         .filter(|(client, scope)| {
             let file = |scope| client.file(scope, &machine).ok();
-            *scope == Scope::User || file(Scope::Project) != file(Scope::User)
+            *scope == InstallScope::User || file(InstallScope::Project) != file(InstallScope::User)
         })
         .collect();
     let findings: Vec<Finding> = join_all(
@@ -62,15 +62,15 @@ pub(super) async fn all(global: &Global, needs_key: bool) -> Vec<Finding> {
 }
 
 async fn one(
-    client: Client,
-    scope: Scope,
+    client: ClientApp,
+    scope: InstallScope,
     machine: &Machine,
     global: &Global,
     needs_key: bool,
 ) -> Vec<Finding> {
     let suffix = match scope {
-        Scope::User => "",
-        Scope::Project => "-project",
+        InstallScope::User => "",
+        InstallScope::Project => "-project",
     };
     let check = format!("{}{suffix}", client.id());
     let entries = match clients::entries(client, scope, machine) {
@@ -85,7 +85,7 @@ async fn one(
     let findings = join_all(ours.map(async |(name, entry)| {
         let file = client.file(scope, machine).unwrap_or_default();
         let restart = format!("then restart {client}");
-        let (check, fix) = match server_name(&name) {
+        let (check, fix) = match parse_server_name(&name) {
             _ if name == NAME => {
                 (check.clone(), format!("{}, {restart}", again(client, scope, None, &entry)))
             }
@@ -113,9 +113,9 @@ async fn one(
         }
     }))
     .await;
-    if findings.is_empty() && scope == Scope::User && client.is_present(machine) {
+    if findings.is_empty() && scope == InstallScope::User && client.is_present(machine) {
         // What stands in the way of them is told where the command is typed.
-        let flags = install::flags(global).unwrap_or_default();
+        let flags = global.to_flags().unwrap_or_default();
         let install = install::command(client, &flags);
         let message = format!("is here without an entry; `{install}` writes it");
         return vec![Finding::ok(check, message)];
@@ -125,16 +125,16 @@ async fn one(
 
 /// The command that writes an entry anew, with the flags that it has: what is simulated or read-only
 /// stays so.
-fn again(client: Client, scope: Scope, name: Option<&str>, entry: &Installed) -> String {
+fn again(client: ClientApp, scope: InstallScope, name: Option<&str>, entry: &Installed) -> String {
     let mut words = Vec::new();
-    if scope == Scope::Project {
+    if scope == InstallScope::Project {
         words.extend(["--scope".to_owned(), "project".to_owned()]);
     }
     if let Some(name) = name {
         words.extend(["--name".to_owned(), name.to_owned()]);
     }
     let line = ["callingbox-mcp"].into_iter().chain(entry.args.iter().map(String::as_str));
-    let flags = Cli::read_words(line).ok().and_then(|cli| install::flags(&cli.global).ok());
+    let flags = Cli::parse_without_env(line).ok().and_then(|cli| cli.global.to_flags().ok());
     match flags {
         Some(flags) if flags.iter().all(|flag| flag.chars().all(is_plain)) => {
             words.extend(flags);
@@ -177,11 +177,11 @@ enum Examined {
     NotStarted(String),
 }
 
-async fn examine(entry: &Installed, scope: Scope) -> anyhow::Result<Examined> {
+async fn examine(entry: &Installed, scope: InstallScope) -> anyhow::Result<Examined> {
     match (&entry.command, &entry.url) {
         (Some(command), _) => {
             let program = find(command, entry)?;
-            if scope == Scope::Project
+            if scope == InstallScope::Project
                 && let Some(why) = strange(command, &program, entry)
             {
                 return Ok(Examined::NotStarted(why));
@@ -218,7 +218,7 @@ fn strange(command: &str, program: &Path, entry: &Installed) -> Option<String> {
     }
     let line = std::iter::once(command).chain(entry.args.iter().map(String::as_str));
     let serves =
-        matches!(Cli::read_words(line), Ok(Cli { command: None | Some(Typed::Stdio), .. }));
+        matches!(Cli::parse_without_env(line), Ok(Cli { command: None | Some(Typed::Stdio), .. }));
     if !serves {
         return Some("its entry has this program do something else than serve".to_owned());
     }

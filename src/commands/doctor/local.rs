@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::{Finding, served};
 use crate::account::Environment;
 use crate::cli::Global;
-use crate::config::{self, ConfigError, File, Folders};
+use crate::config::{self, ConfigError, ConfigFile, UserFolders};
 use crate::dialing::dispatch::{self, LedgerPlace};
 use crate::dialing::ledger::LedgerError;
-use crate::environment::variable;
+use crate::env_var::read_env_var;
 use crate::mcp::catalogue::Catalogue;
 use crate::telemetry;
 
@@ -22,18 +22,18 @@ const LEDGER_LIMIT: Duration = Duration::from_secs(10);
 /// The configuration as a server would read it, or why no server starts with it.
 pub(super) fn configuration(
     global: &mut Global,
-    folders: &Folders,
-) -> Result<(Finding, File), Finding> {
+    folders: &UserFolders,
+) -> Result<(Finding, ConfigFile), Finding> {
     const CHECK: &str = "configuration";
     let broken = |message: String, fix: &str| Finding::fail(CHECK, message, fix);
-    let variable = variable("CALLINGBOX_MCP_SANDBOX").map_err(anyhow::Error::from);
-    variable.and_then(|value| global.settle_sandbox(value)).map_err(|error| {
+    let variable = read_env_var("CALLINGBOX_MCP_SANDBOX").map_err(anyhow::Error::from);
+    variable.and_then(|value| Ok(global.apply_sandbox_variable(value)?)).map_err(|error| {
         broken(
             error.to_string(),
             "set CALLINGBOX_MCP_SANDBOX to true or false, or to the address of a simulator",
         )
     })?;
-    let file = config::load(global.config.as_deref(), folders).map_err(|error| {
+    let file = config::load_config(global.config.as_deref(), folders).map_err(|error| {
         let fix = match &error {
             ConfigError::Unreadable { reason, .. } if reason.kind() == ErrorKind::NotFound => {
                 "there is no such file: correct its name in --config or CALLINGBOX_MCP_CONFIG, or leave \
@@ -61,7 +61,7 @@ pub(super) fn configuration(
             "correct `log` in the file, --log or CALLINGBOX_MCP_LOG",
         )
     })?;
-    let message = match config::path(global.config.as_deref(), folders) {
+    let message = match config::config_path(global.config.as_deref(), folders) {
         Some(path) if path.exists() => format!("read from {}", path.display()),
         Some(path) => format!("the defaults; there is no {}", path.display()),
         None => {
@@ -81,13 +81,13 @@ pub(super) fn configuration(
 
 /// Whether the key is known to this terminal alone: a client that is started elsewhere has none, if
 /// its entry does not give it one.
-pub(super) fn key_is_only_here(file: &File, folders: &Folders) -> bool {
+pub(super) fn key_is_only_here(file: &ConfigFile, folders: &UserFolders) -> bool {
     let elsewhere = |name: &str| match name.starts_with("CALLINGBOX_API_KEY") {
         true => Ok(None),
-        false => variable(name),
+        false => read_env_var(name),
     };
-    let found = |env| config::credentials(file, env, folders).is_ok_and(|it| it.key.is_some());
-    found(&variable) && !found(&elsewhere)
+    let found = |env| config::find_credentials(file, env, folders).is_ok_and(|it| it.key.is_some());
+    found(&read_env_var) && !found(&elsewhere)
 }
 
 /// Whether what is dialed can be written down; if not, nothing is dialed.
@@ -137,10 +137,10 @@ fn mend(place: &LedgerPlace, error: Option<&LedgerError>) -> String {
 }
 
 /// Whether the calling rules can be read; if not, nothing is dialed.
-pub(super) fn policy(file: &File, folders: &Folders) -> Finding {
+pub(super) fn policy(file: &ConfigFile, folders: &UserFolders) -> Finding {
     const CHECK: &str = "policy";
     let path = config::policy_path(file, folders);
-    match (config::policy(file, folders), path) {
+    match (config::load_policy(file, folders), path) {
         (Ok(_), Some(path)) if path.exists() => {
             Finding::ok(CHECK, format!("read from {}", path.display()))
         }
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!((found.level, found.check.as_str()), (Level::Fail, "ledger"));
         assert!(found.message.contains("HOME is not set"), "{}", found.message);
         assert!(found.fix.is_some_and(|fix| fix.starts_with("set HOME")));
-        let found = configuration(&mut Global::default(), &Folders::default()).unwrap().0;
+        let found = configuration(&mut Global::default(), &UserFolders::default()).unwrap().0;
         assert_eq!(found.level, Level::Warn, "{}", found.message);
     }
 }

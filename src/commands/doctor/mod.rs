@@ -11,14 +11,14 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::live::Live;
-use super::say;
-use super::style::Style;
+use super::status_line::Live;
 use crate::account::Environment;
 use crate::cli::{self, Global};
-use crate::config::Folders;
+use crate::commands::output::print;
+use crate::commands::style::Style;
+use crate::config::UserFolders;
 use crate::mcp::present::one_line;
-use crate::runtime::More;
+use crate::runtime::HttpExtras;
 use callingbox::redact;
 
 /// How grave a finding is.
@@ -85,24 +85,23 @@ struct Report {
     findings: Vec<Finding>,
 }
 
-pub(super) async fn run(options: cli::Doctor, global: Global) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(options: cli::DoctorArgs, global: Global) -> anyhow::Result<ExitCode> {
     let style = Style::of_terminal();
     let live = Live::new(style);
     let waiting = (!options.json).then(|| live.wait("looking"));
-    let report = examine(&options, global, &Folders::of_user()).await;
+    let report = examine(&options, global, &UserFolders::from_system()).await;
     drop(waiting);
     if options.json {
-        say(format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+        print(format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
-        say(text(&report, style))?;
+        print(text(&report, style))?;
     }
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn examine(options: &cli::Doctor, mut global: Global, folders: &Folders) -> Report {
+async fn examine(options: &cli::DoctorArgs, mut global: Global, folders: &UserFolders) -> Report {
     let configuration = local::configuration(&mut global, folders);
-    let environment =
-        if global.sandbox.is_some() { Environment::Sandbox } else { Environment::Live };
+    let environment = global.environment();
     let findings = match configuration {
         Ok((finding, file)) => {
             let mut findings = vec![finding];
@@ -119,7 +118,11 @@ async fn examine(options: &cli::Doctor, mut global: Global, folders: &Folders) -
                         ];
                     }
                 };
-                let place = More { shared, ..More::default() }.ledger(&file, environment, folders);
+                let place = HttpExtras { shared, ..HttpExtras::default() }.ledger(
+                    &file,
+                    environment,
+                    folders,
+                );
                 state.into_iter().chain([local::ledger(&place, environment).await]).collect()
             };
             let (api, dialing, issuer, entries) = tokio::join!(

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 
 use super::Finding;
 use crate::cli::{self, Global};
-use crate::commands::{caller, setup};
-use crate::config::{self, File, Folders, KeySource};
-use crate::environment::variable;
+use crate::commands::ready_agent;
+use crate::config::{self, ConfigFile, KeySource, UserFolders};
+use crate::env_var::read_env_var;
 use crate::mcp::present::one_line;
-use crate::runtime::{self as world, Simulated};
+use crate::runtime::{self, SimulatorConnection};
 use callingbox::e164::E164;
 use callingbox::{
     self, AgentType, ApiKey, BaseUrl, Client, ClientConfig, ErrorKind, PageRequest, Phase, Probe,
@@ -43,8 +43,8 @@ const NUMBER: &str = "number";
 const AGENT: &str = "agent";
 
 /// Key, base URL, network, access, clock, number and agent, in this order.
-pub(super) async fn api(global: &Global, file: &File, folders: &Folders) -> Vec<Finding> {
-    let setup = setup::typed("setup", global);
+pub(super) async fn api(global: &Global, file: &ConfigFile, folders: &UserFolders) -> Vec<Finding> {
+    let setup = global.command_line("setup");
     match &global.sandbox {
         Some(url) => on_simulator(url.as_deref(), global.sandbox_speed, &setup).await,
         None => on_real_api(file, folders, &setup).await,
@@ -53,10 +53,10 @@ pub(super) async fn api(global: &Global, file: &File, folders: &Folders) -> Vec<
 
 async fn on_simulator(url: Option<&str>, speed: Option<f64>, setup: &str) -> Vec<Finding> {
     let key = Finding::ok("key", "none needed on the simulator");
-    let simulated = match world::simulate(url, speed).await {
+    let simulated = match runtime::connect_simulator(url, speed).await {
         Ok(simulated) => simulated,
         Err(error) => {
-            let fix = match url.map(world::simulator_url) {
+            let fix = match url.map(runtime::parse_simulator_url) {
                 Some(Err(_)) => {
                     format!("write --sandbox={}, or --sandbox alone", cli::SIMULATOR_URL)
                 }
@@ -68,7 +68,7 @@ async fn on_simulator(url: Option<&str>, speed: Option<f64>, setup: &str) -> Vec
             return findings;
         }
     };
-    let Simulated { base_url, key: secret, embedded, simulator: _ } = simulated;
+    let SimulatorConnection { base_url, key: secret, embedded, simulator: _ } = simulated;
     let place = match embedded {
         Some(_) => "a simulator inside this program".to_owned(),
         None => format!("the simulator at {base_url}"),
@@ -82,8 +82,8 @@ async fn on_simulator(url: Option<&str>, speed: Option<f64>, setup: &str) -> Vec
     findings
 }
 
-async fn on_real_api(file: &File, folders: &Folders, setup: &str) -> Vec<Finding> {
-    let found = match config::credentials(file, &variable, folders) {
+async fn on_real_api(file: &ConfigFile, folders: &UserFolders, setup: &str) -> Vec<Finding> {
+    let found = match config::find_credentials(file, &read_env_var, folders) {
         Ok(found) => found,
         Err(error) => {
             let fix = "correct what is named; callingbox-mcp config shows what holds";
@@ -135,8 +135,8 @@ fn unseen(why: &str, from: &str) -> Vec<Finding> {
 /// Where the key is, and whether others can read it there.
 fn held(source: &KeySource) -> Finding {
     let path = match source {
-        KeySource::Environment => return Finding::ok("key", format!("set in {source}")),
-        KeySource::File(path) | KeySource::OfficialConfig(path) => path,
+        KeySource::EnvVar => return Finding::ok("key", format!("set in {source}")),
+        KeySource::KeyFile(path) | KeySource::OfficialConfig(path) => path,
     };
     #[cfg(unix)]
     {
@@ -304,7 +304,7 @@ async fn ready(client: &Client, fresh: bool, setup: &str) -> Vec<Finding> {
             Finding::ok(NUMBER, format!("{shown}{more}"))
         }
     };
-    let agent = match caller::ready(&agents, &numbers) {
+    let agent = match ready_agent::ready(&agents, &numbers) {
         Some((agent, number)) => {
             let name = one_line(agent.name.as_deref().unwrap_or("unnamed"), 80);
             let from = number.e164.as_ref().map_or_else(|| "it".to_owned(), E164::masked);

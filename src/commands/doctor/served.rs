@@ -3,10 +3,11 @@
 //! same.
 
 use super::Finding;
-use crate::cli::{OAuth, State};
-use crate::commands::{oauth, world};
-use crate::config::File;
+use crate::cli::{OAuthArgs, StateArgs};
+use crate::commands::oauth;
+use crate::config::ConfigFile;
 use crate::http::auth::oauth::count_keys;
+use crate::runtime;
 use crate::state::SharedState;
 
 /// What mends a shared state that does not answer.
@@ -15,11 +16,11 @@ pub(super) const STATE_FIX: &str =
 
 /// What replicas share, if they share anything, and that it answers.
 pub(super) async fn state(
-    options: &State,
-    file: &File,
+    options: &StateArgs,
+    file: &ConfigFile,
 ) -> Result<Option<(SharedState, Finding)>, Finding> {
     const CHECK: &str = "state";
-    let shared = world::shared(options, file).map_err(|error| {
+    let shared = runtime::open_shared_state(options, file).map_err(|error| {
         let fix = "correct --state (CALLINGBOX_MCP_STATE), or ledger under [dialing] in the configuration";
         Finding::fail(CHECK, format!("no server starts: {error:#}"), fix)
     })?;
@@ -34,9 +35,9 @@ pub(super) async fn state(
 }
 
 /// Whether tokens can be held against the keys of their issuer.
-pub(super) async fn issuer(options: &OAuth) -> Option<Finding> {
+pub(super) async fn issuer(options: &OAuthArgs) -> Option<Finding> {
     const CHECK: &str = "issuer";
-    let OAuth { oauth_issuer, oauth_resource, oauth_jwks_url } = options;
+    let OAuthArgs { oauth_issuer, oauth_resource, oauth_jwks_url } = options;
     if [oauth_issuer, oauth_resource, oauth_jwks_url].into_iter().all(Option::is_none) {
         return None;
     }

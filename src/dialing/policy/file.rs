@@ -2,7 +2,8 @@
 //! and the commented file to start from.
 
 use super::Policy;
-use crate::suggest::meant;
+use crate::suggest::correct_unknown_name;
+use crate::toml_error::error_line;
 
 /// Why a policy file cannot be read. Until it can, nothing is dialed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,18 +28,15 @@ impl Policy {
     /// [`PolicyError`] with the line.
     pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
         toml::from_str(text).map_err(|error: toml::de::Error| {
-            let line = line_of(text, &error);
+            let line = error_line(text, &error);
             let message = error.message().trim().replace('\n', " ");
-            PolicyError { line, nearest: meant(&message).map(str::to_owned), message }
+            PolicyError {
+                line,
+                nearest: correct_unknown_name(&message).map(str::to_owned),
+                message,
+            }
         })
     }
-}
-
-/// The line of an error, counted from 1.
-#[must_use]
-pub fn line_of(text: &str, error: &toml::de::Error) -> usize {
-    let start = error.span().map_or(0, |span| span.start);
-    1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count()
 }
 
 /// The file that `policy init` writes: every key, as shipped, with what it means.

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::evaluate::second;
 pub use self::evaluate::{DecidedBy, Decision, Refusal, Request, Shadow, Verdict};
-pub use self::file::{PolicyError, line_of, starter_file};
+pub use self::file::{PolicyError, starter_file};
 pub use self::setting::Setting;
 use crate::dialing::destination::{CountryCode, Kind};
 use crate::dialing::limits::Limits;

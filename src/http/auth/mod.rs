@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::answer;
 use crate::mcp::index::Index;
 use crate::mcp::selection::Selection;
-use crate::mcp::toolset::Toolset;
+use crate::toolset::Toolset;
 
 pub use authenticator::Authenticator;
 pub use principal::Principal;

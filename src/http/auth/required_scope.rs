@@ -54,7 +54,7 @@ pub fn required_scope(
 mod tests {
     use super::*;
     use crate::mcp::catalogue::Catalogue;
-    use crate::mcp::toolset::Toolset;
+    use crate::toolset::Toolset;
 
     #[test]
     fn each_message_needs_a_known_scope_or_is_rejected() {

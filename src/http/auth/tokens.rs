@@ -16,7 +16,8 @@ use subtle::ConstantTimeEq;
 
 use super::super::tenant::Identity;
 use crate::hex;
-use crate::mcp::toolset::Toolset;
+use crate::toml_error::describe_toml_error;
+use crate::toolset::Toolset;
 
 /// The prefix by which secret scanners and people recognize a token.
 pub const PREFIX: &str = "cbmcp_";
@@ -125,7 +126,7 @@ impl TokenFile {
         })?;
         toml::from_str(&text).map_err(|error| TokenFileError::Invalid {
             path: path.to_owned(),
-            message: crate::config::explain_in_log(&text, &error),
+            message: describe_toml_error(&text, &error),
         })
     }
 

@@ -7,7 +7,8 @@ use http::{HeaderMap, StatusCode};
 use super::super::answer;
 use crate::mcp::index::{Facts, Index};
 use crate::mcp::present;
-use crate::mcp::toolset::{Toolset, UnknownName};
+use crate::suggest::UnknownName;
+use crate::toolset::Toolset;
 
 /// Toolsets, separated by commas.
 pub const TOOLSETS_HEADER: &str = "x-mcp-toolsets";

@@ -11,8 +11,8 @@ use crate::mcp::present::{Fence, Reply};
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::tool::{Stop, Tool};
-use crate::mcp::toolset::Toolset;
 use crate::simulator::SimulatorError;
+use crate::toolset::Toolset;
 use callingbox::Effect;
 use callingbox::e164::E164;
 

@@ -12,7 +12,7 @@ use crate::mcp::present::{self, Reply};
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::tool::{Stop, Tool};
-use crate::mcp::toolset::Toolset;
+use crate::toolset::Toolset;
 use callingbox::{
     CallId, Change, DeliveryFilter, DeliveryId, DeliveryStatus, EndpointId, EndpointStatus,
     EventSubscription, SigningSecret, Timestamp, WebhookCreate, WebhookDelivery, WebhookEndpoint,

@@ -21,7 +21,7 @@ const LIVES: usize = 9;
 /// New requests in each life.
 const NEW: usize = 6;
 
-const CONFIG: &str = "request_seconds = 1\n\n[dialing]\nconfirm = \"never\"\n";
+const CONFIG: &str = "request_timeout_seconds = 1\n\n[dialing]\nconfirm = \"never\"\n";
 
 pub(crate) struct Killed {
     workers: Vec<Worker>,

@@ -139,7 +139,8 @@ async fn what_kept_a_yes_from_being_one_is_told() {
 
 #[tokio::test]
 async fn silence_is_a_no() {
-    let world = World::new("[dialing]\nconfirm = \"always\"\nthinking_seconds = 1\n", "").await;
+    let world =
+        World::new("[dialing]\nconfirm = \"always\"\nconfirm_timeout_seconds = 1\n", "").await;
     let mut session = world.session(LEGACY, can_ask()).await;
     let (id, asked) = question(&mut session, world.call(TO, "Remind.")).await;
     let answer = session.answer(id).await;

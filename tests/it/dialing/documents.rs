@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use callingbox_mcp::config::{self, Dialing};
+use callingbox_mcp::config::{self, DialingConfig};
 use callingbox_mcp::dialing::confirm::ConfirmMode;
 use callingbox_mcp::dialing::policy::{Action, Policy};
 
@@ -57,8 +57,8 @@ fn the_rules_and_the_configuration_are_as_the_chapter_says() {
     let [rules, dialing] = of("toml").try_into().unwrap();
     let policy = Policy::from_toml(&rules).unwrap();
     assert_eq!((policy.default, policy.rules.len()), (Action::Ask, 3));
-    let file = config::parse(&dialing).unwrap();
-    let defaults = Dialing { confirm: Some(ConfirmMode::Always), ..Dialing::default() };
+    let file = config::parse_config(&dialing).unwrap();
+    let defaults = DialingConfig { confirm: Some(ConfirmMode::Always), ..DialingConfig::default() };
     assert_eq!(file.dialing, defaults, "the chapter shows the defaults");
 }
 

@@ -307,7 +307,7 @@ async fn what_never_left_is_dialed_once_it_can_arrive_no_more() {
 
 #[tokio::test]
 async fn the_id_is_told_though_the_ledger_fails_after_the_request_has_left() {
-    let world = World::new("request_seconds = 1\n", "").await;
+    let world = World::new("request_timeout_seconds = 1\n", "").await;
     let late = json!({
         "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 5_000,
     });

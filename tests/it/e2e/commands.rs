@@ -103,8 +103,8 @@ async fn the_configuration_is_printed_whole_and_without_the_key() {
     home.write(
         "c.toml",
         "read_only = true\ntoolsets = [\"calls\"]\npolicy_file = \"mine.toml\"\nlog = \"info\"\n\
-         request_seconds = 7000\n[wait]\nmax_seconds = 60\n[dialing]\nconfirm = \"always\"\n\
-         require_human = true\nthinking_seconds = 30\nledger = \"dialed.sqlite3\"\n",
+         request_timeout_seconds = 7000\n[wait]\nmax_seconds = 60\n[dialing]\nconfirm = \"always\"\n\
+         require_human = true\nconfirm_timeout_seconds = 30\nledger = \"dialed.sqlite3\"\n",
     );
     home.write("mine.toml", "default = \"ask\"\n");
     let key_file = home.path().join("key");
@@ -182,7 +182,10 @@ async fn mistakes_are_refused_with_what_would_be_right() {
         ),
         (&["http", "--listen=8080"], &["an IP address and a port, such as 127.0.0.1:"]),
         (&["http", "--admin-listen=localhost:9"], &["an IP address and a port"]),
-        (&["install", "cursor", "--http=host/mcp"], &["the URL begins http:// or https://"]),
+        (
+            &["install", "cursor", "--http=host/mcp"],
+            &["the URL must begin with http:// or https://"],
+        ),
         (&["sandbox", "--speed", "0", "--listen", "127.0.0.1:0"], &["speed"]),
         (&["sandbox", "--manual", "--speed", "2"], &["cannot be used with"]),
         (&["dmo"], &["unrecognized subcommand 'dmo'", "'demo'"]),

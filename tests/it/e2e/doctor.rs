@@ -143,12 +143,14 @@ async fn on_the_simulator_nothing_is_wrong_either() {
     );
     for incomplete in ["--sandbox=127.0.0.1:4021", "--sandbox=localhost"] {
         let doctor = Doctor::run(&home, &[incomplete], &[]).await;
-        let (message, fix) =
-            ("written like http://127.0.0.1:4010", "--sandbox=http://127.0.0.1:4010");
+        let (message, fix) = (
+            "not a URL; write the simulator's URL like http://127.0.0.1:4010",
+            "--sandbox=http://127.0.0.1:4010",
+        );
         doctor.says("base_url", "fail", message, fix);
     }
     let elsewhere = Doctor::run(&home, &["--sandbox=https://api.example"], &[]).await;
-    elsewhere.says("base_url", "fail", "this address is elsewhere", "--sandbox");
+    elsewhere.says("base_url", "fail", "the host is not this machine", "--sandbox");
 }
 
 #[tokio::test]

@@ -204,8 +204,12 @@ async fn the_configuration_and_the_scenario_file_are_read() {
     let [scenarios, .., file] = blocks.as_slice() else {
         panic!("a scenario file, the calling rules, a configuration")
     };
-    let file = config::parse(file).unwrap();
-    assert_eq!(file.wait, config::Wait::default(), "the README shows the defaults");
+    let file = config::parse_config(file).unwrap();
+    assert_eq!(
+        file.wait,
+        callingbox_mcp::watch::WaitLimits::default(),
+        "the README shows the defaults"
+    );
     let home = Home::new();
     home.write("mine.toml", scenarios);
     let options =

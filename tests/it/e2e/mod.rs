@@ -5,7 +5,7 @@ mod bad_input;
 mod commands;
 mod doctor;
 mod documents;
-mod environment;
+mod env_vars;
 mod every_tool;
 mod failures;
 mod following;

@@ -216,7 +216,7 @@ async fn a_refused_call_says_that_nobody_was_called() {
 /// what was really dialed.
 async fn place_and_lose(digits: &str) -> (Value, Vec<Value>) {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "request_seconds = 2\n").unwrap();
+    std::fs::write(file.path(), "request_timeout_seconds = 2\n").unwrap();
     let flags = ["--config", file.path().to_str().unwrap()];
     let mut session = Session::on_simulator(Era::Modern, &flags, Options::default()).await;
     let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;

@@ -174,7 +174,7 @@ fn the_flags_variables_paths_and_figures_it_names_exist() {
             tenants.session_idle.as_secs() / 60
         ),
         format!("at least {},000;", tenants.tenants / 1_000),
-        format!("({} unless changed)", callingbox_mcp::config::Wait::default().max_seconds),
+        format!("({} unless changed)", callingbox_mcp::watch::WaitLimits::default().max_seconds),
     ] {
         let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(flat.contains(&words), "{words}");

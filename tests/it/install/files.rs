@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use callingbox_mcp::install::{self as clients, Client, ClientError, Os, Scope};
+use callingbox_mcp::install::{self, ClientApp, ClientError, InstallScope, Os};
 
 use crate::install::tables::{machine, stdio};
 
@@ -34,17 +34,18 @@ fn a_file_that_cannot_be_edited_is_left_as_it_is() {
         b"{\"a\": \"\xc3\x28\"}",
     ];
     let toml: &[&[u8]] = &[b"a = ", b"[mcp_servers", b"mcp_servers = 1", b"a = 1\na = 2", b"\xff"];
-    for client in Client::ALL {
-        let texts = if client == Client::Codex { toml } else { json };
+    for client in ClientApp::ALL {
+        let texts = if client == ClientApp::Codex { toml } else { json };
         for text in texts {
             let root = tempfile::tempdir().unwrap();
             let machine = machine(Os::Linux, root.path());
-            let path = client.file(Scope::User, &machine).unwrap();
+            let path = client.file(InstallScope::User, &machine).unwrap();
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, text).unwrap();
             let server = stdio(client, Os::Linux);
             let error =
-                clients::install(client, Scope::User, &machine, "callingbox", &server).unwrap_err();
+                install::install(client, InstallScope::User, &machine, "callingbox", &server)
+                    .unwrap_err();
             assert!(
                 matches!(error, ClientError::Unparsable { .. } | ClientError::Unexpected { .. }),
                 "{client}: {error}"
@@ -60,15 +61,18 @@ fn deep_nesting_is_refused_and_not_followed_to_the_end_of_the_stack() {
     let root = tempfile::tempdir().unwrap();
     let machine = machine(Os::Linux, root.path());
     for (client, text) in [
-        (Client::Cursor, "{\"a\":".to_owned() + &"[".repeat(100_000) + &"]".repeat(100_000) + "}"),
-        (Client::Codex, "a = ".to_owned() + &"[".repeat(100_000) + &"]".repeat(100_000)),
+        (
+            ClientApp::Cursor,
+            "{\"a\":".to_owned() + &"[".repeat(100_000) + &"]".repeat(100_000) + "}",
+        ),
+        (ClientApp::Codex, "a = ".to_owned() + &"[".repeat(100_000) + &"]".repeat(100_000)),
     ] {
-        let path = client.file(Scope::User, &machine).unwrap();
+        let path = client.file(InstallScope::User, &machine).unwrap();
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         let server = stdio(client, Os::Linux);
-        let error =
-            clients::install(client, Scope::User, &machine, "callingbox", &server).unwrap_err();
+        let error = install::install(client, InstallScope::User, &machine, "callingbox", &server)
+            .unwrap_err();
         assert!(matches!(error, ClientError::Unparsable { .. }), "{error}");
     }
 }
@@ -78,9 +82,10 @@ fn a_file_that_changed_meanwhile_is_not_written_over() {
     let root = tempfile::tempdir().unwrap();
     let machine = machine(Os::Linux, root.path());
     let path = machine.home.join(".cursor").join("mcp.json");
-    let server = stdio(Client::Cursor, Os::Linux);
+    let server = stdio(ClientApp::Cursor, Os::Linux);
     let plan =
-        clients::install(Client::Cursor, Scope::User, &machine, "callingbox", &server).unwrap();
+        install::install(ClientApp::Cursor, InstallScope::User, &machine, "callingbox", &server)
+            .unwrap();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, "{\"new\": 1}").unwrap();
     let error = plan.apply(now()).unwrap_err();
@@ -97,9 +102,10 @@ fn when_the_backup_cannot_be_made_the_file_stays() {
     let folder = path.parent().unwrap();
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(&path, "{}").unwrap();
-    let server = stdio(Client::Cursor, Os::Linux);
+    let server = stdio(ClientApp::Cursor, Os::Linux);
     let plan =
-        clients::install(Client::Cursor, Scope::User, &machine, "callingbox", &server).unwrap();
+        install::install(ClientApp::Cursor, InstallScope::User, &machine, "callingbox", &server)
+            .unwrap();
     // A folder in its place stops root too, whom permissions do not.
     std::fs::create_dir(folder.join("mcp.json.20260102T030405000000Z.bak")).unwrap();
     let error = plan.apply(now()).unwrap_err();
@@ -117,9 +123,10 @@ fn a_folder_that_cannot_be_written_leaves_the_original() {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(&path, "{}").unwrap();
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o555)).unwrap();
-    let server = stdio(Client::Cursor, Os::Linux);
+    let server = stdio(ClientApp::Cursor, Os::Linux);
     let plan =
-        clients::install(Client::Cursor, Scope::User, &machine, "callingbox", &server).unwrap();
+        install::install(ClientApp::Cursor, InstallScope::User, &machine, "callingbox", &server)
+            .unwrap();
     let done = plan.apply(now());
     let writable = std::fs::write(folder.join("probe"), "").is_ok();
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -143,8 +150,8 @@ fn a_symbolic_link_and_the_permissions_behind_it_stay() {
     std::fs::write(&real, "{}").unwrap();
     std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o600)).unwrap();
     symlink(&real, &path).unwrap();
-    let server = stdio(Client::Cursor, Os::Linux);
-    clients::install(Client::Cursor, Scope::User, &machine, "callingbox", &server)
+    let server = stdio(ClientApp::Cursor, Os::Linux);
+    install::install(ClientApp::Cursor, InstallScope::User, &machine, "callingbox", &server)
         .unwrap()
         .apply(now())
         .unwrap();

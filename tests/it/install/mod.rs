@@ -1,8 +1,8 @@
 //! The configuration of MCP clients, on real files: what is written, what is kept, what is refused.
 
+mod config_paths;
 #[cfg(unix)]
 mod files;
-mod places;
 #[cfg(unix)]
 mod program;
 mod random;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use callingbox_mcp::cli::Cli;
-use callingbox_mcp::install::Client;
+use callingbox_mcp::install::ClientApp;
 use clap::CommandFactory;
 
 const KEY: &str = "sk_live_never_to_be_seen";
@@ -68,7 +68,7 @@ fn a_key_is_in_its_own_file_and_nowhere_else() {
 
     let home = Home::new();
     let key_file = home.path(".config/callingbox-mcp/api-key");
-    for client in Client::ALL {
+    for client in ClientApp::ALL {
         for arguments in [
             &[client.id()][..],
             &[client.id(), "--read-only"],
@@ -205,7 +205,7 @@ fn it_says_what_it_did_and_does_it_once() {
 #[test]
 fn printing_writes_nothing() {
     let home = Home::new();
-    for client in Client::ALL {
+    for client in ClientApp::ALL {
         let said = home.install(&[client.id(), "--print"]);
         let (place, entry) = said.split_once("\n\n").unwrap();
         assert!(place.starts_with("In ") && place.ends_with(':'), "{place}");
@@ -223,7 +223,7 @@ fn what_cannot_be_done_is_refused_with_a_reason() {
         (&["windsurf", "--scope=project"], "no configuration per project"),
         (&["cursor", http, "--sandbox"], "decided where it is started"),
         (&["cursor", http, "--read-only"], "decided where it is started"),
-        (&["cursor", "--http=http://user:secret@x/mcp"], "would be written in clear"),
+        (&["cursor", "--http=http://user:secret@x/mcp"], "stored in clear text"),
         (&["emacs"], "possible values"),
     ] {
         let arguments: Vec<_> = ["install"].iter().chain(arguments).copied().collect();

@@ -1,6 +1,6 @@
 //! Any configuration whatever: nothing but the entry changes, and it goes without a trace.
 
-use callingbox_mcp::install::{self as clients, Client, Os, Scope};
+use callingbox_mcp::install::{self, ClientApp, InstallScope, Os};
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::CstRootNode;
 use proptest::prelude::*;
@@ -71,12 +71,12 @@ proptest! {
     fn only_the_entry_changes_and_it_goes_without_a_trace((before, text) in laid_out()) {
         let root = tempfile::tempdir().unwrap();
         let machine = machine(Os::Linux, root.path());
-        let (client, scope) = (Client::Cursor, Scope::User);
+        let (client, scope) = (ClientApp::Cursor, InstallScope::User);
         let path = client.file(scope, &machine).unwrap();
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, &text).unwrap();
         let server = stdio(client, Os::Linux);
-        let plan = clients::install(client, scope, &machine, "callingbox", &server).unwrap();
+        let plan = install::install(client, scope, &machine, "callingbox", &server).unwrap();
         plan.apply(jiff::Timestamp::now()).unwrap();
 
         let written = std::fs::read_to_string(&path).unwrap();
@@ -89,9 +89,9 @@ proptest! {
         prop_assert_eq!(after, expected);
         prop_assert_eq!(written.contains("// first"), text.contains("// first"));
 
-        let again = clients::install(client, scope, &machine, "callingbox", &server).unwrap();
+        let again = install::install(client, scope, &machine, "callingbox", &server).unwrap();
         prop_assert!(again.is_done());
-        let plan = clients::uninstall(client, scope, &machine, "callingbox").unwrap();
+        let plan = install::uninstall(client, scope, &machine, "callingbox").unwrap();
         plan.apply(jiff::Timestamp::now()).unwrap();
         prop_assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
@@ -100,12 +100,12 @@ proptest! {
     fn no_text_makes_it_fall_over(text in any::<String>(), toml in any::<bool>()) {
         let root = tempfile::tempdir().unwrap();
         let machine = machine(Os::Linux, root.path());
-        let client = if toml { Client::Codex } else { Client::Openclaw };
-        let path = client.file(Scope::User, &machine).unwrap();
+        let client = if toml { ClientApp::Codex } else { ClientApp::Openclaw };
+        let path = client.file(InstallScope::User, &machine).unwrap();
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, &text).unwrap();
         let server = stdio(client, Os::Linux);
-        match clients::install(client, Scope::User, &machine, "callingbox", &server) {
+        match install::install(client, InstallScope::User, &machine, "callingbox", &server) {
             Ok(plan) => drop(plan.diff()),
             Err(_) => prop_assert_eq!(std::fs::read_to_string(&path).unwrap(), text),
         }

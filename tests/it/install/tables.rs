@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use callingbox_mcp::config::KeySource;
-use callingbox_mcp::install::{self as clients, Client, Machine, Os, Scope, Secret, Server};
+use callingbox_mcp::install::{self, ClientApp, InstallScope, Machine, Os, Secret, Server};
 
 pub(crate) fn machine(os: Os, root: &Path) -> Machine {
     let home = root.join("home");
@@ -24,12 +24,12 @@ pub(crate) fn machine(os: Os, root: &Path) -> Machine {
 }
 
 /// A server over standard input and output, with a key in the environment.
-pub(crate) fn stdio(client: Client, os: Os) -> Server {
+pub(crate) fn stdio(client: ClientApp, os: Os) -> Server {
     let (command, key) = match os {
         Os::Windows => (r"C:\Program Files\callingbox-mcp.exe", r"C:\Users\x\api-key"),
         Os::Linux | Os::MacOs => ("/opt/callingbox-mcp", "/cfg/api-key"),
     };
-    let source = Some(&KeySource::Environment);
+    let source = Some(&KeySource::EnvVar);
     Server::Stdio {
         command: command.to_owned(),
         args: vec!["stdio".to_owned(), "--read-only".to_owned()],
@@ -44,8 +44,8 @@ fn now() -> jiff::Timestamp {
 
 /// Writes the file, installs, and gives the path.
 fn installed(
-    client: Client,
-    scope: Scope,
+    client: ClientApp,
+    scope: InstallScope,
     machine: &Machine,
     before: Option<&str>,
     server: &Server,
@@ -55,7 +55,7 @@ fn installed(
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, before).unwrap();
     }
-    let plan = clients::install(client, scope, machine, "callingbox", server).unwrap();
+    let plan = install::install(client, scope, machine, "callingbox", server).unwrap();
     let backup = plan.apply(now()).unwrap();
     assert_eq!(backup.is_some(), before.is_some(), "{client}");
     if let Some(backup) = backup {
@@ -65,16 +65,16 @@ fn installed(
 }
 
 struct Case {
-    client: Client,
-    scope: Scope,
+    client: ClientApp,
+    scope: InstallScope,
     before: &'static str,
     after: &'static str,
 }
 
 const CASES: &[Case] = &[
     Case {
-        client: Client::ClaudeDesktop,
-        scope: Scope::User,
+        client: ClientApp::ClaudeDesktop,
+        scope: InstallScope::User,
         before: r#"{
   "globalShortcut": "Ctrl+Space",
   "mcpServers": {
@@ -100,8 +100,8 @@ const CASES: &[Case] = &[
 "#,
     },
     Case {
-        client: Client::Cursor,
-        scope: Scope::Project,
+        client: ClientApp::Cursor,
+        scope: InstallScope::Project,
         before: r#"{
     // the team's
     "mcpServers": {
@@ -123,8 +123,8 @@ const CASES: &[Case] = &[
 }"#,
     },
     Case {
-        client: Client::ClaudeCode,
-        scope: Scope::User,
+        client: ClientApp::ClaudeCode,
+        scope: InstallScope::User,
         before: r#"{
   "numStartups": 7,
   "projects": { "/a": { "mcpServers": {} } }
@@ -145,14 +145,14 @@ const CASES: &[Case] = &[
 }"#,
     },
     Case {
-        client: Client::Vscode,
-        scope: Scope::User,
+        client: ClientApp::Vscode,
+        scope: InstallScope::User,
         before: "{\r\n\t\"servers\": {},\r\n\t\"inputs\": [\r\n\t\t{ \"id\": \"other\", \"type\": \"promptString\" }\r\n\t]\r\n}\r\n",
         after: "{\r\n\t\"servers\": {\r\n\t\t\"callingbox\": {\r\n\t\t\t\"type\": \"stdio\",\r\n\t\t\t\"command\": \"COMMAND\",\r\n\t\t\t\"args\": [\"stdio\", \"--read-only\"],\r\n\t\t\t\"env\": {\r\n\t\t\t\t\"CALLINGBOX_API_KEY\": \"${input:callingbox-api-key}\"\r\n\t\t\t}\r\n\t\t}\r\n\t},\r\n\t\"inputs\": [\r\n\t\t{ \"id\": \"other\", \"type\": \"promptString\" },\r\n\t\t{\r\n\t\t\t\"type\": \"promptString\",\r\n\t\t\t\"id\": \"callingbox-api-key\",\r\n\t\t\t\"description\": \"CallingBox API key\",\r\n\t\t\t\"password\": true\r\n\t\t}\r\n\t]\r\n}\r\n",
     },
     Case {
-        client: Client::Openclaw,
-        scope: Scope::User,
+        client: ClientApp::Openclaw,
+        scope: InstallScope::User,
         before: r#"// my claw
 {
   agent: { model: 'x' },
@@ -182,8 +182,8 @@ const CASES: &[Case] = &[
 "#,
     },
     Case {
-        client: Client::Codex,
-        scope: Scope::User,
+        client: ClientApp::Codex,
+        scope: InstallScope::User,
         before: r#"# mine
 model = "o"   # why
 [mcp_servers.other]
@@ -207,8 +207,8 @@ env = { CALLINGBOX_API_KEY_FILE = "KEYFILE" }
 "#,
     },
     Case {
-        client: Client::Gemini,
-        scope: Scope::User,
+        client: ClientApp::Gemini,
+        scope: InstallScope::User,
         before: r#"{
   // dark
   "ui": { "theme": "Default" }
@@ -230,8 +230,8 @@ env = { CALLINGBOX_API_KEY_FILE = "KEYFILE" }
 "#,
     },
     Case {
-        client: Client::Windsurf,
-        scope: Scope::User,
+        client: ClientApp::Windsurf,
+        scope: InstallScope::User,
         before: "\u{feff}{\n  \"mcpServers\": {}\n}\n",
         after: "\u{feff}{\n  \"mcpServers\": {\n    \"callingbox\": {\n      \"command\": \"COMMAND\",\n      \"args\": [\"stdio\", \"--read-only\"],\n      \"env\": {\n        \"CALLINGBOX_API_KEY_FILE\": \"KEYFILE\"\n      }\n    }\n  }\n}\n",
     },
@@ -241,7 +241,7 @@ env = { CALLINGBOX_API_KEY_FILE = "KEYFILE" }
 fn expected(case: &Case, os: Os) -> String {
     let (command, key) = match (os, case.client) {
         // TOML writes a text with backslashes as a literal.
-        (Os::Windows, Client::Codex) => {
+        (Os::Windows, ClientApp::Codex) => {
             let after = case.after.replace("\"COMMAND\"", r"'C:\Program Files\callingbox-mcp.exe'");
             return after.replace("\"KEYFILE\"", r"'C:\Users\x\api-key'");
         }
@@ -254,7 +254,7 @@ fn expected(case: &Case, os: Os) -> String {
 #[test]
 fn every_client_is_in_the_table() {
     let cases: Vec<_> = CASES.iter().map(|case| case.client).collect();
-    assert_eq!(cases, Client::ALL);
+    assert_eq!(cases, ClientApp::ALL);
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn a_file_gets_the_entry_and_keeps_all_else() {
             assert_eq!(after, expected(case, os), "{} on {os:?}", case.client);
 
             let again =
-                clients::install(case.client, case.scope, &machine, "callingbox", &server).unwrap();
+                install::install(case.client, case.scope, &machine, "callingbox", &server).unwrap();
             assert!(again.is_done(), "{}", case.client);
             assert_eq!(again.diff(), "");
             assert_eq!(again.apply(now()).unwrap(), None);
@@ -285,18 +285,18 @@ fn taking_it_out_gives_the_original_bytes_back() {
         let machine = machine(Os::Linux, root.path());
         let server = stdio(case.client, Os::Linux);
         let path = installed(case.client, case.scope, &machine, Some(case.before), &server);
-        let plan = clients::uninstall(case.client, case.scope, &machine, "callingbox").unwrap();
+        let plan = install::uninstall(case.client, case.scope, &machine, "callingbox").unwrap();
         let later = "2026-01-02T03:04:06Z".parse().unwrap();
         plan.apply(later).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), case.before, "{}", case.client);
-        let again = clients::uninstall(case.client, case.scope, &machine, "callingbox").unwrap();
+        let again = install::uninstall(case.client, case.scope, &machine, "callingbox").unwrap();
         assert!(again.is_done());
     }
 }
 
 #[test]
 fn what_the_user_did_since_is_kept_when_it_is_taken_out() {
-    for case in CASES.iter().filter(|case| case.client != Client::Codex) {
+    for case in CASES.iter().filter(|case| case.client != ClientApp::Codex) {
         let root = tempfile::tempdir().unwrap();
         let machine = machine(Os::Linux, root.path());
         let server = stdio(case.client, Os::Linux);
@@ -304,7 +304,7 @@ fn what_the_user_did_since_is_kept_when_it_is_taken_out() {
         let touched = format!("{}\n// since\n", std::fs::read_to_string(&path).unwrap());
         std::fs::write(&path, &touched).unwrap();
         let later = "2026-01-02T03:04:06Z".parse().unwrap();
-        clients::uninstall(case.client, case.scope, &machine, "callingbox")
+        install::uninstall(case.client, case.scope, &machine, "callingbox")
             .unwrap()
             .apply(later)
             .unwrap();
@@ -331,7 +331,7 @@ fn comments_stay_where_they_stand_when_it_is_written_and_taken_out() {
     for before in COMMENTED {
         let root = tempfile::tempdir().unwrap();
         let machine = machine(Os::Linux, root.path());
-        let (client, scope) = (Client::Codex, Scope::User);
+        let (client, scope) = (ClientApp::Codex, InstallScope::User);
         // As an editor would have it: one kind of line ending.
         let before = match before.contains('\r') {
             true => before.replace("\r\n", "\n").replace('\n', "\r\n"),
@@ -350,7 +350,7 @@ fn comments_stay_where_they_stand_when_it_is_written_and_taken_out() {
                 std::fs::remove_file(file).unwrap();
             }
         }
-        let plan = clients::uninstall(client, scope, &machine, "callingbox").unwrap();
+        let plan = install::uninstall(client, scope, &machine, "callingbox").unwrap();
         plan.apply("2026-01-02T03:04:06Z".parse().unwrap()).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
     }
@@ -358,16 +358,16 @@ fn comments_stay_where_they_stand_when_it_is_written_and_taken_out() {
 
 #[test]
 fn a_file_made_by_installing_goes_away_again() {
-    for client in Client::ALL {
+    for client in ClientApp::ALL {
         let root = tempfile::tempdir().unwrap();
         let machine = machine(Os::Linux, root.path());
         let server = stdio(client, Os::Linux);
-        let path = installed(client, Scope::User, &machine, None, &server);
+        let path = installed(client, InstallScope::User, &machine, None, &server);
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
             server.example(client, "callingbox").unwrap()
         );
-        clients::uninstall(client, Scope::User, &machine, "callingbox")
+        install::uninstall(client, InstallScope::User, &machine, "callingbox")
             .unwrap()
             .apply(now())
             .unwrap();
@@ -378,18 +378,19 @@ fn a_file_made_by_installing_goes_away_again() {
 #[test]
 fn a_change_of_mind_leaves_nothing_of_the_old_way() {
     let url = "http://127.0.0.1:8080/mcp";
-    for client in Client::ALL.into_iter().filter(|client| *client != Client::ClaudeDesktop) {
+    for client in ClientApp::ALL.into_iter().filter(|client| *client != ClientApp::ClaudeDesktop) {
         let root = tempfile::tempdir().unwrap();
         let machine = machine(Os::Linux, root.path());
         let token_env = Some("TELEPHONE".to_owned());
         let http = Server::Http { url: url.parse().unwrap(), token_env };
         let first = stdio(client, Os::Linux);
-        let path = installed(client, Scope::User, &machine, None, &first);
+        let path = installed(client, InstallScope::User, &machine, None, &first);
         for server in [&http, &first] {
-            let plan =
-                clients::install(client, Scope::User, &machine, "callingbox", server).unwrap();
+            let plan = install::install(client, InstallScope::User, &machine, "callingbox", server)
+                .unwrap();
             plan.apply(jiff::Timestamp::now()).unwrap();
-            let Some(now) = clients::find(client, Scope::User, &machine, "callingbox").unwrap()
+            let Some(now) =
+                install::find(client, InstallScope::User, &machine, "callingbox").unwrap()
             else {
                 panic!("{client} has no entry");
             };

@@ -13,7 +13,7 @@ use crate::mcp::present::Reply;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::in_call::{self, InCallTools};
-use crate::mcp::toolset::Toolset;
+use crate::toolset::Toolset;
 use callingbox::{AgentId, AgentUpdate, Change, ReturnsSchema, VoicemailAction};
 
 pub(in crate::mcp::tools) struct UpdateAgent;

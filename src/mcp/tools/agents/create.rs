@@ -13,7 +13,7 @@ use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::in_call::{self, InCallTools};
-use crate::mcp::toolset::Toolset;
+use crate::toolset::Toolset;
 use callingbox::{AgentCreate, AgentType, NumberId, ReturnsSchema, VoicemailAction};
 
 pub(in crate::mcp::tools) struct CreateAgent;

@@ -15,7 +15,7 @@ use crate::mcp::present::Reply;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::tool::{Stop, Tool};
-use crate::mcp::toolset::Toolset;
+use crate::toolset::Toolset;
 use callingbox::{self, Agent, AgentId, Effect, NumberId};
 
 pub(in crate::mcp::tools) struct SetAgentNumbers;

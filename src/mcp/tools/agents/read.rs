@@ -15,7 +15,7 @@ use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::word;
-use crate::mcp::toolset::Toolset;
+use crate::toolset::Toolset;
 use callingbox::{Agent, AgentType};
 
 pub(in crate::mcp::tools) struct ListAgents;

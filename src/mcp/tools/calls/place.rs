@@ -23,7 +23,7 @@ use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::tools::dialing::{self, Ordered};
-use crate::mcp::toolset::Toolset;
+use crate::toolset::Toolset;
 use callingbox::e164::E164;
 use callingbox::{AgentId, Call, CallCreate, CallId};
 

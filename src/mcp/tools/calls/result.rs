@@ -12,8 +12,8 @@ use crate::mcp::outcome::CallReport;
 use crate::mcp::present::{Fence, Reply};
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::tool::{Stop, Tool};
-use crate::mcp::toolset::Toolset;
 use crate::mcp::waiting::{self, Seen};
+use crate::toolset::Toolset;
 use callingbox::CallId;
 
 pub(in crate::mcp::tools) struct GetCallResult;
@@ -29,7 +29,7 @@ pub(in crate::mcp::tools) struct GetCallResultInput {
 
 impl GetCallResultInput {
     fn wait(&self, cx: &ToolContext) -> Duration {
-        let wait = cx.account.wait();
+        let wait = cx.account.wait_limits();
         let asked = self.wait_seconds.map_or(wait.default_seconds, Whole::get);
         waiting::allowed(cx, Duration::from_secs(asked))
     }

@@ -12,8 +12,8 @@ use crate::mcp::kind::Kind;
 use crate::mcp::present::{self, Fence, Reply};
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::tool::{Stop, Tool};
-use crate::mcp::toolset::Toolset;
 use crate::mcp::waiting;
+use crate::toolset::Toolset;
 use callingbox::{CallId, TranscriptSegment};
 
 pub(in crate::mcp::tools) struct GetCallTranscript;

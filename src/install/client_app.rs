@@ -66,7 +66,7 @@ impl Machine {
 
 /// For whom a server is configured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Scope {
+pub enum InstallScope {
     /// For the user, in every project.
     #[default]
     User,
@@ -110,7 +110,7 @@ pub(super) enum TokenStyle {
 /// An MCP client whose configuration can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 #[value(rename_all = "kebab-case")]
-pub enum Client {
+pub enum ClientApp {
     /// Claude Desktop.
     ClaudeDesktop,
     /// Cursor.
@@ -129,7 +129,7 @@ pub enum Client {
     Windsurf,
 }
 
-impl fmt::Display for Client {
+impl fmt::Display for ClientApp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::ClaudeDesktop => "Claude Desktop",
@@ -144,7 +144,7 @@ impl fmt::Display for Client {
     }
 }
 
-impl Client {
+impl ClientApp {
     /// All of them.
     pub const ALL: [Self; 8] = [
         Self::ClaudeDesktop,
@@ -176,36 +176,36 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::NoProjectScope`].
-    pub fn file(self, scope: Scope, machine: &Machine) -> Result<PathBuf, ClientError> {
+    pub fn file(self, scope: InstallScope, machine: &Machine) -> Result<PathBuf, ClientError> {
         let Machine { home, config, project, .. } = machine;
         Ok(match (self, scope) {
-            (Self::ClaudeDesktop, Scope::User) => {
+            (Self::ClaudeDesktop, InstallScope::User) => {
                 config.join("Claude").join("claude_desktop_config.json")
             }
-            (Self::Cursor, Scope::User) => home.join(".cursor").join("mcp.json"),
-            (Self::Cursor, Scope::Project) => project.join(".cursor").join("mcp.json"),
-            (Self::ClaudeCode, Scope::User) => {
+            (Self::Cursor, InstallScope::User) => home.join(".cursor").join("mcp.json"),
+            (Self::Cursor, InstallScope::Project) => project.join(".cursor").join("mcp.json"),
+            (Self::ClaudeCode, InstallScope::User) => {
                 machine.claude_config_dir.as_ref().unwrap_or(home).join(".claude.json")
             }
-            (Self::ClaudeCode, Scope::Project) => project.join(".mcp.json"),
-            (Self::Vscode, Scope::User) => config.join("Code").join("User").join("mcp.json"),
-            (Self::Vscode, Scope::Project) => project.join(".vscode").join("mcp.json"),
-            (Self::Openclaw, Scope::User) => machine
+            (Self::ClaudeCode, InstallScope::Project) => project.join(".mcp.json"),
+            (Self::Vscode, InstallScope::User) => config.join("Code").join("User").join("mcp.json"),
+            (Self::Vscode, InstallScope::Project) => project.join(".vscode").join("mcp.json"),
+            (Self::Openclaw, InstallScope::User) => machine
                 .openclaw_config_path
                 .clone()
                 .unwrap_or_else(|| home.join(".openclaw").join("openclaw.json")),
-            (Self::Codex, Scope::User) => machine
+            (Self::Codex, InstallScope::User) => machine
                 .codex_home
                 .clone()
                 .unwrap_or_else(|| home.join(".codex"))
                 .join("config.toml"),
-            (Self::Codex, Scope::Project) => project.join(".codex").join("config.toml"),
-            (Self::Gemini, Scope::User) => home.join(".gemini").join("settings.json"),
-            (Self::Gemini, Scope::Project) => project.join(".gemini").join("settings.json"),
-            (Self::Windsurf, Scope::User) => {
+            (Self::Codex, InstallScope::Project) => project.join(".codex").join("config.toml"),
+            (Self::Gemini, InstallScope::User) => home.join(".gemini").join("settings.json"),
+            (Self::Gemini, InstallScope::Project) => project.join(".gemini").join("settings.json"),
+            (Self::Windsurf, InstallScope::User) => {
                 home.join(".codeium").join("windsurf").join("mcp_config.json")
             }
-            (Self::ClaudeDesktop | Self::Openclaw | Self::Windsurf, Scope::Project) => {
+            (Self::ClaudeDesktop | Self::Openclaw | Self::Windsurf, InstallScope::Project) => {
                 return Err(ClientError::NoProjectScope { client: self });
             }
         })
@@ -214,7 +214,7 @@ impl Client {
     /// Whether it leaves traces on this machine: its file, or the folder that is its own.
     #[must_use]
     pub fn is_present(self, machine: &Machine) -> bool {
-        let Ok(file) = self.file(Scope::User, machine) else { return false };
+        let Ok(file) = self.file(InstallScope::User, machine) else { return false };
         let folder = match self {
             Self::ClaudeCode => Some(machine.home.join(".claude")),
             _ => file.parent().map(PathBuf::from),

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Stdin, stdin};
 
-use super::say;
+use super::output::print;
 
 /// The most characters of an answer that are read.
 const MOST: u64 = 4_096;
@@ -53,12 +53,12 @@ impl Asker {
     /// # Errors
     /// [`Stopped`] at the end of the input.
     pub(super) async fn line(&mut self, question: &str) -> anyhow::Result<String> {
-        say(question)?;
+        print(question)?;
         let mut bytes = Vec::new();
         let read = (&mut self.input).take(MOST).read_until(b'\n', &mut bytes).await?;
         if !std::io::stdin().is_terminal() {
             // Nobody pressed Enter where it could be seen.
-            say("\n")?;
+            print("\n")?;
         }
         if read == 0 {
             return Err(Stopped::Unanswered("The input ended.").into());
@@ -80,7 +80,7 @@ impl Asker {
         for _ in 0..TRIES {
             match read(&self.line(question).await?) {
                 Ok(answer) => return Ok(answer),
-                Err(why) => say(format!("  {why}\n"))?,
+                Err(why) => print(format!("  {why}\n"))?,
             }
         }
         Err(Stopped::Unanswered("No answer could be used.").into())

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
-use super::say;
+use super::output::print;
 use super::style::Style;
 
 /// How often it is drawn anew.
@@ -60,19 +60,19 @@ impl Live {
     fn draw(&self, text: &str) {
         let mut line = self.line();
         // A terminal that is gone is noticed by whoever has something to say.
-        *line = say(format!("{ERASE}{}", self.style.paint("2", text))).is_ok();
+        *line = print(format!("{ERASE}{}", self.style.paint("2", text))).is_ok();
     }
 
     /// Writes to standard output, above the line where there is one.
     ///
     /// # Errors
     /// Standard output cannot be written.
-    pub(super) fn say(&self, text: impl AsRef<str>) -> anyhow::Result<()> {
+    pub(super) fn print(&self, text: impl AsRef<str>) -> anyhow::Result<()> {
         let mut line = self.line();
         if std::mem::take(&mut *line) {
-            say(format!("{ERASE}{}", text.as_ref()))
+            print(format!("{ERASE}{}", text.as_ref()))
         } else {
-            say(text)
+            print(text)
         }
     }
 }
@@ -85,7 +85,7 @@ impl Drop for Waiting {
         let mut line = self.live.line();
         if std::mem::take(&mut *line) {
             // A terminal that is gone needs no tidying.
-            let _ = say(ERASE);
+            let _ = print(ERASE);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use callingbox_mcp::install::{Client, Machine, Os, Scope};
+use callingbox_mcp::install::{ClientApp, InstallScope, Machine, Os};
 use clap::ValueEnum;
 
 use crate::install::tables::machine;
@@ -10,17 +10,17 @@ use crate::install::tables::machine;
 #[test]
 fn every_client_has_its_place_on_every_system() {
     let root = Path::new("/r");
-    let user = |client: Client, os| {
-        let path = client.file(Scope::User, &machine(os, root)).unwrap();
+    let user = |client: ClientApp, os| {
+        let path = client.file(InstallScope::User, &machine(os, root)).unwrap();
         path.strip_prefix("/r/home").unwrap().to_str().unwrap().to_owned()
     };
     let everywhere = [
-        (Client::Cursor, ".cursor/mcp.json"),
-        (Client::ClaudeCode, ".claude.json"),
-        (Client::Openclaw, ".openclaw/openclaw.json"),
-        (Client::Codex, ".codex/config.toml"),
-        (Client::Gemini, ".gemini/settings.json"),
-        (Client::Windsurf, ".codeium/windsurf/mcp_config.json"),
+        (ClientApp::Cursor, ".cursor/mcp.json"),
+        (ClientApp::ClaudeCode, ".claude.json"),
+        (ClientApp::Openclaw, ".openclaw/openclaw.json"),
+        (ClientApp::Codex, ".codex/config.toml"),
+        (ClientApp::Gemini, ".gemini/settings.json"),
+        (ClientApp::Windsurf, ".codeium/windsurf/mcp_config.json"),
     ];
     for os in [Os::Linux, Os::MacOs, Os::Windows] {
         for (client, expected) in everywhere {
@@ -40,17 +40,17 @@ fn every_client_has_its_place_on_every_system() {
             "AppData/Roaming/Code/User/mcp.json",
         ),
     ] {
-        assert_eq!(user(Client::ClaudeDesktop, os), desktop);
-        assert_eq!(user(Client::Vscode, os), vscode);
+        assert_eq!(user(ClientApp::ClaudeDesktop, os), desktop);
+        assert_eq!(user(ClientApp::Vscode, os), vscode);
     }
 }
 
 #[test]
 fn a_project_has_its_own_files() {
     let machine = machine(Os::Linux, Path::new("/r"));
-    let found: Vec<_> = Client::ALL
+    let found: Vec<_> = ClientApp::ALL
         .iter()
-        .map(|client| client.file(Scope::Project, &machine).ok())
+        .map(|client| client.file(InstallScope::Project, &machine).ok())
         .map(|path| path.map(|path| path.to_str().unwrap().to_owned()))
         .collect();
     let expected = [
@@ -75,17 +75,17 @@ fn the_environment_moves_a_file() {
         ..machine(Os::Linux, Path::new("/r"))
     };
     for (client, path) in [
-        (Client::ClaudeCode, "/c/.claude.json"),
-        (Client::Codex, "/x/config.toml"),
-        (Client::Openclaw, "/o/claw.json5"),
+        (ClientApp::ClaudeCode, "/c/.claude.json"),
+        (ClientApp::Codex, "/x/config.toml"),
+        (ClientApp::Openclaw, "/o/claw.json5"),
     ] {
-        assert_eq!(client.file(Scope::User, &moved).unwrap(), Path::new(path));
+        assert_eq!(client.file(InstallScope::User, &moved).unwrap(), Path::new(path));
     }
 }
 
 #[test]
 fn what_is_typed_is_the_id() {
-    for client in Client::ALL {
-        assert_eq!(Client::from_str(client.id(), false), Ok(client));
+    for client in ClientApp::ALL {
+        assert_eq!(ClientApp::from_str(client.id(), false), Ok(client));
     }
 }
