@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use rmcp::model::{
     ClientJsonRpcMessage, GetExtensions, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
 };
@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use super::sessions::{Full, Terms};
 use super::tenant::Tenant;
-use super::{answer, body, cancel_on_close};
+use super::{SESSION_ID, answer, body, cancel_on_close};
 use crate::mcp::caller::Caller;
 
 /// Messages to the client that wait for it to read.
@@ -129,7 +129,11 @@ pub async fn open(
         Event::default().event("message").data(text)
     });
     let events = stream::once(async { endpoint }).chain(messages).map(Ok::<_, Infallible>);
-    let response = Sse::new(boxed(events)).keep_alive(KeepAlive::default()).into_response();
+    let mut response = Sse::new(boxed(events)).keep_alive(KeepAlive::default()).into_response();
+    // Not for the client, but for a balancer that keeps the session at this replica.
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(SESSION_ID, id);
+    }
     Ok(body::with_guard(response, open))
 }
 

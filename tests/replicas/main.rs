@@ -1,6 +1,6 @@
-//! Three replicas of `callingbox-mcp http`, one simulator and one Redis, all real processes, and a
-//! balancer that gives each connection to the next replica. Clients meet the balancer, as they would
-//! anywhere; a test goes to one replica by name only to say which.
+//! Three replicas of `callingbox-mcp http`, one simulator, one Redis and one HAProxy, all of them real processes.
+//! Clients connect to HAProxy, which runs with the configuration of the handbook (`docs/balancer/haproxy.cfg`). A test
+//! connects to one replica only where it matters which one it is.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,8 +11,11 @@
 )]
 
 mod client;
+mod deployment;
 mod dialing;
 mod failures;
-mod house;
+#[path = "../../src/state/testing.rs"]
+mod redis_server;
+mod sessions;
 mod settings;
 mod webhooks;
