@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::mcp::present;
+use crate::mcp::reply::text;
 use crate::mcp::server::{Server, ServerOptions};
 
 /// The longest line that is read. Longer ones are refused and skipped to their end.
@@ -257,7 +257,7 @@ fn read(line: &[u8]) -> ParsedLine {
 
 /// What is wrong with the parameters of a request that is sound otherwise.
 fn unreadable_params(method: &str, params: Option<&Value>, problem: &serde_json::Error) -> String {
-    let method = present::one_line(method, 80);
+    let method = text::one_line(method, 80);
     match params {
         Some(params) if !params.is_object() => {
             format!("the parameters of {method} cannot be read: `params` must be an object")

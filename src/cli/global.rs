@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::SIMULATOR_URL;
 use crate::config::ConfigFile;
 use crate::dialing::Environment;
-use crate::mcp::selection::Selection;
+use crate::mcp::registry::selection::Selection;
 use crate::telemetry::LogFormat;
 use crate::toolset::Toolset;
 

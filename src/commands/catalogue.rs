@@ -7,8 +7,8 @@ use anyhow::Context;
 use super::output::print;
 use crate::cli::{self, CatalogueFormat};
 use crate::mcp::catalogue::Catalogue;
-use crate::mcp::kind::Kind;
-use crate::mcp::selection::Selection;
+use crate::mcp::registry::effect::Kind;
+use crate::mcp::registry::selection::Selection;
 use crate::mcp::tool::Entry;
 use crate::toolset::Toolset;
 

@@ -17,7 +17,7 @@ use super::style::Style;
 use crate::cli::Global;
 use crate::config::{ConfigFile, DialingConfig, UserFolders};
 use crate::mcp::catalogue::Catalogue;
-use crate::mcp::selection::Selection;
+use crate::mcp::registry::selection::Selection;
 use crate::mcp::server::Server;
 use crate::runtime::Runtime;
 

@@ -28,7 +28,7 @@ use crate::http::origin::{self, HostPolicy};
 use crate::http::tenant::{self, Tenants};
 use crate::http::{Service, Settings, guarded};
 use crate::mcp::catalogue::Catalogue;
-use crate::mcp::selection::Selection;
+use crate::mcp::registry::selection::Selection;
 use crate::runtime::{self, AccountFactory, HttpExtras, Runtime};
 use crate::state::SharedState;
 use crate::telemetry::metrics::{Exporter, Moment};

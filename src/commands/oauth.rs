@@ -7,8 +7,8 @@ use anyhow::Context;
 use crate::account::Account;
 use crate::cli::OAuthArgs;
 use crate::http::auth::oauth::{OAuthResourceServer, OAuthSettings};
-use crate::mcp::index::Index;
-use crate::mcp::selection::Selection;
+use crate::mcp::registry::index::Index;
+use crate::mcp::registry::selection::Selection;
 
 /// What the command line says about the authorization server.
 pub(super) fn settings(options: &OAuthArgs) -> anyhow::Result<OAuthSettings> {

@@ -26,7 +26,7 @@ use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::order::{Asked, CALL_HOLD, Order, Product};
 use crate::env_var::read_env_var;
 use crate::install;
-use crate::mcp::present::one_line;
+use crate::mcp::reply::text::one_line;
 use crate::runtime::Runtime;
 use crate::watch::{Follower, Snapshot, State, Want};
 use callingbox::e164::E164;

@@ -19,8 +19,8 @@ use super::sessions::Sessions;
 use super::sse::Channel;
 use crate::account::Account;
 use crate::mcp::catalogue::Catalogue;
-use crate::mcp::index::Index;
-use crate::mcp::selection::Selection;
+use crate::mcp::registry::index::Index;
+use crate::mcp::registry::selection::Selection;
 use crate::mcp::server::{Server, ServerOptions};
 
 /// What the handler of a tenant needs.

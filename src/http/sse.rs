@@ -28,7 +28,7 @@ use uuid::Uuid;
 use super::sessions::{Full, Terms};
 use super::tenant::Tenant;
 use super::{SESSION_ID, answer, body, cancel_on_close};
-use crate::mcp::caller::Caller;
+use crate::mcp::request::caller::Caller;
 
 /// Messages to the client that wait for it to read.
 const OUTGOING: usize = 64;

@@ -20,7 +20,7 @@ use super::handler::{DynStreamableHttp, HandlerContext, HandlerFactory, McpHandl
 use super::rate::RequestRate;
 use super::sessions::Sessions;
 use crate::account::Account;
-use crate::mcp::selection::Selection;
+use crate::mcp::registry::selection::Selection;
 use crate::mcp::server::ServerOptions;
 use crate::state::{SharedState, StateNamespace};
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::index::Index;
-use super::selection::Selection;
-use super::tool::Entry;
-use super::tools;
+use crate::mcp::registry::index::Index;
+use crate::mcp::registry::selection::Selection;
+use crate::mcp::tool::Entry;
+use crate::mcp::tools;
 
 /// Every tool there is, offered or not.
 pub struct Catalogue {
@@ -59,10 +59,10 @@ impl Default for Catalogue {
 pub type SharedCatalogue = Arc<Catalogue>;
 
 #[cfg(test)]
-impl super::registry::available::AvailableTools {
+impl crate::mcp::registry::available::AvailableTools {
     /// These tools and no others.
     pub(crate) fn only(
-        tools: &[super::registry::name::ToolName],
+        tools: &[crate::mcp::registry::name::ToolName],
         environment: crate::account::Environment,
     ) -> Self {
         let tools = tools.iter().map(|tool| tool.as_str().to_owned()).collect();

@@ -3,11 +3,11 @@
 
 use rmcp::model::{CompleteRequestParams, CompletionInfo, ErrorData, Reference};
 
-use super::answer;
-use super::error::ToolError;
-use super::registry::available::AvailableTools;
-use super::view::View;
 use crate::account::Account;
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::surface::View;
+use crate::mcp::reply::answer;
+use crate::mcp::reply::error::ToolError;
 use callingbox::{AgentType, PageRequest};
 
 /// Languages that people ask for, by their BCP 47 tags; the API takes any.

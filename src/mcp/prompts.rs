@@ -6,9 +6,9 @@ use rmcp::model::{
 };
 use serde_json::Value;
 
-use super::present::one_line;
-use super::registry::available::AvailableTools;
-use super::registry::name::ToolName;
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::text::one_line;
 
 /// One argument of a prompt.
 struct Argument {
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
     use crate::account::Environment;
     use crate::mcp::catalogue::Catalogue;
-    use crate::mcp::selection::Selection;
+    use crate::mcp::registry::selection::Selection;
 
     fn all() -> AvailableTools {
         let selection = Selection::default().into();

@@ -11,16 +11,16 @@ use rmcp::model::{
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
-use super::answer;
-use super::error::{Class, ToolError};
-use super::outcome::CallReport;
-use super::present::{self, Fence, one_line};
-use super::registry::available::AvailableTools;
-use super::skill;
-use super::tools::agents::AgentReport;
-use super::tools::numbers::NumberSummary;
-use super::view::View;
 use crate::account::{Account, Environment};
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::surface::View;
+use crate::mcp::reply::answer;
+use crate::mcp::reply::call_report::CallReport;
+use crate::mcp::reply::error::{Class, ToolError};
+use crate::mcp::reply::text::{self, Fence, one_line};
+use crate::mcp::skill;
+use crate::mcp::tools::agents::AgentReport;
+use crate::mcp::tools::numbers::NumberSummary;
 use crate::watch::{Follower, Snapshot, State, Want};
 use callingbox::{AgentId, CallId, PageRequest};
 
@@ -192,17 +192,14 @@ async fn contents(
         }
         Name::Transcript(id) => {
             let segments = account.api()?.get_transcript(id).await?.segments;
-            let lines: Vec<String> = segments.iter().map(present::utterance).collect();
+            let lines: Vec<String> = segments.iter().map(text::utterance).collect();
             let text = if lines.is_empty() {
                 "Nothing was said so far.".to_owned()
             } else {
                 Fence::new().around(&lines.join("\n"))
             };
             // The other resources are records, which say it themselves.
-            Ok((
-                TEXT,
-                present::mark_simulated(account.environment() == Environment::Sandbox, &text),
-            ))
+            Ok((TEXT, text::mark_simulated(account.environment() == Environment::Sandbox, &text)))
         }
         Name::Agent(id) => {
             let agent = account.api()?.get_agent(id).await?;

@@ -24,20 +24,20 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::caller::Caller;
-use super::catalogue::SharedCatalogue;
-use super::client::{Client, Era};
-use super::context::ToolContext;
-use super::gate;
-use super::present;
-use super::progress::Progress;
-use super::registry::available::AvailableTools;
-use super::registry::name::ToolName;
-use super::reply::next_step::{NextStep, with_steps};
-use super::resources::{self, Subscriptions};
-use super::selection::Selection;
-use super::{completions, prompts, skill, tasks};
 use crate::account::{Account, Environment};
+use crate::mcp::catalogue::SharedCatalogue;
+use crate::mcp::pipeline;
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::registry::selection::Selection;
+use crate::mcp::reply::next_step::{NextStep, with_steps};
+use crate::mcp::reply::text;
+use crate::mcp::request::caller::Caller;
+use crate::mcp::request::context::ToolContext;
+use crate::mcp::request::peer::{Client, Era};
+use crate::mcp::request::progress::Progress;
+use crate::mcp::resources::{self, Subscriptions};
+use crate::mcp::{completions, prompts, skill, tasks};
 use crate::telemetry::traces::Origin;
 
 /// How long a client may keep a list: they change only with the program.
@@ -242,7 +242,7 @@ impl ServerHandler for Server {
             tenant: Caller::of(&context.extensions).map(|caller| Arc::clone(&caller.tenant)),
             log_arguments: self.options.log_arguments,
         };
-        gate::call(&self.catalogue, self.selection(&context), request, &cx).await
+        pipeline::call(&self.catalogue, self.selection(&context), request, &cx).await
     }
 
     async fn get_task(
@@ -491,11 +491,11 @@ fn reader(method: &str, era: Era) -> Option<fn(Value) -> String> {
 fn problem<T: DeserializeOwned>(params: Value) -> String {
     match serde_json::from_value::<T>(params) {
         Ok(_) => "they do not fit".to_owned(),
-        Err(problem) => present::reason(&problem.to_string()),
+        Err(problem) => text::reason(&problem.to_string()),
     }
 }
 
 fn no_method(name: &str) -> ErrorData {
-    let name = present::one_line(name, 80);
+    let name = text::one_line(name, 80);
     ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("there is no method `{name}` here"), None)
 }

@@ -2,7 +2,7 @@
 //! `io.modelcontextprotocol/skills`, SEP-2640). The same file lies in `skills/` for those that take
 //! them from disk.
 
-use super::registry::name::ToolName;
+use crate::mcp::registry::name::ToolName;
 use rmcp::model::{Skill, SkillFrontmatter, SkillResource, SkillResources};
 
 /// Where the skill is read.

@@ -14,16 +14,17 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
-use super::answer;
-use super::error::ToolError;
-use super::outcome::CallReport;
-use super::present::{self, Fence, Reply};
-use super::registry::available::AvailableTools;
-use super::view::View;
-use super::waiting::{self, Seen};
 use crate::account::Account;
 use crate::dialing::ledger::Fingerprint;
 use crate::dialing::limits::Kind;
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::surface::View;
+use crate::mcp::reply::answer;
+use crate::mcp::reply::answer::Reply;
+use crate::mcp::reply::call_report::CallReport;
+use crate::mcp::reply::error::ToolError;
+use crate::mcp::reply::text::{self, Fence};
+use crate::mcp::waiting::{self, Seen};
 use callingbox::{Call, CallId};
 
 /// Between the call's id and the tag.
@@ -89,7 +90,7 @@ pub async fn get(
     let kept = |call: &Call| Duration::from_millis(poll_ms(call, Timestamp::now())) + LATE;
     let seen = waiting::for_poll(account, draining, &id, kept).await;
     let seen = seen.map_err(|error| answer::protocol_error(error.with_call_id(id), tools))?;
-    let simulated = present::is_simulated(&seen.call.extra);
+    let simulated = text::is_simulated(&seen.call.extra);
     let record = record(task, &seen);
     waiting::note_end(account, &seen.call).await;
     let report = CallReport::new(seen.call, tools).with_trouble(seen.trouble);
@@ -122,9 +123,9 @@ fn record(task: &str, seen: &Seen) -> Task {
     };
     let mut message = format!("call_id: {}. The call is {}.", call.id, call.status);
     if let Some(trouble) = &seen.trouble {
-        message.push_str(&present::last_known(&trouble.kind().to_string()));
+        message.push_str(&text::last_known(&trouble.kind().to_string()));
     }
-    let message = present::mark_simulated(present::is_simulated(&call.extra), &message);
+    let message = text::mark_simulated(text::is_simulated(&call.extra), &message);
     Task::new(task, TaskStatus::Working, text(&call.created_at), text(&call.updated_at))
         .with_status_message(message)
         .with_poll_interval_ms(poll_ms(call, Timestamp::now()))

@@ -14,16 +14,16 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::answer;
-use super::arguments::{self, Arguments};
-use super::context::ToolContext;
-use super::error::ToolError;
-use super::index::Facts;
-use super::kind::Kind;
-use super::present::Reply;
-use super::registry::name::ToolName;
-use super::schema;
 use crate::account::Environment;
+use crate::mcp::input::arguments::{self, Arguments};
+use crate::mcp::input::schema;
+use crate::mcp::registry::effect::Kind;
+use crate::mcp::registry::index::Facts;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer;
+use crate::mcp::reply::answer::Reply;
+use crate::mcp::reply::error::ToolError;
+use crate::mcp::request::context::ToolContext;
 use crate::toolset::Toolset;
 use callingbox::CallId;
 

@@ -9,16 +9,16 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::context::ToolContext;
-use super::error::{Class, Retry, ToolError};
+use crate::mcp::reply::error::{Class, Retry, ToolError};
+use crate::mcp::request::context::ToolContext;
 
-use super::present::{self, Fence};
-use super::progress::Progress;
-use super::registry::name::ToolName;
-use super::reply::next_step::NextStep;
-use super::view::View;
 use crate::account::Account;
 use crate::dialing::call_outcome::CallEnd;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::registry::surface::View;
+use crate::mcp::reply::next_step::NextStep;
+use crate::mcp::reply::text::{self, Fence};
+use crate::mcp::request::progress::Progress;
 use crate::watch::{FollowError, Follower, Snapshot, State, Want};
 use callingbox::{Call, CallId, CallStatus, Error, TranscriptSegment};
 
@@ -251,7 +251,7 @@ impl<'a> Teller<'a> {
             self.progress.say(format!("The call is {}.", call.status)).await;
         }
         for segment in snapshot.segments.iter().skip(self.lines).filter(|_| self.words) {
-            let role = present::one_line(segment.role.as_deref().unwrap_or("unknown"), 40);
+            let role = text::one_line(segment.role.as_deref().unwrap_or("unknown"), 40);
             let words = self.fence.inline(&segment.text, LINE);
             self.progress.say(format!("{role} said: {words}")).await;
         }

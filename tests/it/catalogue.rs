@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use callingbox_mcp::mcp::catalogue::Catalogue;
-use callingbox_mcp::mcp::kind::Kind;
-use callingbox_mcp::mcp::selection::Selection;
+use callingbox_mcp::mcp::registry::effect::Kind;
+use callingbox_mcp::mcp::registry::selection::Selection;
 use callingbox_mcp::mcp::tool::Entry;
 use callingbox_mcp::toolset::Toolset;
 use serde_json::Value;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use callingbox_mcp::account::Account;
 use callingbox_mcp::http::tenant::{Identity, Limits, Tenant, Tenants};
 use callingbox_mcp::mcp::catalogue::Catalogue;
-use callingbox_mcp::mcp::selection::Selection;
+use callingbox_mcp::mcp::registry::selection::Selection;
 use callingbox_mcp::watch::WaitLimits;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::json;

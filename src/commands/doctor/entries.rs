@@ -17,7 +17,7 @@ use super::Finding;
 use crate::cli::{Cli, Command as Typed, Global, parse_server_name};
 use crate::commands::install;
 use crate::install::{self as clients, ClientApp, InstallScope, Installed, Machine};
-use crate::mcp::present::reason;
+use crate::mcp::reply::text::reason;
 
 /// How long a server may take to start and to list its tools.
 const LIMIT: Duration = Duration::from_secs(10);

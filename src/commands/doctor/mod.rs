@@ -17,7 +17,7 @@ use crate::cli::{self, Global};
 use crate::commands::output::print;
 use crate::commands::style::Style;
 use crate::config::UserFolders;
-use crate::mcp::present::one_line;
+use crate::mcp::reply::text::one_line;
 use crate::runtime::HttpExtras;
 use callingbox::redact;
 

@@ -10,7 +10,7 @@ use crate::cli::{self, Global};
 use crate::commands::ready_agent;
 use crate::config::{self, ConfigFile, KeySource, UserFolders};
 use crate::env_var::read_env_var;
-use crate::mcp::present::one_line;
+use crate::mcp::reply::text::one_line;
 use crate::runtime::{self, SimulatorConnection};
 use callingbox::e164::E164;
 use callingbox::{

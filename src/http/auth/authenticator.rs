@@ -19,9 +19,9 @@ use super::principal::{Principal, service_unavailable};
 use super::tokens::{StaticToken, TokenFile, TokenFileError};
 use super::{bearer_token, challenge_response, restrict};
 use crate::account::Account;
-use crate::mcp::index::Index;
-use crate::mcp::scope::Scope;
-use crate::mcp::selection::Selection;
+use crate::mcp::registry::index::Index;
+use crate::mcp::registry::scope::Scope;
+use crate::mcp::registry::selection::Selection;
 use crate::ttl_cache::TtlCache;
 use callingbox::ApiKey;
 

@@ -14,8 +14,8 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::answer;
-use crate::mcp::index::Index;
-use crate::mcp::selection::Selection;
+use crate::mcp::registry::index::Index;
+use crate::mcp::registry::selection::Selection;
 use crate::toolset::Toolset;
 
 pub use authenticator::Authenticator;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::super::answer;
 use super::super::tenant::{Tenant, TooManyTenants};
-use crate::mcp::scope::{Scope, Scopes};
+use crate::mcp::registry::scope::{Scope, Scopes};
 
 /// An authenticated caller.
 pub struct Principal {

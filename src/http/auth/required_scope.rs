@@ -6,9 +6,9 @@ use http::StatusCode;
 
 use super::super::answer;
 use super::super::body::JsonRpcPeek;
-use crate::mcp::index::{Facts, Index};
-use crate::mcp::scope::Scope;
-use crate::mcp::selection::Selection;
+use crate::mcp::registry::index::{Facts, Index};
+use crate::mcp::registry::scope::Scope;
+use crate::mcp::registry::selection::Selection;
 
 /// Methods that reveal nothing about the account and change nothing in it.
 const UNSCOPED_METHODS: [&str; 9] = [

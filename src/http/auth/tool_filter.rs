@@ -5,8 +5,8 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 
 use super::super::answer;
-use crate::mcp::index::{Facts, Index};
-use crate::mcp::present;
+use crate::mcp::registry::index::{Facts, Index};
+use crate::mcp::reply::text;
 use crate::suggest::UnknownName;
 use crate::toolset::Toolset;
 
@@ -35,7 +35,7 @@ impl RequestToolFilter {
     /// The response, 400, with the valid names: a header names an unknown toolset or tool.
     pub fn from_headers(headers: &HeaderMap, all: &Index) -> Result<Self, Box<Response>> {
         let refuse = |header: &str, error: UnknownName| {
-            let text = format!("{header}: {}", present::reason(&error.to_string()));
+            let text = format!("{header}: {}", text::reason(&error.to_string()));
             Box::new(answer::error_response(StatusCode::BAD_REQUEST, &text))
         };
         let tool = |name: &str| {
@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::mcp::catalogue::Catalogue;
-    use crate::mcp::selection::Selection;
+    use crate::mcp::registry::selection::Selection;
 
     fn read(headers: &[(&'static str, &str)]) -> Result<RequestToolFilter, Box<Response>> {
         let mut map = HeaderMap::new();

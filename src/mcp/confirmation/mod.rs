@@ -6,10 +6,10 @@
 //! - a client that can do neither: a preview with a sealed token, which the model carries back once
 //!   its user has agreed.
 //!
-//! State and token are sealed ([`seal`]) with the ledger's key, expire after five minutes, are used up
+//! State and token are sealed ([`token`]) with the ledger's key, expire after five minutes, are used up
 //! once, and are bound to the account, to every argument and to what the human was shown.
 
-pub mod seal;
+pub mod token;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -24,15 +24,15 @@ use rmcp::model::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::seal::{Seals, Void};
-use super::client::Era;
-use super::context::ToolContext;
-use super::error::{Class, Retry, ToolError};
-use super::reply::next_step::NextStep;
-use super::tool::Stop;
+use self::token::{Seals, Void};
 use crate::dialing::dispatch::Dialer;
 use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::order::Asked;
+use crate::mcp::reply::error::{Class, Retry, ToolError};
+use crate::mcp::reply::next_step::NextStep;
+use crate::mcp::request::context::ToolContext;
+use crate::mcp::request::peer::Era;
+use crate::mcp::tool::Stop;
 use crate::telemetry::arguments::digits_masked;
 
 /// How long a question stands.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::name::ToolName;
 use crate::account::Environment;
-use crate::mcp::index::Index;
-use crate::mcp::selection::Selection;
+use crate::mcp::registry::index::Index;
+use crate::mcp::registry::selection::Selection;
 
 /// The tools that one caller can use. Cheap to create: every request has one, and few need it.
 #[derive(Clone)]

@@ -1,3 +1,7 @@
-//! What a caller reads: answers, failures and next steps, and the form of their texts.
+//! What a caller reads: answers, errors and next steps, as data and as text. It does not know any tool.
 
+pub mod answer;
+pub mod call_report;
+pub mod error;
 pub mod next_step;
+pub mod text;

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use callingbox_mcp::mcp::catalogue::Catalogue;
-use callingbox_mcp::mcp::selection::Selection;
+use callingbox_mcp::mcp::registry::selection::Selection;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 

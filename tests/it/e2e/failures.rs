@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use callingbox_mcp::mcp::present::SIMULATED;
+use callingbox_mcp::mcp::reply::text::SIMULATED;
 
 use crate::harness::{Era, Session};
 

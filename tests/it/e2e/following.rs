@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use callingbox_mcp::mcp::present::SIMULATED;
+use callingbox_mcp::mcp::reply::text::SIMULATED;
 use callingbox_sandbox::Options;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use callingbox_mcp::mcp::present::SIMULATED;
+use callingbox_mcp::mcp::reply::text::SIMULATED;
 
 use crate::harness::{Era, Session};
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use callingbox_mcp::mcp::catalogue::Catalogue;
-use callingbox_mcp::mcp::selection::Selection;
+use callingbox_mcp::mcp::registry::selection::Selection;
 use callingbox_sandbox::Options;
 use serde_json::{Value, json};
 

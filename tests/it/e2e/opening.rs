@@ -1,7 +1,7 @@
 //! How a session opens, and the list of tools, in every version of the protocol.
 
 use callingbox_mcp::mcp::catalogue::Catalogue;
-use callingbox_mcp::mcp::selection::Selection;
+use callingbox_mcp::mcp::registry::selection::Selection;
 use serde_json::{Value, json};
 
 use crate::harness::{Era, Session};

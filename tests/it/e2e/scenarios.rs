@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use callingbox_sandbox::Options;
 use serde_json::{Value, json};
 
-use callingbox_mcp::mcp::present::SIMULATED;
+use callingbox_mcp::mcp::reply::text::SIMULATED;
 
 use crate::harness::{Era, Session};
 

@@ -5,7 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use callingbox_mcp::mcp::present::SIMULATED;
+use callingbox_mcp::mcp::reply::text::SIMULATED;
 use callingbox_sandbox::{Options, Sandbox};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};

@@ -237,7 +237,7 @@ async fn a_server_of_many_logs_its_calls_without_being_asked() {
 
 #[tokio::test]
 async fn what_a_client_writes_makes_no_line_of_its_own_and_no_number_is_read_there() {
-    const FORGED: &str = "no\r\n2026-01-01T00:00:00.000000Z  INFO callingbox_mcp::mcp::gate: tool call tenant=\"forged\"\u{85}a\u{2028}b\u{2029}\u{1b}[2J\u{9b}";
+    const FORGED: &str = "no\r\n2026-01-01T00:00:00.000000Z  INFO callingbox_mcp::mcp::pipeline: tool call tenant=\"forged\"\u{85}a\u{2028}b\u{2029}\u{1b}[2J\u{9b}";
     for format in ["text", "json"] {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");

@@ -30,9 +30,9 @@ use super::super::tenant::{Identity, Tenants};
 use super::principal::{Principal, service_unavailable};
 use super::{bearer_token, challenge_response};
 use crate::account::Account;
-use crate::mcp::index::Index;
-use crate::mcp::scope::Scope;
-use crate::mcp::selection::Selection;
+use crate::mcp::registry::index::Index;
+use crate::mcp::registry::scope::Scope;
+use crate::mcp::registry::selection::Selection;
 
 pub use self::fetch::{FetchError, InvalidUrl};
 

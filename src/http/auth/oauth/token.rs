@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 
 use super::keys::{IssuerKeys, KeyLookupError};
 use super::signatures::describe_error;
-use crate::mcp::scope::Scopes;
+use crate::mcp::registry::scope::Scopes;
 
 /// The tolerated difference between the clocks of issuer and server.
 pub(super) const LEEWAY: SignedDuration = SignedDuration::from_secs(30);

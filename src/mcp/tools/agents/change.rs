@@ -3,16 +3,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AgentInput, AgentSummary};
+use super::in_call_tools::{self, InCallTools};
+use super::summary::{AgentInput, AgentSummary};
 use crate::account::Environment;
-use crate::mcp::arguments::{HttpsUrl, List, Object, Text};
-use crate::mcp::context::ToolContext;
-use crate::mcp::error::ToolError;
-use crate::mcp::kind::Kind;
-use crate::mcp::present::Reply;
+use crate::mcp::input::arguments::{HttpsUrl, List, Object, Text};
+use crate::mcp::registry::effect::Kind;
 use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer::Reply;
+use crate::mcp::reply::error::ToolError;
+use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Stop, Tool};
-use crate::mcp::tools::in_call::{self, InCallTools};
 use crate::toolset::Toolset;
 use callingbox::{AgentId, AgentUpdate, Change, ReturnsSchema, VoicemailAction};
 
@@ -99,7 +99,7 @@ impl Tool for UpdateAgent {
             voicemail_action,
             clear,
         } = input;
-        let tools = in_call::to_api(tools)?;
+        let tools = in_call_tools::to_api(tools)?;
         let clear = clear.map(List::into_vec).unwrap_or_default();
         let (persona, instructions) =
             (persona.map(Text::into_string), instructions.map(Text::into_string));

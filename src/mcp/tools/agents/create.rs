@@ -3,16 +3,16 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{AgentSummary, only_ids};
-use crate::mcp::arguments::{HttpsUrl, List, Text};
-use crate::mcp::context::ToolContext;
-use crate::mcp::error::ToolError;
-use crate::mcp::kind::Kind;
-use crate::mcp::present::Reply;
+use super::in_call_tools::{self, InCallTools};
+use super::summary::{AgentSummary, only_ids};
+use crate::mcp::input::arguments::{HttpsUrl, List, Text};
+use crate::mcp::registry::effect::Kind;
 use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer::Reply;
+use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
+use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Stop, Tool};
-use crate::mcp::tools::in_call::{self, InCallTools};
 use crate::toolset::Toolset;
 use callingbox::{AgentCreate, AgentType, NumberId, ReturnsSchema, VoicemailAction};
 
@@ -75,7 +75,7 @@ impl Tool for CreateAgent {
             number_ids,
             primary_number_id,
         } = input;
-        let tools = in_call::to_api(tools)?;
+        let tools = in_call_tools::to_api(tools)?;
         let number_ids = number_ids.map(List::into_vec);
         only_ids("number_ids", number_ids.iter().flatten())?;
         only_ids("primary_number_id", &primary_number_id)?;

@@ -6,15 +6,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AgentInput, AgentSummary, withheld};
-use crate::mcp::arguments::Object;
-use crate::mcp::context::ToolContext;
-use crate::mcp::kind::Kind;
-use crate::mcp::present::Reply;
+use super::redact;
+use super::summary::{AgentInput, AgentSummary};
+use crate::mcp::input::arguments::Object;
+use crate::mcp::registry::effect::Kind;
 use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
+use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Stop, Tool};
-use crate::mcp::tools::word;
+use crate::mcp::tools::shared::word;
 use crate::toolset::Toolset;
 use callingbox::{Agent, AgentType};
 
@@ -113,8 +114,8 @@ impl From<Agent> for AgentReport {
             language: agent.language.take(),
             // What is of another kind is no field of a result and no tool.
             returns: agent.returns.take().filter(Value::is_object),
-            tools: agent.tools.take().filter(Value::is_array).map(withheld::tools),
-            webhook_url: agent.webhook_url.take().as_deref().map(withheld::address),
+            tools: agent.tools.take().filter(Value::is_array).map(redact::tools),
+            webhook_url: agent.webhook_url.take().as_deref().map(redact::address),
             voicemail_action: agent.voicemail_action.take().map(|action| word(&action)),
             created_at: agent.created_at.take().map(|at| at.to_string()),
             archived_at: agent.archived_at.take().map(|at| at.to_string()),

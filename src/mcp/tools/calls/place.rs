@@ -12,17 +12,18 @@ use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::dispatch::{DialResult, Dialed};
 use crate::dialing::ledger::IdempotencyKey;
 use crate::dialing::order::{Asked, CALL_HOLD, DISPATCH_KEY, Order, Product};
-use crate::mcp::arguments::{HttpsUrl, Object, Text, pattern_text};
 use crate::mcp::confirmation::{self, Preview};
-use crate::mcp::context::ToolContext;
-use crate::mcp::error::ToolError;
-use crate::mcp::kind::Kind;
-use crate::mcp::present::{self, Reply};
+use crate::mcp::input::arguments::{HttpsUrl, Object, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::effect::Kind;
 use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer::Reply;
+use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
+use crate::mcp::reply::text::{self};
+use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Stop, Tool};
-use crate::mcp::tools::dialing::{self, Ordered};
+use crate::mcp::tools::ordering::{self, Ordered};
 use crate::toolset::Toolset;
 use callingbox::e164::E164;
 use callingbox::{AgentId, Call, CallCreate, CallId};
@@ -140,7 +141,7 @@ impl PlaceCallOutput {
             DialResult::Unknown(why) => {
                 let note = format!(
                     "It could not be found out whether the call was placed: {}. Do not place it again: it may be ringing. Asking for the same call again later looks for it before anything rings.",
-                    present::one_line(why.trim_end_matches('.'), 300)
+                    text::one_line(why.trim_end_matches('.'), 300)
                 );
                 let step = NextStep::tool(ToolName::LIST_CALLS, "shows whether it appears");
                 Self::new(Some(CallOutcome::Unknown), with_steps(&note, &[step], tools))
@@ -218,12 +219,12 @@ async fn preview(
         Some(context) if !context.is_empty() => {
             let context = serde_json::to_string(context)
                 .map_err(|error| ToolError::internal(error.to_string()))?;
-            format!("\nFacts it is given: {}", present::one_line(&context, LONGEST))
+            format!("\nFacts it is given: {}", text::one_line(&context, LONGEST))
         }
         _ => String::new(),
     };
     let persona = match &agent.persona {
-        Some(persona) => format!("\nPersona: {}", present::one_line(persona, LONGEST)),
+        Some(persona) => format!("\nPersona: {}", text::one_line(persona, LONGEST)),
         None => String::new(),
     };
     let suffix = cx.account.environment().order_suffix();
@@ -231,8 +232,8 @@ async fn preview(
         format!(
             "Place a phone call{suffix}?\nTo: {}\n{time}From: {caller}\nAgent: {}{persona}\nTask: {}{facts}\nCost: at most {}",
             call.to.as_str(),
-            present::one_line(agent.name.as_deref().unwrap_or("unnamed"), 100),
-            present::one_line(task.unwrap_or("none given"), LONGEST),
+            text::one_line(agent.name.as_deref().unwrap_or("unnamed"), 100),
+            text::one_line(task.unwrap_or("none given"), LONGEST),
             CALL_HOLD,
         )
     };
@@ -254,7 +255,7 @@ impl Tool for PlaceCall {
 
     /// The human may think, then the dispatch may take its whole time.
     fn deadline(_input: &Self::Input, cx: &ToolContext) -> Duration {
-        dialing::deadline(cx)
+        ordering::deadline(cx)
     }
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
@@ -300,7 +301,7 @@ impl Tool for PlaceCall {
         };
         let token = confirmation_token.as_ref().map(Text::as_str);
         let preview = |local_times| preview(cx, &call, local_times);
-        let mut output = match dialing::order(cx, asked, token, preview).await? {
+        let mut output = match ordering::order(cx, asked, token, preview).await? {
             Ordered::Dialed(dialed) => {
                 PlaceCallOutput::new_dialed(dialed, idempotency_key.as_ref(), &cx.tools)
             }

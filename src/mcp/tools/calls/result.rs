@@ -5,12 +5,13 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::mcp::arguments::Whole;
-use crate::mcp::context::ToolContext;
-use crate::mcp::kind::Kind;
-use crate::mcp::outcome::CallReport;
-use crate::mcp::present::{Fence, Reply};
+use crate::mcp::input::arguments::Whole;
+use crate::mcp::registry::effect::Kind;
 use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer::Reply;
+use crate::mcp::reply::call_report::CallReport;
+use crate::mcp::reply::text::Fence;
+use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::waiting::{self, Seen};
 use crate::toolset::Toolset;

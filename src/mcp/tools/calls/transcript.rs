@@ -6,11 +6,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::mcp::arguments::Whole;
-use crate::mcp::context::ToolContext;
-use crate::mcp::kind::Kind;
-use crate::mcp::present::{self, Fence, Reply};
+use crate::mcp::input::arguments::Whole;
+use crate::mcp::registry::effect::Kind;
 use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer::Reply;
+use crate::mcp::reply::text::{self, Fence};
+use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Stop, Tool};
 use crate::mcp::waiting;
 use crate::toolset::Toolset;
@@ -95,7 +96,7 @@ impl Tool for GetCallTranscript {
         let has_more = rest.next().is_some();
         let last = page.last().and_then(|segment| segment.sequence_no).or(after);
 
-        let words: Vec<String> = page.iter().map(|segment| present::utterance(segment)).collect();
+        let words: Vec<String> = page.iter().map(|segment| text::utterance(segment)).collect();
         let transcript =
             if words.is_empty() { String::new() } else { Fence::new().around(&words.join("\n")) };
         let mut text = match (words.is_empty(), is_final) {
@@ -128,10 +129,10 @@ impl Tool for GetCallTranscript {
             _ => {}
         }
         if let Some(trouble) = &trouble {
-            let told = present::last_known(trouble);
+            let told = text::last_known(trouble);
             text.push_str(if text.ends_with('\n') { told.trim_start() } else { &told });
         }
-        let simulated = present::is_simulated(&call.extra);
+        let simulated = text::is_simulated(&call.extra);
         let reply = Reply::new(
             GetCallTranscriptOutput {
                 call_id,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::token::{LEEWAY, TokenRejection, TokenVerifier, VerifiedToken};
 use super::{FakeIssuer, ISSUER, Signer, base64};
-use crate::mcp::scope::Scopes;
+use crate::mcp::registry::scope::Scopes;
 
 const RESOURCE: &str = "https://phone.example/mcp";
 const NOW: i64 = 1_800_000_000;

@@ -3,48 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use callingbox::{CallId, TranscriptSegment};
-
-/// What a tool answers: the data, and the text that says the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply<T> {
-    /// Fits the tool's output schema.
-    pub data: T,
-    /// For whoever reads only text; complete, with every id.
-    pub text: String,
-    /// Whether it comes from the simulator.
-    pub simulated: bool,
-    /// The call whose end is still to come: a client that knows tasks gets one for it.
-    pub followed: Option<CallId>,
-}
-
-impl<T> Reply<T> {
-    /// A reply of data and its text.
-    #[must_use]
-    pub fn new(data: T, text: impl Into<String>) -> Self {
-        Self { data, text: text.into(), simulated: false, followed: None }
-    }
-
-    /// Says whether the records that it shows are of the simulator.
-    #[must_use]
-    pub fn with_simulated(mut self, simulated: bool) -> Self {
-        self.simulated = simulated;
-        self
-    }
-
-    /// The whole text, which says of a simulated answer that it is one.
-    #[must_use]
-    pub fn full_text(&self) -> String {
-        mark_simulated(self.simulated, &self.text)
-    }
-
-    /// Says that the end of this call is still to come.
-    #[must_use]
-    pub fn followed_by(mut self, call: CallId) -> Self {
-        self.followed = Some(call);
-        self
-    }
-}
+use callingbox::TranscriptSegment;
 
 /// The first line of every simulated answer.
 pub const SIMULATED: &str = "SIMULATED: nobody real is called and nothing is charged.";

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::kind::Kind;
+use crate::mcp::registry::effect::Kind;
 use crate::toolset::Toolset;
 
 /// One thing that can be granted (a scope of RFC 6749, section 3.3).
@@ -91,8 +91,8 @@ impl Scopes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalogue::Catalogue;
     use super::*;
+    use crate::mcp::catalogue::Catalogue;
 
     #[test]
     fn every_tool_takes_the_scope_that_fits_what_it_does() {

@@ -1,6 +1,6 @@
 //! Which of all tools are offered: what the user switched on, and what was taken from it since.
 
-use super::index::{Facts, Index};
+use crate::mcp::registry::index::{Facts, Index};
 use crate::suggest::UnknownName;
 use crate::toolset::Toolset;
 
@@ -84,7 +84,7 @@ impl Selection {
 mod tests {
     use super::*;
     use crate::mcp::catalogue::Catalogue;
-    use crate::mcp::kind::Kind;
+    use crate::mcp::registry::effect::Kind;
 
     fn names(selection: &Selection) -> Vec<&'static str> {
         let catalogue = Catalogue::new();

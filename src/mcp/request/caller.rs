@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rmcp::model::Extensions;
 
-use super::selection::Selection;
+use crate::mcp::registry::selection::Selection;
 
 /// Who calls, and what this request may use.
 #[derive(Debug, Clone)]

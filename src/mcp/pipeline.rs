@@ -10,17 +10,17 @@ use rmcp::ErrorData;
 use rmcp::model::{CallToolRequestParams, CallToolResponse};
 use serde::Deserialize;
 
-use super::answer;
-use super::catalogue::Catalogue;
-use super::context::ToolContext;
-use super::error::{Class, Retry, ToolError};
-use super::present;
-use super::registry::name::ToolName;
-use super::reply::next_step::NextStep;
-use super::selection::Selection;
-use super::tasks;
-use super::tool::{Entry, Finished, Stop};
-use super::view::View;
+use crate::mcp::catalogue::Catalogue;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::registry::selection::Selection;
+use crate::mcp::registry::surface::View;
+use crate::mcp::reply::answer;
+use crate::mcp::reply::error::{Class, Retry, ToolError};
+use crate::mcp::reply::next_step::NextStep;
+use crate::mcp::reply::text;
+use crate::mcp::request::context::ToolContext;
+use crate::mcp::tasks;
+use crate::mcp::tool::{Entry, Finished, Stop};
 use crate::telemetry::{arguments, metrics};
 use callingbox::{CallId, Effect};
 
@@ -44,7 +44,7 @@ pub async fn call(
             .nearest(&request.name)
             .map(|name| format!("; did you mean `{name}`?"))
             .unwrap_or_default();
-        let name = present::one_line(&request.name, 80);
+        let name = text::one_line(&request.name, 80);
         log(cx, &name, "unknown_tool", Duration::ZERO, None);
         return Err(ErrorData::invalid_params(format!("there is no tool `{name}`{hint}"), None));
     };
@@ -95,7 +95,7 @@ fn log(cx: &ToolContext, tool: &str, outcome: &str, took: Duration, arguments: O
         tool = &*arguments::digits_masked(tool),
         outcome,
         milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        request_id = present::one_line(&arguments::digits_masked(&id), MOST_ID),
+        request_id = text::one_line(&arguments::digits_masked(&id), MOST_ID),
         arguments,
         "tool call"
     );
@@ -168,12 +168,12 @@ mod tests {
     use serde::{Deserialize, Serialize};
     use serde_json::{Value, json};
 
-    use super::super::kind::Kind;
-    use super::super::present::Reply;
-    use super::super::server::Server;
-    use super::super::tool::Tool;
     use super::*;
     use crate::account::Account;
+    use crate::mcp::registry::effect::Kind;
+    use crate::mcp::reply::answer::Reply;
+    use crate::mcp::server::Server;
+    use crate::mcp::tool::Tool;
     use crate::toolset::Toolset;
     use crate::watch::WaitLimits;
 

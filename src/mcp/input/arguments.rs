@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 
-use super::error::ToolError;
-use super::present;
-use super::schema;
+use crate::mcp::input::schema;
+use crate::mcp::reply::error::ToolError;
+use crate::mcp::reply::text;
 use crate::suggest::most_similar;
 use crate::telemetry::arguments::digits_masked;
 
@@ -314,7 +314,7 @@ fn find_null(arguments: &Value) -> Option<&str> {
 
 /// A name as an error may repeat it: on one line, short, and without a telephone number.
 fn shown_name(name: &str) -> String {
-    present::one_line(&digits_masked(name), 80)
+    text::one_line(&digits_masked(name), 80)
 }
 
 fn unknown_argument(schema: &Value, arguments: &Value) -> Option<String> {
@@ -356,7 +356,7 @@ fn wrong_value(
     let reason = match find_choice(schema, arguments, error.path()) {
         Some(choice) => format!("must be one of {choice}"),
         // serde repeats what was given, which may be a telephone number.
-        None => present::reason(&digits_masked(&error.into_inner().to_string())),
+        None => text::reason(&digits_masked(&error.into_inner().to_string())),
     };
     if path == "." { reason } else { format!("`{}`: {reason}", shown_name(&path)) }
 }

@@ -8,12 +8,12 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::present;
-use super::registry::available::AvailableTools;
-use super::registry::name::ToolName;
-use super::reply::next_step::{self, NextStep};
 use crate::account::{Environment, MissingApiKey};
 use crate::dialing::ledger::LedgerError;
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::next_step::{self, NextStep};
+use crate::mcp::reply::text;
 use callingbox::{self, ApiOperation, CallId, Effect};
 
 /// The kinds of failure a caller can tell apart.
@@ -250,7 +250,7 @@ pub struct ErrorReport {
 impl fmt::Display for ErrorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.simulated {
-            writeln!(f, "{}", present::SIMULATED)?;
+            writeln!(f, "{}", text::SIMULATED)?;
         }
         write!(f, "{}: {}", self.class.as_str(), self.message.trim_end_matches('.'))?;
         f.write_str(match self.effect {
@@ -489,7 +489,7 @@ mod tests {
             })
         );
         let simulated = error.report(&tools(Environment::Sandbox));
-        assert_eq!(simulated.to_string(), format!("{}\n{text}", present::SIMULATED));
+        assert_eq!(simulated.to_string(), format!("{}\n{text}", text::SIMULATED));
         assert_eq!(serde_json::to_value(&simulated).unwrap()["simulated"], true);
     }
 

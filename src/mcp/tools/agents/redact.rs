@@ -4,7 +4,7 @@
 use serde_json::Value;
 use url::Url;
 
-use crate::mcp::arguments::WITHHELD;
+use crate::mcp::input::arguments::WITHHELD;
 
 /// An address without its secrets; whole where it has none.
 pub(super) fn address(text: &str) -> String {

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::kind::Kind;
-use super::scope::Scope;
+use crate::mcp::registry::effect::Kind;
+use crate::mcp::registry::scope::Scope;
 use crate::suggest::{UnknownName, most_similar};
 use crate::toolset::Toolset;
 

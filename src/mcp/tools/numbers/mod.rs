@@ -5,19 +5,20 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dialing::{self, Ordered};
+use super::ordering::{self, Ordered};
 use crate::account::Environment;
 use crate::dialing::dispatch::{DialResult, Dialed};
 use crate::dialing::order::{Asked, Order, Product};
-use crate::mcp::arguments::{Text, Whole, pattern_text};
 use crate::mcp::confirmation::Preview;
-use crate::mcp::context::ToolContext;
-use crate::mcp::error::{Class, ToolError};
-use crate::mcp::kind::Kind;
-use crate::mcp::present::{self, Reply};
+use crate::mcp::input::arguments::{Text, Whole, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::effect::Kind;
 use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer::Reply;
+use crate::mcp::reply::error::{Class, ToolError};
 use crate::mcp::reply::next_step::{NextStep, with_steps};
+use crate::mcp::reply::text::{self};
+use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Stop, Tool};
 use crate::toolset::Toolset;
 use callingbox::e164::E164;
@@ -51,11 +52,11 @@ pub(in crate::mcp) struct NumberSummary {
 impl From<PhoneNumber> for NumberSummary {
     fn from(number: PhoneNumber) -> Self {
         Self {
-            simulated: present::is_simulated(&number.extra),
+            simulated: text::is_simulated(&number.extra),
             number_id: number.id,
             e164: number.e164,
             friendly_name: number.friendly_name,
-            number_type: number.number_type.map(|kind| super::word(&kind)),
+            number_type: number.number_type.map(|kind| super::shared::word(&kind)),
             status: number.status,
             monthly_cost_cents: number.monthly_cost_cents,
             inbound_agent_id: number.inbound_agent_id,
@@ -116,7 +117,7 @@ impl Tool for ListNumbers {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let ListNumbersInput { limit, starting_after, ending_before } = input;
-        let cursor = super::cursor(
+        let cursor = super::shared::cursor(
             starting_after.map(|id| id.as_str().to_owned()),
             ending_before.map(|id| id.as_str().to_owned()),
         )?;
@@ -232,7 +233,7 @@ impl Tool for SearchNumbers {
                 (None, Some(NumberType::Local)) => &["area_code"],
                 (Some(_), _) | (None, Some(NumberType::TollFree)) => &[],
             };
-            text.push_str(&super::there_are_more(limit < MOST_OFFERS, "search", unused));
+            text.push_str(&super::shared::there_are_more(limit < MOST_OFFERS, "search", unused));
         }
         Ok(Reply::new(SearchNumbersOutput { numbers, has_more }, text))
     }
@@ -245,7 +246,7 @@ fn offer(number: &AvailableNumber) -> String {
         .flatten()
         .collect::<Vec<_>>()
         .join(", ");
-    let kind = number.number_type.as_ref().map(super::word).unwrap_or_default();
+    let kind = number.number_type.as_ref().map(super::shared::word).unwrap_or_default();
     let price = |cents: Option<u64>| {
         cents.map_or_else(
             || "unknown price".to_owned(),
@@ -348,7 +349,7 @@ impl PurchaseNumberOutput {
             DialResult::Unknown(why) => {
                 let note = format!(
                     "It could not be found out whether the number was bought: {}. Do not buy it again.",
-                    present::one_line(why.trim_end_matches('.'), 300)
+                    text::one_line(why.trim_end_matches('.'), 300)
                 );
                 let step = NextStep::tool(ToolName::LIST_NUMBERS, "shows whether it is there");
                 Self::new(None, with_steps(&note, &[step], tools))
@@ -390,7 +391,7 @@ impl Tool for PurchaseNumber {
 
     /// The human may think, then the dispatch may take its whole time.
     fn deadline(_input: &Self::Input, cx: &ToolContext) -> Duration {
-        dialing::deadline(cx)
+        ordering::deadline(cx)
     }
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
@@ -413,7 +414,7 @@ impl Tool for PurchaseNumber {
             Ok(Preview { bound: text.clone(), text })
         };
         let ordered =
-            dialing::order(cx, asked, token, preview).await.map_err(|stop| match stop {
+            ordering::order(cx, asked, token, preview).await.map_err(|stop| match stop {
                 Stop::Failed(error) if error.class() == Class::Conflict => {
                     let step =
                         NextStep::tool(ToolName::SEARCH_NUMBERS, "finds one that is for sale");

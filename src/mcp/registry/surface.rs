@@ -2,8 +2,8 @@
 //! Which tool shows the same stands here and nowhere else: who is not offered it sees the thing in no
 //! other way either.
 
-use super::registry::available::AvailableTools;
-use super::registry::name::ToolName;
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::name::ToolName;
 
 /// One thing that is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::account::Environment;
     use crate::mcp::catalogue::Catalogue;
-    use crate::mcp::selection::Selection;
+    use crate::mcp::registry::selection::Selection;
 
     #[test]
     fn each_is_seen_with_each_of_its_tools_and_with_no_other() {

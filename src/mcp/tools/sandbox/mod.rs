@@ -3,13 +3,14 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::mcp::context::ToolContext;
-use crate::mcp::error::{Class, Retry, ToolError};
-use crate::mcp::kind::Kind;
-use crate::mcp::outcome::CallReport;
-use crate::mcp::present::{Fence, Reply};
+use crate::mcp::registry::effect::Kind;
 use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer::Reply;
+use crate::mcp::reply::call_report::CallReport;
+use crate::mcp::reply::error::{Class, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
+use crate::mcp::reply::text::Fence;
+use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Stop, Tool};
 use crate::simulator::SimulatorError;
 use crate::toolset::Toolset;

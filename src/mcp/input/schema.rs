@@ -117,8 +117,8 @@ mod tests {
     use serde::Deserialize;
     use serde_json::json;
 
-    use super::super::arguments::{Object, Text, Whole};
     use super::*;
+    use crate::mcp::input::arguments::{Object, Text, Whole};
 
     #[derive(Deserialize, JsonSchema)]
     #[serde(rename_all = "snake_case")]

@@ -4,13 +4,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Environment;
-use crate::mcp::arguments::{HttpsUrl, List, Text, Whole};
-use crate::mcp::context::ToolContext;
-use crate::mcp::error::ToolError;
-use crate::mcp::kind::Kind;
-use crate::mcp::present::{self, Reply};
+use crate::mcp::input::arguments::{HttpsUrl, List, Text, Whole};
+use crate::mcp::registry::effect::Kind;
 use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer::Reply;
+use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
+use crate::mcp::reply::text::{self};
+use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Stop, Tool};
 use crate::toolset::Toolset;
 use callingbox::{
@@ -48,14 +49,14 @@ pub(super) struct WebhookReport {
 
 impl From<WebhookEndpoint> for WebhookReport {
     fn from(endpoint: WebhookEndpoint) -> Self {
-        let words = |events: Vec<_>| events.iter().map(super::word).collect();
+        let words = |events: Vec<_>| events.iter().map(super::shared::word).collect();
         Self {
-            simulated: present::is_simulated(&endpoint.extra),
+            simulated: text::is_simulated(&endpoint.extra),
             webhook_id: endpoint.id,
             url: endpoint.url,
             description: endpoint.description,
             enabled_events: endpoint.enabled_events.map(words),
-            status: endpoint.status.as_ref().map(super::word),
+            status: endpoint.status.as_ref().map(super::shared::word),
             disabled_reason: endpoint.disabled_reason,
             disabled_at: endpoint.disabled_at,
             consecutive_failures: endpoint.consecutive_failures,
@@ -99,7 +100,7 @@ impl WebhookReport {
 /// A line, and the fields that are known below it.
 fn with_fields<const N: usize>(line: String, fields: [(&str, Option<String>); N]) -> String {
     fields.into_iter().fold(line, |text, (name, value)| match value {
-        Some(value) => format!("{text}\n{name}: {}", present::one_line(&value, 2_048)),
+        Some(value) => format!("{text}\n{name}: {}", text::one_line(&value, 2_048)),
         None => text,
     })
 }
@@ -142,13 +143,13 @@ pub(super) struct DeliveryReport {
 impl From<WebhookDelivery> for DeliveryReport {
     fn from(delivery: WebhookDelivery) -> Self {
         Self {
-            simulated: present::is_simulated(&delivery.extra),
+            simulated: text::is_simulated(&delivery.extra),
             delivery_id: delivery.id,
             webhook_id: delivery.endpoint_id,
             call_id: delivery.call_id,
             event_type: delivery.event_type,
             url: delivery.url,
-            status: delivery.status.as_ref().map(super::word),
+            status: delivery.status.as_ref().map(super::shared::word),
             attempt_count: delivery.attempt_count,
             manual_retry_count: delivery.manual_retry_count,
             next_attempt_at: delivery.next_attempt_at,
@@ -166,7 +167,7 @@ impl DeliveryReport {
     fn line(&self) -> String {
         let call = self.call_id.as_ref().map(|id| format!(" of call_id {id}"));
         let webhook = self.webhook_id.as_ref().map(|id| format!(" to webhook_id {id}"));
-        let error = self.last_error.as_deref().map(|error| present::one_line(error, 200));
+        let error = self.last_error.as_deref().map(|error| text::one_line(error, 200));
         format!(
             "delivery_id {}: {}{}{} {} after {} attempt(s){}",
             self.delivery_id,
@@ -498,7 +499,7 @@ impl Tool for ListWebhookDeliveries {
                 .into_iter()
                 .filter_map(|(name, is_given)| (!is_given).then_some(name))
                 .collect();
-            text.push_str(&super::there_are_more(limit < MOST_DELIVERIES, "list", &unused));
+            text.push_str(&super::shared::there_are_more(limit < MOST_DELIVERIES, "list", &unused));
         }
         let simulated = deliveries.iter().any(|delivery| delivery.simulated);
         let output = ListWebhookDeliveriesOutput { deliveries, has_more };

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use rmcp::model::RequestId;
 use tokio_util::sync::CancellationToken;
 
-use super::client::Client;
-use super::progress::Progress;
-use super::registry::available::AvailableTools;
 use crate::account::Account;
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::request::peer::Client;
+use crate::mcp::request::progress::Progress;
 use crate::telemetry::traces::Origin;
 
 /// What a running tool is handed.

@@ -13,11 +13,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::present::{self, Fence};
-use super::registry::available::AvailableTools;
-use super::registry::name::ToolName;
-use super::reply::next_step::{NextStep, with_steps};
 use crate::dialing::call_outcome::CallOutcome;
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::next_step::{NextStep, with_steps};
+use crate::mcp::reply::text::{self, Fence};
 use crate::watch::Progress;
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
@@ -55,7 +55,7 @@ impl CallSummary {
     pub fn of(call: Call) -> Self {
         Self {
             outcome: CallOutcome::from_call(&call),
-            simulated: present::is_simulated(&call.extra),
+            simulated: text::is_simulated(&call.extra),
             call_id: call.id,
             status: call.status.to_string(),
             direction: call.direction.map(|direction| direction.to_string()),
@@ -157,7 +157,7 @@ impl CallReport {
         let note = with_steps(&note, &steps, tools);
         Self {
             outcome,
-            simulated: present::is_simulated(&call.extra),
+            simulated: text::is_simulated(&call.extra),
             call_id: call.id,
             status: call.status.to_string(),
             result: match call.result {
@@ -223,11 +223,11 @@ impl CallReport {
             let _ = write!(text, " Cost: {amount}.");
         }
         if let Some(error) = &self.error {
-            let _ = write!(text, " Error: {}.", present::one_line(error, LONGEST_ERROR));
+            let _ = write!(text, " Error: {}.", text::one_line(error, LONGEST_ERROR));
         }
         let _ = write!(text, " {}", self.note);
         if let Some(trouble) = &self.trouble {
-            text.push_str(&present::last_known(trouble));
+            text.push_str(&text::last_known(trouble));
         }
         if let Some(error) = &self.result_error {
             let _ = write!(text, " Result error: {}.", fence.inline(error, LONGEST_ERROR));

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::mcp::arguments::{HttpsUrl, List, Object, Text, WITHHELD, Whole};
-use crate::mcp::error::ToolError;
-use crate::mcp::present;
+use crate::mcp::input::arguments::{HttpsUrl, List, Object, Text, WITHHELD, Whole};
+use crate::mcp::reply::error::ToolError;
+use crate::mcp::reply::text;
 use crate::telemetry::arguments::digits_masked;
 use callingbox::{BuiltinTool, HttpTool, InCallTool, ToolPolicy};
 
@@ -96,7 +96,7 @@ fn one(tool: InCallToolInput) -> Result<InCallTool, String> {
             }
             let headers = headers.unwrap_or_default();
             if let Some((name, _)) = headers.iter().find(|(_, value)| value.contains(WITHHELD)) {
-                let name = present::one_line(&digits_masked(name), 80);
+                let name = text::one_line(&digits_masked(name), 80);
                 return Err(format!(
                     "`headers.{name}`: `***` stands for a secret that is not shown: give the value itself"
                 ));
@@ -177,7 +177,7 @@ fn object_fits(schema: &Map<String, Value>, path: &str) -> Result<(), String> {
 }
 
 fn wrong(path: &str, wanted: &str) -> String {
-    format!("`{}` must be {wanted}", present::one_line(&digits_masked(path), 120))
+    format!("`{}` must be {wanted}", text::one_line(&digits_masked(path), 120))
 }
 
 #[cfg(test)]

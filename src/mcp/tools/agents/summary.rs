@@ -1,0 +1,107 @@
+//! An agent in short, and what the tools about agents share.
+
+use std::fmt::Write;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::error::ToolError;
+use crate::mcp::reply::next_step::NextStep;
+use crate::mcp::reply::text;
+use crate::mcp::tools::shared::word;
+use callingbox::e164::E164;
+use callingbox::{Agent, AgentId, NumberId};
+
+/// An agent in short.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(in crate::mcp::tools) struct AgentSummary {
+    pub(super) agent_id: AgentId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    pub(super) numbers: Vec<AttachedNumber>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    primary_number_id: Option<NumberId>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) simulated: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(super) struct AttachedNumber {
+    number_id: NumberId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    e164: Option<E164>,
+}
+
+impl From<Agent> for AgentSummary {
+    fn from(agent: Agent) -> Self {
+        Self {
+            simulated: text::is_simulated(&agent.extra),
+            agent_id: agent.id,
+            name: agent.name,
+            kind: agent.r#type.map(|kind| word(&kind)),
+            numbers: agent
+                .numbers
+                .unwrap_or_default()
+                .into_iter()
+                .map(|number| AttachedNumber { number_id: number.id, e164: number.e164 })
+                .collect(),
+            primary_number_id: agent.primary_number_id,
+        }
+    }
+}
+
+impl AgentSummary {
+    /// One line: name, type, id, numbers.
+    pub(super) fn line(&self) -> String {
+        let mut line = format!(
+            "{} ({}), agent_id {}",
+            self.name.as_deref().unwrap_or("unnamed"),
+            self.kind.as_deref().unwrap_or("type not said"),
+            self.agent_id
+        );
+        for number in &self.numbers {
+            let primary = Some(&number.number_id) == self.primary_number_id.as_ref();
+            // Writing to a String cannot fail.
+            let _ = write!(
+                line,
+                ", {}{} (number_id {})",
+                number.e164.as_ref().map_or("number", E164::as_str),
+                if primary { " primary" } else { "" },
+                number.number_id
+            );
+        }
+        if self.numbers.is_empty() {
+            line.push_str(", no numbers");
+        }
+        line
+    }
+}
+
+/// Refuses a telephone number where its id belongs: the API would only say that there is no such thing,
+/// and not before other steps were taken.
+pub(super) fn only_ids<'a>(
+    argument: &str,
+    ids: impl IntoIterator<Item = &'a NumberId>,
+) -> Result<(), ToolError> {
+    if ids.into_iter().any(|id| id.as_str().starts_with('+')) {
+        return Err(ToolError::invalid_argument(format!(
+            "`{argument}` takes the number_id, not the telephone number itself"
+        ))
+        .with_next([NextStep::tool(
+            ToolName::LIST_NUMBERS,
+            "shows the number_id of each number",
+        )]));
+    }
+    Ok(())
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::mcp::tools) struct AgentInput {
+    /// The agent.
+    pub(super) agent_id: AgentId,
+}

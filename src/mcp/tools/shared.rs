@@ -1,0 +1,68 @@
+//! What the tools of several toolsets share. It does not know any of them.
+
+use serde_json::Value;
+
+use crate::mcp::reply::error::ToolError;
+use callingbox::Cursor;
+
+/// The API's own word for a value that is one word on the wire.
+pub(super) fn word<T: serde::Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+/// What to do about a list without a next page that says there is more. `unused` are the filters that can
+/// still narrow it.
+pub(super) fn there_are_more(limit_can_be_raised: bool, what: &str, unused: &[&str]) -> String {
+    let raise = limit_can_be_raised.then(|| "raise `limit`".to_owned());
+    let narrow = match unused {
+        [] => None,
+        [only] => Some(format!("narrow the {what} with `{only}`")),
+        [others @ .., last] => {
+            Some(format!("narrow the {what} with `{}` or `{last}`", others.join("`, `")))
+        }
+    };
+    let ways: Vec<String> = raise.into_iter().chain(narrow).collect();
+    match ways.as_slice() {
+        [] => "There are more than CallingBox lists at once; there is no next page.".to_owned(),
+        ways => format!("There are more: {}.", ways.join(", or ")),
+    }
+}
+
+/// The cursor that two exclusive arguments ask for.
+pub(super) fn cursor(
+    starting_after: Option<String>,
+    ending_before: Option<String>,
+) -> Result<Option<Cursor>, ToolError> {
+    match (starting_after, ending_before) {
+        (Some(_), Some(_)) => Err(ToolError::invalid_argument(
+            "`starting_after` and `ending_before` exclude each other",
+        )),
+        (Some(id), None) => Ok(Some(Cursor::After(id))),
+        (None, Some(id)) => Ok(Some(Cursor::Before(id))),
+        (None, None) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_list_that_has_more_only_what_can_be_done_is_said() {
+        for (raise, unused, said) in [
+            (
+                true,
+                &["a", "b", "c"][..],
+                ": raise `limit`, or narrow the list with `a`, `b` or `c`.",
+            ),
+            (false, &["a", "b"], ": narrow the list with `a` or `b`."),
+            (true, &[], ": raise `limit`."),
+            (false, &[], " than CallingBox lists at once; there is no next page."),
+        ] {
+            assert_eq!(there_are_more(raise, "list", unused), format!("There are more{said}"));
+        }
+    }
+}
