@@ -1,9 +1,8 @@
 //! MCP over standard input and output: one JSON-RPC message a line.
 //!
-//! rmcp's own line reader drops what it cannot read without a word. A client that sends such a
-//! line then waits for ever, so this one answers: -32700 for what is not JSON, -32600 for what is
-//! not a message, with the request's id wherever it can be found (JSON-RPC 2.0, section 5.1). An answer
-//! that it cannot read it only logs.
+//! rmcp's own line reader drops invalid lines silently, and a client that sent such a line would wait forever. This one
+//! answers with -32700 if a line is not JSON and with -32600 if it is not a message, under the id of the request if
+//! there is one (JSON-RPC 2.0, section 5.1). An invalid response of the client is only logged.
 
 use std::io;
 use std::sync::Arc;
@@ -26,86 +25,84 @@ use tokio_util::task::TaskTracker;
 use crate::mcp::reply::text;
 use crate::mcp::server::{Server, ServerOptions};
 
-/// The longest line that is read. Longer ones are refused and skipped to their end.
+/// A longer line is refused and skipped.
 pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
-/// How long after the end of input answers under way may still be given, and dispatches be written
-/// down: less than the 5 s in which the process is to end, of which rmcp's own limit would take the
-/// whole. What is dialed for longer is in the ledger as an intent, and the next server settles it.
-const DRAIN: Duration = Duration::from_secs(4);
+/// How long the server may take to answer pending requests and to record dispatches after the end of input. The process
+/// must end within 5 s, all of which rmcp's own limit would use. A dispatch that takes longer is in the ledger as an
+/// intent, which the next server recovers.
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(4);
 
-/// Serves one client until its input ends or `stop`, then for a short while drains the answers under
-/// way, and what is `under_way`, whoever asked for it; what waits for a call is answered with its present
-/// state.
+/// Serves one client until its input ends or `stop` completes, then answers its pending requests and waits for the tasks
+/// of `dispatches`, both within [`MAX_DRAIN_TIME`]. A request that waits for a call is answered with the current state.
 ///
 /// # Errors
-/// The client never opened a session properly.
-pub async fn serve(
+/// The client did not initialize the session.
+pub async fn serve_stdio(
     server: Server,
     options: ServerOptions,
     stop: impl Future<Output = ()>,
-    under_way: &TaskTracker,
+    dispatches: &TaskTracker,
 ) -> Result<(), Box<ServerInitializeError>> {
     let (input, output) = stdio_pipes();
-    let lines = LineTransport::new(input, output, options.draining.clone());
+    let transport = LineTransport::new(input, output, options.draining.clone());
     let ended = options.draining.clone();
     let session = async {
-        let running = match serve_server(server.with_options(options), lines).await {
+        let running = match serve_server(server.with_options(options), transport).await {
             Ok(running) => running,
             Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
             Err(error) => return Err(Box::new(error)),
         };
         if let Err(error) = running.waiting().await {
-            tracing::error!(%error, "the session ended badly");
+            tracing::error!(%error, "the session failed; its pending requests are not answered");
         }
-        under_way.close();
-        under_way.wait().await;
+        dispatches.close();
+        dispatches.wait().await;
         Ok(())
     };
-    let too_long = async {
+    let drain_timeout = async {
         tokio::select! {
             () = stop => ended.cancel(),
             () = ended.cancelled() => {}
         }
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(MAX_DRAIN_TIME).await;
     };
     tokio::select! {
-        outcome = session => outcome,
-        () = too_long => {
-            let dispatches = under_way.len();
-            tracing::warn!(dispatches, "the session ended before all was done");
+        result = session => result,
+        () = drain_timeout => {
+            let dispatches = dispatches.len();
+            tracing::warn!(dispatches, "the session ended with unfinished work; the next server recovers it");
             Ok(())
         }
     }
 }
 
-/// A transport of lines.
+/// A transport of one message a line.
 pub struct LineTransport<R, W> {
     input: BufReader<R>,
     line: Vec<u8>,
-    /// The rest of a line that was too long is being skipped.
+    /// The rest of a line that is too long is being skipped.
     skipping: bool,
-    /// A request has been seen; before that, everything else is noise that must not end the session.
+    /// A request has been received. Other messages before it are ignored: rmcp would end the session.
     opened: bool,
-    /// Canceled when there is no more input, or none is wanted.
+    /// Cancelled at the end of input; no more input is read once it is cancelled.
     ended: CancellationToken,
     output: Arc<Mutex<Option<W>>>,
-    /// A refusal on its way out. `receive` may be dropped at any await, a half-written line may not
-    /// be: so a task of its own writes it, and the next line is not read before it is out.
-    refusal: Option<JoinHandle<io::Result<()>>>,
+    /// The task that writes an error response. `receive` may be dropped at any await, which must not leave a partial
+    /// line. The next line is read when the task has ended.
+    error_response: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// What one line is.
 #[derive(Debug)]
 enum ParsedLine {
     Message(Box<ClientJsonRpcMessage>),
-    /// Not a message; the answer it deserves, if it deserves one.
-    Bad(Option<(ErrorData, Option<RequestId>)>),
+    /// Not a message, with the error to respond with, if any.
+    Invalid(Option<(ErrorData, Option<RequestId>)>),
 }
 
 impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> LineTransport<R, W> {
-    /// A transport over this input and output, which cancels `ended` at the end of input and reads no
-    /// more once it is canceled.
+    /// A transport over this input and output, which cancels `ended` at the end of input and stops reading once `ended`
+    /// is cancelled.
     pub fn new(input: R, output: W, ended: CancellationToken) -> Self {
         Self {
             input: BufReader::with_capacity(64 * 1024, input),
@@ -114,33 +111,32 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> LineTr
             opened: false,
             ended,
             output: Arc::new(Mutex::new(Some(output))),
-            refusal: None,
+            error_response: None,
         }
     }
 
-    /// The next whole line in `self.line`, or false at the end of input.
+    /// Reads the next line into `self.line`; `None` at the end of input, an error for a line that is too long.
     ///
-    /// Nothing is lost when this future is dropped half-way: bytes are moved and consumed in one
-    /// step, without a pause between.
-    async fn next_line(&mut self) -> io::Result<Option<Result<(), ErrorData>>> {
+    /// Cancel safe: bytes are copied and consumed without an await in between.
+    async fn read_line(&mut self) -> io::Result<Option<Result<(), ErrorData>>> {
         loop {
             let available = self.input.fill_buf().await?;
             if available.is_empty() {
                 return Ok(None);
             }
             let newline = available.iter().position(|byte| *byte == b'\n');
-            let taken = newline.map_or(available.len(), |at| at + 1);
+            let consumed = newline.map_or(available.len(), |index| index + 1);
             let mut too_long = false;
             if !self.skipping {
-                if self.line.len() + taken > MAX_LINE_BYTES {
+                if self.line.len() + consumed > MAX_LINE_BYTES {
                     too_long = true;
                     self.skipping = true;
                     self.line = Vec::new();
                 } else {
-                    self.line.extend_from_slice(available.get(..taken).unwrap_or_default());
+                    self.line.extend_from_slice(available.get(..consumed).unwrap_or_default());
                 }
             }
-            self.input.consume(taken);
+            self.input.consume(consumed);
             let was_skipping = self.skipping;
             if newline.is_some() {
                 self.skipping = false;
@@ -159,23 +155,23 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> LineTr
         }
     }
 
-    /// The next message; lines that are none are answered on the way.
+    /// The next message. Invalid lines before it are answered.
     async fn next_message(&mut self) -> Option<ClientJsonRpcMessage> {
         loop {
-            if let Some(refusal) = &mut self.refusal {
-                let written = matches!(refusal.await, Ok(Ok(())));
-                self.refusal = None;
+            if let Some(writing) = &mut self.error_response {
+                let written = matches!(writing.await, Ok(Ok(())));
+                self.error_response = None;
                 if !written {
                     return None;
                 }
             }
-            let bad = match self.next_line().await {
+            let (error, id) = match self.read_line().await {
                 Ok(Some(Ok(()))) => {
                     let line = self.line.trim_ascii();
-                    let read = (!line.is_empty()).then(|| read(line));
+                    let parsed = (!line.is_empty()).then(|| parse_line(line));
                     self.line.clear();
-                    match read {
-                        None | Some(ParsedLine::Bad(None)) => continue,
+                    match parsed {
+                        None | Some(ParsedLine::Invalid(None)) => continue,
                         Some(ParsedLine::Message(message)) => {
                             self.opened |= matches!(*message, JsonRpcMessage::Request(_));
                             if self.opened {
@@ -183,43 +179,41 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> LineTr
                             }
                             continue;
                         }
-                        Some(ParsedLine::Bad(Some(bad))) => bad,
+                        Some(ParsedLine::Invalid(Some(error))) => error,
                     }
                 }
                 Ok(Some(Err(too_long))) => (too_long, None),
                 Ok(None) => return None,
                 Err(error) => {
-                    tracing::error!(%error, "standard input cannot be read");
+                    tracing::error!(%error, "standard input cannot be read; the session ends");
                     return None;
                 }
             };
-            tracing::warn!(code = bad.0.code.0, "a line was refused");
-            let (error, id) = bad;
+            tracing::warn!(code = error.code.0, "an invalid line was answered with an error");
             let output = Arc::clone(&self.output);
-            self.refusal = Some(tokio::spawn(async move {
-                write(&output, &ServerJsonRpcMessage::error(error, id)).await
+            self.error_response = Some(tokio::spawn(async move {
+                write_message(&output, &ServerJsonRpcMessage::error(error, id)).await
             }));
         }
     }
 }
 
-/// Reads one line as a message.
-fn read(line: &[u8]) -> ParsedLine {
+fn parse_line(line: &[u8]) -> ParsedLine {
     let problem = match serde_json::from_slice::<ClientJsonRpcMessage>(line) {
         Ok(message) => return ParsedLine::Message(Box::new(message)),
         Err(problem) => problem,
     };
-    let unreadable =
-        |text: String| ParsedLine::Bad(Some((ErrorData::parse_error(text, None), None)));
+    let parse_error =
+        |text: String| ParsedLine::Invalid(Some((ErrorData::parse_error(text, None), None)));
     if let Err(problem) = std::str::from_utf8(line) {
-        return unreadable(format!("this line is not UTF-8: {problem}"));
+        return parse_error(format!("this line is not UTF-8: {problem}"));
     }
     let value = match serde_json::from_slice::<Value>(line) {
         Ok(value) => value,
-        Err(problem) => return unreadable(format!("this line is not JSON: {problem}")),
+        Err(problem) => return parse_error(format!("this line is not JSON: {problem}")),
     };
     let invalid =
-        |text: String, id| ParsedLine::Bad(Some((ErrorData::invalid_request(text, None), id)));
+        |text: String, id| ParsedLine::Invalid(Some((ErrorData::invalid_request(text, None), id)));
     match &value {
         Value::Array(_) => {
             invalid("batches were removed in 2025-06-18: send one message a line".to_owned(), None)
@@ -227,27 +221,26 @@ fn read(line: &[u8]) -> ParsedLine {
         Value::Object(object) => {
             let id = object.get("id").and_then(|id| RequestId::deserialize(id).ok());
             let method = object.get("method").and_then(Value::as_str);
-            let broken =
-                |what: &str| invalid(format!("not a JSON-RPC 2.0 message: {what}"), id.clone());
+            let no_message =
+                |reason: &str| invalid(format!("not a JSON-RPC 2.0 message: {reason}"), id.clone());
             match method {
                 // A notification is never answered (JSON-RPC 2.0, section 4.1).
-                Some(_) if !object.contains_key("id") => ParsedLine::Bad(None),
-                // Nor is an answer: its id is one of the server's own, and a request of the client may
-                // have the same.
+                Some(_) if !object.contains_key("id") => ParsedLine::Invalid(None),
+                // Nor is a response: its id is one of the server's, and a request of the client may have the same.
                 None if ["result", "error"].iter().any(|name| object.contains_key(*name))
                     && !object.contains_key("method") =>
                 {
-                    tracing::warn!("an answer of the client cannot be read");
-                    ParsedLine::Bad(None)
+                    tracing::warn!("an invalid response of the client is ignored");
+                    ParsedLine::Invalid(None)
                 }
                 _ if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") => {
-                    broken("`jsonrpc` must be \"2.0\"")
+                    no_message("`jsonrpc` must be \"2.0\"")
                 }
-                None => broken("`method` must be a text"),
-                Some(_) if id.is_none() => broken("`id` must be a text or a whole number"),
+                None => no_message("`method` must be a text"),
+                Some(_) if id.is_none() => no_message("`id` must be a text or a whole number"),
                 Some(method) => {
-                    let text = unreadable_params(method, object.get("params"), &problem);
-                    ParsedLine::Bad(Some((ErrorData::invalid_params(text, None), id)))
+                    let text = describe_params_error(method, object.get("params"), &problem);
+                    ParsedLine::Invalid(Some((ErrorData::invalid_params(text, None), id)))
                 }
             }
         }
@@ -255,8 +248,12 @@ fn read(line: &[u8]) -> ParsedLine {
     }
 }
 
-/// What is wrong with the parameters of a request that is sound otherwise.
-fn unreadable_params(method: &str, params: Option<&Value>, problem: &serde_json::Error) -> String {
+/// The error text for a request that is valid except for its parameters.
+fn describe_params_error(
+    method: &str,
+    params: Option<&Value>,
+    problem: &serde_json::Error,
+) -> String {
     let method = text::one_line(method, 80);
     match params {
         Some(params) if !params.is_object() => {
@@ -266,7 +263,7 @@ fn unreadable_params(method: &str, params: Option<&Value>, problem: &serde_json:
     }
 }
 
-async fn write<W: AsyncWrite + Unpin>(
+async fn write_message<W: AsyncWrite + Unpin>(
     output: &Mutex<Option<W>>,
     message: &ServerJsonRpcMessage,
 ) -> io::Result<()> {
@@ -290,7 +287,7 @@ where
         message: ServerJsonRpcMessage,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
         let output = Arc::clone(&self.output);
-        async move { write(&output, &message).await }
+        async move { write_message(&output, &message).await }
     }
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {

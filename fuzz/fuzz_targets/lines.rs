@@ -15,25 +15,25 @@ use tokio_util::sync::CancellationToken;
 fuzz_target!(|input: &[u8]| {
     let lines = input.iter().filter(|byte| **byte == b'\n').count();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (heard, written) = runtime.block_on(async {
-        // No input of this size has longer answers.
-        let (output, mut answers) = duplex(16 * 1024 * 1024);
+    let (requests, written) = runtime.block_on(async {
+        // Larger than the error responses to any input of the fuzzer.
+        let (output, mut responses) = duplex(16 * 1024 * 1024);
         let input = Cursor::new(input.to_vec());
-        let mut lines = LineTransport::new(input, output, CancellationToken::new());
-        let mut heard = 0;
-        while let Some(message) = lines.receive().await {
-            heard += usize::from(matches!(message, JsonRpcMessage::Request(_)));
+        let mut transport = LineTransport::new(input, output, CancellationToken::new());
+        let mut requests = 0;
+        while let Some(message) = transport.receive().await {
+            requests += usize::from(matches!(message, JsonRpcMessage::Request(_)));
         }
-        drop(lines);
+        drop(transport);
         let mut written = Vec::new();
-        answers.read_to_end(&mut written).await.unwrap();
-        (heard, written)
+        responses.read_to_end(&mut written).await.unwrap();
+        (requests, written)
     });
-    let refused: Vec<Value> = written
+    let errors: Vec<Value> = written
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_slice(line).unwrap())
         .collect();
-    assert!(refused.iter().all(|refused| refused["error"]["code"].is_i64()));
-    assert!(heard + refused.len() <= lines, "{heard} heard and {refused:?} of {lines}");
+    assert!(errors.iter().all(|error| error["error"]["code"].is_i64()));
+    assert!(requests + errors.len() <= lines, "{requests} requests and {errors:?} of {lines} lines");
 });

@@ -1,5 +1,5 @@
-//! The file of calling rules: it is refused with its line, or read and written as the same rules; and none dials
-//! an emergency number.
+//! The file of calling rules: an input is refused with its line, or is parsed and written as the same rules. No rules
+//! allow an emergency number.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Confirmations that are carried back: the input is what one is bound to, an end of line, and what is carried back.
-//! Nothing is a confirmation that this server did not seal.
+//! Confirmation tokens: the first line of the input is the call that a token must be bound to, and the rest is a token.
+//! No input is a valid token, since only the server can sign one.
 
 #![no_main]
 

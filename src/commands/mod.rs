@@ -110,7 +110,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
                 // Nothing is lost if it cannot be said; standard output is the protocol's.
                 let _ = writeln!(std::io::stderr(), "{WAITS}");
             }
-            stdio::serve(server, options, stop, &world.dispatches())
+            stdio::serve_stdio(server, options, stop, &world.dispatches())
                 .await
                 .context("the MCP session could not begin")?;
             traces.end().await;

@@ -1,5 +1,4 @@
-//! The handler that the suite wants to find: its tools, prompts and resources, by the names and the
-//! texts that its scenarios prescribe.
+//! The handler that the suite tests: tools, prompts and resources with the names and texts of its scenarios.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,10 +25,10 @@ use serde_json::{Value, json};
 use super::rounds::{self, Rounds};
 use super::tasks::Tasks;
 
-/// One red pixel.
+/// A PNG of one red pixel.
 const PNG: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";
-/// No sound at all.
+/// A WAV file without samples.
 const WAV: &str = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAIA+AAACABAAZGF0YQAAAAA=";
 const TTL_MS: u64 = 30_000;
 
@@ -37,7 +36,6 @@ type Outcome<T> = Result<T, ErrorData>;
 type Context = RequestContext<RoleServer>;
 type Page = Option<PaginatedRequestParams>;
 
-/// The handler.
 #[derive(Clone)]
 pub(crate) struct Fixtures {
     rounds: Arc<Rounds>,
@@ -46,20 +44,20 @@ pub(crate) struct Fixtures {
     listened: Arc<AtomicU64>,
 }
 
-/// An object, from a literal that is one.
-pub(crate) fn object(literal: Value) -> JsonObject {
+/// Converts a literal to an object.
+pub(crate) fn to_object(literal: Value) -> JsonObject {
     match literal {
-        Value::Object(object) => object,
+        Value::Object(object) => to_object,
         _ => JsonObject::new(),
     }
 }
 
-/// A tool result of one text.
-pub(crate) fn text(text: impl Into<String>) -> CallToolResult {
+/// A tool result with one text.
+pub(crate) fn text_result(text: impl Into<String>) -> CallToolResult {
     CallToolResult::success(vec![ContentBlock::text(text.into())])
 }
 
-fn resource(uri: &str, mime_type: &str, text: &str) -> ResourceContents {
+fn text_resource(uri: &str, mime_type: &str, text: &str) -> ResourceContents {
     ResourceContents::TextResourceContents {
         uri: uri.into(),
         mime_type: Some(mime_type.into()),
@@ -68,11 +66,11 @@ fn resource(uri: &str, mime_type: &str, text: &str) -> ResourceContents {
     }
 }
 
-fn unknown(what: &str, name: &str) -> ErrorData {
+fn unknown_name(what: &str, name: &str) -> ErrorData {
     ErrorData::invalid_params(format!("there is no {what} `{name}`"), None)
 }
 
-fn tools() -> Vec<Tool> {
+fn list_tools() -> Vec<Tool> {
     let nothing = || json!({ "type": "object", "properties": {} });
     let one = |name: &str, schema: Value| json!({ "type": "object", "properties": { name: schema }, "required": [name] });
     let special = [
@@ -100,17 +98,17 @@ fn tools() -> Vec<Tool> {
         "test_logging_tool",
     ];
     let plain = plain.into_iter().chain(Rounds::TOOLS);
-    // A plain one first: the suite takes the first for its checks of headers.
+    // The first tool must be a simple one: the suite uses it for its checks of headers.
     plain
         .map(|name| (name, nothing()))
         .chain(special)
         .chain(Tasks::tools())
-        .map(|(name, schema)| Tool::new(name, format!("The fixture {name}"), object(schema)))
+        .map(|(name, schema)| Tool::new(name, format!("The fixture {name}"), to_object(schema)))
         .collect()
 }
 
-/// A schema with the keywords that must come through unchanged.
-fn every_keyword() -> Value {
+/// A schema with the keywords that must be served unchanged.
+fn schema_with_all_keywords() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
@@ -133,8 +131,8 @@ fn every_keyword() -> Value {
     })
 }
 
-/// What the older tools with questions ask.
-fn question(tool: &str) -> Value {
+/// The elicitation of a tool for the older protocol versions.
+fn elicitation_params(tool: &str) -> Value {
     let titled = |values: [&str; 3]| -> Value {
         values.map(|value| json!({ "const": value, "title": format!("The {value}") })).into()
     };
@@ -175,7 +173,6 @@ fn question(tool: &str) -> Value {
 }
 
 impl Fixtures {
-    /// A handler that nobody has spoken with.
     pub(crate) fn new() -> Self {
         Self {
             rounds: Arc::default(),
@@ -200,7 +197,7 @@ impl Fixtures {
             |name: &str| arguments.get(name).and_then(Value::as_str).unwrap_or("nothing");
         let image = || ContentBlock::image(PNG, "image/png");
         Ok(match name {
-            "test_simple_text" => text("This is a simple text response for testing."),
+            "test_simple_text" => text_result("This is a simple text response for testing."),
             "test_image_content" => CallToolResult::success(vec![image()]),
             "test_audio_content" => {
                 let audio = ContentBlock::Audio(AudioContent::new(WAV, "audio/wav"));
@@ -230,13 +227,13 @@ impl Fixtures {
                     log(cx, LoggingLevel::Info, &format!("Tool execution {step}")).await;
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-                text("logged")
+                text_result("logged")
             }
             "test_logging_tool" => {
                 if let Some(level) = cx.meta.log_level() {
                     log(cx, level, "this request asked for it").await;
                 }
-                text("logged, if that was asked for")
+                text_result("logged, if that was asked for")
             }
             "test_tool_with_progress" => {
                 if let Some(token) = cx.meta.get_progress_token() {
@@ -244,19 +241,19 @@ impl Fixtures {
                         let told = ProgressNotificationParam::new(token.clone(), progress);
                         let told =
                             told.with_total(100.0).with_message(format!("{progress} of 100"));
-                        // A client that has gone needs no progress.
+                        // Ignored if the client has disconnected.
                         let _ = cx.peer.notify_progress(told).await;
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 }
-                text("done")
+                text_result("done")
             }
             "test_sampling" => {
                 let message = SamplingMessage::user_text(argument("prompt"));
                 let request = CreateMessageRequestParams::new(vec![message], 100);
                 let answer = cx.peer.create_message(request).await.map_err(failed)?;
                 let said = answer.message.content.first().and_then(|content| content.as_text());
-                text(format!("LLM response: {}", said.map_or("", |said| said.text.as_str())))
+                text_result(format!("LLM response: {}", said.map_or("", |said| said.text.as_str())))
             }
             "test_elicitation"
             | "test_elicitation_sep1034_defaults"
@@ -270,25 +267,28 @@ impl Fixtures {
                 };
                 let answer = cx.peer.create_elicitation(request).await.map_err(failed)?;
                 let (action, content) = (json!(answer.action), json!(answer.content));
-                text(format!("action={}, content={content}", action.as_str().unwrap_or_default()))
+                text_result(format!(
+                    "action={}, content={content}",
+                    action.as_str().unwrap_or_default()
+                ))
             }
-            "json_schema_2020_12_tool" => text(format!("Hello, {}!", argument("name"))),
+            "json_schema_2020_12_tool" => text_result(format!("Hello, {}!", argument("name"))),
             "test_custom_header" => text(argument("word")),
             "test_reconnection" => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                text("the connection may break now")
+                text_result("the connection may break now")
             }
             "test_trigger_tool_change" => {
                 for listener in self.listeners() {
                     let _ = listener.notify_tool_list_changed().await;
                 }
-                text("told")
+                text_result("told")
             }
             "test_trigger_prompt_change" => {
                 for listener in self.listeners() {
                     let _ = listener.notify_prompt_list_changed().await;
                 }
-                text("told")
+                text_result("told")
             }
             "test_missing_capability" => {
                 let declared = cx.meta.client_capabilities().unwrap_or_default();
@@ -296,20 +296,20 @@ impl Fixtures {
                     let wanted = ClientCapabilities::builder().enable_sampling().build();
                     return Err(ErrorData::missing_required_client_capability(wanted));
                 }
-                text("the capability is there")
+                text_result("the capability is there")
             }
             _ => return Err(unknown("tool", name)),
         })
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> ErrorData {
+fn internal_error(error: impl std::fmt::Display) -> ErrorData {
     ErrorData::internal_error(error.to_string(), None)
 }
 
-async fn log(cx: &Context, level: LoggingLevel, words: &str) {
+async fn send_log(cx: &Context, level: LoggingLevel, words: &str) {
     let message = LoggingMessageNotificationParam::new(level, json!(words)).with_logger("fixtures");
-    // A client that has gone needs no log.
+    // Ignored if the client has disconnected.
     let _ = cx.peer.notify_logging_message(message).await;
 }
 

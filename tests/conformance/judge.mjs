@@ -1,8 +1,8 @@
-// Judges what the conformance suite wrote: node judge.mjs EXPECTED WHO=FOLDER…
+// Evaluates the results of the conformance suite: node judge.mjs EXPECTED RUN=FOLDER…
 //
-// Counts checks, not scenarios: a scenario proves nothing unless a check of its own succeeded (every
-// one has `wire-schema-valid` too, which succeeds on an error as well). Whatever is not a success must
-// stand in EXPECTED with its reason, and what stands there must still happen.
+// Counts checks, not scenarios: a scenario proves nothing unless one of its own checks succeeded (each has
+// `wire-schema-valid` too, which also succeeds for an error). Each check without success must be in EXPECTED with a
+// reason, and each line of EXPECTED must still occur.
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 
 const [expectedFile, ...runs] = process.argv.slice(2);
@@ -10,7 +10,7 @@ const expected = new Map();
 for (const line of readFileSync(expectedFile, 'utf8').split('\n')) {
   if (line === '' || line.startsWith('#')) continue;
   const [who, scenario, check, status, reason] = line.split('\t');
-  if (!reason?.trim()) throw new Error(`no reason is given: ${line}`);
+  if (!reason?.trim()) throw new Error(`line without a reason: ${line}`);
   expected.set([who, scenario, check, status].join('\t'), reason);
 }
 
@@ -23,12 +23,12 @@ for (const run of runs) {
   for (const name of readdirSync(folder).sort()) {
     const scenario = name.replace(/^server-/, '').replace(/-\d{4}-\d\d-\d\dT.*$/, '');
     const file = `${folder}/${name}/checks.json`;
-    // A scenario that broke off leaves none, and has then proved nothing.
+    // A scenario that was aborted has no file and proves nothing.
     const checks = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : [];
     const succeeded = checks.filter((check) => check.status === 'SUCCESS');
     const others = checks.filter((check) => !['SUCCESS', 'INFO'].includes(check.status));
     if (!succeeded.some((check) => check.id !== 'wire-schema-valid')) {
-      others.push({ id: '*', status: 'EMPTY', errorMessage: 'no check of its own succeeded' });
+      others.push({ id: '*', status: 'EMPTY', errorMessage: 'none of its own checks succeeded' });
     }
     scenarios += 1;
     passed += succeeded.length;
@@ -37,12 +37,12 @@ for (const run of runs) {
       met.add(key);
       if (expected.has(key)) continue;
       bad += 1;
-      console.log(`not expected\t${key}\t${errorMessage ?? ''}`);
+      console.log(`unexpected\t${key}\t${errorMessage ?? ''}`);
     }
   }
   if (scenarios === 0) {
     bad += 1;
-    console.log(`not expected\t${who}: no scenario was run`);
+    console.log(`unexpected\t${who}: no scenario ran`);
   }
   console.log(`${who}: ${scenarios} scenarios, ${passed} checks passed`);
 }
@@ -50,7 +50,7 @@ const names = runs.map((run) => run.split('=')[0]);
 for (const key of expected.keys()) {
   if (!met.has(key) && names.includes(key.split('\t')[0])) {
     bad += 1;
-    console.log(`stale: expected and did not happen\t${key}`);
+    console.log(`stale: expected but did not occur\t${key}`);
   }
 }
 process.exit(bad === 0 ? 0 : 1);

@@ -1,4 +1,4 @@
-//! Tools that ask the client for something and are called again with the answer (SEP-2322).
+//! Tools that request input from the client and are called again with the response (SEP-2322).
 
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ClientCapabilities, CreateMessageRequest,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::fixtures::text;
 
-/// The tools, with the key that seals what they ask clients to bring back.
+/// The tools, with the key that signs their request state.
 pub(crate) struct Rounds {
     seal: RequestStateCodec,
 }
@@ -37,23 +37,27 @@ pub(crate) fn form(field: &str, kind: &str) -> InputRequest {
     }))
 }
 
-fn sample(prompt: &str) -> InputRequest {
+fn sampling_request(prompt: &str) -> InputRequest {
     let messages = vec![SamplingMessage::user_text(prompt)];
     let params = CreateMessageRequestParams::new(messages, 100);
     InputRequest::CreateMessage(CreateMessageRequest::new(params))
 }
 
-fn roots() -> InputRequest {
+fn roots_request() -> InputRequest {
     InputRequest::ListRoots(ListRootsRequest::default())
 }
 
-/// What is asked, by name.
-pub(crate) fn asking<const N: usize>(requests: [(&str, InputRequest); N]) -> InputRequests {
+/// The requests, by name.
+pub(crate) fn input_requests<const N: usize>(requests: [(&str, InputRequest); N]) -> InputRequests {
     requests.into_iter().map(|(name, request)| (name.into(), request)).collect()
 }
 
-/// The answer to a form of one field, as text; none when the client has not given a sound one.
-pub(crate) fn answer(answers: Option<&InputResponses>, name: &str, field: &str) -> Option<String> {
+/// The value of a form with one field, as text; `None` if there is no valid response.
+pub(crate) fn form_value(
+    answers: Option<&InputResponses>,
+    name: &str,
+    field: &str,
+) -> Option<String> {
     let answer = answers?.get(name)?.as_object()?;
     let value = answer.get("content").and_then(|content| content.get(field));
     Some(match value {
@@ -62,12 +66,12 @@ pub(crate) fn answer(answers: Option<&InputResponses>, name: &str, field: &str) 
     })
 }
 
-fn given(answers: Option<&InputResponses>, name: &str) -> Option<Value> {
+fn response_value(answers: Option<&InputResponses>, name: &str) -> Option<Value> {
     answers?.get(name).filter(|answer| answer.is_object()).cloned()
 }
 
 impl Rounds {
-    /// Their names.
+    /// The names of the tools.
     pub(crate) const TOOLS: [&str; 8] = [
         "test_input_required_result_elicitation",
         "test_input_required_result_sampling",
@@ -79,13 +83,13 @@ impl Rounds {
         "test_input_required_result_capabilities",
     ];
 
-    fn sealed(&self, round: u64) -> Result<Option<String>, ErrorData> {
+    fn signed_state(&self, round: u64) -> Result<Option<String>, ErrorData> {
         let sealed = self.seal.seal_json(&json!({ "round": round }));
         sealed.map(Some).map_err(|error| ErrorData::internal_error(error.to_string(), None))
     }
 
-    /// The round that the client's state speaks of: 0 without one, and an error when it is not ours.
-    fn round(&self, request: &CallToolRequestParams) -> Result<u64, ErrorData> {
+    /// The round in the request state: 0 without a state, and an error if the state has an invalid signature.
+    fn current_round(&self, request: &CallToolRequestParams) -> Result<u64, ErrorData> {
         let Some(state) = request.request_state.as_deref() else { return Ok(0) };
         let opened: Value = self.seal.open_json(state).map_err(|_| {
             ErrorData::invalid_params("requestState is not what this server gave out", None)
@@ -93,7 +97,7 @@ impl Rounds {
         Ok(opened.get("round").and_then(Value::as_u64).unwrap_or_default())
     }
 
-    /// One round of one of them.
+    /// Runs one round of a tool.
     pub(crate) fn call(
         &self,
         request: &CallToolRequestParams,
@@ -102,7 +106,7 @@ impl Rounds {
         let answers = request.input_responses.as_ref();
         let ask = |requests| Ok(InputRequiredResult::from_input_requests(requests).into());
         let keep = |requests, round| {
-            let state = self.sealed(round)?;
+            let state = self.signed_state(round)?;
             Ok(InputRequiredResult::new(Some(requests), state).into())
         };
         let name = || form("name", "string");
@@ -111,41 +115,46 @@ impl Rounds {
             "test_input_required_result_elicitation" => {
                 match answer(answers, "user_name", "name") {
                     Some(name) => done(format!("Hello, {name}!")),
-                    None => ask(asking([("user_name", name())])),
+                    None => ask(input_requests([("user_name", name())])),
                 }
             }
-            "test_input_required_result_sampling" => match given(answers, "capital_question") {
-                Some(answer) => done(format!("It was said: {answer}")),
-                None => {
-                    ask(asking([("capital_question", sample("What is the capital of France?"))]))
+            "test_input_required_result_sampling" => {
+                match response_value(answers, "capital_question") {
+                    Some(answer) => done(format!("It was said: {answer}")),
+                    None => ask(input_requests([(
+                        "capital_question",
+                        sampling_request("What is the capital of France?"),
+                    )])),
                 }
-            },
-            "test_input_required_result_list_roots" => match given(answers, "client_roots") {
-                Some(answer) => done(format!("The roots are {answer}")),
-                None => ask(asking([("client_roots", roots())])),
-            },
+            }
+            "test_input_required_result_list_roots" => {
+                match response_value(answers, "client_roots") {
+                    Some(answer) => done(format!("The roots are {answer}")),
+                    None => ask(input_requests([("client_roots", roots_request())])),
+                }
+            }
             "test_input_required_result_request_state"
-            | "test_input_required_result_tampered_state" => match self.round(request)? {
-                0 => keep(asking([("confirm", form("ok", "boolean"))]), 1),
+            | "test_input_required_result_tampered_state" => match self.current_round(request)? {
+                0 => keep(input_requests([("confirm", form("ok", "boolean"))]), 1),
                 _ => done("state-ok".to_owned()),
             },
             "test_input_required_result_multiple_inputs" => {
-                let round = self.round(request)?;
+                let round = self.current_round(request)?;
                 let all = ["user_name", "greeting", "client_roots"];
-                if round > 0 && all.iter().all(|name| given(answers, name).is_some()) {
+                if round > 0 && all.iter().all(|name| response_value(answers, name).is_some()) {
                     return done("All of it is here".to_owned());
                 }
                 let [user_name, greeting, client_roots] = all;
-                let asked = asking([
+                let asked = input_requests([
                     (user_name, name()),
-                    (greeting, sample("Greet somebody")),
-                    (client_roots, roots()),
+                    (greeting, sampling_request("Greet somebody")),
+                    (client_roots, roots_request()),
                 ]);
                 keep(asked, 1)
             }
-            "test_input_required_result_multi_round" => match self.round(request)? {
-                0 => keep(asking([("step1", name())]), 1),
-                1 => keep(asking([("step2", form("color", "string"))]), 2),
+            "test_input_required_result_multi_round" => match self.current_round(request)? {
+                0 => keep(input_requests([("step1", name())]), 1),
+                1 => keep(input_requests([("step2", form("color", "string"))]), 2),
                 _ => done("That was the last round".to_owned()),
             },
             _ => {
@@ -154,13 +163,14 @@ impl Rounds {
                 }
                 let mut asked = InputRequests::new();
                 if client.elicitation.is_some() {
-                    asked.extend(asking([("user_name", name())]));
+                    asked.extend(input_requests([("user_name", name())]));
                 }
                 if client.sampling.is_some() {
-                    asked.extend(asking([("greeting", sample("Greet somebody"))]));
+                    asked
+                        .extend(input_requests([("greeting", sampling_request("Greet somebody"))]));
                 }
                 if client.roots.is_some() {
-                    asked.extend(asking([("client_roots", roots())]));
+                    asked.extend(input_requests([("client_roots", roots_request())]));
                 }
                 if asked.is_empty() {
                     return done("There is nothing that this client could be asked".to_owned());

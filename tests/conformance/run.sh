@@ -1,10 +1,10 @@
 #!/bin/sh
-# Runs the official MCP conformance suite over HTTP in both eras: against the program, the scenarios
-# that need no fixtures; against the suite's fixtures on the program's own wiring, all of them, as one
-# suite and as the frozen requirements of each revision.
+# Runs the official MCP conformance suite over HTTP in both protocol eras: the scenarios that need no fixtures against
+# the program, and all scenarios, as one suite and as the frozen requirements of each revision, against the suite's
+# fixtures on the program's own HTTP layer.
 #
-# What does not succeed must be in expected.tsv with its reason; a line there that no longer happens
-# fails too. See judge.mjs.
+# A check that does not succeed must be in expected.tsv with a reason, and a line of expected.tsv that does not occur
+# fails the run. See judge.mjs.
 #
 # Usage: tests/conformance/run.sh      needs cargo and npm; everything goes under target/conformance.
 set -eu
@@ -22,11 +22,11 @@ cargo build --quiet --bin callingbox-mcp --example conformance
 
 servers=
 trap 'kill $servers 2>/dev/null || true' EXIT
-# Starts a server that says where it listens; the address is in $url then.
+# Starts a server and sets $url to the address that it prints.
 start() {
     name=$1
     shift
-    # What an earlier run said must not be taken for this one's.
+    # Discard the address of an earlier run.
     : >"$work/$name.out"
     env -i PATH="$PATH" HOME="$work/home" XDG_DATA_HOME="$work/home/data" XDG_CONFIG_HOME="$work/home/config" \
         "$@" >"$work/$name.out" 2>"$work/$name.err" &
@@ -40,7 +40,7 @@ start() {
     cat "$work/$name.err" >&2
     exit 1
 }
-# Runs a part of the suite against $url; its exit code is left to the judge, who knows more.
+# Runs a part of the suite against $url. Its exit code is ignored: judge.mjs knows the expected failures.
 run() {
     folder=$1
     shift
@@ -56,7 +56,7 @@ for scenario in server-initialize server-session-lifecycle ping tools-list \
     server-sse-multiple-streams server-sse-polling dns-rebinding-protection; do
     run program-2025-11-25 --scenario "$scenario" --spec-version 2025-11-25
 done
-# Two more of input-required-result-* are counted as passed without a fixture, on a warning alone.
+# Two more scenarios of input-required-result-* pass without fixtures, but with a warning only.
 for scenario in server-stateless tools-list caching http-header-validation \
     completion-complete resources-list prompts-list sep-2164-resource-not-found \
     input-required-result-unsupported-methods input-required-result-validate-input \
@@ -76,7 +76,7 @@ done
 set --
 for folder in program-2025-11-25 program-2026-07-28 program-skills \
     fixtures-2025-11-25 required-2025-11-25 fixtures-2026-07-28 required-2026-07-28; do
-    [ -d "$work/results/$folder" ] || { echo "nothing was run: $folder" >&2; cat "$work/$folder.log" >&2; exit 1; }
+    [ -d "$work/results/$folder" ] || { echo "no results: $folder" >&2; cat "$work/$folder.log" >&2; exit 1; }
     set -- "$@" "$folder=$work/results/$folder"
 done
 node tests/conformance/judge.mjs tests/conformance/expected.tsv "$@"

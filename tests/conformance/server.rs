@@ -1,8 +1,8 @@
-//! The fixtures of the official conformance suite, on the HTTP wiring of the program: only the handler
-//! is another one. A test's tool, started by `run.sh` beside it; never part of what is shipped.
+//! Serves the fixtures of the official conformance suite with the program's own HTTP layer; only the MCP handler differs.
+//! `run.sh` starts it. It is not part of a release.
 
-#![expect(clippy::expect_used, clippy::print_stdout, reason = "a test may panic and print")]
-#![expect(deprecated, reason = "the suite still wants what SEP-2577 will remove")]
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a test program may panic and print")]
+#![expect(deprecated, reason = "the suite still tests what SEP-2577 will remove")]
 
 mod fixtures;
 mod rounds;
@@ -25,13 +25,13 @@ use tokio::net::TcpListener;
 
 use self::fixtures::Fixtures;
 
-struct Mounted {
+struct FixtureFactory {
     fixtures: Fixtures,
-    /// Nobody asks for less than all of it here.
+    /// Only needed to parse the headers that filter tools; the suite sends none.
     catalogue: Catalogue,
 }
 
-impl HandlerFactory for Mounted {
+impl HandlerFactory for FixtureFactory {
     fn tools(&self) -> &Index {
         self.catalogue.index()
     }
@@ -43,13 +43,13 @@ impl HandlerFactory for Mounted {
 
 #[tokio::main]
 async fn main() {
-    let nobody = Arc::new(Account::live(None, WaitLimits::default()));
+    let account = Arc::new(Account::live(None, WaitLimits::default()));
     let health = Health::new(None, LedgerPlace::Nowhere, Environment::Sandbox);
     let service = Service::new(
         Settings::default(),
-        Arc::new(Mounted { fixtures: Fixtures::new(), catalogue: Catalogue::new() }),
+        Arc::new(FixtureFactory { fixtures: Fixtures::new(), catalogue: Catalogue::new() }),
         Arc::default(),
-        Authenticator::Anonymous(nobody),
+        Authenticator::Anonymous(account),
         health,
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

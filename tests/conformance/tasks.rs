@@ -1,4 +1,4 @@
-//! Tools that run as tasks (SEP-2663), kept by rmcp's task manager.
+//! Tools that run as tasks (SEP-2663) of rmcp's task manager.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use super::fixtures::text;
 use super::rounds;
 
-/// The tools and what they started.
+/// The tools and the tasks that they started.
 #[derive(Default)]
 pub(crate) struct Tasks {
     manager: TaskManager,
 }
 
-/// Each with whether it can be done only as a task.
+/// The tools, each with whether it requires a task.
 const TOOLS: [(&str, bool); 7] = [
     ("greet", false),
     ("slow_compute", false),
@@ -33,10 +33,10 @@ type Ended = Result<CallToolResult, TaskExit>;
 
 async fn compute(seconds: f64) -> CallToolResult {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
-    text(format!("computed for {seconds} s"))
+    text_result(format!("computed for {seconds} s"))
 }
 
-fn broken() -> ErrorData {
+fn internal_error() -> ErrorData {
     ErrorData::internal_error("this job fails by design", None)
 }
 
@@ -51,12 +51,12 @@ async fn ask(
 }
 
 impl Tasks {
-    /// Whether it is one of these tools.
+    /// Whether there is a tool of this name.
     pub(crate) fn has(name: &str) -> bool {
         TOOLS.iter().any(|(known, _)| *known == name)
     }
 
-    /// Their names and input schemas.
+    /// The names and input schemas of the tools.
     pub(crate) fn tools() -> impl Iterator<Item = (&'static str, Value)> {
         let properties = |name| match name {
             "greet" => json!({ "name": { "type": "string" } }),
@@ -71,12 +71,15 @@ impl Tasks {
         })
     }
 
-    /// What keeps the tasks.
+    /// The manager of the tasks.
     pub(crate) fn manager(&self) -> &TaskManager {
         &self.manager
     }
 
-    fn start<F>(&self, work: impl FnOnce(TaskContext) -> F + Send + 'static) -> CallToolResponse
+    fn start_task<F>(
+        &self,
+        work: impl FnOnce(TaskContext) -> F + Send + 'static,
+    ) -> CallToolResponse
     where
         F: Future<Output = Ended> + Send + 'static,
     {
@@ -84,7 +87,7 @@ impl Tasks {
         CreateTaskResult::new(task).into()
     }
 
-    /// Calls one of them.
+    /// Calls a tool.
     pub(crate) async fn call(
         &self,
         request: &CallToolRequestParams,
@@ -100,39 +103,39 @@ impl Tasks {
         Ok(match name {
             "greet" => {
                 let name = argument("name").and_then(Value::as_str).unwrap_or("you");
-                text(format!("Hello, {name}!")).into()
+                text_result(format!("Hello, {name}!")).into()
             }
             "slow_compute" => {
                 let seconds = argument("seconds").and_then(Value::as_f64).unwrap_or(1.0);
                 if !as_task {
                     return Ok(compute(seconds).await.into());
                 }
-                self.start(async move |context| {
+                self.start_task(async move |context| {
                     tokio::select! {
                         () = context.cancelled() => Err(TaskExit::Cancelled),
                         computed = compute(seconds) => Ok(computed),
                     }
                 })
             }
-            "failing_job" => self.start(async |_| {
+            "failing_job" => self.start_task(async |_| {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 Ok(CallToolResult::error(vec![ContentBlock::text("this job fails by design")]))
             }),
-            "protocol_error_job" if as_task => self.start(async |_| {
+            "protocol_error_job" if as_task => self.start_task(async |_| {
                 tokio::time::sleep(Duration::from_millis(200)).await;
-                Err(TaskExit::Error(broken()))
+                Err(TaskExit::Error(internal_error()))
             }),
-            "protocol_error_job" => return Err(broken()),
-            "confirm_delete" => self.start(async |context| {
+            "protocol_error_job" => return Err(internal_error()),
+            "confirm_delete" => self.start_task(async |context| {
                 let confirmed = ask(&context, "confirm", "confirm", "boolean").await?;
-                Ok(text(format!("confirmed: {confirmed}")))
+                Ok(text_result(format!("confirmed: {confirmed}")))
             }),
-            "multi_input" => self.start(async |context| {
+            "multi_input" => self.start_task(async |context| {
                 let (a, b) = tokio::join!(
                     ask(&context, "input-a", "value", "string"),
                     ask(&context, "input-b", "value", "string"),
                 );
-                Ok(text(format!("{} and {}", a?, b?)))
+                Ok(text_result(format!("{} and {}", a?, b?)))
             }),
             _ => {
                 let answers = request.input_responses.as_ref();
@@ -140,9 +143,9 @@ impl Tasks {
                     let asked = rounds::asking([("user_name", rounds::form("name", "string"))]);
                     return Ok(InputRequiredResult::from_input_requests(asked).into());
                 };
-                self.start(async move |_| {
+                self.start_task(async move |_| {
                     tokio::time::sleep(Duration::from_millis(200)).await;
-                    Ok(text(format!("Hello, {name}!")))
+                    Ok(text_result(format!("Hello, {name}!")))
                 })
             }
         })

@@ -1,4 +1,4 @@
-"""The official Python SDK as an OAuth client of the real program, with an authorization server of its own.
+"""The official Python SDK as an OAuth client of the program, with a small authorization server.
 
 Usage: python_mcp.py BINARY
 """
@@ -28,11 +28,11 @@ EVERY_SCOPE = "calls:read calls:place agents:write numbers:purchase"
 
 
 class Issuer:
-    """Gives everybody what they ask for, but `granted` in place of the first wish."""
+    """Grants each client the scopes that it requests, except `granted` for the first request."""
 
     def __init__(self, granted=None):
         self.granted = granted
-        self.wishes = []
+        self.requests = []
         self.codes = {}
         self.key = ec.generate_private_key(ec.SECP256R1())
         issuer = self
@@ -57,11 +57,11 @@ class Issuer:
                 elif url.path == "/keys":
                     self.answer({"keys": [issuer.jwk()]})
                 elif url.path == "/authorize":
-                    wish = dict(parse_qsl(url.query))
+                    request = dict(parse_qsl(url.query))
                     code = secrets.token_hex(8)
-                    issuer.codes[code] = wish
-                    back = urlencode({"code": code, "state": wish["state"], "iss": issuer.url})
-                    self.answer({}, 302, location=f"{wish['redirect_uri']}?{back}")
+                    issuer.codes[code] = request
+                    back = urlencode({"code": code, "state": request["state"], "iss": issuer.url})
+                    self.answer({}, 302, location=f"{request['redirect_uri']}?{back}")
                 else:
                     self.answer({}, 404)
 
@@ -71,8 +71,8 @@ class Issuer:
                     client = {**json.loads(body), "client_id": "python-sdk"}
                     self.answer(client, 201)
                 else:
-                    asked = dict(parse_qsl(body.decode()))
-                    self.answer(issuer.token(issuer.codes.pop(asked["code"]), asked["resource"]))
+                    form = dict(parse_qsl(body.decode()))
+                    self.answer(issuer.token(issuer.codes.pop(form["code"]), form["resource"]))
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -95,9 +95,9 @@ class Issuer:
         jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key()))
         return {**jwk, "kid": "k", "use": "sig", "alg": "ES256"}
 
-    def token(self, wish, resource):
-        scope = self.granted if self.granted and not self.wishes else wish["scope"]
-        self.wishes.append((wish["scope"], resource))
+    def token(self, request, resource):
+        scope = self.granted if self.granted and not self.requests else request["scope"]
+        self.requests.append((request["scope"], resource))
         now = int(time.time())
         claims = {"iss": self.url, "aud": resource, "sub": "mia", "client_id": "python-sdk"}
         claims |= {"iat": now, "exp": now + 300, "scope": scope}
@@ -123,7 +123,7 @@ class Storage(TokenStorage):
 
 @contextlib.contextmanager
 def server(binary, issuer):
-    """The program on a free port; its resource is the address that the client uses."""
+    """Starts the program on a free port. Its resource is the address that the client uses."""
     with socket.socket() as free, tempfile.TemporaryDirectory() as home:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -140,17 +140,17 @@ def server(binary, issuer):
             process.wait()
 
 
-async def use(url):
-    """The tools that are offered, and what two calls of which one writes are answered."""
-    back = {}
+async def run_client(url):
+    """Lists the tools, and calls one that reads and one that writes."""
+    callback = {}
 
     async def open_browser(address):
         async with httpx2.AsyncClient(trust_env=False) as browser:
             redirect = await browser.get(address)
-        back.update(parse_qsl(urlparse(redirect.headers["location"]).query))
+        callback.update(parse_qsl(urlparse(redirect.headers["location"]).query))
 
     async def wait_for_browser():
-        return AuthorizationCodeResult(code=back["code"], state=back["state"], iss=back["iss"])
+        return AuthorizationCodeResult(code=callback["code"], state=callback["state"], iss=callback["iss"])
 
     client = OAuthClientMetadata(
         client_name="test",
@@ -183,18 +183,18 @@ async def use(url):
 def main(binary):
     issuer = Issuer()
     with server(binary, issuer) as url:
-        tools = asyncio.run(use(url))
+        tools = asyncio.run(run_client(url))
     assert "place_call" in tools, tools
-    assert issuer.wishes == [(EVERY_SCOPE, url)], issuer.wishes
-    print("ok    everything is granted at once")
+    assert issuer.requests == [(EVERY_SCOPE, url)], issuer.requests
+    print("ok    all scopes are granted with the first token")
 
     issuer = Issuer(granted="calls:read")
     with server(binary, issuer) as url:
-        tools = asyncio.run(use(url))
+        tools = asyncio.run(run_client(url))
     assert "list_agents" in tools and "create_agent" not in tools, tools
-    wishes = [(set(scopes.split()), resource) for scopes, resource in issuer.wishes]
-    assert len(wishes) == 2 and "agents:write" in wishes[1][0] and wishes[1][1] == url, wishes
-    print("ok    a call without its scope leads to one with it, in the same session")
+    requests = [(set(scopes.split()), resource) for scopes, resource in issuer.requests]
+    assert len(requests) == 2 and "agents:write" in requests[1][0] and requests[1][1] == url, requests
+    print("ok    a call without its scope leads to a new token with the scope, in the same session")
 
 
 main(sys.argv[1])

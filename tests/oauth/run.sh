@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The whole OAuth flow of the official Python SDK against the real program: discovery, registration, PKCE,
-# the token, and the step up to more scopes. The authorization server is a small one of the test's own.
-# Needs python3 with venv, and target/debug/callingbox-mcp; another binary can be named in CALLINGBOX_MCP.
+# Runs the OAuth flow of the official Python SDK against the program: discovery, registration, PKCE, the token, and the
+# step-up to more scopes. The test contains a small authorization server.
+# Needs python3 with venv, and target/debug/callingbox-mcp or the binary that CALLINGBOX_MCP names.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,4 +1,4 @@
-//! Who is calling: keys, tokens, and that nothing of one caller is another's.
+//! Authentication by keys and tokens, and the isolation of tenants.
 
 use std::process::Output;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::http::support::{Events, Server, initialize, message, names, program, with};
 
 #[tokio::test]
-async fn a_caller_without_a_key_is_asked_for_one_on_every_way_in() {
+async fn every_route_challenges_a_caller_without_a_key() {
     let server = Server::start(&["--auth", "key"]).await;
     for (method, path) in [
         ("POST", "/mcp"),
@@ -34,7 +34,7 @@ async fn a_caller_without_a_key_is_asked_for_one_on_every_way_in() {
 }
 
 #[tokio::test]
-async fn each_key_is_an_account_of_its_own() {
+async fn each_key_is_a_tenant() {
     let server = Server::start(&["--auth", "key"]).await;
     let (one, other) = (Some("sk_test_one"), Some("sk_test_other"));
     let agent =
@@ -48,7 +48,7 @@ async fn each_key_is_an_account_of_its_own() {
     };
     assert_eq!((agents(one).await, agents(other).await), (1, 0));
 
-    // A session belongs to whom it was opened by, whatever the other does with its id.
+    // A session belongs to the tenant that opened it.
     let session = server.open(one).await;
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
     let url = format!("{}/mcp", server.base);
@@ -73,7 +73,7 @@ async fn each_key_is_an_account_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_one_key_dialed_counts_for_no_other() {
+async fn the_limits_of_one_key_do_not_count_calls_of_another() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("config/callingbox-mcp");
     std::fs::create_dir_all(&folder).unwrap();
@@ -95,7 +95,7 @@ async fn what_one_key_dialed_counts_for_no_other() {
     assert_eq!(read["result"]["_meta"]["callingbox-mcp/error"]["class"], "not_found", "{read}");
 }
 
-async fn token(home: &std::path::Path, arguments: &[&str]) -> String {
+async fn run_token_command(home: &std::path::Path, arguments: &[&str]) -> String {
     let Output { status, stdout, stderr } =
         program(home).arg("token").args(arguments).output().await.unwrap();
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
@@ -103,16 +103,20 @@ async fn token(home: &std::path::Path, arguments: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn what_is_done_to_tokens_at_once_is_all_done() {
+async fn concurrent_token_commands_are_all_applied() {
     let home = tempfile::tempdir().unwrap();
-    let people: Vec<String> = (0..20).map(|number| format!("t{number}")).collect();
+    let token_names: Vec<String> = (0..20).map(|number| format!("t{number}")).collect();
     let each = |verb: &'static str| {
-        join_all(people.iter().map(async |name| token(home.path(), &[verb, name]).await))
+        join_all(
+            token_names
+                .iter()
+                .map(async |name| run_token_command(home.path(), &[verb, name]).await),
+        )
     };
-    let left = async || token(home.path(), &["list"]).await;
+    let left = async || run_token_command(home.path(), &["list"]).await;
     each("create").await;
     let made = left().await;
-    for name in &people {
+    for name in &token_names {
         assert!(made.lines().any(|line| line.starts_with(&format!("{name}:"))), "{name}: {made}");
     }
     each("revoke").await;
@@ -120,12 +124,13 @@ async fn what_is_done_to_tokens_at_once_is_all_done() {
 }
 
 #[tokio::test]
-async fn tokens_tighten_what_is_offered_and_can_be_taken_back() {
+async fn tokens_limit_the_offered_tools_and_can_be_revoked() {
     let home = tempfile::tempdir().unwrap();
-    let whole = token(home.path(), &["create", "whole"]).await;
+    let whole = run_token_command(home.path(), &["create", "whole"]).await;
     let reading =
-        token(home.path(), &["create", "reading", "--only", "numbers", "--read-only"]).await;
-    let past = token(home.path(), &["create", "past", "--expires", "1ms"]).await;
+        run_token_command(home.path(), &["create", "reading", "--only", "numbers", "--read-only"])
+            .await;
+    let past = run_token_command(home.path(), &["create", "past", "--expires", "1ms"]).await;
     let server = Server::start_in(home, &["--auth", "token"]).await;
     let tools = async |bearer: &str| {
         let listed = with(server.modern("tools/list", json!({})), Some(bearer)).send().await;
@@ -149,7 +154,7 @@ async fn tokens_tighten_what_is_offered_and_can_be_taken_back() {
     let [waiting, streaming] = [wait, streamed]
         .map(|wait| tokio::spawn(with(server.modern("tools/call", wait), Some(&whole)).send()));
 
-    let listed = token(server.home.path(), &["list"]).await;
+    let listed = run_token_command(server.home.path(), &["list"]).await;
     let names: Vec<&str> = listed.lines().filter_map(|line| line.split(':').next()).collect();
     assert_eq!(names, ["whole", "reading", "past"]);
     assert!(!listed.contains("cbmcp_"));
@@ -161,10 +166,10 @@ async fn tokens_tighten_what_is_offered_and_can_be_taken_back() {
     let stream = stream.header("accept", "text/event-stream").header("mcp-session-id", &session.id);
     let stream = with(stream, Some(&whole)).send().await.unwrap();
     assert_eq!(stream.status(), 200);
-    token(server.home.path(), &["revoke", "whole"]).await;
-    // The stream that was open ends too.
+    run_token_command(server.home.path(), &["revoke", "whole"]).await;
+    // The open stream ends too.
     tokio::time::timeout(Duration::from_secs(20), stream.bytes()).await.unwrap().unwrap();
-    // So does a wait, and nobody is said to have canceled it.
+    // Pending requests are answered, and the answer does not blame the client.
     for waiting in [waiting, streaming] {
         let cut = message(waiting.await.unwrap().unwrap()).await;
         let cut = &cut["result"]["_meta"]["callingbox-mcp/error"];
@@ -183,11 +188,12 @@ async fn tokens_tighten_what_is_offered_and_can_be_taken_back() {
 }
 
 #[tokio::test]
-async fn a_token_for_numbers_shows_no_calls_and_no_agents_in_any_way() {
+async fn a_token_for_numbers_reveals_no_calls_and_no_agents() {
     let home = tempfile::tempdir().unwrap();
-    let whole = token(home.path(), &["create", "whole"]).await;
+    let whole = run_token_command(home.path(), &["create", "whole"]).await;
     let numbers =
-        token(home.path(), &["create", "numbers", "--only", "numbers", "--read-only"]).await;
+        run_token_command(home.path(), &["create", "numbers", "--only", "numbers", "--read-only"])
+            .await;
     let server = Server::start_in(home, &["--auth", "token"]).await;
     let call = server.long_call_of(Some(&whole)).await;
     let agents = server.tool(Some(&whole), "list_agents", json!({})).await;
@@ -251,7 +257,7 @@ async fn a_token_for_numbers_shows_no_calls_and_no_agents_in_any_way() {
 }
 
 #[tokio::test]
-async fn others_are_let_in_only_when_they_show_who_they_are_or_someone_insists() {
+async fn other_machines_are_served_only_with_authentication_or_the_unsafe_flag() {
     let home = tempfile::tempdir().unwrap();
     let run = async |more: &[&str]| {
         let mut command = program(home.path());
@@ -262,14 +268,14 @@ async fn others_are_let_in_only_when_they_show_who_they_are_or_someone_insists()
     };
     let refused = run(&[]).await;
     assert!(refused.contains("--unsafe-no-auth") && refused.contains("--auth key"), "{refused}");
-    // With either, it is only this machine that has no such address.
+    // With either flag, startup fails only because this machine lacks the address.
     assert!(run(&["--unsafe-no-auth"]).await.contains("cannot listen on"));
     assert!(run(&["--auth", "key"]).await.contains("cannot listen on"));
     assert!(run(&["--auth", "token"]).await.contains("callingbox-mcp token create"));
 }
 
 #[tokio::test]
-async fn readiness_says_what_is_wrong() {
+async fn readiness_names_the_failed_check() {
     let server = Server::start(&["--admin-listen", "127.0.0.1:0"]).await;
     let admin = server.admin.clone().unwrap();
     let get = async |url: String| {
@@ -298,7 +304,7 @@ async fn readiness_says_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn figures_beside_the_tools_are_for_this_machine_alone() {
+async fn metrics_on_the_public_listener_are_for_loopback_only() {
     let server = Server::start(&["--allowed-host", "phone.example.com"]).await;
     for (host, status) in
         [("localhost", 200), ("127.0.0.1:9", 200), ("[::1]", 200), ("phone.example.com", 404)]
@@ -306,8 +312,8 @@ async fn figures_beside_the_tools_are_for_this_machine_alone() {
         let get = server.http.get(format!("{}/metrics", server.base)).header("host", host);
         let answer = get.send().await.unwrap();
         assert_eq!(answer.status(), status, "{host}");
-        let told = answer.text().await.unwrap().contains("callingbox_mcp_");
-        assert_eq!(told, status == 200, "{host}");
+        let has_metrics = answer.text().await.unwrap().contains("callingbox_mcp_");
+        assert_eq!(has_metrics, status == 200, "{host}");
     }
     let server =
         Server::start(&["--allowed-host", "phone.example.com", "--admin-listen", "127.0.0.1:0"])

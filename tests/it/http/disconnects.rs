@@ -1,4 +1,4 @@
-//! Clients that leave while their call is being placed: it is placed once, and its id is kept.
+//! Clients that disconnect while their call is placed. The call is placed once, and its id is recorded.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::harness::{Control, simulator, soon};
 use crate::http::support::{Events, Server, initialize, program};
 
 /// The receipts of a server on this simulator, newest first.
-async fn receipts(server: &Server, simulator: &str) -> Vec<Value> {
+async fn list_receipts(server: &Server, simulator: &str) -> Vec<Value> {
     let mut program = program(server.home.path());
     program.args(["receipts", "--json", &format!("--sandbox={simulator}")]);
     let output = program.output().await.unwrap();
@@ -19,31 +19,31 @@ async fn receipts(server: &Server, simulator: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn the_call_of_a_client_that_leaves_is_placed_once_and_written_down() {
+async fn a_call_is_placed_once_and_recorded_although_its_client_disconnects() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::of(&sandbox);
     let server = Server::on(&sandbox, &[]).await;
     let agent = server.agent().await;
     control.credit(100_000_000).await;
-    for (number, way) in ["session", "sse", "plain", "following"].into_iter().enumerate() {
+    for (number, transport) in ["session", "sse", "plain", "following"].into_iter().enumerate() {
         control.forget().await;
-        let late = json!({
+        let delay = json!({
             "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 500,
         });
-        control.fault(late).await;
+        control.fault(delay).await;
         let to = format!("+1310555010{number}");
         let mut call = json!({"name": "place_call", "arguments": {"agent_id": agent, "to": to}});
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call});
         let arrived = control.arrived("POST", "/v1/calls", 1);
-        match way {
+        match transport {
             "session" => {
                 let session = server.open(None).await;
-                let asked = tokio::spawn(session.post(&message).send());
+                let request = tokio::spawn(session.post(&message).send());
                 arrived.await;
                 let delete = server.http.delete(format!("{}/mcp", server.base));
                 let delete = delete.header("mcp-session-id", &session.id).send().await.unwrap();
                 assert_eq!(delete.status(), 204);
-                asked.abort();
+                request.abort();
             }
             "sse" => {
                 let stream = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
@@ -58,17 +58,17 @@ async fn the_call_of_a_client_that_leaves_is_placed_once_and_written_down() {
                 drop(events);
             }
             _ => {
-                if way == "following" {
+                if transport == "following" {
                     call["_meta"]["progressToken"] = json!("p");
                 }
-                let asked = tokio::spawn(server.modern("tools/call", call).send());
+                let request = tokio::spawn(server.modern("tools/call", call).send());
                 arrived.await;
-                asked.abort();
+                request.abort();
             }
         }
-        let written = soon(way, async {
+        let receipt = soon(transport, async {
             loop {
-                let newest = receipts(&server, &sandbox.url()).await.swap_remove(0);
+                let newest = list_receipts(&server, &sandbox.url()).await.swap_remove(0);
                 if newest["state"] == "placed" {
                     return newest;
                 }
@@ -76,13 +76,13 @@ async fn the_call_of_a_client_that_leaves_is_placed_once_and_written_down() {
         })
         .await;
         let dialed = control.dialed().await;
-        assert_eq!(dialed.len(), number + 1, "{way}");
-        assert_eq!(written["id"], dialed[number]["call_id"], "{way}");
+        assert_eq!(dialed.len(), number + 1, "{transport}");
+        assert_eq!(receipt["id"], dialed[number]["call_id"], "{transport}");
     }
 }
 
 /// Waits until the server counts one canceled call of this tool.
-async fn canceled(server: &Server, tool: &str) {
+async fn wait_for_canceled(server: &Server, tool: &str) {
     let line = format!("callingbox_mcp_tool_calls_total{{tool=\"{tool}\",outcome=\"canceled\"}} 1");
     let metrics = format!("{}/metrics", server.base);
     soon("the canceled call", async {
@@ -104,29 +104,29 @@ async fn a_wait_is_canceled_when_its_client_disconnects() {
     let request = server.modern("tools/call", wait).send();
     let answer = tokio::time::timeout(Duration::from_millis(300), request).await;
     assert!(answer.is_err(), "{answer:?}");
-    canceled(&server, "get_call_result").await;
+    wait_for_canceled(&server, "get_call_result").await;
 }
 
 #[tokio::test]
-async fn a_call_whose_client_is_gone_is_written_down_before_the_server_ends() {
+async fn a_call_without_a_client_is_recorded_before_the_server_ends() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::of(&sandbox);
     let mut server = Server::on(&sandbox, &[]).await;
     let agent = server.agent().await;
-    let late = json!({
+    let delay = json!({
         "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 1_500,
     });
-    control.fault(late).await;
+    control.fault(delay).await;
     let call = json!({"agent_id": agent, "to": "+13105550100"});
     let call = json!({"name": "place_call", "arguments": call});
-    let asked = tokio::spawn(server.modern("tools/call", call).send());
+    let request = tokio::spawn(server.modern("tools/call", call).send());
     control.arrived("POST", "/v1/calls", 1).await;
-    asked.abort();
-    canceled(&server, "place_call").await;
+    request.abort();
+    wait_for_canceled(&server, "place_call").await;
     let id = server.child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
     assert!(soon("the end", server.child.wait()).await.unwrap().success());
-    let written = receipts(&server, &sandbox.url()).await.swap_remove(0);
-    assert_eq!(written["state"], "placed", "{written}");
-    assert_eq!(written["id"], control.dialed().await[0]["call_id"]);
+    let receipt = list_receipts(&server, &sandbox.url()).await.swap_remove(0);
+    assert_eq!(receipt["state"], "placed", "{receipt}");
+    assert_eq!(receipt["id"], control.dialed().await[0]["call_id"]);
 }

@@ -1,4 +1,4 @@
-//! Probes: what they cost, and that of a container, the command `healthcheck`, against a running server.
+//! The probes of a running server, and the command `healthcheck`, which a container runs.
 
 use callingbox_sandbox::Options;
 use serde_json::{Value, json};
@@ -7,16 +7,16 @@ use crate::harness::{Control, simulator};
 use crate::http::support::{Server, program};
 
 #[tokio::test]
-async fn a_server_that_is_alive_and_one_that_is_not_are_told_apart() {
+async fn healthcheck_succeeds_only_for_a_server_that_answers() {
     let server = Server::start(&["--admin-listen", "127.0.0.1:0"]).await;
     let admin = server.admin.clone().unwrap();
-    // A configuration that was broken meanwhile says nothing of the server that runs.
+    // A configuration that is invalid by now must not affect the check of a running server.
     let config = server.home.path().join("config/callingbox-mcp/config.toml");
     std::fs::create_dir_all(config.parent().unwrap()).unwrap();
     std::fs::write(config, "nonsense").unwrap();
     let check = async |url: &str| {
         let mut command = program(server.home.path());
-        // A proxy of the machine is not asked.
+        // The check must not use the proxy.
         command.env("HTTP_PROXY", "http://127.0.0.1:1").args(["healthcheck", url]);
         let output = command.output().await.unwrap();
         assert_eq!(output.stdout, b"");
@@ -34,7 +34,7 @@ async fn a_server_that_is_alive_and_one_that_is_not_are_told_apart() {
 }
 
 #[tokio::test]
-async fn however_often_it_is_asked_callingbox_is_asked_once() {
+async fn many_probes_cause_one_api_request() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::of(&sandbox);
     let server = Server::on(&sandbox, &[]).await;
@@ -47,23 +47,27 @@ async fn however_often_it_is_asked_callingbox_is_asked_once() {
 }
 
 #[tokio::test]
-async fn a_key_is_taken_whatever_the_records_behind_it_look_like() {
+async fn a_key_is_accepted_whatever_records_the_api_returns() {
     for (body, key) in [
         (json!({"data": [{"uid": "a"}], "has_more": false}), "ok"),
         (json!([{"uid": "a"}]), "ok"),
-        // A page of something on the way has taken no key.
+        // A page of a proxy does not prove that the key is accepted.
         (json!("<html>Welcome</html>"), "CallingBox cannot be reached"),
     ] {
         let sandbox = simulator(Options::default()).await;
         let server = Server::on(&sandbox, &["--admin-listen", "127.0.0.1:0"]).await;
-        let odd = json!({
+        let fault = json!({
             "method": "GET", "path": "/v1/numbers", "kind": "status", "status": 200, "body": body,
             "times": 100,
         });
-        Control::of(&sandbox).fault(odd).await;
+        Control::of(&sandbox).fault(fault).await;
         let url = format!("{}/readyz", server.admin.as_ref().unwrap());
         let text = server.http.get(url).send().await.unwrap().text().await.unwrap();
-        let found: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&found["key"], &found["ready"]), (&json!(key), &json!(key == "ok")), "{body}");
+        let report: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&report["key"], &report["ready"]),
+            (&json!(key), &json!(key == "ok")),
+            "{body}"
+        );
     }
 }

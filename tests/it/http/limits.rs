@@ -1,4 +1,4 @@
-//! Peers that are slow, large or many, and those beside them who must not notice.
+//! Slow, large and many requests, and other clients, who must not notice them.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use tokio::net::TcpStream;
 
 use crate::http::support::{Older, PATIENCE, Server, initialize, message};
 
-/// That others are served, and soon.
-async fn served(server: &Server) {
-    let begun = Instant::now();
+/// Checks that another client is served without delay.
+async fn assert_served(server: &Server) {
+    let started = Instant::now();
     server.tool(None, "list_agents", json!({})).await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
-async fn slow_peers_are_sent_away_and_disturb_nobody() {
+async fn slow_clients_are_disconnected_and_delay_no_other_client() {
     let server = Server::start(&[]).await;
     let mut slow = Vec::new();
     for _ in 0..200 {
@@ -28,23 +28,23 @@ async fn slow_peers_are_sent_away_and_disturb_nobody() {
     }
     let mut body = TcpStream::connect(server.address()).await.unwrap();
     body.write_all(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: 1000\r\n\r\n{").await.unwrap();
-    served(&server).await;
+    assert_served(&server).await;
     for mut peer in slow {
         let mut rest = Vec::new();
         let ended = tokio::time::timeout(PATIENCE, peer.read_to_end(&mut rest)).await;
-        assert!(ended.is_ok(), "a peer that sends no headers is still connected");
+        assert!(ended.is_ok(), "a client that sends no headers is still connected");
     }
     let mut answer = [0; 12];
     tokio::time::timeout(PATIENCE, body.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 408");
-    served(&server).await;
+    assert_served(&server).await;
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused() {
+async fn large_bodies_and_headers_are_refused() {
     let server = Server::start(&[]).await;
     let large = json!({"pad": "x".repeat(5 * 1024 * 1024)});
-    // The server answers without reading on, so the client may find the connection closed first.
+    // The server responds before it has read the body, so the client may see a closed connection first.
     for chunked in [false, true] {
         let request = server.post(&json!({}));
         let request = match chunked {
@@ -74,15 +74,15 @@ async fn what_is_too_large_is_refused() {
             assert_eq!(answer.status(), 431, "{bytes}");
         }
     }
-    served(&server).await;
+    assert_served(&server).await;
 }
 
 #[tokio::test]
-async fn abandoned_sessions_are_capped_and_new_ones_still_open() {
+async fn abandoned_sessions_are_limited_and_new_ones_can_be_opened() {
     let arguments = ["--max-sessions-per-tenant", "100", "--requests-per-second", "1000000"];
     let server = Server::start(&arguments).await;
     let first = server.open(None).await;
-    // What it does to memory is measured over a day's worth in `load`.
+    // `load` measures the memory of a day's sessions.
     for _ in 0..400 {
         assert_eq!(server.initialize(None).await.status(), 200);
     }
@@ -92,7 +92,7 @@ async fn abandoned_sessions_are_capped_and_new_ones_still_open() {
 }
 
 #[tokio::test]
-async fn a_thousand_wait_at_once() {
+async fn a_thousand_requests_wait_concurrently() {
     let server = Server::start(&["--requests-per-second", "1000", "--threads", "4"]).await;
     let call_id = server.long_call().await;
     let arguments = json!({"call_id": call_id, "wait_seconds": 3});
@@ -104,14 +104,14 @@ async fn a_thousand_wait_at_once() {
     let waits = futures::future::join_all(waits);
     let others = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        served(&server).await;
+        assert_served(&server).await;
     };
     let (outcomes, ()) = tokio::join!(waits, others);
     assert_eq!(outcomes.iter().filter(|outcome| *outcome == "in_progress").count(), 1_000);
 }
 
 #[tokio::test]
-async fn sessions_in_use_are_not_ended_for_new_ones() {
+async fn sessions_in_use_are_not_evicted_for_new_ones() {
     let server = Server::start(&["--max-sessions-per-tenant", "2"]).await;
     let mut streams = Vec::new();
     for _ in 0..2 {
@@ -125,29 +125,29 @@ async fn sessions_in_use_are_not_ended_for_new_ones() {
 }
 
 #[tokio::test]
-async fn every_session_may_be_of_an_account_of_its_own() {
-    const MANY: usize = 1_050;
+async fn each_session_may_belong_to_another_tenant() {
+    const TENANTS: usize = 1_050;
     let home = tempfile::tempdir().unwrap();
-    let people: Vec<String> = (0..MANY).map(|number| format!("cbmcp_{number}")).collect();
-    let token = |(number, token): (usize, &String)| {
+    let tokens: Vec<String> = (0..TENANTS).map(|number| format!("cbmcp_{number}")).collect();
+    let entry = |(number, token): (usize, &String)| {
         let hash: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
         format!(
             "[[token]]\nname = \"t{number}\"\nhash = \"sha256:{hash}\"\ncreated = \"2026-11-22T08:00:00Z\"\n"
         )
     };
-    let tokens: String = people.iter().enumerate().map(token).collect();
+    let file: String = tokens.iter().enumerate().map(entry).collect();
     let folder = home.path().join("config/callingbox-mcp");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("tokens.toml"), tokens).unwrap();
+    std::fs::write(folder.join("tokens.toml"), file).unwrap();
     let server = Server::start_in(home, &["--auth", "token"]).await;
-    let opened = stream::iter(&people)
-        .map(async |person| server.initialize(Some(person)).await.status().as_u16());
+    let opened = stream::iter(&tokens)
+        .map(async |token| server.initialize(Some(token)).await.status().as_u16());
     let opened: Vec<u16> = opened.buffered(16).collect().await;
-    assert_eq!(opened.iter().filter(|status| **status == 200).count(), MANY);
+    assert_eq!(opened.iter().filter(|status| **status == 200).count(), TENANTS);
 }
 
 #[tokio::test]
-async fn a_full_server_ends_nobodys_session_for_another() {
+async fn a_full_server_evicts_no_session_of_another_tenant() {
     let server = Server::start(&["--auth", "key", "--max-sessions", "1"]).await;
     let session = server.open(Some("sk_test_one")).await;
     let refused = server.initialize(Some("sk_test_other")).await;
@@ -157,7 +157,7 @@ async fn a_full_server_ends_nobodys_session_for_another() {
 }
 
 #[tokio::test]
-async fn too_many_requests_are_told_when_to_come_back_and_others_are_served() {
+async fn too_many_requests_get_retry_after_and_other_tenants_are_served() {
     let server = Server::start(&["--requests-per-second", "1", "--auth", "key"]).await;
     let list = |key| server.modern("tools/list", json!({})).bearer_auth(key).send();
     let mut statuses = Vec::new();
@@ -174,7 +174,7 @@ async fn too_many_requests_are_told_when_to_come_back_and_others_are_served() {
 }
 
 #[tokio::test]
-async fn one_account_cannot_hold_more_streams_than_it_may() {
+async fn the_streams_of_a_tenant_are_limited() {
     let server = Server::start(&["--max-streams-per-tenant", "1", "--auth", "key"]).await;
     let sse = |key: &str| server.http.get(format!("{}/sse", server.base)).bearer_auth(key).send();
     let held = sse("sk_test_one").await.unwrap();
@@ -193,92 +193,92 @@ async fn one_account_cannot_hold_more_streams_than_it_may() {
     assert_eq!(status, 200);
 }
 
-/// Makes requests, by their ids, that wait for a call longer than any test.
-async fn long_wait(server: &Server) -> impl Fn(usize) -> Value {
+/// Builds requests, by id, that wait for a call longer than any test runs.
+async fn long_wait_builder(server: &Server) -> impl Fn(usize) -> Value {
     let wait = json!({"call_id": server.long_call().await, "wait_seconds": 300});
     let wait = json!({"name": "get_call_result", "arguments": wait});
     move |id| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": wait})
 }
 
 #[tokio::test]
-async fn what_is_under_way_takes_a_place_though_its_client_has_left() {
+async fn a_pending_request_counts_after_its_client_has_disconnected() {
     let server = Server::start(&["--max-streams-per-tenant", "4"]).await;
-    let ask = long_wait(&server).await;
+    let request = long_wait_builder(&server).await;
     let session = server.open(None).await;
     for _ in 0..10 {
         assert!(!session.tools().await.is_empty());
     }
     for id in 0..4 {
-        assert_eq!(session.post(&ask(id)).send().await.unwrap().status(), 200, "{id}");
+        assert_eq!(session.post(&request(id)).send().await.unwrap().status(), 200, "{id}");
     }
-    // The streams of before are closed, of which the server learns a moment later.
+    // The earlier streams are closed, which the server notices a moment later.
     for id in 4..24 {
-        assert_eq!(session.post(&ask(id)).send().await.unwrap().status(), 429, "{id}");
+        assert_eq!(session.post(&request(id)).send().await.unwrap().status(), 429, "{id}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test]
-async fn messages_of_the_older_transport_take_places_too() {
+async fn messages_of_the_sse_transport_count_as_requests() {
     let server = Server::start(&["--max-streams-per-tenant", "4"]).await;
-    let ask = long_wait(&server).await;
+    let request = long_wait_builder(&server).await;
     let mut session = Older::open(&server).await;
     let ping = json!({"jsonrpc": "2.0", "id": "p", "method": "ping"});
     for _ in 0..10 {
         assert_eq!(session.post(&ping).await.status(), 202);
         assert_eq!(session.next().await["id"], "p");
     }
-    // The stream takes one, and each message for as long as it is taken in.
+    // The stream counts as one, and each message while it is received.
     for (id, status) in [(0, 202), (1, 202), (2, 429), (3, 429)] {
-        assert_eq!(session.post(&ask(id)).await.status(), status, "{id}");
+        assert_eq!(session.post(&request(id)).await.status(), status, "{id}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_is_not_held_up_by_the_network() {
+async fn responses_are_sent_without_nagle_delay() {
     let server = Server::start(&[]).await;
     let session = server.open(None).await;
     let mut times = Vec::new();
     for _ in 0..20 {
-        let begun = Instant::now();
+        let started = Instant::now();
         message(session.request("ping", json!({})).await).await;
-        times.push(begun.elapsed());
+        times.push(started.elapsed());
     }
     times.sort();
-    // With Nagle's algorithm on, each waits 40 ms for an acknowledgment.
+    // With Nagle's algorithm each response waits 40 ms for an acknowledgment.
     assert!(times[times.len() / 2] < Duration::from_millis(35), "{times:?}");
 }
 
 #[tokio::test]
-async fn what_a_client_took_back_takes_no_place_in_its_session() {
-    const MOST: usize = 128;
+async fn a_cancelled_request_no_longer_counts_in_its_session() {
+    const MAX_PENDING: usize = 128;
     let server = Server::start(&[]).await;
     let wait = json!({"call_id": server.long_call().await, "wait_seconds": 300});
     let wait = json!({"name": "get_call_result", "arguments": wait});
     let mut session = Older::open(&server).await;
-    let ask =
+    let request =
         |id: usize| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": wait});
-    let take_back = |id: usize| json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}});
-    for id in 0..=MOST {
-        assert_eq!(session.post(&ask(id)).await.status(), 202, "{id}");
-        assert_eq!(session.post(&take_back(id)).await.status(), 202, "{id}");
+    let cancel = |id: usize| json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}});
+    for id in 0..=MAX_PENDING {
+        assert_eq!(session.post(&request(id)).await.status(), 202, "{id}");
+        assert_eq!(session.post(&cancel(id)).await.status(), 202, "{id}");
     }
-    for id in 0..MOST {
-        assert_eq!(session.post(&ask(id)).await.status(), 202, "{id}");
+    for id in 0..MAX_PENDING {
+        assert_eq!(session.post(&request(id)).await.status(), 202, "{id}");
     }
-    let full = session.post(&ask(MOST)).await;
+    let full = session.post(&request(MAX_PENDING)).await;
     assert_eq!((full.status().as_u16(), full.headers().contains_key("retry-after")), (429, true));
-    assert_eq!(session.post(&take_back(0)).await.status(), 202);
-    // Of two with one id only one would be answered.
-    assert_eq!(session.post(&ask(1)).await.status(), 400);
+    assert_eq!(session.post(&cancel(0)).await.status(), 202);
+    // Only one of two requests with one id would be answered.
+    assert_eq!(session.post(&request(1)).await.status(), 400);
     let ping = json!({"jsonrpc": "2.0", "id": "p", "method": "ping"});
-    // It is its turn once the one before is taken back.
+    // It is accepted once the cancellation has been processed.
     for _ in 0..2 {
-        let mut taken = session.post(&ping).await.status();
-        while taken == 429 {
-            taken = session.post(&ping).await.status();
+        let mut status = session.post(&ping).await.status();
+        while status == 429 {
+            status = session.post(&ping).await.status();
         }
-        assert_eq!(taken, 202);
+        assert_eq!(status, 202);
         assert_eq!(session.next().await, json!({"jsonrpc": "2.0", "id": "p", "result": {}}));
     }
 }

@@ -1,4 +1,4 @@
-//! What is written of a tool call, and what never is.
+//! What the log says about a tool call, and what it never contains.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,8 +13,8 @@ use crate::http::support::{
 const KEY: &str = "sk_test_very_secret_one";
 const NUMBER: &str = "3105550123";
 
-/// A server whose log is kept, at the finest level that there is.
-async fn server(log: &Path, arguments: &[&str], more: &[&str]) -> Server {
+/// Starts a server that logs at the finest level to a file.
+async fn start_logging(log: &Path, arguments: &[&str], more: &[&str]) -> Server {
     let home = tempfile::tempdir().unwrap();
     let mut program = program(home.path());
     program.args(["--sandbox", "--sandbox-speed=1", "--log", "trace", "--log-format", "json"]);
@@ -22,31 +22,31 @@ async fn server(log: &Path, arguments: &[&str], more: &[&str]) -> Server {
     Server::run(home, program, more).await
 }
 
-fn lines(log: &Path) -> Vec<Value> {
+fn read_lines(log: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(log).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The lines about tool calls, without what differs each time.
-fn calls(log: &Path) -> Vec<Value> {
-    let mut calls = lines(log);
+/// The log lines of tool calls, without the fields that differ between runs.
+fn tool_call_lines(log: &Path) -> Vec<Value> {
+    let mut calls = read_lines(log);
     calls.retain(|line| line["message"] == "tool call");
     for call in &mut calls {
         assert!(call["milliseconds"].is_u64(), "{call}");
         assert_eq!(call["tenant"].as_str().unwrap().len(), 12, "{call}");
-        for differs in ["timestamp", "target", "milliseconds", "tenant"] {
-            call.as_object_mut().unwrap().remove(differs);
+        for field in ["timestamp", "target", "milliseconds", "tenant"] {
+            call.as_object_mut().unwrap().remove(field);
         }
     }
     calls
 }
 
-fn say(id: &Value, name: &str, arguments: &Value) -> Value {
+fn call_request(id: &Value, name: &str, arguments: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": name, "arguments": arguments}})
 }
 
-/// A few calls in every way in, all with things that must not be seen.
-async fn work(server: &Server) {
+/// Calls tools on every transport with arguments that must not be logged.
+async fn call_with_secrets(server: &Server) {
     let arguments = json!({
         "agent_id": "a", "to": format!("+1{NUMBER}"),
         "instructions": format!("Ring +1{NUMBER}, or {NUMBER}, with {KEY} and cbmcp_0011aabb."),
@@ -60,23 +60,32 @@ async fn work(server: &Server) {
         (json!(9), "list_numbers", &wrong),
         (json!(10), "no_such_tool", &wrong),
     ] {
-        session.post(&say(&id, tool, arguments)).send().await.unwrap().text().await.unwrap();
+        session
+            .post(&call_request(&id, tool, arguments))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
     }
 
     let stream = server.http.get(format!("{}/sse", server.base)).bearer_auth(KEY);
     let mut events = Events::of(stream.send().await.unwrap());
     let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
     let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-    for (body, answered) in
-        [(initialize(), true), (ready, false), (say(&json!("s"), "place_call", &arguments), true)]
-    {
+    for (body, answered) in [
+        (initialize(), true),
+        (ready, false),
+        (call_request(&json!("s"), "place_call", &arguments), true),
+    ] {
         let post = server.http.post(&endpoint).bearer_auth(KEY).body(body.to_string());
         assert_eq!(post.send().await.unwrap().status(), 202);
         if answered {
             events.next().await.unwrap();
         }
     }
-    // What is refused before it is a call.
+    // Requests that are refused before they reach a tool.
     let bad = server.http.post(format!("{}/mcp", server.base)).bearer_auth(KEY);
     bad.body(format!("+1{NUMBER} {KEY}")).send().await.unwrap();
     let other = server.modern("tools/list", json!({})).bearer_auth("eyJhbGciOiJub25lIn0.e30.");
@@ -84,14 +93,14 @@ async fn work(server: &Server) {
 }
 
 #[tokio::test]
-async fn a_call_has_one_line_and_nothing_secret_is_in_any() {
+async fn each_call_has_one_line_and_no_line_has_a_secret() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    let server = server(&log, &[], &["--auth", "key"]).await;
-    work(&server).await;
+    let server = start_logging(&log, &[], &["--auth", "key"]).await;
+    call_with_secrets(&server).await;
     let line = |tool: &str, outcome: &str, id: &str| json!({"level": "INFO", "message": "tool call", "tool": tool, "outcome": outcome, "request_id": id});
     assert_eq!(
-        calls(&log),
+        tool_call_lines(&log),
         [
             line("place_call", "not_found", "1"),
             line("list_agents", "ok", "two lines"),
@@ -109,12 +118,12 @@ async fn a_call_has_one_line_and_nothing_secret_is_in_any() {
 }
 
 #[tokio::test]
-async fn arguments_are_logged_only_when_asked_for_and_masked_even_then() {
+async fn arguments_are_logged_on_request_only_and_masked() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    let server = server(&log, &["--log-arguments"], &["--auth", "key"]).await;
-    work(&server).await;
-    let calls = calls(&log);
+    let server = start_logging(&log, &["--log-arguments"], &["--auth", "key"]).await;
+    call_with_secrets(&server).await;
+    let calls = tool_call_lines(&log);
     let arguments = r#"{"agent_id":"a","to":"+***","instructions":"Ring +***, or ***, with sk_*** and cbmcp_***."}"#;
     assert_eq!(calls[0]["arguments"], arguments);
     assert_eq!(calls[1]["arguments"], "{}");
@@ -125,7 +134,7 @@ async fn arguments_are_logged_only_when_asked_for_and_masked_even_then() {
 }
 
 #[tokio::test]
-async fn whether_arguments_are_logged_says_the_flag_else_the_environment_else_the_file() {
+async fn the_flag_overrides_the_environment_and_the_environment_the_file() {
     for (flag, variable, file, logged) in [
         (None, None, true, true),
         (None, Some("false"), true, false),
@@ -145,44 +154,44 @@ async fn whether_arguments_are_logged_says_the_flag_else_the_environment_else_th
         let call = server.modern("tools/call", json!({"name": "list_agents", "arguments": {}}));
         call.send().await.unwrap().text().await.unwrap();
         let case = format!("{flag:?} {variable:?} {file}");
-        assert_eq!(calls(&log)[0].get("arguments").is_some(), logged, "{case}");
+        assert_eq!(tool_call_lines(&log)[0].get("arguments").is_some(), logged, "{case}");
     }
 }
 
-/// Waits until this is in the log so many times.
-async fn come(log: &Path, part: &str, count: usize) {
-    let come = async {
-        // As text: the last line may be half written.
-        let there = || std::fs::read_to_string(log).unwrap().matches(part).count();
-        while there() < count {
+/// Waits until the log contains `part` this many times.
+async fn wait_for_log(log: &Path, part: &str, count: usize) {
+    let wait = async {
+        // Read as text: the last line may be incomplete.
+        let occurrences = || std::fs::read_to_string(log).unwrap().matches(part).count();
+        while occurrences() < count {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, come).await.unwrap_or_else(|_| panic!("{part}"));
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{part}"));
 }
 
 #[tokio::test]
-async fn clients_that_go_away_in_mid_wait_are_nothing_to_complain_of() {
-    const LOOK: &str = r#""path":"/v1/calls/{id}""#;
+async fn clients_that_disconnect_during_a_wait_cause_no_warning() {
+    const POLLED: &str = r#""path":"/v1/calls/{id}""#;
     const CANCELED: &str = r#""outcome":"canceled""#;
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    let server = server(&log, &[], &[]).await;
+    let server = start_logging(&log, &[], &[]).await;
     let wait = json!({"call_id": server.long_call().await, "wait_seconds": 300});
-    let say = say(&json!(1), "get_call_result", &wait);
+    let request = call_request(&json!(1), "get_call_result", &wait);
 
     let modern = server.modern("tools/call", json!({"name": "get_call_result", "arguments": wait}));
     let gone = tokio::spawn(modern.send());
-    come(&log, LOOK, 1).await;
+    wait_for_log(&log, POLLED, 1).await;
     gone.abort();
-    come(&log, CANCELED, 1).await;
+    wait_for_log(&log, CANCELED, 1).await;
 
     let mut params = json!({"name": "get_call_result", "arguments": wait});
     params["_meta"]["progressToken"] = json!("p");
     let following = server.modern("tools/call", params).send().await.unwrap();
     assert_eq!(following.status(), 200);
     drop(following);
-    come(&log, CANCELED, 2).await;
+    wait_for_log(&log, CANCELED, 2).await;
 
     let filter = json!({"notifications": {"resourceSubscriptions": ["callingbox://numbers"]}});
     let listening = server.modern("subscriptions/listen", filter).send().await.unwrap();
@@ -193,36 +202,36 @@ async fn clients_that_go_away_in_mid_wait_are_nothing_to_complain_of() {
     let mut events = Events::of(stream);
     let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
     let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-    for body in [initialize(), ready, say.clone()] {
+    for body in [initialize(), ready, request.clone()] {
         let post = server.http.post(&endpoint).body(body.to_string()).send().await.unwrap();
         assert_eq!(post.status(), 202);
     }
-    come(&log, LOOK, 3).await;
+    wait_for_log(&log, POLLED, 3).await;
     drop(events);
-    come(&log, CANCELED, 3).await;
+    wait_for_log(&log, CANCELED, 3).await;
 
     let session = server.open(None).await;
-    let waiting = tokio::spawn(session.post(&say).send());
-    come(&log, LOOK, 4).await;
+    let waiting = tokio::spawn(session.post(&request).send());
+    wait_for_log(&log, POLLED, 4).await;
     let url = format!("{}/mcp", server.base);
     let delete = server.http.delete(url).header("mcp-session-id", &session.id);
     assert_eq!(delete.send().await.unwrap().status(), 204);
-    come(&log, CANCELED, 4).await;
+    wait_for_log(&log, CANCELED, 4).await;
     waiting.abort();
-    // Time for whatever follows: one thread serves all.
+    // Gives the server, which has one thread, time to log more.
     for _ in 0..10 {
         server.http.get(format!("{}/healthz", server.base)).send().await.unwrap();
     }
 
-    let grave: Vec<_> = lines(&log)
+    let warnings: Vec<_> = read_lines(&log)
         .into_iter()
         .filter(|line| ["WARN", "ERROR"].contains(&line["level"].as_str().unwrap()))
         .collect();
-    assert!(grave.is_empty(), "{grave:#?}");
+    assert!(warnings.is_empty(), "{warnings:#?}");
 }
 
 #[tokio::test]
-async fn a_server_of_many_logs_its_calls_without_being_asked() {
+async fn an_http_server_logs_its_calls_by_default() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let home = tempfile::tempdir().unwrap();
@@ -231,12 +240,12 @@ async fn a_server_of_many_logs_its_calls_without_being_asked() {
     let server = Server::run(home, program, &[]).await;
     let listed = server.modern("tools/call", json!({"name": "list_agents", "arguments": {}}));
     message(listed.send().await.unwrap()).await;
-    let tools: Vec<_> = lines(&log).into_iter().map(|line| line["tool"].clone()).collect();
+    let tools: Vec<_> = read_lines(&log).into_iter().map(|line| line["tool"].clone()).collect();
     assert_eq!(tools, ["list_agents"]);
 }
 
 #[tokio::test]
-async fn what_a_client_writes_makes_no_line_of_its_own_and_no_number_is_read_there() {
+async fn client_input_forges_no_log_line_and_its_numbers_are_masked() {
     const FORGED: &str = "no\r\n2026-01-01T00:00:00.000000Z  INFO callingbox_mcp::mcp::pipeline: tool call tenant=\"forged\"\u{85}a\u{2028}b\u{2029}\u{1b}[2J\u{9b}";
     for format in ["text", "json"] {
         let folder = tempfile::tempdir().unwrap();
@@ -253,7 +262,7 @@ async fn what_a_client_writes_makes_no_line_of_its_own_and_no_number_is_read_the
         let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
         assert_eq!(session.post(&initialized).send().await.unwrap().status(), 202);
 
-        // In the id of a request and in its words, each answered with an error.
+        // In the id of a request and in its texts, each answered with an error.
         let numbers = ["3105550123", "+1 310 555 0123", "(310) 555-0123", "+13105550123"];
         for number in numbers {
             let text = format!("{FORGED} {number}");
@@ -267,7 +276,7 @@ async fn what_a_client_writes_makes_no_line_of_its_own_and_no_number_is_read_the
                         .is_object()
                 );
             }
-            // In the answer to a question.
+            // In the response to an elicitation.
             let buy =
                 json!({"name": "purchase_number", "arguments": {"phone_number": "+14155550179"}});
             let mut events = Events::of(session.request("tools/call", buy).await);

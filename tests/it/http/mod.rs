@@ -1,4 +1,5 @@
-//! `callingbox-mcp http` as clients meet it: the real program on a free port, with the simulator.
+//! `callingbox-mcp http` as its clients see it: the real program on a free port, with the simulator.
+
 mod auth;
 mod disconnects;
 mod documents;

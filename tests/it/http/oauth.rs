@@ -1,4 +1,4 @@
-//! The server as a resource server of OAuth 2.1: whose tokens are taken, and what they open.
+//! The server as an OAuth 2.1 resource server: which tokens it accepts, and what they grant.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ fn challenge(response: &Response) -> String {
 }
 
 #[tokio::test]
-async fn who_shows_no_token_is_told_where_to_get_one() {
+async fn a_request_without_a_token_gets_a_challenge_with_the_metadata_url() {
     let issuer = Issuer::start().await;
-    let server = issuer.server().await;
+    let server = issuer.start_server().await;
     let scope = format!("resource_metadata=\"{METADATA}\", scope=\"{EVERY_SCOPE}\"");
     for (method, path) in [
         ("POST", "/mcp"),
@@ -27,14 +27,14 @@ async fn who_shows_no_token_is_told_where_to_get_one() {
         ("GET", "/sse"),
         ("POST", "/messages"),
     ] {
-        // A token in the address is none.
+        // A token in the URL is ignored.
         let token = issuer.token("mia", EVERY_SCOPE);
         let url = format!("{}{path}?access_token={token}", server.base);
-        let asked = || server.http.request(method.parse().unwrap(), &url);
-        let refused = asked().send().await.unwrap();
+        let request = || server.http.request(method.parse().unwrap(), &url);
+        let refused = request().send().await.unwrap();
         assert_eq!(refused.status(), 401, "{method} {path}");
         assert_eq!(challenge(&refused), format!("Bearer {scope}"));
-        let refused = asked().bearer_auth("sk_test_one").send().await.unwrap();
+        let refused = request().bearer_auth("sk_test_one").send().await.unwrap();
         assert_eq!(refused.status(), 401, "{method} {path}");
         assert_eq!(
             challenge(&refused),
@@ -45,11 +45,11 @@ async fn who_shows_no_token_is_told_where_to_get_one() {
     }
     for path in ["", "/mcp", "/sse"] {
         let url = format!("{}/.well-known/oauth-protected-resource{path}", server.base);
-        // It is reached under its own name.
-        let told = server.http.get(url).header("host", "phone.example").send().await.unwrap();
-        assert_eq!(told.status(), 200, "{path}");
+        // Clients use the name of the resource as host.
+        let response = server.http.get(url).header("host", "phone.example").send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
         assert_eq!(
-            message(told).await,
+            message(response).await,
             json!({
                 "resource": RESOURCE,
                 "authorization_servers": [issuer.url],
@@ -62,14 +62,14 @@ async fn who_shows_no_token_is_told_where_to_get_one() {
 }
 
 #[tokio::test]
-async fn only_what_this_issuer_signed_for_this_server_and_this_time_is_taken() {
+async fn only_current_tokens_of_the_issuer_for_this_server_are_accepted() {
     let issuer = Issuer::start().await;
-    let server = issuer.server().await;
-    let stranger = Issuer::start().await;
-    let good = issuer.claims("mia", EVERY_SCOPE);
-    let now = good["iat"].as_i64().unwrap();
-    let but = |name: &str, value: Value| {
-        let mut claims = good.clone();
+    let server = issuer.start_server().await;
+    let other_issuer = Issuer::start().await;
+    let valid = issuer.claims("mia", EVERY_SCOPE);
+    let now = valid["iat"].as_i64().unwrap();
+    let changed = |name: &str, value: Value| {
+        let mut claims = valid.clone();
         claims[name] = value;
         issuer.sign(&claims)
     };
@@ -78,25 +78,25 @@ async fn only_what_this_issuer_signed_for_this_server_and_this_time_is_taken() {
         asked.send().await.unwrap()
     };
     for token in [
-        issuer.sign(&good),
-        but("aud", json!(["https://other.example", RESOURCE])),
-        but("nbf", json!(now + LEEWAY - 5)),
-        but("exp", json!(now - LEEWAY + 20)),
+        issuer.sign(&valid),
+        changed("aud", json!(["https://other.example", RESOURCE])),
+        changed("nbf", json!(now + LEEWAY - 5)),
+        changed("exp", json!(now - LEEWAY + 20)),
     ] {
         assert_eq!(status(&token).await.status(), 200);
     }
     let header = |kid: &str| json!({"typ": "at+jwt", "alg": "ES256", "kid": kid});
     for (what, token) in [
-        ("another audience", but("aud", json!("https://phone.example/"))),
-        ("another issuer's name", but("iss", json!(stranger.url))),
-        ("expired", but("exp", json!(now - LEEWAY - 1))),
-        ("not valid yet", but("nbf", json!(now + LEEWAY + 20))),
-        ("no subject", but("sub", json!(""))),
-        ("no signature", Issuer::unsigned(&good)),
-        ("the public key as a secret", issuer.sign_with_public_key(&good)),
-        ("an unknown key", issuer.sign_as(&header("second"), &good)),
-        ("another issuer's key", stranger.sign(&good)),
-        ("an ID token for a client", but("aud", json!("desk"))),
+        ("another audience", changed("aud", json!("https://phone.example/"))),
+        ("another issuer's name", changed("iss", json!(other_issuer.url))),
+        ("expired", changed("exp", json!(now - LEEWAY - 1))),
+        ("not valid yet", changed("nbf", json!(now + LEEWAY + 20))),
+        ("no subject", changed("sub", json!(""))),
+        ("no signature", Issuer::unsigned(&valid)),
+        ("the public key as a secret", issuer.sign_with_public_key(&valid)),
+        ("an unknown key", issuer.sign_as(&header("second"), &valid)),
+        ("another issuer's key", other_issuer.sign(&valid)),
+        ("an ID token for a client", changed("aud", json!("desk"))),
     ] {
         let refused = status(&token).await;
         assert_eq!(refused.status(), 401, "{what}");
@@ -104,14 +104,14 @@ async fn only_what_this_issuer_signed_for_this_server_and_this_time_is_taken() {
     }
 }
 
-/// A session of the older transport.
-struct Sse<'a> {
+/// A session of the HTTP+SSE transport.
+struct SseSession<'a> {
     server: &'a Server,
     events: Events,
     endpoint: String,
 }
 
-impl<'a> Sse<'a> {
+impl<'a> SseSession<'a> {
     async fn open(server: &'a Server, token: &str) -> Self {
         let stream = server.http.get(format!("{}/sse", server.base)).bearer_auth(token);
         let mut events = Events::of(stream.send().await.unwrap());
@@ -129,31 +129,31 @@ impl<'a> Sse<'a> {
     }
 
     async fn send(&mut self, token: &str, body: &Value) -> Result<Value, Response> {
-        let taken = self.post(token, body).await;
-        if taken.status() != 202 {
-            return Err(taken);
+        let response = self.post(token, body).await;
+        if response.status() != 202 {
+            return Err(response);
         }
         Ok(serde_json::from_str(&self.events.next().await.unwrap().1).unwrap())
     }
 }
 
-/// The ways in.
-enum Way<'a> {
+/// A transport and its session.
+enum Connection<'a> {
     Modern(&'a Server),
     Session(Session<'a>),
-    Sse(Sse<'a>),
+    Sse(SseSession<'a>),
 }
 
-impl<'a> Way<'a> {
-    async fn all(server: &'a Server, token: &str) -> [Self; 3] {
+impl<'a> Connection<'a> {
+    async fn open_all(server: &'a Server, token: &str) -> [Self; 3] {
         [
             Self::Modern(server),
             Self::Session(server.open(Some(token)).await),
-            Self::Sse(Sse::open(server, token).await),
+            Self::Sse(SseSession::open(server, token).await),
         ]
     }
 
-    /// The answer, or the refusal.
+    /// The message, or the error response.
     async fn request(
         &mut self,
         token: &str,
@@ -161,7 +161,7 @@ impl<'a> Way<'a> {
         params: Value,
     ) -> Result<Value, Response> {
         let body = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
-        let asked = match self {
+        let request = match self {
             Self::Modern(server) => server.modern(method, params).bearer_auth(token),
             Self::Session(session) => {
                 session.bearer = Some(token.to_owned());
@@ -169,15 +169,15 @@ impl<'a> Way<'a> {
             }
             Self::Sse(session) => return session.send(token, &body).await,
         };
-        let asked = asked.send().await.unwrap();
-        if asked.status() == 200 { Ok(message(asked).await) } else { Err(asked) }
+        let response = request.send().await.unwrap();
+        if response.status() == 200 { Ok(message(response).await) } else { Err(response) }
     }
 }
 
 #[tokio::test]
-async fn each_scope_opens_its_tools_in_every_way_in_and_a_missing_one_is_named() {
+async fn each_scope_grants_its_tools_on_every_transport_and_a_missing_one_is_named() {
     let issuer = Issuer::start().await;
-    let server = issuer.server().await;
+    let server = issuer.start_server().await;
     let call = json!({"agent_id": "a", "to": "+13105550100"});
     let reads = [
         "get_call_result",
@@ -189,9 +189,12 @@ async fn each_scope_opens_its_tools_in_every_way_in_and_a_missing_one_is_named()
         "search_numbers",
     ];
     let none = issuer.token("mia", "openid");
-    let mut ways = Way::all(&server, &none).await;
-    for way in &mut ways {
-        assert_eq!(names(&way.request(&none, "tools/list", json!({})).await.unwrap()), [""; 0]);
+    let mut connections = Connection::open_all(&server, &none).await;
+    for connection in &mut connections {
+        assert_eq!(
+            names(&connection.request(&none, "tools/list", json!({})).await.unwrap()),
+            [""; 0]
+        );
         for (scope, tools, tool, arguments) in [
             ("calls:read", &reads[..], "list_agents", json!({})),
             ("calls:place", &["place_call", "simulate_inbound_call"], "place_call", call.clone()),
@@ -209,22 +212,22 @@ async fn each_scope_opens_its_tools_in_every_way_in_and_a_missing_one_is_named()
             ),
             ("webhooks:write", &[], "list_webhooks", json!({})),
         ] {
-            // The same session, now with a token for this, and then for all but this.
+            // The same session, with a token for this scope only, and then for all other scopes.
             let only = issuer.token("mia", scope);
-            let offered = names(&way.request(&only, "tools/list", json!({})).await.unwrap());
+            let offered = names(&connection.request(&only, "tools/list", json!({})).await.unwrap());
             match scope {
                 "webhooks:write" => assert!(offered.iter().all(|name| name.contains("webhook"))),
                 _ => assert_eq!(offered, tools),
             }
             assert!(offered.contains(&tool.to_owned()), "{offered:?}");
             let params = json!({"name": tool, "arguments": arguments});
-            let answer = way.request(&only, "tools/call", params.clone()).await.unwrap();
+            let answer = connection.request(&only, "tools/call", params.clone()).await.unwrap();
             let text = answer["result"]["content"][0]["text"].as_str().unwrap();
             assert!(!text.starts_with("switched_off"), "{text}");
 
             let others: Vec<_> = EVERY_SCOPE.split(' ').filter(|other| *other != scope).collect();
             let others = issuer.token("mia", &others.join(" "));
-            let refused = way.request(&others, "tools/call", params).await.unwrap_err();
+            let refused = connection.request(&others, "tools/call", params).await.unwrap_err();
             assert_eq!(refused.status(), 403, "{tool}");
             assert_eq!(
                 challenge(&refused),
@@ -237,19 +240,19 @@ async fn each_scope_opens_its_tools_in_every_way_in_and_a_missing_one_is_named()
             ("resources/read", json!({"uri": "callingbox://numbers"})),
             ("tasks/get", json!({"taskId": "a"})),
         ] {
-            let refused = way.request(&none, method, params).await.unwrap_err();
+            let refused = connection.request(&none, method, params).await.unwrap_err();
             assert_eq!(refused.status(), 403, "{method}");
             assert!(challenge(&refused).contains("scope=\"calls:read\""), "{method}");
         }
-        let prompts = way.request(&none, "prompts/list", json!({})).await.unwrap();
+        let prompts = connection.request(&none, "prompts/list", json!({})).await.unwrap();
         assert!(prompts["result"]["prompts"].is_array());
     }
 }
 
 #[tokio::test]
-async fn what_cannot_be_told_for_certain_is_refused_and_does_nothing() {
+async fn an_ambiguous_message_is_refused_and_has_no_effect() {
     let issuer = Issuer::start().await;
-    let server = issuer.server().await;
+    let server = issuer.start_server().await;
     let (reading, whole) = (issuer.token("mia", "calls:read"), issuer.token("mia", EVERY_SCOPE));
     let session = server.open(Some(&reading)).await;
     let agent = r#"{"name":"create_agent","arguments":{"name":"A","type":"inbound","persona":"Mia.","instructions":"Talk."}}"#;
@@ -280,9 +283,9 @@ async fn what_cannot_be_told_for_certain_is_refused_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn a_session_is_its_subjects_whatever_others_do_with_its_id() {
+async fn no_other_subject_can_use_the_id_of_a_session() {
     let issuer = Issuer::start().await;
-    let server = issuer.server().await;
+    let server = issuer.start_server().await;
     let mine = issuer.token("mia", "calls:read");
     let session = server.open(Some(&mine)).await;
     let stream = server.http.get(format!("{}/sse", server.base)).bearer_auth(&mine);
@@ -307,7 +310,7 @@ async fn a_session_is_its_subjects_whatever_others_do_with_its_id() {
         let foreign = server.http.post(format!("{}{endpoint}", server.base)).bearer_auth(&token);
         assert_eq!(foreign.body(list.to_string()).send().await.unwrap().status(), 404);
     }
-    // The same subject goes on with a new token.
+    // The same subject continues the session with a new token.
     let renewed = Session {
         server: &server,
         id: session.id.clone(),
@@ -317,9 +320,9 @@ async fn a_session_is_its_subjects_whatever_others_do_with_its_id() {
 }
 
 #[tokio::test]
-async fn with_its_token_a_session_and_its_streams_end() {
+async fn a_session_and_its_streams_end_when_the_token_expires() {
     let issuer = Issuer::start().await;
-    let server = issuer.server().await;
+    let server = issuer.start_server().await;
     let call_id = server.long_call_of(Some(&issuer.token("mia", EVERY_SCOPE))).await;
     let short = issuer.short_token("mia", 6);
     let session = server.open(Some(&short)).await;
@@ -342,7 +345,7 @@ async fn with_its_token_a_session_and_its_streams_end() {
     });
     let following = server.modern("tools/call", wait).bearer_auth(&short).send().await.unwrap();
     assert!(following.headers()["content-type"].to_str().unwrap().contains("event-stream"));
-    // Another subject, and this one with a token that lasts, are not touched.
+    // The sessions of another subject, and one renewed with a longer token, stay open.
     let lasting = server.open(Some(&issuer.token("noa", "calls:read"))).await;
     let kept = server.open(Some(&issuer.short_token("mia", 6))).await;
     let kept = Session {
@@ -368,9 +371,9 @@ async fn with_its_token_a_session_and_its_streams_end() {
 }
 
 #[tokio::test]
-async fn keys_may_change_and_the_issuer_may_be_away() {
+async fn the_issuer_can_rotate_its_keys_and_be_down() {
     let issuer = Issuer::start().await;
-    let server = issuer.server().await;
+    let server = issuer.start_server().await;
     let claims = issuer.claims("mia", EVERY_SCOPE);
     let second =
         issuer.sign_as(&json!({"typ": "at+jwt", "alg": "ES256", "kid": "second"}), &claims);
@@ -383,7 +386,7 @@ async fn keys_may_change_and_the_issuer_may_be_away() {
     issuer.go_down();
     assert_eq!(status(&first).await, 200);
     assert_eq!(readiness(&server).await, (200, json!("ok")));
-    issuer.publish(&["second"]);
+    issuer.publish_key(&["second"]);
     let begun = Instant::now();
     while status(&second).await != 200 {
         assert!(begun.elapsed() < PATIENCE);
@@ -391,27 +394,28 @@ async fn keys_may_change_and_the_issuer_may_be_away() {
     }
     assert_eq!(status(&first).await, 401);
 
-    // One that was never reached.
-    let away = Issuer::start().await;
-    away.go_down();
-    let server = away.server().await;
-    let asked = server.modern("tools/list", json!({})).bearer_auth(away.token("mia", EVERY_SCOPE));
+    // An issuer that was never reached.
+    let unreachable = Issuer::start().await;
+    unreachable.go_down();
+    let server = unreachable.start_server().await;
+    let asked =
+        server.modern("tools/list", json!({})).bearer_auth(unreachable.token("mia", EVERY_SCOPE));
     let refused = asked.send().await.unwrap();
     assert_eq!(refused.status(), 503);
     assert_eq!(refused.headers()["retry-after"], "5");
     assert_eq!(readiness(&server).await, (503, json!("its keys cannot be fetched")));
 }
 
-/// What `/readyz` answers, and what it says of the issuer.
+/// The status of `/readyz`, and its field for the issuer.
 async fn readiness(server: &Server) -> (u16, Value) {
     let answer = server.http.get(format!("{}/readyz", server.base)).send().await.unwrap();
     let status = answer.status().as_u16();
-    let said: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-    (status, said["issuer"].clone())
+    let report: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    (status, report["issuer"].clone())
 }
 
 #[tokio::test]
-async fn unsafe_or_missing_addresses_are_refused_at_the_start() {
+async fn unsafe_or_missing_addresses_are_refused_at_startup() {
     let home = tempfile::tempdir().unwrap();
     for (issuer, resource, problem) in [
         (None, Some(RESOURCE), "--oauth-issuer"),
@@ -439,9 +443,9 @@ async fn unsafe_or_missing_addresses_are_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn who_names_what_belongs_to_a_door_means_that_door() {
+async fn an_option_of_another_authentication_is_refused() {
     let home = tempfile::tempdir().unwrap();
-    for (flag, value, door) in [
+    for (flag, value, auth) in [
         ("--oauth-issuer", "https://issuer.example", "--auth oauth"),
         ("--oauth-resource", RESOURCE, "--auth oauth"),
         ("--oauth-jwks-url", "https://issuer.example/keys", "--auth oauth"),
@@ -450,9 +454,9 @@ async fn who_names_what_belongs_to_a_door_means_that_door() {
         let mut program = crate::http::support::program(home.path());
         program.args(["--sandbox", "http", "--listen", "127.0.0.1:0", flag, value]);
         let ended = tokio::time::timeout(PATIENCE, program.output()).await;
-        let output = ended.unwrap_or_else(|_| panic!("it serves everyone: {flag}")).unwrap();
+        let output = ended.unwrap_or_else(|_| panic!("the server started: {flag}")).unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
-        let says = format!("{flag} has no effect without {door}");
+        let says = format!("{flag} has no effect without {auth}");
         assert!(!output.status.success() && text.contains(&says), "{text}");
     }
 }

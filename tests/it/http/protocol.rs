@@ -1,4 +1,4 @@
-//! Both eras, the older transport, and who may ask at all.
+//! Both protocol eras, the HTTP+SSE transport, and the checks of host and origin.
 
 use callingbox_sandbox::Options;
 use reqwest::RequestBuilder;
@@ -29,7 +29,7 @@ async fn both_eras_are_served_and_agree_on_the_tools() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_there_is_not_found_missing_for_its_parameters() {
+async fn a_known_method_with_invalid_parameters_is_not_reported_as_unknown() {
     let server = Server::start(&[]).await;
     for (method, status, code) in [("resources/read", 200, -32602), ("resources/nope", 404, -32601)]
     {
@@ -77,7 +77,7 @@ async fn a_call_whose_headers_contradict_its_body_is_refused_and_not_run() {
 }
 
 #[tokio::test]
-async fn progress_turns_the_answer_into_a_stream_and_no_progress_into_json() {
+async fn a_progress_token_selects_a_stream_and_its_absence_json() {
     let server = Server::start(&[]).await;
     let call_id = server.long_call().await;
     let arguments = json!({"call_id": call_id, "wait_seconds": 1});
@@ -96,7 +96,7 @@ async fn progress_turns_the_answer_into_a_stream_and_no_progress_into_json() {
 }
 
 #[tokio::test]
-async fn the_figures_say_what_happened() {
+async fn metrics_count_calls_decisions_and_refusals() {
     let server = Server::start(&[]).await;
     let _session = server.open(None).await;
     let _call = server.long_call().await;
@@ -132,7 +132,7 @@ async fn the_figures_say_what_happened() {
 }
 
 #[tokio::test]
-async fn a_session_ends_when_its_client_ends_it() {
+async fn a_client_can_end_its_session() {
     let server = Server::start(&[]).await;
     let session = server.open(None).await;
     let delete = |id: &str| {
@@ -146,7 +146,7 @@ async fn a_session_ends_when_its_client_ends_it() {
 }
 
 #[tokio::test]
-async fn without_sessions_older_clients_are_served_all_the_same() {
+async fn older_clients_are_served_without_sessions() {
     let server = Server::start(&["--stateless"]).await;
     let opened = server.initialize(None).await;
     assert_eq!(opened.status(), 200);
@@ -170,7 +170,7 @@ async fn without_sessions_older_clients_are_served_all_the_same() {
 }
 
 #[tokio::test]
-async fn what_one_session_subscribes_to_is_no_matter_of_another() {
+async fn subscriptions_belong_to_one_session() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::of(&sandbox);
     let server = Server::on(&sandbox, &[]).await;
@@ -198,8 +198,8 @@ async fn what_one_session_subscribes_to_is_no_matter_of_another() {
     to_first.message(updated).await;
 }
 
-/// A whole conversation over HTTP+SSE, begun at `path`.
-async fn converse(server: &Server, path: &str) {
+/// Runs a whole HTTP+SSE session that starts at `path`.
+async fn run_sse_session(server: &Server, path: &str) {
     let stream = server.http.get(format!("{}{path}", server.base));
     let stream = stream.header("accept", "text/event-stream").send().await.unwrap();
     let mut events = Events::of(stream);
@@ -222,7 +222,7 @@ async fn converse(server: &Server, path: &str) {
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert!(names(&answer).contains(&"place_call".to_owned()));
     drop(events);
-    // The session ends with its stream.
+    // The session ends when its stream is closed.
     let mut status = 202;
     for _ in 0..200 {
         let request = server.http.post(format!("{}{endpoint}", server.base));
@@ -237,15 +237,15 @@ async fn converse(server: &Server, path: &str) {
 }
 
 #[tokio::test]
-async fn the_older_transport_is_served_where_clients_look_for_it() {
+async fn the_sse_transport_is_served_at_both_paths() {
     let server = Server::start(&[]).await;
-    converse(&server, "/sse").await;
-    // OpenClaw takes a bare URL for one of this transport.
-    converse(&server, "/mcp").await;
+    run_sse_session(&server, "/sse").await;
+    // OpenClaw expects HTTP+SSE at a URL without a transport.
+    run_sse_session(&server, "/mcp").await;
 }
 
 #[tokio::test]
-async fn a_message_for_no_session_or_that_is_none_is_refused() {
+async fn a_message_without_a_session_is_refused() {
     let server = Server::start(&[]).await;
     let stream = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
     let (_, endpoint) = Events::of(stream).next().await.unwrap();
@@ -263,9 +263,9 @@ async fn a_message_for_no_session_or_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_message_is_answered_as_json_rpc_has_it() {
+async fn an_invalid_message_gets_the_error_of_json_rpc() {
     let issuer = Issuer::start().await;
-    let (open, scoped) = (Server::start(&[]).await, issuer.server().await);
+    let (open, scoped) = (Server::start(&[]).await, issuer.start_server().await);
     let token = issuer.token("mia", "calls:read");
     for (server, bearer) in [(&open, None), (&scoped, Some(token.as_str()))] {
         let stream = with(server.http.get(format!("{}/sse", server.base)), bearer);
@@ -315,7 +315,7 @@ async fn a_body_that_is_no_message_is_answered_as_json_rpc_has_it() {
                 assert!(text.contains(says), "{path}: {body}: {text}");
             }
         }
-        // A message that says that it is something else still is.
+        // A message with another content type is still refused.
         let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
         let post = server.http.post(format!("{}/mcp", server.base)).body(ping);
         let post = post.header("accept", "application/json, text/event-stream");
@@ -351,7 +351,7 @@ async fn every_route_checks_host_and_origin() {
 }
 
 #[tokio::test]
-async fn a_session_carries_the_question_to_the_human_and_the_answer_back() {
+async fn a_session_carries_an_elicitation_and_its_response() {
     let asking = Server::start_in(home_of_one_who_is_asked(), &[]).await;
     let agent = json!({
         "name": "A", "type": "outbound", "persona": "Mia.", "instructions": "Talk.",
@@ -364,7 +364,7 @@ async fn a_session_carries_the_question_to_the_human_and_the_answer_back() {
     let session = crate::http::support::Session { server: &asking, id, bearer: None };
     let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
     session.post(&initialized).send().await.unwrap();
-    // The yes goes through to CallingBox, which knows of no number for this agent.
+    // After the approval CallingBox refuses the call, since the agent has no number.
     for (answer, outcome) in [
         (json!({"action": "decline"}), "declined"),
         (

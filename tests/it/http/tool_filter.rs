@@ -1,11 +1,11 @@
-//! Headers with which a client asks to be offered less, in every way in.
+//! The headers with which a client asks to be offered fewer tools, on every transport.
 
 use serde_json::json;
 
 use crate::http::support::{Events, Server, Session, initialize, message, names};
 
-/// A session that was opened with the tools of numbers alone.
-async fn session_of_numbers(server: &Server) -> Session<'_> {
+/// Opens a session with the toolset `numbers` only.
+async fn open_numbers_session(server: &Server) -> Session<'_> {
     let opened = server.post(&initialize()).header("X-MCP-Toolsets", "numbers");
     let opened = opened.send().await.unwrap();
     let id = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
@@ -16,7 +16,7 @@ async fn session_of_numbers(server: &Server) -> Session<'_> {
 }
 
 #[tokio::test]
-async fn headers_narrow_a_request_and_never_widen_it() {
+async fn headers_remove_tools_from_a_request_and_add_none() {
     let server = Server::start(&[]).await;
     let tools = async |headers: &[(&str, &str)]| {
         let list = server.modern("tools/list", json!({}));
@@ -35,7 +35,7 @@ async fn headers_narrow_a_request_and_never_widen_it() {
         ["place_call", "get_agent"]
     );
     assert_eq!(tools(&[("X-MCP-Exclude-Tools", "place_call")]).await, all[1..]);
-    // What the server does not offer, a header does not bring.
+    // A header cannot add a tool that the server does not offer.
     assert_eq!(tools(&[("X-MCP-Toolsets", "webhooks")]).await, [""; 0]);
 
     let call = json!({"name": "create_agent", "arguments": {}});
@@ -47,7 +47,7 @@ async fn headers_narrow_a_request_and_never_widen_it() {
         "{text}"
     );
 
-    // What is said at the opening names no tool that is not offered.
+    // The instructions name only tools that are offered.
     for open in [server.modern("server/discover", json!({})), server.post(&initialize())] {
         let opened = open.header("X-MCP-Readonly", "true").send().await.unwrap();
         let instructions = message(opened).await["result"]["instructions"].to_string();
@@ -66,12 +66,12 @@ async fn headers_narrow_a_request_and_never_widen_it() {
     let sse = server.http.get(format!("{}/sse", server.base)).header("X-MCP-Toolsets", "call");
     assert_eq!(sse.send().await.unwrap().status(), 400);
 
-    // A page may send them too.
-    let asked = server.http.request(http::Method::OPTIONS, format!("{}/mcp", server.base));
-    let asked = asked
+    // Web pages may send the headers too.
+    let preflight = server.http.request(http::Method::OPTIONS, format!("{}/mcp", server.base));
+    let preflight = preflight
         .header("origin", "http://localhost:5173")
         .header("access-control-request-method", "POST");
-    let allowed = asked.send().await.unwrap();
+    let allowed = preflight.send().await.unwrap();
     let allowed = allowed.headers()["access-control-allow-headers"].to_str().unwrap().to_owned();
     for header in ["x-mcp-toolsets", "x-mcp-tools", "x-mcp-exclude-tools", "x-mcp-readonly"] {
         assert!(allowed.contains(header), "{allowed}");
@@ -79,7 +79,7 @@ async fn headers_narrow_a_request_and_never_widen_it() {
 }
 
 #[tokio::test]
-async fn headers_narrow_what_can_be_read_and_followed_too() {
+async fn headers_limit_resources_and_subscriptions_too() {
     let server = Server::start(&[]).await;
     let call = format!("callingbox://calls/{}", server.long_call().await);
     let refused = json!(format!(
@@ -99,8 +99,8 @@ async fn headers_narrow_what_can_be_read_and_followed_too() {
     let answer = message(listen).await;
     assert_eq!(answer["error"]["message"], refused, "{answer}");
 
-    // A session's narrowing holds for its subscriptions.
-    let session = session_of_numbers(&server).await;
+    // The headers of `initialize` limit the subscriptions of the session.
+    let session = open_numbers_session(&server).await;
     for method in ["resources/read", "resources/subscribe"] {
         let answer = message(session.request(method, json!({"uri": call})).await).await;
         assert_eq!(answer["error"]["message"], refused, "{method}: {answer}");
@@ -108,22 +108,22 @@ async fn headers_narrow_what_can_be_read_and_followed_too() {
 }
 
 #[tokio::test]
-async fn what_a_session_was_opened_with_holds_for_all_of_it() {
+async fn the_headers_of_initialize_apply_to_the_whole_session() {
     let server = Server::start(&[]).await;
-    let session = session_of_numbers(&server).await;
+    let session = open_numbers_session(&server).await;
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
-    let narrower = async |name: &str, value: &str| {
+    let tools_with = async |name: &str, value: &str| {
         names(&message(session.post(&list).header(name, value).send().await.unwrap()).await)
     };
     let numbers = ["list_numbers", "search_numbers", "purchase_number"];
     assert_eq!(session.tools().await, numbers);
-    assert_eq!(narrower("X-MCP-Toolsets", "calls,agents,numbers").await, numbers);
-    assert_eq!(narrower("X-MCP-Readonly", "yes").await, numbers[..2]);
+    assert_eq!(tools_with("X-MCP-Toolsets", "calls,agents,numbers").await, numbers);
+    assert_eq!(tools_with("X-MCP-Readonly", "yes").await, numbers[..2]);
     assert_eq!(session.tools().await, numbers);
 }
 
 #[tokio::test]
-async fn a_stream_of_the_older_transport_is_narrowed_too() {
+async fn the_headers_apply_to_the_sse_transport_too() {
     let server = Server::start(&[]).await;
     for path in ["/sse", "/mcp"] {
         let stream = server.http.get(format!("{}{path}", server.base));

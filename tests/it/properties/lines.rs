@@ -1,6 +1,6 @@
-//! The line reader: arbitrary bytes in arbitrary pieces. Every line with an id that can be read gets
-//! exactly one answer, or reaches the server as exactly one request; every other line that is no
-//! notification is refused exactly once; and the reader never holds more than one line.
+//! The line transport: arbitrary bytes in arbitrary chunks. A line with a readable id gets exactly one error response or
+//! reaches the server as exactly one request. Any other line that is not a notification is refused exactly once. The
+//! transport never holds more than one line.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,23 +16,23 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use super::{config, json};
+use super::{any_json, proptest_config};
 
-/// Input that comes in pieces of these lengths, over and over.
-struct Pieces {
+/// Input in chunks of these lengths, repeated.
+struct ChunkedInput {
     bytes: io::Cursor<Vec<u8>>,
     lengths: Vec<usize>,
     at: usize,
 }
 
-impl AsyncRead for Pieces {
+impl AsyncRead for ChunkedInput {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.at += 1;
-        // Now and then there is nothing yet.
+        // Sometimes no data is available yet.
         if self.at.is_multiple_of(3) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -47,11 +47,11 @@ impl AsyncRead for Pieces {
     }
 }
 
-/// Output that is kept.
+/// Output that is recorded.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+struct RecordedOutput(Arc<Mutex<Vec<u8>>>);
 
-impl AsyncWrite for Kept {
+impl AsyncWrite for RecordedOutput {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -70,17 +70,16 @@ impl AsyncWrite for Kept {
     }
 }
 
-/// How often each id was heard of: as a request, or in a refusal. `null` stands for refusals
-/// without one.
-type Heard = BTreeMap<String, usize>;
+/// How often each id occurred in a request or in an error response. `null` counts error responses without an id.
+type IdCounts = BTreeMap<String, usize>;
 
-/// Reads all of it as a server does.
-fn heard(bytes: Vec<u8>, lengths: Vec<usize>) -> Heard {
-    let output = Kept::default();
-    let input = Pieces { bytes: io::Cursor::new(bytes), lengths, at: 0 };
+/// Reads the input as a server does.
+fn count_ids(bytes: Vec<u8>, lengths: Vec<usize>) -> IdCounts {
+    let output = RecordedOutput::default();
+    let input = ChunkedInput { bytes: io::Cursor::new(bytes), lengths, at: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let mut heard = Heard::new();
-    let mut count = |id: Value| *heard.entry(id.to_string()).or_default() += 1;
+    let mut counts = IdCounts::new();
+    let mut count = |id: Value| *counts.entry(id.to_string()).or_default() += 1;
     runtime.block_on(async {
         let mut lines = LineTransport::new(input, output.clone(), CancellationToken::new());
         while let Some(message) = lines.receive().await {
@@ -95,14 +94,14 @@ fn heard(bytes: Vec<u8>, lengths: Vec<usize>) -> Heard {
         assert_eq!((&answer["jsonrpc"], answer["error"]["code"].is_i64()), (&json!("2.0"), true));
         count(answer["id"].clone());
     }
-    heard
+    counts
 }
 
-/// The same by the rules of JSON-RPC 2.0 alone (sections 4 and 5), one line after the other.
-fn expected(bytes: &[u8]) -> Heard {
-    let mut heard = Heard::new();
+/// The expected counts by the rules of JSON-RPC 2.0 (sections 4 and 5).
+fn expected_ids(bytes: &[u8]) -> IdCounts {
+    let mut counts = IdCounts::new();
     let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
-    // What has no end is no line.
+    // Input without a final newline is not a line.
     lines.pop();
     for line in lines {
         let id = match serde_json::from_slice::<Value>(line) {
@@ -110,10 +109,10 @@ fn expected(bytes: &[u8]) -> Heard {
                 let id = object.get("id").cloned();
                 let ends = object.contains_key("result") || object.contains_key("error");
                 match (id, object.get("method")) {
-                    // An answer to a question that was never asked.
+                    // A response to a request that was never sent.
                     (_, None) if ends => continue,
-                    (Some(id), _) if id.is_string() || whole(&id).is_some() => {
-                        whole(&id).map_or(id, Value::from)
+                    (Some(id), _) if id.is_string() || whole_number(&id).is_some() => {
+                        whole_number(&id).map_or(id, Value::from)
                     }
                     (None, Some(Value::String(_))) => continue,
                     _ => Value::Null,
@@ -122,14 +121,14 @@ fn expected(bytes: &[u8]) -> Heard {
             Err(_) if line.trim_ascii().is_empty() => continue,
             _ => Value::Null,
         };
-        *heard.entry(id.to_string()).or_default() += 1;
+        *counts.entry(id.to_string()).or_default() += 1;
     }
-    heard
+    counts
 }
 
-/// A whole number, in whichever way it is written: 1, 1.0, 1e0.
-fn whole(id: &Value) -> Option<i64> {
-    // A float says which whole number it is up to 2^53.
+/// A whole number in any notation: 1, 1.0, 1e0.
+fn whole_number(id: &Value) -> Option<i64> {
+    // A float represents whole numbers exactly up to 2^53.
     let exact = |float: f64| float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0;
     id.as_i64().or_else(|| id.as_f64().filter(|float| exact(*float)).map(|float| float as i64))
 }
@@ -143,20 +142,20 @@ fn id() -> impl Strategy<Value = Value> {
         1 => any::<u64>().prop_map(Value::from),
         1 => any::<f64>().prop_map(Value::from),
         1 => any::<i32>().prop_map(|id| Value::from(f64::from(id))),
-        1 => json(),
+        1 => any_json(),
     ]
 }
 
-/// A member that is sound, is anything, or is not there.
-fn member(sound: Value) -> impl Strategy<Value = Option<Value>> {
-    prop_oneof![6 => Just(Some(sound)), 1 => json().prop_map(Some), 1 => Just(None)]
+/// A member that is valid, arbitrary, or missing.
+fn member(valid: Value) -> impl Strategy<Value = Option<Value>> {
+    prop_oneof![6 => Just(Some(valid)), 1 => any_json().prop_map(Some), 1 => Just(None)]
 }
 
 fn message() -> impl Strategy<Value = Vec<u8>> {
     let params = prop_oneof![
         Just(json!({"name": "list_calls", "arguments": {}})),
         Just(json!({"name": "place_call", "arguments": {"to": 5}})),
-        json(),
+        any_json(),
     ];
     let method = prop_oneof![
         Just("tools/call"),
@@ -188,9 +187,9 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
 fn line() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => message(),
-        1 => json().prop_map(|value| value.to_string().into_bytes()),
-        // An answer, which can be read by chance.
-        1 => (id(), any::<bool>(), json()).prop_map(|(id, good, said)| {
+        1 => any_json().prop_map(|value| value.to_string().into_bytes()),
+        // A response, which may be valid by chance.
+        1 => (id(), any::<bool>(), any_json()).prop_map(|(id, good, said)| {
             let name = if good { "result" } else { "error" };
             json!({"jsonrpc": "2.0", "id": id, name: said}).to_string().into_bytes()
         }),
@@ -199,14 +198,14 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
             let batch = batch.join(&b","[..]);
             [&b"["[..], batch.get(at..).unwrap_or(&batch), b"]"].concat()
         }),
-        // Nested deeper than any reader follows.
+        // Nested deeper than any parser follows.
         1 => (1..4_000_usize, any::<bool>()).prop_map(|(depth, list)| {
             let (open, close) = if list { ("[", "]") } else { ("{\"a\":", "}") };
             let nested = format!("{}1{}", open.repeat(depth), close.repeat(depth));
             format!(r#"{{"jsonrpc":"2.0","id":7,"method":"ping","params":{{"a":{nested}}}}}"#)
                 .into_bytes()
         }),
-        // Broken somewhere.
+        // With one wrong byte.
         2 => (message(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(mut bytes, at, with)| {
             let at = at.index(bytes.len());
             bytes[at] = with;
@@ -220,16 +219,16 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(proptest_config())]
 
     #[test]
-    fn every_line_is_answered_once_however_it_is_cut(
+    fn every_line_is_answered_once_in_any_chunks(
         lines in prop::collection::vec(line(), 0..12),
         ending in prop_oneof![Just(&b"\n"[..]), Just(&b"\r\n"[..])],
         unfinished in prop::collection::vec(any::<u8>(), 0..30),
         lengths in prop::collection::vec(1..300_usize, 1..6),
     ) {
-        // Before the first request, whatever is no request is passed over in silence.
+        // Before the first request, all other lines are ignored.
         let opening = [br#"{"jsonrpc":"2.0","id":"opening","method":"ping"}"#, ending].concat();
         let unfinished = unfinished.into_iter().filter(|byte| *byte != b'\n');
         let bytes: Vec<u8> = opening
@@ -238,13 +237,12 @@ proptest! {
             .chain(unfinished)
             .collect();
         let text = String::from_utf8_lossy(&bytes);
-        prop_assert_eq!(heard(bytes.clone(), lengths), expected(&bytes), "{}", text);
+        prop_assert_eq!(count_ids(bytes.clone(), lengths), expected_ids(&bytes), "{}", text);
     }
 }
 
-/// An endless line of input, of which nothing is kept beyond the limit.
 #[test]
-fn the_longest_line_is_refused_once_and_takes_no_memory() {
+fn an_endless_line_is_refused_once_and_not_stored() {
     struct Endless {
         left: usize,
         then: &'static [u8],
@@ -269,7 +267,7 @@ fn the_longest_line_is_refused_once_and_takes_no_memory() {
         }
     }
 
-    let output = Kept::default();
+    let output = RecordedOutput::default();
     let before = resident();
     let input = Endless {
         left: 8 * MAX_LINE_BYTES,
@@ -288,12 +286,12 @@ fn the_longest_line_is_refused_once_and_takes_no_memory() {
     let written = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
     assert_eq!(written.lines().count(), 1, "{written}");
     assert!(written.contains("-32600") && written.contains("8388608"), "{written}");
-    // A line may be held once, and its buffer once more while it grows.
+    // The buffer of the line exists twice while it grows.
     let grown = most.saturating_sub(before);
     assert!(grown < 3 * MAX_LINE_BYTES, "{grown} bytes more");
 }
 
-/// Resident memory of this process in bytes; zero where it cannot be known.
+/// The peak resident memory of this process in bytes; zero on systems without /proc.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");

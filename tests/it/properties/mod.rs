@@ -1,10 +1,10 @@
-//! Properties of everything that reads what strangers wrote: lines of standard input, calls of tools,
-//! webhook deliveries, calling rules. Whatever it is, nothing panics, nothing is lost, nothing is loosened.
+//! Properties of the parsers of untrusted input: lines of standard input, webhook deliveries and calling rules. No input
+//! causes a panic, a lost message or a weaker rule.
 //!
-//! The cases are made by grammars, and held against what is said elsewhere, such as in the RFC; `fuzz/` looks for
-//! others where the code branches. Seconds in an ordinary run; `tests/properties/run.sh MINUTES` goes on with new
-//! seeds. Others of the same kind stand beside what they try: `tests/api/mutilated.rs`, `tests/clients/random.rs`,
-//! and the seals of a confirmation in `src/mcp/confirmation/seal.rs`.
+//! Grammars generate the cases, and the results are compared with an independent model, such as the text of an RFC.
+//! `fuzz/` finds further cases by code coverage. An ordinary run takes seconds; `tests/it/properties/run.sh MINUTES`
+//! continues with new seeds. Related properties are in `tests/it/api/mutilated.rs`, `tests/it/install/random.rs` and
+//! beside the confirmation tokens in `src/mcp/confirmation/`.
 
 mod deliveries;
 mod lines;
@@ -13,13 +13,13 @@ mod rules;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-/// As many cases as `PROPTEST_CASES` says; nothing is written beside the sources.
-fn config() -> ProptestConfig {
+/// Runs `PROPTEST_CASES` cases and writes no regression files.
+fn proptest_config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Any JSON.
-fn json() -> BoxedStrategy<Value> {
+/// Any JSON value.
+fn any_json() -> BoxedStrategy<Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),

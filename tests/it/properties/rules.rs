@@ -1,5 +1,5 @@
-//! The calling rules: any text is read or refused with its line, and no rule that has nothing to do
-//! with a call can make its judgment milder.
+//! The calling rules: any text is parsed or refused with its line, and a rule that does not match a call cannot make the
+//! decision about it less strict.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -13,9 +13,9 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::config;
+use super::proptest_config;
 
-/// Who may be called: fixed and mobile, toll-free, without a clock, short, never to be dialed.
+/// Destinations: fixed and mobile, toll-free, without a time zone, short, and numbers that are always refused.
 const NUMBERS: [&str; 12] = [
     "+14155550100",
     "+12125550123",
@@ -31,37 +31,37 @@ const NUMBERS: [&str; 12] = [
     "+449091234567",
 ];
 
-fn action() -> impl Strategy<Value = &'static str> {
+fn any_action() -> impl Strategy<Value = &'static str> {
     select(vec!["allow", "ask", "refuse"])
 }
 
-fn mode() -> impl Strategy<Value = &'static str> {
+fn any_mode() -> impl Strategy<Value = &'static str> {
     prop_oneof![4 => Just("enforce"), 1 => Just("shadow"), 1 => Just("off")]
 }
 
-fn list(items: impl Strategy<Value = &'static str>) -> impl Strategy<Value = String> {
+fn list_of(items: impl Strategy<Value = &'static str>) -> impl Strategy<Value = String> {
     prop::collection::vec(items, 0..3).prop_map(|items| format!("{items:?}"))
 }
 
-fn clock() -> impl Strategy<Value = String> {
+fn any_time() -> impl Strategy<Value = String> {
     (0..24_u8, 0..60_u8).prop_map(|(hour, minute)| format!("{hour:02}:{minute:02}"))
 }
 
-/// The members of one rule, some of them left out; `name` is given by its place.
-fn rule() -> impl Strategy<Value = String> {
+/// One rule, with some of its keys missing. The caller adds `name`.
+fn any_rule() -> impl Strategy<Value = String> {
     let line = |name: &'static str, value: BoxedStrategy<String>| {
         prop::option::weighted(0.25, value)
             .prop_map(move |value| value.map_or(String::new(), |v| format!("{name} = {v}\n")))
     };
     (
-        action(),
-        mode(),
-        line("to", list(select(NUMBERS.to_vec())).boxed()),
-        line("prefix", list(select(vec!["+1", "+1415", "+44", "+49", "+7"])).boxed()),
-        line("country", list(select(vec!["US", "GB", "DE", "IT"])).boxed()),
-        line("kind", list(select(vec!["mobile", "fixed", "toll_free", "premium", "emergency"])).boxed()),
-        line("agent", list(select(vec!["agt_1", "agt_2"])).boxed()),
-        line("hours", (clock(), clock()).prop_map(|(from, to)| format!("{{ from = {from:?}, to = {to:?} }}")).boxed()),
+        any_action(),
+        any_mode(),
+        line("to", list_of(select(NUMBERS.to_vec())).boxed()),
+        line("prefix", list_of(select(vec!["+1", "+1415", "+44", "+49", "+7"])).boxed()),
+        line("country", list_of(select(vec!["US", "GB", "DE", "IT"])).boxed()),
+        line("kind", list_of(select(vec!["mobile", "fixed", "toll_free", "premium", "emergency"])).boxed()),
+        line("agent", list_of(select(vec!["agt_1", "agt_2"])).boxed()),
+        line("hours", (any_time(), any_time()).prop_map(|(from, to)| format!("{{ from = {from:?}, to = {to:?} }}")).boxed()),
         line("any_hour", any::<bool>().prop_map(|yes| yes.to_string()).boxed()),
     )
         .prop_map(|(action, mode, to, prefix, country, kind, agent, hours, any_hour)| {
@@ -69,10 +69,10 @@ fn rule() -> impl Strategy<Value = String> {
         })
 }
 
-fn limits() -> impl Strategy<Value = String> {
+fn any_limits() -> impl Strategy<Value = String> {
     let names =
         ["per_hour", "per_day", "per_destination_per_hour", "per_destination_per_day", "at_once"];
-    let limit = (0..12_u32, mode());
+    let limit = (0..12_u32, any_mode());
     prop::collection::btree_map(select(names.to_vec()), limit, 0..4).prop_map(|limits| {
         let lines = limits
             .into_iter()
@@ -81,9 +81,9 @@ fn limits() -> impl Strategy<Value = String> {
     })
 }
 
-/// The text of a policy without its rules, and its rules.
-fn policy() -> impl Strategy<Value = (String, Vec<String>)> {
-    (mode(), action(), action(), action(), mode(), clock(), clock(), limits(), prop::collection::vec(rule(), 0..6))
+/// The text of a policy without its rules, and the rules.
+fn any_policy() -> impl Strategy<Value = (String, Vec<String>)> {
+    (any_mode(), any_action(), any_action(), any_action(), any_mode(), any_time(), any_time(), any_limits(), prop::collection::vec(any_rule(), 0..6))
         .prop_map(|(mode, default, unknown, quiet, quiet_mode, from, to, limits, rules)| {
             let head = format!(
                 "mode = {mode:?}\ndefault = {default:?}\nunknown_timezone = {unknown:?}\n\
@@ -93,19 +93,19 @@ fn policy() -> impl Strategy<Value = (String, Vec<String>)> {
         })
 }
 
-/// The policy, each rule named so that its place does not tell.
-fn read(head: &str, rules: &[(String, String)]) -> Policy {
+/// Parses a policy whose rules have names, so that their order does not affect the comparison.
+fn parse_policy(head: &str, rules: &[(String, String)]) -> Policy {
     let rules: String =
         rules.iter().map(|(name, rule)| format!("[[rules]]\nname = {name:?}\n{rule}")).collect();
     let text = format!("{head}\n{rules}");
     Policy::from_toml(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-fn named(rules: Vec<String>) -> Vec<(String, String)> {
+fn name_rules(rules: Vec<String>) -> Vec<(String, String)> {
     rules.into_iter().enumerate().map(|(at, rule)| (format!("r{at}"), rule)).collect()
 }
 
-/// A call: whom, when, and what has been used.
+/// A call: destination, time and usage so far.
 #[derive(Debug, Clone)]
 struct Call {
     to: E164,
@@ -113,7 +113,7 @@ struct Call {
     usage: Usage,
 }
 
-fn call() -> impl Strategy<Value = Call> {
+fn any_call() -> impl Strategy<Value = Call> {
     (select(NUMBERS.to_vec()), 1_760_000_000..1_800_000_000_i64, prop::array::uniform5(0..12_u32))
         .prop_map(|(to, at, [hour, day, destination_hour, destination_day, at_once])| {
             let used = |count| Used { count, frees_at: None };
@@ -132,7 +132,7 @@ fn call() -> impl Strategy<Value = Call> {
         })
 }
 
-fn judge(policy: &Policy, call: &Call) -> Verdict {
+fn evaluate(policy: &Policy, call: &Call) -> Verdict {
     policy.evaluate(&Request {
         to: &call.to,
         destination: &DESTINATIONS[call.to.as_str()],
@@ -143,13 +143,13 @@ fn judge(policy: &Policy, call: &Call) -> Verdict {
     })
 }
 
-/// Looked up once: that takes longer than to judge.
+/// Looked up once, because a lookup takes longer than an evaluation.
 static DESTINATIONS: LazyLock<BTreeMap<&str, Destination>> = LazyLock::new(|| {
     NUMBERS.iter().map(|to| (*to, Destination::of(&E164::parse(to).unwrap()))).collect()
 });
 
-/// How strict a decision is.
-fn weight(verdict: &Verdict) -> Action {
+/// The action of a decision, ordered by strictness.
+fn strictness(verdict: &Verdict) -> Action {
     match verdict.decision {
         Decision::Allow => Action::Allow,
         Decision::Ask(_) => Action::Ask,
@@ -157,8 +157,8 @@ fn weight(verdict: &Verdict) -> Action {
     }
 }
 
-/// A text that is nearly a policy.
-fn nearly() -> impl Strategy<Value = String> {
+/// A text that resembles a policy.
+fn nearly_a_policy() -> impl Strategy<Value = String> {
     let word = select(vec![
         "mode",
         "default",
@@ -210,23 +210,24 @@ fn nearly() -> impl Strategy<Value = String> {
     let spaced = prop::collection::vec(("[a-z_]{1,12}", "\\PC{0,12}"), 0..6).prop_map(|pairs| {
         pairs.into_iter().map(|(name, value)| format!("{name} = {value}\n")).collect::<String>()
     });
-    let broken = (policy(), any::<Index>(), any::<char>()).prop_map(|((head, rules), at, with)| {
-        let text = format!("{head}\n[[rules]]\n{}", rules.join("[[rules]]\n"));
-        let at = at.index(text.chars().count());
-        text.chars().enumerate().map(|(place, c)| if place == at { with } else { c }).collect()
-    });
+    let broken =
+        (any_policy(), any::<Index>(), any::<char>()).prop_map(|((head, rules), at, with)| {
+            let text = format!("{head}\n[[rules]]\n{}", rules.join("[[rules]]\n"));
+            let at = at.index(text.chars().count());
+            text.chars().enumerate().map(|(place, c)| if place == at { with } else { c }).collect()
+        });
     prop_oneof![words, spaced, broken, any::<String>()]
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(proptest_config())]
 
     #[test]
-    fn any_text_is_read_or_refused_with_its_line(text in nearly()) {
+    fn any_text_is_parsed_or_refused_with_its_line(text in nearly_a_policy()) {
         match Policy::from_toml(&text) {
             Ok(policy) => {
                 let written = toml::to_string(&policy).unwrap();
-                // Of a limit that is off nothing but that is written.
+                // A limit that is off is written without its other values.
                 let again = Policy::from_toml(&written).unwrap();
                 prop_assert_eq!(toml::to_string(&again).unwrap(), written);
             }
@@ -239,43 +240,43 @@ proptest! {
 
     #[test]
     fn a_rule_that_does_not_match_changes_nothing(
-        (head, rules) in policy(),
-        other in action(),
+        (head, rules) in any_policy(),
+        other in any_action(),
         any_hour: bool,
         at: Index,
-        call in call(),
+        call in any_call(),
     ) {
-        let mut rules = named(rules);
-        let before = judge(&read(&head, &rules), &call);
-        // Of a number that is not called: the most generous rule there can be.
-        let stranger = format!("action = {other:?}\nto = [\"+33142685300\"]\nany_hour = {any_hour}\n");
-        rules.insert(at.index(rules.len() + 1), ("stranger".to_owned(), stranger));
-        let after = judge(&read(&head, &rules), &call);
+        let mut rules = name_rules(rules);
+        let before = evaluate(&parse_policy(&head, &rules), &call);
+        // The most permissive rule, for a number that is not called.
+        let other_rule = format!("action = {other:?}\nto = [\"+33142685300\"]\nany_hour = {any_hour}\n");
+        rules.insert(at.index(rules.len() + 1), ("other".to_owned(), other_rule));
+        let after = evaluate(&parse_policy(&head, &rules), &call);
         prop_assert_eq!((after.decision, after.rule), (before.decision, before.rule));
     }
 
     #[test]
-    fn one_more_refusal_never_makes_a_judgment_milder(
-        (head, rules) in policy(),
-        more in rule(),
+    fn another_refusal_never_makes_a_decision_less_strict(
+        (head, rules) in any_policy(),
+        more in any_rule(),
         at: Index,
-        call in call(),
+        call in any_call(),
     ) {
-        let mut rules = named(rules);
-        let before = weight(&judge(&read(&head, &rules), &call));
+        let mut rules = name_rules(rules);
+        let before = strictness(&evaluate(&parse_policy(&head, &rules), &call));
         let more = more.replace("action = \"allow\"", "action = \"refuse\"").replace("action = \"ask\"", "action = \"refuse\"");
         rules.insert(at.index(rules.len() + 1), ("more".to_owned(), more));
-        let after = weight(&judge(&read(&head, &rules), &call));
+        let after = strictness(&evaluate(&parse_policy(&head, &rules), &call));
         prop_assert!(after >= before, "{:?} became {:?}", before, after);
     }
 
     #[test]
-    fn no_rule_lifts_a_limit_nor_reaches_the_numbers_that_are_never_dialed(
-        (head, rules) in policy(),
-        call in call(),
+    fn no_rule_raises_a_limit_or_allows_a_number_that_is_always_refused(
+        (head, rules) in any_policy(),
+        call in any_call(),
     ) {
-        let policy = read(&head, &named(rules));
-        let verdict = judge(&policy, &call);
+        let policy = parse_policy(&head, &name_rules(rules));
+        let verdict = evaluate(&policy, &call);
         let never = matches!(DESTINATIONS[call.to.as_str()].kind, Kind::Emergency | Kind::Premium);
         let limits = policy.enforced_limits();
         let full = |max: Option<u32>, used: u32| max.is_some_and(|max| used >= max);
@@ -286,25 +287,25 @@ proptest! {
             || full(limits.per_destination_per_day, usage.destination_day.count)
             || full(limits.at_once, usage.at_once);
         if never || reached {
-            prop_assert_eq!(weight(&verdict), Action::Refuse);
+            prop_assert_eq!(strictness(&verdict), Action::Refuse);
         } else if policy.mode != Mode::Enforce {
-            prop_assert_eq!(weight(&verdict), Action::Allow);
+            prop_assert_eq!(strictness(&verdict), Action::Allow);
         }
     }
 
     #[test]
-    fn rules_after_one_that_decides_are_never_asked(
-        (head, rules) in policy(),
-        last in action(),
-        more in prop::collection::vec(rule(), 0..4),
-        call in call(),
+    fn rules_after_a_matching_one_are_ignored(
+        (head, rules) in any_policy(),
+        last in any_action(),
+        more in prop::collection::vec(any_rule(), 0..4),
+        call in any_call(),
     ) {
-        let mut rules = named(rules);
+        let mut rules = name_rules(rules);
         rules.push(("last".to_owned(), format!("action = {last:?}\n")));
-        let before = judge(&read(&head, &rules), &call);
+        let before = evaluate(&parse_policy(&head, &rules), &call);
         rules.extend(more.into_iter().enumerate().map(|(at, rule)| (format!("m{at}"), rule)));
-        let after = judge(&read(&head, &rules), &call);
-        if read(&head, &[]).mode == Mode::Enforce {
+        let after = evaluate(&parse_policy(&head, &rules), &call);
+        if parse_policy(&head, &[]).mode == Mode::Enforce {
             prop_assert_eq!(after, before);
         } else {
             prop_assert_eq!(after.decision, before.decision);
@@ -312,13 +313,13 @@ proptest! {
     }
 
     #[test]
-    fn more_calls_never_make_a_judgment_milder((head, rules) in policy(), call in call(), more in 1..9_u32) {
-        let policy = read(&head, &named(rules));
-        let before = weight(&judge(&policy, &call));
+    fn more_calls_never_make_a_decision_less_strict((head, rules) in any_policy(), call in any_call(), more in 1..9_u32) {
+        let policy = parse_policy(&head, &name_rules(rules));
+        let before = strictness(&evaluate(&policy, &call));
         let mut later = call;
         later.usage.hour.count += more;
         later.usage.destination_day.count += more;
         later.usage.at_once += more;
-        prop_assert!(weight(&judge(&policy, &later)) >= before);
+        prop_assert!(strictness(&evaluate(&policy, &later)) >= before);
     }
 }
