@@ -158,9 +158,9 @@ fn first_byte(body: &[u8]) -> Option<u8> {
 #[must_use]
 pub fn with_guard<G: Send + Unpin + 'static, B>(response: http::Response<B>, guard: G) -> Response
 where
-    B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + Unpin + 'static,
 {
-    response.map(|body| Body::new(GuardedBody { body: Body::new(body), guard: Some(guard) }))
+    response.map(|body| Body::new(GuardedBody { body, guard: Some(guard) }))
 }
 
 /// Cuts a streamed response off at `deadline`. A response that is complete is sent whole: a client could not read a
@@ -194,19 +194,19 @@ impl HttpBody for DeadlineBody {
     }
 }
 
-struct GuardedBody<G> {
-    body: Body,
+struct GuardedBody<B, G> {
+    body: B,
     guard: Option<G>,
 }
 
-impl<G: Send + Unpin> HttpBody for GuardedBody<G> {
+impl<B: HttpBody<Data = Bytes> + Unpin, G: Unpin> HttpBody for GuardedBody<B, G> {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, B::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
             self.guard = None;

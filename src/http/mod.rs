@@ -259,11 +259,11 @@ impl Service {
     }
 
     /// Checks that the caller was granted what the message takes, where things are granted one by one.
-    fn permit(&self, principal: &Principal, body: &[u8]) -> Result<(), Box<Response>> {
+    fn permit(&self, principal: &Principal, message: &JsonRpcPeek) -> Result<(), Box<Response>> {
         if principal.scopes.is_none() {
             return Ok(());
         }
-        match required_scope(body, self.tools(), principal.tenant.selection())? {
+        match required_scope(message, self.tools(), principal.tenant.selection())? {
             Some(lacking) if !principal.has_scope(lacking) => {
                 let tenant = principal.tenant.name();
                 tracing::info!(%tenant, scope = %lacking, "a scope is missing");
@@ -311,8 +311,8 @@ impl Service {
         }
         let activity = self.settings.under_way.token();
         let body = body::read_body(body, self.settings.body_bytes, self.settings.body_time).await?;
-        self.permit(&principal, &body)?;
         let peek = JsonRpcPeek::parse(&body)?;
+        self.permit(&principal, &peek)?;
         let opens_session = peek.method.as_deref() == Some("initialize")
             && named.is_none()
             && !self.settings.stateless;
@@ -399,7 +399,9 @@ impl Service {
         let session =
             tenant.sessions().enter(&id).ok_or_else(|| Box::new(sse::no_such_session()))?;
         session.keep_until(until);
-        self.permit(&principal, &body)?;
+        if principal.scopes.is_some() {
+            self.permit(&principal, &JsonRpcPeek::parse(&body)?)?;
+        }
         let caller = self.caller(&principal, &session.narrowing(), &asked);
         Ok(sse::accept(&self.inboxes, tenant, &id, caller, &body).await)
     }

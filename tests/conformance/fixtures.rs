@@ -47,7 +47,7 @@ pub(crate) struct Fixtures {
 /// Converts a literal to an object.
 pub(crate) fn to_object(literal: Value) -> JsonObject {
     match literal {
-        Value::Object(object) => to_object,
+        Value::Object(object) => object,
         _ => JsonObject::new(),
     }
 }
@@ -77,7 +77,7 @@ fn list_tools() -> Vec<Tool> {
         ("test_sampling", one("prompt", json!({ "type": "string" }))),
         ("test_elicitation", one("message", json!({ "type": "string" }))),
         ("test_custom_header", one("word", json!({ "type": "string", "x-mcp-header": "Word" }))),
-        ("json_schema_2020_12_tool", every_keyword()),
+        ("json_schema_2020_12_tool", schema_with_all_keywords()),
     ];
     let plain = [
         "test_simple_text",
@@ -206,7 +206,7 @@ impl Fixtures {
             "test_embedded_resource" => {
                 let uri = "test://embedded-resource";
                 let words = "This is an embedded resource content.";
-                let resource = resource(uri, "text/plain", words);
+                let resource = text_resource(uri, "text/plain", words);
                 CallToolResult::success(vec![ContentBlock::resource(resource)])
             }
             "test_multiple_content_types" => {
@@ -215,7 +215,7 @@ impl Fixtures {
                 CallToolResult::success(vec![
                     ContentBlock::text("Multiple content types test:"),
                     image(),
-                    ContentBlock::resource(resource(uri, "application/json", &data)),
+                    ContentBlock::resource(text_resource(uri, "application/json", &data)),
                 ])
             }
             "test_error_handling" => {
@@ -224,14 +224,14 @@ impl Fixtures {
             }
             "test_tool_with_logging" => {
                 for step in ["started", "processing data", "completed"] {
-                    log(cx, LoggingLevel::Info, &format!("Tool execution {step}")).await;
+                    send_log(cx, LoggingLevel::Info, &format!("Tool execution {step}")).await;
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 text_result("logged")
             }
             "test_logging_tool" => {
                 if let Some(level) = cx.meta.log_level() {
-                    log(cx, level, "this request asked for it").await;
+                    send_log(cx, level, "this request asked for it").await;
                 }
                 text_result("logged, if that was asked for")
             }
@@ -251,21 +251,21 @@ impl Fixtures {
             "test_sampling" => {
                 let message = SamplingMessage::user_text(argument("prompt"));
                 let request = CreateMessageRequestParams::new(vec![message], 100);
-                let answer = cx.peer.create_message(request).await.map_err(failed)?;
+                let answer = cx.peer.create_message(request).await.map_err(internal_error)?;
                 let said = answer.message.content.first().and_then(|content| content.as_text());
                 text_result(format!("LLM response: {}", said.map_or("", |said| said.text.as_str())))
             }
             "test_elicitation"
             | "test_elicitation_sep1034_defaults"
             | "test_elicitation_sep1330_enums" => {
-                let properties = question(name);
+                let properties = elicitation_params(name);
                 let schema = json!({ "type": "object", "properties": properties });
                 let request = ElicitRequestParams::FormElicitationParams {
                     meta: None,
                     message: argument("message").into(),
-                    requested_schema: serde_json::from_value(schema).map_err(failed)?,
+                    requested_schema: serde_json::from_value(schema).map_err(internal_error)?,
                 };
-                let answer = cx.peer.create_elicitation(request).await.map_err(failed)?;
+                let answer = cx.peer.create_elicitation(request).await.map_err(internal_error)?;
                 let (action, content) = (json!(answer.action), json!(answer.content));
                 text_result(format!(
                     "action={}, content={content}",
@@ -273,7 +273,7 @@ impl Fixtures {
                 ))
             }
             "json_schema_2020_12_tool" => text_result(format!("Hello, {}!", argument("name"))),
-            "test_custom_header" => text(argument("word")),
+            "test_custom_header" => text_result(argument("word")),
             "test_reconnection" => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 text_result("the connection may break now")
@@ -298,7 +298,7 @@ impl Fixtures {
                 }
                 text_result("the capability is there")
             }
-            _ => return Err(unknown("tool", name)),
+            _ => return Err(unknown_name("tool", name)),
         })
     }
 }
@@ -331,11 +331,11 @@ impl ServerHandler for Fixtures {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        tools().into_iter().find(|tool| tool.name == name)
+        list_tools().into_iter().find(|tool| tool.name == name)
     }
 
     async fn list_tools(&self, _: Page, _: Context) -> Outcome<ListToolsResult> {
-        let list = ListToolsResult::with_all_items(tools());
+        let list = ListToolsResult::with_all_items(list_tools());
         Ok(list.with_ttl_ms(TTL_MS).with_cache_scope(CacheScope::Public))
     }
 
@@ -353,7 +353,9 @@ impl ServerHandler for Fixtures {
         }
         if request.name == "test_streaming_elicitation" {
             let asked = [("streaming_elicitation", rounds::form("value", "string"))];
-            return Ok(InputRequiredResult::from_input_requests(rounds::asking(asked)).into());
+            return Ok(
+                InputRequiredResult::from_input_requests(rounds::input_requests(asked)).into()
+            );
         }
         let arguments = request.arguments.unwrap_or_default();
         self.call(&request.name, &arguments, &cx).await.map(Into::into)
@@ -404,10 +406,10 @@ impl ServerHandler for Fixtures {
             (_, Some(id)) => {
                 let data =
                     json!({ "id": id, "templateTest": true, "data": format!("Data for ID: {id}") });
-                resource(uri, "application/json", &data.to_string())
+                text_resource(uri, "application/json", &data.to_string())
             }
             ("test://static-text" | "test://watched-resource", _) => {
-                resource(uri, "text/plain", "This is the content of the static text resource.")
+                text_resource(uri, "text/plain", "This is the content of the static text resource.")
             }
             ("test://static-binary", _) => ResourceContents::BlobResourceContents {
                 uri: uri.into(),
@@ -493,21 +495,21 @@ impl ServerHandler for Fixtures {
             }
             "test_input_required_result_prompt" => {
                 let answers = request.input_responses.as_ref();
-                let Some(answer) = rounds::answer(answers, "user_context", "context") else {
+                let Some(answer) = rounds::form_value(answers, "user_context", "context") else {
                     let asked = [("user_context", rounds::form("context", "string"))];
-                    let asked = rounds::asking(asked);
+                    let asked = rounds::input_requests(asked);
                     return Ok(InputRequiredResult::from_input_requests(asked).into());
                 };
                 vec![says(&format!("The context is {answer}"))]
             }
-            name => return Err(unknown("prompt", name)),
+            name => return Err(unknown_name("prompt", name)),
         };
         Ok(GetPromptResult::new(messages).into())
     }
 
     async fn complete(&self, _: CompleteRequestParams, _: Context) -> Outcome<CompleteResult> {
         let values = ["paris", "park", "party"].map(str::to_owned).to_vec();
-        CompletionInfo::new(values).map(CompleteResult::new).map_err(failed)
+        CompletionInfo::new(values).map(CompleteResult::new).map_err(internal_error)
     }
 
     async fn set_level(&self, _: SetLevelRequestParams, _: Context) -> Outcome<()> {

@@ -8,7 +8,7 @@ use rmcp::model::{
 };
 use serde_json::{Value, json};
 
-use super::fixtures::text;
+use super::fixtures::text_result;
 
 /// The tools, with the key that signs their request state.
 pub(crate) struct Rounds {
@@ -110,10 +110,10 @@ impl Rounds {
             Ok(InputRequiredResult::new(Some(requests), state).into())
         };
         let name = || form("name", "string");
-        let done = |words: String| Ok(text(words).into());
+        let done = |words: String| Ok(text_result(words).into());
         match request.name.as_ref() {
             "test_input_required_result_elicitation" => {
-                match answer(answers, "user_name", "name") {
+                match form_value(answers, "user_name", "name") {
                     Some(name) => done(format!("Hello, {name}!")),
                     None => ask(input_requests([("user_name", name())])),
                 }

@@ -9,7 +9,7 @@ use rmcp::model::{
 use rmcp::task_manager::{TaskContext, TaskExit, TaskManager, TaskOptions};
 use serde_json::{Value, json};
 
-use super::fixtures::text;
+use super::fixtures::text_result;
 use super::rounds;
 
 /// The tools and the tasks that they started.
@@ -139,8 +139,9 @@ impl Tasks {
             }),
             _ => {
                 let answers = request.input_responses.as_ref();
-                let Some(name) = rounds::answer(answers, "user_name", "name") else {
-                    let asked = rounds::asking([("user_name", rounds::form("name", "string"))]);
+                let Some(name) = rounds::form_value(answers, "user_name", "name") else {
+                    let asked =
+                        rounds::input_requests([("user_name", rounds::form("name", "string"))]);
                     return Ok(InputRequiredResult::from_input_requests(asked).into());
                 };
                 self.start_task(async move |_| {

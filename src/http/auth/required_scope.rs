@@ -26,19 +26,18 @@ const UNSCOPED_METHODS: [&str; 9] = [
 /// The scope that a message needs; `None` if every authenticated caller may send it.
 ///
 /// # Errors
-/// The response, 400: the message is malformed.
+/// The response, 400: a tool call without the name of a tool.
 pub fn required_scope(
-    body: &[u8],
+    message: &JsonRpcPeek,
     tools: &Index,
     offered: &Selection,
 ) -> Result<Option<Scope>, Box<Response>> {
-    let peek = JsonRpcPeek::parse(body)?;
-    let Some(method) = peek.method.as_deref() else {
+    let Some(method) = message.method.as_deref() else {
         // A response to a request that the server sent in this session.
         return Ok(None);
     };
     if method == "tools/call" {
-        let name = peek.tool_name().ok_or_else(|| {
+        let name = message.tool_name().ok_or_else(|| {
             Box::new(answer::error_response(StatusCode::BAD_REQUEST, "tools/call names no tool"))
         })?;
         // No scope unlocks a tool that is not offered to anyone; the pipeline explains why it is not.
@@ -61,7 +60,8 @@ mod tests {
         let catalogue = Catalogue::new();
         let offered = Selection { toolsets: Toolset::ALL.to_vec(), ..Selection::default() };
         let required = |text: &str| {
-            let scope = required_scope(text.as_bytes(), catalogue.index(), &offered);
+            let scope = JsonRpcPeek::parse(text.as_bytes())
+                .and_then(|message| required_scope(&message, catalogue.index(), &offered));
             scope.map_err(|response| response.status())
         };
         let call =
