@@ -14,6 +14,7 @@ mod api;
 mod catalogue;
 mod chaos;
 mod dialing;
+mod documents;
 mod e2e;
 mod http;
 mod install;

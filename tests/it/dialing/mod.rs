@@ -5,7 +5,6 @@ use crate::harness;
 
 mod asked;
 mod carried;
-mod documents;
 mod once;
 mod rounds;
 mod rules;
@@ -17,10 +16,10 @@ use serde_json::{Value, json};
 
 use harness::{Control, Era, Home, Session, simulator};
 
-const LEGACY: Era = Era::Legacy("2025-11-25");
+pub(crate) const LEGACY: Era = Era::Legacy("2025-11-25");
 
 /// A simulator with one agent, and a home in which servers share a configuration and a ledger.
-struct World {
+pub(crate) struct World {
     sandbox: Sandbox,
     control: Control,
     home: Arc<Home>,
@@ -29,7 +28,7 @@ struct World {
 
 impl World {
     /// With these files; an empty one is left out.
-    async fn new(config: &str, policy: &str) -> Self {
+    pub(crate) async fn new(config: &str, policy: &str) -> Self {
         let sandbox = simulator(Options::default()).await;
         let control = Control::of(&sandbox);
         let home = Arc::new(Home::new());
@@ -48,7 +47,7 @@ impl World {
     }
 
     /// A server of this home, with a client that can do this.
-    async fn session(&self, era: Era, capabilities: Value) -> Session {
+    pub(crate) async fn session(&self, era: Era, capabilities: Value) -> Session {
         self.session_at(&self.sandbox.url(), era, capabilities).await
     }
 
@@ -62,12 +61,12 @@ impl World {
     }
 
     /// The arguments of a call that differs from others by its task.
-    fn call(&self, to: &str, task: &str) -> Value {
+    pub(crate) fn call(&self, to: &str, task: &str) -> Value {
         json!({"agent_id": self.agent, "to": to, "instructions": task})
     }
 
     /// How many calls were really dialed.
-    async fn dialed(&self) -> usize {
+    pub(crate) async fn dialed(&self) -> usize {
         self.control.dialed().await.len()
     }
 
@@ -86,7 +85,7 @@ fn can_ask() -> Value {
     json!({"elicitation": {}})
 }
 
-fn cannot_ask() -> Value {
+pub(crate) fn cannot_ask() -> Value {
     json!({})
 }
 

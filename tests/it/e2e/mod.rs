@@ -4,7 +4,6 @@
 mod bad_input;
 mod commands;
 mod doctor;
-mod documents;
 mod env_vars;
 mod every_tool;
 mod failures;

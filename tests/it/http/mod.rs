@@ -2,7 +2,6 @@
 
 mod auth;
 mod disconnects;
-mod documents;
 mod health;
 mod issuer;
 mod limits;
@@ -12,6 +11,6 @@ mod oauth;
 mod protocol;
 mod reload;
 mod shutdown;
-mod support;
+pub(crate) mod support;
 mod tool_filter;
 mod webhooks;

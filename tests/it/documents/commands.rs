@@ -1,0 +1,160 @@
+//! Every command of every document can be typed, and those that end, or serve, are run on a simulator.
+
+use std::process::Stdio;
+
+use callingbox_mcp::cli::{Cli, Command};
+use callingbox_sandbox::Options;
+use clap::Parser;
+use clap::error::ErrorKind;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use super::Page;
+use crate::harness::{Home, simulator, soon};
+
+/// What other programs run: cargo and scripts (by CI), and what changes the machine of a reader.
+const OTHER_PROGRAMS: [&str; 14] = [
+    "CALLINGBOX_BASE_URL=",
+    "UPDATE_DOCS=",
+    "INSTA_UPDATE=",
+    "SOAK_CALLS=",
+    "cargo ",
+    "curl ",
+    "docker ",
+    "export ",
+    "fuzz/",
+    "just",
+    "packaging/",
+    "python3 ",
+    "scripts/",
+    "tests/",
+];
+
+/// The commands of the shell blocks and of the prose, each once.
+fn commands(page: &Page) -> Vec<String> {
+    let blocks = page.blocks_in("sh");
+    let lines = blocks.iter().flat_map(|block| block.lines()).map(str::to_owned);
+    let inline = page.inline_code().into_iter().filter(|code| code.starts_with("callingbox-mcp "));
+    let mut commands: Vec<String> = Vec::new();
+    for line in lines.chain(inline) {
+        let line = line.split(" # ").next().unwrap().trim().to_owned();
+        if !commands.contains(&line) {
+            commands.push(line);
+        }
+    }
+    commands
+}
+
+/// The arguments of this program in a line of shell; none for other programs.
+fn arguments(line: &str) -> Option<Vec<&str>> {
+    let line = line.strip_prefix("cargo run --release -- ").unwrap_or(line);
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let is_ours = |word: &str| matches!(word, "callingbox-mcp" | "/usr/local/bin/callingbox-mcp");
+    let name = words.iter().position(|word| is_ours(word))?;
+    let before = &words[..name];
+    // To docker and systemctl the name means an image or a unit.
+    let runs = before.iter().all(|word| word.contains('=')) || before.contains(&"systemd-run");
+    runs.then(|| words[name + 1..].to_vec())
+}
+
+#[test]
+fn every_command_can_be_typed() {
+    let mut typed = 0;
+    for page in Page::all() {
+        for line in commands(&page) {
+            let Some(arguments) = arguments(&line) else {
+                let known = OTHER_PROGRAMS.iter().chain(&[".ci/", "sudo ", "git "]);
+                let is_known = known.into_iter().any(|program| line.starts_with(program));
+                assert!(is_known || line.is_empty(), "{}: unknown program: {line}", page.path);
+                continue;
+            };
+            typed += 1;
+            match Cli::try_parse_from(["callingbox-mcp"].iter().chain(&arguments)) {
+                Ok(_) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+                    ) => {}
+                Err(error) => panic!("{}: {line}: {error}", page.path),
+            }
+        }
+    }
+    assert!(typed > 70, "{typed} commands were found");
+}
+
+#[tokio::test]
+async fn every_command_runs_on_a_simulator() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    let home = Home::new();
+    home.write("mine.toml", Page::read("docs/simulator.md").file("toml", "mine.toml"));
+    let mut lines: Vec<String> = Page::all().iter().flat_map(commands).collect();
+    lines.sort_unstable();
+    lines.dedup();
+    // A token is made before it is listed and revoked.
+    lines.sort_by_key(|line| !line.contains("token create"));
+    let (mut run, mut served) = (0, 0);
+    for line in &lines {
+        let Some(arguments) = arguments(line) else { continue };
+        if runs_elsewhere(line, &arguments) {
+            continue;
+        }
+        let arguments: Vec<String> =
+            arguments.iter().map(|word| word.replace("http://127.0.0.1:4010", &url)).collect();
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let cli = Cli::try_parse_from(["callingbox-mcp"].iter().chain(&arguments));
+        match cli.map(|cli| cli.command) {
+            Ok(Some(Command::Http(_) | Command::Sandbox(_))) => {
+                serves(&home, line, arguments, &url).await;
+                served += 1;
+                continue;
+            }
+            Ok(Some(Command::Demo)) => arguments.extend(["--sandbox-speed", "500"]),
+            _ => {}
+        }
+        ends(&home, line, &arguments, &url).await;
+        run += 1;
+    }
+    assert!(run > 50 && served > 6, "{run} commands were run, {served} served");
+    sandbox.shutdown().await.unwrap();
+}
+
+/// Commands that need what a test does not have: a Redis (`tests/replicas`), an issuer (`tests/it/http`), a public
+/// address, the service's own user (`packaging/check.sh`), a running server, an answering person.
+fn runs_elsewhere(line: &str, arguments: &[&str]) -> bool {
+    ["sudo ", "OTEL_"].iter().any(|start| line.starts_with(start))
+        || arguments.iter().any(|word| {
+            ["--oauth-issuer", "--webhook-public-url", "--state", "healthcheck"].contains(word)
+        })
+}
+
+async fn serves(home: &Home, line: &str, mut arguments: Vec<&str>, url: &str) {
+    // Tests listen on loopback only, and on a free port.
+    for flag in ["--listen", "--admin-listen"] {
+        if let Some(position) = arguments.iter().position(|word| *word == flag) {
+            arguments[position + 1] = "127.0.0.1:0";
+        }
+    }
+    if !arguments.contains(&"--listen") {
+        arguments.extend(["--listen", "127.0.0.1:0"]);
+    }
+    let mut command = home.command(&arguments, &environment(url));
+    let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(server.stdout.take().unwrap()).lines();
+    let first = soon(line, output.next_line()).await.unwrap();
+    let listens = first.is_some_and(|first| first.contains(" on http://127.0.0.1:"));
+    assert!(listens, "{line}");
+}
+
+async fn ends(home: &Home, line: &str, arguments: &[&str], url: &str) {
+    let output = home.run(arguments, &environment(url)).await;
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    // A new account lacks a number and an agent, and nobody answers what `setup` asks.
+    let code = if arguments[0] == "setup" { 1 } else { 0 };
+    assert_eq!(output.status.code(), Some(code), "{line}: {text}");
+    assert!(code == 0 || text.contains("To go on: "), "{line}: {text}");
+}
+
+fn environment(url: &str) -> [(&str, &str); 2] {
+    [("CALLINGBOX_API_KEY", "sk_test_documents"), ("CALLINGBOX_BASE_URL", url)]
+}
