@@ -33,7 +33,8 @@ fn every_toml_block_is_read_by_the_program() {
 #[test]
 fn the_page_shows_the_default_of_waiting() {
     let file =
-        config::parse_config(Page::read("docs/configuration.md").file("toml", "config.toml")).unwrap();
+        config::parse_config(Page::read("docs/configuration.md").file("toml", "config.toml"))
+            .unwrap();
     assert_eq!(file.wait, callingbox_mcp::watch::WaitLimits::default());
 }
 
