@@ -53,7 +53,7 @@ fn every_page_of_the_handbook_is_linked_from_the_readme() {
     let readme = Page::read("README.md");
     let targets = targets(&readme);
     for page in Page::all() {
-        let linked = targets.iter().any(|target| *target == page.path);
+        let linked = targets.contains(&page.path);
         assert!(linked || page.path == "README.md", "{}", page.path);
     }
 }
