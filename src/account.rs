@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 pub use crate::dialing::Environment;
-use crate::dialing::dispatch::Dialer;
+use crate::dialing::dialer::Dialer;
 pub use crate::simulator::Simulator;
 use crate::watch::{Settings, WaitLimits, Watchers, source_of};
 

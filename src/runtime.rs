@@ -13,9 +13,10 @@ use url::Url;
 use crate::account::{Account, Environment};
 use crate::cli::{self, Global, StateArgs};
 use crate::config::{self, ConfigError, ConfigFile, UserFolders};
-use crate::dialing::dispatch::{Dialer, LedgerPlace};
-use crate::dialing::ledger::Tenant;
-use crate::dialing::rules::LiveRules;
+use crate::dialing::dialer::Dialer;
+use crate::dialing::ledger::AccountRef;
+use crate::dialing::ledger::LedgerLocation;
+use crate::dialing::rules::SharedRules;
 use crate::env_var::read_env_var;
 use crate::simulator::{self, Simulator};
 use crate::state::SharedState;
@@ -38,7 +39,7 @@ pub(crate) struct AccountFactory {
     environment: Environment,
     base_url: BaseUrl,
     file: ConfigFile,
-    rules: LiveRules,
+    rules: SharedRules,
     folders: UserFolders,
     extras: HttpExtras,
     dispatches: TaskTracker,
@@ -59,9 +60,9 @@ impl HttpExtras {
         file: &ConfigFile,
         environment: Environment,
         folders: &UserFolders,
-    ) -> LedgerPlace {
+    ) -> LedgerLocation {
         let local = || file.dialing.ledger_place(environment, folders);
-        self.shared.clone().map_or_else(local, LedgerPlace::Redis)
+        self.shared.clone().map_or_else(local, LedgerLocation::Redis)
     }
 }
 
@@ -247,11 +248,15 @@ pub(crate) async fn connect_simulator(
 
 /// The account's name in the ledger. The ledger outlives a simulator's data: an organization that starts again
 /// must not be taken for the earlier one, whose calls and numbers no longer exist.
-pub(crate) fn tenant(key: &ApiKey, base_url: &BaseUrl, simulator: Option<&Simulator>) -> Tenant {
+pub(crate) fn tenant(
+    key: &ApiKey,
+    base_url: &BaseUrl,
+    simulator: Option<&Simulator>,
+) -> AccountRef {
     let key = key.expose().as_bytes();
     match simulator {
-        None => Tenant::new(key, &base_url.to_string()),
-        Some(simulator) => Tenant::new(key, &format!("{base_url}#{}", simulator.incarnation())),
+        None => AccountRef::new(key, &base_url.to_string()),
+        Some(simulator) => AccountRef::new(key, &format!("{base_url}#{}", simulator.incarnation())),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use callingbox_mcp::dialing::destination::Destination;
 use callingbox_mcp::dialing::limits::Usage;
-use callingbox_mcp::dialing::policy::{Decision, Policy, Request};
+use callingbox_mcp::dialing::policy::{Decision, Policy, PolicyInput};
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use libfuzzer_sys::fuzz_target;
 
 static EMERGENCY: LazyLock<(E164, Destination)> = LazyLock::new(|| {
     let number = E164::parse("+1911").unwrap();
-    let destination = Destination::of(&number);
+    let destination = Destination::from_number(&number);
     (number, destination)
 });
 
@@ -31,7 +31,7 @@ fuzz_target!(|text: &str| {
     let again = Policy::from_toml(&written).unwrap();
     assert_eq!(toml::to_string(&again).unwrap(), written);
     let (to, destination) = &*EMERGENCY;
-    let verdict = policy.evaluate(&Request {
+    let verdict = policy.evaluate(&PolicyInput {
         to,
         destination,
         agent_id: "agt_1",

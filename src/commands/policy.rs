@@ -7,10 +7,10 @@ use super::output::print;
 use crate::cli::{Global, PolicyCheckArgs, PolicyCommand};
 use crate::config::{self, ConfigFile, UserFolders};
 use crate::dialing::destination::Destination;
-use crate::dialing::dispatch::{self, LedgerPlace};
+use crate::dialing::ledger::{LedgerLocation, open_ledger};
 use crate::dialing::limits::Usage;
 use crate::dialing::order::CALL_HOLD;
-use crate::dialing::policy::{Request, starter_file};
+use crate::dialing::policy::{PolicyInput, starter_file};
 use crate::env_var::read_env_var;
 use crate::install;
 use crate::runtime::{self, HttpExtras};
@@ -58,8 +58,8 @@ async fn explain(
     let shared = runtime::open_shared_state(&check.state, file)?;
     let place = HttpExtras { shared, ..HttpExtras::default() }.ledger(file, environment, folders);
     let used = used(place, &limits, &to, now, global, file, folders).await?;
-    let destination = Destination::of(&to);
-    let request = Request {
+    let destination = Destination::from_number(&to);
+    let request = PolicyInput {
         to: &to,
         destination: &destination,
         agent_id: &check.agent,
@@ -87,8 +87,8 @@ struct Used {
 
 /// What has been used of the limits, by the ledger of the account that would call.
 async fn used(
-    place: LedgerPlace,
-    limits: &crate::dialing::limits::Limits,
+    place: LedgerLocation,
+    limits: &crate::dialing::limits::CallLimits,
     to: &E164,
     now: Timestamp,
     global: &Global,
@@ -99,9 +99,9 @@ async fn used(
     let environment = global.environment();
     // Where there is no ledger yet, nothing was dialed.
     let is_there = match &place {
-        LedgerPlace::File(path) => path.exists(),
-        LedgerPlace::Redis(_) => true,
-        LedgerPlace::Nowhere => false,
+        LedgerLocation::File(path) => path.exists(),
+        LedgerLocation::Redis(_) => true,
+        LedgerLocation::Unavailable => false,
     };
     if !is_there {
         return Ok(Used::default());
@@ -126,9 +126,9 @@ async fn used(
             }
         }
     };
-    let ledger = dispatch::open(&place, environment).await?;
+    let ledger = open_ledger(&place, environment).await?;
     let callee = tenant.hash(to);
-    let usage = ledger.usage(tenant.id(), Some(&callee), limits, CALL_HOLD, now).await?;
-    let known_destination = ledger.known_destination(tenant.id(), &callee).await?;
+    let usage = ledger.measure_usage(tenant.id(), Some(&callee), limits, CALL_HOLD, now).await?;
+    let known_destination = ledger.is_known_destination(tenant.id(), &callee).await?;
     Ok(Used { usage, known_destination, unknown: None })
 }

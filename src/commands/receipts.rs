@@ -8,8 +8,10 @@ use jiff::{Span, Timestamp, Zoned};
 use super::output::print;
 use crate::cli::{self, Global};
 use crate::config::{ConfigFile, UserFolders};
-use crate::dialing::dispatch::{self, LedgerPlace};
-use crate::dialing::ledger::{Cursor, Filter, Record, Standing, State};
+use crate::dialing::ledger::{
+    DispatchRecord, DispatchState, DispatchStatus, RecordCursor, RecordFilter,
+};
+use crate::dialing::ledger::{LedgerLocation, open_ledger};
 use crate::runtime::{self, HttpExtras};
 
 /// What is said of an empty ledger, there or not.
@@ -24,32 +26,33 @@ pub(super) async fn run(
     let environment = global.environment();
     let shared = runtime::open_shared_state(&options.state, file)?;
     let place = HttpExtras { shared, ..HttpExtras::default() }.ledger(file, environment, folders);
-    let standing = match &options.outcome {
+    let status = match &options.outcome {
         None => None,
         Some(name) => {
-            let named = Standing::all().find(|standing| standing.name() == name);
+            let named = DispatchStatus::all().find(|status| status.name() == name);
             Some(named.with_context(|| {
-                let valid: Vec<_> = Standing::all().map(Standing::name).collect();
+                let valid: Vec<_> = DispatchStatus::all().map(DispatchStatus::name).collect();
                 format!("there is no outcome `{name}`; the valid ones are {}", valid.join(", "))
             })?)
         }
     };
     let since = options.since.as_deref().map(|text| moment(text, Timestamp::now())).transpose()?;
     // Looking must not create what is not there.
-    if let LedgerPlace::File(path) = &place
+    if let LedgerLocation::File(path) = &place
         && !path.exists()
     {
         return if options.json { Ok(()) } else { print(NOTHING_YET) };
     }
-    let ledger = dispatch::open(&place, environment).await?;
+    let ledger = open_ledger(&place, environment).await?;
     let mut records = Vec::new();
-    let mut before: Option<Cursor> = None;
+    let mut before: Option<RecordCursor> = None;
     while records.len() < options.limit as usize {
         let left = options.limit - u32::try_from(records.len())?;
-        let page =
-            ledger.list(Filter { tenant: None, since, standing, before, limit: left }).await?;
+        let page = ledger
+            .list_records(RecordFilter { account_id: None, since, status, before, limit: left })
+            .await?;
         let Some(last) = page.last() else { break };
-        before = Some(Cursor::from(last));
+        before = Some(RecordCursor::from(last));
         records.extend(page);
     }
     if options.json {
@@ -59,7 +62,7 @@ pub(super) async fn run(
         return Ok(());
     }
     if records.is_empty() {
-        let all = since.is_none() && standing.is_none() && options.limit > 0;
+        let all = since.is_none() && status.is_none() && options.limit > 0;
         return print(if all { NOTHING_YET } else { "Nothing fits.\n" });
     }
     print(table(&records))
@@ -80,14 +83,14 @@ fn moment(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
     }
 }
 
-fn table(records: &[Record]) -> String {
+fn table(records: &[DispatchRecord]) -> String {
     let mut text = format!(
         "{:<20} {:<8} {:<16} {:<11} {:<9} {:<22} {:<36} {}\n",
         "WHEN", "KIND", "TO", "OUTCOME", "COST", "RULE", "ID", "CONFIRMED BY"
     );
     for record in records {
         let cost = match &record.state {
-            State::Finished { cost, .. } => {
+            DispatchState::Finished { cost, .. } => {
                 cost.map_or_else(|| "?".to_owned(), |cost| cost.to_string())
             }
             _ => "-".to_owned(),
@@ -97,10 +100,10 @@ fn table(records: &[Record]) -> String {
         let _ = writeln!(
             text,
             "{:<20} {:<8} {:<16} {:<11} {:<9} {:<22} {:<36} {}",
-            record.intent_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            record.created_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             record.kind.name(),
             to,
-            record.state.standing().name(),
+            record.state.status().name(),
             cost,
             record.rule,
             record.state.id().unwrap_or("-"),
@@ -109,7 +112,7 @@ fn table(records: &[Record]) -> String {
     }
     let unsettled = records
         .iter()
-        .filter(|record| matches!(record.state, State::Intent | State::Unknown))
+        .filter(|record| matches!(record.state, DispatchState::Intent | DispatchState::Unknown))
         .count();
     if unsettled > 0 {
         let are = if unsettled == 1 { "is" } else { "are" };

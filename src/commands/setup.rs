@@ -20,10 +20,12 @@ use crate::account::{Account, Environment};
 use crate::cli::Global;
 use crate::config::{self, ConfigFile, UserFolders};
 use crate::dialing::call_outcome::CallOutcome;
-use crate::dialing::confirm::{Demand, Situation, demand};
-use crate::dialing::dispatch::{DialResult, Dialed, Dialer, Judgment};
+use crate::dialing::confirm::{ConfirmContext, Confirmation, confirmation_required};
+use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::ConfirmedBy;
-use crate::dialing::order::{Asked, CALL_HOLD, Order, Product};
+use crate::dialing::order::{CALL_HOLD, DialRequest, Order, Placed};
+use crate::dialing::outcome::{DialResult, Dialed};
+use crate::dialing::policy_check::PolicyCheck;
 use crate::env_var::read_env_var;
 use crate::install;
 use crate::mcp::reply::text::one_line;
@@ -232,7 +234,7 @@ impl Desk {
         });
         let offer = offer.await?;
         let price = offer.price();
-        let asked = Asked {
+        let asked = DialRequest {
             order: Order::Number { number: offer.phone_number.clone(), price },
             idempotency_key: None,
             allow_repeat: false,
@@ -240,8 +242,8 @@ impl Desk {
         let question = format!("Buy {}?", offered(&offer));
         let dialed = self.order(asked, |_| question).await?;
         match dialed.result {
-            DialResult::Done(Product::Number(number)) => Ok(*number),
-            DialResult::Repeat { product: Some(Product::Number(number)), .. } => Ok(*number),
+            DialResult::Placed(Placed::Number(number)) => Ok(*number),
+            DialResult::Repeat { product: Some(Placed::Number(number)), .. } => Ok(*number),
             DialResult::Unknown(why) => bail!(
                 "it could not be found out whether the number was bought: {} Run this again: it looks \
                  first",
@@ -308,13 +310,13 @@ impl Desk {
             E164::parse(&digits).map_err(|error| format!("This is {error}."))
         });
         let to = to.await?;
-        let asked = Asked {
+        let asked = DialRequest {
             order: Order::Call(Box::new(CallCreate::new(agent.id.clone(), to.clone()))),
             idempotency_key: None,
             allow_repeat: false,
         };
         let simulated = self.account.environment() == Environment::Sandbox;
-        let question = |judgment: &Judgment| {
+        let question = |judgment: &PolicyCheck| {
             let times = match judgment.local_times.as_slice() {
                 [] => "unknown".to_owned(),
                 times => times.join(" or "),
@@ -328,7 +330,7 @@ impl Desk {
         };
         let dialed = self.order(asked, question).await?;
         let id = match dialed.result {
-            DialResult::Done(product) => CallId::new(product.id()),
+            DialResult::Placed(product) => CallId::new(product.id()),
             DialResult::Repeat { id, .. } => {
                 print(
                     "This number was called like this minutes ago. Here is that call; nothing rings now.\n",
@@ -348,30 +350,30 @@ impl Desk {
     /// Takes an order through the rules, the person and the ledger.
     async fn order(
         &mut self,
-        asked: Asked,
-        question: impl FnOnce(&Judgment) -> String,
+        asked: DialRequest,
+        question: impl FnOnce(&PolicyCheck) -> String,
     ) -> anyhow::Result<Dialed> {
         let dialer: Arc<Dialer> = Arc::clone(self.account.dialer()?);
         // What was done is not judged again, and nobody need be asked about it.
-        if let Some(dialed) = dialer.earlier(&asked).await? {
+        if let Some(dialed) = dialer.find_earlier(&asked).await? {
             return Ok(dialed);
         }
-        let judgment = dialer.judge(&asked).await?;
+        let judgment = dialer.check_policy(&asked).await?;
         let rules = dialer.rules();
-        let situation = Situation {
+        let situation = ConfirmContext {
             kind: asked.kind(),
             known_destination: judgment.known_destination,
             client_can_ask: true,
             require_human: rules.require_human,
         };
         // Here the person is asked in any case; the reason is told where there is one.
-        let reason = match demand(rules.confirm, &judgment.verdict, situation) {
-            Demand::Refuse(refusal) => bail!("{refusal}"),
-            Demand::Ask(reason) => format!(" You are asked because {reason}."),
-            Demand::Nothing => String::new(),
+        let reason = match confirmation_required(rules.confirm, &judgment.decision, situation) {
+            Confirmation::Refuse(refusal) => bail!("{refusal}"),
+            Confirmation::Ask(reason) => format!(" You are asked because {reason}."),
+            Confirmation::Nothing => String::new(),
         };
         self.ask.yes(&format!("{}{reason}", question(&judgment))).await?;
-        let rule = judgment.verdict.rule.to_string();
+        let rule = judgment.decision.rule.to_string();
         Ok(dialer.dial(asked, rule, ConfirmedBy::Terminal).await?)
     }
 
@@ -386,7 +388,7 @@ impl Desk {
         };
         match (&snapshot.call, snapshot.state, &snapshot.trouble) {
             (Some(call), State::Finished, _) => {
-                self.account.dialer()?.note_end(call).await;
+                self.account.dialer()?.record_call_end(call).await;
                 self.outcome(call)
             }
             (_, _, Some(trouble)) => Err(anyhow::Error::new(trouble.as_ref().clone())

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::dialing::Environment;
 use crate::dialing::confirm::ConfirmMode;
-use crate::dialing::dispatch::LedgerPlace;
+use crate::dialing::ledger::LedgerLocation;
 use crate::dialing::policy::Policy;
-use crate::dialing::rules::Rules;
+use crate::dialing::rules::DialingRules;
 use crate::env_var::NotUtf8;
 use crate::telemetry::LogFormat;
 use crate::toolset::Toolset;
@@ -95,12 +95,12 @@ impl Default for DialingConfig {
 impl DialingConfig {
     /// The rules by which an account of this environment dials.
     #[must_use]
-    pub fn rules(&self, environment: Environment, policy: Policy) -> Rules {
+    pub fn rules(&self, environment: Environment, policy: Policy) -> DialingRules {
         let (default_confirm, policy) = match environment {
             Environment::Live => (ConfirmMode::Auto, policy),
             Environment::Sandbox => (ConfirmMode::Never, policy.in_sandbox()),
         };
-        Rules {
+        DialingRules {
             policy,
             confirm: self.confirm.unwrap_or(default_confirm),
             require_human: self.require_human,
@@ -116,8 +116,8 @@ impl DialingConfig {
             confirm: Some(self.rules(environment, Policy::default()).confirm),
             confirm_timeout_seconds: self.confirm_timeout(),
             ledger: match self.ledger_place(environment, folders) {
-                LedgerPlace::File(path) => Some(path),
-                LedgerPlace::Redis(_) | LedgerPlace::Nowhere => None,
+                LedgerLocation::File(path) => Some(path),
+                LedgerLocation::Redis(_) | LedgerLocation::Unavailable => None,
             },
             ..self.clone()
         }
@@ -129,10 +129,10 @@ impl DialingConfig {
 
     /// The ledger file of this environment. The two environments never share one.
     #[must_use]
-    pub fn ledger_place(&self, environment: Environment, folders: &UserFolders) -> LedgerPlace {
+    pub fn ledger_place(&self, environment: Environment, folders: &UserFolders) -> LedgerLocation {
         match self.ledger.clone().or_else(|| folders.data_file("ledger.sqlite3")) {
-            None => LedgerPlace::Nowhere,
-            Some(path) => LedgerPlace::File(match environment {
+            None => LedgerLocation::Unavailable,
+            Some(path) => LedgerLocation::File(match environment {
                 Environment::Live => path,
                 Environment::Sandbox => path.with_extension("sandbox.sqlite3"),
             }),

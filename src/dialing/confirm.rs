@@ -4,8 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::limits::Kind;
-use super::policy::{Decision, Refusal, Verdict};
+use super::limits::OrderKind;
+use super::policy::{Decision, PolicyDecision, PolicyRefusal};
 
 /// When a human is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,9 +22,9 @@ pub enum ConfirmMode {
 
 /// What is known when it is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Situation {
+pub struct ConfirmContext {
     /// Call or purchase.
-    pub kind: Kind,
+    pub kind: OrderKind,
     /// Whether a call to this destination was ever placed.
     pub known_destination: bool,
     /// Whether the client can put a question to its human.
@@ -35,22 +35,26 @@ pub struct Situation {
 
 /// What the judgment and the mode together demand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Demand {
+pub enum Confirmation {
     /// Go ahead.
     Nothing,
     /// Ask, for this reason.
     Ask(String),
     /// Do not.
-    Refuse(Refusal),
+    Refuse(PolicyRefusal),
 }
 
 /// Decides whether a human must say yes.
 #[must_use]
-pub fn demand(mode: ConfirmMode, verdict: &Verdict, situation: Situation) -> Demand {
+pub fn confirmation_required(
+    mode: ConfirmMode,
+    verdict: &PolicyDecision,
+    situation: ConfirmContext,
+) -> Confirmation {
     let reason = match (&verdict.decision, mode) {
-        (Decision::Refuse(refusal), _) => return Demand::Refuse(refusal.clone()),
+        (Decision::Refuse(refusal), _) => return Confirmation::Refuse(refusal.clone()),
         (Decision::Ask(reason), ConfirmMode::Never) => {
-            return Demand::Refuse(Refusal {
+            return Confirmation::Refuse(PolicyRefusal {
                 rule: verdict.rule.clone(),
                 reason: format!("{reason}, and the human may not be asked (confirm = \"never\")"),
                 until: None,
@@ -64,17 +68,17 @@ pub fn demand(mode: ConfirmMode, verdict: &Verdict, situation: Situation) -> Dem
             Some("everything is confirmed here (confirm = \"always\")".to_owned())
         }
         (Decision::Allow, ConfirmMode::Auto) => match situation.kind {
-            Kind::Purchase => Some("a purchase spends money".to_owned()),
-            Kind::Call if situation.client_can_ask && !situation.known_destination => {
+            OrderKind::Purchase => Some("a purchase spends money".to_owned()),
+            OrderKind::Call if situation.client_can_ask && !situation.known_destination => {
                 Some("this number was never called before".to_owned())
             }
-            Kind::Call => None,
+            OrderKind::Call => None,
         },
     };
     match reason {
-        None => Demand::Nothing,
+        None => Confirmation::Nothing,
         Some(reason) if situation.require_human && !situation.client_can_ask => {
-            Demand::Refuse(Refusal {
+            Confirmation::Refuse(PolicyRefusal {
                 rule: verdict.rule.clone(),
                 reason: format!(
                     "{reason}, and this client cannot ask its human (require_human = true)"
@@ -84,27 +88,27 @@ pub fn demand(mode: ConfirmMode, verdict: &Verdict, situation: Situation) -> Dem
                     .to_owned(),
             })
         }
-        Some(reason) => Demand::Ask(reason),
+        Some(reason) => Confirmation::Ask(reason),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialing::policy::DecidedBy;
+    use crate::dialing::policy::RuleName;
 
     #[test]
     fn asks_when_it_must_and_fails_closed() {
         use ConfirmMode::{Always, Auto, Never};
-        let refusal = Refusal {
-            rule: DecidedBy::Default,
+        let refusal = PolicyRefusal {
+            rule: RuleName::Default,
             reason: "no".into(),
             until: None,
             remedy: String::new(),
         };
-        let verdict = |decision: &Decision| Verdict {
+        let verdict = |decision: &Decision| PolicyDecision {
             decision: decision.clone(),
-            rule: DecidedBy::Default,
+            rule: RuleName::Default,
             shadow: Vec::new(),
             explanation: Vec::new(),
         };
@@ -113,31 +117,32 @@ mod tests {
         let refuse = Decision::Refuse(refusal);
         // mode, decision, kind, known, can ask, human required: what is demanded
         let cases = [
-            (Never, &allow, Kind::Call, false, true, true, "nothing"),
-            (Never, &allow, Kind::Purchase, true, true, false, "nothing"),
-            (Never, &ask, Kind::Call, true, true, false, "refuse"),
-            (Auto, &allow, Kind::Call, true, true, false, "nothing"),
-            (Auto, &allow, Kind::Call, false, true, false, "ask"),
-            (Auto, &allow, Kind::Call, false, false, false, "nothing"),
-            (Auto, &allow, Kind::Call, false, false, true, "nothing"),
-            (Auto, &allow, Kind::Purchase, true, false, false, "ask"),
-            (Auto, &allow, Kind::Purchase, true, false, true, "refuse"),
-            (Auto, &ask, Kind::Call, true, false, false, "ask"),
-            (Auto, &ask, Kind::Call, true, false, true, "refuse"),
-            (Always, &allow, Kind::Call, true, true, true, "ask"),
-            (Always, &allow, Kind::Call, true, false, false, "ask"),
-            (Always, &allow, Kind::Call, true, false, true, "refuse"),
-            (Always, &refuse, Kind::Call, true, true, false, "refuse"),
-            (Never, &refuse, Kind::Call, true, true, false, "refuse"),
+            (Never, &allow, OrderKind::Call, false, true, true, "nothing"),
+            (Never, &allow, OrderKind::Purchase, true, true, false, "nothing"),
+            (Never, &ask, OrderKind::Call, true, true, false, "refuse"),
+            (Auto, &allow, OrderKind::Call, true, true, false, "nothing"),
+            (Auto, &allow, OrderKind::Call, false, true, false, "ask"),
+            (Auto, &allow, OrderKind::Call, false, false, false, "nothing"),
+            (Auto, &allow, OrderKind::Call, false, false, true, "nothing"),
+            (Auto, &allow, OrderKind::Purchase, true, false, false, "ask"),
+            (Auto, &allow, OrderKind::Purchase, true, false, true, "refuse"),
+            (Auto, &ask, OrderKind::Call, true, false, false, "ask"),
+            (Auto, &ask, OrderKind::Call, true, false, true, "refuse"),
+            (Always, &allow, OrderKind::Call, true, true, true, "ask"),
+            (Always, &allow, OrderKind::Call, true, false, false, "ask"),
+            (Always, &allow, OrderKind::Call, true, false, true, "refuse"),
+            (Always, &refuse, OrderKind::Call, true, true, false, "refuse"),
+            (Never, &refuse, OrderKind::Call, true, true, false, "refuse"),
         ];
         for (mode, decision, kind, known_destination, client_can_ask, require_human, wanted) in
             cases
         {
-            let situation = Situation { kind, known_destination, client_can_ask, require_human };
-            let demanded = match demand(mode, &verdict(decision), situation) {
-                Demand::Nothing => "nothing",
-                Demand::Ask(_) => "ask",
-                Demand::Refuse(_) => "refuse",
+            let situation =
+                ConfirmContext { kind, known_destination, client_can_ask, require_human };
+            let demanded = match confirmation_required(mode, &verdict(decision), situation) {
+                Confirmation::Nothing => "nothing",
+                Confirmation::Ask(_) => "ask",
+                Confirmation::Refuse(_) => "refuse",
             };
             assert_eq!(demanded, wanted, "{mode:?} {decision:?} {situation:?}");
         }

@@ -54,12 +54,12 @@ pub struct Destination {
     /// The calling code, such as 1 or 44; `None` when the number begins with none that is assigned.
     pub calling_code: Option<u16>,
     /// What kind of number.
-    pub kind: Kind,
+    pub kind: NumberType,
     /// The time zones in which its owner may be.
-    pub zones: Zones,
+    pub zones: TimeZones,
     /// The number as E.164 writes it, where it was written otherwise: with a national prefix after the calling
     /// code. Something on the way may still dial it, and nothing here knows it by that name.
-    pub rightly: Option<E164>,
+    pub canonical: Option<E164>,
 }
 
 /// An ISO 3166-1 alpha-2 code that has telephone numbers, such as `US`.
@@ -69,20 +69,20 @@ pub struct CountryCode([u8; 2]);
 /// Why a text is not a country.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a country: write two capital letters (ISO 3166-1), such as US")]
-pub struct NotACountry(String);
+pub struct InvalidCountryCode(String);
 
 impl CountryCode {
     /// Reads two capital letters.
     ///
     /// # Errors
-    /// [`NotACountry`] for anything else, and for codes without telephone numbers.
-    pub fn parse(text: &str) -> Result<Self, NotACountry> {
+    /// [`InvalidCountryCode`] for anything else, and for codes without telephone numbers.
+    pub fn parse(text: &str) -> Result<Self, InvalidCountryCode> {
         Region::from_code(text)
             .ok()
             .filter(|region| PHONE_NUMBER_UTIL.get_country_code_for_region(*region).is_some())
             .and_then(Self::of)
             .filter(|code| code.as_str() == text)
-            .ok_or_else(|| NotACountry(text.chars().take(20).collect()))
+            .ok_or_else(|| InvalidCountryCode(text.chars().take(20).collect()))
     }
 
     /// The two letters.
@@ -139,7 +139,7 @@ impl JsonSchema for CountryCode {
 /// What kind of number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum NumberType {
     /// A fixed line.
     Fixed,
     /// A mobile.
@@ -170,7 +170,7 @@ pub enum Kind {
     Unknown,
 }
 
-impl Kind {
+impl NumberType {
     /// The word in the policy file.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -193,13 +193,13 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for NumberType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl From<PhoneNumberType> for Kind {
+impl From<PhoneNumberType> for NumberType {
     fn from(kind: PhoneNumberType) -> Self {
         match kind {
             PhoneNumberType::FixedLine => Self::Fixed,
@@ -220,14 +220,14 @@ impl From<PhoneNumberType> for Kind {
 
 /// The clocks at a destination.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Zones {
+pub enum TimeZones {
     /// Each of these may be its owner's; never empty.
     Known(Vec<TimeZone>),
     /// The number does not tell: toll-free, unassigned, or a prefix that spans a continent.
     Unspecified,
 }
 
-impl Zones {
+impl TimeZones {
     /// The zones; empty when they are unspecified.
     #[must_use]
     pub fn known(&self) -> &[TimeZone] {
@@ -252,7 +252,7 @@ impl Destination {
     /// Looks a number up. The first call loads the metadata (some 3 ms), later ones take
     /// microseconds.
     #[must_use]
-    pub fn of(number: &E164) -> Self {
+    pub fn from_number(number: &E164) -> Self {
         let digits = number.digits();
         let parsed = PHONE_NUMBER_UTIL.parse(number.as_str(), None).ok();
         let calling_code = parsed
@@ -263,25 +263,30 @@ impl Destination {
             .as_ref()
             .and_then(|parsed| PHONE_NUMBER_UTIL.get_region_for_number(parsed))
             .and_then(CountryCode::of);
-        let rightly = parsed
+        let canonical = parsed
             .as_ref()
             .map(|parsed| PHONE_NUMBER_UTIL.format(parsed, PhoneNumberFormat::E164))
             .and_then(|text| E164::parse(&text).ok())
-            .filter(|rightly| rightly != number);
+            .filter(|canonical| canonical != number);
         let kind = dangerous(digits, calling_code).unwrap_or_else(|| {
-            parsed.map_or(Kind::Unknown, |parsed| PHONE_NUMBER_UTIL.get_number_type(&parsed).into())
+            parsed.map_or(NumberType::Unknown, |parsed| {
+                PHONE_NUMBER_UTIL.get_number_type(&parsed).into()
+            })
         });
         let zones = match kind {
-            Kind::Emergency | Kind::Short | Kind::Premium | Kind::TollFree => Zones::Unspecified,
+            NumberType::Emergency
+            | NumberType::Short
+            | NumberType::Premium
+            | NumberType::TollFree => TimeZones::Unspecified,
             _ => zones(digits, calling_code),
         };
-        Self { country, calling_code, kind, zones, rightly }
+        Self { country, calling_code, kind, zones, canonical }
     }
 }
 
 /// The kinds that are judged from the digits alone, whether or not the number could be assigned: a
 /// number is rather taken for an emergency or a premium line once too often.
-fn dangerous(digits: &str, calling_code: Option<u16>) -> Option<Kind> {
+fn dangerous(digits: &str, calling_code: Option<u16>) -> Option<NumberType> {
     let code = calling_code.map(|code| code.to_string()).unwrap_or_default();
     let national = digits.strip_prefix(&code).unwrap_or(digits);
     // The same without national prefixes, which do not belong there.
@@ -302,11 +307,11 @@ fn dangerous(digits: &str, calling_code: Option<u16>) -> Option<Kind> {
         _ => false,
     };
     if emergency {
-        Some(Kind::Emergency)
+        Some(NumberType::Emergency)
     } else if digits.len() <= LONGEST_SHORT || calling_code == Some(1) && national.len() < 7 {
-        Some(Kind::Short)
+        Some(NumberType::Short)
     } else {
-        premium.then_some(Kind::Premium)
+        premium.then_some(NumberType::Premium)
     }
 }
 
@@ -334,22 +339,22 @@ fn calling_code(digits: &str) -> Option<u16> {
 }
 
 /// The zones of the longest prefix in the table.
-fn zones(digits: &str, calling_code: Option<u16>) -> Zones {
+fn zones(digits: &str, calling_code: Option<u16>) -> TimeZones {
     let Some((prefix, names)) = (1..=digits.len())
         .rev()
         .find_map(|length| digits.get(..length).and_then(|prefix| Some((prefix, row(prefix)?))))
     else {
-        return Zones::Unspecified;
+        return TimeZones::Unspecified;
     };
     let names: Vec<&str> = names.split('&').collect();
     if names.len() > MOST_ZONES && calling_code.is_some_and(|code| code.to_string() == prefix) {
-        return Zones::Unspecified;
+        return TimeZones::Unspecified;
     }
     // A name that this build's time zone database lacks would be a clock that nobody looks at, so
     // that the whole entry then counts as not known.
     match names.into_iter().map(TimeZone::get).collect::<Result<Vec<_>, _>>() {
-        Ok(zones) => Zones::Known(zones),
-        Err(_) => Zones::Unspecified,
+        Ok(zones) => TimeZones::Known(zones),
+        Err(_) => TimeZones::Unspecified,
     }
 }
 
@@ -379,7 +384,7 @@ mod tests {
     use super::*;
 
     fn of(number: &str) -> Destination {
-        Destination::of(&E164::parse(number).unwrap())
+        Destination::from_number(&E164::parse(number).unwrap())
     }
 
     fn zone_names(destination: &Destination) -> Vec<&str> {
@@ -389,35 +394,35 @@ mod tests {
     #[test]
     fn country_kind_and_zones() {
         for (number, code, country, kind, zones) in [
-            ("+14155550100", 1, "US", Kind::FixedOrMobile, &["America/Los_Angeles"][..]),
-            ("+12125550100", 1, "US", Kind::FixedOrMobile, &["America/New_York"]),
+            ("+14155550100", 1, "US", NumberType::FixedOrMobile, &["America/Los_Angeles"][..]),
+            ("+12125550100", 1, "US", NumberType::FixedOrMobile, &["America/New_York"]),
             // Idaho: the prefix spans two zones, one exchange only one.
             (
                 "+12082995678",
                 1,
                 "US",
-                Kind::FixedOrMobile,
+                NumberType::FixedOrMobile,
                 &["America/Boise", "America/Los_Angeles"],
             ),
-            ("+12082015678", 1, "US", Kind::FixedOrMobile, &["America/Denver"]),
-            ("+16025550100", 1, "US", Kind::FixedOrMobile, &["America/Phoenix"]),
-            ("+18765551234", 1, "JM", Kind::Mobile, &["America/Jamaica"]),
-            ("+493012345678", 49, "DE", Kind::Fixed, &["Europe/Berlin"]),
-            ("+390612345678", 39, "IT", Kind::Fixed, &["Europe/Rome"]),
-            ("+919876543210", 91, "IN", Kind::Mobile, &["Asia/Calcutta"]),
-            ("+442071838750", 44, "GB", Kind::Fixed, &["Europe/London"]),
+            ("+12082015678", 1, "US", NumberType::FixedOrMobile, &["America/Denver"]),
+            ("+16025550100", 1, "US", NumberType::FixedOrMobile, &["America/Phoenix"]),
+            ("+18765551234", 1, "JM", NumberType::Mobile, &["America/Jamaica"]),
+            ("+493012345678", 49, "DE", NumberType::Fixed, &["Europe/Berlin"]),
+            ("+390612345678", 39, "IT", NumberType::Fixed, &["Europe/Rome"]),
+            ("+919876543210", 91, "IN", NumberType::Mobile, &["Asia/Calcutta"]),
+            ("+442071838750", 44, "GB", NumberType::Fixed, &["Europe/London"]),
             // Not assigned, or without a zone of their own.
-            ("+15551234567", 1, "", Kind::Unknown, &[]),
-            ("+18005550100", 1, "US", Kind::TollFree, &[]),
-            ("+448001234567", 44, "GB", Kind::TollFree, &[]),
-            ("+80012345678", 800, "", Kind::TollFree, &[]),
+            ("+15551234567", 1, "", NumberType::Unknown, &[]),
+            ("+18005550100", 1, "US", NumberType::TollFree, &[]),
+            ("+448001234567", 44, "GB", NumberType::TollFree, &[]),
+            ("+80012345678", 800, "", NumberType::TollFree, &[]),
             // Never to be dialed.
-            ("+19005550100", 1, "US", Kind::Premium, &[]),
-            ("+19001", 1, "", Kind::Short, &[]),
-            ("+449091234567", 44, "GB", Kind::Premium, &[]),
-            ("+4490912345", 44, "", Kind::Premium, &[]),
-            ("+979123456789", 979, "", Kind::Premium, &[]),
-            ("+911123", 91, "IN", Kind::Short, &[]),
+            ("+19005550100", 1, "US", NumberType::Premium, &[]),
+            ("+19001", 1, "", NumberType::Short, &[]),
+            ("+449091234567", 44, "GB", NumberType::Premium, &[]),
+            ("+4490912345", 44, "", NumberType::Premium, &[]),
+            ("+979123456789", 979, "", NumberType::Premium, &[]),
+            ("+911123", 91, "IN", NumberType::Short, &[]),
         ] {
             let found = of(number);
             assert_eq!(
@@ -466,16 +471,16 @@ mod tests {
             "+119885551234",
             "+440999",
         ] {
-            assert_eq!(of(number).kind, Kind::Emergency, "{number}");
+            assert_eq!(of(number).kind, NumberType::Emergency, "{number}");
         }
         for number in ["+14155550911", "+442079460999", "+4930112112", "+919112345678"] {
-            assert_ne!(of(number).kind, Kind::Emergency, "{number}");
+            assert_ne!(of(number).kind, NumberType::Emergency, "{number}");
         }
     }
 
     #[test]
     fn a_number_has_one_spelling() {
-        for (number, rightly) in [
+        for (number, canonical) in [
             ("+114155550100", Some("+14155550100")),
             ("+4407911123456", Some("+447911123456")),
             ("+44090912345678", Some("+4490912345678")),
@@ -484,9 +489,9 @@ mod tests {
             ("+5491123456789", None),
             ("+15551234567", None),
         ] {
-            assert_eq!(of(number).rightly.as_ref().map(E164::as_str), rightly, "{number}");
+            assert_eq!(of(number).canonical.as_ref().map(E164::as_str), canonical, "{number}");
         }
-        assert_eq!(of("+44090912345678").kind, Kind::Premium);
+        assert_eq!(of("+44090912345678").kind, NumberType::Premium);
     }
 
     #[test]
@@ -523,13 +528,13 @@ mod tests {
     fn bare_country_prefixes() {
         // Twelve zones and fewer still tell something.
         assert_eq!(zones("61999999999", Some(61)).known().len(), 8);
-        assert_eq!(zones("1999", Some(1)), Zones::Unspecified);
-        assert_eq!(zones("7199", Some(7)), Zones::Unspecified);
+        assert_eq!(zones("1999", Some(1)), TimeZones::Unspecified);
+        assert_eq!(zones("7199", Some(7)), TimeZones::Unspecified);
     }
 
     #[test]
     fn local_times_follow_daylight_saving() {
-        let phoenix_and_denver = Zones::Known(vec![
+        let phoenix_and_denver = TimeZones::Known(vec![
             TimeZone::get("America/Denver").unwrap(),
             TimeZone::get("America/Phoenix").unwrap(),
         ]);
@@ -545,7 +550,7 @@ mod tests {
     fn countries() {
         assert_eq!(CountryCode::parse("US").unwrap().as_str(), "US");
         for bad in ["us", "USA", "001", "", "ZZ", "U"] {
-            assert_eq!(CountryCode::parse(bad), Err(NotACountry(bad.to_owned())));
+            assert_eq!(CountryCode::parse(bad), Err(InvalidCountryCode(bad.to_owned())));
         }
     }
 }

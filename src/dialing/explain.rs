@@ -1,5 +1,5 @@
 //! The policy in words: one line for the model, a structure for a resource, and the answer of
-//! `policy check`. Of the whole [`Rules`] they tell what really happens; who must say yes is decided in
+//! `policy check`. Of the whole [`DialingRules`] they tell what really happens; who must say yes is decided in
 //! `confirm` alone, and only told here.
 
 use std::collections::BTreeMap;
@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::confirm::{ConfirmMode, Demand, Situation, demand};
-use super::limits::{Kind, Limit};
+use super::confirm::{ConfirmContext, ConfirmMode, Confirmation, confirmation_required};
+use super::limits::{Limit, OrderKind};
 use super::policy::{
-    Action, DecidedBy, Decision, Mode, Policy, QuietHours, Refusal, Request, Rule, Setting,
-    Verdict, second,
+    Action, Decision, LimitSetting, Policy, PolicyDecision, PolicyInput, PolicyMode, PolicyRefusal,
+    QuietHours, Rule, RuleName, second,
 };
-use super::rules::Rules;
+use super::rules::DialingRules;
 
 /// The rules in force, with numbers masked.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -21,7 +21,7 @@ pub struct PolicySummary {
     /// All of it in one sentence.
     pub text: String,
     /// Caps the mode of every part.
-    pub mode: Mode,
+    pub mode: PolicyMode,
     /// What happens to a call that no rule matches.
     pub default: Action,
     /// What happens to a number without a time zone.
@@ -42,7 +42,7 @@ pub struct LimitSummary {
     /// The greatest value allowed; money in dollars.
     pub max: String,
     /// Whether it acts.
-    pub mode: Mode,
+    pub mode: PolicyMode,
 }
 
 /// One rule.
@@ -53,7 +53,7 @@ pub struct RuleSummary {
     /// What happens to a call that matches.
     pub action: Action,
     /// Whether it acts.
-    pub mode: Mode,
+    pub mode: PolicyMode,
     /// Which calls match.
     pub applies_to: String,
 }
@@ -70,7 +70,7 @@ pub struct RulesSummary {
     pub require_human: bool,
 }
 
-impl Rules {
+impl DialingRules {
     /// One line for the model: what is in force, and what becomes of it by `[dialing]`.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -100,23 +100,23 @@ impl Rules {
     #[must_use]
     pub fn explain(
         &self,
-        request: &Request<'_>,
-        verdict: &Verdict,
+        request: &PolicyInput<'_>,
+        verdict: &PolicyDecision,
         known_destination: bool,
     ) -> String {
         let demanded = |client_can_ask| self.demanded(verdict, known_destination, client_can_ask);
         let (line, client) = match (demanded(true), demanded(false)) {
-            (Demand::Refuse(refusal), _) => (refused(&refusal), None),
-            (Demand::Nothing, _) => (allowed(&verdict.rule), None),
-            (Demand::Ask(reason), Demand::Nothing) => (
+            (Confirmation::Refuse(refusal), _) => (refused(&refusal), None),
+            (Confirmation::Nothing, _) => (allowed(&verdict.rule), None),
+            (Confirmation::Ask(reason), Confirmation::Nothing) => (
                 allowed(&verdict.rule),
                 Some(format!("one that can ask its human asks first: {reason}")),
             ),
-            (Demand::Ask(reason), Demand::Ask(_)) => (
+            (Confirmation::Ask(reason), Confirmation::Ask(_)) => (
                 self.asked(verdict, &reason),
                 Some("one that cannot ask its human gets a preview with a token".to_owned()),
             ),
-            (Demand::Ask(reason), Demand::Refuse(_)) => (
+            (Confirmation::Ask(reason), Confirmation::Refuse(_)) => (
                 self.asked(verdict, &reason),
                 Some("one that cannot ask its human is refused (require_human = true)".to_owned()),
             ),
@@ -127,14 +127,19 @@ impl Rules {
     }
 
     /// What is demanded before a call.
-    fn demanded(&self, verdict: &Verdict, known_destination: bool, client_can_ask: bool) -> Demand {
-        let situation = Situation {
-            kind: Kind::Call,
+    fn demanded(
+        &self,
+        verdict: &PolicyDecision,
+        known_destination: bool,
+        client_can_ask: bool,
+    ) -> Confirmation {
+        let situation = ConfirmContext {
+            kind: OrderKind::Call,
             known_destination,
             client_can_ask,
             require_human: self.require_human,
         };
-        demand(self.confirm, verdict, situation)
+        confirmation_required(self.confirm, verdict, situation)
     }
 
     /// What becomes of an action in the end, where it is no matter which client asks.
@@ -144,17 +149,17 @@ impl Rules {
             Action::Ask => Decision::Ask(String::new()),
             Action::Refuse => return Action::Refuse,
         };
-        let (rule, shadow, explanation) = (DecidedBy::Default, Vec::new(), Vec::new());
-        let verdict = Verdict { decision, rule, shadow, explanation };
+        let (rule, shadow, explanation) = (RuleName::Default, Vec::new(), Vec::new());
+        let verdict = PolicyDecision { decision, rule, shadow, explanation };
         match self.demanded(&verdict, true, true) {
-            Demand::Nothing => Action::Allow,
-            Demand::Ask(_) => Action::Ask,
-            Demand::Refuse(_) => Action::Refuse,
+            Confirmation::Nothing => Action::Allow,
+            Confirmation::Ask(_) => Action::Ask,
+            Confirmation::Refuse(_) => Action::Refuse,
         }
     }
 
     /// The rule is named only if it is the rule that asks.
-    fn asked(&self, verdict: &Verdict, reason: &str) -> String {
+    fn asked(&self, verdict: &PolicyDecision, reason: &str) -> String {
         match &verdict.decision {
             Decision::Ask(_) => asked_by(&verdict.rule, reason),
             _ => format!("verdict    ask the human: {reason}"),
@@ -174,12 +179,12 @@ impl Policy {
         let never = "emergency and premium numbers are always refused".to_owned();
         let every_call = "every call needs the human's yes".to_owned();
         let all_asked = in_force(Action::Allow) == Action::Ask;
-        if self.mode != Mode::Enforce {
+        if self.mode != PolicyMode::Enforce {
             let stops = format!("the others are in mode {} and stop nothing", self.mode);
             return [never, stops].into_iter().chain(all_asked.then_some(every_call)).collect();
         }
         let mut parts = Vec::new();
-        let rules = self.rules.iter().filter(|rule| rule.mode == Mode::Enforce).count();
+        let rules = self.rules.iter().filter(|rule| rule.mode == PolicyMode::Enforce).count();
         match (rules, in_force(self.default)) {
             (0, Action::Allow) => {}
             (0, Action::Ask) => parts.push(every_call),
@@ -198,19 +203,19 @@ impl Policy {
             Action::Refuse => Some("is refused"),
             Action::Allow | Action::Ask => None,
         };
-        if let (Mode::Enforce, Some(then)) = (quiet.mode, then) {
+        if let (PolicyMode::Enforce, Some(then)) = (quiet.mode, then) {
             parts.push(format!("{} at the destination {then}", quiet.hours()));
         }
         let limits: Vec<String> = self
             .limits_by_name()
             .into_iter()
-            .filter(|(_, limit)| limit.mode == Mode::Enforce)
+            .filter(|(_, limit)| limit.mode == PolicyMode::Enforce)
             .map(|(name, limit)| match name {
                 Limit::PerHour => format!("{} calls an hour", limit.max),
                 Limit::PerDay => format!("{} a day", limit.max),
                 Limit::PerDestinationPerHour => format!("{} an hour per destination", limit.max),
                 Limit::PerDestinationPerDay => format!("{} a day per destination", limit.max),
-                Limit::AtOnce => format!("{} at once", limit.max),
+                Limit::Concurrent => format!("{} at once", limit.max),
                 Limit::SpendPerDay => format!("{} a day", limit.max),
             })
             .collect();
@@ -226,10 +231,9 @@ impl Policy {
         let rules = self.rules.iter().map(|rule| (rule.mode, rule.action));
         let clock = [self.quiet_hours.action, self.unknown_timezone]
             .map(|action| (self.quiet_hours.mode, action));
-        rules
-            .chain(clock)
-            .chain([(Mode::Enforce, self.default)])
-            .any(|(mode, action)| mode.min(self.mode) == Mode::Enforce && action == Action::Ask)
+        rules.chain(clock).chain([(PolicyMode::Enforce, self.default)]).any(|(mode, action)| {
+            mode.min(self.mode) == PolicyMode::Enforce && action == Action::Ask
+        })
     }
 
     /// The same as a structure.
@@ -260,7 +264,7 @@ impl Policy {
 
     /// What the rules by themselves say to a call, and why: several lines for people.
     #[must_use]
-    pub fn explain(&self, request: &Request<'_>, verdict: &Verdict) -> String {
+    pub fn explain(&self, request: &PolicyInput<'_>, verdict: &PolicyDecision) -> String {
         let line = match &verdict.decision {
             Decision::Allow => allowed(&verdict.rule),
             Decision::Ask(reason) => asked_by(&verdict.rule, reason),
@@ -270,7 +274,12 @@ impl Policy {
     }
 
     /// The call, this line about it, and what was looked at.
-    fn lines(&self, request: &Request<'_>, verdict: &Verdict, line: String) -> Vec<String> {
+    fn lines(
+        &self,
+        request: &PolicyInput<'_>,
+        verdict: &PolicyDecision,
+        line: String,
+    ) -> Vec<String> {
         let destination = request.destination;
         let country =
             destination.country.map_or("no country".to_owned(), |country| country.to_string());
@@ -282,7 +291,7 @@ impl Policy {
             line,
         ];
         lines.extend(verdict.explanation.iter().map(|line| format!("looked at  {line}")));
-        if self.mode != Mode::Enforce {
+        if self.mode != PolicyMode::Enforce {
             lines.push(format!("note       the calling rules are in mode {}", self.mode));
         }
         lines
@@ -290,17 +299,17 @@ impl Policy {
 
     fn limits_by_name(&self) -> Vec<(Limit, LimitSummary)> {
         let limits = &self.limits;
-        let count = |setting: &Setting<u32>| (setting.max.to_string(), setting.mode);
+        let count = |setting: &LimitSetting<u32>| (setting.max.to_string(), setting.mode);
         [
             (Limit::PerHour, count(&limits.per_hour)),
             (Limit::PerDay, count(&limits.per_day)),
             (Limit::PerDestinationPerHour, count(&limits.per_destination_per_hour)),
             (Limit::PerDestinationPerDay, count(&limits.per_destination_per_day)),
-            (Limit::AtOnce, count(&limits.at_once)),
+            (Limit::Concurrent, count(&limits.concurrent)),
             (Limit::SpendPerDay, (limits.spend_per_day.max.to_string(), limits.spend_per_day.mode)),
         ]
         .into_iter()
-        .filter(|(_, (_, mode))| *mode != Mode::Off)
+        .filter(|(_, (_, mode))| *mode != PolicyMode::Off)
         .map(|(limit, (max, mode))| (limit, LimitSummary { max, mode }))
         .collect()
     }
@@ -310,15 +319,15 @@ fn sentence(parts: &[String]) -> String {
     format!("Calling rules: {}.", parts.join("; "))
 }
 
-fn allowed(rule: &DecidedBy) -> String {
+fn allowed(rule: &RuleName) -> String {
     format!("verdict    allow, by `{rule}`")
 }
 
-fn asked_by(rule: &DecidedBy, reason: &str) -> String {
+fn asked_by(rule: &RuleName, reason: &str) -> String {
     format!("verdict    ask the human, by `{rule}`: {reason}")
 }
 
-fn refused(refusal: &Refusal) -> String {
+fn refused(refusal: &PolicyRefusal) -> String {
     format!("verdict    refuse. {refusal}")
 }
 
@@ -347,8 +356,8 @@ mod tests {
 
     use super::*;
 
-    fn rules(confirm: ConfirmMode, require_human: bool, policy: &str) -> Rules {
-        Rules {
+    fn rules(confirm: ConfirmMode, require_human: bool, policy: &str) -> DialingRules {
+        DialingRules {
             policy: Policy::from_toml(policy).unwrap(),
             confirm,
             require_human,

@@ -22,11 +22,11 @@ pub const HOUR: SignedDuration = SignedDuration::from_hours(1);
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// No call lasts longer. A call whose end, or whose beginning, was never learned stops counting as "in
 /// progress" after this time, so that one lost answer cannot hold a slot for ever.
-pub const LONGEST_CALL: SignedDuration = SignedDuration::from_hours(2);
+pub const MAX_CALL_DURATION: SignedDuration = SignedDuration::from_hours(2);
 
 /// The greatest numbers allowed; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct CallLimits {
     /// Calls in a rolling hour.
     pub per_hour: Option<u32>,
     /// Calls in a rolling day.
@@ -36,7 +36,7 @@ pub struct Limits {
     /// Calls to one destination in a rolling day.
     pub per_destination_per_day: Option<u32>,
     /// Calls in progress at one time.
-    pub at_once: Option<u32>,
+    pub concurrent: Option<u32>,
     /// Money in a rolling day: billed amounts, and holds where no amount is known yet.
     pub spend_per_day: Option<MilliCents>,
 }
@@ -54,7 +54,7 @@ pub enum Limit {
     /// Calls to one destination in a rolling day.
     PerDestinationPerDay,
     /// Calls in progress at one time.
-    AtOnce,
+    Concurrent,
     /// Money in a rolling day.
     SpendPerDay,
 }
@@ -64,7 +64,7 @@ impl Limit {
     pub const ALL: [Self; 6] = [
         Self::PerDestinationPerHour,
         Self::PerDestinationPerDay,
-        Self::AtOnce,
+        Self::Concurrent,
         Self::PerHour,
         Self::PerDay,
         Self::SpendPerDay,
@@ -78,7 +78,7 @@ impl Limit {
             Self::PerDay => "per_day",
             Self::PerDestinationPerHour => "per_destination_per_hour",
             Self::PerDestinationPerDay => "per_destination_per_day",
-            Self::AtOnce => "at_once",
+            Self::Concurrent => "concurrent",
             Self::SpendPerDay => "spend_per_day",
         }
     }
@@ -99,14 +99,14 @@ impl fmt::Display for Limit {
 /// What is to be begun, as far as limits care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum OrderKind {
     /// A telephone call: every limit applies.
     Call,
     /// The purchase of a number: only the money limit applies.
     Purchase,
 }
 
-impl Kind {
+impl OrderKind {
     /// `call` or `purchase`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -119,7 +119,7 @@ impl Kind {
 
 /// One limit's consumption.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Used {
+pub struct WindowUsage {
     /// How many there are.
     pub count: u32,
     /// When there will be fewer than the limit that was asked about; `None` while there are fewer
@@ -127,22 +127,22 @@ pub struct Used {
     pub frees_at: Option<Timestamp>,
 }
 
-/// What one tenant has used, measured against some [`Limits`].
+/// What one account has used, measured against some [`CallLimits`].
 ///
 /// Counted are the calls that rang or may have rung: everything but what is known not to have been
 /// placed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Calls in the last hour.
-    pub hour: Used,
+    pub hour: WindowUsage,
     /// Calls in the last day.
-    pub day: Used,
+    pub day: WindowUsage,
     /// Calls to this destination in the last hour.
-    pub destination_hour: Used,
+    pub destination_hour: WindowUsage,
     /// Calls to this destination in the last day.
-    pub destination_day: Used,
-    /// Calls in progress, see [`LONGEST_CALL`]. Intents count while their dispatch is alive.
-    pub at_once: u32,
+    pub destination_day: WindowUsage,
+    /// Calls in progress, see [`MAX_CALL_DURATION`]. Intents count while their dispatch is alive.
+    pub concurrent: u32,
     /// Billed amounts and holds of the last day.
     pub spent: MilliCents,
     /// When enough of it is a day old for one more hold to fit under the limit asked about; `None`
@@ -159,13 +159,13 @@ pub struct LimitReached {
     pub until: Option<Timestamp>,
 }
 
-impl Limits {
+impl CallLimits {
     /// Whether this one limit has room for one more, which will hold `hold`.
     #[must_use]
     pub fn reached(
         &self,
         limit: Limit,
-        kind: Kind,
+        kind: OrderKind,
         usage: &Usage,
         hold: MilliCents,
     ) -> Option<LimitReached> {
@@ -174,17 +174,17 @@ impl Limits {
                 self.spend_per_day.is_some_and(|max| usage.spent.saturating_add(hold) > max),
                 usage.spend_frees_at,
             ),
-            (_, Kind::Purchase) => return None,
-            (Limit::PerHour, Kind::Call) => full(self.per_hour, usage.hour),
-            (Limit::PerDay, Kind::Call) => full(self.per_day, usage.day),
-            (Limit::PerDestinationPerHour, Kind::Call) => {
+            (_, OrderKind::Purchase) => return None,
+            (Limit::PerHour, OrderKind::Call) => full(self.per_hour, usage.hour),
+            (Limit::PerDay, OrderKind::Call) => full(self.per_day, usage.day),
+            (Limit::PerDestinationPerHour, OrderKind::Call) => {
                 full(self.per_destination_per_hour, usage.destination_hour)
             }
-            (Limit::PerDestinationPerDay, Kind::Call) => {
+            (Limit::PerDestinationPerDay, OrderKind::Call) => {
                 full(self.per_destination_per_day, usage.destination_day)
             }
-            (Limit::AtOnce, Kind::Call) => {
-                (self.at_once.is_some_and(|max| usage.at_once >= max), None)
+            (Limit::Concurrent, OrderKind::Call) => {
+                (self.concurrent.is_some_and(|max| usage.concurrent >= max), None)
             }
         };
         full.then_some(LimitReached { limit, until })
@@ -192,7 +192,7 @@ impl Limits {
 
     /// The limit that stands in the way the longest, if any does.
     #[must_use]
-    pub fn check(&self, kind: Kind, usage: &Usage, hold: MilliCents) -> Option<LimitReached> {
+    pub fn check(&self, kind: OrderKind, usage: &Usage, hold: MilliCents) -> Option<LimitReached> {
         Limit::ALL
             .into_iter()
             .filter_map(|limit| self.reached(limit, kind, usage, hold))
@@ -200,7 +200,7 @@ impl Limits {
     }
 }
 
-fn full(max: Option<u32>, used: Used) -> (bool, Option<Timestamp>) {
+fn full(max: Option<u32>, used: WindowUsage) -> (bool, Option<Timestamp>) {
     (max.is_some_and(|max| used.count >= max), used.frees_at)
 }
 
@@ -211,13 +211,13 @@ mod tests {
     #[test]
     fn of_several_that_are_reached_the_one_that_lasts_longest_is_told() {
         let at = |second| Timestamp::from_second(second).ok();
-        let used = |second| Used { count: 1, frees_at: at(second) };
-        let limits = Limits {
+        let used = |second| WindowUsage { count: 1, frees_at: at(second) };
+        let limits = CallLimits {
             per_hour: Some(1),
             per_day: Some(1),
             per_destination_per_hour: Some(1),
-            at_once: Some(1),
-            ..Limits::default()
+            concurrent: Some(1),
+            ..CallLimits::default()
         };
         for (hour, day, destination, limit, until) in [
             (10, 30, 20, Limit::PerDay, at(30)),
@@ -228,10 +228,10 @@ mod tests {
                 hour: used(hour),
                 day: used(day),
                 destination_hour: used(destination),
-                at_once: 1,
+                concurrent: 1,
                 ..Usage::default()
             };
-            let reached = limits.check(Kind::Call, &usage, MilliCents::ZERO);
+            let reached = limits.check(OrderKind::Call, &usage, MilliCents::ZERO);
             assert_eq!(reached, Some(LimitReached { limit, until }));
         }
     }

@@ -1,31 +1,30 @@
-//! May this number be dialed, by whom, and has it been dialed already?
+//! May this number be dialed, by whom, and was it dialed already? Knows nothing of MCP.
 //!
-//! - [`destination`] knows what a number is: country, kind, time zones.
-//! - [`limits`] is the arithmetic of "how many and how much": plain numbers, no clock, no storage.
-//! - [`policy`] holds the user's rules and judges one call by them. Pure: it is handed the time, the
-//!   destination and what has been used, and answers with a verdict.
-//! - [`ledger`] remembers what was dialed, durably and before it is dialed, and is the one place where
-//!   two processes agree which of them may dial.
-//! - [`confirm`] decides whether a human must say yes first.
-//! - [`rules`] is all of it that a process goes by, and may change while it runs; [`explain`] says it in words.
-//! - [`order`] is what is to be done, and what makes two orders the same.
-//! - [`dispatch`] does it, at most once; `reconcile` settles earlier ones of the same first;
-//!   [`search`] looks for what may have been done.
-//!
-//! Nothing here knows MCP.
+//! - [`destination`]: facts about a number: country, type, time zones.
+//! - [`limits`]: the limits on calls and money as plain numbers, without clock or storage.
+//! - [`policy`]: the calling rules, and the decision on one call. Pure: time, destination and usage are arguments.
+//! - [`confirm`]: whether a person must confirm an order.
+//! - [`rules`]: all settings by which a process dials; they may change while it runs. [`explain`] describes them.
+//! - [`ledger`]: the durable record of what was dialed, written before it is dialed. Several processes share it.
+//! - [`order`]: a call or a purchase, and what makes two the same. [`outcome`] and [`call_outcome`]: their results.
+//! - [`dialer`]: places orders at most once, in the steps of `policy_check`, `recovery` and `dispatch`;
+//!   [`search`] finds out whether an order was placed.
 
 pub mod call_outcome;
 pub mod confirm;
 pub mod destination;
-pub mod dispatch;
+pub mod dialer;
+mod dispatch;
 mod environment;
 pub mod explain;
 pub mod ledger;
 pub mod limits;
 pub mod order;
+pub mod outcome;
 pub mod policy;
-mod reconcile;
+pub mod policy_check;
 mod recorded_outcomes;
+mod recovery;
 pub mod rules;
 pub mod search;
 

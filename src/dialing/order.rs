@@ -1,45 +1,40 @@
-//! What is to be done: a call or a purchase, and what makes two orders the same.
+//! Orders: a call or a purchase, and what makes two orders the same.
 
 use serde_json::{Map, Value};
 
-use super::ledger::{Callee, DispatchId, Fingerprint, IdempotencyKey, Tenant, TenantId};
-use super::limits::Kind;
+use super::ledger::{AccountId, AccountRef, Callee, DispatchId, Fingerprint, IdempotencyKey};
+use super::limits::OrderKind;
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
 use callingbox::{Call, CallCreate, PhoneNumber};
 
-/// The member of a call's `metadata` that carries the dispatch id. Reserved: no caller may set it.
+/// The member of a call's `metadata` that carries the dispatch id. Callers may not set it.
 pub const DISPATCH_KEY: &str = "callingbox_mcp_dispatch_id";
 
-/// The most that one call can cost: the hold, which is sized by the longest call (usage and credits
-/// page: $3.00).
+/// The most that one call can cost: the amount that CallingBox reserves for the longest call ($3.00).
 pub const CALL_HOLD: MilliCents = MilliCents(300_000);
 
-/// What is to be done.
+/// A call or a purchase.
 #[derive(Debug, Clone)]
 pub enum Order {
-    /// Place this call.
     Call(Box<CallCreate>),
-    /// Buy this number, at this price if it could be found out.
+    /// The purchase of a number.
     Number {
-        /// The number.
         number: E164,
-        /// What it costs at once.
+        /// The first payment, if it is known.
         price: Option<MilliCents>,
     },
 }
 
-/// What came of it.
+/// What an order produced.
 #[derive(Debug, Clone)]
-pub enum Product {
-    /// The call.
+pub enum Placed {
     Call(Box<Call>),
-    /// The number.
     Number(Box<PhoneNumber>),
 }
 
-impl Product {
-    /// Its id at CallingBox.
+impl Placed {
+    /// The id that CallingBox assigned.
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
@@ -49,28 +44,25 @@ impl Product {
     }
 }
 
-/// An order with what its caller said about repeating it.
+/// An order, and what the client said about repeating it.
 #[derive(Debug, Clone)]
-pub struct Asked {
-    /// The order.
+pub struct DialRequest {
     pub order: Order,
-    /// The caller's own name for it.
     pub idempotency_key: Option<IdempotencyKey>,
-    /// Do it although the same was done a moment ago.
+    /// Place it even if the same order was placed a moment ago.
     pub allow_repeat: bool,
 }
 
-impl Asked {
-    /// Call or purchase.
+impl DialRequest {
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> OrderKind {
         match self.order {
-            Order::Call(_) => Kind::Call,
-            Order::Number { .. } => Kind::Purchase,
+            Order::Call(_) => OrderKind::Call,
+            Order::Number { .. } => OrderKind::Purchase,
         }
     }
 
-    /// The number that is bought.
+    /// The number to buy.
     #[must_use]
     pub fn number(&self) -> Option<&E164> {
         match &self.order {
@@ -79,16 +71,16 @@ impl Asked {
         }
     }
 
-    /// Whom it rings.
+    /// The number to call.
     #[must_use]
-    pub fn callee(&self, tenant: &Tenant) -> Option<Callee> {
+    pub fn callee(&self, account: &AccountRef) -> Option<Callee> {
         match &self.order {
-            Order::Call(call) => Some(Callee::new(tenant, &call.to)),
+            Order::Call(call) => Some(Callee::new(account, &call.to)),
             Order::Number { .. } => None,
         }
     }
 
-    /// The most that it can cost.
+    /// The most that the order can cost.
     #[must_use]
     pub fn hold(&self) -> MilliCents {
         match &self.order {
@@ -99,16 +91,16 @@ impl Asked {
 
     /// Identifies the order: two orders with the same fingerprint are the same call or purchase.
     #[must_use]
-    pub fn fingerprint(&self, tenant: &TenantId) -> Fingerprint {
-        Fingerprint::of(tenant, self.kind(), &Value::Object(self.arguments().identity))
+    pub fn fingerprint(&self, account: &AccountId) -> Fingerprint {
+        Fingerprint::of(account, self.kind(), &Value::Object(self.arguments().identity))
     }
 
     /// Identifies everything that a confirmation of this request covers.
     #[must_use]
-    pub fn confirmation_fingerprint(&self, tenant: &TenantId) -> Fingerprint {
+    pub fn confirmation_fingerprint(&self, account: &AccountId) -> Fingerprint {
         let Arguments { mut identity, handling } = self.arguments();
         identity.extend(handling);
-        Fingerprint::of(tenant, self.kind(), &Value::Object(identity))
+        Fingerprint::of(account, self.kind(), &Value::Object(identity))
     }
 
     /// Destructures the request without `..`: a new field must be given its place here before the code compiles.
@@ -169,9 +161,9 @@ fn object(value: Option<&Map<String, Value>>) -> Value {
     value.filter(|value| !value.is_empty()).cloned().map_or(Value::Null, Value::Object)
 }
 
-/// The call as it is sent: with the dispatch id in its metadata.
+/// The call with the dispatch id in its metadata, as it is sent.
 #[must_use]
-pub fn marked(call: &CallCreate, dispatch: DispatchId) -> CallCreate {
+pub fn with_dispatch_id(call: &CallCreate, dispatch: DispatchId) -> CallCreate {
     let mut call = call.clone();
     call.metadata
         .get_or_insert_default()

@@ -11,7 +11,7 @@ use super::policy::Policy;
 
 /// How this account dials.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct DialingRules {
     /// Whom and when.
     pub policy: Policy,
     /// When a human is asked.
@@ -24,25 +24,25 @@ pub struct Rules {
     pub thinking_time: Duration,
 }
 
-/// Rules that may change. Clones are the same rules.
+/// DialingRules that may change. Clones are the same rules.
 #[derive(Debug, Clone)]
-pub struct LiveRules(Arc<RwLock<Arc<Rules>>>);
+pub struct SharedRules(Arc<RwLock<Arc<DialingRules>>>);
 
-impl LiveRules {
+impl SharedRules {
     /// The rules at this moment. Whoever decides something takes them once and keeps to them.
     #[must_use]
-    pub fn get(&self) -> Arc<Rules> {
+    pub fn get(&self) -> Arc<DialingRules> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// From now on, these.
-    pub fn set(&self, rules: Rules) {
+    pub fn set(&self, rules: DialingRules) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 }
 
-impl From<Rules> for LiveRules {
-    fn from(rules: Rules) -> Self {
+impl From<DialingRules> for SharedRules {
+    fn from(rules: DialingRules) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(rules))))
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 
-use super::ledger::{DispatchId, Record};
-use super::order::{DISPATCH_KEY, Product};
+use super::ledger::{DispatchId, DispatchRecord};
+use super::order::{DISPATCH_KEY, Placed};
 use callingbox::e164::E164;
 use callingbox::{Call, Client, Cursor, Error, PageRequest};
 
@@ -20,20 +20,20 @@ pub const SCHEDULE: [Duration; 4] =
 pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// The most pages of 100 that one look turns.
-const MOST_PAGES: usize = 10;
+const MAX_PAGES: usize = 10;
 
 /// How far the API's clock may be behind ours.
-const SKEW: SignedDuration = SignedDuration::from_mins(5);
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// What a look found.
 #[derive(Debug)]
-pub enum Found {
+pub enum SearchResult {
     /// It was done.
-    Yes(Product),
+    Found(Placed),
     /// Everything since the intent was looked at, and it is not there.
-    No,
+    Absent,
     /// Not everything could be looked at.
-    CannotSay,
+    Inconclusive,
 }
 
 /// Looks, and looks again, until it is found or the schedule ends.
@@ -41,44 +41,52 @@ pub enum Found {
 /// `number` is the one that was to be bought; there is none for a call.
 pub async fn search(
     api: &Client,
-    record: &Record,
+    record: &DispatchRecord,
     number: Option<&E164>,
     schedule: &[Duration],
-) -> Found {
+) -> SearchResult {
     let until = Instant::now() + LIMIT;
-    let mut last = Found::CannotSay;
+    let mut last = SearchResult::Inconclusive;
     for pause in schedule {
         tokio::time::sleep(*pause).await;
         let Ok(looked) = timeout_at(until, once(api, record, number)).await else {
             tracing::warn!(dispatch = %record.dispatch_id, "a search for a dispatch took too long");
-            return Found::CannotSay;
+            return SearchResult::Inconclusive;
         };
         last = match looked {
-            Ok(found @ Found::Yes(_)) => return found,
+            Ok(found @ SearchResult::Found(_)) => return found,
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(dispatch = %record.dispatch_id, %error, "a search for a dispatch failed");
-                Found::CannotSay
+                SearchResult::Inconclusive
             }
         };
     }
     last
 }
 
-async fn once(api: &Client, record: &Record, number: Option<&E164>) -> Result<Found, Error> {
+async fn once(
+    api: &Client,
+    record: &DispatchRecord,
+    number: Option<&E164>,
+) -> Result<SearchResult, Error> {
     match number {
-        None => call(api, record.dispatch_id, record.intent_at).await,
+        None => call(api, record.dispatch_id, record.created_at).await,
         Some(number) => owned(api, number).await,
     }
 }
 
 /// A call that is not there must not be missed: a list that does not say where it ends is followed until
 /// nothing comes.
-async fn call(api: &Client, dispatch: DispatchId, intent_at: Timestamp) -> Result<Found, Error> {
+async fn call(
+    api: &Client,
+    dispatch: DispatchId,
+    created_at: Timestamp,
+) -> Result<SearchResult, Error> {
     let dispatch = dispatch.to_string();
-    let since = intent_at.saturating_sub(SKEW).unwrap_or(Timestamp::MIN);
+    let since = created_at.saturating_sub(MAX_CLOCK_SKEW).unwrap_or(Timestamp::MIN);
     let mut cursor = None;
-    for _ in 0..MOST_PAGES {
+    for _ in 0..MAX_PAGES {
         let page =
             api.list_calls(&PageRequest { limit: Some(100), cursor: cursor.clone() }).await?;
         let older = page.data.last().is_some_and(|oldest| {
@@ -87,18 +95,18 @@ async fn call(api: &Client, dispatch: DispatchId, intent_at: Timestamp) -> Resul
         let next = page.data.last().map(|oldest| Cursor::After(oldest.id.as_str().to_owned()));
         let ends = !page.has_more && (page.said || next.is_none());
         if let Some(call) = page.data.into_iter().find(|call| carries(call, &dispatch)) {
-            return Ok(Found::Yes(Product::Call(Box::new(call))));
+            return Ok(SearchResult::Found(Placed::Call(Box::new(call))));
         }
         // It may be one of those that could not be read, or beyond a list that knows no cursor.
         if page.skipped > 0 || (next.is_some() && next == cursor) {
-            return Ok(Found::CannotSay);
+            return Ok(SearchResult::Inconclusive);
         }
         if older || ends {
-            return Ok(Found::No);
+            return Ok(SearchResult::Absent);
         }
         cursor = next;
     }
-    Ok(Found::CannotSay)
+    Ok(SearchResult::Inconclusive)
 }
 
 fn carries(call: &Call, dispatch: &str) -> bool {
@@ -106,25 +114,25 @@ fn carries(call: &Call, dispatch: &str) -> bool {
     carried.and_then(|id| id.as_str()) == Some(dispatch)
 }
 
-async fn owned(api: &Client, wanted: &E164) -> Result<Found, Error> {
+async fn owned(api: &Client, wanted: &E164) -> Result<SearchResult, Error> {
     let mut cursor = None;
-    for _ in 0..MOST_PAGES {
+    for _ in 0..MAX_PAGES {
         let page =
             api.list_numbers(&PageRequest { limit: Some(100), cursor: cursor.take() }).await?;
         cursor = page.data.last().map(|oldest| Cursor::After(oldest.id.as_str().to_owned()));
         if let Some(number) =
             page.data.into_iter().find(|number| number.e164.as_ref() == Some(wanted))
         {
-            return Ok(Found::Yes(Product::Number(Box::new(number))));
+            return Ok(SearchResult::Found(Placed::Number(Box::new(number))));
         }
         if page.skipped > 0 {
-            return Ok(Found::CannotSay);
+            return Ok(SearchResult::Inconclusive);
         }
         if !page.has_more {
-            return Ok(Found::No);
+            return Ok(SearchResult::Absent);
         }
     }
-    Ok(Found::CannotSay)
+    Ok(SearchResult::Inconclusive)
 }
 
 #[cfg(test)]
@@ -139,8 +147,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::dialing::ledger::{ConfirmedBy, Fingerprint, State, Tenant};
-    use crate::dialing::limits::Kind;
+    use crate::dialing::ledger::{AccountRef, ConfirmedBy, DispatchState, Fingerprint};
+    use crate::dialing::limits::OrderKind;
     use callingbox::money::MilliCents;
     use callingbox::{ApiKey, BaseUrl, ClientConfig, RetryPolicy};
 
@@ -165,7 +173,7 @@ mod tests {
     }
 
     /// What a look for a call says to an API that lists these, by the cursor that it is asked with.
-    async fn look(list: fn(Option<&str>) -> Value) -> Found {
+    async fn look(list: fn(Option<&str>) -> Value) -> SearchResult {
         let (api, server) =
             api(move |query| Json(list(query.get("starting_after").map(String::as_str)))).await;
         let found = call(&api, DispatchId::new(), INTENT.parse().unwrap()).await.unwrap();
@@ -185,22 +193,22 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_not_seen_is_not_said_to_be_not_there() {
-        assert!(matches!(look(|_| json!([])).await, Found::No));
+        assert!(matches!(look(|_| json!([])).await, SearchResult::Absent));
         let ended = look(|_| json!({"data": [newer("a")], "has_more": false})).await;
-        assert!(matches!(ended, Found::No));
+        assert!(matches!(ended, SearchResult::Absent));
         let paged = look(|after| match after {
             None => json!([newer("a")]),
             Some(_) => json!([]),
         });
-        assert!(matches!(paged.await, Found::No));
+        assert!(matches!(paged.await, SearchResult::Absent));
         let reached = look(|_| json!([newer("a"), call_of("b", "2026-11-02T14:00:00Z")])).await;
-        assert!(matches!(reached, Found::No));
+        assert!(matches!(reached, SearchResult::Absent));
         // The same list whatever is asked, which may have been cut.
-        assert!(matches!(look(|_| json!([newer("a")])).await, Found::CannotSay));
+        assert!(matches!(look(|_| json!([newer("a")])).await, SearchResult::Inconclusive));
         let unreadable = look(|_| json!({"data": [newer("a"), {"no": "id"}], "has_more": false}));
-        assert!(matches!(unreadable.await, Found::CannotSay));
+        assert!(matches!(unreadable.await, SearchResult::Inconclusive));
         let endless = look(|_| json!({"data": [newer("a")], "has_more": true})).await;
-        assert!(matches!(endless, Found::CannotSay));
+        assert!(matches!(endless, SearchResult::Inconclusive));
     }
 
     #[tokio::test]
@@ -212,7 +220,7 @@ mod tests {
             }),
         });
         // It looked at the second page, where one cannot be read.
-        assert!(matches!(found.await, Found::CannotSay));
+        assert!(matches!(found.await, SearchResult::Inconclusive));
     }
 
     #[tokio::test]
@@ -229,37 +237,37 @@ mod tests {
             None => json!({"data": [{"id": "a", "e164": "+14155550101"}], "has_more": true}),
             Some(_) => json!({"data": [{"id": "b", "e164": WANTED}], "has_more": false}),
         });
-        let Found::Yes(product) = found.await else { panic!() };
+        let SearchResult::Found(product) = found.await else { panic!() };
         assert_eq!(product.id(), "b");
         let other = owned(|_| json!([{"id": "a", "e164": "+14155550101"}, {"id": "c"}]));
-        assert!(matches!(other.await, Found::No));
+        assert!(matches!(other.await, SearchResult::Absent));
         let unreadable = owned(
             |_| json!({"data": [{"id": "a", "e164": "+14155550101"}, {"no": "id"}], "has_more": false}),
         );
-        assert!(matches!(unreadable.await, Found::CannotSay));
+        assert!(matches!(unreadable.await, SearchResult::Inconclusive));
         let endless =
             owned(|_| json!({"data": [{"id": "a", "e164": "+14155550101"}], "has_more": true}));
-        assert!(matches!(endless.await, Found::CannotSay));
+        assert!(matches!(endless.await, SearchResult::Inconclusive));
     }
 
     /// The record of an order that is looked for.
-    fn record() -> Record {
-        let tenant = Tenant::new(b"key", "https://api.example");
-        Record {
+    fn record() -> DispatchRecord {
+        let account = AccountRef::new(b"key", "https://api.example");
+        DispatchRecord {
             dispatch_id: DispatchId::new(),
-            kind: Kind::Call,
-            tenant: tenant.id().clone(),
-            fingerprint: Fingerprint::of(tenant.id(), Kind::Call, &Value::Null),
+            kind: OrderKind::Call,
+            account_id: account.id().clone(),
+            fingerprint: Fingerprint::of(account.id(), OrderKind::Call, &Value::Null),
             idempotency_key: None,
             callee: None,
             agent_id: None,
             rule: String::new(),
             confirmed_by: ConfirmedBy::NotRequired,
-            intent_at: INTENT.parse().unwrap(),
-            lease_until: INTENT.parse().unwrap(),
+            created_at: INTENT.parse().unwrap(),
+            lease_expires_at: INTENT.parse().unwrap(),
             generation: 1,
             hold: MilliCents::ZERO,
-            state: State::Intent,
+            state: DispatchState::Intent,
         }
     }
 
@@ -285,10 +293,10 @@ mod tests {
             })
             .await;
             let found = match search(&api, &record, None, &looks).await {
-                Found::Yes(product) if product.id() == "ours" => "yes",
-                Found::Yes(_) => "another",
-                Found::No => "no",
-                Found::CannotSay => "cannot say",
+                SearchResult::Found(product) if product.id() == "ours" => "yes",
+                SearchResult::Found(_) => "another",
+                SearchResult::Absent => "no",
+                SearchResult::Inconclusive => "cannot say",
             };
             server.abort();
             assert_eq!(found, wanted, "{lists:?}");

@@ -13,20 +13,22 @@ use serde_json::{Value, json};
 use super::Environment;
 use super::call_outcome::CallOutcome;
 use super::confirm::ConfirmMode;
-use super::dispatch::{DialError, DialResult, Dialed, Dialer, LedgerPlace};
+use super::dialer::Dialer;
 use super::ledger::{
-    Begin, ConfirmedBy, DispatchId, Filter, IdempotencyKey, Ledger, NewIntent, State, Tenant, Terms,
+    AccountRef, BeginConstraints, BeginResult, ConfirmedBy, DispatchId, DispatchState,
+    IdempotencyKey, Ledger, LedgerLocation, NewIntent, RecordFilter,
 };
-use super::limits::Limits;
-use super::order::{Asked, DISPATCH_KEY, Order};
+use super::limits::CallLimits;
+use super::order::{DISPATCH_KEY, DialRequest, Order};
+use super::outcome::{DialError, DialResult, Dialed};
 use super::policy::{Decision, Policy};
-use super::rules::Rules;
+use super::rules::DialingRules;
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
 use callingbox::{AgentId, ApiKey, BaseUrl, Call, CallCreate, Client, ClientConfig, RetryPolicy};
 
 /// A ledger, and whose records in it.
-type Other = Mutex<Option<(Arc<dyn Ledger>, Tenant)>>;
+type Other = Mutex<Option<(Arc<dyn Ledger>, AccountRef)>>;
 
 /// An API that answers so.
 struct Api {
@@ -42,7 +44,7 @@ struct Api {
 struct House {
     api: Arc<Api>,
     dialer: Arc<Dialer>,
-    tenant: Tenant,
+    account: AccountRef,
     directory: tempfile::TempDir,
 }
 
@@ -54,9 +56,9 @@ impl Api {
         }
         self.lists.fetch_add(1, Ordering::Relaxed);
         let other = self.other.lock().unwrap().clone();
-        if let Some((ledger, tenant)) = other {
-            for open in ledger.unsettled(tenant.id()).await.unwrap() {
-                ledger.placed(tenant.id(), open.dispatch_id, "found").await.unwrap();
+        if let Some((ledger, account)) = other {
+            for open in ledger.list_unresolved(account.id()).await.unwrap() {
+                ledger.record_placed(account.id(), open.dispatch_id, "found").await.unwrap();
             }
         }
         let list = self.list.lock().unwrap().clone();
@@ -79,8 +81,8 @@ impl House {
         let key = ApiKey::new("sk_test".to_owned()).unwrap();
         let mut config = ClientConfig::new(BaseUrl::parse(&url, false).unwrap(), key);
         config.retry = RetryPolicy::NEVER;
-        let tenant = Tenant::new(b"sk_test", &url);
-        let rules = Rules {
+        let account = AccountRef::new(b"sk_test", &url);
+        let rules = DialingRules {
             policy: Policy::from_toml(policy).unwrap(),
             confirm: ConfirmMode::Never,
             require_human: false,
@@ -88,66 +90,67 @@ impl House {
             thinking_time: std::time::Duration::from_secs(1),
         };
         let directory = tempfile::tempdir().unwrap();
-        let place = LedgerPlace::File(directory.path().join("ledger.sqlite3"));
+        let place = LedgerLocation::File(directory.path().join("ledger.sqlite3"));
         let dialer =
-            Dialer::new(Client::new(config), tenant.clone(), Environment::Sandbox, place, rules);
-        Self { api, dialer: Arc::new(dialer), tenant, directory }
+            Dialer::new(Client::new(config), account.clone(), Environment::Sandbox, place, rules);
+        Self { api, dialer: Arc::new(dialer), account, directory }
     }
 
     async fn dial(&self) -> Result<Dialed, DialError> {
         self.order(call("Remind.")).await
     }
 
-    async fn order(&self, asked: Asked) -> Result<Dialed, DialError> {
+    async fn order(&self, asked: DialRequest) -> Result<Dialed, DialError> {
         self.dialer.dial(asked, "default".into(), ConfirmedBy::NotRequired).await
     }
 
-    async fn states(&self) -> Vec<State> {
-        let filter = Filter { tenant: None, since: None, standing: None, before: None, limit: 100 };
-        let records = self.dialer.ledger().await.unwrap().list(filter).await.unwrap();
+    async fn states(&self) -> Vec<DispatchState> {
+        let filter =
+            RecordFilter { account_id: None, since: None, status: None, before: None, limit: 100 };
+        let records = self.dialer.ledger().await.unwrap().list_records(filter).await.unwrap();
         records.into_iter().map(|record| record.state).collect()
     }
 
     /// Writes down what a process leaves that died so long ago.
-    async fn abandon(&self, asked: Asked, seconds_ago: i64) -> DispatchId {
+    async fn abandon(&self, asked: DialRequest, seconds_ago: i64) -> DispatchId {
         let now = Timestamp::now() - SignedDuration::from_secs(seconds_ago);
         let dispatch_id = DispatchId::new();
         let intent = NewIntent {
             dispatch_id,
             kind: asked.kind(),
-            tenant: self.tenant.id().clone(),
-            fingerprint: asked.fingerprint(self.tenant.id()),
+            account_id: self.account.id().clone(),
+            fingerprint: asked.fingerprint(self.account.id()),
             idempotency_key: asked.idempotency_key.clone(),
-            callee: asked.callee(&self.tenant),
+            callee: asked.callee(&self.account),
             agent_id: None,
             rule: "default".to_owned(),
             confirmed_by: ConfirmedBy::NotRequired,
             hold: asked.hold(),
         };
-        let terms = Terms {
+        let terms = BeginConstraints {
             now,
-            lease_until: now,
+            lease_expires_at: now,
             repeats_since: now,
             allow_repeat: false,
-            limits: Limits::default(),
+            limits: CallLimits::default(),
         };
         let begun = self.dialer.ledger().await.unwrap().begin(intent, terms).await.unwrap();
-        assert!(matches!(begun, Begin::Begun(_)), "{begun:?}");
+        assert!(matches!(begun, BeginResult::Begun(_)), "{begun:?}");
         dispatch_id
     }
 }
 
-fn call(instructions: &str) -> Asked {
+fn call(instructions: &str) -> DialRequest {
     let to = E164::parse("+14155550100").unwrap();
     let mut call = CallCreate::new(AgentId::new("agt_1"), to);
     call.instructions = Some(instructions.to_owned());
-    Asked { order: Order::Call(Box::new(call)), idempotency_key: None, allow_repeat: false }
+    DialRequest { order: Order::Call(Box::new(call)), idempotency_key: None, allow_repeat: false }
 }
 
-fn purchase() -> Asked {
+fn purchase() -> DialRequest {
     let number = E164::parse("+14155550100").unwrap();
     let order = Order::Number { number, price: Some(MilliCents::DOLLAR) };
-    Asked { order, idempotency_key: None, allow_repeat: false }
+    DialRequest { order, idempotency_key: None, allow_repeat: false }
 }
 
 fn none() -> Option<Value> {
@@ -160,7 +163,7 @@ async fn what_may_have_been_done_is_not_told_as_undone() {
         let house = House::new(post, none(), "").await;
         if by_other {
             let ledger = Arc::clone(house.dialer.ledger().await.unwrap());
-            *house.api.other.lock().unwrap() = Some((ledger, house.tenant.clone()));
+            *house.api.other.lock().unwrap() = Some((ledger, house.account.clone()));
         }
         match house.dial().await.map(|dialed| dialed.result) {
             Ok(DialResult::Unknown(_)) => "unknown".to_owned(),
@@ -201,14 +204,14 @@ async fn that_an_earlier_order_could_not_be_settled_is_no_refusal() {
     let dialed = house.dial().await.unwrap();
     assert_eq!(dialed.dispatch, left);
     assert!(matches!(dialed.result, DialResult::Unknown(_)), "{dialed:?}");
-    assert_eq!(house.states().await, [State::Intent]);
+    assert_eq!(house.states().await, [DispatchState::Intent]);
 }
 
 #[tokio::test]
 async fn what_is_found_of_an_earlier_order_is_told_with_its_key() {
     let house = House::new((500, Value::Null), None, "").await;
     let key = Some(IdempotencyKey::parse("appointment-17").unwrap());
-    let asked = Asked { idempotency_key: key.clone(), ..call("Remind.") };
+    let asked = DialRequest { idempotency_key: key.clone(), ..call("Remind.") };
     let left = house.abandon(asked.clone(), 180).await;
     let found = json!({
         "id": "call_1", "status": "queued", "metadata": {DISPATCH_KEY: left.to_string()},
@@ -228,8 +231,11 @@ async fn a_purchase_is_booked_with_the_most_of_what_is_known_of_its_price() {
         let house = House::new((201, bought), none(), "").await;
         house.order(purchase()).await.unwrap();
         let cost = Some(MilliCents(booked));
-        let ended =
-            State::Finished { id: "num_1".to_owned(), outcome: CallOutcome::Completed, cost };
+        let ended = DispatchState::Finished {
+            id: "num_1".to_owned(),
+            outcome: CallOutcome::Completed,
+            cost,
+        };
         assert_eq!(house.states().await, [ended], "{monthly}");
     }
 }
@@ -238,11 +244,11 @@ async fn a_purchase_is_booked_with_the_most_of_what_is_known_of_its_price() {
 async fn an_end_that_was_told_before_its_call_was_known_is_written_down() {
     let house = House::new((201, json!({"id": "call_1", "status": "queued"})), none(), "").await;
     let ended: Call = serde_json::from_value(json!({"id": "call_1", "status": "busy"})).unwrap();
-    house.dialer.note_end(&ended).await;
+    house.dialer.record_call_end(&ended).await;
     house.dial().await.unwrap();
-    assert!(matches!(house.states().await.as_slice(), [State::Placed { .. }]));
-    house.dialer.note_end(&ended).await;
-    assert!(matches!(house.states().await.as_slice(), [State::Finished { .. }]));
+    assert!(matches!(house.states().await.as_slice(), [DispatchState::Placed { .. }]));
+    house.dialer.record_call_end(&ended).await;
+    assert!(matches!(house.states().await.as_slice(), [DispatchState::Finished { .. }]));
 }
 
 #[tokio::test]
@@ -251,8 +257,8 @@ async fn of_what_was_left_open_only_calls_are_looked_for() {
     house.abandon(purchase(), 180).await;
     house.abandon(call("Left."), 180).await;
     let ledger = house.dialer.ledger().await.unwrap();
-    house.dialer.settle_left(ledger.as_ref()).await.unwrap();
-    let mut names: Vec<_> = house.states().await.iter().map(State::name).collect();
+    house.dialer.recover_abandoned(ledger.as_ref()).await.unwrap();
+    let mut names: Vec<_> = house.states().await.iter().map(DispatchState::name).collect();
     names.sort_unstable();
     assert_eq!(names, ["intent", "not_placed"]);
 }
@@ -264,22 +270,25 @@ async fn what_is_not_there_was_not_placed_once_it_can_arrive_no_more() {
         let house = House::new((500, Value::Null), none(), "").await;
         house.abandon(call("Left."), seconds_ago).await;
         let ledger = house.dialer.ledger().await.unwrap();
-        house.dialer.settle_left(ledger.as_ref()).await.unwrap();
+        house.dialer.recover_abandoned(ledger.as_ref()).await.unwrap();
         assert_eq!(house.states().await[0].name(), name, "{seconds_ago}");
     }
 }
 
 #[tokio::test]
 async fn an_api_that_does_not_answer_is_not_asked_for_each_call_that_was_left_open() {
-    let house = House::new((500, Value::Null), None, "[limits]\nat_once = 1").await;
+    let house = House::new((500, Value::Null), None, "[limits]\nconcurrent = 1").await;
     let ledger = house.dialer.ledger().await.unwrap();
     for left in ["One.", "Two.", "Three."] {
         house.abandon(call(left), 180).await;
     }
-    for left in ledger.unsettled(house.tenant.id()).await.unwrap() {
-        ledger.unknown(house.tenant.id(), left.dispatch_id, Timestamp::now()).await.unwrap();
+    for left in ledger.list_unresolved(house.account.id()).await.unwrap() {
+        ledger
+            .record_unknown(house.account.id(), left.dispatch_id, Timestamp::now())
+            .await
+            .unwrap();
     }
-    let judgment = house.dialer.judge(&call("Another.")).await.unwrap();
-    assert!(matches!(judgment.verdict.decision, Decision::Refuse(_)));
+    let judgment = house.dialer.check_policy(&call("Another.")).await.unwrap();
+    assert!(matches!(judgment.decision.decision, Decision::Refuse(_)));
     assert_eq!(house.api.lists.load(Ordering::Relaxed), 1);
 }

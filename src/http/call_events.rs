@@ -105,7 +105,7 @@ impl CallEvents {
 
     fn own_namespace(&self) -> Option<StateNamespace> {
         let account = self.own_account.as_deref()?;
-        let name = account.dialer().map(|dialer| dialer.tenant().id().as_str().to_owned());
+        let name = account.dialer().map(|dialer| dialer.account().id().as_str().to_owned());
         Some(StateNamespace::new(&[b"account", name.unwrap_or_default().as_bytes()]))
     }
 }
@@ -119,7 +119,7 @@ impl Hears for CallEvents {
         }
         let dialer = self.own_account.as_ref().and_then(|account| account.dialer().ok());
         if let (Some(call), Some(dialer)) = (call, dialer) {
-            dialer.note_end(&call).await;
+            dialer.record_call_end(&call).await;
         }
     }
 }

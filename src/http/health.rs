@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout};
 use super::auth::Authenticator;
 use crate::account::Account;
 use crate::dialing::Environment;
-use crate::dialing::dispatch::{self, LedgerPlace};
 use crate::dialing::ledger::Ledger;
+use crate::dialing::ledger::{LedgerLocation, open_ledger};
 use crate::state::SharedState;
 use callingbox::Client;
 
@@ -27,7 +27,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the readiness probe checks.
 pub struct Health {
     account: Option<Arc<Account>>,
-    place: (LedgerPlace, Environment),
+    place: (LedgerLocation, Environment),
     ledger: OnceCell<Arc<dyn Ledger>>,
     shared: Option<SharedState>,
     stopping: AtomicBool,
@@ -55,7 +55,7 @@ impl Health {
     #[must_use]
     pub fn new(
         account: Option<Arc<Account>>,
-        place: LedgerPlace,
+        place: LedgerLocation,
         environment: Environment,
     ) -> Self {
         Self {
@@ -132,9 +132,9 @@ impl Health {
 
     async fn can_read_ledger(&self) -> bool {
         let (place, environment) = &self.place;
-        let opened = self.ledger.get_or_try_init(|| dispatch::open(place, *environment)).await;
+        let opened = self.ledger.get_or_try_init(|| open_ledger(place, *environment)).await;
         let Ok(ledger) = opened else { return false };
-        ledger.check().await.is_ok()
+        ledger.check_readable().await.is_ok()
     }
 }
 
@@ -168,7 +168,7 @@ mod tests {
     #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
     async fn a_probe_sends_one_command_however_many_accounts_the_ledger_has() {
         let server = RedisServer::start().await;
-        let place = LedgerPlace::Redis(server.shared_state());
+        let place = LedgerLocation::Redis(server.shared_state());
         let health = Health::new(None, place, Environment::Sandbox);
         assert!(health.can_read_ledger().await);
         let mut connection = server.connection();

@@ -362,7 +362,7 @@ impl Tenants {
 
 /// The tenant in the shared state: one identity, on behalf of one account.
 fn namespace(identity: &Identity, account: &Account) -> StateNamespace {
-    let name = account.dialer().map(|dialer| dialer.tenant().id().as_str().to_owned());
+    let name = account.dialer().map(|dialer| dialer.account().id().as_str().to_owned());
     StateNamespace::new(&[b"tenant", &identity.0, name.unwrap_or_default().as_bytes()])
 }
 

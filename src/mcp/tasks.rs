@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
 use crate::dialing::ledger::Fingerprint;
-use crate::dialing::limits::Kind;
+use crate::dialing::limits::OrderKind;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::surface::View;
 use crate::mcp::reply::answer;
@@ -39,8 +39,8 @@ const SLOW_POLL_MS: u64 = 10_000;
 const LATE: Duration = Duration::from_secs(2);
 
 fn tag(account: &Account, call: &CallId) -> Result<String, ToolError> {
-    let tenant = account.dialer()?.tenant().id();
-    let whole = Fingerprint::of(tenant, Kind::Call, &json!({"task": call}));
+    let tenant = account.dialer()?.account().id();
+    let whole = Fingerprint::of(tenant, OrderKind::Call, &json!({"task": call}));
     Ok(whole.as_str().chars().take(TAG).collect())
 }
 
@@ -92,7 +92,7 @@ pub async fn get(
     let seen = seen.map_err(|error| answer::protocol_error(error.with_call_id(id), tools))?;
     let simulated = text::is_simulated(&seen.call.extra);
     let record = record(task, &seen);
-    waiting::note_end(account, &seen.call).await;
+    waiting::record_call_end(account, &seen.call).await;
     let report = CallReport::new(seen.call, tools).with_trouble(seen.trouble);
     if !report.is_final() {
         return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));

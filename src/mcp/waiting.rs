@@ -154,11 +154,11 @@ pub async fn for_poll(
 }
 
 /// Tells the ledger how a call ended, once it has.
-pub async fn note_end(account: &Account, call: &Call) {
+pub async fn record_call_end(account: &Account, call: &Call) {
     if CallEnd::from_call(call).is_some()
         && let Ok(dialer) = account.dialer()
     {
-        dialer.note_end(call).await;
+        dialer.record_call_end(call).await;
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use axum::Router;
 use callingbox_mcp::account::Account;
 use callingbox_mcp::dialing::Environment;
-use callingbox_mcp::dialing::dispatch::LedgerPlace;
+use callingbox_mcp::dialing::ledger::LedgerLocation;
 use callingbox_mcp::http::auth::Authenticator;
 use callingbox_mcp::http::handler::{HandlerContext, HandlerFactory, McpHandler};
 use callingbox_mcp::http::health::Health;
@@ -44,7 +44,7 @@ impl HandlerFactory for FixtureFactory {
 #[tokio::main]
 async fn main() {
     let account = Arc::new(Account::live(None, WaitLimits::default()));
-    let health = Health::new(None, LedgerPlace::Nowhere, Environment::Sandbox);
+    let health = Health::new(None, LedgerLocation::Unavailable, Environment::Sandbox);
     let service = Service::new(
         Settings::default(),
         Arc::new(FixtureFactory { fixtures: Fixtures::new(), catalogue: Catalogue::new() }),

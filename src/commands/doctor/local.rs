@@ -7,8 +7,8 @@ use super::{Finding, served};
 use crate::account::Environment;
 use crate::cli::Global;
 use crate::config::{self, ConfigError, ConfigFile, UserFolders};
-use crate::dialing::dispatch::{self, LedgerPlace};
 use crate::dialing::ledger::LedgerError;
+use crate::dialing::ledger::{LedgerLocation, open_ledger};
 use crate::env_var::read_env_var;
 use crate::mcp::catalogue::Catalogue;
 use crate::telemetry;
@@ -91,11 +91,11 @@ pub(super) fn key_is_only_here(file: &ConfigFile, folders: &UserFolders) -> bool
 }
 
 /// Whether what is dialed can be written down; if not, nothing is dialed.
-pub(super) async fn ledger(place: &LedgerPlace, environment: Environment) -> Finding {
+pub(super) async fn ledger(place: &LedgerLocation, environment: Environment) -> Finding {
     let shown = match place {
-        LedgerPlace::File(path) => path.display().to_string(),
-        LedgerPlace::Redis(_) => "the Redis server".to_owned(),
-        LedgerPlace::Nowhere => {
+        LedgerLocation::File(path) => path.display().to_string(),
+        LedgerLocation::Redis(_) => "the Redis server".to_owned(),
+        LedgerLocation::Unavailable => {
             return Finding::fail(
                 LEDGER,
                 "nothing is dialed: there is no folder to write calls down in (HOME is not set)",
@@ -103,7 +103,7 @@ pub(super) async fn ledger(place: &LedgerPlace, environment: Environment) -> Fin
             );
         }
     };
-    match tokio::time::timeout(LEDGER_LIMIT, dispatch::open(place, environment)).await {
+    match tokio::time::timeout(LEDGER_LIMIT, open_ledger(place, environment)).await {
         Ok(Ok(_)) => {
             let kind = if environment == Environment::Live { "real" } else { "simulated" };
             Finding::ok(LEDGER, format!("{shown} can be written, for {kind} calls"))
@@ -117,8 +117,8 @@ pub(super) async fn ledger(place: &LedgerPlace, environment: Environment) -> Fin
 }
 
 /// What mends a ledger that does not open, by what is wrong with it if that is known.
-fn mend(place: &LedgerPlace, error: Option<&LedgerError>) -> String {
-    let LedgerPlace::File(path) = place else { return served::STATE_FIX.to_owned() };
+fn mend(place: &LedgerLocation, error: Option<&LedgerError>) -> String {
+    let LedgerLocation::File(path) = place else { return served::STATE_FIX.to_owned() };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.map_or_else(|| ".".to_owned(), |dir| dir.display().to_string());
     let another = "name another file as ledger under [dialing] in the configuration";
@@ -163,14 +163,14 @@ mod tests {
 
     #[test]
     fn a_full_disk_wants_room_and_not_another_folder() {
-        let place = LedgerPlace::File("/data/ledger.sqlite3".into());
+        let place = LedgerLocation::File("/data/ledger.sqlite3".into());
         let fix = mend(&place, Some(&LedgerError::Full));
         assert!(fix.starts_with("make room on the disk of /data, or name another file"), "{fix}");
     }
 
     #[tokio::test]
     async fn without_a_home_nothing_can_be_written_down() {
-        let found = ledger(&LedgerPlace::Nowhere, Environment::Live).await;
+        let found = ledger(&LedgerLocation::Unavailable, Environment::Live).await;
         assert_eq!((found.level, found.check.as_str()), (Level::Fail, "ledger"));
         assert!(found.message.contains("HOME is not set"), "{}", found.message);
         assert!(found.fix.is_some_and(|fix| fix.starts_with("set HOME")));

@@ -1,4 +1,4 @@
-//! The names under which a dispatch is remembered: who (tenant), what (fingerprint), which one
+//! The names under which a dispatch is remembered: who (account), what (fingerprint), which one
 //! (dispatch id, idempotency key), to whom (destination hash).
 //!
 //! None of them can be turned back into an API key or a telephone number.
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::dialing::limits::Kind;
+use crate::dialing::limits::OrderKind;
 use crate::hex;
 use callingbox::e164::E164;
 
@@ -20,23 +20,23 @@ use callingbox::e164::E164;
 /// Carries a secret, derived from the key and never stored, with which destinations are hashed. A
 /// reader of the ledger's file therefore cannot try all numbers against the hashes.
 #[derive(Clone)]
-pub struct Tenant {
-    id: TenantId,
+pub struct AccountRef {
+    id: AccountId,
     destinations: [u8; 32],
 }
 
-impl Tenant {
-    /// Derives the tenant from its API key and the base URL that the key is for.
+impl AccountRef {
+    /// Derives the account from its API key and the base URL that the key is for.
     #[must_use]
     pub fn new(api_key: &[u8], base_url: &str) -> Self {
-        let id = hmac(api_key, &[b"callingbox-mcp tenant 1", base_url.as_bytes()]);
+        let id = hmac(api_key, &[b"callingbox-mcp account 1", base_url.as_bytes()]);
         let destinations = hmac(api_key, &[b"callingbox-mcp destinations 1", base_url.as_bytes()]);
-        Self { id: TenantId(hex::encode(&id[..16])), destinations }
+        Self { id: AccountId(hex::encode(&id[..16])), destinations }
     }
 
-    /// The name under which the tenant's records are kept.
+    /// The name under which the account's records are kept.
     #[must_use]
-    pub fn id(&self) -> &TenantId {
+    pub fn id(&self) -> &AccountId {
         &self.id
     }
 
@@ -48,18 +48,18 @@ impl Tenant {
     }
 }
 
-impl fmt::Debug for Tenant {
+impl fmt::Debug for AccountRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tenant({})", self.id.0)
+        write!(f, "AccountRef({})", self.id.0)
     }
 }
 
-/// A tenant's name: 32 hexadecimal digits, from which the API key cannot be found.
+/// A account's name: 32 hexadecimal digits, from which the API key cannot be found.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct TenantId(pub(super) String);
+pub struct AccountId(pub(super) String);
 
-impl TenantId {
+impl AccountId {
     /// The digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -67,7 +67,7 @@ impl TenantId {
     }
 }
 
-/// A destination's name within one tenant: equal numbers have equal hashes, and no hash can be turned
+/// A destination's name within one account: equal numbers have equal hashes, and no hash can be turned
 /// back into a number without the API key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -109,7 +109,7 @@ impl FromStr for DispatchId {
     }
 }
 
-/// What was asked for, as one number: equal requests of one tenant have equal fingerprints.
+/// What was asked for, as one number: equal requests of one account have equal fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(pub(super) String);
@@ -122,7 +122,7 @@ impl Fingerprint {
     /// The order of keys does not matter at any depth, nor does it matter whether a number is
     /// written `1` or `1.0`; an argument that is `null` is one that was not given.
     #[must_use]
-    pub fn of(tenant: &TenantId, kind: Kind, arguments: &serde_json::Value) -> Self {
+    pub fn of(account: &AccountId, kind: OrderKind, arguments: &serde_json::Value) -> Self {
         let mut canonical = String::new();
         match arguments {
             serde_json::Value::Object(given) => {
@@ -131,7 +131,7 @@ impl Fingerprint {
             other => write_value(other, &mut canonical),
         }
         let mut hash = Sha256::new();
-        for part in ["callingbox-mcp request 1", tenant.as_str(), kind.name(), &canonical] {
+        for part in ["callingbox-mcp request 1", account.as_str(), kind.name(), &canonical] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
@@ -199,16 +199,16 @@ pub struct IdempotencyKey(String);
 /// Why a text is not an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an idempotency key is 1 to 255 visible ASCII characters, without spaces")]
-pub struct NotAKey;
+pub struct InvalidIdempotencyKey;
 
 impl IdempotencyKey {
     /// Reads a key.
     ///
     /// # Errors
-    /// [`NotAKey`] for an empty, long, spaced or non-ASCII text.
-    pub fn parse(text: &str) -> Result<Self, NotAKey> {
+    /// [`InvalidIdempotencyKey`] for an empty, long, spaced or non-ASCII text.
+    pub fn parse(text: &str) -> Result<Self, InvalidIdempotencyKey> {
         let good = (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        if good { Ok(Self(text.to_owned())) } else { Err(NotAKey) }
+        if good { Ok(Self(text.to_owned())) } else { Err(InvalidIdempotencyKey) }
     }
 
     /// The text.
@@ -244,20 +244,20 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    fn tenant() -> Tenant {
-        Tenant::new(b"a key", "https://api.example")
+    fn account() -> AccountRef {
+        AccountRef::new(b"a key", "https://api.example")
     }
 
     fn print(arguments: &Value) -> Fingerprint {
-        Fingerprint::of(tenant().id(), Kind::Call, arguments)
+        Fingerprint::of(account().id(), OrderKind::Call, arguments)
     }
 
     #[test]
     fn a_tenant_is_its_key_and_its_base_url_and_shows_neither() {
         let number = E164::parse("+14155550100").unwrap();
-        let (a, same) = (tenant(), tenant());
-        let other_key = Tenant::new(b"b key", "https://api.example");
-        let other_url = Tenant::new(b"a key", "https://api.other");
+        let (a, same) = (account(), account());
+        let other_key = AccountRef::new(b"b key", "https://api.example");
+        let other_url = AccountRef::new(b"a key", "https://api.other");
         assert_eq!((a.id(), a.hash(&number)), (same.id(), same.hash(&number)));
         for other in [other_key, other_url] {
             assert_ne!(a.id(), other.id());
@@ -265,7 +265,7 @@ mod tests {
         }
         assert_ne!(a.hash(&number), a.hash(&E164::parse("+14155550101").unwrap()));
         assert_eq!(a.id().as_str().len(), 32);
-        assert_eq!(format!("{a:?}"), format!("Tenant({})", a.id().as_str()));
+        assert_eq!(format!("{a:?}"), format!("AccountRef({})", a.id().as_str()));
     }
 
     #[test]
@@ -287,9 +287,9 @@ mod tests {
         ] {
             assert_ne!(print(&base), print(&other), "{other}");
         }
-        assert_ne!(print(&base), Fingerprint::of(tenant().id(), Kind::Purchase, &base));
-        let stranger = Tenant::new(b"b key", "https://api.example");
-        assert_ne!(print(&base), Fingerprint::of(stranger.id(), Kind::Call, &base));
+        assert_ne!(print(&base), Fingerprint::of(account().id(), OrderKind::Purchase, &base));
+        let stranger = AccountRef::new(b"b key", "https://api.example");
+        assert_ne!(print(&base), Fingerprint::of(stranger.id(), OrderKind::Call, &base));
     }
 
     #[test]
@@ -298,7 +298,7 @@ mod tests {
             assert_eq!(IdempotencyKey::parse(good).map(|k| k.as_str().to_owned()), Ok(good.into()));
         }
         for bad in ["", "a b", "tab\t", "é", "\u{7f}", &"x".repeat(256)] {
-            assert_eq!(IdempotencyKey::parse(bad), Err(NotAKey), "{bad:?}");
+            assert_eq!(IdempotencyKey::parse(bad), Err(InvalidIdempotencyKey), "{bad:?}");
         }
     }
 

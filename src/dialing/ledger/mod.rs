@@ -6,16 +6,17 @@
 //! several machines share. Both pass one suite of tests.
 //!
 //! The life of a record: [`Ledger::begin`] writes the intent in one atomic step that also looks for
-//! repetitions and enforces the limits. Then exactly one of [`Ledger::placed`],
-//! [`Ledger::not_placed`] or [`Ledger::unknown`] says what came of the request, and
-//! [`Ledger::finished`] how the call ended. A process that dies in between leaves an intent whose lease
-//! runs out; whoever finds it ([`Earlier::Unsettled`], [`Ledger::unsettled`]) takes it over with
+//! repetitions and enforces the limits. Then exactly one of [`Ledger::record_placed`],
+//! [`Ledger::record_not_placed`] or [`Ledger::record_unknown`] says what came of the request, and
+//! [`Ledger::record_end`] how the call ended. A process that dies in between leaves an intent whose lease
+//! runs out; whoever finds it ([`EarlierDispatch::Unresolved`], [`Ledger::list_unresolved`]) takes it over with
 //! [`Ledger::take_over`], searches for the call, and settles it.
 //!
 //! No method reads the clock: every time is an argument, so that tests move it.
 
 mod error;
 mod ids;
+mod location;
 mod record;
 pub mod redis;
 pub mod sqlite;
@@ -28,15 +29,17 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use self::error::LedgerError;
 pub use self::ids::{
-    DestinationHash, DispatchId, Fingerprint, IdempotencyKey, NotAKey, Tenant, TenantId,
+    AccountId, AccountRef, DestinationHash, DispatchId, Fingerprint, IdempotencyKey,
+    InvalidIdempotencyKey,
 };
+pub use self::location::{LedgerLocation, open_ledger};
 pub use self::record::{
-    Begin, Callee, ConfirmedBy, Cursor, Earlier, Filter, Lookup, NewIntent, Record, Standing,
-    State, Terms,
+    BeginConstraints, BeginResult, Callee, ConfirmedBy, DispatchLookup, DispatchRecord,
+    DispatchState, DispatchStatus, EarlierDispatch, NewIntent, RecordCursor, RecordFilter,
 };
 
 use crate::dialing::call_outcome::CallEnd;
-use crate::dialing::limits::{Limits, Usage};
+use crate::dialing::limits::{CallLimits, Usage};
 use callingbox::money::MilliCents;
 
 /// How long an idempotency key is honored.
@@ -62,113 +65,123 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     ///
     /// An identical request that was certainly not placed stands in nobody's way, even under the same
     /// key.
-    async fn look(&self, lookup: Lookup) -> Result<Option<Earlier>, LedgerError>;
+    async fn find_earlier(
+        &self,
+        lookup: DispatchLookup,
+    ) -> Result<Option<EarlierDispatch>, LedgerError>;
 
-    /// Writes the intent, unless an earlier one stands in the way, as [`Ledger::look`] would say, or a
-    /// limit. One atomic step among all processes; on [`Begin::Begun`] the intent survives a crash.
-    async fn begin(&self, intent: NewIntent, terms: Terms) -> Result<Begin, LedgerError>;
+    /// Writes the intent, unless an earlier one stands in the way, as [`Ledger::find_earlier`] would say, or a
+    /// limit. One atomic step among all processes; on [`BeginResult::Begun`] the intent survives a crash.
+    async fn begin(
+        &self,
+        intent: NewIntent,
+        terms: BeginConstraints,
+    ) -> Result<BeginResult, LedgerError>;
 
     /// Extends the lease of a dispatch that is alive. `false` means that somebody else has taken it
     /// over or settled it: stop, and do not dial.
-    async fn renew(
+    async fn renew_lease(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         generation: u32,
-        lease_until: Timestamp,
+        lease_expires_at: Timestamp,
     ) -> Result<bool, LedgerError>;
 
-    /// Becomes the one who settles a record in [`State::Intent`] or [`State::Unknown`] whose lease has
+    /// Becomes the one who settles a record in [`DispatchState::Intent`] or [`DispatchState::Unknown`] whose lease has
     /// run out. Of several who try, one gets the record, with its new generation.
     async fn take_over(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         now: Timestamp,
-        lease_until: Timestamp,
-    ) -> Result<Option<Record>, LedgerError>;
+        lease_expires_at: Timestamp,
+    ) -> Result<Option<DispatchRecord>, LedgerError>;
 
     /// It was dialed (or bought), and this is its id. Answers with the record as it then stands.
-    async fn placed(
+    async fn record_placed(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         id: &str,
-    ) -> Result<Record, LedgerError>;
+    ) -> Result<DispatchRecord, LedgerError>;
 
     /// It was certainly not dialed. Answers with the record as it then stands.
-    async fn not_placed(
+    async fn record_not_placed(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         reason: &str,
-    ) -> Result<Record, LedgerError>;
+    ) -> Result<DispatchRecord, LedgerError>;
 
     /// Nobody can say. Ends the lease, so that the next identical request may take it over.
-    async fn unknown(
+    async fn record_unknown(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         now: Timestamp,
-    ) -> Result<Record, LedgerError>;
+    ) -> Result<DispatchRecord, LedgerError>;
 
     /// The call (or purchase) with this id has ended. May be repeated when more is known: a later
     /// outcome replaces the earlier, a missing cost keeps the known one. `None` when the ledger has
     /// no such call.
-    async fn finished(
+    async fn record_end(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         id: &str,
         end: CallEnd,
-    ) -> Result<Option<Record>, LedgerError>;
+    ) -> Result<Option<DispatchRecord>, LedgerError>;
 
     /// What has been used, measured against these limits.
-    async fn usage(
+    async fn measure_usage(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         callee: Option<&DestinationHash>,
-        limits: &Limits,
+        limits: &CallLimits,
         hold: MilliCents,
         now: Timestamp,
     ) -> Result<Usage, LedgerError>;
 
     /// Whether this destination was ever called: a call to it was placed.
-    async fn known_destination(
+    async fn is_known_destination(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         callee: &DestinationHash,
     ) -> Result<bool, LedgerError>;
 
-    /// The records in [`State::Intent`] or [`State::Unknown`], oldest first, at most [`MAX_PAGE`].
-    async fn unsettled(&self, tenant: &TenantId) -> Result<Vec<Record>, LedgerError>;
+    /// The records in [`DispatchState::Intent`] or [`DispatchState::Unknown`], oldest first, at most [`MAX_PAGE`].
+    async fn list_unresolved(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<DispatchRecord>, LedgerError>;
 
     /// One record by its dispatch id.
     async fn find(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
-    ) -> Result<Option<Record>, LedgerError>;
+    ) -> Result<Option<DispatchRecord>, LedgerError>;
 
     /// One record by the id of its call or number.
-    async fn find_by_call(
+    async fn find_by_remote_id(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         id: &str,
-    ) -> Result<Option<Record>, LedgerError>;
+    ) -> Result<Option<DispatchRecord>, LedgerError>;
 
     /// Whether it can be read now: looks for one record, which is not there, however many are.
-    async fn check(&self) -> Result<(), LedgerError> {
-        let nobody = TenantId(String::new());
+    async fn check_readable(&self) -> Result<(), LedgerError> {
+        let nobody = AccountId(String::new());
         self.find(&nobody, DispatchId::new()).await.map(|_| ())
     }
 
     /// A page of records, newest first.
-    async fn list(&self, filter: Filter) -> Result<Vec<Record>, LedgerError>;
+    async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>, LedgerError>;
 
     /// Uses a confirmation token up. `true` the first time and before it expires, else `false`.
     async fn redeem_token(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         token_id: &str,
         expires_at: Timestamp,
         now: Timestamp,

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::LedgerError;
-use super::ids::{DestinationHash, DispatchId, Fingerprint, IdempotencyKey, Tenant, TenantId};
+use super::ids::{AccountId, AccountRef, DestinationHash, DispatchId, Fingerprint, IdempotencyKey};
 use crate::dialing::call_outcome::{CallEnd, CallOutcome};
-use crate::dialing::limits::{Kind, LimitReached, Limits};
+use crate::dialing::limits::{CallLimits, LimitReached, OrderKind};
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
 
@@ -64,7 +64,7 @@ impl fmt::Display for ConfirmedBy {
 /// `Intent < Unknown < NotPlaced < Placed < Finished`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub enum State {
+pub enum DispatchState {
     /// About to be sent, or sent and not yet answered. Whoever works on it holds the record's lease;
     /// when the lease has run out, its owner is gone and the record waits to be reconciled.
     Intent,
@@ -87,11 +87,12 @@ pub enum State {
         /// How it ended.
         outcome: CallOutcome,
         /// The billed amount, once it is known.
+        #[serde(rename = "cost_milli_cents")]
         cost: Option<MilliCents>,
     },
 }
 
-impl State {
+impl DispatchState {
     /// The word under which the state is stored and listed.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -106,13 +107,13 @@ impl State {
 
     /// The same in one word for people: how it ended, once it has.
     #[must_use]
-    pub const fn standing(&self) -> Standing {
+    pub const fn status(&self) -> DispatchStatus {
         match self {
-            Self::Intent => Standing::Intent,
-            Self::Unknown => Standing::Unknown,
-            Self::NotPlaced { .. } => Standing::NotPlaced,
-            Self::Placed { .. } => Standing::Placed,
-            Self::Finished { outcome, .. } => Standing::Ended(*outcome),
+            Self::Intent => DispatchStatus::Intent,
+            Self::Unknown => DispatchStatus::Unknown,
+            Self::NotPlaced { .. } => DispatchStatus::NotPlaced,
+            Self::Placed { .. } => DispatchStatus::Placed,
+            Self::Finished { outcome, .. } => DispatchStatus::Ended(*outcome),
         }
     }
 
@@ -128,7 +129,7 @@ impl State {
 
 /// Where a dispatch stands, in one word: what is known of it, or how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum DispatchStatus {
     /// About to be sent, or sent and not yet answered.
     Intent,
     /// Sent, perhaps; searched for, and not found.
@@ -141,7 +142,7 @@ pub enum Standing {
     Ended(CallOutcome),
 }
 
-impl Standing {
+impl DispatchStatus {
     /// The word.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -166,15 +167,15 @@ impl Standing {
 pub struct Callee {
     /// The number with its middle hidden.
     pub masked: String,
-    /// The number's name within the tenant.
+    /// The number's name within the account.
     pub hash: DestinationHash,
 }
 
 impl Callee {
-    /// The destination, as this tenant sees it.
+    /// The destination, as this account sees it.
     #[must_use]
-    pub fn new(tenant: &Tenant, number: &E164) -> Self {
-        Self { masked: number.masked(), hash: tenant.hash(number) }
+    pub fn new(account: &AccountRef, number: &E164) -> Self {
+        Self { masked: number.masked(), hash: account.hash(number) }
     }
 }
 
@@ -184,9 +185,9 @@ pub struct NewIntent {
     /// A fresh id, which the request will carry.
     pub dispatch_id: DispatchId,
     /// Call or purchase.
-    pub kind: Kind,
+    pub kind: OrderKind,
     /// On whose behalf.
-    pub tenant: TenantId,
+    pub account_id: AccountId,
     /// What is asked for.
     pub fingerprint: Fingerprint,
     /// The caller's own name for the request.
@@ -205,24 +206,24 @@ pub struct NewIntent {
 
 /// On what terms it may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct BeginConstraints {
     /// The time of the intent.
     pub now: Timestamp,
     /// Until when the dispatch is surely alive without renewing its lease.
-    pub lease_until: Timestamp,
+    pub lease_expires_at: Timestamp,
     /// An identical request that was placed after this time is answered with the first one.
     pub repeats_since: Timestamp,
     /// Ring again although the same was asked for a moment ago.
     pub allow_repeat: bool,
     /// The enforced limits.
-    pub limits: Limits,
+    pub limits: CallLimits,
 }
 
 /// By what an earlier one of the same is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lookup {
+pub struct DispatchLookup {
     /// On whose behalf.
-    pub tenant: TenantId,
+    pub account_id: AccountId,
     /// What is asked for.
     pub fingerprint: Fingerprint,
     /// The caller's own name for the request.
@@ -235,12 +236,12 @@ pub struct Lookup {
     pub allow_repeat: bool,
 }
 
-impl Lookup {
+impl DispatchLookup {
     /// What an intent is held against before it begins.
     #[must_use]
-    pub(super) fn of(intent: &NewIntent, terms: &Terms) -> Self {
+    pub(super) fn of(intent: &NewIntent, terms: &BeginConstraints) -> Self {
         Self {
-            tenant: intent.tenant.clone(),
+            account_id: intent.account_id.clone(),
             fingerprint: intent.fingerprint.clone(),
             idempotency_key: intent.idempotency_key.clone(),
             now: terms.now,
@@ -252,37 +253,37 @@ impl Lookup {
 
 /// An earlier one that stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Earlier {
+pub enum EarlierDispatch {
     /// The same was asked for and placed: answer with that one.
-    Duplicate(Record),
+    Duplicate(DispatchRecord),
     /// The same is being dispatched at this moment by somebody alive: wait for it.
-    InFlight(Record),
+    InFlight(DispatchRecord),
     /// The same was dispatched and nobody knows what became of it: reconcile it first.
-    Unsettled(Record),
+    Unresolved(DispatchRecord),
     /// The idempotency key was used for something else, which is this.
-    KeyConflict(Record),
+    KeyConflict(DispatchRecord),
 }
 
 /// What came of beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begin {
+pub enum BeginResult {
     /// The intent is on disk: dial.
-    Begun(Record),
+    Begun(DispatchRecord),
     /// An earlier one stands in the way.
-    Earlier(Earlier),
+    Earlier(EarlierDispatch),
     /// A limit stands in the way.
     LimitReached(LimitReached),
 }
 
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct DispatchRecord {
     /// The dispatch.
     pub dispatch_id: DispatchId,
     /// Call or purchase.
-    pub kind: Kind,
+    pub kind: OrderKind,
     /// On whose behalf.
-    pub tenant: TenantId,
+    pub account_id: AccountId,
     /// What was asked for.
     pub fingerprint: Fingerprint,
     /// The caller's own name for the request.
@@ -296,72 +297,77 @@ pub struct Record {
     /// How it was confirmed.
     pub confirmed_by: ConfirmedBy,
     /// When it was decided to dial, to the millisecond.
-    pub intent_at: Timestamp,
+    pub created_at: Timestamp,
     /// Until when its dispatch is surely alive.
-    pub lease_until: Timestamp,
+    pub lease_expires_at: Timestamp,
     /// Who works on it: 1 is the one who began, each take-over adds one.
     pub generation: u32,
     /// The most that it can cost.
+    #[serde(rename = "hold_milli_cents")]
     pub hold: MilliCents,
     /// Where it stands.
     #[serde(flatten)]
-    pub state: State,
+    pub state: DispatchState,
 }
 
-impl Record {
+impl DispatchRecord {
     /// The record of an intent that begins now.
     #[must_use]
-    pub(super) fn begin(intent: NewIntent, terms: &Terms) -> Self {
+    pub(super) fn begin(intent: NewIntent, terms: &BeginConstraints) -> Self {
         Self {
             dispatch_id: intent.dispatch_id,
             kind: intent.kind,
-            tenant: intent.tenant,
+            account_id: intent.account_id,
             fingerprint: intent.fingerprint,
             idempotency_key: intent.idempotency_key,
             callee: intent.callee,
             agent_id: intent.agent_id,
             rule: intent.rule,
             confirmed_by: intent.confirmed_by,
-            intent_at: whole_millis(terms.now),
-            lease_until: whole_millis(terms.lease_until),
+            created_at: whole_millis(terms.now),
+            lease_expires_at: whole_millis(terms.lease_expires_at),
             generation: 1,
             hold: intent.hold,
-            state: State::Intent,
+            state: DispatchState::Intent,
         }
     }
 
     /// How an earlier record answers an identical request, if it does: `None` lets it begin.
-    pub(super) fn answers(self, now: Timestamp) -> Option<Earlier> {
+    pub(super) fn answers(self, now: Timestamp) -> Option<EarlierDispatch> {
         match self.state {
-            State::NotPlaced { .. } => None,
-            State::Placed { .. } | State::Finished { .. } => Some(Earlier::Duplicate(self)),
-            State::Intent | State::Unknown if self.lease_until > now => {
-                Some(Earlier::InFlight(self))
+            DispatchState::NotPlaced { .. } => None,
+            DispatchState::Placed { .. } | DispatchState::Finished { .. } => {
+                Some(EarlierDispatch::Duplicate(self))
             }
-            State::Intent | State::Unknown => Some(Earlier::Unsettled(self)),
+            DispatchState::Intent | DispatchState::Unknown if self.lease_expires_at > now => {
+                Some(EarlierDispatch::InFlight(self))
+            }
+            DispatchState::Intent | DispatchState::Unknown => {
+                Some(EarlierDispatch::Unresolved(self))
+            }
         }
     }
 }
 
 /// The steps of a record's life. Each says whether the record changed and must be written.
-impl Record {
+impl DispatchRecord {
     /// Extends the lease, for the one who holds it.
-    pub(super) fn renew(&mut self, generation: u32, lease_until: Timestamp) -> bool {
-        let open = matches!(self.state, State::Intent | State::Unknown);
+    pub(super) fn renew(&mut self, generation: u32, lease_expires_at: Timestamp) -> bool {
+        let open = matches!(self.state, DispatchState::Intent | DispatchState::Unknown);
         let mine = open && self.generation == generation;
         if mine {
-            self.lease_until = whole_millis(lease_until);
+            self.lease_expires_at = whole_millis(lease_expires_at);
         }
         mine
     }
 
     /// Hands the lease to somebody else, once it has run out.
-    pub(super) fn take_over(&mut self, now: Timestamp, lease_until: Timestamp) -> bool {
-        let open = matches!(self.state, State::Intent | State::Unknown);
-        let abandoned = open && self.lease_until <= now;
+    pub(super) fn take_over(&mut self, now: Timestamp, lease_expires_at: Timestamp) -> bool {
+        let open = matches!(self.state, DispatchState::Intent | DispatchState::Unknown);
+        let abandoned = open && self.lease_expires_at <= now;
         if abandoned {
             self.generation = self.generation.saturating_add(1);
-            self.lease_until = whole_millis(lease_until);
+            self.lease_expires_at = whole_millis(lease_expires_at);
         }
         abandoned
     }
@@ -370,7 +376,7 @@ impl Record {
     pub(super) fn placed(&mut self, id: String) -> Result<bool, LedgerError> {
         match self.state.id() {
             None => {
-                self.state = State::Placed { id };
+                self.state = DispatchState::Placed { id };
                 Ok(true)
             }
             Some(recorded) if recorded == id => Ok(false),
@@ -384,19 +390,19 @@ impl Record {
 
     /// It was not dialed, unless it is known that it was.
     pub(super) fn not_placed(&mut self, reason: String) -> bool {
-        let open = matches!(self.state, State::Intent | State::Unknown);
+        let open = matches!(self.state, DispatchState::Intent | DispatchState::Unknown);
         if open {
-            self.state = State::NotPlaced { reason };
+            self.state = DispatchState::NotPlaced { reason };
         }
         open
     }
 
     /// Nobody can say, unless somebody could. The lease ends.
     pub(super) fn unknown(&mut self, now: Timestamp) -> bool {
-        let open = matches!(self.state, State::Intent | State::Unknown);
+        let open = matches!(self.state, DispatchState::Intent | DispatchState::Unknown);
         if open {
-            self.state = State::Unknown;
-            self.lease_until = whole_millis(now);
+            self.state = DispatchState::Unknown;
+            self.lease_expires_at = whole_millis(now);
         }
         open
     }
@@ -404,11 +410,13 @@ impl Record {
     /// It has ended. Only of what was placed.
     pub(super) fn finished(&mut self, end: CallEnd) -> bool {
         let (id, known) = match &self.state {
-            State::Placed { id } => (id.clone(), None),
-            State::Finished { id, cost, .. } => (id.clone(), *cost),
-            State::Intent | State::Unknown | State::NotPlaced { .. } => return false,
+            DispatchState::Placed { id } => (id.clone(), None),
+            DispatchState::Finished { id, cost, .. } => (id.clone(), *cost),
+            DispatchState::Intent | DispatchState::Unknown | DispatchState::NotPlaced { .. } => {
+                return false;
+            }
         };
-        let ended = State::Finished { id, outcome: end.outcome, cost: end.cost.or(known) };
+        let ended = DispatchState::Finished { id, outcome: end.outcome, cost: end.cost.or(known) };
         let news = self.state != ended;
         self.state = ended;
         news
@@ -417,31 +425,31 @@ impl Record {
 
 /// Which records to list, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
-    /// Of one tenant, or of all.
-    pub tenant: Option<TenantId>,
+pub struct RecordFilter {
+    /// Of one account, or of all.
+    pub account_id: Option<AccountId>,
     /// Not older than this.
     pub since: Option<Timestamp>,
     /// Those that stand so.
-    pub standing: Option<Standing>,
+    pub status: Option<DispatchStatus>,
     /// Those older than this one: the last of the page before.
-    pub before: Option<Cursor>,
+    pub before: Option<RecordCursor>,
     /// At most so many, and never more than [`super::MAX_PAGE`].
     pub limit: u32,
 }
 
 /// A place in the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cursor {
+pub struct RecordCursor {
     /// The record's time.
-    pub intent_at: Timestamp,
+    pub created_at: Timestamp,
     /// The record's id.
     pub dispatch_id: DispatchId,
 }
 
-impl From<&Record> for Cursor {
-    fn from(record: &Record) -> Self {
-        Self { intent_at: record.intent_at, dispatch_id: record.dispatch_id }
+impl From<&DispatchRecord> for RecordCursor {
+    fn from(record: &DispatchRecord) -> Self {
+        Self { created_at: record.created_at, dispatch_id: record.dispatch_id }
     }
 }
 

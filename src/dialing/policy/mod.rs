@@ -27,11 +27,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::evaluate::second;
-pub use self::evaluate::{DecidedBy, Decision, Refusal, Request, Shadow, Verdict};
+pub use self::evaluate::{Decision, PolicyDecision, PolicyInput, PolicyRefusal, RuleName, Shadow};
 pub use self::file::{PolicyError, starter_file};
-pub use self::setting::Setting;
-use crate::dialing::destination::{CountryCode, Kind};
-use crate::dialing::limits::Limits;
+pub use self::setting::LimitSetting;
+use crate::dialing::destination::{CountryCode, NumberType};
+use crate::dialing::limits::CallLimits;
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
 
@@ -52,7 +52,7 @@ use callingbox::money::MilliCents;
     JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub enum PolicyMode {
     /// Not asked.
     Off,
     /// Says what it would have done.
@@ -76,7 +76,7 @@ pub enum Action {
     Refuse,
 }
 
-impl fmt::Display for Mode {
+impl fmt::Display for PolicyMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Off => "off",
@@ -101,7 +101,7 @@ impl fmt::Display for Action {
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// Caps the mode of every part.
-    pub mode: Mode,
+    pub mode: PolicyMode,
     /// What happens to a call that no rule matches.
     pub default: Action,
     /// What the quiet hours, in their mode, say to a number that has no time zone of its own
@@ -110,8 +110,8 @@ pub struct Policy {
     /// When people sleep, by the clock at the destination.
     pub quiet_hours: QuietHours,
     /// How many, and how much.
-    pub limits: LimitSettings,
-    /// Asked in this order; the first that matches decides.
+    pub limits: PolicyLimits,
+    /// DialRequest in this order; the first that matches decides.
     pub rules: Vec<Rule>,
 }
 
@@ -120,11 +120,11 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            mode: Mode::Enforce,
+            mode: PolicyMode::Enforce,
             default: Action::Allow,
             unknown_timezone: Action::Allow,
             quiet_hours: QuietHours::default(),
-            limits: LimitSettings::default(),
+            limits: PolicyLimits::default(),
             rules: Vec::new(),
         }
     }
@@ -140,32 +140,32 @@ impl Policy {
     /// These rules as the sandbox applies them: nobody sleeps there.
     #[must_use]
     pub fn in_sandbox(mut self) -> Self {
-        self.quiet_hours.mode = Mode::Off;
+        self.quiet_hours.mode = PolicyMode::Off;
         self
     }
 
     /// The limits to measure usage against: all that are not off.
     #[must_use]
-    pub fn measured_limits(&self) -> Limits {
-        self.limits_from(Mode::Shadow)
+    pub fn measured_limits(&self) -> CallLimits {
+        self.limits_from(PolicyMode::Shadow)
     }
 
     /// The limits that the ledger must enforce.
     #[must_use]
-    pub fn enforced_limits(&self) -> Limits {
-        self.limits_from(Mode::Enforce)
+    pub fn enforced_limits(&self) -> CallLimits {
+        self.limits_from(PolicyMode::Enforce)
     }
 
-    fn limits_from(&self, least: Mode) -> Limits {
+    fn limits_from(&self, least: PolicyMode) -> CallLimits {
         let limits = &self.limits;
-        let active = |mode: Mode| mode.min(self.mode) >= least;
-        let count = |setting: &Setting<u32>| active(setting.mode).then_some(setting.max);
-        Limits {
+        let active = |mode: PolicyMode| mode.min(self.mode) >= least;
+        let count = |setting: &LimitSetting<u32>| active(setting.mode).then_some(setting.max);
+        CallLimits {
             per_hour: count(&limits.per_hour),
             per_day: count(&limits.per_day),
             per_destination_per_hour: count(&limits.per_destination_per_hour),
             per_destination_per_day: count(&limits.per_destination_per_day),
-            at_once: count(&limits.at_once),
+            concurrent: count(&limits.concurrent),
             spend_per_day: active(limits.spend_per_day.mode).then_some(limits.spend_per_day.max),
         }
     }
@@ -175,14 +175,14 @@ impl Policy {
 /// later, all day when they are equal. The last minute is not part of it: at 08:00 the night is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Hours {
+pub struct TimeRange {
     /// The first minute.
-    pub from: Clock,
+    pub from: TimeOfDay,
     /// The minute after the last.
-    pub to: Clock,
+    pub to: TimeOfDay,
 }
 
-impl Hours {
+impl TimeRange {
     /// Whether a time of day lies within.
     #[must_use]
     pub fn contain(&self, time: Time) -> bool {
@@ -191,7 +191,7 @@ impl Hours {
     }
 }
 
-impl fmt::Display for Hours {
+impl fmt::Display for TimeRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}–{}", self.from, self.to)
     }
@@ -202,59 +202,59 @@ impl fmt::Display for Hours {
 #[serde(deny_unknown_fields, default)]
 pub struct QuietHours {
     /// The first quiet minute.
-    pub from: Clock,
+    pub from: TimeOfDay,
     /// The first minute that is not quiet any more.
-    pub to: Clock,
+    pub to: TimeOfDay,
     /// What happens to a call within.
     pub action: Action,
     /// Whether it acts.
-    pub mode: Mode,
+    pub mode: PolicyMode,
 }
 
 impl QuietHours {
     /// When.
     #[must_use]
-    pub fn hours(&self) -> Hours {
-        Hours { from: self.from, to: self.to }
+    pub fn hours(&self) -> TimeRange {
+        TimeRange { from: self.from, to: self.to }
     }
 }
 
 impl Default for QuietHours {
     fn default() -> Self {
         Self {
-            from: Clock(Time::constant(21, 0, 0, 0)),
-            to: Clock(Time::constant(8, 0, 0, 0)),
+            from: TimeOfDay(Time::constant(21, 0, 0, 0)),
+            to: TimeOfDay(Time::constant(8, 0, 0, 0)),
             action: Action::Ask,
-            mode: Mode::Enforce,
+            mode: PolicyMode::Enforce,
         }
     }
 }
 
 /// A time of day, written `HH:MM`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Clock(Time);
+pub struct TimeOfDay(Time);
 
 /// Why a text is not a time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a time of day: write hours and minutes, such as \"08:00\"")]
-pub struct NotAClock;
+pub struct InvalidTimeOfDay;
 
-impl Clock {
+impl TimeOfDay {
     /// Reads `HH:MM`.
     ///
     /// # Errors
-    /// [`NotAClock`] for anything else.
-    pub fn parse(text: &str) -> Result<Self, NotAClock> {
+    /// [`InvalidTimeOfDay`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, InvalidTimeOfDay> {
         let two = |part: &str| {
             let digits = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
-            digits.then(|| part.parse::<i8>().ok()).flatten().ok_or(NotAClock)
+            digits.then(|| part.parse::<i8>().ok()).flatten().ok_or(InvalidTimeOfDay)
         };
-        let (hour, minute) = text.split_once(':').ok_or(NotAClock)?;
-        Time::new(two(hour)?, two(minute)?, 0, 0).map(Self).map_err(|_| NotAClock)
+        let (hour, minute) = text.split_once(':').ok_or(InvalidTimeOfDay)?;
+        Time::new(two(hour)?, two(minute)?, 0, 0).map(Self).map_err(|_| InvalidTimeOfDay)
     }
 }
 
-impl fmt::Display for Clock {
+impl fmt::Display for TimeOfDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:02}:{:02}", self.0.hour(), self.0.minute())
     }
@@ -262,29 +262,29 @@ impl fmt::Display for Clock {
 
 /// The first digits of numbers, written with `+`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prefix(String);
+pub struct NumberPrefix(String);
 
 /// Why a text is not a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a prefix: write + and the first digits of the numbers, such as \"+1415\"")]
-pub struct NotAPrefix;
+pub struct InvalidNumberPrefix;
 
-impl Prefix {
+impl NumberPrefix {
     /// Reads `+` and 1 to 15 digits, the first not zero.
     ///
     /// # Errors
-    /// [`NotAPrefix`] for anything else.
-    pub fn parse(text: &str) -> Result<Self, NotAPrefix> {
-        let digits = text.strip_prefix('+').ok_or(NotAPrefix)?;
+    /// [`InvalidNumberPrefix`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, InvalidNumberPrefix> {
+        let digits = text.strip_prefix('+').ok_or(InvalidNumberPrefix)?;
         let good = (1..=15).contains(&digits.len())
             && digits.bytes().all(|b| b.is_ascii_digit())
             && !digits.starts_with('0');
-        if good { Ok(Self(text.to_owned())) } else { Err(NotAPrefix) }
+        if good { Ok(Self(text.to_owned())) } else { Err(InvalidNumberPrefix) }
     }
 }
 
 /// Masked as a number would be: a long prefix is one.
-impl fmt::Display for Prefix {
+impl fmt::Display for NumberPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.len() > 8 {
             f.write_str(&callingbox::e164::mask(&self.0))
@@ -325,36 +325,36 @@ macro_rules! as_text {
         }
     };
 }
-as_text!(Clock, "^([01][0-9]|2[0-3]):[0-5][0-9]$", ToString::to_string);
-as_text!(Prefix, r"^\+[1-9][0-9]{0,14}$", |prefix| prefix.0.clone());
+as_text!(TimeOfDay, "^([01][0-9]|2[0-3]):[0-5][0-9]$", ToString::to_string);
+as_text!(NumberPrefix, r"^\+[1-9][0-9]{0,14}$", |prefix| prefix.0.clone());
 
 /// How many calls, and how much money. A day is the last 24 hours, an hour the last 60 minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct LimitSettings {
+pub struct PolicyLimits {
     /// Calls in an hour.
-    pub per_hour: Setting<u32>,
+    pub per_hour: LimitSetting<u32>,
     /// Calls in a day.
-    pub per_day: Setting<u32>,
+    pub per_day: LimitSetting<u32>,
     /// Calls to one destination in an hour.
-    pub per_destination_per_hour: Setting<u32>,
+    pub per_destination_per_hour: LimitSetting<u32>,
     /// Calls to one destination in a day.
-    pub per_destination_per_day: Setting<u32>,
+    pub per_destination_per_day: LimitSetting<u32>,
     /// Calls in progress at one time.
-    pub at_once: Setting<u32>,
+    pub concurrent: LimitSetting<u32>,
     /// US dollars in a day: billed amounts, and what is held for calls not billed yet.
-    pub spend_per_day: Setting<MilliCents>,
+    pub spend_per_day: LimitSetting<MilliCents>,
 }
 
-impl Default for LimitSettings {
+impl Default for PolicyLimits {
     fn default() -> Self {
         Self {
-            per_hour: Setting::new(20),
-            per_day: Setting::new(100),
-            per_destination_per_hour: Setting::OFF,
-            per_destination_per_day: Setting::new(3),
-            at_once: Setting::new(5),
-            spend_per_day: Setting::OFF,
+            per_hour: LimitSetting::new(20),
+            per_day: LimitSetting::new(100),
+            per_destination_per_hour: LimitSetting::OFF,
+            per_destination_per_day: LimitSetting::new(3),
+            concurrent: LimitSetting::new(5),
+            spend_per_day: LimitSetting::OFF,
         }
     }
 }
@@ -371,26 +371,26 @@ pub struct Rule {
     pub action: Action,
     /// Whether it acts. In shadow it says that it matched, and the next rule is asked.
     #[serde(default)]
-    pub mode: Mode,
+    pub mode: PolicyMode,
     /// These numbers.
     #[serde(default)]
     pub to: Vec<E164>,
     /// Numbers that begin so.
     #[serde(default)]
-    pub prefix: Vec<Prefix>,
+    pub prefix: Vec<NumberPrefix>,
     /// Numbers of these countries.
     #[serde(default)]
     pub country: Vec<CountryCode>,
     /// Numbers of these kinds.
     #[serde(default)]
-    pub kind: Vec<Kind>,
+    pub kind: Vec<NumberType>,
     /// Calls by these agents, by id.
     #[serde(default)]
     pub agent: Vec<String>,
     /// Calls at these hours by every clock of the destination; a number without a time zone never
     /// fits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hours: Option<Hours>,
+    pub hours: Option<TimeRange>,
     /// The quiet hours do not apply to calls that this rule decides.
     #[serde(default)]
     pub any_hour: bool,

@@ -7,33 +7,33 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::Mode;
+use super::PolicyMode;
 use callingbox::money::MilliCents;
 
 /// A greatest value, and whether it is enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Setting<T> {
+pub struct LimitSetting<T> {
     /// The greatest value allowed.
     pub max: T,
     /// Whether it acts.
-    pub mode: Mode,
+    pub mode: PolicyMode,
 }
 
-impl<T> Setting<T> {
+impl<T> LimitSetting<T> {
     /// An enforced limit.
     #[must_use]
     pub const fn new(max: T) -> Self {
-        Self { max, mode: Mode::Enforce }
+        Self { max, mode: PolicyMode::Enforce }
     }
 }
 
-impl<T: Amount> Setting<T> {
+impl<T: LimitValue> LimitSetting<T> {
     /// No limit.
-    pub const OFF: Self = Self { max: T::NONE, mode: Mode::Off };
+    pub const OFF: Self = Self { max: T::NONE, mode: PolicyMode::Off };
 }
 
 /// What can be limited.
-pub trait Amount: Copy {
+pub trait LimitValue: Copy {
     /// What an absent limit holds, and nobody reads.
     const NONE: Self;
     /// How it is written.
@@ -48,7 +48,7 @@ pub trait Amount: Copy {
     fn write<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 }
 
-impl Amount for u32 {
+impl LimitValue for u32 {
     const NONE: Self = 0;
     const EXPECTED: &'static str = "a whole number, \"off\", or { max = …, mode = \"shadow\" }";
     const PATTERN: Option<&'static str> = None;
@@ -67,7 +67,7 @@ impl Amount for u32 {
 }
 
 /// Dollars as text, because money is never a float: `"10"`, `"10.5"`, `"0.00001"`.
-impl Amount for MilliCents {
+impl LimitValue for MilliCents {
     const NONE: Self = Self::ZERO;
     const EXPECTED: &'static str = "US dollars in quotes such as \"10.00\", \"off\", or { max = \"10.00\", mode = \"shadow\" }";
     const PATTERN: Option<&'static str> = Some(r"^(off|[0-9]{1,9}(\.[0-9]{1,5})?)$");
@@ -96,17 +96,17 @@ impl Amount for MilliCents {
 /// The amount alone, as `max` holds it.
 struct Bare<T>(T);
 
-impl<T: Amount> Serialize for Bare<T> {
+impl<T: LimitValue> Serialize for Bare<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.write(serializer)
     }
 }
 
-impl<T: Amount> Serialize for Setting<T> {
+impl<T: LimitValue> Serialize for LimitSetting<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
 
-        if self.mode == Mode::Off {
+        if self.mode == PolicyMode::Off {
             return serializer.serialize_str("off");
         }
         let mut map = serializer.serialize_map(Some(2))?;
@@ -116,13 +116,13 @@ impl<T: Amount> Serialize for Setting<T> {
     }
 }
 
-impl<'de, T: Amount> Deserialize<'de> for Setting<T> {
+impl<'de, T: LimitValue> Deserialize<'de> for LimitSetting<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Written { whole: true, amount: PhantomData })
     }
 }
 
-impl<'de, T: Amount> Deserialize<'de> for Bare<T> {
+impl<'de, T: LimitValue> Deserialize<'de> for Bare<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let setting =
             deserializer.deserialize_any(Written { whole: false, amount: PhantomData })?;
@@ -136,8 +136,8 @@ struct Written<T> {
     amount: PhantomData<T>,
 }
 
-impl<'de, T: Amount> Visitor<'de> for Written<T> {
-    type Value = Setting<T>;
+impl<'de, T: LimitValue> Visitor<'de> for Written<T> {
+    type Value = LimitSetting<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(T::EXPECTED)
@@ -145,7 +145,7 @@ impl<'de, T: Amount> Visitor<'de> for Written<T> {
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
         T::from_number(number)
-            .map(Setting::new)
+            .map(LimitSetting::new)
             .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
     }
 
@@ -158,8 +158,8 @@ impl<'de, T: Amount> Visitor<'de> for Written<T> {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
         match T::from_text(text) {
-            Some(max) => Ok(Setting::new(max)),
-            None if self.whole && text == "off" => Ok(Setting::OFF),
+            Some(max) => Ok(LimitSetting::new(max)),
+            None if self.whole && text == "off" => Ok(LimitSetting::OFF),
             None => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
         }
     }
@@ -168,7 +168,7 @@ impl<'de, T: Amount> Visitor<'de> for Written<T> {
         if !self.whole {
             return Err(de::Error::invalid_type(de::Unexpected::Map, &self));
         }
-        let (mut max, mut mode) = (None, Mode::Enforce);
+        let (mut max, mut mode) = (None, PolicyMode::Enforce);
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "max" => max = Some(map.next_value::<Bare<T>>()?.0),
@@ -177,20 +177,20 @@ impl<'de, T: Amount> Visitor<'de> for Written<T> {
             }
         }
         match max {
-            Some(max) => Ok(Setting { max, mode }),
-            None if mode == Mode::Off => Ok(Setting::OFF),
+            Some(max) => Ok(LimitSetting { max, mode }),
+            None if mode == PolicyMode::Off => Ok(LimitSetting::OFF),
             None => Err(de::Error::missing_field("max")),
         }
     }
 }
 
-impl<T: Amount> JsonSchema for Setting<T> {
+impl<T: LimitValue> JsonSchema for LimitSetting<T> {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         if T::PATTERN.is_some() { "MoneyLimit".into() } else { "CountLimit".into() }
     }
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let mode = generator.subschema_for::<Mode>();
+        let mode = generator.subschema_for::<PolicyMode>();
         let (bare, off) = match T::PATTERN {
             Some(pattern) => (
                 schemars::json_schema!({"type": "string", "pattern": pattern}),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::dialing::destination::Destination;
-use crate::dialing::limits::{Limit, Usage, Used};
+use crate::dialing::limits::{Limit, Usage, WindowUsage};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -15,11 +15,11 @@ const NOON: &str = "2026-03-02T20:00:00Z";
 /// 23:00 in California.
 const NIGHT: &str = "2026-03-03T07:00:00Z";
 
-fn judge_with(policy: &Policy, to: &str, now: &str, usage: &Usage) -> Verdict {
+fn judge_with(policy: &Policy, to: &str, now: &str, usage: &Usage) -> PolicyDecision {
     let to = E164::parse(to).unwrap();
-    policy.evaluate(&Request {
+    policy.evaluate(&PolicyInput {
         to: &to,
-        destination: &Destination::of(&to),
+        destination: &Destination::from_number(&to),
         agent_id: "agt_1",
         now: at(now),
         usage,
@@ -27,12 +27,12 @@ fn judge_with(policy: &Policy, to: &str, now: &str, usage: &Usage) -> Verdict {
     })
 }
 
-fn judge(policy: &Policy, to: &str, now: &str) -> Verdict {
+fn check_policy(policy: &Policy, to: &str, now: &str) -> PolicyDecision {
     judge_with(policy, to, now, &Usage::default())
 }
 
 /// `allow default`, `ask quiet_hours`, …
-fn short(verdict: &Verdict) -> String {
+fn short(verdict: &PolicyDecision) -> String {
     let word = match &verdict.decision {
         Decision::Allow => "allow",
         Decision::Ask(_) => "ask",
@@ -59,7 +59,7 @@ fn emergency_and_premium_are_refused_whatever_the_file_says() {
             ("+19005550100", "premium"),
             ("+449091234567", "premium"),
         ] {
-            let verdict = judge(&policy, number, NOON);
+            let verdict = check_policy(&policy, number, NOON);
             assert_eq!(short(&verdict), format!("refuse never dial {kind} numbers"), "{mode}");
         }
     }
@@ -113,7 +113,7 @@ fn the_first_rule_that_matches_decides() {
         ("+12125550100", NIGHT, "refuse default"),
         ("+15551234567", NOON, "refuse default"),
     ] {
-        assert_eq!(short(&judge(&policy, number, now)), expected, "{number}");
+        assert_eq!(short(&check_policy(&policy, number, now)), expected, "{number}");
     }
 }
 
@@ -163,10 +163,10 @@ fn quiet_hours_at_the_destination() {
         ("+15551234567", NIGHT, allow),
         ("+18005550100", NIGHT, allow),
     ] {
-        assert_eq!(short(&judge(&policy, number, now)), expected, "{number} at {now}");
+        assert_eq!(short(&check_policy(&policy, number, now)), expected, "{number} at {now}");
     }
     let sandbox = Policy::sandbox_default();
-    assert_eq!(short(&judge(&sandbox, los_angeles, NIGHT)), allow);
+    assert_eq!(short(&check_policy(&sandbox, los_angeles, NIGHT)), allow);
     assert_eq!(sandbox.enforced_limits(), policy.enforced_limits());
 }
 
@@ -178,14 +178,14 @@ fn numbers_without_a_time_zone_follow_the_choice() {
         ("refuse", "refuse unknown_timezone"),
     ] {
         let policy = policy(&format!("unknown_timezone = '{choice}'"));
-        assert_eq!(short(&judge(&policy, "+15551234567", NOON)), expected);
-        assert_eq!(short(&judge(&policy, "+14155550100", NOON)), "allow default");
+        assert_eq!(short(&check_policy(&policy, "+15551234567", NOON)), expected);
+        assert_eq!(short(&check_policy(&policy, "+14155550100", NOON)), "allow default");
     }
 }
 
 #[test]
 fn the_strictest_answer_stands() {
-    let full = Usage { hour: Used { count: 20, frees_at: None }, ..Usage::default() };
+    let full = Usage { hour: WindowUsage { count: 20, frees_at: None }, ..Usage::default() };
     let free = Usage::default();
     for (rule, quiet, usage, expected) in [
         ("allow", "ask", &free, "ask quiet_hours"),
@@ -211,7 +211,7 @@ fn the_strictest_answer_stands() {
 #[test]
 fn limits_at_their_boundaries() {
     let frees_at = Some(at("2026-03-02T21:00:00.001Z"));
-    let used = |count| Used { count, frees_at };
+    let used = |count| WindowUsage { count, frees_at };
     let none = Usage::default();
     let defaults = "";
     for (file, usage, expected) in [
@@ -222,8 +222,8 @@ fn limits_at_their_boundaries() {
         (defaults, Usage { destination_hour: used(50), ..none }, None),
         (defaults, Usage { destination_day: used(2), ..none }, None),
         (defaults, Usage { destination_day: used(3), ..none }, Some(Limit::PerDestinationPerDay)),
-        (defaults, Usage { at_once: 4, ..none }, None),
-        (defaults, Usage { at_once: 5, ..none }, Some(Limit::AtOnce)),
+        (defaults, Usage { concurrent: 4, ..none }, None),
+        (defaults, Usage { concurrent: 5, ..none }, Some(Limit::Concurrent)),
         (defaults, Usage { spent: MilliCents(u64::MAX), ..none }, None),
         ("spend_per_day = '10.00'", Usage { spent: MilliCents(700_000), ..none }, None),
         (
@@ -237,15 +237,15 @@ fn limits_at_their_boundaries() {
             Usage { destination_hour: used(1), ..none },
             Some(Limit::PerDestinationPerHour),
         ),
-        ("at_once = 0", none, Some(Limit::AtOnce)),
+        ("concurrent = 0", none, Some(Limit::Concurrent)),
     ] {
         let policy = policy(&format!("[limits]\n{file}"));
         let verdict = judge_with(&policy, "+14155550100", NOON, &usage);
         match (expected, verdict.decision) {
             (None, Decision::Allow) => {}
             (Some(limit), Decision::Refuse(refusal)) => {
-                assert_eq!(refusal.rule, DecidedBy::Limit(limit));
-                let until = if limit == Limit::AtOnce { None } else { frees_at };
+                assert_eq!(refusal.rule, RuleName::Limit(limit));
+                let until = if limit == Limit::Concurrent { None } else { frees_at };
                 assert_eq!(refusal.until, until);
                 let text = refusal.to_string();
                 assert!(text.contains(&format!("`limits.{limit}`")), "{text}");
@@ -265,7 +265,7 @@ fn limits_at_their_boundaries() {
 
 #[test]
 fn purchases_know_only_the_money_limit() {
-    let policy = policy("[limits]\nspend_per_day = '10'\nper_hour = 0\nat_once = 0");
+    let policy = policy("[limits]\nspend_per_day = '10'\nper_hour = 0\nconcurrent = 0");
     let spent = |cents| Usage { spent: MilliCents::from_cents(cents), ..Usage::default() };
     let buy = |cents| policy.evaluate_purchase(&spent(cents), MilliCents::from_cents(300));
     assert_eq!(short(&buy(700)), "allow default");
@@ -274,10 +274,11 @@ fn purchases_know_only_the_money_limit() {
 
 #[test]
 fn refusals_in_full() {
-    let refusal = |file: &str, now: &str| match judge(&policy(file), "+14155550100", now).decision {
-        Decision::Refuse(refusal) => refusal.to_string(),
-        other => panic!("{other:?}"),
-    };
+    let refusal =
+        |file: &str, now: &str| match check_policy(&policy(file), "+14155550100", now).decision {
+            Decision::Refuse(refusal) => refusal.to_string(),
+            other => panic!("{other:?}"),
+        };
     assert_eq!(
         refusal("quiet_hours.action = 'refuse'", NIGHT),
         "Refused by the calling rule `quiet_hours`: it is 23:00 (America/Los_Angeles) there, within \
@@ -296,7 +297,8 @@ fn refusals_in_full() {
          was called. The human can add a rule that allows it under [[rules]], or change `default`, in \
          the calling rules."
     );
-    let Decision::Refuse(never) = judge(&Policy::default(), "+19005550100", NOON).decision else {
+    let Decision::Refuse(never) = check_policy(&Policy::default(), "+19005550100", NOON).decision
+    else {
         panic!()
     };
     assert_eq!(
@@ -304,11 +306,12 @@ fn refusals_in_full() {
         "Refused by the calling rule `never dial premium numbers`: +190******00 is of the kind \
          premium. Nobody was called. No setting changes this."
     );
-    let Decision::Refuse(never) = judge(&Policy::default(), "+911", NOON).decision else {
+    let Decision::Refuse(never) = check_policy(&Policy::default(), "+911", NOON).decision else {
         panic!()
     };
     assert!(never.to_string().ends_with("in an emergency the human must call."), "{never}");
-    let Decision::Refuse(spelled) = judge(&Policy::default(), "+114155550100", NOON).decision
+    let Decision::Refuse(spelled) =
+        check_policy(&Policy::default(), "+114155550100", NOON).decision
     else {
         panic!()
     };
@@ -328,24 +331,28 @@ fn the_end_of_the_night_over_a_change_of_clocks() {
         // Two zones: 21:30 in the one, 20:30 in the other; both must have slept.
         ("+12082995678", "2026-01-16T04:30:00Z", "2026-01-16T16:00:00Z"),
     ] {
-        let Decision::Refuse(refusal) = judge(&policy, number, now).decision else { panic!() };
+        let Decision::Refuse(refusal) = check_policy(&policy, number, now).decision else {
+            panic!()
+        };
         assert_eq!(refusal.until, Some(at(until)), "{number} at {now}");
     }
     // Whose quiet hours last all day is never rung up, and nobody is promised a time.
     let always = self::policy("quiet_hours = { from = '00:00', to = '00:00', action = 'refuse' }");
-    let Decision::Refuse(refusal) = judge(&always, "+14155550100", NOON).decision else { panic!() };
+    let Decision::Refuse(refusal) = check_policy(&always, "+14155550100", NOON).decision else {
+        panic!()
+    };
     assert_eq!(refusal.until, None);
 }
 
 /// What the parts in shadow would have said, and which they are.
-fn shadows(verdict: &Verdict) -> Vec<String> {
+fn shadows(verdict: &PolicyDecision) -> Vec<String> {
     verdict.shadow.iter().map(|shadow| format!("{} {}", shadow.action, shadow.rule)).collect()
 }
 
 #[test]
 fn modes() {
     let file = "[quiet_hours]\naction = 'refuse'\n[limits]\nper_hour = 1\n[[rules]]\nname = 'r'\naction = 'ask'";
-    let full = Usage { hour: Used { count: 1, frees_at: None }, ..Usage::default() };
+    let full = Usage { hour: WindowUsage { count: 1, frees_at: None }, ..Usage::default() };
     for (mode, decided, shadow) in [
         ("enforce", "refuse quiet_hours", &[][..]),
         ("shadow", "allow default", &["ask r", "refuse quiet_hours", "refuse limits.per_hour"]),
@@ -358,7 +365,7 @@ fn modes() {
     }
     let parts = policy(
         "quiet_hours = { mode = 'shadow' }
-         limits = { per_hour = { max = 1, mode = 'shadow' }, at_once = { mode = 'off' } }
+         limits = { per_hour = { max = 1, mode = 'shadow' }, concurrent = { mode = 'off' } }
          rules = [{ name = 'try', action = 'refuse', mode = 'shadow' }, { name = 'real', action = 'ask' }]",
     );
     let verdict = judge_with(&parts, "+14155550100", NIGHT, &full);
@@ -369,7 +376,7 @@ fn modes() {
         (Some(1), None)
     );
     assert_eq!(
-        (parts.measured_limits().at_once, parts.measured_limits().per_day),
+        (parts.measured_limits().concurrent, parts.measured_limits().per_day),
         (None, Some(100))
     );
 }
@@ -388,8 +395,8 @@ fn in_shadow_as_a_whole_it_says_what_it_would_do() {
             &["ask tried", "refuse the rest", "refuse quiet_hours"],
         ),
     ] {
-        assert_eq!(short(&judge(&policy(file), number, NIGHT)), enforced);
-        let verdict = judge(&policy(&format!("mode = 'shadow'\n{file}")), number, NIGHT);
+        assert_eq!(short(&check_policy(&policy(file), number, NIGHT)), enforced);
+        let verdict = check_policy(&policy(&format!("mode = 'shadow'\n{file}")), number, NIGHT);
         assert_eq!(short(&verdict), "allow default");
         assert_eq!(shadows(&verdict), shadowed, "{number}");
     }
@@ -474,7 +481,7 @@ fn money_as_it_is_written() {
     for (text, amount) in [("10", 1_000_000), ("10.00", 1_000_000), ("0.00001", 1), ("0.5", 50_000)]
     {
         let policy = policy(&format!("[limits]\nspend_per_day = '{text}'"));
-        assert_eq!(policy.limits.spend_per_day, Setting::new(MilliCents(amount)));
+        assert_eq!(policy.limits.spend_per_day, LimitSetting::new(MilliCents(amount)));
     }
 }
 
@@ -511,9 +518,9 @@ fn in_words() {
     assert!(!structured.to_string().contains("4155550100"));
 
     let (policy, to) = (Policy::default(), E164::parse("+14155550100").unwrap());
-    let request = Request {
+    let request = PolicyInput {
         to: &to,
-        destination: &Destination::of(&to),
+        destination: &Destination::from_number(&to),
         agent_id: "agt_1",
         now: at(NIGHT),
         usage: &Usage::default(),

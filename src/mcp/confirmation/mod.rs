@@ -25,9 +25,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::token::{Seals, Void};
-use crate::dialing::dispatch::Dialer;
+use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::ConfirmedBy;
-use crate::dialing::order::Asked;
+use crate::dialing::order::DialRequest;
 use crate::mcp::reply::error::{Class, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::request::context::ToolContext;
@@ -126,7 +126,7 @@ fn another(cx: &ToolContext, error: ToolError) -> ToolError {
 pub async fn ask(
     cx: &ToolContext,
     dialer: &Dialer,
-    asked: &Asked,
+    asked: &DialRequest,
     token: Option<&str>,
     question: &Question,
 ) -> Result<Asking, Stop> {
@@ -204,7 +204,7 @@ async fn elicit(
 /// The era without sessions: the question goes out as the answer to this round.
 async fn round(
     dialer: &Dialer,
-    asked: &Asked,
+    asked: &DialRequest,
     question: &Question,
 ) -> Result<InputRequiredResult, ToolError> {
     let (state, _) = seal(dialer, asked, &question.preview, Purpose::State).await?;
@@ -251,15 +251,15 @@ enum Purpose {
 
 /// What a seal is bound to: its purpose, the account, every argument, and what was shown, which says
 /// more: what the agent is told to do, from which number, at what price.
-fn binding(dialer: &Dialer, asked: &Asked, preview: &Preview, purpose: Purpose) -> String {
-    let tenant = dialer.tenant().id();
+fn binding(dialer: &Dialer, asked: &DialRequest, preview: &Preview, purpose: Purpose) -> String {
+    let tenant = dialer.account().id();
     let (arguments, shown) = (asked.confirmation_fingerprint(tenant), &preview.bound);
     format!("{purpose:?}|{}|{}|{shown}", tenant.as_str(), arguments.as_str())
 }
 
 async fn seal(
     dialer: &Dialer,
-    asked: &Asked,
+    asked: &DialRequest,
     preview: &Preview,
     purpose: Purpose,
 ) -> Result<(String, Timestamp), ToolError> {
@@ -271,14 +271,14 @@ async fn seal(
 /// Opens a seal and uses it up.
 async fn open(
     dialer: &Dialer,
-    asked: &Asked,
+    asked: &DialRequest,
     preview: &Preview,
     purpose: Purpose,
     seal: &str,
 ) -> Result<(), ToolError> {
     let bound = binding(dialer, asked, preview, purpose);
     let sealed = seals(dialer).await?.open(&bound, seal).map_err(void)?;
-    let (ledger, tenant) = (dialer.ledger().await?, dialer.tenant().id());
+    let (ledger, tenant) = (dialer.ledger().await?, dialer.account().id());
     let now = Timestamp::now();
     if ledger.redeem_token(tenant, &sealed.id, sealed.expires_at, now).await? {
         Ok(())
@@ -313,11 +313,11 @@ mod tests {
     use super::*;
     use crate::dialing::Environment;
     use crate::dialing::confirm::ConfirmMode;
-    use crate::dialing::dispatch::LedgerPlace;
-    use crate::dialing::ledger::{IdempotencyKey, Tenant};
+    use crate::dialing::ledger::LedgerLocation;
+    use crate::dialing::ledger::{AccountRef, IdempotencyKey};
     use crate::dialing::order::Order;
     use crate::dialing::policy::Policy;
-    use crate::dialing::rules::Rules;
+    use crate::dialing::rules::DialingRules;
     use callingbox::e164::E164;
     use callingbox::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
 
@@ -348,19 +348,19 @@ mod tests {
     /// An account on a ledger of its own file; nothing is sent.
     fn dialer(ledger: &std::path::Path, key: &str) -> Dialer {
         let base_url = BaseUrl::parse("https://api.example", false).unwrap();
-        let tenant = Tenant::new(key.as_bytes(), &base_url.to_string());
+        let tenant = AccountRef::new(key.as_bytes(), &base_url.to_string());
         let api = Client::new(ClientConfig::new(base_url, ApiKey::new(key.to_owned()).unwrap()));
-        let rules = Rules {
+        let rules = DialingRules {
             policy: Policy::default(),
             confirm: ConfirmMode::Always,
             require_human: false,
             repeat_window: jiff::SignedDuration::from_mins(10),
             thinking_time: Duration::from_secs(1),
         };
-        Dialer::new(api, tenant, Environment::Live, LedgerPlace::File(ledger.to_owned()), rules)
+        Dialer::new(api, tenant, Environment::Live, LedgerLocation::File(ledger.to_owned()), rules)
     }
 
-    fn orders() -> impl Strategy<Value = Asked> {
+    fn orders() -> impl Strategy<Value = DialRequest> {
         let text = || prop_oneof![Just(None), "[ab]{1,2}".prop_map(Some)];
         let map = || text().prop_map(|text| Some(Map::from_iter([("k".to_owned(), text.into())])));
         let number =
@@ -383,7 +383,11 @@ mod tests {
         let number = number().prop_map(|number| Order::Number { number, price: None });
         let key = text().prop_map(|key| key.map(|key| IdempotencyKey::parse(&key).unwrap()));
         (prop_oneof![4 => call, 1 => number], key, any::<bool>()).prop_map(
-            |(order, idempotency_key, allow_repeat)| Asked { order, idempotency_key, allow_repeat },
+            |(order, idempotency_key, allow_repeat)| DialRequest {
+                order,
+                idempotency_key,
+                allow_repeat,
+            },
         )
     }
 
@@ -407,8 +411,8 @@ mod tests {
                     let elsewhere =
                         open(&others, &asked, &shown, one, &seal).await.map_err(message);
                     prop_assert!(elsewhere.unwrap_err().contains("not of this server"));
-                    let same = other.confirmation_fingerprint(ours.tenant().id())
-                        == asked.confirmation_fingerprint(ours.tenant().id());
+                    let same = other.confirmation_fingerprint(ours.account().id())
+                        == asked.confirmation_fingerprint(ours.account().id());
                     prop_assert_eq!(
                         same,
                         format!("{:?}", parts(&other)) == format!("{:?}", parts(&asked))
@@ -428,7 +432,7 @@ mod tests {
     }
 
     /// All that a yes is bound to, told apart.
-    fn parts(asked: &Asked) -> Value {
+    fn parts(asked: &DialRequest) -> Value {
         let order = match &asked.order {
             Order::Call(call) => serde_json::to_value(call).unwrap(),
             Order::Number { number, .. } => json!(number.as_str()),

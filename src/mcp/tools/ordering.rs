@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::dialing::confirm::{Demand, Situation, demand};
-use crate::dialing::dispatch::Judgment;
-use crate::dialing::dispatch::{DialError, Dialed};
+use crate::dialing::confirm::{ConfirmContext, Confirmation, confirmation_required};
 use crate::dialing::ledger::ConfirmedBy;
-use crate::dialing::limits::{Kind, Limit};
-use crate::dialing::order::Asked;
-use crate::dialing::policy::DecidedBy;
+use crate::dialing::limits::{Limit, OrderKind};
+use crate::dialing::order::DialRequest;
+use crate::dialing::outcome::{DialError, Dialed};
+use crate::dialing::policy::RuleName;
+use crate::dialing::policy_check::PolicyCheck;
 use crate::mcp::confirmation::{self, Asking, Preview, Question};
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::error::{Class, Retry, ToolError};
@@ -39,7 +39,7 @@ pub(super) enum Ordered {
 /// more after their yes: what is done is what they were shown.
 pub(super) async fn order<F, P>(
     cx: &ToolContext,
-    asked: Asked,
+    asked: DialRequest,
     token: Option<&str>,
     preview: F,
 ) -> Result<Ordered, Stop>
@@ -59,7 +59,7 @@ where
 
 async fn decide<F, P>(
     cx: &ToolContext,
-    asked: Asked,
+    asked: DialRequest,
     token: Option<&str>,
     preview: F,
 ) -> Result<Ordered, Stop>
@@ -69,25 +69,25 @@ where
 {
     let dialer = cx.account.dialer()?;
     // What was done is not judged again, and nobody need be asked about it.
-    if let Some(dialed) = dialer.earlier(&asked).await.map_err(told)? {
+    if let Some(dialed) = dialer.find_earlier(&asked).await.map_err(told)? {
         return Ok(Ordered::Dialed(dialed));
     }
-    let judgment = dialer.judge(&asked).await.map_err(told)?;
-    let demanded = |judgment: &Judgment| {
+    let judgment = dialer.check_policy(&asked).await.map_err(told)?;
+    let demanded = |judgment: &PolicyCheck| {
         let rules = dialer.rules();
-        let situation = Situation {
+        let situation = ConfirmContext {
             kind: asked.kind(),
             known_destination: judgment.known_destination,
             client_can_ask: cx.client.can_ask_human(),
             require_human: rules.require_human,
         };
-        demand(rules.confirm, &judgment.verdict, situation)
+        confirmation_required(rules.confirm, &judgment.decision, situation)
     };
-    let rule = judgment.verdict.rule.to_string();
+    let rule = judgment.decision.rule.to_string();
     let confirmed_by = match demanded(&judgment) {
-        Demand::Refuse(refusal) => return Err(told(DialError::Refused(refusal)).into()),
-        Demand::Nothing => ConfirmedBy::NotRequired,
-        Demand::Ask(reason) => {
+        Confirmation::Refuse(refusal) => return Err(told(DialError::Refused(refusal)).into()),
+        Confirmation::Nothing => ConfirmedBy::NotRequired,
+        Confirmation::Ask(reason) => {
             let reason = format!("You are asked because {reason}.");
             let question = Question { reason, preview: preview(judgment.local_times).await? };
             let confirmed_by = match confirmation::ask(cx, dialer, &asked, token, &question).await?
@@ -99,8 +99,8 @@ where
                 }
             };
             // The human may have thought for long: the rules and the agent are looked at once more.
-            let judgment = dialer.judge(&asked).await.map_err(told)?;
-            if let Demand::Refuse(refusal) = demanded(&judgment) {
+            let judgment = dialer.check_policy(&asked).await.map_err(told)?;
+            if let Confirmation::Refuse(refusal) = demanded(&judgment) {
                 return Err(told(DialError::Refused(refusal)).into());
             }
             if preview(judgment.local_times).await?.bound != question.preview.bound {
@@ -116,7 +116,7 @@ where
 /// and its traces searched for.
 pub(super) fn deadline(cx: &ToolContext) -> Duration {
     let Ok(dialer) = cx.account.dialer() else { return Duration::from_secs(15) };
-    dialer.rules().thinking_time + dialer.longest_dispatch()
+    dialer.rules().thinking_time + dialer.max_dispatch_duration()
 }
 
 /// Why it was certainly not done, as the model is told.
@@ -127,14 +127,14 @@ fn told(error: DialError) -> ToolError {
         DialError::Refused(refusal) => {
             let error = ToolError::new(Class::RefusedByPolicy, refusal.to_string());
             match refusal.rule {
-                DecidedBy::Never(_) => error.with_retry(Retry::No).with_next([NextStep::person(
+                RuleName::Never(_) => error.with_retry(Retry::No).with_next([NextStep::person(
                     "Tell the user that this number is never called.",
                 )]),
-                DecidedBy::Spelling => error.with_next([NextStep::tool(
+                RuleName::Spelling => error.with_next([NextStep::tool(
                     ToolName::PLACE_CALL,
                     "with that number calls it",
                 )]),
-                DecidedBy::Limit(Limit::AtOnce) => {
+                RuleName::Limit(Limit::Concurrent) => {
                     error.with_retry(Retry::Later).with_next([NextStep::tool(
                         ToolName::GET_CALL_RESULT,
                         "waits for the end of a call that is under way",
@@ -153,7 +153,9 @@ fn told(error: DialError) -> ToolError {
         DialError::KeyConflict(ref record) => {
             let conflict = ToolError::new(Class::Conflict, error.to_string());
             match record.state.id() {
-                Some(id) if record.kind == Kind::Call => conflict.with_call_id(CallId::new(id)),
+                Some(id) if record.kind == OrderKind::Call => {
+                    conflict.with_call_id(CallId::new(id))
+                }
                 _ => conflict,
             }
         }

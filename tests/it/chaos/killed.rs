@@ -13,7 +13,7 @@ use crate::chaos::POLICY;
 use crate::chaos::books::{Account, Office, Report, Tally, nothing_twice};
 use crate::chaos::proxy::Proxy;
 use crate::chaos::random::Random;
-use crate::chaos::storm::judge;
+use crate::chaos::storm::check_policy;
 use crate::harness::{Era, Home, Session};
 
 const WORKERS: usize = 6;
@@ -171,7 +171,7 @@ impl Killed {
             nothing_twice(&rung);
             for (name, reports) in &worker.requests {
                 let call = rung.iter().find(|call| call.request == *name);
-                judge(name, call.map(|call| &call.call), reports);
+                check_policy(name, call.map(|call| &call.call), reports);
             }
             dialed += rung.len();
         }

@@ -10,11 +10,14 @@ use callingbox::money::MilliCents;
 use callingbox::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
 use callingbox_mcp::dialing::Environment;
 use callingbox_mcp::dialing::confirm::ConfirmMode;
-use callingbox_mcp::dialing::dispatch::{self, DialError, DialResult, Dialer, LedgerPlace};
-use callingbox_mcp::dialing::ledger::{ConfirmedBy, Filter, MAX_PAGE, State, Tenant};
-use callingbox_mcp::dialing::order::{Asked, Order};
+use callingbox_mcp::dialing::dialer::Dialer;
+use callingbox_mcp::dialing::ledger::{
+    AccountRef, ConfirmedBy, DispatchState, LedgerLocation, MAX_PAGE, RecordFilter, open_ledger,
+};
+use callingbox_mcp::dialing::order::{DialRequest, Order};
+use callingbox_mcp::dialing::outcome::{DialError, DialResult};
 use callingbox_mcp::dialing::policy::Policy;
-use callingbox_mcp::dialing::rules::Rules;
+use callingbox_mcp::dialing::rules::DialingRules;
 use futures::StreamExt;
 use futures::future::join_all;
 use jiff::SignedDuration;
@@ -45,7 +48,7 @@ struct Desk {
 /// One distinct request and what it was answered.
 struct Task {
     name: String,
-    asked: Asked,
+    asked: DialRequest,
     reports: Vec<Report>,
 }
 
@@ -62,24 +65,24 @@ impl Task {
     }
 }
 
-fn place(dir: &Path) -> LedgerPlace {
-    LedgerPlace::File(dir.join("storm.sqlite3"))
+fn place(dir: &Path) -> LedgerLocation {
+    LedgerLocation::File(dir.join("storm.sqlite3"))
 }
 
 fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
     let base_url = BaseUrl::parse(&proxy.url(), false).unwrap();
-    let tenant = Tenant::new(account.key.as_bytes(), &base_url.to_string());
+    let account_ref = AccountRef::new(account.key.as_bytes(), &base_url.to_string());
     let mut config = ClientConfig::new(base_url, ApiKey::new(account.key.clone()).unwrap());
     config.timeouts.request = Duration::from_secs(1);
     config.timeouts.total = Duration::from_millis(1_500);
-    let rules = Rules {
+    let rules = DialingRules {
         policy: Policy::from_toml(POLICY).unwrap(),
         confirm: ConfirmMode::Never,
         require_human: false,
         repeat_window: SignedDuration::from_mins(10),
         thinking_time: Duration::from_secs(1),
     };
-    Arc::new(Dialer::new(Client::new(config), tenant, Environment::Sandbox, place(dir), rules))
+    Arc::new(Dialer::new(Client::new(config), account_ref, Environment::Sandbox, place(dir), rules))
 }
 
 fn tasks(account: &Account) -> Vec<Task> {
@@ -106,22 +109,22 @@ fn tasks(account: &Account) -> Vec<Task> {
         .chain(purchases)
         .map(|(name, order)| Task {
             name,
-            asked: Asked { order, idempotency_key: None, allow_repeat: false },
+            asked: DialRequest { order, idempotency_key: None, allow_repeat: false },
             reports: Vec::new(),
         })
         .collect()
 }
 
 /// As the tools do it: the earlier one first, then this.
-async fn ask(dialer: &Arc<Dialer>, asked: &Asked) -> Report {
-    let dialed = match dialer.earlier(asked).await {
+async fn ask(dialer: &Arc<Dialer>, asked: &DialRequest) -> Report {
+    let dialed = match dialer.find_earlier(asked).await {
         Ok(Some(dialed)) => Ok(dialed),
         Ok(None) => dialer.dial(asked.clone(), "chaos".into(), ConfirmedBy::NotRequired).await,
         Err(error) => Err(error),
     };
     match dialed {
         Ok(dialed) => match dialed.result {
-            DialResult::Done(product) => Report::Done(product.id().to_owned()),
+            DialResult::Placed(product) => Report::Done(product.id().to_owned()),
             DialResult::Repeat { id, .. } => Report::Repeat(id),
             DialResult::Unknown(_) => Report::Unknown,
             DialResult::InFlight => Report::InFlight,
@@ -204,24 +207,28 @@ impl Storm {
 
     /// Compares the reports and the ledger with what was really done. Gives how much that was.
     pub(crate) async fn check(&self, office: &Office, dir: &Path) -> usize {
-        let ledger = dispatch::open(&place(dir), Environment::Sandbox).await.unwrap();
+        let ledger = open_ledger(&place(dir), Environment::Sandbox).await.unwrap();
         let mut done = 0;
         for Desk { account, dialers, orders } in &self.desks {
-            let tenant = dialers[0].tenant().id().clone();
-            let filter = Filter {
-                tenant: Some(tenant),
+            let account_id = dialers[0].account().id().clone();
+            let filter = RecordFilter {
+                account_id: Some(account_id),
                 since: None,
-                standing: None,
+                status: None,
                 before: None,
                 limit: MAX_PAGE,
             };
-            let records = ledger.list(filter).await.unwrap();
+            let records = ledger.list_records(filter).await.unwrap();
             let rung = office.rung(account).await;
             nothing_twice(&rung);
             for call in &rung {
                 let record = records.iter().find(|r| r.dispatch_id.to_string() == call.dispatch);
                 let record = record.unwrap_or_else(|| panic!("{call:?} is not in the ledger"));
-                assert_eq!(record.state, State::Placed { id: call.call.clone() }, "{call:?}");
+                assert_eq!(
+                    record.state,
+                    DispatchState::Placed { id: call.call.clone() },
+                    "{call:?}"
+                );
             }
             let owned = office.owned(account).await;
             for task in orders {
@@ -229,7 +236,7 @@ impl Storm {
                 let number = owned.iter().find(|(number, _)| *number == task.name);
                 let id = call.map(|call| &call.call).or(number.map(|(_, id)| id));
                 done += usize::from(id.is_some());
-                judge(&task.name, id, &task.reports);
+                check_policy(&task.name, id, &task.reports);
             }
             // The number that the account began with is the one more.
             let bought = orders.iter().filter(|t| owned.iter().any(|(n, _)| *n == t.name)).count();
@@ -240,7 +247,7 @@ impl Storm {
 }
 
 /// Holds what was reported of a request against what really came of it.
-pub(crate) fn judge(name: &str, id: Option<&String>, reports: &[Report]) {
+pub(crate) fn check_policy(name: &str, id: Option<&String>, reports: &[Report]) {
     for report in reports {
         if let Report::Done(reported) | Report::Repeat(reported) = report {
             assert_eq!(Some(reported), id, "{name}: {reports:?}");

@@ -2,10 +2,12 @@
 
 use callingbox::e164::E164;
 use callingbox::{AgentId, CallCreate};
-use callingbox_mcp::dialing::dispatch::{self, LedgerPlace};
-use callingbox_mcp::dialing::ledger::{Begin, ConfirmedBy, DispatchId, NewIntent, Tenant, Terms};
-use callingbox_mcp::dialing::limits::Limits;
-use callingbox_mcp::dialing::order::{Asked, Order};
+use callingbox_mcp::dialing::ledger::{
+    AccountRef, BeginConstraints, BeginResult, ConfirmedBy, DispatchId, LedgerLocation, NewIntent,
+    open_ledger,
+};
+use callingbox_mcp::dialing::limits::CallLimits;
+use callingbox_mcp::dialing::order::{DialRequest, Order};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -41,7 +43,8 @@ async fn identical_calls_at_one_instant_in_three_processes_dial_once() {
 
 #[tokio::test]
 async fn limits_hold_across_processes() {
-    let world = World::new("", "[limits]\nper_destination_per_day = 3\nat_once = \"off\"\n").await;
+    let world =
+        World::new("", "[limits]\nper_destination_per_day = 3\nconcurrent = \"off\"\n").await;
     let mut sessions =
         [world.session(LEGACY, cannot_ask()).await, world.session(LEGACY, cannot_ask()).await];
     let mut ids = Vec::new();
@@ -222,11 +225,11 @@ async fn while_another_holds_the_ledger_it_is_to_be_tried_later() {
 
 /// Writes into the ledger of this home what a server leaves that dies before it sends, so long ago.
 async fn abandon(world: &World, call: &Value, seconds_ago: i64) -> DispatchId {
-    let place = LedgerPlace::File(ledger(world));
+    let place = LedgerLocation::File(ledger(world));
     let organization = world.control.ask("GET", "/sandbox/organization", None).await;
     let incarnation = organization["incarnation"].as_str().unwrap();
     let account = format!("{}#{incarnation}", world.sandbox.url());
-    let tenant = Tenant::new(callingbox_mcp::simulator::KEY.as_bytes(), &account);
+    let account = AccountRef::new(callingbox_mcp::simulator::KEY.as_bytes(), &account);
     let create = CallCreate {
         agent_id: AgentId::new(world.agent.clone()),
         to: E164::parse(call["to"].as_str().unwrap()).unwrap(),
@@ -237,31 +240,30 @@ async fn abandon(world: &World, call: &Value, seconds_ago: i64) -> DispatchId {
         metadata: None,
     };
     let order = Order::Call(Box::new(create));
-    let asked = Asked { order, idempotency_key: None, allow_repeat: false };
+    let asked = DialRequest { order, idempotency_key: None, allow_repeat: false };
     let now = Timestamp::now() - SignedDuration::from_secs(seconds_ago);
     let dispatch_id = DispatchId::new();
     let intent = NewIntent {
         dispatch_id,
         kind: asked.kind(),
-        tenant: tenant.id().clone(),
-        fingerprint: asked.fingerprint(tenant.id()),
+        account_id: account.id().clone(),
+        fingerprint: asked.fingerprint(account.id()),
         idempotency_key: None,
-        callee: asked.callee(&tenant),
+        callee: asked.callee(&account),
         agent_id: Some(world.agent.clone()),
         rule: "default".to_owned(),
         confirmed_by: ConfirmedBy::NotRequired,
         hold: asked.hold(),
     };
-    let terms = Terms {
+    let terms = BeginConstraints {
         now,
-        lease_until: now,
+        lease_expires_at: now,
         repeats_since: now,
         allow_repeat: false,
-        limits: Limits::default(),
+        limits: CallLimits::default(),
     };
-    let ledger =
-        dispatch::open(&place, callingbox_mcp::account::Environment::Sandbox).await.unwrap();
-    assert!(matches!(ledger.begin(intent, terms).await.unwrap(), Begin::Begun(_)));
+    let ledger = open_ledger(&place, callingbox_mcp::account::Environment::Sandbox).await.unwrap();
+    assert!(matches!(ledger.begin(intent, terms).await.unwrap(), BeginResult::Begun(_)));
     dispatch_id
 }
 
@@ -395,7 +397,7 @@ async fn a_call_that_a_dead_server_left_open_is_settled_with_the_next_order() {
 
 #[tokio::test]
 async fn a_call_of_which_nobody_knows_counts_as_one_that_may_be_ringing() {
-    let world = World::new("", "[limits]\nat_once = 1\n").await;
+    let world = World::new("", "[limits]\nconcurrent = 1\n").await;
     let mut session = world.session(LEGACY, cannot_ask()).await;
     for fault in [
         json!({"method": "POST", "path": "/v1/calls", "when": "after", "kind": "reset"}),
@@ -429,5 +431,5 @@ async fn a_purchase_is_booked_with_what_was_paid_at_once() {
     assert_eq!(bought["purchased"], true, "{bought}");
     let receipts = world.receipts(&[]).await;
     // $5.00, in thousandths of a cent.
-    assert_eq!(receipts[0]["cost"], 500_000, "{receipts:?}");
+    assert_eq!(receipts[0]["cost_milli_cents"], 500_000, "{receipts:?}");
 }

@@ -56,14 +56,15 @@ async fn the_model_is_told_of_the_rules_as_they_are_applied() {
 
 #[tokio::test]
 async fn calls_at_once_are_counted_until_they_end() {
-    let world = World::new("", "[limits]\nat_once = 1\nper_destination_per_day = \"off\"\n").await;
+    let world =
+        World::new("", "[limits]\nconcurrent = 1\nper_destination_per_day = \"off\"\n").await;
     let mut session = world.session(LEGACY, cannot_ask()).await;
     session.data("place_call", world.call(TO, "First.")).await;
     let answer = session.call("place_call", world.call(TO, "Second.")).await;
     let (class, done, message) = failure(&answer);
     assert_eq!((class, done), ("refused_by_policy", "nothing"));
     assert!(
-        message.contains("limits.at_once") && message.contains("Nobody was called"),
+        message.contains("limits.concurrent") && message.contains("Nobody was called"),
         "{message}"
     );
     // It passes by itself.
@@ -133,14 +134,14 @@ async fn a_rule_in_shadow_only_says_what_it_would_have_done() {
 
 #[tokio::test]
 async fn a_limit_in_shadow_only_says_what_it_would_have_done() {
-    let policy = "[limits]\nat_once = { max = 1, mode = \"shadow\" }\n";
+    let policy = "[limits]\nconcurrent = { max = 1, mode = \"shadow\" }\n";
     let world = World::new("", policy).await;
     let mut session = world.session(LEGACY, cannot_ask()).await;
     session.data("place_call", world.call(TO, "First.")).await;
     session.data("place_call", world.call(TO, "Second.")).await;
     let (_, _, log) = session.finish().await;
     assert_eq!(log.matches("a rule in shadow would have acted").count(), 1, "{log}");
-    assert!(log.contains("limits.at_once"), "{log}");
+    assert!(log.contains("limits.concurrent"), "{log}");
     assert_eq!(world.dialed().await, 2);
 }
 

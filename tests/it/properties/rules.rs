@@ -6,9 +6,11 @@ use std::sync::LazyLock;
 
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
-use callingbox_mcp::dialing::destination::{Destination, Kind};
-use callingbox_mcp::dialing::limits::{Usage, Used};
-use callingbox_mcp::dialing::policy::{Action, Decision, Mode, Policy, Request, Verdict};
+use callingbox_mcp::dialing::destination::{Destination, NumberType};
+use callingbox_mcp::dialing::limits::{Usage, WindowUsage};
+use callingbox_mcp::dialing::policy::{
+    Action, Decision, Policy, PolicyDecision, PolicyInput, PolicyMode,
+};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -70,8 +72,13 @@ fn any_rule() -> impl Strategy<Value = String> {
 }
 
 fn any_limits() -> impl Strategy<Value = String> {
-    let names =
-        ["per_hour", "per_day", "per_destination_per_hour", "per_destination_per_day", "at_once"];
+    let names = [
+        "per_hour",
+        "per_day",
+        "per_destination_per_hour",
+        "per_destination_per_day",
+        "concurrent",
+    ];
     let limit = (0..12_u32, any_mode());
     prop::collection::btree_map(select(names.to_vec()), limit, 0..4).prop_map(|limits| {
         let lines = limits
@@ -115,8 +122,8 @@ struct Call {
 
 fn any_call() -> impl Strategy<Value = Call> {
     (select(NUMBERS.to_vec()), 1_760_000_000..1_800_000_000_i64, prop::array::uniform5(0..12_u32))
-        .prop_map(|(to, at, [hour, day, destination_hour, destination_day, at_once])| {
-            let used = |count| Used { count, frees_at: None };
+        .prop_map(|(to, at, [hour, day, destination_hour, destination_day, concurrent])| {
+            let used = |count| WindowUsage { count, frees_at: None };
             Call {
                 to: E164::parse(to).unwrap(),
                 now: Timestamp::from_second(at).unwrap(),
@@ -125,15 +132,15 @@ fn any_call() -> impl Strategy<Value = Call> {
                     day: used(day),
                     destination_hour: used(destination_hour),
                     destination_day: used(destination_day),
-                    at_once,
+                    concurrent,
                     ..Usage::default()
                 },
             }
         })
 }
 
-fn evaluate(policy: &Policy, call: &Call) -> Verdict {
-    policy.evaluate(&Request {
+fn evaluate(policy: &Policy, call: &Call) -> PolicyDecision {
+    policy.evaluate(&PolicyInput {
         to: &call.to,
         destination: &DESTINATIONS[call.to.as_str()],
         agent_id: "agt_1",
@@ -145,11 +152,11 @@ fn evaluate(policy: &Policy, call: &Call) -> Verdict {
 
 /// Looked up once, because a lookup takes longer than an evaluation.
 static DESTINATIONS: LazyLock<BTreeMap<&str, Destination>> = LazyLock::new(|| {
-    NUMBERS.iter().map(|to| (*to, Destination::of(&E164::parse(to).unwrap()))).collect()
+    NUMBERS.iter().map(|to| (*to, Destination::from_number(&E164::parse(to).unwrap()))).collect()
 });
 
 /// The action of a decision, ordered by strictness.
-fn strictness(verdict: &Verdict) -> Action {
+fn strictness(verdict: &PolicyDecision) -> Action {
     match verdict.decision {
         Decision::Allow => Action::Allow,
         Decision::Ask(_) => Action::Ask,
@@ -277,7 +284,7 @@ proptest! {
     ) {
         let policy = parse_policy(&head, &name_rules(rules));
         let verdict = evaluate(&policy, &call);
-        let never = matches!(DESTINATIONS[call.to.as_str()].kind, Kind::Emergency | Kind::Premium);
+        let never = matches!(DESTINATIONS[call.to.as_str()].kind, NumberType::Emergency | NumberType::Premium);
         let limits = policy.enforced_limits();
         let full = |max: Option<u32>, used: u32| max.is_some_and(|max| used >= max);
         let usage = &call.usage;
@@ -285,10 +292,10 @@ proptest! {
             || full(limits.per_day, usage.day.count)
             || full(limits.per_destination_per_hour, usage.destination_hour.count)
             || full(limits.per_destination_per_day, usage.destination_day.count)
-            || full(limits.at_once, usage.at_once);
+            || full(limits.concurrent, usage.concurrent);
         if never || reached {
             prop_assert_eq!(strictness(&verdict), Action::Refuse);
-        } else if policy.mode != Mode::Enforce {
+        } else if policy.mode != PolicyMode::Enforce {
             prop_assert_eq!(strictness(&verdict), Action::Allow);
         }
     }
@@ -305,7 +312,7 @@ proptest! {
         let before = evaluate(&parse_policy(&head, &rules), &call);
         rules.extend(more.into_iter().enumerate().map(|(at, rule)| (format!("m{at}"), rule)));
         let after = evaluate(&parse_policy(&head, &rules), &call);
-        if parse_policy(&head, &[]).mode == Mode::Enforce {
+        if parse_policy(&head, &[]).mode == PolicyMode::Enforce {
             prop_assert_eq!(after, before);
         } else {
             prop_assert_eq!(after.decision, before.decision);
@@ -319,7 +326,7 @@ proptest! {
         let mut later = call;
         later.usage.hour.count += more;
         later.usage.destination_day.count += more;
-        later.usage.at_once += more;
+        later.usage.concurrent += more;
         prop_assert!(strictness(&evaluate(&policy, &later)) >= before);
     }
 }

@@ -1,5 +1,5 @@
 -- Shared by all scripts. KEYS[1] is the tenant's prefix; every key begins with it and so lies in one
--- hash slot. A record is stored as {"intent_ms", "lease_ms", "record"} and never re-encoded here.
+-- hash slot. A record is stored as {"created_ms", "lease_expires_ms", "record"} and never re-encoded here.
 local P = KEYS[1]
 
 local function get(id)
@@ -23,7 +23,7 @@ local function store(id, raw)
       redis.call('ZREM', P .. name, id)
     end
   end
-  local at, lease = string.format('%.0f', stored.intent_ms), string.format('%.0f', stored.lease_ms)
+  local at, lease = string.format('%.0f', stored.created_ms), string.format('%.0f', stored.lease_expires_ms)
   redis.call('SET', P .. 'd:' .. id, raw)
   put('all', true, at)
   put('calls', call and alive, at)
@@ -36,7 +36,7 @@ local function store(id, raw)
     put('to:' .. record.callee.hash, call and alive, at)
     put('known:' .. record.callee.hash, is_placed(record), at)
   end
-  local amount = type(record.cost) == 'number' and record.cost or record.hold
+  local amount = type(record.cost_milli_cents) == 'number' and record.cost_milli_cents or record.hold_milli_cents
   redis.call('HSET', P .. 'amount', id, string.format('%.0f', amount))
   if is_placed(record) then redis.call('SET', P .. 'id:' .. record.id, id) end
 end
@@ -47,7 +47,7 @@ local function earlier(fingerprint, key, key_since, repeats_since, allow_repeat)
     local first = redis.call('GET', P .. 'key:' .. key)
     local found, stored
     if first then found, stored = get(first) end
-    if found and stored.intent_ms > key_since then
+    if found and stored.created_ms > key_since then
       if stored.record.fingerprint ~= fingerprint then return { 'conflict', found } end
       if stored.record.state ~= 'not_placed' then return { 'same', found } end
     end
@@ -56,7 +56,7 @@ local function earlier(fingerprint, key, key_since, repeats_since, allow_repeat)
   for _, other in ipairs(redis.call('ZREVRANGE', P .. 'fp:' .. fingerprint, 0, 31)) do
     local found, stored = get(other)
     if found and is_open(stored.record) then return { 'same', found } end
-    if found and not repeated and allow_repeat == '0' and stored.intent_ms > repeats_since then repeated = found end
+    if found and not repeated and allow_repeat == '0' and stored.created_ms > repeats_since then repeated = found end
   end
   if repeated then return { 'same', repeated } end
 end

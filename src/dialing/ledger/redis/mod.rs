@@ -1,8 +1,8 @@
 //! The ledger in Redis or Valkey, shared by several machines.
 //!
 //! Whatever must be one step is one Lua script; a record's later changes are compare-and-set on the
-//! whole record, so that the rules of its life stay in one place. All keys of a tenant carry the hash
-//! tag `{tenant}` and lie in one slot of a cluster.
+//! whole record, so that the rules of its life stay in one place. All keys of a account carry the hash
+//! tag `{account}` and lie in one slot of a cluster.
 //!
 //! How durable an intent is, the server decides: run it with `appendonly yes` and `appendfsync always`
 //! for the promise that a file gives (<https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/>),
@@ -20,12 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use super::record::whole_millis;
 use super::{
-    Begin, Cursor, DestinationHash, DispatchId, Earlier, Filter, IdempotencyKey, KEY_LIFETIME,
-    Ledger, LedgerError, Lookup, MAX_PAGE, NewIntent, Record, TenantId, Terms, short,
+    AccountId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
+    DispatchRecord, EarlierDispatch, IdempotencyKey, KEY_LIFETIME, Ledger, LedgerError, MAX_PAGE,
+    NewIntent, RecordCursor, RecordFilter, short,
 };
 use crate::dialing::Environment;
 use crate::dialing::call_outcome::CallEnd;
-use crate::dialing::limits::{Kind, Limits, Usage, Used};
+use crate::dialing::limits::{CallLimits, OrderKind, Usage, WindowUsage};
 use crate::state::{self, RedisConnection};
 use callingbox::money::MilliCents;
 
@@ -54,9 +55,9 @@ impl fmt::Debug for RedisLedger {
 /// A record as it is stored, with its instants as the scripts read them.
 #[derive(Serialize, Deserialize)]
 struct Stored {
-    intent_ms: i64,
-    lease_ms: i64,
-    record: Record,
+    created_ms: i64,
+    lease_expires_ms: i64,
+    record: DispatchRecord,
 }
 
 impl RedisLedger {
@@ -94,37 +95,41 @@ impl RedisLedger {
         Ok(Self { connection, prefix: prefix.to_owned(), environment, secret })
     }
 
-    fn key(&self, tenant: &TenantId, rest: &str) -> String {
-        format!("{}:{{{}}}:{rest}", self.prefix, tenant.as_str())
+    fn key(&self, account: &AccountId, rest: &str) -> String {
+        format!("{}:{{{}}}:{rest}", self.prefix, account.as_str())
     }
 
     async fn invoke<T: redis::FromRedisValue>(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         body: &str,
         arguments: impl FnOnce(&mut ScriptInvocation<'_>),
     ) -> Result<T, LedgerError> {
         let script = Script::new(&format!("{}\n{body}", include_str!("common.lua")));
         let mut invocation = script.prepare_invoke();
-        invocation.key(self.key(tenant, ""));
+        invocation.key(self.key(account, ""));
         arguments(&mut invocation);
         Ok(invocation.invoke_async(&mut self.connection.clone()).await?)
     }
 
-    async fn raw(&self, tenant: &TenantId, dispatch: &str) -> Result<Option<String>, LedgerError> {
-        Ok(self.connection.clone().get(self.key(tenant, &format!("d:{dispatch}"))).await?)
+    async fn raw(
+        &self,
+        account: &AccountId,
+        dispatch: &str,
+    ) -> Result<Option<String>, LedgerError> {
+        Ok(self.connection.clone().get(self.key(account, &format!("d:{dispatch}"))).await?)
     }
 
     /// Changes a record by compare-and-set. `change` says whether anything is to be written.
     async fn change(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
-        change: impl Fn(&mut Record) -> Result<bool, LedgerError> + Send + Sync,
-    ) -> Result<(Record, bool), LedgerError> {
+        change: impl Fn(&mut DispatchRecord) -> Result<bool, LedgerError> + Send + Sync,
+    ) -> Result<(DispatchRecord, bool), LedgerError> {
         for _ in 0..TRIES {
             let before = self
-                .raw(tenant, &dispatch.to_string())
+                .raw(account, &dispatch.to_string())
                 .await?
                 .ok_or(LedgerError::NoSuchDispatch(dispatch))?;
             let mut record = read(&before)?;
@@ -135,7 +140,7 @@ impl RedisLedger {
             let swap = "if redis.call('GET', P .. 'd:' .. ARGV[1]) ~= ARGV[2] then return 0 end \
                         store(ARGV[1], ARGV[3]) return 1";
             let swapped: bool = self
-                .invoke(tenant, swap, |script| {
+                .invoke(account, swap, |script| {
                     script.arg(dispatch.to_string()).arg(before).arg(after);
                 })
                 .await?;
@@ -147,30 +152,34 @@ impl RedisLedger {
     }
 
     /// The records with these ids, in their order.
-    async fn records(&self, tenant: &TenantId, ids: &[String]) -> Result<Vec<Record>, LedgerError> {
+    async fn records(
+        &self,
+        account: &AccountId,
+        ids: &[String],
+    ) -> Result<Vec<DispatchRecord>, LedgerError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let keys: Vec<_> = ids.iter().map(|id| self.key(tenant, &format!("d:{id}"))).collect();
+        let keys: Vec<_> = ids.iter().map(|id| self.key(account, &format!("d:{id}"))).collect();
         let found: Vec<Option<String>> = self.connection.clone().mget(keys).await?;
         found.iter().flatten().map(|raw| read(raw)).collect()
     }
 
-    async fn tenants(&self) -> Result<Vec<TenantId>, LedgerError> {
-        let tenants: Vec<String> =
-            self.connection.clone().smembers(format!("{}:tenants", self.prefix)).await?;
-        Ok(tenants.into_iter().map(TenantId).collect())
+    async fn accounts(&self) -> Result<Vec<AccountId>, LedgerError> {
+        let accounts: Vec<String> =
+            self.connection.clone().smembers(format!("{}:accounts", self.prefix)).await?;
+        Ok(accounts.into_iter().map(AccountId).collect())
     }
 
-    async fn list_tenant(
+    async fn list_account(
         &self,
-        tenant: &TenantId,
-        filter: &Filter,
-    ) -> Result<Vec<Record>, LedgerError> {
+        account: &AccountId,
+        filter: &RecordFilter,
+    ) -> Result<Vec<DispatchRecord>, LedgerError> {
         let wanted = usize::try_from(filter.limit.min(MAX_PAGE)).unwrap_or(usize::MAX);
         let newest = filter
             .before
-            .map_or("+inf".to_owned(), |cursor| cursor.intent_at.as_millisecond().to_string());
+            .map_or("+inf".to_owned(), |cursor| cursor.created_at.as_millisecond().to_string());
         // A time between two milliseconds begins with the next one.
         let oldest = filter.since.map_or("-inf".to_owned(), |since| {
             let whole = whole_millis(since);
@@ -183,20 +192,20 @@ impl RedisLedger {
             let ids: Vec<String> = self
                 .connection
                 .clone()
-                .zrevrangebyscore_limit(self.key(tenant, "all"), &newest, &oldest, offset, batch)
+                .zrevrangebyscore_limit(self.key(account, "all"), &newest, &oldest, offset, batch)
                 .await?;
             if ids.is_empty() {
                 break;
             }
             offset += batch;
             batch = BATCH;
-            let fits = |record: &Record| {
-                filter.before.is_none_or(|before| Cursor::from(record) < before)
-                    && filter.standing.is_none_or(|standing| record.state.standing() == standing)
+            let fits = |record: &DispatchRecord| {
+                filter.before.is_none_or(|before| RecordCursor::from(record) < before)
+                    && filter.status.is_none_or(|status| record.state.status() == status)
             };
-            found.extend(self.records(tenant, &ids).await?.into_iter().filter(fits));
+            found.extend(self.records(account, &ids).await?.into_iter().filter(fits));
             // What came meanwhile moved the others on, so that some are read twice.
-            found.sort_by_key(|record| std::cmp::Reverse(Cursor::from(record)));
+            found.sort_by_key(|record| std::cmp::Reverse(RecordCursor::from(record)));
             found.dedup_by_key(|record| record.dispatch_id);
         }
         found.truncate(wanted);
@@ -210,16 +219,16 @@ impl From<RedisError> for LedgerError {
     }
 }
 
-fn read(raw: &str) -> Result<Record, LedgerError> {
+fn read(raw: &str) -> Result<DispatchRecord, LedgerError> {
     serde_json::from_str::<Stored>(raw)
         .map(|stored| stored.record)
         .map_err(|error| LedgerError::Damaged(error.to_string()))
 }
 
-fn write(record: &Record) -> Result<String, LedgerError> {
+fn write(record: &DispatchRecord) -> Result<String, LedgerError> {
     serde_json::to_string(&Stored {
-        intent_ms: record.intent_at.as_millisecond(),
-        lease_ms: record.lease_until.as_millisecond(),
+        created_ms: record.created_at.as_millisecond(),
+        lease_expires_ms: record.lease_expires_at.as_millisecond(),
         record: record.clone(),
     })
     .map_err(|error| LedgerError::Storage(error.to_string()))
@@ -235,23 +244,23 @@ fn damaged(what: &str) -> LedgerError {
 }
 
 /// The earlier one that a script found, and how it stands in the way.
-fn earlier(how: &str, raw: &str, now: Timestamp) -> Result<Option<Earlier>, LedgerError> {
+fn earlier(how: &str, raw: &str, now: Timestamp) -> Result<Option<EarlierDispatch>, LedgerError> {
     match how {
-        "conflict" => Ok(Some(Earlier::KeyConflict(read(raw)?))),
+        "conflict" => Ok(Some(EarlierDispatch::KeyConflict(read(raw)?))),
         "same" => Ok(read(raw)?.answers(now)),
         _ => Err(damaged("a look for an earlier one")),
     }
 }
 
 /// The limits as the scripts take them.
-fn numbers(limits: &Limits) -> Vec<i64> {
+fn numbers(limits: &CallLimits) -> Vec<i64> {
     let count = |max: Option<u32>| max.map_or(-1, i64::from);
     vec![
         count(limits.per_hour),
         count(limits.per_day),
         count(limits.per_destination_per_hour),
         count(limits.per_destination_per_day),
-        count(limits.at_once),
+        count(limits.concurrent),
         limits.spend_per_day.map_or(-1, |max| i64::try_from(max.0).unwrap_or(i64::MAX)),
     ]
 }
@@ -270,19 +279,19 @@ fn usage(numbers: &[String]) -> Result<Usage, LedgerError> {
         to_hour_at,
         to_day,
         to_day_at,
-        at_once,
+        concurrent,
         spent,
         spend_at,
     ] = numbers.try_into().map_err(|_| damaged())?;
     let count = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
     let at = |ms: i64| if ms < 0 { None } else { Timestamp::from_millisecond(ms).ok() };
-    let used = |n, ms| Used { count: count(n), frees_at: at(ms) };
+    let used = |n, ms| WindowUsage { count: count(n), frees_at: at(ms) };
     Ok(Usage {
         hour: used(hour, hour_at),
         day: used(day, day_at),
         destination_hour: used(to_hour, to_hour_at),
         destination_day: used(to_day, to_day_at),
-        at_once: count(at_once),
+        concurrent: count(concurrent),
         spent: MilliCents(u64::try_from(spent).unwrap_or(0)),
         spend_frees_at: at(spend_at),
     })
@@ -290,11 +299,14 @@ fn usage(numbers: &[String]) -> Result<Usage, LedgerError> {
 
 #[async_trait]
 impl Ledger for RedisLedger {
-    async fn look(&self, lookup: Lookup) -> Result<Option<Earlier>, LedgerError> {
+    async fn find_earlier(
+        &self,
+        lookup: DispatchLookup,
+    ) -> Result<Option<EarlierDispatch>, LedgerError> {
         let look =
             "return earlier(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]) or {}";
         let answer: Vec<String> = self
-            .invoke(&lookup.tenant, look, |script| {
+            .invoke(&lookup.account_id, look, |script| {
                 script
                     .arg(lookup.fingerprint.as_str())
                     .arg(lookup.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str))
@@ -310,13 +322,17 @@ impl Ledger for RedisLedger {
         }
     }
 
-    async fn begin(&self, intent: NewIntent, terms: Terms) -> Result<Begin, LedgerError> {
-        let record = Record::begin(intent, &terms);
+    async fn begin(
+        &self,
+        intent: NewIntent,
+        terms: BeginConstraints,
+    ) -> Result<BeginResult, LedgerError> {
+        let record = DispatchRecord::begin(intent, &terms);
         let raw = write(&record)?;
-        let tenants = format!("{}:tenants", self.prefix);
-        let _: () = self.connection.clone().sadd(tenants, record.tenant.as_str()).await?;
+        let accounts = format!("{}:accounts", self.prefix);
+        let _: () = self.connection.clone().sadd(accounts, record.account_id.as_str()).await?;
         let answer: Vec<String> = self
-            .invoke(&record.tenant, include_str!("begin.lua"), |script| {
+            .invoke(&record.account_id, include_str!("begin.lua"), |script| {
                 script
                     .arg(record.dispatch_id.to_string())
                     .arg(raw)
@@ -334,89 +350,90 @@ impl Ledger for RedisLedger {
             .await?;
         let odd = || damaged("begin");
         match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            ["begun", raw] => Ok(Begin::Begun(read(raw)?)),
-            ["same", raw] if read(raw)? == record => Ok(Begin::Begun(record)),
-            [how, raw] => earlier(how, raw, terms.now)?.map(Begin::Earlier).ok_or_else(odd),
+            ["begun", raw] => Ok(BeginResult::Begun(read(raw)?)),
+            ["same", raw] if read(raw)? == record => Ok(BeginResult::Begun(record)),
+            [how, raw] => earlier(how, raw, terms.now)?.map(BeginResult::Earlier).ok_or_else(odd),
             ["limit", ..] => {
                 let usage = usage(answer.get(1..).unwrap_or_default())?;
                 terms
                     .limits
                     .check(record.kind, &usage, record.hold)
-                    .map(Begin::LimitReached)
+                    .map(BeginResult::LimitReached)
                     .ok_or_else(odd)
             }
             _ => Err(odd()),
         }
     }
 
-    async fn renew(
+    async fn renew_lease(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         generation: u32,
-        lease_until: Timestamp,
+        lease_expires_at: Timestamp,
     ) -> Result<bool, LedgerError> {
         Ok(self
-            .change(tenant, dispatch, |record| Ok(record.renew(generation, lease_until)))
+            .change(account, dispatch, |record| Ok(record.renew(generation, lease_expires_at)))
             .await?
             .1)
     }
 
     async fn take_over(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         now: Timestamp,
-        lease_until: Timestamp,
-    ) -> Result<Option<Record>, LedgerError> {
-        let (record, taken) =
-            self.change(tenant, dispatch, |record| Ok(record.take_over(now, lease_until))).await?;
+        lease_expires_at: Timestamp,
+    ) -> Result<Option<DispatchRecord>, LedgerError> {
+        let (record, taken) = self
+            .change(account, dispatch, |record| Ok(record.take_over(now, lease_expires_at)))
+            .await?;
         Ok(taken.then_some(record))
     }
 
-    async fn placed(
+    async fn record_placed(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         id: &str,
-    ) -> Result<Record, LedgerError> {
-        Ok(self.change(tenant, dispatch, |record| record.placed(id.to_owned())).await?.0)
+    ) -> Result<DispatchRecord, LedgerError> {
+        Ok(self.change(account, dispatch, |record| record.placed(id.to_owned())).await?.0)
     }
 
-    async fn not_placed(
+    async fn record_not_placed(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         reason: &str,
-    ) -> Result<Record, LedgerError> {
-        Ok(self.change(tenant, dispatch, |record| Ok(record.not_placed(short(reason)))).await?.0)
+    ) -> Result<DispatchRecord, LedgerError> {
+        Ok(self.change(account, dispatch, |record| Ok(record.not_placed(short(reason)))).await?.0)
     }
 
-    async fn unknown(
+    async fn record_unknown(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         now: Timestamp,
-    ) -> Result<Record, LedgerError> {
-        Ok(self.change(tenant, dispatch, |record| Ok(record.unknown(now))).await?.0)
+    ) -> Result<DispatchRecord, LedgerError> {
+        Ok(self.change(account, dispatch, |record| Ok(record.unknown(now))).await?.0)
     }
 
-    async fn finished(
+    async fn record_end(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         id: &str,
         end: CallEnd,
-    ) -> Result<Option<Record>, LedgerError> {
-        let Some(found) = self.find_by_call(tenant, id).await? else { return Ok(None) };
-        let change = self.change(tenant, found.dispatch_id, |record| Ok(record.finished(end)));
+    ) -> Result<Option<DispatchRecord>, LedgerError> {
+        let Some(found) = self.find_by_remote_id(account, id).await? else { return Ok(None) };
+        let change = self.change(account, found.dispatch_id, |record| Ok(record.finished(end)));
         Ok(Some(change.await?.0))
     }
 
-    async fn usage(
+    async fn measure_usage(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         callee: Option<&DestinationHash>,
-        limits: &Limits,
+        limits: &CallLimits,
         hold: MilliCents,
         now: Timestamp,
     ) -> Result<Usage, LedgerError> {
@@ -424,9 +441,9 @@ impl Ledger for RedisLedger {
                     local numbers = usage(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), limits) \
                     return numbers";
         let answer: Vec<String> = self
-            .invoke(tenant, body, |script| {
+            .invoke(account, body, |script| {
                 script
-                    .arg(Kind::Call.name())
+                    .arg(OrderKind::Call.name())
                     .arg(callee.map_or("", DestinationHash::as_str))
                     .arg(now.as_millisecond())
                     .arg(hold.0)
@@ -436,58 +453,61 @@ impl Ledger for RedisLedger {
         self::usage(&answer)
     }
 
-    async fn known_destination(
+    async fn is_known_destination(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         callee: &DestinationHash,
     ) -> Result<bool, LedgerError> {
-        let key = self.key(tenant, &format!("known:{}", callee.as_str()));
+        let key = self.key(account, &format!("known:{}", callee.as_str()));
         Ok(self.connection.clone().exists(key).await?)
     }
 
-    async fn unsettled(&self, tenant: &TenantId) -> Result<Vec<Record>, LedgerError> {
+    async fn list_unresolved(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<DispatchRecord>, LedgerError> {
         let last = isize::try_from(MAX_PAGE).unwrap_or(isize::MAX) - 1;
         let ids: Vec<String> =
-            self.connection.clone().zrange(self.key(tenant, "open"), 0, last).await?;
-        self.records(tenant, &ids).await
+            self.connection.clone().zrange(self.key(account, "open"), 0, last).await?;
+        self.records(account, &ids).await
     }
 
     async fn find(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
-    ) -> Result<Option<Record>, LedgerError> {
-        self.raw(tenant, &dispatch.to_string()).await?.map(|raw| read(&raw)).transpose()
+    ) -> Result<Option<DispatchRecord>, LedgerError> {
+        self.raw(account, &dispatch.to_string()).await?.map(|raw| read(&raw)).transpose()
     }
 
-    async fn find_by_call(
+    async fn find_by_remote_id(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         id: &str,
-    ) -> Result<Option<Record>, LedgerError> {
+    ) -> Result<Option<DispatchRecord>, LedgerError> {
         let dispatch: Option<String> =
-            self.connection.clone().get(self.key(tenant, &format!("id:{id}"))).await?;
+            self.connection.clone().get(self.key(account, &format!("id:{id}"))).await?;
         let Some(dispatch) = dispatch else { return Ok(None) };
-        self.raw(tenant, &dispatch).await?.map(|raw| read(&raw)).transpose()
+        self.raw(account, &dispatch).await?.map(|raw| read(&raw)).transpose()
     }
 
-    async fn list(&self, filter: Filter) -> Result<Vec<Record>, LedgerError> {
-        let tenants = match &filter.tenant {
-            Some(tenant) => vec![tenant.clone()],
-            None => self.tenants().await?,
+    async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>, LedgerError> {
+        let accounts = match &filter.account_id {
+            Some(account) => vec![account.clone()],
+            None => self.accounts().await?,
         };
         let mut found = Vec::new();
-        for tenant in &tenants {
-            found.extend(self.list_tenant(tenant, &filter).await?);
+        for account in &accounts {
+            found.extend(self.list_account(account, &filter).await?);
         }
-        found.sort_by_key(|record| std::cmp::Reverse(Cursor::from(record)));
+        found.sort_by_key(|record| std::cmp::Reverse(RecordCursor::from(record)));
         found.truncate(usize::try_from(filter.limit.min(MAX_PAGE)).unwrap_or(usize::MAX));
         Ok(found)
     }
 
     async fn redeem_token(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         token_id: &str,
         expires_at: Timestamp,
         now: Timestamp,
@@ -498,7 +518,7 @@ impl Ledger for RedisLedger {
         // The server forgets it some time after it has expired, whatever the clocks disagree about.
         let seconds = expires_at.as_second().saturating_sub(now.as_second()).saturating_add(3_600);
         let answer: Option<String> = redis::cmd("SET")
-            .arg(self.key(tenant, &format!("token:{token_id}")))
+            .arg(self.key(account, &format!("token:{token_id}")))
             .arg(1)
             .arg("NX")
             .arg("EX")

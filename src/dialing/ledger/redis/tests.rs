@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::dialing::ledger::State;
+use crate::dialing::ledger::DispatchState;
 use crate::dialing::ledger::conformance::{self, intent, noon, terms};
 use crate::state::testing::RedisServer;
 use crate::state::{RedisConnection, RedisEndpoint};
@@ -39,11 +39,15 @@ async fn conforms_in_a_cluster() {
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn an_intent_survives_the_server_and_the_connection_heals() {
     let mut server = RedisServer::start().await;
-    let (ledger, tenant) = (open(&server, Environment::Live).await.unwrap(), conformance::tenant());
-    let asked = intent(&tenant, 1, "x");
-    assert!(matches!(ledger.begin(asked.clone(), terms(noon())).await.unwrap(), Begin::Begun(_)));
+    let (ledger, account) =
+        (open(&server, Environment::Live).await.unwrap(), conformance::account());
+    let asked = intent(&account, 1, "x");
+    assert!(matches!(
+        ledger.begin(asked.clone(), terms(noon())).await.unwrap(),
+        BeginResult::Begun(_)
+    ));
     server.process.kill().await.unwrap();
-    let error = ledger.begin(intent(&tenant, 2, "x"), terms(noon())).await.unwrap_err();
+    let error = ledger.begin(intent(&account, 2, "x"), terms(noon())).await.unwrap_err();
     assert!(
         error.to_string().starts_with("dialing is refused: the ledger's Redis server"),
         "{error}"
@@ -51,13 +55,13 @@ async fn an_intent_survives_the_server_and_the_connection_heals() {
     server.restart().await;
     let mut found = Err(error);
     for _ in 0..100 {
-        found = ledger.find(tenant.id(), asked.dispatch_id).await;
+        found = ledger.find(account.id(), asked.dispatch_id).await;
         if found.is_ok() {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    assert_eq!(found.unwrap().map(|record| record.state), Some(State::Intent));
+    assert_eq!(found.unwrap().map(|record| record.state), Some(DispatchState::Intent));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,13 +90,14 @@ async fn refuses_what_it_cannot_keep() {
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn a_list_is_read_no_further_than_it_is_long() {
     let server = RedisServer::start().await;
-    let (ledger, tenant) = (open(&server, Environment::Live).await.unwrap(), conformance::tenant());
+    let (ledger, account) =
+        (open(&server, Environment::Live).await.unwrap(), conformance::account());
     for number in 0..20 {
-        ledger.begin(intent(&tenant, number, "x"), terms(noon())).await.unwrap();
+        ledger.begin(intent(&account, number, "x"), terms(noon())).await.unwrap();
     }
     let mut connection = server.connection();
     let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut connection).await.unwrap();
-    assert_eq!(ledger.list(newest(3)).await.unwrap().len(), 3);
+    assert_eq!(ledger.list_records(newest(3)).await.unwrap().len(), 3);
     let info: String = redis::cmd("INFO").arg("stats").query_async(&mut connection).await.unwrap();
     let read = info.lines().find_map(|line| line.strip_prefix("keyspace_hits:")).unwrap();
     // The set of accounts, the index and the three.
@@ -103,10 +108,11 @@ async fn a_list_is_read_no_further_than_it_is_long() {
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn what_comes_while_a_list_is_read_makes_nothing_stand_in_it_twice() {
     let server = RedisServer::start().await;
-    let (ledger, tenant) = (open(&server, Environment::Live).await.unwrap(), conformance::tenant());
+    let (ledger, account) =
+        (open(&server, Environment::Live).await.unwrap(), conformance::account());
     let begin = async |number: i64| {
         let terms = terms(noon() + jiff::SignedDuration::from_secs(number));
-        ledger.begin(intent(&tenant, 1, &number.to_string()), terms).await.unwrap();
+        ledger.begin(intent(&account, 1, &number.to_string()), terms).await.unwrap();
     };
     for number in 0..450 {
         begin(number).await;
@@ -119,7 +125,7 @@ async fn what_comes_while_a_list_is_read_makes_nothing_stand_in_it_twice() {
     for _ in 0..20 {
         let listed = tokio::select! {
             () = &mut more => unreachable!(),
-            listed = ledger.list(newest(400)) => listed.unwrap(),
+            listed = ledger.list_records(newest(400)) => listed.unwrap(),
         };
         let mut ids: Vec<_> = listed.iter().map(|record| record.dispatch_id).collect();
         ids.sort_unstable();
@@ -128,6 +134,6 @@ async fn what_comes_while_a_list_is_read_makes_nothing_stand_in_it_twice() {
     }
 }
 
-fn newest(limit: u32) -> Filter {
-    Filter { tenant: None, since: None, standing: None, before: None, limit }
+fn newest(limit: u32) -> RecordFilter {
+    RecordFilter { account_id: None, since: None, status: None, before: None, limit }
 }

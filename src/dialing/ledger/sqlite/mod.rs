@@ -21,12 +21,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::open::Place;
 use super::{
-    Begin, DestinationHash, DispatchId, Earlier, Filter, KEY_LIFETIME, Ledger, LedgerError, Lookup,
-    MAX_PAGE, NewIntent, Record, Standing, TenantId, Terms, short,
+    AccountId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
+    DispatchRecord, DispatchStatus, EarlierDispatch, KEY_LIFETIME, Ledger, LedgerError, MAX_PAGE,
+    NewIntent, RecordFilter, short,
 };
 use crate::dialing::Environment;
 use crate::dialing::call_outcome::CallEnd;
-use crate::dialing::limits::{Limits, Usage};
+use crate::dialing::limits::{CallLimits, Usage};
 use callingbox::money::MilliCents;
 
 /// Requests that wait for the thread; each takes milliseconds, and whoever finds the queue full waits.
@@ -105,14 +106,14 @@ impl SqliteLedger {
     /// Changes one record in a transaction. `change` says whether anything is to be written.
     async fn change(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
-        change: impl FnOnce(&mut Record) -> Result<bool, LedgerError> + Send + 'static,
-    ) -> Result<(Record, bool), LedgerError> {
-        let tenant = tenant.clone();
+        change: impl FnOnce(&mut DispatchRecord) -> Result<bool, LedgerError> + Send + 'static,
+    ) -> Result<(DispatchRecord, bool), LedgerError> {
+        let account = account.clone();
         self.write(move |tx| {
-            let mut record =
-                by_dispatch(tx, &tenant, dispatch)?.ok_or(LedgerError::NoSuchDispatch(dispatch))?;
+            let mut record = by_dispatch(tx, &account, dispatch)?
+                .ok_or(LedgerError::NoSuchDispatch(dispatch))?;
             let changed = change(&mut record)?;
             if changed {
                 rows::update(tx, &record)?;
@@ -143,48 +144,56 @@ impl From<rusqlite::Error> for LedgerError {
     }
 }
 
-fn one(db: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<Option<Record>> {
+fn one(
+    db: &Connection,
+    sql: &str,
+    values: impl Params,
+) -> rusqlite::Result<Option<DispatchRecord>> {
     db.prepare_cached(sql)?.query_row(values, rows::record).optional()
 }
 
-fn many(db: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<Vec<Record>> {
+fn many(db: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<Vec<DispatchRecord>> {
     db.prepare_cached(sql)?.query_map(values, rows::record)?.collect()
 }
 
 fn by_dispatch(
     db: &Connection,
-    tenant: &TenantId,
+    account: &AccountId,
     dispatch: DispatchId,
-) -> rusqlite::Result<Option<Record>> {
+) -> rusqlite::Result<Option<DispatchRecord>> {
     one(
         db,
-        "SELECT * FROM dispatch WHERE dispatch_id = ?1 AND tenant = ?2",
-        params![dispatch.to_string(), tenant.as_str()],
+        "SELECT * FROM dispatch WHERE dispatch_id = ?1 AND account_id = ?2",
+        params![dispatch.to_string(), account.as_str()],
     )
 }
 
-fn by_remote_id(db: &Connection, tenant: &TenantId, id: &str) -> rusqlite::Result<Option<Record>> {
+fn by_remote_id(
+    db: &Connection,
+    account: &AccountId,
+    id: &str,
+) -> rusqlite::Result<Option<DispatchRecord>> {
     one(
         db,
-        "SELECT * FROM dispatch WHERE tenant = ?1 AND remote_id = ?2 ORDER BY intent_at DESC LIMIT 1",
-        params![tenant.as_str(), id],
+        "SELECT * FROM dispatch WHERE account_id = ?1 AND remote_id = ?2 ORDER BY created_at DESC LIMIT 1",
+        params![account.as_str(), id],
     )
 }
 
-fn look(db: &Connection, lookup: &Lookup) -> Result<Option<Earlier>, LedgerError> {
-    let tenant = lookup.tenant.as_str();
+fn look(db: &Connection, lookup: &DispatchLookup) -> Result<Option<EarlierDispatch>, LedgerError> {
+    let account = lookup.account_id.as_str();
     let keyed = match &lookup.idempotency_key {
         Some(key) => one(
             db,
-            "SELECT * FROM dispatch WHERE tenant = ?1 AND idempotency_key = ?2 AND intent_at > ?3 \
-             ORDER BY intent_at DESC, dispatch_id DESC LIMIT 1",
-            params![tenant, key.as_str(), usage::before(lookup.now, KEY_LIFETIME)],
+            "SELECT * FROM dispatch WHERE account_id = ?1 AND idempotency_key = ?2 AND created_at > ?3 \
+             ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
+            params![account, key.as_str(), usage::before(lookup.now, KEY_LIFETIME)],
         )?,
         None => None,
     };
     if let Some(record) = keyed {
         if record.fingerprint != lookup.fingerprint {
-            return Ok(Some(Earlier::KeyConflict(record)));
+            return Ok(Some(EarlierDispatch::KeyConflict(record)));
         }
         if let Some(earlier) = record.answers(lookup.now) {
             return Ok(Some(earlier));
@@ -192,11 +201,11 @@ fn look(db: &Connection, lookup: &Lookup) -> Result<Option<Earlier>, LedgerError
     }
     let same = one(
         db,
-        "SELECT * FROM dispatch WHERE tenant = ?1 AND fingerprint = ?2 AND (state IN ('intent', 'unknown') \
-         OR (NOT ?3 AND intent_at > ?4 AND state IN ('placed', 'finished'))) \
-         ORDER BY state IN ('intent', 'unknown') DESC, intent_at DESC, dispatch_id DESC LIMIT 1",
+        "SELECT * FROM dispatch WHERE account_id = ?1 AND fingerprint = ?2 AND (state IN ('intent', 'unknown') \
+         OR (NOT ?3 AND created_at > ?4 AND state IN ('placed', 'finished'))) \
+         ORDER BY state IN ('intent', 'unknown') DESC, created_at DESC, dispatch_id DESC LIMIT 1",
         params![
-            tenant,
+            account,
             lookup.fingerprint.as_str(),
             lookup.allow_repeat,
             lookup.repeats_since.as_millisecond()
@@ -205,96 +214,108 @@ fn look(db: &Connection, lookup: &Lookup) -> Result<Option<Earlier>, LedgerError
     Ok(same.and_then(|record| record.answers(lookup.now)))
 }
 
-fn begin(db: &Connection, intent: NewIntent, terms: &Terms) -> Result<Begin, LedgerError> {
-    if let Some(earlier) = look(db, &Lookup::of(&intent, terms))? {
-        return Ok(Begin::Earlier(earlier));
+fn begin(
+    db: &Connection,
+    intent: NewIntent,
+    terms: &BeginConstraints,
+) -> Result<BeginResult, LedgerError> {
+    if let Some(earlier) = look(db, &DispatchLookup::of(&intent, terms))? {
+        return Ok(BeginResult::Earlier(earlier));
     }
     let callee = intent.callee.as_ref().map(|callee| &callee.hash);
-    let usage = usage::usage(db, &intent.tenant, callee, &terms.limits, intent.hold, terms.now)?;
+    let usage =
+        usage::usage(db, &intent.account_id, callee, &terms.limits, intent.hold, terms.now)?;
     if let Some(reached) = terms.limits.check(intent.kind, &usage, intent.hold) {
-        return Ok(Begin::LimitReached(reached));
+        return Ok(BeginResult::LimitReached(reached));
     }
-    let record = Record::begin(intent, terms);
+    let record = DispatchRecord::begin(intent, terms);
     rows::insert(db, &record)?;
-    Ok(Begin::Begun(record))
+    Ok(BeginResult::Begun(record))
 }
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    async fn look(&self, lookup: Lookup) -> Result<Option<Earlier>, LedgerError> {
+    async fn find_earlier(
+        &self,
+        lookup: DispatchLookup,
+    ) -> Result<Option<EarlierDispatch>, LedgerError> {
         self.run(move |db| look(db, &lookup)).await
     }
 
-    async fn begin(&self, intent: NewIntent, terms: Terms) -> Result<Begin, LedgerError> {
+    async fn begin(
+        &self,
+        intent: NewIntent,
+        terms: BeginConstraints,
+    ) -> Result<BeginResult, LedgerError> {
         self.write(move |tx| begin(tx, intent, &terms)).await
     }
 
-    async fn renew(
+    async fn renew_lease(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         generation: u32,
-        lease_until: Timestamp,
+        lease_expires_at: Timestamp,
     ) -> Result<bool, LedgerError> {
         let (_, renewed) = self
-            .change(tenant, dispatch, move |record| Ok(record.renew(generation, lease_until)))
+            .change(account, dispatch, move |record| Ok(record.renew(generation, lease_expires_at)))
             .await?;
         Ok(renewed)
     }
 
     async fn take_over(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         now: Timestamp,
-        lease_until: Timestamp,
-    ) -> Result<Option<Record>, LedgerError> {
+        lease_expires_at: Timestamp,
+    ) -> Result<Option<DispatchRecord>, LedgerError> {
         let (record, taken) = self
-            .change(tenant, dispatch, move |record| Ok(record.take_over(now, lease_until)))
+            .change(account, dispatch, move |record| Ok(record.take_over(now, lease_expires_at)))
             .await?;
         Ok(taken.then_some(record))
     }
 
-    async fn placed(
+    async fn record_placed(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         id: &str,
-    ) -> Result<Record, LedgerError> {
+    ) -> Result<DispatchRecord, LedgerError> {
         let id = id.to_owned();
-        Ok(self.change(tenant, dispatch, move |record| record.placed(id)).await?.0)
+        Ok(self.change(account, dispatch, move |record| record.placed(id)).await?.0)
     }
 
-    async fn not_placed(
+    async fn record_not_placed(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         reason: &str,
-    ) -> Result<Record, LedgerError> {
+    ) -> Result<DispatchRecord, LedgerError> {
         let reason = short(reason);
-        Ok(self.change(tenant, dispatch, move |record| Ok(record.not_placed(reason))).await?.0)
+        Ok(self.change(account, dispatch, move |record| Ok(record.not_placed(reason))).await?.0)
     }
 
-    async fn unknown(
+    async fn record_unknown(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
         now: Timestamp,
-    ) -> Result<Record, LedgerError> {
-        Ok(self.change(tenant, dispatch, move |record| Ok(record.unknown(now))).await?.0)
+    ) -> Result<DispatchRecord, LedgerError> {
+        Ok(self.change(account, dispatch, move |record| Ok(record.unknown(now))).await?.0)
     }
 
-    async fn finished(
+    async fn record_end(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         id: &str,
         end: CallEnd,
-    ) -> Result<Option<Record>, LedgerError> {
-        let (tenant, id) = (tenant.clone(), id.to_owned());
+    ) -> Result<Option<DispatchRecord>, LedgerError> {
+        let (account, id) = (account.clone(), id.to_owned());
         self.run(move |db| {
             // Each read of an ended call comes here, and nearly always brings no news: for that, no
             // other process need wait.
-            match by_remote_id(db, &tenant, &id)? {
+            match by_remote_id(db, &account, &id)? {
                 None => return Ok(None),
                 Some(mut known) => {
                     if !known.finished(end) {
@@ -303,7 +324,7 @@ impl Ledger for SqliteLedger {
                 }
             }
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let Some(mut record) = by_remote_id(&tx, &tenant, &id)? else { return Ok(None) };
+            let Some(mut record) = by_remote_id(&tx, &account, &id)? else { return Ok(None) };
             if record.finished(end) {
                 rows::update(&tx, &record)?;
             }
@@ -313,44 +334,47 @@ impl Ledger for SqliteLedger {
         .await
     }
 
-    async fn usage(
+    async fn measure_usage(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         callee: Option<&DestinationHash>,
-        limits: &Limits,
+        limits: &CallLimits,
         hold: MilliCents,
         now: Timestamp,
     ) -> Result<Usage, LedgerError> {
-        let (tenant, callee, limits) = (tenant.clone(), callee.cloned(), *limits);
-        self.run(move |db| Ok(usage::usage(db, &tenant, callee.as_ref(), &limits, hold, now)?))
+        let (account, callee, limits) = (account.clone(), callee.cloned(), *limits);
+        self.run(move |db| Ok(usage::usage(db, &account, callee.as_ref(), &limits, hold, now)?))
             .await
     }
 
-    async fn known_destination(
+    async fn is_known_destination(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         callee: &DestinationHash,
     ) -> Result<bool, LedgerError> {
-        let (tenant, callee) = (tenant.clone(), callee.clone());
+        let (account, callee) = (account.clone(), callee.clone());
         self.run(move |db| {
             Ok(db
                 .prepare_cached(
-                    "SELECT EXISTS (SELECT 1 FROM dispatch WHERE tenant = ?1 AND callee_hash = ?2 \
+                    "SELECT EXISTS (SELECT 1 FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 \
                      AND state IN ('placed', 'finished'))",
                 )?
-                .query_row(params![tenant.as_str(), callee.as_str()], |row| row.get(0))?)
+                .query_row(params![account.as_str(), callee.as_str()], |row| row.get(0))?)
         })
         .await
     }
 
-    async fn unsettled(&self, tenant: &TenantId) -> Result<Vec<Record>, LedgerError> {
-        let tenant = tenant.clone();
+    async fn list_unresolved(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<DispatchRecord>, LedgerError> {
+        let account = account.clone();
         self.run(move |db| {
             Ok(many(
                 db,
-                "SELECT * FROM dispatch WHERE tenant = ?1 AND state IN ('intent', 'unknown') \
-                 ORDER BY intent_at, dispatch_id LIMIT ?2",
-                params![tenant.as_str(), MAX_PAGE],
+                "SELECT * FROM dispatch WHERE account_id = ?1 AND state IN ('intent', 'unknown') \
+                 ORDER BY created_at, dispatch_id LIMIT ?2",
+                params![account.as_str(), MAX_PAGE],
             )?)
         })
         .await
@@ -358,36 +382,36 @@ impl Ledger for SqliteLedger {
 
     async fn find(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         dispatch: DispatchId,
-    ) -> Result<Option<Record>, LedgerError> {
-        let tenant = tenant.clone();
-        self.run(move |db| Ok(by_dispatch(db, &tenant, dispatch)?)).await
+    ) -> Result<Option<DispatchRecord>, LedgerError> {
+        let account = account.clone();
+        self.run(move |db| Ok(by_dispatch(db, &account, dispatch)?)).await
     }
 
-    async fn find_by_call(
+    async fn find_by_remote_id(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         id: &str,
-    ) -> Result<Option<Record>, LedgerError> {
-        let (tenant, id) = (tenant.clone(), id.to_owned());
-        self.run(move |db| Ok(by_remote_id(db, &tenant, &id)?)).await
+    ) -> Result<Option<DispatchRecord>, LedgerError> {
+        let (account, id) = (account.clone(), id.to_owned());
+        self.run(move |db| Ok(by_remote_id(db, &account, &id)?)).await
     }
 
-    async fn list(&self, filter: Filter) -> Result<Vec<Record>, LedgerError> {
+    async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>, LedgerError> {
         self.run(move |db| {
             let before = filter.before;
             Ok(many(
                 db,
-                "SELECT * FROM dispatch WHERE (?1 IS NULL OR tenant = ?1) \
-                 AND (?2 IS NULL OR intent_at >= ?2) AND (?3 IS NULL OR coalesce(outcome, state) = ?3) \
-                 AND (?4 IS NULL OR (intent_at, dispatch_id) < (?4, ?5)) \
-                 ORDER BY intent_at DESC, dispatch_id DESC LIMIT ?6",
+                "SELECT * FROM dispatch WHERE (?1 IS NULL OR account_id = ?1) \
+                 AND (?2 IS NULL OR created_at >= ?2) AND (?3 IS NULL OR coalesce(outcome, state) = ?3) \
+                 AND (?4 IS NULL OR (created_at, dispatch_id) < (?4, ?5)) \
+                 ORDER BY created_at DESC, dispatch_id DESC LIMIT ?6",
                 params![
-                    filter.tenant.as_ref().map(TenantId::as_str),
+                    filter.account_id.as_ref().map(AccountId::as_str),
                     filter.since.map(|since| since.as_millisecond()),
-                    filter.standing.map(Standing::name),
-                    before.map(|cursor| cursor.intent_at.as_millisecond()),
+                    filter.status.map(DispatchStatus::name),
+                    before.map(|cursor| cursor.created_at.as_millisecond()),
                     before.map(|cursor| cursor.dispatch_id.to_string()),
                     filter.limit.min(MAX_PAGE),
                 ],
@@ -398,7 +422,7 @@ impl Ledger for SqliteLedger {
 
     async fn redeem_token(
         &self,
-        tenant: &TenantId,
+        account: &AccountId,
         token_id: &str,
         expires_at: Timestamp,
         now: Timestamp,
@@ -406,15 +430,15 @@ impl Ledger for SqliteLedger {
         if now >= expires_at {
             return Ok(false);
         }
-        let (tenant, token) = (tenant.clone(), token_id.to_owned());
+        let (account, token) = (account.clone(), token_id.to_owned());
         self.write(move |tx| {
-            tx.prepare_cached("DELETE FROM token WHERE expires_at <= ?1")?
+            tx.prepare_cached("DELETE FROM used_token WHERE expires_at <= ?1")?
                 .execute([now.as_millisecond()])?;
             let written = tx
                 .prepare_cached(
-                    "INSERT OR IGNORE INTO token (tenant, token_id, expires_at) VALUES (?1, ?2, ?3)",
+                    "INSERT OR IGNORE INTO used_token (account_id, token_id, expires_at) VALUES (?1, ?2, ?3)",
                 )?
-                .execute(params![tenant.as_str(), token, expires_at.as_millisecond()])?;
+                .execute(params![account.as_str(), token, expires_at.as_millisecond()])?;
             Ok(written == 1)
         })
         .await

@@ -7,9 +7,11 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row, named_params};
 
 use crate::dialing::call_outcome::CallOutcome;
-use crate::dialing::ledger::ids::{DestinationHash, Fingerprint, TenantId};
-use crate::dialing::ledger::{Callee, ConfirmedBy, DispatchId, IdempotencyKey, Record, State};
-use crate::dialing::limits::Kind;
+use crate::dialing::ledger::ids::{AccountId, DestinationHash, Fingerprint};
+use crate::dialing::ledger::{
+    Callee, ConfirmedBy, DispatchId, DispatchRecord, DispatchState, IdempotencyKey,
+};
+use crate::dialing::limits::OrderKind;
 use callingbox::money::MilliCents;
 
 /// An amount as SQLite's signed integer; no price comes near the end of it.
@@ -27,19 +29,19 @@ pub(super) fn instant(stored: i64) -> Timestamp {
 }
 
 /// Writes a new record, which is an intent.
-pub(super) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
+pub(super) fn insert(db: &Connection, record: &DispatchRecord) -> rusqlite::Result<()> {
     db.prepare_cached(
-        "INSERT INTO dispatch (dispatch_id, kind, tenant, fingerprint, idempotency_key, \
-         callee_masked, callee_hash, agent_id, rule, confirmed_by, intent_at, lease_until, \
-         generation, hold, state) \
-         VALUES (:dispatch_id, :kind, :tenant, :fingerprint, :idempotency_key, :callee_masked, \
-         :callee_hash, :agent_id, :rule, :confirmed_by, :intent_at, :lease_until, :generation, \
-         :hold, :state)",
+        "INSERT INTO dispatch (dispatch_id, kind, account_id, fingerprint, idempotency_key, \
+         callee_masked, callee_hash, agent_id, rule, confirmed_by, created_at, lease_expires_at, \
+         generation, hold_milli_cents, state) \
+         VALUES (:dispatch_id, :kind, :account_id, :fingerprint, :idempotency_key, :callee_masked, \
+         :callee_hash, :agent_id, :rule, :confirmed_by, :created_at, :lease_expires_at, :generation, \
+         :hold_milli_cents, :state)",
     )?
     .execute(named_params! {
         ":dispatch_id": record.dispatch_id.to_string(),
         ":kind": record.kind.name(),
-        ":tenant": record.tenant.as_str(),
+        ":account_id": record.account_id.as_str(),
         ":fingerprint": record.fingerprint.as_str(),
         ":idempotency_key": record.idempotency_key.as_ref().map(IdempotencyKey::as_str),
         ":callee_masked": record.callee.as_ref().map(|callee| callee.masked.as_str()),
@@ -47,25 +49,29 @@ pub(super) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         ":agent_id": record.agent_id,
         ":rule": record.rule,
         ":confirmed_by": record.confirmed_by.as_str(),
-        ":intent_at": record.intent_at.as_millisecond(),
-        ":lease_until": record.lease_until.as_millisecond(),
+        ":created_at": record.created_at.as_millisecond(),
+        ":lease_expires_at": record.lease_expires_at.as_millisecond(),
         ":generation": record.generation,
-        ":hold": integer(record.hold),
+        ":hold_milli_cents": integer(record.hold),
         ":state": record.state.name(),
     })?;
     Ok(())
 }
 
 /// Writes what changes in a record's life: state, lease, generation.
-pub(super) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
+pub(super) fn update(db: &Connection, record: &DispatchRecord) -> rusqlite::Result<()> {
     let (reason, outcome, cost) = match &record.state {
-        State::NotPlaced { reason } => (Some(reason), None, None),
-        State::Finished { outcome, cost, .. } => (None, Some(outcome.as_str()), cost.map(integer)),
-        State::Intent | State::Unknown | State::Placed { .. } => (None, None, None),
+        DispatchState::NotPlaced { reason } => (Some(reason), None, None),
+        DispatchState::Finished { outcome, cost, .. } => {
+            (None, Some(outcome.as_str()), cost.map(integer))
+        }
+        DispatchState::Intent | DispatchState::Unknown | DispatchState::Placed { .. } => {
+            (None, None, None)
+        }
     };
     db.prepare_cached(
         "UPDATE dispatch SET state = :state, reason = :reason, remote_id = :remote_id, \
-         outcome = :outcome, cost = :cost, lease_until = :lease_until, generation = :generation \
+         outcome = :outcome, cost_milli_cents = :cost_milli_cents, lease_expires_at = :lease_expires_at, generation = :generation \
          WHERE dispatch_id = :dispatch_id",
     )?
     .execute(named_params! {
@@ -73,8 +79,8 @@ pub(super) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         ":reason": reason,
         ":remote_id": record.state.id(),
         ":outcome": outcome,
-        ":cost": cost,
-        ":lease_until": record.lease_until.as_millisecond(),
+        ":cost_milli_cents": cost,
+        ":lease_expires_at": record.lease_expires_at.as_millisecond(),
         ":generation": record.generation,
         ":dispatch_id": record.dispatch_id.to_string(),
     })?;
@@ -82,19 +88,19 @@ pub(super) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
 }
 
 /// The record in a row of `SELECT * FROM dispatch`.
-pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<DispatchRecord> {
     let text = |column: &str| row.get::<_, Option<String>>(column);
     let needed = |column: &str| row.get::<_, String>(column);
     let state = match needed("state")?.as_str() {
-        "intent" => State::Intent,
-        "unknown" => State::Unknown,
-        "not_placed" => State::NotPlaced { reason: text("reason")?.unwrap_or_default() },
-        "placed" => State::Placed { id: needed("remote_id")? },
-        "finished" => State::Finished {
+        "intent" => DispatchState::Intent,
+        "unknown" => DispatchState::Unknown,
+        "not_placed" => DispatchState::NotPlaced { reason: text("reason")?.unwrap_or_default() },
+        "placed" => DispatchState::Placed { id: needed("remote_id")? },
+        "finished" => DispatchState::Finished {
             id: needed("remote_id")?,
             outcome: CallOutcome::from_stored(&needed("outcome")?)
                 .ok_or_else(|| damaged("outcome"))?,
-            cost: row.get::<_, Option<i64>>("cost")?.map(amount),
+            cost: row.get::<_, Option<i64>>("cost_milli_cents")?.map(amount),
         },
         _ => return Err(damaged("state")),
     };
@@ -102,15 +108,15 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         (Some(masked), Some(hash)) => Some(Callee { masked, hash: DestinationHash(hash) }),
         _ => None,
     };
-    Ok(Record {
+    Ok(DispatchRecord {
         dispatch_id: DispatchId::from_str(&needed("dispatch_id")?)
             .map_err(|_| damaged("dispatch_id"))?,
         kind: match needed("kind")?.as_str() {
-            "call" => Kind::Call,
-            "purchase" => Kind::Purchase,
+            "call" => OrderKind::Call,
+            "purchase" => OrderKind::Purchase,
             _ => return Err(damaged("kind")),
         },
-        tenant: TenantId(needed("tenant")?),
+        account_id: AccountId(needed("account_id")?),
         fingerprint: Fingerprint(needed("fingerprint")?),
         idempotency_key: text("idempotency_key")?
             .map(|key| IdempotencyKey::parse(&key))
@@ -121,10 +127,10 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         rule: needed("rule")?,
         confirmed_by: ConfirmedBy::from_name(&needed("confirmed_by")?)
             .ok_or_else(|| damaged("confirmed_by"))?,
-        intent_at: instant(row.get("intent_at")?),
-        lease_until: instant(row.get("lease_until")?),
+        created_at: instant(row.get("created_at")?),
+        lease_expires_at: instant(row.get("lease_expires_at")?),
         generation: row.get("generation")?,
-        hold: amount(row.get("hold")?),
+        hold: amount(row.get("hold_milli_cents")?),
         state,
     })
 }

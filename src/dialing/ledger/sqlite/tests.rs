@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::dialing::ledger::conformance::{self, intent, minutes, noon, terms};
-use crate::dialing::ledger::{State, Tenant};
+use crate::dialing::ledger::{AccountRef, DispatchState};
 
 async fn open(path: &Path, environment: Environment) -> Result<SqliteLedger, LedgerError> {
     SqliteLedger::open(path, environment).await
@@ -33,7 +33,7 @@ async fn is_for_its_owner_alone() {
     let path = directory.path().join("deep/er/ledger.db");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let ledger = open(&path, Environment::Live).await.unwrap();
-    ledger.begin(intent(&conformance::tenant(), 1, "x"), terms(noon())).await.unwrap();
+    ledger.begin(intent(&conformance::account(), 1, "x"), terms(noon())).await.unwrap();
     assert_eq!(mode(&directory.path().join("deep")), 0o700);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
     for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
@@ -90,13 +90,13 @@ async fn a_locked_ledger_says_so_and_writes_nothing() {
     ledger.run(|db| Ok(db.busy_timeout(std::time::Duration::from_millis(10))?)).await.unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let tenant = conformance::tenant();
-    let asked = intent(&tenant, 1, "x");
+    let account = conformance::account();
+    let asked = intent(&account, 1, "x");
     let error = ledger.begin(asked.clone(), terms(noon())).await.unwrap_err();
     assert!(matches!(error, LedgerError::Locked), "{error}");
     other.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(ledger.find(tenant.id(), asked.dispatch_id).await.unwrap(), None);
-    assert!(matches!(ledger.begin(asked, terms(noon())).await.unwrap(), Begin::Begun(_)));
+    assert_eq!(ledger.find(account.id(), asked.dispatch_id).await.unwrap(), None);
+    assert!(matches!(ledger.begin(asked, terms(noon())).await.unwrap(), BeginResult::Begun(_)));
 }
 
 #[tokio::test]
@@ -110,10 +110,10 @@ async fn a_full_disk_says_so_and_writes_nothing() {
         })
         .await
         .unwrap();
-    let tenant = conformance::tenant();
+    let account = conformance::account();
     let mut ended = None;
     for number in 0..1_000 {
-        let asked = intent(&tenant, 1, &number.to_string());
+        let asked = intent(&account, 1, &number.to_string());
         if let Err(error) = ledger.begin(asked.clone(), terms(noon())).await {
             ended = Some((error, asked));
             break;
@@ -121,7 +121,7 @@ async fn a_full_disk_says_so_and_writes_nothing() {
     }
     let (error, asked) = ended.unwrap();
     assert!(matches!(error, LedgerError::Full), "{error}");
-    assert_eq!(ledger.find(tenant.id(), asked.dispatch_id).await.unwrap(), None);
+    assert_eq!(ledger.find(account.id(), asked.dispatch_id).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -146,11 +146,11 @@ async fn a_file_that_is_taken_away_is_begun_anew_where_everybody_looks() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data/ledger.db");
     let ledger = open(&path, Environment::Live).await.unwrap();
-    let tenant = conformance::tenant();
+    let account = conformance::account();
     let begin = async |ledger: &SqliteLedger, to| {
-        ledger.begin(intent(&tenant, to, "x"), terms(noon())).await.unwrap()
+        ledger.begin(intent(&account, to, "x"), terms(noon())).await.unwrap()
     };
-    assert!(matches!(begin(&ledger, 1).await, Begin::Begun(_)));
+    assert!(matches!(begin(&ledger, 1).await, BeginResult::Begun(_)));
     // As it is advised for one that is damaged; then another process begins one in its place.
     for by_another in [false, true] {
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
@@ -158,25 +158,25 @@ async fn a_file_that_is_taken_away_is_begun_anew_where_everybody_looks() {
             true => Some(open(&path, Environment::Live).await.unwrap()),
             false => None,
         };
-        assert!(matches!(begin(&ledger, 1).await, Begin::Begun(_)));
+        assert!(matches!(begin(&ledger, 1).await, BeginResult::Begun(_)));
         let other = match other {
             Some(other) => other,
             None => open(&path, Environment::Live).await.unwrap(),
         };
-        assert!(matches!(begin(&other, 1).await, Begin::Earlier(_)));
+        assert!(matches!(begin(&other, 1).await, BeginResult::Earlier(_)));
     }
     // Where none can be begun, nothing is.
     std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path.parent().unwrap(), "").unwrap();
-    let error = ledger.begin(intent(&tenant, 2, "x"), terms(noon())).await.unwrap_err();
+    let error = ledger.begin(intent(&account, 2, "x"), terms(noon())).await.unwrap_err();
     assert!(matches!(error, LedgerError::Open { .. }), "{error}");
 }
 
 /// Names the ledger to the child process; absent in an ordinary run.
 const CHILD: &str = "CALLINGBOX_TEST_LEDGER_CHILD";
 
-fn shared_tenant() -> Tenant {
-    Tenant::new(b"shared by parent and child", "https://api.example")
+fn shared_account() -> AccountRef {
+    AccountRef::new(b"shared by parent and child", "https://api.example")
 }
 
 /// Not a test of its own: what the child process of the next test does. It begins, says so, and hangs
@@ -185,8 +185,8 @@ fn shared_tenant() -> Tenant {
 async fn child_process() {
     let Some(path) = std::env::var_os(CHILD) else { return };
     let ledger = open(Path::new(&path), Environment::Live).await.unwrap();
-    let answer = ledger.begin(intent(&shared_tenant(), 1, "same"), terms(noon())).await.unwrap();
-    println!("{}", if matches!(answer, Begin::Begun(_)) { "BEGUN" } else { "NOT BEGUN" });
+    let answer = ledger.begin(intent(&shared_account(), 1, "same"), terms(noon())).await.unwrap();
+    println!("{}", if matches!(answer, BeginResult::Begun(_)) { "BEGUN" } else { "NOT BEGUN" });
     std::future::pending::<()>().await;
 }
 
@@ -223,12 +223,16 @@ async fn of_several_processes_one_dials_and_when_it_is_killed_another_takes_over
     assert_eq!(begun, 1);
 
     let ledger = open(&path, Environment::Live).await.unwrap();
-    let tenant = shared_tenant();
+    let account = shared_account();
     let later = noon() + minutes(2);
-    let answer = ledger.begin(intent(&tenant, 1, "same"), terms(later)).await.unwrap();
-    let Begin::Earlier(Earlier::Unsettled(record)) = answer else { panic!("{answer:?}") };
-    assert_eq!((record.state.clone(), record.generation), (State::Intent, 1));
-    let taken =
-        ledger.take_over(tenant.id(), record.dispatch_id, later, later + minutes(2)).await.unwrap();
+    let answer = ledger.begin(intent(&account, 1, "same"), terms(later)).await.unwrap();
+    let BeginResult::Earlier(EarlierDispatch::Unresolved(record)) = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!((record.state.clone(), record.generation), (DispatchState::Intent, 1));
+    let taken = ledger
+        .take_over(account.id(), record.dispatch_id, later, later + minutes(2))
+        .await
+        .unwrap();
     assert_eq!(taken.map(|record| record.generation), Some(2));
 }

@@ -4,31 +4,31 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{instant, integer};
-use crate::dialing::ledger::{DestinationHash, TenantId};
-use crate::dialing::limits::{DAY, HOUR, LONGEST_CALL, Limits, Usage, Used};
+use crate::dialing::ledger::{AccountId, DestinationHash};
+use crate::dialing::limits::{CallLimits, DAY, HOUR, MAX_CALL_DURATION, Usage, WindowUsage};
 use callingbox::money::MilliCents;
 
-/// The tenant's usage at `now`.
+/// The account's usage at `now`.
 pub(super) fn usage(
     db: &Connection,
-    tenant: &TenantId,
+    account: &AccountId,
     callee: Option<&DestinationHash>,
-    limits: &Limits,
+    limits: &CallLimits,
     hold: MilliCents,
     now: Timestamp,
 ) -> rusqlite::Result<Usage> {
-    let count = |callee, window, max| used(db, tenant, callee, now, window, max);
+    let count = |callee, window, max| used(db, account, callee, now, window, max);
     let of_callee = |window, max| match callee {
         Some(callee) => count(Some(callee), window, max),
-        None => Ok(Used::default()),
+        None => Ok(WindowUsage::default()),
     };
-    let (spent, spend_frees_at) = spent(db, tenant, limits, hold, now)?;
+    let (spent, spend_frees_at) = spent(db, account, limits, hold, now)?;
     Ok(Usage {
         hour: count(None, HOUR, limits.per_hour)?,
         day: count(None, DAY, limits.per_day)?,
         destination_hour: of_callee(HOUR, limits.per_destination_per_hour)?,
         destination_day: of_callee(DAY, limits.per_destination_per_day)?,
-        at_once: at_once(db, tenant, now)?,
+        concurrent: concurrent(db, account, now)?,
         spent,
         spend_frees_at,
     })
@@ -41,60 +41,60 @@ pub(super) fn before(now: Timestamp, window: SignedDuration) -> i64 {
 
 fn used(
     db: &Connection,
-    tenant: &TenantId,
+    account: &AccountId,
     callee: Option<&DestinationHash>,
     now: Timestamp,
     window: SignedDuration,
     max: Option<u32>,
-) -> rusqlite::Result<Used> {
+) -> rusqlite::Result<WindowUsage> {
     // Two statements rather than one with an `OR`, so that each has its index.
     let which = if callee.is_some() { "callee_hash = ?3" } else { "?3 IS NULL" };
     let calls = format!(
-        "FROM dispatch WHERE tenant = ?1 AND intent_at > ?2 AND {which} \
+        "FROM dispatch WHERE account_id = ?1 AND created_at > ?2 AND {which} \
          AND kind = 'call' AND state <> 'not_placed'"
     );
     let since = before(now, window);
     let callee = callee.map(DestinationHash::as_str);
     let count: u32 = db
         .prepare_cached(&format!("SELECT count(*) {calls}"))?
-        .query_row(params![tenant.as_str(), since, callee], |row| row.get(0))?;
+        .query_row(params![account.as_str(), since, callee], |row| row.get(0))?;
     // There are fewer than `max` as soon as the `max`th newest has left the window.
     let frees_at = match max {
         Some(max) if max > 0 && count >= max => db
             .prepare_cached(&format!(
-                "SELECT intent_at {calls} ORDER BY intent_at DESC LIMIT 1 OFFSET ?4"
+                "SELECT created_at {calls} ORDER BY created_at DESC LIMIT 1 OFFSET ?4"
             ))?
-            .query_row(params![tenant.as_str(), since, callee, max - 1], |row| row.get(0))
+            .query_row(params![account.as_str(), since, callee, max - 1], |row| row.get(0))
             .optional()?
             .and_then(|at: i64| instant(at).checked_add(window).ok()),
         _ => None,
     };
-    Ok(Used { count, frees_at })
+    Ok(WindowUsage { count, frees_at })
 }
 
-fn at_once(db: &Connection, tenant: &TenantId, now: Timestamp) -> rusqlite::Result<u32> {
+fn concurrent(db: &Connection, account: &AccountId, now: Timestamp) -> rusqlite::Result<u32> {
     db.prepare_cached(
-        "SELECT count(*) FROM dispatch WHERE tenant = ?1 AND kind = 'call' AND ( \
-         (state IN ('placed', 'unknown') AND intent_at > ?2) OR (state = 'intent' AND lease_until > ?3))",
+        "SELECT count(*) FROM dispatch WHERE account_id = ?1 AND kind = 'call' AND ( \
+         (state IN ('placed', 'unknown') AND created_at > ?2) OR (state = 'intent' AND lease_expires_at > ?3))",
     )?
-    .query_row(params![tenant.as_str(), before(now, LONGEST_CALL), now.as_millisecond()], |row| {
+    .query_row(params![account.as_str(), before(now, MAX_CALL_DURATION), now.as_millisecond()], |row| {
         row.get(0)
     })
 }
 
 fn spent(
     db: &Connection,
-    tenant: &TenantId,
-    limits: &Limits,
+    account: &AccountId,
+    limits: &CallLimits,
     hold: MilliCents,
     now: Timestamp,
 ) -> rusqlite::Result<(MilliCents, Option<Timestamp>)> {
-    const SPENDING: &str = "SELECT intent_at, coalesce(cost, hold) AS amount FROM dispatch \
-                            WHERE tenant = ?1 AND intent_at > ?2 AND state <> 'not_placed'";
+    const SPENDING: &str = "SELECT created_at, coalesce(cost_milli_cents, hold_milli_cents) AS amount FROM dispatch \
+                            WHERE account_id = ?1 AND created_at > ?2 AND state <> 'not_placed'";
     let since = before(now, DAY);
     let spent: i64 = db
         .prepare_cached(&format!("SELECT coalesce(sum(amount), 0) FROM ({SPENDING})"))?
-        .query_row(params![tenant.as_str(), since], |row| row.get(0))?;
+        .query_row(params![account.as_str(), since], |row| row.get(0))?;
     let excess = limits
         .spend_per_day
         .map_or(0, |max| spent.saturating_add(integer(hold)).saturating_sub(integer(max)));
@@ -102,10 +102,10 @@ fn spent(
     // than the whole limit never does, and no row answers.
     let frees_at = if excess > 0 {
         db.prepare_cached(&format!(
-            "SELECT intent_at FROM (SELECT intent_at, sum(amount) OVER (ORDER BY intent_at) AS freed \
-             FROM ({SPENDING})) WHERE freed >= ?3 ORDER BY intent_at LIMIT 1"
+            "SELECT created_at FROM (SELECT created_at, sum(amount) OVER (ORDER BY created_at) AS freed \
+             FROM ({SPENDING})) WHERE freed >= ?3 ORDER BY created_at LIMIT 1"
         ))?
-        .query_row(params![tenant.as_str(), since, excess], |row| row.get(0))
+        .query_row(params![account.as_str(), since, excess], |row| row.get(0))
         .optional()?
         .and_then(|at: i64| instant(at).checked_add(DAY).ok())
     } else {

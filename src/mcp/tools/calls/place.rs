@@ -9,9 +9,9 @@ use serde_json::json;
 
 use crate::account::Environment;
 use crate::dialing::call_outcome::CallOutcome;
-use crate::dialing::dispatch::{DialResult, Dialed};
 use crate::dialing::ledger::IdempotencyKey;
-use crate::dialing::order::{Asked, CALL_HOLD, DISPATCH_KEY, Order, Product};
+use crate::dialing::order::{CALL_HOLD, DISPATCH_KEY, DialRequest, Order, Placed};
+use crate::dialing::outcome::{DialResult, Dialed};
 use crate::mcp::confirmation::{self, Preview};
 use crate::mcp::input::arguments::{HttpsUrl, Object, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
@@ -113,7 +113,7 @@ impl PlaceCallOutput {
         let result = |hint| NextStep::tool(ToolName::GET_CALL_RESULT, hint);
         let dispatch_id = Some(dialed.dispatch.to_string());
         let mut output = match dialed.result {
-            DialResult::Done(Product::Call(call)) => {
+            DialResult::Placed(Placed::Call(call)) => {
                 // A search may have found it only after its end.
                 let (note, step) = match CallOutcome::from_call(&call) {
                     CallOutcome::InProgress => {
@@ -132,7 +132,7 @@ impl PlaceCallOutput {
                 let note = with_steps(note, &[result("has what became of it")], tools);
                 let id = CallId::new(id);
                 let mut output = match product {
-                    Some(Product::Call(call)) => Self::known(*call, note),
+                    Some(Placed::Call(call)) => Self::known(*call, note),
                     _ => Self { call_id: Some(id.clone()), ..Self::new(None, note) },
                 };
                 output.duplicate_of = Some(id);
@@ -151,7 +151,7 @@ impl PlaceCallOutput {
                 let step = NextStep::tool(ToolName::LIST_CALLS, "will show it");
                 Self::new(Some(CallOutcome::Unknown), with_steps(note, &[step], tools))
             }
-            DialResult::Done(Product::Number(_)) => {
+            DialResult::Placed(Placed::Number(_)) => {
                 Self::new(Some(CallOutcome::Unknown), "The answer was not a call.".to_owned())
             }
         };
@@ -294,7 +294,7 @@ impl Tool for PlaceCall {
             .map(|key| IdempotencyKey::parse(&key.into_string()))
             .transpose()
             .map_err(|error| ToolError::invalid_argument(error.to_string()))?;
-        let asked = Asked {
+        let asked = DialRequest {
             order: Order::Call(Box::new(call.clone())),
             idempotency_key: idempotency_key.clone(),
             allow_repeat: allow_repeat.unwrap_or(false),

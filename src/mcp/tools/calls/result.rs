@@ -58,7 +58,7 @@ impl Tool for GetCallResult {
         } else {
             waiting::for_end(cx, &input.call_id, wait).await?
         };
-        waiting::note_end(&cx.account, &seen.call).await;
+        waiting::record_call_end(&cx.account, &seen.call).await;
         let report = CallReport::new(seen.call, &cx.tools).with_trouble(seen.trouble);
         let text = report.text(&Fence::new());
         let (unfinished, simulated) = (!report.is_final(), report.is_simulated());

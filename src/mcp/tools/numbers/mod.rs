@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ordering::{self, Ordered};
 use crate::account::Environment;
-use crate::dialing::dispatch::{DialResult, Dialed};
-use crate::dialing::order::{Asked, Order, Product};
+use crate::dialing::order::{DialRequest, Order, Placed};
+use crate::dialing::outcome::{DialResult, Dialed};
 use crate::mcp::confirmation::Preview;
 use crate::mcp::input::arguments::{Text, Whole, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
@@ -329,7 +329,7 @@ impl PurchaseNumberOutput {
 
     fn new_dialed(dialed: Dialed, tools: &AvailableTools) -> Self {
         match dialed.result {
-            DialResult::Done(Product::Number(number)) => {
+            DialResult::Placed(Placed::Number(number)) => {
                 let number = NumberSummary::from(*number);
                 let note = format!("Bought {}.", number.line());
                 let step = NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches it to an agent");
@@ -338,7 +338,7 @@ impl PurchaseNumberOutput {
             }
             DialResult::Repeat { id, product, .. } => {
                 let number = match product {
-                    Some(Product::Number(number)) => Some(NumberSummary::from(*number).into()),
+                    Some(Placed::Number(number)) => Some(NumberSummary::from(*number).into()),
                     _ => None,
                 };
                 let note = format!(
@@ -397,7 +397,7 @@ impl Tool for PurchaseNumber {
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
         let PurchaseNumberInput { phone_number, confirmation_token } = input;
         let offered = price(cx, &phone_number).await?;
-        let asked = Asked {
+        let asked = DialRequest {
             order: Order::Number { number: phone_number.clone(), price: offered },
             idempotency_key: None,
             allow_repeat: false,

@@ -1,0 +1,234 @@
+//! The dialer of one account: its ledger, its rules, and how results are written to the ledger.
+//!
+//! Its operations are in the files beside this one: `policy_check` checks an order against the calling rules,
+//! `dispatch` places it, and `recovery` determines the result of an earlier one.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::OnceCell;
+use tokio_util::task::TaskTracker;
+
+use super::Environment;
+use super::call_outcome::{CallEnd, CallOutcome};
+use super::ledger::{
+    AccountRef, DispatchId, DispatchRecord, Ledger, LedgerError, LedgerLocation, open_ledger,
+};
+use super::limits::OrderKind;
+use super::order::Placed;
+use super::outcome::{DialError, DialResult, Dialed};
+use super::recorded_outcomes::RecordedOutcomes;
+use super::rules::{DialingRules, SharedRules};
+use super::search;
+use callingbox::money::MilliCents;
+use callingbox::{Call, CallId, Client, NumberId, PageRequest};
+
+/// How long the reader of a call waits for the ledger to record the call's end.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much longer a lease lasts than the work it covers.
+const LEASE_MARGIN: Duration = Duration::from_secs(10);
+
+/// Places the calls and purchases of one account.
+pub struct Dialer {
+    pub(super) api: Client,
+    pub(super) account: AccountRef,
+    rules: SharedRules,
+    environment: Environment,
+    location: LedgerLocation,
+    ledger: OnceCell<Arc<dyn Ledger>>,
+    recorded_outcomes: RecordedOutcomes,
+    pub(super) tasks: TaskTracker,
+    /// Whether the recovery of abandoned dispatches was started.
+    pub(super) recovery_started: AtomicBool,
+}
+
+impl Dialer {
+    /// Creates a dialer. The first order opens the ledger.
+    #[must_use]
+    pub fn new(
+        api: Client,
+        account: AccountRef,
+        environment: Environment,
+        location: LedgerLocation,
+        rules: impl Into<SharedRules>,
+    ) -> Self {
+        Self {
+            api,
+            account,
+            rules: rules.into(),
+            environment,
+            location,
+            ledger: OnceCell::new(),
+            recorded_outcomes: RecordedOutcomes::default(),
+            tasks: TaskTracker::new(),
+            recovery_started: AtomicBool::new(false),
+        }
+    }
+
+    /// Runs dispatches on this tracker, which the process waits for before it exits.
+    #[must_use]
+    pub fn tracked_by(mut self, tasks: TaskTracker) -> Self {
+        self.tasks = tasks;
+        self
+    }
+
+    #[must_use]
+    pub fn account(&self) -> &AccountRef {
+        &self.account
+    }
+
+    /// The rules in force now.
+    #[must_use]
+    pub fn rules(&self) -> Arc<DialingRules> {
+        self.rules.get()
+    }
+
+    /// Opens the ledger on first use.
+    ///
+    /// # Errors
+    /// The ledger cannot be opened; then nothing may be dialed.
+    pub async fn ledger(&self) -> Result<&Arc<dyn Ledger>, LedgerError> {
+        self.ledger.get_or_try_init(|| open_ledger(&self.location, self.environment)).await
+    }
+
+    /// The longest time that an allowed order takes: an identical order is recovered or awaited, the request is sent,
+    /// and its result is searched for.
+    #[must_use]
+    pub fn max_dispatch_duration(&self) -> Duration {
+        self.api.config().timeouts.total + search::LIMIT * 3 + LEASE_MARGIN
+    }
+
+    /// The expiry of a lease for work that begins now.
+    pub(super) fn lease(&self, work: Duration) -> Timestamp {
+        let lease = SignedDuration::try_from(work + LEASE_MARGIN);
+        saturating_add(Timestamp::now(), lease.unwrap_or(SignedDuration::from_mins(2)))
+    }
+
+    /// Records the end of a call that the ledger knows. A failure is only logged: the next reader of the call tries
+    /// again.
+    pub async fn record_call_end(&self, call: &Call) {
+        let Some(end) = CallEnd::from_call(call) else { return };
+        if self.recorded_outcomes.contains(&call.id, end) {
+            return;
+        }
+        let record = async {
+            let ledger = self.ledger().await?;
+            ledger.record_end(self.account.id(), call.id.as_str(), end).await
+        };
+        match tokio::time::timeout(RECORD_TIMEOUT, record).await {
+            Ok(Ok(_)) => self.recorded_outcomes.insert(call.id.clone(), end),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "could not record the end of a call in the ledger")
+            }
+            Err(_) => tracing::warn!("recording the end of a call in the ledger timed out"),
+        }
+    }
+
+    /// Records that an order was placed. If that fails, the order is still placed, so the failure is only logged.
+    pub(super) async fn record_placed(
+        &self,
+        ledger: &dyn Ledger,
+        record: &DispatchRecord,
+        placed: &Placed,
+    ) {
+        let dispatch = record.dispatch_id;
+        let recorded = ledger.record_placed(self.account.id(), dispatch, placed.id()).await;
+        // The end of the call may have been reported before the ledger knew its id.
+        self.recorded_outcomes.clear();
+        if let Err(error) = recorded {
+            tracing::error!(%dispatch, %error, "order placed, but its id could not be written to the ledger");
+        }
+        if let Placed::Number(number) = placed {
+            // The hold covers the first payment; the monthly price may be higher.
+            let monthly = number.monthly_cost_cents.map(MilliCents::from_cents);
+            let end =
+                CallEnd { outcome: CallOutcome::Completed, cost: Some(record.hold).max(monthly) };
+            if let Err(error) = ledger.record_end(self.account.id(), placed.id(), end).await {
+                tracing::warn!(%dispatch, %error, "number bought, but its cost could not be written to the ledger");
+            }
+        }
+    }
+
+    /// Records that an order was not placed, unless another process has found that it was.
+    pub(super) async fn record_not_placed(
+        &self,
+        ledger: &dyn Ledger,
+        dispatch: DispatchId,
+        error: callingbox::Error,
+    ) -> Result<Dialed, DialError> {
+        let reason = error.kind().to_string();
+        match ledger.record_not_placed(self.account.id(), dispatch, &reason).await {
+            Ok(record) if record.state.id().is_some() => Ok(self.repeat(&record).await),
+            Ok(_) => Err(DialError::NotPlaced(error)),
+            Err(failure) => {
+                tracing::error!(%dispatch, %failure, "order not placed, but that could not be written to the ledger");
+                Err(DialError::NotPlaced(error))
+            }
+        }
+    }
+
+    /// Records that the result is unknown, unless another process has found the order.
+    pub(super) async fn record_unknown(
+        &self,
+        ledger: &dyn Ledger,
+        dispatch: DispatchId,
+        reason: String,
+    ) -> Dialed {
+        match ledger.record_unknown(self.account.id(), dispatch, Timestamp::now()).await {
+            Ok(record) if record.state.id().is_some() => return self.repeat(&record).await,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(%dispatch, %error, "the result of a dispatch is unknown, and that could not be written to the ledger");
+            }
+        }
+        Dialed { dispatch, result: DialResult::Unknown(reason) }
+    }
+
+    /// Records that the search for an earlier dispatch found its order.
+    pub(super) async fn record_found(
+        &self,
+        ledger: &dyn Ledger,
+        record: &DispatchRecord,
+        placed: Placed,
+    ) -> Dialed {
+        self.record_placed(ledger, record, &placed).await;
+        let (id, key) = (placed.id().to_owned(), record.idempotency_key.clone());
+        let result = DialResult::Repeat { id, product: Some(placed), key };
+        Dialed { dispatch: record.dispatch_id, result }
+    }
+
+    /// The answer to an order that was placed earlier.
+    pub(super) async fn repeat(&self, record: &DispatchRecord) -> Dialed {
+        let dispatch = record.dispatch_id;
+        let Some(id) = record.state.id() else {
+            let reason = "the ledger has no id for it".to_owned();
+            return Dialed { dispatch, result: DialResult::Unknown(reason) };
+        };
+        let placed = match record.kind {
+            OrderKind::Call => self
+                .api
+                .get_call(&CallId::new(id))
+                .await
+                .map(|call| Some(Placed::Call(Box::new(call)))),
+            OrderKind::Purchase => self.find_owned_number(&NumberId::new(id)).await,
+        };
+        let product = placed.unwrap_or_else(|error| {
+            tracing::warn!(%dispatch, %error, "could not read the first of two identical orders");
+            None
+        });
+        let key = record.idempotency_key.clone();
+        Dialed { dispatch, result: DialResult::Repeat { id: id.to_owned(), product, key } }
+    }
+
+    async fn find_owned_number(&self, id: &NumberId) -> Result<Option<Placed>, callingbox::Error> {
+        let page = self.api.list_numbers(&PageRequest::first(100)).await?;
+        let number = page.data.into_iter().find(|number| number.id == *id);
+        Ok(number.map(|number| Placed::Number(Box::new(number))))
+    }
+}
+
+pub(super) fn saturating_add(time: Timestamp, duration: SignedDuration) -> Timestamp {
+    time.checked_add(duration).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,65 @@
+//! The results of dialing. Shared by the dispatch of a new order and the recovery of an earlier one, which do not
+//! depend on each other.
+
+use super::ledger::{DispatchId, DispatchRecord, IdempotencyKey, LedgerError};
+use super::order::Placed;
+use super::policy::PolicyRefusal;
+
+/// The result of an order that was not refused.
+#[derive(Debug)]
+pub struct Dialed {
+    /// Identifies the dispatch in the ledger.
+    pub dispatch: DispatchId,
+    pub result: DialResult,
+}
+
+/// How far an order got.
+#[derive(Debug)]
+pub enum DialResult {
+    /// It was placed now.
+    Placed(Placed),
+    /// The same order was placed earlier; this is that one.
+    Repeat {
+        id: String,
+        /// Its present state; `None` if the API could not be read.
+        product: Option<Placed>,
+        /// The idempotency key of the earlier request.
+        key: Option<IdempotencyKey>,
+    },
+    /// Whether it was placed could not be determined, for this reason.
+    Unknown(String),
+    /// Another process is placing the same order.
+    InFlight,
+}
+
+impl Dialed {
+    pub(super) fn in_flight(dispatch: DispatchId) -> Self {
+        Self { dispatch, result: DialResult::InFlight }
+    }
+
+    pub(super) fn unanswered(dispatch: DispatchId) -> Self {
+        let reason = "an earlier identical request was not answered.".to_owned();
+        Self { dispatch, result: DialResult::Unknown(reason) }
+    }
+}
+
+/// Why an order was certainly not placed.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The calling rules refuse it.
+    #[error("{0}")]
+    Refused(PolicyRefusal),
+    /// The idempotency key belongs to this other request.
+    #[error(
+        "the idempotency_key was used for another request in the last 24 hours; use a new key for a new request"
+    )]
+    KeyConflict(Box<DispatchRecord>),
+    /// The API refused it, or was not reached.
+    #[error("{0}")]
+    NotPlaced(callingbox::Error),
+    /// The task of the dispatch panicked or was aborted.
+    #[error("the dispatch was interrupted: {0}")]
+    Interrupted(String),
+}

@@ -1,0 +1,114 @@
+//! Checks an order against the calling rules before a person is asked, with the usage that the ledger measures.
+
+use jiff::Timestamp;
+
+use super::call_outcome::CallEnd;
+use super::destination::Destination;
+use super::dialer::Dialer;
+use super::ledger::{DispatchState, Ledger, LedgerError, MAX_PAGE, RecordFilter};
+use super::limits::DAY;
+use super::order::{DialRequest, Order};
+use super::outcome::DialError;
+use super::policy::{PolicyDecision, PolicyInput};
+use callingbox::PageRequest;
+
+/// The result of checking an order.
+#[derive(Debug)]
+pub struct PolicyCheck {
+    pub decision: PolicyDecision,
+    /// The local times at the destination.
+    pub local_times: Vec<String>,
+    /// Whether this destination was called before.
+    pub known_destination: bool,
+}
+
+impl Dialer {
+    /// Checks an order against the rules and the limits.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn check_policy(&self, request: &DialRequest) -> Result<PolicyCheck, DialError> {
+        let ledger = self.ledger().await?.as_ref();
+        let now = Timestamp::now();
+        let callee = request.callee(&self.account);
+        let rules = self.rules();
+        let limits = rules.policy.measured_limits();
+        let measure = async || {
+            let callee = callee.as_ref().map(|callee| &callee.hash);
+            ledger.measure_usage(self.account.id(), callee, &limits, request.hold(), now).await
+        };
+        let mut usage = measure().await?;
+        let spent = usage.spent.saturating_add(request.hold());
+        if limits.concurrent.is_some_and(|max| usage.concurrent >= max)
+            || limits.spend_per_day.is_some_and(|max| spent > max)
+        {
+            if self.sync_finished_calls(ledger, now).await? {
+                self.recover_abandoned(ledger).await?;
+            }
+            usage = measure().await?;
+        }
+        let (decision, local_times) = match &request.order {
+            Order::Call(call) => {
+                let destination = Destination::from_number(&call.to);
+                let decision = rules.policy.evaluate(&PolicyInput {
+                    to: &call.to,
+                    destination: &destination,
+                    agent_id: call.agent_id.as_str(),
+                    now,
+                    usage: &usage,
+                    hold: request.hold(),
+                });
+                (decision, destination.zones.local_times(now))
+            }
+            Order::Number { .. } => {
+                (rules.policy.evaluate_purchase(&usage, request.hold()), Vec::new())
+            }
+        };
+        for shadow in &decision.shadow {
+            tracing::warn!(rule = %shadow.rule, action = %shadow.action, reason = %shadow.reason, "a calling rule in shadow mode would have acted; the call is not affected");
+        }
+        let known_destination = match &callee {
+            Some(callee) => ledger.is_known_destination(self.account.id(), &callee.hash).await?,
+            None => false,
+        };
+        Ok(PolicyCheck { decision, local_times, known_destination })
+    }
+
+    /// Records the ends of recent calls that no client waited for, so that they free their slots and their holds.
+    /// Returns whether the API answered; if it did not, more requests would fail too.
+    async fn sync_finished_calls(
+        &self,
+        ledger: &dyn Ledger,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        let records = ledger
+            .list_records(RecordFilter {
+                account_id: Some(self.account.id().clone()),
+                since: now.checked_sub(DAY).ok(),
+                status: None,
+                before: None,
+                limit: MAX_PAGE,
+            })
+            .await?;
+        let running: Vec<&str> = records
+            .iter()
+            .filter_map(|record| match &record.state {
+                DispatchState::Placed { id } => Some(id.as_str()),
+                _ => None,
+            })
+            .collect();
+        let page = match self.api.list_calls(&PageRequest::first(100)).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(%error, "could not list recent calls; calls that have ended may still count as in progress");
+                return Ok(false);
+            }
+        };
+        for call in page.data.iter().filter(|call| running.contains(&call.id.as_str())) {
+            if let Some(end) = CallEnd::from_call(call) {
+                ledger.record_end(self.account.id(), call.id.as_str(), end).await?;
+            }
+        }
+        Ok(true)
+    }
+}
