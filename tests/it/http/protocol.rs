@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Control, simulator};
 use crate::http::issuer::Issuer;
 use crate::http::support::{
-    Events, Server, Session, home_of_one_who_is_asked, initialize, message, names, with,
+    Events, SIMULATED, Server, Session, home_of_one_who_is_asked, initialize, message, names, with,
 };
 
 #[tokio::test]
@@ -382,6 +382,7 @@ async fn a_session_carries_an_elicitation_and_its_response() {
         assert_eq!(session.post(&answer).send().await.unwrap().status(), 202);
         let answer = events.message(|message| message["id"] == 7).await;
         let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+        let text = text.strip_prefix(SIMULATED).unwrap();
         assert!(text.starts_with(outcome), "{text}");
     }
 }

@@ -33,6 +33,9 @@ pub(crate) fn home_of_one_who_is_asked() -> TempDir {
     home
 }
 
+/// The first line of each text of a simulated call.
+pub(crate) const SIMULATED: &str = "SIMULATED: nobody real is called and nothing is charged.\n";
+
 /// A running server.
 pub(crate) struct Server {
     pub(crate) child: Child,

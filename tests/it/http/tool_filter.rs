@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::http::support::{Events, Server, Session, initialize, message, names};
+use crate::http::support::{Events, SIMULATED, Server, Session, initialize, message, names};
 
 /// Opens a session with the toolset `numbers` only.
 async fn open_numbers_session(server: &Server) -> Session<'_> {
@@ -42,6 +42,7 @@ async fn headers_remove_tools_from_a_request_and_add_none() {
     let call = server.modern("tools/call", call).header("X-MCP-Readonly", "true");
     let refused = message(call.send().await.unwrap()).await;
     let text = refused["result"]["content"][0]["text"].as_str().unwrap();
+    let text = text.strip_prefix(SIMULATED).unwrap();
     assert!(
         text.starts_with("switched_off: the tool `create_agent` is not offered here"),
         "{text}"
