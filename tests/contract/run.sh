@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Proves the simulator against others' reading of the API: the official Python SDK, and
-# schemathesis with the contract. Needs python3 with venv, and target/debug/callingbox-mcp; another
-# binary can be named in CALLINGBOX_MCP. Exits non-zero at the first violation.
+# Tests the simulator with two independent readings of the API: the official Python SDK, and schemathesis with
+# the contract. Needs python3 with venv, and target/debug/callingbox-mcp or the binary that CALLINGBOX_MCP names.
+# Exits non-zero at the first violation.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -17,10 +17,10 @@ assert (v("callingbox"), v("schemathesis")) == ("0.1.0", "4.32.5")' 2>/dev/null;
     "$python" -m pip install --quiet --disable-pip-version-check callingbox==0.1.0 schemathesis==4.32.5
 fi
 
-# Two simulators: the SDK needs a receiver on loopback, and the contract forbids exactly that.
+# Two simulators, since the SDK test needs a webhook receiver on loopback, which the contract forbids.
 processes=()
 trap 'kill "${processes[@]}" 2>/dev/null || true' EXIT
-start() {
+start_simulator() {
     local out="$work/$1.out"
     shift
     rm -f "$out"
@@ -35,18 +35,18 @@ start() {
     return 1
 }
 
-start sdk --allow-private-webhooks
+start_simulator sdk --allow-private-webhooks
 CALLINGBOX_BASE_URL="$url" CALLINGBOX_API_KEY=sk_live_sdk "$python" tests/contract/python_sdk.py
 
-start contract
-# Enough credit that no example fails for want of it.
+start_simulator contract
+# Enough credit for every example.
 "$python" - "$url" <<'PYTHON'
 import sys, urllib.request
 urllib.request.urlopen(urllib.request.Request(
     sys.argv[1] + "/sandbox/credits", data=b'{"balance_milli_cents": 1000000000000}',
     headers={"Authorization": "Bearer sk_live_contract"})).close()
 PYTHON
-# It leaves notes of its own where it runs.
+# schemathesis writes files into its working directory.
 tests="$PWD/tests/contract"
 cd "$work"
 venv/bin/schemathesis --config-file "$tests/schemathesis.toml" \

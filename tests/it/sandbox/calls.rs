@@ -1,11 +1,11 @@
-//! The life of calls: every scenario to its end, times, credit, transcripts, results.
+//! Calls from beginning to end: every scenario, times, credit, transcripts and results.
 
 use std::time::Duration;
 
 use callingbox_sandbox::Options;
 use serde_json::{Value, json};
 
-use crate::sandbox::support::{Client, only, options, start};
+use crate::sandbox::support::{Client, manual_options, select_fields, start_sandbox, wait_until};
 
 const OUTCOME: &[&str] = &[
     "status",
@@ -22,29 +22,30 @@ const OUTCOME: &[&str] = &[
     "billing_amount_milli_cents",
 ];
 
-fn outcome(words: [&str; 4], others: [Value; 8]) -> Value {
+/// The fields of `OUTCOME`: first those that are words, then all others.
+fn expected_outcome(words: [&str; 4], others: [Value; 8]) -> Value {
     let words = words.map(|word| if word == "-" { Value::Null } else { json!(word) });
     OUTCOME.iter().map(|name| (*name).to_owned()).zip(words.into_iter().chain(others)).collect()
 }
 
 #[tokio::test]
 async fn every_scenario_reaches_its_end() {
-    let sandbox = start(options()).await;
+    let sandbox = start_sandbox(manual_options()).await;
     let client = Client::new(&sandbox, "sk_live_scenarios");
-    client.credit(10_000_000).await;
-    let agent = client.agent("outbound", json!({})).await;
+    client.set_credit(10_000_000).await;
+    let agent = client.create_agent("outbound", json!({})).await;
     let ring = json!("2026-04-15T14:00:03Z");
     let null = Value::Null;
     let silent = |words: [&str; 4], error: Value, cause: Value, end: &str, seconds: u64| {
         let end = json!(format!("2026-04-15T14:00:{end}Z"));
         let (zero, ring) = (json!(0), ring.clone());
         let none = Value::Null;
-        outcome(words, [error, cause, ring, none, end, json!(seconds), zero.clone(), zero])
+        expected_outcome(words, [error, cause, ring, none, end, json!(seconds), zero.clone(), zero])
     };
     let talk = |result_status: &str, end: &str, seconds: u64, amount: u64| {
         let end = json!(format!("2026-04-15T14:{end}Z"));
         let answered = json!("2026-04-15T14:00:09Z");
-        outcome(
+        expected_outcome(
             ["completed", "human", result_status, "settled"],
             [
                 null.clone(),
@@ -103,15 +104,15 @@ async fn every_scenario_reaches_its_end() {
     ];
     let mut calls = Vec::new();
     for (to, ..) in &cases {
-        calls.push(client.call(&agent, to).await);
+        calls.push(client.place_call(&agent, to).await);
     }
-    let failed = client.call(&agent, "+14155550105").await;
-    let hostile = client.call(&agent, "+14155550109").await;
-    let other = client.call(&agent, "+442079460000").await;
-    client.advance(3_600.0).await;
+    let failed = client.place_call(&agent, "+14155550105").await;
+    let hostile = client.place_call(&agent, "+14155550109").await;
+    let other = client.place_call(&agent, "+442079460000").await;
+    client.advance_clock(3_600.0).await;
     for ((to, expected, result), call) in cases.iter().zip(&calls) {
-        let call = client.refetch(call).await;
-        assert_eq!(only(&call, OUTCOME), *expected, "{to}");
+        let call = client.refetch_call(call).await;
+        assert_eq!(select_fields(&call, OUTCOME), *expected, "{to}");
         assert_eq!(call["simulated"], true);
         if *result == json!("typed") {
             assert!(is_typed(&call["result"]), "{to}: {}", call["result"]);
@@ -119,20 +120,23 @@ async fn every_scenario_reaches_its_end() {
             assert_eq!(call["result"], *result, "{to}");
         }
     }
-    let failed = client.refetch(&failed).await;
+    let failed = client.refetch_call(&failed).await;
     assert_eq!(
-        only(&failed, &["status", "result", "result_status", "reservation_status"]),
+        select_fields(&failed, &["status", "result", "result_status", "reservation_status"]),
         json!({"status": "completed", "result": all_null, "result_status": "failed", "reservation_status": "settled"})
     );
     assert!(failed["result_error"].is_string());
-    let said: Vec<Value> = client.segments(&hostile).await;
-    let hostile = client.refetch(&hostile).await;
+    let said: Vec<Value> = client.get_segments(&hostile).await;
+    let hostile = client.refetch_call(&hostile).await;
     assert!(hostile["result"]["new_time"].as_str().unwrap().contains("Ignore all previous"));
     assert!(said.iter().any(|line| line["text"].as_str().unwrap().contains('\u{202e}')));
     assert!(said.iter().any(|line| line["text"].as_str().unwrap().contains('\u{1b}')));
-    assert!(is_typed(&client.refetch(&other).await["result"]), "any other number is as 0100");
-    assert!(client.segments(&calls[5]).await.len() > 300, "the long call has many lines");
-    assert!(client.segments(&calls[0]).await.is_empty(), "nobody spoke");
+    assert!(
+        is_typed(&client.refetch_call(&other).await["result"]),
+        "any other number is like 0100"
+    );
+    assert!(client.get_segments(&calls[5]).await.len() > 300, "the long call has many lines");
+    assert!(client.get_segments(&calls[0]).await.is_empty(), "nobody spoke");
     let credits = client.get("/sandbox/credits").await;
     let billed: u64 = client.get("/v1/calls?limit=100").await["data"]
         .as_array()
@@ -141,7 +145,7 @@ async fn every_scenario_reaches_its_end() {
         .map(|call| call["billing_amount_milli_cents"].as_u64().unwrap())
         .sum();
     assert_eq!(
-        only(&credits, &["balance_milli_cents", "held_milli_cents"]),
+        select_fields(&credits, &["balance_milli_cents", "held_milli_cents"]),
         json!({"balance_milli_cents": 10_000_000 - 100_000 - billed, "held_milli_cents": 0})
     );
 }
@@ -153,10 +157,10 @@ fn is_typed(result: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn a_call_lives_on_the_simulated_clock() {
-    let sandbox = start(options()).await;
+async fn a_call_follows_the_simulated_clock() {
+    let sandbox = start_sandbox(manual_options()).await;
     let client = Client::new(&sandbox, "sk_live_life");
-    let agent = client.agent("outbound", json!({"language": "en"})).await;
+    let agent = client.create_agent("outbound", json!({"language": "en"})).await;
     let order = json!({
         "agent_id": agent.id,
         "to": "+13105550100",
@@ -164,7 +168,7 @@ async fn a_call_lives_on_the_simulated_clock() {
         "context": {"patient": "Sam Doe"},
         "metadata": {"visit_id": "v-1042"},
     });
-    let call = client.done("POST", "/v1/calls", order).await;
+    let call = client.send_ok("POST", "/v1/calls", order).await;
     let names = [
         "status",
         "direction",
@@ -181,7 +185,7 @@ async fn a_call_lives_on_the_simulated_clock() {
         "returns",
     ];
     assert_eq!(
-        only(&call, &names),
+        select_fields(&call, &names),
         json!({
             "status": "queued",
             "direction": "outbound",
@@ -205,24 +209,24 @@ async fn a_call_lives_on_the_simulated_clock() {
     let mut statuses = vec!["queued".to_owned()];
     let mut lines = vec![0];
     for _ in 0..120 {
-        client.advance(1.0).await;
-        let status = client.refetch(&call).await["status"].as_str().unwrap().to_owned();
+        client.advance_clock(1.0).await;
+        let status = client.refetch_call(&call).await["status"].as_str().unwrap().to_owned();
         if statuses.last() != Some(&status) {
             statuses.push(status);
         }
-        lines.push(client.segments(&call).await.len());
+        lines.push(client.get_segments(&call).await.len());
     }
     assert_eq!(statuses, ["queued", "initiated", "ringing", "in_progress", "completed"]);
     assert!(lines.is_sorted() && lines[20] > 0 && lines[20] < lines[120], "{lines:?}");
 
-    // An edit of the agent holds from the next call only; the snapshot stays.
-    client.done("PATCH", &format!("/v1/agents/{}", agent.id), json!({"persona": null})).await;
-    let ended = client.refetch(&call).await;
+    // A change of the agent affects later calls only; this call keeps its copy.
+    client.send_ok("PATCH", &format!("/v1/agents/{}", agent.id), json!({"persona": null})).await;
+    let ended = client.refetch_call(&call).await;
     assert_eq!(ended["persona"], "You are Mia, a calm assistant of Northside Dental.");
     let seconds = ended["billed_duration_seconds"].as_u64().unwrap();
     assert_eq!(ended["billing_amount_milli_cents"], (seconds * 5_000).div_ceil(60));
     let texts: Vec<String> = client
-        .segments(&call)
+        .get_segments(&call)
         .await
         .iter()
         .map(|line| line["text"].as_str().unwrap().to_owned())
@@ -233,52 +237,53 @@ async fn a_call_lives_on_the_simulated_clock() {
 }
 
 #[tokio::test]
-async fn extraction_comes_after_the_end() {
-    let sandbox = start(options()).await;
+async fn extraction_follows_the_end_of_the_call() {
+    let sandbox = start_sandbox(manual_options()).await;
     let client = Client::new(&sandbox, "sk_live_extraction");
-    let agent = client.agent("outbound", json!({})).await;
-    let call = client.call(&agent, "+13105550108").await;
+    let agent = client.create_agent("outbound", json!({})).await;
+    let call = client.place_call(&agent, "+13105550108").await;
     for (seconds, status, result_status) in [
         (27.0, "in_progress", "pending"),
         (1.0, "completed", "pending"),
         (4.0, "completed", "completed"),
     ] {
-        client.advance(seconds).await;
-        let call = client.refetch(&call).await;
+        client.advance_clock(seconds).await;
+        let call = client.refetch_call(&call).await;
         assert_eq!(
             (&call["status"], &call["result_status"]),
             (&json!(status), &json!(result_status))
         );
     }
-    // Without a schema there is no result, and nothing to wait for.
-    client.credit(400_000).await;
-    client.done("PATCH", &format!("/v1/agents/{}", agent.id), json!({"returns": {}})).await;
-    let call = client.call(&agent, "+13105550100").await;
-    client.advance(300.0).await;
-    let call = client.refetch(&call).await;
+    // Without a schema there is no result, and the extraction completes.
+    client.set_credit(400_000).await;
+    client.send_ok("PATCH", &format!("/v1/agents/{}", agent.id), json!({"returns": {}})).await;
+    let call = client.place_call(&agent, "+13105550100").await;
+    client.advance_clock(300.0).await;
+    let call = client.refetch_call(&call).await;
     let expected = json!({"returns": {}, "result": null, "result_status": "completed"});
-    assert_eq!(only(&call, &["returns", "result", "result_status"]), expected);
+    assert_eq!(select_fields(&call, &["returns", "result", "result_status"]), expected);
 }
 
 #[tokio::test]
-async fn voicemail_follows_the_agent() {
-    let sandbox = start(options()).await;
+async fn a_voicemail_call_follows_the_agents_voicemail_action() {
+    let sandbox = start_sandbox(manual_options()).await;
     let client = Client::new(&sandbox, "sk_live_voicemail");
-    client.credit(1_000_000).await;
-    let hangup = client.agent("outbound", json!({"voicemail_action": "hangup"})).await;
-    let message = client.agent("outbound", json!({"voicemail_action": "leave_message"})).await;
-    let hangup = client.call(&hangup, "+13105550103").await;
-    let message = client.call(&message, "+13105550103").await;
-    client.advance(27.0).await;
-    assert_eq!(client.refetch(&hangup).await["status"], "no_answer");
-    let ringing = client.refetch(&message).await;
-    let seen = only(&ringing, &["status", "answered_by"]);
+    client.set_credit(1_000_000).await;
+    let hangup = client.create_agent("outbound", json!({"voicemail_action": "hangup"})).await;
+    let message =
+        client.create_agent("outbound", json!({"voicemail_action": "leave_message"})).await;
+    let hangup = client.place_call(&hangup, "+13105550103").await;
+    let message = client.place_call(&message, "+13105550103").await;
+    client.advance_clock(27.0).await;
+    assert_eq!(client.refetch_call(&hangup).await["status"], "no_answer");
+    let ringing = client.refetch_call(&message).await;
+    let seen = select_fields(&ringing, &["status", "answered_by"]);
     assert_eq!(seen, json!({"status": "ringing", "answered_by": null}));
-    client.advance(60.0).await;
-    assert!(client.segments(&hangup).await.is_empty());
-    let lines = client.segments(&message).await;
+    client.advance_clock(60.0).await;
+    assert!(client.get_segments(&hangup).await.is_empty());
+    let lines = client.get_segments(&message).await;
     assert!(lines.len() == 3 && lines.iter().all(|line| line["role"] == "agent"), "{lines:?}");
-    let message = client.refetch(&message).await;
+    let message = client.refetch_call(&message).await;
     let names = [
         "status",
         "answered_by",
@@ -289,21 +294,21 @@ async fn voicemail_follows_the_agent() {
         "reservation_status",
     ];
     assert_eq!(
-        only(&message, &names),
+        select_fields(&message, &names),
         json!({"status": "no_answer", "answered_by": "machine", "answered_at": null, "result": null,
             "result_status": "pending", "billing_amount_milli_cents": 0, "reservation_status": "released"})
     );
 }
 
 #[tokio::test]
-async fn destinations_refuse_delay_and_lose_answers() {
-    let late = Options { late_answer: Duration::from_secs(60), ..options() };
-    let sandbox = start(late).await;
-    let client = Client::new(&sandbox, "sk_live_gates");
-    client.credit(10_000_000).await;
-    let agent = client.agent("outbound", json!({})).await;
+async fn destinations_reject_delay_and_lose_answers() {
+    let late = Options { late_answer: Duration::from_secs(60), ..manual_options() };
+    let sandbox = start_sandbox(late).await;
+    let client = Client::new(&sandbox, "sk_live_admission");
+    client.set_credit(10_000_000).await;
+    let agent = client.create_agent("outbound", json!({})).await;
     let order = |to: &str| json!({"agent_id": agent.id, "to": to});
-    let post = async |to: &str| client.send("POST", "/v1/calls", order(to)).await;
+    let post = async |to: &str| client.send_json("POST", "/v1/calls", order(to)).await;
 
     let (status, body) = post("+13105550110").await;
     assert_eq!((status, body["error"].is_string()), (502, true));
@@ -323,37 +328,40 @@ async fn destinations_refuse_delay_and_lose_answers() {
         (429, &"1".parse().unwrap())
     );
     assert_eq!(post("+13105550115").await.0, 500);
-    assert!(client.dialed().await.is_empty(), "nothing was dialed so far");
+    assert!(client.list_dialed().await.is_empty(), "nothing has been dialed yet");
 
     assert_eq!(post("+13105550114").await.0, 201);
     assert_eq!(post("+13105550115").await.0, 201);
-    // Once for each number and organization.
+    // The error comes once for each number of an organization.
     assert_eq!(post("+12125550114").await.0, 429);
 
     let lost = client.request("POST", "/v1/calls", &order("+13105550112").to_string()).send().await;
     assert!(lost.unwrap_err().is_request());
     let late = client.request("POST", "/v1/calls", &order("+13105550113").to_string());
-    assert!(late.timeout(Duration::from_millis(1_000)).send().await.unwrap_err().is_timeout());
+    let late = tokio::spawn(late.send());
+    wait_until("the late call", async || client.list_dialed().await.len() == 4).await;
+    assert!(!late.is_finished(), "the answer is withheld");
+    late.abort();
     assert_eq!(
-        client.dialed().await,
+        client.list_dialed().await,
         ["+13105550114", "+13105550115", "+13105550112", "+13105550113"]
     );
-    client.advance(300.0).await;
+    client.advance_clock(300.0).await;
     for call in client.get("/v1/calls").await["data"].as_array().unwrap() {
         assert_eq!(call["status"], "completed");
     }
 }
 
 #[tokio::test]
-async fn callers_ring_inbound_agents() {
-    let sandbox = start(options()).await;
+async fn an_inbound_call_reaches_the_inbound_agent() {
+    let sandbox = start_sandbox(manual_options()).await;
     let client = Client::new(&sandbox, "sk_live_inbound");
-    client.credit(1_000_000).await;
-    let agent = client.agent("inbound", json!({})).await;
+    client.set_credit(1_000_000).await;
+    let agent = client.create_agent("inbound", json!({})).await;
     let silent = client.buy_number().await;
     let ring = async |to: &Value, scenario: &str| {
         let body = json!({"to": to, "from": "+16465550164", "scenario": scenario});
-        client.send("POST", "/sandbox/inbound_calls", body).await
+        client.send_json("POST", "/sandbox/inbound_calls", body).await
     };
     assert_eq!(ring(&json!("+12125550100"), "0100").await.0, 404);
     assert_eq!(ring(&silent["e164"], "0100").await.0, 409);
@@ -361,37 +369,35 @@ async fn callers_ring_inbound_agents() {
     let (status, call) = ring(&agent.number["e164"], "0109").await;
     assert_eq!(status, 201);
     assert_eq!(
-        only(&call, &["direction", "status", "to_number", "from_number", "agent_id"]),
+        select_fields(&call, &["direction", "status", "to_number", "from_number", "agent_id"]),
         json!({"direction": "inbound", "status": "ringing", "to_number": agent.number["e164"],
             "from_number": "+16465550164", "agent_id": agent.id})
     );
-    client.advance(2.0).await;
-    assert_eq!(client.refetch(&call).await["status"], "in_progress");
-    client.advance(300.0).await;
-    assert!(is_typed(&client.refetch(&call).await["result"]));
+    client.advance_clock(2.0).await;
+    assert_eq!(client.refetch_call(&call).await["status"], "in_progress");
+    client.advance_clock(300.0).await;
+    assert!(is_typed(&client.refetch_call(&call).await["result"]));
     let (_, canceled) = ring(&agent.number["e164"], "0106").await;
-    client.advance(1.0).await;
-    assert_eq!(client.refetch(&canceled).await["status"], "canceled");
-    assert!(client.dialed().await.is_empty(), "an inbound call dials nobody");
-    client.credit(299_999).await;
+    client.advance_clock(1.0).await;
+    assert_eq!(client.refetch_call(&canceled).await["status"], "canceled");
+    assert!(client.list_dialed().await.is_empty(), "an inbound call is not dialed");
+    client.set_credit(299_999).await;
     let (status, body) = ring(&agent.number["e164"], "0100").await;
     assert_eq!((status, body["error"].as_str().unwrap().starts_with("Calls paused.")), (402, true));
 }
 
 #[tokio::test]
-async fn a_thousand_calls_end_at_once_and_old_pages_stay_put() {
-    let sandbox = start(options()).await;
+async fn a_thousand_calls_end_in_one_advance_and_pages_do_not_shift() {
+    let sandbox = start_sandbox(manual_options()).await;
     let client = Client::new(&sandbox, "sk_live_many");
-    client.credit(1_000_000_000).await;
-    let agent = client.agent("outbound", json!({})).await;
+    client.set_credit(1_000_000_000).await;
+    let agent = client.create_agent("outbound", json!({})).await;
     let mut ids = Vec::new();
     for _ in 0..1_000 {
-        ids.push(client.call(&agent, "+13105550107").await["id"].clone());
+        ids.push(client.place_call(&agent, "+13105550107").await["id"].clone());
     }
     ids.reverse();
-    let began = std::time::Instant::now();
-    client.advance(1_830.0).await;
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    client.advance_clock(1_830.0).await;
     assert_eq!(client.get("/sandbox/credits").await["held_milli_cents"], 0);
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {

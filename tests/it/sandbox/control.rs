@@ -1,23 +1,23 @@
-//! The control endpoints, files, and what starts and stops.
+//! The control endpoints, the state file, scenario files, start and shutdown.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use callingbox_sandbox::{ClockMode, Options, Sandbox, SandboxError};
 use serde_json::{Value, json};
 
-use crate::sandbox::support::{Client, only, options, start};
+use crate::sandbox::support::{Client, manual_options, select_fields, start_sandbox, wait_until};
 
 #[tokio::test]
-async fn faults_strike_before_or_after_the_work() {
-    let sandbox = start(options()).await;
+async fn a_fault_applies_before_or_after_the_request_takes_effect() {
+    let sandbox = start_sandbox(manual_options()).await;
     let client = Client::new(&sandbox, "sk_live_faults");
-    client.credit(10_000_000).await;
-    let agent = client.agent("outbound", json!({})).await;
+    client.set_credit(10_000_000).await;
+    let agent = client.create_agent("outbound", json!({})).await;
     let order = json!({"agent_id": agent.id, "to": "+13105550100"});
     let fault = async |kind: &str, more: Value| {
         let mut body = json!({"method": "POST", "path": "/v1/calls", "kind": kind});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        client.done("POST", "/sandbox/faults", body).await;
+        client.send_ok("POST", "/sandbox/faults", body).await;
     };
     let place = || client.request("POST", "/v1/calls", &order.to_string());
 
@@ -30,7 +30,7 @@ async fn faults_strike_before_or_after_the_work() {
     fault("reset", json!({"when": "before", "times": 2})).await;
     assert!(place().send().await.is_err());
     assert!(place().send().await.is_err());
-    assert_eq!(client.dialed().await.len(), 0, "nothing is done before");
+    assert_eq!(client.list_dialed().await.len(), 0, "a fault before the effect prevents the call");
 
     fault("status", json!({"status": 500, "body": "<html>", "when": "after"})).await;
     let response = place().send().await.unwrap();
@@ -45,37 +45,44 @@ async fn faults_strike_before_or_after_the_work() {
     assert_eq!(response.status(), 201);
     assert!(response.bytes().await.is_err(), "half of the body is missing");
     fault("slow_body", json!({"delay_ms": 60_000})).await;
-    let response = place().timeout(Duration::from_millis(1_000)).send().await.unwrap();
-    assert!(response.bytes().await.unwrap_err().is_timeout());
+    let response = place().send().await.unwrap();
+    let body = tokio::time::timeout(Duration::from_millis(100), response.bytes()).await;
+    assert!(body.is_err(), "most of the body is still to come");
     fault("delay", json!({"delay_ms": 60_000, "when": "after"})).await;
-    assert!(place().timeout(Duration::from_millis(1_000)).send().await.unwrap_err().is_timeout());
-    assert_eq!(client.dialed().await.len(), 5, "all is done after");
+    let delayed = tokio::spawn(place().send());
+    wait_until("the delayed call", async || client.list_dialed().await.len() == 5).await;
+    assert!(!delayed.is_finished(), "the answer is withheld");
+    delayed.abort();
 
     fault("delay", json!({"delay_ms": 60_000, "when": "before"})).await;
-    assert!(place().timeout(Duration::from_millis(1_000)).send().await.unwrap_err().is_timeout());
-    assert_eq!(client.dialed().await.len(), 5, "whoever leaves before the work leaves it undone");
+    let delayed = tokio::spawn(place().send());
+    let is_applied = async || client.get("/sandbox/faults").await == json!({"data": []});
+    wait_until("the fault", is_applied).await;
+    assert!(!delayed.is_finished());
+    delayed.abort();
+    assert_eq!(client.list_dialed().await.len(), 5, "the delayed request has not taken effect");
 
-    // A fault belongs to one organization, a * stands for any rest, and what is left is shown.
+    // A fault belongs to one organization, a * matches any rest, and the remaining count is shown.
     let body = json!({"path": "/v1/*", "kind": "status", "status": 418, "times": 3});
-    client.done("POST", "/sandbox/faults", body).await;
-    assert_eq!(Client::new(&sandbox, "sk_other").raw("GET", "/v1/calls", "").await.0, 200);
-    assert_eq!(client.raw("GET", "/v1/agents", "").await.0, 418);
+    client.send_ok("POST", "/sandbox/faults", body).await;
+    assert_eq!(Client::new(&sandbox, "sk_other").send_raw("GET", "/v1/calls", "").await.0, 200);
+    assert_eq!(client.send_raw("GET", "/v1/agents", "").await.0, 418);
     assert_eq!(
         client.get("/sandbox/faults").await,
         json!({"data": [{"method": null, "path": "/v1/*", "when": "before", "times": 2,
             "kind": "status", "status": 418, "body": null, "retry_after": null}]})
     );
-    client.done("DELETE", "/sandbox/faults", json!({})).await;
-    assert_eq!(client.raw("GET", "/v1/agents", "").await.0, 200);
+    client.send_ok("DELETE", "/sandbox/faults", json!({})).await;
+    assert_eq!(client.send_raw("GET", "/v1/agents", "").await.0, 200);
 }
 
 #[tokio::test]
-async fn requests_are_counted_and_the_table_is_shown() {
-    let sandbox = start(options()).await;
+async fn requests_are_counted_and_scenarios_listed() {
+    let sandbox = start_sandbox(manual_options()).await;
     let client = Client::new(&sandbox, "sk_live_counts");
     client.get("/v1/calls").await;
     client.get("/v1/calls?limit=5").await;
-    client.raw("GET", "/v1/calls/x", "").await;
+    client.send_raw("GET", "/v1/calls/x", "").await;
     assert_eq!(
         client.get("/sandbox/requests").await,
         json!({"total": 3, "data": [
@@ -83,11 +90,11 @@ async fn requests_are_counted_and_the_table_is_shown() {
             {"method": "GET", "path": "/v1/calls/{id}", "count": 1},
         ]})
     );
-    client.done("DELETE", "/sandbox/requests", json!({})).await;
+    client.send_ok("DELETE", "/sandbox/requests", json!({})).await;
     assert_eq!(client.get("/sandbox/requests").await, json!({"total": 0, "data": []}));
     let table = client.get("/sandbox").await;
     assert_eq!(
-        only(&table, &["simulator", "now", "clock", "seed"]),
+        select_fields(&table, &["simulator", "now", "clock", "seed"]),
         json!({"simulator": "callingbox-sandbox", "now": "2026-04-15T14:00:00Z",
             "clock": {"mode": "manual", "speed": null}, "seed": 1})
     );
@@ -95,68 +102,69 @@ async fn requests_are_counted_and_the_table_is_shown() {
 }
 
 #[tokio::test]
-async fn the_clock_can_run_and_a_reset_begins_anew() {
-    let sandbox = start(options()).await;
+async fn the_clock_runs_and_a_reset_replaces_the_organization() {
+    let sandbox = start_sandbox(manual_options()).await;
     let client = Client::new(&sandbox, "sk_live_clock");
-    let agent = client.agent("outbound", json!({})).await;
-    let call = client.call(&agent, "+13105550107").await;
-    client.done("POST", "/sandbox/clock", json!({"speed": 1_000_000})).await;
-    let began = Instant::now();
-    while client.refetch(&call).await["status"] != "completed" {
-        assert!(began.elapsed() < Duration::from_secs(5));
-    }
-    client.done("POST", "/sandbox/clock", json!({"manual": true})).await;
+    let agent = client.create_agent("outbound", json!({})).await;
+    let call = client.place_call(&agent, "+13105550107").await;
+    client.send_ok("POST", "/sandbox/clock", json!({"speed": 1_000_000})).await;
+    let is_completed = async || client.refetch_call(&call).await["status"] == "completed";
+    wait_until("the end of the call", is_completed).await;
+    client.send_ok("POST", "/sandbox/clock", json!({"manual": true})).await;
     let now = client.get("/sandbox/clock").await;
     assert_eq!(client.get("/sandbox/clock").await, now);
     let old = client.get("/sandbox/organization").await;
-    client.done("POST", "/sandbox/reset", json!({})).await;
+    client.send_ok("POST", "/sandbox/reset", json!({})).await;
     let new = client.get("/sandbox/organization").await;
     assert_eq!(new["id"], old["id"]);
     assert_ne!(new["incarnation"], old["incarnation"]);
     assert_eq!(client.get("/sandbox/credits").await["balance_milli_cents"], 500_000);
     assert_eq!(client.get("/v1/numbers").await, json!({"data": [], "has_more": false}));
-    let again = client.agent("outbound", json!({})).await;
+    let again = client.create_agent("outbound", json!({})).await;
     assert_eq!(again.id, agent.id, "the same seed gives the same ids");
-    assert_eq!(again.number["e164"], agent.number["e164"], "the number is on sale again");
+    assert_eq!(again.number["e164"], agent.number["e164"], "the number is for sale again");
 }
 
-/// Everything that a short story leaves behind.
-async fn story(seed: u64) -> Vec<Value> {
-    let sandbox = start(Options { seed, ..options() }).await;
-    let client = Client::new(&sandbox, "sk_live_story");
-    client.credit(10_000_000).await;
-    let agent = client.agent("outbound", json!({"webhook_url": "http://127.0.0.1:1/closed"})).await;
+/// Plays a few calls and returns every record that results.
+async fn play_calls(seed: u64) -> Vec<Value> {
+    let sandbox = start_sandbox(Options { seed, ..manual_options() }).await;
+    let client = Client::new(&sandbox, "sk_live_seed");
+    client.set_credit(10_000_000).await;
+    let agent =
+        client.create_agent("outbound", json!({"webhook_url": "http://127.0.0.1:1/closed"})).await;
     for to in ["+13105550100", "+13105550107", "+13105550109"] {
-        client.call(&agent, to).await;
+        client.place_call(&agent, to).await;
     }
-    client.advance(7_200.0).await;
+    client.advance_clock(7_200.0).await;
     let mut all = Vec::new();
     for path in ["/v1/agents", "/v1/calls", "/v1/numbers", "/v1/webhook_deliveries"] {
         all.push(client.get(path).await);
     }
     for call in client.get("/v1/calls").await["data"].as_array().unwrap() {
-        all.push(json!(client.segments(call).await));
+        all.push(json!(client.get_segments(call).await));
     }
     all
 }
 
 #[tokio::test]
-async fn one_seed_one_story() {
-    assert_eq!(story(7).await, story(7).await);
-    assert_ne!(story(7).await, story(8).await);
+async fn one_seed_gives_the_same_records_twice() {
+    assert_eq!(play_calls(7).await, play_calls(7).await);
+    assert_ne!(play_calls(7).await, play_calls(8).await);
 }
 
 #[tokio::test]
 async fn the_state_survives_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("state.json");
-    let kept = || Options { state_file: Some(file.clone()), ..options() };
-    let sandbox = start(kept()).await;
+    let kept = || Options { state_file: Some(file.clone()), ..manual_options() };
+    let sandbox = start_sandbox(kept()).await;
     let client = Client::new(&sandbox, "sk_live_state");
-    let agent = client.agent("outbound", json!({})).await;
-    client.done("POST", "/v1/webhook_endpoints", json!({"url": "http://127.0.0.1:1/closed"})).await;
-    let call = client.call(&agent, "+13105550100").await;
-    client.advance(15.0).await;
+    let agent = client.create_agent("outbound", json!({})).await;
+    client
+        .send_ok("POST", "/v1/webhook_endpoints", json!({"url": "http://127.0.0.1:1/closed"}))
+        .await;
+    let call = client.place_call(&agent, "+13105550100").await;
+    client.advance_clock(15.0).await;
     let paths = [
         "/v1/agents",
         "/v1/calls",
@@ -172,31 +180,31 @@ async fn the_state_survives_a_restart() {
         before.push(client.get(path).await);
     }
     sandbox.shutdown().await.unwrap();
-    assert!(!std::fs::read_to_string(&file).unwrap().contains("sk_live_state"), "no key is kept");
+    assert!(
+        !std::fs::read_to_string(&file).unwrap().contains("sk_live_state"),
+        "the key is not stored"
+    );
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "signing secrets are");
+        assert_eq!(mode & 0o777, 0o600, "the file contains signing secrets");
     }
 
-    // The file goes before the seed, from which the organization of a key follows.
-    let sandbox = start(Options { seed: 99, ..kept() }).await;
+    // The seed of the file takes precedence, since the organization of a key derives from it.
+    let sandbox = start_sandbox(Options { seed: 99, ..kept() }).await;
     let client = Client::new(&sandbox, "sk_live_state");
     for (path, before) in paths.iter().zip(before) {
         assert_eq!(client.get(path).await, before, "{path}");
     }
-    client.advance(200.0).await;
-    assert_eq!(client.refetch(&call).await["status"], "completed", "a call goes on where it was");
+    client.advance_clock(200.0).await;
+    assert_eq!(client.refetch_call(&call).await["status"], "completed", "the call continues");
     assert_eq!(client.get("/sandbox/credits").await["held_milli_cents"], 0);
     let taken = json!({"phone_number": agent.number["e164"]});
-    assert_eq!(client.send("POST", "/v1/numbers/purchase", taken).await.0, 409);
-    // It is saved while it runs, not only at the end.
-    let began = Instant::now();
-    while !std::fs::read_to_string(&file).unwrap().contains("\"settled\":true") {
-        assert!(began.elapsed() < Duration::from_secs(5));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    assert_eq!(client.send_json("POST", "/v1/numbers/purchase", taken).await.0, 409);
+    // The state is saved while the simulator runs, not only at shutdown.
+    let is_saved = async || std::fs::read_to_string(&file).unwrap().contains("\"settled\":true");
+    wait_until("the save", is_saved).await;
     drop(sandbox);
 
     std::fs::write(&file, "{\"kind\": \"something else\"}").unwrap();
@@ -206,7 +214,7 @@ async fn the_state_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn scenario_files_go_first() {
+async fn scenario_files_take_precedence() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("mine.toml");
     let text = r#"
@@ -225,27 +233,30 @@ async fn scenario_files_go_first() {
         ending = "busy"
     "#;
     std::fs::write(&file, text).unwrap();
-    let with_file = || Options { scenario_files: vec![file.clone()], ..options() };
-    let sandbox = start(with_file()).await;
+    let with_file = || Options { scenario_files: vec![file.clone()], ..manual_options() };
+    let sandbox = start_sandbox(with_file()).await;
     let client = Client::new(&sandbox, "sk_live_files");
-    client.credit(10_000_000).await;
-    let agent = client.agent("outbound", json!({})).await;
-    let picky = client.call(&agent, "+13105550101").await;
-    let engaged = client.call(&agent, "+4930123456").await;
-    client.advance(60.0).await;
-    let picky = client.refetch(&picky).await;
+    client.set_credit(10_000_000).await;
+    let agent = client.create_agent("outbound", json!({})).await;
+    let picky = client.place_call(&agent, "+13105550101").await;
+    let engaged = client.place_call(&agent, "+4930123456").await;
+    client.advance_clock(60.0).await;
+    let picky = client.refetch_call(&picky).await;
     assert_eq!(
-        only(&picky, &["status", "answered_at", "ended_at", "billed_duration_seconds", "result"]),
+        select_fields(
+            &picky,
+            &["status", "answered_at", "ended_at", "billed_duration_seconds", "result"]
+        ),
         json!({"status": "completed", "answered_at": "2026-04-15T14:00:05Z", "ended_at": "2026-04-15T14:00:15Z",
             "billed_duration_seconds": 10, "result": {"confirmed": "perhaps", "new_time": null, "party_size": 4}}),
-        "what is of another type than it should be can be tried too"
+        "a value of the wrong type is kept"
     );
     let texts: Vec<Value> =
-        client.segments(&picky).await.iter().map(|line| line["text"].clone()).collect();
+        client.get_segments(&picky).await.iter().map(|line| line["text"].clone()).collect();
     assert_eq!(texts, ["Speak up!", "A table for four."]);
-    assert_eq!(client.refetch(&engaged).await["status"], "busy");
+    assert_eq!(client.refetch_call(&engaged).await["status"], "busy");
 
-    for (key, says) in [
+    for (key, expected) in [
         ("ring_second", "unknown key \"ring_second\"; did you mean \"ring_seconds\"?"),
         ("volume", "unknown key \"volume\"; the known keys are name, to, "),
     ] {
@@ -253,15 +264,13 @@ async fn scenario_files_go_first() {
         std::fs::write(&file, text).unwrap();
         let refused = Sandbox::start("127.0.0.1:0".parse().unwrap(), with_file()).await;
         let refused = refused.unwrap_err().to_string();
-        assert!(refused.contains(says), "{refused}");
+        assert!(refused.contains(expected), "{refused}");
     }
 }
 
 #[tokio::test]
-async fn it_starts_fast_on_loopback_only_and_leaves_nothing_behind() {
-    let began = Instant::now();
-    let sandbox = start(Options::default()).await;
-    assert!(began.elapsed() < Duration::from_millis(250), "{:?}", began.elapsed());
+async fn it_listens_on_loopback_only_and_closes_its_connections_at_shutdown() {
+    let sandbox = start_sandbox(Options::default()).await;
     let address = sandbox.address();
     let open = tokio::net::TcpStream::connect(address).await.unwrap();
     let client = Client::new(&sandbox, "sk_live_end");
@@ -269,7 +278,7 @@ async fn it_starts_fast_on_loopback_only_and_leaves_nothing_behind() {
     sandbox.shutdown().await.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
     let mut byte = [0];
-    // A connection that was open is closed: the read ends, by an end or by a reset.
+    // The open connection is closed or reset.
     open.readable().await.unwrap();
     assert!(!matches!(open.try_read(&mut byte), Ok(1..)));
 

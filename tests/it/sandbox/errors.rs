@@ -1,16 +1,16 @@
-//! Everything that is refused, with its status and text, and that it changes nothing.
+//! Every error, with its status and text, and the proof that it changes nothing.
 
 use serde_json::{Value, json};
 
-use crate::sandbox::support::{Client, options, start};
+use crate::sandbox::support::{Client, manual_options, start_sandbox};
 
-const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
+const UNKNOWN_ID: &str = "00000000-0000-4000-8000-000000000000";
 
 #[tokio::test]
-async fn keys() {
-    let sandbox = start(options()).await;
+async fn only_a_bearer_key_that_begins_with_sk_is_accepted() {
+    let sandbox = start_sandbox(manual_options()).await;
     for (key, status) in [("sk_live_x", 200), ("sk_", 200), ("pk_live_x", 401), ("", 401)] {
-        let (found, body) = Client::new(&sandbox, key).raw("GET", "/v1/calls", "").await;
+        let (found, body) = Client::new(&sandbox, key).send_raw("GET", "/v1/calls", "").await;
         assert_eq!(found, status, "{key}: {body}");
         assert_eq!(body["error"].is_string(), status == 401);
     }
@@ -24,41 +24,43 @@ async fn keys() {
 }
 
 #[tokio::test]
-async fn organizations_do_not_see_each_other() {
-    let sandbox = start(options()).await;
+async fn organizations_are_isolated_from_each_other() {
+    let sandbox = start_sandbox(manual_options()).await;
     let (one, other) = (Client::new(&sandbox, "sk_one"), Client::new(&sandbox, "sk_other"));
-    let agent = one.agent("outbound", json!({})).await;
-    let call = one.call(&agent, "+13105550100").await;
+    let agent = one.create_agent("outbound", json!({})).await;
+    let call = one.place_call(&agent, "+13105550100").await;
     let id = call["id"].as_str().unwrap();
-    let (status, body) = other.raw("GET", &format!("/v1/calls/{id}"), "").await;
+    let (status, body) = other.send_raw("GET", &format!("/v1/calls/{id}"), "").await;
     assert_eq!((status, &body["error"]), (404, &json!(format!("call {id} not found"))));
     assert_eq!(other.get("/v1/agents").await, json!({"data": []}));
     let (status, _) = other
-        .send("POST", "/v1/numbers/purchase", json!({"phone_number": agent.number["e164"]}))
+        .send_json("POST", "/v1/numbers/purchase", json!({"phone_number": agent.number["e164"]}))
         .await;
-    assert_eq!(status, 409, "a sold number is sold for everybody");
+    assert_eq!(status, 409, "a number that another organization owns is not for sale");
 }
 
 #[tokio::test]
-async fn bad_requests_are_refused_and_change_nothing() {
-    let sandbox = start(options()).await;
+async fn bad_requests_are_rejected_and_change_nothing() {
+    let sandbox = start_sandbox(manual_options()).await;
     let client = Client::new(&sandbox, "sk_live_errors");
-    client.credit(1_000_000).await;
-    let outbound = client.agent("outbound", json!({})).await;
-    let inbound = client.agent("inbound", json!({})).await;
+    client.set_credit(1_000_000).await;
+    let outbound = client.create_agent("outbound", json!({})).await;
+    let inbound = client.create_agent("inbound", json!({})).await;
     let spare = client.buy_number().await;
-    let bare = client.done("POST", "/v1/agents", json!({"name": "Bare", "type": "outbound"})).await;
+    let bare =
+        client.send_ok("POST", "/v1/agents", json!({"name": "Bare", "type": "outbound"})).await;
     let gone = client
-        .done(
+        .send_ok(
             "POST",
             "/v1/agents",
             json!({"name": "Gone", "type": "outbound", "number_ids": [spare["id"]]}),
         )
         .await;
     let gone = gone["id"].as_str().unwrap();
-    client.done("DELETE", &format!("/v1/agents/{gone}"), json!({})).await;
-    let endpoint =
-        client.done("POST", "/v1/webhook_endpoints", json!({"url": "https://example.com/h"})).await;
+    client.send_ok("DELETE", &format!("/v1/agents/{gone}"), json!({})).await;
+    let endpoint = client
+        .send_ok("POST", "/v1/webhook_endpoints", json!({"url": "https://example.com/h"}))
+        .await;
     let endpoint = format!("/v1/webhook_endpoints/{}", endpoint["id"].as_str().unwrap());
     let agent = format!("/v1/agents/{}", outbound.id);
     let numbers = format!("{agent}/numbers");
@@ -119,7 +121,7 @@ async fn bad_requests_are_refused_and_change_nothing() {
             400,
             "webhook_url must be",
         ),
-        ("POST", "/v1/calls".into(), call(json!({"agent_id": NOBODY})), 404, "agent 00000000"),
+        ("POST", "/v1/calls".into(), call(json!({"agent_id": UNKNOWN_ID})), 404, "agent 00000000"),
         (
             "POST",
             "/v1/calls".into(),
@@ -134,12 +136,12 @@ async fn bad_requests_are_refused_and_change_nothing() {
         ("GET", "/v1/calls?status=completed".into(), Value::Null, 400, "unknown parameter status"),
         (
             "GET",
-            format!("/v1/calls?starting_after={NOBODY}"),
+            format!("/v1/calls?starting_after={UNKNOWN_ID}"),
             Value::Null,
             400,
             "starting_after names no item",
         ),
-        ("GET", format!("/v1/calls/{NOBODY}"), Value::Null, 404, "call 00000000"),
+        ("GET", format!("/v1/calls/{UNKNOWN_ID}"), Value::Null, 404, "call 00000000"),
         (
             "GET",
             "/v1/calls/..%2Fnumbers%2Fpurchase".into(),
@@ -147,7 +149,7 @@ async fn bad_requests_are_refused_and_change_nothing() {
             404,
             "call ../numbers/purchase not found",
         ),
-        ("GET", format!("/v1/calls/{NOBODY}/transcript"), Value::Null, 404, "call 00000000"),
+        ("GET", format!("/v1/calls/{UNKNOWN_ID}/transcript"), Value::Null, 404, "call 00000000"),
         ("PUT", "/v1/calls".into(), Value::Null, 405, "this path"),
         ("GET", "/v1/nothing".into(), Value::Null, 404, "no such path"),
         ("POST", "/v1/agents".into(), json!({"name": "A"}), 400, "type is required"),
@@ -181,7 +183,13 @@ async fn bad_requests_are_refused_and_change_nothing() {
             "at most 16 tools",
         ),
         ("POST", "/v1/agents".into(), new(json!({"tools": [{"type": "mcp"}]})), 400, "tools[0]"),
-        ("POST", "/v1/agents".into(), new(json!({"number_ids": [NOBODY]})), 404, "number 00000000"),
+        (
+            "POST",
+            "/v1/agents".into(),
+            new(json!({"number_ids": [UNKNOWN_ID]})),
+            404,
+            "number 00000000",
+        ),
         (
             "POST",
             "/v1/agents".into(),
@@ -211,16 +219,16 @@ async fn bad_requests_are_refused_and_change_nothing() {
             "unknown field temperature",
         ),
         ("GET", "/v1/agents?type=x".into(), Value::Null, 400, "type must be one of"),
-        ("GET", format!("/v1/agents/{NOBODY}"), Value::Null, 404, "agent 00000000"),
+        ("GET", format!("/v1/agents/{UNKNOWN_ID}"), Value::Null, 404, "agent 00000000"),
         ("PATCH", agent.clone(), json!({"type": "inbound"}), 400, "unknown field type"),
         ("PATCH", agent.clone(), json!({"name": null}), 400, "name must be a string"),
         ("PATCH", agent.clone(), json!({"returns": null}), 400, "returns must be an object"),
         ("POST", numbers.clone(), json!({}), 400, "number_id is required"),
-        ("POST", numbers.clone(), json!({"number_id": NOBODY}), 404, "number 00000000"),
+        ("POST", numbers.clone(), json!({"number_id": UNKNOWN_ID}), 404, "number 00000000"),
         (
             "POST",
             format!("/v1/agents/{}/numbers", inbound.id),
-            json!({"number_id": NOBODY}),
+            json!({"number_id": UNKNOWN_ID}),
             404,
             "number",
         ),
@@ -232,7 +240,7 @@ async fn bad_requests_are_refused_and_change_nothing() {
             "attached number",
         ),
         ("PUT", primary.clone(), json!({"number_id": spare["id"]}), 400, "number "),
-        ("PUT", primary, json!({"number_id": NOBODY}), 404, "number "),
+        ("PUT", primary, json!({"number_id": UNKNOWN_ID}), 404, "number "),
         (
             "GET",
             "/v1/numbers/available?limit=51".into(),
@@ -298,11 +306,17 @@ async fn bad_requests_are_refused_and_change_nothing() {
             "status must be one of enabled, disabled",
         ),
         ("PATCH", endpoint, json!({"signing_secret": "x"}), 400, "unknown field signing_secret"),
-        ("GET", format!("/v1/webhook_endpoints/{NOBODY}"), Value::Null, 404, "webhook endpoint"),
+        (
+            "GET",
+            format!("/v1/webhook_endpoints/{UNKNOWN_ID}"),
+            Value::Null,
+            404,
+            "webhook endpoint",
+        ),
         ("DELETE", "/v1/webhook_endpoints/x".into(), Value::Null, 404, "webhook endpoint"),
         (
             "POST",
-            format!("/v1/webhook_endpoints/{NOBODY}/rotate_secret"),
+            format!("/v1/webhook_endpoints/{UNKNOWN_ID}/rotate_secret"),
             Value::Null,
             404,
             "webhook endpoint",
@@ -315,10 +329,16 @@ async fn bad_requests_are_refused_and_change_nothing() {
             400,
             "call_id must be a UUID",
         ),
-        ("GET", format!("/v1/webhook_deliveries/{NOBODY}"), Value::Null, 404, "webhook delivery"),
+        (
+            "GET",
+            format!("/v1/webhook_deliveries/{UNKNOWN_ID}"),
+            Value::Null,
+            404,
+            "webhook delivery",
+        ),
         (
             "POST",
-            format!("/v1/webhook_deliveries/{NOBODY}/redeliver"),
+            format!("/v1/webhook_deliveries/{UNKNOWN_ID}/redeliver"),
             Value::Null,
             404,
             "webhook delivery",
@@ -395,7 +415,7 @@ async fn bad_requests_are_refused_and_change_nothing() {
     let before = state().await;
     for (method, path, body, status, text) in cases {
         let sent = if body.is_null() { String::new() } else { body.to_string() };
-        let (found, answer) = client.raw(method, &path, &sent).await;
+        let (found, answer) = client.send_raw(method, &path, &sent).await;
         let error = answer["error"].as_str().unwrap_or_default();
         assert!(
             found == status && error.starts_with(text),
@@ -405,20 +425,21 @@ async fn bad_requests_are_refused_and_change_nothing() {
     for body in
         ["", "{", "nul", "\"x\"", "{\"to\": \"\u{fffd}", &"[".repeat(500), &" ".repeat(300_000)]
     {
-        assert_eq!(client.raw("POST", "/v1/calls", body).await.0, 400);
+        assert_eq!(client.send_raw("POST", "/v1/calls", body).await.0, 400);
     }
     assert_eq!(state().await, before);
 }
 
 #[tokio::test]
 async fn too_little_credit_pauses_calls_and_purchases() {
-    let sandbox = start(options()).await;
+    let sandbox = start_sandbox(manual_options()).await;
     let client = Client::new(&sandbox, "sk_live_poor");
-    let agent = client.agent("outbound", json!({})).await;
-    // $4.00 are left: one call holds $3.00, and the next would need $2.00 more.
-    client.call(&agent, "+13105550107").await;
-    let (status, body) =
-        client.send("POST", "/v1/calls", json!({"agent_id": agent.id, "to": "+13105550100"})).await;
+    let agent = client.create_agent("outbound", json!({})).await;
+    // $4.00 remain: one call holds $3.00, and the next would need $2.00 more.
+    client.place_call(&agent, "+13105550107").await;
+    let (status, body) = client
+        .send_json("POST", "/v1/calls", json!({"agent_id": agent.id, "to": "+13105550100"}))
+        .await;
     assert_eq!(
         (status, body["error"].as_str().unwrap()),
         (
@@ -427,25 +448,25 @@ async fn too_little_credit_pauses_calls_and_purchases() {
             is given back when nobody answers. Add at least $2.00 to go on."
         )
     );
-    assert_eq!(client.dialed().await, ["+13105550107"]);
-    client.credit(399_999).await;
+    assert_eq!(client.list_dialed().await, ["+13105550107"]);
+    client.set_credit(399_999).await;
     let offer = client.get("/v1/numbers/available").await[0]["phone_number"].clone();
     let (status, body) =
-        client.send("POST", "/v1/numbers/purchase", json!({"phone_number": offer})).await;
+        client.send_json("POST", "/v1/numbers/purchase", json!({"phone_number": offer})).await;
     assert_eq!(
         (status, body["error"].as_str().unwrap().starts_with("insufficient credit")),
         (402, true)
     );
-    client.credit(400_000).await;
-    client.done("POST", "/v1/numbers/purchase", json!({"phone_number": offer})).await;
+    client.set_credit(400_000).await;
+    client.send_ok("POST", "/v1/numbers/purchase", json!({"phone_number": offer})).await;
     assert_eq!(client.get("/sandbox/credits").await["available_milli_cents"], 0);
 }
 
 #[tokio::test]
-async fn agents_numbers_and_primaries() {
-    let sandbox = start(options()).await;
+async fn attaching_detaching_and_archiving_keep_the_primary_number_valid() {
+    let sandbox = start_sandbox(manual_options()).await;
     let client = Client::new(&sandbox, "sk_live_numbers");
-    let agent = client.agent("outbound", json!({})).await;
+    let agent = client.create_agent("outbound", json!({})).await;
     let second = client.buy_number().await;
     let path = format!("/v1/agents/{}", agent.id);
     let view = |agent: &Value| {
@@ -454,24 +475,25 @@ async fn agents_numbers_and_primaries() {
         (agent["primary_number_id"].clone(), ids)
     };
     let (a, b) = (agent.number["id"].clone(), second["id"].clone());
-    let found = client.done("POST", &format!("{path}/numbers"), json!({"number_id": b})).await;
+    let found = client.send_ok("POST", &format!("{path}/numbers"), json!({"number_id": b})).await;
     assert_eq!(view(&found), (a.clone(), vec![a.clone(), b.clone()]));
     let found =
-        client.done("PUT", &format!("{path}/primary-number"), json!({"number_id": b})).await;
+        client.send_ok("PUT", &format!("{path}/primary-number"), json!({"number_id": b})).await;
     assert_eq!(view(&found), (b.clone(), vec![a.clone(), b.clone()]));
-    let found =
-        client.done("DELETE", &format!("{path}/numbers/{}", b.as_str().unwrap()), json!({})).await;
+    let found = client
+        .send_ok("DELETE", &format!("{path}/numbers/{}", b.as_str().unwrap()), json!({}))
+        .await;
     assert_eq!(view(&found), (a.clone(), vec![a.clone()]));
     let listed = client.get("/v1/numbers?limit=1").await;
     assert_eq!((&listed["data"][0]["id"], &listed["has_more"]), (&b, &json!(true)));
     let first = client.get(&format!("/v1/numbers?starting_after={}", b.as_str().unwrap())).await;
     assert_eq!(first["data"][0]["outbound_agent_ids"], json!([agent.id]));
-    let archived = client.done("DELETE", &path, json!({})).await;
+    let archived = client.send_ok("DELETE", &path, json!({})).await;
     assert_eq!(view(&archived), (Value::Null, vec![]));
     assert_eq!(
-        client.done("DELETE", &path, json!({})).await,
+        client.send_ok("DELETE", &path, json!({})).await,
         archived,
-        "archiving twice is the same"
+        "archiving twice changes nothing"
     );
     assert_eq!(client.get(&path).await, archived);
     assert_eq!(client.get("/v1/agents").await, json!({"data": []}));
@@ -479,15 +501,15 @@ async fn agents_numbers_and_primaries() {
 
 #[tokio::test]
 async fn a_number_has_one_inbound_agent_and_any_number_of_outbound_ones() {
-    let sandbox = start(options()).await;
+    let sandbox = start_sandbox(manual_options()).await;
     let client = Client::new(&sandbox, "sk_live_shared");
-    client.credit(1_000_000).await;
-    let desk = client.agent("inbound", json!({})).await;
-    let other = client.agent("inbound", json!({})).await;
-    let caller = client.agent("outbound", json!({})).await;
+    client.set_credit(1_000_000).await;
+    let desk = client.create_agent("inbound", json!({})).await;
+    let other = client.create_agent("inbound", json!({})).await;
+    let caller = client.create_agent("outbound", json!({})).await;
     let attach = async |agent: &str| {
         let body = json!({"number_id": desk.number["id"]});
-        client.send("POST", &format!("/v1/agents/{agent}/numbers"), body).await
+        client.send_json("POST", &format!("/v1/agents/{agent}/numbers"), body).await
     };
     let (status, body) = attach(&other.id).await;
     assert_eq!(status, 409, "{body}");
@@ -506,8 +528,8 @@ async fn a_number_has_one_inbound_agent_and_any_number_of_outbound_ones() {
         (&shared["inbound_agent_id"], &shared["outbound_agent_ids"]),
         (&json!(desk.id), &json!([caller.id]))
     );
-    // Whoever goes makes room.
-    client.done("DELETE", &format!("/v1/agents/{}", desk.id), json!({})).await;
-    assert_eq!(attach(&desk.id).await.0, 400, "an archived agent takes no number");
+    // An archived agent frees its numbers.
+    client.send_ok("DELETE", &format!("/v1/agents/{}", desk.id), json!({})).await;
+    assert_eq!(attach(&desk.id).await.0, 400, "an archived agent accepts no number");
     assert_eq!(attach(&other.id).await.0, 200);
 }

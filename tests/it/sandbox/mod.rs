@@ -1,4 +1,5 @@
-//! The simulator over real HTTP, as any client sees it. The clock is moved by hand throughout.
+//! The simulator over real HTTP, as any client sees it. The tests move its clock; they do not wait.
+
 mod calls;
 mod control;
 mod errors;

@@ -4,8 +4,8 @@ use callingbox_sandbox::{ClockMode, Options, Sandbox};
 use http::Method;
 use serde_json::{Value, json};
 
-/// Options of a simulator whose clock stands at a fixed time.
-pub(crate) fn options() -> Options {
+/// Options of a simulator whose clock stands still at a fixed time.
+pub(crate) fn manual_options() -> Options {
     Options {
         clock: ClockMode::Manual,
         start_at: Some("2026-04-15T14:00:00Z".parse().unwrap()),
@@ -14,11 +14,11 @@ pub(crate) fn options() -> Options {
     }
 }
 
-pub(crate) async fn start(options: Options) -> Sandbox {
+pub(crate) async fn start_sandbox(options: Options) -> Sandbox {
     Sandbox::start("127.0.0.1:0".parse().unwrap(), options).await.unwrap()
 }
 
-/// A client with one key.
+/// A client of one organization.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -26,7 +26,7 @@ pub(crate) struct Client {
     key: String,
 }
 
-/// An outbound agent with a number.
+/// An agent with a number.
 pub(crate) struct Agent {
     pub(crate) id: String,
     pub(crate) number: Value,
@@ -47,48 +47,48 @@ impl Client {
             .body(body.to_owned())
     }
 
-    /// Sends a request and gives status and body; every answer must say that it is simulated.
-    pub(crate) async fn raw(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+    /// Sends a request and returns status and body; every answer must have the simulator's header.
+    pub(crate) async fn send_raw(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let response = self.request(method, path, body).send().await.unwrap();
         assert_eq!(response.headers()["x-callingbox-sandbox"], "1", "{method} {path}");
         let status = response.status().as_u16();
         (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
     }
 
-    pub(crate) async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
-        self.raw(method, path, &body.to_string()).await
+    pub(crate) async fn send_json(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        self.send_raw(method, path, &body.to_string()).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
-        let (status, body) = self.raw("GET", path, "").await;
+        let (status, body) = self.send_raw("GET", path, "").await;
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
 
-    /// A request that must succeed.
-    pub(crate) async fn done(&self, method: &str, path: &str, body: Value) -> Value {
-        let (status, body) = self.send(method, path, body).await;
+    /// Sends a request that must succeed.
+    pub(crate) async fn send_ok(&self, method: &str, path: &str, body: Value) -> Value {
+        let (status, body) = self.send_json(method, path, body).await;
         assert!((200..300).contains(&status), "{method} {path}: {status} {body}");
         body
     }
 
-    pub(crate) async fn advance(&self, seconds: f64) {
-        self.done("POST", "/sandbox/clock", json!({"advance_seconds": seconds})).await;
+    pub(crate) async fn advance_clock(&self, seconds: f64) {
+        self.send_ok("POST", "/sandbox/clock", json!({"advance_seconds": seconds})).await;
     }
 
-    pub(crate) async fn credit(&self, milli_cents: u64) {
+    pub(crate) async fn set_credit(&self, milli_cents: u64) {
         let body = json!({"balance_milli_cents": milli_cents});
-        self.done("POST", "/sandbox/credits", body).await;
+        self.send_ok("POST", "/sandbox/credits", body).await;
     }
 
     pub(crate) async fn buy_number(&self) -> Value {
         let offers = self.get("/v1/numbers/available?limit=1").await;
         let body = json!({"phone_number": offers[0]["phone_number"]});
-        self.done("POST", "/v1/numbers/purchase", body).await
+        self.send_ok("POST", "/v1/numbers/purchase", body).await
     }
 
-    /// An agent of a type, with a number, `returns` of each type and whatever `more` adds.
-    pub(crate) async fn agent(&self, kind: &str, more: Value) -> Agent {
+    /// Creates an agent with a number, `returns` of each type and the fields of `more`.
+    pub(crate) async fn create_agent(&self, kind: &str, more: Value) -> Agent {
         let number = self.buy_number().await;
         let mut body = json!({
             "name": "Reminders",
@@ -99,31 +99,42 @@ impl Client {
             "number_ids": [number["id"]],
         });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let agent = self.done("POST", "/v1/agents", body).await;
+        let agent = self.send_ok("POST", "/v1/agents", body).await;
         Agent { id: agent["id"].as_str().unwrap().to_owned(), number }
     }
 
-    pub(crate) async fn call(&self, agent: &Agent, to: &str) -> Value {
-        self.done("POST", "/v1/calls", json!({"agent_id": agent.id, "to": to})).await
+    pub(crate) async fn place_call(&self, agent: &Agent, to: &str) -> Value {
+        self.send_ok("POST", "/v1/calls", json!({"agent_id": agent.id, "to": to})).await
     }
 
-    pub(crate) async fn refetch(&self, call: &Value) -> Value {
+    pub(crate) async fn refetch_call(&self, call: &Value) -> Value {
         self.get(&format!("/v1/calls/{}", call["id"].as_str().unwrap())).await
     }
 
-    pub(crate) async fn segments(&self, call: &Value) -> Vec<Value> {
+    pub(crate) async fn get_segments(&self, call: &Value) -> Vec<Value> {
         let path = format!("/v1/calls/{}/transcript", call["id"].as_str().unwrap());
         self.get(&path).await["segments"].as_array().unwrap().clone()
     }
 
-    /// Where every outbound call went, oldest first.
-    pub(crate) async fn dialed(&self) -> Vec<Value> {
+    /// The destination of every outbound call, oldest first.
+    pub(crate) async fn list_dialed(&self) -> Vec<Value> {
         let dialed = self.get("/sandbox/dialed").await;
         dialed["data"].as_array().unwrap().iter().map(|call| call["to"].clone()).collect()
     }
 }
 
 /// The named fields of an object.
-pub(crate) fn only(object: &Value, names: &[&str]) -> Value {
+pub(crate) fn select_fields(object: &Value, names: &[&str]) -> Value {
     names.iter().map(|name| ((*name).to_owned(), object[name].clone())).collect()
+}
+
+/// Polls until the condition holds. The number of polls bounds the wait, and not the clock.
+pub(crate) async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    for _ in 0..5_000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("{what} did not happen");
 }
