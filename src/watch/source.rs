@@ -1,4 +1,4 @@
-//! Where the watchers look: the three requests of the API that they need, and no more of it.
+//! The three requests of the API that the watchers need. Knows nothing of when they are made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use callingbox::{
     Call, CallId, Client, ClientConfig, Error, Page, PageRequest, RetryPolicy, Timeouts, Transcript,
 };
 
-/// What the watchers ask. One attempt each: when to ask again is the watchers' decision.
-pub trait Source: Send + Sync + 'static {
+/// An account whose calls can be polled. Each method makes one attempt; the watchers decide when to try again.
+pub trait CallSource: Send + Sync + 'static {
     /// One call.
     fn get_call<'a>(&'a self, id: &'a CallId) -> BoxFuture<'a, Result<Call, Error>>;
 
-    /// What was said in a call so far, all of it.
+    /// The whole transcript of a call so far.
     fn get_transcript<'a>(&'a self, id: &'a CallId) -> BoxFuture<'a, Result<Transcript, Error>>;
 
     /// A page of the account's calls, newest first.
     fn list_calls<'a>(&'a self, page: &'a PageRequest) -> BoxFuture<'a, Result<Page<Call>, Error>>;
 }
 
-impl Source for Client {
+impl CallSource for Client {
     fn get_call<'a>(&'a self, id: &'a CallId) -> BoxFuture<'a, Result<Call, Error>> {
         Box::pin(Client::get_call(self, id))
     }
@@ -35,20 +35,20 @@ impl Source for Client {
     }
 }
 
-/// How long one look may take. Short: a look that hangs is better repeated than waited for.
-const LOOK: Duration = Duration::from_secs(10);
+/// How long one poll may take. It is short, since a poll that hangs is better repeated.
+const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The account of `client` as a source: the same key and address, but one attempt for each request
-/// and at most 10 s for it, since retries below the schedule would go round its limits.
+/// The account of `client` as a source: the same key and address, but one attempt per request and at most 10 s for it,
+/// since retries inside the client would exceed the watchers' request limit.
 #[must_use]
-pub fn source_of(client: &Client) -> Arc<dyn Source> {
-    let given = client.config();
+pub fn polling_source(client: &Client) -> Arc<dyn CallSource> {
+    let config = client.config();
     let timeouts = Timeouts {
-        connect: given.timeouts.connect.min(LOOK),
-        request: given.timeouts.request.min(LOOK),
-        total: given.timeouts.total.min(LOOK),
+        connect: config.timeouts.connect.min(POLL_TIMEOUT),
+        request: config.timeouts.request.min(POLL_TIMEOUT),
+        total: config.timeouts.total.min(POLL_TIMEOUT),
     };
-    Arc::new(Client::new(ClientConfig { timeouts, retry: RetryPolicy::NEVER, ..given.clone() }))
+    Arc::new(Client::new(ClientConfig { timeouts, retry: RetryPolicy::NEVER, ..config.clone() }))
 }
 
 #[cfg(test)]
@@ -59,10 +59,10 @@ mod tests {
     use callingbox::{ApiKey, BaseUrl};
 
     #[tokio::test]
-    async fn a_source_asks_once_and_leaves_the_rest_to_the_schedule() {
-        static ASKED: AtomicUsize = AtomicUsize::new(0);
+    async fn a_polling_source_makes_one_attempt() {
+        static REQUESTS: AtomicUsize = AtomicUsize::new(0);
         let busy = async || {
-            ASKED.fetch_add(1, Ordering::SeqCst);
+            REQUESTS.fetch_add(1, Ordering::SeqCst);
             (http::StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")])
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -72,12 +72,12 @@ mod tests {
         let key = ApiKey::new("sk_test".to_owned()).unwrap();
         let config = ClientConfig::new(BaseUrl::parse(&base, false).unwrap(), key);
         let client = Client::new(config);
-        let error = source_of(&client).get_call(&CallId::new("c")).await.unwrap_err();
+        let error = polling_source(&client).get_call(&CallId::new("c")).await.unwrap_err();
         assert_eq!((error.status(), error.retry_after()), (Some(429), Some(Duration::ZERO)));
-        assert_eq!(ASKED.load(Ordering::SeqCst), 1);
-        // The client itself asks again.
+        assert_eq!(REQUESTS.load(Ordering::SeqCst), 1);
+        // The client itself retries.
         assert!(client.get_call(&CallId::new("c")).await.is_err());
-        assert_eq!(ASKED.load(Ordering::SeqCst), 5);
+        assert_eq!(REQUESTS.load(Ordering::SeqCst), 5);
         server.abort();
     }
 }

@@ -8,14 +8,14 @@ use futures::future::BoxFuture;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::watch::Source;
+use crate::watch::CallSource;
 use callingbox::{
     ApiOperation, Call, CallId, Cursor, Error, ErrorKind, Page, PageRequest, Transcript,
 };
 
 /// What was asked of the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum RequestKind {
     Record,
     Transcript,
     List,
@@ -23,14 +23,14 @@ pub(super) enum Asked {
 
 /// The stages of a call, in seconds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Life {
+pub(super) struct CallStages {
     pub(super) begins: f64,
     pub(super) dialing: f64,
     pub(super) talking: f64,
     pub(super) extracting: f64,
 }
 
-impl Life {
+impl CallStages {
     pub(super) fn three_minutes() -> Self {
         Self { begins: 0.0, dialing: 10.0, talking: 180.0, extracting: 5.0 }
     }
@@ -41,18 +41,18 @@ impl Life {
     }
 }
 
-type Fault = Box<dyn Fn(Asked, f64) -> Option<ErrorKind> + Send + Sync>;
+type Fault = Box<dyn Fn(RequestKind, f64) -> Option<ErrorKind> + Send + Sync>;
 
-pub(super) struct Telephone {
+pub(super) struct FakeApi {
     pub(super) start: Instant,
     wall: jiff::Timestamp,
     latency: Mutex<Duration>,
-    calls: Mutex<BTreeMap<CallId, Life>>,
-    log: Mutex<Vec<(Instant, Asked)>>,
+    calls: Mutex<BTreeMap<CallId, CallStages>>,
+    log: Mutex<Vec<(Instant, RequestKind)>>,
     fault: Mutex<Option<Fault>>,
 }
 
-impl Telephone {
+impl FakeApi {
     pub(super) fn new(latency_ms: u64) -> Arc<Self> {
         Arc::new(Self {
             start: Instant::now(),
@@ -64,15 +64,15 @@ impl Telephone {
         })
     }
 
-    pub(super) fn add(&self, id: &str, life: Life) -> CallId {
+    pub(super) fn add(&self, id: &str, stages: CallStages) -> CallId {
         let id = CallId::new(id);
-        self.calls.lock().unwrap().insert(id.clone(), life);
+        self.calls.lock().unwrap().insert(id.clone(), stages);
         id
     }
 
     pub(super) fn fail(
         &self,
-        fault: impl Fn(Asked, f64) -> Option<ErrorKind> + Send + Sync + 'static,
+        fault: impl Fn(RequestKind, f64) -> Option<ErrorKind> + Send + Sync + 'static,
     ) {
         *self.fault.lock().unwrap() = Some(Box::new(fault));
     }
@@ -86,7 +86,7 @@ impl Telephone {
         self.start.elapsed().as_secs_f64()
     }
 
-    pub(super) fn count(&self, what: Asked) -> usize {
+    pub(super) fn count(&self, what: RequestKind) -> usize {
         self.log.lock().unwrap().iter().filter(|(_, asked)| *asked == what).count()
     }
 
@@ -116,20 +116,20 @@ impl Telephone {
 
     /// The record as it stands at a moment.
     pub(super) fn record(&self, id: &CallId, now: f64) -> Option<Call> {
-        let life = *self.calls.lock().unwrap().get(id)?;
-        let answered = life.begins + life.dialing;
-        let ended = answered + life.talking;
+        let stages = *self.calls.lock().unwrap().get(id)?;
+        let answered = stages.begins + stages.dialing;
+        let ended = answered + stages.talking;
         let mut record = json!({
-            "id": id, "created_at": self.at(life.begins), "result_status": "pending",
+            "id": id, "created_at": self.at(stages.begins), "result_status": "pending",
             "returns": {"date": {"type": "string"}}, "result": null,
         });
-        record["status"] = if now >= ended && life.talking == 0.0 {
+        record["status"] = if now >= ended && stages.talking == 0.0 {
             "no_answer".into()
         } else if now >= ended {
             "completed".into()
         } else if now >= answered {
             "in_progress".into()
-        } else if now >= life.begins + 1.0 {
+        } else if now >= stages.begins + 1.0 {
             "ringing".into()
         } else {
             "queued".into()
@@ -137,7 +137,7 @@ impl Telephone {
         if now >= ended {
             record["ended_at"] = self.at(ended).into();
         }
-        if now >= ended + life.extracting && life.talking > 0.0 {
+        if now >= ended + stages.extracting && stages.talking > 0.0 {
             record["result_status"] = "completed".into();
             record["result"] = json!({"date": "2026-04-16"});
         }
@@ -146,8 +146,8 @@ impl Telephone {
 
     /// One line for each four seconds of talk.
     pub(super) fn transcript(&self, id: &CallId, now: f64) -> Option<Transcript> {
-        let life = *self.calls.lock().unwrap().get(id)?;
-        let talked = (now - life.begins - life.dialing).clamp(0.0, life.talking);
+        let stages = *self.calls.lock().unwrap().get(id)?;
+        let talked = (now - stages.begins - stages.dialing).clamp(0.0, stages.talking);
         let lines = 0..(talked / 4.0) as u64;
         let segments: Vec<_> = lines
             .map(|n| json!({"sequence_no": n, "role": "user", "text": format!("line {n}")}))
@@ -157,7 +157,7 @@ impl Telephone {
 
     fn page(&self, request: &PageRequest, now: f64) -> Page<Call> {
         let calls = self.calls.lock().unwrap().clone();
-        let mut newest: Vec<_> = calls.into_iter().filter(|(_, life)| life.begins <= now).collect();
+        let mut newest: Vec<_> = calls.into_iter().filter(|(_, stages)| stages.begins <= now).collect();
         newest.sort_by(|a, b| b.1.begins.total_cmp(&a.1.begins).then(b.0.cmp(&a.0)));
         let skip = match &request.cursor {
             Some(Cursor::After(after)) => {
@@ -175,7 +175,7 @@ impl Telephone {
     /// Notes the question and answers after half the latency there and half back.
     async fn answer<T>(
         &self,
-        asked: Asked,
+        asked: RequestKind,
         answer: impl FnOnce(f64) -> Option<T>,
     ) -> Result<T, Error> {
         self.log.lock().unwrap().push((Instant::now(), asked));
@@ -196,16 +196,16 @@ impl Telephone {
     }
 }
 
-impl Source for Telephone {
+impl CallSource for FakeApi {
     fn get_call<'a>(&'a self, id: &'a CallId) -> BoxFuture<'a, Result<Call, Error>> {
-        Box::pin(self.answer(Asked::Record, move |now| self.record(id, now)))
+        Box::pin(self.answer(RequestKind::Record, move |now| self.record(id, now)))
     }
 
     fn get_transcript<'a>(&'a self, id: &'a CallId) -> BoxFuture<'a, Result<Transcript, Error>> {
-        Box::pin(self.answer(Asked::Transcript, move |now| self.transcript(id, now)))
+        Box::pin(self.answer(RequestKind::Transcript, move |now| self.transcript(id, now)))
     }
 
     fn list_calls<'a>(&'a self, page: &'a PageRequest) -> BoxFuture<'a, Result<Page<Call>, Error>> {
-        Box::pin(self.answer(Asked::List, move |now| Some(self.page(page, now))))
+        Box::pin(self.answer(RequestKind::List, move |now| Some(self.page(page, now))))
     }
 }

@@ -1,5 +1,6 @@
-//! The watchers on a scripted account and a virtual clock: nothing here sleeps.
+//! The watchers with a scripted account on tokio's paused clock: no test waits for real time.
 
+mod api;
 mod figures;
-mod following;
-mod telephone;
+mod followers;
+mod scheduler;
