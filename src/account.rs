@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 pub use crate::dialing::Environment;
 use crate::dialing::dialer::Dialer;
 pub use crate::simulator::Simulator;
-use crate::watch::{Settings, WaitLimits, Watchers, source_of};
+use crate::watch::{WaitLimits, WatchSettings, Watchers, polling_source};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no CallingBox API key is set, so no request was sent to CallingBox")]
@@ -84,7 +84,10 @@ impl Account {
         let access = self.api_access()?;
         Ok(access.watchers.get_or_init(|| {
             let speed = self.simulator.as_ref().map_or(1.0, Simulator::speed);
-            Watchers::new(source_of(&access.client), Settings { speed, ..Settings::default() })
+            Watchers::new(
+                polling_source(&access.client),
+                WatchSettings { speed, ..WatchSettings::default() },
+            )
         }))
     }
 

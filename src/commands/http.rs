@@ -190,7 +190,7 @@ fn moment(tenants: &Tenants, webhooks: Option<&Receiver>, state: Option<&SharedS
     Moment {
         sessions: tenants.sessions(),
         tenants: all.len(),
-        watched: watched.map(|watchers| watchers.live()).sum(),
+        watched: watched.map(|watchers| watchers.watched_calls()).sum(),
         shared_state: state.map(SharedState::is_subscribed),
         deliveries: deliveries.unwrap_or_default(),
     }

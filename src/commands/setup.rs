@@ -30,7 +30,7 @@ use crate::env_var::read_env_var;
 use crate::install;
 use crate::mcp::reply::text::one_line;
 use crate::runtime::Runtime;
-use crate::watch::{Follower, Snapshot, State, Want};
+use crate::watch::{Follower, Snapshot, WatchOptions, WatchStatus};
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
 use callingbox::{
@@ -380,14 +380,15 @@ impl Desk {
     /// Shows the call while it goes on, and what became of it.
     async fn follow(&self, id: &CallId) -> anyhow::Result<()> {
         print(format!("Following the call {id}. Ctrl-C stops that, not the call.\n"))?;
-        let mut follower = self.account.watchers()?.follow(id, Want { transcript: true })?;
+        let mut follower =
+            self.account.watchers()?.follow(id, WatchOptions { transcript: true })?;
         let shown = tokio::time::timeout(LONGEST_CALL, self.show(&mut follower)).await;
         let snapshot = match shown {
             Ok(snapshot) => snapshot?,
             Err(_) => follower.snapshot(),
         };
         match (&snapshot.call, snapshot.state, &snapshot.trouble) {
-            (Some(call), State::Finished, _) => {
+            (Some(call), WatchStatus::Finished, _) => {
                 self.account.dialer()?.record_call_end(call).await;
                 self.outcome(call)
             }

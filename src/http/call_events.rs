@@ -71,7 +71,7 @@ impl CallEvents {
     fn wake_waits(&self, call_id: &CallId, call: Option<Call>) {
         let wake = |account: &Account, call| {
             if let Ok(watchers) = account.watchers() {
-                watchers.wake(call_id, call);
+                watchers.record_event(call_id, call);
             }
         };
         match &self.own_account {

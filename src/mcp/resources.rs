@@ -21,7 +21,7 @@ use crate::mcp::reply::text::{self, Fence, one_line};
 use crate::mcp::skill;
 use crate::mcp::tools::agents::AgentReport;
 use crate::mcp::tools::numbers::NumberSummary;
-use crate::watch::{Follower, Snapshot, State, Want};
+use crate::watch::{Follower, Snapshot, WatchOptions, WatchStatus};
 use callingbox::{AgentId, CallId, PageRequest};
 
 const JSON: &str = "application/json";
@@ -96,10 +96,10 @@ impl Name {
     }
 
     /// The call to follow for it, and whether its words matter. None: it never changes by itself.
-    fn followed(&self) -> Option<(&CallId, Want)> {
+    fn followed(&self) -> Option<(&CallId, WatchOptions)> {
         match self {
-            Self::Call(call) => Some((call, Want { transcript: false })),
-            Self::Transcript(call) => Some((call, Want { transcript: true })),
+            Self::Call(call) => Some((call, WatchOptions { transcript: false })),
+            Self::Transcript(call) => Some((call, WatchOptions { transcript: true })),
             _ => None,
         }
     }
@@ -279,8 +279,8 @@ impl Changes {
         loop {
             let snapshot = self.follower.snapshot();
             match (snapshot.state, &snapshot.trouble) {
-                (State::NotFound, _) => return Err(missing(uri)),
-                (State::Unauthorized, Some(trouble)) => {
+                (WatchStatus::NotFound, _) => return Err(missing(uri)),
+                (WatchStatus::Unauthorized, Some(trouble)) => {
                     return Err(ErrorData::internal_error(trouble.to_string(), None));
                 }
                 _ => {}

@@ -19,7 +19,7 @@ use crate::mcp::registry::surface::View;
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::reply::text::{self, Fence};
 use crate::mcp::request::progress::Progress;
-use crate::watch::{FollowError, Follower, Snapshot, State, Want};
+use crate::watch::{FollowError, Follower, Snapshot, WatchOptions, WatchStatus};
 use callingbox::{Call, CallId, CallStatus, Error, TranscriptSegment};
 
 /// Claude Code, Cursor and others renew their time-out on progress; silence must stay below theirs.
@@ -136,7 +136,7 @@ pub async fn for_poll(
     kept: impl Fn(&Call) -> Duration,
 ) -> Result<Seen, ToolError> {
     let watchers = account.watchers()?;
-    let mut follower = match watchers.follow(id, Want::default()) {
+    let mut follower = match watchers.follow(id, WatchOptions::default()) {
         Ok(follower) => follower,
         Err(FollowError::TooMany { .. }) => {
             return Ok(Seen { call: account.api()?.get_call(id).await?, trouble: None });
@@ -148,7 +148,7 @@ pub async fn for_poll(
     let snapshot = watch(teller, draining, &mut follower, Instant::now(), known).await;
     let seen = seen(&snapshot)?;
     if !snapshot.state.is_over() {
-        watchers.linger(id, follower, kept(&seen.call));
+        watchers.keep_alive(id, follower, kept(&seen.call));
     }
     Ok(seen)
 }
@@ -163,7 +163,7 @@ pub async fn record_call_end(account: &Account, call: &Call) {
 }
 
 fn follow(cx: &ToolContext, id: &CallId, transcript: bool) -> Result<Follower, ToolError> {
-    cx.account.watchers()?.follow(id, Want { transcript }).map_err(|error| {
+    cx.account.watchers()?.follow(id, WatchOptions { transcript }).map_err(|error| {
         ToolError::new(Class::RateLimited, error.to_string()).with_retry(Retry::Later).with_next([
             NextStep::tool(ToolName::GET_CALL_RESULT, "with wait_seconds 0 still answers"),
         ])
@@ -212,7 +212,7 @@ async fn watch(
 
 fn seen(snapshot: &Snapshot) -> Result<Seen, ToolError> {
     match (&snapshot.call, &snapshot.trouble, snapshot.state) {
-        (_, Some(trouble), State::NotFound | State::Unauthorized) => {
+        (_, Some(trouble), WatchStatus::NotFound | WatchStatus::Unauthorized) => {
             Err(Error::clone(trouble).into())
         }
         (Some(call), trouble, _) => Ok(Seen { call: Call::clone(call), trouble: trouble.clone() }),

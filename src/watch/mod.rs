@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep_until};
 pub use self::scheduler::CallProgress;
 pub use self::source::{CallSource, polling_source};
 pub use self::subscription::{
-    FollowError, Follower, Snapshot, WaitSettings, WatchOptions, WatchSettings, WatchStatus,
+    FollowError, Follower, Snapshot, WaitLimits, WatchOptions, WatchSettings, WatchStatus,
 };
 
 use self::scheduler::RateLimiter;

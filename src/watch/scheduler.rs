@@ -111,7 +111,11 @@ pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 ///
 /// `jitter` is a random number from 0 to 1. It changes the wait by up to a tenth in either direction, and is added in
 /// whole, as seconds, to a `Retry-After`.
-pub(super) fn next_poll_delay(part: CallPart, inputs: &PollInputs, jitter: f64) -> Option<Duration> {
+pub(super) fn next_poll_delay(
+    part: CallPart,
+    inputs: &PollInputs,
+    jitter: f64,
+) -> Option<Duration> {
     let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 1.0 };
     let progress_for = inputs.progress_for.as_secs_f64();
     let seconds = match (part, inputs.progress) {

@@ -11,18 +11,17 @@ use tokio::time::Instant;
 
 use callingbox::{Call, Error, TranscriptSegment};
 
-/// How long tools wait for a call to end.
+/// How long a tool waits for a call to end: the section `[wait]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(rename = "Wait")]
-pub struct WaitSettings {
-    /// Seconds, when the caller names none. Below 60, at which Claude Desktop gives up.
+pub struct WaitLimits {
+    /// Seconds to wait if the caller names none. Keep it below 60: Claude Desktop gives up then.
     pub default_seconds: u64,
-    /// Seconds a caller may ask for without following progress.
+    /// The most seconds that a caller may ask for without following progress.
     pub max_seconds: u64,
 }
 
-impl Default for WaitSettings {
+impl Default for WaitLimits {
     fn default() -> Self {
         Self { default_seconds: 45, max_seconds: 300 }
     }

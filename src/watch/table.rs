@@ -204,8 +204,7 @@ impl WatchTable {
         let mut snapshot = known.map_or_else(Snapshot::default, |known| (*known).clone());
         snapshot.state = WatchStatus::Watching;
         let (sender, receiver) = watch::channel(Arc::new(snapshot));
-        let progress =
-            if is_finished { CallProgress::Finished } else { CallProgress::Unknown };
+        let progress = if is_finished { CallProgress::Finished } else { CallProgress::Unknown };
         let call = WatchedCall {
             generation,
             sender,
@@ -262,8 +261,7 @@ impl WatchTable {
             return;
         }
         let finished = event.filter(|event| {
-            let progress =
-                CallProgress::from_call(event, Duration::ZERO, jiff::Timestamp::now());
+            let progress = CallProgress::from_call(event, Duration::ZERO, jiff::Timestamp::now());
             event.id == *id && progress == CallProgress::Finished
         });
         if let Some(record) = finished {
@@ -441,8 +439,8 @@ impl WatchTable {
                 }
                 is_new
             });
-            let is_polled = call.transcript.in_flight.is_some()
-                || self.transcript_queue.due_at(id).is_some();
+            let is_polled =
+                call.transcript.in_flight.is_some() || self.transcript_queue.due_at(id).is_some();
             if call.transcript_followers > 0 && (has_just_ended || !is_polled) {
                 self.schedule_transcript(id, now);
             }

@@ -18,7 +18,7 @@ use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self, Fence};
-use crate::watch::Progress;
+use crate::watch::CallProgress;
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
 use callingbox::{self, AgentId, Call, CallDirection, CallId, Error, ResultStatus};
@@ -146,7 +146,8 @@ impl CallReport {
     #[must_use]
     pub fn new(call: Call, tools: &AvailableTools) -> Self {
         let outcome = CallOutcome::from_call(&call);
-        let finished = Progress::of(&call, Duration::ZERO, Timestamp::now()) == Progress::Finished;
+        let finished = CallProgress::from_call(&call, Duration::ZERO, Timestamp::now())
+            == CallProgress::Finished;
         let result_problems = check_result(&call);
         let error = [&call.error_code, &call.error_message, &call.hangup_cause]
             .into_iter()

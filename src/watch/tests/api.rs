@@ -157,7 +157,8 @@ impl FakeApi {
 
     fn page(&self, request: &PageRequest, now: f64) -> Page<Call> {
         let calls = self.calls.lock().unwrap().clone();
-        let mut newest: Vec<_> = calls.into_iter().filter(|(_, stages)| stages.begins <= now).collect();
+        let mut newest: Vec<_> =
+            calls.into_iter().filter(|(_, stages)| stages.begins <= now).collect();
         newest.sort_by(|a, b| b.1.begins.total_cmp(&a.1.begins).then(b.0.cmp(&a.0)));
         let skip = match &request.cursor {
             Some(Cursor::After(after)) => {

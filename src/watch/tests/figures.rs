@@ -8,8 +8,8 @@ use futures::future::join_all;
 use rand::RngExt;
 use tokio::time::{sleep, sleep_until};
 
-use super::api::{RequestKind, CallStages, FakeApi};
-use crate::watch::{Follower, WatchSettings, WatchStatus, WatchOptions, Watchers};
+use super::api::{CallStages, FakeApi, RequestKind};
+use crate::watch::{Follower, WatchOptions, WatchSettings, WatchStatus, Watchers};
 use callingbox::CallId;
 
 const RECORD: WatchOptions = WatchOptions { transcript: false };
@@ -46,7 +46,8 @@ async fn what_one_call_costs_however_many_wait() {
         for (want, limit) in [(RECORD, 70), (WITH_TRANSCRIPT, 140)] {
             let mut totals = Vec::new();
             for _ in 0..rounds {
-                let (records, transcripts, _) = follow(CallStages::three_minutes(), waiters, want).await;
+                let (records, transcripts, _) =
+                    follow(CallStages::three_minutes(), waiters, want).await;
                 totals.push(records + transcripts);
             }
             let (least, most) = (totals.iter().min().unwrap(), totals.iter().max().unwrap());
@@ -117,7 +118,8 @@ async fn a_thousand(
     let calls: Vec<(CallId, CallStages)> = (0..1_000)
         .map(|number| {
             let talking = 50.0 + f64::from(number * 7 % 50);
-            let stages = CallStages { begins: begins(number), talking, ..CallStages::three_minutes() };
+            let stages =
+                CallStages { begins: begins(number), talking, ..CallStages::three_minutes() };
             (api.add(&format!("c{number}"), stages), stages)
         })
         .collect();
@@ -177,8 +179,7 @@ async fn a_webhook_is_heeded_among_a_thousand_live_calls() {
         }
         let mut longest = 0.0_f64;
         for (number, (follower, id)) in followers.iter_mut().enumerate().step_by(10) {
-            sleep_until(api.start + Duration::from_secs_f64(20.0 + number as f64 / 13.0))
-                .await;
+            sleep_until(api.start + Duration::from_secs_f64(20.0 + number as f64 / 13.0)).await;
             let end = api.seconds();
             api.add(id.as_str(), CallStages { talking: end - 10.0, extracting: 0.0, ..talking });
             watchers.record_event(id, None);

@@ -7,9 +7,9 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::api::{RequestKind, CallStages, FakeApi};
+use super::api::{CallStages, FakeApi, RequestKind};
 use crate::watch::table::WatchTable;
-use crate::watch::{FollowError, WatchSettings, CallSource, WatchStatus, WatchOptions, Watchers};
+use crate::watch::{CallSource, FollowError, WatchOptions, WatchSettings, WatchStatus, Watchers};
 use callingbox::{Call, CallId, Error, ErrorKind, Page, PageRequest, ResultStatus, Transcript};
 
 const RECORD: WatchOptions = WatchOptions { transcript: false };
@@ -176,7 +176,10 @@ async fn trouble_is_told_and_the_wait_goes_on() {
     let asked_in_trouble = api.times().iter().filter(|at| **at > 10.0).count();
     assert!((4..=12).contains(&asked_in_trouble), "{asked_in_trouble}");
     let last = follower.finished().await;
-    assert_eq!((last.state, last.segments.len(), last.segments_final), (WatchStatus::Finished, 5, true));
+    assert_eq!(
+        (last.state, last.segments.len(), last.segments_final),
+        (WatchStatus::Finished, 5, true)
+    );
     assert!(last.trouble.is_none());
     assert!(api.seconds() < 75.0, "{}", api.seconds());
 }
@@ -226,9 +229,7 @@ async fn what_cannot_be_mended_ends_the_watch() {
             let api = FakeApi::new(100);
             let ids: Vec<CallId> = (0..calls)
                 .map(|number| CallId::new(format!("{id}{number}")))
-                .inspect(|id| {
-                    _ = id.as_str().starts_with('c').then(|| api.add(id.as_str(), SHORT))
-                })
+                .inspect(|id| _ = id.as_str().starts_with('c').then(|| api.add(id.as_str(), SHORT)))
                 .collect();
             api.fail(move |_, now| fault.filter(|_| now >= from).map(|fault| fault()));
             let watchers = Watchers::new(api.clone(), WatchSettings::default());

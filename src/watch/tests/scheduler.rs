@@ -6,7 +6,9 @@ use callingbox::Call;
 use serde_json::{Value, json};
 
 use crate::watch::scheduler::CallPart::{Record, Transcript};
-use crate::watch::scheduler::CallProgress::{self, Dialing, Extracting, Finished, Talking, Unknown};
+use crate::watch::scheduler::CallProgress::{
+    self, Dialing, Extracting, Finished, Talking, Unknown,
+};
 use crate::watch::scheduler::{CallPart, PollInputs, next_poll_delay};
 
 #[test]
@@ -134,8 +136,8 @@ fn the_progress_of_a_call() {
         if !fields.contains_key("ended_at") {
             fields.insert("ended_at".into(), Value::from(ended));
         }
-        let now = ended.parse::<jiff::Timestamp>().unwrap()
-            + jiff::SignedDuration::from_secs(since_end);
+        let now =
+            ended.parse::<jiff::Timestamp>().unwrap() + jiff::SignedDuration::from_secs(since_end);
         let call: Call = serde_json::from_value(record.clone()).unwrap();
         let progress = CallProgress::from_call(&call, Duration::from_secs(over_for), now);
         assert_eq!(progress, expected, "{record} {over_for} {since_end}");
