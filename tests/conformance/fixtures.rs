@@ -238,11 +238,11 @@ impl Fixtures {
             "test_tool_with_progress" => {
                 if let Some(token) = cx.meta.get_progress_token() {
                     for progress in [0.0, 50.0, 100.0] {
-                        let told = ProgressNotificationParam::new(token.clone(), progress);
-                        let told =
-                            told.with_total(100.0).with_message(format!("{progress} of 100"));
+                        let params = ProgressNotificationParam::new(token.clone(), progress);
+                        let params =
+                            params.with_total(100.0).with_message(format!("{progress} of 100"));
                         // Ignored if the client has disconnected.
-                        let _ = cx.peer.notify_progress(told).await;
+                        let _ = cx.peer.notify_progress(params).await;
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 }
@@ -282,13 +282,13 @@ impl Fixtures {
                 for listener in self.listeners() {
                     let _ = listener.notify_tool_list_changed().await;
                 }
-                text_result("told")
+                text_result("notified")
             }
             "test_trigger_prompt_change" => {
                 for listener in self.listeners() {
                     let _ = listener.notify_prompt_list_changed().await;
                 }
-                text_result("told")
+                text_result("notified")
             }
             "test_missing_capability" => {
                 let declared = cx.meta.client_capabilities().unwrap_or_default();

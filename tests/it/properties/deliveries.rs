@@ -1,5 +1,5 @@
-//! Webhook deliveries: nothing unsigned is believed, whatever it looks like; what is signed is heard
-//! once; no body makes the receiver fall.
+//! Webhook deliveries: an unsigned delivery is refused whatever its content, a signed event is passed on once, and no
+//! body makes the receiver panic.
 
 use std::sync::{Arc, Mutex};
 
@@ -38,19 +38,19 @@ fn verify(secret: &str, header: &[u8], body: &[u8], now: i64) -> Option<Result<(
     Some(Secrets::new([secret.to_owned()]).unwrap().verify(&headers, body, now))
 }
 
-/// Hears of calls, and remembers which.
+/// Records the calls that are passed on.
 #[derive(Default)]
-struct Ears(Mutex<Vec<String>>);
+struct RecordedCalls(Mutex<Vec<String>>);
 
 #[async_trait]
-impl Hears for Ears {
+impl Hears for RecordedCalls {
     async fn hear(&self, call_id: CallId, _: Option<Call>) {
         self.0.lock().unwrap().push(call_id.to_string());
     }
 }
 
-/// What comes, of which a good part is nearly right.
-fn body() -> impl Strategy<Value = Vec<u8>> {
+/// The body of a delivery, often similar to a valid event.
+fn any_body() -> impl Strategy<Value = Vec<u8>> {
     let call = prop_oneof![
         any_json(),
         ("[a-z]{1,9}", any_json()).prop_map(|(id, other)| json!({"id": id, "status": other})),
@@ -66,8 +66,8 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// The call that an event tells of, if it is one.
-fn told(body: &[u8]) -> Option<String> {
+/// The call of an event; `None` if the body is not an event.
+fn event_call_id(body: &[u8]) -> Option<String> {
     let event: Value = serde_json::from_slice(body).ok()?;
     event["id"].as_str()?;
     Some(event["data"]["call"]["id"].as_str()?.to_owned()).filter(|id| !id.is_empty())
@@ -77,10 +77,10 @@ proptest! {
     #![proptest_config(proptest_config())]
 
     #[test]
-    fn a_signature_holds_for_one_body_one_secret_and_ten_minutes(
+    fn a_signature_is_valid_for_one_body_one_secret_and_ten_minutes(
         secret in "whsec_[!-~]{1,40}",
         other in "whsec_[!-~]{1,40}",
-        body in body(),
+        body in any_body(),
         time in 1_000_000_000..3_000_000_000_i64,
         later in -400..400_i64,
         at: Index,
@@ -90,10 +90,10 @@ proptest! {
         let fresh = later.abs() <= 300;
         let expected = if fresh { Ok(()) } else { Err(Unsigned::Stale) };
         prop_assert_eq!(verify(&secret, header.as_bytes(), &body, time + later), Some(expected));
-        let told = verify(&other, header.as_bytes(), &body, time);
-        prop_assert_eq!(told == Some(Ok(())), other == secret);
+        let result = verify(&other, header.as_bytes(), &body, time);
+        prop_assert_eq!(result == Some(Ok(())), other == secret);
 
-        // Any bit of the body, and any one more or less.
+        // Flip one bit of the body, or change its length.
         if !body.is_empty() {
             let mut changed = body.clone();
             let at = at.index(body.len());
@@ -107,8 +107,8 @@ proptest! {
     }
 
     #[test]
-    fn no_change_to_a_signature_leaves_it_good_for_anything_else(
-        body in body(),
+    fn a_changed_signature_is_valid_only_if_it_means_the_same(
+        body in any_body(),
         time in 1_000_000_000..3_000_000_000_i64,
         at: Index,
         with: u8,
@@ -118,8 +118,8 @@ proptest! {
         let mut changed = header.clone();
         let at = at.index(header.len());
         changed[at] = with;
-        // A header that is believed says the same: its digits may be in capitals, and what is neither
-        // time nor signature is passed over.
+        // A header that is still valid means the same: hexadecimal digits may be upper case, and unknown parts are
+        // ignored.
         if verify("whsec_a", &changed, &body, time) == Some(Ok(())) {
             let text = String::from_utf8(changed).unwrap().to_ascii_lowercase();
             let digits = digits("whsec_a", time, &body);
@@ -130,26 +130,26 @@ proptest! {
     }
 
     #[test]
-    fn no_header_is_a_signature_by_chance(
+    fn no_random_header_is_a_valid_signature(
         header in prop_oneof![
             prop::collection::vec(any::<u8>(), 0..300),
             "(t=[0-9+-]{0,20}|v1=[0-9a-fA-F]{0,70}|v0=[a-z]{0,5}|,|=| ){0,12}".prop_map(String::into_bytes),
         ],
-        body in body(),
+        body in any_body(),
     ) {
-        let told = verify("whsec_a", &header, &body, 1_800_000_000);
-        prop_assert_ne!(told, Some(Ok(())));
+        let result = verify("whsec_a", &header, &body, 1_800_000_000);
+        prop_assert_ne!(result, Some(Ok(())));
     }
 
     #[test]
-    fn what_is_signed_is_heard_once_and_nothing_else(
-        deliveries in prop::collection::vec((body(), 0..4_u8), 1..6),
+    fn each_signed_event_is_passed_on_once(
+        deliveries in prop::collection::vec((any_body(), 0..4_u8), 1..6),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let ears = Arc::new(Ears::default());
+            let recorded = Arc::new(RecordedCalls::default());
             let secrets = Secrets::new(["whsec_a".to_owned()]).unwrap();
-            let receiver = Receiver::new(secrets, Arc::clone(&ears) as Arc<dyn Hears>, None);
+            let receiver = Receiver::new(secrets, Arc::clone(&recorded) as Arc<dyn Hears>, None);
             let mut routes = receiver.routes().into_service();
             let (mut expected, mut seen) = (Vec::new(), Vec::new());
             for (body, how) in deliveries {
@@ -159,35 +159,35 @@ proptest! {
                     1 => signed("whsec_b", now, &body),
                     _ => signed("whsec_a", now, &body),
                 };
-                let believed = how > 1;
-                let told = told(&body).filter(|_| believed);
+                let signed_correctly = how > 1;
+                let call_id = event_call_id(&body).filter(|_| signed_correctly);
                 let id = serde_json::from_slice::<Value>(&body).ok().map(|event| event["id"].clone());
-                let again = told.is_some() && seen.contains(&id);
+                let repeated = call_id.is_some() && seen.contains(&id);
                 for _ in 0..2 {
                     let request = Request::post(PATH).header(HEADER, &signature);
                     let answer = routes.call(request.body(Body::from(body.clone())).unwrap()).await;
                     let status = answer.unwrap().status().as_u16();
-                    let wanted = match (believed, &told) {
+                    let expected_status = match (signed_correctly, &call_id) {
                         (false, _) => 401,
                         (true, None) => 400,
                         (true, Some(_)) => 200,
                     };
-                    assert_eq!(status, wanted, "{}", String::from_utf8_lossy(&body));
+                    assert_eq!(status, expected_status, "{}", String::from_utf8_lossy(&body));
                 }
-                if let Some(call) = told {
+                if let Some(call) = call_id {
                     seen.push(id);
-                    if !again {
+                    if !repeated {
                         expected.push(call);
                     }
                 }
             }
-            while ears.0.lock().unwrap().len() < expected.len() {
+            while recorded.0.lock().unwrap().len() < expected.len() {
                 tokio::task::yield_now().await;
             }
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
-            assert_eq!(*ears.0.lock().unwrap(), expected);
+            assert_eq!(*recorded.0.lock().unwrap(), expected);
         });
     }
 }
