@@ -7,9 +7,9 @@ use anyhow::Context;
 use super::output::print;
 use crate::cli::{self, CatalogueFormat};
 use crate::mcp::catalogue::Catalogue;
-use crate::mcp::registry::effect::Kind;
+use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::selection::Selection;
-use crate::mcp::tool::Entry;
+use crate::mcp::tool::ToolEntry;
 use crate::toolset::Toolset;
 
 /// Tokens of each tool as tools/list serves it, by o200k_base: counted by the tests, which fail when
@@ -21,7 +21,7 @@ pub(super) fn run(
     catalogue: &Catalogue,
     selection: &Selection,
 ) -> anyhow::Result<()> {
-    let shown: Vec<&Entry> = if options.all {
+    let shown: Vec<&ToolEntry> = if options.all {
         catalogue.iter().collect()
     } else {
         catalogue.offered(selection).collect()
@@ -40,15 +40,15 @@ pub(super) fn run(
 
 /// The table of the README.
 #[must_use]
-pub(super) fn markdown(entries: &[&Entry]) -> String {
+pub(super) fn markdown(entries: &[&ToolEntry]) -> String {
     let mut table = String::from("| Toolset | Tool | What it does | Kind |\n|---|---|---|---|\n");
     for entry in entries {
-        let kind = match entry.facts.kind {
-            Kind::Reads => "read",
-            Kind::Writes { destructive: false, .. } => "write",
-            Kind::Writes { destructive: true, .. } => "write, destructive",
-            Kind::CostsMoney => "costs money",
-            Kind::RingsPhone => "rings a phone, costs money",
+        let kind = match entry.meta.effect {
+            ToolEffect::Reads => "read",
+            ToolEffect::Writes { destructive: false, .. } => "write",
+            ToolEffect::Writes { destructive: true, .. } => "write, destructive",
+            ToolEffect::CostsMoney => "costs money",
+            ToolEffect::RingsPhone => "rings a phone, costs money",
         };
         let description = entry.definition().description.as_deref().unwrap_or_default();
         let first = description.split_inclusive(". ").next().unwrap_or_default().trim_end();
@@ -56,13 +56,13 @@ pub(super) fn markdown(entries: &[&Entry]) -> String {
         let _ = writeln!(
             table,
             "| {} | `{}` | {first} | {kind} |",
-            entry.facts.toolset, entry.facts.name
+            entry.meta.toolset, entry.meta.name
         );
     }
     table
 }
 
-fn tokens(entries: &[&Entry]) -> anyhow::Result<String> {
+fn tokens(entries: &[&ToolEntry]) -> anyhow::Result<String> {
     let count = |name: &str| -> anyhow::Result<u64> {
         let line = TOKENS
             .lines()
@@ -75,10 +75,10 @@ fn tokens(entries: &[&Entry]) -> anyhow::Result<String> {
     let mut total = 0;
     for toolset in Toolset::ALL {
         let mut subtotal = 0;
-        for entry in entries.iter().filter(|entry| entry.facts.toolset == toolset) {
-            let tokens = count(entry.facts.name)?;
+        for entry in entries.iter().filter(|entry| entry.meta.toolset == toolset) {
+            let tokens = count(entry.meta.name)?;
             subtotal += tokens;
-            let _ = writeln!(text, "{tokens:>6}  {}", entry.facts.name);
+            let _ = writeln!(text, "{tokens:>6}  {}", entry.meta.name);
         }
         if subtotal > 0 {
             let _ = writeln!(text, "{subtotal:>6}  = {toolset}");

@@ -79,7 +79,7 @@ pub(super) fn run(
         base_url,
         allow_insecure_base_url: file.allow_insecure_base_url.unwrap_or(false),
         api_key,
-        toolsets: selection.toolsets_in_force().map(|set| set.to_string()).collect(),
+        toolsets: selection.active_toolsets().map(|set| set.to_string()).collect(),
         tools: selection.tools,
         exclude_tools: selection.exclude_tools,
         read_only: selection.read_only,

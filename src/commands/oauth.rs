@@ -7,7 +7,7 @@ use anyhow::Context;
 use crate::account::Account;
 use crate::cli::OAuthArgs;
 use crate::http::auth::oauth::{OAuthResourceServer, OAuthSettings};
-use crate::mcp::registry::index::Index;
+use crate::mcp::registry::index::ToolIndex;
 use crate::mcp::registry::selection::Selection;
 
 /// What the command line says about the authorization server.
@@ -27,7 +27,7 @@ pub(super) fn settings(options: &OAuthArgs) -> anyhow::Result<OAuthSettings> {
 pub(super) fn resource_server(
     options: &OAuthArgs,
     account: Arc<Account>,
-    tools: &Index,
+    tools: &ToolIndex,
     selection: Arc<Selection>,
 ) -> anyhow::Result<Arc<OAuthResourceServer>> {
     let server =

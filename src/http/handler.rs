@@ -19,7 +19,7 @@ use super::sessions::Sessions;
 use super::sse::Channel;
 use crate::account::Account;
 use crate::mcp::catalogue::Catalogue;
-use crate::mcp::registry::index::Index;
+use crate::mcp::registry::index::ToolIndex;
 use crate::mcp::registry::selection::Selection;
 use crate::mcp::server::{Server, ServerOptions};
 
@@ -33,14 +33,14 @@ pub struct HandlerContext {
 
 pub trait HandlerFactory: Send + Sync {
     /// The tools that a caller can be granted or can ask for.
-    fn tools(&self) -> &Index;
+    fn tools(&self) -> &ToolIndex;
 
     /// Creates the handler of one tenant.
     fn create_handler(self: Arc<Self>, context: HandlerContext) -> Box<dyn McpHandler>;
 }
 
 impl HandlerFactory for Catalogue {
-    fn tools(&self) -> &Index {
+    fn tools(&self) -> &ToolIndex {
         self.index()
     }
 

@@ -50,7 +50,7 @@ use self::health::Health;
 use self::origin::HostPolicy;
 use self::sessions::{Full as NoRoom, Terms, Use};
 use self::tenant::Tenants;
-use crate::mcp::registry::index::Index;
+use crate::mcp::registry::index::ToolIndex;
 use crate::mcp::registry::selection::Selection;
 use crate::mcp::request::caller::Caller;
 use crate::mcp::server::ServerOptions;
@@ -235,7 +235,7 @@ impl Service {
         Ok(principal)
     }
 
-    fn tools(&self) -> &Index {
+    fn tools(&self) -> &ToolIndex {
         self.handlers.tools()
     }
 
@@ -341,7 +341,7 @@ impl Service {
         // What ends its session ends the others too. What changes something is let finish.
         let tool = peek.tool_name().and_then(|name| self.tools().get(name));
         let cut = peek.method.as_deref() == Some(SubscriptionsListenRequestMethod::VALUE)
-            || tool.is_some_and(|tool| tool.kind.is_read_only());
+            || tool.is_some_and(|tool| tool.effect.is_read_only());
         let response = body::with_guard(response, (place, session, activity, answering));
         Ok(match principal.expires_at.filter(|_| cut) {
             None => response,

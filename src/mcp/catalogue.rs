@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::mcp::registry::index::Index;
+use crate::mcp::registry::index::ToolIndex;
 use crate::mcp::registry::selection::Selection;
-use crate::mcp::tool::Entry;
+use crate::mcp::tool::ToolEntry;
 use crate::mcp::tools;
 
 /// Every tool there is, offered or not.
 pub struct Catalogue {
-    entries: Vec<Entry>,
-    index: Index,
+    entries: Vec<ToolEntry>,
+    index: ToolIndex,
 }
 
 impl Catalogue {
@@ -21,31 +21,31 @@ impl Catalogue {
     }
 
     /// A catalogue of these tools.
-    pub(super) fn of(entries: Vec<Entry>) -> Self {
-        let index = entries.iter().map(|entry| entry.facts).collect();
+    pub(super) fn of(entries: Vec<ToolEntry>) -> Self {
+        let index = entries.iter().map(|entry| entry.meta).collect();
         Self { entries, index }
     }
 
     /// What is known of its tools.
     #[must_use]
-    pub fn index(&self) -> &Index {
+    pub fn index(&self) -> &ToolIndex {
         &self.index
     }
 
     /// All tools in their order.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub fn iter(&self) -> impl Iterator<Item = &ToolEntry> {
         self.entries.iter()
     }
 
     /// The tool of this name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.facts.name == name)
+    pub fn get(&self, name: &str) -> Option<&ToolEntry> {
+        self.entries.iter().find(|entry| entry.meta.name == name)
     }
 
     /// The tools that `selection` offers, in their order.
-    pub fn offered<'a>(&'a self, selection: &'a Selection) -> impl Iterator<Item = &'a Entry> {
-        self.entries.iter().filter(|entry| selection.offers(&entry.facts))
+    pub fn offered<'a>(&'a self, selection: &'a Selection) -> impl Iterator<Item = &'a ToolEntry> {
+        self.entries.iter().filter(|entry| selection.offers(&entry.meta))
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
     fn no_tool_wants_arguments_in_headers() {
         for entry in Catalogue::new().iter() {
             let schema = serde_json::to_string(&entry.definition().input_schema).unwrap();
-            assert!(!schema.contains("x-mcp-header"), "{}", entry.facts.name);
+            assert!(!schema.contains("x-mcp-header"), "{}", entry.meta.name);
         }
     }
 }

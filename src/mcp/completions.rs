@@ -5,7 +5,7 @@ use rmcp::model::{CompleteRequestParams, CompletionInfo, ErrorData, Reference};
 
 use crate::account::Account;
 use crate::mcp::registry::available::AvailableTools;
-use crate::mcp::registry::surface::View;
+use crate::mcp::registry::surface::DataSurface;
 use crate::mcp::reply::answer;
 use crate::mcp::reply::error::ToolError;
 use callingbox::{AgentType, PageRequest};
@@ -41,11 +41,11 @@ impl Source {
     }
 
     /// What is seen of the account by them, if anything is.
-    const fn view(self) -> Option<View> {
+    const fn view(self) -> Option<DataSurface> {
         match self {
-            Self::Agents(_) => Some(View::Agents),
-            Self::Calls => Some(View::Calls),
-            Self::Numbers => Some(View::Numbers),
+            Self::Agents(_) => Some(DataSurface::Agents),
+            Self::Calls => Some(DataSurface::Calls),
+            Self::Numbers => Some(DataSurface::Numbers),
             Self::Languages => None,
         }
     }
@@ -71,7 +71,7 @@ pub async fn complete(
         }
         _ => return Err(ErrorData::invalid_params("there is nothing to complete there", None)),
     };
-    let seen = |source: &Source| source.view().is_none_or(|view| view.is_open(tools));
+    let seen = |source: &Source| source.view().is_none_or(|view| view.is_visible(tools));
     let found = match source.filter(seen) {
         Some(source) => values(account, source, &typed)
             .await

@@ -13,19 +13,19 @@ use serde::Deserialize;
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::registry::selection::Selection;
-use crate::mcp::registry::surface::View;
+use crate::mcp::registry::surface::DataSurface;
 use crate::mcp::reply::answer;
-use crate::mcp::reply::error::{Class, Retry, ToolError};
+use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tasks;
-use crate::mcp::tool::{Entry, Finished, Stop};
+use crate::mcp::tool::{ToolEntry, ToolExit, ToolOutcome};
 use crate::telemetry::{arguments, metrics};
 use callingbox::{CallId, Effect};
 
 /// The most characters of a request's id that are logged: the client chooses it.
-const MOST_ID: usize = 64;
+const MAX_REQUEST_ID_CHARS: usize = 64;
 
 /// Runs one tool call.
 ///
@@ -51,28 +51,30 @@ pub async fn call(
     let started = Instant::now();
     let about = request.arguments.as_ref().and_then(|given| given.get("call_id"));
     let about = about.and_then(|id| CallId::deserialize(id).ok());
-    let span = cx.origin.tool_call(entry.facts.name, cx.tenant.as_deref());
+    let span = cx.origin.tool_call(entry.meta.name, cx.tenant.as_deref());
     let logged = request.arguments.as_ref().filter(|_| cx.log_arguments).map(arguments::shown);
-    let outcome = match selection.withheld(&entry.facts) {
-        Some(reason) => Err(Stop::Failed(ToolError::new(
-            Class::SwitchedOff,
-            format!("the tool `{}` is not offered here: {reason}", entry.facts.name),
+    let outcome = match selection.withheld_reason(&entry.meta) {
+        Some(reason) => Err(ToolExit::Failed(ToolError::new(
+            ErrorCode::SwitchedOff,
+            format!("the tool `{}` is not offered here: {reason}", entry.meta.name),
         ))),
         None => span.carry(run(entry, request, cx)).await,
     };
-    let failed = matches!(outcome, Err(Stop::Failed(_)));
+    let failed = matches!(outcome, Err(ToolExit::Failed(_)));
     let (label, response) = match outcome {
         // A task that could not be asked about would lose the answer.
-        Ok(Finished { followed: Some((call, text)), .. })
-            if cx.client.supports_tasks() && View::Call.is_open(&cx.tools) =>
+        Ok(ToolOutcome { followed: Some((call, text)), .. })
+            if cx.client.supports_tasks() && DataSurface::Call.is_visible(&cx.tools) =>
         {
             let task = tasks::create(&cx.account, &call, text);
             let task = task.map_err(|error| answer::protocol_error(error, &cx.tools))?;
             ("task", CallToolResponse::Task(task))
         }
         Ok(finished) => ("ok", finished.result.into()),
-        Err(Stop::NeedsInput(input)) => ("needs_input", CallToolResponse::InputRequired(*input)),
-        Err(Stop::Failed(error)) => {
+        Err(ToolExit::NeedsInput(input)) => {
+            ("needs_input", CallToolResponse::InputRequired(*input))
+        }
+        Err(ToolExit::Failed(error)) => {
             let error = match about {
                 Some(call) => error.with_call_id(call),
                 None => error,
@@ -81,9 +83,9 @@ pub async fn call(
         }
     };
     let took = started.elapsed();
-    metrics::tool_call(entry.facts.name, label, took);
+    metrics::tool_call(entry.meta.name, label, took);
     span.end(label, failed);
-    log(cx, entry.facts.name, label, took, logged);
+    log(cx, entry.meta.name, label, took, logged);
     Ok(response)
 }
 
@@ -95,7 +97,7 @@ fn log(cx: &ToolContext, tool: &str, outcome: &str, took: Duration, arguments: O
         tool = &*arguments::digits_masked(tool),
         outcome,
         milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        request_id = text::one_line(&arguments::digits_masked(&id), MOST_ID),
+        request_id = text::one_line(&arguments::digits_masked(&id), MAX_REQUEST_ID_CHARS),
         arguments,
         "tool call"
     );
@@ -112,12 +114,12 @@ fn check_state() -> Vec<NextStep> {
 }
 
 async fn run(
-    entry: &Entry,
+    entry: &ToolEntry,
     request: CallToolRequestParams,
     cx: &ToolContext,
-) -> Result<Finished, Stop> {
+) -> Result<ToolOutcome, ToolExit> {
     let ready = entry.prepare(request.arguments.unwrap_or_default(), cx)?;
-    let changes = !entry.facts.kind.is_read_only();
+    let changes = !entry.meta.effect.is_read_only();
     let uncertain = |class, message: String| {
         let error = ToolError::new(class, message);
         if changes {
@@ -131,12 +133,12 @@ async fn run(
         biased;
         () = cx.cancelled() => {
             let (class, message) = match cx.draining.is_cancelled() {
-                true => (Class::Unavailable, format!("this server ended before {} was done", entry.facts.name)),
+                true => (ErrorCode::Unavailable, format!("this server ended before {} was done", entry.meta.name)),
                 false => (
-                    Class::Canceled,
+                    ErrorCode::Canceled,
                     format!(
                         "{} was broken off: the client canceled it, or its session or token ended",
-                        entry.facts.name
+                        entry.meta.name
                     ),
                 ),
             };
@@ -145,12 +147,12 @@ async fn run(
         finished = tokio::time::timeout(ready.deadline, work) => match finished {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => {
-                tracing::error!(tool = entry.facts.name, "a tool panicked");
-                Err(uncertain(Class::Internal, format!("{} failed by a defect of this server", entry.facts.name)).into())
+                tracing::error!(tool = entry.meta.name, "a tool panicked");
+                Err(uncertain(ErrorCode::Internal, format!("{} failed by a defect of this server", entry.meta.name)).into())
             }
             Err(_elapsed) => Err(uncertain(
-                Class::TimedOut,
-                format!("{} took longer than {} s", entry.facts.name, ready.deadline.as_secs()),
+                ErrorCode::TimedOut,
+                format!("{} took longer than {} s", entry.meta.name, ready.deadline.as_secs()),
             )
             .into()),
         },
@@ -170,7 +172,7 @@ mod tests {
 
     use super::*;
     use crate::account::Account;
-    use crate::mcp::registry::effect::Kind;
+    use crate::mcp::registry::effect::ToolEffect;
     use crate::mcp::reply::answer::Reply;
     use crate::mcp::server::Server;
     use crate::mcp::tool::Tool;
@@ -182,7 +184,7 @@ mod tests {
     struct Nothing {}
 
     #[derive(Serialize, JsonSchema)]
-    struct Said {
+    struct TranscriptWait {
         said: String,
     }
 
@@ -196,16 +198,19 @@ mod tests {
                 const TITLE: &'static str = $text;
                 const DESCRIPTION: &'static str = $text;
                 const TOOLSET: Toolset = Toolset::Calls;
-                const KIND: Kind = $kind;
+                const EFFECT: ToolEffect = $kind;
                 const OPEN_WORLD: bool = false;
                 type Input = Nothing;
-                type Output = Said;
+                type Output = TranscriptWait;
 
                 fn deadline(_: &Nothing, _: &ToolContext) -> Duration {
                     Duration::from_secs($seconds)
                 }
 
-                async fn run(_: Nothing, _: &ToolContext) -> Result<Reply<Said>, Stop> {
+                async fn run(
+                    _: Nothing,
+                    _: &ToolContext,
+                ) -> Result<Reply<TranscriptWait>, ToolExit> {
                     $run
                 }
             }
@@ -223,12 +228,18 @@ mod tests {
         }
     }
 
-    tool!(Fine, "fine", Kind::Reads, 5, Ok(Reply::new(Said { said: "yes".into() }, "yes")));
-    tool!(PanicsReading, "panics_reading", Kind::Reads, 5, panic!("a defect"));
-    tool!(PanicsRinging, "panics_ringing", Kind::RingsPhone, 5, panic!("a defect"));
-    tool!(SlowReading, "slow_reading", Kind::Reads, 7, std::future::pending().await);
-    tool!(SlowRinging, "slow_ringing", Kind::RingsPhone, 7, std::future::pending().await);
-    tool!(Endless, "endless", Kind::Reads, 3600, {
+    tool!(
+        Fine,
+        "fine",
+        ToolEffect::Reads,
+        5,
+        Ok(Reply::new(TranscriptWait { said: "yes".into() }, "yes"))
+    );
+    tool!(PanicsReading, "panics_reading", ToolEffect::Reads, 5, panic!("a defect"));
+    tool!(PanicsRinging, "panics_ringing", ToolEffect::RingsPhone, 5, panic!("a defect"));
+    tool!(SlowReading, "slow_reading", ToolEffect::Reads, 7, std::future::pending().await);
+    tool!(SlowRinging, "slow_ringing", ToolEffect::RingsPhone, 7, std::future::pending().await);
+    tool!(Endless, "endless", ToolEffect::Reads, 3600, {
         let _work = Work;
         std::future::pending().await
     });
@@ -236,12 +247,12 @@ mod tests {
     /// A client of a server with these tools alone.
     async fn client() -> RunningService<RoleClient, ()> {
         let catalogue = Catalogue::of(vec![
-            Entry::of::<Fine>(),
-            Entry::of::<PanicsReading>(),
-            Entry::of::<PanicsRinging>(),
-            Entry::of::<SlowReading>(),
-            Entry::of::<SlowRinging>(),
-            Entry::of::<Endless>(),
+            ToolEntry::of::<Fine>(),
+            ToolEntry::of::<PanicsReading>(),
+            ToolEntry::of::<PanicsRinging>(),
+            ToolEntry::of::<SlowReading>(),
+            ToolEntry::of::<SlowRinging>(),
+            ToolEntry::of::<Endless>(),
         ]);
         let account = Arc::new(Account::live(None, WaitLimits::default()));
         let server = Server::new(Arc::new(catalogue), Arc::new(Selection::default()), account);

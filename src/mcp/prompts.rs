@@ -26,7 +26,7 @@ const fn optional(name: &'static str, description: &'static str) -> Argument {
 }
 
 /// A job.
-struct Job {
+struct PromptTemplate {
     name: &'static str,
     title: &'static str,
     description: &'static str,
@@ -37,15 +37,15 @@ struct Job {
     text: &'static str,
 }
 
-impl Job {
+impl PromptTemplate {
     /// A tool that it needs and that is not offered.
     fn missing_tool(&self, tools: &AvailableTools) -> Option<ToolName> {
         self.tools.iter().copied().find(|tool| !tools.contains(*tool))
     }
 }
 
-const JOBS: [Job; 5] = [
-    Job {
+const PROMPTS: [PromptTemplate; 5] = [
+    PromptTemplate {
         name: "appointment_confirmation",
         title: "Confirm an appointment",
         description: "Calls somebody to confirm an appointment, or to find another time.",
@@ -71,7 +71,7 @@ const JOBS: [Job; 5] = [
             Steps: if no agent is named, look for an outbound one with list_agents, or make one with create_agent whose returns are {\"confirmed\": \"boolean\", \"new_time\": \"string\", \"reason\": \"string\"} and which has a number (list_numbers, set_agent_numbers). \
             Then place_call with the appointment in instructions and context, get_call_result to wait for the end, and report whether it was confirmed, the new time if there is one, and the cost.",
     },
-    Job {
+    PromptTemplate {
         name: "lead_qualification",
         title: "Qualify a lead",
         description: "Calls a prospect and finds out need, budget and time frame.",
@@ -93,7 +93,7 @@ const JOBS: [Job; 5] = [
             Steps: if no agent is named, look with list_agents, or make one with create_agent whose returns are {\"interested\": \"boolean\", \"need\": \"string\", \"budget\": \"number\", \"time_frame\": \"string\", \"callback_wanted\": \"boolean\"} and which has a number. \
             Then place_call, get_call_result, and report the fields. A no is a good answer: do not call again.",
     },
-    Job {
+    PromptTemplate {
         name: "payment_collection",
         title: "Remind of a payment",
         description: "Calls somebody about an open payment and finds out when it will come.",
@@ -116,7 +116,7 @@ const JOBS: [Job; 5] = [
             Steps: if no agent is named, look with list_agents, or make one with create_agent whose persona makes sure of speaking with the right person before it names any amount, never takes card numbers, and whose returns are {\"right_person\": \"boolean\", \"will_pay\": \"boolean\", \"pay_on\": \"string\", \"reason\": \"string\"}. \
             Then place_call, get_call_result, and report what was agreed.",
     },
-    Job {
+    PromptTemplate {
         name: "receptionist",
         title: "Set up a receptionist",
         description: "Makes an agent that answers calls to a number of the account.",
@@ -141,7 +141,7 @@ const JOBS: [Job; 5] = [
             create_agent with type inbound, instructions for callers, and returns {\"caller_name\": \"string\", \"topic\": \"string\", \"callback_wanted\": \"boolean\"}. \
             set_agent_numbers to attach it. Then tell me what it will say, and how list_calls with direction inbound shows who called.",
     },
-    Job {
+    PromptTemplate {
         name: "set_me_up",
         title: "Set me up from nothing",
         description: "From an empty account to the first call: number, agent, test call.",
@@ -172,7 +172,8 @@ const JOBS: [Job; 5] = [
 /// The prompts that can be carried out with these tools.
 #[must_use]
 pub fn list(tools: &AvailableTools) -> Vec<Prompt> {
-    JOBS.iter()
+    PROMPTS
+        .iter()
         .filter(|job| job.missing_tool(tools).is_none())
         .map(|job| {
             let arguments = job.arguments.iter().map(|argument| {
@@ -196,8 +197,8 @@ pub fn get(
     arguments: Option<&JsonObject>,
     tools: &AvailableTools,
 ) -> Result<GetPromptResult, ErrorData> {
-    let names = || JOBS.iter().map(|job| job.name).collect::<Vec<_>>().join(", ");
-    let job = JOBS.iter().find(|job| job.name == name).ok_or_else(|| {
+    let names = || PROMPTS.iter().map(|job| job.name).collect::<Vec<_>>().join(", ");
+    let job = PROMPTS.iter().find(|job| job.name == name).ok_or_else(|| {
         ErrorData::invalid_params(
             format!("there is no prompt `{}`; there are: {}", one_line(name, 80), names()),
             None,
@@ -300,7 +301,7 @@ mod tests {
     #[test]
     fn each_names_tools_that_exist_and_carries_its_arguments() {
         let catalogue = Catalogue::new();
-        for job in &JOBS {
+        for job in &PROMPTS {
             let arguments: JsonObject = job
                 .arguments
                 .iter()

@@ -13,11 +13,11 @@ use tokio::task::AbortHandle;
 
 use crate::account::{Account, Environment};
 use crate::mcp::registry::available::AvailableTools;
-use crate::mcp::registry::surface::View;
+use crate::mcp::registry::surface::DataSurface;
 use crate::mcp::reply::answer;
 use crate::mcp::reply::call_report::CallReport;
-use crate::mcp::reply::error::{Class, ToolError};
-use crate::mcp::reply::text::{self, Fence, one_line};
+use crate::mcp::reply::error::{ErrorCode, ToolError};
+use crate::mcp::reply::text::{self, UntrustedFence, one_line};
 use crate::mcp::skill;
 use crate::mcp::tools::agents::AgentReport;
 use crate::mcp::tools::numbers::NumberSummary;
@@ -75,13 +75,13 @@ impl Name {
     }
 
     /// What is seen of the account by it, if anything is.
-    fn view(&self) -> Option<View> {
+    fn view(&self) -> Option<DataSurface> {
         match self {
-            Self::Call(_) => Some(View::Call),
-            Self::Transcript(_) => Some(View::Transcript),
-            Self::Agent(_) => Some(View::Agent),
-            Self::Numbers => Some(View::Numbers),
-            Self::Policy => Some(View::Policy),
+            Self::Call(_) => Some(DataSurface::Call),
+            Self::Transcript(_) => Some(DataSurface::Transcript),
+            Self::Agent(_) => Some(DataSurface::Agent),
+            Self::Numbers => Some(DataSurface::Numbers),
+            Self::Policy => Some(DataSurface::Policy),
             Self::Guide | Self::Skill => None,
         }
     }
@@ -90,7 +90,7 @@ impl Name {
     fn seen(uri: &str, tools: &AvailableTools) -> Result<Self, ErrorData> {
         let name = Self::parse(uri).ok_or_else(|| missing(uri))?;
         if let Some(view) = name.view() {
-            view.hold(tools, &one_line(uri, 200)).map_err(|text| not_found(text, uri))?;
+            view.require(tools, &one_line(uri, 200)).map_err(|text| not_found(text, uri))?;
         }
         Ok(name)
     }
@@ -164,7 +164,7 @@ pub async fn read(
 ) -> Result<ReadResourceResult, ErrorData> {
     let name = Name::seen(uri, tools)?;
     let (mime, text) = contents(account, tools, &name).await.map_err(|error| {
-        if error.class() == Class::NotFound {
+        if error.class() == ErrorCode::NotFound {
             missing(uri)
         } else {
             answer::protocol_error(error, tools)
@@ -196,7 +196,7 @@ async fn contents(
             let text = if lines.is_empty() {
                 "Nothing was said so far.".to_owned()
             } else {
-                Fence::new().around(&lines.join("\n"))
+                UntrustedFence::new().around(&lines.join("\n"))
             };
             // The other resources are records, which say it themselves.
             Ok((TEXT, text::mark_simulated(account.environment() == Environment::Sandbox, &text)))

@@ -34,8 +34,8 @@ use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text;
 use crate::mcp::request::caller::Caller;
 use crate::mcp::request::context::ToolContext;
-use crate::mcp::request::peer::{Client, Era};
-use crate::mcp::request::progress::Progress;
+use crate::mcp::request::peer::{Era, McpPeer};
+use crate::mcp::request::progress::ProgressNotifier;
 use crate::mcp::resources::{self, Subscriptions};
 use crate::mcp::{completions, prompts, skill, tasks};
 use crate::telemetry::traces::Origin;
@@ -231,9 +231,9 @@ impl ServerHandler for Server {
             cancel: context.ct.clone(),
             draining: self.options.draining.clone(),
             ended: self.options.ended.clone(),
-            progress: Progress::of(&context),
+            progress: ProgressNotifier::of(&context),
             origin: origin(&context),
-            client: Client::of(
+            client: McpPeer::of(
                 &context,
                 request.input_responses.take(),
                 request.request_state.take(),
@@ -441,7 +441,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
         let method = request.method.as_str();
-        let read = reader(method, Client::of(&context, None, None).era());
+        let read = reader(method, McpPeer::of(&context, None, None).era());
         let Some(read) = read else { return Err(no_method(method)) };
         let problem = read(request.params.unwrap_or_else(|| json!({})));
         let text = format!("the parameters of {method} cannot be read: {problem}");
@@ -452,7 +452,7 @@ impl ServerHandler for Server {
 /// How long a client may keep a list, and for whom. Fields of 2026-07-28; to the versions before they
 /// mean nothing.
 fn freshness(context: &RequestContext<RoleServer>) -> (Option<u64>, Option<CacheScope>) {
-    match Client::of(context, None, None).era() {
+    match McpPeer::of(context, None, None).era() {
         Era::Stateless => (Some(LIST_TTL_MS), Some(CacheScope::Private)),
         Era::Sessions => (None, None),
     }

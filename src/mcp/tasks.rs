@@ -18,13 +18,13 @@ use crate::account::Account;
 use crate::dialing::ledger::Fingerprint;
 use crate::dialing::limits::OrderKind;
 use crate::mcp::registry::available::AvailableTools;
-use crate::mcp::registry::surface::View;
+use crate::mcp::registry::surface::DataSurface;
 use crate::mcp::reply::answer;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::reply::error::ToolError;
-use crate::mcp::reply::text::{self, Fence};
-use crate::mcp::waiting::{self, Seen};
+use crate::mcp::reply::text::{self, UntrustedFence};
+use crate::mcp::waiting::{self, ObservedCall};
 use callingbox::{Call, CallId};
 
 /// Between the call's id and the tag.
@@ -50,7 +50,9 @@ fn id_of(account: &Account, call: &CallId) -> Result<String, ToolError> {
 
 /// The call of a task, if the task is of this account and its call is seen with `tools`.
 fn call_of(account: &Account, tools: &AvailableTools, task: &str) -> Result<CallId, ErrorData> {
-    View::Call.hold(tools, "the task").map_err(|text| ErrorData::invalid_params(text, None))?;
+    DataSurface::Call
+        .require(tools, "the task")
+        .map_err(|text| ErrorData::invalid_params(text, None))?;
     let unknown = || ErrorData::invalid_params("there is no such task", None);
     let (call, given) = task.rsplit_once(SEPARATOR).ok_or_else(unknown)?;
     let call = CallId::new(call);
@@ -88,7 +90,7 @@ pub async fn get(
 ) -> Result<GetTaskResult, ErrorData> {
     let id = call_of(account, tools, task)?;
     let kept = |call: &Call| Duration::from_millis(poll_ms(call, Timestamp::now())) + LATE;
-    let seen = waiting::for_poll(account, draining, &id, kept).await;
+    let seen = waiting::poll_once(account, draining, &id, kept).await;
     let seen = seen.map_err(|error| answer::protocol_error(error.with_call_id(id), tools))?;
     let simulated = text::is_simulated(&seen.call.extra);
     let record = record(task, &seen);
@@ -97,7 +99,7 @@ pub async fn get(
     if !report.is_final() {
         return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
     }
-    let text = report.text(&Fence::new());
+    let text = report.text(&UntrustedFence::new());
     let result = answer::reply(Reply::new(report, text).with_simulated(simulated))
         .map_err(|error| answer::protocol_error(error, tools))?;
     match serde_json::to_value(result) {
@@ -116,7 +118,7 @@ fn poll_ms(call: &Call, now: Timestamp) -> u64 {
 }
 
 /// The task's own record, from the call's.
-fn record(task: &str, seen: &Seen) -> Task {
+fn record(task: &str, seen: &ObservedCall) -> Task {
     let call = &seen.call;
     let text = |at: &Option<callingbox::Timestamp>| {
         at.as_ref().map_or_else(|| Timestamp::UNIX_EPOCH.to_string(), ToString::to_string)

@@ -1,6 +1,6 @@
 //! What a tool is.
 //!
-//! A tool is a type. It must say what it does to the world ([`Kind`]) and whether its answers carry
+//! A tool is a type. It must say what it does to the world ([`ToolEffect`]) and whether its answers carry
 //! words from outside, or it does not compile. Its definition (schemas above all) is built once, at its
 //! first use, and shared by all sessions.
 
@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use crate::account::Environment;
 use crate::mcp::input::arguments::{self, Arguments};
 use crate::mcp::input::schema;
-use crate::mcp::registry::effect::Kind;
-use crate::mcp::registry::index::Facts;
+use crate::mcp::registry::effect::ToolEffect;
+use crate::mcp::registry::index::ToolMeta;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer;
 use crate::mcp::reply::answer::Reply;
@@ -29,14 +29,14 @@ use callingbox::CallId;
 
 /// What `run` ends with when it does not end with a reply.
 #[derive(Debug)]
-pub enum Stop {
+pub enum ToolExit {
     /// It failed; the model is told why.
     Failed(ToolError),
     /// The human must be asked first, by the multi-round request of 2026-07-28.
     NeedsInput(Box<InputRequiredResult>),
 }
 
-impl<E: Into<ToolError>> From<E> for Stop {
+impl<E: Into<ToolError>> From<E> for ToolExit {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
@@ -53,7 +53,7 @@ pub trait Tool: Send + Sync + 'static {
     /// The group it is switched on and off with.
     const TOOLSET: Toolset;
     /// What it does to the world.
-    const KIND: Kind;
+    const EFFECT: ToolEffect;
     /// Whether it reaches beyond the account, or brings in words from outside.
     const OPEN_WORLD: bool;
     /// What it is given.
@@ -71,19 +71,19 @@ pub trait Tool: Send + Sync + 'static {
     fn run(
         input: Self::Input,
         cx: &ToolContext,
-    ) -> impl Future<Output = Result<Reply<Self::Output>, Stop>> + Send;
+    ) -> impl Future<Output = Result<Reply<Self::Output>, ToolExit>> + Send;
 }
 
 /// A call of a tool whose arguments were found good, with the time it may take.
-pub struct Ready<'a> {
+pub struct PreparedCall<'a> {
     /// The longest it may take.
     pub deadline: Duration,
     /// The work.
-    pub work: BoxFuture<'a, Result<Finished, Stop>>,
+    pub work: BoxFuture<'a, Result<ToolOutcome, ToolExit>>,
 }
 
 /// A finished run.
-pub struct Finished {
+pub struct ToolOutcome {
     /// The answer.
     pub result: CallToolResult,
     /// The call whose end is still to come, and the answer as text.
@@ -91,21 +91,21 @@ pub struct Finished {
 }
 
 /// A tool without its type parameters.
-pub struct Entry {
+pub struct ToolEntry {
     /// What it is called and what it does to the world.
-    pub facts: Facts,
+    pub meta: ToolMeta,
     definition: LazyLock<Definition>,
-    prepare: for<'a> fn(Arguments, &'a ToolContext) -> Result<Ready<'a>, ToolError>,
+    prepare: for<'a> fn(Arguments, &'a ToolContext) -> Result<PreparedCall<'a>, ToolError>,
 }
 
-impl Entry {
+impl ToolEntry {
     pub(super) fn of<T: Tool>() -> Self {
         Self {
-            facts: Facts {
+            meta: ToolMeta {
                 name: T::NAME.as_str(),
                 title: T::TITLE,
                 toolset: T::TOOLSET,
-                kind: T::KIND,
+                effect: T::EFFECT,
             },
             definition: LazyLock::new(define::<T>),
             prepare: prepare::<T>,
@@ -126,16 +126,16 @@ impl Entry {
         &self,
         arguments: Arguments,
         cx: &'a ToolContext,
-    ) -> Result<Ready<'a>, ToolError> {
+    ) -> Result<PreparedCall<'a>, ToolError> {
         (self.prepare)(arguments, cx)
     }
 }
 
 fn define<T: Tool>() -> Definition {
-    let (read_only, destructive, idempotent) = match T::KIND {
-        Kind::Reads => (true, false, true),
-        Kind::Writes { destructive, idempotent } => (false, destructive, idempotent),
-        Kind::CostsMoney | Kind::RingsPhone => (false, true, false),
+    let (read_only, destructive, idempotent) = match T::EFFECT {
+        ToolEffect::Reads => (true, false, true),
+        ToolEffect::Writes { destructive, idempotent } => (false, destructive, idempotent),
+        ToolEffect::CostsMoney | ToolEffect::RingsPhone => (false, true, false),
     };
     Definition::new(T::NAME.as_str(), T::DESCRIPTION, schema::input::<T::Input>())
         .with_title(T::TITLE)
@@ -149,15 +149,15 @@ fn define<T: Tool>() -> Definition {
         ))
 }
 
-fn prepare<T: Tool>(arguments: Arguments, cx: &ToolContext) -> Result<Ready<'_>, ToolError> {
+fn prepare<T: Tool>(arguments: Arguments, cx: &ToolContext) -> Result<PreparedCall<'_>, ToolError> {
     let input = arguments::parse::<T::Input>(arguments)?;
-    Ok(Ready {
+    Ok(PreparedCall {
         deadline: T::deadline(&input, cx),
         work: Box::pin(async move {
             let mut reply = T::run(input, cx).await?;
             reply.simulated |= cx.account.environment() == Environment::Sandbox;
             let followed = reply.followed.clone().map(|call| (call, reply.full_text()));
-            Ok(Finished { result: answer::reply(reply)?, followed })
+            Ok(ToolOutcome { result: answer::reply(reply)?, followed })
         }),
     })
 }

@@ -9,16 +9,16 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::mcp::reply::error::{Class, Retry, ToolError};
+use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::request::context::ToolContext;
 
 use crate::account::Account;
 use crate::dialing::call_outcome::CallEnd;
 use crate::mcp::registry::name::ToolName;
-use crate::mcp::registry::surface::View;
+use crate::mcp::registry::surface::DataSurface;
 use crate::mcp::reply::next_step::NextStep;
-use crate::mcp::reply::text::{self, Fence};
-use crate::mcp::request::progress::Progress;
+use crate::mcp::reply::text::{self, UntrustedFence};
+use crate::mcp::request::progress::ProgressNotifier;
 use crate::watch::{FollowError, Follower, Snapshot, WatchOptions, WatchStatus};
 use callingbox::{Call, CallId, CallStatus, Error, TranscriptSegment};
 
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_LOOK: Duration = Duration::from_secs(15);
 
 /// How long a server that is about to end still waits for the first word about a call.
-const PARTING: Duration = Duration::from_secs(3);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
 /// The longest wait that a client gets who follows progress.
 const LONGEST: Duration = Duration::from_secs(3_600);
@@ -55,7 +55,7 @@ pub fn allowed(cx: &ToolContext, asked: Duration) -> Duration {
 }
 
 /// A call as it was last seen, and why it could not be seen since.
-pub struct Seen {
+pub struct ObservedCall {
     /// The call.
     pub call: Call,
     /// What has gone wrong since.
@@ -67,17 +67,21 @@ pub struct Seen {
 ///
 /// # Errors
 /// There is no such call, the key is not taken, or the API could not be read even once.
-pub async fn for_end(cx: &ToolContext, id: &CallId, wait: Duration) -> Result<Seen, ToolError> {
+pub async fn wait_for_end(
+    cx: &ToolContext,
+    id: &CallId,
+    wait: Duration,
+) -> Result<ObservedCall, ToolError> {
     let until = Instant::now() + wait;
-    let words = View::Transcript.is_open(&cx.tools);
+    let words = DataSurface::Transcript.is_visible(&cx.tools);
     let mut follower = follow(cx, id, words && cx.progress.is_wanted())?;
-    let teller = Teller::new(&cx.progress, words);
+    let teller = ProgressReporter::new(&cx.progress, words);
     let snapshot = watch(teller, &cx.draining, &mut follower, until, |_| false).await;
     seen(&snapshot)
 }
 
 /// What was said on a call, as far as it is known.
-pub struct Said {
+pub struct TranscriptWait {
     /// The call.
     pub call: Call,
     /// The lines.
@@ -91,13 +95,13 @@ pub struct Said {
 /// Waits until something was said after `after`, all that was said is known, or time is up.
 ///
 /// # Errors
-/// As [`for_end`].
-pub async fn for_words(
+/// As [`wait_for_end`].
+pub async fn wait_for_transcript(
     cx: &ToolContext,
     id: &CallId,
     after: Option<u64>,
     wait: Duration,
-) -> Result<Said, ToolError> {
+) -> Result<TranscriptWait, ToolError> {
     let until = Instant::now() + wait;
     let mut follower = follow(cx, id, true)?;
     // Once the call is over, the last lines may still be on their way.
@@ -105,10 +109,10 @@ pub async fn for_words(
         Some(call) if call.status.is_terminal() => snapshot.segments_final,
         _ => snapshot.segments.iter().any(|segment| is_after(segment, after)),
     };
-    let teller = Teller::new(&cx.progress, true);
+    let teller = ProgressReporter::new(&cx.progress, true);
     let snapshot = watch(teller, &cx.draining, &mut follower, until, enough).await;
-    let Seen { call, trouble } = seen(&snapshot)?;
-    Ok(Said {
+    let ObservedCall { call, trouble } = seen(&snapshot)?;
+    Ok(TranscriptWait {
         call,
         segments: Arc::clone(&snapshot.segments),
         is_final: snapshot.segments_final,
@@ -128,23 +132,23 @@ pub fn is_after(segment: &TranscriptSegment, after: Option<u64>) -> bool {
 /// too many calls are followed, it is looked at alone.
 ///
 /// # Errors
-/// As [`for_end`].
-pub async fn for_poll(
+/// As [`wait_for_end`].
+pub async fn poll_once(
     account: &Account,
     draining: &CancellationToken,
     id: &CallId,
     kept: impl Fn(&Call) -> Duration,
-) -> Result<Seen, ToolError> {
+) -> Result<ObservedCall, ToolError> {
     let watchers = account.watchers()?;
     let mut follower = match watchers.follow(id, WatchOptions::default()) {
         Ok(follower) => follower,
         Err(FollowError::TooMany { .. }) => {
-            return Ok(Seen { call: account.api()?.get_call(id).await?, trouble: None });
+            return Ok(ObservedCall { call: account.api()?.get_call(id).await?, trouble: None });
         }
     };
     let known = |snapshot: &Snapshot| snapshot.call.is_some();
-    let nobody = Progress::default();
-    let teller = Teller::new(&nobody, false);
+    let nobody = ProgressNotifier::default();
+    let teller = ProgressReporter::new(&nobody, false);
     let snapshot = watch(teller, draining, &mut follower, Instant::now(), known).await;
     let seen = seen(&snapshot)?;
     if !snapshot.state.is_over() {
@@ -164,16 +168,19 @@ pub async fn record_call_end(account: &Account, call: &Call) {
 
 fn follow(cx: &ToolContext, id: &CallId, transcript: bool) -> Result<Follower, ToolError> {
     cx.account.watchers()?.follow(id, WatchOptions { transcript }).map_err(|error| {
-        ToolError::new(Class::RateLimited, error.to_string()).with_retry(Retry::Later).with_next([
-            NextStep::tool(ToolName::GET_CALL_RESULT, "with wait_seconds 0 still answers"),
-        ])
+        ToolError::new(ErrorCode::RateLimited, error.to_string())
+            .with_retry(Retry::Later)
+            .with_next([NextStep::tool(
+                ToolName::GET_CALL_RESULT,
+                "with wait_seconds 0 still answers",
+            )])
     })
 }
 
 /// Follows until the call is over, `enough` says so, time is up, or the server is about to end. Time is
 /// not up before anything is known, within limits.
 async fn watch(
-    mut teller: Teller<'_>,
+    mut teller: ProgressReporter<'_>,
     draining: &CancellationToken,
     follower: &mut Follower,
     mut until: Instant,
@@ -202,7 +209,7 @@ async fn watch(
             () = sleep_until(patience), if nothing_known && Instant::now() < patience => {}
             () = draining.cancelled(), if !ending => {
                 ending = true;
-                let parting = Instant::now() + PARTING;
+                let parting = Instant::now() + SHUTDOWN_GRACE;
                 (until, first_look) = (until.min(parting), first_look.min(parting));
             }
             () = sleep_until(end) => return follower.snapshot(),
@@ -210,15 +217,17 @@ async fn watch(
     }
 }
 
-fn seen(snapshot: &Snapshot) -> Result<Seen, ToolError> {
+fn seen(snapshot: &Snapshot) -> Result<ObservedCall, ToolError> {
     match (&snapshot.call, &snapshot.trouble, snapshot.state) {
         (_, Some(trouble), WatchStatus::NotFound | WatchStatus::Unauthorized) => {
             Err(Error::clone(trouble).into())
         }
-        (Some(call), trouble, _) => Ok(Seen { call: Call::clone(call), trouble: trouble.clone() }),
+        (Some(call), trouble, _) => {
+            Ok(ObservedCall { call: Call::clone(call), trouble: trouble.clone() })
+        }
         (None, Some(trouble), _) => Err(Error::clone(trouble).into()),
         (None, None, _) => Err(ToolError::new(
-            Class::TimedOut,
+            ErrorCode::TimedOut,
             "the API did not answer within the time of the wait",
         )
         .with_retry(Retry::Later)),
@@ -226,18 +235,18 @@ fn seen(snapshot: &Snapshot) -> Result<Seen, ToolError> {
 }
 
 /// Turns snapshots into progress messages, each thing once.
-struct Teller<'a> {
-    progress: &'a Progress,
+struct ProgressReporter<'a> {
+    progress: &'a ProgressNotifier,
     /// Whether what is said is told too.
     words: bool,
-    fence: Fence,
+    fence: UntrustedFence,
     status: Option<CallStatus>,
     lines: usize,
 }
 
-impl<'a> Teller<'a> {
-    fn new(progress: &'a Progress, words: bool) -> Self {
-        Self { progress, words, fence: Fence::new(), status: None, lines: 0 }
+impl<'a> ProgressReporter<'a> {
+    fn new(progress: &'a ProgressNotifier, words: bool) -> Self {
+        Self { progress, words, fence: UntrustedFence::new(), status: None, lines: 0 }
     }
 
     async fn tell(&mut self, snapshot: &Snapshot) {

@@ -19,7 +19,7 @@ use callingbox_mcp::http::handler::{HandlerContext, HandlerFactory, McpHandler};
 use callingbox_mcp::http::health::Health;
 use callingbox_mcp::http::{Service, Settings};
 use callingbox_mcp::mcp::catalogue::Catalogue;
-use callingbox_mcp::mcp::registry::index::Index;
+use callingbox_mcp::mcp::registry::index::ToolIndex;
 use callingbox_mcp::watch::WaitLimits;
 use tokio::net::TcpListener;
 
@@ -32,7 +32,7 @@ struct FixtureFactory {
 }
 
 impl HandlerFactory for FixtureFactory {
-    fn tools(&self) -> &Index {
+    fn tools(&self) -> &ToolIndex {
         self.catalogue.index()
     }
 

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use callingbox_mcp::mcp::catalogue::Catalogue;
-use callingbox_mcp::mcp::registry::effect::Kind;
+use callingbox_mcp::mcp::registry::effect::ToolEffect;
 use callingbox_mcp::mcp::registry::selection::Selection;
-use callingbox_mcp::mcp::tool::Entry;
+use callingbox_mcp::mcp::tool::ToolEntry;
 use callingbox_mcp::toolset::Toolset;
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ fn in_repo(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn served(entry: &Entry) -> Value {
+fn served(entry: &ToolEntry) -> Value {
     serde_json::to_value(entry.definition()).unwrap()
 }
 
@@ -43,11 +43,11 @@ fn each_tool_is_published_as_it_is_served() {
     settings.set_omit_expression(true);
     settings.bind(|| {
         for entry in catalogue.iter() {
-            insta::assert_json_snapshot!(entry.facts.name, served(entry));
+            insta::assert_json_snapshot!(entry.meta.name, served(entry));
         }
     });
     let names: BTreeSet<String> =
-        catalogue.iter().map(|entry| format!("{}.snap", entry.facts.name)).collect();
+        catalogue.iter().map(|entry| format!("{}.snap", entry.meta.name)).collect();
     let files: BTreeSet<String> = std::fs::read_dir(in_repo("tools"))
         .unwrap()
         .map(|file| file.unwrap().file_name().into_string().unwrap())
@@ -62,8 +62,8 @@ fn the_list_fits_its_budget_of_tokens() {
     let mut file = String::new();
     for entry in catalogue.iter() {
         let count = tokens(&served(entry).to_string());
-        assert!(count <= 900, "{} costs {count} tokens, more than 900", entry.facts.name);
-        file.push_str(&format!("{}\t{count}\n", entry.facts.name));
+        assert!(count <= 900, "{} costs {count} tokens, more than 900", entry.meta.name);
+        file.push_str(&format!("{}\t{count}\n", entry.meta.name));
     }
     check_generated(&in_repo("tools/tokens.tsv"), &file);
     let selection = Selection::default();
@@ -90,14 +90,14 @@ fn every_tool_keeps_the_rules() {
         for hint in ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"] {
             assert!(hints[hint].is_boolean(), "{name}: {hint}");
         }
-        assert_eq!(hints["readOnlyHint"], entry.facts.kind == Kind::Reads, "{name}");
+        assert_eq!(hints["readOnlyHint"], entry.meta.effect == ToolEffect::Reads, "{name}");
         let reads = ["get_", "list_", "search_"].iter().any(|verb| name.starts_with(verb));
         assert_eq!(
-            entry.facts.kind == Kind::Reads,
+            entry.meta.effect == ToolEffect::Reads,
             reads,
             "{name}: its verb tells whether it reads"
         );
-        if matches!(entry.facts.kind, Kind::RingsPhone | Kind::CostsMoney) {
+        if matches!(entry.meta.effect, ToolEffect::RingsPhone | ToolEffect::CostsMoney) {
             assert_eq!(hints["destructiveHint"], true, "{name}");
             assert_eq!(hints["idempotentHint"], false, "{name}");
         }
@@ -158,11 +158,7 @@ fn no_nulls(name: &str, schema: &Value) {
 #[test]
 fn toolsets_are_those_of_the_design() {
     let of = |toolset| -> Vec<&'static str> {
-        Catalogue::new()
-            .iter()
-            .filter(|e| e.facts.toolset == toolset)
-            .map(|e| e.facts.name)
-            .collect()
+        Catalogue::new().iter().filter(|e| e.meta.toolset == toolset).map(|e| e.meta.name).collect()
     };
     assert_eq!(
         of(Toolset::Calls),

@@ -19,8 +19,8 @@ use super::principal::{Principal, service_unavailable};
 use super::tokens::{StaticToken, TokenFile, TokenFileError};
 use super::{bearer_token, challenge_response, restrict};
 use crate::account::Account;
-use crate::mcp::registry::index::Index;
-use crate::mcp::registry::scope::Scope;
+use crate::mcp::registry::index::ToolIndex;
+use crate::mcp::registry::scope::OAuthScope;
 use crate::mcp::registry::selection::Selection;
 use crate::ttl_cache::TtlCache;
 use callingbox::ApiKey;
@@ -92,7 +92,7 @@ impl Authenticator {
 
     /// The response, 403, to a caller who lacks a scope.
     #[must_use]
-    pub fn insufficient_scope(&self, missing: Scope) -> Response {
+    pub fn insufficient_scope(&self, missing: OAuthScope) -> Response {
         match self {
             Self::OAuth(server) => server.insufficient_scope(missing),
             // These callers have all scopes, so this response is never sent.
@@ -172,7 +172,7 @@ impl ApiKeyAuth {
 pub struct StaticTokenAuth {
     path: PathBuf,
     account: Arc<Account>,
-    tools: Index,
+    tools: ToolIndex,
     selection: Arc<Selection>,
     tokens: Mutex<(TokenFile, Option<SystemTime>)>,
 }
@@ -185,7 +185,7 @@ impl StaticTokenAuth {
     pub fn new(
         path: PathBuf,
         account: Arc<Account>,
-        tools: Index,
+        tools: ToolIndex,
         selection: Arc<Selection>,
     ) -> Result<Self, TokenFileError> {
         let modified = modified_at(&path);

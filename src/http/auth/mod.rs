@@ -14,7 +14,7 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::answer;
-use crate::mcp::registry::index::Index;
+use crate::mcp::registry::index::ToolIndex;
 use crate::mcp::registry::selection::Selection;
 use crate::toolset::Toolset;
 
@@ -48,13 +48,13 @@ pub fn challenge_response(status: StatusCode, text: &str, challenge: &str) -> Re
 #[must_use]
 pub fn restrict(
     selection: &Selection,
-    tools: &Index,
+    tools: &ToolIndex,
     toolsets: Option<&[Toolset]>,
     read_only: bool,
 ) -> Selection {
     selection.narrowed(tools, |tool| {
         toolsets.is_none_or(|toolsets| toolsets.contains(&tool.toolset))
-            && (!read_only || tool.kind.is_read_only())
+            && (!read_only || tool.effect.is_read_only())
     })
 }
 
@@ -84,7 +84,7 @@ mod tests {
     fn restricting_a_selection_never_adds_a_tool() {
         let catalogue = Catalogue::new();
         let names = |selection: &Selection| -> Vec<_> {
-            catalogue.offered(selection).map(|entry| entry.facts.name).collect()
+            catalogue.offered(selection).map(|entry| entry.meta.name).collect()
         };
         let wide = Selection { toolsets: Toolset::ALL.to_vec(), ..Selection::default() };
         let narrow = Selection { tools: vec!["place_call".to_owned()], ..Selection::default() };
@@ -99,6 +99,6 @@ mod tests {
         assert_eq!(names(&restrict(&narrow, catalogue.index(), Some(&[]), false)), [""; 0]);
         let read_only = Selection { read_only: true, ..wide };
         let reading = restrict(&read_only, catalogue.index(), None, false);
-        assert!(catalogue.offered(&reading).all(|entry| entry.facts.kind.is_read_only()));
+        assert!(catalogue.offered(&reading).all(|entry| entry.meta.effect.is_read_only()));
     }
 }

@@ -9,13 +9,13 @@ use jiff::Timestamp;
 
 use super::super::answer;
 use super::super::tenant::{Tenant, TooManyTenants};
-use crate::mcp::registry::scope::{Scope, Scopes};
+use crate::mcp::registry::scope::{GrantedScopes, OAuthScope};
 
 /// An authenticated caller.
 pub struct Principal {
     pub tenant: Arc<Tenant>,
     /// The granted OAuth scopes; `None` if access is not granted by scope.
-    pub scopes: Option<Scopes>,
+    pub scopes: Option<GrantedScopes>,
     /// When the credentials expire.
     pub expires_at: Option<Timestamp>,
 }
@@ -27,7 +27,7 @@ impl Principal {
     }
 
     #[must_use]
-    pub fn has_scope(&self, scope: Scope) -> bool {
+    pub fn has_scope(&self, scope: OAuthScope) -> bool {
         self.scopes.is_none_or(|scopes| scopes.contains(scope))
     }
 }

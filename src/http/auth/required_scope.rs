@@ -6,8 +6,8 @@ use http::StatusCode;
 
 use super::super::answer;
 use super::super::body::JsonRpcPeek;
-use crate::mcp::registry::index::{Facts, Index};
-use crate::mcp::registry::scope::Scope;
+use crate::mcp::registry::index::{ToolIndex, ToolMeta};
+use crate::mcp::registry::scope::OAuthScope;
 use crate::mcp::registry::selection::Selection;
 
 /// Methods that reveal nothing about the account and change nothing in it.
@@ -29,9 +29,9 @@ const UNSCOPED_METHODS: [&str; 9] = [
 /// The response, 400: a tool call without the name of a tool.
 pub fn required_scope(
     message: &JsonRpcPeek,
-    tools: &Index,
+    tools: &ToolIndex,
     offered: &Selection,
-) -> Result<Option<Scope>, Box<Response>> {
+) -> Result<Option<OAuthScope>, Box<Response>> {
     let Some(method) = message.method.as_deref() else {
         // A response to a request that the server sent in this session.
         return Ok(None);
@@ -42,11 +42,11 @@ pub fn required_scope(
         })?;
         // No scope unlocks a tool that is not offered to anyone; the pipeline explains why it is not.
         let tool = tools.get(name).filter(|tool| offered.offers(tool));
-        return Ok(tool.map(Facts::scope));
+        return Ok(tool.map(ToolMeta::scope));
     }
     let unscoped = UNSCOPED_METHODS.contains(&method) || method.starts_with("notifications/");
     // All other methods need a scope: resources, completions, tasks, subscriptions, and future additions.
-    Ok((!unscoped).then_some(Scope::CallsRead))
+    Ok((!unscoped).then_some(OAuthScope::CallsRead))
 }
 
 #[cfg(test)]
@@ -67,12 +67,12 @@ mod tests {
         let call =
             |name: &str| format!(r#"{{"method":"tools/call","params":{{"name":"{name}"}}}}"#);
         for (name, scope) in [
-            ("list_calls", Some(Scope::CallsRead)),
-            ("place_call", Some(Scope::CallsPlace)),
-            (r"place\u005fcall", Some(Scope::CallsPlace)),
-            ("archive_agent", Some(Scope::AgentsWrite)),
-            ("purchase_number", Some(Scope::NumbersPurchase)),
-            ("list_webhooks", Some(Scope::WebhooksWrite)),
+            ("list_calls", Some(OAuthScope::CallsRead)),
+            ("place_call", Some(OAuthScope::CallsPlace)),
+            (r"place\u005fcall", Some(OAuthScope::CallsPlace)),
+            ("archive_agent", Some(OAuthScope::AgentsWrite)),
+            ("purchase_number", Some(OAuthScope::NumbersPurchase)),
+            ("list_webhooks", Some(OAuthScope::WebhooksWrite)),
             // A tool of --sandbox only, and a name that no tool has.
             ("simulate_inbound_call", None),
             ("no_such_tool", None),
@@ -84,13 +84,13 @@ mod tests {
             ("tools/list", None),
             ("prompts/get", None),
             ("notifications/cancelled", None),
-            ("resources/read", Some(Scope::CallsRead)),
-            ("resources/subscribe", Some(Scope::CallsRead)),
-            ("subscriptions/listen", Some(Scope::CallsRead)),
-            ("completion/complete", Some(Scope::CallsRead)),
-            ("tasks/get", Some(Scope::CallsRead)),
-            ("tools/call ", Some(Scope::CallsRead)),
-            ("brand/new", Some(Scope::CallsRead)),
+            ("resources/read", Some(OAuthScope::CallsRead)),
+            ("resources/subscribe", Some(OAuthScope::CallsRead)),
+            ("subscriptions/listen", Some(OAuthScope::CallsRead)),
+            ("completion/complete", Some(OAuthScope::CallsRead)),
+            ("tasks/get", Some(OAuthScope::CallsRead)),
+            ("tools/call ", Some(OAuthScope::CallsRead)),
+            ("brand/new", Some(OAuthScope::CallsRead)),
         ] {
             assert_eq!(required(&format!(r#"{{"method":"{method}"}}"#)), Ok(scope), "{method}");
         }

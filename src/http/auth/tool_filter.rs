@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 
 use super::super::answer;
-use crate::mcp::registry::index::{Facts, Index};
+use crate::mcp::registry::index::{ToolIndex, ToolMeta};
 use crate::mcp::reply::text;
 use crate::suggest::UnknownName;
 use crate::toolset::Toolset;
@@ -33,7 +33,7 @@ impl RequestToolFilter {
     ///
     /// # Errors
     /// The response, 400, with the valid names: a header names an unknown toolset or tool.
-    pub fn from_headers(headers: &HeaderMap, all: &Index) -> Result<Self, Box<Response>> {
+    pub fn from_headers(headers: &HeaderMap, all: &ToolIndex) -> Result<Self, Box<Response>> {
         let refuse = |header: &str, error: UnknownName| {
             let text = format!("{header}: {}", text::reason(&error.to_string()));
             Box::new(answer::error_response(StatusCode::BAD_REQUEST, &text))
@@ -63,11 +63,11 @@ impl RequestToolFilter {
     }
 
     #[must_use]
-    pub fn allows(&self, tool: &Facts) -> bool {
+    pub fn allows(&self, tool: &ToolMeta) -> bool {
         let all = self.toolsets.is_empty() && self.tools.is_empty();
         (all || self.toolsets.contains(&tool.toolset) || self.tools.contains(&tool.name))
             && !self.exclude.contains(&tool.name)
-            && (!self.read_only || tool.kind.is_read_only())
+            && (!self.read_only || tool.effect.is_read_only())
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
         ] {
             let filter = read(headers).unwrap();
             let narrow = wide.narrowed(catalogue.index(), |tool| filter.allows(tool));
-            let names: Vec<_> = catalogue.offered(&narrow).map(|entry| entry.facts.name).collect();
+            let names: Vec<_> = catalogue.offered(&narrow).map(|entry| entry.meta.name).collect();
             assert_eq!(names, expected, "{headers:?}");
         }
         let closed = Selection { read_only: true, ..Selection::default() };

@@ -24,15 +24,15 @@ use rmcp::model::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::token::{Seals, Void};
+use self::token::{ConfirmationTokens, InvalidToken};
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::order::DialRequest;
-use crate::mcp::reply::error::{Class, Retry, ToolError};
+use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::request::peer::Era;
-use crate::mcp::tool::Stop;
+use crate::mcp::tool::ToolExit;
 use crate::telemetry::arguments::digits_masked;
 
 /// How long a question stands.
@@ -80,7 +80,7 @@ impl Question {
 
 /// What came of asking.
 #[derive(Debug)]
-pub enum Asking {
+pub enum ConfirmOutcome {
     /// A clear yes.
     Confirmed(ConfirmedBy),
     /// The model must carry this token back.
@@ -94,14 +94,14 @@ pub enum Asking {
 
 /// A no, in whichever form it came.
 fn no(why: &str) -> ToolError {
-    ToolError::new(Class::Declined, format!("{why}. Nobody was called and nothing was bought"))
+    ToolError::new(ErrorCode::Declined, format!("{why}. Nobody was called and nothing was bought"))
         .with_retry(Retry::No)
         .with_next([NextStep::person("Do not ask again unless the user brings it up.")])
 }
 
 fn void(why: impl Display) -> ToolError {
     ToolError::new(
-        Class::Declined,
+        ErrorCode::Declined,
         format!("the confirmation is void: {why}. Nobody was called and nothing was bought"),
     )
 }
@@ -109,10 +109,10 @@ fn void(why: impl Display) -> ToolError {
 /// How to get another confirmation, where one is void.
 fn another(cx: &ToolContext, error: ToolError) -> ToolError {
     match (error.class(), cx.client.can_ask_human()) {
-        (Class::Declined, true) => error.with_next([NextStep::person(
+        (ErrorCode::Declined, true) => error.with_next([NextStep::person(
             "Call again without confirmation_token: the user is then asked.",
         )]),
-        (Class::Declined, false) => error.with_next([NextStep::person(
+        (ErrorCode::Declined, false) => error.with_next([NextStep::person(
             "Call again without confirmation_token to get a new preview, and show it to the user.",
         )]),
         _ => error,
@@ -129,7 +129,7 @@ pub async fn ask(
     asked: &DialRequest,
     token: Option<&str>,
     question: &Question,
-) -> Result<Asking, Stop> {
+) -> Result<ConfirmOutcome, ToolExit> {
     if let Some(token) = token {
         if dialer.rules().require_human {
             return Err(
@@ -139,11 +139,11 @@ pub async fn ask(
         open(dialer, asked, &question.preview, Purpose::Token, token)
             .await
             .map_err(|error| another(cx, error))?;
-        return Ok(Asking::Confirmed(ConfirmedBy::Token));
+        return Ok(ConfirmOutcome::Confirmed(ConfirmedBy::Token));
     }
     if !cx.client.can_ask_human() {
         let (token, expires_at) = seal(dialer, asked, &question.preview, Purpose::Token).await?;
-        return Ok(Asking::Preview { token, expires_at });
+        return Ok(ConfirmOutcome::Preview { token, expires_at });
     }
     match cx.client.era() {
         Era::Sessions => elicit(cx, dialer.rules().thinking_time, question).await?,
@@ -158,10 +158,10 @@ pub async fn ask(
                     .ok_or_else(|| no(UNREADABLE))?;
                 read(answer)?;
             }
-            _ => return Err(Stop::NeedsInput(Box::new(round(dialer, asked, question).await?))),
+            _ => return Err(ToolExit::NeedsInput(Box::new(round(dialer, asked, question).await?))),
         },
     }
-    Ok(Asking::Confirmed(ConfirmedBy::User))
+    Ok(ConfirmOutcome::Confirmed(ConfirmedBy::User))
 }
 
 /// The era of sessions: the client is asked and waited for.
@@ -177,7 +177,7 @@ async fn elicit(
         answer = peer.elicit_with_timeout::<Answer>(question.text(), Some(thinking_time)) => answer,
         () = cx.draining.cancelled() => {
             let text = "this server is about to end, before the human answered. Nobody was called and nothing was bought";
-            return Err(ToolError::new(Class::Unavailable, text).with_retry(Retry::Later));
+            return Err(ToolError::new(ErrorCode::Unavailable, text).with_retry(Retry::Later));
         }
     };
     match answer {
@@ -234,9 +234,9 @@ fn read(answer: ElicitResult) -> Result<(), ToolError> {
     }
 }
 
-async fn seals(dialer: &Dialer) -> Result<Seals, ToolError> {
+async fn seals(dialer: &Dialer) -> Result<ConfirmationTokens, ToolError> {
     let secret = dialer.ledger().await?.secret().await?;
-    Seals::new(secret.to_vec()).map_err(|error| ToolError::internal(error.to_string()))
+    ConfirmationTokens::new(secret.to_vec()).map_err(|error| ToolError::internal(error.to_string()))
 }
 
 /// What a seal is for. One is never taken for the other: a state carries no yes of its own, so that
@@ -283,7 +283,7 @@ async fn open(
     if ledger.redeem_token(tenant, &sealed.id, sealed.expires_at, now).await? {
         Ok(())
     } else {
-        Err(void(Void::Used))
+        Err(void(InvalidToken::Used))
     }
 }
 
@@ -291,7 +291,7 @@ async fn open(
 #[must_use]
 pub fn outdated() -> ToolError {
     let text = "the agent or the price was changed while the human was asked. Nobody was called and nothing was bought";
-    ToolError::new(Class::Declined, text)
+    ToolError::new(ErrorCode::Declined, text)
         .with_next([NextStep::person("Call again: the human is then asked about it as it is now.")])
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 /// What a seal says: which question it was, and until when it may be answered.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Sealed {
+pub struct TokenClaims {
     /// The question.
     pub id: String,
     /// Until when.
@@ -20,7 +20,7 @@ pub struct Sealed {
 
 /// Why a seal counts for nothing, for whoever brings it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Void {
+pub enum InvalidToken {
     /// It was good once.
     #[error("it has expired after five minutes")]
     Expired,
@@ -41,9 +41,9 @@ pub enum Void {
 }
 
 /// Makes seals with one key, and opens them.
-pub struct Seals(RequestStateCodec);
+pub struct ConfirmationTokens(RequestStateCodec);
 
-impl Seals {
+impl ConfirmationTokens {
     /// Seals of this key.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl Seals {
     ) -> Result<(String, Timestamp), serde_json::Error> {
         let until = SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::ZERO);
         let expires_at = Timestamp::now().checked_add(until).unwrap_or(Timestamp::MAX);
-        let sealed = Sealed { id: Uuid::new_v4().simple().to_string(), expires_at };
+        let sealed = TokenClaims { id: Uuid::new_v4().simple().to_string(), expires_at };
         let payload = serde_json::to_vec(&sealed)?;
         let options = SealOptions::new().associated_data(bound.as_bytes()).ttl(lifetime);
         Ok((self.0.seal_with(&payload, &options), expires_at))
@@ -73,13 +73,13 @@ impl Seals {
     ///
     /// # Errors
     /// It is void.
-    pub fn open(&self, bound: &str, seal: &str) -> Result<Sealed, Void> {
+    pub fn open(&self, bound: &str, seal: &str) -> Result<TokenClaims, InvalidToken> {
         let payload = self.0.open_with(seal, bound.as_bytes()).map_err(|error| match error {
-            RequestStateError::Expired => Void::Expired,
-            RequestStateError::IntegrityCheckFailed => Void::Otherwise,
-            _ => Void::Strange,
+            RequestStateError::Expired => InvalidToken::Expired,
+            RequestStateError::IntegrityCheckFailed => InvalidToken::Otherwise,
+            _ => InvalidToken::Strange,
         })?;
-        serde_json::from_slice(&payload).map_err(|_| Void::Unreadable)
+        serde_json::from_slice(&payload).map_err(|_| InvalidToken::Unreadable)
     }
 }
 
@@ -91,8 +91,8 @@ mod tests {
 
     const LIFETIME: Duration = Duration::from_secs(300);
 
-    fn seals(key: [u8; 32]) -> Seals {
-        Seals::new(key.to_vec()).unwrap()
+    fn seals(key: [u8; 32]) -> ConfirmationTokens {
+        ConfirmationTokens::new(key.to_vec()).unwrap()
     }
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
             std::thread::yield_now();
         }
         let void = seals.open("Token|a|b", &seal).unwrap_err();
-        assert_eq!(void, Void::Expired);
+        assert_eq!(void, InvalidToken::Expired);
     }
 
     proptest! {
@@ -126,7 +126,7 @@ mod tests {
             let opened = seals.open(&bound, &seal).unwrap();
             prop_assert_eq!(opened.expires_at, expires_at);
             prop_assert_eq!(seals.open(&other, &seal).is_ok(), other == bound);
-            let others = Seals::new(other_key.to_vec()).unwrap();
+            let others = ConfirmationTokens::new(other_key.to_vec()).unwrap();
             prop_assert_eq!(others.open(&bound, &seal).is_ok(), other_key == key);
 
             let at = at.index(seal.len());

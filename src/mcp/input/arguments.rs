@@ -20,7 +20,7 @@ pub type Arguments = Map<String, Value>;
 
 /// What an answer shows in place of a secret. It is never a value itself: who reads it and writes it
 /// back would put it in the secret's place.
-pub const WITHHELD: &str = "***";
+pub const REDACTED: &str = "***";
 
 /// A text of `MIN` to `MAX` characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -76,9 +76,9 @@ impl<const MIN: usize, const MAX: usize> JsonSchema for Text<MIN, MAX> {
 /// A whole number from `MIN` to `MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Whole<const MIN: u64, const MAX: u64>(u64);
+pub struct BoundedInteger<const MIN: u64, const MAX: u64>(u64);
 
-impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
+impl<const MIN: u64, const MAX: u64> BoundedInteger<MIN, MAX> {
     /// The number.
     #[must_use]
     pub const fn get(self) -> u64 {
@@ -86,7 +86,7 @@ impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
     }
 }
 
-impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Whole<MIN, MAX> {
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for BoundedInteger<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
         // JSON Schema takes 10.0 for an integer too. What is out of range stays so as a u64.
@@ -100,7 +100,7 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Whole<MIN, MAX> {
     }
 }
 
-impl<const MIN: u64, const MAX: u64> JsonSchema for Whole<MIN, MAX> {
+impl<const MIN: u64, const MAX: u64> JsonSchema for BoundedInteger<MIN, MAX> {
     fn inline_schema() -> bool {
         true
     }
@@ -173,7 +173,7 @@ impl HttpsUrl {
 impl<'de> Deserialize<'de> for HttpsUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        if text.contains(WITHHELD) {
+        if text.contains(REDACTED) {
             return Err(D::Error::custom(
                 "`***` stands for a secret that is not shown: give the address whole",
             ));
@@ -387,7 +387,7 @@ mod tests {
     #[serde(deny_unknown_fields)]
     struct Sample {
         name: Text<1, 3>,
-        count: Option<Whole<1, 9>>,
+        count: Option<BoundedInteger<1, 9>>,
         items: Option<List<bool, 2>>,
         kind: Option<Kind>,
         clear: Option<List<Clearable, 1>>,
@@ -417,7 +417,7 @@ mod tests {
             read(json!({"name": "abc", "count": 9, "items": [true]})),
             Ok(Sample {
                 name: Text("abc".into()),
-                count: Some(Whole(9)),
+                count: Some(BoundedInteger(9)),
                 items: Some(List(vec![true])),
                 kind: None,
                 clear: None,
@@ -425,7 +425,10 @@ mod tests {
         );
         // An integer is a number without a fraction, however it is written (JSON Schema).
         for nine in [json!(9), json!(9.0), json!(0.9e1)] {
-            assert_eq!(read(json!({"name": "a", "count": nine})).unwrap().count, Some(Whole(9)));
+            assert_eq!(
+                read(json!({"name": "a", "count": nine})).unwrap().count,
+                Some(BoundedInteger(9))
+            );
         }
         for (bad, reason) in [
             (json!({}), "missing field `name`"),

@@ -118,7 +118,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::mcp::input::arguments::{Object, Text, Whole};
+    use crate::mcp::input::arguments::{BoundedInteger, Object, Text};
 
     #[derive(Deserialize, JsonSchema)]
     #[serde(rename_all = "snake_case")]
@@ -134,7 +134,7 @@ mod tests {
     struct Sample {
         /// What it is called.
         name: Text<1, 20>,
-        count: Option<Whole<1, 9>>,
+        count: Option<BoundedInteger<1, 9>>,
         way: Option<Way>,
         context: Option<Object>,
     }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::name::ToolName;
 use crate::account::Environment;
-use crate::mcp::registry::index::Index;
+use crate::mcp::registry::index::ToolIndex;
 use crate::mcp::registry::selection::Selection;
 
 /// The tools that one caller can use. Cheap to create: every request has one, and few need it.
 #[derive(Clone)]
 pub struct AvailableTools {
-    index: Index,
+    index: ToolIndex,
     selection: Arc<Selection>,
     environment: Environment,
 }
@@ -19,7 +19,7 @@ pub struct AvailableTools {
 impl AvailableTools {
     /// The tools that `selection` offers.
     #[must_use]
-    pub fn new(index: &Index, selection: &Arc<Selection>, environment: Environment) -> Self {
+    pub fn new(index: &ToolIndex, selection: &Arc<Selection>, environment: Environment) -> Self {
         Self { index: index.clone(), selection: Arc::clone(selection), environment }
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// What calling a tool does to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ToolEffect {
     /// Changes nothing.
     Reads,
     /// Changes records of the account.
@@ -21,7 +21,7 @@ pub enum Kind {
     RingsPhone,
 }
 
-impl Kind {
+impl ToolEffect {
     /// Whether the tool only reads.
     #[must_use]
     pub const fn is_read_only(self) -> bool {

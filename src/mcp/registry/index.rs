@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use crate::mcp::registry::effect::Kind;
-use crate::mcp::registry::scope::Scope;
+use crate::mcp::registry::effect::ToolEffect;
+use crate::mcp::registry::scope::OAuthScope;
 use crate::suggest::{UnknownName, most_similar};
 use crate::toolset::Toolset;
 
 /// What is known of a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
+pub struct ToolMeta {
     /// The tool's name.
     pub name: &'static str,
     /// The name for people.
@@ -18,30 +18,30 @@ pub struct Facts {
     /// The tool's group.
     pub toolset: Toolset,
     /// What it does to the world.
-    pub kind: Kind,
+    pub effect: ToolEffect,
 }
 
-impl Facts {
+impl ToolMeta {
     /// What a caller must be granted to call it, where callers are granted anything.
     #[must_use]
-    pub fn scope(&self) -> Scope {
-        Scope::of(self.toolset, self.kind)
+    pub fn scope(&self) -> OAuthScope {
+        OAuthScope::of(self.toolset, self.effect)
     }
 }
 
 /// All tools by what is known of them. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Index(Arc<[Facts]>);
+pub struct ToolIndex(Arc<[ToolMeta]>);
 
-impl Index {
+impl ToolIndex {
     /// All tools in their order.
-    pub fn iter(&self) -> impl Iterator<Item = &Facts> {
+    pub fn iter(&self) -> impl Iterator<Item = &ToolMeta> {
         self.0.iter()
     }
 
     /// The tool of this name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Facts> {
+    pub fn get(&self, name: &str) -> Option<&ToolMeta> {
         self.iter().find(|tool| tool.name == name)
     }
 
@@ -58,8 +58,8 @@ impl Index {
     }
 }
 
-impl FromIterator<Facts> for Index {
-    fn from_iter<T: IntoIterator<Item = Facts>>(tools: T) -> Self {
+impl FromIterator<ToolMeta> for ToolIndex {
+    fn from_iter<T: IntoIterator<Item = ToolMeta>>(tools: T) -> Self {
         Self(tools.into_iter().collect())
     }
 }

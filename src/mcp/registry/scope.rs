@@ -4,12 +4,12 @@
 
 use std::fmt;
 
-use crate::mcp::registry::effect::Kind;
+use crate::mcp::registry::effect::ToolEffect;
 use crate::toolset::Toolset;
 
 /// One thing that can be granted (a scope of RFC 6749, section 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scope {
+pub enum OAuthScope {
     /// `calls:read`: reads calls, transcripts, agents and numbers.
     CallsRead,
     /// `calls:place`: rings telephones.
@@ -22,7 +22,7 @@ pub enum Scope {
     WebhooksWrite,
 }
 
-impl Scope {
+impl OAuthScope {
     /// All of them.
     pub const ALL: [Self; 5] = [
         Self::CallsRead,
@@ -46,20 +46,22 @@ impl Scope {
 
     /// What a tool of this group takes that does this to the world.
     #[must_use]
-    pub const fn of(toolset: Toolset, kind: Kind) -> Self {
+    pub const fn of(toolset: Toolset, kind: ToolEffect) -> Self {
         match (kind, toolset) {
-            (Kind::RingsPhone, _) => Self::CallsPlace,
-            (Kind::CostsMoney, _) => Self::NumbersPurchase,
-            (Kind::Reads | Kind::Writes { .. }, Toolset::Webhooks) => Self::WebhooksWrite,
-            (Kind::Reads, _) => Self::CallsRead,
-            (Kind::Writes { .. }, Toolset::Calls | Toolset::Sandbox) => Self::CallsPlace,
-            (Kind::Writes { .. }, Toolset::Agents) => Self::AgentsWrite,
-            (Kind::Writes { .. }, Toolset::Numbers) => Self::NumbersPurchase,
+            (ToolEffect::RingsPhone, _) => Self::CallsPlace,
+            (ToolEffect::CostsMoney, _) => Self::NumbersPurchase,
+            (ToolEffect::Reads | ToolEffect::Writes { .. }, Toolset::Webhooks) => {
+                Self::WebhooksWrite
+            }
+            (ToolEffect::Reads, _) => Self::CallsRead,
+            (ToolEffect::Writes { .. }, Toolset::Calls | Toolset::Sandbox) => Self::CallsPlace,
+            (ToolEffect::Writes { .. }, Toolset::Agents) => Self::AgentsWrite,
+            (ToolEffect::Writes { .. }, Toolset::Numbers) => Self::NumbersPurchase,
         }
     }
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for OAuthScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -67,15 +69,15 @@ impl fmt::Display for Scope {
 
 /// What a caller was granted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Scopes([bool; Scope::ALL.len()]);
+pub struct GrantedScopes([bool; OAuthScope::ALL.len()]);
 
-impl Scopes {
+impl GrantedScopes {
     /// Reads names with spaces between them; those that mean nothing here are left out.
     #[must_use]
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut granted = Self::default();
         for name in names.into_iter().flat_map(|names| names.split(' ')) {
-            for (scope, has) in Scope::ALL.into_iter().zip(&mut granted.0) {
+            for (scope, has) in OAuthScope::ALL.into_iter().zip(&mut granted.0) {
                 *has |= scope.as_str() == name;
             }
         }
@@ -84,8 +86,8 @@ impl Scopes {
 
     /// Whether this was granted.
     #[must_use]
-    pub fn contains(self, scope: Scope) -> bool {
-        Scope::ALL.into_iter().zip(self.0).any(|(known, has)| has && known == scope)
+    pub fn contains(self, scope: OAuthScope) -> bool {
+        OAuthScope::ALL.into_iter().zip(self.0).any(|(known, has)| has && known == scope)
     }
 }
 
@@ -97,12 +99,12 @@ mod tests {
     #[test]
     fn every_tool_takes_the_scope_that_fits_what_it_does() {
         let catalogue = Catalogue::new();
-        let tools = |scope: Scope| -> Vec<_> {
+        let tools = |scope: OAuthScope| -> Vec<_> {
             let entries = catalogue.index().iter().filter(|tool| tool.scope() == scope);
             entries.map(|tool| tool.name).collect()
         };
         assert_eq!(
-            tools(Scope::CallsRead),
+            tools(OAuthScope::CallsRead),
             [
                 "get_call_result",
                 "get_call_transcript",
@@ -113,26 +115,26 @@ mod tests {
                 "search_numbers"
             ]
         );
-        assert_eq!(tools(Scope::CallsPlace), ["place_call", "simulate_inbound_call"]);
+        assert_eq!(tools(OAuthScope::CallsPlace), ["place_call", "simulate_inbound_call"]);
         assert_eq!(
-            tools(Scope::AgentsWrite),
+            tools(OAuthScope::AgentsWrite),
             ["create_agent", "update_agent", "set_agent_numbers", "archive_agent"]
         );
-        assert_eq!(tools(Scope::NumbersPurchase), ["purchase_number"]);
+        assert_eq!(tools(OAuthScope::NumbersPurchase), ["purchase_number"]);
         let webhooks = catalogue.index().iter().filter(|tool| tool.toolset == Toolset::Webhooks);
         let webhooks: Vec<_> = webhooks.map(|tool| tool.name).collect();
-        assert_eq!(tools(Scope::WebhooksWrite), webhooks);
+        assert_eq!(tools(OAuthScope::WebhooksWrite), webhooks);
     }
 
     #[test]
     fn whole_names_are_granted_and_nothing_like_them() {
         let granted = |text: &str| {
-            let scopes = Scopes::parse([text]);
-            Scope::ALL.into_iter().filter(|scope| scopes.contains(*scope)).collect::<Vec<_>>()
+            let scopes = GrantedScopes::parse([text]);
+            OAuthScope::ALL.into_iter().filter(|scope| scopes.contains(*scope)).collect::<Vec<_>>()
         };
         assert_eq!(
             granted("openid webhooks:write  calls:read"),
-            [Scope::CallsRead, Scope::WebhooksWrite]
+            [OAuthScope::CallsRead, OAuthScope::WebhooksWrite]
         );
         for none in ["", "calls", "calls:*", "CALLS:READ", "calls:read,calls:place", "calls:reader"]
         {

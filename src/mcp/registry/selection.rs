@@ -1,6 +1,6 @@
 //! Which of all tools are offered: what the user switched on, and what was taken from it since.
 
-use crate::mcp::registry::index::{Facts, Index};
+use crate::mcp::registry::index::{ToolIndex, ToolMeta};
 use crate::suggest::UnknownName;
 use crate::toolset::Toolset;
 
@@ -29,7 +29,7 @@ impl Selection {
     ///
     /// # Errors
     /// The first name that does not, with the valid ones.
-    pub fn check(&self, all: &Index) -> Result<(), UnknownName> {
+    pub fn check(&self, all: &ToolIndex) -> Result<(), UnknownName> {
         match self.tools.iter().chain(&self.exclude_tools).find(|name| all.get(name).is_none()) {
             None => Ok(()),
             Some(name) => Err(all.no_tool(name)),
@@ -37,7 +37,7 @@ impl Selection {
     }
 
     /// The groups of tools that are on.
-    pub fn toolsets_in_force(&self) -> impl Iterator<Item = Toolset> {
+    pub fn active_toolsets(&self) -> impl Iterator<Item = Toolset> {
         let toolsets: &[Toolset] = match (self.toolsets.as_slice(), self.tools.as_slice()) {
             ([], []) => &Self::DEFAULT,
             (toolsets, _) => toolsets,
@@ -47,7 +47,7 @@ impl Selection {
 
     /// The same without the tools that `keep` leaves out: it can only become less.
     #[must_use]
-    pub fn narrowed(&self, all: &Index, keep: impl Fn(&Facts) -> bool) -> Self {
+    pub fn narrowed(&self, all: &ToolIndex, keep: impl Fn(&ToolMeta) -> bool) -> Self {
         let mut narrow = self.clone();
         let left_out = all.iter().filter(|tool| !keep(tool)).map(|tool| tool.name);
         narrow.narrowed.extend(left_out);
@@ -56,21 +56,21 @@ impl Selection {
 
     /// Whether a tool is offered.
     #[must_use]
-    pub fn offers(&self, tool: &Facts) -> bool {
-        self.withheld(tool).is_none()
+    pub fn offers(&self, tool: &ToolMeta) -> bool {
+        self.withheld_reason(tool).is_none()
     }
 
     /// Why a tool is not offered, or none if it is.
     #[must_use]
-    pub fn withheld(&self, tool: &Facts) -> Option<&'static str> {
+    pub fn withheld_reason(&self, tool: &ToolMeta) -> Option<&'static str> {
         let named = self.tools.iter().any(|name| name == tool.name);
         if tool.toolset == Toolset::Sandbox && !self.sandbox {
             Some("it exists only with --sandbox")
-        } else if !named && !self.toolsets_in_force().any(|set| set == tool.toolset) {
+        } else if !named && !self.active_toolsets().any(|set| set == tool.toolset) {
             Some("its toolset is not switched on (--toolsets, --tools)")
         } else if self.exclude_tools.iter().any(|name| name == tool.name) {
             Some("it is switched off by --exclude-tools")
-        } else if self.read_only && !tool.kind.is_read_only() {
+        } else if self.read_only && !tool.effect.is_read_only() {
             Some("the server is read-only (--read-only)")
         } else if self.narrowed.contains(&tool.name) {
             Some("it is not among those that this caller may use and asked for")
@@ -84,11 +84,11 @@ impl Selection {
 mod tests {
     use super::*;
     use crate::mcp::catalogue::Catalogue;
-    use crate::mcp::registry::effect::Kind;
+    use crate::mcp::registry::effect::ToolEffect;
 
     fn names(selection: &Selection) -> Vec<&'static str> {
         let catalogue = Catalogue::new();
-        catalogue.offered(selection).map(|entry| entry.facts.name).collect()
+        catalogue.offered(selection).map(|entry| entry.meta.name).collect()
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
         let catalogue = Catalogue::new();
         assert!(!offered.is_empty());
         for name in offered {
-            assert_eq!(catalogue.index().get(name).unwrap().kind, Kind::Reads, "{name}");
+            assert_eq!(catalogue.index().get(name).unwrap().effect, ToolEffect::Reads, "{name}");
         }
     }
 

@@ -7,7 +7,7 @@ use crate::mcp::registry::name::ToolName;
 
 /// One thing that is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum View {
+pub enum DataSurface {
     /// What became of a call.
     Call,
     /// The ids of all calls.
@@ -24,7 +24,7 @@ pub enum View {
     Policy,
 }
 
-impl View {
+impl DataSurface {
     #[cfg(test)]
     const ALL: [Self; 7] = [
         Self::Call,
@@ -52,7 +52,7 @@ impl View {
 
     /// Whether it is seen with what is offered.
     #[must_use]
-    pub fn is_open(self, tools: &AvailableTools) -> bool {
+    pub fn is_visible(self, tools: &AvailableTools) -> bool {
         self.tools().iter().any(|tool| tools.contains(*tool))
     }
 
@@ -60,8 +60,8 @@ impl View {
     ///
     /// # Errors
     /// Why it is not seen, for whoever asked.
-    pub fn hold(self, tools: &AvailableTools, what: &str) -> Result<(), String> {
-        if self.is_open(tools) {
+    pub fn require(self, tools: &AvailableTools, what: &str) -> Result<(), String> {
+        if self.is_visible(tools) {
             return Ok(());
         }
         let tools: Vec<String> = self.tools().iter().map(|tool| format!("`{tool}`")).collect();
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn each_is_seen_with_each_of_its_tools_and_with_no_other() {
         let catalogue = Catalogue::new();
-        for view in View::ALL {
+        for view in DataSurface::ALL {
             for tool in view.tools() {
                 assert!(catalogue.get(tool.as_str()).is_some(), "{view:?}: {tool}");
             }
@@ -92,7 +92,7 @@ mod tests {
                 let tools =
                     AvailableTools::new(catalogue.index(), &Arc::new(only), Environment::Sandbox);
                 let has = view.tools().iter().any(|tool| tool.as_str() == entry.name);
-                assert_eq!(view.hold(&tools, "it").is_ok(), has, "{view:?}: {}", entry.name);
+                assert_eq!(view.require(&tools, "it").is_ok(), has, "{view:?}: {}", entry.name);
             }
         }
     }
@@ -102,15 +102,15 @@ mod tests {
         let tools = AvailableTools::only(&[ToolName::LIST_NUMBERS], Environment::Live);
         for (view, text) in [
             (
-                View::Call,
+                DataSurface::Call,
                 "x is not offered here: it needs the tool `get_call_result`, which is not",
             ),
             (
-                View::Policy,
+                DataSurface::Policy,
                 "x is not offered here: it needs the tool `place_call` or `list_calls`, which is not",
             ),
         ] {
-            assert_eq!(view.hold(&tools, "x"), Err(text.to_owned()));
+            assert_eq!(view.require(&tools, "x"), Err(text.to_owned()));
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::dialing::call_outcome::CallOutcome;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
-use crate::mcp::reply::text::{self, Fence};
+use crate::mcp::reply::text::{self, UntrustedFence};
 use crate::watch::CallProgress;
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
@@ -204,7 +204,7 @@ impl CallReport {
 
     /// The same as text, with what came from the phone line inside the fence.
     #[must_use]
-    pub fn text(&self, fence: &Fence) -> String {
+    pub fn text(&self, fence: &UntrustedFence) -> String {
         // Nearly always enough.
         let mut text = String::with_capacity(1024);
         let _ = write!(text, "outcome: {}. call_id: {}.", self.outcome.as_str(), self.call_id);
@@ -224,14 +224,14 @@ impl CallReport {
             let _ = write!(text, " Cost: {amount}.");
         }
         if let Some(error) = &self.error {
-            let _ = write!(text, " Error: {}.", text::one_line(error, LONGEST_ERROR));
+            let _ = write!(text, " Error: {}.", text::one_line(error, MAX_ERROR_CHARS));
         }
         let _ = write!(text, " {}", self.note);
         if let Some(trouble) = &self.trouble {
             text.push_str(&text::last_known(trouble));
         }
         if let Some(error) = &self.result_error {
-            let _ = write!(text, " Result error: {}.", fence.inline(error, LONGEST_ERROR));
+            let _ = write!(text, " Result error: {}.", fence.inline(error, MAX_ERROR_CHARS));
         }
         if !self.result_problems.is_empty() {
             let _ = write!(text, " Result problems: {}.", self.result_problems.join("; "));
@@ -250,7 +250,7 @@ impl CallReport {
 }
 
 /// The most characters of an error.
-const LONGEST_ERROR: usize = 300;
+const MAX_ERROR_CHARS: usize = 300;
 
 /// The most characters of a result that is no object.
 const LONGEST: usize = 2_000;
@@ -264,7 +264,7 @@ fn check_result(call: &Call) -> Vec<String> {
             problems.push(format!(
                 "the result is {} and not an object; untrusted data from the call: {}",
                 kind(other),
-                Fence::new().inline(&other.to_string(), LONGEST)
+                UntrustedFence::new().inline(&other.to_string(), LONGEST)
             ));
             None
         }
@@ -454,7 +454,7 @@ mod tests {
         let told = "the result is a list and not an object; untrusted data from the call: <<<";
         let (marker, value) = problem.strip_prefix(told).unwrap().split_once(' ').unwrap();
         assert_eq!(value, format!(r#"[1,"two\nthree"] {marker}>>>"#));
-        assert!(report.text(&Fence::new()).contains(problem), "{report:?}");
+        assert!(report.text(&UntrustedFence::new()).contains(problem), "{report:?}");
         assert!(report.note.contains("result_problems"), "{report:?}");
         let long = record(json!("x".repeat(100_000)));
         assert!(long.result_problems[0].chars().count() < 2_200);

@@ -18,7 +18,7 @@ use callingbox::{self, ApiOperation, CallId, Effect};
 
 /// The kinds of failure a caller can tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
+pub enum ErrorCode {
     /// The arguments are not acceptable.
     InvalidArgument,
     /// No CallingBox key is set.
@@ -49,7 +49,7 @@ pub enum Class {
     Internal,
 }
 
-impl Class {
+impl ErrorCode {
     /// The name as it is written on the wire and in logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -72,7 +72,7 @@ impl Class {
     }
 }
 
-impl Serialize for Class {
+impl Serialize for ErrorCode {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
@@ -111,7 +111,7 @@ const RESTARTED: &str = "a simulator that was restarted has lost all earlier rec
 /// Why a call of a tool failed, and what its caller can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolError {
-    class: Class,
+    class: ErrorCode,
     message: String,
     effect: Effect,
     retry: Retry,
@@ -122,7 +122,7 @@ pub struct ToolError {
 impl ToolError {
     /// A failure that certainly did nothing and needs a change before it is tried again.
     #[must_use]
-    pub fn new(class: Class, message: impl Into<String>) -> Self {
+    pub fn new(class: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             class,
             message: message.into(),
@@ -136,13 +136,13 @@ impl ToolError {
     /// The arguments are not acceptable.
     #[must_use]
     pub fn invalid_argument(message: impl Into<String>) -> Self {
-        Self::new(Class::InvalidArgument, message)
+        Self::new(ErrorCode::InvalidArgument, message)
     }
 
     /// A defect in this program: whether anything was done is not known.
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(Class::Internal, message).with_effect(Effect::Unknown).with_retry(Retry::No)
+        Self::new(ErrorCode::Internal, message).with_effect(Effect::Unknown).with_retry(Retry::No)
     }
 
     #[must_use]
@@ -191,8 +191,8 @@ impl ToolError {
     fn for_environment(mut self, environment: Environment) -> Self {
         if environment == Environment::Sandbox {
             match self.class {
-                Class::InsufficientCredit => self.next = vec![ADD_SIMULATED_CREDIT],
-                Class::NotFound => {
+                ErrorCode::InsufficientCredit => self.next = vec![ADD_SIMULATED_CREDIT],
+                ErrorCode::NotFound => {
                     self.message = format!("{}; {RESTARTED}", self.message.trim_end_matches('.'));
                 }
                 _ => {
@@ -221,7 +221,7 @@ impl ToolError {
     }
 
     #[must_use]
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> ErrorCode {
         self.class
     }
 
@@ -234,7 +234,7 @@ impl ToolError {
 /// A failure as one caller reads it: the data for programs, and its `Display` for models.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ErrorReport {
-    class: Class,
+    class: ErrorCode,
     message: String,
     #[serde(rename = "done")]
     effect: Effect,
@@ -277,7 +277,7 @@ impl fmt::Display for ErrorReport {
 /// How to set a key, for the model to pass on.
 impl From<MissingApiKey> for ToolError {
     fn from(error: MissingApiKey) -> Self {
-        Self::new(Class::NoKey, error.to_string()).with_next([
+        Self::new(ErrorCode::NoKey, error.to_string()).with_next([
             NextStep::Command { args: "setup", hint: "asks for the key and stores it" },
             NextStep::person(
                 "Or tell the user to set CALLINGBOX_API_KEY (or CALLINGBOX_API_KEY_FILE) where this server is configured, and to start it again. With --sandbox it needs no key.",
@@ -293,7 +293,7 @@ impl From<LedgerError> for ToolError {
             LedgerError::Locked | LedgerError::Server(_) => Retry::Later,
             _ => Retry::AfterChange,
         };
-        Self::new(Class::Unavailable, error.to_string()).with_retry(retry).with_next([
+        Self::new(ErrorCode::Unavailable, error.to_string()).with_retry(retry).with_next([
             NextStep::person("Tell the user what the message says."),
             NextStep::Command { args: "receipts", hint: "shows the ledger" },
         ])
@@ -307,20 +307,20 @@ impl From<callingbox::Error> for ToolError {
         let operation = error.operation();
         let (class, next) = match error.kind() {
             Kind::BadRequest { .. } if operation == ApiOperation::PlaceCall => {
-                (Class::InvalidArgument, ready_an_agent())
+                (ErrorCode::InvalidArgument, ready_an_agent())
             }
             Kind::BadRequest { .. } | Kind::Refused { .. } | Kind::Unsendable { .. } => {
-                (Class::InvalidArgument, vec![])
+                (ErrorCode::InvalidArgument, vec![])
             }
-            Kind::Unauthorized { .. } => (Class::Unauthorized, vec![REPLACE_KEY]),
+            Kind::Unauthorized { .. } => (ErrorCode::Unauthorized, vec![REPLACE_KEY]),
             Kind::CallsPaused { .. } | Kind::InsufficientCredit { .. } => {
-                (Class::InsufficientCredit, vec![ADD_CREDIT])
+                (ErrorCode::InsufficientCredit, vec![ADD_CREDIT])
             }
-            Kind::NotFound { .. } => (Class::NotFound, vec![]),
-            Kind::Conflict { .. } => (Class::Conflict, vec![]),
-            Kind::RateLimited { .. } => (Class::RateLimited, vec![]),
-            Kind::Transport { .. } => (Class::Unavailable, vec![DIAGNOSE]),
-            _ => (Class::Unavailable, vec![]),
+            Kind::NotFound { .. } => (ErrorCode::NotFound, vec![]),
+            Kind::Conflict { .. } => (ErrorCode::Conflict, vec![]),
+            Kind::RateLimited { .. } => (ErrorCode::RateLimited, vec![]),
+            Kind::Transport { .. } => (ErrorCode::Unavailable, vec![DIAGNOSE]),
+            _ => (ErrorCode::Unavailable, vec![]),
         };
         let retry = match (error.retry_is_safe(), error.is_transient()) {
             // Each secret replaces the one before: a second rotation does no more than the first.
@@ -332,11 +332,11 @@ impl From<callingbox::Error> for ToolError {
             (false, _) => Retry::No,
         };
         let effect = error.effect();
-        let not_found = effect == Effect::Nothing && class == Class::NotFound;
+        let not_found = effect == Effect::Nothing && class == ErrorCode::NotFound;
         let also = if not_found { "; ids of another account are not found either" } else { "" };
         let next = match (effect, class) {
             _ if not_found => list_ids(operation),
-            (Effect::Nothing, _) | (_, Class::Unauthorized) => next,
+            (Effect::Nothing, _) | (_, ErrorCode::Unauthorized) => next,
             _ => look_up_effect(operation),
         };
         Self::new(class, format!("{operation}: {}{also}", error.kind()))
@@ -466,7 +466,7 @@ mod tests {
 
     #[test]
     fn a_failure_says_all_that_a_caller_needs() {
-        let error = ToolError::new(Class::Unavailable, "no answer came in time")
+        let error = ToolError::new(ErrorCode::Unavailable, "no answer came in time")
             .with_effect(Effect::Unknown)
             .with_retry(Retry::No)
             .with_call_id(CallId::new("c1"))
@@ -498,9 +498,9 @@ mod tests {
         let next = |error: ToolError, environment| error.report(&tools(environment)).next.unwrap();
         let text = |step: NextStep| next_step::render(&[step], &tools(Environment::Sandbox));
         for (class, step, simulated) in [
-            (Class::InsufficientCredit, ADD_CREDIT, ADD_SIMULATED_CREDIT),
-            (Class::Unavailable, DIAGNOSE, RESTART_SIMULATOR),
-            (Class::Conflict, REPLACE_KEY, REPLACE_KEY),
+            (ErrorCode::InsufficientCredit, ADD_CREDIT, ADD_SIMULATED_CREDIT),
+            (ErrorCode::Unavailable, DIAGNOSE, RESTART_SIMULATOR),
+            (ErrorCode::Conflict, REPLACE_KEY, REPLACE_KEY),
         ] {
             let error = ToolError::new(class, "it failed").with_next([step.clone()]);
             assert_eq!(next(error.clone(), Environment::Sandbox), text(simulated));
@@ -509,7 +509,7 @@ mod tests {
                 next_step::render(&[step], &tools(Environment::Live))
             );
         }
-        let missing = ToolError::new(Class::NotFound, "no such call.");
+        let missing = ToolError::new(ErrorCode::NotFound, "no such call.");
         assert_eq!(missing.clone().report(&tools(Environment::Live)).message, "no such call.");
         assert_eq!(
             missing.report(&tools(Environment::Sandbox)).message,

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
 use crate::mcp::registry::available::AvailableTools;
-use crate::mcp::request::peer::Client;
-use crate::mcp::request::progress::Progress;
+use crate::mcp::request::peer::McpPeer;
+use crate::mcp::request::progress::ProgressNotifier;
 use crate::telemetry::traces::Origin;
 
 /// What a running tool is handed.
@@ -25,11 +25,11 @@ pub struct ToolContext {
     /// Canceled when the server is about to end: whoever waits now answers with what is known.
     pub draining: CancellationToken,
     /// Where to say how it goes, if the client wants to know.
-    pub progress: Progress,
+    pub progress: ProgressNotifier,
     /// The trace that the request is part of.
     pub origin: Origin,
     /// What the client can do, and the way to ask its human.
-    pub client: Client,
+    pub client: McpPeer,
     /// The request's id, as the client chose it.
     pub request_id: RequestId,
     /// A short name of the caller, where the transport has many.

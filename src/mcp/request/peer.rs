@@ -14,7 +14,7 @@ pub enum Era {
 }
 
 /// The client of one request.
-pub struct Client {
+pub struct McpPeer {
     era: Era,
     capabilities: ClientCapabilities,
     peer: Peer<RoleServer>,
@@ -22,7 +22,7 @@ pub struct Client {
     request_state: Option<String>,
 }
 
-impl Client {
+impl McpPeer {
     /// Reads it from the request.
     #[must_use]
     pub fn of(

@@ -7,12 +7,12 @@ use rmcp::service::{Peer, RequestContext, RoleServer};
 
 /// Where a running tool says how it goes. The default says nothing to anybody.
 #[derive(Default)]
-pub struct Progress {
+pub struct ProgressNotifier {
     to: Option<(Peer<RoleServer>, ProgressToken)>,
     steps: AtomicU64,
 }
 
-impl Progress {
+impl ProgressNotifier {
     /// The progress of this request.
     #[must_use]
     pub fn of(context: &RequestContext<RoleServer>) -> Self {

@@ -8,33 +8,33 @@ mod sandbox;
 mod shared;
 mod webhooks;
 
-use crate::mcp::tool::Entry;
+use crate::mcp::tool::ToolEntry;
 
 /// All tools, in the order in which they are listed.
-pub(super) fn all() -> Vec<Entry> {
+pub(super) fn all() -> Vec<ToolEntry> {
     vec![
-        Entry::of::<calls::PlaceCall>(),
-        Entry::of::<calls::GetCallResult>(),
-        Entry::of::<calls::GetCallTranscript>(),
-        Entry::of::<calls::ListCalls>(),
-        Entry::of::<agents::ListAgents>(),
-        Entry::of::<agents::GetAgent>(),
-        Entry::of::<agents::CreateAgent>(),
-        Entry::of::<agents::UpdateAgent>(),
-        Entry::of::<agents::SetAgentNumbers>(),
-        Entry::of::<agents::ArchiveAgent>(),
-        Entry::of::<numbers::ListNumbers>(),
-        Entry::of::<numbers::SearchNumbers>(),
-        Entry::of::<numbers::PurchaseNumber>(),
-        Entry::of::<webhooks::ListWebhooks>(),
-        Entry::of::<webhooks::GetWebhook>(),
-        Entry::of::<webhooks::CreateWebhook>(),
-        Entry::of::<webhooks::UpdateWebhook>(),
-        Entry::of::<webhooks::DeleteWebhook>(),
-        Entry::of::<webhooks::RotateWebhookSecret>(),
-        Entry::of::<webhooks::ListWebhookDeliveries>(),
-        Entry::of::<webhooks::GetWebhookDelivery>(),
-        Entry::of::<webhooks::RedeliverWebhook>(),
-        Entry::of::<sandbox::SimulateInboundCall>(),
+        ToolEntry::of::<calls::PlaceCall>(),
+        ToolEntry::of::<calls::GetCallResult>(),
+        ToolEntry::of::<calls::GetCallTranscript>(),
+        ToolEntry::of::<calls::ListCalls>(),
+        ToolEntry::of::<agents::ListAgents>(),
+        ToolEntry::of::<agents::GetAgent>(),
+        ToolEntry::of::<agents::CreateAgent>(),
+        ToolEntry::of::<agents::UpdateAgent>(),
+        ToolEntry::of::<agents::SetAgentNumbers>(),
+        ToolEntry::of::<agents::ArchiveAgent>(),
+        ToolEntry::of::<numbers::ListNumbers>(),
+        ToolEntry::of::<numbers::SearchNumbers>(),
+        ToolEntry::of::<numbers::PurchaseNumber>(),
+        ToolEntry::of::<webhooks::ListWebhooks>(),
+        ToolEntry::of::<webhooks::GetWebhook>(),
+        ToolEntry::of::<webhooks::CreateWebhook>(),
+        ToolEntry::of::<webhooks::UpdateWebhook>(),
+        ToolEntry::of::<webhooks::DeleteWebhook>(),
+        ToolEntry::of::<webhooks::RotateWebhookSecret>(),
+        ToolEntry::of::<webhooks::ListWebhookDeliveries>(),
+        ToolEntry::of::<webhooks::GetWebhookDelivery>(),
+        ToolEntry::of::<webhooks::RedeliverWebhook>(),
+        ToolEntry::of::<sandbox::SimulateInboundCall>(),
     ]
 }

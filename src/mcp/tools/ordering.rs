@@ -9,17 +9,17 @@ use crate::dialing::order::DialRequest;
 use crate::dialing::outcome::{DialError, Dialed};
 use crate::dialing::policy::RuleName;
 use crate::dialing::policy_check::PolicyCheck;
-use crate::mcp::confirmation::{self, Asking, Preview, Question};
+use crate::mcp::confirmation::{self, ConfirmOutcome, Preview, Question};
 use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::error::{Class, Retry, ToolError};
+use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::Stop;
+use crate::mcp::tool::ToolExit;
 use crate::telemetry::metrics;
 use callingbox::CallId;
 
 /// How far an order got.
-pub(super) enum Ordered {
+pub(super) enum OrderOutcome {
     /// It was dispatched, or had been.
     Dialed(Dialed),
     /// A human must see this first, and the model must bring the token back.
@@ -42,17 +42,17 @@ pub(super) async fn order<F, P>(
     asked: DialRequest,
     token: Option<&str>,
     preview: F,
-) -> Result<Ordered, Stop>
+) -> Result<OrderOutcome, ToolExit>
 where
     F: Fn(Vec<String>) -> P,
     P: Future<Output = Result<Preview, ToolError>>,
 {
     let ordered = decide(cx, asked, token, preview).await;
     metrics::dialing_decision(match &ordered {
-        Ok(Ordered::Dialed(_)) => "dispatched",
-        Ok(Ordered::Preview { .. }) => "previewed",
-        Err(Stop::NeedsInput(_)) => "asked",
-        Err(Stop::Failed(error)) => error.class().as_str(),
+        Ok(OrderOutcome::Dialed(_)) => "dispatched",
+        Ok(OrderOutcome::Preview { .. }) => "previewed",
+        Err(ToolExit::NeedsInput(_)) => "asked",
+        Err(ToolExit::Failed(error)) => error.class().as_str(),
     });
     ordered
 }
@@ -62,7 +62,7 @@ async fn decide<F, P>(
     asked: DialRequest,
     token: Option<&str>,
     preview: F,
-) -> Result<Ordered, Stop>
+) -> Result<OrderOutcome, ToolExit>
 where
     F: Fn(Vec<String>) -> P,
     P: Future<Output = Result<Preview, ToolError>>,
@@ -70,7 +70,7 @@ where
     let dialer = cx.account.dialer()?;
     // What was done is not judged again, and nobody need be asked about it.
     if let Some(dialed) = dialer.find_earlier(&asked).await.map_err(told)? {
-        return Ok(Ordered::Dialed(dialed));
+        return Ok(OrderOutcome::Dialed(dialed));
     }
     let judgment = dialer.check_policy(&asked).await.map_err(told)?;
     let demanded = |judgment: &PolicyCheck| {
@@ -92,10 +92,10 @@ where
             let question = Question { reason, preview: preview(judgment.local_times).await? };
             let confirmed_by = match confirmation::ask(cx, dialer, &asked, token, &question).await?
             {
-                Asking::Confirmed(confirmed_by) => confirmed_by,
-                Asking::Preview { token, expires_at } => {
+                ConfirmOutcome::Confirmed(confirmed_by) => confirmed_by,
+                ConfirmOutcome::Preview { token, expires_at } => {
                     let preview = question.text();
-                    return Ok(Ordered::Preview { preview, token, expires_at });
+                    return Ok(OrderOutcome::Preview { preview, token, expires_at });
                 }
             };
             // The human may have thought for long: the rules and the agent are looked at once more.
@@ -109,7 +109,7 @@ where
             confirmed_by
         }
     };
-    Ok(Ordered::Dialed(dialer.dial(asked, rule, confirmed_by).await.map_err(told)?))
+    Ok(OrderOutcome::Dialed(dialer.dial(asked, rule, confirmed_by).await.map_err(told)?))
 }
 
 /// The human may think; then an earlier order of the same may have to be settled, the request sent,
@@ -125,7 +125,7 @@ fn told(error: DialError) -> ToolError {
         DialError::NotPlaced(error) => error.into(),
         DialError::Ledger(error) => error.into(),
         DialError::Refused(refusal) => {
-            let error = ToolError::new(Class::RefusedByPolicy, refusal.to_string());
+            let error = ToolError::new(ErrorCode::RefusedByPolicy, refusal.to_string());
             match refusal.rule {
                 RuleName::Never(_) => error.with_retry(Retry::No).with_next([NextStep::person(
                     "Tell the user that this number is never called.",
@@ -151,7 +151,7 @@ fn told(error: DialError) -> ToolError {
             }
         }
         DialError::KeyConflict(ref record) => {
-            let conflict = ToolError::new(Class::Conflict, error.to_string());
+            let conflict = ToolError::new(ErrorCode::Conflict, error.to_string());
             match record.state.id() {
                 Some(id) if record.kind == OrderKind::Call => {
                     conflict.with_call_id(CallId::new(id))

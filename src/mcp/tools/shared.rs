@@ -15,7 +15,7 @@ pub(super) fn word<T: serde::Serialize>(value: &T) -> String {
 
 /// What to do about a list without a next page that says there is more. `unused` are the filters that can
 /// still narrow it.
-pub(super) fn there_are_more(limit_can_be_raised: bool, what: &str, unused: &[&str]) -> String {
+pub(super) fn more_results_hint(limit_can_be_raised: bool, what: &str, unused: &[&str]) -> String {
     let raise = limit_can_be_raised.then(|| "raise `limit`".to_owned());
     let narrow = match unused {
         [] => None,
@@ -62,7 +62,7 @@ mod tests {
             (true, &[], ": raise `limit`."),
             (false, &[], " than CallingBox lists at once; there is no next page."),
         ] {
-            assert_eq!(there_are_more(raise, "list", unused), format!("There are more{said}"));
+            assert_eq!(more_results_hint(raise, "list", unused), format!("There are more{said}"));
         }
     }
 }

@@ -173,7 +173,7 @@ async fn all_tools(era: Era) {
     let deliverable: BTreeSet<String> =
         ["get_webhook_delivery", "redeliver_webhook"].map(str::to_owned).into();
     let all: BTreeSet<String> =
-        Catalogue::new().iter().map(|tool| tool.facts.name.to_owned()).collect();
+        Catalogue::new().iter().map(|tool| tool.meta.name.to_owned()).collect();
     assert_eq!(&all - &on.called, deliverable, "the others are called below");
     on.session.finish_well().await;
 }

@@ -188,7 +188,7 @@ fn good_arguments(tool: &str) -> Value {
 }
 
 fn default_tools() -> Vec<&'static str> {
-    Catalogue::new().offered(&Selection::default()).map(|tool| tool.facts.name).collect()
+    Catalogue::new().offered(&Selection::default()).map(|tool| tool.meta.name).collect()
 }
 
 #[tokio::test]

@@ -30,8 +30,8 @@ use super::super::tenant::{Identity, Tenants};
 use super::principal::{Principal, service_unavailable};
 use super::{bearer_token, challenge_response};
 use crate::account::Account;
-use crate::mcp::registry::index::Index;
-use crate::mcp::registry::scope::Scope;
+use crate::mcp::registry::index::ToolIndex;
+use crate::mcp::registry::scope::OAuthScope;
 use crate::mcp::registry::selection::Selection;
 
 pub use self::fetch::{FetchError, InvalidUrl};
@@ -87,7 +87,7 @@ struct ProtectedResource {
     name: String,
     url: Url,
     /// The scopes that the offered tools need.
-    scopes: Vec<Scope>,
+    scopes: Vec<OAuthScope>,
 }
 
 impl ProtectedResource {
@@ -123,18 +123,18 @@ impl OAuthResourceServer {
     pub fn new(
         settings: &OAuthSettings,
         account: Arc<Account>,
-        tools: &Index,
+        tools: &ToolIndex,
         selection: Arc<Selection>,
     ) -> Result<Self, OAuthError> {
         let issuer = Issuer::new(&settings.issuer, settings.jwks_url.as_deref())?;
         let url = parse_safe_url("--oauth-resource", &settings.resource)?;
         let fetcher = HttpFetcher::new(&issuer).map_err(OAuthError::Tls)?;
         let keys = IssuerKeys::new(issuer, Box::new(fetcher));
-        let is_used = |scope: &Scope| {
-            *scope == Scope::CallsRead
+        let is_used = |scope: &OAuthScope| {
+            *scope == OAuthScope::CallsRead
                 || tools.iter().any(|tool| selection.offers(tool) && tool.scope() == *scope)
         };
-        let scopes = Scope::ALL.into_iter().filter(is_used).collect();
+        let scopes = OAuthScope::ALL.into_iter().filter(is_used).collect();
         let verifier = TokenVerifier::new(&settings.issuer, &settings.resource, Arc::clone(&keys));
         Ok(Self {
             resource: ProtectedResource { name: settings.resource.clone(), url, scopes },
@@ -235,7 +235,7 @@ impl OAuthResourceServer {
 
     /// The response, 403, to a caller who lacks a scope, which it names (RFC 6750, section 3.1).
     #[must_use]
-    pub fn insufficient_scope(&self, missing: Scope) -> Response {
+    pub fn insufficient_scope(&self, missing: OAuthScope) -> Response {
         let text = format!("this needs the scope {missing}, which the access token does not have");
         let challenge = self.challenge(Some("insufficient_scope"), &text, missing.as_str());
         challenge_response(StatusCode::FORBIDDEN, &text, &challenge)

@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 
 use super::keys::{IssuerKeys, KeyLookupError};
 use super::signatures::describe_error;
-use crate::mcp::registry::scope::Scopes;
+use crate::mcp::registry::scope::GrantedScopes;
 
 /// The tolerated difference between the clocks of issuer and server.
 pub(super) const LEEWAY: SignedDuration = SignedDuration::from_secs(30);
@@ -24,7 +24,7 @@ pub(super) struct VerifiedToken {
     pub(super) subject: String,
     /// The client that the token was issued to, if the issuer names it.
     pub(super) client: Option<String>,
-    pub(super) scopes: Scopes,
+    pub(super) scopes: GrantedScopes,
     /// When this server stops accepting the token.
     pub(super) expires_at: Timestamp,
 }
@@ -67,10 +67,10 @@ enum ScopeClaim {
 }
 
 impl ScopeClaim {
-    fn to_scopes(&self) -> Scopes {
+    fn to_scopes(&self) -> GrantedScopes {
         match self {
-            Self::Text(names) => Scopes::parse([names.as_str()]),
-            Self::List(names) => Scopes::parse(names.iter().map(String::as_str)),
+            Self::Text(names) => GrantedScopes::parse([names.as_str()]),
+            Self::List(names) => GrantedScopes::parse(names.iter().map(String::as_str)),
         }
     }
 }

@@ -7,12 +7,12 @@ use super::in_call_tools::{self, InCallTools};
 use super::summary::{AgentInput, AgentSummary};
 use crate::account::Environment;
 use crate::mcp::input::arguments::{HttpsUrl, List, Object, Text};
-use crate::mcp::registry::effect::Kind;
+use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Stop, Tool};
+use crate::mcp::tool::{Tool, ToolExit};
 use crate::toolset::Toolset;
 use callingbox::{AgentId, AgentUpdate, Change, ReturnsSchema, VoicemailAction};
 
@@ -80,12 +80,12 @@ impl Tool for UpdateAgent {
     const TITLE: &'static str = "Change an agent";
     const DESCRIPTION: &'static str = "Changes an agent from the next call on; what is given replaces the old value whole, what is left out stays. The type never changes; numbers are set with set_agent_numbers.";
     const TOOLSET: Toolset = Toolset::Agents;
-    const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
+    const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
     type Input = UpdateAgentInput;
     type Output = AgentSummary;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let UpdateAgentInput {
             agent_id,
             name,
@@ -148,12 +148,12 @@ impl Tool for ArchiveAgent {
     const TITLE: &'static str = "Archive an agent";
     const DESCRIPTION: &'static str = "Archives an agent for good: it places and answers no more calls. Past calls and transcripts stay.";
     const TOOLSET: Toolset = Toolset::Agents;
-    const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
+    const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
     type Input = AgentInput;
     type Output = ArchiveAgentOutput;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         cx.account.api()?.archive_agent(&input.agent_id).await?;
         let AgentInput { agent_id } = input;
         let simulated = cx.account.environment() == Environment::Sandbox;

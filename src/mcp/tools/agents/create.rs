@@ -4,15 +4,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::in_call_tools::{self, InCallTools};
-use super::summary::{AgentSummary, only_ids};
+use super::summary::{AgentSummary, require_ids};
 use crate::mcp::input::arguments::{HttpsUrl, List, Text};
-use crate::mcp::registry::effect::Kind;
+use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Stop, Tool};
+use crate::mcp::tool::{Tool, ToolExit};
 use crate::toolset::Toolset;
 use callingbox::{AgentCreate, AgentType, NumberId, ReturnsSchema, VoicemailAction};
 
@@ -55,12 +55,12 @@ impl Tool for CreateAgent {
     const TITLE: &'static str = "Create an agent";
     const DESCRIPTION: &'static str = "Creates an agent: the AI that speaks on calls. Rings nobody and costs nothing. An outbound agent needs an attached number before place_call can use it. To change an agent use update_agent.";
     const TOOLSET: Toolset = Toolset::Agents;
-    const KIND: Kind = Kind::Writes { destructive: false, idempotent: false };
+    const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = false;
     type Input = CreateAgentInput;
     type Output = AgentSummary;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let CreateAgentInput {
             name,
             kind,
@@ -77,8 +77,8 @@ impl Tool for CreateAgent {
         } = input;
         let tools = in_call_tools::to_api(tools)?;
         let number_ids = number_ids.map(List::into_vec);
-        only_ids("number_ids", number_ids.iter().flatten())?;
-        only_ids("primary_number_id", &primary_number_id)?;
+        require_ids("number_ids", number_ids.iter().flatten())?;
+        require_ids("primary_number_id", &primary_number_id)?;
         if let Some(primary) = &primary_number_id
             && !number_ids.as_ref().is_some_and(|ids| ids.contains(primary))
         {

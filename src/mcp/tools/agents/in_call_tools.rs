@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::mcp::input::arguments::{HttpsUrl, List, Object, Text, WITHHELD, Whole};
+use crate::mcp::input::arguments::{BoundedInteger, HttpsUrl, List, Object, REDACTED, Text};
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text;
 use crate::telemetry::arguments::digits_masked;
@@ -37,7 +37,7 @@ pub(super) struct InCallToolInput {
     /// JSON Schema of its arguments.
     parameters: Option<Object>,
     headers: Option<BTreeMap<String, String>>,
-    timeout_ms: Option<Whole<1, 600_000>>,
+    timeout_ms: Option<BoundedInteger<1, 600_000>>,
     /// builtin: settings.
     config: Option<Object>,
 }
@@ -95,7 +95,7 @@ fn one(tool: InCallToolInput) -> Result<InCallTool, String> {
                 return Err("`builtin` and `config` belong to type builtin".to_owned());
             }
             let headers = headers.unwrap_or_default();
-            if let Some((name, _)) = headers.iter().find(|(_, value)| value.contains(WITHHELD)) {
+            if let Some((name, _)) = headers.iter().find(|(_, value)| value.contains(REDACTED)) {
                 let name = text::one_line(&digits_masked(name), 80);
                 return Err(format!(
                     "`headers.{name}`: `***` stands for a secret that is not shown: give the value itself"

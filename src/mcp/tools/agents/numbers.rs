@@ -6,15 +6,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
-use super::summary::{AgentSummary, only_ids};
+use super::summary::{AgentSummary, require_ids};
 use crate::mcp::input::arguments::List;
-use crate::mcp::registry::effect::Kind;
+use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
-use crate::mcp::reply::error::{Class, Retry, ToolError};
+use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Stop, Tool};
+use crate::mcp::tool::{Tool, ToolExit};
 use crate::toolset::Toolset;
 use callingbox::{self, Agent, AgentId, Effect, NumberId};
 
@@ -123,7 +123,7 @@ const TIME: Duration = Duration::from_secs(50);
 ///
 /// # Errors
 /// The step that failed, or for which `until` left no time, with those that took place.
-async fn take_all(
+async fn run_steps(
     api: &callingbox::Client,
     agent_id: &AgentId,
     steps: &[Step],
@@ -141,7 +141,7 @@ async fn take_all(
             Ok(Err(error)) => (error.effect(), ToolError::from(error)),
             Err(_elapsed) => (
                 Effect::Unknown,
-                ToolError::new(Class::TimedOut, "CallingBox did not answer in time.")
+                ToolError::new(ErrorCode::TimedOut, "CallingBox did not answer in time.")
                     .with_effect(Effect::Unknown)
                     .with_retry(Retry::No)
                     .with_next([NextStep::tool(
@@ -168,18 +168,18 @@ impl Tool for SetAgentNumbers {
     const TITLE: &'static str = "Set an agent's numbers";
     const DESCRIPTION: &'static str = "Attaches owned numbers to an agent, makes one its caller ID, then detaches others. An inbound agent answers an attached number at once; a number has at most one inbound agent.";
     const TOOLSET: Toolset = Toolset::Agents;
-    const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
+    const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
     type Input = SetAgentNumbersInput;
     type Output = SetAgentNumbersOutput;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let SetAgentNumbersInput { agent_id, attach, primary, detach } = input;
         let attach = attach.map(List::into_vec).unwrap_or_default();
         let detach = detach.map(List::into_vec).unwrap_or_default();
-        only_ids("attach", &attach)?;
-        only_ids("primary", &primary)?;
-        only_ids("detach", &detach)?;
+        require_ids("attach", &attach)?;
+        require_ids("primary", &primary)?;
+        require_ids("detach", &detach)?;
         if let Some(number) =
             detach.iter().find(|number| attach.contains(number) || primary.as_ref() == Some(number))
         {
@@ -195,7 +195,7 @@ impl Tool for SetAgentNumbers {
             .chain(detach.into_iter().map(Step::Detach))
             .collect();
         let api = cx.account.api()?;
-        let (agent, taken) = take_all(api, &agent_id, &steps, Instant::now() + TIME).await?;
+        let (agent, taken) = run_steps(api, &agent_id, &steps, Instant::now() + TIME).await?;
         let agent = AgentSummary::from(agent);
         let text = format!("Done: {}. Now {}.", taken.join(", "), agent.line());
         let simulated = agent.simulated;
@@ -230,7 +230,7 @@ mod tests {
         let (agent, one, two) = (AgentId::new("a"), NumberId::new("n1"), NumberId::new("n2"));
         let steps = [Step::Attach(one.clone()), Step::MakePrimary(one), Step::Detach(two)];
         let until = Instant::now() + Duration::from_millis(500);
-        let error = take_all(&api, &agent, &steps, until).await.unwrap_err();
+        let error = run_steps(&api, &agent, &steps, until).await.unwrap_err();
         let tools = [ToolName::GET_AGENT, ToolName::SET_AGENT_NUMBERS];
         let tools = AvailableTools::only(&tools, Environment::Live);
         assert_eq!(

@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::redact;
 use super::summary::{AgentInput, AgentSummary};
 use crate::mcp::input::arguments::Object;
-use crate::mcp::registry::effect::Kind;
+use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Stop, Tool};
+use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::word;
 use crate::toolset::Toolset;
 use callingbox::{Agent, AgentType};
@@ -40,12 +40,12 @@ impl Tool for ListAgents {
     const TITLE: &'static str = "List agents";
     const DESCRIPTION: &'static str = "Lists the account's agents in short, without archived ones. Use it to find an agent_id; get_agent returns one in full.";
     const TOOLSET: Toolset = Toolset::Agents;
-    const KIND: Kind = Kind::Reads;
+    const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = ListAgentsInput;
     type Output = ListAgentsOutput;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let page = cx.account.api()?.list_agents(input.kind).await?;
         let has_more = page.has_more;
         let agents: Vec<AgentSummary> = page.data.into_iter().map(Into::into).collect();
@@ -129,12 +129,12 @@ impl Tool for GetAgent {
     const TITLE: &'static str = "Get an agent";
     const DESCRIPTION: &'static str = "Returns one agent in full, archived ones too: persona, instructions, `returns` (the result fields of its calls), in-call tools, numbers. list_agents finds ids.";
     const TOOLSET: Toolset = Toolset::Agents;
-    const KIND: Kind = Kind::Reads;
+    const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = AgentInput;
     type Output = AgentReport;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let report = AgentReport::from(cx.account.api()?.get_agent(&input.agent_id).await?);
         let mut text = report.agent.line();
         for (name, value) in [

@@ -4,28 +4,28 @@
 use serde_json::Value;
 use url::Url;
 
-use crate::mcp::input::arguments::WITHHELD;
+use crate::mcp::input::arguments::REDACTED;
 
 /// An address without its secrets; whole where it has none.
 pub(super) fn address(text: &str) -> String {
-    let Ok(mut url) = Url::parse(text) else { return WITHHELD.to_owned() };
+    let Ok(mut url) = Url::parse(text) else { return REDACTED.to_owned() };
     let has_user = !url.username().is_empty() || url.password().is_some();
     if !has_user && url.query().is_none() && url.fragment().is_none() {
         return text.to_owned();
     }
-    if has_user && (url.set_username(WITHHELD).is_err() || url.set_password(None).is_err()) {
-        return WITHHELD.to_owned();
+    if has_user && (url.set_username(REDACTED).is_err() || url.set_password(None).is_err()) {
+        return REDACTED.to_owned();
     }
     let query = url.query().map(|query| {
         let values = query.split('&').map(|pair| match pair.split_once('=') {
-            Some((name, _)) => format!("{name}={WITHHELD}"),
-            None => WITHHELD.to_owned(),
+            Some((name, _)) => format!("{name}={REDACTED}"),
+            None => REDACTED.to_owned(),
         });
         values.collect::<Vec<_>>().join("&")
     });
     url.set_query(query.as_deref());
     if url.fragment().is_some() {
-        url.set_fragment(Some(WITHHELD));
+        url.set_fragment(Some(REDACTED));
     }
     url.into()
 }
@@ -39,9 +39,9 @@ pub(super) fn tools(mut tools: Value) -> Value {
         match tool.get_mut("headers") {
             None | Some(Value::Null) => {}
             Some(Value::Object(headers)) => {
-                headers.values_mut().for_each(|value| *value = WITHHELD.into());
+                headers.values_mut().for_each(|value| *value = REDACTED.into());
             }
-            Some(headers) => *headers = WITHHELD.into(),
+            Some(headers) => *headers = REDACTED.into(),
         }
     }
     tools

@@ -83,7 +83,7 @@ impl AgentSummary {
 
 /// Refuses a telephone number where its id belongs: the API would only say that there is no such thing,
 /// and not before other steps were taken.
-pub(super) fn only_ids<'a>(
+pub(super) fn require_ids<'a>(
     argument: &str,
     ids: impl IntoIterator<Item = &'a NumberId>,
 ) -> Result<(), ToolError> {

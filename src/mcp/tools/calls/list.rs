@@ -5,14 +5,14 @@ use std::fmt::Write;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::mcp::input::arguments::Whole;
-use crate::mcp::registry::effect::Kind;
+use crate::mcp::input::arguments::BoundedInteger;
+use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::call_report::CallSummary;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Stop, Tool};
+use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::cursor as cursor_of;
 use crate::toolset::Toolset;
 use callingbox::e164::E164;
@@ -72,7 +72,7 @@ pub(in crate::mcp::tools) struct ListCallsInput {
     #[schemars(with = "Option<String>")]
     number: Option<E164>,
     /// How many. Default: 20.
-    limit: Option<Whole<1, 100>>,
+    limit: Option<BoundedInteger<1, 100>>,
     /// call_id to go on after, to older calls.
     starting_after: Option<CallId>,
     /// call_id to go on before, to newer calls.
@@ -118,19 +118,19 @@ pub(in crate::mcp::tools) struct ListCallsOutput {
 }
 
 /// The most pages that one filtered listing looks through: 1,000 calls.
-const MOST_PAGES: usize = 10;
+const MAX_PAGES: usize = 10;
 
 impl Tool for ListCalls {
     const NAME: ToolName = ToolName::LIST_CALLS;
     const TITLE: &'static str = "List calls";
     const DESCRIPTION: &'static str = "Lists calls in both directions, newest first, in short. Filters look through at most 1,000 calls a time and say where to go on. Use it to find a call_id or to see whether a call was already placed; get_call_result has the details.";
     const TOOLSET: Toolset = Toolset::Calls;
-    const KIND: Kind = Kind::Reads;
+    const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = ListCallsInput;
     type Output = ListCallsOutput;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let mut cursor = cursor_of(
             input.starting_after.as_ref().map(|id| id.as_str().to_owned()),
             input.ending_before.as_ref().map(|id| id.as_str().to_owned()),
@@ -148,7 +148,7 @@ impl Tool for ListCalls {
         let mut has_more = true;
         let mut edge: Option<CallId> = None;
         let mut pages = 0;
-        while has_more && found.len() < limit && pages < MOST_PAGES {
+        while has_more && found.len() < limit && pages < MAX_PAGES {
             let request = PageRequest { limit: Some(page_size), cursor: cursor.clone() };
             let mut page = api.list_calls(&request).await?;
             pages += 1;

@@ -15,15 +15,15 @@ use crate::dialing::outcome::{DialResult, Dialed};
 use crate::mcp::confirmation::{self, Preview};
 use crate::mcp::input::arguments::{HttpsUrl, Object, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
-use crate::mcp::registry::effect::Kind;
+use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self};
 use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Stop, Tool};
-use crate::mcp::tools::ordering::{self, Ordered};
+use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tools::ordering::{self, OrderOutcome};
 use crate::toolset::Toolset;
 use callingbox::e164::E164;
 use callingbox::{AgentId, Call, CallCreate, CallId};
@@ -248,7 +248,7 @@ impl Tool for PlaceCall {
     const TITLE: &'static str = "Place a phone call";
     const DESCRIPTION: &'static str = "Rings a real telephone and lets an AI agent speak with whoever answers; costs $0.05 a connected minute, at most $3.00. Use it only when the user asked for this call. Returns at once with a call_id; get_call_result waits for the end. CallOutcome unknown means it may be ringing: do not repeat it. Repeating the same call within minutes rings nobody and returns the first one. The user's calling rules may refuse it or ask for confirmation first: then show the user what is returned.";
     const TOOLSET: Toolset = Toolset::Calls;
-    const KIND: Kind = Kind::RingsPhone;
+    const EFFECT: ToolEffect = ToolEffect::RingsPhone;
     const OPEN_WORLD: bool = true;
     type Input = PlaceCallInput;
     type Output = PlaceCallOutput;
@@ -258,7 +258,7 @@ impl Tool for PlaceCall {
         ordering::deadline(cx)
     }
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let PlaceCallInput {
             agent_id,
             to,
@@ -302,10 +302,10 @@ impl Tool for PlaceCall {
         let token = confirmation_token.as_ref().map(Text::as_str);
         let preview = |local_times| preview(cx, &call, local_times);
         let mut output = match ordering::order(cx, asked, token, preview).await? {
-            Ordered::Dialed(dialed) => {
+            OrderOutcome::Dialed(dialed) => {
                 PlaceCallOutput::new_dialed(dialed, idempotency_key.as_ref(), &cx.tools)
             }
-            Ordered::Preview { preview, token, expires_at } => PlaceCallOutput {
+            OrderOutcome::Preview { preview, token, expires_at } => PlaceCallOutput {
                 confirmation_token: Some(token),
                 expires_at: Some(expires_at.to_string()),
                 ..PlaceCallOutput::new(

@@ -5,15 +5,15 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::mcp::input::arguments::Whole;
-use crate::mcp::registry::effect::Kind;
+use crate::mcp::input::arguments::BoundedInteger;
+use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::call_report::CallReport;
-use crate::mcp::reply::text::Fence;
+use crate::mcp::reply::text::UntrustedFence;
 use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Stop, Tool};
-use crate::mcp::waiting::{self, Seen};
+use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::waiting::{self, ObservedCall};
 use crate::toolset::Toolset;
 use callingbox::CallId;
 
@@ -25,13 +25,13 @@ pub(in crate::mcp::tools) struct GetCallResultInput {
     /// The call.
     call_id: CallId,
     /// Seconds to wait for the end; 0 answers at once. Default: 45.
-    wait_seconds: Option<Whole<0, 3600>>,
+    wait_seconds: Option<BoundedInteger<0, 3600>>,
 }
 
 impl GetCallResultInput {
     fn wait(&self, cx: &ToolContext) -> Duration {
         let wait = cx.account.wait_limits();
-        let asked = self.wait_seconds.map_or(wait.default_seconds, Whole::get);
+        let asked = self.wait_seconds.map_or(wait.default_seconds, BoundedInteger::get);
         waiting::allowed(cx, Duration::from_secs(asked))
     }
 }
@@ -41,7 +41,7 @@ impl Tool for GetCallResult {
     const TITLE: &'static str = "Get a call's result";
     const DESCRIPTION: &'static str = "Returns what became of a call: outcome, the result fields its agent was asked for, length and cost. Waits for the end first, up to wait_seconds; when time is up it returns outcome in_progress and can be called again. Rings nobody. What was said is in get_call_transcript.";
     const TOOLSET: Toolset = Toolset::Calls;
-    const KIND: Kind = Kind::Reads;
+    const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = true;
     type Input = GetCallResultInput;
     type Output = CallReport;
@@ -50,17 +50,17 @@ impl Tool for GetCallResult {
         input.wait(cx) + Duration::from_secs(55)
     }
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let wait = input.wait(cx);
         let follow_as_task = !wait.is_zero() && cx.client.supports_tasks();
         let seen = if wait.is_zero() || follow_as_task {
-            Seen { call: cx.account.api()?.get_call(&input.call_id).await?, trouble: None }
+            ObservedCall { call: cx.account.api()?.get_call(&input.call_id).await?, trouble: None }
         } else {
-            waiting::for_end(cx, &input.call_id, wait).await?
+            waiting::wait_for_end(cx, &input.call_id, wait).await?
         };
         waiting::record_call_end(&cx.account, &seen.call).await;
         let report = CallReport::new(seen.call, &cx.tools).with_trouble(seen.trouble);
-        let text = report.text(&Fence::new());
+        let text = report.text(&UntrustedFence::new());
         let (unfinished, simulated) = (!report.is_final(), report.is_simulated());
         let reply = Reply::new(report, text).with_simulated(simulated);
         Ok(if follow_as_task && unfinished { reply.followed_by(input.call_id) } else { reply })

@@ -5,21 +5,21 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ordering::{self, Ordered};
+use super::ordering::{self, OrderOutcome};
 use crate::account::Environment;
 use crate::dialing::order::{DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialResult, Dialed};
 use crate::mcp::confirmation::Preview;
-use crate::mcp::input::arguments::{Text, Whole, pattern_text};
+use crate::mcp::input::arguments::{BoundedInteger, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
-use crate::mcp::registry::effect::Kind;
+use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
-use crate::mcp::reply::error::{Class, ToolError};
+use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self};
 use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Stop, Tool};
+use crate::mcp::tool::{Tool, ToolExit};
 use crate::toolset::Toolset;
 use callingbox::e164::E164;
 use callingbox::money::MilliCents;
@@ -90,7 +90,7 @@ pub(super) struct ListNumbers;
 #[serde(deny_unknown_fields)]
 pub(super) struct ListNumbersInput {
     /// How many. Default: 20.
-    limit: Option<Whole<1, 100>>,
+    limit: Option<BoundedInteger<1, 100>>,
     /// number_id to go on after, to older ones.
     starting_after: Option<NumberId>,
     /// number_id to go on before, to newer ones.
@@ -110,12 +110,12 @@ impl Tool for ListNumbers {
     const TITLE: &'static str = "List owned numbers";
     const DESCRIPTION: &'static str = "Lists the phone numbers the account owns, newest first, with the agents that use them. Use it to find a number_id; search_numbers finds those for sale.";
     const TOOLSET: Toolset = Toolset::Numbers;
-    const KIND: Kind = Kind::Reads;
+    const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = ListNumbersInput;
     type Output = ListNumbersOutput;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let ListNumbersInput { limit, starting_after, ending_before } = input;
         let cursor = super::shared::cursor(
             starting_after.map(|id| id.as_str().to_owned()),
@@ -149,7 +149,7 @@ impl Tool for ListNumbers {
 }
 
 /// The most numbers for sale that are asked for at once.
-const MOST_OFFERS: u8 = 50;
+const MAX_OFFERS: u8 = 50;
 
 pub(super) struct SearchNumbers;
 
@@ -165,7 +165,7 @@ pub(super) struct SearchNumbersInput {
     #[schemars(with = "Option<String>")]
     country_code: Option<CountryCode>,
     /// How many. Default: 10.
-    limit: Option<Whole<1, 50>>,
+    limit: Option<BoundedInteger<1, 50>>,
 }
 
 pattern_text!(AreaCode, "^[2-9][0-9]{2}$", "must be three digits, the first 2 to 9", |text| {
@@ -189,12 +189,12 @@ impl Tool for SearchNumbers {
     const TITLE: &'static str = "Search numbers for sale";
     const DESCRIPTION: &'static str = "Searches phone numbers for sale, with their prices. Buys nothing; purchase_number does. list_numbers shows the owned ones.";
     const TOOLSET: Toolset = Toolset::Numbers;
-    const KIND: Kind = Kind::Reads;
+    const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = true;
     type Input = SearchNumbersInput;
     type Output = SearchNumbersOutput;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let SearchNumbersInput { area_code, number_type, country_code, limit } = input;
         if area_code.is_some() && number_type == Some(NumberType::TollFree) {
             return Err(ToolError::invalid_argument(
@@ -202,13 +202,13 @@ impl Tool for SearchNumbers {
             )
             .into());
         }
-        let limit = limit.map_or(10, |limit| u8::try_from(limit.get()).unwrap_or(MOST_OFFERS));
+        let limit = limit.map_or(10, |limit| u8::try_from(limit.get()).unwrap_or(MAX_OFFERS));
         let search = NumberSearch {
             country_code: country_code.map(CountryCode::into_string),
             area_code: area_code.map(AreaCode::into_string),
             number_type,
             // One more tells whether there are more, where the list does not say so itself.
-            limit: Some(limit.saturating_add(1).min(MOST_OFFERS).into()),
+            limit: Some(limit.saturating_add(1).min(MAX_OFFERS).into()),
         };
         let given = [
             ("country_code", search.country_code.is_some()),
@@ -233,7 +233,7 @@ impl Tool for SearchNumbers {
                 (None, Some(NumberType::Local)) => &["area_code"],
                 (Some(_), _) | (None, Some(NumberType::TollFree)) => &[],
             };
-            text.push_str(&super::shared::there_are_more(limit < MOST_OFFERS, "search", unused));
+            text.push_str(&super::shared::more_results_hint(limit < MAX_OFFERS, "search", unused));
         }
         Ok(Reply::new(SearchNumbersOutput { numbers, has_more }, text))
     }
@@ -384,7 +384,7 @@ impl Tool for PurchaseNumber {
     const TITLE: &'static str = "Buy a number";
     const DESCRIPTION: &'static str = "Buys a phone number: charges its price to the account's credit now and each month. Only the dashboard can release it. Use it after search_numbers, once the user agreed to the price. Usually asks for confirmation first: show the user the answer.";
     const TOOLSET: Toolset = Toolset::Numbers;
-    const KIND: Kind = Kind::CostsMoney;
+    const EFFECT: ToolEffect = ToolEffect::CostsMoney;
     const OPEN_WORLD: bool = true;
     type Input = PurchaseNumberInput;
     type Output = PurchaseNumberOutput;
@@ -394,7 +394,7 @@ impl Tool for PurchaseNumber {
         ordering::deadline(cx)
     }
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let PurchaseNumberInput { phone_number, confirmation_token } = input;
         let offered = price(cx, &phone_number).await?;
         let asked = DialRequest {
@@ -415,7 +415,7 @@ impl Tool for PurchaseNumber {
         };
         let ordered =
             ordering::order(cx, asked, token, preview).await.map_err(|stop| match stop {
-                Stop::Failed(error) if error.class() == Class::Conflict => {
+                ToolExit::Failed(error) if error.class() == ErrorCode::Conflict => {
                     let step =
                         NextStep::tool(ToolName::SEARCH_NUMBERS, "finds one that is for sale");
                     error.with_next([step]).into()
@@ -423,8 +423,8 @@ impl Tool for PurchaseNumber {
                 stop => stop,
             })?;
         let mut output = match ordered {
-            Ordered::Dialed(dialed) => PurchaseNumberOutput::new_dialed(dialed, &cx.tools),
-            Ordered::Preview { preview, token, expires_at } => PurchaseNumberOutput {
+            OrderOutcome::Dialed(dialed) => PurchaseNumberOutput::new_dialed(dialed, &cx.tools),
+            OrderOutcome::Preview { preview, token, expires_at } => PurchaseNumberOutput {
                 confirmation_token: Some(token),
                 expires_at: Some(expires_at.to_string()),
                 ..PurchaseNumberOutput::new(

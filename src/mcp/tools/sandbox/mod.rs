@@ -3,15 +3,15 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::mcp::registry::effect::Kind;
+use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::call_report::CallReport;
-use crate::mcp::reply::error::{Class, Retry, ToolError};
+use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
-use crate::mcp::reply::text::Fence;
+use crate::mcp::reply::text::UntrustedFence;
 use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Stop, Tool};
+use crate::mcp::tool::{Tool, ToolExit};
 use crate::simulator::SimulatorError;
 use crate::toolset::Toolset;
 use callingbox::Effect;
@@ -33,14 +33,14 @@ impl Tool for SimulateInboundCall {
     const TITLE: &'static str = "Simulate an inbound call";
     const DESCRIPTION: &'static str = "Sandbox only: makes a simulated caller ring one of the account's numbers, so that its inbound agent answers. Nothing real happens. Returns a call_id for get_call_result.";
     const TOOLSET: Toolset = Toolset::Sandbox;
-    const KIND: Kind = Kind::Writes { destructive: false, idempotent: false };
+    const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = false;
     type Input = SimulateInboundCallInput;
     type Output = CallReport;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let Some(simulator) = cx.account.simulator() else {
-            return Err(ToolError::new(Class::SwitchedOff, "there is no simulator here").into());
+            return Err(ToolError::new(ErrorCode::SwitchedOff, "there is no simulator here").into());
         };
         let from = match input.from {
             Some(from) => from,
@@ -54,7 +54,7 @@ impl Tool for SimulateInboundCall {
             };
             let told = |class| ToolError::new(class, error.to_string());
             if !error.did_nothing() {
-                return told(Class::Unavailable)
+                return told(ErrorCode::Unavailable)
                     .with_effect(Effect::Unknown)
                     .with_retry(Retry::No)
                     .with_next([NextStep::tool(ToolName::LIST_CALLS, "shows whether it appears")]);
@@ -67,17 +67,17 @@ impl Tool for SimulateInboundCall {
                 NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches an inbound agent"),
             ];
             match status {
-                Some(400) => told(Class::InvalidArgument).with_next([NextStep::person(
+                Some(400) => told(ErrorCode::InvalidArgument).with_next([NextStep::person(
                     "Leave `from` out, or choose one whose last four digits are a scenario that a caller can play.",
                 )]),
-                Some(402) => told(Class::InsufficientCredit),
-                Some(404) => told(Class::NotFound).with_next(numbers),
-                Some(_) => told(Class::Conflict).with_next(numbers),
-                None => told(Class::Unavailable),
+                Some(402) => told(ErrorCode::InsufficientCredit),
+                Some(404) => told(ErrorCode::NotFound).with_next(numbers),
+                Some(_) => told(ErrorCode::Conflict).with_next(numbers),
+                None => told(ErrorCode::Unavailable),
             }
         })?;
         let report = CallReport::new(call, &cx.tools);
-        let text = report.text(&Fence::new());
+        let text = report.text(&UntrustedFence::new());
         Ok(Reply::new(report, text))
     }
 }

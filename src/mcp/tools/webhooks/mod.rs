@@ -4,15 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Environment;
-use crate::mcp::input::arguments::{HttpsUrl, List, Text, Whole};
-use crate::mcp::registry::effect::Kind;
+use crate::mcp::input::arguments::{BoundedInteger, HttpsUrl, List, Text};
+use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self};
 use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Stop, Tool};
+use crate::mcp::tool::{Tool, ToolExit};
 use crate::toolset::Toolset;
 use callingbox::{
     CallId, Change, DeliveryFilter, DeliveryId, DeliveryStatus, EndpointId, EndpointStatus,
@@ -228,12 +228,12 @@ impl Tool for ListWebhooks {
     const TITLE: &'static str = "List webhooks";
     const DESCRIPTION: &'static str = "Lists the webhook endpoints that receive the events of all the account's calls, without their secrets. get_webhook returns one.";
     const TOOLSET: Toolset = Toolset::Webhooks;
-    const KIND: Kind = Kind::Reads;
+    const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = NoInput;
     type Output = ListWebhooksOutput;
 
-    async fn run(NoInput {}: NoInput, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(NoInput {}: NoInput, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let page = cx.account.api()?.list_webhooks().await?;
         let has_more = page.has_more;
         let webhooks: Vec<WebhookReport> = page.data.into_iter().map(Into::into).collect();
@@ -258,12 +258,12 @@ impl Tool for GetWebhook {
     const TITLE: &'static str = "Get a webhook";
     const DESCRIPTION: &'static str = "Returns one webhook endpoint: address, events, whether it is enabled and why not, failures in a row. Its secret is shown only by create_webhook and rotate_webhook_secret.";
     const TOOLSET: Toolset = Toolset::Webhooks;
-    const KIND: Kind = Kind::Reads;
+    const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = WebhookInput;
     type Output = WebhookReport;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let endpoint = cx.account.api()?.get_webhook(&input.webhook_id).await?;
         let report = WebhookReport::from(endpoint);
         let text = report.text();
@@ -274,7 +274,7 @@ impl Tool for GetWebhook {
 
 /// An endpoint with the secret that is shown this once.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct WithSecret {
+pub(super) struct WebhookSecret {
     webhook_id: EndpointId,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
@@ -284,7 +284,7 @@ pub(super) struct WithSecret {
     simulated: bool,
 }
 
-impl WithSecret {
+impl WebhookSecret {
     fn reply(mut endpoint: WebhookEndpoint, what: &str) -> Reply<Self> {
         let secret = endpoint.signing_secret.take();
         let secret = secret.as_ref().map(SigningSecret::expose);
@@ -321,19 +321,19 @@ impl Tool for CreateWebhook {
     const TITLE: &'static str = "Create a webhook";
     const DESCRIPTION: &'static str = "Registers an address that will receive the events of all the account's calls, with numbers and results in them. Returns its signing secret, which is shown only once. For one call or one agent use their webhook_url instead.";
     const TOOLSET: Toolset = Toolset::Webhooks;
-    const KIND: Kind = Kind::Writes { destructive: false, idempotent: false };
+    const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = true;
     type Input = CreateWebhookInput;
-    type Output = WithSecret;
+    type Output = WebhookSecret;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let webhook = WebhookCreate {
             url: input.url.into_string(),
             description: input.description.map(Text::into_string),
             enabled_events: input.enabled_events.map(List::into_vec),
         };
         let endpoint = cx.account.api()?.create_webhook(&webhook).await?;
-        Ok(WithSecret::reply(endpoint, "Created"))
+        Ok(WebhookSecret::reply(endpoint, "Created"))
     }
 }
 
@@ -359,12 +359,12 @@ impl Tool for UpdateWebhook {
     const TITLE: &'static str = "Change a webhook";
     const DESCRIPTION: &'static str = "Changes a webhook endpoint, or switches it on or off; what is left out keeps its value. Returns the endpoint.";
     const TOOLSET: Toolset = Toolset::Webhooks;
-    const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
+    const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = true;
     type Input = UpdateWebhookInput;
     type Output = WebhookReport;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let UpdateWebhookInput { webhook_id, url, description, enabled_events, status } = input;
         let update = WebhookUpdate {
             url: url.map(HttpsUrl::into_string),
@@ -405,12 +405,12 @@ impl Tool for DeleteWebhook {
     const TITLE: &'static str = "Delete a webhook";
     const DESCRIPTION: &'static str = "Deletes a webhook endpoint for good; it receives no more events. To pause it use update_webhook with status disabled.";
     const TOOLSET: Toolset = Toolset::Webhooks;
-    const KIND: Kind = Kind::Writes { destructive: true, idempotent: true };
+    const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
     type Input = WebhookInput;
     type Output = DeleteWebhookOutput;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         cx.account.api()?.delete_webhook(&input.webhook_id).await?;
         let WebhookInput { webhook_id } = input;
         let simulated = cx.account.environment() == Environment::Sandbox;
@@ -426,19 +426,19 @@ impl Tool for RotateWebhookSecret {
     const TITLE: &'static str = "Rotate a webhook's secret";
     const DESCRIPTION: &'static str = "Replaces the signing secret of a webhook endpoint. The old one stops at once, so its receiver refuses events until it has the new one. Returns the new secret, shown only once.";
     const TOOLSET: Toolset = Toolset::Webhooks;
-    const KIND: Kind = Kind::Writes { destructive: true, idempotent: false };
+    const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: false };
     const OPEN_WORLD: bool = false;
     type Input = WebhookInput;
-    type Output = WithSecret;
+    type Output = WebhookSecret;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let endpoint = cx.account.api()?.rotate_webhook_secret(&input.webhook_id).await?;
-        Ok(WithSecret::reply(endpoint, "Rotated the secret of"))
+        Ok(WebhookSecret::reply(endpoint, "Rotated the secret of"))
     }
 }
 
 /// The most deliveries that the API lists.
-const MOST_DELIVERIES: u8 = 200;
+const MAX_DELIVERIES: u8 = 200;
 
 pub(super) struct ListWebhookDeliveries;
 
@@ -452,7 +452,7 @@ pub(super) struct ListWebhookDeliveriesInput {
     /// Only in this state; exhausted ones failed for good.
     status: Option<DeliveryStatus>,
     /// How many. Default: 50.
-    limit: Option<Whole<1, 200>>,
+    limit: Option<BoundedInteger<1, 200>>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -466,20 +466,20 @@ impl Tool for ListWebhookDeliveries {
     const TITLE: &'static str = "List webhook deliveries";
     const DESCRIPTION: &'static str = "Lists attempts to deliver call events, newest first, with their errors. Use it to find out why a receiver missed an event; redeliver_webhook sends one again.";
     const TOOLSET: Toolset = Toolset::Webhooks;
-    const KIND: Kind = Kind::Reads;
+    const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = ListWebhookDeliveriesInput;
     type Output = ListWebhookDeliveriesOutput;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let ListWebhookDeliveriesInput { webhook_id, call_id, status, limit } = input;
-        let limit = limit.map_or(50, |limit| u8::try_from(limit.get()).unwrap_or(MOST_DELIVERIES));
+        let limit = limit.map_or(50, |limit| u8::try_from(limit.get()).unwrap_or(MAX_DELIVERIES));
         let filter = DeliveryFilter {
             endpoint_id: webhook_id,
             call_id,
             status,
             // One more tells whether there are more, where the list does not say so itself.
-            limit: Some(limit.saturating_add(1).min(MOST_DELIVERIES)),
+            limit: Some(limit.saturating_add(1).min(MAX_DELIVERIES)),
         };
         let page = cx.account.api()?.list_webhook_deliveries(&filter).await?.cut(limit.into());
         let has_more = page.has_more;
@@ -499,7 +499,11 @@ impl Tool for ListWebhookDeliveries {
                 .into_iter()
                 .filter_map(|(name, is_given)| (!is_given).then_some(name))
                 .collect();
-            text.push_str(&super::shared::there_are_more(limit < MOST_DELIVERIES, "list", &unused));
+            text.push_str(&super::shared::more_results_hint(
+                limit < MAX_DELIVERIES,
+                "list",
+                &unused,
+            ));
         }
         let simulated = deliveries.iter().any(|delivery| delivery.simulated);
         let output = ListWebhookDeliveriesOutput { deliveries, has_more };
@@ -514,12 +518,12 @@ impl Tool for GetWebhookDelivery {
     const TITLE: &'static str = "Get a webhook delivery";
     const DESCRIPTION: &'static str = "Returns one delivery: event, address, attempts, last error, when the next attempt is due. list_webhook_deliveries finds ids.";
     const TOOLSET: Toolset = Toolset::Webhooks;
-    const KIND: Kind = Kind::Reads;
+    const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = DeliveryInput;
     type Output = DeliveryReport;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let delivery = cx.account.api()?.get_webhook_delivery(&input.delivery_id).await?;
         let report = DeliveryReport::from(delivery);
         let text = report.text();
@@ -535,12 +539,12 @@ impl Tool for RedeliverWebhook {
     const TITLE: &'static str = "Deliver a webhook again";
     const DESCRIPTION: &'static str = "Sends one delivery again to its receiver, under the same event id. Use it after the receiver was mended. Returns the delivery.";
     const TOOLSET: Toolset = Toolset::Webhooks;
-    const KIND: Kind = Kind::Writes { destructive: false, idempotent: false };
+    const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = true;
     type Input = DeliveryInput;
     type Output = DeliveryReport;
 
-    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, Stop> {
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let delivery = cx.account.api()?.redeliver_webhook(&input.delivery_id).await?;
         let report = DeliveryReport::from(delivery);
         let text = format!("To be sent again: {}", report.text());

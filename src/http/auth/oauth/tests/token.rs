@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::token::{LEEWAY, TokenRejection, TokenVerifier, VerifiedToken};
 use super::{FakeIssuer, ISSUER, Signer, base64};
-use crate::mcp::registry::scope::Scopes;
+use crate::mcp::registry::scope::GrantedScopes;
 
 const RESOURCE: &str = "https://phone.example/mcp";
 const NOW: i64 = 1_800_000_000;
@@ -38,7 +38,7 @@ fn verified() -> VerifiedToken {
     VerifiedToken {
         subject: "mia".to_owned(),
         client: Some("desk".to_owned()),
-        scopes: Scopes::parse(["calls:read"]),
+        scopes: GrantedScopes::parse(["calls:read"]),
         expires_at: at(300) + LEEWAY,
     }
 }
@@ -208,7 +208,7 @@ async fn scopes_are_read_in_all_common_forms() {
         let claims = with_claim(with_claim(claims(), "scope", Value::Null), name, value.clone());
         let token = signer.sign_token(&json!({"alg": "ES256", "kid": "k"}), &claims);
         let found = verifier.verify_token(&token, at(0)).await.unwrap().scopes;
-        assert_eq!(found, Scopes::parse(scopes.iter().copied()), "{value}");
+        assert_eq!(found, GrantedScopes::parse(scopes.iter().copied()), "{value}");
     }
 }
 
