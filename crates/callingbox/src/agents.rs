@@ -1,4 +1,4 @@
-//! Agents: who speaks on a call, what it is to find out, and from which number.
+//! Agents: who speaks on a call, which results a call has, and from which number it is placed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,16 +6,19 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use serde_with::skip_serializing_none;
 
-use super::client::{Answer, Client};
-use super::error::Error;
-use super::ids::{AgentId, NumberId};
-use super::model::{Change, Open, Timestamp, model};
-use super::numbers::PhoneNumber;
-use super::operation::ApiOperation;
-use super::page::Page;
+use crate::client::ApiClient;
+use crate::error::Error;
+use crate::ids::{AgentId, NumberId};
+use crate::lenient::lenient_record;
+use crate::model::{Change, OpenEnum, Timestamp};
+use crate::numbers::PhoneNumber;
+use crate::operation::ApiOperation;
+use crate::page::Page;
+use crate::response::ApiResponse;
 
-/// Whether an agent answers calls or places them; fixed once it exists.
+/// Whether an agent answers calls or places them. It cannot be changed later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -27,7 +30,7 @@ pub enum AgentType {
 }
 
 impl AgentType {
-    /// The API's own word.
+    /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -37,23 +40,23 @@ impl AgentType {
     }
 }
 
-/// What an outbound call does when a machine picks up.
+/// What happens on an outbound call when a machine answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum VoicemailAction {
-    /// End at once.
+    /// The call ends immediately. This is the API's default.
     Hangup,
-    /// Stay on the line so that the agent can speak.
+    /// The line stays open, so that the agent can leave a message.
     LeaveMessage,
 }
 
-/// The type of one result field.
+/// The type of a result field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum ReturnType {
-    /// true or false.
+    /// `true` or `false`.
     Boolean,
     /// Text.
     String,
@@ -61,33 +64,34 @@ pub enum ReturnType {
     Number,
 }
 
-/// The fields that are extracted from each conversation, by name; none means no extraction.
+/// The fields that are extracted from each conversation, by name. If it is empty, nothing is extracted.
 pub type ReturnsSchema = BTreeMap<String, ReturnType>;
 
-/// Whether an in-call tool may be used freely.
+/// When the agent may use an in-call tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum ToolPolicy {
-    /// Freely.
+    /// Whenever it wants to.
     #[default]
     Read,
-    /// Only after a clear yes from the other party in the turn just before.
+    /// Only if the other party said a clear yes in the turn before.
     ConfirmFirstWrite,
 }
 
-/// A function that the agent can use while a call runs. At most 16 for each agent.
+/// A function that the agent can use during a call. An agent has at most 16.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum InCallTool {
-    /// One of the user's own servers.
+    /// A request to a server of the user.
     Http(HttpTool),
-    /// A function of the platform.
+    /// A function of CallingBox.
     Builtin(BuiltinTool),
 }
 
-/// An in-call tool that sends its arguments to a server.
+/// An in-call tool that posts its arguments to a server.
+#[skip_serializing_none]
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
@@ -95,34 +99,34 @@ pub struct HttpTool {
     /// Name by which the agent calls the tool.
     #[schemars(length(min = 1))]
     pub name: String,
-    /// Tells the agent when and how to use the tool.
+    /// When and how the agent uses the tool.
     pub description: String,
-    /// Whether it may be used freely.
+    /// When the agent may use the tool.
     #[serde(default)]
     pub policy: ToolPolicy,
-    /// HTTPS address that the arguments are sent to.
+    /// The HTTPS address that the arguments are sent to.
     #[schemars(regex(pattern = r"^https://"))]
     pub url: String,
-    /// JSON Schema of the arguments, an object.
+    /// The JSON Schema of the arguments; its type is `object`.
     #[serde(default = "no_parameters")]
     pub parameters: Map<String, Value>,
-    /// Extra request headers; they may hold secrets.
+    /// Further request headers. They may hold secrets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// Time allowed for the answer, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// How long the server may take to answer, in milliseconds.
+    #[serde(default)]
     #[schemars(range(min = 1))]
     pub timeout_ms: Option<u32>,
 }
 
-/// The name alone: address and headers may hold secrets.
+/// Shows the name alone, because address and headers may hold secrets.
 impl fmt::Debug for HttpTool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpTool").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-/// An in-call tool that is a function of the platform, such as `end_call`.
+/// An in-call tool that is a function of CallingBox, such as `end_call`.
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
@@ -130,22 +134,22 @@ pub struct BuiltinTool {
     /// Name by which the agent calls the tool.
     #[schemars(length(min = 1))]
     pub name: String,
-    /// Tells the agent when and how to use the tool.
+    /// When and how the agent uses the tool.
     pub description: String,
-    /// Whether it may be used freely.
+    /// When the agent may use the tool.
     #[serde(default)]
     pub policy: ToolPolicy,
-    /// Which function; `end_call` is the documented one.
+    /// The function's name. Only `end_call` is documented.
     pub builtin: String,
-    /// JSON Schema of the arguments, an object.
+    /// The JSON Schema of the arguments; its type is `object`.
     #[serde(default = "no_parameters")]
     pub parameters: Map<String, Value>,
-    /// Settings of the function.
+    /// The function's settings.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub config: Map<String, Value>,
 }
 
-/// The name alone: the settings may hold secrets.
+/// Shows the name alone, because the settings may hold secrets.
 impl fmt::Debug for BuiltinTool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BuiltinTool").field("name", &self.name).finish_non_exhaustive()
@@ -153,7 +157,7 @@ impl fmt::Debug for BuiltinTool {
 }
 
 impl InCallTool {
-    /// The parameters of a tool without any, as CallingBox's own SDK writes them.
+    /// The parameters of a tool that takes no arguments, as CallingBox's Python SDK writes them.
     #[must_use]
     pub fn no_parameters() -> Map<String, Value> {
         no_parameters()
@@ -172,87 +176,89 @@ fn no_parameters() -> Map<String, Value> {
     .collect()
 }
 
-model! {
-    /// An agent.
-    pub struct Agent, key id: AgentId {
-        /// Owning organization.
-        org_id: Option<String>,
-        /// Who made it.
-        user_id: Option<String>,
-        /// Label for people.
-        name: Option<String>,
-        /// Whether it answers calls or places them.
-        r#type: Option<Open<AgentType>>,
-        /// Identity and policy; absent stands for the built-in persona.
-        persona: Option<String>,
-        /// Default task of its calls.
-        instructions: Option<String>,
-        /// Id of the speaking voice; absent stands for the platform's default.
-        voice: Option<String>,
-        /// BCP 47 language tag.
-        language: Option<String>,
-        /// Result fields by name, each with its type word.
-        returns: Option<Value>,
-        /// In-call tools, in the API's form.
-        tools: Option<Value>,
-        /// Default receiver of the events of its calls.
-        webhook_url: Option<String>,
-        /// What happens when a machine picks up.
-        voicemail_action: Option<Open<VoicemailAction>>,
-        /// The number that is the caller ID by default, or that an inbound agent owns.
-        primary_number_id: Option<NumberId>,
-        /// When it was archived; absent while it is active.
-        archived_at: Option<Timestamp>,
-        /// When it was made.
-        created_at: Option<Timestamp>,
-        /// When it was last changed.
-        updated_at: Option<Timestamp>,
-        /// Attached numbers; may be absent in lists.
-        numbers: Option<Vec<PhoneNumber>>,
-    }
+/// An agent. Every field but the id may be absent.
+#[skip_serializing_none]
+#[derive(Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Agent {
+    /// The id.
+    pub id: AgentId,
+    /// The organization that owns it.
+    pub org_id: Option<String>,
+    /// The user who created it.
+    pub user_id: Option<String>,
+    /// Its name in the dashboard.
+    pub name: Option<String>,
+    /// Whether it answers calls or places them.
+    pub r#type: Option<OpenEnum<AgentType>>,
+    /// Who the agent is and how it behaves. If it is absent, CallingBox uses its own persona.
+    pub persona: Option<String>,
+    /// The task of its calls, unless a call has instructions of its own.
+    pub instructions: Option<String>,
+    /// The id of its voice. If it is absent, CallingBox uses its default voice.
+    pub voice: Option<String>,
+    /// The language it speaks, as a BCP 47 tag.
+    pub language: Option<String>,
+    /// The result fields; see [`ReturnsSchema`]. Kept as JSON, because the API may accept further types.
+    pub returns: Option<Value>,
+    /// The in-call tools; see [`InCallTool`]. Kept as JSON, because the API may have further kinds.
+    pub tools: Option<Value>,
+    /// The URL that receives the events of its calls, unless a call has its own.
+    pub webhook_url: Option<String>,
+    /// What happens when a machine answers.
+    pub voicemail_action: Option<OpenEnum<VoicemailAction>>,
+    /// The number that an outbound agent calls from by default, or that an inbound agent owns.
+    pub primary_number_id: Option<NumberId>,
+    /// When it was archived. Absent while it is active.
+    pub archived_at: Option<Timestamp>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// When it was last changed.
+    pub updated_at: Option<Timestamp>,
+    /// The numbers attached to it. May be absent in lists.
+    pub numbers: Option<Vec<PhoneNumber>>,
+    /// Fields that are unknown or do not fit their type, as they came.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
-/// What a new agent is made from. Absent fields are not sent.
+lenient_record!(Agent {
+    id;
+    org_id, user_id, name, r#type, persona, instructions, voice, language, returns, tools,
+    webhook_url, voicemail_action, primary_number_id, archived_at, created_at, updated_at, numbers,
+});
+
+/// A new agent. Absent fields are not sent.
+#[skip_serializing_none]
 #[derive(Clone, PartialEq, Serialize)]
 pub struct AgentCreate {
-    /// Label for people.
+    /// Its name in the dashboard.
     pub name: String,
     /// Whether it answers calls or places them.
     pub r#type: AgentType,
-    /// Identity and policy; the built-in persona when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Who the agent is and how it behaves; CallingBox's own persona if absent.
     pub persona: Option<String>,
-    /// Default task of its calls.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The task of its calls, unless a call has instructions of its own.
     pub instructions: Option<String>,
-    /// Id of the speaking voice.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The id of its voice.
     pub voice: Option<String>,
-    /// BCP 47 language tag.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The language it speaks, as a BCP 47 tag.
     pub language: Option<String>,
-    /// Result fields.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The result fields of its calls.
     pub returns: Option<ReturnsSchema>,
-    /// In-call tools, at most 16.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Its in-call tools, at most 16.
     pub tools: Option<Vec<InCallTool>>,
-    /// Default receiver of call events.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The URL that receives the events of its calls.
     pub webhook_url: Option<String>,
-    /// What happens when a machine picks up; the API hangs up when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What happens when a machine answers; the call ends if absent.
     pub voicemail_action: Option<VoicemailAction>,
-    /// Owned numbers to attach at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Owned numbers to attach.
     pub number_ids: Option<Vec<NumberId>>,
-    /// Which of `number_ids` is primary; the first when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Which of `number_ids` is the primary one; the first if absent.
     pub primary_number_id: Option<NumberId>,
 }
 
 impl AgentCreate {
-    /// A new agent with nothing but its name and type.
+    /// An agent with a name, a type and no other field.
     #[must_use]
     pub fn new(name: impl Into<String>, r#type: AgentType) -> Self {
         Self {
@@ -272,7 +278,7 @@ impl AgentCreate {
     }
 }
 
-/// Name and type alone: the texts may hold telephone numbers.
+/// Shows name and type alone, because the texts may hold telephone numbers.
 impl fmt::Debug for AgentCreate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AgentCreate")
@@ -282,141 +288,141 @@ impl fmt::Debug for AgentCreate {
     }
 }
 
-/// What to change about an agent. Only what is set or cleared is sent; it holds from the next call.
+/// Changes to an agent, for calls that begin later. Fields that are neither set nor cleared are not sent.
+#[skip_serializing_none]
 #[derive(Clone, PartialEq, Default, Serialize)]
 pub struct AgentUpdate {
-    /// New label.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The new name.
     pub name: Option<String>,
-    /// New persona.
+    /// The new persona.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub persona: Change<String>,
-    /// New default task.
+    /// The new instructions.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub instructions: Change<String>,
-    /// New voice id.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The id of the new voice.
     pub voice: Option<String>,
-    /// New language tag.
+    /// The new language, as a BCP 47 tag.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub language: Change<String>,
-    /// New result fields; empty ends extraction.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The new result fields; none ends the extraction.
     pub returns: Option<ReturnsSchema>,
-    /// New in-call tools, in place of the old ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The new in-call tools, in place of all old ones.
     pub tools: Option<Vec<InCallTool>>,
-    /// New default receiver of call events.
+    /// The new URL that receives the events of its calls.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub webhook_url: Change<String>,
-    /// What happens when a machine picks up.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What happens when a machine answers.
     pub voicemail_action: Option<VoicemailAction>,
 }
 
-/// Nothing of the content: the texts may hold telephone numbers.
+/// Shows no content, because the texts may hold telephone numbers.
 impl fmt::Debug for AgentUpdate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AgentUpdate").finish_non_exhaustive()
     }
 }
 
-/// The body of attach and set primary. The field's name is not documented; `number_id` follows the
-/// path parameter of detach.
+/// The body that attaches a number or makes it primary. The field's name is not documented; `number_id` is the name of
+/// the path parameter that detaches one.
 #[derive(Serialize)]
 struct NumberRef<'a> {
     number_id: &'a NumberId,
 }
 
-impl Client {
-    /// The organization's agents, of one type or all. There is no next page to ask for.
+impl ApiClient {
+    /// Lists the organization's agents, of one type or all (`GET /v1/agents`). The list has no further pages.
     ///
     /// # Errors
-    /// [`Error`] when no readable list comes back.
+    /// [`Error`] if no readable list comes back.
     pub async fn list_agents(&self, r#type: Option<AgentType>) -> Result<Page<Agent>, Error> {
         let query: Vec<_> = r#type.map(|t| ("type", t.as_str().to_owned())).into_iter().collect();
         self.get(ApiOperation::ListAgents, &[], &query).await?.page()
     }
 
-    /// Makes an agent.
+    /// Creates an agent (`POST /v1/agents`).
     ///
     /// # Errors
-    /// [`Error`]; with [`super::Effect::Unknown`] the agent may exist.
+    /// [`Error`]. With [`crate::Effect::Unknown`] the agent may exist.
     pub async fn create_agent(&self, agent: &AgentCreate) -> Result<Agent, Error> {
-        self.send_json(ApiOperation::CreateAgent, &[], agent).await?.one()
+        self.send_json(ApiOperation::CreateAgent, &[], agent).await?.record()
     }
 
-    /// One agent, archived or not.
+    /// Fetches an agent, archived or not (`GET /v1/agents/{id}`).
     ///
     /// # Errors
-    /// [`Error`] when there is none with this id, or no readable answer comes back.
+    /// [`Error`] if there is no such agent, or no readable response comes back.
     pub async fn get_agent(&self, id: &AgentId) -> Result<Agent, Error> {
-        self.get(ApiOperation::GetAgent, &[id.as_str()], &[]).await?.one()
+        self.get(ApiOperation::GetAgent, &[id.as_str()], &[]).await?.record()
     }
 
-    /// Changes an agent. Calls under way keep the form they began with.
+    /// Changes an agent (`PATCH /v1/agents/{id}`). Live calls keep the agent as it was when they began.
     ///
     /// # Errors
-    /// [`Error`] when the API refuses or no readable answer comes back.
+    /// [`Error`] if the API rejects the change, or no readable response comes back.
     pub async fn update_agent(&self, id: &AgentId, update: &AgentUpdate) -> Result<Agent, Error> {
-        let answer = self.send_json(ApiOperation::UpdateAgent, &[id.as_str()], update).await?;
-        self.agent_after(answer, id).await
+        let response = self.send_json(ApiOperation::UpdateAgent, &[id.as_str()], update).await?;
+        self.read_changed_agent(response, id).await
     }
 
-    /// Archives an agent; past calls stay. Answers the agent where the API sends it back, which is
-    /// not documented.
+    /// Archives an agent (`DELETE /v1/agents/{id}`); its past calls stay. Returns the agent if the API sends it back:
+    /// the body of the response is not documented.
     ///
     /// # Errors
-    /// [`Error`] when the API refuses or no answer comes back.
+    /// [`Error`] if the API rejects the request, or no response comes back.
     pub async fn archive_agent(&self, id: &AgentId) -> Result<Option<Agent>, Error> {
         match self.send(ApiOperation::ArchiveAgent, &[id.as_str()]).await {
-            Ok(answer) => Ok(answer.any()),
-            Err(error) if error.is_own_removal() => Ok(None),
+            Ok(response) => Ok(response.record_opt()),
+            Err(error) if error.is_repeated_delete() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Attaches an owned number to an agent.
+    /// Attaches an owned number to an agent (`POST /v1/agents/{id}/numbers`).
     ///
     /// # Errors
-    /// [`Error`] when the API refuses or no readable answer comes back.
+    /// [`Error`] if the API rejects the request, or no readable response comes back.
     pub async fn attach_number(&self, id: &AgentId, number: &NumberId) -> Result<Agent, Error> {
         let body = NumberRef { number_id: number };
-        let answer = self.send_json(ApiOperation::AttachNumber, &[id.as_str()], &body).await?;
-        self.agent_after(answer, id).await
+        let response = self.send_json(ApiOperation::AttachNumber, &[id.as_str()], &body).await?;
+        self.read_changed_agent(response, id).await
     }
 
-    /// Detaches a number from an agent.
+    /// Detaches a number from an agent (`DELETE /v1/agents/{id}/numbers/{number_id}`).
     ///
     /// # Errors
-    /// [`Error`] when the API refuses or no readable answer comes back.
+    /// [`Error`] if the API rejects the request, or no readable response comes back.
     pub async fn detach_number(&self, id: &AgentId, number: &NumberId) -> Result<Agent, Error> {
         match self.send(ApiOperation::DetachNumber, &[id.as_str(), number.as_str()]).await {
-            Ok(answer) => self.agent_after(answer, id).await,
-            Err(error) if error.is_own_removal() => self.get_agent(id).await.map_err(|_| error),
+            Ok(response) => self.read_changed_agent(response, id).await,
+            Err(error) if error.is_repeated_delete() => self.get_agent(id).await.map_err(|_| error),
             Err(error) => Err(error),
         }
     }
 
-    /// Makes an attached number the agent's caller ID, or the number it owns.
+    /// Makes an attached number the agent's primary one (`PUT /v1/agents/{id}/primary-number`).
     ///
     /// # Errors
-    /// [`Error`] when the API refuses or no readable answer comes back.
+    /// [`Error`] if the API rejects the request, or no readable response comes back.
     pub async fn set_primary_number(
         &self,
         id: &AgentId,
         number: &NumberId,
     ) -> Result<Agent, Error> {
         let body = NumberRef { number_id: number };
-        let answer = self.send_json(ApiOperation::SetPrimaryNumber, &[id.as_str()], &body).await?;
-        self.agent_after(answer, id).await
+        let response =
+            self.send_json(ApiOperation::SetPrimaryNumber, &[id.as_str()], &body).await?;
+        self.read_changed_agent(response, id).await
     }
 
-    /// The agent after a change: from the answer, or fetched where the answer does not hold it, since
-    /// the bodies of these answers are not documented. When that fails too the error is the change's
-    /// own, which says that it was done.
-    async fn agent_after(&self, answer: Answer, id: &AgentId) -> Result<Agent, Error> {
-        match answer.the(|agent: &Agent| agent.id == *id) {
+    /// Reads the changed agent from the response, or fetches it if the response does not hold it: the bodies of these
+    /// responses are not documented. If the fetch fails too, the error says that the change was made.
+    async fn read_changed_agent(
+        &self,
+        response: ApiResponse,
+        id: &AgentId,
+    ) -> Result<Agent, Error> {
+        match response.record_matching(|agent: &Agent| agent.id == *id) {
             Ok(agent) => Ok(agent),
             Err(unreadable) => self.get_agent(id).await.map_err(|_| unreadable),
         }

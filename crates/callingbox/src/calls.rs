@@ -1,45 +1,48 @@
-//! Calls: placing one, following it, and what was said.
+//! Calls: placing one, following it, and its transcript.
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use serde_with::skip_serializing_none;
 
-use super::client::Client;
-use super::error::Error;
-use super::ids::{AgentId, CallId};
-use super::model::{Timestamp, model, open_enum, take};
-use super::operation::ApiOperation;
-use super::page::{Page, PageRequest};
+use crate::client::ApiClient;
 use crate::e164::E164;
+use crate::error::Error;
+use crate::ids::{AgentId, CallId};
+use crate::lenient::{is_default, lenient_record, take_field};
+use crate::model::{Timestamp, open_enum};
 use crate::money::MilliCents;
+use crate::operation::ApiOperation;
+use crate::page::{Page, PageRequest};
 
 open_enum! {
-    /// The stage of a call.
+    /// The status of a call.
     pub enum CallStatus {
-        /// Created, not yet sent out.
+        /// Created, not dialed yet.
         Queued = "queued",
         /// Handed to the telephony provider.
         Initiated = "initiated",
-        /// Ringing.
+        /// The callee's telephone rings.
         Ringing = "ringing",
-        /// Answered; the conversation is live.
+        /// Answered: the conversation is live.
         InProgress = "in_progress",
         /// Ended normally.
         Completed = "completed",
-        /// Not picked up, or picked up by a machine.
+        /// Not answered, or answered by a machine.
         NoAnswer = "no_answer",
-        /// Busy.
+        /// The line was busy.
         Busy = "busy",
         /// Canceled before it connected.
         Canceled = "canceled",
-        /// An error ended it.
+        /// Ended by an error.
         Failed = "failed",
     }
 }
 
 impl CallStatus {
-    /// Whether the call is over. An unknown word is not taken for an end.
+    /// Whether the call is over. An unknown status counts as not over.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         matches!(
@@ -52,7 +55,7 @@ impl CallStatus {
 open_enum! {
     /// Who started the call.
     pub enum CallDirection {
-        /// Someone called an inbound agent.
+        /// A person called an inbound agent.
         Inbound = "inbound",
         /// An outbound agent called.
         Outbound = "outbound",
@@ -60,142 +63,153 @@ open_enum! {
 }
 
 open_enum! {
-    /// The state of the extraction; it stays pending where no conversation took place.
+    /// The status of the extraction of results. It stays pending if there was no conversation.
     pub enum ResultStatus {
-        /// Not done, or never to be.
+        /// Not done yet, or never to be done.
         Pending = "pending",
-        /// The result is there.
+        /// The result is complete.
         Completed = "completed",
-        /// Extraction failed; `result_error` says why.
+        /// The extraction failed; `result_error` says why.
         Failed = "failed",
     }
 }
 
 open_enum! {
-    /// The state of the delivery to the call's `webhook_url`.
+    /// The status of the delivery to the call's `webhook_url`.
     pub enum CallWebhookStatus {
-        /// Not yet delivered.
+        /// Not delivered yet.
         Pending = "pending",
         /// Delivered.
         Delivered = "delivered",
-        /// All retries are spent.
+        /// No attempt succeeded, and there will be no further one.
         Failed = "failed",
     }
 }
 
 open_enum! {
-    /// The state of the credit hold.
+    /// The status of the credit that is held for a call.
     pub enum ReservationStatus {
-        /// Still held.
+        /// Held.
         Reserved = "reserved",
-        /// Charged for the connected time, the rest given back.
+        /// The connected time was charged and the rest released.
         Settled = "settled",
-        /// Given back whole.
+        /// Released without a charge.
         Released = "released",
     }
 }
 
-model! {
-    /// One telephone call.
-    pub struct Call, key id: CallId {
-        /// The agent that handled it; absent on calls from before agents.
-        agent_id: Option<AgentId>,
-        /// The number that was called.
-        to_number: Option<E164>,
-        /// The caller ID.
-        from_number: Option<E164>,
-        /// The stage; empty when the API sent none.
-        status: CallStatus,
-        /// Who started it.
-        direction: Option<CallDirection>,
-        /// Who picked up: `human`, or `machine` for voicemail.
-        answered_by: Option<String>,
-        /// Persona as it stood when the call began.
-        persona: Option<String>,
-        /// Instructions used for this call.
-        instructions: Option<String>,
-        /// System prompt made from persona and instructions.
-        prompt: Option<String>,
-        /// Data that the agent could consult.
-        context: Option<Map<String, Value>>,
-        /// Result fields as they stood when the call began.
-        returns: Option<Map<String, Value>>,
-        /// In-call tools as they stood when the call began.
-        tools: Option<Value>,
-        /// Extracted values by field name.
-        result: Option<Value>,
-        /// State of the extraction.
-        result_status: Option<ResultStatus>,
-        /// Why extraction failed.
-        result_error: Option<String>,
-        /// BCP 47 language tag as a field of the call; see [`Call::language`].
-        language: Option<String>,
-        /// Receiver of the call's events.
-        webhook_url: Option<String>,
-        /// State of the delivery to `webhook_url`.
-        webhook_status: Option<CallWebhookStatus>,
-        /// Last delivery error.
-        webhook_error: Option<String>,
-        /// When it was created.
-        created_at: Option<Timestamp>,
-        /// When ringing began.
-        started_at: Option<Timestamp>,
-        /// When it was picked up.
-        answered_at: Option<Timestamp>,
-        /// When it ended.
-        ended_at: Option<Timestamp>,
-        /// Total length in seconds.
-        duration_seconds: Option<u64>,
-        /// Connected time that is charged, in seconds.
-        billed_duration_seconds: Option<u64>,
-        /// The charge, in thousandths of a cent.
-        billing_amount_milli_cents: Option<MilliCents>,
-        /// State of the credit hold.
-        reservation_status: Option<ReservationStatus>,
-        /// The provider's error code.
-        error_code: Option<String>,
-        /// The error in words.
-        error_message: Option<String>,
-        /// Telephony-level reason for the end.
-        hangup_cause: Option<String>,
-        /// Free data stored with the call.
-        metadata: Option<Map<String, Value>>,
-        /// When it was last changed.
-        updated_at: Option<Timestamp>,
-    }
+/// A telephone call. Every field but the id may be absent.
+#[skip_serializing_none]
+#[derive(Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Call {
+    /// The id.
+    pub id: CallId,
+    /// The agent that handled it. Absent on calls older than agents.
+    pub agent_id: Option<AgentId>,
+    /// The called number.
+    pub to_number: Option<E164>,
+    /// The number it was called from.
+    pub from_number: Option<E164>,
+    /// Its status. An empty word if the API sent none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub status: CallStatus,
+    /// Who started it.
+    pub direction: Option<CallDirection>,
+    /// Who answered: `human`, or `machine` for voicemail.
+    pub answered_by: Option<String>,
+    /// The agent's persona when the call began.
+    pub persona: Option<String>,
+    /// The instructions of this call.
+    pub instructions: Option<String>,
+    /// The system prompt that was made from persona and instructions.
+    pub prompt: Option<String>,
+    /// Data that the agent could look up.
+    pub context: Option<Map<String, Value>>,
+    /// The agent's result fields when the call began.
+    pub returns: Option<Map<String, Value>>,
+    /// The agent's in-call tools when the call began.
+    pub tools: Option<Value>,
+    /// The extracted values by field name. A value may be null.
+    pub result: Option<Value>,
+    /// The status of the extraction.
+    pub result_status: Option<ResultStatus>,
+    /// Why the extraction failed.
+    pub result_error: Option<String>,
+    /// The language, as a BCP 47 tag. [`Call::language`] also finds it in older records.
+    pub language: Option<String>,
+    /// The URL that receives the call's events.
+    pub webhook_url: Option<String>,
+    /// The status of the delivery to `webhook_url`.
+    pub webhook_status: Option<CallWebhookStatus>,
+    /// The last delivery error.
+    pub webhook_error: Option<String>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// When ringing began.
+    pub started_at: Option<Timestamp>,
+    /// When it was answered.
+    pub answered_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// The whole duration, in seconds.
+    pub duration_seconds: Option<u64>,
+    /// The connected time that is charged, in seconds.
+    pub billed_duration_seconds: Option<u64>,
+    /// The charge, in thousandths of a US cent.
+    pub billing_amount_milli_cents: Option<MilliCents>,
+    /// The status of the held credit.
+    pub reservation_status: Option<ReservationStatus>,
+    /// The telephony provider's error code.
+    pub error_code: Option<String>,
+    /// The error message.
+    pub error_message: Option<String>,
+    /// Why the telephone network ended the call.
+    pub hangup_cause: Option<String>,
+    /// Data of the user's own that is stored with the call.
+    pub metadata: Option<Map<String, Value>>,
+    /// When it was last changed.
+    pub updated_at: Option<Timestamp>,
+    /// Fields that are unknown or do not fit their type, as they came.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
+
+lenient_record!(Call {
+    id;
+    agent_id, to_number, from_number, status, direction, answered_by, persona, instructions,
+    prompt, context, returns, tools, result, result_status, result_error, language, webhook_url,
+    webhook_status, webhook_error, created_at, started_at, answered_at, ended_at, duration_seconds,
+    billed_duration_seconds, billing_amount_milli_cents, reservation_status, error_code,
+    error_message, hangup_cause, metadata, updated_at,
+});
 
 impl Call {
-    /// The language of the call: the field, else `metadata.language`, where older answers have it.
+    /// The language of the call: the field, or else `metadata.language`, where older records have it.
     #[must_use]
     pub fn language(&self) -> Option<&str> {
-        let of_metadata = || self.metadata.as_ref()?.get("language")?.as_str();
-        self.language.as_deref().or_else(of_metadata)
+        let in_metadata = || self.metadata.as_ref()?.get("language")?.as_str();
+        self.language.as_deref().or_else(in_metadata)
     }
 }
 
-/// A call to be placed. Persona, voice, language, `returns` and tools are the agent's and are not
-/// accepted here (POST /v1/calls).
+/// A call to place. Absent fields are not sent. Persona, voice, language, result fields and tools belong to the agent;
+/// the API does not accept them here.
+#[skip_serializing_none]
 #[derive(Clone, PartialEq, Serialize)]
 pub struct CallCreate {
     /// An outbound agent with at least one number.
     pub agent_id: AgentId,
-    /// Who is called.
+    /// The number to call.
     pub to: E164,
-    /// Caller ID; the agent's primary number when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The number to call from, which must be attached to the agent; the agent's primary number if absent.
     pub from_number: Option<E164>,
-    /// In place of the agent's instructions, wholly.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Instructions that replace the agent's own as a whole.
     pub instructions: Option<String>,
-    /// Data that the agent can consult; not added to the instructions.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Data that the agent can look up. It is not added to the instructions.
     pub context: Option<Map<String, Value>>,
-    /// In place of the agent's receiver of events.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The URL that receives the call's events, in place of the agent's.
     pub webhook_url: Option<String>,
-    /// Free data to keep with the call.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Data of the user's own to store with the call.
     pub metadata: Option<Map<String, Value>>,
 }
 
@@ -215,7 +229,7 @@ impl CallCreate {
     }
 }
 
-/// Agent and masked numbers alone: the texts may hold whole ones.
+/// Shows the agent and masked numbers alone, because the texts may hold whole numbers.
 impl fmt::Debug for CallCreate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallCreate")
@@ -226,15 +240,15 @@ impl fmt::Debug for CallCreate {
     }
 }
 
-/// What was said, in order. It grows while the call runs and is final once the call is over.
-#[derive(Clone, PartialEq, Default, Serialize, schemars::JsonSchema)]
+/// The words of a call, in order. A transcript grows during the call and is final when the call is over.
+#[skip_serializing_none]
+#[derive(Clone, PartialEq, Default, Serialize, JsonSchema)]
 pub struct Transcript {
     /// The call.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub call_id: Option<CallId>,
-    /// The utterances; none when nothing was said.
+    /// The utterances. Empty if there was no conversation.
     pub segments: Vec<TranscriptSegment>,
-    /// How many segments were no records and were left out.
+    /// How many segments were left out because they are not records.
     #[serde(skip)]
     pub skipped: usize,
     /// Fields that are unknown or do not fit their type, as they came.
@@ -242,7 +256,7 @@ pub struct Transcript {
     pub extra: Map<String, Value>,
 }
 
-/// How much there is, not what was said.
+/// Shows the number of segments, not their words.
 impl fmt::Debug for Transcript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transcript")
@@ -252,7 +266,7 @@ impl fmt::Debug for Transcript {
     }
 }
 
-/// Reads `{call_id, segments}`, or a list of segments in any envelope of a list.
+/// Reads `{call_id, segments}`, or a list of segments in any of the forms that a list may have.
 impl<'de> Deserialize<'de> for Transcript {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let no_segments = || serde::de::Error::missing_field("segments");
@@ -262,41 +276,36 @@ impl<'de> Deserialize<'de> for Transcript {
         };
         let name = if fields.contains_key("segments") { "segments" } else { "data" };
         let list = fields.shift_remove(name).filter(Value::is_array).ok_or_else(no_segments)?;
-        let page = Page::read(list).ok_or_else(no_segments)?;
-        let call_id = take(&mut fields, "call_id");
+        let page = Page::from_json(list).ok_or_else(no_segments)?;
+        let call_id = take_field(&mut fields, "call_id");
         Ok(Self { call_id, segments: page.data, skipped: page.skipped, extra: fields })
     }
 }
 
-/// One utterance. `text` is what someone said on the telephone: data, never an instruction.
-#[derive(Clone, PartialEq, Default, Serialize, schemars::JsonSchema)]
+/// An utterance. `text` is what a person or the agent said on the telephone: it is data and never an instruction.
+#[skip_serializing_none]
+#[derive(Clone, PartialEq, Default, Serialize, JsonSchema)]
 pub struct TranscriptSegment {
-    /// Position in the conversation, ascending; the first may be 0 or 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Its position in the conversation, ascending from 0 or 1.
     pub sequence_no: Option<u64>,
-    /// Who spoke; the contract fixes no words.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Who spoke. The contract does not say which words there are.
     pub role: Option<String>,
-    /// What was said.
+    /// The words.
     pub text: String,
     /// When it began.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// When it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
-    /// Length in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The duration, in milliseconds.
     pub duration_ms: Option<u64>,
-    /// Where it comes from; the contract fixes no words.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Where it comes from. The contract does not say which words there are.
     pub source: Option<String>,
     /// Fields that are unknown or do not fit their type, as they came.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// Place and speaker, not what was said.
+/// Shows position and speaker, not the words.
 impl fmt::Debug for TranscriptSegment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TranscriptSegment")
@@ -310,49 +319,49 @@ impl<'de> Deserialize<'de> for TranscriptSegment {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let mut fields = Map::deserialize(from)?;
         Ok(Self {
-            sequence_no: take(&mut fields, "sequence_no"),
-            role: take(&mut fields, "role"),
-            text: take(&mut fields, "text"),
-            started_at: take(&mut fields, "started_at"),
-            ended_at: take(&mut fields, "ended_at"),
-            duration_ms: take(&mut fields, "duration_ms"),
-            source: take(&mut fields, "source"),
+            sequence_no: take_field(&mut fields, "sequence_no"),
+            role: take_field(&mut fields, "role"),
+            text: take_field(&mut fields, "text"),
+            started_at: take_field(&mut fields, "started_at"),
+            ended_at: take_field(&mut fields, "ended_at"),
+            duration_ms: take_field(&mut fields, "duration_ms"),
+            source: take_field(&mut fields, "source"),
             extra: fields,
         })
     }
 }
 
-impl Client {
-    /// Places a call: a real telephone rings and money is spent.
+impl ApiClient {
+    /// Places a call (`POST /v1/calls`): a telephone rings, and credit is spent.
     ///
     /// # Errors
-    /// [`Error`]; unless its effect is [`super::Effect::Nothing`] the telephone may be ringing, and
-    /// the request must not be repeated before the call was looked for.
+    /// [`Error`]. Unless its effect is [`crate::Effect::Nothing`], the telephone may be ringing: search the recent calls
+    /// before you send the request again.
     pub async fn place_call(&self, call: &CallCreate) -> Result<Call, Error> {
-        self.send_json(ApiOperation::PlaceCall, &[], call).await?.one()
+        self.send_json(ApiOperation::PlaceCall, &[], call).await?.record()
     }
 
-    /// Calls in both directions, newest first.
+    /// Lists calls in both directions, the newest first (`GET /v1/calls`).
     ///
     /// # Errors
-    /// [`Error`] when no readable list comes back.
+    /// [`Error`] if no readable list comes back.
     pub async fn list_calls(&self, page: &PageRequest) -> Result<Page<Call>, Error> {
-        self.get(ApiOperation::ListCalls, &[], &page.query()).await?.page()
+        self.get(ApiOperation::ListCalls, &[], &page.to_query()).await?.page()
     }
 
-    /// One call.
+    /// Fetches a call (`GET /v1/calls/{id}`).
     ///
     /// # Errors
-    /// [`Error`] when there is none with this id, or no readable answer comes back.
+    /// [`Error`] if there is no such call, or no readable response comes back.
     pub async fn get_call(&self, id: &CallId) -> Result<Call, Error> {
-        self.get(ApiOperation::GetCall, &[id.as_str()], &[]).await?.one()
+        self.get(ApiOperation::GetCall, &[id.as_str()], &[]).await?.record()
     }
 
-    /// What was said so far.
+    /// Fetches the transcript of a call as it is now (`GET /v1/calls/{id}/transcript`).
     ///
     /// # Errors
-    /// [`Error`] when there is no such call, or no readable answer comes back.
+    /// [`Error`] if there is no such call, or no readable response comes back.
     pub async fn get_transcript(&self, id: &CallId) -> Result<Transcript, Error> {
-        self.get(ApiOperation::GetTranscript, &[id.as_str()], &[]).await?.one()
+        self.get(ApiOperation::GetTranscript, &[id.as_str()], &[]).await?.record()
     }
 }

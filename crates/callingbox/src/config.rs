@@ -1,4 +1,4 @@
-//! What a client needs to know: where the API is, who asks, and how long to wait.
+//! The configuration of a client: the address of the API, the key, and how long and how often to try.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,42 +6,42 @@ use std::time::Duration;
 use http::HeaderMap;
 use url::Url;
 
-use super::key::ApiKey;
-use super::retry::RetryPolicy;
 use crate::http_client::is_loopback;
+use crate::key::ApiKey;
+use crate::operation::ApiOperation;
+use crate::retry::RetryPolicy;
 
-/// Where the API is: an origin and, behind a gateway, a path before `/v1`.
+/// The address of the API: an origin and, behind a gateway, a path before `/v1`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl {
     url: Url,
     loopback: bool,
 }
 
-/// Why a text cannot be the base URL.
+/// Why a text is not a base URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBaseUrl {
-    /// Not an absolute http or https URL.
-    #[error("the base URL is not an address such as https://api.callingbox.io")]
+    /// It is not an absolute `http` or `https` URL.
+    #[error("the base URL is not a URL such as https://api.callingbox.io")]
     NotAnUrl,
-    /// The key would cross the network in the clear.
+    /// The key would be sent over the network unencrypted.
     #[error(
-        "the base URL must begin with https://, or the API key would be readable on the way; http is taken for this machine only, or where the configuration says allow_insecure_base_url = true"
+        "the base URL must begin with https://, because the API key would be sent unencrypted otherwise; http is only for this machine, or with allow_insecure_base_url = true in the configuration"
     )]
     NotHttps,
-    /// A user, query or fragment part.
-    #[error("the base URL must not carry a user name, password, ? or #")]
+    /// It has a user name, a password, a query or a fragment.
+    #[error("the base URL must not have a user name, a password, a query (?) or a fragment (#)")]
     Extras,
 }
 
 impl BaseUrl {
-    /// The address of the real API.
+    /// The address of CallingBox's API.
     pub const DEFAULT: &str = "https://api.callingbox.io";
 
-    /// Reads a base URL. Plain http is taken for loopback hosts, and elsewhere only with
-    /// `allow_insecure`.
+    /// Reads a base URL. `http` is only accepted for this machine, or with `allow_insecure`.
     ///
     /// # Errors
-    /// [`InvalidBaseUrl`] with what to change.
+    /// [`InvalidBaseUrl`], which says what to change.
     pub fn parse(text: &str, allow_insecure: bool) -> Result<Self, InvalidBaseUrl> {
         let mut url = Url::parse(text.trim()).map_err(|_| InvalidBaseUrl::NotAnUrl)?;
         let loopback = is_loopback(&url);
@@ -60,7 +60,7 @@ impl BaseUrl {
         Ok(Self { url, loopback })
     }
 
-    /// Whether it is this machine, where no proxy is used.
+    /// Whether it names this machine. Then no proxy is used.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.loopback
@@ -72,9 +72,9 @@ impl BaseUrl {
         self.url.scheme() == "https"
     }
 
-    /// The address of `path` below the base, or nothing when reading it as a URL would change the
-    /// path: what was meant is then not what would be asked for.
-    pub(super) fn join(&self, path: &str) -> Option<Url> {
+    /// The URL of `path` below the base. `None` if URL parsing would change the path, because the request would then
+    /// reach another one.
+    pub(crate) fn join(&self, path: &str) -> Option<Url> {
         let whole = format!("{}{path}", self.url.path().trim_end_matches('/'));
         let mut url = self.url.clone();
         url.set_path(&whole);
@@ -104,17 +104,16 @@ impl fmt::Debug for BaseUrl {
 /// How long each part of a request may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Finding the host, connecting and the TLS handshake.
+    /// For finding the host, connecting, and the TLS handshake.
     pub connect: Duration,
-    /// One attempt, from connecting to the last byte of the answer.
+    /// For one attempt, from connecting to the last byte of the response.
     pub request: Duration,
-    /// All attempts and the waits between them.
+    /// For all attempts and the waits between them.
     pub total: Duration,
 }
 
 impl Default for Timeouts {
-    /// 10 s to connect; 30 s for one attempt, as CallingBox's own SDK; 45 s in all, below the 60 s
-    /// at which AI clients give up.
+    /// 10 s to connect, 30 s for an attempt (as CallingBox's Python SDK), and 45 s for all attempts.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
@@ -124,31 +123,46 @@ impl Default for Timeouts {
     }
 }
 
-/// Everything a [`super::Client`] is made from.
+/// An attempt at a request that has ended. It names no ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttemptReport {
+    /// The operation.
+    pub operation: ApiOperation,
+    /// Which attempt it was, from 1.
+    pub number: u32,
+    /// The HTTP status. `None` if no response began.
+    pub status: Option<u16>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// The configuration of an [`ApiClient`](crate::ApiClient).
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// Where the API is.
+    /// The address of the API.
     pub base_url: BaseUrl,
-    /// Who asks.
+    /// The key that is sent with each request.
     pub key: ApiKey,
-    /// How long to wait.
+    /// How long requests may take.
     pub timeouts: Timeouts,
-    /// When to ask again.
+    /// When a failed request is repeated.
     pub retry: RetryPolicy,
     /// The `User-Agent` header.
     pub user_agent: String,
-    /// The largest answer that is read, in bytes.
+    /// The largest response that is read, in bytes.
     pub max_response_bytes: usize,
-    /// Makes the headers that carry the trace context of the current [`tracing`] span, such as `traceparent`. It is
-    /// called within the span of each request.
+    /// Returns the headers that carry the trace context of the current [`tracing`] span, such as `traceparent`. It is
+    /// called within the span of each attempt, `callingbox_request`.
     pub trace_headers: Option<fn() -> HeaderMap>,
+    /// Is called after each attempt, for example to count it.
+    pub observe_attempt: Option<fn(&AttemptReport)>,
 }
 
 impl ClientConfig {
-    /// The largest answer that is read by default: 8 MiB.
+    /// The default for [`ClientConfig::max_response_bytes`]: 8 MiB.
     pub const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 
-    /// A configuration with the usual waits and retries.
+    /// A configuration with the default timeouts and retries.
     #[must_use]
     pub fn new(base_url: BaseUrl, key: ApiKey) -> Self {
         Self {
@@ -156,9 +170,10 @@ impl ClientConfig {
             key,
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
-            user_agent: concat!("callingbox-mcp/", env!("CARGO_PKG_VERSION")).to_owned(),
+            user_agent: concat!("callingbox-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_response_bytes: Self::MAX_RESPONSE_BYTES,
             trace_headers: None,
+            observe_attempt: None,
         }
     }
 }
@@ -168,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_travels_encrypted_or_not_at_all() {
+    fn the_key_is_only_sent_encrypted() {
         use InvalidBaseUrl::{Extras, NotAnUrl, NotHttps};
         let table = [
             // text, read, read when insecure is allowed

@@ -1,7 +1,6 @@
-//! A telephone number in E.164 form (ITU-T E.164: `+`, a country code, at most 15 digits).
+//! A telephone number in E.164 form (ITU-T E.164: `+`, a country code, at most 15 digits). Only the syntax is checked.
 //!
-//! Syntax only: whether the number is assigned, dangerous or asleep is for `dialing` to say. The
-//! digits leave this type only through [`E164::as_str`]; everything that prints shows a mask.
+//! The digits leave the type only through [`E164::as_str`] and [`E164::digits`]; everything that prints shows a mask.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,27 +12,27 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct E164(String);
 
-/// Why a text is not an E.164 number. The text itself is not repeated: it may be a real number. Nor is a
-/// whole number given as an example: standard error shows it masked.
+/// The text is not an E.164 number. The text itself is not repeated, because it may be a real number, and the message
+/// has no example, because logs would mask it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not an E.164 number: write + and the country code, such as +1, then the rest of the number, digits only, at most 15 in all"
 )]
-pub struct NotE164;
+pub struct InvalidE164;
 
 impl E164 {
-    /// The pattern of the API's own contract, also published in the tool schemas.
+    /// The pattern of a number, from the API's contract.
     pub const PATTERN: &'static str = r"^\+[1-9][0-9]{1,14}$";
 
-    /// Reads a number; only the exact form `+` and 2 to 15 digits, the first not zero, is taken.
+    /// Reads a number: `+` and 2 to 15 digits, the first of them not zero.
     ///
     /// # Errors
-    /// [`NotE164`] for any other text.
-    pub fn parse(text: &str) -> Result<Self, NotE164> {
-        if is_well_formed(text) { Ok(Self(text.to_owned())) } else { Err(NotE164) }
+    /// [`InvalidE164`] for any other text.
+    pub fn parse(text: &str) -> Result<Self, InvalidE164> {
+        if is_well_formed(text) { Ok(Self(text.to_owned())) } else { Err(InvalidE164) }
     }
 
-    /// The whole number with its `+`, for the wire and for the human who is asked.
+    /// The whole number with its `+`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -45,10 +44,10 @@ impl E164 {
         self.0.strip_prefix('+').unwrap_or(&self.0)
     }
 
-    /// The number with its middle hidden: enough to recognize, not enough to dial.
+    /// The number with its middle hidden, so that a person recognizes it and cannot dial it.
     #[must_use]
     pub fn masked(&self) -> String {
-        mask(&self.0)
+        mask_number(&self.0)
     }
 }
 
@@ -60,21 +59,21 @@ fn is_well_formed(text: &str) -> bool {
     })
 }
 
-/// Hides the middle of anything that may be a telephone number: at most the first four and the
-/// last two characters stay, and never more than half.
+/// Hides the middle of a text that may be a telephone number. At most the first four and the last two characters stay,
+/// and never more than half of them.
 #[must_use]
-pub fn mask(number: &str) -> String {
+pub fn mask_number(number: &str) -> String {
     let length = number.chars().count();
     let (head, tail) = if length >= 12 { (4, 2) } else { (length / 4, length / 6) };
     number
         .chars()
         .enumerate()
-        .map(|(at, c)| if at < head || at + tail >= length { c } else { '*' })
+        .map(|(index, c)| if index < head || index + tail >= length { c } else { '*' })
         .collect()
 }
 
 impl FromStr for E164 {
-    type Err = NotE164;
+    type Err = InvalidE164;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::parse(text)
@@ -84,7 +83,11 @@ impl FromStr for E164 {
 impl<'de> Deserialize<'de> for E164 {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        if is_well_formed(&text) { Ok(Self(text)) } else { Err(serde::de::Error::custom(NotE164)) }
+        if is_well_formed(&text) {
+            Ok(Self(text))
+        } else {
+            Err(serde::de::Error::custom(InvalidE164))
+        }
     }
 }
 
@@ -119,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_exactly_the_form_of_the_contract() {
+    fn only_the_form_of_the_contract_is_a_number() {
         for good in ["+14155550100", "+15551234567", "+12", "+123456789012345"] {
             assert_eq!(E164::parse(good).map(|n| n.as_str().to_owned()), Ok(good.to_owned()));
         }
@@ -137,12 +140,12 @@ mod tests {
             "+14155550100\n",
             "911",
         ] {
-            assert_eq!(E164::parse(bad), Err(NotE164), "{bad:?}");
+            assert_eq!(E164::parse(bad), Err(InvalidE164), "{bad:?}");
         }
     }
 
     #[test]
-    fn printing_never_shows_the_whole_number() {
+    fn a_printed_number_is_masked() {
         for text in ["+14155550123", "+12", "+4930123456", "+123456789012345"] {
             let number = E164::parse(text).unwrap();
             for shown in [format!("{number}"), format!("{number:?}"), number.masked()] {

@@ -1,16 +1,15 @@
-//! What can go wrong with a request, said so that a person or a model can act on it: what was asked,
-//! what came back, whether it was done, and whether asking again is safe.
+//! Failed requests: what was requested, what came back, whether anything was done, and whether a retry is safe.
 //!
-//! An error never holds the key. What it repeats of the API's words may hold an id; what looks like a
-//! secret or an E.164 number is masked in them. Knows nothing of MCP.
+//! An error never holds the API key. It repeats the API's message, which may hold an id; in it, what looks like a secret
+//! or an E.164 number is masked.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::operation::{ApiOperation, Method};
 use crate::money::MilliCents;
+use crate::operation::{ApiOperation, Method};
 
 /// Whether a request, or something made of several requests, had an effect. A greater value is stronger evidence that
 /// something was done.
@@ -30,144 +29,143 @@ pub enum Effect {
 /// How far a request got before the transport failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// The host name was not found; nothing left.
+    /// The host name was not found. Nothing was sent.
     Dns,
-    /// No connection was made; nothing left.
+    /// No connection was made. Nothing was sent.
     Connect,
-    /// The encrypted connection was refused, by either side; nothing left.
+    /// The TLS handshake failed. Nothing was sent.
     Tls,
-    /// The connection broke before a readable answer began; the request may have arrived.
+    /// The connection was lost before a response began. The request may have arrived.
     Send,
-    /// The connection broke within the answer.
+    /// The connection was lost during the response.
     Receive,
-    /// No whole answer in time; the request may have arrived.
+    /// The response did not come, or did not end, in time. The request may have arrived.
     Timeout,
 }
 
-/// What became of an attempt that did not succeed.
+/// How an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The API, or something on the way, answered with this status.
+pub(crate) enum AttemptOutcome {
+    /// The API or a proxy answered with this status.
     Status(u16),
-    /// No whole answer came; this is how far it got.
+    /// No complete response came.
     Transport(Phase),
-    /// Something that another attempt cannot mend.
+    /// Another attempt would fail too.
     Final,
 }
 
-/// What came back, or did not. Messages are the API's own words, cut, cleaned and not to be trusted.
+/// Why a request failed. A message is the API's own, cut and sanitized; it is still untrusted text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// 400 or 422: the body or the parameters are wrong.
+    /// 400 or 422: the body or the parameters are invalid.
     BadRequest {
         /// The HTTP status.
         status: u16,
-        /// The API's words.
+        /// The API's message.
         message: String,
     },
     /// 401: the key is missing, wrong, expired or revoked.
     Unauthorized {
-        /// The API's words.
+        /// The API's message.
         message: String,
     },
-    /// Too little credit for the hold of a call, whatever the status.
+    /// The credit does not cover the hold of a call. Recognized by the message, because the status is not documented.
     CallsPaused {
         /// The HTTP status.
         status: u16,
-        /// The API's words.
+        /// The API's message.
         message: String,
-        /// What the account holds.
+        /// The balance of the account.
         balance: Option<MilliCents>,
-        /// What the call would hold.
+        /// The hold of the call.
         hold: Option<MilliCents>,
-        /// The least that must be added.
+        /// The smallest amount to add.
         add: Option<MilliCents>,
     },
-    /// 402: too little credit.
+    /// 402: the credit does not cover the request.
     InsufficientCredit {
-        /// The API's words.
+        /// The API's message.
         message: String,
     },
-    /// 404: nothing with this id in the organization.
+    /// 404: the organization has no record with this id.
     NotFound {
-        /// The API's words.
+        /// The API's message.
         message: String,
     },
-    /// 409: at odds with the present state.
+    /// 409: the request conflicts with the current state.
     Conflict {
-        /// The API's words.
+        /// The API's message.
         message: String,
     },
     /// 429: too many requests.
     RateLimited {
-        /// The API's words.
+        /// The API's message.
         message: String,
-        /// How long the API asks to wait.
+        /// The wait that the API asks for.
         retry_after: Option<Duration>,
     },
     /// Any other 4xx.
     Refused {
         /// The HTTP status.
         status: u16,
-        /// The API's words.
+        /// The API's message.
         message: String,
     },
-    /// 502 on `POST /v1/calls` in the API's own form: the telephony provider could not place the call.
+    /// 502 for `POST /v1/calls`, in the API's own form: the telephony provider could not place the call.
     Provider {
-        /// The API's words.
+        /// The API's message.
         message: String,
     },
-    /// 503: the API is not available for now.
+    /// 503: the API is temporarily unavailable.
     Unavailable {
-        /// The API's words.
+        /// The API's message.
         message: String,
-        /// How long the API asks to wait.
+        /// The wait that the API asks for.
         retry_after: Option<Duration>,
     },
-    /// Any other 5xx, from the API or something on the way; or a 408, by which some servers say that they
-    /// were too slow with a request that they had whole.
+    /// Any other 5xx, from the API or a proxy; or 408, which some servers send after a request arrived as a whole.
     Server {
         /// The HTTP status.
         status: u16,
-        /// What the body said.
+        /// The message in the body.
         message: String,
     },
-    /// No whole answer came.
+    /// No complete response came.
     Transport {
-        /// How far it got.
+        /// How far the request got.
         phase: Phase,
-        /// The status, when the head of an answer was read.
+        /// The HTTP status, if the response began.
         status: Option<u16>,
-        /// The operating system's or TLS library's words.
+        /// The message of the operating system or the TLS library.
         detail: String,
     },
-    /// A redirect. None is followed: the key goes to the configured host only.
+    /// A redirect. None is followed, so that the key is only sent to the configured host.
     Redirect {
         /// The HTTP status.
         status: u16,
     },
-    /// A success whose body is larger than the limit.
+    /// A success with a body larger than the limit.
     TooLarge {
         /// The HTTP status.
         status: u16,
         /// The limit in bytes.
         limit: usize,
     },
-    /// A success whose body is not what the contract says.
+    /// A success with a body that does not fit the contract.
     Unreadable {
         /// The HTTP status.
         status: u16,
-        /// What was missing, without the content.
+        /// What is wrong, without any content.
         detail: String,
     },
-    /// The request never left: it could not be made.
+    /// The request could not be built. Nothing was sent.
     Unsendable {
-        /// Why.
+        /// The reason.
         detail: String,
     },
 }
 
-/// A request that did not succeed.
+/// A failed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     operation: ApiOperation,
@@ -176,54 +174,54 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of this kind, of this request.
+    /// An error of this kind, in a single attempt at this operation.
+    #[must_use]
     pub fn new(operation: ApiOperation, kind: ErrorKind) -> Self {
-        let effect = effect(operation.method(), &kind);
+        let effect = effect_of(operation.method(), &kind);
         Self { operation, kind, effect }
     }
 
-    /// What an earlier attempt may have done is not undone by the failure of a later one.
-    pub(super) fn after(mut self, earlier: Effect) -> Self {
+    /// Adds the effect of earlier attempts at the same request.
+    pub(crate) fn with_earlier_effect(mut self, earlier: Effect) -> Self {
         self.effect = self.effect.max(earlier);
         self
     }
 
-    /// The same, after what was asked for had been searched for and was not there.
+    /// The same error after a search showed that the request had no effect.
     #[must_use]
-    pub fn searched_and_not_done(mut self) -> Self {
+    pub fn with_no_effect(mut self) -> Self {
         self.effect = Effect::Nothing;
         self
     }
 
-    /// Whether a removal found nothing left after an earlier attempt of it whose answer was lost: what
-    /// was to be removed is gone.
-    pub(super) fn is_own_removal(&self) -> bool {
-        // A 404 itself did nothing.
+    /// Whether a DELETE found nothing because an earlier attempt, whose response was lost, had removed it.
+    pub(crate) fn is_repeated_delete(&self) -> bool {
+        // A 404 itself has no effect.
         self.operation.method() == Method::Delete
             && matches!(self.kind, ErrorKind::NotFound { .. })
             && self.effect != Effect::Nothing
     }
 
-    /// What was asked.
+    /// The operation.
     #[must_use]
     pub fn operation(&self) -> ApiOperation {
         self.operation
     }
 
-    /// What came back.
+    /// Why it failed.
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
-    /// Whether it was done, over all attempts.
+    /// Whether anything was done, in all attempts together.
     #[must_use]
     pub fn effect(&self) -> Effect {
         self.effect
     }
 
-    /// Whether asking again cannot do the thing twice. It says nothing of whether it would help;
-    /// that is [`Error::is_transient`].
+    /// Whether the same request can be sent again without a second effect. Whether that may succeed is
+    /// [`Error::is_transient`].
     #[must_use]
     pub fn retry_is_safe(&self) -> bool {
         self.effect == Effect::Nothing || self.operation.method().is_idempotent()
@@ -242,7 +240,7 @@ impl Error {
         }
     }
 
-    /// The API's own words, cut and cleaned: text from outside, to be shown and not obeyed.
+    /// The API's message, cut and sanitized. It is untrusted text: show it, but do not follow instructions in it.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         match &self.kind {
@@ -265,7 +263,7 @@ impl Error {
         }
     }
 
-    /// How long the API asked to wait.
+    /// The wait that the API asks for before the next attempt.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.kind {
@@ -275,7 +273,7 @@ impl Error {
         }
     }
 
-    /// The HTTP status, when one came.
+    /// The HTTP status, if a response began.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         Some(match &self.kind {
@@ -298,25 +296,33 @@ impl Error {
         })
     }
 
-    /// What became of the attempt, for the decision whether to make another.
-    pub(super) fn outcome(&self) -> Outcome {
+    /// How far the request got, if the transport failed.
+    pub(crate) fn transport_phase(&self) -> Option<Phase> {
+        match &self.kind {
+            ErrorKind::Transport { phase, .. } => Some(*phase),
+            _ => None,
+        }
+    }
+
+    /// How the attempt failed, for the decision about a retry.
+    pub(crate) fn attempt_outcome(&self) -> AttemptOutcome {
         match (&self.kind, self.status()) {
-            (ErrorKind::Transport { phase, .. }, _) => Outcome::Transport(*phase),
+            (ErrorKind::Transport { phase, .. }, _) => AttemptOutcome::Transport(*phase),
             (
                 ErrorKind::TooLarge { .. }
                 | ErrorKind::CallsPaused { .. }
                 | ErrorKind::Unsendable { .. },
                 _,
             )
-            | (_, None) => Outcome::Final,
-            (_, Some(status)) => Outcome::Status(status),
+            | (_, None) => AttemptOutcome::Final,
+            (_, Some(status)) => AttemptOutcome::Status(status),
         }
     }
 }
 
-/// Whether one attempt with this end had an effect. A refusal (4xx) is the API saying that it did
-/// nothing; a 5xx may come from something between that saw the request through.
-fn effect(method: Method, kind: &ErrorKind) -> Effect {
+/// The effect of a single attempt. A 4xx status is the API's statement that nothing was done; a 5xx may come from a proxy
+/// after the request was carried out.
+fn effect_of(method: Method, kind: &ErrorKind) -> Effect {
     if method == Method::Get {
         return Effect::Nothing;
     }
@@ -345,7 +351,7 @@ fn effect(method: Method, kind: &ErrorKind) -> Effect {
 
 impl std::error::Error for Error {}
 
-/// What was asked, what came back, whether it was done, whether to ask again.
+/// The operation, why it failed, whether anything was done, and whether to retry.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} ", self.operation, self.kind)?;
@@ -361,7 +367,9 @@ impl fmt::Display for Error {
             }
             (true, true, None) => f.write_str(" It is safe to try again."),
             (true, false, _) => f.write_str(" Trying again unchanged will not help."),
-            (false, _, _) => f.write_str(" It is not safe to try again: look first what happened."),
+            (false, _, _) => {
+                f.write_str(" It is not safe to try again: check first whether it was done.")
+            }
         }
     }
 }
@@ -375,30 +383,30 @@ impl fmt::Display for ErrorKind {
                 return write!(
                     f,
                     "CallingBox refused the call for too little credit: {}",
-                    stop(message)
+                    as_sentence(message)
                 );
             }
             Self::InsufficientCredit { message } => (402, "too little credit", message),
             Self::NotFound { message } => (404, "not found", message),
-            Self::Conflict { message } => (409, "at odds with the present state", message),
+            Self::Conflict { message } => {
+                (409, "the request conflicts with the current state", message)
+            }
             Self::RateLimited { message, .. } => (429, "too many requests", message),
             Self::Refused { status, message } => (*status, "the request was refused", message),
             Self::Provider { message } => {
                 (502, "the telephony provider could not place the call", message)
             }
-            Self::Unavailable { message, .. } => (503, "not available for now", message),
-            Self::Server { status, message } => {
-                (*status, "a failure on the server's side", message)
-            }
+            Self::Unavailable { message, .. } => (503, "temporarily unavailable", message),
+            Self::Server { status, message } => (*status, "an error of the server", message),
             Self::Transport { phase, status, detail } => {
                 let what = match (phase, status) {
                     (Phase::Dns, _) => "the host of the API was not found",
                     (Phase::Connect, _) => "no connection to the API could be made",
                     (Phase::Tls, _) => "no secure connection to the API could be made",
-                    (Phase::Send, _) => "the connection broke before an answer came",
-                    (Phase::Receive, _) => "the connection broke within the answer",
-                    (Phase::Timeout, None) => "no answer came in time",
-                    (Phase::Timeout, Some(_)) => "the answer did not end in time",
+                    (Phase::Send, _) => "the connection was lost before a response began",
+                    (Phase::Receive, _) => "the connection was lost during the response",
+                    (Phase::Timeout, None) => "no response came in time",
+                    (Phase::Timeout, Some(_)) => "the response did not end in time",
                 };
                 return if detail.is_empty() {
                     write!(f, "{what}.")
@@ -409,27 +417,27 @@ impl fmt::Display for ErrorKind {
             Self::Redirect { status } => {
                 return write!(
                     f,
-                    "the answer was a redirect ({status}), which is not followed so that the key goes \
-                     nowhere else; the base URL may be wrong."
+                    "the response was a redirect ({status}), which is not followed so that the API key goes \
+                     to no other host; the base URL may be wrong."
                 );
             }
             Self::TooLarge { limit, .. } => {
-                return write!(f, "the answer was larger than {limit} bytes and was not read.");
+                return write!(f, "the response was larger than {limit} bytes and was not read.");
             }
             Self::Unreadable { detail, .. } => {
-                return write!(f, "the answer could not be read: {}", stop(detail));
+                return write!(f, "the response could not be read: {}", as_sentence(detail));
             }
             Self::Unsendable { detail } => {
-                return write!(f, "the request could not be made: {}", stop(detail));
+                return write!(f, "the request could not be built: {}", as_sentence(detail));
             }
         };
         write!(f, "CallingBox answered {status}, {meaning}")?;
-        if message.is_empty() { f.write_str(".") } else { write!(f, ": {}", stop(message)) }
+        if message.is_empty() { f.write_str(".") } else { write!(f, ": {}", as_sentence(message)) }
     }
 }
 
-/// The text as a sentence of its own.
-fn stop(text: &str) -> String {
-    let ended = text.ends_with(['.', '!', '?', '…']);
-    if ended { text.to_owned() } else { format!("{text}.") }
+/// The text with a full stop at its end.
+fn as_sentence(text: &str) -> String {
+    let is_complete = text.ends_with(['.', '!', '?', '…']);
+    if is_complete { text.to_owned() } else { format!("{text}.") }
 }

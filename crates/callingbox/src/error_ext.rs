@@ -1,12 +1,13 @@
-//! What a failure began with. Knows nothing of what failed.
+//! What is added to errors of other libraries.
 
 use std::error::Error;
 
-/// The words of the first cause. Of a failed request it is what a person can act on ("Connection refused"): the
-/// errors around it say that a request was sent, and where to.
-pub fn innermost(error: &(dyn Error + 'static)) -> String {
+/// The message of the first cause. For a failed request it is the part that a person can act on, such as "Connection
+/// refused"; the errors around it only say that a request was sent.
+#[must_use]
+pub fn root_cause(error: &(dyn Error + 'static)) -> String {
     match error.source() {
-        Some(source) => innermost(source),
+        Some(source) => root_cause(source),
         None => error.to_string(),
     }
 }

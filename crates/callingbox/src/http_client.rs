@@ -1,10 +1,14 @@
-//! What all requests that this program makes have in common: which addresses are this machine itself, and
-//! reading an answer no further than it may be long. Knows nothing of who is asked for what.
+//! What every HTTP client of a program has in common: TLS, addresses of this machine, and reading a body up to a limit.
+//! Public for programs that make other requests beside those of [`ApiClient`](crate::ApiClient).
+
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use rustls_platform_verifier::Verifier;
 use url::{Host, Url};
 
-/// Whether an address is this machine itself: it may be asked over plain http, and by no proxy.
+/// Whether a URL names this machine. Its requests may use plain HTTP, and must not use a proxy.
+#[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
@@ -14,9 +18,48 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Reads the body up to `limit` bytes; nothing when it is larger. One that comes in one piece is not
-/// copied.
-pub async fn body_up_to(
+/// TLS by rustls and ring, which trusts the system's certificates. Without `certificates` nothing is loaded, and the
+/// client can only use plain HTTP.
+///
+/// # Errors
+/// The reason why the system's certificates cannot be used.
+pub fn tls_config(certificates: bool) -> Result<rustls::ClientConfig, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let mut tls = if certificates {
+        let verifier = Verifier::new(provider).map_err(|error| {
+            format!(
+                "the system's trusted certificates cannot be used ({error}); install \
+                 ca-certificates, or set SSL_CERT_FILE"
+            )
+        })?;
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth()
+    } else {
+        builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+    };
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+/// [`tls_config`] on a thread that may block.
+///
+/// # Errors
+/// Those of [`tls_config`].
+pub async fn load_tls_config(certificates: bool) -> Result<rustls::ClientConfig, String> {
+    let loading = tokio::task::spawn_blocking(move || tls_config(certificates));
+    loading.await.map_err(|error| error.to_string())?
+}
+
+/// Reads a body. `None` if it is larger than `limit` bytes. A body that arrives in one chunk is not copied.
+///
+/// # Errors
+/// The connection failed before the end of the body.
+pub async fn read_body(
     response: &mut reqwest::Response,
     limit: usize,
 ) -> Result<Option<Bytes>, reqwest::Error> {
@@ -25,12 +68,12 @@ pub async fn body_up_to(
     }
     let first = response.chunk().await?.unwrap_or_default();
     let mut length = first.len();
-    let mut whole: Option<BytesMut> = None;
+    let mut joined: Option<BytesMut> = None;
     while length <= limit
-        && let Some(piece) = response.chunk().await?
+        && let Some(chunk) = response.chunk().await?
     {
-        length += piece.len();
-        whole.get_or_insert_with(|| BytesMut::from(&*first)).extend_from_slice(&piece);
+        length += chunk.len();
+        joined.get_or_insert_with(|| BytesMut::from(&*first)).extend_from_slice(&chunk);
     }
-    Ok((length <= limit).then(|| whole.map_or(first, BytesMut::freeze)))
+    Ok((length <= limit).then(|| joined.map_or(first, BytesMut::freeze)))
 }

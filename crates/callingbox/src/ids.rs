@@ -1,15 +1,15 @@
-//! The API's ids: opaque texts, never trusted to be UUIDs, and never mixed up with each other.
+//! The API's ids: opaque strings, a type for each kind of record. They need not be UUIDs.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::string_schema;
+use crate::model::string_schema;
 
-/// The longest id, in characters. The API's are UUIDs of 36; the rest is room.
+/// The longest id, in characters. The API's ids are UUIDs, which have 36.
 pub const MAX_ID_LENGTH: usize = 128;
 
-/// Reads an id: normally a text; a whole number is taken as its digits rather than lost.
+/// Reads an id: normally a string. A whole number is read as its digits, so that no record is lost.
 struct IdText;
 
 impl serde::de::Visitor<'_> for IdText {
@@ -35,7 +35,7 @@ impl serde::de::Visitor<'_> for IdText {
     }
 }
 
-macro_rules! id {
+macro_rules! id_type {
     ($(#[$meta:meta])* $name:ident) => {
         $(#[$meta])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize)]
@@ -43,8 +43,8 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// Wraps the text of an id. Any text is taken: one that the API cannot know is
-            /// answered as not found when it is used.
+            /// Wraps an id. The text is not checked: a request with an id that no record can have fails with
+            /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
             #[must_use]
             pub fn new(id: impl Into<String>) -> Self {
                 Self(id.into())
@@ -69,28 +69,27 @@ macro_rules! id {
             }
         }
 
-        // No limits: an id is copied from an answer, and its length tells nobody anything.
         string_schema!($name);
     };
 }
 
-id!(
+id_type!(
     /// The id of an agent.
     AgentId
 );
-id!(
+id_type!(
     /// The id of a call.
     CallId
 );
-id!(
-    /// The id of a phone number that the organization owns; not the number itself.
+id_type!(
+    /// The id of a telephone number that the organization owns. It is not the number itself.
     NumberId
 );
-id!(
+id_type!(
     /// The id of a webhook endpoint.
     EndpointId
 );
-id!(
-    /// The id of a webhook delivery, equal to the event id that the receiver sees.
+id_type!(
+    /// The id of a webhook delivery, which is also the id of the event in it.
     DeliveryId
 );

@@ -1,24 +1,26 @@
-//! Secrets: the API key that is sent, and the signing secrets that come back. Neither can be printed.
+//! The API key and the signing secrets of webhooks. Neither can be printed.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::model::string_schema;
+use crate::model::string_schema;
 
-/// A CallingBox API key (`sk_…`). It is sent to the API and shown nowhere.
+/// A CallingBox API key (`sk_…`). `Debug` does not show it.
 #[derive(Clone, Debug)]
 pub struct ApiKey(SecretString);
 
-/// Why a text is not an API key. The text is not repeated.
+/// Why a text is not an API key. Its messages do not repeat the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidKey {
-    /// Nothing but white space.
+pub enum InvalidApiKey {
+    /// It is only white space.
     #[error("the API key is empty")]
     Empty,
-    /// Over [`ApiKey::MAX_LENGTH`].
-    #[error("the API key is longer than 512 characters; it begins sk_ and is one line")]
+    /// It is longer than [`ApiKey::MAX_LENGTH`].
+    #[error(
+        "the API key is longer than 512 characters; a key begins with sk_ and is a single line"
+    )]
     TooLong,
-    /// Something that cannot stand in an HTTP header.
+    /// It has a character that cannot be part of an HTTP header.
     #[error(
         "the API key contains a space, a line break or another character that no key has; copy it again"
     )]
@@ -26,23 +28,23 @@ pub enum InvalidKey {
 }
 
 impl ApiKey {
-    /// The longest text that is taken for a key.
+    /// The longest key, in characters.
     pub const MAX_LENGTH: usize = 512;
 
-    /// Takes a key, without the white space around it.
+    /// Checks a key and removes the white space around it.
     ///
     /// # Errors
-    /// [`InvalidKey`] when it is empty, too long, or holds anything but visible ASCII.
-    pub fn new(key: String) -> Result<Self, InvalidKey> {
-        let trimmed = key.trim();
+    /// [`InvalidApiKey`] if the key is empty, too long, or has characters other than visible ASCII.
+    pub fn new(key: impl AsRef<str>) -> Result<Self, InvalidApiKey> {
+        let trimmed = key.as_ref().trim();
         if trimmed.is_empty() {
-            return Err(InvalidKey::Empty);
+            return Err(InvalidApiKey::Empty);
         }
         if trimmed.len() > Self::MAX_LENGTH {
-            return Err(InvalidKey::TooLong);
+            return Err(InvalidApiKey::TooLong);
         }
         if !trimmed.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(InvalidKey::BadCharacter);
+            return Err(InvalidApiKey::BadCharacter);
         }
         Ok(Self(SecretString::from(trimmed)))
     }
@@ -55,14 +57,13 @@ impl ApiKey {
 
 /// The secret that signs the deliveries of one webhook endpoint (`whsec_…`).
 ///
-/// The API shows it once. Printing it, or writing the endpoint as JSON, shows a mask; giving it to the
-/// user takes [`SigningSecret::expose`].
+/// The API sends it once. `Debug` and `Serialize` show a placeholder; [`SigningSecret::expose`] returns the secret.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]
 pub struct SigningSecret(SecretString);
 
 impl SigningSecret {
-    /// The secret itself, for the one answer that hands it to the user.
+    /// The secret itself.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
@@ -89,20 +90,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_what_can_be_a_key() {
+    fn a_key_is_checked_and_not_printed() {
         let (longest, too_long) = ("x".repeat(512), "x".repeat(513));
         let table = [
             ("sk_live_a", Ok("sk_live_a")),
             ("  sk_live_a\r\n", Ok("sk_live_a")),
-            ("", Err(InvalidKey::Empty)),
-            (" \n", Err(InvalidKey::Empty)),
-            ("sk_a b", Err(InvalidKey::BadCharacter)),
-            ("sk_a\r\nX-Evil: 1", Err(InvalidKey::BadCharacter)),
-            ("sk_\u{7f}", Err(InvalidKey::BadCharacter)),
-            ("sk_\0", Err(InvalidKey::BadCharacter)),
-            ("sk_é", Err(InvalidKey::BadCharacter)),
+            ("", Err(InvalidApiKey::Empty)),
+            (" \n", Err(InvalidApiKey::Empty)),
+            ("sk_a b", Err(InvalidApiKey::BadCharacter)),
+            ("sk_a\r\nX-Evil: 1", Err(InvalidApiKey::BadCharacter)),
+            ("sk_\u{7f}", Err(InvalidApiKey::BadCharacter)),
+            ("sk_\0", Err(InvalidApiKey::BadCharacter)),
+            ("sk_é", Err(InvalidApiKey::BadCharacter)),
             (&longest, Ok(longest.as_str())),
-            (&too_long, Err(InvalidKey::TooLong)),
+            (&too_long, Err(InvalidApiKey::TooLong)),
         ];
         for (text, expected) in table {
             let key = ApiKey::new(text.to_owned());

@@ -1,33 +1,71 @@
-//! The typed client of the CallingBox REST API. Knows HTTP and the contract, nothing of MCP.
+//! A client of the REST API of [CallingBox](https://docs.callingbox.io): AI agents that place and answer telephone calls.
 //!
-//! [`Client`] has one method for each endpoint; models and endpoints stand together, one file for
-//! each resource. Answers are read leniently ([`model`]), requests are written strictly, failures say
-//! what became of the request ([`Error`]), and [`retry`] alone decides what is asked twice.
+//! [`ApiClient`] has a method for each operation of the API: agents, calls, transcripts, telephone numbers, webhooks.
+//! [`webhook_signature`] verifies the deliveries of webhooks.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use callingbox::{AgentCreate, AgentType, ApiClient, ApiKey, BaseUrl, ClientConfig};
+//!
+//! # // The simulator stands in for the API.
+//! # let options = callingbox_sandbox::Options::default();
+//! # let simulator = callingbox_sandbox::Sandbox::start("127.0.0.1:0".parse()?, options).await?;
+//! let base_url = BaseUrl::default();
+//! # let base_url = BaseUrl::parse(&simulator.url(), false)?;
+//! let config = ClientConfig::new(base_url, ApiKey::new("sk_live_0123456789")?);
+//! let client = ApiClient::new(config);
+//! let agent = client.create_agent(&AgentCreate::new("Reminders", AgentType::Outbound)).await?;
+//! let agents = client.list_agents(Some(AgentType::Outbound)).await?;
+//! assert!(agents.data.iter().any(|listed| listed.id == agent.id));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Failed requests
+//!
+//! An [`Error`] says whether anything was done ([`Effect`]) and whether the same request may be sent again
+//! ([`Error::retry_is_safe`]). The client repeats idempotent requests by itself, and a POST only if it was certainly not
+//! carried out: a repeated `POST /v1/calls` would ring a second telephone. All attempts together take no longer than
+//! [`Timeouts::total`].
+//!
+//! # Records
+//!
+//! Records are read leniently: the sources of the API's contract disagree about many fields, so nearly all are optional,
+//! and a field that is unknown or does not fit its type is kept in `extra`. Words that the API may add later are kept too,
+//! in `Other`. Requests are strict: they send only fields that were set.
+//!
+//! # Secrets and telephone numbers
+//!
+//! [`ApiKey`], [`SigningSecret`] and [`E164`] do not print their values, records print only their id, and the messages in
+//! errors are masked. The client logs each attempt by [`tracing`] at the level `debug`, and opens a span
+//! `callingbox_request` for it; neither has a body, key, id or number.
 #![warn(missing_docs)]
 
-pub mod agents;
-pub mod calls;
+mod agents;
+mod calls;
 mod client;
-pub mod config;
-pub mod e164;
-pub mod error;
+mod config;
+mod e164;
+mod error;
 pub mod error_ext;
+mod error_response;
 pub mod http_client;
-pub mod ids;
-pub mod key;
-pub mod metrics;
-pub mod model;
-pub mod money;
-pub mod numbers;
-pub mod operation;
-pub mod page;
-pub mod probe;
-mod redact;
-mod refusal;
-
-pub mod retry;
-pub mod tls;
-pub mod webhooks;
+mod ids;
+mod key;
+mod lenient;
+mod model;
+mod money;
+mod numbers;
+mod operation;
+mod page;
+mod probe;
+pub mod redact;
+mod response;
+mod retry;
+mod transport;
+pub mod webhook_signature;
+mod webhooks;
 
 pub use agents::{
     Agent, AgentCreate, AgentType, AgentUpdate, BuiltinTool, HttpTool, InCallTool, ReturnType,
@@ -37,21 +75,25 @@ pub use calls::{
     Call, CallCreate, CallDirection, CallStatus, CallWebhookStatus, ReservationStatus,
     ResultStatus, Transcript, TranscriptSegment,
 };
-pub use client::Client;
-pub use config::{BaseUrl, ClientConfig, InvalidBaseUrl, Timeouts};
+pub use client::ApiClient;
+pub use config::{AttemptReport, BaseUrl, ClientConfig, InvalidBaseUrl, Timeouts};
+pub use e164::{E164, InvalidE164, mask_number};
 pub use error::{Effect, Error, ErrorKind, Phase};
-pub use ids::{AgentId, CallId, DeliveryId, EndpointId, NumberId};
-pub use key::{ApiKey, InvalidKey, SigningSecret};
-pub use model::{Change, Open, Timestamp};
+pub use ids::{AgentId, CallId, DeliveryId, EndpointId, MAX_ID_LENGTH, NumberId};
+pub use key::{ApiKey, InvalidApiKey, SigningSecret};
+pub use model::{Change, OpenEnum, Timestamp};
+pub use money::MilliCents;
 pub use numbers::{AvailableNumber, NumberSearch, NumberType, PhoneNumber};
 pub use operation::{ApiOperation, Method};
-pub use page::{Cursor, Page, PageRequest};
+pub use page::{Page, PageCursor, PageRequest};
 pub use probe::Probe;
-pub use redact::redact;
-pub use refusal::clean;
-
 pub use retry::RetryPolicy;
 pub use webhooks::{
     DeliveryFilter, DeliveryStatus, EndpointStatus, EventSubscription, WebhookCreate,
     WebhookDelivery, WebhookEndpoint, WebhookUpdate,
 };
+
+/// Compiles the example in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

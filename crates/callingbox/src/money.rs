@@ -1,13 +1,12 @@
-//! Money in thousandths of a US cent, the unit of the API's `billing_amount_milli_cents`.
-//!
-//! Integers only: no amount in this program is ever a float.
+//! Money in thousandths of a US cent, the unit of the API's `billing_amount_milli_cents`. Amounts are integers, never
+//! floating-point numbers.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// An amount in milli-cents: 100,000 are one US dollar.
+/// An amount in thousandths of a US cent: 100,000 are one US dollar.
 #[derive(
     Debug,
     Clone,
@@ -26,25 +25,25 @@ use serde::{Deserialize, Serialize};
 pub struct MilliCents(pub u64);
 
 impl MilliCents {
-    /// Nothing.
+    /// No money.
     pub const ZERO: Self = Self(0);
     /// One US dollar.
     pub const DOLLAR: Self = Self(100_000);
 
-    /// From whole cents, as numbers and credits are priced.
+    /// An amount in whole cents, the unit of the prices of numbers.
     #[must_use]
     pub const fn from_cents(cents: u64) -> Self {
         Self(cents.saturating_mul(1_000))
     }
 
-    /// The sum, held at the largest amount rather than wrapping.
+    /// The sum, or the largest amount if the sum is larger.
     #[must_use]
     pub const fn saturating_add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 }
 
-/// Dollars with at least two decimals and no trailing zeros beyond: `$3.00`, `$0.075`.
+/// Dollars with at least two decimals: `$3.00`, `$0.075`.
 impl fmt::Display for MilliCents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fraction = format!("{:05}", self.0 % Self::DOLLAR.0);
@@ -58,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prints_dollars() {
+    fn amounts_are_printed_in_dollars() {
         for (amount, text) in [
             (0, "$0.00"),
             (1, "$0.00001"),

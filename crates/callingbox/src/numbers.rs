@@ -1,30 +1,33 @@
-//! Phone numbers: those the organization owns, and those for sale.
+//! Telephone numbers: the organization's own ones, and those for sale.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use serde_with::skip_serializing_none;
 
-use super::client::Client;
-use super::error::Error;
-use super::ids::{AgentId, NumberId};
-use super::model::{Open, Timestamp, model};
-use super::operation::ApiOperation;
-use super::page::{Page, PageRequest};
+use crate::client::ApiClient;
 use crate::e164::E164;
+use crate::error::Error;
+use crate::ids::{AgentId, NumberId};
+use crate::lenient::lenient_record;
+use crate::model::{OpenEnum, Timestamp};
 use crate::money::MilliCents;
+use crate::operation::ApiOperation;
+use crate::page::{Page, PageRequest};
 
-/// The kind of a phone number.
+/// The type of a telephone number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum NumberType {
-    /// A number of an area.
+    /// A number with an area code.
     Local,
-    /// A number that is free of charge to call.
+    /// A number that callers reach free of charge.
     TollFree,
 }
 
 impl NumberType {
-    /// The API's own word.
+    /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -34,71 +37,91 @@ impl NumberType {
     }
 }
 
-model! {
-    /// A number that the organization owns.
-    pub struct PhoneNumber, key id: NumberId {
-        /// The number itself.
-        e164: Option<E164>,
-        /// Label for people.
-        friendly_name: Option<String>,
-        /// ISO 3166 country code.
-        country_code: Option<String>,
-        /// The kind of number.
-        number_type: Option<Open<NumberType>>,
-        /// Its state; `active` is the only documented word.
-        status: Option<String>,
-        /// Monthly price in cents.
-        monthly_cost_cents: Option<u64>,
-        /// When it was bought.
-        purchased_at: Option<Timestamp>,
-        /// The one inbound agent that answers calls to it.
-        inbound_agent_id: Option<AgentId>,
-        /// Outbound agents that may use it as caller ID.
-        outbound_agent_ids: Option<Vec<AgentId>>,
-    }
+/// A number that the organization owns. Every field but the id may be absent.
+#[skip_serializing_none]
+#[derive(Clone, PartialEq, Serialize, JsonSchema)]
+pub struct PhoneNumber {
+    /// The id.
+    pub id: NumberId,
+    /// The number itself.
+    pub e164: Option<E164>,
+    /// Its name in the dashboard.
+    pub friendly_name: Option<String>,
+    /// The country, as an ISO 3166-1 alpha-2 code.
+    pub country_code: Option<String>,
+    /// Its type.
+    pub number_type: Option<OpenEnum<NumberType>>,
+    /// Its status. Only `active` is documented.
+    pub status: Option<String>,
+    /// The monthly price, in cents.
+    pub monthly_cost_cents: Option<u64>,
+    /// When it was bought.
+    pub purchased_at: Option<Timestamp>,
+    /// The inbound agent that answers calls to it.
+    pub inbound_agent_id: Option<AgentId>,
+    /// The outbound agents that may call from it.
+    pub outbound_agent_ids: Option<Vec<AgentId>>,
+    /// Fields that are unknown or do not fit their type, as they came.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
-model! {
-    /// A number for sale.
-    pub struct AvailableNumber, key phone_number: E164 {
-        /// ISO 3166 country code.
-        country_code: Option<String>,
-        /// The kind of number.
-        number_type: Option<Open<NumberType>>,
-        /// US state of a local number.
-        state: Option<String>,
-        /// City of a local number.
-        locality: Option<String>,
-        /// Monthly price in cents.
-        monthly_cost_cents: Option<u64>,
-        /// One-off price in cents.
-        upfront_cost_cents: Option<u64>,
-        /// Currency of the prices.
-        currency: Option<String>,
-    }
+lenient_record!(PhoneNumber {
+    id;
+    e164, friendly_name, country_code, number_type, status, monthly_cost_cents, purchased_at,
+    inbound_agent_id, outbound_agent_ids,
+});
+
+/// A number for sale. Every field but the number may be absent.
+#[skip_serializing_none]
+#[derive(Clone, PartialEq, Serialize, JsonSchema)]
+pub struct AvailableNumber {
+    /// The number itself.
+    pub phone_number: E164,
+    /// The country, as an ISO 3166-1 alpha-2 code.
+    pub country_code: Option<String>,
+    /// Its type.
+    pub number_type: Option<OpenEnum<NumberType>>,
+    /// The US state of a local number.
+    pub state: Option<String>,
+    /// The city of a local number.
+    pub locality: Option<String>,
+    /// The monthly price, in cents.
+    pub monthly_cost_cents: Option<u64>,
+    /// The one-time price, in cents.
+    pub upfront_cost_cents: Option<u64>,
+    /// The currency of the prices, as an ISO 4217 code.
+    pub currency: Option<String>,
+    /// Fields that are unknown or do not fit their type, as they came.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
+
+lenient_record!(AvailableNumber {
+    phone_number;
+    country_code, number_type, state, locality, monthly_cost_cents, upfront_cost_cents, currency,
+});
 
 impl AvailableNumber {
-    /// What it costs at once: the first month and the one-off price. Nothing is known of it where the
-    /// API does not say the monthly price.
+    /// The charge on purchase: the first month and the one-time price. `None` if the monthly price is unknown.
     #[must_use]
-    pub fn price(&self) -> Option<MilliCents> {
+    pub fn purchase_price(&self) -> Option<MilliCents> {
         let monthly = MilliCents::from_cents(self.monthly_cost_cents?);
         let upfront = MilliCents::from_cents(self.upfront_cost_cents.unwrap_or_default());
         Some(monthly.saturating_add(upfront))
     }
 }
 
-/// Which numbers for sale to look for. Absent fields are not sent.
+/// A search for numbers for sale. Absent fields are not sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NumberSearch {
-    /// ISO 3166 country code; the API looks in the US when absent.
+    /// The country, as an ISO 3166-1 alpha-2 code; `US` if absent.
     pub country_code: Option<String>,
-    /// Area code, for local numbers.
+    /// The area code of local numbers.
     pub area_code: Option<String>,
-    /// The kind of number.
+    /// Its type.
     pub number_type: Option<NumberType>,
-    /// How many at most.
+    /// The largest number of results; the API chooses if absent.
     pub limit: Option<u32>,
 }
 
@@ -107,19 +130,19 @@ struct Purchase<'a> {
     phone_number: &'a E164,
 }
 
-impl Client {
-    /// The organization's active numbers, newest first.
+impl ApiClient {
+    /// Lists the organization's active numbers, the newest first (`GET /v1/numbers`).
     ///
     /// # Errors
-    /// [`Error`] when no readable list comes back.
+    /// [`Error`] if no readable list comes back.
     pub async fn list_numbers(&self, page: &PageRequest) -> Result<Page<PhoneNumber>, Error> {
-        self.get(ApiOperation::ListNumbers, &[], &page.query()).await?.page()
+        self.get(ApiOperation::ListNumbers, &[], &page.to_query()).await?.page()
     }
 
-    /// Numbers for sale. There is no next page to ask for.
+    /// Lists numbers for sale (`GET /v1/numbers/available`). The list has no further pages.
     ///
     /// # Errors
-    /// [`Error`] when no readable list comes back.
+    /// [`Error`] if no readable list comes back.
     pub async fn search_numbers(
         &self,
         search: &NumberSearch,
@@ -136,14 +159,14 @@ impl Client {
         self.get(ApiOperation::SearchNumbers, &[], &query).await?.page()
     }
 
-    /// Buys a number: credit is charged at once.
+    /// Buys a number (`POST /v1/numbers/purchase`). Its price is charged immediately.
     ///
     /// # Errors
-    /// [`Error`]; unless its effect is [`super::Effect::Nothing`] the number may be bought, and the
-    /// request must not be repeated before the owned numbers were looked at.
+    /// [`Error`]. Unless its effect is [`crate::Effect::Nothing`], the number may have been bought: list the owned numbers
+    /// before you send the request again.
     pub async fn purchase_number(&self, number: &E164) -> Result<PhoneNumber, Error> {
         self.send_json(ApiOperation::PurchaseNumber, &[], &Purchase { phone_number: number })
             .await?
-            .one()
+            .record()
     }
 }

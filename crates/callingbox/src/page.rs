@@ -1,41 +1,41 @@
-//! Lists: what to ask for, what comes back, and the three envelopes in which it may come.
+//! Pages of lists: how they are requested, and the three forms in which they come back.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Which way to go from an item.
+/// Where a page begins, and in which direction the list is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cursor {
-    /// Items older than the one with this id.
+pub enum PageCursor {
+    /// With items that are older than the one with this id.
     After(String),
-    /// Items newer than the one with this id; the page nearest to it comes first.
+    /// With items that are newer than the one with this id, the nearest page first.
     Before(String),
 }
 
-/// Which page of a list to fetch. Newest first.
+/// Which page of a list to fetch. Within a page the newest item is the first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PageRequest {
-    /// How many items, 1 to 100; the API chooses when absent.
+    /// The number of items, 1 to 100; the API chooses if absent.
     pub limit: Option<u8>,
-    /// Where to go on; the newest page when absent.
-    pub cursor: Option<Cursor>,
+    /// Where the page begins; at the newest item if absent.
+    pub cursor: Option<PageCursor>,
 }
 
 impl PageRequest {
-    /// The newest `limit` items.
+    /// A page with the newest `limit` items.
     #[must_use]
-    pub fn first(limit: u8) -> Self {
+    pub fn with_limit(limit: u8) -> Self {
         Self { limit: Some(limit), cursor: None }
     }
 
-    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn to_query(&self) -> Vec<(&'static str, String)> {
         let mut query = Vec::new();
         if let Some(limit) = self.limit {
             query.push(("limit", limit.to_string()));
         }
         match &self.cursor {
-            Some(Cursor::After(id)) => query.push(("starting_after", id.clone())),
-            Some(Cursor::Before(id)) => query.push(("ending_before", id.clone())),
+            Some(PageCursor::After(id)) => query.push(("starting_after", id.clone())),
+            Some(PageCursor::Before(id)) => query.push(("ending_before", id.clone())),
             None => {}
         }
         query
@@ -45,20 +45,20 @@ impl PageRequest {
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T> {
-    /// The items that could be read, in the API's order.
+    /// The items, in the API's order.
     pub data: Vec<T>,
-    /// Whether more lie beyond, in the direction of travel.
+    /// Whether there are further items in the direction in which the list is read. `false` if the API does not say.
     pub has_more: bool,
-    /// Whether the API said so itself. Where it says nothing, nothing more is assumed.
-    pub said: bool,
-    /// How many items were not records with an id and were left out.
+    /// Whether the API says if there are further items.
+    pub has_more_known: bool,
+    /// How many items were left out because they are not records with an id.
     pub skipped: usize,
 }
 
 impl<T> Page<T> {
-    /// The first `limit` items. What lies beyond them is more.
+    /// The first `limit` items. If any are left out, there are further ones.
     #[must_use]
-    pub fn cut(mut self, limit: usize) -> Self {
+    pub fn limit_to(mut self, limit: usize) -> Self {
         self.has_more |= self.data.len() > limit;
         self.data.truncate(limit);
         self
@@ -66,9 +66,9 @@ impl<T> Page<T> {
 }
 
 impl<T: DeserializeOwned> Page<T> {
-    /// Reads `{data, has_more}`, `{data}` or a bare array; nothing when it is none of them.
-    pub(super) fn read(body: Value) -> Option<Self> {
-        let (items, said) = match body {
+    /// Reads `{data, has_more}`, `{data}` or an array. `None` if the body is none of them.
+    pub(crate) fn from_json(body: Value) -> Option<Self> {
+        let (items, has_more) = match body {
             Value::Array(items) => (items, None),
             Value::Object(mut fields) => match fields.remove("data") {
                 Some(Value::Array(items)) => {
@@ -81,6 +81,11 @@ impl<T: DeserializeOwned> Page<T> {
         let count = items.len();
         let data: Vec<T> = items.into_iter().filter_map(|item| T::deserialize(item).ok()).collect();
         let skipped = count - data.len();
-        Some(Self { data, has_more: said.unwrap_or(false), said: said.is_some(), skipped })
+        Some(Self {
+            data,
+            has_more: has_more.unwrap_or(false),
+            has_more_known: has_more.is_some(),
+            skipped,
+        })
     }
 }

@@ -1,35 +1,47 @@
-//! Masks secrets and telephone numbers in text that comes from outside. Knows nothing of where the text goes.
+//! Masks secrets and telephone numbers in text from other programs. Knows nothing about where the text is shown.
 
 use std::borrow::Cow;
 
-use crate::e164::mask;
+use crate::e164::mask_number;
 
 /// The fewest digits that may be a telephone number.
 const MIN_DIGITS: usize = 7;
-/// What people write between the digits of a number.
+/// Characters that people write between the digits of a number.
 const SEPARATORS: &str = " -.()/\u{a0}";
+/// The longest message of another program that is kept, in characters.
+const MAX_MESSAGE: usize = 500;
 
-/// Masks keys (`sk_…`), signing secrets (`whsec_…`), tokens (`cbmcp_…`, and JWTs: `eyJ…`) and everything that
-/// looks like an E.164 number: `+` and at least seven digits, with what people write between them.
+/// How a JSON Web Token begins.
+const JWT: &str = "eyJ";
+/// How the secrets begin that are masked: API keys, signing secrets, JSON Web Tokens.
+const SECRETS: [&str; 3] = ["sk_", "whsec_", JWT];
+
+/// Masks API keys (`sk_…`), signing secrets (`whsec_…`), JSON Web Tokens (`eyJ…`) and everything that looks like an E.164
+/// number: `+` and at least seven digits, with the characters that people write between them.
 #[must_use]
-pub fn redact(text: &str) -> Cow<'_, str> {
-    const JWT: &str = "eyJ";
-    const SECRETS: [&str; 4] = ["sk_", "whsec_", "cbmcp_", JWT];
-    if !SECRETS.iter().any(|prefix| text.contains(prefix)) && !text.contains('+') {
+pub fn mask_secrets(text: &str) -> Cow<'_, str> {
+    mask_secrets_and(text, &[])
+}
+
+/// [`mask_secrets`] that also masks words with one of these prefixes.
+#[must_use]
+pub fn mask_secrets_and<'a>(text: &'a str, prefixes: &[&str]) -> Cow<'a, str> {
+    let prefixes = || SECRETS.iter().chain(prefixes);
+    if !prefixes().any(|prefix| text.contains(prefix)) && !text.contains('+') {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let secret = SECRETS.into_iter().find(|prefix| rest.starts_with(prefix));
-        let (taken, replaced) = if let Some(prefix) = secret {
+        let secret = prefixes().find(|prefix| rest.starts_with(**prefix));
+        let (length, masked) = if let Some(prefix) = secret {
             let end = rest
                 .find(|c: char| {
-                    let dot = c == '.' && prefix == JWT;
+                    let dot = c == '.' && *prefix == JWT;
                     !(c.is_ascii_alphanumeric() || c == '_' || c == '-' || dot)
                 })
                 .unwrap_or(rest.len());
-            // Where nothing follows, it is only spoken of.
+            // A prefix alone is only mentioned.
             (end, (end > prefix.len()).then(|| format!("{prefix}***")))
         } else if c == '+' {
             let (mut digits, mut end) = (0, c.len_utf8());
@@ -40,15 +52,37 @@ pub fn redact(text: &str) -> Cow<'_, str> {
                     break;
                 }
             }
-            (end, rest.get(..end).filter(|_| digits >= MIN_DIGITS).map(mask))
+            (end, rest.get(..end).filter(|_| digits >= MIN_DIGITS).map(mask_number))
         } else {
             (c.len_utf8(), None)
         };
-        let (head, tail) = rest.split_at_checked(taken).unwrap_or((rest, ""));
-        shown.push_str(replaced.as_deref().unwrap_or(head));
+        let (head, tail) = rest.split_at_checked(length).unwrap_or((rest, ""));
+        shown.push_str(masked.as_deref().unwrap_or(head));
         rest = tail;
     }
     Cow::Owned(shown)
+}
+
+/// Makes a message of another program safe to show: removes the key, masks other secrets and telephone numbers, replaces
+/// control characters and invisible ones, joins white space, and cuts it after 500 characters.
+#[must_use]
+pub fn sanitize_text(text: &str, key: &str) -> String {
+    let text = if key.is_empty() { text.to_owned() } else { text.replace(key, "[key]") };
+    let words = text
+        .split(|c: char| c.is_whitespace() || c.is_control() || is_invisible(c))
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let masked = mask_secrets(&words);
+    if masked.chars().count() <= MAX_MESSAGE {
+        return masked.into_owned();
+    }
+    masked.chars().take(MAX_MESSAGE - 1).chain(['…']).collect()
+}
+
+/// Whether a character changes how the text around it is shown (Unicode bidirectional and zero-width characters).
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -56,13 +90,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_secrets_and_numbers_are_masked_wherever_they_stand() {
-        for (text, shown) in [
+    fn secrets_and_numbers_are_masked() {
+        for (text, expected) in [
             ("nothing to hide: 1 + 1 = 2", "nothing to hide: 1 + 1 = 2"),
             ("key=sk_live_abc-DEF_123, next", "key=sk_***, next"),
             ("\"whsec_0011aabb\"", "\"whsec_***\""),
             ("it begins `whsec_`, a key sk_…", "it begins `whsec_`, a key sk_…"),
-            ("Bearer cbmcp_0011aabb", "Bearer cbmcp_***"),
             ("Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c-2_x, next", "Bearer eyJ***, next"),
             ("to +14155550123.", "to +141******23."),
             ("to +1 (415) 555-0123, now", "to +1 (***********23, now"),
@@ -73,13 +106,36 @@ mod tests {
             ("ünï +4930123456", "ünï +4*******56"),
         ] {
             if text == "ünï +4930123456" {
-                let redacted = redact(text);
-                assert!(!redacted.contains("4930123456"), "{redacted}");
+                let masked = mask_secrets(text);
+                assert!(!masked.contains("4930123456"), "{masked}");
             } else if text == "+1234567" {
-                assert!(redact(text).contains('*'));
+                assert!(mask_secrets(text).contains('*'));
             } else {
-                assert_eq!(redact(text), shown);
+                assert_eq!(mask_secrets(text), expected);
             }
         }
+    }
+
+    #[test]
+    fn further_prefixes_may_be_masked() {
+        assert_eq!(mask_secrets_and("Bearer tok_0011, sk_1", &["tok_"]), "Bearer tok_***, sk_***");
+    }
+
+    const KEY: &str = "sk_live_0123456789";
+
+    #[test]
+    fn a_message_of_another_program_is_made_safe() {
+        for (text, expected) in [
+            (format!("bad key {KEY}!"), "bad key [key]!"),
+            ("a\r\nb\u{1b}[31mc\u{202e}d\0e".to_owned(), "a b [31mc d e"),
+            ("call +14155550123, or +1 or +".to_owned(), "call +141******23, or +1 or +"),
+            ("+1 (415) 555-0123; whsec_00aa".to_owned(), "+1 (***********23; whsec_***"),
+        ] {
+            assert_eq!(sanitize_text(&text, KEY), expected);
+        }
+        let long = sanitize_text(&"x".repeat(10_000), KEY);
+        assert_eq!((long.chars().count(), long.ends_with('…')), (500, true));
+        let at_the_cut = sanitize_text(&format!("{}{KEY}", "x".repeat(495)), KEY);
+        assert!(!at_the_cut.contains("sk_"), "{at_the_cut}");
     }
 }

@@ -1,32 +1,32 @@
-//! When to ask again: one pure function from what happened to stop or wait. No clock, no I/O.
+//! When a request is repeated: a function from a failed attempt to a decision. It has no clock and no I/O.
 
 use std::time::Duration;
 
-use super::error::{Outcome, Phase};
+use crate::error::{AttemptOutcome, Phase};
 
-/// One attempt, as the decision sees it.
+/// A failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attempt {
+pub(crate) struct FailedAttempt {
     /// Whether a second request has no further effect.
-    pub idempotent: bool,
-    /// What became of it.
-    pub outcome: Outcome,
+    pub(crate) idempotent: bool,
+    /// How it failed.
+    pub(crate) outcome: AttemptOutcome,
     /// Which attempt it was, from 1.
-    pub number: u32,
-    /// What the answer's `Retry-After` asked for.
-    pub retry_after: Option<Duration>,
-    /// What is left until the overall deadline.
-    pub left: Duration,
+    pub(crate) number: u32,
+    /// The wait that the response asked for.
+    pub(crate) retry_after: Option<Duration>,
+    /// The time until the deadline of all attempts.
+    pub(crate) remaining: Duration,
 }
 
-/// How often and how patiently to ask again.
+/// How often a request is repeated, and how long to wait before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// The most attempts, the first included.
+    /// The largest number of attempts, the first one included.
     pub max_attempts: u32,
-    /// The longest wait before the second attempt; doubled for each further one.
+    /// The longest wait before the second attempt. It doubles for each further one.
     pub base: Duration,
-    /// The longest wait of our own choosing.
+    /// The longest wait that the API did not ask for.
     pub ceiling: Duration,
 }
 
@@ -37,30 +37,29 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Never asks again.
+    /// No request is repeated.
     pub const NEVER: Self = Self { max_attempts: 1, base: Duration::ZERO, ceiling: Duration::ZERO };
 }
 
-/// What to do after an attempt that did not succeed.
+/// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// Give the error to the caller.
+pub(crate) enum RetryDecision {
+    /// Return the error.
     Stop,
-    /// Ask again after this wait.
-    After(Duration),
+    /// Make another attempt after this wait.
+    RetryAfter(Duration),
 }
 
-/// Decides whether to ask again. `jitter` is a random number from 0 to 1.
+/// Decides whether to make another attempt. `jitter` is a random number from 0 to 1.
 ///
-/// A request that must not be done twice is repeated only where it provably never left (the host was
-/// not found, the connection was not made) or where the answer proves that nothing was done (429). A 503
-/// proves nothing, `Retry-After` or not: proxies say so too of an upstream that has the request already
-/// and is slow. The wait is exponential with full jitter; a `Retry-After` is waited out whole, plus a jitter of at most `base`
-/// so that many clients do not return at once. A wait beyond the deadline is not begun.
-#[must_use]
-pub fn decide(attempt: &Attempt, policy: &RetryPolicy, jitter: f64) -> Decision {
-    if attempt.number >= policy.max_attempts || !worth_repeating(attempt) {
-        return Decision::Stop;
+/// A request that is not idempotent is only repeated if it was certainly not sent (the host was not found, no connection
+/// was made) or if the response says that nothing was done (429). A 503 does not say so, with or without `Retry-After`:
+/// proxies send it too, about a slow server that has the request already. The wait is exponential with full jitter. A
+/// `Retry-After` is respected in full, with a jitter of at most `base` so that many clients do not return at the same
+/// time. A wait that would pass the deadline is not begun.
+pub(crate) fn decide(attempt: &FailedAttempt, policy: &RetryPolicy, jitter: f64) -> RetryDecision {
+    if attempt.number >= policy.max_attempts || !is_repeatable(attempt) {
+        return RetryDecision::Stop;
     }
     let doublings = attempt.number.saturating_sub(1).min(16);
     let backoff = policy.base.saturating_mul(1 << doublings).min(policy.ceiling);
@@ -69,34 +68,36 @@ pub fn decide(attempt: &Attempt, policy: &RetryPolicy, jitter: f64) -> Decision 
         Some(asked) => asked.saturating_add(policy.base.mul_f64(jitter)),
         None => backoff.mul_f64(jitter),
     };
-    if wait < attempt.left { Decision::After(wait) } else { Decision::Stop }
+    if wait < attempt.remaining { RetryDecision::RetryAfter(wait) } else { RetryDecision::Stop }
 }
 
-/// Whether the outcome allows another attempt at all.
-fn worth_repeating(attempt: &Attempt) -> bool {
+/// Whether the outcome allows another attempt.
+fn is_repeatable(attempt: &FailedAttempt) -> bool {
     match (attempt.idempotent, attempt.outcome) {
-        (_, Outcome::Final | Outcome::Transport(Phase::Tls)) => false,
-        (_, Outcome::Status(429) | Outcome::Transport(Phase::Dns | Phase::Connect)) => true,
-        (false, Outcome::Status(_) | Outcome::Transport(_)) => false,
-        (true, Outcome::Status(status)) => matches!(status, 500 | 502..=504),
-        (true, Outcome::Transport(_)) => true,
+        (_, AttemptOutcome::Final | AttemptOutcome::Transport(Phase::Tls)) => false,
+        (
+            _,
+            AttemptOutcome::Status(429) | AttemptOutcome::Transport(Phase::Dns | Phase::Connect),
+        ) => true,
+        (false, AttemptOutcome::Status(_) | AttemptOutcome::Transport(_)) => false,
+        (true, AttemptOutcome::Status(status)) => matches!(status, 500 | 502..=504),
+        (true, AttemptOutcome::Transport(_)) => true,
     }
 }
 
 /// Reads a `Retry-After` header: whole seconds or an HTTP date (RFC 9110 section 10.2.3).
-#[must_use]
-pub fn parse_retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> {
+pub(crate) fn parse_retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
-    Some(Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO))
+    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+    Some(Duration::try_from(time.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Outcome::{Final, Status, Transport};
+    use super::AttemptOutcome::{Final, Status, Transport};
     use super::*;
 
     const POLICY: RetryPolicy = RetryPolicy {
@@ -105,18 +106,18 @@ mod tests {
         ceiling: Duration::from_secs(8),
     };
 
-    fn first(idempotent: bool, outcome: Outcome, retry_after: Option<u64>) -> Attempt {
-        Attempt {
+    fn first(idempotent: bool, outcome: AttemptOutcome, retry_after: Option<u64>) -> FailedAttempt {
+        FailedAttempt {
             idempotent,
             outcome,
             number: 1,
             retry_after: retry_after.map(Duration::from_secs),
-            left: Duration::from_secs(30),
+            remaining: Duration::from_secs(30),
         }
     }
 
     #[test]
-    fn which_outcomes_are_repeated() {
+    fn outcomes_decide_whether_a_request_is_repeated() {
         let table = [
             // outcome, Retry-After, idempotent, once
             (Status(400), None, false, false),
@@ -151,40 +152,40 @@ mod tests {
         for (outcome, retry_after, idempotent, once) in table {
             for (is_idempotent, expected) in [(true, idempotent), (false, once)] {
                 let decision = decide(&first(is_idempotent, outcome, retry_after), &POLICY, 0.5);
-                let repeated = matches!(decision, Decision::After(_));
+                let repeated = matches!(decision, RetryDecision::RetryAfter(_));
                 assert_eq!(repeated, expected, "{is_idempotent} {outcome:?} {retry_after:?}");
             }
         }
     }
 
     #[test]
-    fn how_long_it_waits() {
-        let ms = |ms| Decision::After(Duration::from_millis(ms));
+    fn waits_grow_within_the_deadline() {
+        let ms = |ms| RetryDecision::RetryAfter(Duration::from_millis(ms));
         let table = [
-            // attempt, Retry-After s, left s, jitter, decision
+            // attempt, Retry-After in s, remaining s, jitter, decision
             (1, None, 30, 1.0, ms(500)),
             (1, None, 30, 0.0, ms(0)),
             (1, None, 30, 0.5, ms(250)),
             (2, None, 30, 1.0, ms(1_000)),
             (3, None, 30, 1.0, ms(2_000)),
-            (4, None, 30, 1.0, Decision::Stop),
-            (5, None, 30, 1.0, Decision::Stop),
-            (3, None, 2, 1.0, Decision::Stop),
+            (4, None, 30, 1.0, RetryDecision::Stop),
+            (5, None, 30, 1.0, RetryDecision::Stop),
+            (3, None, 2, 1.0, RetryDecision::Stop),
             (3, None, 3, 1.0, ms(2_000)),
             (1, Some(0), 30, 0.0, ms(0)),
             (1, Some(20), 30, 0.0, ms(20_000)),
             (1, Some(20), 30, 1.0, ms(20_500)),
-            (1, Some(30), 30, 0.0, Decision::Stop),
-            (1, Some(u64::MAX), 30, 1.0, Decision::Stop),
-            (1, None, 0, 0.0, Decision::Stop),
+            (1, Some(30), 30, 0.0, RetryDecision::Stop),
+            (1, Some(u64::MAX), 30, 1.0, RetryDecision::Stop),
+            (1, None, 0, 0.0, RetryDecision::Stop),
             (1, None, 30, f64::NAN, ms(500)),
             (1, None, 30, 7.0, ms(500)),
             (1, None, 30, -7.0, ms(0)),
         ];
-        for (number, retry_after, left, jitter, expected) in table {
-            let attempt = Attempt {
+        for (number, retry_after, remaining, jitter, expected) in table {
+            let attempt = FailedAttempt {
                 number,
-                left: Duration::from_secs(left),
+                remaining: Duration::from_secs(remaining),
                 ..first(true, Status(503), retry_after)
             };
             assert_eq!(decide(&attempt, &POLICY, jitter), expected, "{attempt:?} {jitter}");
@@ -192,16 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn no_wait_passes_the_ceiling() {
+    fn no_wait_is_longer_than_the_ceiling() {
         let patient = RetryPolicy { max_attempts: u32::MAX, ..POLICY };
         for number in [5, 6, 40, u32::MAX - 1] {
-            let attempt = Attempt { number, ..first(true, Status(500), None) };
-            assert_eq!(decide(&attempt, &patient, 1.0), Decision::After(patient.ceiling));
+            let attempt = FailedAttempt { number, ..first(true, Status(500), None) };
+            assert_eq!(decide(&attempt, &patient, 1.0), RetryDecision::RetryAfter(patient.ceiling));
         }
     }
 
     #[test]
-    fn reads_retry_after() {
+    fn retry_after_is_seconds_or_a_date() {
         let now: jiff::Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
         let table = [
             ("120", Some(120)),

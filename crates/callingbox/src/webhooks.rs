@@ -4,44 +4,47 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use serde_with::skip_serializing_none;
 
-use super::client::Client;
-use super::error::Error;
-use super::ids::{CallId, DeliveryId, EndpointId};
-use super::key::SigningSecret;
-use super::model::{Change, Open, Timestamp, model};
-use super::operation::ApiOperation;
-use super::page::Page;
+use crate::client::ApiClient;
+use crate::error::Error;
+use crate::ids::{CallId, DeliveryId, EndpointId};
+use crate::key::SigningSecret;
+use crate::lenient::lenient_record;
+use crate::model::{Change, OpenEnum, Timestamp};
+use crate::operation::ApiOperation;
+use crate::page::Page;
 
-/// An event that an endpoint may subscribe to.
+/// An event that an endpoint can subscribe to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum EventSubscription {
     /// All events.
     #[serde(rename = "*")]
     All,
-    /// A call was created and its credit held.
+    /// A call was created, and credit is held for it.
     #[serde(rename = "call.queued")]
     Queued,
-    /// The destination rings.
+    /// The callee's telephone rings.
     #[serde(rename = "call.ringing")]
     Ringing,
-    /// Picked up.
+    /// The call was answered.
     #[serde(rename = "call.answered")]
     Answered,
-    /// Ended normally, extraction done.
+    /// The call ended normally, and its results are extracted.
     #[serde(rename = "call.completed")]
     Completed,
-    /// Ended by an error.
+    /// An error ended the call.
     #[serde(rename = "call.failed")]
     Failed,
-    /// Not picked up, or by a machine.
+    /// The call was not answered, or answered by a machine.
     #[serde(rename = "call.no_answer")]
     NoAnswer,
-    /// Busy.
+    /// The line was busy.
     #[serde(rename = "call.busy")]
     Busy,
-    /// Canceled before it was picked up.
+    /// The call was canceled before it was answered.
     #[serde(rename = "call.canceled")]
     Canceled,
 }
@@ -51,27 +54,27 @@ pub enum EventSubscription {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum EndpointStatus {
-    /// It does.
+    /// It receives events.
     Enabled,
-    /// It does not.
+    /// It receives none.
     Disabled,
 }
 
-/// The state of a delivery.
+/// The status of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum DeliveryStatus {
-    /// Waiting for a receiver to answer with 2xx.
+    /// The receiver has not answered with a 2xx status yet.
     Pending,
-    /// Received.
+    /// The receiver answered with a 2xx status.
     Delivered,
-    /// The last attempt failed.
+    /// All eight attempts failed.
     Exhausted,
 }
 
 impl DeliveryStatus {
-    /// The API's own word.
+    /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -82,99 +85,118 @@ impl DeliveryStatus {
     }
 }
 
-model! {
-    /// An address that receives the organization's call events.
-    pub struct WebhookEndpoint, key id: EndpointId {
-        /// Owning organization.
-        org_id: Option<String>,
-        /// Address that receives the events.
-        url: Option<String>,
-        /// Note for people.
-        description: Option<String>,
-        /// Subscribed events; `*` is all.
-        enabled_events: Option<Vec<Open<EventSubscription>>>,
-        /// Whether it receives events.
-        status: Option<Open<EndpointStatus>>,
-        /// Why it is off.
-        disabled_reason: Option<String>,
-        /// When it was switched off.
-        disabled_at: Option<Timestamp>,
-        /// Exhausted deliveries in a row; ten switch it off.
-        consecutive_failures: Option<u64>,
-        /// When it was made.
-        created_at: Option<Timestamp>,
-        /// When it was last changed.
-        updated_at: Option<Timestamp>,
-        /// What signs its deliveries; shown once, on creation and rotation.
-        signing_secret: Option<SigningSecret>,
-    }
+/// A URL that receives the organization's call events. Every field but the id may be absent.
+#[skip_serializing_none]
+#[derive(Clone, PartialEq, Serialize, JsonSchema)]
+pub struct WebhookEndpoint {
+    /// The id.
+    pub id: EndpointId,
+    /// The organization that owns it.
+    pub org_id: Option<String>,
+    /// The URL that receives the events.
+    pub url: Option<String>,
+    /// A note for its users.
+    pub description: Option<String>,
+    /// The subscribed events; `*` stands for all.
+    pub enabled_events: Option<Vec<OpenEnum<EventSubscription>>>,
+    /// Whether it receives events.
+    pub status: Option<OpenEnum<EndpointStatus>>,
+    /// Why it is disabled.
+    pub disabled_reason: Option<String>,
+    /// When it was disabled.
+    pub disabled_at: Option<Timestamp>,
+    /// Exhausted deliveries in a row. After ten, CallingBox disables the endpoint.
+    pub consecutive_failures: Option<u64>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// When it was last changed.
+    pub updated_at: Option<Timestamp>,
+    /// The secret that signs its deliveries. The API sends it only when it creates or rotates the secret.
+    pub signing_secret: Option<SigningSecret>,
+    /// Fields that are unknown or do not fit their type, as they came.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
-model! {
-    /// One event on its way to one address.
-    pub struct WebhookDelivery, key id: DeliveryId {
-        /// Owning organization.
-        org_id: Option<String>,
-        /// Target endpoint; absent when the event went to a `webhook_url`.
-        endpoint_id: Option<EndpointId>,
-        /// The call that the event is about.
-        call_id: Option<CallId>,
-        /// What happened.
-        event_type: Option<String>,
-        /// Address as it stood when the delivery was queued.
-        url: Option<String>,
-        /// State of the delivery.
-        status: Option<Open<DeliveryStatus>>,
-        /// Automatic attempts so far.
-        attempt_count: Option<u64>,
-        /// Replays so far.
-        manual_retry_count: Option<u64>,
-        /// When the next attempt is due.
-        next_attempt_at: Option<Timestamp>,
-        /// Error of the last attempt.
-        last_error: Option<String>,
-        /// HTTP status of the last attempt.
-        last_response_status: Option<u64>,
-        /// First success.
-        delivered_at: Option<Timestamp>,
-        /// When it was queued.
-        created_at: Option<Timestamp>,
-        /// When it was last changed.
-        updated_at: Option<Timestamp>,
-    }
+lenient_record!(WebhookEndpoint {
+    id;
+    org_id, url, description, enabled_events, status, disabled_reason, disabled_at,
+    consecutive_failures, created_at, updated_at, signing_secret,
+});
+
+/// The delivery of an event to a URL. Every field but the id may be absent.
+#[skip_serializing_none]
+#[derive(Clone, PartialEq, Serialize, JsonSchema)]
+pub struct WebhookDelivery {
+    /// The id.
+    pub id: DeliveryId,
+    /// The organization that owns it.
+    pub org_id: Option<String>,
+    /// The endpoint. Absent if the event went to the `webhook_url` of an agent or a call.
+    pub endpoint_id: Option<EndpointId>,
+    /// The call that the event is about.
+    pub call_id: Option<CallId>,
+    /// The type of the event, such as `call.completed`.
+    pub event_type: Option<String>,
+    /// The URL, as it was when the delivery was queued.
+    pub url: Option<String>,
+    /// Its status.
+    pub status: Option<OpenEnum<DeliveryStatus>>,
+    /// The number of automatic attempts.
+    pub attempt_count: Option<u64>,
+    /// The number of replays.
+    pub manual_retry_count: Option<u64>,
+    /// When the next attempt is due.
+    pub next_attempt_at: Option<Timestamp>,
+    /// The error of the last attempt.
+    pub last_error: Option<String>,
+    /// The HTTP status of the last attempt.
+    pub last_response_status: Option<u64>,
+    /// When it first succeeded.
+    pub delivered_at: Option<Timestamp>,
+    /// When it was queued.
+    pub created_at: Option<Timestamp>,
+    /// When it was last changed.
+    pub updated_at: Option<Timestamp>,
+    /// Fields that are unknown or do not fit their type, as they came.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
+
+lenient_record!(WebhookDelivery {
+    id;
+    org_id, endpoint_id, call_id, event_type, url, status, attempt_count, manual_retry_count,
+    next_attempt_at, last_error, last_response_status, delivered_at, created_at, updated_at,
+});
 
 /// A new webhook endpoint. Absent fields are not sent.
+#[skip_serializing_none]
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct WebhookCreate {
-    /// Public HTTPS address.
+    /// The URL that receives the events: public, and `https`.
     pub url: String,
-    /// Note for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// A note for its users.
     pub description: Option<String>,
-    /// Events to subscribe to; all when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The events to subscribe to; all if absent.
     pub enabled_events: Option<Vec<EventSubscription>>,
 }
 
-/// What to change about an endpoint. Only what is set or cleared is sent.
+/// Changes to an endpoint. Fields that are neither set nor cleared are not sent.
+#[skip_serializing_none]
 #[derive(Clone, PartialEq, Eq, Default, Serialize)]
 pub struct WebhookUpdate {
-    /// New address.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The new URL.
     pub url: Option<String>,
-    /// New note.
+    /// The new note.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub description: Change<String>,
-    /// New subscription, in place of the old one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The new events, in place of all old ones.
     pub enabled_events: Option<Vec<EventSubscription>>,
-    /// On or off; on resets the failure count.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The new status. Enabling an endpoint resets its failure count.
     pub status: Option<EndpointStatus>,
 }
 
-/// Without the address, which may hold a secret.
+/// Leaves out the URL, which may hold a secret.
 impl fmt::Debug for WebhookCreate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let events = &self.enabled_events;
@@ -182,7 +204,7 @@ impl fmt::Debug for WebhookCreate {
     }
 }
 
-/// Without the address, which may hold a secret.
+/// Leaves out the URL, which may hold a secret.
 impl fmt::Debug for WebhookUpdate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookUpdate").field("status", &self.status).finish_non_exhaustive()
@@ -192,81 +214,81 @@ impl fmt::Debug for WebhookUpdate {
 /// Which deliveries to list. Absent fields are not sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeliveryFilter {
-    /// To this endpoint.
+    /// Only those to this endpoint.
     pub endpoint_id: Option<EndpointId>,
-    /// About this call.
+    /// Only those about this call.
     pub call_id: Option<CallId>,
-    /// In this state.
+    /// Only those with this status.
     pub status: Option<DeliveryStatus>,
-    /// How many at most, up to 200; 50 when absent.
+    /// The largest number of results, 1 to 200; 50 if absent.
     pub limit: Option<u8>,
 }
 
-impl Client {
-    /// Makes an endpoint. The answer alone holds its signing secret.
+impl ApiClient {
+    /// Creates an endpoint (`POST /v1/webhook_endpoints`). Only this response holds its signing secret.
     ///
     /// # Errors
-    /// [`Error`]; with [`super::Effect::Unknown`] the endpoint may exist.
+    /// [`Error`]. With [`crate::Effect::Unknown`] the endpoint may exist.
     pub async fn create_webhook(&self, webhook: &WebhookCreate) -> Result<WebhookEndpoint, Error> {
-        self.send_json(ApiOperation::CreateWebhook, &[], webhook).await?.one()
+        self.send_json(ApiOperation::CreateWebhook, &[], webhook).await?.record()
     }
 
-    /// The organization's endpoints. There is no next page to ask for.
+    /// Lists the organization's endpoints (`GET /v1/webhook_endpoints`). The list has no further pages.
     ///
     /// # Errors
-    /// [`Error`] when no readable list comes back.
+    /// [`Error`] if no readable list comes back.
     pub async fn list_webhooks(&self) -> Result<Page<WebhookEndpoint>, Error> {
         self.get(ApiOperation::ListWebhooks, &[], &[]).await?.page()
     }
 
-    /// One endpoint.
+    /// Fetches an endpoint (`GET /v1/webhook_endpoints/{id}`).
     ///
     /// # Errors
-    /// [`Error`] when there is none with this id, or no readable answer comes back.
+    /// [`Error`] if there is no such endpoint, or no readable response comes back.
     pub async fn get_webhook(&self, id: &EndpointId) -> Result<WebhookEndpoint, Error> {
-        self.get(ApiOperation::GetWebhook, &[id.as_str()], &[]).await?.one()
+        self.get(ApiOperation::GetWebhook, &[id.as_str()], &[]).await?.record()
     }
 
-    /// Changes an endpoint.
+    /// Changes an endpoint (`PATCH /v1/webhook_endpoints/{id}`).
     ///
     /// # Errors
-    /// [`Error`] when the API refuses or no readable answer comes back.
+    /// [`Error`] if the API rejects the change, or no readable response comes back.
     pub async fn update_webhook(
         &self,
         id: &EndpointId,
         update: &WebhookUpdate,
     ) -> Result<WebhookEndpoint, Error> {
-        let answer = self.send_json(ApiOperation::UpdateWebhook, &[id.as_str()], update).await?;
-        match answer.the(|endpoint: &WebhookEndpoint| endpoint.id == *id) {
+        let response = self.send_json(ApiOperation::UpdateWebhook, &[id.as_str()], update).await?;
+        match response.record_matching(|endpoint: &WebhookEndpoint| endpoint.id == *id) {
             Ok(endpoint) => Ok(endpoint),
             Err(unreadable) => self.get_webhook(id).await.map_err(|_| unreadable),
         }
     }
 
-    /// Deletes an endpoint. Any success will do: what it answers is not documented.
+    /// Deletes an endpoint (`DELETE /v1/webhook_endpoints/{id}`). The body of the response is not documented and not read.
     ///
     /// # Errors
-    /// [`Error`] when the API refuses or no answer comes back.
+    /// [`Error`] if the API rejects the request, or no response comes back.
     pub async fn delete_webhook(&self, id: &EndpointId) -> Result<(), Error> {
         match self.send(ApiOperation::DeleteWebhook, &[id.as_str()]).await {
-            Err(error) if error.is_own_removal() => Ok(()),
+            Err(error) if error.is_repeated_delete() => Ok(()),
             other => other.map(drop),
         }
     }
 
-    /// Replaces an endpoint's signing secret; the old one stops at once. The answer alone holds the
-    /// new one.
+    /// Replaces an endpoint's signing secret (`POST /v1/webhook_endpoints/{id}/rotate_secret`). The old one is invalid
+    /// immediately, and only this response holds the new one.
     ///
     /// # Errors
-    /// [`Error`]; with [`super::Effect::Unknown`] the old secret may be gone.
+    /// [`Error`]. With [`crate::Effect::Unknown`] the old secret may be invalid.
     pub async fn rotate_webhook_secret(&self, id: &EndpointId) -> Result<WebhookEndpoint, Error> {
-        self.send(ApiOperation::RotateWebhookSecret, &[id.as_str()]).await?.one()
+        self.send(ApiOperation::RotateWebhookSecret, &[id.as_str()]).await?.record()
     }
 
-    /// Deliveries, newest first. There is no next page to ask for.
+    /// Lists deliveries, the newest first (`GET /v1/webhook_deliveries`). The list has no further pages.
     ///
     /// # Errors
-    /// [`Error`] when no readable list comes back.
+    /// [`Error`] if no readable list comes back.
     pub async fn list_webhook_deliveries(
         &self,
         filter: &DeliveryFilter,
@@ -283,19 +305,19 @@ impl Client {
         self.get(ApiOperation::ListWebhookDeliveries, &[], &query).await?.page()
     }
 
-    /// One delivery.
+    /// Fetches a delivery (`GET /v1/webhook_deliveries/{id}`).
     ///
     /// # Errors
-    /// [`Error`] when there is none with this id, or no readable answer comes back.
+    /// [`Error`] if there is no such delivery, or no readable response comes back.
     pub async fn get_webhook_delivery(&self, id: &DeliveryId) -> Result<WebhookDelivery, Error> {
-        self.get(ApiOperation::GetWebhookDelivery, &[id.as_str()], &[]).await?.one()
+        self.get(ApiOperation::GetWebhookDelivery, &[id.as_str()], &[]).await?.record()
     }
 
-    /// Sends a delivery again, under the same id.
+    /// Sends a delivery again under the same id (`POST /v1/webhook_deliveries/{id}/redeliver`).
     ///
     /// # Errors
-    /// [`Error`]; with [`super::Effect::Unknown`] it may be under way.
+    /// [`Error`]. With [`crate::Effect::Unknown`] it may be on its way.
     pub async fn redeliver_webhook(&self, id: &DeliveryId) -> Result<WebhookDelivery, Error> {
-        self.send(ApiOperation::RedeliverWebhook, &[id.as_str()]).await?.one()
+        self.send(ApiOperation::RedeliverWebhook, &[id.as_str()]).await?.record()
     }
 }
