@@ -25,7 +25,7 @@ pub struct Account {
 
 /// The parts that need an API key.
 struct ApiAccess {
-    client: callingbox::Client,
+    client: callingbox::ApiClient,
     dialer: Arc<Dialer>,
     watchers: OnceLock<Arc<Watchers>>,
 }
@@ -33,14 +33,14 @@ struct ApiAccess {
 impl Account {
     /// A live account. `None` means that no API key is set: every tool then answers how to set one.
     #[must_use]
-    pub fn live(access: Option<(callingbox::Client, Arc<Dialer>)>, wait: WaitLimits) -> Self {
+    pub fn live(access: Option<(callingbox::ApiClient, Arc<Dialer>)>, wait: WaitLimits) -> Self {
         Self::new(Environment::Live, access, None, wait)
     }
 
     /// An account of a simulator.
     #[must_use]
     pub fn sandbox(
-        client: callingbox::Client,
+        client: callingbox::ApiClient,
         dialer: Arc<Dialer>,
         simulator: Simulator,
         wait: WaitLimits,
@@ -50,7 +50,7 @@ impl Account {
 
     fn new(
         environment: Environment,
-        access: Option<(callingbox::Client, Arc<Dialer>)>,
+        access: Option<(callingbox::ApiClient, Arc<Dialer>)>,
         simulator: Option<Simulator>,
         wait_limits: WaitLimits,
     ) -> Self {
@@ -66,7 +66,7 @@ impl Account {
 
     /// # Errors
     /// No API key is set.
-    pub fn api(&self) -> Result<&callingbox::Client, MissingApiKey> {
+    pub fn api(&self) -> Result<&callingbox::ApiClient, MissingApiKey> {
         Ok(&self.api_access()?.client)
     }
 

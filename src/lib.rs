@@ -24,7 +24,6 @@ pub mod commands;
 pub mod config;
 pub mod dialing;
 pub mod env_var;
-mod hex;
 pub mod http;
 pub mod install;
 pub mod mcp;

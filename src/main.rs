@@ -40,6 +40,6 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     // It may quote a file, and clients keep standard error in files of their own.
     let text = format!("callingbox-mcp: {error:#}");
     // Nothing is left to be done if even this cannot be written.
-    let _ = writeln!(std::io::stderr(), "{}", callingbox::redact(&text));
+    let _ = writeln!(std::io::stderr(), "{}", callingbox_mcp::telemetry::redact(&text));
     commands::exit_code(error)
 }

@@ -20,6 +20,7 @@ use crate::dialing::rules::SharedRules;
 use crate::env_var::read_env_var;
 use crate::simulator::{self, Simulator};
 use crate::state::SharedState;
+use crate::telemetry::metrics;
 use callingbox::{ApiKey, BaseUrl, ClientConfig, InvalidBaseUrl, Timeouts};
 use callingbox_sandbox::{ClockMode, Options, Sandbox};
 
@@ -105,9 +106,9 @@ impl AccountFactory {
         let ledger = extras.ledger(file, *environment, folders);
         let tenant = tenant(&key, base_url, simulator.as_ref());
         let timeouts = api_timeouts(file);
-        let client = callingbox::Client::new(ClientConfig {
+        let client = callingbox::ApiClient::new(ClientConfig {
             timeouts,
-            ..ClientConfig::new(base_url.clone(), key)
+            ..client_config(base_url.clone(), key)
         });
         let dialer = Dialer::new(client.clone(), tenant, *environment, ledger, rules.clone());
         let dialer = Arc::new(dialer.tracked_by(dispatches.clone()));
@@ -257,6 +258,15 @@ pub(crate) fn tenant(
     match simulator {
         None => AccountRef::new(key, &base_url.to_string()),
         Some(simulator) => AccountRef::new(key, &format!("{base_url}#{}", simulator.incarnation())),
+    }
+}
+
+/// The configuration of an API client of this server.
+pub(crate) fn client_config(base_url: BaseUrl, key: ApiKey) -> ClientConfig {
+    ClientConfig {
+        user_agent: concat!("callingbox-mcp/", env!("CARGO_PKG_VERSION")).to_owned(),
+        observe_attempt: Some(metrics::api_attempt),
+        ..ClientConfig::new(base_url, key)
     }
 }
 

@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use callingbox::e164::E164;
-use callingbox::http_client::body_up_to;
-use callingbox::{ApiKey, BaseUrl, Call, clean};
+use callingbox::E164;
+use callingbox::http_client::read_body;
+use callingbox::{ApiKey, BaseUrl, Call, redact::sanitize_text};
 
 /// The key that this program uses on a simulator. Every `sk_` key is an organization of its own
 /// there.
@@ -122,7 +122,9 @@ impl Simulator {
     pub async fn connect(base_url: BaseUrl, key: ApiKey) -> Result<Self, SimulatorError> {
         let url = base_url.to_string();
         let unreachable = |error| SimulatorError::unreachable(&url, error);
-        let tls = callingbox::tls::load(base_url.is_https()).await.map_err(SimulatorError::Tls)?;
+        let tls = callingbox::http_client::load_tls_config(base_url.is_https())
+            .await
+            .map_err(SimulatorError::Tls)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .timeout(Duration::from_secs(10))
@@ -131,7 +133,7 @@ impl Simulator {
             .build()
             .map_err(unreachable)?;
         let mut answer = http.get(format!("{url}/sandbox")).send().await.map_err(unreachable)?;
-        let body = body_up_to(&mut answer, MOST_BYTES).await.map_err(unreachable)?;
+        let body = read_body(&mut answer, MOST_BYTES).await.map_err(unreachable)?;
         let speed = match serde_json::from_slice::<Identity>(&body.unwrap_or_default()) {
             Ok(identity) if identity.simulator == "callingbox-sandbox" => identity.clock.speed,
             _ => return Err(SimulatorError::NotASimulator { url }),
@@ -191,13 +193,13 @@ async fn read<T: DeserializeOwned>(
 ) -> Result<T, SimulatorError> {
     let unreadable = |error: &dyn std::error::Error| SimulatorError::Unreadable(error.to_string());
     let status = answer.status().as_u16();
-    let body = body_up_to(&mut answer, MOST_BYTES).await.map_err(|error| unreadable(&error))?;
+    let body = read_body(&mut answer, MOST_BYTES).await.map_err(|error| unreadable(&error))?;
     let long = || SimulatorError::Unreadable(format!("it has more than {MOST_BYTES} bytes"));
     let body = body.ok_or_else(long)?;
     if status >= 300 {
         let body = serde_json::from_slice::<Value>(&body).unwrap_or_default();
         let text = body.get("error").and_then(Value::as_str).unwrap_or_default();
-        return Err(SimulatorError::Refused { status, message: clean(text, key.expose()) });
+        return Err(SimulatorError::Refused { status, message: sanitize_text(text, key.expose()) });
     }
     serde_json::from_slice(&body).map_err(|error| unreadable(&error))
 }

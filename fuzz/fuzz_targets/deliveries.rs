@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use callingbox::{Call, CallId};
-use callingbox_mcp::webhook::{Hears, PATH, Receiver, Secrets};
+use callingbox::webhook_signature::SigningSecrets;
+use callingbox_mcp::webhook::{CallEventHandler, PATH, WebhookReceiver};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderValue, Request};
 use jiff::Timestamp;
@@ -23,12 +24,12 @@ const THEN: i64 = 1_776_263_400;
 struct Deaf;
 
 #[async_trait::async_trait]
-impl Hears for Deaf {
-    async fn hear(&self, _: CallId, _: Option<Call>) {}
+impl CallEventHandler for Deaf {
+    async fn handle_event(&self, _: CallId, _: Option<Call>) {}
 }
 
-fn secrets() -> Secrets {
-    Secrets::new([SECRET.to_owned()]).unwrap()
+fn secrets() -> SigningSecrets {
+    SigningSecrets::new([SECRET.to_owned()]).unwrap()
 }
 
 fn signed(time: i64, body: &[u8]) -> String {
@@ -51,7 +52,7 @@ fuzz_target!(|input: &[u8]| {
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let receiver = Receiver::new(secrets(), Arc::new(Deaf), None);
+        let receiver = WebhookReceiver::new(secrets(), Arc::new(Deaf), None);
         let mut routes = receiver.routes().into_service();
         let request =
             Request::post(PATH).header(HEADER, signed(Timestamp::now().as_second(), body));

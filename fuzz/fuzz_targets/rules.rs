@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 use callingbox_mcp::dialing::destination::Destination;
 use callingbox_mcp::dialing::limits::Usage;
 use callingbox_mcp::dialing::policy::{Decision, Policy, PolicyInput};
-use callingbox::e164::E164;
-use callingbox::money::MilliCents;
+use callingbox::E164;
+use callingbox::MilliCents;
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 

@@ -12,7 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 pub(super) async fn run(options: cli::HealthcheckArgs) -> anyhow::Result<()> {
     let url = options.url;
-    let tls = callingbox::tls::client(url.scheme() == "https").map_err(anyhow::Error::msg)?;
+    let tls =
+        callingbox::http_client::tls_config(url.scheme() == "https").map_err(anyhow::Error::msg)?;
     let http = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())

@@ -32,8 +32,9 @@ use crate::mcp::registry::selection::Selection;
 use crate::runtime::{self, AccountFactory, HttpExtras, Runtime};
 use crate::state::SharedState;
 use crate::telemetry::metrics::{Exporter, Moment};
-use crate::webhook::{Receiver, Refused, Secrets};
+use crate::webhook::{Rejection, WebhookReceiver};
 use callingbox::ApiKey;
+use callingbox::webhook_signature::SigningSecrets;
 
 /// What is said where nothing is.
 const NOTHING: &str = "there is nothing here";
@@ -127,8 +128,8 @@ pub(super) async fn run(
     let events = CallEvents::new(own, Arc::clone(service.tenants()), shared.clone());
     let events = Arc::new(events);
     let hearing = tokio::spawn(Arc::clone(&events).receive());
-    let webhooks = secrets.map(|secrets| Receiver::new(secrets, events, shared));
-    let hooks = webhooks.as_ref().map_or_else(Router::new, Receiver::routes).merge(metadata);
+    let webhooks = secrets.map(|secrets| WebhookReceiver::new(secrets, events, shared));
+    let hooks = webhooks.as_ref().map_or_else(Router::new, WebhookReceiver::routes).merge(metadata);
     let figures = Exporter::install()?;
     let tidying = tidy(figures.clone());
     let mut probes = service.probes();
@@ -175,7 +176,11 @@ fn tidy(figures: Exporter) -> JoinHandle<()> {
 }
 
 /// What there is at this moment.
-fn moment(tenants: &Tenants, webhooks: Option<&Receiver>, state: Option<&SharedState>) -> Moment {
+fn moment(
+    tenants: &Tenants,
+    webhooks: Option<&WebhookReceiver>,
+    state: Option<&SharedState>,
+) -> Moment {
     let all = tenants.all();
     // Tenants may share an account.
     let mut accounts: Vec<&Arc<Account>> = all.iter().map(|tenant| tenant.account()).collect();
@@ -184,8 +189,8 @@ fn moment(tenants: &Tenants, webhooks: Option<&Receiver>, state: Option<&SharedS
     let watched = accounts.iter().filter_map(|account| account.watchers().ok());
     let deliveries = webhooks.map(|webhooks| {
         let counts = webhooks.counts();
-        let refused = Refused::ALL.map(|reason| (reason.as_str(), counts.refused(reason)));
-        refused.into_iter().chain([("accepted", counts.accepted())]).collect()
+        let rejected = Rejection::ALL.map(|reason| (reason.as_str(), counts.rejected(reason)));
+        rejected.into_iter().chain([("accepted", counts.accepted())]).collect()
     });
     Moment {
         sessions: tenants.sessions(),
@@ -197,7 +202,7 @@ fn moment(tenants: &Tenants, webhooks: Option<&Receiver>, state: Option<&SharedS
 }
 
 /// The signing secrets of webhooks, if any are set.
-fn secrets(env: EnvReader) -> anyhow::Result<Option<Secrets>> {
+fn secrets(env: EnvReader) -> anyhow::Result<Option<SigningSecrets>> {
     const FILE: &str = "CALLINGBOX_WEBHOOK_SECRET_FILE";
     let text = match (env("CALLINGBOX_WEBHOOK_SECRET")?, env(FILE)?) {
         (Some(text), _) => text,
@@ -206,7 +211,7 @@ fn secrets(env: EnvReader) -> anyhow::Result<Option<Secrets>> {
         }
         (None, None) => return Ok(None),
     };
-    Ok(Some(Secrets::new(text.split([',', '\n']).map(str::to_owned))?))
+    Ok(Some(SigningSecrets::new(text.split([',', '\n']).map(str::to_owned))?))
 }
 
 fn settings(options: &HttpArgs, webhooks: bool) -> anyhow::Result<Settings> {

@@ -14,7 +14,7 @@ use crate::dialing::policy::{PolicyInput, starter_file};
 use crate::env_var::read_env_var;
 use crate::install;
 use crate::runtime::{self, HttpExtras};
-use callingbox::e164::E164;
+use callingbox::E164;
 
 pub(super) async fn run(
     command: &PolicyCommand,

@@ -29,13 +29,13 @@ use crate::dialing::policy_check::PolicyCheck;
 use crate::env_var::read_env_var;
 use crate::install;
 use crate::mcp::reply::text::one_line;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, client_config};
 use crate::watch::{Follower, Snapshot, WatchOptions, WatchStatus};
-use callingbox::e164::E164;
-use callingbox::money::MilliCents;
+use callingbox::E164;
+use callingbox::MilliCents;
 use callingbox::{
-    Agent, AgentCreate, AgentType, ApiKey, AvailableNumber, Call, CallCreate, CallId, Client,
-    ClientConfig, ErrorKind, NumberSearch, PageRequest, PhoneNumber, ReturnType,
+    Agent, AgentCreate, AgentType, ApiClient, ApiKey, AvailableNumber, Call, CallCreate, CallId,
+    ErrorKind, NumberSearch, PageRequest, PhoneNumber, ReturnType,
 };
 
 /// What the agent does if nothing else is said.
@@ -146,7 +146,7 @@ async fn key(
     folders: &UserFolders,
 ) -> anyhow::Result<()> {
     let found = config::find_credentials(file, &read_env_var, folders)?;
-    let client = |key: ApiKey| Client::new(ClientConfig::new(found.base_url.clone(), key));
+    let client = |key: ApiKey| ApiClient::new(client_config(found.base_url.clone(), key));
     if let Some((key, source)) = found.key.clone() {
         let probe = client(key).probe().await;
         probe.result.with_context(|| {
@@ -186,12 +186,12 @@ async fn key(
 }
 
 impl Desk {
-    fn api(&self) -> anyhow::Result<&Client> {
+    fn api(&self) -> anyhow::Result<&ApiClient> {
         Ok(self.account.api()?)
     }
 
     async fn number_agent_and_call(&mut self) -> anyhow::Result<()> {
-        let page = PageRequest::first(100);
+        let page = PageRequest::with_limit(100);
         let numbers = self.api()?.list_numbers(&page).await?.data;
         let agents = self.api()?.list_agents(Some(AgentType::Outbound)).await?.data;
         let agent = match ready_agent::ready(&agents, &numbers) {
@@ -233,7 +233,7 @@ impl Desk {
             chosen.cloned().ok_or_else(|| "There is no such line.".to_owned())
         });
         let offer = offer.await?;
-        let price = offer.price();
+        let price = offer.purchase_price();
         let asked = DialRequest {
             order: Order::Number { number: offer.phone_number.clone(), price },
             idempotency_key: None,
@@ -458,7 +458,7 @@ impl Desk {
 fn offered(offer: &AvailableNumber) -> String {
     let place = [offer.locality.as_deref(), offer.state.as_deref()];
     let place: Vec<String> = place.into_iter().flatten().map(|part| one_line(part, 40)).collect();
-    let price = match (offer.price(), offer.monthly_cost_cents) {
+    let price = match (offer.purchase_price(), offer.monthly_cost_cents) {
         (Some(now), Some(monthly)) => {
             format!("{now} now and {} each month after", MilliCents::from_cents(monthly))
         }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use callingbox::money::MilliCents;
+use callingbox::MilliCents;
 use callingbox::{Call, CallStatus, ReservationStatus};
 
 /// The outcome of a call. A purchase that succeeded is `Completed`.

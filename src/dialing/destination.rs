@@ -29,7 +29,7 @@ use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType, Reg
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use callingbox::e164::E164;
+use callingbox::E164;
 
 /// Sorted by bytes: prefix, tab, zones joined by `&`.
 const TIME_ZONES: &str = include_str!("data/phone-timezones.tsv");

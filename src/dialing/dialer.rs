@@ -22,8 +22,8 @@ use super::outcome::{DialError, DialResult, Dialed};
 use super::recorded_outcomes::RecordedOutcomes;
 use super::rules::{DialingRules, SharedRules};
 use super::search;
-use callingbox::money::MilliCents;
-use callingbox::{Call, CallId, Client, NumberId, PageRequest};
+use callingbox::MilliCents;
+use callingbox::{ApiClient, Call, CallId, NumberId, PageRequest};
 
 /// How long the reader of a call waits for the ledger to record the call's end.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ const LEASE_MARGIN: Duration = Duration::from_secs(10);
 
 /// Places the calls and purchases of one account.
 pub struct Dialer {
-    pub(super) api: Client,
+    pub(super) api: ApiClient,
     pub(super) account: AccountRef,
     rules: SharedRules,
     environment: Environment,
@@ -48,7 +48,7 @@ impl Dialer {
     /// Creates a dialer. The first order opens the ledger.
     #[must_use]
     pub fn new(
-        api: Client,
+        api: ApiClient,
         account: AccountRef,
         environment: Environment,
         location: LedgerLocation,
@@ -223,7 +223,7 @@ impl Dialer {
     }
 
     async fn find_owned_number(&self, id: &NumberId) -> Result<Option<Placed>, callingbox::Error> {
-        let page = self.api.list_numbers(&PageRequest::first(100)).await?;
+        let page = self.api.list_numbers(&PageRequest::with_limit(100)).await?;
         let number = page.data.into_iter().find(|number| number.id == *id);
         Ok(number.map(|number| Placed::Number(Box::new(number))))
     }

@@ -130,7 +130,7 @@ impl Dialer {
             SearchResult::Found(placed) => succeed(placed).await,
             // The documented answer when the provider could not place the call, and the call is absent.
             SearchResult::Absent if matches!(error.kind(), ErrorKind::Provider { .. }) => {
-                self.record_not_placed(ledger, dispatch, error.searched_and_not_done()).await
+                self.record_not_placed(ledger, dispatch, error.with_no_effect()).await
             }
             SearchResult::Absent | SearchResult::Inconclusive => {
                 Ok(self.record_unknown(ledger, dispatch, error.kind().to_string()).await)

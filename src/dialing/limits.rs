@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use callingbox::money::MilliCents;
+use callingbox::MilliCents;
 
 /// The rolling hour.
 pub const HOUR: SignedDuration = SignedDuration::from_hours(1);

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::ledger::{AccountId, AccountRef, Callee, DispatchId, Fingerprint, IdempotencyKey};
 use super::limits::OrderKind;
-use callingbox::e164::E164;
-use callingbox::money::MilliCents;
+use callingbox::E164;
+use callingbox::MilliCents;
 use callingbox::{Call, CallCreate, PhoneNumber};
 
 /// The member of a call's `metadata` that carries the dispatch id. Callers may not set it.

@@ -97,7 +97,7 @@ impl Dialer {
                 _ => None,
             })
             .collect();
-        let page = match self.api.list_calls(&PageRequest::first(100)).await {
+        let page = match self.api.list_calls(&PageRequest::with_limit(100)).await {
             Ok(page) => page,
             Err(error) => {
                 tracing::warn!(%error, "could not list recent calls; calls that have ended may still count as in progress");

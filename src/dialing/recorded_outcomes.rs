@@ -44,7 +44,7 @@ impl RecordedOutcomes {
 mod tests {
     use super::*;
     use crate::dialing::call_outcome::CallOutcome;
-    use callingbox::money::MilliCents;
+    use callingbox::MilliCents;
 
     fn end(cost: Option<u64>) -> CallEnd {
         CallEnd { outcome: CallOutcome::Completed, cost: cost.map(MilliCents) }

@@ -15,7 +15,7 @@ use super::limits::OrderKind;
 use super::order::{DialRequest, Order};
 use super::outcome::{DialError, DialResult, Dialed};
 use super::search::{self, SearchResult};
-use callingbox::e164::E164;
+use callingbox::E164;
 
 /// How long to wait for another process that places the same order.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(15);

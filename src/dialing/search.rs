@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::ledger::{DispatchId, DispatchRecord};
 use super::order::{DISPATCH_KEY, Placed};
-use callingbox::e164::E164;
-use callingbox::{Call, Client, Cursor, Error, PageRequest};
+use callingbox::E164;
+use callingbox::{ApiClient, Call, Error, PageCursor, PageRequest};
 
 /// When to look again after a failure, counted from the look before. A call that was placed shows in
 /// the list at once or a moment later; after these seven seconds it is not there.
@@ -40,7 +40,7 @@ pub enum SearchResult {
 ///
 /// `number` is the one that was to be bought; there is none for a call.
 pub async fn search(
-    api: &Client,
+    api: &ApiClient,
     record: &DispatchRecord,
     number: Option<&E164>,
     schedule: &[Duration],
@@ -66,7 +66,7 @@ pub async fn search(
 }
 
 async fn once(
-    api: &Client,
+    api: &ApiClient,
     record: &DispatchRecord,
     number: Option<&E164>,
 ) -> Result<SearchResult, Error> {
@@ -79,7 +79,7 @@ async fn once(
 /// A call that is not there must not be missed: a list that does not say where it ends is followed until
 /// nothing comes.
 async fn call(
-    api: &Client,
+    api: &ApiClient,
     dispatch: DispatchId,
     created_at: Timestamp,
 ) -> Result<SearchResult, Error> {
@@ -92,8 +92,8 @@ async fn call(
         let older = page.data.last().is_some_and(|oldest| {
             oldest.created_at.as_ref().and_then(|at| at.instant()).is_some_and(|at| at < since)
         });
-        let next = page.data.last().map(|oldest| Cursor::After(oldest.id.as_str().to_owned()));
-        let ends = !page.has_more && (page.said || next.is_none());
+        let next = page.data.last().map(|oldest| PageCursor::After(oldest.id.as_str().to_owned()));
+        let ends = !page.has_more && (page.has_more_known || next.is_none());
         if let Some(call) = page.data.into_iter().find(|call| carries(call, &dispatch)) {
             return Ok(SearchResult::Found(Placed::Call(Box::new(call))));
         }
@@ -114,12 +114,12 @@ fn carries(call: &Call, dispatch: &str) -> bool {
     carried.and_then(|id| id.as_str()) == Some(dispatch)
 }
 
-async fn owned(api: &Client, wanted: &E164) -> Result<SearchResult, Error> {
+async fn owned(api: &ApiClient, wanted: &E164) -> Result<SearchResult, Error> {
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
         let page =
             api.list_numbers(&PageRequest { limit: Some(100), cursor: cursor.take() }).await?;
-        cursor = page.data.last().map(|oldest| Cursor::After(oldest.id.as_str().to_owned()));
+        cursor = page.data.last().map(|oldest| PageCursor::After(oldest.id.as_str().to_owned()));
         if let Some(number) =
             page.data.into_iter().find(|number| number.e164.as_ref() == Some(wanted))
         {
@@ -149,13 +149,13 @@ mod tests {
     use super::*;
     use crate::dialing::ledger::{AccountRef, ConfirmedBy, DispatchState, Fingerprint};
     use crate::dialing::limits::OrderKind;
-    use callingbox::money::MilliCents;
+    use callingbox::MilliCents;
     use callingbox::{ApiKey, BaseUrl, ClientConfig, RetryPolicy};
 
     const INTENT: &str = "2026-11-02T15:00:00Z";
 
     /// A client of an API that answers every question so.
-    async fn api<F, R>(answer: F) -> (Client, tokio::task::JoinHandle<()>)
+    async fn api<F, R>(answer: F) -> (ApiClient, tokio::task::JoinHandle<()>)
     where
         F: Fn(HashMap<String, String>) -> R + Clone + Send + Sync + 'static,
         R: IntoResponse,
@@ -169,7 +169,7 @@ mod tests {
         let server = tokio::spawn(async move { server.await.unwrap() });
         let mut config = ClientConfig::new(url, ApiKey::new("sk_test".to_owned()).unwrap());
         config.retry = RetryPolicy::NEVER;
-        (Client::new(config), server)
+        (ApiClient::new(config), server)
     }
 
     /// What a look for a call says to an API that lists these, by the cursor that it is asked with.

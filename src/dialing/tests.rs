@@ -23,9 +23,11 @@ use super::order::{DISPATCH_KEY, DialRequest, Order};
 use super::outcome::{DialError, DialResult, Dialed};
 use super::policy::{Decision, Policy};
 use super::rules::DialingRules;
-use callingbox::e164::E164;
-use callingbox::money::MilliCents;
-use callingbox::{AgentId, ApiKey, BaseUrl, Call, CallCreate, Client, ClientConfig, RetryPolicy};
+use callingbox::E164;
+use callingbox::MilliCents;
+use callingbox::{
+    AgentId, ApiClient, ApiKey, BaseUrl, Call, CallCreate, ClientConfig, RetryPolicy,
+};
 
 /// A ledger, and whose records in it.
 type Other = Mutex<Option<(Arc<dyn Ledger>, AccountRef)>>;
@@ -91,8 +93,13 @@ impl House {
         };
         let directory = tempfile::tempdir().unwrap();
         let place = LedgerLocation::File(directory.path().join("ledger.sqlite3"));
-        let dialer =
-            Dialer::new(Client::new(config), account.clone(), Environment::Sandbox, place, rules);
+        let dialer = Dialer::new(
+            ApiClient::new(config),
+            account.clone(),
+            Environment::Sandbox,
+            place,
+            rules,
+        );
         Self { api, dialer: Arc::new(dialer), account, directory }
     }
 

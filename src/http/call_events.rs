@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::tenant::Tenants;
 use crate::account::Account;
 use crate::state::{SharedState, StateNamespace};
-use crate::webhook::Hears;
+use crate::webhook::CallEventHandler;
 
 /// The most bytes of a call's record in a message. Without the record, the other replicas read the call themselves.
 const MAX_RECORD_BYTES: usize = 256 * 1024;
@@ -111,8 +111,8 @@ impl CallEvents {
 }
 
 #[async_trait]
-impl Hears for CallEvents {
-    async fn hear(&self, call_id: CallId, call: Option<Call>) {
+impl CallEventHandler for CallEvents {
+    async fn handle_event(&self, call_id: CallId, call: Option<Call>) {
         self.wake_waits(&call_id, call.clone());
         if let Some(shared) = &self.shared {
             self.publish(shared, &call_id, call.as_ref()).await;

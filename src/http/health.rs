@@ -19,7 +19,7 @@ use crate::dialing::Environment;
 use crate::dialing::ledger::Ledger;
 use crate::dialing::ledger::{LedgerLocation, open_ledger};
 use crate::state::SharedState;
-use callingbox::Client;
+use callingbox::ApiClient;
 
 const REPORT_TTL: Duration = Duration::from_secs(10);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -142,7 +142,7 @@ impl Health {
 ///
 /// # Errors
 /// A short text: the key is refused, or CallingBox cannot be reached.
-pub async fn check_key(api: &Client) -> Result<(), &'static str> {
+pub async fn check_key(api: &ApiClient) -> Result<(), &'static str> {
     match timeout(CHECK_TIMEOUT, api.check_key()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) if matches!(error.status(), Some(401 | 403)) => Err(KEY_REFUSED),

@@ -81,7 +81,7 @@ impl Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::hex::encode(&self.0[..6]))
+        f.write_str(&base16ct::lower::encode_string(&self.0[..6]))
     }
 }
 

@@ -97,12 +97,12 @@ async fn values(account: &Account, source: Source, typed: &str) -> Result<Vec<St
             named.map(|agent| agent.id.to_string()).collect()
         }
         Source::Calls => {
-            let page = account.api()?.list_calls(&PageRequest::first(100)).await?;
+            let page = account.api()?.list_calls(&PageRequest::with_limit(100)).await?;
             let ids = page.data.iter().map(|call| call.id.to_string());
             ids.filter(|id| fits(id)).collect()
         }
         Source::Numbers => {
-            let page = account.api()?.list_numbers(&PageRequest::first(100)).await?;
+            let page = account.api()?.list_numbers(&PageRequest::with_limit(100)).await?;
             let numbers = page.data.iter().filter_map(|number| number.e164.as_ref());
             numbers.map(|number| number.as_str().to_owned()).filter(|text| fits(text)).collect()
         }

@@ -206,7 +206,7 @@ async fn contents(
             write(serde_json::to_value(AgentReport::from(agent)))
         }
         Name::Numbers => {
-            let page = account.api()?.list_numbers(&PageRequest::first(100)).await?;
+            let page = account.api()?.list_numbers(&PageRequest::with_limit(100)).await?;
             let numbers: Vec<NumberSummary> = page.data.into_iter().map(Into::into).collect();
             write(Ok(json!({"numbers": numbers, "has_more": page.has_more})))
         }

@@ -31,7 +31,7 @@ impl StateNamespace {
 
 /// The first half of a hash, in hexadecimal.
 pub(super) fn short_hex(hash: &[u8; 32]) -> String {
-    crate::hex::encode(&hash[..16])
+    base16ct::lower::encode_string(&hash[..16])
 }
 
 #[cfg(test)]

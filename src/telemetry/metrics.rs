@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use callingbox::metrics::{API_REQUESTS, API_SECONDS};
+use callingbox::AttemptReport;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+const API_REQUESTS: &str = "callingbox_mcp_api_requests_total";
+const API_SECONDS: &str = "callingbox_mcp_api_request_seconds";
 const TOOL_CALLS: &str = "callingbox_mcp_tool_calls_total";
 const TOOL_SECONDS: &str = "callingbox_mcp_tool_call_seconds";
 const DIALING: &str = "callingbox_mcp_dialing_decisions_total";
@@ -25,6 +27,21 @@ const SECONDS: [f64; 14] =
 pub fn tool_call(tool: &'static str, outcome: &'static str, took: Duration) {
     counter!(TOOL_CALLS, "tool" => tool, "outcome" => outcome).increment(1);
     histogram!(TOOL_SECONDS, "tool" => tool).record(took);
+}
+
+/// Counts an attempt at a request to CallingBox.
+pub fn api_attempt(attempt: &AttemptReport) {
+    let status = match attempt.status {
+        None => "none",
+        Some(200..300) => "2xx",
+        Some(300..400) => "3xx",
+        Some(429) => "429",
+        Some(400..500) => "4xx",
+        Some(_) => "5xx",
+    };
+    let (method, path) = (attempt.operation.method().as_str(), attempt.operation.path());
+    counter!(API_REQUESTS, "method" => method, "path" => path, "status" => status).increment(1);
+    histogram!(API_SECONDS, "method" => method).record(attempt.duration);
 }
 
 /// It was decided whether to dial, or to buy.

@@ -25,7 +25,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::suggest::correct_typo;
-use callingbox::redact;
+use callingbox::redact::mask_secrets_and;
 
 /// How log lines are written.
 #[derive(
@@ -158,6 +158,12 @@ impl Visit for Says {
             self.gone = format!("{value:?}") == "failed to send pending response during drain";
         }
     }
+}
+
+/// Masks secrets and telephone numbers: those that the API client knows, and this server's own access tokens.
+#[must_use]
+pub fn redact(text: &str) -> Cow<'_, str> {
+    mask_secrets_and(text, &["cbmcp_"])
 }
 
 /// A writer to standard error that masks what must not be seen, and keeps an event on its line.

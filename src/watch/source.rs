@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use callingbox::{
-    Call, CallId, Client, ClientConfig, Error, Page, PageRequest, RetryPolicy, Timeouts, Transcript,
+    ApiClient, Call, CallId, ClientConfig, Error, Page, PageRequest, RetryPolicy, Timeouts,
+    Transcript,
 };
 
 /// An account whose calls can be polled. Each method makes one attempt; the watchers decide when to try again.
@@ -21,17 +22,17 @@ pub trait CallSource: Send + Sync + 'static {
     fn list_calls<'a>(&'a self, page: &'a PageRequest) -> BoxFuture<'a, Result<Page<Call>, Error>>;
 }
 
-impl CallSource for Client {
+impl CallSource for ApiClient {
     fn get_call<'a>(&'a self, id: &'a CallId) -> BoxFuture<'a, Result<Call, Error>> {
-        Box::pin(Client::get_call(self, id))
+        Box::pin(ApiClient::get_call(self, id))
     }
 
     fn get_transcript<'a>(&'a self, id: &'a CallId) -> BoxFuture<'a, Result<Transcript, Error>> {
-        Box::pin(Client::get_transcript(self, id))
+        Box::pin(ApiClient::get_transcript(self, id))
     }
 
     fn list_calls<'a>(&'a self, page: &'a PageRequest) -> BoxFuture<'a, Result<Page<Call>, Error>> {
-        Box::pin(Client::list_calls(self, page))
+        Box::pin(ApiClient::list_calls(self, page))
     }
 }
 
@@ -41,14 +42,14 @@ const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The account of `client` as a source: the same key and address, but one attempt per request and at most 10 s for it,
 /// since retries inside the client would exceed the watchers' request limit.
 #[must_use]
-pub fn polling_source(client: &Client) -> Arc<dyn CallSource> {
+pub fn polling_source(client: &ApiClient) -> Arc<dyn CallSource> {
     let config = client.config();
     let timeouts = Timeouts {
         connect: config.timeouts.connect.min(POLL_TIMEOUT),
         request: config.timeouts.request.min(POLL_TIMEOUT),
         total: config.timeouts.total.min(POLL_TIMEOUT),
     };
-    Arc::new(Client::new(ClientConfig { timeouts, retry: RetryPolicy::NEVER, ..config.clone() }))
+    Arc::new(ApiClient::new(ClientConfig { timeouts, retry: RetryPolicy::NEVER, ..config.clone() }))
 }
 
 #[cfg(test)]
@@ -71,7 +72,7 @@ mod tests {
         let server = tokio::spawn(async { axum::serve(listener, app).await });
         let key = ApiKey::new("sk_test".to_owned()).unwrap();
         let config = ClientConfig::new(BaseUrl::parse(&base, false).unwrap(), key);
-        let client = Client::new(config);
+        let client = ApiClient::new(config);
         let error = polling_source(&client).get_call(&CallId::new("c")).await.unwrap_err();
         assert_eq!((error.status(), error.retry_after()), (Some(429), Some(Duration::ZERO)));
         assert_eq!(REQUESTS.load(Ordering::SeqCst), 1);

@@ -13,7 +13,7 @@ use super::scheduler::{
 };
 use super::subscription::{FollowError, Snapshot, WatchOptions, WatchSettings, WatchStatus};
 use crate::ttl_cache::TtlCache;
-use callingbox::{Call, CallId, Cursor, Error, ErrorKind, Page, PageRequest, Transcript};
+use callingbox::{Call, CallId, Error, ErrorKind, Page, PageCursor, PageRequest, Transcript};
 
 /// How often the last transcript is polled before the watch ends without it.
 const MAX_LAST_TRANSCRIPT_POLLS: u32 = 5;
@@ -366,7 +366,7 @@ impl WatchTable {
         }
         let total = missing.len();
         self.batch = Some(BatchPoll { ticket, missing, total, pages: 0, next: None });
-        (self.next_ticket(), PollJob::Page(PageRequest::first(PAGE_SIZE)))
+        (self.next_ticket(), PollJob::Page(PageRequest::with_limit(PAGE_SIZE)))
     }
 
     /// Records the answer to a request for one record.
@@ -487,7 +487,7 @@ impl WatchTable {
             && batch.missing.iter().any(|id| self.may_be_older(id, oldest));
         match last.filter(|_| is_worth_a_page && page.has_more) {
             Some(last) => {
-                let cursor = Some(Cursor::After(last));
+                let cursor = Some(PageCursor::After(last));
                 batch.next = Some(PageRequest { limit: Some(PAGE_SIZE), cursor });
                 self.batch = Some(batch);
             }

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::signature::TOLERANCE;
 use crate::state::SharedState;
 use crate::ttl_cache::TtlCache;
+use callingbox::webhook_signature::TOLERANCE;
 
 /// Events that are remembered, at about 50 bytes each. Beyond that number the oldest are forgotten.
 const MAX_EVENTS: usize = 100_000;

@@ -1,7 +1,7 @@
 //! What the API client logs. A process of its own, because a subscriber is the process's.
 use std::sync::{Arc, Mutex};
 
-use callingbox::e164::E164;
+use callingbox::E164;
 use callingbox::{AgentId, CallCreate, CallId};
 use serde_json::json;
 

@@ -19,7 +19,7 @@ use crate::commands::style::Style;
 use crate::config::UserFolders;
 use crate::mcp::reply::text::one_line;
 use crate::runtime::HttpExtras;
-use callingbox::redact;
+use crate::telemetry::redact;
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

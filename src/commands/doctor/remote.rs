@@ -11,11 +11,10 @@ use crate::commands::ready_agent;
 use crate::config::{self, ConfigFile, KeySource, UserFolders};
 use crate::env_var::read_env_var;
 use crate::mcp::reply::text::one_line;
-use crate::runtime::{self, SimulatorConnection};
-use callingbox::e164::E164;
+use crate::runtime::{self, SimulatorConnection, client_config};
+use callingbox::E164;
 use callingbox::{
-    self, AgentType, ApiKey, BaseUrl, Client, ClientConfig, ErrorKind, PageRequest, Phase, Probe,
-    Timeouts,
+    self, AgentType, ApiClient, ApiKey, BaseUrl, ErrorKind, PageRequest, Phase, Probe, Timeouts,
 };
 
 /// A person waits for the answer.
@@ -117,10 +116,10 @@ async fn on_real_api(file: &ConfigFile, folders: &UserFolders, setup: &str) -> V
     findings
 }
 
-fn client(base_url: BaseUrl, key: ApiKey) -> Client {
-    let mut config = ClientConfig::new(base_url, key);
+fn client(base_url: BaseUrl, key: ApiKey) -> ApiClient {
+    let mut config = client_config(base_url, key);
     config.timeouts = TIMEOUTS;
-    Client::new(config)
+    ApiClient::new(config)
 }
 
 /// All checks from this one on, when none of them could be made.
@@ -168,7 +167,7 @@ fn address(base_url: &BaseUrl) -> Finding {
 }
 
 /// Network, access, clock, number and agent; `setup` is the command that makes the last two.
-async fn look(client: &Client, keyless: bool, fresh: bool, setup: &str) -> Vec<Finding> {
+async fn look(client: &ApiClient, keyless: bool, fresh: bool, setup: &str) -> Vec<Finding> {
     let before = Timestamp::now();
     let begun = Instant::now();
     let Probe { result, date } = client.probe().await;
@@ -276,8 +275,8 @@ fn clock(date: Option<Timestamp>, before: Timestamp, took: Duration) -> Finding 
 }
 
 /// Whether there is a number, and an agent that could call from it.
-async fn ready(client: &Client, fresh: bool, setup: &str) -> Vec<Finding> {
-    let page = PageRequest::first(100);
+async fn ready(client: &ApiClient, fresh: bool, setup: &str) -> Vec<Finding> {
+    let page = PageRequest::with_limit(100);
     let (numbers, agents) =
         tokio::join!(client.list_numbers(&page), client.list_agents(Some(AgentType::Outbound)));
     let again = "run this again in a minute";

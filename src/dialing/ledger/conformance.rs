@@ -11,7 +11,7 @@ use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::limits::{
     DAY, HOUR, Limit, LimitReached, MAX_CALL_DURATION, OrderKind, WindowUsage,
 };
-use callingbox::e164::E164;
+use callingbox::E164;
 
 /// Noon of some day; every test moves on from here.
 pub(super) fn noon() -> Timestamp {

@@ -12,8 +12,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::dialing::limits::OrderKind;
-use crate::hex;
-use callingbox::e164::E164;
+use callingbox::E164;
 
 /// The account on whose behalf is dialed: one API key at one base URL.
 ///
@@ -31,7 +30,7 @@ impl AccountRef {
     pub fn new(api_key: &[u8], base_url: &str) -> Self {
         let id = hmac(api_key, &[b"callingbox-mcp account 1", base_url.as_bytes()]);
         let destinations = hmac(api_key, &[b"callingbox-mcp destinations 1", base_url.as_bytes()]);
-        Self { id: AccountId(hex::encode(&id[..16])), destinations }
+        Self { id: AccountId(base16ct::lower::encode_string(&id[..16])), destinations }
     }
 
     /// The name under which the account's records are kept.
@@ -44,7 +43,7 @@ impl AccountRef {
     #[must_use]
     pub fn hash(&self, number: &E164) -> DestinationHash {
         let hash = hmac(&self.destinations, &[number.as_str().as_bytes()]);
-        DestinationHash(hex::encode(&hash[..16]))
+        DestinationHash(base16ct::lower::encode_string(&hash[..16]))
     }
 }
 
@@ -135,7 +134,7 @@ impl Fingerprint {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
-        Self(hex::encode(&hash.finalize()))
+        Self(base16ct::lower::encode_string(&hash.finalize()))
     }
 
     /// The 64 hexadecimal digits.

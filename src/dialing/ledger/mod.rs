@@ -40,7 +40,7 @@ pub use self::record::{
 
 use crate::dialing::call_outcome::CallEnd;
 use crate::dialing::limits::{CallLimits, Usage};
-use callingbox::money::MilliCents;
+use callingbox::MilliCents;
 
 /// How long an idempotency key is honored.
 pub const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(24);

@@ -9,8 +9,8 @@ use super::error::LedgerError;
 use super::ids::{AccountId, AccountRef, DestinationHash, DispatchId, Fingerprint, IdempotencyKey};
 use crate::dialing::call_outcome::{CallEnd, CallOutcome};
 use crate::dialing::limits::{CallLimits, LimitReached, OrderKind};
-use callingbox::e164::E164;
-use callingbox::money::MilliCents;
+use callingbox::E164;
+use callingbox::MilliCents;
 
 /// How an order was confirmed before it was dispatched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::{Action, Policy, PolicyMode, Rule, TimeRange};
 use crate::dialing::destination::{Destination, NumberType, TimeZones};
 use crate::dialing::limits::{self, Limit, LimitReached, Usage};
-use callingbox::e164::E164;
-use callingbox::money::MilliCents;
+use callingbox::E164;
+use callingbox::MilliCents;
 
 /// What is to be judged.
 #[derive(Debug, Clone, Copy)]

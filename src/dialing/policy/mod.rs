@@ -32,8 +32,8 @@ pub use self::file::{PolicyError, starter_file};
 pub use self::setting::LimitSetting;
 use crate::dialing::destination::{CountryCode, NumberType};
 use crate::dialing::limits::CallLimits;
-use callingbox::e164::E164;
-use callingbox::money::MilliCents;
+use callingbox::E164;
+use callingbox::MilliCents;
 
 /// Whether a part of the policy acts, only says what it would do, or is not asked. Ordered from the
 /// weakest.
@@ -287,7 +287,7 @@ impl NumberPrefix {
 impl fmt::Display for NumberPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.len() > 8 {
-            f.write_str(&callingbox::e164::mask(&self.0))
+            f.write_str(&callingbox::mask_number(&self.0))
         } else {
             f.write_str(&self.0)
         }

@@ -8,7 +8,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::PolicyMode;
-use callingbox::money::MilliCents;
+use callingbox::MilliCents;
 
 /// A greatest value, and whether it is enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,6 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::super::tenant::Identity;
-use crate::hex;
 use crate::toml_error::describe_toml_error;
 use crate::toolset::Toolset;
 
@@ -75,7 +74,7 @@ impl fmt::Debug for TokenHash {
 
 impl From<TokenHash> for String {
     fn from(hash: TokenHash) -> Self {
-        format!("sha256:{}", hex::encode(&hash.0))
+        format!("sha256:{}", base16ct::lower::encode_string(&hash.0))
     }
 }
 
@@ -84,7 +83,10 @@ impl TryFrom<String> for TokenHash {
 
     fn try_from(text: String) -> Result<Self, &'static str> {
         const EXPECTED: &str = "a hash is `sha256:` and 64 hexadecimal digits";
-        text.strip_prefix("sha256:").and_then(hex::decode).map(Self).ok_or(EXPECTED)
+        let mut hash = [0; 32];
+        let digits = text.strip_prefix("sha256:").ok_or(EXPECTED)?;
+        let decoded = base16ct::mixed::decode(digits, &mut hash).map_err(|_| EXPECTED)?;
+        if decoded.len() == hash.len() { Ok(Self(hash)) } else { Err(EXPECTED) }
     }
 }
 
@@ -192,7 +194,7 @@ impl TokenFile {
             return Err(TokenFileError::NameTaken(name.to_owned()));
         }
         let random: [u8; 32] = rand::random();
-        let token = format!("{PREFIX}{}", hex::encode(&random));
+        let token = format!("{PREFIX}{}", base16ct::lower::encode_string(&random));
         self.all.push(StaticToken {
             name: name.to_owned(),
             hash: TokenHash::from_token(&token),

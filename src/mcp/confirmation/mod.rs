@@ -318,8 +318,8 @@ mod tests {
     use crate::dialing::order::Order;
     use crate::dialing::policy::Policy;
     use crate::dialing::rules::DialingRules;
-    use callingbox::e164::E164;
-    use callingbox::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
+    use callingbox::E164;
+    use callingbox::{AgentId, ApiClient, ApiKey, BaseUrl, CallCreate, ClientConfig};
 
     #[test]
     fn only_a_clear_yes_is_a_yes() {
@@ -349,7 +349,7 @@ mod tests {
     fn dialer(ledger: &std::path::Path, key: &str) -> Dialer {
         let base_url = BaseUrl::parse("https://api.example", false).unwrap();
         let tenant = AccountRef::new(key.as_bytes(), &base_url.to_string());
-        let api = Client::new(ClientConfig::new(base_url, ApiKey::new(key.to_owned()).unwrap()));
+        let api = ApiClient::new(ClientConfig::new(base_url, ApiKey::new(key.to_owned()).unwrap()));
         let rules = DialingRules {
             policy: Policy::default(),
             confirm: ConfirmMode::Always,

@@ -19,8 +19,8 @@ use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self, UntrustedFence};
 use crate::watch::CallProgress;
-use callingbox::e164::E164;
-use callingbox::money::MilliCents;
+use callingbox::E164;
+use callingbox::MilliCents;
 use callingbox::{self, AgentId, Call, CallDirection, CallId, Error, ResultStatus};
 
 /// A call in short.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::mcp::reply::error::ToolError;
-use callingbox::Cursor;
+use callingbox::PageCursor;
 
 /// The API's own word for a value that is one word on the wire.
 pub(super) fn word<T: serde::Serialize>(value: &T) -> String {
@@ -35,13 +35,13 @@ pub(super) fn more_results_hint(limit_can_be_raised: bool, what: &str, unused: &
 pub(super) fn cursor(
     starting_after: Option<String>,
     ending_before: Option<String>,
-) -> Result<Option<Cursor>, ToolError> {
+) -> Result<Option<PageCursor>, ToolError> {
     match (starting_after, ending_before) {
         (Some(_), Some(_)) => Err(ToolError::invalid_argument(
             "`starting_after` and `ending_before` exclude each other",
         )),
-        (Some(id), None) => Ok(Some(Cursor::After(id))),
-        (None, Some(id)) => Ok(Some(Cursor::Before(id))),
+        (Some(id), None) => Ok(Some(PageCursor::After(id))),
+        (None, Some(id)) => Ok(Some(PageCursor::Before(id))),
         (None, None) => Ok(None),
     }
 }

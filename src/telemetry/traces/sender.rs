@@ -11,8 +11,8 @@ use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use tokio::runtime::Handle;
 use url::Url;
 
-use callingbox::error_ext::innermost;
-use callingbox::http_client::{body_up_to, is_loopback};
+use callingbox::error_ext::root_cause;
+use callingbox::http_client::{is_loopback, read_body};
 
 /// How long the collector may take over one request.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,11 +37,13 @@ impl Sender {
             return Err(format!("{endpoint}: it names no host"));
         }
         let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(callingbox::tls::client(url.scheme() == "https")?)
+            .tls_backend_preconfigured(callingbox::http_client::tls_config(
+                url.scheme() == "https",
+            )?)
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE);
         let builder = if is_loopback(&url) { builder.no_proxy() } else { builder };
-        let http = builder.build().map_err(|error| innermost(&error))?;
+        let http = builder.build().map_err(|error| root_cause(&error))?;
         Ok(Self { http, runtime: Handle::current(), failing: AtomicBool::new(false) })
     }
 }
@@ -55,7 +57,7 @@ impl HttpClient for Sender {
         if self.failing.swap(failing, Ordering::Relaxed) != failing {
             match &sent {
                 Err(error) => {
-                    let error = innermost(error.as_ref());
+                    let error = root_cause(error.as_ref());
                     tracing::warn!(error, "the collector of traces cannot be reached");
                 }
                 Ok(answer) if failing => {
@@ -77,6 +79,6 @@ async fn send(
     if let Some(wait) = answer.headers().get(RETRY_AFTER) {
         response = response.header(RETRY_AFTER, wait);
     }
-    let body = body_up_to(&mut answer, MOST_BYTES).await?;
+    let body = read_body(&mut answer, MOST_BYTES).await?;
     Ok(response.body(body.ok_or("the collector's answer is too long")?)?)
 }

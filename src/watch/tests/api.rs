@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::watch::CallSource;
 use callingbox::{
-    ApiOperation, Call, CallId, Cursor, Error, ErrorKind, Page, PageRequest, Transcript,
+    ApiOperation, Call, CallId, Error, ErrorKind, Page, PageCursor, PageRequest, Transcript,
 };
 
 /// What was asked of the account.
@@ -161,16 +161,16 @@ impl FakeApi {
             calls.into_iter().filter(|(_, stages)| stages.begins <= now).collect();
         newest.sort_by(|a, b| b.1.begins.total_cmp(&a.1.begins).then(b.0.cmp(&a.0)));
         let skip = match &request.cursor {
-            Some(Cursor::After(after)) => {
+            Some(PageCursor::After(after)) => {
                 newest.iter().position(|(id, _)| id.as_str() == after).unwrap() + 1
             }
-            Some(Cursor::Before(_)) => panic!("the watchers only go forward"),
+            Some(PageCursor::Before(_)) => panic!("the watchers only go forward"),
             None => 0,
         };
         let limit = usize::from(request.limit.unwrap());
         let ids = newest.iter().skip(skip).take(limit);
         let data = ids.map(|(id, _)| self.record(id, now).unwrap()).collect();
-        Page { data, has_more: newest.len() > skip + limit, said: true, skipped: 0 }
+        Page { data, has_more: newest.len() > skip + limit, has_more_known: true, skipped: 0 }
     }
 
     /// Notes the question and answers after half the latency there and half back.

@@ -2,7 +2,7 @@
 
 use callingbox::{
     Agent, AgentId, AgentType, Call, CallDirection, CallId, CallStatus, Effect, EndpointId,
-    ErrorKind, NumberSearch, Open, PageRequest, ResultStatus, WebhookCreate,
+    ErrorKind, NumberSearch, OpenEnum, PageRequest, ResultStatus, WebhookCreate,
 };
 use serde_json::{Value, json};
 
@@ -91,7 +91,7 @@ async fn numbers_for_sale_are_those_that_can_be_bought() {
         json!([{"phone_number": "+14155550123", "country_code": "US", "number_type": "satellite",
                 "monthly_cost_cents": 100, "upfront_cost_cents": "0"}])
     );
-    assert_eq!(found[0].number_type, Some(Open::Other("satellite".to_owned())));
+    assert_eq!(found[0].number_type, Some(OpenEnum::Other("satellite".to_owned())));
     assert!(!format!("{found:?}").contains("4155550123"));
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use callingbox::e164::E164;
+use callingbox::E164;
 use callingbox::{
-    AgentId, AgentUpdate, CallCreate, CallId, Client, Effect, EndpointId, Error, ErrorKind,
+    AgentId, AgentUpdate, ApiClient, CallCreate, CallId, Effect, EndpointId, Error, ErrorKind,
     NumberId, Phase,
 };
 use serde_json::json;
@@ -85,7 +85,7 @@ async fn silence_ends_in_time() {
         let mut config = server.config();
         config.timeouts.request = Duration::from_millis(200);
         config.timeouts.total = Duration::from_millis(700);
-        let client = Client::new(config);
+        let client = ApiClient::new(config);
         let begun = std::time::Instant::now();
         let error = client.get_call(&CallId::new("c")).await.unwrap_err();
         assert_eq!(phase(&error), Some((Phase::Timeout, status)));
@@ -105,7 +105,7 @@ async fn a_refusal_whose_body_never_ends_is_still_a_refusal() {
     let server = Server::new(vec![Reply::Stall(half.into())]).await;
     let mut config = server.config();
     config.timeouts.request = Duration::from_millis(300);
-    let error = Client::new(config).place_call(&call()).await.unwrap_err();
+    let error = ApiClient::new(config).place_call(&call()).await.unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::BadRequest { status: 400, message: String::new() });
     assert_eq!(error.effect(), Effect::Nothing);
 }
@@ -113,7 +113,7 @@ async fn a_refusal_whose_body_never_ends_is_still_a_refusal() {
 #[tokio::test]
 async fn nothing_listens() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let client = Client::new(config(&format!("http://{free}")));
+    let client = ApiClient::new(config(&format!("http://{free}")));
     let error = client.place_call(&call()).await.unwrap_err();
     assert_eq!(phase(&error), Some((Phase::Connect, None)));
     assert_eq!(error.effect(), Effect::Nothing);
@@ -123,7 +123,7 @@ async fn nothing_listens() {
 #[tokio::test]
 async fn a_server_without_tls_is_not_given_the_key() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = Client::new(config(&format!("https://{}", listener.local_addr().unwrap())));
+    let client = ApiClient::new(config(&format!("https://{}", listener.local_addr().unwrap())));
     let hello = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(b"HTTP/1.1 400 X\r\ncontent-length: 0\r\n\r\n").await.unwrap();
@@ -244,12 +244,12 @@ async fn errors_say_what_was_asked_what_came_back_and_what_to_do() {
             reply(502, &error("carrier refused")),
             "POST /v1/calls: CallingBox answered 502, the telephony provider could not place the \
              call: carrier refused. It is not known whether it was done. It is not safe to try \
-             again: look first what happened.",
+             again: check first whether it was done.",
         ),
         (
             text(201, "", "<html>"),
-            "POST /v1/calls: the answer could not be read: not JSON at line 1, column 1. It was \
-             done. It is not safe to try again: look first what happened.",
+            "POST /v1/calls: the response could not be read: not JSON at line 1, column 1. It was \
+             done. It is not safe to try again: check first whether it was done.",
         ),
     ];
     for (reply, expected) in table {

@@ -1,7 +1,7 @@
 //! Mutilated answers: whatever is done to a good one, nothing panics, a text `id` survives, and no
 //! other value is lost on the way through.
 
-use callingbox::e164::E164;
+use callingbox::E164;
 use callingbox::{
     Agent, AgentId, AvailableNumber, Call, CallId, DeliveryFilter, DeliveryId, EndpointId,
     NumberSearch, PageRequest, PhoneNumber, Transcript, WebhookDelivery, WebhookEndpoint,

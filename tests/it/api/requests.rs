@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use callingbox::e164::E164;
+use callingbox::E164;
 use callingbox::{
-    AgentCreate, AgentId, AgentType, AgentUpdate, CallCreate, CallId, Change, Cursor,
-    DeliveryFilter, DeliveryId, DeliveryStatus, EndpointId, EndpointStatus, ErrorKind,
-    EventSubscription, NumberId, NumberSearch, NumberType, PageRequest, ReturnType,
-    VoicemailAction, WebhookCreate, WebhookUpdate,
+    AgentCreate, AgentId, AgentType, AgentUpdate, CallCreate, CallId, Change, DeliveryFilter,
+    DeliveryId, DeliveryStatus, EndpointId, EndpointStatus, ErrorKind, EventSubscription, NumberId,
+    NumberSearch, NumberType, PageCursor, PageRequest, ReturnType, VoicemailAction, WebhookCreate,
+    WebhookUpdate,
 };
 use serde_json::{Value, json};
 
@@ -39,7 +39,8 @@ async fn an_id_cannot_reach_another_path() {
         (long.as_str(), None),
     ];
     for base in ["", "/gateway/", "/a%20b"] {
-        let client = callingbox::Client::new(config(&format!("http://{}{base}", server.address)));
+        let client =
+            callingbox::ApiClient::new(config(&format!("http://{}{base}", server.address)));
         for (id, segment) in table {
             let before = server.seen().len();
             let error = client.get_call(&CallId::new(id)).await.unwrap_err();
@@ -122,9 +123,9 @@ async fn each_endpoint_sends_what_the_contract_says() {
     client.list_agents(None).await.unwrap();
     client.list_agents(Some(AgentType::Inbound)).await.unwrap();
     client.list_calls(&PageRequest::default()).await.unwrap();
-    let after = PageRequest { limit: Some(5), cursor: Some(Cursor::After("c/1&x".to_owned())) };
+    let after = PageRequest { limit: Some(5), cursor: Some(PageCursor::After("c/1&x".to_owned())) };
     client.list_calls(&after).await.unwrap();
-    let before = PageRequest { limit: None, cursor: Some(Cursor::Before("n1".to_owned())) };
+    let before = PageRequest { limit: None, cursor: Some(PageCursor::Before("n1".to_owned())) };
     client.list_numbers(&before).await.unwrap();
     let search = NumberSearch {
         country_code: Some("US".to_owned()),
@@ -211,7 +212,7 @@ async fn each_endpoint_sends_what_the_contract_says() {
     let bearer = format!("Bearer {KEY}");
     for seen in &seen {
         assert_eq!(seen.header("authorization"), Some(bearer.as_str()));
-        let agent = concat!("callingbox-mcp/", env!("CARGO_PKG_VERSION"));
+        let agent = concat!("callingbox-rust/", env!("CARGO_PKG_VERSION"));
         assert_eq!(seen.header("user-agent"), Some(agent));
         let json = (!seen.body.is_empty()).then_some("application/json");
         assert_eq!(seen.header("content-type"), json, "{}", seen.line);

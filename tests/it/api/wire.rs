@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use callingbox::{ApiKey, BaseUrl, Client, ClientConfig, RetryPolicy, Timeouts};
+use callingbox::{ApiClient, ApiKey, BaseUrl, ClientConfig, RetryPolicy, Timeouts};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -106,8 +106,8 @@ impl Server {
         config(&format!("http://{}", self.address))
     }
 
-    pub(crate) fn client(&self) -> Client {
-        Client::new(self.config())
+    pub(crate) fn client(&self) -> ApiClient {
+        ApiClient::new(self.config())
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callingbox::e164::E164;
-use callingbox::money::MilliCents;
-use callingbox::{AgentId, ApiKey, BaseUrl, CallCreate, Client, ClientConfig};
+use callingbox::E164;
+use callingbox::MilliCents;
+use callingbox::{AgentId, ApiClient, ApiKey, BaseUrl, CallCreate, ClientConfig};
 use callingbox_mcp::dialing::Environment;
 use callingbox_mcp::dialing::confirm::ConfirmMode;
 use callingbox_mcp::dialing::dialer::Dialer;
@@ -82,7 +82,13 @@ fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
         repeat_window: SignedDuration::from_mins(10),
         thinking_time: Duration::from_secs(1),
     };
-    Arc::new(Dialer::new(Client::new(config), account_ref, Environment::Sandbox, place(dir), rules))
+    Arc::new(Dialer::new(
+        ApiClient::new(config),
+        account_ref,
+        Environment::Sandbox,
+        place(dir),
+        rules,
+    ))
 }
 
 fn tasks(account: &Account) -> Vec<Task> {

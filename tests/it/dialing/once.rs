@@ -1,6 +1,6 @@
 //! The same is dialed once: at the same instant, later, by key, from several processes, after a kill.
 
-use callingbox::e164::E164;
+use callingbox::E164;
 use callingbox::{AgentId, CallCreate};
 use callingbox_mcp::dialing::ledger::{
     AccountRef, BeginConstraints, BeginResult, ConfirmedBy, DispatchId, LedgerLocation, NewIntent,

@@ -79,7 +79,7 @@ fn the_documents_name_every_outcome_of_a_webhook_delivery() {
     let row =
         operations.text.lines().find(|line| line.contains("webhook_deliveries_total` |")).unwrap();
     let webhooks = Page::read("docs/webhooks.md");
-    for reason in callingbox_mcp::webhook::Refused::ALL {
+    for reason in callingbox_mcp::webhook::Rejection::ALL {
         let outcome = format!("`{}`", reason.as_str());
         assert!(row.contains(&outcome), "{row}");
         assert!(webhooks.text.contains(&outcome), "docs/webhooks.md: {outcome}");

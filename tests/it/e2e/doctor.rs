@@ -6,7 +6,7 @@ use std::process::Stdio;
 #[cfg(unix)]
 use std::time::Duration;
 
-use callingbox::{AgentCreate, AgentType, ApiKey, BaseUrl, Client, ClientConfig, NumberSearch};
+use callingbox::{AgentCreate, AgentType, ApiClient, ApiKey, BaseUrl, ClientConfig, NumberSearch};
 use callingbox_mcp::install::store_key;
 use callingbox_sandbox::Options;
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ impl Doctor {
 /// An account with a number and an agent that calls from it.
 async fn furnish(url: &str) {
     let key = ApiKey::new(KEY.to_owned()).unwrap();
-    let client = Client::new(ClientConfig::new(BaseUrl::parse(url, false).unwrap(), key));
+    let client = ApiClient::new(ClientConfig::new(BaseUrl::parse(url, false).unwrap(), key));
     let search = NumberSearch { area_code: Some("415".to_owned()), ..NumberSearch::default() };
     let offers = client.search_numbers(&search).await.unwrap().data;
     let number = client.purchase_number(&offers[0].phone_number).await.unwrap();

@@ -310,7 +310,7 @@ async fn a_list_of_which_nothing_can_be_read_is_not_said_to_be_empty() {
         session.control().fault(odd).await;
         let error = session.failure(tool, json!({})).await;
         let message = format!(
-            "GET {path}: the answer could not be read: none of the 2 items in it is such a record."
+            "GET {path}: the response could not be read: none of the 2 items in it is such a record."
         );
         assert_eq!(
             (&error["class"], &error["message"], &error["done"]),

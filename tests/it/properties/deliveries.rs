@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use axum::body::Body;
+use callingbox::webhook_signature::{SignatureError, SigningSecrets};
 use callingbox::{Call, CallId};
-use callingbox_mcp::webhook::{Hears, PATH, Receiver, Secrets, Unsigned};
+use callingbox_mcp::webhook::{CallEventHandler, PATH, WebhookReceiver};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderValue, Request};
 use jiff::Timestamp;
@@ -31,11 +32,16 @@ fn signed(secret: &str, time: i64, body: &[u8]) -> String {
     format!("t={time},v1={}", digits(secret, time, body))
 }
 
-fn verify(secret: &str, header: &[u8], body: &[u8], now: i64) -> Option<Result<(), Unsigned>> {
+fn verify(
+    secret: &str,
+    header: &[u8],
+    body: &[u8],
+    now: i64,
+) -> Option<Result<(), SignatureError>> {
     let mut headers = HeaderMap::new();
     headers.insert(HEADER, HeaderValue::from_bytes(header).ok()?);
     let now = Timestamp::from_second(now).unwrap();
-    Some(Secrets::new([secret.to_owned()]).unwrap().verify(&headers, body, now))
+    Some(SigningSecrets::new([secret.to_owned()]).unwrap().verify(&headers, body, now))
 }
 
 /// Records the calls that are passed on.
@@ -43,8 +49,8 @@ fn verify(secret: &str, header: &[u8], body: &[u8], now: i64) -> Option<Result<(
 struct RecordedCalls(Mutex<Vec<String>>);
 
 #[async_trait]
-impl Hears for RecordedCalls {
-    async fn hear(&self, call_id: CallId, _: Option<Call>) {
+impl CallEventHandler for RecordedCalls {
+    async fn handle_event(&self, call_id: CallId, _: Option<Call>) {
         self.0.lock().unwrap().push(call_id.to_string());
     }
 }
@@ -88,7 +94,7 @@ proptest! {
     ) {
         let header = signed(&secret, time, &body);
         let fresh = later.abs() <= 300;
-        let expected = if fresh { Ok(()) } else { Err(Unsigned::Stale) };
+        let expected = if fresh { Ok(()) } else { Err(SignatureError::Stale) };
         prop_assert_eq!(verify(&secret, header.as_bytes(), &body, time + later), Some(expected));
         let result = verify(&other, header.as_bytes(), &body, time);
         prop_assert_eq!(result == Some(Ok(())), other == secret);
@@ -98,12 +104,12 @@ proptest! {
             let mut changed = body.clone();
             let at = at.index(body.len());
             changed[at] ^= 1 << bit;
-            prop_assert_eq!(verify(&secret, header.as_bytes(), &changed, time), Some(Err(Unsigned::Wrong)));
+            prop_assert_eq!(verify(&secret, header.as_bytes(), &changed, time), Some(Err(SignatureError::Mismatch)));
             let shorter = &body[..at];
-            prop_assert_eq!(verify(&secret, header.as_bytes(), shorter, time), Some(Err(Unsigned::Wrong)));
+            prop_assert_eq!(verify(&secret, header.as_bytes(), shorter, time), Some(Err(SignatureError::Mismatch)));
         }
         let longer = [&body[..], b" "].concat();
-        prop_assert_eq!(verify(&secret, header.as_bytes(), &longer, time), Some(Err(Unsigned::Wrong)));
+        prop_assert_eq!(verify(&secret, header.as_bytes(), &longer, time), Some(Err(SignatureError::Mismatch)));
     }
 
     #[test]
@@ -148,8 +154,8 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let recorded = Arc::new(RecordedCalls::default());
-            let secrets = Secrets::new(["whsec_a".to_owned()]).unwrap();
-            let receiver = Receiver::new(secrets, Arc::clone(&recorded) as Arc<dyn Hears>, None);
+            let secrets = SigningSecrets::new(["whsec_a".to_owned()]).unwrap();
+            let receiver = WebhookReceiver::new(secrets, Arc::clone(&recorded) as Arc<dyn CallEventHandler>, None);
             let mut routes = receiver.routes().into_service();
             let (mut expected, mut seen) = (Vec::new(), Vec::new());
             for (body, how) in deliveries {

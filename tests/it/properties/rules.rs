@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use callingbox::e164::E164;
-use callingbox::money::MilliCents;
+use callingbox::E164;
+use callingbox::MilliCents;
 use callingbox_mcp::dialing::destination::{Destination, NumberType};
 use callingbox_mcp::dialing::limits::{Usage, WindowUsage};
 use callingbox_mcp::dialing::policy::{

@@ -28,7 +28,7 @@ use crate::dialing::Environment;
 use crate::dialing::call_outcome::CallEnd;
 use crate::dialing::limits::{CallLimits, OrderKind, Usage, WindowUsage};
 use crate::state::{self, RedisConnection};
-use callingbox::money::MilliCents;
+use callingbox::MilliCents;
 
 /// The layout of the keys; a newer one is refused.
 const VERSION: i64 = 1;

@@ -28,7 +28,7 @@ use super::{
 use crate::dialing::Environment;
 use crate::dialing::call_outcome::CallEnd;
 use crate::dialing::limits::{CallLimits, Usage};
-use callingbox::money::MilliCents;
+use callingbox::MilliCents;
 
 /// Requests that wait for the thread; each takes milliseconds, and whoever finds the queue full waits.
 const QUEUE: usize = 64;

@@ -12,7 +12,7 @@ use crate::dialing::ledger::{
     Callee, ConfirmedBy, DispatchId, DispatchRecord, DispatchState, IdempotencyKey,
 };
 use crate::dialing::limits::OrderKind;
-use callingbox::money::MilliCents;
+use callingbox::MilliCents;
 
 /// An amount as SQLite's signed integer; no price comes near the end of it.
 pub(super) fn integer(amount: MilliCents) -> i64 {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::rows::{instant, integer};
 use crate::dialing::ledger::{AccountId, DestinationHash};
 use crate::dialing::limits::{CallLimits, DAY, HOUR, MAX_CALL_DURATION, Usage, WindowUsage};
-use callingbox::money::MilliCents;
+use callingbox::MilliCents;
 
 /// The account's usage at `now`.
 pub(super) fn usage(

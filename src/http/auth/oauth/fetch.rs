@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use url::Url;
 
-use callingbox::error_ext::innermost;
-use callingbox::http_client::{body_up_to, is_loopback};
+use callingbox::error_ext::root_cause;
+use callingbox::http_client::{is_loopback, read_body};
 
 const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -139,12 +139,12 @@ impl HttpFetcher {
         let is_http = |url: &Url| url.scheme() == "http";
         let needs_tls = !is_http(&issuer.url) || !issuer.jwks_url.as_ref().is_none_or(is_http);
         let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(callingbox::tls::client(needs_tls)?)
+            .tls_backend_preconfigured(callingbox::http_client::tls_config(needs_tls)?)
             .user_agent(concat!("callingbox-mcp/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .timeout(REQUEST_TIMEOUT);
         let builder = if is_loopback(&issuer.url) { builder.no_proxy() } else { builder };
-        builder.build().map(|http| Self { http }).map_err(|error| innermost(&error))
+        builder.build().map(|http| Self { http }).map_err(|error| root_cause(&error))
     }
 }
 
@@ -152,13 +152,13 @@ impl HttpFetcher {
 impl DocumentFetcher for HttpFetcher {
     async fn get(&self, url: &Url) -> Result<Bytes, FetchError> {
         let failed = |problem: String| FetchError::Failed { url: url.clone(), problem };
-        let http_error = |error: reqwest::Error| failed(innermost(&error));
+        let http_error = |error: reqwest::Error| failed(root_cause(&error));
         let request = self.http.get(url.clone()).header(http::header::ACCEPT, "application/json");
         let mut response = request.send().await.map_err(http_error)?;
         if response.status() != http::StatusCode::OK {
             return Err(failed(format!("the status is {}", response.status())));
         }
-        let body = body_up_to(&mut response, MAX_DOCUMENT_BYTES).await.map_err(http_error)?;
+        let body = read_body(&mut response, MAX_DOCUMENT_BYTES).await.map_err(http_error)?;
         body.ok_or_else(|| failed(format!("the response has more than {MAX_DOCUMENT_BYTES} bytes")))
     }
 }
@@ -246,7 +246,7 @@ mod tests {
             issuer
                 .parse_jwks_url(&url, body.as_bytes())
                 .map(String::from)
-                .map_err(|error| innermost(&error))
+                .map_err(|error| root_cause(&error))
         };
         let (ours, here) = ("https://issuer.example", "http://127.0.0.1:1");
         assert_eq!(

@@ -50,7 +50,7 @@ enum Step {
 impl Step {
     async fn take(
         &self,
-        api: &callingbox::Client,
+        api: &callingbox::ApiClient,
         agent: &AgentId,
     ) -> Result<Agent, callingbox::Error> {
         match self {
@@ -124,7 +124,7 @@ const TIME: Duration = Duration::from_secs(50);
 /// # Errors
 /// The step that failed, or for which `until` left no time, with those that took place.
 async fn run_steps(
-    api: &callingbox::Client,
+    api: &callingbox::ApiClient,
     agent_id: &AgentId,
     steps: &[Step],
     until: Instant,
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
     use crate::account::Environment;
     use crate::mcp::registry::available::AvailableTools;
-    use callingbox::{ApiKey, BaseUrl, Client, ClientConfig};
+    use callingbox::{ApiClient, ApiKey, BaseUrl, ClientConfig};
 
     #[tokio::test]
     async fn steps_that_take_too_long_do_not_take_with_them_what_was_done() {
@@ -226,7 +226,7 @@ mod tests {
             .route("/v1/agents/{id}/primary-number", put(std::future::pending::<&str>));
         tokio::spawn(async { axum::serve(listener, routes).await });
         let key = ApiKey::new("sk_test".to_owned()).unwrap();
-        let api = Client::new(ClientConfig::new(BaseUrl::parse(&url, false).unwrap(), key));
+        let api = ApiClient::new(ClientConfig::new(BaseUrl::parse(&url, false).unwrap(), key));
         let (agent, one, two) = (AgentId::new("a"), NumberId::new("n1"), NumberId::new("n2"));
         let steps = [Step::Attach(one.clone()), Step::MakePrimary(one), Step::Detach(two)];
         let until = Instant::now() + Duration::from_millis(500);

@@ -10,7 +10,7 @@ use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::reply::text;
 use crate::mcp::tools::shared::word;
-use callingbox::e164::E164;
+use callingbox::E164;
 use callingbox::{Agent, AgentId, NumberId};
 
 /// An agent in short.

@@ -15,8 +15,8 @@ use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::cursor as cursor_of;
 use crate::toolset::Toolset;
-use callingbox::e164::E164;
-use callingbox::{AgentId, Call, CallDirection, CallId, Cursor, PageRequest};
+use callingbox::E164;
+use callingbox::{AgentId, Call, CallDirection, CallId, PageCursor, PageRequest};
 
 pub(in crate::mcp::tools) struct ListCalls;
 
@@ -135,7 +135,7 @@ impl Tool for ListCalls {
             input.starting_after.as_ref().map(|id| id.as_str().to_owned()),
             input.ending_before.as_ref().map(|id| id.as_str().to_owned()),
         )?;
-        let towards_newer = matches!(cursor, Some(Cursor::Before(_)));
+        let towards_newer = matches!(cursor, Some(PageCursor::Before(_)));
         let cursor_name = if towards_newer { "ending_before" } else { "starting_after" };
         let from_start = cursor.is_none();
         let filters = input.filters();
@@ -171,7 +171,7 @@ impl Tool for ListCalls {
             has_more |= calls.next().is_some();
             cursor = edge.as_ref().map(|id| {
                 let id = id.as_str().to_owned();
-                if towards_newer { Cursor::Before(id) } else { Cursor::After(id) }
+                if towards_newer { PageCursor::Before(id) } else { PageCursor::After(id) }
             });
         }
         if towards_newer {

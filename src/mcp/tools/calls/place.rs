@@ -25,7 +25,7 @@ use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::ordering::{self, OrderOutcome};
 use crate::toolset::Toolset;
-use callingbox::e164::E164;
+use callingbox::E164;
 use callingbox::{AgentId, Call, CallCreate, CallId};
 
 pub(in crate::mcp::tools) struct PlaceCall;

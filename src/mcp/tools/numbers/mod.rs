@@ -21,10 +21,11 @@ use crate::mcp::reply::text::{self};
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::toolset::Toolset;
-use callingbox::e164::E164;
-use callingbox::money::MilliCents;
+use callingbox::E164;
+use callingbox::MilliCents;
 use callingbox::{
-    AgentId, AvailableNumber, Cursor, NumberId, NumberSearch, NumberType, PageRequest, PhoneNumber,
+    AgentId, AvailableNumber, NumberId, NumberSearch, NumberType, PageCursor, PageRequest,
+    PhoneNumber,
 };
 
 /// A number in short.
@@ -121,7 +122,7 @@ impl Tool for ListNumbers {
             starting_after.map(|id| id.as_str().to_owned()),
             ending_before.map(|id| id.as_str().to_owned()),
         )?;
-        let towards_newer = matches!(cursor, Some(Cursor::Before(_)));
+        let towards_newer = matches!(cursor, Some(PageCursor::Before(_)));
         let paged = cursor.is_some();
         let limit = limit.map_or(20, |limit| u8::try_from(limit.get()).unwrap_or(100));
         let request = PageRequest { limit: Some(limit), cursor };
@@ -217,7 +218,7 @@ impl Tool for SearchNumbers {
         ];
         let given: Vec<&str> =
             given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect();
-        let page = cx.account.api()?.search_numbers(&search).await?.cut(limit.into());
+        let page = cx.account.api()?.search_numbers(&search).await?.limit_to(limit.into());
         let (numbers, has_more) = (page.data, page.has_more);
         let mut text = if numbers.is_empty() && given.is_empty() {
             "No number is for sale at present.".to_owned()
@@ -376,7 +377,7 @@ async fn price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents>, To
     };
     let offers = cx.account.api()?.search_numbers(&search).await?.data;
     let offer = offers.iter().find(|offer| offer.phone_number == *number);
-    Ok(offer.and_then(AvailableNumber::price))
+    Ok(offer.and_then(AvailableNumber::purchase_price))
 }
 
 impl Tool for PurchaseNumber {

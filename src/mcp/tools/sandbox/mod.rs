@@ -14,8 +14,8 @@ use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::simulator::SimulatorError;
 use crate::toolset::Toolset;
+use callingbox::E164;
 use callingbox::Effect;
-use callingbox::e164::E164;
 
 pub(super) struct SimulateInboundCall;
 

@@ -481,7 +481,7 @@ impl Tool for ListWebhookDeliveries {
             // One more tells whether there are more, where the list does not say so itself.
             limit: Some(limit.saturating_add(1).min(MAX_DELIVERIES)),
         };
-        let page = cx.account.api()?.list_webhook_deliveries(&filter).await?.cut(limit.into());
+        let page = cx.account.api()?.list_webhook_deliveries(&filter).await?.limit_to(limit.into());
         let has_more = page.has_more;
         let deliveries: Vec<DeliveryReport> = page.data.into_iter().map(Into::into).collect();
         let mut text = if deliveries.is_empty() {
