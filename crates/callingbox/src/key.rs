@@ -35,8 +35,9 @@ impl ApiKey {
     ///
     /// # Errors
     /// [`InvalidApiKey`] if the key is empty, too long, or has characters other than visible ASCII.
-    pub fn new(key: impl AsRef<str>) -> Result<Self, InvalidApiKey> {
-        let trimmed = key.as_ref().trim();
+    pub fn new(key: impl Into<String>) -> Result<Self, InvalidApiKey> {
+        let key = key.into();
+        let trimmed = key.trim();
         if trimmed.is_empty() {
             return Err(InvalidApiKey::Empty);
         }
