@@ -149,7 +149,7 @@ async fn serves(home: &Home, line: &str, mut arguments: Vec<&str>, url: &str) {
 async fn ends(home: &Home, line: &str, arguments: &[&str], url: &str) {
     let output = home.run(arguments, &environment(url)).await;
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    // A new account lacks a number and an agent, and nobody answers what `setup` asks.
+    // A new account lacks a number and an agent, and `setup` gets no answers.
     let code = if arguments[0] == "setup" { 1 } else { 0 };
     assert_eq!(output.status.code(), Some(code), "{line}: {text}");
     assert!(code == 0 || text.contains("To go on: "), "{line}: {text}");
