@@ -17,11 +17,11 @@ impl Catalogue {
     /// The whole catalogue. Cheap: schemas are built when they are first asked for.
     #[must_use]
     pub fn new() -> Self {
-        Self::of(tools::all())
+        Self::from_entries(tools::all())
     }
 
     /// A catalogue of these tools.
-    pub(super) fn of(entries: Vec<ToolEntry>) -> Self {
+    pub(super) fn from_entries(entries: Vec<ToolEntry>) -> Self {
         let index = entries.iter().map(|entry| entry.meta).collect();
         Self { entries, index }
     }

@@ -30,7 +30,7 @@ enum Source {
 
 impl Source {
     /// Where the values of a prompt's argument come from: the agents of prompts are to call somebody.
-    fn of(argument: &str) -> Option<Self> {
+    fn from_argument(argument: &str) -> Option<Self> {
         Some(match argument {
             "agent_id" => Self::Agents(Some(AgentType::Outbound)),
             "call_id" => Self::Calls,
@@ -55,14 +55,14 @@ impl Source {
 ///
 /// # Errors
 /// Nothing can be completed there, or the API cannot be read.
-pub async fn complete(
+pub async fn complete_argument(
     account: &Account,
     tools: &AvailableTools,
     request: &CompleteRequestParams,
 ) -> Result<CompletionInfo, ErrorData> {
     let typed = request.argument.value.to_lowercase();
     let source = match &request.r#ref {
-        Reference::Prompt(_) => Source::of(&request.argument.name),
+        Reference::Prompt(_) => Source::from_argument(&request.argument.name),
         Reference::Resource(template) if template.uri.starts_with("callingbox://agents/") => {
             Some(Source::Agents(None))
         }
@@ -73,7 +73,7 @@ pub async fn complete(
     };
     let seen = |source: &Source| source.view().is_none_or(|view| view.is_visible(tools));
     let found = match source.filter(seen) {
-        Some(source) => values(account, source, &typed)
+        Some(source) => load_values(account, source, &typed)
             .await
             .map_err(|error| answer::protocol_error(error, tools))?,
         None => Vec::new(),
@@ -85,7 +85,11 @@ pub async fn complete(
         .map_err(|error| ErrorData::internal_error(error, None))
 }
 
-async fn values(account: &Account, source: Source, typed: &str) -> Result<Vec<String>, ToolError> {
+async fn load_values(
+    account: &Account,
+    source: Source,
+    typed: &str,
+) -> Result<Vec<String>, ToolError> {
     let fits = |text: &str| text.to_lowercase().contains(typed);
     Ok(match source {
         Source::Agents(kind) => {

@@ -32,7 +32,7 @@ const MAX_REQUEST_ID_CHARS: usize = 64;
 /// # Errors
 /// A protocol error only for a tool that does not exist; everything a model could act on is a
 /// result with `isError`.
-pub async fn call(
+pub async fn call_tool(
     catalogue: &Catalogue,
     selection: &Selection,
     request: CallToolRequestParams,
@@ -45,7 +45,7 @@ pub async fn call(
             .map(|name| format!("; did you mean `{name}`?"))
             .unwrap_or_default();
         let name = text::one_line(&request.name, 80);
-        log(cx, &name, "unknown_tool", Duration::ZERO, None);
+        log_call(cx, &name, "unknown_tool", Duration::ZERO, None);
         return Err(ErrorData::invalid_params(format!("there is no tool `{name}`{hint}"), None));
     };
     let started = Instant::now();
@@ -58,7 +58,7 @@ pub async fn call(
             ErrorCode::SwitchedOff,
             format!("the tool `{}` is not offered here: {reason}", entry.meta.name),
         ))),
-        None => span.carry(run(entry, request, cx)).await,
+        None => span.carry(run_tool(entry, request, cx)).await,
     };
     let failed = matches!(outcome, Err(ToolExit::Failed(_)));
     let (label, response) = match outcome {
@@ -66,7 +66,7 @@ pub async fn call(
         Ok(ToolOutcome { followed: Some((call, text)), .. })
             if cx.client.supports_tasks() && DataSurface::Call.is_visible(&cx.tools) =>
         {
-            let task = tasks::create(&cx.account, &call, text);
+            let task = tasks::create_task(&cx.account, &call, text);
             let task = task.map_err(|error| answer::protocol_error(error, &cx.tools))?;
             ("task", CallToolResponse::Task(task))
         }
@@ -79,18 +79,24 @@ pub async fn call(
                 Some(call) => error.with_call_id(call),
                 None => error,
             };
-            (error.class().as_str(), answer::failure(&error.report(&cx.tools)).into())
+            (error.class().as_str(), answer::render_error(&error.report(&cx.tools)).into())
         }
     };
     let took = started.elapsed();
     metrics::tool_call(entry.meta.name, label, took);
     span.end(label, failed);
-    log(cx, entry.meta.name, label, took, logged);
+    log_call(cx, entry.meta.name, label, took, logged);
     Ok(response)
 }
 
 /// The one line of log that each call has.
-fn log(cx: &ToolContext, tool: &str, outcome: &str, took: Duration, arguments: Option<String>) {
+fn log_call(
+    cx: &ToolContext,
+    tool: &str,
+    outcome: &str,
+    took: Duration,
+    arguments: Option<String>,
+) {
     let id = cx.request_id.to_string();
     tracing::info!(
         tenant = cx.tenant.as_deref(),
@@ -113,12 +119,12 @@ fn check_state() -> Vec<NextStep> {
     ]
 }
 
-async fn run(
+async fn run_tool(
     entry: &ToolEntry,
     request: CallToolRequestParams,
     cx: &ToolContext,
 ) -> Result<ToolOutcome, ToolExit> {
-    let ready = entry.prepare(request.arguments.unwrap_or_default(), cx)?;
+    let ready = entry.prepare_call(request.arguments.unwrap_or_default(), cx)?;
     let changes = !entry.meta.effect.is_read_only();
     let uncertain = |class, message: String| {
         let error = ToolError::new(class, message);
@@ -246,13 +252,13 @@ mod tests {
 
     /// A client of a server with these tools alone.
     async fn client() -> RunningService<RoleClient, ()> {
-        let catalogue = Catalogue::of(vec![
-            ToolEntry::of::<Fine>(),
-            ToolEntry::of::<PanicsReading>(),
-            ToolEntry::of::<PanicsRinging>(),
-            ToolEntry::of::<SlowReading>(),
-            ToolEntry::of::<SlowRinging>(),
-            ToolEntry::of::<Endless>(),
+        let catalogue = Catalogue::from_entries(vec![
+            ToolEntry::new::<Fine>(),
+            ToolEntry::new::<PanicsReading>(),
+            ToolEntry::new::<PanicsRinging>(),
+            ToolEntry::new::<SlowReading>(),
+            ToolEntry::new::<SlowRinging>(),
+            ToolEntry::new::<Endless>(),
         ]);
         let account = Arc::new(Account::live(None, WaitLimits::default()));
         let server = Server::new(Arc::new(catalogue), Arc::new(Selection::default()), account);

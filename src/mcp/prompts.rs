@@ -17,11 +17,11 @@ struct Argument {
     required: bool,
 }
 
-const fn needed(name: &'static str, description: &'static str) -> Argument {
+const fn required_argument(name: &'static str, description: &'static str) -> Argument {
     Argument { name, description, required: true }
 }
 
-const fn optional(name: &'static str, description: &'static str) -> Argument {
+const fn optional_argument(name: &'static str, description: &'static str) -> Argument {
     Argument { name, description, required: false }
 }
 
@@ -50,11 +50,14 @@ const PROMPTS: [PromptTemplate; 5] = [
         title: "Confirm an appointment",
         description: "Calls somebody to confirm an appointment, or to find another time.",
         arguments: &[
-            needed("to", "Number to call, E.164."),
-            needed("person", "Who is called."),
-            needed("appointment", "What, where and when."),
-            optional("agent_id", "Agent to use; a fitting one is found or made otherwise."),
-            optional("language", "BCP 47 tag of the language to speak."),
+            required_argument("to", "Number to call, E.164."),
+            required_argument("person", "Who is called."),
+            required_argument("appointment", "What, where and when."),
+            optional_argument(
+                "agent_id",
+                "Agent to use; a fitting one is found or made otherwise.",
+            ),
+            optional_argument("language", "BCP 47 tag of the language to speak."),
         ],
         tools: &[
             ToolName::LIST_AGENTS,
@@ -76,10 +79,13 @@ const PROMPTS: [PromptTemplate; 5] = [
         title: "Qualify a lead",
         description: "Calls a prospect and finds out need, budget and time frame.",
         arguments: &[
-            needed("to", "Number to call, E.164."),
-            needed("person", "Who is called."),
-            needed("offer", "What is offered, in a sentence or two."),
-            optional("agent_id", "Agent to use; a fitting one is found or made otherwise."),
+            required_argument("to", "Number to call, E.164."),
+            required_argument("person", "Who is called."),
+            required_argument("offer", "What is offered, in a sentence or two."),
+            optional_argument(
+                "agent_id",
+                "Agent to use; a fitting one is found or made otherwise.",
+            ),
         ],
         tools: &[
             ToolName::LIST_AGENTS,
@@ -98,11 +104,14 @@ const PROMPTS: [PromptTemplate; 5] = [
         title: "Remind of a payment",
         description: "Calls somebody about an open payment and finds out when it will come.",
         arguments: &[
-            needed("to", "Number to call, E.164."),
-            needed("person", "Who is called."),
-            needed("amount", "What is open, with currency."),
-            needed("due", "Since when, and for what."),
-            optional("agent_id", "Agent to use; a fitting one is found or made otherwise."),
+            required_argument("to", "Number to call, E.164."),
+            required_argument("person", "Who is called."),
+            required_argument("amount", "What is open, with currency."),
+            required_argument("due", "Since when, and for what."),
+            optional_argument(
+                "agent_id",
+                "Agent to use; a fitting one is found or made otherwise.",
+            ),
         ],
         tools: &[
             ToolName::LIST_AGENTS,
@@ -121,9 +130,9 @@ const PROMPTS: [PromptTemplate; 5] = [
         title: "Set up a receptionist",
         description: "Makes an agent that answers calls to a number of the account.",
         arguments: &[
-            needed("business", "What callers reach: name, opening hours, what it does."),
-            optional("number", "Owned number to answer, E.164."),
-            optional("language", "BCP 47 tag of the language to speak."),
+            required_argument("business", "What callers reach: name, opening hours, what it does."),
+            optional_argument("number", "Owned number to answer, E.164."),
+            optional_argument("language", "BCP 47 tag of the language to speak."),
         ],
         tools: &[
             ToolName::LIST_NUMBERS,
@@ -146,9 +155,9 @@ const PROMPTS: [PromptTemplate; 5] = [
         title: "Set me up from nothing",
         description: "From an empty account to the first call: number, agent, test call.",
         arguments: &[
-            needed("purpose", "What the calls are for."),
-            optional("area_code", "Area code of the number to have."),
-            optional("my_number", "Your own phone for a test call, E.164."),
+            required_argument("purpose", "What the calls are for."),
+            optional_argument("area_code", "Area code of the number to have."),
+            optional_argument("my_number", "Your own phone for a test call, E.164."),
         ],
         tools: &[
             ToolName::LIST_NUMBERS,
@@ -171,7 +180,7 @@ const PROMPTS: [PromptTemplate; 5] = [
 
 /// The prompts that can be carried out with these tools.
 #[must_use]
-pub fn list(tools: &AvailableTools) -> Vec<Prompt> {
+pub fn list_prompts(tools: &AvailableTools) -> Vec<Prompt> {
     PROMPTS
         .iter()
         .filter(|job| job.missing_tool(tools).is_none())
@@ -192,7 +201,7 @@ pub fn list(tools: &AvailableTools) -> Vec<Prompt> {
 /// # Errors
 /// There is no such prompt, a tool that it names is not offered, or an argument is missing, unknown or
 /// not a text.
-pub fn get(
+pub fn get_prompt(
     name: &str,
     arguments: Option<&JsonObject>,
     tools: &AvailableTools,
@@ -241,13 +250,13 @@ pub fn get(
         };
         values.push((argument.name, value));
     }
-    let text = render(job.text, &values);
+    let text = fill_template(job.text, &values);
     let message = PromptMessage::new_text(Role::User, text);
     Ok(GetPromptResult::new(vec![message]).with_description(job.description))
 }
 
 /// Fills the lines in; one that names an argument that was not given is left out.
-fn render(text: &str, values: &[(&str, Option<String>)]) -> String {
+fn fill_template(text: &str, values: &[(&str, Option<String>)]) -> String {
     let lines = text.lines().filter_map(|line| {
         let mut filled = String::new();
         let mut rest = line;
@@ -292,8 +301,8 @@ mod tests {
     }
 
     fn rendered(name: &str, arguments: Value) -> Result<String, String> {
-        let result =
-            get(name, arguments.as_object(), &all()).map_err(|error| error.message.to_string())?;
+        let result = get_prompt(name, arguments.as_object(), &all())
+            .map_err(|error| error.message.to_string())?;
         let text = serde_json::to_value(&result.messages[0].content).unwrap();
         Ok(text["text"].as_str().unwrap().to_owned())
     }

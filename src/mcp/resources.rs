@@ -87,8 +87,8 @@ impl Name {
     }
 
     /// What the URI of a request names, if it is seen with `tools`.
-    fn seen(uri: &str, tools: &AvailableTools) -> Result<Self, ErrorData> {
-        let name = Self::parse(uri).ok_or_else(|| missing(uri))?;
+    fn parse_visible(uri: &str, tools: &AvailableTools) -> Result<Self, ErrorData> {
+        let name = Self::parse(uri).ok_or_else(|| unknown_resource(uri))?;
         if let Some(view) = name.view() {
             view.require(tools, &one_line(uri, 200)).map_err(|text| not_found(text, uri))?;
         }
@@ -107,8 +107,8 @@ impl Name {
 
 /// The resources that have no id and are seen with `tools`.
 #[must_use]
-pub fn list(tools: &AvailableTools) -> Vec<Resource> {
-    let skill = skill::manifest().frontmatter;
+pub fn list_resources(tools: &AvailableTools) -> Vec<Resource> {
+    let skill = skill::skill_manifest().frontmatter;
     let mut all = vec![
         Resource::new("callingbox://numbers", "numbers")
             .with_title("Owned numbers")
@@ -127,13 +127,13 @@ pub fn list(tools: &AvailableTools) -> Vec<Resource> {
             .with_description(skill.description)
             .with_mime_type(MARKDOWN),
     ];
-    all.retain(|resource| Name::seen(&resource.uri, tools).is_ok());
+    all.retain(|resource| Name::parse_visible(&resource.uri, tools).is_ok());
     all
 }
 
 /// The resources that have one and are seen with `tools`.
 #[must_use]
-pub fn templates(tools: &AvailableTools) -> Vec<ResourceTemplate> {
+pub fn list_templates(tools: &AvailableTools) -> Vec<ResourceTemplate> {
     let mut all = vec![
         ResourceTemplate::new("callingbox://calls/{id}", "call")
             .with_title("A call")
@@ -149,7 +149,7 @@ pub fn templates(tools: &AvailableTools) -> Vec<ResourceTemplate> {
             .with_mime_type(JSON),
     ];
     // A variable in its braces reads as an id does.
-    all.retain(|template| Name::seen(&template.uri_template, tools).is_ok());
+    all.retain(|template| Name::parse_visible(&template.uri_template, tools).is_ok());
     all
 }
 
@@ -157,15 +157,15 @@ pub fn templates(tools: &AvailableTools) -> Vec<ResourceTemplate> {
 ///
 /// # Errors
 /// There is no such resource, it is not seen with `tools`, or the API cannot be read.
-pub async fn read(
+pub async fn read_resource(
     account: &Account,
     tools: &AvailableTools,
     uri: &str,
 ) -> Result<ReadResourceResult, ErrorData> {
-    let name = Name::seen(uri, tools)?;
-    let (mime, text) = contents(account, tools, &name).await.map_err(|error| {
+    let name = Name::parse_visible(uri, tools)?;
+    let (mime, text) = load_contents(account, tools, &name).await.map_err(|error| {
         if error.class() == ErrorCode::NotFound {
-            missing(uri)
+            unknown_resource(uri)
         } else {
             answer::protocol_error(error, tools)
         }
@@ -176,7 +176,7 @@ pub async fn read(
     Ok(result)
 }
 
-async fn contents(
+async fn load_contents(
     account: &Account,
     tools: &AvailableTools,
     name: &Name,
@@ -192,11 +192,11 @@ async fn contents(
         }
         Name::Transcript(id) => {
             let segments = account.api()?.get_transcript(id).await?.segments;
-            let lines: Vec<String> = segments.iter().map(text::utterance).collect();
+            let lines: Vec<String> = segments.iter().map(text::format_utterance).collect();
             let text = if lines.is_empty() {
                 "Nothing was said so far.".to_owned()
             } else {
-                UntrustedFence::new().around(&lines.join("\n"))
+                UntrustedFence::new().wrap_block(&lines.join("\n"))
             };
             // The other resources are records, which say it themselves.
             Ok((TEXT, text::mark_simulated(account.environment() == Environment::Sandbox, &text)))
@@ -221,13 +221,13 @@ async fn contents(
                     missing.join(", ")
                 ),
             };
-            Ok((MARKDOWN, about + skill::guide()))
+            Ok((MARKDOWN, about + skill::guide_text()))
         }
         Name::Skill => Ok((MARKDOWN, skill::TEXT.to_owned())),
     }
 }
 
-fn missing(uri: &str) -> ErrorData {
+fn unknown_resource(uri: &str) -> ErrorData {
     not_found(format!("there is no resource {}", one_line(uri, 200)), uri)
 }
 
@@ -237,8 +237,8 @@ fn not_found(text: String, uri: &str) -> ErrorData {
 
 /// Whether what a URI names is seen with `tools` and can change by itself, so that it can be followed.
 #[must_use]
-pub fn changes_by_itself(tools: &AvailableTools, uri: &str) -> bool {
-    Name::seen(uri, tools).is_ok_and(|name| name.followed().is_some())
+pub fn can_be_followed(tools: &AvailableTools, uri: &str) -> bool {
+    Name::parse_visible(uri, tools).is_ok_and(|name| name.followed().is_some())
 }
 
 /// Follows what a URI names, for a caller with these tools: each change of it is one item.
@@ -246,8 +246,12 @@ pub fn changes_by_itself(tools: &AvailableTools, uri: &str) -> bool {
 /// # Errors
 /// There is no such resource, it is not seen with `tools`, it never changes by itself, no key is set, or
 /// too many calls are followed already.
-pub fn follow(account: &Account, tools: &AvailableTools, uri: &str) -> Result<Changes, ErrorData> {
-    let name = Name::seen(uri, tools)?;
+pub fn follow_resource(
+    account: &Account,
+    tools: &AvailableTools,
+    uri: &str,
+) -> Result<Changes, ErrorData> {
+    let name = Name::parse_visible(uri, tools)?;
     let (call, want) = name.followed().ok_or_else(|| {
         let uri = one_line(uri, 200);
         let text =
@@ -279,7 +283,7 @@ impl Changes {
         loop {
             let snapshot = self.follower.snapshot();
             match (snapshot.state, &snapshot.trouble) {
-                (WatchStatus::NotFound, _) => return Err(missing(uri)),
+                (WatchStatus::NotFound, _) => return Err(unknown_resource(uri)),
                 (WatchStatus::Unauthorized, Some(trouble)) => {
                     return Err(ErrorData::internal_error(trouble.to_string(), None));
                 }

@@ -100,7 +100,8 @@ impl Server {
 
     /// What is offered to a request.
     fn selection<'a>(&'a self, context: &'a RequestContext<RoleServer>) -> &'a Arc<Selection> {
-        Caller::of(&context.extensions).map_or(&self.selection, |caller| &caller.selection)
+        Caller::from_extensions(&context.extensions)
+            .map_or(&self.selection, |caller| &caller.selection)
     }
 
     /// The tools that the caller of a request can use.
@@ -216,7 +217,7 @@ impl ServerHandler for Server {
             .offered(self.selection(&context))
             .map(|entry| entry.definition().clone());
         let mut result = ListToolsResult::with_all_items(tools.collect());
-        (result.ttl_ms, result.cache_scope) = freshness(&context);
+        (result.ttl_ms, result.cache_scope) = cache_hints(&context);
         Ok(result)
     }
 
@@ -231,18 +232,19 @@ impl ServerHandler for Server {
             cancel: context.ct.clone(),
             draining: self.options.draining.clone(),
             ended: self.options.ended.clone(),
-            progress: ProgressNotifier::of(&context),
-            origin: origin(&context),
-            client: McpPeer::of(
+            progress: ProgressNotifier::from_request(&context),
+            origin: trace_origin(&context),
+            client: McpPeer::from_request(
                 &context,
                 request.input_responses.take(),
                 request.request_state.take(),
             ),
             request_id: context.id.clone(),
-            tenant: Caller::of(&context.extensions).map(|caller| Arc::clone(&caller.tenant)),
+            tenant: Caller::from_extensions(&context.extensions)
+                .map(|caller| Arc::clone(&caller.tenant)),
             log_arguments: self.options.log_arguments,
         };
-        pipeline::call(&self.catalogue, self.selection(&context), request, &cx).await
+        pipeline::call_tool(&self.catalogue, self.selection(&context), request, &cx).await
     }
 
     async fn get_task(
@@ -251,7 +253,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
         let tools = self.tools(&context);
-        tasks::get(&self.account, &tools, &self.options.draining, &request.task_id).await
+        tasks::get_task(&self.account, &tools, &self.options.draining, &request.task_id).await
     }
 
     async fn update_task(
@@ -259,7 +261,7 @@ impl ServerHandler for Server {
         request: UpdateTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        tasks::update(&self.account, &self.tools(&context), &request.task_id)
+        tasks::update_task(&self.account, &self.tools(&context), &request.task_id)
     }
 
     async fn cancel_task(
@@ -267,7 +269,7 @@ impl ServerHandler for Server {
         request: CancelTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        tasks::cancel(&self.account, &self.tools(&context), &request.task_id)
+        tasks::cancel_task(&self.account, &self.tools(&context), &request.task_id)
     }
 
     async fn list_prompts(
@@ -275,8 +277,9 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        let mut result = ListPromptsResult::with_all_items(prompts::list(&self.tools(&context)));
-        (result.ttl_ms, result.cache_scope) = freshness(&context);
+        let mut result =
+            ListPromptsResult::with_all_items(prompts::list_prompts(&self.tools(&context)));
+        (result.ttl_ms, result.cache_scope) = cache_hints(&context);
         Ok(result)
     }
 
@@ -286,7 +289,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
         let tools = self.tools(&context);
-        prompts::get(&request.name, request.arguments.as_ref(), &tools).map(Into::into)
+        prompts::get_prompt(&request.name, request.arguments.as_ref(), &tools).map(Into::into)
     }
 
     async fn list_resources(
@@ -295,8 +298,8 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let mut result =
-            ListResourcesResult::with_all_items(resources::list(&self.tools(&context)));
-        (result.ttl_ms, result.cache_scope) = freshness(&context);
+            ListResourcesResult::with_all_items(resources::list_resources(&self.tools(&context)));
+        (result.ttl_ms, result.cache_scope) = cache_hints(&context);
         Ok(result)
     }
 
@@ -305,10 +308,10 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        let mut result = ListResourceTemplatesResult::with_all_items(resources::templates(
+        let mut result = ListResourceTemplatesResult::with_all_items(resources::list_templates(
             &self.tools(&context),
         ));
-        (result.ttl_ms, result.cache_scope) = freshness(&context);
+        (result.ttl_ms, result.cache_scope) = cache_hints(&context);
         Ok(result)
     }
 
@@ -317,7 +320,9 @@ impl ServerHandler for Server {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        resources::read(&self.account, &self.tools(&context), &request.uri).await.map(Into::into)
+        resources::read_resource(&self.account, &self.tools(&context), &request.uri)
+            .await
+            .map(Into::into)
     }
 
     async fn subscribe(
@@ -326,7 +331,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let uri = request.uri;
-        let mut changes = resources::follow(&self.account, &self.tools(&context), &uri)?;
+        let mut changes = resources::follow_resource(&self.account, &self.tools(&context), &uri)?;
         changes.begin(&uri).await?;
         let (peer, named) = (context.peer, uri.clone());
         let task = tokio::spawn(async move {
@@ -357,7 +362,7 @@ impl ServerHandler for Server {
         let tools = self.available(&self.selection);
         let mut accepted = SubscriptionFilter::default();
         accepted.resource_subscriptions = requested.resource_subscriptions.as_ref().map(|uris| {
-            let known = uris.iter().filter(|uri| resources::changes_by_itself(&tools, uri));
+            let known = uris.iter().filter(|uri| resources::can_be_followed(&tools, uri));
             known.take(MAX_LISTENED).cloned().collect()
         });
         Some(accepted)
@@ -369,7 +374,7 @@ impl ServerHandler for Server {
         let mut live = FuturesUnordered::new();
         for uri in uris {
             // The client has heard that it listens, and may have read before the first look.
-            let mut changes = resources::follow(&self.account, &tools, &uri)?;
+            let mut changes = resources::follow_resource(&self.account, &tools, &uri)?;
             live.push(
                 async move {
                     let more = changes.next().await;
@@ -409,7 +414,7 @@ impl ServerHandler for Server {
         request: CompleteRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        completions::complete(&self.account, &self.tools(&context), &request)
+        completions::complete_argument(&self.account, &self.tools(&context), &request)
             .await
             .map(CompleteResult::new)
     }
@@ -419,7 +424,7 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListSkillsResult, ErrorData> {
-        Ok(ListSkillsResult::with_all_items(vec![skill::manifest()]))
+        Ok(ListSkillsResult::with_all_items(vec![skill::skill_manifest()]))
     }
 
     async fn get_skill(
@@ -428,7 +433,7 @@ impl ServerHandler for Server {
         _context: RequestContext<RoleServer>,
     ) -> Result<GetSkillResult, ErrorData> {
         if request.uri == skill::URI {
-            Ok(GetSkillResult::new(skill::manifest()))
+            Ok(GetSkillResult::new(skill::skill_manifest()))
         } else {
             Err(ErrorData::invalid_params("there is no such skill", None))
         }
@@ -441,8 +446,8 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
         let method = request.method.as_str();
-        let read = reader(method, McpPeer::of(&context, None, None).era());
-        let Some(read) = read else { return Err(no_method(method)) };
+        let read = parameter_checker(method, McpPeer::from_request(&context, None, None).era());
+        let Some(read) = read else { return Err(method_not_found(method)) };
         let problem = read(request.params.unwrap_or_else(|| json!({})));
         let text = format!("the parameters of {method} cannot be read: {problem}");
         Err(ErrorData::invalid_params(text, None))
@@ -451,15 +456,15 @@ impl ServerHandler for Server {
 
 /// How long a client may keep a list, and for whom. Fields of 2026-07-28; to the versions before they
 /// mean nothing.
-fn freshness(context: &RequestContext<RoleServer>) -> (Option<u64>, Option<CacheScope>) {
-    match McpPeer::of(context, None, None).era() {
+fn cache_hints(context: &RequestContext<RoleServer>) -> (Option<u64>, Option<CacheScope>) {
+    match McpPeer::from_request(context, None, None).era() {
         Era::Stateless => (Some(LIST_TTL_MS), Some(CacheScope::Private)),
         Era::Sessions => (None, None),
     }
 }
 
 /// The trace that a request is part of: `_meta` says it (SEP-414), or else the headers.
-fn origin(context: &RequestContext<RoleServer>) -> Origin {
+fn trace_origin(context: &RequestContext<RoleServer>) -> Origin {
     let meta = |name: &str| context.meta.get(name).and_then(Value::as_str);
     let headers = context.extensions.get::<http::request::Parts>().map(|parts| &parts.headers);
     let header = |name: &str| headers.and_then(|headers| headers.get(name)?.to_str().ok());
@@ -467,35 +472,41 @@ fn origin(context: &RequestContext<RoleServer>) -> Origin {
 }
 
 /// What finds out why the parameters of a method cannot be read; none for a method that is not there.
-fn reader(method: &str, era: Era) -> Option<fn(Value) -> String> {
+fn parameter_checker(method: &str, era: Era) -> Option<fn(Value) -> String> {
     Some(match (method, era) {
-        (InitializeResultMethod::VALUE, Era::Sessions) => problem::<InitializeRequestParams>,
-        (DiscoverRequestMethod::VALUE, _) => problem::<DiscoverRequestParams>,
-        (CallToolRequestMethod::VALUE, _) => problem::<CallToolRequestParams>,
-        (ReadResourceRequestMethod::VALUE, _) => problem::<ReadResourceRequestParams>,
-        (SubscribeRequestMethod::VALUE, Era::Sessions) => problem::<SubscribeRequestParams>,
-        (UnsubscribeRequestMethod::VALUE, Era::Sessions) => problem::<UnsubscribeRequestParams>,
-        (SubscriptionsListenRequestMethod::VALUE, Era::Stateless) => {
-            problem::<SubscriptionsListenRequestParams>
+        (InitializeResultMethod::VALUE, Era::Sessions) => {
+            describe_problem::<InitializeRequestParams>
         }
-        (GetPromptRequestMethod::VALUE, _) => problem::<GetPromptRequestParams>,
-        (CompleteRequestMethod::VALUE, _) => problem::<CompleteRequestParams>,
-        (GetTaskMethod::VALUE, _) => problem::<GetTaskParams>,
-        (UpdateTaskMethod::VALUE, _) => problem::<UpdateTaskParams>,
-        (CancelTaskMethod::VALUE, _) => problem::<CancelTaskParams>,
-        (GetSkillRequestMethod::VALUE, _) => problem::<GetSkillRequestParams>,
+        (DiscoverRequestMethod::VALUE, _) => describe_problem::<DiscoverRequestParams>,
+        (CallToolRequestMethod::VALUE, _) => describe_problem::<CallToolRequestParams>,
+        (ReadResourceRequestMethod::VALUE, _) => describe_problem::<ReadResourceRequestParams>,
+        (SubscribeRequestMethod::VALUE, Era::Sessions) => {
+            describe_problem::<SubscribeRequestParams>
+        }
+        (UnsubscribeRequestMethod::VALUE, Era::Sessions) => {
+            describe_problem::<UnsubscribeRequestParams>
+        }
+        (SubscriptionsListenRequestMethod::VALUE, Era::Stateless) => {
+            describe_problem::<SubscriptionsListenRequestParams>
+        }
+        (GetPromptRequestMethod::VALUE, _) => describe_problem::<GetPromptRequestParams>,
+        (CompleteRequestMethod::VALUE, _) => describe_problem::<CompleteRequestParams>,
+        (GetTaskMethod::VALUE, _) => describe_problem::<GetTaskParams>,
+        (UpdateTaskMethod::VALUE, _) => describe_problem::<UpdateTaskParams>,
+        (CancelTaskMethod::VALUE, _) => describe_problem::<CancelTaskParams>,
+        (GetSkillRequestMethod::VALUE, _) => describe_problem::<GetSkillRequestParams>,
         _ => return None,
     })
 }
 
-fn problem<T: DeserializeOwned>(params: Value) -> String {
+fn describe_problem<T: DeserializeOwned>(params: Value) -> String {
     match serde_json::from_value::<T>(params) {
         Ok(_) => "they do not fit".to_owned(),
-        Err(problem) => text::reason(&problem.to_string()),
+        Err(problem) => text::shorten_reason(&problem.to_string()),
     }
 }
 
-fn no_method(name: &str) -> ErrorData {
+fn method_not_found(name: &str) -> ErrorData {
     let name = text::one_line(name, 80);
     ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("there is no method `{name}` here"), None)
 }

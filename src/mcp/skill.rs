@@ -28,7 +28,7 @@ pub const TOOLS: [ToolName; 11] = [
 
 /// Its manifest.
 #[must_use]
-pub fn manifest() -> Skill {
+pub fn skill_manifest() -> Skill {
     let field = |name: &str| {
         TEXT.lines()
             .take_while(|line| !line.starts_with('#'))
@@ -45,7 +45,7 @@ pub fn manifest() -> Skill {
 
 /// The text without its front matter.
 #[must_use]
-pub fn guide() -> &'static str {
+pub fn guide_text() -> &'static str {
     TEXT.splitn(3, "---\n").nth(2).unwrap_or(TEXT).trim_start()
 }
 
@@ -58,10 +58,10 @@ mod tests {
 
     #[test]
     fn the_manifest_is_valid_and_the_text_names_only_tools_that_exist() {
-        let skill = manifest();
+        let skill = skill_manifest();
         skill.validate().unwrap();
         assert_eq!(skill.name(), "callingbox-telephone");
-        assert!(guide().starts_with("# Telephone"));
+        assert!(guide_text().starts_with("# Telephone"));
         let catalogue = Catalogue::new();
         let words = TEXT.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
         let named: BTreeSet<&str> = words.filter(|word| catalogue.get(word).is_some()).collect();

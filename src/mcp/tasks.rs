@@ -38,25 +38,30 @@ const SLOW_POLL_MS: u64 = 10_000;
 /// How much later than it was told to a client may come back and still find the call followed.
 const LATE: Duration = Duration::from_secs(2);
 
-fn tag(account: &Account, call: &CallId) -> Result<String, ToolError> {
+fn account_tag(account: &Account, call: &CallId) -> Result<String, ToolError> {
     let tenant = account.dialer()?.account().id();
     let whole = Fingerprint::of(tenant, OrderKind::Call, &json!({"task": call}));
     Ok(whole.as_str().chars().take(TAG).collect())
 }
 
-fn id_of(account: &Account, call: &CallId) -> Result<String, ToolError> {
-    Ok(format!("{call}{SEPARATOR}{}", tag(account, call)?))
+fn task_id(account: &Account, call: &CallId) -> Result<String, ToolError> {
+    Ok(format!("{call}{SEPARATOR}{}", account_tag(account, call)?))
 }
 
 /// The call of a task, if the task is of this account and its call is seen with `tools`.
-fn call_of(account: &Account, tools: &AvailableTools, task: &str) -> Result<CallId, ErrorData> {
+fn authorize_task(
+    account: &Account,
+    tools: &AvailableTools,
+    task: &str,
+) -> Result<CallId, ErrorData> {
     DataSurface::Call
         .require(tools, "the task")
         .map_err(|text| ErrorData::invalid_params(text, None))?;
     let unknown = || ErrorData::invalid_params("there is no such task", None);
     let (call, given) = task.rsplit_once(SEPARATOR).ok_or_else(unknown)?;
     let call = CallId::new(call);
-    let right = tag(account, &call).map_err(|error| answer::protocol_error(error, tools))?;
+    let right =
+        account_tag(account, &call).map_err(|error| answer::protocol_error(error, tools))?;
     if bool::from(right.as_bytes().ct_eq(given.as_bytes())) { Ok(call) } else { Err(unknown()) }
 }
 
@@ -64,12 +69,12 @@ fn call_of(account: &Account, tools: &AvailableTools, task: &str) -> Result<Call
 ///
 /// # Errors
 /// There is no key: then there is no call either.
-pub fn create(
+pub fn create_task(
     account: &Account,
     call: &CallId,
     text: String,
 ) -> Result<CreateTaskResult, ToolError> {
-    let id = id_of(account, call)?;
+    let id = task_id(account, call)?;
     let now = Timestamp::now().to_string();
     let task = Task::new(id, TaskStatus::Working, now.clone(), now)
         .with_status_message(text)
@@ -82,25 +87,25 @@ pub fn create(
 ///
 /// # Errors
 /// There is no such task, its call is not seen with `tools`, or the API cannot be read.
-pub async fn get(
+pub async fn get_task(
     account: &Account,
     tools: &AvailableTools,
     draining: &CancellationToken,
     task: &str,
 ) -> Result<GetTaskResult, ErrorData> {
-    let id = call_of(account, tools, task)?;
-    let kept = |call: &Call| Duration::from_millis(poll_ms(call, Timestamp::now())) + LATE;
+    let id = authorize_task(account, tools, task)?;
+    let kept = |call: &Call| Duration::from_millis(poll_interval_ms(call, Timestamp::now())) + LATE;
     let seen = waiting::poll_once(account, draining, &id, kept).await;
     let seen = seen.map_err(|error| answer::protocol_error(error.with_call_id(id), tools))?;
     let simulated = text::is_simulated(&seen.call.extra);
-    let record = record(task, &seen);
+    let record = build_task(task, &seen);
     waiting::record_call_end(account, &seen.call).await;
     let report = CallReport::new(seen.call, tools).with_trouble(seen.trouble);
     if !report.is_final() {
         return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
     }
     let text = report.text(&UntrustedFence::new());
-    let result = answer::reply(Reply::new(report, text).with_simulated(simulated))
+    let result = answer::render_reply(Reply::new(report, text).with_simulated(simulated))
         .map_err(|error| answer::protocol_error(error, tools))?;
     match serde_json::to_value(result) {
         Ok(Value::Object(result)) => {
@@ -111,34 +116,34 @@ pub async fn get(
 }
 
 /// When to ask again.
-fn poll_ms(call: &Call, now: Timestamp) -> u64 {
+fn poll_interval_ms(call: &Call, now: Timestamp) -> u64 {
     let begun = call.created_at.as_ref().and_then(|at| at.instant());
     let age = begun.map_or(0, |at| now.duration_since(at).as_secs());
     if age > 300 { SLOW_POLL_MS } else { POLL_MS }
 }
 
 /// The task's own record, from the call's.
-fn record(task: &str, seen: &ObservedCall) -> Task {
+fn build_task(task: &str, seen: &ObservedCall) -> Task {
     let call = &seen.call;
     let text = |at: &Option<callingbox::Timestamp>| {
         at.as_ref().map_or_else(|| Timestamp::UNIX_EPOCH.to_string(), ToString::to_string)
     };
     let mut message = format!("call_id: {}. The call is {}.", call.id, call.status);
     if let Some(trouble) = &seen.trouble {
-        message.push_str(&text::last_known(&trouble.kind().to_string()));
+        message.push_str(&text::last_known_note(&trouble.kind().to_string()));
     }
     let message = text::mark_simulated(text::is_simulated(&call.extra), &message);
     Task::new(task, TaskStatus::Working, text(&call.created_at), text(&call.updated_at))
         .with_status_message(message)
-        .with_poll_interval_ms(poll_ms(call, Timestamp::now()))
+        .with_poll_interval_ms(poll_interval_ms(call, Timestamp::now()))
 }
 
 /// `tasks/cancel`: an honest no. The API has no way to hang up.
 ///
 /// # Errors
 /// Always: the task is unknown or not seen with `tools`, or its call cannot be ended from here.
-pub fn cancel(account: &Account, tools: &AvailableTools, task: &str) -> Result<(), ErrorData> {
-    let call = call_of(account, tools, task)?;
+pub fn cancel_task(account: &Account, tools: &AvailableTools, task: &str) -> Result<(), ErrorData> {
+    let call = authorize_task(account, tools, task)?;
     Err(ErrorData::invalid_request(
         format!(
             "call {call} was not ended by this: CallingBox has no way to hang up a call from outside. Unless it is over, it goes on to its own end; tasks/get tells."
@@ -151,8 +156,8 @@ pub fn cancel(account: &Account, tools: &AvailableTools, task: &str) -> Result<(
 ///
 /// # Errors
 /// Always: the task is unknown or not seen with `tools`, or waits for no input.
-pub fn update(account: &Account, tools: &AvailableTools, task: &str) -> Result<(), ErrorData> {
-    call_of(account, tools, task)?;
+pub fn update_task(account: &Account, tools: &AvailableTools, task: &str) -> Result<(), ErrorData> {
+    authorize_task(account, tools, task)?;
     Err(ErrorData::invalid_params(
         "this task waits for no input: a call is confirmed before it becomes a task",
         None,
@@ -176,7 +181,7 @@ mod tests {
             (Value::Null, 3_000),
         ] {
             let call = serde_json::from_value(json!({"id": "c", "created_at": created_at}));
-            assert_eq!(poll_ms(&call.unwrap(), now), expected, "{created_at}");
+            assert_eq!(poll_interval_ms(&call.unwrap(), now), expected, "{created_at}");
         }
     }
 }

@@ -99,7 +99,7 @@ pub struct ToolEntry {
 }
 
 impl ToolEntry {
-    pub(super) fn of<T: Tool>() -> Self {
+    pub(super) fn new<T: Tool>() -> Self {
         Self {
             meta: ToolMeta {
                 name: T::NAME.as_str(),
@@ -107,8 +107,8 @@ impl ToolEntry {
                 toolset: T::TOOLSET,
                 effect: T::EFFECT,
             },
-            definition: LazyLock::new(define::<T>),
-            prepare: prepare::<T>,
+            definition: LazyLock::new(build_definition::<T>),
+            prepare: prepare_call::<T>,
         }
     }
 
@@ -122,7 +122,7 @@ impl ToolEntry {
     ///
     /// # Errors
     /// The arguments do not fit; nothing was done.
-    pub fn prepare<'a>(
+    pub fn prepare_call<'a>(
         &self,
         arguments: Arguments,
         cx: &'a ToolContext,
@@ -131,15 +131,15 @@ impl ToolEntry {
     }
 }
 
-fn define<T: Tool>() -> Definition {
+fn build_definition<T: Tool>() -> Definition {
     let (read_only, destructive, idempotent) = match T::EFFECT {
         ToolEffect::Reads => (true, false, true),
         ToolEffect::Writes { destructive, idempotent } => (false, destructive, idempotent),
         ToolEffect::CostsMoney | ToolEffect::RingsPhone => (false, true, false),
     };
-    Definition::new(T::NAME.as_str(), T::DESCRIPTION, schema::input::<T::Input>())
+    Definition::new(T::NAME.as_str(), T::DESCRIPTION, schema::input_schema::<T::Input>())
         .with_title(T::TITLE)
-        .with_raw_output_schema(schema::output::<T::Output>())
+        .with_raw_output_schema(schema::output_schema::<T::Output>())
         .with_annotations(ToolAnnotations::from_raw(
             None,
             Some(read_only),
@@ -149,7 +149,10 @@ fn define<T: Tool>() -> Definition {
         ))
 }
 
-fn prepare<T: Tool>(arguments: Arguments, cx: &ToolContext) -> Result<PreparedCall<'_>, ToolError> {
+fn prepare_call<T: Tool>(
+    arguments: Arguments,
+    cx: &ToolContext,
+) -> Result<PreparedCall<'_>, ToolError> {
     let input = arguments::parse::<T::Input>(arguments)?;
     Ok(PreparedCall {
         deadline: T::deadline(&input, cx),
@@ -157,7 +160,7 @@ fn prepare<T: Tool>(arguments: Arguments, cx: &ToolContext) -> Result<PreparedCa
             let mut reply = T::run(input, cx).await?;
             reply.simulated |= cx.account.environment() == Environment::Sandbox;
             let followed = reply.followed.clone().map(|call| (call, reply.full_text()));
-            Ok(ToolOutcome { result: answer::reply(reply)?, followed })
+            Ok(ToolOutcome { result: answer::render_reply(reply)?, followed })
         }),
     })
 }

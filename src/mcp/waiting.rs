@@ -45,8 +45,8 @@ const LINE: usize = 300;
 /// The wait that this request may have. A client that does not follow progress gives up on its own
 /// before long, and would never hear the answer.
 #[must_use]
-pub fn allowed(cx: &ToolContext, asked: Duration) -> Duration {
-    let most = if cx.progress.is_wanted() {
+pub fn allowed_wait(cx: &ToolContext, asked: Duration) -> Duration {
+    let most = if cx.progress.is_requested() {
         LONGEST
     } else {
         Duration::from_secs(cx.account.wait_limits().max_seconds)
@@ -74,10 +74,10 @@ pub async fn wait_for_end(
 ) -> Result<ObservedCall, ToolError> {
     let until = Instant::now() + wait;
     let words = DataSurface::Transcript.is_visible(&cx.tools);
-    let mut follower = follow(cx, id, words && cx.progress.is_wanted())?;
-    let teller = ProgressReporter::new(&cx.progress, words);
-    let snapshot = watch(teller, &cx.draining, &mut follower, until, |_| false).await;
-    seen(&snapshot)
+    let mut follower = follow_call(cx, id, words && cx.progress.is_requested())?;
+    let reporter = ProgressReporter::new(&cx.progress, words);
+    let snapshot = watch_until(reporter, &cx.draining, &mut follower, until, |_| false).await;
+    observe(&snapshot)
 }
 
 /// What was said on a call, as far as it is known.
@@ -103,15 +103,15 @@ pub async fn wait_for_transcript(
     wait: Duration,
 ) -> Result<TranscriptWait, ToolError> {
     let until = Instant::now() + wait;
-    let mut follower = follow(cx, id, true)?;
+    let mut follower = follow_call(cx, id, true)?;
     // Once the call is over, the last lines may still be on their way.
     let enough = |snapshot: &Snapshot| match &snapshot.call {
         Some(call) if call.status.is_terminal() => snapshot.segments_final,
         _ => snapshot.segments.iter().any(|segment| is_after(segment, after)),
     };
-    let teller = ProgressReporter::new(&cx.progress, true);
-    let snapshot = watch(teller, &cx.draining, &mut follower, until, enough).await;
-    let ObservedCall { call, trouble } = seen(&snapshot)?;
+    let reporter = ProgressReporter::new(&cx.progress, true);
+    let snapshot = watch_until(reporter, &cx.draining, &mut follower, until, enough).await;
+    let ObservedCall { call, trouble } = observe(&snapshot)?;
     Ok(TranscriptWait {
         call,
         segments: Arc::clone(&snapshot.segments),
@@ -148,9 +148,9 @@ pub async fn poll_once(
     };
     let known = |snapshot: &Snapshot| snapshot.call.is_some();
     let nobody = ProgressNotifier::default();
-    let teller = ProgressReporter::new(&nobody, false);
-    let snapshot = watch(teller, draining, &mut follower, Instant::now(), known).await;
-    let seen = seen(&snapshot)?;
+    let reporter = ProgressReporter::new(&nobody, false);
+    let snapshot = watch_until(reporter, draining, &mut follower, Instant::now(), known).await;
+    let seen = observe(&snapshot)?;
     if !snapshot.state.is_over() {
         watchers.keep_alive(id, follower, kept(&seen.call));
     }
@@ -166,7 +166,7 @@ pub async fn record_call_end(account: &Account, call: &Call) {
     }
 }
 
-fn follow(cx: &ToolContext, id: &CallId, transcript: bool) -> Result<Follower, ToolError> {
+fn follow_call(cx: &ToolContext, id: &CallId, transcript: bool) -> Result<Follower, ToolError> {
     cx.account.watchers()?.follow(id, WatchOptions { transcript }).map_err(|error| {
         ToolError::new(ErrorCode::RateLimited, error.to_string())
             .with_retry(Retry::Later)
@@ -179,8 +179,8 @@ fn follow(cx: &ToolContext, id: &CallId, transcript: bool) -> Result<Follower, T
 
 /// Follows until the call is over, `enough` says so, time is up, or the server is about to end. Time is
 /// not up before anything is known, within limits.
-async fn watch(
-    mut teller: ProgressReporter<'_>,
+async fn watch_until(
+    mut reporter: ProgressReporter<'_>,
     draining: &CancellationToken,
     follower: &mut Follower,
     mut until: Instant,
@@ -193,7 +193,7 @@ async fn watch(
     let mut ending = false;
     loop {
         let snapshot = follower.snapshot();
-        teller.tell(&snapshot).await;
+        reporter.report_changes(&snapshot).await;
         let nothing_known = snapshot.call.is_none();
         let hopeless = nothing_known && snapshot.trouble.is_some() && Instant::now() >= patience;
         let parked = ending && !nothing_known;
@@ -205,7 +205,7 @@ async fn watch(
             changed = follower.changed() => if changed.is_none() {
                 return follower.snapshot();
             },
-            _ = heartbeat.tick() => teller.heartbeat(&snapshot).await,
+            _ = heartbeat.tick() => reporter.report_heartbeat(&snapshot).await,
             () = sleep_until(patience), if nothing_known && Instant::now() < patience => {}
             () = draining.cancelled(), if !ending => {
                 ending = true;
@@ -217,7 +217,7 @@ async fn watch(
     }
 }
 
-fn seen(snapshot: &Snapshot) -> Result<ObservedCall, ToolError> {
+fn observe(snapshot: &Snapshot) -> Result<ObservedCall, ToolError> {
     match (&snapshot.call, &snapshot.trouble, snapshot.state) {
         (_, Some(trouble), WatchStatus::NotFound | WatchStatus::Unauthorized) => {
             Err(Error::clone(trouble).into())
@@ -249,31 +249,31 @@ impl<'a> ProgressReporter<'a> {
         Self { progress, words, fence: UntrustedFence::new(), status: None, lines: 0 }
     }
 
-    async fn tell(&mut self, snapshot: &Snapshot) {
-        if !self.progress.is_wanted() {
+    async fn report_changes(&mut self, snapshot: &Snapshot) {
+        if !self.progress.is_requested() {
             return;
         }
         if let Some(call) = &snapshot.call
             && self.status.as_ref() != Some(&call.status)
         {
             self.status = Some(call.status.clone());
-            self.progress.say(format!("The call is {}.", call.status)).await;
+            self.progress.report(format!("The call is {}.", call.status)).await;
         }
         for segment in snapshot.segments.iter().skip(self.lines).filter(|_| self.words) {
             let role = text::one_line(segment.role.as_deref().unwrap_or("unknown"), 40);
-            let words = self.fence.inline(&segment.text, LINE);
-            self.progress.say(format!("{role} said: {words}")).await;
+            let words = self.fence.wrap_line(&segment.text, LINE);
+            self.progress.report(format!("{role} said: {words}")).await;
         }
         self.lines = self.lines.max(snapshot.segments.len());
     }
 
-    async fn heartbeat(&self, snapshot: &Snapshot) {
+    async fn report_heartbeat(&self, snapshot: &Snapshot) {
         let trouble = snapshot.trouble.as_ref().or(snapshot.segments_trouble.as_ref());
         let state = match (&snapshot.call, trouble) {
             (_, Some(_)) => "CallingBox cannot be read at the moment".to_owned(),
             (Some(call), None) => format!("the call is {}", call.status),
             (None, None) => "nothing is known yet".to_owned(),
         };
-        self.progress.say(format!("Still waiting; {state}.")).await;
+        self.progress.report(format!("Still waiting; {state}.")).await;
     }
 }

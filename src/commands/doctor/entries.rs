@@ -17,7 +17,7 @@ use super::Finding;
 use crate::cli::{Cli, Command as Typed, Global, parse_server_name};
 use crate::commands::install;
 use crate::install::{self as clients, ClientApp, InstallScope, Installed, Machine};
-use crate::mcp::reply::text::reason;
+use crate::mcp::reply::text::shorten_reason;
 
 /// How long a server may take to start and to list its tools.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -286,7 +286,7 @@ async fn start(program: &Path, entry: &Installed) -> anyhow::Result<usize> {
             let _ = process.start_kill();
             let said = tokio::time::timeout(Duration::from_secs(1), complaint).await;
             let said = said.ok().and_then(Result::ok).unwrap_or_default();
-            bail!("it starts and breaks off: {}", reason(&without_secrets(&said, entry)))
+            bail!("it starts and breaks off: {}", shorten_reason(&without_secrets(&said, entry)))
         }
     }
 }

@@ -35,12 +35,12 @@ impl RequestToolFilter {
     /// The response, 400, with the valid names: a header names an unknown toolset or tool.
     pub fn from_headers(headers: &HeaderMap, all: &ToolIndex) -> Result<Self, Box<Response>> {
         let refuse = |header: &str, error: UnknownName| {
-            let text = format!("{header}: {}", text::reason(&error.to_string()));
+            let text = format!("{header}: {}", text::shorten_reason(&error.to_string()));
             Box::new(answer::error_response(StatusCode::BAD_REQUEST, &text))
         };
         let tool = |name: &str| {
             let tool = all.get(name).map(|tool| tool.name);
-            tool.ok_or_else(|| all.no_tool(name))
+            tool.ok_or_else(|| all.unknown_tool(name))
         };
         let tools = |header| {
             parse_distinct(listed_names(headers, header)?, tool)

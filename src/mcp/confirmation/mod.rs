@@ -93,13 +93,13 @@ pub enum ConfirmOutcome {
 }
 
 /// A no, in whichever form it came.
-fn no(why: &str) -> ToolError {
+fn declined(why: &str) -> ToolError {
     ToolError::new(ErrorCode::Declined, format!("{why}. Nobody was called and nothing was bought"))
         .with_retry(Retry::No)
         .with_next([NextStep::person("Do not ask again unless the user brings it up.")])
 }
 
-fn void(why: impl Display) -> ToolError {
+fn reject_token(why: impl Display) -> ToolError {
     ToolError::new(
         ErrorCode::Declined,
         format!("the confirmation is void: {why}. Nobody was called and nothing was bought"),
@@ -107,7 +107,7 @@ fn void(why: impl Display) -> ToolError {
 }
 
 /// How to get another confirmation, where one is void.
-fn another(cx: &ToolContext, error: ToolError) -> ToolError {
+fn with_retry_hint(cx: &ToolContext, error: ToolError) -> ToolError {
     match (error.class(), cx.client.can_ask_human()) {
         (ErrorCode::Declined, true) => error.with_next([NextStep::person(
             "Call again without confirmation_token: the user is then asked.",
@@ -123,7 +123,7 @@ fn another(cx: &ToolContext, error: ToolError) -> ToolError {
 ///
 /// # Errors
 /// A no, or the request for input of 2026-07-28.
-pub async fn ask(
+pub async fn ask_human(
     cx: &ToolContext,
     dialer: &Dialer,
     asked: &DialRequest,
@@ -132,46 +132,53 @@ pub async fn ask(
 ) -> Result<ConfirmOutcome, ToolExit> {
     if let Some(token) = token {
         if dialer.rules().require_human {
-            return Err(
-                another(cx, void("only the human's own answer to the client counts here")).into()
-            );
+            return Err(with_retry_hint(
+                cx,
+                reject_token("only the human's own answer to the client counts here"),
+            )
+            .into());
         }
-        open(dialer, asked, &question.preview, Purpose::Token, token)
+        redeem_token(dialer, asked, &question.preview, Purpose::Token, token)
             .await
-            .map_err(|error| another(cx, error))?;
+            .map_err(|error| with_retry_hint(cx, error))?;
         return Ok(ConfirmOutcome::Confirmed(ConfirmedBy::Token));
     }
     if !cx.client.can_ask_human() {
-        let (token, expires_at) = seal(dialer, asked, &question.preview, Purpose::Token).await?;
+        let (token, expires_at) =
+            issue_token(dialer, asked, &question.preview, Purpose::Token).await?;
         return Ok(ConfirmOutcome::Preview { token, expires_at });
     }
     match cx.client.era() {
-        Era::Sessions => elicit(cx, dialer.rules().thinking_time, question).await?,
+        Era::Sessions => elicit_answer(cx, dialer.rules().thinking_time, question).await?,
         Era::Stateless => match (cx.client.request_state(), cx.client.input_responses()) {
             (Some(state), Some(responses)) => {
-                open(dialer, asked, &question.preview, Purpose::State, state)
+                redeem_token(dialer, asked, &question.preview, Purpose::State, state)
                     .await
-                    .map_err(|error| another(cx, error))?;
+                    .map_err(|error| with_retry_hint(cx, error))?;
                 let answer = responses
                     .get(QUESTION)
                     .and_then(|answer| serde_json::from_value::<ElicitResult>(answer.clone()).ok())
-                    .ok_or_else(|| no(UNREADABLE))?;
+                    .ok_or_else(|| declined(UNREADABLE))?;
                 read(answer)?;
             }
-            _ => return Err(ToolExit::NeedsInput(Box::new(round(dialer, asked, question).await?))),
+            _ => {
+                return Err(ToolExit::NeedsInput(Box::new(
+                    input_required(dialer, asked, question).await?,
+                )));
+            }
         },
     }
     Ok(ConfirmOutcome::Confirmed(ConfirmedBy::User))
 }
 
 /// The era of sessions: the client is asked and waited for.
-async fn elicit(
+async fn elicit_answer(
     cx: &ToolContext,
     thinking_time: Duration,
     question: &Question,
 ) -> Result<(), ToolError> {
     use rmcp::service::{ElicitationError, ServiceError};
-    cx.progress.say("Waiting for the human to confirm.").await;
+    cx.progress.report("Waiting for the human to confirm.").await;
     let peer = cx.client.peer();
     let answer = tokio::select! {
         answer = peer.elicit_with_timeout::<Answer>(question.text(), Some(thinking_time)) => answer,
@@ -182,32 +189,32 @@ async fn elicit(
     };
     match answer {
         Ok(Some(Answer { confirm: true })) => Ok(()),
-        Ok(_) => Err(no("the human did not say yes")),
-        Err(ElicitationError::UserDeclined) => Err(no("the human declined")),
-        Err(ElicitationError::UserCancelled) => Err(no("the human closed the question")),
+        Ok(_) => Err(declined("the human did not say yes")),
+        Err(ElicitationError::UserDeclined) => Err(declined("the human declined")),
+        Err(ElicitationError::UserCancelled) => Err(declined("the human closed the question")),
         Err(
             ElicitationError::ParseError { .. }
             | ElicitationError::NoContent
             | ElicitationError::Service(ServiceError::UnexpectedResponse),
-        ) => Err(no(UNREADABLE)),
+        ) => Err(declined(UNREADABLE)),
         Err(ElicitationError::Service(ServiceError::Timeout { .. })) => {
-            Err(no("the human did not answer in time"))
+            Err(declined("the human did not answer in time"))
         }
         Err(error) => {
             let error = error.to_string();
             tracing::warn!(error = %digits_masked(&error), "the question to the human failed");
-            Err(no("the client could not ask the human"))
+            Err(declined("the client could not ask the human"))
         }
     }
 }
 
 /// The era without sessions: the question goes out as the answer to this round.
-async fn round(
+async fn input_required(
     dialer: &Dialer,
     asked: &DialRequest,
     question: &Question,
 ) -> Result<InputRequiredResult, ToolError> {
-    let (state, _) = seal(dialer, asked, &question.preview, Purpose::State).await?;
+    let (state, _) = issue_token(dialer, asked, &question.preview, Purpose::State).await?;
     let form = ElicitationSchema::from_type::<Answer>()
         .map_err(|error| ToolError::internal(error.to_string()))?;
     let request = ElicitRequest::new(ElicitRequestParams::FormElicitationParams {
@@ -227,14 +234,14 @@ fn read(answer: ElicitResult) -> Result<(), ToolError> {
                 .content
                 .and_then(|content| serde_json::from_value::<Answer>(content).ok())
                 .is_some_and(|answer| answer.confirm);
-            if confirmed { Ok(()) } else { Err(no("the human did not say yes")) }
+            if confirmed { Ok(()) } else { Err(declined("the human did not say yes")) }
         }
-        ElicitationAction::Decline => Err(no("the human declined")),
-        _ => Err(no("the human closed the question")),
+        ElicitationAction::Decline => Err(declined("the human declined")),
+        _ => Err(declined("the human closed the question")),
     }
 }
 
-async fn seals(dialer: &Dialer) -> Result<ConfirmationTokens, ToolError> {
+async fn confirmation_tokens(dialer: &Dialer) -> Result<ConfirmationTokens, ToolError> {
     let secret = dialer.ledger().await?.secret().await?;
     ConfirmationTokens::new(secret.to_vec()).map_err(|error| ToolError::internal(error.to_string()))
 }
@@ -251,45 +258,50 @@ enum Purpose {
 
 /// What a seal is bound to: its purpose, the account, every argument, and what was shown, which says
 /// more: what the agent is told to do, from which number, at what price.
-fn binding(dialer: &Dialer, asked: &DialRequest, preview: &Preview, purpose: Purpose) -> String {
+fn token_binding(
+    dialer: &Dialer,
+    asked: &DialRequest,
+    preview: &Preview,
+    purpose: Purpose,
+) -> String {
     let tenant = dialer.account().id();
     let (arguments, shown) = (asked.confirmation_fingerprint(tenant), &preview.bound);
     format!("{purpose:?}|{}|{}|{shown}", tenant.as_str(), arguments.as_str())
 }
 
-async fn seal(
+async fn issue_token(
     dialer: &Dialer,
     asked: &DialRequest,
     preview: &Preview,
     purpose: Purpose,
 ) -> Result<(String, Timestamp), ToolError> {
-    let bound = binding(dialer, asked, preview, purpose);
-    let sealed = seals(dialer).await?.seal(&bound, LIFETIME);
+    let bound = token_binding(dialer, asked, preview, purpose);
+    let sealed = confirmation_tokens(dialer).await?.issue(&bound, LIFETIME);
     sealed.map_err(|error| ToolError::internal(error.to_string()))
 }
 
 /// Opens a seal and uses it up.
-async fn open(
+async fn redeem_token(
     dialer: &Dialer,
     asked: &DialRequest,
     preview: &Preview,
     purpose: Purpose,
     seal: &str,
 ) -> Result<(), ToolError> {
-    let bound = binding(dialer, asked, preview, purpose);
-    let sealed = seals(dialer).await?.open(&bound, seal).map_err(void)?;
+    let bound = token_binding(dialer, asked, preview, purpose);
+    let sealed = confirmation_tokens(dialer).await?.verify(&bound, seal).map_err(reject_token)?;
     let (ledger, tenant) = (dialer.ledger().await?, dialer.account().id());
     let now = Timestamp::now();
     if ledger.redeem_token(tenant, &sealed.id, sealed.expires_at, now).await? {
         Ok(())
     } else {
-        Err(void(InvalidToken::Used))
+        Err(reject_token(InvalidToken::Used))
     }
 }
 
 /// The human said yes, but what would be done is no longer what they were shown.
 #[must_use]
-pub fn outdated() -> ToolError {
+pub fn outdated_confirmation() -> ToolError {
     let text = "the agent or the price was changed while the human was asked. Nobody was called and nothing was bought";
     ToolError::new(ErrorCode::Declined, text)
         .with_next([NextStep::person("Call again: the human is then asked about it as it is now.")])
@@ -406,10 +418,10 @@ mod tests {
         proptest::test_runner::TestRunner::new(config)
             .run(&(orders(), orders(), purpose(), purpose()), |(asked, other, one, another)| {
                 runtime.block_on(async {
-                    let (seal, _) = seal(&ours, &asked, &shown, one).await.unwrap();
+                    let (seal, _) = issue_token(&ours, &asked, &shown, one).await.unwrap();
                     let message = |error: ToolError| error.message().to_owned();
                     let elsewhere =
-                        open(&others, &asked, &shown, one, &seal).await.map_err(message);
+                        redeem_token(&others, &asked, &shown, one, &seal).await.map_err(message);
                     prop_assert!(elsewhere.unwrap_err().contains("not of this server"));
                     let same = other.confirmation_fingerprint(ours.account().id())
                         == asked.confirmation_fingerprint(ours.account().id());
@@ -418,12 +430,17 @@ mod tests {
                         format!("{:?}", parts(&other)) == format!("{:?}", parts(&asked))
                     );
                     if !(same && one == another) {
-                        prop_assert!(open(&ours, &other, &shown, another, &seal).await.is_err());
+                        prop_assert!(
+                            redeem_token(&ours, &other, &shown, another, &seal).await.is_err()
+                        );
                     }
-                    prop_assert!(open(&ours, &asked, &otherwise, one, &seal).await.is_err());
+                    prop_assert!(
+                        redeem_token(&ours, &asked, &otherwise, one, &seal).await.is_err()
+                    );
                     // The one it was made for, once, although others were tried before.
-                    prop_assert!(open(&ours, &asked, &shown, one, &seal).await.is_ok());
-                    let again = open(&ours, &asked, &shown, one, &seal).await.map_err(message);
+                    prop_assert!(redeem_token(&ours, &asked, &shown, one, &seal).await.is_ok());
+                    let again =
+                        redeem_token(&ours, &asked, &shown, one, &seal).await.map_err(message);
                     prop_assert!(again.unwrap_err().contains("used before"));
                     Ok(())
                 })

@@ -56,7 +56,7 @@ impl ConfirmationTokens {
     ///
     /// # Errors
     /// Never, as long as a text and a time can be written as JSON.
-    pub fn seal(
+    pub fn issue(
         &self,
         bound: &str,
         lifetime: Duration,
@@ -73,7 +73,7 @@ impl ConfirmationTokens {
     ///
     /// # Errors
     /// It is void.
-    pub fn open(&self, bound: &str, seal: &str) -> Result<TokenClaims, InvalidToken> {
+    pub fn verify(&self, bound: &str, seal: &str) -> Result<TokenClaims, InvalidToken> {
         let payload = self.0.open_with(seal, bound.as_bytes()).map_err(|error| match error {
             RequestStateError::Expired => InvalidToken::Expired,
             RequestStateError::IntegrityCheckFailed => InvalidToken::Otherwise,
@@ -98,15 +98,15 @@ mod tests {
     #[test]
     fn a_seal_expires() {
         let seals = seals([7; 32]);
-        let (seal, _) = seals.seal("Token|a|b", LIFETIME).unwrap();
-        assert!(seals.open("Token|a|b", &seal).is_ok());
-        let (seal, _) = seals.seal("Token|a|b", Duration::ZERO).unwrap();
+        let (seal, _) = seals.issue("Token|a|b", LIFETIME).unwrap();
+        assert!(seals.verify("Token|a|b", &seal).is_ok());
+        let (seal, _) = seals.issue("Token|a|b", Duration::ZERO).unwrap();
         // The codec reads the clock itself, at the latest now: the next millisecond is waited for.
         let sealed = Timestamp::now().as_millisecond();
         while Timestamp::now().as_millisecond() <= sealed {
             std::thread::yield_now();
         }
-        let void = seals.open("Token|a|b", &seal).unwrap_err();
+        let void = seals.verify("Token|a|b", &seal).unwrap_err();
         assert_eq!(void, InvalidToken::Expired);
     }
 
@@ -122,39 +122,39 @@ mod tests {
             cut: prop::sample::Index,
         ) {
             let seals = seals(key);
-            let (mut seal, expires_at) = seals.seal(&bound, LIFETIME).unwrap();
-            let opened = seals.open(&bound, &seal).unwrap();
+            let (mut seal, expires_at) = seals.issue(&bound, LIFETIME).unwrap();
+            let opened = seals.verify(&bound, &seal).unwrap();
             prop_assert_eq!(opened.expires_at, expires_at);
-            prop_assert_eq!(seals.open(&other, &seal).is_ok(), other == bound);
+            prop_assert_eq!(seals.verify(&other, &seal).is_ok(), other == bound);
             let others = ConfirmationTokens::new(other_key.to_vec()).unwrap();
-            prop_assert_eq!(others.open(&bound, &seal).is_ok(), other_key == key);
+            prop_assert_eq!(others.verify(&bound, &seal).is_ok(), other_key == key);
 
             let at = at.index(seal.len());
             let mut forged = seal.clone();
             forged.replace_range(at..=at, &with);
-            prop_assert_eq!(seals.open(&bound, &forged).is_ok(), forged == seal);
+            prop_assert_eq!(seals.verify(&bound, &forged).is_ok(), forged == seal);
             let longer = seal.clone() + &with;
             seal.truncate(cut.index(seal.len()));
-            prop_assert!(seals.open(&bound, &seal).is_err());
-            prop_assert!(seals.open(&bound, &longer).is_err());
+            prop_assert!(seals.verify(&bound, &seal).is_err());
+            prop_assert!(seals.verify(&bound, &longer).is_err());
         }
 
         #[test]
         fn any_flipped_bit_of_a_seal_voids_it(key: [u8; 32], at: prop::sample::Index, bit in 0..8_u8) {
             let seals = seals(key);
-            let (seal, _) = seals.seal("Token|a|b", LIFETIME).unwrap();
+            let (seal, _) = seals.issue("Token|a|b", LIFETIME).unwrap();
             let mut bytes = seal.into_bytes();
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             if let Ok(flipped) = String::from_utf8(bytes) {
-                prop_assert!(seals.open("Token|a|b", &flipped).is_err(), "{}", flipped);
+                prop_assert!(seals.verify("Token|a|b", &flipped).is_err(), "{}", flipped);
             }
         }
 
         #[test]
         fn no_text_is_a_seal_by_chance(text in ".{0,200}") {
             let seals = seals([7; 32]);
-            prop_assert!(seals.open("Token|a|b", &text).is_err());
+            prop_assert!(seals.verify("Token|a|b", &text).is_err());
         }
     }
 }

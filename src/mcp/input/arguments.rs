@@ -299,7 +299,7 @@ pub fn parse<T: DeserializeOwned + JsonSchema>(arguments: Arguments) -> Result<T
     if let Some(Ok(input)) = parsed {
         return Ok(input);
     }
-    let schema = Value::Object(Map::clone(&schema::input::<T>()));
+    let schema = Value::Object(Map::clone(&schema::input_schema::<T>()));
     let problem = unknown_argument(&schema, &arguments)
         .or_else(|| find_null(&arguments).map(|name| null_argument(&schema, name)))
         .or_else(|| parsed?.err().map(|error| wrong_value(&schema, &arguments, error)))
@@ -356,7 +356,7 @@ fn wrong_value(
     let reason = match find_choice(schema, arguments, error.path()) {
         Some(choice) => format!("must be one of {choice}"),
         // serde repeats what was given, which may be a telephone number.
-        None => text::reason(&digits_masked(&error.into_inner().to_string())),
+        None => text::shorten_reason(&digits_masked(&error.into_inner().to_string())),
     };
     if path == "." { reason } else { format!("`{}`: {reason}", shown_name(&path)) }
 }

@@ -17,15 +17,15 @@ use serde_json::Value;
 
 /// The schema of the arguments that `T` reads.
 #[must_use]
-pub fn input<T: JsonSchema>() -> Arc<JsonObject> {
-    generate::<T>(Contract::Deserialize, shorten)
+pub fn input_schema<T: JsonSchema>() -> Arc<JsonObject> {
+    generate_schema::<T>(Contract::Deserialize, simplify_schema)
 }
 
 /// The schema of the answers that `T` writes.
 #[must_use]
-pub fn output<T: JsonSchema>() -> Arc<JsonObject> {
-    generate::<T>(Contract::Serialize, |schema| {
-        shorten(schema);
+pub fn output_schema<T: JsonSchema>() -> Arc<JsonObject> {
+    generate_schema::<T>(Contract::Serialize, |schema| {
+        simplify_schema(schema);
         // Answers are written by this program: their limits and explanations would cost a model's
         // context without telling it anything it could act on.
         for key in ["description", "pattern", "maxLength", "minimum", "maximum", "required"] {
@@ -34,7 +34,7 @@ pub fn output<T: JsonSchema>() -> Arc<JsonObject> {
     })
 }
 
-fn generate<T: JsonSchema>(contract: Contract, tidy: fn(&mut Schema)) -> Arc<JsonObject> {
+fn generate_schema<T: JsonSchema>(contract: Contract, tidy: fn(&mut Schema)) -> Arc<JsonObject> {
     let mut settings = SchemaSettings::draft2020_12();
     settings.meta_schema = None;
     settings.inline_subschemas = true;
@@ -51,7 +51,7 @@ fn generate<T: JsonSchema>(contract: Contract, tidy: fn(&mut Schema)) -> Arc<Jso
     Arc::new(std::mem::take(schema.ensure_object()))
 }
 
-fn shorten(schema: &mut Schema) {
+fn simplify_schema(schema: &mut Schema) {
     schema.remove("title");
     schema.remove("format");
     for key in ["minLength", "minimum"] {
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn inputs_are_flat_and_never_null() {
         assert_eq!(
-            Value::Object((*input::<Sample>()).clone()),
+            Value::Object((*input_schema::<Sample>()).clone()),
             json!({
                 "type": "object",
                 "properties": {

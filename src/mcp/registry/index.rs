@@ -25,7 +25,7 @@ impl ToolMeta {
     /// What a caller must be granted to call it, where callers are granted anything.
     #[must_use]
     pub fn scope(&self) -> OAuthScope {
-        OAuthScope::of(self.toolset, self.effect)
+        OAuthScope::for_tool(self.toolset, self.effect)
     }
 }
 
@@ -47,7 +47,7 @@ impl ToolIndex {
 
     /// What is said of a tool that does not exist.
     #[must_use]
-    pub fn no_tool(&self, name: &str) -> UnknownName {
+    pub fn unknown_tool(&self, name: &str) -> UnknownName {
         UnknownName::new("tool", name, self.iter().map(|tool| tool.name.to_owned()))
     }
 

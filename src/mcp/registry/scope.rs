@@ -46,7 +46,7 @@ impl OAuthScope {
 
     /// What a tool of this group takes that does this to the world.
     #[must_use]
-    pub const fn of(toolset: Toolset, kind: ToolEffect) -> Self {
+    pub const fn for_tool(toolset: Toolset, kind: ToolEffect) -> Self {
         match (kind, toolset) {
             (ToolEffect::RingsPhone, _) => Self::CallsPlace,
             (ToolEffect::CostsMoney, _) => Self::NumbersPurchase,

@@ -32,7 +32,7 @@ impl Selection {
     pub fn check(&self, all: &ToolIndex) -> Result<(), UnknownName> {
         match self.tools.iter().chain(&self.exclude_tools).find(|name| all.get(name).is_none()) {
             None => Ok(()),
-            Some(name) => Err(all.no_tool(name)),
+            Some(name) => Err(all.unknown_tool(name)),
         }
     }
 

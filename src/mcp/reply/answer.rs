@@ -59,7 +59,7 @@ pub const ERROR_META: &str = "callingbox-mcp/error";
 ///
 /// # Errors
 /// The data could not be written as JSON: a defect, but the text still reaches the model.
-pub fn reply<T: Serialize>(reply: Reply<T>) -> Result<CallToolResult, ToolError> {
+pub fn render_reply<T: Serialize>(reply: Reply<T>) -> Result<CallToolResult, ToolError> {
     let text = reply.full_text();
     let data = serde_json::to_value(reply.data).map_err(|error| {
         ToolError::internal(format!("the answer could not be written: {error}. It was: {text}"))
@@ -72,7 +72,7 @@ pub fn reply<T: Serialize>(reply: Reply<T>) -> Result<CallToolResult, ToolError>
 /// Shapes a failure. It carries no structured content, because clients hold that against the
 /// output schema; programs find the same facts under [`ERROR_META`].
 #[must_use]
-pub fn failure(error: &ErrorReport) -> CallToolResult {
+pub fn render_error(error: &ErrorReport) -> CallToolResult {
     let mut result = CallToolResult::error(vec![ContentBlock::text(error.to_string())]);
     let mut meta = MetaObject::default();
     meta.insert(ERROR_META.to_owned(), serde_json::to_value(error).unwrap_or(Value::Null));

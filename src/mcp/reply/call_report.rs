@@ -52,7 +52,7 @@ pub struct CallSummary {
 impl CallSummary {
     /// The summary of a call.
     #[must_use]
-    pub fn of(call: Call) -> Self {
+    pub fn from_call(call: Call) -> Self {
         Self {
             outcome: CallOutcome::from_call(&call),
             simulated: text::is_simulated(&call.extra),
@@ -75,7 +75,7 @@ impl CallSummary {
 
     /// One line: when, which way, with whom, what became of it, id.
     #[must_use]
-    pub fn line(&self) -> String {
+    pub fn summary_line(&self) -> String {
         let when =
             self.created_at.as_ref().map_or("at an unknown time", callingbox::Timestamp::as_str);
         let direction = self.direction.as_deref().unwrap_or("call");
@@ -148,13 +148,13 @@ impl CallReport {
         let outcome = CallOutcome::from_call(&call);
         let finished = CallProgress::from_call(&call, Duration::ZERO, Timestamp::now())
             == CallProgress::Finished;
-        let result_problems = check_result(&call);
+        let result_problems = find_result_problems(&call);
         let error = [&call.error_code, &call.error_message, &call.hangup_cause]
             .into_iter()
             .filter_map(|part| part.as_deref())
             .collect::<Vec<_>>()
             .join("; ");
-        let (note, steps) = note(&call, outcome, finished);
+        let (note, steps) = build_note(&call, outcome, finished);
         let note = with_steps(&note, &steps, tools);
         Self {
             outcome,
@@ -228,10 +228,10 @@ impl CallReport {
         }
         let _ = write!(text, " {}", self.note);
         if let Some(trouble) = &self.trouble {
-            text.push_str(&text::last_known(trouble));
+            text.push_str(&text::last_known_note(trouble));
         }
         if let Some(error) = &self.result_error {
-            let _ = write!(text, " Result error: {}.", fence.inline(error, MAX_ERROR_CHARS));
+            let _ = write!(text, " Result error: {}.", fence.wrap_line(error, MAX_ERROR_CHARS));
         }
         if !self.result_problems.is_empty() {
             let _ = write!(text, " Result problems: {}.", self.result_problems.join("; "));
@@ -242,7 +242,7 @@ impl CallReport {
             let _ = write!(
                 text,
                 "\nResult, extracted from the conversation:\n{}",
-                fence.around(&result)
+                fence.wrap_block(&result)
             );
         }
         text
@@ -256,15 +256,15 @@ const MAX_ERROR_CHARS: usize = 300;
 const LONGEST: usize = 2_000;
 
 /// What is wrong with the result, held against `returns` as it stood when the call began.
-fn check_result(call: &Call) -> Vec<String> {
+fn find_result_problems(call: &Call) -> Vec<String> {
     let mut problems = Vec::new();
     let result = match &call.result {
         Some(Value::Object(result)) => Some(result),
         Some(other) => {
             problems.push(format!(
                 "the result is {} and not an object; untrusted data from the call: {}",
-                kind(other),
-                UntrustedFence::new().inline(&other.to_string(), LONGEST)
+                json_type_name(other),
+                UntrustedFence::new().wrap_line(&other.to_string(), LONGEST)
             ));
             None
         }
@@ -285,7 +285,10 @@ fn check_result(call: &Call) -> Vec<String> {
                 | ("string", Some(Value::String(_)))
                 | ("number", Some(Value::Number(_))) => {}
                 (_, Some(value)) => {
-                    problems.push(format!("`{name}` should be a {wanted} and is {}", kind(value)));
+                    problems.push(format!(
+                        "`{name}` should be a {wanted} and is {}",
+                        json_type_name(value)
+                    ));
                 }
             }
         }
@@ -293,7 +296,7 @@ fn check_result(call: &Call) -> Vec<String> {
     problems
 }
 
-fn kind(value: &Value) -> &'static str {
+fn json_type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -305,7 +308,7 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// What the fields do not say, and what to do next.
-fn note(call: &Call, outcome: CallOutcome, finished: bool) -> (String, Vec<NextStep>) {
+fn build_note(call: &Call, outcome: CallOutcome, finished: bool) -> (String, Vec<NextStep>) {
     let fields_wanted = call.returns.as_ref().is_some_and(|returns| !returns.is_empty());
     let all_null = || {
         call.result

@@ -20,7 +20,7 @@ impl Caller {
     /// The caller of a request. rmcp's HTTP transport hands on the whole head of the HTTP request, and
     /// what the server put beside it is in there.
     #[must_use]
-    pub fn of(extensions: &Extensions) -> Option<&Self> {
+    pub fn from_extensions(extensions: &Extensions) -> Option<&Self> {
         let beside = || extensions.get::<http::request::Parts>()?.extensions.get::<Self>();
         extensions.get::<Self>().or_else(beside)
     }

@@ -25,7 +25,7 @@ pub struct McpPeer {
 impl McpPeer {
     /// Reads it from the request.
     #[must_use]
-    pub fn of(
+    pub fn from_request(
         context: &RequestContext<RoleServer>,
         input_responses: Option<InputResponses>,
         request_state: Option<String>,

@@ -15,19 +15,19 @@ pub struct ProgressNotifier {
 impl ProgressNotifier {
     /// The progress of this request.
     #[must_use]
-    pub fn of(context: &RequestContext<RoleServer>) -> Self {
+    pub fn from_request(context: &RequestContext<RoleServer>) -> Self {
         let token = context.meta.get_progress_token();
         Self { to: token.map(|token| (context.peer.clone(), token)), steps: AtomicU64::new(0) }
     }
 
     /// Whether anybody wants to know.
     #[must_use]
-    pub fn is_wanted(&self) -> bool {
+    pub fn is_requested(&self) -> bool {
         self.to.is_some()
     }
 
     /// Says one thing. A client that is gone is no error: its request is canceled on its own.
-    pub async fn say(&self, message: impl Into<String>) {
+    pub async fn report(&self, message: impl Into<String>) {
         let Some((peer, token)) = &self.to else { return };
         let step = self.steps.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         #[expect(clippy::cast_precision_loss, reason = "a count of messages stays far below 2^52")]

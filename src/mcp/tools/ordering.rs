@@ -37,7 +37,7 @@ pub(super) enum OrderOutcome {
 ///
 /// `preview` writes what the human is shown, given the local times at the destination. It is asked for only when somebody must be asked, and once
 /// more after their yes: what is done is what they were shown.
-pub(super) async fn order<F, P>(
+pub(super) async fn place_order<F, P>(
     cx: &ToolContext,
     asked: DialRequest,
     token: Option<&str>,
@@ -47,7 +47,7 @@ where
     F: Fn(Vec<String>) -> P,
     P: Future<Output = Result<Preview, ToolError>>,
 {
-    let ordered = decide(cx, asked, token, preview).await;
+    let ordered = confirm_and_dial(cx, asked, token, preview).await;
     metrics::dialing_decision(match &ordered {
         Ok(OrderOutcome::Dialed(_)) => "dispatched",
         Ok(OrderOutcome::Preview { .. }) => "previewed",
@@ -57,7 +57,7 @@ where
     ordered
 }
 
-async fn decide<F, P>(
+async fn confirm_and_dial<F, P>(
     cx: &ToolContext,
     asked: DialRequest,
     token: Option<&str>,
@@ -69,10 +69,10 @@ where
 {
     let dialer = cx.account.dialer()?;
     // What was done is not judged again, and nobody need be asked about it.
-    if let Some(dialed) = dialer.find_earlier(&asked).await.map_err(told)? {
+    if let Some(dialed) = dialer.find_earlier(&asked).await.map_err(to_tool_error)? {
         return Ok(OrderOutcome::Dialed(dialed));
     }
-    let judgment = dialer.check_policy(&asked).await.map_err(told)?;
+    let judgment = dialer.check_policy(&asked).await.map_err(to_tool_error)?;
     let demanded = |judgment: &PolicyCheck| {
         let rules = dialer.rules();
         let situation = ConfirmContext {
@@ -85,42 +85,44 @@ where
     };
     let rule = judgment.decision.rule.to_string();
     let confirmed_by = match demanded(&judgment) {
-        Confirmation::Refuse(refusal) => return Err(told(DialError::Refused(refusal)).into()),
+        Confirmation::Refuse(refusal) => {
+            return Err(to_tool_error(DialError::Refused(refusal)).into());
+        }
         Confirmation::Nothing => ConfirmedBy::NotRequired,
         Confirmation::Ask(reason) => {
             let reason = format!("You are asked because {reason}.");
             let question = Question { reason, preview: preview(judgment.local_times).await? };
-            let confirmed_by = match confirmation::ask(cx, dialer, &asked, token, &question).await?
-            {
-                ConfirmOutcome::Confirmed(confirmed_by) => confirmed_by,
-                ConfirmOutcome::Preview { token, expires_at } => {
-                    let preview = question.text();
-                    return Ok(OrderOutcome::Preview { preview, token, expires_at });
-                }
-            };
+            let confirmed_by =
+                match confirmation::ask_human(cx, dialer, &asked, token, &question).await? {
+                    ConfirmOutcome::Confirmed(confirmed_by) => confirmed_by,
+                    ConfirmOutcome::Preview { token, expires_at } => {
+                        let preview = question.text();
+                        return Ok(OrderOutcome::Preview { preview, token, expires_at });
+                    }
+                };
             // The human may have thought for long: the rules and the agent are looked at once more.
-            let judgment = dialer.check_policy(&asked).await.map_err(told)?;
+            let judgment = dialer.check_policy(&asked).await.map_err(to_tool_error)?;
             if let Confirmation::Refuse(refusal) = demanded(&judgment) {
-                return Err(told(DialError::Refused(refusal)).into());
+                return Err(to_tool_error(DialError::Refused(refusal)).into());
             }
             if preview(judgment.local_times).await?.bound != question.preview.bound {
-                return Err(confirmation::outdated().into());
+                return Err(confirmation::outdated_confirmation().into());
             }
             confirmed_by
         }
     };
-    Ok(OrderOutcome::Dialed(dialer.dial(asked, rule, confirmed_by).await.map_err(told)?))
+    Ok(OrderOutcome::Dialed(dialer.dial(asked, rule, confirmed_by).await.map_err(to_tool_error)?))
 }
 
 /// The human may think; then an earlier order of the same may have to be settled, the request sent,
 /// and its traces searched for.
-pub(super) fn deadline(cx: &ToolContext) -> Duration {
+pub(super) fn order_deadline(cx: &ToolContext) -> Duration {
     let Ok(dialer) = cx.account.dialer() else { return Duration::from_secs(15) };
     dialer.rules().thinking_time + dialer.max_dispatch_duration()
 }
 
 /// Why it was certainly not done, as the model is told.
-fn told(error: DialError) -> ToolError {
+fn to_tool_error(error: DialError) -> ToolError {
     match error {
         DialError::NotPlaced(error) => error.into(),
         DialError::Ledger(error) => error.into(),

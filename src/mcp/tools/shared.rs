@@ -6,7 +6,7 @@ use crate::mcp::reply::error::ToolError;
 use callingbox::PageCursor;
 
 /// The API's own word for a value that is one word on the wire.
-pub(super) fn word<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn wire_word<T: serde::Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(word)) => word,
         _ => String::new(),
@@ -32,7 +32,7 @@ pub(super) fn more_results_hint(limit_can_be_raised: bool, what: &str, unused: &
 }
 
 /// The cursor that two exclusive arguments ask for.
-pub(super) fn cursor(
+pub(super) fn page_cursor(
     starting_after: Option<String>,
     ending_before: Option<String>,
 ) -> Result<Option<PageCursor>, ToolError> {

@@ -59,7 +59,7 @@ pub(in crate::mcp::tools) struct UpdateAgentInput {
 }
 
 /// What one clearable field becomes.
-fn change(
+fn field_change(
     name: &str,
     value: Option<String>,
     field: Clearable,
@@ -99,7 +99,7 @@ impl Tool for UpdateAgent {
             voicemail_action,
             clear,
         } = input;
-        let tools = in_call_tools::to_api(tools)?;
+        let tools = in_call_tools::to_api_tools(tools)?;
         let clear = clear.map(List::into_vec).unwrap_or_default();
         let (persona, instructions) =
             (persona.map(Text::into_string), instructions.map(Text::into_string));
@@ -107,13 +107,18 @@ impl Tool for UpdateAgent {
             (language.map(Text::into_string), webhook_url.map(HttpsUrl::into_string));
         let update = AgentUpdate {
             name: name.map(Text::into_string),
-            persona: change("persona", persona, Clearable::Persona, &clear)?,
-            instructions: change("instructions", instructions, Clearable::Instructions, &clear)?,
+            persona: field_change("persona", persona, Clearable::Persona, &clear)?,
+            instructions: field_change(
+                "instructions",
+                instructions,
+                Clearable::Instructions,
+                &clear,
+            )?,
             voice: voice.map(Text::into_string),
-            language: change("language", language, Clearable::Language, &clear)?,
+            language: field_change("language", language, Clearable::Language, &clear)?,
             returns,
             tools,
-            webhook_url: change("webhook_url", webhook_url, Clearable::WebhookUrl, &clear)?,
+            webhook_url: field_change("webhook_url", webhook_url, Clearable::WebhookUrl, &clear)?,
             voicemail_action,
         };
         if update == AgentUpdate::default() {
@@ -128,7 +133,8 @@ impl Tool for UpdateAgent {
             Some(_) => "The agent is archived: it places and answers no calls.",
         };
         let agent = AgentSummary::from(agent);
-        let (text, simulated) = (format!("Changed {}. {effect}", agent.line()), agent.simulated);
+        let (text, simulated) =
+            (format!("Changed {}. {effect}", agent.summary_line()), agent.simulated);
         Ok(Reply::new(agent, text).with_simulated(simulated))
     }
 }

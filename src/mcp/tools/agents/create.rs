@@ -75,7 +75,7 @@ impl Tool for CreateAgent {
             number_ids,
             primary_number_id,
         } = input;
-        let tools = in_call_tools::to_api(tools)?;
+        let tools = in_call_tools::to_api_tools(tools)?;
         let number_ids = number_ids.map(List::into_vec);
         require_ids("number_ids", number_ids.iter().flatten())?;
         require_ids("primary_number_id", &primary_number_id)?;
@@ -120,7 +120,8 @@ impl Tool for CreateAgent {
                 vec![NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches one")],
             ),
         };
-        let text = with_steps(&format!("Created {}.{fact}", agent.line()), &steps, &cx.tools);
+        let text =
+            with_steps(&format!("Created {}.{fact}", agent.summary_line()), &steps, &cx.tools);
         let simulated = agent.simulated;
         Ok(Reply::new(agent, text).with_simulated(simulated))
     }

@@ -49,7 +49,9 @@ pub(super) type InCallTools = List<InCallToolInput, 16>;
 ///
 /// # Errors
 /// The first member that does not go with its kind, or is missing.
-pub(super) fn to_api(tools: Option<InCallTools>) -> Result<Option<Vec<InCallTool>>, ToolError> {
+pub(super) fn to_api_tools(
+    tools: Option<InCallTools>,
+) -> Result<Option<Vec<InCallTool>>, ToolError> {
     tools
         .map(|tools| {
             tools
@@ -57,7 +59,7 @@ pub(super) fn to_api(tools: Option<InCallTools>) -> Result<Option<Vec<InCallTool
                 .into_iter()
                 .enumerate()
                 .map(|(at, tool)| {
-                    one(tool).map_err(|problem| {
+                    to_api_tool(tool).map_err(|problem| {
                         ToolError::invalid_argument(format!("`tools[{at}]`: {problem}"))
                     })
                 })
@@ -66,7 +68,7 @@ pub(super) fn to_api(tools: Option<InCallTools>) -> Result<Option<Vec<InCallTool
         .transpose()
 }
 
-fn one(tool: InCallToolInput) -> Result<InCallTool, String> {
+fn to_api_tool(tool: InCallToolInput) -> Result<InCallTool, String> {
     let InCallToolInput {
         r#type,
         name,
@@ -85,7 +87,7 @@ fn one(tool: InCallToolInput) -> Result<InCallTool, String> {
     let parameters = match parameters.map(Object::into_map) {
         None => InCallTool::no_parameters(),
         Some(schema) => {
-            parameters_fit(&schema)?;
+            check_parameters(&schema)?;
             schema
         }
     };
@@ -128,55 +130,58 @@ fn one(tool: InCallToolInput) -> Result<InCallTool, String> {
 }
 
 /// Holds `parameters` against the API's own form of a JSON Schema (in-call tools guide).
-fn parameters_fit(schema: &Map<String, Value>) -> Result<(), String> {
+fn check_parameters(schema: &Map<String, Value>) -> Result<(), String> {
     if schema.get("type").is_none_or(|kind| kind != "object") {
         return Err("`parameters` must be a JSON Schema with \"type\": \"object\"".to_owned());
     }
     if !schema.contains_key("properties") {
         return Err("`parameters.properties` must be an object".to_owned());
     }
-    object_fits(schema, "parameters")
+    check_object(schema, "parameters")
 }
 
 /// Holds one argument's schema, at `path`, against the form.
-fn argument_fits(schema: &Value, path: &str) -> Result<(), String> {
-    let schema = schema.as_object().ok_or_else(|| wrong(path, "an object"))?;
+fn check_argument(schema: &Value, path: &str) -> Result<(), String> {
+    let schema = schema.as_object().ok_or_else(|| wrong_shape(path, "an object"))?;
     let named = match schema.get("type") {
         Some(Value::String(_)) => true,
         Some(Value::Array(names)) => !names.is_empty() && names.iter().all(Value::is_string),
         _ => false,
     };
     if !named {
-        return Err(wrong(&format!("{path}.type"), "the name of a type, or a list of such names"));
+        return Err(wrong_shape(
+            &format!("{path}.type"),
+            "the name of a type, or a list of such names",
+        ));
     }
     if schema.get("description").is_some_and(|text| !text.is_string()) {
-        return Err(wrong(&format!("{path}.description"), "a text"));
+        return Err(wrong_shape(&format!("{path}.description"), "a text"));
     }
-    object_fits(schema, path)
+    check_object(schema, path)
 }
 
 /// Holds the members that a schema may have for an object against the form; of others the API promises
 /// nothing. Nothing nests deeper than JSON is read.
-fn object_fits(schema: &Map<String, Value>, path: &str) -> Result<(), String> {
+fn check_object(schema: &Map<String, Value>, path: &str) -> Result<(), String> {
     if let Some(properties) = schema.get("properties") {
         let path = format!("{path}.properties");
-        let properties = properties.as_object().ok_or_else(|| wrong(&path, "an object"))?;
+        let properties = properties.as_object().ok_or_else(|| wrong_shape(&path, "an object"))?;
         for (name, argument) in properties {
-            argument_fits(argument, &format!("{path}.{name}"))?;
+            check_argument(argument, &format!("{path}.{name}"))?;
         }
     }
     let is_list_of_names =
         |list: &Value| list.as_array().is_some_and(|names| names.iter().all(Value::is_string));
     if schema.get("required").is_some_and(|required| !is_list_of_names(required)) {
-        return Err(wrong(&format!("{path}.required"), "a list of names"));
+        return Err(wrong_shape(&format!("{path}.required"), "a list of names"));
     }
     if schema.get("additionalProperties").is_some_and(|more| !more.is_boolean()) {
-        return Err(wrong(&format!("{path}.additionalProperties"), "true or false"));
+        return Err(wrong_shape(&format!("{path}.additionalProperties"), "true or false"));
     }
     Ok(())
 }
 
-fn wrong(path: &str, wanted: &str) -> String {
+fn wrong_shape(path: &str, wanted: &str) -> String {
     format!("`{}` must be {wanted}", text::one_line(&digits_masked(path), 120))
 }
 
@@ -188,7 +193,7 @@ mod tests {
 
     fn read(tool: Value) -> Result<Value, String> {
         let tool = serde_json::from_value(tool).map_err(|error| error.to_string())?;
-        let tool = one(tool)?;
+        let tool = to_api_tool(tool)?;
         Ok(serde_json::to_value(tool).unwrap())
     }
 

@@ -48,7 +48,7 @@ enum Step {
 }
 
 impl Step {
-    async fn take(
+    async fn run(
         &self,
         api: &callingbox::ApiClient,
         agent: &AgentId,
@@ -60,7 +60,7 @@ impl Step {
         }
     }
 
-    fn past(&self) -> String {
+    fn past_tense(&self) -> String {
         match self {
             Self::Attach(number) => format!("attached {number}"),
             Self::MakePrimary(number) => format!("made {number} primary"),
@@ -68,7 +68,7 @@ impl Step {
         }
     }
 
-    fn present(&self) -> String {
+    fn present_tense(&self) -> String {
         match self {
             Self::Attach(number) => format!("attaching {number}"),
             Self::MakePrimary(number) => format!("making {number} primary"),
@@ -77,7 +77,7 @@ impl Step {
     }
 
     /// Its failure among others.
-    fn failed(
+    fn to_error(
         &self,
         effect: Effect,
         error: ToolError,
@@ -97,7 +97,7 @@ impl Step {
             (Effect::Whole, _) => "took place too, but its answer is lost",
         };
         let rest = if is_last { "" } else { " The steps after it were not begun." };
-        let message = format!("{before}{} {what}: {}{rest}", self.present(), error.message());
+        let message = format!("{before}{} {what}: {}{rest}", self.present_tense(), error.message());
         let error = match effect {
             Effect::Nothing => error.with_next_also(NextStep::tool(
                 ToolName::GET_AGENT,
@@ -132,10 +132,10 @@ async fn run_steps(
     let mut taken = Vec::new();
     let mut agent = None;
     for (at, step) in (1..).zip(steps) {
-        let (effect, error) = match timeout_at(until, step.take(api, agent_id)).await {
+        let (effect, error) = match timeout_at(until, step.run(api, agent_id)).await {
             Ok(Ok(after)) => {
                 agent = Some(after);
-                taken.push(step.past());
+                taken.push(step.past_tense());
                 continue;
             }
             Ok(Err(error)) => (error.effect(), ToolError::from(error)),
@@ -154,7 +154,7 @@ async fn run_steps(
         return Err(if taken.is_empty() && alone {
             error
         } else {
-            step.failed(effect, error, &taken, at == steps.len())
+            step.to_error(effect, error, &taken, at == steps.len())
         });
     }
     let agent = agent.ok_or_else(|| {
@@ -197,7 +197,7 @@ impl Tool for SetAgentNumbers {
         let api = cx.account.api()?;
         let (agent, taken) = run_steps(api, &agent_id, &steps, Instant::now() + TIME).await?;
         let agent = AgentSummary::from(agent);
-        let text = format!("Done: {}. Now {}.", taken.join(", "), agent.line());
+        let text = format!("Done: {}. Now {}.", taken.join(", "), agent.summary_line());
         let simulated = agent.simulated;
         let output = SetAgentNumbersOutput { agent, steps: taken };
         Ok(Reply::new(output, text).with_simulated(simulated))

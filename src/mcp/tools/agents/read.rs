@@ -15,7 +15,7 @@ use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
-use crate::mcp::tools::shared::word;
+use crate::mcp::tools::shared::wire_word;
 use crate::toolset::Toolset;
 use callingbox::{Agent, AgentType};
 
@@ -59,7 +59,7 @@ impl Tool for ListAgents {
                 );
                 with_steps(&text, &create, &cx.tools)
             }
-            (false, _) => agents.iter().map(|agent| agent.line() + "\n").collect(),
+            (false, _) => agents.iter().map(|agent| agent.summary_line() + "\n").collect(),
         };
         if has_more {
             text.push_str("There are more than CallingBox lists at once; there is no next page.");
@@ -114,9 +114,9 @@ impl From<Agent> for AgentReport {
             language: agent.language.take(),
             // What is of another kind is no field of a result and no tool.
             returns: agent.returns.take().filter(Value::is_object),
-            tools: agent.tools.take().filter(Value::is_array).map(redact::tools),
-            webhook_url: agent.webhook_url.take().as_deref().map(redact::address),
-            voicemail_action: agent.voicemail_action.take().map(|action| word(&action)),
+            tools: agent.tools.take().filter(Value::is_array).map(redact::redact_tools),
+            webhook_url: agent.webhook_url.take().as_deref().map(redact::redact_url),
+            voicemail_action: agent.voicemail_action.take().map(|action| wire_word(&action)),
             created_at: agent.created_at.take().map(|at| at.to_string()),
             archived_at: agent.archived_at.take().map(|at| at.to_string()),
             agent: AgentSummary::from(agent),
@@ -136,7 +136,7 @@ impl Tool for GetAgent {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let report = AgentReport::from(cx.account.api()?.get_agent(&input.agent_id).await?);
-        let mut text = report.agent.line();
+        let mut text = report.agent.summary_line();
         for (name, value) in [
             ("persona", report.persona.clone()),
             ("instructions", report.instructions.clone()),

@@ -7,7 +7,7 @@ use url::Url;
 use crate::mcp::input::arguments::REDACTED;
 
 /// An address without its secrets; whole where it has none.
-pub(super) fn address(text: &str) -> String {
+pub(super) fn redact_url(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return REDACTED.to_owned() };
     let has_user = !url.username().is_empty() || url.password().is_some();
     if !has_user && url.query().is_none() && url.fragment().is_none() {
@@ -31,10 +31,10 @@ pub(super) fn address(text: &str) -> String {
 }
 
 /// In-call tools, in the API's form, without the secrets of their servers.
-pub(super) fn tools(mut tools: Value) -> Value {
+pub(super) fn redact_tools(mut tools: Value) -> Value {
     for tool in tools.as_array_mut().into_iter().flatten() {
         if let Some(Value::String(url)) = tool.get_mut("url") {
-            *url = address(url);
+            *url = redact_url(url);
         }
         match tool.get_mut("headers") {
             None | Some(Value::Null) => {}
@@ -65,7 +65,7 @@ mod tests {
             ("https://e.com/h#SECRET", "https://e.com/h#***"),
             ("e.com/h?token=SECRET", "***"),
         ] {
-            assert_eq!(address(text), shown, "{text}");
+            assert_eq!(redact_url(text), shown, "{text}");
         }
     }
 
@@ -81,7 +81,7 @@ mod tests {
             (json!({"name": "n", "headers": null}), json!({"name": "n", "headers": null})),
             (json!("no tool"), json!("no tool")),
         ] {
-            assert_eq!(tools(json!([tool])), json!([shown]));
+            assert_eq!(redact_tools(json!([tool])), json!([shown]));
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::reply::text;
-use crate::mcp::tools::shared::word;
+use crate::mcp::tools::shared::wire_word;
 use callingbox::E164;
 use callingbox::{Agent, AgentId, NumberId};
 
@@ -42,7 +42,7 @@ impl From<Agent> for AgentSummary {
             simulated: text::is_simulated(&agent.extra),
             agent_id: agent.id,
             name: agent.name,
-            kind: agent.r#type.map(|kind| word(&kind)),
+            kind: agent.r#type.map(|kind| wire_word(&kind)),
             numbers: agent
                 .numbers
                 .unwrap_or_default()
@@ -56,7 +56,7 @@ impl From<Agent> for AgentSummary {
 
 impl AgentSummary {
     /// One line: name, type, id, numbers.
-    pub(super) fn line(&self) -> String {
+    pub(super) fn summary_line(&self) -> String {
         let mut line = format!(
             "{} ({}), agent_id {}",
             self.name.as_deref().unwrap_or("unnamed"),

@@ -13,7 +13,7 @@ use crate::mcp::reply::call_report::CallSummary;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
-use crate::mcp::tools::shared::cursor as cursor_of;
+use crate::mcp::tools::shared::page_cursor;
 use crate::toolset::Toolset;
 use callingbox::E164;
 use callingbox::{AgentId, Call, CallDirection, CallId, PageCursor, PageRequest};
@@ -81,7 +81,7 @@ pub(in crate::mcp::tools) struct ListCallsInput {
 
 impl ListCallsInput {
     /// The names of the filters that were given.
-    fn filters(&self) -> Vec<&'static str> {
+    fn given_filters(&self) -> Vec<&'static str> {
         let given = [
             ("status", self.status.is_some()),
             ("direction", self.direction.is_some()),
@@ -91,7 +91,7 @@ impl ListCallsInput {
         given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
     }
 
-    fn fits(&self, call: &Call) -> bool {
+    fn matches_call(&self, call: &Call) -> bool {
         self.status.is_none_or(|status| call.status.as_str() == status.word())
             && self.direction.is_none_or(|direction| {
                 call.direction.as_ref()
@@ -131,14 +131,14 @@ impl Tool for ListCalls {
     type Output = ListCallsOutput;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
-        let mut cursor = cursor_of(
+        let mut cursor = page_cursor(
             input.starting_after.as_ref().map(|id| id.as_str().to_owned()),
             input.ending_before.as_ref().map(|id| id.as_str().to_owned()),
         )?;
         let towards_newer = matches!(cursor, Some(PageCursor::Before(_)));
         let cursor_name = if towards_newer { "ending_before" } else { "starting_after" };
         let from_start = cursor.is_none();
-        let filters = input.filters();
+        let filters = input.given_filters();
         let limit = input.limit.map_or(20, |limit| usize::try_from(limit.get()).unwrap_or(100));
         let page_size = if filters.is_empty() { u8::try_from(limit).unwrap_or(100) } else { 100 };
         let api = cx.account.api()?;
@@ -161,7 +161,7 @@ impl Tool for ListCalls {
             for call in calls.by_ref() {
                 searched += 1;
                 edge = Some(call.id.clone());
-                if input.fits(&call) {
+                if input.matches_call(&call) {
                     found.push(call);
                     if found.len() == limit {
                         break;
@@ -177,10 +177,10 @@ impl Tool for ListCalls {
         if towards_newer {
             found.reverse();
         }
-        let calls: Vec<CallSummary> = found.into_iter().map(CallSummary::of).collect();
+        let calls: Vec<CallSummary> = found.into_iter().map(CallSummary::from_call).collect();
         let next_cursor = edge.filter(|_| has_more);
 
-        let mut text: String = calls.iter().map(|call| call.line() + "\n").collect();
+        let mut text: String = calls.iter().map(|call| call.summary_line() + "\n").collect();
         if calls.is_empty() {
             text = match searched {
                 0 if from_start => with_steps(

@@ -121,7 +121,7 @@ impl PlaceCallOutput {
                     }
                     _ => ("The call was placed and is over.", result("has its result")),
                 };
-                Self::known(*call, with_steps(note, &[step], tools))
+                Self::from_call(*call, with_steps(note, &[step], tools))
             }
             DialResult::Repeat { id, product, key: earlier } => {
                 let note = if key.is_some() && earlier.as_ref() == key {
@@ -132,7 +132,7 @@ impl PlaceCallOutput {
                 let note = with_steps(note, &[result("has what became of it")], tools);
                 let id = CallId::new(id);
                 let mut output = match product {
-                    Some(Placed::Call(call)) => Self::known(*call, note),
+                    Some(Placed::Call(call)) => Self::from_call(*call, note),
                     _ => Self { call_id: Some(id.clone()), ..Self::new(None, note) },
                 };
                 output.duplicate_of = Some(id);
@@ -159,7 +159,7 @@ impl PlaceCallOutput {
         output
     }
 
-    fn known(call: Call, note: String) -> Self {
+    fn from_call(call: Call, note: String) -> Self {
         Self {
             status: Some(call.status.to_string()),
             from_number: call.from_number.clone(),
@@ -188,7 +188,7 @@ impl PlaceCallOutput {
 
 /// This server as the receiver of the call's events, unless the agent has one: that of a call takes
 /// the place of its agent's.
-async fn own_receiver(cx: &ToolContext, agent: &AgentId) -> Result<Option<String>, ToolError> {
+async fn own_webhook_url(cx: &ToolContext, agent: &AgentId) -> Result<Option<String>, ToolError> {
     let Some(url) = cx.account.webhook_url() else { return Ok(None) };
     let agent = cx.account.api()?.get_agent(agent).await?;
     Ok(agent.webhook_url.is_none().then(|| url.to_owned()))
@@ -199,7 +199,7 @@ const LONGEST: usize = 32_768;
 
 /// What the human is shown before a call: all that the agent is told for it. Their yes is bound to how
 /// the agent is set up besides, too.
-async fn preview(
+async fn build_preview(
     cx: &ToolContext,
     call: &CallCreate,
     local_times: Vec<String>,
@@ -255,7 +255,7 @@ impl Tool for PlaceCall {
 
     /// The human may think, then the dispatch may take its whole time.
     fn deadline(_input: &Self::Input, cx: &ToolContext) -> Duration {
-        ordering::deadline(cx)
+        ordering::order_deadline(cx)
     }
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
@@ -285,7 +285,7 @@ impl Tool for PlaceCall {
             context: context.map(Object::into_map),
             webhook_url: match webhook_url {
                 Some(url) => Some(url.into_string()),
-                None => own_receiver(cx, &agent_id).await?,
+                None => own_webhook_url(cx, &agent_id).await?,
             },
             agent_id,
             metadata,
@@ -300,8 +300,8 @@ impl Tool for PlaceCall {
             allow_repeat: allow_repeat.unwrap_or(false),
         };
         let token = confirmation_token.as_ref().map(Text::as_str);
-        let preview = |local_times| preview(cx, &call, local_times);
-        let mut output = match ordering::order(cx, asked, token, preview).await? {
+        let preview = |local_times| build_preview(cx, &call, local_times);
+        let mut output = match ordering::place_order(cx, asked, token, preview).await? {
             OrderOutcome::Dialed(dialed) => {
                 PlaceCallOutput::new_dialed(dialed, idempotency_key.as_ref(), &cx.tools)
             }

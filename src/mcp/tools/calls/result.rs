@@ -32,7 +32,7 @@ impl GetCallResultInput {
     fn wait(&self, cx: &ToolContext) -> Duration {
         let wait = cx.account.wait_limits();
         let asked = self.wait_seconds.map_or(wait.default_seconds, BoundedInteger::get);
-        waiting::allowed(cx, Duration::from_secs(asked))
+        waiting::allowed_wait(cx, Duration::from_secs(asked))
     }
 }
 

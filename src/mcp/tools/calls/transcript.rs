@@ -35,7 +35,10 @@ pub(in crate::mcp::tools) struct GetCallTranscriptInput {
 
 impl GetCallTranscriptInput {
     fn wait(&self, cx: &ToolContext) -> Duration {
-        waiting::allowed(cx, Duration::from_secs(self.wait_seconds.map_or(0, BoundedInteger::get)))
+        waiting::allowed_wait(
+            cx,
+            Duration::from_secs(self.wait_seconds.map_or(0, BoundedInteger::get)),
+        )
     }
 }
 
@@ -96,11 +99,12 @@ impl Tool for GetCallTranscript {
         let has_more = rest.next().is_some();
         let last = page.last().and_then(|segment| segment.sequence_no).or(after);
 
-        let words: Vec<String> = page.iter().map(|segment| text::utterance(segment)).collect();
+        let words: Vec<String> =
+            page.iter().map(|segment| text::format_utterance(segment)).collect();
         let transcript = if words.is_empty() {
             String::new()
         } else {
-            UntrustedFence::new().around(&words.join("\n"))
+            UntrustedFence::new().wrap_block(&words.join("\n"))
         };
         let mut text = match (words.is_empty(), is_final) {
             (true, true) if after.is_some() => {
@@ -132,7 +136,7 @@ impl Tool for GetCallTranscript {
             _ => {}
         }
         if let Some(trouble) = &trouble {
-            let told = text::last_known(trouble);
+            let told = text::last_known_note(trouble);
             text.push_str(if text.ends_with('\n') { told.trim_start() } else { &told });
         }
         let simulated = text::is_simulated(&call.extra);

@@ -57,7 +57,7 @@ impl From<PhoneNumber> for NumberSummary {
             number_id: number.id,
             e164: number.e164,
             friendly_name: number.friendly_name,
-            number_type: number.number_type.map(|kind| super::shared::word(&kind)),
+            number_type: number.number_type.map(|kind| super::shared::wire_word(&kind)),
             status: number.status,
             monthly_cost_cents: number.monthly_cost_cents,
             inbound_agent_id: number.inbound_agent_id,
@@ -68,7 +68,7 @@ impl From<PhoneNumber> for NumberSummary {
 
 impl NumberSummary {
     /// One line: number, id, who uses it.
-    fn line(&self) -> String {
+    fn summary_line(&self) -> String {
         let use_of = match (&self.inbound_agent_id, self.outbound_agent_ids.len()) {
             (None, 0) => "used by no agent".to_owned(),
             (None, count) => format!("caller ID of {count} outbound agent(s)"),
@@ -118,7 +118,7 @@ impl Tool for ListNumbers {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let ListNumbersInput { limit, starting_after, ending_before } = input;
-        let cursor = super::shared::cursor(
+        let cursor = super::shared::page_cursor(
             starting_after.map(|id| id.as_str().to_owned()),
             ending_before.map(|id| id.as_str().to_owned()),
         )?;
@@ -130,7 +130,7 @@ impl Tool for ListNumbers {
         let numbers: Vec<NumberSummary> = page.data.into_iter().map(Into::into).collect();
         let edge = if towards_newer { numbers.first() } else { numbers.last() };
         let next_cursor = edge.filter(|_| page.has_more).map(|number| number.number_id.clone());
-        let mut text: String = numbers.iter().map(|number| number.line() + "\n").collect();
+        let mut text: String = numbers.iter().map(|number| number.summary_line() + "\n").collect();
         if let Some(cursor) = &next_cursor {
             let name = if towards_newer { "ending_before" } else { "starting_after" };
             text.push_str(&format!("More: call again with {name} {cursor}."));
@@ -225,7 +225,7 @@ impl Tool for SearchNumbers {
         } else if numbers.is_empty() {
             format!("No number for sale fits. Change or leave out {}.", given.join(", "))
         } else {
-            numbers.iter().map(|number| offer(number) + "\n").collect()
+            numbers.iter().map(|number| offer_line(number) + "\n").collect()
         };
         if has_more {
             // An area code is for local numbers only, and says so by itself.
@@ -241,13 +241,13 @@ impl Tool for SearchNumbers {
 }
 
 /// One line: number, place, prices.
-fn offer(number: &AvailableNumber) -> String {
+fn offer_line(number: &AvailableNumber) -> String {
     let place = [number.locality.as_deref(), number.state.as_deref()]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
         .join(", ");
-    let kind = number.number_type.as_ref().map(super::shared::word).unwrap_or_default();
+    let kind = number.number_type.as_ref().map(super::shared::wire_word).unwrap_or_default();
     let price = |cents: Option<u64>| {
         cents.map_or_else(
             || "unknown price".to_owned(),
@@ -332,7 +332,7 @@ impl PurchaseNumberOutput {
         match dialed.result {
             DialResult::Placed(Placed::Number(number)) => {
                 let number = NumberSummary::from(*number);
-                let note = format!("Bought {}.", number.line());
+                let note = format!("Bought {}.", number.summary_line());
                 let step = NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches it to an agent");
                 let note = with_steps(&note, &[step], tools);
                 Self { number: Some(number.into()), ..Self::new(Some(true), note) }
@@ -365,7 +365,7 @@ impl PurchaseNumberOutput {
 }
 
 /// What the number costs at once, if it can be found among those for sale and its price is said.
-async fn price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents>, ToolError> {
+async fn find_price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents>, ToolError> {
     let search = NumberSearch {
         area_code: number
             .digits()
@@ -392,12 +392,12 @@ impl Tool for PurchaseNumber {
 
     /// The human may think, then the dispatch may take its whole time.
     fn deadline(_input: &Self::Input, cx: &ToolContext) -> Duration {
-        ordering::deadline(cx)
+        ordering::order_deadline(cx)
     }
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let PurchaseNumberInput { phone_number, confirmation_token } = input;
-        let offered = price(cx, &phone_number).await?;
+        let offered = find_price(cx, &phone_number).await?;
         let asked = DialRequest {
             order: Order::Number { number: phone_number.clone(), price: offered },
             idempotency_key: None,
@@ -406,7 +406,7 @@ impl Tool for PurchaseNumber {
         let token = confirmation_token.as_ref().map(Text::as_str);
         let aside = cx.account.environment().order_suffix();
         let preview = async |_| {
-            let price = price(cx, &phone_number).await?.map_or_else(
+            let price = find_price(cx, &phone_number).await?.map_or_else(
                 || "price unknown: CallingBox says none for this number".to_owned(),
                 |price| format!("{price} now, and its monthly price from then on"),
             );
@@ -415,7 +415,7 @@ impl Tool for PurchaseNumber {
             Ok(Preview { bound: text.clone(), text })
         };
         let ordered =
-            ordering::order(cx, asked, token, preview).await.map_err(|stop| match stop {
+            ordering::place_order(cx, asked, token, preview).await.map_err(|stop| match stop {
                 ToolExit::Failed(error) if error.class() == ErrorCode::Conflict => {
                     let step =
                         NextStep::tool(ToolName::SEARCH_NUMBERS, "finds one that is for sale");

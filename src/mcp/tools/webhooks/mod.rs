@@ -49,14 +49,14 @@ pub(super) struct WebhookReport {
 
 impl From<WebhookEndpoint> for WebhookReport {
     fn from(endpoint: WebhookEndpoint) -> Self {
-        let words = |events: Vec<_>| events.iter().map(super::shared::word).collect();
+        let words = |events: Vec<_>| events.iter().map(super::shared::wire_word).collect();
         Self {
             simulated: text::is_simulated(&endpoint.extra),
             webhook_id: endpoint.id,
             url: endpoint.url,
             description: endpoint.description,
             enabled_events: endpoint.enabled_events.map(words),
-            status: endpoint.status.as_ref().map(super::shared::word),
+            status: endpoint.status.as_ref().map(super::shared::wire_word),
             disabled_reason: endpoint.disabled_reason,
             disabled_at: endpoint.disabled_at,
             consecutive_failures: endpoint.consecutive_failures,
@@ -68,7 +68,7 @@ impl From<WebhookEndpoint> for WebhookReport {
 
 impl WebhookReport {
     /// One line: id, address, state, events.
-    fn line(&self) -> String {
+    fn summary_line(&self) -> String {
         let reason = self.disabled_reason.as_deref().map(|reason| format!(" ({reason})"));
         format!(
             "webhook_id {}: {} {}{}, events {}",
@@ -86,8 +86,8 @@ impl WebhookReport {
 
     /// All of it but for when it was made and changed.
     fn text(&self) -> String {
-        with_fields(
-            self.line(),
+        append_fields(
+            self.summary_line(),
             [
                 ("description", self.description.clone()),
                 ("disabled_at", self.disabled_at.as_ref().map(ToString::to_string)),
@@ -98,7 +98,7 @@ impl WebhookReport {
 }
 
 /// A line, and the fields that are known below it.
-fn with_fields<const N: usize>(line: String, fields: [(&str, Option<String>); N]) -> String {
+fn append_fields<const N: usize>(line: String, fields: [(&str, Option<String>); N]) -> String {
     fields.into_iter().fold(line, |text, (name, value)| match value {
         Some(value) => format!("{text}\n{name}: {}", text::one_line(&value, 2_048)),
         None => text,
@@ -149,7 +149,7 @@ impl From<WebhookDelivery> for DeliveryReport {
             call_id: delivery.call_id,
             event_type: delivery.event_type,
             url: delivery.url,
-            status: delivery.status.as_ref().map(super::shared::word),
+            status: delivery.status.as_ref().map(super::shared::wire_word),
             attempt_count: delivery.attempt_count,
             manual_retry_count: delivery.manual_retry_count,
             next_attempt_at: delivery.next_attempt_at,
@@ -164,7 +164,7 @@ impl From<WebhookDelivery> for DeliveryReport {
 
 impl DeliveryReport {
     /// One line: ids, event, state, last error.
-    fn line(&self) -> String {
+    fn summary_line(&self) -> String {
         let call = self.call_id.as_ref().map(|id| format!(" of call_id {id}"));
         let webhook = self.webhook_id.as_ref().map(|id| format!(" to webhook_id {id}"));
         let error = self.last_error.as_deref().map(|error| text::one_line(error, 200));
@@ -184,8 +184,8 @@ impl DeliveryReport {
     fn text(&self) -> String {
         let to_come = self.status.as_deref() == Some("pending");
         let next_attempt_at = self.next_attempt_at.as_ref().filter(|_| to_come);
-        with_fields(
-            self.line(),
+        append_fields(
+            self.summary_line(),
             [
                 ("url", self.url.clone()),
                 ("manual_retry_count", self.manual_retry_count.map(|count| count.to_string())),
@@ -241,7 +241,7 @@ impl Tool for ListWebhooks {
             let step = NextStep::tool(ToolName::CREATE_WEBHOOK, "makes one");
             with_steps("There are no webhook endpoints yet.", &[step], &cx.tools)
         } else {
-            webhooks.iter().map(|webhook| webhook.line() + "\n").collect()
+            webhooks.iter().map(|webhook| webhook.summary_line() + "\n").collect()
         };
         if has_more {
             text.push_str("There are more than CallingBox lists at once; there is no next page.");
@@ -289,7 +289,7 @@ impl WebhookSecret {
         let secret = endpoint.signing_secret.take();
         let secret = secret.as_ref().map(SigningSecret::expose);
         let report = WebhookReport::from(endpoint);
-        let line = report.line();
+        let line = report.summary_line();
         let text = match secret {
             Some(secret) => format!(
                 "{what} {line}. Signing secret, shown only now: {secret}. Whoever has it can forge events."
@@ -487,7 +487,7 @@ impl Tool for ListWebhookDeliveries {
         let mut text = if deliveries.is_empty() {
             "No delivery fits. Deliveries are made only for calls with a webhook_url or while a webhook endpoint is enabled.".to_owned()
         } else {
-            deliveries.iter().map(|delivery| delivery.line() + "\n").collect()
+            deliveries.iter().map(|delivery| delivery.summary_line() + "\n").collect()
         };
         if has_more {
             let given = [
