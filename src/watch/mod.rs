@@ -52,12 +52,12 @@ struct Shared {
     source: Arc<dyn CallSource>,
     settings: WatchSettings,
     runtime: Handle,
-    inner: Mutex<Inner>,
+    inner: Mutex<WatchInner>,
     /// Wakes the task: there may be something new to poll, or nothing left.
     wakeup: Notify,
 }
 
-struct Inner {
+struct WatchInner {
     table: WatchTable,
     is_running: bool,
 }
@@ -74,7 +74,8 @@ impl Watchers {
     /// Watchers of the account behind `source`. Must be called within a tokio runtime.
     #[must_use]
     pub fn new(source: Arc<dyn CallSource>, settings: WatchSettings) -> Arc<Self> {
-        let inner = Inner { table: WatchTable::new(settings, Instant::now()), is_running: false };
+        let inner =
+            WatchInner { table: WatchTable::new(settings, Instant::now()), is_running: false };
         let shared = Shared {
             source,
             settings,

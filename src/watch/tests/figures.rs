@@ -1,5 +1,4 @@
-//! The figures that are promised: how many requests a wait costs, and how late its answer is.
-//! Run with `--nocapture` to read them.
+//! The promised figures: how many requests a wait costs, and how late its answer is. `--nocapture` prints them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,50 +19,54 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Follows one call to its end with so many waiters; the requests by kind, and the delay.
-async fn follow(stages: CallStages, waiters: usize, want: WatchOptions) -> (usize, usize, f64) {
+/// Follows one call to its end with a number of waiters. Returns the requests for records and transcripts, and the delay.
+async fn follow_call(
+    stages: CallStages,
+    waiters: usize,
+    options: WatchOptions,
+) -> (usize, usize, f64) {
     let api = FakeApi::new(100);
-    let id = api.add("c", stages);
+    let id = api.add_call("c", stages);
     let watchers = Watchers::new(api.clone(), WatchSettings::default());
     let wait = async |number: usize| {
         sleep(Duration::from_millis(number as u64 * 37)).await;
-        watchers.follow(&id, want).unwrap().finished().await
+        watchers.follow(&id, options).unwrap().finished().await
     };
     for last in join_all((0..waiters).map(wait)).await {
         assert_eq!(last.state, WatchStatus::Finished);
-        assert_eq!(last.call.as_deref(), api.record(&id, stages.ready()).as_ref());
-        let lines = if want.transcript { (stages.talking / 4.0) as usize } else { 0 };
-        assert_eq!((last.segments.len(), last.segments_final), (lines, want.transcript));
+        assert_eq!(last.call.as_deref(), api.record_at(&id, stages.result_at()).as_ref());
+        let lines = if options.transcript { (stages.talking / 4.0) as usize } else { 0 };
+        assert_eq!((last.segments.len(), last.segments_final), (lines, options.transcript));
     }
-    let delay = api.seconds() - stages.ready();
-    assert_eq!(api.count(RequestKind::List), 0);
-    (api.count(RequestKind::Record), api.count(RequestKind::Transcript), delay)
+    let delay = api.elapsed_seconds() - stages.result_at();
+    assert_eq!(api.count_requests(RequestKind::List), 0);
+    (api.count_requests(RequestKind::Record), api.count_requests(RequestKind::Transcript), delay)
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_call_costs_however_many_wait() {
+async fn one_call_costs_the_same_however_many_wait() {
     for (waiters, rounds) in [(1, 20), (100, 3)] {
-        for (want, limit) in [(RECORD, 70), (WITH_TRANSCRIPT, 140)] {
+        for (options, limit) in [(RECORD, 70), (WITH_TRANSCRIPT, 140)] {
             let mut totals = Vec::new();
             for _ in 0..rounds {
                 let (records, transcripts, _) =
-                    follow(CallStages::three_minutes(), waiters, want).await;
+                    follow_call(CallStages::three_minutes(), waiters, options).await;
                 totals.push(records + transcripts);
             }
             let (least, most) = (totals.iter().min().unwrap(), totals.iter().max().unwrap());
-            println!("3-minute call, {waiters} waiters, {want:?}: {least} to {most} requests");
+            println!("3-minute call, {waiters} waiters, {options:?}: {least} to {most} requests");
             assert!(*most <= limit, "{most}");
             assert!(*least > 20, "{least}");
         }
     }
     let thirty = CallStages { talking: 1_800.0, ..CallStages::three_minutes() };
-    let (records, transcripts, _) = follow(thirty, 1, WITH_TRANSCRIPT).await;
+    let (records, transcripts, _) = follow_call(thirty, 1, WITH_TRANSCRIPT).await;
     println!("30-minute call, 1 waiter: {records} requests, and {transcripts} for its transcript");
     assert!(records <= 350 && transcripts <= 400, "{records} {transcripts}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_late_the_answer_is_by_polling() {
+async fn polling_answers_within_two_seconds() {
     let mut rng = rand::rng();
     let (mut with_result, mut without) = (Vec::new(), Vec::new());
     for _ in 0..500 {
@@ -73,8 +76,8 @@ async fn how_late_the_answer_is_by_polling() {
             extracting: rng.random_range(1.0..8.0),
             ..CallStages::three_minutes()
         };
-        with_result.push(follow(stages, 1, RECORD).await.2);
-        without.push(follow(CallStages { extracting: 0.0, ..stages }, 1, RECORD).await.2);
+        with_result.push(follow_call(stages, 1, RECORD).await.2);
+        without.push(follow_call(CallStages { extracting: 0.0, ..stages }, 1, RECORD).await.2);
     }
     let (with_result, without) = (median(with_result), median(without));
     println!("median delay by polling: {with_result:.2} s with a result, {without:.2} s without");
@@ -83,24 +86,24 @@ async fn how_late_the_answer_is_by_polling() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_late_the_answer_is_once_a_webhook_tells() {
+async fn a_webhook_answers_within_a_third_of_a_second() {
     for with_record in [true, false] {
         let mut delays = Vec::new();
         for _ in 0..20 {
             let talking = rand::rng().random_range(5.0..400.0);
             let stages = CallStages { talking, ..CallStages::three_minutes() };
             let api = FakeApi::new(100);
-            let id = api.add("c", stages);
+            let id = api.add_call("c", stages);
             let watchers = Watchers::new(api.clone(), WatchSettings::default());
             let mut follower = watchers.follow(&id, RECORD).unwrap();
-            // Ringing, answered, completed: each is told.
-            for at in [1.0, stages.dialing, stages.ready()] {
+            // A webhook for each of ringing, answered and completed.
+            for at in [1.0, stages.dialing, stages.result_at()] {
                 sleep_until(api.start + Duration::from_secs_f64(at)).await;
-                watchers.record_event(&id, api.record(&id, at).filter(|_| with_record));
+                watchers.record_event(&id, api.record_at(&id, at).filter(|_| with_record));
             }
             assert_eq!(follower.finished().await.state, WatchStatus::Finished);
-            delays.push(api.seconds() - stages.ready());
-            assert!(api.total() <= 40, "{}", api.total());
+            delays.push(api.elapsed_seconds() - stages.result_at());
+            assert!(api.total_requests() <= 40, "{}", api.total_requests());
         }
         let longest = delays.iter().copied().fold(0.0, f64::max);
         println!("longest delay after a webhook, record in it {with_record}: {longest:.3} s");
@@ -108,10 +111,10 @@ async fn how_late_the_answer_is_once_a_webhook_tells() {
     }
 }
 
-/// A thousand calls of one account, each followed from `begins`; the delays of their answers.
-async fn a_thousand(
+/// Follows a thousand calls of one account from their beginnings. Returns the delays of their answers.
+async fn follow_a_thousand(
     api: &Arc<FakeApi>,
-    want: WatchOptions,
+    options: WatchOptions,
     begins: impl Fn(u32) -> f64,
 ) -> Vec<f64> {
     let watchers = Watchers::new(api.clone(), WatchSettings::default());
@@ -120,28 +123,28 @@ async fn a_thousand(
             let talking = 50.0 + f64::from(number * 7 % 50);
             let stages =
                 CallStages { begins: begins(number), talking, ..CallStages::three_minutes() };
-            (api.add(&format!("c{number}"), stages), stages)
+            (api.add_call(&format!("c{number}"), stages), stages)
         })
         .collect();
     let wait = async |(id, stages): &(CallId, CallStages)| {
         sleep_until(api.start + Duration::from_secs_f64(stages.begins)).await;
-        let last = watchers.follow(id, want).unwrap().finished().await;
+        let last = watchers.follow(id, options).unwrap().finished().await;
         assert_eq!(last.state, WatchStatus::Finished);
-        assert_eq!(last.call.as_deref(), api.record(id, stages.ready()).as_ref());
-        assert_eq!(last.segments_final, want.transcript);
-        api.seconds() - stages.ready()
+        assert_eq!(last.call.as_deref(), api.record_at(id, stages.result_at()).as_ref());
+        assert_eq!(last.segments_final, options.transcript);
+        api.elapsed_seconds() - stages.result_at()
     };
     join_all(calls.iter().map(wait)).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_live_calls() {
+async fn a_thousand_live_calls_stay_within_the_limit() {
     for (name, spread) in [("at once", 0.0), ("over a minute", 0.06)] {
         let api = FakeApi::new(100);
-        let delays = a_thousand(&api, RECORD, |number| f64::from(number) * spread).await;
-        let most = api.most_in_a_second();
+        let delays = follow_a_thousand(&api, RECORD, |number| f64::from(number) * spread).await;
+        let most = api.max_requests_per_second();
         let delay = median(delays);
-        let (total, seconds) = (api.total(), api.seconds());
+        let (total, seconds) = (api.total_requests(), api.elapsed_seconds());
         println!(
             "1,000 live calls begun {name}: at most {most} requests in a second, {total} in {seconds:.0} s \
              ({:.1} a second), median delay {delay:.2} s",
@@ -155,8 +158,8 @@ async fn a_thousand_live_calls() {
 #[tokio::test(start_paused = true)]
 async fn a_thousand_live_calls_with_transcripts_stay_within_the_limit() {
     let api = FakeApi::new(100);
-    let delays = a_thousand(&api, WITH_TRANSCRIPT, |number| f64::from(number) * 0.2).await;
-    let most = api.most_in_a_second();
+    let delays = follow_a_thousand(&api, WITH_TRANSCRIPT, |number| f64::from(number) * 0.2).await;
+    let most = api.max_requests_per_second();
     let delay = median(delays);
     println!("1,000 calls with transcripts: at most {most} a second, median delay {delay:.2} s");
     assert!(most <= 20);
@@ -164,74 +167,77 @@ async fn a_thousand_live_calls_with_transcripts_stay_within_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_webhook_is_heeded_among_a_thousand_live_calls() {
+async fn a_webhook_is_prompt_among_a_thousand_live_calls() {
     for latency in [10, 100] {
         let api = FakeApi::new(latency);
-        // They are being extracted, which is when they are looked at most.
+        // Calls are polled most often during extraction.
         let busy = CallStages { begins: 0.0, dialing: 1.0, talking: 1.0, extracting: 9_000.0 };
         let talking = CallStages { talking: 9_000.0, ..CallStages::three_minutes() };
         let watchers = Watchers::new(api.clone(), WatchSettings::default());
         let mut followers = Vec::new();
         for number in 0..1_000 {
             let stages = if number % 10 == 0 { talking } else { busy };
-            let id = api.add(&format!("c{number}"), stages);
+            let id = api.add_call(&format!("c{number}"), stages);
             followers.push((watchers.follow(&id, RECORD).unwrap(), id));
         }
         let mut longest = 0.0_f64;
         for (number, (follower, id)) in followers.iter_mut().enumerate().step_by(10) {
             sleep_until(api.start + Duration::from_secs_f64(20.0 + number as f64 / 13.0)).await;
-            let end = api.seconds();
-            api.add(id.as_str(), CallStages { talking: end - 10.0, extracting: 0.0, ..talking });
+            let end = api.elapsed_seconds();
+            api.add_call(
+                id.as_str(),
+                CallStages { talking: end - 10.0, extracting: 0.0, ..talking },
+            );
             watchers.record_event(id, None);
             assert_eq!(follower.finished().await.state, WatchStatus::Finished);
-            longest = longest.max(api.seconds() - end);
+            longest = longest.max(api.elapsed_seconds() - end);
         }
-        let most = api.most_in_a_second();
+        let most = api.max_requests_per_second();
         println!("a webhook among 1,000 live calls, latency {latency} ms: {longest:.3} s at most");
         assert!(longest < 0.3, "{longest}");
         assert!(most <= 20, "{most}");
     }
 }
 
-/// Two hundred calls in the midst of their conversations, whose transcripts are wanted.
-fn two_hundred(api: &Arc<FakeApi>, watchers: &Watchers) -> Vec<(Follower, CallId)> {
+/// Follows two hundred calls, whose conversations go on, with their transcripts.
+fn follow_two_hundred(api: &Arc<FakeApi>, watchers: &Watchers) -> Vec<(Follower, CallId)> {
     let talking = CallStages { talking: 9_000.0, ..CallStages::three_minutes() };
     let follow = |number: u32| {
-        let id = api.add(&format!("c{number}"), talking);
+        let id = api.add_call(&format!("c{number}"), talking);
         (watchers.follow(&id, WITH_TRANSCRIPT).unwrap(), id)
     };
     (0..200).map(follow).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_webhook_is_heeded_while_transcripts_take_all_that_is_left() {
+async fn a_webhook_is_prompt_while_transcripts_use_the_whole_limit() {
     let api = FakeApi::new(10);
     let watchers = Watchers::new(api.clone(), WatchSettings::default());
-    let followers = two_hundred(&api, &watchers);
+    let followers = follow_two_hundred(&api, &watchers);
     let mut longest = 0.0_f64;
     for (number, (_, id)) in followers.iter().enumerate().take(20) {
-        // Each at another moment of the second for which the others have to wait.
+        // Each at another moment of the second within which the limit applies.
         let at = 40.0 + number as f64 * 3.05;
         sleep_until(api.start + Duration::from_secs_f64(at)).await;
-        let records = api.count(RequestKind::Record);
+        let records = api.count_requests(RequestKind::Record);
         watchers.record_event(id, None);
-        while api.count(RequestKind::Record) == records {
+        while api.count_requests(RequestKind::Record) == records {
             sleep(Duration::from_millis(5)).await;
         }
-        longest = longest.max(api.seconds() - at);
+        longest = longest.max(api.elapsed_seconds() - at);
     }
-    println!("a webhook among 200 transcripts: asked for after {longest:.3} s at most");
+    println!("a webhook among 200 transcripts: polled after {longest:.3} s at most");
     assert!(longest < 0.1, "{longest}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_that_grew_slow_is_asked_for_so_many_at_a_time_and_no_more() {
+async fn requests_in_flight_to_a_slow_api_are_limited() {
     let api = FakeApi::new(10);
     let watchers = Watchers::new(api.clone(), WatchSettings::default());
-    let _followers = two_hundred(&api, &watchers);
+    let _followers = follow_two_hundred(&api, &watchers);
     sleep(Duration::from_secs(40)).await;
-    api.slow_down(Duration::from_secs(60));
-    let before = api.total();
+    api.set_latency(Duration::from_secs(60));
+    let before = api.total_requests();
     sleep(Duration::from_secs(30)).await;
-    assert_eq!(api.total() - before, 32);
+    assert_eq!(api.total_requests() - before, 32);
 }
