@@ -1,4 +1,4 @@
-//! The command line: parse it, run one subcommand.
+//! The program: parses the command line and runs one command.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -7,14 +7,14 @@ use callingbox_mcp::cli::{Cli, Command};
 use callingbox_mcp::commands;
 use mimalloc::MiMalloc;
 
-/// A call is 240 allocations, and they are a fifth of its work with the C library's allocator: `benches/README.md`.
+/// A tool call makes 240 allocations; with the C library's allocator they take a fifth of its time (see `benches/`).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_with_env(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    // A call waits for the network nearly all its time, and a switch between threads costs more than
-    // its work: `benches/README.md`.
+    // A tool call spends nearly all of its time waiting for the network, and switching threads costs more than the
+    // work itself (see `benches/`).
     let threads = match &cli.command {
         Some(Command::Http(http)) => usize::from(http.threads),
         _ => 1,
@@ -25,21 +25,21 @@ fn main() -> ExitCode {
     };
     let runtime = match builder.worker_threads(threads).enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&anyhow::Error::from(error)),
+        Err(error) => return report_failure(&anyhow::Error::from(error)),
     };
-    let outcome = runtime.block_on(commands::run(cli));
-    // Standard input is read by a thread that cannot be interrupted; do not wait for it.
+    let result = runtime.block_on(commands::run(cli));
+    // Do not wait for the thread that reads standard input: it cannot be interrupted.
     runtime.shutdown_background();
-    match outcome {
+    match result {
         Ok(code) => code,
-        Err(error) => fail(&error),
+        Err(error) => report_failure(&error),
     }
 }
 
-fn fail(error: &anyhow::Error) -> ExitCode {
-    // It may quote a file, and clients keep standard error in files of their own.
+fn report_failure(error: &anyhow::Error) -> ExitCode {
+    // The error may quote a file, and clients write standard error into files of their own.
     let text = format!("callingbox-mcp: {error:#}");
-    // Nothing is left to be done if even this cannot be written.
+    // If standard error cannot be written, the failure cannot be reported at all.
     let _ = writeln!(std::io::stderr(), "{}", callingbox_mcp::telemetry::redact(&text));
     commands::exit_code(error)
 }

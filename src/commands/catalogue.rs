@@ -1,4 +1,4 @@
-//! `callingbox-mcp catalogue`: the tools, for people, for programs, or as their cost in tokens.
+//! `callingbox-mcp catalogue`: prints the tools as a table, as JSON, or with their cost in tokens.
 
 use std::fmt::Write;
 
@@ -12,25 +12,22 @@ use crate::mcp::registry::selection::Selection;
 use crate::mcp::tool::ToolEntry;
 use crate::toolset::Toolset;
 
-/// Tokens of each tool as tools/list serves it, by o200k_base: counted by the tests, which fail when
-/// the file and the tools differ, so that the program need not carry the encoding.
-const TOKENS: &str = include_str!("../../tools/tokens.tsv");
+/// The tokens of each tool in the response to tools/list, by o200k_base. A test counts them and fails if this file
+/// differs, so that the program need not contain the encoding.
+const TOKEN_COUNTS: &str = include_str!("../../tools/tokens.tsv");
 
 pub(super) fn run(
-    options: &cli::CatalogueArgs,
+    args: &cli::CatalogueArgs,
     catalogue: &Catalogue,
     selection: &Selection,
 ) -> anyhow::Result<()> {
-    let shown: Vec<&ToolEntry> = if options.all {
-        catalogue.iter().collect()
-    } else {
-        catalogue.offered(selection).collect()
-    };
-    if options.tokens {
-        return print(tokens(&shown)?);
+    let shown: Vec<&ToolEntry> =
+        if args.all { catalogue.iter().collect() } else { catalogue.offered(selection).collect() };
+    if args.tokens {
+        return print(token_table(&shown)?);
     }
-    match options.format {
-        CatalogueFormat::Markdown => print(markdown(&shown)),
+    match args.format {
+        CatalogueFormat::Markdown => print(markdown_table(&shown)),
         CatalogueFormat::Json => {
             let tools: Vec<_> = shown.iter().map(|entry| entry.definition()).collect();
             print(format!("{}\n", serde_json::to_string_pretty(&tools)?))
@@ -38,9 +35,8 @@ pub(super) fn run(
     }
 }
 
-/// The table of the README.
-#[must_use]
-pub(super) fn markdown(entries: &[&ToolEntry]) -> String {
+/// The table of tools, as in the README.
+fn markdown_table(entries: &[&ToolEntry]) -> String {
     let mut table = String::from("| Toolset | Tool | What it does | Kind |\n|---|---|---|---|\n");
     for entry in entries {
         let kind = match entry.meta.effect {
@@ -51,20 +47,21 @@ pub(super) fn markdown(entries: &[&ToolEntry]) -> String {
             ToolEffect::RingsPhone => "rings a phone, costs money",
         };
         let description = entry.definition().description.as_deref().unwrap_or_default();
-        let first = description.split_inclusive(". ").next().unwrap_or_default().trim_end();
+        let first_sentence =
+            description.split_inclusive(". ").next().unwrap_or_default().trim_end();
         // Writing to a String cannot fail.
         let _ = writeln!(
             table,
-            "| {} | `{}` | {first} | {kind} |",
+            "| {} | `{}` | {first_sentence} | {kind} |",
             entry.meta.toolset, entry.meta.name
         );
     }
     table
 }
 
-fn tokens(entries: &[&ToolEntry]) -> anyhow::Result<String> {
+fn token_table(entries: &[&ToolEntry]) -> anyhow::Result<String> {
     let count = |name: &str| -> anyhow::Result<u64> {
-        let line = TOKENS
+        let line = TOKEN_COUNTS
             .lines()
             .filter_map(|line| line.split_once('\t'))
             .find(|(known, _)| *known == name)
@@ -85,6 +82,6 @@ fn tokens(entries: &[&ToolEntry]) -> anyhow::Result<String> {
         }
         total += subtotal;
     }
-    let _ = writeln!(text, "{total:>6}  in all (o200k_base)");
+    let _ = writeln!(text, "{total:>6}  total (o200k_base)");
     Ok(text)
 }

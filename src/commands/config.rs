@@ -1,4 +1,4 @@
-//! `callingbox-mcp config`: everything that holds, and where the key comes from; never the key.
+//! `callingbox-mcp config`: prints every setting in force and the source of the API key, never the key itself.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use anyhow::Context;
 
 use super::output::print;
-use super::{LOG, LOG_OF_HTTP};
+use super::{HTTP_LOG_FILTER, LOG_FILTER};
 use crate::account::Environment;
 use crate::cli::{self, Global};
 use crate::config::{self, ConfigFile, DialingConfig, UserFolders};
@@ -16,7 +16,7 @@ use crate::runtime;
 use crate::telemetry::LogFormat;
 use crate::watch::WaitLimits;
 
-/// Named as in the file, wherever a value comes from.
+/// The names are those of the file, wherever a value comes from.
 #[derive(Serialize)]
 struct Effective {
     config_file: String,
@@ -38,12 +38,12 @@ struct Effective {
 }
 
 pub(super) fn run(
-    options: &cli::ConfigArgs,
+    args: &cli::ConfigArgs,
     global: &Global,
     file: &ConfigFile,
     folders: &UserFolders,
 ) -> anyhow::Result<()> {
-    if options.schema {
+    if args.schema {
         let schema = schemars::schema_for!(ConfigFile);
         return print(format!("{}\n", serde_json::to_string_pretty(&schema)?));
     }
@@ -64,16 +64,16 @@ pub(super) fn run(
             found.key.map_or_else(|| "not set".to_owned(), |(_, from)| format!("from {from}")),
         ),
     };
-    let log = global.log_filter(file).map(str::to_owned);
-    // A file that is named must be there.
-    let without_rules = match file.policy_file {
+    let log_filter = global.log_filter(file).map(str::to_owned);
+    // A named file must exist.
+    let without_policy_file = match file.policy_file {
         Some(_) => "no server starts",
-        None => "the rules are as shipped",
+        None => "the default rules are in force",
     };
     let effective = Effective {
-        config_file: place(
+        config_file: describe_path(
             config::config_path(global.config.as_deref(), folders),
-            "nothing is set by it",
+            "it sets nothing",
         ),
         environment,
         base_url,
@@ -83,22 +83,22 @@ pub(super) fn run(
         tools: selection.tools,
         exclude_tools: selection.exclude_tools,
         read_only: selection.read_only,
-        log: log.unwrap_or_else(|| format!("{LOG}; of http: {LOG_OF_HTTP}")),
-        log_format: global.log_format.or(file.log_format).unwrap_or_default(),
+        log: log_filter.unwrap_or_else(|| format!("{LOG_FILTER}; with http: {HTTP_LOG_FILTER}")),
+        log_format: global.log_format(file),
         log_arguments: global.logs_arguments(file),
         request_timeout_seconds: runtime::api_timeouts(file).request.as_secs(),
-        policy_file: place(config::policy_path(file, folders), without_rules),
+        policy_file: describe_path(config::policy_path(file, folders), without_policy_file),
         wait: file.wait.clone(),
         dialing: file.dialing.with_defaults(environment, folders),
     };
     print(toml::to_string(&effective)?)
 }
 
-/// The file, or what holds where there is none.
-fn place(path: Option<PathBuf>, without: &str) -> String {
+/// The path of a file, or that it does not exist and the consequence.
+fn describe_path(path: Option<PathBuf>, consequence: &str) -> String {
     match path {
         Some(path) if path.exists() => path.display().to_string(),
-        Some(path) => format!("{} is not there: {without}", path.display()),
-        None => format!("there is no folder for it: {without}"),
+        Some(path) => format!("{} does not exist: {consequence}", path.display()),
+        None => format!("the user has no folder for it: {consequence}"),
     }
 }

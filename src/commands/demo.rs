@@ -1,5 +1,5 @@
-//! `callingbox-mcp demo`: the main job in a minute, through a real MCP client session on the
-//! simulator: number, agent, call, live conversation, typed result.
+//! `callingbox-mcp demo`: the main job in one minute: a real MCP client session on the simulator buys a number, makes
+//! an agent, places a call, follows the conversation, and reads the typed result.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use rmcp::service::{NotificationContext, RoleClient, RunningService};
 use rmcp::{ClientHandler, ServiceExt};
 use serde_json::{Value, json};
 
-use super::status_line::Live;
+use super::status_line::StatusLine;
 use super::style::Style;
 use crate::cli::Global;
 use crate::config::{ConfigFile, DialingConfig, UserFolders};
@@ -21,13 +21,13 @@ use crate::mcp::registry::selection::Selection;
 use crate::mcp::server::Server;
 use crate::runtime::Runtime;
 
-/// The client of the demo: shows progress as it comes.
-struct Viewer {
+/// The MCP client of the demo; prints progress notifications.
+struct DemoClient {
     style: Style,
-    live: Live,
+    line: StatusLine,
 }
 
-impl ClientHandler for Viewer {
+impl ClientHandler for DemoClient {
     fn get_info(&self) -> ClientConfig {
         ClientConfig::new(
             ClientCapabilities::default(),
@@ -41,16 +41,15 @@ impl ClientHandler for Viewer {
         _context: NotificationContext<RoleClient>,
     ) {
         if let Some(message) = progress.message {
-            // The demo goes on when nobody reads it any more.
-            let _ = self
-                .live
-                .print(format!("  {}\n", self.style.paint("33", &without_fence(&message))));
+            // If standard output is closed, the demo itself continues.
+            let _ =
+                self.line.print(format!("  {}\n", self.style.paint("33", &strip_fence(&message))));
         }
     }
 }
 
-/// The words without the fence around them: here a person reads, not a model.
-fn without_fence(message: &str) -> String {
+/// Removes the fence around untrusted words: the reader here is a person, not a model.
+fn strip_fence(message: &str) -> String {
     match message.split_once("<<<") {
         Some((before, fenced)) => {
             let words = fenced.split(' ').skip(1);
@@ -61,25 +60,25 @@ fn without_fence(message: &str) -> String {
     }
 }
 
-struct Session {
-    client: RunningService<RoleClient, Viewer>,
+struct DemoSession {
+    client: RunningService<RoleClient, DemoClient>,
     style: Style,
-    live: Live,
+    line: StatusLine,
 }
 
-impl Session {
-    async fn call(&self, tool: &'static str, arguments: Value) -> anyhow::Result<Value> {
+impl DemoSession {
+    async fn call_tool(&self, tool: &'static str, arguments: Value) -> anyhow::Result<Value> {
         let name = self.style.paint("1;36", tool);
-        self.live.print(format!("{name} {}\n", self.style.paint("2", &arguments.to_string())))?;
+        self.line.print(format!("{name} {}\n", self.style.paint("2", &arguments.to_string())))?;
         let mut request = CallToolRequestParams::new(tool);
         request.arguments = arguments.as_object().cloned();
         let mut meta = RequestMetaObject::default();
         meta.set_progress_token(ProgressToken(rmcp::model::NumberOrString::String(tool.into())));
         request.set_meta(meta);
-        let waiting = self.live.wait(tool);
+        let status = self.line.show(tool);
         let result: CallToolResult =
             self.client.call_tool(request).await.with_context(|| format!("{tool} failed"))?;
-        drop(waiting);
+        drop(status);
         let text: String = result
             .content
             .iter()
@@ -90,51 +89,51 @@ impl Session {
             bail!("{tool}: {text}");
         }
         for line in text.lines() {
-            self.live.print(format!("  {line}\n"))?;
+            self.line.print(format!("  {line}\n"))?;
         }
-        result.structured_content.with_context(|| format!("{tool} gave no structured content"))
+        result.structured_content.with_context(|| format!("{tool} returned no structured content"))
     }
 }
 
-fn text<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a str> {
+fn text_at<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a str> {
     value
         .pointer(pointer)
         .and_then(Value::as_str)
-        .with_context(|| format!("no {pointer} in the answer"))
+        .with_context(|| format!("{pointer} is missing in the result"))
 }
 
 pub(super) async fn run(global: &Global, file: &ConfigFile) -> anyhow::Result<()> {
-    // Whatever else is asked for, the demo never leaves the simulator.
+    // The demo always runs on a simulator, whatever the command line says.
     let global = Global { sandbox: Some(global.sandbox.clone().flatten()), ..global.clone() };
-    // Nor is it stopped by rules, waits or questions that are meant for real calls. What it dials is
-    // written down where everything simulated is.
+    // Rules, limits and confirmations for live calls do not apply. The demo's calls are recorded in the sandbox ledger.
     let dialing = DialingConfig { ledger: file.dialing.ledger.clone(), ..DialingConfig::default() };
     let file = ConfigFile { dialing, ..ConfigFile::default() };
     let folders = UserFolders { config: None, ..UserFolders::from_system() };
-    let world = Runtime::open(&global, &file, &folders).await?;
+    let runtime = Runtime::open(&global, &file, &folders).await?;
     let selection = Selection { sandbox: true, ..Selection::default() };
-    let server = Server::new(Arc::new(Catalogue::new()), Arc::new(selection), world.account());
-    let (near, far) = tokio::io::duplex(64 * 1024);
-    let serving = tokio::spawn(async move { server.serve(far).await });
-    let style = Style::of_terminal();
-    let live = Live::new(style);
-    let viewer = Viewer { style, live: live.clone() };
-    let client = viewer.serve(near).await.context("the MCP session could not begin")?;
-    let server = serving.await?.context("the MCP session could not begin")?;
-    let session = Session { client, style, live };
+    let server = Server::new(Arc::new(Catalogue::new()), Arc::new(selection), runtime.account());
+    let (client_end, server_end) = tokio::io::duplex(64 * 1024);
+    let serving = tokio::spawn(async move { server.serve(server_end).await });
+    let style = Style::from_terminal();
+    let line = StatusLine::new(style);
+    let client = DemoClient { style, line: line.clone() };
+    let client = client.serve(client_end).await.context("the MCP session could not start")?;
+    let server = serving.await?.context("the MCP session could not start")?;
+    let session = DemoSession { client, style, line };
 
-    session.live.print(format!(
+    session.line.print(format!(
         "{}\n\n",
         style.paint(
             "1",
-            "A simulated call, from nothing to its result. No telephone rings, nothing is charged."
+            "A simulated call, from start to finish. No telephone rings, nothing is charged."
         )
     ))?;
-    let offers = session.call("search_numbers", json!({"area_code": "415", "limit": 3})).await?;
-    let number = text(&offers, "/numbers/0/phone_number")?;
-    let number = session.call("purchase_number", json!({"phone_number": number})).await?;
+    let offers =
+        session.call_tool("search_numbers", json!({"area_code": "415", "limit": 3})).await?;
+    let number = text_at(&offers, "/numbers/0/phone_number")?;
+    let number = session.call_tool("purchase_number", json!({"phone_number": number})).await?;
     let agent = session
-        .call(
+        .call_tool(
             "create_agent",
             json!({
                 "name": "Appointment reminders",
@@ -142,34 +141,35 @@ pub(super) async fn run(global: &Global, file: &ConfigFile) -> anyhow::Result<()
                 "persona": "You are Mia, a calm assistant of Northside Dental.",
                 "instructions": "Remind the patient of the appointment tomorrow at 10 and ask whether it still suits.",
                 "returns": {"confirmed": "boolean", "new_time": "string", "party_size": "number"},
-                "number_ids": [text(&number, "/number/number_id")?],
+                "number_ids": [text_at(&number, "/number/number_id")?],
             }),
         )
         .await?;
     let call = session
-        .call(
+        .call_tool(
             "place_call",
             json!({
-                "agent_id": text(&agent, "/agent_id")?,
+                "agent_id": text_at(&agent, "/agent_id")?,
                 "to": "+13105550100",
                 "context": {"patient": "Sam Doe", "appointment": "tomorrow at 10:00"},
             }),
         )
         .await?;
-    let call_id = text(&call, "/call_id")?;
-    let report =
-        session.call("get_call_result", json!({"call_id": call_id, "wait_seconds": 120})).await?;
-    session.call("get_call_transcript", json!({"call_id": call_id})).await?;
-    let outcome = text(&report, "/outcome")?;
-    session.live.print(format!(
+    let call_id = text_at(&call, "/call_id")?;
+    let report = session
+        .call_tool("get_call_result", json!({"call_id": call_id, "wait_seconds": 120}))
+        .await?;
+    session.call_tool("get_call_transcript", json!({"call_id": call_id})).await?;
+    let outcome = text_at(&report, "/outcome")?;
+    session.line.print(format!(
         "\n{} {}\n",
         style.paint("1;32", &format!("{outcome}:")),
         report.get("result").unwrap_or(&Value::Null)
     ))?;
     if outcome != "completed" {
-        bail!("the demo's call should have been completed");
+        bail!("the demo's call ended with {outcome} instead of completed");
     }
     session.client.cancel().await?;
     server.waiting().await?;
-    world.close().await
+    runtime.close().await
 }

@@ -1,5 +1,5 @@
-//! `callingbox-mcp healthcheck`: asks a running server how it is, where there is no other program that
-//! could (a container without a shell). Reads no configuration.
+//! `callingbox-mcp healthcheck`: checks a running server, for containers without any other program that could (they
+//! have no shell). Reads no configuration, so that an invalid file does not make a running server look unhealthy.
 
 use std::time::Duration;
 
@@ -7,20 +7,28 @@ use anyhow::Context;
 
 use crate::cli;
 
-/// How long an answer may take; `/readyz` itself gives up after 5 s.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// `/readyz` itself gives up after 5 s.
+const TIMEOUT: Duration = Duration::from_secs(8);
 
-pub(super) async fn run(options: cli::HealthcheckArgs) -> anyhow::Result<()> {
-    let url = options.url;
+pub(super) async fn run(args: cli::HealthcheckArgs) -> anyhow::Result<()> {
+    let url = args.url;
     let tls =
         callingbox::http_client::tls_config(url.scheme() == "https").map_err(anyhow::Error::msg)?;
     let http = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .build()?;
-    let answer = http.get(url.clone()).send().await.with_context(|| format!("{url}: no answer"))?;
-    anyhow::ensure!(answer.status().is_success(), "{url} answers {}", answer.status());
+    let response = http
+        .get(url.clone())
+        .send()
+        .await
+        .with_context(|| format!("{url}: the server did not respond"))?;
+    anyhow::ensure!(
+        response.status().is_success(),
+        "{url}: the server responded {}",
+        response.status()
+    );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `callingbox-mcp http`: MCP over HTTP, until it is told to end.
+//! `callingbox-mcp http`: serves MCP over HTTP until a signal ends the program.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,8 +13,10 @@ use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::oauth;
 use super::output::print;
-use super::{oauth, reload, shutdown_signal};
+use super::reload::{self, Sighup};
+use super::shutdown_signal::shutdown_signal;
 use crate::account::Account;
 use crate::cli::{AuthMode, Global, HttpArgs};
 use crate::config::{ConfigFile, EnvReader, UserFolders};
@@ -36,62 +38,61 @@ use crate::webhook::{Rejection, WebhookReceiver};
 use callingbox::ApiKey;
 use callingbox::webhook_signature::SigningSecrets;
 
-/// What is said where nothing is.
-const NOTHING: &str = "there is nothing here";
-/// How often samples are put into their buckets.
-const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// The body of a 404.
+const NOT_FOUND: &str = "there is nothing here";
+/// How often the metrics recorder moves samples into their buckets.
+const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(
-    options: &HttpArgs,
+    args: &HttpArgs,
     global: &Global,
     file: &ConfigFile,
     folders: &UserFolders,
     catalogue: Catalogue,
     selection: Selection,
 ) -> anyhow::Result<()> {
-    let secrets = secrets(&read_env_var)?;
-    let mut settings = settings(options, secrets.is_some())?;
+    let secrets = webhook_secrets(&read_env_var)?;
+    let mut settings = server_settings(args, secrets.is_some())?;
     settings.log_arguments = global.logs_arguments(file);
-    // A wait without a word must not look like a session that nobody uses.
-    let longest = Duration::from_secs(file.wait.max_seconds.saturating_add(60));
-    settings.tenants.session_idle = settings.tenants.session_idle.max(longest);
-    // Before anything else, so that a signal that comes early is not lost.
-    let stop = shutdown_signal::signal()?;
-    let hangup = reload::hangup();
-    let webhook_url = options
-        .webhook_public_url
-        .as_ref()
-        .map(|url| url.join(crate::webhook::PATH))
-        .transpose()?;
-    let shared = runtime::open_shared_state(&options.state, file)?;
+    // A session must not become idle while a wait sends nothing.
+    let longest_wait = Duration::from_secs(file.wait.max_seconds.saturating_add(60));
+    settings.tenants.session_idle = settings.tenants.session_idle.max(longest_wait);
+    // Listen early, so that no signal is lost.
+    let shutdown = shutdown_signal()?;
+    let sighup = Sighup::listen();
+    let webhook_url =
+        args.webhook_public_url.as_ref().map(|url| url.join(crate::webhook::PATH)).transpose()?;
+    let shared = runtime::open_shared_state(&args.state, file)?;
     settings.shared = shared.clone();
-    let more = HttpExtras { webhook_url, shared: shared.clone() };
-    let environment = Runtime::open_with(global, file, folders, more.clone()).await?;
-    settings.under_way = environment.dispatches();
-    let account = environment.account();
+    let extras = HttpExtras { webhook_url, shared: shared.clone() };
+    let runtime = Runtime::open_with(global, file, folders, extras.clone()).await?;
+    settings.under_way = runtime.dispatches();
+    let account = runtime.account();
     let (catalogue, selection) = (Arc::new(catalogue), Arc::new(selection));
     let mut tokens = None;
     let mut metadata = Router::new();
-    let (authenticator, own) = match options.auth {
+    let (authenticator, own) = match args.auth {
         AuthMode::None => {
             (Authenticator::Anonymous(Arc::clone(&account)), Some(Arc::clone(&account)))
         }
         AuthMode::Key => (
-            Authenticator::ApiKey(ApiKeyAuth::new(Box::new(Keys(environment.account_factory())))),
+            Authenticator::ApiKey(ApiKeyAuth::new(Box::new(KeyAccounts(
+                runtime.account_factory(),
+            )))),
             None,
         ),
         AuthMode::Token => {
-            let path = tokens_path(options.tokens.clone(), folders)?;
+            let path = token_file_path(args.tokens.clone(), folders)?;
             let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
-            let missing = !path.exists();
+            let is_missing = !path.exists();
             let authenticator = StaticTokenAuth::new(
                 path,
                 Arc::clone(&account),
                 catalogue.index().clone(),
                 selection,
             );
-            let authenticator = if missing {
-                authenticator.context("make a token with `callingbox-mcp token create NAME`")?
+            let authenticator = if is_missing {
+                authenticator.context("create a token with `callingbox-mcp token create NAME`")?
             } else {
                 authenticator?
             };
@@ -102,87 +103,90 @@ pub(super) async fn run(
         AuthMode::Oauth => {
             let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
             let authenticator = oauth::resource_server(
-                &options.oauth,
+                &args.oauth,
                 Arc::clone(&account),
                 catalogue.index(),
                 selection,
             )?;
             metadata = authenticator.metadata_routes();
-            settings.allowed = allowed(options, authenticator.host())?;
+            settings.allowed = host_policy(args, authenticator.host())?;
             (Authenticator::OAuth(authenticator), Some(account))
         }
     };
-    let place = more.ledger(file, account.environment(), folders);
+    let ledger = extras.ledger(file, account.environment(), folders);
     let health =
-        Health::new(own.clone(), place, account.environment()).with_shared_state(shared.clone());
+        Health::new(own.clone(), ledger, account.environment()).with_shared_state(shared.clone());
     let allowed = settings.allowed.clone();
     let service = Service::new(settings, catalogue, selection, authenticator, health);
 
-    let listener = bind(options.listen).await?;
+    let listener = bind(args.listen).await?;
     let address = listener.local_addr()?;
-    let admin = match options.admin_listen {
+    let admin = match args.admin_listen {
         None => None,
         Some(address) => Some(bind(address).await?),
     };
     let state = shared.clone();
     let events = CallEvents::new(own, Arc::clone(service.tenants()), shared.clone());
     let events = Arc::new(events);
-    let hearing = tokio::spawn(Arc::clone(&events).receive());
+    let receiving = tokio::spawn(Arc::clone(&events).receive());
     let webhooks = secrets.map(|secrets| WebhookReceiver::new(secrets, events, shared));
-    let hooks = webhooks.as_ref().map_or_else(Router::new, WebhookReceiver::routes).merge(metadata);
-    let figures = Exporter::install()?;
-    let tidying = tidy(figures.clone());
+    let extra_routes =
+        webhooks.as_ref().map_or_else(Router::new, WebhookReceiver::routes).merge(metadata);
+    let exporter = Exporter::install()?;
+    let upkeep = spawn_metrics_upkeep(exporter.clone());
     let mut probes = service.probes();
-    // Beside the others they would be for everyone to read, a proxy's callers among them.
-    let by_themselves = options.admin_listen.is_some();
-    if by_themselves || options.listen.ip().is_loopback() {
+    // On the public address everyone could read the metrics, callers through a proxy included.
+    let has_admin_address = args.admin_listen.is_some();
+    if has_admin_address || args.listen.ip().is_loopback() {
         let tenants = Arc::clone(service.tenants());
-        let moment = move || moment(&tenants, webhooks.as_deref(), state.as_ref());
+        let snapshot = move || snapshot(&tenants, webhooks.as_deref(), state.as_ref());
         let metrics = async move |request: Request| {
-            if !by_themselves && !origin::is_loopback_request(request.uri(), request.headers()) {
-                return answer::error_response(StatusCode::NOT_FOUND, NOTHING);
+            if !has_admin_address && !origin::is_loopback_request(request.uri(), request.headers())
+            {
+                return answer::error_response(StatusCode::NOT_FOUND, NOT_FOUND);
             }
-            let text = "text/plain; version=0.0.4; charset=utf-8";
-            ([(http::header::CONTENT_TYPE, text)], figures.render(&moment())).into_response()
+            let content_type = "text/plain; version=0.0.4; charset=utf-8";
+            ([(http::header::CONTENT_TYPE, content_type)], exporter.render(&snapshot()))
+                .into_response()
         };
         probes = probes.route("/metrics", axum::routing::get(metrics));
     }
     let (public, admin) = match admin {
-        None => (service.routes(hooks.merge(probes)), None),
+        None => (service.routes(extra_routes.merge(probes)), None),
         Some(admin) => {
-            let routes = guarded(probes, NOTHING, allowed.with_any_ip_address());
+            let routes = guarded(probes, NOT_FOUND, allowed.with_any_ip_address());
             print(format!("health on http://{}\n", admin.local_addr()?))?;
-            (service.routes(hooks), Some((admin, routes)))
+            (service.routes(extra_routes), Some((admin, routes)))
         }
     };
     print(format!("listening on http://{address}/mcp\n"))?;
     let tenants = Arc::clone(service.tenants());
-    let watching = reload::watch(hangup, environment.account_factory(), tokens, tenants);
-    service.serve((listener, public), admin, stop).await;
-    for task in [watching, tidying, hearing] {
+    let reloading = reload::spawn_reloads(sighup, runtime.account_factory(), tokens, tenants);
+    service.serve((listener, public), admin, shutdown).await;
+    for task in [reloading, upkeep, receiving] {
         task.abort();
     }
-    environment.close().await
+    runtime.close().await
 }
 
-/// Keeps the samples of the figures few.
-fn tidy(figures: Exporter) -> JoinHandle<()> {
+/// Without upkeep, the recorder keeps every sample until the metrics are read.
+fn spawn_metrics_upkeep(exporter: Exporter) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
-            tokio::time::sleep(TIDY_EVERY).await;
-            figures.tidy();
+            tokio::time::sleep(METRICS_UPKEEP_INTERVAL).await;
+            exporter.tidy();
         }
     })
 }
 
-/// What there is at this moment.
-fn moment(
+/// The values of the gauges at this moment.
+fn snapshot(
     tenants: &Tenants,
     webhooks: Option<&WebhookReceiver>,
     state: Option<&SharedState>,
 ) -> Moment {
     let all = tenants.all();
-    // Tenants may share an account.
+    // Several tenants may share one account.
     let mut accounts: Vec<&Arc<Account>> = all.iter().map(|tenant| tenant.account()).collect();
     accounts.sort_by_key(|account| Arc::as_ptr(account));
     accounts.dedup_by(|a, b| Arc::ptr_eq(a, b));
@@ -202,9 +206,9 @@ fn moment(
 }
 
 /// The signing secrets of webhooks, if any are set.
-fn secrets(env: EnvReader) -> anyhow::Result<Option<SigningSecrets>> {
+fn webhook_secrets(read_env: EnvReader) -> anyhow::Result<Option<SigningSecrets>> {
     const FILE: &str = "CALLINGBOX_WEBHOOK_SECRET_FILE";
-    let text = match (env("CALLINGBOX_WEBHOOK_SECRET")?, env(FILE)?) {
+    let text = match (read_env("CALLINGBOX_WEBHOOK_SECRET")?, read_env(FILE)?) {
         (Some(text), _) => text,
         (None, Some(path)) => {
             std::fs::read_to_string(&path).with_context(|| format!("{FILE}: {path}"))?
@@ -214,27 +218,30 @@ fn secrets(env: EnvReader) -> anyhow::Result<Option<SigningSecrets>> {
     Ok(Some(SigningSecrets::new(text.split([',', '\n']).map(str::to_owned))?))
 }
 
-fn settings(options: &HttpArgs, webhooks: bool) -> anyhow::Result<Settings> {
-    let reachable = !options.listen.ip().is_loopback();
+fn server_settings(args: &HttpArgs, has_webhook_secrets: bool) -> anyhow::Result<Settings> {
+    let is_public = !args.listen.ip().is_loopback();
     anyhow::ensure!(
-        !reachable || options.auth != AuthMode::None || options.unsafe_no_auth,
-        "--listen {}: others can reach this address, and without --auth each of them could make calls at your expense; choose --auth key, --auth token or --auth oauth, listen on 127.0.0.1, or say --unsafe-no-auth",
-        options.listen
+        !is_public || args.auth != AuthMode::None || args.unsafe_no_auth,
+        "--listen {}: other machines can reach this address, and without authentication they could make calls at your expense; add --auth key, --auth token or --auth oauth, listen on 127.0.0.1, or add --unsafe-no-auth",
+        args.listen
     );
-    let (oauth, issuer) = (options.auth == AuthMode::Oauth, &options.oauth);
-    for (flag, auth, idle) in [
-        ("--oauth-issuer", "oauth", issuer.oauth_issuer.is_some() && !oauth),
-        ("--oauth-resource", "oauth", issuer.oauth_resource.is_some() && !oauth),
-        ("--oauth-jwks-url", "oauth", issuer.oauth_jwks_url.is_some() && !oauth),
-        // An environment may name its tokens whatever its servers ask for, but not where they ask nothing.
-        ("--tokens", "token", options.tokens.is_some() && options.auth == AuthMode::None),
+    let (is_oauth, oauth) = (args.auth == AuthMode::Oauth, &args.oauth);
+    for (flag, auth, is_unused) in [
+        ("--oauth-issuer", "oauth", oauth.oauth_issuer.is_some() && !is_oauth),
+        ("--oauth-resource", "oauth", oauth.oauth_resource.is_some() && !is_oauth),
+        ("--oauth-jwks-url", "oauth", oauth.oauth_jwks_url.is_some() && !is_oauth),
+        // CALLINGBOX_MCP_TOKENS may be set for all servers of a machine, but not where callers do not authenticate.
+        ("--tokens", "token", args.tokens.is_some() && args.auth == AuthMode::None),
     ] {
-        anyhow::ensure!(!idle, "{flag} has no effect without --auth {auth}; say both, or neither");
-    }
-    if let Some(url) = &options.webhook_public_url {
         anyhow::ensure!(
-            webhooks,
-            "--webhook-public-url needs the signing secret in CALLINGBOX_WEBHOOK_SECRET or CALLINGBOX_WEBHOOK_SECRET_FILE: without it no delivery could be believed"
+            !is_unused,
+            "{flag} has no effect without --auth {auth}; add --auth {auth}, or remove {flag}"
+        );
+    }
+    if let Some(url) = &args.webhook_public_url {
+        anyhow::ensure!(
+            has_webhook_secrets,
+            "--webhook-public-url needs the signing secret in CALLINGBOX_WEBHOOK_SECRET or CALLINGBOX_WEBHOOK_SECRET_FILE: without it, no delivery can be verified"
         );
         let path = crate::webhook::PATH;
         anyhow::ensure!(
@@ -244,39 +251,39 @@ fn settings(options: &HttpArgs, webhooks: bool) -> anyhow::Result<Settings> {
                 && ["/", path].contains(&url.path())
                 && url.query().is_none()
                 && url.fragment().is_none(),
-            "--webhook-public-url {}: give scheme and host alone, with https; deliveries arrive at {path} there",
+            "--webhook-public-url {}: expected an https URL with a host only; the path {path} is added to it",
             url.origin().ascii_serialization()
         );
     }
-    let whole = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    let sessions = whole(options.max_sessions);
+    let to_usize = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let sessions = to_usize(args.max_sessions);
     Ok(Settings {
-        allowed: allowed(options, None)?,
-        stateless: options.stateless,
+        allowed: host_policy(args, None)?,
+        stateless: args.stateless,
         tenants: tenant::Limits {
-            // Each session may be of an account of its own.
+            // Each session may belong to another account.
             tenants: sessions.max(tenant::Limits::default().tenants),
             sessions,
-            sessions_per_tenant: whole(options.max_sessions_per_tenant),
-            session_idle: Duration::from_secs(options.session_idle),
-            streams_per_tenant: whole(options.max_streams_per_tenant),
-            requests_per_second: options.requests_per_second,
+            sessions_per_tenant: to_usize(args.max_sessions_per_tenant),
+            session_idle: Duration::from_secs(args.session_idle),
+            streams_per_tenant: to_usize(args.max_streams_per_tenant),
+            requests_per_second: args.requests_per_second,
         },
-        grace: Duration::from_secs(options.grace),
+        grace: Duration::from_secs(args.grace),
         ..Settings::default()
     })
 }
 
-/// Under which names the server may be reached: those that were given, that of the resource, and for
-/// deliveries alone the one that CallingBox is told.
-fn allowed(options: &HttpArgs, resource: Option<&str>) -> anyhow::Result<HostPolicy> {
-    let mut hosts = options.allowed_host.clone();
+/// The host names that clients may use: the named ones, that of the OAuth resource, and, for webhook deliveries only,
+/// that of the public webhook URL.
+fn host_policy(args: &HttpArgs, resource: Option<&str>) -> anyhow::Result<HostPolicy> {
+    let mut hosts = args.allowed_host.clone();
     hosts.extend(resource.map(str::to_owned));
-    let allowed = HostPolicy::new(&hosts, &options.allowed_origin)?;
-    let webhooks = options.webhook_public_url.as_ref().and_then(url::Url::host_str);
+    let allowed = HostPolicy::new(&hosts, &args.allowed_origin)?;
+    let webhooks = args.webhook_public_url.as_ref().and_then(url::Url::host_str);
     Ok(match webhooks {
         None => allowed,
-        // Whoever may deliver there may not therefore use the tools.
+        // A host for deliveries is not therefore a host for tools.
         Some(host) => allowed.with_host_at_path(crate::webhook::PATH, host)?,
     })
 }
@@ -285,24 +292,23 @@ async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
-/// Where the tokens are.
-pub(super) fn tokens_path(
+pub(super) fn token_file_path(
     named: Option<PathBuf>,
     folders: &UserFolders,
 ) -> anyhow::Result<PathBuf> {
-    named
-        .or_else(|| folders.config_file("tokens.toml"))
-        .context("there is no folder for the tokens; name a file with --tokens")
+    named.or_else(|| folders.config_file("tokens.toml")).context(
+        "the user has no configuration folder for the token file; name a file with --tokens",
+    )
 }
 
-/// The accounts of callers who bring their own keys.
-struct Keys(AccountFactory);
+/// Opens the accounts of callers who bring their own API keys.
+struct KeyAccounts(AccountFactory);
 
 #[async_trait]
-impl AccountOpener for Keys {
+impl AccountOpener for KeyAccounts {
     async fn open_account(&self, key: ApiKey) -> Result<Arc<Account>, KeyCheckError> {
         let account = self.0.open_account(key).await.map_err(|error| {
-            tracing::warn!(%error, "an account cannot be opened");
+            tracing::warn!(%error, "the account of a caller could not be opened; the request is refused");
             KeyCheckError::Unreachable
         })?;
         let api = account.api().map_err(|_| KeyCheckError::Unreachable)?;
@@ -310,7 +316,10 @@ impl AccountOpener for Keys {
             Ok(()) => Ok(Arc::new(account)),
             Err(health::KEY_REFUSED) => Err(KeyCheckError::Refused),
             Err(problem) => {
-                tracing::warn!(problem, "a caller's key cannot be checked");
+                tracing::warn!(
+                    problem,
+                    "the API key of a caller could not be checked; the request is refused"
+                );
                 Err(KeyCheckError::Unreachable)
             }
         }

@@ -1,5 +1,4 @@
-//! `callingbox-mcp install`: writes this server into a client's configuration, and shows what it
-//! writes; never a key.
+//! `callingbox-mcp install`: writes this server into a client's configuration, and shows the change; never an API key.
 
 use std::path::Path;
 
@@ -10,24 +9,24 @@ use super::output::print;
 use crate::cli::{self, Global};
 use crate::config::{self, ConfigFile, KeySource, UserFolders};
 use crate::env_var::read_env_var;
-use crate::install::{self, ClientApp, InstallScope, Machine, Secret, Server};
+use crate::install::{self, ClientApp, InstallScope, KeyDelivery, Machine, ServerEntry};
 
 pub(super) fn run(
-    options: &cli::InstallArgs,
+    args: &cli::InstallArgs,
     global: &Global,
     file: &ConfigFile,
     folders: &UserFolders,
 ) -> anyhow::Result<()> {
-    let machine = Machine::this().context("this user has no home folder")?;
-    let Some(client) = options.client else {
-        return print(list(&machine, &options.name, &global.to_flags()?));
+    let machine = Machine::this().context("the user has no home folder")?;
+    let Some(client) = args.client else {
+        return print(list_clients(&machine, &args.name, &global.to_flags()?));
     };
-    let cli::InstallArgs { scope, name, .. } = options;
-    if options.uninstall {
-        let plan = install::uninstall(client, *scope, &machine, name)?;
+    let cli::InstallArgs { scope, name, .. } = args;
+    if args.uninstall {
+        let plan = install::plan_uninstall(client, *scope, &machine, name)?;
         if plan.is_done() {
             return print(format!(
-                "{client} has no server {name} in {}; nothing was changed.\n",
+                "{client} has no server {name} in {}; nothing changed.\n",
                 plan.path().display()
             ));
         }
@@ -35,38 +34,38 @@ pub(super) fn run(
         let backup = plan.apply(Timestamp::now())?;
         return print(format!(
             "{}Restart {client}.\n",
-            report("Removed from", &plan, backup.as_deref())
+            describe_change("Removed from", &plan, backup.as_deref())
         ));
     }
-    if options.http.is_some() && global.selects_sandbox_or_tools() {
+    if args.http.is_some() && global.selects_sandbox_or_tools() {
         bail!(
-            "the sandbox and the tools of a server over HTTP are decided where it is started; leave those flags (and the variables CALLINGBOX_MCP_…) away"
+            "a server over HTTP selects the sandbox and its tools when it starts; remove those flags (or unset the variables CALLINGBOX_MCP_…)"
         );
     }
 
     let sandbox = global.sandbox.is_some();
-    // What needs no key is not stopped by one that cannot be read.
-    let found = if sandbox || options.http.is_some() {
+    // An invalid key must not stop a command that needs no key.
+    let found = if sandbox || args.http.is_some() {
         None
     } else {
         config::find_credentials(file, &read_env_var, folders)?.key
     };
-    let key_file = folders.api_key_file().context("this user has no configuration folder")?;
+    let key_file = folders.api_key_file().context("the user has no configuration folder")?;
     let source = found.as_ref().map(|(_, source)| source);
-    let secret = Secret::choose(client, sandbox, source, &key_file);
-    let server = match &options.http {
-        Some(url) => Server::Http { url: url.clone(), token_env: options.http_token_env.clone() },
-        None => Server::Stdio {
-            command: text(&std::env::current_exe()?)?,
+    let secret = KeyDelivery::choose(client, sandbox, source, &key_file);
+    let server = match &args.http {
+        Some(url) => ServerEntry::Http { url: url.clone(), token_env: args.http_token_env.clone() },
+        None => ServerEntry::Stdio {
+            command: path_text(&std::env::current_exe()?)?,
             args: std::iter::once("stdio".to_owned()).chain(global.to_flags()?).collect(),
             secret: match &secret {
-                Secret::File(path) => Secret::File(std::path::absolute(path)?),
+                KeyDelivery::File(path) => KeyDelivery::File(std::path::absolute(path)?),
                 other => other.clone(),
             },
             base_url: if sandbox { None } else { read_env_var("CALLINGBOX_BASE_URL")? },
         },
     };
-    if options.print {
+    if args.print {
         return print(format!(
             "In {}:\n\n{}",
             client.file(*scope, &machine)?.display(),
@@ -74,88 +73,88 @@ pub(super) fn run(
         ));
     }
 
-    let plan = install::install(client, *scope, &machine, name, &server)?;
-    // The entry names the key file, so the file is there first.
-    let kept = match (&server, &found) {
-        (Server::Stdio { secret: Secret::File(path), .. }, Some((key, KeySource::EnvVar)))
-            if install::store_key(path, key)? =>
-        {
-            format!("Kept the key of CALLINGBOX_API_KEY in {}.\n", path.display())
+    let plan = install::plan_install(client, *scope, &machine, name, &server)?;
+    // The entry names the key file, so write that first.
+    let stored = match (&server, &found) {
+        (
+            ServerEntry::Stdio { secret: KeyDelivery::File(path), .. },
+            Some((key, KeySource::EnvVar)),
+        ) if install::store_key(path, key)? => {
+            format!("Stored the key of CALLINGBOX_API_KEY in {}.\n", path.display())
         }
         _ => String::new(),
     };
     if plan.is_done() {
         return print(format!(
-            "{kept}{client} already has this entry in {}; nothing was changed.\n",
+            "{stored}{client} already has this entry in {}; nothing changed.\n",
             plan.path().display()
         ));
     }
     print(plan.diff())?;
     let backup = plan.apply(Timestamp::now())?;
     print(format!(
-        "{kept}{}{}Restart {client}.\n",
-        report("Written to", &plan, backup.as_deref()),
-        advice(client, &server, source)
+        "{stored}{}{}Restart {client}.\n",
+        describe_change("Written to", &plan, backup.as_deref()),
+        key_hint(client, &server, source)
     ))
 }
 
-/// The clients found here, and what they say about this server.
-fn list(machine: &Machine, name: &str, flags: &[String]) -> String {
+/// The clients found on this machine, and whether each has this server.
+fn list_clients(machine: &Machine, name: &str, flags: &[String]) -> String {
     let mut text = String::new();
     for client in ClientApp::ALL.into_iter().filter(|client| client.is_present(machine)) {
-        let state = match install::find(client, InstallScope::User, machine, name) {
+        let state = match install::find_entry(client, InstallScope::User, machine, name) {
             Ok(Some(_)) => "installed".to_owned(),
-            Ok(None) => command(client, flags),
+            Ok(None) => install_command(client, flags),
             Err(error) => error.to_string(),
         };
         text.push_str(&format!("{client:<16}{state}\n"));
     }
     if text.is_empty() {
         let ids: Vec<_> = ClientApp::ALL.iter().map(|client| client.id()).collect();
-        return format!("No MCP client was found here. Known are: {}.\n", ids.join(", "));
+        return format!("No supported MCP client found. Supported clients: {}.\n", ids.join(", "));
     }
     text
 }
 
-fn report(done: &str, plan: &install::Plan, backup: Option<&Path>) -> String {
-    let backup =
-        backup.map(|backup| format!("As it was: {}\n", backup.display())).unwrap_or_default();
-    format!("{done} {}\n{backup}", plan.path().display())
+fn describe_change(action: &str, plan: &install::InstallPlan, backup: Option<&Path>) -> String {
+    let backup = backup.map(|backup| format!("Backup: {}\n", backup.display())).unwrap_or_default();
+    format!("{action} {}\n{backup}", plan.path().display())
 }
 
-/// What is still to be done so that the server has a key, or gets its token.
-fn advice(client: ClientApp, server: &Server, source: Option<&KeySource>) -> String {
+/// What the user still has to do so that the server has an API key, or the client a token.
+fn key_hint(client: ClientApp, server: &ServerEntry, source: Option<&KeySource>) -> String {
     let secret = match server {
-        Server::Stdio { secret, .. } => secret,
-        Server::Http { token_env: None, .. } => return String::new(),
-        Server::Http { token_env: Some(_), .. } if client == ClientApp::Vscode => {
+        ServerEntry::Stdio { secret, .. } => secret,
+        ServerEntry::Http { token_env: None, .. } => return String::new(),
+        ServerEntry::Http { token_env: Some(_), .. } if client == ClientApp::Vscode => {
             return "The client asks for the token when it connects.\n".to_owned();
         }
-        Server::Http { token_env: Some(variable), .. } => {
+        ServerEntry::Http { token_env: Some(variable), .. } => {
             return format!(
-                "The client takes the token from {variable}, so start it where that is set.\n"
+                "The client reads the token from {variable}, so start the client where that is set.\n"
             );
         }
     };
     let text = match (secret, source) {
-        (Secret::Unchanged, _) => {
+        (KeyDelivery::Unchanged, _) => {
             "No API key was found. Set CALLINGBOX_API_KEY and run this again, or add --sandbox, which needs none.\n"
         }
-        (Secret::Reference(_), _) => {
-            "The client passes on CALLINGBOX_API_KEY, so start it where that is set.\n"
+        (KeyDelivery::Reference(_), _) => {
+            "The client passes CALLINGBOX_API_KEY on, so start the client where that is set.\n"
         }
-        (Secret::Prompt, _) => "The client asks for the API key when it starts the server.\n",
-        (Secret::NotNeeded | Secret::File(_), _) => "",
+        (KeyDelivery::Prompt, _) => "The client asks for the API key when it starts the server.\n",
+        (KeyDelivery::NotNeeded | KeyDelivery::File(_), _) => "",
     };
     text.to_owned()
 }
 
-/// The command that writes an entry with these flags.
-pub(super) fn command(client: ClientApp, flags: &[String]) -> String {
+/// The command that installs this server with these flags.
+pub(super) fn install_command(client: ClientApp, flags: &[String]) -> String {
     let words = ["callingbox-mcp", "install", client.id()].into_iter();
     words.chain(flags.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
 }
 
-fn text(path: &std::path::Path) -> anyhow::Result<String> {
+fn path_text(path: &Path) -> anyhow::Result<String> {
     path.to_str().map(str::to_owned).with_context(|| format!("{} is not Unicode", path.display()))
 }

@@ -1,4 +1,4 @@
-//! What each command does. The only place that writes to standard output on purpose.
+//! What each command does. Each command prints its result and returns errors for `main` to report.
 
 mod catalogue;
 mod completions;
@@ -29,31 +29,31 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::cli::{Cli, Command, Global};
-use crate::config::{self as configuration, UserFolders};
+use crate::config::{UserFolders, load_config};
 use crate::env_var::read_env_var;
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::server::{Server, ServerOptions};
 use crate::runtime::Runtime;
 use crate::{stdio, telemetry};
 
-/// Which log lines are written, unless something else is asked for.
-const LOG: &str = "warn";
-/// The same of `http`: a server of many has one line for each tool call.
-const LOG_OF_HTTP: &str = "warn,callingbox_mcp=info";
+/// The default log filter.
+const LOG_FILTER: &str = "warn";
+/// The default log filter of `http`: one line per tool call.
+const HTTP_LOG_FILTER: &str = "warn,callingbox_mcp=info";
 
-/// What is said to a person who starts the server as only clients do.
-const WAITS: &str = "This serves MCP to a client, which starts it by itself (callingbox-mcp install), and waits for \
-                     one now. Ctrl-C ends it; callingbox-mcp --help shows what a person can do here.";
+/// The hint for a user who types the command that only clients run.
+const STDIO_HINT: &str = "This serves MCP to a client, which normally starts it (see callingbox-mcp install), and now \
+                          waits for one. Press Ctrl-C to end it; callingbox-mcp --help lists the commands.";
 
-/// Runs what the command line asks for, and gives the code to exit with.
+/// Runs one command, and returns the exit code.
 ///
 /// # Errors
-/// With the reason, for the person at the keyboard.
+/// Why the command failed, for the user.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        // It looks at the configuration itself: that may be what is wrong.
+        // `doctor` reads the configuration itself, because that may be the part that is wrong.
         Some(Command::Doctor(options)) => doctor::run(options, cli.global).await,
-        // A configuration that was broken since the start does not make a running server ill.
+        // An invalid configuration does not make a running server unhealthy.
         Some(Command::Healthcheck(options)) => {
             healthcheck::run(options).await.map(|()| ExitCode::SUCCESS)
         }
@@ -61,32 +61,34 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The code to exit with after this error: that of a shell after Ctrl-C, else 1.
+/// The exit code for an error: 130 after Ctrl-C, as in a shell, else 1.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref::<setup::Unfinished>() {
-        Some(unfinished) if unfinished.why == prompt::Stopped::Interrupted => ExitCode::from(130),
+        Some(unfinished) if unfinished.reason == prompt::Stopped::Interrupted => {
+            ExitCode::from(130)
+        }
         _ => ExitCode::FAILURE,
     }
 }
 
 async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow::Result<()> {
     global.apply_sandbox_variable(read_env_var("CALLINGBOX_MCP_SANDBOX")?)?;
-    // Who gives it wants a simulator; the demo is one in any case.
-    let speed_of_nothing = global.sandbox_speed.is_some() && global.sandbox.is_none();
+    // The demo always runs on a simulator.
+    let has_simulator = global.sandbox.is_some() || matches!(command, Some(Command::Demo));
     anyhow::ensure!(
-        !speed_of_nothing || matches!(command, Some(Command::Demo)),
-        "--sandbox-speed is that of the simulator inside this program, and what is asked for here is real: \
-         add --sandbox (of the command `sandbox` it is --speed)"
+        has_simulator || global.sandbox_speed.is_none(),
+        "--sandbox-speed is for the simulator inside this program, and this command is live: add --sandbox (the \
+         command `sandbox` has --speed instead)"
     );
     let folders = UserFolders::from_system();
-    let file = configuration::load_config(global.config.as_deref(), &folders)?;
+    let file = load_config(global.config.as_deref(), &folders)?;
     let format = global.log_format(&file);
-    let usual = match command {
-        Some(Command::Http(_)) => LOG_OF_HTTP,
-        _ => LOG,
+    let default_filter = match command {
+        Some(Command::Http(_)) => HTTP_LOG_FILTER,
+        _ => LOG_FILTER,
     };
-    let filter = global.log_filter(&file).unwrap_or(usual);
+    let filter = global.log_filter(&file).unwrap_or(default_filter);
     telemetry::init(format, filter)?;
     let selection = global.selection(&file);
     let catalogue = Catalogue::new();
@@ -94,33 +96,33 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     let serves = matches!(command, None | Some(Command::Stdio | Command::Http(_)));
     if serves && catalogue.offered(&selection).next().is_none() {
         tracing::warn!(
-            "no tool is offered: see --toolsets, --tools, --exclude-tools and --read-only; the toolset \
-             `sandbox` is there only with --sandbox"
+            "no tool is offered; check --toolsets, --tools, --exclude-tools and --read-only (the toolset `sandbox` needs \
+             --sandbox)"
         );
     }
     match command {
         None | Some(Command::Stdio) => {
-            let stop = shutdown_signal::signal()?;
+            let shutdown = shutdown_signal::shutdown_signal()?;
             let traces = telemetry::traces::begin()?;
-            let world = Runtime::open(&global, &file, &folders).await?;
+            let runtime = Runtime::open(&global, &file, &folders).await?;
             let log_arguments = global.logs_arguments(&file);
-            let server = Server::new(Arc::new(catalogue), Arc::new(selection), world.account());
+            let server = Server::new(Arc::new(catalogue), Arc::new(selection), runtime.account());
             let options = ServerOptions { log_arguments, ..ServerOptions::default() };
             if std::io::stdin().is_terminal() {
-                // Nothing is lost if it cannot be said; standard output is the protocol's.
-                let _ = writeln!(std::io::stderr(), "{WAITS}");
+                // Standard output belongs to the protocol. If standard error cannot be written, only the hint is lost.
+                let _ = writeln!(std::io::stderr(), "{STDIO_HINT}");
             }
-            stdio::serve_stdio(server, options, stop, &world.dispatches())
+            stdio::serve_stdio(server, options, shutdown, &runtime.dispatches())
                 .await
-                .context("the MCP session could not begin")?;
+                .context("the MCP session could not start")?;
             traces.end().await;
-            world.close().await
+            runtime.close().await
         }
         Some(Command::Http(options)) => {
             let traces = telemetry::traces::begin()?;
-            let served = http::run(&options, &global, &file, &folders, catalogue, selection).await;
+            let result = http::run(&options, &global, &file, &folders, catalogue, selection).await;
             traces.end().await;
-            served
+            result
         }
         Some(Command::Token(command)) => token::run(command, &global, &folders),
         Some(Command::Sandbox(options)) => sandbox::run(options).await,
@@ -133,7 +135,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
         Some(Command::Setup) => setup::run(&global, &file, &folders).await,
         Some(Command::Doctor(options)) => doctor::run(options, global).await.map(|_| ()),
         Some(Command::Healthcheck(options)) => healthcheck::run(options).await,
-        Some(Command::Completions(options)) => completions::completions(&options),
-        Some(Command::Man(options)) => completions::manual(&options),
+        Some(Command::Completions(options)) => completions::print_completions(&options),
+        Some(Command::Man(options)) => completions::write_manual(&options),
     }
 }

@@ -1,4 +1,4 @@
-//! `callingbox-mcp policy`: what the calling rules would say, and a file to start from.
+//! `callingbox-mcp policy`: explains the calling rules for a number, and writes a file of rules to start from.
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -24,22 +24,23 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     match command {
         PolicyCommand::Init { print: true } => print(starter_file()),
-        PolicyCommand::Init { print: false } => write(file, folders),
-        PolicyCommand::Check(check) => explain(check, global, file, folders).await,
+        PolicyCommand::Init { print: false } => write_starter_file(file, folders),
+        PolicyCommand::Check(check) => explain_number(check, global, file, folders).await,
     }
 }
 
-/// Writes the starter file where the rules are looked for, and never over one that is there.
-fn write(file: &ConfigFile, folders: &UserFolders) -> anyhow::Result<()> {
-    let path = config::policy_path(file, folders)
-        .context("there is no folder for configuration: name the file as policy_file")?;
-    let taken = std::fs::symlink_metadata(&path).is_ok();
-    anyhow::ensure!(!taken, "{} is left as it is: there is one already", path.display());
+/// Writes the starter file to the path of the calling rules; never overwrites a file.
+fn write_starter_file(file: &ConfigFile, folders: &UserFolders) -> anyhow::Result<()> {
+    let path = config::policy_path(file, folders).context(
+        "the user has no configuration folder; name a file as policy_file in the configuration",
+    )?;
+    let exists = std::fs::symlink_metadata(&path).is_ok();
+    anyhow::ensure!(!exists, "{} already exists; it was not changed", path.display());
     install::write_new(&path, starter_file())?;
-    print(format!("Wrote {}. A server reads it when it starts.\n", path.display()))
+    print(format!("Wrote {}. A server reads it when it starts, or at SIGHUP.\n", path.display()))
 }
 
-async fn explain(
+async fn explain_number(
     check: &PolicyCheckArgs,
     global: &Global,
     file: &ConfigFile,
@@ -50,14 +51,14 @@ async fn explain(
         None => Timestamp::now(),
         Some(text) => text
             .parse()
-            .with_context(|| format!("`{text}` is not a time such as 2026-11-22T23:00:00Z"))?,
+            .with_context(|| format!("`{text}` is not a timestamp such as 2026-11-22T23:00:00Z"))?,
     };
     let environment = global.environment();
     let rules = file.dialing.rules(environment, config::load_policy(file, folders)?);
     let limits = rules.policy.measured_limits();
     let shared = runtime::open_shared_state(&check.state, file)?;
     let place = HttpExtras { shared, ..HttpExtras::default() }.ledger(file, environment, folders);
-    let used = used(place, &limits, &to, now, global, file, folders).await?;
+    let used = load_used_limits(place, &limits, &to, now, global, file, folders).await?;
     let destination = Destination::from_number(&to);
     let request = PolicyInput {
         to: &to,
@@ -67,26 +68,26 @@ async fn explain(
         usage: &used.usage,
         hold: CALL_HOLD,
     };
-    let verdict = rules.policy.evaluate(&request);
-    let explained = rules.explain(&request, &verdict, used.known_destination);
+    let decision = rules.policy.evaluate(&request);
+    let explained = rules.explain(&request, &decision, used.known_destination);
     let note = used.unknown.map(|why| {
-        format!("note       what is used of the limits is not known and not counted: {why}\n")
+        format!("note       the usage of the limits is unknown, so it is not counted: {why}\n")
     });
     print(format!("{}\n{}", explained.trim_end(), note.unwrap_or_default()))
 }
 
-/// What is used of the limits, as far as it is known.
+/// How much of the limits is used, as far as it is known.
 #[derive(Default)]
-struct Used {
+struct UsedLimits {
     usage: Usage,
-    /// Whether this number was ever called.
+    /// Whether the number was called before.
     known_destination: bool,
-    /// Why it is not known; then nothing is counted.
+    /// Why the usage is unknown; it then counts as none.
     unknown: Option<String>,
 }
 
-/// What has been used of the limits, by the ledger of the account that would call.
-async fn used(
+/// Reads the usage from the ledger of the account that would call.
+async fn load_used_limits(
     place: LedgerLocation,
     limits: &crate::dialing::limits::CallLimits,
     to: &E164,
@@ -94,17 +95,17 @@ async fn used(
     global: &Global,
     file: &ConfigFile,
     folders: &UserFolders,
-) -> anyhow::Result<Used> {
-    let unknown = |why: String| Ok(Used { unknown: Some(why), ..Used::default() });
+) -> anyhow::Result<UsedLimits> {
+    let unknown = |why: String| Ok(UsedLimits { unknown: Some(why), ..UsedLimits::default() });
     let environment = global.environment();
-    // Where there is no ledger yet, nothing was dialed.
-    let is_there = match &place {
+    // Without a ledger, nothing was dialed.
+    let exists = match &place {
         LedgerLocation::File(path) => path.exists(),
         LedgerLocation::Redis(_) => true,
         LedgerLocation::Unavailable => false,
     };
-    if !is_there {
-        return Ok(Used::default());
+    if !exists {
+        return Ok(UsedLimits::default());
     }
     let tenant = match &global.sandbox {
         None => {
@@ -114,14 +115,14 @@ async fn used(
         }
         Some(None) => {
             return unknown(
-                "each simulator inside this program begins anew; one that runs is asked with \
+                "each run has a new simulator inside this program; name a running one with \
                  --sandbox=URL"
                     .to_owned(),
             );
         }
         Some(Some(url)) => {
             match runtime::connect_simulator(Some(url), global.sandbox_speed).await {
-                Ok(it) => runtime::tenant(&it.key, &it.base_url, Some(&it.simulator)),
+                Ok(found) => runtime::tenant(&found.key, &found.base_url, Some(&found.simulator)),
                 Err(error) => return unknown(format!("{error:#}")),
             }
         }
@@ -130,5 +131,5 @@ async fn used(
     let callee = tenant.hash(to);
     let usage = ledger.measure_usage(tenant.id(), Some(&callee), limits, CALL_HOLD, now).await?;
     let known_destination = ledger.is_known_destination(tenant.id(), &callee).await?;
-    Ok(Used { usage, known_destination, unknown: None })
+    Ok(UsedLimits { usage, known_destination, unknown: None })
 }

@@ -1,4 +1,4 @@
-//! `callingbox-mcp receipts`: the ledger, for people and for programs. Numbers are masked in it.
+//! `callingbox-mcp receipts`: prints the ledger, as a table or as JSON. The ledger holds masked numbers only.
 
 use std::fmt::Write;
 
@@ -14,76 +14,82 @@ use crate::dialing::ledger::{
 use crate::dialing::ledger::{LedgerLocation, open_ledger};
 use crate::runtime::{self, HttpExtras};
 
-/// What is said of an empty ledger, there or not.
-const NOTHING_YET: &str = "Nothing was dialed yet.\n";
+const EMPTY_LEDGER: &str = "Nothing has been dialed yet.\n";
 
 pub(super) async fn run(
-    options: &cli::ReceiptsArgs,
+    args: &cli::ReceiptsArgs,
     global: &Global,
     file: &ConfigFile,
     folders: &UserFolders,
 ) -> anyhow::Result<()> {
     let environment = global.environment();
-    let shared = runtime::open_shared_state(&options.state, file)?;
+    let shared = runtime::open_shared_state(&args.state, file)?;
     let place = HttpExtras { shared, ..HttpExtras::default() }.ledger(file, environment, folders);
-    let status = match &options.outcome {
+    let status = match &args.outcome {
         None => None,
         Some(name) => {
             let named = DispatchStatus::all().find(|status| status.name() == name);
             Some(named.with_context(|| {
                 let valid: Vec<_> = DispatchStatus::all().map(DispatchStatus::name).collect();
-                format!("there is no outcome `{name}`; the valid ones are {}", valid.join(", "))
+                format!("there is no outcome `{name}`; the valid outcomes are {}", valid.join(", "))
             })?)
         }
     };
-    let since = options.since.as_deref().map(|text| moment(text, Timestamp::now())).transpose()?;
-    // Looking must not create what is not there.
+    let since =
+        args.since.as_deref().map(|text| parse_since(text, Timestamp::now())).transpose()?;
+    // Reading must not create a ledger.
     if let LedgerLocation::File(path) = &place
         && !path.exists()
     {
-        return if options.json { Ok(()) } else { print(NOTHING_YET) };
+        return if args.json { Ok(()) } else { print(EMPTY_LEDGER) };
     }
     let ledger = open_ledger(&place, environment).await?;
     let mut records = Vec::new();
     let mut before: Option<RecordCursor> = None;
-    while records.len() < options.limit as usize {
-        let left = options.limit - u32::try_from(records.len())?;
+    while records.len() < args.limit as usize {
+        let remaining = args.limit - u32::try_from(records.len())?;
         let page = ledger
-            .list_records(RecordFilter { account_id: None, since, status, before, limit: left })
+            .list_records(RecordFilter {
+                account_id: None,
+                since,
+                status,
+                before,
+                limit: remaining,
+            })
             .await?;
         let Some(last) = page.last() else { break };
         before = Some(RecordCursor::from(last));
         records.extend(page);
     }
-    if options.json {
+    if args.json {
         for record in &records {
             print(format!("{}\n", serde_json::to_string(record)?))?;
         }
         return Ok(());
     }
     if records.is_empty() {
-        let all = since.is_none() && status.is_none() && options.limit > 0;
-        return print(if all { NOTHING_YET } else { "Nothing fits.\n" });
+        let is_unfiltered = since.is_none() && status.is_none() && args.limit > 0;
+        return print(if is_unfiltered { EMPTY_LEDGER } else { "No entry matches.\n" });
     }
-    print(table(&records))
+    print(receipt_table(&records))
 }
 
-/// A moment, or a span back from now.
-fn moment(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(at);
+/// Parses a timestamp, or a span before now.
+fn parse_since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
+    if let Ok(timestamp) = text.parse::<Timestamp>() {
+        return Ok(timestamp);
     }
     match text.parse::<Span>() {
         Ok(span) => {
             Ok(Zoned::new(now, jiff::tz::TimeZone::UTC).checked_sub(span.abs())?.timestamp())
         }
         Err(_) => bail!(
-            "`{text}` is neither a time such as 2026-11-22T08:00:00Z nor a span such as 2h or 7d"
+            "`{text}` is neither a timestamp such as 2026-11-22T08:00:00Z nor a span such as 2h or 7d"
         ),
     }
 }
 
-fn table(records: &[DispatchRecord]) -> String {
+fn receipt_table(records: &[DispatchRecord]) -> String {
     let mut text = format!(
         "{:<20} {:<8} {:<16} {:<11} {:<9} {:<22} {:<36} {}\n",
         "WHEN", "KIND", "TO", "OUTCOME", "COST", "RULE", "ID", "CONFIRMED BY"
@@ -110,17 +116,17 @@ fn table(records: &[DispatchRecord]) -> String {
             record.confirmed_by
         );
     }
-    let unsettled = records
+    let unresolved = records
         .iter()
         .filter(|record| matches!(record.state, DispatchState::Intent | DispatchState::Unknown))
         .count();
-    if unsettled > 0 {
-        let are = if unsettled == 1 { "is" } else { "are" };
+    if unresolved > 0 {
+        let entries = if unresolved == 1 { "entry is" } else { "entries are" };
         let _ = write!(
             text,
-            "\n{unsettled} of these {are} not settled (intent, unknown): no answer is known, so it may have been \
-             done. The tools list_calls and list_numbers show whether it was; the next server looks for \
-             calls with its first order, and asking for the very same again looks before anything is done.\n"
+            "\n{unresolved} {entries} unresolved (intent, unknown): no response arrived, so the call may have been placed or \
+             the number bought. The tools list_calls and list_numbers show whether it was. The next server searches \
+             for such calls before its first order, and repeating the same request searches before it does anything.\n"
         );
     }
     text
@@ -131,15 +137,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn since_is_a_moment_or_a_span() {
+    fn since_is_a_timestamp_or_a_span() {
         let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
-        for (text, at) in [
+        for (text, expected) in [
             ("2026-11-01T00:00:00Z", "2026-11-01T00:00:00Z"),
             ("2h", "2026-11-22T10:00:00Z"),
             ("7d", "2026-11-15T12:00:00Z"),
         ] {
-            assert_eq!(moment(text, now).unwrap().to_string(), at);
+            assert_eq!(parse_since(text, now).unwrap().to_string(), expected);
         }
-        assert!(moment("soon", now).is_err());
+        assert!(parse_since("soon", now).is_err());
     }
 }

@@ -1,6 +1,5 @@
-//! What a running server reads again: the calling rules and the tokens at SIGHUP, and the tokens also by
-//! themselves when their file has changed. What cannot be read changes nothing; the log says which file
-//! and where.
+//! Reloads files while the server runs: the calling rules and the token file at SIGHUP, and the token file also when it
+//! changes. A file that cannot be read changes nothing; the log names the file and the line.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,63 +10,65 @@ use crate::http::auth::authenticator::StaticTokenAuth;
 use crate::http::tenant::Tenants;
 use crate::runtime::AccountFactory;
 
-/// How often the file of tokens is looked at.
-const TOKENS_EVERY: Duration = Duration::from_secs(2);
+/// How often the token file is checked for a change.
+const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Reads again what has changed, until it is aborted.
-pub(super) fn watch(
-    mut hangup: Hangup,
-    maker: AccountFactory,
+/// Starts the task that reloads; it runs until it is aborted.
+pub(super) fn spawn_reloads(
+    mut sighup: Sighup,
+    accounts: AccountFactory,
     tokens: Option<Arc<StaticTokenAuth>>,
     tenants: Arc<Tenants>,
 ) -> JoinHandle<()> {
-    let maker = Arc::new(maker);
+    let accounts = Arc::new(accounts);
     tokio::spawn(async move {
         loop {
-            let asked = tokio::select! {
-                () = tokio::time::sleep(TOKENS_EVERY) => false,
-                () = hangup.recv() => true,
+            let is_sighup = tokio::select! {
+                () = tokio::time::sleep(TOKEN_CHECK_INTERVAL) => false,
+                () = sighup.recv() => true,
             };
-            let (maker, tokens) = (Arc::clone(&maker), tokens.clone());
+            let (accounts, tokens) = (Arc::clone(&accounts), tokens.clone());
             let tenants = Arc::clone(&tenants);
-            // A file may be slow, and everybody may be served by one thread.
-            let look = tokio::task::spawn_blocking(move || {
-                if asked {
-                    read_rules(&maker);
+            // Reading a file may block, and one thread may serve all requests.
+            let reload = tokio::task::spawn_blocking(move || {
+                if is_sighup {
+                    reload_rules(&accounts);
                 }
                 if let Some(tokens) = tokens {
-                    tokens.reload_if_changed(&tenants, asked);
+                    tokens.reload_if_changed(&tenants, is_sighup);
                 }
             });
-            if let Err(error) = look.await {
-                tracing::error!(%error, "reading again what has changed broke off");
+            if let Err(error) = reload.await {
+                tracing::error!(%error, "reloading files failed; the settings loaded before stay in force");
             }
         }
     })
 }
 
-fn read_rules(maker: &AccountFactory) {
-    match maker.reload_rules() {
-        Ok(()) => tracing::info!("the calling rules were read again"),
-        Err(error) => tracing::error!(%error, "the calling rules of before are kept"),
+fn reload_rules(accounts: &AccountFactory) {
+    match accounts.reload_rules() {
+        Ok(()) => tracing::info!("calling rules reloaded"),
+        Err(error) => {
+            tracing::error!(%error, "calling rules not reloaded; the rules loaded before stay in force");
+        }
     }
 }
 
-/// Tells of each SIGHUP, where there is such a thing.
-pub(super) struct Hangup {
+/// Receives SIGHUP; never, on systems without it.
+pub(super) struct Sighup {
     #[cfg(unix)]
     signal: Option<tokio::signal::unix::Signal>,
 }
 
-/// From now on the signal no longer ends the program.
-pub(super) fn hangup() -> Hangup {
-    Hangup {
-        #[cfg(unix)]
-        signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok(),
+impl Sighup {
+    /// From now on, SIGHUP no longer ends the program.
+    pub(super) fn listen() -> Self {
+        Self {
+            #[cfg(unix)]
+            signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok(),
+        }
     }
-}
 
-impl Hangup {
     async fn recv(&mut self) {
         #[cfg(unix)]
         if let Some(signal) = &mut self.signal

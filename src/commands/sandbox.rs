@@ -1,27 +1,27 @@
-//! `callingbox-mcp sandbox`: the simulated API alone, until it is told to end.
+//! `callingbox-mcp sandbox`: serves the simulated API until a signal ends the program.
 
 use super::output::print;
-use super::shutdown_signal;
+use super::shutdown_signal::shutdown_signal;
 use crate::cli;
 use callingbox_sandbox::{ClockMode, Options, Sandbox};
 
-pub(super) async fn run(options: cli::SandboxArgs) -> anyhow::Result<()> {
-    let stop = shutdown_signal::signal()?;
-    let clock = if options.manual { ClockMode::Manual } else { ClockMode::Speed(options.speed) };
+pub(super) async fn run(args: cli::SandboxArgs) -> anyhow::Result<()> {
+    let shutdown = shutdown_signal()?;
+    let clock = if args.manual { ClockMode::Manual } else { ClockMode::Speed(args.speed) };
     let sandbox = Sandbox::start(
-        options.listen,
+        args.listen,
         Options {
             clock,
-            seed: options.seed,
-            state_file: options.state,
-            scenario_files: options.scenarios,
-            allow_private_webhooks: options.allow_private_webhooks,
+            seed: args.seed,
+            state_file: args.state,
+            scenario_files: args.scenarios,
+            allow_private_webhooks: args.allow_private_webhooks,
             ..Options::default()
         },
     )
     .await?;
     print(format!("listening on {}\n", sandbox.url()))?;
-    stop.await;
+    shutdown.await;
     sandbox.shutdown().await?;
     Ok(())
 }

@@ -1,9 +1,8 @@
-//! `callingbox-mcp setup`: from nothing to the first call, in the terminal: key, number, agent, and a
-//! call to one's own telephone.
+//! `callingbox-mcp setup`: makes the first call from the terminal: API key, number, agent, and a call to the user's own
+//! telephone.
 //!
-//! It keeps no state: each step first looks at what is there, so that a second run goes on where the
-//! first one stopped. What costs money goes through the same [`Dialer`] as the tools, and only after
-//! the person typed `yes`.
+//! It keeps no state: each step first checks what exists, so that a second run continues where the first one stopped.
+//! Everything that costs money goes through the same [`Dialer`] as the tools, and only after the user typed `yes`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,9 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::output::print;
-use super::prompt::{Asker, Stopped, unless_interrupted};
-use super::ready_agent;
-use super::status_line::Live;
+use super::prompt::{Prompter, Stopped, unless_interrupted};
+use super::ready_agent::find_ready_agent;
+use super::status_line::StatusLine;
 use super::style::Style;
 use crate::account::{Account, Environment};
 use crate::cli::Global;
@@ -38,39 +37,37 @@ use callingbox::{
     ErrorKind, NumberSearch, PageRequest, PhoneNumber, ReturnType,
 };
 
-/// What the agent does if nothing else is said.
-const TASK: &str = "Say that this is a test call, ask whether you can be heard well, thank the person \
+/// The default instructions of the agent.
+const DEFAULT_INSTRUCTIONS: &str = "Say that this is a test call, ask whether you can be heard well, thank the person \
                     and say goodbye.";
 
-/// How the agent is called if nothing else is said.
-const NAME: &str = "First call";
+/// The default name of the agent.
+const DEFAULT_NAME: &str = "First call";
 
-/// How many numbers for sale are shown.
-const OFFERS: u32 = 5;
+/// The number of phone numbers for sale to show.
+const OFFER_COUNT: u32 = 5;
 
-/// No call lasts longer (the hold is sized by it), and its result follows within minutes.
-const LONGEST_CALL: Duration = Duration::from_secs(3_900);
+/// Longer than the longest call, for which the credit hold is sized, and the minutes until its result.
+const MAX_CALL_TIME: Duration = Duration::from_secs(3_900);
 
-/// It stopped before its end.
+/// The setup stopped before its end.
 #[derive(Debug, thiserror::Error)]
-#[error("{why} What is done stays done. To go on: {again}")]
+#[error("{reason} Finished steps are kept. To continue: {resume_command}")]
 pub(super) struct Unfinished {
-    pub(super) why: Stopped,
-    /// The command that goes on.
-    again: String,
+    pub(super) reason: Stopped,
+    resume_command: String,
 }
 
 /// What the steps share.
-struct Desk {
-    ask: Asker,
+struct Setup {
+    prompter: Prompter,
     style: Style,
     account: Arc<Account>,
-    /// The commands that are told of at the end, as they are typed for this environment.
-    next: Next,
+    next_commands: NextCommands,
 }
 
-/// What there is to do after the first call.
-struct Next {
+/// The commands to suggest at the end, for the same environment.
+struct NextCommands {
     install: String,
     doctor: String,
 }
@@ -82,65 +79,65 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     anyhow::ensure!(
         !global.selection(file).read_only,
-        "setup makes an agent and a call, and read_only is set here"
+        "setup creates an agent and places a call, but read-only is set; remove --read-only, CALLINGBOX_MCP_READ_ONLY or read_only"
     );
-    let style = Style::of_terminal();
+    let style = Style::from_terminal();
     let title = match global.sandbox {
-        Some(_) => "A first call, simulated: no telephone rings, nothing is charged.",
-        None => "A first call. Nothing is bought and nobody is called before you type yes.",
+        Some(_) => "The first call, simulated: no telephone rings, nothing is charged.",
+        None => "The first call. Nothing is bought and no call is placed before you type yes.",
     };
     print(format!("{}\n\n", style.paint("1", title)))?;
-    let Err(error) = steps(global, file, folders, style).await else { return Ok(()) };
-    let why = error.downcast::<Stopped>()?;
-    // The question may still stand in the line.
+    let Err(error) = run_steps(global, file, folders, style).await else { return Ok(()) };
+    let reason = error.downcast::<Stopped>()?;
+    // The cursor may still be behind a question.
     print("\n")?;
-    Err(Unfinished { why, again: again(global) }.into())
+    Err(Unfinished { reason, resume_command: resume_command(global) }.into())
 }
 
-async fn steps(
+async fn run_steps(
     global: &Global,
     file: &ConfigFile,
     folders: &UserFolders,
     style: Style,
 ) -> anyhow::Result<()> {
-    let mut ask = Asker::new();
+    let mut prompter = Prompter::new();
     if global.sandbox.is_none() {
-        key(&mut ask, style, file, folders).await?;
+        set_up_key(&mut prompter, style, file, folders).await?;
     } else {
-        step(style, "Key", "none needed on the simulator")?;
+        print_step(style, "Key", "none needed on the simulator")?;
     }
-    let environment = Runtime::open(global, file, folders).await?;
-    let next =
-        Next { install: global.command_line("install"), doctor: global.command_line("doctor") };
-    let mut desk = Desk { ask, style, account: environment.account(), next };
-    let called = unless_interrupted(desk.number_agent_and_call()).await;
-    environment.finish_dispatches().await;
-    // What the person is told goes before how the simulator ends.
-    let closed = environment.close().await;
-    called.and(closed)
+    let runtime = Runtime::open(global, file, folders).await?;
+    let next_commands = NextCommands {
+        install: global.command_line("install"),
+        doctor: global.command_line("doctor"),
+    };
+    let mut setup = Setup { prompter, style, account: runtime.account(), next_commands };
+    let result = unless_interrupted(setup.set_up_and_call()).await;
+    runtime.finish_dispatches().await;
+    // An error of the setup matters more than one of stopping the simulator.
+    let closed = runtime.close().await;
+    result.and(closed)
 }
 
-/// The command that goes on where this one stopped.
-fn again(global: &Global) -> String {
+fn resume_command(global: &Global) -> String {
     let mut command = global.command_line("setup");
     if global.sandbox == Some(None) {
         command.push_str(
-            "\n(The simulator inside this program forgets everything; one that stays is started by \
-             callingbox-mcp sandbox.)",
+            "\n(The simulator inside this program has now lost its data; callingbox-mcp sandbox starts one that keeps \
+             running.)",
         );
     }
     command
 }
 
-/// One thing that is there now.
-fn step(style: Style, what: &str, how: &str) -> anyhow::Result<()> {
+fn print_step(style: Style, what: &str, how: &str) -> anyhow::Result<()> {
     let mark = style.mark("32", "✓", "OK");
     print(format!("{mark} {} {how}\n", style.paint("1", &format!("{what}:"))))
 }
 
-/// A key that the API takes: the one that is set, or one that is asked for and kept.
-async fn key(
-    ask: &mut Asker,
+/// Checks the API key that is set, or asks for one and stores it.
+async fn set_up_key(
+    prompter: &mut Prompter,
     style: Style,
     file: &ConfigFile,
     folders: &UserFolders,
@@ -150,15 +147,18 @@ async fn key(
     if let Some((key, source)) = found.key.clone() {
         let probe = client(key).probe().await;
         probe.result.with_context(|| {
-            format!("the key from {source} did not open the API; callingbox-mcp doctor says more")
+            format!(
+                "the API did not accept the key from {source}; callingbox-mcp doctor shows more"
+            )
         })?;
-        return step(style, "Key", &format!("from {source}, accepted"));
+        return print_step(style, "Key", &format!("from {source}, accepted"));
     }
     let path = folders.api_key_file().context(
-        "there is no folder to keep the key in (HOME is not set): set CALLINGBOX_API_KEY instead",
+        "there is no folder to store the key in (HOME is not set); set CALLINGBOX_API_KEY instead",
     )?;
     for _ in 0..3 {
-        let typed = ask.secret("Your CallingBox API key, sk_… (it is not shown): ").await?;
+        let typed =
+            prompter.ask_api_key("Your CallingBox API key, sk_… (it is not shown): ").await?;
         let key = match ApiKey::new(typed) {
             Ok(key) => key,
             Err(error) => {
@@ -166,71 +166,73 @@ async fn key(
                 continue;
             }
         };
-        let tried = client(key.clone());
-        let probe = unless_interrupted(async { Ok(tried.probe().await) }).await?;
+        let candidate = client(key.clone());
+        let probe = unless_interrupted(async { Ok(candidate.probe().await) }).await?;
         match probe.result {
             Ok(()) => {
                 install::store_key(&path, &key)?;
-                let kept = format!("accepted, and kept in {}, for you alone", path.display());
-                return step(style, "Key", &kept);
+                let stored =
+                    format!("accepted, and stored in {}, readable by you only", path.display());
+                return print_step(style, "Key", &stored);
             }
             Err(error) if matches!(error.kind(), ErrorKind::Unauthorized { .. }) => {
-                print("  CallingBox does not know this key; copy it again from the dashboard.\n")?;
+                print(
+                    "  CallingBox does not accept this key; copy it again from the dashboard.\n",
+                )?;
             }
             Err(error) => {
-                return Err(error).context("the key could not be tried, so it was not kept");
+                return Err(error).context("the key could not be checked, so it was not stored");
             }
         }
     }
     Err(Stopped::Unanswered("No key was accepted.").into())
 }
 
-impl Desk {
+impl Setup {
     fn api(&self) -> anyhow::Result<&ApiClient> {
         Ok(self.account.api()?)
     }
 
-    async fn number_agent_and_call(&mut self) -> anyhow::Result<()> {
+    async fn set_up_and_call(&mut self) -> anyhow::Result<()> {
         let page = PageRequest::with_limit(100);
         let numbers = self.api()?.list_numbers(&page).await?.data;
         let agents = self.api()?.list_agents(Some(AgentType::Outbound)).await?.data;
-        let agent = match ready_agent::ready(&agents, &numbers) {
+        let agent = match find_ready_agent(&agents, &numbers) {
             Some((agent, number)) => {
-                self.has_number(number)?;
+                self.print_number(number)?;
                 agent.clone()
             }
             None => {
                 let number = match numbers.into_iter().find(|number| number.e164.is_some()) {
                     Some(number) => number,
-                    None => self.buy().await?,
+                    None => self.buy_number().await?,
                 };
-                self.has_number(&number)?;
+                self.print_number(&number)?;
                 self.make_agent(&number).await?
             }
         };
         let name = one_line(agent.name.as_deref().unwrap_or("unnamed"), 80);
-        step(self.style, "Agent", &format!("{name} ({})", agent.id))?;
-        self.call(&agent).await
+        print_step(self.style, "Agent", &format!("{name} ({})", agent.id))?;
+        self.call_user(&agent).await
     }
 
-    fn has_number(&self, number: &PhoneNumber) -> anyhow::Result<()> {
-        let shown = number.e164.as_ref().map_or("one without digits", E164::as_str);
-        step(self.style, "Number", shown)
+    fn print_number(&self, number: &PhoneNumber) -> anyhow::Result<()> {
+        let shown = number.e164.as_ref().map_or("one without known digits", E164::as_str);
+        print_step(self.style, "Number", shown)
     }
 
-    /// A number of one's own, after a yes to its price.
-    async fn buy(&mut self) -> anyhow::Result<PhoneNumber> {
-        print("The account owns no number to call from yet.\n")?;
-        let offers = self.offers().await?;
-        for (place, offer) in offers.iter().enumerate() {
-            print(format!("  {}  {}\n", place + 1, offered(offer)))?;
+    async fn buy_number(&mut self) -> anyhow::Result<PhoneNumber> {
+        print("The account has no number to call from yet.\n")?;
+        let offers = self.search_offers().await?;
+        for (index, offer) in offers.iter().enumerate() {
+            print(format!("  {}  {}\n", index + 1, describe_offer(offer)))?;
         }
         let question = format!("Which one? (1 to {}, Enter for 1) ", offers.len());
-        let offer = self.ask.until(&question, |answer| {
-            let place: usize = if answer.is_empty() { Ok(1) } else { answer.parse() }
+        let offer = self.prompter.ask_until_valid(&question, |answer| {
+            let line: usize = if answer.is_empty() { Ok(1) } else { answer.parse() }
                 .map_err(|_| "Type the number of a line.".to_owned())?;
-            let chosen = place.checked_sub(1).and_then(|place| offers.get(place));
-            chosen.cloned().ok_or_else(|| "There is no such line.".to_owned())
+            let chosen = line.checked_sub(1).and_then(|index| offers.get(index));
+            chosen.cloned().ok_or_else(|| "There is no line with this number.".to_owned())
         });
         let offer = offer.await?;
         let price = offer.purchase_price();
@@ -239,54 +241,59 @@ impl Desk {
             idempotency_key: None,
             allow_repeat: false,
         };
-        let question = format!("Buy {}?", offered(&offer));
-        let dialed = self.order(asked, |_| question).await?;
+        let question = format!("Buy {}?", describe_offer(&offer));
+        let dialed = self.dial(asked, |_| question).await?;
         match dialed.result {
             DialResult::Placed(Placed::Number(number)) => Ok(*number),
             DialResult::Repeat { product: Some(Placed::Number(number)), .. } => Ok(*number),
             DialResult::Unknown(why) => bail!(
-                "it could not be found out whether the number was bought: {} Run this again: it looks \
-                 first",
+                "it is unknown whether the number was bought: {} Run this again: it first searches for the \
+                 purchase",
                 one_line(&why, 300)
             ),
-            _ => bail!("the number is being bought by another program; run this again in a minute"),
+            _ => bail!("another program is buying the same number; run this again in a minute"),
         }
     }
 
-    async fn offers(&mut self) -> anyhow::Result<Vec<AvailableNumber>> {
+    async fn search_offers(&mut self) -> anyhow::Result<Vec<AvailableNumber>> {
         for _ in 0..3 {
             let question = "Area code, three digits such as 415 (Enter for any): ";
-            let area_code = self.ask.until(question, |answer| {
-                let code = answer.len() == 3 && answer.bytes().all(|byte| byte.is_ascii_digit());
+            let area_code = self.prompter.ask_until_valid(question, |answer| {
+                let is_code = answer.len() == 3 && answer.bytes().all(|byte| byte.is_ascii_digit());
                 match answer {
                     "" => Ok(None),
-                    _ if code => Ok(Some(answer.to_owned())),
+                    _ if is_code => Ok(Some(answer.to_owned())),
                     _ => Err("An area code has three digits.".to_owned()),
                 }
             });
             let search = NumberSearch {
                 area_code: area_code.await?,
-                limit: Some(OFFERS),
+                limit: Some(OFFER_COUNT),
                 ..NumberSearch::default()
             };
             let mut offers = self.api()?.search_numbers(&search).await?.data;
-            offers.truncate(OFFERS as usize);
+            offers.truncate(OFFER_COUNT as usize);
             if !offers.is_empty() {
                 return Ok(offers);
             }
-            print("  No number is for sale there; try another.\n")?;
+            print("  No number is for sale there; try another area code.\n")?;
         }
         Err(Stopped::Unanswered("No number was found.").into())
     }
 
     async fn make_agent(&mut self, number: &PhoneNumber) -> anyhow::Result<Agent> {
-        print("There is no agent yet that calls from it.\n")?;
-        let or = |answer: String, usual: &str| {
-            if answer.is_empty() { usual.to_owned() } else { answer }
+        print("No agent calls from this number yet.\n")?;
+        let or_default = |answer: String, default: &str| {
+            if answer.is_empty() { default.to_owned() } else { answer }
         };
-        let question = format!("What shall it do on the call? (Enter: {TASK}) ");
-        let instructions = or(self.ask.line(&question).await?, TASK);
-        let name = or(self.ask.line(&format!("Its name? (Enter: {NAME}) ")).await?, NAME);
+        let question =
+            format!("What should the agent do on the call? (Enter: {DEFAULT_INSTRUCTIONS}) ");
+        let instructions =
+            or_default(self.prompter.ask_line(&question).await?, DEFAULT_INSTRUCTIONS);
+        let name = or_default(
+            self.prompter.ask_line(&format!("What is its name? (Enter: {DEFAULT_NAME}) ")).await?,
+            DEFAULT_NAME,
+        );
         let returns = [("heard_well", ReturnType::Boolean), ("remark", ReturnType::String)];
         let agent = AgentCreate {
             instructions: Some(instructions),
@@ -294,20 +301,20 @@ impl Desk {
             number_ids: Some(vec![number.id.clone()]),
             ..AgentCreate::new(name, AgentType::Outbound)
         };
-        let made = self.api()?.create_agent(&agent).await;
-        made.context("the agent may be there all the same; run this again: it looks first")
+        let created = self.api()?.create_agent(&agent).await;
+        created.context("the agent may exist nevertheless; run this again: it first checks")
     }
 
-    /// Rings the person's own telephone, after a yes to number and price.
-    async fn call(&mut self, agent: &Agent) -> anyhow::Result<()> {
+    /// Calls the user's own telephone.
+    async fn call_user(&mut self, agent: &Agent) -> anyhow::Result<()> {
         let question = match self.account.environment() {
             Environment::Live => "Your own telephone number, such as +14155550100: ",
             Environment::Sandbox => "The number to call, simulated, such as +13105550100: ",
         };
-        let to = self.ask.until(question, |answer| {
+        let to = self.prompter.ask_until_valid(question, |answer| {
             let digits: String =
                 answer.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect();
-            E164::parse(&digits).map_err(|error| format!("This is {error}."))
+            E164::parse(&digits).map_err(|error| format!("The number is not valid: {error}."))
         });
         let to = to.await?;
         let asked = DialRequest {
@@ -315,74 +322,76 @@ impl Desk {
             idempotency_key: None,
             allow_repeat: false,
         };
-        let simulated = self.account.environment() == Environment::Sandbox;
-        let question = |judgment: &PolicyCheck| {
-            let times = match judgment.local_times.as_slice() {
+        let is_simulated = self.account.environment() == Environment::Sandbox;
+        let question = |check: &PolicyCheck| {
+            let times = match check.local_times.as_slice() {
                 [] => "unknown".to_owned(),
                 times => times.join(" or "),
             };
-            let kind = if simulated { "Simulate a call to" } else { "Call" };
+            let kind = if is_simulated { "Simulate a call to" } else { "Call" };
             format!(
-                "{kind} {} now? Local time there: {times}. It costs $0.05 a connected minute, at most \
+                "{kind} {} now? Local time there: {times}. It costs $0.05 per connected minute, at most \
                  {CALL_HOLD}.",
                 to.as_str()
             )
         };
-        let dialed = self.order(asked, question).await?;
+        let dialed = self.dial(asked, question).await?;
         let id = match dialed.result {
             DialResult::Placed(product) => CallId::new(product.id()),
             DialResult::Repeat { id, .. } => {
                 print(
-                    "This number was called like this minutes ago. Here is that call; nothing rings now.\n",
+                    "The same call was placed minutes ago. This shows that call; nothing rings now.\n",
                 )?;
                 CallId::new(id)
             }
             DialResult::Unknown(why) => bail!(
-                "it could not be found out whether the call was placed: {} It may be ringing. Run this \
-                 again: it looks for the call before anything rings",
+                "it is unknown whether the call was placed: {} It may be ringing. Run this again: it first \
+                 searches for the call",
                 one_line(&why, 300)
             ),
-            DialResult::InFlight => bail!("the same call is being placed by another program"),
+            DialResult::InFlight => {
+                bail!("another program is placing the same call; run this again in a minute")
+            }
         };
         self.follow(&id).await
     }
 
-    /// Takes an order through the rules, the person and the ledger.
-    async fn order(
+    /// Takes an order through the calling rules, the user's confirmation and the ledger.
+    async fn dial(
         &mut self,
         asked: DialRequest,
         question: impl FnOnce(&PolicyCheck) -> String,
     ) -> anyhow::Result<Dialed> {
         let dialer: Arc<Dialer> = Arc::clone(self.account.dialer()?);
-        // What was done is not judged again, and nobody need be asked about it.
+        // A repeated order needs no new check and no confirmation.
         if let Some(dialed) = dialer.find_earlier(&asked).await? {
             return Ok(dialed);
         }
-        let judgment = dialer.check_policy(&asked).await?;
+        let check = dialer.check_policy(&asked).await?;
         let rules = dialer.rules();
-        let situation = ConfirmContext {
+        let context = ConfirmContext {
             kind: asked.kind(),
-            known_destination: judgment.known_destination,
+            known_destination: check.known_destination,
             client_can_ask: true,
             require_human: rules.require_human,
         };
-        // Here the person is asked in any case; the reason is told where there is one.
-        let reason = match confirmation_required(rules.confirm, &judgment.decision, situation) {
+        // `setup` always asks; the calling rules may add a reason.
+        let reason = match confirmation_required(rules.confirm, &check.decision, context) {
             Confirmation::Refuse(refusal) => bail!("{refusal}"),
-            Confirmation::Ask(reason) => format!(" You are asked because {reason}."),
+            Confirmation::Ask(reason) => format!(" (Confirmation is required because {reason}.)"),
             Confirmation::Nothing => String::new(),
         };
-        self.ask.yes(&format!("{}{reason}", question(&judgment))).await?;
-        let rule = judgment.decision.rule.to_string();
+        self.prompter.require_yes(&format!("{}{reason}", question(&check))).await?;
+        let rule = check.decision.rule.to_string();
         Ok(dialer.dial(asked, rule, ConfirmedBy::Terminal).await?)
     }
 
-    /// Shows the call while it goes on, and what became of it.
+    /// Shows the call's progress and its outcome.
     async fn follow(&self, id: &CallId) -> anyhow::Result<()> {
-        print(format!("Following the call {id}. Ctrl-C stops that, not the call.\n"))?;
+        print(format!("Following the call {id}. Ctrl-C stops following; the call continues.\n"))?;
         let mut follower =
             self.account.watchers()?.follow(id, WatchOptions { transcript: true })?;
-        let shown = tokio::time::timeout(LONGEST_CALL, self.show(&mut follower)).await;
+        let shown = tokio::time::timeout(MAX_CALL_TIME, self.print_progress(&mut follower)).await;
         let snapshot = match shown {
             Ok(snapshot) => snapshot?,
             Err(_) => follower.snapshot(),
@@ -390,24 +399,26 @@ impl Desk {
         match (&snapshot.call, snapshot.state, &snapshot.trouble) {
             (Some(call), WatchStatus::Finished, _) => {
                 self.account.dialer()?.record_call_end(call).await;
-                self.outcome(call)
+                self.print_outcome(call)
             }
             (_, _, Some(trouble)) => Err(anyhow::Error::new(trouble.as_ref().clone())
-                .context("the call could not be followed to its end; it goes on all the same")),
-            _ => bail!("the call {id} did not end in time; callingbox-mcp receipts shows it"),
+                .context("the call could not be followed to its end; it continues nevertheless")),
+            _ => bail!(
+                "the call {id} did not end in time; callingbox-mcp receipts shows its outcome later"
+            ),
         }
     }
 
-    async fn show(&self, follower: &mut Follower) -> anyhow::Result<Arc<Snapshot>> {
+    async fn print_progress(&self, follower: &mut Follower) -> anyhow::Result<Arc<Snapshot>> {
         let (mut status, mut lines) = (None, 0);
-        let live = Live::new(self.style);
-        let _waiting = live.wait("on the call");
+        let line = StatusLine::new(self.style);
+        let _status = line.show("on the call");
         loop {
             let snapshot = follower.snapshot();
             if let Some(call) = &snapshot.call
                 && status.as_ref() != Some(&call.status)
             {
-                live.print(format!(
+                line.print(format!(
                     "  {}\n",
                     self.style.paint("2", &one_line(call.status.as_str(), 40))
                 ))?;
@@ -416,7 +427,7 @@ impl Desk {
             for segment in snapshot.segments.iter().skip(lines) {
                 let role = one_line(segment.role.as_deref().unwrap_or("unknown"), 40);
                 let words = one_line(&segment.text, 1_000);
-                live.print(format!("  {} {words}\n", self.style.paint("33", &format!("{role}:"))))?;
+                line.print(format!("  {} {words}\n", self.style.paint("33", &format!("{role}:"))))?;
             }
             lines = lines.max(snapshot.segments.len());
             if snapshot.state.is_over() || follower.changed().await.is_none() {
@@ -425,7 +436,7 @@ impl Desk {
         }
     }
 
-    fn outcome(&self, call: &Call) -> anyhow::Result<()> {
+    fn print_outcome(&self, call: &Call) -> anyhow::Result<()> {
         let outcome = CallOutcome::from_call(call);
         let mut text = format!("\n{}", self.style.paint("1;32", outcome.as_str()));
         if let Some(seconds) = call.duration_seconds {
@@ -441,28 +452,27 @@ impl Desk {
         if let Some(error) = call.error_message.as_deref() {
             text.push_str(&format!("error: {}\n", one_line(error, 300)));
         }
-        let Next { install, doctor } = &self.next;
+        let NextCommands { install, doctor } = &self.next_commands;
         text.push_str(&match outcome {
             CallOutcome::Completed => {
-                format!("\nAll is set up. Next: {install} shows the AI clients found here.\n")
+                format!("\nThe setup is complete. Next: {install} lists the AI clients found here.\n")
             }
             _ => format!(
-                "\nAll is set up, though nobody was spoken with. {doctor} looks for what may be wrong.\n"
+                "\nThe setup is complete, but the call did not reach a person. {doctor} checks what may be wrong.\n"
             ),
         });
         print(text)
     }
 }
 
-/// Number, place and price.
-fn offered(offer: &AvailableNumber) -> String {
+fn describe_offer(offer: &AvailableNumber) -> String {
     let place = [offer.locality.as_deref(), offer.state.as_deref()];
     let place: Vec<String> = place.into_iter().flatten().map(|part| one_line(part, 40)).collect();
     let price = match (offer.purchase_price(), offer.monthly_cost_cents) {
         (Some(now), Some(monthly)) => {
-            format!("{now} now and {} each month after", MilliCents::from_cents(monthly))
+            format!("{now} now and {} per month after that", MilliCents::from_cents(monthly))
         }
-        _ => "at a price that CallingBox does not say".to_owned(),
+        _ => "at an unknown price".to_owned(),
     };
     format!("{} {} for {price}", offer.phone_number.as_str(), place.join(", "))
 }

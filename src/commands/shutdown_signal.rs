@@ -1,13 +1,12 @@
-//! The signals that tell the program to end. Knows nothing of what is to be ended.
+//! The signals that end the program. Knows nothing of what has to be shut down.
 
-/// Ends with the first signal that tells the program to end. To be called early: a signal that comes
-/// before it ends the program at once.
+/// Resolves at the first SIGTERM or SIGINT. Call it early: a signal that arrives before the call kills the process.
 #[cfg(unix)]
-pub(super) fn signal() -> anyhow::Result<impl Future<Output = ()>> {
+pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
     use anyhow::Context;
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -17,7 +16,7 @@ pub(super) fn signal() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn signal() -> anyhow::Result<impl Future<Output = ()>> {
+pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
     Ok(async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;

@@ -1,36 +1,36 @@
-//! How the commands look: colors and signs on a terminal that wants them, plain words elsewhere.
+//! Colors and signs for a terminal; plain words elsewhere.
 
 use std::io::IsTerminal;
 
-/// Colors on a terminal that wants them (<https://no-color.org>), none elsewhere.
 #[derive(Clone, Copy)]
 pub(super) struct Style {
-    terminal: bool,
-    /// The terminal understands escape sequences.
-    able: bool,
-    colored: bool,
+    is_terminal: bool,
+    /// Whether the terminal understands escape sequences.
+    has_escapes: bool,
+    /// Whether the user wants colors (<https://no-color.org>).
+    has_colors: bool,
 }
 
 impl Style {
-    pub(super) fn of_terminal() -> Self {
-        let terminal = std::io::stdout().is_terminal();
-        let able = terminal && std::env::var_os("TERM").is_none_or(|name| name != "dumb");
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { terminal, able, colored: wanted && able }
+    pub(super) fn from_terminal() -> Self {
+        let is_terminal = std::io::stdout().is_terminal();
+        let has_escapes = is_terminal && std::env::var_os("TERM").is_none_or(|name| name != "dumb");
+        let wants_colors = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { is_terminal, has_escapes, has_colors: has_escapes && wants_colors }
     }
 
-    /// Whether a line may be drawn over and over.
-    pub(super) fn is_live(self) -> bool {
-        self.able
+    /// Whether a line can be erased and drawn again.
+    pub(super) fn can_redraw(self) -> bool {
+        self.has_escapes
     }
 
-    /// The text in this color (SGR parameters of ECMA-48).
+    /// The text in a color (SGR parameters of ECMA-48).
     pub(super) fn paint(self, code: &str, text: &str) -> String {
-        if self.colored { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.has_colors { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    /// A sign for a person at a terminal, a word for whoever reads the text elsewhere.
+    /// A sign for a person at a terminal, a word for other readers.
     pub(super) fn mark(self, code: &str, sign: &str, word: &str) -> String {
-        if self.terminal { self.paint(code, sign) } else { format!("{word:<4}") }
+        if self.is_terminal { self.paint(code, sign) } else { format!("{word:<4}") }
     }
 }

@@ -1,11 +1,12 @@
-//! `callingbox-mcp token`: makes, lists and takes back the tokens of `http --auth token`.
+//! `callingbox-mcp token`: creates, lists and revokes the tokens of `http --auth token`.
 
 use std::fmt::Write;
 
 use anyhow::Context;
-use jiff::{SignedDuration, Timestamp};
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp, Zoned};
 
-use super::http::tokens_path;
+use super::http::token_file_path;
 use super::output::print;
 use crate::cli::{Global, TokenCommand};
 use crate::config::UserFolders;
@@ -18,16 +19,16 @@ pub(super) fn run(
 ) -> anyhow::Result<()> {
     match command {
         TokenCommand::Create { name, expires, only, tokens: path } => {
-            let path = tokens_path(path, folders)?;
+            let path = token_file_path(path, folders)?;
             let now = Timestamp::now();
-            let expires = expires.as_deref().map(|span| after(now, span)).transpose()?;
+            let expires = expires.as_deref().map(|span| expiry_time(now, span)).transpose()?;
             let token = TokenFile::update(&path, |tokens| {
                 tokens.create_token(&name, now, expires, only, global.read_only)
             })?;
             print(format!("{token}\n"))
         }
         TokenCommand::List { tokens: path } => {
-            let path = tokens_path(path, folders)?;
+            let path = token_file_path(path, folders)?;
             let tokens = TokenFile::load_or_default(&path)?;
             let now = Timestamp::now();
             let mut text = String::new();
@@ -53,29 +54,21 @@ pub(super) fn run(
             print(if text.is_empty() { "There are no tokens.\n".to_owned() } else { text })
         }
         TokenCommand::Revoke { name, tokens: path } => {
-            let path = tokens_path(path, folders)?;
-            // A path that is mistyped is told as such, and nothing is made there.
+            let path = token_file_path(path, folders)?;
+            // Fails on a mistyped path, where `update` would create a file.
             TokenFile::load(&path)?;
             TokenFile::update(&path, |tokens| tokens.revoke_token(&name))?;
-            print(format!("{name} is revoked.\n"))
+            print(format!("Token {name} is revoked.\n"))
         }
     }
 }
 
-/// The time that is a span such as `90d` or `12h` after `now`.
-fn after(now: Timestamp, span: &str) -> anyhow::Result<Timestamp> {
-    let problem = || format!("--expires {span}: give a span such as 12h or 90d");
-    // A day of a token is 24 hours.
-    let span: SignedDuration = match span.strip_suffix('d').map(str::parse::<i64>) {
-        Some(days) => {
-            let hours = days.with_context(problem)?.checked_mul(24).with_context(problem)?;
-            anyhow::ensure!(hours <= 24 * 36_500, problem());
-            SignedDuration::from_hours(hours)
-        }
-        None => span.parse().with_context(problem)?,
-    };
-    anyhow::ensure!(span.is_positive(), problem());
-    now.checked_add(span).with_context(problem)
+/// The time that is `span`, such as `90d` or `12h`, after `now`. A day has 24 hours.
+fn expiry_time(now: Timestamp, span: &str) -> anyhow::Result<Timestamp> {
+    let invalid = || format!("--expires {span}: expected a span such as 12h or 90d");
+    let span: Span = span.parse().with_context(invalid)?;
+    anyhow::ensure!(span.is_positive(), invalid());
+    Ok(Zoned::new(now, TimeZone::UTC).checked_add(span).with_context(invalid)?.timestamp())
 }
 
 #[cfg(test)]
@@ -83,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_is_read_and_nonsense_refused() {
+    fn only_positive_spans_are_valid() {
         let now: Timestamp = "2026-11-22T08:00:00Z".parse().unwrap();
         for (span, expected) in [
             ("12h", Some("2026-11-22T20:00:00Z")),
@@ -96,8 +89,8 @@ mod tests {
             ("soon", None),
             ("999999999999999999d", None),
         ] {
-            let found = after(now, span).ok().map(|at| at.to_string());
-            assert_eq!(found.as_deref(), expected, "{span}");
+            let time = expiry_time(now, span).ok().map(|time| time.to_string());
+            assert_eq!(time.as_deref(), expected, "{span}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One change of one client's file: planned, shown, and made. Everything but [`Plan::apply`] only
+//! One change of one client's file: planned, shown, and made. Everything but [`InstallPlan::apply`] only
 //! reads.
 
 use std::collections::BTreeSet;
@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use super::client_app::{ClientApp, Format, InstallScope, Machine};
 use super::document::EditError;
-use super::entry::{Patch, Prompt, Server, is_own_flag, texts};
-use super::{ClientError, file, json_config, toml_config};
+use super::entry::{Patch, Prompt, ServerEntry, is_own_flag, texts};
+use super::{InstallError, file, json_config, toml_config};
 
 /// The byte order mark that some editors on Windows write first.
 const BOM: &str = "\u{feff}";
@@ -88,7 +88,7 @@ enum After {
 
 /// A change that has not been made yet.
 #[derive(Debug)]
-pub struct Plan {
+pub struct InstallPlan {
     client: ClientApp,
     path: PathBuf,
     before: Option<String>,
@@ -101,13 +101,13 @@ pub struct Plan {
 ///
 /// # Errors
 /// The client has no such place, or its file cannot be read or edited.
-pub fn install(
+pub fn plan_install(
     client: ClientApp,
     scope: InstallScope,
     machine: &Machine,
     name: &str,
-    server: &Server,
-) -> Result<Plan, ClientError> {
+    server: &ServerEntry,
+) -> Result<InstallPlan, InstallError> {
     let patch = server.patch(client)?;
     let path = file::resolve(&client.file(scope, machine)?)?;
     let before = read(&path)?;
@@ -120,7 +120,7 @@ pub fn install(
     let mut ours = BTreeSet::new();
     texts(&Value::from(patch.entry), &mut ours);
     texts(&patch.input.unwrap_or_default(), &mut ours);
-    Ok(Plan { client, path, before, after, ours })
+    Ok(InstallPlan { client, path, before, after, ours })
 }
 
 /// Plans that the client has no server of this name.
@@ -130,15 +130,16 @@ pub fn install(
 ///
 /// # Errors
 /// The client has no such place, or its file cannot be read or edited.
-pub fn uninstall(
+pub fn plan_uninstall(
     client: ClientApp,
     scope: InstallScope,
     machine: &Machine,
     name: &str,
-) -> Result<Plan, ClientError> {
+) -> Result<InstallPlan, InstallError> {
     let path = file::resolve(&client.file(scope, machine)?)?;
     let before = read(&path)?;
-    let mut plan = Plan { client, path, before, after: After::Unchanged, ours: BTreeSet::new() };
+    let mut plan =
+        InstallPlan { client, path, before, after: After::Unchanged, ours: BTreeSet::new() };
     let Some(before) = plan.before.as_deref() else { return Ok(plan) };
     let (bom, text) = split_bom(before);
     let refuse = |error| refused(&plan.path, error);
@@ -181,7 +182,7 @@ pub fn uninstall(
     Ok(plan)
 }
 
-impl Plan {
+impl InstallPlan {
     /// The file it is about; behind a symbolic link, what the link leads to.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -227,12 +228,12 @@ impl Plan {
     ///
     /// # Errors
     /// The file changed since it was read, or the operating system refused. Either way it is whole.
-    pub fn apply(&self, now: Timestamp) -> Result<Option<PathBuf>, ClientError> {
+    pub fn apply(&self, now: Timestamp) -> Result<Option<PathBuf>, InstallError> {
         if self.is_done() {
             return Ok(None);
         }
         if read(&self.path)? != self.before {
-            return Err(ClientError::ChangedMeanwhile { path: self.path.clone() });
+            return Err(InstallError::ChangedMeanwhile { path: self.path.clone() });
         }
         let backup = self
             .before
@@ -253,7 +254,7 @@ impl Plan {
 
 /// An entry that is in a client's file.
 #[derive(Debug)]
-pub struct Installed {
+pub struct InstalledEntry {
     /// The program that the client starts.
     pub command: Option<String>,
     /// Its arguments.
@@ -268,13 +269,13 @@ pub struct Installed {
 ///
 /// # Errors
 /// The client has no such place, or its file cannot be read or parsed.
-pub fn find(
+pub fn find_entry(
     client: ClientApp,
     scope: InstallScope,
     machine: &Machine,
     name: &str,
-) -> Result<Option<Installed>, ClientError> {
-    let mut entries = entries(client, scope, machine)?.into_iter();
+) -> Result<Option<InstalledEntry>, InstallError> {
+    let mut entries = read_entries(client, scope, machine)?.into_iter();
     let found = entries.find(|(found, _)| found == name);
     Ok(found.map(|(_, entry)| entry))
 }
@@ -283,11 +284,11 @@ pub fn find(
 ///
 /// # Errors
 /// The client has no such place, or its file cannot be read or parsed.
-pub fn entries(
+pub fn read_entries(
     client: ClientApp,
     scope: InstallScope,
     machine: &Machine,
-) -> Result<Vec<(String, Installed)>, ClientError> {
+) -> Result<Vec<(String, InstalledEntry)>, InstallError> {
     let path = client.file(scope, machine)?;
     let Some(text) = read(&path)? else { return Ok(Vec::new()) };
     let document =
@@ -299,11 +300,11 @@ pub fn entries(
     Ok(entries.filter_map(|(name, entry)| Some((name, installed(entry.as_object()?)))).collect())
 }
 
-fn installed(entry: &Map<String, Value>) -> Installed {
+fn installed(entry: &Map<String, Value>) -> InstalledEntry {
     let text = |word: &str| entry.get(word).and_then(Value::as_str).map(str::to_owned);
     let args = entry.get("args").and_then(Value::as_array).into_iter().flatten();
     let env = entry.get("env").and_then(Value::as_object).into_iter().flat_map(Map::iter);
-    Installed {
+    InstalledEntry {
         command: text("command"),
         args: args.filter_map(Value::as_str).map(str::to_owned).collect(),
         env: env
@@ -313,12 +314,12 @@ fn installed(entry: &Map<String, Value>) -> Installed {
     }
 }
 
-impl Server {
+impl ServerEntry {
     /// What the client's file would say if it held nothing else.
     ///
     /// # Errors
     /// The client cannot be told that.
-    pub fn example(&self, client: ClientApp, name: &str) -> Result<String, ClientError> {
+    pub fn example(&self, client: ClientApp, name: &str) -> Result<String, InstallError> {
         edit(client, Path::new(""), "", name, &self.patch(client)?)
     }
 }
@@ -329,7 +330,7 @@ fn edit(
     text: &str,
     name: &str,
     patch: &Patch,
-) -> Result<String, ClientError> {
+) -> Result<String, InstallError> {
     let refuse = |error| refused(path, error);
     let mut document = Document::parse(client, text).map_err(refuse)?;
     document.merge(&at(client, name), patch).map_err(refuse)?;
@@ -340,10 +341,10 @@ fn at(client: ClientApp, name: &str) -> Vec<&str> {
     client.servers_key().iter().copied().chain([name]).collect()
 }
 
-fn read(path: &Path) -> Result<Option<String>, ClientError> {
+fn read(path: &Path) -> Result<Option<String>, InstallError> {
     file::read(path)?
         .map(|bytes| {
-            String::from_utf8(bytes).map_err(|_| ClientError::Unparsable {
+            String::from_utf8(bytes).map_err(|_| InstallError::Unparsable {
                 path: path.to_owned(),
                 message: "it is not UTF-8".to_owned(),
             })
@@ -358,11 +359,11 @@ fn split_bom(text: &str) -> (&str, &str) {
     }
 }
 
-fn refused(path: &Path, error: EditError) -> ClientError {
+fn refused(path: &Path, error: EditError) -> InstallError {
     let path = path.to_owned();
     match error {
-        EditError::Syntax(message) => ClientError::Unparsable { path, message },
-        EditError::Shape(message) => ClientError::Unexpected { path, message },
+        EditError::Syntax(message) => InstallError::Unparsable { path, message },
+        EditError::Shape(message) => InstallError::Unexpected { path, message },
     }
 }
 

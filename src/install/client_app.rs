@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::ClientError;
+use super::InstallError;
 
 /// An operating system; a parameter, so that all three are tested on any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,8 +175,8 @@ impl ClientApp {
     /// The file that holds its servers, there or not.
     ///
     /// # Errors
-    /// [`ClientError::NoProjectScope`].
-    pub fn file(self, scope: InstallScope, machine: &Machine) -> Result<PathBuf, ClientError> {
+    /// [`InstallError::NoProjectScope`].
+    pub fn file(self, scope: InstallScope, machine: &Machine) -> Result<PathBuf, InstallError> {
         let Machine { home, config, project, .. } = machine;
         Ok(match (self, scope) {
             (Self::ClaudeDesktop, InstallScope::User) => {
@@ -206,7 +206,7 @@ impl ClientApp {
                 home.join(".codeium").join("windsurf").join("mcp_config.json")
             }
             (Self::ClaudeDesktop | Self::Openclaw | Self::Windsurf, InstallScope::Project) => {
-                return Err(ClientError::NoProjectScope { client: self });
+                return Err(InstallError::NoProjectScope { client: self });
             }
         })
     }
@@ -247,9 +247,9 @@ impl ClientApp {
     }
 
     /// The words for a server over HTTP.
-    pub(super) fn http_words(self, url: &str) -> Result<Vec<(&'static str, String)>, ClientError> {
+    pub(super) fn http_words(self, url: &str) -> Result<Vec<(&'static str, String)>, InstallError> {
         let (word, beside) = match self {
-            Self::ClaudeDesktop => return Err(ClientError::NoHttp { client: self }),
+            Self::ClaudeDesktop => return Err(InstallError::NoHttp { client: self }),
             Self::ClaudeCode | Self::Vscode | Self::Gemini => ("url", Some(("type", "http"))),
             // Without it OpenClaw takes a URL for the legacy SSE transport.
             Self::Openclaw => ("url", Some(("transport", "streamable-http"))),

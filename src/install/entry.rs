@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::ClientError;
+use super::InstallError;
 use super::client_app::{ClientApp, KeyStyle, TokenStyle};
 use crate::config::KeySource;
 
@@ -52,7 +52,7 @@ impl Prompt {
 
 /// How the server gets the API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Secret {
+pub enum KeyDelivery {
     /// It needs none, or finds it by itself.
     NotNeeded,
     /// No key is known: what the entry says about it stays.
@@ -65,7 +65,7 @@ pub enum Secret {
     Prompt,
 }
 
-impl Secret {
+impl KeyDelivery {
     /// The best way there is for this client and a key that was found there.
     ///
     /// `key_file` is where a key from the environment is to be kept for clients that have no better
@@ -91,7 +91,7 @@ impl Secret {
 
 /// What a client is to do to reach this server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Server {
+pub enum ServerEntry {
     /// Start it, and speak over standard input and output.
     Stdio {
         /// The program, as an absolute path.
@@ -99,7 +99,7 @@ pub enum Server {
         /// Its arguments.
         args: Vec<String>,
         /// Where the key comes from.
-        secret: Secret,
+        secret: KeyDelivery,
         /// `CALLINGBOX_BASE_URL`, if it is to be set.
         base_url: Option<String>,
     },
@@ -138,9 +138,9 @@ pub(super) struct Patch {
     pub input: Option<Value>,
 }
 
-impl Server {
+impl ServerEntry {
     /// The change that makes the entry say this, and nothing else about how it is reached.
-    pub(super) fn patch(&self, client: ClientApp) -> Result<Patch, ClientError> {
+    pub(super) fn patch(&self, client: ClientApp) -> Result<Patch, InstallError> {
         let mut entry: Map<String, Value> =
             WORDS.iter().map(|word| ((*word).to_owned(), Value::Null)).collect();
         let mut set = |word: &str, value: Value| entry.insert(word.to_owned(), value);
@@ -154,11 +154,11 @@ impl Server {
                 set("args", args.clone().into());
                 let mut env = Map::new();
                 let (key, file) = match secret {
-                    Secret::Unchanged => (None, None),
-                    Secret::NotNeeded => (Some(Value::Null), Some(Value::Null)),
-                    Secret::File(path) => (Some(Value::Null), Some(unicode(path)?.into())),
-                    Secret::Reference(text) => (Some((*text).into()), Some(Value::Null)),
-                    Secret::Prompt => {
+                    KeyDelivery::Unchanged => (None, None),
+                    KeyDelivery::NotNeeded => (Some(Value::Null), Some(Value::Null)),
+                    KeyDelivery::File(path) => (Some(Value::Null), Some(unicode(path)?.into())),
+                    KeyDelivery::Reference(text) => (Some((*text).into()), Some(Value::Null)),
+                    KeyDelivery::Prompt => {
                         input = Some(Prompt::Key.question());
                         (Some(Prompt::Key.answer().into()), Some(Value::Null))
                     }
@@ -201,7 +201,7 @@ impl Server {
     ///
     /// # Errors
     /// The client cannot be told that, or a path is not Unicode.
-    pub fn entry(&self, client: ClientApp) -> Result<(Value, Option<Value>), ClientError> {
+    pub fn entry(&self, client: ClientApp) -> Result<(Value, Option<Value>), InstallError> {
         let patch = self.patch(client)?;
         Ok((without_nulls(&patch.entry).into(), patch.input))
     }
@@ -264,8 +264,8 @@ pub(super) fn is_own_flag(text: &str) -> bool {
     }
 }
 
-fn unicode(path: &Path) -> Result<&str, ClientError> {
-    path.to_str().ok_or_else(|| ClientError::NotUnicode { path: path.to_owned() })
+fn unicode(path: &Path) -> Result<&str, InstallError> {
+    path.to_str().ok_or_else(|| InstallError::NotUnicode { path: path.to_owned() })
 }
 
 #[cfg(test)]
@@ -302,10 +302,10 @@ mod tests {
     }
 
     fn stdio(client: ClientApp, source: Option<&KeySource>) -> (Value, Option<Value>) {
-        Server::Stdio {
+        ServerEntry::Stdio {
             command: "/bin/callingbox-mcp".to_owned(),
             args: vec!["stdio".to_owned()],
-            secret: Secret::choose(client, false, source, Path::new("/c/api-key")),
+            secret: KeyDelivery::choose(client, false, source, Path::new("/c/api-key")),
             base_url: None,
         }
         .entry(client)
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn over_http_each_client_is_told_in_its_own_words() {
         let url = "http://127.0.0.1:8080/mcp";
-        let server = Server::Http { url: url.parse().unwrap(), token_env: None };
+        let server = ServerEntry::Http { url: url.parse().unwrap(), token_env: None };
         let table = [
             (ClientApp::Cursor, json!({"url": url})),
             (ClientApp::ClaudeCode, json!({"type": "http", "url": url})),
@@ -364,14 +364,16 @@ mod tests {
             assert_eq!(server.entry(client).unwrap(), (expected, None), "{client}");
         }
         let error = server.entry(ClientApp::ClaudeDesktop).unwrap_err();
-        assert!(matches!(error, ClientError::NoHttp { .. }), "{error}");
+        assert!(matches!(error, InstallError::NoHttp { .. }), "{error}");
     }
 
     #[test]
     fn a_token_is_named_and_never_written() {
         let url = "http://127.0.0.1:8080/mcp";
-        let server =
-            Server::Http { url: url.parse().unwrap(), token_env: Some("TELEPHONE".to_owned()) };
+        let server = ServerEntry::Http {
+            url: url.parse().unwrap(),
+            token_env: Some("TELEPHONE".to_owned()),
+        };
         let asks = json!({"type": "promptString", "id": "callingbox-mcp-token",
             "description": "Token of the callingbox-mcp server", "password": true});
         for (client, expected) in [

@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::ClientError;
+use super::InstallError;
 use callingbox::ApiKey;
 
 /// Larger than any configuration; what is larger is not one.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-fn io(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> ClientError {
+fn io(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> InstallError {
     let path = path.to_owned();
-    move |reason| ClientError::Io { path, doing, reason }
+    move |reason| InstallError::Io { path, doing, reason }
 }
 
 /// The file that a path means: itself, or what a symbolic link leads to, so that writing keeps the
 /// link.
-pub(super) fn resolve(path: &Path) -> Result<PathBuf, ClientError> {
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, InstallError> {
     match fs::canonicalize(path) {
         Ok(path) => Ok(path),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -33,14 +33,14 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, ClientError> {
 }
 
 /// The bytes of a file, or None when there is none.
-pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, ClientError> {
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, InstallError> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io(path, "reading it")(error)),
     };
     if !metadata.is_file() || metadata.len() > MAX_BYTES {
-        return Err(ClientError::Unexpected {
+        return Err(InstallError::Unexpected {
             path: path.to_owned(),
             message: "it is not a file, or over 16 MiB".to_owned(),
         });
@@ -75,7 +75,7 @@ pub(super) fn backups(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Copies a file beside itself, with its permissions; the name tells the time (UTC).
-pub(super) fn back_up(path: &Path, bytes: &[u8], now: Timestamp) -> Result<PathBuf, ClientError> {
+pub(super) fn back_up(path: &Path, bytes: &[u8], now: Timestamp) -> Result<PathBuf, InstallError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let time = now.strftime("%Y%m%dT%H%M%S%6fZ");
     let backup = path.with_file_name(format!("{name}.{time}.bak"));
@@ -98,7 +98,7 @@ pub(super) fn put(
     bytes: &[u8],
     permissions: Permissions<'_>,
     replace: bool,
-) -> Result<(), ClientError> {
+) -> Result<(), InstallError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(io(path, "making its folder"))?;
@@ -126,13 +126,13 @@ pub(super) fn put(
 /// Writes a file where none is: all of it, or nothing.
 ///
 /// # Errors
-/// [`ClientError::Io`]: there is one, or the operating system refused.
-pub fn write_new(path: &Path, text: &str) -> Result<(), ClientError> {
+/// [`InstallError::Io`]: there is one, or the operating system refused.
+pub fn write_new(path: &Path, text: &str) -> Result<(), InstallError> {
     put(path, text.as_bytes(), Permissions::Of(path), false)
 }
 
 /// Removes a file.
-pub(super) fn remove(path: &Path) -> Result<(), ClientError> {
+pub(super) fn remove(path: &Path) -> Result<(), InstallError> {
     fs::remove_file(path).map_err(io(path, "removing it"))
 }
 
@@ -140,8 +140,8 @@ pub(super) fn remove(path: &Path) -> Result<(), ClientError> {
 /// on Windows). True when the file changed.
 ///
 /// # Errors
-/// [`ClientError::Io`]; the file is as it was.
-pub fn store_key(path: &Path, key: &ApiKey) -> Result<bool, ClientError> {
+/// [`InstallError::Io`]; the file is as it was.
+pub fn store_key(path: &Path, key: &ApiKey) -> Result<bool, InstallError> {
     let wanted = format!("{}\n", key.expose());
     if read(path)?.is_some_and(|kept| kept == wanted.as_bytes()) && is_private(path) {
         return Ok(false);
@@ -220,6 +220,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("link");
         std::os::unix::fs::symlink("nowhere", &link).unwrap();
-        assert!(matches!(resolve(&link), Err(ClientError::Io { .. })));
+        assert!(matches!(resolve(&link), Err(InstallError::Io { .. })));
     }
 }

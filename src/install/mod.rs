@@ -19,14 +19,16 @@ mod toml_config;
 
 use std::path::PathBuf;
 
-pub use change::{Installed, Plan, entries, find, install, uninstall};
+pub use change::{
+    InstallPlan, InstalledEntry, find_entry, plan_install, plan_uninstall, read_entries,
+};
 pub use client_app::{ClientApp, InstallScope, Machine, Os};
-pub use entry::{Secret, Server};
+pub use entry::{KeyDelivery, ServerEntry};
 pub use file::{store_key, write_new};
 
 /// Why a client's configuration was not changed. The file is as it was.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub enum InstallError {
     /// The client has no such place.
     #[error("{client} has no configuration per project; leave --scope project away")]
     NoProjectScope {

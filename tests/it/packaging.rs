@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use callingbox_mcp::cli::Cli;
 use callingbox_mcp::config::KeySource;
-use callingbox_mcp::install::{ClientApp, Secret, Server};
+use callingbox_mcp::install::{ClientApp, KeyDelivery, ServerEntry};
 use clap::{CommandFactory, Parser};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -249,10 +249,10 @@ fn entry(client: ClientApp, sandbox: bool) -> (Value, Option<Value>) {
     if sandbox {
         args.push("--sandbox".to_owned());
     }
-    Server::Stdio {
+    ServerEntry::Stdio {
         command: "callingbox-mcp".to_owned(),
         args,
-        secret: Secret::choose(client, sandbox, source, "unused".as_ref()),
+        secret: KeyDelivery::choose(client, sandbox, source, "unused".as_ref()),
         base_url: None,
     }
     .entry(client)

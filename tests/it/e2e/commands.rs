@@ -262,7 +262,7 @@ async fn a_ledger_in_which_nothing_stands_has_nothing_that_was_dialed() {
 async fn a_file_that_a_server_over_http_wants_is_named_with_what_is_wrong() {
     let home = Home::new();
     home.write("broken.toml", "x = 1\n");
-    let make = "make a token with `callingbox-mcp token create NAME`";
+    let make = "create a token with `callingbox-mcp token create NAME`";
     let said = async |arguments: &[&str], environment: &[(&str, &str)]| {
         let http = ["--sandbox", "http", "--listen=127.0.0.1:0"];
         let output = home.run(&[&http, arguments].concat(), environment).await;

@@ -71,18 +71,18 @@ async fn calling_rules_are_read_again_and_broken_ones_are_not_taken() {
 
     running.write("policy.toml", "default = \"allow\"\n");
     assert_eq!(call("+13105550100").await, "refused_by_policy");
-    running.hang_up("the calling rules were read again", 1).await;
+    running.hang_up("calling rules reloaded", 1).await;
     assert_eq!(call("+13105550103").await, Value::Null);
 
     running.write("policy.toml", "default = \"refuse\"\n\n[limits]\nper_huor = 3\n");
-    running.hang_up("the calling rules of before are kept", 1).await;
+    running.hang_up("calling rules not reloaded", 1).await;
     let log = running.log();
     assert!(log.contains("policy.toml: the calling rules cannot be read, line 4: "), "{log}");
     // CallingBox is asked, and has a reason of its own.
     assert_eq!(call("+13105550111").await, "insufficient_credit");
 
     running.write("policy.toml", "default = \"refuse\"\n");
-    running.hang_up("the calling rules were read again", 2).await;
+    running.hang_up("calling rules reloaded", 2).await;
     assert_eq!(call("+13105550102").await, "refused_by_policy");
     let policy = server.modern("resources/read", json!({"uri": "callingbox://policy"}));
     let policy =
@@ -92,7 +92,7 @@ async fn calling_rules_are_read_again_and_broken_ones_are_not_taken() {
 
     let folder = running.server.home.path().join("config/callingbox-mcp");
     std::fs::remove_file(folder.join("policy.toml")).unwrap();
-    running.hang_up("the calling rules of before are kept", 2).await;
+    running.hang_up("calling rules not reloaded", 2).await;
     assert_eq!(call("+13105550101").await, "refused_by_policy");
 }
 
@@ -117,7 +117,7 @@ async fn a_rule_that_comes_while_the_human_thinks_holds() {
     let mut events = Events::of(session.request("tools/call", params).await);
     let question = events.message(|message| message["method"] == "elicitation/create").await;
     running.write("policy.toml", "default = \"refuse\"\n");
-    running.hang_up("the calling rules were read again", 1).await;
+    running.hang_up("calling rules reloaded", 1).await;
     let yes = json!({"action": "accept", "content": {"confirm": true}});
     let yes = json!({"jsonrpc": "2.0", "id": question["id"], "result": yes});
     assert_eq!(session.post(&yes).send().await.unwrap().status(), 202);

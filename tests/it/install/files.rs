@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use callingbox_mcp::install::{self, ClientApp, ClientError, InstallScope, Os};
+use callingbox_mcp::install::{self, ClientApp, InstallError, InstallScope, Os};
 
 use crate::install::tables::{machine, stdio};
 
@@ -44,10 +44,10 @@ fn a_file_that_cannot_be_edited_is_left_as_it_is() {
             std::fs::write(&path, text).unwrap();
             let server = stdio(client, Os::Linux);
             let error =
-                install::install(client, InstallScope::User, &machine, "callingbox", &server)
+                install::plan_install(client, InstallScope::User, &machine, "callingbox", &server)
                     .unwrap_err();
             assert!(
-                matches!(error, ClientError::Unparsable { .. } | ClientError::Unexpected { .. }),
+                matches!(error, InstallError::Unparsable { .. } | InstallError::Unexpected { .. }),
                 "{client}: {error}"
             );
             assert_eq!(&std::fs::read(&path).unwrap(), text);
@@ -71,9 +71,10 @@ fn deep_nesting_is_refused_and_not_followed_to_the_end_of_the_stack() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         let server = stdio(client, Os::Linux);
-        let error = install::install(client, InstallScope::User, &machine, "callingbox", &server)
-            .unwrap_err();
-        assert!(matches!(error, ClientError::Unparsable { .. }), "{error}");
+        let error =
+            install::plan_install(client, InstallScope::User, &machine, "callingbox", &server)
+                .unwrap_err();
+        assert!(matches!(error, InstallError::Unparsable { .. }), "{error}");
     }
 }
 
@@ -83,13 +84,18 @@ fn a_file_that_changed_meanwhile_is_not_written_over() {
     let machine = machine(Os::Linux, root.path());
     let path = machine.home.join(".cursor").join("mcp.json");
     let server = stdio(ClientApp::Cursor, Os::Linux);
-    let plan =
-        install::install(ClientApp::Cursor, InstallScope::User, &machine, "callingbox", &server)
-            .unwrap();
+    let plan = install::plan_install(
+        ClientApp::Cursor,
+        InstallScope::User,
+        &machine,
+        "callingbox",
+        &server,
+    )
+    .unwrap();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, "{\"new\": 1}").unwrap();
     let error = plan.apply(now()).unwrap_err();
-    assert!(matches!(error, ClientError::ChangedMeanwhile { .. }), "{error}");
+    assert!(matches!(error, InstallError::ChangedMeanwhile { .. }), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"new\": 1}");
     assert_eq!(names(path.parent().unwrap()), ["mcp.json"]);
 }
@@ -103,13 +109,18 @@ fn when_the_backup_cannot_be_made_the_file_stays() {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(&path, "{}").unwrap();
     let server = stdio(ClientApp::Cursor, Os::Linux);
-    let plan =
-        install::install(ClientApp::Cursor, InstallScope::User, &machine, "callingbox", &server)
-            .unwrap();
+    let plan = install::plan_install(
+        ClientApp::Cursor,
+        InstallScope::User,
+        &machine,
+        "callingbox",
+        &server,
+    )
+    .unwrap();
     // A folder in its place stops root too, whom permissions do not.
     std::fs::create_dir(folder.join("mcp.json.20260102T030405000000Z.bak")).unwrap();
     let error = plan.apply(now()).unwrap_err();
-    assert!(matches!(error, ClientError::Io { .. }), "{error}");
+    assert!(matches!(error, InstallError::Io { .. }), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
     assert_eq!(names(folder), ["mcp.json", "mcp.json.20260102T030405000000Z.bak"]);
 }
@@ -124,15 +135,20 @@ fn a_folder_that_cannot_be_written_leaves_the_original() {
     std::fs::write(&path, "{}").unwrap();
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o555)).unwrap();
     let server = stdio(ClientApp::Cursor, Os::Linux);
-    let plan =
-        install::install(ClientApp::Cursor, InstallScope::User, &machine, "callingbox", &server)
-            .unwrap();
+    let plan = install::plan_install(
+        ClientApp::Cursor,
+        InstallScope::User,
+        &machine,
+        "callingbox",
+        &server,
+    )
+    .unwrap();
     let done = plan.apply(now());
     let writable = std::fs::write(folder.join("probe"), "").is_ok();
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
     // Root writes where nobody may.
     if !writable {
-        assert!(matches!(done, Err(ClientError::Io { .. })), "{done:?}");
+        assert!(matches!(done, Err(InstallError::Io { .. })), "{done:?}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
         assert_eq!(names(folder), ["mcp.json"]);
     }
@@ -151,7 +167,7 @@ fn a_symbolic_link_and_the_permissions_behind_it_stay() {
     std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o600)).unwrap();
     symlink(&real, &path).unwrap();
     let server = stdio(ClientApp::Cursor, Os::Linux);
-    install::install(ClientApp::Cursor, InstallScope::User, &machine, "callingbox", &server)
+    install::plan_install(ClientApp::Cursor, InstallScope::User, &machine, "callingbox", &server)
         .unwrap()
         .apply(now())
         .unwrap();

@@ -76,7 +76,7 @@ proptest! {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, &text).unwrap();
         let server = stdio(client, Os::Linux);
-        let plan = install::install(client, scope, &machine, "callingbox", &server).unwrap();
+        let plan = install::plan_install(client, scope, &machine, "callingbox", &server).unwrap();
         plan.apply(jiff::Timestamp::now()).unwrap();
 
         let written = std::fs::read_to_string(&path).unwrap();
@@ -89,9 +89,9 @@ proptest! {
         prop_assert_eq!(after, expected);
         prop_assert_eq!(written.contains("// first"), text.contains("// first"));
 
-        let again = install::install(client, scope, &machine, "callingbox", &server).unwrap();
+        let again = install::plan_install(client, scope, &machine, "callingbox", &server).unwrap();
         prop_assert!(again.is_done());
-        let plan = install::uninstall(client, scope, &machine, "callingbox").unwrap();
+        let plan = install::plan_uninstall(client, scope, &machine, "callingbox").unwrap();
         plan.apply(jiff::Timestamp::now()).unwrap();
         prop_assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
@@ -105,7 +105,7 @@ proptest! {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, &text).unwrap();
         let server = stdio(client, Os::Linux);
-        match install::install(client, InstallScope::User, &machine, "callingbox", &server) {
+        match install::plan_install(client, InstallScope::User, &machine, "callingbox", &server) {
             Ok(plan) => drop(plan.diff()),
             Err(_) => prop_assert_eq!(std::fs::read_to_string(&path).unwrap(), text),
         }

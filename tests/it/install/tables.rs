@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use callingbox_mcp::config::KeySource;
-use callingbox_mcp::install::{self, ClientApp, InstallScope, Machine, Os, Secret, Server};
+use callingbox_mcp::install::{
+    self, ClientApp, InstallScope, KeyDelivery, Machine, Os, ServerEntry,
+};
 
 pub(crate) fn machine(os: Os, root: &Path) -> Machine {
     let home = root.join("home");
@@ -24,16 +26,16 @@ pub(crate) fn machine(os: Os, root: &Path) -> Machine {
 }
 
 /// A server over standard input and output, with a key in the environment.
-pub(crate) fn stdio(client: ClientApp, os: Os) -> Server {
+pub(crate) fn stdio(client: ClientApp, os: Os) -> ServerEntry {
     let (command, key) = match os {
         Os::Windows => (r"C:\Program Files\callingbox-mcp.exe", r"C:\Users\x\api-key"),
         Os::Linux | Os::MacOs => ("/opt/callingbox-mcp", "/cfg/api-key"),
     };
     let source = Some(&KeySource::EnvVar);
-    Server::Stdio {
+    ServerEntry::Stdio {
         command: command.to_owned(),
         args: vec!["stdio".to_owned(), "--read-only".to_owned()],
-        secret: Secret::choose(client, false, source, Path::new(key)),
+        secret: KeyDelivery::choose(client, false, source, Path::new(key)),
         base_url: None,
     }
 }
@@ -48,14 +50,14 @@ fn installed(
     scope: InstallScope,
     machine: &Machine,
     before: Option<&str>,
-    server: &Server,
+    server: &ServerEntry,
 ) -> PathBuf {
     let path = client.file(scope, machine).unwrap();
     if let Some(before) = before {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, before).unwrap();
     }
-    let plan = install::install(client, scope, machine, "callingbox", server).unwrap();
+    let plan = install::plan_install(client, scope, machine, "callingbox", server).unwrap();
     let backup = plan.apply(now()).unwrap();
     assert_eq!(backup.is_some(), before.is_some(), "{client}");
     if let Some(backup) = backup {
@@ -269,7 +271,8 @@ fn a_file_gets_the_entry_and_keeps_all_else() {
             assert_eq!(after, expected(case, os), "{} on {os:?}", case.client);
 
             let again =
-                install::install(case.client, case.scope, &machine, "callingbox", &server).unwrap();
+                install::plan_install(case.client, case.scope, &machine, "callingbox", &server)
+                    .unwrap();
             assert!(again.is_done(), "{}", case.client);
             assert_eq!(again.diff(), "");
             assert_eq!(again.apply(now()).unwrap(), None);
@@ -285,11 +288,13 @@ fn taking_it_out_gives_the_original_bytes_back() {
         let machine = machine(Os::Linux, root.path());
         let server = stdio(case.client, Os::Linux);
         let path = installed(case.client, case.scope, &machine, Some(case.before), &server);
-        let plan = install::uninstall(case.client, case.scope, &machine, "callingbox").unwrap();
+        let plan =
+            install::plan_uninstall(case.client, case.scope, &machine, "callingbox").unwrap();
         let later = "2026-01-02T03:04:06Z".parse().unwrap();
         plan.apply(later).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), case.before, "{}", case.client);
-        let again = install::uninstall(case.client, case.scope, &machine, "callingbox").unwrap();
+        let again =
+            install::plan_uninstall(case.client, case.scope, &machine, "callingbox").unwrap();
         assert!(again.is_done());
     }
 }
@@ -304,7 +309,7 @@ fn what_the_user_did_since_is_kept_when_it_is_taken_out() {
         let touched = format!("{}\n// since\n", std::fs::read_to_string(&path).unwrap());
         std::fs::write(&path, &touched).unwrap();
         let later = "2026-01-02T03:04:06Z".parse().unwrap();
-        install::uninstall(case.client, case.scope, &machine, "callingbox")
+        install::plan_uninstall(case.client, case.scope, &machine, "callingbox")
             .unwrap()
             .apply(later)
             .unwrap();
@@ -350,7 +355,7 @@ fn comments_stay_where_they_stand_when_it_is_written_and_taken_out() {
                 std::fs::remove_file(file).unwrap();
             }
         }
-        let plan = install::uninstall(client, scope, &machine, "callingbox").unwrap();
+        let plan = install::plan_uninstall(client, scope, &machine, "callingbox").unwrap();
         plan.apply("2026-01-02T03:04:06Z".parse().unwrap()).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
     }
@@ -367,7 +372,7 @@ fn a_file_made_by_installing_goes_away_again() {
             std::fs::read_to_string(&path).unwrap(),
             server.example(client, "callingbox").unwrap()
         );
-        install::uninstall(client, InstallScope::User, &machine, "callingbox")
+        install::plan_uninstall(client, InstallScope::User, &machine, "callingbox")
             .unwrap()
             .apply(now())
             .unwrap();
@@ -382,15 +387,16 @@ fn a_change_of_mind_leaves_nothing_of_the_old_way() {
         let root = tempfile::tempdir().unwrap();
         let machine = machine(Os::Linux, root.path());
         let token_env = Some("TELEPHONE".to_owned());
-        let http = Server::Http { url: url.parse().unwrap(), token_env };
+        let http = ServerEntry::Http { url: url.parse().unwrap(), token_env };
         let first = stdio(client, Os::Linux);
         let path = installed(client, InstallScope::User, &machine, None, &first);
         for server in [&http, &first] {
-            let plan = install::install(client, InstallScope::User, &machine, "callingbox", server)
-                .unwrap();
+            let plan =
+                install::plan_install(client, InstallScope::User, &machine, "callingbox", server)
+                    .unwrap();
             plan.apply(jiff::Timestamp::now()).unwrap();
             let Some(now) =
-                install::find(client, InstallScope::User, &machine, "callingbox").unwrap()
+                install::find_entry(client, InstallScope::User, &machine, "callingbox").unwrap()
             else {
                 panic!("{client} has no entry");
             };

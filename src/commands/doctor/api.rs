@@ -1,13 +1,13 @@
-//! What the API says: is it there, does it take the key, is its clock ours, and could a call be
-//! placed now.
+//! Checks the API: whether it can be reached, accepts the key and has the same time, and whether a call could be placed
+//! now.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::cli::{self, Global};
-use crate::commands::ready_agent;
+use crate::commands::ready_agent::find_ready_agent;
 use crate::config::{self, ConfigFile, KeySource, UserFolders};
 use crate::env_var::read_env_var;
 use crate::mcp::reply::text::one_line;
@@ -17,53 +17,56 @@ use callingbox::{
     self, AgentType, ApiClient, ApiKey, BaseUrl, ErrorKind, PageRequest, Phase, Probe, Timeouts,
 };
 
-/// A person waits for the answer.
+/// Short, because the user waits.
 const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(5),
     request: Duration::from_secs(10),
     total: Duration::from_secs(12),
 };
 
-/// From here on a clock is wrong, though nothing fails of it yet.
-const SKEW_WARN: Duration = Duration::from_secs(60);
+/// From here on the clock is wrong, but nothing fails yet.
+const MAX_GOOD_SKEW: Duration = Duration::from_secs(60);
 
-/// How old a signed webhook may be; a clock that is off by more refuses all of them.
-const SKEW_FAIL: Duration = Duration::from_secs(300);
+/// The greatest age of a signed webhook: beyond this skew, every delivery is refused.
+const MAX_WEBHOOK_SKEW: Duration = Duration::from_secs(300);
 
-/// Stands in for a key where none is set: the refusal of it proves the way to the API and tells the
-/// time.
-const NO_KEY: &str = "none";
+/// Sent in place of a key if none is set: that the API refuses it shows that it was reached, and at what time.
+const PLACEHOLDER_KEY: &str = "none";
 
-/// The checks from here on, in their order.
+/// The later checks, in their order.
 const NETWORK: &str = "network";
 const ACCESS: &str = "access";
 const CLOCK: &str = "clock";
 const NUMBER: &str = "number";
 const AGENT: &str = "agent";
 
-/// Key, base URL, network, access, clock, number and agent, in this order.
-pub(super) async fn api(global: &Global, file: &ConfigFile, folders: &UserFolders) -> Vec<Finding> {
+/// Checks key, base URL, network, access, clock, number and agent, in this order.
+pub(super) async fn check_api(
+    global: &Global,
+    file: &ConfigFile,
+    folders: &UserFolders,
+) -> Vec<Finding> {
     let setup = global.command_line("setup");
     match &global.sandbox {
-        Some(url) => on_simulator(url.as_deref(), global.sandbox_speed, &setup).await,
-        None => on_real_api(file, folders, &setup).await,
+        Some(url) => check_simulator(url.as_deref(), global.sandbox_speed, &setup).await,
+        None => check_live_api(file, folders, &setup).await,
     }
 }
 
-async fn on_simulator(url: Option<&str>, speed: Option<f64>, setup: &str) -> Vec<Finding> {
-    let key = Finding::ok("key", "none needed on the simulator");
+async fn check_simulator(url: Option<&str>, speed: Option<f64>, setup: &str) -> Vec<Finding> {
+    let key = Finding::ok("key", "not needed on the simulator");
     let simulated = match runtime::connect_simulator(url, speed).await {
         Ok(simulated) => simulated,
         Err(error) => {
             let fix = match url.map(runtime::parse_simulator_url) {
                 Some(Err(_)) => {
-                    format!("write --sandbox={}, or --sandbox alone", cli::SIMULATOR_URL)
+                    format!("write --sandbox={}, or --sandbox without a URL", cli::SIMULATOR_URL)
                 }
-                _ => "start one with callingbox-mcp sandbox, or write --sandbox without an address"
+                _ => "start one with callingbox-mcp sandbox, or write --sandbox without a URL"
                     .to_owned(),
             };
             let mut findings = vec![key, Finding::fail("base_url", format!("{error:#}"), fix)];
-            findings.extend(unseen("no simulator answers", NETWORK));
+            findings.extend(skip_from("no simulator was reached", NETWORK));
             return findings;
         }
     };
@@ -73,57 +76,64 @@ async fn on_simulator(url: Option<&str>, speed: Option<f64>, setup: &str) -> Vec
         None => format!("the simulator at {base_url}"),
     };
     let mut findings = vec![key, Finding::ok("base_url", place)];
-    findings.extend(look(&client(base_url, secret), false, embedded.is_some(), setup).await);
+    findings.extend(
+        check_requests(&api_client(base_url, secret), false, embedded.is_some(), setup).await,
+    );
     if let Some(sandbox) = embedded {
-        // It holds nothing that could be lost.
+        // Its data is not needed, and an error at its end does not matter.
         let _ = sandbox.shutdown().await;
     }
     findings
 }
 
-async fn on_real_api(file: &ConfigFile, folders: &UserFolders, setup: &str) -> Vec<Finding> {
+async fn check_live_api(file: &ConfigFile, folders: &UserFolders, setup: &str) -> Vec<Finding> {
     let found = match config::find_credentials(file, &read_env_var, folders) {
         Ok(found) => found,
         Err(error) => {
-            let fix = "correct what is named; callingbox-mcp config shows what holds";
+            let fix =
+                "correct the setting named here; callingbox-mcp config shows the settings in force";
             let mut findings = vec![Finding::fail("key", error.to_string(), fix)];
-            findings.extend(unseen("key and base URL cannot be read", "base_url"));
+            findings.extend(skip_from("the key or the base URL is not valid", "base_url"));
             return findings;
         }
     };
     let mut findings = Vec::new();
     let key = match found.key {
         Some((key, source)) => {
-            findings.push(held(&source));
+            findings.push(check_key_file(&source));
             Some(key)
         }
         None => {
             findings.push(Finding::fail(
                 "key",
-                "no API key is set, so no tool can do anything",
+                "no API key is set, so no tool works",
                 format!(
-                    "{setup} asks for it and keeps it; or set CALLINGBOX_API_KEY; or try everything \
-                     without one: callingbox-mcp --sandbox demo"
+                    "{setup} asks for it and stores it; or set CALLINGBOX_API_KEY; or try everything \
+                     without a key: callingbox-mcp --sandbox demo"
                 ),
             ));
             None
         }
     };
-    findings.push(address(&found.base_url));
-    let keyless = key.is_none();
-    let Some(key) = key.or_else(|| ApiKey::new(NO_KEY.to_owned()).ok()) else { return findings };
-    findings.extend(look(&client(found.base_url, key), keyless, false, setup).await);
+    findings.push(check_base_url(&found.base_url));
+    let is_key_missing = key.is_none();
+    let Some(key) = key.or_else(|| ApiKey::new(PLACEHOLDER_KEY.to_owned()).ok()) else {
+        return findings;
+    };
+    findings.extend(
+        check_requests(&api_client(found.base_url, key), is_key_missing, false, setup).await,
+    );
     findings
 }
 
-fn client(base_url: BaseUrl, key: ApiKey) -> ApiClient {
+fn api_client(base_url: BaseUrl, key: ApiKey) -> ApiClient {
     let mut config = client_config(base_url, key);
     config.timeouts = TIMEOUTS;
     ApiClient::new(config)
 }
 
-/// All checks from this one on, when none of them could be made.
-fn unseen(why: &str, from: &str) -> Vec<Finding> {
+/// Skips this check and all later ones.
+fn skip_from(why: &str, from: &str) -> Vec<Finding> {
     ["base_url", NETWORK, ACCESS, CLOCK, NUMBER, AGENT]
         .into_iter()
         .skip_while(|check| *check != from)
@@ -131,8 +141,8 @@ fn unseen(why: &str, from: &str) -> Vec<Finding> {
         .collect()
 }
 
-/// Where the key is, and whether others can read it there.
-fn held(source: &KeySource) -> Finding {
+/// Whether other users can read the key.
+fn check_key_file(source: &KeySource) -> Finding {
     let path = match source {
         KeySource::EnvVar => return Finding::ok("key", format!("set in {source}")),
         KeySource::KeyFile(path) | KeySource::OfficialConfig(path) => path,
@@ -140,11 +150,12 @@ fn held(source: &KeySource) -> Finding {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let open = std::fs::metadata(path).is_ok_and(|it| it.permissions().mode() & 0o077 != 0);
-        if open {
+        let is_public =
+            std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
+        if is_public {
             return Finding::warn(
                 "key",
-                format!("read from {}, which other users of this machine may read", path.display()),
+                format!("read from {}, which other users of this machine can read", path.display()),
                 format!("chmod 600 {}", path.display()),
             );
         }
@@ -152,7 +163,7 @@ fn held(source: &KeySource) -> Finding {
     Finding::ok("key", format!("read from {}", path.display()))
 }
 
-fn address(base_url: &BaseUrl) -> Finding {
+fn check_base_url(base_url: &BaseUrl) -> Finding {
     if base_url.is_https() {
         Finding::ok("base_url", base_url.to_string())
     } else if base_url.is_loopback() {
@@ -160,78 +171,83 @@ fn address(base_url: &BaseUrl) -> Finding {
     } else {
         Finding::warn(
             "base_url",
-            format!("{base_url} is not encrypted: the key can be read on the way"),
-            "use an address that begins https://, and take allow_insecure_base_url out",
+            format!("{base_url} is not encrypted: others can read the key in transit"),
+            "use a URL that begins with https://, and remove allow_insecure_base_url",
         )
     }
 }
 
-/// Network, access, clock, number and agent; `setup` is the command that makes the last two.
-async fn look(client: &ApiClient, keyless: bool, fresh: bool, setup: &str) -> Vec<Finding> {
+/// Checks network, access, clock, number and agent; the command `setup` makes the last two.
+async fn check_requests(
+    client: &ApiClient,
+    is_key_missing: bool,
+    is_embedded: bool,
+    setup: &str,
+) -> Vec<Finding> {
     let before = Timestamp::now();
     let begun = Instant::now();
     let Probe { result, date } = client.probe().await;
     let took = begun.elapsed();
     if let Err(error) = &result
-        && let Some(broken) = unreached(error)
+        && let Some(problem) = find_network_problem(error)
     {
-        let mut findings = vec![broken];
-        findings.extend(unseen("the API was not reached", ACCESS));
+        let mut findings = vec![problem];
+        findings.extend(skip_from("the API was not reached", ACCESS));
         return findings;
     }
-    let network = format!("the API answered within {} ms", took.as_millis().max(1));
+    let network = format!("the API responded within {} ms", took.as_millis().max(1));
     let mut findings = vec![Finding::ok(NETWORK, network)];
     findings.push(match &result {
-        _ if keyless => Finding::skipped(ACCESS, "no key is set"),
+        _ if is_key_missing => Finding::skipped(ACCESS, "no key is set"),
         Ok(()) => Finding::ok(ACCESS, "the key is accepted"),
-        Err(error) => denied(error),
+        Err(error) => describe_refusal(error),
     });
-    findings.push(clock(date, before, took));
-    if keyless {
-        findings.extend(unseen("no key is set", NUMBER));
+    findings.push(check_clock(date, before, took));
+    if is_key_missing {
+        findings.extend(skip_from("no key is set", NUMBER));
     } else if result.is_err() {
-        findings.extend(unseen("the key did not open the API", NUMBER));
+        findings.extend(skip_from("the API did not accept the key", NUMBER));
     } else {
-        findings.extend(ready(client, fresh, setup).await);
+        findings.extend(check_number_and_agent(client, is_embedded, setup).await);
     }
     findings
 }
 
-/// Why the API was not reached, when it was not.
-fn unreached(error: &callingbox::Error) -> Option<Finding> {
+/// Why the API was not reached; `None` if it was.
+fn find_network_problem(error: &callingbox::Error) -> Option<Finding> {
     let fix = match error.kind() {
         ErrorKind::Transport { phase, .. } => match phase {
             Phase::Dns => {
                 "check that this machine is online and its DNS works, and that CALLINGBOX_BASE_URL, \
-                 if set, is spelled right"
+                 if set, is spelled correctly"
             }
             Phase::Connect => {
-                "check that this machine is online, that no firewall stands in the way, and that \
-                 HTTPS_PROXY, if set, is right; something must listen where CALLINGBOX_BASE_URL points"
+                "check that this machine is online, that no firewall blocks the connection, and that \
+                 HTTPS_PROXY, if set, is correct; a server must listen at CALLINGBOX_BASE_URL"
             }
             Phase::Tls => {
-                "check the date of this machine, and whether a proxy or virus scanner breaks \
+                "check the date of this machine, and whether a proxy or virus scanner interrupts \
                  encrypted connections; install ca-certificates, or set SSL_CERT_FILE"
             }
             Phase::Timeout | Phase::Send | Phase::Receive => {
-                "try again in a minute; if it stays so, a proxy or firewall is likely in the way"
+                "try again in a minute; if it fails again, a proxy or firewall is the likely cause"
             }
         },
-        ErrorKind::Unsendable { .. } => "do what the message says",
+        ErrorKind::Unsendable { .. } => "follow the message",
         _ => return None,
     };
     Some(Finding::fail(NETWORK, error.kind().to_string(), fix))
 }
 
-/// Why the key does not open the API.
-fn denied(error: &callingbox::Error) -> Finding {
+/// Why the API refused the request.
+fn describe_refusal(error: &callingbox::Error) -> Finding {
     let message = error.kind().to_string();
     match error.kind() {
         ErrorKind::Unauthorized { .. } | ErrorKind::Refused { status: 403, .. } => Finding::fail(
             ACCESS,
             message,
-            "copy the key from CallingBox's dashboard again and put it where `key` above says, or \
-             make a new one there",
+            "copy the key again from CallingBox's dashboard to the place that `key` names above, or \
+             create a new key there",
         ),
         ErrorKind::RateLimited { .. }
         | ErrorKind::Unavailable { .. }
@@ -239,63 +255,67 @@ fn denied(error: &callingbox::Error) -> Finding {
         | ErrorKind::Provider { .. } => Finding::warn(
             ACCESS,
             message,
-            "CallingBox itself has trouble, or is asked too often: run this again in a minute",
+            "CallingBox is unavailable, or receives too many requests: run this again in a minute",
         ),
         _ => Finding::fail(
             ACCESS,
             message,
-            "check that CALLINGBOX_BASE_URL is the address of CallingBox's API, or unset it",
+            "check that CALLINGBOX_BASE_URL is the URL of CallingBox's API, or unset it",
         ),
     }
 }
 
-/// This machine's clock against the API's, which is told to the second.
-fn clock(date: Option<Timestamp>, before: Timestamp, took: Duration) -> Finding {
-    let Some(date) = date else { return Finding::skipped(CLOCK, "the API did not tell the time") };
+/// Compares the clock with the API's, which is precise to the second.
+fn check_clock(date: Option<Timestamp>, before: Timestamp, took: Duration) -> Finding {
+    let Some(date) = date else { return Finding::skipped(CLOCK, "the API did not send the time") };
     let after = before.saturating_add(took).unwrap_or(before);
-    // Where the API's moment lies within the request there is no difference to be seen.
+    // A time between the beginning and the end of the request shows no difference.
     let (ahead, skew) = if date < before {
         (true, before.duration_since(date))
     } else {
         (false, after.duration_since(date).min(jiff::SignedDuration::ZERO).abs())
     };
     let skew = skew.unsigned_abs();
-    let fix = "let this machine set its clock by itself: timedatectl set-ntp true on Linux, Date & \
-               Time in the settings elsewhere";
-    let way = if ahead { "ahead of" } else { "behind" };
-    let message = format!("this machine's clock is {} s {way} the API's", skew.as_secs());
-    if skew > SKEW_FAIL {
-        let message = format!("{message}; every webhook is refused above 300 s");
+    let fix = "set the clock automatically: timedatectl set-ntp true on Linux, Date & Time in the \
+               settings elsewhere";
+    let direction = if ahead { "ahead of" } else { "behind" };
+    let message = format!("this machine's clock is {} s {direction} the API's", skew.as_secs());
+    if skew > MAX_WEBHOOK_SKEW {
+        let message = format!("{message}; beyond 300 s every webhook is refused");
         Finding::fail(CLOCK, message, fix)
-    } else if skew > SKEW_WARN {
-        Finding::warn(CLOCK, format!("{message}; above 300 s webhooks are refused"), fix)
+    } else if skew > MAX_GOOD_SKEW {
+        Finding::warn(CLOCK, format!("{message}; beyond 300 s every webhook is refused"), fix)
     } else {
-        Finding::ok(CLOCK, "as the API's")
+        Finding::ok(CLOCK, "agrees with the API's")
     }
 }
 
-/// Whether there is a number, and an agent that could call from it.
-async fn ready(client: &ApiClient, fresh: bool, setup: &str) -> Vec<Finding> {
+/// Whether the account has a number, and an agent that can call from it.
+async fn check_number_and_agent(
+    client: &ApiClient,
+    is_embedded: bool,
+    setup: &str,
+) -> Vec<Finding> {
     let page = PageRequest::with_limit(100);
     let (numbers, agents) =
         tokio::join!(client.list_numbers(&page), client.list_agents(Some(AgentType::Outbound)));
-    let again = "run this again in a minute";
+    let retry = "run this again in a minute";
     let (numbers, agents) = match (numbers, agents) {
         (Ok(numbers), Ok(agents)) => (numbers.data, agents.data),
         (Err(error), _) | (_, Err(error)) => {
             let message = error.kind().to_string();
             return vec![
-                Finding::warn(NUMBER, &message, again),
-                Finding::warn(AGENT, message, again),
+                Finding::warn(NUMBER, &message, retry),
+                Finding::warn(AGENT, message, retry),
             ];
         }
     };
-    if fresh {
-        let empty = "each simulator inside this program begins without any";
+    if is_embedded {
+        let empty = "a simulator inside this program starts without any";
         return vec![Finding::ok(NUMBER, empty), Finding::ok(AGENT, empty)];
     }
     let number = match numbers.as_slice() {
-        [] => Finding::warn(NUMBER, "the account owns no number to call from", setup),
+        [] => Finding::warn(NUMBER, "the account has no number to call from", setup),
         [first, rest @ ..] => {
             let shown = first.e164.as_ref().map_or_else(|| "one".to_owned(), E164::masked);
             let more =
@@ -303,7 +323,7 @@ async fn ready(client: &ApiClient, fresh: bool, setup: &str) -> Vec<Finding> {
             Finding::ok(NUMBER, format!("{shown}{more}"))
         }
     };
-    let agent = match ready_agent::ready(&agents, &numbers) {
+    let agent = match find_ready_agent(&agents, &numbers) {
         Some((agent, number)) => {
             let name = one_line(agent.name.as_deref().unwrap_or("unnamed"), 80);
             let from = number.e164.as_ref().map_or_else(|| "it".to_owned(), E164::masked);
@@ -316,11 +336,11 @@ async fn ready(client: &ApiClient, fresh: bool, setup: &str) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
+    use super::super::finding::Level;
     use super::*;
 
     #[test]
-    fn a_clock_is_judged_by_how_far_it_is_off_either_way() {
+    fn the_level_depends_on_the_skew_in_either_direction() {
         let before: Timestamp = "2026-11-22T08:00:00.7Z".parse().unwrap();
         for (date, level) in [
             ("2026-11-22T08:00:00Z", Level::Ok),
@@ -332,7 +352,7 @@ mod tests {
             ("2026-11-22T07:54:59Z", Level::Fail),
             ("2026-11-22T08:05:05Z", Level::Fail),
         ] {
-            let found = clock(Some(date.parse().unwrap()), before, Duration::from_secs(2));
+            let found = check_clock(Some(date.parse().unwrap()), before, Duration::from_secs(2));
             assert_eq!(found.level, level, "{date}: {}", found.message);
         }
     }

@@ -1,0 +1,325 @@
+//! Checks the entries of MCP clients: whether the server that a client would start exists and works. Each server is
+//! started as the client would start it, asked for its tools, and stopped. A project's entry may come from anyone, so it
+//! is started only if it does nothing but serve with this very program.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures::future::join_all;
+use rmcp::ServiceExt;
+use secrecy::ExposeSecret;
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::process::Command;
+
+use super::finding::Finding;
+use crate::cli::{self, Cli, Global, parse_server_name};
+use crate::commands::install::install_command;
+use crate::install::{self, ClientApp, InstallError, InstallScope, InstalledEntry, Machine};
+use crate::mcp::reply::text::shorten_reason;
+
+/// How long a server may take to start and to list its tools.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+const MAX_OUTPUT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How much of a server's standard error is read.
+const MAX_STDERR_BYTES: u64 = 16 * 1024;
+
+/// The default name of this server in a client.
+const DEFAULT_NAME: &str = "callingbox";
+
+/// One finding for each entry of this server, and for each installed client without one, in the order of the clients'
+/// table. With `needs_key`, an entry must give its server the API key. For a client without an entry, the command to
+/// install one has the flags of `global`.
+pub(super) async fn check_clients(global: &Global, needs_key: bool) -> Vec<Finding> {
+    let Some(machine) = Machine::this() else {
+        let why = "the user has no home folder";
+        return vec![Finding::skipped("clients", why)];
+    };
+    let places: Vec<(ClientApp, InstallScope)> = ClientApp::ALL
+        .into_iter()
+        .flat_map(|client| [(client, InstallScope::User), (client, InstallScope::Project)])
+        // In the home folder, some project files are the user's own files.
+        .filter(|(client, scope)| {
+            let file = |scope| client.file(scope, &machine).ok();
+            *scope == InstallScope::User || file(InstallScope::Project) != file(InstallScope::User)
+        })
+        .collect();
+    let findings: Vec<Finding> = join_all(
+        places
+            .into_iter()
+            .map(|(client, scope)| check_client(client, scope, &machine, global, needs_key)),
+    )
+    .await
+    .into_iter()
+    .flatten()
+    .collect();
+    if findings.is_empty() {
+        return vec![Finding::ok("clients", "no supported MCP client found")];
+    }
+    findings
+}
+
+async fn check_client(
+    client: ClientApp,
+    scope: InstallScope,
+    machine: &Machine,
+    global: &Global,
+    needs_key: bool,
+) -> Vec<Finding> {
+    let suffix = match scope {
+        InstallScope::User => "",
+        InstallScope::Project => "-project",
+    };
+    let check = format!("{}{suffix}", client.id());
+    let entries = match install::read_entries(client, scope, machine) {
+        Ok(entries) => entries,
+        Err(InstallError::NoProjectScope { .. }) => return Vec::new(),
+        Err(error) => {
+            let fix = "correct the file by hand, or in the client's own settings";
+            return vec![Finding::fail(check, error.to_string(), fix)];
+        }
+    };
+    let own_entries = entries.into_iter().filter(|(name, entry)| is_own_entry(name, entry));
+    let findings = join_all(own_entries.map(async |(name, entry)| {
+        let file = client.file(scope, machine).unwrap_or_default();
+        let restart = format!("then restart {client}");
+        let (check, fix) = match parse_server_name(&name) {
+            _ if name == DEFAULT_NAME => (
+                check.clone(),
+                format!("{}, {restart}", reinstall_command(client, scope, None, &entry)),
+            ),
+            Ok(name) => {
+                let install = reinstall_command(client, scope, Some(&name), &entry);
+                (format!("{check}/{name}"), format!("{install}, {restart}"))
+            }
+            // A name from a file may be unsafe to type in a shell.
+            Err(why) => {
+                let rename = format!("rename the server in {} ({why}), {restart}", file.display());
+                (format!("{check}/{name}"), rename)
+            }
+        };
+        match check_entry(&entry, scope).await {
+            Ok(Checked::NotStarted(why)) => {
+                let review = format!("review what {} makes a client start", file.display());
+                Finding::warn(
+                    check,
+                    format!("was not started: {why}"),
+                    format!("{review}; or {fix}"),
+                )
+            }
+            Ok(Checked::Works(message)) if needs_key && lacks_key(&entry) => {
+                let lack = "but no API key: CALLINGBOX_API_KEY is set in this terminal only";
+                Finding::warn(check, format!("{message}, {lack}"), fix)
+            }
+            Ok(Checked::Works(message)) => Finding::ok(check, message),
+            Err(error) => Finding::fail(check, format!("{error:#}"), fix),
+        }
+    }))
+    .await;
+    if findings.is_empty() && scope == InstallScope::User && client.is_present(machine) {
+        // If the flags cannot be written, `install` itself reports why.
+        let flags = global.to_flags().unwrap_or_default();
+        let install = install_command(client, &flags);
+        let message = format!("is installed without this server; `{install}` adds it");
+        return vec![Finding::ok(check, message)];
+    }
+    findings
+}
+
+/// The command that writes an entry again with its present flags, so that a simulated or read-only entry stays so.
+fn reinstall_command(
+    client: ClientApp,
+    scope: InstallScope,
+    name: Option<&str>,
+    entry: &InstalledEntry,
+) -> String {
+    let mut words = Vec::new();
+    if scope == InstallScope::Project {
+        words.extend(["--scope".to_owned(), "project".to_owned()]);
+    }
+    if let Some(name) = name {
+        words.extend(["--name".to_owned(), name.to_owned()]);
+    }
+    let line = ["callingbox-mcp"].into_iter().chain(entry.args.iter().map(String::as_str));
+    let flags = Cli::parse_without_env(line).ok().and_then(|cli| cli.global.to_flags().ok());
+    match flags {
+        Some(flags) if flags.iter().all(|flag| flag.chars().all(is_shell_safe)) => {
+            words.extend(flags);
+            install_command(client, &words)
+        }
+        _ => format!(
+            "{} with the flags to keep from its entry (--sandbox, --read-only and so on)",
+            install_command(client, &words)
+        ),
+    }
+}
+
+/// Whether a shell gives this character no special meaning: the words of a file may come from anyone.
+fn is_shell_safe(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "-_=,.:/@+".contains(letter)
+}
+
+/// Whether an entry is for this server: by its name, or because it starts this program.
+fn is_own_entry(name: &str, entry: &InstalledEntry) -> bool {
+    let program = |command: &String| {
+        let stem = Path::new(command).file_stem();
+        stem.is_some_and(|stem| stem == env!("CARGO_PKG_NAME"))
+    };
+    name == DEFAULT_NAME || entry.command.as_ref().is_some_and(program)
+}
+
+/// Whether an entry starts a live server without giving it an API key.
+fn lacks_key(entry: &InstalledEntry) -> bool {
+    let is_simulated = entry.args.iter().any(|arg| arg.starts_with("--sandbox"));
+    let sets_key =
+        |name: &str| name.starts_with("CALLINGBOX_API_KEY") || name == "CALLINGBOX_MCP_SANDBOX";
+    entry.command.is_some() && !is_simulated && !entry.env.iter().any(|(name, _)| sets_key(name))
+}
+
+enum Checked {
+    /// What works.
+    Works(String),
+    /// Why the server was not started.
+    NotStarted(String),
+}
+
+async fn check_entry(entry: &InstalledEntry, scope: InstallScope) -> anyhow::Result<Checked> {
+    match (&entry.command, &entry.url) {
+        (Some(command), _) => {
+            let program = find_program(command, entry)?;
+            if scope == InstallScope::Project
+                && let Some(why) = reason_not_to_start(command, &program, entry)
+            {
+                return Ok(Checked::NotStarted(why));
+            }
+            let tools =
+                match tokio::time::timeout(START_TIMEOUT, count_tools(&program, entry)).await {
+                    Ok(tools) => tools?,
+                    Err(_) => bail!("{command} starts, but does not list its tools within 10 s"),
+                };
+            anyhow::ensure!(tools > 0, "{command} starts, but has no tools");
+            Ok(Checked::Works(format!("{command} starts and has {tools} tools")))
+        }
+        (None, Some(url)) => {
+            let url: url::Url = url.parse().ok().context("its entry has no valid server URL")?;
+            let host = url.host_str().context("its entry has no valid server URL")?;
+            anyhow::ensure!(
+                matches!(url.scheme(), "http" | "https"),
+                "its entry has a URL that begins with neither http:// nor https://"
+            );
+            Ok(Checked::Works(format!("connects to a server at {host}, which was not checked")))
+        }
+        (None, None) => bail!("its entry has neither a command nor a URL"),
+    }
+}
+
+/// Why starting an entry could do more than serve. Its author may have chosen the program, its arguments, or a variable
+/// that the system's loader obeys, and the program would get this user's environment, API key included.
+fn reason_not_to_start(command: &str, program: &Path, entry: &InstalledEntry) -> Option<String> {
+    let this = std::env::current_exe().and_then(std::fs::canonicalize);
+    let is_this_program =
+        this.is_ok_and(|this| std::fs::canonicalize(program).is_ok_and(|path| path == this));
+    if !is_this_program {
+        return Some(format!("its entry starts {command}, which is not this program"));
+    }
+    let line = std::iter::once(command).chain(entry.args.iter().map(String::as_str));
+    let only_serves = matches!(
+        Cli::parse_without_env(line),
+        Ok(Cli { command: None | Some(cli::Command::Stdio), .. })
+    );
+    if !only_serves {
+        return Some("its entry makes this program do something other than serve".to_owned());
+    }
+    let mut names = entry.env.iter().map(|(name, _)| name);
+    let other = names.find(|name| !name.starts_with("CALLINGBOX_"))?;
+    Some(format!("its entry sets {other}, which is not a variable of this program"))
+}
+
+/// The program of a command: a path, or found on the PATH that the entry sets or the client inherits.
+fn find_program(command: &str, entry: &InstalledEntry) -> anyhow::Result<PathBuf> {
+    let path = Path::new(command);
+    if path.components().count() > 1 {
+        anyhow::ensure!(path.exists(), "its entry starts {command}, which does not exist");
+        anyhow::ensure!(is_executable(path), "its entry starts {command}, which is not executable");
+        return Ok(path.to_owned());
+    }
+    let given = entry.env.iter().find(|(name, _)| name == "PATH");
+    let folders = given
+        .map(|(_, value)| value.expose_secret().into())
+        .or_else(|| std::env::var_os("PATH"))
+        .unwrap_or_default();
+    std::env::split_paths(&folders)
+        .flat_map(|dir| [dir.join(command), dir.join(format!("{command}.exe"))])
+        .find(|path| is_executable(path))
+        .with_context(|| format!("its entry starts {command}, which is not on the PATH"))
+}
+
+#[cfg(unix)]
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(path: &Path) -> bool {
+    path.is_file()
+}
+
+/// Starts the server and counts its tools. The process is killed when this returns.
+async fn count_tools(program: &Path, entry: &InstalledEntry) -> anyhow::Result<usize> {
+    let mut process = Command::new(program)
+        .args(&entry.args)
+        .envs(entry.env.iter().map(|(name, value)| (name, value.expose_secret())))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("its entry's program does not start")?;
+    let output =
+        process.stdout.take().context("the program has no standard output")?.take(MAX_OUTPUT_BYTES);
+    let input = process.stdin.take().context("the program has no standard input")?;
+    let stderr = process.stderr.take().context("the program has no standard error")?;
+    let stderr = tokio::spawn(read_stderr(stderr));
+    let tools = async {
+        let client = ().serve((BufReader::new(output), input)).await.ok()?;
+        let tools = client.list_all_tools().await.ok()?.len();
+        // The count is known, so an error at the end of the session does not matter.
+        let _ = client.cancel().await;
+        Some(tools)
+    };
+    match tools.await {
+        Some(tools) => Ok(tools),
+        None => {
+            // A child process may keep standard error open, so do not wait for its end.
+            let _ = process.start_kill();
+            let message = tokio::time::timeout(Duration::from_secs(1), stderr).await;
+            let message = message.ok().and_then(Result::ok).unwrap_or_default();
+            bail!(
+                "the server starts but does not list its tools: {}",
+                shorten_reason(&remove_secrets(&message, entry))
+            )
+        }
+    }
+}
+
+async fn read_stderr(stderr: tokio::process::ChildStderr) -> String {
+    let mut bytes = Vec::new();
+    // After an error, the text read so far is enough.
+    let _ = stderr.take(MAX_STDERR_BYTES).read_to_end(&mut bytes).await;
+    match String::from_utf8_lossy(&bytes).trim() {
+        "" => "no message on standard error".to_owned(),
+        message => message.to_owned(),
+    }
+}
+
+/// Removes the values of the entry's environment from a message.
+fn remove_secrets(message: &str, entry: &InstalledEntry) -> String {
+    let secrets = entry.env.iter().map(|(_, value)| value.expose_secret());
+    secrets
+        .filter(|value| value.len() >= 6 && !Path::new(value).is_absolute())
+        .fold(message.to_owned(), |message, value| message.replace(value, "…"))
+}
