@@ -104,7 +104,7 @@ async fn run_steps(
     if global.sandbox.is_none() {
         set_up_key(&mut prompter, style, file, folders).await?;
     } else {
-        print_step(style, "Key", "none needed on the simulator")?;
+        print_step(style, "Key", "not needed on the simulator")?;
     }
     let runtime = Runtime::open(global, file, folders).await?;
     let next_commands = NextCommands {

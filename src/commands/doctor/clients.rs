@@ -123,7 +123,7 @@ async fn check_client(
         // If the flags cannot be written, `install` itself reports why.
         let flags = global.to_flags().unwrap_or_default();
         let install = install_command(client, &flags);
-        let message = format!("is installed without this server; `{install}` adds it");
+        let message = format!("is present but has no entry for this server; `{install}` adds it");
         return vec![Finding::ok(check, message)];
     }
     findings

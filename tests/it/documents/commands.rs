@@ -152,7 +152,7 @@ async fn ends(home: &Home, line: &str, arguments: &[&str], url: &str) {
     // A new account lacks a number and an agent, and `setup` gets no answers.
     let code = if arguments[0] == "setup" { 1 } else { 0 };
     assert_eq!(output.status.code(), Some(code), "{line}: {text}");
-    assert!(code == 0 || text.contains("To go on: "), "{line}: {text}");
+    assert!(code == 0 || text.contains("To continue: "), "{line}: {text}");
 }
 
 fn environment(url: &str) -> [(&str, &str); 2] {

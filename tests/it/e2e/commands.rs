@@ -1,4 +1,4 @@
-//! The other commands, run as a person or a script would.
+//! The commands other than the servers, run as a user or a script runs them.
 
 use std::process::Stdio;
 
@@ -10,10 +10,10 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::harness::{Era, Home, Session, soon};
 
 #[tokio::test]
-async fn the_demo_does_the_main_job_and_prints_plainly_without_a_terminal() {
+async fn the_demo_does_the_main_job_and_prints_no_escape_codes_without_a_terminal() {
     let text = Home::new().print(&["demo", "--sandbox-speed", "1000"]).await;
     assert!(!text.contains('\u{1b}'), "no escape codes: {text}");
-    assert!(text.starts_with("A simulated call, from nothing to its result."), "{text}");
+    assert!(text.starts_with("A simulated call, from start to finish."), "{text}");
     for tool in [
         "search_numbers",
         "purchase_number",
@@ -34,7 +34,7 @@ async fn the_demo_does_the_main_job_and_prints_plainly_without_a_terminal() {
 }
 
 #[tokio::test]
-async fn the_demo_stays_on_the_simulator_whatever_else_is_set() {
+async fn the_demo_always_runs_on_the_simulator() {
     let home = Home::new();
     let environment = [
         ("CALLINGBOX_API_KEY", "sk_live_real"),
@@ -47,7 +47,7 @@ async fn the_demo_stays_on_the_simulator_whatever_else_is_set() {
 }
 
 #[tokio::test]
-async fn the_demo_goes_by_rules_of_its_own() {
+async fn the_demo_ignores_the_calling_rules_and_waits_for_live_calls() {
     for (config, policy) in [
         ("[dialing]\nconfirm = \"always\"\n", ""),
         ("[dialing]\nconfirm = \"always\"\nrequire_human = true\n", ""),
@@ -58,14 +58,14 @@ async fn the_demo_goes_by_rules_of_its_own() {
         home.write(".config/callingbox-mcp/policy.toml", policy);
         let text = home.print(&["demo", "--sandbox-speed", "1000"]).await;
         assert!(text.contains("completed: {"), "{text}");
-        // It is written down where what is simulated is.
+        // The demo's call is in the sandbox ledger.
         let receipts = home.print(&["receipts", "--sandbox"]).await;
         assert!(receipts.contains("+131"), "{receipts}");
     }
 }
 
 #[tokio::test]
-async fn the_catalogue_is_printed_for_people_for_programs_and_in_tokens() {
+async fn the_catalogue_is_printed_as_a_table_as_json_and_with_token_counts() {
     let home = Home::new();
     let table = home.print(&["catalogue"]).await;
     let rows = table.lines().filter(|line| line.starts_with("| ")).count();
@@ -74,7 +74,7 @@ async fn the_catalogue_is_printed_for_people_for_programs_and_in_tokens() {
     assert!(table.contains("| calls | `place_call` | "), "{table}");
     assert!(table.contains(" | rings a phone, costs money |"), "{table}");
 
-    // As a program, exactly what tools/list serves.
+    // The JSON is exactly the result of tools/list.
     let json: Value =
         serde_json::from_str(&home.print(&["catalogue", "--format", "json"]).await).unwrap();
     let mut session = Session::with(Era::Modern, &[], &[]).await;
@@ -84,7 +84,7 @@ async fn the_catalogue_is_printed_for_people_for_programs_and_in_tokens() {
 
     let tokens = home.print(&["catalogue", "--tokens", "--all"]).await;
     let number = |line: &str| -> u64 { line.split_whitespace().next().unwrap().parse().unwrap() };
-    let is_sum = |line: &&str| line.contains(" = ") || line.ends_with("in all (o200k_base)");
+    let is_sum = |line: &&str| line.contains(" = ") || line.ends_with("total (o200k_base)");
     let each: u64 = tokens.lines().filter(|line| !is_sum(line)).map(number).sum();
     assert_eq!(each, number(tokens.lines().last().unwrap()), "{tokens}");
     assert!(tokens.lines().any(|line| line.ends_with("= webhooks")), "{tokens}");
@@ -94,7 +94,7 @@ async fn the_catalogue_is_printed_for_people_for_programs_and_in_tokens() {
 }
 
 #[tokio::test]
-async fn the_configuration_is_printed_whole_and_without_the_key() {
+async fn the_effective_configuration_is_printed_without_the_key() {
     let home = Home::new();
     let plain = |text: &str| text.replace(home.path().to_str().unwrap(), "[home]");
     let text = home.print(&["config"]).await;
@@ -119,7 +119,7 @@ async fn the_configuration_is_printed_whole_and_without_the_key() {
     insta::assert_snapshot!("config_with_a_file_and_a_key", plain(&text));
     std::fs::remove_file(home.path().join("mine.toml")).unwrap();
     let text = home.print(&["config", "--config", "c.toml"]).await;
-    assert!(text.contains("\"mine.toml is not there: no server starts\""), "{text}");
+    assert!(text.contains("\"mine.toml does not exist: no server starts\""), "{text}");
     let environment = [("CALLINGBOX_API_KEY", "sk_live_5ecret"), ("CALLINGBOX_MCP_LOG", "trace")];
     let output = home.run(&["config"], &environment).await;
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
@@ -132,7 +132,7 @@ async fn the_configuration_is_printed_whole_and_without_the_key() {
 
     let schema: Value = serde_json::from_str(&home.print(&["config", "--schema"]).await).unwrap();
     jsonschema::meta::validate(&schema).unwrap();
-    // Whatever the file may hold is printed; of the file with the key, where the key comes from.
+    // Every key of the file is printed; instead of the key file, the source of the key.
     let printed: toml::Table = text.parse().unwrap();
     for (name, property) in schema["properties"].as_object().unwrap() {
         let name = if name == "api_key_file" { "api_key" } else { name };
@@ -146,7 +146,7 @@ async fn the_configuration_is_printed_whole_and_without_the_key() {
 }
 
 #[tokio::test]
-async fn mistakes_are_refused_with_what_would_be_right() {
+async fn a_mistake_is_refused_with_the_correct_form() {
     let home = Home::new();
     home.write("typo.toml", "read_onyl = true\n");
     home.write("broken.toml", "toolsets = [\n");
@@ -194,16 +194,16 @@ async fn mistakes_are_refused_with_what_would_be_right() {
         (&["config", "--sandbox", "localhost:1"], &["--sandbox=http://127.0.0.1:4010"]),
         (&["install", "--sandbox", "http://a:1"], &["--sandbox=http://127.0.0.1:4010"]),
         (&["config", "--sandbox=127.0.0.1:1"], &["--sandbox: ", "like http://127.0.0.1:4010"]),
-        (&["--sandbox-speed", "60"], &["what is asked for here is real", "add --sandbox"]),
+        (&["--sandbox-speed", "60"], &["this command is live", "add --sandbox"]),
         (&["install", "cursor", "--sandbox-speed=60"], &["add --sandbox"]),
-        (&["sandbox", "--sandbox-speed=60", "--listen=127.0.0.1:0"], &["it is --speed"]),
+        (&["sandbox", "--sandbox-speed=60", "--listen=127.0.0.1:0"], &["`sandbox` has --speed"]),
         (&["--api-key", "sk_x"], &["unexpected argument '--api-key'"]),
     ] {
         let text = home.complaint(arguments).await;
         for part in says {
             assert!(text.contains(part), "{arguments:?}: {text}");
         }
-        assert!(!text.contains("**"), "what would be right is not masked: {text}");
+        assert!(!text.contains("**"), "the correct form is not masked: {text}");
     }
     for (name, value, says) in [
         ("CALLINGBOX_MCP_SANDBOX", "https://127.0.0.1:1", "such as http://127.0.0.1:4010"),
@@ -220,7 +220,7 @@ async fn mistakes_are_refused_with_what_would_be_right() {
 }
 
 #[tokio::test]
-async fn no_complaint_shows_a_key_or_a_whole_number() {
+async fn no_error_shows_a_key_or_a_full_number() {
     let home = Home::new();
     home.write("key.toml", "api_key = \"sk_live_ABCDEFG123456\" # of +1 415 555 0123\n");
     home.write("hook.toml", "secret = \"whsec_ABCDEFG123456\"\n");
@@ -234,35 +234,35 @@ async fn no_complaint_shows_a_key_or_a_whole_number() {
 }
 
 #[tokio::test]
-async fn who_serves_no_tool_at_all_is_told_so() {
+async fn a_server_without_tools_logs_a_warning() {
     let home = Home::new();
-    for (arguments, told) in [
+    for (arguments, warns) in [
         (&["--toolsets=sandbox"][..], true),
         (&["--tools=place_call", "--read-only"], true),
         (&["--toolsets=sandbox", "catalogue"], false),
         (&["--toolsets=sandbox", "--sandbox"], false),
     ] {
         let text = String::from_utf8(home.run(arguments, &[]).await.stderr).unwrap();
-        assert_eq!(text.contains("no tool is offered"), told, "{arguments:?}: {text}");
+        assert_eq!(text.contains("no tool is offered"), warns, "{arguments:?}: {text}");
     }
 }
 
 #[tokio::test]
-async fn a_ledger_in_which_nothing_stands_has_nothing_that_was_dialed() {
+async fn an_empty_ledger_has_no_receipts() {
     let home = Home::new();
-    assert_eq!(home.print(&["receipts", "--sandbox"]).await, "Nothing was dialed yet.\n");
-    // It makes the ledger.
+    assert_eq!(home.print(&["receipts", "--sandbox"]).await, "Nothing has been dialed yet.\n");
+    // `doctor` creates the ledger.
     home.print(&["doctor", "--sandbox"]).await;
-    assert_eq!(home.print(&["receipts", "--sandbox"]).await, "Nothing was dialed yet.\n");
+    assert_eq!(home.print(&["receipts", "--sandbox"]).await, "Nothing has been dialed yet.\n");
     let few = home.print(&["receipts", "--sandbox", "--since=1d"]).await;
-    assert_eq!(few, "Nothing fits.\n");
+    assert_eq!(few, "No entry matches.\n");
 }
 
 #[tokio::test]
-async fn a_file_that_a_server_over_http_wants_is_named_with_what_is_wrong() {
+async fn http_names_the_file_that_it_cannot_use() {
     let home = Home::new();
     home.write("broken.toml", "x = 1\n");
-    let make = "create a token with `callingbox-mcp token create NAME`";
+    let hint = "create a token with `callingbox-mcp token create NAME`";
     let said = async |arguments: &[&str], environment: &[(&str, &str)]| {
         let http = ["--sandbox", "http", "--listen=127.0.0.1:0"];
         let output = home.run(&[&http, arguments].concat(), environment).await;
@@ -270,10 +270,10 @@ async fn a_file_that_a_server_over_http_wants_is_named_with_what_is_wrong() {
         String::from_utf8(output.stderr).unwrap()
     };
     let missing = said(&["--auth=token", "--tokens=none.toml"], &[]).await;
-    assert!(missing.contains(make) && missing.contains("none.toml"), "{missing}");
+    assert!(missing.contains(hint) && missing.contains("none.toml"), "{missing}");
     let broken = said(&["--auth=token", "--tokens=broken.toml"], &[]).await;
     assert!(broken.contains("broken.toml: line 1: unknown field `x`"), "{broken}");
-    assert!(!broken.contains(make), "that would not help: {broken}");
+    assert!(!broken.contains(hint), "a new token would not help: {broken}");
     let secret = said(&[], &[("CALLINGBOX_WEBHOOK_SECRET_FILE", "/none/secret")]).await;
     assert!(secret.contains("CALLINGBOX_WEBHOOK_SECRET_FILE: /none/secret: No such"), "{secret}");
     let secret = said(&[], &[("CALLINGBOX_WEBHOOK_SECRET", "wrong")]).await;
@@ -281,7 +281,7 @@ async fn a_file_that_a_server_over_http_wants_is_named_with_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn rules_that_cannot_be_written_are_named() {
+async fn policy_init_names_the_file_that_it_cannot_write() {
     let home = Home::new();
     home.write("blocked", "not a folder");
     home.write("c.toml", "policy_file = \"blocked/policy.toml\"\n");
@@ -290,7 +290,7 @@ async fn rules_that_cannot_be_written_are_named() {
 }
 
 #[tokio::test]
-async fn another_name_is_given_only_where_a_typing_error_is_near_it() {
+async fn only_a_typing_error_gets_a_suggestion() {
     for (config, policy, says) in [
         ("read_onyl = true", "", Some("Did you mean `read_only`?")),
         ("[dialing]\nconfrim = \"auto\"", "", Some("Did you mean `confirm`?")),
@@ -316,7 +316,7 @@ async fn another_name_is_given_only_where_a_typing_error_is_near_it() {
 }
 
 #[tokio::test]
-async fn what_belongs_in_the_other_file_is_told_so() {
+async fn a_key_of_the_other_file_is_named_with_that_file() {
     for (config, policy, says) in [
         (
             "",
@@ -379,7 +379,7 @@ async fn the_simulator_alone_serves_a_session_and_ends_when_interrupted() {
 }
 
 #[tokio::test]
-async fn a_state_that_cannot_be_kept_is_told_before_anything_is_served() {
+async fn a_state_file_that_cannot_be_written_stops_the_simulator_at_its_start() {
     let home = Home::new();
     home.write("file", "");
     let mut states = vec![
@@ -387,7 +387,7 @@ async fn a_state_that_cannot_be_kept_is_told_before_anything_is_served() {
         ("file/state.json", "file/state.json: "),
         (".", "state file .: "),
     ];
-    // Not even root writes here.
+    // Not even root can write here.
     if cfg!(target_os = "linux") {
         states.push(("/proc/state.json", "state file /proc/state.json: cannot be written: "));
     }

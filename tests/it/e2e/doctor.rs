@@ -1,5 +1,5 @@
-//! `doctor`, on a whole installation and on each of its defects: what it finds, which step it names,
-//! its exit code, and that neither keys nor whole telephone numbers are in what it prints.
+//! `doctor`, on a working installation and with each kind of problem: its findings, its fixes, its exit code, and that
+//! it prints neither API keys nor full telephone numbers.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
@@ -20,7 +20,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_callingbox-mcp");
 /// A key with a word that no output may hold.
 const KEY: &str = "sk_live_5ecret";
 
-/// Runs it as a program would, and gives its findings by their checks.
+/// The report of one run, as JSON.
 struct Doctor {
     code: i32,
     report: Value,
@@ -31,7 +31,7 @@ impl Doctor {
         Self::run_in("", home, arguments, environment).await
     }
 
-    /// The same in a folder of the home.
+    /// Runs it in a folder of the home folder.
     async fn run_in(
         folder: &str,
         home: &Home,
@@ -58,24 +58,24 @@ impl Doctor {
         findings.iter().map(|finding| finding["check"].as_str().unwrap()).collect()
     }
 
-    fn of(&self, check: &str) -> &Value {
+    fn finding(&self, check: &str) -> &Value {
         let findings = self.report["findings"].as_array().unwrap();
         findings.iter().find(|finding| finding["check"] == check).unwrap_or_else(|| {
             panic!("{check}: {}", self.report);
         })
     }
 
-    /// The finding is of this level, and says this and that.
-    fn says(&self, check: &str, level: &str, message: &str, fix: &str) {
-        let found = self.of(check);
+    /// Asserts the level of a finding, and parts of its message and fix.
+    fn assert_finding(&self, check: &str, level: &str, message: &str, fix: &str) {
+        let found = self.finding(check);
         assert_eq!(found["level"], level, "{found}");
         assert!(found["message"].as_str().unwrap().contains(message), "{found}");
         assert!(found["fix"].as_str().unwrap_or_default().contains(fix), "{found}");
     }
 }
 
-/// An account with a number and an agent that calls from it.
-async fn furnish(url: &str) {
+/// Makes an account with a number and an agent that calls from it.
+async fn set_up_account(url: &str) {
     let key = ApiKey::new(KEY.to_owned()).unwrap();
     let client = ApiClient::new(ClientConfig::new(BaseUrl::parse(url, false).unwrap(), key));
     let search = NumberSearch { area_code: Some("415".to_owned()), ..NumberSearch::default() };
@@ -88,14 +88,14 @@ async fn furnish(url: &str) {
     client.create_agent(&agent).await.unwrap();
 }
 
-/// The key where `setup` keeps it.
-fn keep_key(home: &Home) {
+/// Stores the key where `setup` stores it.
+fn store_api_key(home: &Home) {
     let path = home.path().join(".config/callingbox-mcp/api-key");
     store_key(&path, &ApiKey::new(KEY.to_owned()).unwrap()).unwrap();
 }
 
-/// What differs from run to run, taken out.
-fn steady(text: &str, home: &Home, url: &str) -> String {
+/// Replaces what differs from run to run.
+fn redact_run(text: &str, home: &Home, url: &str) -> String {
     let text = text
         .replace(home.path().to_str().unwrap(), "[home]")
         .replace(url, "[url]")
@@ -106,36 +106,39 @@ fn steady(text: &str, home: &Home, url: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_whole_installation_is_found_whole() {
+async fn a_working_installation_has_no_problems() {
     let sandbox = simulator(Options::default()).await;
     let url = sandbox.url();
-    furnish(&url).await;
+    set_up_account(&url).await;
     let home = Home::new();
     let entry = json!({"mcpServers": {"callingbox": {"command": BINARY, "args": ["stdio"]}}});
     home.write(".cursor/mcp.json", &entry.to_string());
     home.write(".gemini/settings.json", "{}");
-    keep_key(&home);
+    store_api_key(&home);
     let environment = [("CALLINGBOX_BASE_URL", url.as_str())];
 
     let output = home.run(&["doctor"], &environment).await;
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
-    insta::assert_snapshot!("doctor_of_a_whole_installation", steady(&text, &home, &url));
+    insta::assert_snapshot!("doctor_of_a_working_installation", redact_run(&text, &home, &url));
 
     let output = home.run(&["doctor", "--json"], &environment).await;
     let text = String::from_utf8(output.stdout).unwrap();
-    insta::assert_snapshot!("doctor_as_json", steady(&text, &home, &url));
+    insta::assert_snapshot!("doctor_as_json", redact_run(&text, &home, &url));
     sandbox.shutdown().await.unwrap();
 }
 
 #[tokio::test]
-async fn on_the_simulator_nothing_is_wrong_either() {
+async fn the_simulator_has_no_problems_either() {
     let home = Home::new();
     let text = home.print(&["doctor", "--sandbox"]).await;
-    insta::assert_snapshot!("doctor_on_the_simulator", steady(&text, &home, "http://127.0.0.1"));
+    insta::assert_snapshot!(
+        "doctor_on_the_simulator",
+        redact_run(&text, &home, "http://127.0.0.1")
+    );
 
     let none = Doctor::run(&home, &["--sandbox=http://127.0.0.1:1"], &[]).await;
-    none.says(
+    none.assert_finding(
         "base_url",
         "fail",
         "no simulator answers at http://127.0.0.1:1",
@@ -147,14 +150,14 @@ async fn on_the_simulator_nothing_is_wrong_either() {
             "not a URL; write the simulator's URL like http://127.0.0.1:4010",
             "--sandbox=http://127.0.0.1:4010",
         );
-        doctor.says("base_url", "fail", message, fix);
+        doctor.assert_finding("base_url", "fail", message, fix);
     }
     let elsewhere = Doctor::run(&home, &["--sandbox=https://api.example"], &[]).await;
-    elsewhere.says("base_url", "fail", "the host is not this machine", "--sandbox");
+    elsewhere.assert_finding("base_url", "fail", "the host is not this machine", "--sandbox");
 }
 
 #[tokio::test]
-async fn a_fresh_account_has_yet_to_be_set_up() {
+async fn a_new_account_still_needs_a_number_and_an_agent() {
     let sandbox = simulator(Options::default()).await;
     let url = sandbox.url();
     let home = Home::new();
@@ -166,215 +169,249 @@ async fn a_fresh_account_has_yet_to_be_set_up() {
     ];
     let doctor = Doctor::run(&home, &[], &environment).await;
     assert_eq!(doctor.code, 0);
-    doctor.says("number", "warn", "owns no number", "callingbox-mcp setup");
-    doctor.says("agent", "warn", "no outbound agent", "callingbox-mcp setup");
+    doctor.assert_finding("number", "warn", "has no number", "callingbox-mcp setup");
+    doctor.assert_finding("agent", "warn", "no outbound agent", "callingbox-mcp setup");
     #[cfg(unix)]
-    doctor.says("key", "warn", "other users of this machine may read", "chmod 600 ");
+    doctor.assert_finding("key", "warn", "other users of this machine can read", "chmod 600 ");
 
-    // What is missing on the simulator is not to be bought for money.
+    // The fix for a simulated account must not buy a live number.
     let flag = format!("--sandbox={url}");
     home.write("c.toml", "");
     let config = format!("--config={}", home.path().join("c.toml").display());
     let doctor = Doctor::run(&home, &[&flag, &config], &environment).await;
     for check in ["number", "agent"] {
-        assert_eq!(doctor.of(check)["fix"], format!("callingbox-mcp setup {flag} {config}"));
+        assert_eq!(doctor.finding(check)["fix"], format!("callingbox-mcp setup {flag} {config}"));
     }
     sandbox.shutdown().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_missing_or_a_wrong_key_is_told_apart_from_a_broken_network() {
+async fn a_missing_or_wrong_key_differs_from_a_network_failure() {
     let sandbox = simulator(Options::default()).await;
     let url = sandbox.url();
     let home = Home::new();
     let here = ("CALLINGBOX_BASE_URL", url.as_str());
 
     let none = Doctor::run(&home, &[], &[here]).await;
-    none.says("key", "fail", "no API key is set", "callingbox-mcp setup");
-    none.says("network", "ok", "the API answered", "");
-    none.says("access", "warn", "no key is set", "");
-    none.says("clock", "ok", "as the API's", "");
-    none.says("number", "warn", "no key is set", "");
+    none.assert_finding("key", "fail", "no API key is set", "callingbox-mcp setup");
+    none.assert_finding("network", "ok", "the API responded", "");
+    none.assert_finding("access", "warn", "no key is set", "");
+    none.assert_finding("clock", "ok", "agrees with the API's", "");
+    none.assert_finding("number", "warn", "no key is set", "");
 
     let wrong = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", "wr0ng_5ecret")]).await;
-    wrong.says("key", "ok", "set in CALLINGBOX_API_KEY", "");
-    wrong.says("network", "ok", "the API answered", "");
-    wrong.says("access", "fail", "the API key was not accepted", "dashboard");
+    wrong.assert_finding("key", "ok", "set in CALLINGBOX_API_KEY", "");
+    wrong.assert_finding("network", "ok", "the API responded", "");
+    wrong.assert_finding("access", "fail", "the API key was not accepted", "dashboard");
 
     let spaced = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", "5ecret words")]).await;
-    spaced.says("key", "fail", "CALLINGBOX_API_KEY: ", "correct what is named");
+    spaced.assert_finding("key", "fail", "CALLINGBOX_API_KEY: ", "correct the setting named here");
 
-    // Nobody listens any more.
+    // Now nothing listens at that address.
     sandbox.shutdown().await.unwrap();
     let cut = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", KEY)]).await;
-    cut.says("network", "fail", "no connection to the API could be made", "firewall");
+    cut.assert_finding("network", "fail", "no connection to the API could be made", "firewall");
     for check in ["access", "clock", "number", "agent"] {
-        cut.says(check, "warn", "the API was not reached", "");
+        cut.assert_finding(check, "warn", "the API was not reached", "");
     }
 
     let nowhere = ("CALLINGBOX_BASE_URL", "https://callingbox.invalid");
     let lost = Doctor::run(&home, &[], &[nowhere, ("CALLINGBOX_API_KEY", KEY)]).await;
-    lost.says("network", "fail", "the host of the API was not found", "DNS");
+    lost.assert_finding("network", "fail", "the host of the API was not found", "DNS");
     let plain = simulator(Options::default()).await;
     let plain_url = plain.url().replace("http://", "https://");
     let plain_url = ("CALLINGBOX_BASE_URL", plain_url.as_str());
     let broken = Doctor::run(&home, &[], &[plain_url, ("CALLINGBOX_API_KEY", KEY)]).await;
-    broken.says("network", "fail", "no secure connection", "the date of this machine");
+    broken.assert_finding("network", "fail", "no secure connection", "the date of this machine");
     plain.shutdown().await.unwrap();
     let clear = ("CALLINGBOX_BASE_URL", "http://api.example");
     let clear = Doctor::run(&home, &[], &[clear, ("CALLINGBOX_API_KEY", KEY)]).await;
-    clear.says("key", "fail", "must begin with https://", "callingbox-mcp config");
+    clear.assert_finding("key", "fail", "must begin with https://", "callingbox-mcp config");
 }
 
-/// A server that answers everything with an empty list, at a time of its own.
-async fn at(date: String) -> String {
-    answering(date, r#"{"data":[],"has_more":false}"#).await
+/// A server that responds to everything with an empty list, and with this `Date`.
+async fn serve_empty_lists(date: String) -> String {
+    serve_body(date, r#"{"data":[],"has_more":false}"#).await
 }
 
-/// A server that answers everything with this.
-async fn answering(date: String, body: &'static str) -> String {
+/// A server that responds to everything with this body.
+async fn serve_body(date: String, body: &'static str) -> String {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 4096];
             let _ = stream.read(&mut request).await.unwrap();
-            let answer = format!(
+            let response = format!(
                 "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()
             );
-            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.write_all(response.as_bytes()).await.unwrap();
         }
     });
     url
 }
 
 #[tokio::test]
-async fn a_clock_that_is_off_is_told_by_how_much_and_which_way() {
+async fn a_wrong_clock_is_reported_with_its_skew_and_direction() {
     let home = Home::new();
     let ago = |seconds: i64| {
         let at = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
         at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
     };
     for (date, level, message) in [
-        ("Sun, 06 Nov 1994 08:49:37 GMT".to_owned(), "fail", "s ahead of the API's; every webhook"),
-        (ago(-3_600), "fail", "s behind the API's; every webhook is refused"),
+        (
+            "Sun, 06 Nov 1994 08:49:37 GMT".to_owned(),
+            "fail",
+            "s ahead of the API's; beyond 300 s every webhook",
+        ),
+        (ago(-3_600), "fail", "s behind the API's; beyond 300 s every webhook is refused"),
         (ago(150), "warn", "s ahead of the API's"),
-        (ago(0), "ok", "as the API's"),
+        (ago(0), "ok", "agrees with the API's"),
     ] {
-        let url = at(date.clone()).await;
+        let url = serve_empty_lists(date.clone()).await;
         let environment = [("CALLINGBOX_BASE_URL", url.as_str()), ("CALLINGBOX_API_KEY", KEY)];
         let doctor = Doctor::run(&home, &[], &environment).await;
         let fix = if level == "ok" { "" } else { "timedatectl set-ntp true" };
-        doctor.says("clock", level, message, fix);
-        doctor.says("access", "ok", "accepted", "");
+        doctor.assert_finding("clock", level, message, fix);
+        doctor.assert_finding("access", "ok", "accepted", "");
     }
 }
 
 #[tokio::test]
-async fn the_authorization_server_is_asked_for_its_keys() {
+async fn the_keys_of_the_authorization_server_are_fetched() {
     // The key of RFC 7517, appendix A.1.
     let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1","use":"sig","alg":"ES256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
     let date = "Sun, 22 Nov 2026 08:49:37 GMT".to_owned();
-    let (good, empty) = (answering(date.clone(), keys).await, at(date).await);
+    let (good, empty) = (serve_body(date.clone(), keys).await, serve_empty_lists(date).await);
     let home = Home::new();
     let resource = ("CALLINGBOX_MCP_OAUTH_RESOURCE", "https://phone.example/mcp");
     let issuer = ("CALLINGBOX_MCP_OAUTH_ISSUER", "https://login.example");
     for (url, level, message) in [
-        (good.as_str(), "ok", "has a key for its tokens"),
-        (&empty, "fail", "nobody is let in: the issuer's keys cannot be fetched: "),
+        (good.as_str(), "ok", "has 1 key for its tokens"),
+        (&empty, "fail", "no caller can be authenticated: the issuer's keys cannot be fetched: "),
         ("http://127.0.0.1:1/", "fail", "GET http://127.0.0.1:1/: Connection refused"),
         ("http://login.example/", "fail", "--oauth-jwks-url http://login.example/: give an https"),
     ] {
         let environment = [resource, issuer, ("CALLINGBOX_MCP_OAUTH_JWKS_URL", url)];
         let doctor = Doctor::run(&home, &["--sandbox"], &environment).await;
         let fix = if level == "ok" { "" } else { "correct --oauth-issuer" };
-        doctor.says("issuer", level, message, fix);
+        doctor.assert_finding("issuer", level, message, fix);
     }
     let half =
         Doctor::run(&home, &["--sandbox", "--oauth-issuer=https://login.example"], &[]).await;
-    half.says("issuer", "fail", "needs --oauth-resource", "CALLINGBOX_MCP_OAUTH_ISSUER");
+    half.assert_finding("issuer", "fail", "needs --oauth-resource", "CALLINGBOX_MCP_OAUTH_ISSUER");
     let none = Doctor::run(&home, &["--sandbox"], &[]).await;
     assert!(!none.checks().contains(&"issuer"), "{}", none.report);
 }
 
 #[tokio::test]
-async fn what_replicas_share_is_where_their_ledger_is() {
+async fn replicas_have_their_ledger_in_the_shared_state() {
     let home = Home::new();
-    // Nobody listens on port 1.
+    // Nothing listens on port 1.
     let gone = ("CALLINGBOX_MCP_STATE", "redis://:5ecret@127.0.0.1:1/");
     let doctor = Doctor::run(&home, &["--sandbox"], &[gone]).await;
-    doctor.says(
+    doctor.assert_finding(
         "state",
         "fail",
         "the shared state is unavailable: the connection was refused",
         "CALLINGBOX_MCP_STATE",
     );
-    doctor.says("ledger", "warn", "not looked at: it is kept in what the replicas share", "");
+    doctor.assert_finding(
+        "ledger",
+        "warn",
+        "not checked: it is in the state that the replicas share",
+        "",
+    );
     let wrong = Doctor::run(&home, &["--sandbox", "--state=http://:5ecret@a/"], &[]).await;
-    wrong.says("state", "fail", "no server starts: --state: an address", "--state");
+    wrong.assert_finding("state", "fail", "no server starts: --state: the address", "--state");
     let none = Doctor::run(&home, &["--sandbox"], &[]).await;
     assert!(!none.checks().contains(&"state"), "{}", none.report);
-    none.says("ledger", "ok", "can be written", "");
+    none.assert_finding("ledger", "ok", "can be written", "");
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_named_with_the_line() {
+async fn an_invalid_file_is_named_with_its_line() {
     let home = Home::new();
     home.write("blocked", "not a folder");
     home.write("c.toml", "[dialing]\nledger = \"blocked/ledger.sqlite3\"\n");
     home.write(".config/callingbox-mcp/policy.toml", "\n[limits]\nper_huor = 3\n");
     let doctor = Doctor::run(&home, &["--sandbox", "--config=c.toml"], &[]).await;
-    doctor.says(
+    doctor.assert_finding(
         "ledger",
         "fail",
         "blocked/ledger.sandbox.sqlite3 cannot be opened",
         "make blocked a folder",
     );
-    doctor.says(
+    doctor.assert_finding(
         "policy",
         "fail",
         "policy.toml: the calling rules cannot be read, line 3: ",
         "policy init --print",
     );
-    let policy = doctor.of("policy")["message"].as_str().unwrap();
+    let policy = doctor.finding("policy")["message"].as_str().unwrap();
     assert!(policy.contains("Did you mean `per_hour`?"), "{policy}");
 
     home.write("broken.toml", "read_only = true\napi_key = \"sk_live_5ecret\" # +14155550123\n");
     let doctor = Doctor::run(&home, &["--config=broken.toml"], &[]).await;
-    doctor.says(
+    doctor.assert_finding(
         "configuration",
         "fail",
         "broken.toml: TOML parse error at line 2",
         "move the file away",
     );
     assert_eq!(doctor.checks(), ["configuration"]);
-    let quoted = doctor.of("configuration")["message"].as_str().unwrap();
+    let quoted = doctor.finding("configuration")["message"].as_str().unwrap();
     assert!(quoted.contains("\"sk_***\" # +141******23"), "{quoted}");
     let doctor = Doctor::run(&home, &["--config=c2.toml"], &[]).await;
-    doctor.says("configuration", "fail", "c2.toml cannot be read", "there is no such file");
+    doctor.assert_finding(
+        "configuration",
+        "fail",
+        "c2.toml cannot be read",
+        "the file does not exist",
+    );
     let doctor = Doctor::run(&home, &["--config=.config"], &[]).await;
-    doctor.says("configuration", "fail", ".config cannot be read", "one that you can read");
+    doctor.assert_finding(
+        "configuration",
+        "fail",
+        ".config cannot be read",
+        "make the file readable for you",
+    );
     let doctor = Doctor::run(&home, &["--tools=place_cal"], &[]).await;
-    doctor.says("configuration", "fail", "did you mean `place_call`?", "correct the name");
+    doctor.assert_finding(
+        "configuration",
+        "fail",
+        "did you mean `place_call`?",
+        "correct the name",
+    );
     home.write("log.toml", "log = \"inof\"\n");
     let doctor = Doctor::run(&home, &["--config=log.toml"], &[]).await;
-    doctor.says("configuration", "fail", "the log filter `inof` cannot be read", "correct `log`");
+    doctor.assert_finding(
+        "configuration",
+        "fail",
+        "the log filter `inof` cannot be read",
+        "correct `log`",
+    );
     let doctor = Doctor::run(&home, &[], &[("CALLINGBOX_MCP_SANDBOX", "perhaps")]).await;
-    doctor.says("configuration", "fail", "CALLINGBOX_MCP_SANDBOX", "true or false");
+    doctor.assert_finding("configuration", "fail", "CALLINGBOX_MCP_SANDBOX", "true or false");
 }
 
 #[tokio::test]
-async fn a_ledger_that_is_not_whole_is_to_be_moved_away() {
+async fn the_fix_for_a_damaged_ledger_is_to_move_it_away() {
     let home = Home::new();
-    Doctor::run(&home, &["--sandbox"], &[]).await.says("ledger", "ok", "can be written", "");
+    Doctor::run(&home, &["--sandbox"], &[]).await.assert_finding(
+        "ledger",
+        "ok",
+        "can be written",
+        "",
+    );
     let path = ".local/share/callingbox-mcp/ledger.sandbox.sqlite3";
     let mut bytes = std::fs::read(home.path().join(path)).unwrap();
     bytes[100..].fill(0xff);
     for (bytes, message) in [(&b"no database"[..], "is not a ledger"), (&bytes, "malformed")] {
         std::fs::write(home.path().join(path), bytes).unwrap();
         let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
-        doctor.says(
+        doctor.assert_finding(
             "ledger",
             "fail",
             message,
@@ -385,7 +422,7 @@ async fn a_ledger_that_is_not_whole_is_to_be_moved_away() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_entry_of_each_client_is_started_as_the_client_would() {
+async fn each_client_entry_is_started_as_the_client_starts_it() {
     use std::os::unix::fs::PermissionsExt;
 
     let home = Home::new();
@@ -417,39 +454,54 @@ async fn the_entry_of_each_client_is_started_as_the_client_would() {
     home.write(".openclaw/openclaw.json", "{}");
     let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
     assert_eq!(doctor.code, 1);
-    doctor.says("cursor", "ok", "starts and has 2 tools", "");
-    doctor.says(
+    doctor.assert_finding("cursor", "ok", "starts and has 2 tools", "");
+    doctor.assert_finding(
         "claude-code",
         "fail",
         "/none/callingbox-mcp, which does not exist",
         "install claude-code, then restart",
     );
-    doctor.says(
+    doctor.assert_finding(
         "claude-code-project",
         "fail",
-        "which is not on the path",
+        "which is not on the PATH",
         "install claude-code --scope project",
     );
-    doctor.says("vscode", "fail", "cannot be parsed", "correct the file");
-    doctor.says("codex", "fail", "which is not executable", "callingbox-mcp install codex");
-    doctor.says("gemini", "fail", "breaks off: no license for …", "callingbox-mcp install gemini");
-    doctor.says("windsurf", "ok", "connects to a server at phone.example", "");
-    doctor.says("openclaw", "ok", "callingbox-mcp install openclaw", "");
+    doctor.assert_finding("vscode", "fail", "cannot be parsed", "correct the file");
+    doctor.assert_finding(
+        "codex",
+        "fail",
+        "which is not executable",
+        "callingbox-mcp install codex",
+    );
+    doctor.assert_finding(
+        "gemini",
+        "fail",
+        "does not list its tools: no license for …",
+        "callingbox-mcp install gemini",
+    );
+    doctor.assert_finding("windsurf", "ok", "connects to a server at phone.example", "");
+    doctor.assert_finding("openclaw", "ok", "callingbox-mcp install openclaw", "");
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn an_entry_that_offers_no_tools_is_not_well() {
+async fn an_entry_without_tools_is_a_failure() {
     let home = Home::new();
     let entry =
         json!({"command": BINARY, "args": ["--sandbox", "--tools=place_call", "--read-only"]});
     home.write(".cursor/mcp.json", &json!({"mcpServers": {"callingbox": entry}}).to_string());
     let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
-    doctor.says("cursor", "fail", "starts, but has no tools", "callingbox-mcp install cursor");
+    doctor.assert_finding(
+        "cursor",
+        "fail",
+        "starts, but has no tools",
+        "callingbox-mcp install cursor",
+    );
 }
 
 #[tokio::test]
-async fn a_key_that_only_this_terminal_has_is_missing_in_a_client() {
+async fn a_key_set_only_in_this_terminal_is_missing_in_a_client() {
     let sandbox = simulator(Options::default()).await;
     let url = sandbox.url();
     let home = Home::new();
@@ -464,16 +516,21 @@ async fn a_key_that_only_this_terminal_has_is_missing_in_a_client() {
     );
     let here = ("CALLINGBOX_BASE_URL", url.as_str());
     let doctor = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", KEY)]).await;
-    doctor.says("cursor", "warn", "set in this terminal only", "callingbox-mcp install cursor");
-    doctor.says("gemini", "ok", "starts and has 13 tools", "");
-    keep_key(&home);
+    doctor.assert_finding(
+        "cursor",
+        "warn",
+        "set in this terminal only",
+        "callingbox-mcp install cursor",
+    );
+    doctor.assert_finding("gemini", "ok", "starts and has 13 tools", "");
+    store_api_key(&home);
     let doctor = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", KEY)]).await;
-    doctor.says("cursor", "ok", "starts and has 13 tools", "");
+    doctor.assert_finding("cursor", "ok", "starts and has 13 tools", "");
     sandbox.shutdown().await.unwrap();
 }
 
 #[tokio::test]
-async fn an_entry_of_another_name_is_found_by_its_program() {
+async fn an_entry_with_another_name_is_found_by_its_program() {
     let home = Home::new();
     let servers = json!({
         "telephone": {"command": BINARY, "args": ["--sandbox"]},
@@ -483,8 +540,8 @@ async fn an_entry_of_another_name_is_found_by_its_program() {
     home.write(".cursor/mcp.json", &json!({ "mcpServers": servers }).to_string());
     let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
     assert!(doctor.checks().ends_with(&["cursor/telephone", "cursor/gone"]), "{}", doctor.report);
-    doctor.says("cursor/telephone", "ok", "starts and has 14 tools", "");
-    doctor.says(
+    doctor.assert_finding("cursor/telephone", "ok", "starts and has 14 tools", "");
+    doctor.assert_finding(
         "cursor/gone",
         "fail",
         "does not exist",
@@ -493,7 +550,7 @@ async fn an_entry_of_another_name_is_found_by_its_program() {
 }
 
 #[tokio::test]
-async fn the_remedy_of_an_entry_keeps_what_is_simulated_or_read_only_so() {
+async fn the_fix_for_an_entry_keeps_its_flags() {
     let home = Home::new();
     let gone = |args: Value| json!({"command": "/none/callingbox-mcp", "args": args});
     let sandbox = "--sandbox=http://127.0.0.1:4010";
@@ -507,13 +564,13 @@ async fn the_remedy_of_an_entry_keeps_what_is_simulated_or_read_only_so() {
     });
     home.write(".cursor/mcp.json", &json!({ "mcpServers": servers }).to_string());
     home.write(".codex/other", "");
-    let open = "with what of its entry's flags shall stay";
-    for (world, codex) in [
-        (&["--sandbox"][..], "`callingbox-mcp install codex --sandbox` writes it"),
-        (&["--read-only"], "`callingbox-mcp install codex --read-only` writes it"),
-        (&[], "`callingbox-mcp install codex` writes it"),
+    let open = "with the flags to keep from its entry";
+    for (flags, codex) in [
+        (&["--sandbox"][..], "`callingbox-mcp install codex --sandbox` adds it"),
+        (&["--read-only"], "`callingbox-mcp install codex --read-only` adds it"),
+        (&[], "`callingbox-mcp install codex` adds it"),
     ] {
-        let doctor = Doctor::run(&home, world, &[]).await;
+        let doctor = Doctor::run(&home, flags, &[]).await;
         for (check, fix) in [
             ("cursor", "callingbox-mcp install cursor --sandbox --read-only, then"),
             (
@@ -531,14 +588,18 @@ async fn the_remedy_of_an_entry_keeps_what_is_simulated_or_read_only_so() {
             ("cursor/odd", &format!("install cursor --name odd {open}")),
             ("cursor/typo", &format!("install cursor --name typo {open}")),
         ] {
-            doctor.says(check, "fail", "does not exist", fix);
+            doctor.assert_finding(check, "fail", "does not exist", fix);
         }
-        assert!(!doctor.of("cursor/odd")["fix"].to_string().contains("touch"), "{}", doctor.report);
-        doctor.says("codex", "ok", codex, "");
+        assert!(
+            !doctor.finding("cursor/odd")["fix"].to_string().contains("touch"),
+            "{}",
+            doctor.report
+        );
+        doctor.assert_finding("codex", "ok", codex, "");
     }
 }
 
-/// Where clients look in a project, by their checks.
+/// The files in a project that clients read, by the names of their checks.
 #[cfg(unix)]
 const PROJECT_FILES: [(&str, &str); 5] = [
     ("claude-code-project", ".mcp.json"),
@@ -548,7 +609,7 @@ const PROJECT_FILES: [(&str, &str); 5] = [
     ("gemini-project", ".gemini/settings.json"),
 ];
 
-/// Writes this server into every file that a client looks for in the folder `project`.
+/// Writes this server into every client's file in the folder `project`.
 #[cfg(unix)]
 fn write_project(home: &Home, server: &Value) {
     for (_, file) in PROJECT_FILES {
@@ -562,10 +623,10 @@ fn write_project(home: &Home, server: &Value) {
     }
 }
 
-/// A folder may come from anyone, and with it what its files have clients start.
+/// A project folder may come from anyone, and so may the commands in its files.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_projects_entry_is_not_started_unless_it_only_serves_with_this_very_program() {
+async fn a_project_entry_is_started_only_if_it_serves_with_this_program() {
     use std::os::unix::fs::PermissionsExt;
 
     let home = Home::new();
@@ -580,11 +641,14 @@ async fn a_projects_entry_is_not_started_unless_it_only_serves_with_this_very_pr
         (json!({"command": spy}), "bin/callingbox-mcp, which is not this program"),
         (json!({"command": "bin/callingbox-mcp"}), "which is not this program"),
         (json!({"command": "callingbox-mcp", "env": {"PATH": bin}}), "which is not this program"),
-        (json!({"command": BINARY, "args": ["man", "--to", written]}), "something else than serve"),
-        (json!({"command": BINARY, "args": ["--no-such-flag"]}), "something else than serve"),
+        (
+            json!({"command": BINARY, "args": ["man", "--to", written]}),
+            "something other than serve",
+        ),
+        (json!({"command": BINARY, "args": ["--no-such-flag"]}), "something other than serve"),
         (
             json!({"command": BINARY, "args": ["stdio"], "env": {"LD_PRELOAD": "bin/evil.so"}}),
-            "sets LD_PRELOAD, which is no variable of this program",
+            "sets LD_PRELOAD, which is not a variable of this program",
         ),
     ] {
         write_project(&home, &server);
@@ -592,18 +656,18 @@ async fn a_projects_entry_is_not_started_unless_it_only_serves_with_this_very_pr
         let doctor = Doctor::run_in("project", &home, &["--sandbox"], &environment).await;
         assert_eq!(doctor.code, 0, "{}", doctor.report);
         for (check, file) in PROJECT_FILES {
-            doctor.says(check, "warn", "was not started: ", &format!("project/{file}"));
-            doctor.says(check, "warn", why, "--scope project");
+            doctor.assert_finding(check, "warn", "was not started: ", &format!("project/{file}"));
+            doctor.assert_finding(check, "warn", why, "--scope project");
         }
         let traces = [seen.exists(), home.path().join("written").exists()];
         assert_eq!(traces, [false, false], "{server}");
     }
 }
 
-/// Whose address stands in a project's entry gets no key by having it looked at.
+/// Checking a project's entry must not send the API key to the URL in it.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_projects_entry_of_this_program_is_started_and_sends_nothing() {
+async fn checking_a_project_entry_sends_no_request() {
     let home = Home::new();
     let elsewhere = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
     let url = format!("http://{}", elsewhere.local_addr().unwrap());
@@ -615,16 +679,16 @@ async fn a_projects_entry_of_this_program_is_started_and_sends_nothing() {
         let environment = [("CALLINGBOX_API_KEY", KEY)];
         let doctor = Doctor::run_in("project", &home, &["--sandbox"], &environment).await;
         for (check, _) in PROJECT_FILES {
-            doctor.says(check, "ok", "starts and has 13 tools", "");
+            doctor.assert_finding(check, "ok", "starts and has 13 tools", "");
         }
     }
-    let asked = tokio::time::timeout(Duration::from_millis(100), elsewhere.accept()).await;
-    assert!(asked.is_err(), "a request came: {asked:?}");
+    let connection = tokio::time::timeout(Duration::from_millis(100), elsewhere.accept()).await;
+    assert!(connection.is_err(), "a request arrived: {connection:?}");
 }
 
-/// What is shown is typed again by some, and a file's words are not ours to have typed.
+/// A user may copy the command of a fix into a shell, so it must not contain words from a file.
 #[tokio::test]
-async fn no_name_that_install_refuses_stands_in_a_command_or_moves_the_cursor() {
+async fn an_invalid_server_name_is_neither_in_a_command_nor_an_escape_code() {
     let home = Home::new();
     let name = "x; touch y\u{1b}[2J";
     let servers = json!({ name: {"command": "/none/callingbox-mcp"} });
@@ -632,6 +696,6 @@ async fn no_name_that_install_refuses_stands_in_a_command_or_moves_the_cursor() 
     let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
     let check = doctor.checks().into_iter().find(|check| check.starts_with("cursor/")).unwrap();
     assert!(!check.contains('\u{1b}'), "{check:?}");
-    doctor.says(check, "fail", "does not exist", "rename the server in ");
-    assert!(!doctor.of(check)["fix"].to_string().contains("touch"), "{}", doctor.report);
+    doctor.assert_finding(check, "fail", "does not exist", "rename the server in ");
+    assert!(!doctor.finding(check)["fix"].to_string().contains("touch"), "{}", doctor.report);
 }

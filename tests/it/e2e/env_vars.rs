@@ -1,4 +1,4 @@
-//! The environment: what is empty is not set, and what cannot be read is refused with its name.
+//! Environment variables: an empty one counts as unset, and one that is not UTF-8 is refused with its name.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -10,8 +10,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::harness::{Era, Home, Session, soon};
 
-/// Those that are read without the command line's help.
-const OTHERS: [&str; 6] = [
+/// The variables that are read outside the command line's parser.
+const OTHER_VARIABLES: [&str; 6] = [
     "CALLINGBOX_API_KEY",
     "CALLINGBOX_API_KEY_FILE",
     "CALLINGBOX_BASE_URL",
@@ -27,13 +27,13 @@ fn variables() -> BTreeSet<String> {
         found.extend(named.map(|name| name.to_str().unwrap().to_owned()));
         command.get_subcommands().for_each(|inner| walk(inner, found));
     }
-    let mut found = BTreeSet::from(OTHERS.map(str::to_owned));
+    let mut found = BTreeSet::from(OTHER_VARIABLES.map(str::to_owned));
     walk(&Cli::command(), &mut found);
     found
 }
 
 #[tokio::test]
-async fn a_variable_that_is_empty_is_not_set() {
+async fn an_empty_variable_counts_as_unset() {
     let variables = variables();
     assert!(variables.len() > 15, "{variables:?}");
     for empty in ["", " "] {
@@ -56,13 +56,13 @@ async fn a_variable_that_is_empty_is_not_set() {
         let line = soon("its address", lines.next_line()).await.unwrap();
         assert!(line.is_some_and(|line| line.starts_with("listening on ")), "it serves");
     }
-    // On the command line it is a mistake as before.
+    // An empty value on the command line is an error.
     let text = Home::new().complaint(&["--tools", ""]).await;
     assert!(text.contains("there is no tool ``"), "{text}");
 }
 
 #[tokio::test]
-async fn no_proxy_stands_between_the_server_and_its_simulator() {
+async fn requests_to_the_simulator_use_no_proxy() {
     // Nothing listens there.
     let nowhere = "http://127.0.0.1:9";
     let environment = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"]
@@ -75,13 +75,13 @@ async fn no_proxy_stands_between_the_server_and_its_simulator() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_variable_that_is_not_text_is_refused_with_its_name() {
+async fn a_variable_that_is_not_utf8_is_refused_with_its_name() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
     let home = Home::new();
     for (arguments, name) in [
-        // What would be real if it were not heard.
+        // If this variable were ignored, calls would be live.
         (&["config"][..], "CALLINGBOX_MCP_SANDBOX"),
         (&["doctor", "--json"], "CALLINGBOX_MCP_SANDBOX"),
         (&["config"], "CALLINGBOX_API_KEY"),

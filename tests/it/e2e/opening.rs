@@ -1,4 +1,4 @@
-//! How a session opens, and the list of tools, in every version of the protocol.
+//! Opening a session and listing the tools, in every version of the protocol.
 
 use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_mcp::mcp::registry::selection::Selection;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Era, Session};
 
 #[tokio::test]
-async fn every_version_opens_and_a_newer_one_is_answered_with_the_newest_of_its_era() {
+async fn every_version_opens_and_an_unknown_one_gets_the_newest_of_its_era() {
     let mut answers = Vec::new();
     for version in
         ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28", "2099-01-01"]
@@ -34,7 +34,7 @@ async fn initialize_is_answered_whole() {
     let session = Session::legacy("2025-11-25").await;
     insta::assert_json_snapshot!(session.opening, {".result.serverInfo.version" => "[version]"});
     session.finish_well().await;
-    // Without a simulator the instructions speak of real telephones.
+    // Without a simulator, the instructions are about real telephones.
     let session = Session::with(Era::Legacy("2025-11-25"), &[], &[]).await;
     insta::assert_json_snapshot!("initialize_real", session.opening, {".result.serverInfo.version" => "[version]"});
     session.finish_well().await;
@@ -51,7 +51,7 @@ async fn discover_is_answered_whole() {
 }
 
 #[tokio::test]
-async fn tools_are_listed_as_published_with_caching_in_the_modern_era_alone() {
+async fn tools_are_listed_as_published_and_with_caching_in_the_modern_era_only() {
     let catalogue = Catalogue::new();
     let selection = Selection { sandbox: true, ..Selection::default() };
     let tools: Vec<Value> = catalogue
@@ -74,7 +74,7 @@ async fn tools_are_listed_as_published_with_caching_in_the_modern_era_alone() {
 }
 
 #[tokio::test]
-async fn flags_and_the_environment_choose_the_tools() {
+async fn flags_and_variables_select_the_tools() {
     for (arguments, environment, expected) in [
         (
             &["--toolsets", "numbers"][..],
@@ -102,7 +102,7 @@ async fn flags_and_the_environment_choose_the_tools() {
         assert_eq!(names, expected, "{arguments:?} {environment:?}");
         let (rest, status, log) = session.finish().await;
         assert_eq!((rest, status.code()), (vec![], Some(0)));
-        // Nothing is said but that there is nothing.
+        // The only log line is the warning that no tool is offered.
         assert_eq!(log.lines().count(), usize::from(expected.is_empty()), "{log}");
         assert_eq!(log.contains("no tool is offered"), expected.is_empty(), "{log}");
     }
@@ -130,7 +130,7 @@ async fn a_client_may_ask_for_a_newer_version_first_and_fall_back() {
         assert!(supported.contains(&json!("2025-11-25")), "{answer}");
         session.open(Era::Legacy("2025-11-25")).await;
         let answer = session.request("tools/list", json!({})).await;
-        assert_eq!(answer["result"].get("ttlMs"), None, "{first}: the older era is spoken");
+        assert_eq!(answer["result"].get("ttlMs"), None, "{first}: the answer is of the older era");
         assert!(answer["result"]["tools"].is_array(), "{first}: {answer}");
         let (rest, status, _) = session.finish().await;
         assert_eq!((rest, status.code()), (vec![], Some(0)));

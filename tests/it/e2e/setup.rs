@@ -1,5 +1,5 @@
-//! `setup`, answered through a pipe: a whole run, a no at each question that costs, and an end in the
-//! middle. What was bought and dialed is asked of the simulator, never of the program.
+//! `setup`, answered through a pipe: a complete run, a no to each question that costs money, and an early end. What was
+//! bought and dialed is read from the simulator, not from the program.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Output, Stdio};
@@ -15,8 +15,8 @@ pub(crate) const BUY: &str = "415\n\nyes\n";
 pub(crate) const AGENT: &str = "Ask whether the line is clear.\nTester\n";
 pub(crate) const CALL: &str = "+1 (310) 555-0100\nyes\n";
 
-/// A simulator in which a call takes no time to speak of.
-pub(crate) async fn quick_simulator() -> (Sandbox, Control) {
+/// A simulator with a fast clock.
+pub(crate) async fn fast_simulator() -> (Sandbox, Control) {
     let options = Options { clock: ClockMode::Speed(2_000.0), ..Options::default() };
     let sandbox =
         Sandbox::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options).await.unwrap();
@@ -24,7 +24,7 @@ pub(crate) async fn quick_simulator() -> (Sandbox, Control) {
     (sandbox, control)
 }
 
-async fn answered(
+async fn run_with_answers(
     home: &Home,
     arguments: &[&str],
     environment: &[(&str, &str)],
@@ -38,48 +38,48 @@ async fn answered(
         .spawn()
         .unwrap();
     let mut input = process.stdin.take().unwrap();
-    // One that ends early does not read them all.
+    // A run that ends early does not read all answers.
     let _ = input.write_all(answers.as_bytes()).await;
     drop(input);
     soon("the end of setup", process.wait_with_output()).await.unwrap()
 }
 
-/// Runs it on a simulator to a good end, and gives what it printed.
-async fn on(home: &Home, sandbox: &Sandbox, answers: &str) -> String {
+/// Runs `setup` on a simulator until it succeeds, and returns its output.
+async fn complete_setup(home: &Home, sandbox: &Sandbox, answers: &str) -> String {
     let flag = format!("--sandbox={}", sandbox.url());
-    let output = answered(home, &["setup", &flag], &[], answers).await;
+    let output = run_with_answers(home, &["setup", &flag], &[], answers).await;
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && error.is_empty(), "{error}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs it on a simulator until it stops unfinished, and gives what it printed and what it complained of.
-async fn stopped_on(home: &Home, sandbox: &Sandbox, answers: &str) -> (String, String) {
+/// Runs `setup` on a simulator until it stops early, and returns its output and its error.
+async fn stop_setup(home: &Home, sandbox: &Sandbox, answers: &str) -> (String, String) {
     let flag = format!("--sandbox={}", sandbox.url());
-    let output = answered(home, &["setup", &flag], &[], answers).await;
+    let output = run_with_answers(home, &["setup", &flag], &[], answers).await;
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
     (String::from_utf8(output.stdout).unwrap(), error)
 }
 
-fn assert_holds(text: &str, parts: &[&str]) {
+fn assert_contains(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
 }
 
 #[tokio::test]
-async fn a_whole_run_buys_one_number_makes_one_agent_and_places_one_call() {
-    let (sandbox, control) = quick_simulator().await;
+async fn a_complete_run_buys_one_number_makes_one_agent_and_places_one_call() {
+    let (sandbox, control) = fast_simulator().await;
     let home = Home::new();
-    let text = on(&home, &sandbox, &[BUY, AGENT, CALL].concat()).await;
-    assert_holds(
+    let text = complete_setup(&home, &sandbox, &[BUY, AGENT, CALL].concat()).await;
+    assert_contains(
         &text,
         &[
             "simulated: no telephone rings, nothing is charged",
-            "OK   Key: none needed on the simulator\n",
+            "OK   Key: not needed on the simulator\n",
             "Buy +1415",
-            "for $1.00 now and $1.00 each month after? ",
+            "for $1.00 now and $1.00 per month after that? ",
             "OK   Number: +1415",
             "OK   Agent: Tester (",
             "Simulate a call to +13105550100 now? ",
@@ -87,7 +87,7 @@ async fn a_whole_run_buys_one_number_makes_one_agent_and_places_one_call() {
             "  agent: ",
             "\ncompleted, ",
             "\nresult: {\"heard_well\":",
-            &format!("callingbox-mcp install --sandbox={} shows", sandbox.url()),
+            &format!("callingbox-mcp install --sandbox={} lists", sandbox.url()),
         ],
     );
     let dialed = control.dialed().await;
@@ -95,9 +95,9 @@ async fn a_whole_run_buys_one_number_makes_one_agent_and_places_one_call() {
     assert_eq!(dialed[0]["to"], "+13105550100");
     assert_eq!(control.count("POST", "/v1/numbers/purchase").await, 1);
 
-    // The same again: nothing is asked about number and agent, and the call rings no second time.
-    let text = on(&home, &sandbox, "+13105550100\n").await;
-    assert_holds(&text, &["OK   Agent: Tester (", "nothing rings now", "\ncompleted, "]);
+    // A second run asks nothing about number and agent, and does not place the call again.
+    let text = complete_setup(&home, &sandbox, "+13105550100\n").await;
+    assert_contains(&text, &["OK   Agent: Tester (", "nothing rings now", "\ncompleted, "]);
     assert!(!text.contains("Type yes"), "{text}");
     assert_eq!(control.dialed().await.len(), 1);
     assert_eq!(control.count("POST", "/v1/agents").await, 1);
@@ -107,17 +107,17 @@ async fn a_whole_run_buys_one_number_makes_one_agent_and_places_one_call() {
 #[tokio::test]
 async fn nothing_but_yes_buys_or_dials() {
     for no in ["no", "y", "", "yes please"] {
-        let (sandbox, control) = quick_simulator().await;
+        let (sandbox, control) = fast_simulator().await;
         let home = Home::new();
-        let (text, error) = stopped_on(&home, &sandbox, &format!("415\n1\n{no}\n")).await;
-        assert_holds(&text, &["Buy +1415"]);
-        assert_holds(&error, &["You did not say yes.", "To go on: callingbox-mcp setup"]);
+        let (text, error) = stop_setup(&home, &sandbox, &format!("415\n1\n{no}\n")).await;
+        assert_contains(&text, &["Buy +1415"]);
+        assert_contains(&error, &["You did not type yes.", "To continue: callingbox-mcp setup"]);
         assert_eq!(control.count("POST", "/v1/numbers/purchase").await, 0, "{no:?}");
 
         let answers = format!("{BUY}{AGENT}+13105550100\n{no}\n");
-        let (text, error) = stopped_on(&home, &sandbox, &answers).await;
-        assert_holds(&text, &["Simulate a call"]);
-        assert_holds(&error, &["You did not say yes."]);
+        let (text, error) = stop_setup(&home, &sandbox, &answers).await;
+        assert_contains(&text, &["Simulate a call"]);
+        assert_contains(&error, &["You did not type yes."]);
         assert_eq!(control.dialed().await, Vec::<serde_json::Value>::new(), "{no:?}");
         assert_eq!(control.count("POST", "/v1/calls").await, 0, "{no:?}");
         sandbox.shutdown().await.unwrap();
@@ -125,26 +125,26 @@ async fn nothing_but_yes_buys_or_dials() {
 }
 
 #[tokio::test]
-async fn it_goes_on_where_the_answers_ended() {
-    let (sandbox, control) = quick_simulator().await;
+async fn it_continues_where_the_answers_ended() {
+    let (sandbox, control) = fast_simulator().await;
     let home = Home::new();
     let url = sandbox.url();
     for (answers, asks) in [
         ("", "Area code"),
-        (BUY, "What shall it do on the call?"),
+        (BUY, "What should the agent do on the call?"),
         (AGENT, "The number to call"),
         ("+13105550100\n", "Simulate a call"),
     ] {
-        let (text, error) = stopped_on(&home, &sandbox, answers).await;
-        assert_holds(&text, &[asks]);
-        let go_on = format!(
-            "callingbox-mcp: The input ended. What is done stays done. To go on: callingbox-mcp setup \
+        let (text, error) = stop_setup(&home, &sandbox, answers).await;
+        assert_contains(&text, &[asks]);
+        let expected = format!(
+            "callingbox-mcp: The input ended. Finished steps are kept. To continue: callingbox-mcp setup \
              --sandbox={url}\n"
         );
-        assert_eq!(error, go_on);
+        assert_eq!(error, expected);
     }
-    let text = on(&home, &sandbox, CALL).await;
-    assert_holds(&text, &["OK   Number: +1415", "OK   Agent: Tester (", "\ncompleted, "]);
+    let text = complete_setup(&home, &sandbox, CALL).await;
+    assert_contains(&text, &["OK   Number: +1415", "OK   Agent: Tester (", "\ncompleted, "]);
     let counts = (
         control.count("POST", "/v1/numbers/purchase").await,
         control.count("POST", "/v1/agents").await,
@@ -155,43 +155,46 @@ async fn it_goes_on_where_the_answers_ended() {
 }
 
 #[tokio::test]
-async fn answers_that_cannot_be_used_are_asked_for_again_but_not_for_ever() {
-    let (sandbox, control) = quick_simulator().await;
+async fn an_invalid_answer_is_asked_for_again_three_times() {
+    let (sandbox, control) = fast_simulator().await;
     let home = Home::new();
     let answers = format!("41\nabc\n{BUY}{AGENT}911\n5550100\nme\n");
-    let (text, error) = stopped_on(&home, &sandbox, &answers).await;
-    assert_holds(&text, &["An area code has three digits.", "This is not an E.164 number"]);
-    assert_holds(&error, &["No answer could be used."]);
+    let (text, error) = stop_setup(&home, &sandbox, &answers).await;
+    assert_contains(
+        &text,
+        &["An area code has three digits.", "The number is not valid: not an E.164 number"],
+    );
+    assert_contains(&error, &["No valid answer was given."]);
     assert_eq!(control.dialed().await.len(), 0);
     sandbox.shutdown().await.unwrap();
 }
 
 #[tokio::test]
-async fn the_calling_rules_and_the_lack_of_an_answer_hold_here_too() {
-    let (sandbox, control) = quick_simulator().await;
+async fn the_calling_rules_and_the_recovery_of_lost_answers_apply_to_setup() {
+    let (sandbox, control) = fast_simulator().await;
     let home = Home::new();
     home.write(".config/callingbox-mcp/policy.toml", "default = \"refuse\"\n");
     let flag = format!("--sandbox={}", sandbox.url());
     let answers = [BUY, AGENT, CALL].concat();
-    let output = answered(&home, &["setup", &flag], &[], &answers).await;
+    let output = run_with_answers(&home, &["setup", &flag], &[], &answers).await;
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && error.contains("default"), "{error}");
     assert_eq!(control.count("POST", "/v1/calls").await, 0);
 
-    // The call is placed, its answer is lost: it is found, and rings once.
+    // The call is placed but the response is lost: the call is found, and rings once.
     home.write(".config/callingbox-mcp/policy.toml", "");
     control
         .fault(json!({"path": "/v1/calls", "method": "POST", "kind": "reset", "when": "after", "times": 1}))
         .await;
-    let output = answered(&home, &["setup", &flag], &[], CALL).await;
-    assert_holds(&String::from_utf8(output.stdout).unwrap(), &["\ncompleted, "]);
+    let output = run_with_answers(&home, &["setup", &flag], &[], CALL).await;
+    assert_contains(&String::from_utf8(output.stdout).unwrap(), &["\ncompleted, "]);
     assert_eq!((control.dialed().await.len(), control.count("POST", "/v1/calls").await), (1, 1));
     sandbox.shutdown().await.unwrap();
 }
 
 #[tokio::test]
-async fn with_a_key_it_is_the_real_api_and_the_key_is_never_shown() {
-    let (sandbox, _) = quick_simulator().await;
+async fn with_a_key_it_uses_the_live_api_and_never_shows_the_key() {
+    let (sandbox, _) = fast_simulator().await;
     let home = Home::new();
     let url = sandbox.url();
     let environment = [
@@ -200,13 +203,13 @@ async fn with_a_key_it_is_the_real_api_and_the_key_is_never_shown() {
         ("CALLINGBOX_MCP_LOG", "trace"),
     ];
     let answers = [BUY, AGENT, CALL].concat();
-    let output = answered(&home, &["setup"], &environment, &answers).await;
+    let output = run_with_answers(&home, &["setup"], &environment, &answers).await;
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(output.status.success() && !text.contains("5ecret"), "{text}");
-    assert_holds(
+    assert_contains(
         &text,
         &[
-            "Nothing is bought and nobody is called before you type yes.",
+            "Nothing is bought and no call is placed before you type yes.",
             "Key: from CALLINGBOX_API_KEY, accepted",
             "Call +13105550100 now? Local time there: ",
             "\ncompleted, ",
@@ -216,17 +219,17 @@ async fn with_a_key_it_is_the_real_api_and_the_key_is_never_shown() {
 }
 
 #[tokio::test]
-async fn without_a_good_key_it_says_how_to_set_one() {
-    let (sandbox, _) = quick_simulator().await;
+async fn without_a_valid_key_it_explains_how_to_set_one() {
+    let (sandbox, _) = fast_simulator().await;
     let home = Home::new();
     let url = sandbox.url();
     let here = ("CALLINGBOX_BASE_URL", url.as_str());
     for (environment, says) in [
-        (&[here][..], "asked for at a terminal only. Set CALLINGBOX_API_KEY"),
-        (&[here, ("CALLINGBOX_API_KEY", "wr0ng")], "callingbox-mcp doctor says more"),
-        (&[here, ("CALLINGBOX_API_KEY", "sk_a"), ("CALLINGBOX_MCP_READ_ONLY", "1")], "read_only"),
+        (&[here][..], "typed at a terminal only. Set CALLINGBOX_API_KEY"),
+        (&[here, ("CALLINGBOX_API_KEY", "wr0ng")], "callingbox-mcp doctor shows more"),
+        (&[here, ("CALLINGBOX_API_KEY", "sk_a"), ("CALLINGBOX_MCP_READ_ONLY", "1")], "read-only"),
     ] {
-        let output = answered(&home, &["setup"], environment, "sk_piped_5ecret\n").await;
+        let output = run_with_answers(&home, &["setup"], environment, "sk_piped_5ecret\n").await;
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && error.contains(says), "{error}");
         assert!(!error.contains("wr0ng") && !error.contains("5ecret"), "{error}");
@@ -236,27 +239,27 @@ async fn without_a_good_key_it_says_how_to_set_one() {
 }
 
 #[tokio::test]
-async fn a_simulator_of_its_own_will_do() {
+async fn it_works_on_an_embedded_simulator() {
     let home = Home::new();
     let answers = [BUY, AGENT, CALL].concat();
     let arguments = ["setup", "--sandbox", "--sandbox-speed", "1000"];
-    let output = answered(&home, &arguments, &[], &answers).await;
+    let output = run_with_answers(&home, &arguments, &[], &answers).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
-    assert_holds(&text, &["\ncompleted, "]);
-    let output = answered(&home, &arguments, &[], BUY).await;
+    assert_contains(&text, &["\ncompleted, "]);
+    let output = run_with_answers(&home, &arguments, &[], BUY).await;
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
-    assert_holds(&error, &["callingbox-mcp setup --sandbox\n", "forgets everything"]);
+    assert_contains(&error, &["callingbox-mcp setup --sandbox\n", "has now lost its data"]);
 }
 
-/// At a terminal, which `script` (util-linux) stands in for.
+/// `script` (util-linux) provides the terminal.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_key_typed_at_a_terminal_is_tried_and_kept_for_its_owner_alone() {
+async fn a_key_typed_at_a_terminal_is_checked_and_stored_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
 
-    let (sandbox, _) = quick_simulator().await;
+    let (sandbox, _) = fast_simulator().await;
     let home = Home::new();
     let url = sandbox.url();
     let here = ("CALLINGBOX_BASE_URL", url.as_str());
@@ -278,13 +281,13 @@ async fn a_key_typed_at_a_terminal_is_tried_and_kept_for_its_owner_alone() {
     };
     until("(it is not shown): ").await;
     input.write_all(b"wr0ng\n").await.unwrap();
-    until("CallingBox does not know this key").await;
+    until("CallingBox does not accept this key").await;
     until("(it is not shown): ").await;
     input.write_all(b"sk_live_typed\n").await.unwrap();
-    until("and kept in").await;
+    until("and stored in").await;
     until("Area code").await;
     input.write_all(b"\x03").await.unwrap();
-    until("Interrupted. What is done stays done. To go on: callingbox-mcp setup").await;
+    until("Interrupted. Finished steps are kept. To continue: callingbox-mcp setup").await;
     assert_eq!(soon("its end", process.wait()).await.unwrap().code(), Some(130));
 
     let path = home.path().join(".config/callingbox-mcp/api-key");

@@ -1,16 +1,15 @@
-//! On a terminal: colors and a line that moves, as far as the terminal takes them and the person wants
-//! them.
+//! Colors and the status line on a terminal, as far as the terminal and the user want them.
 
 use tokio::io::AsyncWriteExt;
 
-use crate::e2e::setup::{AGENT, BUY, CALL, quick_simulator};
+use crate::e2e::setup::{AGENT, BUY, CALL, fast_simulator};
 use crate::harness::{Home, soon};
 
-/// To the beginning of the line, and erase it.
+/// Moves to the beginning of the line and erases it.
 const ERASE: &str = "\r\u{1b}[2K";
 
-/// Runs it at a terminal, types this, and gives what the terminal got.
-async fn at_a_terminal(
+/// Runs a command at a terminal, types `typed`, and returns the terminal's output.
+async fn run_on_terminal(
     home: &Home,
     arguments: &[&str],
     environment: &[(&str, &str)],
@@ -19,7 +18,7 @@ async fn at_a_terminal(
     let mut process = home.on_terminal(arguments, environment).spawn().unwrap();
     let mut input = process.stdin.take().unwrap();
     input.write_all(typed.as_bytes()).await.unwrap();
-    // The end of the input would be typed as well, and end the program: it stays open.
+    // Keep the input open: its end would be typed too, and would end the program.
     let output = soon("the end of the command", process.wait_with_output()).await.unwrap();
     drop(input);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -27,8 +26,8 @@ async fn at_a_terminal(
     text
 }
 
-/// What stands on the terminal at the end, without colors.
-fn seen(text: &str) -> String {
+/// The text on the terminal at the end, without colors.
+fn visible_text(text: &str) -> String {
     let last = |line: &str| line.rsplit(ERASE).next().unwrap().trim_end_matches('\r').to_owned();
     let lines: Vec<String> = text.split('\n').map(last).collect();
     let mut plain = String::new();
@@ -46,12 +45,12 @@ fn seen(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn colors_and_a_moving_line_are_for_terminals_that_take_them() {
+async fn colors_and_the_status_line_appear_only_on_capable_terminals() {
     let answers = [BUY, AGENT, CALL].concat();
     for (command, typed, says) in [
         ("demo", "", "user said: Hello?"),
-        ("doctor", "", "the API answered within"),
-        ("setup", answers.as_str(), "All is set up."),
+        ("doctor", "", "the API responded within"),
+        ("setup", answers.as_str(), "The setup is complete."),
     ] {
         for (environment, colored, live) in [
             (&[("TERM", "xterm")][..], true, true),
@@ -60,32 +59,32 @@ async fn colors_and_a_moving_line_are_for_terminals_that_take_them() {
             (&[("TERM", "dumb")], false, false),
         ] {
             let home = Home::new();
-            let (sandbox, _) = quick_simulator().await;
+            let (sandbox, _) = fast_simulator().await;
             let flag = format!("--sandbox={}", sandbox.url());
-            let text = at_a_terminal(&home, &[command, &flag], environment, typed).await;
+            let text = run_on_terminal(&home, &[command, &flag], environment, typed).await;
             sandbox.shutdown().await.unwrap();
             let escapes = text.matches('\u{1b}').count();
             let erasures = text.matches(ERASE).count();
             assert_eq!(erasures > 0, live, "{command} {environment:?}: {text:?}");
             assert_eq!(escapes > erasures, colored, "{command} {environment:?}: {text:?}");
-            let seen = seen(&text);
-            assert!(seen.contains(says) && !seen.contains('\u{1b}'), "{command}: {seen}");
+            let visible = visible_text(&text);
+            assert!(visible.contains(says) && !visible.contains('\u{1b}'), "{command}: {visible}");
             for frame in ['⠹', '⢸', '⣰', '⣤', '⣆', '⡇', '⠏', '⠛'] {
-                assert!(!seen.contains(frame), "nothing of the line stays: {seen}");
+                assert!(!visible.contains(frame), "the status line remains: {visible}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn who_types_the_command_that_clients_start_is_told_that_it_waits_for_one() {
+async fn a_user_who_types_the_stdio_command_gets_a_hint() {
     const HINT: &str = "callingbox-mcp --help";
     // Ctrl-D: the end of the input.
     for arguments in [&["--sandbox"][..], &["stdio", "--sandbox"]] {
-        let text = at_a_terminal(&Home::new(), arguments, &[("TERM", "xterm")], "\u{4}").await;
+        let text = run_on_terminal(&Home::new(), arguments, &[("TERM", "xterm")], "\u{4}").await;
         assert!(text.contains(HINT), "{text}");
     }
-    // Clients keep what is said on standard error.
+    // Clients store standard error, so it has no hint for them.
     let output = Home::new().run(&["--sandbox"], &[]).await;
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
 }

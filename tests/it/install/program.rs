@@ -1,4 +1,4 @@
-//! The real program in a home of its own.
+//! The command `install` of the real program, in a temporary home folder.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -158,7 +158,7 @@ fn the_clients_that_are_listed_are_written_with_the_flags_that_were_given() {
 #[test]
 fn it_says_what_it_did_and_does_it_once() {
     let home = Home::new();
-    assert!(home.install(&[]).starts_with("No MCP client was found here."));
+    assert!(home.install(&[]).starts_with("No supported MCP client found."));
     std::fs::create_dir(home.path(".gemini")).unwrap();
     assert_eq!(home.install(&[]), "Gemini CLI      callingbox-mcp install gemini\n");
     let arguments = ["gemini", "--sandbox", "--toolsets=calls,agents", "--sandbox-speed=3"];
@@ -192,14 +192,14 @@ fn it_says_what_it_did_and_does_it_once() {
     assert_eq!(
         second,
         format!(
-            "Gemini CLI already has this entry in {file}; nothing was changed.
+            "Gemini CLI already has this entry in {file}; nothing changed.
 "
         )
     );
     assert_eq!(home.install(&[]), "Gemini CLI      installed\n");
     assert_eq!(home.files().len(), 1);
     home.install(&["gemini", "--uninstall"]);
-    assert!(home.install(&["gemini", "--uninstall"]).contains("nothing was changed"));
+    assert!(home.install(&["gemini", "--uninstall"]).contains("nothing changed"));
 }
 
 #[test]
@@ -221,8 +221,8 @@ fn what_cannot_be_done_is_refused_with_a_reason() {
     for (arguments, reason) in [
         (&["claude-desktop", http][..], "leave --http away"),
         (&["windsurf", "--scope=project"], "no configuration per project"),
-        (&["cursor", http, "--sandbox"], "decided where it is started"),
-        (&["cursor", http, "--read-only"], "decided where it is started"),
+        (&["cursor", http, "--sandbox"], "selects the sandbox and its tools when it starts"),
+        (&["cursor", http, "--read-only"], "selects the sandbox and its tools when it starts"),
         (&["cursor", "--http=http://user:secret@x/mcp"], "stored in clear text"),
         (&["emacs"], "possible values"),
     ] {
