@@ -112,7 +112,7 @@ fn log_call(
 /// The steps after a change whose effect is not known.
 fn check_state() -> Vec<NextStep> {
     vec![
-        NextStep::person("Read what is there before anything else."),
+        NextStep::person("Check the present state first."),
         NextStep::tool(ToolName::LIST_CALLS, "shows the calls"),
         NextStep::tool(ToolName::LIST_AGENTS, "shows the agents"),
         NextStep::tool(ToolName::LIST_NUMBERS, "shows the numbers"),
@@ -143,7 +143,7 @@ async fn run_tool(
                 false => (
                     ErrorCode::Canceled,
                     format!(
-                        "{} was broken off: the client canceled it, or its session or token ended",
+                        "{} was cancelled by the client, or its session or token ended",
                         entry.meta.name
                     ),
                 ),
@@ -154,7 +154,7 @@ async fn run_tool(
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => {
                 tracing::error!(tool = entry.meta.name, "a tool panicked");
-                Err(uncertain(ErrorCode::Internal, format!("{} failed by a defect of this server", entry.meta.name)).into())
+                Err(uncertain(ErrorCode::Internal, format!("{} failed because of a defect in this server", entry.meta.name)).into())
             }
             Err(_elapsed) => Err(uncertain(
                 ErrorCode::TimedOut,
@@ -275,15 +275,15 @@ mod tests {
     #[tokio::test]
     async fn a_tool_that_panics_is_answered_and_the_next_call_works() {
         let client = client().await;
-        let look = "Read what is there before anything else.";
+        let look = "Check the present state first.";
         for (name, expected) in [
             (
                 "panics_reading",
-                json!({"class": "internal", "message": "panics_reading failed by a defect of this server", "done": "nothing", "retry": "later"}),
+                json!({"class": "internal", "message": "panics_reading failed because of a defect in this server", "done": "nothing", "retry": "later"}),
             ),
             (
                 "panics_ringing",
-                json!({"class": "internal", "message": "panics_ringing failed by a defect of this server", "done": "unknown", "retry": "no", "next": look}),
+                json!({"class": "internal", "message": "panics_ringing failed because of a defect in this server", "done": "unknown", "retry": "no", "next": look}),
             ),
         ] {
             let answer = client.call_tool(CallToolRequestParams::new(name)).await.unwrap();

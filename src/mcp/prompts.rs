@@ -48,14 +48,14 @@ const PROMPTS: [PromptTemplate; 5] = [
     PromptTemplate {
         name: "appointment_confirmation",
         title: "Confirm an appointment",
-        description: "Calls somebody to confirm an appointment, or to find another time.",
+        description: "Calls a person to confirm an appointment or to find another time.",
         arguments: &[
             required_argument("to", "Number to call, E.164."),
             required_argument("person", "Who is called."),
             required_argument("appointment", "What, where and when."),
             optional_argument(
                 "agent_id",
-                "Agent to use; a fitting one is found or made otherwise.",
+                "Agent to use. Default: a suitable one is found or created.",
             ),
             optional_argument("language", "BCP 47 tag of the language to speak."),
         ],
@@ -71,7 +71,7 @@ const PROMPTS: [PromptTemplate; 5] = [
             Call {person} at {to}. The appointment: {appointment}.\n\
             Use agent {agent_id}.\n\
             Speak {language}.\n\
-            Steps: if no agent is named, look for an outbound one with list_agents, or make one with create_agent whose returns are {\"confirmed\": \"boolean\", \"new_time\": \"string\", \"reason\": \"string\"} and which has a number (list_numbers, set_agent_numbers). \
+            Steps: if no agent is named, find an outbound agent with list_agents, or create one with create_agent whose returns are {\"confirmed\": \"boolean\", \"new_time\": \"string\", \"reason\": \"string\"} and which has a number (list_numbers, set_agent_numbers). \
             Then place_call with the appointment in instructions and context, get_call_result to wait for the end, and report whether it was confirmed, the new time if there is one, and the cost.",
     },
     PromptTemplate {
@@ -84,7 +84,7 @@ const PROMPTS: [PromptTemplate; 5] = [
             required_argument("offer", "What is offered, in a sentence or two."),
             optional_argument(
                 "agent_id",
-                "Agent to use; a fitting one is found or made otherwise.",
+                "Agent to use. Default: a suitable one is found or created.",
             ),
         ],
         tools: &[
@@ -96,13 +96,13 @@ const PROMPTS: [PromptTemplate; 5] = [
         text: "Qualify a lead by phone.\n\
             Call {person} at {to}. The offer: {offer}.\n\
             Use agent {agent_id}.\n\
-            Steps: if no agent is named, look with list_agents, or make one with create_agent whose returns are {\"interested\": \"boolean\", \"need\": \"string\", \"budget\": \"number\", \"time_frame\": \"string\", \"callback_wanted\": \"boolean\"} and which has a number. \
+            Steps: if no agent is named, find one with list_agents, or create one with create_agent whose returns are {\"interested\": \"boolean\", \"need\": \"string\", \"budget\": \"number\", \"time_frame\": \"string\", \"callback_wanted\": \"boolean\"} and which has a number. \
             Then place_call, get_call_result, and report the fields. A no is a good answer: do not call again.",
     },
     PromptTemplate {
         name: "payment_collection",
-        title: "Remind of a payment",
-        description: "Calls somebody about an open payment and finds out when it will come.",
+        title: "Remind of an open payment",
+        description: "Calls a person about an open payment and asks when it will be paid.",
         arguments: &[
             required_argument("to", "Number to call, E.164."),
             required_argument("person", "Who is called."),
@@ -110,7 +110,7 @@ const PROMPTS: [PromptTemplate; 5] = [
             required_argument("due", "Since when, and for what."),
             optional_argument(
                 "agent_id",
-                "Agent to use; a fitting one is found or made otherwise.",
+                "Agent to use. Default: a suitable one is found or created.",
             ),
         ],
         tools: &[
@@ -119,16 +119,16 @@ const PROMPTS: [PromptTemplate; 5] = [
             ToolName::PLACE_CALL,
             ToolName::GET_CALL_RESULT,
         ],
-        text: "Remind somebody of an open payment by phone, politely.\n\
+        text: "Remind a person of an open payment by phone, politely.\n\
             Call {person} at {to}. Open: {amount}, {due}.\n\
             Use agent {agent_id}.\n\
-            Steps: if no agent is named, look with list_agents, or make one with create_agent whose persona makes sure of speaking with the right person before it names any amount, never takes card numbers, and whose returns are {\"right_person\": \"boolean\", \"will_pay\": \"boolean\", \"pay_on\": \"string\", \"reason\": \"string\"}. \
+            Steps: if no agent is named, find one with list_agents, or create one with create_agent whose persona verifies that it speaks with the right person before it mentions an amount, never takes card numbers, and whose returns are {\"right_person\": \"boolean\", \"will_pay\": \"boolean\", \"pay_on\": \"string\", \"reason\": \"string\"}. \
             Then place_call, get_call_result, and report what was agreed.",
     },
     PromptTemplate {
         name: "receptionist",
         title: "Set up a receptionist",
-        description: "Makes an agent that answers calls to a number of the account.",
+        description: "Creates an agent that answers calls to one of the account's numbers.",
         arguments: &[
             required_argument("business", "What callers reach: name, opening hours, what it does."),
             optional_argument("number", "Owned number to answer, E.164."),
@@ -148,11 +148,11 @@ const PROMPTS: [PromptTemplate; 5] = [
             Speak {language}.\n\
             Steps: list_numbers to find the number_id (if there is none: search_numbers, show me the price, and purchase_number only after I agree). \
             create_agent with type inbound, instructions for callers, and returns {\"caller_name\": \"string\", \"topic\": \"string\", \"callback_wanted\": \"boolean\"}. \
-            set_agent_numbers to attach it. Then tell me what it will say, and how list_calls with direction inbound shows who called.",
+            set_agent_numbers to attach it. Then describe what it will say, and how list_calls with direction inbound shows who called.",
     },
     PromptTemplate {
         name: "set_me_up",
-        title: "Set me up from nothing",
+        title: "Set up from an empty account",
         description: "From an empty account to the first call: number, agent, test call.",
         arguments: &[
             required_argument("purpose", "What the calls are for."),
@@ -172,7 +172,7 @@ const PROMPTS: [PromptTemplate; 5] = [
             They are for: {purpose}.\n\
             I would like a number in area code {area_code}.\n\
             My own phone, for a test call: {my_number}.\n\
-            Steps: see what is there with list_numbers and list_agents. If there is no number: search_numbers, show me the price, and purchase_number only after I agree. \
+            Steps: look at the present numbers and agents with list_numbers and list_agents. If there is no number: search_numbers, show me the price, and purchase_number only after I agree. \
             create_agent for the purpose with a short persona and two or three returns, with the number attached. \
             If I gave my own phone, ask me once more, then place_call to it and get_call_result. Tell me at each step what was done and what it cost.",
     },

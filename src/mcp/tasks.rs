@@ -146,7 +146,7 @@ pub fn cancel_task(account: &Account, tools: &AvailableTools, task: &str) -> Res
     let call = authorize_task(account, tools, task)?;
     Err(ErrorData::invalid_request(
         format!(
-            "call {call} was not ended by this: CallingBox has no way to hang up a call from outside. Unless it is over, it goes on to its own end; tasks/get tells."
+            "call {call} was not ended: CallingBox cannot hang up a call on request. Unless the call is over, it continues to its own end; tasks/get returns its state."
         ),
         None,
     ))
@@ -159,7 +159,7 @@ pub fn cancel_task(account: &Account, tools: &AvailableTools, task: &str) -> Res
 pub fn update_task(account: &Account, tools: &AvailableTools, task: &str) -> Result<(), ErrorData> {
     authorize_task(account, tools, task)?;
     Err(ErrorData::invalid_params(
-        "this task waits for no input: a call is confirmed before it becomes a task",
+        "this task needs no input: a call is confirmed before it becomes a task",
         None,
     ))
 }

@@ -1,7 +1,7 @@
 //! The published catalogue: one file for each tool, exactly as tools/list serves it, and the rules
 //! that every tool keeps.
 //!
-//! After a wanted change: `UPDATE_DOCS=1 INSTA_UPDATE=always cargo test --test catalogue`.
+//! After a wanted change: `UPDATE_DOCS=1 INSTA_UPDATE=always cargo test --test it catalogue`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ fn tokens(text: &str) -> usize {
     tiktoken_rs::o200k_base_singleton().encode_ordinary(text).len()
 }
 
-/// Holds a generated file against what it should be, or writes it when asked to.
+/// Compares a generated file with its expected content, or writes it if `UPDATE_DOCS` is set.
 fn check_generated(path: &Path, expected: &str) {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(path, expected).unwrap();
@@ -79,7 +79,7 @@ fn every_tool_keeps_the_rules() {
     for entry in Catalogue::new().iter() {
         let tool = served(entry);
         let name = tool["name"].as_str().unwrap();
-        assert!(names.insert(name.to_owned()), "{name} is there twice");
+        assert!(names.insert(name.to_owned()), "{name} is listed twice");
         assert!(titles.insert(tool["title"].as_str().unwrap().to_owned()), "{name}: title");
         assert!(
             name.len() <= 40 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
@@ -95,7 +95,7 @@ fn every_tool_keeps_the_rules() {
         assert_eq!(
             entry.meta.effect == ToolEffect::Reads,
             reads,
-            "{name}: its verb tells whether it reads"
+            "{name}: the verb must say whether the tool reads"
         );
         if matches!(entry.meta.effect, ToolEffect::RingsPhone | ToolEffect::CostsMoney) {
             assert_eq!(hints["destructiveHint"], true, "{name}");

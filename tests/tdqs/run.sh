@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# The tool definitions against TDQS, a published measure of how well they speak to a model: no error
-# and no warning, neither for the default list nor for all tools. Its linter alone, which asks no
-# model. Needs python3 with venv, and target/debug/callingbox-mcp; another binary can be named in
+# Checks the tool definitions with the linter of TDQS, a published measure of definitions for models: the
+# default list and the list of all tools must have no errors and no warnings. The linter calls no model. Needs python3 with venv, and target/debug/callingbox-mcp; another binary can be named in
 # CALLINGBOX_MCP.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -17,7 +16,7 @@ if ! "$work/venv/bin/tdqs" --version 2>/dev/null | grep -qF "$version"; then
     "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check "tdqs==$version"
 fi
 for which in "" --all; do
-    # shellcheck disable=SC2086 # Nothing is no argument.
+    # shellcheck disable=SC2086 # An empty value must not become an argument.
     "$binary" catalogue $which --format json >"$work/tools.json"
     "$work/venv/bin/tdqs" lint --file "$work/tools.json" --fail-on warning
 done

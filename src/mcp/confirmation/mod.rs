@@ -102,7 +102,9 @@ fn declined(why: &str) -> ToolError {
 fn reject_token(why: impl Display) -> ToolError {
     ToolError::new(
         ErrorCode::Declined,
-        format!("the confirmation is void: {why}. Nobody was called and nothing was bought"),
+        format!(
+            "the confirmation was not accepted: {why}. Nobody was called and nothing was bought"
+        ),
     )
 }
 
@@ -134,7 +136,7 @@ pub async fn ask_human(
         if dialer.rules().require_human {
             return Err(with_retry_hint(
                 cx,
-                reject_token("only the human's own answer to the client counts here"),
+                reject_token("only the user's own answer to the client is accepted here"),
             )
             .into());
         }
@@ -422,7 +424,7 @@ mod tests {
                     let message = |error: ToolError| error.message().to_owned();
                     let elsewhere =
                         redeem_token(&others, &asked, &shown, one, &seal).await.map_err(message);
-                    prop_assert!(elsewhere.unwrap_err().contains("not of this server"));
+                    prop_assert!(elsewhere.unwrap_err().contains("another server issued it"));
                     let same = other.confirmation_fingerprint(ours.account().id())
                         == asked.confirmation_fingerprint(ours.account().id());
                     prop_assert_eq!(

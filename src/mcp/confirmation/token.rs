@@ -22,15 +22,15 @@ pub struct TokenClaims {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
     /// It was good once.
-    #[error("it has expired after five minutes")]
+    #[error("it expired after five minutes")]
     Expired,
     /// It was made for something else, with another key, or was changed.
     #[error(
-        "an argument, the agent or the price is not what was shown, or it is not of this server"
+        "the confirmation token does not match this request: arguments, agent or price changed, or another server issued it"
     )]
     Otherwise,
     /// It does not look like one.
-    #[error("it is not a confirmation of this server")]
+    #[error("it is not a confirmation token of this server")]
     Strange,
     /// It is one, of something else.
     #[error("it cannot be read")]

@@ -66,7 +66,9 @@ impl DataSurface {
         }
         let tools: Vec<String> = self.tools().iter().map(|tool| format!("`{tool}`")).collect();
         let tools = tools.join(" or ");
-        Err(format!("{what} is not offered here: it needs the tool {tools}, which is not"))
+        Err(format!(
+            "{what} is not available here: it needs the tool {tools}, which is not offered"
+        ))
     }
 }
 
@@ -103,11 +105,11 @@ mod tests {
         for (view, text) in [
             (
                 DataSurface::Call,
-                "x is not offered here: it needs the tool `get_call_result`, which is not",
+                "x is not available here: it needs the tool `get_call_result`, which is not offered",
             ),
             (
                 DataSurface::Policy,
-                "x is not offered here: it needs the tool `place_call` or `list_calls`, which is not",
+                "x is not available here: it needs the tool `place_call` or `list_calls`, which is not offered",
             ),
         ] {
             assert_eq!(view.require(&tools, "x"), Err(text.to_owned()));

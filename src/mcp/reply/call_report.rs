@@ -317,7 +317,7 @@ fn build_note(call: &Call, outcome: CallOutcome, finished: bool) -> (String, Vec
             .is_some_and(|result| !result.is_empty() && result.values().all(Value::is_null))
     };
     let wait = |hint| NextStep::tool(ToolName::GET_CALL_RESULT, hint);
-    let words = NextStep::tool(ToolName::GET_CALL_TRANSCRIPT, "has the words");
+    let words = NextStep::tool(ToolName::GET_CALL_TRANSCRIPT, "returns what was said");
     let (text, step) = match outcome {
         CallOutcome::InProgress => {
             let status = match call.status.as_str() {
@@ -333,42 +333,40 @@ fn build_note(call: &Call, outcome: CallOutcome, finished: bool) -> (String, Vec
         }
         CallOutcome::Completed if !finished => (
             "The conversation is over and its result is still being extracted.",
-            Some(wait("returns it once it is there")),
+            Some(wait("returns it when it is ready")),
         ),
         CallOutcome::Completed if call.result_status == Some(ResultStatus::Failed) => {
             ("The conversation took place, but the result could not be extracted.", Some(words))
         }
         CallOutcome::Completed if !fields_wanted => {
-            ("The conversation took place. The agent asks for no result fields.", Some(words))
+            ("The conversation took place. The agent extracts no result fields.", Some(words))
         }
         CallOutcome::Completed if all_null() => (
-            "A conversation took place, but none of the fields was talked about: it may have been the wrong person.",
+            "A conversation took place, but none of the fields was discussed: it may have been the wrong person.",
             Some(words),
         ),
         CallOutcome::Completed
             if call.result.as_ref().is_some_and(|result| !result.is_object()) =>
         {
             (
-                "The conversation took place, but the result does not have the fields that were asked for: result_problems has what came.",
+                "The conversation took place, but the result does not have the requested fields: result_problems contains what arrived.",
                 Some(words),
             )
         }
         CallOutcome::Completed => {
-            ("The conversation took place. Fields that were not talked about are null.", None)
+            ("The conversation took place. Fields that were not discussed are null.", None)
         }
         CallOutcome::Voicemail => (
-            "A machine answered; no person spoke with the agent, and nothing was charged.",
+            "An answering machine answered; nobody spoke with the agent, and nothing was charged.",
             Some(NextStep::tool(
                 ToolName::GET_CALL_TRANSCRIPT,
-                "has what an agent that leaves messages said",
+                "returns the message, if the agent left one",
             )),
         ),
         CallOutcome::NoAnswer => ("It rang and nobody answered; nothing was charged.", None),
         CallOutcome::Busy => ("The line was busy; nothing was charged.", None),
-        CallOutcome::Canceled => {
-            ("The call was canceled before it connected; nobody was reached.", None)
-        }
-        CallOutcome::Failed => ("The call failed; nobody was spoken with.", None),
+        CallOutcome::Canceled => ("The call was canceled before it was connected.", None),
+        CallOutcome::Failed => ("The call failed; there was no conversation.", None),
         CallOutcome::Unknown => ("", None),
     };
     (text.to_owned(), step.into_iter().collect())

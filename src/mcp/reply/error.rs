@@ -92,16 +92,16 @@ pub enum Retry {
 
 /// What to do about credit on the simulator, which gives it away.
 const ADD_SIMULATED_CREDIT: NextStep = NextStep::person(
-    "Tell the user that the simulated credit does not suffice: what is held for calls comes back when they end; POST /sandbox/credits sets it on a simulator that runs alone, and one that is started anew has $5.00 and nothing else. Numbers that end in 5550111 are always refused so.",
+    "Tell the user that the simulated credit is too low. Credit held for calls returns when they end. On a simulator that runs alone, POST /sandbox/credits sets the credit; a restarted simulator has $5.00. Calls to numbers that end in 5550111 are always refused for lack of credit.",
 );
 
 /// What to do where the API cannot be reached.
 const DIAGNOSE: NextStep =
-    NextStep::Command { args: "doctor", hint: "finds out why CallingBox cannot be reached" };
+    NextStep::Command { args: "doctor", hint: "diagnoses the connection to CallingBox" };
 
 /// The same where the simulator cannot be reached.
 const RESTART_SIMULATOR: NextStep = NextStep::person(
-    "If it goes on, tell the user that the simulator does not answer: `callingbox-mcp sandbox` starts one, which knows nothing of what was before.",
+    "If this continues, tell the user that the simulator does not answer: `callingbox-mcp sandbox` starts another one, without the earlier records.",
 );
 
 /// Why a record that was there a moment ago may be gone: a client that restarts also restarts the simulator
@@ -255,15 +255,15 @@ impl fmt::Display for ErrorReport {
         write!(f, "{}: {}", self.class.as_str(), self.message.trim_end_matches('.'))?;
         f.write_str(match self.effect {
             Effect::Nothing => ". Nothing was done.",
-            Effect::Partly => ". It was done in part.",
-            Effect::Whole => ". It was done all the same.",
-            Effect::Unknown => ". Whether anything was done is not known.",
+            Effect::Partly => ". Part of it was done.",
+            Effect::Whole => ". It was done; only the answer was lost.",
+            Effect::Unknown => ". It is not known whether anything was done.",
         })?;
         if let Some(id) = &self.call_id {
             write!(f, " call_id: {id}.")?;
         }
         f.write_str(match self.retry {
-            Retry::AfterChange => " Retry only after changing what is named.",
+            Retry::AfterChange => " Retry only after changing the request.",
             Retry::Later => " Retrying later is safe.",
             Retry::No => " Do not retry.",
         })?;
@@ -280,7 +280,7 @@ impl From<MissingApiKey> for ToolError {
         Self::new(ErrorCode::NoKey, error.to_string()).with_next([
             NextStep::Command { args: "setup", hint: "asks for the key and stores it" },
             NextStep::person(
-                "Or tell the user to set CALLINGBOX_API_KEY (or CALLINGBOX_API_KEY_FILE) where this server is configured, and to start it again. With --sandbox it needs no key.",
+                "Or tell the user to set CALLINGBOX_API_KEY or CALLINGBOX_API_KEY_FILE where this server is configured, and to restart it. With --sandbox it needs no key.",
             ),
         ])
     }
@@ -294,7 +294,7 @@ impl From<LedgerError> for ToolError {
             _ => Retry::AfterChange,
         };
         Self::new(ErrorCode::Unavailable, error.to_string()).with_retry(retry).with_next([
-            NextStep::person("Tell the user what the message says."),
+            NextStep::person("Tell the user what this message says."),
             NextStep::Command { args: "receipts", hint: "shows the ledger" },
         ])
     }
@@ -347,7 +347,7 @@ impl From<callingbox::Error> for ToolError {
 }
 
 const REPLACE_KEY: NextStep = NextStep::person(
-    "Tell the user that CallingBox does not accept the API key (CALLINGBOX_API_KEY or the key file): it is wrong, expired or revoked. A new one is made in the dashboard under API keys.",
+    "Tell the user that CallingBox does not accept the API key (CALLINGBOX_API_KEY or the key file): it is wrong, expired or revoked. The dashboard creates a new one under API keys.",
 );
 
 const ADD_CREDIT: NextStep =
@@ -378,34 +378,38 @@ fn look_up_effect(operation: ApiOperation) -> Vec<NextStep> {
         }
         Op::CreateAgent => vec![tool(
             ToolName::LIST_AGENTS,
-            "shows whether the agent is there: make it again only if it is not",
+            "shows whether the agent exists: create it again only if it does not",
         )],
         Op::UpdateAgent
         | Op::ArchiveAgent
         | Op::AttachNumber
         | Op::DetachNumber
-        | Op::SetPrimaryNumber => vec![tool(ToolName::GET_AGENT, "shows the agent as it is now")],
+        | Op::SetPrimaryNumber => {
+            vec![tool(ToolName::GET_AGENT, "shows the present state of the agent")]
+        }
         Op::CreateWebhook => vec![
             tool(
                 ToolName::LIST_WEBHOOKS,
-                "shows whether the webhook is there: make it again only if it is not",
+                "shows whether the webhook exists: create it again only if it does not",
             ),
             tool(
                 ToolName::ROTATE_WEBHOOK_SECRET,
-                "gives one that is there another signing secret, for the one in the lost answer is shown nowhere else",
+                "gives an existing webhook a new signing secret, because the one in the lost answer is not shown again",
             ),
         ],
         Op::RotateWebhookSecret => vec![tool(
             ToolName::ROTATE_WEBHOOK_SECRET,
-            "once more gives another one: the secret in the lost answer is shown nowhere else, and the old one may have stopped",
+            "gives another secret: the one in the lost answer is not shown again, and the old one may no longer be valid",
         )],
         Op::DeleteWebhook => {
-            vec![tool(ToolName::LIST_WEBHOOKS, "shows whether the webhook is still there")]
+            vec![tool(ToolName::LIST_WEBHOOKS, "shows whether the webhook still exists")]
         }
-        Op::UpdateWebhook => vec![tool(ToolName::GET_WEBHOOK, "shows the webhook as it is now")],
+        Op::UpdateWebhook => {
+            vec![tool(ToolName::GET_WEBHOOK, "shows the present state of the webhook")]
+        }
         Op::RedeliverWebhook => vec![tool(
             ToolName::GET_WEBHOOK_DELIVERY,
-            "shows whether it was sent again, in its count of manual retries",
+            "shows whether it was sent again, by its count of manual retries",
         )],
         // A read leaves nothing to look for.
         Op::ListAgents
@@ -474,7 +478,7 @@ mod tests {
                 NextStep::tool(ToolName::GET_CALL_RESULT, "reads the call"),
                 NextStep::tool(ToolName::LIST_CALLS, "is not available"),
             ]);
-        let text = "unavailable: no answer came in time. Whether anything was done is not known. call_id: c1. Do not retry. Next: get_call_result reads the call.";
+        let text = "unavailable: no answer came in time. It is not known whether anything was done. call_id: c1. Do not retry. Next: get_call_result reads the call.";
         let live = error.clone().report(&tools(Environment::Live));
         assert_eq!(live.to_string(), text);
         assert_eq!(

@@ -26,7 +26,9 @@ pub(super) fn more_results_hint(limit_can_be_raised: bool, what: &str, unused: &
     };
     let ways: Vec<String> = raise.into_iter().chain(narrow).collect();
     match ways.as_slice() {
-        [] => "There are more than CallingBox lists at once; there is no next page.".to_owned(),
+        [] => {
+            "There are more than CallingBox returns in one list; there is no next page.".to_owned()
+        }
         ways => format!("There are more: {}.", ways.join(", or ")),
     }
 }
@@ -60,7 +62,7 @@ mod tests {
             ),
             (false, &["a", "b"], ": narrow the list with `a` or `b`."),
             (true, &[], ": raise `limit`."),
-            (false, &[], " than CallingBox lists at once; there is no next page."),
+            (false, &[], " than CallingBox returns in one list; there is no next page."),
         ] {
             assert_eq!(more_results_hint(raise, "list", unused), format!("There are more{said}"));
         }

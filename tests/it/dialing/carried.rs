@@ -51,7 +51,10 @@ async fn a_token_dials_exactly_what_was_shown_and_once() {
                 session.call("place_call", with(&call, "confirmation_token", json!(token))).await;
             let (class, done, message) = failure(&answer);
             assert_eq!((class, done), ("declined", "nothing"), "{call}");
-            assert!(message.contains("void") && message.contains("Nobody was called"), "{message}");
+            assert!(
+                message.contains("not accepted") && message.contains("Nobody was called"),
+                "{message}"
+            );
         }
         // Another account of the same ledger: the same simulator by another name.
         let elsewhere = world.sandbox.url().replace("127.0.0.1", "localhost");
@@ -86,7 +89,7 @@ async fn a_token_does_not_hold_for_an_agent_that_was_changed() {
     let answer = session.call("place_call", confirmed).await;
     let (class, done, message) = failure(&answer);
     assert_eq!((class, done), ("declined", "nothing"));
-    assert!(message.contains("is not what was shown"), "{message}");
+    assert!(message.contains("does not match this request"), "{message}");
     assert_eq!(world.dialed().await, 0);
 }
 
@@ -113,7 +116,7 @@ async fn where_only_a_human_counts_no_token_does() {
     assert_eq!(failure(&answer).0, "refused_by_policy");
     let mut session = world.session(LEGACY, can_ask()).await;
     let answer = session.call("place_call", confirmed).await;
-    assert!(failure(&answer).2.contains("only the human's own answer"), "{answer}");
+    assert!(failure(&answer).2.contains("only the user's own answer"), "{answer}");
     assert_eq!(world.dialed().await, 0);
 }
 

@@ -131,7 +131,7 @@ async fn windows_keys_and_purpose() {
     let replay = session.data("place_call", call.clone()).await;
     assert_eq!(replay["duplicate_of"], third["call_id"]);
     let note = replay["note"].as_str().unwrap();
-    assert!(note.contains("use another idempotency_key, with allow_repeat"), "{note}");
+    assert!(note.contains("use another idempotency_key and allow_repeat"), "{note}");
     let mut other = call.clone();
     other["instructions"] = json!("Something else.");
     let answer = session.call("place_call", other).await;

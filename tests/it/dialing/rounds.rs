@@ -122,10 +122,10 @@ async fn a_state_that_is_not_of_this_very_call_is_void() {
         let answer = round(&mut session, &call, carried).await;
         let (class, done, message) = failure(&answer);
         assert_eq!((class, done), ("declined", "nothing"), "{call}");
-        assert!(message.contains("the confirmation is void"), "{call}: {message}");
+        assert!(message.contains("the confirmation was not accepted"), "{call}: {message}");
         // The client asks the human itself: there is no preview to show.
         let next = &answer["result"]["_meta"]["callingbox-mcp/error"]["next"];
-        assert_eq!(next, "call again without confirmation_token: the user is then asked.");
+        assert_eq!(next, "Call again without confirmation_token: the user is then asked.");
     }
     // Without an answer, or without the state it belongs to, the question is put again.
     state(&round(&mut session, &call, json!({"requestState": sealed})).await);
@@ -133,7 +133,7 @@ async fn a_state_that_is_not_of_this_very_call_is_void() {
     // A state carries no yes: it is no token.
     let answer =
         round(&mut session, &changed("confirmation_token", json!(sealed)), json!({})).await;
-    assert!(failure(&answer).2.contains("the confirmation is void"), "{answer}");
+    assert!(failure(&answer).2.contains("the confirmation was not accepted"), "{answer}");
     assert_eq!(world.dialed().await, 0);
     // For its own call it still stands.
     let carried = json!({"requestState": sealed, "inputResponses": yes()});

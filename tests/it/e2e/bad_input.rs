@@ -163,7 +163,7 @@ async fn bad_arguments_are_named() {
             "list_agents",
             json!({"type": "(310) 555-0100"}),
             "invalid_argument",
-            "`type`: must be one of `outbound`, `inbound`",
+            "`type`: must be one of `inbound`, `outbound`",
         ),
         (
             "create_agent",
@@ -254,7 +254,7 @@ async fn bad_arguments_are_named() {
             "update_agent",
             json!({"agent_id": agent, "persona": "P", "clear": ["persona"]}),
             "invalid_argument",
-            "`persona` is both given and in `clear`",
+            "`persona` is set and also named in `clear`",
         ),
         (
             "set_agent_numbers",

@@ -355,7 +355,7 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
             lost,
             "unavailable",
             "no",
-            " failed, and whether it took place is not known: ",
+            " failed, and it is not known whether it took place: ",
             "get_agent shows",
         ),
         (cut, "unavailable", "no", " took place too, but its answer is lost: ", "get_agent shows"),
@@ -386,7 +386,7 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
         let told = error["next"].as_str().unwrap();
         assert!(told.starts_with(next), "{error}");
         assert!(
-            told.ends_with(" set_agent_numbers with the steps that are left goes on."),
+            told.ends_with(" set_agent_numbers with the remaining steps completes the change."),
             "{error}"
         );
     }
@@ -394,7 +394,7 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
     // Nor is the whole said to be done where the answer to the first of several steps is lost.
     let lost = json!({"kind": "reset", "when": "after"});
     for (fault, done, what) in [
-        (lost, "unknown", " failed, and whether it took place is not known: POST "),
+        (lost, "unknown", " failed, and it is not known whether it took place: POST "),
         (json!({"kind": "truncate"}), "partly", " took place, but its answer is lost: POST "),
     ] {
         let two = session.data("create_agent", json!({"name": "C", "type": "outbound"})).await;
@@ -407,10 +407,9 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
         let message = error["message"].as_str().unwrap();
         let begins = format!("attaching {}{what}", ids[0].as_str().unwrap());
         assert!(message.starts_with(&begins), "{error}");
-        assert!(message.ends_with(" The steps after it were not begun."), "{error}");
+        assert!(message.ends_with(" The later steps were not started."), "{error}");
         assert_eq!((&error["done"], &error["retry"]), (&json!(done), &json!("no")), "{error}");
-        let next =
-            "get_agent shows the agent as it is now. Call again with the steps that are left.";
+        let next = "get_agent shows the present state of the agent. set_agent_numbers with the remaining steps completes the change.";
         assert_eq!(error["next"], next, "{error}");
         let now = session.data("get_agent", json!({"agent_id": two["agent_id"]})).await;
         assert_eq!(now["numbers"].as_array().unwrap().len(), 1, "{now}");

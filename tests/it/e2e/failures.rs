@@ -133,7 +133,7 @@ async fn the_next_step_is_one_that_helps() {
             ring(phone, "+12125550101"),
             "invalid_argument",
             json!(
-                "Leave `from` out, or choose one whose last four digits are a scenario that a caller can play."
+                "Omit `from`, or choose a number whose last four digits are a scenario for callers."
             ),
         ),
         (
@@ -150,15 +150,19 @@ async fn the_next_step_is_one_that_helps() {
         assert!(!message.contains(phone.as_str().unwrap()), "a whole number: {message}");
     }
     for (arguments, text) in [
-        (json!({"country_code": "DE"}), "Change or leave out country_code."),
+        (json!({"country_code": "DE"}), "Change or omit country_code."),
         (
             json!({"country_code": "DE", "area_code": "415", "number_type": "local"}),
-            "Change or leave out country_code, area_code, number_type.",
+            "Change or omit country_code, area_code, number_type.",
         ),
     ] {
         let answer = session.call("search_numbers", arguments.clone()).await;
         let found = answer["result"]["content"][0]["text"].as_str().unwrap();
-        assert_eq!(found, format!("{SIMULATED}\nNo number for sale fits. {text}"), "{arguments}");
+        assert_eq!(
+            found,
+            format!("{SIMULATED}\nNo number for sale matches. {text}"),
+            "{arguments}"
+        );
     }
     let (raise, narrow) = ("raise `limit`", "narrow the search with");
     for (arguments, ways) in [
@@ -205,20 +209,20 @@ async fn odd_simulator(answer: &'static [u8]) -> String {
 #[tokio::test]
 async fn a_caller_who_may_have_rung_is_not_said_not_to() {
     for (answer, class, done, retry, next) in [
-        (&b""[..], "unavailable", "unknown", "no", "list_calls shows whether it appears."),
+        (&b""[..], "unavailable", "unknown", "no", "list_calls shows whether the call exists."),
         (
             b"HTTP/1.1 201 Created\r\ncontent-length: 9\r\nconnection: close\r\n\r\nnot JSON!",
             "unavailable",
             "unknown",
             "no",
-            "list_calls shows whether it appears.",
+            "list_calls shows whether the call exists.",
         ),
         (
             b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
             "unavailable",
             "unknown",
             "no",
-            "list_calls shows whether it appears.",
+            "list_calls shows whether the call exists.",
         ),
         (
             b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
@@ -256,20 +260,20 @@ async fn after_a_lost_answer_the_next_step_shows_what_was_done() {
     session.control().advance(600).await;
     let listed = session.data("list_webhook_deliveries", json!({"limit": 1})).await;
     let delivery = &listed["deliveries"][0]["delivery_id"];
-    let again = "rotate_webhook_secret once more gives another one";
+    let again = "rotate_webhook_secret gives another secret";
     for (tool, arguments, next) in [
         ("create_agent", json!({"name": "B", "type": "outbound"}), "list_agents shows whether"),
-        ("update_agent", json!({"agent_id": agent, "name": "C"}), "get_agent shows the agent"),
+        ("update_agent", json!({"agent_id": agent, "name": "C"}), "get_agent shows the present"),
         (
             "set_agent_numbers",
             json!({"agent_id": agent, "primary": number}),
-            "get_agent shows the agent",
+            "get_agent shows the present",
         ),
         ("create_webhook", new, "list_webhooks shows whether"),
         (
             "update_webhook",
             json!({"webhook_id": webhook, "description": "Mine"}),
-            "get_webhook shows the webhook",
+            "get_webhook shows the present",
         ),
         ("rotate_webhook_secret", json!({"webhook_id": webhook}), again),
         (
@@ -278,7 +282,7 @@ async fn after_a_lost_answer_the_next_step_shows_what_was_done() {
             "get_webhook_delivery shows whether",
         ),
         ("delete_webhook", json!({"webhook_id": webhook}), "list_webhooks shows whether"),
-        ("archive_agent", json!({"agent_id": agent}), "get_agent shows the agent"),
+        ("archive_agent", json!({"agent_id": agent}), "get_agent shows the present"),
     ] {
         for fault in [
             json!({"kind": "reset"}),

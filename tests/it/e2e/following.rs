@@ -269,7 +269,7 @@ async fn a_task_outlives_the_process_that_made_it() {
     assert!(got["result"]["pollIntervalMs"].as_u64().unwrap() >= 1_000, "{got}");
     let canceled = second.request("tasks/cancel", json!({"taskId": task})).await;
     let message = canceled["error"]["message"].as_str().unwrap();
-    assert!(message.contains("no way to hang up"), "{canceled}");
+    assert!(message.contains("cannot hang up"), "{canceled}");
 
     control.advance(600).await;
     let ended = task_ended(&mut second, &task).await;
@@ -319,7 +319,7 @@ async fn a_task_says_what_the_answer_would_and_a_repeated_call_is_marked() {
     let placed = session.call("place_call", order.clone()).await;
     let call = session.control().dialed().await[0]["call_id"].as_str().unwrap().to_owned();
     let text = format!(
-        "{SIMULATED}\noutcome: in_progress. call_id: {call}. The call is on its way. get_call_result waits for its end."
+        "{SIMULATED}\noutcome: in_progress. call_id: {call}. The call was placed. get_call_result waits for its end."
     );
     assert_eq!(placed["result"]["statusMessage"], text, "{placed}");
     let task = placed["result"]["taskId"].clone();

@@ -196,7 +196,7 @@ async fn what_no_tool_shows_is_shown_in_no_other_way() {
                 } else {
                     assert_eq!(read["error"]["code"], code, "{tools}: {read}");
                     assert_eq!(read["error"]["data"]["uri"], uri, "{tools}: {read}");
-                    let why = format!("{uri} is not offered here: it needs the tool ");
+                    let why = format!("{uri} is not available here: it needs the tool ");
                     let message = read["error"]["message"].as_str().unwrap();
                     assert!(message.starts_with(&why), "{tools}: {read}");
                 }
@@ -257,7 +257,7 @@ async fn a_call_is_a_task_only_for_whom_its_result_is_offered_to() {
         let refused = one.request(method, params).await;
         assert_eq!(
             refused["error"]["message"],
-            "the task is not offered here: it needs the tool `get_call_result`, which is not",
+            "the task is not available here: it needs the tool `get_call_result`, which is not offered",
             "{method}: {refused}"
         );
     }

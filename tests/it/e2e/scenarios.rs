@@ -43,7 +43,7 @@ struct Row {
 #[tokio::test]
 async fn a_dialed_call_ends_as_its_destination_says() {
     let good = json!({"confirmed": "boolean", "name": "string"});
-    let talked = "The conversation took place. Fields that were not talked about are null.";
+    let talked = "The conversation took place. Fields that were not discussed are null.";
     let row = |digits, status, outcome, note| Row {
         digits,
         status,
@@ -69,9 +69,9 @@ async fn a_dialed_call_ends_as_its_destination_says() {
             "0103",
             "no_answer",
             "voicemail",
-            "A machine answered; no person spoke with the agent, and nothing was charged. get_call_transcript has what an agent that leaves messages said.",
+            "An answering machine answered; nobody spoke with the agent, and nothing was charged. get_call_transcript returns the message, if the agent left one.",
         ),
-        row("0104", "failed", "failed", "The call failed; nobody was spoken with."),
+        row("0104", "failed", "failed", "The call failed; there was no conversation."),
         Row {
             result_status: json!("failed"),
             result: json!({"confirmed": "null", "name": "null"}),
@@ -80,15 +80,10 @@ async fn a_dialed_call_ends_as_its_destination_says() {
                 "0105",
                 "completed",
                 "completed",
-                "The conversation took place, but the result could not be extracted. get_call_transcript has the words.",
+                "The conversation took place, but the result could not be extracted. get_call_transcript returns what was said.",
             )
         },
-        row(
-            "0106",
-            "canceled",
-            "canceled",
-            "The call was canceled before it connected; nobody was reached.",
-        ),
+        row("0106", "canceled", "canceled", "The call was canceled before it was connected."),
         completed("0107"),
         Row {
             result_status: json!("completed"),
@@ -98,7 +93,7 @@ async fn a_dialed_call_ends_as_its_destination_says() {
                 "0108",
                 "completed",
                 "completed",
-                "A conversation took place, but none of the fields was talked about: it may have been the wrong person. get_call_transcript has the words.",
+                "A conversation took place, but none of the fields was discussed: it may have been the wrong person. get_call_transcript returns what was said.",
             )
         },
         completed("0109"),

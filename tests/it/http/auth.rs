@@ -178,7 +178,7 @@ async fn tokens_limit_the_offered_tools_and_can_be_revoked() {
             (
                 &json!("canceled"),
                 &json!(
-                    "get_call_result was broken off: the client canceled it, or its session or token ended"
+                    "get_call_result was cancelled by the client, or its session or token ended"
                 )
             )
         );
@@ -251,7 +251,7 @@ async fn a_token_for_numbers_reveals_no_calls_and_no_agents() {
     let refused = message(with(task, Some(&numbers)).send().await.unwrap()).await;
     assert_eq!(
         refused["error"]["message"],
-        "the task is not offered here: it needs the tool `get_call_result`, which is not",
+        "the task is not available here: it needs the tool `get_call_result`, which is not offered",
         "{refused}"
     );
 }

@@ -84,7 +84,7 @@ async fn headers_limit_resources_and_subscriptions_too() {
     let server = Server::start(&[]).await;
     let call = format!("callingbox://calls/{}", server.long_call().await);
     let refused = json!(format!(
-        "{call} is not offered here: it needs the tool `get_call_result`, which is not"
+        "{call} is not available here: it needs the tool `get_call_result`, which is not offered"
     ));
     let filter = json!({"notifications": {"resourceSubscriptions": [call]}});
     let reading = |tools: &'static str| {

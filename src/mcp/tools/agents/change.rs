@@ -45,12 +45,12 @@ pub(in crate::mcp::tools) struct UpdateAgentInput {
     /// New BCP 47 tag.
     #[schemars(with = "Option<String>")]
     language: Option<Text<1, 35>>,
-    /// New result fields in place of all old ones; {} ends extraction.
+    /// New result fields; they replace all old ones. {} ends extraction.
     returns: Option<ReturnsSchema>,
-    /// New in-call tools in place of all old ones, in the form of create_agent.
+    /// New in-call tools, as in create_agent; they replace all old ones.
     #[schemars(with = "Option<List<Object, 16>>")]
     tools: Option<InCallTools>,
-    /// New receiver of call events.
+    /// New address that receives call events.
     webhook_url: Option<HttpsUrl>,
     /// What to do when a machine answers.
     voicemail_action: Option<VoicemailAction>,
@@ -67,7 +67,7 @@ fn field_change(
 ) -> Result<Change<String>, ToolError> {
     match (value, clear.contains(&field)) {
         (Some(_), true) => {
-            Err(ToolError::invalid_argument(format!("`{name}` is both given and in `clear`")))
+            Err(ToolError::invalid_argument(format!("`{name}` is set and also named in `clear`")))
         }
         (Some(value), false) => Ok(Change::Set(value)),
         (None, true) => Ok(Change::Clear),
@@ -78,7 +78,7 @@ fn field_change(
 impl Tool for UpdateAgent {
     const NAME: ToolName = ToolName::UPDATE_AGENT;
     const TITLE: &'static str = "Change an agent";
-    const DESCRIPTION: &'static str = "Changes an agent from the next call on; what is given replaces the old value whole, what is left out stays. The type never changes; numbers are set with set_agent_numbers.";
+    const DESCRIPTION: &'static str = "Changes an agent, starting with its next call. A given field replaces the whole old value; omitted fields stay. The type cannot be changed; set_agent_numbers changes the numbers.";
     const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
@@ -123,13 +123,13 @@ impl Tool for UpdateAgent {
         };
         if update == AgentUpdate::default() {
             return Err(ToolError::invalid_argument(
-                "there is nothing to change: give at least one field besides `agent_id`",
+                "there is nothing to change: set at least one field besides `agent_id`",
             )
             .into());
         }
         let agent = cx.account.api()?.update_agent(&agent_id, &update).await?;
         let effect = match agent.archived_at {
-            None => "It holds from the next call on.",
+            None => "The change applies from the next call on.",
             Some(_) => "The agent is archived: it places and answers no calls.",
         };
         let agent = AgentSummary::from(agent);
@@ -152,7 +152,7 @@ pub(in crate::mcp::tools) struct ArchiveAgentOutput {
 impl Tool for ArchiveAgent {
     const NAME: ToolName = ToolName::ARCHIVE_AGENT;
     const TITLE: &'static str = "Archive an agent";
-    const DESCRIPTION: &'static str = "Archives an agent for good: it places and answers no more calls. Past calls and transcripts stay.";
+    const DESCRIPTION: &'static str = "Archives an agent permanently: it places and answers no more calls. Past calls and transcripts stay.";
     const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;

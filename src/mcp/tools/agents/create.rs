@@ -23,14 +23,14 @@ pub(in crate::mcp::tools) struct CreateAgent;
 pub(in crate::mcp::tools) struct CreateAgentInput {
     /// Label for people.
     name: Text<1, 200>,
-    /// outbound places calls, inbound answers them; fixed for good.
+    /// outbound places calls, inbound answers them; cannot be changed.
     #[serde(rename = "type")]
     kind: AgentType,
     /// Who the agent is and how it behaves.
     persona: Option<Text<1, 20_000>>,
     /// Its default task on each call.
     instructions: Option<Text<1, 20_000>>,
-    /// Voice id. Default: the platform's.
+    /// Voice id. Default: the platform's voice.
     #[schemars(with = "Option<String>")]
     voice: Option<Text<1, 200>>,
     /// BCP 47 tag such as en.
@@ -38,13 +38,13 @@ pub(in crate::mcp::tools) struct CreateAgentInput {
     language: Option<Text<1, 35>>,
     /// Result fields to extract after each call: name to type, flat.
     returns: Option<ReturnsSchema>,
-    /// Functions it may use during a call; end_call is a builtin.
+    /// Functions the agent may use during a call; end_call is a builtin.
     tools: Option<InCallTools>,
-    /// Receives the events of its calls.
+    /// Address that receives the events of its calls.
     webhook_url: Option<HttpsUrl>,
     /// What to do when a machine answers. Default: hangup.
     voicemail_action: Option<VoicemailAction>,
-    /// Owned numbers to attach at once.
+    /// Owned numbers to attach.
     number_ids: Option<List<NumberId, 100>>,
     /// Which of number_ids is the caller ID. Default: the first.
     primary_number_id: Option<NumberId>,
@@ -53,7 +53,7 @@ pub(in crate::mcp::tools) struct CreateAgentInput {
 impl Tool for CreateAgent {
     const NAME: ToolName = ToolName::CREATE_AGENT;
     const TITLE: &'static str = "Create an agent";
-    const DESCRIPTION: &'static str = "Creates an agent: the AI that speaks on calls. Rings nobody and costs nothing. An outbound agent needs an attached number before place_call can use it. To change an agent use update_agent.";
+    const DESCRIPTION: &'static str = "Creates an agent, the AI that speaks on calls. Does not ring anybody and costs nothing. An outbound agent needs an attached number before place_call can use it. To change an agent use update_agent.";
     const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = false;
@@ -107,16 +107,16 @@ impl Tool for CreateAgent {
                 ("", vec![NextStep::tool(ToolName::PLACE_CALL, "can use it now")])
             }
             (AgentType::Outbound, true) => (
-                " It has no number yet, and calls nobody without one.",
+                " It has no number yet and cannot place calls without one.",
                 vec![
-                    NextStep::tool(ToolName::LIST_NUMBERS, "shows the owned ones"),
+                    NextStep::tool(ToolName::LIST_NUMBERS, "shows the owned numbers"),
                     NextStep::tool(ToolName::PURCHASE_NUMBER, "buys one"),
                     NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches it"),
                 ],
             ),
             (AgentType::Inbound, false) => (" It answers its numbers now.", vec![]),
             (AgentType::Inbound, true) => (
-                " It has no number yet, and no caller reaches it without one.",
+                " It has no number yet, and callers cannot reach it without one.",
                 vec![NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches one")],
             ),
         };

@@ -91,22 +91,24 @@ impl Step {
         let what = match (effect, taken) {
             (Effect::Nothing, _) => "failed",
             (Effect::Unknown | Effect::Partly, _) => {
-                "failed, and whether it took place is not known"
+                "failed, and it is not known whether it took place"
             }
             (Effect::Whole, []) => "took place, but its answer is lost",
             (Effect::Whole, _) => "took place too, but its answer is lost",
         };
-        let rest = if is_last { "" } else { " The steps after it were not begun." };
+        let rest = if is_last { "" } else { " The later steps were not started." };
         let message = format!("{before}{} {what}: {}{rest}", self.present_tense(), error.message());
         let error = match effect {
             Effect::Nothing => error.with_next_also(NextStep::tool(
                 ToolName::GET_AGENT,
-                "shows the numbers as they are now",
+                "shows the present numbers of the agent",
             )),
             Effect::Unknown | Effect::Partly | Effect::Whole => error,
         };
-        let rest =
-            NextStep::tool(ToolName::SET_AGENT_NUMBERS, "with the steps that are left goes on");
+        let rest = NextStep::tool(
+            ToolName::SET_AGENT_NUMBERS,
+            "with the remaining steps completes the change",
+        );
         let error = error.partial(message, rest);
         if taken.is_empty() && effect == Effect::Unknown {
             error.with_effect(Effect::Unknown)
@@ -146,7 +148,7 @@ async fn run_steps(
                     .with_retry(Retry::No)
                     .with_next([NextStep::tool(
                         ToolName::GET_AGENT,
-                        "shows the agent as it is now",
+                        "shows the present state of the agent",
                     )]),
             ),
         };
@@ -158,7 +160,7 @@ async fn run_steps(
         });
     }
     let agent = agent.ok_or_else(|| {
-        ToolError::invalid_argument("there is nothing to do: give `attach`, `primary` or `detach`")
+        ToolError::invalid_argument("there is nothing to do: set `attach`, `primary` or `detach`")
     })?;
     Ok((agent, taken))
 }
@@ -166,7 +168,7 @@ async fn run_steps(
 impl Tool for SetAgentNumbers {
     const NAME: ToolName = ToolName::SET_AGENT_NUMBERS;
     const TITLE: &'static str = "Set an agent's numbers";
-    const DESCRIPTION: &'static str = "Attaches owned numbers to an agent, makes one its caller ID, then detaches others. An inbound agent answers an attached number at once; a number has at most one inbound agent.";
+    const DESCRIPTION: &'static str = "Attaches owned numbers to an agent, makes one its caller ID, then detaches others. An inbound agent answers an attached number immediately; a number has at most one inbound agent.";
     const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
@@ -237,10 +239,10 @@ mod tests {
             serde_json::to_value(error.report(&tools)).unwrap(),
             json!({
                 "class": "timed_out",
-                "message": "attached n1 took place; then making n1 primary failed, and whether it took place is not known: CallingBox did not answer in time. The steps after it were not begun.",
+                "message": "attached n1 took place; then making n1 primary failed, and it is not known whether it took place: CallingBox did not answer in time. The later steps were not started.",
                 "done": "partly",
                 "retry": "no",
-                "next": "get_agent shows the agent as it is now. set_agent_numbers with the steps that are left goes on.",
+                "next": "get_agent shows the present state of the agent. set_agent_numbers with the remaining steps completes the change.",
             })
         );
     }

@@ -24,7 +24,7 @@ pub(in crate::mcp::tools) struct ListAgents;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::mcp::tools) struct ListAgentsInput {
-    /// outbound ones call, inbound ones answer. Default: both.
+    /// outbound agents call, inbound agents answer. Default: both.
     #[serde(rename = "type")]
     kind: Option<AgentType>,
 }
@@ -38,7 +38,7 @@ pub(in crate::mcp::tools) struct ListAgentsOutput {
 impl Tool for ListAgents {
     const NAME: ToolName = ToolName::LIST_AGENTS;
     const TITLE: &'static str = "List agents";
-    const DESCRIPTION: &'static str = "Lists the account's agents in short, without archived ones. Use it to find an agent_id; get_agent returns one in full.";
+    const DESCRIPTION: &'static str = "Lists the account's agents in short, without archived agents. Use it to find an agent_id; get_agent returns one in full.";
     const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
@@ -49,7 +49,7 @@ impl Tool for ListAgents {
         let page = cx.account.api()?.list_agents(input.kind).await?;
         let has_more = page.has_more;
         let agents: Vec<AgentSummary> = page.data.into_iter().map(Into::into).collect();
-        let create = [NextStep::tool(ToolName::CREATE_AGENT, "makes one")];
+        let create = [NextStep::tool(ToolName::CREATE_AGENT, "creates one")];
         let mut text = match (agents.is_empty(), input.kind) {
             (true, None) => with_steps("There are no agents yet.", &create, &cx.tools),
             (true, Some(kind)) => {
@@ -62,9 +62,11 @@ impl Tool for ListAgents {
             (false, _) => agents.iter().map(|agent| agent.summary_line() + "\n").collect(),
         };
         if has_more {
-            text.push_str("There are more than CallingBox lists at once; there is no next page.");
+            text.push_str(
+                "There are more than CallingBox returns in one list; there is no next page.",
+            );
             if input.kind.is_none() {
-                text.push_str(" Give `type` to see those of one kind.");
+                text.push_str(" Set `type` to see the agents of one type.");
             }
         }
         let simulated = agents.iter().any(|agent| agent.simulated);
@@ -127,7 +129,7 @@ impl From<Agent> for AgentReport {
 impl Tool for GetAgent {
     const NAME: ToolName = ToolName::GET_AGENT;
     const TITLE: &'static str = "Get an agent";
-    const DESCRIPTION: &'static str = "Returns one agent in full, archived ones too: persona, instructions, `returns` (the result fields of its calls), in-call tools, numbers. list_agents finds ids.";
+    const DESCRIPTION: &'static str = "Returns one agent in full, archived or not: persona, instructions, `returns` (the result fields of its calls), in-call tools and numbers. list_agents finds ids.";
     const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;

@@ -71,11 +71,11 @@ pub(in crate::mcp::tools) struct ListCallsInput {
     /// Only calls to or from this E.164 number.
     #[schemars(with = "Option<String>")]
     number: Option<E164>,
-    /// How many. Default: 20.
+    /// Number of calls. Default: 20.
     limit: Option<BoundedInteger<1, 100>>,
-    /// call_id to go on after, to older calls.
+    /// Return calls older than this call_id.
     starting_after: Option<CallId>,
-    /// call_id to go on before, to newer calls.
+    /// Return calls newer than this call_id.
     ending_before: Option<CallId>,
 }
 
@@ -123,7 +123,7 @@ const MAX_PAGES: usize = 10;
 impl Tool for ListCalls {
     const NAME: ToolName = ToolName::LIST_CALLS;
     const TITLE: &'static str = "List calls";
-    const DESCRIPTION: &'static str = "Lists calls in both directions, newest first, in short. Filters look through at most 1,000 calls a time and say where to go on. Use it to find a call_id or to see whether a call was already placed; get_call_result has the details.";
+    const DESCRIPTION: &'static str = "Lists inbound and outbound calls in short, newest first. A filter searches at most 1,000 calls per request and returns where to continue. Use it to find a call_id or to check whether a call was placed; get_call_result returns the details.";
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
@@ -185,7 +185,7 @@ impl Tool for ListCalls {
             text = match searched {
                 0 if from_start => with_steps(
                     "There are no calls yet.",
-                    &[NextStep::tool(ToolName::PLACE_CALL, "makes one")],
+                    &[NextStep::tool(ToolName::PLACE_CALL, "places one")],
                     &cx.tools,
                 ),
                 0 => format!(

@@ -33,26 +33,26 @@ pub(in crate::mcp::tools) struct PlaceCall;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::mcp::tools) struct PlaceCallInput {
-    /// Outbound agent that speaks.
+    /// The outbound agent that speaks.
     agent_id: AgentId,
-    /// Number to call, E.164 such as +14155550100.
+    /// Number to call, in E.164 such as +14155550100.
     to: E164,
     /// Caller ID: a number attached to the agent. Default: its primary number.
     #[schemars(with = "Option<String>")]
     from_number: Option<E164>,
-    /// Task for this call only, in place of the agent's instructions.
+    /// Task for this call; replaces the agent's instructions.
     instructions: Option<Text<1, 20_000>>,
     /// Facts the agent can look up during the call.
     context: Option<Object>,
-    /// Data kept with the call, unseen by the agent.
+    /// Data stored with the call; the agent does not see it.
     metadata: Option<Object>,
-    /// Receives this call's events.
+    /// Address that receives this call's events.
     webhook_url: Option<HttpsUrl>,
-    /// Your own name for this request: one key rings at most once in 24 hours.
+    /// Your name for this request: a key rings at most once in 24 hours.
     idempotency_key: Option<KeyText>,
-    /// Ring again although the same call was placed minutes ago.
+    /// Ring again even if the same call was placed within 10 minutes.
     allow_repeat: Option<bool>,
-    /// From an earlier answer, once the user agreed to what it showed.
+    /// From an earlier answer, after the user agreed to it.
     #[schemars(with = "Option<String>")]
     confirmation_token: Option<Text<1, 2_000>>,
 }
@@ -117,7 +117,7 @@ impl PlaceCallOutput {
                 // A search may have found it only after its end.
                 let (note, step) = match CallOutcome::from_call(&call) {
                     CallOutcome::InProgress => {
-                        ("The call is on its way.", result("waits for its end"))
+                        ("The call was placed.", result("waits for its end"))
                     }
                     _ => ("The call was placed and is over.", result("has its result")),
                 };
@@ -125,11 +125,11 @@ impl PlaceCallOutput {
             }
             DialResult::Repeat { id, product, key: earlier } => {
                 let note = if key.is_some() && earlier.as_ref() == key {
-                    "This idempotency_key was used for this call in the last 24 hours, and nothing rang now. To ring again on purpose, use another idempotency_key, with allow_repeat."
+                    "This idempotency_key was used for this call in the last 24 hours; nothing rang now. To ring again, use another idempotency_key and allow_repeat."
                 } else {
-                    "The same call was placed a moment ago; this is that one, and nothing rang now. To ring again on purpose, set allow_repeat."
+                    "The same call was placed within the last 10 minutes; this is that call, and nothing rang now. To ring again, set allow_repeat."
                 };
-                let note = with_steps(note, &[result("has what became of it")], tools);
+                let note = with_steps(note, &[result("returns its outcome")], tools);
                 let id = CallId::new(id);
                 let mut output = match product {
                     Some(Placed::Call(call)) => Self::from_call(*call, note),
@@ -140,7 +140,7 @@ impl PlaceCallOutput {
             }
             DialResult::Unknown(why) => {
                 let note = format!(
-                    "It could not be found out whether the call was placed: {}. Do not place it again: it may be ringing. Asking for the same call again later looks for it before anything rings.",
+                    "It is not known whether the call was placed: {}. Do not place it again: it may be ringing. The same request later first searches for this call.",
                     text::one_line(why.trim_end_matches('.'), 300)
                 );
                 let step = NextStep::tool(ToolName::LIST_CALLS, "shows whether it appears");
@@ -148,7 +148,7 @@ impl PlaceCallOutput {
             }
             DialResult::InFlight => {
                 let note = "The same call is being placed by another request at this moment. Do not place it again.";
-                let step = NextStep::tool(ToolName::LIST_CALLS, "will show it");
+                let step = NextStep::tool(ToolName::LIST_CALLS, "shows it when it is placed");
                 Self::new(Some(CallOutcome::Unknown), with_steps(note, &[step], tools))
             }
             DialResult::Placed(Placed::Number(_)) => {
@@ -246,7 +246,7 @@ async fn build_preview(
 impl Tool for PlaceCall {
     const NAME: ToolName = ToolName::PLACE_CALL;
     const TITLE: &'static str = "Place a phone call";
-    const DESCRIPTION: &'static str = "Rings a real telephone and lets an AI agent speak with whoever answers; costs $0.05 a connected minute, at most $3.00. Use it only when the user asked for this call. Returns at once with a call_id; get_call_result waits for the end. CallOutcome unknown means it may be ringing: do not repeat it. Repeating the same call within minutes rings nobody and returns the first one. The user's calling rules may refuse it or ask for confirmation first: then show the user what is returned.";
+    const DESCRIPTION: &'static str = "Rings a real telephone, and an AI agent speaks with the person who answers. Costs $0.05 per connected minute, at most $3.00. Use it only when the user asked for this call. Returns a call_id; get_call_result waits for the end. If `outcome` is `unknown`, the telephone may be ringing: do not call again. The same call within 10 minutes does not ring again and returns the first one. The user's calling rules may refuse it or require confirmation: then show the user the answer.";
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::RingsPhone;
     const OPEN_WORLD: bool = true;
@@ -311,7 +311,7 @@ impl Tool for PlaceCall {
                 ..PlaceCallOutput::new(
                     None,
                     format!(
-                        "Nobody was called yet. Show this to the user, and only if they agree call place_call again with the very same arguments and the confirmation_token, within five minutes:\n{preview}"
+                        "Nobody was called yet. Show this to the user. Only if they agree, call place_call again with the same arguments and the confirmation_token within five minutes:\n{preview}"
                     ),
                 )
             },
@@ -340,8 +340,8 @@ mod tests {
     fn not_to_place_it_again_is_said_whatever_else_is_offered() {
         let tools = AvailableTools::only(&[PlaceCall::NAME], Environment::Live);
         for (result, begins) in [
-            (DialResult::Unknown("no answer".to_owned()), "It could not be found out whether"),
-            (DialResult::Unknown("No answer.".to_owned()), "It could not be found out whether"),
+            (DialResult::Unknown("no answer".to_owned()), "It is not known whether"),
+            (DialResult::Unknown("No answer.".to_owned()), "It is not known whether"),
             (DialResult::InFlight, "The same call is being placed by another request"),
         ] {
             let dialed = Dialed { dispatch: DispatchId::new(), result };

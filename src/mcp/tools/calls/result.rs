@@ -24,7 +24,7 @@ pub(in crate::mcp::tools) struct GetCallResult;
 pub(in crate::mcp::tools) struct GetCallResultInput {
     /// The call.
     call_id: CallId,
-    /// Seconds to wait for the end; 0 answers at once. Default: 45.
+    /// Seconds to wait for the end; 0 does not wait. Default: 45.
     wait_seconds: Option<BoundedInteger<0, 3600>>,
 }
 
@@ -39,7 +39,7 @@ impl GetCallResultInput {
 impl Tool for GetCallResult {
     const NAME: ToolName = ToolName::GET_CALL_RESULT;
     const TITLE: &'static str = "Get a call's result";
-    const DESCRIPTION: &'static str = "Returns what became of a call: outcome, the result fields its agent was asked for, length and cost. Waits for the end first, up to wait_seconds; when time is up it returns outcome in_progress and can be called again. Rings nobody. What was said is in get_call_transcript.";
+    const DESCRIPTION: &'static str = "Returns the outcome of a call, the result fields that its agent extracts, the duration and the cost. Waits up to wait_seconds for the end; after that, `outcome` is `in_progress`: call it again. Does not ring anybody. get_call_transcript returns what was said.";
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = true;

@@ -90,11 +90,11 @@ pub(super) struct ListNumbers;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListNumbersInput {
-    /// How many. Default: 20.
+    /// Number of entries. Default: 20.
     limit: Option<BoundedInteger<1, 100>>,
-    /// number_id to go on after, to older ones.
+    /// Return numbers older than this number_id.
     starting_after: Option<NumberId>,
-    /// number_id to go on before, to newer ones.
+    /// Return numbers newer than this number_id.
     ending_before: Option<NumberId>,
 }
 
@@ -109,7 +109,7 @@ pub(super) struct ListNumbersOutput {
 impl Tool for ListNumbers {
     const NAME: ToolName = ToolName::LIST_NUMBERS;
     const TITLE: &'static str = "List owned numbers";
-    const DESCRIPTION: &'static str = "Lists the phone numbers the account owns, newest first, with the agents that use them. Use it to find a number_id; search_numbers finds those for sale.";
+    const DESCRIPTION: &'static str = "Lists the phone numbers that the account owns, newest first, with the agents that use them. Use it to find a number_id; search_numbers finds numbers for sale.";
     const TOOLSET: Toolset = Toolset::Numbers;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
@@ -165,7 +165,7 @@ pub(super) struct SearchNumbersInput {
     /// ISO country code. Default and only country so far: US.
     #[schemars(with = "Option<String>")]
     country_code: Option<CountryCode>,
-    /// How many. Default: 10.
+    /// Number of entries. Default: 10.
     limit: Option<BoundedInteger<1, 50>>,
 }
 
@@ -188,7 +188,7 @@ pub(super) struct SearchNumbersOutput {
 impl Tool for SearchNumbers {
     const NAME: ToolName = ToolName::SEARCH_NUMBERS;
     const TITLE: &'static str = "Search numbers for sale";
-    const DESCRIPTION: &'static str = "Searches phone numbers for sale, with their prices. Buys nothing; purchase_number does. list_numbers shows the owned ones.";
+    const DESCRIPTION: &'static str = "Searches phone numbers for sale and returns their prices. Does not buy; purchase_number does. list_numbers returns the owned numbers.";
     const TOOLSET: Toolset = Toolset::Numbers;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = true;
@@ -221,9 +221,9 @@ impl Tool for SearchNumbers {
         let page = cx.account.api()?.search_numbers(&search).await?.limit_to(limit.into());
         let (numbers, has_more) = (page.data, page.has_more);
         let mut text = if numbers.is_empty() && given.is_empty() {
-            "No number is for sale at present.".to_owned()
+            "No number is for sale at the moment.".to_owned()
         } else if numbers.is_empty() {
-            format!("No number for sale fits. Change or leave out {}.", given.join(", "))
+            format!("No number for sale matches. Change or omit {}.", given.join(", "))
         } else {
             numbers.iter().map(|number| offer_line(number) + "\n").collect()
         };
@@ -270,7 +270,7 @@ pub(super) struct PurchaseNumberInput {
     /// A number from search_numbers.
     #[schemars(with = "String")]
     phone_number: E164,
-    /// From an earlier answer, once the user agreed to what it showed.
+    /// From an earlier answer, after the user agreed to it.
     #[schemars(with = "Option<String>")]
     confirmation_token: Option<Text<1, 2_000>>,
 }
@@ -343,13 +343,13 @@ impl PurchaseNumberOutput {
                     _ => None,
                 };
                 let note = format!(
-                    "This number was bought a moment ago (number_id {id}); nothing was charged now."
+                    "This number was bought before (number_id {id}); nothing was charged now."
                 );
                 Self { number, ..Self::new(Some(true), note) }
             }
             DialResult::Unknown(why) => {
                 let note = format!(
-                    "It could not be found out whether the number was bought: {}. Do not buy it again.",
+                    "It is not known whether the number was bought: {}. Do not buy it again.",
                     text::one_line(why.trim_end_matches('.'), 300)
                 );
                 let step = NextStep::tool(ToolName::LIST_NUMBERS, "shows whether it is there");
@@ -357,7 +357,7 @@ impl PurchaseNumberOutput {
             }
             _ => {
                 let note = "The same number is being bought by another request at this moment. Do not buy it again.";
-                let step = NextStep::tool(ToolName::LIST_NUMBERS, "will show it");
+                let step = NextStep::tool(ToolName::LIST_NUMBERS, "shows it when it is bought");
                 Self::new(None, with_steps(note, &[step], tools))
             }
         }
@@ -383,7 +383,7 @@ async fn find_price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents
 impl Tool for PurchaseNumber {
     const NAME: ToolName = ToolName::PURCHASE_NUMBER;
     const TITLE: &'static str = "Buy a number";
-    const DESCRIPTION: &'static str = "Buys a phone number: charges its price to the account's credit now and each month. Only the dashboard can release it. Use it after search_numbers, once the user agreed to the price. Usually asks for confirmation first: show the user the answer.";
+    const DESCRIPTION: &'static str = "Buys a phone number and charges its price to the account's credit now and each month. Only the dashboard can release it. Use it after search_numbers, when the user agreed to the price. Usually requires confirmation: show the user the answer.";
     const TOOLSET: Toolset = Toolset::Numbers;
     const EFFECT: ToolEffect = ToolEffect::CostsMoney;
     const OPEN_WORLD: bool = true;
@@ -431,7 +431,7 @@ impl Tool for PurchaseNumber {
                 ..PurchaseNumberOutput::new(
                     Some(false),
                     format!(
-                        "Nothing was bought yet. Show this to the user, and only if they agree call purchase_number again with the same phone_number and the confirmation_token, within five minutes:\n{preview}"
+                        "Nothing was bought yet. Show this to the user. Only if they agree, call purchase_number again with the same phone_number and the confirmation_token within five minutes:\n{preview}"
                     ),
                 )
             },
@@ -456,8 +456,8 @@ mod tests {
     fn not_to_buy_it_again_is_said_whatever_else_is_offered() {
         let tools = AvailableTools::only(&[PurchaseNumber::NAME], Environment::Live);
         for (result, begins) in [
-            (DialResult::Unknown("no answer".to_owned()), "It could not be found out whether"),
-            (DialResult::Unknown("No answer.".to_owned()), "It could not be found out whether"),
+            (DialResult::Unknown("no answer".to_owned()), "It is not known whether"),
+            (DialResult::Unknown("No answer.".to_owned()), "It is not known whether"),
             (DialResult::InFlight, "The same number is being bought by another request"),
         ] {
             let dialed = Dialed { dispatch: DispatchId::new(), result };

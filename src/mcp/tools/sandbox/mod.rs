@@ -31,7 +31,7 @@ pub(super) struct SimulateInboundCallInput {
 impl Tool for SimulateInboundCall {
     const NAME: ToolName = ToolName::SIMULATE_INBOUND_CALL;
     const TITLE: &'static str = "Simulate an inbound call";
-    const DESCRIPTION: &'static str = "Sandbox only: makes a simulated caller ring one of the account's numbers, so that its inbound agent answers. Nothing real happens. Returns a call_id for get_call_result.";
+    const DESCRIPTION: &'static str = "Sandbox only: a simulated caller rings one of the account's numbers, and its inbound agent answers. No real call takes place. Returns a call_id for get_call_result.";
     const TOOLSET: Toolset = Toolset::Sandbox;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = false;
@@ -57,7 +57,7 @@ impl Tool for SimulateInboundCall {
                 return told(ErrorCode::Unavailable)
                     .with_effect(Effect::Unknown)
                     .with_retry(Retry::No)
-                    .with_next([NextStep::tool(ToolName::LIST_CALLS, "shows whether it appears")]);
+                    .with_next([NextStep::tool(ToolName::LIST_CALLS, "shows whether the call exists")]);
             }
             let numbers = [
                 NextStep::tool(
@@ -68,7 +68,7 @@ impl Tool for SimulateInboundCall {
             ];
             match status {
                 Some(400) => told(ErrorCode::InvalidArgument).with_next([NextStep::person(
-                    "Leave `from` out, or choose one whose last four digits are a scenario that a caller can play.",
+                    "Omit `from`, or choose a number whose last four digits are a scenario for callers.",
                 )]),
                 Some(402) => told(ErrorCode::InsufficientCredit),
                 Some(404) => told(ErrorCode::NotFound).with_next(numbers),

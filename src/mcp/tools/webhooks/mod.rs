@@ -238,13 +238,15 @@ impl Tool for ListWebhooks {
         let has_more = page.has_more;
         let webhooks: Vec<WebhookReport> = page.data.into_iter().map(Into::into).collect();
         let mut text = if webhooks.is_empty() {
-            let step = NextStep::tool(ToolName::CREATE_WEBHOOK, "makes one");
+            let step = NextStep::tool(ToolName::CREATE_WEBHOOK, "creates one");
             with_steps("There are no webhook endpoints yet.", &[step], &cx.tools)
         } else {
             webhooks.iter().map(|webhook| webhook.summary_line() + "\n").collect()
         };
         if has_more {
-            text.push_str("There are more than CallingBox lists at once; there is no next page.");
+            text.push_str(
+                "There are more than CallingBox returns in one list; there is no next page.",
+            );
         }
         let simulated = webhooks.iter().any(|webhook| webhook.simulated);
         Ok(Reply::new(ListWebhooksOutput { webhooks, has_more }, text).with_simulated(simulated))
@@ -256,7 +258,7 @@ pub(super) struct GetWebhook;
 impl Tool for GetWebhook {
     const NAME: ToolName = ToolName::GET_WEBHOOK;
     const TITLE: &'static str = "Get a webhook";
-    const DESCRIPTION: &'static str = "Returns one webhook endpoint: address, events, whether it is enabled and why not, failures in a row. Its secret is shown only by create_webhook and rotate_webhook_secret.";
+    const DESCRIPTION: &'static str = "Returns one webhook endpoint: address, events, status with its reason, consecutive failures. Only create_webhook and rotate_webhook_secret return its secret.";
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
@@ -292,7 +294,7 @@ impl WebhookSecret {
         let line = report.summary_line();
         let text = match secret {
             Some(secret) => format!(
-                "{what} {line}. Signing secret, shown only now: {secret}. Whoever has it can forge events."
+                "{what} {line}. Signing secret, shown only now: {secret}. Keep it secret: it can be used to forge events."
             ),
             None => format!("{what} {line}. CallingBox sent no signing secret with it."),
         };
@@ -319,7 +321,7 @@ pub(super) struct CreateWebhookInput {
 impl Tool for CreateWebhook {
     const NAME: ToolName = ToolName::CREATE_WEBHOOK;
     const TITLE: &'static str = "Create a webhook";
-    const DESCRIPTION: &'static str = "Registers an address that will receive the events of all the account's calls, with numbers and results in them. Returns its signing secret, which is shown only once. For one call or one agent use their webhook_url instead.";
+    const DESCRIPTION: &'static str = "Registers an address that receives the events of all the account's calls, with numbers and results in them. Returns its signing secret, which is shown only once. For one call or one agent use their webhook_url instead.";
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = true;
@@ -378,7 +380,7 @@ impl Tool for UpdateWebhook {
         };
         if update == WebhookUpdate::default() {
             return Err(ToolError::invalid_argument(
-                "there is nothing to change: give at least one field besides `webhook_id`",
+                "there is nothing to change: set at least one field besides `webhook_id`",
             )
             .into());
         }
@@ -403,7 +405,7 @@ pub(super) struct DeleteWebhookOutput {
 impl Tool for DeleteWebhook {
     const NAME: ToolName = ToolName::DELETE_WEBHOOK;
     const TITLE: &'static str = "Delete a webhook";
-    const DESCRIPTION: &'static str = "Deletes a webhook endpoint for good; it receives no more events. To pause it use update_webhook with status disabled.";
+    const DESCRIPTION: &'static str = "Deletes a webhook endpoint permanently; it receives no more events. To pause it use update_webhook with status disabled.";
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
@@ -424,7 +426,7 @@ pub(super) struct RotateWebhookSecret;
 impl Tool for RotateWebhookSecret {
     const NAME: ToolName = ToolName::ROTATE_WEBHOOK_SECRET;
     const TITLE: &'static str = "Rotate a webhook's secret";
-    const DESCRIPTION: &'static str = "Replaces the signing secret of a webhook endpoint. The old one stops at once, so its receiver refuses events until it has the new one. Returns the new secret, shown only once.";
+    const DESCRIPTION: &'static str = "Replaces the signing secret of a webhook endpoint. The old secret stops immediately, so the receiver refuses events until it has the new one. Returns the new secret, shown only once.";
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: false };
     const OPEN_WORLD: bool = false;
@@ -451,7 +453,7 @@ pub(super) struct ListWebhookDeliveriesInput {
     call_id: Option<CallId>,
     /// Only in this state; exhausted ones failed for good.
     status: Option<DeliveryStatus>,
-    /// How many. Default: 50.
+    /// Number of entries. Default: 50.
     limit: Option<BoundedInteger<1, 200>>,
 }
 
@@ -485,7 +487,7 @@ impl Tool for ListWebhookDeliveries {
         let has_more = page.has_more;
         let deliveries: Vec<DeliveryReport> = page.data.into_iter().map(Into::into).collect();
         let mut text = if deliveries.is_empty() {
-            "No delivery fits. Deliveries are made only for calls with a webhook_url or while a webhook endpoint is enabled.".to_owned()
+            "No delivery matches. Deliveries exist only for calls with a webhook_url or while a webhook endpoint is enabled.".to_owned()
         } else {
             deliveries.iter().map(|delivery| delivery.summary_line() + "\n").collect()
         };
@@ -537,7 +539,7 @@ pub(super) struct RedeliverWebhook;
 impl Tool for RedeliverWebhook {
     const NAME: ToolName = ToolName::REDELIVER_WEBHOOK;
     const TITLE: &'static str = "Deliver a webhook again";
-    const DESCRIPTION: &'static str = "Sends one delivery again to its receiver, under the same event id. Use it after the receiver was mended. Returns the delivery.";
+    const DESCRIPTION: &'static str = "Sends one delivery again to its receiver, under the same event id. Use it after the receiver was repaired. Returns the delivery.";
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = true;
@@ -547,7 +549,7 @@ impl Tool for RedeliverWebhook {
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let delivery = cx.account.api()?.redeliver_webhook(&input.delivery_id).await?;
         let report = DeliveryReport::from(delivery);
-        let text = format!("To be sent again: {}", report.text());
+        let text = format!("Queued for another delivery: {}", report.text());
         let simulated = report.simulated;
         Ok(Reply::new(report, text).with_simulated(simulated))
     }
