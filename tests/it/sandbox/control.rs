@@ -290,3 +290,16 @@ async fn it_listens_on_loopback_only_and_closes_its_connections_at_shutdown() {
         assert!(Sandbox::start(address.parse().unwrap(), options).await.is_err());
     }
 }
+
+#[tokio::test]
+async fn shutdown_ends_requests_whose_answer_is_withheld() {
+    let sandbox = start_sandbox(manual_options()).await;
+    let client = Client::new(&sandbox, "sk_live_shutdown");
+    let agent = client.create_agent("outbound", json!({})).await;
+    let order = json!({"agent_id": agent.id, "to": "+13105550113"});
+    let late = client.request("POST", "/v1/calls", &order.to_string());
+    let late = tokio::spawn(late.send());
+    wait_until("the late call", async || client.list_dialed().await.len() == 1).await;
+    sandbox.shutdown().await.unwrap();
+    assert!(late.await.unwrap().is_err(), "the connection closes without an answer");
+}
