@@ -61,7 +61,7 @@ async fn a_token_dials_exactly_what_was_shown_and_once() {
         let mut other = world.session_at(&elsewhere, era, cannot_ask()).await;
         let confirmed = with(&call, "confirmation_token", json!(token));
         let answer = other.call("place_call", confirmed.clone()).await;
-        assert!(failure(&answer).2.contains("void"), "{answer}");
+        assert!(failure(&answer).2.contains("not accepted"), "{answer}");
         assert_eq!(world.dialed().await, 0);
 
         // Another process of the same account takes it, once.
