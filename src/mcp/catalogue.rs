@@ -1,4 +1,4 @@
-//! The list of all tools, as sessions share it.
+//! The list of all tools, shared by all sessions.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use crate::mcp::registry::selection::Selection;
 use crate::mcp::tool::ToolEntry;
 use crate::mcp::tools;
 
-/// Every tool there is, offered or not.
+/// All tools, offered or not.
 pub struct Catalogue {
     entries: Vec<ToolEntry>,
     index: ToolIndex,
 }
 
 impl Catalogue {
-    /// The whole catalogue. Cheap: schemas are built when they are first asked for.
+    /// The whole catalogue. It is cheap: schemas are built at their first use.
     #[must_use]
     pub fn new() -> Self {
         Self::from_entries(tools::all())
@@ -26,7 +26,7 @@ impl Catalogue {
         Self { entries, index }
     }
 
-    /// What is known of its tools.
+    /// The metadata of its tools.
     #[must_use]
     pub fn index(&self) -> &ToolIndex {
         &self.index

@@ -1,6 +1,6 @@
-//! The one place through which every tool call passes: which tool, is it offered, do the arguments
-//! fit, a deadline, cancellation, a panic, one line of log. Whatever a tool does, its caller is
-//! answered, and a failure names the call that was asked about.
+//! The path of every tool call: it finds the tool, checks that it is offered and that the arguments are valid,
+//! enforces the deadline, handles cancellation and panics, and writes one log line. Every call is answered, and an
+//! error keeps the call_id of the request.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use crate::mcp::tool::{ToolEntry, ToolExit, ToolOutcome};
 use crate::telemetry::{arguments, metrics};
 use callingbox::{CallId, Effect};
 
-/// The most characters of a request's id that are logged: the client chooses it.
+/// The maximum length of a request id in the log, because the client chooses the id.
 const MAX_REQUEST_ID_CHARS: usize = 64;
 
 /// Runs one tool call.
@@ -62,7 +62,7 @@ pub async fn call_tool(
     };
     let failed = matches!(outcome, Err(ToolExit::Failed(_)));
     let (label, response) = match outcome {
-        // A task that could not be asked about would lose the answer.
+        // A task that the caller could not read would lose the answer.
         Ok(ToolOutcome { followed: Some((call, text)), .. })
             if cx.client.supports_tasks() && DataSurface::Call.is_visible(&cx.tools) =>
         {
@@ -89,7 +89,7 @@ pub async fn call_tool(
     Ok(response)
 }
 
-/// The one line of log that each call has.
+/// The log line of a call.
 fn log_call(
     cx: &ToolContext,
     tool: &str,

@@ -1,4 +1,4 @@
-//! rmcp's handler: connects the catalogue and the gate to the protocol, in both eras.
+//! The handler of rmcp: it connects the catalogue and the pipeline to the protocol, in both eras.
 
 use std::sync::Arc;
 
@@ -40,13 +40,13 @@ use crate::mcp::resources::{self, Subscriptions};
 use crate::mcp::{completions, prompts, skill, tasks};
 use crate::telemetry::traces::Origin;
 
-/// How long a client may keep a list: they change only with the program.
+/// How long a client may cache a list. Lists change only with the program.
 const LIST_TTL_MS: u64 = 3_600_000;
 
-/// The most resources that one `subscriptions/listen` follows.
+/// The maximum number of resources that one `subscriptions/listen` follows.
 const MAX_LISTENED: usize = 100;
 
-/// The MCP server of one account. Cheap to clone; every session has a copy of its own.
+/// The MCP server of one account. It is cheap to clone; every session has its own copy.
 pub struct Server {
     catalogue: SharedCatalogue,
     selection: Arc<Selection>,
@@ -55,7 +55,7 @@ pub struct Server {
     subscriptions: Subscriptions,
 }
 
-/// A copy serves another session, and subscriptions are one session's alone.
+/// A clone serves another session, and subscriptions belong to one session.
 impl Clone for Server {
     fn clone(&self) -> Self {
         Self {
@@ -68,14 +68,14 @@ impl Clone for Server {
     }
 }
 
-/// How a server goes about its work, whatever it offers.
+/// Settings of a server that do not depend on the tools it offers.
 #[derive(Debug, Clone, Default)]
 pub struct ServerOptions {
-    /// Whether the arguments of tool calls are logged, masked.
+    /// Whether the masked arguments of tool calls are logged.
     pub log_arguments: bool,
-    /// Once it is canceled, what waits is answered with what is known.
+    /// When it is cancelled, waiting calls return the state known so far.
     pub draining: CancellationToken,
-    /// Once it is canceled, what is under way is answered as canceled.
+    /// When it is cancelled, running calls are answered as cancelled.
     pub ended: CancellationToken,
 }
 
@@ -98,7 +98,7 @@ impl Server {
         self
     }
 
-    /// What is offered to a request.
+    /// The selection that applies to a request.
     fn selection<'a>(&'a self, context: &'a RequestContext<RoleServer>) -> &'a Arc<Selection> {
         Caller::from_extensions(&context.extensions)
             .map_or(&self.selection, |caller| &caller.selection)
@@ -358,7 +358,7 @@ impl ServerHandler for Server {
         &self,
         requested: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
-        // What this one request asked not to be offered is not known yet: `listen` holds it against that.
+        // The request's own tool filter is not known here; `listen` applies it.
         let tools = self.available(&self.selection);
         let mut accepted = SubscriptionFilter::default();
         accepted.resource_subscriptions = requested.resource_subscriptions.as_ref().map(|uris| {
@@ -373,7 +373,7 @@ impl ServerHandler for Server {
         let tools = self.tools(context.request_context());
         let mut live = FuturesUnordered::new();
         for uri in uris {
-            // The client has heard that it listens, and may have read before the first look.
+            // The client was told that it is subscribed, and may have read the resource before the first poll.
             let mut changes = resources::follow_resource(&self.account, &tools, &uri)?;
             live.push(
                 async move {
@@ -396,7 +396,7 @@ impl ServerHandler for Server {
                         }.boxed());
                     }
                 }
-                // Every call is over: the subscription stands until the client ends it.
+                // Every call is over. The subscription remains open until the client ends it.
                 else => {
                     tokio::select! {
                         () = context.cancelled() => {}
@@ -439,7 +439,7 @@ impl ServerHandler for Server {
         }
     }
 
-    /// rmcp takes a known method whose parameters it cannot read for an unknown one.
+    /// rmcp reports a known method with unreadable parameters as an unknown method.
     async fn on_custom_request(
         &self,
         request: CustomRequest,
@@ -454,8 +454,7 @@ impl ServerHandler for Server {
     }
 }
 
-/// How long a client may keep a list, and for whom. Fields of 2026-07-28; to the versions before they
-/// mean nothing.
+/// How long a client may cache a list, and for whom. These fields exist since 2026-07-28.
 fn cache_hints(context: &RequestContext<RoleServer>) -> (Option<u64>, Option<CacheScope>) {
     match McpPeer::from_request(context, None, None).era() {
         Era::Stateless => (Some(LIST_TTL_MS), Some(CacheScope::Private)),
@@ -463,7 +462,7 @@ fn cache_hints(context: &RequestContext<RoleServer>) -> (Option<u64>, Option<Cac
     }
 }
 
-/// The trace that a request is part of: `_meta` says it (SEP-414), or else the headers.
+/// The trace that a request belongs to, from `_meta` (SEP-414) or else from the headers.
 fn trace_origin(context: &RequestContext<RoleServer>) -> Origin {
     let meta = |name: &str| context.meta.get(name).and_then(Value::as_str);
     let headers = context.extensions.get::<http::request::Parts>().map(|parts| &parts.headers);
@@ -471,7 +470,7 @@ fn trace_origin(context: &RequestContext<RoleServer>) -> Origin {
     if meta("traceparent").is_some() { Origin::of(meta) } else { Origin::of(header) }
 }
 
-/// What finds out why the parameters of a method cannot be read; none for a method that is not there.
+/// The function that explains why a method's parameters cannot be read; none if the method does not exist.
 fn parameter_checker(method: &str, era: Era) -> Option<fn(Value) -> String> {
     Some(match (method, era) {
         (InitializeResultMethod::VALUE, Era::Sessions) => {

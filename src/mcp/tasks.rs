@@ -1,8 +1,7 @@
-//! Tasks (extension `io.modelcontextprotocol/tasks`, SEP-2663): a call under way as a task.
+//! Tasks (extension `io.modelcontextprotocol/tasks`, SEP-2663): a call in progress as a task.
 //!
-//! A task's id is the call's id and a tag that binds it to the account. Nothing is stored: any
-//! process that has the account's key can answer for a task, after a restart too, because
-//! everything it says is read from the API.
+//! A task's id consists of the call's id and a tag that binds it to the account. Nothing is stored: any process with
+//! the account's key can answer for a task, even after a restart, because all data comes from the API.
 
 use std::time::Duration;
 
@@ -27,15 +26,15 @@ use crate::mcp::reply::text::{self, UntrustedFence};
 use crate::mcp::waiting::{self, ObservedCall};
 use callingbox::{Call, CallId};
 
-/// Between the call's id and the tag.
+/// Separates the call's id from the tag.
 const SEPARATOR: char = '~';
-/// How many digits of the tag are kept: 64 bits.
+/// The length of the tag in hexadecimal digits: 64 bits.
 const TAG: usize = 16;
-/// How often to ask while a call is set up or talks.
+/// The poll interval during the first minutes of a call.
 const POLL_MS: u64 = 3_000;
-/// How often to ask about a call that has gone on for minutes.
+/// The poll interval of a long call.
 const SLOW_POLL_MS: u64 = 10_000;
-/// How much later than it was told to a client may come back and still find the call followed.
+/// How late a client's next poll may be and still find the call followed.
 const LATE: Duration = Duration::from_secs(2);
 
 fn account_tag(account: &Account, call: &CallId) -> Result<String, ToolError> {
@@ -48,7 +47,7 @@ fn task_id(account: &Account, call: &CallId) -> Result<String, ToolError> {
     Ok(format!("{call}{SEPARATOR}{}", account_tag(account, call)?))
 }
 
-/// The call of a task, if the task is of this account and its call is seen with `tools`.
+/// The call of a task, if the task belongs to this account and the caller may see calls.
 fn authorize_task(
     account: &Account,
     tools: &AvailableTools,
@@ -65,10 +64,10 @@ fn authorize_task(
     if bool::from(right.as_bytes().ct_eq(given.as_bytes())) { Ok(call) } else { Err(unknown()) }
 }
 
-/// The task for a call that is under way. It says what the answer in its place would have said.
+/// The task for a call in progress. Its status message is the text of the answer that it replaces.
 ///
 /// # Errors
-/// There is no key: then there is no call either.
+/// No key is set; then there is no call either.
 pub fn create_task(
     account: &Account,
     call: &CallId,
@@ -82,11 +81,10 @@ pub fn create_task(
     Ok(CreateTaskResult::new(task))
 }
 
-/// `tasks/get`: the call as it was last seen; when it is over, the result of `get_call_result` as it is to
-/// this caller.
+/// `tasks/get`: the last known state of the call; when it is over, the result of `get_call_result` for this caller.
 ///
 /// # Errors
-/// There is no such task, its call is not seen with `tools`, or the API cannot be read.
+/// There is no such task, the caller may not see its call, or the API cannot be read.
 pub async fn get_task(
     account: &Account,
     tools: &AvailableTools,
@@ -115,14 +113,14 @@ pub async fn get_task(
     }
 }
 
-/// When to ask again.
+/// When the client should poll again.
 fn poll_interval_ms(call: &Call, now: Timestamp) -> u64 {
     let begun = call.created_at.as_ref().and_then(|at| at.instant());
     let age = begun.map_or(0, |at| now.duration_since(at).as_secs());
     if age > 300 { SLOW_POLL_MS } else { POLL_MS }
 }
 
-/// The task's own record, from the call's.
+/// Builds the task's record from the call.
 fn build_task(task: &str, seen: &ObservedCall) -> Task {
     let call = &seen.call;
     let text = |at: &Option<callingbox::Timestamp>| {
@@ -138,10 +136,10 @@ fn build_task(task: &str, seen: &ObservedCall) -> Task {
         .with_poll_interval_ms(poll_interval_ms(call, Timestamp::now()))
 }
 
-/// `tasks/cancel`: an honest no. The API has no way to hang up.
+/// `tasks/cancel`: always an error, because the API cannot hang up a call.
 ///
 /// # Errors
-/// Always: the task is unknown or not seen with `tools`, or its call cannot be ended from here.
+/// Always: the task is unknown, the caller may not see it, or its call cannot be ended.
 pub fn cancel_task(account: &Account, tools: &AvailableTools, task: &str) -> Result<(), ErrorData> {
     let call = authorize_task(account, tools, task)?;
     Err(ErrorData::invalid_request(
@@ -152,10 +150,10 @@ pub fn cancel_task(account: &Account, tools: &AvailableTools, task: &str) -> Res
     ))
 }
 
-/// `tasks/update`: nothing is ever asked inside a task.
+/// `tasks/update`: always an error, because a task never asks for input.
 ///
 /// # Errors
-/// Always: the task is unknown or not seen with `tools`, or waits for no input.
+/// Always: the task is unknown, the caller may not see it, or it needs no input.
 pub fn update_task(account: &Account, tools: &AvailableTools, task: &str) -> Result<(), ErrorData> {
     authorize_task(account, tools, task)?;
     Err(ErrorData::invalid_params(
@@ -175,7 +173,7 @@ mod tests {
             (json!("2026-11-22T08:00:00Z"), 3_000),
             (json!("2026-11-22T07:55:00Z"), 3_000),
             (json!("2026-11-22T07:54:59Z"), 10_000),
-            // The API's clock may be ahead, and what it says may be no time.
+            // The API's clock may be ahead, and the field may not be a time.
             (json!("2026-11-22T09:00:00Z"), 3_000),
             (json!("just now"), 3_000),
             (Value::Null, 3_000),

@@ -1,8 +1,7 @@
-//! What a tool is.
+//! The definition of a tool.
 //!
-//! A tool is a type. It must say what it does to the world ([`ToolEffect`]) and whether its answers carry
-//! words from outside, or it does not compile. Its definition (schemas above all) is built once, at its
-//! first use, and shared by all sessions.
+//! A tool is a type. It must declare its effect ([`ToolEffect`]) and whether its answers contain words from outside,
+//! or it does not compile. Its definition with the schemas is built at its first use and shared by all sessions.
 
 use std::future::Future;
 use std::sync::LazyLock;
@@ -27,7 +26,7 @@ use crate::mcp::request::context::ToolContext;
 use crate::toolset::Toolset;
 use callingbox::CallId;
 
-/// What `run` ends with when it does not end with a reply.
+/// The result of a `run` that did not produce a reply.
 #[derive(Debug)]
 pub enum ToolExit {
     /// It failed; the model is told why.
@@ -48,11 +47,11 @@ pub trait Tool: Send + Sync + 'static {
     const NAME: ToolName;
     /// The name for people.
     const TITLE: &'static str;
-    /// What it does to the world, when to use it, what it costs and what it returns.
+    /// What the tool does, when to use it, what it costs and what it returns.
     const DESCRIPTION: &'static str;
-    /// The group it is switched on and off with.
+    /// The toolset that enables and disables it.
     const TOOLSET: Toolset;
-    /// What it does to the world.
+    /// The effect of a call.
     const EFFECT: ToolEffect;
     /// Whether it reaches beyond the account, or brings in words from outside.
     const OPEN_WORLD: bool;
@@ -61,7 +60,7 @@ pub trait Tool: Send + Sync + 'static {
     /// What it answers.
     type Output: Serialize + JsonSchema + Send;
 
-    /// How long it may take altogether.
+    /// The deadline of a call.
     #[must_use]
     fn deadline(_input: &Self::Input, _cx: &ToolContext) -> Duration {
         Duration::from_secs(55)
@@ -74,7 +73,7 @@ pub trait Tool: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Reply<Self::Output>, ToolExit>> + Send;
 }
 
-/// A call of a tool whose arguments were found good, with the time it may take.
+/// A tool call with valid arguments, and its deadline.
 pub struct PreparedCall<'a> {
     /// The longest it may take.
     pub deadline: Duration,
@@ -86,7 +85,7 @@ pub struct PreparedCall<'a> {
 pub struct ToolOutcome {
     /// The answer.
     pub result: CallToolResult,
-    /// The call whose end is still to come, and the answer as text.
+    /// The call that is still in progress, and the answer as text.
     pub followed: Option<(CallId, String)>,
 }
 
@@ -118,10 +117,10 @@ impl ToolEntry {
         &self.definition
     }
 
-    /// Checks the arguments and makes the call ready to run.
+    /// Checks the arguments and prepares the call.
     ///
     /// # Errors
-    /// The arguments do not fit; nothing was done.
+    /// The arguments are not valid; nothing was done.
     pub fn prepare_call<'a>(
         &self,
         arguments: Arguments,

@@ -1,7 +1,5 @@
-//! Waiting for a call on behalf of one request: for its end, for more to be said, or only to know of it.
-//! Whoever follows
-//! progress hears of every change of status, of every new line of the conversation, and at least
-//! every ten seconds that the wait goes on.
+//! Waits for a call on behalf of one request: for its end, for new transcript lines, or for one look at it. A client
+//! that asked for progress is notified of every status change, every new line, and at least every ten seconds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,28 +20,27 @@ use crate::mcp::request::progress::ProgressNotifier;
 use crate::watch::{FollowError, Follower, Snapshot, WatchOptions, WatchStatus};
 use callingbox::{Call, CallId, CallStatus, Error, TranscriptSegment};
 
-/// Claude Code, Cursor and others renew their time-out on progress; silence must stay below theirs.
+/// Claude Code, Cursor and other clients extend their time-out on progress, so notifications must be more frequent.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// How long the API may be unreadable when nothing at all is known of the call yet. Later trouble is
-/// waited out; trouble from the start is more likely a wrong key, address or network, and is told.
+/// How long errors are tolerated before anything is known about the call. Later errors are waited out; an error from
+/// the start more likely means a wrong key, address or network and is returned.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the first look at a call is waited for, however short the wait: somewhat longer than the
-/// watchers give one look. An answer that knows nothing helps nobody.
+/// How long to wait for the first poll of a call, even if the requested wait is shorter. It is longer than the
+/// time-out of one poll, because an answer without any state is useless.
 const FIRST_LOOK: Duration = Duration::from_secs(15);
 
-/// How long a server that is about to end still waits for the first word about a call.
+/// How long a server that shuts down still waits for the first poll of a call.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
-/// The longest wait that a client gets who follows progress.
+/// The longest wait of a client that receives progress notifications.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
-/// The most characters of one utterance in a progress message.
+/// The maximum length of one utterance in a progress message, in characters.
 const LINE: usize = 300;
 
-/// The wait that this request may have. A client that does not follow progress gives up on its own
-/// before long, and would never hear the answer.
+/// Limits a requested wait. A client without progress notifications times out early and would not receive the answer.
 #[must_use]
 pub fn allowed_wait(cx: &ToolContext, asked: Duration) -> Duration {
     let most = if cx.progress.is_requested() {
@@ -54,19 +51,18 @@ pub fn allowed_wait(cx: &ToolContext, asked: Duration) -> Duration {
     asked.min(most)
 }
 
-/// A call as it was last seen, and why it could not be seen since.
+/// The last known state of a call, and the error that prevented a newer one.
 pub struct ObservedCall {
     /// The call.
     pub call: Call,
-    /// What has gone wrong since.
+    /// The error since then.
     pub trouble: Option<Arc<Error>>,
 }
 
-/// Waits for the end of a call, until time is up, or until the server is about to end; then the
-/// present state is the answer.
+/// Waits until the call ends, the time is up, or the server shuts down, and returns the state at that moment.
 ///
 /// # Errors
-/// There is no such call, the key is not taken, or the API could not be read even once.
+/// There is no such call, the key is rejected, or the API could not be read even once.
 pub async fn wait_for_end(
     cx: &ToolContext,
     id: &CallId,
@@ -80,19 +76,19 @@ pub async fn wait_for_end(
     observe(&snapshot)
 }
 
-/// What was said on a call, as far as it is known.
+/// The transcript of a call as far as it is known.
 pub struct TranscriptWait {
     /// The call.
     pub call: Call,
     /// The lines.
     pub segments: Arc<[TranscriptSegment]>,
-    /// Whether they are all that was said.
+    /// Whether no lines will be added.
     pub is_final: bool,
-    /// What has gone wrong since.
+    /// The error since then.
     pub trouble: Option<Arc<Error>>,
 }
 
-/// Waits until something was said after `after`, all that was said is known, or time is up.
+/// Waits until there is a line after `after`, the transcript is complete, or the time is up.
 ///
 /// # Errors
 /// As [`wait_for_end`].
@@ -104,7 +100,7 @@ pub async fn wait_for_transcript(
 ) -> Result<TranscriptWait, ToolError> {
     let until = Instant::now() + wait;
     let mut follower = follow_call(cx, id, true)?;
-    // Once the call is over, the last lines may still be on their way.
+    // After the end of a call, its last lines may still be missing.
     let enough = |snapshot: &Snapshot| match &snapshot.call {
         Some(call) if call.status.is_terminal() => snapshot.segments_final,
         _ => snapshot.segments.iter().any(|segment| is_after(segment, after)),
@@ -120,16 +116,16 @@ pub async fn wait_for_transcript(
     })
 }
 
-/// Whether a line comes after this number. Without one every line does, also those whose own number
-/// cannot be read.
+/// Whether a line comes after this number. Without a number, every line does, even one without a readable number of
+/// its own.
 #[must_use]
 pub fn is_after(segment: &TranscriptSegment, after: Option<u64>) -> bool {
     after.is_none_or(|after| segment.sequence_no > Some(after))
 }
 
-/// What is known of a call that somebody asks about again and again, or else the first look at it. It
-/// stays followed for as long as `kept` says: whoever comes back by then asks the API nothing more. Where
-/// too many calls are followed, it is looked at alone.
+/// The known state of a call that a client polls, or else the first poll of it. The call stays followed for the time
+/// that `kept` returns, so that the client's next poll needs no request to the API. If too many calls are followed,
+/// the call is read once.
 ///
 /// # Errors
 /// As [`wait_for_end`].
@@ -157,7 +153,7 @@ pub async fn poll_once(
     Ok(seen)
 }
 
-/// Tells the ledger how a call ended, once it has.
+/// Records in the ledger how a call ended, if it has.
 pub async fn record_call_end(account: &Account, call: &Call) {
     if CallEnd::from_call(call).is_some()
         && let Ok(dialer) = account.dialer()
@@ -177,8 +173,8 @@ fn follow_call(cx: &ToolContext, id: &CallId, transcript: bool) -> Result<Follow
     })
 }
 
-/// Follows until the call is over, `enough` says so, time is up, or the server is about to end. Time is
-/// not up before anything is known, within limits.
+/// Follows the call until it is over, `enough` returns true, the time is up, or the server shuts down. Within limits,
+/// it waits longer while nothing is known yet.
 async fn watch_until(
     mut reporter: ProgressReporter<'_>,
     draining: &CancellationToken,
@@ -234,10 +230,10 @@ fn observe(snapshot: &Snapshot) -> Result<ObservedCall, ToolError> {
     }
 }
 
-/// Turns snapshots into progress messages, each thing once.
+/// Turns snapshots into progress messages and reports each change once.
 struct ProgressReporter<'a> {
     progress: &'a ProgressNotifier,
-    /// Whether what is said is told too.
+    /// Whether transcript lines are reported too.
     words: bool,
     fence: UntrustedFence,
     status: Option<CallStatus>,

@@ -1,5 +1,5 @@
-//! Asking the human, in the three ways that clients have, with one decision: a clear yes to exactly
-//! this order. Everything else, decline, cancel, silence, an unreadable answer, is a no.
+//! Asks the human to confirm an order, in the three ways that clients support. Only an explicit yes to exactly this
+//! order counts; decline, cancel, silence or an unreadable answer is a no.
 //!
 //! - up to 2025-11-25: `elicitation/create`;
 //! - 2026-07-28: an `InputRequiredResult`, answered by the same call with a sealed `requestState`;
@@ -35,10 +35,10 @@ use crate::mcp::request::peer::Era;
 use crate::mcp::tool::ToolExit;
 use crate::telemetry::arguments::digits_masked;
 
-/// How long a question stands.
+/// How long a confirmation is valid.
 pub const LIFETIME: Duration = Duration::from_secs(300);
 
-/// The name of the one question.
+/// The name of the only question.
 const QUESTION: &str = "confirm";
 
 const UNREADABLE: &str = "the human's answer is missing or cannot be read";
@@ -52,47 +52,47 @@ struct Answer {
 
 elicit_safe!(Answer);
 
-/// What the human needs to know, over several lines.
+/// What the human must know to decide.
 #[derive(Debug, Clone)]
 pub struct Preview {
-    /// As they read it.
+    /// The text that the human reads.
     pub text: String,
-    /// What of it their yes holds for: all but the time of day.
+    /// The part that the confirmation covers: all but the time of day.
     pub bound: String,
 }
 
-/// What is put before the human.
+/// What the human is asked.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// Why they are asked.
+    /// Why the human is asked.
     pub reason: String,
-    /// What they are asked about.
+    /// The order that must be confirmed.
     pub preview: Preview,
 }
 
 impl Question {
-    /// All of it, as text.
+    /// The preview and the reason as one text.
     #[must_use]
     pub fn text(&self) -> String {
         format!("{}\n\n{}", self.preview.text, self.reason)
     }
 }
 
-/// What came of asking.
+/// The outcome of asking.
 #[derive(Debug)]
 pub enum ConfirmOutcome {
-    /// A clear yes.
+    /// The human said yes.
     Confirmed(ConfirmedBy),
     /// The model must carry this token back.
     Preview {
         /// The token.
         token: String,
-        /// Until when.
+        /// When it expires.
         expires_at: Timestamp,
     },
 }
 
-/// A no, in whichever form it came.
+/// The error for every kind of no.
 fn declined(why: &str) -> ToolError {
     ToolError::new(ErrorCode::Declined, format!("{why}. Nobody was called and nothing was bought"))
         .with_retry(Retry::No)
@@ -108,7 +108,7 @@ fn reject_token(why: impl Display) -> ToolError {
     )
 }
 
-/// How to get another confirmation, where one is void.
+/// Adds the step to a new confirmation if this one was not accepted.
 fn with_retry_hint(cx: &ToolContext, error: ToolError) -> ToolError {
     match (error.class(), cx.client.can_ask_human()) {
         (ErrorCode::Declined, true) => error.with_next([NextStep::person(
@@ -121,10 +121,10 @@ fn with_retry_hint(cx: &ToolContext, error: ToolError) -> ToolError {
     }
 }
 
-/// Asks the human of this request, or reads what they answered.
+/// Asks the human, or reads the answer that this request carries.
 ///
 /// # Errors
-/// A no, or the request for input of 2026-07-28.
+/// A no, or the input request of 2026-07-28.
 pub async fn ask_human(
     cx: &ToolContext,
     dialer: &Dialer,
@@ -173,7 +173,7 @@ pub async fn ask_human(
     Ok(ConfirmOutcome::Confirmed(ConfirmedBy::User))
 }
 
-/// The era of sessions: the client is asked and waited for.
+/// The era of sessions: asks the client and waits for its answer.
 async fn elicit_answer(
     cx: &ToolContext,
     thinking_time: Duration,
@@ -210,7 +210,7 @@ async fn elicit_answer(
     }
 }
 
-/// The era without sessions: the question goes out as the answer to this round.
+/// The stateless era: the answer to this request is the question.
 async fn input_required(
     dialer: &Dialer,
     asked: &DialRequest,
@@ -228,7 +228,7 @@ async fn input_required(
     Ok(InputRequiredResult::new(Some(requests), Some(state)))
 }
 
-/// Reads the answer of a form: only an accepted one with `confirm: true` is a yes.
+/// Reads the answer to a form: only an accepted form with `confirm: true` is a yes.
 fn read(answer: ElicitResult) -> Result<(), ToolError> {
     match answer.action {
         ElicitationAction::Accept => {
@@ -248,18 +248,17 @@ async fn confirmation_tokens(dialer: &Dialer) -> Result<ConfirmationTokens, Tool
     ConfirmationTokens::new(secret.to_vec()).map_err(|error| ToolError::internal(error.to_string()))
 }
 
-/// What a seal is for. One is never taken for the other: a state carries no yes of its own, so that
-/// it must not pass as a token.
+/// The purpose of a token. A request state does not imply a yes, so it must not be accepted as a confirmation token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// Carried back by the model, once its user agreed to the preview.
+    /// The model returns it after its user agreed to the preview.
     Token,
-    /// Carried back by the client, beside the human's answer.
+    /// The client returns it with the human's answer.
     State,
 }
 
-/// What a seal is bound to: its purpose, the account, every argument, and what was shown, which says
-/// more: what the agent is told to do, from which number, at what price.
+/// What a token is bound to: its purpose, the account, every argument and the preview, which includes the agent's
+/// task, its number and the price.
 fn token_binding(
     dialer: &Dialer,
     asked: &DialRequest,
@@ -282,7 +281,7 @@ async fn issue_token(
     sealed.map_err(|error| ToolError::internal(error.to_string()))
 }
 
-/// Opens a seal and uses it up.
+/// Verifies a token and marks it as used.
 async fn redeem_token(
     dialer: &Dialer,
     asked: &DialRequest,
@@ -301,7 +300,7 @@ async fn redeem_token(
     }
 }
 
-/// The human said yes, but what would be done is no longer what they were shown.
+/// The error if the order changed after the human said yes.
 #[must_use]
 pub fn outdated_confirmation() -> ToolError {
     let text = "the agent or the price was changed while the human was asked. Nobody was called and nothing was bought";

@@ -1,6 +1,6 @@
-//! Seals: what a client or a model carries back of a question, so that the server knows its own question
-//! again and holds none in memory. By HMAC (rmcp's [`RequestStateCodec`]), good for a time, and bound to
-//! a text that says all it is for. Knows nothing of what that is, nor whether a seal was used before.
+//! Confirmation tokens: a client or a model returns them, so that the server needs no memory of its questions. They
+//! are signed by HMAC (rmcp's [`RequestStateCodec`]), expire, and are bound to a text. This module does not know what
+//! the text means, nor whether a token was used before.
 
 use std::time::Duration;
 
@@ -9,50 +9,50 @@ use rmcp::model::{RequestStateCodec, RequestStateError, SealOptions};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What a seal says: which question it was, and until when it may be answered.
+/// The content of a token.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TokenClaims {
     /// The question.
     pub id: String,
-    /// Until when.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
-/// Why a seal counts for nothing, for whoever brings it.
+/// Why a token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
-    /// It was good once.
+    /// The token has expired.
     #[error("it expired after five minutes")]
     Expired,
-    /// It was made for something else, with another key, or was changed.
+    /// The token belongs to another request or server, or was modified.
     #[error(
         "the confirmation token does not match this request: arguments, agent or price changed, or another server issued it"
     )]
     Otherwise,
-    /// It does not look like one.
+    /// The text is not a token.
     #[error("it is not a confirmation token of this server")]
     Strange,
-    /// It is one, of something else.
+    /// The token's content cannot be read.
     #[error("it cannot be read")]
     Unreadable,
-    /// It was good before this time.
+    /// The token was used before.
     #[error("it was used before, or has expired")]
     Used,
 }
 
-/// Makes seals with one key, and opens them.
+/// Issues and verifies tokens with one key.
 pub struct ConfirmationTokens(RequestStateCodec);
 
 impl ConfirmationTokens {
-    /// Seals of this key.
+    /// Tokens signed with this key.
     ///
     /// # Errors
-    /// It is too short.
+    /// The key is too short.
     pub fn new(key: Vec<u8>) -> Result<Self, RequestStateError> {
         RequestStateCodec::try_new(key).map(Self)
     }
 
-    /// One more seal, bound to this text, and until when it is good.
+    /// Issues a token that is bound to this text, and returns when it expires.
     ///
     /// # Errors
     /// Never, as long as a text and a time can be written as JSON.
@@ -69,10 +69,10 @@ impl ConfirmationTokens {
         Ok((self.0.seal_with(&payload, &options), expires_at))
     }
 
-    /// Reads a seal that is bound to this text.
+    /// Verifies a token that is bound to this text.
     ///
     /// # Errors
-    /// It is void.
+    /// The token is not accepted.
     pub fn verify(&self, bound: &str, seal: &str) -> Result<TokenClaims, InvalidToken> {
         let payload = self.0.open_with(seal, bound.as_bytes()).map_err(|error| match error {
             RequestStateError::Expired => InvalidToken::Expired,

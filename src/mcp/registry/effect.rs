@@ -1,8 +1,8 @@
-//! What calling a tool does to the world. Knows no tool.
+//! The effect of calling a tool. This module does not know any tool.
 
 use serde::Serialize;
 
-/// What calling a tool does to the world.
+/// The effect of calling a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolEffect {
@@ -10,9 +10,9 @@ pub enum ToolEffect {
     Reads,
     /// Changes records of the account.
     Writes {
-        /// Something is lost by it.
+        /// Whether data is lost.
         destructive: bool,
-        /// Doing it twice is the same as doing it once.
+        /// Whether a second identical call changes nothing.
         idempotent: bool,
     },
     /// Spends credit.

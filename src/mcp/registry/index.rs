@@ -1,5 +1,4 @@
-//! What is known of all tools without calling one: what they are called, and what they do to the world.
-//! Knows nothing of what a caller is offered.
+//! The names and effects of all tools. This module does not know which tools a caller is offered.
 
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use crate::mcp::registry::scope::OAuthScope;
 use crate::suggest::{UnknownName, most_similar};
 use crate::toolset::Toolset;
 
-/// What is known of a tool.
+/// The name, toolset and effect of a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ToolMeta {
     /// The tool's name.
@@ -17,19 +16,19 @@ pub struct ToolMeta {
     pub title: &'static str,
     /// The tool's group.
     pub toolset: Toolset,
-    /// What it does to the world.
+    /// The effect of a call.
     pub effect: ToolEffect,
 }
 
 impl ToolMeta {
-    /// What a caller must be granted to call it, where callers are granted anything.
+    /// The OAuth scope that a call of this tool requires.
     #[must_use]
     pub fn scope(&self) -> OAuthScope {
         OAuthScope::for_tool(self.toolset, self.effect)
     }
 }
 
-/// All tools by what is known of them. Cheap to clone.
+/// The metadata of all tools. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ToolIndex(Arc<[ToolMeta]>);
 
@@ -45,13 +44,13 @@ impl ToolIndex {
         self.iter().find(|tool| tool.name == name)
     }
 
-    /// What is said of a tool that does not exist.
+    /// The error for a tool that does not exist.
     #[must_use]
     pub fn unknown_tool(&self, name: &str) -> UnknownName {
         UnknownName::new("tool", name, self.iter().map(|tool| tool.name.to_owned()))
     }
 
-    /// The existing name that is most like `name`, if any is.
+    /// The existing name that is most similar to `name`, if any is.
     #[must_use]
     pub fn nearest(&self, name: &str) -> Option<&'static str> {
         most_similar(name, self.iter().map(|tool| tool.name))

@@ -1,24 +1,23 @@
-//! What a caller may be granted, by the names that an authorization server knows them by, and which
-//! of them a tool takes. It follows from what a tool says of itself, so no tool can be without one.
-//! Knows nothing of tokens.
+//! The OAuth scopes, and the scope that each tool requires. It follows from the tool's toolset and effect, so every
+//! tool has one. This module does not know about tokens.
 
 use std::fmt;
 
 use crate::mcp::registry::effect::ToolEffect;
 use crate::toolset::Toolset;
 
-/// One thing that can be granted (a scope of RFC 6749, section 3.3).
+/// An OAuth scope (RFC 6749, section 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OAuthScope {
     /// `calls:read`: reads calls, transcripts, agents and numbers.
     CallsRead,
     /// `calls:place`: rings telephones.
     CallsPlace,
-    /// `agents:write`: makes, changes and archives agents.
+    /// `agents:write`: creates, changes and archives agents.
     AgentsWrite,
     /// `numbers:purchase`: buys numbers.
     NumbersPurchase,
-    /// `webhooks:write`: everything about webhooks, reading too: their addresses often hold secrets.
+    /// `webhooks:write`: reads and changes webhooks. Reading needs it too, because their addresses often hold secrets.
     WebhooksWrite,
 }
 
@@ -44,7 +43,7 @@ impl OAuthScope {
         }
     }
 
-    /// What a tool of this group takes that does this to the world.
+    /// The scope that a tool of this toolset and effect requires.
     #[must_use]
     pub const fn for_tool(toolset: Toolset, kind: ToolEffect) -> Self {
         match (kind, toolset) {
@@ -67,12 +66,12 @@ impl fmt::Display for OAuthScope {
     }
 }
 
-/// What a caller was granted.
+/// The scopes that a caller was granted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GrantedScopes([bool; OAuthScope::ALL.len()]);
 
 impl GrantedScopes {
-    /// Reads names with spaces between them; those that mean nothing here are left out.
+    /// Parses names separated by spaces; unknown names are ignored.
     #[must_use]
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut granted = Self::default();
@@ -84,7 +83,7 @@ impl GrantedScopes {
         granted
     }
 
-    /// Whether this was granted.
+    /// Whether the scope was granted.
     #[must_use]
     pub fn contains(self, scope: OAuthScope) -> bool {
         OAuthScope::ALL.into_iter().zip(self.0).any(|(known, has)| has && known == scope)

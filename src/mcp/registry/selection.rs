@@ -1,23 +1,23 @@
-//! Which of all tools are offered: what the user switched on, and what was taken from it since.
+//! Which tools are offered: those that the operator enabled, without those that the request may not use.
 
 use crate::mcp::registry::index::{ToolIndex, ToolMeta};
 use crate::suggest::UnknownName;
 use crate::toolset::Toolset;
 
-/// Which tools are offered, as the user asked for it.
+/// Which tools are offered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// These groups; without them and without `tools`, the default ones.
+    /// These toolsets; if empty and `tools` is empty too, the default toolsets.
     pub toolsets: Vec<Toolset>,
-    /// These tools too; without `toolsets`, only these.
+    /// Additional tools; if `toolsets` is empty, only these.
     pub tools: Vec<String>,
-    /// Never these.
+    /// Tools that are never offered.
     pub exclude_tools: Vec<String>,
-    /// Only tools that change nothing. Applied last; nothing overrules it.
+    /// Offer only tools that change nothing. It is applied last and cannot be overruled.
     pub read_only: bool,
-    /// Whether the server stands on the simulator.
+    /// Whether the server uses the simulator.
     pub sandbox: bool,
-    /// What the server offers to others, and not to this caller or request.
+    /// Tools that this caller or request may not use.
     pub narrowed: Vec<&'static str>,
 }
 
@@ -36,7 +36,7 @@ impl Selection {
         }
     }
 
-    /// The groups of tools that are on.
+    /// The toolsets that are enabled.
     pub fn active_toolsets(&self) -> impl Iterator<Item = Toolset> {
         let toolsets: &[Toolset] = match (self.toolsets.as_slice(), self.tools.as_slice()) {
             ([], []) => &Self::DEFAULT,
@@ -45,7 +45,7 @@ impl Selection {
         toolsets.iter().copied().filter(|set| self.sandbox || *set != Toolset::Sandbox)
     }
 
-    /// The same without the tools that `keep` leaves out: it can only become less.
+    /// The same selection without the tools that `keep` rejects; it can only shrink.
     #[must_use]
     pub fn narrowed(&self, all: &ToolIndex, keep: impl Fn(&ToolMeta) -> bool) -> Self {
         let mut narrow = self.clone();

@@ -1,14 +1,13 @@
-//! What of the account is seen by other ways than a tool: resources, subscriptions, completions, tasks.
-//! Which tool shows the same stands here and nowhere else: who is not offered it sees the thing in no
-//! other way either.
+//! The data that resources, subscriptions, completions and tasks show, and the tools that show the same. A caller who
+//! is not offered such a tool does not get the data in another way either.
 
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
 
-/// One thing that is seen.
+/// One kind of data of the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataSurface {
-    /// What became of a call.
+    /// The outcome of a call.
     Call,
     /// The ids of all calls.
     Calls,
@@ -36,7 +35,7 @@ impl DataSurface {
         Self::Policy,
     ];
 
-    /// The tools of which one must be offered.
+    /// The tools that show it; at least one must be offered.
     const fn tools(self) -> &'static [ToolName] {
         match self {
             Self::Call => &[ToolName::GET_CALL_RESULT],
@@ -45,21 +44,21 @@ impl DataSurface {
             Self::Agent => &[ToolName::GET_AGENT],
             Self::Agents => &[ToolName::LIST_AGENTS],
             Self::Numbers => &[ToolName::LIST_NUMBERS],
-            // Whoever calls is held to the rules; whoever lists calls sees whom they were to.
+            // The rules apply to callers who place calls; callers who list calls see the numbers anyway.
             Self::Policy => &[ToolName::PLACE_CALL, ToolName::LIST_CALLS],
         }
     }
 
-    /// Whether it is seen with what is offered.
+    /// Whether this caller may see the data.
     #[must_use]
     pub fn is_visible(self, tools: &AvailableTools) -> bool {
         self.tools().iter().any(|tool| tools.contains(*tool))
     }
 
-    /// Holds `what`, as the caller named it, against what is offered.
+    /// Checks that this caller may see the data, named `what` in the error.
     ///
     /// # Errors
-    /// Why it is not seen, for whoever asked.
+    /// Why the caller may not see it.
     pub fn require(self, tools: &AvailableTools, what: &str) -> Result<(), String> {
         if self.is_visible(tools) {
             return Ok(());

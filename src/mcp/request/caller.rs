@@ -1,5 +1,5 @@
-//! On whose behalf one request comes, where a transport has many callers. The transport puts it beside
-//! the request; without it, the server's own word stands. Knows nothing of how callers are told apart.
+//! The caller of one request, where a transport serves many callers. The transport attaches it to the request; without
+//! it, the server's own selection applies. This module does not know how callers authenticate.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use rmcp::model::Extensions;
 
 use crate::mcp::registry::selection::Selection;
 
-/// Who calls, and what this request may use.
+/// The caller of a request, and the tools that it may use.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// A short name for logs, from which nothing about the caller can be found.
+    /// A short name for logs that does not identify the caller.
     pub tenant: Arc<str>,
-    /// What is offered to this request: never more than the server offers.
+    /// The tools offered to this request: never more than the server offers.
     pub selection: Arc<Selection>,
 }
 

@@ -1,5 +1,5 @@
-//! What a tool is handed besides its arguments: on whose behalf it runs, for whom, and how to speak with
-//! them. Knows no tool.
+//! What a tool receives besides its arguments: the account, the caller and the client. This module does not know any
+//! tool.
 
 use std::sync::Arc;
 
@@ -12,23 +12,23 @@ use crate::mcp::request::peer::McpPeer;
 use crate::mcp::request::progress::ProgressNotifier;
 use crate::telemetry::traces::Origin;
 
-/// What a running tool is handed.
+/// The context of one tool call.
 pub struct ToolContext {
-    /// Whose account it is.
+    /// The account of the call.
     pub account: Arc<Account>,
     /// The tools that its caller can use.
     pub tools: AvailableTools,
-    /// Canceled when the client takes the request back or is gone.
+    /// Cancelled when the client cancels the request or disconnects.
     pub cancel: CancellationToken,
-    /// Canceled when the account is no longer served: a token was revoked, or the server ends.
+    /// Cancelled when the account is no longer served: a token was revoked, or the server ended.
     pub ended: CancellationToken,
-    /// Canceled when the server is about to end: whoever waits now answers with what is known.
+    /// Cancelled when the server shuts down: waits then return the state known so far.
     pub draining: CancellationToken,
-    /// Where to say how it goes, if the client wants to know.
+    /// Sends progress, if the client asked for it.
     pub progress: ProgressNotifier,
     /// The trace that the request is part of.
     pub origin: Origin,
-    /// What the client can do, and the way to ask its human.
+    /// The client, its capabilities, and the way to ask its human.
     pub client: McpPeer,
     /// The request's id, as the client chose it.
     pub request_id: RequestId,
@@ -39,7 +39,7 @@ pub struct ToolContext {
 }
 
 impl ToolContext {
-    /// Waits until nobody wants the answer, or nobody may have it.
+    /// Waits until the answer is no longer wanted or no longer permitted.
     pub async fn cancelled(&self) {
         tokio::select! {
             () = self.cancel.cancelled() => {}

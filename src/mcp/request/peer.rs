@@ -1,10 +1,9 @@
-//! The client of one request: which era of the protocol it speaks, what it can do, and how its
-//! human can be asked.
+//! The client of one request: the era of its protocol, its capabilities, and how its human can be asked.
 
 use rmcp::model::{ClientCapabilities, InputResponses, ProtocolVersion};
 use rmcp::service::{Peer, RequestContext, RoleServer};
 
-/// The two ways in which the protocol is spoken.
+/// The two eras of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Era {
     /// `initialize`, sessions, requests from server to client: 2024-11-05 to 2025-11-25.
@@ -43,13 +42,13 @@ impl McpPeer {
         }
     }
 
-    /// Which era it speaks.
+    /// The era of its protocol.
     #[must_use]
     pub fn era(&self) -> Era {
         self.era
     }
 
-    /// Whether it says that it can put a form to its human.
+    /// Whether the client can show a form to its human.
     #[must_use]
     pub fn can_ask_human(&self) -> bool {
         self.capabilities
@@ -58,25 +57,25 @@ impl McpPeer {
             .is_some_and(|elicitation| elicitation.form.is_some() || elicitation.url.is_none())
     }
 
-    /// Whether it follows long work as tasks (`io.modelcontextprotocol/tasks`).
+    /// Whether the client supports tasks (`io.modelcontextprotocol/tasks`).
     #[must_use]
     pub fn supports_tasks(&self) -> bool {
         self.capabilities.supports_tasks()
     }
 
-    /// The way back to it, for requests of the server's own (era of sessions only).
+    /// The connection for requests of the server to the client (era of sessions only).
     #[must_use]
     pub fn peer(&self) -> &Peer<RoleServer> {
         &self.peer
     }
 
-    /// What the human answered in the round before, if this is a later round.
+    /// The human's answer to the previous round, if there was one.
     #[must_use]
     pub fn input_responses(&self) -> Option<&InputResponses> {
         self.input_responses.as_ref()
     }
 
-    /// The sealed state of the round before, untrusted.
+    /// The signed state of the previous round, not yet verified.
     #[must_use]
     pub fn request_state(&self) -> Option<&str> {
         self.request_state.as_deref()

@@ -1,11 +1,11 @@
-//! Progress notifications: sent when the client gave a token, never otherwise, and never backwards.
+//! Progress notifications: sent only if the request has a progress token, with an increasing counter.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rmcp::model::{ProgressNotificationParam, ProgressToken};
 use rmcp::service::{Peer, RequestContext, RoleServer};
 
-/// Where a running tool says how it goes. The default says nothing to anybody.
+/// Sends the progress notifications of one request. The default sends none.
 #[derive(Default)]
 pub struct ProgressNotifier {
     to: Option<(Peer<RoleServer>, ProgressToken)>,
@@ -13,20 +13,20 @@ pub struct ProgressNotifier {
 }
 
 impl ProgressNotifier {
-    /// The progress of this request.
+    /// The notifier of this request.
     #[must_use]
     pub fn from_request(context: &RequestContext<RoleServer>) -> Self {
         let token = context.meta.get_progress_token();
         Self { to: token.map(|token| (context.peer.clone(), token)), steps: AtomicU64::new(0) }
     }
 
-    /// Whether anybody wants to know.
+    /// Whether the client asked for progress.
     #[must_use]
     pub fn is_requested(&self) -> bool {
         self.to.is_some()
     }
 
-    /// Says one thing. A client that is gone is no error: its request is canceled on its own.
+    /// Sends one message. A disconnected client is not an error: its request is cancelled separately.
     pub async fn report(&self, message: impl Into<String>) {
         let Some((peer, token)) = &self.to else { return };
         let step = self.steps.fetch_add(1, Ordering::Relaxed).saturating_add(1);
