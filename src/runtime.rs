@@ -21,6 +21,7 @@ use crate::env_var::read_env_var;
 use crate::simulator::{self, Simulator};
 use crate::state::SharedState;
 use crate::telemetry::metrics;
+use crate::telemetry::traces::TRACE_HEADERS;
 use callingbox::{ApiKey, BaseUrl, ClientConfig, InvalidBaseUrl, Timeouts};
 use callingbox_sandbox::{ClockMode, Options, Sandbox};
 
@@ -265,6 +266,7 @@ pub(crate) fn tenant(
 pub(crate) fn client_config(base_url: BaseUrl, key: ApiKey) -> ClientConfig {
     ClientConfig {
         user_agent: concat!("callingbox-mcp/", env!("CARGO_PKG_VERSION")).to_owned(),
+        trace_headers: TRACE_HEADERS,
         observe_attempt: Some(metrics::api_attempt),
         ..ClientConfig::new(base_url, key)
     }

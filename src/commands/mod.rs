@@ -34,7 +34,8 @@ use crate::env_var::read_env_var;
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::server::{Server, ServerOptions};
 use crate::runtime::Runtime;
-use crate::{stdio, telemetry};
+use crate::stdio;
+use crate::telemetry::Telemetry;
 
 /// The default log filter.
 const LOG_FILTER: &str = "warn";
@@ -89,11 +90,11 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
         _ => LOG_FILTER,
     };
     let filter = global.log_filter(&file).unwrap_or(default_filter);
-    telemetry::init(format, filter)?;
+    let serves = matches!(command, None | Some(Command::Stdio | Command::Http(_)));
+    let telemetry = Telemetry::start(format, filter, serves)?;
     let selection = global.selection(&file);
     let catalogue = Catalogue::new();
     selection.check(catalogue.index())?;
-    let serves = matches!(command, None | Some(Command::Stdio | Command::Http(_)));
     if serves && catalogue.offered(&selection).next().is_none() {
         tracing::warn!(
             "no tool is offered; check --toolsets, --tools, --exclude-tools and --read-only (the toolset `sandbox` needs \
@@ -103,7 +104,6 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     match command {
         None | Some(Command::Stdio) => {
             let shutdown = shutdown_signal::shutdown_signal()?;
-            let traces = telemetry::traces::begin()?;
             let runtime = Runtime::open(&global, &file, &folders).await?;
             let log_arguments = global.logs_arguments(&file);
             let server = Server::new(Arc::new(catalogue), Arc::new(selection), runtime.account());
@@ -115,13 +115,12 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
             stdio::serve_stdio(server, options, shutdown, &runtime.dispatches())
                 .await
                 .context("the MCP session could not start")?;
-            traces.end().await;
+            telemetry.shut_down().await;
             runtime.close().await
         }
         Some(Command::Http(options)) => {
-            let traces = telemetry::traces::begin()?;
             let result = http::run(&options, &global, &file, &folders, catalogue, selection).await;
-            traces.end().await;
+            telemetry.shut_down().await;
             result
         }
         Some(Command::Token(command)) => token::run(command, &global, &folders),

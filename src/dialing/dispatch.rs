@@ -10,13 +10,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tracing::Instrument as _;
+
 use super::dialer::Dialer;
 use super::ledger::{ConfirmedBy, DispatchRecord, Ledger};
 use super::order::{self, DialRequest, Order, Placed};
 use super::outcome::{DialError, DialResult, Dialed};
 use super::recovery::{Authorization, BeginOutcome};
 use super::search::{self, SearchResult};
-use crate::telemetry::traces;
 use callingbox::{Effect, ErrorKind};
 
 impl Dialer {
@@ -75,7 +76,7 @@ impl Dialer {
         &self,
         work: impl Future<Output = Result<T, DialError>> + Send + 'static,
     ) -> Result<T, DialError> {
-        match self.tasks.spawn(traces::carried(work)).await {
+        match self.tasks.spawn(work.in_current_span()).await {
             Ok(result) => result,
             Err(error) => Err(DialError::Interrupted(error.to_string())),
         }

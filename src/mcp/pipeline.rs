@@ -9,6 +9,7 @@ use futures::FutureExt;
 use rmcp::ErrorData;
 use rmcp::model::{CallToolRequestParams, CallToolResponse};
 use serde::Deserialize;
+use tracing::Instrument as _;
 
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::registry::name::ToolName;
@@ -21,7 +22,7 @@ use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tasks;
 use crate::mcp::tool::{ToolEntry, ToolExit, ToolOutcome};
-use crate::telemetry::{arguments, metrics};
+use crate::telemetry::{arguments, metrics, traces};
 use callingbox::{CallId, Effect};
 
 /// The maximum length of a request id in the log, because the client chooses the id.
@@ -51,14 +52,15 @@ pub async fn call_tool(
     let started = Instant::now();
     let about = request.arguments.as_ref().and_then(|given| given.get("call_id"));
     let about = about.and_then(|id| CallId::deserialize(id).ok());
-    let span = cx.origin.tool_call(entry.meta.name, cx.tenant.as_deref());
-    let logged = request.arguments.as_ref().filter(|_| cx.log_arguments).map(arguments::shown);
+    let span = traces::tool_call_span(&cx.trace_context, entry.meta.name, cx.tenant.as_deref());
+    let logged =
+        request.arguments.as_ref().filter(|_| cx.log_arguments).map(arguments::mask_arguments);
     let outcome = match selection.withheld_reason(&entry.meta) {
         Some(reason) => Err(ToolExit::Failed(ToolError::new(
             ErrorCode::SwitchedOff,
             format!("the tool `{}` is not offered here: {reason}", entry.meta.name),
         ))),
-        None => span.carry(run_tool(entry, request, cx)).await,
+        None => run_tool(entry, request, cx).instrument(span.clone()).await,
     };
     let failed = matches!(outcome, Err(ToolExit::Failed(_)));
     let (label, response) = match outcome {
@@ -84,7 +86,7 @@ pub async fn call_tool(
     };
     let took = started.elapsed();
     metrics::tool_call(entry.meta.name, label, took);
-    span.end(label, failed);
+    traces::record_outcome(&span, label, failed);
     log_call(cx, entry.meta.name, label, took, logged);
     Ok(response)
 }
@@ -100,10 +102,10 @@ fn log_call(
     let id = cx.request_id.to_string();
     tracing::info!(
         tenant = cx.tenant.as_deref(),
-        tool = &*arguments::digits_masked(tool),
+        tool = &*arguments::mask_digits(tool),
         outcome,
         milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        request_id = text::one_line(&arguments::digits_masked(&id), MAX_REQUEST_ID_CHARS),
+        request_id = text::one_line(&arguments::mask_digits(&id), MAX_REQUEST_ID_CHARS),
         arguments,
         "tool call"
     );

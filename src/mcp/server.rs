@@ -38,7 +38,7 @@ use crate::mcp::request::peer::{Era, McpPeer};
 use crate::mcp::request::progress::ProgressNotifier;
 use crate::mcp::resources::{self, Subscriptions};
 use crate::mcp::{completions, prompts, skill, tasks};
-use crate::telemetry::traces::Origin;
+use crate::telemetry::traces::TraceContext;
 
 /// How long a client may cache a list. Lists change only with the program.
 const LIST_TTL_MS: u64 = 3_600_000;
@@ -233,7 +233,7 @@ impl ServerHandler for Server {
             draining: self.options.draining.clone(),
             ended: self.options.ended.clone(),
             progress: ProgressNotifier::from_request(&context),
-            origin: trace_origin(&context),
+            trace_context: trace_context(&context),
             client: McpPeer::from_request(
                 &context,
                 request.input_responses.take(),
@@ -463,11 +463,15 @@ fn cache_hints(context: &RequestContext<RoleServer>) -> (Option<u64>, Option<Cac
 }
 
 /// The trace that a request belongs to, from `_meta` (SEP-414) or else from the headers.
-fn trace_origin(context: &RequestContext<RoleServer>) -> Origin {
+fn trace_context(context: &RequestContext<RoleServer>) -> TraceContext {
     let meta = |name: &str| context.meta.get(name).and_then(Value::as_str);
     let headers = context.extensions.get::<http::request::Parts>().map(|parts| &parts.headers);
     let header = |name: &str| headers.and_then(|headers| headers.get(name)?.to_str().ok());
-    if meta("traceparent").is_some() { Origin::of(meta) } else { Origin::of(header) }
+    if meta("traceparent").is_some() {
+        TraceContext::from_lookup(meta)
+    } else {
+        TraceContext::from_lookup(header)
+    }
 }
 
 /// The function that explains why a method's parameters cannot be read; none if the method does not exist.

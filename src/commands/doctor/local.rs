@@ -55,7 +55,7 @@ pub(super) fn check_configuration(
             "correct the name in the flag, the variable or the file",
         )
     })?;
-    global.log_filter(&file).map_or(Ok(()), telemetry::check).map_err(|error| {
+    global.log_filter(&file).map_or(Ok(()), telemetry::check_filter).map_err(|error| {
         invalid(
             format!("no server starts, and nothing else was checked: {error}"),
             "correct `log` in the file, --log or CALLINGBOX_MCP_LOG",

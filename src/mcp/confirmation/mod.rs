@@ -33,7 +33,7 @@ use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::request::peer::Era;
 use crate::mcp::tool::ToolExit;
-use crate::telemetry::arguments::digits_masked;
+use crate::telemetry::arguments::mask_digits;
 
 /// How long a confirmation is valid.
 pub const LIFETIME: Duration = Duration::from_secs(300);
@@ -204,7 +204,7 @@ async fn elicit_answer(
         }
         Err(error) => {
             let error = error.to_string();
-            tracing::warn!(error = %digits_masked(&error), "the question to the human failed");
+            tracing::warn!(error = %mask_digits(&error), "the question to the human failed");
             Err(declined("the client could not ask the human"))
         }
     }

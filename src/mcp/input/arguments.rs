@@ -13,7 +13,7 @@ use crate::mcp::input::schema;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text;
 use crate::suggest::most_similar;
-use crate::telemetry::arguments::digits_masked;
+use crate::telemetry::arguments::mask_digits;
 
 /// The arguments of a call as they came in.
 pub type Arguments = Map<String, Value>;
@@ -314,7 +314,7 @@ fn find_null(arguments: &Value) -> Option<&str> {
 
 /// A name as an error may repeat it: on one line, short, and without a telephone number.
 fn shown_name(name: &str) -> String {
-    text::one_line(&digits_masked(name), 80)
+    text::one_line(&mask_digits(name), 80)
 }
 
 fn unknown_argument(schema: &Value, arguments: &Value) -> Option<String> {
@@ -356,7 +356,7 @@ fn wrong_value(
     let reason = match find_choice(schema, arguments, error.path()) {
         Some(choice) => format!("must be one of {choice}"),
         // serde repeats what was given, which may be a telephone number.
-        None => text::shorten_reason(&digits_masked(&error.into_inner().to_string())),
+        None => text::shorten_reason(&mask_digits(&error.into_inner().to_string())),
     };
     if path == "." { reason } else { format!("`{}`: {reason}", shown_name(&path)) }
 }

@@ -10,7 +10,7 @@ use crate::account::Account;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::request::peer::McpPeer;
 use crate::mcp::request::progress::ProgressNotifier;
-use crate::telemetry::traces::Origin;
+use crate::telemetry::traces::TraceContext;
 
 /// The context of one tool call.
 pub struct ToolContext {
@@ -27,7 +27,7 @@ pub struct ToolContext {
     /// Sends progress, if the client asked for it.
     pub progress: ProgressNotifier,
     /// The trace that the request is part of.
-    pub origin: Origin,
+    pub trace_context: TraceContext,
     /// The client, its capabilities, and the way to ask its human.
     pub client: McpPeer,
     /// The request's id, as the client chose it.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::mcp::input::arguments::{BoundedInteger, HttpsUrl, List, Object, REDACTED, Text};
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text;
-use crate::telemetry::arguments::digits_masked;
+use crate::telemetry::arguments::mask_digits;
 use callingbox::{BuiltinTool, HttpTool, InCallTool, ToolPolicy};
 
 // Comments of these types would reach the model and tell it nothing.
@@ -98,7 +98,7 @@ fn to_api_tool(tool: InCallToolInput) -> Result<InCallTool, String> {
             }
             let headers = headers.unwrap_or_default();
             if let Some((name, _)) = headers.iter().find(|(_, value)| value.contains(REDACTED)) {
-                let name = text::one_line(&digits_masked(name), 80);
+                let name = text::one_line(&mask_digits(name), 80);
                 return Err(format!(
                     "`headers.{name}`: `***` stands for a secret that is not shown: give the value itself"
                 ));
@@ -182,7 +182,7 @@ fn check_object(schema: &Map<String, Value>, path: &str) -> Result<(), String> {
 }
 
 fn wrong_shape(path: &str, wanted: &str) -> String {
-    format!("`{}` must be {wanted}", text::one_line(&digits_masked(path), 120))
+    format!("`{}` must be {wanted}", text::one_line(&mask_digits(path), 120))
 }
 
 #[cfg(test)]
