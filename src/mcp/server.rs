@@ -244,7 +244,9 @@ impl ServerHandler for Server {
                 .map(|caller| Arc::clone(&caller.tenant)),
             log_arguments: self.options.log_arguments,
         };
-        pipeline::call_tool(&self.catalogue, self.selection(&context), request, &cx).await
+        // Boxed like the other long futures of this handler: rmcp moves the future of a request several times, and
+        // it is as large as the largest of them.
+        pipeline::call_tool(&self.catalogue, self.selection(&context), request, &cx).boxed().await
     }
 
     async fn get_task(
@@ -253,7 +255,9 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
         let tools = self.tools(&context);
-        tasks::get_task(&self.account, &tools, &self.options.draining, &request.task_id).await
+        tasks::get_task(&self.account, &tools, &self.options.draining, &request.task_id)
+            .boxed()
+            .await
     }
 
     async fn update_task(
@@ -321,6 +325,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         resources::read_resource(&self.account, &self.tools(&context), &request.uri)
+            .boxed()
             .await
             .map(Into::into)
     }
@@ -332,7 +337,7 @@ impl ServerHandler for Server {
     ) -> Result<(), ErrorData> {
         let uri = request.uri;
         let mut changes = resources::follow_resource(&self.account, &self.tools(&context), &uri)?;
-        changes.begin(&uri).await?;
+        changes.begin(&uri).boxed().await?;
         let (peer, named) = (context.peer, uri.clone());
         let task = tokio::spawn(async move {
             while changes.next().await {
@@ -415,6 +420,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         completions::complete_argument(&self.account, &self.tools(&context), &request)
+            .boxed()
             .await
             .map(CompleteResult::new)
     }
