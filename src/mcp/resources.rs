@@ -1,5 +1,5 @@
-//! Resources: calls, transcripts, agents, numbers, the calling rules and a guide, to be read by URI
-//! and, for calls, to be followed while they run. What is not seen with what is offered is left out.
+//! Resources: calls, transcripts, agents, numbers, the calling rules and a guide, read by URI and, for calls, followed
+//! while they run. Data that no offered tool shows is left out.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -28,7 +28,7 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 const MARKDOWN: &str = "text/markdown";
 
-/// The most subscriptions of one session.
+/// The maximum number of subscriptions of one session.
 const MAX_SUBSCRIPTIONS: usize = 100;
 
 /// What a URI names.
@@ -74,7 +74,7 @@ impl Name {
         parts.next().is_none().then_some(name)
     }
 
-    /// What is seen of the account by it, if anything is.
+    /// The data of the account that it shows, if any.
     fn view(&self) -> Option<DataSurface> {
         match self {
             Self::Call(_) => Some(DataSurface::Call),
@@ -86,7 +86,7 @@ impl Name {
         }
     }
 
-    /// What the URI of a request names, if it is seen with `tools`.
+    /// Parses a URI, if the caller may see the resource.
     fn parse_visible(uri: &str, tools: &AvailableTools) -> Result<Self, ErrorData> {
         let name = Self::parse(uri).ok_or_else(|| unknown_resource(uri))?;
         if let Some(view) = name.view() {
@@ -95,7 +95,7 @@ impl Name {
         Ok(name)
     }
 
-    /// The call to follow for it, and whether its words matter. None: it never changes by itself.
+    /// The call to follow, and whether its transcript matters; none if the resource never changes.
     fn followed(&self) -> Option<(&CallId, WatchOptions)> {
         match self {
             Self::Call(call) => Some((call, WatchOptions { transcript: false })),
@@ -105,7 +105,7 @@ impl Name {
     }
 }
 
-/// The resources that have no id and are seen with `tools`.
+/// The resources without an id that this caller may see.
 #[must_use]
 pub fn list_resources(tools: &AvailableTools) -> Vec<Resource> {
     let skill = skill::skill_manifest().frontmatter;
@@ -131,7 +131,7 @@ pub fn list_resources(tools: &AvailableTools) -> Vec<Resource> {
     all
 }
 
-/// The resources that have one and are seen with `tools`.
+/// The resource templates that this caller may see.
 #[must_use]
 pub fn list_templates(tools: &AvailableTools) -> Vec<ResourceTemplate> {
     let mut all = vec![
@@ -148,15 +148,15 @@ pub fn list_templates(tools: &AvailableTools) -> Vec<ResourceTemplate> {
             .with_description("One agent, as get_agent returns it.")
             .with_mime_type(JSON),
     ];
-    // A variable in its braces reads as an id does.
+    // A variable in braces parses like an id.
     all.retain(|template| Name::parse_visible(&template.uri_template, tools).is_ok());
     all
 }
 
-/// Reads one for a caller with these tools.
+/// Reads a resource for a caller with these tools.
 ///
 /// # Errors
-/// There is no such resource, it is not seen with `tools`, or the API cannot be read.
+/// There is no such resource, the caller may not see it, or the API cannot be read.
 pub async fn read_resource(
     account: &Account,
     tools: &AvailableTools,
@@ -235,7 +235,7 @@ fn not_found(text: String, uri: &str) -> ErrorData {
     ErrorData::resource_not_found(text, Some(json!({ "uri": one_line(uri, 2_000) })))
 }
 
-/// Whether what a URI names is seen with `tools` and can change by itself, so that it can be followed.
+/// Whether this caller can follow the resource: it may see it, and the resource can change.
 #[must_use]
 pub fn can_be_followed(tools: &AvailableTools, uri: &str) -> bool {
     Name::parse_visible(uri, tools).is_ok_and(|name| name.followed().is_some())
@@ -244,8 +244,8 @@ pub fn can_be_followed(tools: &AvailableTools, uri: &str) -> bool {
 /// Follows what a URI names, for a caller with these tools: each change of it is one item.
 ///
 /// # Errors
-/// There is no such resource, it is not seen with `tools`, it never changes by itself, no key is set, or
-/// too many calls are followed already.
+/// There is no such resource, the caller may not see it, it never changes by itself, no key is set, or too many calls
+/// are followed already.
 pub fn follow_resource(
     account: &Account,
     tools: &AvailableTools,

@@ -1,5 +1,4 @@
-//! The types tool arguments are made of: a limit that the schema publishes is the one that is
-//! enforced when the argument is read, so that the two cannot differ.
+//! The types of tool arguments. Each enforces the limit that its schema publishes, so that the two cannot differ.
 
 use std::borrow::Cow;
 
@@ -18,8 +17,8 @@ use crate::telemetry::arguments::mask_digits;
 /// The arguments of a call as they came in.
 pub type Arguments = Map<String, Value>;
 
-/// What an answer shows in place of a secret. It is never a value itself: who reads it and writes it
-/// back would put it in the secret's place.
+/// The placeholder for a secret in answers. It is rejected as a value, so that a caller cannot write it back in place
+/// of the secret.
 pub const REDACTED: &str = "***";
 
 /// A text of `MIN` to `MAX` characters.
@@ -89,7 +88,7 @@ impl<const MIN: u64, const MAX: u64> BoundedInteger<MIN, MAX> {
 impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for BoundedInteger<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        // JSON Schema takes 10.0 for an integer too. What is out of range stays so as a u64.
+        // JSON Schema also accepts 10.0 as an integer. A value out of range saturates as a u64.
         let whole = |number: &f64| *number >= 0.0 && number.fract() == 0.0;
         let number =
             value.as_u64().or_else(|| value.as_f64().filter(whole).map(|number| number as u64));
@@ -178,7 +177,7 @@ impl<'de> Deserialize<'de> for HttpsUrl {
                 "`***` stands for a secret that is not shown: give the address whole",
             ));
         }
-        // `Url` also takes capitals, a missing `//` and white space before it.
+        // `Url` also accepts capitals, a missing `//` and leading white space.
         let fits = text.len() <= Self::MAX
             && text.starts_with("https://")
             && url::Url::parse(&text).is_ok_and(|url| url.scheme() == "https" && url.has_host());
@@ -200,7 +199,7 @@ impl JsonSchema for HttpsUrl {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        // So long an address is nobody's: the limit is not worth its words.
+        // The schema omits the limit, because no real address is that long.
         json_schema!({"type": "string", "pattern": "^https://"})
     }
 }
@@ -249,7 +248,7 @@ impl JsonSchema for Object {
     }
 }
 
-/// Declares a text whose form is checked by the same rule that its schema publishes as a pattern.
+/// Declares a text type whose check and published pattern are the same rule.
 macro_rules! pattern_text {
     ($name:ident, $pattern:literal, $problem:literal, $fits:expr) => {
         pub(super) struct $name(String);
@@ -288,8 +287,7 @@ pub(in crate::mcp) use pattern_text;
 /// Reads the arguments of one call into the tool's own type.
 ///
 /// # Errors
-/// A tool error that names the argument, what is wrong with it, and for an unknown argument the
-/// valid names. Nothing has been done then.
+/// A tool error that names the argument, the problem and, for an unknown argument, the valid names. Nothing was done.
 pub fn parse<T: DeserializeOwned + JsonSchema>(arguments: Arguments) -> Result<T, ToolError> {
     let arguments = Value::Object(arguments);
     let parsed = match find_null(&arguments) {
@@ -312,7 +310,7 @@ fn find_null(arguments: &Value) -> Option<&str> {
     members.find(|(_, value)| value.is_null()).map(|(name, _)| name.as_str())
 }
 
-/// A name as an error may repeat it: on one line, short, and without a telephone number.
+/// A name as an error shows it: on one line, short, and without a telephone number.
 fn shown_name(name: &str) -> String {
     text::one_line(&mask_digits(name), 80)
 }
@@ -331,7 +329,7 @@ fn unknown_argument(schema: &Value, arguments: &Value) -> Option<String> {
     Some(format!("there is no argument `{unknown}`{hint}; {valid}"))
 }
 
-/// The schema says whether an argument must be there, and whether it can be emptied.
+/// The schema defines whether an argument is required, and whether it can be cleared.
 fn null_argument(schema: &Value, name: &str) -> String {
     let names = |list: Option<&Value>| {
         list.and_then(Value::as_array).is_some_and(|names| names.iter().any(|one| one == name))
@@ -355,7 +353,7 @@ fn wrong_value(
     let path = error.path().to_string();
     let reason = match find_choice(schema, arguments, error.path()) {
         Some(choice) => format!("must be one of {choice}"),
-        // serde repeats what was given, which may be a telephone number.
+        // serde repeats the value, which may contain a telephone number.
         None => text::shorten_reason(&mask_digits(&error.into_inner().to_string())),
     };
     if path == "." { reason } else { format!("`{}`: {reason}", shown_name(&path)) }

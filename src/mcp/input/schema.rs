@@ -1,11 +1,10 @@
-//! From a Rust type to the schema a model is shown: short, portable, and without anything that
-//! some client is known to stumble over.
+//! Converts a Rust type to the schema that a model reads: short, portable, and without constructs that some clients
+//! reject.
 //!
-//! No `$schema` (2020-12 is the default dialect of the protocol, and a stated one is refused by
-//! some clients), no titles, no `["x", "null"]` (an optional argument is left out, never null),
-//! sub-schemas inlined. What tells a model nothing is left out, because each word of it is read again
-//! in every conversation: that a text may not be empty nor a number negative, which fields of an answer
-//! are always there below its first level.
+//! No `$schema` (2020-12 is the default dialect of the protocol, and a stated one is refused by some clients), no
+//! titles, no `["x", "null"]` (an optional argument is left out, never null), sub-schemas inlined. Details that do not
+//! help a model are omitted, because every conversation pays for each word: minimum lengths, non-negative numbers,
+//! required fields below the first level of an answer.
 
 use std::sync::Arc;
 
@@ -26,8 +25,8 @@ pub fn input_schema<T: JsonSchema>() -> Arc<JsonObject> {
 pub fn output_schema<T: JsonSchema>() -> Arc<JsonObject> {
     generate_schema::<T>(Contract::Serialize, |schema| {
         simplify_schema(schema);
-        // Answers are written by this program: their limits and explanations would cost a model's
-        // context without telling it anything it could act on.
+        // This program writes the answers: limits and explanations of fields would use a model's context without
+        // helping it.
         for key in ["description", "pattern", "maxLength", "minimum", "maximum", "required"] {
             schema.remove(key);
         }
@@ -59,7 +58,7 @@ fn simplify_schema(schema: &mut Schema) {
             schema.remove(key);
         }
     }
-    // What the items are is said where the list is described.
+    // The description of the list covers its items.
     for key in ["items", "additionalProperties"] {
         if let Some(Value::Object(inner)) = schema.get_mut(key) {
             inner.remove("description");

@@ -1,5 +1,5 @@
-//! The one place that makes a result of the protocol of what a tool answered, or of its failure:
-//! structured content for programs, a text beside it that says the same to whoever has only the text.
+//! Converts a tool's reply or error to a result of the protocol: structured content for programs, and a text with the
+//! same content.
 
 use rmcp::model::{CallToolResult, ContentBlock, ErrorData, MetaObject};
 use serde::Serialize;
@@ -16,11 +16,11 @@ use crate::mcp::reply::error::{ErrorReport, ToolError};
 pub struct Reply<T> {
     /// Fits the tool's output schema.
     pub data: T,
-    /// For whoever reads only text; complete, with every id.
+    /// The complete text, with every id, for clients that use only the text.
     pub text: String,
     /// Whether it comes from the simulator.
     pub simulated: bool,
-    /// The call whose end is still to come: a client that knows tasks gets one for it.
+    /// The call that is still in progress: a client that supports tasks gets a task for it.
     pub followed: Option<CallId>,
 }
 
@@ -31,20 +31,20 @@ impl<T> Reply<T> {
         Self { data, text: text.into(), simulated: false, followed: None }
     }
 
-    /// Says whether the records that it shows are of the simulator.
+    /// Sets whether the reply shows simulated records.
     #[must_use]
     pub fn with_simulated(mut self, simulated: bool) -> Self {
         self.simulated = simulated;
         self
     }
 
-    /// The whole text, which says of a simulated answer that it is one.
+    /// The text with the notice, if the answer is simulated.
     #[must_use]
     pub fn full_text(&self) -> String {
         text::mark_simulated(self.simulated, &self.text)
     }
 
-    /// Says that the end of this call is still to come.
+    /// Sets the call that is still in progress.
     #[must_use]
     pub fn followed_by(mut self, call: CallId) -> Self {
         self.followed = Some(call);
@@ -58,7 +58,7 @@ pub const ERROR_META: &str = "callingbox-mcp/error";
 /// Shapes a reply.
 ///
 /// # Errors
-/// The data could not be written as JSON: a defect, but the text still reaches the model.
+/// The data cannot be serialized. This is a defect; the error contains the text.
 pub fn render_reply<T: Serialize>(reply: Reply<T>) -> Result<CallToolResult, ToolError> {
     let text = reply.full_text();
     let data = serde_json::to_value(reply.data).map_err(|error| {
@@ -69,8 +69,8 @@ pub fn render_reply<T: Serialize>(reply: Reply<T>) -> Result<CallToolResult, Too
     Ok(result)
 }
 
-/// Shapes a failure. It carries no structured content, because clients hold that against the
-/// output schema; programs find the same facts under [`ERROR_META`].
+/// Renders an error. It has no structured content, because clients validate that against the output schema; programs
+/// find the same data under [`ERROR_META`].
 #[must_use]
 pub fn render_error(error: &ErrorReport) -> CallToolResult {
     let mut result = CallToolResult::error(vec![ContentBlock::text(error.to_string())]);
@@ -80,7 +80,7 @@ pub fn render_error(error: &ErrorReport) -> CallToolResult {
     result
 }
 
-/// The same failure where the protocol has no place for more than a text.
+/// The error where the protocol has only a text for it.
 #[must_use]
 pub fn protocol_error(error: ToolError, tools: &AvailableTools) -> ErrorData {
     ErrorData::internal_error(error.report(tools).to_string(), None)

@@ -1,8 +1,7 @@
-//! What became of a call, in the words a model can act on.
+//! The report on a call, for models and programs.
 //!
-//! The API's own `status` is kept beside the outcome. The result is typed by the agent's `returns`
-//! as they stood when the call began; what does not fit is named in `result_problems` and passed
-//! through as it is: never hidden, never coerced.
+//! The API's `status` is kept beside the outcome. The result is checked against the agent's `returns` at the start of
+//! the call; values of another type are named in `result_problems` and passed on unchanged.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ use callingbox::{self, AgentId, Call, CallDirection, CallId, Error, ResultStatus
 pub struct CallSummary {
     call_id: CallId,
     status: String,
-    /// The words stand in the schema of a whole report.
+    /// The schema of a whole report lists the values.
     #[schemars(with = "String")]
     outcome: CallOutcome,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +72,7 @@ impl CallSummary {
         self.simulated
     }
 
-    /// One line: when, which way, with whom, what became of it, id.
+    /// One line: time, direction, numbers, outcome, id.
     #[must_use]
     pub fn summary_line(&self) -> String {
         let when =
@@ -94,7 +93,7 @@ impl CallSummary {
     }
 }
 
-/// What a model is told of one call.
+/// The report on one call.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct CallReport {
     call_id: CallId,
@@ -184,7 +183,7 @@ impl CallReport {
         }
     }
 
-    /// Says why the call could not be looked at since.
+    /// Sets the error that prevented a newer state.
     #[must_use]
     pub fn with_trouble(mut self, trouble: Option<Arc<Error>>) -> Self {
         self.trouble = trouble.map(|error| error.kind().to_string());
@@ -196,16 +195,16 @@ impl CallReport {
         self.simulated
     }
 
-    /// Whether nothing more will come of the call.
+    /// Whether the report will not change any more.
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.is_final
     }
 
-    /// The same as text, with what came from the phone line inside the fence.
+    /// The report as text, with the words from the call inside the fence.
     #[must_use]
     pub fn text(&self, fence: &UntrustedFence) -> String {
-        // Nearly always enough.
+        // The capacity of most reports.
         let mut text = String::with_capacity(1024);
         let _ = write!(text, "outcome: {}. call_id: {}.", self.outcome.as_str(), self.call_id);
         if self.from_number.is_some() || self.to_number.is_some() {
@@ -237,7 +236,7 @@ impl CallReport {
             let _ = write!(text, " Result problems: {}.", self.result_problems.join("; "));
         }
         if let Some(result) = &self.result {
-            // A map of texts and values can always be written.
+            // A JSON map can always be serialized.
             let result = serde_json::to_string(result).unwrap_or_default();
             let _ = write!(
                 text,
@@ -249,13 +248,13 @@ impl CallReport {
     }
 }
 
-/// The most characters of an error.
+/// The maximum length of an error, in characters.
 const MAX_ERROR_CHARS: usize = 300;
 
-/// The most characters of a result that is no object.
+/// The maximum length of a result that is not an object, in characters.
 const LONGEST: usize = 2_000;
 
-/// What is wrong with the result, held against `returns` as it stood when the call began.
+/// The differences between the result and the agent's `returns` at the start of the call.
 fn find_result_problems(call: &Call) -> Vec<String> {
     let mut problems = Vec::new();
     let result = match &call.result {
@@ -307,7 +306,7 @@ fn json_type_name(value: &Value) -> &'static str {
     }
 }
 
-/// What the fields do not say, and what to do next.
+/// What the fields do not contain, and the next steps.
 fn build_note(call: &Call, outcome: CallOutcome, finished: bool) -> (String, Vec<NextStep>) {
     let fields_wanted = call.returns.as_ref().is_some_and(|returns| !returns.is_empty());
     let all_null = || {

@@ -1,8 +1,7 @@
-//! What a model is told when a call of it fails: what happened, whether anything was done, whether
-//! it may try again, and what to do next.
+//! Errors of tool calls: what happened, whether anything was done, whether a retry is safe, and what to do next.
 //!
-//! These are tool errors (`isError`), which the model reads. Protocol errors are for what only a
-//! developer can mend, and are made in `gate` alone.
+//! These are tool errors (`isError`), which the model reads. Protocol errors are for mistakes that only a developer
+//! can fix; `pipeline` creates them.
 
 use std::fmt;
 
@@ -16,7 +15,7 @@ use crate::mcp::reply::next_step::{self, NextStep};
 use crate::mcp::reply::text;
 use callingbox::{self, ApiOperation, CallId, Effect};
 
-/// The kinds of failure a caller can tell apart.
+/// The kinds of errors that a caller can distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// The arguments are not acceptable.
@@ -25,9 +24,9 @@ pub enum ErrorCode {
     NoKey,
     /// CallingBox did not accept the key.
     Unauthorized,
-    /// There is no such thing in this account.
+    /// The account has no such record.
     NotFound,
-    /// The state of things does not allow it.
+    /// The present state does not allow it.
     Conflict,
     /// The account's credit does not cover it.
     InsufficientCredit,
@@ -35,22 +34,22 @@ pub enum ErrorCode {
     RefusedByPolicy,
     /// The human was asked and did not say yes.
     Declined,
-    /// Too many requests at once.
+    /// Too many requests in a short time.
     RateLimited,
     /// CallingBox or its provider failed, or could not be reached.
     Unavailable,
-    /// It took longer than it may.
+    /// The deadline passed.
     TimedOut,
-    /// The client took the request back.
+    /// The client cancelled the request.
     Canceled,
-    /// This tool is switched off here.
+    /// The tool is not offered here.
     SwitchedOff,
     /// A defect in this program.
     Internal,
 }
 
 impl ErrorCode {
-    /// The name as it is written on the wire and in logs.
+    /// The name on the wire and in logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -78,19 +77,19 @@ impl Serialize for ErrorCode {
     }
 }
 
-/// Whether calling the tool again is sensible and safe.
+/// Whether a retry is useful and safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Retry {
-    /// Not before something else was changed.
+    /// Only after a change.
     AfterChange,
-    /// As it is, after a while.
+    /// Unchanged, after some time.
     Later,
     /// No.
     No,
 }
 
-/// What to do about credit on the simulator, which gives it away.
+/// The remedy for missing credit on the simulator.
 const ADD_SIMULATED_CREDIT: NextStep = NextStep::person(
     "Tell the user that the simulated credit is too low. Credit held for calls returns when they end. On a simulator that runs alone, POST /sandbox/credits sets the credit; a restarted simulator has $5.00. Calls to numbers that end in 5550111 are always refused for lack of credit.",
 );
@@ -108,7 +107,7 @@ const RESTART_SIMULATOR: NextStep = NextStep::person(
 /// inside this server.
 const RESTARTED: &str = "a simulator that was restarted has lost all earlier records";
 
-/// Why a call of a tool failed, and what its caller can do.
+/// The error of a tool call, and what its caller can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolError {
     class: ErrorCode,
@@ -120,7 +119,7 @@ pub struct ToolError {
 }
 
 impl ToolError {
-    /// A failure that certainly did nothing and needs a change before it is tried again.
+    /// An error that certainly did nothing and needs a change before a retry.
     #[must_use]
     pub fn new(class: ErrorCode, message: impl Into<String>) -> Self {
         Self {
@@ -171,23 +170,22 @@ impl ToolError {
         self
     }
 
-    /// The same failure after part of the work was done: the message says which part, and `step` continues
-    /// with the rest.
+    /// The same error after part of the work was done: the message names the part, and `step` continues with the rest.
     #[must_use]
     pub fn partial(mut self, message: String, step: NextStep) -> Self {
         self.message = message;
         self.with_effect(Effect::Partly).with_next_also(step)
     }
 
-    /// Keeps the id of the call it is about: the id of a dispatched call is never lost.
+    /// Adds the id of the call concerned. The id of a dispatched call is never lost.
     #[must_use]
     pub fn with_call_id(mut self, id: CallId) -> Self {
         self.call_id = Some(id);
         self
     }
 
-    /// The same failure in the words of its environment: no user must add credit to an account for what the
-    /// simulator refuses.
+    /// Adapts the error to its environment: a refusal of the simulator must not lead a user to add credit to the real
+    /// account.
     fn for_environment(mut self, environment: Environment) -> Self {
         if environment == Environment::Sandbox {
             match self.class {
@@ -274,7 +272,7 @@ impl fmt::Display for ErrorReport {
     }
 }
 
-/// How to set a key, for the model to pass on.
+/// Tells the model how the user sets a key.
 impl From<MissingApiKey> for ToolError {
     fn from(error: MissingApiKey) -> Self {
         Self::new(ErrorCode::NoKey, error.to_string()).with_next([
@@ -286,7 +284,7 @@ impl From<MissingApiKey> for ToolError {
     }
 }
 
-/// Nothing is done that cannot be written down. Some of what keeps it from being passes by itself.
+/// Nothing is dispatched that cannot be recorded. Some causes are temporary.
 impl From<LedgerError> for ToolError {
     fn from(error: LedgerError) -> Self {
         let retry = match error {
@@ -300,7 +298,7 @@ impl From<LedgerError> for ToolError {
     }
 }
 
-/// What the API's refusals and failures mean to a model.
+/// Maps the API's errors to tool errors.
 impl From<callingbox::Error> for ToolError {
     fn from(error: callingbox::Error) -> Self {
         use callingbox::ErrorKind as Kind;
@@ -323,7 +321,7 @@ impl From<callingbox::Error> for ToolError {
             _ => (ErrorCode::Unavailable, vec![]),
         };
         let retry = match (error.retry_is_safe(), error.is_transient()) {
-            // Each secret replaces the one before: a second rotation does no more than the first.
+            // Each secret replaces the one before, so a second rotation is safe.
             _ if operation == ApiOperation::RotateWebhookSecret && !error.retry_is_safe() => {
                 Retry::Later
             }
@@ -353,7 +351,7 @@ const REPLACE_KEY: NextStep = NextStep::person(
 const ADD_CREDIT: NextStep =
     NextStep::person("Tell the user to add credit in the CallingBox dashboard; no tool can do it.");
 
-/// The steps to an agent that can place calls.
+/// The steps that lead to an agent that can place calls.
 fn ready_an_agent() -> Vec<NextStep> {
     vec![
         NextStep::tool(ToolName::GET_AGENT, "shows the type and the numbers of the agent"),
@@ -367,7 +365,7 @@ fn ready_an_agent() -> Vec<NextStep> {
     ]
 }
 
-/// The tools that show what became of a write whose answer is lost, and what is to be done then.
+/// The tools that show whether a write took effect after its answer was lost.
 fn look_up_effect(operation: ApiOperation) -> Vec<NextStep> {
     use ApiOperation as Op;
     let tool = NextStep::tool;

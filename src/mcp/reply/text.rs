@@ -1,5 +1,5 @@
-//! The one place where the text of an answer gets its form. Words that were spoken on the telephone are data from outside: they leave this module
-//! only inside a fence with a marker the speaker could not know.
+//! Formats the text of answers. Words spoken on the telephone are untrusted data: they leave this module only inside a
+//! fence whose marker the speaker cannot know.
 
 use serde_json::{Map, Value};
 
@@ -8,44 +8,44 @@ use callingbox::TranscriptSegment;
 /// The first line of every simulated answer.
 pub const SIMULATED: &str = "SIMULATED: nobody real is called and nothing is charged.";
 
-/// A text that says so first if it is of the simulator.
+/// Prepends the notice to a simulated answer.
 #[must_use]
 pub fn mark_simulated(simulated: bool, text: &str) -> String {
     if simulated { format!("{SIMULATED}\n{text}") } else { text.to_owned() }
 }
 
-/// Whether a record says that it is of the simulator, by the fields that the contract does not know.
+/// Whether a record is marked as simulated, in the fields that the API's contract does not have.
 #[must_use]
 pub fn is_simulated(extra: &Map<String, Value>) -> bool {
     extra.get("simulated").and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// What is said beside a state that could not be looked at again.
+/// The note beside a state that could not be refreshed.
 #[must_use]
 pub fn last_known_note(trouble: &str) -> String {
     format!(" This is the last known state; CallingBox could not be read since: {trouble}")
 }
 
-/// A fence around words from outside. Its marker is random, so that no speech can close it.
+/// A fence around untrusted words. Its marker is random, so that the words cannot close it.
 #[derive(Debug, Clone)]
 pub struct UntrustedFence {
     marker: String,
 }
 
 impl UntrustedFence {
-    /// A fence with a new marker: 48 random bits, made after the words were spoken.
+    /// A fence with a new marker: 48 random bits, generated after the words were spoken.
     #[must_use]
     pub fn new() -> Self {
         Self { marker: format!("{:012x}", rand::random::<u64>() >> 16) }
     }
 
-    /// A few words on one line, cut to `limit` characters, inside the fence.
+    /// Puts words on one line inside the fence, shortened to `limit` characters.
     #[must_use]
     pub fn wrap_line(&self, words: &str, limit: usize) -> String {
         format!("<<<{0} {1} {0}>>>", self.marker, one_line(words, limit))
     }
 
-    /// The words inside the fence, made visible.
+    /// Puts words inside the fence over several lines; invisible characters are escaped.
     #[must_use]
     pub fn wrap_block(&self, words: &str) -> String {
         let marker = &self.marker;
@@ -63,8 +63,8 @@ impl Default for UntrustedFence {
     }
 }
 
-/// Makes characters visible that a reader would not see: control characters but the line feed and
-/// tab, and the ones that turn the direction of writing (Unicode UAX #9) or have no width.
+/// Escapes invisible characters: control characters except line feed and tab, characters that change the direction of
+/// writing (Unicode UAX #9), and characters without width.
 #[must_use]
 pub fn escape_invisible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -82,7 +82,7 @@ pub fn escape_invisible(text: &str) -> String {
     shown
 }
 
-/// The same on one line, cut to `limit` characters.
+/// The same on one line, shortened to `limit` characters.
 #[must_use]
 pub fn one_line(text: &str, limit: usize) -> String {
     let shown = escape_invisible(&text.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -94,7 +94,7 @@ pub fn one_line(text: &str, limit: usize) -> String {
     cut
 }
 
-/// One utterance on one line, so that no words can pretend to be another speaker's line.
+/// One utterance on one line, so that its words cannot imitate another speaker's line.
 #[must_use]
 pub fn format_utterance(segment: &TranscriptSegment) -> String {
     let number = segment.sequence_no.map_or_else(|| "?".to_owned(), |number| number.to_string());
@@ -102,8 +102,8 @@ pub fn format_utterance(segment: &TranscriptSegment) -> String {
     format!("[{number}] {}: {}", one_line(role, 40), one_line(&segment.text, 20_000))
 }
 
-/// The reason for a refusal, on one line and short: what came in may be quoted in it and be of any
-/// length. Cut in the middle, because what would have been right stands at the end.
+/// Shortens the reason for a refusal, which may quote input of any length. The middle is removed, because the end
+/// names the valid values.
 #[must_use]
 pub fn shorten_reason(text: &str) -> String {
     const HEAD: usize = 150;

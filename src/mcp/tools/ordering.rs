@@ -1,4 +1,4 @@
-//! What `place_call` and `purchase_number` share: judge, ask, dial, and say what became of it.
+//! What `place_call` and `purchase_number` share: check the policy, ask the human, dispatch, and map the errors.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ use callingbox::CallId;
 
 /// How far an order got.
 pub(super) enum OrderOutcome {
-    /// It was dispatched, or had been.
+    /// The order was dispatched, now or before.
     Dialed(Dialed),
-    /// A human must see this first, and the model must bring the token back.
+    /// The user must agree first, and the model must return the token.
     Preview {
         /// What to show.
         preview: String,
@@ -33,10 +33,10 @@ pub(super) enum OrderOutcome {
     },
 }
 
-/// Takes an order through the rules, the human and the ledger.
+/// Passes an order through policy, confirmation and ledger.
 ///
-/// `preview` writes what the human is shown, given the local times at the destination. It is asked for only when somebody must be asked, and once
-/// more after their yes: what is done is what they were shown.
+/// `preview` writes the text that the human reads, from the local times at the destination. It is called only if a
+/// confirmation is required, and once more after the yes, so that the order is what the human saw.
 pub(super) async fn place_order<F, P>(
     cx: &ToolContext,
     asked: DialRequest,
@@ -68,7 +68,7 @@ where
     P: Future<Output = Result<Preview, ToolError>>,
 {
     let dialer = cx.account.dialer()?;
-    // What was done is not judged again, and nobody need be asked about it.
+    // A dispatched order is not checked or confirmed again.
     if let Some(dialed) = dialer.find_earlier(&asked).await.map_err(to_tool_error)? {
         return Ok(OrderOutcome::Dialed(dialed));
     }
@@ -100,7 +100,7 @@ where
                         return Ok(OrderOutcome::Preview { preview, token, expires_at });
                     }
                 };
-            // The human may have thought for long: the rules and the agent are looked at once more.
+            // The human may have taken long, so the policy and the agent are checked once more.
             let judgment = dialer.check_policy(&asked).await.map_err(to_tool_error)?;
             if let Confirmation::Refuse(refusal) = demanded(&judgment) {
                 return Err(to_tool_error(DialError::Refused(refusal)).into());
@@ -114,14 +114,13 @@ where
     Ok(OrderOutcome::Dialed(dialer.dial(asked, rule, confirmed_by).await.map_err(to_tool_error)?))
 }
 
-/// The human may think; then an earlier order of the same may have to be settled, the request sent,
-/// and its traces searched for.
+/// The time for the human's answer, plus the longest dispatch with its recovery.
 pub(super) fn order_deadline(cx: &ToolContext) -> Duration {
     let Ok(dialer) = cx.account.dialer() else { return Duration::from_secs(15) };
     dialer.rules().thinking_time + dialer.max_dispatch_duration()
 }
 
-/// Why it was certainly not done, as the model is told.
+/// Maps the reason why an order was certainly not dispatched.
 fn to_tool_error(error: DialError) -> ToolError {
     match error {
         DialError::NotPlaced(error) => error.into(),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::mcp::reply::error::ToolError;
 use callingbox::PageCursor;
 
-/// The API's own word for a value that is one word on the wire.
+/// The wire name of a value that is a string on the wire.
 pub(super) fn wire_word<T: serde::Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(word)) => word,
@@ -13,8 +13,7 @@ pub(super) fn wire_word<T: serde::Serialize>(value: &T) -> String {
     }
 }
 
-/// What to do about a list without a next page that says there is more. `unused` are the filters that can
-/// still narrow it.
+/// The hint for a list that has more entries but no next page. `unused` are the filters that can still narrow it.
 pub(super) fn more_results_hint(limit_can_be_raised: bool, what: &str, unused: &[&str]) -> String {
     let raise = limit_can_be_raised.then(|| "raise `limit`".to_owned());
     let narrow = match unused {
@@ -33,7 +32,7 @@ pub(super) fn more_results_hint(limit_can_be_raised: bool, what: &str, unused: &
     }
 }
 
-/// The cursor that two exclusive arguments ask for.
+/// The cursor from two mutually exclusive arguments.
 pub(super) fn page_cursor(
     starting_after: Option<String>,
     ending_before: Option<String>,

@@ -13,7 +13,7 @@ use crate::mcp::reply::text;
 use crate::telemetry::arguments::mask_digits;
 use callingbox::{BuiltinTool, HttpTool, InCallTool, ToolPolicy};
 
-// Comments of these types would reach the model and tell it nothing.
+// Comments of these types would reach the model without helping it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum InCallKind {
@@ -48,7 +48,7 @@ pub(super) type InCallTools = List<InCallToolInput, 16>;
 /// The tools in the API's form.
 ///
 /// # Errors
-/// The first member that does not go with its kind, or is missing.
+/// The first member that is missing or does not belong to the tool's type.
 pub(super) fn to_api_tools(
     tools: Option<InCallTools>,
 ) -> Result<Option<Vec<InCallTool>>, ToolError> {
@@ -129,7 +129,7 @@ fn to_api_tool(tool: InCallToolInput) -> Result<InCallTool, String> {
     }
 }
 
-/// Holds `parameters` against the API's own form of a JSON Schema (in-call tools guide).
+/// Checks `parameters` against the API's form of a JSON Schema (in-call tools guide).
 fn check_parameters(schema: &Map<String, Value>) -> Result<(), String> {
     if schema.get("type").is_none_or(|kind| kind != "object") {
         return Err("`parameters` must be a JSON Schema with \"type\": \"object\"".to_owned());
@@ -140,7 +140,7 @@ fn check_parameters(schema: &Map<String, Value>) -> Result<(), String> {
     check_object(schema, "parameters")
 }
 
-/// Holds one argument's schema, at `path`, against the form.
+/// Checks the schema of one argument, at `path`.
 fn check_argument(schema: &Value, path: &str) -> Result<(), String> {
     let schema = schema.as_object().ok_or_else(|| wrong_shape(path, "an object"))?;
     let named = match schema.get("type") {
@@ -160,8 +160,8 @@ fn check_argument(schema: &Value, path: &str) -> Result<(), String> {
     check_object(schema, path)
 }
 
-/// Holds the members that a schema may have for an object against the form; of others the API promises
-/// nothing. Nothing nests deeper than JSON is read.
+/// Checks the members that a schema may have for an object; the API does not define others. The nesting is limited by
+/// the JSON parser.
 fn check_object(schema: &Map<String, Value>, path: &str) -> Result<(), String> {
     if let Some(properties) = schema.get("properties") {
         let path = format!("{path}.properties");

@@ -76,7 +76,7 @@ impl Step {
         }
     }
 
-    /// Its failure among others.
+    /// The error of this step among others.
     fn to_error(
         &self,
         effect: Effect,
@@ -118,13 +118,13 @@ impl Step {
     }
 }
 
-/// How long all steps may take together. What is said of them must come before the call's deadline.
+/// How long all steps may take together: the answer must be sent before the deadline of the tool call.
 const TIME: Duration = Duration::from_secs(50);
 
-/// Takes the steps in their order, as far as it gets: the agent as it is after them, and what was done.
+/// Runs the steps in order and returns the agent after the last one, and what was done.
 ///
 /// # Errors
-/// The step that failed, or for which `until` left no time, with those that took place.
+/// The step that failed or timed out, with the steps that took place.
 async fn run_steps(
     api: &callingbox::ApiClient,
     agent_id: &AgentId,

@@ -1,12 +1,12 @@
-//! What of an agent nobody is shown: the values of headers, and in addresses the user and the values of
-//! the query. The names stay, so that it can be told what is there.
+//! Redacts the secrets of an agent: the values of headers, and in addresses the user and the query values. The names
+//! stay visible.
 
 use serde_json::Value;
 use url::Url;
 
 use crate::mcp::input::arguments::REDACTED;
 
-/// An address without its secrets; whole where it has none.
+/// An address without its secrets.
 pub(super) fn redact_url(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return REDACTED.to_owned() };
     let has_user = !url.username().is_empty() || url.password().is_some();

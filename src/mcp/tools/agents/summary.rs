@@ -81,8 +81,8 @@ impl AgentSummary {
     }
 }
 
-/// Refuses a telephone number where its id belongs: the API would only say that there is no such thing,
-/// and not before other steps were taken.
+/// Rejects a telephone number in place of its id: the API would only answer that it does not exist, possibly after
+/// other steps.
 pub(super) fn require_ids<'a>(
     argument: &str,
     ids: impl IntoIterator<Item = &'a NumberId>,

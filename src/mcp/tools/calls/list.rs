@@ -117,7 +117,7 @@ pub(in crate::mcp::tools) struct ListCallsOutput {
     searched: usize,
 }
 
-/// The most pages that one filtered listing looks through: 1,000 calls.
+/// The maximum number of pages that one filtered listing reads: 1,000 calls.
 const MAX_PAGES: usize = 10;
 
 impl Tool for ListCalls {
@@ -154,7 +154,7 @@ impl Tool for ListCalls {
             pages += 1;
             has_more = page.has_more && !page.data.is_empty();
             if towards_newer {
-                // Within a page the newest is first; the direction of travel is the other one.
+                // Each page begins with the newest call, but this listing goes towards newer calls.
                 page.data.reverse();
             }
             let mut calls = page.data.into_iter();

@@ -114,7 +114,7 @@ impl PlaceCallOutput {
         let dispatch_id = Some(dialed.dispatch.to_string());
         let mut output = match dialed.result {
             DialResult::Placed(Placed::Call(call)) => {
-                // A search may have found it only after its end.
+                // Recovery may have found the call only after its end.
                 let (note, step) = match CallOutcome::from_call(&call) {
                     CallOutcome::InProgress => {
                         ("The call was placed.", result("waits for its end"))
@@ -186,19 +186,17 @@ impl PlaceCallOutput {
     }
 }
 
-/// This server as the receiver of the call's events, unless the agent has one: that of a call takes
-/// the place of its agent's.
+/// This server's webhook address, unless the agent has its own: an address of the call would replace it.
 async fn own_webhook_url(cx: &ToolContext, agent: &AgentId) -> Result<Option<String>, ToolError> {
     let Some(url) = cx.account.webhook_url() else { return Ok(None) };
     let agent = cx.account.api()?.get_agent(agent).await?;
     Ok(agent.webhook_url.is_none().then(|| url.to_owned()))
 }
 
-/// The longest task and facts that are shown, in characters: what can be given.
+/// The maximum length of the task and the facts in a preview, in characters: the maximum of the arguments.
 const LONGEST: usize = 32_768;
 
-/// What the human is shown before a call: all that the agent is told for it. Their yes is bound to how
-/// the agent is set up besides, too.
+/// The preview of a call: everything that the agent is told. The confirmation also covers the agent's settings.
 async fn build_preview(
     cx: &ToolContext,
     call: &CallCreate,
@@ -253,7 +251,7 @@ impl Tool for PlaceCall {
     type Input = PlaceCallInput;
     type Output = PlaceCallOutput;
 
-    /// The human may think, then the dispatch may take its whole time.
+    /// The human may take time, and so may the dispatch.
     fn deadline(_input: &Self::Input, cx: &ToolContext) -> Duration {
         ordering::order_deadline(cx)
     }
@@ -316,10 +314,10 @@ impl Tool for PlaceCall {
                 )
             },
         };
-        // Whether or not there is a record that says so.
+        // Set even if there is no record.
         output.simulated = cx.account.environment() == Environment::Sandbox;
         let text = output.text();
-        // A repeated call is answered as what it is: a task would look like that of a new one.
+        // A repeated call gets no task, because the task would look like one of a new call.
         let is_new = output.duplicate_of.is_none();
         let live = output.outcome == Some(CallOutcome::InProgress) && is_new;
         let live = output.call_id.clone().filter(|_| live);

@@ -82,7 +82,7 @@ impl Tool for GetCallTranscript {
         let after = after_sequence_no.map(BoundedInteger::get);
         let (call, mut segments, is_final, trouble) = if wait.is_zero() {
             let api = cx.account.api()?;
-            // The call first: if it is over now, the transcript that is read after it is the last.
+            // Read the call first: if it is over, a transcript that is read later is complete.
             let call = api.get_call(&call_id).await?;
             let segments = api.get_transcript(&call_id).await?.segments;
             let is_final = call.status.is_terminal();

@@ -149,7 +149,7 @@ impl Tool for ListNumbers {
     }
 }
 
-/// The most numbers for sale that are asked for at once.
+/// The maximum number of offers in one search.
 const MAX_OFFERS: u8 = 50;
 
 pub(super) struct SearchNumbers;
@@ -208,7 +208,7 @@ impl Tool for SearchNumbers {
             country_code: country_code.map(CountryCode::into_string),
             area_code: area_code.map(AreaCode::into_string),
             number_type,
-            // One more tells whether there are more, where the list does not say so itself.
+            // One additional entry shows whether there are more, if the list itself does not.
             limit: Some(limit.saturating_add(1).min(MAX_OFFERS).into()),
         };
         let given = [
@@ -364,7 +364,7 @@ impl PurchaseNumberOutput {
     }
 }
 
-/// What the number costs at once, if it can be found among those for sale and its price is said.
+/// The price of a number, if the search finds the number and its price.
 async fn find_price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents>, ToolError> {
     let search = NumberSearch {
         area_code: number
@@ -390,7 +390,7 @@ impl Tool for PurchaseNumber {
     type Input = PurchaseNumberInput;
     type Output = PurchaseNumberOutput;
 
-    /// The human may think, then the dispatch may take its whole time.
+    /// The human may take time, and so may the dispatch.
     fn deadline(_input: &Self::Input, cx: &ToolContext) -> Duration {
         ordering::order_deadline(cx)
     }

@@ -84,7 +84,7 @@ impl WebhookReport {
         )
     }
 
-    /// All of it but for when it was made and changed.
+    /// All fields except the times of creation and change.
     fn text(&self) -> String {
         append_fields(
             self.summary_line(),
@@ -180,7 +180,7 @@ impl DeliveryReport {
         )
     }
 
-    /// All of it but for when it was made and changed.
+    /// All fields except the times of creation and change.
     fn text(&self) -> String {
         let to_come = self.status.as_deref() == Some("pending");
         let next_attempt_at = self.next_attempt_at.as_ref().filter(|_| to_come);
@@ -439,7 +439,7 @@ impl Tool for RotateWebhookSecret {
     }
 }
 
-/// The most deliveries that the API lists.
+/// The maximum number of deliveries that the API lists.
 const MAX_DELIVERIES: u8 = 200;
 
 pub(super) struct ListWebhookDeliveries;
@@ -480,7 +480,7 @@ impl Tool for ListWebhookDeliveries {
             endpoint_id: webhook_id,
             call_id,
             status,
-            // One more tells whether there are more, where the list does not say so itself.
+            // One additional entry shows whether there are more, if the list itself does not.
             limit: Some(limit.saturating_add(1).min(MAX_DELIVERIES)),
         };
         let page = cx.account.api()?.list_webhook_deliveries(&filter).await?.limit_to(limit.into());
