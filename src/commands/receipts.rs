@@ -28,9 +28,9 @@ pub(super) async fn run(
     let status = match &args.outcome {
         None => None,
         Some(name) => {
-            let named = DispatchStatus::all().find(|status| status.name() == name);
+            let named = DispatchStatus::all().find(|status| status.as_str() == name);
             Some(named.with_context(|| {
-                let valid: Vec<_> = DispatchStatus::all().map(DispatchStatus::name).collect();
+                let valid: Vec<_> = DispatchStatus::all().map(DispatchStatus::as_str).collect();
                 format!("there is no outcome `{name}`; the valid outcomes are {}", valid.join(", "))
             })?)
         }
@@ -107,9 +107,9 @@ fn receipt_table(records: &[DispatchRecord]) -> String {
             text,
             "{:<20} {:<8} {:<16} {:<11} {:<9} {:<22} {:<36} {}",
             record.created_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            record.kind.name(),
+            record.kind.as_str(),
             to,
-            record.state.status().name(),
+            record.state.status().as_str(),
             cost,
             record.rule,
             record.state.id().unwrap_or("-"),

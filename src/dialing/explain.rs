@@ -246,7 +246,7 @@ impl Policy {
             default: self.default,
             unknown_timezone: self.unknown_timezone,
             quiet_hours: self.quiet_hours,
-            limits: limits.into_iter().map(|(limit, summary)| (limit.name(), summary)).collect(),
+            limits: limits.into_iter().map(|(limit, summary)| (limit.as_str(), summary)).collect(),
             rules: self
                 .rules
                 .iter()

@@ -72,7 +72,7 @@ impl Limit {
 
     /// The name in the policy file, under `[limits]`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::PerHour => "per_hour",
             Self::PerDay => "per_day",
@@ -83,16 +83,16 @@ impl Limit {
         }
     }
 
-    /// The inverse of [`Limit::name`].
+    /// The inverse of [`Limit::as_str`].
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|limit| limit.name() == name)
+        Self::ALL.into_iter().find(|limit| limit.as_str() == name)
     }
 }
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.as_str())
     }
 }
 
@@ -109,7 +109,7 @@ pub enum OrderKind {
 impl OrderKind {
     /// `call` or `purchase`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Call => "call",
             Self::Purchase => "purchase",

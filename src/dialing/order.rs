@@ -92,7 +92,7 @@ impl DialRequest {
     /// Identifies the order: two orders with the same fingerprint are the same call or purchase.
     #[must_use]
     pub fn fingerprint(&self, account: &AccountId) -> Fingerprint {
-        Fingerprint::of(account, self.kind(), &Value::Object(self.arguments().identity))
+        Fingerprint::new(account, self.kind(), &Value::Object(self.arguments().identity))
     }
 
     /// Identifies everything that a confirmation of this request covers.
@@ -100,7 +100,7 @@ impl DialRequest {
     pub fn confirmation_fingerprint(&self, account: &AccountId) -> Fingerprint {
         let Arguments { mut identity, handling } = self.arguments();
         identity.extend(handling);
-        Fingerprint::of(account, self.kind(), &Value::Object(identity))
+        Fingerprint::new(account, self.kind(), &Value::Object(identity))
     }
 
     /// Destructures the request without `..`: a new field must be given its place here before the code compiles.

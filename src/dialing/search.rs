@@ -257,7 +257,7 @@ mod tests {
             dispatch_id: DispatchId::new(),
             kind: OrderKind::Call,
             account_id: account.id().clone(),
-            fingerprint: Fingerprint::of(account.id(), OrderKind::Call, &Value::Null),
+            fingerprint: Fingerprint::new(account.id(), OrderKind::Call, &Value::Null),
             idempotency_key: None,
             callee: None,
             agent_id: None,

@@ -265,7 +265,7 @@ async fn of_what_was_left_open_only_calls_are_looked_for() {
     house.abandon(call("Left."), 180).await;
     let ledger = house.dialer.ledger().await.unwrap();
     house.dialer.recover_abandoned(ledger.as_ref()).await.unwrap();
-    let mut names: Vec<_> = house.states().await.iter().map(DispatchState::name).collect();
+    let mut names: Vec<_> = house.states().await.iter().map(DispatchState::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["intent", "not_placed"]);
 }
@@ -278,7 +278,7 @@ async fn what_is_not_there_was_not_placed_once_it_can_arrive_no_more() {
         house.abandon(call("Left."), seconds_ago).await;
         let ledger = house.dialer.ledger().await.unwrap();
         house.dialer.recover_abandoned(ledger.as_ref()).await.unwrap();
-        assert_eq!(house.states().await[0].name(), name, "{seconds_ago}");
+        assert_eq!(house.states().await[0].as_str(), name, "{seconds_ago}");
     }
 }
 

@@ -39,7 +39,7 @@ const LATE: Duration = Duration::from_secs(2);
 
 fn account_tag(account: &Account, call: &CallId) -> Result<String, ToolError> {
     let tenant = account.dialer()?.account().id();
-    let whole = Fingerprint::of(tenant, OrderKind::Call, &json!({"task": call}));
+    let whole = Fingerprint::new(tenant, OrderKind::Call, &json!({"task": call}));
     Ok(whole.as_str().chars().take(TAG).collect())
 }
 

@@ -39,7 +39,7 @@ pub(super) fn intent(account: &AccountRef, to: u32, instructions: &str) -> NewIn
         dispatch_id: DispatchId::new(),
         kind: OrderKind::Call,
         account_id: account.id().clone(),
-        fingerprint: Fingerprint::of(account.id(), OrderKind::Call, &arguments),
+        fingerprint: Fingerprint::new(account.id(), OrderKind::Call, &arguments),
         idempotency_key: None,
         callee: Some(Callee::new(account, &to)),
         agent_id: Some("agt_1".to_owned()),
@@ -516,7 +516,7 @@ async fn limits_refuse(ledger: &dyn Ledger) {
 async fn looking(ledger: &dyn Ledger) {
     let account = account();
     let look = async |asked: NewIntent| {
-        ledger.find_earlier(DispatchLookup::of(&asked, &terms(noon()))).await.unwrap()
+        ledger.find_earlier(DispatchLookup::from_intent(&asked, &terms(noon()))).await.unwrap()
     };
     let asked = || keyed(intent(&account, 1, "look"), "look");
     assert_eq!(look(asked()).await, None);
@@ -528,7 +528,10 @@ async fn looking(ledger: &dyn Ledger) {
     assert_eq!(look(asked()).await, Some(EarlierDispatch::Duplicate(placed.clone())));
     let again = BeginConstraints { allow_repeat: true, ..terms(noon()) };
     let unkeyed = intent(&account, 1, "look");
-    assert_eq!(ledger.find_earlier(DispatchLookup::of(&unkeyed, &again)).await.unwrap(), None);
+    assert_eq!(
+        ledger.find_earlier(DispatchLookup::from_intent(&unkeyed, &again)).await.unwrap(),
+        None
+    );
     let other = keyed(intent(&account, 2, "other"), "look");
     assert_eq!(look(other).await, Some(EarlierDispatch::KeyConflict(placed.clone())));
     assert_eq!(look(intent(&account, 2, "other")).await, None);

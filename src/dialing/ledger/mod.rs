@@ -1,18 +1,18 @@
-//! The ledger: what was dialed, written down before it is dialed.
+//! The ledger: the record of what was dialed, written before it is dialed.
 //!
-//! It answers one question that memory cannot: *has this been dialed already?* - by another tool call,
-//! another process, another machine, or by a process that died before it could say so. [`Ledger`] is
-//! the contract; [`sqlite`] keeps it in a file that several processes share, [`redis`] in a server that
-//! several machines share. Both pass one suite of tests.
+//! It answers one question that memory cannot: was this dialed already, by another tool call, another process, another
+//! machine, or by a process that died before it could report? [`Ledger`] is the contract. [`sqlite`] keeps the ledger
+//! in a file that the processes of one machine share, [`redis`] in a server that several machines share. Both pass one
+//! test suite.
 //!
-//! The life of a record: [`Ledger::begin`] writes the intent in one atomic step that also looks for
-//! repetitions and enforces the limits. Then exactly one of [`Ledger::record_placed`],
-//! [`Ledger::record_not_placed`] or [`Ledger::record_unknown`] says what came of the request, and
-//! [`Ledger::record_end`] how the call ended. A process that dies in between leaves an intent whose lease
-//! runs out; whoever finds it ([`EarlierDispatch::Unresolved`], [`Ledger::list_unresolved`]) takes it over with
-//! [`Ledger::take_over`], searches for the call, and settles it.
+//! The life of a record: [`Ledger::begin`] writes the intent in one atomic step, which also looks for an earlier
+//! identical order and enforces the limits. Then exactly one of [`Ledger::record_placed`],
+//! [`Ledger::record_not_placed`] and [`Ledger::record_unknown`] records the result of the request, and
+//! [`Ledger::record_end`] the end of the call. A process that dies in between leaves an intent whose lease expires. A
+//! process that finds it ([`EarlierDispatch::Unresolved`], [`Ledger::list_unresolved`]) takes it over with
+//! [`Ledger::take_over`], searches for the call, and records the result.
 //!
-//! No method reads the clock: every time is an argument, so that tests move it.
+//! No method reads the clock: every time is an argument.
 
 mod error;
 mod ids;
@@ -44,42 +44,38 @@ use callingbox::MilliCents;
 
 /// How long an idempotency key is honored.
 pub const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
-/// The most records that one answer holds.
+/// The most records that one list returns.
 pub const MAX_PAGE: u32 = 1_000;
-/// The longest reason that is kept, in characters.
+/// The most characters of a stored reason.
 pub const MAX_REASON: usize = 300;
 
-/// What every ledger can do. See the module's page for the order of the steps.
+/// The operations of a ledger, in the order that the module's page describes.
 ///
 /// # Errors
-/// Every method fails with a [`LedgerError`] when the ledger cannot be read or written. Whoever gets
-/// one must not dial.
+/// Every method fails with a [`LedgerError`] if the ledger cannot be read or written. Then the caller must not dial.
 #[async_trait]
 pub trait Ledger: Send + Sync + std::fmt::Debug {
-    /// The earlier one that stands in the way, if any. Only looks, so that it may be asked before anybody
-    /// has judged.
+    /// Finds the earlier dispatch that blocks a new one. Writes nothing.
     ///
-    /// In this order: the idempotency key (within [`KEY_LIFETIME`]; a key that named something else
-    /// is a conflict), an identical request whose fate is open (of any age, even with
-    /// `allow_repeat`), an identical request placed within the window (unless `allow_repeat`).
-    ///
-    /// An identical request that was certainly not placed stands in nobody's way, even under the same
-    /// key.
+    /// In this order: a dispatch with the same idempotency key (within [`KEY_LIFETIME`]; if that one was a different
+    /// order, the key conflicts), an identical order whose result is open (of any age, even with `allow_repeat`), and
+    /// an identical order that was placed within the window (unless `allow_repeat`). An identical order that was
+    /// certainly not placed blocks nothing, even under the same key.
     async fn find_earlier(
         &self,
         lookup: DispatchLookup,
     ) -> Result<Option<EarlierDispatch>, LedgerError>;
 
-    /// Writes the intent, unless an earlier one stands in the way, as [`Ledger::find_earlier`] would say, or a
-    /// limit. One atomic step among all processes; on [`BeginResult::Begun`] the intent survives a crash.
+    /// Writes the intent, unless an earlier dispatch blocks it, as [`Ledger::find_earlier`] does, or a limit is reached.
+    /// This is one atomic step among all processes. After [`BeginResult::Begun`] the intent survives a crash.
     async fn begin(
         &self,
         intent: NewIntent,
         terms: BeginConstraints,
     ) -> Result<BeginResult, LedgerError>;
 
-    /// Extends the lease of a dispatch that is alive. `false` means that somebody else has taken it
-    /// over or settled it: stop, and do not dial.
+    /// Extends the lease of a dispatch. Returns `false` if another process has taken it over or recorded its result; then
+    /// the caller must not dial.
     async fn renew_lease(
         &self,
         account: &AccountId,
@@ -88,8 +84,8 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         lease_expires_at: Timestamp,
     ) -> Result<bool, LedgerError>;
 
-    /// Becomes the one who settles a record in [`DispatchState::Intent`] or [`DispatchState::Unknown`] whose lease has
-    /// run out. Of several who try, one gets the record, with its new generation.
+    /// Takes over a record in [`DispatchState::Intent`] or [`DispatchState::Unknown`] whose lease has expired. If several
+    /// processes try, one gets the record, with its new generation.
     async fn take_over(
         &self,
         account: &AccountId,
@@ -98,7 +94,7 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         lease_expires_at: Timestamp,
     ) -> Result<Option<DispatchRecord>, LedgerError>;
 
-    /// It was dialed (or bought), and this is its id. Answers with the record as it then stands.
+    /// Records the id of the call or number. Returns the updated record.
     async fn record_placed(
         &self,
         account: &AccountId,
@@ -106,7 +102,7 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         id: &str,
     ) -> Result<DispatchRecord, LedgerError>;
 
-    /// It was certainly not dialed. Answers with the record as it then stands.
+    /// Records that the order was certainly not placed. Returns the updated record.
     async fn record_not_placed(
         &self,
         account: &AccountId,
@@ -114,7 +110,7 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         reason: &str,
     ) -> Result<DispatchRecord, LedgerError>;
 
-    /// Nobody can say. Ends the lease, so that the next identical request may take it over.
+    /// Records that the result is unknown, and ends the lease, so that the next identical order may take it over.
     async fn record_unknown(
         &self,
         account: &AccountId,
@@ -122,9 +118,8 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<DispatchRecord, LedgerError>;
 
-    /// The call (or purchase) with this id has ended. May be repeated when more is known: a later
-    /// outcome replaces the earlier, a missing cost keeps the known one. `None` when the ledger has
-    /// no such call.
+    /// Records the end of the call, or of the purchase, with this id. May be repeated: a later outcome replaces an earlier
+    /// one, and an unknown cost keeps the known cost. Returns `None` if the ledger has no such call.
     async fn record_end(
         &self,
         account: &AccountId,
@@ -132,7 +127,7 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         end: CallEnd,
     ) -> Result<Option<DispatchRecord>, LedgerError>;
 
-    /// What has been used, measured against these limits.
+    /// Measures the usage against these limits.
     async fn measure_usage(
         &self,
         account: &AccountId,
@@ -142,7 +137,7 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<Usage, LedgerError>;
 
-    /// Whether this destination was ever called: a call to it was placed.
+    /// Whether a call to this destination was ever placed.
     async fn is_known_destination(
         &self,
         account: &AccountId,
@@ -155,30 +150,30 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         account: &AccountId,
     ) -> Result<Vec<DispatchRecord>, LedgerError>;
 
-    /// One record by its dispatch id.
+    /// Finds a record by its dispatch id.
     async fn find(
         &self,
         account: &AccountId,
         dispatch: DispatchId,
     ) -> Result<Option<DispatchRecord>, LedgerError>;
 
-    /// One record by the id of its call or number.
+    /// Finds a record by the id of its call or number.
     async fn find_by_remote_id(
         &self,
         account: &AccountId,
         id: &str,
     ) -> Result<Option<DispatchRecord>, LedgerError>;
 
-    /// Whether it can be read now: looks for one record, which is not there, however many are.
+    /// Checks that the ledger can be read, at the same cost however many records it holds.
     async fn check_readable(&self) -> Result<(), LedgerError> {
-        let nobody = AccountId(String::new());
-        self.find(&nobody, DispatchId::new()).await.map(|_| ())
+        let no_account = AccountId(String::new());
+        self.find(&no_account, DispatchId::new()).await.map(|_| ())
     }
 
     /// A page of records, newest first.
     async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>, LedgerError>;
 
-    /// Uses a confirmation token up. `true` the first time and before it expires, else `false`.
+    /// Redeems a confirmation token. Returns `true` once, before the token expires, and `false` otherwise.
     async fn redeem_token(
         &self,
         account: &AccountId,
@@ -187,11 +182,11 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<bool, LedgerError>;
 
-    /// A random key, made once per ledger and shared by all who open it.
+    /// A random key, generated once per ledger and shared by all processes that open it.
     async fn secret(&self) -> Result<[u8; 32], LedgerError>;
 }
 
-/// A reason as it is kept: one line, bounded.
-fn short(reason: &str) -> String {
+/// The reason on one line, with at most [`MAX_REASON`] characters.
+fn truncate_reason(reason: &str) -> String {
     reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON).collect()
 }

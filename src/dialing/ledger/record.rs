@@ -1,4 +1,4 @@
-//! What the ledger keeps about one dispatch, and what goes in and comes out when one begins.
+//! The record of one dispatch, the steps of its life, and the arguments and results of beginning one.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::dialing::limits::{CallLimits, LimitReached, OrderKind};
 use callingbox::E164;
 use callingbox::MilliCents;
 
-/// How an order was confirmed before it was dispatched.
+/// How an order was confirmed before it was dispatched. `Display` is the text for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConfirmedBy {
@@ -40,10 +40,9 @@ impl ConfirmedBy {
         }
     }
 
-    /// The inverse of [`ConfirmedBy::as_str`].
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|confirmed_by| confirmed_by.as_str() == name)
+    pub fn from_stored(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|confirmed_by| confirmed_by.as_str() == word)
     }
 }
 
@@ -58,33 +57,29 @@ impl fmt::Display for ConfirmedBy {
     }
 }
 
-/// Where a dispatch stands.
+/// The state of a dispatch.
 ///
 /// Evidence only grows: a weaker fact never replaces a stronger one. The order of strength is
 /// `Intent < Unknown < NotPlaced < Placed < Finished`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum DispatchState {
-    /// About to be sent, or sent and not yet answered. Whoever works on it holds the record's lease;
-    /// when the lease has run out, its owner is gone and the record waits to be reconciled.
+    /// The request is about to be sent, or was sent and not answered yet. The process that works on it holds the
+    /// record's lease. When the lease has expired, that process is gone and the dispatch must be resolved.
     Intent,
-    /// Sent, perhaps; searched for, and not found.
+    /// The request may have been sent. The order was searched for and not found.
     Unknown,
-    /// Certainly not dialed, nothing bought.
-    NotPlaced {
-        /// Why, for people.
-        reason: String,
-    },
-    /// Dialed, or bought.
+    /// Nothing was dialed or bought.
+    NotPlaced { reason: String },
+    /// The call was placed, or the number bought.
     Placed {
-        /// The id of the call, or of the number.
+        /// The id of the call or of the number.
         id: String,
     },
-    /// Dialed, and ended.
+    /// The call has ended, or the purchase is complete.
     Finished {
-        /// The id of the call, or of the number.
+        /// The id of the call or of the number.
         id: String,
-        /// How it ended.
         outcome: CallOutcome,
         /// The billed amount, once it is known.
         #[serde(rename = "cost_milli_cents")]
@@ -93,19 +88,18 @@ pub enum DispatchState {
 }
 
 impl DispatchState {
-    /// The word under which the state is stored and listed.
+    /// The word under which the state is stored.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Intent => "intent",
-            Self::Unknown => "unknown",
-            Self::NotPlaced { .. } => "not_placed",
-            Self::Placed { .. } => "placed",
             Self::Finished { .. } => "finished",
+            Self::Intent | Self::Unknown | Self::NotPlaced { .. } | Self::Placed { .. } => {
+                self.status().as_str()
+            }
         }
     }
 
-    /// The same in one word for people: how it ended, once it has.
+    /// The state in one word for people, which includes the outcome of a call that has ended.
     #[must_use]
     pub const fn status(&self) -> DispatchStatus {
         match self {
@@ -117,7 +111,7 @@ impl DispatchState {
         }
     }
 
-    /// The id of the call or of the number, when there is one.
+    /// The id of the call or of the number, if there is one.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         match self {
@@ -125,27 +119,26 @@ impl DispatchState {
             Self::Intent | Self::Unknown | Self::NotPlaced { .. } => None,
         }
     }
+
+    /// Whether the result of the request is not known.
+    const fn is_open(&self) -> bool {
+        matches!(self, Self::Intent | Self::Unknown)
+    }
 }
 
-/// Where a dispatch stands, in one word: what is known of it, or how it ended.
+/// The state of a dispatch, or the outcome of its call, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DispatchStatus {
-    /// About to be sent, or sent and not yet answered.
     Intent,
-    /// Sent, perhaps; searched for, and not found.
     Unknown,
-    /// Certainly not dialed, nothing bought.
     NotPlaced,
-    /// Dialed, or bought, and not known to have ended.
     Placed,
-    /// Ended so.
     Ended(CallOutcome),
 }
 
 impl DispatchStatus {
-    /// The word.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Intent => "intent",
             Self::Unknown => "unknown",
@@ -155,165 +148,141 @@ impl DispatchStatus {
         }
     }
 
-    /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        let open = [Self::Intent, Self::Unknown, Self::NotPlaced, Self::Placed];
-        open.into_iter().chain(CallOutcome::ENDED.map(Self::Ended))
+        let before_the_end = [Self::Intent, Self::Unknown, Self::NotPlaced, Self::Placed];
+        before_the_end.into_iter().chain(CallOutcome::ENDED.map(Self::Ended))
     }
 }
 
-/// A destination as the ledger keeps it: masked for people, hashed for counting.
+/// A destination as the ledger stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Callee {
-    /// The number with its middle hidden.
+    /// The number with its middle digits hidden, for people.
     pub masked: String,
-    /// The number's name within the account.
+    /// The hash by which calls to the number are counted.
     pub hash: DestinationHash,
 }
 
 impl Callee {
-    /// The destination, as this account sees it.
     #[must_use]
     pub fn new(account: &AccountRef, number: &E164) -> Self {
         Self { masked: number.masked(), hash: account.hash(number) }
     }
 }
 
-/// What is about to be done. Written before the first byte of it leaves.
+/// An order that is about to be dispatched. Written before the first byte of the request is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewIntent {
-    /// A fresh id, which the request will carry.
+    /// A new id, which the request will carry.
     pub dispatch_id: DispatchId,
-    /// Call or purchase.
     pub kind: OrderKind,
-    /// On whose behalf.
     pub account_id: AccountId,
-    /// What is asked for.
     pub fingerprint: Fingerprint,
-    /// The caller's own name for the request.
     pub idempotency_key: Option<IdempotencyKey>,
-    /// Whom it rings; `None` for a purchase.
+    /// `None` for a purchase.
     pub callee: Option<Callee>,
-    /// The agent that will speak.
     pub agent_id: Option<String>,
-    /// The rule that decided, as the verdict names it.
+    /// The calling rule that decided.
     pub rule: String,
-    /// How it was confirmed.
     pub confirmed_by: ConfirmedBy,
-    /// The most that it can cost.
+    /// The most that the order can cost.
     pub hold: MilliCents,
 }
 
-/// On what terms it may begin.
+/// The conditions under which an order may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BeginConstraints {
-    /// The time of the intent.
     pub now: Timestamp,
-    /// Until when the dispatch is surely alive without renewing its lease.
+    /// Until then the dispatch counts as alive without renewing its lease.
     pub lease_expires_at: Timestamp,
-    /// An identical request that was placed after this time is answered with the first one.
+    /// An identical order that was placed after this time answers the new one.
     pub repeats_since: Timestamp,
-    /// Ring again although the same was asked for a moment ago.
+    /// Place the order even if an identical one was placed a moment ago.
     pub allow_repeat: bool,
-    /// The enforced limits.
+    /// The limits to enforce.
     pub limits: CallLimits,
 }
 
-/// By what an earlier one of the same is found.
+/// Finds an earlier identical order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DispatchLookup {
-    /// On whose behalf.
     pub account_id: AccountId,
-    /// What is asked for.
     pub fingerprint: Fingerprint,
-    /// The caller's own name for the request.
     pub idempotency_key: Option<IdempotencyKey>,
-    /// The time of the look.
     pub now: Timestamp,
-    /// One that was placed after this time counts.
+    /// Only an order that was placed after this time is a repetition.
     pub repeats_since: Timestamp,
-    /// One that was placed does not count, unless it has the same key.
+    /// An order that was placed is no repetition, unless it has the same idempotency key.
     pub allow_repeat: bool,
 }
 
 impl DispatchLookup {
-    /// What an intent is held against before it begins.
     #[must_use]
-    pub(super) fn of(intent: &NewIntent, terms: &BeginConstraints) -> Self {
+    pub(super) fn from_intent(intent: &NewIntent, constraints: &BeginConstraints) -> Self {
         Self {
             account_id: intent.account_id.clone(),
             fingerprint: intent.fingerprint.clone(),
             idempotency_key: intent.idempotency_key.clone(),
-            now: terms.now,
-            repeats_since: terms.repeats_since,
-            allow_repeat: terms.allow_repeat,
+            now: constraints.now,
+            repeats_since: constraints.repeats_since,
+            allow_repeat: constraints.allow_repeat,
         }
     }
 }
 
-/// An earlier one that stands in the way.
+/// An earlier dispatch that blocks a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EarlierDispatch {
-    /// The same was asked for and placed: answer with that one.
+    /// An identical order was placed; it answers the new one.
     Duplicate(DispatchRecord),
-    /// The same is being dispatched at this moment by somebody alive: wait for it.
+    /// Another process is placing an identical order: wait for it.
     InFlight(DispatchRecord),
-    /// The same was dispatched and nobody knows what became of it: reconcile it first.
+    /// An identical order was dispatched, and its result is not known: resolve it first.
     Unresolved(DispatchRecord),
-    /// The idempotency key was used for something else, which is this.
+    /// The idempotency key belongs to this other order.
     KeyConflict(DispatchRecord),
 }
 
-/// What came of beginning.
+/// The result of [`super::Ledger::begin`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BeginResult {
     /// The intent is on disk: dial.
     Begun(DispatchRecord),
-    /// An earlier one stands in the way.
+    /// An earlier dispatch blocks the order.
     Earlier(EarlierDispatch),
-    /// A limit stands in the way.
     LimitReached(LimitReached),
 }
 
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DispatchRecord {
-    /// The dispatch.
     pub dispatch_id: DispatchId,
-    /// Call or purchase.
     pub kind: OrderKind,
-    /// On whose behalf.
     pub account_id: AccountId,
-    /// What was asked for.
     pub fingerprint: Fingerprint,
-    /// The caller's own name for the request.
     pub idempotency_key: Option<IdempotencyKey>,
-    /// Whom it rang; `None` for a purchase.
+    /// `None` for a purchase.
     pub callee: Option<Callee>,
-    /// The agent that spoke.
     pub agent_id: Option<String>,
-    /// The rule that decided.
+    /// The calling rule that decided.
     pub rule: String,
-    /// How it was confirmed.
     pub confirmed_by: ConfirmedBy,
-    /// When it was decided to dial, to the millisecond.
+    /// When the intent was written, to the millisecond.
     pub created_at: Timestamp,
-    /// Until when its dispatch is surely alive.
+    /// Until then the dispatch counts as alive.
     pub lease_expires_at: Timestamp,
-    /// Who works on it: 1 is the one who began, each take-over adds one.
+    /// The number of processes that have held the lease: 1 is the process that began, and each take-over adds one.
     pub generation: u32,
-    /// The most that it can cost.
+    /// The most that the order can cost.
     #[serde(rename = "hold_milli_cents")]
     pub hold: MilliCents,
-    /// Where it stands.
     #[serde(flatten)]
     pub state: DispatchState,
 }
 
 impl DispatchRecord {
-    /// The record of an intent that begins now.
     #[must_use]
-    pub(super) fn begin(intent: NewIntent, terms: &BeginConstraints) -> Self {
+    pub(super) fn from_intent(intent: NewIntent, constraints: &BeginConstraints) -> Self {
         Self {
             dispatch_id: intent.dispatch_id,
             kind: intent.kind,
@@ -324,16 +293,16 @@ impl DispatchRecord {
             agent_id: intent.agent_id,
             rule: intent.rule,
             confirmed_by: intent.confirmed_by,
-            created_at: whole_millis(terms.now),
-            lease_expires_at: whole_millis(terms.lease_expires_at),
+            created_at: truncate_to_millis(constraints.now),
+            lease_expires_at: truncate_to_millis(constraints.lease_expires_at),
             generation: 1,
             hold: intent.hold,
             state: DispatchState::Intent,
         }
     }
 
-    /// How an earlier record answers an identical request, if it does: `None` lets it begin.
-    pub(super) fn answers(self, now: Timestamp) -> Option<EarlierDispatch> {
+    /// How this record blocks an identical order; `None` if it does not.
+    pub(super) fn into_earlier(self, now: Timestamp) -> Option<EarlierDispatch> {
         match self.state {
             DispatchState::NotPlaced { .. } => None,
             DispatchState::Placed { .. } | DispatchState::Finished { .. } => {
@@ -349,31 +318,29 @@ impl DispatchRecord {
     }
 }
 
-/// The steps of a record's life. Each says whether the record changed and must be written.
+/// The steps of a record's life. Each returns whether the record changed and must be written.
 impl DispatchRecord {
-    /// Extends the lease, for the one who holds it.
-    pub(super) fn renew(&mut self, generation: u32, lease_expires_at: Timestamp) -> bool {
-        let open = matches!(self.state, DispatchState::Intent | DispatchState::Unknown);
-        let mine = open && self.generation == generation;
-        if mine {
-            self.lease_expires_at = whole_millis(lease_expires_at);
+    /// Extends the lease for the process that holds it.
+    pub(super) fn renew_lease(&mut self, generation: u32, expires_at: Timestamp) -> bool {
+        let holds_lease = self.state.is_open() && self.generation == generation;
+        if holds_lease {
+            self.lease_expires_at = truncate_to_millis(expires_at);
         }
-        mine
+        holds_lease
     }
 
-    /// Hands the lease to somebody else, once it has run out.
-    pub(super) fn take_over(&mut self, now: Timestamp, lease_expires_at: Timestamp) -> bool {
-        let open = matches!(self.state, DispatchState::Intent | DispatchState::Unknown);
-        let abandoned = open && self.lease_expires_at <= now;
-        if abandoned {
+    /// Gives the lease to another process, if it has expired.
+    pub(super) fn take_over(&mut self, now: Timestamp, expires_at: Timestamp) -> bool {
+        let is_abandoned = self.state.is_open() && self.lease_expires_at <= now;
+        if is_abandoned {
             self.generation = self.generation.saturating_add(1);
-            self.lease_expires_at = whole_millis(lease_expires_at);
+            self.lease_expires_at = truncate_to_millis(expires_at);
         }
-        abandoned
+        is_abandoned
     }
 
-    /// The strongest fact but one: it was dialed, whatever was believed before.
-    pub(super) fn placed(&mut self, id: String) -> Result<bool, LedgerError> {
+    /// The order was placed. This replaces every weaker fact.
+    pub(super) fn set_placed(&mut self, id: String) -> Result<bool, LedgerError> {
         match self.state.id() {
             None => {
                 self.state = DispatchState::Placed { id };
@@ -388,62 +355,60 @@ impl DispatchRecord {
         }
     }
 
-    /// It was not dialed, unless it is known that it was.
-    pub(super) fn not_placed(&mut self, reason: String) -> bool {
-        let open = matches!(self.state, DispatchState::Intent | DispatchState::Unknown);
-        if open {
+    /// The order was not placed, unless the record says that it was.
+    pub(super) fn set_not_placed(&mut self, reason: String) -> bool {
+        let is_open = self.state.is_open();
+        if is_open {
             self.state = DispatchState::NotPlaced { reason };
         }
-        open
+        is_open
     }
 
-    /// Nobody can say, unless somebody could. The lease ends.
-    pub(super) fn unknown(&mut self, now: Timestamp) -> bool {
-        let open = matches!(self.state, DispatchState::Intent | DispatchState::Unknown);
-        if open {
+    /// The result is unknown, unless it is recorded. Ends the lease.
+    pub(super) fn set_unknown(&mut self, now: Timestamp) -> bool {
+        let is_open = self.state.is_open();
+        if is_open {
             self.state = DispatchState::Unknown;
-            self.lease_expires_at = whole_millis(now);
+            self.lease_expires_at = truncate_to_millis(now);
         }
-        open
+        is_open
     }
 
-    /// It has ended. Only of what was placed.
-    pub(super) fn finished(&mut self, end: CallEnd) -> bool {
-        let (id, known) = match &self.state {
+    /// The call has ended. Changes only an order that was placed.
+    pub(super) fn set_end(&mut self, end: CallEnd) -> bool {
+        let (id, known_cost) = match &self.state {
             DispatchState::Placed { id } => (id.clone(), None),
             DispatchState::Finished { id, cost, .. } => (id.clone(), *cost),
             DispatchState::Intent | DispatchState::Unknown | DispatchState::NotPlaced { .. } => {
                 return false;
             }
         };
-        let ended = DispatchState::Finished { id, outcome: end.outcome, cost: end.cost.or(known) };
-        let news = self.state != ended;
-        self.state = ended;
-        news
+        let CallEnd { outcome, cost } = end;
+        let finished = DispatchState::Finished { id, outcome, cost: cost.or(known_cost) };
+        let has_changed = self.state != finished;
+        self.state = finished;
+        has_changed
     }
 }
 
-/// Which records to list, newest first.
+/// Selects the records to list, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordFilter {
-    /// Of one account, or of all.
+    /// `None` lists the records of all accounts.
     pub account_id: Option<AccountId>,
-    /// Not older than this.
+    /// The oldest time.
     pub since: Option<Timestamp>,
-    /// Those that stand so.
     pub status: Option<DispatchStatus>,
-    /// Those older than this one: the last of the page before.
+    /// Only records older than this one, the last of the previous page.
     pub before: Option<RecordCursor>,
-    /// At most so many, and never more than [`super::MAX_PAGE`].
+    /// At most [`super::MAX_PAGE`].
     pub limit: u32,
 }
 
-/// A place in the list.
+/// A position in the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordCursor {
-    /// The record's time.
     pub created_at: Timestamp,
-    /// The record's id.
     pub dispatch_id: DispatchId,
 }
 
@@ -453,7 +418,7 @@ impl From<&DispatchRecord> for RecordCursor {
     }
 }
 
-/// The instant without what is finer than a millisecond, which is how instants are stored.
-pub(super) fn whole_millis(at: Timestamp) -> Timestamp {
-    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+/// The precision at which ledgers store instants.
+pub(super) fn truncate_to_millis(instant: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(instant.as_millisecond()).unwrap_or(instant)
 }

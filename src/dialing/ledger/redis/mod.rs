@@ -18,11 +18,11 @@ use jiff::Timestamp;
 use redis::{AsyncCommands, RedisError, Script, ScriptInvocation};
 use serde::{Deserialize, Serialize};
 
-use super::record::whole_millis;
+use super::record::truncate_to_millis;
 use super::{
     AccountId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
     DispatchRecord, EarlierDispatch, IdempotencyKey, KEY_LIFETIME, Ledger, LedgerError, MAX_PAGE,
-    NewIntent, RecordCursor, RecordFilter, short,
+    NewIntent, RecordCursor, RecordFilter, truncate_reason,
 };
 use crate::dialing::Environment;
 use crate::dialing::call_outcome::CallEnd;
@@ -80,7 +80,7 @@ impl RedisLedger {
         let found: String = connection.hget(&meta, "environment").await?;
         let secret: Vec<u8> = connection.hget(&meta, "secret").await?;
         if version > VERSION {
-            return Err(LedgerError::Newer { found: version, known: VERSION });
+            return Err(LedgerError::Newer { found: version, supported: VERSION });
         }
         if found != environment.as_str() {
             let other = if environment == Environment::Live {
@@ -182,7 +182,7 @@ impl RedisLedger {
             .map_or("+inf".to_owned(), |cursor| cursor.created_at.as_millisecond().to_string());
         // A time between two milliseconds begins with the next one.
         let oldest = filter.since.map_or("-inf".to_owned(), |since| {
-            let whole = whole_millis(since);
+            let whole = truncate_to_millis(since);
             (whole.as_millisecond() + i64::from(whole < since)).to_string()
         });
         let (mut found, mut offset) = (Vec::new(), 0);
@@ -247,7 +247,7 @@ fn damaged(what: &str) -> LedgerError {
 fn earlier(how: &str, raw: &str, now: Timestamp) -> Result<Option<EarlierDispatch>, LedgerError> {
     match how {
         "conflict" => Ok(Some(EarlierDispatch::KeyConflict(read(raw)?))),
-        "same" => Ok(read(raw)?.answers(now)),
+        "same" => Ok(read(raw)?.into_earlier(now)),
         _ => Err(damaged("a look for an earlier one")),
     }
 }
@@ -327,7 +327,7 @@ impl Ledger for RedisLedger {
         intent: NewIntent,
         terms: BeginConstraints,
     ) -> Result<BeginResult, LedgerError> {
-        let record = DispatchRecord::begin(intent, &terms);
+        let record = DispatchRecord::from_intent(intent, &terms);
         let raw = write(&record)?;
         let accounts = format!("{}:accounts", self.prefix);
         let _: () = self.connection.clone().sadd(accounts, record.account_id.as_str()).await?;
@@ -339,7 +339,7 @@ impl Ledger for RedisLedger {
                     .arg(record.fingerprint.as_str())
                     .arg(record.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str))
                     .arg(record.callee.as_ref().map_or("", |callee| callee.hash.as_str()))
-                    .arg(record.kind.name())
+                    .arg(record.kind.as_str())
                     .arg(terms.now.as_millisecond())
                     .arg(key_since(terms.now))
                     .arg(terms.repeats_since.as_millisecond())
@@ -373,7 +373,11 @@ impl Ledger for RedisLedger {
         lease_expires_at: Timestamp,
     ) -> Result<bool, LedgerError> {
         Ok(self
-            .change(account, dispatch, |record| Ok(record.renew(generation, lease_expires_at)))
+            .change(
+                account,
+                dispatch,
+                |record| Ok(record.renew_lease(generation, lease_expires_at)),
+            )
             .await?
             .1)
     }
@@ -397,7 +401,7 @@ impl Ledger for RedisLedger {
         dispatch: DispatchId,
         id: &str,
     ) -> Result<DispatchRecord, LedgerError> {
-        Ok(self.change(account, dispatch, |record| record.placed(id.to_owned())).await?.0)
+        Ok(self.change(account, dispatch, |record| record.set_placed(id.to_owned())).await?.0)
     }
 
     async fn record_not_placed(
@@ -406,7 +410,10 @@ impl Ledger for RedisLedger {
         dispatch: DispatchId,
         reason: &str,
     ) -> Result<DispatchRecord, LedgerError> {
-        Ok(self.change(account, dispatch, |record| Ok(record.not_placed(short(reason)))).await?.0)
+        Ok(self
+            .change(account, dispatch, |record| Ok(record.set_not_placed(truncate_reason(reason))))
+            .await?
+            .0)
     }
 
     async fn record_unknown(
@@ -415,7 +422,7 @@ impl Ledger for RedisLedger {
         dispatch: DispatchId,
         now: Timestamp,
     ) -> Result<DispatchRecord, LedgerError> {
-        Ok(self.change(account, dispatch, |record| Ok(record.unknown(now))).await?.0)
+        Ok(self.change(account, dispatch, |record| Ok(record.set_unknown(now))).await?.0)
     }
 
     async fn record_end(
@@ -425,7 +432,7 @@ impl Ledger for RedisLedger {
         end: CallEnd,
     ) -> Result<Option<DispatchRecord>, LedgerError> {
         let Some(found) = self.find_by_remote_id(account, id).await? else { return Ok(None) };
-        let change = self.change(account, found.dispatch_id, |record| Ok(record.finished(end)));
+        let change = self.change(account, found.dispatch_id, |record| Ok(record.set_end(end)));
         Ok(Some(change.await?.0))
     }
 
@@ -443,7 +450,7 @@ impl Ledger for RedisLedger {
         let answer: Vec<String> = self
             .invoke(account, body, |script| {
                 script
-                    .arg(OrderKind::Call.name())
+                    .arg(OrderKind::Call.as_str())
                     .arg(callee.map_or("", DestinationHash::as_str))
                     .arg(now.as_millisecond())
                     .arg(hold.0)

@@ -23,7 +23,7 @@ use self::open::Place;
 use super::{
     AccountId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
     DispatchRecord, DispatchStatus, EarlierDispatch, KEY_LIFETIME, Ledger, LedgerError, MAX_PAGE,
-    NewIntent, RecordFilter, short,
+    NewIntent, RecordFilter, truncate_reason,
 };
 use crate::dialing::Environment;
 use crate::dialing::call_outcome::CallEnd;
@@ -195,7 +195,7 @@ fn look(db: &Connection, lookup: &DispatchLookup) -> Result<Option<EarlierDispat
         if record.fingerprint != lookup.fingerprint {
             return Ok(Some(EarlierDispatch::KeyConflict(record)));
         }
-        if let Some(earlier) = record.answers(lookup.now) {
+        if let Some(earlier) = record.into_earlier(lookup.now) {
             return Ok(Some(earlier));
         }
     }
@@ -211,7 +211,7 @@ fn look(db: &Connection, lookup: &DispatchLookup) -> Result<Option<EarlierDispat
             lookup.repeats_since.as_millisecond()
         ],
     )?;
-    Ok(same.and_then(|record| record.answers(lookup.now)))
+    Ok(same.and_then(|record| record.into_earlier(lookup.now)))
 }
 
 fn begin(
@@ -219,7 +219,7 @@ fn begin(
     intent: NewIntent,
     terms: &BeginConstraints,
 ) -> Result<BeginResult, LedgerError> {
-    if let Some(earlier) = look(db, &DispatchLookup::of(&intent, terms))? {
+    if let Some(earlier) = look(db, &DispatchLookup::from_intent(&intent, terms))? {
         return Ok(BeginResult::Earlier(earlier));
     }
     let callee = intent.callee.as_ref().map(|callee| &callee.hash);
@@ -228,7 +228,7 @@ fn begin(
     if let Some(reached) = terms.limits.check(intent.kind, &usage, intent.hold) {
         return Ok(BeginResult::LimitReached(reached));
     }
-    let record = DispatchRecord::begin(intent, terms);
+    let record = DispatchRecord::from_intent(intent, terms);
     rows::insert(db, &record)?;
     Ok(BeginResult::Begun(record))
 }
@@ -258,7 +258,9 @@ impl Ledger for SqliteLedger {
         lease_expires_at: Timestamp,
     ) -> Result<bool, LedgerError> {
         let (_, renewed) = self
-            .change(account, dispatch, move |record| Ok(record.renew(generation, lease_expires_at)))
+            .change(account, dispatch, move |record| {
+                Ok(record.renew_lease(generation, lease_expires_at))
+            })
             .await?;
         Ok(renewed)
     }
@@ -283,7 +285,7 @@ impl Ledger for SqliteLedger {
         id: &str,
     ) -> Result<DispatchRecord, LedgerError> {
         let id = id.to_owned();
-        Ok(self.change(account, dispatch, move |record| record.placed(id)).await?.0)
+        Ok(self.change(account, dispatch, move |record| record.set_placed(id)).await?.0)
     }
 
     async fn record_not_placed(
@@ -292,8 +294,8 @@ impl Ledger for SqliteLedger {
         dispatch: DispatchId,
         reason: &str,
     ) -> Result<DispatchRecord, LedgerError> {
-        let reason = short(reason);
-        Ok(self.change(account, dispatch, move |record| Ok(record.not_placed(reason))).await?.0)
+        let reason = truncate_reason(reason);
+        Ok(self.change(account, dispatch, move |record| Ok(record.set_not_placed(reason))).await?.0)
     }
 
     async fn record_unknown(
@@ -302,7 +304,7 @@ impl Ledger for SqliteLedger {
         dispatch: DispatchId,
         now: Timestamp,
     ) -> Result<DispatchRecord, LedgerError> {
-        Ok(self.change(account, dispatch, move |record| Ok(record.unknown(now))).await?.0)
+        Ok(self.change(account, dispatch, move |record| Ok(record.set_unknown(now))).await?.0)
     }
 
     async fn record_end(
@@ -318,14 +320,14 @@ impl Ledger for SqliteLedger {
             match by_remote_id(db, &account, &id)? {
                 None => return Ok(None),
                 Some(mut known) => {
-                    if !known.finished(end) {
+                    if !known.set_end(end) {
                         return Ok(Some(known));
                     }
                 }
             }
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let Some(mut record) = by_remote_id(&tx, &account, &id)? else { return Ok(None) };
-            if record.finished(end) {
+            if record.set_end(end) {
                 rows::update(&tx, &record)?;
             }
             tx.commit()?;
@@ -410,7 +412,7 @@ impl Ledger for SqliteLedger {
                 params![
                     filter.account_id.as_ref().map(AccountId::as_str),
                     filter.since.map(|since| since.as_millisecond()),
-                    filter.status.map(DispatchStatus::name),
+                    filter.status.map(DispatchStatus::as_str),
                     before.map(|cursor| cursor.created_at.as_millisecond()),
                     before.map(|cursor| cursor.dispatch_id.to_string()),
                     filter.limit.min(MAX_PAGE),

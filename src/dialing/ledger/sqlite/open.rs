@@ -75,7 +75,7 @@ fn open(path: &Path, environment: Environment) -> Result<Connection, LedgerError
     db.busy_timeout(BUSY).map_err(|error| cannot(error.to_string()))?;
     match prepare(&mut db, environment) {
         Ok(Prepared::Ready) => Ok(db),
-        Ok(Prepared::Newer(found)) => Err(LedgerError::Newer { found, known: VERSION }),
+        Ok(Prepared::Newer(found)) => Err(LedgerError::Newer { found, supported: VERSION }),
         Ok(Prepared::Foreign) => Err(LedgerError::NotALedger { path: path.to_owned() }),
         Ok(Prepared::WrongEnvironment(found)) => {
             Err(LedgerError::WrongEnvironment { found, wanted: environment })

@@ -40,7 +40,7 @@ pub(super) fn insert(db: &Connection, record: &DispatchRecord) -> rusqlite::Resu
     )?
     .execute(named_params! {
         ":dispatch_id": record.dispatch_id.to_string(),
-        ":kind": record.kind.name(),
+        ":kind": record.kind.as_str(),
         ":account_id": record.account_id.as_str(),
         ":fingerprint": record.fingerprint.as_str(),
         ":idempotency_key": record.idempotency_key.as_ref().map(IdempotencyKey::as_str),
@@ -53,7 +53,7 @@ pub(super) fn insert(db: &Connection, record: &DispatchRecord) -> rusqlite::Resu
         ":lease_expires_at": record.lease_expires_at.as_millisecond(),
         ":generation": record.generation,
         ":hold_milli_cents": integer(record.hold),
-        ":state": record.state.name(),
+        ":state": record.state.as_str(),
     })?;
     Ok(())
 }
@@ -75,7 +75,7 @@ pub(super) fn update(db: &Connection, record: &DispatchRecord) -> rusqlite::Resu
          WHERE dispatch_id = :dispatch_id",
     )?
     .execute(named_params! {
-        ":state": record.state.name(),
+        ":state": record.state.as_str(),
         ":reason": reason,
         ":remote_id": record.state.id(),
         ":outcome": outcome,
@@ -125,7 +125,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<DispatchRecord> {
         callee,
         agent_id: text("agent_id")?,
         rule: needed("rule")?,
-        confirmed_by: ConfirmedBy::from_name(&needed("confirmed_by")?)
+        confirmed_by: ConfirmedBy::from_stored(&needed("confirmed_by")?)
             .ok_or_else(|| damaged("confirmed_by"))?,
         created_at: instant(row.get("created_at")?),
         lease_expires_at: instant(row.get("lease_expires_at")?),
