@@ -379,7 +379,7 @@ impl Setup {
         let reason = match confirmation_required(rules.confirm, &check.decision, context) {
             Confirmation::Refuse(refusal) => bail!("{refusal}"),
             Confirmation::Ask(reason) => format!(" (Confirmation is required because {reason}.)"),
-            Confirmation::Nothing => String::new(),
+            Confirmation::NotRequired => String::new(),
         };
         self.prompter.require_yes(&format!("{}{reason}", question(&check))).await?;
         let rule = check.decision.rule.to_string();

@@ -1,5 +1,4 @@
-//! Must a human say yes before this is done? A pure decision; how the human is asked is not known
-//! here.
+//! Whether the user must confirm an order before it is placed. Does not know how the user is asked.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,84 +6,84 @@ use serde::{Deserialize, Serialize};
 use super::limits::OrderKind;
 use super::policy::{Decision, PolicyDecision, PolicyRefusal};
 
-/// When a human is asked.
+/// When the user is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ConfirmMode {
-    /// Nobody is asked; what the rules mark `ask` is then refused.
+    /// Never; what the rules mark `ask` is refused.
     Never,
-    /// What the rules mark `ask`, every purchase, and, where the client can ask its human, the first
-    /// call to a destination.
+    /// For what the rules mark `ask`, every purchase, and, if the client can ask its user, the first call to a
+    /// destination.
     Auto,
-    /// Everything.
+    /// For every order.
     Always,
 }
 
-/// What is known when it is decided.
+/// The facts that the decision depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConfirmContext {
-    /// Call or purchase.
     pub kind: OrderKind,
-    /// Whether a call to this destination was ever placed.
+    /// Whether a call to this destination was placed before.
     pub known_destination: bool,
-    /// Whether the client can put a question to its human.
+    /// Whether the client can ask its user.
     pub client_can_ask: bool,
-    /// Only a human's own answer counts; a token that the model carries does not.
+    /// Only the user's own answer counts, not a token that the model returns.
     pub require_human: bool,
 }
 
-/// What the judgment and the mode together demand.
+/// What an order needs before it may be placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirmation {
-    /// Go ahead.
-    Nothing,
-    /// Ask, for this reason.
+    NotRequired,
+    /// The user's confirmation, for this reason.
     Ask(String),
-    /// Do not.
+    /// The order is refused.
     Refuse(PolicyRefusal),
 }
 
-/// Decides whether a human must say yes.
+/// Determines whether the user must confirm an order.
 #[must_use]
 pub fn confirmation_required(
     mode: ConfirmMode,
-    verdict: &PolicyDecision,
-    situation: ConfirmContext,
+    decision: &PolicyDecision,
+    context: ConfirmContext,
 ) -> Confirmation {
-    let reason = match (&verdict.decision, mode) {
+    let reason = match (&decision.decision, mode) {
         (Decision::Refuse(refusal), _) => return Confirmation::Refuse(refusal.clone()),
         (Decision::Ask(reason), ConfirmMode::Never) => {
             return Confirmation::Refuse(PolicyRefusal {
-                rule: verdict.rule.clone(),
-                reason: format!("{reason}, and the human may not be asked (confirm = \"never\")"),
+                rule: decision.rule.clone(),
+                reason: format!(
+                    "{reason}, and the configuration forbids to ask the user (confirm = \"never\")"
+                ),
                 until: None,
-                remedy: "The human can set confirm = \"auto\" under [dialing], or change the rule."
+                remedy: "The user can set confirm = \"auto\" under [dialing], or change the rule."
                     .to_owned(),
             });
         }
         (Decision::Ask(reason), _) => Some(reason.clone()),
         (Decision::Allow, ConfirmMode::Never) => None,
         (Decision::Allow, ConfirmMode::Always) => {
-            Some("everything is confirmed here (confirm = \"always\")".to_owned())
+            Some("every order needs confirmation (confirm = \"always\")".to_owned())
         }
-        (Decision::Allow, ConfirmMode::Auto) => match situation.kind {
+        (Decision::Allow, ConfirmMode::Auto) => match context.kind {
             OrderKind::Purchase => Some("a purchase spends money".to_owned()),
-            OrderKind::Call if situation.client_can_ask && !situation.known_destination => {
+            OrderKind::Call if context.client_can_ask && !context.known_destination => {
                 Some("this number was never called before".to_owned())
             }
             OrderKind::Call => None,
         },
     };
     match reason {
-        None => Confirmation::Nothing,
-        Some(reason) if situation.require_human && !situation.client_can_ask => {
+        None => Confirmation::NotRequired,
+        Some(reason) if context.require_human && !context.client_can_ask => {
             Confirmation::Refuse(PolicyRefusal {
-                rule: verdict.rule.clone(),
+                rule: decision.rule.clone(),
                 reason: format!(
-                    "{reason}, and this client cannot ask its human (require_human = true)"
+                    "{reason}, and this client cannot ask its user (require_human = true)"
                 ),
                 until: None,
-                remedy: "The human can use a client with elicitation, or set require_human = false under [dialing]."
+                remedy: "The user can use a client that supports elicitation, or set require_human = false under [dialing]."
                     .to_owned(),
             })
         }
@@ -98,7 +97,7 @@ mod tests {
     use crate::dialing::policy::RuleName;
 
     #[test]
-    fn asks_when_it_must_and_fails_closed() {
+    fn confirmation_is_required_when_rules_or_mode_say_so() {
         use ConfirmMode::{Always, Auto, Never};
         let refusal = PolicyRefusal {
             rule: RuleName::Default,
@@ -106,7 +105,7 @@ mod tests {
             until: None,
             remedy: String::new(),
         };
-        let verdict = |decision: &Decision| PolicyDecision {
+        let policy_decision = |decision: &Decision| PolicyDecision {
             decision: decision.clone(),
             rule: RuleName::Default,
             shadow: Vec::new(),
@@ -115,7 +114,7 @@ mod tests {
         let allow = Decision::Allow;
         let ask = Decision::Ask("it is night there".into());
         let refuse = Decision::Refuse(refusal);
-        // mode, decision, kind, known, can ask, human required: what is demanded
+        // mode, decision, kind, known destination, client can ask, human required, expected
         let cases = [
             (Never, &allow, OrderKind::Call, false, true, true, "nothing"),
             (Never, &allow, OrderKind::Purchase, true, true, false, "nothing"),
@@ -134,17 +133,16 @@ mod tests {
             (Always, &refuse, OrderKind::Call, true, true, false, "refuse"),
             (Never, &refuse, OrderKind::Call, true, true, false, "refuse"),
         ];
-        for (mode, decision, kind, known_destination, client_can_ask, require_human, wanted) in
+        for (mode, decision, kind, known_destination, client_can_ask, require_human, expected) in
             cases
         {
-            let situation =
-                ConfirmContext { kind, known_destination, client_can_ask, require_human };
-            let demanded = match confirmation_required(mode, &verdict(decision), situation) {
-                Confirmation::Nothing => "nothing",
+            let context = ConfirmContext { kind, known_destination, client_can_ask, require_human };
+            let required = match confirmation_required(mode, &policy_decision(decision), context) {
+                Confirmation::NotRequired => "nothing",
                 Confirmation::Ask(_) => "ask",
                 Confirmation::Refuse(_) => "refuse",
             };
-            assert_eq!(demanded, wanted, "{mode:?} {decision:?} {situation:?}");
+            assert_eq!(required, expected, "{mode:?} {decision:?} {context:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The policy in words: one line for the model, a structure for a resource, and the answer of
-//! `policy check`. Of the whole [`DialingRules`] they tell what really happens; who must say yes is decided in
-//! `confirm` alone, and only told here.
+//! Describes the calling rules: one line for the model, a structure for a resource, and the answer of `policy check`.
+//! For the whole [`DialingRules`] they describe what happens in the end; `confirm` alone decides what needs a
+//! confirmation.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use super::confirm::{ConfirmContext, ConfirmMode, Confirmation, confirmation_req
 use super::limits::{Limit, OrderKind};
 use super::policy::{
     Action, Decision, LimitSetting, Policy, PolicyDecision, PolicyInput, PolicyMode, PolicyRefusal,
-    QuietHours, Rule, RuleName, second,
+    QuietHours, Rule, RuleName, format_utc,
 };
 use super::rules::DialingRules;
 
 /// The rules in force, with numbers masked.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct PolicySummary {
-    /// All of it in one sentence.
+    /// The rules in one sentence.
     pub text: String,
     /// Caps the mode of every part.
     pub mode: PolicyMode,
@@ -26,33 +26,28 @@ pub struct PolicySummary {
     pub default: Action,
     /// What happens to a number without a time zone.
     pub unknown_timezone: Action,
-    /// When people sleep, by the clock at the destination.
+    /// When people sleep, in the local time of the destination.
     pub quiet_hours: QuietHours,
     /// The limits that are not off, by name.
     pub limits: BTreeMap<&'static str, LimitSummary>,
     /// The rules in their order.
     pub rules: Vec<RuleSummary>,
-    /// Kinds that are refused whatever the rules say.
+    /// The types of numbers that are refused whatever the rules say.
     pub always_refused: [&'static str; 2],
 }
 
-/// One limit.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct LimitSummary {
-    /// The greatest value allowed; money in dollars.
+    /// The limit; money in dollars.
     pub max: String,
-    /// Whether it acts.
     pub mode: PolicyMode,
 }
 
-/// One rule.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct RuleSummary {
-    /// Its name.
     pub name: String,
     /// What happens to a call that matches.
     pub action: Action,
-    /// Whether it acts.
     pub mode: PolicyMode,
     /// Which calls match.
     pub applies_to: String,
@@ -64,150 +59,161 @@ pub struct RulesSummary {
     /// The calling rules; the sentence tells what becomes of them by the other two.
     #[serde(flatten)]
     pub policy: PolicySummary,
-    /// When a human is asked.
+    /// When the user is asked to confirm.
     pub confirm: ConfirmMode,
-    /// Only a human's own answer counts.
+    /// Only the user's own answer counts as a confirmation.
     pub require_human: bool,
 }
 
 impl DialingRules {
-    /// One line for the model: what is in force, and what becomes of it by `[dialing]`.
+    /// One line for the model: the rules in force, with the effect of `[dialing]`.
     #[must_use]
     pub fn summary(&self) -> String {
-        let mut parts = self.policy.parts(|action| self.in_force(action));
-        if self.confirm == ConfirmMode::Never && self.policy.asks() {
-            parts.push("what needs the human's yes is refused (confirm = \"never\")".to_owned());
+        let mut parts = self.policy.describe_parts(|action| self.effective_action(action));
+        if self.confirm == ConfirmMode::Never && self.policy.can_ask() {
+            parts.push(
+                "what needs the user's confirmation is refused (confirm = \"never\")".to_owned(),
+            );
         }
         if self.confirm != ConfirmMode::Never && self.require_human {
             parts.push(
-                "where the human's yes is needed, a client that cannot ask them is refused \
+                "where the user's confirmation is needed, a client that cannot ask is refused \
                  (require_human = true)"
                     .to_owned(),
             );
         }
-        sentence(&parts)
+        join_parts(&parts)
     }
 
-    /// The same as a structure.
+    /// The summary as a structure.
     #[must_use]
     pub fn structured(&self) -> RulesSummary {
         let policy = PolicySummary { text: self.summary(), ..self.policy.structured() };
         RulesSummary { policy, confirm: self.confirm, require_human: self.require_human }
     }
 
-    /// What would happen to a call, and why: several lines for people. Which client asks is not known,
-    /// so what depends on it is told of both kinds.
+    /// What would happen to a call, and why, in several lines for people. If the result depends on the client, both
+    /// cases are described.
     #[must_use]
     pub fn explain(
         &self,
         request: &PolicyInput<'_>,
-        verdict: &PolicyDecision,
+        decision: &PolicyDecision,
         known_destination: bool,
     ) -> String {
-        let demanded = |client_can_ask| self.demanded(verdict, known_destination, client_can_ask);
-        let (line, client) = match (demanded(true), demanded(false)) {
-            (Confirmation::Refuse(refusal), _) => (refused(&refusal), None),
-            (Confirmation::Nothing, _) => (allowed(&verdict.rule), None),
-            (Confirmation::Ask(reason), Confirmation::Nothing) => (
-                allowed(&verdict.rule),
-                Some(format!("one that can ask its human asks first: {reason}")),
+        let confirmation =
+            |client_can_ask| self.confirmation_for(decision, known_destination, client_can_ask);
+        let (line, client) = match (confirmation(true), confirmation(false)) {
+            (Confirmation::Refuse(refusal), _) => (describe_refused(&refusal), None),
+            (Confirmation::NotRequired, _) => (describe_allowed(&decision.rule), None),
+            (Confirmation::Ask(reason), Confirmation::NotRequired) => (
+                describe_allowed(&decision.rule),
+                Some(format!("a client that can ask its user asks first: {reason}")),
             ),
             (Confirmation::Ask(reason), Confirmation::Ask(_)) => (
-                self.asked(verdict, &reason),
-                Some("one that cannot ask its human gets a preview with a token".to_owned()),
+                self.describe_question(decision, &reason),
+                Some("a client that cannot ask its user gets a preview with a token".to_owned()),
             ),
             (Confirmation::Ask(reason), Confirmation::Refuse(_)) => (
-                self.asked(verdict, &reason),
-                Some("one that cannot ask its human is refused (require_human = true)".to_owned()),
+                self.describe_question(decision, &reason),
+                Some(
+                    "a client that cannot ask its user is refused (require_human = true)"
+                        .to_owned(),
+                ),
             ),
         };
-        let mut lines = self.policy.lines(request, verdict, line);
+        let mut lines = self.policy.explanation_lines(request, decision, line);
         lines.extend(client.map(|client| format!("client     {client}")));
         lines.join("\n")
     }
 
-    /// What is demanded before a call.
-    fn demanded(
+    /// Whether the call needs a confirmation.
+    fn confirmation_for(
         &self,
-        verdict: &PolicyDecision,
+        decision: &PolicyDecision,
         known_destination: bool,
         client_can_ask: bool,
     ) -> Confirmation {
-        let situation = ConfirmContext {
+        let context = ConfirmContext {
             kind: OrderKind::Call,
             known_destination,
             client_can_ask,
             require_human: self.require_human,
         };
-        confirmation_required(self.confirm, verdict, situation)
+        confirmation_required(self.confirm, decision, context)
     }
 
-    /// What becomes of an action in the end, where it is no matter which client asks.
-    fn in_force(&self, action: Action) -> Action {
+    /// The effect of an action for a client that can ask its user.
+    fn effective_action(&self, action: Action) -> Action {
         let decision = match action {
             Action::Allow => Decision::Allow,
             Action::Ask => Decision::Ask(String::new()),
             Action::Refuse => return Action::Refuse,
         };
         let (rule, shadow, explanation) = (RuleName::Default, Vec::new(), Vec::new());
-        let verdict = PolicyDecision { decision, rule, shadow, explanation };
-        match self.demanded(&verdict, true, true) {
-            Confirmation::Nothing => Action::Allow,
+        let decision = PolicyDecision { decision, rule, shadow, explanation };
+        match self.confirmation_for(&decision, true, true) {
+            Confirmation::NotRequired => Action::Allow,
             Confirmation::Ask(_) => Action::Ask,
             Confirmation::Refuse(_) => Action::Refuse,
         }
     }
 
-    /// The rule is named only if it is the rule that asks.
-    fn asked(&self, verdict: &PolicyDecision, reason: &str) -> String {
-        match &verdict.decision {
-            Decision::Ask(_) => asked_by(&verdict.rule, reason),
-            _ => format!("verdict    ask the human: {reason}"),
+    /// Names the rule only if the rule asks.
+    fn describe_question(&self, decision: &PolicyDecision, reason: &str) -> String {
+        match &decision.decision {
+            Decision::Ask(_) => describe_asked(&decision.rule, reason),
+            _ => format!("decision   ask the user: {reason}"),
         }
     }
 }
 
 impl Policy {
-    /// One line: what the rules by themselves say.
+    /// One line that describes the rules alone.
     #[must_use]
     pub fn summary(&self) -> String {
-        sentence(&self.parts(|action| action))
+        join_parts(&self.describe_parts(|action| action))
     }
 
-    /// What the rules say, each action told as what becomes of it.
-    fn parts(&self, in_force: impl Fn(Action) -> Action) -> Vec<String> {
+    /// Describes each part of the rules, with the effect of its action.
+    fn describe_parts(&self, effective: impl Fn(Action) -> Action) -> Vec<String> {
         let never = "emergency and premium numbers are always refused".to_owned();
-        let every_call = "every call needs the human's yes".to_owned();
-        let all_asked = in_force(Action::Allow) == Action::Ask;
+        let every_call = "every call needs the user's confirmation".to_owned();
+        let all_need_confirmation = effective(Action::Allow) == Action::Ask;
         if self.mode != PolicyMode::Enforce {
-            let stops = format!("the others are in mode {} and stop nothing", self.mode);
-            return [never, stops].into_iter().chain(all_asked.then_some(every_call)).collect();
+            let stops = format!("the other rules are in mode {} and stop nothing", self.mode);
+            return [never, stops]
+                .into_iter()
+                .chain(all_need_confirmation.then_some(every_call))
+                .collect();
         }
         let mut parts = Vec::new();
         let rules = self.rules.iter().filter(|rule| rule.mode == PolicyMode::Enforce).count();
-        match (rules, in_force(self.default)) {
+        match (rules, effective(self.default)) {
             (0, Action::Allow) => {}
             (0, Action::Ask) => parts.push(every_call),
             (0, Action::Refuse) => parts.push("every call is refused".to_owned()),
             (rules, default) => {
                 let plural = if rules == 1 { "" } else { "s" };
-                parts.push(format!("{rules} rule{plural} of the user, else {default}"));
-                if all_asked {
-                    parts.push("every call that they allow needs the human's yes".to_owned());
+                parts.push(format!("{rules} rule{plural} of the user, otherwise {default}"));
+                if all_need_confirmation {
+                    parts.push(
+                        "every call that they allow needs the user's confirmation".to_owned(),
+                    );
                 }
             }
         }
         let quiet = &self.quiet_hours;
-        let then = match in_force(quiet.action) {
-            Action::Ask if !all_asked => Some("needs the human's yes"),
+        let then = match effective(quiet.action) {
+            Action::Ask if !all_need_confirmation => Some("needs the user's confirmation"),
             Action::Refuse => Some("is refused"),
             Action::Allow | Action::Ask => None,
         };
         if let (PolicyMode::Enforce, Some(then)) = (quiet.mode, then) {
-            parts.push(format!("{} at the destination {then}", quiet.hours()));
+            parts.push(format!("{} at the destination {then}", quiet.range()));
         }
         let limits: Vec<String> = self
-            .limits_by_name()
+            .active_limits()
             .into_iter()
             .filter(|(_, limit)| limit.mode == PolicyMode::Enforce)
             .map(|(name, limit)| match name {
@@ -215,7 +221,7 @@ impl Policy {
                 Limit::PerDay => format!("{} a day", limit.max),
                 Limit::PerDestinationPerHour => format!("{} an hour per destination", limit.max),
                 Limit::PerDestinationPerDay => format!("{} a day per destination", limit.max),
-                Limit::Concurrent => format!("{} at once", limit.max),
+                Limit::Concurrent => format!("{} in progress", limit.max),
                 Limit::SpendPerDay => format!("{} a day", limit.max),
             })
             .collect();
@@ -226,8 +232,8 @@ impl Policy {
         parts
     }
 
-    /// Whether any part that acts asks the human.
-    fn asks(&self) -> bool {
+    /// Whether any part that acts requires a confirmation.
+    fn can_ask(&self) -> bool {
         let rules = self.rules.iter().map(|rule| (rule.mode, rule.action));
         let clock = [self.quiet_hours.action, self.unknown_timezone]
             .map(|action| (self.quiet_hours.mode, action));
@@ -236,10 +242,10 @@ impl Policy {
         })
     }
 
-    /// The same as a structure.
+    /// The summary as a structure.
     #[must_use]
     pub fn structured(&self) -> PolicySummary {
-        let limits = self.limits_by_name();
+        let limits = self.active_limits();
         PolicySummary {
             text: self.summary(),
             mode: self.mode,
@@ -251,33 +257,33 @@ impl Policy {
                 .rules
                 .iter()
                 .enumerate()
-                .map(|(at, rule)| RuleSummary {
-                    name: rule.name.clone().unwrap_or_else(|| format!("rule {}", at + 1)),
+                .map(|(index, rule)| RuleSummary {
+                    name: rule.name.clone().unwrap_or_else(|| format!("rule {}", index + 1)),
                     action: rule.action,
                     mode: rule.mode,
-                    applies_to: applies_to(rule),
+                    applies_to: describe_scope(rule),
                 })
                 .collect(),
             always_refused: ["emergency", "premium"],
         }
     }
 
-    /// What the rules by themselves say to a call, and why: several lines for people.
+    /// The decision of the rules alone on a call, and why, in several lines for people.
     #[must_use]
-    pub fn explain(&self, request: &PolicyInput<'_>, verdict: &PolicyDecision) -> String {
-        let line = match &verdict.decision {
-            Decision::Allow => allowed(&verdict.rule),
-            Decision::Ask(reason) => asked_by(&verdict.rule, reason),
-            Decision::Refuse(refusal) => refused(refusal),
+    pub fn explain(&self, request: &PolicyInput<'_>, decision: &PolicyDecision) -> String {
+        let line = match &decision.decision {
+            Decision::Allow => describe_allowed(&decision.rule),
+            Decision::Ask(reason) => describe_asked(&decision.rule, reason),
+            Decision::Refuse(refusal) => describe_refused(refusal),
         };
-        self.lines(request, verdict, line).join("\n")
+        self.explanation_lines(request, decision, line).join("\n")
     }
 
-    /// The call, this line about it, and what was looked at.
-    fn lines(
+    /// The call, the decision, and each part that was checked.
+    fn explanation_lines(
         &self,
         request: &PolicyInput<'_>,
-        verdict: &PolicyDecision,
+        decision: &PolicyDecision,
         line: String,
     ) -> Vec<String> {
         let destination = request.destination;
@@ -286,18 +292,18 @@ impl Policy {
         let clocks = destination.zones.local_times(request.now);
         let clocks = if clocks.is_empty() { "unknown".to_owned() } else { clocks.join(", ") };
         let mut lines = vec![
-            format!("number     {} ({country}, {})", request.to, destination.kind),
-            format!("at         {} (there: {clocks})", second(request.now)),
+            format!("number     {} ({country}, {})", request.to, destination.number_type),
+            format!("time       {} (local: {clocks})", format_utc(request.now)),
             line,
         ];
-        lines.extend(verdict.explanation.iter().map(|line| format!("looked at  {line}")));
+        lines.extend(decision.explanation.iter().map(|line| format!("checked    {line}")));
         if self.mode != PolicyMode::Enforce {
             lines.push(format!("note       the calling rules are in mode {}", self.mode));
         }
         lines
     }
 
-    fn limits_by_name(&self) -> Vec<(Limit, LimitSummary)> {
+    fn active_limits(&self) -> Vec<(Limit, LimitSummary)> {
         let limits = &self.limits;
         let count = |setting: &LimitSetting<u32>| (setting.max.to_string(), setting.mode);
         [
@@ -315,23 +321,23 @@ impl Policy {
     }
 }
 
-fn sentence(parts: &[String]) -> String {
+fn join_parts(parts: &[String]) -> String {
     format!("Calling rules: {}.", parts.join("; "))
 }
 
-fn allowed(rule: &RuleName) -> String {
-    format!("verdict    allow, by `{rule}`")
+fn describe_allowed(rule: &RuleName) -> String {
+    format!("decision   allow, by `{rule}`")
 }
 
-fn asked_by(rule: &RuleName, reason: &str) -> String {
-    format!("verdict    ask the human, by `{rule}`: {reason}")
+fn describe_asked(rule: &RuleName, reason: &str) -> String {
+    format!("decision   ask the user, by `{rule}`: {reason}")
 }
 
-fn refused(refusal: &PolicyRefusal) -> String {
-    format!("verdict    refuse. {refusal}")
+fn describe_refused(refusal: &PolicyRefusal) -> String {
+    format!("decision   refuse. {refusal}")
 }
 
-fn applies_to(rule: &Rule) -> String {
+fn describe_scope(rule: &Rule) -> String {
     fn list<T: ToString>(name: &str, items: &[T]) -> Option<String> {
         let items: Vec<_> = items.iter().map(ToString::to_string).collect();
         (!items.is_empty()).then(|| format!("{name} {}", items.join(" or ")))
@@ -340,7 +346,7 @@ fn applies_to(rule: &Rule) -> String {
         list("number", &rule.to),
         list("prefix", &rule.prefix),
         list("country", &rule.country),
-        list("kind", &rule.kind),
+        list("type", &rule.kind),
         list("agent", &rule.agent),
         rule.hours.map(|hours| format!("hours {hours}")),
     ]
@@ -367,26 +373,32 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_tells_what_becomes_of_the_rules_by_dialing() {
+    fn the_summary_describes_the_effect_of_the_dialing_settings() {
         use ConfirmMode::{Always, Auto, Never};
-        let needs = "21:00–08:00 at the destination needs the human's yes";
+        let needs = "21:00–08:00 at the destination needs the user's confirmation";
         let refused = "21:00–08:00 at the destination is refused";
-        let why = "what needs the human's yes is refused (confirm = \"never\")";
-        let own = "where the human's yes is needed, a client that cannot ask them is refused \
+        let why = "what needs the user's confirmation is refused (confirm = \"never\")";
+        let own = "where the user's confirmation is needed, a client that cannot ask is refused \
                    (require_human = true)";
         let allow = "[[rules]]\naction = 'allow'\nto = ['+14155550100']";
         let quiet_off = "[quiet_hours]\nmode = 'off'";
-        for (confirm, require_human, policy, says, says_not) in [
-            (Auto, false, "default = 'ask'", &["every call needs the human's yes", needs][..], why),
+        for (confirm, require_human, policy, expected, unexpected) in [
+            (
+                Auto,
+                false,
+                "default = 'ask'",
+                &["every call needs the user's confirmation", needs][..],
+                why,
+            ),
             (
                 Never,
                 false,
                 "default = 'ask'",
                 &["every call is refused", refused, why],
-                "needs the human's yes;",
+                "needs the user's confirmation;",
             ),
             (Never, false, "", &[refused, why], "every call"),
-            (Never, false, quiet_off, &["at most 20 calls"], "the human"),
+            (Never, false, quiet_off, &["at most 20 calls"], "the user's"),
             (Never, true, quiet_off, &["at most 20 calls"], "require_human"),
             (
                 Never,
@@ -400,40 +412,45 @@ mod tests {
                 false,
                 "unknown_timezone = 'ask'\n[quiet_hours]\naction = 'allow'",
                 &["at most 20 calls", why],
-                "needs the human's yes;",
+                "needs the user's confirmation;",
             ),
             (
                 Always,
                 false,
                 "",
-                &["Calling rules: every call needs the human's yes; at most"],
+                &["Calling rules: every call needs the user's confirmation; at most"],
                 "21:00",
             ),
             (
                 Always,
                 false,
                 "mode = 'off'",
-                &["stop nothing; every call needs the human's yes."],
+                &["stop nothing; every call needs the user's confirmation."],
                 why,
             ),
             (
                 Always,
                 false,
                 allow,
-                &["1 rule of the user, else ask; every call that they allow needs the human's yes"],
+                &[
+                    "1 rule of the user, otherwise ask; every call that they allow needs the user's confirmation",
+                ],
                 why,
             ),
-            (Always, false, "default = 'refuse'", &["every call is refused"], "the human"),
+            (Always, false, "default = 'refuse'", &["every call is refused"], "the user's"),
             (Auto, true, "", &[needs, own], why),
         ] {
             let rules = rules(confirm, require_human, policy);
-            let said = rules.summary();
-            for part in says {
-                assert!(said.contains(part), "{confirm:?} {policy}: `{part}` is not in: {said}");
+            let summary = rules.summary();
+            for part in expected {
+                assert!(
+                    summary.contains(part),
+                    "{confirm:?} {policy}: `{part}` is not in: {summary}"
+                );
             }
-            assert!(!said.contains(says_not), "{confirm:?} {policy}: {said}");
+            assert!(!summary.contains(unexpected), "{confirm:?} {policy}: {summary}");
             let structured = serde_json::to_value(rules.structured()).unwrap();
-            assert_eq!(structured["text"], said);
+            assert_eq!(structured["text"], summary);
             assert_eq!(structured["confirm"], serde_json::to_value(confirm).unwrap());
             assert_eq!(structured["require_human"], require_human);
         }

@@ -1,12 +1,10 @@
-//! How many calls, and how much money: the limits as plain numbers, what has been used of them, and
-//! the one function that compares the two.
+//! The limits on calls and money as plain numbers, the usage that they are compared with, and the comparison.
 //!
-//! The policy asks it before a human is bothered; the ledger asks it again inside its transaction, so
-//! that a limit holds when several processes begin at the same instant. It reads no clock and knows
-//! neither rules nor storage.
+//! The policy compares them before the user is asked. The ledger compares them again inside its transaction, so that
+//! a limit holds even if several processes begin concurrently. This file knows no clock, no rules and no storage.
 //!
-//! A "day" is the last 24 hours and an "hour" the last 60 minutes, both rolling: there is no midnight
-//! at which a model could spend two days' allowance in a minute, and no time zone to argue about.
+//! A day is the last 24 hours and an hour the last 60 minutes: there is no midnight at which a model could spend the
+//! allowance of two days, and no time zone to choose.
 
 use std::fmt;
 
@@ -16,15 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use callingbox::MilliCents;
 
-/// The rolling hour.
 pub const HOUR: SignedDuration = SignedDuration::from_hours(1);
-/// The rolling day.
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
-/// No call lasts longer. A call whose end, or whose beginning, was never learned stops counting as "in
-/// progress" after this time, so that one lost answer cannot hold a slot for ever.
+/// No call lasts longer. A call whose result or end was never learned stops counting as in progress after this time, so
+/// that a lost answer does not occupy a slot forever.
 pub const MAX_CALL_DURATION: SignedDuration = SignedDuration::from_hours(2);
 
-/// The greatest numbers allowed; `None` is no limit.
+/// The limits of an account; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallLimits {
     /// Calls in a rolling hour.
@@ -35,13 +31,13 @@ pub struct CallLimits {
     pub per_destination_per_hour: Option<u32>,
     /// Calls to one destination in a rolling day.
     pub per_destination_per_day: Option<u32>,
-    /// Calls in progress at one time.
+    /// Calls in progress.
     pub concurrent: Option<u32>,
-    /// Money in a rolling day: billed amounts, and holds where no amount is known yet.
+    /// Money in a rolling day: billed amounts, and the holds of calls that are not billed yet.
     pub spend_per_day: Option<MilliCents>,
 }
 
-/// Which limit.
+/// Names a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
@@ -53,14 +49,14 @@ pub enum Limit {
     PerDestinationPerHour,
     /// Calls to one destination in a rolling day.
     PerDestinationPerDay,
-    /// Calls in progress at one time.
+    /// Calls in progress.
     Concurrent,
     /// Money in a rolling day.
     SpendPerDay,
 }
 
 impl Limit {
-    /// Every limit, in the order in which they are compared and reported.
+    /// All limits, in the order in which they are compared and reported.
     pub const ALL: [Self; 6] = [
         Self::PerDestinationPerHour,
         Self::PerDestinationPerDay,
@@ -70,7 +66,7 @@ impl Limit {
         Self::SpendPerDay,
     ];
 
-    /// The name in the policy file, under `[limits]`.
+    /// The key in the calling rules, under `[limits]`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -96,18 +92,17 @@ impl fmt::Display for Limit {
     }
 }
 
-/// What is to be begun, as far as limits care.
+/// Whether an order is a call or a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderKind {
-    /// A telephone call: every limit applies.
+    /// A phone call, to which every limit applies.
     Call,
-    /// The purchase of a number: only the money limit applies.
+    /// The purchase of a number, to which only the money limit applies.
     Purchase,
 }
 
 impl OrderKind {
-    /// `call` or `purchase`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -117,20 +112,15 @@ impl OrderKind {
     }
 }
 
-/// One limit's consumption.
+/// The calls within a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WindowUsage {
-    /// How many there are.
     pub count: u32,
-    /// When there will be fewer than the limit that was asked about; `None` while there are fewer
-    /// already, and where nobody can say (calls in progress end when they end).
+    /// When the count falls below the limit; `None` if it is below, or if that time is not known.
     pub frees_at: Option<Timestamp>,
 }
 
-/// What one account has used, measured against some [`CallLimits`].
-///
-/// Counted are the calls that rang or may have rung: everything but what is known not to have been
-/// placed.
+/// The usage of an account, measured against some [`CallLimits`]. Every call counts that was or may have been placed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Calls in the last hour.
@@ -141,66 +131,69 @@ pub struct Usage {
     pub destination_hour: WindowUsage,
     /// Calls to this destination in the last day.
     pub destination_day: WindowUsage,
-    /// Calls in progress, see [`MAX_CALL_DURATION`]. Intents count while their dispatch is alive.
+    /// Calls in progress, see [`MAX_CALL_DURATION`]. An intent counts until its lease expires.
     pub concurrent: u32,
-    /// Billed amounts and holds of the last day.
+    /// The billed amounts and the holds of the last day.
     pub spent: MilliCents,
-    /// When enough of it is a day old for one more hold to fit under the limit asked about; `None`
-    /// when it fits already or never will.
+    /// When one more hold fits under the limit; `None` if it fits now or never will.
     pub spend_frees_at: Option<Timestamp>,
 }
 
-/// A limit stands in the way.
+/// The limit that an order would exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitReached {
-    /// Which.
     pub limit: Limit,
-    /// When it becomes possible again, if that can be known.
+    /// When the order becomes possible, if that is known.
     pub until: Option<Timestamp>,
 }
 
 impl CallLimits {
-    /// Whether this one limit has room for one more, which will hold `hold`.
+    /// Checks whether one more order, with this hold, would exceed the limit.
     #[must_use]
-    pub fn reached(
+    pub fn check_limit(
         &self,
         limit: Limit,
         kind: OrderKind,
         usage: &Usage,
         hold: MilliCents,
     ) -> Option<LimitReached> {
-        let (full, until) = match (limit, kind) {
+        let (is_reached, until) = match (limit, kind) {
             (Limit::SpendPerDay, _) => (
                 self.spend_per_day.is_some_and(|max| usage.spent.saturating_add(hold) > max),
                 usage.spend_frees_at,
             ),
             (_, OrderKind::Purchase) => return None,
-            (Limit::PerHour, OrderKind::Call) => full(self.per_hour, usage.hour),
-            (Limit::PerDay, OrderKind::Call) => full(self.per_day, usage.day),
+            (Limit::PerHour, OrderKind::Call) => check_count(self.per_hour, usage.hour),
+            (Limit::PerDay, OrderKind::Call) => check_count(self.per_day, usage.day),
             (Limit::PerDestinationPerHour, OrderKind::Call) => {
-                full(self.per_destination_per_hour, usage.destination_hour)
+                check_count(self.per_destination_per_hour, usage.destination_hour)
             }
             (Limit::PerDestinationPerDay, OrderKind::Call) => {
-                full(self.per_destination_per_day, usage.destination_day)
+                check_count(self.per_destination_per_day, usage.destination_day)
             }
             (Limit::Concurrent, OrderKind::Call) => {
                 (self.concurrent.is_some_and(|max| usage.concurrent >= max), None)
             }
         };
-        full.then_some(LimitReached { limit, until })
+        is_reached.then_some(LimitReached { limit, until })
     }
 
-    /// The limit that stands in the way the longest, if any does.
+    /// Checks all limits. Of several that the order would exceed, returns the one that lasts longest.
     #[must_use]
-    pub fn check(&self, kind: OrderKind, usage: &Usage, hold: MilliCents) -> Option<LimitReached> {
+    pub fn check_all(
+        &self,
+        kind: OrderKind,
+        usage: &Usage,
+        hold: MilliCents,
+    ) -> Option<LimitReached> {
         Limit::ALL
             .into_iter()
-            .filter_map(|limit| self.reached(limit, kind, usage, hold))
+            .filter_map(|limit| self.check_limit(limit, kind, usage, hold))
             .max_by_key(|reached| reached.until)
     }
 }
 
-fn full(max: Option<u32>, used: WindowUsage) -> (bool, Option<Timestamp>) {
+fn check_count(max: Option<u32>, used: WindowUsage) -> (bool, Option<Timestamp>) {
     (max.is_some_and(|max| used.count >= max), used.frees_at)
 }
 
@@ -209,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_several_that_are_reached_the_one_that_lasts_longest_is_told() {
+    fn of_several_reached_limits_the_one_that_lasts_longest_is_reported() {
         let at = |second| Timestamp::from_second(second).ok();
         let used = |second| WindowUsage { count: 1, frees_at: at(second) };
         let limits = CallLimits {
@@ -231,7 +224,7 @@ mod tests {
                 concurrent: 1,
                 ..Usage::default()
             };
-            let reached = limits.check(OrderKind::Call, &usage, MilliCents::ZERO);
+            let reached = limits.check_all(OrderKind::Call, &usage, MilliCents::ZERO);
             assert_eq!(reached, Some(LimitReached { limit, until }));
         }
     }

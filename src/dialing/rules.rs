@@ -1,43 +1,43 @@
-//! The rules by which a process dials. Its operator may change them while it runs: every account of the
-//! process looks here, each time anew.
+//! The settings by which a process dials. The operator may change them while it runs, so every account reads them here
+//! for each order.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use parking_lot::RwLock;
 
 use super::confirm::ConfirmMode;
 use super::policy::Policy;
 
-/// How this account dials.
+/// The settings by which an account dials.
 #[derive(Debug, Clone)]
 pub struct DialingRules {
-    /// Whom and when.
+    /// The calling rules.
     pub policy: Policy,
-    /// When a human is asked.
+    /// When the user is asked to confirm.
     pub confirm: ConfirmMode,
-    /// Only a human's own answer counts.
+    /// Only the user's own answer counts as a confirmation.
     pub require_human: bool,
-    /// How long the same order is answered with the first one.
+    /// How long an identical order is answered with the first one.
     pub repeat_window: SignedDuration,
-    /// How long a human may think about a question in which the client is waited for.
+    /// How long the server waits for the user's answer to a question.
     pub thinking_time: Duration,
 }
 
-/// DialingRules that may change. Clones are the same rules.
+/// Settings that may change. Clones share them.
 #[derive(Debug, Clone)]
 pub struct SharedRules(Arc<RwLock<Arc<DialingRules>>>);
 
 impl SharedRules {
-    /// The rules at this moment. Whoever decides something takes them once and keeps to them.
+    /// The current settings. For one decision, read them once.
     #[must_use]
     pub fn get(&self) -> Arc<DialingRules> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.read())
     }
 
-    /// From now on, these.
     pub fn set(&self, rules: DialingRules) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        *self.0.write() = Arc::new(rules);
     }
 }
 

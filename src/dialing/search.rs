@@ -1,5 +1,5 @@
-//! Looking for what may have been done: the newest calls for a dispatch id, the owned numbers for a
-//! number. Reads only.
+//! Determines whether an order was placed: searches the newest calls for a dispatch id, or the owned numbers for a
+//! number. Sends only reads.
 
 use std::time::Duration;
 
@@ -11,49 +11,47 @@ use super::order::{DISPATCH_KEY, Placed};
 use callingbox::E164;
 use callingbox::{ApiClient, Call, Error, PageCursor, PageRequest};
 
-/// When to look again after a failure, counted from the look before. A call that was placed shows in
-/// the list at once or a moment later; after these seven seconds it is not there.
+/// The pause before each look. A call that was placed is listed immediately or a moment later; if it is not listed after
+/// these seven seconds, it is absent.
 pub const SCHEDULE: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
-/// The longest that one search takes, however slow the API is.
+/// The longest duration of a search, however slow the API is.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// The most pages of 100 that one look turns.
+/// How many pages of 100 one look reads.
 const MAX_PAGES: usize = 10;
 
-/// How far the API's clock may be behind ours.
+/// How far the API's clock may be behind the local one.
 const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// What a look found.
+/// The result of a search.
 #[derive(Debug)]
 pub enum SearchResult {
-    /// It was done.
+    /// The order was placed.
     Found(Placed),
-    /// Everything since the intent was looked at, and it is not there.
+    /// All records since the intent were read, and the order is not among them.
     Absent,
-    /// Not everything could be looked at.
+    /// Not all records could be read.
     Inconclusive,
 }
 
-/// Looks, and looks again, until it is found or the schedule ends.
-///
-/// `number` is the one that was to be bought; there is none for a call.
+/// Looks repeatedly, until the order is found or the schedule ends. `number` is the number to buy; `None` for a call.
 pub async fn search(
     api: &ApiClient,
     record: &DispatchRecord,
     number: Option<&E164>,
     schedule: &[Duration],
 ) -> SearchResult {
-    let until = Instant::now() + LIMIT;
+    let deadline = Instant::now() + LIMIT;
     let mut last = SearchResult::Inconclusive;
     for pause in schedule {
         tokio::time::sleep(*pause).await;
-        let Ok(looked) = timeout_at(until, once(api, record, number)).await else {
-            tracing::warn!(dispatch = %record.dispatch_id, "a search for a dispatch took too long");
+        let Ok(result) = timeout_at(deadline, look(api, record, number)).await else {
+            tracing::warn!(dispatch = %record.dispatch_id, "the search for a dispatch timed out; its result is not known");
             return SearchResult::Inconclusive;
         };
-        last = match looked {
+        last = match result {
             Ok(found @ SearchResult::Found(_)) => return found,
             Ok(found) => found,
             Err(error) => {
@@ -65,20 +63,19 @@ pub async fn search(
     last
 }
 
-async fn once(
+async fn look(
     api: &ApiClient,
     record: &DispatchRecord,
     number: Option<&E164>,
 ) -> Result<SearchResult, Error> {
     match number {
-        None => call(api, record.dispatch_id, record.created_at).await,
-        Some(number) => owned(api, number).await,
+        None => find_call(api, record.dispatch_id, record.created_at).await,
+        Some(number) => find_owned_number(api, number).await,
     }
 }
 
-/// A call that is not there must not be missed: a list that does not say where it ends is followed until
-/// nothing comes.
-async fn call(
+/// A call must not be missed: a list that does not report its end is followed until a page is empty.
+async fn find_call(
     api: &ApiClient,
     dispatch: DispatchId,
     created_at: Timestamp,
@@ -93,11 +90,11 @@ async fn call(
             oldest.created_at.as_ref().and_then(|at| at.instant()).is_some_and(|at| at < since)
         });
         let next = page.data.last().map(|oldest| PageCursor::After(oldest.id.as_str().to_owned()));
-        let ends = !page.has_more && (page.has_more_known || next.is_none());
-        if let Some(call) = page.data.into_iter().find(|call| carries(call, &dispatch)) {
+        let ends = !page.has_more && (page.said || next.is_none());
+        if let Some(call) = page.data.into_iter().find(|call| has_dispatch_id(call, &dispatch)) {
             return Ok(SearchResult::Found(Placed::Call(Box::new(call))));
         }
-        // It may be one of those that could not be read, or beyond a list that knows no cursor.
+        // The call may be a record that could not be read, or beyond a list that ignores the cursor.
         if page.skipped > 0 || (next.is_some() && next == cursor) {
             return Ok(SearchResult::Inconclusive);
         }
@@ -109,12 +106,12 @@ async fn call(
     Ok(SearchResult::Inconclusive)
 }
 
-fn carries(call: &Call, dispatch: &str) -> bool {
-    let carried = call.metadata.as_ref().and_then(|metadata| metadata.get(DISPATCH_KEY));
-    carried.and_then(|id| id.as_str()) == Some(dispatch)
+fn has_dispatch_id(call: &Call, dispatch: &str) -> bool {
+    let value = call.metadata.as_ref().and_then(|metadata| metadata.get(DISPATCH_KEY));
+    value.and_then(|id| id.as_str()) == Some(dispatch)
 }
 
-async fn owned(api: &ApiClient, wanted: &E164) -> Result<SearchResult, Error> {
+async fn find_owned_number(api: &ApiClient, wanted: &E164) -> Result<SearchResult, Error> {
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
         let page =
@@ -138,12 +135,13 @@ async fn owned(api: &ApiClient, wanted: &E164) -> Result<SearchResult, Error> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use axum::extract::Query;
     use axum::response::IntoResponse;
     use axum::{Json, Router};
     use http::StatusCode;
+    use parking_lot::Mutex;
     use serde_json::{Value, json};
 
     use super::*;
@@ -154,7 +152,7 @@ mod tests {
 
     const INTENT: &str = "2026-11-02T15:00:00Z";
 
-    /// A client of an API that answers every question so.
+    /// A client of an API that answers every request with `answer`.
     async fn api<F, R>(answer: F) -> (ApiClient, tokio::task::JoinHandle<()>)
     where
         F: Fn(HashMap<String, String>) -> R + Clone + Send + Sync + 'static,
@@ -172,64 +170,69 @@ mod tests {
         (ApiClient::new(config), server)
     }
 
-    /// What a look for a call says to an API that lists these, by the cursor that it is asked with.
-    async fn look(list: fn(Option<&str>) -> Value) -> SearchResult {
+    /// Searches for a call in the lists that `list` returns for each cursor.
+    async fn look_for_call(list: fn(Option<&str>) -> Value) -> SearchResult {
         let (api, server) =
             api(move |query| Json(list(query.get("starting_after").map(String::as_str)))).await;
-        let found = call(&api, DispatchId::new(), INTENT.parse().unwrap()).await.unwrap();
+        let found = find_call(&api, DispatchId::new(), INTENT.parse().unwrap()).await.unwrap();
         server.abort();
         found
     }
 
-    /// Somebody else's call.
-    fn call_of(id: &str, at: &str) -> Value {
+    /// A call of another dispatch.
+    fn other_call(id: &str, at: &str) -> Value {
         json!({"id": id, "status": "completed", "created_at": at})
     }
 
-    /// One that was placed after the intent.
-    fn newer(id: &str) -> Value {
-        call_of(id, "2026-11-02T15:01:00Z")
+    fn newer_call(id: &str) -> Value {
+        other_call(id, "2026-11-02T15:01:00Z")
     }
 
     #[tokio::test]
-    async fn what_was_not_seen_is_not_said_to_be_not_there() {
-        assert!(matches!(look(|_| json!([])).await, SearchResult::Absent));
-        let ended = look(|_| json!({"data": [newer("a")], "has_more": false})).await;
+    async fn a_call_is_absent_only_if_the_whole_list_was_read() {
+        assert!(matches!(look_for_call(|_| json!([])).await, SearchResult::Absent));
+        let ended = look_for_call(|_| json!({"data": [newer_call("a")], "has_more": false})).await;
         assert!(matches!(ended, SearchResult::Absent));
-        let paged = look(|after| match after {
-            None => json!([newer("a")]),
+        let paged = look_for_call(|after| match after {
+            None => json!([newer_call("a")]),
             Some(_) => json!([]),
         });
         assert!(matches!(paged.await, SearchResult::Absent));
-        let reached = look(|_| json!([newer("a"), call_of("b", "2026-11-02T14:00:00Z")])).await;
+        let reached =
+            look_for_call(|_| json!([newer_call("a"), other_call("b", "2026-11-02T14:00:00Z")]))
+                .await;
         assert!(matches!(reached, SearchResult::Absent));
-        // The same list whatever is asked, which may have been cut.
-        assert!(matches!(look(|_| json!([newer("a")])).await, SearchResult::Inconclusive));
-        let unreadable = look(|_| json!({"data": [newer("a"), {"no": "id"}], "has_more": false}));
+        // The list ignores the cursor, so it may be truncated.
+        assert!(matches!(
+            look_for_call(|_| json!([newer_call("a")])).await,
+            SearchResult::Inconclusive
+        ));
+        let unreadable =
+            look_for_call(|_| json!({"data": [newer_call("a"), {"no": "id"}], "has_more": false}));
         assert!(matches!(unreadable.await, SearchResult::Inconclusive));
-        let endless = look(|_| json!({"data": [newer("a")], "has_more": true})).await;
+        let endless = look_for_call(|_| json!({"data": [newer_call("a")], "has_more": true})).await;
         assert!(matches!(endless, SearchResult::Inconclusive));
     }
 
     #[tokio::test]
-    async fn the_clock_of_the_api_may_be_behind() {
-        let found = look(|after| match after {
-            None => json!({"data": [call_of("a", "2026-11-02T14:56:00Z")], "has_more": true}),
+    async fn the_clock_of_the_api_may_be_behind_the_local_clock() {
+        let found = look_for_call(|after| match after {
+            None => json!({"data": [other_call("a", "2026-11-02T14:56:00Z")], "has_more": true}),
             Some(_) => json!({
-                "data": [call_of("b", "2026-11-02T14:55:30Z"), {"no": "id"}], "has_more": false,
+                "data": [other_call("b", "2026-11-02T14:55:30Z"), {"no": "id"}], "has_more": false,
             }),
         });
-        // It looked at the second page, where one cannot be read.
+        // The second page was read, and one of its records is unreadable.
         assert!(matches!(found.await, SearchResult::Inconclusive));
     }
 
     #[tokio::test]
-    async fn a_number_is_found_on_any_page_and_only_itself() {
+    async fn a_number_is_found_on_any_page() {
         const WANTED: &str = "+14155550100";
         let owned = |list: fn(Option<&str>) -> Value| async move {
             let (api, server) =
                 api(move |query| Json(list(query.get("starting_after").map(String::as_str)))).await;
-            let found = owned(&api, &E164::parse(WANTED).unwrap()).await.unwrap();
+            let found = find_owned_number(&api, &E164::parse(WANTED).unwrap()).await.unwrap();
             server.abort();
             found
         };
@@ -250,7 +253,6 @@ mod tests {
         assert!(matches!(endless.await, SearchResult::Inconclusive));
     }
 
-    /// The record of an order that is looked for.
     fn record() -> DispatchRecord {
         let account = AccountRef::new(b"key", "https://api.example");
         DispatchRecord {
@@ -272,9 +274,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_look_counts_and_each_may_find_it() {
+    async fn any_look_may_find_the_call_and_otherwise_the_last_one_counts() {
         let record = record();
-        let looks = [Duration::ZERO; 2];
+        let schedule = [Duration::ZERO; 2];
         let ours = json!({
             "id": "ours", "status": "queued",
             "metadata": {DISPATCH_KEY: record.dispatch_id.to_string()},
@@ -286,13 +288,13 @@ mod tests {
             ([Some(json!([])), None], "cannot say"),
             ([Some(json!([])), Some(json!([{"no": "id"}]))], "cannot say"),
         ] {
-            let left = Arc::new(Mutex::new(lists.clone().into_iter()));
-            let (api, server) = api(move |_| match left.lock().unwrap().next().flatten() {
+            let remaining = Arc::new(Mutex::new(lists.clone().into_iter()));
+            let (api, server) = api(move |_| match remaining.lock().next().flatten() {
                 Some(list) => Json(list).into_response(),
                 None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             })
             .await;
-            let found = match search(&api, &record, None, &looks).await {
+            let found = match search(&api, &record, None, &schedule).await {
                 SearchResult::Found(product) if product.id() == "ours" => "yes",
                 SearchResult::Found(_) => "another",
                 SearchResult::Absent => "no",

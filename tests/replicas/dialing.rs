@@ -61,7 +61,7 @@ async fn the_limits_of_the_calling_rules_hold_over_all_replicas() {
         assert_eq!(deployment.dialed().await.len(), number, "{limits}");
         let check = ["policy", "check", "+13105550107"];
         let checked = deployment.run_command(&policy, &check).await;
-        let is_refused = checked.contains("verdict    refuse. ") && checked.contains("`limits.");
+        let is_refused = checked.contains("decision   refuse. ") && checked.contains("`limits.");
         assert!(is_refused, "{checked}");
     }
 }

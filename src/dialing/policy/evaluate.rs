@@ -1,4 +1,4 @@
-//! One call, judged.
+//! Applies the calling rules to one call or purchase.
 
 use std::fmt;
 
@@ -11,47 +11,40 @@ use crate::dialing::limits::{self, Limit, LimitReached, Usage};
 use callingbox::E164;
 use callingbox::MilliCents;
 
-/// What is to be judged.
+/// A call, and the facts that the rules depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct PolicyInput<'a> {
-    /// The number.
     pub to: &'a E164,
-    /// What is known about it.
     pub destination: &'a Destination,
-    /// The agent that would speak.
     pub agent_id: &'a str,
-    /// The time of the call.
     pub now: Timestamp,
-    /// What has been used, measured against [`Policy::measured_limits`].
+    /// The usage, measured against [`Policy::measured_limits`].
     pub usage: &'a Usage,
     /// The most that the call can cost.
     pub hold: MilliCents,
 }
 
-/// The part of the policy that decided. Its text is the name by which refusals and receipts call it.
+/// The part of the policy that decided. `Display` is its name in refusals and receipts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleName {
-    /// Numbers of this kind are never dialed.
+    /// Numbers of this type are never dialed.
     Never(NumberType),
-    /// A number has one name, by which rules and limits know it.
-    Spelling,
-    /// A rule, by its name.
+    /// The number is not in E.164 form, by which rules and limits recognize it.
+    NotCanonical,
     Rule(String),
     /// No rule matched.
     Default,
-    /// The quiet hours.
     QuietHours,
     /// The number has no time zone.
     UnknownTimezone,
-    /// A limit.
     Limit(Limit),
 }
 
 impl fmt::Display for RuleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Never(kind) => write!(f, "never dial {kind} numbers"),
-            Self::Spelling => f.write_str("numbers as E.164 writes them"),
+            Self::Never(number_type) => write!(f, "never dial {number_type} numbers"),
+            Self::NotCanonical => f.write_str("only numbers in E.164 form"),
             Self::Rule(name) => f.write_str(name),
             Self::Default => f.write_str("default"),
             Self::QuietHours => f.write_str("quiet_hours"),
@@ -61,27 +54,25 @@ impl fmt::Display for RuleName {
     }
 }
 
-/// What happens to the call.
+/// The decision on a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// It may be dialed.
     Allow,
-    /// The human is asked first, for this reason.
+    /// The user must confirm it, for this reason.
     Ask(String),
     /// It is not dialed.
     Refuse(PolicyRefusal),
 }
 
-/// Why a call is not dialed. `Display` is the whole of it, for the model and its human.
+/// Why a call is not dialed. `Display` is the complete text for the model and its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyRefusal {
-    /// What decided.
     pub rule: RuleName,
-    /// The facts.
     pub reason: String,
-    /// When it becomes possible again, if that can be known.
+    /// When the call becomes possible, if that is known.
     pub until: Option<Timestamp>,
-    /// What the human can change.
+    /// What the user can change.
     pub remedy: String,
 }
 
@@ -93,39 +84,35 @@ impl fmt::Display for PolicyRefusal {
             self.rule, self.reason
         )?;
         if let Some(until) = self.until {
-            write!(f, " Possible again at {}.", second(until))?;
+            write!(f, " Possible again at {}.", format_utc(until))?;
         }
         write!(f, " {}", self.remedy)
     }
 }
 
-/// What a part in shadow would have done.
+/// What a part of the policy in shadow mode would have done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shadow {
-    /// Which part.
+pub struct ShadowMatch {
     pub rule: RuleName,
-    /// What it would have said.
     pub action: Action,
-    /// Why.
     pub reason: String,
 }
 
-/// The judgment.
+/// The decision of the policy, and how it was reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyDecision {
-    /// What happens.
     pub decision: Decision,
-    /// What decided; goes into the ledger.
+    /// The part that decided; the ledger records it.
     pub rule: RuleName,
-    /// What would have happened, but for the modes.
-    pub shadow: Vec<Shadow>,
-    /// Everything that was looked at, one line each.
+    /// What the parts in shadow mode would have done.
+    pub shadow: Vec<ShadowMatch>,
+    /// Each part that was checked, one line each.
     pub explanation: Vec<String>,
 }
 
-/// What one part says.
+/// The answer of one part of the policy that applies to the call.
 struct RuleMatch {
-    by: RuleName,
+    rule: RuleName,
     action: Action,
     mode: PolicyMode,
     reason: String,
@@ -133,84 +120,91 @@ struct RuleMatch {
 }
 
 impl Policy {
-    /// Judges a call.
+    /// Decides on a call.
     #[must_use]
     pub fn evaluate(&self, request: &PolicyInput<'_>) -> PolicyDecision {
-        let kind = request.destination.kind;
-        let never = match &request.destination.canonical {
-            _ if matches!(kind, NumberType::Emergency | NumberType::Premium) => {
-                Some((RuleName::Never(kind), format!("{} is of the kind {kind}", request.to)))
-            }
+        let number_type = request.destination.number_type;
+        let refused = match &request.destination.canonical {
+            _ if matches!(number_type, NumberType::Emergency | NumberType::Premium) => Some((
+                RuleName::Never(number_type),
+                format!("{} is of the type {number_type}", request.to),
+            )),
             Some(canonical) => Some((
-                RuleName::Spelling,
+                RuleName::NotCanonical,
                 format!(
-                    "{} has a national prefix after its calling code; it is {}",
+                    "{} has a national prefix after its calling code; its E.164 form is {}",
                     request.to,
                     canonical.as_str()
                 ),
             )),
             None => None,
         };
-        if let Some((by, reason)) = never {
-            let vote = RuleMatch {
-                by,
+        if let Some((rule, reason)) = refused {
+            let rule_match = RuleMatch {
+                rule,
                 action: Action::Refuse,
                 mode: PolicyMode::Enforce,
                 reason,
                 until: None,
             };
-            return verdict(vec![vote], Vec::new());
+            return decide_strictest(vec![rule_match], Vec::new());
         }
-        let mut votes = Vec::new();
-        let rule = self.ask_rules(request, &mut votes);
-        if !rule.is_some_and(|rule| rule.any_hour) {
-            votes.extend(self.ask_clock(request));
+        let mut matches = Vec::new();
+        let deciding = self.match_rules(request, &mut matches);
+        if !deciding.is_some_and(|rule| rule.any_hour) {
+            matches.extend(self.match_quiet_hours(request));
         }
-        votes.extend(self.ask_limits(limits::OrderKind::Call, request.usage, request.hold));
-        self.settle(votes)
+        matches.extend(self.match_limits(limits::OrderKind::Call, request.usage, request.hold));
+        self.decide(matches)
     }
 
-    /// Judges the purchase of a number: only the money limit speaks. `hold` is its price.
+    /// Decides on the purchase of a number, to which only the money limit applies. `hold` is the price.
     #[must_use]
     pub fn evaluate_purchase(&self, usage: &Usage, hold: MilliCents) -> PolicyDecision {
-        let mut votes = vec![RuleMatch {
-            by: RuleName::Default,
+        let mut matches = vec![RuleMatch {
+            rule: RuleName::Default,
             action: Action::Allow,
             mode: PolicyMode::Enforce,
-            reason: "a purchase rings nobody".to_owned(),
+            reason: "a purchase calls nobody".to_owned(),
             until: None,
         }];
-        votes.extend(self.ask_limits(limits::OrderKind::Purchase, usage, hold));
-        self.settle(votes)
+        matches.extend(self.match_limits(limits::OrderKind::Purchase, usage, hold));
+        self.decide(matches)
     }
 
-    /// The refusal for a limit that the ledger found reached at the last moment.
+    /// The refusal for a limit that the ledger found reached when the order began.
     #[must_use]
     pub fn limit_refusal(&self, reached: LimitReached) -> PolicyRefusal {
-        refusal(self.limit_vote(reached, self.mode))
+        refuse(self.match_limit(reached, self.mode))
     }
 
-    /// The rule that decides, or would if the policy acted, and its vote after those of the shadows before it.
-    fn ask_rules(&self, request: &PolicyInput<'_>, votes: &mut Vec<RuleMatch>) -> Option<&Rule> {
-        for (at, rule) in self.rules.iter().enumerate() {
+    /// Adds the matches of the rules. Returns the rule that decides, or would decide if the policy were enforced.
+    fn match_rules(
+        &self,
+        request: &PolicyInput<'_>,
+        matches: &mut Vec<RuleMatch>,
+    ) -> Option<&Rule> {
+        for (index, rule) in self.rules.iter().enumerate() {
             let mode = rule.mode.min(self.mode);
             if mode == PolicyMode::Off || !rule.matches(request) {
                 continue;
             }
-            votes.push(RuleMatch {
-                by: RuleName::Rule(rule.name.clone().unwrap_or_else(|| format!("rule {}", at + 1))),
+            matches.push(RuleMatch {
+                rule: RuleName::Rule(
+                    rule.name.clone().unwrap_or_else(|| format!("rule {}", index + 1)),
+                ),
                 action: rule.action,
                 mode,
-                reason: format!("the first rule that matches says {}", rule.action),
+                reason: format!("the first matching rule says {}", rule.action),
                 until: None,
             });
-            // By its own mode: rules that are in shadow together say what they would do together.
+            // By the rule's own mode: in shadow mode as a whole, the rules show what they would do together.
             if rule.mode == PolicyMode::Enforce {
                 return Some(rule);
             }
         }
-        votes.push(RuleMatch {
-            by: RuleName::Default,
+        matches.push(RuleMatch {
+            rule: RuleName::Default,
             action: self.default,
             mode: self.mode,
             reason: format!("no rule matches, and the default is {}", self.default),
@@ -219,7 +213,7 @@ impl Policy {
         None
     }
 
-    fn ask_clock(&self, request: &PolicyInput<'_>) -> Option<RuleMatch> {
+    fn match_quiet_hours(&self, request: &PolicyInput<'_>) -> Option<RuleMatch> {
         let mode = self.quiet_hours.mode.min(self.mode);
         if mode == PolicyMode::Off {
             return None;
@@ -228,10 +222,10 @@ impl Policy {
             TimeZones::Unspecified => {
                 let action = self.unknown_timezone;
                 let reason = format!(
-                    "the number has no time zone of its own, for which the rules say {action}"
+                    "the number has no time zone of its own, and the rules say {action} for such numbers"
                 );
                 return Some(RuleMatch {
-                    by: RuleName::UnknownTimezone,
+                    rule: RuleName::UnknownTimezone,
                     action,
                     mode,
                     reason,
@@ -240,8 +234,8 @@ impl Policy {
             }
             zones @ TimeZones::Known(_) => zones,
         };
-        let hours = self.quiet_hours.hours();
-        let quiet = quiet_at(hours, zones, request.now);
+        let hours = self.quiet_hours.range();
+        let quiet = is_quiet(hours, zones, request.now);
         let clocks = zones.local_times(request.now).join(", ");
         let (action, reason) = if quiet {
             (
@@ -252,33 +246,34 @@ impl Policy {
             (Action::Allow, format!("it is {clocks} there, outside the quiet hours {hours}"))
         };
         let refused = action == Action::Refuse;
-        let until = if refused { quiet_until(hours, zones, request.now) } else { None };
-        Some(RuleMatch { by: RuleName::QuietHours, action, mode, reason, until })
+        let until = if refused { find_quiet_end(hours, zones, request.now) } else { None };
+        Some(RuleMatch { rule: RuleName::QuietHours, action, mode, reason, until })
     }
 
-    fn ask_limits(
+    fn match_limits(
         &self,
         kind: limits::OrderKind,
         usage: &Usage,
         hold: MilliCents,
     ) -> Vec<RuleMatch> {
         let enforced = self.enforced_limits();
-        let mut votes = Vec::new();
-        if let Some(reached) = enforced.check(kind, usage, hold) {
-            votes.push(self.limit_vote(reached, PolicyMode::Enforce));
+        let mut matches = Vec::new();
+        if let Some(reached) = enforced.check_all(kind, usage, hold) {
+            matches.push(self.match_limit(reached, PolicyMode::Enforce));
         }
         let measured = self.measured_limits();
-        for reached in
-            Limit::ALL.into_iter().filter_map(|limit| measured.reached(limit, kind, usage, hold))
+        for reached in Limit::ALL
+            .into_iter()
+            .filter_map(|limit| measured.check_limit(limit, kind, usage, hold))
         {
-            if enforced.reached(reached.limit, kind, usage, hold).is_none() {
-                votes.push(self.limit_vote(reached, PolicyMode::Shadow));
+            if enforced.check_limit(reached.limit, kind, usage, hold).is_none() {
+                matches.push(self.match_limit(reached, PolicyMode::Shadow));
             }
         }
-        votes
+        matches
     }
 
-    fn limit_vote(&self, reached: LimitReached, mode: PolicyMode) -> RuleMatch {
+    fn match_limit(&self, reached: LimitReached, mode: PolicyMode) -> RuleMatch {
         let settings = &self.limits;
         let reason = match reached.limit {
             Limit::PerHour => format!("{} calls were made in the last hour", settings.per_hour.max),
@@ -297,12 +292,12 @@ impl Policy {
                 format!("{} calls are in progress; wait for one to end", settings.concurrent.max)
             }
             Limit::SpendPerDay => format!(
-                "with it, more than {} could be spent in 24 hours",
+                "the call could raise the spending of the last 24 hours above {}",
                 settings.spend_per_day.max
             ),
         };
         RuleMatch {
-            by: RuleName::Limit(reached.limit),
+            rule: RuleName::Limit(reached.limit),
             action: Action::Refuse,
             mode,
             reason,
@@ -310,28 +305,28 @@ impl Policy {
         }
     }
 
-    fn settle(&self, votes: Vec<RuleMatch>) -> PolicyDecision {
-        let (acting, shadowed): (Vec<_>, Vec<_>) = votes
+    fn decide(&self, matches: Vec<RuleMatch>) -> PolicyDecision {
+        let (enforced, shadowed): (Vec<_>, Vec<_>) = matches
             .into_iter()
-            .filter(|vote| vote.mode > PolicyMode::Off)
-            .partition(|vote| vote.mode == PolicyMode::Enforce);
-        verdict(acting, shadowed)
+            .filter(|rule_match| rule_match.mode > PolicyMode::Off)
+            .partition(|rule_match| rule_match.mode == PolicyMode::Enforce);
+        decide_strictest(enforced, shadowed)
     }
 }
 
 impl Rule {
-    /// Whether the call fits every field that is given.
+    /// Whether the call matches every field of the rule.
     fn matches(&self, request: &PolicyInput<'_>) -> bool {
-        let Destination { country, kind, zones, .. } = request.destination;
+        let Destination { country, number_type, zones, .. } = request.destination;
         let number = request.to.as_str();
-        let fits = |given: bool, fits: bool| !given || fits;
+        let fits = |is_set: bool, matches: bool| !is_set || matches;
         fits(!self.to.is_empty(), self.to.contains(request.to))
             && fits(!self.prefix.is_empty(), self.prefix.iter().any(|p| number.starts_with(&p.0)))
             && fits(
                 !self.country.is_empty(),
                 country.is_some_and(|country| self.country.contains(&country)),
             )
-            && fits(!self.kind.is_empty(), self.kind.contains(kind))
+            && fits(!self.kind.is_empty(), self.kind.contains(number_type))
             && fits(
                 !self.agent.is_empty(),
                 self.agent.iter().any(|agent| agent == request.agent_id),
@@ -340,88 +335,98 @@ impl Rule {
                 TimeZones::Unspecified => false,
                 TimeZones::Known(zones) => zones
                     .iter()
-                    .all(|zone| hours.contain(request.now.to_zoned(zone.clone()).time())),
+                    .all(|zone| hours.contains(request.now.to_zoned(zone.clone()).time())),
             })
     }
 }
 
-/// The strictest of the votes that act, and of equals the first; without any, the call is allowed.
-fn verdict(acting: Vec<RuleMatch>, shadowed: Vec<RuleMatch>) -> PolicyDecision {
-    let line = |vote: &RuleMatch| {
-        let shadow = if vote.mode == PolicyMode::Enforce { "" } else { " (shadow)" };
-        format!("{}: {}{shadow}: {}", vote.by, vote.action, vote.reason)
+/// Decides by the strictest enforced match, and among equals by the first. Without any, the call is allowed.
+fn decide_strictest(enforced: Vec<RuleMatch>, shadowed: Vec<RuleMatch>) -> PolicyDecision {
+    let line = |rule_match: &RuleMatch| {
+        let shadow = if rule_match.mode == PolicyMode::Enforce { "" } else { " (shadow)" };
+        format!("{}: {}{shadow}: {}", rule_match.rule, rule_match.action, rule_match.reason)
     };
-    let explanation = acting.iter().chain(&shadowed).map(line).collect();
+    let explanation = enforced.iter().chain(&shadowed).map(line).collect();
     let shadow = shadowed
         .into_iter()
-        .filter(|vote| vote.action > Action::Allow || matches!(vote.by, RuleName::Rule(_)))
-        .map(|vote| Shadow { rule: vote.by, action: vote.action, reason: vote.reason })
+        .filter(|rule_match| {
+            rule_match.action > Action::Allow || matches!(rule_match.rule, RuleName::Rule(_))
+        })
+        .map(|rule_match| ShadowMatch {
+            rule: rule_match.rule,
+            action: rule_match.action,
+            reason: rule_match.reason,
+        })
         .collect();
-    // `max_by_key` keeps the last of equals, hence from the back.
-    let strictest = acting.into_iter().rev().max_by_key(|vote| vote.action);
+    // `max_by_key` returns the last of equals, hence the reverse order.
+    let strictest = enforced.into_iter().rev().max_by_key(|rule_match| rule_match.action);
     let (rule, decision) = match strictest {
         None => (RuleName::Default, Decision::Allow),
-        Some(vote) => (
-            vote.by.clone(),
-            match vote.action {
+        Some(rule_match) => (
+            rule_match.rule.clone(),
+            match rule_match.action {
                 Action::Allow => Decision::Allow,
-                Action::Ask => Decision::Ask(vote.reason),
-                Action::Refuse => Decision::Refuse(refusal(vote)),
+                Action::Ask => Decision::Ask(rule_match.reason),
+                Action::Refuse => Decision::Refuse(refuse(rule_match)),
             },
         ),
     };
     PolicyDecision { decision, rule, shadow, explanation }
 }
 
-fn refusal(vote: RuleMatch) -> PolicyRefusal {
-    let remedy = match &vote.by {
+fn refuse(rule_match: RuleMatch) -> PolicyRefusal {
+    let remedy = match &rule_match.rule {
         RuleName::Never(NumberType::Emergency) => {
-            "No setting changes this; in an emergency the human must call.".to_owned()
+            "No setting changes this; in an emergency the user must call.".to_owned()
         }
         RuleName::Never(_) => "No setting changes this.".to_owned(),
-        RuleName::Spelling => "Call it by that number.".to_owned(),
+        RuleName::NotCanonical => "Call that number instead.".to_owned(),
         RuleName::Rule(name) => {
-            format!("The human can change the rule `{name}` under [[rules]] in the calling rules.")
+            format!("The user can change the rule `{name}` under [[rules]] in the calling rules.")
         }
-        RuleName::Default => "The human can add a rule that allows it under [[rules]], or change \
+        RuleName::Default => {
+            "The user can add a rule under [[rules]] that allows the call, or change \
                                `default`, in the calling rules."
-            .to_owned(),
-        RuleName::QuietHours => {
-            "The human can change [quiet_hours] in the calling rules, or allow \
-                                  this number with a rule that has `any_hour = true`."
                 .to_owned()
         }
+        RuleName::QuietHours => "The user can change [quiet_hours] in the calling rules, or allow \
+                                  this number with a rule that has `any_hour = true`."
+            .to_owned(),
         RuleName::UnknownTimezone => {
-            "The human can change `unknown_timezone` in the calling rules, \
+            "The user can change `unknown_timezone` in the calling rules, \
                                        or allow this number with a rule that has `any_hour = true`."
                 .to_owned()
         }
         RuleName::Limit(limit) => {
-            format!("The human can raise `{limit}` under [limits] in the calling rules.")
+            format!("The user can raise `{limit}` under [limits] in the calling rules.")
         }
     };
-    PolicyRefusal { rule: vote.by, reason: vote.reason, until: vote.until, remedy }
+    PolicyRefusal {
+        rule: rule_match.rule,
+        reason: rule_match.reason,
+        until: rule_match.until,
+        remedy,
+    }
 }
 
-/// Whether any clock of the destination shows one of the hours.
-fn quiet_at(hours: TimeRange, zones: &TimeZones, at: Timestamp) -> bool {
-    zones.known().iter().any(|zone| hours.contain(at.to_zoned(zone.clone()).time()))
+/// Whether the local time in any of the zones is within the hours.
+fn is_quiet(hours: TimeRange, zones: &TimeZones, at: Timestamp) -> bool {
+    zones.known().iter().any(|zone| hours.contains(at.to_zoned(zone.clone()).time()))
 }
 
-/// The next instant at which no clock of the destination shows a quiet hour, within two days; `None`
-/// when their nights leave no gap.
-fn quiet_until(hours: TimeRange, zones: &TimeZones, now: Timestamp) -> Option<Timestamp> {
-    // Nights end on a whole minute, everywhere on Earth; clocks that change do so on one too.
+/// When the quiet hours end in all zones, within two days; `None` if they leave no gap.
+fn find_quiet_end(hours: TimeRange, zones: &TimeZones, now: Timestamp) -> Option<Timestamp> {
+    // Quiet hours end on a whole minute in every zone, and clocks change on a whole minute too.
     let minute = SignedDuration::from_mins(1);
     let whole = Timestamp::from_second(now.as_second().div_euclid(60).checked_mul(60)?).ok()?;
     (1..=48 * 60).find_map(|minutes| {
         let at = whole.checked_add(minute.checked_mul(minutes)?).ok()?;
-        (!quiet_at(hours, zones, at)).then_some(at)
+        (!is_quiet(hours, zones, at)).then_some(at)
     })
 }
 
-/// The instant in UTC, rounded up to a second: nobody is told a time at which it is still refused.
-pub(in crate::dialing) fn second(at: Timestamp) -> String {
+/// The instant in UTC, rounded up to a second, so that a call at the stated time is not refused.
+pub(in crate::dialing) fn format_utc(at: Timestamp) -> String {
     let up = i64::from(at.subsec_nanosecond() > 0);
     Timestamp::from_second(at.as_second().saturating_add(up)).unwrap_or(at).to_string()
 }

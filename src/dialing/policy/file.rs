@@ -5,27 +5,25 @@ use super::Policy;
 use crate::suggest::correct_unknown_name;
 use crate::toml_error::error_line;
 
-/// Why a policy file cannot be read. Until it can, nothing is dialed.
+/// Why the calling rules cannot be read. Nothing is dialed until they can.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the calling rules cannot be read, line {line}: {message}{}", hint(.nearest))]
+#[error("the calling rules cannot be read, line {line}: {message}{}", format_hint(.nearest))]
 pub struct PolicyError {
-    /// Where, counted from 1.
     pub line: usize,
-    /// What is wrong.
     pub message: String,
-    /// The valid name that was meant by the unknown one, if it is near.
+    /// The valid name that is closest to an unknown one.
     pub nearest: Option<String>,
 }
 
-fn hint(nearest: &Option<String>) -> String {
+fn format_hint(nearest: &Option<String>) -> String {
     nearest.as_ref().map(|name| format!(". Did you mean `{name}`?")).unwrap_or_default()
 }
 
 impl Policy {
-    /// Reads a policy. What the text leaves out is as shipped; what it does not know it refuses.
+    /// Reads a policy. A key that the text omits has its default.
     ///
     /// # Errors
-    /// [`PolicyError`] with the line.
+    /// The text is not TOML, or has an unknown key or an invalid value.
     pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
         toml::from_str(text).map_err(|error: toml::de::Error| {
             let line = error_line(text, &error);
@@ -39,7 +37,7 @@ impl Policy {
     }
 }
 
-/// The file that `policy init` writes: every key, as shipped, with what it means.
+/// The file that `policy init` writes: every key with its default and an explanation.
 #[must_use]
 pub const fn starter_file() -> &'static str {
     include_str!("starter.toml")

@@ -1,20 +1,19 @@
-//! The calling rules: the user's own, as written in the configuration.
+//! The calling rules that the user writes in the configuration.
 //!
-//! A call is judged by three things, and the strictest of their answers stands (refuse over ask over
-//! allow; of equals the first):
+//! Three parts check a call, and the strictest of their answers applies (refuse over ask over allow; among equals the
+//! first):
 //!
-//! 1. the rules: in the order of the file, the first that matches decides, else `default`;
-//! 2. the quiet hours, by every clock that the destination may have;
+//! 1. the rules: the first that matches, in the order of the file, otherwise `default`;
+//! 2. the quiet hours, in every time zone that the destination may have;
 //! 3. the limits.
 //!
-//! So a rule that allows a number lifts neither limits nor quiet hours, except that `any_hour = true`
-//! in the deciding rule lifts the quiet hours. Emergency and premium numbers are refused before all
-//! of this, in every mode.
+//! A rule that allows a number lifts neither limits nor quiet hours, except that `any_hour = true` in the rule that
+//! decides lifts the quiet hours. Emergency and premium numbers are always refused, in every mode.
 //!
-//! Each part has a mode of its own, and the policy's `mode` caps them all: in `shadow` a part only says
-//! what it would have done, in `off` it is not asked.
+//! Each part has a mode, and the policy's `mode` caps them all: in `shadow` a part only reports what it would have
+//! done, in `off` it is not checked.
 //!
-//! Pure: it reads no clock, no file and no ledger.
+//! The policy reads no clock, no file and no ledger.
 
 mod evaluate;
 mod file;
@@ -26,8 +25,10 @@ use jiff::civil::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::evaluate::second;
-pub use self::evaluate::{Decision, PolicyDecision, PolicyInput, PolicyRefusal, RuleName, Shadow};
+pub(super) use self::evaluate::format_utc;
+pub use self::evaluate::{
+    Decision, PolicyDecision, PolicyInput, PolicyRefusal, RuleName, ShadowMatch,
+};
 pub use self::file::{PolicyError, starter_file};
 pub use self::setting::LimitSetting;
 use crate::dialing::destination::{CountryCode, NumberType};
@@ -35,8 +36,7 @@ use crate::dialing::limits::CallLimits;
 use callingbox::E164;
 use callingbox::MilliCents;
 
-/// Whether a part of the policy acts, only says what it would do, or is not asked. Ordered from the
-/// weakest.
+/// Whether a part of the policy acts, only reports what it would do, or is not checked. Ordered from the weakest.
 #[derive(
     Debug,
     Clone,
@@ -53,26 +53,26 @@ use callingbox::MilliCents;
 )]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyMode {
-    /// Not asked.
+    /// The part is not checked.
     Off,
-    /// Says what it would have done.
+    /// The part reports what it would have done.
     Shadow,
-    /// Acts.
+    /// The part acts.
     #[default]
     Enforce,
 }
 
-/// What a part of the policy says to a call. Ordered from the mildest.
+/// The answer of a part of the policy to a call. Ordered from the mildest.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// May be dialed.
+    /// The call may be placed.
     Allow,
-    /// The human is asked first.
+    /// The user must confirm the call.
     Ask,
-    /// Is not dialed.
+    /// The call is not placed.
     Refuse,
 }
 
@@ -96,7 +96,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// The calling rules. What the file leaves out is as shipped.
+/// The calling rules. A key that the file omits has its default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
@@ -104,19 +104,19 @@ pub struct Policy {
     pub mode: PolicyMode,
     /// What happens to a call that no rule matches.
     pub default: Action,
-    /// What the quiet hours, in their mode, say to a number that has no time zone of its own
+    /// What happens, in the mode of the quiet hours, to a number that has no time zone of its own
     /// (toll-free, unassigned, a country prefix that spans a continent).
     pub unknown_timezone: Action,
-    /// When people sleep, by the clock at the destination.
+    /// When people sleep, in the local time of the destination.
     pub quiet_hours: QuietHours,
-    /// How many, and how much.
+    /// Limits on calls and money.
     pub limits: PolicyLimits,
-    /// DialRequest in this order; the first that matches decides.
+    /// Checked in this order; the first that matches decides.
     pub rules: Vec<Rule>,
 }
 
-/// As shipped: quiet hours from 21:00 to 08:00 ask the human; 20 calls an hour, 100 a day, 3 a day to
-/// one destination, 5 at once; the rest is allowed.
+/// Quiet hours from 21:00 to 08:00 need confirmation; 20 calls an hour, 100 a day, 3 a day to one destination, 5 in
+/// progress; all other calls are allowed.
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -131,13 +131,13 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// As shipped for the sandbox: the same, with the quiet hours off.
+    /// The default for the sandbox, without quiet hours.
     #[must_use]
     pub fn sandbox_default() -> Self {
         Self::default().in_sandbox()
     }
 
-    /// These rules as the sandbox applies them: nobody sleeps there.
+    /// These rules as the sandbox applies them: without quiet hours.
     #[must_use]
     pub fn in_sandbox(mut self) -> Self {
         self.quiet_hours.mode = PolicyMode::Off;
@@ -147,18 +147,18 @@ impl Policy {
     /// The limits to measure usage against: all that are not off.
     #[must_use]
     pub fn measured_limits(&self) -> CallLimits {
-        self.limits_from(PolicyMode::Shadow)
+        self.limits_in(PolicyMode::Shadow)
     }
 
     /// The limits that the ledger must enforce.
     #[must_use]
     pub fn enforced_limits(&self) -> CallLimits {
-        self.limits_from(PolicyMode::Enforce)
+        self.limits_in(PolicyMode::Enforce)
     }
 
-    fn limits_from(&self, least: PolicyMode) -> CallLimits {
+    fn limits_in(&self, min_mode: PolicyMode) -> CallLimits {
         let limits = &self.limits;
-        let active = |mode: PolicyMode| mode.min(self.mode) >= least;
+        let active = |mode: PolicyMode| mode.min(self.mode) >= min_mode;
         let count = |setting: &LimitSetting<u32>| active(setting.mode).then_some(setting.max);
         CallLimits {
             per_hour: count(&limits.per_hour),
@@ -171,8 +171,8 @@ impl Policy {
     }
 }
 
-/// From one time of day to another, by the clock at the destination; over midnight when `from` is the
-/// later, all day when they are equal. The last minute is not part of it: at 08:00 the night is over.
+/// A range of local times. It spans midnight if `from` is later than `to`, and the whole day if they are equal. `to`
+/// is not part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimeRange {
@@ -183,9 +183,8 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
-    /// Whether a time of day lies within.
     #[must_use]
-    pub fn contain(&self, time: Time) -> bool {
+    pub fn contains(&self, time: Time) -> bool {
         let (from, to) = (self.from.0, self.to.0);
         if from < to { from <= time && time < to } else { from <= time || time < to }
     }
@@ -197,24 +196,23 @@ impl fmt::Display for TimeRange {
     }
 }
 
-/// The hours in which people are not rung up.
+/// The hours in which people are not called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuietHours {
     /// The first quiet minute.
     pub from: TimeOfDay,
-    /// The first minute that is not quiet any more.
+    /// The first minute after the quiet hours.
     pub to: TimeOfDay,
-    /// What happens to a call within.
+    /// What happens to a call in these hours.
     pub action: Action,
-    /// Whether it acts.
+    /// Whether the quiet hours act.
     pub mode: PolicyMode,
 }
 
 impl QuietHours {
-    /// When.
     #[must_use]
-    pub fn hours(&self) -> TimeRange {
+    pub fn range(&self) -> TimeRange {
         TimeRange { from: self.from, to: self.to }
     }
 }
@@ -234,23 +232,22 @@ impl Default for QuietHours {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeOfDay(Time);
 
-/// Why a text is not a time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a time of day: write hours and minutes, such as \"08:00\"")]
 pub struct InvalidTimeOfDay;
 
 impl TimeOfDay {
-    /// Reads `HH:MM`.
-    ///
     /// # Errors
-    /// [`InvalidTimeOfDay`] for anything else.
+    /// The text is not `HH:MM`.
     pub fn parse(text: &str) -> Result<Self, InvalidTimeOfDay> {
-        let two = |part: &str| {
+        let parse_part = |part: &str| {
             let digits = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
             digits.then(|| part.parse::<i8>().ok()).flatten().ok_or(InvalidTimeOfDay)
         };
         let (hour, minute) = text.split_once(':').ok_or(InvalidTimeOfDay)?;
-        Time::new(two(hour)?, two(minute)?, 0, 0).map(Self).map_err(|_| InvalidTimeOfDay)
+        Time::new(parse_part(hour)?, parse_part(minute)?, 0, 0)
+            .map(Self)
+            .map_err(|_| InvalidTimeOfDay)
     }
 }
 
@@ -260,30 +257,27 @@ impl fmt::Display for TimeOfDay {
     }
 }
 
-/// The first digits of numbers, written with `+`.
+/// The first digits of a number, written with `+`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberPrefix(String);
 
-/// Why a text is not a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a prefix: write + and the first digits of the numbers, such as \"+1415\"")]
 pub struct InvalidNumberPrefix;
 
 impl NumberPrefix {
-    /// Reads `+` and 1 to 15 digits, the first not zero.
-    ///
     /// # Errors
-    /// [`InvalidNumberPrefix`] for anything else.
+    /// The text is not `+` and 1 to 15 digits, the first of which is not zero.
     pub fn parse(text: &str) -> Result<Self, InvalidNumberPrefix> {
         let digits = text.strip_prefix('+').ok_or(InvalidNumberPrefix)?;
-        let good = (1..=15).contains(&digits.len())
+        let is_valid = (1..=15).contains(&digits.len())
             && digits.bytes().all(|b| b.is_ascii_digit())
             && !digits.starts_with('0');
-        if good { Ok(Self(text.to_owned())) } else { Err(InvalidNumberPrefix) }
+        if is_valid { Ok(Self(text.to_owned())) } else { Err(InvalidNumberPrefix) }
     }
 }
 
-/// Masked as a number would be: a long prefix is one.
+/// A long prefix is masked like a number, because it may be one.
 impl fmt::Display for NumberPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.len() > 8 {
@@ -328,7 +322,7 @@ macro_rules! as_text {
 as_text!(TimeOfDay, "^([01][0-9]|2[0-3]):[0-5][0-9]$", ToString::to_string);
 as_text!(NumberPrefix, r"^\+[1-9][0-9]{0,14}$", |prefix| prefix.0.clone());
 
-/// How many calls, and how much money. A day is the last 24 hours, an hour the last 60 minutes.
+/// Limits on calls and money. A day is the last 24 hours, an hour the last 60 minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyLimits {
@@ -340,9 +334,9 @@ pub struct PolicyLimits {
     pub per_destination_per_hour: LimitSetting<u32>,
     /// Calls to one destination in a day.
     pub per_destination_per_day: LimitSetting<u32>,
-    /// Calls in progress at one time.
+    /// Calls in progress.
     pub concurrent: LimitSetting<u32>,
-    /// US dollars in a day: billed amounts, and what is held for calls not billed yet.
+    /// US dollars in a day: billed amounts, and the holds of calls that are not billed yet.
     pub spend_per_day: LimitSetting<MilliCents>,
 }
 
@@ -359,36 +353,35 @@ impl Default for PolicyLimits {
     }
 }
 
-/// One rule. It matches a call that fits every field that is given; a field that is a list is fitted by
-/// any of its items. A rule with none of them matches every call.
+/// One rule. It matches a call that fits every field of the rule; a call fits a list if it fits any of its items. A
+/// rule without such fields matches every call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// By which refusals and receipts call it; `rule 1`, `rule 2`, … without.
+    /// The name in refusals and receipts; `rule 1`, `rule 2`, … if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What happens to a call that matches.
     pub action: Action,
-    /// Whether it acts. In shadow it says that it matched, and the next rule is asked.
+    /// Whether the rule acts. In shadow mode it reports that it matched, and the next rule is checked.
     #[serde(default)]
     pub mode: PolicyMode,
     /// These numbers.
     #[serde(default)]
     pub to: Vec<E164>,
-    /// Numbers that begin so.
+    /// Numbers that begin with these digits.
     #[serde(default)]
     pub prefix: Vec<NumberPrefix>,
     /// Numbers of these countries.
     #[serde(default)]
     pub country: Vec<CountryCode>,
-    /// Numbers of these kinds.
+    /// Numbers of these types.
     #[serde(default)]
     pub kind: Vec<NumberType>,
     /// Calls by these agents, by id.
     #[serde(default)]
     pub agent: Vec<String>,
-    /// Calls at these hours by every clock of the destination; a number without a time zone never
-    /// fits.
+    /// Calls at these hours, in every time zone of the destination. A number without a time zone does not fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<TimeRange>,
     /// The quiet hours do not apply to calls that this rule decides.

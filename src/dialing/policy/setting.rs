@@ -1,4 +1,4 @@
-//! A limit as it is written: `20`, `"off"`, or `{ max = 20, mode = "shadow" }`.
+//! A limit as the calling rules write it: `20`, `"off"`, or `{ max = 20, mode = "shadow" }`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,12 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::PolicyMode;
 use callingbox::MilliCents;
 
-/// A greatest value, and whether it is enforced.
+/// A limit and its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitSetting<T> {
-    /// The greatest value allowed.
     pub max: T,
-    /// Whether it acts.
     pub mode: PolicyMode,
 }
 
@@ -29,27 +27,24 @@ impl<T> LimitSetting<T> {
 
 impl<T: LimitValue> LimitSetting<T> {
     /// No limit.
-    pub const OFF: Self = Self { max: T::NONE, mode: PolicyMode::Off };
+    pub const OFF: Self = Self { max: T::PLACEHOLDER, mode: PolicyMode::Off };
 }
 
-/// What can be limited.
+/// A value that can be limited.
 pub trait LimitValue: Copy {
-    /// What an absent limit holds, and nobody reads.
-    const NONE: Self;
-    /// How it is written.
+    /// The placeholder in a limit that is off.
+    const PLACEHOLDER: Self;
+    /// The accepted forms, for error messages.
     const EXPECTED: &'static str;
-    /// A pattern for JSON Schema, where it is a string.
+    /// The JSON Schema pattern of a value that is written as a string.
     const PATTERN: Option<&'static str>;
-    /// From a whole number.
     fn from_number(number: u64) -> Option<Self>;
-    /// From text.
     fn from_text(text: &str) -> Option<Self>;
-    /// As it is written.
-    fn write<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+    fn serialize_value<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 }
 
 impl LimitValue for u32 {
-    const NONE: Self = 0;
+    const PLACEHOLDER: Self = 0;
     const EXPECTED: &'static str = "a whole number, \"off\", or { max = …, mode = \"shadow\" }";
     const PATTERN: Option<&'static str> = None;
 
@@ -61,14 +56,14 @@ impl LimitValue for u32 {
         None
     }
 
-    fn write<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize_value<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u32(*self)
     }
 }
 
-/// Dollars as text, because money is never a float: `"10"`, `"10.5"`, `"0.00001"`.
+/// Dollars as text, so that money is never a float: `"10"`, `"10.5"`, `"0.00001"`.
 impl LimitValue for MilliCents {
-    const NONE: Self = Self::ZERO;
+    const PLACEHOLDER: Self = Self::ZERO;
     const EXPECTED: &'static str = "US dollars in quotes such as \"10.00\", \"off\", or { max = \"10.00\", mode = \"shadow\" }";
     const PATTERN: Option<&'static str> = Some(r"^(off|[0-9]{1,9}(\.[0-9]{1,5})?)$");
 
@@ -78,27 +73,27 @@ impl LimitValue for MilliCents {
 
     fn from_text(text: &str) -> Option<Self> {
         let (dollars, fraction) = text.split_once('.').unwrap_or((text, "0"));
-        let digits = |part: &str, most| {
-            (1..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
+        let is_number = |part: &str, max_digits| {
+            (1..=max_digits).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
         };
-        if !digits(dollars, 9) || !digits(fraction, 5) {
+        if !is_number(dollars, 9) || !is_number(fraction, 5) {
             return None;
         }
         let fraction: u64 = format!("{fraction:0<5}").parse().ok()?;
         Some(Self(dollars.parse::<u64>().ok()?.checked_mul(Self::DOLLAR.0)?.checked_add(fraction)?))
     }
 
-    fn write<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize_value<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.to_string().trim_start_matches('$'))
     }
 }
 
-/// The amount alone, as `max` holds it.
-struct Bare<T>(T);
+/// The value of `max`.
+struct MaxValue<T>(T);
 
-impl<T: LimitValue> Serialize for Bare<T> {
+impl<T: LimitValue> Serialize for MaxValue<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.write(serializer)
+        self.0.serialize_value(serializer)
     }
 }
 
@@ -110,7 +105,7 @@ impl<T: LimitValue> Serialize for LimitSetting<T> {
             return serializer.serialize_str("off");
         }
         let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("max", &Bare(self.max))?;
+        map.serialize_entry("max", &MaxValue(self.max))?;
         map.serialize_entry("mode", &self.mode)?;
         map.end()
     }
@@ -118,25 +113,25 @@ impl<T: LimitValue> Serialize for LimitSetting<T> {
 
 impl<'de, T: LimitValue> Deserialize<'de> for LimitSetting<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Written { whole: true, amount: PhantomData })
+        deserializer.deserialize_any(LimitVisitor { whole: true, amount: PhantomData })
     }
 }
 
-impl<'de, T: LimitValue> Deserialize<'de> for Bare<T> {
+impl<'de, T: LimitValue> Deserialize<'de> for MaxValue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let setting =
-            deserializer.deserialize_any(Written { whole: false, amount: PhantomData })?;
-        Ok(Self(setting.max))
+        let limit =
+            deserializer.deserialize_any(LimitVisitor { whole: false, amount: PhantomData })?;
+        Ok(Self(limit.max))
     }
 }
 
-/// Reads a setting, or (not `whole`) only the amount in it.
-struct Written<T> {
+/// Reads a limit, or only its value if not `whole`.
+struct LimitVisitor<T> {
     whole: bool,
     amount: PhantomData<T>,
 }
 
-impl<'de, T: LimitValue> Visitor<'de> for Written<T> {
+impl<'de, T: LimitValue> Visitor<'de> for LimitVisitor<T> {
     type Value = LimitSetting<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -171,7 +166,7 @@ impl<'de, T: LimitValue> Visitor<'de> for Written<T> {
         let (mut max, mut mode) = (None, PolicyMode::Enforce);
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
-                "max" => max = Some(map.next_value::<Bare<T>>()?.0),
+                "max" => max = Some(map.next_value::<MaxValue<T>>()?.0),
                 "mode" => mode = map.next_value()?,
                 other => return Err(de::Error::unknown_field(other, &["max", "mode"])),
             }
@@ -191,7 +186,7 @@ impl<T: LimitValue> JsonSchema for LimitSetting<T> {
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let mode = generator.subschema_for::<PolicyMode>();
-        let (bare, off) = match T::PATTERN {
+        let (value, off) = match T::PATTERN {
             Some(pattern) => (
                 schemars::json_schema!({"type": "string", "pattern": pattern}),
                 schemars::json_schema!({"type": "string", "const": "off"}),
@@ -201,9 +196,9 @@ impl<T: LimitValue> JsonSchema for LimitSetting<T> {
                 schemars::json_schema!({"type": "string", "const": "off"}),
             ),
         };
-        schemars::json_schema!({"anyOf": [bare, off, {
+        schemars::json_schema!({"anyOf": [value, off, {
             "type": "object",
-            "properties": {"max": bare, "mode": mode},
+            "properties": {"max": value, "mode": mode},
             "additionalProperties": false,
         }]})
     }

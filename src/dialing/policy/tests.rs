@@ -1,4 +1,4 @@
-//! The rules by tables: what is decided, by what, and in which words.
+//! Tables of calls and rules: the decision, the rule that decided, and the text.
 
 use jiff::Timestamp;
 
@@ -6,39 +6,39 @@ use super::*;
 use crate::dialing::destination::Destination;
 use crate::dialing::limits::{Limit, Usage, WindowUsage};
 
-fn at(text: &str) -> Timestamp {
+fn instant(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// Noon in California, when nobody in America sleeps.
+/// Noon in California, outside the quiet hours in all of America.
 const NOON: &str = "2026-03-02T20:00:00Z";
 /// 23:00 in California.
 const NIGHT: &str = "2026-03-03T07:00:00Z";
 
-fn judge_with(policy: &Policy, to: &str, now: &str, usage: &Usage) -> PolicyDecision {
+fn evaluate_with(policy: &Policy, to: &str, now: &str, usage: &Usage) -> PolicyDecision {
     let to = E164::parse(to).unwrap();
     policy.evaluate(&PolicyInput {
         to: &to,
         destination: &Destination::from_number(&to),
         agent_id: "agt_1",
-        now: at(now),
+        now: instant(now),
         usage,
         hold: MilliCents::from_cents(300),
     })
 }
 
-fn check_policy(policy: &Policy, to: &str, now: &str) -> PolicyDecision {
-    judge_with(policy, to, now, &Usage::default())
+fn evaluate(policy: &Policy, to: &str, now: &str) -> PolicyDecision {
+    evaluate_with(policy, to, now, &Usage::default())
 }
 
 /// `allow default`, `ask quiet_hours`, …
-fn short(verdict: &PolicyDecision) -> String {
-    let word = match &verdict.decision {
+fn summarize(decision: &PolicyDecision) -> String {
+    let word = match &decision.decision {
         Decision::Allow => "allow",
         Decision::Ask(_) => "ask",
         Decision::Refuse(_) => "refuse",
     };
-    format!("{word} {}", verdict.rule)
+    format!("{word} {}", decision.rule)
 }
 
 fn policy(text: &str) -> Policy {
@@ -46,12 +46,12 @@ fn policy(text: &str) -> Policy {
 }
 
 #[test]
-fn emergency_and_premium_are_refused_whatever_the_file_says() {
+fn emergency_and_premium_numbers_are_refused_whatever_the_rules_say() {
     let generous = "unknown_timezone = 'allow'\n[[rules]]\naction = 'allow'\nany_hour = true\n\
                     to = ['+1911', '+19005550100']\nkind = ['emergency', 'premium']";
     for mode in ["off", "shadow", "enforce"] {
         let policy = policy(&format!("mode = '{mode}'\n{generous}"));
-        for (number, kind) in [
+        for (number, number_type) in [
             ("+1911", "emergency"),
             ("+112", "emergency"),
             ("+44999", "emergency"),
@@ -59,8 +59,12 @@ fn emergency_and_premium_are_refused_whatever_the_file_says() {
             ("+19005550100", "premium"),
             ("+449091234567", "premium"),
         ] {
-            let verdict = check_policy(&policy, number, NOON);
-            assert_eq!(short(&verdict), format!("refuse never dial {kind} numbers"), "{mode}");
+            let decision = evaluate(&policy, number, NOON);
+            assert_eq!(
+                summarize(&decision),
+                format!("refuse never dial {number_type} numbers"),
+                "{mode}"
+            );
         }
     }
 }
@@ -113,7 +117,7 @@ fn the_first_rule_that_matches_decides() {
         ("+12125550100", NIGHT, "refuse default"),
         ("+15551234567", NOON, "refuse default"),
     ] {
-        assert_eq!(short(&check_policy(&policy, number, now)), expected, "{number}");
+        assert_eq!(summarize(&evaluate(&policy, number, now)), expected, "{number}");
     }
 }
 
@@ -147,7 +151,7 @@ fn quiet_hours_at_the_destination() {
         (phoenix, "2026-03-07T14:30:00Z", ask),
         (phoenix, "2026-03-09T14:30:00Z", ask),
         (phoenix, "2026-03-09T15:00:00Z", allow),
-        // Half an hour, and the southern summer.
+        // An offset of half an hour, and the southern summer.
         (kolkata, "2026-03-02T02:29:00Z", ask),
         (kolkata, "2026-03-02T02:30:00Z", allow),
         (sydney, "2026-01-15T10:30:00Z", ask),
@@ -159,32 +163,32 @@ fn quiet_hours_at_the_destination() {
         (idaho, "2026-01-15T16:00:00Z", allow),
         (idaho, "2026-01-16T03:59:00Z", allow),
         (idaho, "2026-01-16T04:00:00Z", ask),
-        // Nobody knows the hour.
+        // The local time is unknown.
         ("+15551234567", NIGHT, allow),
         ("+18005550100", NIGHT, allow),
     ] {
-        assert_eq!(short(&check_policy(&policy, number, now)), expected, "{number} at {now}");
+        assert_eq!(summarize(&evaluate(&policy, number, now)), expected, "{number} at {now}");
     }
     let sandbox = Policy::sandbox_default();
-    assert_eq!(short(&check_policy(&sandbox, los_angeles, NIGHT)), allow);
+    assert_eq!(summarize(&evaluate(&sandbox, los_angeles, NIGHT)), allow);
     assert_eq!(sandbox.enforced_limits(), policy.enforced_limits());
 }
 
 #[test]
-fn numbers_without_a_time_zone_follow_the_choice() {
+fn numbers_without_a_time_zone_follow_unknown_timezone() {
     for (choice, expected) in [
         ("allow", "allow default"),
         ("ask", "ask unknown_timezone"),
         ("refuse", "refuse unknown_timezone"),
     ] {
         let policy = policy(&format!("unknown_timezone = '{choice}'"));
-        assert_eq!(short(&check_policy(&policy, "+15551234567", NOON)), expected);
-        assert_eq!(short(&check_policy(&policy, "+14155550100", NOON)), "allow default");
+        assert_eq!(summarize(&evaluate(&policy, "+15551234567", NOON)), expected);
+        assert_eq!(summarize(&evaluate(&policy, "+14155550100", NOON)), "allow default");
     }
 }
 
 #[test]
-fn the_strictest_answer_stands() {
+fn the_strictest_answer_applies() {
     let full = Usage { hour: WindowUsage { count: 20, frees_at: None }, ..Usage::default() };
     let free = Usage::default();
     for (rule, quiet, usage, expected) in [
@@ -203,14 +207,14 @@ fn the_strictest_answer_stands() {
         let policy = policy(&format!(
             "[quiet_hours]\naction = \"{quiet}\"\n[[rules]]\nname = 'mine'\naction = \"{rule}\"\n"
         ));
-        let verdict = judge_with(&policy, "+14155550100", NIGHT, usage);
-        assert_eq!(short(&verdict), expected, "{rule} {quiet}");
+        let decision = evaluate_with(&policy, "+14155550100", NIGHT, usage);
+        assert_eq!(summarize(&decision), expected, "{rule} {quiet}");
     }
 }
 
 #[test]
 fn limits_at_their_boundaries() {
-    let frees_at = Some(at("2026-03-02T21:00:00.001Z"));
+    let frees_at = Some(instant("2026-03-02T21:00:00.001Z"));
     let used = |count| WindowUsage { count, frees_at };
     let none = Usage::default();
     let defaults = "";
@@ -240,8 +244,8 @@ fn limits_at_their_boundaries() {
         ("concurrent = 0", none, Some(Limit::Concurrent)),
     ] {
         let policy = policy(&format!("[limits]\n{file}"));
-        let verdict = judge_with(&policy, "+14155550100", NOON, &usage);
-        match (expected, verdict.decision) {
+        let decision = evaluate_with(&policy, "+14155550100", NOON, &usage);
+        match (expected, decision.decision) {
             (None, Decision::Allow) => {}
             (Some(limit), Decision::Refuse(refusal)) => {
                 assert_eq!(refusal.rule, RuleName::Limit(limit));
@@ -268,14 +272,14 @@ fn purchases_know_only_the_money_limit() {
     let policy = policy("[limits]\nspend_per_day = '10'\nper_hour = 0\nconcurrent = 0");
     let spent = |cents| Usage { spent: MilliCents::from_cents(cents), ..Usage::default() };
     let buy = |cents| policy.evaluate_purchase(&spent(cents), MilliCents::from_cents(300));
-    assert_eq!(short(&buy(700)), "allow default");
-    assert_eq!(short(&buy(701)), "refuse limits.spend_per_day");
+    assert_eq!(summarize(&buy(700)), "allow default");
+    assert_eq!(summarize(&buy(701)), "refuse limits.spend_per_day");
 }
 
 #[test]
-fn refusals_in_full() {
+fn the_full_text_of_refusals() {
     let refusal =
-        |file: &str, now: &str| match check_policy(&policy(file), "+14155550100", now).decision {
+        |file: &str, now: &str| match evaluate(&policy(file), "+14155550100", now).decision {
             Decision::Refuse(refusal) => refusal.to_string(),
             other => panic!("{other:?}"),
         };
@@ -283,74 +287,71 @@ fn refusals_in_full() {
         refusal("quiet_hours.action = 'refuse'", NIGHT),
         "Refused by the calling rule `quiet_hours`: it is 23:00 (America/Los_Angeles) there, within \
          the quiet hours 21:00–08:00. Nobody was called. Possible again at 2026-03-03T16:00:00Z. The \
-         human can change [quiet_hours] in the calling rules, or allow this number with a rule that \
+         user can change [quiet_hours] in the calling rules, or allow this number with a rule that \
          has `any_hour = true`."
     );
     assert_eq!(
         refusal("rules = [{ name = 'no', action = 'refuse' }]", NOON),
-        "Refused by the calling rule `no`: the first rule that matches says refuse. Nobody was \
-         called. The human can change the rule `no` under [[rules]] in the calling rules."
+        "Refused by the calling rule `no`: the first matching rule says refuse. Nobody was \
+         called. The user can change the rule `no` under [[rules]] in the calling rules."
     );
     assert_eq!(
         refusal("default = 'refuse'", NOON),
         "Refused by the calling rule `default`: no rule matches, and the default is refuse. Nobody \
-         was called. The human can add a rule that allows it under [[rules]], or change `default`, in \
+         was called. The user can add a rule under [[rules]] that allows the call, or change `default`, in \
          the calling rules."
     );
-    let Decision::Refuse(never) = check_policy(&Policy::default(), "+19005550100", NOON).decision
+    let Decision::Refuse(refusal) = evaluate(&Policy::default(), "+19005550100", NOON).decision
     else {
         panic!()
     };
     assert_eq!(
-        never.to_string(),
-        "Refused by the calling rule `never dial premium numbers`: +190******00 is of the kind \
+        refusal.to_string(),
+        "Refused by the calling rule `never dial premium numbers`: +190******00 is of the type \
          premium. Nobody was called. No setting changes this."
     );
-    let Decision::Refuse(never) = check_policy(&Policy::default(), "+911", NOON).decision else {
+    let Decision::Refuse(refusal) = evaluate(&Policy::default(), "+911", NOON).decision else {
         panic!()
     };
-    assert!(never.to_string().ends_with("in an emergency the human must call."), "{never}");
-    let Decision::Refuse(spelled) =
-        check_policy(&Policy::default(), "+114155550100", NOON).decision
+    assert!(refusal.to_string().ends_with("in an emergency the user must call."), "{refusal}");
+    let Decision::Refuse(refusal) = evaluate(&Policy::default(), "+114155550100", NOON).decision
     else {
         panic!()
     };
     assert_eq!(
-        spelled.to_string(),
-        "Refused by the calling rule `numbers as E.164 writes them`: +114*******00 has a national \
-         prefix after its calling code; it is +14155550100. Nobody was called. Call it by that number."
+        refusal.to_string(),
+        "Refused by the calling rule `only numbers in E.164 form`: +114*******00 has a national \
+         prefix after its calling code; its E.164 form is +14155550100. Nobody was called. Call that number instead."
     );
 }
 
 #[test]
-fn the_end_of_the_night_over_a_change_of_clocks() {
+fn quiet_hours_end_at_the_right_instant_when_clocks_change() {
     let policy = policy("quiet_hours.action = 'refuse'");
     for (number, now, until) in [
         ("+14155550100", "2026-03-08T07:00:00Z", "2026-03-08T15:00:00Z"),
         ("+14155550100", "2026-11-01T06:30:17Z", "2026-11-01T16:00:00Z"),
-        // Two zones: 21:30 in the one, 20:30 in the other; both must have slept.
+        // Two zones: 21:30 in one, 20:30 in the other; the quiet hours must have ended in both.
         ("+12082995678", "2026-01-16T04:30:00Z", "2026-01-16T16:00:00Z"),
     ] {
-        let Decision::Refuse(refusal) = check_policy(&policy, number, now).decision else {
-            panic!()
-        };
-        assert_eq!(refusal.until, Some(at(until)), "{number} at {now}");
+        let Decision::Refuse(refusal) = evaluate(&policy, number, now).decision else { panic!() };
+        assert_eq!(refusal.until, Some(instant(until)), "{number} at {now}");
     }
-    // Whose quiet hours last all day is never rung up, and nobody is promised a time.
+    // Quiet hours that last all day never end.
     let always = self::policy("quiet_hours = { from = '00:00', to = '00:00', action = 'refuse' }");
-    let Decision::Refuse(refusal) = check_policy(&always, "+14155550100", NOON).decision else {
+    let Decision::Refuse(refusal) = evaluate(&always, "+14155550100", NOON).decision else {
         panic!()
     };
     assert_eq!(refusal.until, None);
 }
 
-/// What the parts in shadow would have said, and which they are.
-fn shadows(verdict: &PolicyDecision) -> Vec<String> {
-    verdict.shadow.iter().map(|shadow| format!("{} {}", shadow.action, shadow.rule)).collect()
+/// The parts in shadow mode that would have acted.
+fn shadows(decision: &PolicyDecision) -> Vec<String> {
+    decision.shadow.iter().map(|shadow| format!("{} {}", shadow.action, shadow.rule)).collect()
 }
 
 #[test]
-fn modes() {
+fn a_part_acts_reports_or_is_off_by_its_mode() {
     let file = "[quiet_hours]\naction = 'refuse'\n[limits]\nper_hour = 1\n[[rules]]\nname = 'r'\naction = 'ask'";
     let full = Usage { hour: WindowUsage { count: 1, frees_at: None }, ..Usage::default() };
     for (mode, decided, shadow) in [
@@ -358,19 +359,23 @@ fn modes() {
         ("shadow", "allow default", &["ask r", "refuse quiet_hours", "refuse limits.per_hour"]),
         ("off", "allow default", &[]),
     ] {
-        let verdict =
-            judge_with(&policy(&format!("mode = '{mode}'\n{file}")), "+14155550100", NIGHT, &full);
-        assert_eq!(short(&verdict), decided);
-        assert_eq!(shadows(&verdict), shadow, "{mode}");
+        let decision = evaluate_with(
+            &policy(&format!("mode = '{mode}'\n{file}")),
+            "+14155550100",
+            NIGHT,
+            &full,
+        );
+        assert_eq!(summarize(&decision), decided);
+        assert_eq!(shadows(&decision), shadow, "{mode}");
     }
     let parts = policy(
         "quiet_hours = { mode = 'shadow' }
          limits = { per_hour = { max = 1, mode = 'shadow' }, concurrent = { mode = 'off' } }
          rules = [{ name = 'try', action = 'refuse', mode = 'shadow' }, { name = 'real', action = 'ask' }]",
     );
-    let verdict = judge_with(&parts, "+14155550100", NIGHT, &full);
-    assert_eq!(short(&verdict), "ask real");
-    assert_eq!(shadows(&verdict), ["refuse try", "ask quiet_hours", "refuse limits.per_hour"]);
+    let decision = evaluate_with(&parts, "+14155550100", NIGHT, &full);
+    assert_eq!(summarize(&decision), "ask real");
+    assert_eq!(shadows(&decision), ["refuse try", "ask quiet_hours", "refuse limits.per_hour"]);
     assert_eq!(
         (parts.measured_limits().per_hour, parts.enforced_limits().per_hour),
         (Some(1), None)
@@ -382,7 +387,7 @@ fn modes() {
 }
 
 #[test]
-fn in_shadow_as_a_whole_it_says_what_it_would_do() {
+fn a_policy_in_shadow_mode_reports_what_it_would_do() {
     let file = "[quiet_hours]\naction = 'refuse'
          [[rules]]\nname = 'tried'\naction = 'ask'\nmode = 'shadow'
          [[rules]]\nname = 'family'\naction = 'allow'\nto = ['+14155550100']\nany_hour = true
@@ -395,10 +400,10 @@ fn in_shadow_as_a_whole_it_says_what_it_would_do() {
             &["ask tried", "refuse the rest", "refuse quiet_hours"],
         ),
     ] {
-        assert_eq!(short(&check_policy(&policy(file), number, NIGHT)), enforced);
-        let verdict = check_policy(&policy(&format!("mode = 'shadow'\n{file}")), number, NIGHT);
-        assert_eq!(short(&verdict), "allow default");
-        assert_eq!(shadows(&verdict), shadowed, "{number}");
+        assert_eq!(summarize(&evaluate(&policy(file), number, NIGHT)), enforced);
+        let decision = evaluate(&policy(&format!("mode = 'shadow'\n{file}")), number, NIGHT);
+        assert_eq!(summarize(&decision), "allow default");
+        assert_eq!(shadows(&decision), shadowed, "{number}");
     }
 }
 
@@ -406,7 +411,7 @@ fn in_shadow_as_a_whole_it_says_what_it_would_do() {
 fn the_starter_file_is_the_default() {
     assert_eq!(Policy::from_toml(starter_file()), Ok(Policy::default()));
     assert_eq!(Policy::from_toml(""), Ok(Policy::default()));
-    // What is commented out is valid too.
+    // The commented rules are valid too.
     let rules: String = starter_file()
         .lines()
         .skip_while(|line| *line != "# [[rules]]")
@@ -435,7 +440,7 @@ fn a_policy_survives_being_written_and_read() {
 }
 
 #[test]
-fn mistakes_are_named_with_their_line_and_the_nearest_name() {
+fn errors_name_the_line_and_the_nearest_name() {
     for (file, line, nearest, says) in [
         ("mode = 'enforce'\nquiet_hour = 1", 2, Some("quiet_hours"), "unknown field `quiet_hour`"),
         ("\n[limits]\nper_hours = 1", 3, Some("per_hour"), "unknown field `per_hours`"),
@@ -477,7 +482,7 @@ fn mistakes_are_named_with_their_line_and_the_nearest_name() {
 }
 
 #[test]
-fn money_as_it_is_written() {
+fn money_is_written_in_dollars() {
     for (text, amount) in [("10", 1_000_000), ("10.00", 1_000_000), ("0.00001", 1), ("0.5", 50_000)]
     {
         let policy = policy(&format!("[limits]\nspend_per_day = '{text}'"));
@@ -486,16 +491,16 @@ fn money_as_it_is_written() {
 }
 
 #[test]
-fn in_words() {
+fn the_rules_are_described_in_words() {
     assert_eq!(
         Policy::default().summary(),
-        "Calling rules: 21:00–08:00 at the destination needs the human's yes; at most 20 calls an \
-         hour, 100 a day, 3 a day per destination, 5 at once; emergency and premium numbers are always \
+        "Calling rules: 21:00–08:00 at the destination needs the user's confirmation; at most 20 calls an \
+         hour, 100 a day, 3 a day per destination, 5 in progress; emergency and premium numbers are always \
          refused."
     );
     assert_eq!(
         policy("mode = 'shadow'").summary(),
-        "Calling rules: emergency and premium numbers are always refused; the others are in mode \
+        "Calling rules: emergency and premium numbers are always refused; the other rules are in mode \
          shadow and stop nothing."
     );
     let own = policy(
@@ -503,8 +508,8 @@ fn in_words() {
     );
     assert_eq!(
         own.summary(),
-        "Calling rules: 1 rule of the user, else refuse; 21:00–08:00 at the destination needs the \
-         human's yes; at most 20 calls an hour, 100 a day, 3 a day per destination, 5 at once, $10.00 \
+        "Calling rules: 1 rule of the user, otherwise refuse; 21:00–08:00 at the destination needs the \
+         user's confirmation; at most 20 calls an hour, 100 a day, 3 a day per destination, 5 in progress, $10.00 \
          a day; emergency and premium numbers are always refused."
     );
     let structured = serde_json::to_value(own.structured()).unwrap();
@@ -522,24 +527,24 @@ fn in_words() {
         to: &to,
         destination: &Destination::from_number(&to),
         agent_id: "agt_1",
-        now: at(NIGHT),
+        now: instant(NIGHT),
         usage: &Usage::default(),
         hold: MilliCents::ZERO,
     };
     assert_eq!(
         policy.explain(&request, &policy.evaluate(&request)),
         "number     +141******00 (US, fixed_or_mobile)\n\
-         at         2026-03-03T07:00:00Z (there: 23:00 (America/Los_Angeles))\n\
-         verdict    ask the human, by `quiet_hours`: it is 23:00 (America/Los_Angeles) there, within \
+         time       2026-03-03T07:00:00Z (local: 23:00 (America/Los_Angeles))\n\
+         decision   ask the user, by `quiet_hours`: it is 23:00 (America/Los_Angeles) there, within \
          the quiet hours 21:00–08:00\n\
-         looked at  default: allow: no rule matches, and the default is allow\n\
-         looked at  quiet_hours: ask: it is 23:00 (America/Los_Angeles) there, within the quiet hours \
+         checked    default: allow: no rule matches, and the default is allow\n\
+         checked    quiet_hours: ask: it is 23:00 (America/Los_Angeles) there, within the quiet hours \
          21:00–08:00"
     );
 }
 
 #[test]
-fn the_schema_accepts_the_shipped_policy_and_refuses_unknown_names() {
+fn the_schema_accepts_the_starter_file_and_rejects_unknown_keys() {
     let schema = serde_json::to_value(schemars::schema_for!(Policy)).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let shipped: serde_json::Value = toml::from_str(starter_file()).unwrap();

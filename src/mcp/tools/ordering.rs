@@ -88,7 +88,7 @@ where
         Confirmation::Refuse(refusal) => {
             return Err(to_tool_error(DialError::Refused(refusal)).into());
         }
-        Confirmation::Nothing => ConfirmedBy::NotRequired,
+        Confirmation::NotRequired => ConfirmedBy::NotRequired,
         Confirmation::Ask(reason) => {
             let reason = format!("You are asked because {reason}.");
             let question = Question { reason, preview: preview(judgment.local_times).await? };
@@ -131,7 +131,7 @@ fn to_tool_error(error: DialError) -> ToolError {
                 RuleName::Never(_) => error.with_retry(Retry::No).with_next([NextStep::person(
                     "Tell the user that this number is never called.",
                 )]),
-                RuleName::Spelling => error.with_next([NextStep::tool(
+                RuleName::NotCanonical => error.with_next([NextStep::tool(
                     ToolName::PLACE_CALL,
                     "with that number calls it",
                 )]),

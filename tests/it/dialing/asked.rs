@@ -57,7 +57,7 @@ async fn a_clear_yes_dials_and_everything_else_does_not() {
         "Agent: Reminders",
         "Task: Remind.",
         "Cost: at most $3.00",
-        "everything is confirmed here",
+        "every order needs confirmation",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }

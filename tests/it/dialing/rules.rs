@@ -28,8 +28,8 @@ async fn emergency_and_premium_numbers_are_never_dialed() {
 #[tokio::test]
 async fn the_model_is_told_of_the_rules_as_they_are_applied() {
     for (confirm, says, applied) in [
-        ("never", "what needs the human's yes is refused (confirm", "refused_by_policy"),
-        ("always", "every call needs the human's yes", "asked"),
+        ("never", "what needs the user's confirmation is refused (confirm", "refused_by_policy"),
+        ("always", "every call needs the user's confirmation", "asked"),
     ] {
         let config = format!("[dialing]\nconfirm = \"{confirm}\"\n");
         let world = World::new(&config, "default = \"ask\"\n").await;
@@ -103,18 +103,18 @@ async fn a_check_on_a_simulator_counts_what_was_dialed_there() {
     let flag = format!("--sandbox={}", world.sandbox.url());
     let check = async |flag: &str| world.home.print(&["policy", "check", TO, flag]).await;
     let before = check(&flag).await;
-    assert!(before.contains("verdict    allow") && !before.contains("not known"), "{before}");
+    assert!(before.contains("decision   allow") && !before.contains("not known"), "{before}");
     let mut session = world.session(LEGACY, cannot_ask()).await;
     session.data("place_call", world.call(TO, "First.")).await;
     let after = check(&flag).await;
-    assert!(after.contains("verdict    refuse") && after.contains("limits.per_day"), "{after}");
+    assert!(after.contains("decision   refuse") && after.contains("limits.per_day"), "{after}");
     assert!(!after.contains("not known"), "{after}");
     for (flag, why) in [
         ("--sandbox", "each simulator inside this program begins anew"),
         ("--sandbox=http://127.0.0.1:1", "no simulator answers"),
     ] {
         let text = check(flag).await;
-        assert!(text.contains("verdict    allow"), "{text}");
+        assert!(text.contains("decision   allow"), "{text}");
         let note = "note       what is used of the limits is not known and not counted: ";
         assert!(text.contains(note) && text.contains(why), "{text}");
     }
@@ -204,8 +204,8 @@ async fn the_rules_are_written_explained_and_never_overwritten() {
 
     // 04:30 and 15:00 in New York.
     for (at, verdict) in [
-        ("2026-11-22T09:30:00Z", "verdict    ask the human, by `quiet_hours`"),
-        ("2026-11-22T20:00:00Z", "verdict    allow, by `default`"),
+        ("2026-11-22T09:30:00Z", "decision   ask the user, by `quiet_hours`"),
+        ("2026-11-22T20:00:00Z", "decision   allow, by `default`"),
     ] {
         let said = home.print(&["policy", "check", "+12125550123", "--at", at]).await;
         assert!(said.contains(verdict) && !said.contains("+12125550123"), "{at}: {said}");
@@ -216,51 +216,51 @@ async fn the_rules_are_written_explained_and_never_overwritten() {
 
 #[tokio::test]
 async fn policy_check_says_what_the_server_does() {
-    let (asks, token) = ("verdict    ask the human", "gets a preview with a token");
+    let (asks, token) = ("decision   ask the user", "gets a preview with a token");
     for (dialing, policy, says, server) in [
         (
             "confirm = \"never\"",
             "default = \"ask\"\n",
-            &["verdict    refuse. ", "may not be asked (confirm = \"never\")"][..],
+            &["decision   refuse. ", "forbids to ask the user (confirm = \"never\")"][..],
             "refused_by_policy",
         ),
         (
             "confirm = \"always\"",
             "default = \"allow\"\n",
-            &[asks, "everything is confirmed here (confirm = \"always\")", token],
+            &[asks, "every order needs confirmation (confirm = \"always\")", token],
             "preview",
         ),
         (
             "confirm = \"always\"",
             "mode = \"off\"\n",
-            &[asks, "everything is confirmed here (confirm = \"always\")", token],
+            &[asks, "every order needs confirmation (confirm = \"always\")", token],
             "preview",
         ),
         (
             "confirm = \"auto\"",
             "default = \"ask\"\n",
-            &["verdict    ask the human, by `default`: ", token],
+            &["decision   ask the user, by `default`: ", token],
             "preview",
         ),
         (
             "confirm = \"auto\"\nrequire_human = true",
             "default = \"ask\"\n",
-            &[asks, "one that cannot ask its human is refused (require_human = true)"],
+            &[asks, "a client that cannot ask its user is refused (require_human = true)"],
             "refused_by_policy",
         ),
         (
             "confirm = \"auto\"",
             "default = \"allow\"\n",
             &[
-                "verdict    allow, by `default`",
-                "one that can ask its human asks first: this number was never called before",
+                "decision   allow, by `default`",
+                "a client that can ask its user asks first: this number was never called before",
             ],
             "dialed",
         ),
         (
             "confirm = \"never\"",
             "default = \"allow\"\n",
-            &["verdict    allow, by `default`"],
+            &["decision   allow, by `default`"],
             "dialed",
         ),
     ] {

@@ -284,7 +284,7 @@ proptest! {
     ) {
         let policy = parse_policy(&head, &name_rules(rules));
         let verdict = evaluate(&policy, &call);
-        let never = matches!(DESTINATIONS[call.to.as_str()].kind, NumberType::Emergency | NumberType::Premium);
+        let never = matches!(DESTINATIONS[call.to.as_str()].number_type, NumberType::Emergency | NumberType::Premium);
         let limits = policy.enforced_limits();
         let full = |max: Option<u32>, used: u32| max.is_some_and(|max| used >= max);
         let usage = &call.usage;

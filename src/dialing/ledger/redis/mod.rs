@@ -357,7 +357,7 @@ impl Ledger for RedisLedger {
                 let usage = usage(answer.get(1..).unwrap_or_default())?;
                 terms
                     .limits
-                    .check(record.kind, &usage, record.hold)
+                    .check_all(record.kind, &usage, record.hold)
                     .map(BeginResult::LimitReached)
                     .ok_or_else(odd)
             }

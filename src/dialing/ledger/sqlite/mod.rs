@@ -225,7 +225,7 @@ fn begin(
     let callee = intent.callee.as_ref().map(|callee| &callee.hash);
     let usage =
         usage::usage(db, &intent.account_id, callee, &terms.limits, intent.hold, terms.now)?;
-    if let Some(reached) = terms.limits.check(intent.kind, &usage, intent.hold) {
+    if let Some(reached) = terms.limits.check_all(intent.kind, &usage, intent.hold) {
         return Ok(BeginResult::LimitReached(reached));
     }
     let record = DispatchRecord::from_intent(intent, terms);

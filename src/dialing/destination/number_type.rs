@@ -1,0 +1,88 @@
+//! The type of a number, as the calling rules name it.
+
+use std::fmt;
+
+use rlibphonenumber::PhoneNumberType;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NumberType {
+    /// A fixed line.
+    Fixed,
+    /// A mobile phone.
+    Mobile,
+    /// A fixed line or a mobile; North American numbers do not tell them apart.
+    FixedOrMobile,
+    /// The callee pays.
+    TollFree,
+    /// The caller pays a high price.
+    Premium,
+    /// The caller and the callee pay.
+    SharedCost,
+    /// An internet line.
+    Voip,
+    /// A number that is forwarded to its owner.
+    Personal,
+    /// A pager.
+    Pager,
+    /// One number for many offices of a company.
+    UniversalAccess,
+    /// Access to a voicemail box.
+    Voicemail,
+    /// Ambulance, fire brigade, police, and crisis lines.
+    Emergency,
+    /// Too short for a subscriber: the service of a network.
+    Short,
+    /// Nothing is known; the number may not be assigned.
+    Unknown,
+}
+
+impl NumberType {
+    /// The word in the policy file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::Mobile => "mobile",
+            Self::FixedOrMobile => "fixed_or_mobile",
+            Self::TollFree => "toll_free",
+            Self::Premium => "premium",
+            Self::SharedCost => "shared_cost",
+            Self::Voip => "voip",
+            Self::Personal => "personal",
+            Self::Pager => "pager",
+            Self::UniversalAccess => "universal_access",
+            Self::Voicemail => "voicemail",
+            Self::Emergency => "emergency",
+            Self::Short => "short",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for NumberType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<PhoneNumberType> for NumberType {
+    fn from(number_type: PhoneNumberType) -> Self {
+        match number_type {
+            PhoneNumberType::FixedLine => Self::Fixed,
+            PhoneNumberType::Mobile => Self::Mobile,
+            PhoneNumberType::FixedLineOrMobile => Self::FixedOrMobile,
+            PhoneNumberType::TollFree => Self::TollFree,
+            PhoneNumberType::PremiumRate => Self::Premium,
+            PhoneNumberType::SharedCost => Self::SharedCost,
+            PhoneNumberType::VoIP => Self::Voip,
+            PhoneNumberType::PersonalNumber => Self::Personal,
+            PhoneNumberType::Pager => Self::Pager,
+            PhoneNumberType::UAN => Self::UniversalAccess,
+            PhoneNumberType::VoiceMail => Self::Voicemail,
+            PhoneNumberType::Unknown => Self::Unknown,
+        }
+    }
+}
