@@ -90,7 +90,7 @@ async fn find_call(
             oldest.created_at.as_ref().and_then(|at| at.instant()).is_some_and(|at| at < since)
         });
         let next = page.data.last().map(|oldest| PageCursor::After(oldest.id.as_str().to_owned()));
-        let ends = !page.has_more && (page.said || next.is_none());
+        let ends = !page.has_more && (page.has_more_known || next.is_none());
         if let Some(call) = page.data.into_iter().find(|call| has_dispatch_id(call, &dispatch)) {
             return Ok(SearchResult::Found(Placed::Call(Box::new(call))));
         }

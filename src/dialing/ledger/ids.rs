@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::dialing::limits::OrderKind;
-use callingbox::e164::E164;
+use callingbox::E164;
 
 /// An account: one API key at one base URL.
 ///
