@@ -52,14 +52,14 @@ pub(super) fn run(
     };
     let key_file = folders.api_key_file().context("the user has no configuration folder")?;
     let source = found.as_ref().map(|(_, source)| source);
-    let secret = KeyDelivery::choose(client, sandbox, source, &key_file);
+    let key_delivery = KeyDelivery::choose(client, sandbox, source, &key_file);
     let server = match &args.http {
         Some(url) => ServerEntry::Http { url: url.clone(), token_env: args.http_token_env.clone() },
         None => ServerEntry::Stdio {
             command: path_text(&std::env::current_exe()?)?,
             args: std::iter::once("stdio".to_owned()).chain(global.to_flags()?).collect(),
-            secret: match &secret {
-                KeyDelivery::File(path) => KeyDelivery::File(std::path::absolute(path)?),
+            key: match &key_delivery {
+                KeyDelivery::KeyFile(path) => KeyDelivery::KeyFile(std::path::absolute(path)?),
                 other => other.clone(),
             },
             base_url: if sandbox { None } else { read_env_var("CALLINGBOX_BASE_URL")? },
@@ -69,7 +69,7 @@ pub(super) fn run(
         return print(format!(
             "In {}:\n\n{}",
             client.file(*scope, &machine)?.display(),
-            server.example(client, name)?
+            server.example_file(client, name)?
         ));
     }
 
@@ -77,7 +77,7 @@ pub(super) fn run(
     // The entry names the key file, so write that first.
     let stored = match (&server, &found) {
         (
-            ServerEntry::Stdio { secret: KeyDelivery::File(path), .. },
+            ServerEntry::Stdio { key: KeyDelivery::KeyFile(path), .. },
             Some((key, KeySource::EnvVar)),
         ) if install::store_key(path, key)? => {
             format!("Stored the key of CALLINGBOX_API_KEY in {}.\n", path.display())
@@ -125,7 +125,7 @@ fn describe_change(action: &str, plan: &install::InstallPlan, backup: Option<&Pa
 /// What the user still has to do so that the server has an API key, or the client a token.
 fn key_hint(client: ClientApp, server: &ServerEntry, source: Option<&KeySource>) -> String {
     let secret = match server {
-        ServerEntry::Stdio { secret, .. } => secret,
+        ServerEntry::Stdio { key, .. } => key,
         ServerEntry::Http { token_env: None, .. } => return String::new(),
         ServerEntry::Http { token_env: Some(_), .. } if client == ClientApp::Vscode => {
             return "The client asks for the token when it connects.\n".to_owned();
@@ -140,11 +140,11 @@ fn key_hint(client: ClientApp, server: &ServerEntry, source: Option<&KeySource>)
         (KeyDelivery::Unchanged, _) => {
             "No API key was found. Set CALLINGBOX_API_KEY and run this again, or add --sandbox, which needs none.\n"
         }
-        (KeyDelivery::Reference(_), _) => {
+        (KeyDelivery::EnvReference(_), _) => {
             "The client passes CALLINGBOX_API_KEY on, so start the client where that is set.\n"
         }
         (KeyDelivery::Prompt, _) => "The client asks for the API key when it starts the server.\n",
-        (KeyDelivery::NotNeeded | KeyDelivery::File(_), _) => "",
+        (KeyDelivery::NotNeeded | KeyDelivery::KeyFile(_), _) => "",
     };
     text.to_owned()
 }

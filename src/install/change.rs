@@ -1,5 +1,4 @@
-//! One change of one client's file: planned, shown, and made. Everything but [`InstallPlan::apply`] only
-//! reads.
+//! Plans, shows and makes one change of one client's file. Only [`InstallPlan::apply`] writes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,98 +8,49 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use super::client_app::{ClientApp, Format, InstallScope, Machine};
-use super::document::EditError;
-use super::entry::{Patch, Prompt, ServerEntry, is_own_flag, texts};
-use super::{InstallError, file, json_config, toml_config};
+use super::document::{ConfigDocument, EditError};
+use super::entry::{EntryPatch, ServerEntry, VscodePrompt, collect_strings, is_own_flag};
+use super::json_config::JsonDocument;
+use super::toml_config::TomlDocument;
+use super::{InstallError, file};
 
-/// The byte order mark that some editors on Windows write first.
+/// Some editors on Windows begin a file with a byte order mark.
 const BOM: &str = "\u{feff}";
 
-/// How many backups are looked at for what was there before.
+/// How many backups uninstalling compares with the file.
 const MAX_BACKUPS: usize = 20;
 
-/// A text of either format.
-enum Document {
-    Json(json_config::Document),
-    Toml(toml_config::Document),
+fn parse_document(client: ClientApp, text: &str) -> Result<Box<dyn ConfigDocument>, EditError> {
+    Ok(match client.format() {
+        Format::Json => Box::new(JsonDocument::parse(text, false)?),
+        Format::Json5 => Box::new(JsonDocument::parse(text, true)?),
+        Format::Toml => Box::new(TomlDocument::parse(text)?),
+    })
 }
 
-impl Document {
-    fn parse(client: ClientApp, text: &str) -> Result<Self, EditError> {
-        Ok(match client.format() {
-            Format::Json => Self::Json(json_config::Document::parse(text, false)?),
-            Format::Json5 => Self::Json(json_config::Document::parse(text, true)?),
-            Format::Toml => Self::Toml(toml_config::Document::parse(text)?),
-        })
-    }
-
-    fn get(&self, path: &[&str]) -> Option<Value> {
-        match self {
-            Self::Json(document) => document.get(path),
-            Self::Toml(document) => document.get(path),
-        }
-    }
-
-    fn merge(&mut self, path: &[&str], patch: &Patch) -> Result<(), EditError> {
-        match self {
-            Self::Json(document) => {
-                if let Some(input) = &patch.input {
-                    document.add_element("inputs", input)?;
-                }
-                document.merge(path, &patch.entry)
-            }
-            Self::Toml(document) => document.merge(path, &patch.entry),
-        }
-    }
-
-    fn remove(&mut self, path: &[&str]) -> Result<(), EditError> {
-        match self {
-            Self::Json(document) => document.remove(path),
-            Self::Toml(document) => document.remove(path),
-        }
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Self::Json(document) => document.text(),
-            Self::Toml(document) => document.text(),
-        }
-    }
-
-    fn masked(&self, shown: &dyn Fn(&str) -> bool) -> String {
-        match self {
-            Self::Json(document) => {
-                document.mask(shown);
-                document.text()
-            }
-            Self::Toml(document) => document.masked(shown),
-        }
-    }
-}
-
-/// What becomes of the file.
+/// The file after the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum After {
+enum NewContent {
     Unchanged,
     Written(String),
     Removed,
 }
 
-/// A change that has not been made yet.
+/// A change of a client's file that has not been made yet.
 #[derive(Debug)]
 pub struct InstallPlan {
     client: ClientApp,
     path: PathBuf,
     before: Option<String>,
-    after: After,
-    /// The texts that this program writes: what the difference may show.
-    ours: BTreeSet<String>,
+    after: NewContent,
+    /// The strings that this program writes; the diff may show them.
+    own_strings: BTreeSet<String>,
 }
 
-/// Plans that the client has this server under this name.
+/// Plans to add this server to the client under this name.
 ///
 /// # Errors
-/// The client has no such place, or its file cannot be read or edited.
+/// The client has no file of this scope, or the file cannot be read or edited.
 pub fn plan_install(
     client: ClientApp,
     scope: InstallScope,
@@ -110,26 +60,26 @@ pub fn plan_install(
 ) -> Result<InstallPlan, InstallError> {
     let patch = server.patch(client)?;
     let path = file::resolve(&client.file(scope, machine)?)?;
-    let before = read(&path)?;
+    let before = read_text(&path)?;
     let (bom, text) = split_bom(before.as_deref().unwrap_or_default());
-    let edited = edit(client, &path, text, name, &patch)?;
+    let edited = apply_patch(client, &path, text, name, &patch)?;
     let after = match &before {
-        Some(_) if edited == text => After::Unchanged,
-        _ => After::Written(format!("{bom}{edited}")),
+        Some(_) if edited == text => NewContent::Unchanged,
+        _ => NewContent::Written(format!("{bom}{edited}")),
     };
-    let mut ours = BTreeSet::new();
-    texts(&Value::from(patch.entry), &mut ours);
-    texts(&patch.input.unwrap_or_default(), &mut ours);
-    Ok(InstallPlan { client, path, before, after, ours })
+    let mut own_strings = BTreeSet::new();
+    collect_strings(&Value::from(patch.entry), &mut own_strings);
+    collect_strings(&patch.input.unwrap_or_default(), &mut own_strings);
+    Ok(InstallPlan { client, path, before, after, own_strings })
 }
 
-/// Plans that the client has no server of this name.
+/// Plans to remove the server of this name from the client.
 ///
-/// A file that says, byte for byte, what installing makes of one of its backups (or of nothing) gets
-/// that back (or goes away); any other only loses the entry.
+/// If installing the entry into a backup (or into nothing) gives exactly this file, the plan restores the backup (or
+/// removes the file). Otherwise it only removes the entry.
 ///
 /// # Errors
-/// The client has no such place, or its file cannot be read or edited.
+/// The client has no file of this scope, or the file cannot be read or edited.
 pub fn plan_uninstall(
     client: ClientApp,
     scope: InstallScope,
@@ -137,81 +87,87 @@ pub fn plan_uninstall(
     name: &str,
 ) -> Result<InstallPlan, InstallError> {
     let path = file::resolve(&client.file(scope, machine)?)?;
-    let before = read(&path)?;
-    let mut plan =
-        InstallPlan { client, path, before, after: After::Unchanged, ours: BTreeSet::new() };
+    let before = read_text(&path)?;
+    let mut plan = InstallPlan {
+        client,
+        path,
+        before,
+        after: NewContent::Unchanged,
+        own_strings: BTreeSet::new(),
+    };
     let Some(before) = plan.before.as_deref() else { return Ok(plan) };
     let (bom, text) = split_bom(before);
-    let refuse = |error| refused(&plan.path, error);
-    let mut document = Document::parse(client, text).map_err(refuse)?;
-    let at = at(client, name);
-    let Some(entry) = document.get(&at) else { return Ok(plan) };
-    let prompt = Prompt::ALL.into_iter().find(|prompt| asks(*prompt, &entry));
+    let to_error = |error| edit_error(&plan.path, error);
+    let mut document = parse_document(client, text).map_err(to_error)?;
+    let keys = entry_keys(client, name);
+    let Some(entry) = document.get(&keys) else { return Ok(plan) };
+    let prompt = VscodePrompt::ALL.into_iter().find(|prompt| uses_answer(*prompt, &entry));
     let inputs = document.get(&["inputs"]);
-    let input = prompt.and_then(|prompt| Some((prompt, question(prompt, inputs.as_ref()?)?)));
-    document.remove(&at).map_err(refuse)?;
-    if let (Some((prompt, input)), Document::Json(json)) = (&input, &document)
-        && !asks(*prompt, &document.get(client.servers_key()).unwrap_or_default())
+    let input = prompt.and_then(|prompt| Some((prompt, find_input(prompt, inputs.as_ref()?)?)));
+    document.remove(&keys).map_err(to_error)?;
+    if let Some((prompt, input)) = &input
+        && !uses_answer(*prompt, &document.get(client.servers_key()).unwrap_or_default())
     {
-        json.remove_element("inputs", input);
+        document.remove_input(input);
     }
-    let removed = document.text();
+    let removed = document.to_text();
 
-    // What was written when it was installed, replayed on what was there before.
+    // Find the backup from which installing this entry would make exactly this file.
     let patch = entry
         .as_object()
-        .map(|entry| Patch { entry: entry.clone(), input: input.map(|(_, question)| question) });
+        .map(|entry| EntryPatch { entry: entry.clone(), input: input.map(|(_, input)| input) });
     let replays = |earlier: &str| {
         patch.as_ref().is_some_and(|patch| {
             let (earlier_bom, earlier) = split_bom(earlier);
-            let lacks = Document::parse(client, earlier).is_ok_and(|old| old.get(&at).is_none());
-            let made = edit(client, &plan.path, earlier, name, patch);
-            lacks && earlier_bom == bom && made.is_ok_and(|made| made == text)
+            let lacks_entry =
+                parse_document(client, earlier).is_ok_and(|old| old.get(&keys).is_none());
+            let replayed = apply_patch(client, &plan.path, earlier, name, patch);
+            lacks_entry && earlier_bom == bom && replayed.is_ok_and(|replayed| replayed == text)
         })
     };
     let earlier = file::backups(&plan.path)
         .iter()
         .take(MAX_BACKUPS)
-        .filter_map(|backup| read(backup).ok().flatten())
+        .filter_map(|backup| read_text(backup).ok().flatten())
         .find(|backup| replays(backup));
     plan.after = match earlier {
-        Some(earlier) => After::Written(earlier),
-        None if replays("") => After::Removed,
-        None => After::Written(format!("{bom}{removed}")),
+        Some(earlier) => NewContent::Written(earlier),
+        None if replays("") => NewContent::Removed,
+        None => NewContent::Written(format!("{bom}{removed}")),
     };
     Ok(plan)
 }
 
 impl InstallPlan {
-    /// The file it is about; behind a symbolic link, what the link leads to.
+    /// The file to change; for a symbolic link, its target.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether there is nothing to do.
+    /// Whether the file needs no change.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.after == After::Unchanged
+        self.after == NewContent::Unchanged
     }
 
     /// The change as a unified diff.
     ///
-    /// Every text that this program did not write, but for its own flags, and every comment is shown as
-    /// `…`: a configuration holds other programs' secrets.
+    /// Every comment, and every string that is neither of this program nor one of its flags, is shown as `…`, because a
+    /// configuration holds other programs' secrets.
     #[must_use]
     pub fn diff(&self) -> String {
         let after = match &self.after {
-            After::Unchanged => return String::new(),
-            After::Written(text) => Some(text.as_str()),
-            After::Removed => None,
+            NewContent::Unchanged => return String::new(),
+            NewContent::Written(text) => Some(text.as_str()),
+            NewContent::Removed => None,
         };
-        let shown = |text: &str| self.ours.contains(text) || is_own_flag(text);
+        let is_shown = |text: &str| self.own_strings.contains(text) || is_own_flag(text);
         let masked = |text: Option<&str>| {
             let text = text.map(|text| split_bom(text).1).filter(|text| !text.trim().is_empty());
             text.map_or_else(String::new, |text| {
-                Document::parse(self.client, text)
-                    .map_or_else(|_| String::new(), |document| document.masked(&shown))
+                parse_document(self.client, text)
+                    .map_or_else(|_| String::new(), |document| document.into_masked_text(&is_shown))
             })
         };
         let (before, after) = (masked(self.before.as_deref()), masked(after));
@@ -223,16 +179,15 @@ impl InstallPlan {
             .to_string()
     }
 
-    /// Makes the change, with a backup beside the file. Answers where the file is kept as it was, if
-    /// there was one.
+    /// Makes the change. Returns the path of the backup, if the file existed.
     ///
     /// # Errors
-    /// The file changed since it was read, or the operating system refused. Either way it is whole.
+    /// The file changed since it was read, or cannot be written. In either case it is intact.
     pub fn apply(&self, now: Timestamp) -> Result<Option<PathBuf>, InstallError> {
         if self.is_done() {
             return Ok(None);
         }
-        if read(&self.path)? != self.before {
+        if read_text(&self.path)? != self.before {
             return Err(InstallError::ChangedMeanwhile { path: self.path.clone() });
         }
         let backup = self
@@ -241,34 +196,32 @@ impl InstallPlan {
             .map(|before| file::back_up(&self.path, before.as_bytes(), now))
             .transpose()?;
         match &self.after {
-            After::Unchanged => {}
-            After::Written(text) => {
+            NewContent::Unchanged => {}
+            NewContent::Written(text) => {
                 let permissions = file::Permissions::Of(&self.path);
                 file::put(&self.path, text.as_bytes(), permissions, true)?;
             }
-            After::Removed => file::remove(&self.path)?,
+            NewContent::Removed => file::remove(&self.path)?,
         }
         Ok(backup)
     }
 }
 
-/// An entry that is in a client's file.
+/// A server's entry in a client's file.
 #[derive(Debug)]
 pub struct InstalledEntry {
-    /// The program that the client starts.
     pub command: Option<String>,
-    /// Its arguments.
     pub args: Vec<String>,
-    /// The environment it is given, which may hold secrets.
+    /// Environment variables; they may hold secrets.
     pub env: Vec<(String, SecretString)>,
-    /// The address that the client connects to.
+    /// The URL of a server over HTTP.
     pub url: Option<String>,
 }
 
-/// The entry of this name in a client's file, if there is one.
+/// The entry of this name in a client's file, if it exists.
 ///
 /// # Errors
-/// The client has no such place, or its file cannot be read or parsed.
+/// The client has no file of this scope, or the file cannot be read or parsed.
 pub fn find_entry(
     client: ClientApp,
     scope: InstallScope,
@@ -283,24 +236,24 @@ pub fn find_entry(
 /// Every server in a client's file, by name, in the file's order.
 ///
 /// # Errors
-/// The client has no such place, or its file cannot be read or parsed.
+/// The client has no file of this scope, or the file cannot be read or parsed.
 pub fn read_entries(
     client: ClientApp,
     scope: InstallScope,
     machine: &Machine,
 ) -> Result<Vec<(String, InstalledEntry)>, InstallError> {
     let path = client.file(scope, machine)?;
-    let Some(text) = read(&path)? else { return Ok(Vec::new()) };
+    let Some(text) = read_text(&path)? else { return Ok(Vec::new()) };
     let document =
-        Document::parse(client, split_bom(&text).1).map_err(|error| refused(&path, error))?;
+        parse_document(client, split_bom(&text).1).map_err(|error| edit_error(&path, error))?;
     let Some(Value::Object(servers)) = document.get(client.servers_key()) else {
         return Ok(Vec::new());
     };
     let entries = servers.into_iter();
-    Ok(entries.filter_map(|(name, entry)| Some((name, installed(entry.as_object()?)))).collect())
+    Ok(entries.filter_map(|(name, entry)| Some((name, parse_entry(entry.as_object()?)))).collect())
 }
 
-fn installed(entry: &Map<String, Value>) -> InstalledEntry {
+fn parse_entry(entry: &Map<String, Value>) -> InstalledEntry {
     let text = |word: &str| entry.get(word).and_then(Value::as_str).map(str::to_owned);
     let args = entry.get("args").and_then(Value::as_array).into_iter().flatten();
     let env = entry.get("env").and_then(Value::as_object).into_iter().flat_map(Map::iter);
@@ -315,33 +268,36 @@ fn installed(entry: &Map<String, Value>) -> InstalledEntry {
 }
 
 impl ServerEntry {
-    /// What the client's file would say if it held nothing else.
+    /// A client's file with this entry and nothing else.
     ///
     /// # Errors
-    /// The client cannot be told that.
-    pub fn example(&self, client: ClientApp, name: &str) -> Result<String, InstallError> {
-        edit(client, Path::new(""), "", name, &self.patch(client)?)
+    /// The client does not support such an entry.
+    pub fn example_file(&self, client: ClientApp, name: &str) -> Result<String, InstallError> {
+        apply_patch(client, Path::new(""), "", name, &self.patch(client)?)
     }
 }
 
-fn edit(
+fn apply_patch(
     client: ClientApp,
     path: &Path,
     text: &str,
     name: &str,
-    patch: &Patch,
+    patch: &EntryPatch,
 ) -> Result<String, InstallError> {
-    let refuse = |error| refused(path, error);
-    let mut document = Document::parse(client, text).map_err(refuse)?;
-    document.merge(&at(client, name), patch).map_err(refuse)?;
-    Ok(document.text())
+    let to_error = |error| edit_error(path, error);
+    let mut document = parse_document(client, text).map_err(to_error)?;
+    if let Some(input) = &patch.input {
+        document.add_input(input).map_err(to_error)?;
+    }
+    document.merge(&entry_keys(client, name), &patch.entry).map_err(to_error)?;
+    Ok(document.to_text())
 }
 
-fn at(client: ClientApp, name: &str) -> Vec<&str> {
+fn entry_keys(client: ClientApp, name: &str) -> Vec<&str> {
     client.servers_key().iter().copied().chain([name]).collect()
 }
 
-fn read(path: &Path) -> Result<Option<String>, InstallError> {
+fn read_text(path: &Path) -> Result<Option<String>, InstallError> {
     file::read(path)?
         .map(|bytes| {
             String::from_utf8(bytes).map_err(|_| InstallError::Unparsable {
@@ -359,24 +315,24 @@ fn split_bom(text: &str) -> (&str, &str) {
     }
 }
 
-fn refused(path: &Path, error: EditError) -> InstallError {
+fn edit_error(path: &Path, error: EditError) -> InstallError {
     let path = path.to_owned();
     match error {
         EditError::Syntax(message) => InstallError::Unparsable { path, message },
-        EditError::Shape(message) => InstallError::Unexpected { path, message },
+        EditError::Structure(message) => InstallError::Unexpected { path, message },
     }
 }
 
-/// A question of ours among those of VS Code.
-fn question(prompt: Prompt, inputs: &Value) -> Option<Value> {
+/// The input of this prompt among VS Code's inputs.
+fn find_input(prompt: VscodePrompt, inputs: &Value) -> Option<Value> {
     let id = Value::from(prompt.id());
     inputs.as_array()?.iter().find(|input| input.get("id") == Some(&id)).cloned()
 }
 
-/// Whether anything in here uses the answer to that question.
-fn asks(prompt: Prompt, value: &Value) -> bool {
+/// Whether a string in this value uses the answer to this prompt.
+fn uses_answer(prompt: VscodePrompt, value: &Value) -> bool {
     let mut found = BTreeSet::new();
-    texts(value, &mut found);
-    let used = prompt.answer();
-    found.iter().any(|text| text.contains(&used))
+    collect_strings(value, &mut found);
+    let reference = prompt.answer_reference();
+    found.iter().any(|text| text.contains(&reference))
 }

@@ -1,5 +1,5 @@
-//! What is written for this server into a client's configuration: a merge patch (RFC 7396), so that
-//! what a user added to the entry stays. Never holds a key.
+//! The entry for this server in a client's configuration, as a merge patch (RFC 7396), so that the user's additions stay.
+//! Never contains an API key.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,36 +10,35 @@ use super::InstallError;
 use super::client_app::{ClientApp, KeyStyle, TokenStyle};
 use crate::config::KeySource;
 
-/// A question that VS Code asks.
+/// A value that VS Code asks its user for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Prompt {
-    /// For the API key, for a server that it starts.
-    Key,
-    /// For the bearer token, for a server over HTTP.
-    Token,
+pub(super) enum VscodePrompt {
+    /// The API key, for a server that VS Code starts.
+    ApiKey,
+    /// The bearer token, for a server over HTTP.
+    BearerToken,
 }
 
-impl Prompt {
-    /// All of them.
-    pub(super) const ALL: [Self; 2] = [Self::Key, Self::Token];
+impl VscodePrompt {
+    pub(super) const ALL: [Self; 2] = [Self::ApiKey, Self::BearerToken];
 
-    /// Its id among the client's questions.
+    /// Its ID in the array `inputs`.
     pub(super) fn id(self) -> &'static str {
         match self {
-            Self::Key => "callingbox-api-key",
-            Self::Token => "callingbox-mcp-token",
+            Self::ApiKey => "callingbox-api-key",
+            Self::BearerToken => "callingbox-mcp-token",
         }
     }
 
-    /// What stands where the answer goes.
-    pub(super) fn answer(self) -> String {
+    /// The reference to the answer.
+    pub(super) fn answer_reference(self) -> String {
         format!("${{input:{}}}", self.id())
     }
 
-    fn question(self) -> Value {
+    fn to_input(self) -> Value {
         let description = match self {
-            Self::Key => "CallingBox API key",
-            Self::Token => "Token of the callingbox-mcp server",
+            Self::ApiKey => "CallingBox API key",
+            Self::BearerToken => "Token of the callingbox-mcp server",
         };
         json!({
             "type": "promptString",
@@ -53,23 +52,20 @@ impl Prompt {
 /// How the server gets the API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyDelivery {
-    /// It needs none, or finds it by itself.
+    /// The server needs no key, or finds it by itself.
     NotNeeded,
-    /// No key is known: what the entry says about it stays.
+    /// No key is known, so the entry's setting stays.
     Unchanged,
-    /// From this file.
-    File(PathBuf),
-    /// The client puts a variable of its own environment in.
-    Reference(&'static str),
-    /// The client asks the user and keeps the answer.
+    KeyFile(PathBuf),
+    /// The client inserts a variable of its own environment.
+    EnvReference(&'static str),
+    /// The client asks the user and stores the answer.
     Prompt,
 }
 
 impl KeyDelivery {
-    /// The best way there is for this client and a key that was found there.
-    ///
-    /// `key_file` is where a key from the environment is to be kept for clients that have no better
-    /// way; see [`super::store_key`].
+    /// The safest way for this client and the source of the key. `key_file` is the file for a key from the environment,
+    /// for clients with no better way; see [`super::store_key`].
     #[must_use]
     pub fn choose(
         client: ClientApp,
@@ -81,40 +77,37 @@ impl KeyDelivery {
             _ if sandbox => Self::NotNeeded,
             (KeyStyle::Prompt, _) => Self::Prompt,
             (_, Some(KeySource::OfficialConfig(_))) => Self::NotNeeded,
-            (_, Some(KeySource::KeyFile(path))) => Self::File(path.clone()),
-            (KeyStyle::Reference(text), _) => Self::Reference(text),
-            (KeyStyle::File, Some(KeySource::EnvVar)) => Self::File(key_file.to_owned()),
+            (_, Some(KeySource::KeyFile(path))) => Self::KeyFile(path.clone()),
+            (KeyStyle::Reference(text), _) => Self::EnvReference(text),
+            (KeyStyle::File, Some(KeySource::EnvVar)) => Self::KeyFile(key_file.to_owned()),
             (KeyStyle::File, None) => Self::Unchanged,
         }
     }
 }
 
-/// What a client is to do to reach this server.
+/// How a client reaches this server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerEntry {
-    /// Start it, and speak over standard input and output.
+    /// The client starts the server, and speaks over standard input and output.
     Stdio {
-        /// The program, as an absolute path.
+        /// An absolute path.
         command: String,
-        /// Its arguments.
         args: Vec<String>,
-        /// Where the key comes from.
-        secret: KeyDelivery,
-        /// `CALLINGBOX_BASE_URL`, if it is to be set.
+        key: KeyDelivery,
+        /// The value of `CALLINGBOX_BASE_URL`.
         base_url: Option<String>,
     },
-    /// Connect to it.
+    /// The client connects to a running server.
     Http {
-        /// The address of `/mcp`.
+        /// The URL of `/mcp`.
         url: url::Url,
-        /// The variable of the client's environment that holds the bearer token; without one, what
-        /// the entry says about it stays.
+        /// The client's environment variable that holds the bearer token. Without one, the entry's setting stays.
         token_env: Option<String>,
     },
 }
 
-/// All words that an entry may use for how the server is reached, in the order they are written.
-const WORDS: [&str; 10] = [
+/// All keys that an entry may use for how the server is reached, in the order in which they are written.
+const ENTRY_KEYS: [&str; 10] = [
     "type",
     "transport",
     "command",
@@ -126,41 +119,43 @@ const WORDS: [&str; 10] = [
     "http_headers",
     "bearer_token_env_var",
 ];
-/// Of these, what an entry over HTTP keeps as the user wrote it.
-const HTTP_ONLY: [&str; 3] = ["headers", "http_headers", "bearer_token_env_var"];
+/// The keys among these that stay as the user wrote them in an entry over HTTP.
+const KEPT_HTTP_KEYS: [&str; 3] = ["headers", "http_headers", "bearer_token_env_var"];
 
 /// A change of a client's file.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Patch {
-    /// The merge patch of the server's entry; null removes.
+pub(super) struct EntryPatch {
+    /// The merge patch of the server's entry; null removes a key.
     pub entry: Map<String, Value>,
-    /// An element of the array `inputs`, known by its `id`.
+    /// An element of the array `inputs`, identified by its `id`.
     pub input: Option<Value>,
 }
 
 impl ServerEntry {
-    /// The change that makes the entry say this, and nothing else about how it is reached.
-    pub(super) fn patch(&self, client: ClientApp) -> Result<Patch, InstallError> {
+    /// The patch that sets how the server is reached and removes every other way.
+    pub(super) fn patch(&self, client: ClientApp) -> Result<EntryPatch, InstallError> {
         let mut entry: Map<String, Value> =
-            WORDS.iter().map(|word| ((*word).to_owned(), Value::Null)).collect();
+            ENTRY_KEYS.iter().map(|key| ((*key).to_owned(), Value::Null)).collect();
         let mut set = |word: &str, value: Value| entry.insert(word.to_owned(), value);
         let mut input = None;
         match self {
-            Self::Stdio { command, args, secret, base_url } => {
+            Self::Stdio { command, args, key, base_url } => {
                 if let Some(kind) = client.stdio_type() {
                     set("type", kind.into());
                 }
                 set("command", command.as_str().into());
                 set("args", args.clone().into());
                 let mut env = Map::new();
-                let (key, file) = match secret {
+                let (key, file) = match key {
                     KeyDelivery::Unchanged => (None, None),
                     KeyDelivery::NotNeeded => (Some(Value::Null), Some(Value::Null)),
-                    KeyDelivery::File(path) => (Some(Value::Null), Some(unicode(path)?.into())),
-                    KeyDelivery::Reference(text) => (Some((*text).into()), Some(Value::Null)),
+                    KeyDelivery::KeyFile(path) => {
+                        (Some(Value::Null), Some(path_text(path)?.into()))
+                    }
+                    KeyDelivery::EnvReference(text) => (Some((*text).into()), Some(Value::Null)),
                     KeyDelivery::Prompt => {
-                        input = Some(Prompt::Key.question());
-                        (Some(Prompt::Key.answer().into()), Some(Value::Null))
+                        input = Some(VscodePrompt::ApiKey.to_input());
+                        (Some(VscodePrompt::ApiKey.answer_reference().into()), Some(Value::Null))
                     }
                 };
                 for (name, value) in [
@@ -179,35 +174,38 @@ impl ServerEntry {
                     set(word, value.into());
                 }
                 set("env", Value::Null);
-                entry.retain(|word, _| !HTTP_ONLY.contains(&word.as_str()));
+                entry.retain(|word, _| !KEPT_HTTP_KEYS.contains(&word.as_str()));
                 if let Some(variable) = token_env {
                     let header = |value: String| ("headers", json!({ "Authorization": value }));
                     let (word, value) = match client.token_style(variable) {
                         TokenStyle::Header(value) => header(value),
                         TokenStyle::Variable => ("bearer_token_env_var", variable.as_str().into()),
                         TokenStyle::Prompt => {
-                            input = Some(Prompt::Token.question());
-                            header(format!("Bearer {}", Prompt::Token.answer()))
+                            input = Some(VscodePrompt::BearerToken.to_input());
+                            header(format!(
+                                "Bearer {}",
+                                VscodePrompt::BearerToken.answer_reference()
+                            ))
                         }
                     };
                     entry.insert(word.to_owned(), value);
                 }
             }
         }
-        Ok(Patch { entry, input })
+        Ok(EntryPatch { entry, input })
     }
 
-    /// The entry alone, as it would be written into an empty file.
+    /// The entry and the input, as in an empty file.
     ///
     /// # Errors
-    /// The client cannot be told that, or a path is not Unicode.
+    /// The client does not support such an entry, or a path is not Unicode.
     pub fn entry(&self, client: ClientApp) -> Result<(Value, Option<Value>), InstallError> {
         let patch = self.patch(client)?;
         Ok((without_nulls(&patch.entry).into(), patch.input))
     }
 }
 
-/// What a merge patch makes of nothing. An object that says nothing is left out.
+/// The result of applying a merge patch to nothing, without empty objects.
 pub(super) fn without_nulls(patch: &Map<String, Value>) -> Map<String, Value> {
     patch
         .iter()
@@ -222,20 +220,20 @@ pub(super) fn without_nulls(patch: &Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
-/// Every text in a value.
-pub(super) fn texts(value: &Value, into: &mut BTreeSet<String>) {
+/// Collects every string in a value.
+pub(super) fn collect_strings(value: &Value, into: &mut BTreeSet<String>) {
     match value {
         Value::String(text) => {
             into.insert(text.clone());
         }
-        Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
-        Value::Object(map) => map.values().for_each(|item| texts(item, into)),
+        Value::Array(items) => items.iter().for_each(|item| collect_strings(item, into)),
+        Value::Object(map) => map.values().for_each(|item| collect_strings(item, into)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
-/// Whether a text is a flag of this program with nothing in it that could be a secret: who changes an
-/// entry is to see that it was simulated, or read-only.
+/// Whether a string is a flag of this program that cannot contain a secret. The diff shows it, so that the user sees
+/// whether the entry was simulated or read-only.
 pub(super) fn is_own_flag(text: &str) -> bool {
     const WORDS: [&str; 9] = [
         "stdio",
@@ -264,7 +262,7 @@ pub(super) fn is_own_flag(text: &str) -> bool {
     }
 }
 
-fn unicode(path: &Path) -> Result<&str, InstallError> {
+fn path_text(path: &Path) -> Result<&str, InstallError> {
     path.to_str().ok_or_else(|| InstallError::NotUnicode { path: path.to_owned() })
 }
 
@@ -273,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_flags_only_what_can_hold_no_secret_is_shown() {
+    fn only_flags_without_secrets_are_shown() {
         for shown in [
             "stdio",
             "--sandbox",
@@ -305,7 +303,7 @@ mod tests {
         ServerEntry::Stdio {
             command: "/bin/callingbox-mcp".to_owned(),
             args: vec!["stdio".to_owned()],
-            secret: KeyDelivery::choose(client, false, source, Path::new("/c/api-key")),
+            key: KeyDelivery::choose(client, false, source, Path::new("/c/api-key")),
             base_url: None,
         }
         .entry(client)
@@ -313,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_given_in_the_best_way_of_each_client() {
+    fn each_client_gets_the_key_in_the_safest_way() {
         let by_file = json!({"CALLINGBOX_API_KEY_FILE": "/c/api-key"});
         for client in ClientApp::ALL {
             let (entry, input) = stdio(client, Some(&KeySource::EnvVar));
@@ -336,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_the_server_finds_itself_is_not_mentioned() {
+    fn a_key_that_the_server_finds_itself_is_not_in_the_entry() {
         let official = KeySource::OfficialConfig("/h/config.toml".into());
         let mounted = KeySource::KeyFile("/run/key".into());
         let (entry, _) = stdio(ClientApp::Cursor, Some(&official));
@@ -348,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn over_http_each_client_is_told_in_its_own_words() {
+    fn each_client_has_its_own_keys_for_http() {
         let url = "http://127.0.0.1:8080/mcp";
         let server = ServerEntry::Http { url: url.parse().unwrap(), token_env: None };
         let table = [
@@ -368,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_named_and_never_written() {
+    fn a_token_is_referenced_and_never_written() {
         let url = "http://127.0.0.1:8080/mcp";
         let server = ServerEntry::Http {
             url: url.parse().unwrap(),

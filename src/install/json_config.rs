@@ -1,17 +1,19 @@
 //! Edits a JSON text and keeps its comments, order, layout and unknown keys. Knows no client.
 
 use jsonc_parser::ParseOptions;
-use jsonc_parser::cst::{CstArray, CstInputValue, CstNode, CstObject, CstRootNode};
+use jsonc_parser::cst::{
+    CstArray, CstContainerNode, CstInputValue, CstNode, CstObject, CstRootNode,
+};
 use serde_json::{Map, Value};
 
-use super::document::EditError;
+use super::document::{ConfigDocument, EditError};
 use super::entry::without_nulls;
 
-/// A parsed text.
-pub(super) struct Document(CstRootNode);
+/// A JSON or JSON5 text.
+pub(super) struct JsonDocument(CstRootNode);
 
-impl Document {
-    /// Parses it; a text of nothing but white space is an empty object.
+impl JsonDocument {
+    /// Parses a text; a blank one is an empty object.
     pub(super) fn parse(text: &str, json5: bool) -> Result<Self, EditError> {
         let options = ParseOptions {
             allow_comments: true,
@@ -36,38 +38,54 @@ impl Document {
         })?;
         match root.object_value() {
             Some(_) => Ok(Self(root)),
-            None => Err(EditError::Shape("it holds no object at its top".to_owned())),
+            None => Err(EditError::Structure("its top level is not an object".to_owned())),
         }
     }
 
-    /// The text.
-    pub(super) fn text(&self) -> String {
-        self.0.to_string()
+    /// The element of `inputs` with the same `id`.
+    fn find_input(&self, input: &Value) -> Option<CstNode> {
+        let inputs: CstArray = self.0.object_value()?.array_value("inputs")?;
+        inputs.elements().into_iter().find(|node| {
+            node.to_serde_value().is_some_and(|value| value.get("id") == input.get("id"))
+        })
     }
 
-    /// The value at these keys.
-    pub(super) fn get(&self, path: &[&str]) -> Option<Value> {
+    fn object_at(&self, path: &[&str], create: bool) -> Result<Option<CstObject>, EditError> {
+        let mut object = self.0.object_value().ok_or_else(not_an_object_at_top)?;
+        for key in path {
+            if !has_key_once(&object, key)? {
+                if !create {
+                    return Ok(None);
+                }
+                object.append(key, CstInputValue::Object(Vec::new()));
+            }
+            object = object.object_value(key).ok_or_else(|| not_an_object(path))?;
+        }
+        Ok(Some(object))
+    }
+}
+
+impl ConfigDocument for JsonDocument {
+    fn get(&self, path: &[&str]) -> Option<Value> {
         let value = self.0.to_serde_value()?;
-        path.iter().try_fold(&value, |at, key| at.get(*key)).cloned()
+        path.iter().try_fold(&value, |value, key| value.get(*key)).cloned()
     }
 
-    /// Applies a merge patch (RFC 7396) to the object at these keys, making it if it is not there.
-    pub(super) fn merge(&self, path: &[&str], patch: &Map<String, Value>) -> Result<(), EditError> {
+    fn merge(&mut self, path: &[&str], patch: &Map<String, Value>) -> Result<(), EditError> {
         let Some((last, parents)) = path.split_last() else { return Ok(()) };
-        let parent = self.object(parents, true)?.ok_or_else(top)?;
-        if single(&parent, last)? {
-            let here = parent.object_value(last).ok_or_else(|| not_an_object(path))?;
-            return merge_object(&here, patch);
+        let parent = self.object_at(parents, true)?.ok_or_else(not_an_object_at_top)?;
+        if has_key_once(&parent, last)? {
+            let object = parent.object_value(last).ok_or_else(|| not_an_object(path))?;
+            return merge_object(&object, patch);
         }
-        parent.append(last, input(&without_nulls(patch).into()));
+        parent.append(last, to_input(&without_nulls(patch).into()));
         Ok(())
     }
 
-    /// Removes what is at these keys, if anything is.
-    pub(super) fn remove(&self, path: &[&str]) -> Result<(), EditError> {
+    fn remove(&mut self, path: &[&str]) -> Result<(), EditError> {
         let Some((last, parents)) = path.split_last() else { return Ok(()) };
-        let Some(parent) = self.object(parents, false)? else { return Ok(()) };
-        if single(&parent, last)?
+        let Some(parent) = self.object_at(parents, false)? else { return Ok(()) };
+        if has_key_once(&parent, last)?
             && let Some(found) = parent.get(last)
         {
             found.remove();
@@ -75,56 +93,38 @@ impl Document {
         Ok(())
     }
 
-    /// Adds an element to the array at this key of the root, unless one with its `id` is there.
-    pub(super) fn add_element(&self, key: &str, element: &Value) -> Result<(), EditError> {
-        if self.element(key, element).is_some() {
+    fn add_input(&mut self, input: &Value) -> Result<(), EditError> {
+        if self.find_input(input).is_some() {
             return Ok(());
         }
-        let root = self.0.object_value().ok_or_else(top)?;
-        let array = root.array_value_or_create(key).ok_or_else(|| {
-            EditError::Shape(format!("its `{key}` is not an array, where the question belongs"))
+        let root = self.0.object_value().ok_or_else(not_an_object_at_top)?;
+        let inputs = root.array_value_or_create("inputs").ok_or_else(|| {
+            EditError::Structure(
+                "its `inputs` is not an array, so no input can be added".to_owned(),
+            )
         })?;
-        array.append(input(element));
+        inputs.append(to_input(input));
         Ok(())
     }
 
-    /// Removes the element with the same `id`, if it is there.
-    pub(super) fn remove_element(&self, key: &str, element: &Value) {
-        if let Some(found) = self.element(key, element) {
+    fn remove_input(&mut self, input: &Value) {
+        if let Some(found) = self.find_input(input) {
             found.remove();
         }
     }
 
-    /// The element of that array with the same `id`.
-    fn element(&self, key: &str, element: &Value) -> Option<CstNode> {
-        let array: CstArray = self.0.object_value()?.array_value(key)?;
-        array.elements().into_iter().find(|node| {
-            node.to_serde_value().is_some_and(|value| value.get("id") == element.get("id"))
-        })
+    fn to_text(&self) -> String {
+        self.0.to_string()
     }
 
-    /// Replaces every comment and every text that `shown` does not allow.
-    pub(super) fn mask(&self, shown: &dyn Fn(&str) -> bool) {
-        mask(&CstNode::from(jsonc_parser::cst::CstContainerNode::Root(self.0.clone())), shown);
-    }
-
-    fn object(&self, path: &[&str], create: bool) -> Result<Option<CstObject>, EditError> {
-        let mut at = self.0.object_value().ok_or_else(top)?;
-        for key in path {
-            if !single(&at, key)? {
-                if !create {
-                    return Ok(None);
-                }
-                at.append(key, CstInputValue::Object(Vec::new()));
-            }
-            at = at.object_value(key).ok_or_else(|| not_an_object(path))?;
-        }
-        Ok(Some(at))
+    fn into_masked_text(self: Box<Self>, is_shown: &dyn Fn(&str) -> bool) -> String {
+        mask(&CstNode::from(CstContainerNode::Root(self.0.clone())), is_shown);
+        self.to_text()
     }
 }
 
-/// Whether the key is there. Twice is refused: readers disagree about which one counts.
-fn single(object: &CstObject, key: &str) -> Result<bool, EditError> {
+/// Whether the object has this key. A duplicate key is an error, because parsers disagree about which one counts.
+fn has_key_once(object: &CstObject, key: &str) -> Result<bool, EditError> {
     let count = object
         .properties()
         .iter()
@@ -133,13 +133,13 @@ fn single(object: &CstObject, key: &str) -> Result<bool, EditError> {
     match count {
         0 => Ok(false),
         1 => Ok(true),
-        _ => Err(EditError::Shape(format!("it has the key `{key}` twice in one object"))),
+        _ => Err(EditError::Structure(format!("it has the key `{key}` twice in one object"))),
     }
 }
 
 fn merge_object(object: &CstObject, patch: &Map<String, Value>) -> Result<(), EditError> {
     for (key, value) in patch {
-        let found = if single(object, key)? { object.get(key) } else { None };
+        let found = if has_key_once(object, key)? { object.get(key) } else { None };
         match (found, value) {
             (None, Value::Null) => {}
             (Some(found), Value::Null) => found.remove(),
@@ -160,11 +160,11 @@ fn merge_object(object: &CstObject, patch: &Map<String, Value>) -> Result<(), Ed
                     other => other.clone(),
                 };
                 match found {
-                    None => drop(object.append(key, input(&value))),
+                    None => drop(object.append(key, to_input(&value))),
                     Some(found) => {
                         let same = found.value().and_then(|node| node.to_serde_value());
                         if same.as_ref() != Some(&value) {
-                            found.set_value(input(&value));
+                            found.set_value(to_input(&value));
                         }
                     }
                 }
@@ -174,43 +174,46 @@ fn merge_object(object: &CstObject, patch: &Map<String, Value>) -> Result<(), Ed
     Ok(())
 }
 
-fn mask(node: &CstNode, shown: &dyn Fn(&str) -> bool) {
+fn mask(node: &CstNode, is_shown: &dyn Fn(&str) -> bool) {
     if let Some(comment) = node.as_comment() {
         let masked = if comment.is_line_comment() { "// …" } else { "/* … */" };
         comment.set_raw_value(masked.to_owned());
     } else if let Some(text) = node.as_string_lit() {
-        if !text.decoded_value().is_ok_and(|text| shown(&text)) {
+        if !text.decoded_value().is_ok_and(|text| is_shown(&text)) {
             text.set_raw_value("\"…\"".to_owned());
         }
     } else if let Some(property) = node.as_object_prop() {
-        // The name stays readable; what stands after it is masked.
+        // The name stays readable; the value is masked.
         for child in property.children().iter().skip(1) {
-            mask(child, shown);
+            mask(child, is_shown);
         }
     } else {
-        node.children().iter().for_each(|child| mask(child, shown));
+        node.children().iter().for_each(|child| mask(child, is_shown));
     }
 }
 
-fn input(value: &Value) -> CstInputValue {
+fn to_input(value: &Value) -> CstInputValue {
     match value {
         Value::Null => CstInputValue::Null,
         Value::Bool(value) => CstInputValue::Bool(*value),
         Value::Number(number) => CstInputValue::Number(number.to_string()),
         Value::String(text) => CstInputValue::String(text.clone()),
-        Value::Array(items) => CstInputValue::Array(items.iter().map(input).collect()),
+        Value::Array(items) => CstInputValue::Array(items.iter().map(to_input).collect()),
         Value::Object(map) => CstInputValue::Object(
-            map.iter().map(|(key, value)| (key.clone(), input(value))).collect(),
+            map.iter().map(|(key, value)| (key.clone(), to_input(value))).collect(),
         ),
     }
 }
 
-fn top() -> EditError {
-    EditError::Shape("it holds no object at its top".to_owned())
+fn not_an_object_at_top() -> EditError {
+    EditError::Structure("its top level is not an object".to_owned())
 }
 
 fn not_an_object(path: &[&str]) -> EditError {
-    EditError::Shape(format!("its `{}` is not an object, where a server belongs", path.join(".")))
+    EditError::Structure(format!(
+        "its `{}` is not an object, so no server can be added",
+        path.join(".")
+    ))
 }
 
 #[cfg(test)]
@@ -222,9 +225,9 @@ mod tests {
     }
 
     fn merged(text: &str, change: &str) -> String {
-        let document = Document::parse(text, false).unwrap();
+        let mut document = JsonDocument::parse(text, false).unwrap();
         document.merge(&["mcpServers", "tel"], &patch(change)).unwrap();
-        document.text()
+        document.to_text()
     }
 
     #[test]
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn a_value_that_is_not_an_object_is_refused() {
         for text in [
             "[]",
             "1",
@@ -278,42 +281,43 @@ mod tests {
             "{\"mcpServers\": {\"tel\": 1}}",
             "{\"mcpServers\": {}, \"mcpServers\": {}}",
         ] {
-            let done = Document::parse(text, false)
-                .and_then(|document| document.merge(&["mcpServers", "tel"], &patch("{}")));
-            assert!(matches!(done, Err(EditError::Shape(_))), "{text}");
+            let done = JsonDocument::parse(text, false)
+                .and_then(|mut document| document.merge(&["mcpServers", "tel"], &patch("{}")));
+            assert!(matches!(done, Err(EditError::Structure(_))), "{text}");
         }
         for text in
             ["{", "{\"a\": }", "{'a': 1}", "{a: 1}", "{\"a\": 1 \"b\": 2}", "{} {}", "\u{0}"]
         {
-            let done = Document::parse(text, false).map(|document| document.text());
+            let done = JsonDocument::parse(text, false).map(|document| document.to_text());
             assert!(matches!(done, Err(EditError::Syntax(_))), "{text}: {done:?}");
         }
-        let json5 = Document::parse("{a: 'b', // c\n}", true).unwrap();
+        let mut json5 = JsonDocument::parse("{a: 'b', // c\n}", true).unwrap();
         json5.merge(&["mcp", "tel"], &patch(r#"{"a": "b"}"#)).unwrap();
-        assert!(json5.text().starts_with("{a: 'b', // c\n"), "{}", json5.text());
+        assert!(json5.to_text().starts_with("{a: 'b', // c\n"), "{}", json5.to_text());
         assert_eq!(json5.get(&["mcp", "tel", "a"]), Some("b".into()));
     }
 
     #[test]
-    fn a_mask_leaves_names_and_what_is_allowed() {
-        let document = Document::parse(
+    fn masking_keeps_names_and_allowed_strings() {
+        let document = JsonDocument::parse(
             "{\"TOKEN\": \"s3cret\", // s3cret\n \"list\": [\"s3cret\", \"ours\", 7]}",
             false,
         )
         .unwrap();
-        document.mask(&|text| text == "ours");
-        assert_eq!(document.text(), "{\"TOKEN\": \"…\", // …\n \"list\": [\"…\", \"ours\", 7]}");
+        let masked = Box::new(document).into_masked_text(&|text| text == "ours");
+        assert_eq!(masked, "{\"TOKEN\": \"…\", // …\n \"list\": [\"…\", \"ours\", 7]}");
     }
 
     #[test]
-    fn a_question_is_asked_once() {
-        let document = Document::parse("{\"inputs\": [\n  {\"id\": \"x\"}\n]}", false).unwrap();
-        let element = serde_json::json!({"id": "k"});
-        document.add_element("inputs", &element).unwrap();
-        document.add_element("inputs", &element).unwrap();
+    fn an_input_is_added_once() {
+        let mut document =
+            JsonDocument::parse("{\"inputs\": [\n  {\"id\": \"x\"}\n]}", false).unwrap();
+        let input = serde_json::json!({"id": "k"});
+        document.add_input(&input).unwrap();
+        document.add_input(&input).unwrap();
         let both = serde_json::json!([{"id": "x"}, {"id": "k"}]);
         assert_eq!(document.get(&["inputs"]), Some(both));
-        document.remove_element("inputs", &element);
-        assert_eq!(document.text(), "{\"inputs\": [\n  {\"id\": \"x\"}\n]}");
+        document.remove_input(&input);
+        assert_eq!(document.to_text(), "{\"inputs\": [\n  {\"id\": \"x\"}\n]}");
     }
 }

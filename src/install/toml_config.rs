@@ -1,51 +1,63 @@
 //! Edits a TOML text and keeps its comments, order, layout and unknown keys. Knows no client.
 
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use toml_edit::ser::ValueSerializer;
 use toml_edit::visit::{Visit, visit_table};
 use toml_edit::visit_mut::{VisitMut, visit_table_mut, visit_value_mut};
-use toml_edit::{Decor, DocumentMut, InlineTable, Item, RawString, Table, TableLike, value};
+use toml_edit::{Decor, DocumentMut, Item, RawString, Table, TableLike, value};
 
-use super::document::EditError;
+use super::document::{ConfigDocument, EditError};
 use super::entry::without_nulls;
 
-/// A parsed text.
-pub(super) struct Document {
+/// A TOML text.
+pub(super) struct TomlDocument {
     toml: DocumentMut,
-    /// The library writes `\n`; a file from Windows gets its own back.
-    crlf: bool,
+    /// Whether lines end with CRLF. `toml_edit` writes LF, so `to_text` restores CRLF.
+    has_crlf: bool,
 }
 
-impl Document {
-    /// Parses it.
+impl TomlDocument {
     pub(super) fn parse(text: &str) -> Result<Self, EditError> {
         let toml = text.parse::<DocumentMut>().map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
             EditError::Syntax(format!("{} (line {line})", error.message()))
         })?;
-        Ok(Self { toml, crlf: text.contains("\r\n") })
+        Ok(Self { toml, has_crlf: text.contains("\r\n") })
     }
 
-    /// The text.
-    pub(super) fn text(&self) -> String {
+    /// Inserts comments above the first header below this position, or at the end of the text.
+    fn insert_comments_below(&mut self, position: isize, comments: &str) {
+        let mut all = Headers::default();
+        all.visit_document(&self.toml);
+        let below = all.0.iter().map(|(found, _)| *found).filter(|found| *found > position).min();
+        match below {
+            Some(header) => InsertComments { header, comments }.visit_document_mut(&mut self.toml),
+            None => {
+                let trailing = self.toml.trailing().as_str().unwrap_or_default();
+                let trailing = format!("{comments}{trailing}");
+                self.toml.set_trailing(trailing);
+            }
+        }
+    }
+}
+
+impl ConfigDocument for TomlDocument {
+    fn to_text(&self) -> String {
         let text = self.toml.to_string().replace("\r\n", "\n");
-        if self.crlf { text.replace('\n', "\r\n") } else { text }
+        if self.has_crlf { text.replace('\n', "\r\n") } else { text }
     }
 
-    /// The value at these keys.
-    pub(super) fn get(&self, path: &[&str]) -> Option<Value> {
+    fn get(&self, path: &[&str]) -> Option<Value> {
         path.iter().try_fold(self.toml.as_item(), |at, key| at.get(*key)).and_then(to_json)
     }
 
-    /// Applies a merge patch (RFC 7396) to the table at these keys, making it if it is not there: at the
-    /// end of the text, so that every comment stays with what it is about.
-    pub(super) fn merge(
-        &mut self,
-        path: &[&str],
-        patch: &Map<String, Value>,
-    ) -> Result<(), EditError> {
+    /// A new table goes to the end of the text, so that every comment stays above the line that it describes.
+    fn merge(&mut self, path: &[&str], patch: &Map<String, Value>) -> Result<(), EditError> {
         let trailing = self.toml.trailing().as_str().unwrap_or_default().to_owned();
-        let mut is_at_the_end = false;
+        let mut is_appended = false;
         let mut at = self.toml.as_item_mut();
         for (depth, key) in path.iter().enumerate() {
             let last = depth + 1 == path.len();
@@ -57,7 +69,7 @@ impl Document {
                 parent.insert(key, Item::Table(table));
             }
             at = parent.get_mut(key).ok_or_else(|| not_a_table(path))?;
-            // Within an inline table it has become one too, and stands on its line.
+            // A new table inside an inline table has become inline too, and keeps its place.
             if let Item::Table(table) = &mut *at
                 && is_new
                 && last
@@ -66,18 +78,18 @@ impl Document {
                 if !trailing.is_empty() {
                     table.decor_mut().set_prefix(with_blank_line(&trailing));
                 }
-                is_at_the_end = true;
+                is_appended = true;
             }
         }
         merge_table(at.as_table_like_mut().ok_or_else(|| not_a_table(path))?, patch)?;
-        if is_at_the_end {
+        if is_appended {
             self.toml.set_trailing("");
         }
         Ok(())
     }
 
-    /// Removes what is at these keys, if anything is. The comments above it stay.
-    pub(super) fn remove(&mut self, path: &[&str]) -> Result<(), EditError> {
+    /// The comments above the removed lines stay.
+    fn remove(&mut self, path: &[&str]) -> Result<(), EditError> {
         let Some((last, parents)) = path.split_last() else { return Ok(()) };
         let mut position = 0;
         let mut at = self.toml.as_item_mut();
@@ -91,39 +103,22 @@ impl Document {
         }
         let mut above = Headers::default();
         if let Item::Table(table) = &mut *at {
-            let left = keep_comments_of_lines(table, last);
-            above.0.push((position, left));
+            let comments = move_comments_of_key(table, last);
+            above.0.push((position, comments));
         }
         let removed = at.as_table_like_mut().and_then(|table| table.remove(last));
         above.visit_item(&removed.unwrap_or_default());
-        // The lowest first, so that of two that come to stand together the upper one is above.
+        // From the bottom up, so that comments that end up together keep their order.
         above.0.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
         for (position, comments) in above.0 {
-            self.put_below(position, &comments);
+            self.insert_comments_below(position, &comments);
         }
         Ok(())
     }
 
-    /// Puts comments above the first header below this position, or else at the end.
-    fn put_below(&mut self, position: isize, comments: &str) {
-        let mut all = Headers::default();
-        all.visit_document(&self.toml);
-        let below = all.0.iter().map(|(found, _)| *found).filter(|found| *found > position).min();
-        match below {
-            Some(header) => Put { header, comments }.visit_document_mut(&mut self.toml),
-            None => {
-                let trailing = self.toml.trailing().as_str().unwrap_or_default();
-                let trailing = format!("{comments}{trailing}");
-                self.toml.set_trailing(trailing);
-            }
-        }
-    }
-
-    /// The text with every comment and every string hidden that `shown` does not allow.
-    pub(super) fn masked(&self, shown: &dyn Fn(&str) -> bool) -> String {
-        let mut toml = self.toml.clone();
-        Mask { shown }.visit_document_mut(&mut toml);
-        toml.to_string().lines().fold(String::new(), |mut text, line| {
+    fn into_masked_text(mut self: Box<Self>, is_shown: &dyn Fn(&str) -> bool) -> String {
+        Mask { is_shown }.visit_document_mut(&mut self.toml);
+        self.toml.to_string().lines().fold(String::new(), |mut text, line| {
             text.push_str(without_comment(line).as_str());
             text.push('\n');
             text
@@ -138,29 +133,29 @@ struct Headers(Vec<(isize, String)>);
 impl<'doc> Visit<'doc> for Headers {
     fn visit_table(&mut self, node: &'doc Table) {
         if let Some(position) = node.position() {
-            self.0.push((position, comments(node.decor())));
+            self.0.push((position, leading_comments(node.decor())));
         }
         visit_table(self, node);
     }
 }
 
-/// Puts comments above one header.
-struct Put<'a> {
+/// Inserts comments above one header.
+struct InsertComments<'a> {
     header: isize,
     comments: &'a str,
 }
 
-impl VisitMut for Put<'_> {
+impl VisitMut for InsertComments<'_> {
     fn visit_table_mut(&mut self, node: &mut Table) {
         if node.position() == Some(self.header) {
-            put_first(node.decor_mut(), self.comments);
+            prepend_comments(node.decor_mut(), self.comments);
         }
         visit_table_mut(self, node);
     }
 }
 
-/// The comments that stand first in a decor; blank lines below them belong to what they stand above.
-fn comments(decor: &Decor) -> String {
+/// The comments at the beginning of a decor. Blank lines below them belong to the next line.
+fn leading_comments(decor: &Decor) -> String {
     let prefix = decor.prefix().and_then(RawString::as_str).unwrap_or_default();
     match prefix.trim_end() {
         "" => String::new(),
@@ -168,13 +163,13 @@ fn comments(decor: &Decor) -> String {
     }
 }
 
-fn put_first(decor: &mut Decor, comments: &str) {
+fn prepend_comments(decor: &mut Decor, comments: &str) {
     let prefix = decor.prefix().and_then(RawString::as_str).unwrap_or_default();
     let prefix = format!("{comments}{prefix}");
     decor.set_prefix(prefix);
 }
 
-/// The end of a text, with a blank line before what comes next.
+/// The text, ending with a blank line.
 fn with_blank_line(trailing: &str) -> String {
     let last = trailing.lines().last().unwrap_or_default();
     match (trailing.ends_with('\n'), last.trim().is_empty()) {
@@ -184,16 +179,15 @@ fn with_blank_line(trailing: &str) -> String {
     }
 }
 
-/// Moves the comments above the lines of a key in this table to the line after them, or gives them
-/// back where there is none.
-fn keep_comments_of_lines(table: &mut Table, key: &str) -> String {
+/// Moves the comments above the lines of a key in this table to the next line. Returns them if there is no next line.
+fn move_comments_of_key(table: &mut Table, key: &str) -> String {
     let mut kept = String::new();
     let mut next: Option<Vec<String>> = None;
     for (path, _) in table.get_values() {
-        let is_its = path.first().is_some_and(|first| first.get() == key);
+        let is_of_key = path.first().is_some_and(|first| first.get() == key);
         match path.last() {
-            Some(last) if is_its => {
-                kept.push_str(&comments(last.leaf_decor()));
+            Some(last) if is_of_key => {
+                kept.push_str(&leading_comments(last.leaf_decor()));
                 next = None;
             }
             _ if kept.is_empty() || next.is_some() => {}
@@ -209,7 +203,7 @@ fn keep_comments_of_lines(table: &mut Table, key: &str) -> String {
     }
     match at.and_then(|table| table.key_mut(last)) {
         Some(mut line) => {
-            put_first(line.leaf_decor_mut(), &kept);
+            prepend_comments(line.leaf_decor_mut(), &kept);
             String::new()
         }
         None => kept,
@@ -217,12 +211,12 @@ fn keep_comments_of_lines(table: &mut Table, key: &str) -> String {
 }
 
 struct Mask<'a> {
-    shown: &'a dyn Fn(&str) -> bool,
+    is_shown: &'a dyn Fn(&str) -> bool,
 }
 
 impl VisitMut for Mask<'_> {
     fn visit_value_mut(&mut self, node: &mut toml_edit::Value) {
-        if node.as_str().is_some_and(|text| !(self.shown)(text) || text.contains('\n')) {
+        if node.as_str().is_some_and(|text| !(self.is_shown)(text) || text.contains('\n')) {
             let decor = node.decor().clone();
             *node = "…".into();
             *node.decor_mut() = decor;
@@ -231,7 +225,7 @@ impl VisitMut for Mask<'_> {
     }
 }
 
-/// Hides a comment. Strings are one line each by now.
+/// Hides a comment. `Mask` has made every string a single line.
 fn without_comment(line: &str) -> String {
     let mut quote = None;
     let mut escaped = false;
@@ -287,66 +281,20 @@ fn merge_table(table: &mut dyn TableLike, patch: &Map<String, Value>) -> Result<
     Ok(())
 }
 
-fn from_json(from: &Value) -> Result<toml_edit::Value, EditError> {
-    Ok(match from {
-        Value::Bool(value) => (*value).into(),
-        Value::String(text) => text.as_str().into(),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(number), _) => number.into(),
-            (None, Some(number)) => number.into(),
-            (None, None) => return Err(EditError::Shape(format!("{number} is no TOML number"))),
-        },
-        Value::Array(items) => {
-            let items: Result<toml_edit::Array, _> = items.iter().map(from_json).collect();
-            items?.into()
-        }
-        Value::Object(map) => {
-            let mut table = InlineTable::new();
-            for (key, value) in map {
-                table.insert(key, from_json(value)?);
-            }
-            table.into()
-        }
-        Value::Null => return Err(EditError::Shape("TOML has no null".to_owned())),
-    })
+fn from_json(json: &Value) -> Result<toml_edit::Value, EditError> {
+    json.serialize(ValueSerializer::new()).map_err(|error| EditError::Structure(error.to_string()))
 }
 
-/// None for what JSON cannot say: dates, and numbers without end.
+/// The item as JSON; `None` if JSON cannot express it.
 fn to_json(item: &Item) -> Option<Value> {
-    match item {
-        Item::None => None,
-        Item::Value(value) => value_to_json(value),
-        Item::Table(table) => table_to_json(table),
-        Item::ArrayOfTables(tables) => tables
-            .iter()
-            .map(|table| table_to_json(table))
-            .collect::<Option<Vec<_>>>()
-            .map(Value::from),
-    }
-}
-
-fn value_to_json(value: &toml_edit::Value) -> Option<Value> {
-    Some(match value {
-        toml_edit::Value::String(text) => text.value().as_str().into(),
-        toml_edit::Value::Integer(number) => (*number.value()).into(),
-        toml_edit::Value::Float(number) => serde_json::Number::from_f64(*number.value())?.into(),
-        toml_edit::Value::Boolean(value) => (*value.value()).into(),
-        toml_edit::Value::Datetime(_) => return None,
-        toml_edit::Value::Array(items) => {
-            items.iter().map(value_to_json).collect::<Option<Vec<_>>>()?.into()
-        }
-        toml_edit::Value::InlineTable(table) => table_to_json(table)?,
-    })
-}
-
-fn table_to_json(table: &dyn TableLike) -> Option<Value> {
-    let map: Option<Map<String, Value>> =
-        table.iter().map(|(key, item)| Some((key.to_owned(), to_json(item)?))).collect();
-    map.map(Value::from)
+    Value::deserialize(item.clone().into_value().ok()?.into_deserializer()).ok()
 }
 
 fn not_a_table(path: &[&str]) -> EditError {
-    EditError::Shape(format!("its `{}` is not a table, where a server belongs", path.join(".")))
+    EditError::Structure(format!(
+        "its `{}` is not a table, so no server can be added",
+        path.join(".")
+    ))
 }
 
 #[cfg(test)]
@@ -354,10 +302,10 @@ mod tests {
     use super::*;
 
     fn merged(text: &str, change: &str) -> String {
-        let mut document = Document::parse(text).unwrap();
+        let mut document = TomlDocument::parse(text).unwrap();
         let patch: Map<String, Value> = serde_json::from_str(change).unwrap();
         document.merge(&["mcp_servers", "tel"], &patch).unwrap();
-        document.text()
+        document.to_text()
     }
 
     #[test]
@@ -391,11 +339,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_above_an_entry_stays_when_the_entry_goes() {
+    fn comments_above_an_entry_stay_when_the_entry_is_removed() {
         let removed = |text: &str| {
-            let mut document = Document::parse(text).unwrap();
+            let mut document = TomlDocument::parse(text).unwrap();
             document.remove(&["mcp_servers", "tel"]).unwrap();
-            document.text()
+            document.to_text()
         };
         for (before, after) in [
             (
@@ -422,25 +370,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_is_refused() {
+    fn a_value_that_is_not_a_table_is_refused() {
         for text in ["mcp_servers = 1", "[[mcp_servers]]\n", "mcp_servers.tel = []"] {
-            let mut document = Document::parse(text).unwrap();
+            let mut document = TomlDocument::parse(text).unwrap();
             let done = document.merge(&["mcp_servers", "tel"], &Map::new());
-            assert!(matches!(done, Err(EditError::Shape(_))), "{text}");
+            assert!(matches!(done, Err(EditError::Structure(_))), "{text}");
         }
-        let error = Document::parse("a = 1\nkey = \"s3cret").map(|_| ()).unwrap_err();
+        let error = TomlDocument::parse("a = 1\nkey = \"s3cret").map(|_| ()).unwrap_err();
         let EditError::Syntax(message) = error else { panic!("{error:?}") };
         assert!(message.ends_with("(line 2)") && !message.contains("s3cret"), "{message}");
     }
 
     #[test]
-    fn a_mask_leaves_names_and_what_is_allowed() {
-        let document = Document::parse(
+    fn masking_keeps_names_and_allowed_strings() {
+        let document = TomlDocument::parse(
             "# s3cret\na = \"s3cret\" # s3cret\nb = ['''s3\ncret''', \"ours # x\", 7]\n[env]\nT.k = 's3cret'\n",
         )
         .unwrap();
         assert_eq!(
-            document.masked(&|text| text == "ours # x"),
+            Box::new(document).into_masked_text(&|text| text == "ours # x"),
             "# …\na = \"…\" # …\nb = [\"…\", \"ours # x\", 7]\n[env]\nT.k = \"…\"\n"
         );
     }

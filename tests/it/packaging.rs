@@ -252,7 +252,7 @@ fn entry(client: ClientApp, sandbox: bool) -> (Value, Option<Value>) {
     ServerEntry::Stdio {
         command: "callingbox-mcp".to_owned(),
         args,
-        secret: KeyDelivery::choose(client, sandbox, source, "unused".as_ref()),
+        key: KeyDelivery::choose(client, sandbox, source, "unused".as_ref()),
         base_url: None,
     }
     .entry(client)

@@ -35,7 +35,7 @@ pub(crate) fn stdio(client: ClientApp, os: Os) -> ServerEntry {
     ServerEntry::Stdio {
         command: command.to_owned(),
         args: vec!["stdio".to_owned(), "--read-only".to_owned()],
-        secret: KeyDelivery::choose(client, false, source, Path::new(key)),
+        key: KeyDelivery::choose(client, false, source, Path::new(key)),
         base_url: None,
     }
 }
@@ -370,7 +370,7 @@ fn a_file_made_by_installing_goes_away_again() {
         let path = installed(client, InstallScope::User, &machine, None, &server);
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
-            server.example(client, "callingbox").unwrap()
+            server.example_file(client, "callingbox").unwrap()
         );
         install::plan_uninstall(client, InstallScope::User, &machine, "callingbox")
             .unwrap()
