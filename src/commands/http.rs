@@ -26,9 +26,10 @@ use crate::http::auth::Authenticator;
 use crate::http::auth::authenticator::{AccountOpener, ApiKeyAuth, KeyCheckError, StaticTokenAuth};
 use crate::http::call_events::CallEvents;
 use crate::http::health::{self, Health};
+use crate::http::layers::with_layers;
 use crate::http::origin::{self, HostPolicy};
-use crate::http::tenant::{self, Tenants};
-use crate::http::{Service, Settings, guarded};
+use crate::http::server::{HttpServer, HttpSettings};
+use crate::http::tenant::{TenantLimits, Tenants};
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::registry::selection::Selection;
 use crate::runtime::{self, AccountFactory, HttpExtras, Runtime};
@@ -66,7 +67,7 @@ pub(super) async fn run(
     settings.shared = shared.clone();
     let extras = HttpExtras { webhook_url, shared: shared.clone() };
     let runtime = Runtime::open_with(global, file, folders, extras.clone()).await?;
-    settings.under_way = runtime.dispatches();
+    settings.in_flight = runtime.dispatches();
     let account = runtime.account();
     let (catalogue, selection) = (Arc::new(catalogue), Arc::new(selection));
     let mut tokens = None;
@@ -117,7 +118,7 @@ pub(super) async fn run(
     let health =
         Health::new(own.clone(), ledger, account.environment()).with_shared_state(shared.clone());
     let allowed = settings.allowed.clone();
-    let service = Service::new(settings, catalogue, selection, authenticator, health);
+    let service = HttpServer::new(settings, catalogue, selection, authenticator, health);
 
     let listener = bind(args.listen).await?;
     let address = listener.local_addr()?;
@@ -134,7 +135,7 @@ pub(super) async fn run(
         webhooks.as_ref().map_or_else(Router::new, WebhookReceiver::routes).merge(metadata);
     let exporter = Exporter::install()?;
     let upkeep = spawn_metrics_upkeep(exporter.clone());
-    let mut probes = service.probes();
+    let mut probes = service.probe_routes();
     // On the public address everyone could read the metrics, callers through a proxy included.
     let has_admin_address = args.admin_listen.is_some();
     if has_admin_address || args.listen.ip().is_loopback() {
@@ -154,7 +155,7 @@ pub(super) async fn run(
     let (public, admin) = match admin {
         None => (service.routes(extra_routes.merge(probes)), None),
         Some(admin) => {
-            let routes = guarded(probes, NOT_FOUND, allowed.with_any_ip_address());
+            let routes = with_layers(probes, NOT_FOUND, allowed.with_any_ip_address());
             print(format!("health on http://{}\n", admin.local_addr()?))?;
             (service.routes(extra_routes), Some((admin, routes)))
         }
@@ -197,7 +198,7 @@ fn snapshot(
         rejected.into_iter().chain([("accepted", counts.accepted())]).collect()
     });
     Moment {
-        sessions: tenants.sessions(),
+        sessions: tenants.session_count(),
         tenants: all.len(),
         watched: watched.map(|watchers| watchers.watched_calls()).sum(),
         shared_state: state.map(SharedState::is_subscribed),
@@ -218,7 +219,7 @@ fn webhook_secrets(read_env: EnvReader) -> anyhow::Result<Option<SigningSecrets>
     Ok(Some(SigningSecrets::new(text.split([',', '\n']).map(str::to_owned))?))
 }
 
-fn server_settings(args: &HttpArgs, has_webhook_secrets: bool) -> anyhow::Result<Settings> {
+fn server_settings(args: &HttpArgs, has_webhook_secrets: bool) -> anyhow::Result<HttpSettings> {
     let is_public = !args.listen.ip().is_loopback();
     anyhow::ensure!(
         !is_public || args.auth != AuthMode::None || args.unsafe_no_auth,
@@ -257,12 +258,12 @@ fn server_settings(args: &HttpArgs, has_webhook_secrets: bool) -> anyhow::Result
     }
     let to_usize = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let sessions = to_usize(args.max_sessions);
-    Ok(Settings {
+    Ok(HttpSettings {
         allowed: host_policy(args, None)?,
         stateless: args.stateless,
-        tenants: tenant::Limits {
+        tenants: TenantLimits {
             // Each session may belong to another account.
-            tenants: sessions.max(tenant::Limits::default().tenants),
+            tenants: sessions.max(TenantLimits::default().tenants),
             sessions,
             sessions_per_tenant: to_usize(args.max_sessions_per_tenant),
             session_idle: Duration::from_secs(args.session_idle),
@@ -270,7 +271,7 @@ fn server_settings(args: &HttpArgs, has_webhook_secrets: bool) -> anyhow::Result
             requests_per_second: args.requests_per_second,
         },
         grace: Duration::from_secs(args.grace),
-        ..Settings::default()
+        ..HttpSettings::default()
     })
 }
 

@@ -16,7 +16,7 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use tokio_util::sync::CancellationToken;
 
 use super::sessions::Sessions;
-use super::sse::Channel;
+use super::sse_channel::SseChannel;
 use crate::account::Account;
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::registry::index::ToolIndex;
@@ -53,7 +53,7 @@ impl HandlerFactory for Catalogue {
 /// An MCP server that is cloned for each session.
 pub trait McpHandler: Send + Sync {
     /// Serves one session of the HTTP+SSE transport until it ends or `end` is cancelled.
-    fn serve_session(&self, channel: Channel, end: CancellationToken) -> BoxFuture<'static, ()>;
+    fn serve_session(&self, channel: SseChannel, end: CancellationToken) -> BoxFuture<'static, ()>;
 
     /// Serves streamable HTTP with these sessions.
     fn streamable_http(
@@ -64,7 +64,7 @@ pub trait McpHandler: Send + Sync {
 }
 
 impl<H: ServerHandler + Clone> McpHandler for H {
-    fn serve_session(&self, channel: Channel, end: CancellationToken) -> BoxFuture<'static, ()> {
+    fn serve_session(&self, channel: SseChannel, end: CancellationToken) -> BoxFuture<'static, ()> {
         let handler = self.clone();
         let session = async {
             match serve_server_with_ct(handler, channel, end).await {

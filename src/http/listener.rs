@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How slow and how large the connections may be.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// Connections open at once; more wait to be accepted.
     pub connections: usize,
     /// How long a peer may take over the headers of a request, and how long an idle connection is
@@ -37,7 +37,7 @@ pub struct Limits {
     pub headers: usize,
 }
 
-impl Default for Limits {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             connections: 10_000,
@@ -51,7 +51,12 @@ impl Default for Limits {
 
 /// Accepts connections until `stop`, then lets each finish what it is at; ends when all have ended.
 /// Dropping it ends them at once.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+) {
     let service = TowerToHyperService::new(router);
     let mut connections = JoinSet::new();
     loop {
@@ -80,7 +85,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
 async fn connection(
     stream: TcpStream,
     service: TowerToHyperService<Router>,
-    limits: Limits,
+    limits: ConnectionLimits,
     stop: CancellationToken,
 ) {
     // An answer in several small writes would wait 40 ms for acknowledgments; a failure costs only
@@ -228,7 +233,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let limits = Limits { stall_time: STALL, ..Limits::default() };
+        let limits = ConnectionLimits { stall_time: STALL, ..ConnectionLimits::default() };
         let routes = Router::new().route("/", get(answer));
         tokio::spawn(serve(listener, routes, limits, stop.clone()));
         (address, given_up, stop)

@@ -75,7 +75,7 @@ impl RequestRate {
     ///
     /// # Errors
     /// Too many requests; how long to wait.
-    pub async fn count(&self) -> Result<(), Duration> {
+    pub async fn count_request(&self) -> Result<(), Duration> {
         self.local.check().map_err(|early| early.wait_time_from(MonotonicClock.now()))?;
         let Some(shared) = &self.shared else { return Ok(()) };
         if shared.is_far_from_limit() {

@@ -1,14 +1,14 @@
-//! The sessions of one tenant, capped: rmcp keeps them without a limit, and clients that go away
-//! without a word leave about 50 KB each. Knows whom they belong to by standing once for each tenant:
-//! the sessions of another are not in it.
-//! A session stays with the replica that opened it.
+//! The sessions of one tenant, with limits: rmcp keeps sessions without one, and a client that disconnects without a
+//! word leaves about 50 KB. There is one value for each tenant, so a tenant cannot find the sessions of another. A
+//! session stays with the replica that opened it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::Stream;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::WorkerTransport;
 use rmcp::transport::common::server_side_http::ServerSseMessage;
@@ -23,206 +23,220 @@ use tokio_util::sync::CancellationToken;
 use super::auth::tool_filter::RequestToolFilter;
 use super::cancel_on_close::CancelOnClose;
 
+/// How often an idle session is ended for a new one, whose permit another request may take first.
+const MAX_EVICTIONS: usize = 8;
+
 /// No session can be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
-    /// This tenant has as many as one may have, and all are in use.
+pub enum SessionLimitReached {
     #[error("this account has as many open sessions as it may have, and all are in use")]
     Tenant,
-    /// The server has as many as it can hold.
     #[error("this server holds as many sessions as it can")]
     Server,
 }
 
-/// Why a session did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// There is no room.
     #[error(transparent)]
-    Full(#[from] Full),
-    /// rmcp says so.
+    LimitReached(#[from] SessionLimitReached),
     #[error(transparent)]
     Local(#[from] LocalSessionManagerError),
 }
 
-/// The sessions of one tenant.
 pub struct Sessions {
     local: LocalSessionManager,
-    server: Arc<Semaphore>,
-    tenant: Arc<Semaphore>,
-    live: Mutex<HashMap<SessionId, Live>>,
+    server_permits: Arc<Semaphore>,
+    tenant_permits: Arc<Semaphore>,
+    open: Mutex<HashMap<SessionId, OpenSession>>,
 }
 
-/// The room that one session takes, given back when dropped.
+/// The right to one session, returned when dropped.
 #[derive(Debug)]
-pub struct Room {
+pub struct SessionPermit {
     _tenant: OwnedSemaphorePermit,
     _server: OwnedSemaphorePermit,
 }
 
-struct Live {
-    used: Instant,
-    /// Requests and streams that are open.
-    open: usize,
-    /// What ends a session of the HTTP+SSE transport; rmcp's own are closed by rmcp.
+struct OpenSession {
+    last_used: Instant,
+    /// Requests and streams of the session that are open.
+    guards: usize,
+    /// Ends an HTTP+SSE session. rmcp ends its own.
     end: Option<CancellationToken>,
-    terms: Terms,
-    _room: Room,
+    policy: SessionPolicy,
+    _permit: SessionPermit,
 }
 
-/// On what terms a session was opened.
+/// How long a session lives and what it excludes.
 #[derive(Debug, Clone, Default)]
-pub struct Terms {
-    /// From when on nothing that its client showed counts any more; none: for as long as it likes.
-    pub until: Option<Timestamp>,
-    /// What its client asked not to be offered.
-    pub narrowing: Arc<RequestToolFilter>,
+pub struct SessionPolicy {
+    /// When the last credential expires that the client has presented; `None`: never.
+    pub expires_at: Option<Timestamp>,
+    /// The tools that the client excluded when it opened the session.
+    pub tool_filter: Arc<RequestToolFilter>,
 }
 
-/// A request or a stream of a session: as long as it lives, the session makes room for nobody.
+/// A request or a stream of a session. The session is not evicted while it lives.
 #[derive(Debug)]
-pub struct Use {
-    sessions: std::sync::Weak<Sessions>,
+pub struct SessionGuard {
+    sessions: Weak<Sessions>,
     id: SessionId,
 }
 
 impl Sessions {
-    /// No session yet, of at most `most`, within what is left of `server`; each ends after `idle`
-    /// without a message.
+    /// At most `max_sessions`, as far as `server_permits` allow. A session ends after `idle_timeout` without a message.
     #[must_use]
-    pub fn new(server: Arc<Semaphore>, most: usize, idle: Duration) -> Self {
+    pub fn new(
+        server_permits: Arc<Semaphore>,
+        max_sessions: usize,
+        idle_timeout: Duration,
+    ) -> Self {
         let mut local = LocalSessionManager::default();
-        local.session_config.keep_alive = Some(idle);
-        let tenant = Arc::new(Semaphore::new(most));
-        Self { local, server, tenant, live: Mutex::default() }
+        local.session_config.keep_alive = Some(idle_timeout);
+        let tenant_permits = Arc::new(Semaphore::new(max_sessions));
+        Self { local, server_permits, tenant_permits, open: Mutex::default() }
     }
 
-    fn live(&self) -> MutexGuard<'_, HashMap<SessionId, Live>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many there are.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.live().len()
+    pub fn session_count(&self) -> usize {
+        self.open.lock().len()
     }
 
-    /// Begins to use a session; none when this tenant has no such session.
+    /// Marks a session as in use. `None`: this tenant has no such session.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, id: &str) -> Option<Use> {
+    pub fn acquire(self: &Arc<Self>, id: &str) -> Option<SessionGuard> {
         let id: SessionId = id.into();
-        let mut live = self.live();
-        let session = live.get_mut(&id)?;
-        session.open += 1;
-        session.used = Instant::now();
-        Some(Use { sessions: Arc::downgrade(self), id })
+        let mut open = self.open.lock();
+        let session = open.get_mut(&id)?;
+        session.guards += 1;
+        session.last_used = Instant::now();
+        Some(SessionGuard { sessions: Arc::downgrade(self), id })
     }
 
-    /// Writes down on what terms a session was opened.
-    pub fn settle(&self, id: &str, terms: Terms) {
-        if let Some(session) = self.live().get_mut(id) {
-            session.terms = terms;
+    pub fn set_policy(&self, id: &str, policy: SessionPolicy) {
+        if let Some(session) = self.open.lock().get_mut(id) {
+            session.policy = policy;
         }
     }
 
-    /// Ends the sessions for which nothing counts any more that their clients showed.
-    pub async fn expire(&self, now: Timestamp) {
-        let over = |session: &Live| session.terms.until.is_some_and(|until| until <= now);
+    /// Ends the sessions whose credentials have expired.
+    pub async fn end_expired(&self, now: Timestamp) {
+        let is_expired = |session: &OpenSession| {
+            session.policy.expires_at.is_some_and(|expires_at| expires_at <= now)
+        };
         let expired: Vec<SessionId> = {
-            let live = self.live();
-            live.iter().filter(|(_, session)| over(session)).map(|(id, _)| id.clone()).collect()
+            let open = self.open.lock();
+            open.iter()
+                .filter(|(_, session)| is_expired(session))
+                .map(|(id, _)| id.clone())
+                .collect()
         };
         for id in expired {
-            tracing::debug!("a session ends with the token that it was opened with");
+            tracing::debug!("the token of a session expired; the session ends");
             self.end(&id).await;
         }
     }
 
-    /// Room for one more session. When there is none, the tenant's own session that nobody has used
-    /// for the longest time is ended: its client, should it come back, is told to begin anew (404).
+    /// A permit for one more session. If there is none left, the tenant's session that has been idle for the longest
+    /// time ends; its client gets 404 when it comes back, and initializes again.
     ///
     /// # Errors
-    /// All of the tenant's are in use, or the server is full of other tenants' sessions.
-    pub async fn make_room(&self) -> Result<Room, Full> {
-        // Closing gives room back at once, so twice is enough; others may have taken it.
-        for _ in 0..8 {
-            match self.room() {
-                Ok(room) => return Ok(room),
-                Err(full) => {
-                    let idlest = {
-                        let live = self.live();
-                        let idle = live.iter().filter(|(_, session)| session.open == 0);
-                        idle.min_by_key(|(_, session)| session.used).map(|(id, _)| id.clone())
-                    };
-                    let Some(idlest) = idlest else { return Err(full) };
-                    tracing::debug!("an idle session makes room for a new one");
-                    self.end(&idlest).await;
-                }
+    /// All sessions of the tenant are in use, or the server is full of sessions of other tenants.
+    pub async fn acquire_permit(&self) -> Result<SessionPermit, SessionLimitReached> {
+        for _ in 0..MAX_EVICTIONS {
+            match self.try_acquire_permit() {
+                Ok(permit) => return Ok(permit),
+                Err(reached) if !self.evict_idle().await => return Err(reached),
+                Err(_) => {}
             }
         }
-        Err(Full::Server)
+        Err(SessionLimitReached::Server)
     }
 
-    fn room(&self) -> Result<Room, Full> {
-        let tenant = Arc::clone(&self.tenant).try_acquire_owned().map_err(|_| Full::Tenant)?;
-        let server = Arc::clone(&self.server).try_acquire_owned().map_err(|_| Full::Server)?;
-        Ok(Room { _tenant: tenant, _server: server })
+    fn try_acquire_permit(&self) -> Result<SessionPermit, SessionLimitReached> {
+        let acquire = |permits: &Arc<Semaphore>, reached| {
+            Arc::clone(permits).try_acquire_owned().map_err(|_| reached)
+        };
+        let tenant = acquire(&self.tenant_permits, SessionLimitReached::Tenant)?;
+        let server = acquire(&self.server_permits, SessionLimitReached::Server)?;
+        Ok(SessionPermit { _tenant: tenant, _server: server })
     }
 
-    /// Ends a session; nothing when there is none.
+    /// Ends the session that has been idle for the longest time. `false`: all are in use.
+    async fn evict_idle(&self) -> bool {
+        let longest_idle = {
+            let open = self.open.lock();
+            let idle = open.iter().filter(|(_, session)| session.guards == 0);
+            idle.min_by_key(|(_, session)| session.last_used).map(|(id, _)| id.clone())
+        };
+        let Some(id) = longest_idle else { return false };
+        tracing::debug!("the session limit is reached; an idle session ends for a new one");
+        self.end(&id).await;
+        true
+    }
+
+    /// Ends a session, if there is one with this id.
     pub async fn end(&self, id: &SessionId) {
-        let ended = self.live().remove(id);
+        let ended = self.open.lock().remove(id);
         if let Some(end) = ended.and_then(|session| session.end) {
             end.cancel();
         } else if let Err(error) = self.local.close_session(id).await {
-            tracing::debug!(%error, "a session did not end well");
+            tracing::debug!(%error, "a session could not be closed");
         }
     }
 
-    /// Takes in a session of the HTTP+SSE transport, which `end` ends.
-    pub fn adopt(&self, id: SessionId, room: Room, end: CancellationToken) {
-        self.insert(id, room, Some(end));
+    /// Adds an HTTP+SSE session, which `end` ends.
+    pub fn register_sse(
+        &self,
+        id: SessionId,
+        permit: SessionPermit,
+        end: CancellationToken,
+        policy: SessionPolicy,
+    ) {
+        self.insert(id, permit, Some(end), policy);
     }
 
-    fn insert(&self, id: SessionId, room: Room, end: Option<CancellationToken>) {
-        let terms = Terms::default();
-        let session = Live { used: Instant::now(), open: 0, end, terms, _room: room };
-        self.live().insert(id, session);
+    fn insert(
+        &self,
+        id: SessionId,
+        permit: SessionPermit,
+        end: Option<CancellationToken>,
+        policy: SessionPolicy,
+    ) {
+        let last_used = Instant::now();
+        let session = OpenSession { last_used, guards: 0, end, policy, _permit: permit };
+        self.open.lock().insert(id, session);
     }
 }
 
-impl Use {
-    /// The session goes on at least until then, or without an end: its client showed something that
-    /// counts so long.
-    pub fn keep_until(&self, until: Option<Timestamp>) {
+impl SessionGuard {
+    /// Extends the session to the expiry of another credential; `None`: it never expires.
+    pub fn extend_until(&self, expires_at: Option<Timestamp>) {
         if let Some(sessions) = self.sessions.upgrade()
-            && let Some(session) = sessions.live().get_mut(&self.id)
+            && let Some(session) = sessions.open.lock().get_mut(&self.id)
         {
-            session.terms.until = match (session.terms.until, until) {
-                (Some(before), Some(until)) => Some(before.max(until)),
-                // Without an end nothing is later.
-                _ => None,
-            };
+            let current = session.policy.expires_at;
+            session.policy.expires_at = current.zip(expires_at).map(|(a, b)| a.max(b));
         }
     }
 
-    /// What the session's client asked not to be offered when it opened it.
+    /// The tools that the client excluded when it opened the session.
     #[must_use]
-    pub fn narrowing(&self) -> Arc<RequestToolFilter> {
+    pub fn tool_filter(&self) -> Arc<RequestToolFilter> {
         let sessions = self.sessions.upgrade();
-        let live = sessions.as_ref().map(|sessions| sessions.live());
-        let session = live.as_ref().and_then(|live| live.get(&self.id));
-        session.map(|session| Arc::clone(&session.terms.narrowing)).unwrap_or_default()
+        let open = sessions.as_ref().map(|sessions| sessions.open.lock());
+        let session = open.as_ref().and_then(|open| open.get(&self.id));
+        session.map(|session| Arc::clone(&session.policy.tool_filter)).unwrap_or_default()
     }
 }
 
-impl Drop for Use {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         if let Some(sessions) = self.sessions.upgrade()
-            && let Some(session) = sessions.live().get_mut(&self.id)
+            && let Some(session) = sessions.open.lock().get_mut(&self.id)
         {
-            session.open = session.open.saturating_sub(1);
-            session.used = Instant::now();
+            session.guards = session.guards.saturating_sub(1);
+            session.last_used = Instant::now();
         }
     }
 }
@@ -232,9 +246,9 @@ impl SessionManager for Sessions {
     type Transport = CancelOnClose<WorkerTransport<LocalSessionWorker>>;
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), SessionError> {
-        let room = self.make_room().await?;
+        let permit = self.acquire_permit().await?;
         let (id, transport) = self.local.create_session().await?;
-        self.insert(id.clone(), room, None);
+        self.insert(id.clone(), permit, None, SessionPolicy::default());
         Ok((id, CancelOnClose::new(transport)))
     }
 
@@ -250,9 +264,9 @@ impl SessionManager for Sessions {
         Ok(self.local.has_session(id).await?)
     }
 
-    /// rmcp calls it when a session has ended, for whatever reason.
+    /// rmcp calls this when a session has ended for any reason.
     async fn close_session(&self, id: &SessionId) -> Result<(), SessionError> {
-        self.live().remove(id);
+        self.open.lock().remove(id);
         Ok(self.local.close_session(id).await?)
     }
 
@@ -292,88 +306,94 @@ impl SessionManager for Sessions {
 mod tests {
     use super::*;
 
-    fn sessions(server: &Arc<Semaphore>, most: usize) -> Arc<Sessions> {
-        Arc::new(Sessions::new(Arc::clone(server), most, Duration::from_secs(60)))
+    fn sessions(server: &Arc<Semaphore>, max_sessions: usize) -> Arc<Sessions> {
+        Arc::new(Sessions::new(Arc::clone(server), max_sessions, Duration::from_secs(60)))
     }
 
-    async fn open(sessions: &Sessions, id: &str) -> CancellationToken {
+    async fn open_until(
+        sessions: &Sessions,
+        id: &str,
+        expires_at: Option<Timestamp>,
+    ) -> CancellationToken {
         let end = CancellationToken::new();
-        let room = sessions.make_room().await.unwrap();
-        sessions.adopt(id.into(), room, end.clone());
+        let permit = sessions.acquire_permit().await.unwrap();
+        let policy = SessionPolicy { expires_at, ..SessionPolicy::default() };
+        sessions.register_sse(id.into(), permit, end.clone(), policy);
         tokio::time::advance(Duration::from_secs(1)).await;
         end
     }
 
+    async fn open(sessions: &Sessions, id: &str) -> CancellationToken {
+        open_until(sessions, id, None).await
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000 + second).unwrap()
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn the_longest_idle_session_makes_room_and_one_in_use_never() {
+    async fn the_longest_idle_session_is_evicted_and_a_session_in_use_never() {
         let server = Arc::new(Semaphore::new(10));
         let sessions = sessions(&server, 2);
         let first = open(&sessions, "first").await;
         let second = open(&sessions, "second").await;
-        let used = sessions.enter("first").unwrap();
+        let guard = sessions.acquire("first").unwrap();
         let third = open(&sessions, "third").await;
         assert_eq!(
             [&first, &second, &third].map(CancellationToken::is_cancelled),
             [false, true, false]
         );
-        assert!(sessions.enter("second").is_none());
-        let also = sessions.enter("third").unwrap();
-        assert_eq!(sessions.make_room().await.unwrap_err(), Full::Tenant);
-        drop(also);
+        assert!(sessions.acquire("second").is_none());
+        let other_guard = sessions.acquire("third").unwrap();
+        assert_eq!(sessions.acquire_permit().await.unwrap_err(), SessionLimitReached::Tenant);
+        drop(other_guard);
         tokio::time::advance(Duration::from_secs(1)).await;
-        drop(used);
+        drop(guard);
         open(&sessions, "fourth").await;
         assert!(third.is_cancelled() && !first.is_cancelled());
-        assert_eq!((sessions.count(), server.available_permits()), (2, 8));
+        assert_eq!((sessions.session_count(), server.available_permits()), (2, 8));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_session_ends_with_the_last_token_that_was_shown_for_it() {
+    async fn a_session_ends_when_the_last_token_presented_for_it_expires() {
         let server = Arc::new(Semaphore::new(10));
         let sessions = sessions(&server, 5);
-        let at = |second: i64| Timestamp::from_second(1_000 + second).unwrap();
-        let until = |second| Terms { until: Some(at(second)), ..Terms::default() };
-        let (kept, renewed) = (open(&sessions, "kept").await, open(&sessions, "renewed").await);
-        let short = open(&sessions, "short").await;
-        sessions.settle("renewed", until(60));
-        sessions.settle("short", until(60));
-        let used = sessions.enter("renewed").unwrap();
-        used.keep_until(Some(at(120)));
-        // An older token takes nothing away.
-        used.keep_until(Some(at(30)));
+        let kept = open(&sessions, "kept").await;
+        let renewed = open_until(&sessions, "renewed", Some(at(60))).await;
+        let short = open_until(&sessions, "short", Some(at(60))).await;
+        let guard = sessions.acquire("renewed").unwrap();
+        guard.extend_until(Some(at(120)));
+        // An older token does not shorten the session.
+        guard.extend_until(Some(at(30)));
         let ended = async |now| {
-            sessions.expire(now).await;
+            sessions.end_expired(now).await;
             [&kept, &renewed, &short].map(CancellationToken::is_cancelled)
         };
         assert_eq!(ended(at(59)).await, [false, false, false]);
         assert_eq!(ended(at(60)).await, [false, false, true]);
         assert_eq!(ended(at(119)).await, [false, false, true]);
         assert_eq!(ended(at(120)).await, [false, true, true]);
-        assert_eq!((sessions.count(), server.available_permits()), (1, 9));
+        assert_eq!((sessions.session_count(), server.available_permits()), (1, 9));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_without_an_end_ends_no_session() {
-        let server = Arc::new(Semaphore::new(10));
-        let sessions = sessions(&server, 5);
-        let at = |second: i64| Timestamp::from_second(1_000 + second).unwrap();
-        let end = open(&sessions, "s").await;
-        sessions.settle("s", Terms { until: Some(at(60)), ..Terms::default() });
-        let used = sessions.enter("s").unwrap();
-        used.keep_until(None);
-        sessions.expire(at(1_000_000)).await;
+    async fn a_token_without_expiry_ends_no_session() {
+        let sessions = sessions(&Arc::new(Semaphore::new(10)), 5);
+        let end = open_until(&sessions, "s", Some(at(60))).await;
+        sessions.acquire("s").unwrap().extend_until(None);
+        sessions.end_expired(at(1_000_000)).await;
         assert!(!end.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_tenant_never_ends_another_ones_session() {
+    async fn a_tenant_never_ends_the_session_of_another() {
         let server = Arc::new(Semaphore::new(1));
         let (one, other) = (sessions(&server, 5), sessions(&server, 5));
         let kept = open(&one, "kept").await;
-        assert_eq!(other.make_room().await.unwrap_err(), Full::Server);
-        assert!(other.enter("kept").is_none());
+        assert_eq!(other.acquire_permit().await.unwrap_err(), SessionLimitReached::Server);
+        assert!(other.acquire("kept").is_none());
         assert!(!kept.is_cancelled());
         one.end(&"kept".into()).await;
-        assert!(other.make_room().await.is_ok());
+        assert!(other.acquire_permit().await.is_ok());
     }
 }

@@ -1,307 +1,237 @@
-//! The transport of 2024-11-05: one stream of events to the client, and a POST for each message from
-//! it. rmcp no longer has it; clients that are given a bare URL still begin with it.
+//! The HTTP+SSE transport of 2024-11-05: one stream of events to the client, and a POST for each message from it. rmcp
+//! no longer has it, but clients that get a bare URL still begin with it.
 //!
-//! The session's id stands in a URL because that transport has no other place. It opens nothing by
-//! itself: each POST is authenticated too, and only the tenant that opened the session finds it.
+//! The id of a session is part of a URL, because this transport has no other place for it. It grants nothing: every
+//! POST is authenticated, and only the tenant that opened a session can use it.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::Request;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
-use http::{HeaderValue, StatusCode};
-use rmcp::model::{
-    ClientJsonRpcMessage, GetExtensions, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
-};
-use rmcp::service::RoleServer;
-use rmcp::transport::Transport;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use parking_lot::Mutex;
+use rmcp::model::{ClientJsonRpcMessage, GetExtensions, JsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_server::session::SessionId;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
-use super::sessions::{Full, Terms};
+use super::answer::{error_response, retry_after};
+use super::auth::Principal;
+use super::auth::tool_filter::RequestToolFilter;
+use super::body::{self, JsonRpcPeek};
+use super::context::{RouteContext, SESSION_ID, no_sessions, too_many_sessions, too_many_streams};
+use super::sessions::SessionPolicy;
+use super::sse_channel::{PendingError, PendingRequests, SseChannel};
 use super::tenant::Tenant;
-use super::{SESSION_ID, answer, body, cancel_on_close};
-use crate::mcp::request::caller::Caller;
 
-/// Messages to the client that wait for it to read.
-const OUTGOING: usize = 64;
+/// Messages that wait for the client to read them.
+const MAX_OUTGOING: usize = 64;
 /// Messages of the client that wait for the server.
-const INCOMING: usize = 16;
-/// Requests of one session that have no answer yet.
-const MOST_PENDING: usize = 128;
+const MAX_INCOMING: usize = 16;
 /// How long a message may wait for the server.
-const PATIENCE: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The way into each open session of all tenants. That one is of the right tenant is for
-/// [`super::sessions::Sessions::enter`] to say.
-#[derive(Debug, Default)]
-pub struct Inboxes(Mutex<HashMap<SessionId, Inbox>>);
+/// The open sessions of all tenants. [`super::sessions::Sessions`] knows which tenant each belongs to.
+#[derive(Default)]
+pub(super) struct SseSessions(Mutex<HashMap<SessionId, Inbox>>);
 
-/// The way into one session.
-#[derive(Debug, Clone)]
+/// Takes the messages for one session.
+#[derive(Clone)]
 struct Inbox {
     to_server: mpsc::Sender<ClientJsonRpcMessage>,
-    pending: Pending,
+    pending: PendingRequests,
 }
 
-/// The requests of a session that have no answer yet. Each takes a place of its tenant's, and has a token:
-/// a server that ends waits for them.
-#[derive(Debug, Clone)]
-struct Pending {
-    requests: Arc<Mutex<HashMap<RequestId, UnderWay>>>,
-    activity: TaskTracker,
-}
-
-/// What a request holds until it is answered.
-type UnderWay = (OwnedSemaphorePermit, TaskTrackerToken);
-
-/// Why a request is not taken.
-enum NotTaken {
-    /// Too many have no answer yet.
-    Full,
-    /// One of the same id has none.
-    Twice,
-}
-
-impl Pending {
-    fn new(activity: &TaskTracker) -> Self {
-        Self { requests: Arc::default(), activity: activity.clone() }
-    }
-
-    fn begin(&self, id: &RequestId, tenant: &Tenant) -> Result<(), NotTaken> {
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        if requests.contains_key(id) {
-            return Err(NotTaken::Twice);
+impl SseSessions {
+    /// `GET /sse`: opens a session.
+    ///
+    /// # Errors
+    /// The response that refuses it.
+    pub(super) async fn get_stream(
+        self: &Arc<Self>,
+        context: &RouteContext,
+        headers: &HeaderMap,
+    ) -> Result<Response, Box<Response>> {
+        if context.is_stateless {
+            let instead = "use streamable HTTP at /mcp";
+            return Err(Box::new(no_sessions(StatusCode::NOT_FOUND, instead)));
         }
-        let room = requests.len() < MOST_PENDING;
-        let place = tenant.open_stream().filter(|_| room).ok_or(NotTaken::Full)?;
-        requests.insert(id.clone(), (place, self.activity.token()));
-        Ok(())
+        let principal = context.authenticate(headers).await?;
+        let filter = Arc::new(RequestToolFilter::from_headers(headers, context.tools())?);
+        let stream = principal.tenant.acquire_stream().ok_or_else(too_many_streams)?;
+        let response = self.open(&principal, filter).await?;
+        Ok(body::with_guard(response, stream))
     }
 
-    fn end(&self, id: &RequestId) -> Option<UnderWay> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    /// `POST /messages`: takes one message for a session.
+    ///
+    /// # Errors
+    /// The response that refuses it.
+    pub(super) async fn post_message(
+        &self,
+        context: &RouteContext,
+        request: Request,
+    ) -> Result<Response, Box<Response>> {
+        let (parts, body) = request.into_parts();
+        let principal = context.authenticate(&parts.headers).await?;
+        let filter = RequestToolFilter::from_headers(&parts.headers, context.tools())?;
+        let _stream = principal.tenant.acquire_stream().ok_or_else(too_many_streams)?;
+        let body = body::read_body(body, context.max_body_bytes, context.body_timeout).await?;
+        let id = session_id_in(parts.uri.query().unwrap_or_default())?;
+        let session = principal.tenant.sessions().acquire(&id).ok_or_else(no_such_session)?;
+        session.extend_until(principal.expires_at);
+        if principal.scopes.is_some() {
+            context.check_scope(&principal, &JsonRpcPeek::parse(&body)?)?;
+        }
+        let mut message = body::parse_message(&body)?;
+        let inbox = self.0.lock().get(id.as_str()).cloned().ok_or_else(no_such_session)?;
+        // After this nothing waits, so a client that disconnects leaves nothing behind.
+        let slot = match timeout(SEND_TIMEOUT, inbox.to_server.reserve()).await {
+            Ok(Ok(slot)) => slot,
+            Ok(Err(_closed)) => return Err(no_such_session()),
+            Err(_) => return Err(too_busy()),
+        };
+        if let JsonRpcMessage::Request(request) = &mut message {
+            let acquire = || Some((principal.tenant.acquire_stream()?, context.in_flight.token()));
+            inbox.pending.insert(&request.id, acquire).map_err(|error| match error {
+                PendingError::TooMany => too_busy(),
+                PendingError::DuplicateId => duplicate_id(),
+            })?;
+            let caller = context.caller(&principal, &session.tool_filter(), &filter);
+            request.request.extensions_mut().insert(caller);
+        }
+        slot.send(message);
+        Ok(StatusCode::ACCEPTED.into_response())
+    }
+
+    /// Opens a session and answers with its stream.
+    ///
+    /// # Errors
+    /// The response that refuses it.
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        principal: &Principal,
+        tool_filter: Arc<RequestToolFilter>,
+    ) -> Result<Response, Box<Response>> {
+        let tenant = &principal.tenant;
+        let permit = tenant.sessions().acquire_permit().await.map_err(too_many_sessions)?;
+        let id: SessionId = Uuid::new_v4().simple().to_string().into();
+        let (to_server, from_client) = mpsc::channel(MAX_INCOMING);
+        let (to_client, from_server) = mpsc::channel(MAX_OUTGOING);
+        let end = tenant.end().child_token();
+        let pending = PendingRequests::default();
+        let inbox = Inbox { to_server, pending: pending.clone() };
+        self.0.lock().insert(Arc::clone(&id), inbox);
+        let policy = SessionPolicy { expires_at: principal.expires_at, tool_filter };
+        tenant.sessions().register_sse(Arc::clone(&id), permit, end.clone(), policy);
+        let guard = tenant.sessions().acquire(&id);
+        let channel = SseChannel { from_client, to_client, pending };
+        let (sessions, tenant) = (Arc::clone(self), Arc::clone(tenant));
+        tokio::spawn(sessions.run_session(tenant, Arc::clone(&id), channel, end.clone()));
+        let messages = OutgoingMessages { from_server, end: end.clone(), _guard: end.drop_guard() };
+        Ok(body::with_guard(stream_response(&id, messages), guard))
+    }
+
+    async fn run_session(
+        self: Arc<Self>,
+        tenant: Arc<Tenant>,
+        id: SessionId,
+        channel: SseChannel,
+        end: CancellationToken,
+    ) {
+        tenant.handler().serve_session(channel, end.clone()).await;
+        end.cancel();
+        self.0.lock().remove(&id);
+        tenant.sessions().end(&id).await;
     }
 }
 
-impl Inboxes {
-    fn with<T>(&self, act: impl FnOnce(&mut HashMap<SessionId, Inbox>) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Opens a session and answers with its stream.
-///
-/// # Errors
-/// There is no room for one more.
-pub async fn open(
-    inboxes: &Arc<Inboxes>,
-    tenant: &Arc<Tenant>,
-    activity: &TaskTracker,
-    terms: Terms,
-) -> Result<Response, Full> {
-    let room = tenant.sessions().make_room().await?;
-    let id: SessionId = Uuid::new_v4().simple().to_string().into();
-    let (to_server, from_client) = mpsc::channel(INCOMING);
-    let (to_client, from_server) = mpsc::channel(OUTGOING);
-    let end = tenant.end().child_token();
-    let pending = Pending::new(activity);
-    let inbox = Inbox { to_server, pending: pending.clone() };
-    inboxes.with(|inboxes| inboxes.insert(Arc::clone(&id), inbox));
-    tenant.sessions().adopt(Arc::clone(&id), room, end.clone());
-    tenant.sessions().settle(&id, terms);
-    let channel = Channel { from_client, to_client, pending };
-    let session =
-        serve(Arc::clone(inboxes), Arc::clone(tenant), Arc::clone(&id), channel, end.clone());
-    tokio::spawn(session);
+fn stream_response(id: &SessionId, messages: OutgoingMessages) -> Response {
     let endpoint = Event::default().event("endpoint").data(format!("/messages?session_id={id}"));
-    let open = tenant.sessions().enter(&id);
-    let messages = Messages { from_server, ended: end.clone(), _end: end.drop_guard() };
-    let messages = messages.told().map(|message| {
-        let text = serde_json::to_string(&message).unwrap_or_default();
-        Event::default().event("message").data(text)
+    let messages = messages.into_stream().map(|message| {
+        let event = Event::default().event("message");
+        serde_json::to_string(&message).map(|text| event.data(text))
     });
-    let events = stream::once(async { endpoint }).chain(messages).map(Ok::<_, Infallible>);
-    let mut response = Sse::new(boxed(events)).keep_alive(KeepAlive::default()).into_response();
+    let events = stream::once(async { Ok(endpoint) }).chain(messages).boxed();
+    let mut response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
     // Not for the client, but for a balancer that keeps the session at this replica.
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    if let Ok(id) = HeaderValue::from_str(id) {
         response.headers_mut().insert(SESSION_ID, id);
     }
-    Ok(body::with_guard(response, open))
+    response
 }
 
-fn boxed(
-    events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static,
-) -> stream::BoxStream<'static, Result<Event, Infallible>> {
-    events.boxed()
-}
-
-/// What goes out; when the client is gone, the session ends with it.
-struct Messages {
+/// The messages to the client. The session ends when this is dropped, because the client has disconnected.
+struct OutgoingMessages {
     from_server: mpsc::Receiver<ServerJsonRpcMessage>,
-    ended: CancellationToken,
-    _end: DropGuard,
+    end: CancellationToken,
+    _guard: DropGuard,
 }
 
-impl Messages {
-    /// Each message, up to the end of the session; those of before the end are still told after it.
-    fn told(self) -> impl Stream<Item = ServerJsonRpcMessage> + Send {
+impl OutgoingMessages {
+    /// The messages up to the end of the session; those that were sent before the end still follow.
+    fn into_stream(self) -> impl Stream<Item = ServerJsonRpcMessage> + Send {
         stream::unfold(self, |mut messages| async {
             let message = tokio::select! {
                 biased;
                 message = messages.from_server.recv() => message?,
-                () = messages.ended.cancelled() => return None,
+                () = messages.end.cancelled() => return None,
             };
             Some((message, messages))
         })
     }
 }
 
-async fn serve(
-    inboxes: Arc<Inboxes>,
-    tenant: Arc<Tenant>,
-    id: SessionId,
-    channel: Channel,
-    end: CancellationToken,
-) {
-    tenant.handler().serve_session(channel, end.clone()).await;
-    end.cancel();
-    inboxes.with(|inboxes| inboxes.remove(&id));
-    tenant.sessions().end(&id).await;
-}
-
-/// The session that a message is for, by the query of its address.
-///
-/// # Errors
-/// The answer, 400: it names none.
-pub fn session_named(query: &str) -> Result<String, Box<Response>> {
-    let named =
-        url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "session_id");
-    named.map(|(_, id)| id.into_owned()).ok_or_else(|| {
-        let text = "session_id is missing; use the address that the stream's first event names";
-        Box::new(answer::error_response(StatusCode::BAD_REQUEST, text))
+fn session_id_in(query: &str) -> Result<String, Box<Response>> {
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    let id = pairs.find(|(name, _)| name == "session_id");
+    id.map(|(_, id)| id.into_owned()).ok_or_else(|| {
+        let text = "session_id is missing; use the address in the first event of the stream";
+        Box::new(error_response(StatusCode::BAD_REQUEST, text))
     })
 }
 
-/// The answer to a message of a session that is not there.
-#[must_use]
-pub fn no_such_session() -> Response {
-    answer::error_response(
-        StatusCode::NOT_FOUND,
-        "there is no such session; GET /sse begins a new one",
-    )
+fn no_such_session() -> Box<Response> {
+    let text = "no such session; GET /sse begins a new one";
+    Box::new(error_response(StatusCode::NOT_FOUND, text))
 }
 
-/// Gives a message of `caller` to its session.
-pub async fn accept(
-    inboxes: &Inboxes,
-    tenant: &Tenant,
-    id: &str,
-    caller: Caller,
-    bytes: &[u8],
-) -> Response {
-    let mut message = match body::parse_message(bytes) {
-        Ok(message) => message,
-        Err(refused) => return *refused,
-    };
-    let Some(inbox) = inboxes.with(|inboxes| inboxes.get(id).cloned()) else {
-        return no_such_session();
-    };
-    let busy = || {
-        let text = "the session, or its account, has too much to do";
-        answer::retry_after(StatusCode::TOO_MANY_REQUESTS, text, PATIENCE)
-    };
-    // First the room: from there on nothing waits, and so nothing is left behind by who leaves meanwhile.
-    let room = match tokio::time::timeout(PATIENCE, inbox.to_server.reserve()).await {
-        Ok(Ok(room)) => room,
-        Ok(Err(_closed)) => return no_such_session(),
-        Err(_) => return busy(),
-    };
-    if let JsonRpcMessage::Request(request) = &mut message {
-        match inbox.pending.begin(&request.id, tenant) {
-            Ok(()) => {}
-            Err(NotTaken::Full) => return busy(),
-            Err(NotTaken::Twice) => {
-                let text = "a request with this id has no answer yet; give each its own";
-                return answer::error_response(StatusCode::BAD_REQUEST, text);
-            }
-        }
-        request.request.extensions_mut().insert(caller);
-    }
-    room.send(message);
-    StatusCode::ACCEPTED.into_response()
+fn too_busy() -> Box<Response> {
+    let text = "the session, or its account, has too many requests without an answer";
+    Box::new(retry_after(StatusCode::TOO_MANY_REQUESTS, text, SEND_TIMEOUT))
 }
 
-/// rmcp's end of a session.
-pub struct Channel {
-    from_client: mpsc::Receiver<ClientJsonRpcMessage>,
-    to_client: mpsc::Sender<ServerJsonRpcMessage>,
-    pending: Pending,
-}
-
-impl Transport<RoleServer> for Channel {
-    type Error = Infallible;
-
-    fn send(
-        &mut self,
-        message: ServerJsonRpcMessage,
-    ) -> impl Future<Output = Result<(), Infallible>> + Send + 'static {
-        let (to_client, pending) = (self.to_client.clone(), self.pending.clone());
-        let answered = cancel_on_close::answered_request_id(&message).cloned();
-        async move {
-            let room = to_client.reserve().await;
-            // Until there is room the request counts: a client that reads nothing is not to have more of
-            // them. After it the client may use the id again.
-            let ended = answered.and_then(|id| pending.end(&id));
-            match room {
-                Ok(room) => room.send(message),
-                Err(_closed) => tracing::debug!("the client was gone before its answer"),
-            }
-            drop(ended);
-            Ok(())
-        }
-    }
-
-    async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
-        let message = self.from_client.recv().await?;
-        if let Some(id) = cancel_on_close::cancelled_request_id(&message) {
-            self.pending.end(id);
-        }
-        Some(message)
-    }
-
-    async fn close(&mut self) -> Result<(), Infallible> {
-        self.from_client.close();
-        Ok(())
-    }
+fn duplicate_id() -> Box<Response> {
+    let text = "a request with this id has no answer yet; give each request its own id";
+    Box::new(error_response(StatusCode::BAD_REQUEST, text))
 }
 
 #[cfg(test)]
 mod tests {
-    use rmcp::model::ServerResult;
+    use rmcp::model::{RequestId, ServerResult};
 
     use super::*;
 
     #[tokio::test]
-    async fn answers_of_before_the_end_are_told_and_then_the_stream_ends() {
-        let (to_client, from_server) = mpsc::channel(OUTGOING);
+    async fn answers_sent_before_the_end_still_follow_and_then_the_stream_ends() {
+        let (to_client, from_server) = mpsc::channel(MAX_OUTGOING);
         let end = CancellationToken::new();
-        let messages = Messages { from_server, ended: end.clone(), _end: end.clone().drop_guard() };
+        let _guard = end.clone().drop_guard();
+        let messages = OutgoingMessages { from_server, end: end.clone(), _guard };
         for id in 0..3 {
             let answer = ServerResult::empty(());
             let answer = ServerJsonRpcMessage::response(answer, RequestId::Number(id));
             to_client.send(answer).await.unwrap();
         }
         end.cancel();
-        // Whoever still holds the other end does not keep it open.
-        assert_eq!(messages.told().count().await, 3);
+        // The sender is still alive, and does not keep the stream open.
+        assert_eq!(messages.into_stream().count().await, 3);
         drop(to_client);
     }
 }

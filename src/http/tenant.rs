@@ -1,13 +1,14 @@
-//! The tenants of the server: who has come, each with its account, its sessions and its limits, and
-//! nothing of one visible to another. Bounded: a tenant that is idle makes room for a new one.
+//! The tenants of the server, each with its account, its sessions and its limits. A tenant sees nothing of another. The
+//! number of tenants is limited, and an idle one is removed for a new one.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rmcp::transport::streamable_http_server::StreamableHttpServerConfig;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,10 +28,9 @@ use crate::state::{SharedState, StateNamespace};
 /// How long the requests of a tenant that ends may take to be answered before their connections are cut.
 const MAX_ANSWER_TIME: Duration = Duration::from_secs(5);
 
-/// How much the tenants may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Tenants that are remembered at once.
+pub struct TenantLimits {
+    /// Tenants in memory.
     pub tenants: usize,
     /// Sessions of all tenants together.
     pub sessions: usize,
@@ -38,13 +38,13 @@ pub struct Limits {
     pub sessions_per_tenant: usize,
     /// How long a session is kept without a message.
     pub session_idle: Duration,
-    /// Requests and streams of one tenant that are open at once.
+    /// Requests and streams of one tenant that are open at the same time.
     pub streams_per_tenant: usize,
-    /// Requests of one tenant in a second, on average; ten times as many at once.
+    /// Requests of one tenant in a second, on average; a burst may be ten times as many.
     pub requests_per_second: NonZeroU32,
 }
 
-impl Default for Limits {
+impl Default for TenantLimits {
     fn default() -> Self {
         Self {
             tenants: 1_000,
@@ -57,19 +57,17 @@ impl Default for Limits {
     }
 }
 
-/// Who somebody is, from which no key or token can be found: the SHA-256 of what they showed.
-///
-/// Looking it up in a map takes a time that depends on the hash, not on the secret.
+/// The identity of a caller: the SHA-256 of its credential, which does not reveal the credential. The time of a look-up
+/// in a map depends on the hash and not on the secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity([u8; 32]);
 
 impl Identity {
-    /// Everybody, where nobody is asked who they are.
+    /// Every caller, where callers are not authenticated.
     pub const ANYONE: Self = Self([0; 32]);
 
-    /// Who shows this.
     #[must_use]
-    pub fn of(parts: &[&[u8]]) -> Self {
+    pub fn from_parts(parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in parts {
             hash.update((part.len() as u64).to_be_bytes());
@@ -85,7 +83,6 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// One tenant.
 pub struct Tenant {
     identity: Identity,
     name: Arc<str>,
@@ -93,53 +90,49 @@ pub struct Tenant {
     selection: Arc<Selection>,
     handler: Box<dyn McpHandler>,
     sessions: Arc<Sessions>,
-    streamable: Box<dyn DynStreamableHttp>,
+    streamable_http: Box<dyn DynStreamableHttp>,
     streams: Arc<Semaphore>,
-    most_streams: usize,
+    max_streams: usize,
     rate: RequestRate,
     end: CancellationToken,
-    answering: TaskTracker,
-    used: Mutex<Instant>,
+    unanswered: TaskTracker,
+    last_used: Mutex<Instant>,
 }
 
 impl Tenant {
-    /// A short name for logs, from which nothing about the tenant can be found.
+    /// A short name for logs, which reveals nothing about the tenant.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// What it is offered at most.
+    /// The tools that the tenant may use.
     #[must_use]
     pub fn selection(&self) -> &Arc<Selection> {
         &self.selection
     }
 
-    /// On whose behalf it acts.
     #[must_use]
     pub fn account(&self) -> &Arc<Account> {
         &self.account
     }
 
-    /// Its sessions.
     #[must_use]
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
     }
 
-    /// What serves it.
     #[must_use]
     pub fn handler(&self) -> &dyn McpHandler {
         &*self.handler
     }
 
-    /// rmcp's streamable HTTP for it.
     #[must_use]
-    pub fn streamable(&self) -> &dyn DynStreamableHttp {
-        &*self.streamable
+    pub fn streamable_http(&self) -> &dyn DynStreamableHttp {
+        &*self.streamable_http
     }
 
-    /// Canceled when the tenant is sent away or the server ends.
+    /// Cancelled when the tenant is removed or the server ends.
     #[must_use]
     pub fn end(&self) -> &CancellationToken {
         &self.end
@@ -147,32 +140,31 @@ impl Tenant {
 
     /// Marks a request as unanswered until the token is dropped. When the tenant ends, its streams are
     /// closed after its requests have been answered.
-    pub fn answering(&self) -> TaskTrackerToken {
-        self.answering.token()
+    pub fn track_answer(&self) -> TaskTrackerToken {
+        self.unanswered.token()
     }
 
-    /// Counts a request, at all replicas together where they share their state. While that cannot be
-    /// reached, each counts alone.
+    /// Counts a request against the request rate.
     ///
     /// # Errors
-    /// There were too many; how long to wait.
+    /// Too many requests; how long to wait.
     pub async fn count_request(&self) -> Result<(), Duration> {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.rate.count().await
+        *self.last_used.lock() = Instant::now();
+        self.rate.count_request().await
     }
 
-    /// A place for one more open request or stream; none when all are taken.
+    /// A permit for one more open request or stream; `None` if the limit is reached.
     #[must_use]
-    pub fn open_stream(&self) -> Option<OwnedSemaphorePermit> {
+    pub fn acquire_stream(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.streams).try_acquire_owned().ok()
     }
 
     fn is_idle(&self) -> bool {
-        self.sessions.count() == 0 && self.streams.available_permits() == self.most_streams
+        self.sessions.session_count() == 0 && self.streams.available_permits() == self.max_streams
     }
 
-    fn used(&self) -> Instant {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_used(&self) -> Instant {
+        *self.last_used.lock()
     }
 }
 
@@ -192,99 +184,96 @@ impl fmt::Debug for Tenant {
 /// what is under way: rmcp's transport answers such a request with an empty 500.
 async fn close_after_answers(
     end: CancellationToken,
-    answering: TaskTracker,
+    unanswered: TaskTracker,
     transport_end: CancellationToken,
 ) {
     end.cancelled().await;
-    answering.close();
-    if tokio::time::timeout(MAX_ANSWER_TIME, answering.wait()).await.is_err() {
-        let requests = answering.len();
-        tracing::warn!(requests, "the requests of an account that ended were cut off");
+    unanswered.close();
+    if tokio::time::timeout(MAX_ANSWER_TIME, unanswered.wait()).await.is_err() {
+        let requests = unanswered.len();
+        tracing::warn!(
+            requests,
+            "a tenant was removed before its requests were answered; they are cut off"
+        );
     }
     transport_end.cancel();
 }
 
-/// All tenants are in use.
+/// The server is full of tenants that are all in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this server serves as many accounts as it can")]
 pub struct TooManyTenants;
 
-/// The tenants of one server.
 pub struct Tenants {
     handlers: Arc<dyn HandlerFactory>,
-    limits: Limits,
+    limits: TenantLimits,
     stateless: bool,
     options: ServerOptions,
-    sessions: Arc<Semaphore>,
+    session_permits: Arc<Semaphore>,
     end: CancellationToken,
     known: Mutex<HashMap<Identity, Arc<Tenant>>>,
     shared: Option<SharedState>,
 }
 
 impl Tenants {
-    /// None yet. All of them end with `end`; `stateless` gives none of them sessions.
+    /// No tenants yet. All of them end with `end`. With `stateless` they have no sessions.
     #[must_use]
     pub fn new(
         handlers: Arc<dyn HandlerFactory>,
-        limits: Limits,
+        limits: TenantLimits,
         stateless: bool,
         end: CancellationToken,
     ) -> Self {
-        let sessions = Arc::new(Semaphore::new(limits.sessions));
+        let session_permits = Arc::new(Semaphore::new(limits.sessions));
         let (known, options, shared) = Default::default();
-        Self { handlers, limits, stateless, options, sessions, end, known, shared }
+        Self { handlers, limits, stateless, options, session_permits, end, known, shared }
     }
 
-    /// The same, sharing with other replicas what is shared.
+    /// Counts requests over all replicas with this state.
     #[must_use]
-    pub fn sharing(mut self, shared: Option<SharedState>) -> Self {
+    pub fn with_shared_state(mut self, shared: Option<SharedState>) -> Self {
         self.shared = shared;
         self
     }
 
-    /// The same, whose servers have these options.
     #[must_use]
     pub fn with_options(mut self, options: ServerOptions) -> Self {
         self.options = options;
         self
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Identity, Arc<Tenant>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The tenant with this identity, if it has come before.
     #[must_use]
     pub fn get(&self, identity: &Identity) -> Option<Arc<Tenant>> {
-        self.known().get(identity).cloned()
+        self.known.lock().get(identity).cloned()
     }
 
-    /// The tenant with this identity; a new one gets this account and these tools.
+    /// The tenant with this identity. A new tenant gets this account and these tools.
     ///
     /// # Errors
     /// The server is full of tenants that are all in use.
-    pub fn enter(
+    pub fn get_or_create(
         &self,
         identity: Identity,
         account: &Arc<Account>,
         selection: &Arc<Selection>,
     ) -> Result<Arc<Tenant>, TooManyTenants> {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         if let Some(tenant) = known.get(&identity) {
             return Ok(Arc::clone(tenant));
         }
         if known.len() >= self.limits.tenants {
             let idle = known.values().filter(|tenant| tenant.is_idle());
-            let idlest = idle.min_by_key(|tenant| tenant.used()).map(|tenant| tenant.identity);
-            let idlest = idlest.ok_or(TooManyTenants)?;
-            known.remove(&idlest);
+            let longest_idle =
+                idle.min_by_key(|tenant| tenant.last_used()).map(|tenant| tenant.identity);
+            let longest_idle = longest_idle.ok_or(TooManyTenants)?;
+            known.remove(&longest_idle);
         }
-        let tenant = Arc::new(self.make(identity, account, selection));
+        let tenant = Arc::new(self.create_tenant(identity, account, selection));
         known.insert(identity, Arc::clone(&tenant));
         Ok(tenant)
     }
 
-    fn make(
+    fn create_tenant(
         &self,
         identity: Identity,
         account: &Arc<Account>,
@@ -297,11 +286,12 @@ impl Tenants {
             account: Arc::clone(account),
             options: ServerOptions { ended: end.clone(), ..self.options.clone() },
         });
-        let answering = TaskTracker::new();
+        let unanswered = TaskTracker::new();
         let transport_end = CancellationToken::new();
-        tokio::spawn(close_after_answers(end.clone(), answering.clone(), transport_end.clone()));
-        let (most, idle) = (limits.sessions_per_tenant, limits.session_idle);
-        let sessions = Arc::new(Sessions::new(Arc::clone(&self.sessions), most, idle));
+        tokio::spawn(close_after_answers(end.clone(), unanswered.clone(), transport_end.clone()));
+        let (max_sessions, idle) = (limits.sessions_per_tenant, limits.session_idle);
+        let permits = Arc::clone(&self.session_permits);
+        let sessions = Arc::new(Sessions::new(permits, max_sessions, idle));
         let mut config = StreamableHttpServerConfig::default()
             // Host, Origin and size were checked before, on every route alike.
             .disable_allowed_hosts()
@@ -310,8 +300,8 @@ impl Tenants {
             .with_json_response(true)
             .with_cancellation_token(transport_end);
         config.max_request_body_bytes = usize::MAX;
-        let streamable = handler.streamable_http(Arc::clone(&sessions), config);
-        let shared = self.shared.clone().map(|state| (state, namespace(&identity, account)));
+        let streamable_http = handler.streamable_http(Arc::clone(&sessions), config);
+        let shared = self.shared.clone().map(|state| (state, state_namespace(&identity, account)));
         Tenant {
             identity,
             name: format!("{identity:?}").into(),
@@ -319,49 +309,48 @@ impl Tenants {
             selection: Arc::clone(selection),
             handler,
             sessions,
-            streamable,
+            streamable_http,
             streams: Arc::new(Semaphore::new(limits.streams_per_tenant)),
-            most_streams: limits.streams_per_tenant,
+            max_streams: limits.streams_per_tenant,
             rate: RequestRate::new(limits.requests_per_second, shared),
             end,
-            answering,
-            used: Mutex::new(Instant::now()),
+            unanswered,
+            last_used: Mutex::new(Instant::now()),
         }
     }
 
-    /// Sends away every tenant that `stays` does not keep: its sessions and streams end.
-    pub fn retain(&self, stays: impl Fn(&Identity) -> bool) {
-        self.known().retain(|identity, tenant| {
-            let stays = stays(identity);
-            if !stays {
+    /// Removes every tenant whose identity is not valid; its sessions and streams end.
+    pub fn retain(&self, is_valid: impl Fn(&Identity) -> bool) {
+        self.known.lock().retain(|identity, tenant| {
+            let is_valid = is_valid(identity);
+            if !is_valid {
                 tenant.end.cancel();
             }
-            stays
+            is_valid
         });
     }
 
-    /// Ends the sessions for which nothing counts any more that their clients showed.
-    pub async fn expire(&self, now: Timestamp) {
+    /// Ends the sessions whose credentials have expired.
+    pub async fn end_expired_sessions(&self, now: Timestamp) {
         for tenant in self.all() {
-            tenant.sessions.expire(now).await;
+            tenant.sessions.end_expired(now).await;
         }
     }
 
-    /// Every tenant.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Tenant>> {
-        self.known().values().cloned().collect()
+        self.known.lock().values().cloned().collect()
     }
 
-    /// How many sessions are open.
+    /// The number of open sessions of all tenants.
     #[must_use]
-    pub fn sessions(&self) -> usize {
-        self.limits.sessions.saturating_sub(self.sessions.available_permits())
+    pub fn session_count(&self) -> usize {
+        self.limits.sessions.saturating_sub(self.session_permits.available_permits())
     }
 }
 
-/// The tenant in the shared state: one identity, on behalf of one account.
-fn namespace(identity: &Identity, account: &Account) -> StateNamespace {
+/// The namespace of a tenant in the shared state: one identity of one account.
+fn state_namespace(identity: &Identity, account: &Account) -> StateNamespace {
     let name = account.dialer().map(|dialer| dialer.account().id().as_str().to_owned());
     StateNamespace::new(&[b"tenant", &identity.0, name.unwrap_or_default().as_bytes()])
 }
@@ -374,65 +363,68 @@ mod tests {
     use crate::mcp::catalogue::Catalogue;
     use crate::watch::WaitLimits;
 
-    fn tenants(limits: Limits) -> Tenants {
+    fn tenants(limits: TenantLimits) -> Tenants {
         Tenants::new(Arc::new(Catalogue::new()), limits, false, CancellationToken::new())
     }
 
-    fn enter(tenants: &Tenants, name: &str) -> Result<Arc<Tenant>, TooManyTenants> {
+    fn create(tenants: &Tenants, name: &str) -> Result<Arc<Tenant>, TooManyTenants> {
         let account = Arc::new(Account::live(None, WaitLimits::default()));
-        tenants.enter(Identity::of(&[name.as_bytes()]), &account, &Arc::default())
+        tenants.get_or_create(Identity::from_parts(&[name.as_bytes()]), &account, &Arc::default())
     }
 
     async fn initialize(tenant: &Tenant) -> u16 {
-        let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"0"}}}"#;
+        let message = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"0"}}}"#;
         let request = http::Request::post("/mcp")
             .header("host", "localhost")
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream")
-            .body(Full::new(bytes::Bytes::from(hello)))
+            .body(Full::new(bytes::Bytes::from(message)))
             .unwrap();
-        let response = tenant.streamable().handle_request(request).await;
+        let response = tenant.streamable_http().handle_request(request).await;
         let status = response.status().as_u16();
         response.into_body().collect().await.unwrap();
         status
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_session_that_nobody_uses_ends_and_gives_its_room_back() {
-        let tenants =
-            tenants(Limits { session_idle: Duration::from_secs(60), ..Limits::default() });
-        let tenant = enter(&tenants, "a").unwrap();
+    async fn an_idle_session_ends_and_returns_its_permit() {
+        let tenants = tenants(TenantLimits {
+            session_idle: Duration::from_secs(60),
+            ..TenantLimits::default()
+        });
+        let tenant = create(&tenants, "a").unwrap();
         assert_eq!(initialize(&tenant).await, 200);
-        assert_eq!((tenant.sessions().count(), tenants.sessions()), (1, 1));
+        assert_eq!((tenant.sessions().session_count(), tenants.session_count()), (1, 1));
         tokio::time::sleep(Duration::from_secs(59)).await;
-        assert_eq!(tenant.sessions().count(), 1);
+        assert_eq!(tenant.sessions().session_count(), 1);
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!((tenant.sessions().count(), tenants.sessions()), (0, 0));
+        assert_eq!((tenant.sessions().session_count(), tenants.session_count()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_idle_tenant_makes_room_and_one_with_a_session_never() {
-        let tenants = tenants(Limits { tenants: 2, ..Limits::default() });
-        let busy = enter(&tenants, "busy").unwrap();
+    async fn an_idle_tenant_is_removed_for_a_new_one_and_a_tenant_in_use_never() {
+        let tenants = tenants(TenantLimits { tenants: 2, ..TenantLimits::default() });
+        let busy = create(&tenants, "busy").unwrap();
         assert_eq!(initialize(&busy).await, 200);
-        let idle = enter(&tenants, "idle").unwrap();
-        let third = enter(&tenants, "third").unwrap();
+        let idle = create(&tenants, "idle").unwrap();
+        let third = create(&tenants, "third").unwrap();
         assert!(tenants.get(&idle.identity).is_none());
-        let _stream = third.open_stream().unwrap();
-        assert_eq!(enter(&tenants, "fourth").unwrap_err(), TooManyTenants);
+        let _stream = third.acquire_stream().unwrap();
+        assert_eq!(create(&tenants, "fourth").unwrap_err(), TooManyTenants);
         assert!(tenants.get(&busy.identity).is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_sent_away_loses_their_sessions() {
-        let tenants = tenants(Limits::default());
-        let (gone, stays) = (enter(&tenants, "gone").unwrap(), enter(&tenants, "stays").unwrap());
-        for tenant in [&gone, &stays] {
+    async fn a_tenant_that_is_removed_loses_its_sessions() {
+        let tenants = tenants(TenantLimits::default());
+        let (removed, kept) =
+            (create(&tenants, "removed").unwrap(), create(&tenants, "kept").unwrap());
+        for tenant in [&removed, &kept] {
             assert_eq!(initialize(tenant).await, 200);
         }
-        tenants.retain(|identity| *identity == stays.identity);
+        tenants.retain(|identity| *identity == kept.identity);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!((gone.sessions().count(), stays.sessions().count()), (0, 1));
-        assert!(gone.end().is_cancelled() && !stays.end().is_cancelled());
+        assert_eq!((removed.sessions().session_count(), kept.sessions().session_count()), (0, 1));
+        assert!(removed.end().is_cancelled() && !kept.end().is_cancelled());
     }
 }

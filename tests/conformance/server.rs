@@ -17,7 +17,7 @@ use callingbox_mcp::dialing::ledger::LedgerLocation;
 use callingbox_mcp::http::auth::Authenticator;
 use callingbox_mcp::http::handler::{HandlerContext, HandlerFactory, McpHandler};
 use callingbox_mcp::http::health::Health;
-use callingbox_mcp::http::{Service, Settings};
+use callingbox_mcp::http::server::{HttpServer, HttpSettings};
 use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_mcp::mcp::registry::index::ToolIndex;
 use callingbox_mcp::watch::WaitLimits;
@@ -45,8 +45,8 @@ impl HandlerFactory for FixtureFactory {
 async fn main() {
     let account = Arc::new(Account::live(None, WaitLimits::default()));
     let health = Health::new(None, LedgerLocation::Unavailable, Environment::Sandbox);
-    let service = Service::new(
-        Settings::default(),
+    let service = HttpServer::new(
+        HttpSettings::default(),
         Arc::new(FixtureFactory { fixtures: Fixtures::new(), catalogue: Catalogue::new() }),
         Arc::default(),
         Authenticator::Anonymous(account),

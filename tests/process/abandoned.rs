@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use callingbox_mcp::account::Account;
-use callingbox_mcp::http::tenant::{Identity, Limits, Tenant, Tenants};
+use callingbox_mcp::http::tenant::{Identity, Tenant, TenantLimits, Tenants};
 use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_mcp::mcp::registry::selection::Selection;
 use callingbox_mcp::watch::WaitLimits;
@@ -35,32 +35,32 @@ async fn open(tenant: &Tenant) {
         .header("accept", "application/json, text/event-stream")
         .body(Full::new(Bytes::from(hello.to_string())))
         .unwrap();
-    let response = tenant.streamable().handle_request(request).await;
+    let response = tenant.streamable_http().handle_request(request).await;
     assert_eq!(response.status(), 200);
     response.into_body().collect().await.unwrap();
 }
 
 /// Opens and abandons so many sessions, each by one of ten tenants; all of them expire.
 async fn day(sessions: usize) {
-    let limits = Limits { session_idle: Duration::from_secs(900), ..Limits::default() };
+    let limits = TenantLimits { session_idle: Duration::from_secs(900), ..TenantLimits::default() };
     let end = CancellationToken::new();
     let tenants = Tenants::new(Arc::new(Catalogue::new()), limits, false, end);
     let account = Arc::new(Account::live(None, WaitLimits::default()));
     let all: Vec<Arc<Tenant>> = (0..10_u8)
         .map(|at| {
             let selection = Arc::new(Selection::default());
-            tenants.enter(Identity::of(&[&[at]]), &account, &selection).unwrap()
+            tenants.get_or_create(Identity::from_parts(&[&[at]]), &account, &selection).unwrap()
         })
         .collect();
     let batch = async || {
         for tenant in all.iter().cycle().take(BATCH) {
             open(tenant).await;
         }
-        assert_eq!(tenants.sessions(), BATCH);
+        assert_eq!(tenants.session_count(), BATCH);
         // Two steps: who is woken by the first must run before the second is looked at.
         tokio::time::sleep(Duration::from_secs(901)).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(tenants.sessions(), 0);
+        assert_eq!(tenants.session_count(), 0);
     };
     // Until then the allocator still spreads.
     let warm = 12;

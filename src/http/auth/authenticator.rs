@@ -71,7 +71,7 @@ impl Authenticator {
     ) -> Result<Principal, Box<Response>> {
         match self {
             Self::Anonymous(account) => tenants
-                .enter(Identity::ANYONE, account, selection)
+                .get_or_create(Identity::ANYONE, account, selection)
                 .map(Principal::without_expiry)
                 .map_err(service_unavailable),
             Self::ApiKey(keys) => {
@@ -139,7 +139,7 @@ impl ApiKeyAuth {
         let hint = "send your CallingBox API key as `Authorization: Bearer sk_…`";
         let token = bearer_token(headers).ok_or_else(|| unauthorized(hint, false))?;
         let key = ApiKey::new(token.to_owned()).map_err(|_| unauthorized(hint, true))?;
-        let identity = Identity::of(&[b"key", key.expose().as_bytes()]);
+        let identity = Identity::from_parts(&[b"key", key.expose().as_bytes()]);
         if let Some(tenant) = tenants.get(&identity) {
             return Ok(tenant);
         }
@@ -153,7 +153,7 @@ impl ApiKeyAuth {
         };
         match self.accounts.open_account(key).await {
             Ok(account) => {
-                tenants.enter(identity, &account, selection).map_err(service_unavailable)
+                tenants.get_or_create(identity, &account, selection).map_err(service_unavailable)
             }
             Err(KeyCheckError::Refused) => {
                 self.refused.lock().insert(identity, ());
@@ -206,7 +206,7 @@ impl StaticTokenAuth {
         let toolsets = token.toolsets.as_deref();
         let selection = restrict(&self.selection, &self.tools, toolsets, token.read_only);
         let tenant = tenants
-            .enter(token.identity(), &self.account, &Arc::new(selection))
+            .get_or_create(token.identity(), &self.account, &Arc::new(selection))
             .map_err(service_unavailable)?;
         Ok(Principal { tenant, scopes: None, expires_at: token.expires })
     }

@@ -46,7 +46,7 @@ impl StaticToken {
     #[must_use]
     pub fn identity(&self) -> Identity {
         let rights = format!("{:?} {}", self.toolsets, self.read_only);
-        Identity::of(&[b"token", &self.hash.0, rights.as_bytes()])
+        Identity::from_parts(&[b"token", &self.hash.0, rights.as_bytes()])
     }
 
     #[must_use]

@@ -113,7 +113,7 @@ fn the_flags_variables_and_metrics_that_documents_name_exist() {
 
 #[test]
 fn the_limits_are_those_of_the_program() {
-    let limits = callingbox_mcp::http::Settings::default();
+    let limits = callingbox_mcp::http::server::HttpSettings::default();
     let (connections, tenants) = (limits.connections, limits.tenants);
     let text = page().text.split_whitespace().collect::<Vec<_>>().join(" ");
     for words in [
@@ -121,11 +121,11 @@ fn the_limits_are_those_of_the_program() {
         format!(
             "at most {} KiB, {} s for a body",
             connections.header_bytes / 1024,
-            limits.body_time.as_secs()
+            limits.body_timeout.as_secs()
         ),
         format!(
             "{} MiB, {},000 connections",
-            limits.body_bytes / 1024 / 1024,
+            limits.max_body_bytes / 1024 / 1024,
             connections.connections / 1_000
         ),
         format!("`--grace` seconds ({})", limits.grace.as_secs()),

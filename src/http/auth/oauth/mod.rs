@@ -209,15 +209,16 @@ impl OAuthResourceServer {
             }
         };
         let client = verified.client.as_deref();
-        let identity = Identity::of(&[
+        let identity = Identity::from_parts(&[
             b"oauth",
             self.issuer.as_bytes(),
             verified.subject.as_bytes(),
             if client.is_some() { b"client" } else { b"" },
             client.unwrap_or_default().as_bytes(),
         ]);
-        let tenant =
-            tenants.enter(identity, &self.account, &self.selection).map_err(service_unavailable)?;
+        let tenant = tenants
+            .get_or_create(identity, &self.account, &self.selection)
+            .map_err(service_unavailable)?;
         Ok(Principal {
             tenant,
             scopes: Some(verified.scopes),
