@@ -1,5 +1,5 @@
-//! The listening socket and its connections, with limits on how slow a peer may be. Served by hand
-//! rather than by `axum::serve`, which has none of them. Knows nothing of what is served.
+//! The listening socket and its connections, with limits for slow peers, which `axum::serve` does not have. Knows nothing
+//! about what is served.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -21,17 +21,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
-/// How slow and how large the connections may be.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// Connections open at once; more wait to be accepted.
+    /// Connections that are open at the same time; others wait to be accepted.
     pub connections: usize,
-    /// How long a peer may take over the headers of a request, and how long an idle connection is
-    /// kept for the next one.
+    /// How long the headers of a request may take to arrive, and how long an idle connection is kept.
     pub header_time: Duration,
-    /// How long a peer may leave unread what it was sent.
+    /// How long a peer may read nothing of a response.
     pub stall_time: Duration,
-    /// The most bytes that line and headers of one request may have.
+    /// The most bytes of the request line and the headers of one request.
     pub header_bytes: usize,
     /// The most headers of one request.
     pub headers: usize,
@@ -49,8 +47,8 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// Accepts connections until `stop`, then lets each finish what it is at; ends when all have ended.
-/// Dropping it ends them at once.
+/// Accepts connections until `stop`. Then every connection finishes its request, and the function returns when all are
+/// closed. Dropping it closes them immediately.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -69,11 +67,11 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, service.clone(), limits, stop.clone()));
+                connections.spawn(serve_connection(stream, service.clone(), limits, stop.clone()));
             }
-            // Such as too many open files: give others time to end.
+            // Such as too many open files: wait until others are closed.
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                tracing::warn!(%error, "a connection cannot be accepted; trying again");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -82,31 +80,31 @@ pub async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(
+async fn serve_connection(
     stream: TcpStream,
     service: TowerToHyperService<Router>,
     limits: ConnectionLimits,
     stop: CancellationToken,
 ) {
-    // An answer in several small writes would wait 40 ms for acknowledgments; a failure costs only
-    // that.
+    // Without it a response in several small writes waits 40 ms for acknowledgments. A failure costs no more than that.
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_time)
         .max_buf_size(limits.header_bytes)
         .max_headers(limits.headers);
-    // The buffer of hyper takes what comes with the last read, so that more may have passed.
+    // The limit of hyper applies to its buffer, into which the last read may have put more.
     let bounded = service_fn(move |request: Request<Incoming>| {
-        if head_bytes(&request) > limits.header_bytes {
+        if count_head_bytes(&request) > limits.header_bytes {
             let refused = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response();
             Either::Left(now(Ok(refused)))
         } else {
             Either::Right(service.call(request))
         }
     });
-    let mut served =
-        pin!(http.serve_connection(TokioIo::new(Wire::new(stream, limits.stall_time)), bounded));
+    let mut served = pin!(
+        http.serve_connection(TokioIo::new(StallGuard::new(stream, limits.stall_time)), bounded)
+    );
     let ended = tokio::select! {
         ended = &mut served => ended,
         () = stop.cancelled() => {
@@ -115,31 +113,31 @@ async fn connection(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+        tracing::debug!(%error, "a connection failed");
     }
 }
 
-/// What line and headers of a request took on the wire, but for blanks.
-fn head_bytes(request: &Request<Incoming>) -> usize {
+/// The bytes of the request line and the headers, without white space.
+fn count_head_bytes(request: &Request<Incoming>) -> usize {
     let line = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
     let headers = request.headers().iter();
     headers.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum::<usize>()
         + line
 }
 
-/// A TCP stream that breaks when the peer reads nothing for a time.
-struct Wire {
+/// A TCP stream that fails when the peer reads nothing for some time.
+struct StallGuard {
     stream: TcpStream,
     stall_time: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Wire {
+impl StallGuard {
     fn new(stream: TcpStream, stall_time: Duration) -> Self {
         Self { stream, stall_time, stalled: None }
     }
 
-    fn watched<T>(
+    fn check_stall<T>(
         &mut self,
         written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
@@ -155,7 +153,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for StallGuard {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -165,14 +163,14 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for StallGuard {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watched(written, context)
+        self.check_stall(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -193,7 +191,7 @@ impl AsyncWrite for Wire {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
-        self.watched(written, context)
+        self.check_stall(written, context)
     }
 }
 
@@ -211,21 +209,21 @@ mod tests {
 
     const STALL: Duration = Duration::from_millis(300);
 
-    /// Says when it is dropped.
-    struct Told(Arc<Notify>);
+    /// Notifies when it is dropped.
+    struct NotifyOnDrop(Arc<Notify>);
 
-    impl Drop for Told {
+    impl Drop for NotifyOnDrop {
         fn drop(&mut self) {
             self.0.notify_one();
         }
     }
 
-    /// A server of an answer without end; tells when the answer is given up.
-    async fn endless() -> (std::net::SocketAddr, Arc<Notify>, CancellationToken) {
+    /// A server with an endless response, and a notification when it drops the response.
+    async fn serve_endless_response() -> (std::net::SocketAddr, Arc<Notify>, CancellationToken) {
         let given_up = Arc::new(Notify::new());
         let told = Arc::clone(&given_up);
         let answer = async move || {
-            let pieces = futures::stream::unfold(Told(told), |told| async {
+            let pieces = futures::stream::unfold(NotifyOnDrop(told), |told| async {
                 Some((Ok::<_, io::Error>(Bytes::from_static(&[b'x'; 65_536])), told))
             });
             Body::from_stream(pieces)
@@ -246,13 +244,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_reads_nothing_is_cut_off() {
-        let (address, given_up, _stop) = endless().await;
+    async fn a_peer_that_reads_nothing_is_disconnected() {
+        let (address, given_up, _stop) = serve_endless_response().await;
         let begun = Instant::now();
         let mut peer = ask(address).await;
-        tokio::time::timeout(Duration::from_secs(20), given_up.notified()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), given_up.notified()).await.unwrap();
         assert!(begun.elapsed() >= STALL, "{:?}", begun.elapsed());
-        // What was on its way still comes, and then no more.
+        // What was sent before still arrives.
         let mut rest = vec![0; 65_536];
         while let Ok(read @ 1..) = peer.read(&mut rest).await {
             assert!(read <= rest.len());
@@ -260,8 +258,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_reads_slowly_is_not() {
-        let (address, given_up, _stop) = endless().await;
+    async fn a_peer_that_reads_slowly_is_served() {
+        let (address, given_up, _stop) = serve_endless_response().await;
         let mut peer = ask(address).await;
         let begun = Instant::now();
         let mut some = vec![0; 4 * 1024 * 1024];
@@ -270,6 +268,6 @@ mod tests {
             tokio::time::sleep(STALL / 6).await;
         }
         let gone = tokio::time::timeout(Duration::ZERO, given_up.notified()).await;
-        assert!(gone.is_err(), "it was cut off");
+        assert!(gone.is_err(), "it was disconnected");
     }
 }

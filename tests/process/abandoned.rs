@@ -84,7 +84,7 @@ async fn sessions_that_were_abandoned_leave_nothing_behind() {
     day(24_000).await;
 }
 
-/// One a second, for a day. `cargo test --test abandoned -- --ignored`
+/// One a second, for a day. `cargo test --test process abandoned -- --ignored`
 #[tokio::test(start_paused = true)]
 #[ignore = "takes a minute"]
 async fn a_days_worth_of_abandoned_sessions_leaves_nothing_behind() {

@@ -1,5 +1,5 @@
-//! Many at once: what a session and a wait take, and that slow or large peers hold nobody up.
-//! The figures that are printed are those of docs/operations.md.
+//! Load: the memory of a session and of a wait, and the effect of slow and large peers on others. These tests measure,
+//! so they run only on request: `cargo test --test it http::load -- --ignored --nocapture --test-threads 1`.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use crate::harness::{Control, simulator};
 use crate::http::shutdown::{ended, terminate};
 use crate::http::support::{Server, Session, message};
 
-/// No limit of one account stands in the way.
+/// No limit on the request rate.
 const ALL: [&str; 2] = ["--requests-per-second", "1000000"];
 
-/// Memory that a server takes now, in KiB.
+/// Resident memory of a server, in KiB.
 fn resident(server: &Server) -> u64 {
     let status = format!("/proc/{}/status", server.child.id().unwrap());
     let status = std::fs::read_to_string(status).unwrap();
@@ -24,7 +24,7 @@ fn resident(server: &Server) -> u64 {
     line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
-/// How long calls take that are made one after the other: the one in the middle.
+/// The median time of calls that are made one after the other.
 async fn pace(session: &Session<'_>, calls: usize) -> Duration {
     let mut times = Vec::new();
     for _ in 0..calls {
@@ -39,7 +39,8 @@ async fn pace(session: &Session<'_>, calls: usize) -> Duration {
 }
 
 #[tokio::test]
-async fn a_thousand_sessions_wait_for_a_thousand_calls_and_all_are_answered_at_the_end() {
+#[ignore = "perf: measures memory and time"]
+async fn a_thousand_waits_of_a_thousand_sessions_are_answered_at_shutdown() {
     const MANY: usize = 1_000;
     let sandbox = simulator(Options::default()).await;
     let control = Control::of(&sandbox);
@@ -116,7 +117,8 @@ async fn a_thousand_sessions_wait_for_a_thousand_calls_and_all_are_answered_at_t
 }
 
 #[tokio::test]
-async fn slow_and_large_peers_hold_nobody_up() {
+#[ignore = "perf: measures time"]
+async fn slow_and_large_peers_do_not_delay_others() {
     let server = Server::start(&ALL).await;
     let session = server.open(None).await;
     pace(&session, 50).await;

@@ -51,7 +51,7 @@ impl Running {
 }
 
 #[tokio::test]
-async fn calling_rules_are_read_again_and_broken_ones_are_not_taken() {
+async fn calling_rules_are_reloaded_and_invalid_ones_are_ignored() {
     let running = Running::start(&[("policy.toml", "default = \"refuse\"\n")], &[]).await;
     let server = &running.server;
     let offers = server.tool(None, "search_numbers", json!({"area_code": "415"})).await;
@@ -97,7 +97,7 @@ async fn calling_rules_are_read_again_and_broken_ones_are_not_taken() {
 }
 
 #[tokio::test]
-async fn a_rule_that_comes_while_the_human_thinks_holds() {
+async fn a_rule_that_is_added_before_the_user_answers_applies() {
     let config = "[dialing]\nconfirm = \"always\"\n";
     let running = Running::start(&[("config.toml", config)], &[]).await;
     let server = &running.server;
@@ -127,7 +127,7 @@ async fn a_rule_that_comes_while_the_human_thinks_holds() {
 }
 
 #[tokio::test]
-async fn tokens_are_read_again_and_a_broken_file_of_them_is_not_taken() {
+async fn tokens_are_reloaded_and_an_invalid_file_is_ignored() {
     let running = Running::start(&[("tokens.toml", "")], &["--auth", "token"]).await;
     let create = async |name: &str| {
         let arguments = ["token", "create", name];
@@ -159,7 +159,7 @@ async fn tokens_are_read_again_and_a_broken_file_of_them_is_not_taken() {
 }
 
 #[tokio::test]
-async fn with_its_expiry_a_token_ends_its_session_and_its_stream() {
+async fn the_session_and_the_stream_of_a_token_end_when_it_expires() {
     let home = tempfile::tempdir().unwrap();
     let create = async |arguments: &[&str]| {
         let made = program(home.path()).args(["token", "create"]).args(arguments).output().await;

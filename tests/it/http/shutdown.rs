@@ -1,6 +1,5 @@
-//! How a server ends: at once, and with an answer for everyone who waits.
-
-use std::time::{Duration, Instant};
+//! Shutdown: the server ends immediately and answers every wait. Where only waiting for the grace period could hide a
+//! fault, the period is an hour, so that the test would time out.
 
 use callingbox_sandbox::Options;
 use serde_json::{Value, json};
@@ -11,6 +10,8 @@ use crate::http::support::{
     Events, Older, PATIENCE, Server, home_of_one_who_is_asked, initialize, message,
 };
 
+/// Longer than any test runs.
+const LONG_GRACE: [&str; 2] = ["--grace", "3600"];
 const CALL: &str = "/v1/calls/{id}";
 
 pub(crate) async fn terminate(server: &Server) {
@@ -18,7 +19,7 @@ pub(crate) async fn terminate(server: &Server) {
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
 }
 
-/// Waits for the end, which must be a good one.
+/// Waits for the process to end with success.
 pub(crate) async fn ended(server: &mut Server) {
     let ended = tokio::time::timeout(PATIENCE, server.child.wait()).await.unwrap().unwrap();
     assert!(ended.success(), "{ended}");
@@ -52,12 +53,12 @@ fn assert_parked(answer: &Value, call_id: &str) {
 }
 
 #[tokio::test]
-async fn everyone_who_waits_for_a_call_is_answered_and_the_exit_is_clean() {
+async fn every_wait_is_answered_and_the_exit_is_clean() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::of(&sandbox);
-    let mut server = Server::on(&sandbox, &["--admin-listen", "127.0.0.1:0"]).await;
+    let mut server = Server::on(&sandbox, &LONG_GRACE).await;
     let call_id = server.long_call().await;
-    // The call is on its way: each of the waits has something to tell.
+    // The call has begun, so every wait has a state to report.
     control.advance(60).await;
 
     let modern = tokio::spawn(server.modern("tools/call", wait(&call_id)).send());
@@ -83,7 +84,6 @@ async fn everyone_who_waits_for_a_call_is_answered_and_the_exit_is_clean() {
     control.forget().await;
     control.arrived("GET", CALL, 1).await;
 
-    let begun = Instant::now();
     terminate(&server).await;
     for answer in [modern, older] {
         assert_parked(&message(answer.await.unwrap().unwrap()).await, &call_id);
@@ -95,12 +95,10 @@ async fn everyone_who_waits_for_a_call_is_answered_and_the_exit_is_clean() {
     assert_eq!(transcript["result"]["isError"], false, "{transcript}");
     listening.text().await.unwrap();
     ended(&mut server).await;
-    // The period of grace is 25 s.
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
-async fn while_something_is_under_way_the_server_is_alive_but_not_ready_and_takes_no_more() {
+async fn a_server_that_shuts_down_is_alive_but_not_ready_and_accepts_no_connections() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::of(&sandbox);
     let mut server = Server::on(&sandbox, &["--admin-listen", "127.0.0.1:0"]).await;
@@ -116,10 +114,8 @@ async fn while_something_is_under_way_the_server_is_alive_but_not_ready_and_take
     let status = async |probe: &str| {
         server.http.get(format!("{admin}{probe}")).send().await.unwrap().status().as_u16()
     };
-    let begun = Instant::now();
-    while status("/readyz").await != 503 {
-        assert!(begun.elapsed() < Duration::from_secs(2));
-    }
+    let unready = async { while status("/readyz").await != 503 {} };
+    tokio::time::timeout(PATIENCE, unready).await.unwrap();
     assert_eq!(status("/healthz").await, 200);
     assert!(tokio::net::TcpStream::connect(server.address()).await.is_err());
 
@@ -164,15 +160,14 @@ async fn a_human_who_has_not_answered_yet_has_not_said_yes() {
 }
 
 #[tokio::test]
-async fn a_wait_that_has_learned_nothing_yet_is_answered_soon_and_keeps_the_id() {
+async fn a_wait_without_a_first_answer_of_the_api_is_answered_with_the_id() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::of(&sandbox);
-    let mut server = Server::on(&sandbox, &[]).await;
+    let mut server = Server::on(&sandbox, &LONG_GRACE).await;
     let call_id = server.long_call().await;
     control.fault(json!({"path": "/v1/calls*", "kind": "delay", "delay_ms": 60_000})).await;
     let waiting = tokio::spawn(server.modern("tools/call", wait(&call_id)).send());
     control.arrived("GET", CALL, 1).await;
-    let begun = Instant::now();
     terminate(&server).await;
     let answer = message(waiting.await.unwrap().unwrap()).await;
     let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
@@ -182,29 +177,25 @@ async fn a_wait_that_has_learned_nothing_yet_is_answered_soon_and_keeps_the_id()
         "{answer}"
     );
     ended(&mut server).await;
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
-async fn what_a_client_took_back_is_not_waited_for() {
+async fn a_cancelled_request_does_not_delay_the_shutdown() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::of(&sandbox);
-    let mut server = Server::on(&sandbox, &[]).await;
+    let mut server = Server::on(&sandbox, &LONG_GRACE).await;
     let call_id = server.long_call().await;
     let session = Older::open(&server).await;
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": wait(&call_id)});
     assert_eq!(session.post(&call).await.status(), 202);
     control.arrived("GET", CALL, 1).await;
-    let taken_back =
+    let cancel =
         json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
-    assert_eq!(session.post(&taken_back).await.status(), 202);
+    assert_eq!(session.post(&cancel).await.status(), 202);
     let mut events = session.events;
-    let begun = Instant::now();
     terminate(&server).await;
     assert_eq!(events.next().await, None);
     ended(&mut server).await;
-    // The period of grace is 25 s.
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -216,9 +207,8 @@ async fn the_grace_period_has_an_end() {
     let list = json!({"name": "list_agents", "arguments": {}});
     let waiting = tokio::spawn(server.modern("tools/call", list).send());
     control.arrived("GET", "/v1/agents", 1).await;
-    let begun = Instant::now();
+    // The request would take a minute, which is longer than the test waits for the end.
     terminate(&server).await;
     ended(&mut server).await;
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     drop(waiting);
 }

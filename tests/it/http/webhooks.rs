@@ -1,7 +1,7 @@
-//! Deliveries of CallingBox, that calls ask for them, and that they end waits.
+//! Webhook deliveries: calls request them, they are verified, and they end waits.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use callingbox_sandbox::Options;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -28,7 +28,7 @@ fn sign_at(now: i64, secret: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn signed_deliveries_are_taken_and_calls_ask_for_them() {
+async fn calls_request_deliveries_and_signed_ones_are_accepted() {
     let home = tempfile::tempdir().unwrap();
     let mut sandbox = program(home.path())
         .args(["sandbox", "--listen", "127.0.0.1:0"])
@@ -52,7 +52,7 @@ async fn signed_deliveries_are_taken_and_calls_ask_for_them() {
         call["webhook_url"].clone()
     };
     assert_eq!(receiver(&call_id).await, "https://phone.example.com/webhooks/callingbox");
-    // Who receives the events of an agent's calls goes on to.
+    // The agent's own receiver still gets the events of its calls.
     let credits = server.http.post(format!("{api}/sandbox/credits"));
     let credits = credits.bearer_auth("sk_sandbox_callingbox_mcp");
     let credits = credits.header("content-type", "application/json");
@@ -80,7 +80,7 @@ async fn signed_deliveries_are_taken_and_calls_ask_for_them() {
 }
 
 #[tokio::test]
-async fn where_deliveries_arrive_nothing_else_is_answered() {
+async fn the_host_name_of_deliveries_serves_nothing_else() {
     let home = tempfile::tempdir().unwrap();
     let mut program = program(home.path());
     program.arg("--sandbox").env("CALLINGBOX_WEBHOOK_SECRET", "whsec_ours");
@@ -102,7 +102,7 @@ async fn where_deliveries_arrive_nothing_else_is_answered() {
 }
 
 #[tokio::test]
-async fn without_a_secret_no_address_is_given_out() {
+async fn a_public_address_needs_a_signing_secret() {
     let home = tempfile::tempdir().unwrap();
     let mut command = program(home.path());
     command.args(["--sandbox", "http", "--listen", "127.0.0.1:0"]);
@@ -114,7 +114,7 @@ async fn without_a_secret_no_address_is_given_out() {
 }
 
 #[tokio::test]
-async fn an_address_at_which_nothing_would_arrive_is_refused() {
+async fn an_address_that_deliveries_cannot_reach_is_refused() {
     let home = tempfile::tempdir().unwrap();
     for url in [
         "https://phone.example.com/phone",
@@ -142,7 +142,7 @@ async fn an_address_at_which_nothing_would_arrive_is_refused() {
 }
 
 #[tokio::test]
-async fn a_wait_ends_with_the_delivery_that_tells_of_the_end_and_not_by_looking() {
+async fn a_wait_ends_with_the_delivery_of_the_end_and_not_by_polling() {
     let sandbox = simulator(Options { allow_private_webhooks: true, ..Options::default() }).await;
     let control = Control::of(&sandbox);
     let api = sandbox.url();
@@ -171,18 +171,16 @@ async fn a_wait_ends_with_the_delivery_that_tells_of_the_end_and_not_by_looking(
     let wait = json!({"name": "get_call_result", "arguments": arguments});
     let waiting = tokio::spawn(server.modern("tools/call", wait).send());
     control.arrived("GET", CALL, 1).await;
-    // From here on whoever looks learns nothing.
+    // From now on polling fails: only the delivery can end the wait.
     let blind = json!({"path": format!("/v1/calls/{call_id}"), "kind": "status", "status": 503, "times": 1_000});
     control.fault(blind).await;
     let look = http.get(format!("{api}/v1/calls/{call_id}")).bearer_auth(key);
     assert_eq!(look.send().await.unwrap().status(), 503);
-    let begun = Instant::now();
     control.advance(300).await;
     let answer = message(waiting.await.unwrap().unwrap()).await;
     let content = &answer["result"]["structuredContent"];
     assert_eq!((&content["outcome"], &content["call_id"]), (&json!("completed"), &json!(call_id)));
     assert!(content["result"]["ok"].is_boolean(), "{answer}");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 
     let metrics = metrics(&server).await;
     // Queued, ringing, answered, completed.
@@ -196,7 +194,7 @@ async fn metrics(server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn what_is_forged_stale_replayed_oversized_or_no_event_is_refused_and_counted() {
+async fn forged_stale_replayed_oversized_and_malformed_deliveries_are_refused_and_counted() {
     let home = tempfile::tempdir().unwrap();
     let mut server = program(home.path());
     server.arg("--sandbox").env("CALLINGBOX_WEBHOOK_SECRET", "whsec_ours");
@@ -209,7 +207,7 @@ async fn what_is_forged_stale_replayed_oversized_or_no_event_is_refused_and_coun
     let large = format!("{}{}", event("large"), " ".repeat(1024 * 1024));
     for (name, (signature, body), status) in [
         ("good", by_us(event("one")), 200),
-        // Who delivers twice need not deliver again.
+        // A repeated delivery need not be repeated again.
         ("replayed", by_us(event("one")), 200),
         ("forged", (sign("whsec_theirs", &event("two")), event("two")), 401),
         ("forged", (sign("whsec_ours", &event("two")), event("three")), 401),
@@ -245,7 +243,7 @@ async fn what_is_forged_stale_replayed_oversized_or_no_event_is_refused_and_coun
     );
 }
 
-/// A delivery of a megabyte of which the headers have been sent, and the first line of the answer.
+/// Sends the headers of a delivery of one megabyte. Returns the connection and the first line of the answer.
 async fn begin(server: &Server, signature: &str) -> (TcpStream, String) {
     let stream = TcpStream::connect(server.address()).await.unwrap();
     let mut stream = BufReader::new(stream);
@@ -259,7 +257,7 @@ async fn begin(server: &Server, signature: &str) -> (TcpStream, String) {
 }
 
 #[tokio::test]
-async fn of_what_cannot_be_believed_and_of_too_much_at_once_no_byte_is_read() {
+async fn the_body_of_an_unsigned_delivery_or_of_one_too_many_is_not_read() {
     const AT_ONCE: usize = 32;
     let home = tempfile::tempdir().unwrap();
     let mut program = program(home.path());
@@ -297,6 +295,6 @@ async fn of_what_cannot_be_believed_and_of_too_much_at_once_no_byte_is_read() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    // Those that broke off are not waited for.
-    tokio::time::timeout(Duration::from_secs(5), taken).await.unwrap();
+    // Deliveries whose connection was closed hold no slot.
+    tokio::time::timeout(PATIENCE, taken).await.unwrap();
 }
