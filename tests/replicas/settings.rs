@@ -15,8 +15,8 @@ async fn an_invalid_address_is_refused_and_never_repeated() {
         ("", "http://:hunter2@127.0.0.1/", "--state: the address must begin with redis://"),
         ("", "redis://a,redis://:hunter2@b", "begin each with redis-cluster://"),
         ("", "redis://127.0.0.1:hunter2", "the address is malformed"),
-        (ledger, "redis://:hunter2@127.0.0.1/", "take one of them out"),
-        (redis, "", "a Redis is named by `http --state`"),
+        (ledger, "redis://:hunter2@127.0.0.1/", "both name a ledger; remove one of them"),
+        (redis, "", "name a Redis with `http --state`"),
     ] {
         let home = home_with(config, "");
         let mut command = program(home.path());

@@ -216,7 +216,7 @@ async fn while_another_holds_the_ledger_it_is_to_be_tried_later() {
     let answer = session.call("place_call", world.call(TO, "Second.")).await;
     let (class, done, message) = failure(&answer);
     assert_eq!((class, done), ("unavailable", "nothing"));
-    assert!(message.contains("locked by another process"), "{message}");
+    assert!(message.contains("another process has locked the ledger"), "{message}");
     assert_eq!(answer["result"]["_meta"]["callingbox-mcp/error"]["retry"], "later", "{answer}");
     other.execute_batch("ROLLBACK").unwrap();
     session.data("place_call", world.call(TO, "Second.")).await;
@@ -304,7 +304,7 @@ async fn what_never_left_is_dialed_once_it_can_arrive_no_more() {
     let flag = format!("--sandbox={}", world.sandbox.url());
     let table = world.home.print(&["receipts", &flag]).await;
     let (_, below) = table.split_once("\n\n").expect("something is said below the table");
-    assert!(below.starts_with("1 of these is not settled (intent, unknown)"), "{table}");
+    assert!(below.starts_with("1 entry is unresolved (intent, unknown)"), "{table}");
 }
 
 #[tokio::test]

@@ -110,12 +110,12 @@ async fn a_check_on_a_simulator_counts_what_was_dialed_there() {
     assert!(after.contains("decision   refuse") && after.contains("limits.per_day"), "{after}");
     assert!(!after.contains("not known"), "{after}");
     for (flag, why) in [
-        ("--sandbox", "each simulator inside this program begins anew"),
+        ("--sandbox", "each run has a new simulator inside this program"),
         ("--sandbox=http://127.0.0.1:1", "no simulator answers"),
     ] {
         let text = check(flag).await;
         assert!(text.contains("decision   allow"), "{text}");
-        let note = "note       what is used of the limits is not known and not counted: ";
+        let note = "note       the usage of the limits is unknown, so it is not counted: ";
         assert!(text.contains(note) && text.contains(why), "{text}");
     }
 }
@@ -127,7 +127,7 @@ async fn a_rule_in_shadow_only_says_what_it_would_have_done() {
     let mut session = world.session(LEGACY, cannot_ask()).await;
     session.data("place_call", world.call(TO, "Remind.")).await;
     let (_, _, log) = session.finish().await;
-    assert!(log.contains("a rule in shadow would have acted"), "{log}");
+    assert!(log.contains("a calling rule in shadow mode would have acted"), "{log}");
     assert!(log.contains("no Washington"), "{log}");
     assert_eq!(world.dialed().await, 1);
 }
@@ -140,7 +140,7 @@ async fn a_limit_in_shadow_only_says_what_it_would_have_done() {
     session.data("place_call", world.call(TO, "First.")).await;
     session.data("place_call", world.call(TO, "Second.")).await;
     let (_, _, log) = session.finish().await;
-    assert_eq!(log.matches("a rule in shadow would have acted").count(), 1, "{log}");
+    assert_eq!(log.matches("a calling rule in shadow mode would have acted").count(), 1, "{log}");
     assert!(log.contains("limits.concurrent"), "{log}");
     assert_eq!(world.dialed().await, 2);
 }
@@ -199,7 +199,7 @@ async fn the_rules_are_written_explained_and_never_overwritten() {
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(text, home.print(&["policy", "init", "--print"]).await);
     let complaint = home.complaint(&["policy", "init"]).await;
-    assert!(complaint.contains("is left as it is"), "{complaint}");
+    assert!(complaint.contains("already exists; it was not changed"), "{complaint}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 
     // 04:30 and 15:00 in New York.
@@ -314,7 +314,7 @@ async fn receipts_say_what_was_done_and_nothing_holds_a_key_or_a_whole_number() 
     let flag = format!("--sandbox={}", world.sandbox.url());
     let table = world.home.print(&["receipts", &flag]).await;
     assert_eq!(table.lines().count(), 3, "{table}");
-    assert!(table.contains("completed") && table.contains("not_required"), "{table}");
+    assert!(table.contains("completed") && table.contains("not required"), "{table}");
 
     let key = callingbox_mcp::simulator::KEY.as_bytes();
     let mut files = vec![log.into_bytes(), table.into_bytes(), format!("{all:?}").into_bytes()];

@@ -171,8 +171,8 @@ async fn a_mistake_is_refused_with_the_correct_form() {
         (&["config", "--config", "none.toml"], &["none.toml cannot be read"]),
         (&["--log", "callingbox=loud", "config"], &["the log filter `callingbox=loud`"]),
         (&["--log", "inof", "config"], &["the log filter `inof`", "did you mean `info`?"]),
-        (&["--log", "warn,DEBGU", "config"], &["`DEBGU` is no level", "did you mean `debug`?"]),
-        (&["--log", "hyper", "config"], &["`hyper` is no level", "or `hyper=info`"]),
+        (&["--log", "warn,DEBGU", "config"], &["`DEBGU` is not a level", "did you mean `debug`?"]),
+        (&["--log", "hyper", "config"], &["`hyper` is not a level", "or `hyper=info`"]),
         (&["policy", "check", "4155550100"], &["not an E.164 number", "such as +1"]),
         (&["--config=rules.toml"], &["policy.toml", "line 3: not an E.164 number", "such as +1"]),
         (&["sandbox", "--listen", "0.0.0.0:0"], &["loopback"]),
@@ -277,7 +277,7 @@ async fn http_names_the_file_that_it_cannot_use() {
     let secret = said(&[], &[("CALLINGBOX_WEBHOOK_SECRET_FILE", "/none/secret")]).await;
     assert!(secret.contains("CALLINGBOX_WEBHOOK_SECRET_FILE: /none/secret: No such"), "{secret}");
     let secret = said(&[], &[("CALLINGBOX_WEBHOOK_SECRET", "wrong")]).await;
-    assert!(secret.contains("a webhook signing secret begins `whsec_` and"), "{secret}");
+    assert!(secret.contains("a webhook signing secret begins with `whsec_` and"), "{secret}");
 }
 
 #[tokio::test]

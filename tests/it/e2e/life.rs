@@ -288,15 +288,15 @@ async fn a_refusal_to_start_gives_each_reason_once() {
 #[tokio::test]
 async fn an_address_that_is_no_simulator_is_refused_at_the_start() {
     for (flag, reason) in [
-        ("--sandbox=https://api.callingbox.io", "a simulator runs on this machine"),
-        ("--sandbox=http://phone.example", "a simulator runs on this machine"),
+        ("--sandbox=https://api.callingbox.io", "a simulator must run on this machine"),
+        ("--sandbox=http://phone.example", "a simulator must run on this machine"),
         (
             "--sandbox=http://127.0.0.1:1",
             "no simulator answers at http://127.0.0.1:1; `callingbox-mcp sandbox` starts one: \
              error sending request: client error",
         ),
         ("--sandbox=nonsense", "--sandbox=nonsense"),
-        ("--sandbox=127.0.0.1:4010", "a simulator is written like http://127.0.0.1:4010"),
+        ("--sandbox=127.0.0.1:4010", "write the simulator's URL like http://127.0.0.1:4010"),
     ] {
         let (rest, status, log) = Session::start(&[flag], &[]).finish().await;
         assert_eq!((rest, status.code()), (vec![], Some(1)), "{flag}");

@@ -339,7 +339,7 @@ impl Session {
         assert_eq!(log.lines().count(), missing, "{log}");
         for line in log.lines() {
             assert!(
-                line.contains("the answer to a dispatch is missing; searching for it"),
+                line.contains("no usable answer to a dispatch; searching for its result"),
                 "{log}"
             );
             assert!(!line.contains("+1310555"), "{log}");

@@ -27,10 +27,10 @@ async fn healthcheck_succeeds_only_for_a_server_that_answers() {
     }
     let (code, text) = check(&format!("{admin}/nothing")).await;
     assert_eq!(code, Some(1));
-    assert!(text.contains("/nothing answers 404"), "{text}");
+    assert!(text.contains("/nothing: the server responded 404"), "{text}");
     let (code, text) = check("http://127.0.0.1:1/healthz").await;
     assert_eq!(code, Some(1));
-    assert!(text.contains("http://127.0.0.1:1/healthz: no answer"), "{text}");
+    assert!(text.contains("http://127.0.0.1:1/healthz: the server did not respond"), "{text}");
 }
 
 #[tokio::test]
