@@ -187,10 +187,11 @@ def follow(tree, crate, path, module, found):
     found[path] = Source(crate, path, module, text, code, blocks_of(code))
     name = PurePosixPath(path).name
     children = PurePosixPath(path).parent if name in (*ROOTS, "mod.rs") else PurePosixPath(path).with_suffix("")
-    for declaration in re.finditer(r"[^;{}]*\bmod\s+(\w+)\s*;", code):
+    for declaration in re.finditer(r"\bmod\s+(\w+)\s*;", code):
         child = declaration[1]
         if child in test_modules:
             continue
-        named = re.findall(r'path = "([^"]*)"', text[declaration.start() : declaration.end()])
+        attributes = max(code.rfind(end, 0, declaration.start()) for end in ";{}") + 1
+        named = re.findall(r'path = "([^"]*)"', text[attributes : declaration.end()])
         for file in named or (f"{child}.rs", f"{child}/mod.rs"):
             follow(tree, crate, f"{children}/{file}", (*module, child), found)
