@@ -1,7 +1,7 @@
 //! Logs on standard error: one line for each event, never with a key or a whole telephone number.
 //!
 //! The types of such values do not print them, and text from clients is masked where it is logged
-//! ([`arguments::mask_digits`]). The writer here is the second defence: it masks whatever still looks like a secret or a
+//! ([`arguments::mask_digits`]). The writer here is the second defense: it masks whatever still looks like a secret or a
 //! number, and no text in an event can begin a new line.
 
 pub mod arguments;
