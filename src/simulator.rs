@@ -1,7 +1,6 @@
-//! The controls of a simulator, seen from the outside: what `simulate_inbound_call` needs, and the
-//! check that what answers at an address really is one.
+//! A client of a simulator's control endpoints: it checks that an address is a simulator's, and simulates inbound calls.
 //!
-//! It speaks HTTP to `/sandbox/…` and shares no code with the simulator itself.
+//! It sends HTTP requests to `/sandbox/…` and shares no code with the simulator itself.
 
 use std::time::Duration;
 
@@ -13,52 +12,51 @@ use callingbox::E164;
 use callingbox::http_client::read_body;
 use callingbox::{ApiKey, BaseUrl, Call, redact::sanitize_text};
 
-/// The key that this program uses on a simulator. Every `sk_` key is an organization of its own
-/// there.
+/// The API key that this program uses with a simulator, where each `sk_` key is an organization of its own.
 pub const KEY: &str = "sk_sandbox_callingbox_mcp";
 
-/// The most bytes that are read of an answer; a call's record has a few thousand.
-const MOST_BYTES: usize = 1024 * 1024;
+/// The largest response that is read, in bytes. A call's record has a few thousand.
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
-/// Why a simulator did not do what it was asked.
+/// Why a request to a simulator failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulatorError {
-    /// Nothing answers there.
+    /// No server answers at the address.
     #[error("no simulator answers at {url}; `callingbox-mcp sandbox` starts one")]
     Unreachable {
-        /// Where.
+        /// The address.
         url: String,
-        /// Why.
+        /// The cause.
         source: reqwest::Error,
     },
-    /// It cannot be asked over https.
-    #[error("the simulator cannot be asked: {0}")]
+    /// TLS cannot be used.
+    #[error("no TLS connection to the simulator can be made: {0}")]
     Tls(String),
-    /// Something answers, but not a simulator.
+    /// A server answers that is not a simulator.
     #[error(
         "{url} is not a callingbox-mcp simulator; --sandbox takes only the address of one, so that simulated and real calls are never confused"
     )]
     NotASimulator {
-        /// Where.
+        /// The address.
         url: String,
     },
-    /// It refused.
-    #[error("the simulator refused ({status}): {message}")]
+    /// The simulator rejected the request.
+    #[error("the simulator rejected the request ({status}): {message}")]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// Its words.
+        /// The simulator's message.
         message: String,
     },
-    /// Its answer cannot be read.
-    #[error("the simulator's answer cannot be read: {0}")]
+    /// The response cannot be read.
+    #[error("the simulator's response cannot be read: {0}")]
     Unreadable(String),
 }
 
 impl SimulatorError {
-    /// Whether what was asked was certainly not done: it did not arrive, or the simulator said no.
+    /// Whether the request certainly had no effect: it did not arrive, or the simulator rejected it.
     #[must_use]
-    pub fn did_nothing(&self) -> bool {
+    pub fn had_no_effect(&self) -> bool {
         match self {
             Self::Unreachable { source, .. } => source.is_connect(),
             Self::Tls(_) | Self::NotASimulator { .. } => true,
@@ -72,7 +70,7 @@ impl SimulatorError {
     }
 }
 
-/// The way to one simulator's controls.
+/// A simulator, checked to be one.
 #[derive(Debug, Clone)]
 pub struct Simulator {
     base_url: BaseUrl,
@@ -107,18 +105,17 @@ struct InboundCall<'a> {
     scenario: Option<&'a str>,
 }
 
-/// The scenario that a caller's number chooses, as a destination does: +1, any area code, 555, and
-/// 0100 to 0115.
-fn scenario_of(caller: &E164) -> Option<&str> {
+/// The scenario that a caller's number selects, as a destination does: +1, any area code, 555, and 0100 to 0115.
+fn parse_scenario(caller: &E164) -> Option<&str> {
     let digits = caller.as_str().strip_prefix("+1").filter(|rest| rest.len() == 10)?;
     digits.get(3..)?.strip_prefix("555").filter(|digits| ("0100"..="0115").contains(digits))
 }
 
 impl Simulator {
-    /// The simulator at this address, checked to be one.
+    /// Connects to the simulator at an address.
     ///
     /// # Errors
-    /// Nothing answers there, or not a simulator.
+    /// No server answers there, or the server is not a simulator.
     pub async fn connect(base_url: BaseUrl, key: ApiKey) -> Result<Self, SimulatorError> {
         let url = base_url.to_string();
         let unreachable = |error| SimulatorError::unreachable(&url, error);
@@ -133,45 +130,49 @@ impl Simulator {
             .build()
             .map_err(unreachable)?;
         let mut answer = http.get(format!("{url}/sandbox")).send().await.map_err(unreachable)?;
-        let body = read_body(&mut answer, MOST_BYTES).await.map_err(unreachable)?;
+        let body = read_body(&mut answer, MAX_RESPONSE_BYTES).await.map_err(unreachable)?;
         let speed = match serde_json::from_slice::<Identity>(&body.unwrap_or_default()) {
             Ok(identity) if identity.simulator == "callingbox-sandbox" => identity.clock.speed,
             _ => return Err(SimulatorError::NotASimulator { url }),
         };
-        // Only now: no key goes to what may be anything.
-        let asked = http.get(format!("{url}/sandbox/organization")).bearer_auth(key.expose());
-        let incarnation = match read(asked.send().await.map_err(unreachable)?, &key).await {
-            Ok(Organization { incarnation }) => incarnation,
-            // A key that is refused has none. To say so is the API's.
-            Err(SimulatorError::Refused { status: 401, .. }) => String::new(),
-            Err(error) => return Err(error),
-        };
+        // The key is sent only now, to a server that is known to be a simulator.
+        let request = http.get(format!("{url}/sandbox/organization")).bearer_auth(key.expose());
+        let incarnation =
+            match read_response(request.send().await.map_err(unreachable)?, &key).await {
+                Ok(Organization { incarnation }) => incarnation,
+                // A rejected key has no organization. The API reports it.
+                Err(SimulatorError::Refused { status: 401, .. }) => String::new(),
+                Err(error) => return Err(error),
+            };
         let speed = speed.filter(|speed| *speed > 0.0).unwrap_or(1.0);
         Ok(Self { base_url, key, http, speed, incarnation })
     }
 
-    /// Which life of the organization this was when it was found: another one after a reset, or after
-    /// a restart of a simulator that keeps no state, though their ids may be the same.
+    /// Identifies the organization's state when the connection was made. It changes when the simulator is reset, or
+    /// restarted without a state file, even if ids repeat.
     #[must_use]
     pub fn incarnation(&self) -> &str {
         &self.incarnation
     }
 
-    /// How many times faster than the wall clock it ran when it was found; 1 where its clock is moved
-    /// by hand.
+    /// The speed of simulated time, as a multiple of real time. 1 if the clock is moved by hand.
     #[must_use]
     pub fn speed(&self) -> f64 {
         self.speed
     }
 
-    /// Makes a caller ring one of the account's numbers; the caller's digits choose the scenario.
+    /// Simulates a call from a caller to one of the account's numbers. The caller's number selects the scenario.
     ///
     /// # Errors
-    /// The simulator refuses: the number is not owned, or no inbound agent answers it.
-    pub async fn ring(&self, to: &E164, from: &E164) -> Result<Call, SimulatorError> {
+    /// The simulator rejects the request: the number is not owned, or no inbound agent answers it.
+    pub async fn simulate_inbound_call(
+        &self,
+        to: &E164,
+        from: &E164,
+    ) -> Result<Call, SimulatorError> {
         let url = self.base_url.to_string();
         let unreachable = |error| SimulatorError::unreachable(&url, error);
-        let body = serde_json::to_vec(&InboundCall { to, from, scenario: scenario_of(from) })
+        let body = serde_json::to_vec(&InboundCall { to, from, scenario: parse_scenario(from) })
             .map_err(|error| SimulatorError::Unreadable(error.to_string()))?;
         let answer = self
             .http
@@ -182,20 +183,22 @@ impl Simulator {
             .send()
             .await
             .map_err(unreachable)?;
-        read(answer, &self.key).await
+        read_response(answer, &self.key).await
     }
 }
 
-/// What a control endpoint answered.
-async fn read<T: DeserializeOwned>(
-    mut answer: reqwest::Response,
+/// Reads the response of a control endpoint.
+async fn read_response<T: DeserializeOwned>(
+    mut response: reqwest::Response,
     key: &ApiKey,
 ) -> Result<T, SimulatorError> {
     let unreadable = |error: &dyn std::error::Error| SimulatorError::Unreadable(error.to_string());
-    let status = answer.status().as_u16();
-    let body = read_body(&mut answer, MOST_BYTES).await.map_err(|error| unreadable(&error))?;
-    let long = || SimulatorError::Unreadable(format!("it has more than {MOST_BYTES} bytes"));
-    let body = body.ok_or_else(long)?;
+    let status = response.status().as_u16();
+    let body =
+        read_body(&mut response, MAX_RESPONSE_BYTES).await.map_err(|error| unreadable(&error))?;
+    let too_long =
+        || SimulatorError::Unreadable(format!("it has more than {MAX_RESPONSE_BYTES} bytes"));
+    let body = body.ok_or_else(too_long)?;
     if status >= 300 {
         let body = serde_json::from_slice::<Value>(&body).unwrap_or_default();
         let text = body.get("error").and_then(Value::as_str).unwrap_or_default();
@@ -215,7 +218,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn no_key_goes_to_what_is_not_a_simulator() {
+    async fn the_key_is_not_sent_to_a_server_that_is_not_a_simulator() {
         for identity in ["{}", r#"{"simulator": "another"}"#, "<html>", ""] {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
@@ -234,9 +237,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_read_no_further_than_it_may_be_long() {
+    async fn a_response_is_read_up_to_its_limit() {
         const IDENTITY: &str = r#"{"simulator": "callingbox-sandbox"}"#;
-        let long = |text: &str| format!("{text}{}", " ".repeat(MOST_BYTES));
+        let long = |text: &str| format!("{text}{}", " ".repeat(MAX_RESPONSE_BYTES));
         let organization = r#"{"incarnation": "1"}"#;
         for (identity, organization, problem) in [
             (IDENTITY.to_owned(), organization.to_owned(), None),

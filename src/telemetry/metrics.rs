@@ -1,5 +1,5 @@
-//! Figures for Prometheus. Labels come from closed lists (tools, outcomes, statuses, templates of paths),
-//! never from callers. Counting costs next to nothing where nobody installed an [`Exporter`].
+//! Metrics for Prometheus. Labels come from closed lists (tools, outcomes, statuses, path templates), never from callers.
+//! Without an installed [`Exporter`] counting costs next to nothing.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ const TENANTS: &str = "callingbox_mcp_tenants";
 const WATCHED: &str = "callingbox_mcp_watched_calls";
 const SHARED_STATE: &str = "callingbox_mcp_shared_state_up";
 
-/// From a few milliseconds to the longest wait.
-const SECONDS: [f64; 14] =
+/// The buckets of durations in seconds, up to the longest wait.
+const DURATION_BUCKETS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 45.0, 120.0, 600.0];
 
-/// A tool call has ended.
+/// Counts a tool call that has ended.
 pub fn tool_call(tool: &'static str, outcome: &'static str, took: Duration) {
     counter!(TOOL_CALLS, "tool" => tool, "outcome" => outcome).increment(1);
     histogram!(TOOL_SECONDS, "tool" => tool).record(took);
@@ -44,48 +44,48 @@ pub fn api_attempt(attempt: &AttemptReport) {
     histogram!(API_SECONDS, "method" => method).record(attempt.duration);
 }
 
-/// It was decided whether to dial, or to buy.
+/// Counts a decision whether to place a call or to buy a number.
 pub fn dialing_decision(decision: &'static str) {
     counter!(DIALING, "decision" => decision).increment(1);
 }
 
-/// An HTTP request was answered with this status of 400 or above.
+/// Counts an HTTP response with a status of 400 or above.
 pub fn http_refusal(status: http::StatusCode) {
     counter!(HTTP_REFUSALS, "status" => status.as_str().to_owned()).increment(1);
 }
 
-/// What there is at this moment.
+/// The values that are read when the metrics are rendered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Moment {
-    /// Open sessions.
+    /// The number of open sessions.
     pub sessions: usize,
-    /// Tenants that are remembered.
+    /// The number of known tenants.
     pub tenants: usize,
-    /// Live calls that are followed.
+    /// The number of live calls that are watched.
     pub watched: usize,
-    /// Whether the state that replicas share is there; nothing where none is shared.
+    /// Whether the shared state of the replicas is reachable. `None` if none is shared.
     pub shared_state: Option<bool>,
-    /// Webhook deliveries so far, by what became of them.
+    /// The number of webhook deliveries by outcome.
     pub deliveries: Vec<(&'static str, u64)>,
 }
 
-/// Keeps the figures and writes them out.
+/// Keeps the metrics and renders them.
 #[derive(Clone)]
 pub struct Exporter(PrometheusHandle);
 
-/// The figures are kept by something else already, or the buckets are none.
+/// The metrics recorder cannot be installed.
 #[derive(Debug, thiserror::Error)]
-#[error("the metrics cannot be kept")]
+#[error("the metrics recorder cannot be installed: {0}")]
 pub struct MetricsError(#[from] metrics_exporter_prometheus::BuildError);
 
 impl Exporter {
-    /// Begins to keep them, for the whole process.
+    /// Installs the recorder of the process.
     ///
     /// # Errors
-    /// Something else keeps them.
+    /// The process has a recorder already.
     pub fn install() -> Result<Self, MetricsError> {
         let handle = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BUCKETS)?
             .install_recorder()?;
         describe_counter!(TOOL_CALLS, "Tool calls, by tool and outcome.");
         describe_histogram!(TOOL_SECONDS, "How long tool calls took, in seconds.");
@@ -101,16 +101,15 @@ impl Exporter {
         Ok(Self(handle))
     }
 
-    /// Puts recent samples into their buckets. To be called every few seconds: until then each is
-    /// kept by itself.
+    /// Moves recent samples into their buckets. Must be called every few seconds, because samples take memory until then.
     pub fn tidy(&self) {
         self.0.run_upkeep();
     }
 
-    /// All figures, in Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self, moment: &Moment) -> String {
-        // f64 is exact up to 2^53; so many sessions there never are.
+        // u32 converts to f64 without loss.
         let figure = |count: usize| u32::try_from(count).map_or(f64::INFINITY, f64::from);
         gauge!(SESSIONS).set(figure(moment.sessions));
         gauge!(TENANTS).set(figure(moment.tenants));

@@ -47,13 +47,13 @@ impl Tool for SimulateInboundCall {
             None => E164::parse("+14155550100")
                 .map_err(|error| ToolError::internal(error.to_string()))?,
         };
-        let call = simulator.ring(&input.to, &from).await.map_err(|error| {
+        let call = simulator.simulate_inbound_call(&input.to, &from).await.map_err(|error| {
             let status = match &error {
                 SimulatorError::Refused { status, .. } => Some(*status),
                 _ => None,
             };
             let told = |class| ToolError::new(class, error.to_string());
-            if !error.did_nothing() {
+            if !error.had_no_effect() {
                 return told(ErrorCode::Unavailable)
                     .with_effect(Effect::Unknown)
                     .with_retry(Retry::No)
