@@ -81,7 +81,7 @@ pub struct Simulator {
 }
 
 #[derive(Deserialize)]
-struct Identity {
+struct SimulatorIdentity {
     simulator: String,
     #[serde(default)]
     clock: Clock,
@@ -131,7 +131,7 @@ impl Simulator {
             .map_err(unreachable)?;
         let mut answer = http.get(format!("{url}/sandbox")).send().await.map_err(unreachable)?;
         let body = read_body(&mut answer, MAX_RESPONSE_BYTES).await.map_err(unreachable)?;
-        let speed = match serde_json::from_slice::<Identity>(&body.unwrap_or_default()) {
+        let speed = match serde_json::from_slice::<SimulatorIdentity>(&body.unwrap_or_default()) {
             Ok(identity) if identity.simulator == "callingbox-sandbox" => identity.clock.speed,
             _ => return Err(SimulatorError::NotASimulator { url }),
         };

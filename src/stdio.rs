@@ -34,7 +34,7 @@ pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(4);
 
 /// Serves one client until its input ends or `stop` completes, then answers its pending requests and waits for the tasks
-/// of `dispatches`, both within [`MAX_DRAIN_TIME`]. A request that waits for a call is answered with the current state.
+/// of `dispatches`, both within `MAX_DRAIN_TIME`. A request that waits for a call is answered with the current state.
 ///
 /// # Errors
 /// The client did not initialize the session.

@@ -98,13 +98,13 @@ impl DialRequest {
     /// Identifies everything that a confirmation of this request covers.
     #[must_use]
     pub fn confirmation_fingerprint(&self, account: &AccountId) -> Fingerprint {
-        let Arguments { mut identity, handling } = self.arguments();
+        let OrderArguments { mut identity, handling } = self.arguments();
         identity.extend(handling);
         Fingerprint::new(account, self.kind(), &Value::Object(identity))
     }
 
     /// Destructures the request without `..`: a new field must be given its place here before the code compiles.
-    fn arguments(&self) -> Arguments {
+    fn arguments(&self) -> OrderArguments {
         let Self { order, idempotency_key, allow_repeat } = self;
         let mut handling = members([
             ("idempotency_key", text(idempotency_key.as_ref().map(IdempotencyKey::as_str))),
@@ -136,12 +136,12 @@ impl DialRequest {
                 members([("phone_number", text(Some(number.as_str())))])
             }
         };
-        Arguments { identity, handling }
+        OrderArguments { identity, handling }
     }
 }
 
 /// The arguments of a request, divided by what they affect.
-struct Arguments {
+struct OrderArguments {
     /// What the callee could notice, or which number is bought.
     identity: Map<String, Value>,
     /// How the request is handled: where events go, and what happens when it is repeated.

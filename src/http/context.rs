@@ -9,12 +9,12 @@ use tokio_util::task::TaskTracker;
 
 use super::answer::{error_response, retry_after};
 use super::auth::required_scope::required_scope;
-use super::auth::tool_filter::RequestToolFilter;
 use super::auth::{Authenticator, Principal};
 use super::body::JsonRpcPeek;
 use super::handler::HandlerFactory;
 use super::sessions::SessionLimitReached;
 use super::tenant::Tenants;
+use super::tool_filter::RequestToolFilter;
 use crate::mcp::registry::index::ToolIndex;
 use crate::mcp::registry::selection::Selection;
 use crate::mcp::request::caller::Caller;

@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 use super::answer::error_response;
 use super::auth::Principal;
-use super::auth::tool_filter::RequestToolFilter;
 use super::body::{self, JsonRpcPeek};
 use super::context::{RouteContext, SESSION_ID, no_sessions, too_many_sessions, too_many_streams};
 use super::sessions::{SessionGuard, SessionPolicy};
 use super::sse::SseSessions;
+use super::tool_filter::RequestToolFilter;
 
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 /// Stands for a time that is too far away for the clock.

@@ -2,8 +2,8 @@
 //! separates and limits the callers. Knows nothing about the meaning of a message; that is the task of [`crate::mcp`].
 //!
 //! A request passes host and origin ([`layers`]), authentication ([`auth`]), the limits of its tenant ([`tenant`]), the
-//! limits of its body ([`body`]) and its session ([`sessions`]), and then reaches rmcp's streamable HTTP ([`mcp_route`])
-//! or [`sse`]. Two tenants share nothing but the limits of the whole server.
+//! limits of its body ([`body`]) and its session ([`sessions`]), and then reaches rmcp's streamable HTTP (`mcp_route`)
+//! or `sse`. Two tenants share nothing but the limits of the whole server.
 
 pub mod answer;
 pub mod auth;
@@ -23,3 +23,4 @@ pub mod sessions;
 mod sse;
 pub mod sse_channel;
 pub mod tenant;
+pub mod tool_filter;

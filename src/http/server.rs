@@ -125,14 +125,14 @@ impl HttpServer {
 
     /// The routes for MCP clients and `other` routes, with the layers of all routes.
     pub fn routes(self: &Arc<Self>, other: Router) -> Router {
-        type Server = State<Arc<HttpServer>>;
-        let mcp = async |State(server): Server, request: Request| {
+        type ServerState = State<Arc<HttpServer>>;
+        let mcp = async |State(server): ServerState, request: Request| {
             into_response(mcp_route::handle(&server.context, &server.sse, request).await)
         };
-        let sse = async |State(server): Server, headers: HeaderMap| {
+        let sse = async |State(server): ServerState, headers: HeaderMap| {
             into_response(server.sse.get_stream(&server.context, &headers).await)
         };
-        let messages = async |State(server): Server, request: Request| {
+        let messages = async |State(server): ServerState, request: Request| {
             into_response(server.sse.post_message(&server.context, request).await)
         };
         let routes = Router::new()

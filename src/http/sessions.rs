@@ -20,8 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::auth::tool_filter::RequestToolFilter;
 use super::cancel_on_close::CancelOnClose;
+use super::tool_filter::RequestToolFilter;
 
 /// How often an idle session is ended for a new one, whose permit another request may take first.
 const MAX_EVICTIONS: usize = 8;

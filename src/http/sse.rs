@@ -23,12 +23,12 @@ use uuid::Uuid;
 
 use super::answer::{error_response, retry_after};
 use super::auth::Principal;
-use super::auth::tool_filter::RequestToolFilter;
 use super::body::{self, JsonRpcPeek};
 use super::context::{RouteContext, SESSION_ID, no_sessions, too_many_sessions, too_many_streams};
 use super::sessions::SessionPolicy;
 use super::sse_channel::{PendingError, PendingRequests, SseChannel};
 use super::tenant::Tenant;
+use super::tool_filter::RequestToolFilter;
 
 /// Messages that wait for the client to read them.
 const MAX_OUTGOING: usize = 64;

@@ -1,6 +1,6 @@
 //! The configuration of MCP clients: where each keeps it, and how this server is written into it.
 //!
-//! - [`catalogue`]: which client keeps its servers where, under which key, and in which words.
+//! - [`client_app`]: which client keeps its servers where, under which key, and in which words.
 //! - [`entry`]: what is written, as a merge patch (RFC 7396), and how the API key is given.
 //! - `json_config`, `toml_config`: edit a text and keep everything else in it.
 //! - [`change`]: plans one change of one file, shows it, and makes it.

@@ -1,13 +1,12 @@
 //! Who is calling, and what the caller may use. The headers of a request identify the caller before the body is read
 //! ([`authenticator`]); a key or token in a URL is ignored. OAuth scopes are checked against the message before rmcp
-//! reads it ([`required_scope`]) and limit the tools that are offered; a client may ask for fewer ([`tool_filter`]).
+//! reads it ([`required_scope`]) and limit the tools that are offered; a client may ask for fewer ([`super::tool_filter`]).
 
 pub mod authenticator;
 pub mod oauth;
 pub mod principal;
 pub mod required_scope;
 pub mod tokens;
-pub mod tool_filter;
 
 use axum::response::Response;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};

@@ -25,7 +25,7 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 pub(super) struct Place {
     path: PathBuf,
     environment: Environment,
-    db: Option<(Option<Identity>, Connection)>,
+    db: Option<(Option<FileIdentity>, Connection)>,
 }
 
 impl Place {
@@ -49,10 +49,10 @@ impl Place {
 }
 
 /// By what a file is known whatever its name: device and inode.
-type Identity = (u64, u64);
+type FileIdentity = (u64, u64);
 
 #[cfg(unix)]
-fn identity(path: &Path) -> Option<Identity> {
+fn identity(path: &Path) -> Option<FileIdentity> {
     use std::os::unix::fs::MetadataExt;
 
     std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
@@ -60,7 +60,7 @@ fn identity(path: &Path) -> Option<Identity> {
 
 /// Elsewhere than on Unix an open file stays where it is.
 #[cfg(not(unix))]
-fn identity(_: &Path) -> Option<Identity> {
+fn identity(_: &Path) -> Option<FileIdentity> {
     None
 }
 

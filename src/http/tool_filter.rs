@@ -4,7 +4,7 @@
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 
-use super::super::answer;
+use super::answer;
 use crate::mcp::registry::index::{ToolIndex, ToolMeta};
 use crate::mcp::reply::text;
 use crate::suggest::UnknownName;
