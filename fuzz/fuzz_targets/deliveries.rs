@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use callingbox::{Call, CallId};
 use callingbox::webhook_signature::SigningSecrets;
+use callingbox::{Call, CallId};
 use callingbox_mcp::webhook::{CallEventHandler, PATH, WebhookReceiver};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderValue, Request};

@@ -35,5 +35,8 @@ fuzz_target!(|input: &[u8]| {
         .map(|line| serde_json::from_slice(line).unwrap())
         .collect();
     assert!(errors.iter().all(|error| error["error"]["code"].is_i64()));
-    assert!(requests + errors.len() <= lines, "{requests} requests and {errors:?} of {lines} lines");
+    assert!(
+        requests + errors.len() <= lines,
+        "{requests} requests and {errors:?} of {lines} lines"
+    );
 });

@@ -5,11 +5,11 @@
 
 use std::sync::LazyLock;
 
+use callingbox::E164;
+use callingbox::MilliCents;
 use callingbox_mcp::dialing::destination::Destination;
 use callingbox_mcp::dialing::limits::Usage;
 use callingbox_mcp::dialing::policy::{Decision, Policy, PolicyInput};
-use callingbox::E164;
-use callingbox::MilliCents;
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 
