@@ -55,7 +55,7 @@ async fn the_limits_of_the_calling_rules_hold_over_all_replicas() {
         let placed = results.iter().filter(|result| result["isError"] == json!(false)).count();
         let refused = results.iter().filter(|result| {
             let text = result["content"][0]["text"].as_str().unwrap();
-            text.starts_with("refused_by_policy: Refused by the calling rule `limits.")
+            text.contains("\nrefused_by_policy: Refused by the calling rule `limits.")
         });
         assert_eq!((placed, refused.count()), (number, 9 - number), "{limits} {results:?}");
         assert_eq!(deployment.dialed().await.len(), number, "{limits}");
