@@ -12,7 +12,8 @@ use callingbox_mcp::dialing::Environment;
 use callingbox_mcp::dialing::confirm::ConfirmMode;
 use callingbox_mcp::dialing::dialer::Dialer;
 use callingbox_mcp::dialing::ledger::{
-    AccountRef, ConfirmedBy, DispatchState, LedgerLocation, MAX_PAGE, RecordFilter, open_ledger,
+    AccountRef, ConfirmedBy, DispatchState, LedgerError, LedgerLocation, MAX_PAGE, RecordFilter,
+    open_ledger,
 };
 use callingbox_mcp::dialing::order::{DialRequest, Order};
 use callingbox_mcp::dialing::outcome::{DialError, DialResult};
@@ -31,6 +32,8 @@ use crate::chaos::random::Random;
 const ACCOUNTS: usize = 16;
 const CALLS: usize = 80;
 const PURCHASES: usize = 4;
+/// How often a request is tried while the ledger is locked. SQLite waits 5 s for the lock each time.
+const MAX_LOCKED: usize = 10;
 /// The orders begin within this time.
 const SPREAD: u64 = 30_000;
 
@@ -121,23 +124,28 @@ fn tasks(account: &Account) -> Vec<Task> {
         .collect()
 }
 
-/// As the tools do it: the earlier one first, then this.
+/// Dials as the tools do: it looks for an earlier request first. On a loaded machine the other process can hold the
+/// ledger's lock for too long; nothing was written then, and the error asks to try again.
 async fn ask(dialer: &Arc<Dialer>, asked: &DialRequest) -> Report {
-    let dialed = match dialer.find_earlier(asked).await {
-        Ok(Some(dialed)) => Ok(dialed),
-        Ok(None) => dialer.dial(asked.clone(), "chaos".into(), ConfirmedBy::NotRequired).await,
-        Err(error) => Err(error),
-    };
-    match dialed {
-        Ok(dialed) => match dialed.result {
-            DialResult::Placed(product) => Report::Done(product.id().to_owned()),
-            DialResult::Repeat { id, .. } => Report::Repeat(id),
-            DialResult::Unknown(_) => Report::Unknown,
-            DialResult::InFlight => Report::InFlight,
-        },
-        Err(DialError::NotPlaced(_)) => Report::NotPlaced,
-        Err(error) => panic!("{error}"),
+    for _ in 0..MAX_LOCKED {
+        let dialed = match dialer.find_earlier(asked).await {
+            Ok(Some(dialed)) => Ok(dialed),
+            Ok(None) => dialer.dial(asked.clone(), "chaos".into(), ConfirmedBy::NotRequired).await,
+            Err(error) => Err(error),
+        };
+        return match dialed {
+            Ok(dialed) => match dialed.result {
+                DialResult::Placed(product) => Report::Done(product.id().to_owned()),
+                DialResult::Repeat { id, .. } => Report::Repeat(id),
+                DialResult::Unknown(_) => Report::Unknown,
+                DialResult::InFlight => Report::InFlight,
+            },
+            Err(DialError::NotPlaced(_)) => Report::NotPlaced,
+            Err(DialError::Ledger(LedgerError::Locked)) => continue,
+            Err(error) => panic!("{error}"),
+        };
     }
+    panic!("the ledger stayed locked");
 }
 
 impl Storm {
