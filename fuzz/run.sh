@@ -12,7 +12,7 @@ cargo fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing: cargo ins
 cp Cargo.lock fuzz/Cargo.lock
 how=(--sanitizer none --dev --target-dir target/fuzz)
 cargo fuzz build "${how[@]}"
-for target in answers deliveries lines rules seals; do
+for target in answers deliveries lines rules tokens; do
     echo "== $target"
     mkdir -p "fuzz/corpus/$target"
     cargo fuzz run "${how[@]}" "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \

@@ -3,18 +3,28 @@
 
 #![no_main]
 
+use std::sync::LazyLock;
+
 use callingbox::{
     Agent, AvailableNumber, Call, PhoneNumber, Transcript, WebhookDelivery, WebhookEndpoint,
 };
-use callingbox_mcp::mcp::outcome::{CallReport, CallSummary};
-use callingbox_mcp::mcp::present::{Fence, utterance};
+use callingbox_mcp::dialing::Environment;
+use callingbox_mcp::mcp::catalogue::Catalogue;
+use callingbox_mcp::mcp::registry::available::AvailableTools;
+use callingbox_mcp::mcp::registry::selection::Selection;
+use callingbox_mcp::mcp::reply::call_report::{CallReport, CallSummary};
+use callingbox_mcp::mcp::reply::text::{UntrustedFence, format_utterance};
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// The record, if it can be read; its id, if it is a text, is then the same.
-fn read<T: DeserializeOwned + Serialize>(answer: &[u8]) -> Option<T> {
+static TOOLS: LazyLock<AvailableTools> = LazyLock::new(|| {
+    AvailableTools::new(Catalogue::new().index(), &Selection::default().into(), Environment::Live)
+});
+
+/// Reads a record. If its id is a string, the record keeps it.
+fn read_record<T: DeserializeOwned + Serialize>(answer: &[u8]) -> Option<T> {
     let record: T = serde_json::from_slice(answer).ok()?;
     let written = serde_json::to_value(&record).unwrap();
     if let Ok(Value::Object(fields)) = serde_json::from_slice(answer)
@@ -26,19 +36,19 @@ fn read<T: DeserializeOwned + Serialize>(answer: &[u8]) -> Option<T> {
 }
 
 fuzz_target!(|answer: &[u8]| {
-    let fence = Fence::new();
-    if let Some(call) = read::<Call>(answer) {
-        assert!(!CallSummary::of(call.clone()).line().is_empty());
-        assert!(!CallReport::of(call).text(&fence).is_empty());
+    let fence = UntrustedFence::new();
+    if let Some(call) = read_record::<Call>(answer) {
+        assert!(!CallSummary::from_call(call.clone()).summary_line().is_empty());
+        assert!(!CallReport::new(call, &TOOLS).text(&fence).is_empty());
     }
-    if let Some(transcript) = read::<Transcript>(answer) {
+    if let Some(transcript) = read_record::<Transcript>(answer) {
         transcript.segments.iter().for_each(|segment| {
-            utterance(segment);
+            assert!(!format_utterance(segment).is_empty());
         });
     }
-    read::<Agent>(answer);
-    read::<PhoneNumber>(answer);
-    read::<AvailableNumber>(answer);
-    read::<WebhookEndpoint>(answer);
-    read::<WebhookDelivery>(answer);
+    read_record::<Agent>(answer);
+    read_record::<PhoneNumber>(answer);
+    read_record::<AvailableNumber>(answer);
+    read_record::<WebhookEndpoint>(answer);
+    read_record::<WebhookDelivery>(answer);
 });

@@ -3,10 +3,10 @@
 
 #![no_main]
 
-use callingbox_mcp::mcp::confirmation::seal::Seals;
+use callingbox_mcp::mcp::confirmation::token::ConfirmationTokens;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &str| {
-    let (bound, seal) = input.split_once('\n').unwrap_or_default();
-    assert!(Seals::new(vec![7; 32]).unwrap().open(bound, seal).is_err());
+    let (bound, token) = input.split_once('\n').unwrap_or_default();
+    assert!(ConfirmationTokens::new(vec![7; 32]).unwrap().verify(bound, token).is_err());
 });
