@@ -2,8 +2,8 @@
 //! while they run. Data that no offered tool shows is left out.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use rmcp::model::{
     CacheScope, ErrorData, ReadResourceResult, Resource, ResourceContents, ResourceTemplate,
@@ -331,7 +331,7 @@ pub struct Subscriptions {
 
 impl Drop for Subscriptions {
     fn drop(&mut self) {
-        let tasks = self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let tasks = self.tasks.get_mut();
         tasks.values().for_each(AbortHandle::abort);
     }
 }
@@ -342,7 +342,7 @@ impl Subscriptions {
     /// # Errors
     /// The session has too many already.
     pub fn add(&self, uri: &str, task: AbortHandle) -> Result<(), ErrorData> {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.tasks.lock();
         tasks.retain(|_, task| !task.is_finished());
         if tasks.len() >= MAX_SUBSCRIPTIONS && !tasks.contains_key(uri) {
             task.abort();
@@ -359,7 +359,7 @@ impl Subscriptions {
 
     /// Ends a subscription.
     pub fn remove(&self, uri: &str) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.tasks.lock();
         if let Some(task) = tasks.remove(uri) {
             task.abort();
         }
