@@ -14,7 +14,7 @@ HEADERS = "content-type: application/json\r\naccept: application/json, text/even
 
 
 class BenchError(Exception):
-    """A server did not do what is measured."""
+    """A server ended or answered in a way that cannot be measured."""
 
 
 def request(number, method, params):

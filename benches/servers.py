@@ -24,7 +24,7 @@ OPENAPI = ROOT / "tests" / "contract" / "callingbox-openapi.yaml"
 CALL_ID = json.loads((ROOT / "benches" / "call.json").read_text())["id"]
 KEY = "sk_bench_0000"
 TIMEOUT = 60
-# The request rate is limited by default, and the limit is not what is measured.
+# Raised, so that the default limit of the request rate does not affect the figures.
 HTTP = ["http", "--listen", "127.0.0.1:0", "--requests-per-second", "1000000"]
 
 

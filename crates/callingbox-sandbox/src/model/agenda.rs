@@ -1,4 +1,4 @@
-//! The agenda: what is due, in order of time. Knows the ids of calls and deliveries, and nothing else of them.
+//! The agenda: the next steps of calls and deliveries, in order of time. Knows only the ids of calls and deliveries.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::clock::Moment;
 
-/// What is due.
+/// The next step of a call or a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AgendaItem {
     /// A call takes its next step.
