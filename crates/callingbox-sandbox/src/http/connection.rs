@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::limited_listener::LimitedListener;
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use socket2::{SockRef, Socket};
-use tokio::net::TcpListener;
 
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
@@ -24,9 +24,9 @@ impl Connection {
     }
 }
 
-impl Connected<IncomingStream<'_, TcpListener>> for Connection {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        let socket = SockRef::from(stream.io());
+impl Connected<IncomingStream<'_, LimitedListener>> for Connection {
+    fn connect_info(stream: IncomingStream<'_, LimitedListener>) -> Self {
+        let socket = SockRef::from(&stream.io().stream);
         // Without it, an answer in two segments waits for an acknowledgment. A failure costs only time.
         let _ = socket.set_tcp_nodelay(true);
         Self { socket: socket.try_clone().ok().map(Arc::new) }
