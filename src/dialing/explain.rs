@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::confirm::{ConfirmContext, ConfirmMode, Confirmation, confirmation_required};
-use super::limits::{Limit, OrderKind};
+use super::limits::{Limit, OrderKind, count_calls};
 use super::policy::{
     Action, Decision, LimitSetting, Policy, PolicyDecision, PolicyInput, PolicyMode, PolicyRefusal,
     QuietHours, Rule, RuleName, format_utc,
@@ -217,7 +217,7 @@ impl Policy {
             .into_iter()
             .filter(|(_, limit)| limit.mode == PolicyMode::Enforce)
             .map(|(name, limit)| match name {
-                Limit::PerHour => format!("{} calls an hour", limit.max),
+                Limit::PerHour => format!("{} an hour", count_calls(self.limits.per_hour.max)),
                 Limit::PerDay => format!("{} a day", limit.max),
                 Limit::PerDestinationPerHour => format!("{} an hour per destination", limit.max),
                 Limit::PerDestinationPerDay => format!("{} a day per destination", limit.max),

@@ -193,6 +193,11 @@ impl CallLimits {
     }
 }
 
+/// `1 call`, `20 calls`.
+pub(super) fn count_calls(count: u32) -> String {
+    format!("{count} call{}", if count == 1 { "" } else { "s" })
+}
+
 fn check_count(max: Option<u32>, used: WindowUsage) -> (bool, Option<Timestamp>) {
     (max.is_some_and(|max| used.count >= max), used.frees_at)
 }

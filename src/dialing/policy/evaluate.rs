@@ -275,22 +275,24 @@ impl Policy {
 
     fn match_limit(&self, reached: LimitReached, mode: PolicyMode) -> RuleMatch {
         let settings = &self.limits;
+        let made = |max, to, window| {
+            let were = if max == 1 { "was" } else { "were" };
+            format!("{}{to} {were} made in the last {window}", limits::count_calls(max))
+        };
+        let to_this = " to this destination";
         let reason = match reached.limit {
-            Limit::PerHour => format!("{} calls were made in the last hour", settings.per_hour.max),
-            Limit::PerDay => {
-                format!("{} calls were made in the last 24 hours", settings.per_day.max)
+            Limit::PerHour => made(settings.per_hour.max, "", "hour"),
+            Limit::PerDay => made(settings.per_day.max, "", "24 hours"),
+            Limit::PerDestinationPerHour => {
+                made(settings.per_destination_per_hour.max, to_this, "hour")
             }
-            Limit::PerDestinationPerHour => format!(
-                "{} calls to this destination were made in the last hour",
-                settings.per_destination_per_hour.max
-            ),
-            Limit::PerDestinationPerDay => format!(
-                "{} calls to this destination were made in the last 24 hours",
-                settings.per_destination_per_day.max
-            ),
-            Limit::Concurrent => {
-                format!("{} calls are in progress; wait for one to end", settings.concurrent.max)
+            Limit::PerDestinationPerDay => {
+                made(settings.per_destination_per_day.max, to_this, "24 hours")
             }
+            Limit::Concurrent => match settings.concurrent.max {
+                1 => "1 call is in progress; wait for it to end".to_owned(),
+                max => format!("{max} calls are in progress; wait for one to end"),
+            },
             Limit::SpendPerDay => format!(
                 "the call could raise the spending of the last 24 hours above {}",
                 settings.spend_per_day.max

@@ -268,6 +268,26 @@ fn limits_at_their_boundaries() {
 }
 
 #[test]
+fn a_limit_of_one_is_described_in_the_singular() {
+    let used = WindowUsage { count: 1, frees_at: None };
+    for (limit, expected) in [
+        ("per_hour", "1 call was made in the last hour"),
+        ("per_destination_per_day", "1 call to this destination was made in the last 24 hours"),
+        ("concurrent", "1 call is in progress; wait for it to end"),
+    ] {
+        let usage =
+            Usage { hour: used, destination_day: used, concurrent: 1, ..Usage::default() };
+        let policy = policy(&format!("[limits]\n{limit} = 1"));
+        let decision = evaluate_with(&policy, "+14155550100", NOON, &usage).decision;
+        assert!(
+            matches!(&decision, Decision::Refuse(refusal) if refusal.reason == expected),
+            "{limit}: {decision:?}"
+        );
+    }
+    assert!(policy("[limits]\nper_hour = 1").summary().contains("at most 1 call an hour"));
+}
+
+#[test]
 fn purchases_know_only_the_money_limit() {
     let policy = policy("[limits]\nspend_per_day = '10'\nper_hour = 0\nconcurrent = 0");
     let spent = |cents| Usage { spent: MilliCents::from_cents(cents), ..Usage::default() };

@@ -203,12 +203,12 @@ async fn the_rules_are_written_explained_and_never_overwritten() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 
     // 04:30 and 15:00 in New York.
-    for (at, verdict) in [
+    for (at, decision) in [
         ("2026-11-22T09:30:00Z", "decision   ask the user, by `quiet_hours`"),
         ("2026-11-22T20:00:00Z", "decision   allow, by `default`"),
     ] {
         let said = home.print(&["policy", "check", "+12125550123", "--at", at]).await;
-        assert!(said.contains(verdict) && !said.contains("+12125550123"), "{at}: {said}");
+        assert!(said.contains(decision) && !said.contains("+12125550123"), "{at}: {said}");
     }
     let said = home.print(&["policy", "check", "+19005550100"]).await;
     assert!(said.contains("never dial premium numbers"), "{said}");

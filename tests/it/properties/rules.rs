@@ -156,8 +156,8 @@ static DESTINATIONS: LazyLock<BTreeMap<&str, Destination>> = LazyLock::new(|| {
 });
 
 /// The action of a decision, ordered by strictness.
-fn strictness(verdict: &PolicyDecision) -> Action {
-    match verdict.decision {
+fn strictness(decision: &PolicyDecision) -> Action {
+    match decision.decision {
         Decision::Allow => Action::Allow,
         Decision::Ask(_) => Action::Ask,
         Decision::Refuse(_) => Action::Refuse,
@@ -283,7 +283,7 @@ proptest! {
         call in any_call(),
     ) {
         let policy = parse_policy(&head, &name_rules(rules));
-        let verdict = evaluate(&policy, &call);
+        let decision = evaluate(&policy, &call);
         let never = matches!(DESTINATIONS[call.to.as_str()].number_type, NumberType::Emergency | NumberType::Premium);
         let limits = policy.enforced_limits();
         let full = |max: Option<u32>, used: u32| max.is_some_and(|max| used >= max);
@@ -294,9 +294,9 @@ proptest! {
             || full(limits.per_destination_per_day, usage.destination_day.count)
             || full(limits.concurrent, usage.concurrent);
         if never || reached {
-            prop_assert_eq!(strictness(&verdict), Action::Refuse);
+            prop_assert_eq!(strictness(&decision), Action::Refuse);
         } else if policy.mode != PolicyMode::Enforce {
-            prop_assert_eq!(strictness(&verdict), Action::Allow);
+            prop_assert_eq!(strictness(&decision), Action::Allow);
         }
     }
 
