@@ -275,8 +275,7 @@ fn a_limit_of_one_is_described_in_the_singular() {
         ("per_destination_per_day", "1 call to this destination was made in the last 24 hours"),
         ("concurrent", "1 call is in progress; wait for it to end"),
     ] {
-        let usage =
-            Usage { hour: used, destination_day: used, concurrent: 1, ..Usage::default() };
+        let usage = Usage { hour: used, destination_day: used, concurrent: 1, ..Usage::default() };
         let policy = policy(&format!("[limits]\n{limit} = 1"));
         let decision = evaluate_with(&policy, "+14155550100", NOON, &usage).decision;
         assert!(
