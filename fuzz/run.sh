@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# libFuzzer, guided by coverage, on everything that reads what strangers wrote: two minutes for each target, or as
-# many seconds as are given, until one breaks. What broke it is left in fuzz/artifacts.
+# Runs libFuzzer on the readers of untrusted input: two minutes for each target, or as many seconds as the first
+# argument says, until one fails. The failing input is kept in fuzz/artifacts.
 #
-# Without sanitizers, which want a nightly toolchain: the program forbids unsafe code, and what is looked for here
-# is a panic, or a property of fuzz_targets/ that does not hold. Needs cargo-fuzz and a C++ compiler.
+# Without sanitizers, which need a nightly toolchain: the program forbids unsafe code, so the fuzzer looks for panics
+# and for violated properties. Needs cargo-fuzz and a C++ compiler.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

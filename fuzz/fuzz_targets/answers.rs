@@ -1,5 +1,4 @@
-//! Answers of the API: what is read as a record keeps its id and can be written again, and what a model is
-//! told of a call can be put in words.
+//! Answers of the API: a record that is parsed keeps its id and can be serialized, and a call can be rendered as text.
 
 #![no_main]
 

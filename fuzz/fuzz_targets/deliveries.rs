@@ -1,5 +1,5 @@
-//! Webhook deliveries: the input is a header, an end of line, and a body. Nothing that does not know the secret
-//! is believed, and no body makes the receiver fall, signed or not.
+//! Webhook deliveries: the input is a header, a line feed, and a body. No header is a valid signature, since only the
+//! sender knows the secret, and no body crashes the receiver, signed or not.
 
 #![no_main]
 
@@ -18,13 +18,13 @@ use tower_service::Service as _;
 
 const HEADER: &str = "callingbox-signature";
 const SECRET: &str = "whsec_a";
-/// When headers are read: a time of the seed's, or else every one would be too old to be looked at.
-const THEN: i64 = 1_776_263_400;
+/// The time at which headers are verified: that of the seed, which would be too old otherwise.
+const SEED_TIME: i64 = 1_776_263_400;
 
-struct Deaf;
+struct IgnoreEvents;
 
 #[async_trait::async_trait]
-impl CallEventHandler for Deaf {
+impl CallEventHandler for IgnoreEvents {
     async fn handle_event(&self, _: CallId, _: Option<Call>) {}
 }
 
@@ -32,7 +32,7 @@ fn secrets() -> SigningSecrets {
     SigningSecrets::new([SECRET.to_owned()]).unwrap()
 }
 
-fn signed(time: i64, body: &[u8]) -> String {
+fn sign(time: i64, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
     mac.update(format!("{time}.").as_bytes());
     mac.update(body);
@@ -44,7 +44,7 @@ fn signed(time: i64, body: &[u8]) -> String {
 fuzz_target!(|input: &[u8]| {
     let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
     let (header, body) = input.split_at(end);
-    let then = Timestamp::from_second(THEN).unwrap();
+    let then = Timestamp::from_second(SEED_TIME).unwrap();
     if let Ok(header) = HeaderValue::from_bytes(header) {
         let headers = HeaderMap::from_iter([(HEADER.parse().unwrap(), header)]);
         assert!(secrets().verify(&headers, body, then).is_err());
@@ -52,10 +52,9 @@ fuzz_target!(|input: &[u8]| {
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let receiver = WebhookReceiver::new(secrets(), Arc::new(Deaf), None);
+        let receiver = WebhookReceiver::new(secrets(), Arc::new(IgnoreEvents), None);
         let mut routes = receiver.routes().into_service();
-        let request =
-            Request::post(PATH).header(HEADER, signed(Timestamp::now().as_second(), body));
+        let request = Request::post(PATH).header(HEADER, sign(Timestamp::now().as_second(), body));
         let answer = routes.call(request.body(Body::from(body.to_vec())).unwrap()).await.unwrap();
         assert!([200, 400].contains(&answer.status().as_u16()), "{}", answer.status());
     });

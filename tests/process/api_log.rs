@@ -1,4 +1,4 @@
-//! What the API client logs. A process of its own, because a subscriber is the process's.
+//! The log of the API client. The log subscriber is global to the process.
 use std::sync::{Arc, Mutex};
 
 use callingbox::E164;
@@ -11,7 +11,7 @@ use wire::{KEY, Reply, Server, json as json_reply};
 #[path = "../it/api/wire.rs"]
 mod wire;
 
-/// Everything that this crate and those below it log at the finest level.
+/// Everything that this crate and its dependencies log at the finest level.
 #[tokio::test]
 async fn the_log_names_no_key_no_id_and_no_number() {
     #[derive(Clone, Default)]

@@ -1,5 +1,4 @@
-//! Tests that need a process of their own, because they read or set something of the whole process: its memory, its
-//! log subscriber, its tracer.
+//! Tests that read or set something global to the process: its memory, its log subscriber, or its tracer.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,

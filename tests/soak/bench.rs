@@ -1,5 +1,5 @@
-//! Runs the benchmarks for a few seconds, so that they keep working. The figures are not judged, apart from the shape
-//! of the curve, because a test machine has no steady speed.
+//! Runs the benchmarks for a few seconds, so that they keep working. Only the shape of
+//! the curve is checked, because the speed of a test machine varies.
 //!
 //! `CALLINGBOX_MCP` names another binary, such as a release build.
 

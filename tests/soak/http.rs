@@ -1,12 +1,12 @@
-//! The way of /mcp, in both eras.
+//! A client for /mcp, in both eras.
 
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use crate::observed::Log;
-use crate::{PATIENCE, listening};
+use crate::{TIMEOUT, start_listener};
 
-/// How a request is made.
+/// The protocol of a request.
 pub(crate) enum Era {
     /// 2026-07-28.
     Modern,
@@ -23,8 +23,8 @@ pub(crate) struct Http {
 
 impl Http {
     pub(crate) async fn start(program: Command, log: &Log) -> Self {
-        let (child, url) = listening(program, log).await;
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let (child, url) = start_listener(program, log).await;
+        let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap();
         let pid = child.id().unwrap();
         Self { child, url, http, pid }
     }
@@ -41,7 +41,7 @@ impl Http {
             .body(message.to_string())
     }
 
-    /// A new session.
+    /// Opens a session.
     pub(crate) async fn session(&self) -> Era {
         let client = json!({"name": "soak", "version": "0"});
         let params =
@@ -51,11 +51,11 @@ impl Http {
         let era = Era::Session(answer.headers()["mcp-session-id"].to_str().unwrap().to_owned());
         drop(answer.bytes().await);
         let note = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-        assert_eq!(self.of(&era, &note).send().await.unwrap().status(), 202);
+        assert_eq!(self.build_request(&era, &note).send().await.unwrap().status(), 202);
         era
     }
 
-    fn of(&self, era: &Era, message: &Value) -> reqwest::RequestBuilder {
+    fn build_request(&self, era: &Era, message: &Value) -> reqwest::RequestBuilder {
         match era {
             Era::Session(id) => self
                 .post(message)
@@ -74,7 +74,7 @@ impl Http {
         }
     }
 
-    /// The one answer to a request: as JSON, or the one message with its id on a stream.
+    /// Sends a request and returns its only answer, from JSON or from a stream.
     pub(crate) async fn request(
         &self,
         era: &Era,
@@ -90,7 +90,7 @@ impl Http {
             });
         }
         let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-        let answer = self.of(era, &message).send().await.unwrap();
+        let answer = self.build_request(era, &message).send().await.unwrap();
         let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
         let text = answer.text().await.unwrap();
         let mut answers: Vec<Value> = if kind.starts_with("application/json") {
@@ -109,7 +109,7 @@ impl Http {
     }
 
     pub(crate) async fn finish(mut self) {
-        // It was still there.
+        // It did not exit before.
         assert_eq!(self.child.try_wait().unwrap(), None);
         self.child.kill().await.unwrap();
     }

@@ -1,10 +1,10 @@
-//! The soak: many mixed calls through the real binary, over standard input and output and over /mcp in
-//! both eras at once, while the simulator behind it fails in every way. No answer is lost, memory is
-//! flat once it is warm, and no log line holds the key or a whole telephone number.
+//! The soak test: many mixed tool calls through the real binary, concurrently over stdio and over /mcp in both eras,
+//! while the simulator injects faults. Every request is answered, memory stays level after the warm-up, and no log line
+//! has the key or a full telephone number.
 //!
-//! 100,000 calls unless `SOAK_CALLS` says otherwise; `SOAK_SEED` tries another order of things, and
-//! `CALLINGBOX_MCP` names another binary. The first twentieth runs with every log line there is (trace),
-//! the rest with `debug`. `cargo test --test soak -- --ignored --nocapture` prints what was measured.
+//! 100,000 calls unless `SOAK_CALLS` says otherwise; `SOAK_SEED` sets another seed, and
+//! `CALLINGBOX_MCP` names another binary. The first twentieth runs with `--log trace`, the
+//! rest with `debug`. `cargo test --test soak -- --ignored --nocapture` prints the measurements.
 
 #![expect(
     clippy::unwrap_used,
@@ -40,14 +40,14 @@ use observed::{Log, Memory};
 use random::Random;
 use stdio::Stdio as Lines;
 
-/// What no log line may hold.
+/// The key, which no log line may have.
 pub(crate) const KEY: &str = "sk_live_5oak5ecret";
-/// The longest that any answer may take: a wait, and three attempts of the API client.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-/// Calls under way at once, of each way.
-const AT_ONCE: usize = 64;
+/// The longest time for an answer: a wait, and three attempts of the API client.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
+/// Concurrent calls on each of the three connections.
+const CONCURRENCY: usize = 64;
 
-/// The binary in this home, which is a user's with a key and without limits.
+/// A command that starts the binary in this home folder, with a key.
 fn program(home: &Path, upstream: &str, arguments: &[&str]) -> Command {
     let binary = std::env::var_os("CALLINGBOX_MCP")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_callingbox-mcp").into());
@@ -65,20 +65,20 @@ fn program(home: &Path, upstream: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Starts a program that listens, and gives its address.
-pub(crate) async fn listening(mut program: Command, log: &Log) -> (Child, String) {
+/// Starts a program that listens, and returns its address.
+pub(crate) async fn start_listener(mut program: Command, log: &Log) -> (Child, String) {
     let mut child = program.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     log.read(child.stderr.take().unwrap());
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     loop {
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+        let line = tokio::time::timeout(TIMEOUT, lines.next_line()).await.unwrap().unwrap();
         if let Some(url) = line.expect("an address").strip_prefix("listening on ") {
             return (child, url.to_owned());
         }
     }
 }
 
-fn a_home() -> tempfile::TempDir {
+fn create_home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("config/callingbox-mcp");
     std::fs::create_dir_all(&folder).unwrap();
@@ -87,36 +87,36 @@ fn a_home() -> tempfile::TempDir {
     home
 }
 
-/// Asks the simulator's controls.
-pub(crate) async fn control(http: &reqwest::Client, base: &str, path: &str, body: Value) {
+/// Sends a request to a control endpoint of the simulator.
+pub(crate) async fn post_control(http: &reqwest::Client, base: &str, path: &str, body: Value) {
     let request = http.post(format!("{base}{path}")).bearer_auth(KEY);
     let request = request.header("content-type", "application/json").body(body.to_string());
     let answer = request.send().await.unwrap();
-    // Too many faults may wait already.
+    // The list of faults may be full.
     assert!(answer.status().is_success() || path.ends_with("/faults"), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "minutes: .ci/run runs it"]
-async fn a_hundred_thousand_calls_leave_nothing_behind() {
+async fn a_hundred_thousand_calls_are_answered_without_a_leak() {
     let number = |name: &str, or: usize| std::env::var(name).map_or(or, |n| n.parse().unwrap());
     let calls = number("SOAK_CALLS", 100_000);
     let random = Arc::new(Random::new(number("SOAK_SEED", 20_261_122) as u64));
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // A process of its own, so that what it remembers is its own; a call of a minute takes 60 ms.
+    // In another process, so that its memory is not counted; a call of a minute takes 60 ms.
     let home = tempfile::tempdir().unwrap();
     let arguments = ["sandbox", "--listen", "127.0.0.1:0", "--speed", "1000"];
     let (_sandbox, upstream) =
-        listening(program(home.path(), "", &arguments), &Log::default()).await;
-    let slice = calls / 20;
-    soak(&upstream, "trace", slice, &random, None).await;
-    let memories = soak(&upstream, "debug", calls - slice, &random, Some(Memory::default())).await;
+        start_listener(program(home.path(), "", &arguments), &Log::default()).await;
+    let traced = calls / 20;
+    soak(&upstream, "trace", traced, &random, None).await;
+    let memories = soak(&upstream, "debug", calls - traced, &random, Some(Memory::default())).await;
     for (way, memory) in memories {
-        memory.judge(way, calls);
+        memory.assert_level(way, calls);
     }
 }
 
-/// That many calls through new servers that log this much, and how their memory went.
+/// Makes so many calls through new servers with this log level, and returns the memory of each server.
 async fn soak(
     upstream: &str,
     log: &str,
@@ -124,9 +124,9 @@ async fn soak(
     random: &Arc<Random>,
     memory: Option<Memory>,
 ) -> Vec<(&'static str, Memory)> {
-    let begun = Instant::now();
-    let home = a_home();
-    let plain = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+    let start = Instant::now();
+    let home = create_home();
+    let plain = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap();
     let http_log = Log::default();
     let http = Http::start(
         program(
@@ -141,7 +141,7 @@ async fn soak(
     let lines = Lines::start(program(home.path(), upstream, &["--log", log]), &lines_log).await;
 
     let credit = json!({"balance_milli_cents": 1_000_000_000_000_u64});
-    control(&plain, upstream, "/sandbox/credits", credit).await;
+    post_control(&plain, upstream, "/sandbox/credits", credit).await;
     let mix = Mix::prepare(&lines, Arc::clone(random)).await;
     let sessions = join_all((0..4).map(|_| http.session())).await;
 
@@ -149,54 +149,54 @@ async fn soak(
     let mut memories =
         [("stdio", lines.pid()), ("http", http.pid())].map(|(way, pid)| (way, memory.clone(), pid));
     let next = || done.fetch_add(1, Ordering::Relaxed) < calls;
-    let workers = (0..AT_ONCE).map(|worker| {
+    let workers = (0..CONCURRENCY).map(|worker| {
         let (mix, lines, http, session) = (&mix, &lines, &http, &sessions[worker % sessions.len()]);
         async move {
             tokio::join!(
                 async {
                     while next() {
-                        mix.stdio(lines).await
+                        mix.send_over_stdio(lines).await
                     }
                 },
                 async {
                     while next() {
-                        mix.http(http, &Era::Modern).await
+                        mix.send_over_http(http, &Era::Modern).await
                     }
                 },
                 async {
                     while next() {
-                        mix.http(http, session).await
+                        mix.send_over_http(http, session).await
                     }
                 },
             );
         }
     });
-    let trouble = async {
-        let (mut seen, mut broken) = (0, 0);
+    let disturb = async {
+        let (mut measured, mut faulty) = (0, 0);
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;
             let now = done.load(Ordering::Relaxed);
-            // One in a hundred calls, or a few after it, meets a fault.
-            if now >= broken + 100 {
-                broken = now;
-                control(&plain, upstream, "/sandbox/faults", mix.fault()).await;
+            // About one in a hundred calls meets a fault.
+            if now >= faulty + 100 {
+                faulty = now;
+                post_control(&plain, upstream, "/sandbox/faults", mix.draw_fault()).await;
             }
-            if now >= seen + calls / 200 {
-                seen = now;
+            if now >= measured + calls / 200 {
+                measured = now;
                 for (_, memory, pid) in &mut memories {
-                    memory.iter_mut().for_each(|memory| memory.look(now, *pid));
+                    memory.iter_mut().for_each(|memory| memory.measure(now, *pid));
                 }
             }
         }
     };
     tokio::select! {
         _ = join_all(workers) => {}
-        () = trouble => {}
+        () = disturb => {}
     }
-    mix.check(calls);
+    mix.assert_mixed(calls);
     lines.finish().await;
     http.finish().await;
-    let took = begun.elapsed().as_secs_f64();
+    let took = start.elapsed().as_secs_f64();
     for (way, lines) in [("stdio", &lines_log), ("http", &http_log)] {
         println!("soak: {way} logged {} lines at {log}", lines.check().await);
     }

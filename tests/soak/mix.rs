@@ -1,4 +1,4 @@
-//! What is asked for, in which proportion, and what each answer must be like at least.
+//! The mix of requests, and what is expected of each answer.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,12 +11,12 @@ use crate::http::{Era, Http};
 use crate::random::Random;
 use crate::stdio::Stdio;
 
-/// Calls that are remembered to ask about.
-const REMEMBERED: usize = 500;
+/// How many calls are kept for later requests.
+const MAX_KNOWN_CALLS: usize = 500;
 
-/// What an answer must be.
+/// The expected answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+enum Expected {
     /// A success, or a failure that the broken upstream explains.
     Any,
     /// A failure of this class, whatever the upstream does.
@@ -26,17 +26,17 @@ enum Wanted {
 }
 
 /// One request.
-struct Ask {
+struct PlannedRequest {
     kind: &'static str,
     method: &'static str,
     params: Value,
-    wanted: Wanted,
+    expected: Expected,
 }
 
-impl Ask {
+impl PlannedRequest {
     fn tool(kind: &'static str, arguments: Value) -> Self {
         let params = json!({"name": kind, "arguments": arguments});
-        Self { kind, method: "tools/call", params, wanted: Wanted::Any }
+        Self { kind, method: "tools/call", params, expected: Expected::Any }
     }
 }
 
@@ -45,12 +45,12 @@ pub(crate) struct Mix {
     agent: String,
     ids: AtomicI64,
     calls: Mutex<Vec<String>>,
-    /// By what was asked: how many, and how many of them succeeded.
+    /// For each kind of request, how many were made and how many succeeded.
     counts: Mutex<BTreeMap<&'static str, (usize, usize)>>,
 }
 
 impl Mix {
-    /// An agent with a number.
+    /// Buys a number, creates an agent that calls from it, and places the first calls.
     pub(crate) async fn prepare(lines: &Stdio, random: Arc<Random>) -> Self {
         let tool = async |name: &str, arguments: Value| {
             let answer =
@@ -82,48 +82,53 @@ impl Mix {
         json!(calls[self.random.below(calls.len() as u64) as usize])
     }
 
-    fn draw(&self) -> Ask {
+    fn draw(&self) -> PlannedRequest {
         let random = &self.random;
         let call = |more: Value| {
             let mut arguments = json!({"call_id": self.known_call()});
             arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             arguments
         };
-        let failing = |kind, arguments, wanted| Ask { wanted, ..Ask::tool(kind, arguments) };
+        let failing = |kind, arguments, expected| PlannedRequest {
+            expected,
+            ..PlannedRequest::tool(kind, arguments)
+        };
         match random.below(100) {
-            0..38 => Ask::tool("get_call_result", call(json!({"wait_seconds": 0}))),
-            38..40 => Ask::tool("get_call_result", call(json!({"wait_seconds": 1}))),
+            0..38 => PlannedRequest::tool("get_call_result", call(json!({"wait_seconds": 0}))),
+            38..40 => PlannedRequest::tool("get_call_result", call(json!({"wait_seconds": 1}))),
             40..58 => {
                 let limit = 1 + random.below(50);
-                Ask::tool("get_call_transcript", call(json!({"limit": limit})))
+                PlannedRequest::tool("get_call_transcript", call(json!({"limit": limit})))
             }
-            58..64 => Ask::tool("list_calls", json!({"limit": 1 + random.below(20)})),
-            64..67 => Ask::tool("list_calls", json!({"limit": 5, "status": "completed"})),
-            67..72 => Ask::tool(
+            58..64 => PlannedRequest::tool("list_calls", json!({"limit": 1 + random.below(20)})),
+            64..67 => {
+                PlannedRequest::tool("list_calls", json!({"limit": 5, "status": "completed"}))
+            }
+            67..72 => PlannedRequest::tool(
                 "search_numbers",
                 json!({"area_code": (201 + random.below(700)).to_string()}),
             ),
-            72..75 => Ask::tool("list_numbers", json!({})),
-            75..78 => Ask::tool("list_agents", json!({})),
-            78..80 => Ask::tool("get_agent", json!({"agent_id": self.agent})),
+            72..75 => PlannedRequest::tool("list_numbers", json!({})),
+            75..78 => PlannedRequest::tool("list_agents", json!({})),
+            78..80 => PlannedRequest::tool("get_agent", json!({"agent_id": self.agent})),
             80..83 => {
                 let instructions =
                     format!("Remind, {}.", "kindly ".repeat(random.below(50) as usize));
-                Ask::tool(
+                PlannedRequest::tool(
                     "update_agent",
                     json!({"agent_id": self.agent, "instructions": instructions}),
                 )
             }
             83..87 => {
-                // Mostly those that end in some way; the lost and refused ones take seconds of searching.
-                // 0113 withholds its answer for a minute.
+                // Mostly destinations that answer; after a lost answer the search takes seconds. 0113 delays its
+                // answer for a minute.
                 let ending = match random.below(40) {
-                    at @ 0..=2 => 10 + at,
-                    at @ 3..=4 => 11 + at,
-                    at => at % 10,
+                    choice @ 0..=2 => 10 + choice,
+                    choice @ 3..=4 => 11 + choice,
+                    choice => choice % 10,
                 };
                 let area = 201 + random.below(700);
-                Ask::tool(
+                PlannedRequest::tool(
                     "place_call",
                     json!({
                         "agent_id": self.agent,
@@ -136,42 +141,43 @@ impl Mix {
             87..89 => failing(
                 "get_call_result",
                 json!({"call_id": 5.5}),
-                Wanted::Class("invalid_argument"),
+                Expected::Class("invalid_argument"),
             ),
             89..91 => failing(
                 "place_call",
                 json!({"agent_id": "a", "to": "555"}),
-                Wanted::Class("invalid_argument"),
+                Expected::Class("invalid_argument"),
             ),
             91..92 => failing(
                 "list_calls",
                 json!({"nmber": "+14155550100"}),
-                Wanted::Class("invalid_argument"),
+                Expected::Class("invalid_argument"),
             ),
-            92..94 => {
-                Ask::tool("get_call_result", json!({"call_id": "no-such-call", "wait_seconds": 0}))
-            }
+            92..94 => PlannedRequest::tool(
+                "get_call_result",
+                json!({"call_id": "no-such-call", "wait_seconds": 0}),
+            ),
             94..95 => failing(
                 "rotate_webhook_secret",
                 json!({"webhook_id": "w"}),
-                Wanted::Class("switched_off"),
+                Expected::Class("switched_off"),
             ),
-            95..96 => failing("no_such_tool", json!({"key": crate::KEY}), Wanted::Protocol),
-            96..97 => Ask {
+            95..96 => failing("no_such_tool", json!({"key": crate::KEY}), Expected::Protocol),
+            96..97 => PlannedRequest {
                 kind: "tools/list",
                 method: "tools/list",
                 params: json!({}),
-                wanted: Wanted::Any,
+                expected: Expected::Any,
             },
-            _ => Ask {
-                kind: "taken back",
-                ..Ask::tool("get_call_result", call(json!({"wait_seconds": 2})))
+            _ => PlannedRequest {
+                kind: "cancelled",
+                ..PlannedRequest::tool("get_call_result", call(json!({"wait_seconds": 2})))
             },
         }
     }
 
-    /// What goes wrong next at the upstream.
-    pub(crate) fn fault(&self) -> Value {
+    /// Draws the next fault of the upstream.
+    pub(crate) fn draw_fault(&self) -> Value {
         let random = &self.random;
         let path = match random.below(4) {
             0 => "/v1/calls",
@@ -192,64 +198,66 @@ impl Mix {
         fault
     }
 
-    pub(crate) async fn stdio(&self, lines: &Stdio) {
-        let ask = self.draw();
-        if ask.kind == "taken back" {
-            lines.abandon(ask.method, ask.params).await;
-            return self.count(ask.kind, true);
+    pub(crate) async fn send_over_stdio(&self, lines: &Stdio) {
+        let request = self.draw();
+        if request.kind == "cancelled" {
+            lines.cancel(request.method, request.params).await;
+            return self.record(request.kind, true);
         }
-        let answer = lines.request(ask.method, ask.params.clone()).await;
-        self.note(&ask, &answer);
+        let answer = lines.request(request.method, request.params.clone()).await;
+        self.check_answer(&request, &answer);
     }
 
-    pub(crate) async fn http(&self, http: &Http, era: &Era) {
-        let ask = self.draw();
+    pub(crate) async fn send_over_http(&self, http: &Http, era: &Era) {
+        let request = self.draw();
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let answer = http.request(era, id, ask.method, ask.params.clone());
-        if ask.kind == "taken back" {
-            let patience = Duration::from_millis(self.random.below(30));
-            let _ = tokio::time::timeout(patience, answer).await;
-            return self.count(ask.kind, true);
+        let answer = http.request(era, id, request.method, request.params.clone());
+        if request.kind == "cancelled" {
+            let timeout = Duration::from_millis(self.random.below(30));
+            let _ = tokio::time::timeout(timeout, answer).await;
+            return self.record(request.kind, true);
         }
-        self.note(&ask, &answer.await);
+        self.check_answer(&request, &answer.await);
     }
 
-    fn count(&self, kind: &'static str, good: bool) {
+    fn record(&self, kind: &'static str, success: bool) {
         let mut counts = self.counts.lock().unwrap();
-        let (all, well) = counts.entry(kind).or_default();
+        let (all, succeeded) = counts.entry(kind).or_default();
         *all += 1;
-        *well += usize::from(good);
+        *succeeded += usize::from(success);
     }
 
-    fn note(&self, ask: &Ask, answer: &Value) {
+    fn check_answer(&self, request: &PlannedRequest, answer: &Value) {
         let result = &answer["result"];
         let class = result["_meta"]["callingbox-mcp/error"]["class"].as_str();
-        match ask.wanted {
-            Wanted::Any => assert!(result.is_object(), "{}: {answer}", ask.params),
-            Wanted::Class(wanted) => assert_eq!(class, Some(wanted), "{}: {answer}", ask.params),
-            Wanted::Protocol => {
-                assert!(answer["error"]["code"].is_i64(), "{}: {answer}", ask.params)
+        match request.expected {
+            Expected::Any => assert!(result.is_object(), "{}: {answer}", request.params),
+            Expected::Class(expected) => {
+                assert_eq!(class, Some(expected), "{}: {answer}", request.params)
+            }
+            Expected::Protocol => {
+                assert!(answer["error"]["code"].is_i64(), "{}: {answer}", request.params)
             }
         }
         if class == Some("internal") {
-            panic!("a defect: {}: {answer}", ask.params);
+            panic!("a defect: {}: {answer}", request.params);
         }
         if let (Some(id), "place_call") =
-            (result["structuredContent"]["call_id"].as_str(), ask.kind)
+            (result["structuredContent"]["call_id"].as_str(), request.kind)
         {
             let mut calls = self.calls.lock().unwrap();
-            if calls.len() < REMEMBERED {
+            if calls.len() < MAX_KNOWN_CALLS {
                 calls.push(id.to_owned());
             } else {
-                let at = self.random.below(REMEMBERED as u64) as usize;
-                calls[at] = id.to_owned();
+                let index = self.random.below(MAX_KNOWN_CALLS as u64) as usize;
+                calls[index] = id.to_owned();
             }
         }
-        self.count(ask.kind, class.is_none() && result.is_object());
+        self.record(request.kind, class.is_none() && result.is_object());
     }
 
-    /// All kinds were asked for, and most of what can go well did.
-    pub(crate) fn check(&self, calls: usize) {
+    /// Asserts that requests of all kinds were made, and that most of those that can succeed did.
+    pub(crate) fn assert_mixed(&self, calls: usize) {
         let counts = self.counts.lock().unwrap();
         if calls < 1_000 {
             return;
@@ -258,14 +266,16 @@ impl Mix {
         for kind in
             ["get_call_transcript", "list_numbers", "update_agent", "place_call", "tools/list"]
         {
-            let (all, well) = counts[kind];
-            assert!(well * 2 > all, "{kind}: {well} of {all} went well");
+            let (all, succeeded) = counts[kind];
+            assert!(succeeded * 2 > all, "{kind}: {succeeded} of {all} succeeded");
         }
     }
 
     pub(crate) fn summary(&self) -> String {
         let counts = self.counts.lock().unwrap();
-        let each = counts.iter().map(|(kind, (all, well))| format!("{kind} {all} ({well} well)"));
+        let each = counts
+            .iter()
+            .map(|(kind, (all, succeeded))| format!("{kind} {all} ({succeeded} succeeded)"));
         each.collect::<Vec<_>>().join(", ")
     }
 }

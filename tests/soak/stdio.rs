@@ -1,4 +1,4 @@
-//! The way of lines: many requests at once through one process, each answered exactly once.
+//! A client over stdio: concurrent requests through one process, each answered exactly once.
 
 use std::collections::HashMap;
 use std::process;
@@ -10,22 +10,22 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::observed::Log;
 
-/// Requests under way; of one that was taken back nobody waits, and an answer may still come.
+/// Requests without an answer; a cancelled one has no receiver, and may still be answered.
 #[derive(Default)]
-struct Open {
+struct Pending {
     waiting: HashMap<i64, Option<oneshot::Sender<Value>>>,
     next: i64,
-    /// Answers to what was never asked, or was answered before.
+    /// Answers to unknown requests, and second answers.
     strays: Vec<Value>,
 }
 
 pub(crate) struct Stdio {
     child: Mutex<Child>,
     input: tokio::sync::Mutex<Option<ChildStdin>>,
-    open: Arc<Mutex<Open>>,
+    open: Arc<Mutex<Pending>>,
     reader: Mutex<Option<JoinHandle<()>>>,
     pid: u32,
 }
@@ -37,7 +37,7 @@ impl Stdio {
             program.stdin(process::Stdio::piped()).stdout(process::Stdio::piped()).spawn().unwrap();
         log.read(child.stderr.take().unwrap());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let open = Arc::new(Mutex::new(Open::default()));
+        let open = Arc::new(Mutex::new(Pending::default()));
         let shared = Arc::clone(&open);
         let reader = tokio::spawn(async move {
             while let Some(line) = lines.next_line().await.unwrap() {
@@ -92,15 +92,15 @@ impl Stdio {
         id
     }
 
-    /// The one answer to a request.
+    /// Sends a request and returns its answer.
     pub(crate) async fn request(&self, method: &str, params: Value) -> Value {
         let (answer, waiting) = oneshot::channel();
         self.begin(method, params, Some(answer)).await;
-        tokio::time::timeout(PATIENCE, waiting).await.expect("an answer").unwrap()
+        tokio::time::timeout(TIMEOUT, waiting).await.expect("an answer").unwrap()
     }
 
-    /// A request that is taken back at once.
-    pub(crate) async fn abandon(&self, method: &str, params: Value) {
+    /// Sends a request and cancels it immediately.
+    pub(crate) async fn cancel(&self, method: &str, params: Value) {
         let id = self.begin(method, params, None).await;
         let params = json!({"requestId": id, "reason": "soak"});
         self.send(
@@ -109,11 +109,11 @@ impl Stdio {
         .await;
     }
 
-    /// Ends the input: the process ends by itself, and nothing is left open but what was taken back.
+    /// Ends the input; the process must exit, with every request answered unless it was cancelled.
     pub(crate) async fn finish(&self) {
         drop(self.input.lock().await.take());
         let reader = self.reader.lock().unwrap().take().unwrap();
-        tokio::time::timeout(PATIENCE, reader).await.expect("the end of output").unwrap();
+        tokio::time::timeout(TIMEOUT, reader).await.expect("the end of output").unwrap();
         let open = self.open.lock().unwrap();
         let lost = open.waiting.values().filter(|waiting| waiting.is_some()).count();
         assert_eq!((lost, &open.strays), (0, &Vec::new()));

@@ -30,7 +30,7 @@ impl World {
     /// With these files; an empty one is left out.
     pub(crate) async fn new(config: &str, policy: &str) -> Self {
         let sandbox = simulator(Options::default()).await;
-        let control = Control::of(&sandbox);
+        let control = Control::new(&sandbox);
         let home = Arc::new(Home::new());
         for (name, text) in [("config", config), ("policy", policy)] {
             if !text.is_empty() {

@@ -11,7 +11,7 @@ use callingbox_mcp::dialing::order::{DialRequest, Order};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::harness::{Session, soon};
+use super::harness::{Session, within_limit};
 use super::{LEGACY, World, cannot_ask, data, failure};
 
 const TO: &str = "+12025550123";
@@ -87,7 +87,7 @@ async fn a_repetition_is_the_first_call_whatever_the_rules_say_meanwhile() {
 async fn a_call_that_was_found_only_after_its_end_is_not_said_to_be_on_its_way() {
     let world = World::new("", "").await;
     let mut session = world.session(LEGACY, cannot_ask()).await;
-    world.control.ask("POST", "/sandbox/clock", Some(json!({"speed": 1_000_000}))).await;
+    world.control.request("POST", "/sandbox/clock", Some(json!({"speed": 1_000_000}))).await;
     let placed = session.data("place_call", world.call("+12025550112", "Remind.")).await;
     assert_eq!(placed["outcome"], "completed");
     assert_eq!(placed["note"], "The call was placed and is over. get_call_result has its result.");
@@ -99,7 +99,7 @@ async fn what_began_anew_on_the_simulator_is_not_what_the_ledger_remembers() {
     let mut lives = Vec::new();
     for _ in 0..2 {
         // The same ids each time, since the seed is the same.
-        world.control.ask("POST", "/sandbox/reset", None).await;
+        world.control.request("POST", "/sandbox/reset", None).await;
         let mut session = world.session(LEGACY, cannot_ask()).await;
         let agent = session.outbound_agent(json!({})).await;
         let call = json!({"agent_id": agent, "to": TO, "instructions": "Remind."});
@@ -170,7 +170,7 @@ async fn a_server_killed_between_request_and_answer_leaves_a_call_that_the_next_
     let mut session = world.session(LEGACY, cannot_ask()).await;
     let call = world.call(TO, "Remind.");
     session.begin_call("place_call", call.clone()).await;
-    world.control.arrived("POST", "/v1/calls", 1).await;
+    world.control.wait_for_requests("POST", "/v1/calls", 1).await;
     // SIGKILL.
     drop(session);
     assert_eq!(world.receipts(&[]).await[0]["state"], "intent");
@@ -226,7 +226,7 @@ async fn while_another_holds_the_ledger_it_is_to_be_tried_later() {
 /// Writes into the ledger of this home what a server leaves that dies before it sends, so long ago.
 async fn abandon(world: &World, call: &Value, seconds_ago: i64) -> DispatchId {
     let place = LedgerLocation::File(ledger(world));
-    let organization = world.control.ask("GET", "/sandbox/organization", None).await;
+    let organization = world.control.request("GET", "/sandbox/organization", None).await;
     let incarnation = organization["incarnation"].as_str().unwrap();
     let account = format!("{}#{incarnation}", world.sandbox.url());
     let account = AccountRef::new(callingbox_mcp::simulator::KEY.as_bytes(), &account);
@@ -317,7 +317,7 @@ async fn the_id_is_told_though_the_ledger_fails_after_the_request_has_left() {
     let mut session = world.session(LEGACY, cannot_ask()).await;
     let call = world.call(TO, "Remind.");
     let id = session.begin_call("place_call", call.clone()).await;
-    world.control.arrived("POST", "/v1/calls", 1).await;
+    world.control.wait_for_requests("POST", "/v1/calls", 1).await;
     let other = rusqlite::Connection::open(ledger(&world)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let answer = session.answer(id).await;
@@ -340,7 +340,7 @@ async fn taken_back(world: &World, delay_ms: u64) -> Session {
     world.control.fault(late).await;
     let mut session = world.session(LEGACY, cannot_ask()).await;
     let id = session.begin_call("place_call", world.call(TO, "Remind.")).await;
-    world.control.arrived("POST", "/v1/calls", 1).await;
+    world.control.wait_for_requests("POST", "/v1/calls", 1).await;
     session.notify("notifications/cancelled", json!({"requestId": id})).await;
     session
 }
@@ -349,7 +349,7 @@ async fn taken_back(world: &World, delay_ms: u64) -> Session {
 async fn a_call_that_its_client_takes_back_too_late_is_written_down() {
     let world = World::new("", "").await;
     let _session = taken_back(&world, 500).await;
-    soon("the receipt", async {
+    within_limit("the receipt", async {
         while world.receipts(&[]).await[0]["state"] != "placed" {
             tokio::task::yield_now().await;
         }
@@ -376,11 +376,11 @@ async fn a_call_that_a_dead_server_left_open_is_settled_with_the_next_order() {
     // It had left, and nobody wrote down its id.
     let mut sent = call.clone();
     sent["metadata"] = json!({"callingbox_mcp_dispatch_id": dispatch.to_string()});
-    let placed = world.control.ask("POST", "/v1/calls", Some(sent)).await;
+    let placed = world.control.request("POST", "/v1/calls", Some(sent)).await;
     let other = abandon(&world, &world.call("+12025550124", "Other."), 180).await;
     let mut session = world.session(LEGACY, cannot_ask()).await;
     session.data("place_call", world.call("+12025550125", "Another.")).await;
-    soon("the settlement", async {
+    within_limit("the settlement", async {
         loop {
             let receipts = world.receipts(&[]).await;
             let of = |id: DispatchId| {

@@ -198,7 +198,7 @@ async fn the_rules_are_written_explained_and_never_overwritten() {
     let path = home.path().join(".config/callingbox-mcp/policy.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(text, home.print(&["policy", "init", "--print"]).await);
-    let complaint = home.complaint(&["policy", "init"]).await;
+    let complaint = home.run_failing(&["policy", "init"]).await;
     assert!(complaint.contains("already exists; it was not changed"), "{complaint}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 

@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::Page;
-use crate::harness::{Home, simulator, soon};
+use crate::harness::{Home, simulator, within_limit};
 
 /// What other programs run: cargo and scripts (by CI), and what changes the machine of a reader.
 const OTHER_PROGRAMS: [&str; 14] = [
@@ -141,7 +141,7 @@ async fn serves(home: &Home, line: &str, mut arguments: Vec<&str>, url: &str) {
     let mut command = home.command(&arguments, &environment(url));
     let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(server.stdout.take().unwrap()).lines();
-    let first = soon(line, output.next_line()).await.unwrap();
+    let first = within_limit(line, output.next_line()).await.unwrap();
     let listens = first.is_some_and(|first| first.contains(" on http://127.0.0.1:"));
     assert!(listens, "{line}");
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::{Page, root};
-use crate::harness::{Home, simulator, soon};
+use crate::harness::{Home, simulator, within_limit};
 
 const KEY: &str = "sk_test_documents";
 
@@ -24,8 +24,8 @@ async fn request(sandbox: &Sandbox, method: &str, path: &str, body: Option<Value
     if let Some(body) = body {
         request = request.header("Content-Type", "application/json").body(body.to_string());
     }
-    let response = soon(path, request.send()).await.unwrap().error_for_status().unwrap();
-    serde_json::from_slice(&soon(path, response.bytes()).await.unwrap()).unwrap()
+    let response = within_limit(path, request.send()).await.unwrap().error_for_status().unwrap();
+    serde_json::from_slice(&within_limit(path, response.bytes()).await.unwrap()).unwrap()
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn the_python_example_runs_on_the_simulator() {
     home.write("call.py", example);
     let Some(mut python) = python(&home, "call.py") else { return };
     python.env("CALLINGBOX_BASE_URL", sandbox.url()).env("CALLINGBOX_API_KEY", KEY);
-    let output = soon("call.py", python.output()).await.unwrap();
+    let output = within_limit("call.py", python.output()).await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("+13105550100 completed {'confirmed': "), "{text}");
@@ -111,18 +111,18 @@ async fn the_python_receiver_takes_signed_deliveries_and_refuses_others() {
     let secret = secret["signing_secret"].as_str().unwrap();
     let mut receiver = python.env("PORT", "0").env("WEBHOOK_SECRET", secret).spawn().unwrap();
     let mut lines = BufReader::new(receiver.stdout.take().unwrap()).lines();
-    let listening = soon("the receiver", lines.next_line()).await.unwrap().unwrap();
+    let listening = within_limit("the receiver", lines.next_line()).await.unwrap().unwrap();
     let address = format!("http://127.0.0.1:{}/", listening.strip_prefix("listening on ").unwrap());
 
     let forged = reqwest::Client::new()
         .post(&address)
         .header("CallingBox-Signature", "t=1795811183,v1=00")
         .body("{}");
-    assert_eq!(soon("a forged delivery", forged.send()).await.unwrap().status(), 400);
+    assert_eq!(within_limit("a forged delivery", forged.send()).await.unwrap().status(), 400);
 
     place_busy_call(&sandbox, &address).await;
     for event in ["call.queued", "call.ringing", "call.busy"] {
-        assert_eq!(soon(event, lines.next_line()).await.unwrap().as_deref(), Some(event));
+        assert_eq!(within_limit(event, lines.next_line()).await.unwrap().as_deref(), Some(event));
     }
 }
 

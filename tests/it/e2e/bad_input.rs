@@ -1,11 +1,11 @@
-//! Bad input: each gets a clear error, nothing is dialed, and the session goes on.
+//! Bad input: each is answered with a clear error, dials nothing, and leaves the session open.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Era, Session};
 
-/// The session still answers, and nobody was called and nothing was made.
-async fn still_well(session: &mut Session, after: &str) {
+/// Asserts that the session still answers, and that nothing was called or created.
+async fn assert_unharmed(session: &mut Session, after: &str) {
     let agents = session.call("list_numbers", json!({})).await;
     assert_eq!(agents["result"]["isError"], false, "after {after}: {agents}");
     assert_eq!(session.control().dialed().await, [Value::Null; 0], "after {after}");
@@ -64,7 +64,7 @@ async fn bad_arguments_are_named() {
             "`agent_id`: ",
         ),
         ("place_call", place(json!({"agent_id": {"id": 1}})), "invalid_argument", "`agent_id`: "),
-        // The rest of an order.
+        // The other arguments of a call.
         (
             "place_call",
             place(json!({"instructions": "x".repeat(20_001)})),
@@ -115,7 +115,7 @@ async fn bad_arguments_are_named() {
             "`returns",
         ),
         ("place_call", place(json!({"context": [1]})), "invalid_argument", "`context`: "),
-        // What a lost call is found by is not for others to write.
+        // The dispatch id, by which a lost call is found, is reserved.
         (
             "place_call",
             place(json!({"metadata": {"callingbox_mcp_dispatch_id": "mine"}})),
@@ -152,7 +152,7 @@ async fn bad_arguments_are_named() {
             "invalid_argument",
             "`webhook_url`: must be an address that begins with https://",
         ),
-        // No number is said back whole.
+        // No full number is repeated.
         (
             "get_call_result",
             json!({"call_id": "c", "wait_seconds": 1, "+13105550100": 1}),
@@ -326,7 +326,7 @@ async fn bad_arguments_are_named() {
         }
         assert_eq!(error["done"], "nothing", "{tool} {shown}");
         assert_eq!(error["retry"], "after_change", "{tool} {shown}");
-        still_well(&mut session, &shown).await;
+        assert_unharmed(&mut session, &shown).await;
     }
     assert_eq!(session.data("list_agents", json!({})).await, made, "nothing was made");
     session.finish_well().await;
@@ -336,7 +336,7 @@ async fn bad_arguments_are_named() {
 async fn in_call_tools_that_the_api_would_refuse_are_not_sent() {
     let mut session = Session::modern().await;
     let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
-    session.control().forget().await;
+    session.control().reset_counts().await;
     let tool = |more: Value| {
         let mut tool = json!({
             "type": "http", "name": "n", "description": "d", "url": "https://example.com/slots",
@@ -369,8 +369,8 @@ async fn in_call_tools_that_the_api_would_refuse_are_not_sent() {
     session.finish_well().await;
 }
 
-/// Sends one line as it is and gives the code, the id and the message of the refusal.
-async fn refused(session: &mut Session, line: &[u8]) -> (i64, Value, String) {
+/// Sends one line unchanged, and returns the code, the id and the message of the error.
+async fn send_invalid_line(session: &mut Session, line: &[u8]) -> (i64, Value, String) {
     session.send_bytes(line).await;
     session.send_bytes(b"\n").await;
     let answer = session.next().await.unwrap();
@@ -382,7 +382,7 @@ async fn refused(session: &mut Session, line: &[u8]) -> (i64, Value, String) {
 }
 
 #[tokio::test]
-async fn messages_that_cannot_be_read_are_refused_with_their_id_where_there_is_one() {
+async fn unreadable_messages_are_refused_with_their_id_if_they_have_one() {
     for era in Era::BOTH {
         let mut session = Session::new(era).await;
         let request = |id: Value, method: Value, params: Value| {
@@ -531,13 +531,13 @@ async fn messages_that_cannot_be_read_are_refused_with_their_id_where_there_is_o
             ),
             (huge, -32600, Value::Null, "a message may have at most 8388608 bytes"),
         ] {
-            let (found_code, found_id, found) = refused(&mut session, &line).await;
+            let (found_code, found_id, found) = send_invalid_line(&mut session, &line).await;
             let shown = String::from_utf8_lossy(&line[..line.len().min(120)]).into_owned();
             assert_eq!((found_code, found_id), (code, id), "{era:?} {shown}: {found}");
             assert!(found.starts_with(message), "{era:?} {shown}: {found}");
-            still_well(&mut session, &shown).await;
+            assert_unharmed(&mut session, &shown).await;
         }
-        // None of these is a request: no answer at all.
+        // None of these is a request, so none is answered.
         for line in [
             "",
             "   ",
@@ -547,7 +547,7 @@ async fn messages_that_cannot_be_read_are_refused_with_their_id_where_there_is_o
             "{\"jsonrpc\":\"2.0\",\"id\":\"never\",\"result\":{}}",
         ] {
             session.send_bytes(format!("{line}\r\n").as_bytes()).await;
-            still_well(&mut session, line).await;
+            assert_unharmed(&mut session, line).await;
         }
         let (rest, status, log) = session.finish().await;
         assert_eq!((rest, status.code()), (vec![], Some(0)), "{era:?}");
@@ -556,7 +556,7 @@ async fn messages_that_cannot_be_read_are_refused_with_their_id_where_there_is_o
 }
 
 #[tokio::test]
-async fn a_known_method_with_bad_parameters_is_told_what_is_missing() {
+async fn the_error_for_bad_parameters_of_a_known_method_names_what_is_missing() {
     let tasks = "io.modelcontextprotocol/tasks";
     for era in Era::BOTH {
         let mut session = Session::new(era).await;
@@ -575,7 +575,7 @@ async fn a_known_method_with_bad_parameters_is_told_what_is_missing() {
             let text = format!("the parameters of {method} cannot be read: {problem}");
             assert_eq!(error, json!({"code": -32602, "message": text}), "{era:?} {params}");
         }
-        // Each era has a method to follow what changes, and does not know the other's.
+        // Each era has a subscription method of its own, and does not know the other's.
         let (known, unknown, missing) = match era {
             Era::Modern => ("subscriptions/listen", "resources/subscribe", "notifications"),
             Era::Legacy(_) => ("resources/subscribe", "subscriptions/listen", "uri"),
@@ -598,12 +598,12 @@ async fn a_tool_that_is_switched_off_says_why() {
         (&["--exclude-tools", "place_call"], "place_call", "it is switched off by --exclude-tools"),
     ] {
         let mut session = Session::on_simulator(Era::Modern, flags, Default::default()).await;
-        // Its arguments are not even looked at.
+        // Its arguments are not checked.
         let error = session.failure(tool, json!({"agent_id": "a", "to": "+13105550100"})).await;
         assert_eq!(error["class"], "switched_off");
         assert_eq!(error["done"], "nothing");
         assert_eq!(error["message"], format!("the tool `{tool}` is not offered here: {reason}"));
-        still_well(&mut session, tool).await;
+        assert_unharmed(&mut session, tool).await;
         session.finish_well().await;
     }
     let mut session = Session::with(Era::Modern, &[], &[]).await;

@@ -7,7 +7,7 @@ use callingbox_mcp::mcp::registry::selection::Selection;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::harness::{Era, Home, Session, soon};
+use crate::harness::{Era, Home, Session, within_limit};
 
 #[tokio::test]
 async fn the_demo_does_the_main_job_and_prints_no_escape_codes_without_a_terminal() {
@@ -127,7 +127,8 @@ async fn the_effective_configuration_is_printed_without_the_key() {
     assert!(!text.contains("5ecret"), "{text}");
     let text = home.print(&["config", "--sandbox"]).await;
     insta::assert_snapshot!("config_on_the_simulator", plain(&text));
-    let complaint = home.complaint(&["config", "--sandbox=http://me:5ecret@127.0.0.1:4010"]).await;
+    let complaint =
+        home.run_failing(&["config", "--sandbox=http://me:5ecret@127.0.0.1:4010"]).await;
     assert!(complaint.contains("password") && !complaint.contains("5ecret"), "{complaint}");
 
     let schema: Value = serde_json::from_str(&home.print(&["config", "--schema"]).await).unwrap();
@@ -199,7 +200,7 @@ async fn a_mistake_is_refused_with_the_correct_form() {
         (&["sandbox", "--sandbox-speed=60", "--listen=127.0.0.1:0"], &["`sandbox` has --speed"]),
         (&["--api-key", "sk_x"], &["unexpected argument '--api-key'"]),
     ] {
-        let text = home.complaint(arguments).await;
+        let text = home.run_failing(arguments).await;
         for part in says {
             assert!(text.contains(part), "{arguments:?}: {text}");
         }
@@ -226,7 +227,7 @@ async fn no_error_shows_a_key_or_a_full_number() {
     home.write("hook.toml", "secret = \"whsec_ABCDEFG123456\"\n");
     for (file, shown) in [("key.toml", "api_key = \"sk_***\""), ("hook.toml", "\"whsec_***\"")] {
         for command in [&["config"][..], &["stdio"], &["http"], &["install", "cursor"]] {
-            let text = home.complaint(&[&["--config", file], command].concat()).await;
+            let text = home.run_failing(&[&["--config", file], command].concat()).await;
             assert!(text.contains(file) && text.contains(shown), "{command:?}: {text}");
             assert!(!text.contains("ABCDEFG") && !text.contains("555 0123"), "{command:?}: {text}");
         }
@@ -285,7 +286,7 @@ async fn policy_init_names_the_file_that_it_cannot_write() {
     let home = Home::new();
     home.write("blocked", "not a folder");
     home.write("c.toml", "policy_file = \"blocked/policy.toml\"\n");
-    let said = home.complaint(&["policy", "init", "--config=c.toml"]).await;
+    let said = home.run_failing(&["policy", "init", "--config=c.toml"]).await;
     assert!(said.contains("blocked/policy.toml was left as it is: making its folder"), "{said}");
 }
 
@@ -306,7 +307,7 @@ async fn only_a_typing_error_gets_a_suggestion() {
         let home = Home::new();
         home.write(".config/callingbox-mcp/config.toml", config);
         home.write(".config/callingbox-mcp/policy.toml", policy);
-        let text = home.complaint(&["policy", "check", "+13105550100"]).await;
+        let text = home.run_failing(&["policy", "check", "+13105550100"]).await;
         assert!(text.contains("unknown ") && text.contains("expected "), "{text}");
         match says {
             Some(says) => assert!(text.trim_end().ends_with(says), "{says}: {text}"),
@@ -337,7 +338,7 @@ async fn a_key_of_the_other_file_is_named_with_that_file() {
         home.write(".config/callingbox-mcp/config.toml", config);
         home.write(".config/callingbox-mcp/policy.toml", policy);
         for command in [&["policy", "check", "+13105550100"][..], &["stdio", "--sandbox"]] {
-            let text = home.complaint(command).await;
+            let text = home.run_failing(command).await;
             assert!(text.contains(says) && text.contains(" belongs in "), "{says}: {text}");
             assert!(!text.to_lowercase().contains("did you mean"), "{text}");
         }
@@ -362,7 +363,7 @@ async fn the_simulator_alone_serves_a_session_and_ends_when_interrupted() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(simulator.stdout.take().unwrap()).lines();
-    let line = soon("its address", lines.next_line()).await.unwrap().unwrap();
+    let line = within_limit("its address", lines.next_line()).await.unwrap().unwrap();
     let url = line.strip_prefix("listening on ").unwrap();
     let flag = format!("--sandbox={url}");
     let mut session = Session::with(Era::Modern, &[&flag], &[]).await;
@@ -372,7 +373,7 @@ async fn the_simulator_alone_serves_a_session_and_ends_when_interrupted() {
     let id = simulator.id().unwrap().to_string();
     let sent = std::process::Command::new("kill").args(["-INT", &id]).status().unwrap();
     assert!(sent.success());
-    let status = soon("its end", simulator.wait()).await.unwrap();
+    let status = within_limit("its end", simulator.wait()).await.unwrap();
     assert_eq!(status.code(), Some(0));
     let state = std::fs::read_to_string(home.path().join("state.json")).unwrap();
     assert!(state.contains("Kept"), "the state is saved at the end");

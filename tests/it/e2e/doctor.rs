@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::harness::{Home, simulator, soon};
+use crate::harness::{Home, simulator, within_limit};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_callingbox-mcp");
 
@@ -41,7 +41,7 @@ impl Doctor {
         let arguments: Vec<&str> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
         let mut command = home.command(&arguments, environment);
         command.current_dir(home.path().join(folder)).stdin(Stdio::null());
-        let output = soon("the end of the command", command.output()).await.unwrap();
+        let output = within_limit("the end of the command", command.output()).await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(error, "");

@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::harness::{Era, Home, Session, soon};
+use crate::harness::{Era, Home, Session, within_limit};
 
 /// The variables that are read outside the command line's parser.
 const OTHER_VARIABLES: [&str; 6] = [
@@ -53,11 +53,11 @@ async fn an_empty_variable_counts_as_unset() {
         let mut server =
             home.command(&arguments, &environment).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
-        let line = soon("its address", lines.next_line()).await.unwrap();
+        let line = within_limit("its address", lines.next_line()).await.unwrap();
         assert!(line.is_some_and(|line| line.starts_with("listening on ")), "it serves");
     }
     // An empty value on the command line is an error.
-    let text = Home::new().complaint(&["--tools", ""]).await;
+    let text = Home::new().run_failing(&["--tools", ""]).await;
     assert!(text.contains("there is no tool ``"), "{text}");
 }
 
@@ -98,7 +98,7 @@ async fn a_variable_that_is_not_utf8_is_refused_with_its_name() {
     ] {
         let mut command = home.command(arguments, &[]);
         command.env(name, OsStr::from_bytes(b"http://127.0.0.1:1/\xff")).stdin(Stdio::null());
-        let output = soon("the end of the command", command.output()).await.unwrap();
+        let output = within_limit("the end of the command", command.output()).await.unwrap();
         let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         assert!(!output.status.success(), "{arguments:?} {name}: {said}");
         assert!(said.contains(&format!("{name}: its value is not UTF-8")), "{name}: {said}");

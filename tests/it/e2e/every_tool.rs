@@ -1,5 +1,5 @@
-//! Every tool, called with success in both eras: its answer fits its own output schema, says in the
-//! text what it says in the structure, and a simulated record says that it is one.
+//! Calls every tool successfully in both eras. Each answer matches the output schema, its text has the ids of its
+//! structured content, and a simulated record is marked.
 
 use std::collections::BTreeSet;
 
@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 
 use crate::harness::{Era, Session};
 
-const ALL: &[&str] = &["--toolsets", "calls,agents,numbers,webhooks,sandbox"];
+const ALL_TOOLSETS: &[&str] = &["--toolsets", "calls,agents,numbers,webhooks,sandbox"];
 
-/// A session that notes which tools were called, and holds each answer against the schema.
-struct Checked {
+/// A session that records which tools were called, and checks each answer against its schema.
+struct CheckedSession {
     session: Session,
     called: BTreeSet<String>,
 }
 
-impl Checked {
+impl CheckedSession {
     async fn call(&mut self, tool: &str, arguments: Value) -> Value {
         let answer = self.session.call(tool, arguments.clone()).await;
         let result = &answer["result"];
@@ -31,8 +31,7 @@ impl Checked {
                 schema.iter_errors(value).map(|problem| problem.to_string()).collect();
             assert_eq!(problems, [""; 0], "{tool} {side}: {value}");
         }
-        // No client gets a field that the schema does not speak of at the top level, unless it
-        // says that there may be more.
+        // The schema names every field at the top level, unless it allows others.
         if tools["outputSchema"].get("additionalProperties").is_none() {
             for name in content.as_object().unwrap().keys() {
                 let known = tools["outputSchema"]["properties"].get(name).is_some();
@@ -41,7 +40,7 @@ impl Checked {
         }
         let text = result["content"][0]["text"].as_str().unwrap();
         for (name, id) in content.as_object().unwrap() {
-            // A transcript is asked for by the id, and long enough without it.
+            // A transcript does not repeat the id that it was requested with.
             if OWN_IDS.contains(&name.as_str()) && tool != "get_call_transcript" {
                 assert!(text.contains(id.as_str().unwrap()), "{tool}: no {name} in: {text}");
             }
@@ -50,7 +49,7 @@ impl Checked {
             && content.as_object().unwrap().values().any(|list| *list == json!([]));
         let says = content.to_string().contains("\"simulated\":true");
         assert!(says || empty, "{tool}: it does not say that it is simulated: {content}");
-        // Words alone, and what is nobody's yet, are no records.
+        // Texts, and numbers that are for sale, are not records.
         if !empty && !["get_call_transcript", "search_numbers"].contains(&tool) {
             let says = text.to_lowercase().contains("simulated");
             assert!(says, "{tool}: it does not say that it is simulated: {text}");
@@ -60,19 +59,19 @@ impl Checked {
     }
 }
 
-/// The ids of what an answer is about; the text must have them too.
+/// The ids of the record that an answer is about, which the text must contain too.
 const OWN_IDS: [&str; 4] = ["call_id", "number_id", "webhook_id", "delivery_id"];
 
 async fn all_tools(era: Era) {
-    let session = Session::on_simulator(era, ALL, Options::default()).await;
-    let mut on = Checked { session, called: BTreeSet::new() };
+    let session = Session::on_simulator(era, ALL_TOOLSETS, Options::default()).await;
+    let mut on = CheckedSession { session, called: BTreeSet::new() };
     on.session.control().credit(10_000_000).await;
 
     // Numbers and agents.
     let offers = on.call("search_numbers", json!({"number_type": "local", "limit": 3})).await;
     let mut numbers = Vec::new();
-    for at in 0..2 {
-        let phone = &offers["numbers"][at]["phone_number"];
+    for index in 0..2 {
+        let phone = &offers["numbers"][index]["phone_number"];
         let bought = on.call("purchase_number", json!({"phone_number": phone})).await;
         numbers.push(bought["number"].clone());
     }
@@ -114,7 +113,7 @@ async fn all_tools(era: Era) {
     let next = json!({"limit": 1, "starting_after": page["next_cursor"]});
     assert_eq!(on.call("list_numbers", next).await["has_more"], false);
 
-    // Webhooks: the address refuses, so that there are deliveries to look at.
+    // Webhooks: nothing listens at the address, so that there are failed deliveries.
     let webhook =
         json!({"url": "https://hooks.example.com/in", "enabled_events": ["call.completed"]});
     let webhook = on.call("create_webhook", webhook).await;
@@ -135,7 +134,7 @@ async fn all_tools(era: Era) {
     assert_eq!(nothing["deliveries"], json!([]));
     on.call("delete_webhook", json!({"webhook_id": id})).await;
 
-    // Calls, with a receiver of their events that cannot be reached.
+    // Calls, with an unreachable receiver for their events.
     let order = json!({
         "agent_id": outbound, "to": "+13105550100", "from_number": numbers[1]["e164"],
         "instructions": "Say hello.", "context": {"patient": "Sam"}, "metadata": {"order": 7},
@@ -152,10 +151,10 @@ async fn all_tools(era: Era) {
         "instructions": "Say hello.", "context": {"patient": "Sam"}, "metadata": {"order": 7},
     });
     let call = on.call("place_call", order).await;
-    let ring = json!({"to": numbers[0]["e164"], "from": "+12125550100"});
-    let rung = on.call("simulate_inbound_call", ring).await;
+    let inbound_call = json!({"to": numbers[0]["e164"], "from": "+12125550100"});
+    let ringing = on.call("simulate_inbound_call", inbound_call).await;
     on.session.control().advance(600).await;
-    let report = on.call("get_call_result", json!({"call_id": rung["call_id"]})).await;
+    let report = on.call("get_call_result", json!({"call_id": ringing["call_id"]})).await;
     assert_eq!(report["outcome"], "completed");
     assert!(report["result"]["guests"].is_number(), "{report}");
     let report = on.call("get_call_result", json!({"call_id": call["call_id"]})).await;
@@ -179,22 +178,22 @@ async fn all_tools(era: Era) {
 }
 
 #[tokio::test]
-async fn every_tool_answers_as_its_schema_says() {
+async fn every_answer_matches_its_schema() {
     for era in Era::BOTH {
         all_tools(era).await;
     }
 }
 
 #[tokio::test]
-async fn deliveries_are_listed_shown_and_sent_again() {
+async fn deliveries_can_be_listed_read_and_redelivered() {
     for era in Era::BOTH {
-        // A receiver that takes no connections.
+        // A receiver that accepts no connections.
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}/events", taken.local_addr().unwrap());
         drop(taken);
         let options = Options { allow_private_webhooks: true, ..Options::default() };
-        let session = Session::on_simulator(era, ALL, options).await;
-        let mut on = Checked { session, called: BTreeSet::new() };
+        let session = Session::on_simulator(era, ALL_TOOLSETS, options).await;
+        let mut on = CheckedSession { session, called: BTreeSet::new() };
         let agent = on.session.outbound_agent(json!({})).await;
         let webhook = json!({"url": url, "enabled_events": ["call.completed"]});
         let webhook = on.call("create_webhook", webhook).await;
@@ -214,7 +213,7 @@ async fn deliveries_are_listed_shown_and_sent_again() {
         );
         let again = on.call("redeliver_webhook", delivery.clone()).await;
         assert_eq!(again["delivery_id"], shown["delivery_id"]);
-        // What the descriptions of the tools name is in their texts too.
+        // The texts have what the descriptions of the tools promise.
         let endpoint = json!({"webhook_id": webhook["webhook_id"]});
         for (tool, arguments, fields) in [
             (
@@ -235,7 +234,7 @@ async fn deliveries_are_listed_shown_and_sent_again() {
                 assert!(text.contains(&value), "{tool}: no {field} in: {text}");
             }
         }
-        // No events are none, and not unknown ones.
+        // An empty list of events is shown as none, not as unknown.
         let none = json!({"url": url, "enabled_events": []});
         let answer = on.session.call("create_webhook", none).await;
         let text = answer["result"]["content"][0]["text"].as_str().unwrap();
@@ -246,8 +245,8 @@ async fn deliveries_are_listed_shown_and_sent_again() {
 
 #[tokio::test]
 async fn a_list_says_whether_there_is_more() {
-    let session = Session::on_simulator(Era::Modern, ALL, Options::default()).await;
-    let mut on = Checked { session, called: BTreeSet::new() };
+    let session = Session::on_simulator(Era::Modern, ALL_TOOLSETS, Options::default()).await;
+    let mut on = CheckedSession { session, called: BTreeSet::new() };
     let record = |id: &str| json!({"id": id, "simulated": true});
     let two = json!([record("a"), record("b")]);
     let offers = json!([
@@ -293,8 +292,8 @@ async fn a_list_says_whether_there_is_more() {
 }
 
 #[tokio::test]
-async fn a_list_of_which_nothing_can_be_read_is_not_said_to_be_empty() {
-    let mut session = Session::on_simulator(Era::Modern, ALL, Options::default()).await;
+async fn a_list_of_unreadable_records_is_not_reported_as_empty() {
+    let mut session = Session::on_simulator(Era::Modern, ALL_TOOLSETS, Options::default()).await;
     for (tool, path) in [
         ("list_calls", "/v1/calls"),
         ("list_agents", "/v1/agents"),
@@ -304,10 +303,10 @@ async fn a_list_of_which_nothing_can_be_read_is_not_said_to_be_empty() {
         ("list_webhook_deliveries", "/v1/webhook_deliveries"),
     ] {
         let body = json!({"data": [{"uid": "a"}, {"uid": "b"}], "has_more": false});
-        let odd = json!({
+        let unreadable = json!({
             "method": "GET", "path": path, "kind": "status", "status": 200, "body": body,
         });
-        session.control().fault(odd).await;
+        session.control().fault(unreadable).await;
         let error = session.failure(tool, json!({})).await;
         let message = format!(
             "GET {path}: the response could not be read: none of the 2 items in it is such a record."
@@ -322,12 +321,12 @@ async fn a_list_of_which_nothing_can_be_read_is_not_said_to_be_empty() {
 }
 
 #[tokio::test]
-async fn when_a_step_fails_the_ones_that_took_place_are_named() {
+async fn when_a_step_fails_the_completed_steps_are_named() {
     let mut session = Session::modern().await;
     let offers = session.data("search_numbers", json!({"limit": 2})).await;
     let mut ids = Vec::new();
-    for at in 0..2 {
-        let phone = &offers["numbers"][at]["phone_number"];
+    for index in 0..2 {
+        let phone = &offers["numbers"][index]["phone_number"];
         let number = session.data("purchase_number", json!({"phone_number": phone})).await;
         ids.push(number["number"]["number_id"].clone());
     }
@@ -335,24 +334,24 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
     let id = &agent["agent_id"];
     let steps = json!({"agent_id": id, "attach": [ids[0], ids[1]], "detach": ["no-such-number"]});
     let error = session.failure("set_agent_numbers", steps).await;
-    let begins = format!(
+    let prefix = format!(
         "attached {}, attached {} took place; then detaching no-such-number failed: DELETE /v1/agents/",
         ids[0].as_str().unwrap(),
         ids[1].as_str().unwrap()
     );
-    assert!(error["message"].as_str().unwrap().starts_with(&begins), "{error}");
+    assert!(error["message"].as_str().unwrap().starts_with(&prefix), "{error}");
     assert_eq!((&error["done"], &error["retry"]), (&json!("partly"), &json!("after_change")));
     let now = session.data("get_agent", json!({"agent_id": id})).await;
     assert_eq!(now["numbers"].as_array().unwrap().len(), 2, "{now}");
 
-    // What the API refuses in the middle is told as what it is, and what may have been done as that.
+    // The error names the refusal of the API, and what may have been done.
     let refused = json!({"path": "/v1/agents/*", "kind": "status", "status": 401});
-    let lost = json!({"path": "/v1/agents/*", "kind": "reset", "when": "after"});
+    let lost_answer = json!({"path": "/v1/agents/*", "kind": "reset", "when": "after"});
     let cut = json!({"path": "/v1/agents/*", "kind": "truncate"});
     for (fault, class, retry, what, next) in [
         (refused, "unauthorized", "after_change", " failed: ", "Tell the user that"),
         (
-            lost,
+            lost_answer,
             "unavailable",
             "no",
             " failed, and it is not known whether it took place: ",
@@ -363,7 +362,7 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
         let two = session.data("create_agent", json!({"name": "B", "type": "outbound"})).await;
         let mut fault = fault;
         fault["method"] = json!("POST");
-        // The first step meets a fault that does no harm.
+        // The fault of the first step is harmless.
         let harmless = json!({
             "method": "POST", "path": "/v1/agents/*", "kind": "delay", "delay_ms": 0,
         });
@@ -371,30 +370,31 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
         session.control().fault(fault).await;
         let steps = json!({"agent_id": two["agent_id"], "attach": ids});
         let error = session.failure("set_agent_numbers", steps).await;
-        session.control().ask("DELETE", "/sandbox/faults", None).await;
-        let begins = format!(
+        session.control().request("DELETE", "/sandbox/faults", None).await;
+        let prefix = format!(
             "attached {} took place; then attaching {}{what}POST /v1/agents/",
             ids[0].as_str().unwrap(),
             ids[1].as_str().unwrap()
         );
-        assert!(error["message"].as_str().unwrap().starts_with(&begins), "{error}");
+        assert!(error["message"].as_str().unwrap().starts_with(&prefix), "{error}");
         assert_eq!(
             (&error["class"], &error["done"], &error["retry"]),
             (&json!(class), &json!("partly"), &json!(retry)),
             "{error}"
         );
-        let told = error["next"].as_str().unwrap();
-        assert!(told.starts_with(next), "{error}");
+        let next_step = error["next"].as_str().unwrap();
+        assert!(next_step.starts_with(next), "{error}");
         assert!(
-            told.ends_with(" set_agent_numbers with the remaining steps completes the change."),
+            next_step
+                .ends_with(" set_agent_numbers with the remaining steps completes the change."),
             "{error}"
         );
     }
 
-    // Nor is the whole said to be done where the answer to the first of several steps is lost.
-    let lost = json!({"kind": "reset", "when": "after"});
+    // If the answer to the first of several steps is lost, the rest is not reported as done.
+    let lost_answer = json!({"kind": "reset", "when": "after"});
     for (fault, done, what) in [
-        (lost, "unknown", " failed, and it is not known whether it took place: POST "),
+        (lost_answer, "unknown", " failed, and it is not known whether it took place: POST "),
         (json!({"kind": "truncate"}), "partly", " took place, but its answer is lost: POST "),
     ] {
         let two = session.data("create_agent", json!({"name": "C", "type": "outbound"})).await;
@@ -405,8 +405,8 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
         let steps = json!({"agent_id": two["agent_id"], "attach": ids, "primary": ids[1]});
         let error = session.failure("set_agent_numbers", steps).await;
         let message = error["message"].as_str().unwrap();
-        let begins = format!("attaching {}{what}", ids[0].as_str().unwrap());
-        assert!(message.starts_with(&begins), "{error}");
+        let prefix = format!("attaching {}{what}", ids[0].as_str().unwrap());
+        assert!(message.starts_with(&prefix), "{error}");
         assert!(message.ends_with(" The later steps were not started."), "{error}");
         assert_eq!((&error["done"], &error["retry"]), (&json!(done), &json!("no")), "{error}");
         let next = "get_agent shows the present state of the agent. set_agent_numbers with the remaining steps completes the change.";
@@ -415,16 +415,17 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
         assert_eq!(now["numbers"].as_array().unwrap().len(), 1, "{now}");
     }
 
-    // A removal whose answer is lost is done: the next attempt finds nothing left.
-    let lost = json!({"method": "DELETE", "path": "/v1/*", "kind": "reset", "when": "after"});
-    session.control().fault(lost.clone()).await;
+    // A removal whose answer is lost is done: the next attempt finds nothing to remove.
+    let lost_answer =
+        json!({"method": "DELETE", "path": "/v1/*", "kind": "reset", "when": "after"});
+    session.control().fault(lost_answer.clone()).await;
     let swap = json!({"agent_id": id, "primary": ids[1], "detach": [ids[0]]});
     let now = session.data("set_agent_numbers", swap).await;
     let steps = [format!("made {} primary", ids[1]), format!("detached {}", ids[0])];
     assert_eq!(now["steps"], json!(steps.map(|step| step.replace('"', ""))));
     assert_eq!(now["numbers"].as_array().unwrap().len(), 1, "{now}");
 
-    // A step whose answer is lost: nobody says that it was not done.
+    // A step whose answer is lost is not reported as not done.
     session
         .control()
         .fault(json!({"path": "/v1/agents/*", "kind": "reset", "when": "after", "times": 100}))
@@ -436,12 +437,13 @@ async fn when_a_step_fails_the_ones_that_took_place_are_named() {
 }
 
 #[tokio::test]
-async fn a_webhook_is_deleted_though_the_answer_to_it_was_lost() {
-    let session = Session::on_simulator(Era::Modern, ALL, Options::default()).await;
-    let mut on = Checked { session, called: BTreeSet::new() };
+async fn a_webhook_is_deleted_even_if_the_answer_is_lost() {
+    let session = Session::on_simulator(Era::Modern, ALL_TOOLSETS, Options::default()).await;
+    let mut on = CheckedSession { session, called: BTreeSet::new() };
     let webhook = on.call("create_webhook", json!({"url": "https://hooks.example.com/in"})).await;
-    let lost = json!({"method": "DELETE", "path": "/v1/*", "kind": "reset", "when": "after"});
-    on.session.control().fault(lost).await;
+    let lost_answer =
+        json!({"method": "DELETE", "path": "/v1/*", "kind": "reset", "when": "after"});
+    on.session.control().fault(lost_answer).await;
     let deleted = json!({"webhook_id": webhook["webhook_id"]});
     assert_eq!(on.call("delete_webhook", deleted.clone()).await["deleted"], true);
     let error = on.session.failure("delete_webhook", deleted).await;
@@ -450,9 +452,9 @@ async fn a_webhook_is_deleted_though_the_answer_to_it_was_lost() {
 }
 
 #[tokio::test]
-async fn nobody_is_shown_the_secrets_of_an_agent() {
-    let session = Session::on_simulator(Era::Modern, ALL, Options::default()).await;
-    let mut on = Checked { session, called: BTreeSet::new() };
+async fn the_secrets_of_an_agent_are_never_shown() {
+    let session = Session::on_simulator(Era::Modern, ALL_TOOLSETS, Options::default()).await;
+    let mut on = CheckedSession { session, called: BTreeSet::new() };
     let parameters = json!({"type": "object", "properties": {}});
     let new = json!({
         "name": "Desk", "type": "inbound",
@@ -465,7 +467,7 @@ async fn nobody_is_shown_the_secrets_of_an_agent() {
     });
     let agent = on.call("create_agent", new).await["agent_id"].clone();
     let path = format!("/v1/agents/{}", agent.as_str().unwrap());
-    let stored = on.session.control().ask("GET", &path, None).await;
+    let stored = on.session.control().request("GET", &path, None).await;
     assert!(stored.to_string().contains("Bearer SECRETH"), "{stored}");
 
     let answer = on.session.call("get_agent", json!({"agent_id": agent})).await;
@@ -480,7 +482,7 @@ async fn nobody_is_shown_the_secrets_of_an_agent() {
     let text = read["result"]["contents"][0]["text"].as_str().unwrap();
     assert_eq!(serde_json::from_str::<Value>(text).unwrap(), shown);
 
-    // What is shown in place of a secret is not written back in its place.
+    // The placeholder for a secret is never written back.
     let with = |pointer: &str, value: &str| {
         let mut tools = shown["tools"].clone();
         tools[1]["url"] = json!("https://e.com/slots");
@@ -501,6 +503,6 @@ async fn nobody_is_shown_the_secrets_of_an_agent() {
         let error = on.session.failure("update_agent", change).await;
         assert!(error["message"].as_str().unwrap().starts_with(message), "{error}");
     }
-    assert_eq!(on.session.control().ask("GET", &path, None).await, stored);
+    assert_eq!(on.session.control().request("GET", &path, None).await, stored);
     on.session.finish_well().await;
 }

@@ -1,4 +1,4 @@
-//! What a failure says: the call that it is about, and a next step that can be taken here.
+//! Errors: they name the call, say what was done, and suggest only a next step that is available.
 
 use std::net::Ipv4Addr;
 
@@ -13,10 +13,10 @@ use callingbox_mcp::mcp::reply::text::SIMULATED;
 use crate::harness::{Era, Session};
 
 const TASKS: &str = "io.modelcontextprotocol/tasks";
-const ALL: &str = "calls,agents,numbers,webhooks,sandbox";
+const ALL_TOOLSETS: &str = "calls,agents,numbers,webhooks,sandbox";
 
 #[tokio::test]
-async fn whatever_fails_about_a_call_the_answer_names_it() {
+async fn every_error_about_a_call_has_its_id() {
     for capabilities in [json!({}), json!({"extensions": {TASKS: {}}})] {
         let mut session = Session::modern().await;
         let agent = session.outbound_agent(json!({})).await;
@@ -30,8 +30,8 @@ async fn whatever_fails_about_a_call_the_answer_names_it() {
                 (&json!("not_found"), &json!("unknown"))
             );
         }
-        let away = json!({"method": "GET", "path": "/v1/calls/*", "kind": "status", "status": 401, "times": 100});
-        session.control().fault(away).await;
+        let unauthorized = json!({"method": "GET", "path": "/v1/calls/*", "kind": "status", "status": 401, "times": 100});
+        session.control().fault(unauthorized).await;
         for (tool, arguments) in [
             ("get_call_result", json!({"call_id": call, "wait_seconds": 0})),
             ("get_call_result", json!({"call_id": call, "wait_seconds": 5})),
@@ -52,7 +52,7 @@ async fn whatever_fails_about_a_call_the_answer_names_it() {
 }
 
 #[tokio::test]
-async fn a_telephone_number_is_not_taken_for_the_id_of_one() {
+async fn a_telephone_number_is_not_accepted_as_a_number_id() {
     let mut session = Session::modern().await;
     let offers = session.data("search_numbers", json!({"limit": 1})).await;
     let phone = &offers["numbers"][0]["phone_number"];
@@ -84,14 +84,14 @@ async fn a_telephone_number_is_not_taken_for_the_id_of_one() {
     }
     let agents = session.data("list_agents", json!({})).await;
     assert_eq!(agents["agents"].as_array().unwrap().len(), 1, "{agents}");
-    assert_eq!(agents["agents"][0]["numbers"], json!([]), "nothing was done in part");
+    assert_eq!(agents["agents"][0]["numbers"], json!([]), "no step was carried out");
     session.finish_well().await;
 }
 
 #[tokio::test]
-async fn the_next_step_is_one_that_helps() {
+async fn the_next_step_fits_the_error() {
     let mut session =
-        Session::on_simulator(Era::Modern, &["--toolsets", ALL], Options::default()).await;
+        Session::on_simulator(Era::Modern, &["--toolsets", ALL_TOOLSETS], Options::default()).await;
     let offers = session.data("search_numbers", json!({"limit": 1})).await;
     let phone = &offers["numbers"][0]["phone_number"];
     let bought = session.data("purchase_number", json!({"phone_number": phone})).await;
@@ -127,17 +127,17 @@ async fn the_next_step_is_one_that_helps() {
         let also = "; ids of another account are not found either";
         assert!(message.contains(also), "{tool} {arguments}: {message}");
     }
-    let ring = |to: &Value, from: &str| json!({"to": to, "from": from});
+    let inbound_call = |to: &Value, from: &str| json!({"to": to, "from": from});
     for (arguments, class, next) in [
         (
-            ring(phone, "+12125550101"),
+            inbound_call(phone, "+12125550101"),
             "invalid_argument",
             json!(
                 "Omit `from`, or choose a number whose last four digits are a scenario for callers."
             ),
         ),
         (
-            ring(phone, "+12125550100"),
+            inbound_call(phone, "+12125550100"),
             "conflict",
             json!(
                 "list_numbers shows the numbers and the agents that answer them. set_agent_numbers attaches an inbound agent."
@@ -147,7 +147,7 @@ async fn the_next_step_is_one_that_helps() {
         let error = session.failure("simulate_inbound_call", arguments.clone()).await;
         assert_eq!((&error["class"], &error["next"]), (&json!(class), &next), "{arguments}");
         let message = error["message"].as_str().unwrap();
-        assert!(!message.contains(phone.as_str().unwrap()), "a whole number: {message}");
+        assert!(!message.contains(phone.as_str().unwrap()), "a full number: {message}");
     }
     for (arguments, text) in [
         (json!({"country_code": "DE"}), "Change or omit country_code."),
@@ -168,7 +168,7 @@ async fn the_next_step_is_one_that_helps() {
     for (arguments, ways) in [
         (json!({"limit": 2}), format!("{raise}, or {narrow} `area_code` or `number_type`")),
         (json!({"limit": 2, "number_type": "local"}), format!("{raise}, or {narrow} `area_code`")),
-        // An area code is for local numbers only.
+        // Only local numbers have an area code.
         (json!({"limit": 2, "area_code": "415"}), raise.to_owned()),
         (json!({"limit": 2, "number_type": "toll_free"}), raise.to_owned()),
     ] {
@@ -180,8 +180,8 @@ async fn the_next_step_is_one_that_helps() {
     session.finish_well().await;
 }
 
-/// A simulator that does not answer a caller's ring as it should: with these bytes, and no more.
-async fn odd_simulator(answer: &'static [u8]) -> String {
+/// A simulator that answers each simulated inbound call with these bytes.
+async fn start_broken_simulator(answer: &'static [u8]) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -194,8 +194,8 @@ async fn odd_simulator(answer: &'static [u8]) -> String {
                 format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
             };
             let answer = match &request[..length] {
-                ring if ring.starts_with(b"POST /sandbox/inbound_calls ") => answer.to_vec(),
-                who if who.starts_with(b"GET /sandbox/organization ") => {
+                request if request.starts_with(b"POST /sandbox/inbound_calls ") => answer.to_vec(),
+                request if request.starts_with(b"GET /sandbox/organization ") => {
                     good(r#"{"incarnation": "1"}"#)
                 }
                 _ => good(r#"{"simulator": "callingbox-sandbox"}"#),
@@ -207,7 +207,7 @@ async fn odd_simulator(answer: &'static [u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_caller_who_may_have_rung_is_not_said_not_to() {
+async fn an_inbound_call_without_a_clear_answer_may_exist() {
     for (answer, class, done, retry, next) in [
         (&b""[..], "unavailable", "unknown", "no", "list_calls shows whether the call exists."),
         (
@@ -232,10 +232,10 @@ async fn a_caller_who_may_have_rung_is_not_said_not_to() {
             "list_numbers shows",
         ),
     ] {
-        let flag = format!("--sandbox={}", odd_simulator(answer).await);
+        let flag = format!("--sandbox={}", start_broken_simulator(answer).await);
         let mut session = Session::with(Era::Modern, &[&flag], &[]).await;
-        let ring = json!({"to": "+14155550100"});
-        let error = session.failure("simulate_inbound_call", ring).await;
+        let arguments = json!({"to": "+14155550100"});
+        let error = session.failure("simulate_inbound_call", arguments).await;
         assert_eq!(
             (&error["class"], &error["done"], &error["retry"]),
             (&json!(class), &json!(done), &json!(retry)),
@@ -248,7 +248,7 @@ async fn a_caller_who_may_have_rung_is_not_said_not_to() {
 #[tokio::test]
 async fn after_a_lost_answer_the_next_step_shows_what_was_done() {
     let mut session =
-        Session::on_simulator(Era::Modern, &["--toolsets", ALL], Options::default()).await;
+        Session::on_simulator(Era::Modern, &["--toolsets", ALL_TOOLSETS], Options::default()).await;
     let agent = session.outbound_agent(json!({})).await;
     let number = session.data("get_agent", json!({"agent_id": agent})).await;
     let number = &number["primary_number_id"];
@@ -260,7 +260,7 @@ async fn after_a_lost_answer_the_next_step_shows_what_was_done() {
     session.control().advance(600).await;
     let listed = session.data("list_webhook_deliveries", json!({"limit": 1})).await;
     let delivery = &listed["deliveries"][0]["delivery_id"];
-    let again = "rotate_webhook_secret gives another secret";
+    let rotate_again = "rotate_webhook_secret gives another secret";
     for (tool, arguments, next) in [
         ("create_agent", json!({"name": "B", "type": "outbound"}), "list_agents shows whether"),
         ("update_agent", json!({"agent_id": agent, "name": "C"}), "get_agent shows the present"),
@@ -275,7 +275,7 @@ async fn after_a_lost_answer_the_next_step_shows_what_was_done() {
             json!({"webhook_id": webhook, "description": "Mine"}),
             "get_webhook shows the present",
         ),
-        ("rotate_webhook_secret", json!({"webhook_id": webhook}), again),
+        ("rotate_webhook_secret", json!({"webhook_id": webhook}), rotate_again),
         (
             "redeliver_webhook",
             json!({"delivery_id": delivery}),
@@ -295,15 +295,15 @@ async fn after_a_lost_answer_the_next_step_shows_what_was_done() {
             fault["times"] = json!(10);
             session.control().fault(fault.clone()).await;
             let answer = session.call(tool, arguments.clone()).await;
-            session.control().ask("DELETE", "/sandbox/faults", None).await;
-            // What can be asked for anew, or needs no answer, may end well all the same.
+            session.control().request("DELETE", "/sandbox/faults", None).await;
+            // Requests that may be repeated, or whose answer has no content, may succeed.
             let result = &answer["result"];
             if result["isError"] == false {
                 assert!(["archive_agent", "delete_webhook"].contains(&tool), "{tool}: {answer}");
                 continue;
             }
             let error = &result["_meta"]["callingbox-mcp/error"];
-            // Deleted the first time, it is not there the second.
+            // The first attempt deleted it, so the second does not find it.
             if error["done"] == "nothing" {
                 assert_eq!((tool, &error["class"]), ("delete_webhook", &json!("not_found")));
                 continue;
@@ -323,7 +323,7 @@ async fn after_a_lost_answer_the_next_step_shows_what_was_done() {
 }
 
 #[tokio::test]
-async fn an_agent_that_cannot_call_is_mended_with_the_tools_that_are_named() {
+async fn an_agent_that_cannot_place_calls_gets_a_next_step() {
     let mut session = Session::modern().await;
     let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
     let inbound = session.data("create_agent", json!({"name": "B", "type": "inbound"})).await;
@@ -343,8 +343,8 @@ async fn an_agent_that_cannot_call_is_mended_with_the_tools_that_are_named() {
     session.finish_well().await;
 }
 
-/// The tools that a text names and that are not among those that are offered.
-fn missing<'a>(text: &'a str, offered: &[String]) -> Vec<&'a str> {
+/// The tools that a text names but the session does not offer.
+fn find_unavailable_tools<'a>(text: &'a str, offered: &[String]) -> Vec<&'a str> {
     let catalogue = Catalogue::new();
     let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
     let tools = words.filter(|word| catalogue.get(word).is_some());
@@ -352,8 +352,8 @@ fn missing<'a>(text: &'a str, offered: &[String]) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn nobody_is_told_to_use_a_tool_that_is_not_offered() {
-    let whole = json!([
+async fn no_text_names_an_unavailable_tool() {
+    let all_prompts = json!([
         "appointment_confirmation",
         "lead_qualification",
         "payment_collection",
@@ -362,7 +362,7 @@ async fn nobody_is_told_to_use_a_tool_that_is_not_offered() {
     ]);
     let calling = json!(["appointment_confirmation", "lead_qualification", "payment_collection"]);
     for (flags, prompts) in [
-        (&[][..], whole),
+        (&[][..], all_prompts),
         (&["--read-only"], json!([])),
         (&["--tools", "place_call"], json!([])),
         (&["--tools", "get_call_result,create_agent"], json!([])),
@@ -378,9 +378,13 @@ async fn nobody_is_told_to_use_a_tool_that_is_not_offered() {
             let offered: Vec<String> = tools.iter().map(name).collect();
             let none = Vec::<&str>::new();
             let instructions = session.opening["result"]["instructions"].as_str().unwrap();
-            assert_eq!(missing(instructions, &offered), none, "{flags:?}: {instructions}");
+            assert_eq!(
+                find_unavailable_tools(instructions, &offered),
+                none,
+                "{flags:?}: {instructions}"
+            );
             for tool in &offered {
-                // Mistaken calls, and those that find nothing or make what comes first.
+                // Calls with bad arguments, with unknown ids, and one that creates a record.
                 let mut tries = vec![json!({}), json!({"call_id": "x"}), json!({"agent_id": "x"})];
                 tries.push(json!({"webhook_id": "x"}));
                 tries.push(json!({"agent_id": "x", "to": "+13105550100"}));
@@ -388,11 +392,11 @@ async fn nobody_is_told_to_use_a_tool_that_is_not_offered() {
                 for arguments in tries {
                     let answer = session.call(tool, arguments.clone()).await;
                     let text = answer["result"]["content"][0]["text"].as_str().unwrap();
-                    // What an argument may be called is no advice.
+                    // The names of arguments in this error are not advice.
                     if text.contains("\ninvalid_argument: ") {
                         continue;
                     }
-                    let found = missing(text, &offered);
+                    let found = find_unavailable_tools(text, &offered);
                     assert_eq!(found, none, "{flags:?} {tool} {arguments}: {text}");
                 }
             }
@@ -407,8 +411,8 @@ async fn nobody_is_told_to_use_a_tool_that_is_not_offered() {
             if !is_there {
                 assert_eq!(answer["error"]["code"], -32602, "{flags:?}: {answer}");
                 let message = answer["error"]["message"].as_str().unwrap();
-                let begins = "the prompt `set_me_up` is not offered here: it needs the tool `";
-                assert!(message.starts_with(begins), "{flags:?}: {message}");
+                let prefix = "the prompt `set_me_up` is not offered here: it needs the tool `";
+                assert!(message.starts_with(prefix), "{flags:?}: {message}");
             }
             let (rest, status, _) = session.finish().await;
             assert_eq!((rest, status.code()), (vec![], Some(0)), "{flags:?}");

@@ -1,5 +1,4 @@
-//! Following a call: progress, waits that many share, tasks that outlive a process, subscriptions. The
-//! clock is moved by hand; nothing sleeps.
+//! Progress, shared waits, tasks that outlive a process, and subscriptions. The tests move the clock and do not sleep.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use callingbox_mcp::mcp::reply::text::SIMULATED;
 use callingbox_sandbox::Options;
 use serde_json::{Value, json};
 
-use crate::harness::{Control, Era, Home, Session, simulator, soon};
+use crate::harness::{Control, Era, Home, Session, simulator, within_limit};
 
 pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
 
@@ -26,53 +25,54 @@ pub(crate) fn waiting(call: &Value, seconds: u64) -> Value {
     })
 }
 
-/// Reads progress messages until one contains `text`, and gives all of them.
+/// Reads progress messages until one contains `text`, and returns all of them.
 pub(crate) async fn progress_until(session: &mut Session, text: &str) -> Vec<String> {
-    let mut seen = Vec::new();
+    let mut messages = Vec::new();
     loop {
         let message = session.next().await.unwrap();
         assert_eq!(message["method"], "notifications/progress", "{message}");
         assert_eq!(message["params"]["progressToken"], "p", "{message}");
-        seen.push(message["params"]["message"].as_str().unwrap().to_owned());
-        if seen.last().unwrap().contains(text) {
-            return seen;
+        messages.push(message["params"]["message"].as_str().unwrap().to_owned());
+        if messages.last().unwrap().contains(text) {
+            return messages;
         }
     }
 }
 
 #[tokio::test]
-async fn the_whole_life_of_a_call_is_told_as_it_happens() {
+async fn progress_reports_each_status_and_each_line_of_a_call() {
     for era in Era::BOTH {
         let mut session = Session::new(era).await;
         let call = place(&mut session, "+13105550100").await;
         let id = session.begin("tools/call", waiting(&call, 60)).await;
-        let mut told = progress_until(&mut session, "The call is queued.").await;
+        let mut progress = progress_until(&mut session, "The call is queued.").await;
         for (seconds, sign) in
             [(2, "initiated"), (3, "ringing"), (7, "in_progress"), (60, "The call is completed.")]
         {
             session.control().advance(seconds).await;
-            told.extend(progress_until(&mut session, sign).await);
+            progress.extend(progress_until(&mut session, sign).await);
         }
         session.control().advance(600).await;
         let answer = session.answer(id).await;
-        while let Some(message) = session.early() {
-            told.push(message["params"]["message"].as_str().unwrap().to_owned());
+        while let Some(message) = session.take_early() {
+            progress.push(message["params"]["message"].as_str().unwrap().to_owned());
         }
         assert_eq!(answer["result"]["structuredContent"]["outcome"], "completed", "{answer}");
 
         let statuses: Vec<&str> =
-            told.iter().filter_map(|text| text.strip_prefix("The call is ")).collect();
+            progress.iter().filter_map(|text| text.strip_prefix("The call is ")).collect();
         assert_eq!(statuses, ["queued.", "initiated.", "ringing.", "in_progress.", "completed."]);
-        let said: Vec<&String> = told.iter().filter(|text| text.contains(" said: <<<")).collect();
+        let lines: Vec<&String> =
+            progress.iter().filter(|text| text.contains(" said: <<<")).collect();
         let transcript = session.data("get_call_transcript", json!({"call_id": call})).await;
-        assert_eq!(transcript["lines"], said.len(), "each line is told once: {said:?}");
-        assert!(said[0].starts_with("user said: <<<") && said[0].ends_with(">>>"), "{said:?}");
+        assert_eq!(transcript["lines"], lines.len(), "each line is reported once: {lines:?}");
+        assert!(lines[0].starts_with("user said: <<<") && lines[0].ends_with(">>>"), "{lines:?}");
         session.finish_well().await;
     }
 }
 
 #[tokio::test]
-async fn progress_never_goes_back_and_comes_only_to_whoever_asked() {
+async fn progress_increases_and_is_sent_only_for_a_progress_token() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550100").await;
     let id = session.begin("tools/call", waiting(&call, 60)).await;
@@ -81,25 +81,25 @@ async fn progress_never_goes_back_and_comes_only_to_whoever_asked() {
     let answer = session.answer(id).await;
     assert_eq!(answer["result"]["isError"], false, "{answer}");
     let mut count = 0;
-    while let Some(message) = session.early() {
+    while let Some(message) = session.take_early() {
         let now = message["params"]["progress"].as_f64().unwrap();
         assert!(now > last, "{now} after {last}");
         last = now;
         count += 1;
     }
     assert!(count > 2, "{count}");
-    // The same without a token: one message, the answer.
+    // Without a token there is only the answer.
     let report = session.data("get_call_result", json!({"call_id": call})).await;
     assert_eq!(report["outcome"], "completed");
     session.finish_well().await;
 }
 
 #[tokio::test]
-async fn a_hundred_who_wait_cost_no_more_than_one() {
+async fn a_hundred_waits_share_their_requests() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550107").await;
     session.control().advance(20).await;
-    session.control().forget().await;
+    session.control().reset_counts().await;
     let arguments = json!({"call_id": call, "wait_seconds": 3});
     let mut ids = Vec::new();
     for _ in 0..100 {
@@ -109,40 +109,40 @@ async fn a_hundred_who_wait_cost_no_more_than_one() {
         let answer = session.answer(id).await;
         assert_eq!(answer["result"]["structuredContent"]["outcome"], "in_progress", "{answer}");
     }
-    let asked = session.control().count("GET", "/v1/calls/{id}").await;
-    // Three seconds of a talk: a look at once and one every second or two.
-    assert!((1..=5).contains(&asked), "{asked} requests for a hundred waits");
+    let requests = session.control().count("GET", "/v1/calls/{id}").await;
+    // In three seconds of a conversation: one request immediately, then one every second or two.
+    assert!((1..=5).contains(&requests), "{requests} requests for a hundred waits");
     session.finish_well().await;
 }
 
 #[tokio::test]
-async fn a_hundred_who_poll_a_task_cost_no_more_than_one() {
+async fn a_hundred_polls_of_a_task_share_their_requests() {
     let mut session = Session::modern().await;
     session.capabilities = json!({"extensions": {TASKS: {}}});
     let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
     let order = json!({"agent_id": agent, "to": "+13105550100"});
     let task = session.call("place_call", order).await["result"]["taskId"].clone();
     session.control().advance(20).await;
-    session.control().forget().await;
+    session.control().reset_counts().await;
     let mut ids = Vec::new();
     for _ in 0..100 {
         ids.push(session.begin("tasks/get", json!({"taskId": task})).await);
     }
     for id in ids {
-        let got = session.answer(id).await;
-        assert_eq!(got["result"]["status"], "working", "{got}");
+        let task_state = session.answer(id).await;
+        assert_eq!(task_state["result"]["status"], "working", "{task_state}");
     }
-    // One after the other, they find the watch still there, and learn of the end from it.
+    // Later polls share the same watch, and get the end of the call from it.
     session.control().advance(600).await;
-    let ended = task_ended(&mut session, &task).await;
+    let ended = wait_for_task(&mut session, &task).await;
     assert_eq!(ended["result"]["structuredContent"]["outcome"], "completed", "{ended}");
-    let asked = session.control().count("GET", "/v1/calls/{id}").await;
-    assert!((1..=5).contains(&asked), "{asked} requests for a hundred polls and more");
+    let requests = session.control().count("GET", "/v1/calls/{id}").await;
+    assert!((1..=5).contains(&requests), "{requests} requests for a hundred polls and more");
     session.finish_well().await;
 }
 
 #[tokio::test]
-async fn the_state_is_the_answer_however_slow_the_api_and_short_the_wait() {
+async fn a_wait_that_is_shorter_than_a_request_still_answers_with_the_status() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550107").await;
     session.control().advance(20).await;
@@ -157,7 +157,7 @@ async fn the_state_is_the_answer_however_slow_the_api_and_short_the_wait() {
 }
 
 #[tokio::test]
-async fn only_who_follows_progress_waits_longer_than_the_configuration_says() {
+async fn only_a_wait_with_progress_may_exceed_the_configured_maximum() {
     let config = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(config.path(), "[wait]\ndefault_seconds = 1\nmax_seconds = 1\n").unwrap();
     let flags = ["--config", config.path().to_str().unwrap()];
@@ -176,13 +176,13 @@ async fn only_who_follows_progress_waits_longer_than_the_configuration_says() {
         let answer = session.answer(long).await;
         assert_eq!(answer["result"]["structuredContent"]["status"], "queued", "{answer}");
         assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
-        while session.early().is_some() {}
+        while session.take_early().is_some() {}
         session.finish_well().await;
     }
 }
 
 #[tokio::test]
-async fn trouble_while_waiting_is_told_with_the_last_known_state() {
+async fn an_error_during_a_wait_is_reported_with_the_last_known_status() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550107").await;
     session.control().advance(20).await;
@@ -201,7 +201,7 @@ async fn trouble_while_waiting_is_told_with_the_last_known_state() {
 }
 
 #[tokio::test]
-async fn words_that_cannot_be_read_are_not_taken_for_silence() {
+async fn an_unreadable_transcript_is_not_reported_as_empty() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550100").await;
     session.control().advance(20).await;
@@ -212,8 +212,8 @@ async fn words_that_cannot_be_read_are_not_taken_for_silence() {
     let waiting = |seconds: u64| json!({"call_id": call, "wait_seconds": seconds});
     for status in ["in_progress", "completed"] {
         let words = session.begin_call("get_call_transcript", waiting(4)).await;
-        session.control().arrived("GET", "/v1/calls/{id}/transcript", 1).await;
-        // Whoever asks for the record meanwhile is told of no trouble with it.
+        session.control().wait_for_requests("GET", "/v1/calls/{id}/transcript", 1).await;
+        // A wait for the result at the same time reports no error.
         let report = session.data("get_call_result", waiting(2)).await;
         assert_eq!((&report["status"], report.get("trouble")), (&json!(status), None), "{report}");
         let answer = session.answer(words).await;
@@ -225,7 +225,7 @@ async fn words_that_cannot_be_read_are_not_taken_for_silence() {
         let begins = format!("{SIMULATED}\nWhat was said could not be read; the call is {status}.");
         assert!(text.starts_with(&begins), "{answer}");
         session.control().advance(600).await;
-        session.control().forget().await;
+        session.control().reset_counts().await;
     }
     session.finish_well().await;
 }
@@ -233,7 +233,7 @@ async fn words_that_cannot_be_read_are_not_taken_for_silence() {
 #[tokio::test]
 async fn a_task_outlives_the_process_that_made_it() {
     let sandbox = simulator(Options::default()).await;
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     let flag = format!("--sandbox={}", sandbox.url());
     let home = Arc::new(Home::new());
     let open = async |capabilities: Value| {
@@ -255,55 +255,55 @@ async fn a_task_outlives_the_process_that_made_it() {
     let call = dialed[0]["call_id"].as_str().unwrap();
     assert!(task.as_str().unwrap().starts_with(&format!("{call}~")), "{task} {call}");
 
-    // A wait is a task too, and the same one.
+    // A wait is the same task.
     let wait = first.call("get_call_result", json!({"call_id": call, "wait_seconds": 30})).await;
     assert_eq!(wait["result"]["taskId"], task, "{wait}");
-    // Whoever wants the answer at once gets it.
+    // Without a wait, the answer is immediate.
     let now = first.call("get_call_result", json!({"call_id": call, "wait_seconds": 0})).await;
     assert_eq!(now["result"]["resultType"], "complete", "{now}");
     first.finish_well().await;
 
     let mut second = open(with_tasks()).await;
-    let got = second.request("tasks/get", json!({"taskId": task})).await;
-    assert_eq!(got["result"]["status"], "working", "{got}");
-    assert!(got["result"]["pollIntervalMs"].as_u64().unwrap() >= 1_000, "{got}");
+    let task_state = second.request("tasks/get", json!({"taskId": task})).await;
+    assert_eq!(task_state["result"]["status"], "working", "{task_state}");
+    assert!(task_state["result"]["pollIntervalMs"].as_u64().unwrap() >= 1_000, "{task_state}");
     let canceled = second.request("tasks/cancel", json!({"taskId": task})).await;
     let message = canceled["error"]["message"].as_str().unwrap();
     assert!(message.contains("cannot hang up"), "{canceled}");
 
     control.advance(600).await;
-    let ended = task_ended(&mut second, &task).await;
+    let ended = wait_for_task(&mut second, &task).await;
     let arguments = json!({"call_id": call, "wait_seconds": 0});
     let report = second.data("get_call_result", arguments).await;
     assert_eq!(ended["result"]["structuredContent"], report);
 
     for forged in ["nothing", &format!("{call}~0000000000000000"), &format!("{call}~"), call] {
-        let got = second.request("tasks/get", json!({"taskId": forged})).await;
-        assert_eq!(got["error"]["code"], -32602, "{got}");
+        let task_state = second.request("tasks/get", json!({"taskId": forged})).await;
+        assert_eq!(task_state["error"]["code"], -32602, "{task_state}");
     }
     drop(second);
 
-    // A client that does not declare tasks never sees one.
+    // A client that does not declare tasks gets none.
     let mut plain = open(json!({})).await;
-    let report = plain.call("get_call_result", arguments_of(call)).await;
+    let report = plain.call("get_call_result", wait_arguments(call)).await;
     assert_eq!(report["result"]["resultType"], "complete", "{report}");
     let refused = plain.request("tasks/get", json!({"taskId": task})).await;
     assert_eq!(refused["error"]["code"], -32021, "{refused}");
 }
 
-fn arguments_of(call: &str) -> Value {
+fn wait_arguments(call: &str) -> Value {
     json!({"call_id": call, "wait_seconds": 1})
 }
 
-/// Polls a task until it is done.
-async fn task_ended(session: &mut Session, task: &Value) -> Value {
-    soon("the end of the task", async {
+/// Polls a task until it is completed.
+async fn wait_for_task(session: &mut Session, task: &Value) -> Value {
+    within_limit("the end of the task", async {
         loop {
-            let got = session.request("tasks/get", json!({"taskId": task})).await;
-            match got["result"]["status"].as_str() {
+            let task_state = session.request("tasks/get", json!({"taskId": task})).await;
+            match task_state["result"]["status"].as_str() {
                 Some("working") => tokio::task::yield_now().await,
-                Some("completed") => return got["result"].clone(),
-                _ => panic!("{got}"),
+                Some("completed") => return task_state["result"].clone(),
+                _ => panic!("{task_state}"),
             }
         }
     })
@@ -311,7 +311,7 @@ async fn task_ended(session: &mut Session, task: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_task_says_what_the_answer_would_and_a_repeated_call_is_marked() {
+async fn a_task_has_the_text_of_the_answer_and_a_repeated_call_is_marked() {
     let mut session = Session::modern().await;
     let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
     session.capabilities = json!({"extensions": {TASKS: {}}});
@@ -323,26 +323,30 @@ async fn a_task_says_what_the_answer_would_and_a_repeated_call_is_marked() {
     );
     assert_eq!(placed["result"]["statusMessage"], text, "{placed}");
     let task = placed["result"]["taskId"].clone();
-    let got = session.request("tasks/get", json!({"taskId": task})).await;
+    let task_state = session.request("tasks/get", json!({"taskId": task})).await;
     let text = format!("{SIMULATED}\ncall_id: {call}. The call is queued.");
-    assert_eq!(got["result"]["statusMessage"], text, "{got}");
-    let again = session.call("place_call", order).await;
-    assert_eq!(again["result"]["resultType"], "complete", "{again}");
-    let told = &again["result"]["structuredContent"];
-    assert_eq!((&told["duplicate_of"], &told["call_id"]), (&json!(call), &json!(call)), "{again}");
-    assert!(told["note"].as_str().unwrap().contains("nothing rang now"), "{again}");
+    assert_eq!(task_state["result"]["statusMessage"], text, "{task_state}");
+    let repeated = session.call("place_call", order).await;
+    assert_eq!(repeated["result"]["resultType"], "complete", "{repeated}");
+    let report = &repeated["result"]["structuredContent"];
+    assert_eq!(
+        (&report["duplicate_of"], &report["call_id"]),
+        (&json!(call), &json!(call)),
+        "{repeated}"
+    );
+    assert!(report["note"].as_str().unwrap().contains("nothing rang now"), "{repeated}");
     assert_eq!(session.control().dialed().await.len(), 1);
     session.finish_well().await;
 }
 
 #[tokio::test]
-async fn a_task_and_a_resource_say_what_the_tool_says_where_less_is_offered() {
+async fn task_and_resource_equal_the_result_of_the_tool_for_every_tool_selection() {
     let mut whole = Session::modern().await;
-    // Nothing is asked of the conversation: the note speaks of the words instead.
+    // The agent has no `returns`, so the note suggests the transcript.
     let agent = whole.outbound_agent(json!({})).await;
-    let few = ["--tools", "place_call,get_call_result"];
-    for (tools, words_are_named) in [(&[][..], true), (&few, false)] {
-        let mut session = whole.beside(tools);
+    let selection = ["--tools", "place_call,get_call_result"];
+    for (tools, transcript_is_named) in [(&[][..], true), (&selection, false)] {
+        let mut session = whole.start_beside(tools);
         session.capabilities = json!({"extensions": {TASKS: {}}});
         session.open(Era::Modern).await;
         let order = json!({"agent_id": agent, "to": "+13105550100", "allow_repeat": true});
@@ -353,9 +357,9 @@ async fn a_task_and_a_resource_say_what_the_tool_says_where_less_is_offered() {
         let now = json!({"call_id": call, "wait_seconds": 0});
         let report = session.data("get_call_result", now).await;
         let note = report["note"].as_str().unwrap();
-        assert_eq!(note.contains("get_call_transcript"), words_are_named, "{report}");
-        let got = session.request("tasks/get", json!({"taskId": task})).await;
-        assert_eq!(got["result"]["result"]["structuredContent"], report, "{got}");
+        assert_eq!(note.contains("get_call_transcript"), transcript_is_named, "{report}");
+        let task_state = session.request("tasks/get", json!({"taskId": task})).await;
+        assert_eq!(task_state["result"]["result"]["structuredContent"], report, "{task_state}");
         let uri = json!({"uri": format!("callingbox://calls/{call}")});
         let read = session.request("resources/read", uri).await;
         let read = read["result"]["contents"][0]["text"].as_str().unwrap();
@@ -364,7 +368,7 @@ async fn a_task_and_a_resource_say_what_the_tool_says_where_less_is_offered() {
 }
 
 #[tokio::test]
-async fn subscriptions_fire_while_a_call_runs_in_both_eras() {
+async fn subscriptions_notify_of_changes_in_both_eras() {
     for era in Era::BOTH {
         let mut session = Session::new(era).await;
         let call = place(&mut session, "+13105550100").await;
@@ -381,13 +385,13 @@ async fn subscriptions_fire_while_a_call_runs_in_both_eras() {
                 let acknowledged = session.next().await.unwrap();
                 let accepted = &acknowledged["params"]["notifications"]["resourceSubscriptions"];
                 assert_eq!(accepted, &json!([uri]), "{acknowledged}");
-                // That was said before the first look: whoever has read it by then may have missed something.
+                // The acknowledgement precedes the first read, so a client that read the call before may have missed a change.
                 let first = session.next().await.unwrap();
                 assert_eq!(first["method"], "notifications/resources/updated", "{first}");
                 (Some(id), "notifications/resources/updated")
             }
         };
-        // The subscriber stands where the call is now; each change after it is told.
+        // The subscription starts at the present status; each later change is notified.
         let read = session.request("resources/read", json!({"uri": uri})).await;
         let text = read["result"]["contents"][0]["text"].as_str().unwrap();
         let before: Value = serde_json::from_str(text).unwrap();
@@ -407,13 +411,14 @@ async fn subscriptions_fire_while_a_call_runs_in_both_eras() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_read_at_first_is_told_once_it_can() {
+async fn a_subscription_survives_a_failed_first_read() {
     for era in Era::BOTH {
         let mut session = Session::new(era).await;
         let call = place(&mut session, "+13105550100").await;
         let uri = format!("callingbox://calls/{}", call.as_str().unwrap());
-        let away = json!({"method": "GET", "path": "/v1/calls/*", "kind": "status", "status": 500});
-        session.control().fault(away).await;
+        let unavailable =
+            json!({"method": "GET", "path": "/v1/calls/*", "kind": "status", "status": 500});
+        session.control().fault(unavailable).await;
         match era {
             Era::Legacy(_) => {
                 let subscribed = session.request("resources/subscribe", json!({"uri": uri})).await;
@@ -424,10 +429,10 @@ async fn what_could_not_be_read_at_first_is_told_once_it_can() {
                 session.begin("subscriptions/listen", filter).await;
                 let acknowledged = session.next().await.unwrap();
                 assert_eq!(acknowledged["method"], "notifications/subscriptions/acknowledged");
-                session.control().arrived("GET", "/v1/calls/{id}", 1).await;
+                session.control().wait_for_requests("GET", "/v1/calls/{id}", 1).await;
             }
         }
-        // The call is over before anybody could look at it.
+        // The call ends before it was read successfully.
         session.control().advance(600).await;
         let updated = session.next().await.unwrap();
         assert_eq!(updated["method"], "notifications/resources/updated", "{updated}");
@@ -437,7 +442,7 @@ async fn what_could_not_be_read_at_first_is_told_once_it_can() {
 }
 
 #[tokio::test]
-async fn what_was_unsubscribed_from_is_told_no_more() {
+async fn an_unsubscribed_resource_sends_no_notification() {
     let mut session = Session::legacy("2025-11-25").await;
     let call = place(&mut session, "+13105550100").await;
     let call = format!("callingbox://calls/{}", call.as_str().unwrap());
@@ -446,29 +451,29 @@ async fn what_was_unsubscribed_from_is_told_no_more() {
         ("resources/subscribe", &call),
         ("resources/subscribe", &kept),
         ("resources/unsubscribe", &call),
-        // What is not subscribed to can be left as well.
+        // Unsubscribing twice is no error.
         ("resources/unsubscribe", &call),
     ] {
         let answer = session.request(method, json!({"uri": uri})).await;
         assert_eq!(answer["result"], json!({}), "{method}: {answer}");
     }
     session.control().advance(600).await;
-    let mut told = vec![session.next().await.unwrap()];
+    let mut messages = vec![session.next().await.unwrap()];
     session.request("ping", json!({})).await;
-    while let Some(message) = session.early() {
-        told.push(message);
+    while let Some(message) = session.take_early() {
+        messages.push(message);
     }
     let (rest, status, log) = session.finish().await;
-    told.extend(rest);
-    assert!(told.iter().all(|message| message["params"]["uri"] == kept), "{told:?}");
+    messages.extend(rest);
+    assert!(messages.iter().all(|message| message["params"]["uri"] == kept), "{messages:?}");
     assert_eq!((status.code(), log.as_str()), (Some(0), ""));
 }
 
 #[tokio::test]
-async fn only_what_will_change_can_be_subscribed_to() {
+async fn only_calls_and_transcripts_can_be_subscribed_to() {
     let mut session = Session::legacy("2025-11-25").await;
     let call = place(&mut session, "+13105550100").await;
-    let still = |uri: &str| {
+    let constant = |uri: &str| {
         (
             -32602,
             format!(
@@ -482,8 +487,8 @@ async fn only_what_will_change_can_be_subscribed_to() {
         ("x", missing("x")),
         ("callingbox://calls/nope", missing("callingbox://calls/nope")),
         ("callingbox://calls/nope/transcript", missing("callingbox://calls/nope/transcript")),
-        ("callingbox://numbers", still("callingbox://numbers")),
-        ("callingbox://agents/a", still("callingbox://agents/a")),
+        ("callingbox://numbers", constant("callingbox://numbers")),
+        ("callingbox://agents/a", constant("callingbox://agents/a")),
     ] {
         let answer = session.request("resources/subscribe", json!({"uri": uri})).await;
         assert_eq!(answer["error"]["code"], code, "{answer}");
@@ -492,7 +497,7 @@ async fn only_what_will_change_can_be_subscribed_to() {
     let uri = format!("callingbox://calls/{}/transcript", call.as_str().unwrap());
     let answer = session.request("resources/subscribe", json!({"uri": uri})).await;
     assert_eq!(answer["result"], json!({}), "{answer}");
-    // It stands where the call was at the answer: no change after it goes by untold.
+    // Each change after the answer is notified.
     session.control().advance(600).await;
     assert_eq!(session.next().await.unwrap()["params"]["uri"], uri);
     drop(session.finish().await);
@@ -507,14 +512,14 @@ async fn only_what_will_change_can_be_subscribed_to() {
 }
 
 #[tokio::test]
-async fn the_words_of_a_hostile_callee_stay_inside_the_fence_wherever_they_go() {
+async fn the_words_of_a_hostile_callee_stay_inside_the_fence() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550109").await;
     let id = session.begin("tools/call", waiting(&call, 60)).await;
     session.control().advance(3_000).await;
     session.answer(id).await;
     let mut lines = 0;
-    while let Some(message) = session.early() {
+    while let Some(message) = session.take_early() {
         let text = message["params"]["message"].as_str().unwrap().to_owned();
         if let Some((_, words)) = text.split_once(" said: ") {
             let (marker, words) = words.strip_prefix("<<<").unwrap().split_once(' ').unwrap();
@@ -541,13 +546,13 @@ async fn the_words_of_a_hostile_callee_stay_inside_the_fence_wherever_they_go() 
 }
 
 #[tokio::test]
-async fn a_live_transcript_waits_for_the_next_words() {
+async fn a_live_transcript_waits_for_the_next_line() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550100").await;
     let next =
         |after: u64| json!({"call_id": call, "after_sequence_no": after, "wait_seconds": 15});
     let id = session.begin_call("get_call_transcript", next(0)).await;
-    session.control().arrived("GET", "/v1/calls/{id}", 1).await;
+    session.control().wait_for_requests("GET", "/v1/calls/{id}", 1).await;
     session.control().advance(14).await;
     let page = session.answer(id).await["result"]["structuredContent"].clone();
     assert_eq!(page["final"], false, "{page}");
@@ -561,18 +566,18 @@ async fn a_live_transcript_waits_for_the_next_words() {
 }
 
 #[tokio::test]
-async fn what_was_asked_before_the_end_is_not_the_whole_transcript() {
+async fn a_transcript_that_was_read_before_the_end_is_read_again() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550100").await;
     session.control().advance(14).await;
-    // What was said so far, told only after the record has said that the call is over.
+    // The partial transcript arrives after the record that says that the call is completed.
     let path = format!("/v1/calls/{}/transcript", call.as_str().unwrap());
-    let late =
+    let delay =
         json!({"method": "GET", "path": path, "kind": "delay", "when": "after", "delay_ms": 5_000});
-    session.control().fault(late).await;
+    session.control().fault(delay).await;
     let arguments = json!({"call_id": call, "wait_seconds": 15});
     let id = session.begin_call("get_call_transcript", arguments).await;
-    session.control().arrived("GET", "/v1/calls/{id}/transcript", 1).await;
+    session.control().wait_for_requests("GET", "/v1/calls/{id}/transcript", 1).await;
     session.control().advance(600).await;
     let page = session.answer(id).await["result"]["structuredContent"].clone();
     let whole = session.data("get_call_transcript", json!({"call_id": call})).await;
@@ -581,15 +586,15 @@ async fn what_was_asked_before_the_end_is_not_the_whole_transcript() {
 }
 
 #[tokio::test]
-async fn lines_without_a_readable_number_are_told_too() {
+async fn lines_without_a_readable_number_are_returned_too() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550100").await;
     session.control().advance(600).await;
     let path = format!("/v1/calls/{}/transcript", call.as_str().unwrap());
     let segments = json!([{"role": "user", "text": "Hello?", "sequence_no": "first"}]);
     let body = json!({"call_id": call, "segments": segments, "simulated": true});
-    let odd = json!({"method": "GET", "path": path, "kind": "status", "status": 200, "body": body, "times": 2});
-    session.control().fault(odd).await;
+    let unreadable = json!({"method": "GET", "path": path, "kind": "status", "status": 200, "body": body, "times": 2});
+    session.control().fault(unreadable).await;
     for wait in [0, 10] {
         let arguments = json!({"call_id": call, "wait_seconds": wait});
         let page = session.data("get_call_transcript", arguments).await;
@@ -600,21 +605,21 @@ async fn lines_without_a_readable_number_are_told_too() {
 }
 
 #[tokio::test]
-async fn silence_is_broken_every_ten_seconds() {
+async fn progress_is_sent_every_ten_seconds() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550107").await;
-    // Nothing happens on the line: the clock stands still, and only the wall clock moves.
+    // The simulator's clock does not move, so the call does not change.
     let id = session.begin("tools/call", waiting(&call, 12)).await;
     let answer = session.answer(id).await;
-    let mut told = Vec::new();
-    while let Some(message) = session.early() {
-        told.push(message["params"]["message"].as_str().unwrap().to_owned());
+    let mut progress = Vec::new();
+    while let Some(message) = session.take_early() {
+        progress.push(message["params"]["message"].as_str().unwrap().to_owned());
     }
-    assert_eq!(told, ["The call is queued.", "Still waiting; the call is queued."], "{answer}");
+    assert_eq!(progress, ["The call is queued.", "Still waiting; the call is queued."], "{answer}");
 }
 
 #[tokio::test]
-async fn a_call_that_must_be_confirmed_becomes_a_task_only_after_the_yes() {
+async fn a_call_that_must_be_confirmed_becomes_a_task_after_the_confirmation() {
     let config = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(config.path(), "[dialing]\nconfirm = \"always\"\n").unwrap();
     let flags = ["--config", config.path().to_str().unwrap()];
@@ -624,9 +629,9 @@ async fn a_call_that_must_be_confirmed_becomes_a_task_only_after_the_yes() {
     let mut params = json!({"name": "purchase_number", "arguments": {"phone_number": offers["numbers"][0]["phone_number"]}});
     let yes = json!({"confirm": {"action": "accept", "content": {"confirm": true}}});
     let confirmed = async |session: &mut Session, params: &mut Value| {
-        let asked = session.request("tools/call", params.clone()).await;
-        assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
-        params["requestState"] = asked["result"]["requestState"].clone();
+        let question = session.request("tools/call", params.clone()).await;
+        assert_eq!(question["result"]["resultType"], "input_required", "{question}");
+        params["requestState"] = question["result"]["requestState"].clone();
         params["inputResponses"] = yes.clone();
         session.request("tools/call", params.clone()).await
     };
@@ -640,7 +645,8 @@ async fn a_call_that_must_be_confirmed_becomes_a_task_only_after_the_yes() {
     });
     let placed = confirmed(&mut session, &mut params).await;
     assert_eq!(placed["result"]["resultType"], "task", "{placed}");
-    let got = session.request("tasks/get", json!({"taskId": placed["result"]["taskId"]})).await;
-    assert_eq!(got["result"]["status"], "working", "{got}");
+    let task_state =
+        session.request("tasks/get", json!({"taskId": placed["result"]["taskId"]})).await;
+    assert_eq!(task_state["result"]["status"], "working", "{task_state}");
     assert_eq!(session.control().dialed().await.len(), 1);
 }

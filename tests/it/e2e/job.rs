@@ -1,4 +1,4 @@
-//! The main job, message by message: agent, number, call, waiting, typed result, transcript.
+//! The main job, message by message: number, agent, call, wait, typed result, transcript.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use callingbox_mcp::mcp::reply::text::SIMULATED;
 
 use crate::harness::{Era, Session};
 
-/// The markers of fences and the ids of dispatches are random; everything else is the same each time.
+/// Replaces the markers of fences and the dispatch ids, which are random.
 fn without_markers(message: &Value) -> Value {
     let mut message = message.clone();
     if let Some(dispatch) = message.pointer_mut("/result/structuredContent/dispatch_id") {
@@ -22,8 +22,8 @@ fn without_markers(message: &Value) -> Value {
     serde_json::from_str(&text.replace("<< <", "<<<")).unwrap()
 }
 
-/// Does the job and keeps every answer.
-async fn the_job(era: Era) -> Vec<Value> {
+/// Does the main job and returns every answer.
+async fn run_main_job(era: Era) -> Vec<Value> {
     let mut session = Session::new(era).await;
     let mut answers: Vec<Value> = Vec::new();
     let data = |answers: &Vec<Value>, pointer: &str| -> String {
@@ -73,9 +73,9 @@ async fn the_job(era: Era) -> Vec<Value> {
 
 #[tokio::test]
 async fn the_main_job_answers_the_same_in_both_eras() {
-    let legacy = the_job(Era::Legacy("2025-11-25")).await;
+    let legacy = run_main_job(Era::Legacy("2025-11-25")).await;
     insta::assert_json_snapshot!("the_main_job", legacy);
-    let mut modern = the_job(Era::Modern).await;
+    let mut modern = run_main_job(Era::Modern).await;
     for answer in &mut modern {
         let removed = answer["result"].as_object_mut().unwrap().shift_remove("resultType");
         assert_eq!(removed, Some(json!("complete")));
@@ -84,7 +84,7 @@ async fn the_main_job_answers_the_same_in_both_eras() {
 }
 
 #[tokio::test]
-async fn a_wait_ends_when_the_call_does_and_says_how_it_goes() {
+async fn a_wait_reports_progress_and_ends_with_the_call() {
     let mut session = Session::modern().await;
     let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
     let call = session.data("place_call", json!({"agent_id": agent, "to": "+13105550100"})).await;
@@ -107,7 +107,7 @@ async fn a_wait_ends_when_the_call_does_and_says_how_it_goes() {
 }
 
 #[tokio::test]
-async fn when_time_is_up_the_present_state_is_answered_without_an_error() {
+async fn a_wait_that_times_out_answers_with_the_present_status() {
     let mut session = Session::modern().await;
     let agent = session.outbound_agent(json!({})).await;
     let call = session.data("place_call", json!({"agent_id": agent, "to": "+13105550107"})).await;
@@ -162,7 +162,8 @@ async fn calls_are_listed_with_filters_and_cursors_in_both_directions() {
         (json!({"agent_id": "another"}), vec![]),
     ] {
         let listed = session.data("list_calls", filter.clone()).await;
-        let expected: Vec<Value> = expected.iter().map(|at: &usize| placed[*at].clone()).collect();
+        let expected: Vec<Value> =
+            expected.iter().map(|index: &usize| placed[*index].clone()).collect();
         assert_eq!(ids(&listed), expected, "{filter}");
     }
     for (arguments, says) in [
@@ -198,30 +199,30 @@ async fn calls_are_listed_with_filters_and_cursors_in_both_directions() {
 async fn numbers_are_listed_page_by_page_in_both_directions() {
     let mut session = Session::modern().await;
     let offers = session.data("search_numbers", json!({"limit": 5})).await;
-    let mut bought = Vec::new();
+    let mut owned = Vec::new();
     for offer in offers["numbers"].as_array().unwrap() {
         let number = json!({"phone_number": offer["phone_number"]});
         let number = session.data("purchase_number", number).await;
-        bought.push(number["number"]["number_id"].clone());
+        owned.push(number["number"]["number_id"].clone());
     }
     for (cursor, begin, pages) in
         [("starting_after", 4, [&[3, 2][..], &[1, 0]]), ("ending_before", 0, [&[2, 1], &[4, 3]])]
     {
-        let mut ask = json!({"limit": 2, cursor: bought[begin]});
-        for (at, expected) in pages.iter().enumerate() {
-            let page = session.data("list_numbers", ask.clone()).await;
+        let mut arguments = json!({"limit": 2, cursor: owned[begin]});
+        for (index, expected) in pages.iter().enumerate() {
+            let page = session.data("list_numbers", arguments.clone()).await;
             let found: Vec<&Value> =
                 page["numbers"].as_array().unwrap().iter().map(|n| &n["number_id"]).collect();
-            let expected: Vec<&Value> = expected.iter().map(|at| &bought[*at]).collect();
-            assert_eq!((found, &page["has_more"]), (expected, &json!(at == 0)), "{cursor}");
-            ask[cursor] = page["next_cursor"].clone();
+            let expected: Vec<&Value> = expected.iter().map(|index| &owned[*index]).collect();
+            assert_eq!((found, &page["has_more"]), (expected, &json!(index == 0)), "{cursor}");
+            arguments[cursor] = page["next_cursor"].clone();
         }
     }
     session.finish_well().await;
 }
 
 #[tokio::test]
-async fn a_filter_looks_through_a_thousand_calls_and_says_where_to_go_on() {
+async fn a_filter_reads_a_thousand_calls_and_returns_a_cursor() {
     let mut session = Session::modern().await;
     let agent = session.outbound_agent(json!({})).await;
     session.control().credit(1_000_000_000).await;
@@ -229,21 +230,21 @@ async fn a_filter_looks_through_a_thousand_calls_and_says_where_to_go_on() {
     let (oldest, newest, between) = ("+12125550101", "+12125550102", "+13105550103");
     for to in [oldest].into_iter().chain([between; 1_050]).chain([newest]) {
         let order = json!({"agent_id": agent, "to": to});
-        let call = session.control().ask("POST", "/v1/calls", Some(order)).await;
+        let call = session.control().request("POST", "/v1/calls", Some(order)).await;
         placed.push(call["id"].clone());
     }
     let last = placed.len() - 1;
-    // From one end to the other in two times, whichever way: what is asked for is at the far end.
+    // The call is the last one in the direction of the search, so the search takes two requests.
     for (number, begin, cursor, stops_at, finds) in [
         (oldest, None::<usize>, "starting_after", last - 999, 0),
         (newest, Some(0), "ending_before", 1_000, last),
     ] {
-        session.control().forget().await;
-        let mut ask = json!({"number": number});
-        if let Some(at) = begin {
-            ask[cursor] = placed[at].clone();
+        session.control().reset_counts().await;
+        let mut arguments = json!({"number": number});
+        if let Some(index) = begin {
+            arguments[cursor] = placed[index].clone();
         }
-        let answer = session.call("list_calls", ask.clone()).await;
+        let answer = session.call("list_calls", arguments.clone()).await;
         let stopped = placed[stops_at].clone();
         assert_eq!(
             answer["result"]["structuredContent"],
@@ -255,29 +256,29 @@ async fn a_filter_looks_through_a_thousand_calls_and_says_where_to_go_on() {
         );
         assert_eq!(answer["result"]["content"][0]["text"], text);
         assert_eq!(session.control().count("GET", "/v1/calls").await, 10);
-        ask[cursor] = stopped;
-        let rest = session.data("list_calls", ask).await;
+        arguments[cursor] = stopped;
+        let rest = session.data("list_calls", arguments).await;
         assert_eq!(rest["calls"][0]["call_id"], placed[finds], "{cursor}");
         assert_eq!(
             (rest["calls"].as_array().unwrap().len(), &rest["has_more"]),
             (1, &json!(false))
         );
     }
-    // Towards newer ones page by page, each with its newest first.
-    let mut ask = json!({"number": between, "limit": 2, "ending_before": placed[0]});
-    for at in [1, 3] {
-        let page = session.data("list_calls", ask.clone()).await;
+    // From older to newer calls, page by page; each page begins with its newest.
+    let mut arguments = json!({"number": between, "limit": 2, "ending_before": placed[0]});
+    for oldest in [1, 3] {
+        let page = session.data("list_calls", arguments.clone()).await;
         let found: Vec<&Value> =
             page["calls"].as_array().unwrap().iter().map(|call| &call["call_id"]).collect();
-        assert_eq!(found, [&placed[at + 1], &placed[at]]);
-        assert_eq!((&page["next_cursor"], &page["searched"]), (&placed[at + 1], &json!(2)));
-        ask["ending_before"] = page["next_cursor"].clone();
+        assert_eq!(found, [&placed[oldest + 1], &placed[oldest]]);
+        assert_eq!((&page["next_cursor"], &page["searched"]), (&placed[oldest + 1], &json!(2)));
+        arguments["ending_before"] = page["next_cursor"].clone();
     }
     session.finish_well().await;
 }
 
 #[tokio::test]
-async fn a_caller_rings_an_inbound_agent() {
+async fn an_inbound_agent_answers_a_caller() {
     let mut session = Session::modern().await;
     let offers = session.data("search_numbers", json!({"limit": 1})).await;
     let phone = offers["numbers"][0]["phone_number"].clone();
@@ -292,7 +293,7 @@ async fn a_caller_rings_an_inbound_agent() {
     let agent = session.data("create_agent", agent).await;
     let call =
         session.data("simulate_inbound_call", json!({"to": phone, "from": "+12125550100"})).await;
-    // There is nothing that could be placed again.
+    // The note does not mention place_call.
     let note = "The call is ringing. get_call_result with this call_id waits for its end.";
     assert_eq!(call["note"], note);
     session.control().advance(600).await;
@@ -302,22 +303,25 @@ async fn a_caller_rings_an_inbound_agent() {
     assert_eq!(report["agent_id"], agent["agent_id"]);
     assert_eq!((&report["from_number"], &report["to_number"]), (&json!("+12125550100"), &phone));
     assert!(report["result"]["reason"].is_string(), "{report}");
-    // The caller chooses the scenario, as a destination does.
+    // The caller's number chooses the scenario, as a destination does.
     for (from, outcome) in [
         ("+12125550104", "failed"),
         ("+13105550106", "canceled"),
         ("+12125550199", "completed"),
         ("+441632960000", "completed"),
     ] {
-        let ring = json!({"to": phone, "from": from});
-        let call = session.data("simulate_inbound_call", ring).await;
+        let arguments = json!({"to": phone, "from": from});
+        let call = session.data("simulate_inbound_call", arguments).await;
         session.control().advance(600).await;
         let report = session.data("get_call_result", json!({"call_id": call["call_id"]})).await;
         assert_eq!(report["outcome"], outcome, "{from}");
     }
-    let ring = json!({"to": phone, "from": "+12125550112"});
-    let refused = session.failure("simulate_inbound_call", ring).await;
-    assert_eq!(refused["class"], "invalid_argument", "no caller can play this one: {refused}");
+    let arguments = json!({"to": phone, "from": "+12125550112"});
+    let refused = session.failure("simulate_inbound_call", arguments).await;
+    assert_eq!(
+        refused["class"], "invalid_argument",
+        "callers cannot play this scenario: {refused}"
+    );
     let listed =
         session.data("list_calls", json!({"direction": "inbound", "number": "+12125550100"})).await;
     assert_eq!(listed["calls"][0]["call_id"], call["call_id"]);

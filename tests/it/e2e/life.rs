@@ -1,5 +1,5 @@
-//! The life of a session: its end, requests that are taken back, many at once, and a world in which
-//! the key is missing or wrong or nothing answers.
+//! The end of a session, cancelled and concurrent requests, and sessions with a missing or wrong key or without a
+//! network.
 
 use std::time::{Duration, Instant};
 
@@ -12,57 +12,57 @@ use crate::harness::{Era, Home, Session, simulator};
 
 const CALL: &str = "/v1/calls/{id}";
 
-/// A session that waits for a call which goes on for half an hour, that call, and the id of the wait.
-async fn waiting(era: Era) -> (Session, Value, i64) {
+/// A session that waits for a call of half an hour; the id of the call and of the waiting request.
+async fn start_wait(era: Era) -> (Session, Value, i64) {
     let mut session = Session::new(era).await;
     let agent = session.outbound_agent(json!({})).await;
     let order = json!({"agent_id": agent, "to": "+13105550107"});
     let call = session.data("place_call", order).await["call_id"].clone();
     let wait = json!({"call_id": call, "wait_seconds": 300});
     let id = session.begin_call("get_call_result", wait).await;
-    session.control().arrived("GET", CALL, 1).await;
+    session.control().wait_for_requests("GET", CALL, 1).await;
     (session, call, id)
 }
 
 #[tokio::test]
-async fn at_the_end_of_input_answers_under_way_are_still_given() {
+async fn running_requests_are_answered_at_the_end_of_input() {
     for era in Era::BOTH {
-        let (mut session, _, id) = waiting(era).await;
-        let ended = Instant::now();
+        let (mut session, _, id) = start_wait(era).await;
+        let start = Instant::now();
         session.end_input();
         let answer = session.answer(id).await;
         assert_eq!(answer["result"]["structuredContent"]["outcome"], "in_progress", "{answer}");
         session.finish_well().await;
-        assert!(ended.elapsed() < Duration::from_secs(5), "{era:?}: {:?}", ended.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(5), "{era:?}: {:?}", start.elapsed());
     }
 }
 
 #[tokio::test]
-async fn a_client_that_is_closed_in_mid_wait_is_nothing_to_complain_of() {
+async fn a_client_that_exits_during_a_wait_causes_no_error() {
     for era in Era::BOTH {
-        let (session, _, _) = waiting(era).await;
-        let ended = Instant::now();
-        let (status, log) = session.vanish().await;
+        let (session, _, _) = start_wait(era).await;
+        let start = Instant::now();
+        let (status, log) = session.close().await;
         assert_eq!((status.code(), log.as_str()), (Some(0), ""), "{era:?}");
-        assert!(ended.elapsed() < Duration::from_secs(5), "{era:?}: {:?}", ended.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(5), "{era:?}: {:?}", start.elapsed());
     }
 }
 
 #[tokio::test]
-async fn what_takes_too_long_at_the_end_of_input_does_not_hold_the_process() {
+async fn a_slow_request_does_not_delay_the_exit() {
     let mut session = Session::new(Era::Modern).await;
     let slow = json!({"path": "/v1/agents", "kind": "delay", "delay_ms": 60_000});
     session.control().fault(slow).await;
     session.begin_call("list_agents", json!({})).await;
-    session.control().arrived("GET", "/v1/agents", 1).await;
-    let ended = Instant::now();
+    session.control().wait_for_requests("GET", "/v1/agents", 1).await;
+    let start = Instant::now();
     let (rest, status, _) = session.finish().await;
     assert_eq!((rest, status.code()), (vec![], Some(0)));
-    assert!(ended.elapsed() < Duration::from_secs(5), "{:?}", ended.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
-async fn a_dispatch_that_takes_too_long_at_the_end_of_input_is_left_to_the_ledger() {
+async fn a_slow_dispatch_does_not_delay_the_exit() {
     for era in Era::BOTH {
         let mut session = Session::new(era).await;
         let agent = session.outbound_agent(json!({})).await;
@@ -71,56 +71,55 @@ async fn a_dispatch_that_takes_too_long_at_the_end_of_input_is_left_to_the_ledge
             json!({"method": "POST", "path": "/v1/calls", "kind": "delay", "delay_ms": 60_000});
         session.control().fault(slow).await;
         session.begin_call("place_call", call).await;
-        session.control().arrived("POST", "/v1/calls", 1).await;
-        let ended = Instant::now();
+        session.control().wait_for_requests("POST", "/v1/calls", 1).await;
+        let start = Instant::now();
         let (rest, status, _) = session.finish().await;
-        assert!(ended.elapsed() < Duration::from_secs(5), "{era:?}: {:?}", ended.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(5), "{era:?}: {:?}", start.elapsed());
         assert_eq!(status.code(), Some(0));
         for answer in rest {
-            let told = answer.to_string();
-            assert!(told.contains("this server ended"), "{era:?}: {told}");
+            assert!(answer.to_string().contains("this server ended"), "{era:?}: {answer}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_signal_to_end_is_the_end_of_input_and_a_long_wait_is_answered_at_once() {
+async fn sigterm_answers_a_long_wait_immediately() {
     for era in Era::BOTH {
-        let (mut session, call, id) = waiting(era).await;
-        let ended = Instant::now();
+        let (mut session, call, id) = start_wait(era).await;
+        let start = Instant::now();
         session.terminate().await;
         let answer = session.answer(id).await;
         let content = &answer["result"]["structuredContent"];
         assert_eq!((&content["outcome"], &content["call_id"]), (&json!("in_progress"), &call));
         assert_eq!(session.next().await, None);
         session.finish_well().await;
-        assert!(ended.elapsed() < Duration::from_secs(3), "{era:?}: {:?}", ended.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(3), "{era:?}: {:?}", start.elapsed());
     }
 }
 
 #[tokio::test]
-async fn a_request_that_is_taken_back_gets_no_answer_and_its_work_stops() {
+async fn a_cancelled_request_gets_no_answer_and_stops() {
     for era in Era::BOTH {
-        let (mut session, _, id) = waiting(era).await;
+        let (mut session, _, id) = start_wait(era).await;
         let slow = json!({"path": "/v1/agents", "kind": "delay", "delay_ms": 3_500});
         session.control().fault(slow).await;
         session
             .notify("notifications/cancelled", json!({"requestId": id, "reason": "enough"}))
             .await;
-        // The session goes on, and until well past the times of the next looks the call is not asked about.
+        // The session goes on, and the call is not polled for longer than the interval between polls.
         session.data("list_numbers", json!({})).await;
-        let asked = session.control().count("GET", CALL).await;
+        let before = session.control().count("GET", CALL).await;
         session.data("list_agents", json!({})).await;
-        let since = session.control().count("GET", CALL).await - asked;
-        assert_eq!(since, 0, "{era:?}: the one that was taken back still asks");
-        let ended = Instant::now();
+        let since = session.control().count("GET", CALL).await - before;
+        assert_eq!(since, 0, "{era:?}: the cancelled wait still polls");
+        let start = Instant::now();
         session.finish_well().await;
-        assert!(ended.elapsed() < Duration::from_secs(3), "{era:?}: nothing was left to drain");
+        assert!(start.elapsed() < Duration::from_secs(3), "{era:?}: no request was running");
     }
 }
 
 #[tokio::test]
-async fn many_requests_at_once_are_answered_each_for_itself() {
+async fn concurrent_requests_are_answered_independently() {
     for era in Era::BOTH {
         let mut session = Session::new(era).await;
         session
@@ -128,28 +127,32 @@ async fn many_requests_at_once_are_answered_each_for_itself() {
             .fault(json!({"path": "/v1/agents", "kind": "delay", "delay_ms": 1500}))
             .await;
         let slow = session.begin_call("list_agents", json!({})).await;
-        session.control().arrived("GET", "/v1/agents", 1).await;
+        session.control().wait_for_requests("GET", "/v1/agents", 1).await;
         let mut quick = Vec::new();
-        for at in 0..20 {
-            let (tool, arguments) = match at % 4 {
+        for index in 0..20 {
+            let (tool, arguments) = match index % 4 {
                 0 => ("list_numbers", json!({})),
-                1 => ("get_agent", json!({"agent_id": format!("none-{at}")})),
-                2 => ("list_numbers", json!({"nonsense": at})),
+                1 => ("get_agent", json!({"agent_id": format!("none-{index}")})),
+                2 => ("list_numbers", json!({"nonsense": index})),
                 _ => ("search_numbers", json!({"limit": 1})),
             };
-            quick.push((at, session.begin_call(tool, arguments).await));
+            quick.push((index, session.begin_call(tool, arguments).await));
         }
         let mut order = Vec::new();
         for _ in 0..=quick.len() {
             order.push(session.next().await.unwrap());
         }
-        assert_eq!(order.last().unwrap()["id"], slow, "the slow one holds nobody up");
-        for (at, id) in quick {
+        assert_eq!(order.last().unwrap()["id"], slow, "the slow request delays no other");
+        for (index, id) in quick {
             let answer = order.iter().find(|answer| answer["id"] == id).unwrap();
-            assert_eq!(answer["result"]["isError"], matches!(at % 4, 1 | 2), "{at}: {answer}");
+            assert_eq!(
+                answer["result"]["isError"],
+                matches!(index % 4, 1 | 2),
+                "{index}: {answer}"
+            );
             let text = answer["result"]["content"][0]["text"].as_str().unwrap();
-            if at % 4 == 1 {
-                assert!(text.contains(&format!("none-{at}")), "{at}: {text}");
+            if index % 4 == 1 {
+                assert!(text.contains(&format!("none-{index}")), "{index}: {text}");
             }
         }
         session.finish_well().await;
@@ -157,7 +160,7 @@ async fn many_requests_at_once_are_answered_each_for_itself() {
 }
 
 #[tokio::test]
-async fn what_comes_before_the_first_request_is_harmless() {
+async fn messages_before_the_first_request_are_ignored() {
     for era in Era::BOTH {
         let mut session = Session::start(&[], &[]);
         session.notify("notifications/initialized", json!({})).await;
@@ -169,12 +172,12 @@ async fn what_comes_before_the_first_request_is_harmless() {
         assert!(answer["result"]["tools"].is_array(), "{era:?}: {answer}");
         session.finish_well().await;
     }
-    // And nothing at all is a good session too.
+    // A session without any message ends without an error too.
     Session::start(&[], &[]).finish_well().await;
 }
 
-/// Arguments with which a tool of the default list passes its own checks.
-fn good_arguments(tool: &str) -> Value {
+/// Valid arguments for a tool of the default list.
+fn valid_arguments(tool: &str) -> Value {
     match tool {
         "place_call" => json!({"agent_id": "a", "to": "+13105550100"}),
         "create_agent" => json!({"name": "A", "type": "outbound"}),
@@ -192,14 +195,14 @@ fn default_tools() -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn without_a_key_tools_are_listed_and_every_call_says_how_to_set_one() {
+async fn without_a_key_tools_are_listed_and_every_error_explains_how_to_set_one() {
     for era in Era::BOTH {
         let mut session = Session::with(era, &[], &[]).await;
         let answer = session.request("tools/list", json!({})).await;
         let listed = answer["result"]["tools"].as_array().unwrap().len();
         assert_eq!(listed, default_tools().len());
         for tool in default_tools() {
-            let error = session.failure(tool, good_arguments(tool)).await;
+            let error = session.failure(tool, valid_arguments(tool)).await;
             assert_eq!((&error["class"], &error["done"]), (&json!("no_key"), &json!("nothing")));
             let next = error["next"].as_str().unwrap();
             for way in ["CALLINGBOX_API_KEY", "CALLINGBOX_API_KEY_FILE", "--sandbox"] {
@@ -211,14 +214,14 @@ async fn without_a_key_tools_are_listed_and_every_call_says_how_to_set_one() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_said_plainly_and_never_shown() {
+async fn a_wrong_key_is_reported_and_never_shown() {
     let sandbox = simulator(Options::default()).await;
     let url = sandbox.url();
     let environment = [("CALLINGBOX_BASE_URL", url.as_str()), ("CALLINGBOX_API_KEY", "pk_5ecret")];
     for era in Era::BOTH {
         let mut session = Session::with(era, &["--log", "debug"], &environment).await;
         for tool in default_tools() {
-            let answer = session.call(tool, good_arguments(tool)).await;
+            let answer = session.call(tool, valid_arguments(tool)).await;
             let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
             assert_eq!(
                 (&error["class"], &error["done"]),
@@ -238,18 +241,18 @@ async fn a_wrong_key_is_said_plainly_and_never_shown() {
 }
 
 #[tokio::test]
-async fn without_a_network_every_call_says_so_and_the_session_goes_on() {
+async fn without_a_network_every_call_fails_and_the_session_goes_on() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
     let environment = [("CALLINGBOX_BASE_URL", url.as_str()), ("CALLINGBOX_API_KEY", "sk_x")];
     let mut session = Session::with(Era::Modern, &[], &environment).await;
-    // At once: each tries again by itself for a while.
-    let mut begun = Vec::new();
+    // Concurrently, because each of them retries for a while.
+    let mut requests = Vec::new();
     for tool in default_tools() {
-        begun.push((tool, session.begin_call(tool, good_arguments(tool)).await));
+        requests.push((tool, session.begin_call(tool, valid_arguments(tool)).await));
     }
-    for (tool, id) in begun {
+    for (tool, id) in requests {
         let answer = session.answer(id).await;
         let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
         assert_eq!(
@@ -262,7 +265,7 @@ async fn without_a_network_every_call_says_so_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-async fn a_refusal_to_start_gives_each_reason_once() {
+async fn an_error_at_the_start_has_each_reason_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (arguments, says) in [
@@ -286,7 +289,7 @@ async fn a_refusal_to_start_gives_each_reason_once() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_no_simulator_is_refused_at_the_start() {
+async fn an_invalid_simulator_address_is_refused_at_the_start() {
     for (flag, reason) in [
         ("--sandbox=https://api.callingbox.io", "a simulator must run on this machine"),
         ("--sandbox=http://phone.example", "a simulator must run on this machine"),
@@ -305,7 +308,7 @@ async fn an_address_that_is_no_simulator_is_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn the_log_is_as_asked_for_and_never_has_whole_requests() {
+async fn the_log_filter_is_followed_and_requests_are_never_logged() {
     for (filter, says) in [
         ("off", None),
         ("error", None),

@@ -1,5 +1,4 @@
-//! What a client reads besides calling tools: resources, prompts, completions, the skill; and that what no
-//! tool that is offered shows is seen in no other way.
+//! Resources, prompts, completions and the skill; none of them shows data that no available tool shows.
 
 use serde_json::{Value, json};
 
@@ -7,7 +6,7 @@ use crate::e2e::following::{TASKS, place, progress_until, waiting};
 use crate::harness::{Era, Session};
 
 #[tokio::test]
-async fn resources_prompts_completions_and_the_skill_are_there_in_both_eras() {
+async fn resources_prompts_completions_and_the_skill_work_in_both_eras() {
     for era in Era::BOTH {
         let mut session = Session::new(era).await;
         let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
@@ -76,41 +75,41 @@ async fn resources_prompts_completions_and_the_skill_are_there_in_both_eras() {
 }
 
 #[tokio::test]
-async fn who_is_offered_no_transcript_is_not_told_the_words_as_progress() {
-    let mut whole = Session::modern().await;
-    let call = place(&mut whole, "+13105550100").await;
-    let follower = whole.begin("tools/call", waiting(&call, 60)).await;
-    let mut narrowed = whole.beside(&["--tools", "get_call_result"]);
+async fn without_the_transcript_tool_progress_has_no_spoken_words() {
+    let mut full = Session::modern().await;
+    let call = place(&mut full, "+13105550100").await;
+    let follower = full.begin("tools/call", waiting(&call, 60)).await;
+    let mut narrowed = full.start_beside(&["--tools", "get_call_result"]);
     narrowed.open(Era::Modern).await;
     let id = narrowed.begin("tools/call", waiting(&call, 60)).await;
     progress_until(&mut narrowed, "The call is queued.").await;
-    progress_until(&mut whole, "The call is queued.").await;
-    whole.control().advance(40).await;
-    progress_until(&mut whole, "said: ").await;
-    whole.control().advance(600).await;
+    progress_until(&mut full, "The call is queued.").await;
+    full.control().advance(40).await;
+    progress_until(&mut full, "said: ").await;
+    full.control().advance(600).await;
     let answer = narrowed.answer(id).await;
     assert_eq!(answer["result"]["structuredContent"]["outcome"], "completed", "{answer}");
-    while let Some(message) = narrowed.early() {
-        let told = message["params"]["message"].as_str().unwrap();
-        assert!(told.starts_with("The call is ") || told.starts_with("Still waiting"), "{told}");
+    while let Some(message) = narrowed.take_early() {
+        let text = message["params"]["message"].as_str().unwrap();
+        assert!(text.starts_with("The call is ") || text.starts_with("Still waiting"), "{text}");
     }
-    whole.answer(follower).await;
+    full.answer(follower).await;
 }
 
 #[tokio::test]
-async fn what_is_read_of_the_account_says_that_it_is_simulated() {
+async fn resources_of_the_simulator_say_that_they_are_simulated() {
     let mut session = Session::modern().await;
     let call = place(&mut session, "+13105550100").await;
     let agent = session.data("list_agents", json!({})).await["agents"][0]["agent_id"].clone();
     let call = format!("callingbox://calls/{}", call.as_str().unwrap());
     let transcript = format!("{call}/transcript");
     let agent = format!("callingbox://agents/{}", agent.as_str().unwrap());
-    for begins in ["Nothing was said so far.", "Spoken words follow"] {
+    for expected in ["Nothing was said so far.", "Spoken words follow"] {
         for uri in [&call, &transcript, &agent, "callingbox://numbers"] {
             let read = session.request("resources/read", json!({"uri": uri})).await;
             let text = read["result"]["contents"][0]["text"].as_str().unwrap();
             assert!(text.to_lowercase().contains("simulated"), "{uri}: {text}");
-            assert!(uri != transcript || text.contains(begins), "{uri}: {text}");
+            assert!(uri != transcript || text.contains(expected), "{uri}: {text}");
         }
         session.control().advance(600).await;
     }
@@ -118,11 +117,11 @@ async fn what_is_read_of_the_account_says_that_it_is_simulated() {
 }
 
 #[tokio::test]
-async fn the_owned_numbers_are_read_as_they_are_listed() {
+async fn the_resource_of_the_numbers_equals_their_list() {
     let mut session = Session::modern().await;
     session.outbound_agent(json!({})).await;
-    // As an account of before agents has them, with secrets beside.
-    let mut numbers = session.control().ask("GET", "/v1/numbers", None).await;
+    // As an account that is older than agents has them, with secrets.
+    let mut numbers = session.control().request("GET", "/v1/numbers", None).await;
     let number = &mut numbers["data"][0];
     number["inbound_webhook_url"] = json!("https://e.com/h?token=SECRET");
     number["inbound_tools"] = json!([{"type": "http", "headers": {"Authorization": "SECRET"}}]);
@@ -137,11 +136,11 @@ async fn the_owned_numbers_are_read_as_they_are_listed() {
 }
 
 #[tokio::test]
-async fn what_no_tool_shows_is_shown_in_no_other_way() {
-    let mut whole = Session::modern().await;
-    let call = place(&mut whole, "+13105550107").await;
-    let agent = whole.data("list_agents", json!({})).await["agents"][0]["agent_id"].clone();
-    let number = whole.data("list_numbers", json!({})).await;
+async fn resources_and_completions_show_only_what_a_tool_shows() {
+    let mut full = Session::modern().await;
+    let call = place(&mut full, "+13105550107").await;
+    let agent = full.data("list_agents", json!({})).await["agents"][0]["agent_id"].clone();
+    let number = full.data("list_numbers", json!({})).await;
     let number = number["numbers"][0]["e164"].clone();
     let [free, call_uri, transcript, agent_uri, numbers, policy] = [
         "callingbox://guide",
@@ -154,7 +153,7 @@ async fn what_no_tool_shows_is_shown_in_no_other_way() {
     let all = [free, call_uri, transcript, agent_uri, numbers, policy];
     for era in Era::BOTH {
         let code = if era == Era::Modern { -32602 } else { -32002 };
-        // The tools, what can be read with them, and which of agents, calls and numbers are completed.
+        // The tools, the resources that they make readable, and whether agents, calls and numbers are completed.
         for (tools, shown, completed) in [
             ("search_numbers", &[free][..], [false, false, false]),
             ("list_numbers", &[free, numbers], [false, false, true]),
@@ -165,7 +164,7 @@ async fn what_no_tool_shows_is_shown_in_no_other_way() {
             ("list_calls", &[free, policy], [false, true, false]),
             ("place_call", &[free, policy], [false; 3]),
         ] {
-            let mut session = whole.beside(&["--tools", tools]);
+            let mut session = full.start_beside(&["--tools", tools]);
             session.open(era).await;
             let mut listed = Vec::new();
             for (method, list, name) in [
@@ -173,32 +172,32 @@ async fn what_no_tool_shows_is_shown_in_no_other_way() {
                 ("resources/templates/list", "resourceTemplates", "uriTemplate"),
             ] {
                 let answer = session.request(method, json!({})).await;
-                for one in answer["result"][list].as_array().unwrap() {
-                    let uri = one[name].as_str().unwrap();
+                for resource in answer["result"][list].as_array().unwrap() {
+                    let uri = resource[name].as_str().unwrap();
                     let agents = uri.contains("agents");
                     let id = if agents { agent.as_str() } else { call.as_str() };
                     listed.push(uri.replace("{id}", id.unwrap()));
                 }
             }
             listed.retain(|uri| !uri.starts_with("skill://"));
-            listed.sort_by_key(|uri| all.iter().position(|one| one == uri));
+            listed.sort_by_key(|uri| all.iter().position(|known| known == uri));
             assert_eq!(listed, shown, "{era:?} {tools}");
 
             for uri in all {
                 let read = session.request("resources/read", json!({"uri": uri})).await;
                 if shown.contains(&uri) {
                     assert_eq!(read["result"]["contents"][0]["uri"], uri, "{tools}: {read}");
-                    // The guide says what is not to be had.
+                    // The guide names the tools that are not offered.
                     let text = read["result"]["contents"][0]["text"].as_str().unwrap();
-                    let lacks =
+                    let names_missing_tools =
                         text.starts_with("Not offered here, with the steps that need them: ");
-                    assert_eq!(lacks, uri == free, "{tools}: {read}");
+                    assert_eq!(names_missing_tools, uri == free, "{tools}: {read}");
                 } else {
                     assert_eq!(read["error"]["code"], code, "{tools}: {read}");
                     assert_eq!(read["error"]["data"]["uri"], uri, "{tools}: {read}");
-                    let why = format!("{uri} is not available here: it needs the tool ");
+                    let prefix = format!("{uri} is not available here: it needs the tool ");
                     let message = read["error"]["message"].as_str().unwrap();
-                    assert!(message.starts_with(&why), "{tools}: {read}");
+                    assert!(message.starts_with(&prefix), "{tools}: {read}");
                 }
             }
             for uri in [call_uri, transcript] {
@@ -217,13 +216,13 @@ async fn what_no_tool_shows_is_shown_in_no_other_way() {
             }
 
             let found = [
-                ids(&mut session, "callingbox://agents/{id}", "").await,
-                ids(&mut session, "callingbox://calls/{id}", "").await,
-                values(&mut session, "receptionist", "number", "").await,
+                complete_id(&mut session, "callingbox://agents/{id}", "").await,
+                complete_id(&mut session, "callingbox://calls/{id}", "").await,
+                complete_argument(&mut session, "receptionist", "number", "").await,
             ];
-            let there = [json!([agent]), json!([call]), json!([number])];
-            for ((found, there), completed) in found.iter().zip(there).zip(completed) {
-                let expected = if completed { there } else { json!([]) };
+            let present = [json!([agent]), json!([call]), json!([number])];
+            for ((found, present), completed) in found.iter().zip(present).zip(completed) {
+                let expected = if completed { present } else { json!([]) };
                 assert_eq!(found, &expected, "{era:?} {tools}");
             }
         }
@@ -231,30 +230,30 @@ async fn what_no_tool_shows_is_shown_in_no_other_way() {
 }
 
 #[tokio::test]
-async fn a_call_is_a_task_only_for_whom_its_result_is_offered_to() {
-    let mut whole = Session::modern().await;
-    let agent = whole.outbound_agent(json!({})).await;
+async fn a_call_is_a_task_only_if_its_result_is_available() {
+    let mut full = Session::modern().await;
+    let agent = full.outbound_agent(json!({})).await;
     let order = json!({"agent_id": agent, "to": "+13105550107"});
     let open = async |tools: &str| {
-        let mut session = whole.beside(&["--tools", tools]);
+        let mut session = full.start_beside(&["--tools", tools]);
         session.capabilities = json!({"extensions": {TASKS: {}}});
         session.open(Era::Modern).await;
         session
     };
-    let mut both = open("place_call,get_call_result").await;
-    let placed = both.call("place_call", order.clone()).await;
+    let mut with_result = open("place_call,get_call_result").await;
+    let placed = with_result.call("place_call", order.clone()).await;
     let task = json!({"taskId": placed["result"]["taskId"]});
-    assert_eq!(both.request("tasks/get", task.clone()).await["result"]["status"], "working");
+    assert_eq!(with_result.request("tasks/get", task.clone()).await["result"]["status"], "working");
 
-    let mut one = open("place_call").await;
-    let again = one.data("place_call", order).await;
-    assert!(task["taskId"].as_str().unwrap().starts_with(again["call_id"].as_str().unwrap()));
+    let mut without_result = open("place_call").await;
+    let repeated = without_result.data("place_call", order).await;
+    assert!(task["taskId"].as_str().unwrap().starts_with(repeated["call_id"].as_str().unwrap()));
     for method in ["tasks/get", "tasks/cancel", "tasks/update"] {
         let mut params = task.clone();
         if method == "tasks/update" {
             params["inputResponses"] = json!({});
         }
-        let refused = one.request(method, params).await;
+        let refused = without_result.request(method, params).await;
         assert_eq!(
             refused["error"]["message"],
             "the task is not available here: it needs the tool `get_call_result`, which is not offered",
@@ -263,21 +262,28 @@ async fn a_call_is_a_task_only_for_whom_its_result_is_offered_to() {
     }
 }
 
-fn completing(reference: Value, name: &str, value: &str) -> Value {
+fn completion_params(reference: Value, name: &str, value: &str) -> Value {
     json!({"ref": reference, "argument": {"name": name, "value": value}})
 }
 
-/// What completes the variable of a resource template.
-async fn ids(session: &mut Session, template: &str, typed: &str) -> Value {
+/// The completions for the id in a resource template.
+async fn complete_id(session: &mut Session, template: &str, typed: &str) -> Value {
     let template = json!({"type": "ref/resource", "uri": template});
-    let found = session.request("completion/complete", completing(template, "id", typed)).await;
+    let found =
+        session.request("completion/complete", completion_params(template, "id", typed)).await;
     found["result"]["completion"]["values"].clone()
 }
 
-/// What completes the argument of a prompt.
-async fn values(session: &mut Session, prompt: &str, argument: &str, typed: &str) -> Value {
+/// The completions for an argument of a prompt.
+async fn complete_argument(
+    session: &mut Session,
+    prompt: &str,
+    argument: &str,
+    typed: &str,
+) -> Value {
     let prompt = json!({"type": "ref/prompt", "name": prompt});
-    let found = session.request("completion/complete", completing(prompt, argument, typed)).await;
+    let found =
+        session.request("completion/complete", completion_params(prompt, argument, typed)).await;
     found["result"]["completion"]["values"].clone()
 }
 
@@ -296,22 +302,28 @@ async fn completions_find_agents_by_name_calls_and_numbers() {
         let inbound = session.data("create_agent", inbound).await["agent_id"].clone();
 
         let agent = "callingbox://agents/{id}";
-        assert_eq!(ids(&mut session, agent, "front D").await, json!([inbound]));
-        assert_eq!(ids(&mut session, agent, "remind").await, json!([outbound]));
-        let both = ids(&mut session, agent, "").await;
+        assert_eq!(complete_id(&mut session, agent, "front D").await, json!([inbound]));
+        assert_eq!(complete_id(&mut session, agent, "remind").await, json!([outbound]));
+        let both = complete_id(&mut session, agent, "").await;
         let both = both.as_array().unwrap();
         assert!(both.len() == 2 && both.contains(&inbound) && both.contains(outbound), "{both:?}");
-        // Who is to call somebody is an agent that can.
+        // Only an outbound agent can place calls.
         let job = "appointment_confirmation";
-        assert_eq!(values(&mut session, job, "agent_id", "REMIND").await, json!([outbound]));
-        assert_eq!(values(&mut session, job, "agent_id", "front").await, json!([]));
+        assert_eq!(
+            complete_argument(&mut session, job, "agent_id", "REMIND").await,
+            json!([outbound])
+        );
+        assert_eq!(complete_argument(&mut session, job, "agent_id", "front").await, json!([]));
 
         let part = call.as_str().unwrap().split_once('-').unwrap().0;
         for template in ["callingbox://calls/{id}", "callingbox://calls/{id}/transcript"] {
-            assert_eq!(ids(&mut session, template, part).await, json!([call]));
-            assert_eq!(ids(&mut session, template, "no such call").await, json!([]));
+            assert_eq!(complete_id(&mut session, template, part).await, json!([call]));
+            assert_eq!(complete_id(&mut session, template, "no such call").await, json!([]));
         }
         let part = number.as_str().unwrap().get(2..8).unwrap();
-        assert_eq!(values(&mut session, "receptionist", "number", part).await, json!([number]));
+        assert_eq!(
+            complete_argument(&mut session, "receptionist", "number", part).await,
+            json!([number])
+        );
     }
 }

@@ -1,5 +1,4 @@
-//! The table of scenarios, through the tools: the destination chooses what happens, and the answers
-//! say exactly that.
+//! The scenarios through the tools: the destination chooses the scenario, and the answers report exactly what happened.
 
 use std::collections::BTreeSet;
 
@@ -16,47 +15,47 @@ async fn session_with_agent() -> (Session, String) {
     (session, agent)
 }
 
-/// The kind of each value of a result; the values themselves are drawn by lot.
-fn kinds(result: &Value) -> Value {
+/// The type of each value of a result; the values are random.
+fn value_types(result: &Value) -> Value {
     let Some(fields) = result.as_object() else { return result.clone() };
-    let kind = |value: &Value| match value {
+    let type_name = |value: &Value| match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
         Value::String(_) => "string",
         _ => "other",
     };
-    fields.iter().map(|(name, value)| (name.clone(), Value::from(kind(value)))).collect()
+    fields.iter().map(|(name, value)| (name.clone(), Value::from(type_name(value)))).collect()
 }
 
-/// What one row of the table comes to.
-struct Row {
+/// What is expected of one scenario.
+struct ExpectedCall {
     digits: &'static str,
     status: &'static str,
     outcome: &'static str,
     result_status: Value,
-    /// The kinds of its values.
+    /// The types of its values.
     result: Value,
     charged: bool,
     note: &'static str,
 }
 
 #[tokio::test]
-async fn a_dialed_call_ends_as_its_destination_says() {
-    let good = json!({"confirmed": "boolean", "name": "string"});
+async fn each_destination_plays_its_scenario() {
+    let typed = json!({"confirmed": "boolean", "name": "string"});
     let talked = "The conversation took place. Fields that were not discussed are null.";
-    let row = |digits, status, outcome, note| Row {
+    let row = |digits, status, outcome, note| ExpectedCall {
         digits,
         status,
         outcome,
-        // Stays so where nobody spoke (structured results).
+        // Without a conversation it stays pending.
         result_status: json!("pending"),
         result: Value::Null,
         charged: false,
         note,
     };
-    let completed = |digits| Row {
+    let completed = |digits| ExpectedCall {
         result_status: json!("completed"),
-        result: good.clone(),
+        result: typed.clone(),
         charged: true,
         ..row(digits, "completed", "completed", talked)
     };
@@ -72,7 +71,7 @@ async fn a_dialed_call_ends_as_its_destination_says() {
             "An answering machine answered; nobody spoke with the agent, and nothing was charged. get_call_transcript returns the message, if the agent left one.",
         ),
         row("0104", "failed", "failed", "The call failed; there was no conversation."),
-        Row {
+        ExpectedCall {
             result_status: json!("failed"),
             result: json!({"confirmed": "null", "name": "null"}),
             charged: true,
@@ -85,7 +84,7 @@ async fn a_dialed_call_ends_as_its_destination_says() {
         },
         row("0106", "canceled", "canceled", "The call was canceled before it was connected."),
         completed("0107"),
-        Row {
+        ExpectedCall {
             result_status: json!("completed"),
             result: json!({"confirmed": "null", "name": "null"}),
             charged: true,
@@ -97,11 +96,11 @@ async fn a_dialed_call_ends_as_its_destination_says() {
             )
         },
         completed("0109"),
-        // 429 with Retry-After once: nothing was done, so it is asked for again by itself.
+        // After 429 nothing was done, so the request is repeated automatically.
         completed("0114"),
     ];
     let (mut session, agent) = session_with_agent().await;
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for row in rows {
         session.control().credit(1_000_000).await;
         let before = session.control().dialed().await.len();
@@ -115,7 +114,7 @@ async fn a_dialed_call_ends_as_its_destination_says() {
         let id = json!({"call_id": placed["call_id"], "wait_seconds": 0});
         let answer = session.call("get_call_result", id).await;
         let report = &answer["result"]["structuredContent"];
-        // Whoever has only the text knows who spoke with whom, and what went wrong.
+        // The text alone says who spoke with whom, and what went wrong.
         let text = answer["result"]["content"][0]["text"].as_str().unwrap();
         for field in ["call_id", "outcome", "from_number", "to_number"] {
             let value = report[field].as_str().unwrap();
@@ -124,7 +123,7 @@ async fn a_dialed_call_ends_as_its_destination_says() {
         for field in ["result_error", "error"] {
             let Some(value) = report[field].as_str() else { continue };
             assert!(text.contains(value), "{}: no {field} in: {text}", row.digits);
-            told.insert(field);
+            reported.insert(field);
         }
         assert_eq!(
             json!({
@@ -132,7 +131,7 @@ async fn a_dialed_call_ends_as_its_destination_says() {
                 "status": report["status"],
                 "outcome": report["outcome"],
                 "result_status": report["result_status"],
-                "result": kinds(&report["result"]),
+                "result": value_types(&report["result"]),
                 "result_problems": report["result_problems"],
                 "note": report["note"],
                 "simulated": report["simulated"],
@@ -159,7 +158,7 @@ async fn a_dialed_call_ends_as_its_destination_says() {
             row.digits
         );
     }
-    assert_eq!(told, BTreeSet::from(["error", "result_error"]));
+    assert_eq!(reported, BTreeSet::from(["error", "result_error"]));
     session.finish_well().await;
 }
 
@@ -183,11 +182,15 @@ async fn a_hostile_callee_stays_inside_the_fence() {
 }
 
 #[tokio::test]
-async fn a_number_that_is_not_for_sale_leads_back_to_the_search() {
+async fn the_error_for_a_number_that_is_not_for_sale_suggests_a_search() {
     let mut session = Session::modern().await;
-    let gone = session.failure("purchase_number", json!({"phone_number": "+13105550100"})).await;
-    assert_eq!((&gone["class"], &gone["done"]), (&json!("conflict"), &json!("nothing")), "{gone}");
-    assert_eq!(gone["next"], "search_numbers finds one that is for sale.");
+    let error = session.failure("purchase_number", json!({"phone_number": "+13105550100"})).await;
+    assert_eq!(
+        (&error["class"], &error["done"]),
+        (&json!("conflict"), &json!("nothing")),
+        "{error}"
+    );
+    assert_eq!(error["next"], "search_numbers finds one that is for sale.");
     session.finish_well().await;
 }
 
@@ -202,14 +205,13 @@ async fn a_refused_call_says_that_nobody_was_called() {
         assert_ne!(failed["done"], "whole", "{failed}");
         assert_eq!(session.control().dialed().await, [Value::Null; 0], "{digits}");
         assert_eq!(session.control().count("POST", "/v1/calls").await, 1, "{digits}");
-        session.control().forget().await;
+        session.control().reset_counts().await;
     }
     session.finish_after_missing_answers(1).await;
 }
 
-/// Places a call whose answer is lost, with an API time-out of two seconds, and gives the answer and
-/// what was really dialed.
-async fn place_and_lose(digits: &str) -> (Value, Vec<Value>) {
+/// Places a call whose answer is lost, with an API time-out of two seconds. Returns the result and the dialed calls.
+async fn place_call_with_lost_answer(digits: &str) -> (Value, Vec<Value>) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "request_timeout_seconds = 2\n").unwrap();
     let flags = ["--config", file.path().to_str().unwrap()];
@@ -217,43 +219,43 @@ async fn place_and_lose(digits: &str) -> (Value, Vec<Value>) {
     let agent = session.outbound_agent(json!({"confirmed": "boolean"})).await;
     let to = format!("+1310555{digits}");
     let id = session.begin_call("place_call", json!({"agent_id": agent, "to": to})).await;
-    let answer = session.patient_answer(id).await;
+    let answer = session.slow_answer(id).await;
     let dialed = session.control().dialed().await;
     session.finish_after_missing_answers(1).await;
     (answer["result"].clone(), dialed)
 }
 
-/// The phone rings once, and the answer is as if nothing had happened.
-async fn found_all_the_same(digits: &str) {
-    let (result, dialed) = place_and_lose(digits).await;
+/// Asserts that the phone rings once, and that the result is that of a placed call.
+async fn assert_call_is_found(digits: &str) {
+    let (result, dialed) = place_call_with_lost_answer(digits).await;
     assert_eq!(dialed.len(), 1, "{dialed:?}");
-    let told = &result["structuredContent"];
-    assert_eq!(told["call_id"], dialed[0]["call_id"], "{result}");
-    assert_eq!(told["outcome"], "in_progress", "{result}");
-    assert_eq!(told["duplicate_of"], Value::Null, "{result}");
+    let report = &result["structuredContent"];
+    assert_eq!(report["call_id"], dialed[0]["call_id"], "{result}");
+    assert_eq!(report["outcome"], "in_progress", "{result}");
+    assert_eq!(report["duplicate_of"], Value::Null, "{result}");
     assert_eq!(
-        dialed[0]["metadata"]["callingbox_mcp_dispatch_id"], told["dispatch_id"],
+        dialed[0]["metadata"]["callingbox_mcp_dispatch_id"], report["dispatch_id"],
         "{result}"
     );
 }
 
 #[tokio::test]
-async fn when_the_answer_is_lost_the_call_is_found() {
-    found_all_the_same("0112").await;
+async fn a_call_whose_answer_is_lost_is_found() {
+    assert_call_is_found("0112").await;
 }
 
 #[tokio::test]
-async fn when_the_answer_comes_too_late_the_call_is_found() {
-    found_all_the_same("0113").await;
+async fn a_call_whose_answer_is_late_is_found() {
+    assert_call_is_found("0113").await;
 }
 
 #[tokio::test]
-async fn an_internal_error_is_not_taken_for_a_call_nor_for_none() {
-    let (result, dialed) = place_and_lose("0115").await;
+async fn the_outcome_after_an_internal_error_is_unknown() {
+    let (result, dialed) = place_call_with_lost_answer("0115").await;
     assert_eq!(dialed, [Value::Null; 0]);
-    let told = &result["structuredContent"];
-    assert_eq!(told["outcome"], "unknown", "{result}");
-    assert_eq!(told["call_id"], Value::Null, "{result}");
+    let report = &result["structuredContent"];
+    assert_eq!(report["outcome"], "unknown", "{result}");
+    assert_eq!(report["call_id"], Value::Null, "{result}");
     let text = result["content"][0]["text"].as_str().unwrap();
     assert!(text.contains("Do not place it again"), "{text}");
     assert!(!text.contains("Nothing was done"), "{text}");

@@ -8,7 +8,7 @@ use callingbox_sandbox::{ClockMode, Options, Sandbox};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Control, Home, soon};
+use crate::harness::{Control, Home, within_limit};
 
 /// Answers for the purchase, the agent, and the call.
 pub(crate) const BUY: &str = "415\n\nyes\n";
@@ -20,7 +20,7 @@ pub(crate) async fn fast_simulator() -> (Sandbox, Control) {
     let options = Options { clock: ClockMode::Speed(2_000.0), ..Options::default() };
     let sandbox =
         Sandbox::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options).await.unwrap();
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     (sandbox, control)
 }
 
@@ -41,7 +41,7 @@ async fn run_with_answers(
     // A run that ends early does not read all answers.
     let _ = input.write_all(answers.as_bytes()).await;
     drop(input);
-    soon("the end of setup", process.wait_with_output()).await.unwrap()
+    within_limit("the end of setup", process.wait_with_output()).await.unwrap()
 }
 
 /// Runs `setup` on a simulator until it succeeds, and returns its output.
@@ -273,7 +273,7 @@ async fn a_key_typed_at_a_terminal_is_checked_and_stored_for_its_owner_only() {
                 break at + what.len();
             }
             let mut bytes = [0; 4096];
-            let read = soon(what, output.read(&mut bytes)).await.unwrap();
+            let read = within_limit(what, output.read(&mut bytes)).await.unwrap();
             assert!(read > 0, "{what}: {shown}");
             shown.push_str(&String::from_utf8_lossy(&bytes[..read]));
         };
@@ -288,7 +288,7 @@ async fn a_key_typed_at_a_terminal_is_checked_and_stored_for_its_owner_only() {
     until("Area code").await;
     input.write_all(b"\x03").await.unwrap();
     until("Interrupted. Finished steps are kept. To continue: callingbox-mcp setup").await;
-    assert_eq!(soon("its end", process.wait()).await.unwrap().code(), Some(130));
+    assert_eq!(within_limit("its end", process.wait()).await.unwrap().code(), Some(130));
 
     let path = home.path().join(".config/callingbox-mcp/api-key");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "sk_live_typed\n");

@@ -3,7 +3,7 @@
 use tokio::io::AsyncWriteExt;
 
 use crate::e2e::setup::{AGENT, BUY, CALL, fast_simulator};
-use crate::harness::{Home, soon};
+use crate::harness::{Home, within_limit};
 
 /// Moves to the beginning of the line and erases it.
 const ERASE: &str = "\r\u{1b}[2K";
@@ -19,7 +19,7 @@ async fn run_on_terminal(
     let mut input = process.stdin.take().unwrap();
     input.write_all(typed.as_bytes()).await.unwrap();
     // Keep the input open: its end would be typed too, and would end the program.
-    let output = soon("the end of the command", process.wait_with_output()).await.unwrap();
+    let output = within_limit("the end of the command", process.wait_with_output()).await.unwrap();
     drop(input);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");

@@ -1,4 +1,4 @@
-//! The real binary, in a home of its own and with an environment that says nothing.
+//! The real binary, in an empty home folder and with an empty environment.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -6,9 +6,9 @@ use std::process::{Output, Stdio};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::soon;
+use super::within_limit;
 
-/// An empty home.
+/// A temporary home folder.
 pub(crate) struct Home {
     dir: TempDir,
 }
@@ -22,14 +22,14 @@ impl Home {
         self.dir.path()
     }
 
-    /// A file in it, with its folders.
+    /// Writes a file into it, and creates the folders for it.
     pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
-    /// The binary, ready to be started here. It ends with its handle.
+    /// A command that starts the binary here, and kills it when its handle is dropped.
     pub(crate) fn command(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_callingbox-mcp"));
         command
@@ -45,7 +45,7 @@ impl Home {
         command
     }
 
-    /// The same on a pseudo-terminal, that of `script` (util-linux).
+    /// The same on a pseudo-terminal, which `script` (util-linux) provides.
     #[cfg(target_os = "linux")]
     pub(crate) fn on_terminal(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
         let inner = self.command(arguments, environment);
@@ -63,13 +63,13 @@ impl Home {
         command
     }
 
-    /// Runs it to its end, with nothing to read.
+    /// Runs it until it exits, with an empty standard input.
     pub(crate) async fn run(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         let mut command = self.command(arguments, environment);
-        soon("the end of the command", command.stdin(Stdio::null()).output()).await.unwrap()
+        within_limit("the end of the command", command.stdin(Stdio::null()).output()).await.unwrap()
     }
 
-    /// Runs it to a good end, and gives what it printed.
+    /// Runs it, asserts that it succeeds, and returns its standard output.
     pub(crate) async fn print(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments, &[]).await;
         let error = String::from_utf8(output.stderr).unwrap();
@@ -78,8 +78,8 @@ impl Home {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs it to a bad end, and gives what it complained of.
-    pub(crate) async fn complaint(&self, arguments: &[&str]) -> String {
+    /// Runs it, asserts that it fails, and returns its standard error.
+    pub(crate) async fn run_failing(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments, &[]).await;
         assert!(!output.status.success(), "{arguments:?}");
         assert_eq!(output.stdout, b"", "{arguments:?}");

@@ -1,18 +1,16 @@
-//! The control endpoints of a simulator, from the side of a test.
+//! A client for the control endpoints of a simulator.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use callingbox_sandbox::{ClockMode, Options, Sandbox};
 use serde_json::{Value, json};
 
-use super::soon;
+use super::within_limit;
 
-/// The key that the binary uses on a simulator (`callingbox_mcp::simulator::KEY`): the one whose
-/// organization a test looks into.
+/// The key that the binary uses on a simulator, so that a test sees the same organization.
 const KEY: &str = callingbox_mcp::simulator::KEY;
 
-/// A simulator whose every answer is the same each time: one seed, one beginning, a clock that
-/// stands still until it is moved.
+/// A simulator that answers the same in every run: a fixed seed, a fixed start, and a clock that only a test moves.
 pub(crate) async fn simulator(options: Options) -> Sandbox {
     let options = Options {
         clock: ClockMode::Manual,
@@ -29,15 +27,15 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn of(sandbox: &Sandbox) -> Self {
-        // One that is there already serves as well.
+    pub(crate) fn new(sandbox: &Sandbox) -> Self {
+        // Another test may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { url: sandbox.url(), http }
     }
 
-    /// Asks a control endpoint.
-    pub(crate) async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+    /// Sends a request to a control endpoint.
+    pub(crate) async fn request(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let mut request = self
             .http
             .request(method.parse().unwrap(), format!("{}{path}", self.url))
@@ -45,7 +43,7 @@ impl Control {
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
-        soon(path, async {
+        within_limit(path, async {
             let answer = request.send().await.unwrap();
             let good = answer.status().is_success();
             let body = answer.bytes().await.unwrap();
@@ -58,36 +56,36 @@ impl Control {
 
     /// Moves the clock.
     pub(crate) async fn advance(&self, seconds: u64) {
-        self.ask("POST", "/sandbox/clock", Some(json!({"advance_seconds": seconds}))).await;
+        self.request("POST", "/sandbox/clock", Some(json!({"advance_seconds": seconds}))).await;
     }
 
-    /// The calls that were really placed, oldest first.
+    /// The calls that were placed, oldest first.
     pub(crate) async fn dialed(&self) -> Vec<Value> {
-        let answer = self.ask("GET", "/sandbox/dialed", None).await;
+        let answer = self.request("GET", "/sandbox/dialed", None).await;
         answer["data"].as_array().unwrap().clone()
     }
 
-    /// Lets something go wrong.
+    /// Adds a fault.
     pub(crate) async fn fault(&self, fault: Value) {
-        self.ask("POST", "/sandbox/faults", Some(fault)).await;
+        self.request("POST", "/sandbox/faults", Some(fault)).await;
     }
 
-    /// How many requests of this kind arrived.
+    /// The number of requests that arrived with this method and path.
     pub(crate) async fn count(&self, method: &str, path: &str) -> u64 {
-        let answer = self.ask("GET", "/sandbox/requests", None).await;
+        let answer = self.request("GET", "/sandbox/requests", None).await;
         let rows = answer["data"].as_array().unwrap();
         let row = rows.iter().find(|row| row["method"] == method && row["path"] == path);
         row.map_or(0, |row| row["count"].as_u64().unwrap())
     }
 
-    /// Begins to count anew.
-    pub(crate) async fn forget(&self) {
-        self.ask("DELETE", "/sandbox/requests", None).await;
+    /// Sets the counts of requests to zero.
+    pub(crate) async fn reset_counts(&self) {
+        self.request("DELETE", "/sandbox/requests", None).await;
     }
 
-    /// Waits until a request of this kind has arrived.
-    pub(crate) async fn arrived(&self, method: &str, path: &str, count: u64) {
-        soon(&format!("{method} {path}"), async {
+    /// Waits until so many requests arrived with this method and path.
+    pub(crate) async fn wait_for_requests(&self, method: &str, path: &str, count: u64) {
+        within_limit(&format!("{method} {path}"), async {
             while self.count(method, path).await < count {
                 tokio::task::yield_now().await;
             }
@@ -95,14 +93,15 @@ impl Control {
         .await;
     }
 
-    /// Gives the account this much credit, in thousandths of a cent.
+    /// Sets the account's credit, in thousandths of a cent.
     pub(crate) async fn credit(&self, balance: u64) {
-        self.ask("POST", "/sandbox/credits", Some(json!({"balance_milli_cents": balance}))).await;
+        self.request("POST", "/sandbox/credits", Some(json!({"balance_milli_cents": balance})))
+            .await;
     }
 
-    /// What the account still has, in thousandths of a cent.
+    /// The account's credit, in thousandths of a cent.
     pub(crate) async fn balance(&self) -> u64 {
-        let answer = self.ask("GET", "/sandbox/credits", None).await;
+        let answer = self.request("GET", "/sandbox/credits", None).await;
         answer["balance_milli_cents"].as_u64().unwrap()
     }
 }

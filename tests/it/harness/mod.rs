@@ -1,5 +1,5 @@
-//! What every end-to-end test stands on: a simulator with a clock that is moved by hand, the real
-//! binary in an empty home, and a client that speaks JSON-RPC lines. Nothing waits without a limit.
+//! The parts of end-to-end tests: a simulator whose clock the test moves, the real binary in an empty home folder, and
+//! a client that speaks JSON-RPC lines. Every wait has a limit.
 
 mod binary;
 mod control;
@@ -11,11 +11,11 @@ pub(crate) use binary::Home;
 pub(crate) use control::{Control, simulator};
 pub(crate) use session::{Era, Session};
 
-/// The longest that anything may take.
+/// How long a test waits for one event.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-/// Waits for something, but not for ever.
-pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+/// Waits for `work`, and panics with `what` if it takes too long.
+pub(crate) async fn within_limit<T>(what: &str, work: impl Future<Output = T>) -> T {
     match tokio::time::timeout(LIMIT, work).await {
         Ok(done) => done,
         Err(_) => panic!("{what} did not happen within {LIMIT:?}"),

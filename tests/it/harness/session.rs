@@ -12,9 +12,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 
-use super::{Control, Home, simulator, soon};
+use super::{Control, Home, simulator, within_limit};
 
-/// How a session speaks.
+/// The protocol of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Era {
     /// `initialize` with this version.
@@ -24,10 +24,10 @@ pub(crate) enum Era {
 }
 
 impl Era {
-    /// The newest of each kind: what clients use today.
+    /// The newest version of each era.
     pub(crate) const BOTH: [Self; 2] = [Self::Legacy("2025-11-25"), Self::Modern];
 
-    /// The parameters of a request, as this era wants them.
+    /// The parameters of a request in this era.
     pub(crate) fn parameters(self, mut params: Value) -> Value {
         if self == Self::Modern {
             params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
@@ -39,7 +39,7 @@ impl Era {
     }
 }
 
-/// The binary with its home, its simulator if it has one, and the client's side of the wire.
+/// A process of the binary, its home folder, its simulator if it has one, and the client that is connected to it.
 pub(crate) struct Session {
     era: Era,
     /// The answer to `initialize` or `server/discover`.
@@ -48,11 +48,11 @@ pub(crate) struct Session {
     process: Child,
     input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
-    /// Messages that came while another one was waited for.
+    /// Messages that arrived before the one that was waited for.
     early: VecDeque<Value>,
     log: JoinHandle<String>,
-    world: Option<(Sandbox, Control)>,
-    /// What the client says that it can do.
+    simulator: Option<(Sandbox, Control)>,
+    /// The capabilities that the client declares.
     pub(crate) capabilities: Value,
     _home: Arc<Home>,
 }
@@ -64,19 +64,19 @@ impl Session {
         let flag = format!("--sandbox={}", sandbox.url());
         let arguments: Vec<&str> =
             [flag.as_str()].into_iter().chain(arguments.iter().copied()).collect();
-        let control = Control::of(&sandbox);
+        let control = Control::new(&sandbox);
         let mut session = Self::start(&arguments, &[]);
-        session.world = Some((sandbox, control));
+        session.simulator = Some((sandbox, control));
         session.open(era).await;
         session
     }
 
-    /// The same with nothing special.
+    /// The same with default flags and options.
     pub(crate) async fn new(era: Era) -> Self {
         Self::on_simulator(era, &[], Options::default()).await
     }
 
-    /// A session of `initialize`.
+    /// A session of an older version.
     pub(crate) async fn legacy(version: &'static str) -> Self {
         Self::new(Era::Legacy(version)).await
     }
@@ -93,20 +93,20 @@ impl Session {
         session
     }
 
-    /// Another process in the same home, on the same simulator: nothing has been said yet.
-    pub(crate) fn beside(&self, arguments: &[&str]) -> Self {
-        let flag = format!("--sandbox={}", self.world.as_ref().expect("a simulator").0.url());
+    /// Another process in the same home folder, on the same simulator. Its session is not open yet.
+    pub(crate) fn start_beside(&self, arguments: &[&str]) -> Self {
+        let flag = format!("--sandbox={}", self.simulator.as_ref().expect("a simulator").0.url());
         let arguments: Vec<&str> =
             [flag.as_str()].into_iter().chain(arguments.iter().copied()).collect();
         Self::start_in(Arc::clone(&self._home), &arguments, &[])
     }
 
-    /// The process alone: nothing has been said yet.
+    /// A process whose session is not open yet.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         Self::start_in(Arc::new(Home::new()), arguments, environment)
     }
 
-    /// The same in a home that others live in too.
+    /// The same in a home folder that other processes use too.
     pub(crate) fn start_in(
         home: Arc<Home>,
         arguments: &[&str],
@@ -136,13 +136,13 @@ impl Session {
             output,
             early: VecDeque::new(),
             log,
-            world: None,
+            simulator: None,
             capabilities: json!({}),
             _home: home,
         }
     }
 
-    /// Opens the session in this era.
+    /// Opens the session.
     pub(crate) async fn open(&mut self, era: Era) {
         self.era = era;
         self.opening = match era {
@@ -160,13 +160,13 @@ impl Session {
 
     /// The controls of the simulator.
     pub(crate) fn control(&self) -> &Control {
-        &self.world.as_ref().expect("a simulator").1
+        &self.simulator.as_ref().expect("a simulator").1
     }
 
     /// Sends bytes as they are.
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
         let input = self.input.as_mut().expect("an open input");
-        soon("writing", async {
+        within_limit("writing", async {
             input.write_all(bytes).await.unwrap();
             input.flush().await.unwrap();
         })
@@ -183,7 +183,7 @@ impl Session {
         self.send(&json!({"jsonrpc": "2.0", "method": method, "params": params})).await;
     }
 
-    /// Sends a request and gives its id; its answer is waited for with [`Self::answer`].
+    /// Sends a request and returns its id, for [`Self::answer`].
     pub(crate) async fn begin(&mut self, method: &str, params: Value) -> i64 {
         self.next_id += 1;
         let id = self.next_id;
@@ -196,7 +196,7 @@ impl Session {
         id
     }
 
-    /// The next message, whatever it is; `None` at the end.
+    /// The next message of any kind; `None` at the end of the output.
     pub(crate) async fn next(&mut self) -> Option<Value> {
         if let Some(message) = self.early.pop_front() {
             return Some(message);
@@ -204,20 +204,20 @@ impl Session {
         self.read().await
     }
 
-    /// A message that came while another one was waited for, if there was one.
-    pub(crate) fn early(&mut self) -> Option<Value> {
+    /// Takes a message that arrived before the one that was waited for.
+    pub(crate) fn take_early(&mut self) -> Option<Value> {
         self.early.pop_front()
     }
 
     async fn read(&mut self) -> Option<Value> {
-        let line = soon("a message", self.output.next_line()).await.unwrap()?;
+        let line = within_limit("a message", self.output.next_line()).await.unwrap()?;
         Some(serde_json::from_str(&line).expect("only messages are written to standard output"))
     }
 
-    /// The answer to one request; what comes before it is kept.
+    /// Waits for the answer to a request, and keeps the messages that arrive before it.
     pub(crate) async fn answer(&mut self, id: i64) -> Value {
-        if let Some(at) = self.early.iter().position(|message| message["id"] == id) {
-            return self.early.remove(at).unwrap();
+        if let Some(index) = self.early.iter().position(|message| message["id"] == id) {
+            return self.early.remove(index).unwrap();
         }
         loop {
             let message = self.read().await.expect("an answer before the end of output");
@@ -228,8 +228,8 @@ impl Session {
         }
     }
 
-    /// The same for an answer that takes one time-out of the API client longer.
-    pub(crate) async fn patient_answer(&mut self, id: i64) -> Value {
+    /// The same for an answer that comes only after a time-out of the API client.
+    pub(crate) async fn slow_answer(&mut self, id: i64) -> Value {
         let limit = Duration::from_secs(55);
         let line = tokio::time::timeout(limit, self.output.next_line()).await;
         let line = line.expect("an answer within its limit").unwrap().expect("an answer");
@@ -238,31 +238,31 @@ impl Session {
         message
     }
 
-    /// The whole answer to one request.
+    /// Sends a request and returns its whole answer.
     pub(crate) async fn request(&mut self, method: &str, params: Value) -> Value {
         let id = self.begin(method, params).await;
         self.answer(id).await
     }
 
-    /// Calls a tool.
+    /// Sends a tool call and returns its id.
     pub(crate) async fn begin_call(&mut self, tool: &str, arguments: Value) -> i64 {
         self.begin("tools/call", json!({"name": tool, "arguments": arguments})).await
     }
 
-    /// The whole answer of a tool.
+    /// Calls a tool and returns the whole answer.
     pub(crate) async fn call(&mut self, tool: &str, arguments: Value) -> Value {
         let id = self.begin_call(tool, arguments).await;
         self.answer(id).await
     }
 
-    /// The structured content of a tool that must succeed.
+    /// Calls a tool that must succeed and returns its structured content.
     pub(crate) async fn data(&mut self, tool: &str, arguments: Value) -> Value {
         let answer = self.call(tool, arguments).await;
         assert_eq!(answer["result"]["isError"], false, "{tool}: {answer}");
         answer["result"]["structuredContent"].clone()
     }
 
-    /// The failure of a tool that must fail: what `_meta` says. The text must say the same.
+    /// Calls a tool that must fail and returns the error in `_meta`; the text must say the same.
     pub(crate) async fn failure(&mut self, tool: &str, arguments: Value) -> Value {
         let answer = self.call(tool, arguments).await;
         let result = &answer["result"];
@@ -272,7 +272,7 @@ impl Session {
         let text = result["content"][0]["text"].as_str().unwrap();
         let class = error["class"].as_str().unwrap();
         let message = error["message"].as_str().unwrap().trim_end_matches('.');
-        // Nobody is to take a failure of the simulator for one of the real account, or the other way.
+        // A simulated failure must not be mistaken for one of the live account, nor the reverse.
         let simulated = self.opening.to_string().contains("CallingBox telephone (sandbox)");
         assert_eq!(error.get("simulated"), simulated.then_some(&json!(true)), "{tool}: {answer}");
         let marked = text.strip_prefix(SIMULATED).and_then(|text| text.strip_prefix('\n'));
@@ -282,7 +282,7 @@ impl Session {
         error
     }
 
-    /// A number and an outbound agent that has it.
+    /// Buys a number, creates an outbound agent that calls from it, and returns its id.
     pub(crate) async fn outbound_agent(&mut self, returns: Value) -> String {
         let offers = self.data("search_numbers", json!({"limit": 1})).await;
         let number = offers["numbers"][0]["phone_number"].clone();
@@ -304,35 +304,34 @@ impl Session {
         self.input = None;
     }
 
-    /// Tells the process to end (SIGTERM).
+    /// Sends SIGTERM.
     pub(crate) async fn terminate(&self) {
         let id = self.process.id().unwrap().to_string();
-        let told = tokio::process::Command::new("kill").args(["-TERM", &id]).status().await;
-        assert!(told.unwrap().success());
+        let status = tokio::process::Command::new("kill").args(["-TERM", &id]).status().await;
+        assert!(status.unwrap().success());
     }
 
-    /// Ends the input and waits for the end: what still came, how it ended, and its log.
+    /// Ends the input and waits until the process exits. Returns the remaining messages, the exit status and the log.
     pub(crate) async fn finish(mut self) -> (Vec<Value>, ExitStatus, String) {
         self.end_input();
         let mut rest = Vec::new();
         while let Some(message) = self.next().await {
             rest.push(message);
         }
-        let status = soon("the end of the process", self.process.wait()).await.unwrap();
-        let log = soon("the end of the log", &mut self.log).await.unwrap();
+        let status = within_limit("the end of the process", self.process.wait()).await.unwrap();
+        let log = within_limit("the end of the log", &mut self.log).await.unwrap();
         (rest, status, log)
     }
 
-    /// Is gone all at once, as a program that is closed: how the process ends then, and its log.
-    pub(crate) async fn vanish(self) -> (ExitStatus, String) {
-        let Self { mut process, input, output, log, world: _world, _home, .. } = self;
+    /// Closes both pipes, as a client that exits does. Returns the exit status and the log.
+    pub(crate) async fn close(self) -> (ExitStatus, String) {
+        let Self { mut process, input, output, log, simulator: _simulator, _home, .. } = self;
         drop((input, output));
-        let status = soon("the end of the process", process.wait()).await.unwrap();
-        (status, soon("the end of the log", log).await.unwrap())
+        let status = within_limit("the end of the process", process.wait()).await.unwrap();
+        (status, within_limit("the end of the log", log).await.unwrap())
     }
 
-    /// The same as [`Self::finish`] for a session in which answers to dispatches went missing: that, and
-    /// only that, is logged, once for each, and never with a whole number.
+    /// [`Self::finish`], with exactly one log line for each lost answer to a dispatch, without a full number.
     pub(crate) async fn finish_after_missing_answers(self, missing: usize) {
         let (rest, status, log) = self.finish().await;
         assert_eq!((rest, status.code()), (vec![], Some(0)));
@@ -346,7 +345,7 @@ impl Session {
         }
     }
 
-    /// The same for a session in which all went well: nothing more comes, exit code 0, no log.
+    /// [`Self::finish`], without remaining messages, with exit code 0 and an empty log.
     pub(crate) async fn finish_well(self) {
         let (rest, status, log) = self.finish().await;
         assert_eq!((rest, status.code(), log.as_str()), (vec![], Some(0), ""));

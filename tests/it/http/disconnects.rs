@@ -6,7 +6,7 @@ use callingbox_sandbox::Options;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{Control, simulator, soon};
+use crate::harness::{Control, simulator, within_limit};
 use crate::http::support::{Events, Server, initialize, program};
 
 /// The receipts of a server on this simulator, newest first.
@@ -21,12 +21,12 @@ async fn list_receipts(server: &Server, simulator: &str) -> Vec<Value> {
 #[tokio::test]
 async fn a_call_is_placed_once_and_recorded_although_its_client_disconnects() {
     let sandbox = simulator(Options::default()).await;
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     let server = Server::on(&sandbox, &[]).await;
     let agent = server.agent().await;
     control.credit(100_000_000).await;
     for (number, transport) in ["session", "sse", "plain", "following"].into_iter().enumerate() {
-        control.forget().await;
+        control.reset_counts().await;
         let delay = json!({
             "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 500,
         });
@@ -34,7 +34,7 @@ async fn a_call_is_placed_once_and_recorded_although_its_client_disconnects() {
         let to = format!("+1310555010{number}");
         let mut call = json!({"name": "place_call", "arguments": {"agent_id": agent, "to": to}});
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call});
-        let arrived = control.arrived("POST", "/v1/calls", 1);
+        let arrived = control.wait_for_requests("POST", "/v1/calls", 1);
         match transport {
             "session" => {
                 let session = server.open(None).await;
@@ -66,7 +66,7 @@ async fn a_call_is_placed_once_and_recorded_although_its_client_disconnects() {
                 request.abort();
             }
         }
-        let receipt = soon(transport, async {
+        let receipt = within_limit(transport, async {
             loop {
                 let newest = list_receipts(&server, &sandbox.url()).await.swap_remove(0);
                 if newest["state"] == "placed" {
@@ -85,7 +85,7 @@ async fn a_call_is_placed_once_and_recorded_although_its_client_disconnects() {
 async fn wait_for_canceled(server: &Server, tool: &str) {
     let line = format!("callingbox_mcp_tool_calls_total{{tool=\"{tool}\",outcome=\"canceled\"}} 1");
     let metrics = format!("{}/metrics", server.base);
-    soon("the canceled call", async {
+    within_limit("the canceled call", async {
         loop {
             let page = server.http.get(&metrics).send().await.unwrap().text().await.unwrap();
             if page.contains(&line) {
@@ -110,7 +110,7 @@ async fn a_wait_is_canceled_when_its_client_disconnects() {
 #[tokio::test]
 async fn a_call_without_a_client_is_recorded_before_the_server_ends() {
     let sandbox = simulator(Options::default()).await;
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     let mut server = Server::on(&sandbox, &[]).await;
     let agent = server.agent().await;
     let delay = json!({
@@ -120,12 +120,12 @@ async fn a_call_without_a_client_is_recorded_before_the_server_ends() {
     let call = json!({"agent_id": agent, "to": "+13105550100"});
     let call = json!({"name": "place_call", "arguments": call});
     let request = tokio::spawn(server.modern("tools/call", call).send());
-    control.arrived("POST", "/v1/calls", 1).await;
+    control.wait_for_requests("POST", "/v1/calls", 1).await;
     request.abort();
     wait_for_canceled(&server, "place_call").await;
     let id = server.child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
-    assert!(soon("the end", server.child.wait()).await.unwrap().success());
+    assert!(within_limit("the end", server.child.wait()).await.unwrap().success());
     let receipt = list_receipts(&server, &sandbox.url()).await.swap_remove(0);
     assert_eq!(receipt["state"], "placed", "{receipt}");
     assert_eq!(receipt["id"], control.dialed().await[0]["call_id"]);

@@ -36,7 +36,7 @@ async fn healthcheck_succeeds_only_for_a_server_that_answers() {
 #[tokio::test]
 async fn many_probes_cause_one_api_request() {
     let sandbox = simulator(Options::default()).await;
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     let server = Server::on(&sandbox, &[]).await;
     let probe = || server.http.get(format!("{}/readyz", server.base)).send();
     for answer in futures::future::join_all((0..50).map(|_| probe())).await {
@@ -60,7 +60,7 @@ async fn a_key_is_accepted_whatever_records_the_api_returns() {
             "method": "GET", "path": "/v1/numbers", "kind": "status", "status": 200, "body": body,
             "times": 100,
         });
-        Control::of(&sandbox).fault(fault).await;
+        Control::new(&sandbox).fault(fault).await;
         let url = format!("{}/readyz", server.admin.as_ref().unwrap());
         let text = server.http.get(url).send().await.unwrap().text().await.unwrap();
         let report: Value = serde_json::from_str(&text).unwrap();

@@ -43,7 +43,7 @@ async fn pace(session: &Session<'_>, calls: usize) -> Duration {
 async fn a_thousand_waits_of_a_thousand_sessions_are_answered_at_shutdown() {
     const MANY: usize = 1_000;
     let sandbox = simulator(Options::default()).await;
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     control.credit(1_000_000_000).await;
     let mut server = Server::on(&sandbox, &ALL).await;
     let agent = server.agent().await;
@@ -99,7 +99,7 @@ async fn a_thousand_waits_of_a_thousand_sessions_are_answered_at_shutdown() {
     assert!(session < 100 && wait < 100, "{before} {opened} {waiting}");
 
     // Every call has been looked at: by pages, not one by one.
-    control.arrived("GET", "/v1/calls", MANY as u64 / 100).await;
+    control.wait_for_requests("GET", "/v1/calls", MANY as u64 / 100).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let begun = Instant::now();
     terminate(&server).await;

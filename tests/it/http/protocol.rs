@@ -172,7 +172,7 @@ async fn older_clients_are_served_without_sessions() {
 #[tokio::test]
 async fn subscriptions_belong_to_one_session() {
     let sandbox = simulator(Options::default()).await;
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     let server = Server::on(&sandbox, &[]).await;
     let uri = format!("callingbox://calls/{}", server.long_call().await);
     let (first, second) = (server.open(None).await, server.open(None).await);

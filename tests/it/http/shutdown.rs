@@ -55,7 +55,7 @@ fn assert_parked(answer: &Value, call_id: &str) {
 #[tokio::test]
 async fn every_wait_is_answered_and_the_exit_is_clean() {
     let sandbox = simulator(Options::default()).await;
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     let mut server = Server::on(&sandbox, &LONG_GRACE).await;
     let call_id = server.long_call().await;
     // The call has begun, so every wait has a state to report.
@@ -81,8 +81,8 @@ async fn every_wait_is_answered_and_the_exit_is_clean() {
     let call = json!({"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": wait(&call_id)});
     assert_eq!(sse.post(&call).await.status(), 202);
     let mut events = sse.events;
-    control.forget().await;
-    control.arrived("GET", CALL, 1).await;
+    control.reset_counts().await;
+    control.wait_for_requests("GET", CALL, 1).await;
 
     terminate(&server).await;
     for answer in [modern, older] {
@@ -100,14 +100,14 @@ async fn every_wait_is_answered_and_the_exit_is_clean() {
 #[tokio::test]
 async fn a_server_that_shuts_down_is_alive_but_not_ready_and_accepts_no_connections() {
     let sandbox = simulator(Options::default()).await;
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     let mut server = Server::on(&sandbox, &["--admin-listen", "127.0.0.1:0"]).await;
     let order = json!({"agent_id": server.agent().await, "to": "+13105550100"});
     let slow = json!({"method": "POST", "path": "/v1/calls", "kind": "delay", "delay_ms": 3_000});
     control.fault(slow).await;
     let order = json!({"name": "place_call", "arguments": order});
     let dialing = tokio::spawn(server.modern("tools/call", order).send());
-    control.arrived("POST", "/v1/calls", 1).await;
+    control.wait_for_requests("POST", "/v1/calls", 1).await;
     terminate(&server).await;
 
     let admin = server.admin.clone().unwrap();
@@ -129,7 +129,7 @@ async fn a_server_that_shuts_down_is_alive_but_not_ready_and_accepts_no_connecti
 async fn a_human_who_has_not_answered_yet_has_not_said_yes() {
     let home = home_of_one_who_is_asked();
     let sandbox = simulator(Options::default()).await;
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     let mut program = crate::http::support::program(home.path());
     program.arg(format!("--sandbox={}", sandbox.url()));
     let mut server = Server::run(home, program, &[]).await;
@@ -162,12 +162,12 @@ async fn a_human_who_has_not_answered_yet_has_not_said_yes() {
 #[tokio::test]
 async fn a_wait_without_a_first_answer_of_the_api_is_answered_with_the_id() {
     let sandbox = simulator(Options::default()).await;
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     let mut server = Server::on(&sandbox, &LONG_GRACE).await;
     let call_id = server.long_call().await;
     control.fault(json!({"path": "/v1/calls*", "kind": "delay", "delay_ms": 60_000})).await;
     let waiting = tokio::spawn(server.modern("tools/call", wait(&call_id)).send());
-    control.arrived("GET", CALL, 1).await;
+    control.wait_for_requests("GET", CALL, 1).await;
     terminate(&server).await;
     let answer = message(waiting.await.unwrap().unwrap()).await;
     let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
@@ -182,13 +182,13 @@ async fn a_wait_without_a_first_answer_of_the_api_is_answered_with_the_id() {
 #[tokio::test]
 async fn a_cancelled_request_does_not_delay_the_shutdown() {
     let sandbox = simulator(Options::default()).await;
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     let mut server = Server::on(&sandbox, &LONG_GRACE).await;
     let call_id = server.long_call().await;
     let session = Older::open(&server).await;
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": wait(&call_id)});
     assert_eq!(session.post(&call).await.status(), 202);
-    control.arrived("GET", CALL, 1).await;
+    control.wait_for_requests("GET", CALL, 1).await;
     let cancel =
         json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
     assert_eq!(session.post(&cancel).await.status(), 202);
@@ -201,12 +201,12 @@ async fn a_cancelled_request_does_not_delay_the_shutdown() {
 #[tokio::test]
 async fn the_grace_period_has_an_end() {
     let sandbox = simulator(Options::default()).await;
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     let mut server = Server::on(&sandbox, &["--grace", "1"]).await;
     control.fault(json!({"path": "/v1/agents", "kind": "delay", "delay_ms": 60_000})).await;
     let list = json!({"name": "list_agents", "arguments": {}});
     let waiting = tokio::spawn(server.modern("tools/call", list).send());
-    control.arrived("GET", "/v1/agents", 1).await;
+    control.wait_for_requests("GET", "/v1/agents", 1).await;
     // The request would take a minute, which is longer than the test waits for the end.
     terminate(&server).await;
     ended(&mut server).await;

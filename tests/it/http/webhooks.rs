@@ -144,7 +144,7 @@ async fn an_address_that_deliveries_cannot_reach_is_refused() {
 #[tokio::test]
 async fn a_wait_ends_with_the_delivery_of_the_end_and_not_by_polling() {
     let sandbox = simulator(Options { allow_private_webhooks: true, ..Options::default() }).await;
-    let control = Control::of(&sandbox);
+    let control = Control::new(&sandbox);
     let api = sandbox.url();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let key = callingbox_mcp::simulator::KEY;
@@ -170,7 +170,7 @@ async fn a_wait_ends_with_the_delivery_of_the_end_and_not_by_polling() {
     let arguments = json!({"call_id": call_id, "wait_seconds": 300});
     let wait = json!({"name": "get_call_result", "arguments": arguments});
     let waiting = tokio::spawn(server.modern("tools/call", wait).send());
-    control.arrived("GET", CALL, 1).await;
+    control.wait_for_requests("GET", CALL, 1).await;
     // From now on polling fails: only the delivery can end the wait.
     let blind = json!({"path": format!("/v1/calls/{call_id}"), "kind": "status", "status": 503, "times": 1_000});
     control.fault(blind).await;

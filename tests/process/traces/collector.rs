@@ -1,5 +1,5 @@
-//! A collector: takes `ExportTraceServiceRequest`s over HTTP and reads the protobuf of
-//! opentelemetry-proto (trace/v1/trace.proto) by hand, so that nothing of the sender is trusted.
+//! A collector that receives `ExportTraceServiceRequest`s over HTTP. Its decoder of protobuf (opentelemetry-proto,
+//! trace/v1/trace.proto) is independent of the one that sends them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ pub(crate) struct Span {
 pub(crate) struct Collector(Arc<Mutex<Vec<u8>>>);
 
 impl Collector {
-    /// Starts one; with its address.
+    /// Starts a collector and returns it with its address.
     pub(crate) async fn start() -> (Self, String) {
         let collector = Self::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -43,20 +43,23 @@ impl Collector {
         (collector, url)
     }
 
-    /// All bytes that arrived. Messages of protobuf that stand one after the other are one message.
+    /// All bytes that arrived. Concatenated protobuf messages are one message.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.0.lock().unwrap().clone()
     }
 
-    /// The spans, by name; and the attributes of the resource.
+    /// The spans, sorted by name, and the attributes of the resource.
     pub(crate) fn read(&self) -> (Vec<Span>, BTreeMap<String, String>) {
         let (mut spans, mut resource) = (Vec::new(), BTreeMap::new());
-        for (_, resource_spans) in messages(&self.bytes(), 1) {
-            for (field, message) in fields(&resource_spans) {
+        for (_, resource_spans) in decode_messages(&self.bytes(), 1) {
+            for (field, message) in decode_fields(&resource_spans) {
                 match (field, message) {
-                    (1, Value::Bytes(message)) => resource = attributes(&message, 1),
+                    (1, Value::Bytes(message)) => resource = decode_attributes(&message, 1),
                     (2, Value::Bytes(scope_spans)) => {
-                        spans.extend(messages(&scope_spans, 2).map(|(_, message)| span(&message)));
+                        spans.extend(
+                            decode_messages(&scope_spans, 2)
+                                .map(|(_, message)| decode_span(&message)),
+                        );
                     }
                     _ => {}
                 }
@@ -67,10 +70,10 @@ impl Collector {
     }
 }
 
-fn span(message: &[u8]) -> Span {
-    let mut span = Span { attributes: attributes(message, 9), ..Span::default() };
+fn decode_span(message: &[u8]) -> Span {
+    let mut span = Span { attributes: decode_attributes(message, 9), ..Span::default() };
     let mut began = 0;
-    for field in fields(message) {
+    for field in decode_fields(message) {
         match field {
             (1, Value::Bytes(id)) => span.trace = hex(&id),
             (2, Value::Bytes(id)) => span.id = hex(&id),
@@ -81,7 +84,7 @@ fn span(message: &[u8]) -> Span {
             (7, Value::Number(at)) => began = at,
             (8, Value::Number(at)) => span.took = at - began,
             (15, Value::Bytes(status)) => {
-                let code = fields(&status).into_iter().find(|(field, _)| *field == 3);
+                let code = decode_fields(&status).into_iter().find(|(field, _)| *field == 3);
                 span.status = match code {
                     Some((_, Value::Number(code))) => code,
                     _ => 0,
@@ -93,15 +96,15 @@ fn span(message: &[u8]) -> Span {
     span
 }
 
-/// The pairs of key and value under `field`.
-fn attributes(message: &[u8], field: u64) -> BTreeMap<String, String> {
+/// The key-value pairs in `field`.
+fn decode_attributes(message: &[u8], field: u64) -> BTreeMap<String, String> {
     let pair = |(_, message): (u64, Vec<u8>)| {
         let mut pair = (String::new(), String::new());
-        for (field, value) in fields(&message) {
+        for (field, value) in decode_fields(&message) {
             match (field, value) {
                 (1, Value::Bytes(key)) => pair.0 = text(&key),
                 (2, Value::Bytes(value)) => {
-                    pair.1 = match fields(&value).into_iter().next().unwrap() {
+                    pair.1 = match decode_fields(&value).into_iter().next().unwrap() {
                         (1, Value::Bytes(value)) => text(&value),
                         (3, Value::Number(value)) => value.to_string(),
                         other => panic!("{other:?}"),
@@ -112,7 +115,7 @@ fn attributes(message: &[u8], field: u64) -> BTreeMap<String, String> {
         }
         pair
     };
-    messages(message, field).map(pair).collect()
+    decode_messages(message, field).map(pair).collect()
 }
 
 #[derive(Debug)]
@@ -121,15 +124,15 @@ enum Value {
     Bytes(Vec<u8>),
 }
 
-fn messages(message: &[u8], wanted: u64) -> impl Iterator<Item = (u64, Vec<u8>)> {
-    fields(message).into_iter().filter_map(move |(field, value)| match value {
+fn decode_messages(message: &[u8], wanted: u64) -> impl Iterator<Item = (u64, Vec<u8>)> {
+    decode_fields(message).into_iter().filter_map(move |(field, value)| match value {
         Value::Bytes(bytes) if field == wanted => Some((field, bytes)),
         _ => None,
     })
 }
 
 /// The fields of a message (protobuf.dev, "Encoding").
-fn fields(mut message: &[u8]) -> Vec<(u64, Value)> {
+fn decode_fields(mut message: &[u8]) -> Vec<(u64, Value)> {
     fn varint(message: &mut &[u8]) -> u64 {
         let mut number = 0;
         for at in 0.. {

@@ -1,6 +1,6 @@
-//! Traces as a collector sees them: the real program, a collector and a CallingBox of the test's own.
+//! Traces as a collector receives them: the real program, a collector, and a stand-in for the CallingBox API.
 //!
-//! `cargo test --features otlp --test traces`; without the feature, only that its lack is told.
+//! `cargo test --features otlp --test process`; without the feature, the program must name it in a warning.
 #[cfg(feature = "otlp")]
 mod collector;
 #[path = "../../it/http/support.rs"]

@@ -1,4 +1,4 @@
-//! With the feature: which spans arrive, what they say, and what they never say.
+//! With the feature: the spans that arrive, their attributes, and the data that they never have.
 
 use std::collections::BTreeMap;
 use std::process::{Output, Stdio};
@@ -18,8 +18,8 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const OTHER: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "b7ad6b7169203331";
 
-/// A server on this CallingBox that sends its traces to this collector.
-async fn server(upstream: &str, collector: &str) -> Server {
+/// Starts a server on this upstream that sends its traces to this collector.
+async fn start_server(upstream: &str, collector: &str) -> Server {
     let home = tempfile::tempdir().unwrap();
     let mut program = program(home.path());
     program.env("CALLINGBOX_BASE_URL", upstream).env("CALLINGBOX_API_KEY", KEY);
@@ -28,15 +28,15 @@ async fn server(upstream: &str, collector: &str) -> Server {
     Server::run(home, program, &[]).await
 }
 
-async fn end(mut server: Server) {
+async fn stop_server(mut server: Server) {
     let id = server.child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
     let ended = tokio::time::timeout(PATIENCE, server.child.wait()).await.unwrap().unwrap();
     assert!(ended.success(), "{ended}");
 }
 
-/// One tool call, with what its `_meta` and its headers say of traces.
-async fn call(
+/// Calls a tool with this trace context in `_meta` and in the headers.
+async fn call_tool(
     server: &Server,
     tool: &str,
     meta: &[(&str, &str)],
@@ -75,15 +75,15 @@ fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 async fn a_tool_call_is_a_span_of_its_callers_trace_and_its_requests_are_children() {
     let (collector, url) = Collector::start().await;
     let (upstream, api) = Upstream::start().await;
-    let server = server(&api, &url).await;
+    let server = start_server(&api, &url).await;
     let (inside, outside) = (traceparent(TRACE, "01"), traceparent(OTHER, "01"));
     let state = "rojo=00f067aa0ba902b7";
     let meta = [("traceparent", inside.as_str()), ("tracestate", state)];
-    // What stands in the message goes before what stands in the headers.
-    call(&server, "list_agents", &meta, &[("traceparent", &outside)]).await;
-    call(&server, "get_agent", &[], &[("traceparent", &outside)]).await;
-    call(&server, "list_numbers", &[("traceparent", "00-nonsense")], &[]).await;
-    end(server).await;
+    // The message has precedence over the headers.
+    call_tool(&server, "list_agents", &meta, &[("traceparent", &outside)]).await;
+    call_tool(&server, "get_agent", &[], &[("traceparent", &outside)]).await;
+    call_tool(&server, "list_numbers", &[("traceparent", "00-nonsense")], &[]).await;
+    stop_server(server).await;
 
     let (spans, resource) = collector.read();
     assert_eq!(
@@ -151,12 +151,12 @@ async fn a_tool_call_is_a_span_of_its_callers_trace_and_its_requests_are_childre
         assert_eq!((&span.attributes, span.status), (&attributes, status));
     }
 
-    // CallingBox is told the span of its request.
+    // The request to CallingBox names the span of that request.
     let told = |span: &Span| Some(format!("00-{}-{}-01", span.trace, span.id));
     let get = |path: &str, span: &Span, state: Option<&str>| {
         ("GET".to_owned(), path.to_owned(), told(span), state.map(str::to_owned))
     };
-    let asked = upstream.asked();
+    let asked = upstream.requests();
     assert_eq!(
         asked,
         [
@@ -168,19 +168,24 @@ async fn a_tool_call_is_a_span_of_its_callers_trace_and_its_requests_are_childre
 }
 
 #[tokio::test]
-async fn who_does_not_sample_is_not_sampled_and_what_is_no_context_goes_no_further() {
+async fn an_unsampled_trace_is_not_sent_and_an_invalid_context_is_not_forwarded() {
     let (collector, url) = Collector::start().await;
     let (upstream, api) = Upstream::start().await;
-    let server = server(&api, &url).await;
-    call(&server, "list_agents", &[("traceparent", &traceparent(TRACE, "00"))], &[]).await;
+    let server = start_server(&api, &url).await;
+    call_tool(&server, "list_agents", &[("traceparent", &traceparent(TRACE, "00"))], &[]).await;
     let context = traceparent(OTHER, "00");
     for state in [format!("a={}", "b".repeat(600)), "a=+14155550123".into(), "a=sk_live_1".into()] {
-        call(&server, "list_numbers", &[("traceparent", &context), ("tracestate", &state)], &[])
-            .await;
+        call_tool(
+            &server,
+            "list_numbers",
+            &[("traceparent", &context), ("tracestate", &state)],
+            &[],
+        )
+        .await;
     }
-    end(server).await;
+    stop_server(server).await;
     assert_eq!(collector.read().0, []);
-    let asked = upstream.asked();
+    let asked = upstream.requests();
     assert_eq!(asked.len(), 4);
     for (at, (_, _, parent, state)) in asked.into_iter().enumerate() {
         let parent = parent.unwrap();
@@ -191,7 +196,7 @@ async fn who_does_not_sample_is_not_sampled_and_what_is_no_context_goes_no_furth
 }
 
 #[tokio::test]
-async fn what_is_sent_holds_no_key_no_number_no_id_and_no_word_of_a_call() {
+async fn spans_have_no_key_no_number_no_id_and_no_spoken_word() {
     let (collector, url) = Collector::start().await;
     let sandbox = Sandbox::start("127.0.0.1:0".parse().unwrap(), Options::default()).await.unwrap();
     let home = tempfile::tempdir().unwrap();
@@ -199,12 +204,12 @@ async fn what_is_sent_holds_no_key_no_number_no_id_and_no_word_of_a_call() {
     program.arg(format!("--sandbox={}", sandbox.url())).env("OTEL_EXPORTER_OTLP_ENDPOINT", &url);
     let server = Server::run(home, program, &[]).await;
     let call_id = server.long_call().await;
-    end(server).await;
+    stop_server(server).await;
 
     let (spans, _) = collector.read();
     let placed = spans.iter().find(|span| span.name == "tools/call place_call").unwrap();
     let sent = spans.iter().find(|span| span.name == "POST /v1/calls").unwrap();
-    // It is dialed in a task of its own, and is a child all the same.
+    // The call is dialed in another task, but its span is still a child.
     assert_eq!((&sent.trace, &sent.parent), (&placed.trace, &placed.id));
     let bytes = String::from_utf8_lossy(&collector.bytes()).into_owned();
     for private in ["sk_", "whsec_", "3105550107", "+1415", &call_id, "Talk.", "Mia"] {
@@ -213,14 +218,14 @@ async fn what_is_sent_holds_no_key_no_number_no_id_and_no_word_of_a_call() {
 }
 
 #[tokio::test]
-async fn each_attempt_is_a_span_and_what_never_arrived_is_an_error() {
+async fn each_attempt_is_a_span_and_a_lost_one_is_an_error() {
     let (collector, url) = Collector::start().await;
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let api = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
-    let server = server(&api, &url).await;
-    call(&server, "list_agents", &[], &[]).await;
-    end(server).await;
+    let server = start_server(&api, &url).await;
+    call_tool(&server, "list_agents", &[], &[]).await;
+    stop_server(server).await;
     let (mut spans, _) = collector.read();
     let tool = spans.pop().unwrap();
     let outcome = (&tool.attributes["callingbox.outcome"], &tool.attributes["error.type"]);
@@ -238,7 +243,7 @@ async fn each_attempt_is_a_span_and_what_never_arrived_is_an_error() {
 }
 
 /// A session over standard input with one tool call in it, on the simulator.
-async fn over_standard_input(collector: &str) -> Output {
+async fn call_over_stdio(collector: &str) -> Output {
     let home = tempfile::tempdir().unwrap();
     let mut child = program(home.path())
         .arg("--sandbox")
@@ -269,9 +274,9 @@ async fn over_standard_input(collector: &str) -> Output {
 }
 
 #[tokio::test]
-async fn over_standard_input_the_last_spans_are_sent_at_the_end_of_input() {
+async fn over_stdio_the_last_spans_are_sent_at_the_end_of_input() {
     let (collector, url) = Collector::start().await;
-    over_standard_input(&url).await;
+    call_over_stdio(&url).await;
     let (spans, resource) = collector.read();
     assert_eq!(resource["service.name"], "front desk");
     let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
@@ -280,8 +285,8 @@ async fn over_standard_input_the_last_spans_are_sent_at_the_end_of_input() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_not_there_is_told_once_with_the_reason() {
-    let output = over_standard_input("http://127.0.0.1:1").await;
+async fn an_unreachable_collector_is_logged_once_with_the_reason() {
+    let output = call_over_stdio("http://127.0.0.1:1").await;
     let log = String::from_utf8(output.stderr).unwrap();
     let warnings: Vec<&str> = log.lines().filter(|line| line.contains(" WARN ")).collect();
     let [only] = warnings[..] else { panic!("{log}") };
@@ -290,20 +295,20 @@ async fn a_collector_that_is_not_there_is_told_once_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_collector_that_never_answers_holds_up_neither_calls_nor_the_end() {
+async fn a_silent_collector_delays_neither_calls_nor_the_exit() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (_upstream, api) = Upstream::start().await;
-    let server = server(&api, &url).await;
+    let server = start_server(&api, &url).await;
     // More than the queue holds (2,048).
     for _ in 0..30 {
-        let calls = (0..100).map(|_| call(&server, "list_agents", &[], &[]));
+        let calls = (0..100).map(|_| call_tool(&server, "list_agents", &[], &[]));
         for answer in futures::future::join_all(calls).await {
             let limited = answer.get("error").is_some();
             assert!(limited || answer["result"]["isError"] == false, "{answer}");
         }
     }
-    let begun = Instant::now();
-    end(server).await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let start = Instant::now();
+    stop_server(server).await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }

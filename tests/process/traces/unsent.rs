@@ -1,4 +1,4 @@
-//! Without the feature: whoever asks for traces is told what to do, and nothing is passed on.
+//! Without the feature: a warning names it, and no trace context is forwarded.
 
 use serde_json::json;
 use tokio::process::Command;
@@ -7,7 +7,7 @@ use crate::traces::support::{Server, message, program};
 use crate::traces::upstream::Upstream;
 
 #[tokio::test]
-async fn whoever_asks_for_traces_is_told_which_feature_is_missing() {
+async fn a_warning_names_the_missing_feature() {
     let (upstream, api) = Upstream::start().await;
     let home = tempfile::tempdir().unwrap();
     let mut program = program(home.path());
@@ -19,8 +19,8 @@ async fn whoever_asks_for_traces_is_told_which_feature_is_missing() {
     let list =
         list.header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     assert_eq!(message(list.send().await.unwrap()).await["result"]["isError"], false);
-    let asked = ("GET".to_owned(), "/v1/agents".to_owned(), None, None);
-    assert_eq!(upstream.asked(), [asked]);
+    let request = ("GET".to_owned(), "/v1/agents".to_owned(), None, None);
+    assert_eq!(upstream.requests(), [request]);
 
     let id = server.child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());

@@ -1,4 +1,4 @@
-//! A CallingBox that has nothing, and remembers with which trace context it was asked.
+//! An API whose account is empty, which records the trace context of each request.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,13 +7,13 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header::CONTENT_TYPE};
 
 /// Method, path, `traceparent` and `tracestate` of each request.
-type Asked = (String, String, Option<String>, Option<String>);
+type RecordedRequest = (String, String, Option<String>, Option<String>);
 
 #[derive(Clone, Default)]
-pub(crate) struct Upstream(Arc<Mutex<Vec<Asked>>>);
+pub(crate) struct Upstream(Arc<Mutex<Vec<RecordedRequest>>>);
 
 impl Upstream {
-    /// Starts one; with its address.
+    /// Starts it and returns it with its address.
     pub(crate) async fn start() -> (Self, String) {
         let upstream = Self::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -32,9 +32,9 @@ impl Upstream {
         };
         let path = request.uri().path().to_owned();
         let list = matches!(path.as_str(), "/v1/agents" | "/v1/numbers");
-        let asked =
+        let recorded =
             (request.method().to_string(), path, header("traceparent"), header("tracestate"));
-        upstream.0.lock().unwrap().push(asked);
+        upstream.0.lock().unwrap().push(recorded);
         let json = [(CONTENT_TYPE, "application/json")];
         match list {
             true => (StatusCode::OK, json, r#"{"data":[],"has_more":false}"#),
@@ -42,8 +42,8 @@ impl Upstream {
         }
     }
 
-    /// What was asked, in order.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    /// The requests, in order.
+    pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
         self.0.lock().unwrap().clone()
     }
 }
