@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use callingbox::E164;
 use callingbox::http_client::read_body;
+use callingbox::json_text::read_leniently;
 use callingbox::{ApiKey, BaseUrl, Call, redact::sanitize_text};
 
 /// The API key that this program uses with a simulator, where each `sk_` key is an organization of its own.
@@ -131,7 +132,7 @@ impl Simulator {
             .map_err(unreachable)?;
         let mut answer = http.get(format!("{url}/sandbox")).send().await.map_err(unreachable)?;
         let body = read_body(&mut answer, MAX_RESPONSE_BYTES).await.map_err(unreachable)?;
-        let speed = match serde_json::from_slice::<SimulatorIdentity>(&body.unwrap_or_default()) {
+        let speed = match read_leniently::<SimulatorIdentity>(&body.unwrap_or_default()) {
             Ok(identity) if identity.simulator == "callingbox-sandbox" => identity.clock.speed,
             _ => return Err(SimulatorError::NotASimulator { url }),
         };
@@ -200,11 +201,11 @@ async fn read_response<T: DeserializeOwned>(
         || SimulatorError::Unreadable(format!("it has more than {MAX_RESPONSE_BYTES} bytes"));
     let body = body.ok_or_else(too_long)?;
     if status >= 300 {
-        let body = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+        let body = read_leniently::<Value>(&body).unwrap_or_default();
         let text = body.get("error").and_then(Value::as_str).unwrap_or_default();
         return Err(SimulatorError::Refused { status, message: sanitize_text(text, key.expose()) });
     }
-    serde_json::from_slice(&body).map_err(|error| unreadable(&error))
+    read_leniently(&body).map_err(|error| unreadable(&error))
 }
 
 #[cfg(test)]

@@ -69,6 +69,13 @@ pub enum ErrorKind {
         /// The API's message.
         message: String,
     },
+    /// 403 or 451: the key is valid but may not do this. Or 407, from a proxy in between.
+    Forbidden {
+        /// The HTTP status.
+        status: u16,
+        /// The API's message.
+        message: String,
+    },
     /// The credit does not cover the hold of a call. Recognized by the message, because the status is not documented.
     CallsPaused {
         /// The HTTP status.
@@ -234,7 +241,9 @@ impl Error {
             ErrorKind::RateLimited { .. }
             | ErrorKind::Provider { .. }
             | ErrorKind::Unavailable { .. }
-            | ErrorKind::Server { .. } => true,
+            | ErrorKind::Server { .. }
+            // Such as the page of a proxy, or a response that was cut off.
+            | ErrorKind::Unreadable { .. } => true,
             ErrorKind::Transport { phase, .. } => *phase != Phase::Tls,
             _ => false,
         }
@@ -246,6 +255,7 @@ impl Error {
         match &self.kind {
             ErrorKind::BadRequest { message, .. }
             | ErrorKind::Unauthorized { message }
+            | ErrorKind::Forbidden { message, .. }
             | ErrorKind::CallsPaused { message, .. }
             | ErrorKind::InsufficientCredit { message }
             | ErrorKind::NotFound { message }
@@ -285,6 +295,7 @@ impl Error {
             ErrorKind::Provider { .. } => 502,
             ErrorKind::Unavailable { .. } => 503,
             ErrorKind::BadRequest { status, .. }
+            | ErrorKind::Forbidden { status, .. }
             | ErrorKind::CallsPaused { status, .. }
             | ErrorKind::Refused { status, .. }
             | ErrorKind::Server { status, .. }
@@ -329,6 +340,7 @@ fn effect_of(method: Method, kind: &ErrorKind) -> Effect {
     match kind {
         ErrorKind::BadRequest { .. }
         | ErrorKind::Unauthorized { .. }
+        | ErrorKind::Forbidden { .. }
         | ErrorKind::CallsPaused { .. }
         | ErrorKind::InsufficientCredit { .. }
         | ErrorKind::NotFound { .. }
@@ -379,6 +391,14 @@ impl fmt::Display for ErrorKind {
         let (status, meaning, message) = match self {
             Self::BadRequest { status, message } => (*status, "the request was refused", message),
             Self::Unauthorized { message } => (401, "the API key was not accepted", message),
+            Self::Forbidden { status, message } => {
+                let meaning = match status {
+                    407 => "a proxy asks for a password",
+                    451 => "this is not available for legal reasons",
+                    _ => "the API key may not do this",
+                };
+                (*status, meaning, message)
+            }
             Self::CallsPaused { message, .. } => {
                 return write!(
                     f,

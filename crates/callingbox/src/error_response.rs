@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::error::ErrorKind;
+use crate::json_text;
 use crate::money::MilliCents;
 use crate::operation::ApiOperation;
 use crate::redact::sanitize_text;
@@ -34,6 +35,7 @@ pub(crate) fn parse(
     match status {
         400 | 422 => ErrorKind::BadRequest { status, message },
         401 => ErrorKind::Unauthorized { message },
+        403 | 407 | 451 => ErrorKind::Forbidden { status, message },
         402 => ErrorKind::InsufficientCredit { message },
         404 => ErrorKind::NotFound { message },
         409 => ErrorKind::Conflict { message },
@@ -48,25 +50,40 @@ pub(crate) fn parse(
 }
 
 /// The message in the body of an error, and whether the body has a form that the API uses: `{"error": "…"}`,
-/// `{"error": {"message": "…"}}` or `{"message": "…"}`. Otherwise the message is the body itself; an HTML page is not
-/// repeated.
+/// `{"error": {"message": "…"}}` or `{"message": "…"}`. Gateways use problem details (RFC 9457) and other forms. Otherwise
+/// the message is the body itself; an HTML page is not repeated.
 fn extract_message(body: &[u8]) -> (String, bool) {
-    if let Ok(json) = serde_json::from_slice::<Value>(body) {
-        let error = json.get("error");
-        let message = error
-            .filter(|error| error.is_string())
-            .or_else(|| error.and_then(|error| error.get("message")))
-            .or_else(|| json.get("message"))
-            .and_then(Value::as_str);
-        if let Some(message) = message {
+    if let Ok(json) = json_text::read_leniently::<Value>(body) {
+        if let Some(message) = api_message(&json) {
             return (message.to_owned(), true);
         }
+        if let Some(message) = gateway_message(&json) {
+            return (message, false);
+        }
     }
-    let text = String::from_utf8_lossy(body);
+    let text = String::from_utf8_lossy(json_text::strip_bom(body));
     if text.trim_start().starts_with('<') {
         ("an HTML page, not a response of the API".to_owned(), false)
     } else {
         (text.into_owned(), false)
+    }
+}
+
+fn api_message(json: &Value) -> Option<&str> {
+    let error = json.get("error");
+    let inner = error.and_then(|error| error.get("message"));
+    let error = error.filter(|error| error.is_string());
+    error.or(inner).or_else(|| json.get("message"))?.as_str()
+}
+
+/// `title` and `detail` of problem details, or the text of another common form.
+fn gateway_message(json: &Value) -> Option<String> {
+    let text = |name: &str| json.get(name)?.as_str().filter(|text| !text.trim().is_empty());
+    match (text("title"), text("detail")) {
+        (Some(title), Some(detail)) => Some(format!("{}: {detail}", title.trim_end_matches('.'))),
+        (title, detail) => {
+            title.or(detail).or_else(|| text("error_description")).map(str::to_owned)
+        }
     }
 }
 
@@ -148,6 +165,15 @@ mod tests {
             ("<html><title>502</title></html>", "an HTML page, not a response of the API"),
             ("", ""),
             (r#"{"error":["x"]}"#, r#"{"error":["x"]}"#),
+            ("\u{feff}{\"error\":\"bad to\"}", "bad to"),
+            (r#"{"error":"no \ud83d"}"#, "no \u{fffd}"),
+            (
+                r#"{"type":"about:blank","title":"Forbidden.","status":403,"detail":"Not your call"}"#,
+                "Forbidden: Not your call",
+            ),
+            (r#"{"type":"about:blank","title":"Forbidden","status":403}"#, "Forbidden"),
+            (r#"{"detail":"Not found"}"#, "Not found"),
+            (r#"{"error_description":"no access"}"#, "no access"),
             ("null", "null"),
         ] {
             assert_eq!(message(body), expected, "{body}");
@@ -196,7 +222,10 @@ mod tests {
             (place, 400, ErrorKind::BadRequest { status: 400, message: m() }),
             (place, 401, ErrorKind::Unauthorized { message: m() }),
             (place, 402, ErrorKind::InsufficientCredit { message: m() }),
-            (place, 403, ErrorKind::Refused { status: 403, message: m() }),
+            (place, 403, ErrorKind::Forbidden { status: 403, message: m() }),
+            (place, 407, ErrorKind::Forbidden { status: 407, message: m() }),
+            (place, 451, ErrorKind::Forbidden { status: 451, message: m() }),
+            (place, 410, ErrorKind::Refused { status: 410, message: m() }),
             (place, 404, ErrorKind::NotFound { message: m() }),
             (place, 409, ErrorKind::Conflict { message: m() }),
             (place, 422, ErrorKind::BadRequest { status: 422, message: m() }),
@@ -217,6 +246,13 @@ mod tests {
                 message: "an HTML page, not a response of the API".to_owned()
             },
             "a proxy's page says nothing about the call"
+        );
+        let problem = br#"{"title":"Bad Gateway","detail":"no upstream"}"#;
+        let message = "Bad Gateway: no upstream".to_owned();
+        assert_eq!(
+            parse(place, 502, None, problem, KEY),
+            ErrorKind::Server { status: 502, message },
+            "nor do the problem details of a gateway"
         );
     }
 }

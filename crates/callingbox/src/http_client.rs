@@ -4,8 +4,12 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use rustls_platform_verifier::Verifier;
 use url::{Host, Url};
+
+use crate::json_text;
 
 /// Whether a URL names this machine. Its requests may use plain HTTP, and must not use a proxy.
 #[must_use]
@@ -29,7 +33,9 @@ pub fn tls_config(certificates: bool) -> Result<rustls::ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let mut tls = if certificates {
-        let verifier = Verifier::new(provider).map_err(|error| {
+        let file = std::env::var_os("SSL_CERT_FILE").and_then(|path| std::fs::read(path).ok());
+        let marked = read_marked_certificates(&file.unwrap_or_default());
+        let verifier = Verifier::new_with_extra_roots(marked, provider).map_err(|error| {
             format!(
                 "the system's trusted certificates cannot be used ({error}); install \
                  ca-certificates, or set SSL_CERT_FILE"
@@ -44,6 +50,15 @@ pub fn tls_config(certificates: bool) -> Result<rustls::ClientConfig, String> {
     };
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(tls)
+}
+
+/// The certificates of a file that begins with a byte order mark, for which the system's reader misses the first one.
+fn read_marked_certificates(file: &[u8]) -> Vec<CertificateDer<'static>> {
+    let text = json_text::strip_bom(file);
+    if text.len() == file.len() {
+        return Vec::new();
+    }
+    CertificateDer::pem_slice_iter(text).filter_map(Result::ok).collect()
 }
 
 /// [`tls_config`] on a thread that may block.
@@ -76,4 +91,17 @@ pub async fn read_body(
         joined.get_or_insert_with(|| BytesMut::from(&*first)).extend_from_slice(&chunk);
     }
     Ok((length <= limit).then(|| joined.map_or(first, BytesMut::freeze)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_after_a_byte_order_mark_is_read() {
+        let file = "\u{feff}-----BEGIN CERTIFICATE-----\r\nAAEC\r\n-----END CERTIFICATE-----\r\n";
+        let read = read_marked_certificates(file.as_bytes());
+        assert_eq!(read.iter().map(|der| &**der).collect::<Vec<_>>(), [&[0, 1, 2][..]]);
+        assert!(read_marked_certificates(json_text::strip_bom(file.as_bytes())).is_empty());
+    }
 }

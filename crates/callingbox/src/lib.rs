@@ -52,6 +52,7 @@ pub mod error_ext;
 mod error_response;
 pub mod http_client;
 mod ids;
+pub mod json_text;
 mod key;
 mod lenient;
 mod model;

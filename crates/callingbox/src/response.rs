@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind};
+use crate::json_text;
 use crate::operation::ApiOperation;
 use crate::page::Page;
 
@@ -20,7 +21,7 @@ impl ApiResponse {
     /// Reads a record, which is the body itself or its field `data`.
     pub(crate) fn record<T: DeserializeOwned>(self) -> Result<T, Error> {
         // Nearly always the body itself: then it is read only once.
-        if let Ok(record) = serde_json::from_str(self.text()?) {
+        if let Ok(record) = json_text::read_leniently(&self.body) {
             return Ok(record);
         }
         let body = self.json()?;
@@ -57,13 +58,8 @@ impl ApiResponse {
         Ok(page)
     }
 
-    /// The body as text. Checking UTF-8 once for the whole body is much cheaper than for each string in it.
-    fn text(&self) -> Result<&str, Error> {
-        str::from_utf8(&self.body).map_err(|error| self.unreadable(&error.to_string()))
-    }
-
     fn json(&self) -> Result<Value, Error> {
-        serde_json::from_str(self.text()?).map_err(|error| {
+        json_text::read_leniently(&self.body).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             self.unreadable(&format!("not JSON at line {line}, column {column}"))
         })

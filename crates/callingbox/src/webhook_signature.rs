@@ -74,7 +74,7 @@ impl SigningSecrets {
     pub fn new(secrets: impl IntoIterator<Item = String>) -> Result<Self, InvalidSigningSecrets> {
         let secrets: Vec<String> = secrets
             .into_iter()
-            .map(|secret| secret.trim().to_owned())
+            .map(|secret| secret.trim_matches(is_around_text).to_owned())
             .filter(|secret| !secret.is_empty())
             .collect();
         let is_well_formed = |secret: &String| {
@@ -114,6 +114,11 @@ impl SigningSecrets {
         }
         if is_signed { Ok(()) } else { Err(SignatureError::Mismatch) }
     }
+}
+
+/// White space, or the byte order mark of a file.
+fn is_around_text(c: char) -> bool {
+    c.is_whitespace() || c == '\u{feff}'
 }
 
 /// Checks the headers of a delivery before its body is read, because anyone may send one.
@@ -235,11 +240,12 @@ mod tests {
     #[test]
     fn secrets_are_checked_and_not_printed() {
         let new = |secrets: &[&str]| SigningSecrets::new(secrets.iter().map(|s| (*s).to_owned()));
-        assert!(!format!("{:?}", new(&["whsec_abc"]).unwrap()).contains("abc"));
+        assert!(!format!("{:?}", new(&["\u{feff}whsec_abc\r"]).unwrap()).contains("abc"));
         for (secrets, problem) in [
             (&[][..], InvalidSigningSecrets::Missing),
             (&["", " "], InvalidSigningSecrets::Missing),
             (&["abc"], InvalidSigningSecrets::Malformed),
+            (&["\u{feff}"], InvalidSigningSecrets::Missing),
             (&["whsec_"], InvalidSigningSecrets::Malformed),
             (&["whsec_a b"], InvalidSigningSecrets::Malformed),
             (&["whsec_a"; 17], InvalidSigningSecrets::TooMany),

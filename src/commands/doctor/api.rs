@@ -243,7 +243,7 @@ fn find_network_problem(error: &callingbox::Error) -> Option<Finding> {
 fn describe_refusal(error: &callingbox::Error) -> Finding {
     let message = error.kind().to_string();
     match error.kind() {
-        ErrorKind::Unauthorized { .. } | ErrorKind::Refused { status: 403, .. } => Finding::fail(
+        ErrorKind::Unauthorized { .. } | ErrorKind::Forbidden { status: 403, .. } => Finding::fail(
             ACCESS,
             message,
             "copy the key again from CallingBox's dashboard to the place that `key` names above, or \

@@ -311,6 +311,7 @@ impl From<callingbox::Error> for ToolError {
                 (ErrorCode::InvalidArgument, vec![])
             }
             Kind::Unauthorized { .. } => (ErrorCode::Unauthorized, vec![REPLACE_KEY]),
+            Kind::Forbidden { .. } => (ErrorCode::Unauthorized, vec![ASK_FOR_ACCESS]),
             Kind::CallsPaused { .. } | Kind::InsufficientCredit { .. } => {
                 (ErrorCode::InsufficientCredit, vec![ADD_CREDIT])
             }
@@ -346,6 +347,10 @@ impl From<callingbox::Error> for ToolError {
 
 const REPLACE_KEY: NextStep = NextStep::person(
     "Tell the user that CallingBox does not accept the API key (CALLINGBOX_API_KEY or the key file): it is wrong, expired or revoked. The dashboard creates a new one under API keys.",
+);
+
+const ASK_FOR_ACCESS: NextStep = NextStep::person(
+    "Tell the user what this message says: the account or its key may not do this, or a proxy refused it. Another key, made by an administrator in the CallingBox dashboard, may help.",
 );
 
 const ADD_CREDIT: NextStep =

@@ -1,4 +1,4 @@
-//! What comes back when it succeeds: envelopes, missing and strange fields, secrets.
+//! Successful responses: envelopes, missing and unexpected fields, text that is not quite JSON, secrets.
 
 use callingbox::{
     Agent, AgentId, AgentType, Call, CallDirection, CallId, CallStatus, Effect, EndpointId,
@@ -6,7 +6,7 @@ use callingbox::{
 };
 use serde_json::{Value, json};
 
-use super::wire::{Server, json as reply, text};
+use super::wire::{Reply, Server, json as reply, text};
 
 #[tokio::test]
 async fn a_list_comes_in_any_envelope() {
@@ -157,6 +157,34 @@ async fn a_transcript_comes_in_any_envelope() {
     let client = Server::new(vec![reply(200, &json!({"call_id": "c"}))]).await.client();
     let error = client.get_transcript(&CallId::new("c")).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Unreadable { .. }));
+}
+
+#[tokio::test]
+async fn one_bad_value_costs_neither_a_list_nor_a_transcript_nor_a_record() {
+    for bad in [&br#""\ud83d""#[..], b"\"caf\xe9\"", b"NaN", b"1e999", b"\"a\nb\""] {
+        let body = |parts: &[&[u8]]| {
+            let body = parts.concat();
+            let head = format!("HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n", body.len());
+            Reply::Raw([head.as_bytes(), &body].concat())
+        };
+        let list =
+            body(&[b"\xef\xbb\xbf{\"data\":[{\"id\":\"a\",\"x\":", bad, b"},{\"id\":\"b\"}]}"]);
+        let client = Server::new(vec![list]).await.client();
+        let page = client.list_calls(&PageRequest::default()).await.unwrap();
+        assert_eq!(page.data.iter().map(|call| call.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let call = body(&[b"{\"id\":\"c\",\"x\":", bad, b"}"]);
+        let client = Server::new(vec![call]).await.client();
+        assert_eq!(client.get_call(&CallId::new("c")).await.unwrap().id.as_str(), "c");
+        let transcript = body(&[
+            b"{\"segments\":[{\"sequence_no\":1,\"role\":\"user\",\"text\":",
+            bad,
+            b"},{\"sequence_no\":2,\"role\":\"agent\",\"text\":\"Bye.\"}]}",
+        ]);
+        let client = Server::new(vec![transcript]).await.client();
+        let transcript = client.get_transcript(&CallId::new("c")).await.unwrap();
+        let last = transcript.segments.last().unwrap();
+        assert_eq!(serde_json::to_value(last).unwrap()["text"], "Bye.");
+    }
 }
 
 #[tokio::test]

@@ -258,6 +258,27 @@ async fn errors_say_what_was_asked_what_came_back_and_what_to_do() {
         assert_eq!(error.to_string(), expected);
         assert!(!format!("{error:?} {client:?}").contains(KEY));
     }
+    for (reply, expected) in [
+        (
+            text(200, "", "<html>"),
+            "GET /v1/calls/{id}: the response could not be read: not JSON at line 1, column 1. Nothing \
+             was done. It is safe to try again.",
+        ),
+        (
+            text(403, "", r#"{"title":"Forbidden","detail":"not for this key"}"#),
+            "GET /v1/calls/{id}: CallingBox answered 403, the API key may not do this: Forbidden: not \
+             for this key. Nothing was done. Trying again unchanged will not help.",
+        ),
+        (
+            text(451, "", ""),
+            "GET /v1/calls/{id}: CallingBox answered 451, this is not available for legal reasons. \
+             Nothing was done. Trying again unchanged will not help.",
+        ),
+    ] {
+        let server = Server::new(vec![reply]).await;
+        let error = server.client().get_call(&CallId::new("c1")).await.unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
     let server = Server::new(vec![reply(404, &error("call c1 not found"))]).await;
     let error = server.client().get_call(&CallId::new("c1")).await.unwrap_err();
     assert_eq!(

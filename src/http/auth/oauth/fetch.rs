@@ -10,6 +10,7 @@ use url::Url;
 
 use callingbox::error_ext::root_cause;
 use callingbox::http_client::{is_loopback, read_body};
+use callingbox::json_text::read_leniently;
 
 const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -114,7 +115,7 @@ impl Issuer {
     /// The address of the keys in the metadata that was fetched from `url`.
     pub(super) fn parse_jwks_url(&self, url: &Url, body: &[u8]) -> Result<Url, FetchError> {
         let invalid = |problem| FetchError::Metadata { url: url.clone(), problem };
-        let metadata: IssuerMetadata = serde_json::from_slice(body).map_err(|_| {
+        let metadata: IssuerMetadata = read_leniently(body).map_err(|_| {
             invalid("the document is not the metadata of an authorization server with a jwks_uri")
         })?;
         if metadata.issuer != self.name {

@@ -13,6 +13,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
+use callingbox::json_text::read_leniently;
+
 use super::fetch::{DocumentFetcher, FetchError, Issuer};
 use super::signatures::VerificationKey;
 
@@ -166,8 +168,7 @@ impl IssuerKeys {
             None => self.discover_jwks_url().await?,
         };
         let body = self.fetcher.get(&url).await?;
-        let set: KeySet =
-            serde_json::from_slice(&body).map_err(|_| FetchError::NoKeySet(url.clone()))?;
+        let set: KeySet = read_leniently(&body).map_err(|_| FetchError::NoKeySet(url.clone()))?;
         let usable = set
             .keys
             .into_iter()
