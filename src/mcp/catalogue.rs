@@ -59,6 +59,17 @@ impl Default for Catalogue {
 pub type SharedCatalogue = Arc<Catalogue>;
 
 #[cfg(test)]
+impl Catalogue {
+    /// The names of the tools that `choose` accepts, in their order.
+    pub(crate) fn names_where(
+        &self,
+        choose: impl Fn(&crate::mcp::registry::index::ToolMeta) -> bool,
+    ) -> Vec<&'static str> {
+        self.index.iter().filter(|tool| choose(tool)).map(|tool| tool.name).collect()
+    }
+}
+
+#[cfg(test)]
 impl crate::mcp::registry::available::AvailableTools {
     /// These tools and no others.
     pub(crate) fn only(

@@ -98,30 +98,18 @@ mod tests {
     #[test]
     fn every_tool_takes_the_scope_that_fits_what_it_does() {
         let catalogue = Catalogue::new();
-        let tools = |scope: OAuthScope| -> Vec<_> {
-            let entries = catalogue.index().iter().filter(|tool| tool.scope() == scope);
-            entries.map(|tool| tool.name).collect()
-        };
-        assert_eq!(
-            tools(OAuthScope::CallsRead),
-            [
-                "get_call_result",
-                "get_call_transcript",
-                "list_calls",
-                "list_agents",
-                "get_agent",
-                "list_numbers",
-                "search_numbers"
-            ]
-        );
+        let tools = |scope: OAuthScope| catalogue.names_where(|tool| tool.scope() == scope);
+        let reads = catalogue.names_where(|tool| {
+            tool.toolset != Toolset::Webhooks && tool.effect == ToolEffect::Reads
+        });
+        assert_eq!(tools(OAuthScope::CallsRead), reads);
         assert_eq!(tools(OAuthScope::CallsPlace), ["place_call", "simulate_inbound_call"]);
         assert_eq!(
             tools(OAuthScope::AgentsWrite),
             ["create_agent", "update_agent", "set_agent_numbers", "archive_agent"]
         );
         assert_eq!(tools(OAuthScope::NumbersPurchase), ["purchase_number"]);
-        let webhooks = catalogue.index().iter().filter(|tool| tool.toolset == Toolset::Webhooks);
-        let webhooks: Vec<_> = webhooks.map(|tool| tool.name).collect();
+        let webhooks = catalogue.names_where(|tool| tool.toolset == Toolset::Webhooks);
         assert_eq!(tools(OAuthScope::WebhooksWrite), webhooks);
     }
 

@@ -2,9 +2,10 @@
 
 use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_mcp::mcp::registry::selection::Selection;
+use callingbox_mcp::toolset::Toolset;
 use serde_json::{Value, json};
 
-use crate::harness::{Era, Session};
+use crate::harness::{Era, Session, tool_names};
 
 #[tokio::test]
 async fn every_version_opens_and_an_unknown_one_gets_the_newest_of_its_era() {
@@ -79,17 +80,23 @@ async fn flags_and_variables_select_the_tools() {
         (
             &["--toolsets", "numbers"][..],
             &[][..],
-            &["list_numbers", "search_numbers", "purchase_number"][..],
+            tool_names(|tool| tool.toolset == Toolset::Numbers),
         ),
-        (&["--toolsets", "numbers", "--read-only"], &[], &["list_numbers", "search_numbers"]),
-        (&["--tools", "get_agent,list_calls"], &[], &["list_calls", "get_agent"]),
+        (
+            &["--toolsets", "numbers", "--read-only"],
+            &[],
+            tool_names(|tool| tool.toolset == Toolset::Numbers && tool.effect.is_read_only()),
+        ),
+        (&["--tools", "get_agent,list_calls"], &[], vec!["list_calls", "get_agent"]),
         (
             &["--toolsets", "calls", "--exclude-tools", "place_call,list_calls"],
             &[],
-            &["get_call_result", "get_call_transcript"],
+            tool_names(|tool| {
+                tool.toolset == Toolset::Calls && !["place_call", "list_calls"].contains(&tool.name)
+            }),
         ),
-        (&[], &[("CALLINGBOX_MCP_TOOLS", "get_agent")], &["get_agent"]),
-        (&["--toolsets", "sandbox"], &[], &[]),
+        (&[], &[("CALLINGBOX_MCP_TOOLS", "get_agent")], vec!["get_agent"]),
+        (&["--toolsets", "sandbox"], &[], vec![]),
     ] {
         let mut session = Session::with(Era::Modern, arguments, environment).await;
         let answer = session.request("tools/list", json!({})).await;

@@ -11,6 +11,15 @@ pub(crate) use binary::Home;
 pub(crate) use control::{Control, simulator};
 pub(crate) use session::{Era, Session};
 
+use callingbox_mcp::mcp::catalogue::Catalogue;
+use callingbox_mcp::mcp::registry::index::ToolMeta;
+
+/// The names of the tools that `choose` accepts, in the order of the catalogue. `catalogue.rs` alone lists the tools of
+/// each toolset by name.
+pub(crate) fn tool_names(choose: impl Fn(&ToolMeta) -> bool) -> Vec<&'static str> {
+    Catalogue::new().index().iter().filter(|tool| choose(tool)).map(|tool| tool.name).collect()
+}
+
 /// How long a test waits for one event.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 

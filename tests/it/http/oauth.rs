@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use callingbox_mcp::mcp::registry::selection::Selection;
 use reqwest::Response;
 use serde_json::{Value, json};
 
+use crate::harness::tool_names;
 use crate::http::issuer::{Issuer, LEEWAY, RESOURCE};
 use crate::http::support::{Events, PATIENCE, Server, Session, initialize, message, names, with};
 
@@ -179,15 +181,10 @@ async fn each_scope_grants_its_tools_on_every_transport_and_a_missing_one_is_nam
     let issuer = Issuer::start().await;
     let server = issuer.start_server().await;
     let call = json!({"agent_id": "a", "to": "+13105550100"});
-    let reads = [
-        "get_call_result",
-        "get_call_transcript",
-        "list_calls",
-        "list_agents",
-        "get_agent",
-        "list_numbers",
-        "search_numbers",
-    ];
+    let reads = tool_names(|tool| {
+        tool.effect.is_read_only()
+            && Selection::default().active_toolsets().any(|set| set == tool.toolset)
+    });
     let none = issuer.token("mia", "openid");
     let mut connections = Connection::open_all(&server, &none).await;
     for connection in &mut connections {
