@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::http::{OAuthArgs, StateArgs};
-use super::values::{parse_address, parse_server_name, parse_server_url, parse_variable_name};
-use crate::install::{ClientApp, InstallScope};
+use super::values::{
+    ClientName, ClientNameParser, parse_address, parse_server_name, parse_server_url,
+    parse_variable_name,
+};
+use crate::install::InstallScope;
 
 /// The environment variable from which clients take a server's bearer token by default.
 const DEFAULT_TOKEN_VARIABLE: &str = "CALLINGBOX_MCP_TOKEN";
@@ -114,9 +117,9 @@ pub struct ConfigArgs {
 /// `install` also writes the global options of its command line into the client's entry.
 #[derive(Debug, Args)]
 pub struct InstallArgs {
-    /// The MCP client.
-    #[arg(value_enum)]
-    pub client: Option<ClientApp>,
+    /// The MCP client. For any other one than these, --print prints the entry in the form that most clients read.
+    #[arg(value_parser = ClientNameParser)]
+    pub client: Option<ClientName>,
     /// Where to add the server: for the user, or for everyone in the current folder.
     #[arg(long, value_enum, default_value_t)]
     pub scope: InstallScope,

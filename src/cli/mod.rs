@@ -15,6 +15,7 @@ pub use self::args::{
 };
 pub use self::global::{Global, GlobalError};
 pub use self::http::{AuthMode, HealthcheckArgs, HttpArgs, OAuthArgs, StateArgs, TokenCommand};
+pub use self::values::ClientName;
 pub(crate) use self::values::parse_server_name;
 
 /// The default speed of the embedded simulator, in multiples of real time.

@@ -1,8 +1,45 @@
 //! Parsers for the values of arguments.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 
+use clap::builder::{PossibleValue, TypedValueParser};
 use url::Url;
+
+use crate::install::ClientApp;
+
+/// The client that a user names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientName {
+    /// One whose configuration can be written.
+    Known(ClientApp),
+    /// Any other one, for which an entry can be printed.
+    Other(String),
+}
+
+/// Accepts any client, and offers the known ones to help texts and completions.
+#[derive(Clone)]
+pub(super) struct ClientNameParser;
+
+impl TypedValueParser for ClientNameParser {
+    type Value = ClientName;
+
+    fn parse_ref(
+        &self,
+        _command: &clap::Command,
+        _argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<ClientName, clap::Error> {
+        let name = value.to_string_lossy();
+        let known = ClientApp::ALL.into_iter().find(|client| client.id() == name);
+        Ok(known.map_or_else(|| ClientName::Other(name.into_owned()), ClientName::Known))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue>>> {
+        let value = |client: ClientApp| PossibleValue::new(client.id()).help(client.to_string());
+        Some(Box::new(ClientApp::ALL.into_iter().map(value)))
+    }
+}
 
 /// Host names are not resolved, so that the server listens on exactly the address that was typed.
 pub(super) fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {

@@ -58,11 +58,10 @@ pub fn find_credentials(
     read_env: EnvReader,
     folders: &UserFolders,
 ) -> Result<Credentials, ConfigError> {
+    let base_url = find_base_url(file, read_env, folders)?;
     let official_path = folders.official_config_file().unwrap_or_default();
-    let official = read_official_config(&official_path);
-    let official_url = official.base_url.map(|url| (url, name_in_file("base_url", &official_path)));
-    let base_url = find_base_url(file, read_env, official_url)?;
-    let official_key = official.api_key.map(|key| (key, KeySource::OfficialConfig(official_path)));
+    let official_key = read_official_config(&official_path).api_key;
+    let official_key = official_key.map(|key| (key, KeySource::OfficialConfig(official_path)));
     let key = match find_key(file, read_env, folders)?.or(official_key) {
         None => None,
         Some((key, source)) => match ApiKey::new(key) {
@@ -79,10 +78,12 @@ pub fn find_credentials(
     Ok(Credentials { base_url, key })
 }
 
-fn find_base_url(
+/// # Errors
+/// A URL is set but not valid.
+pub fn find_base_url(
     file: &ConfigFile,
     read_env: EnvReader,
-    official: Option<(String, String)>,
+    folders: &UserFolders,
 ) -> Result<BaseUrl, ConfigError> {
     let variable = read_unless_placeholder(read_env, "CALLINGBOX_BASE_URL")?;
     let variable = variable.map(|url| (url, "CALLINGBOX_BASE_URL".to_owned()));
@@ -90,7 +91,11 @@ fn find_base_url(
         let url = file.base_url.clone().filter(|url| !is_blank(url))?;
         Some((url, "base_url in the configuration".to_owned()))
     };
-    let Some((url, name)) = variable.or_else(in_file).or(official) else {
+    let in_official_file = || {
+        let path = folders.official_config_file().unwrap_or_default();
+        Some((read_official_config(&path).base_url?, name_in_file("base_url", &path)))
+    };
+    let Some((url, name)) = variable.or_else(in_file).or_else(in_official_file) else {
         return Ok(BaseUrl::default());
     };
     BaseUrl::parse(&url, file.allow_insecure_base_url.unwrap_or(false))

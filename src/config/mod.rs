@@ -23,7 +23,7 @@ use crate::telemetry::LogFormat;
 use crate::toolset::Toolset;
 use crate::watch::WaitLimits;
 
-pub use self::credentials::{Credentials, KeySource, find_credentials};
+pub use self::credentials::{Credentials, KeySource, find_base_url, find_credentials};
 pub use self::folders::UserFolders;
 pub use self::load::{
     config_path, load_config, load_policy, parse_config, policy_path, reload_policy,

@@ -7,15 +7,12 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::client_app::{ClientApp, Format, InstallScope, Machine};
+use super::client_app::{ClientApp, ClientFile, Format};
 use super::document::{ConfigDocument, EditError};
 use super::entry::{EntryPatch, ServerEntry, VscodePrompt, collect_strings, is_own_flag};
 use super::json_config::JsonDocument;
 use super::toml_config::TomlDocument;
 use super::{InstallError, file};
-
-/// Some editors on Windows begin a file with a byte order mark.
-const BOM: &str = "\u{feff}";
 
 /// How many backups uninstalling compares with the file.
 const MAX_BACKUPS: usize = 20;
@@ -47,95 +44,112 @@ pub struct InstallPlan {
     own_strings: BTreeSet<String>,
 }
 
-/// Plans to add this server to the client under this name.
-///
-/// # Errors
-/// The client has no file of this scope, or the file cannot be read or edited.
-pub fn plan_install(
-    client: ClientApp,
-    scope: InstallScope,
-    machine: &Machine,
-    name: &str,
-    server: &ServerEntry,
-) -> Result<InstallPlan, InstallError> {
-    let patch = server.patch(client)?;
-    let path = file::resolve(&client.file(scope, machine)?)?;
-    let before = read_text(&path)?;
-    let (bom, text) = split_bom(before.as_deref().unwrap_or_default());
-    let edited = apply_patch(client, &path, text, name, &patch)?;
-    let after = match &before {
-        Some(_) if edited == text => NewContent::Unchanged,
-        _ => NewContent::Written(format!("{bom}{edited}")),
-    };
-    let mut own_strings = BTreeSet::new();
-    collect_strings(&Value::from(patch.entry), &mut own_strings);
-    collect_strings(&patch.input.unwrap_or_default(), &mut own_strings);
-    Ok(InstallPlan { client, path, before, after, own_strings })
-}
-
-/// Plans to remove the server of this name from the client.
-///
-/// If installing the entry into a backup (or into nothing) gives exactly this file, the plan restores the backup (or
-/// removes the file). Otherwise it only removes the entry.
-///
-/// # Errors
-/// The client has no file of this scope, or the file cannot be read or edited.
-pub fn plan_uninstall(
-    client: ClientApp,
-    scope: InstallScope,
-    machine: &Machine,
-    name: &str,
-) -> Result<InstallPlan, InstallError> {
-    let path = file::resolve(&client.file(scope, machine)?)?;
-    let before = read_text(&path)?;
-    let mut plan = InstallPlan {
-        client,
-        path,
-        before,
-        after: NewContent::Unchanged,
-        own_strings: BTreeSet::new(),
-    };
-    let Some(before) = plan.before.as_deref() else { return Ok(plan) };
-    let (bom, text) = split_bom(before);
-    let to_error = |error| edit_error(&plan.path, error);
-    let mut document = parse_document(client, text).map_err(to_error)?;
-    let keys = entry_keys(client, name);
-    let Some(entry) = document.get(&keys) else { return Ok(plan) };
-    let prompt = VscodePrompt::ALL.into_iter().find(|prompt| uses_answer(*prompt, &entry));
-    let inputs = document.get(&["inputs"]);
-    let input = prompt.and_then(|prompt| Some((prompt, find_input(prompt, inputs.as_ref()?)?)));
-    document.remove(&keys).map_err(to_error)?;
-    if let Some((prompt, input)) = &input
-        && !uses_answer(*prompt, &document.get(client.servers_key()).unwrap_or_default())
-    {
-        document.remove_input(input);
+impl ClientFile {
+    /// Plans to add this server under this name.
+    ///
+    /// # Errors
+    /// The client does not support such a server, or the file cannot be read or edited.
+    pub fn plan_install(
+        &self,
+        name: &str,
+        server: &ServerEntry,
+    ) -> Result<InstallPlan, InstallError> {
+        let patch = server.patch(self.client)?;
+        let path = self.resolve()?;
+        let before = read_text(&path)?;
+        let text = without_bom(before.as_deref().unwrap_or_default());
+        let edited = apply_patch(self.client, &path, text, name, &patch)?;
+        let after = match &before {
+            Some(before) if edited == *before => NewContent::Unchanged,
+            _ => NewContent::Written(edited),
+        };
+        let mut own_strings = BTreeSet::new();
+        collect_strings(&Value::from(patch.entry), &mut own_strings);
+        collect_strings(&patch.input.unwrap_or_default(), &mut own_strings);
+        Ok(InstallPlan { client: self.client, path, before, after, own_strings })
     }
-    let removed = document.to_text();
 
-    // Find the backup from which installing this entry would make exactly this file.
-    let patch = entry
-        .as_object()
-        .map(|entry| EntryPatch { entry: entry.clone(), input: input.map(|(_, input)| input) });
-    let replays = |earlier: &str| {
-        patch.as_ref().is_some_and(|patch| {
-            let (earlier_bom, earlier) = split_bom(earlier);
-            let lacks_entry =
-                parse_document(client, earlier).is_ok_and(|old| old.get(&keys).is_none());
-            let replayed = apply_patch(client, &plan.path, earlier, name, patch);
-            lacks_entry && earlier_bom == bom && replayed.is_ok_and(|replayed| replayed == text)
-        })
-    };
-    let earlier = file::backups(&plan.path)
-        .iter()
-        .take(MAX_BACKUPS)
-        .filter_map(|backup| read_text(backup).ok().flatten())
-        .find(|backup| replays(backup));
-    plan.after = match earlier {
-        Some(earlier) => NewContent::Written(earlier),
-        None if replays("") => NewContent::Removed,
-        None => NewContent::Written(format!("{bom}{removed}")),
-    };
-    Ok(plan)
+    /// Plans to remove the server of this name.
+    ///
+    /// If installing the entry into a backup (or into nothing) gives exactly this file, the plan restores the backup
+    /// (or removes the file). Otherwise it only removes the entry.
+    ///
+    /// # Errors
+    /// The file cannot be read or edited.
+    pub fn plan_uninstall(&self, name: &str) -> Result<InstallPlan, InstallError> {
+        let client = self.client;
+        let path = self.resolve()?;
+        let before = read_text(&path)?;
+        let mut plan = InstallPlan {
+            client,
+            path,
+            before,
+            after: NewContent::Unchanged,
+            own_strings: BTreeSet::new(),
+        };
+        let Some(text) = plan.before.as_deref().map(without_bom) else { return Ok(plan) };
+        let to_error = |error| edit_error(&plan.path, error);
+        let mut document = parse_document(client, text).map_err(to_error)?;
+        let keys = entry_keys(client, name);
+        let Some(entry) = document.get(&keys) else { return Ok(plan) };
+        let prompt = VscodePrompt::ALL.into_iter().find(|prompt| uses_answer(*prompt, &entry));
+        let inputs = document.get(&["inputs"]);
+        let input = prompt.and_then(|prompt| Some((prompt, find_input(prompt, inputs.as_ref()?)?)));
+        document.remove(&keys).map_err(to_error)?;
+        if let Some((prompt, input)) = &input
+            && !uses_answer(*prompt, &document.get(client.servers_key()).unwrap_or_default())
+        {
+            document.remove_input(input);
+        }
+        let removed = document.to_text();
+
+        // Find the backup from which installing this entry would make exactly this file.
+        let patch = entry
+            .as_object()
+            .map(|entry| EntryPatch { entry: entry.clone(), input: input.map(|(_, input)| input) });
+        let replays = |earlier: &str| {
+            patch.as_ref().is_some_and(|patch| {
+                let lacks_entry =
+                    parse_document(client, earlier).is_ok_and(|old| old.get(&keys).is_none());
+                let replayed = apply_patch(client, &plan.path, earlier, name, patch);
+                lacks_entry && replayed.is_ok_and(|replayed| replayed == text)
+            })
+        };
+        let earlier = file::backups(&plan.path)
+            .iter()
+            .take(MAX_BACKUPS)
+            .filter_map(|backup| read_text(backup).ok().flatten())
+            .map(|backup| without_bom(&backup).to_owned())
+            .find(|backup| replays(backup));
+        plan.after = match earlier {
+            Some(earlier) => NewContent::Written(earlier),
+            None if replays("") => NewContent::Removed,
+            None => NewContent::Written(removed),
+        };
+        Ok(plan)
+    }
+
+    /// Every server in the file, by name, in the file's order.
+    ///
+    /// # Errors
+    /// The file cannot be read or parsed.
+    pub fn read_entries(&self) -> Result<Vec<(String, InstalledEntry)>, InstallError> {
+        let Some(text) = read_text(&self.path)? else { return Ok(Vec::new()) };
+        let document = parse_document(self.client, without_bom(&text))
+            .map_err(|error| edit_error(&self.path, error))?;
+        let Some(Value::Object(servers)) = document.get(self.client.servers_key()) else {
+            return Ok(Vec::new());
+        };
+        let entries = servers.into_iter();
+        Ok(entries
+            .filter_map(|(name, entry)| Some((name, parse_entry(entry.as_object()?))))
+            .collect())
+    }
+
+    /// The file to change; for a symbolic link, its target.
+    fn resolve(&self) -> Result<PathBuf, InstallError> {
+        file::resolve(&self.path, self.project.as_deref())
+    }
 }
 
 impl InstallPlan {
@@ -164,7 +178,7 @@ impl InstallPlan {
         };
         let is_shown = |text: &str| self.own_strings.contains(text) || is_own_flag(text);
         let masked = |text: Option<&str>| {
-            let text = text.map(|text| split_bom(text).1).filter(|text| !text.trim().is_empty());
+            let text = text.map(without_bom).filter(|text| !text.trim().is_empty());
             text.map_or_else(String::new, |text| {
                 parse_document(self.client, text)
                     .map_or_else(|_| String::new(), |document| document.into_masked_text(&is_shown))
@@ -218,41 +232,6 @@ pub struct InstalledEntry {
     pub url: Option<String>,
 }
 
-/// The entry of this name in a client's file, if it exists.
-///
-/// # Errors
-/// The client has no file of this scope, or the file cannot be read or parsed.
-pub fn find_entry(
-    client: ClientApp,
-    scope: InstallScope,
-    machine: &Machine,
-    name: &str,
-) -> Result<Option<InstalledEntry>, InstallError> {
-    let mut entries = read_entries(client, scope, machine)?.into_iter();
-    let found = entries.find(|(found, _)| found == name);
-    Ok(found.map(|(_, entry)| entry))
-}
-
-/// Every server in a client's file, by name, in the file's order.
-///
-/// # Errors
-/// The client has no file of this scope, or the file cannot be read or parsed.
-pub fn read_entries(
-    client: ClientApp,
-    scope: InstallScope,
-    machine: &Machine,
-) -> Result<Vec<(String, InstalledEntry)>, InstallError> {
-    let path = client.file(scope, machine)?;
-    let Some(text) = read_text(&path)? else { return Ok(Vec::new()) };
-    let document =
-        parse_document(client, split_bom(&text).1).map_err(|error| edit_error(&path, error))?;
-    let Some(Value::Object(servers)) = document.get(client.servers_key()) else {
-        return Ok(Vec::new());
-    };
-    let entries = servers.into_iter();
-    Ok(entries.filter_map(|(name, entry)| Some((name, parse_entry(entry.as_object()?)))).collect())
-}
-
 fn parse_entry(entry: &Map<String, Value>) -> InstalledEntry {
     let text = |word: &str| entry.get(word).and_then(Value::as_str).map(str::to_owned);
     let args = entry.get("args").and_then(Value::as_array).into_iter().flatten();
@@ -274,6 +253,18 @@ impl ServerEntry {
     /// The client does not support such an entry.
     pub fn example_file(&self, client: ClientApp, name: &str) -> Result<String, InstallError> {
         apply_patch(client, Path::new(""), "", name, &self.patch(client)?)
+    }
+
+    /// This entry in the form that most clients read.
+    ///
+    /// # Errors
+    /// A path is not Unicode.
+    pub fn generic_file(&self, name: &str) -> Result<String, InstallError> {
+        let shared_form = match self {
+            Self::Stdio { .. } => ClientApp::ClaudeDesktop,
+            Self::Http { .. } => ClientApp::ClaudeCode,
+        };
+        self.example_file(shared_form, name)
     }
 }
 
@@ -308,11 +299,10 @@ fn read_text(path: &Path) -> Result<Option<String>, InstallError> {
         .transpose()
 }
 
-fn split_bom(text: &str) -> (&str, &str) {
-    match text.strip_prefix(BOM) {
-        Some(rest) => (BOM, rest),
-        None => ("", text),
-    }
+/// A file that begins with a byte order mark, as some editors on Windows write it, is never written with one: some
+/// clients would no longer read it.
+fn without_bom(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 fn edit_error(path: &Path, error: EditError) -> InstallError {

@@ -1,8 +1,8 @@
-//! The table of clients: where each keeps its configuration on each operating system, and which
-//! words it uses in it. Reads and writes no file.
+//! The table of clients: where each keeps its servers on each operating system, and under which keys. Looks for files
+//! and folders, but reads and writes none.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
@@ -13,39 +13,42 @@ use super::InstallError;
 pub enum Os {
     /// Linux and other Unix systems.
     Linux,
-    /// macOS.
     MacOs,
-    /// Windows.
     Windows,
 }
 
 /// Where a user's files are.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// The operating system.
     pub os: Os,
-    /// The home folder.
     pub home: PathBuf,
-    /// Where programs keep configuration: `~/.config`, `~/Library/Application Support`, `%APPDATA%`.
+    /// Where programs keep their configuration: `~/.config`, `~/Library/Application Support`, `%APPDATA%`.
     pub config: PathBuf,
-    /// The folder of the project.
+    /// Where Windows keeps the files of packaged apps: `%LOCALAPPDATA%`.
+    pub local_data: PathBuf,
     pub project: PathBuf,
-    /// `CLAUDE_CONFIG_DIR`, which moves Claude Code's file.
+    /// `CLAUDE_CONFIG_DIR` moves Claude Code's file.
     pub claude_config_dir: Option<PathBuf>,
-    /// `CODEX_HOME`, which moves Codex's.
+    /// `CODEX_HOME` moves Codex's file.
     pub codex_home: Option<PathBuf>,
-    /// `OPENCLAW_CONFIG_PATH`, which names OpenClaw's file.
+    /// `OPENCLAW_HOME` is OpenClaw's home folder.
+    pub openclaw_home: Option<PathBuf>,
+    /// `OPENCLAW_STATE_DIR` is the folder of OpenClaw's file.
+    pub openclaw_state_dir: Option<PathBuf>,
+    /// `OPENCLAW_CONFIG_PATH` is OpenClaw's file.
     pub openclaw_config_path: Option<PathBuf>,
 }
 
 impl Machine {
-    /// This machine, this user, and the current folder as the project. None without a home folder.
+    /// This machine, this user, and the current folder as the project. `None` without a home folder.
     #[must_use]
     pub fn this() -> Option<Self> {
         let base = directories::BaseDirs::new()?;
-        let set = |name: &str| {
+        let variable = |name: &str| {
             std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
         };
+        // Clients on Windows follow the variables, and not the folders that the system knows.
+        let on_windows = |name: &str| variable(name).filter(|_| cfg!(windows));
         Some(Self {
             os: if cfg!(windows) {
                 Os::Windows
@@ -54,14 +57,64 @@ impl Machine {
             } else {
                 Os::Linux
             },
-            home: base.home_dir().to_owned(),
-            config: base.config_dir().to_owned(),
+            home: on_windows("USERPROFILE").unwrap_or_else(|| base.home_dir().to_owned()),
+            config: on_windows("APPDATA").unwrap_or_else(|| base.config_dir().to_owned()),
+            local_data: on_windows("LOCALAPPDATA")
+                .unwrap_or_else(|| base.data_local_dir().to_owned()),
             project: std::env::current_dir().ok()?,
-            claude_config_dir: set("CLAUDE_CONFIG_DIR"),
-            codex_home: set("CODEX_HOME"),
-            openclaw_config_path: set("OPENCLAW_CONFIG_PATH"),
+            claude_config_dir: variable("CLAUDE_CONFIG_DIR"),
+            codex_home: variable("CODEX_HOME"),
+            openclaw_home: variable("OPENCLAW_HOME"),
+            openclaw_state_dir: variable("OPENCLAW_STATE_DIR"),
+            openclaw_config_path: variable("OPENCLAW_CONFIG_PATH"),
         })
     }
+
+    /// The files of Claude Desktop. On Windows it may be a package, which reads only the folder of its own, and a
+    /// program of the usual kind may be installed beside it: then it has a file for each, that of the package first.
+    fn claude_desktop_files(&self) -> Vec<PathBuf> {
+        let usual = self.config.join("Claude");
+        let packages = self.claude_packages().into_iter();
+        let mut folders: Vec<PathBuf> = packages
+            .map(|folder| folder.join("LocalCache").join("Roaming").join("Claude"))
+            .collect();
+        if folders.is_empty() || usual.is_dir() {
+            folders.push(usual);
+        }
+        folders.into_iter().map(|folder| folder.join("claude_desktop_config.json")).collect()
+    }
+
+    /// The folders of Claude Desktop's packages: `Claude_` and a hash of the publisher.
+    fn claude_packages(&self) -> Vec<PathBuf> {
+        if self.os != Os::Windows {
+            return Vec::new();
+        }
+        let folders = std::fs::read_dir(self.local_data.join("Packages")).into_iter().flatten();
+        let mut found: Vec<PathBuf> = folders
+            .flatten()
+            .filter(|folder| folder.file_name().to_string_lossy().starts_with("Claude_"))
+            .map(|folder| folder.path())
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
+    fn openclaw_file(&self) -> PathBuf {
+        let home = self.openclaw_home.as_deref();
+        let home = home.map_or_else(|| self.home.clone(), |home| expand_home(home, &self.home));
+        if let Some(file) = &self.openclaw_config_path {
+            return expand_home(file, &home);
+        }
+        let folder = self.openclaw_state_dir.as_deref();
+        let folder =
+            folder.map_or_else(|| home.join(".openclaw"), |folder| expand_home(folder, &home));
+        folder.join("openclaw.json")
+    }
+}
+
+/// A path that may begin with `~`, which OpenClaw itself expands.
+fn expand_home(path: &Path, home: &Path) -> PathBuf {
+    path.strip_prefix("~").map_or_else(|_| path.to_owned(), |rest| home.join(rest))
 }
 
 /// For whom a server is configured.
@@ -74,58 +127,56 @@ pub enum InstallScope {
     Project,
 }
 
+/// A file in which a client keeps its servers, whether or not it exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientFile {
+    pub client: ClientApp,
+    pub path: PathBuf,
+    /// The folder that the file must not leave by a link: that of the project, if the file belongs to one.
+    pub(super) project: Option<PathBuf>,
+}
+
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    /// JSON; comments and trailing commas are kept where a user wrote them.
+    /// JSON, in which a user may have written comments and trailing commas.
     Json,
-    /// JSON5, as OpenClaw reads it.
     Json5,
-    /// TOML.
     Toml,
 }
 
-/// How an API key that is in the environment reaches the server.
+/// How the server that a client starts gets an API key that is in the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyStyle {
-    /// The client asks for it, once, and keeps it.
+    /// The client asks its user once, and stores the answer.
     Prompt,
-    /// The client puts an environment variable in.
+    /// The client inserts a variable of its own environment.
     Reference(&'static str),
-    /// By a file that only the user can read.
+    /// From a file that only the user can read.
     File,
 }
 
-/// How a bearer token that is in the environment reaches a server over HTTP.
+/// How a client gets the bearer token for a server over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TokenStyle {
-    /// The client asks for it, once, and keeps it.
+    /// The client asks its user once, and stores the answer.
     Prompt,
-    /// The client puts the variable into the header `Authorization`.
+    /// The client inserts a variable of its own environment into the header `Authorization`.
     Header(String),
-    /// The client is told the variable's name.
+    /// The entry names the variable.
     Variable,
 }
 
 /// An MCP client whose configuration can be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-#[value(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClientApp {
-    /// Claude Desktop.
     ClaudeDesktop,
-    /// Cursor.
     Cursor,
-    /// Claude Code.
     ClaudeCode,
-    /// Visual Studio Code.
     Vscode,
-    /// OpenClaw.
     Openclaw,
-    /// Codex.
     Codex,
-    /// Gemini CLI.
     Gemini,
-    /// Windsurf.
     Windsurf,
 }
 
@@ -145,7 +196,6 @@ impl fmt::Display for ClientApp {
 }
 
 impl ClientApp {
-    /// All of them.
     pub const ALL: [Self; 8] = [
         Self::ClaudeDesktop,
         Self::Cursor,
@@ -157,7 +207,7 @@ impl ClientApp {
         Self::Windsurf,
     ];
 
-    /// What is typed for it, such as `claude-desktop`.
+    /// Its name on the command line, such as `claude-desktop`.
     #[must_use]
     pub fn id(self) -> &'static str {
         match self {
@@ -172,54 +222,71 @@ impl ClientApp {
         }
     }
 
-    /// The file that holds its servers, there or not.
+    /// The files that hold its servers, whether or not they exist: one, or several that the same client may read.
     ///
     /// # Errors
     /// [`InstallError::NoProjectScope`].
-    pub fn file(self, scope: InstallScope, machine: &Machine) -> Result<PathBuf, InstallError> {
-        let Machine { home, config, project, .. } = machine;
-        Ok(match (self, scope) {
-            (Self::ClaudeDesktop, InstallScope::User) => {
-                config.join("Claude").join("claude_desktop_config.json")
+    pub fn files(
+        self,
+        scope: InstallScope,
+        machine: &Machine,
+    ) -> Result<Vec<ClientFile>, InstallError> {
+        let (paths, project) = match scope {
+            InstallScope::User => (self.user_paths(machine), None),
+            InstallScope::Project => {
+                let path =
+                    self.project_path().ok_or(InstallError::NoProjectScope { client: self })?;
+                (vec![machine.project.join(path)], Some(machine.project.clone()))
             }
-            (Self::Cursor, InstallScope::User) => home.join(".cursor").join("mcp.json"),
-            (Self::Cursor, InstallScope::Project) => project.join(".cursor").join("mcp.json"),
-            (Self::ClaudeCode, InstallScope::User) => {
+        };
+        let file = |path| ClientFile { client: self, path, project: project.clone() };
+        Ok(paths.into_iter().map(file).collect())
+    }
+
+    fn user_paths(self, machine: &Machine) -> Vec<PathBuf> {
+        let Machine { home, config, .. } = machine;
+        vec![match self {
+            Self::ClaudeDesktop => return machine.claude_desktop_files(),
+            Self::Cursor => home.join(".cursor").join("mcp.json"),
+            Self::ClaudeCode => {
                 machine.claude_config_dir.as_ref().unwrap_or(home).join(".claude.json")
             }
-            (Self::ClaudeCode, InstallScope::Project) => project.join(".mcp.json"),
-            (Self::Vscode, InstallScope::User) => config.join("Code").join("User").join("mcp.json"),
-            (Self::Vscode, InstallScope::Project) => project.join(".vscode").join("mcp.json"),
-            (Self::Openclaw, InstallScope::User) => machine
-                .openclaw_config_path
-                .clone()
-                .unwrap_or_else(|| home.join(".openclaw").join("openclaw.json")),
-            (Self::Codex, InstallScope::User) => machine
-                .codex_home
-                .clone()
-                .unwrap_or_else(|| home.join(".codex"))
-                .join("config.toml"),
-            (Self::Codex, InstallScope::Project) => project.join(".codex").join("config.toml"),
-            (Self::Gemini, InstallScope::User) => home.join(".gemini").join("settings.json"),
-            (Self::Gemini, InstallScope::Project) => project.join(".gemini").join("settings.json"),
-            (Self::Windsurf, InstallScope::User) => {
-                home.join(".codeium").join("windsurf").join("mcp_config.json")
+            Self::Vscode => config.join("Code").join("User").join("mcp.json"),
+            Self::Openclaw => machine.openclaw_file(),
+            Self::Codex => {
+                let folder = machine.codex_home.clone().unwrap_or_else(|| home.join(".codex"));
+                folder.join("config.toml")
             }
-            (Self::ClaudeDesktop | Self::Openclaw | Self::Windsurf, InstallScope::Project) => {
-                return Err(InstallError::NoProjectScope { client: self });
-            }
-        })
+            Self::Gemini => home.join(".gemini").join("settings.json"),
+            Self::Windsurf => home.join(".codeium").join("windsurf").join("mcp_config.json"),
+        }]
+    }
+
+    /// Its file within a project.
+    fn project_path(self) -> Option<PathBuf> {
+        let (folder, file) = match self {
+            Self::ClaudeDesktop | Self::Openclaw | Self::Windsurf => return None,
+            Self::ClaudeCode => ("", ".mcp.json"),
+            Self::Cursor => (".cursor", "mcp.json"),
+            Self::Vscode => (".vscode", "mcp.json"),
+            Self::Codex => (".codex", "config.toml"),
+            Self::Gemini => (".gemini", "settings.json"),
+        };
+        Some(Path::new(folder).join(file))
     }
 
     /// Whether it leaves traces on this machine: its file, or the folder that is its own.
     #[must_use]
     pub fn is_present(self, machine: &Machine) -> bool {
-        let Ok(file) = self.file(InstallScope::User, machine) else { return false };
-        let folder = match self {
-            Self::ClaudeCode => Some(machine.home.join(".claude")),
-            _ => file.parent().map(PathBuf::from),
-        };
-        file.exists() || folder.is_some_and(|folder| folder.is_dir())
+        let files = self.user_paths(machine);
+        files.iter().any(|file| file.exists())
+            || match self {
+                // Its file is in the home folder itself.
+                Self::ClaudeCode => machine.home.join(".claude").is_dir(),
+                // A package that was never opened has no file yet.
+                Self::ClaudeDesktop if !machine.claude_packages().is_empty() => true,
+                _ => files.iter().any(|file| file.parent().is_some_and(Path::is_dir)),
+            }
     }
 
     pub(super) fn format(self) -> Format {
@@ -246,7 +313,7 @@ impl ClientApp {
         matches!(self, Self::ClaudeCode | Self::Vscode).then_some("stdio")
     }
 
-    /// The words for a server over HTTP.
+    /// The keys of an entry for a server over HTTP, with their values.
     pub(super) fn http_words(self, url: &str) -> Result<Vec<(&'static str, String)>, InstallError> {
         let (word, beside) = match self {
             Self::ClaudeDesktop => return Err(InstallError::NoHttp { client: self }),
@@ -260,8 +327,8 @@ impl ClientApp {
         Ok(beside.into_iter().chain([(word, url.to_owned())]).collect())
     }
 
-    /// How a key that is in the environment is given to the server. Only what a client itself can
-    /// fill in keeps the key off the disk; clients with a window see no shell's environment.
+    /// How the server gets a key that is in the environment. Only a client that inserts it itself keeps it off the
+    /// disk, and clients with a window do not see a shell's environment.
     pub(super) fn key_style(self) -> KeyStyle {
         match self {
             Self::Vscode => KeyStyle::Prompt,
@@ -270,8 +337,7 @@ impl ClientApp {
         }
     }
 
-    /// How a bearer token is given to a server over HTTP: each client's own way to take it from
-    /// `variable` of its environment, or from its user.
+    /// How the client gets a bearer token: from this variable of its environment, or from its user.
     pub(super) fn token_style(self, variable: &str) -> TokenStyle {
         match self {
             Self::Vscode => TokenStyle::Prompt,

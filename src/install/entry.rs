@@ -106,8 +106,8 @@ pub enum ServerEntry {
     },
 }
 
-/// All keys that an entry may use for how the server is reached, in the order in which they are written.
-const ENTRY_KEYS: [&str; 10] = [
+/// The keys for how the server is reached. A patch sets or removes each of them.
+const ADDRESS_KEYS: [&str; 9] = [
     "type",
     "transport",
     "command",
@@ -115,12 +115,29 @@ const ENTRY_KEYS: [&str; 10] = [
     "url",
     "serverUrl",
     "httpUrl",
-    "headers",
-    "http_headers",
-    "bearer_token_env_var",
+    "tcp",
+    // No client reads it any more, and Codex refuses a file that has it.
+    "bearer_token",
 ];
-/// The keys among these that stay as the user wrote them in an entry over HTTP.
-const KEPT_HTTP_KEYS: [&str; 3] = ["headers", "http_headers", "bearer_token_env_var"];
+
+/// What else an entry for stdio may have. Codex refuses a file in which these are beside a URL.
+const STDIO_KEYS: [&str; 5] = ["env", "env_vars", "envFile", "cwd", "workingDirectory"];
+
+/// What else an entry for HTTP may have. Codex refuses a file in which these are beside a command.
+const HTTP_KEYS: [&str; 12] = [
+    "headers",
+    "headersHelper",
+    "http_headers",
+    "env_http_headers",
+    "http_headers_helper",
+    "bearer_token_env_var",
+    "auth",
+    "authProviderType",
+    "oauth",
+    "oauth_resource",
+    "targetAudience",
+    "targetServiceAccount",
+];
 
 /// A change of a client's file.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,10 +149,15 @@ pub(super) struct EntryPatch {
 }
 
 impl ServerEntry {
-    /// The patch that sets how the server is reached and removes every other way.
+    /// The patch that sets how the server is reached, removes every other way, and keeps the rest.
     pub(super) fn patch(&self, client: ClientApp) -> Result<EntryPatch, InstallError> {
+        let other_transport = match self {
+            Self::Stdio { .. } => &HTTP_KEYS[..],
+            Self::Http { .. } => &STDIO_KEYS,
+        };
+        let removed = ADDRESS_KEYS.iter().chain(other_transport);
         let mut entry: Map<String, Value> =
-            ENTRY_KEYS.iter().map(|key| ((*key).to_owned(), Value::Null)).collect();
+            removed.map(|key| ((*key).to_owned(), Value::Null)).collect();
         let mut set = |word: &str, value: Value| entry.insert(word.to_owned(), value);
         let mut input = None;
         match self {
@@ -173,8 +195,6 @@ impl ServerEntry {
                 for (word, value) in client.http_words(url.as_str())? {
                     set(word, value.into());
                 }
-                set("env", Value::Null);
-                entry.retain(|word, _| !KEPT_HTTP_KEYS.contains(&word.as_str()));
                 if let Some(variable) = token_env {
                     let header = |value: String| ("headers", json!({ "Authorization": value }));
                     let (word, value) = match client.token_style(variable) {

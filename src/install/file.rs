@@ -1,4 +1,4 @@
-//! One file of a user: read whole, backed up beside itself, and replaced in one step or not at all.
+//! A file of the user: read as a whole, backed up beside itself, and replaced in one step or not at all.
 
 use std::fs;
 use std::io::Write;
@@ -9,30 +9,42 @@ use jiff::Timestamp;
 use super::InstallError;
 use callingbox::ApiKey;
 
-/// Larger than any configuration; what is larger is not one.
+/// More than any configuration has.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-fn io(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> InstallError {
+fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> InstallError {
     let path = path.to_owned();
-    move |reason| InstallError::Io { path, doing, reason }
+    move |reason| InstallError::Io { path, action, reason }
 }
 
-/// The file that a path means: itself, or what a symbolic link leads to, so that writing keeps the
-/// link.
-pub(super) fn resolve(path: &Path) -> Result<PathBuf, InstallError> {
-    match fs::canonicalize(path) {
-        Ok(path) => Ok(path),
+/// The file at a path; for a symbolic link, its target, so that writing keeps the link.
+///
+/// # Errors
+/// A link leads nowhere, or out of the project to which the path belongs: the folder of a project may come from anyone.
+pub(super) fn resolve(path: &Path, project: Option<&Path>) -> Result<PathBuf, InstallError> {
+    let resolved = match dunce::canonicalize(path) {
+        Ok(resolved) => resolved,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             if fs::symlink_metadata(path).is_ok() {
                 return Err(io(path, "its symbolic link leads nowhere")(error));
             }
-            Ok(path.to_owned())
+            path.to_owned()
         }
-        Err(error) => Err(io(path, "finding it")(error)),
+        Err(error) => return Err(io(path, "finding it")(error)),
+    };
+    if let Some(project) = project {
+        let real_project = dunce::canonicalize(project).map_err(io(project, "finding it"))?;
+        // A file that does not exist yet is made in the first folder above it that exists.
+        let target = resolved.ancestors().find_map(|part| dunce::canonicalize(part).ok());
+        let target = target.unwrap_or_default();
+        if !target.starts_with(&real_project) {
+            return Err(InstallError::OutsideProject { path: path.to_owned(), target });
+        }
     }
+    Ok(resolved)
 }
 
-/// The bytes of a file, or None when there is none.
+/// The bytes of a file; `None` if it does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, InstallError> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -74,7 +86,7 @@ pub(super) fn backups(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Copies a file beside itself, with its permissions; the name tells the time (UTC).
+/// Copies a file beside itself, with its permissions. The name of the copy contains the time (UTC).
 pub(super) fn back_up(path: &Path, bytes: &[u8], now: Timestamp) -> Result<PathBuf, InstallError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let time = now.strftime("%Y%m%dT%H%M%S%6fZ");
@@ -86,13 +98,13 @@ pub(super) fn back_up(path: &Path, bytes: &[u8], now: Timestamp) -> Result<PathB
 /// Which permissions a written file has.
 #[derive(Clone, Copy)]
 pub(super) enum Permissions<'a> {
-    /// As that file has, or what the user's umask gives when there is none.
+    /// Those of this file; if it does not exist, those of the user's umask.
     Of(&'a Path),
-    /// Readable and writable by the user alone.
+    /// Only the user can read and write it.
     Private,
 }
 
-/// Writes a file beside the place and moves it there: all of it, or nothing.
+/// Writes a file as a whole, or not at all: it is written beside the path and then moved there.
 pub(super) fn put(
     path: &Path,
     bytes: &[u8],
@@ -123,10 +135,10 @@ pub(super) fn put(
     moved.map(drop).map_err(|error| io(path, "replacing it")(error.error))
 }
 
-/// Writes a file where none is: all of it, or nothing.
+/// Writes a new file as a whole, or not at all.
 ///
 /// # Errors
-/// [`InstallError::Io`]: there is one, or the operating system refused.
+/// [`InstallError::Io`]: it exists already, or the operating system refused.
 pub fn write_new(path: &Path, text: &str) -> Result<(), InstallError> {
     put(path, text.as_bytes(), Permissions::Of(path), false)
 }
@@ -136,14 +148,14 @@ pub(super) fn remove(path: &Path) -> Result<(), InstallError> {
     fs::remove_file(path).map_err(io(path, "removing it"))
 }
 
-/// Keeps an API key in a file that only the user can read (mode 0600 on Unix; the user's own folder
-/// on Windows). True when the file changed.
+/// Stores an API key in a file that only the user can read (mode 0600 on Unix; in the user's own folder on Windows).
+/// Returns whether the file changed.
 ///
 /// # Errors
-/// [`InstallError::Io`]; the file is as it was.
+/// [`InstallError::Io`]; the file is unchanged.
 pub fn store_key(path: &Path, key: &ApiKey) -> Result<bool, InstallError> {
     let wanted = format!("{}\n", key.expose());
-    if read(path)?.is_some_and(|kept| kept == wanted.as_bytes()) && is_private(path) {
+    if read(path)?.is_some_and(|stored| stored == wanted.as_bytes()) && is_private(path) {
         return Ok(false);
     }
     put(path, wanted.as_bytes(), Permissions::Private, true)?;
@@ -161,8 +173,7 @@ fn is_private(_: &Path) -> bool {
     true
 }
 
-#[cfg(unix)]
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
@@ -205,12 +216,12 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_is_whole_or_not_there_and_never_in_place_of_another() {
+    fn a_new_file_never_replaces_another() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/a.toml");
         write_new(&path, "1").unwrap();
         let taken = write_new(&path, "2").unwrap_err().to_string();
-        assert!(taken.contains("a.toml was left as it is: "), "{taken}");
+        assert!(taken.contains("a.toml was not changed: "), "{taken}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "1");
         assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
     }
@@ -220,6 +231,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("link");
         std::os::unix::fs::symlink("nowhere", &link).unwrap();
-        assert!(matches!(resolve(&link), Err(InstallError::Io { .. })));
+        assert!(matches!(resolve(&link, None), Err(InstallError::Io { .. })));
     }
 }

@@ -36,9 +36,12 @@ impl JsonDocument {
                 error.column_display()
             ))
         })?;
+        if root.value().is_some_and(|value| value.as_null_keyword().is_some()) {
+            root.set_value(empty_object());
+        }
         match root.object_value() {
             Some(_) => Ok(Self(root)),
-            None => Err(EditError::Structure("its top level is not an object".to_owned())),
+            None => Err(not_an_object_at_top()),
         }
     }
 
@@ -53,11 +56,11 @@ impl JsonDocument {
     fn object_at(&self, path: &[&str], create: bool) -> Result<Option<CstObject>, EditError> {
         let mut object = self.0.object_value().ok_or_else(not_an_object_at_top)?;
         for key in path {
-            if !has_key_once(&object, key)? {
+            if !has_value(&object, key)? {
                 if !create {
                     return Ok(None);
                 }
-                object.append(key, CstInputValue::Object(Vec::new()));
+                set_property(&object, key, empty_object());
             }
             object = object.object_value(key).ok_or_else(|| not_an_object(path))?;
         }
@@ -74,11 +77,11 @@ impl ConfigDocument for JsonDocument {
     fn merge(&mut self, path: &[&str], patch: &Map<String, Value>) -> Result<(), EditError> {
         let Some((last, parents)) = path.split_last() else { return Ok(()) };
         let parent = self.object_at(parents, true)?.ok_or_else(not_an_object_at_top)?;
-        if has_key_once(&parent, last)? {
+        if has_value(&parent, last)? {
             let object = parent.object_value(last).ok_or_else(|| not_an_object(path))?;
             return merge_object(&object, patch);
         }
-        parent.append(last, to_input(&without_nulls(patch).into()));
+        set_property(&parent, last, to_input(&without_nulls(patch).into()));
         Ok(())
     }
 
@@ -98,7 +101,10 @@ impl ConfigDocument for JsonDocument {
             return Ok(());
         }
         let root = self.0.object_value().ok_or_else(not_an_object_at_top)?;
-        let inputs = root.array_value_or_create("inputs").ok_or_else(|| {
+        if !has_value(&root, "inputs")? {
+            set_property(&root, "inputs", CstInputValue::Array(Vec::new()));
+        }
+        let inputs = root.array_value("inputs").ok_or_else(|| {
             EditError::Structure(
                 "its `inputs` is not an array, so no input can be added".to_owned(),
             )
@@ -135,6 +141,24 @@ fn has_key_once(object: &CstObject, key: &str) -> Result<bool, EditError> {
         1 => Ok(true),
         _ => Err(EditError::Structure(format!("it has the key `{key}` twice in one object"))),
     }
+}
+
+/// Whether the object has this key with a value. Programs that write `null` mean that there is nothing.
+fn has_value(object: &CstObject, key: &str) -> Result<bool, EditError> {
+    let value = if has_key_once(object, key)? { object.get(key) } else { None };
+    let value = value.and_then(|property| property.value());
+    Ok(value.is_some_and(|value| value.as_null_keyword().is_none()))
+}
+
+fn set_property(object: &CstObject, key: &str, value: CstInputValue) {
+    match object.get(key) {
+        Some(property) => property.set_value(value),
+        None => drop(object.append(key, value)),
+    }
+}
+
+fn empty_object() -> CstInputValue {
+    CstInputValue::Object(Vec::new())
 }
 
 fn merge_object(object: &CstObject, patch: &Map<String, Value>) -> Result<(), EditError> {

@@ -16,8 +16,11 @@ use tokio::process::Command;
 use super::finding::Finding;
 use crate::cli::{self, Cli, Global, parse_server_name};
 use crate::commands::install::install_command;
-use crate::install::{self, ClientApp, InstallError, InstallScope, InstalledEntry, Machine};
+use crate::config::{self, UserFolders};
+use crate::env_var::NotUtf8;
+use crate::install::{ClientApp, ClientFile, InstallScope, InstalledEntry, Machine};
 use crate::mcp::reply::text::shorten_reason;
+use crate::runtime;
 
 /// How long a server may take to start and to list its tools.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,100 +36,149 @@ const DEFAULT_NAME: &str = "callingbox";
 /// One finding for each entry of this server, and for each installed client without one, in the order of the clients'
 /// table. With `needs_key`, an entry must give its server the API key. For a client without an entry, the command to
 /// install one has the flags of `global`.
-pub(super) async fn check_clients(global: &Global, needs_key: bool) -> Vec<Finding> {
+pub(super) async fn check_clients(
+    global: &Global,
+    folders: &UserFolders,
+    needs_key: bool,
+) -> Vec<Finding> {
     let Some(machine) = Machine::this() else {
         let why = "the user has no home folder";
         return vec![Finding::skipped("clients", why)];
     };
-    let places: Vec<(ClientApp, InstallScope)> = ClientApp::ALL
+    let own_files: Vec<ClientFile> = ClientApp::ALL
         .into_iter()
-        .flat_map(|client| [(client, InstallScope::User), (client, InstallScope::Project)])
-        // In the home folder, some project files are the user's own files.
-        .filter(|(client, scope)| {
-            let file = |scope| client.file(scope, &machine).ok();
-            *scope == InstallScope::User || file(InstallScope::Project) != file(InstallScope::User)
-        })
+        .flat_map(|client| client.files(InstallScope::User, &machine).unwrap_or_default())
         .collect();
-    let findings: Vec<Finding> = join_all(
-        places
-            .into_iter()
-            .map(|(client, scope)| check_client(client, scope, &machine, global, needs_key)),
-    )
-    .await
-    .into_iter()
-    .flatten()
-    .collect();
+    let project_files = ClientApp::ALL
+        .into_iter()
+        .filter_map(|client| client.files(InstallScope::Project, &machine).ok())
+        .flatten()
+        // In the home folder, some project files are the user's own files.
+        .filter(|file| own_files.iter().all(|own| own.path != file.path));
+    let files = own_files.iter().cloned().map(|file| (file, InstallScope::User));
+    let files = files.chain(project_files.map(|file| (file, InstallScope::Project)));
+    // By client, a client's own files first.
+    let mut files: Vec<(ClientFile, InstallScope)> = files.collect();
+    files.sort_by_key(|(file, _)| ClientApp::ALL.iter().position(|client| *client == file.client));
+    let context = ClientChecks { machine: &machine, global, folders, needs_key };
+    let checks = files.iter().map(|(file, scope)| context.check_file(file, *scope));
+    let findings: Vec<Finding> = join_all(checks).await.into_iter().flatten().collect();
     if findings.is_empty() {
-        return vec![Finding::ok("clients", "no supported MCP client found")];
+        return vec![Finding::info("clients", "no supported MCP client found")];
     }
     findings
 }
 
-async fn check_client(
-    client: ClientApp,
-    scope: InstallScope,
-    machine: &Machine,
-    global: &Global,
+struct ClientChecks<'a> {
+    machine: &'a Machine,
+    global: &'a Global,
+    folders: &'a UserFolders,
     needs_key: bool,
-) -> Vec<Finding> {
-    let suffix = match scope {
-        InstallScope::User => "",
-        InstallScope::Project => "-project",
-    };
-    let check = format!("{}{suffix}", client.id());
-    let entries = match install::read_entries(client, scope, machine) {
-        Ok(entries) => entries,
-        Err(InstallError::NoProjectScope { .. }) => return Vec::new(),
-        Err(error) => {
-            let fix = "correct the file by hand, or in the client's own settings";
-            return vec![Finding::fail(check, error.to_string(), fix)];
+}
+
+impl ClientChecks<'_> {
+    async fn check_file(&self, file: &ClientFile, scope: InstallScope) -> Vec<Finding> {
+        let client = file.client;
+        let check = match scope {
+            InstallScope::User => client.id().to_owned(),
+            InstallScope::Project => format!("{}-project", client.id()),
+        };
+        let entries = match file.read_entries() {
+            Ok(entries) => entries,
+            Err(error) => {
+                let fix = "correct the file by hand, or in the client's own settings";
+                return vec![Finding::fail(check, error.to_string(), fix)];
+            }
+        };
+        let own_entries = entries.into_iter().filter(|(name, entry)| is_own_entry(name, entry));
+        let findings = join_all(own_entries.map(async |(name, entry)| {
+            self.check_own_entry(file, scope, &check, &name, &entry).await
+        }))
+        .await;
+        if findings.is_empty() && scope == InstallScope::User && client.is_present(self.machine) {
+            // If the flags cannot be written, `install` itself reports why.
+            let flags = self.global.to_flags().unwrap_or_default();
+            let install = install_command(client, &flags);
+            let message = format!("found, but not configured: `{install}` adds this server");
+            return vec![Finding::info(check, message)];
         }
-    };
-    let own_entries = entries.into_iter().filter(|(name, entry)| is_own_entry(name, entry));
-    let findings = join_all(own_entries.map(async |(name, entry)| {
-        let file = client.file(scope, machine).unwrap_or_default();
+        findings
+    }
+
+    async fn check_own_entry(
+        &self,
+        file: &ClientFile,
+        scope: InstallScope,
+        check: &str,
+        name: &str,
+        entry: &InstalledEntry,
+    ) -> Finding {
+        let client = file.client;
+        let path = file.path.display();
         let restart = format!("then restart {client}");
-        let (check, fix) = match parse_server_name(&name) {
+        let (check, fix) = match parse_server_name(name) {
             _ if name == DEFAULT_NAME => (
-                check.clone(),
-                format!("{}, {restart}", reinstall_command(client, scope, None, &entry)),
+                check.to_owned(),
+                format!("{}, {restart}", reinstall_command(client, scope, None, entry)),
             ),
             Ok(name) => {
-                let install = reinstall_command(client, scope, Some(&name), &entry);
+                let install = reinstall_command(client, scope, Some(&name), entry);
                 (format!("{check}/{name}"), format!("{install}, {restart}"))
             }
             // A name from a file may be unsafe to type in a shell.
-            Err(why) => {
-                let rename = format!("rename the server in {} ({why}), {restart}", file.display());
-                (format!("{check}/{name}"), rename)
-            }
+            Err(why) => (
+                format!("{check}/{name}"),
+                format!("rename the server in {path} ({why}), {restart}"),
+            ),
         };
-        match check_entry(&entry, scope).await {
-            Ok(Checked::NotStarted(why)) => {
-                let review = format!("review what {} makes a client start", file.display());
-                Finding::warn(
-                    check,
-                    format!("was not started: {why}"),
-                    format!("{review}; or {fix}"),
-                )
+        match check_entry(entry, scope).await {
+            Ok(Checked::NotStarted(why)) => Finding::warn(
+                check,
+                format!("was not started: {why}"),
+                format!("review what {path} makes a client start; or {fix}"),
+            ),
+            Ok(Checked::Works(message)) => {
+                let message = match describe_environment(entry, self.folders) {
+                    Some(environment) => format!("{message}; {environment}"),
+                    None => message,
+                };
+                if self.needs_key && lacks_key(entry) {
+                    let lack = "but no API key: CALLINGBOX_API_KEY is set in this terminal only";
+                    Finding::warn(check, format!("{message}, {lack}"), fix)
+                } else {
+                    Finding::ok(check, message)
+                }
             }
-            Ok(Checked::Works(message)) if needs_key && lacks_key(&entry) => {
-                let lack = "but no API key: CALLINGBOX_API_KEY is set in this terminal only";
-                Finding::warn(check, format!("{message}, {lack}"), fix)
-            }
-            Ok(Checked::Works(message)) => Finding::ok(check, message),
             Err(error) => Finding::fail(check, format!("{error:#}"), fix),
         }
-    }))
-    .await;
-    if findings.is_empty() && scope == InstallScope::User && client.is_present(machine) {
-        // If the flags cannot be written, `install` itself reports why.
-        let flags = global.to_flags().unwrap_or_default();
-        let install = install_command(client, &flags);
-        let message = format!("is present but has no entry for this server; `{install}` adds it");
-        return vec![Finding::ok(check, message)];
     }
-    findings
+}
+
+/// Whether calls by the server that an entry starts are simulated or live, and at which URL. `None` if the entry starts
+/// another program, or a server that does not start.
+fn describe_environment(entry: &InstalledEntry, folders: &UserFolders) -> Option<String> {
+    let line = entry.command.as_deref().into_iter().chain(entry.args.iter().map(String::as_str));
+    let mut global = Cli::parse_without_env(line).ok()?.global;
+    // The client may have been started elsewhere, so the variables of this terminal do not count.
+    let read_env = |name: &str| -> Result<Option<String>, NotUtf8> {
+        let value = entry.env.iter().find(|(set, _)| set == name).map(|(_, value)| value);
+        let value = value.map(|value| value.expose_secret().to_owned());
+        Ok(value.filter(|value| !value.trim().is_empty()))
+    };
+    global.apply_sandbox_variable(read_env("CALLINGBOX_MCP_SANDBOX").ok()?).ok()?;
+    Some(match &global.sandbox {
+        Some(None) => "its calls are simulated".to_owned(),
+        Some(Some(url)) => {
+            format!("its calls are simulated, at {}", runtime::parse_simulator_url(url).ok()?)
+        }
+        None => {
+            let variable = read_env("CALLINGBOX_MCP_CONFIG").ok()?.map(PathBuf::from);
+            let named = global.config.or(variable);
+            let file = config::load_config(named.as_deref(), folders).ok()?;
+            let base_url = config::find_base_url(&file, &read_env, folders).ok()?;
+            format!("its calls are live, at {base_url}")
+        }
+    })
 }
 
 /// The command that writes an entry again with its present flags, so that a simulated or read-only entry stays so.
@@ -210,7 +262,9 @@ async fn check_entry(entry: &InstalledEntry, scope: InstallScope) -> anyhow::Res
                 matches!(url.scheme(), "http" | "https"),
                 "its entry has a URL that begins with neither http:// nor https://"
             );
-            Ok(Checked::Works(format!("connects to a server at {host}, which was not checked")))
+            Ok(Checked::Works(format!(
+                "connects to a server at {host}, which was not checked, and which decides whether calls are live"
+            )))
         }
         (None, None) => bail!("its entry has neither a command nor a URL"),
     }
@@ -240,32 +294,19 @@ fn reason_not_to_start(command: &str, program: &Path, entry: &InstalledEntry) ->
 
 /// The program of a command: a path, or found on the PATH that the entry sets or the client inherits.
 fn find_program(command: &str, entry: &InstalledEntry) -> anyhow::Result<PathBuf> {
-    let path = Path::new(command);
-    if path.components().count() > 1 {
-        anyhow::ensure!(path.exists(), "its entry starts {command}, which does not exist");
-        anyhow::ensure!(is_executable(path), "its entry starts {command}, which is not executable");
-        return Ok(path.to_owned());
-    }
-    let given = entry.env.iter().find(|(name, _)| name == "PATH");
-    let folders = given
+    let set_path = entry.env.iter().find(|(name, _)| name == "PATH");
+    let folders = set_path
         .map(|(_, value)| value.expose_secret().into())
-        .or_else(|| std::env::var_os("PATH"))
-        .unwrap_or_default();
-    std::env::split_paths(&folders)
-        .flat_map(|dir| [dir.join(command), dir.join(format!("{command}.exe"))])
-        .find(|path| is_executable(path))
-        .with_context(|| format!("its entry starts {command}, which is not on the PATH"))
-}
-
-#[cfg(unix)]
-fn is_executable(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_executable(path: &Path) -> bool {
-    path.is_file()
+        .or_else(|| std::env::var_os("PATH"));
+    let path = Path::new(command);
+    which::which_in(command, folders, std::env::current_dir()?).with_context(|| {
+        let problem = match path.components().count() > 1 {
+            false => "is not on the PATH",
+            true if path.exists() => "is not executable",
+            true => "does not exist",
+        };
+        format!("its entry starts {command}, which {problem}")
+    })
 }
 
 /// Starts the server and counts its tools. The process is killed when this returns.

@@ -12,6 +12,8 @@ const MAX_CHECK_NAME: usize = 80;
 #[serde(rename_all = "lowercase")]
 pub(super) enum Level {
     Ok,
+    /// Nothing is wrong, but something could be added.
+    Info,
     /// Something should be changed, or could not be checked.
     Warn,
     /// Something does not work.
@@ -31,6 +33,10 @@ pub(super) struct Finding {
 impl Finding {
     pub(super) fn ok(check: impl Into<String>, message: impl AsRef<str>) -> Self {
         Self::new(check, Level::Ok, message, None)
+    }
+
+    pub(super) fn info(check: impl Into<String>, message: impl AsRef<str>) -> Self {
+        Self::new(check, Level::Info, message, None)
     }
 
     pub(super) fn warn(

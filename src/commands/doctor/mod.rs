@@ -74,6 +74,7 @@ async fn run_checks(args: &cli::DoctorArgs, mut global: Global, folders: &UserFo
                 http_server::check_issuer(&args.oauth),
                 clients::check_clients(
                     &global,
+                    folders,
                     environment == Environment::Live && local::is_key_set_here_only(&file, folders)
                 ),
             );
@@ -101,6 +102,7 @@ fn report_text(report: &Report, style: Style) -> String {
     for Finding { check, level, message, .. } in &report.findings {
         let mark = match level {
             Level::Ok => style.mark("32", "✓", "OK"),
+            Level::Info => style.mark("2", "-", "INFO"),
             Level::Warn => style.mark("33", "!", "WARN"),
             Level::Fail => style.mark("1;31", "✗", "FAIL"),
         };

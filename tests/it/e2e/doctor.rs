@@ -481,7 +481,8 @@ async fn each_client_entry_is_started_as_the_client_starts_it() {
         "callingbox-mcp install gemini",
     );
     doctor.assert_finding("windsurf", "ok", "connects to a server at phone.example", "");
-    doctor.assert_finding("openclaw", "ok", "callingbox-mcp install openclaw", "");
+    let not_configured = "found, but not configured: `callingbox-mcp install openclaw --sandbox`";
+    doctor.assert_finding("openclaw", "info", not_configured, "");
 }
 
 #[cfg(unix)]
@@ -530,6 +531,43 @@ async fn a_key_set_only_in_this_terminal_is_missing_in_a_client() {
 }
 
 #[tokio::test]
+async fn each_entry_is_shown_as_live_or_simulated_with_its_url() {
+    let home = Home::new();
+    home.write("c.toml", "base_url = \"https://config.example\"\n");
+    let config = format!("--config={}", home.path().join("c.toml").display());
+    let staging = json!({"CALLINGBOX_BASE_URL": "https://entry.example"});
+    let unfilled = json!({"CALLINGBOX_BASE_URL": "${env:CALLINGBOX_BASE_URL}"});
+    let servers = json!({
+        "usual": {"command": BINARY, "args": ["stdio"]},
+        "staging": {"command": BINARY, "args": ["stdio"], "env": staging},
+        "unfilled": {"command": BINARY, "args": ["stdio"], "env": unfilled},
+        "named": {"command": BINARY, "args": ["stdio", config]},
+        "embedded": {"command": BINARY, "args": ["--sandbox"], "env": staging},
+        "switch": {"command": BINARY, "args": [], "env": {"CALLINGBOX_MCP_SANDBOX": "true"}},
+    });
+    home.write(".cursor/mcp.json", &json!({ "mcpServers": servers }).to_string());
+    // The client does not see the variables of this terminal.
+    let here = ("CALLINGBOX_BASE_URL", "https://terminal.example");
+    let doctor = Doctor::run(&home, &["--sandbox"], &[here]).await;
+    for (name, environment) in [
+        ("usual", "its calls are live, at https://api.callingbox.io"),
+        ("staging", "its calls are live, at https://entry.example"),
+        ("unfilled", "its calls are live, at https://api.callingbox.io"),
+        ("named", "its calls are live, at https://config.example"),
+        ("embedded", "its calls are simulated"),
+        ("switch", "its calls are simulated"),
+    ] {
+        doctor.assert_finding(&format!("cursor/{name}"), "ok", environment, "");
+        assert!(
+            doctor.finding(&format!("cursor/{name}"))["message"]
+                .as_str()
+                .unwrap()
+                .ends_with(environment)
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_entry_with_another_name_is_found_by_its_program() {
     let home = Home::new();
     let servers = json!({
@@ -566,9 +604,9 @@ async fn the_fix_for_an_entry_keeps_its_flags() {
     home.write(".codex/other", "");
     let open = "with the flags to keep from its entry";
     for (flags, codex) in [
-        (&["--sandbox"][..], "`callingbox-mcp install codex --sandbox` adds it"),
-        (&["--read-only"], "`callingbox-mcp install codex --read-only` adds it"),
-        (&[], "`callingbox-mcp install codex` adds it"),
+        (&["--sandbox"][..], "`callingbox-mcp install codex --sandbox` adds this server"),
+        (&["--read-only"], "`callingbox-mcp install codex --read-only` adds this server"),
+        (&[], "`callingbox-mcp install codex` adds this server"),
     ] {
         let doctor = Doctor::run(&home, flags, &[]).await;
         for (check, fix) in [
@@ -595,7 +633,7 @@ async fn the_fix_for_an_entry_keeps_its_flags() {
             "{}",
             doctor.report
         );
-        doctor.assert_finding("codex", "ok", codex, "");
+        doctor.assert_finding("codex", "info", codex, "");
     }
 }
 

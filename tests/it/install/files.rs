@@ -1,11 +1,11 @@
-//! What a hostile or unlucky file system does: nothing is lost, nothing is half written.
+//! Files that cannot be read, written or trusted: nothing is lost, and nothing is half written.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use callingbox_mcp::install::{self, ClientApp, InstallError, InstallScope, Os};
+use callingbox_mcp::install::{ClientApp, InstallError, InstallScope, Os};
 
-use crate::install::tables::{machine, stdio};
+use crate::install::tables::{file_of, machine, stdio};
 
 fn now() -> jiff::Timestamp {
     "2026-01-02T03:04:05Z".parse().unwrap()
@@ -39,13 +39,13 @@ fn a_file_that_cannot_be_edited_is_left_as_it_is() {
         for text in texts {
             let root = tempfile::tempdir().unwrap();
             let machine = machine(Os::Linux, root.path());
-            let path = client.file(InstallScope::User, &machine).unwrap();
+            let path = file_of(client, InstallScope::User, &machine).path;
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, text).unwrap();
             let server = stdio(client, Os::Linux);
-            let error =
-                install::plan_install(client, InstallScope::User, &machine, "callingbox", &server)
-                    .unwrap_err();
+            let error = file_of(client, InstallScope::User, &machine)
+                .plan_install("callingbox", &server)
+                .unwrap_err();
             assert!(
                 matches!(error, InstallError::Unparsable { .. } | InstallError::Unexpected { .. }),
                 "{client}: {error}"
@@ -57,7 +57,7 @@ fn a_file_that_cannot_be_edited_is_left_as_it_is() {
 }
 
 #[test]
-fn deep_nesting_is_refused_and_not_followed_to_the_end_of_the_stack() {
+fn deep_nesting_is_refused_before_the_stack_overflows() {
     let root = tempfile::tempdir().unwrap();
     let machine = machine(Os::Linux, root.path());
     for (client, text) in [
@@ -67,31 +67,26 @@ fn deep_nesting_is_refused_and_not_followed_to_the_end_of_the_stack() {
         ),
         (ClientApp::Codex, "a = ".to_owned() + &"[".repeat(100_000) + &"]".repeat(100_000)),
     ] {
-        let path = client.file(InstallScope::User, &machine).unwrap();
+        let path = file_of(client, InstallScope::User, &machine).path;
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         let server = stdio(client, Os::Linux);
-        let error =
-            install::plan_install(client, InstallScope::User, &machine, "callingbox", &server)
-                .unwrap_err();
+        let error = file_of(client, InstallScope::User, &machine)
+            .plan_install("callingbox", &server)
+            .unwrap_err();
         assert!(matches!(error, InstallError::Unparsable { .. }), "{error}");
     }
 }
 
 #[test]
-fn a_file_that_changed_meanwhile_is_not_written_over() {
+fn a_file_that_changed_meanwhile_is_not_overwritten() {
     let root = tempfile::tempdir().unwrap();
     let machine = machine(Os::Linux, root.path());
     let path = machine.home.join(".cursor").join("mcp.json");
     let server = stdio(ClientApp::Cursor, Os::Linux);
-    let plan = install::plan_install(
-        ClientApp::Cursor,
-        InstallScope::User,
-        &machine,
-        "callingbox",
-        &server,
-    )
-    .unwrap();
+    let plan = file_of(ClientApp::Cursor, InstallScope::User, &machine)
+        .plan_install("callingbox", &server)
+        .unwrap();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, "{\"new\": 1}").unwrap();
     let error = plan.apply(now()).unwrap_err();
@@ -101,7 +96,7 @@ fn a_file_that_changed_meanwhile_is_not_written_over() {
 }
 
 #[test]
-fn when_the_backup_cannot_be_made_the_file_stays() {
+fn without_a_backup_the_file_is_not_changed() {
     let root = tempfile::tempdir().unwrap();
     let machine = machine(Os::Linux, root.path());
     let path = machine.home.join(".cursor").join("mcp.json");
@@ -109,15 +104,10 @@ fn when_the_backup_cannot_be_made_the_file_stays() {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(&path, "{}").unwrap();
     let server = stdio(ClientApp::Cursor, Os::Linux);
-    let plan = install::plan_install(
-        ClientApp::Cursor,
-        InstallScope::User,
-        &machine,
-        "callingbox",
-        &server,
-    )
-    .unwrap();
-    // A folder in its place stops root too, whom permissions do not.
+    let plan = file_of(ClientApp::Cursor, InstallScope::User, &machine)
+        .plan_install("callingbox", &server)
+        .unwrap();
+    // Permissions do not stop root, but a folder in its place does.
     std::fs::create_dir(folder.join("mcp.json.20260102T030405000000Z.bak")).unwrap();
     let error = plan.apply(now()).unwrap_err();
     assert!(matches!(error, InstallError::Io { .. }), "{error}");
@@ -126,7 +116,7 @@ fn when_the_backup_cannot_be_made_the_file_stays() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_leaves_the_original() {
+fn a_folder_that_cannot_be_written_keeps_the_original() {
     let root = tempfile::tempdir().unwrap();
     let machine = machine(Os::Linux, root.path());
     let path = machine.home.join(".cursor").join("mcp.json");
@@ -135,18 +125,13 @@ fn a_folder_that_cannot_be_written_leaves_the_original() {
     std::fs::write(&path, "{}").unwrap();
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o555)).unwrap();
     let server = stdio(ClientApp::Cursor, Os::Linux);
-    let plan = install::plan_install(
-        ClientApp::Cursor,
-        InstallScope::User,
-        &machine,
-        "callingbox",
-        &server,
-    )
-    .unwrap();
+    let plan = file_of(ClientApp::Cursor, InstallScope::User, &machine)
+        .plan_install("callingbox", &server)
+        .unwrap();
     let done = plan.apply(now());
     let writable = std::fs::write(folder.join("probe"), "").is_ok();
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
-    // Root writes where nobody may.
+    // Root may write there nevertheless.
     if !writable {
         assert!(matches!(done, Err(InstallError::Io { .. })), "{done:?}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
@@ -155,7 +140,7 @@ fn a_folder_that_cannot_be_written_leaves_the_original() {
 }
 
 #[test]
-fn a_symbolic_link_and_the_permissions_behind_it_stay() {
+fn a_symbolic_link_and_the_permissions_of_its_target_stay() {
     let root = tempfile::tempdir().unwrap();
     let machine = machine(Os::Linux, root.path());
     let path = machine.home.join(".cursor").join("mcp.json");
@@ -167,7 +152,8 @@ fn a_symbolic_link_and_the_permissions_behind_it_stay() {
     std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o600)).unwrap();
     symlink(&real, &path).unwrap();
     let server = stdio(ClientApp::Cursor, Os::Linux);
-    install::plan_install(ClientApp::Cursor, InstallScope::User, &machine, "callingbox", &server)
+    file_of(ClientApp::Cursor, InstallScope::User, &machine)
+        .plan_install("callingbox", &server)
         .unwrap()
         .apply(now())
         .unwrap();
@@ -182,4 +168,56 @@ fn a_symbolic_link_and_the_permissions_behind_it_stay() {
         .collect();
     let backup = "cursor.json.20260102T030405000000Z.bak".to_owned();
     assert_eq!(modes, [("cursor.json".to_owned(), 0o600), (backup, 0o600)]);
+}
+
+/// The folder of a project may come from anyone, and so may the links in it.
+#[test]
+fn a_link_that_leaves_the_project_is_refused() {
+    for client in [
+        ClientApp::ClaudeCode,
+        ClientApp::Cursor,
+        ClientApp::Vscode,
+        ClientApp::Codex,
+        ClientApp::Gemini,
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let machine = machine(Os::Linux, root.path());
+        let outside = root.path().join("outside");
+        std::fs::create_dir_all(&machine.project).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        let file = file_of(client, InstallScope::Project, &machine);
+        let folder = file.path.parent().unwrap().to_owned();
+        let server = stdio(client, Os::Linux);
+        let plan = || file.plan_install("callingbox", &server);
+
+        // The file itself is a link out of the project.
+        let target = outside.join("precious");
+        std::fs::write(&target, "").unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
+        symlink(&target, &file.path).unwrap();
+        let refused = [plan().unwrap_err(), file.plan_uninstall("callingbox").unwrap_err()];
+        for error in refused {
+            assert!(matches!(error, InstallError::OutsideProject { .. }), "{client}: {error}");
+            assert!(error.to_string().contains("outside/precious"), "{error}");
+        }
+        std::fs::remove_file(&file.path).unwrap();
+
+        // Its folder is one, and the file does not exist.
+        if folder != machine.project {
+            std::fs::remove_dir(&folder).unwrap();
+            symlink(&outside, &folder).unwrap();
+            let error = plan().unwrap_err();
+            assert!(matches!(error, InstallError::OutsideProject { .. }), "{client}: {error}");
+            std::fs::remove_file(&folder).unwrap();
+        }
+        assert_eq!(names(&outside), ["precious"]);
+
+        // A link within the project is followed.
+        let inside = machine.project.join("shared");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(&inside, "").unwrap();
+        symlink(&inside, &file.path).unwrap();
+        plan().unwrap().apply(now()).unwrap();
+        assert!(std::fs::read_to_string(&inside).unwrap().contains("callingbox"), "{client}");
+    }
 }

@@ -31,7 +31,7 @@ impl Home {
             .unwrap()
     }
 
-    /// Runs it with a key in the environment, and gives what it says.
+    /// Runs it with a key in the environment, and returns its output.
     fn install(&self, arguments: &[&str]) -> String {
         let arguments: Vec<_> = ["install"].iter().chain(arguments).copied().collect();
         let output = self.run(&arguments, &[("CALLINGBOX_API_KEY", KEY)]);
@@ -40,7 +40,7 @@ impl Home {
         said
     }
 
-    /// Every file here and what it holds.
+    /// Every file here and its text.
     fn files(&self) -> Vec<(PathBuf, String)> {
         fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
             for file in std::fs::read_dir(folder).unwrap() {
@@ -92,7 +92,7 @@ fn a_key_is_in_its_own_file_and_nowhere_else() {
 }
 
 #[test]
-fn secrets_of_others_are_kept_and_not_shown() {
+fn secrets_of_other_servers_are_kept_and_not_shown() {
     let home = Home::new();
     let files = [
         (
@@ -114,14 +114,14 @@ fn secrets_of_others_are_kept_and_not_shown() {
         assert!(said.contains("+++") && !said.contains("s3cret"), "{said}");
         let after = std::fs::read_to_string(&path).unwrap();
         assert!(after.contains("callingbox"), "{after}");
-        // Only a key in clear in the own entry goes.
+        // Only a key in clear text in this server's own entry is removed.
         let lost = if client == "cursor" { 1 } else { 0 };
         assert_eq!(after.matches("s3cret").count() + lost, before.matches("s3cret").count());
     }
 }
 
 #[test]
-fn the_flags_that_go_from_an_entry_are_seen_to_go() {
+fn the_diff_shows_the_flags_that_an_entry_loses() {
     for (client, path, before) in [
         (
             "cursor",
@@ -146,7 +146,7 @@ fn the_flags_that_go_from_an_entry_are_seen_to_go() {
 }
 
 #[test]
-fn the_clients_that_are_listed_are_written_with_the_flags_that_were_given() {
+fn the_list_of_clients_shows_commands_with_the_same_flags() {
     let home = Home::new();
     std::fs::create_dir(home.path(".gemini")).unwrap();
     assert_eq!(
@@ -156,7 +156,7 @@ fn the_clients_that_are_listed_are_written_with_the_flags_that_were_given() {
 }
 
 #[test]
-fn it_says_what_it_did_and_does_it_once() {
+fn it_reports_each_change_and_changes_nothing_twice() {
     let home = Home::new();
     assert!(home.install(&[]).starts_with("No supported MCP client found."));
     std::fs::create_dir(home.path(".gemini")).unwrap();
@@ -219,12 +219,15 @@ fn what_cannot_be_done_is_refused_with_a_reason() {
     let home = Home::new();
     let http = "--http=http://127.0.0.1:1/mcp";
     for (arguments, reason) in [
-        (&["claude-desktop", http][..], "leave --http away"),
+        (&["claude-desktop", http][..], "remove --http to let it start this program"),
         (&["windsurf", "--scope=project"], "no configuration per project"),
         (&["cursor", http, "--sandbox"], "selects the sandbox and its tools when it starts"),
         (&["cursor", http, "--read-only"], "selects the sandbox and its tools when it starts"),
         (&["cursor", "--http=http://user:secret@x/mcp"], "stored in clear text"),
-        (&["emacs"], "possible values"),
+        (&["emacs"], "there is no client `emacs`; the valid names are: claude-desktop, "),
+        (&["emacs"], "`callingbox-mcp install emacs --print` prints the entry"),
+        (&["claud-desktop"], "did you mean `claude-desktop`?"),
+        (&["emacs", "--uninstall"], "there is no client `emacs`"),
     ] {
         let arguments: Vec<_> = ["install"].iter().chain(arguments).copied().collect();
         let output = home.run(&arguments, &[]);
@@ -237,10 +240,49 @@ fn what_cannot_be_done_is_refused_with_a_reason() {
 fn without_a_key_it_says_how_to_give_one() {
     let home = Home::new();
     let said = text(&home.run(&["install", "claude-code", "--scope=project"], &[]));
-    assert!(said.contains("No API key was found. Set CALLINGBOX_API_KEY"), "{said}");
+    assert!(said.contains("No API key was found: `callingbox-mcp setup` asks for it"), "{said}");
     let files = home.files();
     assert_eq!(files.len(), 1);
     assert!(files[0].0.ends_with(".mcp.json") && !files[0].1.contains("env"), "{files:?}");
+}
+
+#[test]
+fn any_other_client_gets_an_entry_to_paste() {
+    let home = Home::new();
+    for client in ["zed", "cline", "LM Studio"] {
+        let said = home.install(&[client, "--print", "--read-only"]);
+        let (before, rest) = said.split_once("\n\n").unwrap();
+        assert!(before.contains(client), "{said}");
+        let (block, note) = rest.split_once("\n\n").unwrap();
+        let block: serde_json::Value = serde_json::from_str(block).unwrap();
+        let entry = &block["mcpServers"]["callingbox"];
+        assert_eq!(entry["args"], serde_json::json!(["stdio", "--read-only"]), "{said}");
+        let key_file = home.path(".config/callingbox-mcp/api-key");
+        assert_eq!(entry["env"]["CALLINGBOX_API_KEY_FILE"], key_file.to_str().unwrap(), "{said}");
+        assert!(note.contains("does not exist yet: write your CallingBox key into it"), "{said}");
+    }
+    let said = text(&home.run(&["install", "zed", "--print"], &[]));
+    assert!(said.contains("No API key was found: `callingbox-mcp setup`"), "{said}");
+    let url = "http://127.0.0.1:8080/mcp";
+    let said = home.install(&["zed", "--print", &format!("--http={url}"), "--http-token-env"]);
+    assert!(said.contains(url) && said.contains("Bearer ${CALLINGBOX_MCP_TOKEN}"), "{said}");
+    assert_eq!(home.files(), []);
+}
+
+#[test]
+fn the_base_url_of_the_terminal_is_not_copied_in_silence() {
+    let url = "https://staging.example";
+    let environment = [("CALLINGBOX_API_KEY", KEY), ("CALLINGBOX_BASE_URL", url)];
+    for arguments in [&["gemini"][..], &["gemini", "--print"], &["zed", "--print"]] {
+        let home = Home::new();
+        let arguments = [&["install"], arguments].concat();
+        let said = text(&home.run(&arguments, &environment));
+        assert!(said.contains(&format!("\"CALLINGBOX_BASE_URL\": \"{url}\"")), "{said}");
+        let note = format!("The entry sets CALLINGBOX_BASE_URL to {url}, as in this terminal.");
+        assert!(said.contains(&note), "{said}");
+        let said = text(&home.run(&[&arguments[..], &["--sandbox"]].concat(), &environment));
+        assert!(!said.contains("CALLINGBOX_BASE_URL to"), "{said}");
+    }
 }
 
 #[test]
@@ -282,7 +324,7 @@ fn the_switches_of_a_bundle_are_variables() {
 }
 
 #[test]
-fn shells_and_man_are_told_every_command() {
+fn completions_and_manual_pages_contain_every_command() {
     let home = Home::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let said = text(&home.run(&["completions", shell], &[]));
