@@ -209,9 +209,10 @@ impl ServerHandler for Server {
 
     async fn list_tools(
         &self,
-        _request: Option<PaginatedRequestParams>,
+        request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
+        reject_cursor(request)?;
         let tools = self
             .catalogue
             .offered(self.selection(&context))
@@ -278,9 +279,10 @@ impl ServerHandler for Server {
 
     async fn list_prompts(
         &self,
-        _request: Option<PaginatedRequestParams>,
+        request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
+        reject_cursor(request)?;
         let mut result =
             ListPromptsResult::with_all_items(prompts::list_prompts(&self.tools(&context)));
         (result.ttl_ms, result.cache_scope) = cache_hints(&context);
@@ -298,9 +300,10 @@ impl ServerHandler for Server {
 
     async fn list_resources(
         &self,
-        _request: Option<PaginatedRequestParams>,
+        request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
+        reject_cursor(request)?;
         let mut result =
             ListResourcesResult::with_all_items(resources::list_resources(&self.tools(&context)));
         (result.ttl_ms, result.cache_scope) = cache_hints(&context);
@@ -309,9 +312,10 @@ impl ServerHandler for Server {
 
     async fn list_resource_templates(
         &self,
-        _request: Option<PaginatedRequestParams>,
+        request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        reject_cursor(request)?;
         let mut result = ListResourceTemplatesResult::with_all_items(resources::list_templates(
             &self.tools(&context),
         ));
@@ -427,9 +431,10 @@ impl ServerHandler for Server {
 
     async fn list_skills(
         &self,
-        _request: Option<PaginatedRequestParams>,
+        request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListSkillsResult, ErrorData> {
+        reject_cursor(request)?;
         Ok(ListSkillsResult::with_all_items(vec![skill::skill_manifest()]))
     }
 
@@ -457,6 +462,17 @@ impl ServerHandler for Server {
         let problem = read(request.params.unwrap_or_else(|| json!({})));
         let text = format!("the parameters of {method} cannot be read: {problem}");
         Err(ErrorData::invalid_params(text, None))
+    }
+}
+
+/// Every list is one page, so no cursor was ever issued. An empty one begins at the start.
+fn reject_cursor(request: Option<PaginatedRequestParams>) -> Result<(), ErrorData> {
+    match request.and_then(|request| request.cursor) {
+        Some(cursor) if !cursor.is_empty() => {
+            let text = "this cursor was not issued by this server: leave `cursor` out to read the whole list";
+            Err(ErrorData::invalid_params(text, None))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -591,6 +591,34 @@ async fn the_error_for_bad_parameters_of_a_known_method_names_what_is_missing() 
 }
 
 #[tokio::test]
+async fn a_cursor_that_was_never_issued_is_refused_by_every_list() {
+    for era in Era::BOTH {
+        let mut session = Session::new(era).await;
+        for method in [
+            "tools/list",
+            "prompts/list",
+            "resources/list",
+            "resources/templates/list",
+            "skills/list",
+        ] {
+            for cursor in [json!("page-2"), json!(" ")] {
+                let answer = session.request(method, json!({"cursor": cursor})).await;
+                assert_eq!(answer["error"]["code"], -32602, "{era:?} {method} {cursor}: {answer}");
+                assert!(
+                    answer["error"]["message"].as_str().unwrap().contains("cursor"),
+                    "{answer}"
+                );
+            }
+            for params in [json!({}), json!({"cursor": null}), json!({"cursor": ""})] {
+                let answer = session.request(method, params).await;
+                assert!(answer["result"].is_object(), "{era:?} {method}: {answer}");
+            }
+        }
+        session.finish_well().await;
+    }
+}
+
+#[tokio::test]
 async fn a_tool_that_is_switched_off_says_why() {
     for (flags, tool, reason) in [
         (&[][..], "list_webhooks", "its toolset is not switched on (--toolsets, --tools)"),
