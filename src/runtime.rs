@@ -16,7 +16,8 @@ use crate::config::{self, ConfigError, ConfigFile, UserFolders};
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::AccountRef;
 use crate::dialing::ledger::LedgerLocation;
-use crate::dialing::rules::SharedRules;
+use crate::dialing::policy::Policy;
+use crate::dialing::rules::{DialingRules, SharedRules};
 use crate::env_var::read_env_var;
 use crate::simulator::{self, Simulator};
 use crate::state::SharedState;
@@ -54,9 +55,17 @@ pub(crate) struct HttpExtras {
     pub(crate) webhook_url: Option<Url>,
     /// The Redis that several replicas share; it then holds the ledger.
     pub(crate) shared: Option<SharedState>,
+    /// Whether this is the command `http`.
+    pub(crate) over_http: bool,
 }
 
 impl HttpExtras {
+    /// The rules by which the accounts of this command dial.
+    fn rules(&self, file: &ConfigFile, environment: Environment, policy: Policy) -> DialingRules {
+        let policy = if self.over_http { policy.over_http() } else { policy };
+        file.dialing.rules(environment, policy)
+    }
+
     pub(crate) fn ledger(
         &self,
         file: &ConfigFile,
@@ -93,12 +102,17 @@ impl AccountFactory {
         Ok(self.build_account(key, simulator))
     }
 
+    /// Whether the money that calls may cost in a day is limited.
+    pub(crate) fn limits_spending(&self) -> bool {
+        self.rules.get().policy.enforced_limits().spend_per_day.is_some()
+    }
+
     /// Reads the calling rules again, for every account of this factory. If that fails, the rules loaded before
     /// stay in force.
     pub(crate) fn reload_rules(&self) -> Result<(), ConfigError> {
-        let current = self.rules.get();
-        let policy = config::reload_policy(&self.file, &self.folders, &current.policy)?;
-        self.rules.set(self.file.dialing.rules(self.environment, policy));
+        let rules = |policy| self.extras.rules(&self.file, self.environment, policy);
+        let had_file = self.rules.get().policy != rules(Policy::default()).policy;
+        self.rules.set(rules(config::reload_policy(&self.file, &self.folders, had_file)?));
         Ok(())
     }
 
@@ -142,7 +156,7 @@ impl Runtime {
             environment,
             base_url,
             file: file.clone(),
-            rules: file.dialing.rules(environment, policy).into(),
+            rules: extras.rules(file, environment, policy).into(),
             folders: folders.clone(),
             extras,
             dispatches: TaskTracker::new(),

@@ -65,7 +65,7 @@ pub(super) async fn run(
         args.webhook_public_url.as_ref().map(|url| url.join(crate::webhook::PATH)).transpose()?;
     let shared = runtime::open_shared_state(&args.state, file)?;
     settings.shared = shared.clone();
-    let extras = HttpExtras { webhook_url, shared: shared.clone() };
+    let extras = HttpExtras { webhook_url, shared: shared.clone(), over_http: true };
     let runtime = Runtime::open_with(global, file, folders, extras.clone()).await?;
     settings.in_flight = runtime.dispatches();
     let account = runtime.account();
@@ -160,7 +160,13 @@ pub(super) async fn run(
             (service.routes(extra_routes), Some((admin, routes)))
         }
     };
-    print(format!("listening on http://{address}/mcp\n"))?;
+    let notice = if runtime.account_factory().limits_spending() {
+        ""
+    } else {
+        "no spending limit is set: `spend_per_day` under [limits] in policy.toml sets one\n"
+    };
+    // One write: whoever reads only the first line may be gone before a second one.
+    print(format!("listening on http://{address}/mcp\n{notice}"))?;
     let tenants = Arc::clone(service.tenants());
     let reloading = reload::spawn_reloads(sighup, runtime.account_factory(), tokens, tenants);
     service.serve((listener, public), admin, shutdown).await;

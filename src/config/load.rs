@@ -50,17 +50,17 @@ pub fn load_policy(file: &ConfigFile, folders: &UserFolders) -> Result<Policy, C
     }
 }
 
-/// Reads the calling rules again. A deleted file does not lift the rules it held: only a restart does.
+/// Reads the calling rules again. A deleted file does not lift the rules it held (`had_file`): only a restart does.
 ///
 /// # Errors
 /// As [`load_policy`], and if the file no longer exists.
 pub fn reload_policy(
     file: &ConfigFile,
     folders: &UserFolders,
-    current: &Policy,
+    had_file: bool,
 ) -> Result<Policy, ConfigError> {
     match policy_path(file, folders) {
-        Some(path) if *current != Policy::default() && !path.exists() => {
+        Some(path) if had_file && !path.exists() => {
             Err(ConfigError::Unreadable { path, reason: ErrorKind::NotFound.into() })
         }
         _ => load_policy(file, folders),

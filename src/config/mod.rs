@@ -70,7 +70,8 @@ pub struct ConfigFile {
 pub struct DialingConfig {
     /// When the user is asked for confirmation. Default: auto; in the sandbox: never.
     pub confirm: Option<ConfirmMode>,
-    /// Accept only the user's own answer: if the client cannot ask the user, the call is refused.
+    /// The first call to a number, every purchase and what a rule marks `ask` need the user's own answer. A client that
+    /// cannot ask its user is refused.
     pub require_human: bool,
     /// Seconds during which a repeated call is answered with the first one.
     pub repeat_window_seconds: u32,

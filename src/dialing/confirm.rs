@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::limits::OrderKind;
-use super::policy::{Decision, PolicyDecision, PolicyRefusal};
+use super::policy::{Decision, PolicyDecision, PolicyRefusal, RuleName};
 
 /// When the user is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,7 +27,8 @@ pub struct ConfirmContext {
     pub known_destination: bool,
     /// Whether the client can ask its user.
     pub client_can_ask: bool,
-    /// Only the user's own answer counts, not a token that the model returns.
+    /// A first call, a purchase and what a rule marks `ask` need the user's own answer: a token that the model returns does
+    /// not count, and a client that cannot ask is refused.
     pub require_human: bool,
 }
 
@@ -41,60 +42,58 @@ pub enum Confirmation {
     Refuse(PolicyRefusal),
 }
 
-/// Determines whether the user must confirm an order.
+/// Determines whether the user must confirm an order. With `require_human`, every mode asks for what `auto` asks for, and
+/// the first call to a destination needs the user's answer from every client.
 #[must_use]
 pub fn confirmation_required(
     mode: ConfirmMode,
     decision: &PolicyDecision,
     context: ConfirmContext,
 ) -> Confirmation {
-    let reason = match (&decision.decision, mode) {
-        (Decision::Refuse(refusal), _) => return Confirmation::Refuse(refusal.clone()),
-        (Decision::Ask(reason), ConfirmMode::Never) => {
-            return Confirmation::Refuse(PolicyRefusal {
-                rule: decision.rule.clone(),
-                reason: format!(
-                    "{reason}, and the configuration forbids to ask the user (confirm = \"never\")"
-                ),
-                until: None,
-                remedy: "The user can set confirm = \"auto\" under [dialing], or change the rule."
-                    .to_owned(),
-            });
+    let ConfirmContext { kind, known_destination, client_can_ask, require_human } = context;
+    let is_first_call = kind == OrderKind::Call && !known_destination;
+    let (rule, reason) = match &decision.decision {
+        Decision::Refuse(refusal) => return Confirmation::Refuse(refusal.clone()),
+        Decision::Ask(reason) => (decision.rule.clone(), reason.clone()),
+        Decision::Allow => {
+            let reason = if mode == ConfirmMode::Always {
+                "every order needs confirmation (confirm = \"always\")"
+            } else if kind == OrderKind::Purchase && (require_human || mode == ConfirmMode::Auto) {
+                "a purchase spends money"
+            } else if is_first_call
+                && (require_human || (mode == ConfirmMode::Auto && client_can_ask))
+            {
+                "this number was never called before"
+            } else {
+                return Confirmation::NotRequired;
+            };
+            (RuleName::Setting("require_human"), reason.to_owned())
         }
-        (Decision::Ask(reason), _) => Some(reason.clone()),
-        (Decision::Allow, ConfirmMode::Never) => None,
-        (Decision::Allow, ConfirmMode::Always) => {
-            Some("every order needs confirmation (confirm = \"always\")".to_owned())
-        }
-        (Decision::Allow, ConfirmMode::Auto) => match context.kind {
-            OrderKind::Purchase => Some("a purchase spends money".to_owned()),
-            OrderKind::Call if context.client_can_ask && !context.known_destination => {
-                Some("this number was never called before".to_owned())
-            }
-            OrderKind::Call => None,
-        },
     };
-    match reason {
-        None => Confirmation::NotRequired,
-        Some(reason) if context.require_human && !context.client_can_ask => {
-            Confirmation::Refuse(PolicyRefusal {
-                rule: decision.rule.clone(),
-                reason: format!(
-                    "{reason}, and this client cannot ask its user (require_human = true)"
-                ),
-                until: None,
-                remedy: "The user can use a client that supports elicitation, or set require_human = false under [dialing]."
-                    .to_owned(),
-            })
-        }
-        Some(reason) => Confirmation::Ask(reason),
-    }
+    let (why, remedy) = if require_human && !client_can_ask {
+        (
+            "only the user's own answer counts (require_human = true), and this client cannot ask its user",
+            "The user can use a client that asks its user (MCP elicitation), or set require_human = false under [dialing].",
+        )
+    } else if mode == ConfirmMode::Never && !require_human {
+        (
+            "the configuration forbids to ask the user (confirm = \"never\")",
+            "The user can set confirm = \"auto\" under [dialing], or change the rule.",
+        )
+    } else {
+        return Confirmation::Ask(reason);
+    };
+    Confirmation::Refuse(PolicyRefusal {
+        rule,
+        reason: format!("{reason}; {why}"),
+        until: None,
+        remedy: remedy.to_owned(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialing::policy::RuleName;
 
     #[test]
     fn confirmation_is_required_when_rules_or_mode_say_so() {
@@ -114,35 +113,42 @@ mod tests {
         let allow = Decision::Allow;
         let ask = Decision::Ask("it is night there".into());
         let refuse = Decision::Refuse(refusal);
-        // mode, decision, kind, known destination, client can ask, human required, expected
+        // decision, kind, known destination, and for each of never, auto and always: what a client that can ask gets, and
+        // one that cannot; then the same with require_human.
         let cases = [
-            (Never, &allow, OrderKind::Call, false, true, true, "nothing"),
-            (Never, &allow, OrderKind::Purchase, true, true, false, "nothing"),
-            (Never, &ask, OrderKind::Call, true, true, false, "refuse"),
-            (Auto, &allow, OrderKind::Call, true, true, false, "nothing"),
-            (Auto, &allow, OrderKind::Call, false, true, false, "ask"),
-            (Auto, &allow, OrderKind::Call, false, false, false, "nothing"),
-            (Auto, &allow, OrderKind::Call, false, false, true, "nothing"),
-            (Auto, &allow, OrderKind::Purchase, true, false, false, "ask"),
-            (Auto, &allow, OrderKind::Purchase, true, false, true, "refuse"),
-            (Auto, &ask, OrderKind::Call, true, false, false, "ask"),
-            (Auto, &ask, OrderKind::Call, true, false, true, "refuse"),
-            (Always, &allow, OrderKind::Call, true, true, true, "ask"),
-            (Always, &allow, OrderKind::Call, true, false, false, "ask"),
-            (Always, &allow, OrderKind::Call, true, false, true, "refuse"),
-            (Always, &refuse, OrderKind::Call, true, true, false, "refuse"),
-            (Never, &refuse, OrderKind::Call, true, true, false, "refuse"),
+            (&allow, OrderKind::Call, true, ["--", "--", "??"], ["--", "--", "?x"]),
+            (&allow, OrderKind::Call, false, ["--", "?-", "??"], ["?x", "?x", "?x"]),
+            (&allow, OrderKind::Purchase, true, ["--", "??", "??"], ["?x", "?x", "?x"]),
+            (&allow, OrderKind::Purchase, false, ["--", "??", "??"], ["?x", "?x", "?x"]),
+            (&ask, OrderKind::Call, true, ["xx", "??", "??"], ["?x", "?x", "?x"]),
+            (&ask, OrderKind::Call, false, ["xx", "??", "??"], ["?x", "?x", "?x"]),
+            (&ask, OrderKind::Purchase, true, ["xx", "??", "??"], ["?x", "?x", "?x"]),
+            (&refuse, OrderKind::Call, true, ["xx", "xx", "xx"], ["xx", "xx", "xx"]),
+            (&refuse, OrderKind::Call, false, ["xx", "xx", "xx"], ["xx", "xx", "xx"]),
         ];
-        for (mode, decision, kind, known_destination, client_can_ask, require_human, expected) in
-            cases
-        {
-            let context = ConfirmContext { kind, known_destination, client_can_ask, require_human };
-            let required = match confirmation_required(mode, &policy_decision(decision), context) {
-                Confirmation::NotRequired => "nothing",
-                Confirmation::Ask(_) => "ask",
-                Confirmation::Refuse(_) => "refuse",
-            };
-            assert_eq!(required, expected, "{mode:?} {decision:?} {context:?}");
+        for (decision, kind, known_destination, without, with) in cases {
+            for (require_human, expected) in [(false, without), (true, with)] {
+                for (mode, expected) in [Never, Auto, Always].into_iter().zip(expected) {
+                    let required: String = [true, false]
+                        .map(|client_can_ask| {
+                            let context = ConfirmContext {
+                                kind,
+                                known_destination,
+                                client_can_ask,
+                                require_human,
+                            };
+                            match confirmation_required(mode, &policy_decision(decision), context) {
+                                Confirmation::NotRequired => '-',
+                                Confirmation::Ask(_) => '?',
+                                Confirmation::Refuse(_) => 'x',
+                            }
+                        })
+                        .iter()
+                        .collect();
+                    let case = (mode, decision, kind, known_destination, require_human);
+                    assert_eq!(required, expected, "{case:?}");
+                }
+            }
         }
     }
 }

@@ -70,15 +70,15 @@ impl DialingRules {
     #[must_use]
     pub fn summary(&self) -> String {
         let mut parts = self.policy.describe_parts(|action| self.effective_action(action));
-        if self.confirm == ConfirmMode::Never && self.policy.can_ask() {
+        if self.confirm == ConfirmMode::Never && !self.require_human && self.policy.can_ask() {
             parts.push(
                 "what needs the user's confirmation is refused (confirm = \"never\")".to_owned(),
             );
         }
-        if self.confirm != ConfirmMode::Never && self.require_human {
+        if self.require_human {
             parts.push(
-                "where the user's confirmation is needed, a client that cannot ask is refused \
-                 (require_human = true)"
+                "the first call to a number and every purchase need the user's own answer; where it \
+                 is needed, a client that cannot ask is refused (require_human = true)"
                     .to_owned(),
             );
         }
@@ -223,6 +223,7 @@ impl Policy {
                 Limit::PerDestinationPerDay => format!("{} a day per destination", limit.max),
                 Limit::Concurrent => format!("{} in progress", limit.max),
                 Limit::SpendPerDay => format!("{} a day", limit.max),
+                Limit::PurchasesPerDay => format!("{} purchases a day", limit.max),
             })
             .collect();
         if !limits.is_empty() {
@@ -305,6 +306,7 @@ impl Policy {
 
     fn active_limits(&self) -> Vec<(Limit, LimitSummary)> {
         let limits = &self.limits;
+        let spend = limits.spend_limit();
         let count = |setting: &LimitSetting<u32>| (setting.max.to_string(), setting.mode);
         [
             (Limit::PerHour, count(&limits.per_hour)),
@@ -312,7 +314,8 @@ impl Policy {
             (Limit::PerDestinationPerHour, count(&limits.per_destination_per_hour)),
             (Limit::PerDestinationPerDay, count(&limits.per_destination_per_day)),
             (Limit::Concurrent, count(&limits.concurrent)),
-            (Limit::SpendPerDay, (limits.spend_per_day.max.to_string(), limits.spend_per_day.mode)),
+            (Limit::SpendPerDay, (spend.max.to_string(), spend.mode)),
+            (Limit::PurchasesPerDay, count(&limits.purchases_per_day)),
         ]
         .into_iter()
         .filter(|(_, (_, mode))| *mode != PolicyMode::Off)
@@ -378,8 +381,8 @@ mod tests {
         let needs = "21:00–08:00 at the destination needs the user's confirmation";
         let refused = "21:00–08:00 at the destination is refused";
         let why = "what needs the user's confirmation is refused (confirm = \"never\")";
-        let own = "where the user's confirmation is needed, a client that cannot ask is refused \
-                   (require_human = true)";
+        let own = "the first call to a number and every purchase need the user's own answer; where it \
+                   is needed, a client that cannot ask is refused (require_human = true)";
         let allow = "[[rules]]\naction = 'allow'\nto = ['+14155550100']";
         let quiet_off = "[quiet_hours]\nmode = 'off'";
         for (confirm, require_human, policy, expected, unexpected) in [
@@ -399,7 +402,8 @@ mod tests {
             ),
             (Never, false, "", &[refused, why], "every call"),
             (Never, false, quiet_off, &["at most 20 calls"], "the user's"),
-            (Never, true, quiet_off, &["at most 20 calls"], "require_human"),
+            (Never, true, quiet_off, &["at most 20 calls", own], why),
+            (Never, true, "", &[needs, own], why),
             (
                 Never,
                 false,

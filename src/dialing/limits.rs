@@ -35,6 +35,8 @@ pub struct CallLimits {
     pub concurrent: Option<u32>,
     /// Money in a rolling day: billed amounts, and the holds of calls that are not billed yet.
     pub spend_per_day: Option<MilliCents>,
+    /// Numbers bought in a rolling day.
+    pub purchases_per_day: Option<u32>,
 }
 
 /// Names a limit.
@@ -53,17 +55,20 @@ pub enum Limit {
     Concurrent,
     /// Money in a rolling day.
     SpendPerDay,
+    /// Numbers bought in a rolling day.
+    PurchasesPerDay,
 }
 
 impl Limit {
     /// All limits, in the order in which they are compared and reported.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PerDestinationPerHour,
         Self::PerDestinationPerDay,
         Self::Concurrent,
         Self::PerHour,
         Self::PerDay,
         Self::SpendPerDay,
+        Self::PurchasesPerDay,
     ];
 
     /// The key in the calling rules, under `[limits]`.
@@ -76,6 +81,7 @@ impl Limit {
             Self::PerDestinationPerDay => "per_destination_per_day",
             Self::Concurrent => "concurrent",
             Self::SpendPerDay => "spend_per_day",
+            Self::PurchasesPerDay => "purchases_per_day",
         }
     }
 
@@ -98,7 +104,7 @@ impl fmt::Display for Limit {
 pub enum OrderKind {
     /// A phone call, to which every limit applies.
     Call,
-    /// The purchase of a number, to which only the money limit applies.
+    /// The purchase of a number, to which only the limits on purchases and money apply.
     Purchase,
 }
 
@@ -137,6 +143,8 @@ pub struct Usage {
     pub spent: MilliCents,
     /// When one more hold fits under the limit; `None` if it fits now or never will.
     pub spend_frees_at: Option<Timestamp>,
+    /// Numbers bought in the last day.
+    pub purchases: WindowUsage,
 }
 
 /// The limit that an order would exceed.
@@ -162,7 +170,10 @@ impl CallLimits {
                 self.spend_per_day.is_some_and(|max| usage.spent.saturating_add(hold) > max),
                 usage.spend_frees_at,
             ),
-            (_, OrderKind::Purchase) => return None,
+            (Limit::PurchasesPerDay, OrderKind::Purchase) => {
+                check_count(self.purchases_per_day, usage.purchases)
+            }
+            (Limit::PurchasesPerDay, OrderKind::Call) | (_, OrderKind::Purchase) => return None,
             (Limit::PerHour, OrderKind::Call) => check_count(self.per_hour, usage.hour),
             (Limit::PerDay, OrderKind::Call) => check_count(self.per_day, usage.day),
             (Limit::PerDestinationPerHour, OrderKind::Call) => {

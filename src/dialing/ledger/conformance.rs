@@ -385,6 +385,7 @@ async fn counting(ledger: &dyn Ledger) {
             concurrent: 4,
             spent,
             spend_frees_at: None,
+            purchases: used(0, None),
         }
     );
     // One hour after the first, to the millisecond, it has left; the dead intent is no call in progress.
@@ -410,8 +411,11 @@ async fn counting(ledger: &dyn Ledger) {
 
 async fn spending(ledger: &dyn Ledger) {
     let account = account();
-    let limits =
-        CallLimits { spend_per_day: Some(MilliCents::from_cents(700)), ..CallLimits::default() };
+    let limits = CallLimits {
+        spend_per_day: Some(MilliCents::from_cents(700)),
+        purchases_per_day: Some(1),
+        ..CallLimits::default()
+    };
     let usage = |hold| {
         ledger.measure_usage(
             account.id(),
@@ -444,6 +448,8 @@ async fn spending(ledger: &dyn Ledger) {
         assert_eq!(usage.spend_frees_at, frees_at, "{hold}");
         // A purchase is no call.
         assert_eq!((usage.day.count, usage.concurrent), (2, 2));
+        let frees_at = Some(noon() + minutes(2) + DAY);
+        assert_eq!(usage.purchases, WindowUsage { count: 1, frees_at });
     }
     // The bill replaces the hold.
     let id = first.state.id().unwrap();

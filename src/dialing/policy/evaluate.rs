@@ -38,6 +38,8 @@ pub enum RuleName {
     /// The number has no time zone.
     UnknownTimezone,
     Limit(Limit),
+    /// A setting under `[dialing]`.
+    Setting(&'static str),
 }
 
 impl fmt::Display for RuleName {
@@ -50,6 +52,7 @@ impl fmt::Display for RuleName {
             Self::QuietHours => f.write_str("quiet_hours"),
             Self::UnknownTimezone => f.write_str("unknown_timezone"),
             Self::Limit(limit) => write!(f, "limits.{limit}"),
+            Self::Setting(key) => write!(f, "dialing.{key}"),
         }
     }
 }
@@ -158,7 +161,7 @@ impl Policy {
         self.decide(matches)
     }
 
-    /// Decides on the purchase of a number, to which only the money limit applies. `hold` is the price.
+    /// Decides on the purchase of a number, to which only the limits on purchases and money apply. `hold` is the price.
     #[must_use]
     pub fn evaluate_purchase(&self, usage: &Usage, hold: MilliCents) -> PolicyDecision {
         let mut matches = vec![RuleMatch {
@@ -294,8 +297,12 @@ impl Policy {
                 max => format!("{max} calls are in progress; wait for one to end"),
             },
             Limit::SpendPerDay => format!(
-                "the call could raise the spending of the last 24 hours above {}",
-                settings.spend_per_day.max
+                "this order could raise the spending of the last 24 hours above {}",
+                settings.spend_limit().max
+            ),
+            Limit::PurchasesPerDay => format!(
+                "{} numbers were bought in the last 24 hours",
+                settings.purchases_per_day.max
             ),
         };
         RuleMatch {
@@ -401,6 +408,9 @@ fn refuse(rule_match: RuleMatch) -> PolicyRefusal {
         }
         RuleName::Limit(limit) => {
             format!("The user can raise `{limit}` under [limits] in the calling rules.")
+        }
+        RuleName::Setting(key) => {
+            format!("The user can change `{key}` under [dialing] in the configuration.")
         }
     };
     PolicyRefusal {

@@ -96,6 +96,9 @@ impl fmt::Display for Action {
     }
 }
 
+/// The limit on money in a day where one person makes the calls and the file sets none.
+const DEFAULT_SPEND_PER_DAY: MilliCents = MilliCents::from_cents(2_000);
+
 /// The calling rules. A key that the file omits has its default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -116,7 +119,7 @@ pub struct Policy {
 }
 
 /// Quiet hours from 21:00 to 08:00 need confirmation; 20 calls an hour, 100 a day, 3 a day to one destination, 5 in
-/// progress; all other calls are allowed.
+/// progress, 3 purchases and $20 a day; all other calls are allowed.
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -144,6 +147,13 @@ impl Policy {
         self
     }
 
+    /// These rules for a server that many people use: their money is limited only where the file says so.
+    #[must_use]
+    pub fn over_http(mut self) -> Self {
+        self.limits.spend_per_day.get_or_insert(LimitSetting::OFF);
+        self
+    }
+
     /// The limits to measure usage against: all that are not off.
     #[must_use]
     pub fn measured_limits(&self) -> CallLimits {
@@ -166,7 +176,8 @@ impl Policy {
             per_destination_per_hour: count(&limits.per_destination_per_hour),
             per_destination_per_day: count(&limits.per_destination_per_day),
             concurrent: count(&limits.concurrent),
-            spend_per_day: active(limits.spend_per_day.mode).then_some(limits.spend_per_day.max),
+            spend_per_day: active(limits.spend_limit().mode).then_some(limits.spend_limit().max),
+            purchases_per_day: count(&limits.purchases_per_day),
         }
     }
 }
@@ -336,8 +347,19 @@ pub struct PolicyLimits {
     pub per_destination_per_day: LimitSetting<u32>,
     /// Calls in progress.
     pub concurrent: LimitSetting<u32>,
-    /// US dollars in a day: billed amounts, and the holds of calls that are not billed yet.
-    pub spend_per_day: LimitSetting<MilliCents>,
+    /// US dollars in a day: billed amounts, and the holds of calls that are not billed yet. Default: 20.00; over HTTP: off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spend_per_day: Option<LimitSetting<MilliCents>>,
+    /// Numbers bought in a day.
+    pub purchases_per_day: LimitSetting<u32>,
+}
+
+impl PolicyLimits {
+    /// The limit on money in a day.
+    #[must_use]
+    pub fn spend_limit(&self) -> LimitSetting<MilliCents> {
+        self.spend_per_day.unwrap_or(LimitSetting::new(DEFAULT_SPEND_PER_DAY))
+    }
 }
 
 impl Default for PolicyLimits {
@@ -348,7 +370,8 @@ impl Default for PolicyLimits {
             per_destination_per_hour: LimitSetting::OFF,
             per_destination_per_day: LimitSetting::new(3),
             concurrent: LimitSetting::new(5),
-            spend_per_day: LimitSetting::OFF,
+            spend_per_day: None,
+            purchases_per_day: LimitSetting::new(3),
         }
     }
 }

@@ -228,7 +228,14 @@ fn limits_at_their_boundaries() {
         (defaults, Usage { destination_day: used(3), ..none }, Some(Limit::PerDestinationPerDay)),
         (defaults, Usage { concurrent: 4, ..none }, None),
         (defaults, Usage { concurrent: 5, ..none }, Some(Limit::Concurrent)),
-        (defaults, Usage { spent: MilliCents(u64::MAX), ..none }, None),
+        (defaults, Usage { spent: MilliCents(1_700_000), ..none }, None),
+        (
+            defaults,
+            Usage { spent: MilliCents(1_700_001), spend_frees_at: frees_at, ..none },
+            Some(Limit::SpendPerDay),
+        ),
+        (defaults, Usage { purchases: used(9), ..none }, None),
+        ("spend_per_day = 'off'", Usage { spent: MilliCents(u64::MAX), ..none }, None),
         ("spend_per_day = '10.00'", Usage { spent: MilliCents(700_000), ..none }, None),
         (
             "spend_per_day = '10.00'",
@@ -287,12 +294,18 @@ fn a_limit_of_one_is_described_in_the_singular() {
 }
 
 #[test]
-fn purchases_know_only_the_money_limit() {
+fn purchases_know_only_the_limits_on_purchases_and_money() {
     let policy = policy("[limits]\nspend_per_day = '10'\nper_hour = 0\nconcurrent = 0");
     let spent = |cents| Usage { spent: MilliCents::from_cents(cents), ..Usage::default() };
     let buy = |cents| policy.evaluate_purchase(&spent(cents), MilliCents::from_cents(300));
     assert_eq!(summarize(&buy(700)), "allow default");
     assert_eq!(summarize(&buy(701)), "refuse limits.spend_per_day");
+    let bought = |count| {
+        let purchases = WindowUsage { count, frees_at: None };
+        policy.evaluate_purchase(&Usage { purchases, ..Usage::default() }, MilliCents::ZERO)
+    };
+    assert_eq!(summarize(&bought(2)), "allow default");
+    assert_eq!(summarize(&bought(3)), "refuse limits.purchases_per_day");
 }
 
 #[test]
@@ -428,7 +441,9 @@ fn a_policy_in_shadow_mode_reports_what_it_would_do() {
 
 #[test]
 fn the_starter_file_is_the_default() {
-    assert_eq!(Policy::from_toml(starter_file()), Ok(Policy::default()));
+    let mut default = Policy::default();
+    default.limits.spend_per_day = Some(default.limits.spend_limit());
+    assert_eq!(Policy::from_toml(starter_file()), Ok(default));
     assert_eq!(Policy::from_toml(""), Ok(Policy::default()));
     // The commented rules are valid too.
     let rules: String = starter_file()
@@ -505,7 +520,7 @@ fn money_is_written_in_dollars() {
     for (text, amount) in [("10", 1_000_000), ("10.00", 1_000_000), ("0.00001", 1), ("0.5", 50_000)]
     {
         let policy = policy(&format!("[limits]\nspend_per_day = '{text}'"));
-        assert_eq!(policy.limits.spend_per_day, LimitSetting::new(MilliCents(amount)));
+        assert_eq!(policy.limits.spend_limit(), LimitSetting::new(MilliCents(amount)));
     }
 }
 
@@ -514,8 +529,8 @@ fn the_rules_are_described_in_words() {
     assert_eq!(
         Policy::default().summary(),
         "Calling rules: 21:00–08:00 at the destination needs the user's confirmation; at most 20 calls an \
-         hour, 100 a day, 3 a day per destination, 5 in progress; emergency and premium numbers are always \
-         refused."
+         hour, 100 a day, 3 a day per destination, 5 in progress, $20.00 a day, 3 purchases a day; emergency \
+         and premium numbers are always refused."
     );
     assert_eq!(
         policy("mode = 'shadow'").summary(),
@@ -529,7 +544,7 @@ fn the_rules_are_described_in_words() {
         own.summary(),
         "Calling rules: 1 rule of the user, otherwise refuse; 21:00–08:00 at the destination needs the \
          user's confirmation; at most 20 calls an hour, 100 a day, 3 a day per destination, 5 in progress, $10.00 \
-         a day; emergency and premium numbers are always refused."
+         a day, 3 purchases a day; emergency and premium numbers are always refused."
     );
     let structured = serde_json::to_value(own.structured()).unwrap();
     assert_eq!(

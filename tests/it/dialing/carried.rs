@@ -146,6 +146,31 @@ async fn a_price_that_is_not_said_is_no_price_of_nothing() {
 }
 
 #[tokio::test]
+async fn a_model_that_returns_its_own_tokens_does_not_buy_on_and_on() {
+    let world = World::new("[dialing]\nconfirm = \"auto\"\n", "").await;
+    for era in Era::BOTH {
+        let mut session = world.session(era, cannot_ask()).await;
+        let mut bought = 0;
+        let refused = loop {
+            let offers = session.data("search_numbers", json!({"limit": 1})).await;
+            let number = json!({"phone_number": offers["numbers"][0]["phone_number"]});
+            let shown = session.call("purchase_number", number.clone()).await;
+            if shown["result"]["isError"] == true {
+                break shown;
+            }
+            let token = data(&shown)["confirmation_token"].clone();
+            session.data("purchase_number", with(&number, "confirmation_token", token)).await;
+            bought += 1;
+        };
+        assert_eq!(bought, if era == Era::BOTH[0] { 3 } else { 0 });
+        let (class, done, message) = failure(&refused);
+        assert_eq!((class, done), ("refused_by_policy", "nothing"));
+        assert!(message.contains("limits.purchases_per_day"), "{message}");
+        assert!(message.contains("Possible again at "), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn a_purchase_takes_a_token_in_auto() {
     let world = World::new("[dialing]\nconfirm = \"auto\"\n", "").await;
     let mut session = world.session(LEGACY, cannot_ask()).await;

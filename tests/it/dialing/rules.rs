@@ -98,6 +98,17 @@ async fn what_calls_may_cost_is_counted_until_they_end() {
 }
 
 #[tokio::test]
+async fn over_stdio_spending_is_limited_without_a_file() {
+    let world = World::new("", "").await;
+    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let policy = session.request("resources/read", json!({"uri": "callingbox://policy"})).await;
+    let policy = policy["result"]["contents"][0]["text"].as_str().unwrap();
+    let policy: serde_json::Value = serde_json::from_str(policy).unwrap();
+    assert_eq!(policy["limits"]["spend_per_day"], json!({"max": "$20.00", "mode": "enforce"}));
+    assert_eq!(policy["limits"]["purchases_per_day"], json!({"max": "3", "mode": "enforce"}));
+}
+
+#[tokio::test]
 async fn a_check_on_a_simulator_counts_what_was_dialed_there() {
     let world = World::new("", "[limits]\nper_day = 1\n").await;
     let flag = format!("--sandbox={}", world.sandbox.url());

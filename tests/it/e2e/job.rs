@@ -1,10 +1,12 @@
 //! The main job, message by message: number, agent, call, wait, typed result, transcript.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
 
 use callingbox_mcp::mcp::reply::text::SIMULATED;
+use callingbox_sandbox::Options;
+use serde_json::{Value, json};
 
-use crate::harness::{Era, Session};
+use crate::harness::{Era, Home, Session, simulator};
 
 /// Replaces the markers of fences and the dispatch ids, which are random.
 fn without_markers(message: &Value) -> Value {
@@ -197,7 +199,13 @@ async fn calls_are_listed_with_filters_and_cursors_in_both_directions() {
 
 #[tokio::test]
 async fn numbers_are_listed_page_by_page_in_both_directions() {
-    let mut session = Session::modern().await;
+    let home = Home::new();
+    let policy = "[limits]\npurchases_per_day = \"off\"\n";
+    home.write(".config/callingbox-mcp/policy.toml", policy);
+    let sandbox = simulator(Options::default()).await;
+    let flag = format!("--sandbox={}", sandbox.url());
+    let mut session = Session::start_in(Arc::new(home), &[&flag], &[]);
+    session.open(Era::Modern).await;
     let offers = session.data("search_numbers", json!({"limit": 5})).await;
     let mut owned = Vec::new();
     for offer in offers["numbers"].as_array().unwrap() {

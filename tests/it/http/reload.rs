@@ -176,3 +176,29 @@ async fn the_session_and_the_stream_of_a_token_end_when_it_expires() {
     assert_eq!(session.request("tools/list", json!({})).await.status(), 401);
     assert!(!kept.tools().await.is_empty());
 }
+
+#[tokio::test]
+async fn the_start_says_that_no_spending_limit_is_set() {
+    let notice = "no spending limit is set: `spend_per_day` under [limits] in policy.toml sets one";
+    for (file, limit, noticed) in [
+        ("", None, true),
+        ("[limits]\nspend_per_day = \"off\"\n", None, true),
+        ("[limits]\nspend_per_day = { max = \"5.00\", mode = \"shadow\" }\n", Some("$5.00"), true),
+        ("[limits]\nspend_per_day = \"5.00\"\n", Some("$5.00"), false),
+    ] {
+        let files = [("policy.toml", file)];
+        let files = if file.is_empty() { &files[..0] } else { &files[..] };
+        let running = Running::start(files, &[]).await;
+        // Reading the rules again, with or without a file, changes nothing of it.
+        running.hang_up("calling rules reloaded", 1).await;
+        assert_eq!(running.server.notice.trim_end(), notice.repeat(noticed.into()), "{file}");
+        let policy = running.server.modern("resources/read", json!({"uri": "callingbox://policy"}));
+        let policy = policy.header("mcp-name", "callingbox://policy").send().await.unwrap();
+        let policy = message(policy).await;
+        let policy = policy["result"]["contents"][0]["text"].as_str().unwrap();
+        let policy: Value = serde_json::from_str(policy).unwrap();
+        let limits = &policy["limits"];
+        assert_eq!(limits["spend_per_day"]["max"].as_str(), limit, "{file}: {policy}");
+        assert_eq!(limits["purchases_per_day"]["max"], "3", "{file}: {policy}");
+    }
+}

@@ -41,6 +41,8 @@ pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) base: String,
     pub(crate) admin: Option<String>,
+    /// What it prints after its address.
+    pub(crate) notice: String,
     pub(crate) home: TempDir,
     pub(crate) http: reqwest::Client,
 }
@@ -85,9 +87,11 @@ impl Server {
                 break url.strip_suffix("/mcp").unwrap().to_owned();
             }
         };
+        // The line of the address and what follows it are written together.
+        let notice = String::from_utf8_lossy(lines.get_ref().buffer()).into_owned();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Self { child, base, admin, home, http }
+        Self { child, base, admin, notice, home, http }
     }
 
     pub(crate) fn address(&self) -> &str {

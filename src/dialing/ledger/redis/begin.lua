@@ -2,7 +2,7 @@
 local id, raw, fingerprint, key, callee, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local now, key_since, repeats_since = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local limits = {}
-for at = 12, 17 do limits[at - 11] = tonumber(ARGV[at]) end
+for at = 12, 18 do limits[at - 11] = tonumber(ARGV[at]) end
 
 local stands = earlier(fingerprint, key, key_since, repeats_since, ARGV[10])
 if stands then return stands end

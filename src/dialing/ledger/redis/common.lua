@@ -30,6 +30,7 @@ local function store(id, raw)
   put('ringing', call and (record.state == 'placed' or record.state == 'unknown'), at)
   put('leased', call and record.state == 'intent', lease)
   put('open', is_open(record), at)
+  put('purchases', alive and not call, at)
   put('spend', alive, at)
   put('fp:' .. record.fingerprint, alive, at)
   if type(record.callee) == 'table' then
@@ -73,8 +74,8 @@ local function used(name, now, window, max)
   return count, frees_at
 end
 
--- limits: per_hour, per_day, per_destination_per_hour, per_destination_per_day, at_once, spend; -1 is none.
--- Answers with the usage as eleven numbers and whether a limit is reached.
+-- limits: per_hour, per_day, per_destination_per_hour, per_destination_per_day, at_once, spend, purchases_per_day; -1 is none.
+-- Answers with the usage as thirteen numbers and whether a limit is reached.
 local function usage(kind, hash, now, hold, limits)
   local hour, hour_frees = used('calls', now, HOUR, limits[1])
   local day, day_frees = used('calls', now, DAY, limits[2])
@@ -92,6 +93,7 @@ local function usage(kind, hash, now, hold, limits)
     amounts[at] = tonumber(redis.call('HGET', P .. 'amount', spending[at])) or 0
     spent = spent + amounts[at]
   end
+  local bought, bought_frees = used('purchases', now, DAY, limits[7])
   local excess = limits[6] >= 0 and spent + hold - limits[6] or 0
   if excess > 0 then
     local freed = 0
@@ -108,8 +110,11 @@ local function usage(kind, hash, now, hold, limits)
   if kind == 'call' then
     reached = reached or full(hour, limits[1]) or full(day, limits[2]) or full(to_hour, limits[3])
       or full(to_day, limits[4]) or full(at_once, limits[5])
+  else
+    reached = reached or full(bought, limits[7])
   end
-  local numbers = { hour, hour_frees, day, day_frees, to_hour, to_hour_frees, to_day, to_day_frees, at_once, spent, spend_frees }
+  local numbers = { hour, hour_frees, day, day_frees, to_hour, to_hour_frees, to_day, to_day_frees, at_once, spent, spend_frees,
+    bought, bought_frees }
   for at, number in ipairs(numbers) do numbers[at] = string.format('%.0f', number) end
   return numbers, reached
 end

@@ -262,6 +262,7 @@ fn numbers(limits: &CallLimits) -> Vec<i64> {
         count(limits.per_destination_per_day),
         count(limits.concurrent),
         limits.spend_per_day.map_or(-1, |max| i64::try_from(max.0).unwrap_or(i64::MAX)),
+        count(limits.purchases_per_day),
     ]
 }
 
@@ -282,6 +283,8 @@ fn usage(numbers: &[String]) -> Result<Usage, LedgerError> {
         concurrent,
         spent,
         spend_at,
+        bought,
+        bought_at,
     ] = numbers.try_into().map_err(|_| damaged())?;
     let count = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
     let at = |ms: i64| if ms < 0 { None } else { Timestamp::from_millisecond(ms).ok() };
@@ -294,6 +297,7 @@ fn usage(numbers: &[String]) -> Result<Usage, LedgerError> {
         concurrent: count(concurrent),
         spent: MilliCents(u64::try_from(spent).unwrap_or(0)),
         spend_frees_at: at(spend_at),
+        purchases: used(bought, bought_at),
     })
 }
 
@@ -444,7 +448,7 @@ impl Ledger for RedisLedger {
         hold: MilliCents,
         now: Timestamp,
     ) -> Result<Usage, LedgerError> {
-        let body = "local limits = {} for at = 5, 10 do limits[at - 4] = tonumber(ARGV[at]) end \
+        let body = "local limits = {} for at = 5, 11 do limits[at - 4] = tonumber(ARGV[at]) end \
                     local numbers = usage(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), limits) \
                     return numbers";
         let answer: Vec<String> = self

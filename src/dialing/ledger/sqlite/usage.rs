@@ -17,7 +17,7 @@ pub(super) fn usage(
     hold: MilliCents,
     now: Timestamp,
 ) -> rusqlite::Result<Usage> {
-    let count = |callee, window, max| used(db, account, callee, now, window, max);
+    let count = |callee, window, max| used(db, account, "call", callee, now, window, max);
     let of_callee = |window, max| match callee {
         Some(callee) => count(Some(callee), window, max),
         None => Ok(WindowUsage::default()),
@@ -31,6 +31,7 @@ pub(super) fn usage(
         concurrent: concurrent(db, account, now)?,
         spent,
         spend_frees_at,
+        purchases: used(db, account, "purchase", None, now, DAY, limits.purchases_per_day)?,
     })
 }
 
@@ -42,6 +43,7 @@ pub(super) fn before(now: Timestamp, window: SignedDuration) -> i64 {
 fn used(
     db: &Connection,
     account: &AccountId,
+    kind: &str,
     callee: Option<&DestinationHash>,
     now: Timestamp,
     window: SignedDuration,
@@ -49,20 +51,20 @@ fn used(
 ) -> rusqlite::Result<WindowUsage> {
     // Two statements rather than one with an `OR`, so that each has its index.
     let which = if callee.is_some() { "callee_hash = ?3" } else { "?3 IS NULL" };
-    let calls = format!(
+    let orders = format!(
         "FROM dispatch WHERE account_id = ?1 AND created_at > ?2 AND {which} \
-         AND kind = 'call' AND state <> 'not_placed'"
+         AND kind = '{kind}' AND state <> 'not_placed'"
     );
     let since = before(now, window);
     let callee = callee.map(DestinationHash::as_str);
     let count: u32 = db
-        .prepare_cached(&format!("SELECT count(*) {calls}"))?
+        .prepare_cached(&format!("SELECT count(*) {orders}"))?
         .query_row(params![account.as_str(), since, callee], |row| row.get(0))?;
     // There are fewer than `max` as soon as the `max`th newest has left the window.
     let frees_at = match max {
         Some(max) if max > 0 && count >= max => db
             .prepare_cached(&format!(
-                "SELECT created_at {calls} ORDER BY created_at DESC LIMIT 1 OFFSET ?4"
+                "SELECT created_at {orders} ORDER BY created_at DESC LIMIT 1 OFFSET ?4"
             ))?
             .query_row(params![account.as_str(), since, callee, max - 1], |row| row.get(0))
             .optional()?
