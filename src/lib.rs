@@ -4,7 +4,8 @@
 //! crate [`callingbox`], the typed client of CallingBox's REST API, which knows nothing of MCP.
 //!
 //! - [`stdio`] and [`http`]: the transports: bytes, sessions and authentication. [`state`]: what several replicas
-//!   share in one Redis or Valkey. [`webhook`]: receives CallingBox's deliveries and checks their signatures.
+//!   share in one Redis or Valkey. [`json_rpc`]: the messages of clients, for every transport. [`webhook`]: receives
+//!   CallingBox's deliveries and checks their signatures.
 //! - [`mcp`]: tools, resources and prompts; how calls are checked and answered. [`toolset`]: the groups of tools.
 //! - [`account`]: the account on whose behalf tools run, in one environment: live or sandbox, never both.
 //! - [`dialing`]: the calling rules, the confirmation, and the ledger that prevents dialing twice.
@@ -26,6 +27,7 @@ pub mod dialing;
 pub mod env_var;
 pub mod http;
 pub mod install;
+pub mod json_rpc;
 pub mod mcp;
 mod runtime;
 pub mod simulator;

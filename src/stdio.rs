@@ -8,21 +8,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmcp::model::{
-    ClientJsonRpcMessage, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
-};
+use callingbox::json_text::strip_bom;
+use rmcp::model::{ClientJsonRpcMessage, ErrorData, JsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::service::{RoleServer, ServerInitializeError, serve_server};
 use rmcp::transport::Transport;
 use rmcp::transport::io::stdio_pipes;
-use serde::Deserialize;
-use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::mcp::reply::text;
+use crate::json_rpc;
 use crate::mcp::server::{Server, ServerOptions};
 
 /// A longer line is refused and skipped.
@@ -93,13 +90,6 @@ pub struct LineTransport<R, W> {
     error_response: Option<JoinHandle<io::Result<()>>>,
 }
 
-#[derive(Debug)]
-enum ParsedLine {
-    Message(Box<ClientJsonRpcMessage>),
-    /// Not a message, with the error to respond with, if any.
-    Invalid(Option<(ErrorData, Option<RequestId>)>),
-}
-
 impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> LineTransport<R, W> {
     /// A transport over this input and output, which cancels `ended` at the end of input and stops reading once `ended`
     /// is cancelled.
@@ -167,19 +157,23 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> LineTr
             }
             let (error, id) = match self.read_line().await {
                 Ok(Some(Ok(()))) => {
-                    let line = self.line.trim_ascii();
-                    let parsed = (!line.is_empty()).then(|| parse_line(line));
+                    let line = strip_bom(self.line.trim_ascii());
+                    let read = (!line.is_empty()).then(|| json_rpc::read_message(line));
                     self.line.clear();
-                    match parsed {
-                        None | Some(ParsedLine::Invalid(None)) => continue,
-                        Some(ParsedLine::Message(message)) => {
-                            self.opened |= matches!(*message, JsonRpcMessage::Request(_));
+                    match read {
+                        None => continue,
+                        Some(Ok(message)) => {
+                            self.opened |= matches!(message, JsonRpcMessage::Request(_));
                             if self.opened {
-                                return Some(*message);
+                                return Some(message);
                             }
                             continue;
                         }
-                        Some(ParsedLine::Invalid(Some(error))) => error,
+                        Some(Err(invalid)) if invalid.is_answered => (invalid.error, invalid.id),
+                        Some(Err(_)) => {
+                            tracing::debug!("an invalid notification or response is ignored");
+                            continue;
+                        }
                     }
                 }
                 Ok(Some(Err(too_long))) => (too_long, None),
@@ -195,71 +189,6 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> LineTr
                 write_message(&output, &ServerJsonRpcMessage::error(error, id)).await
             }));
         }
-    }
-}
-
-fn parse_line(line: &[u8]) -> ParsedLine {
-    let problem = match serde_json::from_slice::<ClientJsonRpcMessage>(line) {
-        Ok(message) => return ParsedLine::Message(Box::new(message)),
-        Err(problem) => problem,
-    };
-    let parse_error =
-        |text: String| ParsedLine::Invalid(Some((ErrorData::parse_error(text, None), None)));
-    if let Err(problem) = std::str::from_utf8(line) {
-        return parse_error(format!("this line is not UTF-8: {problem}"));
-    }
-    let value = match serde_json::from_slice::<Value>(line) {
-        Ok(value) => value,
-        Err(problem) => return parse_error(format!("this line is not JSON: {problem}")),
-    };
-    let invalid =
-        |text: String, id| ParsedLine::Invalid(Some((ErrorData::invalid_request(text, None), id)));
-    match &value {
-        Value::Array(_) => {
-            invalid("batches were removed in 2025-06-18: send one message a line".to_owned(), None)
-        }
-        Value::Object(object) => {
-            let id = object.get("id").and_then(|id| RequestId::deserialize(id).ok());
-            let method = object.get("method").and_then(Value::as_str);
-            let no_message =
-                |reason: &str| invalid(format!("not a JSON-RPC 2.0 message: {reason}"), id.clone());
-            match method {
-                // A notification is never answered (JSON-RPC 2.0, section 4.1).
-                Some(_) if !object.contains_key("id") => ParsedLine::Invalid(None),
-                // Nor is a response: its id is one of the server's, and a request of the client may have the same.
-                None if ["result", "error"].iter().any(|name| object.contains_key(*name))
-                    && !object.contains_key("method") =>
-                {
-                    tracing::warn!("an invalid response of the client is ignored");
-                    ParsedLine::Invalid(None)
-                }
-                _ if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") => {
-                    no_message("`jsonrpc` must be \"2.0\"")
-                }
-                None => no_message("`method` must be a text"),
-                Some(_) if id.is_none() => no_message("`id` must be a text or a whole number"),
-                Some(method) => {
-                    let text = describe_params_error(method, object.get("params"), &problem);
-                    ParsedLine::Invalid(Some((ErrorData::invalid_params(text, None), id)))
-                }
-            }
-        }
-        _ => invalid("a message is a JSON object".to_owned(), None),
-    }
-}
-
-/// The error text for a request that is valid except for its parameters.
-fn describe_params_error(
-    method: &str,
-    params: Option<&Value>,
-    problem: &serde_json::Error,
-) -> String {
-    let method = text::one_line(method, 80);
-    match params {
-        Some(params) if !params.is_object() => {
-            format!("the parameters of {method} cannot be read: `params` must be an object")
-        }
-        _ => format!("the parameters of {method} cannot be read: {problem}"),
     }
 }
 

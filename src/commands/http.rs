@@ -275,6 +275,7 @@ fn server_settings(args: &HttpArgs, has_webhook_secrets: bool) -> anyhow::Result
             session_idle: Duration::from_secs(args.session_idle),
             streams_per_tenant: to_usize(args.max_streams_per_tenant),
             requests_per_second: args.requests_per_second,
+            ..TenantLimits::default()
         },
         grace: Duration::from_secs(args.grace),
         ..HttpSettings::default()

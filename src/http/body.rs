@@ -1,7 +1,6 @@
-//! Request bodies, read whole within a size and a time, and a peek at which JSON-RPC message they are; response
-//! bodies that keep a guard alive until they end, or that end at a deadline.
+//! Request bodies, read whole within a size, a time and a budget; response bodies that keep a guard alive until they end,
+//! or that end at a deadline.
 
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,149 +8,88 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::CONNECTION;
 use http::{HeaderValue, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use rmcp::ErrorData;
-use rmcp::model::{ClientJsonRpcMessage, RequestId, ServerJsonRpcMessage};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use http_body_util::BodyExt;
+use rmcp::model::ServerJsonRpcMessage;
 use tokio::time::{Instant, Sleep};
 
 use super::answer;
+use super::body_budget::{BodyBudget, BodyBudgetExceeded, BodyBytes};
+use crate::json_rpc::InvalidMessage;
 
-/// Reads a whole body.
+/// The limits of one request body.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    pub max_bytes: usize,
+    /// How long the body may take to arrive.
+    pub timeout: Duration,
+}
+
+/// Reads a whole body. Its bytes count in the budget as they arrive.
 ///
 /// # Errors
-/// The response: 413 if the body is too large, 408 if it takes too long, 400 if it is incomplete.
+/// The response: 413 if the body is too large, 408 if it takes too long, 400 if it is incomplete, 503 if the budget is used
+/// up.
 pub async fn read_body(
     body: Body,
+    limits: BodyLimits,
+    budget: &BodyBudget,
+) -> Result<(Bytes, BodyBytes), Box<Response>> {
+    let refuse = |status, text: &str| close_connection(answer::error_response(status, text));
+    let read = tokio::time::timeout(limits.timeout, read_frames(body, limits.max_bytes, budget));
+    read.await.unwrap_or(Err(ReadError::TimedOut)).map_err(|error| match error {
+        ReadError::TooLarge => {
+            let text = format!("the body has more than {} bytes", limits.max_bytes);
+            refuse(StatusCode::PAYLOAD_TOO_LARGE, &text)
+        }
+        ReadError::Incomplete => refuse(StatusCode::BAD_REQUEST, "the request body was incomplete"),
+        ReadError::TimedOut => refuse(StatusCode::REQUEST_TIMEOUT, "the request body timed out"),
+        ReadError::Budget(exceeded) => {
+            let (status, wait) = (StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(1));
+            close_connection(answer::retry_after(status, &exceeded.to_string(), wait))
+        }
+    })
+}
+
+enum ReadError {
+    TooLarge,
+    Incomplete,
+    TimedOut,
+    Budget(BodyBudgetExceeded),
+}
+
+async fn read_frames(
+    mut body: Body,
     max_bytes: usize,
-    timeout: Duration,
-) -> Result<Bytes, Box<Response>> {
-    let refuse = |status, text: &str| {
-        let mut response = answer::error_response(status, text);
-        // The unread rest of the body would be taken for the next request, so the connection ends here.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        Box::new(response)
-    };
-    let too_large = || {
-        let text = format!("the body has more than {max_bytes} bytes");
-        refuse(StatusCode::PAYLOAD_TOO_LARGE, &text)
-    };
+    budget: &BodyBudget,
+) -> Result<(Bytes, BodyBytes), ReadError> {
     if body.size_hint().lower() > max_bytes as u64 {
-        return Err(too_large());
+        return Err(ReadError::TooLarge);
     }
-    match tokio::time::timeout(timeout, Limited::new(body, max_bytes).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "the request body was incomplete")),
-        Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the request body timed out")),
+    let (mut read, mut held) = (BytesMut::new(), BodyBytes::default());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| ReadError::Incomplete)?.into_data() else { continue };
+        if data.len() > max_bytes - read.len() {
+            return Err(ReadError::TooLarge);
+        }
+        budget.extend(&mut held, data.len()).map_err(ReadError::Budget)?;
+        read.extend_from_slice(&data);
     }
+    Ok((read.freeze(), held))
 }
 
-/// The parts of a JSON-RPC message that this layer acts on.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct JsonRpcPeek {
-    /// The method of a request or a notification.
-    pub method: Option<String>,
-    #[serde(deserialize_with = "deserialize_params")]
-    params: Option<PeekParams>,
+/// The unread rest of a body would be taken for the next request, so the connection ends with this response.
+fn close_connection(mut response: Response) -> Box<Response> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    Box::new(response)
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-struct PeekParams {
-    name: Option<String>,
-}
-
-/// Reads named parameters. Serde would also read a list, as the fields in their order.
-fn deserialize_params<'de, D: Deserializer<'de>>(input: D) -> Result<Option<PeekParams>, D::Error> {
-    struct ObjectVisitor;
-
-    impl<'de> Visitor<'de> for ObjectVisitor {
-        type Value = Option<PeekParams>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-            PeekParams::deserialize(MapAccessDeserializer::new(map)).map(Some)
-        }
-    }
-
-    input.deserialize_any(ObjectVisitor)
-}
-
-impl JsonRpcPeek {
-    /// Peeks at a body. A duplicate key is an error, because two parsers could read the message differently.
-    ///
-    /// # Errors
-    /// The response, 400: the body is not a JSON-RPC message.
-    pub fn parse(body: &[u8]) -> Result<Self, Box<Response>> {
-        // Serde would read a list as the fields in their order.
-        if first_byte(body) != Some(b'{') {
-            return Err(invalid_message(body, "it has no fields"));
-        }
-        serde_json::from_slice(body).map_err(|error| invalid_message(body, &error.to_string()))
-    }
-
-    /// The name of the called tool; `None` if the message is not a tool call.
-    #[must_use]
-    pub fn tool_name(&self) -> Option<&str> {
-        (self.method.as_deref() == Some("tools/call")).then_some(())?;
-        self.params.as_ref()?.name.as_deref()
-    }
-}
-
-/// Parses a body as a message.
-///
-/// # Errors
-/// The response, 400: the body is not a JSON-RPC message.
-pub fn parse_message(body: &[u8]) -> Result<ClientJsonRpcMessage, Box<Response>> {
-    JsonRpcPeek::parse(body)?;
-    serde_json::from_slice(body).map_err(|error| invalid_message(body, &error.to_string()))
-}
-
-/// The response to a body that is not a message (JSON-RPC 2.0, section 5.1).
-fn invalid_message(body: &[u8], problem: &str) -> Box<Response> {
-    #[derive(Deserialize)]
-    struct WithId {
-        id: RequestId,
-    }
-
-    let json = str::from_utf8(body).map_err(|error| error.to_string()).and_then(|text| {
-        serde_json::from_str::<IgnoredAny>(text).map_err(|error| error.to_string())
-    });
-    let (error, id) = match (json, first_byte(body)) {
-        (Err(problem), _) => {
-            (ErrorData::parse_error(format!("the body is not JSON: {problem}"), None), None)
-        }
-        (Ok(_), Some(b'{')) => {
-            let text = format!("not a JSON-RPC 2.0 message: {problem}");
-            let request = serde_json::from_slice::<WithId>(body);
-            (ErrorData::invalid_request(text, None), request.ok().map(|request| request.id))
-        }
-        (Ok(_), Some(b'[')) => {
-            let text = "batches were removed in 2025-06-18: send one message a request";
-            (ErrorData::invalid_request(text, None), None)
-        }
-        (Ok(_), _) => (ErrorData::invalid_request("a message is a JSON object", None), None),
-    };
-    let message = ServerJsonRpcMessage::error(error, id);
+/// The response, 400, to a body that is not a message.
+pub fn invalid_message(invalid: Box<InvalidMessage>) -> Box<Response> {
+    let message = ServerJsonRpcMessage::error(invalid.error, invalid.id);
     Box::new((StatusCode::BAD_REQUEST, Json(message)).into_response())
-}
-
-fn first_byte(body: &[u8]) -> Option<u8> {
-    body.iter().copied().find(|byte| !byte.is_ascii_whitespace())
 }
 
 /// Keeps `guard` alive until the last byte of the response is sent or the peer is gone.
@@ -225,30 +163,11 @@ impl<B: HttpBody<Data = Bytes> + Unpin, G: Unpin> HttpBody for GuardedBody<B, G>
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    #[test]
-    fn a_peek_finds_the_tool_and_rejects_ambiguous_messages() {
-        let peek = |text: &str| JsonRpcPeek::parse(text.as_bytes());
-        let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"place_call","arguments":{"name":"x"}}}"#;
-        assert_eq!(peek(call).unwrap().tool_name(), Some("place_call"));
-        let prompt = r#"{"method":"prompts/get","params":{"name":"place_call"}}"#;
-        assert_eq!(peek(prompt).unwrap().tool_name(), None);
-        assert_eq!(peek(r#"{"id":1,"result":{}}"#).unwrap(), JsonRpcPeek::default());
-        for text in [
-            r#"{"method":"ping","method":"tools/call","params":{"name":"place_call"}}"#,
-            r#"{"method":"tools/call","params":{"name":"list_calls","name":"place_call"}}"#,
-            r#"{"method":"tools/call","params":{},"params":{"name":"place_call"}}"#,
-            "[]",
-            r#"["tools/call",{"name":"place_call"}]"#,
-            r#"{"method":"tools/call","params":["place_call"]}"#,
-            "null",
-            "not json",
-            "",
-        ] {
-            assert_eq!(peek(text).unwrap_err().status(), 400, "{text}");
-        }
-    }
+    use tokio::sync::Semaphore;
+
+    use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_streamed_response_ends_at_its_deadline() {
@@ -271,24 +190,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_is_limited_in_size_and_time() {
-        let timeout = Duration::from_secs(5);
-        assert_eq!(read_body(Body::from("four"), 4, timeout).await.unwrap(), "four");
-        assert_eq!(read_body(Body::from("fives"), 4, timeout).await.unwrap_err().status(), 413);
+    async fn a_body_is_limited_in_size_and_time_and_by_the_budget() {
+        let budget = BodyBudget::new(6, Arc::new(Semaphore::new(100)));
+        let read = async |body: Body| {
+            let limits = BodyLimits { max_bytes: 4, timeout: Duration::from_secs(5) };
+            let read = read_body(body, limits, &budget).await;
+            read.map_err(|response| response.status().as_u16())
+        };
+        let refused = async |body: Body| read(body).await.unwrap_err();
+        let (four, held) = read(Body::from("four")).await.unwrap();
+        assert_eq!(four, "four");
+        assert_eq!(refused(Body::from("four")).await, 503, "two bytes are left");
+        drop(held);
+        assert_eq!(refused(Body::from("fives")).await, 413);
         let chunks = futures::stream::iter([Ok::<_, std::io::Error>("abc"), Ok("de")]);
-        assert_eq!(
-            read_body(Body::from_stream(chunks), 4, timeout).await.unwrap_err().status(),
-            413
-        );
+        assert_eq!(refused(Body::from_stream(chunks)).await, 413);
         let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
-        assert_eq!(
-            read_body(Body::from_stream(never), 4, timeout).await.unwrap_err().status(),
-            408
-        );
+        assert_eq!(refused(Body::from_stream(never)).await, 408);
         let broken = futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("gone"))]);
-        assert_eq!(
-            read_body(Body::from_stream(broken), 4, timeout).await.unwrap_err().status(),
-            400
-        );
+        assert_eq!(refused(Body::from_stream(broken)).await, 400);
+        // Whatever was refused holds no bytes.
+        assert!(read(Body::from("four")).await.is_ok());
     }
 }

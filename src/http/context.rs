@@ -10,11 +10,12 @@ use tokio_util::task::TaskTracker;
 use super::answer::{error_response, retry_after};
 use super::auth::required_scope::required_scope;
 use super::auth::{Authenticator, Principal};
-use super::body::JsonRpcPeek;
+use super::body::BodyLimits;
 use super::handler::HandlerFactory;
 use super::sessions::SessionLimitReached;
 use super::tenant::Tenants;
 use super::tool_filter::RequestToolFilter;
+use crate::json_rpc::JsonRpcPeek;
 use crate::mcp::registry::index::ToolIndex;
 use crate::mcp::registry::selection::Selection;
 use crate::mcp::request::caller::Caller;
@@ -25,8 +26,7 @@ pub(super) const SESSION_ID: &str = "mcp-session-id";
 pub(super) struct RouteContext {
     /// `true`: no sessions, for clients of older protocol versions either.
     pub(super) is_stateless: bool,
-    pub(super) max_body_bytes: usize,
-    pub(super) body_timeout: Duration,
+    pub(super) body: BodyLimits,
     /// The requests that a server which shuts down waits for.
     pub(super) in_flight: TaskTracker,
     pub(super) handlers: Arc<dyn HandlerFactory>,

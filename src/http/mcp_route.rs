@@ -1,5 +1,6 @@
 //! `/mcp`: streamable HTTP of all protocol versions.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,19 +9,22 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, AUTHORIZATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::Full;
 use jiff::Timestamp;
 use rmcp::model::{ConstString, ProtocolVersion, SubscriptionsListenRequestMethod};
 use tokio::time::Instant;
 
+use super::accept::{EVENT_STREAM, ResponseForm, accepts};
 use super::answer::error_response;
 use super::auth::Principal;
-use super::body::{self, JsonRpcPeek};
+use super::body;
 use super::context::{RouteContext, SESSION_ID, no_sessions, too_many_sessions, too_many_streams};
 use super::sessions::{SessionGuard, SessionPolicy};
 use super::sse::SseSessions;
 use super::tool_filter::RequestToolFilter;
+use crate::json_rpc::{self, JsonRpcPeek};
+use crate::mcp::request::peer::SingleAnswer;
 
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 /// Stands for a time that is too far away for the clock.
@@ -54,6 +58,9 @@ pub(super) async fn handle(
     let stream = principal.tenant.acquire_stream().ok_or_else(too_many_streams)?;
     let session = acquire_session(context, &principal, &parts.headers)?;
     let is_delete = parts.method == Method::DELETE;
+    if accepts(&parts.headers, EVENT_STREAM) {
+        ResponseForm::accept_both(&mut parts.headers);
+    }
     let request = http::Request::from_parts(parts, Full::<Bytes>::default());
     let mut response = principal.tenant.streamable_http().handle_request(request).await;
     // The session has ended by now, and the Python SDK takes 202 for a failure.
@@ -70,13 +77,16 @@ async fn post_message(
     mut parts: Parts,
     body: axum::body::Body,
 ) -> Result<Response, Box<Response>> {
+    let form = ResponseForm::from_headers(&parts.headers)?;
     let tenant = &principal.tenant;
-    let stream = Arc::new(tenant.acquire_stream().ok_or_else(too_many_streams)?);
+    let stream = tenant.acquire_stream().ok_or_else(too_many_streams)?;
     let session = acquire_session(context, principal, &parts.headers)?;
     let in_flight = context.in_flight.token();
-    let body = body::read_body(body, context.max_body_bytes, context.body_timeout).await?;
-    let peek = JsonRpcPeek::parse(&body)?;
+    let (body, mut held) = body::read_body(body, context.body, tenant.body_budget()).await?;
+    let (peek, body) = prepare(body)?;
+    held.shrink_to(body.len());
     context.check_scope(principal, &peek)?;
+    check_form(form, &peek)?;
     let opens_session =
         peek.method.as_deref() == Some("initialize") && session.is_none() && !context.is_stateless;
     if opens_session {
@@ -84,15 +94,20 @@ async fn post_message(
         drop(tenant.sessions().acquire_permit().await.map_err(too_many_sessions)?);
     }
     let session_filter = session.as_ref().map(SessionGuard::tool_filter).unwrap_or_default();
+    keep_known_headers(&mut parts.headers);
     parts.extensions.insert(context.caller(principal, &session_filter, &filter));
+    if form == ResponseForm::Json {
+        parts.extensions.insert(SingleAnswer);
+    }
     // A request of a session goes on when its client disconnects, and counts as long as it goes on.
-    parts.extensions.insert(Arc::clone(&stream));
+    let counted = Arc::new((stream, held));
+    parts.extensions.insert(Arc::clone(&counted));
     let unanswered = tenant.track_answer();
     let request = http::Request::from_parts(parts, Full::new(body.clone()));
     let response = tenant.streamable_http().handle_request(request).await;
     // rmcp answers a body that is not a message as one of an unknown media type.
     if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-        body::parse_message(&body)?;
+        json_rpc::parse_message(&body).map_err(body::invalid_message)?;
     }
     let expires_at = principal.expires_at;
     if opens_session && let Some(id) = response.headers().get(SESSION_ID) {
@@ -100,20 +115,54 @@ async fn post_message(
         let policy = SessionPolicy { expires_at, tool_filter: filter };
         tenant.sessions().set_policy(id.to_str().unwrap_or_default(), policy);
     }
+    let response = form.convert(response).await;
     let ends_with_token = ends_with_token(context, &peek);
-    let response = body::with_guard(response, (stream, session, in_flight, unanswered));
+    let response = body::with_guard(response, (counted, session, in_flight, unanswered));
     Ok(match expires_at.filter(|_| ends_with_token) {
         None => response,
         Some(expires_at) => body::with_deadline(response, to_instant(expires_at)),
     })
 }
 
+/// The message as rmcp reads it, and what it is.
+fn prepare(body: Bytes) -> Result<(JsonRpcPeek, Bytes), Box<Response>> {
+    let (peek, prepared) = json_rpc::prepare(&body).map_err(body::invalid_message)?;
+    let prepared = match prepared {
+        Cow::Owned(rewritten) => Bytes::from(rewritten),
+        Cow::Borrowed(text) => body.slice_ref(text),
+    };
+    Ok((peek, prepared))
+}
+
+/// Checks that the response to this message can have the form that the client accepts.
+fn check_form(form: ResponseForm, peek: &JsonRpcPeek) -> Result<(), Box<Response>> {
+    if form == ResponseForm::Json && is_subscription(peek) {
+        let text = "the answer to subscriptions/listen is a stream; accept text/event-stream";
+        return Err(Box::new(error_response(StatusCode::NOT_ACCEPTABLE, text)));
+    }
+    Ok(())
+}
+
+/// Removes the headers that nobody reads, because the rest live as long as the request, and names both forms of a response,
+/// as rmcp wants it.
+fn keep_known_headers(headers: &mut HeaderMap) {
+    const KNOWN: [&str; 5] = ["content-type", "host", "last-event-id", "traceparent", "tracestate"];
+    let is_known =
+        |name: &HeaderName| name.as_str().starts_with("mcp-") || KNOWN.contains(&name.as_str());
+    let kept = headers.iter().filter(|(name, _)| is_known(name));
+    *headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+    ResponseForm::accept_both(headers);
+}
+
 /// Whether the response is cut off when the token expires: a subscription or a reading tool. A tool that changes
 /// something may finish.
 fn ends_with_token(context: &RouteContext, peek: &JsonRpcPeek) -> bool {
     let tool = peek.tool_name().and_then(|name| context.tools().get(name));
+    is_subscription(peek) || tool.is_some_and(|tool| tool.effect.is_read_only())
+}
+
+fn is_subscription(peek: &JsonRpcPeek) -> bool {
     peek.method.as_deref() == Some(SubscriptionsListenRequestMethod::VALUE)
-        || tool.is_some_and(|tool| tool.effect.is_read_only())
 }
 
 /// The session that the request names, which is in use as long as the guard lives.

@@ -5,9 +5,11 @@
 //! limits of its body ([`body`]) and its session ([`sessions`]), and then reaches rmcp's streamable HTTP (`mcp_route`)
 //! or `sse`. Two tenants share nothing but the limits of the whole server.
 
+pub mod accept;
 pub mod answer;
 pub mod auth;
 pub mod body;
+pub mod body_budget;
 pub mod call_events;
 pub mod cancel_on_close;
 mod context;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::auth::Authenticator;
+use super::body::BodyLimits;
 use super::context::RouteContext;
 use super::handler::HandlerFactory;
 use super::health::{self, Health};
@@ -42,9 +43,7 @@ pub struct HttpSettings {
     pub stateless: bool,
     pub tenants: TenantLimits,
     pub connections: ConnectionLimits,
-    pub max_body_bytes: usize,
-    /// How long a request body may take to arrive.
-    pub body_timeout: Duration,
+    pub body: BodyLimits,
     /// How long requests in flight may take at shutdown.
     pub grace: Duration,
     /// Log the arguments of tool calls, masked.
@@ -62,8 +61,7 @@ impl Default for HttpSettings {
             stateless: false,
             tenants: TenantLimits::default(),
             connections: ConnectionLimits::default(),
-            max_body_bytes: 4 * 1024 * 1024,
-            body_timeout: Duration::from_secs(30),
+            body: BodyLimits { max_bytes: 512 * 1024, timeout: Duration::from_secs(30) },
             grace: Duration::from_secs(25),
             log_arguments: false,
             shared: None,
@@ -105,8 +103,7 @@ impl HttpServer {
                 .with_shared_state(settings.shared);
         let context = RouteContext {
             is_stateless: settings.stateless,
-            max_body_bytes: settings.max_body_bytes,
-            body_timeout: settings.body_timeout,
+            body: settings.body,
             in_flight: settings.in_flight,
             handlers,
             selection,
@@ -135,9 +132,12 @@ impl HttpServer {
         let messages = async |State(server): ServerState, request: Request| {
             into_response(server.sse.post_message(&server.context, request).await)
         };
+        // People and programs add a slash to the end of an address.
         let routes = Router::new()
             .route("/mcp", any(mcp))
+            .route("/mcp/", any(mcp))
             .route("/sse", get(sse))
+            .route("/sse/", get(sse))
             .route("/messages", post(messages))
             .with_state(Arc::clone(self))
             .merge(other);

@@ -23,12 +23,13 @@ use uuid::Uuid;
 
 use super::answer::{error_response, retry_after};
 use super::auth::Principal;
-use super::body::{self, JsonRpcPeek};
+use super::body;
 use super::context::{RouteContext, SESSION_ID, no_sessions, too_many_sessions, too_many_streams};
 use super::sessions::SessionPolicy;
 use super::sse_channel::{PendingError, PendingRequests, SseChannel};
 use super::tenant::Tenant;
 use super::tool_filter::RequestToolFilter;
+use crate::json_rpc;
 
 /// Messages that wait for the client to read them.
 const MAX_OUTGOING: usize = 64;
@@ -82,14 +83,15 @@ impl SseSessions {
         let principal = context.authenticate(&parts.headers).await?;
         let filter = RequestToolFilter::from_headers(&parts.headers, context.tools())?;
         let _stream = principal.tenant.acquire_stream().ok_or_else(too_many_streams)?;
-        let body = body::read_body(body, context.max_body_bytes, context.body_timeout).await?;
+        let (body, mut held) =
+            body::read_body(body, context.body, principal.tenant.body_budget()).await?;
         let id = session_id_in(parts.uri.query().unwrap_or_default())?;
         let session = principal.tenant.sessions().acquire(&id).ok_or_else(no_such_session)?;
         session.extend_until(principal.expires_at);
-        if principal.scopes.is_some() {
-            context.check_scope(&principal, &JsonRpcPeek::parse(&body)?)?;
-        }
-        let mut message = body::parse_message(&body)?;
+        let (peek, prepared) = json_rpc::prepare(&body).map_err(body::invalid_message)?;
+        held.shrink_to(prepared.len());
+        context.check_scope(&principal, &peek)?;
+        let mut message = json_rpc::parse_message(&prepared).map_err(body::invalid_message)?;
         let inbox = self.0.lock().get(id.as_str()).cloned().ok_or_else(no_such_session)?;
         // After this nothing waits, so a client that disconnects leaves nothing behind.
         let slot = match timeout(SEND_TIMEOUT, inbox.to_server.reserve()).await {
@@ -98,7 +100,8 @@ impl SseSessions {
             Err(_) => return Err(too_busy()),
         };
         if let JsonRpcMessage::Request(request) = &mut message {
-            let acquire = || Some((principal.tenant.acquire_stream()?, context.in_flight.token()));
+            let acquire =
+                || Some((principal.tenant.acquire_stream()?, held, context.in_flight.token()));
             inbox.pending.insert(&request.id, acquire).map_err(|error| match error {
                 PendingError::TooMany => too_busy(),
                 PendingError::DuplicateId => duplicate_id(),

@@ -11,13 +11,15 @@ use rmcp::transport::Transport;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::body_budget::BodyBytes;
 use super::cancel_on_close::{answered_request_id, cancelled_request_id};
 
 /// Requests of one session without an answer.
 const MAX_PENDING: usize = 128;
 
-/// What a request holds until it is answered: a stream of its tenant, and a token for which a shutdown waits.
-pub(super) type PendingRequest = (OwnedSemaphorePermit, TaskTrackerToken);
+/// What a request holds until it is answered: a stream of its tenant, its body's share of the budget, and a token for which
+/// a shutdown waits.
+pub(super) type PendingRequest = (OwnedSemaphorePermit, BodyBytes, TaskTrackerToken);
 
 /// The requests of a session without an answer.
 #[derive(Debug, Clone, Default)]

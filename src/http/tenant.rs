@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::body_budget::BodyBudget;
 use super::handler::{DynStreamableHttp, HandlerContext, HandlerFactory, McpHandler};
 use super::rate::RequestRate;
 use super::sessions::Sessions;
@@ -42,6 +43,10 @@ pub struct TenantLimits {
     pub streams_per_tenant: usize,
     /// Requests of one tenant in a second, on average; a burst may be ten times as many.
     pub requests_per_second: NonZeroU32,
+    /// Bytes of request bodies of one tenant that are in memory at the same time.
+    pub body_bytes_per_tenant: usize,
+    /// The same of all tenants together.
+    pub body_bytes: usize,
 }
 
 impl Default for TenantLimits {
@@ -53,6 +58,8 @@ impl Default for TenantLimits {
             session_idle: Duration::from_secs(900),
             streams_per_tenant: 4_000,
             requests_per_second: NonZeroU32::MIN.saturating_add(99),
+            body_bytes_per_tenant: 16 * 1024 * 1024,
+            body_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -94,6 +101,7 @@ pub struct Tenant {
     streams: Arc<Semaphore>,
     max_streams: usize,
     rate: RequestRate,
+    body_budget: BodyBudget,
     end: CancellationToken,
     unanswered: TaskTracker,
     last_used: Mutex<Instant>,
@@ -159,6 +167,11 @@ impl Tenant {
         Arc::clone(&self.streams).try_acquire_owned().ok()
     }
 
+    #[must_use]
+    pub fn body_budget(&self) -> &BodyBudget {
+        &self.body_budget
+    }
+
     fn is_idle(&self) -> bool {
         self.sessions.session_count() == 0 && self.streams.available_permits() == self.max_streams
     }
@@ -210,6 +223,7 @@ pub struct Tenants {
     stateless: bool,
     options: ServerOptions,
     session_permits: Arc<Semaphore>,
+    body_bytes: Arc<Semaphore>,
     end: CancellationToken,
     known: Mutex<HashMap<Identity, Arc<Tenant>>>,
     shared: Option<SharedState>,
@@ -225,8 +239,19 @@ impl Tenants {
         end: CancellationToken,
     ) -> Self {
         let session_permits = Arc::new(Semaphore::new(limits.sessions));
+        let body_bytes = Arc::new(Semaphore::new(limits.body_bytes));
         let (known, options, shared) = Default::default();
-        Self { handlers, limits, stateless, options, session_permits, end, known, shared }
+        Self {
+            handlers,
+            limits,
+            stateless,
+            options,
+            session_permits,
+            body_bytes,
+            end,
+            known,
+            shared,
+        }
     }
 
     /// Counts requests over all replicas with this state.
@@ -313,6 +338,10 @@ impl Tenants {
             streams: Arc::new(Semaphore::new(limits.streams_per_tenant)),
             max_streams: limits.streams_per_tenant,
             rate: RequestRate::new(limits.requests_per_second, shared),
+            body_budget: BodyBudget::new(
+                limits.body_bytes_per_tenant,
+                Arc::clone(&self.body_bytes),
+            ),
             end,
             unanswered,
             last_used: Mutex::new(Instant::now()),

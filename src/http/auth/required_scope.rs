@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::super::answer;
-use super::super::body::JsonRpcPeek;
+use crate::json_rpc::JsonRpcPeek;
 use crate::mcp::registry::index::{ToolIndex, ToolMeta};
 use crate::mcp::registry::scope::OAuthScope;
 use crate::mcp::registry::selection::Selection;
@@ -52,6 +52,7 @@ pub fn required_scope(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::body::invalid_message;
     use crate::mcp::catalogue::Catalogue;
     use crate::toolset::Toolset;
 
@@ -61,6 +62,7 @@ mod tests {
         let offered = Selection { toolsets: Toolset::ALL.to_vec(), ..Selection::default() };
         let required = |text: &str| {
             let scope = JsonRpcPeek::parse(text.as_bytes())
+                .map_err(invalid_message)
                 .and_then(|message| required_scope(&message, catalogue.index(), &offered));
             scope.map_err(|response| response.status())
         };

@@ -12,6 +12,11 @@ pub enum Era {
     Stateless,
 }
 
+/// Marks a request whose transport carries one answer and nothing else, so that the server cannot ask its client anything
+/// meanwhile. In the stateless era a question is an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct SingleAnswer;
+
 /// The client of one request.
 pub struct McpPeer {
     era: Era,
@@ -33,9 +38,14 @@ impl McpPeer {
         let stateless = context
             .protocol_version()
             .is_some_and(|version| version.as_str() >= ProtocolVersion::V_2026_07_28.as_str());
+        let mut capabilities = context.client_capabilities().unwrap_or_default();
+        let head = context.extensions.get::<http::request::Parts>();
+        if !stateless && head.is_some_and(|head| head.extensions.get::<SingleAnswer>().is_some()) {
+            capabilities.elicitation = None;
+        }
         Self {
             era: if stateless { Era::Stateless } else { Era::Sessions },
-            capabilities: context.client_capabilities().unwrap_or_default(),
+            capabilities,
             peer: context.peer.clone(),
             input_responses,
             request_state,

@@ -121,12 +121,17 @@ fn the_limits_are_those_of_the_program() {
         format!(
             "at most {} KiB, {} s for a body",
             connections.header_bytes / 1024,
-            limits.body_timeout.as_secs()
+            limits.body.timeout.as_secs()
         ),
         format!(
-            "{} MiB, {},000 connections",
-            limits.max_body_bytes / 1024 / 1024,
+            "{} KiB, {},000 connections",
+            limits.body.max_bytes / 1024,
             connections.connections / 1_000
+        ),
+        format!(
+            "{} MiB of one account and {} MiB of all",
+            tenants.body_bytes_per_tenant / 1024 / 1024,
+            tenants.body_bytes / 1024 / 1024
         ),
         format!("`--grace` seconds ({})", limits.grace.as_secs()),
         format!(

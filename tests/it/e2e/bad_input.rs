@@ -402,15 +402,15 @@ async fn unreadable_messages_are_refused_with_their_id_if_they_have_one() {
         huge.resize(16 * 1024 * 1024, b'x');
         huge.extend_from_slice(b"\"}}");
         for (line, code, id, message) in [
-            (b"nonsense".to_vec(), -32700, Value::Null, "this line is not JSON"),
-            (b"{\"jsonrpc\":\"2.0\",".to_vec(), -32700, Value::Null, "this line is not JSON"),
+            (b"nonsense".to_vec(), -32700, Value::Null, "the message is not JSON"),
+            (b"{\"jsonrpc\":\"2.0\",".to_vec(), -32700, Value::Null, "the message is not JSON"),
             (
                 b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\xfe\"}".to_vec(),
                 -32700,
-                Value::Null,
-                "this line is not UTF-8",
+                json!(1),
+                "the message is not UTF-8",
             ),
-            (vec![b'['; 100_000], -32700, Value::Null, "this line is not JSON"),
+            (vec![b'['; 100_000], -32700, Value::Null, "the message is not JSON"),
             (b"[]".to_vec(), -32600, Value::Null, "batches were removed"),
             (
                 format!("[{}]", request(json!(1), json!("tools/list"), json!({}))).into_bytes(),

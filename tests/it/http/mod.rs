@@ -14,3 +14,4 @@ mod shutdown;
 pub(crate) mod support;
 mod tool_filter;
 mod webhooks;
+mod wire;

@@ -56,7 +56,7 @@ async fn a_call_whose_headers_contradict_its_body_is_refused_and_not_run() {
         ("mcp-name", "place_call", (400, Some(-32020))),
         ("mcp-protocol-version", "", (400, Some(-32020))),
         ("mcp-protocol-version", "2025-11-25", (400, Some(-32020))),
-        ("accept", "application/json", (406, None)),
+        ("accept", "text/html", (406, None)),
         ("content-type", "text/plain", (415, None)),
     ] {
         let mut request = call().build().unwrap();
@@ -272,10 +272,10 @@ async fn an_invalid_message_gets_the_error_of_json_rpc() {
         let mut events = Events::of(stream.send().await.unwrap());
         let endpoint = events.next().await.unwrap().1;
         for (body, code, id, says) in [
-            ("", -32700, Value::Null, "the body is not JSON"),
-            ("{", -32700, Value::Null, "the body is not JSON"),
-            ("[{}", -32700, Value::Null, "the body is not JSON"),
-            ("call me", -32700, Value::Null, "the body is not JSON"),
+            ("", -32700, Value::Null, "the message is not JSON"),
+            ("{", -32700, Value::Null, "the message is not JSON"),
+            ("[{}", -32700, Value::Null, "the message is not JSON"),
+            ("call me", -32700, Value::Null, "the message is not JSON"),
             ("[]", -32600, Value::Null, "batches were removed"),
             (
                 r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
@@ -294,7 +294,7 @@ async fn an_invalid_message_gets_the_error_of_json_rpc() {
             ),
             (
                 r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":["list_calls"]}"#,
-                -32600,
+                -32602,
                 json!(3),
                 "an object",
             ),

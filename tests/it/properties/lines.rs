@@ -119,11 +119,25 @@ fn expected_ids(bytes: &[u8]) -> IdCounts {
                 }
             }
             Err(_) if line.trim_ascii().is_empty() => continue,
+            Err(_) => id_of_broken_request(line),
             _ => Value::Null,
         };
         *counts.entry(id.to_string()).or_default() += 1;
     }
     counts
+}
+
+/// The id of a request that is nearly JSON.
+fn id_of_broken_request(line: &[u8]) -> Value {
+    let repaired = callingbox::json_text::repair(line);
+    let request: Value = serde_json::from_str(&repaired).unwrap_or_default();
+    let ends = request.get("result").is_some() || request.get("error").is_some();
+    match request.get("id") {
+        Some(id) if request["method"].is_string() && !ends => {
+            whole_number(id).map_or_else(|| json!(id.as_str()), Value::from)
+        }
+        _ => Value::Null,
+    }
 }
 
 /// A whole number in any notation: 1, 1.0, 1e0.

@@ -169,7 +169,7 @@ impl OAuthResourceServer {
             let metadata = metadata.clone();
             async move { ([(CACHE_CONTROL, "max-age=3600")], Json(metadata)).into_response() }
         };
-        let mut paths = vec!["", "/mcp", "/sse"];
+        let mut paths = vec!["", "/mcp", "/mcp/", "/sse"];
         let path = self.resource.path();
         // Braces in a route are a pattern.
         if !paths.contains(&path) && !path.contains(['{', '}']) {

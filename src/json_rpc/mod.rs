@@ -1,0 +1,147 @@
+//! Reads one JSON-RPC message of a client, for every transport: what is kept of it, and the error for a text that is not
+//! a message. rmcp defines the messages themselves.
+//!
+//! Two kinds of messages are rewritten before rmcp reads them. An `initialize` that leaves out what the server can do
+//! without is completed; rmcp would take it for an unknown method. And of `_meta`, which lives as long as its request,
+//! only the keys that are read are kept: 512 KiB of JSON would become 30 MiB of memory.
+
+mod initialize;
+mod invalid;
+mod meta;
+mod peek;
+
+use std::borrow::Cow;
+
+use callingbox::json_text::strip_bom;
+use rmcp::ErrorData;
+use rmcp::model::{ClientJsonRpcMessage, RequestId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use self::meta::KnownMeta;
+use self::peek::deserialize_object;
+
+pub use self::peek::JsonRpcPeek;
+
+/// The largest value of `_meta`, and the largest description of a client, in bytes of JSON.
+const MAX_VALUE_BYTES: usize = 16 * 1024;
+
+/// A text that is not a message, or whose parameters are invalid.
+#[derive(Debug)]
+pub struct InvalidMessage {
+    pub error: ErrorData,
+    /// The id of the request, if it can be found.
+    pub id: Option<RequestId>,
+    /// Whether the sender expects an answer: not for a notification (JSON-RPC 2.0, section 4.1), nor for a response, whose
+    /// id is one of the server's.
+    pub is_answered: bool,
+}
+
+/// A message that may be rewritten for the sake of rmcp.
+#[derive(Serialize, Deserialize)]
+struct KeptMessage {
+    #[serde(
+        default,
+        deserialize_with = "deserialize_object",
+        skip_serializing_if = "Option::is_none"
+    )]
+    params: Option<KeptParams>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct KeptParams {
+    #[serde(
+        rename = "_meta",
+        default,
+        deserialize_with = "deserialize_object",
+        skip_serializing_if = "Option::is_none"
+    )]
+    meta: Option<KnownMeta>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// It is not a message, or its parameters do not fit its method.
+pub fn read_message(text: &[u8]) -> Result<ClientJsonRpcMessage, Box<InvalidMessage>> {
+    parse_message(&prepare(text)?.1)
+}
+
+/// Reads a message that was [prepared](prepare).
+///
+/// # Errors
+/// It is not a message, or its parameters do not fit its method.
+pub fn parse_message(prepared: &[u8]) -> Result<ClientJsonRpcMessage, Box<InvalidMessage>> {
+    serde_json::from_slice(prepared).map_err(|problem| InvalidMessage::describe(prepared, &problem))
+}
+
+/// The message as rmcp reads it, and what it is.
+///
+/// # Errors
+/// It is not a message.
+pub fn prepare(text: &[u8]) -> Result<(JsonRpcPeek, Cow<'_, [u8]>), Box<InvalidMessage>> {
+    let text = strip_bom(text);
+    let peek = JsonRpcPeek::parse(text)?;
+    if !peek.is_initialize() && !peek.has_unknown_meta() {
+        return Ok((peek, Cow::Borrowed(text)));
+    }
+    let invalid = |problem| InvalidMessage::describe(text, &problem);
+    let mut message: KeptMessage = serde_json::from_slice(text).map_err(invalid)?;
+    if peek.is_initialize() {
+        let params = message.params.get_or_insert_default();
+        if let Err(problem) = initialize::complete(&mut params.rest) {
+            let refused = InvalidMessage::invalid_params(text, format!("initialize: {problem}"));
+            // What is not even a request is described when it is parsed.
+            return refused.map_or(Ok((peek, Cow::Borrowed(text))), Err);
+        }
+    }
+    Ok((peek, Cow::Owned(serde_json::to_vec(&message).map_err(invalid)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rewritten(text: &str) -> Option<Value> {
+        match prepare(text.as_bytes()).unwrap().1 {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(text) => Some(serde_json::from_slice(&text).unwrap()),
+        }
+    }
+
+    #[test]
+    fn of_meta_only_what_is_read_is_kept() {
+        let junk = format!("[{}0]", "0,".repeat(250_000));
+        let call = |meta: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x","_meta":{meta},"arguments":{{"_meta":1.0}}}}}}"#
+            )
+        };
+        assert_eq!(rewritten(&call(r#"{"progressToken":1,"traceparent":"a"}"#)), None);
+        assert_eq!(rewritten(&call("null")), None);
+        for junk in [junk.as_str(), "1", "{}"] {
+            let kept = rewritten(&call(&format!(r#"{{"x":{junk},"progressToken":"p"}}"#))).unwrap();
+            let params = json!({
+                "name": "x", "_meta": {"progressToken": "p"}, "arguments": {"_meta": 1.0},
+            });
+            let expected =
+                json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+            assert_eq!(kept, expected);
+        }
+        for (meta, problem) in [
+            (junk.clone(), "expected an object"),
+            (format!(r#"{{"progressToken":{junk}}}"#), "`progressToken` in `_meta` has more than"),
+            (format!(r#"{{"traceparent":"{}"}}"#, "x".repeat(16 * 1024)), "`traceparent` in"),
+        ] {
+            let invalid = prepare(call(&meta).as_bytes()).unwrap_err();
+            assert_eq!((invalid.error.code.0, invalid.id), (-32602, Some(RequestId::Number(1))));
+            assert!(invalid.error.message.contains(problem), "{}", invalid.error.message);
+        }
+    }
+}
