@@ -87,6 +87,7 @@ fn close_connection(mut response: Response) -> Box<Response> {
 }
 
 /// The response, 400, to a body that is not a message.
+#[expect(clippy::boxed_local, reason = "it is the error of a reader, which is boxed for its size")]
 pub fn invalid_message(invalid: Box<InvalidMessage>) -> Box<Response> {
     let message = ServerJsonRpcMessage::error(invalid.error, invalid.id);
     Box::new((StatusCode::BAD_REQUEST, Json(message)).into_response())
