@@ -17,7 +17,7 @@
 //!   their wiring. [`install`]: writes this server into the configuration of MCP clients.
 //! - [`telemetry`]: logs, metrics and traces.
 //! - [`env_var`]: reads environment variables. `suggest`: "did you mean". `toml_error`: words errors in TOML files.
-//!   `hex`: bytes as hexadecimal digits.
+//!   `secret_file`: who can change a file with a secret.
 
 pub mod account;
 pub mod cli;
@@ -30,6 +30,7 @@ pub mod install;
 pub mod json_rpc;
 pub mod mcp;
 mod runtime;
+mod secret_file;
 pub mod simulator;
 pub mod state;
 pub mod stdio;

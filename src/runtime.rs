@@ -19,6 +19,7 @@ use crate::dialing::ledger::LedgerLocation;
 use crate::dialing::policy::Policy;
 use crate::dialing::rules::{DialingRules, SharedRules};
 use crate::env_var::read_env_var;
+use crate::secret_file::check_writers;
 use crate::simulator::{self, Simulator};
 use crate::state::SharedState;
 use crate::telemetry::metrics;
@@ -164,9 +165,17 @@ impl Runtime {
         let (accounts, account, embedded) = match &global.sandbox {
             None => {
                 let found = config::find_credentials(file, &read_env_var, folders)?;
+                for problem in config::check_network_variables(&read_env_var) {
+                    tracing::warn!("{problem}");
+                }
                 let accounts = factory(Environment::Live, found.base_url);
                 let account = match found.key {
-                    Some((key, _)) => accounts.open_account(key).await?,
+                    Some((key, source)) => {
+                        if let Some(Err(problem)) = source.path().map(check_writers) {
+                            tracing::warn!("{problem}");
+                        }
+                        accounts.open_account(key).await?
+                    }
                     None => Account::live(None, file.wait.clone()),
                 };
                 (accounts, account, None)

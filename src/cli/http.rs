@@ -127,10 +127,15 @@ pub struct HealthcheckArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Create a token and print it. It cannot be shown again.
+    /// Create tokens and print them. They cannot be shown again.
+    ///
+    /// One name prints the token alone; several names, or names from standard input, print a line for each token: its
+    /// name, a tab, the token.
     Create {
-        /// The name of the token, by which it is listed and revoked.
-        name: String,
+        /// The names of the tokens, by which they are listed and revoked. Without a name, they are read from standard
+        /// input, one per line.
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
         /// How long the token is valid, such as 12h or 90d. Default: until it is revoked.
         #[arg(long, value_name = "SPAN")]
         expires: Option<String>,

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use clap::CommandFactory;
+use clap_complete::Shell;
 
 use super::output::print;
 use crate::cli::{self, Cli};
@@ -9,7 +10,13 @@ use crate::cli::{self, Cli};
 pub(super) fn print_completions(args: &cli::CompletionsArgs) -> anyhow::Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "callingbox-mcp", &mut text);
-    print(String::from_utf8(text)?)
+    let text = String::from_utf8(text)?;
+    print(match args.shell {
+        // The script names the state after the program in two ways if the program's name has a hyphen, so that nothing
+        // but the first word would be completed.
+        Shell::Bash => text.replace("callingbox__subcmd__mcp", "callingbox__mcp"),
+        _ => text,
+    })
 }
 
 pub(super) fn write_manual(args: &cli::ManArgs) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! `callingbox-mcp http`: serves MCP over HTTP until a signal ends the program.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use super::oauth;
 use super::output::print;
 use super::reload::{self, Sighup};
 use super::shutdown_signal::shutdown_signal;
-use crate::account::Account;
+use crate::account::{Account, Environment};
 use crate::cli::{AuthMode, Global, HttpArgs};
-use crate::config::{ConfigFile, EnvReader, UserFolders};
+use crate::config::{self, ConfigFile, EnvReader, UserFolders};
 use crate::env_var::read_env_var;
 use crate::http::answer;
 use crate::http::auth::Authenticator;
@@ -33,12 +33,14 @@ use crate::http::tenant::{TenantLimits, Tenants};
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::registry::selection::Selection;
 use crate::runtime::{self, AccountFactory, HttpExtras, Runtime};
+use crate::secret_file::check_writers;
 use crate::state::SharedState;
 use crate::telemetry::metrics::{Exporter, Moment};
 use crate::webhook::{Rejection, WebhookReceiver};
 use callingbox::ApiKey;
 use callingbox::webhook_signature::SigningSecrets;
 
+const WEBHOOK_SECRET_FILE: &str = "CALLINGBOX_WEBHOOK_SECRET_FILE";
 /// The body of a 404.
 const NOT_FOUND: &str = "there is nothing here";
 /// How often the metrics recorder moves samples into their buckets.
@@ -63,6 +65,7 @@ pub(super) async fn run(
     let sighup = Sighup::listen();
     let webhook_url =
         args.webhook_public_url.as_ref().map(|url| url.join(crate::webhook::PATH)).transpose()?;
+    check_secret_files(args, global, file, folders)?;
     let shared = runtime::open_shared_state(&args.state, file)?;
     settings.shared = shared.clone();
     let extras = HttpExtras { webhook_url, shared: shared.clone(), over_http: true };
@@ -212,14 +215,36 @@ fn snapshot(
     }
 }
 
+/// Refuses secrets that other users of this machine can change: the API key, the tokens, the secrets of webhooks.
+fn check_secret_files(
+    args: &HttpArgs,
+    global: &Global,
+    file: &ConfigFile,
+    folders: &UserFolders,
+) -> anyhow::Result<()> {
+    let key = match global.environment() {
+        Environment::Live => config::find_credentials(file, &read_env_var, folders)?.key,
+        Environment::Sandbox => None,
+    };
+    let key_file = key.and_then(|(_, source)| source.path().map(Path::to_owned));
+    let tokens = match args.auth {
+        AuthMode::Token => Some(token_file_path(args.tokens.clone(), folders)?),
+        AuthMode::None | AuthMode::Key | AuthMode::Oauth => None,
+    };
+    let webhook_secrets = read_env_var(WEBHOOK_SECRET_FILE)?.map(PathBuf::from);
+    for path in [key_file, tokens, webhook_secrets].into_iter().flatten() {
+        check_writers(&path).context("a server over HTTP does not start")?;
+    }
+    Ok(())
+}
+
 /// The signing secrets of webhooks, if any are set.
 fn webhook_secrets(read_env: EnvReader) -> anyhow::Result<Option<SigningSecrets>> {
-    const FILE: &str = "CALLINGBOX_WEBHOOK_SECRET_FILE";
-    let text = match (read_env("CALLINGBOX_WEBHOOK_SECRET")?, read_env(FILE)?) {
+    let file = read_env(WEBHOOK_SECRET_FILE)?;
+    let text = match (read_env("CALLINGBOX_WEBHOOK_SECRET")?, file) {
         (Some(text), _) => text,
-        (None, Some(path)) => {
-            std::fs::read_to_string(&path).with_context(|| format!("{FILE}: {path}"))?
-        }
+        (None, Some(path)) => std::fs::read_to_string(&path)
+            .with_context(|| format!("{WEBHOOK_SECRET_FILE}: {path}"))?,
         (None, None) => return Ok(None),
     };
     Ok(Some(SigningSecrets::new(text.split([',', '\n']).map(str::to_owned))?))

@@ -1,6 +1,7 @@
 //! `callingbox-mcp token`: creates, lists and revokes the tokens of `http --auth token`.
 
 use std::fmt::Write;
+use std::io::{IsTerminal, Read};
 
 use anyhow::Context;
 use jiff::tz::TimeZone;
@@ -12,20 +13,32 @@ use crate::cli::{Global, TokenCommand};
 use crate::config::UserFolders;
 use crate::http::auth::tokens::TokenFile;
 
+const MAX_NAMES_BYTES: u64 = 1024 * 1024;
+
 pub(super) fn run(
     command: TokenCommand,
     global: &Global,
     folders: &UserFolders,
 ) -> anyhow::Result<()> {
     match command {
-        TokenCommand::Create { name, expires, only, tokens: path } => {
+        TokenCommand::Create { names, expires, only, tokens: path } => {
             let path = token_file_path(path, folders)?;
             let now = Timestamp::now();
             let expires = expires.as_deref().map(|span| expiry_time(now, span)).transpose()?;
-            let token = TokenFile::update(&path, |tokens| {
-                tokens.create_token(&name, now, expires, only, global.read_only)
+            let is_single = names.len() == 1;
+            let names = if names.is_empty() { read_names()? } else { names };
+            // All of them, or none.
+            let created = TokenFile::update(&path, |tokens| {
+                let create = |name: &String| {
+                    tokens.create_token(name, now, expires, only.clone(), global.read_only)
+                };
+                names.iter().map(create).collect::<Result<Vec<String>, _>>()
             })?;
-            print(format!("{token}\n"))
+            let lines = names.iter().zip(created);
+            print(lines.fold(String::new(), |text, (name, token)| match is_single {
+                true => format!("{token}\n"),
+                false => format!("{text}{name}\t{token}\n"),
+            }))
         }
         TokenCommand::List { tokens: path } => {
             let path = token_file_path(path, folders)?;
@@ -61,6 +74,23 @@ pub(super) fn run(
             print(format!("Token {name} is revoked.\n"))
         }
     }
+}
+
+/// The names on standard input, one per line. Blank lines are skipped.
+fn read_names() -> anyhow::Result<Vec<String>> {
+    const USAGE: &str = "name the tokens: callingbox-mcp token create NAME…, or write one name per line to standard input";
+    let mut input = std::io::stdin().lock();
+    anyhow::ensure!(!input.is_terminal(), USAGE);
+    let mut text = String::new();
+    let length = (&mut input).take(MAX_NAMES_BYTES).read_to_string(&mut text)?;
+    anyhow::ensure!(
+        u64::try_from(length).is_ok_and(|length| length < MAX_NAMES_BYTES),
+        "more than 1 MiB of names; create them in several steps"
+    );
+    let names = text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned);
+    let names: Vec<String> = names.collect();
+    anyhow::ensure!(!names.is_empty(), USAGE);
+    Ok(names)
 }
 
 /// The time that is `span`, such as `90d` or `12h`, after `now`. A day has 24 hours.

@@ -22,6 +22,17 @@ pub enum KeySource {
     OfficialConfig(PathBuf),
 }
 
+impl KeySource {
+    /// The file that holds the key, if it is in one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::EnvVar => None,
+            Self::KeyFile(path) | Self::OfficialConfig(path) => Some(path),
+        }
+    }
+}
+
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

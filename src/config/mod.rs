@@ -5,6 +5,7 @@
 mod credentials;
 mod folders;
 mod load;
+mod network;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub use self::folders::UserFolders;
 pub use self::load::{
     config_path, load_config, load_policy, parse_config, policy_path, reload_policy,
 };
+pub use self::network::{NetworkVariableError, check_network_variables};
 
 /// The configuration file: TOML, every key optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -33,13 +33,15 @@ pub fn tls_config(certificates: bool) -> Result<rustls::ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let mut tls = if certificates {
-        let file = std::env::var_os("SSL_CERT_FILE").and_then(|path| std::fs::read(path).ok());
+        let path = std::env::var_os("SSL_CERT_FILE");
+        let advice = match &path {
+            Some(_) => "SSL_CERT_FILE must name a readable file of certificates in PEM form",
+            None => "install ca-certificates, or set SSL_CERT_FILE to a PEM file",
+        };
+        let file = path.and_then(|path| std::fs::read(path).ok());
         let marked = read_marked_certificates(&file.unwrap_or_default());
         let verifier = Verifier::new_with_extra_roots(marked, provider).map_err(|error| {
-            format!(
-                "the system's trusted certificates cannot be used ({error}); install \
-                 ca-certificates, or set SSL_CERT_FILE"
-            )
+            format!("the system's trusted certificates cannot be used ({error}); {advice}")
         })?;
         builder
             .dangerous()

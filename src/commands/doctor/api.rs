@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use super::finding::Finding;
 use crate::cli::{self, Global};
 use crate::commands::ready_agent::find_ready_agent;
-use crate::config::{self, ConfigFile, KeySource, UserFolders};
+use crate::config::{self, ConfigFile, KeySource, NetworkVariableError, UserFolders};
 use crate::env_var::read_env_var;
 use crate::mcp::reply::text::one_line;
 use crate::runtime::{self, SimulatorConnection, client_config};
+use crate::secret_file::check_writers;
 use callingbox::E164;
 use callingbox::{
     self, AgentType, ApiClient, ApiKey, BaseUrl, ErrorKind, PageRequest, Phase, Probe, Timeouts,
@@ -116,6 +117,9 @@ async fn check_live_api(file: &ConfigFile, folders: &UserFolders, setup: &str) -
         }
     };
     findings.push(check_base_url(&found.base_url));
+    if !found.base_url.is_loopback() {
+        findings.extend(config::check_network_variables(&read_env_var).iter().map(check_variable));
+    }
     let is_key_missing = key.is_none();
     let Some(key) = key.or_else(|| ApiKey::new(PLACEHOLDER_KEY.to_owned()).ok()) else {
         return findings;
@@ -124,6 +128,19 @@ async fn check_live_api(file: &ConfigFile, folders: &UserFolders, setup: &str) -
         check_requests(&api_client(found.base_url, key), is_key_missing, false, setup).await,
     );
     findings
+}
+
+fn check_variable(problem: &NetworkVariableError) -> Finding {
+    let check = match problem {
+        NetworkVariableError::Proxy(_) | NetworkVariableError::SocksProxy(_) => "proxy",
+        NetworkVariableError::UnreadableCertificates { .. }
+        | NetworkVariableError::NotPem { .. } => "certificates",
+    };
+    Finding::fail(
+        check,
+        problem.to_string(),
+        "correct the variable or unset it, as the message says",
+    )
 }
 
 fn api_client(base_url: BaseUrl, key: ApiKey) -> ApiClient {
@@ -141,26 +158,26 @@ fn skip_from(why: &str, from: &str) -> Vec<Finding> {
         .collect()
 }
 
-/// Whether other users can read the key.
+/// Whether other users can read or change the key.
 fn check_key_file(source: &KeySource) -> Finding {
-    let path = match source {
-        KeySource::EnvVar => return Finding::ok("key", format!("set in {source}")),
-        KeySource::KeyFile(path) | KeySource::OfficialConfig(path) => path,
-    };
+    let Some(path) = source.path() else { return Finding::ok("key", format!("set in {source}")) };
+    let path = path.display();
+    if let Some(Err(problem)) = source.path().map(check_writers) {
+        return Finding::warn("key", format!("read from {path}"), problem.to_string());
+    }
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let is_public =
-            std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
-        if is_public {
+        let is_public = source.path().and_then(|path| std::fs::metadata(path).ok());
+        if is_public.is_some_and(|file| file.permissions().mode() & 0o077 != 0) {
             return Finding::warn(
                 "key",
-                format!("read from {}, which other users of this machine can read", path.display()),
-                format!("chmod 600 {}", path.display()),
+                format!("read from {path}, which other users of this machine can read"),
+                format!("chmod 600 {path}"),
             );
         }
     }
-    Finding::ok("key", format!("read from {}", path.display()))
+    Finding::ok("key", format!("read from {path}"))
 }
 
 fn check_base_url(base_url: &BaseUrl) -> Finding {
@@ -227,7 +244,9 @@ fn find_network_problem(error: &callingbox::Error) -> Option<Finding> {
             }
             Phase::Tls => {
                 "check the date of this machine, and whether a proxy or virus scanner interrupts \
-                 encrypted connections; install ca-certificates, or set SSL_CERT_FILE"
+                 encrypted connections: this machine must trust its certificate (the store of the \
+                 system on Windows and macOS; elsewhere the package ca-certificates, or the PEM \
+                 file that SSL_CERT_FILE names)"
             }
             Phase::Timeout | Phase::Send | Phase::Receive => {
                 "try again in a minute; if it fails again, a proxy or firewall is the likely cause"

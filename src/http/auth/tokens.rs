@@ -111,8 +111,8 @@ pub enum TokenFileError {
     NameTaken(String),
     #[error("there is no token `{0}`; `callingbox-mcp token list` shows the existing tokens")]
     UnknownName(String),
-    #[error("a token's name has 1 to 64 letters, digits, `-`, `_` or `.`")]
-    InvalidName,
+    #[error("{0:?} is not a name for a token: a name has 1 to 64 letters, digits, `-`, `_` or `.`")]
+    InvalidName(String),
 }
 
 impl TokenFile {
@@ -188,7 +188,7 @@ impl TokenFile {
     ) -> Result<String, TokenFileError> {
         let valid = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || name.len() > 64 || !name.chars().all(valid) {
-            return Err(TokenFileError::InvalidName);
+            return Err(TokenFileError::InvalidName(name.to_owned()));
         }
         if self.all.iter().any(|token| token.name == name) {
             return Err(TokenFileError::NameTaken(name.to_owned()));
@@ -354,7 +354,7 @@ mod tests {
         assert!(create("ci-1").is_ok());
         assert!(matches!(create("ci-1"), Err(TokenFileError::NameTaken(_))));
         for name in ["", "a b", "a\nb", "é", &"x".repeat(65)] {
-            assert!(matches!(create(name), Err(TokenFileError::InvalidName)), "{name}");
+            assert!(matches!(create(name), Err(TokenFileError::InvalidName(_))), "{name}");
         }
     }
 

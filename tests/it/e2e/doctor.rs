@@ -229,6 +229,33 @@ async fn a_missing_or_wrong_key_differs_from_a_network_failure() {
     clear.assert_finding("key", "fail", "must begin with https://", "callingbox-mcp config");
 }
 
+#[tokio::test]
+async fn a_proxy_or_certificates_that_cannot_be_used_are_a_failure() {
+    let home = Home::new();
+    home.write("ca.der", "\u{30}\u{1}");
+    let key = ("CALLINGBOX_API_KEY", KEY);
+    let nowhere = ("CALLINGBOX_BASE_URL", "https://callingbox.invalid");
+    for (check, variable, message) in [
+        ("proxy", ("HTTPS_PROXY", "http//:5ecret@proxy"), "is not the URL of a proxy"),
+        ("proxy", ("https_proxy", "socks5://:5ecret@proxy:1"), "names a SOCKS proxy"),
+        ("certificates", ("SSL_CERT_FILE", "/none/ca.pem"), "/none/ca.pem, which cannot be read"),
+        ("certificates", ("SSL_CERT_FILE", "ca.der"), "openssl x509 -inform der -in ca.der"),
+    ] {
+        if check == "certificates" && cfg!(not(target_os = "linux")) {
+            continue;
+        }
+        let doctor = Doctor::run(&home, &[], &[key, nowhere, variable]).await;
+        doctor.assert_finding(check, "fail", message, "correct the variable");
+        // A server starts, and says it in its log.
+        let output = home.run(&[], &[key, nowhere, variable]).await;
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("WARN") && error.contains(message), "{error}");
+        assert!(!error.contains("5ecret"), "{error}");
+    }
+    let doctor = Doctor::run(&home, &[], &[key, nowhere]).await;
+    assert!(!doctor.checks().contains(&"proxy"), "{}", doctor.report);
+}
+
 /// A server that responds to everything with an empty list, and with this `Date`.
 async fn serve_empty_lists(date: String) -> String {
     serve_body(date, r#"{"data":[],"has_more":false}"#).await

@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod commands;
+#[cfg(unix)]
+mod completions;
 mod doctor;
 mod env_vars;
 mod every_tool;
@@ -13,6 +15,8 @@ mod life;
 mod opening;
 mod reading;
 mod scenarios;
+#[cfg(unix)]
+mod secrets;
 mod setup;
 #[cfg(target_os = "linux")]
 mod terminal;

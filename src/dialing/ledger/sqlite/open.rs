@@ -73,7 +73,7 @@ fn open(path: &Path, environment: Environment) -> Result<Connection, LedgerError
     })?;
     let mut db = Connection::open(path).map_err(|error| cannot(error.to_string()))?;
     db.busy_timeout(BUSY).map_err(|error| cannot(error.to_string()))?;
-    match prepare(&mut db, environment) {
+    match prepare(&mut db, path, environment) {
         Ok(Prepared::Ready) => Ok(db),
         Ok(Prepared::Newer(found)) => Err(LedgerError::Newer { found, supported: VERSION }),
         Ok(Prepared::Foreign) => Err(LedgerError::NotALedger { path: path.to_owned() }),
@@ -101,9 +101,15 @@ enum Prepared {
     WrongEnvironment(Environment),
 }
 
-fn prepare(db: &mut Connection, environment: Environment) -> rusqlite::Result<Prepared> {
+fn prepare(
+    db: &mut Connection,
+    path: &Path,
+    environment: Environment,
+) -> rusqlite::Result<Prepared> {
     let state = migrate(db, environment)?;
     if matches!(state, Prepared::Ready) {
+        // Before SQLite makes the side files, which get the mode of this one.
+        make_private(path);
         use_wal(db)?;
         // An intent must outlive a power cut, hence FULL: WAL alone syncs only at checkpoints.
         db.pragma_update(None, "synchronous", "FULL")?;
@@ -163,28 +169,34 @@ fn use_wal(db: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// Creates the file and its directory for their owner alone. SQLite gives its side files the mode of
-/// the main one.
+/// Creates the file and its directory for their owner alone. What exists keeps its permissions: it may be another
+/// program's file.
 #[cfg(unix)]
 fn create_private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 
     if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)?;
-    let mode = file.metadata()?.permissions().mode();
-    if mode & 0o077 != 0 {
-        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-    }
-    Ok(())
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true).mode(0o600).open(path).map(drop)
 }
+
+/// Closes a ledger to other users, if it belongs to this one.
+#[cfg(unix)]
+fn make_private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let is_open = std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
+    if is_open
+        && let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+    {
+        tracing::warn!(%error, "the ledger belongs to another user, who decides who can read it");
+    }
+}
+
+#[cfg(not(unix))]
+fn make_private(_: &Path) {}
 
 /// Creates the file's directory; elsewhere than on Unix the user's data directory is private already.
 #[cfg(not(unix))]
