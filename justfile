@@ -13,7 +13,7 @@ test *ARGUMENTS:
 
 # Make a simulated call, from an empty account to its result
 demo:
-    cargo run --release -- demo
+    cargo run -- demo
 
 # Write the snapshots and the generated parts of the documents; read the difference before you commit it
 update:

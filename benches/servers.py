@@ -191,7 +191,7 @@ def canned_upstream():
 
 
 def built_binary(path):
-    """The program to measure: the one that was named, or a new release build."""
+    """The program to measure: the one that was named, or a new build as it is published."""
     if not path:
-        subprocess.run(["cargo", "build", "--release", "--bin", "callingbox-mcp"], cwd=ROOT, check=True)
-    return (path or ROOT / "target" / "release" / "callingbox-mcp").resolve()
+        subprocess.run(["cargo", "build", "--profile", "dist", "--bin", "callingbox-mcp"], cwd=ROOT, check=True)
+    return (path or ROOT / "target" / "dist" / "callingbox-mcp").resolve()

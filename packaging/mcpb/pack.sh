@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Packs the program as an MCPB bundle for this platform, unpacks it elsewhere and starts it there.
 #
-#   packaging/mcpb/pack.sh [PROGRAM]     default: target/release/callingbox-mcp
+#   packaging/mcpb/pack.sh [PROGRAM]     default: target/dist/callingbox-mcp
 #
 # Leaves target/mcpb/callingbox-mcp-VERSION-PLATFORM.mcpb and beside it server.json, the registry's
 # entry with the bundle's checksum. Needs Node 18 or newer.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-program=${1:-target/release/callingbox-mcp}
+program=${1:-target/dist/callingbox-mcp}
 out=target/mcpb
 rm -rf "$out/stage" "$out/unpacked" "$out"/*.mcpb
 mkdir -p "$out/stage/server" "$out/npm"

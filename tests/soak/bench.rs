@@ -1,7 +1,7 @@
 //! Runs the benchmarks for a few seconds, so that they keep working. Only the shape of
 //! the curve is checked, because the speed of a test machine varies.
 //!
-//! `CALLINGBOX_MCP` names another binary, such as a release build.
+//! `CALLINGBOX_MCP` names another binary, such as a published one.
 
 use std::ffi::OsString;
 use std::path::Path;

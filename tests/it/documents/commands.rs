@@ -46,7 +46,7 @@ fn commands(page: &Page) -> Vec<String> {
 
 /// The arguments of this program in a line of shell; none for other programs.
 fn arguments(line: &str) -> Option<Vec<&str>> {
-    let line = line.strip_prefix("cargo run --release -- ").unwrap_or(line);
+    let line = line.strip_prefix("cargo run -- ").unwrap_or(line);
     let words: Vec<&str> = line.split_whitespace().collect();
     let is_ours = |word: &str| matches!(word, "callingbox-mcp" | "/usr/local/bin/callingbox-mcp");
     let name = words.iter().position(|word| is_ours(word))?;
