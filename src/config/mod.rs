@@ -19,6 +19,7 @@ use crate::dialing::confirm::ConfirmMode;
 use crate::dialing::ledger::LedgerLocation;
 use crate::dialing::policy::Policy;
 use crate::dialing::rules::DialingRules;
+use crate::dialing::webhook_hosts::WebhookHosts;
 use crate::env_var::NotUtf8;
 use crate::telemetry::LogFormat;
 use crate::toolset::Toolset;
@@ -79,6 +80,9 @@ pub struct DialingConfig {
     pub repeat_window_seconds: u32,
     /// Seconds that the user has to answer a question for confirmation.
     pub confirm_timeout_seconds: u32,
+    /// The hosts to which events and data of calls may be sent: by the `webhook_url` of calls and agents, the in-call tools
+    /// of agents, and webhook endpoints. `*.example.com` allows all hosts below example.com.
+    pub webhook_hosts: WebhookHosts,
     /// The file that records everything that was dialed or bought. Default: in the user's data folder.
     pub ledger: Option<PathBuf>,
 }
@@ -90,6 +94,7 @@ impl Default for DialingConfig {
             require_human: false,
             repeat_window_seconds: 600,
             confirm_timeout_seconds: 120,
+            webhook_hosts: WebhookHosts::default(),
             ledger: None,
         }
     }
@@ -109,6 +114,7 @@ impl DialingConfig {
             require_human: self.require_human,
             repeat_window: SignedDuration::from_secs(self.repeat_window_seconds.into()),
             thinking_time: Duration::from_secs(self.confirm_timeout().into()),
+            webhook_hosts: self.webhook_hosts.clone(),
         }
     }
 

@@ -223,6 +223,9 @@ impl Policy {
                 Limit::PerDestinationPerDay => format!("{} a day per destination", limit.max),
                 Limit::Concurrent => format!("{} in progress", limit.max),
                 Limit::SpendPerDay => format!("{} a day", limit.max),
+                Limit::PurchasesPerDay if self.limits.purchases_per_day.max == 1 => {
+                    "1 purchase a day".to_owned()
+                }
                 Limit::PurchasesPerDay => format!("{} purchases a day", limit.max),
             })
             .collect();
@@ -372,6 +375,7 @@ mod tests {
             require_human,
             repeat_window: SignedDuration::from_secs(600),
             thinking_time: std::time::Duration::from_secs(120),
+            webhook_hosts: Default::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! - [`limits`]: the limits on calls and money as plain numbers, without clock or storage.
 //! - [`policy`]: the calling rules, and the decision on one call. Pure: time, destination and usage are arguments.
 //! - [`confirm`]: whether a person must confirm an order.
+//! - [`webhook_hosts`]: the hosts to which events and data of calls may be sent.
 //! - [`rules`]: all settings by which a process dials; they may change while it runs. [`explain`] describes them.
 //! - [`ledger`]: the durable record of what was dialed, written before it is dialed. Several processes share it.
 //! - [`order`]: a call or a purchase, and what makes two the same. [`outcome`] and [`call_outcome`]: their results.
@@ -27,6 +28,7 @@ mod recorded_outcomes;
 mod recovery;
 pub mod rules;
 pub mod search;
+pub mod webhook_hosts;
 
 pub use environment::Environment;
 

@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 
 use super::confirm::ConfirmMode;
 use super::policy::Policy;
+use super::webhook_hosts::WebhookHosts;
 
 /// The settings by which an account dials.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct DialingRules {
     pub repeat_window: SignedDuration,
     /// How long the server waits for the user's answer to a question.
     pub thinking_time: Duration,
+    /// Where events and data of calls may be sent.
+    pub webhook_hosts: WebhookHosts,
 }
 
 /// Settings that may change. Clones share them.

@@ -90,6 +90,7 @@ impl House {
             require_human: false,
             repeat_window: SignedDuration::from_mins(10),
             thinking_time: std::time::Duration::from_secs(1),
+            webhook_hosts: Default::default(),
         };
         let directory = tempfile::tempdir().unwrap();
         let place = LedgerLocation::File(directory.path().join("ledger.sqlite3"));

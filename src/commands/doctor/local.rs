@@ -159,6 +159,20 @@ pub(super) fn check_policy(file: &ConfigFile, folders: &UserFolders) -> Finding 
     }
 }
 
+/// Whether every host may receive what is said on calls.
+pub(super) fn check_webhook_hosts(file: &ConfigFile) -> Finding {
+    const CHECK: &str = "webhook_hosts";
+    let hosts = &file.dialing.webhook_hosts;
+    if hosts.is_restricted() {
+        return Finding::ok(CHECK, format!("events and data of calls may be sent to {hosts}"));
+    }
+    Finding::warn(
+        CHECK,
+        "a model may have the events and data of calls sent to any host",
+        "list yours as `webhook_hosts` under [dialing] in the configuration, such as [\"hooks.example.com\"]; [] allows none",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::finding::Level;

@@ -300,10 +300,10 @@ impl Policy {
                 "this order could raise the spending of the last 24 hours above {}",
                 settings.spend_limit().max
             ),
-            Limit::PurchasesPerDay => format!(
-                "{} numbers were bought in the last 24 hours",
-                settings.purchases_per_day.max
-            ),
+            Limit::PurchasesPerDay => match settings.purchases_per_day.max {
+                1 => "1 number was bought in the last 24 hours".to_owned(),
+                max => format!("{max} numbers were bought in the last 24 hours"),
+            },
         };
         RuleMatch {
             rule: RuleName::Limit(reached.limit),

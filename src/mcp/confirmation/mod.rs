@@ -3,7 +3,7 @@
 //!
 //! - up to 2025-11-25: `elicitation/create`;
 //! - 2026-07-28: an `InputRequiredResult`, answered by the same call with a sealed `requestState`;
-//! - a client that can do neither: a preview with a sealed token, which the model carries back once
+//! - a client that can do neither: a preview with a sealed token, which the model returns once
 //!   its user has agreed.
 //!
 //! State and token are sealed ([`token`]) with the ledger's key, expire after five minutes, are used up
@@ -369,6 +369,7 @@ mod tests {
             require_human: false,
             repeat_window: jiff::SignedDuration::from_mins(10),
             thinking_time: Duration::from_secs(1),
+            webhook_hosts: Default::default(),
         };
         Dialer::new(api, tenant, Environment::Live, LedgerLocation::File(ledger.to_owned()), rules)
     }

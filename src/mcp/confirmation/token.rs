@@ -28,10 +28,10 @@ pub enum InvalidToken {
     #[error(
         "the confirmation token does not match this request: arguments, agent or price changed, or another server issued it"
     )]
-    Otherwise,
+    Mismatch,
     /// The text is not a token.
     #[error("it is not a confirmation token of this server")]
-    Strange,
+    NotAToken,
     /// The token's content cannot be read.
     #[error("it cannot be read")]
     Unreadable,
@@ -76,8 +76,8 @@ impl ConfirmationTokens {
     pub fn verify(&self, bound: &str, seal: &str) -> Result<TokenClaims, InvalidToken> {
         let payload = self.0.open_with(seal, bound.as_bytes()).map_err(|error| match error {
             RequestStateError::Expired => InvalidToken::Expired,
-            RequestStateError::IntegrityCheckFailed => InvalidToken::Otherwise,
-            _ => InvalidToken::Strange,
+            RequestStateError::IntegrityCheckFailed => InvalidToken::Mismatch,
+            _ => InvalidToken::NotAToken,
         })?;
         serde_json::from_slice(&payload).map_err(|_| InvalidToken::Unreadable)
     }

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::mcp::reply::error::ToolError;
+use crate::mcp::reply::error::{ErrorCode, ToolError};
+use crate::mcp::reply::next_step::NextStep;
+use crate::mcp::request::context::ToolContext;
 use callingbox::PageCursor;
 
 /// The wire name of a value that is a string on the wire.
@@ -11,6 +13,20 @@ pub(super) fn wire_word<T: serde::Serialize>(value: &T) -> String {
         Ok(Value::String(word)) => word,
         _ => String::new(),
     }
+}
+
+/// Checks that events and data of calls may be sent to these addresses.
+pub(super) fn check_webhook_hosts<'a>(
+    cx: &ToolContext,
+    urls: impl IntoIterator<Item = &'a str>,
+) -> Result<(), ToolError> {
+    let rules = cx.account.dialer()?.rules();
+    urls.into_iter().try_for_each(|url| rules.webhook_hosts.check_url(url)).map_err(|error| {
+        let text = format!("refused by the calling rule `dialing.webhook_hosts`: {error}");
+        ToolError::new(ErrorCode::RefusedByPolicy, text).with_next([NextStep::person(
+            "Use an allowed host, or tell the user that this one is not allowed; only they can change it.",
+        )])
+    })
 }
 
 /// The hint for a list that has more entries but no next page. `unused` are the filters that can still narrow it.

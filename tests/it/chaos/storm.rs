@@ -84,6 +84,7 @@ fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
         require_human: false,
         repeat_window: SignedDuration::from_mins(10),
         thinking_time: Duration::from_secs(1),
+        webhook_hosts: Default::default(),
     };
     Arc::new(Dialer::new(
         ApiClient::new(config),

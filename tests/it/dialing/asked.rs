@@ -85,6 +85,53 @@ async fn all_that_the_agent_is_told_is_shown() {
 }
 
 #[tokio::test]
+async fn all_that_the_callee_or_a_third_party_could_notice_is_shown() {
+    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = world.session(LEGACY, can_ask()).await;
+    let tool = |name: &str, url: &str| json!({"type": "http", "name": name, "description": "d", "url": url});
+    let agent = json!({
+        "agent_id": world.agent, "language": "de", "voice": "gravel",
+        "voicemail_action": "leave_message",
+        "webhook_url": "https://agent.example:8443/hook?key=SECRET",
+        "tools": [
+            tool("slots", "https://slots.example/find?key=SECRET"),
+            {"type": "builtin", "name": "end_call", "description": "d"},
+            tool("notes", "https://user:SECRET@notes.example/"),
+        ],
+    });
+    session.data("update_agent", agent).await;
+    let call = world.call(TO, "Remind.");
+    let mut whole = call.clone();
+    whole["metadata"] = json!({"case": "A-7"});
+    whole["webhook_url"] = json!("https://call.example/hook?key=SECRET");
+    whole["allow_repeat"] = json!(true);
+    for (call, shown, not_shown) in [
+        (call, "Events go to: agent.example:8443", "\nRepeat: "),
+        (whole, "Events go to: call.example\nRepeat: rings again, even if", "agent.example"),
+    ] {
+        let (id, asked) = question(&mut session, call.clone()).await;
+        let text = asked["params"]["message"].as_str().unwrap();
+        for line in [
+            "\nLanguage: de\n",
+            "\nVoice: gravel\n",
+            "\nOn an answering machine: leave_message\n",
+            "\nResult fields: answered\n",
+            "\nIn-call tools: slots, which sends data to slots.example; end_call; notes, which sends data to ",
+            shown,
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        assert!(!text.contains("SECRET") && !text.contains(not_shown), "{text}");
+        assert_eq!(
+            text.contains("Data stored with the call: {\"case\":\"A-7\"}"),
+            call["metadata"].is_object()
+        );
+        reply(&mut session, &asked, json!({"result": {"action": "decline"}})).await;
+        assert_eq!(failure(&session.answer(id).await).0, "declined");
+    }
+}
+
+#[tokio::test]
 async fn what_was_changed_while_the_human_thought_is_not_what_they_agreed_to() {
     let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
     let mut session = world.session(LEGACY, can_ask()).await;
@@ -96,6 +143,16 @@ async fn what_was_changed_while_the_human_thought_is_not_what_they_agreed_to() {
         ("language", json!("de")),
         ("voicemail_action", json!("leave_message")),
         ("returns", json!({"card_number": "string"})),
+        ("voice", json!("gravel")),
+        ("webhook_url", json!("https://hooks.example.com/other?secret=1")),
+        (
+            "tools",
+            json!([{"type": "http", "name": "t", "description": "d", "url": "https://a.example"}]),
+        ),
+        (
+            "tools",
+            json!([{"type": "http", "name": "t", "description": "d", "url": "https://b.example"}]),
+        ),
     ] {
         let (id, asked) = question(&mut session, call.clone()).await;
         let mut change = json!({"agent_id": world.agent});

@@ -83,13 +83,25 @@ async fn a_token_does_not_hold_for_an_agent_that_was_changed() {
     let (token, data) = preview(&mut session, &call).await;
     let note = data["note"].as_str().unwrap();
     assert!(note.contains("Task: Remind of the appointment."), "{note}");
-    let change = json!({"agent_id": world.agent, "instructions": "Threaten them."});
-    session.data("update_agent", change).await;
-    let confirmed = with(&call, "confirmation_token", json!(token));
-    let answer = session.call("place_call", confirmed).await;
-    let (class, done, message) = failure(&answer);
-    assert_eq!((class, done), ("declined", "nothing"));
-    assert!(message.contains("does not match this request"), "{message}");
+    let mut token = token;
+    for (name, value) in [
+        ("instructions", json!("Threaten them.")),
+        ("webhook_url", json!("https://evil.example/hook")),
+        ("webhook_url", json!("https://evil.example/other")),
+        (
+            "tools",
+            json!([{"type": "http", "name": "t", "description": "d", "url": "https://a.example"}]),
+        ),
+        ("voice", json!("gravel")),
+    ] {
+        session.data("update_agent", json!({"agent_id": world.agent, name: value})).await;
+        let confirmed = with(&call, "confirmation_token", json!(token));
+        let answer = session.call("place_call", confirmed).await;
+        let (class, done, message) = failure(&answer);
+        assert_eq!((class, done), ("declined", "nothing"), "{name}");
+        assert!(message.contains("does not match this request"), "{name}: {message}");
+        token = preview(&mut session, &call).await.0;
+    }
     assert_eq!(world.dialed().await, 0);
 }
 

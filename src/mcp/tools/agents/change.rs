@@ -13,6 +13,7 @@ use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tools::shared::check_webhook_hosts;
 use crate::toolset::Toolset;
 use callingbox::{AgentId, AgentUpdate, Change, ReturnsSchema, VoicemailAction};
 
@@ -105,6 +106,7 @@ impl Tool for UpdateAgent {
             (persona.map(Text::into_string), instructions.map(Text::into_string));
         let (language, webhook_url) =
             (language.map(Text::into_string), webhook_url.map(HttpsUrl::into_string));
+        check_webhook_hosts(cx, in_call_tools::addresses(&webhook_url, &tools))?;
         let update = AgentUpdate {
             name: name.map(Text::into_string),
             persona: field_change("persona", persona, Clearable::Persona, &clear)?,

@@ -13,6 +13,7 @@ use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tools::shared::check_webhook_hosts;
 use crate::toolset::Toolset;
 use callingbox::{AgentCreate, AgentType, NumberId, ReturnsSchema, VoicemailAction};
 
@@ -76,6 +77,8 @@ impl Tool for CreateAgent {
             primary_number_id,
         } = input;
         let tools = in_call_tools::to_api_tools(tools)?;
+        let webhook_url = webhook_url.map(HttpsUrl::into_string);
+        check_webhook_hosts(cx, in_call_tools::addresses(&webhook_url, &tools))?;
         let number_ids = number_ids.map(List::into_vec);
         require_ids("number_ids", number_ids.iter().flatten())?;
         require_ids("primary_number_id", &primary_number_id)?;
@@ -96,7 +99,7 @@ impl Tool for CreateAgent {
             language: language.map(Text::into_string),
             returns,
             tools,
-            webhook_url: webhook_url.map(HttpsUrl::into_string),
+            webhook_url,
             voicemail_action,
             number_ids,
             primary_number_id,

@@ -68,6 +68,18 @@ pub(super) fn to_api_tools(
         .transpose()
 }
 
+/// The addresses to which an agent with this webhook and these tools sends what it learns.
+pub(super) fn addresses<'a>(
+    webhook_url: &'a Option<String>,
+    tools: &'a Option<Vec<InCallTool>>,
+) -> impl Iterator<Item = &'a str> {
+    let of_tool = |tool: &'a InCallTool| match tool {
+        InCallTool::Http(tool) => Some(tool.url.as_str()),
+        InCallTool::Builtin(_) => None,
+    };
+    webhook_url.as_deref().into_iter().chain(tools.iter().flatten().filter_map(of_tool))
+}
+
 fn to_api_tool(tool: InCallToolInput) -> Result<InCallTool, String> {
     let InCallToolInput {
         r#type,

@@ -2,6 +2,7 @@
 
 mod list;
 mod place;
+mod preview;
 mod result;
 mod transcript;
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::Value;
 
+use super::preview::build_preview;
 use crate::account::Environment;
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::ledger::IdempotencyKey;
-use crate::dialing::order::{CALL_HOLD, DISPATCH_KEY, DialRequest, Order, Placed};
+use crate::dialing::order::{DISPATCH_KEY, DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialResult, Dialed};
-use crate::mcp::confirmation::{self, Preview};
 use crate::mcp::input::arguments::{HttpsUrl, Object, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::effect::ToolEffect;
@@ -24,6 +24,7 @@ use crate::mcp::reply::text::{self};
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::ordering::{self, OrderOutcome};
+use crate::mcp::tools::shared::check_webhook_hosts;
 use crate::toolset::Toolset;
 use callingbox::E164;
 use callingbox::{AgentId, Call, CallCreate, CallId};
@@ -186,59 +187,25 @@ impl PlaceCallOutput {
     }
 }
 
-/// This server's webhook address, unless the agent has its own: an address of the call would replace it.
-async fn own_webhook_url(cx: &ToolContext, agent: &AgentId) -> Result<Option<String>, ToolError> {
-    let Some(url) = cx.account.webhook_url() else { return Ok(None) };
-    let agent = cx.account.api()?.get_agent(agent).await?;
-    Ok(agent.webhook_url.is_none().then(|| url.to_owned()))
-}
-
-/// The maximum length of the task and the facts in a preview, in characters: the maximum of the arguments.
-const LONGEST: usize = 32_768;
-
-/// The preview of a call: everything that the agent is told. The confirmation also covers the agent's settings.
-async fn build_preview(
+/// Where the events of the call go, if not where the agent says: the given address, or this server's own if the agent has
+/// none. Checks that the call sends nothing to a host that the operator does not allow, by whichever setting.
+async fn choose_webhook_url(
     cx: &ToolContext,
-    call: &CallCreate,
-    local_times: Vec<String>,
-) -> Result<Preview, ToolError> {
-    let agent = cx.account.api()?.get_agent(&call.agent_id).await?;
-    let caller = match (&call.from_number, &agent.primary_number_id, &agent.numbers) {
-        (Some(number), _, _) => number.as_str().to_owned(),
-        (None, Some(primary), Some(numbers)) => numbers
-            .iter()
-            .find(|number| number.id == *primary)
-            .and_then(|number| number.e164.as_ref())
-            .map_or_else(|| "the agent's number".to_owned(), |number| number.as_str().to_owned()),
-        _ => "the agent's number".to_owned(),
-    };
-    let task = call.instructions.as_deref().or(agent.instructions.as_deref());
-    let facts = match &call.context {
-        Some(context) if !context.is_empty() => {
-            let context = serde_json::to_string(context)
-                .map_err(|error| ToolError::internal(error.to_string()))?;
-            format!("\nFacts it is given: {}", text::one_line(&context, LONGEST))
-        }
-        _ => String::new(),
-    };
-    let persona = match &agent.persona {
-        Some(persona) => format!("\nPersona: {}", text::one_line(persona, LONGEST)),
-        None => String::new(),
-    };
-    let suffix = cx.account.environment().order_suffix();
-    let lines = |time: &str| {
-        format!(
-            "Place a phone call{suffix}?\nTo: {}\n{time}From: {caller}\nAgent: {}{persona}\nTask: {}{facts}\nCost: at most {}",
-            call.to.as_str(),
-            text::one_line(agent.name.as_deref().unwrap_or("unnamed"), 100),
-            text::one_line(task.unwrap_or("none given"), LONGEST),
-            CALL_HOLD,
-        )
-    };
-    let time = confirmation::local_time_line(&local_times);
-    let set_up =
-        json!([agent.voice, agent.language, agent.returns, agent.tools, agent.voicemail_action,]);
-    Ok(Preview { text: lines(&format!("{time}\n")), bound: format!("{}\n{set_up}", lines("")) })
+    given: Option<HttpsUrl>,
+    agent: &AgentId,
+) -> Result<Option<String>, ToolError> {
+    let given = given.map(HttpsUrl::into_string);
+    check_webhook_hosts(cx, given.as_deref())?;
+    let own = cx.account.webhook_url().filter(|_| given.is_none());
+    if own.is_none() && !cx.account.dialer()?.rules().webhook_hosts.is_restricted() {
+        return Ok(given);
+    }
+    let agent = cx.account.api()?.get_agent(agent).await?;
+    let events = agent.webhook_url.as_deref().filter(|_| given.is_none());
+    let tools = agent.tools.as_ref().and_then(Value::as_array).into_iter().flatten();
+    let tools = tools.filter_map(|tool| tool.get("url")?.as_str());
+    check_webhook_hosts(cx, events.into_iter().chain(tools))?;
+    Ok(given.or_else(|| own.filter(|_| agent.webhook_url.is_none()).map(str::to_owned)))
 }
 
 impl Tool for PlaceCall {
@@ -281,10 +248,7 @@ impl Tool for PlaceCall {
             from_number,
             instructions: instructions.map(Text::into_string),
             context: context.map(Object::into_map),
-            webhook_url: match webhook_url {
-                Some(url) => Some(url.into_string()),
-                None => own_webhook_url(cx, &agent_id).await?,
-            },
+            webhook_url: choose_webhook_url(cx, webhook_url, &agent_id).await?,
             agent_id,
             metadata,
         };
@@ -293,12 +257,13 @@ impl Tool for PlaceCall {
             .transpose()
             .map_err(|error| ToolError::invalid_argument(error.to_string()))?;
         let asked = DialRequest {
-            order: Order::Call(Box::new(call.clone())),
+            order: Order::Call(Box::new(call)),
             idempotency_key: idempotency_key.clone(),
             allow_repeat: allow_repeat.unwrap_or(false),
         };
         let token = confirmation_token.as_ref().map(Text::as_str);
-        let preview = |local_times| build_preview(cx, &call, local_times);
+        let shown = asked.clone();
+        let preview = |local_times| build_preview(cx, &shown, local_times);
         let mut output = match ordering::place_order(cx, asked, token, preview).await? {
             OrderOutcome::Dialed(dialed) => {
                 PlaceCallOutput::new_dialed(dialed, idempotency_key.as_ref(), &cx.tools)

@@ -364,8 +364,8 @@ impl PurchaseNumberOutput {
     }
 }
 
-/// The price of a number, if the search finds the number and its price.
-async fn find_price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents>, ToolError> {
+/// The number among those for sale, if the search finds it.
+async fn find_offer(cx: &ToolContext, number: &E164) -> Result<Option<AvailableNumber>, ToolError> {
     let search = NumberSearch {
         area_code: number
             .digits()
@@ -376,8 +376,24 @@ async fn find_price(cx: &ToolContext, number: &E164) -> Result<Option<MilliCents
         ..NumberSearch::default()
     };
     let offers = cx.account.api()?.search_numbers(&search).await?.data;
-    let offer = offers.iter().find(|offer| offer.phone_number == *number);
-    Ok(offer.and_then(AvailableNumber::purchase_price))
+    Ok(offers.into_iter().find(|offer| offer.phone_number == *number))
+}
+
+/// What a purchase costs now and later. Prices are in cents of a US dollar, unless the offer names another currency.
+fn cost_line(offer: Option<&AvailableNumber>) -> String {
+    let currency = offer.and_then(|offer| offer.currency.as_deref());
+    let currency = currency.filter(|name| !name.eq_ignore_ascii_case("usd"));
+    let currency = currency.map(|name| format!(" ({})", text::one_line(name, 10)));
+    let monthly = offer.and_then(|offer| offer.monthly_cost_cents).map(MilliCents::from_cents);
+    match (offer.and_then(AvailableNumber::purchase_price), monthly) {
+        (Some(price), Some(monthly)) => {
+            format!(
+                "{price} now, {monthly} each month from then on{}",
+                currency.unwrap_or_default()
+            )
+        }
+        _ => "price unknown: CallingBox says none for this number".to_owned(),
+    }
 }
 
 impl Tool for PurchaseNumber {
@@ -397,21 +413,19 @@ impl Tool for PurchaseNumber {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let PurchaseNumberInput { phone_number, confirmation_token } = input;
-        let offered = find_price(cx, &phone_number).await?;
+        let offer = find_offer(cx, &phone_number).await?;
+        let price = offer.as_ref().and_then(AvailableNumber::purchase_price);
         let asked = DialRequest {
-            order: Order::Number { number: phone_number.clone(), price: offered },
+            order: Order::Number { number: phone_number.clone(), price },
             idempotency_key: None,
             allow_repeat: false,
         };
         let token = confirmation_token.as_ref().map(Text::as_str);
         let aside = cx.account.environment().order_suffix();
         let preview = async |_| {
-            let price = find_price(cx, &phone_number).await?.map_or_else(
-                || "price unknown: CallingBox says none for this number".to_owned(),
-                |price| format!("{price} now, and its monthly price from then on"),
-            );
+            let cost = cost_line(find_offer(cx, &phone_number).await?.as_ref());
             let number = phone_number.as_str();
-            let text = format!("Buy the phone number {number}{aside}?\nCost: {price}");
+            let text = format!("Buy the phone number {number}{aside}?\nCost: {cost}");
             Ok(Preview { bound: text.clone(), text })
         };
         let ordered =

@@ -329,8 +329,10 @@ impl Tool for CreateWebhook {
     type Output = WebhookSecret;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
+        let url = input.url.into_string();
+        super::shared::check_webhook_hosts(cx, [url.as_str()])?;
         let webhook = WebhookCreate {
-            url: input.url.into_string(),
+            url,
             description: input.description.map(Text::into_string),
             enabled_events: input.enabled_events.map(List::into_vec),
         };
@@ -368,8 +370,10 @@ impl Tool for UpdateWebhook {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let UpdateWebhookInput { webhook_id, url, description, enabled_events, status } = input;
+        let url = url.map(HttpsUrl::into_string);
+        super::shared::check_webhook_hosts(cx, url.as_deref())?;
         let update = WebhookUpdate {
-            url: url.map(HttpsUrl::into_string),
+            url,
             description: match description.map(Text::into_string) {
                 None => Change::Keep,
                 Some(text) if text.is_empty() => Change::Clear,

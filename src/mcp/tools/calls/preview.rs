@@ -1,0 +1,148 @@
+//! What a person sees before a call is placed, and what their yes covers: all that the callee, the cost or a third party
+//! could notice. It does not know how the person is asked.
+
+use serde_json::{Map, Value, json};
+
+use crate::dialing::order::{CALL_HOLD, DialRequest, Order};
+use crate::dialing::webhook_hosts::shown_host;
+use crate::mcp::confirmation::{self, Preview};
+use crate::mcp::reply::error::ToolError;
+use crate::mcp::reply::text::one_line;
+use crate::mcp::request::context::ToolContext;
+use callingbox::{Agent, CallCreate};
+
+/// The maximum length of each text in a preview, in characters: the maximum of the arguments.
+const MAX_TEXT_CHARS: usize = 32_768;
+
+/// The preview of a call by its agent as it is now. The local time is shown and not covered.
+///
+/// # Errors
+/// The agent cannot be read.
+pub(super) async fn build_preview(
+    cx: &ToolContext,
+    request: &DialRequest,
+    local_times: Vec<String>,
+) -> Result<Preview, ToolError> {
+    let Order::Call(call) = &request.order else {
+        return Err(ToolError::internal("the order is not a call"));
+    };
+    let agent = cx.account.api()?.get_agent(&call.agent_id).await?;
+    let suffix = cx.account.environment().order_suffix();
+    let title = format!("Place a phone call{suffix}?\nTo: {}", call.to.as_str());
+    let lines = preview_lines(request, call, &agent);
+    let time = confirmation::local_time_line(&local_times);
+    Ok(Preview {
+        text: format!("{title}\n{time}\n{lines}"),
+        bound: format!("{title}\n{lines}\n{}", covered_settings(&agent)),
+    })
+}
+
+/// One line for each thing to know. Destructures without `..`: whoever adds a field decides here whether it is shown.
+fn preview_lines(request: &DialRequest, call: &CallCreate, agent: &Agent) -> String {
+    let DialRequest { order: _, idempotency_key: _, allow_repeat } = request;
+    let CallCreate {
+        agent_id: _,
+        to: _,
+        from_number,
+        instructions,
+        context,
+        webhook_url,
+        metadata,
+    } = call;
+    let text = |text: &str| one_line(text, MAX_TEXT_CHARS);
+    let object = |object: &Option<Map<String, Value>>| {
+        let object = object.as_ref().filter(|object| !object.is_empty())?;
+        Some(text(&Value::Object(object.clone()).to_string()))
+    };
+    let from = from_number.as_ref().map(|number| number.as_str().to_owned());
+    let task = instructions.as_deref().or(agent.instructions.as_deref());
+    let events = webhook_url.as_deref().or(agent.webhook_url.as_deref());
+    let voicemail = agent.voicemail_action.as_ref().map(super::super::shared::wire_word);
+    let repeat = "rings again, even if this call was placed a moment ago";
+    [
+        ("From", Some(from.unwrap_or_else(|| default_caller(agent)))),
+        ("Agent", Some(one_line(agent.name.as_deref().unwrap_or("unnamed"), 100))),
+        ("Persona", agent.persona.as_deref().map(text)),
+        ("Language", agent.language.as_deref().map(text)),
+        ("Voice", agent.voice.as_deref().map(text)),
+        ("On an answering machine", voicemail),
+        ("Task", Some(text(task.unwrap_or("none given")))),
+        ("Facts it is given", object(context)),
+        ("Result fields", agent.returns.as_ref().and_then(names_of_fields).as_deref().map(text)),
+        ("In-call tools", agent.tools.as_ref().and_then(describe_tools).as_deref().map(text)),
+        ("Data stored with the call", object(metadata)),
+        ("Events go to", events.map(shown_host)),
+        ("Repeat", allow_repeat.then(|| repeat.to_owned())),
+        ("Cost", Some(format!("at most {CALL_HOLD}"))),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some(format!("{name}: {}", value?)))
+    .collect::<Vec<_>>()
+    .join("\n")
+}
+
+/// The number from which the agent calls if the call names none.
+fn default_caller(agent: &Agent) -> String {
+    let primary = agent.primary_number_id.as_ref();
+    let mut numbers = agent.numbers.iter().flatten();
+    let number = numbers.find(|number| Some(&number.id) == primary);
+    let number = number.and_then(|number| number.e164.as_ref());
+    number.map_or_else(|| "the agent's number".to_owned(), |number| number.as_str().to_owned())
+}
+
+fn names_of_fields(returns: &Value) -> Option<String> {
+    let names: Vec<&str> = returns.as_object()?.keys().map(String::as_str).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// The in-call tools by name, with the hosts to which they send what they learn.
+fn describe_tools(tools: &Value) -> Option<String> {
+    let describe = |tool: &Value| {
+        let name = tool.get("name").and_then(Value::as_str).unwrap_or("unnamed");
+        match tool.get("url").and_then(Value::as_str) {
+            Some(url) => format!("{name}, which sends data to {}", shown_host(url)),
+            None => name.to_owned(),
+        }
+    };
+    let tools: Vec<String> = tools.as_array()?.iter().map(describe).collect();
+    (!tools.is_empty()).then(|| tools.join("; "))
+}
+
+/// The agent's settings that a yes covers in full, although only a part of them is shown. Fields that this program does
+/// not know may be noticed too.
+fn covered_settings(agent: &Agent) -> Value {
+    let Agent {
+        id,
+        org_id: _,
+        user_id: _,
+        name: _,
+        r#type,
+        persona: _,
+        instructions: _,
+        voice,
+        language,
+        returns,
+        tools,
+        webhook_url,
+        voicemail_action,
+        primary_number_id,
+        archived_at,
+        created_at: _,
+        updated_at: _,
+        numbers: _,
+        extra,
+    } = agent;
+    json!([
+        id,
+        r#type,
+        voice,
+        language,
+        returns,
+        tools,
+        webhook_url,
+        voicemail_action,
+        primary_number_id,
+        archived_at,
+        extra
+    ])
+}
