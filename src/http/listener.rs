@@ -21,6 +21,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::peer_address::PeerAddress;
+use crate::telemetry::log_throttle::LogThrottle;
+
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
     /// Connections that are open at the same time; others wait to be accepted.
@@ -57,6 +60,7 @@ pub async fn serve(
 ) {
     let service = TowerToHyperService::new(router);
     let mut connections = JoinSet::new();
+    let failures = LogThrottle::new();
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
@@ -66,12 +70,16 @@ pub async fn serve(
             accepted = listener.accept(), if connections.len() < limits.connections => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(serve_connection(stream, service.clone(), limits, stop.clone()));
+            Ok((stream, address)) => {
+                let peer = PeerAddress::from(address.ip());
+                let service = service.clone();
+                connections.spawn(serve_connection(stream, peer, service, limits, stop.clone()));
             }
             // Such as too many open files: wait until others are closed.
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted; trying again");
+                if let Some(left_out) = failures.count_event() {
+                    tracing::warn!(%error, left_out, "a connection cannot be accepted; trying again");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -82,6 +90,7 @@ pub async fn serve(
 
 async fn serve_connection(
     stream: TcpStream,
+    peer: PeerAddress,
     service: TowerToHyperService<Router>,
     limits: ConnectionLimits,
     stop: CancellationToken,
@@ -94,7 +103,8 @@ async fn serve_connection(
         .max_buf_size(limits.header_bytes)
         .max_headers(limits.headers);
     // The limit of hyper applies to its buffer, into which the last read may have put more.
-    let bounded = service_fn(move |request: Request<Incoming>| {
+    let bounded = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         if count_head_bytes(&request) > limits.header_bytes {
             let refused = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response();
             Either::Left(now(Ok(refused)))

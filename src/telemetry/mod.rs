@@ -5,6 +5,7 @@
 //! number, and no text in an event can begin a new line.
 
 pub mod arguments;
+pub mod log_throttle;
 pub mod metrics;
 pub mod traces;
 

@@ -3,11 +3,11 @@
 //!
 //! Knows the API's records and HTTP, but not what the events are for.
 
+mod outcome;
+mod reads;
 mod replay;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -16,29 +16,26 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
+use http::header::{CONNECTION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use self::reads::BodyReads;
 use self::replay::SeenEvents;
+use crate::http::peer_address::PeerAddress;
 use crate::state::SharedState;
+use callingbox::json_text::read_leniently;
 use callingbox::webhook_signature::{SignatureError, SigningSecrets, check_headers};
 use callingbox::{Call, CallId};
 
+pub use self::outcome::{DeliveryCounts, Rejection};
+
 /// The path of deliveries.
 pub const PATH: &str = "/webhooks/callingbox";
-/// The largest delivery, in bytes. A call with its results is far smaller.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// How long a delivery may take to arrive. CallingBox gives up after 10 s.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many deliveries are read concurrently. CallingBox sends one within milliseconds; another sender may take as long
-/// as it likes.
-const MAX_CONCURRENT_READS: usize = 32;
 /// `Retry-After` of a delivery that is rejected because the receiver is busy, in seconds.
 const BUSY_RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// How many events may wait for the handler.
@@ -51,106 +48,36 @@ pub trait CallEventHandler: Send + Sync {
     async fn handle_event(&self, call_id: CallId, call: Option<Call>);
 }
 
-/// Why a delivery was rejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Rejection {
-    /// It has no signature, a malformed one, or one made with an unknown secret.
-    Forged,
-    /// It was signed too long ago, or in the future.
-    Stale,
-    /// The event was seen before. The answer is 200, so that the sender does not repeat it again.
-    Replayed,
-    /// It is too large.
-    Oversized,
-    /// It is signed, but the body is not an event, or did not arrive as a whole.
-    Unreadable,
-    /// Too many deliveries are being read or handled. CallingBox delivers it again later.
-    Busy,
-}
-
-impl Rejection {
-    /// All reasons.
-    pub const ALL: [Self; 6] =
-        [Self::Forged, Self::Stale, Self::Replayed, Self::Oversized, Self::Unreadable, Self::Busy];
-
-    /// The reason in one word, for metrics, logs and the response.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Forged => "forged",
-            Self::Stale => "stale",
-            Self::Replayed => "replayed",
-            Self::Oversized => "oversized",
-            Self::Unreadable => "unreadable",
-            Self::Busy => "busy",
-        }
-    }
-
-    const fn status(self) -> StatusCode {
-        match self {
-            Self::Forged => StatusCode::UNAUTHORIZED,
-            Self::Stale | Self::Unreadable => StatusCode::BAD_REQUEST,
-            Self::Replayed => StatusCode::OK,
-            Self::Oversized => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-}
-
-/// How many deliveries were accepted and rejected.
-#[derive(Debug, Default)]
-pub struct DeliveryCounts {
-    accepted: AtomicU64,
-    rejected: [AtomicU64; Rejection::ALL.len()],
-}
-
-impl DeliveryCounts {
-    /// The number of accepted deliveries.
-    #[must_use]
-    pub fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed)
-    }
-
-    /// The number of deliveries rejected for this reason.
-    #[must_use]
-    pub fn rejected(&self, reason: Rejection) -> u64 {
-        self.counter(reason).map_or(0, |counter| counter.load(Ordering::Relaxed))
-    }
-
-    fn counter(&self, reason: Rejection) -> Option<&AtomicU64> {
-        Rejection::ALL
-            .iter()
-            .zip(&self.rejected)
-            .find(|(known, _)| **known == reason)
-            .map(|(_, n)| n)
-    }
-
-    fn count_rejection(&self, reason: Rejection) {
-        if let Some(counter) = self.counter(reason) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// Receives deliveries. Dropping it stops the handling of events.
 pub struct WebhookReceiver {
     secrets: SigningSecrets,
     seen: SeenEvents,
     counts: DeliveryCounts,
-    reads: Semaphore,
+    reads: BodyReads,
     queue: mpsc::Sender<(CallId, Option<Call>)>,
     worker: JoinHandle<()>,
 }
 
-#[derive(Deserialize)]
+/// An event of a call.
 struct Event {
     id: String,
-    data: EventData,
+    call_id: CallId,
+    call: Value,
 }
 
-#[derive(Deserialize)]
-struct EventData {
-    call: Value,
+impl Event {
+    /// Reads a signed body. An event without an id is known by its content. `None`: it is not about a call.
+    fn parse(body: &[u8]) -> Option<Self> {
+        let mut event: Value = read_leniently(body).ok()?;
+        let call = event.get_mut("data")?.get_mut("call")?.take();
+        let call_id = CallId::deserialize(call.get("id")?).ok()?;
+        let id = match event.get("id") {
+            Some(Value::String(id)) if !id.is_empty() => id.clone(),
+            Some(Value::Number(id)) => id.to_string(),
+            _ => String::from_utf8_lossy(body).into_owned(),
+        };
+        Some(Self { id, call_id, call })
+    }
 }
 
 impl WebhookReceiver {
@@ -169,7 +96,7 @@ impl WebhookReceiver {
             }
         });
         let (seen, counts) = (SeenEvents::new(shared), DeliveryCounts::default());
-        let reads = Semaphore::new(MAX_CONCURRENT_READS);
+        let reads = BodyReads::default();
         Arc::new(Self { secrets, seen, counts, reads, queue, worker })
     }
 
@@ -177,7 +104,8 @@ impl WebhookReceiver {
     pub fn routes(self: &Arc<Self>) -> Router {
         let handle = async |State(receiver): State<Arc<Self>>, request: Request| {
             let (parts, body) = request.into_parts();
-            match receiver.accept(&parts.headers, body).await {
+            let peer = PeerAddress::from_extensions(&parts.extensions);
+            match receiver.accept(&parts.headers, peer, body).await {
                 Ok(()) => StatusCode::OK.into_response(),
                 Err(reason) => receiver.reject(reason),
             }
@@ -192,20 +120,28 @@ impl WebhookReceiver {
     }
 
     fn reject(&self, reason: Rejection) -> Response {
-        self.counts.count_rejection(reason);
-        tracing::warn!(reason = reason.as_str(), "webhook delivery rejected");
+        self.counts.record_rejection(reason);
         let mut response = (reason.status(), reason.as_str()).into_response();
+        let headers = response.headers_mut();
         if reason == Rejection::Busy {
-            response.headers_mut().insert(RETRY_AFTER, BUSY_RETRY_AFTER);
+            headers.insert(RETRY_AFTER, BUSY_RETRY_AFTER);
+        }
+        // The rest of a body that was not read would be taken for the next request.
+        if matches!(reason, Rejection::Busy | Rejection::Oversized | Rejection::Unreadable) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
-    async fn accept(self: &Arc<Self>, headers: &HeaderMap, body: Body) -> Result<(), Rejection> {
+    async fn accept(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        peer: PeerAddress,
+        body: Body,
+    ) -> Result<(), Rejection> {
         // The headers are checked before the body takes any memory.
         check_headers(headers, Timestamp::now()).map_err(Rejection::from)?;
-        let _permit = self.reads.try_acquire().map_err(|_| Rejection::Busy)?;
-        let body = read_body(body).await?;
+        let body = self.reads.read(peer, body).await?;
         self.accept_body(headers, &body, Timestamp::now()).await
     }
 
@@ -216,20 +152,18 @@ impl WebhookReceiver {
         now: Timestamp,
     ) -> Result<(), Rejection> {
         self.secrets.verify(headers, body, now).map_err(Rejection::from)?;
-        let event: Event = serde_json::from_slice(body).map_err(|_| Rejection::Unreadable)?;
-        let id = event.data.call.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
-        let call_id = CallId::new(id.ok_or(Rejection::Unreadable)?);
+        let Event { id, call_id, call } = Event::parse(body).ok_or(Rejection::Unknown)?;
         // A record that cannot be read is still news about the call.
-        let call = serde_json::from_value(event.data.call).ok();
+        let call = serde_json::from_value(call).ok();
         let permit = self.queue.clone().try_reserve_owned().map_err(|_| Rejection::Busy)?;
         // In a task of its own, because a remembered event must be handled even if its sender disconnects.
         let receiver = Arc::clone(self);
         let accepted = tokio::spawn(async move {
-            if !receiver.seen.insert(&event.id, now).await {
+            if !receiver.seen.insert(&id, now).await {
                 return Err(Rejection::Replayed);
             }
             permit.send((call_id, call));
-            receiver.counts.accepted.fetch_add(1, Ordering::Relaxed);
+            receiver.counts.record_accepted();
             Ok(())
         });
         accepted.await.unwrap_or(Err(Rejection::Busy))
@@ -253,16 +187,10 @@ impl From<SignatureError> for Rejection {
     }
 }
 
-async fn read_body(body: Body) -> Result<Bytes, Rejection> {
-    match tokio::time::timeout(READ_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Rejection::Oversized),
-        Ok(Err(_)) | Err(_) => Err(Rejection::Unreadable),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures::FutureExt;
     use serde_json::json;
     use tower_service::Service as _;
@@ -280,6 +208,8 @@ mod tests {
         }
     }
 
+    const TEST_EVENT: &str = r#"{"id":"evt","type":"endpoint.test","data":{}}"#;
+    const NUMBERED: &str = "{\"id\":7,\"data\":{\"call\":{\"id\":8,\"note\":\"\\ud83d\"}}}";
     const SECRETS: [&str; 2] = ["whsec_old", "whsec_new"];
 
     async fn deliver(
@@ -306,7 +236,7 @@ mod tests {
         let receiver = WebhookReceiver::new(secrets, Arc::new(Recorder(events)), None);
         let now = Timestamp::now().as_second();
         let by = |secret: &str, at: i64, body: &str| Some(sign(secret, at, body.as_bytes()));
-        let large = format!("{}{}", event("l"), " ".repeat(MAX_BODY_BYTES));
+        let large = format!("{}{}", event("l"), " ".repeat(reads::MAX_BODY_BYTES));
         for (signature, body, status) in [
             (by("whsec_new", now, &event("a")), event("a"), 200),
             (by("whsec_old", now, &event("b")), event("b"), 200),
@@ -317,17 +247,20 @@ mod tests {
             (by("whsec_new", now, &event("c")), event("d"), 401),
             (by("whsec_new", now - 320, &event("c")), event("c"), 400),
             (by("whsec_new", now + 320, &event("c")), event("c"), 400),
-            (by("whsec_new", now, "not json"), "not json".to_owned(), 400),
-            (by("whsec_new", now, "{}"), "{}".to_owned(), 400),
+            (by("whsec_new", now, "not json"), "not json".to_owned(), 200),
+            (by("whsec_new", now, "{}"), "{}".to_owned(), 200),
+            (by("whsec_new", now, TEST_EVENT), TEST_EVENT.to_owned(), 200),
+            (by("whsec_new", now, NUMBERED), NUMBERED.to_owned(), 200),
             (by("whsec_new", now, &large), large, 413),
         ] {
             assert_eq!(deliver(&receiver, signature, body.clone()).await, status, "{body:.60}");
         }
         let counts = Rejection::ALL.map(|reason| receiver.counts().rejected(reason));
-        assert_eq!((receiver.counts().accepted(), counts), (2, [4, 2, 1, 1, 2, 0]));
+        assert_eq!((receiver.counts().accepted(), counts), (3, [4, 2, 1, 1, 0, 3, 0]));
         for _ in 0..2 {
             assert_eq!(handled.recv().await.unwrap(), (CallId::new("call-1"), true));
         }
+        assert_eq!(handled.recv().await.unwrap(), (CallId::new("8"), true));
         drop(receiver);
         assert!(handled.recv().await.is_none());
     }
@@ -355,36 +288,6 @@ mod tests {
         let again = Some(sign("whsec_new", now, body.as_bytes()));
         assert_eq!(deliver(&receiver, again, body).await, 503);
         assert_eq!(receiver.counts().rejected(Rejection::Replayed), 0);
-    }
-
-    #[tokio::test]
-    async fn bodies_are_read_for_few_signed_deliveries_at_a_time() {
-        let (events, _handled) = mpsc::unbounded_channel();
-        let secrets = SigningSecrets::new(SECRETS.map(str::to_owned)).unwrap();
-        let receiver = WebhookReceiver::new(secrets, Arc::new(Recorder(events)), None);
-        let headers = |signature: &str| {
-            let value = HeaderValue::from_str(signature).unwrap();
-            HeaderMap::from_iter([(http::HeaderName::from_static("callingbox-signature"), value)])
-        };
-        let never =
-            || Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
-        for (headers, reason) in
-            [(HeaderMap::new(), Rejection::Forged), (headers("t=1,v1=00"), Rejection::Forged)]
-        {
-            let rejected = receiver.accept(&headers, never()).now_or_never();
-            assert_eq!(rejected, Some(Err(reason)));
-        }
-        let signed = headers(&sign("whsec_new", Timestamp::now().as_second(), b"x"));
-        let mut reads: Vec<_> = (0..MAX_CONCURRENT_READS)
-            .map(|_| Box::pin(receiver.accept(&signed, never())))
-            .collect();
-        for read in &mut reads {
-            assert_eq!(read.now_or_never(), None);
-        }
-        let one_more = || receiver.accept(&signed, never()).now_or_never();
-        assert_eq!(one_more(), Some(Err(Rejection::Busy)));
-        drop(reads.pop());
-        assert_eq!(one_more(), None);
     }
 
     #[tokio::test(start_paused = true)]
