@@ -143,14 +143,16 @@ impl Runtime {
         file: &ConfigFile,
         folders: &UserFolders,
     ) -> anyhow::Result<Self> {
-        Self::open_with(global, file, folders, HttpExtras::default()).await
+        Self::open_with(global, file, folders, HttpExtras::default(), None).await
     }
 
+    /// A `key` takes the place of the one that is set.
     pub(crate) async fn open_with(
         global: &Global,
         file: &ConfigFile,
         folders: &UserFolders,
         extras: HttpExtras,
+        key: Option<ApiKey>,
     ) -> anyhow::Result<Self> {
         let policy = config::load_policy(file, folders)?;
         let factory = |environment, base_url| AccountFactory {
@@ -169,13 +171,15 @@ impl Runtime {
                     tracing::warn!("{problem}");
                 }
                 let accounts = factory(Environment::Live, found.base_url);
-                let account = match found.key {
-                    Some((key, source)) => {
-                        if let Some(Err(problem)) = source.path().map(check_writers) {
-                            tracing::warn!("{problem}");
-                        }
-                        accounts.open_account(key).await?
+                let set_key = || {
+                    let (key, source) = found.key?;
+                    if let Some(Err(problem)) = source.path().map(check_writers) {
+                        tracing::warn!("{problem}");
                     }
+                    Some(key)
+                };
+                let account = match key.or_else(set_key) {
+                    Some(key) => accounts.open_account(key).await?,
                     None => Account::live(None, file.wait.clone()),
                 };
                 (accounts, account, None)

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 
 use clap::builder::{PossibleValue, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use url::Url;
 
 use crate::install::ClientApp;
@@ -26,13 +27,25 @@ impl TypedValueParser for ClientNameParser {
 
     fn parse_ref(
         &self,
-        _command: &clap::Command,
-        _argument: Option<&clap::Arg>,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
         value: &OsStr,
     ) -> Result<ClientName, clap::Error> {
         let name = value.to_string_lossy();
-        let known = ClientApp::ALL.into_iter().find(|client| client.id() == name);
-        Ok(known.map_or_else(|| ClientName::Other(name.into_owned()), ClientName::Known))
+        if let Some(client) = ClientApp::ALL.into_iter().find(|client| client.id() == name) {
+            return Ok(ClientName::Known(client));
+        }
+        let is_name = |letter: char| letter.is_alphanumeric() || " -_.".contains(letter);
+        if !name.is_empty() && name.chars().all(is_name) {
+            return Ok(ClientName::Other(name.into_owned()));
+        }
+        let mut error = clap::Error::new(ErrorKind::InvalidValue).with_cmd(command);
+        let ids = ClientApp::ALL.iter().map(|client| client.id().to_owned()).collect();
+        let argument = argument.map(ToString::to_string).unwrap_or_default();
+        error.insert(ContextKind::InvalidArg, ContextValue::String(argument));
+        error.insert(ContextKind::InvalidValue, ContextValue::String(name.into_owned()));
+        error.insert(ContextKind::ValidValue, ContextValue::Strings(ids));
+        Err(error)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue>>> {

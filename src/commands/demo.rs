@@ -19,6 +19,7 @@ use crate::config::{ConfigFile, DialingConfig, UserFolders};
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::registry::selection::Selection;
 use crate::mcp::server::Server;
+use crate::mcp::waiting::SAID;
 use crate::runtime::Runtime;
 
 /// The MCP client of the demo; prints progress notifications.
@@ -41,22 +42,24 @@ impl ClientHandler for DemoClient {
         _context: NotificationContext<RoleClient>,
     ) {
         if let Some(message) = progress.message {
+            let line = match message.split_once(SAID) {
+                Some((role, words)) => self.style.utterance(role, &strip_fence(words)),
+                None => format!("  {}\n", self.style.paint("2", &message)),
+            };
             // If standard output is closed, the demo itself continues.
-            let _ =
-                self.line.print(format!("  {}\n", self.style.paint("33", &strip_fence(&message))));
+            let _ = self.line.print(line);
         }
     }
 }
 
 /// Removes the fence around untrusted words: the reader here is a person, not a model.
-fn strip_fence(message: &str) -> String {
-    match message.split_once("<<<") {
-        Some((before, fenced)) => {
+fn strip_fence(words: &str) -> String {
+    match words.split_once("<<<") {
+        Some((_, fenced)) => {
             let words = fenced.split(' ').skip(1);
-            let words: Vec<&str> = words.take_while(|word| !word.ends_with(">>>")).collect();
-            format!("{before}{}", words.join(" "))
+            words.take_while(|word| !word.ends_with(">>>")).collect::<Vec<_>>().join(" ")
         }
-        None => message.to_owned(),
+        None => words.to_owned(),
     }
 }
 
@@ -159,7 +162,6 @@ pub(super) async fn run(global: &Global, file: &ConfigFile) -> anyhow::Result<()
     let report = session
         .call_tool("get_call_result", json!({"call_id": call_id, "wait_seconds": 120}))
         .await?;
-    session.call_tool("get_call_transcript", json!({"call_id": call_id})).await?;
     let outcome = text_at(&report, "/outcome")?;
     session.line.print(format!(
         "\n{} {}\n",

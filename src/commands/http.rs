@@ -69,7 +69,7 @@ pub(super) async fn run(
     let shared = runtime::open_shared_state(&args.state, file)?;
     settings.shared = shared.clone();
     let extras = HttpExtras { webhook_url, shared: shared.clone(), over_http: true };
-    let runtime = Runtime::open_with(global, file, folders, extras.clone()).await?;
+    let runtime = Runtime::open_with(global, file, folders, extras.clone(), None).await?;
     settings.in_flight = runtime.dispatches();
     let account = runtime.account();
     let (catalogue, selection) = (Arc::new(catalogue), Arc::new(selection));

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
-use super::output::print;
+use super::output::{print, print_wrapped};
 use crate::cli::{self, ClientName, Global};
 use crate::config::{self, ConfigFile, KeySource, UserFolders};
 use crate::env_var::read_env_var;
@@ -31,7 +31,7 @@ pub(super) fn run(
     let machine = Machine::this().context("the user has no home folder")?;
     let sources = EntrySources { args, global, file, folders };
     let client = match &args.client {
-        None => return print(list_clients(&machine, &args.name, &global.to_flags()?)),
+        None => return print_wrapped(list_clients(&machine, &args.name, &global.to_flags()?)),
         Some(ClientName::Other(name)) if args.print => return print_for_any_client(name, &sources),
         Some(ClientName::Other(name)) => bail!(
             "{}. For any other client, `callingbox-mcp install {name} --print` prints the entry to paste into its \
@@ -53,7 +53,8 @@ pub(super) fn run(
         let paths: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
         let block = server.example_file(client, &args.name)?;
         let notes = notes + &missing_key_file_note(&server);
-        return print(format!("In {}:\n\n{block}{}", paths.join(" and in "), set_apart(&notes)));
+        print(format!("In {}:\n\n{block}", paths.join(" and in ")))?;
+        return print_wrapped(set_apart(&notes));
     }
 
     let plans: Vec<InstallPlan> = files
@@ -75,7 +76,7 @@ pub(super) fn run(
         return Ok(());
     }
     let source = key.as_ref().map(|(_, source)| source);
-    print(format!("{notes}{}Restart {client}.\n", key_hint(client, &server, source)))
+    print_wrapped(format!("{notes}{}Restart {client}.\n", key_hint(client, &server, source)))
 }
 
 fn uninstall(client: ClientApp, files: &[ClientFile], name: &str) -> anyhow::Result<()> {
@@ -165,11 +166,12 @@ fn print_for_any_client(name: &str, sources: &EntrySources<'_>) -> anyhow::Resul
     let notes = notes
         + &missing_key_file_note(&server)
         + &key_hint(ClientApp::ClaudeDesktop, &server, source);
-    print(format!(
+    print_wrapped(format!(
         "Into the configuration of {name}, whose manual names the file. Most clients read this form; some have another \
-         key than mcpServers:\n\n{block}{}",
-        set_apart(&notes)
-    ))
+         key than mcpServers:\n\n"
+    ))?;
+    print(block)?;
+    print_wrapped(set_apart(&notes))
 }
 
 /// A blank line before the text, if there is any.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Stdin, stdin};
 
-use super::output::print;
+use super::output::{print, print_wrapped};
 
 const MAX_ANSWER_BYTES: u64 = 4_096;
 
@@ -52,7 +52,7 @@ impl Prompter {
     /// # Errors
     /// [`Stopped`] at the end of the input.
     pub(super) async fn ask_line(&mut self, question: &str) -> anyhow::Result<String> {
-        print(question)?;
+        print_wrapped(question)?;
         let mut bytes = Vec::new();
         let length = (&mut self.input).take(MAX_ANSWER_BYTES).read_until(b'\n', &mut bytes).await?;
         if !std::io::stdin().is_terminal() {
@@ -78,7 +78,7 @@ impl Prompter {
         for _ in 0..MAX_TRIES {
             match parse(&self.ask_line(question).await?) {
                 Ok(answer) => return Ok(answer),
-                Err(why) => print(format!("  {why}\n"))?,
+                Err(why) => print_wrapped(format!("  {why}\n"))?,
             }
         }
         Err(Stopped::Unanswered("No valid answer was given.").into())

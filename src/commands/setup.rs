@@ -5,19 +5,21 @@
 //! Everything that costs money goes through the same [`Dialer`] as the tools, and only after the user typed `yes`.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::output::print;
+use super::output::{print, print_wrapped};
 use super::prompt::{Prompter, Stopped, unless_interrupted};
 use super::ready_agent::find_ready_agent;
 use super::status_line::StatusLine;
 use super::style::Style;
 use crate::account::{Account, Environment};
 use crate::cli::Global;
-use crate::config::{self, ConfigFile, UserFolders};
+use crate::config::{self, ConfigFile, KeySource, UserFolders};
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::confirm::{ConfirmContext, Confirmation, confirmation_required};
 use crate::dialing::dialer::Dialer;
@@ -28,7 +30,7 @@ use crate::dialing::policy_check::PolicyCheck;
 use crate::env_var::read_env_var;
 use crate::install;
 use crate::mcp::reply::text::one_line;
-use crate::runtime::{Runtime, client_config};
+use crate::runtime::{HttpExtras, Runtime, client_config};
 use crate::watch::{Follower, Snapshot, WatchOptions, WatchStatus};
 use callingbox::E164;
 use callingbox::MilliCents;
@@ -86,7 +88,7 @@ pub(super) async fn run(
         Some(_) => "The first call, simulated: no telephone rings, nothing is charged.",
         None => "The first call. Nothing is bought and no call is placed before you type yes.",
     };
-    print(format!("{}\n\n", style.paint("1", title)))?;
+    print_wrapped(format!("{}\n\n", style.paint("1", title)))?;
     let Err(error) = run_steps(global, file, folders, style).await else { return Ok(()) };
     let reason = error.downcast::<Stopped>()?;
     // The cursor may still be behind a question.
@@ -101,12 +103,14 @@ async fn run_steps(
     style: Style,
 ) -> anyhow::Result<()> {
     let mut prompter = Prompter::new();
-    if global.sandbox.is_none() {
-        set_up_key(&mut prompter, style, file, folders).await?;
+    let typed_key = if global.sandbox.is_none() {
+        set_up_key(&mut prompter, style, file, folders).await?
     } else {
         print_step(style, "Key", "not needed on the simulator")?;
-    }
-    let runtime = Runtime::open(global, file, folders).await?;
+        None
+    };
+    let runtime =
+        Runtime::open_with(global, file, folders, HttpExtras::default(), typed_key).await?;
     let next_commands = NextCommands {
         install: global.command_line("install"),
         doctor: global.command_line("doctor"),
@@ -132,26 +136,38 @@ fn resume_command(global: &Global) -> String {
 
 fn print_step(style: Style, what: &str, how: &str) -> anyhow::Result<()> {
     let mark = style.mark("32", "✓", "OK");
-    print(format!("{mark} {} {how}\n", style.paint("1", &format!("{what}:"))))
+    print_wrapped(format!("{mark} {} {how}\n", style.paint("1", &format!("{what}:"))))
 }
 
-/// Checks the API key that is set, or asks for one and stores it.
+/// Checks the API key that is set. If there is none, or CallingBox does not accept it, asks for one, stores it, and
+/// returns it.
 async fn set_up_key(
     prompter: &mut Prompter,
     style: Style,
     file: &ConfigFile,
     folders: &UserFolders,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<ApiKey>> {
     let found = config::find_credentials(file, &read_env_var, folders)?;
     let client = |key: ApiKey| ApiClient::new(client_config(found.base_url.clone(), key));
+    let mut refused = None;
     if let Some((key, source)) = found.key.clone() {
-        let probe = client(key).probe().await;
-        probe.result.with_context(|| {
-            format!(
-                "the API did not accept the key from {source}; callingbox-mcp doctor shows more"
-            )
-        })?;
-        return print_step(style, "Key", &format!("from {source}, accepted"));
+        match client(key).probe().await.result {
+            Ok(()) => {
+                print_step(style, "Key", &format!("from {source}, accepted"))?;
+                return Ok(None);
+            }
+            Err(error) if is_unauthorized(&error) && std::io::stdin().is_terminal() => {
+                print_wrapped(format!("CallingBox does not accept the key from {source}.\n"))?;
+                refused = Some(source);
+            }
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!(
+                        "the API did not accept the key from {source}; callingbox-mcp doctor shows more"
+                    )
+                });
+            }
+        }
     }
     let path = folders.api_key_file().context(
         "there is no folder to store the key in (HOME is not set); set CALLINGBOX_API_KEY instead",
@@ -162,7 +178,7 @@ async fn set_up_key(
         let key = match ApiKey::new(typed) {
             Ok(key) => key,
             Err(error) => {
-                print(format!("  {error}\n"))?;
+                print_wrapped(format!("  {error}\n"))?;
                 continue;
             }
         };
@@ -173,10 +189,16 @@ async fn set_up_key(
                 install::store_key(&path, &key)?;
                 let stored =
                     format!("accepted, and stored in {}, readable by you only", path.display());
-                return print_step(style, "Key", &stored);
+                print_step(style, "Key", &stored)?;
+                print_wrapped(
+                    refused.map_or_else(String::new, |refused| {
+                        refused_key_note(&refused, &path, file)
+                    }),
+                )?;
+                return Ok(Some(key));
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Unauthorized { .. }) => {
-                print(
+            Err(error) if is_unauthorized(&error) => {
+                print_wrapped(
                     "  CallingBox does not accept this key; copy it again from the dashboard.\n",
                 )?;
             }
@@ -186,6 +208,27 @@ async fn set_up_key(
         }
     }
     Err(Stopped::Unanswered("No key was accepted.").into())
+}
+
+fn is_unauthorized(error: &callingbox::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unauthorized { .. })
+}
+
+/// What to do with a key that is not accepted and is found before the one in the file at `stored`.
+fn refused_key_note(refused: &KeySource, stored: &Path, file: &ConfigFile) -> String {
+    let setting = match refused {
+        KeySource::EnvVar => "CALLINGBOX_API_KEY".to_owned(),
+        KeySource::KeyFile(path) if path != stored => match &file.api_key_file {
+            Some(named) if named == path => "api_key_file in the configuration".to_owned(),
+            _ => "CALLINGBOX_API_KEY_FILE".to_owned(),
+        },
+        // The stored key is found first.
+        KeySource::KeyFile(_) | KeySource::OfficialConfig(_) => return String::new(),
+    };
+    format!(
+        "  {setting} still leads to the key that is not accepted, and counts before the stored one. Remove it where it is \
+         set; until then only this setup uses the new key.\n"
+    )
 }
 
 impl Setup {
@@ -222,10 +265,10 @@ impl Setup {
     }
 
     async fn buy_number(&mut self) -> anyhow::Result<PhoneNumber> {
-        print("The account has no number to call from yet.\n")?;
+        print_wrapped("The account has no number to call from yet.\n")?;
         let offers = self.search_offers().await?;
         for (index, offer) in offers.iter().enumerate() {
-            print(format!("  {}  {}\n", index + 1, describe_offer(offer)))?;
+            print_wrapped(format!("  {}  {}\n", index + 1, describe_offer(offer)))?;
         }
         let question = format!("Which one? (1 to {}, Enter for 1) ", offers.len());
         let offer = self.prompter.ask_until_valid(&question, |answer| {
@@ -276,13 +319,13 @@ impl Setup {
             if !offers.is_empty() {
                 return Ok(offers);
             }
-            print("  No number is for sale there; try another area code.\n")?;
+            print_wrapped("  No number is for sale there; try another area code.\n")?;
         }
         Err(Stopped::Unanswered("No number was found.").into())
     }
 
     async fn make_agent(&mut self, number: &PhoneNumber) -> anyhow::Result<Agent> {
-        print("No agent calls from this number yet.\n")?;
+        print_wrapped("No agent calls from this number yet.\n")?;
         let or_default = |answer: String, default: &str| {
             if answer.is_empty() { default.to_owned() } else { answer }
         };
@@ -339,7 +382,7 @@ impl Setup {
         let id = match dialed.result {
             DialResult::Placed(product) => CallId::new(product.id()),
             DialResult::Repeat { id, .. } => {
-                print(
+                print_wrapped(
                     "The same call was placed minutes ago. This shows that call; nothing rings now.\n",
                 )?;
                 CallId::new(id)
@@ -388,7 +431,9 @@ impl Setup {
 
     /// Shows the call's progress and its outcome.
     async fn follow(&self, id: &CallId) -> anyhow::Result<()> {
-        print(format!("Following the call {id}. Ctrl-C stops following; the call continues.\n"))?;
+        print_wrapped(format!(
+            "Following the call {id}. Ctrl-C stops following; the call continues.\n"
+        ))?;
         let mut follower =
             self.account.watchers()?.follow(id, WatchOptions { transcript: true })?;
         let shown = tokio::time::timeout(MAX_CALL_TIME, self.print_progress(&mut follower)).await;
@@ -426,8 +471,7 @@ impl Setup {
             }
             for segment in snapshot.segments.iter().skip(lines) {
                 let role = one_line(segment.role.as_deref().unwrap_or("unknown"), 40);
-                let words = one_line(&segment.text, 1_000);
-                line.print(format!("  {} {words}\n", self.style.paint("33", &format!("{role}:"))))?;
+                line.print(self.style.utterance(&role, &one_line(&segment.text, 1_000)))?;
             }
             lines = lines.max(snapshot.segments.len());
             if snapshot.state.is_over() || follower.changed().await.is_none() {
@@ -461,7 +505,7 @@ impl Setup {
                 "\nThe setup is complete, but the call did not reach a person. {doctor} checks what may be wrong.\n"
             ),
         });
-        print(text)
+        print_wrapped(text)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
-use super::output::print;
+use super::output::{print, wrap_lines};
 use super::style::Style;
 
 const REDRAW_INTERVAL: Duration = Duration::from_millis(120);
@@ -58,17 +58,15 @@ impl StatusLine {
         *is_drawn = print(format!("{ERASE}{}", self.style.paint("2", text))).is_ok();
     }
 
-    /// Writes to standard output, above the line if it is drawn.
+    /// Writes sentences to standard output, above the line if it is drawn.
     ///
     /// # Errors
     /// Standard output cannot be written.
     pub(super) fn print(&self, text: impl AsRef<str>) -> anyhow::Result<()> {
+        let text = wrap_lines(text.as_ref(), None);
         let mut is_drawn = self.is_drawn.lock();
-        if std::mem::take(&mut *is_drawn) {
-            print(format!("{ERASE}{}", text.as_ref()))
-        } else {
-            print(text)
-        }
+        let erase = if std::mem::take(&mut *is_drawn) { ERASE } else { "" };
+        print(format!("{erase}{text}"))
     }
 }
 

@@ -29,8 +29,24 @@ impl Style {
         if self.has_colors { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
+    /// A line of a conversation: agent and callee in different colors.
+    pub(super) fn utterance(self, role: &str, words: &str) -> String {
+        let (name, color) = match role {
+            "agent" => (role, "36"),
+            // The API calls the callee so.
+            "user" => ("callee", "33"),
+            other => (other, "35"),
+        };
+        format!("  {}\n", self.paint(color, &format!("{name}: {words}")))
+    }
+
     /// A sign for a person at a terminal, a word for other readers.
     pub(super) fn mark(self, code: &str, sign: &str, word: &str) -> String {
         if self.is_terminal { self.paint(code, sign) } else { format!("{word:<4}") }
+    }
+
+    /// The columns of a mark.
+    pub(super) fn mark_width(self) -> usize {
+        if self.is_terminal { 1 } else { 4 }
     }
 }

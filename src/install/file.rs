@@ -26,7 +26,7 @@ pub(super) fn resolve(path: &Path, project: Option<&Path>) -> Result<PathBuf, In
         Ok(resolved) => resolved,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             if fs::symlink_metadata(path).is_ok() {
-                return Err(io(path, "its symbolic link leads nowhere")(error));
+                return Err(io(path, "following its symbolic link")(error));
             }
             path.to_owned()
         }
@@ -222,7 +222,7 @@ mod tests {
         let path = folder.path().join("new/a.toml");
         write_new(&path, "1").unwrap();
         let taken = write_new(&path, "2").unwrap_err().to_string();
-        assert!(taken.contains("a.toml was not changed: "), "{taken}");
+        assert!(taken.contains("a.toml: replacing it failed"), "{taken}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "1");
         assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
     }

@@ -49,7 +49,7 @@ pub enum InstallError {
         target.display()
     )]
     OutsideProject { path: PathBuf, target: PathBuf },
-    #[error("{} was not changed: {action}: {reason}", path.display())]
+    #[error("{}: {action} failed, and nothing was changed: {reason}", path.display())]
     Io { path: PathBuf, action: &'static str, reason: std::io::Error },
     #[error("{} is not Unicode, so it cannot be written into a configuration", path.display())]
     NotUnicode { path: PathBuf },

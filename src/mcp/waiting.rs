@@ -230,6 +230,9 @@ fn observe(snapshot: &Snapshot) -> Result<ObservedCall, ToolError> {
     }
 }
 
+/// Between the role and the words of a line of the conversation in a progress message.
+pub(crate) const SAID: &str = " said: ";
+
 /// Turns snapshots into progress messages and reports each change once.
 struct ProgressReporter<'a> {
     progress: &'a ProgressNotifier,
@@ -258,7 +261,7 @@ impl<'a> ProgressReporter<'a> {
         for segment in snapshot.segments.iter().skip(self.lines).filter(|_| self.words) {
             let role = text::one_line(segment.role.as_deref().unwrap_or("unknown"), 40);
             let words = self.fence.wrap_line(&segment.text, LINE);
-            self.progress.report(format!("{role} said: {words}")).await;
+            self.progress.report(format!("{role}{SAID}{words}")).await;
         }
         self.lines = self.lines.max(snapshot.segments.len());
     }

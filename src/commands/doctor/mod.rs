@@ -14,7 +14,7 @@ use serde::Serialize;
 use self::finding::{Finding, Level};
 use crate::account::Environment;
 use crate::cli::{self, Global};
-use crate::commands::output::print;
+use crate::commands::output::{print, wrap_lines};
 use crate::commands::status_line::StatusLine;
 use crate::commands::style::Style;
 use crate::config::UserFolders;
@@ -107,7 +107,8 @@ fn report_text(report: &Report, style: Style) -> String {
             Level::Warn => style.mark("33", "!", "WARN"),
             Level::Fail => style.mark("1;31", "✗", "FAIL"),
         };
-        text.push_str(&format!("{mark} {check:<width$}  {message}\n"));
+        let line = format!("{mark} {check:<width$}  {message}\n");
+        text.push_str(&wrap_lines(&line, Some(style.mark_width() + width + 3)));
     }
     let fixes: Vec<(&str, &str)> = report
         .findings
@@ -119,7 +120,7 @@ fn report_text(report: &Report, style: Style) -> String {
     } else {
         text.push_str("\nWhat to do:\n");
         for (check, fix) in fixes {
-            text.push_str(&format!("  {check}: {fix}\n"));
+            text.push_str(&wrap_lines(&format!("  {check}: {fix}\n"), None));
         }
     }
     text

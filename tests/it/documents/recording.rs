@@ -17,7 +17,7 @@ fn masked(line: &str) -> String {
     let rules = [
         ("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID"),
         ("(<<<|>>>)?[0-9a-f]{12}(>>>)?", "MARKER"),
-        ("user( said)?: .*", "user: WORDS"),
+        ("callee: .*", "callee: WORDS"),
         (r"Length: .*", "FIGURES"),
         (r#""(confirmed|new_time|party_size)":(true|false|null|[0-9]+|"[^"]*")"#, "FIELD"),
     ];
@@ -77,16 +77,14 @@ fn shown(recording: &str) -> Vec<String> {
             shown.push(line);
             let answer = lines[position + 1..].iter().take_while(|line| line.starts_with("  "));
             let is_new = |line: &&&str| {
-                !line.contains(" said: ")
-                    && !line.starts_with("  The call is ")
-                    && !shown.contains(*line)
+                !is_spoken(line) && !line.starts_with("  The call is ") && !shown.contains(*line)
             };
             if let Some(first) = answer.take(3).find(is_new) {
                 shown.push(first);
             }
         }
     }
-    let spoken: Vec<&str> = lines.iter().filter(|line| line.contains(" said: ")).copied().collect();
+    let spoken: Vec<&str> = lines.iter().filter(|line| is_spoken(line)).copied().collect();
     let (beginning, end) = (spoken.get(..4), spoken.get(spoken.len().saturating_sub(4)..));
     shown.extend(beginning.expect("a conversation of more than four lines"));
     shown.push("  …");
@@ -95,12 +93,17 @@ fn shown(recording: &str) -> Vec<String> {
     shown.iter().map(|line| cut(line, PICTURE_COLUMNS)).collect()
 }
 
+/// Whether a line is a part of the conversation.
+fn is_spoken(line: &str) -> bool {
+    ["  agent: ", "  callee: "].iter().any(|speaker| line.starts_with(speaker))
+}
+
 /// The class of a line, which has a color.
 fn class(line: &str) -> &'static str {
     match line {
         line if line.starts_with('$') => "prompt",
-        line if line.contains("agent said: ") => "agent",
-        line if line.contains("user said: ") => "callee",
+        line if line.starts_with("  agent: ") => "agent",
+        line if line.starts_with("  callee: ") => "callee",
         line if line.starts_with("completed: ") => "result",
         line if line.starts_with("  ") => "answer",
         _ => "tool",

@@ -253,7 +253,51 @@ async fn it_works_on_an_embedded_simulator() {
     assert_contains(&error, &["callingbox-mcp setup --sandbox\n", "has now lost its data"]);
 }
 
-/// `script` (util-linux) provides the terminal.
+/// A command at a terminal, which `script` (util-linux) provides.
+#[cfg(target_os = "linux")]
+struct Terminal {
+    process: tokio::process::Child,
+    input: tokio::process::ChildStdin,
+    output: tokio::process::ChildStdout,
+    shown: String,
+}
+
+#[cfg(target_os = "linux")]
+impl Terminal {
+    fn start(home: &Home, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut process = home.on_terminal(arguments, environment).spawn().unwrap();
+        let input = process.stdin.take().unwrap();
+        let output = process.stdout.take().unwrap();
+        Self { process, input, output, shown: String::new() }
+    }
+
+    /// Waits for this text, and returns what came before it.
+    async fn until(&mut self, what: &str) -> String {
+        loop {
+            if let Some(position) = self.shown.find(what) {
+                let before: String = self.shown.drain(..position).collect();
+                self.shown.drain(..what.len());
+                return before;
+            }
+            let mut bytes = [0; 4096];
+            let read = within_limit(what, self.output.read(&mut bytes)).await.unwrap();
+            assert!(read > 0, "{what}: {}", self.shown);
+            self.shown.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+    }
+
+    async fn type_text(&mut self, text: &str) {
+        self.input.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Types Ctrl-C, and returns the exit code.
+    async fn interrupt(mut self) -> Option<i32> {
+        self.type_text("\u{3}").await;
+        self.until("Interrupted. Finished steps are kept.").await;
+        within_limit("its end", self.process.wait()).await.unwrap().code()
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_key_typed_at_a_terminal_is_checked_and_stored_for_its_owner_only() {
@@ -263,32 +307,15 @@ async fn a_key_typed_at_a_terminal_is_checked_and_stored_for_its_owner_only() {
     let home = Home::new();
     let url = sandbox.url();
     let here = ("CALLINGBOX_BASE_URL", url.as_str());
-    let mut process = home.on_terminal(&["setup"], &[here]).spawn().unwrap();
-    let mut input = process.stdin.take().unwrap();
-    let mut output = process.stdout.take().unwrap();
-    let mut shown = String::new();
-    let mut until = async |what: &str| {
-        let end = loop {
-            if let Some(at) = shown.find(what) {
-                break at + what.len();
-            }
-            let mut bytes = [0; 4096];
-            let read = within_limit(what, output.read(&mut bytes)).await.unwrap();
-            assert!(read > 0, "{what}: {shown}");
-            shown.push_str(&String::from_utf8_lossy(&bytes[..read]));
-        };
-        shown.drain(..end);
-    };
-    until("(it is not shown): ").await;
-    input.write_all(b"wr0ng\n").await.unwrap();
-    until("CallingBox does not accept this key").await;
-    until("(it is not shown): ").await;
-    input.write_all(b"sk_live_typed\n").await.unwrap();
-    until("and stored in").await;
-    until("Area code").await;
-    input.write_all(b"\x03").await.unwrap();
-    until("Interrupted. Finished steps are kept. To continue: callingbox-mcp setup").await;
-    assert_eq!(within_limit("its end", process.wait()).await.unwrap().code(), Some(130));
+    let mut terminal = Terminal::start(&home, &["setup"], &[here]);
+    terminal.until("(it is not shown): ").await;
+    terminal.type_text("wr0ng\n").await;
+    terminal.until("CallingBox does not accept this key").await;
+    terminal.until("(it is not shown): ").await;
+    terminal.type_text("sk_live_typed\n").await;
+    terminal.until("and stored in").await;
+    terminal.until("Area code").await;
+    assert_eq!(terminal.interrupt().await, Some(130));
 
     let path = home.path().join(".config/callingbox-mcp/api-key");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "sk_live_typed\n");
@@ -296,5 +323,45 @@ async fn a_key_typed_at_a_terminal_is_checked_and_stored_for_its_owner_only() {
     let found = home.run(&["config"], &[here]).await;
     let found = String::from_utf8(found.stdout).unwrap();
     assert!(found.contains("callingbox-mcp/api-key\""), "{found}");
+    sandbox.shutdown().await.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_key_that_is_refused_is_asked_for_again() {
+    let (sandbox, _) = fast_simulator().await;
+    let url = sandbox.url();
+    let stored = ".config/callingbox-mcp/api-key";
+    for (variable, files, note) in [
+        (Some(("CALLINGBOX_API_KEY", "wr0ng")), vec![], Some("CALLINGBOX_API_KEY still leads")),
+        (
+            Some(("CALLINGBOX_API_KEY_FILE", "mounted")),
+            vec![("mounted", "wr0ng")],
+            Some("CALLINGBOX_API_KEY_FILE still leads"),
+        ),
+        (None, vec![(stored, "wr0ng")], None),
+        (None, vec![(".config/callingbox/config.toml", "[default]\napi_key = \"wr0ng\"")], None),
+    ] {
+        let home = Home::new();
+        for (name, text) in files {
+            home.write(name, text);
+        }
+        let mut environment = vec![("CALLINGBOX_BASE_URL", url.as_str())];
+        environment.extend(variable);
+        let mut terminal = Terminal::start(&home, &["setup"], &environment);
+        terminal.until("CallingBox does not accept the key").await;
+        terminal.until("(it is not shown): ").await;
+        terminal.type_text("sk_live_typed\n").await;
+        terminal.until("and stored in").await;
+        // The new key is used at once, whatever is set.
+        let between = terminal.until("Area code").await;
+        match note {
+            Some(note) => assert!(between.contains(note), "{between}"),
+            None => assert!(!between.contains("still leads"), "{between}"),
+        }
+        assert_eq!(terminal.interrupt().await, Some(130));
+        let text = std::fs::read_to_string(home.path().join(stored)).unwrap();
+        assert_eq!(text, "sk_live_typed\n");
+    }
     sandbox.shutdown().await.unwrap();
 }

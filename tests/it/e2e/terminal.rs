@@ -15,7 +15,18 @@ async fn run_on_terminal(
     environment: &[(&str, &str)],
     typed: &str,
 ) -> String {
-    let mut process = home.on_terminal(arguments, environment).spawn().unwrap();
+    run_on_narrow_terminal(None, home, arguments, environment, typed).await
+}
+
+/// The same at a terminal of so many columns.
+async fn run_on_narrow_terminal(
+    columns: Option<u16>,
+    home: &Home,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    typed: &str,
+) -> String {
+    let mut process = home.on_narrow_terminal(columns, arguments, environment).spawn().unwrap();
     let mut input = process.stdin.take().unwrap();
     input.write_all(typed.as_bytes()).await.unwrap();
     // Keep the input open: its end would be typed too, and would end the program.
@@ -48,7 +59,7 @@ fn visible_text(text: &str) -> String {
 async fn colors_and_the_status_line_appear_only_on_capable_terminals() {
     let answers = [BUY, AGENT, CALL].concat();
     for (command, typed, says) in [
-        ("demo", "", "user said: Hello?"),
+        ("demo", "", "callee: Hello?"),
         ("doctor", "", "the API responded within"),
         ("setup", answers.as_str(), "The setup is complete."),
     ] {
@@ -73,6 +84,54 @@ async fn colors_and_the_status_line_appear_only_on_capable_terminals() {
                 assert!(!visible.contains(frame), "the status line remains: {visible}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn lines_wrap_at_the_width_of_the_terminal_with_a_hanging_indentation() {
+    let answers = [BUY, AGENT, CALL].concat();
+    let home = Home::new();
+    home.write(".gemini/settings.json", "{}");
+    for (arguments, typed, wrapped) in [
+        (&["demo"][..], "", "\n    "),
+        (&["doctor"], "", "\n                 "),
+        (&["setup"], answers.as_str(), "\n  "),
+        (&["install", "gemini", "--print"], "", "\n  "),
+    ] {
+        let (sandbox, _) = fast_simulator().await;
+        let flag = format!("--sandbox={}", sandbox.url());
+        let live = arguments[0] == "install";
+        let arguments: Vec<&str> = match live {
+            true => arguments.to_vec(),
+            false => arguments.iter().copied().chain([flag.as_str()]).collect(),
+        };
+        let environment = [("TERM", "xterm"), ("CALLINGBOX_BASE_URL", "https://staging.example")];
+        let text = run_on_narrow_terminal(Some(60), &home, &arguments, &environment, typed).await;
+        sandbox.shutdown().await.unwrap();
+        let visible = visible_text(&text);
+        // Data and paths cannot be broken. The answers were typed at the beginning, so that a question is followed by the
+        // next line without a line break.
+        let is_wrapped = |line: &&str| {
+            let is_question = arguments[0] == "setup" && !line.starts_with("  agent: ");
+            !is_question && !line.contains(['{', '/', '"'])
+        };
+        let long = visible.lines().filter(is_wrapped).filter(|line| line.chars().count() > 60);
+        assert_eq!(long.collect::<Vec<_>>(), [""; 0]);
+        assert!(visible.contains(wrapped), "{arguments:?}: {visible}");
+    }
+}
+
+#[tokio::test]
+async fn agent_and_callee_have_different_colors() {
+    let answers = [BUY, AGENT, CALL].concat();
+    for (command, typed) in [("demo", ""), ("setup", answers.as_str())] {
+        let (sandbox, _) = fast_simulator().await;
+        let flag = format!("--sandbox={}", sandbox.url());
+        let arguments = [command, &flag];
+        let text = run_on_terminal(&Home::new(), &arguments, &[("TERM", "xterm")], typed).await;
+        assert!(text.contains("\u{1b}[36magent: "), "{text:?}");
+        assert!(text.contains("\u{1b}[33mcallee: "), "{text:?}");
+        sandbox.shutdown().await.unwrap();
     }
 }
 

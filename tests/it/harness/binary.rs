@@ -48,12 +48,25 @@ impl Home {
     /// The same on a pseudo-terminal, which `script` (util-linux) provides.
     #[cfg(target_os = "linux")]
     pub(crate) fn on_terminal(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+        self.on_narrow_terminal(None, arguments, environment)
+    }
+
+    /// The same, with so many columns.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn on_narrow_terminal(
+        &self,
+        columns: Option<u16>,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Command {
         let inner = self.command(arguments, environment);
         let inner = inner.as_std();
+        let size =
+            columns.map_or_else(String::new, |columns| format!("stty rows 24 cols {columns}; "));
         let line = [&["exec", env!("CARGO_BIN_EXE_callingbox-mcp")], arguments].concat().join(" ");
         let mut command = Command::new("script");
         command
-            .args(["-qefc", &line, "/dev/null"])
+            .args(["-qefc", &format!("{size}{line}"), "/dev/null"])
             .env_clear()
             .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .current_dir(self.path())
