@@ -5,11 +5,21 @@
 //! the fallback of the other. Knows neither MCP nor the configuration.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
 
 pub use crate::dialing::Environment;
 use crate::dialing::dialer::Dialer;
 pub use crate::simulator::Simulator;
+use crate::ttl_cache::TtlCache;
 use crate::watch::{WaitLimits, WatchSettings, Watchers, polling_source};
+use callingbox::{Agent, AgentId};
+
+/// How long an agent's record is used for reports, which name the agent.
+const AGENT_TTL: Duration = Duration::from_secs(60);
+const MAX_AGENTS: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no CallingBox API key is set, so no request was sent to CallingBox")]
@@ -28,6 +38,8 @@ struct ApiAccess {
     client: callingbox::ApiClient,
     dialer: Arc<Dialer>,
     watchers: OnceLock<Arc<Watchers>>,
+    /// Agents that were read a moment ago; `None` for one that could not be read.
+    agents: Mutex<TtlCache<AgentId, Option<Arc<Agent>>>>,
 }
 
 impl Account {
@@ -54,8 +66,12 @@ impl Account {
         simulator: Option<Simulator>,
         wait_limits: WaitLimits,
     ) -> Self {
-        let api_access =
-            access.map(|(client, dialer)| ApiAccess { client, dialer, watchers: OnceLock::new() });
+        let api_access = access.map(|(client, dialer)| ApiAccess {
+            client,
+            dialer,
+            watchers: OnceLock::new(),
+            agents: Mutex::new(TtlCache::new(AGENT_TTL, MAX_AGENTS)),
+        });
         Self { environment, api_access, simulator, wait_limits, webhook_url: None }
     }
 
@@ -89,6 +105,33 @@ impl Account {
                 WatchSettings { speed, ..WatchSettings::default() },
             )
         }))
+    }
+
+    /// An agent as it was at most a minute ago, for texts that name it. `None` if it cannot be read.
+    pub async fn find_agent(&self, id: &AgentId) -> Option<Arc<Agent>> {
+        let access = self.api_access.as_ref()?;
+        if let Some(known) = access.agents.lock().get(id) {
+            return known.clone();
+        }
+        let found = access.client.get_agent(id).await.ok().map(Arc::new);
+        access.agents.lock().insert(id.clone(), found.clone());
+        found
+    }
+
+    /// Makes [`Self::find_agent`] read an agent anew, because it was changed.
+    pub fn forget_agents(&self) {
+        if let Some(access) = &self.api_access {
+            access.agents.lock().clear();
+        }
+    }
+
+    /// The present time of the account's environment: the simulator has a clock of its own.
+    pub async fn now(&self) -> Timestamp {
+        let simulated = match &self.simulator {
+            Some(simulator) => simulator.read_clock().await.ok(),
+            None => None,
+        };
+        simulated.unwrap_or_else(Timestamp::now)
     }
 
     fn api_access(&self) -> Result<&ApiAccess, MissingApiKey> {

@@ -93,6 +93,11 @@ struct Organization {
     incarnation: String,
 }
 
+#[derive(Deserialize)]
+struct Now {
+    now: jiff::Timestamp,
+}
+
 #[derive(Default, Deserialize)]
 struct Clock {
     speed: Option<f64>,
@@ -160,6 +165,17 @@ impl Simulator {
     #[must_use]
     pub fn speed(&self) -> f64 {
         self.speed
+    }
+
+    /// Reads the simulated time.
+    ///
+    /// # Errors
+    /// The simulator cannot be read.
+    pub async fn read_clock(&self) -> Result<jiff::Timestamp, SimulatorError> {
+        let url = self.base_url.to_string();
+        let response = self.http.get(format!("{url}/sandbox/clock")).send().await;
+        let response = response.map_err(|error| SimulatorError::unreachable(&url, error))?;
+        read_response(response, &self.key).await.map(|Now { now }| now)
     }
 
     /// Simulates a call from a caller to one of the account's numbers. The caller's number selects the scenario.

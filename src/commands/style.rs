@@ -33,8 +33,8 @@ impl Style {
     pub(super) fn utterance(self, role: &str, words: &str) -> String {
         let (name, color) = match role {
             "agent" => (role, "36"),
-            // The API calls the callee so.
-            "user" => ("callee", "33"),
+            // The API's word is `user`, that of the tools `callee`.
+            "user" | "callee" => ("callee", "33"),
             other => (other, "35"),
         };
         format!("  {}\n", self.paint(color, &format!("{name}: {words}")))

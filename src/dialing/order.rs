@@ -14,6 +14,15 @@ pub const DISPATCH_KEY: &str = "callingbox_mcp_dispatch_id";
 /// The most that one call can cost: the amount that CallingBox reserves for the longest call ($3.00).
 pub const CALL_HOLD: MilliCents = MilliCents(300_000);
 
+/// The price of a connected minute ($0.05), which is charged by the second.
+const MINUTE_PRICE: MilliCents = MilliCents(5_000);
+
+/// The price of this many connected seconds.
+#[must_use]
+pub const fn call_price(seconds: u64) -> MilliCents {
+    MilliCents(MINUTE_PRICE.0.saturating_mul(seconds) / 60)
+}
+
 /// A call or a purchase.
 #[derive(Debug, Clone)]
 pub enum Order {

@@ -10,6 +10,7 @@
 //!
 //! It does not know about transports.
 
+mod call_details;
 pub mod catalogue;
 pub mod completions;
 pub mod confirmation;

@@ -12,12 +12,13 @@ use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
 use crate::account::{Account, Environment};
+use crate::mcp::call_details::CallDetails;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::surface::DataSurface;
 use crate::mcp::reply::answer;
 use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::reply::error::{ErrorCode, ToolError};
-use crate::mcp::reply::text::{self, UntrustedFence, one_line};
+use crate::mcp::reply::text::{self, FencedContent, UntrustedFence, one_line};
 use crate::mcp::skill;
 use crate::mcp::tools::agents::AgentReport;
 use crate::mcp::tools::numbers::NumberSummary;
@@ -188,15 +189,19 @@ async fn load_contents(
     match name {
         Name::Call(id) => {
             let call = account.api()?.get_call(id).await?;
-            write(serde_json::to_value(CallReport::new(call, tools)))
+            let details = CallDetails::load(account, tools, &call).await;
+            write(serde_json::to_value(CallReport::new(call, &details, tools)))
         }
         Name::Transcript(id) => {
-            let segments = account.api()?.get_transcript(id).await?.segments;
-            let lines: Vec<String> = segments.iter().map(text::format_utterance).collect();
+            let api = account.api()?;
+            let (call, transcript) = tokio::try_join!(api.get_call(id), api.get_transcript(id))?;
+            let direction = call.direction.as_ref();
+            let utterance = |line| text::format_utterance(line, direction);
+            let lines: Vec<String> = transcript.segments.iter().map(utterance).collect();
             let text = if lines.is_empty() {
                 "Nothing was said so far.".to_owned()
             } else {
-                UntrustedFence::new().wrap_block(&lines.join("\n"))
+                UntrustedFence::new().wrap_block(FencedContent::Speech, &lines.join("\n"))
             };
             // The other resources are records, which say it themselves.
             Ok((TEXT, text::mark_simulated(account.environment() == Environment::Sandbox, &text)))

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::account::Account;
 use crate::dialing::ledger::Fingerprint;
 use crate::dialing::limits::OrderKind;
+use crate::mcp::call_details::CallDetails;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::surface::DataSurface;
 use crate::mcp::reply::answer;
@@ -98,7 +99,8 @@ pub async fn get_task(
     let simulated = text::is_simulated(&seen.call.extra);
     let record = build_task(task, &seen);
     waiting::record_call_end(account, &seen.call).await;
-    let report = CallReport::new(seen.call, tools).with_trouble(seen.trouble);
+    let details = CallDetails::load(account, tools, &seen.call).await;
+    let report = CallReport::new(seen.call, &details, tools).with_trouble(seen.trouble);
     if !report.is_final() {
         return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
     }

@@ -259,9 +259,10 @@ impl<'a> ProgressReporter<'a> {
             self.progress.report(format!("The call is {}.", call.status)).await;
         }
         for segment in snapshot.segments.iter().skip(self.lines).filter(|_| self.words) {
-            let role = text::one_line(segment.role.as_deref().unwrap_or("unknown"), 40);
+            let direction = snapshot.call.as_ref().and_then(|call| call.direction.as_ref());
+            let speaker = text::speaker_name(segment, direction);
             let words = self.fence.wrap_line(&segment.text, LINE);
-            self.progress.report(format!("{role}{SAID}{words}")).await;
+            self.progress.report(format!("{speaker}{SAID}{words}")).await;
         }
         self.lines = self.lines.max(snapshot.segments.len());
     }

@@ -102,7 +102,7 @@ impl Mix {
             }
             58..64 => PlannedRequest::tool("list_calls", json!({"limit": 1 + random.below(20)})),
             64..67 => {
-                PlannedRequest::tool("list_calls", json!({"limit": 5, "status": "completed"}))
+                PlannedRequest::tool("list_calls", json!({"limit": 5, "outcomes": ["completed"]}))
             }
             67..72 => PlannedRequest::tool(
                 "search_numbers",

@@ -43,12 +43,14 @@ impl MilliCents {
     }
 }
 
-/// Dollars with at least two decimals: `$3.00`, `$0.075`.
+/// Dollars, rounded to the cent: `$3.00`. An amount below a cent has four decimals, rounded up: `$0.0042`.
 impl fmt::Display for MilliCents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fraction = format!("{:05}", self.0 % Self::DOLLAR.0);
-        let fraction = fraction.trim_end_matches('0');
-        write!(f, "${}.{fraction:0<2}", self.0 / Self::DOLLAR.0)
+        if (1..1_000).contains(&self.0) {
+            return write!(f, "$0.{:04}", self.0.div_ceil(10));
+        }
+        let cents = self.0.saturating_add(500) / 1_000;
+        write!(f, "${}.{:02}", cents / 100, cents % 100)
     }
 }
 
@@ -60,11 +62,15 @@ mod tests {
     fn amounts_are_printed_in_dollars() {
         for (amount, text) in [
             (0, "$0.00"),
-            (1, "$0.00001"),
+            (1, "$0.0001"),
+            (420, "$0.0042"),
+            (999, "$0.0100"),
+            (4_917, "$0.05"),
             (5_000, "$0.05"),
-            (7_500, "$0.075"),
+            (99_500, "$1.00"),
             (300_000, "$3.00"),
-            (312_340, "$3.1234"),
+            (312_340, "$3.12"),
+            (u64::MAX, "$184467440737095.51"),
         ] {
             assert_eq!(MilliCents(amount).to_string(), text);
         }

@@ -13,85 +13,26 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::dialing::call_outcome::CallOutcome;
+use crate::dialing::order::{DISPATCH_KEY, call_price};
+use crate::mcp::call_details::CallDetails;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
-use crate::mcp::reply::text::{self, UntrustedFence};
+use crate::mcp::reply::text::{self, FencedContent, UntrustedFence};
 use crate::watch::CallProgress;
-use callingbox::E164;
-use callingbox::MilliCents;
-use callingbox::{self, AgentId, Call, CallDirection, CallId, Error, ResultStatus};
+use callingbox::{
+    AgentId, Call, CallDirection, CallId, E164, Error, MilliCents, OpenEnum, ResultStatus,
+    VoicemailAction,
+};
 
-/// A call in short.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct CallSummary {
-    call_id: CallId,
-    status: String,
-    /// The schema of a whole report lists the values.
-    #[schemars(with = "String")]
-    outcome: CallOutcome,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    direction: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to_number: Option<E164>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from_number: Option<E164>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    agent_id: Option<AgentId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    created_at: Option<callingbox::Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration_seconds: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    billing_amount_milli_cents: Option<MilliCents>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    simulated: bool,
-}
+/// How many lines of a conversation that goes on are shown.
+const LAST_LINES: usize = 2;
 
-impl CallSummary {
-    /// The summary of a call.
-    #[must_use]
-    pub fn from_call(call: Call) -> Self {
-        Self {
-            outcome: CallOutcome::from_call(&call),
-            simulated: text::is_simulated(&call.extra),
-            call_id: call.id,
-            status: call.status.to_string(),
-            direction: call.direction.map(|direction| direction.to_string()),
-            to_number: call.to_number,
-            from_number: call.from_number,
-            agent_id: call.agent_id,
-            created_at: call.created_at,
-            duration_seconds: call.duration_seconds,
-            billing_amount_milli_cents: call.billing_amount_milli_cents,
-        }
-    }
+/// The maximum length of an error, in characters.
+const MAX_ERROR_CHARS: usize = 300;
 
-    #[must_use]
-    pub fn is_simulated(&self) -> bool {
-        self.simulated
-    }
-
-    /// One line: time, direction, numbers, outcome, id.
-    #[must_use]
-    pub fn summary_line(&self) -> String {
-        let when =
-            self.created_at.as_ref().map_or("at an unknown time", callingbox::Timestamp::as_str);
-        let direction = self.direction.as_deref().unwrap_or("call");
-        let from = self.from_number.as_ref().map_or("?", E164::as_str);
-        let to = self.to_number.as_ref().map_or("?", E164::as_str);
-        let mut line = format!(
-            "{when} {direction} {from} to {to}: {}, call_id {}",
-            self.outcome.as_str(),
-            self.call_id
-        );
-        if let Some(seconds) = self.duration_seconds {
-            // Writing to a String cannot fail.
-            let _ = write!(line, ", {seconds} s");
-        }
-        line
-    }
-}
+/// The maximum length of the metadata in the text, in characters.
+const MAX_METADATA_CHARS: usize = 500;
 
 /// The report on one call.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -115,20 +56,35 @@ pub struct CallReport {
     to_number: Option<E164>,
     #[serde(skip_serializing_if = "Option::is_none")]
     from_number: Option<E164>,
+    /// The name in the call's metadata.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_id: Option<AgentId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    agent_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     answered_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    created_at: Option<callingbox::Timestamp>,
+    created_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ended_at: Option<callingbox::Timestamp>,
+    ended_at: Option<String>,
+    /// How long it rang, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    duration_seconds: Option<u64>,
+    rang_seconds: Option<u64>,
+    /// How long the line was connected, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connected_seconds: Option<u64>,
+    /// Of a call that has not ended, what it costs so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     billing_amount_milli_cents: Option<MilliCents>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Untrusted speech inside a fence: the last lines of a conversation that goes on, or the message on a machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
     /// Why the API could not be read since.
@@ -143,43 +99,52 @@ pub struct CallReport {
 impl CallReport {
     /// The report on a call as it is now, with the next steps that its reader can take.
     #[must_use]
-    pub fn new(call: Call, tools: &AvailableTools) -> Self {
+    pub fn new(call: Call, details: &CallDetails, tools: &AvailableTools) -> Self {
         let outcome = CallOutcome::from_call(&call);
-        let finished = CallProgress::from_call(&call, Duration::ZERO, Timestamp::now())
+        let is_final = CallProgress::from_call(&call, Duration::ZERO, Timestamp::now())
             == CallProgress::Finished;
-        let result_problems = find_result_problems(&call);
         let error = [&call.error_code, &call.error_message, &call.hangup_cause]
             .into_iter()
             .filter_map(|part| part.as_deref())
             .collect::<Vec<_>>()
             .join("; ");
-        let (note, steps) = build_note(&call, outcome, finished);
-        let note = with_steps(&note, &steps, tools);
+        let (note, steps) = build_note(&call, details, outcome, is_final);
+        let metadata = call.metadata.clone().map(without_dispatch_id);
+        let length = CallLength::new(&call, details.now);
         Self {
             outcome,
+            result_problems: find_result_problems(&call),
+            words: find_words(&call, details, outcome),
+            note: with_steps(&note, &steps, tools),
             simulated: text::is_simulated(&call.extra),
             call_id: call.id,
             status: call.status.to_string(),
             result: match call.result {
-                Some(Value::Object(result)) => Some(result),
+                Some(Value::Object(result)) if call.result_status != Some(ResultStatus::Failed) => {
+                    Some(result)
+                }
                 _ => None,
             },
             result_status: call.result_status.map(|status| status.to_string()),
             result_error: call.result_error,
-            result_problems,
             direction: call.direction.map(|direction| direction.to_string()),
             to_number: call.to_number,
             from_number: call.from_number,
+            name: metadata.as_ref().and_then(|data| Some(data.get("name")?.as_str()?.to_owned())),
             agent_id: call.agent_id,
+            agent_name: details.agent.as_ref().and_then(|agent| agent.name.clone()),
             answered_by: call.answered_by,
-            created_at: call.created_at,
-            ended_at: call.ended_at,
-            duration_seconds: call.duration_seconds,
-            billing_amount_milli_cents: call.billing_amount_milli_cents,
+            created_at: call.created_at.as_ref().map(text::format_time),
+            ended_at: call.ended_at.as_ref().map(text::format_time),
+            rang_seconds: length.rang,
+            connected_seconds: length.connected,
+            billing_amount_milli_cents: call
+                .billing_amount_milli_cents
+                .or_else(|| details.now.and(length.connected).map(call_price)),
             error: (outcome == CallOutcome::Failed && !error.is_empty()).then_some(error),
+            metadata: metadata.filter(|metadata| !metadata.is_empty()),
             trouble: None,
-            note,
-            is_final: finished,
+            is_final,
         }
     }
 
@@ -206,26 +171,15 @@ impl CallReport {
     pub fn text(&self, fence: &UntrustedFence) -> String {
         // The capacity of most reports.
         let mut text = String::with_capacity(1024);
-        let _ = write!(text, "outcome: {}. call_id: {}.", self.outcome.as_str(), self.call_id);
-        if self.from_number.is_some() || self.to_number.is_some() {
-            let number = |number: &Option<E164>| match number {
-                Some(number) => number.as_str().to_owned(),
-                None => "an unknown number".to_owned(),
-            };
-            let direction = self.direction.as_deref().unwrap_or("unknown");
-            let (from, to) = (number(&self.from_number), number(&self.to_number));
-            let _ = write!(text, " Direction: {direction}, from {from} to {to}.");
-        }
-        if let Some(seconds) = self.duration_seconds {
-            let _ = write!(text, " Length: {seconds} s.");
-        }
-        if let Some(amount) = self.billing_amount_milli_cents {
-            let _ = write!(text, " Cost: {amount}.");
-        }
-        if let Some(error) = &self.error {
-            let _ = write!(text, " Error: {}.", text::one_line(error, MAX_ERROR_CHARS));
-        }
-        let _ = write!(text, " {}", self.note);
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "outcome: {}. call_id: {}.\n{}\n{}",
+            self.outcome.as_str(),
+            self.call_id,
+            self.facts(),
+            self.note
+        );
         if let Some(trouble) = &self.trouble {
             text.push_str(&text::last_known_note(trouble));
         }
@@ -235,24 +189,121 @@ impl CallReport {
         if !self.result_problems.is_empty() {
             let _ = write!(text, " Result problems: {}.", self.result_problems.join("; "));
         }
+        if let Some(words) = &self.words {
+            let _ = write!(text, "\n{words}");
+        }
         if let Some(result) = &self.result {
             // A JSON map can always be serialized.
             let result = serde_json::to_string(result).unwrap_or_default();
-            let _ = write!(
-                text,
-                "\nResult, extracted from the conversation:\n{}",
-                fence.wrap_block(&result)
-            );
+            let _ = write!(text, "\n{}", fence.wrap_block(FencedContent::ExtractedValues, &result));
+        }
+        text
+    }
+
+    /// Who called whom and when, how long it took, and what it cost.
+    fn facts(&self) -> String {
+        let number = |number: &Option<E164>| {
+            number.as_ref().map_or("an unknown number", E164::as_str).to_owned()
+        };
+        let (to, from) = (number(&self.to_number), number(&self.from_number));
+        let name = self.name.as_deref().map(|name| text::one_line(name, 100) + ", ");
+        let name = name.unwrap_or_default();
+        let agent = match (&self.agent_name, &self.agent_id) {
+            (Some(name), Some(id)) => format!(" Agent: {} ({id}).", text::one_line(name, 100)),
+            (None, Some(id)) => format!(" Agent: {id}."),
+            _ => String::new(),
+        };
+        let mut facts = match self.direction.as_deref() {
+            Some("inbound") => format!("Inbound, from {name}{from} to {to}.{agent}"),
+            _ => format!("To {name}{to}, from {from}.{agent}"),
+        };
+        if let Some(at) = &self.created_at {
+            let _ = write!(facts, " Created {at}.");
+        }
+        facts.push_str(&self.length_and_cost());
+        if let Some(error) = &self.error {
+            let _ = write!(facts, " Error: {}.", text::one_line(error, MAX_ERROR_CHARS));
+        }
+        if let Some(metadata) = &self.metadata {
+            let metadata = serde_json::to_string(metadata).unwrap_or_default();
+            let _ = write!(facts, " Metadata: {}", text::one_line(&metadata, MAX_METADATA_CHARS));
+        }
+        facts
+    }
+
+    fn length_and_cost(&self) -> String {
+        let so_far = if self.outcome == CallOutcome::InProgress { " so far" } else { "" };
+        let verb = if self.outcome == CallOutcome::Voicemail { "connected" } else { "spoke" };
+        let mut text = match (self.rang_seconds, self.connected_seconds) {
+            (Some(rang), Some(spoke)) => format!(
+                " Rang {}, {verb} {}{so_far}.",
+                text::format_seconds(rang),
+                text::format_seconds(spoke)
+            ),
+            (Some(rang), None) => format!(" Rang {}{so_far}.", text::format_seconds(rang)),
+            (None, Some(spoke)) => {
+                format!(" Connected {}{so_far}.", text::format_seconds(spoke))
+            }
+            (None, None) => String::new(),
+        };
+        match self.billing_amount_milli_cents {
+            Some(MilliCents::ZERO) => text.push_str(" Nothing was charged."),
+            Some(cost) if so_far.is_empty() => {
+                let _ = write!(text, " Cost {cost}.");
+            }
+            Some(cost) => {
+                let _ = write!(text, " About {cost}{so_far}.");
+            }
+            None => {}
         }
         text
     }
 }
 
-/// The maximum length of an error, in characters.
-const MAX_ERROR_CHARS: usize = 300;
+/// How long a call rang and was connected, in seconds: until its end, or until now.
+struct CallLength {
+    rang: Option<u64>,
+    connected: Option<u64>,
+}
+
+impl CallLength {
+    fn new(call: &Call, now: Option<Timestamp>) -> Self {
+        let instant = |at: &Option<callingbox::Timestamp>| at.as_ref()?.instant();
+        let end = instant(&call.ended_at).or(now);
+        let answered = instant(&call.answered_at);
+        let between = |from: Option<Timestamp>, to: Option<Timestamp>| {
+            u64::try_from(to?.duration_since(from?).as_secs()).ok()
+        };
+        Self {
+            rang: between(instant(&call.started_at), answered.or(end)),
+            connected: between(answered, end),
+        }
+    }
+}
+
+/// The metadata without the id by which this server recognizes its calls.
+fn without_dispatch_id(mut metadata: Map<String, Value>) -> Map<String, Value> {
+    metadata.shift_remove(DISPATCH_KEY);
+    metadata
+}
+
+/// The last lines of a conversation that goes on, or the message that the agent left on a machine, inside a fence.
+fn find_words(call: &Call, details: &CallDetails, outcome: CallOutcome) -> Option<String> {
+    let lines = details.lines.as_ref().filter(|lines| !lines.is_empty())?;
+    let skipped = match outcome {
+        CallOutcome::InProgress => lines.len().saturating_sub(LAST_LINES),
+        _ => 0,
+    };
+    let lines: Vec<String> = lines
+        .iter()
+        .skip(skipped)
+        .map(|line| text::format_utterance(line, call.direction.as_ref()))
+        .collect();
+    Some(UntrustedFence::new().wrap_block(FencedContent::Speech, &lines.join("\n")))
+}
 
 /// The maximum length of a result that is not an object, in characters.
-const LONGEST: usize = 2_000;
+const MAX_VALUE_CHARS: usize = 2_000;
 
 /// The differences between the result and the agent's `returns` at the start of the call.
 fn find_result_problems(call: &Call) -> Vec<String> {
@@ -263,7 +314,7 @@ fn find_result_problems(call: &Call) -> Vec<String> {
             problems.push(format!(
                 "the result is {} and not an object; untrusted data from the call: {}",
                 json_type_name(other),
-                UntrustedFence::new().wrap_line(&other.to_string(), LONGEST)
+                UntrustedFence::new().wrap_line(&other.to_string(), MAX_VALUE_CHARS)
             ));
             None
         }
@@ -307,68 +358,96 @@ fn json_type_name(value: &Value) -> &'static str {
 }
 
 /// What the fields do not contain, and the next steps.
-fn build_note(call: &Call, outcome: CallOutcome, finished: bool) -> (String, Vec<NextStep>) {
-    let fields_wanted = call.returns.as_ref().is_some_and(|returns| !returns.is_empty());
-    let all_null = || {
-        call.result
-            .as_ref()
-            .and_then(Value::as_object)
-            .is_some_and(|result| !result.is_empty() && result.values().all(Value::is_null))
-    };
-    let wait = |hint| NextStep::tool(ToolName::GET_CALL_RESULT, hint);
-    let words = NextStep::tool(ToolName::GET_CALL_TRANSCRIPT, "returns what was said");
+fn build_note(
+    call: &Call,
+    details: &CallDetails,
+    outcome: CallOutcome,
+    is_final: bool,
+) -> (String, Vec<NextStep>) {
+    let is_inbound = call.direction == Some(CallDirection::Inbound);
+    let try_again = (!is_inbound).then(|| {
+        NextStep::tool(
+            ToolName::PLACE_CALL,
+            "with the same arguments and allow_repeat: true tries again",
+        )
+    });
+    let read_words = Some(NextStep::tool(ToolName::GET_CALL_TRANSCRIPT, "returns what was said"));
     let (text, step) = match outcome {
         CallOutcome::InProgress => {
             let status = match call.status.as_str() {
                 "" => "at an unknown stage",
                 status => status,
             };
-            let warning = match call.direction {
-                Some(CallDirection::Inbound) => "",
-                _ => " Do not place it again.",
-            };
-            let step = wait("with this call_id waits for its end");
-            return (format!("The call is {status}.{warning}"), vec![step]);
+            let warning = if is_inbound { "" } else { " Do not place it again." };
+            let wait =
+                NextStep::tool(ToolName::GET_CALL_RESULT, "with this call_id waits for its end");
+            return (format!("The call is {status}.{warning}"), vec![wait]);
         }
-        CallOutcome::Completed if !finished => (
+        CallOutcome::Completed if !is_final => (
             "The conversation is over and its result is still being extracted.",
-            Some(wait("returns it when it is ready")),
+            Some(NextStep::tool(ToolName::GET_CALL_RESULT, "returns it when it is ready")),
         ),
-        CallOutcome::Completed if call.result_status == Some(ResultStatus::Failed) => {
-            ("The conversation took place, but the result could not be extracted.", Some(words))
+        CallOutcome::Completed => build_conversation_note(call, read_words),
+        CallOutcome::Voicemail => {
+            let hangs_up = details.agent.as_ref().is_some_and(|agent| {
+                agent.voicemail_action != Some(OpenEnum::Known(VoicemailAction::LeaveMessage))
+            });
+            let text = match &details.lines {
+                Some(lines) if !lines.is_empty() => {
+                    "An answering machine answered. A message was left: its words follow."
+                }
+                None => "An answering machine answered.",
+                Some(_) if hangs_up => {
+                    "An answering machine answered. No message was left: the agent hangs up on machines (voicemail_action)."
+                }
+                Some(_) => "An answering machine answered. No message was left.",
+            };
+            (text, try_again)
         }
-        CallOutcome::Completed if !fields_wanted => {
-            ("The conversation took place. The agent extracts no result fields.", Some(words))
-        }
-        CallOutcome::Completed if all_null() => (
-            "A conversation took place, but none of the fields was discussed: it may have been the wrong person.",
-            Some(words),
-        ),
-        CallOutcome::Completed
-            if call.result.as_ref().is_some_and(|result| !result.is_object()) =>
-        {
-            (
-                "The conversation took place, but the result does not have the requested fields: result_problems contains what arrived.",
-                Some(words),
-            )
-        }
-        CallOutcome::Completed => {
-            ("The conversation took place. Fields that were not discussed are null.", None)
-        }
-        CallOutcome::Voicemail => (
-            "An answering machine answered; nobody spoke with the agent, and nothing was charged.",
-            Some(NextStep::tool(
-                ToolName::GET_CALL_TRANSCRIPT,
-                "returns the message, if the agent left one",
-            )),
-        ),
-        CallOutcome::NoAnswer => ("It rang and nobody answered; nothing was charged.", None),
-        CallOutcome::Busy => ("The line was busy; nothing was charged.", None),
+        CallOutcome::NoAnswer => ("It rang and nobody answered.", try_again),
+        CallOutcome::Busy => ("The line was busy.", try_again),
         CallOutcome::Canceled => ("The call was canceled before it was connected.", None),
-        CallOutcome::Failed => ("The call failed; there was no conversation.", None),
+        CallOutcome::Failed => ("The call failed; there was no conversation.", try_again),
         CallOutcome::Unknown => ("", None),
     };
     (text.to_owned(), step.into_iter().collect())
+}
+
+/// The same for a conversation whose result is complete.
+fn build_conversation_note(
+    call: &Call,
+    read_words: Option<NextStep>,
+) -> (&'static str, Option<NextStep>) {
+    if call.result_status == Some(ResultStatus::Failed) {
+        return (
+            "Somebody answered and spoke. The result could not be extracted. Read the transcript.",
+            read_words,
+        );
+    }
+    if call.returns.as_ref().is_none_or(Map::is_empty) {
+        return ("Somebody answered and spoke. This agent extracts no result fields.", read_words);
+    }
+    match &call.result {
+        Some(Value::Object(result))
+            if result.values().all(Value::is_null) && !result.is_empty() =>
+        {
+            (
+                "Somebody answered and spoke, but none of the fields was talked about: it may have been the wrong person.",
+                read_words,
+            )
+        }
+        Some(Value::Object(result)) if result.values().any(Value::is_null) => (
+            "Somebody answered and spoke. Whether the task succeeded is in the result. Fields that were not talked about are null.",
+            None,
+        ),
+        Some(Value::Object(_)) | None => {
+            ("Somebody answered and spoke. Whether the task succeeded is in the result.", None)
+        }
+        Some(_) => (
+            "Somebody answered and spoke, but the result does not have the requested fields: result_problems contains what arrived.",
+            read_words,
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -380,7 +459,11 @@ mod tests {
 
     fn report(value: Value) -> CallReport {
         let tools = [ToolName::GET_CALL_RESULT, ToolName::GET_CALL_TRANSCRIPT];
-        CallReport::new(call(value), &AvailableTools::only(&tools, Environment::Live))
+        CallReport::new(
+            call(value),
+            &CallDetails::default(),
+            &AvailableTools::only(&tools, Environment::Live),
+        )
     }
 
     fn call(value: Value) -> Call {
@@ -442,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_is_no_object_is_told_inside_a_fence() {
+    fn a_result_that_is_no_object_is_named_inside_a_fence() {
         let record = |result: Value| {
             report(json!({
                 "status": "completed", "result_status": "completed",
@@ -451,8 +534,8 @@ mod tests {
         };
         let report = record(json!([1, "two\nthree"]));
         let [problem] = &report.result_problems[..] else { panic!("{report:?}") };
-        let told = "the result is a list and not an object; untrusted data from the call: <<<";
-        let (marker, value) = problem.strip_prefix(told).unwrap().split_once(' ').unwrap();
+        let begins = "the result is a list and not an object; untrusted data from the call: <<<";
+        let (marker, value) = problem.strip_prefix(begins).unwrap().split_once(' ').unwrap();
         assert_eq!(value, format!(r#"[1,"two\nthree"] {marker}>>>"#));
         assert!(report.text(&UntrustedFence::new()).contains(problem), "{report:?}");
         assert!(report.note.contains("result_problems"), "{report:?}");
@@ -461,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_tell_the_cases_apart() {
+    fn each_case_has_its_own_note() {
         let returns = json!({"ok": "boolean"});
         let cases = [
             json!({"status": "completed", "returns": returns, "result_status": "completed", "result": {"ok": true}}),

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod call_report;
+pub mod call_summary;
 pub mod error;
 pub mod next_step;
 pub mod text;

@@ -281,9 +281,9 @@ async fn bad_arguments_are_named() {
         ("list_calls", json!({"limit": 101}), "invalid_argument", "`limit`: "),
         (
             "list_calls",
-            json!({"status": "done"}),
+            json!({"outcomes": ["done"]}),
             "invalid_argument",
-            "`status`: must be one of `queued`, ",
+            "`outcomes[0]`: must be one of `in_progress`, ",
         ),
         (
             "list_calls",

@@ -154,13 +154,18 @@ async fn calls_are_listed_with_filters_and_cursors_in_both_directions() {
     assert_eq!(ids(&session.data("list_calls", beyond).await), [Value::Null; 0]);
 
     for (filter, expected) in [
-        (json!({"status": "no_answer"}), vec![4, 1]),
-        (json!({"status": "busy"}), vec![2]),
-        (json!({"status": "completed", "number": "+12125550100"}), vec![3]),
+        (json!({"outcomes": ["no_answer"]}), vec![4, 1]),
+        (json!({"outcomes": ["busy", "voicemail"]}), vec![2]),
+        (json!({"outcomes": ["no_answer", "busy"]}), vec![4, 2, 1]),
+        (
+            json!({"since": "2026-11-02T15:00:02Z", "until": "2026-11-02T16:00:04+01:00"}),
+            vec![3, 2],
+        ),
+        (json!({"outcomes": ["completed"], "number": "+12125550100"}), vec![3]),
         (json!({"number": "+12125550100"}), vec![3]),
         (json!({"direction": "outbound", "limit": 3}), vec![4, 3, 2]),
         (json!({"direction": "inbound"}), vec![]),
-        (json!({"agent_id": agent, "status": "no_answer", "limit": 1}), vec![4]),
+        (json!({"agent_id": agent, "outcomes": ["no_answer"], "limit": 1}), vec![4]),
         (json!({"agent_id": "another"}), vec![]),
     ] {
         let listed = session.data("list_calls", filter.clone()).await;
@@ -171,28 +176,29 @@ async fn calls_are_listed_with_filters_and_cursors_in_both_directions() {
     for (arguments, says) in [
         (
             json!({"agent_id": "another"}),
-            "No call fits, of 5 looked at. Leave out agent_id to see more.",
+            "None of the 5 calls looked at fits. Filters: agent_id another.\nOf those looked at: 1 busy, 2 completed, 2 no_answer.\nThese are all.",
         ),
         (
-            json!({"status": "busy", "direction": "inbound"}),
-            "No call fits, of 5 looked at. Leave out status or direction to see more.",
+            json!({"outcomes": ["busy"], "direction": "inbound"}),
+            "None of the 5 calls looked at fits. Filters: outcomes busy; direction inbound.\nOf those looked at: 1 busy, 2 completed, 2 no_answer.\nThese are all.",
         ),
         (
-            json!({"status": "busy", "starting_after": newest_first[4]}),
-            "No more calls in this direction: the end is reached. Leave out starting_after to begin with the newest.",
+            json!({"outcomes": ["busy"], "starting_after": newest_first[4]}),
+            "No more calls in this direction.\nThese are all.",
         ),
         (
             json!({"ending_before": newest_first[0]}),
-            "No more calls in this direction: the end is reached. Leave out ending_before to begin with the newest.",
+            "No more calls in this direction.\nThese are all.",
         ),
     ] {
         let answer = session.call("list_calls", arguments.clone()).await;
         let says = format!("{SIMULATED}\n{says}");
         assert_eq!(answer["result"]["content"][0]["text"], says, "{arguments}");
     }
-    let filtered = json!({"status": "no_answer", "limit": 1});
+    let filtered = json!({"outcomes": ["no_answer"], "limit": 1});
     let first = session.data("list_calls", filtered).await;
-    let next = json!({"status": "no_answer", "limit": 1, "starting_after": first["next_cursor"]});
+    let next =
+        json!({"outcomes": ["no_answer"], "limit": 1, "starting_after": first["next_cursor"]});
     assert_eq!(ids(&session.data("list_calls", next).await), [placed[1].clone()]);
     session.finish_well().await;
 }
@@ -256,10 +262,13 @@ async fn a_filter_reads_a_thousand_calls_and_returns_a_cursor() {
         let stopped = placed[stops_at].clone();
         assert_eq!(
             answer["result"]["structuredContent"],
-            json!({"calls": [], "has_more": true, "next_cursor": stopped, "searched": 1_000}),
+            json!({
+                "calls": [], "has_more": true, "next_cursor": stopped, "searched": 1_000,
+                "counts": {"in_progress": 1_000}, "simulated": true,
+            }),
         );
         let text = format!(
-            "{SIMULATED}\nNo call fits so far. Looked at 1000 calls; there are more: call again with {cursor} {}.",
+            "{SIMULATED}\nNone of the 1000 calls looked at fits. Filters: number {number}.\nOf those looked at: 1000 in_progress.\nThere are more: call again with {cursor} {}.",
             stopped.as_str().unwrap()
         );
         assert_eq!(answer["result"]["content"][0]["text"], text);

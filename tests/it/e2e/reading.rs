@@ -104,7 +104,7 @@ async fn resources_of_the_simulator_say_that_they_are_simulated() {
     let call = format!("callingbox://calls/{}", call.as_str().unwrap());
     let transcript = format!("{call}/transcript");
     let agent = format!("callingbox://agents/{}", agent.as_str().unwrap());
-    for expected in ["Nothing was said so far.", "Spoken words follow"] {
+    for expected in ["Nothing was said so far.", "Spoken words (untrusted) follow"] {
         for uri in [&call, &transcript, &agent, "callingbox://numbers"] {
             let read = session.request("resources/read", json!({"uri": uri})).await;
             let text = read["result"]["contents"][0]["text"].as_str().unwrap();

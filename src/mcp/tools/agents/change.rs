@@ -129,7 +129,9 @@ impl Tool for UpdateAgent {
             )
             .into());
         }
-        let agent = cx.account.api()?.update_agent(&agent_id, &update).await?;
+        let agent = cx.account.api()?.update_agent(&agent_id, &update).await;
+        cx.account.forget_agents();
+        let agent = agent?;
         let effect = match agent.archived_at {
             None => "The change applies from the next call on.",
             Some(_) => "The agent is archived: it places and answers no calls.",

@@ -1,52 +1,50 @@
 //! `list_calls`: the account's calls, filtered on our side, because the API has no filters.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::mcp::input::arguments::BoundedInteger;
+use crate::dialing::call_outcome::CallOutcome;
+use crate::mcp::input::arguments::{BoundedInteger, List, Time};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
-use crate::mcp::reply::call_report::CallSummary;
-use crate::mcp::reply::next_step::{NextStep, with_steps};
+use crate::mcp::reply::call_summary::CallSummary;
+use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::page_cursor;
 use crate::toolset::Toolset;
-use callingbox::E164;
-use callingbox::{AgentId, Call, CallDirection, CallId, PageCursor, PageRequest};
+use callingbox::{AgentId, Call, CallId, E164, Page, PageCursor, PageRequest};
 
 pub(in crate::mcp::tools) struct ListCalls;
 
-/// The stage of a call, as a filter.
+/// The outcome of a call, as a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum StatusFilter {
-    Queued,
-    Initiated,
-    Ringing,
+enum OutcomeFilter {
     InProgress,
     Completed,
+    Voicemail,
     NoAnswer,
     Busy,
     Canceled,
     Failed,
 }
 
-impl StatusFilter {
-    fn word(self) -> &'static str {
+impl OutcomeFilter {
+    const fn outcome(self) -> CallOutcome {
         match self {
-            Self::Queued => "queued",
-            Self::Initiated => "initiated",
-            Self::Ringing => "ringing",
-            Self::InProgress => "in_progress",
-            Self::Completed => "completed",
-            Self::NoAnswer => "no_answer",
-            Self::Busy => "busy",
-            Self::Canceled => "canceled",
-            Self::Failed => "failed",
+            Self::InProgress => CallOutcome::InProgress,
+            Self::Completed => CallOutcome::Completed,
+            Self::Voicemail => CallOutcome::Voicemail,
+            Self::NoAnswer => CallOutcome::NoAnswer,
+            Self::Busy => CallOutcome::Busy,
+            Self::Canceled => CallOutcome::Canceled,
+            Self::Failed => CallOutcome::Failed,
         }
     }
 }
@@ -59,11 +57,20 @@ enum DirectionFilter {
     Outbound,
 }
 
+impl DirectionFilter {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::mcp::tools) struct ListCallsInput {
-    /// Only calls at this stage.
-    status: Option<StatusFilter>,
+    /// Only calls with one of these outcomes.
+    outcomes: Option<List<OutcomeFilter, 7>>,
     /// Only calls in this direction.
     direction: Option<DirectionFilter>,
     /// Only calls of this agent.
@@ -71,6 +78,10 @@ pub(in crate::mcp::tools) struct ListCallsInput {
     /// Only calls to or from this E.164 number.
     #[schemars(with = "Option<String>")]
     number: Option<E164>,
+    /// Only calls created at this time or later.
+    since: Option<Time>,
+    /// Only calls created before this time.
+    until: Option<Time>,
     /// Number of calls. Default: 20.
     limit: Option<BoundedInteger<1, 100>>,
     /// Return calls older than this call_id.
@@ -79,32 +90,61 @@ pub(in crate::mcp::tools) struct ListCallsInput {
     ending_before: Option<CallId>,
 }
 
-impl ListCallsInput {
-    /// The names of the filters that were given.
-    fn given_filters(&self) -> Vec<&'static str> {
-        let given = [
-            ("status", self.status.is_some()),
-            ("direction", self.direction.is_some()),
-            ("agent_id", self.agent_id.is_some()),
-            ("number", self.number.is_some()),
-        ];
-        given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
+/// Which calls are wanted.
+struct CallFilter {
+    outcomes: Vec<CallOutcome>,
+    direction: Option<DirectionFilter>,
+    agent_id: Option<AgentId>,
+    number: Option<E164>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl CallFilter {
+    /// The filters that were given, as words.
+    fn describe(&self) -> Vec<String> {
+        let outcomes: Vec<&str> = self.outcomes.iter().map(|outcome| outcome.as_str()).collect();
+        let time = |at: Option<Timestamp>| at.map(text::format_instant);
+        [
+            ("outcomes", (!outcomes.is_empty()).then(|| outcomes.join(", "))),
+            ("direction", self.direction.map(|direction| direction.as_str().to_owned())),
+            ("agent_id", self.agent_id.as_ref().map(ToString::to_string)),
+            ("number", self.number.as_ref().map(|number| number.as_str().to_owned())),
+            ("since", time(self.since)),
+            ("until", time(self.until)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name} {}", value?)))
+        .collect()
     }
 
-    fn matches_call(&self, call: &Call) -> bool {
-        self.status.is_none_or(|status| call.status.as_str() == status.word())
+    fn matches(&self, call: &Call) -> bool {
+        let created = created_at(call);
+        (self.outcomes.is_empty() || self.outcomes.contains(&CallOutcome::from_call(call)))
             && self.direction.is_none_or(|direction| {
-                call.direction.as_ref()
-                    == Some(&match direction {
-                        DirectionFilter::Inbound => CallDirection::Inbound,
-                        DirectionFilter::Outbound => CallDirection::Outbound,
-                    })
+                call.direction.as_ref().is_some_and(|known| known.as_str() == direction.as_str())
             })
             && self.agent_id.as_ref().is_none_or(|agent| call.agent_id.as_ref() == Some(agent))
             && self.number.as_ref().is_none_or(|number| {
                 call.to_number.as_ref() == Some(number) || call.from_number.as_ref() == Some(number)
             })
+            && self.since.is_none_or(|since| created.is_none_or(|created| created >= since))
+            && self.until.is_none_or(|until| created.is_none_or(|created| created < until))
     }
+
+    /// Whether the calls beyond this one, in the direction of the search, are outside the given times.
+    fn ends_at(&self, call: &Call, towards_newer: bool) -> bool {
+        let Some(created) = created_at(call) else { return false };
+        if towards_newer {
+            self.until.is_some_and(|until| created >= until)
+        } else {
+            self.since.is_some_and(|since| created < since)
+        }
+    }
+}
+
+fn created_at(call: &Call) -> Option<Timestamp> {
+    call.created_at.as_ref()?.instant()
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -115,7 +155,14 @@ pub(in crate::mcp::tools) struct ListCallsOutput {
     next_cursor: Option<CallId>,
     /// Calls looked at to find these.
     searched: usize,
+    /// How many of the calls looked at have each outcome.
+    counts: BTreeMap<&'static str, usize>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
 }
+
+/// The largest page of the API.
+const MAX_PAGE_SIZE: u8 = 100;
 
 /// The maximum number of pages that one filtered listing reads: 1,000 calls.
 const MAX_PAGES: usize = 10;
@@ -131,81 +178,155 @@ impl Tool for ListCalls {
     type Output = ListCallsOutput;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
-        let mut cursor = page_cursor(
-            input.starting_after.as_ref().map(|id| id.as_str().to_owned()),
-            input.ending_before.as_ref().map(|id| id.as_str().to_owned()),
+        let ListCallsInput {
+            outcomes,
+            direction,
+            agent_id,
+            number,
+            since,
+            until,
+            limit,
+            starting_after,
+            ending_before,
+        } = input;
+        let cursor = page_cursor(
+            starting_after.map(|id| id.as_str().to_owned()),
+            ending_before.map(|id| id.as_str().to_owned()),
         )?;
-        let towards_newer = matches!(cursor, Some(PageCursor::Before(_)));
-        let cursor_name = if towards_newer { "ending_before" } else { "starting_after" };
-        let from_start = cursor.is_none();
-        let filters = input.given_filters();
-        let limit = input.limit.map_or(20, |limit| usize::try_from(limit.get()).unwrap_or(100));
-        let page_size = if filters.is_empty() { u8::try_from(limit).unwrap_or(100) } else { 100 };
-        let api = cx.account.api()?;
+        let outcomes = outcomes.map_or_else(Vec::new, List::into_vec);
+        let filter = CallFilter {
+            outcomes: outcomes.into_iter().map(OutcomeFilter::outcome).collect(),
+            direction,
+            agent_id,
+            number,
+            since: since.map(|time| time.0),
+            until: until.map(|time| time.0),
+        };
+        let limit = limit.map_or(20, |limit| usize::try_from(limit.get()).unwrap_or(100));
+        let search = CallSearch::run(cx, &filter, cursor, limit).await?;
+        let text = search.to_text(&filter);
+        let CallSearch { calls, has_more, edge, searched, counts, simulated, .. } = search;
+        let next_cursor = edge.filter(|_| has_more);
+        let output = ListCallsOutput { calls, has_more, next_cursor, searched, counts, simulated };
+        Ok(Reply::new(output, text).with_simulated(simulated))
+    }
+}
 
-        let mut found: Vec<Call> = Vec::new();
-        let mut searched = 0;
-        let mut has_more = true;
-        let mut edge: Option<CallId> = None;
+/// A search through the list of calls.
+struct CallSearch {
+    calls: Vec<CallSummary>,
+    /// Whether calls in this direction were not looked at.
+    has_more: bool,
+    /// The last call that was looked at.
+    edge: Option<CallId>,
+    searched: usize,
+    /// How many of the calls looked at have each outcome.
+    counts: BTreeMap<&'static str, usize>,
+    simulated: bool,
+    towards_newer: bool,
+    from_start: bool,
+}
+
+impl CallSearch {
+    async fn run(
+        cx: &ToolContext,
+        filter: &CallFilter,
+        mut cursor: Option<PageCursor>,
+        limit: usize,
+    ) -> Result<Self, ToolExit> {
+        let api = cx.account.api()?;
+        let mut search = Self {
+            calls: Vec::new(),
+            has_more: true,
+            edge: None,
+            searched: 0,
+            counts: BTreeMap::new(),
+            simulated: false,
+            towards_newer: matches!(cursor, Some(PageCursor::Before(_))),
+            from_start: cursor.is_none(),
+        };
+        let page_size = match filter.describe().is_empty() {
+            true => u8::try_from(limit).unwrap_or(MAX_PAGE_SIZE),
+            false => MAX_PAGE_SIZE,
+        };
         let mut pages = 0;
-        while has_more && found.len() < limit && pages < MAX_PAGES {
-            let request = PageRequest { limit: Some(page_size), cursor: cursor.clone() };
-            let mut page = api.list_calls(&request).await?;
+        while search.has_more && search.calls.len() < limit && pages < MAX_PAGES {
+            let request = PageRequest { limit: Some(page_size), cursor };
+            let page = api.list_calls(&request).await?;
             pages += 1;
-            has_more = page.has_more && !page.data.is_empty();
-            if towards_newer {
-                // Each page begins with the newest call, but this listing goes towards newer calls.
-                page.data.reverse();
-            }
-            let mut calls = page.data.into_iter();
-            for call in calls.by_ref() {
-                searched += 1;
-                edge = Some(call.id.clone());
-                if input.matches_call(&call) {
-                    found.push(call);
-                    if found.len() == limit {
-                        break;
-                    }
-                }
-            }
-            has_more |= calls.next().is_some();
-            cursor = edge.as_ref().map(|id| {
+            search.add_page(page, filter, limit);
+            cursor = search.edge.as_ref().map(|id| {
                 let id = id.as_str().to_owned();
-                if towards_newer { PageCursor::Before(id) } else { PageCursor::After(id) }
+                if search.towards_newer { PageCursor::Before(id) } else { PageCursor::After(id) }
             });
         }
-        if towards_newer {
-            found.reverse();
+        if search.towards_newer {
+            search.calls.reverse();
         }
-        let calls: Vec<CallSummary> = found.into_iter().map(CallSummary::from_call).collect();
-        let next_cursor = edge.filter(|_| has_more);
+        Ok(search)
+    }
 
-        let mut text: String = calls.iter().map(|call| call.summary_line() + "\n").collect();
-        if calls.is_empty() {
-            text = match searched {
-                0 if from_start => with_steps(
-                    "There are no calls yet.",
-                    &[NextStep::tool(ToolName::PLACE_CALL, "places one")],
-                    &cx.tools,
-                ),
-                0 => format!(
-                    "No more calls in this direction: the end is reached. Leave out {cursor_name} to begin with the newest."
-                ),
-                _ if has_more => "No call fits so far. ".to_owned(),
-                _ => format!(
-                    "No call fits, of {searched} looked at. Leave out {} to see more.",
-                    filters.join(" or ")
-                ),
-            };
+    /// Looks at the calls of a page, until there are enough or the rest is outside the given times.
+    fn add_page(&mut self, mut page: Page<Call>, filter: &CallFilter, limit: usize) {
+        self.has_more = page.has_more && !page.data.is_empty();
+        if self.towards_newer {
+            // Each page begins with the newest call, but this listing goes towards newer calls.
+            page.data.reverse();
         }
-        if let Some(next) = &next_cursor {
-            let _ = write!(
-                text,
-                "Looked at {searched} calls; there are more: call again with {cursor_name} {next}."
-            );
+        let mut calls = page.data.into_iter();
+        for call in calls.by_ref() {
+            if filter.ends_at(&call, self.towards_newer) {
+                self.has_more = false;
+                return;
+            }
+            self.searched += 1;
+            self.edge = Some(call.id.clone());
+            self.simulated |= text::is_simulated(&call.extra);
+            *self.counts.entry(CallOutcome::from_call(&call).as_str()).or_default() += 1;
+            if filter.matches(&call) {
+                self.calls.push(call.into());
+                if self.calls.len() == limit {
+                    break;
+                }
+            }
         }
-        let simulated = calls.iter().any(CallSummary::is_simulated);
-        let output = ListCallsOutput { calls, has_more, next_cursor, searched };
-        Ok(Reply::new(output, text).with_simulated(simulated))
+        self.has_more |= calls.next().is_some();
+    }
+
+    fn to_text(&self, filter: &CallFilter) -> String {
+        let filters = filter.describe();
+        let filters = match filters.as_slice() {
+            [] => String::new(),
+            filters => format!(" Filters: {}.", filters.join("; ")),
+        };
+        let mut text = match (self.calls.len(), self.searched) {
+            (0, 0) if self.from_start && filters.is_empty() => "There are no calls.".to_owned(),
+            (0, 0) if self.from_start => format!("There are no such calls.{filters}"),
+            (0, 0) => "No more calls in this direction.".to_owned(),
+            (0, searched) => format!("None of the {searched} calls looked at fits.{filters}"),
+            (1, searched) => format!("1 call of {searched} looked at, newest first.{filters}"),
+            (count, searched) => {
+                format!("{count} calls of {searched} looked at, newest first.{filters}")
+            }
+        };
+        text.push('\n');
+        for call in &self.calls {
+            text.push_str(&call.summary_line());
+            text.push('\n');
+        }
+        if !self.counts.is_empty() {
+            let counts: Vec<String> =
+                self.counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "Of those looked at: {}.", counts.join(", "));
+        }
+        match self.edge.as_ref().filter(|_| self.has_more) {
+            Some(next) => {
+                let name = if self.towards_newer { "ending_before" } else { "starting_after" };
+                let _ = write!(text, "There are more: call again with {name} {next}.");
+            }
+            None => text.push_str("These are all."),
+        }
+        text
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::mcp::call_details::CallDetails;
 use crate::mcp::input::arguments::BoundedInteger;
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
@@ -59,7 +60,8 @@ impl Tool for GetCallResult {
             waiting::wait_for_end(cx, &input.call_id, wait).await?
         };
         waiting::record_call_end(&cx.account, &seen.call).await;
-        let report = CallReport::new(seen.call, &cx.tools).with_trouble(seen.trouble);
+        let details = CallDetails::load(&cx.account, &cx.tools, &seen.call).await;
+        let report = CallReport::new(seen.call, &details, &cx.tools).with_trouble(seen.trouble);
         let text = report.text(&UntrustedFence::new());
         let (unfinished, simulated) = (!report.is_final(), report.is_simulated());
         let reply = Reply::new(report, text).with_simulated(simulated);

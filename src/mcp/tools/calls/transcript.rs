@@ -6,16 +6,18 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::mcp::call_details::CallDetails;
 use crate::mcp::input::arguments::BoundedInteger;
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
-use crate::mcp::reply::text::{self, UntrustedFence};
+use crate::mcp::reply::error::ToolError;
+use crate::mcp::reply::text::{self, FencedContent, UntrustedFence};
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::waiting;
 use crate::toolset::Toolset;
-use callingbox::{CallId, TranscriptSegment};
+use callingbox::{Call, CallDirection, CallId, E164, TranscriptSegment};
 
 pub(in crate::mcp::tools) struct GetCallTranscript;
 
@@ -29,6 +31,8 @@ pub(in crate::mcp::tools) struct GetCallTranscriptInput {
     after_sequence_no: Option<BoundedInteger<0, 999_999>>,
     /// Number of lines. Default: 100.
     limit: Option<BoundedInteger<1, 500>>,
+    /// Return only this many lines, the last ones.
+    last: Option<BoundedInteger<1, 500>>,
     /// Seconds to wait for a new line while the call runs. Default: 0.
     wait_seconds: Option<BoundedInteger<0, 3600>>,
 }
@@ -49,6 +53,8 @@ pub(in crate::mcp::tools) struct GetCallTranscriptOutput {
     /// Whether no line will be added any more.
     r#final: bool,
     lines: usize,
+    /// Lines of the whole transcript so far.
+    total_lines: usize,
     has_more: bool,
     /// What to pass as after_sequence_no to go on.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +84,14 @@ impl Tool for GetCallTranscript {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let wait = input.wait(cx);
-        let GetCallTranscriptInput { call_id, after_sequence_no, limit, wait_seconds: _ } = input;
+        let GetCallTranscriptInput { call_id, after_sequence_no, limit, last, wait_seconds: _ } =
+            input;
+        if last.is_some() && (after_sequence_no.is_some() || limit.is_some()) {
+            return Err(ToolError::invalid_argument(
+                "`last` returns the end of the transcript: leave out `after_sequence_no` and `limit`",
+            )
+            .into());
+        }
         let after = after_sequence_no.map(BoundedInteger::get);
         let (call, mut segments, is_final, trouble) = if wait.is_zero() {
             let api = cx.account.api()?;
@@ -93,20 +106,25 @@ impl Tool for GetCallTranscript {
         };
         let trouble = trouble.filter(|_| !is_final).map(|error| error.kind().to_string());
         segments.sort_by_key(|segment| segment.sequence_no);
-        let limit = limit.map_or(100, |limit| usize::try_from(limit.get()).unwrap_or(500));
-        let mut rest = segments.iter().filter(|segment| waiting::is_after(segment, after));
+        let count = |number: BoundedInteger<1, 500>| usize::try_from(number.get()).unwrap_or(500);
+        let limit = limit.or(last).map_or(100, count);
+        let skipped = last.map_or(0, |last| segments.len().saturating_sub(count(last)));
+        let rest = segments.iter().skip(skipped);
+        let mut rest = rest.filter(|segment| waiting::is_after(segment, after));
         let page: Vec<&TranscriptSegment> = rest.by_ref().take(limit).collect();
         let has_more = rest.next().is_some();
         let last = page.last().and_then(|segment| segment.sequence_no).or(after);
 
+        let direction = call.direction.as_ref();
         let words: Vec<String> =
-            page.iter().map(|segment| text::format_utterance(segment)).collect();
+            page.iter().map(|segment| text::format_utterance(segment, direction)).collect();
         let transcript = if words.is_empty() {
             String::new()
         } else {
-            UntrustedFence::new().wrap_block(&words.join("\n"))
+            UntrustedFence::new().wrap_block(FencedContent::Speech, &words.join("\n"))
         };
-        let mut text = match (words.is_empty(), is_final) {
+        let mut text = describe_call(&call, cx, segments.len()).await;
+        text += &match (words.is_empty(), is_final) {
             (true, true) if after.is_some() => {
                 "There are no lines after that; the transcript is final.\n".to_owned()
             }
@@ -136,8 +154,8 @@ impl Tool for GetCallTranscript {
             _ => {}
         }
         if let Some(trouble) = &trouble {
-            let told = text::last_known_note(trouble);
-            text.push_str(if text.ends_with('\n') { told.trim_start() } else { &told });
+            let note = text::last_known_note(trouble);
+            text.push_str(if text.ends_with('\n') { note.trim_start() } else { &note });
         }
         let simulated = text::is_simulated(&call.extra);
         let reply = Reply::new(
@@ -146,6 +164,7 @@ impl Tool for GetCallTranscript {
                 status: call.status.to_string(),
                 r#final: is_final && !has_more,
                 lines: words.len(),
+                total_lines: segments.len(),
                 has_more,
                 next_after_sequence_no: last.filter(|_| has_more || !is_final),
                 transcript,
@@ -156,4 +175,23 @@ impl Tool for GetCallTranscript {
         );
         Ok(reply.with_simulated(simulated))
     }
+}
+
+/// The first line: when, which direction, who with whom, and how many lines there are.
+async fn describe_call(call: &Call, cx: &ToolContext, lines: usize) -> String {
+    let number = |number: &Option<E164>| number.as_ref().map_or("?", E164::as_str).to_owned();
+    let direction = call.direction.as_ref().map_or("Call", |direction| match direction {
+        CallDirection::Inbound => "Inbound call",
+        CallDirection::Outbound => "Outbound call",
+        CallDirection::Other(_) => "Call",
+    });
+    let when = call.created_at.as_ref().map(text::format_time);
+    let when = when.map_or_else(String::new, |when| format!(", {when}"));
+    let details = CallDetails::load(&cx.account, &cx.tools, call).await;
+    let agent = details.agent.and_then(|agent| agent.name.clone());
+    let agent =
+        agent.map_or_else(String::new, |name| format!(", agent {}", text::one_line(&name, 100)));
+    let (from, to) = (number(&call.from_number), number(&call.to_number));
+    let so_far = if call.status.is_terminal() { "" } else { " so far" };
+    format!("{direction} from {from} to {to}{when}{agent}, {lines} lines{so_far}.\n")
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::mcp::call_details::CallDetails;
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
@@ -76,7 +77,8 @@ impl Tool for SimulateInboundCall {
                 None => told(ErrorCode::Unavailable),
             }
         })?;
-        let report = CallReport::new(call, &cx.tools);
+        let details = CallDetails::load(&cx.account, &cx.tools, &call).await;
+        let report = CallReport::new(call, &details, &cx.tools);
         let text = report.text(&UntrustedFence::new());
         Ok(Reply::new(report, text))
     }

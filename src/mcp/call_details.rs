@@ -1,0 +1,45 @@
+//! What a report on a call says beyond the call's record: its agent, the time, and words from the transcript. What
+//! cannot be read is left out, because the record alone is an answer too.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::account::Account;
+use crate::dialing::call_outcome::CallOutcome;
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::surface::DataSurface;
+use callingbox::{Agent, Call, CallStatus, TranscriptSegment};
+
+/// What a report on a call says beyond the call's record.
+#[derive(Debug, Clone, Default)]
+pub struct CallDetails {
+    pub agent: Option<Arc<Agent>>,
+    /// The account's present time, for a call that has not ended.
+    pub now: Option<Timestamp>,
+    /// The transcript of a conversation that goes on, or of a call that a machine answered.
+    pub lines: Option<Vec<TranscriptSegment>>,
+}
+
+impl CallDetails {
+    /// Reads what this caller may see.
+    pub async fn load(account: &Account, tools: &AvailableTools, call: &Call) -> Self {
+        let is_running = CallOutcome::from_call(call) == CallOutcome::InProgress;
+        let agent = async {
+            let id = call.agent_id.as_ref().filter(|_| DataSurface::Agents.is_visible(tools))?;
+            account.find_agent(id).await
+        };
+        let now = async { if is_running { Some(account.now().await) } else { None } };
+        let lines = async {
+            let has_lines = call.status == CallStatus::InProgress
+                || CallOutcome::from_call(call) == CallOutcome::Voicemail;
+            let api = account.api().ok()?;
+            if !has_lines || !DataSurface::Transcript.is_visible(tools) {
+                return None;
+            }
+            Some(api.get_transcript(&call.id).await.ok()?.segments)
+        };
+        let (agent, now, lines) = tokio::join!(agent, now, lines);
+        Self { agent, now, lines }
+    }
+}

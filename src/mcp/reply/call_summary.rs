@@ -1,0 +1,93 @@
+//! A call in short: a row of a list.
+
+use std::fmt::Write;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::dialing::call_outcome::CallOutcome;
+use crate::mcp::reply::text;
+use callingbox::{AgentId, Call, CallId, E164, MilliCents};
+
+/// The maximum length of the reason for a failure, in characters.
+const MAX_REASON_CHARS: usize = 120;
+
+/// A call in short.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct CallSummary {
+    call_id: CallId,
+    /// The schema of a whole report lists the values.
+    #[schemars(with = "String")]
+    outcome: CallOutcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_number: Option<E164>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_number: Option<E164>,
+    /// The name in the call's metadata.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_id: Option<AgentId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    billing_amount_milli_cents: Option<MilliCents>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<Call> for CallSummary {
+    fn from(call: Call) -> Self {
+        let outcome = CallOutcome::from_call(&call);
+        let name = call.metadata.as_ref().and_then(|data| data.get("name")?.as_str());
+        let error = call.error_message.or(call.hangup_cause).or(call.error_code);
+        Self {
+            outcome,
+            name: name.map(|name| text::one_line(name, 100)),
+            call_id: call.id,
+            direction: call.direction.map(|direction| direction.to_string()),
+            to_number: call.to_number,
+            from_number: call.from_number,
+            agent_id: call.agent_id,
+            created_at: call.created_at.as_ref().map(text::format_time),
+            duration_seconds: call.duration_seconds,
+            billing_amount_milli_cents: call.billing_amount_milli_cents,
+            error: error
+                .filter(|_| outcome == CallOutcome::Failed)
+                .map(|error| text::one_line(&error, MAX_REASON_CHARS)),
+        }
+    }
+}
+
+impl CallSummary {
+    /// One line: time, direction, numbers, outcome, id.
+    #[must_use]
+    pub fn summary_line(&self) -> String {
+        let when = self.created_at.as_deref().unwrap_or("at an unknown time");
+        let direction = self.direction.as_deref().unwrap_or("call");
+        let number = |number: &Option<E164>| number.as_ref().map_or("?", E164::as_str).to_owned();
+        let (mut from, mut to) = (number(&self.from_number), number(&self.to_number));
+        if let Some(name) = &self.name {
+            let other_party = if direction == "inbound" { &mut from } else { &mut to };
+            *other_party = format!("{name} {other_party}");
+        }
+        let mut line = format!(
+            "{when} {direction} {from} to {to}: {}, call_id {}",
+            self.outcome.as_str(),
+            self.call_id
+        );
+        // Writing to a String cannot fail.
+        if let Some(seconds) = self.duration_seconds {
+            let _ = write!(line, ", {}", text::format_seconds(seconds));
+        }
+        if let Some(error) = &self.error {
+            let _ = write!(line, ", reason: {error}");
+        }
+        line
+    }
+}
