@@ -1,4 +1,5 @@
-//! Every command of every document can be typed, and those that end, or serve, are run on a simulator.
+//! Every line of every shell block is a command that can be copied, and the commands of this program are run on a
+//! simulator in the order in which a reader copies them.
 
 use std::process::Stdio;
 
@@ -29,19 +30,43 @@ const OTHER_PROGRAMS: [&str; 14] = [
     "tests/",
 ];
 
-/// The commands of the shell blocks and of the prose, each once.
-fn commands(page: &Page) -> Vec<String> {
-    let blocks = page.blocks_in("sh");
-    let lines = blocks.iter().flat_map(|block| block.lines()).map(str::to_owned);
+/// What a reader of a page does, from top to bottom.
+enum Step {
+    /// Saves a block whose first line names its file.
+    Save { name: String, text: String },
+    /// Copies a line into a shell.
+    Run(String),
+}
+
+/// The steps of the blocks, then the commands in the prose, each once.
+fn steps(page: &Page) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
+    for (language, text) in page.blocks() {
+        let name = text.lines().next().and_then(|line| line.strip_prefix("# "));
+        match (language, name) {
+            ("toml", Some(name)) if name.ends_with(".toml") => {
+                steps.push(Step::Save { name: name.to_owned(), text: text.to_owned() });
+            }
+            ("sh", _) => lines.extend(text.lines().map(str::to_owned)),
+            _ => {}
+        }
+        steps.extend(lines.drain(..).map(Step::Run));
+    }
     let inline = page.inline_code().into_iter().filter(|code| code.starts_with("callingbox-mcp "));
-    let mut commands: Vec<String> = Vec::new();
-    for line in lines.chain(inline) {
-        let line = line.split(" # ").next().unwrap().trim().to_owned();
-        if !commands.contains(&line) {
-            commands.push(line);
+    steps.extend(inline.map(Step::Run));
+    let mut seen = std::collections::HashSet::new();
+    steps.retain(|step| matches!(step, Step::Save { .. }) || seen.insert(step.line().to_owned()));
+    steps
+}
+
+impl Step {
+    fn line(&self) -> &str {
+        match self {
+            Self::Save { .. } => "",
+            Self::Run(line) => line,
         }
     }
-    commands
 }
 
 /// The arguments of this program in a line of shell; none for other programs.
@@ -60,8 +85,9 @@ fn arguments(line: &str) -> Option<Vec<&str>> {
 fn every_command_can_be_typed() {
     let mut typed = 0;
     for page in Page::all() {
-        for line in commands(&page) {
-            let Some(arguments) = arguments(&line) else {
+        for step in steps(&page) {
+            let line = step.line();
+            let Some(arguments) = arguments(line) else {
                 let known = OTHER_PROGRAMS.iter().chain(&[".ci/", "sudo ", "git "]);
                 let is_known = known.into_iter().any(|program| line.starts_with(program));
                 assert!(is_known || line.is_empty(), "{}: unknown program: {line}", page.path);
@@ -82,40 +108,59 @@ fn every_command_can_be_typed() {
     assert!(typed > 70, "{typed} commands were found");
 }
 
+#[cfg(unix)]
+#[test]
+fn every_line_is_a_whole_command() {
+    for page in Page::all() {
+        for line in page.blocks_in("sh").into_iter().flat_map(str::lines) {
+            let context = format!("{}: {line}", page.path);
+            // An interactive zsh takes a comment for words, and a prompt is no part of a command.
+            assert!(!line.contains('#') && !line.starts_with(['$', '>']), "{context}");
+            assert!(!line.ends_with('\\') && !line.contains("<<"), "{context}");
+            let checked = std::process::Command::new("bash").args(["-n", "-c", line]).output();
+            assert!(checked.unwrap().stderr.is_empty(), "{context}");
+        }
+    }
+}
+
 #[tokio::test]
-async fn every_command_runs_on_a_simulator() {
+async fn every_command_runs_on_a_simulator_in_the_order_of_its_page() {
     let sandbox = simulator(Options::default()).await;
     let url = sandbox.url();
-    let home = Home::new();
-    home.write("mine.toml", Page::read("docs/simulator.md").file("toml", "mine.toml"));
-    let mut lines: Vec<String> = Page::all().iter().flat_map(commands).collect();
-    lines.sort_unstable();
-    lines.dedup();
-    // A token is made before it is listed and revoked.
-    lines.sort_by_key(|line| !line.contains("token create"));
     let (mut run, mut served) = (0, 0);
-    for line in &lines {
-        let Some(arguments) = arguments(line) else { continue };
-        if runs_elsewhere(line, &arguments) {
-            continue;
-        }
-        let arguments: Vec<String> =
-            arguments.iter().map(|word| word.replace("http://127.0.0.1:4010", &url)).collect();
-        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let cli = Cli::try_parse_from(["callingbox-mcp"].iter().chain(&arguments));
-        match cli.map(|cli| cli.command) {
-            Ok(Some(Command::Http(_) | Command::Sandbox(_))) => {
-                serves(&home, line, arguments, &url).await;
-                served += 1;
+    for page in Page::all() {
+        let home = Home::new();
+        for step in steps(&page) {
+            let line = match step {
+                Step::Save { name, text } => {
+                    home.write(&name, &text);
+                    continue;
+                }
+                Step::Run(line) => line,
+            };
+            let context = format!("{}: {line}", page.path);
+            let Some(arguments) = arguments(&line) else { continue };
+            if runs_elsewhere(&line, &arguments) {
                 continue;
             }
-            Ok(Some(Command::Demo)) => arguments.extend(["--sandbox-speed", "500"]),
-            _ => {}
+            let arguments: Vec<String> =
+                arguments.iter().map(|word| word.replace("http://127.0.0.1:4010", &url)).collect();
+            let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let cli = Cli::try_parse_from(["callingbox-mcp"].iter().chain(&arguments));
+            match cli.map(|cli| cli.command) {
+                Ok(Some(Command::Http(_) | Command::Sandbox(_))) => {
+                    serves(&home, &context, arguments, &url).await;
+                    served += 1;
+                    continue;
+                }
+                Ok(Some(Command::Demo)) => arguments.extend(["--sandbox-speed", "500"]),
+                _ => {}
+            }
+            ends(&home, &context, &arguments, &url).await;
+            run += 1;
         }
-        ends(&home, line, &arguments, &url).await;
-        run += 1;
     }
-    assert!(run > 50 && served > 6, "{run} commands were run, {served} served");
+    assert!(run > 60 && served > 8, "{run} commands were run, {served} served");
     sandbox.shutdown().await.unwrap();
 }
 
