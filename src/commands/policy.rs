@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::output::print;
 use crate::cli::{Global, PolicyCheckArgs, PolicyCommand};
 use crate::config::{self, ConfigFile, UserFolders};
-use crate::dialing::destination::Destination;
+use crate::dialing::destination::{Destination, is_emergency_text};
 use crate::dialing::ledger::{LedgerLocation, open_ledger};
 use crate::dialing::limits::Usage;
 use crate::dialing::order::CALL_HOLD;
@@ -15,6 +15,9 @@ use crate::env_var::read_env_var;
 use crate::install;
 use crate::runtime::{self, HttpExtras};
 use callingbox::E164;
+
+const EMERGENCY: &str = "decision   refuse. Emergency numbers are never dialed, and no setting changes this. In an emergency, \
+                         call yourself.\n";
 
 pub(super) async fn run(
     command: &PolicyCommand,
@@ -46,6 +49,10 @@ async fn explain_number(
     file: &ConfigFile,
     folders: &UserFolders,
 ) -> anyhow::Result<()> {
+    // People write emergency numbers as they dial them, which is not the E.164 form.
+    if is_emergency_text(&check.number) {
+        return print(EMERGENCY);
+    }
     let to = E164::parse(&check.number)?;
     let now = match &check.at {
         None => Timestamp::now(),

@@ -420,7 +420,7 @@ impl Setup {
         };
         // `setup` always asks; the calling rules may add a reason.
         let reason = match confirmation_required(rules.confirm, &check.decision, context) {
-            Confirmation::Refuse(refusal) => bail!("{refusal}"),
+            Confirmation::Refuse(refusal) => bail!("{}", refusal.describe_for_person()),
             Confirmation::Ask(reason) => format!(" (Confirmation is required because {reason}.)"),
             Confirmation::NotRequired => String::new(),
         };

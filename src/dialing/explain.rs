@@ -8,10 +8,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::confirm::{ConfirmContext, ConfirmMode, Confirmation, confirmation_required};
+use super::destination::CountryCode;
 use super::limits::{Limit, OrderKind, count_calls};
 use super::policy::{
     Action, Decision, LimitSetting, Policy, PolicyDecision, PolicyInput, PolicyMode, PolicyRefusal,
-    QuietHours, Rule, RuleName, format_utc,
+    QuietHours, Rule, RuleName, format_utc, list_countries,
 };
 use super::rules::DialingRules;
 
@@ -22,9 +23,16 @@ pub struct PolicySummary {
     pub text: String,
     /// Caps the mode of every part.
     pub mode: PolicyMode,
-    /// What happens to a call that no rule matches.
-    pub default: Action,
-    /// What happens to a number without a time zone.
+    /// What happens to a call that no rule matches; if absent, it is allowed to the home countries only, and needs the
+    /// user's confirmation elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Action>,
+    pub home_countries: Vec<CountryCode>,
+    /// What happens to a personal, shared-cost, satellite or unknown number.
+    pub unusual_kinds: Action,
+    /// What happens to a toll-free number, which has no time zone.
+    pub toll_free: Action,
+    /// What happens to another number without a time zone.
     pub unknown_timezone: Action,
     /// When people sleep, in the local time of the destination.
     pub quiet_hours: QuietHours,
@@ -33,7 +41,7 @@ pub struct PolicySummary {
     /// The rules in their order.
     pub rules: Vec<RuleSummary>,
     /// The types of numbers that are refused whatever the rules say.
-    pub always_refused: [&'static str; 2],
+    pub always_refused: [&'static str; 4],
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -177,7 +185,8 @@ impl Policy {
 
     /// Describes each part of the rules, with the effect of its action.
     fn describe_parts(&self, effective: impl Fn(Action) -> Action) -> Vec<String> {
-        let never = "emergency and premium numbers are always refused".to_owned();
+        let never =
+            "emergency, premium, short and impossible numbers are always refused".to_owned();
         let every_call = "every call needs the user's confirmation".to_owned();
         let all_need_confirmation = effective(Action::Allow) == Action::Ask;
         if self.mode != PolicyMode::Enforce {
@@ -189,7 +198,7 @@ impl Policy {
         }
         let mut parts = Vec::new();
         let rules = self.rules.iter().filter(|rule| rule.mode == PolicyMode::Enforce).count();
-        match (rules, effective(self.default)) {
+        match (rules, effective(self.default.unwrap_or(Action::Allow))) {
             (0, Action::Allow) => {}
             (0, Action::Ask) => parts.push(every_call),
             (0, Action::Refuse) => parts.push("every call is refused".to_owned()),
@@ -202,6 +211,14 @@ impl Policy {
                     );
                 }
             }
+        }
+        let abroad = match effective(Action::Ask) {
+            Action::Ask if !all_need_confirmation => Some("need the user's confirmation"),
+            Action::Refuse => Some("are refused"),
+            Action::Allow | Action::Ask => None,
+        };
+        if let (None, Some(then)) = (self.default, abroad) {
+            parts.push(format!("numbers outside {} {then}", list_countries(&self.home_countries)));
         }
         let quiet = &self.quiet_hours;
         let then = match effective(quiet.action) {
@@ -239,9 +256,11 @@ impl Policy {
     /// Whether any part that acts requires a confirmation.
     fn can_ask(&self) -> bool {
         let rules = self.rules.iter().map(|rule| (rule.mode, rule.action));
-        let clock = [self.quiet_hours.action, self.unknown_timezone]
+        let clock = [self.quiet_hours.action, self.toll_free, self.unknown_timezone]
             .map(|action| (self.quiet_hours.mode, action));
-        rules.chain(clock).chain([(PolicyMode::Enforce, self.default)]).any(|(mode, action)| {
+        let others = [self.default.unwrap_or(Action::Ask), self.unusual_kinds]
+            .map(|action| (PolicyMode::Enforce, action));
+        rules.chain(clock).chain(others).any(|(mode, action)| {
             mode.min(self.mode) == PolicyMode::Enforce && action == Action::Ask
         })
     }
@@ -254,6 +273,9 @@ impl Policy {
             text: self.summary(),
             mode: self.mode,
             default: self.default,
+            home_countries: self.home_countries.clone(),
+            unusual_kinds: self.unusual_kinds,
+            toll_free: self.toll_free,
             unknown_timezone: self.unknown_timezone,
             quiet_hours: self.quiet_hours,
             limits: limits.into_iter().map(|(limit, summary)| (limit.as_str(), summary)).collect(),
@@ -268,7 +290,7 @@ impl Policy {
                     applies_to: describe_scope(rule),
                 })
                 .collect(),
-            always_refused: ["emergency", "premium"],
+            always_refused: ["emergency", "premium", "short", "impossible"],
         }
     }
 
@@ -291,8 +313,11 @@ impl Policy {
         line: String,
     ) -> Vec<String> {
         let destination = request.destination;
-        let country =
-            destination.country.map_or("no country".to_owned(), |country| country.to_string());
+        let country = match (destination.country, destination.calling_code) {
+            (Some(country), _) => country.to_string(),
+            (None, Some(1)) => "North America".to_owned(),
+            (None, _) => "no country".to_owned(),
+        };
         let clocks = destination.zones.local_times(request.now);
         let clocks = if clocks.is_empty() { "unknown".to_owned() } else { clocks.join(", ") };
         let mut lines = vec![
@@ -340,7 +365,7 @@ fn describe_asked(rule: &RuleName, reason: &str) -> String {
 }
 
 fn describe_refused(refusal: &PolicyRefusal) -> String {
-    format!("decision   refuse. {refusal}")
+    format!("decision   refuse. {}", refusal.describe_for_person())
 }
 
 fn describe_scope(rule: &Rule) -> String {

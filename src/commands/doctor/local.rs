@@ -8,6 +8,7 @@ use super::http_server;
 use crate::account::Environment;
 use crate::cli::Global;
 use crate::config::{self, ConfigError, ConfigFile, UserFolders};
+use crate::dialing::destination::{ZoneData, list_missing_zones};
 use crate::dialing::ledger::LedgerError;
 use crate::dialing::ledger::{LedgerLocation, open_ledger};
 use crate::env_var::read_env_var;
@@ -170,6 +171,32 @@ pub(super) fn check_webhook_hosts(file: &ConfigFile) -> Finding {
         CHECK,
         "a model may have the events and data of calls sent to any host",
         "list yours as `webhook_hosts` under [dialing] in the configuration, such as [\"hooks.example.com\"]; [] allows none",
+    )
+}
+
+/// Which time zone data the quiet hours follow, and whether every zone can be read.
+pub(super) fn check_time_zones() -> Finding {
+    const CHECK: &str = "time zones";
+    let missing = list_missing_zones();
+    if !missing.is_empty() {
+        return Finding::fail(
+            CHECK,
+            format!("no quiet hours can be checked in {}", missing.join(", ")),
+            "install callingbox-mcp anew; report it if that does not help",
+        );
+    }
+    let data = ZoneData::current();
+    Finding::ok(
+        CHECK,
+        match &data.system {
+            Some(system) if data.is_of_system() => {
+                format!("{system}, of this machine (this program has {})", data.bundled)
+            }
+            Some(system) => {
+                format!("{}, of this program (this machine has {system})", data.bundled)
+            }
+            None => format!("{}, of this program", data.bundled),
+        },
     )
 }
 

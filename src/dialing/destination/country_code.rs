@@ -15,6 +15,9 @@ pub struct CountryCode([u8; 2]);
 pub struct InvalidCountryCode(String);
 
 impl CountryCode {
+    pub const UNITED_STATES: Self = Self(*b"US");
+    pub const CANADA: Self = Self(*b"CA");
+
     /// # Errors
     /// The text is not two capital letters, or no country with phone numbers has this code.
     pub fn parse(text: &str) -> Result<Self, InvalidCountryCode> {

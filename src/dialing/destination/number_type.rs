@@ -31,6 +31,8 @@ pub enum NumberType {
     UniversalAccess,
     /// Access to a voicemail box.
     Voicemail,
+    /// A satellite phone or a network without a country (+870, +881, +882, +883).
+    Satellite,
     /// Ambulance, fire brigade, police, and crisis lines.
     Emergency,
     /// Too short for a subscriber: the service of a network.
@@ -40,6 +42,24 @@ pub enum NumberType {
 }
 
 impl NumberType {
+    /// Whether such numbers are never dialed.
+    #[must_use]
+    pub const fn is_never_dialed(self) -> bool {
+        matches!(self, Self::Emergency | Self::Premium | Self::Short)
+    }
+
+    /// Whether a call to such a number may be expensive or reach nobody that the user means.
+    #[must_use]
+    pub const fn is_unusual(self) -> bool {
+        matches!(self, Self::Personal | Self::SharedCost | Self::Satellite | Self::Unknown)
+    }
+
+    /// Whether the owner of such a number may be anywhere on Earth.
+    #[must_use]
+    pub const fn has_no_place(self) -> bool {
+        self.is_never_dialed() || matches!(self, Self::TollFree | Self::Satellite)
+    }
+
     /// The word in the policy file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -55,6 +75,7 @@ impl NumberType {
             Self::Pager => "pager",
             Self::UniversalAccess => "universal_access",
             Self::Voicemail => "voicemail",
+            Self::Satellite => "satellite",
             Self::Emergency => "emergency",
             Self::Short => "short",
             Self::Unknown => "unknown",

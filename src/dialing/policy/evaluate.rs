@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{Action, Policy, PolicyMode, Rule, TimeRange};
-use crate::dialing::destination::{Destination, NumberType, TimeZones};
+use crate::dialing::destination::{
+    CountryCode, Destination, NumberFault, NumberType, TimeZones, canonical_form,
+};
 use crate::dialing::limits::{self, Limit, LimitReached, Usage};
 use callingbox::E164;
 use callingbox::MilliCents;
@@ -31,12 +33,20 @@ pub enum RuleName {
     Never(NumberType),
     /// The number is not in E.164 form, by which rules and limits recognize it.
     NotCanonical,
+    /// No telephone can have the number.
+    Impossible,
     Rule(String),
     /// No rule matched.
     Default,
     QuietHours,
+    /// No rule matched, and the number may be outside the home countries.
+    HomeCountries,
+    /// The number is personal, of shared cost, of a satellite, or of an unknown type.
+    UnusualKinds,
     /// The number has no time zone.
     UnknownTimezone,
+    /// The number has no time zone because it is toll-free.
+    TollFree,
     Limit(Limit),
     /// A setting under `[dialing]`.
     Setting(&'static str),
@@ -47,10 +57,14 @@ impl fmt::Display for RuleName {
         match self {
             Self::Never(number_type) => write!(f, "never dial {number_type} numbers"),
             Self::NotCanonical => f.write_str("only numbers in E.164 form"),
+            Self::Impossible => f.write_str("only numbers that can exist"),
             Self::Rule(name) => f.write_str(name),
             Self::Default => f.write_str("default"),
             Self::QuietHours => f.write_str("quiet_hours"),
+            Self::HomeCountries => f.write_str("home_countries"),
+            Self::UnusualKinds => f.write_str("unusual_kinds"),
             Self::UnknownTimezone => f.write_str("unknown_timezone"),
+            Self::TollFree => f.write_str("toll_free"),
             Self::Limit(limit) => write!(f, "limits.{limit}"),
             Self::Setting(key) => write!(f, "dialing.{key}"),
         }
@@ -68,15 +82,23 @@ pub enum Decision {
     Refuse(PolicyRefusal),
 }
 
-/// Why a call is not dialed. `Display` is the complete text for the model and its user.
+/// Why a call is not dialed. `Display` is the text for a model, which cannot change the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyRefusal {
     pub rule: RuleName,
     pub reason: String,
     /// When the call becomes possible, if that is known.
     pub until: Option<Timestamp>,
-    /// What the user can change.
+    /// What a person can change. It names the keys of the configuration, which a model is not told.
     pub remedy: String,
+}
+
+impl PolicyRefusal {
+    /// The text for the person who writes the rules.
+    #[must_use]
+    pub fn describe_for_person(&self) -> String {
+        format!("{self} {}", self.remedy)
+    }
 }
 
 impl fmt::Display for PolicyRefusal {
@@ -89,7 +111,7 @@ impl fmt::Display for PolicyRefusal {
         if let Some(until) = self.until {
             write!(f, " Possible again at {}.", format_utc(until))?;
         }
-        write!(f, " {}", self.remedy)
+        Ok(())
     }
 }
 
@@ -126,34 +148,14 @@ impl Policy {
     /// Decides on a call.
     #[must_use]
     pub fn evaluate(&self, request: &PolicyInput<'_>) -> PolicyDecision {
-        let number_type = request.destination.number_type;
-        let refused = match &request.destination.canonical {
-            _ if matches!(number_type, NumberType::Emergency | NumberType::Premium) => Some((
-                RuleName::Never(number_type),
-                format!("{} is of the type {number_type}", request.to),
-            )),
-            Some(canonical) => Some((
-                RuleName::NotCanonical,
-                format!(
-                    "{} has a national prefix after its calling code; its E.164 form is {}",
-                    request.to,
-                    canonical.as_str()
-                ),
-            )),
-            None => None,
-        };
-        if let Some((rule, reason)) = refused {
-            let rule_match = RuleMatch {
-                rule,
-                action: Action::Refuse,
-                mode: PolicyMode::Enforce,
-                reason,
-                until: None,
-            };
+        if let Some(rule_match) = match_undialable(request) {
             return decide_strictest(vec![rule_match], Vec::new());
         }
         let mut matches = Vec::new();
         let deciding = self.match_rules(request, &mut matches);
+        if !deciding.is_some_and(|rule| !rule.to.is_empty() || !rule.kind.is_empty()) {
+            matches.extend(self.match_unusual_kind(request.destination));
+        }
         if !deciding.is_some_and(|rule| rule.any_hour) {
             matches.extend(self.match_quiet_hours(request));
         }
@@ -206,14 +208,44 @@ impl Policy {
                 return Some(rule);
             }
         }
-        matches.push(RuleMatch {
-            rule: RuleName::Default,
-            action: self.default,
-            mode: self.mode,
-            reason: format!("no rule matches, and the default is {}", self.default),
-            until: None,
-        });
+        matches.push(self.match_default(request.destination));
         None
+    }
+
+    /// What happens to a call that no rule matches.
+    fn match_default(&self, destination: &Destination) -> RuleMatch {
+        let is_home =
+            destination.country.is_some_and(|country| self.home_countries.contains(&country));
+        let (rule, action, reason) = match self.default {
+            None if !is_home => (
+                RuleName::HomeCountries,
+                Action::Ask,
+                format!(
+                    "no rule matches, and {}; the home countries are {}",
+                    describe_country(destination),
+                    list_countries(&self.home_countries)
+                ),
+            ),
+            default => {
+                let action = default.unwrap_or(Action::Allow);
+                (RuleName::Default, action, format!("no rule matches, and the default is {action}"))
+            }
+        };
+        RuleMatch { rule, action, mode: self.mode, reason, until: None }
+    }
+
+    fn match_unusual_kind(&self, destination: &Destination) -> Option<RuleMatch> {
+        let number_type = destination.number_type;
+        number_type.is_unusual().then(|| RuleMatch {
+            rule: RuleName::UnusualKinds,
+            action: self.unusual_kinds,
+            mode: self.mode,
+            reason: format!(
+                "the number is of the type {number_type}, and the rules say {} for such numbers",
+                self.unusual_kinds
+            ),
+            until: None,
+        })
     }
 
     fn match_quiet_hours(&self, request: &PolicyInput<'_>) -> Option<RuleMatch> {
@@ -223,17 +255,16 @@ impl Policy {
         }
         let zones = match &request.destination.zones {
             TimeZones::Unspecified => {
-                let action = self.unknown_timezone;
-                let reason = format!(
-                    "the number has no time zone of its own, and the rules say {action} for such numbers"
-                );
-                return Some(RuleMatch {
-                    rule: RuleName::UnknownTimezone,
-                    action,
-                    mode,
-                    reason,
-                    until: None,
-                });
+                let (rule, action, what) = match request.destination.number_type {
+                    NumberType::TollFree => (RuleName::TollFree, self.toll_free, "is toll-free"),
+                    _ => {
+                        let action = self.unknown_timezone;
+                        (RuleName::UnknownTimezone, action, "has no time zone of its own")
+                    }
+                };
+                let reason =
+                    format!("the number {what}, and the rules say {action} for such numbers");
+                return Some(RuleMatch { rule, action, mode, reason, until: None });
             }
             zones @ TimeZones::Known(_) => zones,
         };
@@ -329,7 +360,7 @@ impl Rule {
         let Destination { country, number_type, zones, .. } = request.destination;
         let number = request.to.as_str();
         let fits = |is_set: bool, matches: bool| !is_set || matches;
-        fits(!self.to.is_empty(), self.to.contains(request.to))
+        fits(!self.to.is_empty(), self.to.iter().any(|to| canonical_form(to) == *request.to))
             && fits(!self.prefix.is_empty(), self.prefix.iter().any(|p| number.starts_with(&p.0)))
             && fits(
                 !self.country.is_empty(),
@@ -346,6 +377,42 @@ impl Rule {
                     .iter()
                     .all(|zone| hours.contains(request.now.to_zoned(zone.clone()).time())),
             })
+    }
+}
+
+/// The refusal of a number that is never dialed, in whatever mode the rules are.
+fn match_undialable(request: &PolicyInput<'_>) -> Option<RuleMatch> {
+    let Destination { number_type, fault, .. } = request.destination;
+    let (rule, reason) = match fault {
+        _ if number_type.is_never_dialed() => {
+            (RuleName::Never(*number_type), format!("{} is of the type {number_type}", request.to))
+        }
+        Some(fault @ NumberFault::NationalPrefix(_)) => {
+            (RuleName::NotCanonical, format!("{}: {fault}", request.to))
+        }
+        Some(fault) => (RuleName::Impossible, format!("{}: {fault}", request.to)),
+        None => return None,
+    };
+    let (action, mode) = (Action::Refuse, PolicyMode::Enforce);
+    Some(RuleMatch { rule, action, mode, reason, until: None })
+}
+
+/// Such as `the number is in GB`.
+fn describe_country(destination: &Destination) -> String {
+    match (destination.country, destination.calling_code) {
+        (Some(country), _) => format!("the number is in {country}"),
+        (None, Some(1)) => "the number may be in any country of the North American plan".to_owned(),
+        (None, _) => "the number belongs to no single country".to_owned(),
+    }
+}
+
+/// Such as `US and CA`.
+pub(in crate::dialing) fn list_countries(countries: &[CountryCode]) -> String {
+    let names: Vec<_> = countries.iter().map(ToString::to_string).collect();
+    match names.as_slice() {
+        [] => "none".to_owned(),
+        [one] => one.clone(),
+        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
     }
 }
 
@@ -388,24 +455,32 @@ fn refuse(rule_match: RuleMatch) -> PolicyRefusal {
         RuleName::Never(NumberType::Emergency) => {
             "No setting changes this; in an emergency the user must call.".to_owned()
         }
-        RuleName::Never(_) => "No setting changes this.".to_owned(),
+        RuleName::Never(_) | RuleName::Impossible => "No setting changes this.".to_owned(),
         RuleName::NotCanonical => "Call that number instead.".to_owned(),
         RuleName::Rule(name) => {
             format!("The user can change the rule `{name}` under [[rules]] in the calling rules.")
         }
         RuleName::Default => {
-            "The user can add a rule under [[rules]] that allows the call, or change \
-                               `default`, in the calling rules."
+            "The user can add a rule under [[rules]] that allows the call, or change `default`, in \
+             the calling rules."
                 .to_owned()
         }
+        RuleName::HomeCountries => {
+            "The user can add the country to `home_countries`, or a rule under [[rules]] that \
+             allows the call, in the calling rules."
+                .to_owned()
+        }
+        RuleName::UnusualKinds => "The user can change `unusual_kinds` in the calling rules, or \
+                                   allow the number with a rule that names it or its `kind`."
+            .to_owned(),
         RuleName::QuietHours => "The user can change [quiet_hours] in the calling rules, or allow \
                                   this number with a rule that has `any_hour = true`."
             .to_owned(),
-        RuleName::UnknownTimezone => {
-            "The user can change `unknown_timezone` in the calling rules, \
-                                       or allow this number with a rule that has `any_hour = true`."
-                .to_owned()
-        }
+        RuleName::UnknownTimezone | RuleName::TollFree => format!(
+            "The user can change `{}` in the calling rules, or allow this number with a rule that \
+             has `any_hour = true`.",
+            rule_match.rule
+        ),
         RuleName::Limit(limit) => {
             format!("The user can raise `{limit}` under [limits] in the calling rules.")
         }

@@ -3,12 +3,14 @@
 //! Three parts check a call, and the strictest of their answers applies (refuse over ask over allow; among equals the
 //! first):
 //!
-//! 1. the rules: the first that matches, in the order of the file, otherwise `default`;
+//! 1. the rules: the first that matches, in the order of the file, otherwise `default`, or `home_countries` without it;
+//!    and `unusual_kinds`;
 //! 2. the quiet hours, in every time zone that the destination may have;
 //! 3. the limits.
 //!
 //! A rule that allows a number lifts neither limits nor quiet hours, except that `any_hour = true` in the rule that
-//! decides lifts the quiet hours. Emergency and premium numbers are always refused, in every mode.
+//! decides lifts the quiet hours. Emergency, premium and short numbers and numbers that cannot exist are always refused,
+//! in every mode.
 //!
 //! Each part has a mode, and the policy's `mode` caps them all: in `shadow` a part only reports what it would have
 //! done, in `off` it is not checked.
@@ -25,10 +27,10 @@ use jiff::civil::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::evaluate::format_utc;
 pub use self::evaluate::{
     Decision, PolicyDecision, PolicyInput, PolicyRefusal, RuleName, ShadowMatch,
 };
+pub(super) use self::evaluate::{format_utc, list_countries};
 pub use self::file::{PolicyError, starter_file};
 pub use self::setting::LimitSetting;
 use crate::dialing::destination::{CountryCode, NumberType};
@@ -105,10 +107,18 @@ const DEFAULT_SPEND_PER_DAY: MilliCents = MilliCents::from_cents(2_000);
 pub struct Policy {
     /// Caps the mode of every part.
     pub mode: PolicyMode,
-    /// What happens to a call that no rule matches.
-    pub default: Action,
-    /// What happens, in the mode of the quiet hours, to a number that has no time zone of its own
-    /// (toll-free, unassigned, a country prefix that spans a continent).
+    /// What happens to a call that no rule matches. Without this key it is allowed to a number in a home country, and
+    /// the user must confirm any other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Action>,
+    /// The countries to which calls are usual.
+    pub home_countries: Vec<CountryCode>,
+    /// What happens to a number that is personal, of shared cost, of a satellite, or of an unknown type, unless the rule
+    /// that decides names the number or its type.
+    pub unusual_kinds: Action,
+    /// What happens, in the mode of the quiet hours, to a toll-free number, which has no time zone.
+    pub toll_free: Action,
+    /// What happens, in the mode of the quiet hours, to any other number without a time zone.
     pub unknown_timezone: Action,
     /// When people sleep, in the local time of the destination.
     pub quiet_hours: QuietHours,
@@ -118,14 +128,18 @@ pub struct Policy {
     pub rules: Vec<Rule>,
 }
 
-/// Quiet hours from 21:00 to 08:00 need confirmation; 20 calls an hour, 100 a day, 3 a day to one destination, 5 in
-/// progress, 3 purchases and $20 a day; all other calls are allowed.
+/// Quiet hours from 21:00 to 08:00, numbers outside the United States and Canada, and unusual numbers need confirmation;
+/// 20 calls an hour, 100 a day, 3 a day to one destination, 5 in progress, 3 purchases and $20 a day; all other calls are
+/// allowed.
 impl Default for Policy {
     fn default() -> Self {
         Self {
             mode: PolicyMode::Enforce,
-            default: Action::Allow,
-            unknown_timezone: Action::Allow,
+            default: None,
+            home_countries: vec![CountryCode::UNITED_STATES, CountryCode::CANADA],
+            unusual_kinds: Action::Ask,
+            toll_free: Action::Allow,
+            unknown_timezone: Action::Ask,
             quiet_hours: QuietHours::default(),
             limits: PolicyLimits::default(),
             rules: Vec::new(),
@@ -134,16 +148,19 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The default for the sandbox, without quiet hours.
+    /// The default for the sandbox, see [`Policy::in_sandbox`].
     #[must_use]
     pub fn sandbox_default() -> Self {
         Self::default().in_sandbox()
     }
 
-    /// These rules as the sandbox applies them: without quiet hours.
+    /// These rules as the sandbox applies them, where no number is real: without quiet hours, and with usual numbers
+    /// only.
     #[must_use]
     pub fn in_sandbox(mut self) -> Self {
         self.quiet_hours.mode = PolicyMode::Off;
+        self.unusual_kinds = Action::Allow;
+        self.default.get_or_insert(Action::Allow);
         self
     }
 
@@ -395,7 +412,7 @@ pub struct Rule {
     /// Numbers that begin with these digits.
     #[serde(default)]
     pub prefix: Vec<NumberPrefix>,
-    /// Numbers of these countries.
+    /// Numbers that can only be in one of these countries.
     #[serde(default)]
     pub country: Vec<CountryCode>,
     /// Numbers of these types.

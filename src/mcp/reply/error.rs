@@ -115,6 +115,7 @@ pub struct ToolError {
     effect: Effect,
     retry: Retry,
     next: Vec<NextStep>,
+    remedy: Option<String>,
     call_id: Option<CallId>,
 }
 
@@ -128,6 +129,7 @@ impl ToolError {
             effect: Effect::Nothing,
             retry: Retry::AfterChange,
             next: Vec::new(),
+            remedy: None,
             call_id: None,
         }
     }
@@ -160,6 +162,13 @@ impl ToolError {
     #[must_use]
     pub fn with_next(mut self, steps: impl Into<Vec<NextStep>>) -> Self {
         self.next = steps.into();
+        self
+    }
+
+    /// Adds what only a person can change. It is in the data for programs, not in the text that the model reads.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: String) -> Self {
+        self.remedy = Some(remedy);
         self
     }
 
@@ -213,6 +222,7 @@ impl ToolError {
             effect: error.effect,
             retry: error.retry,
             next: (!next.is_empty()).then_some(next),
+            remedy: error.remedy,
             call_id: error.call_id,
             simulated: tools.environment() == Environment::Sandbox,
         }
@@ -239,6 +249,8 @@ pub struct ErrorReport {
     retry: Retry,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call_id: Option<CallId>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -126,10 +126,14 @@ fn to_tool_error(error: DialError) -> ToolError {
         DialError::NotPlaced(error) => error.into(),
         DialError::Ledger(error) => error.into(),
         DialError::Refused(refusal) => {
-            let error = ToolError::new(ErrorCode::RefusedByPolicy, refusal.to_string());
+            let error = ToolError::new(ErrorCode::RefusedByPolicy, refusal.to_string())
+                .with_remedy(refusal.remedy);
             match refusal.rule {
                 RuleName::Never(_) => error.with_retry(Retry::No).with_next([NextStep::person(
                     "Tell the user that this number is never called.",
+                )]),
+                RuleName::Impossible => error.with_next([NextStep::person(
+                    "Ask the user for the right number, with its country code.",
                 )]),
                 RuleName::NotCanonical => error.with_next([NextStep::tool(
                     ToolName::PLACE_CALL,

@@ -1,0 +1,64 @@
+//! The tables of emergency numbers and of the digits with which premium numbers begin.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use super::table_rows;
+
+/// The calling code and the digits after it.
+const PREMIUM_PREFIXES: &str = include_str!("data/premium-prefixes.tsv");
+/// The longest and the shortest emergency number in the table.
+const EMERGENCY_DIGITS: std::ops::RangeInclusive<usize> = 2..=7;
+
+/// The suicide and crisis line of the United States and Canada.
+const CRISIS_LINE: &str = "988";
+
+/// Region, tab, calling code, tab, pattern.
+const EMERGENCY_NUMBERS: &str = include_str!("data/emergency-numbers.tsv");
+
+/// Whether the digits are an emergency number of any region, or of any with this calling code.
+pub(super) fn is_emergency_number(digits: &str, calling_code: Option<u16>) -> bool {
+    table_rows(EMERGENCY_NUMBERS).any(|row| {
+        let mut fields = row.split('\t').skip(1);
+        let (Some(code), Some(pattern)) = (fields.next(), fields.next()) else { return false };
+        calling_code.is_none_or(|wanted| code.parse() == Ok(wanted))
+            && regex_lite::Regex::new(&format!("^(?:{pattern})$"))
+                .is_ok_and(|pattern| pattern.is_match(digits))
+    })
+}
+
+/// Whether a person who typed this text means an emergency number. Such a number has neither `+` nor a calling code.
+#[must_use]
+pub fn is_emergency_text(text: &str) -> bool {
+    let digits: String = text.chars().filter(|c| !" -.()+".contains(*c)).collect();
+    EMERGENCY_DIGITS.contains(&digits.len())
+        && (is_emergency_number(&digits, None) || digits == CRISIS_LINE)
+}
+
+/// Whether the digits after this calling code begin with an emergency number.
+pub(super) fn begins_with_emergency_number(national: &str, calling_code: Option<u16>) -> bool {
+    EMERGENCY_DIGITS
+        .filter_map(|length| national.get(..length))
+        .any(|prefix| is_emergency_number(prefix, calling_code))
+}
+
+/// Whether the number begins as premium numbers of its country do. A valid number of another type may do so too.
+pub(super) fn begins_like_premium_number(digits: &str) -> bool {
+    static PREFIXES: LazyLock<BTreeSet<&str>> =
+        LazyLock::new(|| table_rows(PREMIUM_PREFIXES).collect());
+    (1..=digits.len()).any(|length| digits.get(..length).is_some_and(|p| PREFIXES.contains(p)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_of_the_table_compiles() {
+        for row in table_rows(EMERGENCY_NUMBERS) {
+            let fields: Vec<_> = row.split('\t').collect();
+            assert_eq!(fields.len(), 3, "{row}");
+            assert!(fields[1].parse::<u16>().is_ok() && regex_lite::Regex::new(fields[2]).is_ok());
+        }
+    }
+}
