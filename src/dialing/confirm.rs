@@ -57,7 +57,7 @@ pub fn confirmation_required(
         Decision::Ask(reason) => (decision.rule.clone(), reason.clone()),
         Decision::Allow => {
             let reason = if mode == ConfirmMode::Always {
-                "every order needs confirmation (confirm = \"always\")"
+                "every order needs confirmation"
             } else if kind == OrderKind::Purchase && (require_human || mode == ConfirmMode::Auto) {
                 "a purchase spends money"
             } else if is_first_call
@@ -72,12 +72,12 @@ pub fn confirmation_required(
     };
     let (why, remedy) = if require_human && !client_can_ask {
         (
-            "only the user's own answer counts (require_human = true), and this client cannot ask its user",
+            "only the user's own answer counts, and this client cannot ask its user",
             "The user can use a client that asks its user (MCP elicitation), or set require_human = false under [dialing].",
         )
     } else if mode == ConfirmMode::Never && !require_human {
         (
-            "the configuration forbids to ask the user (confirm = \"never\")",
+            "the configuration forbids to ask the user",
             "The user can set confirm = \"auto\" under [dialing], or change the rule.",
         )
     } else {

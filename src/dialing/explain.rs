@@ -79,14 +79,12 @@ impl DialingRules {
     pub fn summary(&self) -> String {
         let mut parts = self.policy.describe_parts(|action| self.effective_action(action));
         if self.confirm == ConfirmMode::Never && !self.require_human && self.policy.can_ask() {
-            parts.push(
-                "what needs the user's confirmation is refused (confirm = \"never\")".to_owned(),
-            );
+            parts.push("what needs the user's confirmation is refused".to_owned());
         }
         if self.require_human {
             parts.push(
                 "the first call to a number and every purchase need the user's own answer; where it \
-                 is needed, a client that cannot ask is refused (require_human = true)"
+                 is needed, a client that cannot ask is refused"
                     .to_owned(),
             );
         }
@@ -409,11 +407,14 @@ mod tests {
         use ConfirmMode::{Always, Auto, Never};
         let needs = "21:00–08:00 at the destination needs the user's confirmation";
         let refused = "21:00–08:00 at the destination is refused";
-        let why = "what needs the user's confirmation is refused (confirm = \"never\")";
+        let why = "what needs the user's confirmation is refused";
         let own = "the first call to a number and every purchase need the user's own answer; where it \
-                   is needed, a client that cannot ask is refused (require_human = true)";
+                   is needed, a client that cannot ask is refused";
         let allow = "[[rules]]\naction = 'allow'\nto = ['+14155550100']";
         let quiet_off = "[quiet_hours]\nmode = 'off'";
+        /// Nothing asks.
+        const USUAL: &str =
+            "default = 'allow'\nunusual_kinds = 'allow'\n[quiet_hours]\nmode = 'off'";
         for (confirm, require_human, policy, expected, unexpected) in [
             (
                 Auto,
@@ -430,20 +431,36 @@ mod tests {
                 "needs the user's confirmation;",
             ),
             (Never, false, "", &[refused, why], "every call"),
-            (Never, false, quiet_off, &["at most 20 calls"], "the user's"),
+            (Never, false, USUAL, &["at most 20 calls"], "the user's"),
+            (
+                Never,
+                false,
+                quiet_off,
+                &["numbers outside US and CA are refused", why],
+                "confirmation;",
+            ),
+            (
+                Auto,
+                false,
+                "",
+                &["numbers outside US and CA need the user's confirmation", needs],
+                why,
+            ),
+            (Auto, false, "home_countries = ['GB']", &["numbers outside GB need"], why),
+            (Auto, false, "default = 'allow'", &[needs], "outside US"),
             (Never, true, quiet_off, &["at most 20 calls", own], why),
             (Never, true, "", &[needs, own], why),
             (
                 Never,
                 false,
-                "unknown_timezone = 'ask'\n[quiet_hours]\nmode = 'off'",
+                &format!("unknown_timezone = 'ask'\n{USUAL}"),
                 &["at most 20 calls"],
                 why,
             ),
             (
                 Never,
                 false,
-                "unknown_timezone = 'ask'\n[quiet_hours]\naction = 'allow'",
+                "default = 'allow'\nunusual_kinds = 'allow'\nunknown_timezone = 'ask'\n[quiet_hours]\naction = 'allow'",
                 &["at most 20 calls", why],
                 "needs the user's confirmation;",
             ),
@@ -452,7 +469,7 @@ mod tests {
                 false,
                 "",
                 &["Calling rules: every call needs the user's confirmation; at most"],
-                "21:00",
+                "outside",
             ),
             (
                 Always,

@@ -276,7 +276,7 @@ mod tests {
             ("+12125550100", 1, "US", NumberType::FixedOrMobile, &["America/New_York"]),
             ("+16025550100", 1, "US", NumberType::FixedOrMobile, &["America/Phoenix"]),
             ("+18765551234", 1, "JM", NumberType::Mobile, &["America/Jamaica"]),
-            ("+493012345678", 49, "DE", NumberType::Fixed, &["Europe/Berlin"]),
+            ("+493012345678", 49, "DE", NumberType::Fixed, &["Europe/Berlin", "Europe/Busingen"]),
             ("+390612345678", 39, "IT", NumberType::Fixed, &["Europe/Rome"]),
             ("+919876543210", 91, "IN", NumberType::Mobile, &["Asia/Kolkata"]),
             ("+442071838750", 44, "GB", NumberType::Fixed, &["Europe/London"]),

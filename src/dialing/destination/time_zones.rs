@@ -199,7 +199,11 @@ mod tests {
         }
         for code in PHONE_NUMBER_UTIL.get_supported_calling_codes() {
             let regions = PHONE_NUMBER_UTIL.get_regions_for_country_calling_code(code).unwrap();
-            let regions: Vec<_> = regions.map(|region| region.as_region_str().to_owned()).collect();
+            let regions: Vec<_> = regions
+                .map(|region| {
+                    String::from_utf8(region.as_region_str().as_bytes().to_vec()).unwrap()
+                })
+                .collect();
             let row = find_row(&code.to_string());
             if regions == ["001"] {
                 assert_eq!(row, None, "{code} belongs to no country");

@@ -12,6 +12,8 @@ fn instant(text: &str) -> Timestamp {
 
 /// Noon in California, outside the quiet hours in all of America.
 const NOON: &str = "2026-03-02T20:00:00Z";
+/// Day in America and in Europe.
+const DAY: &str = "2026-11-28T18:30:00Z";
 /// 23:00 in California.
 const NIGHT: &str = "2026-03-03T07:00:00Z";
 
@@ -123,7 +125,7 @@ fn the_first_rule_that_matches_decides() {
 
 #[test]
 fn quiet_hours_at_the_destination() {
-    let policy = Policy::default();
+    let policy = policy("default = 'allow'\nunusual_kinds = 'allow'");
     let (los_angeles, phoenix, kolkata, sydney, london, idaho) = (
         "+14155550100",
         "+16025550100",
@@ -163,28 +165,110 @@ fn quiet_hours_at_the_destination() {
         (idaho, "2026-01-15T16:00:00Z", allow),
         (idaho, "2026-01-16T03:59:00Z", allow),
         (idaho, "2026-01-16T04:00:00Z", ask),
-        // The local time is unknown.
-        ("+15551234567", NIGHT, allow),
+        // British Columbia has stayed on daylight time since 1 November 2026.
+        ("+16045550123", "2026-11-28T04:30:00Z", allow),
+        ("+16045550123", "2026-11-28T05:00:00Z", ask),
+        // An unknown area code: 13:00 to 19:30 in New York is day in all of North America.
+        ("+15652345678", "2026-11-28T17:59:00Z", ask),
+        ("+15652345678", "2026-11-28T18:00:00Z", allow),
+        ("+15652345678", "2026-11-29T00:29:00Z", allow),
+        ("+15652345678", "2026-11-29T00:30:00Z", ask),
+        ("+15652345678", "2026-11-28T07:00:00Z", ask),
+        // One exchange of two zones.
+        ("+14236055555", "2026-11-28T02:30:00Z", ask),
+        ("+12507825555", "2026-11-28T14:30:00Z", ask),
+        // A toll-free number has no local time.
         ("+18005550100", NIGHT, allow),
     ] {
         assert_eq!(summarize(&evaluate(&policy, number, now)), expected, "{number} at {now}");
     }
     let sandbox = Policy::sandbox_default();
-    assert_eq!(summarize(&evaluate(&sandbox, los_angeles, NIGHT)), allow);
+    for number in [los_angeles, kolkata, "+15552345678", "+447012345678", "+881612345678"] {
+        assert_eq!(summarize(&evaluate(&sandbox, number, NIGHT)), allow, "{number}");
+    }
     assert_eq!(sandbox.enforced_limits(), policy.enforced_limits());
 }
 
 #[test]
-fn numbers_without_a_time_zone_follow_unknown_timezone() {
-    for (choice, expected) in [
-        ("allow", "allow default"),
-        ("ask", "ask unknown_timezone"),
-        ("refuse", "refuse unknown_timezone"),
-    ] {
-        let policy = policy(&format!("unknown_timezone = '{choice}'"));
-        assert_eq!(summarize(&evaluate(&policy, "+15551234567", NOON)), expected);
-        assert_eq!(summarize(&evaluate(&policy, "+14155550100", NOON)), "allow default");
+fn numbers_without_a_time_zone_follow_their_own_keys() {
+    for (choice, expected) in [("allow", "allow default"), ("ask", "ask "), ("refuse", "refuse ")] {
+        for (key, number) in [("toll_free", "+18005550100"), ("unknown_timezone", "+881612345678")]
+        {
+            let policy = policy(
+                &format!(
+                    "default = 'allow'\nunusual_kinds = 'allow'\ntoll_free = 'allow'\n\
+                 unknown_timezone = 'allow'"
+                )
+                .replace(&format!("{key} = 'allow'"), &format!("{key} = '{choice}'")),
+            );
+            let key = if choice == "allow" { "" } else { key };
+            assert_eq!(summarize(&evaluate(&policy, number, NOON)), format!("{expected}{key}"));
+            assert_eq!(summarize(&evaluate(&policy, "+14155550100", NOON)), "allow default");
+        }
     }
+}
+
+#[test]
+fn calls_abroad_are_asked_about_unless_a_rule_or_the_default_decides() {
+    let rule = "[[rules]]\nname = 'r'\naction = 'allow'\n";
+    for (file, number, expected) in [
+        ("", "+14155550100", "allow default"),
+        ("", "+14165550100", "allow default"),
+        ("", "+18765551234", "ask home_countries"),
+        ("", "+442071838750", "ask home_countries"),
+        ("", "+80012345678", "ask home_countries"),
+        // In North America, in whatever country.
+        ("", "+15652345678", "ask home_countries"),
+        ("home_countries = ['GB']", "+442071838750", "allow default"),
+        ("home_countries = ['GB']", "+14155550100", "ask home_countries"),
+        ("default = 'allow'", "+442071838750", "allow default"),
+        ("default = 'refuse'", "+14155550100", "refuse default"),
+        (&format!("{rule}country = ['GB']"), "+442071838750", "allow r"),
+        (&format!("{rule}country = ['US', 'CA']"), "+14165550100", "allow r"),
+        // A rule for a country matches what can only be there.
+        (&format!("{rule}country = ['US', 'CA']"), "+15652345678", "ask home_countries"),
+    ] {
+        assert_eq!(summarize(&evaluate(&policy(file), number, DAY)), expected, "{file} {number}");
+    }
+    let decision = evaluate(&Policy::default(), "+442071838750", DAY).decision;
+    let why = "no rule matches, and the number is in GB; the home countries are US and CA";
+    assert_eq!(decision, Decision::Ask(why.to_owned()));
+}
+
+#[test]
+fn unusual_kinds_are_asked_about_unless_a_rule_names_them() {
+    let rule =
+        "default = 'allow'\nunknown_timezone = 'allow'\n[[rules]]\nname = 'r'\naction = 'allow'\n";
+    let (ask, allow) = ("ask unusual_kinds", "allow r");
+    for (fields, number, expected) in [
+        ("", "+447012345678", ask),
+        ("", "+881612345678", ask),
+        ("", "+442071838750", allow),
+        ("country = ['GB']", "+447012345678", ask),
+        ("prefix = ['+44']", "+447012345678", ask),
+        ("kind = ['personal']", "+447012345678", allow),
+        ("to = ['+447012345678']", "+447012345678", allow),
+        ("kind = ['satellite']", "+881612345678", allow),
+        ("kind = ['mobile']", "+881612345678", ask),
+    ] {
+        let policy = policy(&format!("{rule}{fields}"));
+        assert_eq!(summarize(&evaluate(&policy, number, DAY)), expected, "{fields} {number}");
+    }
+}
+
+#[test]
+fn a_rule_recognizes_a_number_in_whatever_spelling_it_is_written() {
+    for spelling in ["+525512345678", "+5215512345678", "+52015512345678", "+520445512345678"] {
+        let policy =
+            policy(&format!("[[rules]]\nname = 'no'\naction = 'refuse'\nto = ['{spelling}']"));
+        assert_eq!(summarize(&evaluate(&policy, "+525512345678", DAY)), "refuse no", "{spelling}");
+    }
+    // A number with another digit is another number, or none.
+    let policy = policy("[[rules]]\naction = 'refuse'\nto = ['+14155550199']");
+    assert_eq!(
+        summarize(&evaluate(&policy, "+141555501990", DAY)),
+        "refuse only numbers that can exist"
+    );
 }
 
 #[test]
@@ -261,7 +345,7 @@ fn limits_at_their_boundaries() {
                 let text = refusal.to_string();
                 assert!(text.contains(&format!("`limits.{limit}`")), "{text}");
                 assert!(text.contains("Nobody was called."), "{text}");
-                assert!(text.contains(&format!("raise `{limit}` under [limits]")), "{text}");
+                assert!(refusal.remedy.contains(&format!("raise `{limit}` under [limits]")));
                 assert_eq!(
                     until.is_some(),
                     text.contains("Possible again at 2026-03-02T21:00:01Z.")
@@ -318,41 +402,37 @@ fn the_full_text_of_refusals() {
     assert_eq!(
         refusal("quiet_hours.action = 'refuse'", NIGHT),
         "Refused by the calling rule `quiet_hours`: it is 23:00 (America/Los_Angeles) there, within \
-         the quiet hours 21:00–08:00. Nobody was called. Possible again at 2026-03-03T16:00:00Z. The \
-         user can change [quiet_hours] in the calling rules, or allow this number with a rule that \
-         has `any_hour = true`."
+         the quiet hours 21:00–08:00. Nobody was called. Possible again at 2026-03-03T16:00:00Z."
     );
     assert_eq!(
         refusal("rules = [{ name = 'no', action = 'refuse' }]", NOON),
-        "Refused by the calling rule `no`: the first matching rule says refuse. Nobody was \
-         called. The user can change the rule `no` under [[rules]] in the calling rules."
+        "Refused by the calling rule `no`: the first matching rule says refuse. Nobody was called."
     );
     assert_eq!(
         refusal("default = 'refuse'", NOON),
         "Refused by the calling rule `default`: no rule matches, and the default is refuse. Nobody \
-         was called. The user can add a rule under [[rules]] that allows the call, or change `default`, in \
-         the calling rules."
+         was called."
     );
     let Decision::Refuse(refusal) = evaluate(&Policy::default(), "+19005550100", NOON).decision
     else {
         panic!()
     };
     assert_eq!(
-        refusal.to_string(),
+        refusal.describe_for_person(),
         "Refused by the calling rule `never dial premium numbers`: +190******00 is of the type \
          premium. Nobody was called. No setting changes this."
     );
     let Decision::Refuse(refusal) = evaluate(&Policy::default(), "+911", NOON).decision else {
         panic!()
     };
-    assert!(refusal.to_string().ends_with("in an emergency the user must call."), "{refusal}");
+    assert!(refusal.remedy.ends_with("in an emergency the user must call."), "{refusal}");
     let Decision::Refuse(refusal) = evaluate(&Policy::default(), "+114155550100", NOON).decision
     else {
         panic!()
     };
     assert_eq!(
-        refusal.to_string(),
-        "Refused by the calling rule `only numbers in E.164 form`: +114*******00 has a national \
+        refusal.describe_for_person(),
+        "Refused by the calling rule `only numbers in E.164 form`: +114*******00: it has a national \
          prefix after its calling code; its E.164 form is +14155550100. Nobody was called. Call that number instead."
     );
 }
@@ -528,13 +608,12 @@ fn money_is_written_in_dollars() {
 fn the_rules_are_described_in_words() {
     assert_eq!(
         Policy::default().summary(),
-        "Calling rules: 21:00–08:00 at the destination needs the user's confirmation; at most 20 calls an \
-         hour, 100 a day, 3 a day per destination, 5 in progress, $20.00 a day, 3 purchases a day; emergency \
-         and premium numbers are always refused."
+        "Calling rules: numbers outside US and CA need the user's confirmation; 21:00–08:00 at the destination needs the user's confirmation; at most 20 calls an \
+         hour, 100 a day, 3 a day per destination, 5 in progress, $20.00 a day, 3 purchases a day; emergency, premium, short and impossible numbers are always refused."
     );
     assert_eq!(
         policy("mode = 'shadow'").summary(),
-        "Calling rules: emergency and premium numbers are always refused; the other rules are in mode \
+        "Calling rules: emergency, premium, short and impossible numbers are always refused; the other rules are in mode \
          shadow and stop nothing."
     );
     let own = policy(
@@ -544,7 +623,7 @@ fn the_rules_are_described_in_words() {
         own.summary(),
         "Calling rules: 1 rule of the user, otherwise refuse; 21:00–08:00 at the destination needs the \
          user's confirmation; at most 20 calls an hour, 100 a day, 3 a day per destination, 5 in progress, $10.00 \
-         a day, 3 purchases a day; emergency and premium numbers are always refused."
+         a day, 3 purchases a day; emergency, premium, short and impossible numbers are always refused."
     );
     let structured = serde_json::to_value(own.structured()).unwrap();
     assert_eq!(

@@ -40,8 +40,11 @@ async fn outcome(session: &mut Session, tool: &str, order: Value) -> &'static st
     if result["isError"] == true {
         let (class, done, message) = failure(&answer);
         assert_eq!((class, done), ("refused_by_policy", "nothing"), "{answer}");
-        assert!(message.contains("require_human = false under [dialing]"), "{message}");
-        assert!(message.contains("a client that asks its user"), "{message}");
+        assert!(message.contains("this client cannot ask its user"), "{message}");
+        assert!(!message.contains("require_human ="), "{message}");
+        let remedy = result["_meta"]["callingbox-mcp/error"]["remedy"].as_str().unwrap();
+        assert!(remedy.contains("require_human = false under [dialing]"), "{remedy}");
+        assert!(remedy.contains("a client that asks its user"), "{remedy}");
         return "refused";
     }
     match result["structuredContent"]["confirmation_token"].is_string() {

@@ -16,6 +16,11 @@ async fn emergency_and_premium_numbers_are_never_dialed() {
         ("+19005550100", "never dial premium numbers"),
         ("+1911", "never dial emergency numbers"),
         ("+44999", "never dial emergency numbers"),
+        ("+449990", "never dial emergency numbers"),
+        ("+398991234560", "never dial premium numbers"),
+        ("+1411", "never dial short numbers"),
+        ("+141555501990", "only numbers that can exist"),
+        ("+5215512345678", "its E.164 form is +525512345678"),
     ] {
         let answer = session.call("place_call", world.call(to, "Remind.")).await;
         let (class, done, message) = failure(&answer);
@@ -28,7 +33,7 @@ async fn emergency_and_premium_numbers_are_never_dialed() {
 #[tokio::test]
 async fn the_model_is_told_of_the_rules_as_they_are_applied() {
     for (confirm, says, applied) in [
-        ("never", "what needs the user's confirmation is refused (confirm", "refused_by_policy"),
+        ("never", "what needs the user's confirmation is refused", "refused_by_policy"),
         ("always", "every call needs the user's confirmation", "asked"),
     ] {
         let config = format!("[dialing]\nconfirm = \"{confirm}\"\n");
@@ -184,7 +189,12 @@ async fn a_rule_refuses_or_asks_at_its_hours() {
     let answer = session.call("place_call", world.call(TO, "Remind.")).await;
     let (class, _, message) = failure(&answer);
     assert_eq!(class, "refused_by_policy");
-    assert!(message.contains("confirm = \"never\""), "{message}");
+    assert!(message.contains("forbids to ask the user"), "{message}");
+    // The key that lifts the rule is for people.
+    assert!(!message.contains("confirm ="), "{message}");
+    let remedy = answer["result"]["_meta"]["callingbox-mcp/error"]["remedy"].as_str().unwrap();
+    assert!(remedy.contains("confirm = \"auto\""), "{remedy}");
+    assert!(!answer["result"]["content"].to_string().contains("confirm ="), "{answer}");
     assert_eq!(world.dialed().await, 0);
 }
 
@@ -223,6 +233,35 @@ async fn the_rules_are_written_explained_and_never_overwritten() {
     }
     let said = home.print(&["policy", "check", "+19005550100"]).await;
     assert!(said.contains("never dial premium numbers"), "{said}");
+    for number in ["911", "112", "+911", "999", "988"] {
+        let said = home.print(&["policy", "check", number]).await;
+        assert!(said.contains("In an emergency, call yourself."), "{number}: {said}");
+    }
+}
+
+/// The clocks do not depend on the machine's time zone data, which is often older.
+#[tokio::test]
+async fn quiet_hours_do_not_depend_on_the_time_zones_of_the_machine() {
+    let home = Home::new();
+    // As in a container that has UTC alone.
+    home.write("zoneinfo/tzdata.zi", "# version 2025b\n");
+    home.write("zoneinfo/UTC", "");
+    let folder = home.path().join("zoneinfo");
+    let variables = [("TZDIR", folder.to_str().unwrap())];
+    for (number, at, there, decision) in [
+        ("+16045550123", "2026-11-28T04:30:00Z", "21:30", "ask the user, by `quiet_hours`"),
+        ("+919876543210", "2026-11-27T21:30:00Z", "03:00", "ask the user, by `home_countries`"),
+        ("+14035550123", "2026-11-28T03:30:00Z", "21:30", "ask the user, by `quiet_hours`"),
+        ("+15652345678", "2026-11-28T07:00:00Z", "03:30", "ask the user, by `home_countries`"),
+    ] {
+        let check = ["policy", "check", number, "--at", at];
+        let output = home.run(&check, &variables).await;
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains(&format!("decision   {decision}")), "{number}: {said}");
+        assert!(said.contains(there) && said.contains("checked    quiet_hours: ask"), "{said}");
+    }
+    let said = String::from_utf8(home.run(&["doctor"], &variables).await.stdout).unwrap();
+    assert!(said.contains("of this program (this machine has 2025b)"), "{said}");
 }
 
 #[tokio::test]
@@ -232,19 +271,23 @@ async fn policy_check_says_what_the_server_does() {
         (
             "confirm = \"never\"",
             "default = \"ask\"\n",
-            &["decision   refuse. ", "forbids to ask the user (confirm = \"never\")"][..],
+            &[
+                "decision   refuse. ",
+                "forbids to ask the user",
+                "set confirm = \"auto\" under [dialing]",
+            ][..],
             "refused_by_policy",
         ),
         (
             "confirm = \"always\"",
             "default = \"allow\"\n",
-            &[asks, "every order needs confirmation (confirm = \"always\")", token],
+            &[asks, "every order needs confirmation", token],
             "preview",
         ),
         (
             "confirm = \"always\"",
             "mode = \"off\"\n",
-            &[asks, "every order needs confirmation (confirm = \"always\")", token],
+            &[asks, "every order needs confirmation", token],
             "preview",
         ),
         (

@@ -31,7 +31,7 @@ async fn policy_check_prints_what_the_page_shows() {
 fn the_rules_and_the_configuration_are_as_the_page_says() {
     let page = page();
     let policy = Policy::from_toml(page.file("toml", "policy.toml")).unwrap();
-    assert_eq!((policy.default, policy.rules.len()), (Action::Ask, 3));
+    assert_eq!((policy.default, policy.rules.len()), (Some(Action::Ask), 3));
     let file = config::parse_config(page.file("toml", "config.toml")).unwrap();
     let defaults = DialingConfig { confirm: Some(ConfirmMode::Always), ..DialingConfig::default() };
     assert_eq!(file.dialing, defaults, "apart from `confirm` the page shows the defaults");

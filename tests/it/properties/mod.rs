@@ -8,6 +8,7 @@
 
 mod deliveries;
 mod lines;
+mod numbers;
 mod rules;
 
 use proptest::prelude::*;

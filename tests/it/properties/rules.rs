@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use callingbox::E164;
 use callingbox::MilliCents;
-use callingbox_mcp::dialing::destination::{Destination, NumberType};
+use callingbox_mcp::dialing::destination::Destination;
 use callingbox_mcp::dialing::limits::{Usage, WindowUsage};
 use callingbox_mcp::dialing::policy::{
     Action, Decision, Policy, PolicyDecision, PolicyInput, PolicyMode,
@@ -90,10 +90,13 @@ fn any_limits() -> impl Strategy<Value = String> {
 
 /// The text of a policy without its rules, and the rules.
 fn any_policy() -> impl Strategy<Value = (String, Vec<String>)> {
-    (any_mode(), any_action(), any_action(), any_action(), any_mode(), any_time(), any_time(), any_limits(), prop::collection::vec(any_rule(), 0..6))
-        .prop_map(|(mode, default, unknown, quiet, quiet_mode, from, to, limits, rules)| {
+    let default =
+        prop::option::of(any_action().prop_map(|action| format!("default = {action:?}\n")));
+    (any_mode(), default, (any_action(), any_action()), any_action(), any_mode(), any_time(), any_time(), any_limits(), prop::collection::vec(any_rule(), 0..6))
+        .prop_map(|(mode, default, (unknown, unusual), quiet, quiet_mode, from, to, limits, rules)| {
+            let default = default.unwrap_or_default();
             let head = format!(
-                "mode = {mode:?}\ndefault = {default:?}\nunknown_timezone = {unknown:?}\n\
+                "mode = {mode:?}\n{default}unusual_kinds = {unusual:?}\nunknown_timezone = {unknown:?}\n\
                  [quiet_hours]\nfrom = {from:?}\nto = {to:?}\naction = {quiet:?}\nmode = {quiet_mode:?}\n{limits}"
             );
             (head, rules)
@@ -284,7 +287,8 @@ proptest! {
     ) {
         let policy = parse_policy(&head, &name_rules(rules));
         let decision = evaluate(&policy, &call);
-        let never = matches!(DESTINATIONS[call.to.as_str()].number_type, NumberType::Emergency | NumberType::Premium);
+        let destination = &DESTINATIONS[call.to.as_str()];
+        let never = destination.number_type.is_never_dialed() || destination.fault.is_some();
         let limits = policy.enforced_limits();
         let full = |max: Option<u32>, used: u32| max.is_some_and(|max| used >= max);
         let usage = &call.usage;
