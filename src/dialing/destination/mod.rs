@@ -181,7 +181,7 @@ fn describe_lengths(calling_code: u16) -> String {
     let code_digits = calling_code.to_string().len();
     let mut lengths =
         (1..=MAX_NATIONAL_DIGITS).filter(is_possible).map(|digits| digits as usize + code_digits);
-    match (lengths.next(), lengths.last()) {
+    match (lengths.next(), lengths.next_back()) {
         (Some(shortest), Some(longest)) => format!("{shortest} to {longest} digits"),
         (Some(only), None) => format!("{only} digits"),
         _ => "another number of digits".to_owned(),

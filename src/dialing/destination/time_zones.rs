@@ -92,18 +92,15 @@ pub fn list_missing_zones() -> Vec<&'static str> {
 fn find_names(place: NumberPlace<'_>) -> Option<&'static str> {
     let code = place.calling_code?.to_string();
     let digits = place.digits;
-    let longer = match code.as_str() {
-        "1" => 4..=4,
-        _ if place.is_geographic => code.len() + 1..=digits.len(),
-        // Nothing but the country is known.
-        _ => 1..=0,
+    let in_area = match code.as_str() {
+        "1" => digits.get(..4).and_then(find_row),
+        _ if place.is_geographic => {
+            (code.len() + 1..=digits.len()).rev().find_map(|length| find_row(digits.get(..length)?))
+        }
+        _ => None,
     };
-    let of_area = longer.rev().find_map(|length| find_row(digits.get(..length)?));
-    let of_country = || match code.as_str() {
-        "1" => None,
-        _ => place.country.and_then(|country| find_row(country.as_str())),
-    };
-    of_area.or_else(of_country).or_else(|| find_row(&code))
+    // Countries that share a calling code have rows of their own, but not those of North America.
+    in_area.or_else(|| find_row(place.country?.as_str())).or_else(|| find_row(&code))
 }
 
 /// The zones of exactly this key, by binary search over the sorted lines, without building an index.

@@ -194,13 +194,10 @@ fn numbers_without_a_time_zone_follow_their_own_keys() {
     for (choice, expected) in [("allow", "allow default"), ("ask", "ask "), ("refuse", "refuse ")] {
         for (key, number) in [("toll_free", "+18005550100"), ("unknown_timezone", "+881612345678")]
         {
-            let policy = policy(
-                &format!(
-                    "default = 'allow'\nunusual_kinds = 'allow'\ntoll_free = 'allow'\n\
-                 unknown_timezone = 'allow'"
-                )
-                .replace(&format!("{key} = 'allow'"), &format!("{key} = '{choice}'")),
-            );
+            let file = "default = 'allow'\nunusual_kinds = 'allow'\ntoll_free = 'allow'\n\
+                        unknown_timezone = 'allow'";
+            let (from, to) = (format!("{key} = 'allow'"), format!("{key} = '{choice}'"));
+            let policy = policy(&file.replace(&from, &to));
             let key = if choice == "allow" { "" } else { key };
             assert_eq!(summarize(&evaluate(&policy, number, NOON)), format!("{expected}{key}"));
             assert_eq!(summarize(&evaluate(&policy, "+14155550100", NOON)), "allow default");

@@ -102,7 +102,10 @@ fn redact_run(text: &str, home: &Home, url: &str) -> String {
         .replace(BINARY, "[binary]")
         .replace(env!("CARGO_PKG_VERSION"), "[version]");
     let within = regex_lite::Regex::new("within [0-9]+ ms").unwrap();
-    within.replace_all(&text, "within [n] ms").into_owned()
+    let text = within.replace_all(&text, "within [n] ms");
+    let zones =
+        regex_lite::Regex::new(r"20\d\d[a-z]+, of this (program|machine)( \([^)]*\))?").unwrap();
+    zones.replace_all(&text, "[time zone data]").into_owned()
 }
 
 #[tokio::test]
