@@ -22,19 +22,84 @@ fn json_file(path: &str) -> Value {
     serde_json::from_str(&file(path)).unwrap()
 }
 
+/// The registry's entry of this version, as `packaging/pack.py` fills it in.
+fn server() -> Value {
+    let text = file("packaging/server.json");
+    assert!(!text.contains(VERSION), "the version is in Cargo.toml alone");
+    serde_json::from_str(&text.replace("${version}", VERSION)).unwrap()
+}
+
+/// The targets for which programs are published.
+fn platforms() -> Vec<Value> {
+    json_file("packaging/platforms.json").as_array().unwrap().clone()
+}
+
 #[test]
-fn one_place_holds_the_version() {
-    let bundle = json_file("packaging/mcpb/manifest.json");
-    assert_eq!(bundle["version"], VERSION);
-    let server = json_file("packaging/server.json");
+fn the_registry_names_a_bundle_for_each_platform_that_has_one() {
+    let server = server();
     assert_eq!(server["version"], VERSION);
+    let mut named: Vec<String> = Vec::new();
     for package in server["packages"].as_array().unwrap() {
-        assert_eq!(package["version"], VERSION);
-        let place = package["identifier"].as_str().unwrap();
-        if package["registryType"] == "mcpb" {
-            let name = format!("/v{VERSION}/callingbox-mcp-{VERSION}-linux-x64.mcpb");
-            assert!(place.ends_with(&name), "{place}");
+        let identifier = package["identifier"].as_str().unwrap();
+        match package["registryType"].as_str().unwrap() {
+            "oci" => assert!(identifier.ends_with(&format!(":{VERSION}")), "{identifier}"),
+            _ => assert_eq!(package["version"], VERSION, "{identifier}"),
         }
+        if package["registryType"] == "mcpb" {
+            let start = format!(
+                "{}/releases/download/v{VERSION}/callingbox-mcp-{VERSION}-",
+                env!("CARGO_PKG_REPOSITORY")
+            );
+            let rest = identifier.strip_prefix(&start).unwrap();
+            named.push(rest.strip_suffix(".mcpb").unwrap().to_owned());
+        }
+    }
+    let mut packed: Vec<String> = platforms()
+        .iter()
+        .filter_map(|platform| Some(platform["bundle"].as_str()?.to_owned()))
+        .collect();
+    named.sort_unstable();
+    packed.sort_unstable();
+    assert_eq!(named, packed);
+}
+
+/// What `cargo binstall` downloads for these targets is an archive that `packaging/pack.py` makes.
+#[test]
+fn cargo_binstall_finds_an_archive_of_each_platform() {
+    let cargo: toml::Table = toml::from_str(&file("Cargo.toml")).unwrap();
+    let binstall = &cargo["package"]["metadata"]["binstall"];
+    let mut found: Vec<String> = Vec::new();
+    for (host, archive) in [
+        ("x86_64-unknown-linux-gnu", "x86_64-unknown-linux-gnu.tar.gz"),
+        ("aarch64-unknown-linux-gnu", "aarch64-unknown-linux-gnu.tar.gz"),
+        ("x86_64-unknown-linux-musl", "x86_64-unknown-linux-musl.tar.gz"),
+        ("aarch64-unknown-linux-musl", "aarch64-unknown-linux-musl.tar.gz"),
+        ("x86_64-pc-windows-msvc", "x86_64-pc-windows-gnu.zip"),
+        ("x86_64-pc-windows-gnu", "x86_64-pc-windows-gnu.zip"),
+        ("aarch64-apple-darwin", "universal-apple-darwin.tar.gz"),
+        ("x86_64-apple-darwin", "universal-apple-darwin.tar.gz"),
+    ] {
+        let own = binstall["overrides"].get(host);
+        let value = |key: &str| {
+            let value = own.and_then(|own| own.get(key)).unwrap_or(&binstall[key]);
+            value.as_str().unwrap().to_owned()
+        };
+        let url = value("pkg-url")
+            .replace("{ repo }", env!("CARGO_PKG_REPOSITORY"))
+            .replace("{ version }", VERSION)
+            .replace("{ name }", env!("CARGO_PKG_NAME"))
+            .replace("{ target }", host);
+        let expected = format!(
+            "{}/releases/download/v{VERSION}/callingbox-mcp-{VERSION}-{archive}",
+            env!("CARGO_PKG_REPOSITORY")
+        );
+        assert_eq!(url, expected);
+        assert_eq!(value("pkg-fmt"), if archive.ends_with(".zip") { "zip" } else { "tgz" });
+        found.push(archive.split_once('.').unwrap().0.to_owned());
+    }
+    for platform in platforms() {
+        let target = platform["target"].as_str().unwrap();
+        assert!(found.iter().any(|archive| archive == target), "{target}");
     }
 }
 
@@ -67,7 +132,7 @@ fn every_variable_of_a_manifest_is_one_of_the_program() {
     let api_key = &questions["api_key"];
     assert_eq!((&api_key["sensitive"], &api_key["required"]), (&json!(true), &json!(false)));
 
-    for package in json_file("packaging/server.json")["packages"].as_array().unwrap() {
+    for package in server()["packages"].as_array().unwrap() {
         for variable in package["environmentVariables"].as_array().into_iter().flatten() {
             let name = variable["name"].as_str().unwrap();
             assert!(is_known(name), "{name}");
@@ -153,12 +218,23 @@ fn the_container_starts_asks_for_its_health_and_opens_its_ports() {
     }
     // Reachable from outside, so callers must show who they are.
     assert!(variables.contains(&("CALLINGBOX_MCP_AUTH", "key")));
-    // What the build reads is not left out.
-    let ignored = file(".dockerignore");
-    let code = ["build.rs", "link", "src", "skills", "tools", "benches"];
-    for needed in ["Cargo.toml", "Cargo.lock"].into_iter().chain(code) {
-        assert!(ignored.lines().any(|line| line == format!("!{needed}")), "{needed}");
+    // Each processor has a stage that copies the program from where packaging/build.sh leaves it.
+    assert_eq!(last.lines().next(), Some("${TARGETARCH}"));
+    let programs: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY --chmod=755 ")?.split_once("/callingbox-mcp "))
+        .map(|(target, to)| {
+            assert_eq!(to, entry[0]);
+            target
+        })
+        .collect();
+    assert_eq!(programs, ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"]);
+    for target in programs {
+        assert!(platforms().iter().any(|platform| platform["target"] == target), "{target}");
     }
+    let label = instruction(last, "LABEL");
+    let name = &server()["name"];
+    assert_eq!(label, format!("io.modelcontextprotocol.server.name={name}"));
 }
 
 #[test]
@@ -198,7 +274,7 @@ fn the_unit_starts_the_server_and_lets_it_end() {
 fn the_registry_entry_matches_its_schema() {
     let path = std::env::var("CALLINGBOX_TEST_SERVER_SCHEMA").unwrap();
     let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let mut server = json_file("packaging/server.json");
+    let mut server = server();
     assert_eq!(schema["$id"], server["$schema"]);
     let validator = jsonschema::validator_for(&schema).unwrap();
     let problems = |server: &Value| -> Vec<String> {
@@ -212,7 +288,7 @@ fn the_registry_entry_matches_its_schema() {
 /// The rules of the registry's schema of 2025-12-11 that concern this file, and no more.
 #[test]
 fn the_registry_entry_has_what_its_schema_demands() {
-    let server = json_file("packaging/server.json");
+    let server = server();
     let schema = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json";
     assert_eq!(server["$schema"], schema);
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -232,14 +308,20 @@ fn the_registry_entry_has_what_its_schema_demands() {
     assert_eq!(keys(&server["repository"]), ["url", "source"]);
     let packages = server["packages"].as_array().unwrap();
     let types: Vec<_> = packages.iter().map(|package| text(&package["registryType"])).collect();
-    assert_eq!(types, ["cargo", "mcpb"]);
+    assert_eq!(types, ["npm", "pypi", "mcpb", "mcpb", "mcpb", "oci", "cargo"]);
     for package in packages {
         assert!(!text(&package["identifier"]).is_empty());
         assert_eq!(package["transport"], json!({"type": "stdio"}));
+        match package["registryType"].as_str().unwrap() {
+            // The registry wants "mcp" in the address of a bundle.
+            "mcpb" => assert!(text(&package["identifier"]).contains("mcp")),
+            "oci" => {
+                let arguments = json!([{"type": "positional", "value": "stdio"}]);
+                assert_eq!(package["packageArguments"], arguments);
+            }
+            _ => assert_eq!(package["identifier"], env!("CARGO_PKG_NAME")),
+        }
     }
-    assert_eq!(packages[0]["identifier"], env!("CARGO_PKG_NAME"));
-    // The registry wants "mcp" in the address of a bundle.
-    assert!(text(&packages[1]["identifier"]).contains("mcp"));
 }
 
 /// What a link makes the client write: what `install` writes, with the program found by its name.
