@@ -1,7 +1,7 @@
 //! What is published beside the program says the same as the program: one version, one way to start
 //! it, and links that decode to what `install` writes.
 //!
-//! After a change, `UPDATE_LINKS=1 cargo test --test it packaging` writes packaging/links.md anew.
+//! After a change, `UPDATE_LINKS=1 cargo test --test it packaging` writes packaging/first_screen/links.json anew.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -324,15 +324,16 @@ fn the_registry_entry_has_what_its_schema_demands() {
     }
 }
 
-/// What a link makes the client write: what `install` writes, with the program found by its name.
-fn entry(client: ClientApp, sandbox: bool) -> (Value, Option<Value>) {
+/// What a link makes the client write: what `install` writes, with another way to start the program.
+fn entry(client: ClientApp, sandbox: bool, start: &[&str]) -> (Value, Option<Value>) {
     let source = Some(&KeySource::EnvVar);
-    let mut args = vec!["stdio".to_owned()];
+    let mut args: Vec<String> = start[1..].iter().copied().map(str::to_owned).collect();
+    args.push("stdio".to_owned());
     if sandbox {
         args.push("--sandbox".to_owned());
     }
     ServerEntry::Stdio {
-        command: "callingbox-mcp".to_owned(),
+        command: start[0].to_owned(),
         args,
         key: KeyDelivery::choose(client, sandbox, source, "unused".as_ref()),
         base_url: None,
@@ -346,14 +347,14 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-fn cursor(name: &str, sandbox: bool) -> String {
-    let (entry, _) = entry(ClientApp::Cursor, sandbox);
+fn cursor(name: &str, sandbox: bool, start: &[&str]) -> String {
+    let (entry, _) = entry(ClientApp::Cursor, sandbox, start);
     let config = encoded(&STANDARD.encode(entry.to_string()));
     format!("https://cursor.com/en/install-mcp?name={name}&config={config}")
 }
 
-fn vscode(name: &str, sandbox: bool) -> String {
-    let (entry, input) = entry(ClientApp::Vscode, sandbox);
+fn vscode(name: &str, sandbox: bool, start: &[&str]) -> String {
+    let (entry, input) = entry(ClientApp::Vscode, sandbox, start);
     let config = encoded(&entry.to_string());
     let inputs = input
         .map(|input| format!("&inputs={}", encoded(&json!([input]).to_string())))
@@ -361,72 +362,78 @@ fn vscode(name: &str, sandbox: bool) -> String {
     format!("https://vscode.dev/redirect/mcp/install?name={name}{inputs}&config={config}")
 }
 
-fn links() -> String {
-    let mut text = "# One-click links\n\nThey start `callingbox-mcp`, which must be on the PATH already (`cargo install callingbox-mcp`).\nWritten by `UPDATE_LINKS=1 cargo test --test it packaging`; a test decodes them.\n\n| Client | With your key | On the simulator |\n|---|---|---|\n".to_owned();
-    for (title, link) in [
-        ("Cursor", cursor as fn(&str, bool) -> String),
-        ("VS Code", vscode as fn(&str, bool) -> String),
-    ] {
-        let real = link("callingbox", false);
-        let sandbox = link("callingbox-sandbox", true);
-        text.push_str(&format!("| {title} | [Install]({real}) | [Install]({sandbox}) |\n"));
-    }
-    text
+/// The one-click links of a state of the first screen: the program on the path, or npx once it is published.
+fn links(start: &[&str]) -> Value {
+    json!({
+        "cursor": cursor("callingbox", false, start),
+        "cursor-sandbox": cursor("callingbox-sandbox", true, start),
+        "vscode": vscode("callingbox", false, start),
+        "vscode-sandbox": vscode("callingbox-sandbox", true, start),
+    })
 }
 
 #[test]
 fn the_links_are_those_of_the_code() {
-    let path = format!("{}/packaging/links.md", env!("CARGO_MANIFEST_DIR"));
+    let links = json!({
+        "source": links(&["callingbox-mcp"]),
+        "released": links(&["npx", "-y", "callingbox-mcp"]),
+    });
     if std::env::var_os("UPDATE_LINKS").is_some() {
-        std::fs::write(&path, links()).unwrap();
+        let path =
+            format!("{}/packaging/first_screen/links.json", env!("CARGO_MANIFEST_DIR"));
+        std::fs::write(path, serde_json::to_string_pretty(&links).unwrap() + "\n").unwrap();
     }
-    assert_eq!(std::fs::read_to_string(path).unwrap(), links());
+    assert_eq!(json_file("packaging/first_screen/links.json"), links);
+}
+
+/// The parameters of a link, with what the client takes for its entry.
+fn decoded(link: &Value) -> Value {
+    let (place, query) = link.as_str().unwrap().split_once('?').unwrap();
+    let mut decoded = json!({ "place": place });
+    for pair in query.split('&') {
+        let (key, value) = pair.split_once('=').unwrap();
+        let value = percent_decode_str(value).decode_utf8().unwrap().into_owned();
+        decoded[key] = match (key, place) {
+            ("name", _) => value.into(),
+            (_, "https://cursor.com/en/install-mcp") => {
+                serde_json::from_slice(&STANDARD.decode(value).unwrap()).unwrap()
+            }
+            ("config" | "inputs", "https://vscode.dev/redirect/mcp/install") => {
+                serde_json::from_str(&value).unwrap()
+            }
+            other => panic!("{other:?}"),
+        };
+    }
+    decoded
 }
 
 #[test]
 fn the_links_decode_to_what_a_client_expects() {
-    let text = file("packaging/links.md");
-    let found: Vec<Value> = text
-        .split("](")
-        .skip(1)
-        .map(|rest| {
-            let link = rest.split_once(')').unwrap().0;
-            let (place, query) = link.split_once('?').unwrap();
-            let mut decoded = json!({ "place": place });
-            for pair in query.split('&') {
-                let (key, value) = pair.split_once('=').unwrap();
-                let value = percent_decode_str(value).decode_utf8().unwrap().into_owned();
-                decoded[key] = match (key, place) {
-                    ("name", _) => value.into(),
-                    (_, "https://cursor.com/en/install-mcp") => {
-                        serde_json::from_slice(&STANDARD.decode(value).unwrap()).unwrap()
-                    }
-                    ("config" | "inputs", "https://vscode.dev/redirect/mcp/install") => {
-                        serde_json::from_str(&value).unwrap()
-                    }
-                    other => panic!("{other:?}"),
-                };
-            }
-            decoded
-        })
-        .collect();
+    let links = json_file("packaging/first_screen/links.json");
     let (cursor, vscode) =
         ("https://cursor.com/en/install-mcp", "https://vscode.dev/redirect/mcp/install");
-    assert_eq!(
-        found,
-        [
-            json!({"place": cursor, "name": "callingbox", "config": {
-                "command": "callingbox-mcp", "args": ["stdio"],
-                "env": {"CALLINGBOX_API_KEY": "${env:CALLINGBOX_API_KEY}"}}}),
-            json!({"place": cursor, "name": "callingbox-sandbox", "config": {
-                "command": "callingbox-mcp", "args": ["stdio", "--sandbox"]}}),
-            json!({"place": vscode, "name": "callingbox",
-                "inputs": [{"type": "promptString", "id": "callingbox-api-key",
-                    "description": "CallingBox API key", "password": true}],
-                "config": {"type": "stdio", "command": "callingbox-mcp", "args": ["stdio"],
-                    "env": {"CALLINGBOX_API_KEY": "${input:callingbox-api-key}"}}}),
-            json!({"place": vscode, "name": "callingbox-sandbox", "config": {
-                "type": "stdio", "command": "callingbox-mcp", "args": ["stdio", "--sandbox"]}}),
-        ]
-    );
+    for (state, command, first) in
+        [("source", "callingbox-mcp", vec![]), ("released", "npx", vec!["-y", "callingbox-mcp"])]
+    {
+        let args = [first.clone(), vec!["stdio"]].concat();
+        let sandbox_args = [first, vec!["stdio", "--sandbox"]].concat();
+        let links = links[state].as_object().unwrap();
+        assert_eq!(
+            links.values().map(decoded).collect::<Vec<_>>(),
+            [
+                json!({"place": cursor, "name": "callingbox", "config": {
+                    "command": command, "args": args,
+                    "env": {"CALLINGBOX_API_KEY": "${env:CALLINGBOX_API_KEY}"}}}),
+                json!({"place": cursor, "name": "callingbox-sandbox", "config": {
+                    "command": command, "args": sandbox_args}}),
+                json!({"place": vscode, "name": "callingbox",
+                    "inputs": [{"type": "promptString", "id": "callingbox-api-key",
+                        "description": "CallingBox API key", "password": true}],
+                    "config": {"type": "stdio", "command": command, "args": args,
+                        "env": {"CALLINGBOX_API_KEY": "${input:callingbox-api-key}"}}}),
+                json!({"place": vscode, "name": "callingbox-sandbox", "config": {
+                    "type": "stdio", "command": command, "args": sandbox_args}}),
+            ]
+        );
+    }
 }

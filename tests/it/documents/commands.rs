@@ -13,7 +13,7 @@ use super::Page;
 use crate::harness::{Home, simulator, within_limit};
 
 /// What other programs run: cargo and scripts (by CI), and what changes the machine of a reader.
-const OTHER_PROGRAMS: [&str; 14] = [
+const OTHER_PROGRAMS: [&str; 20] = [
     "CALLINGBOX_BASE_URL=",
     "UPDATE_DOCS=",
     "INSTA_UPDATE=",
@@ -23,11 +23,17 @@ const OTHER_PROGRAMS: [&str; 14] = [
     "docker ",
     "export ",
     "fuzz/",
+    "gh ",
     "just",
+    "npm ",
+    "npx ",
     "packaging/",
+    "pipx ",
     "python3 ",
     "scripts/",
     "tests/",
+    "uv ",
+    "uvx ",
 ];
 
 /// What a reader of a page does, from top to bottom.

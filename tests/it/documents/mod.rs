@@ -2,6 +2,7 @@
 //! and their links lead somewhere. Parts marked as written by UPDATE_DOCS are generated here.
 
 mod calling;
+mod clients;
 mod commands;
 mod configuration;
 mod links;

@@ -6,4 +6,4 @@ mod files;
 #[cfg(unix)]
 mod program;
 mod random;
-mod tables;
+pub(crate) mod tables;
