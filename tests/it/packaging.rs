@@ -379,8 +379,7 @@ fn the_links_are_those_of_the_code() {
         "released": links(&["npx", "-y", "callingbox-mcp"]),
     });
     if std::env::var_os("UPDATE_LINKS").is_some() {
-        let path =
-            format!("{}/packaging/first_screen/links.json", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/packaging/first_screen/links.json", env!("CARGO_MANIFEST_DIR"));
         std::fs::write(path, serde_json::to_string_pretty(&links).unwrap() + "\n").unwrap();
     }
     assert_eq!(json_file("packaging/first_screen/links.json"), links);
