@@ -180,6 +180,7 @@ mod tests {
 
     use super::*;
     use crate::account::Account;
+    use crate::mcp::registry::description::Sentence;
     use crate::mcp::registry::effect::ToolEffect;
     use crate::mcp::reply::answer::Reply;
     use crate::mcp::server::Server;
@@ -204,7 +205,7 @@ mod tests {
             impl Tool for $name {
                 const NAME: ToolName = ToolName::of_test($text);
                 const TITLE: &'static str = $text;
-                const DESCRIPTION: &'static str = $text;
+                const DESCRIPTION: &'static [Sentence] = &[Sentence::Always($text)];
                 const TOOLSET: Toolset = Toolset::Calls;
                 const EFFECT: ToolEffect = $kind;
                 const OPEN_WORLD: bool = false;

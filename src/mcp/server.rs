@@ -213,10 +213,11 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         reject_cursor(request)?;
+        let available = self.tools(&context);
         let tools = self
             .catalogue
             .offered(self.selection(&context))
-            .map(|entry| entry.definition().clone());
+            .map(|entry| entry.definition_for(&available));
         let mut result = ListToolsResult::with_all_items(tools.collect());
         (result.ttl_ms, result.cache_scope) = cache_hints(&context);
         Ok(result)

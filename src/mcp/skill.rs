@@ -54,6 +54,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::dialing::call_outcome::CallOutcome;
     use crate::mcp::catalogue::Catalogue;
 
     #[test]
@@ -66,6 +67,11 @@ mod tests {
         let words = TEXT.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
         let named: BTreeSet<&str> = words.filter(|word| catalogue.get(word).is_some()).collect();
         assert_eq!(named, TOOLS.iter().map(|tool| tool.as_str()).collect());
+        let outcomes = CallOutcome::ENDED.into_iter();
+        for outcome in outcomes.chain([CallOutcome::InProgress, CallOutcome::Unknown]) {
+            let row = format!("| `{}` |", outcome.as_str());
+            assert_eq!(guide_text().matches(&row).count(), 1, "{row}");
+        }
         for word in TEXT.split('`').skip(1).step_by(2) {
             let verb =
                 ["get_", "list_", "create_", "set_", "search_", "purchase_", "place_", "simulate_"];

@@ -16,6 +16,8 @@ use serde::de::DeserializeOwned;
 use crate::account::Environment;
 use crate::mcp::input::arguments::{self, Arguments};
 use crate::mcp::input::schema;
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::description::{Sentence, render_description};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::index::ToolMeta;
 use crate::mcp::registry::name::ToolName;
@@ -48,7 +50,7 @@ pub trait Tool: Send + Sync + 'static {
     /// The name for people.
     const TITLE: &'static str;
     /// What the tool does, when to use it, what it costs and what it returns.
-    const DESCRIPTION: &'static str;
+    const DESCRIPTION: &'static [Sentence];
     /// The toolset that enables and disables it.
     const TOOLSET: Toolset;
     /// The effect of a call.
@@ -93,6 +95,7 @@ pub struct ToolOutcome {
 pub struct ToolEntry {
     /// What it is called and what it does to the world.
     pub meta: ToolMeta,
+    description: &'static [Sentence],
     definition: LazyLock<Definition>,
     prepare: for<'a> fn(Arguments, &'a ToolContext) -> Result<PreparedCall<'a>, ToolError>,
 }
@@ -106,15 +109,26 @@ impl ToolEntry {
                 toolset: T::TOOLSET,
                 effect: T::EFFECT,
             },
+            description: T::DESCRIPTION,
             definition: LazyLock::new(build_definition::<T>),
             prepare: prepare_call::<T>,
         }
     }
 
-    /// The tool as tools/list serves it.
+    /// The tool on the live service, described for a reader who is offered all tools.
     #[must_use]
     pub fn definition(&self) -> &Definition {
         &self.definition
+    }
+
+    /// The tool as tools/list serves it to this caller.
+    #[must_use]
+    pub fn definition_for(&self, tools: &AvailableTools) -> Definition {
+        let is_offered = |tool| tools.contains(tool);
+        let text = render_description(self.description, tools.environment(), is_offered);
+        let mut definition = self.definition().clone();
+        definition.description = Some(text.into());
+        definition
     }
 
     /// Checks the arguments and prepares the call.
@@ -136,7 +150,8 @@ fn build_definition<T: Tool>() -> Definition {
         ToolEffect::Writes { destructive, idempotent } => (false, destructive, idempotent),
         ToolEffect::CostsMoney | ToolEffect::RingsPhone => (false, true, false),
     };
-    Definition::new(T::NAME.as_str(), T::DESCRIPTION, schema::input_schema::<T::Input>())
+    let description = render_description(T::DESCRIPTION, Environment::Live, |_| true);
+    Definition::new(T::NAME.as_str(), description, schema::input_schema::<T::Input>())
         .with_title(T::TITLE)
         .with_raw_output_schema(schema::output_schema::<T::Output>())
         .with_annotations(ToolAnnotations::from_raw(

@@ -2,6 +2,7 @@
 //! any tool's type.
 
 pub mod available;
+pub mod description;
 pub mod effect;
 pub mod index;
 pub mod name;

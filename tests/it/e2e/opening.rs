@@ -1,6 +1,10 @@
 //! Opening a session and listing the tools, in every version of the protocol.
 
+use std::sync::Arc;
+
+use callingbox_mcp::account::Environment;
 use callingbox_mcp::mcp::catalogue::Catalogue;
+use callingbox_mcp::mcp::registry::available::AvailableTools;
 use callingbox_mcp::mcp::registry::selection::Selection;
 use callingbox_mcp::toolset::Toolset;
 use serde_json::{Value, json};
@@ -65,9 +69,11 @@ async fn discover_is_answered_whole() {
 async fn tools_are_listed_as_published_and_with_caching_in_the_modern_era_only() {
     let catalogue = Catalogue::new();
     let selection = Selection { sandbox: true, ..Selection::default() };
+    let available =
+        AvailableTools::new(catalogue.index(), &Arc::new(selection.clone()), Environment::Sandbox);
     let tools: Vec<Value> = catalogue
         .offered(&selection)
-        .map(|entry| serde_json::to_value(entry.definition()).unwrap())
+        .map(|entry| serde_json::to_value(entry.definition_for(&available)).unwrap())
         .collect();
     for (era, expected) in [
         (Era::Legacy("2024-11-05"), json!({"tools": tools})),

@@ -7,6 +7,7 @@ use super::in_call_tools::{self, InCallTools};
 use super::summary::{AgentInput, AgentSummary};
 use crate::account::Environment;
 use crate::mcp::input::arguments::{HttpsUrl, List, Object, Text};
+use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
@@ -48,7 +49,7 @@ pub(in crate::mcp::tools) struct UpdateAgentInput {
     language: Option<Text<1, 35>>,
     /// New result fields; they replace all old ones. {} ends extraction.
     returns: Option<ReturnsSchema>,
-    /// New in-call tools, as in create_agent; they replace all old ones.
+    /// New in-call tools; they replace all old ones.
     #[schemars(with = "Option<List<Object, 16>>")]
     tools: Option<InCallTools>,
     /// New address that receives call events.
@@ -79,7 +80,12 @@ fn field_change(
 impl Tool for UpdateAgent {
     const NAME: ToolName = ToolName::UPDATE_AGENT;
     const TITLE: &'static str = "Change an agent";
-    const DESCRIPTION: &'static str = "Changes an agent, starting with its next call. A given field replaces the whole old value; omitted fields stay. The type cannot be changed; set_agent_numbers changes the numbers.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Always(
+            "Changes an agent, starting with its next call. A given field replaces the whole old value; omitted fields stay. The type cannot be changed.",
+        ),
+        With(ToolName::SET_AGENT_NUMBERS, "set_agent_numbers changes the numbers."),
+    ];
     const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
@@ -156,7 +162,9 @@ pub(in crate::mcp::tools) struct ArchiveAgentOutput {
 impl Tool for ArchiveAgent {
     const NAME: ToolName = ToolName::ARCHIVE_AGENT;
     const TITLE: &'static str = "Archive an agent";
-    const DESCRIPTION: &'static str = "Archives an agent permanently: it places and answers no more calls. Past calls and transcripts stay.";
+    const DESCRIPTION: &'static [Sentence] = &[Always(
+        "Archives an agent permanently: it places and answers no more calls. Past calls and transcripts stay.",
+    )];
     const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;

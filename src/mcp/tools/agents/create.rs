@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::in_call_tools::{self, InCallTools};
 use super::summary::{AgentSummary, require_ids};
 use crate::mcp::input::arguments::{HttpsUrl, List, Text};
+use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
@@ -54,7 +55,16 @@ pub(in crate::mcp::tools) struct CreateAgentInput {
 impl Tool for CreateAgent {
     const NAME: ToolName = ToolName::CREATE_AGENT;
     const TITLE: &'static str = "Create an agent";
-    const DESCRIPTION: &'static str = "Creates an agent, the AI that speaks on calls. Does not ring anybody and costs nothing. An outbound agent needs an attached number before place_call can use it. To change an agent use update_agent.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Always(
+            "Creates an agent, the AI that speaks on calls. Does not ring anybody and costs nothing.",
+        ),
+        With(
+            ToolName::PLACE_CALL,
+            "An outbound agent needs an attached number before place_call can use it.",
+        ),
+        With(ToolName::UPDATE_AGENT, "To change an agent use update_agent."),
+    ];
     const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = false;

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::summary::{AgentSummary, require_ids};
 use crate::mcp::input::arguments::List;
+use crate::mcp::registry::description::Sentence::{self, Always};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
@@ -168,7 +169,9 @@ async fn run_steps(
 impl Tool for SetAgentNumbers {
     const NAME: ToolName = ToolName::SET_AGENT_NUMBERS;
     const TITLE: &'static str = "Set an agent's numbers";
-    const DESCRIPTION: &'static str = "Attaches owned numbers to an agent, makes one its caller ID, then detaches others. An inbound agent answers an attached number immediately; a number has at most one inbound agent.";
+    const DESCRIPTION: &'static [Sentence] = &[Always(
+        "Attaches owned numbers to an agent, makes one its caller ID, then detaches others. An inbound agent answers an attached number immediately; a number has at most one inbound agent.",
+    )];
     const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::redact;
 use super::summary::{AgentInput, AgentSummary};
 use crate::mcp::input::arguments::Object;
+use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
@@ -38,7 +39,12 @@ pub(in crate::mcp::tools) struct ListAgentsOutput {
 impl Tool for ListAgents {
     const NAME: ToolName = ToolName::LIST_AGENTS;
     const TITLE: &'static str = "List agents";
-    const DESCRIPTION: &'static str = "Lists the account's agents in short, without archived agents. Use it to find an agent_id; get_agent returns one in full.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Always(
+            "Lists the account's agents in short, without archived agents. Use it to find an agent_id.",
+        ),
+        With(ToolName::GET_AGENT, "get_agent returns one in full."),
+    ];
     const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
@@ -129,7 +135,12 @@ impl From<Agent> for AgentReport {
 impl Tool for GetAgent {
     const NAME: ToolName = ToolName::GET_AGENT;
     const TITLE: &'static str = "Get an agent";
-    const DESCRIPTION: &'static str = "Returns one agent in full, archived or not: persona, instructions, `returns` (the result fields of its calls), in-call tools and numbers. list_agents finds ids.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Always(
+            "Returns one agent in full, archived or not: persona, instructions, `returns` (the result fields of its calls), in-call tools and numbers.",
+        ),
+        With(ToolName::LIST_AGENTS, "list_agents finds ids."),
+    ];
     const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dialing::call_outcome::CallOutcome;
 use crate::mcp::input::arguments::{BoundedInteger, List, Time};
+use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
@@ -170,7 +171,12 @@ const MAX_PAGES: usize = 10;
 impl Tool for ListCalls {
     const NAME: ToolName = ToolName::LIST_CALLS;
     const TITLE: &'static str = "List calls";
-    const DESCRIPTION: &'static str = "Lists inbound and outbound calls in short, newest first. A filter searches at most 1,000 calls per request and returns where to continue. Use it to find a call_id or to check whether a call was placed; get_call_result returns the details.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Always(
+            "Lists inbound and outbound calls in short, newest first, with counts by outcome. A filter searches at most 1,000 calls per request and returns where to continue. Use it to find a call_id or to check whether a call was placed.",
+        ),
+        With(ToolName::GET_CALL_RESULT, "get_call_result returns the details."),
+    ];
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;

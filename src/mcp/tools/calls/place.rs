@@ -15,6 +15,7 @@ use crate::dialing::order::{DISPATCH_KEY, DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialResult, Dialed};
 use crate::mcp::input::arguments::{HttpsUrl, Object, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
@@ -211,7 +212,19 @@ async fn choose_webhook_url(
 impl Tool for PlaceCall {
     const NAME: ToolName = ToolName::PLACE_CALL;
     const TITLE: &'static str = "Place a phone call";
-    const DESCRIPTION: &'static str = "Rings a real telephone, and an AI agent speaks with the person who answers. Costs $0.05 per connected minute, at most $3.00. Use it only when the user asked for this call. Returns a call_id; get_call_result waits for the end. If `outcome` is `unknown`, the telephone may be ringing: do not call again. The same call within 10 minutes does not ring again and returns the first one. The user's calling rules may refuse it or require confirmation: then show the user the answer.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Live(
+            "Rings a real telephone immediately, and an AI agent speaks with the person who answers. Costs $0.05 per connected minute; each call holds $3.00 of credit until it ends.",
+        ),
+        Sandbox(
+            "Places a simulated call: no telephone rings and nothing is charged. The last four digits of `to` choose how it ends: 0100 a conversation, 0101 no answer, 0102 busy, 0103 voicemail.",
+        ),
+        Always("Use it only when the user asked for this call. Returns a call_id."),
+        With(ToolName::GET_CALL_RESULT, "get_call_result waits for the end."),
+        Always(
+            "The agent's `returns` decide what comes back, and its voicemail_action what it does at a machine. If `outcome` is `unknown`, the telephone may be ringing: do not call again. Within 10 minutes the same agent and number ring again only with allow_repeat: the same words return the first call, other words are a conflict. Emergency, premium and short numbers are always refused. Calling rules may refuse a call or require confirmation: then show the user the answer.",
+        ),
+    ];
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::RingsPhone;
     const OPEN_WORLD: bool = true;

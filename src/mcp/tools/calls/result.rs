@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::mcp::call_details::CallDetails;
 use crate::mcp::input::arguments::BoundedInteger;
+use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
@@ -40,7 +41,12 @@ impl GetCallResultInput {
 impl Tool for GetCallResult {
     const NAME: ToolName = ToolName::GET_CALL_RESULT;
     const TITLE: &'static str = "Get a call's result";
-    const DESCRIPTION: &'static str = "Returns the outcome of a call, the result fields that its agent extracts, the duration and the cost. Waits up to wait_seconds for the end; after that, `outcome` is `in_progress`: call it again. Does not ring anybody. get_call_transcript returns what was said.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Always(
+            "Returns whom a call reached, its outcome, the result fields that its agent extracts, how long it rang and was connected, and the cost. Waits up to wait_seconds for the end; after that, `outcome` is `in_progress`: call it again. Does not ring anybody.",
+        ),
+        With(ToolName::GET_CALL_TRANSCRIPT, "get_call_transcript returns what was said."),
+    ];
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = true;

@@ -12,6 +12,7 @@ use crate::dialing::outcome::{DialResult, Dialed};
 use crate::mcp::confirmation::Preview;
 use crate::mcp::input::arguments::{BoundedInteger, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
@@ -109,7 +110,12 @@ pub(super) struct ListNumbersOutput {
 impl Tool for ListNumbers {
     const NAME: ToolName = ToolName::LIST_NUMBERS;
     const TITLE: &'static str = "List owned numbers";
-    const DESCRIPTION: &'static str = "Lists the phone numbers that the account owns, newest first, with the agents that use them. Use it to find a number_id; search_numbers finds numbers for sale.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Always(
+            "Lists the phone numbers that the account owns, newest first, with the agents that use them. Use it to find a number_id.",
+        ),
+        With(ToolName::SEARCH_NUMBERS, "search_numbers finds numbers for sale."),
+    ];
     const TOOLSET: Toolset = Toolset::Numbers;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
@@ -188,7 +194,11 @@ pub(super) struct SearchNumbersOutput {
 impl Tool for SearchNumbers {
     const NAME: ToolName = ToolName::SEARCH_NUMBERS;
     const TITLE: &'static str = "Search numbers for sale";
-    const DESCRIPTION: &'static str = "Searches phone numbers for sale and returns their prices. Does not buy; purchase_number does. list_numbers returns the owned numbers.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Always("Searches phone numbers for sale and returns their prices. Does not buy."),
+        With(ToolName::PURCHASE_NUMBER, "purchase_number does."),
+        With(ToolName::LIST_NUMBERS, "list_numbers returns the owned numbers."),
+    ];
     const TOOLSET: Toolset = Toolset::Numbers;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = true;
@@ -399,7 +409,15 @@ fn cost_line(offer: Option<&AvailableNumber>) -> String {
 impl Tool for PurchaseNumber {
     const NAME: ToolName = ToolName::PURCHASE_NUMBER;
     const TITLE: &'static str = "Buy a number";
-    const DESCRIPTION: &'static str = "Buys a phone number and charges its price to the account's credit now and each month. Only the dashboard can release it. Use it after search_numbers, when the user agreed to the price. Usually requires confirmation: show the user the answer.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Live(
+            "Buys a phone number: its price is charged to the account's credit now and each month. Only the dashboard can release it.",
+        ),
+        Sandbox("Buys a simulated phone number; only simulated credit is charged."),
+        Always(
+            "Use it when the user agreed to the price. A client that cannot ask its user gets a preview first, with the price, the monthly cost and a confirmation_token: show it to the user.",
+        ),
+    ];
     const TOOLSET: Toolset = Toolset::Numbers;
     const EFFECT: ToolEffect = ToolEffect::CostsMoney;
     const OPEN_WORLD: bool = true;

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::mcp::call_details::CallDetails;
+use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
@@ -32,7 +33,12 @@ pub(super) struct SimulateInboundCallInput {
 impl Tool for SimulateInboundCall {
     const NAME: ToolName = ToolName::SIMULATE_INBOUND_CALL;
     const TITLE: &'static str = "Simulate an inbound call";
-    const DESCRIPTION: &'static str = "Sandbox only: a simulated caller rings one of the account's numbers, and its inbound agent answers. No real call takes place. Returns a call_id for get_call_result.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Always(
+            "Sandbox only: a simulated caller rings one of the account's numbers, and its inbound agent answers. No real call takes place. Returns a call_id.",
+        ),
+        With(ToolName::GET_CALL_RESULT, "get_call_result waits for the end."),
+    ];
     const TOOLSET: Toolset = Toolset::Sandbox;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = false;

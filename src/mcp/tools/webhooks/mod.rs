@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::Environment;
 use crate::mcp::input::arguments::{BoundedInteger, HttpsUrl, List, Text};
+use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
@@ -226,7 +227,12 @@ pub(super) struct ListWebhooksOutput {
 impl Tool for ListWebhooks {
     const NAME: ToolName = ToolName::LIST_WEBHOOKS;
     const TITLE: &'static str = "List webhooks";
-    const DESCRIPTION: &'static str = "Lists the webhook endpoints that receive the events of all the account's calls, without their secrets. get_webhook returns one.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Always(
+            "Lists the webhook endpoints that receive the events of all the account's calls, without their secrets.",
+        ),
+        With(ToolName::GET_WEBHOOK, "get_webhook returns one."),
+    ];
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
@@ -258,7 +264,9 @@ pub(super) struct GetWebhook;
 impl Tool for GetWebhook {
     const NAME: ToolName = ToolName::GET_WEBHOOK;
     const TITLE: &'static str = "Get a webhook";
-    const DESCRIPTION: &'static str = "Returns one webhook endpoint: address, events, status with its reason, consecutive failures. Only create_webhook and rotate_webhook_secret return its secret.";
+    const DESCRIPTION: &'static [Sentence] = &[Always(
+        "Returns one webhook endpoint: address, events, status with its reason, consecutive failures. Its secret is returned only when it is created or rotated.",
+    )];
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
@@ -321,7 +329,9 @@ pub(super) struct CreateWebhookInput {
 impl Tool for CreateWebhook {
     const NAME: ToolName = ToolName::CREATE_WEBHOOK;
     const TITLE: &'static str = "Create a webhook";
-    const DESCRIPTION: &'static str = "Registers an address that receives the events of all the account's calls, with numbers and results in them. Returns its signing secret, which is shown only once. For one call or one agent use their webhook_url instead.";
+    const DESCRIPTION: &'static [Sentence] = &[Always(
+        "Registers an address that receives the events of all the account's calls, with numbers and results in them. Every call ends in exactly one of completed, failed, no_answer, busy, canceled. Returns its signing secret, which is shown only once. For one call or one agent use their webhook_url instead.",
+    )];
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = true;
@@ -361,7 +371,9 @@ pub(super) struct UpdateWebhookInput {
 impl Tool for UpdateWebhook {
     const NAME: ToolName = ToolName::UPDATE_WEBHOOK;
     const TITLE: &'static str = "Change a webhook";
-    const DESCRIPTION: &'static str = "Changes a webhook endpoint, or switches it on or off; what is left out keeps its value. Returns the endpoint.";
+    const DESCRIPTION: &'static [Sentence] = &[Always(
+        "Changes a webhook endpoint, or switches it on or off; what is left out keeps its value. Every call ends in exactly one of completed, failed, no_answer, busy, canceled. Returns the endpoint.",
+    )];
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = true;
@@ -409,7 +421,10 @@ pub(super) struct DeleteWebhookOutput {
 impl Tool for DeleteWebhook {
     const NAME: ToolName = ToolName::DELETE_WEBHOOK;
     const TITLE: &'static str = "Delete a webhook";
-    const DESCRIPTION: &'static str = "Deletes a webhook endpoint permanently; it receives no more events. To pause it use update_webhook with status disabled.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Always("Deletes a webhook endpoint permanently; it receives no more events."),
+        With(ToolName::UPDATE_WEBHOOK, "To pause it use update_webhook with status disabled."),
+    ];
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
@@ -430,7 +445,9 @@ pub(super) struct RotateWebhookSecret;
 impl Tool for RotateWebhookSecret {
     const NAME: ToolName = ToolName::ROTATE_WEBHOOK_SECRET;
     const TITLE: &'static str = "Rotate a webhook's secret";
-    const DESCRIPTION: &'static str = "Replaces the signing secret of a webhook endpoint. The old secret stops immediately, so the receiver refuses events until it has the new one. Returns the new secret, shown only once.";
+    const DESCRIPTION: &'static [Sentence] = &[Always(
+        "Replaces the signing secret of a webhook endpoint. The old secret stops immediately, so the receiver refuses events until it has the new one. Returns the new secret, shown only once.",
+    )];
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: false };
     const OPEN_WORLD: bool = false;
@@ -470,7 +487,12 @@ pub(super) struct ListWebhookDeliveriesOutput {
 impl Tool for ListWebhookDeliveries {
     const NAME: ToolName = ToolName::LIST_WEBHOOK_DELIVERIES;
     const TITLE: &'static str = "List webhook deliveries";
-    const DESCRIPTION: &'static str = "Lists attempts to deliver call events, newest first, with their errors. Use it to find out why a receiver missed an event; redeliver_webhook sends one again.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Always(
+            "Lists attempts to deliver call events, newest first, with their errors. Use it to find out why a receiver missed an event.",
+        ),
+        With(ToolName::REDELIVER_WEBHOOK, "redeliver_webhook sends one again."),
+    ];
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
@@ -522,7 +544,12 @@ pub(super) struct GetWebhookDelivery;
 impl Tool for GetWebhookDelivery {
     const NAME: ToolName = ToolName::GET_WEBHOOK_DELIVERY;
     const TITLE: &'static str = "Get a webhook delivery";
-    const DESCRIPTION: &'static str = "Returns one delivery: event, address, attempts, last error, when the next attempt is due. list_webhook_deliveries finds ids.";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Always(
+            "Returns one delivery: event, address, attempts, last error, when the next attempt is due.",
+        ),
+        With(ToolName::LIST_WEBHOOK_DELIVERIES, "list_webhook_deliveries finds ids."),
+    ];
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
@@ -543,7 +570,9 @@ pub(super) struct RedeliverWebhook;
 impl Tool for RedeliverWebhook {
     const NAME: ToolName = ToolName::REDELIVER_WEBHOOK;
     const TITLE: &'static str = "Deliver a webhook again";
-    const DESCRIPTION: &'static str = "Sends one delivery again to its receiver, under the same event id. Use it after the receiver was repaired. Returns the delivery.";
+    const DESCRIPTION: &'static [Sentence] = &[Always(
+        "Sends one delivery again to its receiver, under the same event id, and counts the attempt. Use it after the receiver was repaired. Returns the delivery.",
+    )];
     const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = true;
