@@ -277,7 +277,7 @@ pub(super) struct PurchaseNumber;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PurchaseNumberInput {
-    /// A number from search_numbers.
+    /// A number for sale.
     #[schemars(with = "String")]
     phone_number: E164,
     /// From an earlier answer, after the user agreed to it.
