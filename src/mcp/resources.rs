@@ -21,7 +21,7 @@ use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::reply::text::{self, FencedContent, UntrustedFence, one_line};
 use crate::mcp::skill;
 use crate::mcp::tools::agents::AgentReport;
-use crate::mcp::tools::numbers::NumberSummary;
+use crate::mcp::tools::numbers::ListNumbersOutput;
 use crate::watch::{Follower, Snapshot, WatchOptions, WatchStatus};
 use callingbox::{AgentId, CallId, PageRequest};
 
@@ -211,9 +211,8 @@ async fn load_contents(
             write(serde_json::to_value(AgentReport::from(agent)))
         }
         Name::Numbers => {
-            let page = account.api()?.list_numbers(&PageRequest::with_limit(100)).await?;
-            let numbers: Vec<NumberSummary> = page.data.into_iter().map(Into::into).collect();
-            write(Ok(json!({"numbers": numbers, "has_more": page.has_more})))
+            let request = PageRequest::with_limit(100);
+            write(serde_json::to_value(ListNumbersOutput::read(account, tools, &request).await?))
         }
         Name::Policy => write(serde_json::to_value(account.dialer()?.rules().structured())),
         Name::Guide => {

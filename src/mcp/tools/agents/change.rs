@@ -1,9 +1,13 @@
 //! `update_agent` and `archive_agent`.
 
+use std::fmt::Write;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::in_call_tools::{self, InCallTools};
+use super::read::AgentReport;
 use super::summary::{AgentInput, AgentSummary};
 use crate::account::Environment;
 use crate::mcp::input::arguments::{HttpsUrl, List, Object, Text};
@@ -12,6 +16,7 @@ use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
+use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::check_webhook_hosts;
@@ -77,6 +82,53 @@ fn field_change(
     }
 }
 
+#[derive(Serialize, JsonSchema)]
+pub(in crate::mcp::tools) struct UpdateAgentOutput {
+    #[serde(flatten)]
+    agent: AgentSummary,
+    changes: Vec<FieldChange>,
+}
+
+/// A field that has another value now; long values are shortened.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+struct FieldChange {
+    field: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new: Option<String>,
+}
+
+/// The maximum length of a value in a list of changes, in characters.
+const MAX_VALUE_CHARS: usize = 200;
+
+/// The fields in which two reports on an agent differ.
+fn list_changes(before: &AgentReport, after: &AgentReport) -> Result<Vec<FieldChange>, ToolError> {
+    let fields = |report: &AgentReport| match serde_json::to_value(report) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(ToolError::internal("an agent's report is not an object")),
+        Err(error) => Err(ToolError::internal(error.to_string())),
+    };
+    let (before, after) = (fields(before)?, fields(after)?);
+    let shown = |value: Option<&Value>| {
+        value.map(|value| match value {
+            Value::String(text) => text::one_line(text, MAX_VALUE_CHARS),
+            other => text::one_line(&other.to_string(), MAX_VALUE_CHARS),
+        })
+    };
+    let added = after.keys().filter(|name| !before.contains_key(*name));
+    Ok(before
+        .keys()
+        .chain(added)
+        .filter(|name| before.get(*name) != after.get(*name))
+        .map(|name| FieldChange {
+            field: name.clone(),
+            old: shown(before.get(name)),
+            new: shown(after.get(name)),
+        })
+        .collect())
+}
+
 impl Tool for UpdateAgent {
     const NAME: ToolName = ToolName::UPDATE_AGENT;
     const TITLE: &'static str = "Change an agent";
@@ -90,7 +142,7 @@ impl Tool for UpdateAgent {
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
     type Input = UpdateAgentInput;
-    type Output = AgentSummary;
+    type Output = UpdateAgentOutput;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let UpdateAgentInput {
@@ -135,17 +187,33 @@ impl Tool for UpdateAgent {
             )
             .into());
         }
-        let agent = cx.account.api()?.update_agent(&agent_id, &update).await;
+        let api = cx.account.api()?;
+        // Without it, the answer cannot say what was changed.
+        let before = api.get_agent(&agent_id).await.ok().map(AgentReport::from);
+        let agent = api.update_agent(&agent_id, &update).await;
         cx.account.forget_agents();
         let agent = agent?;
         let effect = match agent.archived_at {
             None => "The change applies from the next call on.",
             Some(_) => "The agent is archived: it places and answers no calls.",
         };
+        let changes = match &before {
+            Some(before) => list_changes(before, &AgentReport::from(agent.clone()))?,
+            None => Vec::new(),
+        };
         let agent = AgentSummary::from(agent);
-        let (text, simulated) =
-            (format!("Changed {}. {effect}", agent.summary_line()), agent.simulated);
-        Ok(Reply::new(agent, text).with_simulated(simulated))
+        let mut text = format!("Changed {}.", agent.summary_line());
+        for FieldChange { field, old, new } in &changes {
+            let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\n{field}: {} → {}", value(old), value(new));
+        }
+        if before.is_some() && changes.is_empty() {
+            text.push_str("\nAll fields already had these values.");
+        }
+        let _ = write!(text, "\n{effect}");
+        let simulated = agent.simulated;
+        Ok(Reply::new(UpdateAgentOutput { agent, changes }, text).with_simulated(simulated))
     }
 }
 
@@ -172,10 +240,21 @@ impl Tool for ArchiveAgent {
     type Output = ArchiveAgentOutput;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
-        cx.account.api()?.archive_agent(&input.agent_id).await?;
         let AgentInput { agent_id } = input;
+        let api = cx.account.api()?;
+        // Without it, the answer names only the id.
+        let agent = api.get_agent(&agent_id).await.ok().map(AgentSummary::from);
+        let archived = api.archive_agent(&agent_id).await;
+        cx.account.forget_agents();
+        archived?;
         let simulated = cx.account.environment() == Environment::Sandbox;
-        let text = format!("Archived agent_id {agent_id}. Its past calls stay readable.");
+        let numbers = match agent.as_ref().map(|agent| agent.numbers.as_slice()) {
+            Some([]) => "It had no numbers.",
+            _ => "Its numbers stay owned and are charged each month; another agent can use them.",
+        };
+        let line =
+            agent.map_or_else(|| format!("agent_id {agent_id}"), |agent| agent.summary_line());
+        let text = format!("Archived {line}. {numbers} Past calls stay readable.");
         Ok(Reply::new(ArchiveAgentOutput { agent_id, archived: true, simulated }, text))
     }
 }

@@ -13,7 +13,7 @@ use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
-use crate::mcp::reply::next_step::{NextStep, with_steps};
+use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::wire_word;
@@ -55,15 +55,10 @@ impl Tool for ListAgents {
         let page = cx.account.api()?.list_agents(input.kind).await?;
         let has_more = page.has_more;
         let agents: Vec<AgentSummary> = page.data.into_iter().map(Into::into).collect();
-        let create = [NextStep::tool(ToolName::CREATE_AGENT, "creates one")];
         let mut text = match (agents.is_empty(), input.kind) {
-            (true, None) => with_steps("There are no agents yet.", &create, &cx.tools),
+            (true, None) => "There are no agents.".to_owned(),
             (true, Some(kind)) => {
-                let text = format!(
-                    "There is no {} agent. Leave `type` out to see all agents.",
-                    kind.as_str()
-                );
-                with_steps(&text, &create, &cx.tools)
+                format!("There is no {} agent. Leave `type` out to see all agents.", kind.as_str())
             }
             (false, _) => agents.iter().map(|agent| agent.summary_line() + "\n").collect(),
         };
@@ -79,6 +74,9 @@ impl Tool for ListAgents {
         Ok(Reply::new(ListAgentsOutput { agents, has_more }, text).with_simulated(simulated))
     }
 }
+
+/// The voice of an agent that names none.
+const DEFAULT_VOICE: &str = "the platform's default";
 
 pub(in crate::mcp::tools) struct GetAgent;
 
@@ -108,8 +106,6 @@ pub(in crate::mcp) struct AgentReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     voicemail_action: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    created_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     archived_at: Option<String>,
 }
 
@@ -125,8 +121,7 @@ impl From<Agent> for AgentReport {
             tools: agent.tools.take().filter(Value::is_array).map(redact::redact_tools),
             webhook_url: agent.webhook_url.take().as_deref().map(redact::redact_url),
             voicemail_action: agent.voicemail_action.take().map(|action| wire_word(&action)),
-            created_at: agent.created_at.take().map(|at| at.to_string()),
-            archived_at: agent.archived_at.take().map(|at| at.to_string()),
+            archived_at: agent.archived_at.take().as_ref().map(text::format_time),
             agent: AgentSummary::from(agent),
         }
     }
@@ -153,7 +148,7 @@ impl Tool for GetAgent {
         for (name, value) in [
             ("persona", report.persona.clone()),
             ("instructions", report.instructions.clone()),
-            ("voice", report.voice.clone()),
+            ("voice", Some(report.voice.as_deref().unwrap_or(DEFAULT_VOICE).to_owned())),
             ("language", report.language.clone()),
             ("returns", report.returns.as_ref().map(ToString::to_string)),
             ("tools", report.tools.as_ref().map(ToString::to_string)),

@@ -25,6 +25,8 @@ pub(in crate::mcp::tools) struct AgentSummary {
     pub(super) numbers: Vec<AttachedNumber>,
     #[serde(skip_serializing_if = "Option::is_none")]
     primary_number_id: Option<NumberId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) simulated: bool,
 }
@@ -50,6 +52,7 @@ impl From<Agent> for AgentSummary {
                 .map(|number| AttachedNumber { number_id: number.id, e164: number.e164 })
                 .collect(),
             primary_number_id: agent.primary_number_id,
+            created_at: agent.created_at.as_ref().map(text::format_time),
         }
     }
 }
@@ -76,6 +79,9 @@ impl AgentSummary {
         }
         if self.numbers.is_empty() {
             line.push_str(", no numbers");
+        }
+        if let Some(created) = &self.created_at {
+            let _ = write!(line, ", created {created}");
         }
         line
     }

@@ -27,8 +27,7 @@ use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::ordering::{self, OrderOutcome};
 use crate::mcp::tools::shared::check_webhook_hosts;
 use crate::toolset::Toolset;
-use callingbox::E164;
-use callingbox::{AgentId, Call, CallCreate, CallId};
+use callingbox::{Agent, AgentId, Call, CallCreate, CallId, E164, OpenEnum, VoicemailAction};
 
 pub(in crate::mcp::tools) struct PlaceCall;
 
@@ -188,6 +187,28 @@ impl PlaceCallOutput {
     }
 }
 
+/// What the agent does at a machine, and the facts that it extracts.
+fn describe_expectations(agent: &Agent) -> String {
+    let at_machine = match &agent.voicemail_action {
+        Some(OpenEnum::Known(VoicemailAction::LeaveMessage)) => "leaves a message",
+        _ => "hangs up",
+    };
+    let fields = agent.returns.as_ref().and_then(Value::as_object);
+    let fields: Vec<String> = fields
+        .into_iter()
+        .flatten()
+        .map(|(name, kind)| {
+            let kind = kind.as_str().unwrap_or("value");
+            format!("{} ({})", text::one_line(name, 100), text::one_line(kind, 20))
+        })
+        .collect();
+    let fields = match fields.as_slice() {
+        [] => "It extracts no result fields.".to_owned(),
+        fields => format!("Result fields: {}.", fields.join(", ")),
+    };
+    format!("At an answering machine the agent {at_machine}. {fields}")
+}
+
 /// Where the events of the call go, if not where the agent says: the given address, or this server's own if the agent has
 /// none. Checks that the call sends nothing to a host that the operator does not allow, by whichever setting.
 async fn choose_webhook_url(
@@ -262,7 +283,7 @@ impl Tool for PlaceCall {
             instructions: instructions.map(Text::into_string),
             context: context.map(Object::into_map),
             webhook_url: choose_webhook_url(cx, webhook_url, &agent_id).await?,
-            agent_id,
+            agent_id: agent_id.clone(),
             metadata,
         };
         let idempotency_key = idempotency_key
@@ -274,6 +295,8 @@ impl Tool for PlaceCall {
             idempotency_key: idempotency_key.clone(),
             allow_repeat: allow_repeat.unwrap_or(false),
         };
+        // Read before the call is placed, so that nothing delays the answer that carries its id.
+        let agent = cx.account.find_agent(&agent_id).await;
         let token = confirmation_token.as_ref().map(Text::as_str);
         let shown = asked.clone();
         let preview = |local_times| build_preview(cx, &shown, local_times);
@@ -292,6 +315,11 @@ impl Tool for PlaceCall {
                 )
             },
         };
+        if output.outcome == Some(CallOutcome::InProgress)
+            && let Some(agent) = agent
+        {
+            output.note = format!("{} {}", output.note, describe_expectations(&agent));
+        }
         // Set even if there is no record.
         output.simulated = cx.account.environment() == Environment::Sandbox;
         let text = output.text();

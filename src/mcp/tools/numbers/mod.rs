@@ -1,12 +1,13 @@
 //! The toolset `numbers`: the numbers the account owns, and those for sale.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ordering::{self, OrderOutcome};
-use crate::account::Environment;
+use crate::account::{Account, Environment};
 use crate::dialing::order::{DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialResult, Dialed};
 use crate::mcp::confirmation::Preview;
@@ -15,6 +16,7 @@ use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
+use crate::mcp::registry::surface::DataSurface;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::reply::next_step::{NextStep, with_steps};
@@ -28,6 +30,26 @@ use callingbox::{
     AgentId, AvailableNumber, NumberId, NumberSearch, NumberType, PageCursor, PageRequest,
     PhoneNumber,
 };
+
+/// The names of agents, as far as they are known.
+type AgentNames = BTreeMap<AgentId, String>;
+
+/// The names of the agents that use numbers. Without them, the ids alone are shown.
+async fn read_agent_names(
+    account: &Account,
+    tools: &AvailableTools,
+    numbers: &[NumberSummary],
+) -> AgentNames {
+    let is_used = |number: &NumberSummary| {
+        number.inbound_agent_id.is_some() || !number.outbound_agent_ids.is_empty()
+    };
+    if !numbers.iter().any(is_used) || !DataSurface::Agents.is_visible(tools) {
+        return AgentNames::new();
+    }
+    let Ok(api) = account.api() else { return AgentNames::new() };
+    let agents = api.list_agents(None).await.map(|page| page.data).unwrap_or_default();
+    agents.into_iter().filter_map(|agent| Some((agent.id, agent.name?))).collect()
+}
 
 /// A number in short.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -69,17 +91,23 @@ impl From<PhoneNumber> for NumberSummary {
 
 impl NumberSummary {
     /// One line: number, id, who uses it.
-    fn summary_line(&self) -> String {
-        let use_of = match (&self.inbound_agent_id, self.outbound_agent_ids.len()) {
-            (None, 0) => "used by no agent".to_owned(),
-            (None, count) => format!("caller ID of {count} outbound agent(s)"),
-            (Some(agent), 0) => format!("answered by agent {agent}"),
-            (Some(agent), count) => {
-                format!("answered by agent {agent}, caller ID of {count} outbound agent(s)")
+    fn summary_line(&self, names: &AgentNames) -> String {
+        let agent = |id: &AgentId| match names.get(id) {
+            Some(name) => format!("{} ({id})", text::one_line(name, 100)),
+            None => id.to_string(),
+        };
+        let callers: Vec<String> = self.outbound_agent_ids.iter().map(agent).collect();
+        let answered = self.inbound_agent_id.as_ref().map(agent);
+        let used_by = match (answered, callers.as_slice()) {
+            (None, []) => "used by no agent".to_owned(),
+            (None, callers) => format!("caller ID of {}", callers.join(", ")),
+            (Some(agent), []) => format!("answered by {agent}"),
+            (Some(agent), callers) => {
+                format!("answered by {agent}, caller ID of {}", callers.join(", "))
             }
         };
         format!(
-            "{}, number_id {}, {use_of}",
+            "{}, number_id {}, {used_by}",
             self.e164.as_ref().map_or("number", E164::as_str),
             self.number_id
         )
@@ -99,12 +127,36 @@ pub(super) struct ListNumbersInput {
     ending_before: Option<NumberId>,
 }
 
+/// A page of owned numbers.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct ListNumbersOutput {
+pub(in crate::mcp) struct ListNumbersOutput {
     numbers: Vec<NumberSummary>,
     has_more: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<NumberId>,
+    /// By agent_id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    agent_names: AgentNames,
+}
+
+impl ListNumbersOutput {
+    /// Reads a page, and the names of the agents that use its numbers.
+    ///
+    /// # Errors
+    /// CallingBox cannot be read.
+    pub(in crate::mcp) async fn read(
+        account: &Account,
+        tools: &AvailableTools,
+        request: &PageRequest,
+    ) -> Result<Self, ToolError> {
+        let page = account.api()?.list_numbers(request).await?;
+        let numbers: Vec<NumberSummary> = page.data.into_iter().map(Into::into).collect();
+        let towards_newer = matches!(request.cursor, Some(PageCursor::Before(_)));
+        let edge = if towards_newer { numbers.first() } else { numbers.last() };
+        let next_cursor = edge.filter(|_| page.has_more).map(|number| number.number_id.clone());
+        let agent_names = read_agent_names(account, tools, &numbers).await;
+        Ok(Self { numbers, has_more: page.has_more, next_cursor, agent_names })
+    }
 }
 
 impl Tool for ListNumbers {
@@ -132,25 +184,19 @@ impl Tool for ListNumbers {
         let paged = cursor.is_some();
         let limit = limit.map_or(20, |limit| u8::try_from(limit.get()).unwrap_or(100));
         let request = PageRequest { limit: Some(limit), cursor };
-        let page = cx.account.api()?.list_numbers(&request).await?;
-        let numbers: Vec<NumberSummary> = page.data.into_iter().map(Into::into).collect();
-        let edge = if towards_newer { numbers.first() } else { numbers.last() };
-        let next_cursor = edge.filter(|_| page.has_more).map(|number| number.number_id.clone());
-        let mut text: String = numbers.iter().map(|number| number.summary_line() + "\n").collect();
-        if let Some(cursor) = &next_cursor {
+        let output = ListNumbersOutput::read(&cx.account, &cx.tools, &request).await?;
+        let ListNumbersOutput { numbers, next_cursor, agent_names, .. } = &output;
+        let mut text: String =
+            numbers.iter().map(|number| number.summary_line(agent_names) + "\n").collect();
+        if let Some(cursor) = next_cursor {
             let name = if towards_newer { "ending_before" } else { "starting_after" };
             text.push_str(&format!("More: call again with {name} {cursor}."));
         } else if numbers.is_empty() && paged {
             text.push_str("No more numbers in this direction.");
         } else if numbers.is_empty() {
-            let steps = [
-                NextStep::tool(ToolName::SEARCH_NUMBERS, "finds one for sale"),
-                NextStep::tool(ToolName::PURCHASE_NUMBER, "buys it"),
-            ];
-            text = with_steps("The account owns no number yet.", &steps, &cx.tools);
+            text.push_str("The account owns no number.");
         }
         let simulated = numbers.iter().any(|number| number.simulated);
-        let output = ListNumbersOutput { numbers, has_more: page.has_more, next_cursor };
         Ok(Reply::new(output, text).with_simulated(simulated))
     }
 }
@@ -264,11 +310,14 @@ fn offer_line(number: &AvailableNumber) -> String {
             |cents| MilliCents::from_cents(cents).to_string(),
         )
     };
+    let set_up = match number.upfront_cost_cents {
+        Some(0) => "no set-up fee".to_owned(),
+        fee => format!("set-up fee {}", price(fee)),
+    };
     format!(
-        "{} {kind} {place}: {} a month, {} once",
+        "{} {kind} {place}: {} now and each month, {set_up}",
         number.phone_number.as_str(),
         price(number.monthly_cost_cents),
-        price(number.upfront_cost_cents)
     )
 }
 
@@ -342,7 +391,7 @@ impl PurchaseNumberOutput {
         match dialed.result {
             DialResult::Placed(Placed::Number(number)) => {
                 let number = NumberSummary::from(*number);
-                let note = format!("Bought {}.", number.summary_line());
+                let note = format!("Bought {}.", number.summary_line(&AgentNames::new()));
                 let step = NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches it to an agent");
                 let note = with_steps(&note, &[step], tools);
                 Self { number: Some(number.into()), ..Self::new(Some(true), note) }
@@ -397,10 +446,11 @@ fn cost_line(offer: Option<&AvailableNumber>) -> String {
     let monthly = offer.and_then(|offer| offer.monthly_cost_cents).map(MilliCents::from_cents);
     match (offer.and_then(AvailableNumber::purchase_price), monthly) {
         (Some(price), Some(monthly)) => {
-            format!(
-                "{price} now, {monthly} each month from then on{}",
-                currency.unwrap_or_default()
-            )
+            let currency = currency.unwrap_or_default();
+            match price == monthly {
+                true => format!("{price} now and each month, no set-up fee{currency}"),
+                false => format!("{price} now, {monthly} each month from then on{currency}"),
+            }
         }
         _ => "price unknown: CallingBox says none for this number".to_owned(),
     }

@@ -26,7 +26,7 @@ pub(super) struct SimulateInboundCall;
 pub(super) struct SimulateInboundCallInput {
     /// An owned number that an inbound agent answers.
     to: E164,
-    /// The caller; the last four digits choose the scenario, as for place_call. Default: +14155550100.
+    /// The caller. The last four digits choose what happens: 0100 a conversation, 0105 a result that cannot be extracted, 0107 a long call, 0108 somebody with another concern, 0109 a caller who gives orders. Default: +14155550100.
     from: Option<E164>,
 }
 
