@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-
 use crate::cli;
 
 /// `/readyz` itself gives up after 5 s.
@@ -20,11 +18,11 @@ pub(super) async fn run(args: cli::HealthcheckArgs) -> anyhow::Result<()> {
         .no_proxy()
         .timeout(TIMEOUT)
         .build()?;
-    let response = http
-        .get(url.clone())
-        .send()
-        .await
-        .with_context(|| format!("{url}: the server did not respond"))?;
+    let response = http.get(url.clone()).send().await.map_err(anyhow::Error::from);
+    // The errors around the cause only repeat the URL.
+    let response = response.map_err(|error| {
+        anyhow::anyhow!("{url}: the server did not respond: {}", error.root_cause())
+    })?;
     anyhow::ensure!(
         response.status().is_success(),
         "{url}: the server responded {}",

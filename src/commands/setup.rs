@@ -70,6 +70,7 @@ struct Setup {
 
 /// The commands to suggest at the end, for the same environment.
 struct NextCommands {
+    setup: String,
     install: String,
     doctor: String,
 }
@@ -112,6 +113,7 @@ async fn run_steps(
     let runtime =
         Runtime::open_with(global, file, folders, HttpExtras::default(), typed_key).await?;
     let next_commands = NextCommands {
+        setup: global.command_line("setup"),
         install: global.command_line("install"),
         doctor: global.command_line("doctor"),
     };
@@ -496,16 +498,30 @@ impl Setup {
         if let Some(error) = call.error_message.as_deref() {
             text.push_str(&format!("error: {}\n", one_line(error, 300)));
         }
-        let NextCommands { install, doctor } = &self.next_commands;
-        text.push_str(&match outcome {
+        text.push_str(&self.next_step(outcome)?);
+        print_wrapped(text)
+    }
+
+    fn next_step(&self, outcome: CallOutcome) -> anyhow::Result<String> {
+        let NextCommands { setup, install, doctor } = &self.next_commands;
+        Ok(match outcome {
             CallOutcome::Completed => {
-                format!("\nThe setup is complete. Next: {install} lists the AI clients found here.\n")
+                format!(
+                    "\nThe setup is complete. Next: {install} lists the AI clients found here.\n"
+                )
+            }
+            CallOutcome::NoAnswer | CallOutcome::Busy | CallOutcome::Voicemail => {
+                let minutes = self.account.dialer()?.rules().repeat_window.as_mins();
+                format!(
+                    "\nThe setup is complete, but the call did not reach a person. To call again, run {setup} after \
+                     {minutes} minutes: a call that is repeated sooner is not placed. {install} lists the AI clients \
+                     found here.\n"
+                )
             }
             _ => format!(
-                "\nThe setup is complete, but the call did not reach a person. {doctor} checks what may be wrong.\n"
+                "\nThe setup is complete, but the call failed. {doctor} checks what may be wrong.\n"
             ),
-        });
-        print_wrapped(text)
+        })
     }
 }
 

@@ -68,8 +68,12 @@ pub(super) fn run(
         }
         TokenCommand::Revoke { name, tokens: path } => {
             let path = token_file_path(path, folders)?;
-            // Fails on a mistyped path, where `update` would create a file.
-            TokenFile::load(&path)?;
+            // `update` would create the file of a mistyped path.
+            anyhow::ensure!(
+                path.exists(),
+                "there are no tokens: {} does not exist; `callingbox-mcp token create NAME` makes one",
+                path.display()
+            );
             TokenFile::update(&path, |tokens| tokens.revoke_token(&name))?;
             print(format!("Token {name} is revoked.\n"))
         }
@@ -96,9 +100,12 @@ fn read_names() -> anyhow::Result<Vec<String>> {
 /// The time that is `span`, such as `90d` or `12h`, after `now`. A day has 24 hours.
 fn expiry_time(now: Timestamp, span: &str) -> anyhow::Result<Timestamp> {
     let invalid = || format!("--expires {span}: expected a span such as 12h or 90d");
-    let span: Span = span.parse().with_context(invalid)?;
-    anyhow::ensure!(span.is_positive(), invalid());
-    Ok(Zoned::new(now, TimeZone::UTC).checked_add(span).with_context(invalid)?.timestamp())
+    let parsed =
+        span.parse::<Span>().ok().filter(|span| span.is_positive()).with_context(invalid)?;
+    let time = Zoned::new(now, TimeZone::UTC).checked_add(parsed).ok();
+    Ok(time
+        .with_context(|| format!("--expires {span}: that is too far in the future"))?
+        .timestamp())
 }
 
 #[cfg(test)]

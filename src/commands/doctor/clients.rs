@@ -155,9 +155,9 @@ impl ClientChecks<'_> {
 }
 
 /// Whether calls by the server that an entry starts are simulated or live, and at which URL. `None` if the entry starts
-/// another program, or a server that does not start.
+/// no server, or another program.
 fn describe_environment(entry: &InstalledEntry, folders: &UserFolders) -> Option<String> {
-    let line = entry.command.as_deref().into_iter().chain(entry.args.iter().map(String::as_str));
+    let line = [entry.command.as_deref()?].into_iter().chain(entry.args.iter().map(String::as_str));
     let mut global = Cli::parse_without_env(line).ok()?.global;
     // The client may have been started elsewhere, so the variables of this terminal do not count.
     let read_env = |name: &str| -> Result<Option<String>, NotUtf8> {

@@ -511,6 +511,8 @@ async fn each_client_entry_is_started_as_the_client_starts_it() {
         "callingbox-mcp install gemini",
     );
     doctor.assert_finding("windsurf", "ok", "connects to a server at phone.example", "");
+    let elsewhere = doctor.finding("windsurf")["message"].as_str().unwrap();
+    assert!(elsewhere.ends_with("which decides whether calls are live"), "{elsewhere}");
     let not_configured = "found, but not configured: `callingbox-mcp install openclaw --sandbox`";
     doctor.assert_finding("openclaw", "info", not_configured, "");
 }

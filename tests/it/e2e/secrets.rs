@@ -119,6 +119,8 @@ async fn several_tokens_are_created_at_once_or_none() {
         let error = home.run_failing(&[&["token", "create"], names].concat()).await;
         assert!(error.contains(says), "{error}");
     }
+    let missing = home.run_failing(&["token", "revoke", "a", "--tokens", "none.toml"]).await;
+    assert!(missing.contains("there are no tokens: none.toml does not exist"), "{missing}");
     let list = home.print(&["token", "list"]).await;
     let names: Vec<&str> = list.lines().map(|line| line.split(':').next().unwrap()).collect();
     assert_eq!(names, ["a", "b", "c", "d", "e"]);

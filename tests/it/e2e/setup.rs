@@ -105,6 +105,27 @@ async fn a_complete_run_buys_one_number_makes_one_agent_and_places_one_call() {
 }
 
 #[tokio::test]
+async fn the_last_line_says_what_to_do_after_each_outcome() {
+    for (to, outcome, next) in [
+        (
+            "+13105550101",
+            "no_answer",
+            "did not reach a person. To call again, run callingbox-mcp setup",
+        ),
+        ("+13105550102", "busy", "after 10 minutes: a call that is repeated sooner is not placed"),
+        ("+13105550103", "voicemail", "lists the AI clients found here"),
+        ("+13105550104", "failed", "but the call failed. callingbox-mcp doctor"),
+    ] {
+        let (sandbox, _) = fast_simulator().await;
+        let home = Home::new();
+        let answers = format!("{BUY}{AGENT}{to}\nyes\n");
+        let text = complete_setup(&home, &sandbox, &answers).await;
+        assert_contains(&text, &[&format!("\n{outcome}"), next]);
+        sandbox.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn nothing_but_yes_buys_or_dials() {
     for no in ["no", "y", "", "yes please"] {
         let (sandbox, control) = fast_simulator().await;
