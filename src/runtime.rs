@@ -186,7 +186,7 @@ impl Runtime {
             }
             Some(url) => {
                 let SimulatorConnection { base_url, key, simulator, embedded } =
-                    connect_simulator(url.as_deref(), global.sandbox_speed).await?;
+                    connect_simulator(url.as_deref(), global).await?;
                 let accounts = factory(Environment::Sandbox, base_url);
                 let account = accounts.build_account(key, Some(simulator));
                 (accounts, account, embedded)
@@ -252,13 +252,16 @@ pub(crate) fn parse_simulator_url(url: &str) -> anyhow::Result<BaseUrl> {
 /// Connects to the simulator at `url`, or starts one in this process.
 pub(crate) async fn connect_simulator(
     url: Option<&str>,
-    speed: Option<f64>,
+    global: &Global,
 ) -> anyhow::Result<SimulatorConnection> {
     let (url, embedded) = match url {
         Some(url) => (url.to_owned(), None),
         None => {
-            let speed = speed.unwrap_or(cli::DEFAULT_SANDBOX_SPEED);
-            let options = Options { clock: ClockMode::Speed(speed), ..Options::default() };
+            let speed = global.sandbox_speed.unwrap_or(cli::DEFAULT_SANDBOX_SPEED);
+            let mut options = Options { clock: ClockMode::Speed(speed), ..Options::default() };
+            if let Some(credit) = global.sandbox_credit {
+                options.credit_milli_cents = credit.0;
+            }
             let sandbox = Sandbox::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options)
                 .await
                 .context("the embedded simulator did not start")?;

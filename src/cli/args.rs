@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use callingbox::MilliCents;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::http::{OAuthArgs, StateArgs};
@@ -74,6 +75,9 @@ pub struct SandboxArgs {
     /// The seed for IDs and conversations; equal seeds give equal ones.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// The credit of each key, in US dollars; 5.00 is that of a new account.
+    #[arg(long, value_name = "DOLLARS", default_value = "100.00")]
+    pub credit: MilliCents,
     /// A file that keeps the simulator's data across restarts.
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,

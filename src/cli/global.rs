@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use callingbox::MilliCents;
 use clap::{Args, ValueEnum};
 
 use super::SIMULATOR_URL;
@@ -34,6 +35,9 @@ pub struct Global {
     /// The speed of the simulator inside this program, in multiples of real time. Default: 10.
     #[arg(long, global = true, value_name = "N")]
     pub sandbox_speed: Option<f64>,
+    /// The credit of the simulator inside this program, in US dollars. Default: 100.00.
+    #[arg(long, global = true, value_name = "DOLLARS")]
+    pub sandbox_credit: Option<MilliCents>,
     /// The configuration file. Default: callingbox-mcp/config.toml in the user's configuration folder.
     #[arg(long, global = true, value_name = "FILE", env = "CALLINGBOX_MCP_CONFIG")]
     pub config: Option<PathBuf>,
@@ -178,6 +182,7 @@ impl Global {
             None => Err(GlobalError::NotUnicode(path.clone())),
         });
         let speed = self.sandbox_speed.filter(|_| self.sandbox.is_some());
+        let credit = self.sandbox_credit.filter(|_| self.sandbox.is_some());
         let toolsets = self.toolsets.as_ref();
         let toolsets: Option<Vec<String>> =
             toolsets.map(|toolsets| toolsets.iter().map(ToString::to_string).collect());
@@ -191,6 +196,9 @@ impl Global {
                 Some(url) => format!("--sandbox={url}"),
             }),
             speed.map(|speed| format!("--sandbox-speed={speed}")),
+            credit.map(|credit| {
+                format!("--sandbox-credit={}", credit.to_string().trim_start_matches('$'))
+            }),
             config.transpose()?,
             list("--toolsets", &toolsets),
             list("--tools", &self.tools),

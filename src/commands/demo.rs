@@ -143,7 +143,7 @@ pub(super) async fn run(global: &Global, file: &ConfigFile) -> anyhow::Result<()
                 "type": "outbound",
                 "persona": "You are Mia, a calm assistant of Northside Dental.",
                 "instructions": "Remind the patient of the appointment tomorrow at 10 and ask whether it still suits.",
-                "returns": {"confirmed": "boolean", "new_time": "string", "party_size": "number"},
+                "returns": {"confirmed": "boolean", "new_time": "string", "notes": "string"},
                 "number_ids": [text_at(&number, "/number/number_id")?],
             }),
         )
@@ -154,7 +154,7 @@ pub(super) async fn run(global: &Global, file: &ConfigFile) -> anyhow::Result<()
             json!({
                 "agent_id": text_at(&agent, "/agent_id")?,
                 "to": "+13105550100",
-                "context": {"patient": "Sam Doe", "appointment": "tomorrow at 10:00"},
+                "context": {"patient": "Sam Doe", "appointment": "tomorrow at 10 am"},
             }),
         )
         .await?;

@@ -77,11 +77,15 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     global.apply_sandbox_variable(read_env_var("CALLINGBOX_MCP_SANDBOX")?)?;
     // The demo always runs on a simulator.
     let has_simulator = global.sandbox.is_some() || matches!(command, Some(Command::Demo));
-    anyhow::ensure!(
-        has_simulator || global.sandbox_speed.is_none(),
-        "--sandbox-speed is for the simulator inside this program, and this command is live: add --sandbox (the \
-         command `sandbox` has --speed instead)"
-    );
+    for (is_set, flag) in
+        [(global.sandbox_speed.is_some(), "speed"), (global.sandbox_credit.is_some(), "credit")]
+    {
+        anyhow::ensure!(
+            has_simulator || !is_set,
+            "--sandbox-{flag} is for the simulator inside this program, and this command is live: add --sandbox (the \
+             command `sandbox` has --{flag} instead)"
+        );
+    }
     let folders = UserFolders::from_system();
     let file = load_config(global.config.as_deref(), &folders)?;
     let format = global.log_format(&file);

@@ -127,12 +127,10 @@ async fn load_used_limits(
                     .to_owned(),
             );
         }
-        Some(Some(url)) => {
-            match runtime::connect_simulator(Some(url), global.sandbox_speed).await {
-                Ok(found) => runtime::tenant(&found.key, &found.base_url, Some(&found.simulator)),
-                Err(error) => return unknown(format!("{error:#}")),
-            }
-        }
+        Some(Some(url)) => match runtime::connect_simulator(Some(url), global).await {
+            Ok(found) => runtime::tenant(&found.key, &found.base_url, Some(&found.simulator)),
+            Err(error) => return unknown(format!("{error:#}")),
+        },
     };
     let ledger = open_ledger(&place, environment).await?;
     let callee = tenant.hash(to);

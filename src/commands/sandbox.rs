@@ -13,6 +13,7 @@ pub(super) async fn run(args: cli::SandboxArgs) -> anyhow::Result<()> {
         Options {
             clock,
             seed: args.seed,
+            credit_milli_cents: args.credit.0,
             state_file: args.state,
             scenario_files: args.scenarios,
             allow_private_webhooks: args.allow_private_webhooks,

@@ -20,6 +20,8 @@ pub struct Options {
     pub state_file: Option<PathBuf>,
     /// TOML files with scenarios of your own, in order of precedence. Default: none.
     pub scenario_files: Vec<PathBuf>,
+    /// The credit of each new organization, in thousandths of a cent. Default: 10,000,000, which is $100.
+    pub credit_milli_cents: u64,
     /// Allows webhooks to plain HTTP and private addresses. Default: no.
     pub allow_private_webhooks: bool,
     /// Allows an address that other machines can reach, although the sandbox accepts any key. Default: no.
@@ -36,6 +38,7 @@ impl Default for Options {
             start_at: None,
             state_file: None,
             scenario_files: Vec::new(),
+            credit_milli_cents: 10_000_000,
             allow_private_webhooks: false,
             allow_remote: false,
             late_answer: Duration::from_secs(60),

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, ClockMode, Moment};
+use crate::model::MilliCents;
 use crate::options::{Options, SandboxError};
 use crate::scenario::load_scenarios;
 use crate::simulator::Simulator;
@@ -116,6 +117,7 @@ fn prepare_state(options: Options) -> Result<SimulatorState, SandboxError> {
     };
     let settings = SimulatorSettings {
         seed: saved.as_ref().map_or(options.seed, |saved| saved.seed),
+        credit: MilliCents(options.credit_milli_cents),
         allow_private_webhooks: options.allow_private_webhooks,
         late_answer: options.late_answer,
         scenarios,

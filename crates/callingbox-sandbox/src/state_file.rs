@@ -132,6 +132,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), SandboxError> {
 mod tests {
     use super::*;
     use crate::clock::{Clock, ClockMode};
+    use crate::model::MilliCents;
     use crate::store::SimulatorSettings;
 
     #[test]
@@ -140,6 +141,7 @@ mod tests {
         let path = folder.path().join("state.json");
         let settings = SimulatorSettings {
             seed: 1,
+            credit: MilliCents::ZERO,
             allow_private_webhooks: false,
             late_answer: Duration::ZERO,
             scenarios: Vec::new(),

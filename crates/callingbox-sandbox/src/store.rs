@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::clock::{Clock, Moment};
-use crate::model::{Agenda, AgendaItem, Organization};
+use crate::model::{Agenda, AgendaItem, MilliCents, Organization};
 use crate::scenario::FileScenario;
 use crate::seed::derive_uuid;
 
@@ -20,6 +20,8 @@ const MAX_KEY_LENGTH: usize = 512;
 #[derive(Debug)]
 pub(crate) struct SimulatorSettings {
     pub(crate) seed: u64,
+    /// The credit of a new organization.
+    pub(crate) credit: MilliCents,
     pub(crate) allow_private_webhooks: bool,
     /// Real time for which the destination 555 0113 withholds its answer.
     pub(crate) late_answer: Duration,
@@ -120,7 +122,8 @@ impl SimulatorState {
             if self.organizations.len() >= MAX_ORGANIZATIONS {
                 return Err(KeyError::TooManyOrganizations);
             }
-            self.organizations.insert(id, Organization::new(self.settings.seed, id));
+            let org = Organization::new(self.settings.seed, id, self.settings.credit);
+            self.organizations.insert(id, org);
         }
         Ok(id)
     }
@@ -145,7 +148,7 @@ impl SimulatorState {
 
     /// Replaces an organization by a new one; its numbers are for sale again.
     pub(crate) fn reset_organization(&mut self, org: Uuid) {
-        let new = Organization::new(self.settings.seed, org);
+        let new = Organization::new(self.settings.seed, org, self.settings.credit);
         if let Some(old) = self.organizations.insert(org, new) {
             for number in old.numbers.iter() {
                 self.sold_numbers.remove(&number.e164);

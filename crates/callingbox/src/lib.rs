@@ -83,7 +83,7 @@ pub use error::{Effect, Error, ErrorKind, Phase};
 pub use ids::{AgentId, CallId, DeliveryId, EndpointId, MAX_ID_LENGTH, NumberId};
 pub use key::{ApiKey, InvalidApiKey, SigningSecret};
 pub use model::{Change, OpenEnum, Timestamp};
-pub use money::MilliCents;
+pub use money::{InvalidDollars, MilliCents};
 pub use numbers::{AvailableNumber, NumberSearch, NumberType, PhoneNumber};
 pub use operation::{ApiOperation, Method};
 pub use page::{Page, PageCursor, PageRequest};

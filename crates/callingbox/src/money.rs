@@ -2,6 +2,7 @@
 //! floating-point numbers.
 
 use std::fmt;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,31 @@ impl MilliCents {
     }
 }
 
+/// A text is not an amount of dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected US dollars such as 5.00, with at most nine digits before the point and five after it"
+)]
+pub struct InvalidDollars;
+
+/// Reads `10`, `10.5` and `0.00001` as dollars.
+impl FromStr for MilliCents {
+    type Err = InvalidDollars;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDollars> {
+        let (dollars, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let is_number = |part: &str, max_digits| {
+            (1..=max_digits).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
+        };
+        if !is_number(dollars, 9) || !is_number(fraction, 5) {
+            return Err(InvalidDollars);
+        }
+        let dollars: u64 = dollars.parse().map_err(|_| InvalidDollars)?;
+        let fraction: u64 = format!("{fraction:0<5}").parse().map_err(|_| InvalidDollars)?;
+        Ok(Self(dollars * Self::DOLLAR.0 + fraction))
+    }
+}
+
 /// Dollars, rounded to the cent: `$3.00`. An amount below a cent has four decimals, rounded up: `$0.0042`.
 impl fmt::Display for MilliCents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,6 +99,12 @@ mod tests {
             (u64::MAX, "$184467440737095.51"),
         ] {
             assert_eq!(MilliCents(amount).to_string(), text);
+        }
+        for (text, amount) in [("10", 1_000_000), ("10.5", 1_050_000), ("0.00001", 1)] {
+            assert_eq!(text.parse(), Ok(MilliCents(amount)), "{text}");
+        }
+        for text in ["", "-1", "1.", ".5", "5,00", "$5", "0.000001", "1234567890"] {
+            assert_eq!(text.parse::<MilliCents>(), Err(InvalidDollars), "{text}");
         }
         assert_eq!(MilliCents::from_cents(300), MilliCents(300_000));
     }

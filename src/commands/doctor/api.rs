@@ -49,14 +49,14 @@ pub(super) async fn check_api(
 ) -> Vec<Finding> {
     let setup = global.command_line("setup");
     match &global.sandbox {
-        Some(url) => check_simulator(url.as_deref(), global.sandbox_speed, &setup).await,
+        Some(url) => check_simulator(url.as_deref(), global, &setup).await,
         None => check_live_api(file, folders, &setup).await,
     }
 }
 
-async fn check_simulator(url: Option<&str>, speed: Option<f64>, setup: &str) -> Vec<Finding> {
+async fn check_simulator(url: Option<&str>, global: &Global, setup: &str) -> Vec<Finding> {
     let key = Finding::ok("key", "not needed on the simulator");
-    let simulated = match runtime::connect_simulator(url, speed).await {
+    let simulated = match runtime::connect_simulator(url, global).await {
         Ok(simulated) => simulated,
         Err(error) => {
             let fix = match url.map(runtime::parse_simulator_url) {

@@ -72,15 +72,7 @@ impl LimitValue for MilliCents {
     }
 
     fn from_text(text: &str) -> Option<Self> {
-        let (dollars, fraction) = text.split_once('.').unwrap_or((text, "0"));
-        let is_number = |part: &str, max_digits| {
-            (1..=max_digits).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
-        };
-        if !is_number(dollars, 9) || !is_number(fraction, 5) {
-            return None;
-        }
-        let fraction: u64 = format!("{fraction:0<5}").parse().ok()?;
-        Some(Self(dollars.parse::<u64>().ok()?.checked_mul(Self::DOLLAR.0)?.checked_add(fraction)?))
+        text.parse().ok()
     }
 
     fn serialize_value<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

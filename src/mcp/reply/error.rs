@@ -91,7 +91,7 @@ pub enum Retry {
 
 /// The remedy for missing credit on the simulator.
 const ADD_SIMULATED_CREDIT: NextStep = NextStep::person(
-    "Tell the user that the simulated credit is too low. Credit held for calls returns when they end. On a simulator that runs alone, POST /sandbox/credits sets the credit; a restarted simulator has $5.00. Calls to numbers that end in 5550111 are always refused for lack of credit.",
+    "Each running call holds $3.00 until it ends: wait for its end, then repeat. To run more calls at a time, tell the user to restart the simulator with --sandbox-credit=1000 (the command `sandbox` has --credit), or to set the credit by POST /sandbox/credits. Calls to numbers that end in 5550111 are always refused for lack of credit.",
 );
 
 /// What to do where the API cannot be reached.
@@ -365,8 +365,9 @@ const ASK_FOR_ACCESS: NextStep = NextStep::person(
     "Tell the user what this message says: the account or its key may not do this, or a proxy refused it. Another key, made by an administrator in the CallingBox dashboard, may help.",
 );
 
-const ADD_CREDIT: NextStep =
-    NextStep::person("Tell the user to add credit in the CallingBox dashboard; no tool can do it.");
+const ADD_CREDIT: NextStep = NextStep::person(
+    "Each running call holds $3.00 until it ends: if one is running, wait for its end, then repeat. To run more calls at a time, tell the user to add credit in the CallingBox dashboard; no tool can do it.",
+);
 
 /// The steps that lead to an agent that can place calls.
 fn ready_an_agent() -> Vec<NextStep> {

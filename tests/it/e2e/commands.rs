@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_mcp::mcp::registry::selection::Selection;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::harness::{Era, Home, Session, within_limit};
@@ -26,9 +26,9 @@ async fn the_demo_does_the_main_job_and_prints_no_escape_codes_without_a_termina
     let last = text.lines().last().unwrap();
     let result = last.strip_prefix("completed: ").unwrap_or_else(|| panic!("{text}"));
     let result: Value = serde_json::from_str(result).unwrap();
-    assert!(result["confirmed"].is_boolean(), "{result}");
-    assert!(result["new_time"].is_string(), "{result}");
-    assert!(result["party_size"].is_number(), "{result}");
+    let expected =
+        json!({"confirmed": true, "new_time": null, "notes": "mornings are best for me"});
+    assert_eq!(result, expected);
 }
 
 #[tokio::test]
@@ -195,6 +195,8 @@ async fn a_mistake_is_refused_with_the_correct_form() {
         (&["config", "--sandbox=127.0.0.1:1"], &["--sandbox: ", "like http://127.0.0.1:4010"]),
         (&["--sandbox-speed", "60"], &["this command is live", "add --sandbox"]),
         (&["install", "cursor", "--sandbox-speed=60"], &["add --sandbox"]),
+        (&["--sandbox-credit", "60"], &["--sandbox-credit is for", "this command is live"]),
+        (&["--sandbox", "--sandbox-credit=-5"], &["expected US dollars such as 5.00"]),
         (&["sandbox", "--sandbox-speed=60", "--listen=127.0.0.1:0"], &["`sandbox` has --speed"]),
         (&["--api-key", "sk_x"], &["unexpected argument '--api-key'"]),
     ] {

@@ -161,7 +161,13 @@ fn it_reports_each_change_and_changes_nothing_twice() {
     assert!(home.install(&[]).starts_with("No supported MCP client found."));
     std::fs::create_dir(home.path(".gemini")).unwrap();
     assert_eq!(home.install(&[]), "Gemini CLI      callingbox-mcp install gemini\n");
-    let arguments = ["gemini", "--sandbox", "--toolsets=calls,agents", "--sandbox-speed=3"];
+    let arguments = [
+        "gemini",
+        "--sandbox",
+        "--toolsets=calls,agents",
+        "--sandbox-speed=3",
+        "--sandbox-credit=5",
+    ];
     let first = home.install(&arguments);
     let path = std::fs::canonicalize(home.path(".gemini")).unwrap().join("settings.json");
     let program = std::fs::canonicalize(env!("CARGO_BIN_EXE_callingbox-mcp")).unwrap();
@@ -170,7 +176,7 @@ fn it_reports_each_change_and_changes_nothing_twice() {
   "mcpServers": {{
     "callingbox": {{
       "command": "{}",
-      "args": ["stdio", "--sandbox", "--sandbox-speed=3", "--toolsets=calls,agents"]
+      "args": ["stdio", "--sandbox", "--sandbox-speed=3", "--sandbox-credit=5.00", "--toolsets=calls,agents"]
     }}
   }}
 }}

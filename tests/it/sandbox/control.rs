@@ -118,7 +118,7 @@ async fn the_clock_runs_and_a_reset_replaces_the_organization() {
     let new = client.get("/sandbox/organization").await;
     assert_eq!(new["id"], old["id"]);
     assert_ne!(new["incarnation"], old["incarnation"]);
-    assert_eq!(client.get("/sandbox/credits").await["balance_milli_cents"], 500_000);
+    assert_eq!(client.get("/sandbox/credits").await["balance_milli_cents"], 10_000_000);
     assert_eq!(client.get("/v1/numbers").await, json!({"data": [], "has_more": false}));
     let again = client.create_agent("outbound", json!({})).await;
     assert_eq!(again.id, agent.id, "the same seed gives the same ids");

@@ -1,5 +1,6 @@
 //! Every error, with its status and text, and the proof that it changes nothing.
 
+use callingbox_sandbox::Options;
 use serde_json::{Value, json};
 
 use crate::sandbox::support::{Client, manual_options, start_sandbox};
@@ -432,7 +433,9 @@ async fn bad_requests_are_rejected_and_change_nothing() {
 
 #[tokio::test]
 async fn too_little_credit_pauses_calls_and_purchases() {
-    let sandbox = start_sandbox(manual_options()).await;
+    // The credit of a new account.
+    let options = Options { credit_milli_cents: 500_000, ..manual_options() };
+    let sandbox = start_sandbox(options).await;
     let client = Client::new(&sandbox, "sk_live_poor");
     let agent = client.create_agent("outbound", json!({})).await;
     // $4.00 remain: one call holds $3.00, and the next would need $2.00 more.

@@ -12,8 +12,6 @@ pub(crate) struct MilliCents(pub(crate) u64);
 
 /// Held for each call from its creation to its end: the price of the longest call, 60 minutes.
 pub(crate) const CALL_HOLD: MilliCents = MilliCents::from_cents(300);
-/// The balance of a new organization.
-pub(crate) const WELCOME_CREDIT: MilliCents = MilliCents::from_cents(500);
 /// The monthly price of a number, charged when it is purchased.
 pub(crate) const NUMBER_PRICE_CENTS: u64 = 100;
 /// The price of one minute of connected time.

@@ -342,11 +342,12 @@ impl Call {
     /// What is said in the whole call, and its result.
     fn to_script(&self, seed: u64) -> Script {
         let brief = AgentBrief {
-            agent_name: &self.config.name,
+            language: self.config.language.as_deref(),
             persona: self.config.persona.as_deref(),
             instructions: self.instructions.as_deref(),
             context: &self.context,
             returns: &self.config.returns,
+            is_inbound: self.direction == Direction::Inbound,
         };
         let has_speech = match self.scenario.ending {
             Ending::Completed => true,
@@ -358,10 +359,12 @@ impl Call {
         }
         match self.scenario.file.as_ref().and_then(|file| file.to_script(&brief)) {
             Some(script) => script,
-            None if self.scenario.ending == Ending::Voicemail => script_voicemail(&brief),
             None => {
                 let rng = SeededRng::new(seed, &[b"conversation", self.id.as_bytes()]);
-                script_conversation(self.scenario.speech, &brief, rng)
+                match self.scenario.ending {
+                    Ending::Voicemail => script_voicemail(&brief, rng),
+                    _ => script_conversation(self.scenario.speech, &brief, rng),
+                }
             }
         }
     }

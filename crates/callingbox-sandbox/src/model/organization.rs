@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::agent::{Agent, AgentType};
-use super::billing::{CALL_HOLD, MilliCents, NUMBER_PRICE_CENTS, WELCOME_CREDIT};
+use super::billing::{CALL_HOLD, MilliCents, NUMBER_PRICE_CENTS};
 use super::call::Call;
 use super::delivery::Delivery;
 use super::fault::{AppliedFault, Fault, take_fault};
@@ -47,11 +47,11 @@ pub(crate) struct Organization {
 }
 
 impl Organization {
-    pub(crate) fn new(seed: u64, id: Uuid) -> Self {
+    pub(crate) fn new(seed: u64, id: Uuid, balance: MilliCents) -> Self {
         Self {
             id,
             incarnation: Uuid::new_v4(),
-            balance: WELCOME_CREDIT,
+            balance,
             held: MilliCents::ZERO,
             agents: Records::default(),
             numbers: Records::default(),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::conversation::{AgentBrief, Role, Script};
+use super::brief::AgentBrief;
+use super::script::{Role, Script};
 use super::table::Ending;
 
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -50,11 +51,10 @@ impl FileScenario {
         if self.lines.is_empty() {
             return None;
         }
-        let mut script = Script::default();
+        let mut script = Script::new(brief.returns);
         for line in &self.lines {
             script.add_timed_line(line.role, line.text.clone(), line.millis);
         }
-        script.clear_result(brief);
         for (name, value) in &mut script.result {
             if let Some(from_file) = self.result.get(name) {
                 value.clone_from(from_file);
