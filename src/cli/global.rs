@@ -196,9 +196,7 @@ impl Global {
                 Some(url) => format!("--sandbox={url}"),
             }),
             speed.map(|speed| format!("--sandbox-speed={speed}")),
-            credit.map(|credit| {
-                format!("--sandbox-credit={}", credit.to_string().trim_start_matches('$'))
-            }),
+            credit.map(|credit| format!("--sandbox-credit={}", credit.to_exact_dollars())),
             config.transpose()?,
             list("--toolsets", &toolsets),
             list("--tools", &self.tools),

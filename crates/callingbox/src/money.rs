@@ -37,6 +37,13 @@ impl MilliCents {
         Self(cents.saturating_mul(1_000))
     }
 
+    /// The exact amount as it is parsed, without a sign: `5.00`, `0.00001`.
+    #[must_use]
+    pub fn to_exact_dollars(self) -> String {
+        let fraction = format!("{:05}", self.0 % Self::DOLLAR.0);
+        format!("{}.{:0<2}", self.0 / Self::DOLLAR.0, fraction.trim_end_matches('0'))
+    }
+
     /// The sum, or the largest amount if the sum is larger.
     #[must_use]
     pub const fn saturating_add(self, other: Self) -> Self {
@@ -100,8 +107,14 @@ mod tests {
         ] {
             assert_eq!(MilliCents(amount).to_string(), text);
         }
-        for (text, amount) in [("10", 1_000_000), ("10.5", 1_050_000), ("0.00001", 1)] {
+        for (text, amount, exact) in [
+            ("10", 1_000_000, "10.00"),
+            ("10.5", 1_050_000, "10.50"),
+            ("12.34567", 1_234_567, "12.34567"),
+            ("0.00001", 1, "0.00001"),
+        ] {
             assert_eq!(text.parse(), Ok(MilliCents(amount)), "{text}");
+            assert_eq!(MilliCents(amount).to_exact_dollars(), exact);
         }
         for text in ["", "-1", "1.", ".5", "5,00", "$5", "0.000001", "1234567890"] {
             assert_eq!(text.parse::<MilliCents>(), Err(InvalidDollars), "{text}");

@@ -76,7 +76,7 @@ impl LimitValue for MilliCents {
     }
 
     fn serialize_value<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.to_string().trim_start_matches('$'))
+        serializer.serialize_str(&self.to_exact_dollars())
     }
 }
 

@@ -19,7 +19,9 @@ async fn the_demo_does_the_main_job_and_prints_no_escape_codes_without_a_termina
     {
         assert!(text.contains(&format!("\n{tool} {{")), "{tool}: {text}");
     }
-    for line in ["  callee: Hello?\n", "  agent: Thank you, that is all I need. Goodbye.\n"] {
+    for line in
+        ["  callee: Hello?\n", "  agent: All right. Thank you very much for your time. Goodbye.\n"]
+    {
         assert_eq!(text.matches(line.trim_start()).count(), 1, "{line}: {text}");
     }
     assert!(text.contains("SIMULATED: nobody real is called and nothing is charged."), "{text}");
