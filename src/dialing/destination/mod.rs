@@ -302,7 +302,7 @@ mod tests {
             ("+88213300000", 882, "", NumberType::Satellite, &[]),
             ("+883510012345", 883, "", NumberType::Satellite, &[]),
             ("+979123456789", 979, "", NumberType::Premium, &[]),
-            ("+911123", 91, "IN", NumberType::Short, &[]),
+            ("+911123", 91, "IN", NumberType::Emergency, &[]),
         ] {
             let found = look_up(number);
             assert_eq!(

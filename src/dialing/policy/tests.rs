@@ -166,8 +166,8 @@ fn quiet_hours_at_the_destination() {
         (idaho, "2026-01-16T03:59:00Z", allow),
         (idaho, "2026-01-16T04:00:00Z", ask),
         // British Columbia has stayed on daylight time since 1 November 2026.
-        ("+16045550123", "2026-11-28T04:30:00Z", allow),
-        ("+16045550123", "2026-11-28T05:00:00Z", ask),
+        ("+16045550123", "2026-11-28T03:59:00Z", allow),
+        ("+16045550123", "2026-11-28T04:30:00Z", ask),
         // An unknown area code: 13:00 to 19:30 in New York is day in all of North America.
         ("+15652345678", "2026-11-28T17:59:00Z", ask),
         ("+15652345678", "2026-11-28T18:00:00Z", allow),
