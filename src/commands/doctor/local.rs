@@ -176,8 +176,11 @@ pub(super) fn check_webhook_hosts(file: &ConfigFile) -> Finding {
 
 /// Which time zone data the quiet hours follow, and whether every zone can be read.
 pub(super) fn check_time_zones() -> Finding {
+    report_time_zones(&list_missing_zones(), ZoneData::current())
+}
+
+fn report_time_zones(missing: &[&str], data: &ZoneData) -> Finding {
     const CHECK: &str = "time zones";
-    let missing = list_missing_zones();
     if !missing.is_empty() {
         return Finding::fail(
             CHECK,
@@ -185,7 +188,6 @@ pub(super) fn check_time_zones() -> Finding {
             "install callingbox-mcp anew; report it if that does not help",
         );
     }
-    let data = ZoneData::current();
     Finding::ok(
         CHECK,
         match &data.system {
@@ -210,6 +212,14 @@ mod tests {
         let place = LedgerLocation::File("/data/ledger.sqlite3".into());
         let fix = ledger_fix(&place, Some(&LedgerError::Full));
         assert!(fix.starts_with("free space on the disk of /data, or name another file"), "{fix}");
+    }
+
+    #[test]
+    fn a_zone_that_cannot_be_loaded_is_a_failure() {
+        let found = report_time_zones(&["Asia/Kolkata", "Asia/Tokyo"], ZoneData::current());
+        assert_eq!(found.level, Level::Fail);
+        assert!(found.message.ends_with("in Asia/Kolkata, Asia/Tokyo"), "{}", found.message);
+        assert_eq!(report_time_zones(&[], ZoneData::current()).level, Level::Ok);
     }
 
     #[tokio::test]

@@ -6,9 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{Action, Policy, PolicyMode, Rule, TimeRange};
-use crate::dialing::destination::{
-    CountryCode, Destination, NumberFault, NumberType, TimeZones, canonical_form,
-};
+use crate::dialing::destination::{CountryCode, Destination, NumberFault, NumberType, TimeZones};
 use crate::dialing::limits::{self, Limit, LimitReached, Usage};
 use callingbox::E164;
 use callingbox::MilliCents;
@@ -360,7 +358,7 @@ impl Rule {
         let Destination { country, number_type, zones, .. } = request.destination;
         let number = request.to.as_str();
         let fits = |is_set: bool, matches: bool| !is_set || matches;
-        fits(!self.to.is_empty(), self.to.iter().any(|to| canonical_form(to) == *request.to))
+        fits(!self.to.is_empty(), self.to.contains(request.to))
             && fits(!self.prefix.is_empty(), self.prefix.iter().any(|p| number.starts_with(&p.0)))
             && fits(
                 !self.country.is_empty(),

@@ -2,6 +2,7 @@
 //! and the commented file to start from.
 
 use super::Policy;
+use crate::dialing::destination::canonical_form;
 use crate::suggest::correct_unknown_name;
 use crate::toml_error::error_line;
 
@@ -20,12 +21,12 @@ fn format_hint(nearest: &Option<String>) -> String {
 }
 
 impl Policy {
-    /// Reads a policy. A key that the text omits has its default.
+    /// Reads a policy. A key that the text omits has its default. Numbers lose their national prefixes.
     ///
     /// # Errors
     /// The text is not TOML, or has an unknown key or an invalid value.
     pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
-        toml::from_str(text).map_err(|error: toml::de::Error| {
+        let mut policy: Self = toml::from_str(text).map_err(|error: toml::de::Error| {
             let line = error_line(text, &error);
             let message = error.message().trim().replace('\n', " ");
             PolicyError {
@@ -33,7 +34,12 @@ impl Policy {
                 nearest: correct_unknown_name(&message).map(str::to_owned),
                 message,
             }
-        })
+        })?;
+        // A call is placed only in this form, so no other would ever match.
+        for number in policy.rules.iter_mut().flat_map(|rule| &mut rule.to) {
+            *number = canonical_form(number);
+        }
+        Ok(policy)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::dialing::confirm::{ConfirmContext, Confirmation, confirmation_required};
+use crate::dialing::destination::NumberType;
 use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::limits::{Limit, OrderKind};
 use crate::dialing::order::DialRequest;
@@ -129,6 +130,14 @@ fn to_tool_error(error: DialError) -> ToolError {
             let error = ToolError::new(ErrorCode::RefusedByPolicy, refusal.to_string())
                 .with_remedy(refusal.remedy);
             match refusal.rule {
+                RuleName::Never(NumberType::Emergency) => {
+                    error.with_retry(Retry::No).with_next([NextStep::person(
+                        "Tell the user that emergency numbers are never called: in an emergency they must call themselves.",
+                    )])
+                }
+                RuleName::Setting(_) => error.with_next([NextStep::person(
+                    "Tell the user that this order needs their own answer, for which this client cannot ask.",
+                )]),
                 RuleName::Never(_) => error.with_retry(Retry::No).with_next([NextStep::person(
                     "Tell the user that this number is never called.",
                 )]),
