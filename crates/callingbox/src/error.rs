@@ -386,9 +386,20 @@ impl fmt::Display for Error {
     }
 }
 
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (status, meaning, message) = match self {
+impl ErrorKind {
+    /// The cause in words, without the HTTP status.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self.response_parts() {
+            Ok((_, meaning, "")) => format!("{meaning}."),
+            Ok((_, meaning, message)) => format!("{meaning}: {}", as_sentence(message)),
+            Err(text) => text,
+        }
+    }
+
+    /// The HTTP status, its meaning, and the API's own message. The whole text where there was no such response.
+    fn response_parts(&self) -> Result<(u16, &'static str, &str), String> {
+        Ok(match self {
             Self::BadRequest { status, message } => (*status, "the request was refused", message),
             Self::Unauthorized { message } => (401, "the API key was not accepted", message),
             Self::Forbidden { status, message } => {
@@ -400,11 +411,10 @@ impl fmt::Display for ErrorKind {
                 (*status, meaning, message)
             }
             Self::CallsPaused { message, .. } => {
-                return write!(
-                    f,
+                return Err(format!(
                     "CallingBox refused the call for too little credit: {}",
                     as_sentence(message)
-                );
+                ));
             }
             Self::InsufficientCredit { message } => (402, "too little credit", message),
             Self::NotFound { message } => (404, "not found", message),
@@ -428,31 +438,38 @@ impl fmt::Display for ErrorKind {
                     (Phase::Timeout, None) => "no response came in time",
                     (Phase::Timeout, Some(_)) => "the response did not end in time",
                 };
-                return if detail.is_empty() {
-                    write!(f, "{what}.")
-                } else {
-                    write!(f, "{what} ({detail}).")
-                };
+                return Err(match detail.as_str() {
+                    "" => format!("{what}."),
+                    detail => format!("{what} ({detail})."),
+                });
             }
             Self::Redirect { status } => {
-                return write!(
-                    f,
+                return Err(format!(
                     "the response was a redirect ({status}), which is not followed so that the API key goes \
                      to no other host; the base URL may be wrong."
-                );
+                ));
             }
             Self::TooLarge { limit, .. } => {
-                return write!(f, "the response was larger than {limit} bytes and was not read.");
+                return Err(format!(
+                    "the response was larger than {limit} bytes and was not read."
+                ));
             }
             Self::Unreadable { detail, .. } => {
-                return write!(f, "the response could not be read: {}", as_sentence(detail));
+                return Err(format!("the response could not be read: {}", as_sentence(detail)));
             }
             Self::Unsendable { detail } => {
-                return write!(f, "the request could not be built: {}", as_sentence(detail));
+                return Err(format!("the request could not be built: {}", as_sentence(detail)));
             }
-        };
-        write!(f, "CallingBox answered {status}, {meaning}")?;
-        if message.is_empty() { f.write_str(".") } else { write!(f, ": {}", as_sentence(message)) }
+        })
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Ok((status, ..)) = self.response_parts() {
+            write!(f, "CallingBox answered {status}, ")?;
+        }
+        f.write_str(&self.describe())
     }
 }
 

@@ -117,6 +117,8 @@ pub struct ToolError {
     next: Vec<NextStep>,
     remedy: Option<String>,
     call_id: Option<CallId>,
+    /// The request of the API that failed, and the HTTP status if there was a response.
+    request: Option<(ApiOperation, Option<u16>)>,
 }
 
 impl ToolError {
@@ -130,6 +132,7 @@ impl ToolError {
             retry: Retry::AfterChange,
             next: Vec::new(),
             remedy: None,
+            request: None,
             call_id: None,
         }
     }
@@ -223,6 +226,8 @@ impl ToolError {
             retry: error.retry,
             next: (!next.is_empty()).then_some(next),
             remedy: error.remedy,
+            request: error.request.map(|(operation, _)| operation.to_string()),
+            status: error.request.and_then(|(_, status)| status),
             call_id: error.call_id,
             simulated: tools.environment() == Environment::Sandbox,
         }
@@ -251,6 +256,11 @@ pub struct ErrorReport {
     next: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
+    /// The request of CallingBox's API that failed, and the HTTP status. Developers need them; models do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call_id: Option<CallId>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -344,16 +354,19 @@ impl From<callingbox::Error> for ToolError {
         };
         let effect = error.effect();
         let not_found = effect == Effect::Nothing && class == ErrorCode::NotFound;
-        let also = if not_found { "; ids of another account are not found either" } else { "" };
         let next = match (effect, class) {
             _ if not_found => list_ids(operation),
             (Effect::Nothing, _) | (_, ErrorCode::Unauthorized) => next,
             _ => look_up_effect(operation),
         };
-        Self::new(class, format!("{operation}: {}{also}", error.kind()))
-            .with_effect(effect)
-            .with_retry(retry)
-            .with_next(next)
+        let mut message = error.kind().describe();
+        if not_found {
+            let text = message.trim_end_matches('.');
+            message = format!("{text}; ids of another account are not found either");
+        }
+        let mut failed = Self::new(class, message);
+        failed.request = Some((operation, error.status()));
+        failed.with_effect(effect).with_retry(retry).with_next(next)
     }
 }
 

@@ -51,11 +51,11 @@ async fn bad_arguments_are_named() {
         ("place_call", place(json!({"to": null})), "invalid_argument", "`to` is required"),
         ("place_call", place(json!({"from_number": "415"})), "invalid_argument", "`from_number`: "),
         // Agents.
-        ("place_call", place(json!({"agent_id": "nobody"})), "not_found", "POST /v1/calls: "),
-        ("place_call", place(json!({"agent_id": inbound})), "", "POST /v1/calls: "),
-        ("place_call", place(json!({"agent_id": archived})), "", "POST /v1/calls: "),
-        ("place_call", place(json!({"agent_id": numberless})), "", "POST /v1/calls: "),
-        ("place_call", place(json!({"from_number": "+12125550100"})), "", "POST /v1/calls: "),
+        ("place_call", place(json!({"agent_id": "nobody"})), "not_found", "POST /v1/calls"),
+        ("place_call", place(json!({"agent_id": inbound})), "", "POST /v1/calls"),
+        ("place_call", place(json!({"agent_id": archived})), "", "POST /v1/calls"),
+        ("place_call", place(json!({"agent_id": numberless})), "", "POST /v1/calls"),
+        ("place_call", place(json!({"from_number": "+12125550100"})), "", "POST /v1/calls"),
         ("place_call", place(json!({"agent_id": ""})), "invalid_argument", "`agent_id`: "),
         (
             "place_call",
@@ -314,7 +314,9 @@ async fn bad_arguments_are_named() {
     ] {
         let shown: String = arguments.to_string().chars().take(200).collect();
         let error = session.failure(tool, arguments).await;
-        let found = error["message"].as_str().unwrap();
+        // An error of the API is recognized by its request, which the text does not name.
+        let source = if message.starts_with(['G', 'P']) { "request" } else { "message" };
+        let found = error[source].as_str().unwrap();
         assert!(found.starts_with(message), "{tool} {shown}: {found}");
         assert!(found.len() < 600, "{tool} {shown}: an error is short, not {}", found.len());
         if class.is_empty() {

@@ -419,3 +419,33 @@ async fn no_text_names_an_unavailable_tool() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_number_that_another_agent_answers_is_refused_with_its_name() {
+    let mut session = Session::modern().await;
+    let offers = session.data("search_numbers", json!({"limit": 1})).await;
+    let phone = offers["numbers"][0]["phone_number"].as_str().unwrap();
+    let bought = session.data("purchase_number", json!({"phone_number": phone})).await;
+    let number = bought["number"]["number_id"].as_str().unwrap();
+    let inbound = |name: &str| json!({"name": name, "type": "inbound"});
+    let mut holder = inbound("Reception");
+    holder["number_ids"] = json!([number]);
+    let holder = session.data("create_agent", holder).await;
+    let holder = holder["agent_id"].as_str().unwrap();
+    let other = session.data("create_agent", inbound("Night shift")).await;
+    let attach = json!({"agent_id": other["agent_id"], "attach": [number]});
+    let error = session.failure("set_agent_numbers", attach).await;
+    assert_eq!(
+        (&error["class"], &error["message"], &error["next"]),
+        (
+            &json!("conflict"),
+            &json!(format!(
+                "{phone} (number_id {number}) is answered by Reception (agent_id {holder})"
+            )),
+            &json!(format!(
+                "set_agent_numbers with agent_id {holder} and detach [\"{number}\"] frees it; then attach it."
+            )),
+        ),
+    );
+    session.finish_well().await;
+}

@@ -229,7 +229,8 @@ async fn a_wrong_key_is_reported_and_never_shown() {
                 "{tool}: {answer}"
             );
             let text = answer["result"]["content"][0]["text"].as_str().unwrap();
-            assert!(text.contains("401") && text.contains("key"), "{tool}: {text}");
+            assert!(error["status"] == 401 && !text.contains("401"), "{tool}: {answer}");
+            assert!(text.contains("the API key was not accepted"), "{tool}: {text}");
             assert!(text.contains("CALLINGBOX_API_KEY or the key file"), "{tool}: {text}");
             assert!(!answer.to_string().contains("5ecret"), "{tool}: {answer}");
         }

@@ -369,7 +369,7 @@ async fn a_session_carries_an_elicitation_and_its_response() {
         (json!({"action": "decline"}), "declined"),
         (
             json!({"action": "accept", "content": {"confirm": true}}),
-            "invalid_argument: POST /v1/calls",
+            "invalid_argument: the request was refused: agent ",
         ),
     ] {
         let call = json!({"agent_id": agent_id, "to": "+13105550100"});

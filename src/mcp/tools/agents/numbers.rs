@@ -14,10 +14,11 @@ use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
+use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::toolset::Toolset;
-use callingbox::{self, Agent, AgentId, Effect, NumberId};
+use callingbox::{self, Agent, AgentId, E164, Effect, ErrorKind, NumberId, PageRequest};
 
 pub(in crate::mcp::tools) struct SetAgentNumbers;
 
@@ -119,6 +120,31 @@ impl Step {
     }
 }
 
+/// The error of attaching a number that another inbound agent answers, with that agent. Unchanged if it cannot be read.
+async fn name_holder(
+    api: &callingbox::ApiClient,
+    number: &NumberId,
+    error: ToolError,
+    until: Instant,
+) -> ToolError {
+    let find = async {
+        let page = api.list_numbers(&PageRequest::with_limit(100)).await.ok()?;
+        let found = page.data.into_iter().find(|listed| listed.id == *number)?;
+        let holder = api.get_agent(&found.inbound_agent_id?).await.ok()?;
+        Some((found.e164, holder))
+    };
+    let Ok(Some((e164, holder))) = timeout_at(until, find).await else { return error };
+    let phone = e164.as_ref().map_or("the number", E164::as_str);
+    let name = text::one_line(holder.name.as_deref().unwrap_or("unnamed"), 100);
+    let id = holder.id;
+    let hint = format!("with agent_id {id} and detach [\"{number}\"] frees it; then attach it");
+    ToolError::new(
+        ErrorCode::Conflict,
+        format!("{phone} (number_id {number}) is answered by {name} (agent_id {id})"),
+    )
+    .with_next([NextStep::Tool { name: ToolName::SET_AGENT_NUMBERS, hint: hint.into() }])
+}
+
 /// How long all steps may take together: the answer must be sent before the deadline of the tool call.
 const TIME: Duration = Duration::from_secs(50);
 
@@ -141,7 +167,17 @@ async fn run_steps(
                 taken.push(step.past_tense());
                 continue;
             }
-            Ok(Err(error)) => (error.effect(), ToolError::from(error)),
+            Ok(Err(error)) => {
+                let effect = error.effect();
+                let is_conflict = matches!(error.kind(), ErrorKind::Conflict { .. });
+                let error = ToolError::from(error);
+                match step {
+                    Step::Attach(number) if is_conflict => {
+                        (effect, name_holder(api, number, error, until).await)
+                    }
+                    _ => (effect, error),
+                }
+            }
             Err(_elapsed) => (
                 Effect::Unknown,
                 ToolError::new(ErrorCode::TimedOut, "CallingBox did not answer in time.")
