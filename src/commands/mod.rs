@@ -37,6 +37,10 @@ use crate::runtime::Runtime;
 use crate::stdio;
 use crate::telemetry::Telemetry;
 
+/// The answer to a user who typed an emergency number.
+const EMERGENCY_ANSWER: &str = "Emergency numbers are never dialed, and no setting changes this. In an emergency, dial the number on a \
+                                telephone yourself.";
+
 /// The default log filter.
 const LOG_FILTER: &str = "warn";
 /// The default log filter of `http`: one line per tool call.

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use jiff::Timestamp;
 
+use super::EMERGENCY_ANSWER;
 use super::output::print;
 use crate::cli::{Global, PolicyCheckArgs, PolicyCommand};
 use crate::config::{self, ConfigFile, UserFolders};
@@ -15,9 +16,6 @@ use crate::env_var::read_env_var;
 use crate::install;
 use crate::runtime::{self, HttpExtras};
 use callingbox::E164;
-
-const EMERGENCY: &str = "decision   refuse. Emergency numbers are never dialed, and no setting changes this. In an emergency, \
-                         call yourself.\n";
 
 pub(super) async fn run(
     command: &PolicyCommand,
@@ -51,7 +49,7 @@ async fn explain_number(
 ) -> anyhow::Result<()> {
     // People write emergency numbers as they dial them, which is not the E.164 form.
     if is_emergency_text(&check.number) {
-        return print(EMERGENCY);
+        return print(format!("decision   refuse. {EMERGENCY_ANSWER}\n"));
     }
     let to = E164::parse(&check.number)?;
     let now = match &check.at {

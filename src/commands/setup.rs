@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use super::EMERGENCY_ANSWER;
 use super::output::{print, print_wrapped};
 use super::prompt::{Prompter, Stopped, unless_interrupted};
 use super::ready_agent::find_ready_agent;
@@ -22,6 +23,7 @@ use crate::cli::Global;
 use crate::config::{self, ConfigFile, KeySource, UserFolders};
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::confirm::{ConfirmContext, Confirmation, confirmation_required};
+use crate::dialing::destination::{Destination, NumberType, is_emergency_text};
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::order::{CALL_HOLD, DialRequest, Order, Placed};
@@ -356,11 +358,7 @@ impl Setup {
             Environment::Live => "Your own telephone number, such as +14155550100: ",
             Environment::Sandbox => "The number to call, simulated, such as +13105550100: ",
         };
-        let to = self.prompter.ask_until_valid(question, |answer| {
-            let digits: String =
-                answer.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect();
-            E164::parse(&digits).map_err(|error| format!("The number is not valid: {error}."))
-        });
+        let to = self.prompter.ask_until_valid(question, parse_callee);
         let to = to.await?;
         let asked = DialRequest {
             order: Order::Call(Box::new(CallCreate::new(agent.id.clone(), to.clone()))),
@@ -522,6 +520,20 @@ impl Setup {
                 "\nThe setup is complete, but the call failed. {doctor} checks what may be wrong.\n"
             ),
         })
+    }
+}
+
+fn parse_callee(answer: &str) -> Result<E164, String> {
+    let digits: String =
+        answer.chars().filter(|letter| !matches!(letter, ' ' | '-' | '(' | ')')).collect();
+    if is_emergency_text(answer) {
+        return Err(EMERGENCY_ANSWER.to_owned());
+    }
+    let number =
+        E164::parse(&digits).map_err(|error| format!("The number is not valid: {error}."))?;
+    match Destination::from_number(&number).number_type {
+        NumberType::Emergency => Err(EMERGENCY_ANSWER.to_owned()),
+        _ => Ok(number),
     }
 }
 

@@ -235,7 +235,7 @@ async fn the_rules_are_written_explained_and_never_overwritten() {
     assert!(said.contains("never dial premium numbers"), "{said}");
     for number in ["911", "112", "+911", "999", "988"] {
         let said = home.print(&["policy", "check", number]).await;
-        assert!(said.contains("In an emergency, call yourself."), "{number}: {said}");
+        assert!(said.contains("dial the number on a telephone yourself."), "{number}: {said}");
     }
 }
 

@@ -179,14 +179,29 @@ async fn it_continues_where_the_answers_ended() {
 async fn an_invalid_answer_is_asked_for_again_three_times() {
     let (sandbox, control) = fast_simulator().await;
     let home = Home::new();
-    let answers = format!("41\nabc\n{BUY}{AGENT}911\n5550100\nme\n");
+    let answers = format!("41\nabc\n{BUY}{AGENT}me\n5550100\nnine\n");
     let (text, error) = stop_setup(&home, &sandbox, &answers).await;
     assert_contains(
         &text,
         &["An area code has three digits.", "The number is not valid: not an E.164 number"],
     );
+    assert!(!text.contains("Emergency numbers"), "{text}");
     assert_contains(&error, &["No valid answer was given."]);
     assert_eq!(control.dialed().await.len(), 0);
+    sandbox.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_emergency_number_gets_the_answer_for_emergencies() {
+    let (sandbox, control) = fast_simulator().await;
+    let home = Home::new();
+    let answers = format!("{BUY}{AGENT}911\n+1911\n1 1 2\n");
+    let (text, error) = stop_setup(&home, &sandbox, &answers).await;
+    let answer = "In an emergency, dial the number on a telephone yourself.";
+    assert_eq!(text.matches(answer).count(), 3, "{text}");
+    assert!(!text.contains("The number is not valid"), "{text}");
+    assert_contains(&error, &["No valid answer was given."]);
+    assert_eq!(control.count("POST", "/v1/calls").await, 0);
     sandbox.shutdown().await.unwrap();
 }
 
