@@ -240,7 +240,7 @@ pub fn get_prompt(
     for argument in job.arguments {
         let value = match given.get(argument.name) {
             Some(Value::String(text)) if !text.trim().is_empty() => Some(one_line(text, 2_000)),
-            None | Some(Value::String(_)) if !argument.required => None,
+            None | Some(Value::Null | Value::String(_)) if !argument.required => None,
             _ => {
                 return Err(ErrorData::invalid_params(
                     format!("`{}` is needed, as text: {}", argument.name, argument.description),

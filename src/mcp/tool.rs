@@ -8,7 +8,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use rmcp::model::{CallToolResult, InputRequiredResult, Tool as Definition, ToolAnnotations};
+use rmcp::model::{
+    CallToolResult, InputRequiredResult, JsonObject, Tool as Definition, ToolAnnotations,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -97,7 +99,8 @@ pub struct ToolEntry {
     pub meta: ToolMeta,
     description: &'static [Sentence],
     definition: LazyLock<Definition>,
-    prepare: for<'a> fn(Arguments, &'a ToolContext) -> Result<PreparedCall<'a>, ToolError>,
+    prepare:
+        for<'a> fn(&JsonObject, Arguments, &'a ToolContext) -> Result<PreparedCall<'a>, ToolError>,
 }
 
 impl ToolEntry {
@@ -140,7 +143,7 @@ impl ToolEntry {
         arguments: Arguments,
         cx: &'a ToolContext,
     ) -> Result<PreparedCall<'a>, ToolError> {
-        (self.prepare)(arguments, cx)
+        (self.prepare)(&self.definition.input_schema, arguments, cx)
     }
 }
 
@@ -163,11 +166,12 @@ fn build_definition<T: Tool>() -> Definition {
         ))
 }
 
-fn prepare_call<T: Tool>(
+fn prepare_call<'a, T: Tool>(
+    schema: &JsonObject,
     arguments: Arguments,
-    cx: &ToolContext,
-) -> Result<PreparedCall<'_>, ToolError> {
-    let input = arguments::parse::<T::Input>(arguments)?;
+    cx: &'a ToolContext,
+) -> Result<PreparedCall<'a>, ToolError> {
+    let input = arguments::parse::<T::Input>(schema, arguments)?;
     Ok(PreparedCall {
         deadline: T::deadline(&input, cx),
         work: Box::pin(async move {

@@ -69,7 +69,7 @@ macro_rules! id_type {
             }
         }
 
-        string_schema!($name);
+        string_schema!($name, {"type": "string", "minLength": 1});
     };
 }
 

@@ -69,6 +69,9 @@ pub(crate) use open_enum;
 /// Implements `JsonSchema` for a type that is a string on the wire.
 macro_rules! string_schema {
     ($name:ident) => {
+        $crate::model::string_schema!($name, {"type": "string"});
+    };
+    ($name:ident, $schema:tt) => {
         impl schemars::JsonSchema for $name {
             fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($name).into()
@@ -79,7 +82,7 @@ macro_rules! string_schema {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({"type": "string"})
+                schemars::json_schema!($schema)
             }
         }
     };

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
+use rmcp::model::JsonObject;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 
-use crate::mcp::input::schema;
+use crate::mcp::input::normalize::{is_clearable, normalize_arguments};
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text;
 use crate::suggest::most_similar;
@@ -311,30 +312,23 @@ macro_rules! pattern_text {
 }
 pub(in crate::mcp) use pattern_text;
 
-/// Reads the arguments of one call into the tool's own type.
+/// Reads the arguments of one call into the tool's own type, whose schema this is.
 ///
 /// # Errors
 /// A tool error that names the argument, the problem and, for an unknown argument, the valid names. Nothing was done.
-pub fn parse<T: DeserializeOwned + JsonSchema>(arguments: Arguments) -> Result<T, ToolError> {
-    let arguments = Value::Object(arguments);
-    let parsed = match find_null(&arguments) {
-        Some(_) => None,
-        None => Some(serde_path_to_error::deserialize(&arguments)),
+pub fn parse<T: DeserializeOwned>(
+    schema: &JsonObject,
+    arguments: Arguments,
+) -> Result<T, ToolError> {
+    let arguments = Value::Object(normalize_arguments(schema, arguments));
+    let error = match serde_path_to_error::deserialize(&arguments) {
+        Ok(input) => return Ok(input),
+        Err(error) => error,
     };
-    if let Some(Ok(input)) = parsed {
-        return Ok(input);
-    }
-    let schema = Value::Object(Map::clone(&schema::input_schema::<T>()));
+    let schema = Value::Object(schema.clone());
     let problem = unknown_argument(&schema, &arguments)
-        .or_else(|| find_null(&arguments).map(|name| null_argument(&schema, name)))
-        .or_else(|| parsed?.err().map(|error| wrong_value(&schema, &arguments, error)))
-        .unwrap_or_else(|| "they do not fit the tool's schema".to_owned());
+        .unwrap_or_else(|| wrong_value(&schema, &arguments, error));
     Err(ToolError::invalid_argument(problem))
-}
-
-fn find_null(arguments: &Value) -> Option<&str> {
-    let mut members = arguments.as_object().into_iter().flatten();
-    members.find(|(_, value)| value.is_null()).map(|(name, _)| name.as_str())
 }
 
 /// A name as an error shows it: on one line, short, and without a telephone number.
@@ -356,28 +350,18 @@ fn unknown_argument(schema: &Value, arguments: &Value) -> Option<String> {
     Some(format!("there is no argument `{unknown}`{hint}; {valid}"))
 }
 
-/// The schema defines whether an argument is required, and whether it can be cleared.
-fn null_argument(schema: &Value, name: &str) -> String {
-    let names = |list: Option<&Value>| {
-        list.and_then(Value::as_array).is_some_and(|names| names.iter().any(|one| one == name))
-    };
-    if names(schema.get("required")) {
-        format!("`{name}` is required and may not be null")
-    } else if names(schema.pointer("/properties/clear/items/enum")) {
-        format!(
-            "`{name}` may not be null: leave it out to keep it, or name it in `clear` to empty it"
-        )
-    } else {
-        format!("`{name}` may not be null: leave it out instead")
-    }
-}
-
 fn wrong_value(
     schema: &Value,
     arguments: &Value,
     error: serde_path_to_error::Error<serde_json::Error>,
 ) -> String {
     let path = error.path().to_string();
+    let is_empty = arguments.get(&path).and_then(Value::as_str).is_some_and(str::is_empty);
+    if is_empty && is_clearable(schema, &path) {
+        return format!(
+            "`{path}` may not be empty: leave it out to keep it, or name it in `clear` to empty it"
+        );
+    }
     let reason = match find_choice(schema, arguments, error.path()) {
         Some(choice) => format!("must be one of {choice}"),
         // serde repeats the value, which may contain a telephone number.
@@ -407,6 +391,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::mcp::input::schema;
 
     #[derive(Debug, Deserialize, JsonSchema, PartialEq)]
     #[serde(deny_unknown_fields)]
@@ -415,6 +400,7 @@ mod tests {
         count: Option<BoundedInteger<1, 9>>,
         items: Option<List<bool, 2>>,
         kind: Option<Kind>,
+        note: Option<Text<1, 3>>,
         clear: Option<List<Clearable, 1>>,
     }
 
@@ -422,6 +408,7 @@ mod tests {
     #[serde(rename_all = "lowercase")]
     enum Clearable {
         Items,
+        Note,
     }
 
     #[derive(Debug, Deserialize, JsonSchema, PartialEq)]
@@ -433,7 +420,7 @@ mod tests {
 
     fn read(value: Value) -> Result<Sample, String> {
         let Value::Object(map) = value else { panic!("not an object") };
-        parse(map).map_err(|error| error.message().to_owned())
+        parse(&schema::input_schema::<Sample>(), map).map_err(|error| error.message().to_owned())
     }
 
     #[test]
@@ -445,6 +432,7 @@ mod tests {
                 count: Some(BoundedInteger(9)),
                 items: Some(List(vec![true])),
                 kind: None,
+                note: None,
                 clear: None,
             })
         );
@@ -455,25 +443,26 @@ mod tests {
                 Some(BoundedInteger(9))
             );
         }
+        let nulls = json!({"name": "a", "count": null, "items": null, "kind": null, "clear": null});
+        assert_eq!(read(nulls), read(json!({"name": "a"})));
         for (bad, reason) in [
             (json!({}), "missing field `name`"),
             (json!({"name": ""}), "`name`: must have 1 to 3 characters, and has 0"),
             (json!({"name": "äöüß"}), "`name`: must have 1 to 3 characters, and has 4"),
             (json!({"name": "a", "count": 10}), "`count`: must be a whole number from 1 to 9"),
-            (json!({"name": "a", "count": "5"}), "`count`: must be a whole number from 1 to 9"),
+            (json!({"name": "a", "count": "ten"}), "`count`: must be a whole number from 1 to 9"),
             (json!({"name": "a", "count": 1.5}), "`count`: must be a whole number from 1 to 9"),
             (json!({"name": "a", "count": 0.0}), "`count`: must be a whole number from 1 to 9"),
             (json!({"name": "a", "count": -1.0}), "`count`: must be a whole number from 1 to 9"),
             (json!({"name": "a", "count": 1e300}), "`count`: must be a whole number from 1 to 9"),
-            (json!({"name": "a", "count": null}), "`count` may not be null: leave it out instead"),
-            (json!({"name": null}), "`name` is required and may not be null"),
+            (json!({"name": null}), "missing field `name`"),
             (
                 json!({"name": "a", "nmae": null}),
-                "there is no argument `nmae` (did you mean `name`?); the valid arguments are `name`, `count`, `items`, `kind`, `clear`",
+                "there is no argument `nmae` (did you mean `name`?); the valid arguments are `name`, `count`, `items`, `kind`, `note`, `clear`",
             ),
             (
-                json!({"items": null, "count": "5"}),
-                "`items` may not be null: leave it out to keep it, or name it in `clear` to empty it",
+                json!({"name": "a", "note": ""}),
+                "`note` may not be empty: leave it out to keep it, or name it in `clear` to empty it",
             ),
             (
                 json!({"name": "a", "items": [true, true, true]}),
@@ -481,11 +470,11 @@ mod tests {
             ),
             (
                 json!({"name": "a", "nmae": 1}),
-                "there is no argument `nmae` (did you mean `name`?); the valid arguments are `name`, `count`, `items`, `kind`, `clear`",
+                "there is no argument `nmae` (did you mean `name`?); the valid arguments are `name`, `count`, `items`, `kind`, `note`, `clear`",
             ),
             (
                 json!({"name": "a", "+13105550100": 1}),
-                "there is no argument `+***`; the valid arguments are `name`, `count`, `items`, `kind`, `clear`",
+                "there is no argument `+***`; the valid arguments are `name`, `count`, `items`, `kind`, `note`, `clear`",
             ),
             (
                 json!({"name": "a", "items": [true, 1]}),

@@ -3,8 +3,7 @@
 //!
 //! No `$schema` (2020-12 is the default dialect of the protocol, and a stated one is refused by some clients), no
 //! titles, no `["x", "null"]` (an optional argument is left out, never null), sub-schemas inlined. Details that do not
-//! help a model are omitted, because every conversation pays for each word: minimum lengths, non-negative numbers,
-//! required fields below the first level of an answer.
+//! help a model are omitted, because every conversation pays for each word: limits and required fields of answers.
 
 use std::sync::Arc;
 
@@ -27,7 +26,9 @@ pub fn output_schema<T: JsonSchema>() -> Arc<JsonObject> {
         simplify_schema(schema);
         // This program writes the answers: limits and explanations of fields would use a model's context without
         // helping it.
-        for key in ["description", "pattern", "maxLength", "minimum", "maximum", "required"] {
+        for key in
+            ["description", "pattern", "minLength", "maxLength", "minimum", "maximum", "required"]
+        {
             schema.remove(key);
         }
     })
@@ -53,11 +54,6 @@ fn generate_schema<T: JsonSchema>(contract: Contract, tidy: fn(&mut Schema)) -> 
 fn simplify_schema(schema: &mut Schema) {
     schema.remove("title");
     schema.remove("format");
-    for key in ["minLength", "minimum"] {
-        if schema.get(key).is_some_and(|least| *least == 0 || *least == 1) {
-            schema.remove(key);
-        }
-    }
     // The description of the list covers its items.
     for key in ["items", "additionalProperties"] {
         if let Some(Value::Object(inner)) = schema.get_mut(key) {
@@ -145,8 +141,8 @@ mod tests {
             json!({
                 "type": "object",
                 "properties": {
-                    "name": {"description": "What it is called.", "type": "string", "maxLength": 20},
-                    "count": {"type": "integer", "maximum": 9},
+                    "name": {"description": "What it is called.", "type": "string", "minLength": 1, "maxLength": 20},
+                    "count": {"type": "integer", "minimum": 1, "maximum": 9},
                     "way": {"type": "string", "enum": ["out", "in"]},
                     "context": {"type": "object"},
                 },

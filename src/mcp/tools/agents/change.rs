@@ -52,7 +52,7 @@ pub(in crate::mcp::tools) struct UpdateAgentInput {
     /// New BCP 47 tag.
     #[schemars(with = "Option<String>")]
     language: Option<Text<1, 35>>,
-    /// New result fields; they replace all old ones. {} ends extraction.
+    /// New result fields, name to "boolean", "string" or "number"; they replace all old ones. {} ends extraction.
     returns: Option<ReturnsSchema>,
     /// New in-call tools; they replace all old ones.
     #[schemars(with = "Option<List<Object, 16>>")]

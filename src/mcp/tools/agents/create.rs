@@ -38,7 +38,7 @@ pub(in crate::mcp::tools) struct CreateAgentInput {
     /// BCP 47 tag such as en.
     #[schemars(with = "Option<String>")]
     language: Option<Text<1, 35>>,
-    /// Result fields to extract after each call: name to type, flat.
+    /// Result fields to extract after each call, flat: name to "boolean", "string" or "number".
     returns: Option<ReturnsSchema>,
     /// Functions the agent may use during a call; end_call is a builtin.
     tools: Option<InCallTools>,
