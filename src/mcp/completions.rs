@@ -71,8 +71,8 @@ pub async fn complete_argument(
         }
         _ => return Err(ErrorData::invalid_params("there is nothing to complete there", None)),
     };
-    let seen = |source: &Source| source.view().is_none_or(|view| view.is_visible(tools));
-    let found = match source.filter(seen) {
+    let is_visible = |source: &Source| source.view().is_none_or(|view| view.is_visible(tools));
+    let found = match source.filter(is_visible) {
         Some(source) => load_values(account, source, &typed)
             .await
             .map_err(|error| answer::protocol_error(error, tools))?,

@@ -45,7 +45,7 @@ fn account_tag(account: &Account, call: &CallId) -> Result<String, ToolError> {
 }
 
 fn task_id(account: &Account, call: &CallId) -> Result<String, ToolError> {
-    Ok(format!("{call}{SEPARATOR}{}", account_tag(account, call)?))
+    Ok(format!("{}{SEPARATOR}{}", call.as_str(), account_tag(account, call)?))
 }
 
 /// The call of a task, if the task belongs to this account and the caller may see calls.
@@ -94,13 +94,14 @@ pub async fn get_task(
 ) -> Result<GetTaskResult, ErrorData> {
     let id = authorize_task(account, tools, task)?;
     let kept = |call: &Call| Duration::from_millis(poll_interval_ms(call, Timestamp::now())) + LATE;
-    let seen = waiting::poll_once(account, draining, &id, kept).await;
-    let seen = seen.map_err(|error| answer::protocol_error(error.with_call_id(id), tools))?;
-    let simulated = text::is_simulated(&seen.call.extra);
-    let record = build_task(task, &seen);
-    waiting::record_call_end(account, &seen.call).await;
-    let details = CallDetails::load(account, tools, &seen.call).await;
-    let report = CallReport::new(seen.call, &details, tools).with_trouble(seen.trouble);
+    let observed = waiting::poll_once(account, draining, &id, kept).await;
+    let observed =
+        observed.map_err(|error| answer::protocol_error(error.with_call_id(id), tools))?;
+    let simulated = text::is_simulated(&observed.call.extra);
+    let record = build_task(task, &observed);
+    waiting::record_call_end(account, &observed.call).await;
+    let details = CallDetails::load(account, tools, &observed.call).await;
+    let report = CallReport::new(observed.call, &details, tools).with_trouble(observed.trouble);
     if !report.is_final() {
         return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
     }
@@ -123,13 +124,13 @@ fn poll_interval_ms(call: &Call, now: Timestamp) -> u64 {
 }
 
 /// Builds the task's record from the call.
-fn build_task(task: &str, seen: &ObservedCall) -> Task {
-    let call = &seen.call;
+fn build_task(task: &str, observed: &ObservedCall) -> Task {
+    let call = &observed.call;
     let text = |at: &Option<callingbox::Timestamp>| {
         at.as_ref().map_or_else(|| Timestamp::UNIX_EPOCH.to_string(), ToString::to_string)
     };
     let mut message = format!("call_id: {}. The call is {}.", call.id, call.status);
-    if let Some(trouble) = &seen.trouble {
+    if let Some(trouble) = &observed.trouble {
         message.push_str(&text::last_known_note(&trouble.kind().to_string()));
     }
     let message = text::mark_simulated(text::is_simulated(&call.extra), &message);

@@ -25,30 +25,30 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// How long errors are tolerated before anything is known about the call. Later errors are waited out; an error from
 /// the start more likely means a wrong key, address or network and is returned.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ERROR_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// How long to wait for the first poll of a call, even if the requested wait is shorter. It is longer than the
 /// time-out of one poll, because an answer without any state is useless.
-const FIRST_LOOK: Duration = Duration::from_secs(15);
+const FIRST_POLL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a server that shuts down still waits for the first poll of a call.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
 /// The longest wait of a client that receives progress notifications.
-const LONGEST: Duration = Duration::from_secs(3_600);
+const MAX_WAIT: Duration = Duration::from_secs(3_600);
 
 /// The maximum length of one utterance in a progress message, in characters.
-const LINE: usize = 300;
+const MAX_LINE_CHARS: usize = 300;
 
 /// Limits a requested wait. A client without progress notifications times out early and would not receive the answer.
 #[must_use]
-pub fn allowed_wait(cx: &ToolContext, asked: Duration) -> Duration {
-    let most = if cx.progress.is_requested() {
-        LONGEST
+pub fn allowed_wait(cx: &ToolContext, requested: Duration) -> Duration {
+    let max = if cx.progress.is_requested() {
+        MAX_WAIT
     } else {
         Duration::from_secs(cx.account.wait_limits().max_seconds)
     };
-    asked.min(most)
+    requested.min(max)
 }
 
 /// The last known state of a call, and the error that prevented a newer one.
@@ -146,11 +146,11 @@ pub async fn poll_once(
     let nobody = ProgressNotifier::default();
     let reporter = ProgressReporter::new(&nobody, false);
     let snapshot = watch_until(reporter, draining, &mut follower, Instant::now(), known).await;
-    let seen = observe(&snapshot)?;
+    let observed = observe(&snapshot)?;
     if !snapshot.state.is_over() {
-        watchers.keep_alive(id, follower, kept(&seen.call));
+        watchers.keep_alive(id, follower, kept(&observed.call));
     }
-    Ok(seen)
+    Ok(observed)
 }
 
 /// Records in the ledger how a call ended, if it has.
@@ -182,8 +182,8 @@ async fn watch_until(
     mut until: Instant,
     enough: impl Fn(&Snapshot) -> bool,
 ) -> Arc<Snapshot> {
-    let patience = Instant::now() + PATIENCE;
-    let mut first_look = Instant::now() + FIRST_LOOK;
+    let tolerated_until = Instant::now() + ERROR_TOLERANCE;
+    let mut first_poll_until = Instant::now() + FIRST_POLL_TIMEOUT;
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ending = false;
@@ -191,9 +191,10 @@ async fn watch_until(
         let snapshot = follower.snapshot();
         reporter.report_changes(&snapshot).await;
         let nothing_known = snapshot.call.is_none();
-        let hopeless = nothing_known && snapshot.trouble.is_some() && Instant::now() >= patience;
+        let hopeless =
+            nothing_known && snapshot.trouble.is_some() && Instant::now() >= tolerated_until;
         let parked = ending && !nothing_known;
-        let end = if nothing_known { until.max(first_look) } else { until };
+        let end = if nothing_known { until.max(first_poll_until) } else { until };
         if snapshot.state.is_over() || enough(&snapshot) || hopeless || parked {
             return snapshot;
         }
@@ -202,11 +203,11 @@ async fn watch_until(
                 return follower.snapshot();
             },
             _ = heartbeat.tick() => reporter.report_heartbeat(&snapshot).await,
-            () = sleep_until(patience), if nothing_known && Instant::now() < patience => {}
+            () = sleep_until(tolerated_until), if nothing_known && Instant::now() < tolerated_until => {}
             () = draining.cancelled(), if !ending => {
                 ending = true;
-                let parting = Instant::now() + SHUTDOWN_GRACE;
-                (until, first_look) = (until.min(parting), first_look.min(parting));
+                let grace_ends = Instant::now() + SHUTDOWN_GRACE;
+                (until, first_poll_until) = (until.min(grace_ends), first_poll_until.min(grace_ends));
             }
             () = sleep_until(end) => return follower.snapshot(),
         }
@@ -261,7 +262,7 @@ impl<'a> ProgressReporter<'a> {
         for segment in snapshot.segments.iter().skip(self.lines).filter(|_| self.words) {
             let direction = snapshot.call.as_ref().and_then(|call| call.direction.as_ref());
             let speaker = text::speaker_name(segment, direction);
-            let words = self.fence.wrap_line(&segment.text, LINE);
+            let words = self.fence.wrap_line(&segment.text, MAX_LINE_CHARS);
             self.progress.report(format!("{speaker}{SAID}{words}")).await;
         }
         self.lines = self.lines.max(snapshot.segments.len());

@@ -26,6 +26,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::suggest::correct_typo;
 use callingbox::redact::mask_secrets_and;
+use callingbox::shown_text::is_invisible;
 
 /// The format of log lines.
 #[derive(
@@ -224,8 +225,8 @@ impl Write for RedactingWriter {
         let mut shown = redact(text);
         // Nearly every line is ASCII, which is cheap to recognize.
         let is_printable = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        if !is_printable(&shown) && shown.chars().any(is_line_control) {
-            shown = Cow::Owned(escape_line_controls(&shown));
+        if !is_printable(&shown) && shown.chars().any(is_invisible) {
+            shown = Cow::Owned(escape_for_json(&shown));
         }
         shown.to_mut().push_str(newline);
         io::stderr().lock().write_all(shown.as_bytes())?;
@@ -237,18 +238,17 @@ impl Write for RedactingWriter {
     }
 }
 
-/// Whether a character begins a new line or moves the cursor.
-fn is_line_control(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
-}
-
-/// Escapes the characters that begin a new line or move the cursor, as JSON does.
-fn escape_line_controls(text: &str) -> String {
+/// Escapes the invisible characters and those that begin a new line or move the cursor, as JSON does.
+fn escape_for_json(text: &str) -> String {
     let mut shown = String::with_capacity(text.len() + 1);
     for c in text.chars() {
         match c {
             '\n' => shown.push_str("\\n"),
-            c if is_line_control(c) => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if is_invisible(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    shown.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
             c => shown.push(c),
         }
     }
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn an_event_is_one_line_and_its_json_stays_valid() {
         let text = "a\n\r\u{1b}[2J\t\0\u{7f}\u{85}\u{9b}\u{2028}\u{2029}é";
-        let shown = escape_line_controls(text);
+        let shown = escape_for_json(text);
         assert_eq!(shown, r"a\n\u000d\u001b[2J\u0009\u0000\u007f\u0085\u009b\u2028\u2029é");
         assert_eq!(serde_json::from_str::<String>(&format!("\"{shown}\"")).unwrap(), text);
     }

@@ -59,7 +59,7 @@ macro_rules! id_type {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                crate::shown_text::fmt_one_line(&self.0, f)
             }
         }
 

@@ -64,6 +64,7 @@ mod probe;
 pub mod redact;
 mod response;
 mod retry;
+pub mod shown_text;
 mod transport;
 pub mod webhook_signature;
 mod webhooks;

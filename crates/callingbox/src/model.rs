@@ -45,7 +45,7 @@ macro_rules! open_enum {
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
+                $crate::shown_text::fmt_one_line(self.as_str(), f)
             }
         }
 
@@ -148,7 +148,7 @@ impl From<jiff::Timestamp> for Timestamp {
 
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        crate::shown_text::fmt_one_line(&self.0, f)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::e164::mask_number;
+use crate::shown_text::one_line;
 
 /// The fewest digits that may be a telephone number.
 const MIN_DIGITS: usize = 7;
@@ -63,26 +64,12 @@ pub fn mask_secrets_and<'a>(text: &'a str, prefixes: &[&str]) -> Cow<'a, str> {
     Cow::Owned(shown)
 }
 
-/// Makes a message of another program safe to show: removes the key, masks other secrets and telephone numbers, replaces
-/// control characters and invisible ones, joins white space, and cuts it after 500 characters.
+/// Makes a message of another program safe to show: removes the key, masks other secrets and telephone numbers, writes it
+/// on one line with its invisible characters as escapes, and cuts it after 500 characters.
 #[must_use]
 pub fn sanitize_text(text: &str, key: &str) -> String {
     let text = if key.is_empty() { text.to_owned() } else { text.replace(key, "[key]") };
-    let words = text
-        .split(|c: char| c.is_whitespace() || c.is_control() || is_invisible(c))
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ");
-    let masked = mask_secrets(&words);
-    if masked.chars().count() <= MAX_MESSAGE {
-        return masked.into_owned();
-    }
-    masked.chars().take(MAX_MESSAGE - 1).chain(['…']).collect()
-}
-
-/// Whether a character changes how the text around it is shown (Unicode bidirectional and zero-width characters).
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    one_line(&mask_secrets(&one_line(&text, usize::MAX)), MAX_MESSAGE)
 }
 
 #[cfg(test)]
@@ -127,7 +114,7 @@ mod tests {
     fn a_message_of_another_program_is_made_safe() {
         for (text, expected) in [
             (format!("bad key {KEY}!"), "bad key [key]!"),
-            ("a\r\nb\u{1b}[31mc\u{202e}d\0e".to_owned(), "a b [31mc d e"),
+            ("a\r\nb\u{1b}[31mc\u{202e}d\0e".to_owned(), r"a b\u{001B}[31mc\u{202E}d\u{0000}e"),
             ("call +14155550123, or +1 or +".to_owned(), "call +141******23, or +1 or +"),
             ("+1 (415) 555-0123; whsec_00aa".to_owned(), "+1 (***********23; whsec_***"),
         ] {

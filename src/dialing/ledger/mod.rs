@@ -188,5 +188,5 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
 
 /// The reason on one line, with at most [`MAX_REASON`] characters.
 fn truncate_reason(reason: &str) -> String {
-    reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON).collect()
+    callingbox::shown_text::one_line(reason, MAX_REASON)
 }

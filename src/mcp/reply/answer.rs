@@ -65,7 +65,7 @@ pub fn render_reply<T: Serialize>(reply: Reply<T>) -> Result<CallToolResult, Too
         ToolError::internal(format!("the answer could not be written: {error}. It was: {text}"))
     })?;
     let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
-    result.structured_content = Some(data);
+    result.structured_content = Some(text::escape_data(data));
     Ok(result)
 }
 
@@ -73,9 +73,11 @@ pub fn render_reply<T: Serialize>(reply: Reply<T>) -> Result<CallToolResult, Too
 /// find the same data under [`ERROR_META`].
 #[must_use]
 pub fn render_error(error: &ErrorReport) -> CallToolResult {
-    let mut result = CallToolResult::error(vec![ContentBlock::text(error.to_string())]);
+    let shown = text::escape_invisible(&error.to_string());
+    let mut result = CallToolResult::error(vec![ContentBlock::text(shown)]);
     let mut meta = MetaObject::default();
-    meta.insert(ERROR_META.to_owned(), serde_json::to_value(error).unwrap_or(Value::Null));
+    let data = serde_json::to_value(error).unwrap_or(Value::Null);
+    meta.insert(ERROR_META.to_owned(), text::escape_data(data));
     result.meta = Some(meta);
     result
 }

@@ -50,6 +50,9 @@ pub struct CallReport {
     /// Fields that are missing or not of the type that the agent's `returns` names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     result_problems: Vec<String>,
+    /// The names of the fields that hold words of the other party.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    untrusted: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     direction: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,9 +114,10 @@ impl CallReport {
         let (note, steps) = build_note(&call, details, outcome, is_final);
         let metadata = call.metadata.clone().map(without_dispatch_id);
         let length = CallLength::new(&call, details.now);
-        Self {
+        let report = Self {
             outcome,
             result_problems: find_result_problems(&call),
+            untrusted: Vec::new(),
             words: find_words(&call, details, outcome),
             note: with_steps(&note, &steps, tools),
             simulated: text::is_simulated(&call.extra),
@@ -145,7 +149,21 @@ impl CallReport {
             metadata: metadata.filter(|metadata| !metadata.is_empty()),
             trouble: None,
             is_final,
-        }
+        };
+        Self { untrusted: report.untrusted_fields(), ..report }
+    }
+
+    /// The names of the fields with words of the other party that this report has.
+    fn untrusted_fields(&self) -> Vec<&'static str> {
+        [
+            ("result", self.result.is_some()),
+            ("result_error", self.result_error.is_some()),
+            ("result_problems", !self.result_problems.is_empty()),
+            ("words", self.words.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_there)| is_there.then_some(name))
+        .collect()
     }
 
     /// Sets the error that prevented a newer state.
@@ -327,16 +345,17 @@ fn find_result_problems(call: &Call) -> Vec<String> {
         }
         for (name, wanted) in returns {
             let Some(result) = &result else { break };
-            let wanted = wanted.as_str().unwrap_or("?");
-            match (wanted, result.get(name)) {
-                (_, None) => problems.push(format!("`{name}` is missing")),
+            let wanted = text::one_line(wanted.as_str().unwrap_or("?"), 40);
+            let shown = text::one_line(name, 80);
+            match (wanted.as_str(), result.get(name)) {
+                (_, None) => problems.push(format!("`{shown}` is missing")),
                 (_, Some(Value::Null))
                 | ("boolean", Some(Value::Bool(_)))
                 | ("string", Some(Value::String(_)))
                 | ("number", Some(Value::Number(_))) => {}
                 (_, Some(value)) => {
                     problems.push(format!(
-                        "`{name}` should be a {wanted} and is {}",
+                        "`{shown}` should be a {wanted} and is {}",
                         json_type_name(value)
                     ));
                 }
@@ -375,8 +394,8 @@ fn build_note(
     let (text, step) = match outcome {
         CallOutcome::InProgress => {
             let status = match call.status.as_str() {
-                "" => "at an unknown stage",
-                status => status,
+                "" => "at an unknown stage".to_owned(),
+                _ => call.status.to_string(),
             };
             let warning = if is_inbound { "" } else { " Do not place it again." };
             let wait =

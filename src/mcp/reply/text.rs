@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+pub use callingbox::shown_text::{escape_invisible, one_line};
 use callingbox::{CallDirection, TranscriptSegment};
 
 /// The first line of every simulated answer.
@@ -109,35 +110,20 @@ impl Default for UntrustedFence {
     }
 }
 
-/// Escapes invisible characters: control characters except line feed and tab, characters that change the direction of
-/// writing (Unicode UAX #9), and characters without width.
+/// The data of an answer with the invisible characters of its texts and names as escapes.
 #[must_use]
-pub fn escape_invisible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        let hidden = (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c,
-                '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-                | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}' | '\u{00AD}' | '\u{180E}');
-        if hidden {
-            shown.push_str(&format!("\\u{{{:04X}}}", u32::from(c)));
-        } else {
-            shown.push(c);
-        }
+pub fn escape_data(data: Value) -> Value {
+    match data {
+        Value::String(text) => Value::String(escape_invisible(&text)),
+        Value::Array(items) => Value::Array(items.into_iter().map(escape_data).collect()),
+        Value::Object(members) => Value::Object(
+            members
+                .into_iter()
+                .map(|(name, value)| (escape_invisible(&name), escape_data(value)))
+                .collect(),
+        ),
+        other => other,
     }
-    shown
-}
-
-/// The same on one line, shortened to `limit` characters.
-#[must_use]
-pub fn one_line(text: &str, limit: usize) -> String {
-    let shown = escape_invisible(&text.split_whitespace().collect::<Vec<_>>().join(" "));
-    if shown.chars().count() <= limit {
-        return shown;
-    }
-    let mut cut: String = shown.chars().take(limit.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
 }
 
 /// One utterance on one line, so that its words cannot imitate another speaker's line.
@@ -189,16 +175,6 @@ mod tests {
         assert_eq!(lines.last().unwrap(), &format!("{marker}>>>"));
         assert_eq!(shown.matches(&format!("{marker}>>>")).count(), 1);
         assert_ne!(UntrustedFence::new().marker, fence.marker);
-    }
-
-    #[test]
-    fn what_would_be_invisible_is_shown() {
-        assert_eq!(
-            escape_invisible("a\u{202E}b\u{0007}c\u{200B}\td\n"),
-            "a\\u{202E}b\\u{0007}c\\u{200B}\td\n"
-        );
-        assert_eq!(one_line(" a \n b\r\n c ", 20), "a b c");
-        assert_eq!(one_line("abcdef", 4), "abc…");
     }
 
     #[test]

@@ -4,13 +4,14 @@ use serde_json::Value;
 
 use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::reply::next_step::NextStep;
+use crate::mcp::reply::text::one_line;
 use crate::mcp::request::context::ToolContext;
 use callingbox::PageCursor;
 
-/// The wire name of a value that is a string on the wire.
+/// The wire name of a value that is a string on the wire, on one line.
 pub(super) fn wire_word<T: serde::Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
-        Ok(Value::String(word)) => word,
+        Ok(Value::String(word)) => one_line(&word, 100),
         _ => String::new(),
     }
 }

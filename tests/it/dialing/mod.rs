@@ -5,6 +5,7 @@ use crate::harness;
 
 mod asked;
 mod carried;
+mod hostile;
 mod hosts;
 mod human;
 mod once;

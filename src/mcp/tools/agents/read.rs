@@ -13,7 +13,7 @@ use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
-use crate::mcp::reply::text;
+use crate::mcp::reply::text::{self, one_line};
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::wire_word;
@@ -127,6 +127,9 @@ impl From<Agent> for AgentReport {
     }
 }
 
+/// The maximum length of a field in the text, in characters: more than any argument may have.
+const MAX_FIELD_CHARS: usize = 65_536;
+
 impl Tool for GetAgent {
     const NAME: ToolName = ToolName::GET_AGENT;
     const TITLE: &'static str = "Get an agent";
@@ -157,7 +160,7 @@ impl Tool for GetAgent {
             ("archived_at", report.archived_at.clone()),
         ] {
             if let Some(value) = value {
-                let _ = write!(text, "\n{name}: {value}");
+                let _ = write!(text, "\n{name}: {}", one_line(&value, MAX_FIELD_CHARS));
             }
         }
         let simulated = report.agent.simulated;

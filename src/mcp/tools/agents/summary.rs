@@ -62,7 +62,7 @@ impl AgentSummary {
     pub(super) fn summary_line(&self) -> String {
         let mut line = format!(
             "{} ({}), agent_id {}",
-            self.name.as_deref().unwrap_or("unnamed"),
+            text::one_line(self.name.as_deref().unwrap_or("unnamed"), 200),
             self.kind.as_deref().unwrap_or("type not said"),
             self.agent_id
         );

@@ -301,6 +301,7 @@ fn offer_line(number: &AvailableNumber) -> String {
     let place = [number.locality.as_deref(), number.state.as_deref()]
         .into_iter()
         .flatten()
+        .map(|part| text::one_line(part, 100))
         .collect::<Vec<_>>()
         .join(", ");
     let kind = number.number_type.as_ref().map(super::shared::wire_word).unwrap_or_default();

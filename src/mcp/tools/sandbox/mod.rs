@@ -59,9 +59,9 @@ impl Tool for SimulateInboundCall {
                 SimulatorError::Refused { status, .. } => Some(*status),
                 _ => None,
             };
-            let told = |class| ToolError::new(class, error.to_string());
+            let failure = |class| ToolError::new(class, error.to_string());
             if !error.had_no_effect() {
-                return told(ErrorCode::Unavailable)
+                return failure(ErrorCode::Unavailable)
                     .with_effect(Effect::Unknown)
                     .with_retry(Retry::No)
                     .with_next([NextStep::tool(ToolName::LIST_CALLS, "shows whether the call exists")]);
@@ -74,13 +74,13 @@ impl Tool for SimulateInboundCall {
                 NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches an inbound agent"),
             ];
             match status {
-                Some(400) => told(ErrorCode::InvalidArgument).with_next([NextStep::person(
+                Some(400) => failure(ErrorCode::InvalidArgument).with_next([NextStep::person(
                     "Omit `from`, or choose a number whose last four digits are a scenario for callers.",
                 )]),
-                Some(402) => told(ErrorCode::InsufficientCredit),
-                Some(404) => told(ErrorCode::NotFound).with_next(numbers),
-                Some(_) => told(ErrorCode::Conflict).with_next(numbers),
-                None => told(ErrorCode::Unavailable),
+                Some(402) => failure(ErrorCode::InsufficientCredit),
+                Some(404) => failure(ErrorCode::NotFound).with_next(numbers),
+                Some(_) => failure(ErrorCode::Conflict).with_next(numbers),
+                None => failure(ErrorCode::Unavailable),
             }
         })?;
         let details = CallDetails::load(&cx.account, &cx.tools, &call).await;
