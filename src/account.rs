@@ -86,6 +86,12 @@ impl Account {
         Ok(&self.api_access()?.client)
     }
 
+    /// Whether CallingBox refused the key at its last request.
+    #[must_use]
+    pub fn is_key_refused(&self) -> bool {
+        self.api().is_ok_and(callingbox::ApiClient::is_key_refused)
+    }
+
     /// # Errors
     /// No API key is set.
     pub fn dialer(&self) -> Result<&Arc<Dialer>, MissingApiKey> {

@@ -23,7 +23,8 @@ use crate::config::{self, ConfigFile, EnvReader, UserFolders};
 use crate::env_var::read_env_var;
 use crate::http::answer;
 use crate::http::auth::Authenticator;
-use crate::http::auth::authenticator::{AccountOpener, ApiKeyAuth, KeyCheckError, StaticTokenAuth};
+use crate::http::auth::api_key::{AccountOpener, ApiKeyAuth, KeyCheckError};
+use crate::http::auth::authenticator::StaticTokenAuth;
 use crate::http::call_events::CallEvents;
 use crate::http::health::{self, Health};
 use crate::http::layers::with_layers;
@@ -35,6 +36,7 @@ use crate::mcp::registry::selection::Selection;
 use crate::runtime::{self, AccountFactory, HttpExtras, Runtime};
 use crate::secret_file::check_writers;
 use crate::state::SharedState;
+use crate::telemetry::log_throttle::LogThrottle;
 use crate::telemetry::metrics::{Exporter, Moment};
 use crate::webhook::{Rejection, WebhookReceiver};
 use callingbox::ApiKey;
@@ -80,7 +82,7 @@ pub(super) async fn run(
             (Authenticator::Anonymous(Arc::clone(&account)), Some(Arc::clone(&account)))
         }
         AuthMode::Key => (
-            Authenticator::ApiKey(ApiKeyAuth::new(Box::new(KeyAccounts(
+            Authenticator::ApiKey(ApiKeyAuth::new(Box::new(KeyAccounts::new(
                 runtime.account_factory(),
             )))),
             None,
@@ -121,9 +123,16 @@ pub(super) async fn run(
     let health =
         Health::new(own.clone(), ledger, account.environment()).with_shared_state(shared.clone());
     let allowed = settings.allowed.clone();
+    let has_named_hosts = allowed.has_named_hosts();
     let service = HttpServer::new(settings, catalogue, selection, authenticator, health);
 
     let listener = bind(args.listen).await?;
+    if !args.listen.ip().is_loopback() && !has_named_hosts {
+        tracing::warn!(
+            "--listen {}: other machines get 403, because only loopback names are allowed as host; name the host that clients use with --allowed-host",
+            args.listen
+        );
+    }
     let address = listener.local_addr()?;
     let admin = match args.admin_listen {
         None => None,
@@ -335,24 +344,43 @@ pub(super) fn token_file_path(
 }
 
 /// Opens the accounts of callers who bring their own API keys.
-struct KeyAccounts(AccountFactory);
+struct KeyAccounts {
+    accounts: AccountFactory,
+    unopened_log: LogThrottle,
+    unchecked_log: LogThrottle,
+}
+
+impl KeyAccounts {
+    fn new(accounts: AccountFactory) -> Self {
+        Self { accounts, unopened_log: LogThrottle::new(), unchecked_log: LogThrottle::new() }
+    }
+}
 
 #[async_trait]
 impl AccountOpener for KeyAccounts {
     async fn open_account(&self, key: ApiKey) -> Result<Arc<Account>, KeyCheckError> {
-        let account = self.0.open_account(key).await.map_err(|error| {
-            tracing::warn!(%error, "the account of a caller could not be opened; the request is refused");
+        let account = self.accounts.open_account(key).await.map_err(|error| {
+            if let Some(left_out) = self.unopened_log.count_event() {
+                tracing::warn!(%error, left_out, "the account of a caller could not be opened; the request is refused");
+            }
             KeyCheckError::Unreachable
         })?;
+        self.check_account(&account).await.map(|()| Arc::new(account))
+    }
+
+    async fn check_account(&self, account: &Account) -> Result<(), KeyCheckError> {
         let api = account.api().map_err(|_| KeyCheckError::Unreachable)?;
         match health::check_key(api).await {
-            Ok(()) => Ok(Arc::new(account)),
+            Ok(()) => Ok(()),
             Err(health::KEY_REFUSED) => Err(KeyCheckError::Refused),
             Err(problem) => {
-                tracing::warn!(
-                    problem,
-                    "the API key of a caller could not be checked; the request is refused"
-                );
+                if let Some(left_out) = self.unchecked_log.count_event() {
+                    tracing::warn!(
+                        problem,
+                        left_out,
+                        "the API key of a caller could not be checked"
+                    );
+                }
                 Err(KeyCheckError::Unreachable)
             }
         }

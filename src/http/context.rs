@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::request::Parts;
 use tokio_util::task::TaskTracker;
 
 use super::answer::{error_response, retry_after};
@@ -41,12 +42,9 @@ impl RouteContext {
     }
 
     /// Authenticates a request and counts it.
-    pub(super) async fn authenticate(
-        &self,
-        headers: &HeaderMap,
-    ) -> Result<Principal, Box<Response>> {
+    pub(super) async fn authenticate(&self, head: &Parts) -> Result<Principal, Box<Response>> {
         let principal =
-            self.authenticator.authenticate(headers, &self.tenants, &self.selection).await?;
+            self.authenticator.authenticate(head, &self.tenants, &self.selection).await?;
         principal.tenant.count_request().await.map_err(|wait| {
             Box::new(retry_after(StatusCode::TOO_MANY_REQUESTS, "too many requests", wait))
         })?;

@@ -40,7 +40,7 @@ pub(super) async fn handle(
     request: Request,
 ) -> Result<Response, Box<Response>> {
     let (mut parts, body) = request.into_parts();
-    let principal = context.authenticate(&parts.headers).await?;
+    let principal = context.authenticate(&parts).await?;
     // What the handlers do not have they cannot log.
     parts.headers.remove(AUTHORIZATION);
     let filter = Arc::new(RequestToolFilter::from_headers(&parts.headers, context.tools())?);

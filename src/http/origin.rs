@@ -79,6 +79,12 @@ impl HostPolicy {
         self
     }
 
+    /// Whether any host is allowed beside loopback, at every path.
+    #[must_use]
+    pub fn has_named_hosts(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
     /// Checks the host and the origin of a request.
     ///
     /// # Errors

@@ -7,7 +7,6 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{any, get, post};
-use http::HeaderMap;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -126,8 +125,8 @@ impl HttpServer {
         let mcp = async |State(server): ServerState, request: Request| {
             into_response(mcp_route::handle(&server.context, &server.sse, request).await)
         };
-        let sse = async |State(server): ServerState, headers: HeaderMap| {
-            into_response(server.sse.get_stream(&server.context, &headers).await)
+        let sse = async |State(server): ServerState, request: Request| {
+            into_response(server.sse.get_stream(&server.context, request).await)
         };
         let messages = async |State(server): ServerState, request: Request| {
             into_response(server.sse.post_message(&server.context, request).await)
@@ -170,7 +169,7 @@ impl HttpServer {
         if let Some((listener, router)) = admin {
             servers.spawn(listener::serve(listener, router, limits, self.end.clone()));
         }
-        let expiry = end_expired_sessions(Arc::clone(&self.context.tenants));
+        let expiry = end_expired_sessions(Arc::clone(self));
         let expiry = AbortOnDropHandle::new(tokio::spawn(expiry));
         stop.await;
         self.health.set_stopping();
@@ -194,9 +193,11 @@ fn into_response(result: Result<Response, Box<Response>>) -> Response {
     result.unwrap_or_else(|refused| *refused)
 }
 
-async fn end_expired_sessions(tenants: Arc<Tenants>) {
+async fn end_expired_sessions(server: Arc<HttpServer>) {
+    let RouteContext { authenticator, tenants, .. } = &server.context;
     loop {
         sleep(EXPIRY_INTERVAL).await;
+        authenticator.end_refused(tenants);
         tenants.end_expired_sessions(Timestamp::now()).await;
     }
 }

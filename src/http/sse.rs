@@ -12,7 +12,7 @@ use axum::extract::Request;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use rmcp::model::{ClientJsonRpcMessage, GetExtensions, JsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_server::session::SessionId;
@@ -57,14 +57,15 @@ impl SseSessions {
     pub(super) async fn get_stream(
         self: &Arc<Self>,
         context: &RouteContext,
-        headers: &HeaderMap,
+        request: Request,
     ) -> Result<Response, Box<Response>> {
         if context.is_stateless {
             let instead = "use streamable HTTP at /mcp";
             return Err(Box::new(no_sessions(StatusCode::NOT_FOUND, instead)));
         }
-        let principal = context.authenticate(headers).await?;
-        let filter = Arc::new(RequestToolFilter::from_headers(headers, context.tools())?);
+        let (head, _) = request.into_parts();
+        let principal = context.authenticate(&head).await?;
+        let filter = Arc::new(RequestToolFilter::from_headers(&head.headers, context.tools())?);
         let stream = principal.tenant.acquire_stream().ok_or_else(too_many_streams)?;
         let response = self.open(&principal, filter).await?;
         Ok(body::with_guard(response, stream))
@@ -80,7 +81,7 @@ impl SseSessions {
         request: Request,
     ) -> Result<Response, Box<Response>> {
         let (parts, body) = request.into_parts();
-        let principal = context.authenticate(&parts.headers).await?;
+        let principal = context.authenticate(&parts).await?;
         let filter = RequestToolFilter::from_headers(&parts.headers, context.tools())?;
         let _stream = principal.tenant.acquire_stream().ok_or_else(too_many_streams)?;
         let (body, mut held) =

@@ -359,6 +359,18 @@ impl Tenants {
         });
     }
 
+    /// Removes a tenant; its sessions and streams end.
+    pub fn remove(&self, identity: &Identity) {
+        self.retain(|known| known != identity);
+    }
+
+    /// Removes the tenants whose keys CallingBox no longer accepts.
+    pub fn end_with_refused_keys(&self) {
+        let all = self.all();
+        let refused = all.iter().filter(|tenant| tenant.account().is_key_refused());
+        refused.for_each(|tenant| self.remove(&tenant.identity));
+    }
+
     /// Ends the sessions whose credentials have expired.
     pub async fn end_expired_sessions(&self, now: Timestamp) {
         for tenant in self.all() {

@@ -24,7 +24,8 @@ pub struct Options {
     pub credit_milli_cents: u64,
     /// Allows webhooks to plain HTTP and private addresses. Default: no.
     pub allow_private_webhooks: bool,
-    /// Allows an address that other machines can reach, although the sandbox accepts any key. Default: no.
+    /// Allows an address that other machines can reach, and any host name in requests, although the sandbox accepts any
+    /// key. Default: no.
     pub allow_remote: bool,
     /// Real time for which the destination 555 0113 withholds its answer. Default: 60 seconds.
     pub late_answer: Duration,

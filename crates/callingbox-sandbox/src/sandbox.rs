@@ -30,7 +30,8 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`] when the address, the clock, a scenario file or the state file cannot be used.
     pub async fn start(listen: SocketAddr, options: Options) -> Result<Self, SandboxError> {
-        if !listen.ip().is_loopback() && !options.allow_remote {
+        let allow_remote = options.allow_remote;
+        if !listen.ip().is_loopback() && !allow_remote {
             return Err(SandboxError::NotLoopback(listen));
         }
         if !options.clock.is_valid() {
@@ -48,7 +49,7 @@ impl Sandbox {
             run_blocking(move || state_file::save_state(&simulator, &path)).await?;
         }
         let mut tasks = vec![
-            tokio::spawn(http::serve(listener, Arc::clone(&simulator))),
+            tokio::spawn(http::serve(listener, Arc::clone(&simulator), allow_remote)),
             tokio::spawn(webhook_sender::send_webhooks(Arc::clone(&simulator))),
         ];
         if let Some(path) = state_file.clone() {

@@ -2,6 +2,7 @@
 //! attempts where [`retry`](crate::retry) allows it. The operations are in the files of their resources.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +32,7 @@ pub struct ApiClient {
 struct Inner {
     config: ClientConfig,
     transport: OnceCell<Transport>,
+    is_key_refused: AtomicBool,
 }
 
 /// Everything but the unreserved characters of RFC 3986 section 2.3.
@@ -41,13 +43,20 @@ impl ApiClient {
     /// Creates a client. It loads, connects and sends nothing yet.
     #[must_use]
     pub fn new(config: ClientConfig) -> Self {
-        Self { inner: Arc::new(Inner { config, transport: OnceCell::new() }) }
+        let (transport, is_key_refused) = (OnceCell::new(), AtomicBool::new(false));
+        Self { inner: Arc::new(Inner { config, transport, is_key_refused }) }
     }
 
     /// The configuration that the client was created with.
     #[must_use]
     pub fn config(&self) -> &ClientConfig {
         &self.inner.config
+    }
+
+    /// Whether the API answered the last request with 401: the key is wrong, expired or revoked.
+    #[must_use]
+    pub fn is_key_refused(&self) -> bool {
+        self.inner.is_key_refused.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn get(
@@ -143,7 +152,7 @@ impl ApiClient {
     }
 
     async fn transport(&self, operation: ApiOperation) -> Result<&Transport, Error> {
-        let Inner { config, transport } = &*self.inner;
+        let Inner { config, transport, .. } = &*self.inner;
         let loaded = transport.get_or_try_init(|| Transport::load(config)).await;
         loaded.map_err(|detail| Error::new(operation, ErrorKind::Unsendable { detail }))
     }
@@ -160,6 +169,9 @@ impl ApiClient {
             Ok(response) => (Some(response.status), None),
             Err(error) => (error.status(), error.transport_phase()),
         };
+        if let Some(status @ (200..300 | 401)) = status {
+            self.inner.is_key_refused.store(status == 401, Ordering::Relaxed);
+        }
         tracing::debug!(
             method = operation.method().as_str(),
             path = operation.path(),

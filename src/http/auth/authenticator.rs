@@ -3,48 +3,26 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use async_trait::async_trait;
 use axum::response::Response;
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 
 use super::super::answer;
-use super::super::tenant::{Identity, Tenant, Tenants};
+use super::super::peer_address::PeerAddress;
+use super::super::tenant::{Identity, Tenants};
+use super::api_key::ApiKeyAuth;
 use super::oauth::OAuthResourceServer;
 use super::principal::{Principal, service_unavailable};
 use super::tokens::{StaticToken, TokenFile, TokenFileError};
-use super::{bearer_token, challenge_response, restrict};
+use super::{bearer_token, restrict, unauthorized};
 use crate::account::Account;
 use crate::mcp::registry::index::ToolIndex;
 use crate::mcp::registry::scope::OAuthScope;
 use crate::mcp::registry::selection::Selection;
-use crate::ttl_cache::TtlCache;
-use callingbox::ApiKey;
-
-const MAX_REFUSED_KEYS: usize = 4_096;
-const REFUSED_KEY_TTL: Duration = Duration::from_secs(60);
-/// How many keys are checked with CallingBox concurrently.
-const MAX_CONCURRENT_KEY_CHECKS: usize = 8;
-
-/// Opens the accounts of callers who authenticate with their own CallingBox keys.
-#[async_trait]
-pub trait AccountOpener: Send + Sync {
-    /// Opens the account of this key after CallingBox has accepted it.
-    async fn open_account(&self, key: ApiKey) -> Result<Arc<Account>, KeyCheckError>;
-}
-
-/// Why a key opens no account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyCheckError {
-    /// CallingBox does not accept the key.
-    Refused,
-    /// CallingBox cannot be reached.
-    Unreachable,
-}
 
 /// How callers authenticate.
 pub enum Authenticator {
@@ -65,20 +43,33 @@ impl Authenticator {
     /// The response: 401, or 429 or 503 if the credentials cannot be checked now.
     pub async fn authenticate(
         &self,
-        headers: &HeaderMap,
+        head: &Parts,
         tenants: &Tenants,
         selection: &Arc<Selection>,
     ) -> Result<Principal, Box<Response>> {
+        let headers = &head.headers;
         match self {
             Self::Anonymous(account) => tenants
                 .get_or_create(Identity::ANYONE, account, selection)
                 .map(Principal::without_expiry)
                 .map_err(service_unavailable),
             Self::ApiKey(keys) => {
-                keys.authenticate(headers, tenants, selection).await.map(Principal::without_expiry)
+                let peer = PeerAddress::from_extensions(&head.extensions);
+                keys.authenticate(headers, peer, tenants, selection)
+                    .await
+                    .map(Principal::without_expiry)
             }
             Self::StaticToken(tokens) => tokens.authenticate(headers, tenants),
             Self::OAuth(server) => server.authenticate(headers, tenants).await,
+        }
+    }
+
+    /// Ends the access of callers whose credentials were refused elsewhere.
+    pub fn end_refused(&self, tenants: &Tenants) {
+        match self {
+            Self::ApiKey(_) => tenants.end_with_refused_keys(),
+            // The key is the server's own.
+            Self::Anonymous(_) | Self::StaticToken(_) | Self::OAuth(_) => {}
         }
     }
 
@@ -98,71 +89,6 @@ impl Authenticator {
             // These callers have all scopes, so this response is never sent.
             Self::Anonymous(_) | Self::ApiKey(_) | Self::StaticToken(_) => {
                 answer::error_response(StatusCode::FORBIDDEN, "this is not allowed")
-            }
-        }
-    }
-}
-
-/// The response, 401, to a caller without valid credentials.
-fn unauthorized(text: &str, has_credentials: bool) -> Box<Response> {
-    let challenge = match has_credentials {
-        true => "Bearer realm=\"callingbox-mcp\", error=\"invalid_token\"",
-        false => "Bearer realm=\"callingbox-mcp\"",
-    };
-    Box::new(challenge_response(StatusCode::UNAUTHORIZED, text, challenge))
-}
-
-/// Authentication by the callers' own CallingBox keys.
-pub struct ApiKeyAuth {
-    accounts: Box<dyn AccountOpener>,
-    /// Keys that CallingBox refused a short time ago. They are not checked again.
-    refused: Mutex<TtlCache<Identity, ()>>,
-    key_checks: Semaphore,
-}
-
-impl ApiKeyAuth {
-    #[must_use]
-    pub fn new(accounts: Box<dyn AccountOpener>) -> Self {
-        Self {
-            accounts,
-            refused: Mutex::new(TtlCache::new(REFUSED_KEY_TTL, MAX_REFUSED_KEYS)),
-            key_checks: Semaphore::new(MAX_CONCURRENT_KEY_CHECKS),
-        }
-    }
-
-    async fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        tenants: &Tenants,
-        selection: &Arc<Selection>,
-    ) -> Result<Arc<Tenant>, Box<Response>> {
-        let hint = "send your CallingBox API key as `Authorization: Bearer sk_…`";
-        let token = bearer_token(headers).ok_or_else(|| unauthorized(hint, false))?;
-        let key = ApiKey::new(token.to_owned()).map_err(|_| unauthorized(hint, true))?;
-        let identity = Identity::from_parts(&[b"key", key.expose().as_bytes()]);
-        if let Some(tenant) = tenants.get(&identity) {
-            return Ok(tenant);
-        }
-        if self.refused.lock().get(&identity).is_some() {
-            return Err(unauthorized("CallingBox does not accept this key", true));
-        }
-        let Ok(_permit) = self.key_checks.try_acquire() else {
-            let text = "many new keys are being checked; try again";
-            let wait = Duration::from_secs(1);
-            return Err(Box::new(answer::retry_after(StatusCode::TOO_MANY_REQUESTS, text, wait)));
-        };
-        match self.accounts.open_account(key).await {
-            Ok(account) => {
-                tenants.get_or_create(identity, &account, selection).map_err(service_unavailable)
-            }
-            Err(KeyCheckError::Refused) => {
-                self.refused.lock().insert(identity, ());
-                Err(unauthorized("CallingBox does not accept this key", true))
-            }
-            Err(KeyCheckError::Unreachable) => {
-                let text = "CallingBox cannot be reached to check this key";
-                let wait = Duration::from_secs(5);
-                Err(Box::new(answer::retry_after(StatusCode::SERVICE_UNAVAILABLE, text, wait)))
             }
         }
     }

@@ -2,7 +2,9 @@
 //! ([`authenticator`]); a key or token in a URL is ignored. OAuth scopes are checked against the message before rmcp
 //! reads it ([`required_scope`]) and limit the tools that are offered; a client may ask for fewer ([`super::tool_filter`]).
 
+pub mod api_key;
 pub mod authenticator;
+mod key_checks;
 pub mod oauth;
 pub mod principal;
 pub mod required_scope;
@@ -41,6 +43,15 @@ pub fn challenge_response(status: StatusCode, text: &str, challenge: &str) -> Re
         .unwrap_or_else(|_| HeaderValue::from_static("Bearer realm=\"callingbox-mcp\""));
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     response
+}
+
+/// The response, 401, to a caller without valid credentials.
+fn unauthorized(text: &str, has_credentials: bool) -> Box<Response> {
+    let challenge = match has_credentials {
+        true => "Bearer realm=\"callingbox-mcp\", error=\"invalid_token\"",
+        false => "Bearer realm=\"callingbox-mcp\"",
+    };
+    Box::new(challenge_response(StatusCode::UNAUTHORIZED, text, challenge))
 }
 
 /// `selection`, limited to these toolsets and, if `read_only`, to tools that change nothing.

@@ -4,10 +4,11 @@ use std::process::Output;
 use std::time::Duration;
 
 use callingbox_mcp::toolset::Toolset;
+use callingbox_sandbox::Options;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::tool_names;
+use crate::harness::{Control, simulator, tool_names};
 use crate::http::support::{Events, Server, initialize, message, names, program, with};
 
 #[tokio::test]
@@ -279,6 +280,26 @@ async fn other_machines_are_served_only_with_authentication_or_the_unsafe_flag()
 }
 
 #[tokio::test]
+async fn an_address_for_other_machines_without_an_allowed_host_is_warned_of() {
+    for (more, warns) in [(&[][..], true), (&["--allowed-host", "phone.example.com"], false)] {
+        let home = tempfile::tempdir().unwrap();
+        let log = home.path().join("log");
+        let mut command = program(home.path());
+        command.args(["--sandbox", "http", "--listen", "0.0.0.0:0", "--auth", "key"]).args(more);
+        command.stderr(std::fs::File::create(&log).unwrap());
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let mut output = tokio::io::BufReader::new(child.stdout.take().unwrap());
+        tokio::io::AsyncBufReadExt::read_line(&mut output, &mut line).await.unwrap();
+        assert!(line.starts_with("listening on "), "{line}");
+        let log = std::fs::read_to_string(log).unwrap();
+        let says = log.contains("--listen 0.0.0.0:0: other machines get 403")
+            && log.contains("--allowed-host");
+        assert_eq!(says, warns, "{log}");
+    }
+}
+
+#[tokio::test]
 async fn readiness_names_the_failed_check() {
     let server = Server::start(&["--admin-listen", "127.0.0.1:0"]).await;
     let admin = server.admin.clone().unwrap();
@@ -325,4 +346,35 @@ async fn metrics_on_the_public_listener_are_for_loopback_only() {
     let get = server.http.get(format!("{}/metrics", server.admin.as_ref().unwrap()));
     let get = get.header("host", "phone.example.com");
     assert_eq!(get.send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_key_that_callingbox_refuses_to_a_tool_ends_the_access_of_its_tenant() {
+    // The control endpoints act on the organization of this key.
+    let key = callingbox_mcp::simulator::KEY;
+    let sandbox = simulator(Options::default()).await;
+    let control = Control::new(&sandbox);
+    let server = Server::on(&sandbox, &["--auth", "key"]).await;
+    let session = server.open(Some(key)).await;
+    let stream = with(server.http.get(format!("{}/sse", server.base)), Some(key)).send().await;
+    let mut events = Events::of(stream.unwrap());
+    events.next().await.unwrap();
+    assert_eq!(control.count("GET", "/v1/numbers").await, 1, "the key is checked once");
+    let refuse = |path: &str| json!({"method": "GET", "path": path, "kind": "status", "status": 401, "times": 1_000});
+    control.fault(refuse("/v1/agents")).await;
+    let list = json!({"name": "list_agents", "arguments": {}});
+    let refused = message(session.request("tools/call", list.clone()).await).await;
+    let class = &refused["result"]["_meta"]["callingbox-mcp/error"]["class"];
+    assert_eq!(class, "unauthorized", "{refused}");
+    // Its session and its stream end.
+    assert_eq!(events.next().await, None);
+    assert_eq!(session.request("tools/list", json!({})).await.status(), 404);
+    // The key itself is checked again, and is still valid.
+    let tools = with(server.modern("tools/list", json!({})), Some(key)).send().await.unwrap();
+    assert_eq!(tools.status(), 200);
+    assert_eq!(control.count("GET", "/v1/numbers").await, 2);
+    control.fault(refuse("/v1/numbers")).await;
+    with(server.modern("tools/call", list), Some(key)).send().await.unwrap();
+    let tools = with(server.modern("tools/list", json!({})), Some(key)).send().await.unwrap();
+    assert_eq!(tools.status(), 401);
 }

@@ -25,6 +25,29 @@ async fn only_a_bearer_key_that_begins_with_sk_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_foreign_host_or_web_page_is_refused() {
+    let sandbox = start_sandbox(manual_options()).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    for (name, value, status) in [
+        ("host", "localhost:4010", 200),
+        ("host", "evil.example", 403),
+        ("host", "127.0.0.1.evil.example", 403),
+        ("origin", "http://localhost:5173", 200),
+        ("origin", "https://evil.example", 403),
+    ] {
+        for (method, path) in [("GET", "/sandbox"), ("POST", "/sandbox/clock"), ("GET", "/nothing")]
+        {
+            let url = format!("{}{path}", sandbox.url());
+            let request = http.request(method.parse().unwrap(), url).header(name, value);
+            let found = request.body("{\"advance_seconds\": 1}").send().await.unwrap().status();
+            let expected = if status == 200 && path == "/nothing" { 404 } else { status };
+            assert_eq!(found, expected, "{method} {path} {name}: {value}");
+        }
+    }
+    assert_eq!(Client::new(&sandbox, "sk_a").get("/sandbox/clock").await["speed"], Value::Null);
+}
+
+#[tokio::test]
 async fn organizations_are_isolated_from_each_other() {
     let sandbox = start_sandbox(manual_options()).await;
     let (one, other) = (Client::new(&sandbox, "sk_one"), Client::new(&sandbox, "sk_other"));

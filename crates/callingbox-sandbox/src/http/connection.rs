@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::limited_listener::LimitedListener;
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use socket2::{SockRef, Socket};
+use tokio::net::TcpStream;
 
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
@@ -15,20 +13,18 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    pub(super) fn new(stream: &TcpStream) -> Self {
+        let socket = SockRef::from(stream);
+        // Without it, an answer in two segments waits for an acknowledgment. A failure costs only time.
+        let _ = socket.set_tcp_nodelay(true);
+        Self { socket: socket.try_clone().ok().map(Arc::new) }
+    }
+
     /// Makes the system end the connection with a reset, rather than in the ordinary way, once it is closed.
     pub(super) fn reset_on_close(&self) {
         if let Some(socket) = &self.socket {
             // If it fails, the connection still closes without an answer.
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
-    }
-}
-
-impl Connected<IncomingStream<'_, LimitedListener>> for Connection {
-    fn connect_info(stream: IncomingStream<'_, LimitedListener>) -> Self {
-        let socket = SockRef::from(&stream.io().stream);
-        // Without it, an answer in two segments waits for an acknowledgment. A failure costs only time.
-        let _ = socket.set_tcp_nodelay(true);
-        Self { socket: socket.try_clone().ok().map(Arc::new) }
     }
 }

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{ConnectInfo, RawPathParams, Request, State};
+use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{self, MethodFilter, on};
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::connection::Connection;
+use super::host::is_local_request;
 use super::response::{build_response, deliver};
 use crate::engine::catch_up;
 use crate::handlers::{
@@ -94,7 +96,7 @@ static ROUTES: &[Route] = &[
     delete("/sandbox/requests", control::clear_requests),
 ];
 
-pub(super) fn build_router(simulator: Arc<Simulator>) -> Router {
+pub(super) fn build_router(simulator: Arc<Simulator>, allow_remote: bool) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
         let answer = move |State(simulator): State<Arc<Simulator>>,
@@ -106,13 +108,29 @@ pub(super) fn build_router(simulator: Arc<Simulator>) -> Router {
         };
         router = router.route(route.path, on(route.filter, answer));
     }
-    router
+    router = router
         .route("/sandbox", routing::get(describe_simulator))
         .route("/sandbox/clock", routing::get(show_clock).post(set_clock))
         .route("/sandbox/reset", routing::post(reset_organization))
         .method_not_allowed_fallback(reject_method)
-        .fallback(reject_path)
-        .with_state(simulator)
+        .fallback(reject_path);
+    if !allow_remote {
+        let refuse = middleware::from_fn_with_state(Arc::clone(&simulator), refuse_foreign_request);
+        router = router.layer(refuse);
+    }
+    router.with_state(simulator)
+}
+
+async fn refuse_foreign_request(
+    State(simulator): State<Arc<Simulator>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if is_local_request(request.uri(), request.headers()) {
+        return next.run(request).await;
+    }
+    let message = "the simulator answers only under a loopback name such as 127.0.0.1, and to no foreign web page";
+    build_response(ApiError::new(StatusCode::FORBIDDEN, message).into(), &simulator)
 }
 
 async fn handle_request(
