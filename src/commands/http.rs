@@ -82,9 +82,9 @@ pub(super) async fn run(
             (Authenticator::Anonymous(Arc::clone(&account)), Some(Arc::clone(&account)))
         }
         AuthMode::Key => (
-            Authenticator::ApiKey(ApiKeyAuth::new(Box::new(KeyAccounts::new(
+            Authenticator::ApiKey(Box::new(ApiKeyAuth::new(Box::new(KeyAccounts::new(
                 runtime.account_factory(),
-            )))),
+            ))))),
             None,
         ),
         AuthMode::Token => {

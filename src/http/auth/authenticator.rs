@@ -29,7 +29,7 @@ pub enum Authenticator {
     /// Not at all. All callers share one tenant, which has this account.
     Anonymous(Arc<Account>),
     /// By their own CallingBox keys. Each key is a tenant with an account of its own.
-    ApiKey(ApiKeyAuth),
+    ApiKey(Box<ApiKeyAuth>),
     /// By tokens of this server, which has one account.
     StaticToken(Arc<StaticTokenAuth>),
     /// By access tokens of an authorization server; this server has one account.
