@@ -213,7 +213,7 @@ impl<'de> Deserialize<'de> for IdempotencyKey {
 }
 
 /// HMAC-SHA-256 over parts that are separated by their lengths.
-fn compute_hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn compute_hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     // The constructor for a key of one block cannot fail. HMAC accepts any key and pads its hash to one block.
     let mut block = [0_u8; 64];
     block.iter_mut().zip(Sha256::digest(key)).for_each(|(to, from)| *to = from);

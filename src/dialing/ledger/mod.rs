@@ -28,6 +28,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::error::LedgerError;
+pub(crate) use self::ids::compute_hmac;
 pub use self::ids::{
     AccountId, AccountRef, DestinationHash, DispatchId, Fingerprint, IdempotencyKey,
     InvalidIdempotencyKey,

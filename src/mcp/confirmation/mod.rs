@@ -6,9 +6,10 @@
 //! - a client that can do neither: a preview with a sealed token, which the model returns once
 //!   its user has agreed.
 //!
-//! State and token are sealed ([`token`]) with the ledger's key, expire after five minutes, are used up
-//! once, and are bound to the account, to every argument and to what the human was shown.
+//! State and token ([`token`]) are protected by the ledger's key, expire after 15 minutes, are accepted once, and are bound
+//! to the account, the caller, the session, every argument and what the human was shown.
 
+pub mod preview;
 pub mod token;
 
 use std::collections::BTreeMap;
@@ -24,19 +25,19 @@ use rmcp::model::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::token::{ConfirmationTokens, InvalidToken};
+use self::preview::Preview;
+use self::token::{ConfirmationTokens, InvalidToken, TokenBinding, TokenPurpose};
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::ConfirmedBy;
+use crate::dialing::limits::OrderKind;
 use crate::dialing::order::DialRequest;
+use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::request::peer::Era;
 use crate::mcp::tool::ToolExit;
 use crate::telemetry::arguments::mask_digits;
-
-/// How long a confirmation is valid.
-pub const LIFETIME: Duration = Duration::from_secs(300);
 
 /// The name of the only question.
 const QUESTION: &str = "confirm";
@@ -52,15 +53,6 @@ struct Answer {
 
 elicit_safe!(Answer);
 
-/// What the human must know to decide.
-#[derive(Debug, Clone)]
-pub struct Preview {
-    /// The text that the human reads.
-    pub text: String,
-    /// The part that the confirmation covers: all but the time of day.
-    pub bound: String,
-}
-
 /// What the human is asked.
 #[derive(Debug, Clone)]
 pub struct Question {
@@ -74,7 +66,7 @@ impl Question {
     /// The preview and the reason as one text.
     #[must_use]
     pub fn text(&self) -> String {
-        format!("{}\n\n{}", self.preview.text, self.reason)
+        format!("{}\n\n{}", self.preview.text(), self.reason)
     }
 }
 
@@ -132,6 +124,7 @@ pub async fn ask_human(
     token: Option<&str>,
     question: &Question,
 ) -> Result<ConfirmOutcome, ToolExit> {
+    let tokens = TokenContext::new(cx, dialer, asked, &question.preview);
     if let Some(token) = token {
         if dialer.rules().require_human {
             return Err(with_retry_hint(
@@ -140,21 +133,22 @@ pub async fn ask_human(
             )
             .into());
         }
-        redeem_token(dialer, asked, &question.preview, Purpose::Token, token)
+        tokens
+            .redeem_token(TokenPurpose::Confirmation, token)
             .await
             .map_err(|error| with_retry_hint(cx, error))?;
         return Ok(ConfirmOutcome::Confirmed(ConfirmedBy::Token));
     }
     if !cx.client.can_ask_human() {
-        let (token, expires_at) =
-            issue_token(dialer, asked, &question.preview, Purpose::Token).await?;
+        let (token, expires_at) = tokens.issue_token(TokenPurpose::Confirmation).await?;
         return Ok(ConfirmOutcome::Preview { token, expires_at });
     }
     match cx.client.era() {
         Era::Sessions => elicit_answer(cx, dialer.rules().thinking_time, question).await?,
         Era::Stateless => match (cx.client.request_state(), cx.client.input_responses()) {
             (Some(state), Some(responses)) => {
-                redeem_token(dialer, asked, &question.preview, Purpose::State, state)
+                tokens
+                    .redeem_token(TokenPurpose::RequestState, state)
                     .await
                     .map_err(|error| with_retry_hint(cx, error))?;
                 let answer = responses
@@ -165,7 +159,7 @@ pub async fn ask_human(
             }
             _ => {
                 return Err(ToolExit::NeedsInput(Box::new(
-                    input_required(dialer, asked, question).await?,
+                    input_required(&tokens, question).await?,
                 )));
             }
         },
@@ -212,11 +206,10 @@ async fn elicit_answer(
 
 /// The stateless era: the answer to this request is the question.
 async fn input_required(
-    dialer: &Dialer,
-    asked: &DialRequest,
+    tokens: &TokenContext<'_>,
     question: &Question,
 ) -> Result<InputRequiredResult, ToolError> {
-    let (state, _) = issue_token(dialer, asked, &question.preview, Purpose::State).await?;
+    let (state, _) = tokens.issue_token(TokenPurpose::RequestState).await?;
     let form = ElicitationSchema::from_type::<Answer>()
         .map_err(|error| ToolError::internal(error.to_string()))?;
     let request = ElicitRequest::new(ElicitRequestParams::FormElicitationParams {
@@ -244,59 +237,73 @@ fn read(answer: ElicitResult) -> Result<(), ToolError> {
 }
 
 async fn confirmation_tokens(dialer: &Dialer) -> Result<ConfirmationTokens, ToolError> {
-    let secret = dialer.ledger().await?.secret().await?;
-    ConfirmationTokens::new(secret.to_vec()).map_err(|error| ToolError::internal(error.to_string()))
+    Ok(ConfirmationTokens::new(dialer.ledger().await?.secret().await?))
 }
 
-/// The purpose of a token. A request state does not imply a yes, so it must not be accepted as a confirmation token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// The model returns it after its user agreed to the preview.
-    Token,
-    /// The client returns it with the human's answer.
-    State,
+/// The tool that places an order of this kind.
+const fn tool_for(kind: OrderKind) -> ToolName {
+    match kind {
+        OrderKind::Call => ToolName::PLACE_CALL,
+        OrderKind::Purchase => ToolName::PURCHASE_NUMBER,
+    }
 }
 
-/// What a token is bound to: its purpose, the account, every argument and the preview, which includes the agent's
-/// task, its number and the price.
-fn token_binding(
-    dialer: &Dialer,
-    asked: &DialRequest,
-    preview: &Preview,
-    purpose: Purpose,
-) -> String {
-    let tenant = dialer.account().id();
-    let (arguments, shown) = (asked.confirmation_fingerprint(tenant), &preview.bound);
-    format!("{purpose:?}|{}|{}|{shown}", tenant.as_str(), arguments.as_str())
+/// An order of one caller, for which tokens are issued and redeemed.
+struct TokenContext<'a> {
+    dialer: &'a Dialer,
+    order: &'a DialRequest,
+    preview: &'a Preview,
+    caller: &'a str,
+    session: &'a str,
 }
 
-async fn issue_token(
-    dialer: &Dialer,
-    asked: &DialRequest,
-    preview: &Preview,
-    purpose: Purpose,
-) -> Result<(String, Timestamp), ToolError> {
-    let bound = token_binding(dialer, asked, preview, purpose);
-    let sealed = confirmation_tokens(dialer).await?.issue(&bound, LIFETIME);
-    sealed.map_err(|error| ToolError::internal(error.to_string()))
-}
+impl<'a> TokenContext<'a> {
+    fn new(
+        cx: &'a ToolContext,
+        dialer: &'a Dialer,
+        order: &'a DialRequest,
+        preview: &'a Preview,
+    ) -> Self {
+        let caller = cx.tenant.as_deref().unwrap_or_default();
+        let session = cx.client.session_id().unwrap_or_default();
+        Self { dialer, order, preview, caller, session }
+    }
 
-/// Verifies a token and marks it as used.
-async fn redeem_token(
-    dialer: &Dialer,
-    asked: &DialRequest,
-    preview: &Preview,
-    purpose: Purpose,
-    seal: &str,
-) -> Result<(), ToolError> {
-    let bound = token_binding(dialer, asked, preview, purpose);
-    let sealed = confirmation_tokens(dialer).await?.verify(&bound, seal).map_err(reject_token)?;
-    let (ledger, tenant) = (dialer.ledger().await?, dialer.account().id());
-    let now = Timestamp::now();
-    if ledger.redeem_token(tenant, &sealed.id, sealed.expires_at, now).await? {
-        Ok(())
-    } else {
-        Err(reject_token(InvalidToken::Used))
+    async fn issue_token(&self, purpose: TokenPurpose) -> Result<(String, Timestamp), ToolError> {
+        let tokens = confirmation_tokens(self.dialer).await?;
+        Ok(self.with_binding(purpose, |binding| tokens.issue(binding, Timestamp::now())))
+    }
+
+    /// Verifies a token and marks it as used.
+    async fn redeem_token(&self, purpose: TokenPurpose, token: &str) -> Result<(), ToolError> {
+        let now = Timestamp::now();
+        let tokens = confirmation_tokens(self.dialer).await?;
+        let claims = self
+            .with_binding(purpose, |binding| tokens.verify(binding, token, now))
+            .map_err(reject_token)?;
+        let (ledger, account) = (self.dialer.ledger().await?, self.dialer.account().id());
+        if ledger.redeem_token(account, &claims.id, claims.expires_at, now).await? {
+            Ok(())
+        } else {
+            Err(reject_token(InvalidToken::Used))
+        }
+    }
+
+    fn with_binding<T>(
+        &self,
+        purpose: TokenPurpose,
+        act: impl FnOnce(&TokenBinding<'_>) -> T,
+    ) -> T {
+        let account = self.dialer.account().id();
+        act(&TokenBinding {
+            purpose,
+            account: account.as_str(),
+            caller: self.caller,
+            session: self.session,
+            tool: tool_for(self.order.kind()).as_str(),
+            arguments: self.order.confirmation_fingerprint(account).as_str(),
+            shown: &self.preview.covered_text(),
+        })
     }
 }
 
@@ -306,15 +313,6 @@ pub fn outdated_confirmation() -> ToolError {
     let text = "the agent or the price was changed while the human was asked. Nobody was called and nothing was bought";
     ToolError::new(ErrorCode::Declined, text)
         .with_next([NextStep::person("Call again: the human is then asked about it as it is now.")])
-}
-
-/// The local time at the destination, as a line for the human.
-#[must_use]
-pub fn local_time_line(local_times: &[String]) -> String {
-    match local_times {
-        [] => "Local time there: unknown".to_owned(),
-        times => format!("Local time there: {}", times.join(" or ")),
-    }
 }
 
 #[cfg(test)]
@@ -406,13 +404,16 @@ mod tests {
     }
 
     #[test]
-    fn a_seal_is_taken_once_for_one_account_one_purpose_and_these_very_arguments() {
+    fn a_token_is_accepted_once_for_one_account_one_purpose_and_exactly_these_arguments() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ledger.sqlite3");
         let (ours, others) = (dialer(&file, "sk_ours"), dialer(&file, "sk_others"));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let purpose = || prop_oneof![Just(Purpose::Token), Just(Purpose::State)];
-        let shown = |task: &str| Preview { text: String::new(), bound: format!("Task: {task}") };
+        let purpose =
+            || prop_oneof![Just(TokenPurpose::Confirmation), Just(TokenPurpose::RequestState)];
+        let shown = |task: &str| {
+            Preview::new(String::new(), [("Task", Some(task.to_owned()))], String::new())
+        };
         let (shown, otherwise) = (shown("Remind."), shown("Threaten."));
         // Each case takes its turns of the database: an eighth of the cases takes seconds.
         let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
@@ -420,10 +421,19 @@ mod tests {
         proptest::test_runner::TestRunner::new(config)
             .run(&(orders(), orders(), purpose(), purpose()), |(asked, other, one, another)| {
                 runtime.block_on(async {
-                    let (seal, _) = issue_token(&ours, &asked, &shown, one).await.unwrap();
+                    let context = |dialer, order, preview| TokenContext {
+                        dialer,
+                        order,
+                        preview,
+                        caller: "",
+                        session: "",
+                    };
+                    let (token, _) = context(&ours, &asked, &shown).issue_token(one).await.unwrap();
                     let message = |error: ToolError| error.message().to_owned();
-                    let elsewhere =
-                        redeem_token(&others, &asked, &shown, one, &seal).await.map_err(message);
+                    let elsewhere = context(&others, &asked, &shown)
+                        .redeem_token(one, &token)
+                        .await
+                        .map_err(message);
                     prop_assert!(elsewhere.unwrap_err().contains("another server issued it"));
                     let same = other.confirmation_fingerprint(ours.account().id())
                         == asked.confirmation_fingerprint(ours.account().id());
@@ -433,16 +443,23 @@ mod tests {
                     );
                     if !(same && one == another) {
                         prop_assert!(
-                            redeem_token(&ours, &other, &shown, another, &seal).await.is_err()
+                            context(&ours, &other, &shown)
+                                .redeem_token(another, &token)
+                                .await
+                                .is_err()
                         );
                     }
                     prop_assert!(
-                        redeem_token(&ours, &asked, &otherwise, one, &seal).await.is_err()
+                        context(&ours, &asked, &otherwise).redeem_token(one, &token).await.is_err()
                     );
                     // The one it was made for, once, although others were tried before.
-                    prop_assert!(redeem_token(&ours, &asked, &shown, one, &seal).await.is_ok());
-                    let again =
-                        redeem_token(&ours, &asked, &shown, one, &seal).await.map_err(message);
+                    prop_assert!(
+                        context(&ours, &asked, &shown).redeem_token(one, &token).await.is_ok()
+                    );
+                    let again = context(&ours, &asked, &shown)
+                        .redeem_token(one, &token)
+                        .await
+                        .map_err(message);
                     prop_assert!(again.unwrap_err().contains("used before"));
                     Ok(())
                 })
@@ -450,7 +467,7 @@ mod tests {
             .unwrap();
     }
 
-    /// All that a yes is bound to, told apart.
+    /// The parts of an order to which a yes is bound.
     fn parts(asked: &DialRequest) -> Value {
         let order = match &asked.order {
             Order::Call(call) => serde_json::to_value(call).unwrap(),

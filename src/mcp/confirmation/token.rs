@@ -1,85 +1,137 @@
 //! Confirmation tokens: a client or a model returns them, so that the server needs no memory of its questions. They
-//! are signed by HMAC (rmcp's [`RequestStateCodec`]), expire, and are bound to a text. This module does not know what
-//! the text means, nor whether a token was used before.
-
-use std::time::Duration;
+//! are short enough for a model to copy, expire, and are bound to everything that they stand for by HMAC-SHA-256. This
+//! module does not know whether a token was used before.
 
 use jiff::{SignedDuration, Timestamp};
-use rmcp::model::{RequestStateCodec, RequestStateError, SealOptions};
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use subtle::ConstantTimeEq;
 
-/// The content of a token.
-#[derive(Debug, Serialize, Deserialize)]
+use crate::dialing::ledger::compute_hmac;
+
+/// How long a token is valid.
+pub const LIFETIME: SignedDuration = SignedDuration::from_mins(15);
+
+/// A token is 24 bytes in hexadecimal: when it expires, a random number, and the code that protects both.
+const EXPIRY_BYTES: usize = 4;
+const NONCE_BYTES: usize = 6;
+const CODE_BYTES: usize = 14;
+const CLAIM_BYTES: usize = EXPIRY_BYTES + NONCE_BYTES;
+
+/// The purpose of a token. A request state does not imply a yes, so it must not be accepted as a confirmation token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenPurpose {
+    /// The model returns it after its user agreed to the preview.
+    Confirmation,
+    /// The client returns it with the human's answer.
+    RequestState,
+}
+
+/// What a token is bound to: it is accepted for exactly this.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenBinding<'a> {
+    pub purpose: TokenPurpose,
+    pub account: &'a str,
+    /// The authenticated caller; empty over stdio.
+    pub caller: &'a str,
+    /// The MCP session; empty where there is none.
+    pub session: &'a str,
+    /// The tool whose arguments these are.
+    pub tool: &'a str,
+    /// The fingerprint of the arguments.
+    pub arguments: &'a str,
+    /// What the human was shown, and what else their yes covers.
+    pub shown: &'a str,
+}
+
+impl TokenBinding<'_> {
+    /// Destructures without `..`: a new field becomes part of the binding.
+    fn parts(&self) -> [&str; 7] {
+        let Self { purpose, account, caller, session, tool, arguments, shown } = *self;
+        let purpose = match purpose {
+            TokenPurpose::Confirmation => "confirmation",
+            TokenPurpose::RequestState => "request state",
+        };
+        [purpose, account, caller, session, tool, arguments, shown]
+    }
+}
+
+/// What a token says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenClaims {
-    /// The question.
+    /// Identifies the token, so that it is accepted only once.
     pub id: String,
-    /// When it expires.
     pub expires_at: Timestamp,
 }
 
 /// Why a token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
-    /// The token has expired.
-    #[error("it expired after five minutes")]
+    #[error("it expired after 15 minutes")]
     Expired,
-    /// The token belongs to another request or server, or was modified.
     #[error(
-        "the confirmation token does not match this request: arguments, agent or price changed, or another server issued it"
+        "the confirmation token does not match this request: arguments, agent, price, caller or session changed, or another server issued it"
     )]
     Mismatch,
-    /// The text is not a token.
-    #[error("it is not a confirmation token of this server")]
+    #[error("it is not a confirmation token of this server: copy it exactly")]
     NotAToken,
-    /// The token's content cannot be read.
-    #[error("it cannot be read")]
-    Unreadable,
-    /// The token was used before.
     #[error("it was used before, or has expired")]
     Used,
 }
 
-/// Issues and verifies tokens with one key.
-pub struct ConfirmationTokens(RequestStateCodec);
+/// Issues and verifies tokens with one key, which all servers of a ledger share.
+pub struct ConfirmationTokens {
+    key: [u8; 32],
+}
 
 impl ConfirmationTokens {
-    /// Tokens signed with this key.
-    ///
-    /// # Errors
-    /// The key is too short.
-    pub fn new(key: Vec<u8>) -> Result<Self, RequestStateError> {
-        RequestStateCodec::try_new(key).map(Self)
+    #[must_use]
+    pub fn new(key: [u8; 32]) -> Self {
+        Self { key }
     }
 
-    /// Issues a token that is bound to this text, and returns when it expires.
-    ///
-    /// # Errors
-    /// Never, as long as a text and a time can be written as JSON.
-    pub fn issue(
-        &self,
-        bound: &str,
-        lifetime: Duration,
-    ) -> Result<(String, Timestamp), serde_json::Error> {
-        let until = SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::ZERO);
-        let expires_at = Timestamp::now().checked_add(until).unwrap_or(Timestamp::MAX);
-        let sealed = TokenClaims { id: Uuid::new_v4().simple().to_string(), expires_at };
-        let payload = serde_json::to_vec(&sealed)?;
-        let options = SealOptions::new().associated_data(bound.as_bytes()).ttl(lifetime);
-        Ok((self.0.seal_with(&payload, &options), expires_at))
+    /// Issues a token, and returns when it expires.
+    #[must_use]
+    pub fn issue(&self, binding: &TokenBinding<'_>, now: Timestamp) -> (String, Timestamp) {
+        let expires_at = now.saturating_add(LIFETIME).unwrap_or(Timestamp::MAX);
+        let seconds = u32::try_from(expires_at.as_second()).unwrap_or(u32::MAX);
+        let nonce: [u8; NONCE_BYTES] = rand::random();
+        let claims = [&seconds.to_be_bytes()[..], &nonce].concat();
+        let token = [&claims[..], &self.compute_code(binding, &claims)].concat();
+        let expires_at = Timestamp::from_second(seconds.into()).unwrap_or(expires_at);
+        (base16ct::lower::encode_string(&token), expires_at)
     }
 
-    /// Verifies a token that is bound to this text.
+    /// Verifies a token.
     ///
     /// # Errors
     /// The token is not accepted.
-    pub fn verify(&self, bound: &str, seal: &str) -> Result<TokenClaims, InvalidToken> {
-        let payload = self.0.open_with(seal, bound.as_bytes()).map_err(|error| match error {
-            RequestStateError::Expired => InvalidToken::Expired,
-            RequestStateError::IntegrityCheckFailed => InvalidToken::Mismatch,
-            _ => InvalidToken::NotAToken,
-        })?;
-        serde_json::from_slice(&payload).map_err(|_| InvalidToken::Unreadable)
+    pub fn verify(
+        &self,
+        binding: &TokenBinding<'_>,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<TokenClaims, InvalidToken> {
+        let bytes = base16ct::lower::decode_vec(token).map_err(|_| InvalidToken::NotAToken)?;
+        let (claims, code) = bytes.split_at_checked(CLAIM_BYTES).ok_or(InvalidToken::NotAToken)?;
+        if code.len() != CODE_BYTES {
+            return Err(InvalidToken::NotAToken);
+        }
+        if !bool::from(self.compute_code(binding, claims).ct_eq(code)) {
+            return Err(InvalidToken::Mismatch);
+        }
+        let seconds = claims.first_chunk().ok_or(InvalidToken::NotAToken)?;
+        let expires_at = Timestamp::from_second(u32::from_be_bytes(*seconds).into())
+            .map_err(|_| InvalidToken::NotAToken)?;
+        if expires_at <= now {
+            return Err(InvalidToken::Expired);
+        }
+        Ok(TokenClaims { id: base16ct::lower::encode_string(claims), expires_at })
+    }
+
+    /// The code over each part of the binding and the claims.
+    fn compute_code(&self, binding: &TokenBinding<'_>, claims: &[u8]) -> [u8; CODE_BYTES] {
+        let parts = binding.parts().map(str::as_bytes);
+        let code = compute_hmac(&self.key, &[&parts[..], &[claims]].concat());
+        std::array::from_fn(|index| code.get(index).copied().unwrap_or_default())
     }
 }
 
@@ -89,72 +141,78 @@ mod tests {
 
     use super::*;
 
-    const LIFETIME: Duration = Duration::from_secs(300);
+    const BINDING: TokenBinding<'static> = TokenBinding {
+        purpose: TokenPurpose::Confirmation,
+        account: "account",
+        caller: "",
+        session: "",
+        tool: "place_call",
+        arguments: "fingerprint",
+        shown: "Task: remind.",
+    };
 
-    fn seals(key: [u8; 32]) -> ConfirmationTokens {
-        ConfirmationTokens::new(key.to_vec()).unwrap()
+    fn now() -> Timestamp {
+        "2026-11-02T15:00:00.5Z".parse().unwrap()
     }
 
     #[test]
-    fn a_seal_expires() {
-        let seals = seals([7; 32]);
-        let (seal, _) = seals.issue("Token|a|b", LIFETIME).unwrap();
-        assert!(seals.verify("Token|a|b", &seal).is_ok());
-        let (seal, _) = seals.issue("Token|a|b", Duration::ZERO).unwrap();
-        // The codec reads the clock itself, at the latest now: the next millisecond is waited for.
-        let sealed = Timestamp::now().as_millisecond();
-        while Timestamp::now().as_millisecond() <= sealed {
-            std::thread::yield_now();
+    fn a_token_has_48_characters_and_is_valid_for_15_minutes() {
+        let tokens = ConfirmationTokens::new([7; 32]);
+        let (token, expires_at) = tokens.issue(&BINDING, now());
+        assert_eq!(token.len(), 48);
+        assert_eq!(expires_at.to_string(), "2026-11-02T15:15:00Z");
+        let verify = |now: &str| tokens.verify(&BINDING, &token, now.parse().unwrap());
+        assert_eq!(verify("2026-11-02T15:14:59Z").unwrap().expires_at, expires_at);
+        assert_eq!(verify("2026-11-02T15:15:00Z"), Err(InvalidToken::Expired));
+        let (other, _) = tokens.issue(&BINDING, now());
+        assert_ne!(token, other);
+    }
+
+    #[test]
+    fn a_token_is_bound_to_every_part_and_to_where_each_part_ends() {
+        let tokens = ConfirmationTokens::new([7; 32]);
+        let (token, _) = tokens.issue(&BINDING, now());
+        let others = [
+            TokenBinding { purpose: TokenPurpose::RequestState, ..BINDING },
+            TokenBinding { account: "another", ..BINDING },
+            TokenBinding { caller: "mia", ..BINDING },
+            TokenBinding { session: "s", ..BINDING },
+            TokenBinding { tool: "purchase_number", ..BINDING },
+            TokenBinding { arguments: "f", ..BINDING },
+            TokenBinding { shown: "Task: threaten.", ..BINDING },
+            TokenBinding { account: "accoun", caller: "t", ..BINDING },
+        ];
+        for other in others {
+            let refused = tokens.verify(&other, &token, now());
+            assert_eq!(refused, Err(InvalidToken::Mismatch), "{other:?}");
         }
-        let void = seals.verify("Token|a|b", &seal).unwrap_err();
-        assert_eq!(void, InvalidToken::Expired);
+        let elsewhere = ConfirmationTokens::new([8; 32]).verify(&BINDING, &token, now());
+        assert_eq!(elsewhere, Err(InvalidToken::Mismatch));
     }
 
     proptest! {
         #[test]
-        fn a_seal_opens_for_what_it_was_made_for_and_for_nothing_else(
+        fn a_changed_token_is_refused(
             key: [u8; 32],
-            other_key: [u8; 32],
-            bound in "(Token|State)[|][a-z]{1,8}[|][a-z]{1,8}",
-            other in "(Token|State)[|][a-z]{1,8}[|][a-z]{1,8}",
             at: prop::sample::Index,
-            with in "[A-Za-z0-9_.=-]",
+            with in "[0-9a-fA-F ]",
             cut: prop::sample::Index,
         ) {
-            let seals = seals(key);
-            let (mut seal, expires_at) = seals.issue(&bound, LIFETIME).unwrap();
-            let opened = seals.verify(&bound, &seal).unwrap();
-            prop_assert_eq!(opened.expires_at, expires_at);
-            prop_assert_eq!(seals.verify(&other, &seal).is_ok(), other == bound);
-            let others = ConfirmationTokens::new(other_key.to_vec()).unwrap();
-            prop_assert_eq!(others.verify(&bound, &seal).is_ok(), other_key == key);
-
-            let at = at.index(seal.len());
-            let mut forged = seal.clone();
+            let tokens = ConfirmationTokens::new(key);
+            let (mut token, _) = tokens.issue(&BINDING, now());
+            let at = at.index(token.len());
+            let mut forged = token.clone();
             forged.replace_range(at..=at, &with);
-            prop_assert_eq!(seals.verify(&bound, &forged).is_ok(), forged == seal);
-            let longer = seal.clone() + &with;
-            seal.truncate(cut.index(seal.len()));
-            prop_assert!(seals.verify(&bound, &seal).is_err());
-            prop_assert!(seals.verify(&bound, &longer).is_err());
+            prop_assert_eq!(tokens.verify(&BINDING, &forged, now()).is_ok(), forged == token);
+            let longer = token.clone() + &with;
+            prop_assert!(tokens.verify(&BINDING, &longer, now()).is_err());
+            token.truncate(cut.index(token.len()));
+            prop_assert!(tokens.verify(&BINDING, &token, now()).is_err());
         }
 
         #[test]
-        fn any_flipped_bit_of_a_seal_voids_it(key: [u8; 32], at: prop::sample::Index, bit in 0..8_u8) {
-            let seals = seals(key);
-            let (seal, _) = seals.issue("Token|a|b", LIFETIME).unwrap();
-            let mut bytes = seal.into_bytes();
-            let at = at.index(bytes.len());
-            bytes[at] ^= 1 << bit;
-            if let Ok(flipped) = String::from_utf8(bytes) {
-                prop_assert!(seals.verify("Token|a|b", &flipped).is_err(), "{}", flipped);
-            }
-        }
-
-        #[test]
-        fn no_text_is_a_seal_by_chance(text in ".{0,200}") {
-            let seals = seals([7; 32]);
-            prop_assert!(seals.verify("Token|a|b", &text).is_err());
+        fn no_text_is_a_token_by_chance(text in ".{0,200}") {
+            prop_assert!(ConfirmationTokens::new([7; 32]).verify(&BINDING, &text, now()).is_err());
         }
     }
 }

@@ -24,6 +24,7 @@ pub struct McpPeer {
     peer: Peer<RoleServer>,
     input_responses: Option<InputResponses>,
     request_state: Option<String>,
+    session_id: Option<String>,
 }
 
 impl McpPeer {
@@ -49,6 +50,9 @@ impl McpPeer {
             peer: context.peer.clone(),
             input_responses,
             request_state,
+            session_id: head
+                .and_then(|head| head.headers.get("mcp-session-id")?.to_str().ok())
+                .map(str::to_owned),
         }
     }
 
@@ -83,6 +87,12 @@ impl McpPeer {
     #[must_use]
     pub fn input_responses(&self) -> Option<&InputResponses> {
         self.input_responses.as_ref()
+    }
+
+    /// The session of the request, where the transport has sessions.
+    #[must_use]
+    pub fn session_id(&self) -> Option<&str> {
+        self.session_id.as_deref()
     }
 
     /// The signed state of the previous round, not yet verified.

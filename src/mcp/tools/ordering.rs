@@ -10,7 +10,8 @@ use crate::dialing::order::DialRequest;
 use crate::dialing::outcome::{DialError, Dialed};
 use crate::dialing::policy::RuleName;
 use crate::dialing::policy_check::PolicyCheck;
-use crate::mcp::confirmation::{self, ConfirmOutcome, Preview, Question};
+use crate::mcp::confirmation::preview::{Preview, PreviewField};
+use crate::mcp::confirmation::{self, ConfirmOutcome, Question};
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
@@ -25,8 +26,9 @@ pub(super) enum OrderOutcome {
     Dialed(Dialed),
     /// The user must agree first, and the model must return the token.
     Preview {
-        /// What to show.
-        preview: String,
+        /// What to show, as text and as fields.
+        text: String,
+        fields: Vec<PreviewField>,
         /// What to bring back.
         token: String,
         /// Until when.
@@ -97,8 +99,9 @@ where
                 match confirmation::ask_human(cx, dialer, &asked, token, &question).await? {
                     ConfirmOutcome::Confirmed(confirmed_by) => confirmed_by,
                     ConfirmOutcome::Preview { token, expires_at } => {
-                        let preview = question.text();
-                        return Ok(OrderOutcome::Preview { preview, token, expires_at });
+                        let text = question.text();
+                        let fields = question.preview.fields;
+                        return Ok(OrderOutcome::Preview { text, fields, token, expires_at });
                     }
                 };
             // The human may have taken long, so the policy and the agent are checked once more.
@@ -106,7 +109,8 @@ where
             if let Confirmation::Refuse(refusal) = demanded(&judgment) {
                 return Err(to_tool_error(DialError::Refused(refusal)).into());
             }
-            if preview(judgment.local_times).await?.bound != question.preview.bound {
+            let now = preview(judgment.local_times).await?;
+            if now.covered_text() != question.preview.covered_text() {
                 return Err(confirmation::outdated_confirmation().into());
             }
             confirmed_by

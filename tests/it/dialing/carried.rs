@@ -33,11 +33,15 @@ async fn a_token_dials_exactly_what_was_shown_and_once() {
         let note = data["note"].as_str().unwrap();
         assert!(note.starts_with("Nobody was called yet."), "{note}");
         assert!(note.contains("To: +12025550123") && note.contains("Task: Remind."), "{note}");
-        assert!(data["expires_at"].as_str().unwrap().starts_with("20"), "{data}");
+        let expires_at = data["expires_at"].as_str().unwrap();
+        assert!(expires_at.starts_with("20") && note.contains(expires_at), "{data}");
+        assert!(token.len() <= 48, "{token}");
+        let shown = data["preview"].as_array().unwrap();
+        assert!(shown.contains(&json!({"name": "Task", "value": "Remind."})), "{data}");
         assert_eq!(world.dialed().await, 0);
 
         let mut forged = token.clone();
-        let last = if forged.pop() == Some('A') { 'B' } else { 'A' };
+        let last = if forged.pop() == Some('0') { '1' } else { '0' };
         forged.push(last);
         for (call, token) in [
             (call.clone(), forged.as_str()),

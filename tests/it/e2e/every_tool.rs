@@ -397,8 +397,8 @@ async fn when_a_step_fails_the_completed_steps_are_named() {
     // If the answer to the first of several steps is lost, the rest is not reported as done.
     let lost_answer = json!({"kind": "reset", "when": "after"});
     for (fault, done, what) in [
-        (lost_answer, "unknown", " failed, and it is not known whether it took place: POST "),
-        (json!({"kind": "truncate"}), "partly", " took place, but its answer is lost: POST "),
+        (lost_answer, "unknown", " failed, and it is not known whether it took place: "),
+        (json!({"kind": "truncate"}), "partly", " took place, but its answer is lost: "),
     ] {
         let two = session.data("create_agent", json!({"name": "C", "type": "outbound"})).await;
         let mut fault = fault;

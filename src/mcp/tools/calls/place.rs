@@ -13,6 +13,7 @@ use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::ledger::IdempotencyKey;
 use crate::dialing::order::{DISPATCH_KEY, DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialResult, Dialed};
+use crate::mcp::confirmation::preview::PreviewField;
 use crate::mcp::input::arguments::{HttpsUrl, Object, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
@@ -55,7 +56,7 @@ pub(in crate::mcp::tools) struct PlaceCallInput {
     allow_repeat: Option<bool>,
     /// From an earlier answer, after the user agreed to it.
     #[schemars(with = "Option<String>")]
-    confirmation_token: Option<Text<1, 2_000>>,
+    confirmation_token: Option<Text<1, 200>>,
 }
 
 pattern_text!(
@@ -83,6 +84,9 @@ pub(in crate::mcp::tools) struct PlaceCallOutput {
     duplicate_of: Option<CallId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dispatch_id: Option<String>,
+    /// What to show the user.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    preview: Vec<PreviewField>,
     /// To be brought back once the user agreed.
     #[serde(skip_serializing_if = "Option::is_none")]
     confirmation_token: Option<String>,
@@ -102,6 +106,7 @@ impl PlaceCallOutput {
             from_number: None,
             duplicate_of: None,
             dispatch_id: None,
+            preview: Vec::new(),
             confirmation_token: None,
             expires_at: None,
             simulated: false,
@@ -304,13 +309,15 @@ impl Tool for PlaceCall {
             OrderOutcome::Dialed(dialed) => {
                 PlaceCallOutput::new_dialed(dialed, idempotency_key.as_ref(), &cx.tools)
             }
-            OrderOutcome::Preview { preview, token, expires_at } => PlaceCallOutput {
+            OrderOutcome::Preview { text: shown, fields, token, expires_at } => PlaceCallOutput {
+                preview: fields,
                 confirmation_token: Some(token),
-                expires_at: Some(expires_at.to_string()),
+                expires_at: Some(text::format_instant(expires_at)),
                 ..PlaceCallOutput::new(
                     None,
                     format!(
-                        "Nobody was called yet. Show this to the user. Only if they agree, call place_call again with the same arguments and the confirmation_token within five minutes:\n{preview}"
+                        "Nobody was called yet. Show this to the user. Only if they agree, call place_call again with the same arguments and the confirmation_token, before {}:\n{shown}",
+                        text::format_instant(expires_at)
                     ),
                 )
             },

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::dialing::order::{CALL_HOLD, DialRequest, Order};
 use crate::dialing::webhook_hosts::shown_host;
-use crate::mcp::confirmation::{self, Preview};
+use crate::mcp::confirmation::preview::Preview;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text::one_line;
 use crate::mcp::request::context::ToolContext;
@@ -28,27 +28,21 @@ pub(super) async fn build_preview(
     };
     let agent = cx.account.api()?.get_agent(&call.agent_id).await?;
     let suffix = cx.account.environment().order_suffix();
-    let title = format!("Place a phone call{suffix}?\nTo: {}", call.to.as_str());
-    let lines = preview_lines(request, call, &agent);
-    let time = confirmation::local_time_line(&local_times);
-    Ok(Preview {
-        text: format!("{title}\n{time}\n{lines}"),
-        bound: format!("{title}\n{lines}\n{}", covered_settings(&agent)),
-    })
+    let title = format!("Place a phone call{suffix}?");
+    let fields = preview_fields(request, call, &agent);
+    let covered = covered_settings(&agent).to_string();
+    Ok(Preview::new(title, fields, covered).with_local_times(&local_times))
 }
 
-/// One line for each thing to know. Destructures without `..`: whoever adds a field decides here whether it is shown.
-fn preview_lines(request: &DialRequest, call: &CallCreate, agent: &Agent) -> String {
+/// Each thing to know. Destructures without `..`: whoever adds a field decides here whether it is shown.
+fn preview_fields(
+    request: &DialRequest,
+    call: &CallCreate,
+    agent: &Agent,
+) -> [(&'static str, Option<String>); 15] {
     let DialRequest { order: _, idempotency_key: _, allow_repeat } = request;
-    let CallCreate {
-        agent_id: _,
-        to: _,
-        from_number,
-        instructions,
-        context,
-        webhook_url,
-        metadata,
-    } = call;
+    let CallCreate { agent_id: _, to, from_number, instructions, context, webhook_url, metadata } =
+        call;
     let text = |text: &str| one_line(text, MAX_TEXT_CHARS);
     let object = |object: &Option<Map<String, Value>>| {
         let object = object.as_ref().filter(|object| !object.is_empty())?;
@@ -60,6 +54,7 @@ fn preview_lines(request: &DialRequest, call: &CallCreate, agent: &Agent) -> Str
     let voicemail = agent.voicemail_action.as_ref().map(super::super::shared::wire_word);
     let repeat = "rings again, even if this call was placed a moment ago";
     [
+        ("To", Some(to.as_str().to_owned())),
         ("From", Some(from.unwrap_or_else(|| default_caller(agent)))),
         ("Agent", Some(one_line(agent.name.as_deref().unwrap_or("unnamed"), 100))),
         ("Persona", agent.persona.as_deref().map(text)),
@@ -75,10 +70,6 @@ fn preview_lines(request: &DialRequest, call: &CallCreate, agent: &Agent) -> Str
         ("Repeat", allow_repeat.then(|| repeat.to_owned())),
         ("Cost", Some(format!("at most {CALL_HOLD}"))),
     ]
-    .into_iter()
-    .filter_map(|(name, value)| Some(format!("{name}: {}", value?)))
-    .collect::<Vec<_>>()
-    .join("\n")
 }
 
 /// The number from which the agent calls if the call names none.

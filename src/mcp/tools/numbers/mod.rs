@@ -10,7 +10,7 @@ use super::ordering::{self, OrderOutcome};
 use crate::account::{Account, Environment};
 use crate::dialing::order::{DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialResult, Dialed};
-use crate::mcp::confirmation::Preview;
+use crate::mcp::confirmation::preview::{Preview, PreviewField};
 use crate::mcp::input::arguments::{BoundedInteger, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
@@ -332,7 +332,7 @@ pub(super) struct PurchaseNumberInput {
     phone_number: E164,
     /// From an earlier answer, after the user agreed to it.
     #[schemars(with = "Option<String>")]
-    confirmation_token: Option<Text<1, 2_000>>,
+    confirmation_token: Option<Text<1, 200>>,
 }
 
 /// The number that was bought; all of it is in `list_numbers`.
@@ -366,6 +366,9 @@ pub(super) struct PurchaseNumberOutput {
     /// Whether the number is the account's now; absent when that could not be found out.
     #[serde(skip_serializing_if = "Option::is_none")]
     purchased: Option<bool>,
+    /// What to show the user.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    preview: Vec<PreviewField>,
     /// To be brought back once the user agreed.
     #[serde(skip_serializing_if = "Option::is_none")]
     confirmation_token: Option<String>,
@@ -381,6 +384,7 @@ impl PurchaseNumberOutput {
         Self {
             number: None,
             purchased,
+            preview: Vec::new(),
             confirmation_token: None,
             expires_at: None,
             simulated: false,
@@ -494,8 +498,8 @@ impl Tool for PurchaseNumber {
         let preview = async |_| {
             let cost = cost_line(find_offer(cx, &phone_number).await?.as_ref());
             let number = phone_number.as_str();
-            let text = format!("Buy the phone number {number}{aside}?\nCost: {cost}");
-            Ok(Preview { bound: text.clone(), text })
+            let title = format!("Buy the phone number {number}{aside}?");
+            Ok(Preview::new(title, [("Cost", Some(cost))], String::new()))
         };
         let ordered =
             ordering::place_order(cx, asked, token, preview).await.map_err(|stop| match stop {
@@ -508,16 +512,20 @@ impl Tool for PurchaseNumber {
             })?;
         let mut output = match ordered {
             OrderOutcome::Dialed(dialed) => PurchaseNumberOutput::new_dialed(dialed, &cx.tools),
-            OrderOutcome::Preview { preview, token, expires_at } => PurchaseNumberOutput {
-                confirmation_token: Some(token),
-                expires_at: Some(expires_at.to_string()),
-                ..PurchaseNumberOutput::new(
-                    Some(false),
-                    format!(
-                        "Nothing was bought yet. Show this to the user. Only if they agree, call purchase_number again with the same phone_number and the confirmation_token within five minutes:\n{preview}"
-                    ),
-                )
-            },
+            OrderOutcome::Preview { text: shown, fields, token, expires_at } => {
+                PurchaseNumberOutput {
+                    preview: fields,
+                    confirmation_token: Some(token),
+                    expires_at: Some(text::format_instant(expires_at)),
+                    ..PurchaseNumberOutput::new(
+                        Some(false),
+                        format!(
+                            "Nothing was bought yet. Show this to the user. Only if they agree, call purchase_number again with the same phone_number and the confirmation_token, before {}:\n{shown}",
+                            text::format_instant(expires_at)
+                        ),
+                    )
+                }
+            }
         };
         output.simulated = cx.account.environment() == Environment::Sandbox;
         let mut text = output.note.clone();
