@@ -14,7 +14,7 @@ use crate::account::{Account, Environment};
 use crate::cli::{self, Global, StateArgs};
 use crate::config::{self, ConfigError, ConfigFile, UserFolders};
 use crate::dialing::dialer::Dialer;
-use crate::dialing::ledger::AccountRef;
+use crate::dialing::ledger::KeyRef;
 use crate::dialing::ledger::LedgerLocation;
 use crate::dialing::policy::Policy;
 use crate::dialing::rules::{DialingRules, SharedRules};
@@ -120,13 +120,13 @@ impl AccountFactory {
     fn build_account(&self, key: ApiKey, simulator: Option<Simulator>) -> Account {
         let Self { environment, base_url, file, rules, folders, extras, dispatches } = self;
         let ledger = extras.ledger(file, *environment, folders);
-        let tenant = tenant(&key, base_url, simulator.as_ref());
+        let key_ref = key_ref(&key, base_url, simulator.as_ref());
         let timeouts = api_timeouts(file);
         let client = callingbox::ApiClient::new(ClientConfig {
             timeouts,
             ..client_config(base_url.clone(), key)
         });
-        let dialer = Dialer::new(client.clone(), tenant, *environment, ledger, rules.clone());
+        let dialer = Dialer::new(client.clone(), key_ref, *environment, ledger, rules.clone());
         let dialer = Arc::new(dialer.tracked_by(dispatches.clone()));
         let wait = file.wait.clone();
         let account = match simulator {
@@ -278,17 +278,11 @@ pub(crate) async fn connect_simulator(
     Ok(SimulatorConnection { base_url, key, simulator, embedded })
 }
 
-/// The account's name in the ledger. The ledger outlives a simulator's data: an organization that starts again
-/// must not be taken for the earlier one, whose calls and numbers no longer exist.
-pub(crate) fn tenant(
-    key: &ApiKey,
-    base_url: &BaseUrl,
-    simulator: Option<&Simulator>,
-) -> AccountRef {
-    let key = key.expose().as_bytes();
+/// The key as the ledger knows it.
+pub(crate) fn key_ref(key: &ApiKey, base_url: &BaseUrl, simulator: Option<&Simulator>) -> KeyRef {
     match simulator {
-        None => AccountRef::new(key, &base_url.to_string()),
-        Some(simulator) => AccountRef::new(key, &format!("{base_url}#{}", simulator.incarnation())),
+        None => KeyRef::new(key.clone(), base_url),
+        Some(simulator) => KeyRef::for_simulator(key.clone(), base_url, simulator.incarnation()),
     }
 }
 

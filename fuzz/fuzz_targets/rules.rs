@@ -9,6 +9,7 @@ use callingbox::E164;
 use callingbox::MilliCents;
 use callingbox_mcp::dialing::destination::Destination;
 use callingbox_mcp::dialing::limits::Usage;
+use callingbox_mcp::dialing::caller::CallerName;
 use callingbox_mcp::dialing::policy::{Decision, Policy, PolicyInput};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
@@ -35,6 +36,7 @@ fuzz_target!(|text: &str| {
         to,
         destination,
         agent_id: "agt_1",
+        caller: &CallerName::local(),
         now: Timestamp::UNIX_EPOCH,
         usage: &Usage::default(),
         hold: MilliCents::from_cents(300),

@@ -28,6 +28,9 @@ pub struct ReceiptsArgs {
     /// unknown, not_placed, placed).
     #[arg(long, value_name = "OUTCOME")]
     pub outcome: Option<String>,
+    /// Only entries of this caller: local, token:NAME, oauth:SUBJECT, key:HASH or anonymous.
+    #[arg(long, value_name = "NAME")]
+    pub caller: Option<String>,
     /// The maximum number of entries.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: u32,
@@ -54,6 +57,9 @@ pub struct PolicyCheckArgs {
     /// The agent that would make the call.
     #[arg(long, value_name = "ID", default_value = "")]
     pub agent: String,
+    /// The caller who would ask for the call: local, token:NAME, oauth:SUBJECT or key:HASH.
+    #[arg(long, value_name = "NAME", default_value = "local")]
+    pub caller: String,
     /// The time of the call, such as 2026-11-22T23:00:00Z. Default: now.
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,

@@ -7,15 +7,17 @@ use super::EMERGENCY_ANSWER;
 use super::output::print;
 use crate::cli::{Global, PolicyCheckArgs, PolicyCommand};
 use crate::config::{self, ConfigFile, UserFolders};
+use crate::dialing::caller::CallerName;
 use crate::dialing::destination::{Destination, is_emergency_text};
 use crate::dialing::ledger::{LedgerLocation, open_ledger};
-use crate::dialing::limits::Usage;
+use crate::dialing::limits::{CallLimits, Usage};
 use crate::dialing::order::CALL_HOLD;
+use crate::dialing::organization::{UnknownAccount, find_account};
 use crate::dialing::policy::{PolicyInput, starter_file};
 use crate::env_var::read_env_var;
 use crate::install;
 use crate::runtime::{self, HttpExtras};
-use callingbox::E164;
+use callingbox::{ApiClient, E164};
 
 pub(super) async fn run(
     command: &PolicyCommand,
@@ -63,12 +65,14 @@ async fn explain_number(
     let limits = rules.policy.measured_limits();
     let shared = runtime::open_shared_state(&check.state, file)?;
     let place = HttpExtras { shared, ..HttpExtras::default() }.ledger(file, environment, folders);
-    let used = load_used_limits(place, &limits, &to, now, global, file, folders).await?;
+    let caller = CallerName::from_text(&check.caller);
+    let used = load_used_limits(place, &limits, &caller, &to, now, (global, file, folders)).await?;
     let destination = Destination::from_number(&to);
     let request = PolicyInput {
         to: &to,
         destination: &destination,
         agent_id: &check.agent,
+        caller: &caller,
         now,
         usage: &used.usage,
         hold: CALL_HOLD,
@@ -94,12 +98,11 @@ struct UsedLimits {
 /// Reads the usage from the ledger of the account that would call.
 async fn load_used_limits(
     place: LedgerLocation,
-    limits: &crate::dialing::limits::CallLimits,
+    limits: &CallLimits,
+    caller: &CallerName,
     to: &E164,
     now: Timestamp,
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
+    (global, file, folders): (&Global, &ConfigFile, &UserFolders),
 ) -> anyhow::Result<UsedLimits> {
     let unknown = |why: String| Ok(UsedLimits { unknown: Some(why), ..UsedLimits::default() });
     let environment = global.environment();
@@ -112,11 +115,11 @@ async fn load_used_limits(
     if !exists {
         return Ok(UsedLimits::default());
     }
-    let tenant = match &global.sandbox {
+    let (key, base_url, simulator) = match &global.sandbox {
         None => {
             let found = config::find_credentials(file, &read_env_var, folders)?;
             let Some((key, _)) = found.key else { return unknown("no API key is set".to_owned()) };
-            runtime::tenant(&key, &found.base_url, None)
+            (key, found.base_url, None)
         }
         Some(None) => {
             return unknown(
@@ -126,13 +129,23 @@ async fn load_used_limits(
             );
         }
         Some(Some(url)) => match runtime::connect_simulator(Some(url), global).await {
-            Ok(found) => runtime::tenant(&found.key, &found.base_url, Some(&found.simulator)),
+            Ok(found) => (found.key, found.base_url, Some(found.simulator)),
             Err(error) => return unknown(format!("{error:#}")),
         },
     };
     let ledger = open_ledger(&place, environment).await?;
-    let callee = tenant.hash(to);
-    let usage = ledger.measure_usage(tenant.id(), Some(&callee), limits, CALL_HOLD, now).await?;
-    let known_destination = ledger.is_known_destination(tenant.id(), &callee).await?;
+    let key_ref = runtime::key_ref(&key, &base_url, simulator.as_ref());
+    let api = ApiClient::new(runtime::client_config(base_url, key));
+    let account = match find_account(ledger.as_ref(), &api, &key_ref, None).await {
+        Ok(account) => account,
+        // An organization without an agent has called nobody.
+        Err(UnknownAccount::NoAgent) => return Ok(UsedLimits::default()),
+        Err(UnknownAccount::Ledger(error)) => return Err(error.into()),
+        Err(UnknownAccount::Api(error)) => return unknown(error.to_string()),
+    };
+    let callee = account.hash(to);
+    let usage =
+        ledger.measure_usage(account.id(), caller, Some(&callee), limits, CALL_HOLD, now).await?;
+    let known_destination = ledger.is_known_destination(account.id(), &callee).await?;
     Ok(UsedLimits { usage, known_destination, unknown: None })
 }

@@ -8,6 +8,7 @@ use jiff::{Span, Timestamp, Zoned};
 use super::output::print;
 use crate::cli::{self, Global};
 use crate::config::{ConfigFile, UserFolders};
+use crate::dialing::caller::CallerName;
 use crate::dialing::ledger::{
     DispatchRecord, DispatchState, DispatchStatus, RecordCursor, RecordFilter,
 };
@@ -37,6 +38,7 @@ pub(super) async fn run(
     };
     let since =
         args.since.as_deref().map(|text| parse_since(text, Timestamp::now())).transpose()?;
+    let caller = args.caller.as_deref().map(CallerName::from_text);
     // Reading must not create a ledger.
     if let LedgerLocation::File(path) = &place
         && !path.exists()
@@ -53,6 +55,7 @@ pub(super) async fn run(
                 account_id: None,
                 since,
                 status,
+                caller: caller.clone(),
                 before,
                 limit: remaining,
             })
@@ -68,7 +71,8 @@ pub(super) async fn run(
         return Ok(());
     }
     if records.is_empty() {
-        let is_unfiltered = since.is_none() && status.is_none() && args.limit > 0;
+        let is_unfiltered =
+            since.is_none() && status.is_none() && caller.is_none() && args.limit > 0;
         return print(if is_unfiltered { EMPTY_LEDGER } else { "No entry matches.\n" });
     }
     print(receipt_table(&records))
@@ -90,9 +94,11 @@ fn parse_since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
 }
 
 fn receipt_table(records: &[DispatchRecord]) -> String {
+    let callers = records.iter().map(|record| record.caller.as_str().chars().count());
+    let width = callers.chain(["CALLER".len()]).max().unwrap_or_default();
     let mut text = format!(
-        "{:<20} {:<8} {:<16} {:<11} {:<9} {:<22} {:<36} {}\n",
-        "WHEN", "KIND", "TO", "OUTCOME", "COST", "RULE", "ID", "CONFIRMED BY"
+        "{:<20} {:<8} {:<16} {:<11} {:<9} {:<22} {:<36} {:<width$} {}\n",
+        "WHEN", "KIND", "TO", "OUTCOME", "COST", "RULE", "ID", "CALLER", "CONFIRMED BY"
     );
     for record in records {
         let cost = match &record.state {
@@ -105,7 +111,7 @@ fn receipt_table(records: &[DispatchRecord]) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{:<20} {:<8} {:<16} {:<11} {:<9} {:<22} {:<36} {}",
+            "{:<20} {:<8} {:<16} {:<11} {:<9} {:<22} {:<36} {:<width$} {}",
             record.created_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             record.kind.as_str(),
             to,
@@ -113,12 +119,15 @@ fn receipt_table(records: &[DispatchRecord]) -> String {
             cost,
             record.rule,
             record.state.id().unwrap_or("-"),
+            record.caller.as_str(),
             record.confirmed_by
         );
     }
     let unresolved = records
         .iter()
-        .filter(|record| matches!(record.state, DispatchState::Intent | DispatchState::Unknown))
+        .filter(|record| {
+            matches!(record.state, DispatchState::Intent | DispatchState::Unknown { .. })
+        })
         .count();
     if unresolved > 0 {
         let entries = if unresolved == 1 { "entry is" } else { "entries are" };

@@ -22,6 +22,7 @@ use crate::account::{Account, Environment};
 use crate::cli::Global;
 use crate::config::{self, ConfigFile, KeySource, UserFolders};
 use crate::dialing::call_outcome::CallOutcome;
+use crate::dialing::caller::CallerName;
 use crate::dialing::confirm::{ConfirmContext, Confirmation, confirmation_required};
 use crate::dialing::destination::{Destination, NumberType, is_emergency_text};
 use crate::dialing::dialer::Dialer;
@@ -285,6 +286,7 @@ impl Setup {
         let price = offer.purchase_price();
         let asked = DialRequest {
             order: Order::Number { number: offer.phone_number.clone(), price },
+            caller: CallerName::local(),
             idempotency_key: None,
             allow_repeat: false,
         };
@@ -362,6 +364,7 @@ impl Setup {
         let to = to.await?;
         let asked = DialRequest {
             order: Order::Call(Box::new(CallCreate::new(agent.id.clone(), to.clone()))),
+            caller: CallerName::local(),
             idempotency_key: None,
             allow_repeat: false,
         };

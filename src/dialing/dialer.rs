@@ -8,16 +8,18 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
 use super::Environment;
 use super::call_outcome::{CallEnd, CallOutcome};
 use super::ledger::{
-    AccountRef, DispatchId, DispatchRecord, Ledger, LedgerError, LedgerLocation, open_ledger,
+    AccountRef, DispatchRecord, KeyRef, Ledger, LedgerError, LedgerLocation, open_ledger,
 };
 use super::limits::OrderKind;
 use super::order::Placed;
+use super::organization::UnknownAccount;
 use super::outcome::{DialError, DialResult, Dialed};
 use super::recorded_outcomes::RecordedOutcomes;
 use super::rules::{DialingRules, SharedRules};
@@ -33,7 +35,9 @@ const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// Places the calls and purchases of one account.
 pub struct Dialer {
     pub(super) api: ApiClient,
-    pub(super) account: AccountRef,
+    pub(super) key: KeyRef,
+    /// The account of the key, once it is known.
+    pub(super) cached_account: Mutex<Option<AccountRef>>,
     rules: SharedRules,
     environment: Environment,
     location: LedgerLocation,
@@ -49,14 +53,15 @@ impl Dialer {
     #[must_use]
     pub fn new(
         api: ApiClient,
-        account: AccountRef,
+        key: KeyRef,
         environment: Environment,
         location: LedgerLocation,
         rules: impl Into<SharedRules>,
     ) -> Self {
         Self {
             api,
-            account,
+            key,
+            cached_account: Mutex::default(),
             rules: rules.into(),
             environment,
             location,
@@ -75,8 +80,8 @@ impl Dialer {
     }
 
     #[must_use]
-    pub fn account(&self) -> &AccountRef {
-        &self.account
+    pub fn key(&self) -> &KeyRef {
+        &self.key
     }
 
     /// The rules in force now.
@@ -102,8 +107,12 @@ impl Dialer {
 
     /// The expiry of a lease for work that begins now.
     pub(super) fn lease(&self, work: Duration) -> Timestamp {
-        let lease = SignedDuration::try_from(work + LEASE_MARGIN);
-        saturating_add(Timestamp::now(), lease.unwrap_or(SignedDuration::from_mins(2)))
+        saturating_add(Timestamp::now(), lease_duration(work))
+    }
+
+    /// How long the lease for a request lasts.
+    pub(super) fn request_lease(&self) -> SignedDuration {
+        lease_duration(self.api.config().timeouts.total)
     }
 
     /// Records the end of a call that the ledger knows. A failure is only logged: the next reader of the call tries
@@ -114,8 +123,9 @@ impl Dialer {
             return;
         }
         let record = async {
-            let ledger = self.ledger().await?;
-            ledger.record_end(self.account.id(), call.id.as_str(), end).await
+            let account = self.account().await?;
+            self.ledger().await?.record_end(account.id(), call.id.as_str(), end).await?;
+            Ok::<(), UnknownAccount>(())
         };
         match tokio::time::timeout(RECORD_TIMEOUT, record).await {
             Ok(Ok(_)) => self.recorded_outcomes.insert(call.id.clone(), end),
@@ -133,8 +143,8 @@ impl Dialer {
         record: &DispatchRecord,
         placed: &Placed,
     ) {
-        let dispatch = record.dispatch_id;
-        let recorded = ledger.record_placed(self.account.id(), dispatch, placed.id()).await;
+        let (account, dispatch) = (&record.account_id, record.dispatch_id);
+        let recorded = ledger.record_placed(account, dispatch, placed.id()).await;
         // The end of the call may have been reported before the ledger knew its id.
         self.recorded_outcomes.clear();
         if let Err(error) = recorded {
@@ -145,7 +155,7 @@ impl Dialer {
             let monthly = number.monthly_cost_cents.map(MilliCents::from_cents);
             let end =
                 CallEnd { outcome: CallOutcome::Completed, cost: Some(record.hold).max(monthly) };
-            if let Err(error) = ledger.record_end(self.account.id(), placed.id(), end).await {
+            if let Err(error) = ledger.record_end(account, placed.id(), end).await {
                 tracing::warn!(%dispatch, %error, "number bought, but its cost could not be written to the ledger");
             }
         }
@@ -155,11 +165,12 @@ impl Dialer {
     pub(super) async fn record_not_placed(
         &self,
         ledger: &dyn Ledger,
-        dispatch: DispatchId,
+        record: &DispatchRecord,
         error: callingbox::Error,
     ) -> Result<Dialed, DialError> {
+        let (account, dispatch) = (&record.account_id, record.dispatch_id);
         let reason = error.kind().to_string();
-        match ledger.record_not_placed(self.account.id(), dispatch, &reason).await {
+        match ledger.record_not_placed(account, dispatch, &reason).await {
             Ok(record) if record.state.id().is_some() => Ok(self.repeat(&record).await),
             Ok(_) => Err(DialError::NotPlaced(error)),
             Err(failure) => {
@@ -169,14 +180,17 @@ impl Dialer {
         }
     }
 
-    /// Records that the result is unknown, unless another process has found the order.
+    /// Records that the result is unknown, unless another process has found the order. `is_absent` says that a complete
+    /// search did not find it.
     pub(super) async fn record_unknown(
         &self,
         ledger: &dyn Ledger,
-        dispatch: DispatchId,
+        record: &DispatchRecord,
         reason: String,
+        is_absent: bool,
     ) -> Dialed {
-        match ledger.record_unknown(self.account.id(), dispatch, Timestamp::now()).await {
+        let (account, dispatch) = (&record.account_id, record.dispatch_id);
+        match ledger.record_unknown(account, dispatch, Timestamp::now(), is_absent).await {
             Ok(record) if record.state.id().is_some() => return self.repeat(&record).await,
             Ok(_) => {}
             Err(error) => {
@@ -227,6 +241,10 @@ impl Dialer {
         let number = page.data.into_iter().find(|number| number.id == *id);
         Ok(number.map(|number| Placed::Number(Box::new(number))))
     }
+}
+
+fn lease_duration(work: Duration) -> SignedDuration {
+    SignedDuration::try_from(work + LEASE_MARGIN).unwrap_or(SignedDuration::from_mins(2))
 }
 
 pub(super) fn saturating_add(time: Timestamp, duration: SignedDuration) -> Timestamp {

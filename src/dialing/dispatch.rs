@@ -2,18 +2,21 @@
 //!
 //! **At most once.** POST /v1/calls is never repeated. If its answer does not prove that nothing was done, the newest
 //! calls are searched for the dispatch id that the request carried. If the call is found, the order succeeded. If not,
-//! the result is `Unknown`, and the next identical request searches again before it may dial.
+//! the result is `Unknown`, and the next identical request searches again before it may dial. Right before the request
+//! is written, a [`LeaseGuard`] makes sure that no other process has taken the dispatch over meanwhile.
 //!
 //! A dispatch runs in a task of its own: even if the client disconnects, the id is recorded. The process waits for
 //! these tasks before it exits ([`Dialer::tracked_by`]).
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tracing::Instrument as _;
 
 use super::dialer::Dialer;
-use super::ledger::{ConfirmedBy, DispatchRecord, Ledger};
+use super::lease::LeaseGuard;
+use super::ledger::{AccountRef, ConfirmedBy, DispatchId, DispatchRecord, Ledger};
 use super::order::{self, DialRequest, Order, Placed};
 use super::outcome::{DialError, DialResult, Dialed};
 use super::recovery::{Authorization, BeginOutcome};
@@ -34,9 +37,12 @@ impl Dialer {
         let dialer = Arc::clone(self);
         let authorization = Authorization { rule, confirmed_by };
         self.spawn_detached(async move {
-            let ledger = dialer.ledger().await?.as_ref();
-            match dialer.begin(ledger, &request, &authorization).await? {
-                BeginOutcome::Dial(record) => dialer.dispatch(ledger, *record, &request).await,
+            let ledger = dialer.ledger().await?;
+            let account = dialer.account_for(&request).await?;
+            match dialer.begin(ledger.as_ref(), &account, &request, &authorization).await? {
+                BeginOutcome::Dial(record) => {
+                    dialer.dispatch(ledger, &account, *record, &request).await
+                }
                 BeginOutcome::Answered(dialed) => Ok(dialed),
             }
         })
@@ -52,21 +58,22 @@ impl Dialer {
         self: &Arc<Self>,
         request: &DialRequest,
     ) -> Result<Option<Dialed>, DialError> {
-        if !self.recovery_started.swap(true, Ordering::Relaxed) {
-            let dialer = Arc::clone(self);
-            // Not tracked: a recovery that is cut short is repeated by the next process.
-            tokio::spawn(async move {
-                let recovery =
-                    async { dialer.recover_abandoned(dialer.ledger().await?.as_ref()).await };
-                if let Err(error) = recovery.await {
-                    tracing::warn!(%error, "could not recover abandoned dispatches; they remain unresolved");
-                }
-            });
-        }
         let (dialer, request) = (Arc::clone(self), request.clone());
         self.spawn_detached(async move {
-            let ledger = dialer.ledger().await?.as_ref();
-            dialer.look_up_earlier(ledger, &request).await
+            let ledger = dialer.ledger().await?;
+            let account = dialer.account_for(&request).await?;
+            if !dialer.recovery_started.swap(true, Ordering::Relaxed) {
+                let (dialer, ledger, account) =
+                    (Arc::clone(&dialer), Arc::clone(ledger), account.clone());
+                // Not tracked: a recovery that is cut short is repeated by the next process.
+                tokio::spawn(async move {
+                    let recovery = dialer.recover_abandoned(ledger.as_ref(), account.id());
+                    if let Err(error) = recovery.await {
+                        tracing::warn!(%error, "could not recover abandoned dispatches; they remain unresolved");
+                    }
+                });
+            }
+            dialer.look_up_earlier(ledger.as_ref(), &account, &request).await
         })
         .await
     }
@@ -85,39 +92,101 @@ impl Dialer {
     /// The only place that sends the request.
     async fn dispatch(
         &self,
-        ledger: &dyn Ledger,
+        ledger: &Arc<dyn Ledger>,
+        account: &AccountRef,
         record: DispatchRecord,
         request: &DialRequest,
     ) -> Result<Dialed, DialError> {
-        let (account, dispatch) = (self.account.id(), record.dispatch_id);
-        let lease = self.lease(self.api.config().timeouts.total);
-        if !ledger.renew_lease(account, dispatch, record.generation, lease).await? {
-            return Ok(Dialed::in_flight(dispatch));
+        let guard = LeaseGuard::new(Arc::clone(ledger), &record, self.request_lease());
+        if !guard.renew().await? {
+            return self.answer_withheld(ledger.as_ref(), account, &record, request).await;
         }
-        let sent = match &request.order {
-            Order::Call(call) => self
-                .api
-                .place_call(&order::with_dispatch_id(call, dispatch))
+        let sent = self.send(request, record.dispatch_id, &guard).await;
+        match sent {
+            Ok(placed) if request.order.matches_answer(record.dispatch_id, &placed) => {
+                Ok(self.succeed(ledger.as_ref(), &record, placed).await)
+            }
+            Ok(_) => {
+                self.search_for_result(
+                    ledger.as_ref(),
+                    &record,
+                    request,
+                    DispatchFailure::OtherAnswer,
+                )
                 .await
-                .map(|call| Placed::Call(Box::new(call))),
-            Order::Number { number, .. } => self
-                .api
-                .purchase_number(number)
+            }
+            // The process was stopped for too long, and another one may have placed the order since.
+            Err(error) if matches!(error.kind(), ErrorKind::Withheld) => {
+                self.answer_withheld(ledger.as_ref(), account, &record, request).await
+            }
+            Err(error) if error.effect() == Effect::Nothing => {
+                self.record_not_placed(ledger.as_ref(), &record, error).await
+            }
+            Err(error) => {
+                self.search_for_result(
+                    ledger.as_ref(),
+                    &record,
+                    request,
+                    DispatchFailure::Request(error),
+                )
                 .await
-                .map(|number| Placed::Number(Box::new(number))),
-        };
-        let succeed = async |placed| {
-            self.record_placed(ledger, &record, &placed).await;
-            Ok(Dialed { dispatch, result: DialResult::Placed(placed) })
-        };
-        let error = match sent {
-            Ok(placed) => return succeed(placed).await,
-            Err(error) => error,
-        };
-        if error.effect() == Effect::Nothing {
-            return self.record_not_placed(ledger, dispatch, error).await;
+            }
         }
-        tracing::warn!(%dispatch, error = %error.kind(), "no usable answer to a dispatch; searching for its result");
+    }
+
+    /// The answer to an order whose request was withheld: that of the process that has taken the order over.
+    async fn answer_withheld(
+        &self,
+        ledger: &dyn Ledger,
+        account: &AccountRef,
+        record: &DispatchRecord,
+        request: &DialRequest,
+    ) -> Result<Dialed, DialError> {
+        let earlier = self.look_up_earlier(ledger, account, request).await?;
+        Ok(earlier.unwrap_or_else(|| Dialed::in_flight(record.dispatch_id)))
+    }
+
+    /// Sends the request, unless the guard withholds it at the last moment.
+    async fn send(
+        &self,
+        request: &DialRequest,
+        dispatch: DispatchId,
+        guard: &LeaseGuard,
+    ) -> Result<Placed, callingbox::Error> {
+        match &request.order {
+            Order::Call(call) => {
+                let call = order::with_dispatch_id(call, dispatch);
+                let call = self.api.place_call_guarded(&call, guard.to_send_guard()).await?;
+                Ok(Placed::Call(Box::new(call)))
+            }
+            Order::Number { number, .. } => {
+                let number =
+                    self.api.purchase_number_guarded(number, guard.to_send_guard()).await?;
+                Ok(Placed::Number(Box::new(number)))
+            }
+        }
+    }
+
+    async fn succeed(
+        &self,
+        ledger: &dyn Ledger,
+        record: &DispatchRecord,
+        placed: Placed,
+    ) -> Dialed {
+        self.record_placed(ledger, record, &placed).await;
+        Dialed { dispatch: record.dispatch_id, result: DialResult::Placed(placed) }
+    }
+
+    /// Searches for an order that may have been placed.
+    async fn search_for_result(
+        &self,
+        ledger: &dyn Ledger,
+        record: &DispatchRecord,
+        request: &DialRequest,
+        failure: DispatchFailure,
+    ) -> Result<Dialed, DialError> {
+        let (account, dispatch) = (&record.account_id, record.dispatch_id);
+        tracing::warn!(%dispatch, %failure, "no usable answer to a dispatch; searching for its result");
         // The request has been sent: a failure of the ledger must neither end the search nor be reported as a refusal.
         let lease = self.lease(search::LIMIT);
         match ledger.renew_lease(account, dispatch, record.generation, lease).await {
@@ -127,15 +196,36 @@ impl Dialer {
                 tracing::warn!(%dispatch, %error, "could not renew the lease of a dispatch; another process may take it over");
             }
         }
-        match search::search(&self.api, &record, request.number(), &search::SCHEDULE).await {
-            SearchResult::Found(placed) => succeed(placed).await,
+        let result = search::search(&self.api, record, request.number(), &search::SCHEDULE).await;
+        match (result, failure) {
+            (SearchResult::Found(placed), _) => Ok(self.succeed(ledger, record, placed).await),
             // The documented answer when the provider could not place the call, and the call is absent.
-            SearchResult::Absent if matches!(error.kind(), ErrorKind::Provider { .. }) => {
-                self.record_not_placed(ledger, dispatch, error.with_no_effect()).await
+            (SearchResult::Absent, DispatchFailure::Request(error))
+                if matches!(error.kind(), ErrorKind::Provider { .. }) =>
+            {
+                self.record_not_placed(ledger, record, error.with_no_effect()).await
             }
-            SearchResult::Absent | SearchResult::Inconclusive => {
-                Ok(self.record_unknown(ledger, dispatch, error.kind().to_string()).await)
+            (result, failure) => {
+                let is_absent = matches!(result, SearchResult::Absent);
+                Ok(self.record_unknown(ledger, record, failure.to_string(), is_absent).await)
             }
+        }
+    }
+}
+
+/// Why the answer to a request does not give its result.
+#[derive(Debug)]
+enum DispatchFailure {
+    Request(callingbox::Error),
+    /// The answer is that of another order.
+    OtherAnswer,
+}
+
+impl fmt::Display for DispatchFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request(error) => error.kind().fmt(f),
+            Self::OtherAnswer => f.write_str("the answer of CallingBox does not match the request"),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::policy::{
     QuietHours, Rule, RuleName, format_utc, list_countries,
 };
 use super::rules::DialingRules;
+use callingbox::MilliCents;
 
 /// The rules in force, with numbers masked.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -242,6 +243,10 @@ impl Policy {
                     "1 purchase a day".to_owned()
                 }
                 Limit::PurchasesPerDay => format!("{} purchases a day", limit.max),
+                Limit::CallerPerHour => format!("{} an hour per caller", limit.max),
+                Limit::CallerPerDay => format!("{} a day per caller", limit.max),
+                Limit::CallerConcurrent => format!("{} in progress per caller", limit.max),
+                Limit::CallerSpendPerDay => format!("{} a day per caller", limit.max),
             })
             .collect();
         if !limits.is_empty() {
@@ -332,16 +337,20 @@ impl Policy {
 
     fn active_limits(&self) -> Vec<(Limit, LimitSummary)> {
         let limits = &self.limits;
-        let spend = limits.spend_limit();
         let count = |setting: &LimitSetting<u32>| (setting.max.to_string(), setting.mode);
+        let money = |setting: &LimitSetting<MilliCents>| (setting.max.to_string(), setting.mode);
         [
             (Limit::PerHour, count(&limits.per_hour)),
             (Limit::PerDay, count(&limits.per_day)),
             (Limit::PerDestinationPerHour, count(&limits.per_destination_per_hour)),
             (Limit::PerDestinationPerDay, count(&limits.per_destination_per_day)),
             (Limit::Concurrent, count(&limits.concurrent)),
-            (Limit::SpendPerDay, (spend.max.to_string(), spend.mode)),
+            (Limit::SpendPerDay, money(&limits.spend_limit())),
             (Limit::PurchasesPerDay, count(&limits.purchases_per_day)),
+            (Limit::CallerPerHour, count(&limits.per_caller.per_hour)),
+            (Limit::CallerPerDay, count(&limits.per_caller.per_day)),
+            (Limit::CallerConcurrent, count(&limits.per_caller.concurrent)),
+            (Limit::CallerSpendPerDay, money(&limits.per_caller.spend_per_day)),
         ]
         .into_iter()
         .filter(|(_, (_, mode))| *mode != PolicyMode::Off)
@@ -377,6 +386,7 @@ fn describe_scope(rule: &Rule) -> String {
         list("country", &rule.country),
         list("type", &rule.kind),
         list("agent", &rule.agent),
+        list("caller", &rule.caller),
         rule.hours.map(|hours| format!("hours {hours}")),
     ]
     .into_iter()

@@ -19,6 +19,8 @@ pub const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// No call lasts longer. A call whose result or end was never learned stops counting as in progress after this time, so
 /// that a lost answer does not occupy a slot forever.
 pub const MAX_CALL_DURATION: SignedDuration = SignedDuration::from_hours(2);
+/// How long a call with an unknown result counts as in progress after a complete search has not found it.
+pub const MAX_UNKNOWN_AFTER_SEARCH: SignedDuration = SignedDuration::from_mins(10);
 
 /// The limits of an account; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,21 @@ pub struct CallLimits {
     pub spend_per_day: Option<MilliCents>,
     /// Numbers bought in a rolling day.
     pub purchases_per_day: Option<u32>,
+    /// The limits of each caller.
+    pub per_caller: CallerLimits,
+}
+
+/// The limits of one caller of an account; `None` is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallerLimits {
+    /// The caller's calls in a rolling hour.
+    pub per_hour: Option<u32>,
+    /// The caller's calls in a rolling day.
+    pub per_day: Option<u32>,
+    /// The caller's calls in progress.
+    pub concurrent: Option<u32>,
+    /// The caller's money in a rolling day.
+    pub spend_per_day: Option<MilliCents>,
 }
 
 /// Names a limit.
@@ -57,11 +74,23 @@ pub enum Limit {
     SpendPerDay,
     /// Numbers bought in a rolling day.
     PurchasesPerDay,
+    /// One caller's calls in a rolling hour.
+    #[serde(rename = "per_caller.per_hour")]
+    CallerPerHour,
+    /// One caller's calls in a rolling day.
+    #[serde(rename = "per_caller.per_day")]
+    CallerPerDay,
+    /// One caller's calls in progress.
+    #[serde(rename = "per_caller.concurrent")]
+    CallerConcurrent,
+    /// One caller's money in a rolling day.
+    #[serde(rename = "per_caller.spend_per_day")]
+    CallerSpendPerDay,
 }
 
 impl Limit {
     /// All limits, in the order in which they are compared and reported.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::PerDestinationPerHour,
         Self::PerDestinationPerDay,
         Self::Concurrent,
@@ -69,6 +98,10 @@ impl Limit {
         Self::PerDay,
         Self::SpendPerDay,
         Self::PurchasesPerDay,
+        Self::CallerConcurrent,
+        Self::CallerPerHour,
+        Self::CallerPerDay,
+        Self::CallerSpendPerDay,
     ];
 
     /// The key in the calling rules, under `[limits]`.
@@ -82,6 +115,10 @@ impl Limit {
             Self::Concurrent => "concurrent",
             Self::SpendPerDay => "spend_per_day",
             Self::PurchasesPerDay => "purchases_per_day",
+            Self::CallerPerHour => "per_caller.per_hour",
+            Self::CallerPerDay => "per_caller.per_day",
+            Self::CallerConcurrent => "per_caller.concurrent",
+            Self::CallerSpendPerDay => "per_caller.spend_per_day",
         }
     }
 
@@ -137,14 +174,65 @@ pub struct Usage {
     pub destination_hour: WindowUsage,
     /// Calls to this destination in the last day.
     pub destination_day: WindowUsage,
-    /// Calls in progress, see [`MAX_CALL_DURATION`]. An intent counts until its lease expires.
     pub concurrent: u32,
+    /// How many of the calls in progress have an unknown result.
+    pub unknown: u32,
+    /// When enough calls stop counting as in progress, at the latest; known only if some have an unknown result.
+    pub concurrent_frees_at: Option<Timestamp>,
     /// The billed amounts and the holds of the last day.
     pub spent: MilliCents,
     /// When one more hold fits under the limit; `None` if it fits now or never will.
     pub spend_frees_at: Option<Timestamp>,
     /// Numbers bought in the last day.
     pub purchases: WindowUsage,
+    /// The usage of the caller alone.
+    pub caller: ScopeUsage,
+}
+
+/// The usage of an account as a whole, or of one of its callers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScopeUsage {
+    pub hour: WindowUsage,
+    pub day: WindowUsage,
+    pub concurrent: u32,
+    pub unknown: u32,
+    pub concurrent_frees_at: Option<Timestamp>,
+    pub spent: MilliCents,
+    pub spend_frees_at: Option<Timestamp>,
+}
+
+impl Usage {
+    #[must_use]
+    pub fn new(
+        account: ScopeUsage,
+        destination: [WindowUsage; 2],
+        purchases: WindowUsage,
+        caller: ScopeUsage,
+    ) -> Self {
+        let ScopeUsage {
+            hour,
+            day,
+            concurrent,
+            unknown,
+            concurrent_frees_at,
+            spent,
+            spend_frees_at,
+        } = account;
+        let [destination_hour, destination_day] = destination;
+        Self {
+            hour,
+            day,
+            destination_hour,
+            destination_day,
+            concurrent,
+            unknown,
+            concurrent_frees_at,
+            spent,
+            spend_frees_at,
+            purchases,
+            caller,
+        }
+    }
 }
 
 /// The limit that an order would exceed.
@@ -153,9 +241,18 @@ pub struct LimitReached {
     pub limit: Limit,
     /// When the order becomes possible, if that is known.
     pub until: Option<Timestamp>,
+    /// How many of the calls that occupy the limit have an unknown result.
+    pub unknown: u32,
 }
 
 impl CallLimits {
+    /// The limits of the account that each caller may have too.
+    #[must_use]
+    pub fn account_wide(&self) -> CallerLimits {
+        let Self { per_hour, per_day, concurrent, spend_per_day, .. } = *self;
+        CallerLimits { per_hour, per_day, concurrent, spend_per_day }
+    }
+
     /// Checks whether one more order, with this hold, would exceed the limit.
     #[must_use]
     pub fn check_limit(
@@ -165,15 +262,31 @@ impl CallLimits {
         usage: &Usage,
         hold: MilliCents,
     ) -> Option<LimitReached> {
+        let Usage { caller, .. } = usage;
+        let per_caller = &self.per_caller;
+        let check_money = |max: Option<MilliCents>, spent: MilliCents, frees_at| {
+            (max.is_some_and(|max| spent.saturating_add(hold) > max), frees_at)
+        };
+        let check_running =
+            |max: Option<u32>, count, frees_at| (max.is_some_and(|max| count >= max), frees_at);
         let (is_reached, until) = match (limit, kind) {
-            (Limit::SpendPerDay, _) => (
-                self.spend_per_day.is_some_and(|max| usage.spent.saturating_add(hold) > max),
-                usage.spend_frees_at,
-            ),
+            (Limit::SpendPerDay, _) => {
+                check_money(self.spend_per_day, usage.spent, usage.spend_frees_at)
+            }
+            (Limit::CallerSpendPerDay, _) => {
+                check_money(per_caller.spend_per_day, caller.spent, caller.spend_frees_at)
+            }
             (Limit::PurchasesPerDay, OrderKind::Purchase) => {
                 check_count(self.purchases_per_day, usage.purchases)
             }
             (Limit::PurchasesPerDay, OrderKind::Call) | (_, OrderKind::Purchase) => return None,
+            (Limit::CallerPerHour, OrderKind::Call) => {
+                check_count(per_caller.per_hour, caller.hour)
+            }
+            (Limit::CallerPerDay, OrderKind::Call) => check_count(per_caller.per_day, caller.day),
+            (Limit::CallerConcurrent, OrderKind::Call) => {
+                check_running(per_caller.concurrent, caller.concurrent, caller.concurrent_frees_at)
+            }
             (Limit::PerHour, OrderKind::Call) => check_count(self.per_hour, usage.hour),
             (Limit::PerDay, OrderKind::Call) => check_count(self.per_day, usage.day),
             (Limit::PerDestinationPerHour, OrderKind::Call) => {
@@ -183,10 +296,15 @@ impl CallLimits {
                 check_count(self.per_destination_per_day, usage.destination_day)
             }
             (Limit::Concurrent, OrderKind::Call) => {
-                (self.concurrent.is_some_and(|max| usage.concurrent >= max), None)
+                check_running(self.concurrent, usage.concurrent, usage.concurrent_frees_at)
             }
         };
-        is_reached.then_some(LimitReached { limit, until })
+        let unknown = match limit {
+            Limit::Concurrent => usage.unknown,
+            Limit::CallerConcurrent => caller.unknown,
+            _ => 0,
+        };
+        is_reached.then_some(LimitReached { limit, until, unknown })
     }
 
     /// Checks all limits. Of several that the order would exceed, returns the one that lasts longest.
@@ -241,7 +359,7 @@ mod tests {
                 ..Usage::default()
             };
             let reached = limits.check_all(OrderKind::Call, &usage, MilliCents::ZERO);
-            assert_eq!(reached, Some(LimitReached { limit, until }));
+            assert_eq!(reached, Some(LimitReached { limit, until, unknown: 0 }));
         }
     }
 }

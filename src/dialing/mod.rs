@@ -7,20 +7,24 @@
 //! - [`webhook_hosts`]: the hosts to which events and data of calls may be sent.
 //! - [`rules`]: all settings by which a process dials; they may change while it runs. [`explain`] describes them.
 //! - [`ledger`]: the durable record of what was dialed, written before it is dialed. Several processes share it.
+//! - [`caller`]: who asked for an order. [`organization`]: which account of the ledger an API key belongs to.
 //! - [`order`]: a call or a purchase, and what makes two the same. [`outcome`] and [`call_outcome`]: their results.
 //! - [`dialer`]: places orders at most once, in the steps of `policy_check`, `recovery` and `dispatch`;
-//!   [`search`] finds out whether an order was placed.
+//!   `lease` withholds a request whose dispatch another process may have taken over; [`search`] finds out whether an order was placed.
 
 pub mod call_outcome;
+pub mod caller;
 pub mod confirm;
 pub mod destination;
 pub mod dialer;
 mod dispatch;
 mod environment;
 pub mod explain;
+mod lease;
 pub mod ledger;
 pub mod limits;
 pub mod order;
+pub mod organization;
 pub mod outcome;
 pub mod policy;
 pub mod policy_check;

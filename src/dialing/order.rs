@@ -1,8 +1,10 @@
 //! Orders: a call or a purchase, and what makes two orders the same.
 
 use serde_json::{Map, Value};
+use unicode_normalization::UnicodeNormalization as _;
 
-use super::ledger::{AccountId, AccountRef, Callee, DispatchId, Fingerprint, IdempotencyKey};
+use super::caller::CallerName;
+use super::ledger::{AccountRef, ArgumentHashes, Callee, DispatchId, Fingerprint, IdempotencyKey};
 use super::limits::OrderKind;
 use callingbox::E164;
 use callingbox::MilliCents;
@@ -53,10 +55,34 @@ impl Placed {
     }
 }
 
+impl Order {
+    /// Whether a successful answer to the request is that of this order. An answer that names another number or another
+    /// dispatch is not, and neither is a call that has ended, unless it has the dispatch id: a call rings first.
+    #[must_use]
+    pub fn matches_answer(&self, dispatch: DispatchId, answer: &Placed) -> bool {
+        match (self, answer) {
+            (Self::Call(order), Placed::Call(call)) => {
+                let own_id = dispatch.to_string();
+                let carried =
+                    call.metadata.as_ref().and_then(|metadata| metadata.get(DISPATCH_KEY));
+                let is_own = carried.map(|id| id.as_str() == Some(own_id.as_str()));
+                is_own.unwrap_or_else(|| !call.status.is_terminal())
+                    && call.to_number.as_ref().is_none_or(|number| *number == order.to)
+            }
+            (Self::Number { number, .. }, Placed::Number(bought)) => {
+                bought.e164.as_ref().is_none_or(|e164| e164 == number)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// An order, and what the client said about repeating it.
 #[derive(Debug, Clone)]
 pub struct DialRequest {
     pub order: Order,
+    /// Who asks for it.
+    pub caller: CallerName,
     pub idempotency_key: Option<IdempotencyKey>,
     /// Place it even if the same order was placed a moment ago.
     pub allow_repeat: bool,
@@ -68,6 +94,15 @@ impl DialRequest {
         match self.order {
             Order::Call(_) => OrderKind::Call,
             Order::Number { .. } => OrderKind::Purchase,
+        }
+    }
+
+    /// The agent that calls.
+    #[must_use]
+    pub fn agent_id(&self) -> Option<&str> {
+        match &self.order {
+            Order::Call(call) => Some(call.agent_id.as_str()),
+            Order::Number { .. } => None,
         }
     }
 
@@ -98,15 +133,28 @@ impl DialRequest {
         }
     }
 
-    /// Identifies the order: two orders with the same fingerprint are the same call or purchase.
+    /// Identifies the order: two orders with the same fingerprint are the same call or purchase. White space and the
+    /// composition of characters make no difference.
     #[must_use]
-    pub fn fingerprint(&self, account: &AccountId) -> Fingerprint {
-        Fingerprint::new(account, self.kind(), &Value::Object(self.arguments().identity))
+    pub fn fingerprint(&self, account: &AccountRef) -> Fingerprint {
+        Fingerprint::new(
+            account,
+            self.kind(),
+            &normalize(&Value::Object(self.arguments().identity)),
+        )
+    }
+
+    /// The hash of each argument that the fingerprint depends on.
+    #[must_use]
+    pub fn argument_hashes(&self, account: &AccountRef) -> ArgumentHashes {
+        let normalized = self.arguments().identity.into_iter();
+        let normalized = normalized.map(|(name, value)| (name, normalize(&value))).collect();
+        ArgumentHashes::new(account, &normalized)
     }
 
     /// Identifies everything that a confirmation of this request covers.
     #[must_use]
-    pub fn confirmation_fingerprint(&self, account: &AccountId) -> Fingerprint {
+    pub fn confirmation_fingerprint(&self, account: &AccountRef) -> Fingerprint {
         let OrderArguments { mut identity, handling } = self.arguments();
         identity.extend(handling);
         Fingerprint::new(account, self.kind(), &Value::Object(identity))
@@ -114,8 +162,9 @@ impl DialRequest {
 
     /// Destructures the request without `..`: a new field must be given its place here before the code compiles.
     fn arguments(&self) -> OrderArguments {
-        let Self { order, idempotency_key, allow_repeat } = self;
+        let Self { order, caller, idempotency_key, allow_repeat } = self;
         let mut handling = members([
+            ("caller", text(Some(caller.as_str()))),
             ("idempotency_key", text(idempotency_key.as_ref().map(IdempotencyKey::as_str))),
             ("allow_repeat", Value::Bool(*allow_repeat)),
         ]);
@@ -168,6 +217,22 @@ fn text(value: Option<&str>) -> Value {
 /// An empty object counts as absent, as it does for the API.
 fn object(value: Option<&Map<String, Value>>) -> Value {
     value.filter(|value| !value.is_empty()).cloned().map_or(Value::Null, Value::Object)
+}
+
+/// The value with every text in NFC, without white space at its ends and with one space for each run of white space.
+fn normalize(value: &Value) -> Value {
+    match value {
+        Value::String(text) => {
+            let words: String = text.nfc().collect();
+            Value::String(words.split_whitespace().collect::<Vec<_>>().join(" "))
+        }
+        Value::Array(items) => items.iter().map(normalize).collect(),
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| (name.clone(), normalize(value)));
+            Value::Object(members.collect())
+        }
+        other => other.clone(),
+    }
 }
 
 /// The call with the dispatch id in its metadata, as it is sent.

@@ -3,7 +3,8 @@
 
 use super::ledger::{DispatchId, DispatchRecord, IdempotencyKey, LedgerError};
 use super::order::Placed;
-use super::policy::PolicyRefusal;
+use super::organization::UnknownAccount;
+use super::policy::{PolicyRefusal, format_utc};
 
 /// The result of an order that was not refused.
 #[derive(Debug)]
@@ -56,10 +57,43 @@ pub enum DialError {
         "the idempotency_key was used for another request in the last 24 hours; use a new key for a new request"
     )]
     KeyConflict(Box<DispatchRecord>),
+    /// The same agent called the same number a short time ago, with other arguments.
+    #[error("{}", describe_similar(.earlier, .differences))]
+    SimilarCall {
+        earlier: Box<DispatchRecord>,
+        /// The names of the arguments that differ.
+        differences: Vec<String>,
+    },
+    /// The organization of the API key is not known, because it has no agent.
+    #[error("{}", UnknownAccount::NoAgent)]
+    NoAgent,
     /// The API refused it, or was not reached.
     #[error("{0}")]
     NotPlaced(callingbox::Error),
     /// The task of the dispatch panicked or was aborted.
     #[error("the dispatch was interrupted: {0}")]
     Interrupted(String),
+}
+
+impl From<UnknownAccount> for DialError {
+    fn from(error: UnknownAccount) -> Self {
+        match error {
+            UnknownAccount::Ledger(error) => Self::Ledger(error),
+            UnknownAccount::Api(error) => Self::NotPlaced(error),
+            UnknownAccount::NoAgent => Self::NoAgent,
+        }
+    }
+}
+
+fn describe_similar(earlier: &DispatchRecord, differences: &[String]) -> String {
+    let names: Vec<String> = differences.iter().map(|name| format!("`{name}`")).collect();
+    let call = match earlier.state.id() {
+        Some(id) => format!("call_id {id}"),
+        None => "whether it rang is not known yet".to_owned(),
+    };
+    format!(
+        "this agent called the same number at {} ({call}), with different {}. Nobody was called now",
+        format_utc(earlier.created_at),
+        names.join(" and ")
+    )
 }

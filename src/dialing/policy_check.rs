@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::call_outcome::CallEnd;
 use super::destination::Destination;
 use super::dialer::Dialer;
-use super::ledger::{DispatchState, Ledger, LedgerError, MAX_PAGE, RecordFilter};
-use super::limits::DAY;
+use super::ledger::{AccountId, DispatchState, Ledger, LedgerError, MAX_PAGE, RecordFilter};
+use super::limits::{DAY, Limit};
 use super::order::{DialRequest, Order};
 use super::outcome::DialError;
 use super::policy::{PolicyDecision, PolicyInput};
@@ -29,21 +29,29 @@ impl Dialer {
     /// The ledger cannot be read.
     pub async fn check_policy(&self, request: &DialRequest) -> Result<PolicyCheck, DialError> {
         let ledger = self.ledger().await?.as_ref();
+        let account = self.account_for(request).await?;
         let now = Timestamp::now();
-        let callee = request.callee(&self.account);
+        let callee = request.callee(&account);
         let rules = self.rules();
         let limits = rules.policy.measured_limits();
         let measure = async || {
             let callee = callee.as_ref().map(|callee| &callee.hash);
-            ledger.measure_usage(self.account.id(), callee, &limits, request.hold(), now).await
+            let (hold, caller) = (request.hold(), &request.caller);
+            ledger.measure_usage(account.id(), caller, callee, &limits, hold, now).await
         };
         let mut usage = measure().await?;
-        let spent = usage.spent.saturating_add(request.hold());
-        if limits.concurrent.is_some_and(|max| usage.concurrent >= max)
-            || limits.spend_per_day.is_some_and(|max| spent > max)
-        {
-            if self.sync_finished_calls(ledger, now).await? {
-                self.recover_abandoned(ledger).await?;
+        // The limits that the ends of calls relieve.
+        let relieved = [
+            Limit::Concurrent,
+            Limit::SpendPerDay,
+            Limit::CallerConcurrent,
+            Limit::CallerSpendPerDay,
+        ];
+        let is_reached =
+            |limit| limits.check_limit(limit, request.kind(), &usage, request.hold()).is_some();
+        if relieved.into_iter().any(is_reached) {
+            if self.sync_finished_calls(ledger, account.id(), now).await? {
+                self.recover_abandoned(ledger, account.id()).await?;
             }
             usage = measure().await?;
         }
@@ -54,6 +62,7 @@ impl Dialer {
                     to: &call.to,
                     destination: &destination,
                     agent_id: call.agent_id.as_str(),
+                    caller: &request.caller,
                     now,
                     usage: &usage,
                     hold: request.hold(),
@@ -68,7 +77,7 @@ impl Dialer {
             tracing::warn!(rule = %shadow.rule, action = %shadow.action, reason = %shadow.reason, "a calling rule in shadow mode would have acted; the call is not affected");
         }
         let known_destination = match &callee {
-            Some(callee) => ledger.is_known_destination(self.account.id(), &callee.hash).await?,
+            Some(callee) => ledger.is_known_destination(account.id(), &callee.hash).await?,
             None => false,
         };
         Ok(PolicyCheck { decision, local_times, known_destination })
@@ -79,15 +88,15 @@ impl Dialer {
     async fn sync_finished_calls(
         &self,
         ledger: &dyn Ledger,
+        account: &AccountId,
         now: Timestamp,
     ) -> Result<bool, LedgerError> {
         let records = ledger
             .list_records(RecordFilter {
-                account_id: Some(self.account.id().clone()),
+                account_id: Some(account.clone()),
                 since: now.checked_sub(DAY).ok(),
-                status: None,
-                before: None,
                 limit: MAX_PAGE,
+                ..RecordFilter::default()
             })
             .await?;
         let running: Vec<&str> = records
@@ -106,7 +115,7 @@ impl Dialer {
         };
         for call in page.data.iter().filter(|call| running.contains(&call.id.as_str())) {
             if let Some(end) = CallEnd::from_call(call) {
-                ledger.record_end(self.account.id(), call.id.as_str(), end).await?;
+                ledger.record_end(account, call.id.as_str(), end).await?;
             }
         }
         Ok(true)

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use super::dialer::{Dialer, saturating_add};
 use super::ledger::{
-    BeginConstraints, BeginResult, ConfirmedBy, DispatchId, DispatchLookup, DispatchRecord,
-    DispatchState, EarlierDispatch, Ledger, NewIntent,
+    AccountId, AccountRef, BeginConstraints, BeginResult, ConfirmedBy, DispatchId, DispatchLookup,
+    DispatchRecord, DispatchState, EarlierDispatch, Ledger, NewIntent,
 };
 use super::limits::OrderKind;
-use super::order::{DialRequest, Order};
+use super::order::DialRequest;
 use super::outcome::{DialError, DialResult, Dialed};
 use super::search::{self, SearchResult};
 use callingbox::E164;
@@ -55,14 +55,16 @@ impl Dialer {
     pub(super) async fn look_up_earlier(
         &self,
         ledger: &dyn Ledger,
+        account: &AccountRef,
         request: &DialRequest,
     ) -> Result<Option<Dialed>, DialError> {
         let mut answer = None;
         for _ in 0..MAX_ATTEMPTS {
-            let Some(earlier) = ledger.find_earlier(self.lookup_for(request)).await? else {
+            let Some(earlier) = ledger.find_earlier(self.lookup_for(account, request)).await?
+            else {
                 return Ok(None);
             };
-            match self.recover_earlier(ledger, request, earlier).await? {
+            match self.recover_earlier(ledger, account, request, earlier).await? {
                 Recovery::Answered(dialed) => return Ok(Some(dialed)),
                 Recovery::Cleared(dispatch) => answer = Some(Dialed::in_flight(dispatch)),
             }
@@ -74,12 +76,13 @@ impl Dialer {
     pub(super) async fn begin(
         &self,
         ledger: &dyn Ledger,
+        account: &AccountRef,
         request: &DialRequest,
         authorization: &Authorization,
     ) -> Result<BeginOutcome, DialError> {
         let mut attempts = 0;
         loop {
-            let (intent, constraints) = self.new_intent(request, authorization);
+            let (intent, constraints) = self.new_intent(account, request, authorization);
             let earlier = match ledger.begin(intent, constraints).await? {
                 BeginResult::Begun(record) => return Ok(BeginOutcome::Dial(Box::new(record))),
                 BeginResult::Earlier(earlier) => earlier,
@@ -88,7 +91,7 @@ impl Dialer {
                 }
             };
             attempts += 1;
-            match self.recover_earlier(ledger, request, earlier).await? {
+            match self.recover_earlier(ledger, account, request, earlier).await? {
                 Recovery::Answered(dialed) => return Ok(BeginOutcome::Answered(dialed)),
                 Recovery::Cleared(dispatch) if attempts == MAX_ATTEMPTS => {
                     return Ok(BeginOutcome::Answered(Dialed::in_flight(dispatch)));
@@ -102,6 +105,7 @@ impl Dialer {
     async fn recover_earlier(
         &self,
         ledger: &dyn Ledger,
+        account: &AccountRef,
         request: &DialRequest,
         earlier: EarlierDispatch,
     ) -> Result<Recovery, DialError> {
@@ -112,6 +116,10 @@ impl Dialer {
             }
             EarlierDispatch::KeyConflict(record) => {
                 return Err(DialError::KeyConflict(Box::new(record)));
+            }
+            EarlierDispatch::SimilarCall(record) => {
+                let differences = request.argument_hashes(account).differences(&record.arguments);
+                return Err(DialError::SimilarCall { earlier: Box::new(record), differences });
             }
             EarlierDispatch::InFlight(record) => {
                 (record.dispatch_id, self.await_in_flight(ledger, &record, number).await)
@@ -134,12 +142,14 @@ impl Dialer {
         })
     }
 
-    fn lookup_for(&self, request: &DialRequest) -> DispatchLookup {
+    fn lookup_for(&self, account: &AccountRef, request: &DialRequest) -> DispatchLookup {
         let now = Timestamp::now();
+        let agent = request.agent_id().map(str::to_owned);
         DispatchLookup {
-            account_id: self.account.id().clone(),
-            fingerprint: request.fingerprint(self.account.id()),
+            account_id: account.id().clone(),
+            fingerprint: request.fingerprint(account),
             idempotency_key: request.idempotency_key.clone(),
+            pair: agent.zip(request.callee(account).map(|callee| callee.hash)),
             now,
             repeats_since: now.checked_sub(self.rules().repeat_window).unwrap_or(Timestamp::MIN),
             allow_repeat: request.allow_repeat,
@@ -148,6 +158,7 @@ impl Dialer {
 
     fn new_intent(
         &self,
+        account: &AccountRef,
         request: &DialRequest,
         authorization: &Authorization,
     ) -> (NewIntent, BeginConstraints) {
@@ -155,28 +166,28 @@ impl Dialer {
             account_id,
             fingerprint,
             idempotency_key,
+            pair: _,
             now,
             repeats_since,
             allow_repeat,
-        } = self.lookup_for(request);
+        } = self.lookup_for(account, request);
         let intent = NewIntent {
             dispatch_id: DispatchId::new(),
             kind: request.kind(),
             account_id,
+            caller: request.caller.clone(),
             fingerprint,
+            arguments: request.argument_hashes(account),
             idempotency_key,
-            callee: request.callee(&self.account),
-            agent_id: match &request.order {
-                Order::Call(call) => Some(call.agent_id.as_str().to_owned()),
-                Order::Number { .. } => None,
-            },
+            callee: request.callee(account),
+            agent_id: request.agent_id().map(str::to_owned),
             rule: authorization.rule.clone(),
             confirmed_by: authorization.confirmed_by,
             hold: request.hold(),
         };
         let constraints = BeginConstraints {
             now,
-            lease_expires_at: self.lease(self.api.config().timeouts.total),
+            lease_expires_at: saturating_add(now, self.request_lease()),
             repeats_since,
             allow_repeat,
             limits: self.rules().policy.enforced_limits(),
@@ -191,7 +202,7 @@ impl Dialer {
         record: &DispatchRecord,
         number: Option<&E164>,
     ) -> Result<Option<Dialed>, DialError> {
-        let (account, dispatch) = (self.account.id(), record.dispatch_id);
+        let (account, dispatch) = (&record.account_id, record.dispatch_id);
         let deadline = Instant::now() + WAIT_TIMEOUT;
         let mut next_search = Instant::now() + Duration::from_secs(3);
         while Instant::now() < deadline {
@@ -203,12 +214,12 @@ impl Dialer {
                     return Ok(Some(self.repeat(&current).await));
                 }
                 DispatchState::NotPlaced { .. } => return Ok(None),
-                DispatchState::Unknown if lease_expired => {
+                DispatchState::Unknown { .. } if lease_expired => {
                     return Ok(Some(Dialed::unanswered(dispatch)));
                 }
                 // Its process is gone: the dispatch must be resolved.
                 DispatchState::Intent if lease_expired => return Ok(None),
-                DispatchState::Intent | DispatchState::Unknown => {}
+                DispatchState::Intent | DispatchState::Unknown { .. } => {}
             }
             if Instant::now() >= next_search {
                 // The process may have died after it sent the request; then only the API knows the result.
@@ -230,7 +241,7 @@ impl Dialer {
         number: Option<&E164>,
         schedule: &[Duration],
     ) -> Result<Option<Dialed>, DialError> {
-        let (account, dispatch) = (self.account.id(), record.dispatch_id);
+        let (account, dispatch) = (&record.account_id, record.dispatch_id);
         let lease = self.lease(search::LIMIT);
         if ledger.take_over(account, dispatch, Timestamp::now(), lease).await?.is_none() {
             return Ok(None);
@@ -244,18 +255,23 @@ impl Dialer {
                 ledger.record_not_placed(account, dispatch, reason).await?;
                 Ok(None)
             }
-            SearchResult::Absent | SearchResult::Inconclusive => {
+            result @ (SearchResult::Absent | SearchResult::Inconclusive) => {
                 let reason = "an earlier identical request was not answered.".to_owned();
-                Ok(Some(self.record_unknown(ledger, dispatch, reason).await))
+                let is_absent = matches!(result, SearchResult::Absent);
+                Ok(Some(self.record_unknown(ledger, &record, reason, is_absent).await))
             }
         }
     }
 
     /// Resolves calls that were left open by a process that died, or while the API could not be reached. Searches once
     /// for each; a call that cannot be determined now remains open.
-    pub(super) async fn recover_abandoned(&self, ledger: &dyn Ledger) -> Result<(), DialError> {
+    pub(super) async fn recover_abandoned(
+        &self,
+        ledger: &dyn Ledger,
+        account: &AccountId,
+    ) -> Result<(), DialError> {
         let now = Timestamp::now();
-        let unresolved = ledger.list_unresolved(self.account.id()).await?;
+        let unresolved = ledger.list_unresolved(account).await?;
         let is_abandoned_call = |record: &DispatchRecord| {
             record.kind == OrderKind::Call && record.lease_expires_at <= now
         };

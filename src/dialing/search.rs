@@ -145,7 +145,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::dialing::ledger::{AccountRef, ConfirmedBy, DispatchState, Fingerprint};
+    use crate::dialing::caller::CallerName;
+    use crate::dialing::ledger::{
+        ArgumentHashes, ConfirmedBy, DispatchState, Fingerprint, KeyRef, LedgerSecret,
+    };
     use crate::dialing::limits::OrderKind;
     use callingbox::MilliCents;
     use callingbox::{ApiKey, BaseUrl, ClientConfig, RetryPolicy};
@@ -254,12 +257,16 @@ mod tests {
     }
 
     fn record() -> DispatchRecord {
-        let account = AccountRef::new(b"key", "https://api.example");
+        let key = ApiKey::new("sk_test".to_owned()).unwrap();
+        let secret = LedgerSecret::new([1; 32]);
+        let account = KeyRef::new(key, &BaseUrl::default()).organization_account(&secret, "org_1");
         DispatchRecord {
             dispatch_id: DispatchId::new(),
             kind: OrderKind::Call,
             account_id: account.id().clone(),
-            fingerprint: Fingerprint::new(account.id(), OrderKind::Call, &Value::Null),
+            caller: CallerName::local(),
+            fingerprint: Fingerprint::new(&account, OrderKind::Call, &Value::Null),
+            arguments: ArgumentHashes::default(),
             idempotency_key: None,
             callee: None,
             agent_id: None,

@@ -105,7 +105,7 @@ impl CallEvents {
 
     fn own_namespace(&self) -> Option<StateNamespace> {
         let account = self.own_account.as_deref()?;
-        let name = account.dialer().map(|dialer| dialer.account().id().as_str().to_owned());
+        let name = account.dialer().map(|dialer| dialer.key().tag(&["namespace"]));
         Some(StateNamespace::new(&[b"account", name.unwrap_or_default().as_bytes()]))
     }
 }

@@ -68,7 +68,11 @@ impl RouteContext {
                 principal.has_scope(tool.scope()) && session.allows(tool) && request.allows(tool)
             }))
         };
-        Caller { tenant: Arc::clone(principal.tenant.name()), selection }
+        Caller {
+            tenant: Arc::clone(principal.tenant.name()),
+            name: principal.name.clone(),
+            selection,
+        }
     }
 
     /// Checks that the caller was granted the scope that the message requires.

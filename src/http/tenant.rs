@@ -392,7 +392,7 @@ impl Tenants {
 
 /// The namespace of a tenant in the shared state: one identity of one account.
 fn state_namespace(identity: &Identity, account: &Account) -> StateNamespace {
-    let name = account.dialer().map(|dialer| dialer.account().id().as_str().to_owned());
+    let name = account.dialer().map(|dialer| dialer.key().tag(&["namespace"]));
     StateNamespace::new(&[b"tenant", &identity.0, name.unwrap_or_default().as_bytes()])
 }
 

@@ -102,6 +102,7 @@ fn log_call(
     let id = cx.request_id.to_string();
     tracing::info!(
         tenant = cx.tenant.as_deref(),
+        caller = &*arguments::mask_digits(cx.caller.as_str()),
         tool = &*arguments::mask_digits(tool),
         outcome,
         milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

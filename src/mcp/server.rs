@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::account::{Account, Environment};
+use crate::dialing::caller::CallerName;
 use crate::mcp::catalogue::SharedCatalogue;
 use crate::mcp::pipeline;
 use crate::mcp::registry::available::AvailableTools;
@@ -228,6 +229,7 @@ impl ServerHandler for Server {
         mut request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        let caller = Caller::from_extensions(&context.extensions);
         let cx = ToolContext {
             account: Arc::clone(&self.account),
             tools: self.tools(&context),
@@ -242,8 +244,8 @@ impl ServerHandler for Server {
                 request.request_state.take(),
             ),
             request_id: context.id.clone(),
-            tenant: Caller::from_extensions(&context.extensions)
-                .map(|caller| Arc::clone(&caller.tenant)),
+            tenant: caller.map(|caller| Arc::clone(&caller.tenant)),
+            caller: caller.map_or_else(CallerName::local, |caller| caller.name.clone()),
             log_arguments: self.options.log_arguments,
         };
         // Boxed like the other long futures of this handler: rmcp moves the future of a request several times, and

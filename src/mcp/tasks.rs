@@ -9,13 +9,11 @@ use jiff::Timestamp;
 use rmcp::model::{
     CreateTaskResult, DetailedTask, ErrorData, GetTaskResult, Task, TaskPayload, TaskStatus,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
-use crate::dialing::ledger::Fingerprint;
-use crate::dialing::limits::OrderKind;
 use crate::mcp::call_details::CallDetails;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::surface::DataSurface;
@@ -39,9 +37,8 @@ const SLOW_POLL_MS: u64 = 10_000;
 const LATE: Duration = Duration::from_secs(2);
 
 fn account_tag(account: &Account, call: &CallId) -> Result<String, ToolError> {
-    let tenant = account.dialer()?.account().id();
-    let whole = Fingerprint::new(tenant, OrderKind::Call, &json!({"task": call}));
-    Ok(whole.as_str().chars().take(TAG).collect())
+    let tag = account.dialer()?.key().tag(&["task", call.as_str()]);
+    Ok(tag.chars().take(TAG).collect())
 }
 
 fn task_id(account: &Account, call: &CallId) -> Result<String, ToolError> {
@@ -167,6 +164,8 @@ pub fn update_task(account: &Account, tools: &AvailableTools, task: &str) -> Res
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -47,6 +47,7 @@ async fn the_limits_of_the_calling_rules_hold_over_all_replicas() {
             let client = &deployment.replicas[turn % 3].client;
             let call = json!({
                 "agent_id": agent, "to": "+13105550107", "instructions": format!("Call {turn}."),
+                "allow_repeat": true,
             });
             client.call_tool("place_call", call)
         });

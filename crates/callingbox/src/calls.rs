@@ -16,6 +16,7 @@ use crate::model::{Timestamp, open_enum};
 use crate::money::MilliCents;
 use crate::operation::ApiOperation;
 use crate::page::{Page, PageRequest};
+use crate::send_guard::SendGuard;
 
 open_enum! {
     /// The status of a call.
@@ -339,6 +340,19 @@ impl ApiClient {
     /// before you send the request again.
     pub async fn place_call(&self, call: &CallCreate) -> Result<Call, Error> {
         self.send_json(ApiOperation::PlaceCall, &[], call).await?.record()
+    }
+
+    /// Places a call unless the guard withholds the request.
+    ///
+    /// # Errors
+    /// As for [`ApiClient::place_call`]; and [`crate::ErrorKind::Withheld`], after which nothing was done.
+    pub async fn place_call_guarded(
+        &self,
+        call: &CallCreate,
+        guard: SendGuard,
+    ) -> Result<Call, Error> {
+        let guard = Some(guard);
+        self.send_guarded_json(ApiOperation::PlaceCall, &[], call, guard).await?.record()
     }
 
     /// Lists calls in both directions, the newest first (`GET /v1/calls`).

@@ -19,6 +19,7 @@ use crate::ids::MAX_ID_LENGTH;
 use crate::operation::ApiOperation;
 use crate::response::ApiResponse;
 use crate::retry::{self, FailedAttempt, RetryDecision};
+use crate::send_guard::SendGuard;
 use crate::transport::{Request, Transport};
 
 /// A client of the CallingBox API. Creating and cloning one is cheap: TLS and the system's certificates are loaded by
@@ -82,10 +83,22 @@ impl ApiClient {
         ids: &[&str],
         body: &impl Serialize,
     ) -> Result<ApiResponse, Error> {
+        self.send_guarded_json(operation, ids, body, None).await
+    }
+
+    /// Sends a request unless the guard withholds it.
+    pub(crate) async fn send_guarded_json(
+        &self,
+        operation: ApiOperation,
+        ids: &[&str],
+        body: &impl Serialize,
+        guard: Option<SendGuard>,
+    ) -> Result<ApiResponse, Error> {
         let body = serde_json::to_vec(body).map_err(|error| {
             Error::new(operation, ErrorKind::Unsendable { detail: error.to_string() })
         })?;
-        self.execute(self.build_request(operation, ids, &[], Some(body.into()))?).await
+        let request = self.build_request(operation, ids, &[], Some(body.into()))?;
+        self.execute(Request { guard, ..request }).await
     }
 
     pub(crate) fn build_request(
@@ -101,7 +114,7 @@ impl ApiClient {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        Ok(Request { operation, url, body })
+        Ok(Request { operation, url, body, guard: None })
     }
 
     /// Makes attempts until one succeeds, or no further one is allowed.

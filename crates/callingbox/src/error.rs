@@ -170,6 +170,8 @@ pub enum ErrorKind {
         /// The reason.
         detail: String,
     },
+    /// Its [`crate::SendGuard`] withheld the request. Nothing was sent.
+    Withheld,
 }
 
 /// A failed request.
@@ -269,7 +271,8 @@ impl Error {
             | ErrorKind::Redirect { .. }
             | ErrorKind::TooLarge { .. }
             | ErrorKind::Unreadable { .. }
-            | ErrorKind::Unsendable { .. } => None,
+            | ErrorKind::Unsendable { .. }
+            | ErrorKind::Withheld => None,
         }
     }
 
@@ -303,7 +306,7 @@ impl Error {
             | ErrorKind::TooLarge { status, .. }
             | ErrorKind::Unreadable { status, .. } => *status,
             ErrorKind::Transport { status, .. } => return *status,
-            ErrorKind::Unsendable { .. } => return None,
+            ErrorKind::Unsendable { .. } | ErrorKind::Withheld => return None,
         })
     }
 
@@ -347,7 +350,8 @@ fn effect_of(method: Method, kind: &ErrorKind) -> Effect {
         | ErrorKind::Conflict { .. }
         | ErrorKind::RateLimited { .. }
         | ErrorKind::Refused { .. }
-        | ErrorKind::Unsendable { .. } => Effect::Nothing,
+        | ErrorKind::Unsendable { .. }
+        | ErrorKind::Withheld => Effect::Nothing,
         ErrorKind::Provider { .. }
         | ErrorKind::Unavailable { .. }
         | ErrorKind::Server { .. }
@@ -460,6 +464,7 @@ impl ErrorKind {
             Self::Unsendable { detail } => {
                 return Err(format!("the request could not be built: {}", as_sentence(detail)));
             }
+            Self::Withheld => return Err("the request was withheld.".to_owned()),
         })
     }
 }

@@ -64,6 +64,7 @@ mod probe;
 pub mod redact;
 mod response;
 mod retry;
+mod send_guard;
 pub mod shown_text;
 mod transport;
 pub mod webhook_signature;
@@ -90,6 +91,7 @@ pub use operation::{ApiOperation, Method};
 pub use page::{Page, PageCursor, PageRequest};
 pub use probe::Probe;
 pub use retry::RetryPolicy;
+pub use send_guard::SendGuard;
 pub use webhooks::{
     DeliveryFilter, DeliveryStatus, EndpointStatus, EventSubscription, WebhookCreate,
     WebhookDelivery, WebhookEndpoint, WebhookUpdate,

@@ -14,6 +14,7 @@ use crate::model::{OpenEnum, Timestamp};
 use crate::money::MilliCents;
 use crate::operation::ApiOperation;
 use crate::page::{Page, PageRequest};
+use crate::send_guard::SendGuard;
 
 /// The type of a telephone number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -166,6 +167,21 @@ impl ApiClient {
     /// before you send the request again.
     pub async fn purchase_number(&self, number: &E164) -> Result<PhoneNumber, Error> {
         self.send_json(ApiOperation::PurchaseNumber, &[], &Purchase { phone_number: number })
+            .await?
+            .record()
+    }
+
+    /// Buys a number unless the guard withholds the request.
+    ///
+    /// # Errors
+    /// As for [`ApiClient::purchase_number`]; and [`crate::ErrorKind::Withheld`], after which nothing was done.
+    pub async fn purchase_number_guarded(
+        &self,
+        number: &E164,
+        guard: SendGuard,
+    ) -> Result<PhoneNumber, Error> {
+        let purchase = Purchase { phone_number: number };
+        self.send_guarded_json(ApiOperation::PurchaseNumber, &[], &purchase, Some(guard))
             .await?
             .record()
     }

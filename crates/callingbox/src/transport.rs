@@ -5,6 +5,8 @@
 //! safe, but it makes no difference between the methods, so POSTs use new connections, which never come from a pool: no
 //! POST is sent again, and none is lost to a connection that the server is just closing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +24,7 @@ use crate::http_client::{read_body, tls_config};
 use crate::operation::{ApiOperation, Method};
 use crate::redact::sanitize_text;
 use crate::response::ApiResponse;
+use crate::send_guard::{GuardedBody, SendGuard};
 use crate::{error_response, retry};
 
 /// The largest part of an error response that is read, in bytes.
@@ -36,6 +39,8 @@ pub(crate) struct Request {
     pub(crate) operation: ApiOperation,
     pub(crate) url: Url,
     pub(crate) body: Option<Bytes>,
+    /// Checks right before the body is written whether the request may be sent.
+    pub(crate) guard: Option<SendGuard>,
 }
 
 #[derive(Debug)]
@@ -126,7 +131,14 @@ impl Transport {
             Method::Post => (&self.unpooled, http::Method::POST),
         };
         let mut builder = client.request(method, request.url.clone());
+        let withheld = Arc::new(AtomicBool::new(false));
         if let Some(body) = request.body.clone() {
+            let body = match request.guard.clone() {
+                None => body.into(),
+                Some(guard) => {
+                    reqwest::Body::wrap(GuardedBody::new(body, guard, Arc::clone(&withheld)))
+                }
+            };
             builder = builder.header(CONTENT_TYPE, "application/json").body(body);
         }
         if let Some(trace_headers) = config.trace_headers {
@@ -135,7 +147,10 @@ impl Transport {
         let mut response = tokio::time::timeout_at(deadline, builder.send())
             .await
             .map_err(|_| timed_out(None))?
-            .map_err(|error| classify_failure(&error, None))?;
+            .map_err(|error| match withheld.load(Ordering::Acquire) {
+                true => ErrorKind::Withheld,
+                false => classify_failure(&error, None),
+            })?;
         on_headers(response.headers());
         let status = response.status().as_u16();
         Span::current().record("http.response.status_code", status);

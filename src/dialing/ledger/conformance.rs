@@ -1,4 +1,4 @@
-//! What every ledger must do, whatever it is kept in. Each implementation's tests run [`all`].
+//! The tests that every ledger must pass. Each implementation runs [`test_ledger`].
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,12 +8,14 @@ use serde_json::json;
 
 use super::*;
 use crate::dialing::call_outcome::CallOutcome;
+use crate::dialing::caller::CallerName;
 use crate::dialing::limits::{
-    DAY, HOUR, Limit, LimitReached, MAX_CALL_DURATION, OrderKind, WindowUsage,
+    CallerLimits, DAY, HOUR, Limit, LimitReached, MAX_CALL_DURATION, MAX_UNKNOWN_AFTER_SEARCH,
+    OrderKind, WindowUsage,
 };
-use callingbox::E164;
+use callingbox::{ApiKey, BaseUrl, E164};
 
-/// Noon of some day; every test moves on from here.
+/// Noon of some day. Every test moves the time on from here.
 pub(super) fn noon() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
@@ -24,37 +26,48 @@ pub(super) fn minutes(minutes: i64) -> SignedDuration {
 
 /// An account that no other test uses.
 pub(super) fn account() -> AccountRef {
-    AccountRef::new(DispatchId::new().to_string().as_bytes(), "https://api.example")
+    account_of(&DispatchId::new().to_string())
+}
+
+/// The account of an organization. The ledgers do not read the secret, so it may be any.
+pub(super) fn account_of(organization: &str) -> AccountRef {
+    let key = ApiKey::new("sk_test".to_owned()).unwrap();
+    let secret = LedgerSecret::new([1; 32]);
+    KeyRef::new(key, &BaseUrl::default()).organization_account(&secret, organization)
 }
 
 pub(super) fn number(last: u32) -> E164 {
     E164::parse(&format!("+1415555{last:04}")).unwrap()
 }
 
-/// An intent to call `to`, told apart from others to the same number by `instructions`.
+/// An intent to call `to`. `instructions` distinguish it from others to the same number, and so does the agent, so that
+/// they do not conflict.
 pub(super) fn intent(account: &AccountRef, to: u32, instructions: &str) -> NewIntent {
     let to = number(to);
     let arguments = json!({"agent_id": "agt_1", "to": to.as_str(), "instructions": instructions});
+    let hashes = ArgumentHashes::new(account, arguments.as_object().unwrap());
     NewIntent {
         dispatch_id: DispatchId::new(),
         kind: OrderKind::Call,
         account_id: account.id().clone(),
-        fingerprint: Fingerprint::new(account.id(), OrderKind::Call, &arguments),
+        caller: CallerName::local(),
+        fingerprint: Fingerprint::new(account, OrderKind::Call, &arguments),
+        arguments: hashes,
         idempotency_key: None,
         callee: Some(Callee::new(account, &to)),
-        agent_id: Some("agt_1".to_owned()),
+        agent_id: Some(format!("agt_{instructions}")),
         rule: "default".to_owned(),
         confirmed_by: ConfirmedBy::User,
         hold: MilliCents::from_cents(300),
     }
 }
 
-pub(super) fn keyed(mut intent: NewIntent, key: &str) -> NewIntent {
+pub(super) fn with_key(mut intent: NewIntent, key: &str) -> NewIntent {
     intent.idempotency_key = Some(IdempotencyKey::parse(key).unwrap());
     intent
 }
 
-pub(super) fn terms(now: Timestamp) -> BeginConstraints {
+pub(super) fn constraints(now: Timestamp) -> BeginConstraints {
     BeginConstraints {
         now,
         lease_expires_at: now + minutes(2),
@@ -64,8 +77,12 @@ pub(super) fn terms(now: Timestamp) -> BeginConstraints {
     }
 }
 
-async fn begun(ledger: &dyn Ledger, intent: NewIntent, terms: BeginConstraints) -> DispatchRecord {
-    match ledger.begin(intent, terms).await.unwrap() {
+async fn begun(
+    ledger: &dyn Ledger,
+    intent: NewIntent,
+    constraints: BeginConstraints,
+) -> DispatchRecord {
+    match ledger.begin(intent, constraints).await.unwrap() {
         BeginResult::Begun(record) => record,
         other => panic!("not begun: {other:?}"),
     }
@@ -79,57 +96,201 @@ async fn dialed(
     text: &str,
     at: Timestamp,
 ) -> DispatchRecord {
-    let mut terms = terms(at);
-    terms.allow_repeat = true;
-    let record = begun(ledger, intent(account, to, text), terms).await;
+    let mut constraints = constraints(at);
+    constraints.allow_repeat = true;
+    let record = begun(ledger, intent(account, to, text), constraints).await;
     let id = format!("call_{}", record.dispatch_id);
     ledger.record_placed(account.id(), record.dispatch_id, &id).await.unwrap()
 }
 
 /// Runs everything. `open` opens one more handle on the same ledger, as another process would.
-pub(super) async fn all<F, Fut>(open: F)
+pub(super) async fn test_ledger<F, Fut>(open: F)
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Arc<dyn Ledger>>,
 {
     let ledger = open().await;
     let ledger = ledger.as_ref();
-    a_life(ledger).await;
-    weaker_facts_never_replace_stronger_ones(ledger).await;
-    repetitions(ledger).await;
-    idempotency_keys(ledger).await;
-    leases(ledger).await;
-    counting(ledger).await;
-    spending(ledger).await;
-    limits_refuse(ledger).await;
-    looking(ledger).await;
-    tokens(ledger).await;
-    listing(ledger).await;
-    outlives_its_process(&open).await;
-    identical_requests_at_one_instant(&open).await;
-    limits_at_one_instant(&open).await;
-    one_takes_over(&open).await;
+    record_a_life(ledger).await;
+    keep_stronger_facts(ledger).await;
+    recognize_repetitions(ledger).await;
+    honor_idempotency_keys(ledger).await;
+    give_leases(ledger).await;
+    count_calls(ledger).await;
+    count_money(ledger).await;
+    refuse_above_limits(ledger).await;
+    look_up_without_writing(ledger).await;
+    redeem_tokens_once(ledger).await;
+    list_pages(ledger).await;
+    outlive_a_process(&open).await;
+    begin_one_of_identical_orders(&open).await;
+    hold_limits_concurrently(&open).await;
+    give_a_lease_to_one(&open).await;
+    name_similar_calls(ledger).await;
+    release_unknown_calls(ledger).await;
+    limit_each_caller(ledger).await;
+    remember_accounts_of_keys(ledger).await;
     assert_eq!(ledger.secret().await.unwrap(), open().await.secret().await.unwrap());
-    assert_ne!(ledger.secret().await.unwrap(), [0; 32]);
+    assert_ne!(ledger.secret().await.unwrap(), LedgerSecret::new([0; 32]));
 }
 
-async fn a_life(ledger: &dyn Ledger) {
+/// The same agent and number with other arguments conflict within the window, whatever became of the first.
+async fn name_similar_calls(ledger: &dyn Ledger) {
     let account = account();
-    let asked = keyed(intent(&account, 100, "hello"), "key-1");
-    let record = begun(ledger, asked.clone(), terms(noon())).await;
+    let begin = |intent, constraints| ledger.begin(intent, constraints);
+    let words = |account: &AccountRef, to, text| {
+        let agent_id = Some("agt_1".to_owned());
+        NewIntent { agent_id, ..intent(account, to, text) }
+    };
+    let other = || words(&account, 100, "other words");
+    let first = begun(ledger, words(&account, 100, "words"), constraints(noon())).await;
+    let similar = |record: &DispatchRecord| {
+        BeginResult::Earlier(EarlierDispatch::SimilarCall(record.clone()))
+    };
+    let later = noon() + minutes(9);
+    assert_eq!(begin(other(), constraints(later)).await.unwrap(), similar(&first));
+    let unknown =
+        ledger.record_unknown(account.id(), first.dispatch_id, noon(), false).await.unwrap();
+    assert_eq!(begin(other(), constraints(later)).await.unwrap(), similar(&unknown));
+    let lookup = DispatchLookup::from_intent(&other(), &constraints(later));
+    let found = ledger.find_earlier(lookup).await.unwrap();
+    assert_eq!(found, Some(EarlierDispatch::SimilarCall(unknown)));
+    let placed = ledger.record_placed(account.id(), first.dispatch_id, "call_first").await.unwrap();
+    assert_eq!(begin(other(), constraints(later)).await.unwrap(), similar(&placed));
+    // Another agent, another number, another account, on purpose, and after the window: all begin.
+    let agent =
+        NewIntent { agent_id: Some("agt_2".to_owned()), ..words(&account, 100, "more words") };
+    begun(ledger, agent, constraints(later)).await;
+    begun(ledger, words(&account, 101, "other words"), constraints(later)).await;
+    begun(ledger, words(&self::account(), 100, "other words"), constraints(later)).await;
+    let on_purpose = BeginConstraints { allow_repeat: true, ..constraints(later) };
+    let second = begun(ledger, words(&account, 100, "on purpose"), on_purpose).await;
+    // The newest is named, and one that was not placed blocks nothing.
+    assert_eq!(begin(other(), constraints(later)).await.unwrap(), similar(&second));
+    ledger.record_not_placed(account.id(), second.dispatch_id, "refused").await.unwrap();
+    assert_eq!(begin(other(), constraints(later)).await.unwrap(), similar(&placed));
+    begun(ledger, other(), constraints(noon() + minutes(10))).await;
+}
+
+/// A call with an unknown result counts as in progress for ten minutes after a complete search.
+async fn release_unknown_calls(ledger: &dyn Ledger) {
+    let (account, caller) = (account(), CallerName::local());
+    let limits = CallLimits { concurrent: Some(2), ..CallLimits::default() };
+    let usage = async |now| {
+        let usage = ledger
+            .measure_usage(account.id(), &caller, None, &limits, MilliCents::ZERO, now)
+            .await
+            .unwrap();
+        (usage.concurrent, usage.unknown, usage.concurrent_frees_at)
+    };
+    let mut records = Vec::new();
+    for number in 0..3 {
+        let record = begun(ledger, intent(&account, number, "x"), constraints(noon())).await;
+        records.push(record.dispatch_id);
+    }
+    let record_unknown = async |index: usize, now, is_absent| {
+        ledger.record_unknown(account.id(), records[index], now, is_absent).await.unwrap()
+    };
+    ledger.record_placed(account.id(), records[0], "call_running").await.unwrap();
+    assert_eq!(usage(noon() + minutes(1)).await, (3, 0, None), "running calls have no known end");
+    record_unknown(1, noon() + minutes(1), false).await;
+    let searched = record_unknown(2, noon() + minutes(1), true).await;
+    let absent_since = Some(noon() + minutes(1));
+    assert_eq!(searched.state, DispatchState::Unknown { absent_since });
+    // Two of the three must stop counting.
+    assert_eq!(usage(noon() + minutes(2)).await, (3, 2, Some(noon() + MAX_CALL_DURATION)));
+    record_unknown(1, noon() + minutes(3), true).await;
+    let second = noon() + minutes(3) + MAX_UNKNOWN_AFTER_SEARCH;
+    assert_eq!(usage(noon() + minutes(4)).await, (3, 2, Some(second)));
+    // A later search does not prolong it.
+    record_unknown(2, noon() + minutes(5), true).await;
+    record_unknown(2, noon() + minutes(6), false).await;
+    let first = noon() + minutes(1) + MAX_UNKNOWN_AFTER_SEARCH;
+    let just = SignedDuration::from_millis(1);
+    assert_eq!(usage(first - just).await, (3, 2, Some(second)));
+    assert_eq!(usage(first).await, (2, 1, Some(second)));
+    assert_eq!(usage(second).await, (1, 0, None));
+    let full = CallLimits { concurrent: Some(2), ..CallLimits::default() };
+    let now = noon() + minutes(8);
+    let refused = ledger
+        .begin(intent(&account, 9, "x"), BeginConstraints { limits: full, ..constraints(now) })
+        .await;
+    let reached = LimitReached { limit: Limit::Concurrent, until: Some(second), unknown: 2 };
+    assert_eq!(refused.unwrap(), BeginResult::LimitReached(reached));
+    // The record keeps blocking an identical order all the same.
+    let identical = ledger.begin(intent(&account, 2, "x"), constraints(second)).await.unwrap();
+    assert!(matches!(identical, BeginResult::Earlier(EarlierDispatch::Unresolved(_))));
+}
+
+async fn limit_each_caller(ledger: &dyn Ledger) {
+    let none = CallerLimits::default();
+    let money = Some(MilliCents::from_cents(599));
+    for (per_caller, limit, until) in [
+        (CallerLimits { per_hour: Some(1), ..none }, Limit::CallerPerHour, Some(noon() + HOUR)),
+        (CallerLimits { per_day: Some(1), ..none }, Limit::CallerPerDay, Some(noon() + DAY)),
+        (CallerLimits { concurrent: Some(1), ..none }, Limit::CallerConcurrent, None),
+        (
+            CallerLimits { spend_per_day: money, ..none },
+            Limit::CallerSpendPerDay,
+            Some(noon() + DAY),
+        ),
+    ] {
+        let account = account();
+        let limits = CallLimits { per_caller, ..CallLimits::default() };
+        let begin = async |to, caller: &str| {
+            let caller = CallerName::from_token_name(caller);
+            let intent = NewIntent { caller, ..intent(&account, to, "each") };
+            ledger.begin(intent, BeginConstraints { limits, ..constraints(noon()) }).await.unwrap()
+        };
+        assert!(matches!(begin(1, "a").await, BeginResult::Begun(_)));
+        let reached = BeginResult::LimitReached(LimitReached { limit, until, unknown: 0 });
+        assert_eq!(begin(2, "a").await, reached, "{limit}");
+        // Another caller is not affected; the name of one is not the prefix of another.
+        assert!(matches!(begin(2, "b").await, BeginResult::Begun(_)), "{limit}");
+        assert!(matches!(begin(3, "a:calls").await, BeginResult::Begun(_)), "{limit}");
+        let filter = RecordFilter {
+            account_id: Some(account.id().clone()),
+            caller: Some(CallerName::from_token_name("a")),
+            limit: 10,
+            ..RecordFilter::default()
+        };
+        assert_eq!(ledger.list_records(filter).await.unwrap().len(), 1);
+    }
+}
+
+async fn remember_accounts_of_keys(ledger: &dyn Ledger) {
+    let (account, secret) = (account(), ledger.secret().await.unwrap());
+    let key =
+        |key: String| KeyRef::new(ApiKey::new(key).unwrap(), &BaseUrl::default()).hash(&secret);
+    let (first, second) = (DispatchId::new().to_string(), DispatchId::new().to_string());
+    let (first, second) = (key(format!("sk_{first}")), key(format!("sk_{second}")));
+    assert_eq!(ledger.find_account_of_key(&first).await.unwrap(), None);
+    for key in [&first, &second, &first] {
+        ledger.record_account_of_key(key, account.id()).await.unwrap();
+        let found = ledger.find_account_of_key(key).await.unwrap();
+        assert_eq!(found.as_ref(), Some(account.id()));
+    }
+}
+
+async fn record_a_life(ledger: &dyn Ledger) {
+    let account = account();
+    let asked = with_key(intent(&account, 100, "hello"), "key-1");
+    let record = begun(ledger, asked.clone(), constraints(noon())).await;
     assert_eq!(
         record,
         DispatchRecord {
             dispatch_id: asked.dispatch_id,
             kind: OrderKind::Call,
             account_id: account.id().clone(),
+            caller: CallerName::local(),
             fingerprint: asked.fingerprint,
+            arguments: asked.arguments,
             idempotency_key: asked.idempotency_key,
             callee: Some(Callee {
                 masked: "+141******00".into(),
                 hash: account.hash(&number(100))
             }),
-            agent_id: Some("agt_1".into()),
+            agent_id: Some("agt_hello".into()),
             rule: "default".into(),
             confirmed_by: ConfirmedBy::User,
             created_at: noon(),
@@ -193,14 +354,14 @@ async fn a_life(ledger: &dyn Ledger) {
     assert!(matches!(error, LedgerError::NoSuchDispatch(id) if id == record.dispatch_id));
 }
 
-async fn weaker_facts_never_replace_stronger_ones(ledger: &dyn Ledger) {
+async fn keep_stronger_facts(ledger: &dyn Ledger) {
     let account = account();
-    let id = begun(ledger, intent(&account, 100, "x"), terms(noon())).await.dispatch_id;
-    let unknown = || ledger.record_unknown(account.id(), id, noon());
+    let id = begun(ledger, intent(&account, 100, "x"), constraints(noon())).await.dispatch_id;
+    let unknown = || ledger.record_unknown(account.id(), id, noon(), false);
     let not_placed = |reason| ledger.record_not_placed(account.id(), id, reason);
     let placed = |call| ledger.record_placed(account.id(), id, call);
     let refused = DispatchState::NotPlaced { reason: "refused ".into() };
-    assert_eq!(unknown().await.unwrap().state, DispatchState::Unknown);
+    assert_eq!(unknown().await.unwrap().state, DispatchState::Unknown { absent_since: None });
     assert_eq!(not_placed("refused\n").await.unwrap().state, refused);
     assert_eq!(unknown().await.unwrap().state, refused);
     assert_eq!(not_placed("again").await.unwrap().state, refused);
@@ -212,7 +373,7 @@ async fn weaker_facts_never_replace_stronger_ones(ledger: &dyn Ledger) {
     }
     let twice = placed("call_x").await.unwrap_err();
     assert!(matches!(twice, LedgerError::PlacedTwice { recorded, .. } if recorded == "call_w"));
-    let later = terms(noon() + minutes(1));
+    let later = constraints(noon() + minutes(1));
     let long = begun(ledger, intent(&account, 100, "long"), later).await.dispatch_id;
     let kept =
         ledger.record_not_placed(account.id(), long, &"é".repeat(1_000)).await.unwrap().state;
@@ -223,16 +384,16 @@ async fn weaker_facts_never_replace_stronger_ones(ledger: &dyn Ledger) {
     assert_eq!(found.map(|record| record.dispatch_id), Some(long));
 }
 
-async fn repetitions(ledger: &dyn Ledger) {
+async fn recognize_repetitions(ledger: &dyn Ledger) {
     let account = account();
-    let ask = |at| ledger.begin(intent(&account, 100, "same"), terms(at));
+    let ask = |at| ledger.begin(intent(&account, 100, "same"), constraints(at));
     let again = |at| {
         ledger.begin(
             intent(&account, 100, "same"),
-            BeginConstraints { allow_repeat: true, ..terms(at) },
+            BeginConstraints { allow_repeat: true, ..constraints(at) },
         )
     };
-    let first = begun(ledger, intent(&account, 100, "same"), terms(noon())).await;
+    let first = begun(ledger, intent(&account, 100, "same"), constraints(noon())).await;
     assert_eq!(
         ask(noon()).await.unwrap(),
         BeginResult::Earlier(EarlierDispatch::InFlight(first.clone()))
@@ -241,7 +402,7 @@ async fn repetitions(ledger: &dyn Ledger) {
         again(noon()).await.unwrap(),
         BeginResult::Earlier(EarlierDispatch::InFlight(first.clone()))
     );
-    // The owner has died: of any age, and even if a repetition is wanted.
+    // Its process has died: it blocks at any age, and even if a repetition is wanted.
     assert_eq!(
         ask(noon() + minutes(2)).await.unwrap(),
         BeginResult::Earlier(EarlierDispatch::Unresolved(first.clone()))
@@ -250,8 +411,9 @@ async fn repetitions(ledger: &dyn Ledger) {
         again(noon() + minutes(50_000)).await.unwrap(),
         BeginResult::Earlier(EarlierDispatch::Unresolved(first.clone()))
     );
-    // An unknown one has no owner from the start.
-    let first = ledger.record_unknown(account.id(), first.dispatch_id, noon()).await.unwrap();
+    // An unknown one has no lease from the start.
+    let first =
+        ledger.record_unknown(account.id(), first.dispatch_id, noon(), false).await.unwrap();
     assert_eq!(
         ask(noon()).await.unwrap(),
         BeginResult::Earlier(EarlierDispatch::Unresolved(first.clone()))
@@ -271,11 +433,11 @@ async fn repetitions(ledger: &dyn Ledger) {
         BeginResult::Earlier(EarlierDispatch::Duplicate(first))
     );
     // Another request, another account, after the window, on purpose: all begin.
-    begun(ledger, intent(&account, 100, "other"), terms(noon())).await;
-    begun(ledger, intent(&self::account(), 100, "same"), terms(noon())).await;
+    begun(ledger, intent(&account, 100, "other"), constraints(noon())).await;
+    begun(ledger, intent(&self::account(), 100, "same"), constraints(noon())).await;
     let BeginResult::Begun(second) = again(noon() + minutes(9)).await.unwrap() else { panic!() };
     ledger.record_not_placed(account.id(), second.dispatch_id, "refused").await.unwrap();
-    // What was not placed stands in nobody's way; the window ends exactly where it ends.
+    // An order that was not placed blocks nothing. The end of the window is not part of it.
     let BeginResult::Begun(third) = ask(noon() + minutes(10)).await.unwrap() else { panic!() };
     let third = ledger.record_placed(account.id(), third.dispatch_id, "call_s").await.unwrap();
     assert_eq!(
@@ -285,11 +447,11 @@ async fn repetitions(ledger: &dyn Ledger) {
     assert!(matches!(ask(noon() + minutes(20)).await.unwrap(), BeginResult::Begun(_)));
 }
 
-async fn idempotency_keys(ledger: &dyn Ledger) {
+async fn honor_idempotency_keys(ledger: &dyn Ledger) {
     let account = account();
     let ask = |text, at| {
-        let terms = BeginConstraints { allow_repeat: true, ..terms(at) };
-        ledger.begin(keyed(intent(&account, 100, text), "key"), terms)
+        let constraints = BeginConstraints { allow_repeat: true, ..constraints(at) };
+        ledger.begin(with_key(intent(&account, 100, text), "key"), constraints)
     };
     let BeginResult::Begun(first) = ask("one", noon()).await.unwrap() else { panic!() };
     assert_eq!(
@@ -308,7 +470,7 @@ async fn idempotency_keys(ledger: &dyn Ledger) {
     );
     let BeginResult::Begun(next) = ask("one", noon() + minutes(1)).await.unwrap() else { panic!() };
     let next = ledger.record_placed(account.id(), next.dispatch_id, "call_k").await.unwrap();
-    // The key speaks louder than `allow_repeat`, and for longer than the window.
+    // The key overrules `allow_repeat`, and for longer than the window.
     let later = noon() + minutes(24 * 60);
     assert_eq!(
         ask("one", later).await.unwrap(),
@@ -321,12 +483,12 @@ async fn idempotency_keys(ledger: &dyn Ledger) {
     assert!(matches!(ask("two", later + minutes(1)).await.unwrap(), BeginResult::Begun(_)));
     // Another account's key is another key.
     let stranger = self::account();
-    begun(ledger, keyed(intent(&stranger, 100, "one"), "key"), terms(noon())).await;
+    begun(ledger, with_key(intent(&stranger, 100, "one"), "key"), constraints(noon())).await;
 }
 
-async fn leases(ledger: &dyn Ledger) {
+async fn give_leases(ledger: &dyn Ledger) {
     let account = account();
-    let first = begun(ledger, intent(&account, 100, "x"), terms(noon())).await;
+    let first = begun(ledger, intent(&account, 100, "x"), constraints(noon())).await;
     let id = first.dispatch_id;
     let renew = |generation, until| ledger.renew_lease(account.id(), id, generation, until);
     let take = |at| ledger.take_over(account.id(), id, at, at + minutes(2));
@@ -341,19 +503,19 @@ async fn leases(ledger: &dyn Ledger) {
             ..first.clone()
         })
     );
-    // The one who was away too long may not go on; the new one may.
+    // The process whose lease expired may not go on; the new one may.
     assert!(!renew(1, noon() + minutes(9)).await.unwrap());
     assert!(renew(2, noon() + minutes(6)).await.unwrap());
     assert_eq!(take(noon() + minutes(5)).await.unwrap(), None);
-    ledger.record_unknown(account.id(), id, noon() + minutes(5)).await.unwrap();
+    ledger.record_unknown(account.id(), id, noon() + minutes(5), false).await.unwrap();
     let again = take(noon() + minutes(5)).await.unwrap().unwrap();
-    assert_eq!((again.generation, again.state), (3, DispatchState::Unknown));
+    assert_eq!((again.generation, again.state), (3, DispatchState::Unknown { absent_since: None }));
     ledger.record_placed(account.id(), id, "call_l").await.unwrap();
     assert!(!renew(3, noon() + minutes(9)).await.unwrap());
     assert_eq!(take(noon() + minutes(60)).await.unwrap(), None);
 }
 
-async fn counting(ledger: &dyn Ledger) {
+async fn count_calls(ledger: &dyn Ledger) {
     let account = account();
     let limits = CallLimits {
         per_hour: Some(2),
@@ -362,14 +524,16 @@ async fn counting(ledger: &dyn Ledger) {
         per_destination_per_day: Some(9),
         ..CallLimits::default()
     };
-    let hash = account.hash(&number(1));
-    let usage = |at| ledger.measure_usage(account.id(), Some(&hash), &limits, MilliCents::ZERO, at);
+    let (hash, caller) = (account.hash(&number(1)), CallerName::local());
+    let usage = |at| {
+        ledger.measure_usage(account.id(), &caller, Some(&hash), &limits, MilliCents::ZERO, at)
+    };
     assert_eq!(usage(noon()).await.unwrap(), Usage::default());
     dialed(ledger, &account, 1, "a", noon()).await;
     dialed(ledger, &account, 2, "b", noon() + minutes(10)).await;
     dialed(ledger, &account, 2, "c", noon() + minutes(20)).await;
-    let dead = begun(ledger, intent(&account, 1, "d"), terms(noon() + minutes(21))).await;
-    let refused = begun(ledger, intent(&account, 1, "e"), terms(noon() + minutes(22))).await;
+    let dead = begun(ledger, intent(&account, 1, "d"), constraints(noon() + minutes(21))).await;
+    let refused = begun(ledger, intent(&account, 1, "e"), constraints(noon() + minutes(22))).await;
     ledger.record_not_placed(account.id(), refused.dispatch_id, "no").await.unwrap();
     dialed(ledger, &self::account(), 1, "f", noon() + minutes(22)).await;
     let used = |count, frees_at: Option<Timestamp>| WindowUsage { count, frees_at };
@@ -384,8 +548,7 @@ async fn counting(ledger: &dyn Ledger) {
             destination_day: used(2, None),
             concurrent: 4,
             spent,
-            spend_frees_at: None,
-            purchases: used(0, None),
+            ..Usage::default()
         }
     );
     // One hour after the first, to the millisecond, it has left; the dead intent is no call in progress.
@@ -393,32 +556,37 @@ async fn counting(ledger: &dyn Ledger) {
     assert_eq!((after.hour.count, after.destination_hour.count, after.concurrent), (3, 1, 3));
     let just = usage(noon() + HOUR - SignedDuration::from_millis(1)).await.unwrap();
     assert_eq!((just.hour.count, just.destination_hour.count), (4, 2));
-    // A call whose end was never learned lets go of its slot.
+    // A call whose end was never learned frees its slot.
     let forgotten = usage(noon() + MAX_CALL_DURATION).await.unwrap();
     assert_eq!((forgotten.day.count, forgotten.concurrent), (4, 2));
-    // One of which nobody knows may be ringing, for as long as a call can last.
-    ledger.record_unknown(account.id(), dead.dispatch_id, noon()).await.unwrap();
+    // One with an unknown result may be ringing, for as long as a call can last.
+    ledger.record_unknown(account.id(), dead.dispatch_id, noon(), false).await.unwrap();
     assert_eq!(usage(noon() + HOUR).await.unwrap().concurrent, 4);
     assert_eq!(usage(noon() + MAX_CALL_DURATION + minutes(21)).await.unwrap().concurrent, 0);
     let end = usage(noon() + DAY + minutes(20)).await.unwrap();
     assert_eq!((end.day, end.spent), (used(1, None), MilliCents(300_000)));
-    let nobody = ledger
-        .measure_usage(account.id(), None, &limits, MilliCents::ZERO, noon() + minutes(22))
+    let no_destination = ledger
+        .measure_usage(account.id(), &caller, None, &limits, MilliCents::ZERO, noon() + minutes(22))
         .await
         .unwrap();
-    assert_eq!((nobody.destination_day, nobody.day.count), (WindowUsage::default(), 4));
+    assert_eq!(
+        (no_destination.destination_day, no_destination.day.count),
+        (WindowUsage::default(), 4)
+    );
 }
 
-async fn spending(ledger: &dyn Ledger) {
+async fn count_money(ledger: &dyn Ledger) {
     let account = account();
     let limits = CallLimits {
         spend_per_day: Some(MilliCents::from_cents(700)),
         purchases_per_day: Some(1),
         ..CallLimits::default()
     };
+    let caller = CallerName::local();
     let usage = |hold| {
         ledger.measure_usage(
             account.id(),
+            &caller,
             None,
             &limits,
             MilliCents::from_cents(hold),
@@ -432,7 +600,7 @@ async fn spending(ledger: &dyn Ledger) {
     purchase.callee = None;
     purchase.agent_id = None;
     purchase.hold = MilliCents::from_cents(100);
-    let bought = begun(ledger, purchase, terms(noon() + minutes(2))).await;
+    let bought = begun(ledger, purchase, constraints(noon() + minutes(2))).await;
     ledger.record_placed(account.id(), bought.dispatch_id, "num_1").await.unwrap();
     let found = ledger.find_by_remote_id(account.id(), "num_1").await.unwrap().unwrap();
     assert_eq!((found.kind, found.callee, found.agent_id), (OrderKind::Purchase, None, None));
@@ -467,7 +635,7 @@ async fn spending(ledger: &dyn Ledger) {
     assert_eq!(usage(290).await.unwrap().spend_frees_at, None);
 }
 
-async fn limits_refuse(ledger: &dyn Ledger) {
+async fn refuse_above_limits(ledger: &dyn Ledger) {
     let none = CallLimits::default();
     let after = noon() + minutes(5);
     let money = Some(MilliCents::from_cents(599));
@@ -502,13 +670,15 @@ async fn limits_refuse(ledger: &dyn Ledger) {
         let account = account();
         dialed(ledger, &account, 1, "first", noon()).await;
         let asked = intent(&account, to, "second");
-        let answer =
-            ledger.begin(asked.clone(), BeginConstraints { limits, ..terms(after) }).await.unwrap();
+        let answer = ledger
+            .begin(asked.clone(), BeginConstraints { limits, ..constraints(after) })
+            .await
+            .unwrap();
         match reached {
             Some((limit, until)) => {
                 assert_eq!(
                     answer,
-                    BeginResult::LimitReached(LimitReached { limit, until }),
+                    BeginResult::LimitReached(LimitReached { limit, until, unknown: 0 }),
                     "{limits:?}"
                 );
                 assert_eq!(ledger.find(account.id(), asked.dispatch_id).await.unwrap(), None);
@@ -518,40 +688,42 @@ async fn limits_refuse(ledger: &dyn Ledger) {
     }
 }
 
-/// A look finds what stands in the way, in the same order as beginning does, and begins nothing.
-async fn looking(ledger: &dyn Ledger) {
+/// A look-up finds what blocks an order, in the same order as beginning does, and writes nothing.
+async fn look_up_without_writing(ledger: &dyn Ledger) {
     let account = account();
     let look = async |asked: NewIntent| {
-        ledger.find_earlier(DispatchLookup::from_intent(&asked, &terms(noon()))).await.unwrap()
+        ledger
+            .find_earlier(DispatchLookup::from_intent(&asked, &constraints(noon())))
+            .await
+            .unwrap()
     };
-    let asked = || keyed(intent(&account, 1, "look"), "look");
+    let asked = || with_key(intent(&account, 1, "look"), "look");
     assert_eq!(look(asked()).await, None);
-    let record = begun(ledger, asked(), terms(noon())).await;
+    let record = begun(ledger, asked(), constraints(noon())).await;
     assert_eq!(look(asked()).await, Some(EarlierDispatch::InFlight(record.clone())));
-    let unknown = ledger.record_unknown(account.id(), record.dispatch_id, noon()).await.unwrap();
+    let unknown =
+        ledger.record_unknown(account.id(), record.dispatch_id, noon(), false).await.unwrap();
     assert_eq!(look(asked()).await, Some(EarlierDispatch::Unresolved(unknown)));
     let placed = ledger.record_placed(account.id(), record.dispatch_id, "call_look").await.unwrap();
     assert_eq!(look(asked()).await, Some(EarlierDispatch::Duplicate(placed.clone())));
-    let again = BeginConstraints { allow_repeat: true, ..terms(noon()) };
+    let again = BeginConstraints { allow_repeat: true, ..constraints(noon()) };
     let unkeyed = intent(&account, 1, "look");
     assert_eq!(
         ledger.find_earlier(DispatchLookup::from_intent(&unkeyed, &again)).await.unwrap(),
         None
     );
-    let other = keyed(intent(&account, 2, "other"), "look");
+    let other = with_key(intent(&account, 2, "other"), "look");
     assert_eq!(look(other).await, Some(EarlierDispatch::KeyConflict(placed.clone())));
     assert_eq!(look(intent(&account, 2, "other")).await, None);
     let listed = ledger.list_records(RecordFilter {
         account_id: Some(account.id().clone()),
-        since: None,
-        status: None,
-        before: None,
         limit: 10,
+        ..RecordFilter::default()
     });
     assert_eq!(listed.await.unwrap(), [placed], "looking wrote nothing");
 }
 
-async fn tokens(ledger: &dyn Ledger) {
+async fn redeem_tokens_once(ledger: &dyn Ledger) {
     let (account, stranger) = (account(), account());
     let expiry = noon() + minutes(5);
     let redeem = |account: &AccountRef, token: &'static str, now| {
@@ -564,11 +736,11 @@ async fn tokens(ledger: &dyn Ledger) {
     assert!(redeem(&account, "t2", noon() + minutes(4)).await);
     assert!(redeem(&stranger, "t1", noon() + minutes(4)).await);
     assert!(!redeem(&account, "t3", expiry).await);
-    // Whoever comes after the expiry cannot use one that was purged either.
+    // After the expiry, one that was purged cannot be used either.
     assert!(!redeem(&account, "t1", expiry + minutes(60)).await);
 }
 
-async fn listing(ledger: &dyn Ledger) {
+async fn list_pages(ledger: &dyn Ledger) {
     let account = account();
     let mut made = Vec::new();
     for n in 0..5 {
@@ -585,10 +757,8 @@ async fn listing(ledger: &dyn Ledger) {
     made.sort_by_key(|record| std::cmp::Reverse(RecordCursor::from(record)));
     let filter = RecordFilter {
         account_id: Some(account.id().clone()),
-        since: None,
-        status: None,
-        before: None,
         limit: 100,
+        ..RecordFilter::default()
     };
     let list = |filter: &RecordFilter| ledger.list_records(filter.clone());
     assert_eq!(list(&filter).await.unwrap(), made);
@@ -602,14 +772,14 @@ async fn listing(ledger: &dyn Ledger) {
     assert_eq!(paged, made);
     let since = RecordFilter { since: Some(noon() + minutes(2)), ..filter.clone() };
     assert_eq!(list(&since).await.unwrap(), made[..1]);
-    let mut told = 0;
+    let mut statuses = 0;
     for status in DispatchStatus::all() {
         let these = list(&RecordFilter { status: Some(status), ..filter.clone() }).await.unwrap();
         let such = made.iter().filter(|record| record.state.status() == status);
         assert_eq!(these, such.cloned().collect::<Vec<_>>(), "{status:?}");
-        told += usize::from(!these.is_empty());
+        statuses += usize::from(!these.is_empty());
     }
-    assert!(told >= 2, "{made:?}");
+    assert!(statuses >= 2, "{made:?}");
     let everyone = list(&RecordFilter { account_id: None, ..filter.clone() }).await.unwrap();
     assert!(made.iter().all(|record| everyone.contains(record)));
     assert!(
@@ -620,7 +790,7 @@ async fn listing(ledger: &dyn Ledger) {
     assert_eq!(list(&stranger).await.unwrap(), []);
 }
 
-async fn outlives_its_process<F, Fut>(open: &F)
+async fn outlive_a_process<F, Fut>(open: &F)
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Arc<dyn Ledger>>,
@@ -628,11 +798,11 @@ where
     let account = account();
     let (dead, done) = {
         let ledger = open().await;
-        let dead = begun(ledger.as_ref(), intent(&account, 1, "dead"), terms(noon())).await;
+        let dead = begun(ledger.as_ref(), intent(&account, 1, "dead"), constraints(noon())).await;
         (dead, dialed(ledger.as_ref(), &account, 2, "done", noon()).await)
     };
     let ledger = open().await;
-    let ask = |text, to, at| ledger.begin(intent(&account, to, text), terms(at));
+    let ask = |text, to, at| ledger.begin(intent(&account, to, text), constraints(at));
     assert_eq!(ledger.list_unresolved(account.id()).await.unwrap(), std::slice::from_ref(&dead));
     assert_eq!(
         ask("done", 2, noon()).await.unwrap(),
@@ -657,7 +827,7 @@ where
     assert!(matches!(ask("dead", 1, later).await.unwrap(), BeginResult::Begun(_)));
 }
 
-/// Runs `each` 32 times at once, over four handles.
+/// Runs `each` 32 times concurrently, over four handles.
 async fn concurrent<F, Fut, T, E>(open: &F, each: impl Fn(Arc<dyn Ledger>, u32) -> E) -> Vec<T>
 where
     F: Fn() -> Fut,
@@ -672,7 +842,7 @@ where
     futures::future::join_all(tasks).await.into_iter().map(Result::unwrap).collect()
 }
 
-async fn identical_requests_at_one_instant<F, Fut>(open: &F)
+async fn begin_one_of_identical_orders<F, Fut>(open: &F)
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Arc<dyn Ledger>>,
@@ -680,7 +850,7 @@ where
     let account = account();
     let answers = concurrent(open, |ledger, _| {
         let intent = intent(&account, 1, "same");
-        async move { ledger.begin(intent, terms(noon())).await.unwrap() }
+        async move { ledger.begin(intent, constraints(noon())).await.unwrap() }
     })
     .await;
     let first = answers.iter().find_map(|answer| match answer {
@@ -694,7 +864,7 @@ where
     );
 }
 
-async fn limits_at_one_instant<F, Fut>(open: &F)
+async fn hold_limits_concurrently<F, Fut>(open: &F)
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Arc<dyn Ledger>>,
@@ -708,7 +878,10 @@ where
         let answers = concurrent(open, |ledger, n| {
             let intent = intent(&account, n, "each");
             async move {
-                ledger.begin(intent, BeginConstraints { limits, ..terms(noon()) }).await.unwrap()
+                ledger
+                    .begin(intent, BeginConstraints { limits, ..constraints(noon()) })
+                    .await
+                    .unwrap()
             }
         })
         .await;
@@ -719,14 +892,15 @@ where
     }
 }
 
-async fn one_takes_over<F, Fut>(open: &F)
+async fn give_a_lease_to_one<F, Fut>(open: &F)
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Arc<dyn Ledger>>,
 {
     let account = account();
     let ledger = open().await;
-    let dead = begun(ledger.as_ref(), intent(&account, 1, "x"), terms(noon())).await.dispatch_id;
+    let dead =
+        begun(ledger.as_ref(), intent(&account, 1, "x"), constraints(noon())).await.dispatch_id;
     let later = noon() + minutes(2);
     let taken = concurrent(open, |ledger, _| {
         let account = account.id().clone();

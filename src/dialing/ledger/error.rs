@@ -23,6 +23,12 @@ pub enum LedgerError {
          {supported}. Update callingbox-mcp on this machine"
     )]
     Newer { found: i64, supported: i64 },
+    /// The file has the schema of an unreleased version and cannot be moved aside now.
+    #[error(
+        "dialing is refused: the ledger {} has the layout of an older version, and another process still uses it. End \
+         the older callingbox-mcp processes and try again", path.display()
+    )]
+    OlderInUse { path: PathBuf },
     /// The file is something other than a ledger.
     #[error("dialing is refused: {} is not a ledger of callingbox-mcp", path.display())]
     NotALedger { path: PathBuf },

@@ -2,36 +2,145 @@
 //!
 //! None of them reveals an API key or a phone number.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use base16ct::lower::encode_string;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use url::{Host, Url};
 use uuid::Uuid;
 
 use crate::dialing::limits::OrderKind;
-use callingbox::E164;
+use callingbox::{ApiKey, BaseUrl, E164};
 
-/// An account: one API key at one base URL.
-///
-/// Holds a secret that is derived from the key and never stored, with which destinations are hashed. Without the key,
-/// a reader of the ledger cannot compare all numbers with the hashes.
+/// The random key of a ledger, generated once and shared by all processes that open it. Every hash in the ledger depends
+/// on it, so a hash cannot be compared with all numbers without the ledger itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LedgerSecret([u8; 32]);
+
+impl LedgerSecret {
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    fn hash(&self, purpose: &str, parts: &[&str]) -> String {
+        let parts: Vec<&[u8]> =
+            [purpose].iter().chain(parts).map(|part: &&str| part.as_bytes()).collect();
+        encode_string(&compute_hmac(&self.0, &parts)[..16])
+    }
+}
+
+impl fmt::Debug for LedgerSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// One API key at one API. It belongs to an account of the ledger, which is known once the key's organization is.
 #[derive(Clone)]
+pub struct KeyRef {
+    key: ApiKey,
+    /// The API, in one spelling.
+    api: String,
+}
+
+impl KeyRef {
+    #[must_use]
+    pub fn new(key: ApiKey, base_url: &BaseUrl) -> Self {
+        Self { key, api: canonical_base_url(base_url) }
+    }
+
+    /// A key of a simulator. The ledger outlives a simulator's data: an organization that starts again must not be taken
+    /// for the earlier one, whose calls and numbers no longer exist.
+    #[must_use]
+    pub fn for_simulator(key: ApiKey, base_url: &BaseUrl, incarnation: &str) -> Self {
+        Self { key, api: format!("{}#{incarnation}", canonical_base_url(base_url)) }
+    }
+
+    /// A tag of these parts that only the holder of the key can make, in 32 hexadecimal digits. Needs no ledger.
+    #[must_use]
+    pub fn tag(&self, parts: &[&str]) -> String {
+        let parts: Vec<&[u8]> =
+            [self.api.as_str()].iter().chain(parts).map(|part| part.as_bytes()).collect();
+        encode_string(&compute_hmac(self.key.expose().as_bytes(), &parts)[..16])
+    }
+
+    /// Identifies the key in the ledger.
+    #[must_use]
+    pub fn hash(&self, secret: &LedgerSecret) -> KeyHash {
+        KeyHash(secret.hash("key", &[&self.api, self.key.expose()]))
+    }
+
+    /// The account of an organization: the same for each of its keys.
+    #[must_use]
+    pub fn organization_account(&self, secret: &LedgerSecret, organization: &str) -> AccountRef {
+        AccountRef::new(secret, AccountId(secret.hash("organization", &[&self.api, organization])))
+    }
+
+    /// The account of this key alone, for the first purchase of an organization that owns nothing yet.
+    #[must_use]
+    pub fn own_account(&self, secret: &LedgerSecret) -> AccountRef {
+        AccountRef::new(
+            secret,
+            AccountId(secret.hash("key account", &[&self.api, self.key.expose()])),
+        )
+    }
+}
+
+impl fmt::Debug for KeyRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyRef({})", self.api)
+    }
+}
+
+/// The API at a base URL, in one spelling: without scheme and default port, with one name for this machine.
+fn canonical_base_url(base_url: &BaseUrl) -> String {
+    let text = base_url.to_string();
+    let Ok(url) = Url::parse(&text) else { return text };
+    let host = match url.host() {
+        Some(Host::Domain(name)) => name.trim_end_matches('.').to_ascii_lowercase(),
+        Some(Host::Ipv4(address)) if address.is_unspecified() => "localhost".to_owned(),
+        Some(Host::Ipv6(address)) if address.is_unspecified() => "localhost".to_owned(),
+        Some(host) => host.to_string(),
+        None => String::new(),
+    };
+    let host = if base_url.is_loopback() { "localhost".to_owned() } else { host };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{host}{port}{}", url.path().trim_end_matches('/'))
+}
+
+/// Identifies an API key in the ledger without revealing it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyHash(String);
+
+impl KeyHash {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An account of the ledger, and the secret by which its numbers and orders are hashed.
+#[derive(Clone, PartialEq, Eq)]
 pub struct AccountRef {
     id: AccountId,
-    destination_key: [u8; 32],
+    secret: LedgerSecret,
 }
 
 impl AccountRef {
     #[must_use]
-    pub fn new(api_key: &[u8], base_url: &str) -> Self {
-        let base_url = base_url.as_bytes();
-        let id = compute_hmac(api_key, &[b"callingbox-mcp account 1", base_url]);
-        let destination_key = compute_hmac(api_key, &[b"callingbox-mcp destinations 1", base_url]);
-        Self { id: AccountId(encode_string(&id[..16])), destination_key }
+    pub fn new(secret: &LedgerSecret, id: AccountId) -> Self {
+        Self { id, secret: secret.clone() }
     }
 
     #[must_use]
@@ -39,11 +148,16 @@ impl AccountRef {
         &self.id
     }
 
+    /// Whether the account is one of the ledger with this secret.
+    #[must_use]
+    pub fn is_in_ledger(&self, secret: &LedgerSecret) -> bool {
+        self.secret == *secret
+    }
+
     /// The hash by which calls to this number are counted.
     #[must_use]
     pub fn hash(&self, number: &E164) -> DestinationHash {
-        let hash = compute_hmac(&self.destination_key, &[number.as_str().as_bytes()]);
-        DestinationHash(encode_string(&hash[..16]))
+        DestinationHash(self.secret.hash("destination", &[self.id.as_str(), number.as_str()]))
     }
 }
 
@@ -53,7 +167,7 @@ impl fmt::Debug for AccountRef {
     }
 }
 
-/// Identifies an account in the ledger: 32 hexadecimal digits that do not reveal the API key.
+/// Identifies an account in the ledger: 32 hexadecimal digits that reveal neither the organization nor a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AccountId(pub(super) String);
@@ -65,8 +179,8 @@ impl AccountId {
     }
 }
 
-/// The hash of a destination within one account. Equal numbers have equal hashes, and without the API key no hash
-/// reveals its number.
+/// The hash of a destination within one account. Equal numbers have equal hashes, and without the ledger's secret no
+/// hash reveals its number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DestinationHash(pub(super) String);
@@ -116,7 +230,7 @@ impl Fingerprint {
     /// The order of keys does not matter at any depth, nor whether a number is written `1` or `1.0`. An argument that
     /// is `null` counts as absent.
     #[must_use]
-    pub fn new(account: &AccountId, kind: OrderKind, arguments: &Value) -> Self {
+    pub fn new(account: &AccountRef, kind: OrderKind, arguments: &Value) -> Self {
         let mut canonical = String::new();
         match arguments {
             Value::Object(arguments) => {
@@ -125,17 +239,39 @@ impl Fingerprint {
             }
             other => write_value(other, &mut canonical),
         }
-        let mut hash = Sha256::new();
-        for part in ["callingbox-mcp request 1", account.as_str(), kind.as_str(), &canonical] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part.as_bytes());
-        }
-        Self(encode_string(&hash.finalize()))
+        let parts = [account.id.as_str(), kind.as_str(), &canonical];
+        Self(account.secret.hash("request", &parts))
     }
 
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A short hash of each argument of an order, from which it can be said what differs between two orders.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ArgumentHashes(BTreeMap<String, String>);
+
+impl ArgumentHashes {
+    /// An argument that is `null` counts as absent.
+    #[must_use]
+    pub fn new(account: &AccountRef, arguments: &Map<String, Value>) -> Self {
+        let hash = |(name, value): (&String, &Value)| {
+            let mut canonical = String::new();
+            write_value(value, &mut canonical);
+            let hash = account.secret.hash("argument", &[account.id.as_str(), name, &canonical]);
+            (name.clone(), hash.chars().take(16).collect())
+        };
+        Self(arguments.iter().filter(|(_, value)| !value.is_null()).map(hash).collect())
+    }
+
+    /// The names of the arguments that differ from those of another order.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let names: BTreeSet<&String> = self.0.keys().chain(other.0.keys()).collect();
+        names.into_iter().filter(|name| self.0.get(*name) != other.0.get(*name)).cloned().collect()
     }
 }
 
@@ -231,28 +367,92 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    const SECRET: LedgerSecret = LedgerSecret::new([7; 32]);
+
+    fn key_ref(key: &str, base_url: &str) -> KeyRef {
+        let base_url = BaseUrl::parse(base_url, true).unwrap();
+        KeyRef::new(ApiKey::new(key.to_owned()).unwrap(), &base_url)
+    }
+
+    fn account_of(organization: &str) -> AccountRef {
+        key_ref("sk_a", "https://api.example").organization_account(&SECRET, organization)
+    }
+
     fn account() -> AccountRef {
-        AccountRef::new(b"a key", "https://api.example")
+        account_of("org_1")
     }
 
     fn fingerprint(arguments: &Value) -> Fingerprint {
-        Fingerprint::new(account().id(), OrderKind::Call, arguments)
+        Fingerprint::new(&account(), OrderKind::Call, arguments)
     }
 
     #[test]
-    fn an_account_id_depends_on_key_and_base_url_and_reveals_neither() {
+    fn an_organization_has_one_account_whatever_key_is_used() {
+        let a = account();
+        let other_key = key_ref("sk_b", "https://api.example");
+        assert_eq!(a, other_key.organization_account(&SECRET, "org_1"));
+        let other_secret = LedgerSecret::new([8; 32]);
         let number = E164::parse("+14155550100").unwrap();
-        let (a, same) = (account(), account());
-        let other_key = AccountRef::new(b"b key", "https://api.example");
-        let other_url = AccountRef::new(b"a key", "https://api.other");
-        assert_eq!((a.id(), a.hash(&number)), (same.id(), same.hash(&number)));
-        for other in [other_key, other_url] {
+        for other in [
+            account_of("org_2"),
+            key_ref("sk_a", "https://api.other").organization_account(&SECRET, "org_1"),
+            other_key.organization_account(&other_secret, "org_1"),
+            other_key.own_account(&SECRET),
+        ] {
             assert_ne!(a.id(), other.id());
             assert_ne!(a.hash(&number), other.hash(&number));
         }
         assert_ne!(a.hash(&number), a.hash(&E164::parse("+14155550101").unwrap()));
         assert_eq!(a.id().as_str().len(), 32);
         assert_eq!(format!("{a:?}"), format!("AccountRef({})", a.id().as_str()));
+        assert_eq!(format!("{other_key:?}"), "KeyRef(api.example)");
+        assert_ne!(other_key.hash(&SECRET), key_ref("sk_a", "https://api.example").hash(&SECRET));
+    }
+
+    #[test]
+    fn every_spelling_of_a_base_url_is_the_same_api() {
+        for (same, spellings) in [
+            (
+                "api.example",
+                &[
+                    "https://api.example",
+                    "https://API.Example/",
+                    "https://api.example:443",
+                    "http://api.example:80/",
+                    "https://api.example.",
+                    "http://api.example//",
+                ][..],
+            ),
+            (
+                "localhost:4010",
+                &[
+                    "http://localhost:4010",
+                    "http://127.0.0.1:4010/",
+                    "http://[::1]:4010",
+                    "http://LOCALHOST:4010",
+                    "http://127.0.0.2:4010",
+                    "http://0.0.0.0:4010",
+                ][..],
+            ),
+            ("localhost:4011", &["http://127.0.0.1:4011"][..]),
+            ("api.example/eu", &["https://api.example/eu", "https://api.example/eu/"][..]),
+            ("api.example:8443", &["https://api.example:8443"][..]),
+        ] {
+            for spelling in spellings {
+                let base_url = BaseUrl::parse(spelling, true).unwrap();
+                assert_eq!(canonical_base_url(&base_url), same, "{spelling}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_arguments_that_differ_are_named() {
+        let hashes =
+            |arguments: Value| ArgumentHashes::new(&account(), arguments.as_object().unwrap());
+        let first = hashes(json!({"to": "+1", "instructions": "a", "context": null}));
+        assert_eq!(first.differences(&first.clone()), [""; 0]);
+        let second = hashes(json!({"to": "+1", "instructions": "b", "from_number": "+2"}));
+        assert_eq!(first.differences(&second), ["from_number", "instructions"]);
     }
 
     #[test]
@@ -274,15 +474,9 @@ mod tests {
         ] {
             assert_ne!(fingerprint(&base), fingerprint(&other), "{other}");
         }
-        assert_ne!(
-            fingerprint(&base),
-            Fingerprint::new(account().id(), OrderKind::Purchase, &base)
-        );
-        let other_account = AccountRef::new(b"b key", "https://api.example");
-        assert_ne!(
-            fingerprint(&base),
-            Fingerprint::new(other_account.id(), OrderKind::Call, &base)
-        );
+        assert_ne!(fingerprint(&base), Fingerprint::new(&account(), OrderKind::Purchase, &base));
+        let other_account = Fingerprint::new(&account_of("org_2"), OrderKind::Call, &base);
+        assert_ne!(fingerprint(&base), other_account);
     }
 
     #[test]

@@ -30,8 +30,8 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::error::LedgerError;
 pub(crate) use self::ids::compute_hmac;
 pub use self::ids::{
-    AccountId, AccountRef, DestinationHash, DispatchId, Fingerprint, IdempotencyKey,
-    InvalidIdempotencyKey,
+    AccountId, AccountRef, ArgumentHashes, DestinationHash, DispatchId, Fingerprint,
+    IdempotencyKey, InvalidIdempotencyKey, KeyHash, KeyRef, LedgerSecret,
 };
 pub use self::location::{LedgerLocation, open_ledger};
 pub use self::record::{
@@ -40,6 +40,7 @@ pub use self::record::{
 };
 
 use crate::dialing::call_outcome::CallEnd;
+use crate::dialing::caller::CallerName;
 use crate::dialing::limits::{CallLimits, Usage};
 use callingbox::MilliCents;
 
@@ -59,9 +60,10 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// Finds the earlier dispatch that blocks a new one. Writes nothing.
     ///
     /// In this order: a dispatch with the same idempotency key (within [`KEY_LIFETIME`]; if that one was a different
-    /// order, the key conflicts), an identical order whose result is open (of any age, even with `allow_repeat`), and
-    /// an identical order that was placed within the window (unless `allow_repeat`). An identical order that was
-    /// certainly not placed blocks nothing, even under the same key.
+    /// order, the key conflicts), an identical order whose result is open (of any age, even with `allow_repeat`), an
+    /// identical order that was placed within the window, and a call by the same agent to the same number within the
+    /// window with other arguments (both unless `allow_repeat`). An order that was certainly not placed blocks nothing,
+    /// even under the same key.
     async fn find_earlier(
         &self,
         lookup: DispatchLookup,
@@ -112,11 +114,13 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     ) -> Result<DispatchRecord, LedgerError>;
 
     /// Records that the result is unknown, and ends the lease, so that the next identical order may take it over.
+    /// `is_absent` says that a complete search did not find the order.
     async fn record_unknown(
         &self,
         account: &AccountId,
         dispatch: DispatchId,
         now: Timestamp,
+        is_absent: bool,
     ) -> Result<DispatchRecord, LedgerError>;
 
     /// Records the end of the call, or of the purchase, with this id. May be repeated: a later outcome replaces an earlier
@@ -132,6 +136,7 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     async fn measure_usage(
         &self,
         account: &AccountId,
+        caller: &CallerName,
         callee: Option<&DestinationHash>,
         limits: &CallLimits,
         hold: MilliCents,
@@ -183,8 +188,18 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<bool, LedgerError>;
 
-    /// A random key, generated once per ledger and shared by all processes that open it.
-    async fn secret(&self) -> Result<[u8; 32], LedgerError>;
+    /// The account that a key belongs to, if it was recorded.
+    async fn find_account_of_key(&self, key: &KeyHash) -> Result<Option<AccountId>, LedgerError>;
+
+    /// Records the account that a key belongs to. A key never changes its organization.
+    async fn record_account_of_key(
+        &self,
+        key: &KeyHash,
+        account: &AccountId,
+    ) -> Result<(), LedgerError>;
+
+    /// The secret of the ledger. It changes only if the ledger was removed and begun again.
+    async fn secret(&self) -> Result<LedgerSecret, LedgerError>;
 }
 
 /// The reason on one line, with at most [`MAX_REASON`] characters.

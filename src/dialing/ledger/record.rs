@@ -6,9 +6,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::LedgerError;
-use super::ids::{AccountId, AccountRef, DestinationHash, DispatchId, Fingerprint, IdempotencyKey};
+use super::ids::{
+    AccountId, AccountRef, ArgumentHashes, DestinationHash, DispatchId, Fingerprint, IdempotencyKey,
+};
 use crate::dialing::call_outcome::{CallEnd, CallOutcome};
-use crate::dialing::limits::{CallLimits, LimitReached, OrderKind};
+use crate::dialing::caller::CallerName;
+use crate::dialing::limits::{
+    CallLimits, LimitReached, MAX_CALL_DURATION, MAX_UNKNOWN_AFTER_SEARCH, OrderKind,
+};
 use callingbox::E164;
 use callingbox::MilliCents;
 
@@ -67,8 +72,12 @@ pub enum DispatchState {
     /// The request is about to be sent, or was sent and not answered yet. The process that works on it holds the
     /// record's lease. When the lease has expired, that process is gone and the dispatch must be resolved.
     Intent,
-    /// The request may have been sent. The order was searched for and not found.
-    Unknown,
+    /// The request may have been sent, and the order was not found.
+    Unknown {
+        /// When a complete search first did not find the order; `None` if no search was complete.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        absent_since: Option<Timestamp>,
+    },
     /// Nothing was dialed or bought.
     NotPlaced { reason: String },
     /// The call was placed, or the number bought.
@@ -93,7 +102,7 @@ impl DispatchState {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Finished { .. } => "finished",
-            Self::Intent | Self::Unknown | Self::NotPlaced { .. } | Self::Placed { .. } => {
+            Self::Intent | Self::Unknown { .. } | Self::NotPlaced { .. } | Self::Placed { .. } => {
                 self.status().as_str()
             }
         }
@@ -104,7 +113,7 @@ impl DispatchState {
     pub const fn status(&self) -> DispatchStatus {
         match self {
             Self::Intent => DispatchStatus::Intent,
-            Self::Unknown => DispatchStatus::Unknown,
+            Self::Unknown { .. } => DispatchStatus::Unknown,
             Self::NotPlaced { .. } => DispatchStatus::NotPlaced,
             Self::Placed { .. } => DispatchStatus::Placed,
             Self::Finished { outcome, .. } => DispatchStatus::Ended(*outcome),
@@ -116,13 +125,13 @@ impl DispatchState {
     pub fn id(&self) -> Option<&str> {
         match self {
             Self::Placed { id } | Self::Finished { id, .. } => Some(id),
-            Self::Intent | Self::Unknown | Self::NotPlaced { .. } => None,
+            Self::Intent | Self::Unknown { .. } | Self::NotPlaced { .. } => None,
         }
     }
 
     /// Whether the result of the request is not known.
     const fn is_open(&self) -> bool {
-        matches!(self, Self::Intent | Self::Unknown)
+        matches!(self, Self::Intent | Self::Unknown { .. })
     }
 }
 
@@ -177,7 +186,10 @@ pub struct NewIntent {
     pub dispatch_id: DispatchId,
     pub kind: OrderKind,
     pub account_id: AccountId,
+    /// Who asked for the order.
+    pub caller: CallerName,
     pub fingerprint: Fingerprint,
+    pub arguments: ArgumentHashes,
     pub idempotency_key: Option<IdempotencyKey>,
     /// `None` for a purchase.
     pub callee: Option<Callee>,
@@ -187,6 +199,13 @@ pub struct NewIntent {
     pub confirmed_by: ConfirmedBy,
     /// The most that the order can cost.
     pub hold: MilliCents,
+}
+
+impl NewIntent {
+    /// The agent and the destination of a call.
+    pub(super) fn pair(&self) -> Option<(String, DestinationHash)> {
+        self.agent_id.clone().zip(self.callee.as_ref().map(|callee| callee.hash.clone()))
+    }
 }
 
 /// The conditions under which an order may begin.
@@ -209,6 +228,8 @@ pub struct DispatchLookup {
     pub account_id: AccountId,
     pub fingerprint: Fingerprint,
     pub idempotency_key: Option<IdempotencyKey>,
+    /// The agent and the destination of a call.
+    pub pair: Option<(String, DestinationHash)>,
     pub now: Timestamp,
     /// Only an order that was placed after this time is a repetition.
     pub repeats_since: Timestamp,
@@ -223,6 +244,7 @@ impl DispatchLookup {
             account_id: intent.account_id.clone(),
             fingerprint: intent.fingerprint.clone(),
             idempotency_key: intent.idempotency_key.clone(),
+            pair: intent.pair(),
             now: constraints.now,
             repeats_since: constraints.repeats_since,
             allow_repeat: constraints.allow_repeat,
@@ -241,6 +263,8 @@ pub enum EarlierDispatch {
     Unresolved(DispatchRecord),
     /// The idempotency key belongs to this other order.
     KeyConflict(DispatchRecord),
+    /// The same agent called the same number within the window, with other arguments.
+    SimilarCall(DispatchRecord),
 }
 
 /// The result of [`super::Ledger::begin`].
@@ -259,7 +283,10 @@ pub struct DispatchRecord {
     pub dispatch_id: DispatchId,
     pub kind: OrderKind,
     pub account_id: AccountId,
+    /// Who asked for the order.
+    pub caller: CallerName,
     pub fingerprint: Fingerprint,
+    pub arguments: ArgumentHashes,
     pub idempotency_key: Option<IdempotencyKey>,
     /// `None` for a purchase.
     pub callee: Option<Callee>,
@@ -287,7 +314,9 @@ impl DispatchRecord {
             dispatch_id: intent.dispatch_id,
             kind: intent.kind,
             account_id: intent.account_id,
+            caller: intent.caller,
             fingerprint: intent.fingerprint,
+            arguments: intent.arguments,
             idempotency_key: intent.idempotency_key,
             callee: intent.callee,
             agent_id: intent.agent_id,
@@ -301,6 +330,25 @@ impl DispatchRecord {
         }
     }
 
+    /// Until when the call counts as in progress, if its end is not learned before; `None` if it does not count.
+    pub(super) fn in_progress_until(&self) -> Option<Timestamp> {
+        if self.kind != OrderKind::Call {
+            return None;
+        }
+        let end = |from: Timestamp, duration| from.checked_add(duration).unwrap_or(Timestamp::MAX);
+        let longest = end(self.created_at, MAX_CALL_DURATION);
+        match self.state {
+            DispatchState::Intent => Some(self.lease_expires_at),
+            DispatchState::Unknown { absent_since: None } | DispatchState::Placed { .. } => {
+                Some(longest)
+            }
+            DispatchState::Unknown { absent_since: Some(since) } => {
+                Some(longest.min(end(since, MAX_UNKNOWN_AFTER_SEARCH)))
+            }
+            DispatchState::NotPlaced { .. } | DispatchState::Finished { .. } => None,
+        }
+    }
+
     /// How this record blocks an identical order; `None` if it does not.
     pub(super) fn into_earlier(self, now: Timestamp) -> Option<EarlierDispatch> {
         match self.state {
@@ -308,10 +356,12 @@ impl DispatchRecord {
             DispatchState::Placed { .. } | DispatchState::Finished { .. } => {
                 Some(EarlierDispatch::Duplicate(self))
             }
-            DispatchState::Intent | DispatchState::Unknown if self.lease_expires_at > now => {
+            DispatchState::Intent | DispatchState::Unknown { .. }
+                if self.lease_expires_at > now =>
+            {
                 Some(EarlierDispatch::InFlight(self))
             }
-            DispatchState::Intent | DispatchState::Unknown => {
+            DispatchState::Intent | DispatchState::Unknown { .. } => {
                 Some(EarlierDispatch::Unresolved(self))
             }
         }
@@ -364,12 +414,19 @@ impl DispatchRecord {
         is_open
     }
 
-    /// The result is unknown, unless it is recorded. Ends the lease.
-    pub(super) fn set_unknown(&mut self, now: Timestamp) -> bool {
+    /// The result is unknown, unless it is recorded. Ends the lease. `is_absent` says that a complete search did not find
+    /// the order.
+    pub(super) fn set_unknown(&mut self, now: Timestamp, is_absent: bool) -> bool {
         let is_open = self.state.is_open();
         if is_open {
-            self.state = DispatchState::Unknown;
-            self.lease_expires_at = truncate_to_millis(now);
+            let now = truncate_to_millis(now);
+            let known = match self.state {
+                DispatchState::Unknown { absent_since } => absent_since,
+                _ => None,
+            };
+            self.state =
+                DispatchState::Unknown { absent_since: known.or(is_absent.then_some(now)) };
+            self.lease_expires_at = now;
         }
         is_open
     }
@@ -379,7 +436,9 @@ impl DispatchRecord {
         let (id, known_cost) = match &self.state {
             DispatchState::Placed { id } => (id.clone(), None),
             DispatchState::Finished { id, cost, .. } => (id.clone(), *cost),
-            DispatchState::Intent | DispatchState::Unknown | DispatchState::NotPlaced { .. } => {
+            DispatchState::Intent
+            | DispatchState::Unknown { .. }
+            | DispatchState::NotPlaced { .. } => {
                 return false;
             }
         };
@@ -392,13 +451,14 @@ impl DispatchRecord {
 }
 
 /// Selects the records to list, newest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordFilter {
     /// `None` lists the records of all accounts.
     pub account_id: Option<AccountId>,
     /// The oldest time.
     pub since: Option<Timestamp>,
     pub status: Option<DispatchStatus>,
+    pub caller: Option<CallerName>,
     /// Only records older than this one, the last of the previous page.
     pub before: Option<RecordCursor>,
     /// At most [`super::MAX_PAGE`].

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{Action, Policy, PolicyMode, Rule, TimeRange};
+use crate::dialing::caller::CallerName;
 use crate::dialing::destination::{CountryCode, Destination, NumberFault, NumberType, TimeZones};
 use crate::dialing::limits::{self, Limit, LimitReached, Usage};
 use callingbox::E164;
@@ -17,6 +18,8 @@ pub struct PolicyInput<'a> {
     pub to: &'a E164,
     pub destination: &'a Destination,
     pub agent_id: &'a str,
+    /// Who asks for the call.
+    pub caller: &'a CallerName,
     pub now: Timestamp,
     /// The usage, measured against [`Policy::measured_limits`].
     pub usage: &'a Usage,
@@ -311,7 +314,8 @@ impl Policy {
             let were = if max == 1 { "was" } else { "were" };
             format!("{}{to} {were} made in the last {window}", limits::count_calls(max))
         };
-        let to_this = " to this destination";
+        let (to_this, by_caller) = (" to this destination", " for this caller");
+        let per_caller = &settings.per_caller;
         let reason = match reached.limit {
             Limit::PerHour => made(settings.per_hour.max, "", "hour"),
             Limit::PerDay => made(settings.per_day.max, "", "24 hours"),
@@ -321,10 +325,7 @@ impl Policy {
             Limit::PerDestinationPerDay => {
                 made(settings.per_destination_per_day.max, to_this, "24 hours")
             }
-            Limit::Concurrent => match settings.concurrent.max {
-                1 => "1 call is in progress; wait for it to end".to_owned(),
-                max => format!("{max} calls are in progress; wait for one to end"),
-            },
+            Limit::Concurrent => describe_in_progress(settings.concurrent.max, reached.unknown),
             Limit::SpendPerDay => format!(
                 "this order could raise the spending of the last 24 hours above {}",
                 settings.spend_limit().max
@@ -333,6 +334,16 @@ impl Policy {
                 1 => "1 number was bought in the last 24 hours".to_owned(),
                 max => format!("{max} numbers were bought in the last 24 hours"),
             },
+            Limit::CallerPerHour => made(per_caller.per_hour.max, by_caller, "hour"),
+            Limit::CallerPerDay => made(per_caller.per_day.max, by_caller, "24 hours"),
+            Limit::CallerConcurrent => format!(
+                "of this caller, {}",
+                describe_in_progress(per_caller.concurrent.max, reached.unknown)
+            ),
+            Limit::CallerSpendPerDay => format!(
+                "the call could raise this caller's spending of the last 24 hours above {}",
+                per_caller.spend_per_day.max
+            ),
         };
         RuleMatch {
             rule: RuleName::Limit(reached.limit),
@@ -369,6 +380,7 @@ impl Rule {
                 !self.agent.is_empty(),
                 self.agent.iter().any(|agent| agent == request.agent_id),
             )
+            && fits(!self.caller.is_empty(), self.caller.contains(request.caller))
             && self.hours.is_none_or(|hours| match zones {
                 TimeZones::Unspecified => false,
                 TimeZones::Known(zones) => zones
@@ -411,6 +423,30 @@ pub(in crate::dialing) fn list_countries(countries: &[CountryCode]) -> String {
         [] => "none".to_owned(),
         [one] => one.clone(),
         [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// Why no further call may be in progress. A call with an unknown result may be ringing, so it counts.
+fn describe_in_progress(max: u32, unknown: u32) -> String {
+    let running = max.saturating_sub(unknown);
+    let calls = limits::count_calls;
+    let are = |count: u32| if count == 1 { "is" } else { "are" };
+    match (running, unknown) {
+        (1, 0) => "1 call is in progress; wait for it to end".to_owned(),
+        (_, 0) => format!("{} are in progress; wait for one to end", calls(max)),
+        (0, unknown) => format!(
+            "there {} {} whose fate is unknown: CallingBox did not answer, and they may be ringing",
+            are(unknown),
+            calls(unknown)
+        ),
+        (running, unknown) => format!(
+            "{} {} in progress, and there {} {unknown} whose fate is unknown: CallingBox did not answer, and {} may be \
+             ringing",
+            calls(running),
+            are(running),
+            are(unknown),
+            if unknown == 1 { "it" } else { "they" }
+        ),
     }
 }
 

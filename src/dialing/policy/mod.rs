@@ -33,8 +33,9 @@ pub use self::evaluate::{
 pub(super) use self::evaluate::{format_utc, list_countries};
 pub use self::file::{PolicyError, starter_file};
 pub use self::setting::LimitSetting;
+use crate::dialing::caller::CallerName;
 use crate::dialing::destination::{CountryCode, NumberType};
-use crate::dialing::limits::CallLimits;
+use crate::dialing::limits::{CallLimits, CallerLimits};
 use callingbox::E164;
 use callingbox::MilliCents;
 
@@ -187,14 +188,22 @@ impl Policy {
         let limits = &self.limits;
         let active = |mode: PolicyMode| mode.min(self.mode) >= min_mode;
         let count = |setting: &LimitSetting<u32>| active(setting.mode).then_some(setting.max);
+        let money =
+            |setting: &LimitSetting<MilliCents>| active(setting.mode).then_some(setting.max);
         CallLimits {
             per_hour: count(&limits.per_hour),
             per_day: count(&limits.per_day),
             per_destination_per_hour: count(&limits.per_destination_per_hour),
             per_destination_per_day: count(&limits.per_destination_per_day),
             concurrent: count(&limits.concurrent),
-            spend_per_day: active(limits.spend_limit().mode).then_some(limits.spend_limit().max),
+            spend_per_day: money(&limits.spend_limit()),
             purchases_per_day: count(&limits.purchases_per_day),
+            per_caller: CallerLimits {
+                per_hour: count(&limits.per_caller.per_hour),
+                per_day: count(&limits.per_caller.per_day),
+                concurrent: count(&limits.per_caller.concurrent),
+                spend_per_day: money(&limits.per_caller.spend_per_day),
+            },
         }
     }
 }
@@ -363,12 +372,15 @@ pub struct PolicyLimits {
     /// Calls to one destination in a day.
     pub per_destination_per_day: LimitSetting<u32>,
     /// Calls in progress.
+    #[serde(alias = "at_once")]
     pub concurrent: LimitSetting<u32>,
     /// US dollars in a day: billed amounts, and the holds of calls that are not billed yet. Default: 20.00; over HTTP: off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spend_per_day: Option<LimitSetting<MilliCents>>,
     /// Numbers bought in a day.
     pub purchases_per_day: LimitSetting<u32>,
+    /// The limits of each caller, beside those of all callers together.
+    pub per_caller: PerCallerLimits,
 }
 
 impl PolicyLimits {
@@ -376,6 +388,32 @@ impl PolicyLimits {
     #[must_use]
     pub fn spend_limit(&self) -> LimitSetting<MilliCents> {
         self.spend_per_day.unwrap_or(LimitSetting::new(DEFAULT_SPEND_PER_DAY))
+    }
+}
+
+/// The limits of each caller: each token, OAuth subject or CallingBox key, and the user of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PerCallerLimits {
+    /// A caller's calls in an hour.
+    pub per_hour: LimitSetting<u32>,
+    /// A caller's calls in a day.
+    pub per_day: LimitSetting<u32>,
+    /// A caller's calls in progress.
+    #[serde(alias = "at_once")]
+    pub concurrent: LimitSetting<u32>,
+    /// US dollars of a caller in a day.
+    pub spend_per_day: LimitSetting<MilliCents>,
+}
+
+impl Default for PerCallerLimits {
+    fn default() -> Self {
+        Self {
+            per_hour: LimitSetting::OFF,
+            per_day: LimitSetting::OFF,
+            concurrent: LimitSetting::OFF,
+            spend_per_day: LimitSetting::OFF,
+        }
     }
 }
 
@@ -389,6 +427,7 @@ impl Default for PolicyLimits {
             concurrent: LimitSetting::new(5),
             spend_per_day: None,
             purchases_per_day: LimitSetting::new(3),
+            per_caller: PerCallerLimits::default(),
         }
     }
 }
@@ -421,6 +460,9 @@ pub struct Rule {
     /// Calls by these agents, by id.
     #[serde(default)]
     pub agent: Vec<String>,
+    /// Calls that these callers ask for: `local`, `token:NAME`, `oauth:SUBJECT`, `key:HASH` or `anonymous`.
+    #[serde(default)]
+    pub caller: Vec<CallerName>,
     /// Calls at these hours, in every time zone of the destination. A number without a time zone does not fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<TimeRange>,

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::*;
+use crate::dialing::caller::CallerName;
 use crate::dialing::destination::Destination;
 use crate::dialing::limits::{Limit, Usage, WindowUsage};
 
@@ -23,6 +24,7 @@ fn evaluate_with(policy: &Policy, to: &str, now: &str, usage: &Usage) -> PolicyD
         to: &to,
         destination: &Destination::from_number(&to),
         agent_id: "agt_1",
+        caller: &CallerName::local(),
         now: instant(now),
         usage,
         hold: MilliCents::from_cents(300),
@@ -347,7 +349,7 @@ fn limits_at_their_boundaries() {
                     until.is_some(),
                     text.contains("Possible again at 2026-03-02T21:00:01Z.")
                 );
-                let reached = crate::dialing::limits::LimitReached { limit, until };
+                let reached = crate::dialing::limits::LimitReached { limit, until, unknown: 0 };
                 assert_eq!(policy.limit_refusal(reached), refusal);
             }
             (expected, decision) => panic!("{file}: expected {expected:?}, found {decision:?}"),
@@ -530,7 +532,10 @@ fn the_starter_file_is_the_default() {
         .flat_map(|line| [line, "\n"])
         .collect();
     let names: Vec<_> = policy(&rules).rules.into_iter().filter_map(|rule| rule.name).collect();
-    assert_eq!(names, ["my own phone", "our customers, in office hours", "abroad"]);
+    assert_eq!(
+        names,
+        ["my own phone", "our customers, in office hours", "the night desk", "abroad"]
+    );
 }
 
 #[test]
@@ -637,6 +642,7 @@ fn the_rules_are_described_in_words() {
         to: &to,
         destination: &Destination::from_number(&to),
         agent_id: "agt_1",
+        caller: &CallerName::local(),
         now: instant(NIGHT),
         usage: &Usage::default(),
         hold: MilliCents::ZERO,

@@ -13,9 +13,10 @@ use super::super::answer;
 use super::super::peer_address::PeerAddress;
 use super::super::tenant::{Identity, Tenant, Tenants};
 use super::key_checks::KeyChecks;
-use super::principal::service_unavailable;
+use super::principal::{Principal, service_unavailable};
 use super::{bearer_token, unauthorized};
 use crate::account::Account;
+use crate::dialing::caller::CallerName;
 use crate::mcp::registry::selection::Selection;
 use crate::ttl_cache::TtlCache;
 use callingbox::ApiKey;
@@ -72,10 +73,22 @@ impl ApiKeyAuth {
         peer: PeerAddress,
         tenants: &Tenants,
         selection: &Arc<Selection>,
-    ) -> Result<Arc<Tenant>, Box<Response>> {
+    ) -> Result<Principal, Box<Response>> {
         let hint = "send your CallingBox API key as `Authorization: Bearer sk_…`";
         let token = bearer_token(headers).ok_or_else(|| unauthorized(hint, false))?;
         let key = ApiKey::new(token.to_owned()).map_err(|_| unauthorized(hint, true))?;
+        let name = CallerName::from_api_key(&key);
+        let tenant = self.find_tenant(key, peer, tenants, selection).await?;
+        Ok(Principal::without_expiry(tenant, name))
+    }
+
+    async fn find_tenant(
+        &self,
+        key: ApiKey,
+        peer: PeerAddress,
+        tenants: &Tenants,
+        selection: &Arc<Selection>,
+    ) -> Result<Arc<Tenant>, Box<Response>> {
         let identity = Identity::from_parts(&[b"key", key.expose().as_bytes()]);
         if let Some(tenant) = self.find_accepted(identity, tenants)? {
             return Ok(tenant);

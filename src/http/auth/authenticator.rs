@@ -20,6 +20,7 @@ use super::principal::{Principal, service_unavailable};
 use super::tokens::{StaticToken, TokenFile, TokenFileError};
 use super::{bearer_token, restrict, unauthorized};
 use crate::account::Account;
+use crate::dialing::caller::CallerName;
 use crate::mcp::registry::index::ToolIndex;
 use crate::mcp::registry::scope::OAuthScope;
 use crate::mcp::registry::selection::Selection;
@@ -51,13 +52,11 @@ impl Authenticator {
         match self {
             Self::Anonymous(account) => tenants
                 .get_or_create(Identity::ANYONE, account, selection)
-                .map(Principal::without_expiry)
+                .map(|tenant| Principal::without_expiry(tenant, CallerName::anonymous()))
                 .map_err(service_unavailable),
             Self::ApiKey(keys) => {
                 let peer = PeerAddress::from_extensions(&head.extensions);
-                keys.authenticate(headers, peer, tenants, selection)
-                    .await
-                    .map(Principal::without_expiry)
+                keys.authenticate(headers, peer, tenants, selection).await
             }
             Self::StaticToken(tokens) => tokens.authenticate(headers, tenants),
             Self::OAuth(server) => server.authenticate(headers, tenants).await,
@@ -134,7 +133,8 @@ impl StaticTokenAuth {
         let tenant = tenants
             .get_or_create(token.identity(), &self.account, &Arc::new(selection))
             .map_err(service_unavailable)?;
-        Ok(Principal { tenant, scopes: None, expires_at: token.expires })
+        let name = CallerName::from_token_name(&token.name);
+        Ok(Principal { tenant, name, scopes: None, expires_at: token.expires })
     }
 
     /// Reads the file again if it has changed, or in any case if `force` is set, and ends the sessions of tokens that

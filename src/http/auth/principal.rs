@@ -9,11 +9,14 @@ use jiff::Timestamp;
 
 use super::super::answer;
 use super::super::tenant::{Tenant, TooManyTenants};
+use crate::dialing::caller::CallerName;
 use crate::mcp::registry::scope::{GrantedScopes, OAuthScope};
 
 /// An authenticated caller.
 pub struct Principal {
     pub tenant: Arc<Tenant>,
+    /// The caller, as receipts, limits and rules name it.
+    pub name: CallerName,
     /// The granted OAuth scopes; `None` if access is not granted by scope.
     pub scopes: Option<GrantedScopes>,
     /// When the credentials expire.
@@ -22,8 +25,8 @@ pub struct Principal {
 
 impl Principal {
     /// A caller with all rights of the tenant, whose credentials do not expire.
-    pub(super) fn without_expiry(tenant: Arc<Tenant>) -> Self {
-        Self { tenant, scopes: None, expires_at: None }
+    pub(super) fn without_expiry(tenant: Arc<Tenant>, name: CallerName) -> Self {
+        Self { tenant, name, scopes: None, expires_at: None }
     }
 
     #[must_use]

@@ -6,7 +6,7 @@
 //! - a client that can do neither: a preview with a sealed token, which the model returns once
 //!   its user has agreed.
 //!
-//! State and token ([`token`]) are protected by the ledger's key, expire after 15 minutes, are accepted once, and are bound
+//! State and token ([`token`]) are protected by the ledger's secret, expire after 15 minutes, are accepted once, and are bound
 //! to the account, the caller, the session, every argument and what the human was shown.
 
 pub mod preview;
@@ -28,7 +28,7 @@ use serde::Deserialize;
 use self::preview::Preview;
 use self::token::{ConfirmationTokens, InvalidToken, TokenBinding, TokenPurpose};
 use crate::dialing::dialer::Dialer;
-use crate::dialing::ledger::ConfirmedBy;
+use crate::dialing::ledger::{AccountRef, ConfirmedBy};
 use crate::dialing::limits::OrderKind;
 use crate::dialing::order::DialRequest;
 use crate::mcp::registry::name::ToolName;
@@ -237,7 +237,8 @@ fn read(answer: ElicitResult) -> Result<(), ToolError> {
 }
 
 async fn confirmation_tokens(dialer: &Dialer) -> Result<ConfirmationTokens, ToolError> {
-    Ok(ConfirmationTokens::new(dialer.ledger().await?.secret().await?))
+    let secret = dialer.ledger().await?.secret().await?;
+    Ok(ConfirmationTokens::new(*secret.as_bytes()))
 }
 
 /// The tool that places an order of this kind.
@@ -271,18 +272,20 @@ impl<'a> TokenContext<'a> {
 
     async fn issue_token(&self, purpose: TokenPurpose) -> Result<(String, Timestamp), ToolError> {
         let tokens = confirmation_tokens(self.dialer).await?;
-        Ok(self.with_binding(purpose, |binding| tokens.issue(binding, Timestamp::now())))
+        let account = self.dialer.account_for(self.order).await?;
+        Ok(self.with_binding(&account, purpose, |binding| tokens.issue(binding, Timestamp::now())))
     }
 
     /// Verifies a token and marks it as used.
     async fn redeem_token(&self, purpose: TokenPurpose, token: &str) -> Result<(), ToolError> {
         let now = Timestamp::now();
         let tokens = confirmation_tokens(self.dialer).await?;
+        let account = self.dialer.account_for(self.order).await?;
         let claims = self
-            .with_binding(purpose, |binding| tokens.verify(binding, token, now))
+            .with_binding(&account, purpose, |binding| tokens.verify(binding, token, now))
             .map_err(reject_token)?;
-        let (ledger, account) = (self.dialer.ledger().await?, self.dialer.account().id());
-        if ledger.redeem_token(account, &claims.id, claims.expires_at, now).await? {
+        let ledger = self.dialer.ledger().await?;
+        if ledger.redeem_token(account.id(), &claims.id, claims.expires_at, now).await? {
             Ok(())
         } else {
             Err(reject_token(InvalidToken::Used))
@@ -291,13 +294,13 @@ impl<'a> TokenContext<'a> {
 
     fn with_binding<T>(
         &self,
+        account: &AccountRef,
         purpose: TokenPurpose,
         act: impl FnOnce(&TokenBinding<'_>) -> T,
     ) -> T {
-        let account = self.dialer.account().id();
         act(&TokenBinding {
             purpose,
-            account: account.as_str(),
+            account: account.id().as_str(),
             caller: self.caller,
             session: self.session,
             tool: tool_for(self.order.kind()).as_str(),
@@ -323,9 +326,9 @@ mod tests {
 
     use super::*;
     use crate::dialing::Environment;
+    use crate::dialing::caller::CallerName;
     use crate::dialing::confirm::ConfirmMode;
-    use crate::dialing::ledger::LedgerLocation;
-    use crate::dialing::ledger::{AccountRef, IdempotencyKey};
+    use crate::dialing::ledger::{IdempotencyKey, KeyRef, LedgerLocation};
     use crate::dialing::order::Order;
     use crate::dialing::policy::Policy;
     use crate::dialing::rules::DialingRules;
@@ -356,11 +359,12 @@ mod tests {
         }
     }
 
-    /// An account on a ledger of its own file; nothing is sent.
-    fn dialer(ledger: &std::path::Path, key: &str) -> Dialer {
+    /// The dialer of a key whose organization is known, which has the name of the key. Nothing is sent.
+    async fn dialer(ledger: &std::path::Path, key: &str) -> Dialer {
         let base_url = BaseUrl::parse("https://api.example", false).unwrap();
-        let tenant = AccountRef::new(key.as_bytes(), &base_url.to_string());
-        let api = ApiClient::new(ClientConfig::new(base_url, ApiKey::new(key.to_owned()).unwrap()));
+        let api_key = ApiKey::new(key.to_owned()).unwrap();
+        let key_ref = KeyRef::new(api_key.clone(), &base_url);
+        let api = ApiClient::new(ClientConfig::new(base_url, api_key));
         let rules = DialingRules {
             policy: Policy::default(),
             confirm: ConfirmMode::Always,
@@ -369,7 +373,13 @@ mod tests {
             thinking_time: Duration::from_secs(1),
             webhook_hosts: Default::default(),
         };
-        Dialer::new(api, tenant, Environment::Live, LedgerLocation::File(ledger.to_owned()), rules)
+        let place = LedgerLocation::File(ledger.to_owned());
+        let dialer = Dialer::new(api, key_ref.clone(), Environment::Live, place, rules);
+        let ledger = dialer.ledger().await.unwrap();
+        let secret = ledger.secret().await.unwrap();
+        let account = key_ref.organization_account(&secret, key);
+        ledger.record_account_of_key(&key_ref.hash(&secret), account.id()).await.unwrap();
+        dialer
     }
 
     fn orders() -> impl Strategy<Value = DialRequest> {
@@ -397,6 +407,7 @@ mod tests {
         (prop_oneof![4 => call, 1 => number], key, any::<bool>()).prop_map(
             |(order, idempotency_key, allow_repeat)| DialRequest {
                 order,
+                caller: CallerName::local(),
                 idempotency_key,
                 allow_repeat,
             },
@@ -407,8 +418,12 @@ mod tests {
     fn a_token_is_accepted_once_for_one_account_one_purpose_and_exactly_these_arguments() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ledger.sqlite3");
-        let (ours, others) = (dialer(&file, "sk_ours"), dialer(&file, "sk_others"));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let (ours, others, account) = runtime.block_on(async {
+            let ours = dialer(&file, "sk_ours").await;
+            let account = ours.account().await.unwrap();
+            (ours, dialer(&file, "sk_others").await, account)
+        });
         let purpose =
             || prop_oneof![Just(TokenPurpose::Confirmation), Just(TokenPurpose::RequestState)];
         let shown = |task: &str| {
@@ -435,8 +450,8 @@ mod tests {
                         .await
                         .map_err(message);
                     prop_assert!(elsewhere.unwrap_err().contains("another server issued it"));
-                    let same = other.confirmation_fingerprint(ours.account().id())
-                        == asked.confirmation_fingerprint(ours.account().id());
+                    let same = other.confirmation_fingerprint(&account)
+                        == asked.confirmation_fingerprint(&account);
                     prop_assert_eq!(
                         same,
                         format!("{:?}", parts(&other)) == format!("{:?}", parts(&asked))

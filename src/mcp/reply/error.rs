@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::account::{Environment, MissingApiKey};
 use crate::dialing::ledger::LedgerError;
+use crate::dialing::organization::UnknownAccount;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::{self, NextStep};
@@ -320,6 +321,17 @@ impl From<LedgerError> for ToolError {
     }
 }
 
+impl From<UnknownAccount> for ToolError {
+    fn from(error: UnknownAccount) -> Self {
+        match error {
+            UnknownAccount::Ledger(error) => error.into(),
+            UnknownAccount::Api(error) => error.into(),
+            UnknownAccount::NoAgent => Self::new(ErrorCode::Conflict, error.to_string())
+                .with_next([NextStep::tool(ToolName::CREATE_AGENT, "creates an agent")]),
+        }
+    }
+}
+
 /// Maps the API's errors to tool errors.
 impl From<callingbox::Error> for ToolError {
     fn from(error: callingbox::Error) -> Self {
@@ -329,9 +341,10 @@ impl From<callingbox::Error> for ToolError {
             Kind::BadRequest { .. } if operation == ApiOperation::PlaceCall => {
                 (ErrorCode::InvalidArgument, ready_an_agent())
             }
-            Kind::BadRequest { .. } | Kind::Refused { .. } | Kind::Unsendable { .. } => {
-                (ErrorCode::InvalidArgument, vec![])
-            }
+            Kind::BadRequest { .. }
+            | Kind::Refused { .. }
+            | Kind::Unsendable { .. }
+            | Kind::Withheld => (ErrorCode::InvalidArgument, vec![]),
             Kind::Unauthorized { .. } => (ErrorCode::Unauthorized, vec![REPLACE_KEY]),
             Kind::Forbidden { .. } => (ErrorCode::Unauthorized, vec![ASK_FOR_ACCESS]),
             Kind::CallsPaused { .. } | Kind::InsufficientCredit { .. } => {

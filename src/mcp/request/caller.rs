@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rmcp::model::Extensions;
 
+use crate::dialing::caller::CallerName;
 use crate::mcp::registry::selection::Selection;
 
 /// The caller of a request, and the tools that it may use.
@@ -12,6 +13,8 @@ use crate::mcp::registry::selection::Selection;
 pub struct Caller {
     /// A short name for logs that does not identify the caller.
     pub tenant: Arc<str>,
+    /// The name in receipts, limits and rules.
+    pub name: CallerName,
     /// The tools offered to this request: never more than the server offers.
     pub selection: Arc<Selection>,
 }

@@ -7,6 +7,7 @@ use rmcp::model::RequestId;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
+use crate::dialing::caller::CallerName;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::request::peer::McpPeer;
 use crate::mcp::request::progress::ProgressNotifier;
@@ -34,6 +35,8 @@ pub struct ToolContext {
     pub request_id: RequestId,
     /// A short name of the caller, where the transport has many.
     pub tenant: Option<Arc<str>>,
+    /// The caller, as receipts, limits and rules name it.
+    pub caller: CallerName,
     /// Whether the arguments are logged too.
     pub log_arguments: bool,
 }

@@ -7,6 +7,7 @@ use crate::dialing::destination::NumberType;
 use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::limits::{Limit, OrderKind};
 use crate::dialing::order::DialRequest;
+use crate::dialing::organization::UnknownAccount;
 use crate::dialing::outcome::{DialError, Dialed};
 use crate::dialing::policy::RuleName;
 use crate::dialing::policy_check::PolicyCheck;
@@ -19,6 +20,9 @@ use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::ToolExit;
 use crate::telemetry::metrics;
 use callingbox::CallId;
+
+const RING_AGAIN: NextStep =
+    NextStep::person("If the user wants a second call, set allow_repeat to true.");
 
 /// How far an order got.
 pub(super) enum OrderOutcome {
@@ -177,6 +181,23 @@ fn to_tool_error(error: DialError) -> ToolError {
                 _ => conflict,
             }
         }
+        DialError::SimilarCall { ref earlier, .. } => {
+            let conflict = ToolError::new(ErrorCode::Conflict, error.to_string());
+            match earlier.state.id() {
+                Some(id) => conflict.with_call_id(CallId::new(id)).with_next([
+                    NextStep::tool(
+                        ToolName::GET_CALL_RESULT,
+                        "shows what became of the first call",
+                    ),
+                    RING_AGAIN,
+                ]),
+                None => conflict.with_next([
+                    NextStep::tool(ToolName::LIST_CALLS, "shows whether the first call was placed"),
+                    RING_AGAIN,
+                ]),
+            }
+        }
+        DialError::NoAgent => UnknownAccount::NoAgent.into(),
         error @ DialError::Interrupted(_) => ToolError::internal(error.to_string()).with_next([
             NextStep::tool(ToolName::LIST_CALLS, "shows whether it was placed"),
             NextStep::tool(ToolName::LIST_NUMBERS, "shows whether it was bought"),

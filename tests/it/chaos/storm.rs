@@ -9,10 +9,11 @@ use callingbox::E164;
 use callingbox::MilliCents;
 use callingbox::{AgentId, ApiClient, ApiKey, BaseUrl, CallCreate, ClientConfig};
 use callingbox_mcp::dialing::Environment;
+use callingbox_mcp::dialing::caller::CallerName;
 use callingbox_mcp::dialing::confirm::ConfirmMode;
 use callingbox_mcp::dialing::dialer::Dialer;
 use callingbox_mcp::dialing::ledger::{
-    AccountRef, ConfirmedBy, DispatchState, LedgerError, LedgerLocation, MAX_PAGE, RecordFilter,
+    ConfirmedBy, DispatchState, KeyRef, LedgerError, LedgerLocation, MAX_PAGE, RecordFilter,
     open_ledger,
 };
 use callingbox_mcp::dialing::order::{DialRequest, Order};
@@ -74,8 +75,9 @@ fn place(dir: &Path) -> LedgerLocation {
 
 fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
     let base_url = BaseUrl::parse(&proxy.url(), false).unwrap();
-    let account_ref = AccountRef::new(account.key.as_bytes(), &base_url.to_string());
-    let mut config = ClientConfig::new(base_url, ApiKey::new(account.key.clone()).unwrap());
+    let key = ApiKey::new(account.key.clone()).unwrap();
+    let key_ref = KeyRef::new(key.clone(), &base_url);
+    let mut config = ClientConfig::new(base_url, key);
     config.timeouts.request = Duration::from_secs(1);
     config.timeouts.total = Duration::from_millis(1_500);
     let rules = DialingRules {
@@ -86,19 +88,14 @@ fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
         thinking_time: Duration::from_secs(1),
         webhook_hosts: Default::default(),
     };
-    Arc::new(Dialer::new(
-        ApiClient::new(config),
-        account_ref,
-        Environment::Sandbox,
-        place(dir),
-        rules,
-    ))
+    let api = ApiClient::new(config);
+    Arc::new(Dialer::new(api, key_ref, Environment::Sandbox, place(dir), rules))
 }
 
 fn tasks(account: &Account) -> Vec<Task> {
     let calls = (0..CALLS).map(|number| {
         let name = format!("call {number}");
-        let to = format!("+1202555{:04}", 120 + number % 10);
+        let to = format!("+1202555{:04}", 120 + number);
         let call = CallCreate {
             agent_id: AgentId::new(account.agent.clone()),
             to: E164::parse(&to).unwrap(),
@@ -119,7 +116,12 @@ fn tasks(account: &Account) -> Vec<Task> {
         .chain(purchases)
         .map(|(name, order)| Task {
             name,
-            asked: DialRequest { order, idempotency_key: None, allow_repeat: false },
+            asked: DialRequest {
+                order,
+                caller: CallerName::local(),
+                idempotency_key: None,
+                allow_repeat: false,
+            },
             reports: Vec::new(),
         })
         .collect()
@@ -225,13 +227,11 @@ impl Storm {
         let ledger = open_ledger(&place(dir), Environment::Sandbox).await.unwrap();
         let mut done = 0;
         for Desk { account, dialers, orders } in &self.desks {
-            let account_id = dialers[0].account().id().clone();
+            let account_id = dialers[0].account().await.unwrap().id().clone();
             let filter = RecordFilter {
                 account_id: Some(account_id),
-                since: None,
-                status: None,
-                before: None,
                 limit: MAX_PAGE,
+                ..RecordFilter::default()
             };
             let records = ledger.list_records(filter).await.unwrap();
             let rung = office.rung(account).await;

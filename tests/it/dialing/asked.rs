@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::harness::Session;
-use super::{LEGACY, World, can_ask, cannot_ask, data, failure};
+use super::{LEGACY, World, can_ask, cannot_ask, data, failure, repeated};
 
 const TO: &str = "+12025550123";
 
@@ -232,7 +232,7 @@ async fn auto_asks_for_the_first_call_to_a_number_and_for_purchases() {
     reply(&mut session, &asked, yes).await;
     data(&session.answer(id).await);
     // It is known now.
-    session.data("place_call", world.call(TO, "Second.")).await;
+    session.data("place_call", repeated(world.call(TO, "Second."))).await;
 
     let offers = session.data("search_numbers", json!({"limit": 1})).await;
     let number = offers["numbers"][0]["phone_number"].clone();

@@ -60,22 +60,32 @@ async fn a_token_dials_exactly_what_was_shown_and_once() {
                 "{message}"
             );
         }
-        // Another account of the same ledger: the same simulator by another name.
-        let elsewhere = world.sandbox.url().replace("127.0.0.1", "localhost");
-        let mut other = world.session_at(&elsewhere, era, cannot_ask()).await;
-        let confirmed = with(&call, "confirmation_token", json!(token));
-        let answer = other.call("place_call", confirmed.clone()).await;
-        assert!(failure(&answer).2.contains("not accepted"), "{answer}");
         assert_eq!(world.dialed().await, 0);
 
-        // Another process of the same account takes it, once.
-        let mut session = world.session(era, cannot_ask()).await;
+        // Another process of the same account takes it, once, by whatever name it reaches the simulator.
+        let confirmed = with(&call, "confirmation_token", json!(token));
+        let elsewhere = world.sandbox.url().replace("127.0.0.1", "localhost");
+        let mut session = world.session_at(&elsewhere, era, cannot_ask()).await;
         let placed = session.data("place_call", confirmed.clone()).await;
         assert_eq!(placed["call_id"], world.control.dialed().await[0]["call_id"]);
         let answer = session.call("place_call", confirmed).await;
         assert!(failure(&answer).2.contains("used before"), "{answer}");
         assert_eq!(world.dialed().await, 1);
         assert_eq!(world.receipts(&[]).await[0]["confirmed_by"], "token");
+
+        // An organization that begins again, with the same ids, is another account.
+        let (token, _) = preview(&mut session, &call).await;
+        world.control.request("POST", "/sandbox/reset", None).await;
+        let flag = format!("--sandbox={}", world.sandbox.url());
+        let mut elsewhere = Session::with(LEGACY, &[&flag], &[]).await;
+        let agent = elsewhere.outbound_agent(json!({"answered": "boolean"})).await;
+        elsewhere.finish_well().await;
+        assert_eq!(agent, world.agent);
+        let mut session = world.session(era, cannot_ask()).await;
+        let answer =
+            session.call("place_call", with(&call, "confirmation_token", json!(token))).await;
+        assert!(failure(&answer).2.contains("not accepted"), "{answer}");
+        assert_eq!(world.dialed().await, 0);
     }
 }
 

@@ -11,6 +11,8 @@ mod human;
 mod once;
 mod rounds;
 mod rules;
+#[cfg(unix)]
+mod stopped;
 
 use std::sync::Arc;
 
@@ -54,7 +56,7 @@ impl World {
         self.session_at(&self.sandbox.url(), era, capabilities).await
     }
 
-    /// The same by another address, which is another account to the ledger.
+    /// The same by another address of the simulator.
     async fn session_at(&self, url: &str, era: Era, capabilities: Value) -> Session {
         let flag = format!("--sandbox={url}");
         let mut session = Session::start_in(Arc::clone(&self.home), &[&flag], &[]);
@@ -81,6 +83,12 @@ impl World {
         let text = self.home.print(&arguments).await;
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
+}
+
+/// The call, placed even if the same agent called the same number a moment ago.
+fn repeated(mut call: Value) -> Value {
+    call["allow_repeat"] = json!(true);
+    call
 }
 
 /// A client that can ask its human.

@@ -1,9 +1,10 @@
 //! The same is dialed once: at the same instant, later, by key, from several processes, after a kill.
 
 use callingbox::E164;
-use callingbox::{AgentId, CallCreate};
+use callingbox::{AgentId, ApiKey, BaseUrl, CallCreate};
+use callingbox_mcp::dialing::caller::CallerName;
 use callingbox_mcp::dialing::ledger::{
-    AccountRef, BeginConstraints, BeginResult, ConfirmedBy, DispatchId, LedgerLocation, NewIntent,
+    BeginConstraints, BeginResult, ConfirmedBy, DispatchId, KeyRef, LedgerLocation, NewIntent,
     open_ledger,
 };
 use callingbox_mcp::dialing::limits::CallLimits;
@@ -12,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::harness::{Session, within_limit};
-use super::{LEGACY, World, cannot_ask, data, failure};
+use super::{LEGACY, World, cannot_ask, data, failure, repeated};
 
 const TO: &str = "+12025550123";
 
@@ -49,7 +50,7 @@ async fn limits_hold_across_processes() {
         [world.session(LEGACY, cannot_ask()).await, world.session(LEGACY, cannot_ask()).await];
     let mut ids = Vec::new();
     for number in 0..6 {
-        let call = world.call(TO, &format!("Task {number}."));
+        let call = repeated(world.call(TO, &format!("Task {number}.")));
         ids.push(sessions[number % 2].begin_call("place_call", call).await);
     }
     let mut refused = 0;
@@ -213,13 +214,13 @@ async fn while_another_holds_the_ledger_it_is_to_be_tried_later() {
     session.data("place_call", world.call(TO, "First.")).await;
     let other = rusqlite::Connection::open(ledger(&world)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let answer = session.call("place_call", world.call(TO, "Second.")).await;
+    let answer = session.call("place_call", world.call("+12025550124", "Second.")).await;
     let (class, done, message) = failure(&answer);
     assert_eq!((class, done), ("unavailable", "nothing"));
     assert!(message.contains("another process has locked the ledger"), "{message}");
     assert_eq!(answer["result"]["_meta"]["callingbox-mcp/error"]["retry"], "later", "{answer}");
     other.execute_batch("ROLLBACK").unwrap();
-    session.data("place_call", world.call(TO, "Second.")).await;
+    session.data("place_call", world.call("+12025550124", "Second.")).await;
     assert_eq!(world.dialed().await, 2);
 }
 
@@ -228,26 +229,37 @@ async fn abandon(world: &World, call: &Value, seconds_ago: i64) -> DispatchId {
     let place = LedgerLocation::File(ledger(world));
     let organization = world.control.request("GET", "/sandbox/organization", None).await;
     let incarnation = organization["incarnation"].as_str().unwrap();
-    let account = format!("{}#{incarnation}", world.sandbox.url());
-    let account = AccountRef::new(callingbox_mcp::simulator::KEY.as_bytes(), &account);
+    let ledger = open_ledger(&place, callingbox_mcp::account::Environment::Sandbox).await.unwrap();
+    let secret = ledger.secret().await.unwrap();
+    let base_url = BaseUrl::parse(&world.sandbox.url(), false).unwrap();
+    let key = ApiKey::new(callingbox_mcp::simulator::KEY.to_owned()).unwrap();
+    let key = KeyRef::for_simulator(key, &base_url, incarnation);
+    let agents = world.control.request("GET", "/v1/agents", None).await;
+    let organization = agents["data"][0]["org_id"].as_str().unwrap();
+    let account = key.organization_account(&secret, organization);
     let create = CallCreate {
         agent_id: AgentId::new(world.agent.clone()),
         to: E164::parse(call["to"].as_str().unwrap()).unwrap(),
-        from_number: None,
+        from_number: agents["data"][0]["numbers"][0]["e164"]
+            .as_str()
+            .map(|e164| E164::parse(e164).unwrap()),
         instructions: call["instructions"].as_str().map(str::to_owned),
         context: None,
         webhook_url: None,
         metadata: None,
     };
     let order = Order::Call(Box::new(create));
-    let asked = DialRequest { order, idempotency_key: None, allow_repeat: false };
+    let caller = CallerName::local();
+    let asked = DialRequest { order, caller, idempotency_key: None, allow_repeat: false };
     let now = Timestamp::now() - SignedDuration::from_secs(seconds_ago);
     let dispatch_id = DispatchId::new();
     let intent = NewIntent {
         dispatch_id,
         kind: asked.kind(),
         account_id: account.id().clone(),
-        fingerprint: asked.fingerprint(account.id()),
+        caller: asked.caller.clone(),
+        fingerprint: asked.fingerprint(&account),
+        arguments: asked.argument_hashes(&account),
         idempotency_key: None,
         callee: asked.callee(&account),
         agent_id: Some(world.agent.clone()),
@@ -262,7 +274,6 @@ async fn abandon(world: &World, call: &Value, seconds_ago: i64) -> DispatchId {
         allow_repeat: false,
         limits: CallLimits::default(),
     };
-    let ledger = open_ledger(&place, callingbox_mcp::account::Environment::Sandbox).await.unwrap();
     assert!(matches!(ledger.begin(intent, terms).await.unwrap(), BeginResult::Begun(_)));
     dispatch_id
 }
@@ -275,7 +286,7 @@ fn ledger(world: &World) -> std::path::PathBuf {
 async fn what_never_left_is_dialed_once_it_can_arrive_no_more() {
     let world = World::new("", "").await;
     let mut session = world.session(LEGACY, cannot_ask()).await;
-    let (old, young) = (world.call(TO, "Old."), world.call(TO, "Young."));
+    let (old, young) = (world.call(TO, "Old."), world.call("+12025550124", "Young."));
     abandon(&world, &old, 180).await;
     abandon(&world, &young, 20).await;
     let both = [

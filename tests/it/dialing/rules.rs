@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::harness::{Era, Home};
-use super::{LEGACY, World, can_ask, cannot_ask, failure};
+use super::{LEGACY, World, can_ask, cannot_ask, failure, repeated};
 
 const TO: &str = "+12025550123";
 
@@ -65,7 +65,7 @@ async fn calls_at_once_are_counted_until_they_end() {
         World::new("", "[limits]\nconcurrent = 1\nper_destination_per_day = \"off\"\n").await;
     let mut session = world.session(LEGACY, cannot_ask()).await;
     session.data("place_call", world.call(TO, "First.")).await;
-    let answer = session.call("place_call", world.call(TO, "Second.")).await;
+    let answer = session.call("place_call", repeated(world.call(TO, "Second."))).await;
     let (class, done, message) = failure(&answer);
     assert_eq!((class, done), ("refused_by_policy", "nothing"));
     assert!(
@@ -78,7 +78,7 @@ async fn calls_at_once_are_counted_until_they_end() {
     assert_eq!((&error["retry"], &error["next"]), (&json!("later"), &json!(next)));
     // Nobody waits for the end of the first; it ends all the same.
     world.control.advance(600).await;
-    session.data("place_call", world.call(TO, "Second.")).await;
+    session.data("place_call", repeated(world.call(TO, "Second."))).await;
     assert_eq!(world.dialed().await, 2);
     assert_eq!(world.receipts(&["--outcome", "completed"]).await.len(), 1);
 }
@@ -90,13 +90,13 @@ async fn what_calls_may_cost_is_counted_until_they_end() {
     let mut session = world.session(LEGACY, cannot_ask()).await;
     session.data("place_call", world.call(TO, "First.")).await;
     // Three dollars are held for it.
-    let answer = session.call("place_call", world.call(TO, "Second.")).await;
+    let answer = session.call("place_call", repeated(world.call(TO, "Second."))).await;
     let (class, done, message) = failure(&answer);
     assert_eq!((class, done), ("refused_by_policy", "nothing"));
     assert!(message.contains("limits.spend_per_day"), "{message}");
     // Nobody waits for its end; it cost cents.
     world.control.advance(600).await;
-    session.data("place_call", world.call(TO, "Second.")).await;
+    session.data("place_call", repeated(world.call(TO, "Second."))).await;
     assert_eq!(world.dialed().await, 2);
     assert_eq!(world.receipts(&["--outcome", "completed"]).await.len(), 1);
     assert_eq!(world.receipts(&["--outcome", "placed"]).await.len(), 1);
@@ -154,7 +154,7 @@ async fn a_limit_in_shadow_only_says_what_it_would_have_done() {
     let world = World::new("", policy).await;
     let mut session = world.session(LEGACY, cannot_ask()).await;
     session.data("place_call", world.call(TO, "First.")).await;
-    session.data("place_call", world.call(TO, "Second.")).await;
+    session.data("place_call", repeated(world.call(TO, "Second."))).await;
     let (_, _, log) = session.finish().await;
     assert_eq!(log.matches("a calling rule in shadow mode would have acted").count(), 1, "{log}");
     assert!(log.contains("limits.concurrent"), "{log}");

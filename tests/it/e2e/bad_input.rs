@@ -51,7 +51,7 @@ async fn bad_arguments_are_named() {
         ("place_call", place(json!({"to": null})), "invalid_argument", "missing field `to`"),
         ("place_call", place(json!({"from_number": "415"})), "invalid_argument", "`from_number`: "),
         // Agents.
-        ("place_call", place(json!({"agent_id": "nobody"})), "not_found", "POST /v1/calls"),
+        ("place_call", place(json!({"agent_id": "nobody"})), "not_found", "GET /v1/agents/{id}"),
         ("place_call", place(json!({"agent_id": inbound})), "", "POST /v1/calls"),
         ("place_call", place(json!({"agent_id": archived})), "", "POST /v1/calls"),
         ("place_call", place(json!({"agent_id": numberless})), "", "POST /v1/calls"),

@@ -69,6 +69,8 @@ async fn all_tools(era: Era) {
 
     // Numbers and agents.
     let offers = on.call("search_numbers", json!({"number_type": "local", "limit": 3})).await;
+    // More than one number is bought only once an agent names the organization.
+    on.call("create_agent", json!({"name": "First", "type": "inbound"})).await;
     let mut numbers = Vec::new();
     for index in 0..2 {
         let phone = &offers["numbers"][index]["phone_number"];
@@ -327,13 +329,13 @@ async fn a_list_of_unreadable_records_is_not_reported_as_empty() {
 async fn when_a_step_fails_the_completed_steps_are_named() {
     let mut session = Session::modern().await;
     let offers = session.data("search_numbers", json!({"limit": 2})).await;
+    let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
     let mut ids = Vec::new();
     for index in 0..2 {
         let phone = &offers["numbers"][index]["phone_number"];
         let number = session.data("purchase_number", json!({"phone_number": phone})).await;
         ids.push(number["number"]["number_id"].clone());
     }
-    let agent = session.data("create_agent", json!({"name": "A", "type": "outbound"})).await;
     let id = &agent["agent_id"];
     let steps = json!({"agent_id": id, "attach": [ids[0], ids[1]], "detach": ["no-such-number"]});
     let error = session.failure("set_agent_numbers", steps).await;

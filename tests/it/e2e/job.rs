@@ -213,6 +213,7 @@ async fn numbers_are_listed_page_by_page_in_both_directions() {
     let mut session = Session::start_in(Arc::new(home), &[&flag], &[]);
     session.open(Era::Modern).await;
     let offers = session.data("search_numbers", json!({"limit": 5})).await;
+    session.data("create_agent", json!({"name": "A", "type": "inbound"})).await;
     let mut owned = Vec::new();
     for offer in offers["numbers"].as_array().unwrap() {
         let number = json!({"phone_number": offer["phone_number"]});

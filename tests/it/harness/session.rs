@@ -304,6 +304,11 @@ impl Session {
         self.input = None;
     }
 
+    /// The id of the process.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id().expect("the process runs")
+    }
+
     /// Sends SIGTERM.
     pub(crate) async fn terminate(&self) {
         let id = self.process.id().unwrap().to_string();

@@ -1,5 +1,7 @@
 //! What the log says about a tool call, and what it never contains.
 
+use callingbox::ApiKey;
+use callingbox_mcp::dialing::caller::CallerName;
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
@@ -98,7 +100,8 @@ async fn each_call_has_one_line_and_no_line_has_a_secret() {
     let log = folder.path().join("log");
     let server = start_logging(&log, &[], &["--auth", "key"]).await;
     call_with_secrets(&server).await;
-    let line = |tool: &str, outcome: &str, id: &str| json!({"level": "INFO", "message": "tool call", "tool": tool, "outcome": outcome, "request_id": id});
+    let caller = CallerName::from_api_key(&ApiKey::new(KEY.to_owned()).unwrap());
+    let line = |tool: &str, outcome: &str, id: &str| json!({"level": "INFO", "message": "tool call", "tool": tool, "outcome": outcome, "caller": caller, "request_id": id});
     assert_eq!(
         tool_call_lines(&log),
         [

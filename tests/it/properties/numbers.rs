@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use callingbox::{E164, MilliCents};
+use callingbox_mcp::dialing::caller::CallerName;
 use callingbox_mcp::dialing::destination::{Destination, NumberFault, NumberType, canonical_form};
 use callingbox_mcp::dialing::limits::Usage;
 use callingbox_mcp::dialing::policy::{Decision, Policy, PolicyInput, RuleName};
@@ -24,6 +25,7 @@ fn refusal(number: &E164) -> Option<RuleName> {
         to: number,
         destination: &Destination::from_number(number),
         agent_id: "agt_1",
+        caller: &CallerName::local(),
         now: "2026-11-28T18:00:00Z".parse().unwrap(),
         usage: &Usage::default(),
         hold: MilliCents::ZERO,

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use callingbox::E164;
 use callingbox::MilliCents;
+use callingbox_mcp::dialing::caller::CallerName;
 use callingbox_mcp::dialing::destination::Destination;
 use callingbox_mcp::dialing::limits::{Usage, WindowUsage};
 use callingbox_mcp::dialing::policy::{
@@ -147,6 +148,7 @@ fn evaluate(policy: &Policy, call: &Call) -> PolicyDecision {
         to: &call.to,
         destination: &DESTINATIONS[call.to.as_str()],
         agent_id: "agt_1",
+        caller: &CallerName::local(),
         now: call.now,
         usage: &call.usage,
         hold: MilliCents::from_cents(300),

@@ -1,5 +1,5 @@
--- Shared by all scripts. KEYS[1] is the tenant's prefix; every key begins with it and so lies in one
--- hash slot. A record is stored as {"created_ms", "lease_expires_ms", "record"} and never re-encoded here.
+-- Shared by all scripts. KEYS[1] is the account's prefix. Every key begins with it, so all keys of an account are in one
+-- hash slot. A record is stored as {"created_ms", "in_progress_until_ms", "record"} and never encoded again here.
 local P = KEYS[1]
 
 local function get(id)
@@ -10,12 +10,16 @@ end
 
 local function is_open(record) return record.state == 'intent' or record.state == 'unknown' end
 local function is_placed(record) return record.state == 'placed' or record.state == 'finished' end
+local function integer(number) return string.format('%.0f', number) end
+
+-- The prefix of the sets of one caller; those of the whole account have no prefix.
+local function caller_scope(caller) return 'caller:' .. caller .. ':' end
 
 -- Stores a record and puts it into the sets to which its state belongs.
 local function store(id, raw)
   local stored = cjson.decode(raw)
   local record = stored.record
-  local call, alive = record.kind == 'call', record.state ~= 'not_placed'
+  local is_call, may_exist = record.kind == 'call', record.state ~= 'not_placed'
   local function put(name, wanted, score)
     if wanted then
       redis.call('ZADD', P .. name, score, id)
@@ -23,27 +27,35 @@ local function store(id, raw)
       redis.call('ZREM', P .. name, id)
     end
   end
-  local at, lease = string.format('%.0f', stored.created_ms), string.format('%.0f', stored.lease_expires_ms)
+  local created, until_ms = integer(stored.created_ms), stored.in_progress_until_ms
   redis.call('SET', P .. 'd:' .. id, raw)
-  put('all', true, at)
-  put('calls', call and alive, at)
-  put('ringing', call and (record.state == 'placed' or record.state == 'unknown'), at)
-  put('leased', call and record.state == 'intent', lease)
-  put('open', is_open(record), at)
-  put('purchases', alive and not call, at)
-  put('spend', alive, at)
-  put('fp:' .. record.fingerprint, alive, at)
+  put('all', true, created)
+  put('open', is_open(record), created)
+  put('purchases', may_exist and not is_call, created)
+  put('fp:' .. record.fingerprint, may_exist, created)
+  for _, scope in ipairs({ '', caller_scope(record.caller) }) do
+    local is_running = type(until_ms) == 'number'
+    put(scope .. 'calls', is_call and may_exist, created)
+    put(scope .. 'spend', may_exist, created)
+    put(scope .. 'running', is_running, is_running and integer(until_ms))
+    put(scope .. 'unknown', is_running and record.state == 'unknown', is_running and integer(until_ms))
+  end
   if type(record.callee) == 'table' then
-    put('to:' .. record.callee.hash, call and alive, at)
-    put('known:' .. record.callee.hash, is_placed(record), at)
+    local hash = record.callee.hash
+    put('to:' .. hash, is_call and may_exist, created)
+    put('known:' .. hash, is_placed(record), created)
+    if type(record.agent_id) == 'string' then
+      put('pair:' .. hash .. ':' .. record.agent_id, is_call and may_exist, created)
+    end
   end
   local amount = type(record.cost_milli_cents) == 'number' and record.cost_milli_cents or record.hold_milli_cents
-  redis.call('HSET', P .. 'amount', id, string.format('%.0f', amount))
+  redis.call('HSET', P .. 'amount', id, integer(amount))
   if is_placed(record) then redis.call('SET', P .. 'id:' .. record.id, id) end
 end
 
--- The earlier one that stands in the way, if any. allow_repeat is '0' or '1'.
-local function earlier(fingerprint, key, key_since, repeats_since, allow_repeat)
+-- The earlier dispatch that blocks a new one, if there is one. allow_repeat is '0' or '1'; pair is the hash of the
+-- destination and the agent, or empty.
+local function find_earlier(fingerprint, key, key_since, repeats_since, allow_repeat, pair)
   if key ~= '' then
     local first = redis.call('GET', P .. 'key:' .. key)
     local found, stored
@@ -60,13 +72,20 @@ local function earlier(fingerprint, key, key_since, repeats_since, allow_repeat)
     if found and not repeated and allow_repeat == '0' and stored.created_ms > repeats_since then repeated = found end
   end
   if repeated then return { 'same', repeated } end
+  if pair ~= '' and allow_repeat == '0' then
+    local newest = redis.call('ZREVRANGEBYSCORE', P .. 'pair:' .. pair, '+inf', '(' .. integer(repeats_since), 'LIMIT', 0, 1)
+    if newest[1] then
+      local found = get(newest[1])
+      if found then return { 'similar', found } end
+    end
+  end
 end
 
-local HOUR, DAY, LONGEST_CALL = 3600000, 86400000, 7200000
+local HOUR, DAY = 3600000, 86400000
 
--- How many of a set are younger than the window, and when there will be fewer than max (-1: no answer).
-local function used(name, now, window, max)
-  local count = redis.call('ZCOUNT', P .. name, '(' .. string.format('%.0f', now - window), '+inf')
+-- How many of a set are younger than the window, and when there will be fewer than max (-1: unknown or not full).
+local function count_window(name, now, window, max)
+  local count = redis.call('ZCOUNT', P .. name, '(' .. integer(now - window), '+inf')
   local frees_at = -1
   if max > 0 and count >= max then
     frees_at = redis.call('ZREVRANGE', P .. name, max - 1, max - 1, 'WITHSCORES')[2] + window
@@ -74,47 +93,71 @@ local function used(name, now, window, max)
   return count, frees_at
 end
 
--- limits: per_hour, per_day, per_destination_per_hour, per_destination_per_day, at_once, spend, purchases_per_day; -1 is none.
--- Answers with the usage as thirteen numbers and whether a limit is reached.
-local function usage(kind, hash, now, hold, limits)
-  local hour, hour_frees = used('calls', now, HOUR, limits[1])
-  local day, day_frees = used('calls', now, DAY, limits[2])
-  local to_hour, to_hour_frees, to_day, to_day_frees = 0, -1, 0, -1
-  if hash ~= '' then
-    to_hour, to_hour_frees = used('to:' .. hash, now, HOUR, limits[3])
-    to_day, to_day_frees = used('to:' .. hash, now, DAY, limits[4])
+-- The spending of the last day, and when a hold fits under the limit (-1: now, never or no limit).
+local function sum_spending(name, now, hold, max)
+  local spending = redis.call('ZRANGEBYSCORE', P .. name, '(' .. integer(now - DAY), '+inf', 'WITHSCORES')
+  local spent, amounts = 0, {}
+  for index = 1, #spending, 2 do
+    amounts[index] = tonumber(redis.call('HGET', P .. 'amount', spending[index])) or 0
+    spent = spent + amounts[index]
   end
-  local at_once = redis.call('ZCOUNT', P .. 'ringing', '(' .. string.format('%.0f', now - LONGEST_CALL), '+inf')
-    + redis.call('ZCOUNT', P .. 'leased', '(' .. string.format('%.0f', now), '+inf')
-  local spent, spend_frees = 0, -1
-  local spending = redis.call('ZRANGEBYSCORE', P .. 'spend', '(' .. string.format('%.0f', now - DAY), '+inf', 'WITHSCORES')
-  local amounts = {}
-  for at = 1, #spending, 2 do
-    amounts[at] = tonumber(redis.call('HGET', P .. 'amount', spending[at])) or 0
-    spent = spent + amounts[at]
+  local excess = max >= 0 and spent + hold - max or 0
+  local freed = 0
+  for index = 1, excess > 0 and #spending or 0, 2 do
+    freed = freed + amounts[index]
+    if freed >= excess then return spent, spending[index + 1] + DAY, true end
   end
-  local bought, bought_frees = used('purchases', now, DAY, limits[7])
-  local excess = limits[6] >= 0 and spent + hold - limits[6] or 0
-  if excess > 0 then
-    local freed = 0
-    for at = 1, #spending, 2 do
-      freed = freed + amounts[at]
-      if freed >= excess then
-        spend_frees = spending[at + 1] + DAY
-        break
-      end
-    end
+  return spent, -1, excess > 0
+end
+
+-- The usage of the account or of one caller as nine numbers, and whether a limit is reached.
+-- limits: per_hour, per_day, concurrent, spend_per_day; -1 is none.
+local function measure_scope(scope, kind, now, hold, limits)
+  local hour, hour_frees = count_window(scope .. 'calls', now, HOUR, limits[1])
+  local day, day_frees = count_window(scope .. 'calls', now, DAY, limits[2])
+  local running = redis.call('ZCOUNT', P .. scope .. 'running', '(' .. integer(now), '+inf')
+  local unknown = redis.call('ZCOUNT', P .. scope .. 'unknown', '(' .. integer(now), '+inf')
+  local running_frees = -1
+  if limits[3] > 0 and running >= limits[3] and unknown > 0 then
+    local name, skipped = P .. scope .. 'running', running - limits[3]
+    running_frees = redis.call('ZRANGEBYSCORE', name, '(' .. integer(now), '+inf', 'WITHSCORES', 'LIMIT', skipped, 1)[2]
   end
-  local function full(count, limit) return limit >= 0 and count >= limit end
-  local reached = excess > 0
-  if kind == 'call' then
-    reached = reached or full(hour, limits[1]) or full(day, limits[2]) or full(to_hour, limits[3])
-      or full(to_day, limits[4]) or full(at_once, limits[5])
-  else
-    reached = reached or full(bought, limits[7])
+  local spent, spend_frees, is_reached = sum_spending(scope .. 'spend', now, hold, limits[4])
+  local function is_full(count, max) return kind == 'call' and max >= 0 and count >= max end
+  is_reached = is_reached or is_full(hour, limits[1]) or is_full(day, limits[2]) or is_full(running, limits[3])
+  return { hour, hour_frees, day, day_frees, running, unknown, running_frees, spent, spend_frees }, is_reached
+end
+
+-- limits: those of the account, of each caller, to one destination in an hour and in a day, and purchases in a day.
+-- Returns the usage as 24 numbers, and whether a limit is reached.
+local function measure_usage(kind, caller, hash, now, hold, limits)
+  local account_limits = { limits[1], limits[2], limits[3], limits[4] }
+  local caller_limits = { limits[5], limits[6], limits[7], limits[8] }
+  local numbers, is_reached = measure_scope('', kind, now, hold, account_limits)
+  local of_caller, is_caller_reached = { 0, -1, 0, -1, 0, 0, -1, 0, -1 }, false
+  -- Usually no limit of a caller is set.
+  if math.max(unpack(caller_limits)) >= 0 then
+    of_caller, is_caller_reached = measure_scope(caller_scope(caller), kind, now, hold, caller_limits)
   end
-  local numbers = { hour, hour_frees, day, day_frees, to_hour, to_hour_frees, to_day, to_day_frees, at_once, spent, spend_frees,
-    bought, bought_frees }
-  for at, number in ipairs(numbers) do numbers[at] = string.format('%.0f', number) end
-  return numbers, reached
+  for _, number in ipairs(of_caller) do numbers[#numbers + 1] = number end
+  for index, window in ipairs({ HOUR, DAY }) do
+    local count, frees_at, max = 0, -1, limits[8 + index]
+    if hash ~= '' then count, frees_at = count_window('to:' .. hash, now, window, max) end
+    numbers[#numbers + 1] = count
+    numbers[#numbers + 1] = frees_at
+    is_reached = is_reached or (kind == 'call' and max >= 0 and count >= max)
+  end
+  local bought, bought_frees = count_window('purchases', now, DAY, limits[11])
+  numbers[#numbers + 1] = bought
+  numbers[#numbers + 1] = bought_frees
+  is_reached = is_reached or (kind == 'purchase' and limits[11] >= 0 and bought >= limits[11])
+  for index, number in ipairs(numbers) do numbers[index] = integer(tonumber(number)) end
+  return numbers, is_reached or is_caller_reached
+end
+
+-- The eleven limits from ARGV, the first of which is at this index.
+local function read_limits(first)
+  local limits = {}
+  for index = 0, 10 do limits[index + 1] = tonumber(ARGV[first + index]) end
+  return limits
 end

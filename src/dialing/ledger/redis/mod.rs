@@ -1,15 +1,39 @@
 //! The ledger in Redis or Valkey, shared by several machines.
 //!
-//! Whatever must be one step is one Lua script; a record's later changes are compare-and-set on the
-//! whole record, so that the rules of its life stay in one place. All keys of a account carry the hash
-//! tag `{account}` and lie in one slot of a cluster.
+//! Each atomic step is one Lua script. A record's later changes are compare-and-set on the whole record, so that the
+//! rules of its life are in one place.
 //!
-//! How durable an intent is, the server decides: run it with `appendonly yes` and `appendfsync always`
-//! for the promise that a file gives (<https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/>),
-//! and with `maxmemory-policy noeviction`.
+//! The layout of the keys, version 2. `PREFIX:meta` is a hash of version, environment and secret; `PREFIX:2:accounts` the
+//! set of accounts; `PREFIX:2:api_key:HASH` the account of an API key. All other keys begin with `PREFIX:2:{ACCOUNT}:`,
+//! whose hash tag puts an account into one slot of a cluster. ROW is `BATCH:ROW`. Those marked * are not written yet: they
+//! are reserved for batches and opt-outs, so that the first release has the whole layout.
 //!
-//! A command whose answer is lost is not sent again by the connection. Should a cluster's client do so,
-//! a second `begin` finds its own dispatch and is answered as the first.
+//! | Key | Type | Content |
+//! |---|---|---|
+//! | `d:DISPATCH` | string | the record as JSON; later with `batch_id`, `batch_row` and `attempt` * |
+//! | `all`, `open` | sorted set, by creation | dispatches: all, and those in the state intent or unknown |
+//! | `fp:FINGERPRINT`, `to:CALLEE`, `known:CALLEE`, `pair:CALLEE:AGENT` | the same | dispatches that may exist: of an order, to a number, placed to a number, by an agent to a number |
+//! | `calls`, `purchases`, `spend` | the same | calls, purchases, and both, that may exist |
+//! | `running`, `unknown` | sorted set, by the end | calls that count as in progress until then; those with an unknown result |
+//! | `caller:CALLER:calls`, `…:spend`, `…:running`, `…:unknown` | the same | those of one caller |
+//! | `amount` | hash | the cost or the hold of each dispatch |
+//! | `key:KEY`, `id:ID` | string | the dispatch of an idempotency key, of a call or of a number |
+//! | `token:TOKEN` | string that expires | a confirmation token that was used |
+//! | `attempt:ROW:ATTEMPT` * | string | the dispatch of an attempt, unless it was proved that it was not placed |
+//! | `batch:BATCH` * | string | a batch as JSON |
+//! | `batches`, `batch_erase` * | sorted set | batches by creation, and by the instant of their erasure |
+//! | `batch_fp:FINGERPRINT`, `batch_key:KEY` * | string | the batch of a list, of an idempotency key |
+//! | `rows:BATCH` * | hash | the rows of a batch as JSON, by number |
+//! | `due:BATCH` * | sorted set, by the next attempt | the rows that wait |
+//! | `waiting:CALLEE` * | string | the ROW in which a number waits or is called |
+//! | `opt_out` * | hash | the numbers that are not called, each with its entries as JSON |
+//!
+//! The server decides how durable an intent is: run it with `appendonly yes` and `appendfsync always` for the promise
+//! that a file gives (<https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/>), and with
+//! `maxmemory-policy noeviction`.
+//!
+//! The connection does not repeat a command whose answer is lost. Should the client of a cluster do so, a second `begin`
+//! finds its own dispatch and is answered like the first.
 
 use std::fmt;
 
@@ -21,21 +45,24 @@ use serde::{Deserialize, Serialize};
 use super::record::truncate_to_millis;
 use super::{
     AccountId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
-    DispatchRecord, EarlierDispatch, IdempotencyKey, KEY_LIFETIME, Ledger, LedgerError, MAX_PAGE,
-    NewIntent, RecordCursor, RecordFilter, truncate_reason,
+    DispatchRecord, EarlierDispatch, IdempotencyKey, KEY_LIFETIME, KeyHash, Ledger, LedgerError,
+    LedgerSecret, MAX_PAGE, NewIntent, RecordCursor, RecordFilter, truncate_reason,
 };
 use crate::dialing::Environment;
 use crate::dialing::call_outcome::CallEnd;
-use crate::dialing::limits::{CallLimits, OrderKind, Usage, WindowUsage};
+use crate::dialing::caller::CallerName;
+use crate::dialing::limits::{CallLimits, OrderKind, ScopeUsage, Usage, WindowUsage};
 use crate::state::{self, RedisConnection};
 use callingbox::MilliCents;
 
 /// The layout of the keys; a newer one is refused.
-const VERSION: i64 = 1;
-/// How often a change of one record is tried when others change it at the same time.
-const TRIES: u32 = 64;
-/// Records read in one round trip, at most.
-const BATCH: isize = 200;
+const VERSION: i64 = 2;
+/// How often a change of one record is attempted while others change it.
+const MAX_ATTEMPTS: u32 = 64;
+/// The most records that one round trip reads.
+const MAX_READ: isize = 200;
+/// The numbers that describe the usage of one scope.
+const SCOPE_NUMBERS: usize = 9;
 
 /// A ledger on a server.
 #[derive(Clone)]
@@ -43,7 +70,6 @@ pub struct RedisLedger {
     connection: RedisConnection,
     prefix: String,
     environment: Environment,
-    secret: [u8; 32],
 }
 
 impl fmt::Debug for RedisLedger {
@@ -52,33 +78,30 @@ impl fmt::Debug for RedisLedger {
     }
 }
 
-/// A record as it is stored, with its instants as the scripts read them.
+/// A record as it is stored, with its times as the scripts read them.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     created_ms: i64,
-    lease_expires_ms: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_progress_until_ms: Option<i64>,
     record: DispatchRecord,
 }
 
 impl RedisLedger {
-    /// The ledger over this connection. All keys begin with `prefix`; one prefix belongs to one world.
+    /// The ledger over this connection. All keys begin with `prefix`; one prefix belongs to one environment.
     ///
     /// # Errors
-    /// [`LedgerError`] when the server cannot be reached, or the keys under the prefix are of a newer
-    /// version or of the other world.
+    /// The server cannot be reached, or the keys under the prefix are of a newer version or of the other environment.
     pub async fn open(
         mut connection: RedisConnection,
         prefix: &str,
         environment: Environment,
     ) -> Result<Self, LedgerError> {
         let meta = format!("{prefix}:meta");
-        let secret: Vec<u8> = rand::random::<[u8; 32]>().to_vec();
         let _: () = connection.hset_nx(&meta, "environment", environment.as_str()).await?;
         let _: () = connection.hset_nx(&meta, "version", VERSION).await?;
-        let _: () = connection.hset_nx(&meta, "secret", secret).await?;
         let version: i64 = connection.hget(&meta, "version").await?;
         let found: String = connection.hget(&meta, "environment").await?;
-        let secret: Vec<u8> = connection.hget(&meta, "secret").await?;
         if version > VERSION {
             return Err(LedgerError::Newer { found: version, supported: VERSION });
         }
@@ -90,13 +113,25 @@ impl RedisLedger {
             };
             return Err(LedgerError::WrongEnvironment { found: other, wanted: environment });
         }
-        let secret =
-            secret.try_into().map_err(|_| LedgerError::Damaged("its secret".to_owned()))?;
-        Ok(Self { connection, prefix: prefix.to_owned(), environment, secret })
+        if version < VERSION {
+            let _: () = connection.hset(&meta, "version", VERSION).await?;
+            tracing::warn!(
+                prefix,
+                "the ledger in Redis had the layout of an unreleased version; its keys are left as they are, and a new \
+                 ledger begins, which does not know the calls in the old one"
+            );
+        }
+        let ledger = Self { connection, prefix: prefix.to_owned(), environment };
+        ledger.secret().await?;
+        Ok(ledger)
     }
 
     fn key(&self, account: &AccountId, rest: &str) -> String {
-        format!("{}:{{{}}}:{rest}", self.prefix, account.as_str())
+        format!("{}:{VERSION}:{{{}}}:{rest}", self.prefix, account.as_str())
+    }
+
+    fn api_key(&self, key: &KeyHash) -> String {
+        format!("{}:{VERSION}:api_key:{}", self.prefix, key.as_str())
     }
 
     async fn invoke<T: redis::FromRedisValue>(
@@ -127,7 +162,7 @@ impl RedisLedger {
         dispatch: DispatchId,
         change: impl Fn(&mut DispatchRecord) -> Result<bool, LedgerError> + Send + Sync,
     ) -> Result<(DispatchRecord, bool), LedgerError> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let before = self
                 .raw(account, &dispatch.to_string())
                 .await?
@@ -167,7 +202,7 @@ impl RedisLedger {
 
     async fn accounts(&self) -> Result<Vec<AccountId>, LedgerError> {
         let accounts: Vec<String> =
-            self.connection.clone().smembers(format!("{}:accounts", self.prefix)).await?;
+            self.connection.clone().smembers(format!("{}:{VERSION}:accounts", self.prefix)).await?;
         Ok(accounts.into_iter().map(AccountId).collect())
     }
 
@@ -186,25 +221,26 @@ impl RedisLedger {
             (whole.as_millisecond() + i64::from(whole < since)).to_string()
         });
         let (mut found, mut offset) = (Vec::new(), 0);
-        // Mostly as many fit as are wanted; where few do, it is not to take many round trips.
-        let mut batch = isize::try_from(wanted).unwrap_or(BATCH).min(BATCH);
+        // Usually every record matches. Where few do, the number of round trips must not grow.
+        let mut count = isize::try_from(wanted).unwrap_or(MAX_READ).min(MAX_READ);
         while found.len() < wanted {
             let ids: Vec<String> = self
                 .connection
                 .clone()
-                .zrevrangebyscore_limit(self.key(account, "all"), &newest, &oldest, offset, batch)
+                .zrevrangebyscore_limit(self.key(account, "all"), &newest, &oldest, offset, count)
                 .await?;
             if ids.is_empty() {
                 break;
             }
-            offset += batch;
-            batch = BATCH;
+            offset += count;
+            count = MAX_READ;
             let fits = |record: &DispatchRecord| {
                 filter.before.is_none_or(|before| RecordCursor::from(record) < before)
                     && filter.status.is_none_or(|status| record.state.status() == status)
+                    && filter.caller.as_ref().is_none_or(|caller| record.caller == *caller)
             };
             found.extend(self.records(account, &ids).await?.into_iter().filter(fits));
-            // What came meanwhile moved the others on, so that some are read twice.
+            // Records that were added meanwhile moved the others on, so some are read twice.
             found.sort_by_key(|record| std::cmp::Reverse(RecordCursor::from(record)));
             found.dedup_by_key(|record| record.dispatch_id);
         }
@@ -228,7 +264,7 @@ fn read(raw: &str) -> Result<DispatchRecord, LedgerError> {
 fn write(record: &DispatchRecord) -> Result<String, LedgerError> {
     serde_json::to_string(&Stored {
         created_ms: record.created_at.as_millisecond(),
-        lease_expires_ms: record.lease_expires_at.as_millisecond(),
+        in_progress_until_ms: record.in_progress_until().map(Timestamp::as_millisecond),
         record: record.clone(),
     })
     .map_err(|error| LedgerError::Storage(error.to_string()))
@@ -243,61 +279,83 @@ fn damaged(what: &str) -> LedgerError {
     LedgerError::Damaged(format!("its answer to {what}"))
 }
 
-/// The earlier one that a script found, and how it stands in the way.
-fn earlier(how: &str, raw: &str, now: Timestamp) -> Result<Option<EarlierDispatch>, LedgerError> {
+/// The earlier dispatch that a script found, and how it blocks the new one.
+fn read_earlier(
+    how: &str,
+    raw: &str,
+    now: Timestamp,
+) -> Result<Option<EarlierDispatch>, LedgerError> {
     match how {
         "conflict" => Ok(Some(EarlierDispatch::KeyConflict(read(raw)?))),
+        "similar" => Ok(Some(EarlierDispatch::SimilarCall(read(raw)?))),
         "same" => Ok(read(raw)?.into_earlier(now)),
-        _ => Err(damaged("a look for an earlier one")),
+        _ => Err(damaged("the search for an earlier dispatch")),
     }
 }
 
-/// The limits as the scripts take them.
-fn numbers(limits: &CallLimits) -> Vec<i64> {
-    let count = |max: Option<u32>| max.map_or(-1, i64::from);
-    vec![
-        count(limits.per_hour),
-        count(limits.per_day),
-        count(limits.per_destination_per_hour),
-        count(limits.per_destination_per_day),
-        count(limits.concurrent),
-        limits.spend_per_day.map_or(-1, |max| i64::try_from(max.0).unwrap_or(i64::MAX)),
-        count(limits.purchases_per_day),
-    ]
+/// The agent and the destination of a call, as the scripts read them.
+fn encode_pair(pair: Option<&(String, DestinationHash)>) -> String {
+    pair.map_or_else(String::new, |(agent, callee)| format!("{}:{agent}", callee.as_str()))
 }
 
-/// The usage as the scripts answer it.
-fn usage(numbers: &[String]) -> Result<Usage, LedgerError> {
+/// The limits as the scripts read them.
+fn encode_limits(limits: &CallLimits) -> Vec<i64> {
+    let count = |max: Option<u32>| max.map_or(-1, i64::from);
+    let money =
+        |max: Option<MilliCents>| max.map_or(-1, |max| i64::try_from(max.0).unwrap_or(i64::MAX));
+    let mut encoded = Vec::new();
+    for scope in [limits.account_wide(), limits.per_caller] {
+        encoded.extend([count(scope.per_hour), count(scope.per_day), count(scope.concurrent)]);
+        encoded.push(money(scope.spend_per_day));
+    }
+    encoded.push(count(limits.per_destination_per_hour));
+    encoded.push(count(limits.per_destination_per_day));
+    encoded.push(count(limits.purchases_per_day));
+    encoded
+}
+
+/// The usage as the scripts return it.
+fn read_usage(numbers: &[String]) -> Result<Usage, LedgerError> {
     let damaged = || LedgerError::Damaged("its usage".to_owned());
     let numbers: Vec<i64> =
         numbers.iter().map(|n| n.parse().map_err(|_| damaged())).collect::<Result<_, _>>()?;
-    let [
-        hour,
-        hour_at,
-        day,
-        day_at,
-        to_hour,
-        to_hour_at,
-        to_day,
-        to_day_at,
-        concurrent,
-        spent,
-        spend_at,
-        bought,
-        bought_at,
-    ] = numbers.try_into().map_err(|_| damaged())?;
-    let count = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
-    let at = |ms: i64| if ms < 0 { None } else { Timestamp::from_millisecond(ms).ok() };
-    let used = |n, ms| WindowUsage { count: count(n), frees_at: at(ms) };
-    Ok(Usage {
-        hour: used(hour, hour_at),
-        day: used(day, day_at),
-        destination_hour: used(to_hour, to_hour_at),
-        destination_day: used(to_day, to_day_at),
-        concurrent: count(concurrent),
+    let (account, rest) = numbers.split_at_checked(SCOPE_NUMBERS).ok_or_else(damaged)?;
+    let (caller, rest) = rest.split_at_checked(SCOPE_NUMBERS).ok_or_else(damaged)?;
+    let &[hour, hour_frees, day, day_frees, bought, bought_frees] = rest else {
+        return Err(damaged());
+    };
+    let scope = |numbers| read_scope(numbers).ok_or_else(damaged);
+    let destination = [read_window(hour, hour_frees), read_window(day, day_frees)];
+    let purchases = read_window(bought, bought_frees);
+    Ok(Usage::new(scope(account)?, destination, purchases, scope(caller)?))
+}
+
+fn read_window(count: i64, frees_at: i64) -> WindowUsage {
+    WindowUsage { count: read_count(count), frees_at: read_time(frees_at) }
+}
+
+fn read_count(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn read_time(milliseconds: i64) -> Option<Timestamp> {
+    if milliseconds < 0 { None } else { Timestamp::from_millisecond(milliseconds).ok() }
+}
+
+fn read_scope(numbers: &[i64]) -> Option<ScopeUsage> {
+    let &[hour, hour_frees, day, day_frees, running, unknown, running_frees, spent, spend_frees] =
+        numbers
+    else {
+        return None;
+    };
+    Some(ScopeUsage {
+        hour: read_window(hour, hour_frees),
+        day: read_window(day, day_frees),
+        concurrent: read_count(running),
+        unknown: read_count(unknown),
+        concurrent_frees_at: read_time(running_frees),
         spent: MilliCents(u64::try_from(spent).unwrap_or(0)),
-        spend_frees_at: at(spend_at),
-        purchases: used(bought, bought_at),
+        spend_frees_at: read_time(spend_frees),
     })
 }
 
@@ -307,33 +365,34 @@ impl Ledger for RedisLedger {
         &self,
         lookup: DispatchLookup,
     ) -> Result<Option<EarlierDispatch>, LedgerError> {
-        let look =
-            "return earlier(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]) or {}";
+        let find = "return find_earlier(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]) or {}";
         let answer: Vec<String> = self
-            .invoke(&lookup.account_id, look, |script| {
+            .invoke(&lookup.account_id, find, |script| {
                 script
                     .arg(lookup.fingerprint.as_str())
                     .arg(lookup.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str))
                     .arg(key_since(lookup.now))
                     .arg(lookup.repeats_since.as_millisecond())
-                    .arg(u8::from(lookup.allow_repeat));
+                    .arg(u8::from(lookup.allow_repeat))
+                    .arg(encode_pair(lookup.pair.as_ref()));
             })
             .await?;
         match answer.as_slice() {
             [] => Ok(None),
-            [how, raw] => earlier(how, raw, lookup.now),
-            _ => Err(damaged("look")),
+            [how, raw] => read_earlier(how, raw, lookup.now),
+            _ => Err(damaged("the search for an earlier dispatch")),
         }
     }
 
     async fn begin(
         &self,
         intent: NewIntent,
-        terms: BeginConstraints,
+        constraints: BeginConstraints,
     ) -> Result<BeginResult, LedgerError> {
-        let record = DispatchRecord::from_intent(intent, &terms);
+        let pair = intent.pair();
+        let record = DispatchRecord::from_intent(intent, &constraints);
         let raw = write(&record)?;
-        let accounts = format!("{}:accounts", self.prefix);
+        let accounts = format!("{}:{VERSION}:accounts", self.prefix);
         let _: () = self.connection.clone().sadd(accounts, record.account_id.as_str()).await?;
         let answer: Vec<String> = self
             .invoke(&record.account_id, include_str!("begin.lua"), |script| {
@@ -343,29 +402,33 @@ impl Ledger for RedisLedger {
                     .arg(record.fingerprint.as_str())
                     .arg(record.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str))
                     .arg(record.callee.as_ref().map_or("", |callee| callee.hash.as_str()))
+                    .arg(encode_pair(pair.as_ref()))
+                    .arg(record.caller.as_str())
                     .arg(record.kind.as_str())
-                    .arg(terms.now.as_millisecond())
-                    .arg(key_since(terms.now))
-                    .arg(terms.repeats_since.as_millisecond())
-                    .arg(u8::from(terms.allow_repeat))
+                    .arg(constraints.now.as_millisecond())
+                    .arg(key_since(constraints.now))
+                    .arg(constraints.repeats_since.as_millisecond())
+                    .arg(u8::from(constraints.allow_repeat))
                     .arg(record.hold.0)
-                    .arg(numbers(&terms.limits));
+                    .arg(encode_limits(&constraints.limits));
             })
             .await?;
-        let odd = || damaged("begin");
+        let unexpected = || damaged("begin");
         match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["begun", raw] => Ok(BeginResult::Begun(read(raw)?)),
             ["same", raw] if read(raw)? == record => Ok(BeginResult::Begun(record)),
-            [how, raw] => earlier(how, raw, terms.now)?.map(BeginResult::Earlier).ok_or_else(odd),
+            [how, raw] => read_earlier(how, raw, constraints.now)?
+                .map(BeginResult::Earlier)
+                .ok_or_else(unexpected),
             ["limit", ..] => {
-                let usage = usage(answer.get(1..).unwrap_or_default())?;
-                terms
+                let usage = read_usage(answer.get(1..).unwrap_or_default())?;
+                constraints
                     .limits
                     .check_all(record.kind, &usage, record.hold)
                     .map(BeginResult::LimitReached)
-                    .ok_or_else(odd)
+                    .ok_or_else(unexpected)
             }
-            _ => Err(odd()),
+            _ => Err(unexpected()),
         }
     }
 
@@ -425,8 +488,10 @@ impl Ledger for RedisLedger {
         account: &AccountId,
         dispatch: DispatchId,
         now: Timestamp,
+        is_absent: bool,
     ) -> Result<DispatchRecord, LedgerError> {
-        Ok(self.change(account, dispatch, |record| Ok(record.set_unknown(now))).await?.0)
+        let set_unknown = |record: &mut DispatchRecord| Ok(record.set_unknown(now, is_absent));
+        Ok(self.change(account, dispatch, set_unknown).await?.0)
     }
 
     async fn record_end(
@@ -443,25 +508,26 @@ impl Ledger for RedisLedger {
     async fn measure_usage(
         &self,
         account: &AccountId,
+        caller: &CallerName,
         callee: Option<&DestinationHash>,
         limits: &CallLimits,
         hold: MilliCents,
         now: Timestamp,
     ) -> Result<Usage, LedgerError> {
-        let body = "local limits = {} for at = 5, 11 do limits[at - 4] = tonumber(ARGV[at]) end \
-                    local numbers = usage(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), limits) \
-                    return numbers";
+        let body = "local numbers = measure_usage(ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), \
+                    read_limits(6)) return numbers";
         let answer: Vec<String> = self
             .invoke(account, body, |script| {
                 script
                     .arg(OrderKind::Call.as_str())
+                    .arg(caller.as_str())
                     .arg(callee.map_or("", DestinationHash::as_str))
                     .arg(now.as_millisecond())
                     .arg(hold.0)
-                    .arg(numbers(limits));
+                    .arg(encode_limits(limits));
             })
             .await?;
-        self::usage(&answer)
+        read_usage(&answer)
     }
 
     async fn is_known_destination(
@@ -526,7 +592,7 @@ impl Ledger for RedisLedger {
         if now >= expires_at {
             return Ok(false);
         }
-        // The server forgets it some time after it has expired, whatever the clocks disagree about.
+        // The server keeps it longer than it is valid, in case the clocks differ.
         let seconds = expires_at.as_second().saturating_sub(now.as_second()).saturating_add(3_600);
         let answer: Option<String> = redis::cmd("SET")
             .arg(self.key(account, &format!("token:{token_id}")))
@@ -539,8 +605,29 @@ impl Ledger for RedisLedger {
         Ok(answer.is_some())
     }
 
-    async fn secret(&self) -> Result<[u8; 32], LedgerError> {
-        Ok(self.secret)
+    async fn find_account_of_key(&self, key: &KeyHash) -> Result<Option<AccountId>, LedgerError> {
+        let account: Option<String> = self.connection.clone().get(self.api_key(key)).await?;
+        Ok(account.map(AccountId))
+    }
+
+    async fn record_account_of_key(
+        &self,
+        key: &KeyHash,
+        account: &AccountId,
+    ) -> Result<(), LedgerError> {
+        Ok(self.connection.clone().set(self.api_key(key), account.as_str()).await?)
+    }
+
+    async fn secret(&self) -> Result<LedgerSecret, LedgerError> {
+        let (meta, mut connection) = (format!("{}:meta", self.prefix), self.connection.clone());
+        let mut secret: Option<Vec<u8>> = connection.hget(&meta, "secret").await?;
+        if secret.is_none() {
+            let new: Vec<u8> = rand::random::<[u8; 32]>().to_vec();
+            let _: () = connection.hset_nx(&meta, "secret", new).await?;
+            secret = connection.hget(&meta, "secret").await?;
+        }
+        let secret = secret.and_then(|secret| secret.try_into().ok());
+        secret.map(LedgerSecret::new).ok_or_else(|| LedgerError::Damaged("its secret".to_owned()))
     }
 }
 

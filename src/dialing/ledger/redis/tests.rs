@@ -1,10 +1,10 @@
-//! The suite of every ledger against a real server, which the test starts and stops itself.
+//! The tests of every ledger against a real server, which each test starts and stops.
 
 use std::sync::Arc;
 
 use super::*;
 use crate::dialing::ledger::DispatchState;
-use crate::dialing::ledger::conformance::{self, intent, noon, terms};
+use crate::dialing::ledger::conformance::{self, constraints, intent, noon};
 use crate::state::testing::RedisServer;
 use crate::state::{RedisConnection, RedisEndpoint};
 
@@ -16,7 +16,7 @@ async fn open(server: &RedisServer, environment: Environment) -> Result<RedisLed
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
 async fn conforms() {
     let server = RedisServer::start().await;
-    conformance::all(|| async {
+    conformance::test_ledger(|| async {
         Arc::new(open(&server, Environment::Live).await.unwrap()) as Arc<dyn Ledger>
     })
     .await;
@@ -27,7 +27,7 @@ async fn conforms() {
 async fn conforms_in_a_cluster() {
     let server = RedisServer::start_cluster().await;
     let url = server.url().replace("redis://", "redis-cluster://");
-    conformance::all(|| async {
+    conformance::test_ledger(|| async {
         let connection = RedisConnection::new(&RedisEndpoint::parse(&url).unwrap()).unwrap();
         Arc::new(RedisLedger::open(connection, "test", Environment::Live).await.unwrap())
             as Arc<dyn Ledger>
@@ -43,11 +43,11 @@ async fn an_intent_survives_the_server_and_the_connection_heals() {
         (open(&server, Environment::Live).await.unwrap(), conformance::account());
     let asked = intent(&account, 1, "x");
     assert!(matches!(
-        ledger.begin(asked.clone(), terms(noon())).await.unwrap(),
+        ledger.begin(asked.clone(), constraints(noon())).await.unwrap(),
         BeginResult::Begun(_)
     ));
     server.process.kill().await.unwrap();
-    let error = ledger.begin(intent(&account, 2, "x"), terms(noon())).await.unwrap_err();
+    let error = ledger.begin(intent(&account, 2, "x"), constraints(noon())).await.unwrap_err();
     assert!(
         error.to_string().starts_with("dialing is refused: the ledger's Redis server"),
         "{error}"
@@ -83,7 +83,7 @@ async fn refuses_what_it_cannot_keep() {
     let mut connection = server.connection();
     let _: () = connection.hset("test:meta", "version", 99).await.unwrap();
     let newer = open(&server, Environment::Sandbox).await.unwrap_err();
-    assert!(matches!(newer, LedgerError::Newer { found: 99, supported: 1 }), "{newer}");
+    assert!(matches!(newer, LedgerError::Newer { found: 99, supported: 2 }), "{newer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +93,7 @@ async fn a_list_is_read_no_further_than_it_is_long() {
     let (ledger, account) =
         (open(&server, Environment::Live).await.unwrap(), conformance::account());
     for number in 0..20 {
-        ledger.begin(intent(&account, number, "x"), terms(noon())).await.unwrap();
+        ledger.begin(intent(&account, number, "x"), constraints(noon())).await.unwrap();
     }
     let mut connection = server.connection();
     let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut connection).await.unwrap();
@@ -111,8 +111,8 @@ async fn what_comes_while_a_list_is_read_makes_nothing_stand_in_it_twice() {
     let (ledger, account) =
         (open(&server, Environment::Live).await.unwrap(), conformance::account());
     let begin = async |number: i64| {
-        let terms = terms(noon() + jiff::SignedDuration::from_secs(number));
-        ledger.begin(intent(&account, 1, &number.to_string()), terms).await.unwrap();
+        let constraints = constraints(noon() + jiff::SignedDuration::from_secs(number));
+        ledger.begin(intent(&account, 1, &number.to_string()), constraints).await.unwrap();
     };
     for number in 0..450 {
         begin(number).await;
@@ -135,5 +135,5 @@ async fn what_comes_while_a_list_is_read_makes_nothing_stand_in_it_twice() {
 }
 
 fn newest(limit: u32) -> RecordFilter {
-    RecordFilter { account_id: None, since: None, status: None, before: None, limit }
+    RecordFilter { limit, ..RecordFilter::default() }
 }

@@ -1,9 +1,9 @@
 //! The ledger in an SQLite file, shared by all processes of one user on one machine.
 //!
-//! One thread owns the connection; a bounded queue leads to it. Every change is one `BEGIN IMMEDIATE`
-//! transaction, so that processes take turns; the file is in WAL mode with `synchronous=FULL`, so that
-//! a committed intent survives a power cut. Not for network file systems: their locks do not hold what
-//! WAL needs (<https://www.sqlite.org/wal.html>); several machines share [`super::redis`] instead.
+//! One thread owns the connection and reads its work from a bounded queue. Every change is one `BEGIN IMMEDIATE`
+//! transaction, so that processes take turns. The file is in WAL mode with `synchronous=FULL`, so that a committed
+//! intent survives a power cut. Not for network file systems, whose locks are not good enough for WAL
+//! (<https://www.sqlite.org/wal.html>); several machines share [`super::redis`] instead.
 
 mod open;
 mod rows;
@@ -19,19 +19,20 @@ use rusqlite::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use self::open::Place;
+use self::open::LedgerFile;
 use super::{
     AccountId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
-    DispatchRecord, DispatchStatus, EarlierDispatch, KEY_LIFETIME, Ledger, LedgerError, MAX_PAGE,
-    NewIntent, RecordFilter, truncate_reason,
+    DispatchRecord, DispatchStatus, EarlierDispatch, KEY_LIFETIME, KeyHash, Ledger, LedgerError,
+    LedgerSecret, MAX_PAGE, NewIntent, RecordFilter, truncate_reason,
 };
 use crate::dialing::Environment;
 use crate::dialing::call_outcome::CallEnd;
+use crate::dialing::caller::CallerName;
 use crate::dialing::limits::{CallLimits, Usage};
 use callingbox::MilliCents;
 
-/// Requests that wait for the thread; each takes milliseconds, and whoever finds the queue full waits.
-const QUEUE: usize = 64;
+/// How many jobs wait for the thread. Each takes milliseconds, and a caller who finds the queue full waits.
+const MAX_QUEUED_JOBS: usize = 64;
 
 type Job = Box<dyn FnOnce(Result<&mut Connection, LedgerError>) + Send>;
 
@@ -52,24 +53,24 @@ impl SqliteLedger {
     /// Opens the file, or creates it for its owner alone.
     ///
     /// # Errors
-    /// [`LedgerError`] when it cannot be opened or written, is of a newer version, belongs to the
-    /// other world, or is no ledger at all.
+    /// The file cannot be opened or written, is of a newer version, belongs to the other environment, or is not a
+    /// ledger.
     pub async fn open(
         path: impl Into<PathBuf>,
         environment: Environment,
     ) -> Result<Self, LedgerError> {
         let path = path.into();
-        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
+        let (jobs, mut queue) = mpsc::channel::<Job>(MAX_QUEUED_JOBS);
         let (opened, opening) = oneshot::channel();
-        let mut place = Place::new(path.clone(), environment);
+        let mut file = LedgerFile::new(path.clone(), environment);
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || {
-                let first = place.db().map(|_| ());
-                let opens = first.is_ok();
-                let _nobody_waits = opened.send(first);
-                while opens && let Some(job) = queue.blocking_recv() {
-                    job(place.db());
+                let result = file.connection().map(|_| ());
+                let is_open = result.is_ok();
+                let _ = opened.send(result);
+                while is_open && let Some(job) = queue.blocking_recv() {
+                    job(file.connection());
                 }
             })
             .map_err(|error| LedgerError::Open { path: path.clone(), reason: error.to_string() })?;
@@ -77,16 +78,16 @@ impl SqliteLedger {
         Ok(Self { path, environment, jobs })
     }
 
-    /// Runs one transaction on the thread. What returns an error is rolled back.
+    /// Runs one transaction on the thread. An error rolls it back.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
         self.run(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let answer = work(&tx)?;
+            let result = work(&tx)?;
             tx.commit()?;
-            Ok(answer)
+            Ok(result)
         })
         .await
     }
@@ -95,12 +96,12 @@ impl SqliteLedger {
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let (answer, answered) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |db| {
-            let _nobody_waits = answer.send(db.and_then(work));
+            let _ = sender.send(db.and_then(work));
         });
         self.jobs.send(job).await.map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
+        receiver.await.map_err(|_| stopped())?
     }
 
     /// Changes one record in a transaction. `change` says whether anything is to be written.
@@ -112,7 +113,7 @@ impl SqliteLedger {
     ) -> Result<(DispatchRecord, bool), LedgerError> {
         let account = account.clone();
         self.write(move |tx| {
-            let mut record = by_dispatch(tx, &account, dispatch)?
+            let mut record = find_by_dispatch(tx, &account, dispatch)?
                 .ok_or(LedgerError::NoSuchDispatch(dispatch))?;
             let changed = change(&mut record)?;
             if changed {
@@ -144,7 +145,7 @@ impl From<rusqlite::Error> for LedgerError {
     }
 }
 
-fn one(
+fn query_one(
     db: &Connection,
     sql: &str,
     values: impl Params,
@@ -152,46 +153,53 @@ fn one(
     db.prepare_cached(sql)?.query_row(values, rows::record).optional()
 }
 
-fn many(db: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<Vec<DispatchRecord>> {
+fn query_all(
+    db: &Connection,
+    sql: &str,
+    values: impl Params,
+) -> rusqlite::Result<Vec<DispatchRecord>> {
     db.prepare_cached(sql)?.query_map(values, rows::record)?.collect()
 }
 
-fn by_dispatch(
+fn find_by_dispatch(
     db: &Connection,
     account: &AccountId,
     dispatch: DispatchId,
 ) -> rusqlite::Result<Option<DispatchRecord>> {
-    one(
+    query_one(
         db,
         "SELECT * FROM dispatch WHERE dispatch_id = ?1 AND account_id = ?2",
         params![dispatch.to_string(), account.as_str()],
     )
 }
 
-fn by_remote_id(
+fn find_by_remote_id(
     db: &Connection,
     account: &AccountId,
     id: &str,
 ) -> rusqlite::Result<Option<DispatchRecord>> {
-    one(
+    query_one(
         db,
         "SELECT * FROM dispatch WHERE account_id = ?1 AND remote_id = ?2 ORDER BY created_at DESC LIMIT 1",
         params![account.as_str(), id],
     )
 }
 
-fn look(db: &Connection, lookup: &DispatchLookup) -> Result<Option<EarlierDispatch>, LedgerError> {
+fn find_earlier(
+    db: &Connection,
+    lookup: &DispatchLookup,
+) -> Result<Option<EarlierDispatch>, LedgerError> {
     let account = lookup.account_id.as_str();
-    let keyed = match &lookup.idempotency_key {
-        Some(key) => one(
+    let same_key = match &lookup.idempotency_key {
+        Some(key) => query_one(
             db,
             "SELECT * FROM dispatch WHERE account_id = ?1 AND idempotency_key = ?2 AND created_at > ?3 \
              ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
-            params![account, key.as_str(), usage::before(lookup.now, KEY_LIFETIME)],
+            params![account, key.as_str(), usage::window_start(lookup.now, KEY_LIFETIME)],
         )?,
         None => None,
     };
-    if let Some(record) = keyed {
+    if let Some(record) = same_key {
         if record.fingerprint != lookup.fingerprint {
             return Ok(Some(EarlierDispatch::KeyConflict(record)));
         }
@@ -199,7 +207,7 @@ fn look(db: &Connection, lookup: &DispatchLookup) -> Result<Option<EarlierDispat
             return Ok(Some(earlier));
         }
     }
-    let same = one(
+    let same = query_one(
         db,
         "SELECT * FROM dispatch WHERE account_id = ?1 AND fingerprint = ?2 AND (state IN ('intent', 'unknown') \
          OR (NOT ?3 AND created_at > ?4 AND state IN ('placed', 'finished'))) \
@@ -211,24 +219,47 @@ fn look(db: &Connection, lookup: &DispatchLookup) -> Result<Option<EarlierDispat
             lookup.repeats_since.as_millisecond()
         ],
     )?;
-    Ok(same.and_then(|record| record.into_earlier(lookup.now)))
+    if let Some(earlier) = same.and_then(|record| record.into_earlier(lookup.now)) {
+        return Ok(Some(earlier));
+    }
+    match &lookup.pair {
+        Some((agent, callee)) if !lookup.allow_repeat => {
+            let similar = query_one(
+                db,
+                "SELECT * FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND created_at > ?3 \
+                 AND agent_id = ?4 AND kind = 'call' AND state <> 'not_placed' \
+                 ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
+                params![account, callee.as_str(), lookup.repeats_since.as_millisecond(), agent],
+            )?;
+            Ok(similar.map(EarlierDispatch::SimilarCall))
+        }
+        _ => Ok(None),
+    }
 }
 
 fn begin(
     db: &Connection,
     intent: NewIntent,
-    terms: &BeginConstraints,
+    constraints: &BeginConstraints,
 ) -> Result<BeginResult, LedgerError> {
-    if let Some(earlier) = look(db, &DispatchLookup::from_intent(&intent, terms))? {
+    if let Some(earlier) = find_earlier(db, &DispatchLookup::from_intent(&intent, constraints))? {
         return Ok(BeginResult::Earlier(earlier));
     }
     let callee = intent.callee.as_ref().map(|callee| &callee.hash);
-    let usage =
-        usage::usage(db, &intent.account_id, callee, &terms.limits, intent.hold, terms.now)?;
-    if let Some(reached) = terms.limits.check_all(intent.kind, &usage, intent.hold) {
+    let NewIntent { account_id, caller, hold, .. } = &intent;
+    let usage = usage::measure_usage(
+        db,
+        account_id,
+        caller,
+        callee,
+        &constraints.limits,
+        *hold,
+        constraints.now,
+    )?;
+    if let Some(reached) = constraints.limits.check_all(intent.kind, &usage, intent.hold) {
         return Ok(BeginResult::LimitReached(reached));
     }
-    let record = DispatchRecord::from_intent(intent, terms);
+    let record = DispatchRecord::from_intent(intent, constraints);
     rows::insert(db, &record)?;
     Ok(BeginResult::Begun(record))
 }
@@ -239,15 +270,15 @@ impl Ledger for SqliteLedger {
         &self,
         lookup: DispatchLookup,
     ) -> Result<Option<EarlierDispatch>, LedgerError> {
-        self.run(move |db| look(db, &lookup)).await
+        self.run(move |db| find_earlier(db, &lookup)).await
     }
 
     async fn begin(
         &self,
         intent: NewIntent,
-        terms: BeginConstraints,
+        constraints: BeginConstraints,
     ) -> Result<BeginResult, LedgerError> {
-        self.write(move |tx| begin(tx, intent, &terms)).await
+        self.write(move |tx| begin(tx, intent, &constraints)).await
     }
 
     async fn renew_lease(
@@ -303,8 +334,10 @@ impl Ledger for SqliteLedger {
         account: &AccountId,
         dispatch: DispatchId,
         now: Timestamp,
+        is_absent: bool,
     ) -> Result<DispatchRecord, LedgerError> {
-        Ok(self.change(account, dispatch, move |record| Ok(record.set_unknown(now))).await?.0)
+        let set_unknown = move |record: &mut DispatchRecord| Ok(record.set_unknown(now, is_absent));
+        Ok(self.change(account, dispatch, set_unknown).await?.0)
     }
 
     async fn record_end(
@@ -315,9 +348,9 @@ impl Ledger for SqliteLedger {
     ) -> Result<Option<DispatchRecord>, LedgerError> {
         let (account, id) = (account.clone(), id.to_owned());
         self.run(move |db| {
-            // Each read of an ended call comes here, and nearly always brings no news: for that, no
-            // other process need wait.
-            match by_remote_id(db, &account, &id)? {
+            // Every read of an ended call comes here and nearly always changes nothing. No other process must wait for
+            // that.
+            match find_by_remote_id(db, &account, &id)? {
                 None => return Ok(None),
                 Some(mut known) => {
                     if !known.set_end(end) {
@@ -326,7 +359,7 @@ impl Ledger for SqliteLedger {
                 }
             }
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let Some(mut record) = by_remote_id(&tx, &account, &id)? else { return Ok(None) };
+            let Some(mut record) = find_by_remote_id(&tx, &account, &id)? else { return Ok(None) };
             if record.set_end(end) {
                 rows::update(&tx, &record)?;
             }
@@ -339,14 +372,19 @@ impl Ledger for SqliteLedger {
     async fn measure_usage(
         &self,
         account: &AccountId,
+        caller: &CallerName,
         callee: Option<&DestinationHash>,
         limits: &CallLimits,
         hold: MilliCents,
         now: Timestamp,
     ) -> Result<Usage, LedgerError> {
-        let (account, callee, limits) = (account.clone(), callee.cloned(), *limits);
-        self.run(move |db| Ok(usage::usage(db, &account, callee.as_ref(), &limits, hold, now)?))
-            .await
+        let (account, caller, callee) = (account.clone(), caller.clone(), callee.cloned());
+        let limits = *limits;
+        self.run(move |db| {
+            let callee = callee.as_ref();
+            Ok(usage::measure_usage(db, &account, &caller, callee, &limits, hold, now)?)
+        })
+        .await
     }
 
     async fn is_known_destination(
@@ -372,7 +410,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<Vec<DispatchRecord>, LedgerError> {
         let account = account.clone();
         self.run(move |db| {
-            Ok(many(
+            Ok(query_all(
                 db,
                 "SELECT * FROM dispatch WHERE account_id = ?1 AND state IN ('intent', 'unknown') \
                  ORDER BY created_at, dispatch_id LIMIT ?2",
@@ -388,7 +426,7 @@ impl Ledger for SqliteLedger {
         dispatch: DispatchId,
     ) -> Result<Option<DispatchRecord>, LedgerError> {
         let account = account.clone();
-        self.run(move |db| Ok(by_dispatch(db, &account, dispatch)?)).await
+        self.run(move |db| Ok(find_by_dispatch(db, &account, dispatch)?)).await
     }
 
     async fn find_by_remote_id(
@@ -397,17 +435,17 @@ impl Ledger for SqliteLedger {
         id: &str,
     ) -> Result<Option<DispatchRecord>, LedgerError> {
         let (account, id) = (account.clone(), id.to_owned());
-        self.run(move |db| Ok(by_remote_id(db, &account, &id)?)).await
+        self.run(move |db| Ok(find_by_remote_id(db, &account, &id)?)).await
     }
 
     async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>, LedgerError> {
         self.run(move |db| {
             let before = filter.before;
-            Ok(many(
+            Ok(query_all(
                 db,
                 "SELECT * FROM dispatch WHERE (?1 IS NULL OR account_id = ?1) \
                  AND (?2 IS NULL OR created_at >= ?2) AND (?3 IS NULL OR coalesce(outcome, state) = ?3) \
-                 AND (?4 IS NULL OR (created_at, dispatch_id) < (?4, ?5)) \
+                 AND (?4 IS NULL OR (created_at, dispatch_id) < (?4, ?5)) AND (?7 IS NULL OR caller = ?7) \
                  ORDER BY created_at DESC, dispatch_id DESC LIMIT ?6",
                 params![
                     filter.account_id.as_ref().map(AccountId::as_str),
@@ -416,6 +454,7 @@ impl Ledger for SqliteLedger {
                     before.map(|cursor| cursor.created_at.as_millisecond()),
                     before.map(|cursor| cursor.dispatch_id.to_string()),
                     filter.limit.min(MAX_PAGE),
+                    filter.caller.as_ref().map(CallerName::as_str),
                 ],
             )?)
         })
@@ -446,9 +485,38 @@ impl Ledger for SqliteLedger {
         .await
     }
 
-    async fn secret(&self) -> Result<[u8; 32], LedgerError> {
+    async fn find_account_of_key(&self, key: &KeyHash) -> Result<Option<AccountId>, LedgerError> {
+        let key = key.clone();
+        self.run(move |db| {
+            let account = db
+                .prepare_cached("SELECT account_id FROM api_key WHERE key_hash = ?1")?
+                .query_row([key.as_str()], |row| row.get(0))
+                .optional()?;
+            Ok(account.map(AccountId))
+        })
+        .await
+    }
+
+    async fn record_account_of_key(
+        &self,
+        key: &KeyHash,
+        account: &AccountId,
+    ) -> Result<(), LedgerError> {
+        let (key, account) = (key.clone(), account.clone());
+        self.write(move |tx| {
+            tx.prepare_cached(
+                "INSERT OR REPLACE INTO api_key (key_hash, account_id) VALUES (?1, ?2)",
+            )?
+            .execute([key.as_str(), account.as_str()])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn secret(&self) -> Result<LedgerSecret, LedgerError> {
         self.run(|db| {
-            Ok(db.query_row("SELECT value FROM meta WHERE name = 'secret'", (), |row| row.get(0))?)
+            let read = "SELECT value FROM meta WHERE name = 'secret'";
+            Ok(LedgerSecret::new(db.prepare_cached(read)?.query_row((), |row| row.get(0))?))
         })
         .await
     }

@@ -1,8 +1,7 @@
-//! Opening the file: permissions, schema and its migrations, and the world that the file belongs to.
-//! Knows nothing of records.
+//! Opens the file: its permissions, its schema, and the environment that it belongs to. Does not know records.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
@@ -12,69 +11,99 @@ use crate::dialing::ledger::LedgerError;
 /// Marks the file as ours (`PRAGMA application_id`): "CBxL" in ASCII.
 const APPLICATION_ID: i64 = 0x4342_784c;
 
-/// One script per schema version, the first makes version 1. Never edit one that was released.
-const MIGRATIONS: &[&str] = &[include_str!("schema-1.sql")];
-
-/// How long a process waits for the others.
-const BUSY: Duration = Duration::from_secs(5);
+/// The schema of the first release.
+const SCHEMA: &str = include_str!("schema-2.sql");
 
 /// The version that this program writes.
-pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+pub(super) const VERSION: i64 = 2;
 
-/// The ledger at a path, whichever file that is.
-pub(super) struct Place {
+/// How long a process waits for the others.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between two attempts, where SQLite does not wait.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// The ledger at a path, whichever file is there.
+pub(super) struct LedgerFile {
     path: PathBuf,
     environment: Environment,
-    db: Option<(Option<FileIdentity>, Connection)>,
+    open: Option<(Option<FileIdentity>, Connection)>,
 }
 
-impl Place {
+impl LedgerFile {
     pub(super) fn new(path: PathBuf, environment: Environment) -> Self {
-        Self { path, environment, db: None }
+        Self { path, environment, open: None }
     }
 
-    /// The connection to the file that is there. Opened anew where the one before was moved away, as is
-    /// advised for a damaged one, or removed: nobody would read what is written into that.
-    pub(super) fn db(&mut self) -> Result<&mut Connection, LedgerError> {
-        // SQLite wants the old one closed before the new one is opened: they share the names of side files.
-        let opened = match self.db.take().filter(|(file, _)| *file == identity(&self.path)) {
-            Some(opened) => opened,
+    /// The connection to the file that is at the path now. A file that was moved away, as is advised for a damaged one,
+    /// or that was removed is opened again: no other process would read what is written to the old one.
+    pub(super) fn connection(&mut self) -> Result<&mut Connection, LedgerError> {
+        // The old one must be closed before the new one is opened: they share the names of side files.
+        let open = match self.open.take().filter(|(file, _)| *file == identify(&self.path)) {
+            Some(open) => open,
             None => {
                 let db = open(&self.path, self.environment)?;
-                (identity(&self.path), db)
+                (identify(&self.path), db)
             }
         };
-        Ok(&mut self.db.insert(opened).1)
+        Ok(&mut self.open.insert(open).1)
     }
 }
 
-/// By what a file is known whatever its name: device and inode.
+/// Identifies a file whatever its name is: device and inode.
 type FileIdentity = (u64, u64);
 
 #[cfg(unix)]
-fn identity(path: &Path) -> Option<FileIdentity> {
+fn identify(path: &Path) -> Option<FileIdentity> {
     use std::os::unix::fs::MetadataExt;
 
     std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
-/// Elsewhere than on Unix an open file stays where it is.
+/// Elsewhere than on Unix, an open file cannot be moved.
 #[cfg(not(unix))]
-fn identity(_: &Path) -> Option<FileIdentity> {
+fn identify(_: &Path) -> Option<FileIdentity> {
     None
 }
 
-/// Opens or creates the ledger.
+/// Opens or creates the ledger. A ledger of an unreleased version is moved aside, and a new one begins.
 fn open(path: &Path, environment: Environment) -> Result<Connection, LedgerError> {
-    let cannot = |reason: String| LedgerError::Open { path: path.to_owned(), reason };
+    let started = Instant::now();
+    loop {
+        match try_open(path, environment)? {
+            Opened::Ready(db) => return Ok(db),
+            Opened::Moved => {}
+            Opened::InUse if started.elapsed() < LOCK_TIMEOUT => {
+                // Two new processes must not get in each other's way again and again.
+                std::thread::sleep(
+                    RETRY_PAUSE + Duration::from_millis(u64::from(std::process::id() % 50)),
+                );
+            }
+            Opened::InUse => return Err(LedgerError::OlderInUse { path: path.to_owned() }),
+        }
+    }
+}
+
+enum Opened {
+    Ready(Connection),
+    /// A ledger of an older version was moved aside.
+    Moved,
+    /// Another process uses a ledger of an older version.
+    InUse,
+}
+
+fn try_open(path: &Path, environment: Environment) -> Result<Opened, LedgerError> {
+    let cannot_open = |reason: String| LedgerError::Open { path: path.to_owned(), reason };
     create_private(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::StorageFull => LedgerError::Full,
-        _ => cannot(error.to_string()),
+        _ => cannot_open(error.to_string()),
     })?;
-    let mut db = Connection::open(path).map_err(|error| cannot(error.to_string()))?;
-    db.busy_timeout(BUSY).map_err(|error| cannot(error.to_string()))?;
+    let file = identify(path);
+    let mut db = Connection::open(path).map_err(|error| cannot_open(error.to_string()))?;
+    db.busy_timeout(LOCK_TIMEOUT).map_err(|error| cannot_open(error.to_string()))?;
     match prepare(&mut db, path, environment) {
-        Ok(Prepared::Ready) => Ok(db),
+        Ok(Prepared::Ready) => Ok(Opened::Ready(db)),
+        Ok(Prepared::Older(version)) => move_aside(db, path, file, version)
+            .map_err(|error| cannot_open(format!("it has an older layout, and {error}"))),
         Ok(Prepared::Newer(found)) => Err(LedgerError::Newer { found, supported: VERSION }),
         Ok(Prepared::Foreign) => Err(LedgerError::NotALedger { path: path.to_owned() }),
         Ok(Prepared::WrongEnvironment(found)) => {
@@ -84,18 +113,75 @@ fn open(path: &Path, environment: Environment) -> Result<Connection, LedgerError
             Some(ErrorCode::NotADatabase) => LedgerError::NotALedger { path: path.to_owned() },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::DiskFull) => error.into(),
             _ if is_busy(&error) => LedgerError::Locked,
-            _ => cannot(error.to_string()),
+            _ => cannot_open(error.to_string()),
         }),
     }
 }
 
-/// Whether another process stood in the way for longer than [`BUSY`].
+/// Whether another process held a lock for longer than [`LOCK_TIMEOUT`].
 pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
+/// Moves a ledger of an older version aside while no other process uses it.
+///
+/// Leaving WAL mode succeeds only for the last connection, and writes the side files back into the main one. The
+/// exclusive lock is then on the main file itself: another process that has it open waits for the lock, and sees by
+/// the identity of the file that it was moved.
+fn move_aside(
+    db: Connection,
+    path: &Path,
+    file: Option<FileIdentity>,
+    version: i64,
+) -> Result<Opened, String> {
+    match db
+        .pragma_update_and_check(None, "journal_mode", "DELETE", |mode| mode.get::<_, String>(0))
+    {
+        Ok(mode) if mode == "delete" => {}
+        Ok(_) => return Ok(Opened::InUse),
+        Err(error) if is_busy(&error) => return Ok(Opened::InUse),
+        Err(error) => return Err(error.to_string()),
+    }
+    match db.execute_batch("BEGIN EXCLUSIVE") {
+        Ok(()) => {}
+        Err(error) if is_busy(&error) => return Ok(Opened::InUse),
+        Err(error) => return Err(error.to_string()),
+    }
+    if identify(path) != file {
+        return Ok(Opened::Moved);
+    }
+    let aside = free_name(path, version);
+    // Elsewhere than on Unix, an open file cannot be moved.
+    let lock = cfg!(unix).then_some(db);
+    std::fs::rename(path, &aside)
+        .map_err(|error| format!("it cannot be moved to {}: {error}", aside.display()))?;
+    drop(lock);
+    tracing::warn!(
+        from = %path.display(),
+        to = %aside.display(),
+        "the ledger has the layout of an unreleased version; it was moved aside and a new ledger begins, which does not \
+         know the calls in the old one"
+    );
+    Ok(Opened::Moved)
+}
+
+/// The first free name of the form `ledger.sqlite3.schema-1`, `ledger.sqlite3.schema-1.2`, …
+fn free_name(path: &Path, version: i64) -> PathBuf {
+    let name = |suffix: String| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".schema-{version}{suffix}"));
+        PathBuf::from(name)
+    };
+    let numbered = (2..1_000).map(|number| name(format!(".{number}")));
+    let mut names = std::iter::once(name(String::new())).chain(numbered);
+    names
+        .find(|name| std::fs::symlink_metadata(name).is_err())
+        .unwrap_or_else(|| name(".last".to_owned()))
+}
+
 enum Prepared {
     Ready,
+    Older(i64),
     Newer(i64),
     Foreign,
     WrongEnvironment(Environment),
@@ -106,22 +192,22 @@ fn prepare(
     path: &Path,
     environment: Environment,
 ) -> rusqlite::Result<Prepared> {
-    let state = migrate(db, environment)?;
+    let state = create_schema(db, environment)?;
     if matches!(state, Prepared::Ready) {
         // Before SQLite makes the side files, which get the mode of this one.
         make_private(path);
         use_wal(db)?;
         // An intent must outlive a power cut, hence FULL: WAL alone syncs only at checkpoints.
         db.pragma_update(None, "synchronous", "FULL")?;
-        // On macOS a disk keeps in its cache what it was told to write, unless it is told this too.
+        // On macOS, a disk otherwise keeps written data in its cache.
         db.pragma_update(None, "fullfsync", "ON")?;
         db.pragma_update(None, "trusted_schema", "OFF")?;
     }
     Ok(state)
 }
 
-/// Brings the schema up to date, in one transaction, of which several processes run one at a time.
-fn migrate(db: &mut Connection, environment: Environment) -> rusqlite::Result<Prepared> {
+/// Creates the schema if the file is empty, in one transaction, which several processes run one at a time.
+fn create_schema(db: &mut Connection, environment: Environment) -> rusqlite::Result<Prepared> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let number = |pragma: &str| tx.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (version, application) = (number("user_version")?, number("application_id")?);
@@ -129,14 +215,16 @@ fn migrate(db: &mut Connection, environment: Environment) -> rusqlite::Result<Pr
     if application != APPLICATION_ID && (tables > 0 || application != 0 || version != 0) {
         return Ok(Prepared::Foreign);
     }
-    if version > VERSION {
-        return Ok(Prepared::Newer(version));
+    match version {
+        0 => {
+            tx.execute_batch(SCHEMA)?;
+            tx.pragma_update(None, "user_version", VERSION)?;
+            tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        }
+        VERSION => {}
+        older if older < VERSION => return Ok(Prepared::Older(older)),
+        newer => return Ok(Prepared::Newer(newer)),
     }
-    for script in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
-        tx.execute_batch(script)?;
-    }
-    tx.pragma_update(None, "user_version", VERSION)?;
-    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.execute(
         "INSERT OR IGNORE INTO meta (name, value) VALUES ('environment', ?1), ('secret', ?2)",
         params![environment.as_str(), rand::random::<[u8; 32]>()],
@@ -153,18 +241,17 @@ fn migrate(db: &mut Connection, environment: Environment) -> rusqlite::Result<Pr
     Ok(Prepared::Ready)
 }
 
-/// Switches to write-ahead logging. SQLite does not wait its busy time-out for this one statement when
-/// several connections switch at once, so that it is tried again here, for as long at most.
+/// Switches to write-ahead logging. SQLite does not apply its busy time-out to this statement if several connections
+/// switch concurrently, so it is repeated here for as long.
 fn use_wal(db: &Connection) -> rusqlite::Result<()> {
-    let pause = Duration::from_millis(20);
-    let mut left = BUSY;
+    let mut remaining = LOCK_TIMEOUT;
     loop {
         match db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
-            Err(error) if is_busy(&error) && left > pause => {
-                std::thread::sleep(pause);
-                left -= pause;
+            Err(error) if is_busy(&error) && remaining > RETRY_PAUSE => {
+                std::thread::sleep(RETRY_PAUSE);
+                remaining -= RETRY_PAUSE;
             }
-            done => return done,
+            result => return result,
         }
     }
 }
@@ -202,4 +289,9 @@ fn make_private(_: &Path) {}
 #[cfg(not(unix))]
 fn create_private(path: &Path) -> std::io::Result<()> {
     path.parent().map_or(Ok(()), std::fs::create_dir_all)
+}
+
+#[cfg(not(unix))]
+fn make_private(_: &Path) -> std::io::Result<()> {
+    Ok(())
 }

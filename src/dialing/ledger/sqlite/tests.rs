@@ -1,5 +1,5 @@
-//! The suite of every ledger, and what only a file can do: be newer, foreign, read-only, or in use
-//! by a process that is killed.
+//! The tests of every ledger, and those of the file: another version, another program's file, permissions, and several
+//! processes, some of which are killed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::*;
-use crate::dialing::ledger::conformance::{self, intent, minutes, noon, terms};
+use crate::dialing::ledger::conformance::{self, constraints, intent, minutes, noon};
 use crate::dialing::ledger::{AccountRef, DispatchState};
 
 async fn open(path: &Path, environment: Environment) -> Result<SqliteLedger, LedgerError> {
@@ -18,7 +18,7 @@ async fn open(path: &Path, environment: Environment) -> Result<SqliteLedger, Led
 async fn conforms() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
-    conformance::all(|| async {
+    conformance::test_ledger(|| async {
         Arc::new(open(&path, Environment::Live).await.unwrap()) as Arc<dyn Ledger>
     })
     .await;
@@ -33,7 +33,7 @@ async fn is_for_its_owner_alone() {
     let path = directory.path().join("deep/er/ledger.db");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let ledger = open(&path, Environment::Live).await.unwrap();
-    ledger.begin(intent(&conformance::account(), 1, "x"), terms(noon())).await.unwrap();
+    ledger.begin(intent(&conformance::account(), 1, "x"), constraints(noon())).await.unwrap();
     assert_eq!(mode(&directory.path().join("deep")), 0o700);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
     for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
@@ -64,7 +64,7 @@ async fn refuses_what_it_cannot_keep() {
     );
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let newer = open(&path, Environment::Sandbox).await.unwrap_err();
-    assert!(matches!(newer, LedgerError::Newer { found: 99, supported: 1 }), "{newer}");
+    assert!(matches!(newer, LedgerError::Newer { found: 99, supported: 2 }), "{newer}");
 
     let foreign = directory.path().join("foreign.db");
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
@@ -92,11 +92,14 @@ async fn a_locked_ledger_says_so_and_writes_nothing() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let account = conformance::account();
     let asked = intent(&account, 1, "x");
-    let error = ledger.begin(asked.clone(), terms(noon())).await.unwrap_err();
+    let error = ledger.begin(asked.clone(), constraints(noon())).await.unwrap_err();
     assert!(matches!(error, LedgerError::Locked), "{error}");
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(ledger.find(account.id(), asked.dispatch_id).await.unwrap(), None);
-    assert!(matches!(ledger.begin(asked, terms(noon())).await.unwrap(), BeginResult::Begun(_)));
+    assert!(matches!(
+        ledger.begin(asked, constraints(noon())).await.unwrap(),
+        BeginResult::Begun(_)
+    ));
 }
 
 #[tokio::test]
@@ -114,7 +117,7 @@ async fn a_full_disk_says_so_and_writes_nothing() {
     let mut ended = None;
     for number in 0..1_000 {
         let asked = intent(&account, 1, &number.to_string());
-        if let Err(error) = ledger.begin(asked.clone(), terms(noon())).await {
+        if let Err(error) = ledger.begin(asked.clone(), constraints(noon())).await {
             ended = Some((error, asked));
             break;
         }
@@ -148,7 +151,7 @@ async fn a_file_that_is_taken_away_is_begun_anew_where_everybody_looks() {
     let ledger = open(&path, Environment::Live).await.unwrap();
     let account = conformance::account();
     let begin = async |ledger: &SqliteLedger, to| {
-        ledger.begin(intent(&account, to, "x"), terms(noon())).await.unwrap()
+        ledger.begin(intent(&account, to, "x"), constraints(noon())).await.unwrap()
     };
     assert!(matches!(begin(&ledger, 1).await, BeginResult::Begun(_)));
     // As it is advised for one that is damaged; then another process begins one in its place.
@@ -168,7 +171,7 @@ async fn a_file_that_is_taken_away_is_begun_anew_where_everybody_looks() {
     // Where none can be begun, nothing is.
     std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path.parent().unwrap(), "").unwrap();
-    let error = ledger.begin(intent(&account, 2, "x"), terms(noon())).await.unwrap_err();
+    let error = ledger.begin(intent(&account, 2, "x"), constraints(noon())).await.unwrap_err();
     assert!(matches!(error, LedgerError::Open { .. }), "{error}");
 }
 
@@ -176,7 +179,7 @@ async fn a_file_that_is_taken_away_is_begun_anew_where_everybody_looks() {
 const CHILD: &str = "CALLINGBOX_TEST_LEDGER_CHILD";
 
 fn shared_account() -> AccountRef {
-    AccountRef::new(b"shared by parent and child", "https://api.example")
+    conformance::account_of("shared by parent and child")
 }
 
 /// Not a test of its own: what the child process of the next test does. It begins, says so, and hangs
@@ -185,7 +188,8 @@ fn shared_account() -> AccountRef {
 async fn child_process() {
     let Some(path) = std::env::var_os(CHILD) else { return };
     let ledger = open(Path::new(&path), Environment::Live).await.unwrap();
-    let answer = ledger.begin(intent(&shared_account(), 1, "same"), terms(noon())).await.unwrap();
+    let answer =
+        ledger.begin(intent(&shared_account(), 1, "same"), constraints(noon())).await.unwrap();
     println!("{}", if matches!(answer, BeginResult::Begun(_)) { "BEGUN" } else { "NOT BEGUN" });
     std::future::pending::<()>().await;
 }
@@ -225,7 +229,7 @@ async fn of_several_processes_one_dials_and_when_it_is_killed_another_takes_over
     let ledger = open(&path, Environment::Live).await.unwrap();
     let account = shared_account();
     let later = noon() + minutes(2);
-    let answer = ledger.begin(intent(&account, 1, "same"), terms(later)).await.unwrap();
+    let answer = ledger.begin(intent(&account, 1, "same"), constraints(later)).await.unwrap();
     let BeginResult::Earlier(EarlierDispatch::Unresolved(record)) = answer else {
         panic!("{answer:?}")
     };

@@ -1,117 +1,199 @@
-//! Counting what has been used, within whatever transaction it is asked in.
+//! Measures usage, within the transaction of its caller.
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::rows::{instant, integer};
+use super::rows::{to_integer, to_timestamp};
+use crate::dialing::caller::CallerName;
 use crate::dialing::ledger::{AccountId, DestinationHash};
-use crate::dialing::limits::{CallLimits, DAY, HOUR, MAX_CALL_DURATION, Usage, WindowUsage};
+use crate::dialing::limits::{
+    CallLimits, CallerLimits, DAY, HOUR, OrderKind, ScopeUsage, Usage, WindowUsage,
+};
 use callingbox::MilliCents;
 
-/// The account's usage at `now`.
-pub(super) fn usage(
+/// What is counted: all dispatches of the account, those of one caller, or those to one destination. Each has an index of
+/// its own, so each has statements of its own. The third parameter of every statement is the name or the hash.
+#[derive(Clone, Copy)]
+enum Scope<'a> {
+    Account,
+    Caller(&'a CallerName),
+    Destination(&'a DestinationHash),
+}
+
+impl Scope<'_> {
+    fn condition(self) -> &'static str {
+        match self {
+            Self::Account => "?3 IS NULL",
+            Self::Caller(_) => "caller = ?3",
+            Self::Destination(_) => "callee_hash = ?3",
+        }
+    }
+
+    fn value(&self) -> Option<&str> {
+        match self {
+            Self::Account => None,
+            Self::Caller(caller) => Some(caller.as_str()),
+            Self::Destination(callee) => Some(callee.as_str()),
+        }
+    }
+}
+
+/// The account's usage at `now`, and that of the caller.
+pub(super) fn measure_usage(
     db: &Connection,
     account: &AccountId,
+    caller: &CallerName,
     callee: Option<&DestinationHash>,
     limits: &CallLimits,
     hold: MilliCents,
     now: Timestamp,
 ) -> rusqlite::Result<Usage> {
-    let count = |callee, window, max| used(db, account, "call", callee, now, window, max);
-    let of_callee = |window, max| match callee {
-        Some(callee) => count(Some(callee), window, max),
+    let meter = Meter { db, account, hold, now };
+    let to_callee = |window, max| match callee {
+        Some(callee) => meter.count(OrderKind::Call, Scope::Destination(callee), window, max),
         None => Ok(WindowUsage::default()),
     };
-    let (spent, spend_frees_at) = spent(db, account, limits, hold, now)?;
-    Ok(Usage {
-        hour: count(None, HOUR, limits.per_hour)?,
-        day: count(None, DAY, limits.per_day)?,
-        destination_hour: of_callee(HOUR, limits.per_destination_per_hour)?,
-        destination_day: of_callee(DAY, limits.per_destination_per_day)?,
-        concurrent: concurrent(db, account, now)?,
-        spent,
-        spend_frees_at,
-        purchases: used(db, account, "purchase", None, now, DAY, limits.purchases_per_day)?,
-    })
+    let destination = [
+        to_callee(HOUR, limits.per_destination_per_hour)?,
+        to_callee(DAY, limits.per_destination_per_day)?,
+    ];
+    let purchases =
+        meter.count(OrderKind::Purchase, Scope::Account, DAY, limits.purchases_per_day)?;
+    let account = meter.measure_scope(Scope::Account, &limits.account_wide())?;
+    // Mostly no limit of a caller is set.
+    let caller = match limits.per_caller == CallerLimits::default() {
+        true => ScopeUsage::default(),
+        false => meter.measure_scope(Scope::Caller(caller), &limits.per_caller)?,
+    };
+    Ok(Usage::new(account, destination, purchases, caller))
 }
 
 /// The first instant of a window that ends now, in milliseconds.
-pub(super) fn before(now: Timestamp, window: SignedDuration) -> i64 {
+pub(super) fn window_start(now: Timestamp, window: SignedDuration) -> i64 {
     now.as_millisecond().saturating_sub(i64::try_from(window.as_millis()).unwrap_or(i64::MAX))
 }
 
-fn used(
-    db: &Connection,
-    account: &AccountId,
-    kind: &str,
-    callee: Option<&DestinationHash>,
-    now: Timestamp,
-    window: SignedDuration,
-    max: Option<u32>,
-) -> rusqlite::Result<WindowUsage> {
-    // Two statements rather than one with an `OR`, so that each has its index.
-    let which = if callee.is_some() { "callee_hash = ?3" } else { "?3 IS NULL" };
-    let orders = format!(
-        "FROM dispatch WHERE account_id = ?1 AND created_at > ?2 AND {which} \
-         AND kind = '{kind}' AND state <> 'not_placed'"
-    );
-    let since = before(now, window);
-    let callee = callee.map(DestinationHash::as_str);
-    let count: u32 = db
-        .prepare_cached(&format!("SELECT count(*) {orders}"))?
-        .query_row(params![account.as_str(), since, callee], |row| row.get(0))?;
-    // There are fewer than `max` as soon as the `max`th newest has left the window.
-    let frees_at = match max {
-        Some(max) if max > 0 && count >= max => db
-            .prepare_cached(&format!(
-                "SELECT created_at {orders} ORDER BY created_at DESC LIMIT 1 OFFSET ?4"
-            ))?
-            .query_row(params![account.as_str(), since, callee, max - 1], |row| row.get(0))
-            .optional()?
-            .and_then(|at: i64| instant(at).checked_add(window).ok()),
-        _ => None,
-    };
-    Ok(WindowUsage { count, frees_at })
-}
-
-fn concurrent(db: &Connection, account: &AccountId, now: Timestamp) -> rusqlite::Result<u32> {
-    db.prepare_cached(
-        "SELECT count(*) FROM dispatch WHERE account_id = ?1 AND kind = 'call' AND ( \
-         (state IN ('placed', 'unknown') AND created_at > ?2) OR (state = 'intent' AND lease_expires_at > ?3))",
-    )?
-    .query_row(params![account.as_str(), before(now, MAX_CALL_DURATION), now.as_millisecond()], |row| {
-        row.get(0)
-    })
-}
-
-fn spent(
-    db: &Connection,
-    account: &AccountId,
-    limits: &CallLimits,
+struct Meter<'a> {
+    db: &'a Connection,
+    account: &'a AccountId,
     hold: MilliCents,
     now: Timestamp,
-) -> rusqlite::Result<(MilliCents, Option<Timestamp>)> {
-    const SPENDING: &str = "SELECT created_at, coalesce(cost_milli_cents, hold_milli_cents) AS amount FROM dispatch \
-                            WHERE account_id = ?1 AND created_at > ?2 AND state <> 'not_placed'";
-    let since = before(now, DAY);
-    let spent: i64 = db
-        .prepare_cached(&format!("SELECT coalesce(sum(amount), 0) FROM ({SPENDING})"))?
-        .query_row(params![account.as_str(), since], |row| row.get(0))?;
-    let excess = limits
-        .spend_per_day
-        .map_or(0, |max| spent.saturating_add(integer(hold)).saturating_sub(integer(max)));
-    // It fits as soon as the oldest amounts that make up the excess are a day old; a hold greater
-    // than the whole limit never does, and no row answers.
-    let frees_at = if excess > 0 {
-        db.prepare_cached(&format!(
-            "SELECT created_at FROM (SELECT created_at, sum(amount) OVER (ORDER BY created_at) AS freed \
-             FROM ({SPENDING})) WHERE freed >= ?3 ORDER BY created_at LIMIT 1"
-        ))?
-        .query_row(params![account.as_str(), since, excess], |row| row.get(0))
-        .optional()?
-        .and_then(|at: i64| instant(at).checked_add(DAY).ok())
-    } else {
-        None
-    };
-    Ok((MilliCents(u64::try_from(spent).unwrap_or(0)), frees_at))
+}
+
+impl Meter<'_> {
+    fn measure_scope(
+        &self,
+        scope: Scope<'_>,
+        limits: &CallerLimits,
+    ) -> rusqlite::Result<ScopeUsage> {
+        let (spent, spend_frees_at) = self.sum_spending(scope, limits.spend_per_day)?;
+        let in_progress = self.count_in_progress(scope, limits.concurrent)?;
+        Ok(ScopeUsage {
+            hour: self.count(OrderKind::Call, scope, HOUR, limits.per_hour)?,
+            day: self.count(OrderKind::Call, scope, DAY, limits.per_day)?,
+            spent,
+            spend_frees_at,
+            ..in_progress
+        })
+    }
+
+    fn count(
+        &self,
+        kind: OrderKind,
+        scope: Scope<'_>,
+        window: SignedDuration,
+        max: Option<u32>,
+    ) -> rusqlite::Result<WindowUsage> {
+        let orders = format!(
+            "FROM dispatch WHERE account_id = ?1 AND created_at > ?2 AND {} \
+             AND kind = '{}' AND state <> 'not_placed'",
+            scope.condition(),
+            kind.as_str()
+        );
+        let (account, since) = (self.account.as_str(), window_start(self.now, window));
+        let count: u32 = self
+            .db
+            .prepare_cached(&format!("SELECT count(*) {orders}"))?
+            .query_row(params![account, since, scope.value()], |row| row.get(0))?;
+        // There are fewer than `max` as soon as the `max`th newest has left the window.
+        let frees_at = match max {
+            Some(max) if max > 0 && count >= max => self
+                .db
+                .prepare_cached(&format!(
+                    "SELECT created_at {orders} ORDER BY created_at DESC LIMIT 1 OFFSET ?4"
+                ))?
+                .query_row(params![account, since, scope.value(), max - 1], |row| row.get(0))
+                .optional()?
+                .and_then(|created_at| to_timestamp(created_at).checked_add(window).ok()),
+            _ => None,
+        };
+        Ok(WindowUsage { count, frees_at })
+    }
+
+    fn count_in_progress(
+        &self,
+        scope: Scope<'_>,
+        max: Option<u32>,
+    ) -> rusqlite::Result<ScopeUsage> {
+        let calls = format!(
+            "FROM dispatch WHERE account_id = ?1 AND in_progress_until > ?2 AND {}",
+            scope.condition()
+        );
+        let (account, now) = (self.account.as_str(), self.now.as_millisecond());
+        let (concurrent, unknown): (u32, u32) = self
+            .db
+            .prepare_cached(&format!(
+                "SELECT count(*), count(*) FILTER (WHERE state = 'unknown') {calls}"
+            ))?
+            .query_row(params![account, now, scope.value()], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        let concurrent_frees_at = match max {
+            Some(max) if max > 0 && concurrent >= max && unknown > 0 => self
+                .db
+                .prepare_cached(&format!(
+                    "SELECT in_progress_until {calls} ORDER BY in_progress_until LIMIT 1 OFFSET ?4"
+                ))?
+                .query_row(params![account, now, scope.value(), concurrent - max], |row| row.get(0))
+                .optional()?
+                .map(to_timestamp),
+            _ => None,
+        };
+        Ok(ScopeUsage { concurrent, unknown, concurrent_frees_at, ..ScopeUsage::default() })
+    }
+
+    fn sum_spending(
+        &self,
+        scope: Scope<'_>,
+        max: Option<MilliCents>,
+    ) -> rusqlite::Result<(MilliCents, Option<Timestamp>)> {
+        let spending = format!(
+            "SELECT created_at, coalesce(cost_milli_cents, hold_milli_cents) AS amount FROM dispatch \
+             WHERE account_id = ?1 AND created_at > ?2 AND {} AND state <> 'not_placed'",
+            scope.condition()
+        );
+        let (account, since) = (self.account.as_str(), window_start(self.now, DAY));
+        let spent: i64 = self
+            .db
+            .prepare_cached(&format!("SELECT coalesce(sum(amount), 0) FROM ({spending})"))?
+            .query_row(params![account, since, scope.value()], |row| row.get(0))?;
+        let excess = max.map_or(0, |max| {
+            spent.saturating_add(to_integer(self.hold)).saturating_sub(to_integer(max))
+        });
+        // The hold fits as soon as the oldest amounts that make up the excess are a day old. A hold greater than the
+        // whole limit never fits, and the statement returns no row.
+        let frees_at = if excess > 0 {
+            self.db
+                .prepare_cached(&format!(
+                    "SELECT created_at FROM (SELECT created_at, sum(amount) OVER (ORDER BY created_at) AS freed \
+                     FROM ({spending})) WHERE freed >= ?4 ORDER BY created_at LIMIT 1"
+                ))?
+                .query_row(params![account, since, scope.value(), excess], |row| row.get(0))
+                .optional()?
+                .and_then(|created_at| to_timestamp(created_at).checked_add(DAY).ok())
+        } else {
+            None
+        };
+        Ok((MilliCents(u64::try_from(spent).unwrap_or(0)), frees_at))
+    }
 }

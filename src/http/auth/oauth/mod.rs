@@ -30,6 +30,7 @@ use super::super::tenant::{Identity, Tenants};
 use super::principal::{Principal, service_unavailable};
 use super::{bearer_token, challenge_response};
 use crate::account::Account;
+use crate::dialing::caller::CallerName;
 use crate::mcp::registry::index::ToolIndex;
 use crate::mcp::registry::scope::OAuthScope;
 use crate::mcp::registry::selection::Selection;
@@ -221,6 +222,7 @@ impl OAuthResourceServer {
             .map_err(service_unavailable)?;
         Ok(Principal {
             tenant,
+            name: CallerName::from_oauth_subject(&verified.subject),
             scopes: Some(verified.scopes),
             expires_at: Some(verified.expires_at),
         })

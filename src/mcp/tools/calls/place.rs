@@ -214,25 +214,33 @@ fn describe_expectations(agent: &Agent) -> String {
     format!("At an answering machine the agent {at_machine}. {fields}")
 }
 
-/// Where the events of the call go, if not where the agent says: the given address, or this server's own if the agent has
-/// none. Checks that the call sends nothing to a host that the operator does not allow, by whichever setting.
-async fn choose_webhook_url(
-    cx: &ToolContext,
-    given: Option<HttpsUrl>,
-    agent: &AgentId,
-) -> Result<Option<String>, ToolError> {
-    let given = given.map(HttpsUrl::into_string);
-    check_webhook_hosts(cx, given.as_deref())?;
-    let own = cx.account.webhook_url().filter(|_| given.is_none());
-    if own.is_none() && !cx.account.dialer()?.rules().webhook_hosts.is_restricted() {
-        return Ok(given);
+/// Fills in the arguments that have a default: the caller ID, so that a call with the default written out is the same
+/// call; and this server's webhook address, unless the agent has its own, which an address of the call would replace.
+/// Checks that the call sends nothing to a host that the operator does not allow, by whichever setting.
+async fn fill_in_defaults(cx: &ToolContext, call: &mut CallCreate) -> Result<(), ToolError> {
+    check_webhook_hosts(cx, call.webhook_url.as_deref())?;
+    let own_url = cx.account.webhook_url().filter(|_| call.webhook_url.is_none());
+    let is_restricted = cx.account.dialer()?.rules().webhook_hosts.is_restricted();
+    if call.from_number.is_some() && own_url.is_none() && !is_restricted {
+        return Ok(());
     }
-    let agent = cx.account.api()?.get_agent(agent).await?;
-    let events = agent.webhook_url.as_deref().filter(|_| given.is_none());
+    let agent = cx.account.api()?.get_agent(&call.agent_id).await?;
+    let events = agent.webhook_url.as_deref().filter(|_| call.webhook_url.is_none());
     let tools = agent.tools.as_ref().and_then(Value::as_array).into_iter().flatten();
     let tools = tools.filter_map(|tool| tool.get("url")?.as_str());
     check_webhook_hosts(cx, events.into_iter().chain(tools))?;
-    Ok(given.or_else(|| own.filter(|_| agent.webhook_url.is_none()).map(str::to_owned)))
+    if agent.webhook_url.is_none() {
+        call.webhook_url = call.webhook_url.take().or(own_url.map(str::to_owned));
+    }
+    if call.from_number.is_none() {
+        call.from_number = primary_number(&agent).cloned();
+    }
+    Ok(())
+}
+
+fn primary_number(agent: &Agent) -> Option<&E164> {
+    let (primary, numbers) = (agent.primary_number_id.as_ref()?, agent.numbers.as_ref()?);
+    numbers.iter().find(|number| number.id == *primary)?.e164.as_ref()
 }
 
 impl Tool for PlaceCall {
@@ -282,21 +290,23 @@ impl Tool for PlaceCall {
             ))
             .into());
         }
-        let call = CallCreate {
+        let mut call = CallCreate {
             to,
             from_number,
             instructions: instructions.map(Text::into_string),
             context: context.map(Object::into_map),
-            webhook_url: choose_webhook_url(cx, webhook_url, &agent_id).await?,
+            webhook_url: webhook_url.map(HttpsUrl::into_string),
             agent_id: agent_id.clone(),
             metadata,
         };
+        fill_in_defaults(cx, &mut call).await?;
         let idempotency_key = idempotency_key
             .map(|key| IdempotencyKey::parse(&key.into_string()))
             .transpose()
             .map_err(|error| ToolError::invalid_argument(error.to_string()))?;
         let asked = DialRequest {
             order: Order::Call(Box::new(call)),
+            caller: cx.caller.clone(),
             idempotency_key: idempotency_key.clone(),
             allow_repeat: allow_repeat.unwrap_or(false),
         };

@@ -490,6 +490,7 @@ impl Tool for PurchaseNumber {
         let price = offer.as_ref().and_then(AvailableNumber::purchase_price);
         let asked = DialRequest {
             order: Order::Number { number: phone_number.clone(), price },
+            caller: cx.caller.clone(),
             idempotency_key: None,
             allow_repeat: false,
         };
