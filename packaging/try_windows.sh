@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Runs the Windows program under wine: a simulated call over stdio, the demo, install, doctor, and Ctrl-C.
+#
+#   packaging/try_windows.sh PROGRAM.exe
+#
+# Installs wine from apt; exits with 3 if it cannot be had.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+program=$(realpath "$1")
+command -v wine >/dev/null ||
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends wine wine64 >/dev/null; } ||
+    { echo "unavailable: apt cannot install wine"; exit 3; }
+WINEPREFIX=$(mktemp -d)
+export WINEPREFIX WINEDEBUG=-all WINEDLLOVERRIDES="mscoree=;mshtml="
+trap 'wineserver -k 2>/dev/null || /usr/lib/wine/wineserver64 -k 2>/dev/null || true; rm -rf "$WINEPREFIX"' EXIT
+wine wineboot --init >/dev/null 2>&1
+fail() { echo "failed: $*" >&2; exit 1; }
+
+wine "$program" --version
+packaging/session.py wine "$program"
+timeout 120 wine "$program" demo --sandbox-speed 500 | tail -n 1 | grep -q '^completed: ' || fail "demo"
+echo "ok demo"
+timeout 60 wine "$program" install cursor --sandbox </dev/null >/dev/null || fail "install"
+config=$(find "$WINEPREFIX/drive_c/users" -path '*/.cursor/mcp.json')
+python3 - "$config" <<'PY'
+import json, sys
+entry = json.load(open(sys.argv[1]))["mcpServers"]["callingbox"]
+assert entry["command"].endswith("callingbox-mcp.exe") and ":\\" in entry["command"], entry
+assert "?" not in entry["command"] and "--sandbox" in entry["args"], entry
+PY
+echo "ok install: $config"
+timeout 60 wine "$program" doctor --sandbox | grep -q '^No problems found' || fail "doctor"
+echo "ok doctor"
+packaging/press_ctrl_c.py wine "$program" sandbox --listen 127.0.0.1:0
