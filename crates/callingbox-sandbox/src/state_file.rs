@@ -47,6 +47,16 @@ pub(crate) struct SavedState {
 /// [`SandboxError::State`] when the file cannot be written.
 pub(crate) fn save_state(simulator: &Simulator, path: &Path) -> Result<(), SandboxError> {
     let _writing = simulator.file_lock.lock();
+    write_state(simulator, path)
+}
+
+/// Saves a change, unless the simulator ends: a late save must not replace the file after `shutdown`.
+fn save_change(simulator: &Simulator, path: &Path) -> Result<(), SandboxError> {
+    let _writing = simulator.file_lock.lock();
+    if simulator.shutdown.is_cancelled() { Ok(()) } else { write_state(simulator, path) }
+}
+
+fn write_state(simulator: &Simulator, path: &Path) -> Result<(), SandboxError> {
     let bytes = encode_state(&simulator.state()).map_err(|error| SandboxError::State {
         path: path.to_owned(),
         reason: error.to_string(),
@@ -62,7 +72,7 @@ pub(crate) async fn save_changes(simulator: Arc<Simulator>, path: PathBuf) {
             continue;
         }
         let (simulator, path) = (Arc::clone(&simulator), path.clone());
-        let saved = tokio::task::spawn_blocking(move || save_state(&simulator, &path));
+        let saved = tokio::task::spawn_blocking(move || save_change(&simulator, &path));
         if let Ok(Err(error)) = saved.await {
             tracing::warn!(%error, "sandbox state not saved; retrying after the next change");
         }

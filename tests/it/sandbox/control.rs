@@ -205,7 +205,7 @@ async fn the_state_survives_a_restart() {
     // The state is saved while the simulator runs, not only at shutdown.
     let is_saved = async || std::fs::read_to_string(&file).unwrap().contains("\"settled\":true");
     wait_until("the save", is_saved).await;
-    drop(sandbox);
+    sandbox.shutdown().await.unwrap();
 
     std::fs::write(&file, "{\"kind\": \"something else\"}").unwrap();
     let refused = Sandbox::start("127.0.0.1:0".parse().unwrap(), kept()).await.unwrap_err();
