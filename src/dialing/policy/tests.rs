@@ -675,3 +675,38 @@ fn the_schema_accepts_the_starter_file_and_rejects_unknown_keys() {
         assert!(!validator.is_valid(&wrong), "{wrong}");
     }
 }
+
+#[test]
+fn calls_with_an_unknown_result_are_named_when_they_reach_the_limit() {
+    let until = "2026-11-28T05:00:00Z".parse().ok();
+    let defaults = Policy::default();
+    let refuse = |limit, unknown| {
+        let reached = crate::dialing::limits::LimitReached { limit, until, unknown };
+        defaults.limit_refusal(reached).to_string()
+    };
+    let all = refuse(Limit::Concurrent, 5);
+    assert!(all.contains("5 calls whose fate is unknown"), "{all}");
+    assert!(all.contains("Possible again at 2026-11-28T05:00:00Z."), "{all}");
+    let some = refuse(Limit::Concurrent, 2);
+    assert!(
+        some.contains("3 calls are in progress, and there are 2 whose fate is unknown"),
+        "{some}"
+    );
+    let none = refuse(Limit::Concurrent, 0);
+    assert!(none.contains("5 calls are in progress; wait for one to end"), "{none}");
+}
+
+#[test]
+fn limits_of_each_caller_take_the_older_name_of_the_calls_in_progress_too() {
+    let older = "[limits]\nat_once = 4\n[limits.per_caller]\nat_once = 2\nper_hour = 7\n";
+    let newer = older.replace("at_once", "concurrent");
+    let (older, newer) = (Policy::from_toml(older).unwrap(), Policy::from_toml(&newer).unwrap());
+    assert_eq!(older, newer);
+    let limits = newer.enforced_limits();
+    assert_eq!(limits.concurrent, Some(4));
+    let per_caller = limits.per_caller;
+    assert_eq!(
+        (per_caller.concurrent, per_caller.per_hour, per_caller.per_day),
+        (Some(2), Some(7), None)
+    );
+}

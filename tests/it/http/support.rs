@@ -169,7 +169,7 @@ impl Server {
         self.agent_of(None).await
     }
 
-    async fn agent_of(&self, bearer: Option<&str>) -> Value {
+    pub(crate) async fn agent_of(&self, bearer: Option<&str>) -> Value {
         let offers = self.tool(bearer, "search_numbers", json!({"area_code": "415"})).await;
         let number = json!({"phone_number": offers["numbers"][0]["phone_number"]});
         let bought = self.tool(bearer, "purchase_number", number).await;
