@@ -141,13 +141,13 @@ fn every_variable_of_a_manifest_is_one_of_the_program() {
     }
 }
 
-/// The value of each setting of a unit, in order; those that stand twice stand twice.
+/// The values of a setting of a unit, in order.
 fn settings<'a>(unit: &'a str, name: &str) -> Vec<&'a str> {
     let prefix = format!("{name}=");
     unit.lines().filter_map(|line| line.strip_prefix(prefix.as_str())).collect()
 }
 
-/// What follows an instruction of a container file that stands there once, on one line.
+/// The rest of the only line of a container file that begins with this instruction.
 fn instruction<'a>(text: &'a str, name: &str) -> &'a str {
     let prefix = format!("{name} ");
     let found: Vec<_> =
@@ -265,7 +265,7 @@ fn the_unit_starts_the_server_and_lets_it_end() {
     assert!(variables.contains(&("XDG_DATA_HOME", "/var/lib")));
 }
 
-/// The registry's own schema of 2025-12-11, for whoever has it: it is in no package and not in this
+/// Needs the registry's own schema of 2025-12-11, which is in no package and not in this
 /// repository, and the test after this one holds its rules as far as they concern this file.
 ///
 /// `CALLINGBOX_TEST_SERVER_SCHEMA=server.schema.json cargo test --test it packaging -- --ignored`
