@@ -1,6 +1,7 @@
 //! Request bodies, read whole within a size, a time and a budget; response bodies that keep a guard alive until they end,
 //! or that end at a deadline.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::answer;
 use super::body_budget::{BodyBudget, BodyBudgetExceeded, BodyBytes};
-use crate::json_rpc::InvalidMessage;
+use crate::json_rpc::{self, InvalidMessage, JsonRpcPeek};
 
 /// The limits of one request body.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +85,19 @@ async fn read_frames(
 fn close_connection(mut response: Response) -> Box<Response> {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     Box::new(response)
+}
+
+/// The message as rmcp reads it, and what it is.
+///
+/// # Errors
+/// The response, 400: it is not a message.
+pub fn prepare_message(body: &Bytes) -> Result<(JsonRpcPeek, Bytes), Box<Response>> {
+    let (peek, prepared) = json_rpc::prepare(body).map_err(invalid_message)?;
+    let prepared = match prepared {
+        Cow::Owned(rewritten) => Bytes::from(rewritten),
+        Cow::Borrowed(text) => body.slice_ref(text),
+    };
+    Ok((peek, prepared))
 }
 
 /// The response, 400, to a body that is not a message.

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
+use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::answer::{error_response, retry_after};
 use super::auth::required_scope::required_scope;
 use super::auth::{Authenticator, Principal};
-use super::body::BodyLimits;
+use super::body::{self, BodyLimits};
 use super::handler::HandlerFactory;
 use super::sessions::SessionLimitReached;
 use super::tenant::Tenants;
@@ -24,10 +26,16 @@ use crate::mcp::request::caller::Caller;
 /// The header with the id of a session.
 pub(super) const SESSION_ID: &str = "mcp-session-id";
 
+/// A larger body is parsed on another thread, because one thread may serve all requests.
+const LARGE_BODY_BYTES: usize = 32 * 1024;
+/// How many large bodies are parsed at the same time.
+pub(super) const MAX_LARGE_BODIES: usize = 2;
+
 pub(super) struct RouteContext {
     /// `true`: no sessions, for clients of older protocol versions either.
     pub(super) is_stateless: bool,
     pub(super) body: BodyLimits,
+    pub(super) large_bodies: Semaphore,
     /// The requests that a server which shuts down waits for.
     pub(super) in_flight: TaskTracker,
     pub(super) handlers: Arc<dyn HandlerFactory>,
@@ -49,6 +57,22 @@ impl RouteContext {
             Box::new(retry_after(StatusCode::TOO_MANY_REQUESTS, "too many requests", wait))
         })?;
         Ok(principal)
+    }
+
+    /// The message as rmcp reads it, and what it is.
+    pub(super) async fn prepare_message(
+        &self,
+        body: Bytes,
+    ) -> Result<(JsonRpcPeek, Bytes), Box<Response>> {
+        if body.len() <= LARGE_BODY_BYTES {
+            return body::prepare_message(&body);
+        }
+        let _turn = self.large_bodies.acquire().await;
+        let prepared = tokio::task::spawn_blocking(move || body::prepare_message(&body)).await;
+        prepared.unwrap_or_else(|_panic| {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            Err(Box::new(error_response(status, "the server failed by a defect of its own")))
+        })
     }
 
     /// The tools that a request may use: those of its tenant, less what the caller was not granted, what the session

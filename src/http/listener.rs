@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::peer_address::PeerAddress;
+use crate::peer_address::PeerAddress;
 use crate::telemetry::log_throttle::LogThrottle;
 
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,5 @@
 //! `/mcp`: streamable HTTP of all protocol versions.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +82,7 @@ async fn post_message(
     let session = acquire_session(context, principal, &parts.headers)?;
     let in_flight = context.in_flight.token();
     let (body, mut held) = body::read_body(body, context.body, tenant.body_budget()).await?;
-    let (peek, body) = prepare(body)?;
+    let (peek, body) = context.prepare_message(body).await?;
     held.shrink_to(body.len());
     context.check_scope(principal, &peek)?;
     check_form(form, &peek)?;
@@ -122,16 +121,6 @@ async fn post_message(
         None => response,
         Some(expires_at) => body::with_deadline(response, to_instant(expires_at)),
     })
-}
-
-/// The message as rmcp reads it, and what it is.
-fn prepare(body: Bytes) -> Result<(JsonRpcPeek, Bytes), Box<Response>> {
-    let (peek, prepared) = json_rpc::prepare(&body).map_err(body::invalid_message)?;
-    let prepared = match prepared {
-        Cow::Owned(rewritten) => Bytes::from(rewritten),
-        Cow::Borrowed(text) => body.slice_ref(text),
-    };
-    Ok((peek, prepared))
 }
 
 /// Checks that the response to this message can have the form that the client accepts.

@@ -19,7 +19,6 @@ pub mod layers;
 pub mod listener;
 mod mcp_route;
 pub mod origin;
-pub mod peer_address;
 pub mod rate;
 pub mod server;
 pub mod sessions;

@@ -9,6 +9,7 @@ use axum::response::Response;
 use axum::routing::{any, get, post};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::auth::Authenticator;
 use super::body::BodyLimits;
-use super::context::RouteContext;
+use super::context::{MAX_LARGE_BODIES, RouteContext};
 use super::handler::HandlerFactory;
 use super::health::{self, Health};
 use super::layers::with_layers;
@@ -103,6 +104,7 @@ impl HttpServer {
         let context = RouteContext {
             is_stateless: settings.stateless,
             body: settings.body,
+            large_bodies: Semaphore::new(MAX_LARGE_BODIES),
             in_flight: settings.in_flight,
             handlers,
             selection,

@@ -89,7 +89,7 @@ impl SseSessions {
         let id = session_id_in(parts.uri.query().unwrap_or_default())?;
         let session = principal.tenant.sessions().acquire(&id).ok_or_else(no_such_session)?;
         session.extend_until(principal.expires_at);
-        let (peek, prepared) = json_rpc::prepare(&body).map_err(body::invalid_message)?;
+        let (peek, prepared) = context.prepare_message(body).await?;
         held.shrink_to(prepared.len());
         context.check_scope(&principal, &peek)?;
         let mut message = json_rpc::parse_message(&prepared).map_err(body::invalid_message)?;

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 
 use self::reads::BodyReads;
 use self::replay::SeenEvents;
-use crate::http::peer_address::PeerAddress;
+use crate::peer_address::PeerAddress;
 use crate::state::SharedState;
 use callingbox::json_text::read_leniently;
 use callingbox::webhook_signature::{SignatureError, SigningSecrets, check_headers};

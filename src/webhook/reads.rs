@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::outcome::Rejection;
-use crate::http::peer_address::PeerAddress;
+use crate::peer_address::PeerAddress;
 
 /// The largest delivery, in bytes. A call with its results is far smaller.
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;

@@ -10,7 +10,6 @@ use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 
 use super::super::answer;
-use super::super::peer_address::PeerAddress;
 use super::super::tenant::{Identity, Tenant, Tenants};
 use super::key_checks::KeyChecks;
 use super::principal::{Principal, service_unavailable};
@@ -18,6 +17,7 @@ use super::{bearer_token, unauthorized};
 use crate::account::Account;
 use crate::dialing::caller::CallerName;
 use crate::mcp::registry::selection::Selection;
+use crate::peer_address::PeerAddress;
 use crate::ttl_cache::TtlCache;
 use callingbox::ApiKey;
 

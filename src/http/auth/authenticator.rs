@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::super::answer;
-use super::super::peer_address::PeerAddress;
 use super::super::tenant::{Identity, Tenants};
 use super::api_key::ApiKeyAuth;
 use super::oauth::OAuthResourceServer;
@@ -24,6 +23,7 @@ use crate::dialing::caller::CallerName;
 use crate::mcp::registry::index::ToolIndex;
 use crate::mcp::registry::scope::OAuthScope;
 use crate::mcp::registry::selection::Selection;
+use crate::peer_address::PeerAddress;
 
 /// How callers authenticate.
 pub enum Authenticator {

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::super::peer_address::PeerAddress;
 use super::super::tenant::Identity;
+use crate::peer_address::PeerAddress;
 
 /// Checks that run at the same time: of all peers, and of one.
 const MAX_CHECKS: usize = 8;

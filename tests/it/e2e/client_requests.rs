@@ -93,6 +93,6 @@ async fn requests_as_real_clients_send_them_are_read_as_they_are_meant() {
     }
     let sandbox = simulator(Options::default()).await;
     Control::new(&sandbox).credit(100_000_000).await;
-    let server = Server::on(&sandbox, &[]).await;
+    let server = Server::start_on(&sandbox, &[]).await;
     replay("http", &mut Connection::Http(Box::new(server))).await;
 }

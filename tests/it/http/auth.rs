@@ -66,7 +66,7 @@ async fn each_key_is_a_tenant() {
     assert!(session.tools().await.contains(&"place_call".to_owned()));
 
     let stream = with(server.http.get(format!("{}/sse", server.base)), one).send().await.unwrap();
-    let mut events = Events::of(stream);
+    let mut events = Events::new(stream);
     let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
     let post = |bearer| with(server.http.post(&endpoint).body(initialize().to_string()), bearer);
     assert_eq!(post(other).send().await.unwrap().status(), 404);
@@ -354,10 +354,10 @@ async fn a_key_that_callingbox_refuses_to_a_tool_ends_the_access_of_its_tenant()
     let key = callingbox_mcp::simulator::KEY;
     let sandbox = simulator(Options::default()).await;
     let control = Control::new(&sandbox);
-    let server = Server::on(&sandbox, &["--auth", "key"]).await;
+    let server = Server::start_on(&sandbox, &["--auth", "key"]).await;
     let session = server.open(Some(key)).await;
     let stream = with(server.http.get(format!("{}/sse", server.base)), Some(key)).send().await;
-    let mut events = Events::of(stream.unwrap());
+    let mut events = Events::new(stream.unwrap());
     events.next().await.unwrap();
     assert_eq!(control.count("GET", "/v1/numbers").await, 1, "the key is checked once");
     let refuse = |path: &str| json!({"method": "GET", "path": path, "kind": "status", "status": 401, "times": 1_000});

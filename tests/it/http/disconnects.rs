@@ -22,7 +22,7 @@ async fn list_receipts(server: &Server, simulator: &str) -> Vec<Value> {
 async fn a_call_is_placed_once_and_recorded_although_its_client_disconnects() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::new(&sandbox);
-    let server = Server::on(&sandbox, &[]).await;
+    let server = Server::start_on(&sandbox, &[]).await;
     let agent = server.agent().await;
     control.credit(100_000_000).await;
     for (number, transport) in ["session", "sse", "plain", "following"].into_iter().enumerate() {
@@ -47,7 +47,7 @@ async fn a_call_is_placed_once_and_recorded_although_its_client_disconnects() {
             }
             "sse" => {
                 let stream = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
-                let mut events = Events::of(stream);
+                let mut events = Events::new(stream);
                 let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
                 let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
                 for body in [initialize(), ready, message] {
@@ -111,7 +111,7 @@ async fn a_wait_is_canceled_when_its_client_disconnects() {
 async fn a_call_without_a_client_is_recorded_before_the_server_ends() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::new(&sandbox);
-    let mut server = Server::on(&sandbox, &[]).await;
+    let mut server = Server::start_on(&sandbox, &[]).await;
     let agent = server.agent().await;
     let delay = json!({
         "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 1_500,

@@ -37,7 +37,7 @@ async fn healthcheck_succeeds_only_for_a_server_that_answers() {
 async fn many_probes_cause_one_api_request() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::new(&sandbox);
-    let server = Server::on(&sandbox, &[]).await;
+    let server = Server::start_on(&sandbox, &[]).await;
     let probe = || server.http.get(format!("{}/readyz", server.base)).send();
     for answer in futures::future::join_all((0..50).map(|_| probe())).await {
         assert_eq!(answer.unwrap().status(), 200);
@@ -55,7 +55,7 @@ async fn a_key_is_accepted_whatever_records_the_api_returns() {
         (json!("<html>Welcome</html>"), "CallingBox cannot be reached"),
     ] {
         let sandbox = simulator(Options::default()).await;
-        let server = Server::on(&sandbox, &["--admin-listen", "127.0.0.1:0"]).await;
+        let server = Server::start_on(&sandbox, &["--admin-listen", "127.0.0.1:0"]).await;
         let fault = json!({
             "method": "GET", "path": "/v1/numbers", "kind": "status", "status": 200, "body": body,
             "times": 100,

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::http::support::{Older, PATIENCE, Server, initialize, message};
+use crate::http::support::{Server, SseSession, TEST_TIMEOUT, initialize, message};
 
 /// Checks that another client is served without delay.
 async fn assert_served(server: &Server) {
@@ -31,11 +31,11 @@ async fn slow_clients_are_disconnected_and_delay_no_other_client() {
     assert_served(&server).await;
     for mut peer in slow {
         let mut rest = Vec::new();
-        let ended = tokio::time::timeout(PATIENCE, peer.read_to_end(&mut rest)).await;
+        let ended = tokio::time::timeout(TEST_TIMEOUT, peer.read_to_end(&mut rest)).await;
         assert!(ended.is_ok(), "a client that sends no headers is still connected");
     }
     let mut answer = [0; 12];
-    tokio::time::timeout(PATIENCE, body.read_exact(&mut answer)).await.unwrap().unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, body.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 408");
     assert_served(&server).await;
 }
@@ -222,7 +222,7 @@ async fn a_pending_request_counts_after_its_client_has_disconnected() {
 async fn messages_of_the_sse_transport_count_as_requests() {
     let server = Server::start(&["--max-streams-per-tenant", "4"]).await;
     let request = long_wait_builder(&server).await;
-    let mut session = Older::open(&server).await;
+    let mut session = SseSession::open(&server).await;
     let ping = json!({"jsonrpc": "2.0", "id": "p", "method": "ping"});
     for _ in 0..10 {
         assert_eq!(session.post(&ping).await.status(), 202);
@@ -255,7 +255,7 @@ async fn a_cancelled_request_no_longer_counts_in_its_session() {
     let server = Server::start(&[]).await;
     let wait = json!({"call_id": server.long_call().await, "wait_seconds": 300});
     let wait = json!({"name": "get_call_result", "arguments": wait});
-    let mut session = Older::open(&server).await;
+    let mut session = SseSession::open(&server).await;
     let request =
         |id: usize| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": wait});
     let cancel = |id: usize| json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}});

@@ -45,7 +45,7 @@ async fn a_thousand_waits_of_a_thousand_sessions_are_answered_at_shutdown() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::new(&sandbox);
     control.credit(1_000_000_000).await;
-    let mut server = Server::on(&sandbox, &ALL).await;
+    let mut server = Server::start_on(&sandbox, &ALL).await;
     let agent = server.agent().await;
     // Calls of others: the server's own rules would not let it place so many.
     let call = json!({"agent_id": agent, "to": "+13105550107"}).to_string();

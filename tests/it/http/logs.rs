@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::http::support::{
-    Events, PATIENCE, Server, Session, home_of_one_who_is_asked, initialize, message, program,
+    Events, Server, Session, TEST_TIMEOUT, home_with_confirmation, initialize, message, program,
 };
 
 const KEY: &str = "sk_test_very_secret_one";
@@ -73,7 +73,7 @@ async fn call_with_secrets(server: &Server) {
     }
 
     let stream = server.http.get(format!("{}/sse", server.base)).bearer_auth(KEY);
-    let mut events = Events::of(stream.send().await.unwrap());
+    let mut events = Events::new(stream.send().await.unwrap());
     let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
     let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
     for (body, answered) in [
@@ -170,7 +170,7 @@ async fn wait_for_log(log: &Path, part: &str, count: usize) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{part}"));
+    tokio::time::timeout(TEST_TIMEOUT, wait).await.unwrap_or_else(|_| panic!("{part}"));
 }
 
 #[tokio::test]
@@ -202,7 +202,7 @@ async fn clients_that_disconnect_during_a_wait_cause_no_warning() {
     drop(listening);
 
     let stream = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
-    let mut events = Events::of(stream);
+    let mut events = Events::new(stream);
     let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
     let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
     for body in [initialize(), ready, request.clone()] {
@@ -253,7 +253,7 @@ async fn client_input_forges_no_log_line_and_its_numbers_are_masked() {
     for format in ["text", "json"] {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
-        let home = home_of_one_who_is_asked();
+        let home = home_with_confirmation();
         let mut program = program(home.path());
         program.args(["--sandbox", "--log-format", format]).stderr(File::create(&log).unwrap());
         let server = Server::run(home, program, &[]).await;
@@ -282,7 +282,7 @@ async fn client_input_forges_no_log_line_and_its_numbers_are_masked() {
             // In the response to an elicitation.
             let buy =
                 json!({"name": "purchase_number", "arguments": {"phone_number": "+14155550179"}});
-            let mut events = Events::of(session.request("tools/call", buy).await);
+            let mut events = Events::new(session.request("tools/call", buy).await);
             let question = loop {
                 let (_, data) = events.next().await.unwrap();
                 if !data.is_empty() {

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::harness::tool_names;
 use crate::http::issuer::{Issuer, LEEWAY, RESOURCE};
-use crate::http::support::{Events, PATIENCE, Server, Session, initialize, message, names, with};
+use crate::http::support::{
+    Events, Server, Session, TEST_TIMEOUT, initialize, message, names, with,
+};
 
 const METADATA: &str = "https://phone.example/.well-known/oauth-protected-resource/mcp";
 const EVERY_SCOPE: &str = "calls:read calls:place agents:write numbers:purchase webhooks:write";
@@ -116,7 +118,7 @@ struct SseSession<'a> {
 impl<'a> SseSession<'a> {
     async fn open(server: &'a Server, token: &str) -> Self {
         let stream = server.http.get(format!("{}/sse", server.base)).bearer_auth(token);
-        let mut events = Events::of(stream.send().await.unwrap());
+        let mut events = Events::new(stream.send().await.unwrap());
         let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
         let mut session = Self { server, events, endpoint };
         assert_eq!(session.send(token, &initialize()).await.unwrap()["id"], 0);
@@ -286,7 +288,7 @@ async fn no_other_subject_can_use_the_id_of_a_session() {
     let mine = issuer.token("mia", "calls:read");
     let session = server.open(Some(&mine)).await;
     let stream = server.http.get(format!("{}/sse", server.base)).bearer_auth(&mine);
-    let endpoint = Events::of(stream.send().await.unwrap()).next().await.unwrap().1;
+    let endpoint = Events::new(stream.send().await.unwrap()).next().await.unwrap().1;
     let mut other_client = issuer.claims("mia", EVERY_SCOPE);
     other_client["client_id"] = json!("kitchen");
     let mut no_client = issuer.claims("mia", EVERY_SCOPE);
@@ -354,7 +356,7 @@ async fn a_session_and_its_streams_end_when_the_token_expires() {
 
     let begun = Instant::now();
     for open in [stream, sse, listening, following] {
-        tokio::time::timeout(PATIENCE, open.bytes()).await.unwrap().unwrap();
+        tokio::time::timeout(TEST_TIMEOUT, open.bytes()).await.unwrap().unwrap();
     }
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert_eq!(session.request("tools/list", json!({})).await.status(), 401);
@@ -386,7 +388,7 @@ async fn the_issuer_can_rotate_its_keys_and_be_down() {
     issuer.publish_key(&["second"]);
     let begun = Instant::now();
     while status(&second).await != 200 {
-        assert!(begun.elapsed() < PATIENCE);
+        assert!(begun.elapsed() < TEST_TIMEOUT);
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert_eq!(status(&first).await, 401);
@@ -450,7 +452,7 @@ async fn an_option_of_another_authentication_is_refused() {
     ] {
         let mut program = crate::http::support::program(home.path());
         program.args(["--sandbox", "http", "--listen", "127.0.0.1:0", flag, value]);
-        let ended = tokio::time::timeout(PATIENCE, program.output()).await;
+        let ended = tokio::time::timeout(TEST_TIMEOUT, program.output()).await;
         let output = ended.unwrap_or_else(|_| panic!("the server started: {flag}")).unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         let says = format!("{flag} has no effect without {auth}");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Control, simulator};
 use crate::http::issuer::Issuer;
 use crate::http::support::{
-    Events, SIMULATED, Server, Session, home_of_one_who_is_asked, initialize, message, names, with,
+    Events, SIMULATED, Server, Session, home_with_confirmation, initialize, message, names, with,
 };
 
 #[tokio::test]
@@ -173,14 +173,14 @@ async fn older_clients_are_served_without_sessions() {
 async fn subscriptions_belong_to_one_session() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::new(&sandbox);
-    let server = Server::on(&sandbox, &[]).await;
+    let server = Server::start_on(&sandbox, &[]).await;
     let uri = format!("callingbox://calls/{}", server.long_call().await);
     let (first, second) = (server.open(None).await, server.open(None).await);
     let streamed = async |session: &Session<'_>| {
         let stream = server.http.get(format!("{}/mcp", server.base));
         let stream = stream.header("accept", "text/event-stream");
         let stream = stream.header("mcp-session-id", &session.id);
-        Events::of(stream.send().await.unwrap())
+        Events::new(stream.send().await.unwrap())
     };
     let (mut to_first, mut to_second) = (streamed(&first).await, streamed(&second).await);
     let asked = async |session: &Session<'_>, method: &str| {
@@ -202,7 +202,7 @@ async fn subscriptions_belong_to_one_session() {
 async fn run_sse_session(server: &Server, path: &str) {
     let stream = server.http.get(format!("{}{path}", server.base));
     let stream = stream.header("accept", "text/event-stream").send().await.unwrap();
-    let mut events = Events::of(stream);
+    let mut events = Events::new(stream);
     let (kind, endpoint) = events.next().await.unwrap();
     assert_eq!(kind, "endpoint");
     assert!(endpoint.starts_with("/messages?session_id="), "{endpoint}");
@@ -248,7 +248,7 @@ async fn the_sse_transport_is_served_at_both_paths() {
 async fn a_message_without_a_session_is_refused() {
     let server = Server::start(&[]).await;
     let stream = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
-    let (_, endpoint) = Events::of(stream).next().await.unwrap();
+    let (_, endpoint) = Events::new(stream).next().await.unwrap();
     for (path, body, status) in [
         ("/messages", "{}", 400),
         ("/messages?session_id=unknown", "{}", 404),
@@ -269,7 +269,7 @@ async fn an_invalid_message_gets_the_error_of_json_rpc() {
     let token = issuer.token("mia", "calls:read");
     for (server, bearer) in [(&open, None), (&scoped, Some(token.as_str()))] {
         let stream = with(server.http.get(format!("{}/sse", server.base)), bearer);
-        let mut events = Events::of(stream.send().await.unwrap());
+        let mut events = Events::new(stream.send().await.unwrap());
         let endpoint = events.next().await.unwrap().1;
         for (body, code, id, says) in [
             ("", -32700, Value::Null, "the message is not JSON"),
@@ -352,7 +352,7 @@ async fn every_route_checks_host_and_origin() {
 
 #[tokio::test]
 async fn a_session_carries_an_elicitation_and_its_response() {
-    let asking = Server::start_in(home_of_one_who_is_asked(), &[]).await;
+    let asking = Server::start_in(home_with_confirmation(), &[]).await;
     let agent = json!({
         "name": "A", "type": "outbound", "persona": "Mia.", "instructions": "Talk.",
     });
@@ -374,7 +374,7 @@ async fn a_session_carries_an_elicitation_and_its_response() {
     ] {
         let call = json!({"agent_id": agent_id, "to": "+13105550100"});
         let params = json!({"name": "place_call", "arguments": call});
-        let mut events = Events::of(session.request("tools/call", params).await);
+        let mut events = Events::new(session.request("tools/call", params).await);
         let question = events.message(|message| message["method"] == "elicitation/create").await;
         let text = question["params"]["message"].as_str().unwrap();
         assert!(text.contains("+13105550100"), "{text}");

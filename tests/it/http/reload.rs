@@ -1,4 +1,4 @@
-//! What a running server reads again, and that a broken file changes nothing.
+//! The files that a running server reads again. A broken file changes nothing.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::http::support::{Events, PATIENCE, Server, Session, initialize, message, program, with};
+use crate::http::support::{
+    Events, Server, Session, TEST_TIMEOUT, initialize, message, program, with,
+};
 
-/// A server whose files a test changes.
+/// A server, its files and its log.
 struct Running {
     server: Server,
     log: PathBuf,
@@ -38,13 +40,13 @@ impl Running {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Sends SIGHUP and waits until the log has this so many times.
+    /// Sends SIGHUP and waits until the log has this text so many times.
     async fn hang_up(&self, logged: &str, times: usize) {
         let id = self.server.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-HUP", &id]).status().await.unwrap().success());
         let begun = Instant::now();
         while self.log().matches(logged).count() < times {
-            assert!(begun.elapsed() < PATIENCE, "{}", self.log());
+            assert!(begun.elapsed() < TEST_TIMEOUT, "{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -114,7 +116,7 @@ async fn a_rule_that_is_added_before_the_user_answers_applies() {
     session.post(&initialized).send().await.unwrap();
     let call = json!({"agent_id": agent_id, "to": "+13105550100"});
     let params = json!({"name": "place_call", "arguments": call});
-    let mut events = Events::of(session.request("tools/call", params).await);
+    let mut events = Events::new(session.request("tools/call", params).await);
     let question = events.message(|message| message["method"] == "elicitation/create").await;
     running.write("policy.toml", "default = \"refuse\"\n");
     running.hang_up("calling rules reloaded", 1).await;
@@ -151,9 +153,9 @@ async fn tokens_are_reloaded_and_an_invalid_file_is_ignored() {
 
     running.write("tokens.toml", "");
     let begun = Instant::now();
-    // By itself, without a signal.
+    // Without a signal.
     while status(&first).await == 200 {
-        assert!(begun.elapsed() < PATIENCE);
+        assert!(begun.elapsed() < TEST_TIMEOUT);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -172,7 +174,7 @@ async fn the_session_and_the_stream_of_a_token_end_when_it_expires() {
     let stream = server.http.get(format!("{}/sse", server.base)).bearer_auth(&short);
     let stream = stream.send().await.unwrap();
     assert_eq!(stream.status(), 200);
-    tokio::time::timeout(PATIENCE, stream.bytes()).await.unwrap().unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, stream.bytes()).await.unwrap().unwrap();
     assert_eq!(session.request("tools/list", json!({})).await.status(), 401);
     assert!(!kept.tools().await.is_empty());
 }

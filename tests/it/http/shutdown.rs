@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::harness::{Control, simulator};
 use crate::http::support::{
-    Events, Older, PATIENCE, Server, home_of_one_who_is_asked, initialize, message,
+    Events, Server, SseSession, TEST_TIMEOUT, home_with_confirmation, initialize, message,
 };
 
 /// Longer than any test runs.
@@ -21,7 +21,7 @@ pub(crate) async fn terminate(server: &Server) {
 
 /// Waits for the process to end with success.
 pub(crate) async fn ended(server: &mut Server) {
-    let ended = tokio::time::timeout(PATIENCE, server.child.wait()).await.unwrap().unwrap();
+    let ended = tokio::time::timeout(TEST_TIMEOUT, server.child.wait()).await.unwrap().unwrap();
     assert!(ended.success(), "{ended}");
 }
 
@@ -56,7 +56,7 @@ fn assert_parked(answer: &Value, call_id: &str) {
 async fn every_wait_is_answered_and_the_exit_is_clean() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::new(&sandbox);
-    let mut server = Server::on(&sandbox, &LONG_GRACE).await;
+    let mut server = Server::start_on(&sandbox, &LONG_GRACE).await;
     let call_id = server.long_call().await;
     // The call has begun, so every wait has a state to report.
     control.advance(60).await;
@@ -77,7 +77,7 @@ async fn every_wait_is_answered_and_the_exit_is_clean() {
     params["_meta"] = json!({"progressToken": "p"});
     let streamed = session.request("tools/call", params).await;
 
-    let sse = Older::open(&server).await;
+    let sse = SseSession::open(&server).await;
     let call = json!({"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": wait(&call_id)});
     assert_eq!(sse.post(&call).await.status(), 202);
     let mut events = sse.events;
@@ -101,7 +101,7 @@ async fn every_wait_is_answered_and_the_exit_is_clean() {
 async fn a_server_that_shuts_down_is_alive_but_not_ready_and_accepts_no_connections() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::new(&sandbox);
-    let mut server = Server::on(&sandbox, &["--admin-listen", "127.0.0.1:0"]).await;
+    let mut server = Server::start_on(&sandbox, &["--admin-listen", "127.0.0.1:0"]).await;
     let order = json!({"agent_id": server.agent().await, "to": "+13105550100"});
     let slow = json!({"method": "POST", "path": "/v1/calls", "kind": "delay", "delay_ms": 3_000});
     control.fault(slow).await;
@@ -115,7 +115,7 @@ async fn a_server_that_shuts_down_is_alive_but_not_ready_and_accepts_no_connecti
         server.http.get(format!("{admin}{probe}")).send().await.unwrap().status().as_u16()
     };
     let unready = async { while status("/readyz").await != 503 {} };
-    tokio::time::timeout(PATIENCE, unready).await.unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, unready).await.unwrap();
     assert_eq!(status("/healthz").await, 200);
     assert!(tokio::net::TcpStream::connect(server.address()).await.is_err());
 
@@ -127,7 +127,7 @@ async fn a_server_that_shuts_down_is_alive_but_not_ready_and_accepts_no_connecti
 
 #[tokio::test]
 async fn a_human_who_has_not_answered_yet_has_not_said_yes() {
-    let home = home_of_one_who_is_asked();
+    let home = home_with_confirmation();
     let sandbox = simulator(Options::default()).await;
     let control = Control::new(&sandbox);
     let mut program = crate::http::support::program(home.path());
@@ -141,7 +141,7 @@ async fn a_human_who_has_not_answered_yet_has_not_said_yes() {
     let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
     assert_eq!(session.post(&initialized).send().await.unwrap().status(), 202);
     let order = json!({"name": "purchase_number", "arguments": {"phone_number": "+14155550179"}});
-    let mut events = Events::of(session.request("tools/call", order).await);
+    let mut events = Events::new(session.request("tools/call", order).await);
     let asked = next(&mut events).await;
     assert_eq!(asked["method"], "elicitation/create", "{asked}");
     terminate(&server).await;
@@ -163,7 +163,7 @@ async fn a_human_who_has_not_answered_yet_has_not_said_yes() {
 async fn a_wait_without_a_first_answer_of_the_api_is_answered_with_the_id() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::new(&sandbox);
-    let mut server = Server::on(&sandbox, &LONG_GRACE).await;
+    let mut server = Server::start_on(&sandbox, &LONG_GRACE).await;
     let call_id = server.long_call().await;
     control.fault(json!({"path": "/v1/calls*", "kind": "delay", "delay_ms": 60_000})).await;
     let waiting = tokio::spawn(server.modern("tools/call", wait(&call_id)).send());
@@ -183,9 +183,9 @@ async fn a_wait_without_a_first_answer_of_the_api_is_answered_with_the_id() {
 async fn a_cancelled_request_does_not_delay_the_shutdown() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::new(&sandbox);
-    let mut server = Server::on(&sandbox, &LONG_GRACE).await;
+    let mut server = Server::start_on(&sandbox, &LONG_GRACE).await;
     let call_id = server.long_call().await;
-    let session = Older::open(&server).await;
+    let session = SseSession::open(&server).await;
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": wait(&call_id)});
     assert_eq!(session.post(&call).await.status(), 202);
     control.wait_for_requests("GET", CALL, 1).await;
@@ -202,7 +202,7 @@ async fn a_cancelled_request_does_not_delay_the_shutdown() {
 async fn the_grace_period_has_an_end() {
     let sandbox = simulator(Options::default()).await;
     let control = Control::new(&sandbox);
-    let mut server = Server::on(&sandbox, &["--grace", "1"]).await;
+    let mut server = Server::start_on(&sandbox, &["--grace", "1"]).await;
     control.fault(json!({"path": "/v1/agents", "kind": "delay", "delay_ms": 60_000})).await;
     let list = json!({"name": "list_agents", "arguments": {}});
     let waiting = tokio::spawn(server.modern("tools/call", list).send());

@@ -1,4 +1,4 @@
-//! A running server, and the few requests that all tests make.
+//! A running server, its sessions and streams, and the requests that many tests send.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,10 +12,10 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// Long enough for a slow machine, short enough for a test that hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits for anything: long enough for a slow machine.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The program, with folders of its own.
+/// The program, with its folders under `home`.
 pub(crate) fn program(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callingbox-mcp"));
     command.env_clear().env("HOME", home);
@@ -24,8 +24,8 @@ pub(crate) fn program(home: &Path) -> Command {
     command
 }
 
-/// A folder in which the program asks its human before every call.
-pub(crate) fn home_of_one_who_is_asked() -> TempDir {
+/// A home folder whose configuration demands a confirmation before every call.
+pub(crate) fn home_with_confirmation() -> TempDir {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("config/callingbox-mcp");
     std::fs::create_dir_all(&folder).unwrap();
@@ -48,27 +48,27 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one on the simulator.
+    /// Starts a server on a simulator of its own.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), arguments).await
     }
 
-    /// The same, in a folder that has something in it.
+    /// [`Server::start`] with this home folder.
     pub(crate) async fn start_in(home: TempDir, arguments: &[&str]) -> Self {
         let mut program = program(home.path());
         program.args(["--sandbox", "--sandbox-speed=1"]);
         Self::run(home, program, arguments).await
     }
 
-    /// The same, on a simulator of the test's own.
-    pub(crate) async fn on(sandbox: &Sandbox, arguments: &[&str]) -> Self {
+    /// Starts a server on a simulator that the test controls.
+    pub(crate) async fn start_on(sandbox: &Sandbox, arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut program = program(home.path());
         program.arg(format!("--sandbox={}", sandbox.url()));
         Self::run(home, program, arguments).await
     }
 
-    /// The same, with a program to which something was added.
+    /// Starts a server by this command, to which `http` and `arguments` are added.
     pub(crate) async fn run(home: TempDir, mut program: Command, arguments: &[&str]) -> Self {
         let mut child = program
             .args(["http", "--listen", "127.0.0.1:0"])
@@ -79,7 +79,7 @@ impl Server {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut admin = None;
         let base = loop {
-            let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap();
+            let line = tokio::time::timeout(TEST_TIMEOUT, lines.next_line()).await.unwrap();
             let line = line.unwrap().unwrap();
             if let Some(url) = line.strip_prefix("health on ") {
                 admin = Some(url.to_owned());
@@ -90,7 +90,7 @@ impl Server {
         // The line of the address and what follows it are written together.
         let notice = String::from_utf8_lossy(lines.get_ref().buffer()).into_owned();
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().timeout(TEST_TIMEOUT).build().unwrap();
         Self { child, base, admin, notice, home, http }
     }
 
@@ -98,7 +98,7 @@ impl Server {
         self.base.strip_prefix("http://").unwrap()
     }
 
-    /// A POST to /mcp, ready but for what the test adds.
+    /// A POST to /mcp, to which the test may add headers.
     pub(crate) fn post(&self, message: &Value) -> RequestBuilder {
         self.http
             .post(format!("{}/mcp", self.base))
@@ -107,7 +107,7 @@ impl Server {
             .body(message.to_string())
     }
 
-    /// Opens a session of the older era.
+    /// Opens a session of 2025-11-25.
     pub(crate) async fn open(&self, bearer: Option<&str>) -> Session<'_> {
         let response = self.initialize(bearer).await;
         assert_eq!(response.status(), 200);
@@ -141,7 +141,7 @@ impl Server {
         }
     }
 
-    /// A tool by way of 2026-07-28: its structured content.
+    /// Calls a tool by a request of 2026-07-28, and returns its structured content.
     pub(crate) async fn tool(&self, bearer: Option<&str>, name: &str, arguments: Value) -> Value {
         let request = self.modern("tools/call", json!({"name": name, "arguments": arguments}));
         let response = with(request, bearer).send().await.unwrap();
@@ -151,12 +151,12 @@ impl Server {
         message["result"]["structuredContent"].clone()
     }
 
-    /// A call that goes on for half an hour, and its id.
+    /// Places a call that lasts half an hour, and returns its id.
     pub(crate) async fn long_call(&self) -> String {
         self.long_call_of(None).await
     }
 
-    /// The same, of this caller.
+    /// [`Server::long_call`] by the caller with this credential.
     pub(crate) async fn long_call_of(&self, bearer: Option<&str>) -> String {
         let agent = self.agent_of(bearer).await;
         let call = json!({"agent_id": agent, "to": "+13105550107"});
@@ -164,7 +164,7 @@ impl Server {
         call["call_id"].as_str().unwrap().to_owned()
     }
 
-    /// An agent that can call, and its id.
+    /// Creates an agent that can place calls, and returns its id.
     pub(crate) async fn agent(&self) -> Value {
         self.agent_of(None).await
     }
@@ -197,7 +197,7 @@ pub(crate) fn with(request: RequestBuilder, bearer: Option<&str>) -> RequestBuil
     }
 }
 
-/// A session of the older era.
+/// A session of 2025-11-25.
 pub(crate) struct Session<'a> {
     pub(crate) server: &'a Server,
     pub(crate) id: String,
@@ -219,7 +219,7 @@ impl Session<'_> {
         self.post(&message).send().await.unwrap()
     }
 
-    /// The names of the tools that are offered.
+    /// The names of the offered tools.
     pub(crate) async fn tools(&self) -> Vec<String> {
         names(&message(self.request("tools/list", json!({})).await).await)
     }
@@ -230,7 +230,7 @@ pub(crate) fn names(message: &Value) -> Vec<String> {
     tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The answer in a response, as JSON or as the last event of a stream.
+/// The message in a response: its JSON, or the last event of its stream.
 pub(crate) async fn message(response: Response) -> Value {
     let json = response.headers()["content-type"].to_str().unwrap().starts_with("application/json");
     let text = response.text().await.unwrap();
@@ -242,18 +242,18 @@ pub(crate) async fn message(response: Response) -> Value {
     serde_json::from_str(last).unwrap()
 }
 
-/// A session of HTTP+SSE: its stream, and where its messages go.
-pub(crate) struct Older<'a> {
+/// A session of HTTP+SSE: its stream, and the address for its messages.
+pub(crate) struct SseSession<'a> {
     pub(crate) server: &'a Server,
     pub(crate) events: Events,
     pub(crate) endpoint: String,
 }
 
-impl<'a> Older<'a> {
-    /// Opens one, initialized.
+impl<'a> SseSession<'a> {
+    /// Opens a session and initializes it.
     pub(crate) async fn open(server: &'a Server) -> Self {
         let stream = server.http.get(format!("{}/sse", server.base)).send().await.unwrap();
-        let mut events = Events::of(stream);
+        let mut events = Events::new(stream);
         let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
         let mut session = Self { server, events, endpoint };
         assert_eq!(session.post(&initialize()).await.status(), 202);
@@ -273,20 +273,20 @@ impl<'a> Older<'a> {
     }
 }
 
-/// The stream of HTTP+SSE, event by event.
+/// The events of a stream.
 pub(crate) struct Events {
     stream: std::pin::Pin<Box<dyn futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Send>>,
     text: String,
 }
 
 impl Events {
-    pub(crate) fn of(response: Response) -> Self {
+    pub(crate) fn new(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert!(response.headers()["content-type"].to_str().unwrap().contains("event-stream"));
         Self { stream: Box::pin(response.bytes_stream()), text: String::new() }
     }
 
-    /// The next message that is wanted.
+    /// The next message that `wanted` accepts.
     pub(crate) async fn message(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let (_, data) = self.next().await.unwrap();
@@ -297,7 +297,7 @@ impl Events {
         }
     }
 
-    /// Kind and data of the next event; none at the end.
+    /// The type and the data of the next event; `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<(String, String)> {
         loop {
             while let Some((event, rest)) =
@@ -312,7 +312,7 @@ impl Events {
                     return Some((field("event:").unwrap_or_default(), data));
                 }
             }
-            let chunk = tokio::time::timeout(PATIENCE, self.stream.next()).await.unwrap();
+            let chunk = tokio::time::timeout(TEST_TIMEOUT, self.stream.next()).await.unwrap();
             self.text.push_str(std::str::from_utf8(&chunk?.ok()?).unwrap());
         }
     }

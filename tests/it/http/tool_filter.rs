@@ -133,7 +133,7 @@ async fn the_headers_apply_to_the_sse_transport_too() {
     for path in ["/sse", "/mcp"] {
         let stream = server.http.get(format!("{}{path}", server.base));
         let stream = stream.header("accept", "text/event-stream").header("X-MCP-Readonly", "true");
-        let mut events = Events::of(stream.send().await.unwrap());
+        let mut events = Events::new(stream.send().await.unwrap());
         let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
         let post = async |body: serde_json::Value, exclude: &str| {
             let post = server.http.post(&endpoint).header("X-MCP-Exclude-Tools", exclude);

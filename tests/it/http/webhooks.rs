@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::harness::{Control, simulator};
-use crate::http::support::{PATIENCE, Server, message, program};
+use crate::http::support::{Server, TEST_TIMEOUT, message, program};
 
 const CALL: &str = "/v1/calls/{id}";
 
@@ -126,7 +126,7 @@ async fn an_address_that_deliveries_cannot_reach_is_refused() {
         let mut program = program(home.path());
         program.env("CALLINGBOX_WEBHOOK_SECRET", "whsec_ours");
         program.args(["--sandbox", "http", "--listen", "127.0.0.1:0", "--webhook-public-url", url]);
-        let ended = tokio::time::timeout(PATIENCE, program.output()).await;
+        let ended = tokio::time::timeout(TEST_TIMEOUT, program.output()).await;
         let output = ended.unwrap_or_else(|_| panic!("it serves with {url}")).unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && text.contains("/webhooks/callingbox"), "{url}: {text}");
@@ -257,7 +257,7 @@ async fn begin(server: &Server, signature: &str) -> (TcpStream, String) {
     );
     stream.get_mut().write_all(headers.as_bytes()).await.unwrap();
     let mut line = String::new();
-    tokio::time::timeout(PATIENCE, stream.read_line(&mut line)).await.unwrap().unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, stream.read_line(&mut line)).await.unwrap().unwrap();
     (stream.into_inner(), line.trim().to_owned())
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Era, Session as StdioSession};
 use crate::http::support::{
-    Events, Server, Session, home_of_one_who_is_asked, initialize, message, names, with,
+    Events, Server, Session, home_with_confirmation, initialize, message, names, with,
 };
 
 const BOM: &str = "\u{feff}";
@@ -74,7 +74,7 @@ async fn an_answer_has_the_form_that_the_client_accepts() {
 
 #[tokio::test]
 async fn a_client_that_takes_json_alone_gets_a_waiting_answer_and_is_asked_nothing() {
-    let server = Server::start_in(home_of_one_who_is_asked(), &[]).await;
+    let server = Server::start_in(home_with_confirmation(), &[]).await;
     let mut hello = initialize();
     hello["params"]["capabilities"] = json!({"elicitation": {"form": {}}});
     let opened = server.post(&hello).send().await.unwrap();
@@ -99,7 +99,7 @@ async fn a_client_that_takes_json_alone_gets_a_waiting_answer_and_is_asked_nothi
     let preview = message(preview).await;
     assert_eq!(preview["id"], 7);
     assert!(preview.to_string().contains("confirmation_token"), "{preview}");
-    let mut events = Events::of(post(&session, None, &call(json!({}))).await);
+    let mut events = Events::new(post(&session, None, &call(json!({}))).await);
     let question = events.message(|message| message["method"] == "elicitation/create").await;
     assert!(question["params"]["message"].as_str().unwrap().contains("+13105550100"));
 }
@@ -112,7 +112,7 @@ async fn a_slash_at_the_end_of_an_address_is_ignored() {
     list.url_mut().set_path("/mcp/");
     assert_eq!(server.http.execute(list).await.unwrap().status(), 200);
     let stream = server.http.get(format!("{}/sse/", server.base)).send().await.unwrap();
-    assert!(Events::of(stream).next().await.unwrap().1.starts_with("/messages?"));
+    assert!(Events::new(stream).next().await.unwrap().1.starts_with("/messages?"));
 }
 
 /// An `initialize` with these parameters, which leave something out.
@@ -168,7 +168,7 @@ async fn a_byte_order_mark_is_skipped() {
     assert_eq!(listed.status(), 200);
     assert!(!names(&message(listed).await).is_empty());
     let mut events =
-        Events::of(server.http.get(format!("{}/sse", server.base)).send().await.unwrap());
+        Events::new(server.http.get(format!("{}/sse", server.base)).send().await.unwrap());
     let endpoint = format!("{}{}", server.base, events.next().await.unwrap().1);
     let hello = format!("{BOM}{}", initialize());
     assert_eq!(server.http.post(endpoint).body(hello).send().await.unwrap().status(), 202);

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::traces::collector::{Collector, Span};
-use crate::traces::support::{PATIENCE, Server, message, program};
+use crate::traces::support::{Server, TEST_TIMEOUT, message, program};
 use crate::traces::upstream::Upstream;
 
 const KEY: &str = "sk_test_5ecret";
@@ -31,7 +31,7 @@ async fn start_server(upstream: &str, collector: &str) -> Server {
 async fn stop_server(mut server: Server) {
     let id = server.child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
-    let ended = tokio::time::timeout(PATIENCE, server.child.wait()).await.unwrap().unwrap();
+    let ended = tokio::time::timeout(TEST_TIMEOUT, server.child.wait()).await.unwrap().unwrap();
     assert!(ended.success(), "{ended}");
 }
 
@@ -266,7 +266,8 @@ async fn call_over_stdio(collector: &str) -> Output {
     let mut input = child.stdin.take().unwrap();
     input.write_all(format!("{call}\n").as_bytes()).await.unwrap();
     drop(input);
-    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+    let output =
+        tokio::time::timeout(TEST_TIMEOUT, child.wait_with_output()).await.unwrap().unwrap();
     assert!(output.status.success(), "{output:?}");
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(answer["result"]["isError"], false, "{answer}");
