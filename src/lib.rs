@@ -16,7 +16,7 @@
 //! - [`cli`], [`config`], [`commands`] and `runtime`: the command line, the configuration file, the commands, and
 //!   their wiring. [`install`]: writes this server into the configuration of MCP clients.
 //! - [`telemetry`]: logs, metrics and traces.
-//! - `peer_address`: the address by which limits know a peer. [`env_var`]: reads environment variables. `suggest`: "did you mean". `toml_error`: words errors in TOML files.
+//! - [`peer_address`]: the address by which limits know a peer. [`env_var`]: reads environment variables. `suggest`: "did you mean". `toml_error`: words errors in TOML files.
 //!   `secret_file`: who can change a file with a secret.
 
 pub mod account;
@@ -29,7 +29,7 @@ pub mod http;
 pub mod install;
 pub mod json_rpc;
 pub mod mcp;
-mod peer_address;
+pub mod peer_address;
 mod runtime;
 mod secret_file;
 pub mod simulator;
