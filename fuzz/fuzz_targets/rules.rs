@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 
 use callingbox::E164;
 use callingbox::MilliCents;
+use callingbox_mcp::dialing::caller::CallerName;
 use callingbox_mcp::dialing::destination::Destination;
 use callingbox_mcp::dialing::limits::Usage;
-use callingbox_mcp::dialing::caller::CallerName;
 use callingbox_mcp::dialing::policy::{Decision, Policy, PolicyInput};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;

@@ -17,5 +17,9 @@ fuzz_target!(|input: &str| {
         arguments: "arguments",
         shown,
     };
-    assert!(ConfirmationTokens::new([7; 32]).verify(&binding, token, jiff::Timestamp::UNIX_EPOCH).is_err());
+    assert!(
+        ConfirmationTokens::new([7; 32])
+            .verify(&binding, token, jiff::Timestamp::UNIX_EPOCH)
+            .is_err()
+    );
 });

@@ -18,14 +18,14 @@ use super::ledger::{
     AccountRef, DispatchRecord, KeyRef, Ledger, LedgerError, LedgerLocation, open_ledger,
 };
 use super::limits::OrderKind;
-use super::order::Placed;
-use super::organization::UnknownAccount;
+use super::order::{DialRequest, Order, Placed};
+use super::organization::{self, UnknownAccount};
 use super::outcome::{DialError, DialResult, Dialed};
 use super::recorded_outcomes::RecordedOutcomes;
 use super::rules::{DialingRules, SharedRules};
 use super::search;
 use callingbox::MilliCents;
-use callingbox::{ApiClient, Call, CallId, NumberId, PageRequest};
+use callingbox::{AgentId, ApiClient, Call, CallId, NumberId, PageRequest};
 
 /// How long the reader of a call waits for the ledger to record the call's end.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -240,6 +240,50 @@ impl Dialer {
         let page = self.api.list_numbers(&PageRequest::with_limit(100)).await?;
         let number = page.data.into_iter().find(|number| number.id == *id);
         Ok(number.map(|number| Placed::Number(Box::new(number))))
+    }
+}
+
+impl Dialer {
+    /// The account of this dialer's key.
+    ///
+    /// # Errors
+    /// The account is not known; then nothing may be dialed.
+    pub async fn account(&self) -> Result<AccountRef, UnknownAccount> {
+        self.find_account(None).await
+    }
+
+    /// The account under which this order is placed.
+    ///
+    /// # Errors
+    /// The account is not known; then nothing may be dialed.
+    pub async fn account_for(&self, request: &DialRequest) -> Result<AccountRef, UnknownAccount> {
+        match &request.order {
+            Order::Call(call) => self.find_account(Some(&call.agent_id)).await,
+            Order::Number { .. } => match self.find_account(None).await {
+                Err(UnknownAccount::NoAgent) if self.owns_no_number().await? => {
+                    Ok(self.key.own_account(&self.ledger().await?.secret().await?))
+                }
+                result => result,
+            },
+        }
+    }
+
+    async fn owns_no_number(&self) -> Result<bool, UnknownAccount> {
+        let page = self.api.list_numbers(&PageRequest::with_limit(1)).await?;
+        Ok(page.data.is_empty() && page.skipped == 0)
+    }
+
+    async fn find_account(&self, agent: Option<&AgentId>) -> Result<AccountRef, UnknownAccount> {
+        let ledger = self.ledger().await?.as_ref();
+        // Another ledger may have begun at the same place. It has another secret.
+        let secret = ledger.secret().await?;
+        let cached = self.cached_account.lock().clone();
+        if let Some(account) = cached.filter(|account| account.is_in_ledger(&secret)) {
+            return Ok(account);
+        }
+        let account = organization::find_account(ledger, &self.api, &self.key, agent).await?;
+        *self.cached_account.lock() = Some(account.clone());
+        Ok(account)
     }
 }
 

@@ -6,10 +6,8 @@
 //! another key placed would be dialed again. One exception is safe: an organization that owns nothing may buy its first
 //! number under an account of the key, since without an agent it has placed no call, and a number is sold once.
 
-use super::dialer::Dialer;
 use super::ledger::{AccountRef, KeyRef, Ledger, LedgerError};
-use super::order::{DialRequest, Order};
-use callingbox::{AgentId, ApiClient, Error, PageRequest};
+use callingbox::{AgentId, ApiClient, Error};
 
 /// Why the account of a key is not known.
 #[derive(Debug, thiserror::Error)]
@@ -64,48 +62,4 @@ async fn find_organization(
     }
     let endpoints = api.list_webhooks().await?.data;
     Ok(endpoints.into_iter().find_map(|endpoint| endpoint.org_id))
-}
-
-impl Dialer {
-    /// The account of this dialer's key.
-    ///
-    /// # Errors
-    /// The account is not known; then nothing may be dialed.
-    pub async fn account(&self) -> Result<AccountRef, UnknownAccount> {
-        self.find_account(None).await
-    }
-
-    /// The account under which this order is placed.
-    ///
-    /// # Errors
-    /// The account is not known; then nothing may be dialed.
-    pub async fn account_for(&self, request: &DialRequest) -> Result<AccountRef, UnknownAccount> {
-        match &request.order {
-            Order::Call(call) => self.find_account(Some(&call.agent_id)).await,
-            Order::Number { .. } => match self.find_account(None).await {
-                Err(UnknownAccount::NoAgent) if self.owns_no_number().await? => {
-                    Ok(self.key.own_account(&self.ledger().await?.secret().await?))
-                }
-                result => result,
-            },
-        }
-    }
-
-    async fn owns_no_number(&self) -> Result<bool, UnknownAccount> {
-        let page = self.api.list_numbers(&PageRequest::with_limit(1)).await?;
-        Ok(page.data.is_empty() && page.skipped == 0)
-    }
-
-    async fn find_account(&self, agent: Option<&AgentId>) -> Result<AccountRef, UnknownAccount> {
-        let ledger = self.ledger().await?.as_ref();
-        // Another ledger may have begun at the same place. It has another secret.
-        let secret = ledger.secret().await?;
-        let cached = self.cached_account.lock().clone();
-        if let Some(account) = cached.filter(|account| account.is_in_ledger(&secret)) {
-            return Ok(account);
-        }
-        let account = find_account(ledger, &self.api, &self.key, agent).await?;
-        *self.cached_account.lock() = Some(account.clone());
-        Ok(account)
-    }
 }
