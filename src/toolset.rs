@@ -28,6 +28,8 @@ use crate::suggest::UnknownName;
 pub enum Toolset {
     /// Place calls and read their results.
     Calls,
+    /// The environment, the rules and what is used of the limits.
+    Account,
     /// Manage the AI agents that speak on calls.
     Agents,
     /// Search for, buy and list phone numbers.
@@ -40,14 +42,15 @@ pub enum Toolset {
 
 impl Toolset {
     /// All toolsets, in the order of the catalogue.
-    pub const ALL: [Self; 5] =
-        [Self::Calls, Self::Agents, Self::Numbers, Self::Webhooks, Self::Sandbox];
+    pub const ALL: [Self; 6] =
+        [Self::Calls, Self::Account, Self::Agents, Self::Numbers, Self::Webhooks, Self::Sandbox];
 }
 
 impl fmt::Display for Toolset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Calls => "calls",
+            Self::Account => "account",
             Self::Agents => "agents",
             Self::Numbers => "numbers",
             Self::Webhooks => "webhooks",

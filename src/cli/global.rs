@@ -41,7 +41,7 @@ pub struct Global {
     /// The configuration file. Default: callingbox-mcp/config.toml in the user's configuration folder.
     #[arg(long, global = true, value_name = "FILE", env = "CALLINGBOX_MCP_CONFIG")]
     pub config: Option<PathBuf>,
-    /// The groups of tools to offer. Default: calls,agents,numbers.
+    /// The groups of tools to offer. Default: calls,account,agents,numbers.
     #[arg(
         long,
         global = true,

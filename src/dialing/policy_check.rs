@@ -3,14 +3,16 @@
 use jiff::Timestamp;
 
 use super::call_outcome::CallEnd;
+use super::caller::CallerName;
 use super::destination::Destination;
 use super::dialer::Dialer;
 use super::ledger::{AccountId, DispatchState, Ledger, LedgerError, MAX_PAGE, RecordFilter};
-use super::limits::{DAY, Limit};
+use super::limits::{DAY, Limit, Usage};
 use super::order::{DialRequest, Order};
+use super::organization::UnknownAccount;
 use super::outcome::DialError;
 use super::policy::{PolicyDecision, PolicyInput};
-use callingbox::PageRequest;
+use callingbox::{MilliCents, PageRequest};
 
 /// The result of checking an order.
 #[derive(Debug)]
@@ -81,6 +83,23 @@ impl Dialer {
             None => false,
         };
         Ok(PolicyCheck { decision, local_times, known_destination })
+    }
+
+    /// The usage of the account and of this caller; none before the account is known, since nothing was dialed then.
+    ///
+    /// # Errors
+    /// The ledger or CallingBox cannot be read.
+    pub async fn measure_usage(&self, caller: &CallerName) -> Result<Usage, UnknownAccount> {
+        let account = match self.account().await {
+            Err(UnknownAccount::NoAgent) => return Ok(Usage::default()),
+            account => account?,
+        };
+        let limits = self.rules().policy.measured_limits();
+        let (ledger, now) = (self.ledger().await?, Timestamp::now());
+        let usage = ledger
+            .measure_usage(account.id(), caller, None, &limits, MilliCents::ZERO, now)
+            .await?;
+        Ok(usage)
     }
 
     /// Records the ends of recent calls that no client waited for, so that they free their slots and their holds.

@@ -223,6 +223,7 @@ fn toolsets_are_those_of_the_design() {
         of(Toolset::Calls),
         ["place_call", "get_call_result", "get_call_transcript", "list_calls"]
     );
+    assert_eq!(of(Toolset::Account), ["get_account"]);
     assert_eq!(
         of(Toolset::Agents),
         [

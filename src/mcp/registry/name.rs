@@ -12,6 +12,7 @@ impl ToolName {
     pub const GET_CALL_RESULT: Self = Self("get_call_result");
     pub const GET_CALL_TRANSCRIPT: Self = Self("get_call_transcript");
     pub const LIST_CALLS: Self = Self("list_calls");
+    pub const GET_ACCOUNT: Self = Self("get_account");
     pub const LIST_AGENTS: Self = Self("list_agents");
     pub const GET_AGENT: Self = Self("get_agent");
     pub const CREATE_AGENT: Self = Self("create_agent");

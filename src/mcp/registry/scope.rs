@@ -54,7 +54,7 @@ impl OAuthScope {
             }
             (ToolEffect::Reads, _) => Self::CallsRead,
             (ToolEffect::Writes { .. }, Toolset::Calls | Toolset::Sandbox) => Self::CallsPlace,
-            (ToolEffect::Writes { .. }, Toolset::Agents) => Self::AgentsWrite,
+            (ToolEffect::Writes { .. }, Toolset::Account | Toolset::Agents) => Self::AgentsWrite,
             (ToolEffect::Writes { .. }, Toolset::Numbers) => Self::NumbersPurchase,
         }
     }

@@ -22,8 +22,8 @@ pub struct Selection {
 }
 
 impl Selection {
-    const DEFAULT: [Toolset; 4] =
-        [Toolset::Calls, Toolset::Agents, Toolset::Numbers, Toolset::Sandbox];
+    const DEFAULT: [Toolset; 5] =
+        [Toolset::Calls, Toolset::Account, Toolset::Agents, Toolset::Numbers, Toolset::Sandbox];
 
     /// Checks that every name exists.
     ///
@@ -151,7 +151,7 @@ mod tests {
         let text = "call".parse::<Toolset>().unwrap_err().to_string();
         assert_eq!(
             text,
-            "there is no toolset `call` (did you mean `calls`?); the valid names are: calls, agents, numbers, webhooks, sandbox"
+            "there is no toolset `call` (did you mean `calls`?); the valid names are: calls, account, agents, numbers, webhooks, sandbox"
         );
     }
 }

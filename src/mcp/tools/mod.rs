@@ -1,5 +1,6 @@
 //! The tools, one folder for each toolset.
 
+mod account;
 pub(super) mod agents;
 mod calls;
 pub(super) mod numbers;
@@ -17,6 +18,7 @@ pub(super) fn all() -> Vec<ToolEntry> {
         ToolEntry::new::<calls::GetCallResult>(),
         ToolEntry::new::<calls::GetCallTranscript>(),
         ToolEntry::new::<calls::ListCalls>(),
+        ToolEntry::new::<account::GetAccount>(),
         ToolEntry::new::<agents::ListAgents>(),
         ToolEntry::new::<agents::GetAgent>(),
         ToolEntry::new::<agents::CreateAgent>(),

@@ -158,7 +158,7 @@ async fn a_mistake_is_refused_with_the_correct_form() {
     for (arguments, says) in [
         (
             &["--toolsets", "cals", "catalogue"][..],
-            &["cals", "calls, agents, numbers, webhooks, sandbox"][..],
+            &["cals", "calls, account, agents, numbers, webhooks, sandbox"][..],
         ),
         (
             &["--tools", "place_cal", "catalogue"],
@@ -213,7 +213,7 @@ async fn a_mistake_is_refused_with_the_correct_form() {
         ("CALLINGBOX_BASE_URL", "http://api.example", "CALLINGBOX_BASE_URL: "),
         ("CALLINGBOX_API_KEY", "two words", "CALLINGBOX_API_KEY: "),
         ("CALLINGBOX_API_KEY_FILE", "/none/key", "/none/key cannot be read"),
-        ("CALLINGBOX_MCP_TOOLSETS", "cals", "calls, agents, numbers, webhooks, sandbox"),
+        ("CALLINGBOX_MCP_TOOLSETS", "cals", "calls, account, agents, numbers, webhooks, sandbox"),
     ] {
         let output = home.run(&["config"], &[(name, value)]).await;
         let text = String::from_utf8(output.stderr).unwrap();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Era, Session};
 
-const ALL_TOOLSETS: &[&str] = &["--toolsets", "calls,agents,numbers,webhooks,sandbox"];
+const ALL_TOOLSETS: &[&str] = &["--toolsets", "calls,account,agents,numbers,webhooks,sandbox"];
 
 /// A session that records which tools were called, and checks each answer against its schema.
 struct CheckedSession {
@@ -114,6 +114,13 @@ async fn all_tools(era: Era) {
     assert_eq!(page["next_cursor"], page["numbers"][0]["number_id"]);
     let next = json!({"limit": 1, "starting_after": page["next_cursor"]});
     assert_eq!(on.call("list_numbers", next).await["has_more"], false);
+
+    let account = on.call("get_account", json!({})).await;
+    assert_eq!(account["environment"], "simulated");
+    assert!(account["now"].as_str().unwrap().starts_with("2026-11-02T"), "{account}");
+    assert_eq!(account["numbers"].as_array().unwrap().len(), 3);
+    assert_eq!(account["agents"].as_array().unwrap().len(), 2);
+    assert_eq!(account["limits"][0], json!({"limit": "calls per hour", "used": "0", "max": "20"}));
 
     // Webhooks: nothing listens at the address, so that there are failed deliveries.
     let webhook =

@@ -13,7 +13,7 @@ use callingbox_mcp::mcp::reply::text::SIMULATED;
 use crate::harness::{Era, Session};
 
 const TASKS: &str = "io.modelcontextprotocol/tasks";
-const ALL_TOOLSETS: &str = "calls,agents,numbers,webhooks,sandbox";
+const ALL_TOOLSETS: &str = "calls,account,agents,numbers,webhooks,sandbox";
 
 #[tokio::test]
 async fn every_error_about_a_call_has_its_id() {

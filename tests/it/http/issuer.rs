@@ -124,7 +124,7 @@ impl Issuer {
     pub(crate) async fn start_server_in(&self, home: TempDir, more: &[&str]) -> Server {
         let mut program = program(home.path());
         program.args(["--sandbox", "--sandbox-speed=1", "--toolsets"]);
-        program.arg("calls,agents,numbers,webhooks,sandbox");
+        program.arg("calls,account,agents,numbers,webhooks,sandbox");
         program.env("CALLINGBOX_MCP_OAUTH_ISSUER", &self.url);
         let oauth = ["--auth", "oauth", "--oauth-resource", RESOURCE];
         Server::run(home, program, &[&oauth, more].concat()).await

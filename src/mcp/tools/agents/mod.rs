@@ -13,3 +13,4 @@ pub(super) use create::CreateAgent;
 pub(super) use numbers::SetAgentNumbers;
 pub(in crate::mcp) use read::AgentReport;
 pub(super) use read::{GetAgent, ListAgents};
+pub(super) use summary::AgentSummary;

@@ -59,7 +59,7 @@ impl From<Agent> for AgentSummary {
 
 impl AgentSummary {
     /// One line: name, type, id, numbers.
-    pub(super) fn summary_line(&self) -> String {
+    pub(in crate::mcp::tools) fn summary_line(&self) -> String {
         let mut line = format!(
             "{} ({}), agent_id {}",
             text::one_line(self.name.as_deref().unwrap_or("unnamed"), 200),

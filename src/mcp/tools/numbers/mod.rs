@@ -90,6 +90,12 @@ impl From<PhoneNumber> for NumberSummary {
 }
 
 impl NumberSummary {
+    /// The number and its id.
+    pub(super) fn short_line(&self) -> String {
+        let number = self.e164.as_ref().map_or("number", E164::as_str);
+        format!("{number}, number_id {}", self.number_id)
+    }
+
     /// One line: number, id, who uses it.
     fn summary_line(&self, names: &AgentNames) -> String {
         let agent = |id: &AgentId| match names.get(id) {
