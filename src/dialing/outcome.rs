@@ -5,6 +5,7 @@ use super::ledger::{DispatchId, DispatchRecord, IdempotencyKey, LedgerError};
 use super::order::Placed;
 use super::organization::UnknownAccount;
 use super::policy::{PolicyRefusal, format_utc};
+use callingbox::{MAX_ID_LENGTH, shown_text};
 
 /// The result of an order that was not refused.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ impl From<UnknownAccount> for DialError {
 fn describe_similar(earlier: &DispatchRecord, differences: &[String]) -> String {
     let names: Vec<String> = differences.iter().map(|name| format!("`{name}`")).collect();
     let call = match earlier.state.id() {
-        Some(id) => format!("call_id {id}"),
+        Some(id) => format!("call_id {}", shown_text::one_line(id, MAX_ID_LENGTH)),
         None => "whether it rang is not known yet".to_owned(),
     };
     format!(
