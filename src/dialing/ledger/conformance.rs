@@ -360,7 +360,7 @@ async fn keep_stronger_facts(ledger: &dyn Ledger) {
     let unknown = || ledger.record_unknown(account.id(), id, noon(), false);
     let not_placed = |reason| ledger.record_not_placed(account.id(), id, reason);
     let placed = |call| ledger.record_placed(account.id(), id, call);
-    let refused = DispatchState::NotPlaced { reason: "refused ".into() };
+    let refused = DispatchState::NotPlaced { reason: "refused".into() };
     assert_eq!(unknown().await.unwrap().state, DispatchState::Unknown { absent_since: None });
     assert_eq!(not_placed("refused\n").await.unwrap().state, refused);
     assert_eq!(unknown().await.unwrap().state, refused);
@@ -377,7 +377,8 @@ async fn keep_stronger_facts(ledger: &dyn Ledger) {
     let long = begun(ledger, intent(&account, 100, "long"), later).await.dispatch_id;
     let kept =
         ledger.record_not_placed(account.id(), long, &"é".repeat(1_000)).await.unwrap().state;
-    assert_eq!(kept, DispatchState::NotPlaced { reason: "é".repeat(MAX_REASON) });
+    let reason = format!("{}…", "é".repeat(MAX_REASON - 1));
+    assert_eq!(kept, DispatchState::NotPlaced { reason });
     // Two dispatches of one call, as an API that folds repetitions would answer: the id is kept twice.
     ledger.record_placed(account.id(), long, "call_w").await.unwrap();
     let found = ledger.find_by_remote_id(account.id(), "call_w").await.unwrap();
