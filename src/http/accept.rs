@@ -119,7 +119,7 @@ where
 /// The message of an event, if it answers a request.
 fn answer_in(event: &[u8]) -> Option<Bytes> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct ResponseMessage {
         method: Option<IgnoredAny>,
         result: Option<IgnoredAny>,
         error: Option<IgnoredAny>,
@@ -128,7 +128,7 @@ fn answer_in(event: &[u8]) -> Option<Bytes> {
     let lines = event.split(|byte| *byte == b'\n');
     let data: Vec<&[u8]> = lines.filter_map(|line| line.strip_prefix(b"data:")).collect();
     let data = data.join(&b'\n');
-    let answer: Answer = serde_json::from_slice(&data).ok()?;
+    let answer: ResponseMessage = serde_json::from_slice(&data).ok()?;
     let is_answer = answer.method.is_none() && (answer.result.is_some() || answer.error.is_some());
     is_answer.then(|| Bytes::copy_from_slice(data.trim_ascii()))
 }

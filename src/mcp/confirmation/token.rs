@@ -180,7 +180,7 @@ mod tests {
             TokenBinding { tool: "purchase_number", ..BINDING },
             TokenBinding { arguments: "f", ..BINDING },
             TokenBinding { shown: "Task: threaten.", ..BINDING },
-            TokenBinding { account: "accoun", caller: "t", ..BINDING },
+            TokenBinding { account: "acc", caller: "ount", ..BINDING },
         ];
         for other in others {
             let refused = tokens.verify(&other, &token, now());

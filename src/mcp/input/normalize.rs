@@ -5,8 +5,6 @@
 use rmcp::model::JsonObject;
 use serde_json::{Map, Number, Value};
 
-use crate::mcp::input::arguments::Arguments;
-
 /// What clients add to the arguments of every tool: Gemini CLI, Cline, Cursor, and n8n (the rest).
 const CLIENT_ARGUMENTS: [&str; 8] = [
     "wait_for_previous",
@@ -24,7 +22,10 @@ const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
 /// The arguments as the schema of the tool asks for them.
 #[must_use]
-pub fn normalize_arguments(schema: &JsonObject, mut arguments: Arguments) -> Arguments {
+pub fn normalize_arguments(
+    schema: &JsonObject,
+    mut arguments: Map<String, Value>,
+) -> Map<String, Value> {
     let properties = properties(schema);
     arguments.retain(|name, _| {
         let is_added = CLIENT_ARGUMENTS.contains(&name.as_str())

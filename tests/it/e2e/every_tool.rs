@@ -118,8 +118,8 @@ async fn all_tools(era: Era) {
     let account = on.call("get_account", json!({})).await;
     assert_eq!(account["environment"], "simulated");
     assert!(account["now"].as_str().unwrap().starts_with("2026-11-02T"), "{account}");
-    assert_eq!(account["numbers"].as_array().unwrap().len(), 3);
-    assert_eq!(account["agents"].as_array().unwrap().len(), 2);
+    assert_eq!(account["numbers"].as_array().unwrap().len(), 2);
+    assert_eq!(account["agents"].as_array().unwrap().len(), 3);
     assert_eq!(account["limits"][0], json!({"limit": "calls per hour", "used": "0", "max": "20"}));
 
     // Webhooks: nothing listens at the address, so that there are failed deliveries.
