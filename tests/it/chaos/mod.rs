@@ -1,30 +1,30 @@
-//! The chaos test: servers and a simulator with a proxy between them that breaks requests and answers
-//! in every way, and servers that are killed (SIGKILL) at any instant and begin again with the same
-//! ledger. Afterwards the books are compared with what the simulator really dialed.
+//! The chaos test: servers and a simulator with a proxy between them that breaks requests and answers in every way, and
+//! servers that are killed (SIGKILL) at any instant and start again with the same ledger. Afterwards the servers' reports
+//! are compared with what the simulator really dialed.
 //!
 //! The seed is fixed; `CHAOS_SEED=n` tries another. Seed and counts are printed
-//! (`cargo test --test chaos -- --nocapture`).
+//! (`cargo test --test it chaos -- --nocapture`).
 
-mod books;
-mod killed;
+mod dialer_run;
+mod evidence;
+mod killed_servers;
 mod proxy;
 mod random;
-mod storm;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use callingbox_sandbox::{ClockMode, Options, Sandbox};
 
-use books::{Office, Tally};
+use evidence::{ChaosControl, Tally};
 use proxy::Proxy;
 use random::Random;
 
-/// No limit, no quiet hours: here only chance stands in the way.
+/// No limits and no quiet hours, so that only the proxy and the kills disturb the orders.
 const POLICY: &str = "mode = \"off\"\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whatever_breaks_nobody_is_rung_twice_and_no_call_is_lost() {
+async fn no_call_is_placed_twice_or_lost_whatever_breaks() {
     let begun = Instant::now();
     let seed = std::env::var("CHAOS_SEED").map_or(20_261_122, |seed| seed.parse().unwrap());
     println!("chaos: seed {seed}");
@@ -32,23 +32,23 @@ async fn whatever_breaks_nobody_is_rung_twice_and_no_call_is_lost() {
     let options = Options { clock: ClockMode::Manual, ..Options::default() };
     let sandbox =
         Sandbox::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options).await.unwrap();
-    let office = Office::new(sandbox.url());
+    let control = ChaosControl::new(sandbox.url());
     let proxy = Proxy::start(sandbox.address(), seed).await;
     let dir = tempfile::tempdir().unwrap();
 
-    let mut storm = storm::Storm::prepare(&office, &proxy, dir.path()).await;
-    let mut killed = killed::Killed::prepare(&office, &proxy).await;
+    let mut dialer_run = dialer_run::DialerRun::prepare(&control, &proxy, dir.path()).await;
+    let mut killed = killed_servers::KilledServers::prepare(&control, &proxy).await;
     let tally = Tally::default();
     let (one, other) = (Random::new(seed ^ 1), Random::new(seed ^ 2));
-    tokio::join!(storm.rage(&one, &tally), killed.rage(&other, &tally));
+    tokio::join!(dialer_run.rage(&one, &tally), killed.rage(&other, &tally));
     let raged = begun.elapsed();
     proxy.heal();
     proxy.quiet().await;
 
     // Whatever is still open is settled by asking for the same once more.
-    tokio::join!(storm.settle(&office, &tally), killed.settle(&office, &tally));
-    let mut dialed = storm.check(&office, dir.path()).await;
-    dialed += killed.check(&office).await;
+    tokio::join!(dialer_run.settle(&control, &tally), killed.settle(&control, &tally));
+    let mut dialed = dialer_run.check(&control, dir.path()).await;
+    dialed += killed.check(&control).await;
 
     let faults = proxy.counts();
     println!("chaos: {} broken requests of {}", broken(&faults), faults.values().sum::<u64>());

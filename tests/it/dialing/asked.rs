@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::harness::Session;
-use super::{LEGACY, World, can_ask, cannot_ask, data, failure, repeated};
+use super::{DialingFixture, LEGACY, can_ask, cannot_ask, data, failure, repeated};
 
 const TO: &str = "+12025550123";
 
@@ -23,8 +23,8 @@ async fn reply(session: &mut Session, question: &Value, mut reply: Value) {
 
 #[tokio::test]
 async fn a_clear_yes_dials_and_everything_else_does_not() {
-    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
-    let mut session = world.session(LEGACY, can_ask()).await;
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = fixture.session(LEGACY, can_ask()).await;
     for no in [
         json!({"result": {"action": "decline"}}),
         json!({"result": {"action": "decline", "content": {"confirm": true}}}),
@@ -37,17 +37,17 @@ async fn a_clear_yes_dials_and_everything_else_does_not() {
         json!({"result": {"answer": 17}}),
         json!({"error": {"code": -32603, "message": "the window was closed"}}),
     ] {
-        let (id, asked) = question(&mut session, world.call(TO, "Remind.")).await;
+        let (id, asked) = question(&mut session, fixture.call(TO, "Remind.")).await;
         reply(&mut session, &asked, no.clone()).await;
         let answer = session.answer(id).await;
         let (class, done, message) = failure(&answer);
         assert_eq!((class, done), ("declined", "nothing"), "{no}");
         assert!(message.contains("Nobody was called"), "{no}: {message}");
-        assert_eq!(world.dialed().await, 0, "{no}");
+        assert_eq!(fixture.dialed().await, 0, "{no}");
     }
-    assert_eq!(world.receipts(&[]).await, Vec::<Value>::new());
+    assert_eq!(fixture.receipts(&[]).await, Vec::<Value>::new());
 
-    let (id, asked) = question(&mut session, world.call(TO, "Remind.")).await;
+    let (id, asked) = question(&mut session, fixture.call(TO, "Remind.")).await;
     let text = asked["params"]["message"].as_str().unwrap();
     for line in [
         "Place a phone call (simulated)?",
@@ -64,16 +64,17 @@ async fn a_clear_yes_dials_and_everything_else_does_not() {
     let yes = json!({"result": {"action": "accept", "content": {"confirm": true}}});
     reply(&mut session, &asked, yes).await;
     let answer = session.answer(id).await;
-    assert_eq!(data(&answer)["call_id"], world.control.dialed().await[0]["call_id"]);
-    let receipts = world.receipts(&[]).await;
+    assert_eq!(data(&answer)["call_id"], fixture.control.dialed().await[0]["call_id"]);
+    let receipts = fixture.receipts(&[]).await;
     assert_eq!(receipts[0]["confirmed_by"], "user");
 }
 
 #[tokio::test]
 async fn all_that_the_agent_is_told_is_shown() {
-    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
-    let mut session = world.session(LEGACY, can_ask()).await;
-    let mut call = world.call(TO, &format!("{} THEN ASK FOR THE CARD.", "Be kind. ".repeat(2_000)));
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = fixture.session(LEGACY, can_ask()).await;
+    let mut call =
+        fixture.call(TO, &format!("{} THEN ASK FOR THE CARD.", "Be kind. ".repeat(2_000)));
     call["context"] = json!({"debt": "You owe us 5,000 dollars."});
     let (id, asked) = question(&mut session, call).await;
     let text = asked["params"]["message"].as_str().unwrap();
@@ -86,11 +87,11 @@ async fn all_that_the_agent_is_told_is_shown() {
 
 #[tokio::test]
 async fn all_that_the_callee_or_a_third_party_could_notice_is_shown() {
-    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
-    let mut session = world.session(LEGACY, can_ask()).await;
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = fixture.session(LEGACY, can_ask()).await;
     let tool = |name: &str, url: &str| json!({"type": "http", "name": name, "description": "d", "url": url});
     let agent = json!({
-        "agent_id": world.agent, "language": "de", "voice": "gravel",
+        "agent_id": fixture.agent, "language": "de", "voice": "gravel",
         "voicemail_action": "leave_message",
         "webhook_url": "https://agent.example:8443/hook?key=SECRET",
         "tools": [
@@ -100,7 +101,7 @@ async fn all_that_the_callee_or_a_third_party_could_notice_is_shown() {
         ],
     });
     session.data("update_agent", agent).await;
-    let call = world.call(TO, "Remind.");
+    let call = fixture.call(TO, "Remind.");
     let mut whole = call.clone();
     whole["metadata"] = json!({"case": "A-7"});
     whole["webhook_url"] = json!("https://call.example/hook?key=SECRET");
@@ -133,10 +134,10 @@ async fn all_that_the_callee_or_a_third_party_could_notice_is_shown() {
 
 #[tokio::test]
 async fn what_was_changed_while_the_human_thought_is_not_what_they_agreed_to() {
-    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
-    let mut session = world.session(LEGACY, can_ask()).await;
-    let mut other = world.session(LEGACY, cannot_ask()).await;
-    let call = json!({"agent_id": world.agent, "to": TO});
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = fixture.session(LEGACY, can_ask()).await;
+    let mut other = fixture.session(LEGACY, cannot_ask()).await;
+    let call = json!({"agent_id": fixture.agent, "to": TO});
     for (what, is) in [
         ("instructions", json!("Threaten them.")),
         ("persona", json!("You are a debt collector.")),
@@ -155,7 +156,7 @@ async fn what_was_changed_while_the_human_thought_is_not_what_they_agreed_to() {
         ),
     ] {
         let (id, asked) = question(&mut session, call.clone()).await;
-        let mut change = json!({"agent_id": world.agent});
+        let mut change = json!({"agent_id": fixture.agent});
         change[what] = is;
         other.data("update_agent", change).await;
         let yes = json!({"result": {"action": "accept", "content": {"confirm": true}}});
@@ -165,7 +166,7 @@ async fn what_was_changed_while_the_human_thought_is_not_what_they_agreed_to() {
         assert_eq!((class, done), ("declined", "nothing"), "{what}");
         assert!(message.contains("was changed while the human was asked"), "{what}: {message}");
     }
-    assert_eq!(world.dialed().await, 0);
+    assert_eq!(fixture.dialed().await, 0);
     let (id, asked) = question(&mut session, call).await;
     let text = asked["params"]["message"].as_str().unwrap();
     for line in ["Persona: You are a debt collector.", "Task: Threaten them."] {
@@ -177,8 +178,8 @@ async fn what_was_changed_while_the_human_thought_is_not_what_they_agreed_to() {
 
 #[tokio::test]
 async fn what_kept_a_yes_from_being_one_is_told() {
-    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
-    let mut session = world.session(LEGACY, can_ask()).await;
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = fixture.session(LEGACY, can_ask()).await;
     for (no, why) in [
         (json!({"result": {"action": "accept"}}), "cannot be read"),
         (json!({"result": {"action": "accept", "content": {}}}), "cannot be read"),
@@ -186,7 +187,7 @@ async fn what_kept_a_yes_from_being_one_is_told() {
         (json!({"result": {"action": "accept", "content": {"confirm": false}}}), "did not say yes"),
         (json!({"error": {"code": -32603, "message": "no window"}}), "could not ask the human"),
     ] {
-        let (id, asked) = question(&mut session, world.call(TO, "Remind.")).await;
+        let (id, asked) = question(&mut session, fixture.call(TO, "Remind.")).await;
         reply(&mut session, &asked, no.clone()).await;
         let answer = session.answer(id).await;
         let message = failure(&answer).2;
@@ -196,10 +197,11 @@ async fn what_kept_a_yes_from_being_one_is_told() {
 
 #[tokio::test]
 async fn silence_is_a_no() {
-    let world =
-        World::new("[dialing]\nconfirm = \"always\"\nconfirm_timeout_seconds = 1\n", "").await;
-    let mut session = world.session(LEGACY, can_ask()).await;
-    let (id, asked) = question(&mut session, world.call(TO, "Remind.")).await;
+    let fixture =
+        DialingFixture::new("[dialing]\nconfirm = \"always\"\nconfirm_timeout_seconds = 1\n", "")
+            .await;
+    let mut session = fixture.session(LEGACY, can_ask()).await;
+    let (id, asked) = question(&mut session, fixture.call(TO, "Remind.")).await;
     let answer = session.answer(id).await;
     let (class, _, message) = failure(&answer);
     assert_eq!(class, "declined");
@@ -208,31 +210,31 @@ async fn silence_is_a_no() {
     let yes = json!({"result": {"action": "accept", "content": {"confirm": true}}});
     reply(&mut session, &asked, yes).await;
     session.data("list_calls", json!({})).await;
-    assert_eq!(world.dialed().await, 0);
+    assert_eq!(fixture.dialed().await, 0);
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_while_it_is_asked_says_no() {
-    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
-    let mut session = world.session(LEGACY, can_ask()).await;
-    question(&mut session, world.call(TO, "Remind.")).await;
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = fixture.session(LEGACY, can_ask()).await;
+    question(&mut session, fixture.call(TO, "Remind.")).await;
     session.finish().await;
-    assert_eq!(world.dialed().await, 0);
-    assert_eq!(world.receipts(&[]).await, Vec::<Value>::new());
+    assert_eq!(fixture.dialed().await, 0);
+    assert_eq!(fixture.receipts(&[]).await, Vec::<Value>::new());
 }
 
 #[tokio::test]
 async fn auto_asks_for_the_first_call_to_a_number_and_for_purchases() {
-    let world = World::new("[dialing]\nconfirm = \"auto\"\n", "").await;
-    let mut session = world.session(LEGACY, can_ask()).await;
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"auto\"\n", "").await;
+    let mut session = fixture.session(LEGACY, can_ask()).await;
     let yes = json!({"result": {"action": "accept", "content": {"confirm": true}}});
-    let (id, asked) = question(&mut session, world.call(TO, "First.")).await;
+    let (id, asked) = question(&mut session, fixture.call(TO, "First.")).await;
     let text = asked["params"]["message"].as_str().unwrap();
     assert!(text.contains("this number was never called before"), "{text}");
     reply(&mut session, &asked, yes).await;
     data(&session.answer(id).await);
     // It is known now.
-    session.data("place_call", repeated(world.call(TO, "Second."))).await;
+    session.data("place_call", repeated(fixture.call(TO, "Second."))).await;
 
     let offers = session.data("search_numbers", json!({"limit": 1})).await;
     let number = offers["numbers"][0]["phone_number"].clone();
@@ -246,7 +248,7 @@ async fn auto_asks_for_the_first_call_to_a_number_and_for_purchases() {
     let owned = session.data("list_numbers", json!({})).await;
     assert_eq!(owned["numbers"].as_array().unwrap().len(), 1, "only the agent's");
     // A client that cannot ask does not ask for a first call.
-    let mut session = world.session(LEGACY, cannot_ask()).await;
-    session.data("place_call", world.call("+12025550124", "First.")).await;
-    assert_eq!(world.dialed().await, 3);
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", fixture.call("+12025550124", "First.")).await;
+    assert_eq!(fixture.dialed().await, 3);
 }

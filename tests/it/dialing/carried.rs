@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::harness::{Era, Session};
-use super::{LEGACY, World, can_ask, cannot_ask, data, failure};
+use super::{DialingFixture, LEGACY, can_ask, cannot_ask, data, failure};
 
 const TO: &str = "+12025550123";
 
@@ -26,9 +26,9 @@ async fn a_token_dials_exactly_what_was_shown_and_once() {
     for era in Era::BOTH {
         // No repetition is answered with the first, so that reuse shows.
         let config = "[dialing]\nconfirm = \"always\"\nrepeat_window_seconds = 0\n";
-        let world = World::new(config, "").await;
-        let mut session = world.session(era, cannot_ask()).await;
-        let call = world.call(TO, "Remind.");
+        let fixture = DialingFixture::new(config, "").await;
+        let mut session = fixture.session(era, cannot_ask()).await;
+        let call = fixture.call(TO, "Remind.");
         let (token, data) = preview(&mut session, &call).await;
         let note = data["note"].as_str().unwrap();
         assert!(note.starts_with("Nobody was called yet."), "{note}");
@@ -38,7 +38,7 @@ async fn a_token_dials_exactly_what_was_shown_and_once() {
         assert!(token.len() <= 48, "{token}");
         let shown = data["preview"].as_array().unwrap();
         assert!(shown.contains(&json!({"name": "Task", "value": "Remind."})), "{data}");
-        assert_eq!(world.dialed().await, 0);
+        assert_eq!(fixture.dialed().await, 0);
 
         let mut forged = token.clone();
         let last = if forged.pop() == Some('0') { '1' } else { '0' };
@@ -60,40 +60,40 @@ async fn a_token_dials_exactly_what_was_shown_and_once() {
                 "{message}"
             );
         }
-        assert_eq!(world.dialed().await, 0);
+        assert_eq!(fixture.dialed().await, 0);
 
         // Another process of the same account takes it, once, by whatever name it reaches the simulator.
         let confirmed = with(&call, "confirmation_token", json!(token));
-        let elsewhere = world.sandbox.url().replace("127.0.0.1", "localhost");
-        let mut session = world.session_at(&elsewhere, era, cannot_ask()).await;
+        let elsewhere = fixture.sandbox.url().replace("127.0.0.1", "localhost");
+        let mut session = fixture.session_at(&elsewhere, era, cannot_ask()).await;
         let placed = session.data("place_call", confirmed.clone()).await;
-        assert_eq!(placed["call_id"], world.control.dialed().await[0]["call_id"]);
+        assert_eq!(placed["call_id"], fixture.control.dialed().await[0]["call_id"]);
         let answer = session.call("place_call", confirmed).await;
         assert!(failure(&answer).2.contains("used before"), "{answer}");
-        assert_eq!(world.dialed().await, 1);
-        assert_eq!(world.receipts(&[]).await[0]["confirmed_by"], "token");
+        assert_eq!(fixture.dialed().await, 1);
+        assert_eq!(fixture.receipts(&[]).await[0]["confirmed_by"], "token");
 
         // An organization that begins again, with the same ids, is another account.
         let (token, _) = preview(&mut session, &call).await;
-        world.control.request("POST", "/sandbox/reset", None).await;
-        let flag = format!("--sandbox={}", world.sandbox.url());
+        fixture.control.request("POST", "/sandbox/reset", None).await;
+        let flag = format!("--sandbox={}", fixture.sandbox.url());
         let mut elsewhere = Session::with(LEGACY, &[&flag], &[]).await;
         let agent = elsewhere.outbound_agent(json!({"answered": "boolean"})).await;
         elsewhere.finish_well().await;
-        assert_eq!(agent, world.agent);
-        let mut session = world.session(era, cannot_ask()).await;
+        assert_eq!(agent, fixture.agent);
+        let mut session = fixture.session(era, cannot_ask()).await;
         let answer =
             session.call("place_call", with(&call, "confirmation_token", json!(token))).await;
         assert!(failure(&answer).2.contains("not accepted"), "{answer}");
-        assert_eq!(world.dialed().await, 0);
+        assert_eq!(fixture.dialed().await, 0);
     }
 }
 
 #[tokio::test]
 async fn a_token_does_not_hold_for_an_agent_that_was_changed() {
-    let world = World::new("[dialing]\nconfirm = \"always\"\n", "").await;
-    let mut session = world.session(LEGACY, cannot_ask()).await;
-    let call = json!({"agent_id": world.agent, "to": TO});
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
+    let call = json!({"agent_id": fixture.agent, "to": TO});
     let (token, data) = preview(&mut session, &call).await;
     let note = data["note"].as_str().unwrap();
     assert!(note.contains("Task: Remind of the appointment."), "{note}");
@@ -108,7 +108,7 @@ async fn a_token_does_not_hold_for_an_agent_that_was_changed() {
         ),
         ("voice", json!("gravel")),
     ] {
-        session.data("update_agent", json!({"agent_id": world.agent, name: value})).await;
+        session.data("update_agent", json!({"agent_id": fixture.agent, name: value})).await;
         let confirmed = with(&call, "confirmation_token", json!(token));
         let answer = session.call("place_call", confirmed).await;
         let (class, done, message) = failure(&answer);
@@ -116,19 +116,19 @@ async fn a_token_does_not_hold_for_an_agent_that_was_changed() {
         assert!(message.contains("does not match this request"), "{name}: {message}");
         token = preview(&mut session, &call).await.0;
     }
-    assert_eq!(world.dialed().await, 0);
+    assert_eq!(fixture.dialed().await, 0);
 }
 
 #[tokio::test]
 async fn where_only_a_human_counts_no_token_does() {
     let lenient = "[dialing]\nconfirm = \"always\"\n";
     let strict = "[dialing]\nconfirm = \"always\"\nrequire_human = true\n";
-    let world = World::new(lenient, "").await;
-    let call = world.call(TO, "Remind.");
-    let (token, _) = preview(&mut world.session(LEGACY, cannot_ask()).await, &call).await;
-    world.home.write(".config/callingbox-mcp/config.toml", strict);
+    let fixture = DialingFixture::new(lenient, "").await;
+    let call = fixture.call(TO, "Remind.");
+    let (token, _) = preview(&mut fixture.session(LEGACY, cannot_ask()).await, &call).await;
+    fixture.home.write(".config/callingbox-mcp/config.toml", strict);
 
-    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
     let answer = session.call("place_call", call.clone()).await;
     let (class, done, message) = failure(&answer);
     assert_eq!((class, done), ("refused_by_policy", "nothing"));
@@ -140,10 +140,10 @@ async fn where_only_a_human_counts_no_token_does() {
     let confirmed = with(&call, "confirmation_token", json!(token));
     let answer = session.call("place_call", confirmed.clone()).await;
     assert_eq!(failure(&answer).0, "refused_by_policy");
-    let mut session = world.session(LEGACY, can_ask()).await;
+    let mut session = fixture.session(LEGACY, can_ask()).await;
     let answer = session.call("place_call", confirmed).await;
     assert!(failure(&answer).2.contains("only the user's own answer"), "{answer}");
-    assert_eq!(world.dialed().await, 0);
+    assert_eq!(fixture.dialed().await, 0);
 }
 
 #[tokio::test]
@@ -151,14 +151,14 @@ async fn a_price_that_is_not_said_is_no_price_of_nothing() {
     let policy = "[limits]\nspend_per_day = '0.50'\n";
     let worlds = [("[dialing]\nconfirm = \"auto\"\n", ""), ("", policy)];
     for (config, policy) in worlds {
-        let world = World::new(config, policy).await;
-        let mut session = world.session(LEGACY, cannot_ask()).await;
+        let fixture = DialingFixture::new(config, policy).await;
+        let mut session = fixture.session(LEGACY, cannot_ask()).await;
         let number = "+12025550188";
         let silent = json!({
             "method": "GET", "path": "/v1/numbers/available", "kind": "status", "status": 200,
             "body": [{"phone_number": number}], "times": 10,
         });
-        world.control.fault(silent).await;
+        fixture.control.fault(silent).await;
         let answer = session.call("purchase_number", json!({"phone_number": number})).await;
         if policy.is_empty() {
             let note = data(&answer)["note"].as_str().unwrap();
@@ -173,9 +173,9 @@ async fn a_price_that_is_not_said_is_no_price_of_nothing() {
 
 #[tokio::test]
 async fn a_model_that_returns_its_own_tokens_does_not_buy_on_and_on() {
-    let world = World::new("[dialing]\nconfirm = \"auto\"\n", "").await;
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"auto\"\n", "").await;
     for era in Era::BOTH {
-        let mut session = world.session(era, cannot_ask()).await;
+        let mut session = fixture.session(era, cannot_ask()).await;
         let mut bought = 0;
         let refused = loop {
             let offers = session.data("search_numbers", json!({"limit": 1})).await;
@@ -198,8 +198,8 @@ async fn a_model_that_returns_its_own_tokens_does_not_buy_on_and_on() {
 
 #[tokio::test]
 async fn a_purchase_takes_a_token_in_auto() {
-    let world = World::new("[dialing]\nconfirm = \"auto\"\n", "").await;
-    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"auto\"\n", "").await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
     let offers = session.data("search_numbers", json!({"limit": 2})).await;
     let number = |at: usize| json!({"phone_number": offers["numbers"][at]["phone_number"]});
     let data = session.data("purchase_number", number(0)).await;
@@ -217,10 +217,10 @@ async fn a_purchase_takes_a_token_in_auto() {
     assert_eq!(bought["purchased"], true);
     assert_eq!(bought["simulated"], true);
     // Again: it is that one, and nothing is charged.
-    let balance = world.control.balance().await;
+    let balance = fixture.control.balance().await;
     let again = session.data("purchase_number", number(0)).await;
     assert_eq!(again["purchased"], true);
     assert_eq!(again["simulated"], true);
     assert_eq!(again["number"]["number_id"], bought["number"]["number_id"]);
-    assert_eq!(world.control.balance().await, balance);
+    assert_eq!(fixture.control.balance().await, balance);
 }

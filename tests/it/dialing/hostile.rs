@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::harness::{Era, Session};
-use super::{World, can_ask, cannot_ask};
+use super::{DialingFixture, can_ask, cannot_ask};
 
 /// Characters that nobody can see, or that turn the text around.
 const INVISIBLE: &str = "\u{7}\u{1b}\r\u{85}\u{ad}\u{34f}\u{61c}\u{115f}\u{180e}\u{200b}\u{200f}\u{2028}\u{202e}\u{2066}\u{2800}\u{3164}\u{fe0f}\u{feff}\u{ffa0}\u{e0041}\u{e0100}";
@@ -209,7 +209,7 @@ fn collect<'a>(value: &'a Value, texts: &mut Vec<&'a str>) {
     }
 }
 
-async fn answer_hostile(world: &World, status: u16) {
+async fn answer_hostile(fixture: &DialingFixture, status: u16) {
     for (method, path, body) in answers() {
         let body = if status == 200 {
             body
@@ -217,7 +217,7 @@ async fn answer_hostile(world: &World, status: u16) {
             json!({"error": hostile(), "message": hostile(), "title": hostile(), "detail": hostile(), hostile(): 1})
         };
         let fault = json!({"method": method, "path": path, "kind": "status", "status": status, "body": body, "times": 50});
-        world.control.fault(fault).await;
+        fixture.control.fault(fault).await;
     }
 }
 
@@ -270,11 +270,11 @@ const CONFIG: &str = "toolsets = [\"calls\", \"agents\", \"numbers\", \"webhooks
 
 #[tokio::test]
 async fn hostile_words_are_shown_for_what_they_are() {
-    let world = World::new(CONFIG, "").await;
-    answer_hostile(&world, 200).await;
+    let fixture = DialingFixture::new(CONFIG, "").await;
+    answer_hostile(&fixture, 200).await;
     for era in Era::BOTH {
         for capabilities in [cannot_ask(), can_ask()] {
-            let mut session = world.session(era, capabilities.clone()).await;
+            let mut session = fixture.session(era, capabilities.clone()).await;
             for (tool, arguments) in tool_calls() {
                 let asked = ["place_call", "purchase_number"].contains(&tool);
                 if asked && matches!(era, Era::Legacy(_)) && capabilities == can_ask() {
@@ -328,13 +328,13 @@ async fn hostile_words_are_shown_for_what_they_are() {
 
 #[tokio::test]
 async fn a_task_shows_hostile_words_for_what_they_are() {
-    let world = World::new(CONFIG, "").await;
+    let fixture = DialingFixture::new(CONFIG, "").await;
     for (path, status) in [("/v1/calls/done", "ringing"), ("/v1/calls/done", "completed")] {
         let fault = json!({"method": "GET", "path": path, "kind": "status", "status": 200, "body": call(status), "times": 1});
-        world.control.fault(fault).await;
+        fixture.control.fault(fault).await;
     }
     let tasks = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
-    let mut session = world.session(Era::Modern, tasks).await;
+    let mut session = fixture.session(Era::Modern, tasks).await;
     let answer = session.call("get_call_result", json!({"call_id": "done"})).await;
     assert_clean("the task", &answer);
     let task = answer["result"]["taskId"].as_str().unwrap().to_owned();
@@ -347,9 +347,9 @@ async fn a_task_shows_hostile_words_for_what_they_are() {
 #[tokio::test]
 async fn hostile_errors_are_shown_for_what_they_are() {
     for status in [400, 404, 409] {
-        let world = World::new(CONFIG, "").await;
-        answer_hostile(&world, status).await;
-        let mut session: Session = world.session(Era::Modern, cannot_ask()).await;
+        let fixture = DialingFixture::new(CONFIG, "").await;
+        answer_hostile(&fixture, status).await;
+        let mut session: Session = fixture.session(Era::Modern, cannot_ask()).await;
         for (tool, arguments) in tool_calls() {
             let answer = session.call(tool, arguments.clone()).await;
             assert_clean(&format!("{status} {tool} {arguments}"), &answer);

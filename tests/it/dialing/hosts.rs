@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::harness::{Era, Session};
-use super::{World, cannot_ask, failure};
+use super::{DialingFixture, cannot_ask, failure};
 
 const TO: &str = "+12025550123";
 
@@ -15,10 +15,10 @@ fn tool(url: &str) -> Value {
 async fn only_listed_hosts_receive_events_and_data_of_calls() {
     let config = "toolsets = [\"calls\", \"agents\", \"numbers\", \"webhooks\"]\n\
                   [dialing]\nwebhook_hosts = [\"ok.example\", \"*.ok.example\"]\n";
-    let world = World::new(config, "").await;
+    let fixture = DialingFixture::new(config, "").await;
     let (ok, evil) = ("https://a.ok.example/hook", "https://ok.example@evil.example/ok.example");
     for era in Era::BOTH {
-        let mut session = world.session(era, cannot_ask()).await;
+        let mut session = fixture.session(era, cannot_ask()).await;
         let hook = session.data("create_webhook", json!({"url": ok})).await["webhook_id"].clone();
         let named = |url: &str| {
             [
@@ -26,12 +26,12 @@ async fn only_listed_hosts_receive_events_and_data_of_calls() {
                 ("update_webhook", json!({"webhook_id": hook, "url": url})),
                 ("create_agent", json!({"name": "A", "type": "inbound", "webhook_url": url})),
                 ("create_agent", json!({"name": "A", "type": "inbound", "tools": tool(url)})),
-                ("update_agent", json!({"agent_id": world.agent, "webhook_url": url})),
-                ("update_agent", json!({"agent_id": world.agent, "tools": tool(url)})),
-                ("place_call", json!({"agent_id": world.agent, "to": TO, "webhook_url": url})),
+                ("update_agent", json!({"agent_id": fixture.agent, "webhook_url": url})),
+                ("update_agent", json!({"agent_id": fixture.agent, "tools": tool(url)})),
+                ("place_call", json!({"agent_id": fixture.agent, "to": TO, "webhook_url": url})),
             ]
         };
-        let before = world.dialed().await;
+        let before = fixture.dialed().await;
         for (name, arguments) in named(evil) {
             let answer = session.call(name, arguments).await;
             let (class, done, message) = failure(&answer);
@@ -42,7 +42,7 @@ async fn only_listed_hosts_receive_events_and_data_of_calls() {
                 "{message}"
             );
         }
-        assert_eq!(world.dialed().await, before);
+        assert_eq!(fixture.dialed().await, before);
         for (name, arguments) in named(ok) {
             session.data(name, arguments).await;
         }
@@ -51,17 +51,17 @@ async fn only_listed_hosts_receive_events_and_data_of_calls() {
 
 #[tokio::test]
 async fn an_agent_that_was_set_up_elsewhere_sends_nothing_to_other_hosts_either() {
-    let world = World::new("[dialing]\nwebhook_hosts = []\n", "").await;
-    let flag = format!("--sandbox={}", world.sandbox.url());
+    let fixture = DialingFixture::new("[dialing]\nwebhook_hosts = []\n", "").await;
+    let flag = format!("--sandbox={}", fixture.sandbox.url());
     let mut elsewhere = Session::with(Era::Modern, &[&flag], &[]).await;
-    let mut session = world.session(Era::Modern, cannot_ask()).await;
-    let call = world.call(TO, "Remind.");
+    let mut session = fixture.session(Era::Modern, cannot_ask()).await;
+    let call = fixture.call(TO, "Remind.");
     for (change, undo) in [
         (json!({"webhook_url": "https://evil.example"}), json!({"clear": ["webhook_url"]})),
         (json!({"tools": tool("https://evil.example")}), json!({"tools": []})),
     ] {
         let set = |mut change: Value| {
-            change["agent_id"] = json!(world.agent);
+            change["agent_id"] = json!(fixture.agent);
             change
         };
         elsewhere.data("update_agent", set(change)).await;
@@ -70,7 +70,7 @@ async fn an_agent_that_was_set_up_elsewhere_sends_nothing_to_other_hosts_either(
         assert!(failure(&answer).2.contains("to evil.example; allowed: no host"), "{answer}");
         elsewhere.data("update_agent", set(undo)).await;
     }
-    assert_eq!(world.dialed().await, 0);
+    assert_eq!(fixture.dialed().await, 0);
     session.data("place_call", call).await;
-    assert_eq!(world.dialed().await, 1);
+    assert_eq!(fixture.dialed().await, 1);
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::harness::{Era, Session};
-use super::{LEGACY, World, cannot_ask, failure};
+use super::{DialingFixture, LEGACY, cannot_ask, failure};
 
 const KNOWN: &str = "+12025550123";
 
@@ -65,23 +65,23 @@ async fn with_require_human_no_client_and_no_mode_goes_without_the_users_answer(
         ("auto", true, ["placed", "placed"], ["asked", "refused"], ["asked", "refused"]),
         ("always", true, ["asked", "refused"], ["asked", "refused"], ["asked", "refused"]),
     ] {
-        let world = World::new("", limits).await;
-        let mut session = world.session(LEGACY, cannot_ask()).await;
-        session.data("place_call", world.call(KNOWN, "Remind.")).await;
+        let fixture = DialingFixture::new("", limits).await;
+        let mut session = fixture.session(LEGACY, cannot_ask()).await;
+        session.data("place_call", fixture.call(KNOWN, "Remind.")).await;
         let config = format!("[dialing]\nconfirm = \"{mode}\"\nrequire_human = {human}\n");
-        world.home.write(".config/callingbox-mcp/config.toml", &config);
+        fixture.home.write(".config/callingbox-mcp/config.toml", &config);
         let mut next = 0;
         for era in Era::BOTH {
             for (capabilities, can_ask) in clients() {
                 let case = format!("{mode}, {human}, {era:?}, {capabilities}");
                 let column = usize::from(!can_ask);
-                let mut session = world.session(era, capabilities).await;
-                let mut again = world.call(KNOWN, "Remind.");
+                let mut session = fixture.session(era, capabilities).await;
+                let mut again = fixture.call(KNOWN, "Remind.");
                 again["allow_repeat"] = json!(true);
                 let answer = outcome(&mut session, "place_call", again).await;
                 assert_eq!(answer, known[column], "known: {case}");
                 next += 1;
-                let new = world.call(&format!("+120255502{next:02}"), "Remind.");
+                let new = fixture.call(&format!("+120255502{next:02}"), "Remind.");
                 let answer = outcome(&mut session, "place_call", new).await;
                 assert_eq!(answer, first[column], "first: {case}");
                 let offers = session.data("search_numbers", json!({"limit": 1})).await;
@@ -97,15 +97,15 @@ async fn with_require_human_no_client_and_no_mode_goes_without_the_users_answer(
 async fn with_require_human_what_a_rule_asks_for_needs_the_users_answer_in_every_mode() {
     for mode in ["never", "auto", "always"] {
         let config = format!("[dialing]\nconfirm = \"{mode}\"\nrequire_human = true\n");
-        let world = World::new(&config, "default = \"ask\"\n").await;
+        let fixture = DialingFixture::new(&config, "default = \"ask\"\n").await;
         for era in Era::BOTH {
             for (capabilities, can_ask) in clients() {
                 let case = format!("{mode}, {era:?}, {capabilities}");
-                let mut session = world.session(era, capabilities).await;
-                let answer = outcome(&mut session, "place_call", world.call(KNOWN, "Hi.")).await;
+                let mut session = fixture.session(era, capabilities).await;
+                let answer = outcome(&mut session, "place_call", fixture.call(KNOWN, "Hi.")).await;
                 assert_eq!(answer, if can_ask { "asked" } else { "refused" }, "{case}");
             }
         }
-        assert_eq!(world.dialed().await, 0);
+        assert_eq!(fixture.dialed().await, 0);
     }
 }

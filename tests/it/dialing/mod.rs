@@ -24,14 +24,14 @@ use harness::{Control, Era, Home, Session, simulator};
 pub(crate) const LEGACY: Era = Era::Legacy("2025-11-25");
 
 /// A simulator with one agent, and a home in which servers share a configuration and a ledger.
-pub(crate) struct World {
+pub(crate) struct DialingFixture {
     sandbox: Sandbox,
     control: Control,
     home: Arc<Home>,
     agent: String,
 }
 
-impl World {
+impl DialingFixture {
     /// With these files; an empty one is left out.
     pub(crate) async fn new(config: &str, policy: &str) -> Self {
         let sandbox = simulator(Options::default()).await;

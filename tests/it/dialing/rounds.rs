@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::harness::{Era, Session};
-use super::{World, can_ask, data, failure};
+use super::{DialingFixture, can_ask, data, failure};
 
 const TO: &str = "+12025550123";
 const ALWAYS: &str = "[dialing]\nconfirm = \"always\"\n";
@@ -32,9 +32,9 @@ fn yes() -> Value {
 
 #[tokio::test]
 async fn a_yes_in_the_second_round_dials_once() {
-    let world = World::new(ALWAYS, "").await;
-    let mut session = world.session(Era::Modern, can_ask()).await;
-    let call = world.call(TO, "Remind.");
+    let fixture = DialingFixture::new(ALWAYS, "").await;
+    let mut session = fixture.session(Era::Modern, can_ask()).await;
+    let call = fixture.call(TO, "Remind.");
     let asked = round(&mut session, &call, json!({})).await;
     let params = &asked["result"]["inputRequests"]["confirm"]["params"];
     let text = params["message"].as_str().unwrap();
@@ -43,24 +43,24 @@ async fn a_yes_in_the_second_round_dials_once() {
     assert_eq!(form["properties"]["confirm"]["description"], "Yes, do exactly this, now.");
     assert_eq!(form.get("description"), None, "nothing but the question is shown: {form}");
     let state = state(&asked);
-    assert_eq!(world.dialed().await, 0);
+    assert_eq!(fixture.dialed().await, 0);
     // Any process of the same ledger can go on with it.
-    let mut session = world.session(Era::Modern, can_ask()).await;
+    let mut session = fixture.session(Era::Modern, can_ask()).await;
     let carried = json!({"requestState": state, "inputResponses": yes()});
     let answer = round(&mut session, &call, carried.clone()).await;
-    assert_eq!(data(&answer)["call_id"], world.control.dialed().await[0]["call_id"]);
+    assert_eq!(data(&answer)["call_id"], fixture.control.dialed().await[0]["call_id"]);
     // Sent again, it is the same call.
     let again = round(&mut session, &call, carried).await;
     assert_eq!(data(&again)["duplicate_of"], data(&answer)["call_id"]);
-    assert_eq!(world.dialed().await, 1);
-    assert_eq!(world.receipts(&[]).await[0]["confirmed_by"], "user");
+    assert_eq!(fixture.dialed().await, 1);
+    assert_eq!(fixture.receipts(&[]).await[0]["confirmed_by"], "user");
 }
 
 #[tokio::test]
 async fn no_other_answer_dials() {
-    let world = World::new(ALWAYS, "").await;
-    let mut session = world.session(Era::Modern, can_ask()).await;
-    let call = world.call(TO, "Remind.");
+    let fixture = DialingFixture::new(ALWAYS, "").await;
+    let mut session = fixture.session(Era::Modern, can_ask()).await;
+    let call = fixture.call(TO, "Remind.");
     for no in [
         json!({"confirm": {"action": "decline"}}),
         json!({"confirm": {"action": "cancel"}}),
@@ -88,15 +88,15 @@ async fn no_other_answer_dials() {
             assert_eq!(class, "declined");
             assert!(message.contains("used before"), "{no}: {message}");
         }
-        assert_eq!(world.dialed().await, 0, "{no}");
+        assert_eq!(fixture.dialed().await, 0, "{no}");
     }
 }
 
 #[tokio::test]
 async fn a_state_that_is_not_of_this_very_call_is_void() {
-    let world = World::new(ALWAYS, "").await;
-    let mut session = world.session(Era::Modern, can_ask()).await;
-    let call = world.call(TO, "Remind.");
+    let fixture = DialingFixture::new(ALWAYS, "").await;
+    let mut session = fixture.session(Era::Modern, can_ask()).await;
+    let call = fixture.call(TO, "Remind.");
     let sealed = state(&round(&mut session, &call, json!({})).await);
     let mut forged = sealed.clone();
     let last = if forged.pop() == Some('A') { 'B' } else { 'A' };
@@ -134,9 +134,9 @@ async fn a_state_that_is_not_of_this_very_call_is_void() {
     let answer =
         round(&mut session, &changed("confirmation_token", json!(sealed)), json!({})).await;
     assert!(failure(&answer).2.contains("the confirmation was not accepted"), "{answer}");
-    assert_eq!(world.dialed().await, 0);
+    assert_eq!(fixture.dialed().await, 0);
     // For its own call it still stands.
     let carried = json!({"requestState": sealed, "inputResponses": yes()});
     data(&round(&mut session, &call, carried).await);
-    assert_eq!(world.dialed().await, 1);
+    assert_eq!(fixture.dialed().await, 1);
 }

@@ -3,15 +3,15 @@
 use serde_json::json;
 
 use super::harness::{Era, Home};
-use super::{LEGACY, World, can_ask, cannot_ask, failure, repeated};
+use super::{DialingFixture, LEGACY, can_ask, cannot_ask, failure, repeated};
 
 const TO: &str = "+12025550123";
 
 #[tokio::test]
 async fn emergency_and_premium_numbers_are_never_dialed() {
     // Not even where all rules are off.
-    let world = World::new("", "mode = \"off\"\n").await;
-    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let fixture = DialingFixture::new("", "mode = \"off\"\n").await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
     for (to, rule) in [
         ("+19005550100", "never dial premium numbers"),
         ("+1911", "never dial emergency numbers"),
@@ -22,12 +22,12 @@ async fn emergency_and_premium_numbers_are_never_dialed() {
         ("+141555501990", "only numbers that can exist"),
         ("+5215512345678", "its E.164 form is +525512345678"),
     ] {
-        let answer = session.call("place_call", world.call(to, "Remind.")).await;
+        let answer = session.call("place_call", fixture.call(to, "Remind.")).await;
         let (class, done, message) = failure(&answer);
         assert_eq!((class, done), ("refused_by_policy", "nothing"), "{to}");
         assert!(message.contains(rule) && message.contains("Nobody was called"), "{message}");
     }
-    assert_eq!(world.dialed().await, 0);
+    assert_eq!(fixture.dialed().await, 0);
 }
 
 #[tokio::test]
@@ -37,8 +37,8 @@ async fn the_model_is_told_of_the_rules_as_they_are_applied() {
         ("always", "every call needs the user's confirmation", "asked"),
     ] {
         let config = format!("[dialing]\nconfirm = \"{confirm}\"\n");
-        let world = World::new(&config, "default = \"ask\"\n").await;
-        let mut session = world.session(Era::Modern, cannot_ask()).await;
+        let fixture = DialingFixture::new(&config, "default = \"ask\"\n").await;
+        let mut session = fixture.session(Era::Modern, cannot_ask()).await;
         let opening = session.request("server/discover", json!({})).await;
         let instructions = opening["result"]["instructions"].as_str().unwrap();
         let policy = session.request("resources/read", json!({"uri": "callingbox://policy"})).await;
@@ -48,7 +48,7 @@ async fn the_model_is_told_of_the_rules_as_they_are_applied() {
         for told in [instructions, policy["text"].as_str().unwrap()] {
             assert!(told.contains(says), "{confirm}: {told}");
         }
-        let answer = session.call("place_call", world.call(TO, "Remind.")).await;
+        let answer = session.call("place_call", fixture.call(TO, "Remind.")).await;
         match answer["result"]["isError"].as_bool() {
             Some(true) => assert_eq!(failure(&answer).0, applied),
             _ => {
@@ -61,11 +61,12 @@ async fn the_model_is_told_of_the_rules_as_they_are_applied() {
 
 #[tokio::test]
 async fn calls_at_once_are_counted_until_they_end() {
-    let world =
-        World::new("", "[limits]\nconcurrent = 1\nper_destination_per_day = \"off\"\n").await;
-    let mut session = world.session(LEGACY, cannot_ask()).await;
-    session.data("place_call", world.call(TO, "First.")).await;
-    let answer = session.call("place_call", repeated(world.call(TO, "Second."))).await;
+    let fixture =
+        DialingFixture::new("", "[limits]\nconcurrent = 1\nper_destination_per_day = \"off\"\n")
+            .await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", fixture.call(TO, "First.")).await;
+    let answer = session.call("place_call", repeated(fixture.call(TO, "Second."))).await;
     let (class, done, message) = failure(&answer);
     assert_eq!((class, done), ("refused_by_policy", "nothing"));
     assert!(
@@ -77,35 +78,35 @@ async fn calls_at_once_are_counted_until_they_end() {
     let next = "get_call_result waits for the end of a call that is under way.";
     assert_eq!((&error["retry"], &error["next"]), (&json!("later"), &json!(next)));
     // Nobody waits for the end of the first; it ends all the same.
-    world.control.advance(600).await;
-    session.data("place_call", repeated(world.call(TO, "Second."))).await;
-    assert_eq!(world.dialed().await, 2);
-    assert_eq!(world.receipts(&["--outcome", "completed"]).await.len(), 1);
+    fixture.control.advance(600).await;
+    session.data("place_call", repeated(fixture.call(TO, "Second."))).await;
+    assert_eq!(fixture.dialed().await, 2);
+    assert_eq!(fixture.receipts(&["--outcome", "completed"]).await.len(), 1);
 }
 
 #[tokio::test]
 async fn what_calls_may_cost_is_counted_until_they_end() {
     let policy = "[limits]\nspend_per_day = \"4.00\"\nper_destination_per_day = \"off\"\n";
-    let world = World::new("", policy).await;
-    let mut session = world.session(LEGACY, cannot_ask()).await;
-    session.data("place_call", world.call(TO, "First.")).await;
+    let fixture = DialingFixture::new("", policy).await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", fixture.call(TO, "First.")).await;
     // Three dollars are held for it.
-    let answer = session.call("place_call", repeated(world.call(TO, "Second."))).await;
+    let answer = session.call("place_call", repeated(fixture.call(TO, "Second."))).await;
     let (class, done, message) = failure(&answer);
     assert_eq!((class, done), ("refused_by_policy", "nothing"));
     assert!(message.contains("limits.spend_per_day"), "{message}");
     // Nobody waits for its end; it cost cents.
-    world.control.advance(600).await;
-    session.data("place_call", repeated(world.call(TO, "Second."))).await;
-    assert_eq!(world.dialed().await, 2);
-    assert_eq!(world.receipts(&["--outcome", "completed"]).await.len(), 1);
-    assert_eq!(world.receipts(&["--outcome", "placed"]).await.len(), 1);
+    fixture.control.advance(600).await;
+    session.data("place_call", repeated(fixture.call(TO, "Second."))).await;
+    assert_eq!(fixture.dialed().await, 2);
+    assert_eq!(fixture.receipts(&["--outcome", "completed"]).await.len(), 1);
+    assert_eq!(fixture.receipts(&["--outcome", "placed"]).await.len(), 1);
 }
 
 #[tokio::test]
 async fn over_stdio_spending_is_limited_without_a_file() {
-    let world = World::new("", "").await;
-    let mut session = world.session(LEGACY, cannot_ask()).await;
+    let fixture = DialingFixture::new("", "").await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
     let policy = session.request("resources/read", json!({"uri": "callingbox://policy"})).await;
     let policy = policy["result"]["contents"][0]["text"].as_str().unwrap();
     let policy: serde_json::Value = serde_json::from_str(policy).unwrap();
@@ -115,13 +116,13 @@ async fn over_stdio_spending_is_limited_without_a_file() {
 
 #[tokio::test]
 async fn a_check_on_a_simulator_counts_what_was_dialed_there() {
-    let world = World::new("", "[limits]\nper_day = 1\n").await;
-    let flag = format!("--sandbox={}", world.sandbox.url());
-    let check = async |flag: &str| world.home.print(&["policy", "check", TO, flag]).await;
+    let fixture = DialingFixture::new("", "[limits]\nper_day = 1\n").await;
+    let flag = format!("--sandbox={}", fixture.sandbox.url());
+    let check = async |flag: &str| fixture.home.print(&["policy", "check", TO, flag]).await;
     let before = check(&flag).await;
     assert!(before.contains("decision   allow") && !before.contains("not known"), "{before}");
-    let mut session = world.session(LEGACY, cannot_ask()).await;
-    session.data("place_call", world.call(TO, "First.")).await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", fixture.call(TO, "First.")).await;
     let after = check(&flag).await;
     assert!(after.contains("decision   refuse") && after.contains("limits.per_day"), "{after}");
     assert!(!after.contains("not known"), "{after}");
@@ -139,26 +140,26 @@ async fn a_check_on_a_simulator_counts_what_was_dialed_there() {
 #[tokio::test]
 async fn a_rule_in_shadow_only_says_what_it_would_have_done() {
     let policy = "[[rules]]\nname = \"no Washington\"\nprefix = [\"+1202\"]\naction = \"refuse\"\nmode = \"shadow\"\n";
-    let world = World::new("", policy).await;
-    let mut session = world.session(LEGACY, cannot_ask()).await;
-    session.data("place_call", world.call(TO, "Remind.")).await;
+    let fixture = DialingFixture::new("", policy).await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", fixture.call(TO, "Remind.")).await;
     let (_, _, log) = session.finish().await;
     assert!(log.contains("a calling rule in shadow mode would have acted"), "{log}");
     assert!(log.contains("no Washington"), "{log}");
-    assert_eq!(world.dialed().await, 1);
+    assert_eq!(fixture.dialed().await, 1);
 }
 
 #[tokio::test]
 async fn a_limit_in_shadow_only_says_what_it_would_have_done() {
     let policy = "[limits]\nconcurrent = { max = 1, mode = \"shadow\" }\n";
-    let world = World::new("", policy).await;
-    let mut session = world.session(LEGACY, cannot_ask()).await;
-    session.data("place_call", world.call(TO, "First.")).await;
-    session.data("place_call", repeated(world.call(TO, "Second."))).await;
+    let fixture = DialingFixture::new("", policy).await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
+    session.data("place_call", fixture.call(TO, "First.")).await;
+    session.data("place_call", repeated(fixture.call(TO, "Second."))).await;
     let (_, _, log) = session.finish().await;
     assert_eq!(log.matches("a calling rule in shadow mode would have acted").count(), 1, "{log}");
     assert!(log.contains("limits.concurrent"), "{log}");
-    assert_eq!(world.dialed().await, 2);
+    assert_eq!(fixture.dialed().await, 2);
 }
 
 #[tokio::test]
@@ -168,10 +169,10 @@ async fn a_rule_refuses_or_asks_at_its_hours() {
             "[[rules]]\nname = \"all day\"\naction = \"{action}\"\nhours = {{ from = \"00:00\", to = \"00:00\" }}\n"
         )
     };
-    let world = World::new("[dialing]\nconfirm = \"auto\"\n", &rule("refuse")).await;
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"auto\"\n", &rule("refuse")).await;
     for era in Era::BOTH {
-        let mut session = world.session(era, can_ask()).await;
-        let answer = session.call("place_call", world.call(TO, "Remind.")).await;
+        let mut session = fixture.session(era, can_ask()).await;
+        let answer = session.call("place_call", fixture.call(TO, "Remind.")).await;
         let (class, done, message) = failure(&answer);
         assert_eq!((class, done), ("refused_by_policy", "nothing"));
         assert!(
@@ -180,13 +181,13 @@ async fn a_rule_refuses_or_asks_at_its_hours() {
         );
     }
     // Asking is a preview where the client cannot ask, and a refusal where nobody may be asked.
-    let world = World::new("[dialing]\nconfirm = \"auto\"\n", &rule("ask")).await;
-    let mut session = world.session(LEGACY, cannot_ask()).await;
-    let preview = session.data("place_call", world.call(TO, "Remind.")).await;
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"auto\"\n", &rule("ask")).await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
+    let preview = session.data("place_call", fixture.call(TO, "Remind.")).await;
     assert!(preview["confirmation_token"].is_string(), "{preview}");
-    let world = World::new("[dialing]\nconfirm = \"never\"\n", &rule("ask")).await;
-    let mut session = world.session(LEGACY, can_ask()).await;
-    let answer = session.call("place_call", world.call(TO, "Remind.")).await;
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"never\"\n", &rule("ask")).await;
+    let mut session = fixture.session(LEGACY, can_ask()).await;
+    let answer = session.call("place_call", fixture.call(TO, "Remind.")).await;
     let (class, _, message) = failure(&answer);
     assert_eq!(class, "refused_by_policy");
     assert!(message.contains("forbids to ask the user"), "{message}");
@@ -195,14 +196,14 @@ async fn a_rule_refuses_or_asks_at_its_hours() {
     let remedy = answer["result"]["_meta"]["callingbox-mcp/error"]["remedy"].as_str().unwrap();
     assert!(remedy.contains("confirm = \"auto\""), "{remedy}");
     assert!(!answer["result"]["content"].to_string().contains("confirm ="), "{answer}");
-    assert_eq!(world.dialed().await, 0);
+    assert_eq!(fixture.dialed().await, 0);
 }
 
 #[tokio::test]
 async fn the_server_says_its_rules_when_it_opens() {
-    let world = World::new("", "[limits]\nper_hour = 7\n").await;
+    let fixture = DialingFixture::new("", "[limits]\nper_hour = 7\n").await;
     for era in Era::BOTH {
-        let session = world.session(era, cannot_ask()).await;
+        let session = fixture.session(era, cannot_ask()).await;
         let said = session.opening["result"]["instructions"].as_str().unwrap().to_owned();
         assert!(
             said.contains("Calling rules: at most ") && said.contains("7 calls an hour"),
@@ -318,8 +319,8 @@ async fn policy_check_says_what_the_server_does() {
             "dialed",
         ),
     ] {
-        let world = World::new(&format!("[dialing]\n{dialing}\n"), policy).await;
-        let said = world.home.print(&["policy", "check", "--sandbox", TO]).await;
+        let fixture = DialingFixture::new(&format!("[dialing]\n{dialing}\n"), policy).await;
+        let said = fixture.home.print(&["policy", "check", "--sandbox", TO]).await;
         for part in says {
             assert!(said.contains(part), "{dialing} {policy}: `{part}` is not in: {said}");
         }
@@ -329,8 +330,8 @@ async fn policy_check_says_what_the_server_does() {
             "{said}"
         );
 
-        let mut session = world.session(LEGACY, cannot_ask()).await;
-        let answer = session.call("place_call", world.call(TO, "Remind.")).await;
+        let mut session = fixture.session(LEGACY, cannot_ask()).await;
+        let answer = session.call("place_call", fixture.call(TO, "Remind.")).await;
         let did = match answer["result"]["structuredContent"]["confirmation_token"].is_string() {
             true => "preview",
             false if answer["result"]["isError"] == true => failure(&answer).0,
@@ -342,37 +343,37 @@ async fn policy_check_says_what_the_server_does() {
 
 #[tokio::test]
 async fn receipts_say_what_was_done_and_nothing_holds_a_key_or_a_whole_number() {
-    let world = World::new("log = \"debug\"\n", "").await;
-    let mut session = world.session(LEGACY, cannot_ask()).await;
-    let mut call = world.call(TO, "Remind.");
+    let fixture = DialingFixture::new("log = \"debug\"\n", "").await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
+    let mut call = fixture.call(TO, "Remind.");
     call["idempotency_key"] = json!("appointment-17");
     let first = session.data("place_call", call).await;
-    session.data("place_call", world.call("+12025550101", "Remind.")).await;
-    world.control.advance(600).await;
+    session.data("place_call", fixture.call("+12025550101", "Remind.")).await;
+    fixture.control.advance(600).await;
     session.data("get_call_result", json!({"call_id": first["call_id"]})).await;
     let (_, _, log) = session.finish().await;
     assert!(!log.is_empty());
 
-    let all = world.receipts(&[]).await;
+    let all = fixture.receipts(&[]).await;
     assert_eq!(all.len(), 2);
-    let ended = world.receipts(&["--outcome", "completed"]).await;
+    let ended = fixture.receipts(&["--outcome", "completed"]).await;
     assert_eq!(ended.len(), 1);
     let receipt = &ended[0];
     assert_eq!(receipt["id"], first["call_id"]);
     assert_eq!(receipt["dispatch_id"], first["dispatch_id"]);
     assert_eq!(receipt["rule"], "default");
     assert_eq!(receipt["confirmed_by"], "not_required");
-    assert_eq!(receipt["agent_id"], world.agent);
-    assert_eq!(world.receipts(&["--since", "1h"]).await.len(), 2);
-    assert_eq!(world.receipts(&["--since", "2099-01-01T00:00:00Z"]).await.len(), 0);
-    let flag = format!("--sandbox={}", world.sandbox.url());
-    let table = world.home.print(&["receipts", &flag]).await;
+    assert_eq!(receipt["agent_id"], fixture.agent);
+    assert_eq!(fixture.receipts(&["--since", "1h"]).await.len(), 2);
+    assert_eq!(fixture.receipts(&["--since", "2099-01-01T00:00:00Z"]).await.len(), 0);
+    let flag = format!("--sandbox={}", fixture.sandbox.url());
+    let table = fixture.home.print(&["receipts", &flag]).await;
     assert_eq!(table.lines().count(), 3, "{table}");
     assert!(table.contains("completed") && table.contains("not required"), "{table}");
 
     let key = callingbox_mcp::simulator::KEY.as_bytes();
     let mut files = vec![log.into_bytes(), table.into_bytes(), format!("{all:?}").into_bytes()];
-    let mut folders = vec![world.home.path().join(".local")];
+    let mut folders = vec![fixture.home.path().join(".local")];
     let mut ledgers = 0;
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {

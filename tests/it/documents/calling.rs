@@ -5,7 +5,7 @@ use callingbox_mcp::dialing::confirm::ConfirmMode;
 use callingbox_mcp::dialing::policy::{Action, Policy};
 
 use super::Page;
-use crate::dialing::{LEGACY, World, cannot_ask};
+use crate::dialing::{DialingFixture, LEGACY, cannot_ask};
 use crate::harness::Home;
 
 fn page() -> Page {
@@ -39,9 +39,9 @@ fn the_rules_and_the_configuration_are_as_the_page_says() {
 
 #[tokio::test]
 async fn the_configuration_of_the_page_leads_to_a_preview_on_the_simulator() {
-    let world = World::new(page().file("toml", "config.toml"), "").await;
-    let mut session = world.session(LEGACY, cannot_ask()).await;
-    let data = session.data("place_call", world.call("+12025550123", "Remind.")).await;
+    let fixture = DialingFixture::new(page().file("toml", "config.toml"), "").await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
+    let data = session.data("place_call", fixture.call("+12025550123", "Remind.")).await;
     assert!(data["confirmation_token"].is_string(), "{data}");
-    assert_eq!(world.dialed().await, 0);
+    assert_eq!(fixture.dialed().await, 0);
 }

@@ -1,4 +1,4 @@
-//! What was asked for, what was reported, and what the simulator really did.
+//! What was requested, what the servers reported, and what the simulator really did.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -7,7 +7,7 @@ use callingbox_mcp::dialing::order::DISPATCH_KEY;
 use serde_json::{Value, json};
 
 /// The simulator without the proxy.
-pub(crate) struct Office {
+pub(crate) struct ChaosControl {
     url: String,
     http: reqwest::Client,
 }
@@ -23,14 +23,14 @@ pub(crate) struct Account {
 
 /// A call that was really dialed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rung {
+pub(crate) struct DialedCall {
     pub(crate) call: String,
     pub(crate) dispatch: String,
     /// Which distinct request it was for.
     pub(crate) request: String,
 }
 
-impl Office {
+impl ChaosControl {
     pub(crate) fn new(url: String) -> Self {
         Self { url, http: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
@@ -66,10 +66,10 @@ impl Office {
     }
 
     /// Every call that was really dialed.
-    pub(crate) async fn rung(&self, account: &Account) -> Vec<Rung> {
+    pub(crate) async fn rung(&self, account: &Account) -> Vec<DialedCall> {
         let answer = self.ask(&account.key, "GET", "/sandbox/dialed", Value::Null).await;
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let rung = rows(&answer).map(|call| Rung {
+        let rung = rows(&answer).map(|call| DialedCall {
             call: text(&call["call_id"]),
             dispatch: text(&call["metadata"][DISPATCH_KEY]),
             request: text(&call["metadata"]["request"]),
@@ -95,8 +95,8 @@ fn rows(answer: &Value) -> std::slice::Iter<'_, Value> {
 }
 
 /// No dispatch and no request rang twice.
-pub(crate) fn nothing_twice(rung: &[Rung]) {
-    let count = |of: fn(&Rung) -> &String| rung.iter().map(of).collect::<BTreeSet<_>>().len();
+pub(crate) fn nothing_twice(rung: &[DialedCall]) {
+    let count = |of: fn(&DialedCall) -> &String| rung.iter().map(of).collect::<BTreeSet<_>>().len();
     assert_eq!(count(|rung| &rung.dispatch), rung.len(), "a dispatch rang twice: {rung:#?}");
     assert_eq!(count(|rung| &rung.request), rung.len(), "a request rang twice: {rung:#?}");
 }

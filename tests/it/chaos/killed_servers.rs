@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use crate::chaos::POLICY;
-use crate::chaos::books::{Account, Office, Report, Tally, nothing_twice};
+use crate::chaos::dialer_run::check_policy;
+use crate::chaos::evidence::{Account, ChaosControl, Report, Tally, nothing_twice};
 use crate::chaos::proxy::Proxy;
 use crate::chaos::random::Random;
-use crate::chaos::storm::check_policy;
 use crate::harness::{Era, Home, Session};
 
 const WORKERS: usize = 6;
@@ -23,7 +23,7 @@ const NEW: usize = 6;
 
 const CONFIG: &str = "request_timeout_seconds = 1\n\n[dialing]\nconfirm = \"never\"\n";
 
-pub(crate) struct Killed {
+pub(crate) struct KilledServers {
     workers: Vec<Worker>,
 }
 
@@ -120,15 +120,15 @@ fn report(message: &Value) -> Report {
     }
 }
 
-impl Killed {
-    pub(crate) async fn prepare(office: &Office, proxy: &Proxy) -> Self {
+impl KilledServers {
+    pub(crate) async fn prepare(control: &ChaosControl, proxy: &Proxy) -> Self {
         let home = Arc::new(Home::new());
         home.write(".config/callingbox-mcp/config.toml", CONFIG);
         home.write(".config/callingbox-mcp/policy.toml", POLICY);
         let mut workers = Vec::new();
         for number in 0..WORKERS {
             workers.push(Worker {
-                account: office.open_account(&format!("killed_{number}")).await,
+                account: control.open_account(&format!("killed_{number}")).await,
                 home: Arc::clone(&home),
                 url: proxy.url(),
                 requests: BTreeMap::new(),
@@ -149,7 +149,7 @@ impl Killed {
 
     /// Asks for everything once more; and again for what rang and is not known yet, because a busy
     /// machine breaks searches of its own accord.
-    pub(crate) async fn settle(&mut self, office: &Office, tally: &Tally) {
+    pub(crate) async fn settle(&mut self, control: &ChaosControl, tally: &Tally) {
         join_all(self.workers.iter_mut().map(|worker| async move {
             let mut session = worker.start().await;
             let mut names: Vec<String> = worker.requests.keys().cloned().collect();
@@ -162,7 +162,7 @@ impl Killed {
                     let report = report(&session.answer(id).await);
                     worker.note(name, report, tally);
                 }
-                let rung = office.rung(&worker.account).await;
+                let rung = control.rung(&worker.account).await;
                 names = rung.into_iter().map(|call| call.request).collect();
                 // A busy machine also breaks the request for the agent, before anything is looked up.
                 let open = [Some(&Report::Unknown), Some(&Report::NotPlaced)];
@@ -173,10 +173,10 @@ impl Killed {
     }
 
     /// Compares the reports with what was really dialed. Gives how much that was.
-    pub(crate) async fn check(&self, office: &Office) -> usize {
+    pub(crate) async fn check(&self, control: &ChaosControl) -> usize {
         let mut dialed = 0;
         for worker in &self.workers {
-            let rung = office.rung(&worker.account).await;
+            let rung = control.rung(&worker.account).await;
             nothing_twice(&rung);
             for (name, reports) in &worker.requests {
                 let call = rung.iter().find(|call| call.request == *name);

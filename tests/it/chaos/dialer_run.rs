@@ -26,7 +26,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::chaos::POLICY;
-use crate::chaos::books::{Account, Office, Report, Tally, nothing_twice};
+use crate::chaos::evidence::{Account, ChaosControl, Report, Tally, nothing_twice};
 use crate::chaos::proxy::Proxy;
 use crate::chaos::random::Random;
 
@@ -38,12 +38,12 @@ const MAX_LOCKED: usize = 10;
 /// The orders begin within this time.
 const SPREAD: u64 = 30_000;
 
-pub(crate) struct Storm {
-    desks: Vec<Desk>,
+pub(crate) struct DialerRun {
+    accounts: Vec<AccountOrders>,
 }
 
 /// One account.
-struct Desk {
+struct AccountOrders {
     account: Account,
     dialers: [Arc<Dialer>; 2],
     orders: Vec<Task>,
@@ -70,7 +70,7 @@ impl Task {
 }
 
 fn place(dir: &Path) -> LedgerLocation {
-    LedgerLocation::File(dir.join("storm.sqlite3"))
+    LedgerLocation::File(dir.join("dialer_run.sqlite3"))
 }
 
 fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
@@ -151,19 +151,19 @@ async fn ask(dialer: &Arc<Dialer>, asked: &DialRequest) -> Report {
     panic!("the ledger stayed locked");
 }
 
-impl Storm {
-    pub(crate) async fn prepare(office: &Office, proxy: &Proxy, dir: &Path) -> Self {
-        let mut desks = Vec::new();
+impl DialerRun {
+    pub(crate) async fn prepare(control: &ChaosControl, proxy: &Proxy, dir: &Path) -> Self {
+        let mut accounts = Vec::new();
         for number in 0..ACCOUNTS {
-            let account = office.open_account(&format!("storm_{number}")).await;
+            let account = control.open_account(&format!("storm_{number}")).await;
             let dialers = [dialer(&account, proxy, dir), dialer(&account, proxy, dir)];
-            desks.push(Desk { orders: tasks(&account), dialers, account });
+            accounts.push(AccountOrders { orders: tasks(&account), dialers, account });
         }
-        Self { desks }
+        Self { accounts }
     }
 
     pub(crate) async fn rage(&mut self, random: &Random, tally: &Tally) {
-        let orders = self.desks.iter_mut().flat_map(|desk| {
+        let orders = self.accounts.iter_mut().flat_map(|desk| {
             let dialers = &desk.dialers;
             desk.orders.iter_mut().map(move |task| async move {
                 tokio::time::sleep(Duration::from_millis(random.below(SPREAD))).await;
@@ -200,11 +200,11 @@ impl Storm {
 
     /// Asks for everything once more; and again for what rang and is not known yet, because a busy
     /// machine breaks searches of its own accord.
-    pub(crate) async fn settle(&mut self, office: &Office, tally: &Tally) {
+    pub(crate) async fn settle(&mut self, control: &ChaosControl, tally: &Tally) {
         for round in 0..4 {
             let mut orders = Vec::new();
-            for Desk { account, dialers, orders: tasks } in &mut self.desks {
-                let rung = office.rung(account).await;
+            for AccountOrders { account, dialers, orders: tasks } in &mut self.accounts {
+                let rung = control.rung(account).await;
                 for task in tasks {
                     let rang = rung.iter().any(|call| call.request == task.name);
                     if task.wants_settling(round, rang) {
@@ -223,10 +223,10 @@ impl Storm {
     }
 
     /// Compares the reports and the ledger with what was really done. Gives how much that was.
-    pub(crate) async fn check(&self, office: &Office, dir: &Path) -> usize {
+    pub(crate) async fn check(&self, control: &ChaosControl, dir: &Path) -> usize {
         let ledger = open_ledger(&place(dir), Environment::Sandbox).await.unwrap();
         let mut done = 0;
-        for Desk { account, dialers, orders } in &self.desks {
+        for AccountOrders { account, dialers, orders } in &self.accounts {
             let account_id = dialers[0].account().await.unwrap().id().clone();
             let filter = RecordFilter {
                 account_id: Some(account_id),
@@ -234,7 +234,7 @@ impl Storm {
                 ..RecordFilter::default()
             };
             let records = ledger.list_records(filter).await.unwrap();
-            let rung = office.rung(account).await;
+            let rung = control.rung(account).await;
             nothing_twice(&rung);
             for call in &rung {
                 let record = records.iter().find(|r| r.dispatch_id.to_string() == call.dispatch);
@@ -245,7 +245,7 @@ impl Storm {
                     "{call:?}"
                 );
             }
-            let owned = office.owned(account).await;
+            let owned = control.owned(account).await;
             for task in orders {
                 let call = rung.iter().find(|call| call.request == task.name);
                 let number = owned.iter().find(|(number, _)| *number == task.name);
