@@ -52,7 +52,10 @@ async fn a_server_without_its_redis_reads_and_does_not_dial() {
         let calls = client.call_tool("list_calls", json!({})).await.unwrap();
         assert_eq!(calls["isError"], json!(false), "{calls}");
     }
-    let refused = client.place_call("agent", "+13105550100").await.unwrap();
+    let agent = json!({"name": "Caller", "type": "outbound"});
+    let agent = client.call_tool("create_agent", agent).await.unwrap();
+    let agent = agent["structuredContent"]["agent_id"].as_str().unwrap();
+    let refused = client.place_call(agent, "+13105550100").await.unwrap();
     let text = refused["content"][0]["text"].as_str().unwrap();
     assert!(text.contains("dialing is refused: the ledger's Redis server"), "{text}");
     // The server needs no change to dial again when Redis is back.
