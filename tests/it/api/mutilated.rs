@@ -279,14 +279,18 @@ fn mutilated_answers_over_the_wire() {
                 let _ = client.list_webhook_deliveries(&DeliveryFilter::default()).await;
                 let _ = client.get_transcript(&CallId::new("c")).await;
                 (
-                    client.get_call(&CallId::new("c")).await.ok().map(|r| r.id.to_string()),
-                    client.get_agent(&AgentId::new("a")).await.ok().map(|r| r.id.to_string()),
-                    client.get_webhook(&id).await.ok().map(|r| r.id.to_string()),
+                    client.get_call(&CallId::new("c")).await.ok().map(|r| r.id.as_str().to_owned()),
+                    client
+                        .get_agent(&AgentId::new("a"))
+                        .await
+                        .ok()
+                        .map(|r| r.id.as_str().to_owned()),
+                    client.get_webhook(&id).await.ok().map(|r| r.id.as_str().to_owned()),
                     client
                         .get_webhook_delivery(&DeliveryId::new("d"))
                         .await
                         .ok()
-                        .map(|r| r.id.to_string()),
+                        .map(|r| r.id.as_str().to_owned()),
                 )
             });
             let expected = sent.as_ref().and_then(|sent| record_of(sent, "id")).map(|(_, id)| id);
