@@ -11,6 +11,12 @@ use crate::http::{Era, Http};
 use crate::random::Random;
 use crate::stdio::Stdio;
 
+/// The area codes of the destinations. Other numbers cannot exist, or are asked about.
+const AREA_CODES: [u32; 20] = [
+    201, 202, 212, 213, 303, 305, 310, 312, 313, 404, 412, 415, 503, 512, 602, 617, 702, 713, 801,
+    916,
+];
+
 /// How many calls are kept for later requests.
 const MAX_KNOWN_CALLS: usize = 500;
 
@@ -68,8 +74,8 @@ impl Mix {
         });
         let agent = tool("create_agent", agent).await["agent_id"].as_str().unwrap().to_owned();
         let mut calls = Vec::new();
-        for number in 0..20 {
-            let to = format!("+1{}5550100", 310 + number);
+        for area in AREA_CODES {
+            let to = format!("+1{area}5550100");
             let call = tool("place_call", json!({"agent_id": agent, "to": to})).await;
             calls.push(call["call_id"].as_str().unwrap().to_owned());
         }
@@ -127,13 +133,14 @@ impl Mix {
                     choice @ 3..=4 => 11 + choice,
                     choice => choice % 10,
                 };
-                let area = 201 + random.below(700);
+                let area = AREA_CODES[usize::try_from(random.below(20)).unwrap()];
                 PlannedRequest::tool(
                     "place_call",
                     json!({
                         "agent_id": self.agent,
                         "to": format!("+1{area}55501{ending:02}"),
                         "instructions": format!("Task {}.", random.below(1_000_000)),
+                        "allow_repeat": true,
                         "context": {"patient": "Sam", "phone": "+14155550177"},
                     }),
                 )
