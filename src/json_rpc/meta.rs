@@ -9,10 +9,12 @@ use serde_json::{Map, Value};
 
 use super::MAX_VALUE_BYTES;
 
+const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
+
 /// The keys that rmcp or this server reads.
 const KNOWN_KEYS: [&str; 9] = [
     "progressToken",
-    "io.modelcontextprotocol/protocolVersion",
+    VERSION_KEY,
     "io.modelcontextprotocol/clientInfo",
     "io.modelcontextprotocol/clientCapabilities",
     "io.modelcontextprotocol/logLevel",
@@ -29,6 +31,13 @@ pub(super) struct KnownMeta {
     values: Map<String, Value>,
     #[serde(skip)]
     pub(super) has_unknown_keys: bool,
+}
+
+impl KnownMeta {
+    /// Whether it is the `_meta` of a request of the stateless era.
+    pub(super) fn names_version(&self) -> bool {
+        self.values.contains_key(VERSION_KEY)
+    }
 }
 
 impl<'de> Deserialize<'de> for KnownMeta {

@@ -116,6 +116,15 @@ mod tests {
     }
 
     #[test]
+    fn an_initialize_of_the_stateless_era_is_left_to_rmcp() {
+        let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28"});
+        let message = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"_meta": meta},
+        });
+        assert_eq!(rewritten(&message.to_string()), None);
+    }
+
+    #[test]
     fn of_meta_only_what_is_read_is_kept() {
         let junk = format!("[{}0]", "0,".repeat(250_000));
         let call = |meta: &str| {

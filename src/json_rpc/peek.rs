@@ -49,8 +49,12 @@ impl JsonRpcPeek {
         self.params.as_ref()?.name.as_deref()
     }
 
+    /// Whether it opens a session. In the stateless era, whose requests name their version in `_meta`, the method does not
+    /// exist, and rmcp refuses it.
     pub(super) fn is_initialize(&self) -> bool {
+        let meta = self.params.as_ref().and_then(|params| params.meta.as_ref());
         self.method.as_deref() == Some(InitializeResultMethod::VALUE)
+            && !meta.is_some_and(KnownMeta::names_version)
     }
 
     pub(super) fn has_unknown_meta(&self) -> bool {
