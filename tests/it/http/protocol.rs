@@ -386,3 +386,29 @@ async fn a_session_carries_an_elicitation_and_its_response() {
         assert!(text.starts_with(outcome), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_confirmation_token_is_accepted_only_in_its_session() {
+    let server = Server::start_in(home_with_confirmation(), &[]).await;
+    let agent = json!({
+        "name": "A", "type": "outbound", "persona": "Mia.", "instructions": "Talk.",
+    });
+    let agent = server.tool(None, "create_agent", agent).await["agent_id"].clone();
+    let (one, other) = (server.open(None).await, server.open(None).await);
+    let call = json!({"agent_id": agent, "to": "+13105550100"});
+    let place = async |session: &crate::http::support::Session<'_>, arguments: &Value| {
+        let params = json!({"name": "place_call", "arguments": arguments});
+        message(session.request("tools/call", params).await).await["result"].clone()
+    };
+    let mut confirmed = call.clone();
+    let preview = place(&one, &call).await;
+    confirmed["confirmation_token"] = preview["structuredContent"]["confirmation_token"].clone();
+    assert!(confirmed["confirmation_token"].is_string(), "{preview}");
+    let refused = place(&other, &confirmed).await;
+    let text = refused["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("declined: ") && text.contains("does not match"), "{text}");
+    // After the approval CallingBox refuses the call, since the agent has no number.
+    let accepted = place(&one, &confirmed).await;
+    let text = accepted["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("invalid_argument: the request was refused: agent "), "{text}");
+}

@@ -1,4 +1,4 @@
-//! What the agent of a call knows and wants, and what of it is spoken: the purpose of the call and facts of the context.
+//! The purpose of a call, and the facts of its context that the agent mentions.
 //! Knows nothing of the dialogue.
 
 use serde_json::{Map, Number, Value};

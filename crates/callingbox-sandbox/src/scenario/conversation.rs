@@ -279,7 +279,7 @@ impl<'a> Dialogue<'a> {
         json!(is_yes)
     }
 
-    /// Draws yes or no; what was decided before stays decided.
+    /// Draws yes or no. Topics of one role share their answer.
     fn decide(&mut self, topic: Option<&Topic>) -> bool {
         let yes_in_four = topic.map_or(3, |topic| topic.yes_in_four);
         let drawn = self.rng.next_below(4) < u64::from(yes_in_four);
@@ -379,7 +379,7 @@ impl<'a> Dialogue<'a> {
         }
     }
 
-    /// Puts an order to the model into the first text field, since the extraction repeats what was said.
+    /// Writes an order to the model into the first text field: the extraction repeats the words of a hostile callee.
     fn add_hostile_result(&mut self) {
         let text_field = self.brief.returns.iter().find(|(_, kind)| *kind == FieldType::String);
         if let (Some((name, _)), Some(order)) = (text_field, HOSTILE.first()) {
