@@ -100,7 +100,7 @@ impl GetAccountOutput {
             "live" => "Calls are live: they ring real telephones and cost money.",
             _ => "Calls are simulated.",
         };
-        let mut text = format!("{calls} It is {}.\nRules: {}\n", self.now, self.rules);
+        let mut text = format!("{calls} It is {}.\n{}\n", self.now, self.rules);
         // Writing to a String cannot fail.
         for LimitUsage { limit, used, max } in &self.limits {
             let _ = writeln!(text, "{limit}: {used} of {max} used");
