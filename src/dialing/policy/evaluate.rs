@@ -149,7 +149,7 @@ impl Policy {
     /// Decides on a call.
     #[must_use]
     pub fn evaluate(&self, request: &PolicyInput<'_>) -> PolicyDecision {
-        if let Some(rule_match) = match_undialable(request) {
+        if let Some(rule_match) = match_undialable(request.to, request.destination) {
             return decide_strictest(vec![rule_match], Vec::new());
         }
         let mut matches = Vec::new();
@@ -391,16 +391,16 @@ impl Rule {
 }
 
 /// The refusal of a number that is never dialed, in whatever mode the rules are.
-fn match_undialable(request: &PolicyInput<'_>) -> Option<RuleMatch> {
-    let Destination { number_type, fault, .. } = request.destination;
+fn match_undialable(to: &E164, destination: &Destination) -> Option<RuleMatch> {
+    let Destination { number_type, fault, .. } = destination;
     let (rule, reason) = match fault {
         _ if number_type.is_never_dialed() => {
-            (RuleName::Never(*number_type), format!("{} is of the type {number_type}", request.to))
+            (RuleName::Never(*number_type), format!("{to} is of the type {number_type}"))
         }
         Some(fault @ NumberFault::NationalPrefix(_)) => {
-            (RuleName::NotCanonical, format!("{}: {fault}", request.to))
+            (RuleName::NotCanonical, format!("{to}: {fault}"))
         }
-        Some(fault) => (RuleName::Impossible, format!("{}: {fault}", request.to)),
+        Some(fault) => (RuleName::Impossible, format!("{to}: {fault}")),
         None => return None,
     };
     let (action, mode) = (Action::Refuse, PolicyMode::Enforce);
@@ -482,6 +482,12 @@ fn decide_strictest(enforced: Vec<RuleMatch>, shadowed: Vec<RuleMatch>) -> Polic
         ),
     };
     PolicyDecision { decision, rule, shadow, explanation }
+}
+
+/// The refusal of a number that is never dialed, whatever the rules, the agent and the account are.
+#[must_use]
+pub fn refuse_undialable(to: &E164) -> Option<PolicyRefusal> {
+    match_undialable(to, &Destination::from_number(to)).map(refuse)
 }
 
 fn refuse(rule_match: RuleMatch) -> PolicyRefusal {

@@ -28,7 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::evaluate::{
-    Decision, PolicyDecision, PolicyInput, PolicyRefusal, RuleName, ShadowMatch,
+    Decision, PolicyDecision, PolicyInput, PolicyRefusal, RuleName, ShadowMatch, refuse_undialable,
 };
 pub(super) use self::evaluate::{format_utc, list_countries};
 pub use self::file::{PolicyError, starter_file};

@@ -9,7 +9,7 @@ use crate::dialing::limits::{Limit, OrderKind};
 use crate::dialing::order::DialRequest;
 use crate::dialing::organization::UnknownAccount;
 use crate::dialing::outcome::{DialError, Dialed};
-use crate::dialing::policy::RuleName;
+use crate::dialing::policy::{RuleName, refuse_undialable};
 use crate::dialing::policy_check::PolicyCheck;
 use crate::mcp::confirmation::preview::{Preview, PreviewField};
 use crate::mcp::confirmation::{self, ConfirmOutcome, Question};
@@ -19,7 +19,7 @@ use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::ToolExit;
 use crate::telemetry::metrics;
-use callingbox::CallId;
+use callingbox::{CallId, E164};
 
 const RING_AGAIN: NextStep =
     NextStep::person("If the user wants a second call, set allow_repeat to true.");
@@ -127,6 +127,14 @@ where
 pub(super) fn order_deadline(cx: &ToolContext) -> Duration {
     let Ok(dialer) = cx.account.dialer() else { return Duration::from_secs(15) };
     dialer.rules().thinking_time + dialer.max_dispatch_duration()
+}
+
+/// Refuses a number that is never dialed, before anything else is read.
+///
+/// # Errors
+/// It is such a number.
+pub(super) fn check_dialable(to: &E164) -> Result<(), ToolError> {
+    refuse_undialable(to).map_or(Ok(()), |refusal| Err(to_tool_error(DialError::Refused(refusal))))
 }
 
 /// Maps the reason why an order was certainly not dispatched.

@@ -638,3 +638,14 @@ async fn a_tool_that_is_switched_off_says_why() {
     );
     session.finish_well().await;
 }
+
+#[tokio::test]
+async fn an_emergency_number_is_refused_before_the_agent_is_read() {
+    let mut session = Session::modern().await;
+    let call = json!({"agent_id": "nobody", "to": "+1911"});
+    let error = session.failure("place_call", call).await;
+    assert_eq!((&error["class"], &error["retry"]), (&json!("refused_by_policy"), &json!("no")));
+    assert!(error["message"].as_str().unwrap().contains("never dial emergency numbers"), "{error}");
+    assert_eq!(session.control().count("GET", "/v1/agents/{id}").await, 0);
+    session.finish_well().await;
+}

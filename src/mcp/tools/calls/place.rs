@@ -1,6 +1,7 @@
 //! `place_call`: the one tool that rings a telephone.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -216,13 +217,18 @@ fn describe_expectations(agent: &Agent) -> String {
 
 /// Fills in the arguments that have a default: the caller ID, so that a call with the default written out is the same
 /// call; and this server's webhook address, unless the agent has its own, which an address of the call would replace.
-/// Checks that the call sends nothing to a host that the operator does not allow, by whichever setting.
-async fn fill_in_defaults(cx: &ToolContext, call: &mut CallCreate) -> Result<(), ToolError> {
+/// Checks that the call sends nothing to a host that the operator does not allow, by whichever setting. Returns the agent,
+/// which is read before the call is placed, so that nothing delays the answer that carries its id.
+async fn fill_in_defaults(
+    cx: &ToolContext,
+    call: &mut CallCreate,
+) -> Result<Option<Arc<Agent>>, ToolError> {
     check_webhook_hosts(cx, call.webhook_url.as_deref())?;
     let own_url = cx.account.webhook_url().filter(|_| call.webhook_url.is_none());
     let is_restricted = cx.account.dialer()?.rules().webhook_hosts.is_restricted();
     if call.from_number.is_some() && own_url.is_none() && !is_restricted {
-        return Ok(());
+        // Nothing of the agent is needed but what the answer says of it.
+        return Ok(cx.account.find_agent(&call.agent_id).await);
     }
     let agent = cx.account.api()?.get_agent(&call.agent_id).await?;
     let events = agent.webhook_url.as_deref().filter(|_| call.webhook_url.is_none());
@@ -235,7 +241,7 @@ async fn fill_in_defaults(cx: &ToolContext, call: &mut CallCreate) -> Result<(),
     if call.from_number.is_none() {
         call.from_number = primary_number(&agent).cloned();
     }
-    Ok(())
+    Ok(Some(Arc::new(agent)))
 }
 
 fn primary_number(agent: &Agent) -> Option<&E164> {
@@ -290,16 +296,17 @@ impl Tool for PlaceCall {
             ))
             .into());
         }
+        ordering::check_dialable(&to)?;
         let mut call = CallCreate {
             to,
             from_number,
             instructions: instructions.map(Text::into_string),
             context: context.map(Object::into_map),
             webhook_url: webhook_url.map(HttpsUrl::into_string),
-            agent_id: agent_id.clone(),
+            agent_id,
             metadata,
         };
-        fill_in_defaults(cx, &mut call).await?;
+        let agent = fill_in_defaults(cx, &mut call).await?;
         let idempotency_key = idempotency_key
             .map(|key| IdempotencyKey::parse(&key.into_string()))
             .transpose()
@@ -310,8 +317,6 @@ impl Tool for PlaceCall {
             idempotency_key: idempotency_key.clone(),
             allow_repeat: allow_repeat.unwrap_or(false),
         };
-        // Read before the call is placed, so that nothing delays the answer that carries its id.
-        let agent = cx.account.find_agent(&agent_id).await;
         let token = confirmation_token.as_ref().map(Text::as_str);
         let shown = asked.clone();
         let preview = |local_times| build_preview(cx, &shown, local_times);
