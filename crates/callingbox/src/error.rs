@@ -394,6 +394,15 @@ impl ErrorKind {
     /// The cause in words, without the HTTP status.
     #[must_use]
     pub fn describe(&self) -> String {
+        match self {
+            // The API's message says itself what was not found.
+            Self::NotFound { message } if !message.is_empty() => as_sentence(message),
+            _ => self.describe_response(),
+        }
+    }
+
+    /// The meaning of the status, and the API's own message.
+    fn describe_response(&self) -> String {
         match self.response_parts() {
             Ok((_, meaning, "")) => format!("{meaning}."),
             Ok((_, meaning, message)) => format!("{meaning}: {}", as_sentence(message)),
@@ -474,7 +483,7 @@ impl fmt::Display for ErrorKind {
         if let Ok((status, ..)) = self.response_parts() {
             write!(f, "CallingBox answered {status}, ")?;
         }
-        f.write_str(&self.describe())
+        f.write_str(&self.describe_response())
     }
 }
 

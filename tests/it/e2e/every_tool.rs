@@ -347,7 +347,7 @@ async fn when_a_step_fails_the_completed_steps_are_named() {
     let steps = json!({"agent_id": id, "attach": [ids[0], ids[1]], "detach": ["no-such-number"]});
     let error = session.failure("set_agent_numbers", steps).await;
     let prefix = format!(
-        "attached {}, attached {} took place; then detaching no-such-number failed: not found: ",
+        "attached {}, attached {} took place; then detaching no-such-number failed: attached number no-such-number not found",
         ids[0].as_str().unwrap(),
         ids[1].as_str().unwrap()
     );

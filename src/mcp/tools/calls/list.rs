@@ -331,8 +331,9 @@ impl CallSearch {
                 let name = if self.towards_newer { "ending_before" } else { "starting_after" };
                 let _ = write!(text, "There are more: call again with {name} {next}.");
             }
-            None => text.push_str("These are all."),
+            None if self.searched > 0 => text.push_str("These are all."),
+            None => {}
         }
-        text
+        text.trim_end().to_owned()
     }
 }
