@@ -34,8 +34,9 @@ fn served_metrics(metrics: &str) -> BTreeMap<String, (String, String)> {
                 rest.starts_with(['{', ' ']) || rest.starts_with("_bucket{")
             };
             let sample = metrics.lines().find(is_sample).unwrap();
-            let labels =
-                sample.split_once('{').map_or("", |(_, rest)| rest.split('}').next().unwrap());
+            // The value of a label may contain braces, as in a path.
+            let labels = sample.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}'));
+            let labels = labels.map_or("", |(labels, _)| labels);
             let labels = labels.split(',').filter_map(|pair| Some(pair.split_once('=')?.0));
             (name.to_owned(), (kind.to_owned(), sorted(labels.filter(|label| *label != "le"))))
         })
