@@ -25,10 +25,6 @@ impl CallDetails {
     /// Reads what this caller may see.
     pub async fn load(account: &Account, tools: &AvailableTools, call: &Call) -> Self {
         let is_running = CallOutcome::from_call(call) == CallOutcome::InProgress;
-        let agent = async {
-            let id = call.agent_id.as_ref().filter(|_| DataSurface::Agents.is_visible(tools))?;
-            account.find_agent(id).await
-        };
         let now = async { if is_running { Some(account.now().await) } else { None } };
         let lines = async {
             let has_lines = call.status == CallStatus::InProgress
@@ -39,7 +35,17 @@ impl CallDetails {
             }
             Some(api.get_transcript(&call.id).await.ok()?.segments)
         };
-        let (agent, now, lines) = tokio::join!(agent, now, lines);
+        let (agent, now, lines) = tokio::join!(find_agent(account, tools, call), now, lines);
         Self { agent, now, lines }
     }
+}
+
+/// The agent of a call, if this caller may see agents.
+pub(crate) async fn find_agent(
+    account: &Account,
+    tools: &AvailableTools,
+    call: &Call,
+) -> Option<Arc<Agent>> {
+    let id = call.agent_id.as_ref().filter(|_| DataSurface::Agents.is_visible(tools))?;
+    account.find_agent(id).await
 }

@@ -650,3 +650,15 @@ async fn a_call_that_must_be_confirmed_becomes_a_task_after_the_confirmation() {
     assert_eq!(task_state["result"]["status"], "working", "{task_state}");
     assert_eq!(session.control().dialed().await.len(), 1);
 }
+
+#[tokio::test]
+async fn a_page_of_a_transcript_is_one_request_for_the_words() {
+    let mut session = Session::modern().await;
+    let call = place(&mut session, "+13105550107").await;
+    session.control().advance(30).await;
+    session.control().reset_counts().await;
+    let page = session.data("get_call_transcript", json!({"call_id": call})).await;
+    assert_eq!(page["status"], "in_progress", "{page}");
+    assert_eq!(session.control().count("GET", "/v1/calls/{id}/transcript").await, 1);
+    session.finish_well().await;
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::mcp::call_details::CallDetails;
+use crate::mcp::call_details;
 use crate::mcp::input::arguments::BoundedInteger;
 use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
@@ -196,8 +196,8 @@ async fn describe_call(call: &Call, cx: &ToolContext, lines: usize) -> String {
     });
     let when = call.created_at.as_ref().map(text::format_time);
     let when = when.map_or_else(String::new, |when| format!(", {when}"));
-    let details = CallDetails::load(&cx.account, &cx.tools, call).await;
-    let agent = details.agent.and_then(|agent| agent.name.clone());
+    let agent = call_details::find_agent(&cx.account, &cx.tools, call).await;
+    let agent = agent.and_then(|agent| agent.name.clone());
     let agent =
         agent.map_or_else(String::new, |name| format!(", agent {}", text::one_line(&name, 100)));
     let (from, to) = (number(&call.from_number), number(&call.to_number));
