@@ -53,6 +53,30 @@ struct Answer {
 
 elicit_safe!(Answer);
 
+/// What a confirmation stands for: one request to one tool, on one account.
+#[derive(Debug, Clone)]
+pub struct ConfirmedRequest {
+    /// The tool that issues and accepts the token.
+    pub tool: ToolName,
+    pub account: AccountRef,
+    /// Identifies everything in the request that the yes covers.
+    pub arguments: String,
+}
+
+impl ConfirmedRequest {
+    /// # Errors
+    /// The account is not known.
+    pub async fn from_order(dialer: &Dialer, order: &DialRequest) -> Result<Self, ToolError> {
+        let tool = match order.kind() {
+            OrderKind::Call => ToolName::PLACE_CALL,
+            OrderKind::Purchase => ToolName::PURCHASE_NUMBER,
+        };
+        let account = dialer.account_for(order).await?;
+        let arguments = order.confirmation_fingerprint(&account).as_str().to_owned();
+        Ok(Self { tool, account, arguments })
+    }
+}
+
 /// What the human is asked.
 #[derive(Debug, Clone)]
 pub struct Question {
@@ -120,7 +144,7 @@ fn with_retry_hint(cx: &ToolContext, error: ToolError) -> ToolError {
 pub async fn ask_human(
     cx: &ToolContext,
     dialer: &Dialer,
-    asked: &DialRequest,
+    asked: &ConfirmedRequest,
     token: Option<&str>,
     question: &Question,
 ) -> Result<ConfirmOutcome, ToolExit> {
@@ -241,18 +265,10 @@ async fn confirmation_tokens(dialer: &Dialer) -> Result<ConfirmationTokens, Tool
     Ok(ConfirmationTokens::new(*secret.as_bytes()))
 }
 
-/// The tool that places an order of this kind.
-const fn tool_for(kind: OrderKind) -> ToolName {
-    match kind {
-        OrderKind::Call => ToolName::PLACE_CALL,
-        OrderKind::Purchase => ToolName::PURCHASE_NUMBER,
-    }
-}
-
-/// An order of one caller, for which tokens are issued and redeemed.
+/// A request of one caller, for which tokens are issued and redeemed.
 struct TokenContext<'a> {
     dialer: &'a Dialer,
-    order: &'a DialRequest,
+    request: &'a ConfirmedRequest,
     preview: &'a Preview,
     caller: &'a str,
     session: &'a str,
@@ -262,30 +278,29 @@ impl<'a> TokenContext<'a> {
     fn new(
         cx: &'a ToolContext,
         dialer: &'a Dialer,
-        order: &'a DialRequest,
+        request: &'a ConfirmedRequest,
         preview: &'a Preview,
     ) -> Self {
         let caller = cx.tenant.as_deref().unwrap_or_default();
         let session = cx.client.session_id().unwrap_or_default();
-        Self { dialer, order, preview, caller, session }
+        Self { dialer, request, preview, caller, session }
     }
 
     async fn issue_token(&self, purpose: TokenPurpose) -> Result<(String, Timestamp), ToolError> {
         let tokens = confirmation_tokens(self.dialer).await?;
-        let account = self.dialer.account_for(self.order).await?;
-        Ok(self.with_binding(&account, purpose, |binding| tokens.issue(binding, Timestamp::now())))
+        Ok(self.with_binding(purpose, |binding| tokens.issue(binding, Timestamp::now())))
     }
 
     /// Verifies a token and marks it as used.
     async fn redeem_token(&self, purpose: TokenPurpose, token: &str) -> Result<(), ToolError> {
         let now = Timestamp::now();
         let tokens = confirmation_tokens(self.dialer).await?;
-        let account = self.dialer.account_for(self.order).await?;
         let claims = self
-            .with_binding(&account, purpose, |binding| tokens.verify(binding, token, now))
+            .with_binding(purpose, |binding| tokens.verify(binding, token, now))
             .map_err(reject_token)?;
         let ledger = self.dialer.ledger().await?;
-        if ledger.redeem_token(account.id(), &claims.id, claims.expires_at, now).await? {
+        let account = self.request.account.id();
+        if ledger.redeem_token(account, &claims.id, claims.expires_at, now).await? {
             Ok(())
         } else {
             Err(reject_token(InvalidToken::Used))
@@ -294,17 +309,16 @@ impl<'a> TokenContext<'a> {
 
     fn with_binding<T>(
         &self,
-        account: &AccountRef,
         purpose: TokenPurpose,
         act: impl FnOnce(&TokenBinding<'_>) -> T,
     ) -> T {
         act(&TokenBinding {
             purpose,
-            account: account.id().as_str(),
+            account: self.request.account.id().as_str(),
             caller: self.caller,
             session: self.session,
-            tool: tool_for(self.order.kind()).as_str(),
-            arguments: self.order.confirmation_fingerprint(account).as_str(),
+            tool: self.request.tool.as_str(),
+            arguments: &self.request.arguments,
             shown: &self.preview.covered_text(),
         })
     }
@@ -419,11 +433,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ledger.sqlite3");
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let (ours, others, account) = runtime.block_on(async {
-            let ours = dialer(&file, "sk_ours").await;
-            let account = ours.account().await.unwrap();
-            (ours, dialer(&file, "sk_others").await, account)
-        });
+        let (ours, others) = runtime
+            .block_on(async { (dialer(&file, "sk_ours").await, dialer(&file, "sk_others").await) });
         let purpose =
             || prop_oneof![Just(TokenPurpose::Confirmation), Just(TokenPurpose::RequestState)];
         let shown = |task: &str| {
@@ -436,25 +447,32 @@ mod tests {
         proptest::test_runner::TestRunner::new(config)
             .run(&(orders(), orders(), purpose(), purpose()), |(asked, other, one, another)| {
                 runtime.block_on(async {
-                    let context = |dialer, order, preview| TokenContext {
+                    let context = |dialer, request, preview| TokenContext {
                         dialer,
-                        order,
+                        request,
                         preview,
                         caller: "",
                         session: "",
                     };
+                    let (asked_order, other_order) = (asked, other);
+                    let request = async |dialer, order| {
+                        ConfirmedRequest::from_order(dialer, order).await.unwrap()
+                    };
+                    let asked = request(&ours, &asked_order).await;
+                    let other = request(&ours, &other_order).await;
+                    let theirs = request(&others, &asked_order).await;
                     let (token, _) = context(&ours, &asked, &shown).issue_token(one).await.unwrap();
                     let message = |error: ToolError| error.message().to_owned();
-                    let elsewhere = context(&others, &asked, &shown)
+                    let elsewhere = context(&others, &theirs, &shown)
                         .redeem_token(one, &token)
                         .await
                         .map_err(message);
                     prop_assert!(elsewhere.unwrap_err().contains("another server issued it"));
-                    let same = other.confirmation_fingerprint(&account)
-                        == asked.confirmation_fingerprint(&account);
+                    let same = other.arguments == asked.arguments;
                     prop_assert_eq!(
                         same,
-                        format!("{:?}", parts(&other)) == format!("{:?}", parts(&asked))
+                        format!("{:?}", parts(&other_order))
+                            == format!("{:?}", parts(&asked_order))
                     );
                     if !(same && one == another) {
                         prop_assert!(

@@ -12,7 +12,7 @@ use crate::dialing::outcome::{DialError, Dialed};
 use crate::dialing::policy::{RuleName, refuse_undialable};
 use crate::dialing::policy_check::PolicyCheck;
 use crate::mcp::confirmation::preview::{Preview, PreviewField};
-use crate::mcp::confirmation::{self, ConfirmOutcome, Question};
+use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
@@ -99,8 +99,9 @@ where
         Confirmation::Ask(reason) => {
             let reason = format!("You are asked because {reason}.");
             let question = Question { reason, preview: preview(judgment.local_times).await? };
+            let request = ConfirmedRequest::from_order(dialer, &asked).await?;
             let confirmed_by =
-                match confirmation::ask_human(cx, dialer, &asked, token, &question).await? {
+                match confirmation::ask_human(cx, dialer, &request, token, &question).await? {
                     ConfirmOutcome::Confirmed(confirmed_by) => confirmed_by,
                     ConfirmOutcome::Preview { token, expires_at } => {
                         let text = question.text();
