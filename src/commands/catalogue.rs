@@ -12,8 +12,9 @@ use crate::mcp::registry::selection::Selection;
 use crate::mcp::tool::ToolEntry;
 use crate::toolset::Toolset;
 
-/// The tokens of each tool in the response to tools/list, by o200k_base. A test counts them and fails if this file
-/// differs, so that the program need not contain the encoding.
+/// The tokens of each tool in the response to tools/list, by o200k_base, in columns: what a model reads, what a view reads
+/// of a tool that no model is shown, and `_meta`, which only hosts read. A test counts them and fails if this file differs, so
+/// that the program need not contain the encoding.
 const TOKEN_COUNTS: &str = include_str!("../../tools/tokens.tsv");
 
 pub(super) fn run(
@@ -59,23 +60,40 @@ fn markdown_table(entries: &[&ToolEntry]) -> String {
     table
 }
 
+/// What a tool costs in tokens.
+struct TokenCount {
+    model: u64,
+    /// Of a tool that no model is shown.
+    app: u64,
+}
+
+impl TokenCount {
+    fn read(name: &str) -> anyhow::Result<Self> {
+        let mut rows = TOKEN_COUNTS.lines().map(|line| line.split('\t'));
+        let row = rows.find_map(|mut row| (row.next() == Some(name)).then_some(row));
+        let mut row = row.with_context(|| format!("tools/tokens.tsv has no line for {name}"))?;
+        let mut next = || -> anyhow::Result<u64> {
+            let column = row.next().with_context(|| format!("tools/tokens.tsv: {name}"))?;
+            Ok(column.parse()?)
+        };
+        Ok(Self { model: next()?, app: next()? })
+    }
+}
+
 fn token_table(entries: &[&ToolEntry]) -> anyhow::Result<String> {
-    let count = |name: &str| -> anyhow::Result<u64> {
-        let line = TOKEN_COUNTS
-            .lines()
-            .filter_map(|line| line.split_once('\t'))
-            .find(|(known, _)| *known == name)
-            .with_context(|| format!("tools/tokens.tsv has no line for {name}"))?;
-        Ok(line.1.parse()?)
-    };
     let mut text = String::new();
-    let mut total = 0;
+    let (mut total, mut app_total) = (0, 0);
     for toolset in Toolset::ALL {
         let mut subtotal = 0;
         for entry in entries.iter().filter(|entry| entry.meta.toolset == toolset) {
-            let tokens = count(entry.meta.name)?;
-            subtotal += tokens;
-            let _ = writeln!(text, "{tokens:>6}  {}", entry.meta.name);
+            let TokenCount { model, app } = TokenCount::read(entry.meta.name)?;
+            subtotal += model;
+            app_total += app;
+            // Writing to a String cannot fail.
+            let _ = match app {
+                0 => writeln!(text, "{model:>6}  {}", entry.meta.name),
+                _ => writeln!(text, "{app:>6}  {}, for views only", entry.meta.name),
+            };
         }
         if subtotal > 0 {
             let _ = writeln!(text, "{subtotal:>6}  = {toolset}");
@@ -83,5 +101,8 @@ fn token_table(entries: &[&ToolEntry]) -> anyhow::Result<String> {
         total += subtotal;
     }
     let _ = writeln!(text, "{total:>6}  total (o200k_base)");
+    if app_total > 0 {
+        let _ = writeln!(text, "{app_total:>6}  for views only, which no model reads");
+    }
     Ok(text)
 }
