@@ -735,6 +735,12 @@ async fn redeem_tokens_once(ledger: &dyn Ledger) {
     assert!(!redeem(&account, "t1", noon()).await);
     assert!(!redeem(&account, "t1", noon() + minutes(4)).await);
     assert!(redeem(&account, "t2", noon() + minutes(4)).await);
+    let is_redeemed = |account: &AccountRef, token: &'static str| {
+        let account = account.id().clone();
+        async move { ledger.is_token_redeemed(&account, token, noon() + minutes(4)).await.unwrap() }
+    };
+    assert!(is_redeemed(&account, "t1").await);
+    assert!(!is_redeemed(&account, "t3").await && !is_redeemed(&stranger, "t1").await);
     assert!(redeem(&stranger, "t1", noon() + minutes(4)).await);
     assert!(!redeem(&account, "t3", expiry).await);
     // After the expiry, one that was purged cannot be used either.

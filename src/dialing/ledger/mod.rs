@@ -188,6 +188,14 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<bool, LedgerError>;
 
+    /// Whether a token with this id was redeemed and has not expired.
+    async fn is_token_redeemed(
+        &self,
+        account: &AccountId,
+        token_id: &str,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError>;
+
     /// The account that a key belongs to, if it was recorded.
     async fn find_account_of_key(&self, key: &KeyHash) -> Result<Option<AccountId>, LedgerError>;
 

@@ -25,6 +25,8 @@ pub enum ConfirmedBy {
     NotRequired,
     /// The user answered a question that their client displayed.
     User,
+    /// The user answered in the call card, which their client displayed.
+    Card,
     /// The model returned a confirmation token.
     Token,
     /// The user answered at the terminal.
@@ -32,7 +34,7 @@ pub enum ConfirmedBy {
 }
 
 impl ConfirmedBy {
-    const ALL: [Self; 4] = [Self::NotRequired, Self::User, Self::Token, Self::Terminal];
+    const ALL: [Self; 5] = [Self::NotRequired, Self::User, Self::Card, Self::Token, Self::Terminal];
 
     /// The word under which it is stored.
     #[must_use]
@@ -40,6 +42,7 @@ impl ConfirmedBy {
         match self {
             Self::NotRequired => "not_required",
             Self::User => "user",
+            Self::Card => "card",
             Self::Token => "token",
             Self::Terminal => "terminal",
         }
@@ -56,6 +59,7 @@ impl fmt::Display for ConfirmedBy {
         f.write_str(match self {
             Self::NotRequired => "not required",
             Self::User => "the user, in the client",
+            Self::Card => "the user, in the card",
             Self::Token => "a confirmation token",
             Self::Terminal => "the user, at the terminal",
         })

@@ -605,6 +605,16 @@ impl Ledger for RedisLedger {
         Ok(answer.is_some())
     }
 
+    async fn is_token_redeemed(
+        &self,
+        account: &AccountId,
+        token_id: &str,
+        _now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        let key = self.key(account, &format!("token:{token_id}"));
+        Ok(self.connection.clone().exists(key).await?)
+    }
+
     async fn find_account_of_key(&self, key: &KeyHash) -> Result<Option<AccountId>, LedgerError> {
         let account: Option<String> = self.connection.clone().get(self.api_key(key)).await?;
         Ok(account.map(AccountId))

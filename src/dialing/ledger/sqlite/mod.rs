@@ -485,6 +485,24 @@ impl Ledger for SqliteLedger {
         .await
     }
 
+    async fn is_token_redeemed(
+        &self,
+        account: &AccountId,
+        token_id: &str,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        let (account, token) = (account.clone(), token_id.to_owned());
+        self.run(move |db| {
+            let found = db
+                .prepare_cached(
+                    "SELECT 1 FROM used_token WHERE account_id = ?1 AND token_id = ?2 AND expires_at > ?3",
+                )?
+                .exists(params![account.as_str(), token, now.as_millisecond()])?;
+            Ok(found)
+        })
+        .await
+    }
+
     async fn find_account_of_key(&self, key: &KeyHash) -> Result<Option<AccountId>, LedgerError> {
         let key = key.clone();
         self.run(move |db| {
