@@ -3,7 +3,7 @@
 //! One [`Watchers`] serves one account. Each live call is polled on one schedule, however many [`Follower`]s it has.
 //! Many live calls are polled together by list requests, and all polls stay within one limit of requests per second.
 //! Once webhooks arrive ([`Watchers::record_event`]), polling is hardly needed. An error of the API never ends a wait,
-//! unless a retry cannot help (404, 401).
+//! unless a retry cannot help (404, 401, 403).
 //!
 //! Knows the API client and nothing of MCP, HTTP servers or the sandbox. Ages are measured here, by this machine's clock
 //! alone: the API's clock may differ, and a simulated one runs faster.

@@ -77,7 +77,7 @@ pub enum WatchStatus {
     Finished,
     /// The API knows no call with this id (404). No more snapshots will come.
     NotFound,
-    /// The API rejects the key (401). No more snapshots will come.
+    /// The API rejects the key (401), or the key may not read the call (403). No more snapshots will come.
     Unauthorized,
 }
 

@@ -457,7 +457,7 @@ impl WatchTable {
             call.publish(|_| false);
             match error.kind() {
                 ErrorKind::NotFound { .. } => return self.end(id, WatchStatus::NotFound, now),
-                ErrorKind::Unauthorized { .. } => {
+                ErrorKind::Unauthorized { .. } | ErrorKind::Forbidden { .. } => {
                     return self.end(id, WatchStatus::Unauthorized, now);
                 }
                 _ => {}

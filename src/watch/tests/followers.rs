@@ -218,11 +218,14 @@ async fn retry_after_pauses_the_whole_account() {
 #[tokio::test(start_paused = true)]
 async fn an_error_that_no_retry_fixes_ends_the_watch() {
     let unauthorized = || ErrorKind::Unauthorized { message: "no".into() };
+    let forbidden = || ErrorKind::Forbidden { status: 403, message: "no".into() };
     type Row = (&'static str, f64, Option<fn() -> ErrorKind>, WatchStatus, u16);
-    let table: [Row; 3] = [
+    let table: [Row; 5] = [
         ("unknown", 0.0, None, WatchStatus::NotFound, 404),
         ("c", 0.0, Some(unauthorized), WatchStatus::Unauthorized, 401),
         ("c", 12.0, Some(unauthorized), WatchStatus::Unauthorized, 401),
+        ("c", 0.0, Some(forbidden), WatchStatus::Unauthorized, 403),
+        ("c", 12.0, Some(forbidden), WatchStatus::Unauthorized, 403),
     ];
     for (id, from, fault, state, status) in table {
         for calls in [1, 20] {
