@@ -43,6 +43,38 @@ async fn identical_calls_at_one_instant_in_three_processes_dial_once() {
 }
 
 #[tokio::test]
+async fn the_default_caller_id_written_out_or_left_out_is_the_same_call() {
+    for written_out_first in [false, true] {
+        let fixture = DialingFixture::new("", "").await;
+        let mut session = fixture.session(LEGACY, cannot_ask()).await;
+        let agents = fixture.control.request("GET", "/v1/agents", None).await;
+        let default = &agents["data"][0]["numbers"][0]["e164"];
+        let with_caller_id = |number: &Value| {
+            let mut call = fixture.call(TO, "Remind.");
+            call["from_number"] = number.clone();
+            call
+        };
+        let mut calls = [fixture.call(TO, "Remind."), with_caller_id(default)];
+        if written_out_first {
+            calls.reverse();
+        }
+        let [first, second] = calls;
+        let first = session.data("place_call", first).await;
+        let second = session.data("place_call", second).await;
+        assert_eq!(second["duplicate_of"], first["call_id"], "{written_out_first}");
+        let calls = fixture.control.request("GET", "/v1/calls", None).await;
+        assert_eq!(calls["data"][0]["from_number"], *default);
+        // Another caller ID is another call, which the callee could notice.
+        let other = with_caller_id(&json!("+12025550199"));
+        let answer = session.call("place_call", other).await;
+        let (class, done, message) = failure(&answer);
+        assert_eq!((class, done), ("conflict", "nothing"));
+        assert!(message.contains("from_number"), "{message}");
+        assert_eq!(fixture.dialed().await, 1);
+    }
+}
+
+#[tokio::test]
 async fn limits_hold_across_processes() {
     let fixture =
         DialingFixture::new("", "[limits]\nper_destination_per_day = 3\nconcurrent = \"off\"\n")
