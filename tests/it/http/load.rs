@@ -16,14 +16,6 @@ use crate::http::support::{Server, Session, message};
 /// No limit on the request rate.
 const ALL: [&str; 2] = ["--requests-per-second", "1000000"];
 
-/// Resident memory of a server, in KiB.
-fn resident(server: &Server) -> u64 {
-    let status = format!("/proc/{}/status", server.child.id().unwrap());
-    let status = std::fs::read_to_string(status).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
-}
-
 /// The median time of calls that are made one after the other.
 async fn pace(session: &Session<'_>, calls: usize) -> Duration {
     let mut times = Vec::new();
@@ -66,10 +58,10 @@ async fn a_thousand_waits_of_a_thousand_sessions_are_answered_at_shutdown() {
     for _ in 0..20 {
         server.open(None).await.tools().await;
     }
-    let before = resident(&server);
+    let before = server.resident_kib();
     let sessions: Vec<Session<'_>> =
         futures::stream::iter(0..MANY).map(|_| server.open(None)).buffered(16).collect().await;
-    let opened = resident(&server);
+    let opened = server.resident_kib();
     let waits: Vec<_> = sessions
         .iter()
         .zip(&calls)
@@ -88,7 +80,7 @@ async fn a_thousand_waits_of_a_thousand_sessions_are_answered_at_shutdown() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let waiting = resident(&server);
+    let waiting = server.resident_kib();
     let other = server.open(None).await;
     let pace = pace(&other, 20).await;
     let each = |after: u64, before: u64| after.saturating_sub(before) / MANY as u64;
@@ -113,6 +105,48 @@ async fn a_thousand_waits_of_a_thousand_sessions_are_answered_at_shutdown() {
     drop((sessions, other));
     ended(&mut server).await;
     println!("all answered and ended in {:?}", begun.elapsed());
+}
+
+/// Bodies just below the limit, of many small values, arrive while another client asks whether the server is healthy.
+#[tokio::test]
+#[ignore = "perf: measures time"]
+async fn large_bodies_do_not_delay_the_health_check() {
+    const BODIES: usize = 60;
+    let server = Server::start(&ALL).await;
+    let params = json!({"name": "list_agents", "arguments": {}, "_meta": {"x": "@"}});
+    let small = server.modern("tools/call", params).build().unwrap();
+    let text = str::from_utf8(small.body().unwrap().as_bytes().unwrap()).unwrap();
+    let numbers = format!("[{}0]", "0,".repeat(261_700));
+    let body = bytes::Bytes::from(text.replace("\"@\"", &numbers));
+    assert!((511 * 1024..512 * 1024).contains(&body.len()), "{}", body.len());
+    let health = async || {
+        let begun = Instant::now();
+        let answer = server.http.get(format!("{}/healthz", server.base)).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        begun.elapsed()
+    };
+    let alone = health().await;
+    let bodies: Vec<_> = (0..BODIES)
+        .map(|_| {
+            let mut request = small.try_clone().unwrap();
+            *request.body_mut() = Some(body.clone().into());
+            tokio::spawn(server.http.execute(request))
+        })
+        .collect();
+    let mut longest = Duration::ZERO;
+    while !bodies.iter().all(tokio::task::JoinHandle::is_finished) {
+        longest = longest.max(health().await);
+    }
+    let mut answered = 0;
+    for body in bodies {
+        let status = body.await.unwrap().unwrap().status().as_u16();
+        assert!([200, 503].contains(&status), "{status}");
+        answered += usize::from(status == 200);
+    }
+    println!(
+        "/healthz: {alone:?} alone, at most {longest:?} beside {BODIES} bodies of 511 KiB, of which {answered} were answered with 200"
+    );
+    assert!(longest < Duration::from_millis(500), "{longest:?}");
 }
 
 #[tokio::test]

@@ -98,6 +98,15 @@ impl Server {
         self.base.strip_prefix("http://").unwrap()
     }
 
+    /// The memory that the server occupies, in KiB.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id().unwrap());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// A POST to /mcp, to which the test may add headers.
     pub(crate) fn post(&self, message: &Value) -> RequestBuilder {
         self.http

@@ -204,15 +204,6 @@ async fn a_request_that_is_nearly_json_is_refused_under_its_id() {
     }
 }
 
-/// Kibibytes of memory that the server occupies.
-#[cfg(target_os = "linux")]
-fn resident_kib(server: &Server) -> u64 {
-    let path = format!("/proc/{}/status", server.child.id().unwrap());
-    let status = std::fs::read_to_string(path).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn large_requests_that_wait_hold_little_memory() {
@@ -229,13 +220,13 @@ async fn large_requests_that_wait_hold_little_memory() {
         *request.body_mut() = Some(body.clone().into());
         server.http.execute(request)
     };
-    let before = resident_kib(&server);
+    let before = server.resident_kib();
     let waiting: Vec<_> = (0..REQUESTS).map(|_| tokio::spawn(request())).collect();
     // One thread serves all, and has read them when it has time for these.
     for _ in 0..REQUESTS {
         server.tool(None, "list_agents", json!({})).await;
     }
-    let grown = resident_kib(&server).saturating_sub(before);
+    let grown = server.resident_kib().saturating_sub(before);
     assert!(grown < 64 * 1024, "{grown} KiB for {REQUESTS} requests");
     let (refused, waiting): (Vec<_>, Vec<_>) =
         waiting.into_iter().partition(tokio::task::JoinHandle::is_finished);
