@@ -17,7 +17,7 @@
 //!   their wiring. [`install`]: writes this server into the configuration of MCP clients.
 //! - [`telemetry`]: logs, metrics and traces.
 //! - [`peer_address`]: the address by which limits know a peer. [`env_var`]: reads environment variables. `suggest`: "did you mean". `toml_error`: words errors in TOML files.
-//!   `secret_file`: who can change a file with a secret.
+//!   [`protected_file`]: who can change a file with a secret or with rules.
 
 pub mod account;
 pub mod cli;
@@ -30,8 +30,8 @@ pub mod install;
 pub mod json_rpc;
 pub mod mcp;
 pub mod peer_address;
+pub mod protected_file;
 mod runtime;
-mod secret_file;
 pub mod simulator;
 pub mod state;
 pub mod stdio;

@@ -1,15 +1,16 @@
-//! Whether other users of the machine can change a file that holds a secret. Whoever can change it decides whose account
-//! places the calls, or who may call. Knows nothing of the secret.
+//! Whether other users of the machine can change a file that holds a secret or rules. Whoever can change it decides whose
+//! account places the calls, who may call, or who may be called. Knows nothing of the content.
 
 use std::path::{Path, PathBuf};
 
+/// Other users can change the file, or replace it.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "other users of this machine can change {}, and with it the secret of this server; to prevent that: chmod go-w {}",
+    "other users of this machine can change {}, and with it who calls or who may be called; to prevent that: chmod go-w {}",
     path.display(),
     path.display()
 )]
-pub(crate) struct ChangeableByOthers {
+pub struct ChangeableByOthers {
     /// The file itself, or its folder.
     path: PathBuf,
 }
@@ -19,7 +20,7 @@ pub(crate) struct ChangeableByOthers {
 /// # Errors
 /// The permissions let other users change the file or replace it.
 #[cfg(unix)]
-pub(crate) fn check_writers(file: &Path) -> Result<(), ChangeableByOthers> {
+pub fn check_writers(file: &Path) -> Result<(), ChangeableByOthers> {
     use std::os::unix::fs::MetadataExt;
 
     const GROUP_WRITES: u32 = 0o020;
@@ -32,7 +33,7 @@ pub(crate) fn check_writers(file: &Path) -> Result<(), ChangeableByOthers> {
         let has_members = metadata.gid() != metadata.uid();
         let is_open = mode & OTHERS_WRITE != 0 || mode & GROUP_WRITES != 0 && has_members;
         // In a sticky folder such as /tmp only the owner of a file can replace it.
-        is_open && !(metadata.is_dir() && mode & STICKY != 0)
+        is_open && !(metadata.is_dir() && mode & STICKY != 0) && !is_on_read_only_mount(path)
     };
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     match [Some(file), folder].into_iter().flatten().find(|path| is_changeable(path)) {
@@ -41,11 +42,20 @@ pub(crate) fn check_writers(file: &Path) -> Result<(), ChangeableByOthers> {
     }
 }
 
+/// Whether nobody can change the file here, whatever its permissions say: containers mount files of settings in open
+/// folders and read-only. Setting the permissions that are there shows it.
+#[cfg(unix)]
+fn is_on_read_only_mount(path: &Path) -> bool {
+    let same = std::fs::metadata(path).map(|metadata| metadata.permissions());
+    let result = same.and_then(|same| std::fs::set_permissions(path, same));
+    result.is_err_and(|error| error.kind() == std::io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// Elsewhere the folders of a user are closed to others already.
 ///
 /// # Errors
 /// None.
 #[cfg(not(unix))]
-pub(crate) fn check_writers(_: &Path) -> Result<(), ChangeableByOthers> {
+pub fn check_writers(_: &Path) -> Result<(), ChangeableByOthers> {
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! and the account of one environment: live, or a simulator. Knows neither MCP nor HTTP servers.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::dialing::ledger::LedgerLocation;
 use crate::dialing::policy::Policy;
 use crate::dialing::rules::{DialingRules, SharedRules};
 use crate::env_var::read_env_var;
-use crate::secret_file::check_writers;
+use crate::protected_file::check_writers;
 use crate::simulator::{self, Simulator};
 use crate::state::SharedState;
 use crate::telemetry::metrics;
@@ -155,6 +156,9 @@ impl Runtime {
         key: Option<ApiKey>,
     ) -> anyhow::Result<Self> {
         let policy = config::load_policy(file, folders)?;
+        for path in config::rule_files(global.config.as_deref(), file, folders) {
+            warn_of_writers(&path);
+        }
         let factory = |environment, base_url| AccountFactory {
             environment,
             base_url,
@@ -173,9 +177,7 @@ impl Runtime {
                 let accounts = factory(Environment::Live, found.base_url);
                 let set_key = || {
                     let (key, source) = found.key?;
-                    if let Some(Err(problem)) = source.path().map(check_writers) {
-                        tracing::warn!("{problem}");
-                    }
+                    source.path().into_iter().for_each(warn_of_writers);
                     Some(key)
                 };
                 let account = match key.or_else(set_key) {
@@ -226,6 +228,12 @@ impl Runtime {
             sandbox.shutdown().await?;
         }
         Ok(())
+    }
+}
+
+fn warn_of_writers(path: &Path) {
+    if let Err(problem) = check_writers(path) {
+        tracing::warn!("{problem}");
     }
 }
 

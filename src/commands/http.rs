@@ -33,8 +33,8 @@ use crate::http::server::{HttpServer, HttpSettings};
 use crate::http::tenant::{TenantLimits, Tenants};
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::registry::selection::Selection;
+use crate::protected_file::check_writers;
 use crate::runtime::{self, AccountFactory, HttpExtras, Runtime};
-use crate::secret_file::check_writers;
 use crate::state::SharedState;
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::telemetry::metrics::{Exporter, Moment};
@@ -67,7 +67,7 @@ pub(super) async fn run(
     let sighup = Sighup::listen();
     let webhook_url =
         args.webhook_public_url.as_ref().map(|url| url.join(crate::webhook::PATH)).transpose()?;
-    check_secret_files(args, global, file, folders)?;
+    check_protected_files(args, global, file, folders)?;
     let shared = runtime::open_shared_state(&args.state, file)?;
     settings.shared = shared.clone();
     let extras = HttpExtras { webhook_url, shared: shared.clone(), over_http: true };
@@ -172,7 +172,8 @@ pub(super) async fn run(
             (service.routes(extra_routes), Some((admin, routes)))
         }
     };
-    let notice = if runtime.account_factory().limits_spending() {
+    let is_simulated = account.environment() == Environment::Sandbox;
+    let notice = if is_simulated || runtime.account_factory().limits_spending() {
         ""
     } else {
         "no spending limit is set: `spend_per_day` under [limits] in policy.toml sets one\n"
@@ -224,8 +225,9 @@ fn snapshot(
     }
 }
 
-/// Refuses secrets that other users of this machine can change: the API key, the tokens, the secrets of webhooks.
-fn check_secret_files(
+/// Refuses files that other users of this machine can change: the API key, the tokens, the secrets of webhooks, the
+/// configuration and the calling rules.
+fn check_protected_files(
     args: &HttpArgs,
     global: &Global,
     file: &ConfigFile,
@@ -241,7 +243,8 @@ fn check_secret_files(
         AuthMode::None | AuthMode::Key | AuthMode::Oauth => None,
     };
     let webhook_secrets = read_env_var(WEBHOOK_SECRET_FILE)?.map(PathBuf::from);
-    for path in [key_file, tokens, webhook_secrets].into_iter().flatten() {
+    let rules = config::rule_files(global.config.as_deref(), file, folders);
+    for path in [key_file, tokens, webhook_secrets].into_iter().flatten().chain(rules) {
         check_writers(&path).context("a server over HTTP does not start")?;
     }
     Ok(())

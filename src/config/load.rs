@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::{ConfigError, ConfigFile, UserFolders};
 use crate::dialing::policy::{Policy, PolicyError};
+use crate::protected_file::check_writers;
 use crate::suggest::{correct_unknown_name, quoted_names};
 use crate::toml_error::did_you_mean;
 
@@ -36,6 +37,15 @@ pub fn policy_path(file: &ConfigFile, folders: &UserFolders) -> Option<PathBuf> 
     file.policy_file.clone().or_else(|| folders.config_file("policy.toml"))
 }
 
+/// The files that decide who may be called, whether or not they exist.
+pub(crate) fn rule_files(
+    named: Option<&Path>,
+    file: &ConfigFile,
+    folders: &UserFolders,
+) -> impl Iterator<Item = PathBuf> {
+    [config_path(named, folders), policy_path(file, folders)].into_iter().flatten()
+}
+
 /// Reads the calling rules; the default rules if there is no file.
 ///
 /// # Errors
@@ -53,7 +63,7 @@ pub fn load_policy(file: &ConfigFile, folders: &UserFolders) -> Result<Policy, C
 /// Reads the calling rules again. A deleted file does not lift the rules it held (`had_file`): only a restart does.
 ///
 /// # Errors
-/// As [`load_policy`], and if the file no longer exists.
+/// As [`load_policy`], and if the file no longer exists, or other users can change it.
 pub fn reload_policy(
     file: &ConfigFile,
     folders: &UserFolders,
@@ -63,7 +73,11 @@ pub fn reload_policy(
         Some(path) if had_file && !path.exists() => {
             Err(ConfigError::Unreadable { path, reason: ErrorKind::NotFound.into() })
         }
-        _ => load_policy(file, folders),
+        Some(path) => {
+            check_writers(&path)?;
+            load_policy(file, folders)
+        }
+        None => load_policy(file, folders),
     }
 }
 

@@ -21,12 +21,14 @@ use crate::dialing::policy::Policy;
 use crate::dialing::rules::DialingRules;
 use crate::dialing::webhook_hosts::WebhookHosts;
 use crate::env_var::NotUtf8;
+use crate::protected_file::ChangeableByOthers;
 use crate::telemetry::LogFormat;
 use crate::toolset::Toolset;
 use crate::watch::WaitLimits;
 
 pub use self::credentials::{Credentials, KeySource, find_base_url, find_credentials};
 pub use self::folders::UserFolders;
+pub(crate) use self::load::rule_files;
 pub use self::load::{
     config_path, load_config, load_policy, parse_config, policy_path, reload_policy,
 };
@@ -161,6 +163,8 @@ pub enum ConfigError {
     Value { name: String, message: String },
     #[error(transparent)]
     EnvVar(#[from] NotUtf8),
+    #[error(transparent)]
+    ChangeableByOthers(#[from] ChangeableByOthers),
 }
 
 /// Reads an environment variable; a parameter, so that tests need not change the process's own environment.

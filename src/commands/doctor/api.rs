@@ -11,8 +11,8 @@ use crate::commands::ready_agent::find_ready_agent;
 use crate::config::{self, ConfigFile, KeySource, NetworkVariableError, UserFolders};
 use crate::env_var::read_env_var;
 use crate::mcp::reply::text::one_line;
+use crate::protected_file::check_writers;
 use crate::runtime::{self, SimulatorConnection, client_config};
-use crate::secret_file::check_writers;
 use callingbox::E164;
 use callingbox::{
     self, AgentType, ApiClient, ApiKey, BaseUrl, ErrorKind, PageRequest, Phase, Probe, Timeouts,

@@ -1,6 +1,7 @@
 //! Checks the files of this machine: the configuration, the ledger, the calling rules.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
 use super::finding::Finding;
@@ -13,6 +14,7 @@ use crate::dialing::ledger::LedgerError;
 use crate::dialing::ledger::{LedgerLocation, open_ledger};
 use crate::env_var::read_env_var;
 use crate::mcp::catalogue::Catalogue;
+use crate::protected_file::check_writers;
 use crate::telemetry;
 
 pub(super) const LEDGER: &str = "ledger";
@@ -63,7 +65,7 @@ pub(super) fn check_configuration(
         )
     })?;
     let message = match config::config_path(global.config.as_deref(), folders) {
-        Some(path) if path.exists() => format!("read from {}", path.display()),
+        Some(path) if path.exists() => return Ok((check_rule_file(CHECK, &path), file)),
         Some(path) => format!("default settings; {} does not exist", path.display()),
         None => {
             return Ok((
@@ -78,6 +80,15 @@ pub(super) fn check_configuration(
         }
     };
     Ok((Finding::ok(CHECK, message), file))
+}
+
+/// Whether only this user can change a file that decides who may be called.
+fn check_rule_file(check: &str, path: &Path) -> Finding {
+    let message = format!("read from {}", path.display());
+    match check_writers(path) {
+        Ok(()) => Finding::ok(check, message),
+        Err(problem) => Finding::warn(check, message, problem.to_string()),
+    }
 }
 
 /// Whether the API key is set only in this terminal's environment. A server that a client starts then has no key,
@@ -145,9 +156,7 @@ pub(super) fn check_policy(file: &ConfigFile, folders: &UserFolders) -> Finding 
     const CHECK: &str = "policy";
     let path = config::policy_path(file, folders);
     match (config::load_policy(file, folders), path) {
-        (Ok(_), Some(path)) if path.exists() => {
-            Finding::ok(CHECK, format!("read from {}", path.display()))
-        }
+        (Ok(_), Some(path)) if path.exists() => check_rule_file(CHECK, &path),
         (Ok(_), _) => Finding::ok(
             CHECK,
             "the default rules; `callingbox-mcp policy init` writes them to a file that you can change",

@@ -24,6 +24,7 @@ use crate::mcp::registry::index::ToolIndex;
 use crate::mcp::registry::scope::OAuthScope;
 use crate::mcp::registry::selection::Selection;
 use crate::peer_address::PeerAddress;
+use crate::protected_file::check_writers;
 
 /// How callers authenticate.
 pub enum Authenticator {
@@ -138,7 +139,8 @@ impl StaticTokenAuth {
     }
 
     /// Reads the file again if it has changed, or in any case if `force` is set, and ends the sessions of tokens that
-    /// are no longer valid. If the file cannot be read, the tokens loaded before stay valid. Blocks on file access.
+    /// are no longer valid. If the file cannot be read, or other users can change it, the tokens loaded before stay valid.
+    /// Blocks on file access.
     pub fn reload_if_changed(&self, tenants: &Tenants, force: bool) {
         self.reload_tokens(force);
         self.remove_invalid_tenants(tenants);
@@ -149,7 +151,8 @@ impl StaticTokenAuth {
         if modified == self.tokens.lock().1 && !force {
             return;
         }
-        let loaded = TokenFile::load(&self.path);
+        let checked = check_writers(&self.path).map_err(TokenFileError::from);
+        let loaded = checked.and_then(|()| TokenFile::load(&self.path));
         let mut tokens = self.tokens.lock();
         tokens.1 = modified;
         match loaded {

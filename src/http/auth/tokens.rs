@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::super::tenant::Identity;
+use crate::protected_file::ChangeableByOthers;
 use crate::toml_error::describe_toml_error;
 use crate::toolset::Toolset;
 
@@ -113,6 +114,8 @@ pub enum TokenFileError {
     UnknownName(String),
     #[error("{0:?} is not a name for a token: a name has 1 to 64 letters, digits, `-`, `_` or `.`")]
     InvalidName(String),
+    #[error(transparent)]
+    ChangeableByOthers(#[from] ChangeableByOthers),
 }
 
 impl TokenFile {

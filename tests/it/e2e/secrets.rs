@@ -1,7 +1,8 @@
-//! Files that hold secrets, and the ledger: other users must not be able to change them, and no other file is touched.
+//! Files that hold secrets or rules, and the ledger: other users must not be able to change them, and no other file is touched.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt;
@@ -17,12 +18,14 @@ fn mode(home: &Home, name: &str) -> u32 {
 }
 
 #[tokio::test]
-async fn a_secret_that_others_can_change_is_warned_of_over_stdio_and_refused_over_http() {
+async fn a_file_that_others_can_change_is_warned_of_over_stdio_and_refused_over_http() {
     let home = Home::new();
     home.print(&["token", "create", "a", "--tokens", "tokens.toml"]).await;
     home.write("key", "sk_live_5ecret\n");
     home.write("webhook", "whsec_5ecret\n");
     home.write("open/key", "sk_live_5ecret\n");
+    home.write("rules.toml", "default = \"refuse\"\n");
+    home.write("c.toml", "policy_file = \"rules.toml\"\n");
     let key = ("CALLINGBOX_API_KEY_FILE", "key");
     let open_key = ("CALLINGBOX_API_KEY_FILE", "open/key");
     let webhook = ("CALLINGBOX_WEBHOOK_SECRET_FILE", "webhook");
@@ -30,11 +33,14 @@ async fn a_secret_that_others_can_change_is_warned_of_over_stdio_and_refused_ove
         ["http", "--sandbox", "--listen=127.0.0.1:0", "--auth=token", "--tokens=tokens.toml"];
     let plain = ["http", "--listen=127.0.0.1:0"];
     let sandbox = ["http", "--sandbox", "--listen=127.0.0.1:0"];
+    let configured = ["http", "--listen=127.0.0.1:0", "--config=c.toml"];
     for (changeable, arguments, variable) in [
         ("key", &plain[..], Some(key)),
         ("tokens.toml", &tokens, None),
         ("webhook", &sandbox, Some(webhook)),
         ("open", &plain, Some(open_key)),
+        ("c.toml", &configured, None),
+        ("rules.toml", &configured, None),
     ] {
         let before = std::fs::metadata(home.path().join(changeable)).unwrap().permissions().mode();
         set_mode(&home, changeable, before | 0o002);
@@ -55,6 +61,18 @@ async fn a_secret_that_others_can_change_is_warned_of_over_stdio_and_refused_ove
     let output = home.run(&["doctor"], &[key, ("CALLINGBOX_BASE_URL", "http://127.0.0.1:1")]).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("key: other users of this machine can change key"), "{text}");
+    set_mode(&home, "key", 0o600);
+    for name in ["c.toml", "rules.toml"] {
+        set_mode(&home, name, 0o646);
+        let output = home.run(&["--config=c.toml"], &[key]).await;
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("WARN") && error.contains(&format!("chmod go-w {name}")), "{error}");
+        let environment = [key, ("CALLINGBOX_BASE_URL", "http://127.0.0.1:1")];
+        let output = home.run(&["doctor", "--config=c.toml"], &environment).await;
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains(&format!("other users of this machine can change {name}")), "{text}");
+        set_mode(&home, name, 0o644);
+    }
     // What others can only read is not refused: a container mounts secrets in this way.
     set_mode(&home, "key", 0o644);
     let output = home.run(&[], &[key]).await;
@@ -82,6 +100,89 @@ async fn a_ledger_path_that_names_another_file_changes_nothing() {
         home.run(&["doctor", "--config=c.toml"], &environment).await;
         assert_eq!(mode(&home, "notes.sqlite3"), 0o600);
         set_mode(&home, "notes.sqlite3", 0o644);
+    }
+}
+
+/// Writes a ledger as unreleased versions did, with one call.
+fn write_old_ledger(path: &Path, number: u32) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let old = rusqlite::Connection::open(path).unwrap();
+    old.pragma_update(None, "journal_mode", "WAL").unwrap();
+    old.execute_batch(&format!(
+        "CREATE TABLE dispatches (dispatch_id TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT;
+         INSERT INTO dispatches VALUES ('call {number}', 'placed');
+         PRAGMA user_version = 1;
+         PRAGMA application_id = {};",
+        0x4342_784c
+    ))
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_ledger_of_an_unreleased_version_is_moved_aside_and_a_new_one_begins() {
+    let home = Home::new();
+    let folder = home.path().join(".local/share/callingbox-mcp");
+    let ledger = folder.join("ledger.sqlite3");
+    for (number, aside) in [(1, "ledger.sqlite3.schema-1"), (2, "ledger.sqlite3.schema-1.2")] {
+        write_old_ledger(&ledger, number);
+        let output = home.run(&["receipts", "--json"], &[]).await;
+        let log = String::from_utf8(output.stderr).unwrap();
+        let aside = folder.join(aside);
+        for said in [
+            "the ledger has the layout of an unreleased version; it was moved aside and a new ledger begins",
+            &format!("from={}", ledger.display()),
+            &format!("to={}", aside.display()),
+        ] {
+            assert!(log.contains(said), "{log}");
+        }
+        assert_eq!(log.lines().count(), 1, "{log}");
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b""[..]));
+        // What it held is still there to be read.
+        let kept = rusqlite::Connection::open(&aside).unwrap();
+        let query = "SELECT dispatch_id FROM dispatches";
+        let call: String = kept.query_row(query, (), |row| row.get(0)).unwrap();
+        assert_eq!(call, format!("call {number}"));
+        // The new one stays where it is.
+        let again = home.run(&["receipts", "--json"], &[]).await;
+        assert_eq!(String::from_utf8(again.stderr).unwrap(), "");
+        std::fs::remove_file(&ledger).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_ledger_and_the_file_of_another_program_are_not_moved() {
+    let home = Home::new();
+    let folder = home.path().join(".local/share/callingbox-mcp");
+    let ledger = folder.join("ledger.sqlite3");
+    let database = |statements: &str| {
+        let path = folder.join("made");
+        let made = rusqlite::Connection::open(&path).unwrap();
+        made.execute_batch(statements).unwrap();
+        drop(made);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        bytes
+    };
+    std::fs::create_dir_all(&folder).unwrap();
+    // As old as a ledger of version 1 and with a table of the same name, but made by another program.
+    let foreign = database("CREATE TABLE dispatches (x); PRAGMA user_version = 1;");
+    write_old_ledger(&ledger, 1);
+    let mut damaged = std::fs::read(&ledger).unwrap();
+    let half = damaged.len() / 2;
+    damaged[100..half].fill(0xff);
+    let text = "my notes ".repeat(1_000).into_bytes();
+    for (bytes, said) in [
+        (foreign, "is not a ledger of callingbox-mcp"),
+        (text, "is not a ledger of callingbox-mcp"),
+        (damaged, "the ledger is damaged"),
+    ] {
+        std::fs::write(&ledger, &bytes).unwrap();
+        let error = home.run_failing(&["receipts"]).await;
+        assert!(error.contains(said) && !error.contains("moved"), "{error}");
+        assert_eq!(std::fs::read(&ledger).unwrap(), bytes, "{said}");
+        let files = std::fs::read_dir(&folder).unwrap();
+        let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(names, ["ledger.sqlite3"], "{said}");
     }
 }
 

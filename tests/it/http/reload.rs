@@ -17,8 +17,14 @@ struct Running {
     log: PathBuf,
 }
 
+const SANDBOX: &[&str] = &["--sandbox", "--sandbox-speed=1"];
+
 impl Running {
     async fn start(files: &[(&str, &str)], more: &[&str]) -> Self {
+        Self::start_in(SANDBOX, files, more).await
+    }
+
+    async fn start_in(environment: &[&str], files: &[(&str, &str)], more: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         for (name, text) in files {
             let path = home.path().join("config/callingbox-mcp").join(name);
@@ -27,7 +33,9 @@ impl Running {
         }
         let log = home.path().join("log");
         let mut program = program(home.path());
-        program.args(["--sandbox", "--sandbox-speed=1"]).stderr(File::create(&log).unwrap());
+        program.env("CALLINGBOX_API_KEY", "sk_live_unused");
+        program.env("CALLINGBOX_BASE_URL", "http://127.0.0.1:1");
+        program.args(environment).stderr(File::create(&log).unwrap());
         Self { server: Server::run(home, program, more).await, log }
     }
 
@@ -180,7 +188,7 @@ async fn the_session_and_the_stream_of_a_token_end_when_it_expires() {
 }
 
 #[tokio::test]
-async fn the_start_says_that_no_spending_limit_is_set() {
+async fn the_start_of_a_live_server_says_that_no_spending_limit_is_set() {
     let notice = "no spending limit is set: `spend_per_day` under [limits] in policy.toml sets one";
     for (file, limit, noticed) in [
         ("", None, true),
@@ -190,17 +198,38 @@ async fn the_start_says_that_no_spending_limit_is_set() {
     ] {
         let files = [("policy.toml", file)];
         let files = if file.is_empty() { &files[..0] } else { &files[..] };
-        let running = Running::start(files, &[]).await;
-        // Reading the rules again, with or without a file, changes nothing of it.
-        running.hang_up("calling rules reloaded", 1).await;
-        assert_eq!(running.server.notice.trim_end(), notice.repeat(noticed.into()), "{file}");
-        let policy = running.server.modern("resources/read", json!({"uri": "callingbox://policy"}));
-        let policy = policy.header("mcp-name", "callingbox://policy").send().await.unwrap();
-        let policy = message(policy).await;
-        let policy = policy["result"]["contents"][0]["text"].as_str().unwrap();
-        let policy: Value = serde_json::from_str(policy).unwrap();
-        let limits = &policy["limits"];
-        assert_eq!(limits["spend_per_day"]["max"].as_str(), limit, "{file}: {policy}");
-        assert_eq!(limits["purchases_per_day"]["max"], "3", "{file}: {policy}");
+        for environment in [&[][..], SANDBOX] {
+            let running = Running::start_in(environment, files, &[]).await;
+            // Reading the rules again, with or without a file, changes nothing of it.
+            running.hang_up("calling rules reloaded", 1).await;
+            let is_live = environment.is_empty();
+            let expected = notice.repeat((noticed && is_live).into());
+            assert_eq!(running.server.notice.trim_end(), expected, "{file}");
+            let policy =
+                running.server.modern("resources/read", json!({"uri": "callingbox://policy"}));
+            let policy = policy.header("mcp-name", "callingbox://policy").send().await.unwrap();
+            let policy = message(policy).await;
+            let policy = policy["result"]["contents"][0]["text"].as_str().unwrap();
+            let policy: Value = serde_json::from_str(policy).unwrap();
+            let limits = &policy["limits"];
+            assert_eq!(limits["spend_per_day"]["max"].as_str(), limit, "{file}: {policy}");
+            assert_eq!(limits["purchases_per_day"]["max"], "3", "{file}: {policy}");
+        }
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn rules_that_others_can_change_by_now_are_not_read_again() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let running = Running::start(&[("policy.toml", "default = \"refuse\"\n")], &[]).await;
+    let path = running.server.home.path().join("config/callingbox-mcp/policy.toml");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+    running.write("policy.toml", "default = \"allow\"\n");
+    running.hang_up("calling rules not reloaded", 1).await;
+    let log = running.log();
+    assert!(log.contains("other users of this machine can change"), "{log}");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    running.hang_up("calling rules reloaded", 1).await;
 }
