@@ -70,6 +70,18 @@ pub fn confirmation_required(
             (RuleName::Setting("require_human"), reason.to_owned())
         }
     };
+    confirmation_for_ask(mode, rule, reason, client_can_ask, require_human)
+}
+
+/// Determines the same for an action that counts as `ask`, for this reason.
+#[must_use]
+pub fn confirmation_for_ask(
+    mode: ConfirmMode,
+    rule: RuleName,
+    reason: String,
+    client_can_ask: bool,
+    require_human: bool,
+) -> Confirmation {
     let (why, remedy) = if require_human && !client_can_ask {
         (
             "only the user's own answer counts, and this client cannot ask its user",

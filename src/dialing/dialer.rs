@@ -84,6 +84,12 @@ impl Dialer {
         &self.key
     }
 
+    /// The tasks that the process waits for before it exits.
+    #[must_use]
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
     /// The rules in force now.
     #[must_use]
     pub fn rules(&self) -> Arc<DialingRules> {

@@ -110,16 +110,19 @@ pub enum ConfirmOutcome {
 
 /// The error for every kind of no.
 fn declined(why: &str) -> ToolError {
-    ToolError::new(ErrorCode::Declined, format!("{why}. Nobody was called and nothing was bought"))
-        .with_retry(Retry::No)
-        .with_next([NextStep::person("Do not ask again unless the user brings it up.")])
+    ToolError::new(
+        ErrorCode::Declined,
+        format!("{why}. Nobody was called and nothing was bought or changed"),
+    )
+    .with_retry(Retry::No)
+    .with_next([NextStep::person("Do not ask again unless the user brings it up.")])
 }
 
 fn reject_token(why: impl Display) -> ToolError {
     ToolError::new(
         ErrorCode::Declined,
         format!(
-            "the confirmation was not accepted: {why}. Nobody was called and nothing was bought"
+            "the confirmation was not accepted: {why}. Nobody was called and nothing was bought or changed"
         ),
     )
 }
@@ -203,7 +206,7 @@ async fn elicit_answer(
     let answer = tokio::select! {
         answer = peer.elicit_with_timeout::<Answer>(question.text(), Some(thinking_time)) => answer,
         () = cx.draining.cancelled() => {
-            let text = "this server is about to end, before the human answered. Nobody was called and nothing was bought";
+            let text = "this server is about to end, before the human answered. Nobody was called and nothing was bought or changed";
             return Err(ToolError::new(ErrorCode::Unavailable, text).with_retry(Retry::Later));
         }
     };
@@ -327,7 +330,7 @@ impl<'a> TokenContext<'a> {
 /// The error if the order changed after the human said yes.
 #[must_use]
 pub fn outdated_confirmation() -> ToolError {
-    let text = "the agent or the price was changed while the human was asked. Nobody was called and nothing was bought";
+    let text = "the agent, the number or the price was changed while the human was asked. Nobody was called and nothing was bought or changed";
     ToolError::new(ErrorCode::Declined, text)
         .with_next([NextStep::person("Call again: the human is then asked about it as it is now.")])
 }

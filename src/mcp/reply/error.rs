@@ -183,11 +183,17 @@ impl ToolError {
         self
     }
 
+    /// Replaces the message.
+    #[must_use]
+    pub fn with_message(mut self, message: String) -> Self {
+        self.message = message;
+        self
+    }
+
     /// The same error after part of the work was done: the message names the part, and `step` continues with the rest.
     #[must_use]
-    pub fn partial(mut self, message: String, step: NextStep) -> Self {
-        self.message = message;
-        self.with_effect(Effect::Partly).with_next_also(step)
+    pub fn partial(self, message: String, step: NextStep) -> Self {
+        self.with_message(message).with_effect(Effect::Partly).with_next_also(step)
     }
 
     /// Adds the id of the call concerned. The id of a dispatched call is never lost.

@@ -139,7 +139,7 @@ pub(super) fn check_dialable(to: &E164) -> Result<(), ToolError> {
 }
 
 /// Maps the reason why an order was certainly not dispatched.
-fn to_tool_error(error: DialError) -> ToolError {
+pub(super) fn to_tool_error(error: DialError) -> ToolError {
     match error {
         DialError::NotPlaced(error) => error.into(),
         DialError::Ledger(error) => error.into(),
@@ -152,7 +152,7 @@ fn to_tool_error(error: DialError) -> ToolError {
                         "Tell the user that emergency numbers are never called: in an emergency they must call themselves.",
                     )])
                 }
-                RuleName::Setting(_) => error.with_next([NextStep::person(
+                RuleName::Setting("require_human") => error.with_next([NextStep::person(
                     "Tell the user that this order needs their own answer, for which this client cannot ask.",
                 )]),
                 RuleName::Never(_) => error.with_retry(Retry::No).with_next([NextStep::person(

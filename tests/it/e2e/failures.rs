@@ -443,7 +443,8 @@ async fn a_number_that_another_agent_answers_is_refused_with_its_name() {
                 "{phone} (number_id {number}) is answered by Reception (agent_id {holder})"
             )),
             &json!(format!(
-                "set_agent_numbers with agent_id {holder} and detach [\"{number}\"] frees it; then attach it."
+                "set_agent_numbers with agent_id {}, attach [\"{number}\"] and take_over: true moves it, once the user agreed.",
+                other["agent_id"].as_str().unwrap()
             )),
         ),
     );

@@ -19,5 +19,6 @@ mod scenarios;
 #[cfg(unix)]
 mod secrets;
 mod setup;
+mod take_over;
 #[cfg(target_os = "linux")]
 mod terminal;

@@ -3,12 +3,14 @@
 
 mod binary;
 mod control;
+mod reader;
 mod session;
 
 use std::time::Duration;
 
 pub(crate) use binary::Home;
 pub(crate) use control::{Control, simulator};
+pub(crate) use reader::Reader;
 pub(crate) use session::{Era, Session};
 
 use callingbox_mcp::mcp::catalogue::Catalogue;

@@ -95,7 +95,7 @@ impl Session {
 
     /// Another process in the same home folder, on the same simulator. Its session is not open yet.
     pub(crate) fn start_beside(&self, arguments: &[&str]) -> Self {
-        let flag = format!("--sandbox={}", self.simulator.as_ref().expect("a simulator").0.url());
+        let flag = format!("--sandbox={}", self.simulator_url());
         let arguments: Vec<&str> =
             [flag.as_str()].into_iter().chain(arguments.iter().copied()).collect();
         Self::start_in(Arc::clone(&self._home), &arguments, &[])
@@ -176,6 +176,11 @@ impl Session {
     /// Sends one line.
     pub(crate) async fn send(&mut self, message: &Value) {
         self.send_bytes(format!("{message}\n").as_bytes()).await;
+    }
+
+    /// The address of the simulator.
+    pub(crate) fn simulator_url(&self) -> String {
+        self.simulator.as_ref().expect("a simulator").0.url()
     }
 
     /// Sends a notification.

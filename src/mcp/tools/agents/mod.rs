@@ -7,6 +7,7 @@ mod numbers;
 mod read;
 mod redact;
 mod summary;
+mod take_over;
 
 pub(super) use change::{ArchiveAgent, UpdateAgent};
 pub(super) use create::CreateAgent;

@@ -4,10 +4,19 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
 
-use super::summary::{AgentSummary, require_ids};
-use crate::mcp::input::arguments::List;
+use super::summary::{AgentSummary, numbers_text, require_ids};
+use super::take_over::{HeldNumber, Moved, agent_label, find_held_numbers, move_number};
+use crate::account::Environment;
+use crate::dialing::confirm::{ConfirmMode, Confirmation, confirmation_for_ask};
+use crate::dialing::outcome::DialError;
+use crate::dialing::policy::RuleName;
+use crate::mcp::confirmation::preview::{Preview, PreviewField};
+use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
+use crate::mcp::input::arguments::{List, Text};
 use crate::mcp::registry::description::Sentence::{self, Always};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
@@ -17,8 +26,11 @@ use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tools::ordering;
 use crate::toolset::Toolset;
-use callingbox::{self, Agent, AgentId, E164, Effect, ErrorKind, NumberId, PageRequest};
+use callingbox::{
+    self, Agent, AgentId, AgentType, ApiClient, Effect, ErrorKind, NumberId, OpenEnum,
+};
 
 pub(in crate::mcp::tools) struct SetAgentNumbers;
 
@@ -29,10 +41,15 @@ pub(in crate::mcp::tools) struct SetAgentNumbersInput {
     agent_id: AgentId,
     /// number_ids to attach.
     attach: Option<List<NumberId, 20>>,
+    /// Attach even numbers that another inbound agent answers; the user is asked.
+    take_over: Option<bool>,
     /// number_id to make the caller ID.
     primary: Option<NumberId>,
     /// number_ids to detach.
     detach: Option<List<NumberId, 20>>,
+    /// From an earlier answer, after the user agreed to it.
+    #[schemars(with = "Option<String>")]
+    confirmation_token: Option<Text<1, 200>>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -40,31 +57,88 @@ pub(in crate::mcp::tools) struct SetAgentNumbersOutput {
     #[serde(flatten)]
     agent: AgentSummary,
     steps: Vec<String>,
+    /// What to show the user.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    preview: Vec<PreviewField>,
+    /// To be brought back once the user agreed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmation_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
 }
 
 /// One change of an agent's numbers.
 enum Step {
     Attach(NumberId),
+    TakeOver { target: Box<Agent>, held: Box<HeldNumber> },
     MakePrimary(NumberId),
     Detach(NumberId),
 }
 
+/// A step that did not succeed.
+struct FailedStep {
+    effect: Effect,
+    error: ToolError,
+}
+
+impl FailedStep {
+    fn timed_out() -> Self {
+        let error = ToolError::new(ErrorCode::TimedOut, "CallingBox did not answer in time.")
+            .with_effect(Effect::Unknown)
+            .with_retry(Retry::No)
+            .with_next([NextStep::tool(
+                ToolName::GET_AGENT,
+                "shows the present state of the agent",
+            )]);
+        Self { effect: Effect::Unknown, error }
+    }
+}
+
+/// What the steps are run with.
+struct StepContext<'a> {
+    api: &'a ApiClient,
+    /// A number that is being moved is not left without an agent because the client stops waiting.
+    tasks: &'a TaskTracker,
+    agent_id: &'a AgentId,
+    until: Instant,
+}
+
 impl Step {
-    async fn run(
-        &self,
-        api: &callingbox::ApiClient,
-        agent: &AgentId,
-    ) -> Result<Agent, callingbox::Error> {
-        match self {
-            Self::Attach(number) => api.attach_number(agent, number).await,
-            Self::MakePrimary(number) => api.set_primary_number(agent, number).await,
-            Self::Detach(number) => api.detach_number(agent, number).await,
-        }
+    /// Runs the step. Returns the agent after it, and what was done.
+    async fn run(&self, cx: &StepContext<'_>) -> Result<(Agent, String), FailedStep> {
+        let step = async {
+            match self {
+                Self::Attach(number) => cx.api.attach_number(cx.agent_id, number).await,
+                Self::MakePrimary(number) => cx.api.set_primary_number(cx.agent_id, number).await,
+                Self::Detach(number) => cx.api.detach_number(cx.agent_id, number).await,
+                // It has a limit of its own.
+                Self::TakeOver { target, .. } => Ok(Agent::clone(target)),
+            }
+        };
+        let error = match (timeout_at(cx.until, step).await, self) {
+            (Ok(Ok(target)), Self::TakeOver { held, .. }) => {
+                return take_over(cx, target, held).await;
+            }
+            (Ok(Ok(after)), _) => return Ok((after, self.past_tense())),
+            (Ok(Err(error)), _) => error,
+            (Err(_elapsed), _) => return Err(FailedStep::timed_out()),
+        };
+        let effect = error.effect();
+        let is_conflict = matches!(error.kind(), ErrorKind::Conflict { .. });
+        let error = ToolError::from(error);
+        let error = match self {
+            Self::Attach(number) if is_conflict => name_holder(cx, number, error).await,
+            _ => error,
+        };
+        Err(FailedStep { effect, error })
     }
 
     fn past_tense(&self) -> String {
         match self {
             Self::Attach(number) => format!("attached {number}"),
+            Self::TakeOver { held, .. } => {
+                format!("moved {} from {}", held.label(), agent_label(&held.holder))
+            }
             Self::MakePrimary(number) => format!("made {number} primary"),
             Self::Detach(number) => format!("detached {number}"),
         }
@@ -73,9 +147,25 @@ impl Step {
     fn present_tense(&self) -> String {
         match self {
             Self::Attach(number) => format!("attaching {number}"),
+            Self::TakeOver { held, .. } => {
+                format!("moving {} from {}", held.label(), agent_label(&held.holder))
+            }
             Self::MakePrimary(number) => format!("making {number} primary"),
             Self::Detach(number) => format!("detaching {number}"),
         }
+    }
+
+    /// The error of a move among other steps. It says by itself what is so.
+    fn move_error(&self, error: ToolError, taken: &[String], is_last: bool) -> ToolError {
+        let before = match taken {
+            [] => String::new(),
+            taken => format!("{} took place; then ", taken.join(", ")),
+        };
+        let rest = if is_last { "" } else { ". The later steps were not started" };
+        let text = error.message().trim_end_matches('.');
+        let message = format!("{before}{} failed: {text}{rest}", self.present_tense());
+        let error = error.with_message(message);
+        if taken.is_empty() { error } else { error.with_effect(Effect::Partly) }
     }
 
     /// The error of this step among others.
@@ -120,81 +210,68 @@ impl Step {
     }
 }
 
+/// Moves a number to this agent, to the end even if the client stops waiting.
+async fn take_over(
+    cx: &StepContext<'_>,
+    target: Agent,
+    held: &HeldNumber,
+) -> Result<(Agent, String), FailedStep> {
+    let work = move_number(cx.api.clone(), target, held.clone(), cx.until);
+    match cx.tasks.spawn(work).await {
+        Ok(Ok(Moved { target, holder })) => {
+            let done = format!(
+                "moved {} from {}, which now has {}; nobody answered it for a moment between",
+                held.label(),
+                agent_label(&holder),
+                numbers_text(&holder)
+            );
+            Ok((target, done))
+        }
+        Ok(Err(failed)) => Err(FailedStep { effect: failed.effect, error: failed.error }),
+        Err(error) => {
+            let error = ToolError::internal(error.to_string());
+            Err(FailedStep { effect: Effect::Unknown, error })
+        }
+    }
+}
+
 /// The error of attaching a number that another inbound agent answers, with that agent. Unchanged if it cannot be read.
-async fn name_holder(
-    api: &callingbox::ApiClient,
-    number: &NumberId,
-    error: ToolError,
-    until: Instant,
-) -> ToolError {
-    let find = async {
-        let page = api.list_numbers(&PageRequest::with_limit(100)).await.ok()?;
-        let found = page.data.into_iter().find(|listed| listed.id == *number)?;
-        let holder = api.get_agent(&found.inbound_agent_id?).await.ok()?;
-        Some((found.e164, holder))
-    };
-    let Ok(Some((e164, holder))) = timeout_at(until, find).await else { return error };
-    let phone = e164.as_ref().map_or("the number", E164::as_str);
-    let name = text::one_line(holder.name.as_deref().unwrap_or("unnamed"), 100);
-    let id = holder.id;
-    let hint = format!("with agent_id {id} and detach [\"{number}\"] frees it; then attach it");
-    ToolError::new(
-        ErrorCode::Conflict,
-        format!("{phone} (number_id {number}) is answered by {name} (agent_id {id})"),
-    )
-    .with_next([NextStep::Tool { name: ToolName::SET_AGENT_NUMBERS, hint: hint.into() }])
+async fn name_holder(cx: &StepContext<'_>, number: &NumberId, error: ToolError) -> ToolError {
+    let find = find_held_numbers(cx.api, cx.agent_id, std::slice::from_ref(number));
+    match timeout_at(cx.until, find).await {
+        Ok(Ok(held)) => held.first().map_or(error, |held| held.conflict(cx.agent_id)),
+        _ => error,
+    }
 }
 
 /// How long all steps may take together: the answer must be sent before the deadline of the tool call.
-const TIME: Duration = Duration::from_secs(50);
+const TIME: Duration = Duration::from_secs(40);
 
 /// Runs the steps in order and returns the agent after the last one, and what was done.
 ///
 /// # Errors
 /// The step that failed or timed out, with the steps that took place.
 async fn run_steps(
-    api: &callingbox::ApiClient,
-    agent_id: &AgentId,
+    cx: &StepContext<'_>,
     steps: &[Step],
-    until: Instant,
 ) -> Result<(Agent, Vec<String>), ToolError> {
     let mut taken = Vec::new();
     let mut agent = None;
     for (at, step) in (1..).zip(steps) {
-        let (effect, error) = match timeout_at(until, step.run(api, agent_id)).await {
-            Ok(Ok(after)) => {
+        match step.run(cx).await {
+            Ok((after, done)) => {
                 agent = Some(after);
-                taken.push(step.past_tense());
-                continue;
+                taken.push(done);
             }
-            Ok(Err(error)) => {
-                let effect = error.effect();
-                let is_conflict = matches!(error.kind(), ErrorKind::Conflict { .. });
-                let error = ToolError::from(error);
-                match step {
-                    Step::Attach(number) if is_conflict => {
-                        (effect, name_holder(api, number, error, until).await)
-                    }
-                    _ => (effect, error),
-                }
+            Err(FailedStep { effect, error }) => {
+                let (is_last, alone) = (at == steps.len(), effect == Effect::Nothing);
+                return Err(match step {
+                    Step::TakeOver { .. } => step.move_error(error, &taken, is_last),
+                    _ if taken.is_empty() && (alone || steps.len() == 1) => error,
+                    _ => step.to_error(effect, error, &taken, is_last),
+                });
             }
-            Err(_elapsed) => (
-                Effect::Unknown,
-                ToolError::new(ErrorCode::TimedOut, "CallingBox did not answer in time.")
-                    .with_effect(Effect::Unknown)
-                    .with_retry(Retry::No)
-                    .with_next([NextStep::tool(
-                        ToolName::GET_AGENT,
-                        "shows the present state of the agent",
-                    )]),
-            ),
-        };
-        let alone = steps.len() == 1 || effect == Effect::Nothing;
-        return Err(if taken.is_empty() && alone {
-            error
-        } else {
-            step.to_error(effect, error, &taken, at == steps.len())
-        });
+        }
     }
     let agent = agent.ok_or_else(|| {
         ToolError::invalid_argument("there is nothing to do: set `attach`, `primary` or `detach`")
@@ -202,11 +279,117 @@ async fn run_steps(
     Ok((agent, taken))
 }
 
+/// Numbers to move to one agent, and the agents that have them now.
+struct Takeover {
+    target: Agent,
+    held: Vec<HeldNumber>,
+}
+
+impl Takeover {
+    /// Finds what must be moved before these numbers can be attached.
+    async fn find(
+        api: &ApiClient,
+        agent: &AgentId,
+        attach: &[NumberId],
+    ) -> Result<Self, ToolError> {
+        let target = api.get_agent(agent).await?;
+        // Outbound agents share numbers.
+        let is_inbound = target.r#type == Some(OpenEnum::Known(AgentType::Inbound));
+        let held = match is_inbound {
+            true => find_held_numbers(api, agent, attach).await?,
+            false => Vec::new(),
+        };
+        Ok(Self { target, held })
+    }
+
+    /// What the user is shown, and what their yes covers.
+    fn preview(&self, suffix: &str) -> Preview {
+        let title = format!("Move a phone number to another agent{suffix}?");
+        let fields = self.held.iter().flat_map(|held| {
+            let was_primary = if held.is_primary() { ", whose primary number it is" } else { "" };
+            [
+                ("Number", Some(held.label())),
+                ("From", Some(format!("{}{was_primary}", agent_label(&held.holder)))),
+            ]
+        });
+        let rest = [
+            ("To", Some(agent_label(&self.target))),
+            (
+                "Meanwhile",
+                Some("nobody answers the number for a moment, usually under a second".to_owned()),
+            ),
+        ];
+        Preview::new(title, fields.chain(rest), String::new())
+    }
+}
+
+/// What became of asking the user.
+enum Agreement {
+    Given(Box<Takeover>),
+    /// The model must show this and bring the token back.
+    Preview(Box<Reply<SetAgentNumbersOutput>>),
+}
+
+/// Asks the user whether the numbers may be moved; that counts as what a rule marks `ask`. On a simulator whose user is never
+/// asked nobody loses a call, so nothing is refused there.
+async fn agree_to_takeover(
+    cx: &ToolContext,
+    takeover: Takeover,
+    request: &ConfirmedRequest,
+    attach: &[NumberId],
+    token: Option<&str>,
+) -> Result<Agreement, ToolExit> {
+    let dialer = cx.account.dialer()?;
+    let rules = dialer.rules();
+    let is_simulated = cx.account.environment() == Environment::Sandbox;
+    if is_simulated && rules.confirm == ConfirmMode::Never && !rules.require_human {
+        return Ok(Agreement::Given(Box::new(takeover)));
+    }
+    let rule = RuleName::Setting(if rules.require_human { "require_human" } else { "confirm" });
+    let reason = "another agent would lose its number".to_owned();
+    let can_ask = cx.client.can_ask_human();
+    let reason =
+        match confirmation_for_ask(rules.confirm, rule, reason, can_ask, rules.require_human) {
+            Confirmation::NotRequired => return Ok(Agreement::Given(Box::new(takeover))),
+            Confirmation::Refuse(refusal) => {
+                return Err(ordering::to_tool_error(DialError::Refused(refusal)).into());
+            }
+            Confirmation::Ask(reason) => format!("You are asked because {reason}."),
+        };
+    let suffix = cx.account.environment().order_suffix();
+    let question = Question { reason, preview: takeover.preview(suffix) };
+    match confirmation::ask_human(cx, dialer, request, token, &question).await? {
+        ConfirmOutcome::Preview { token, expires_at } => {
+            let expires_at = text::format_instant(expires_at);
+            let text = format!(
+                "Nothing was changed yet. Show this to the user. Only if they agree, call set_agent_numbers again with the same arguments and the confirmation_token, before {expires_at}:\n{}\nconfirmation_token: {token}",
+                question.text()
+            );
+            let output = SetAgentNumbersOutput {
+                agent: takeover.target.into(),
+                steps: Vec::new(),
+                preview: question.preview.fields,
+                confirmation_token: Some(token),
+                expires_at: Some(expires_at),
+            };
+            Ok(Agreement::Preview(Box::new(Reply::new(output, text))))
+        }
+        ConfirmOutcome::Confirmed(_) => {
+            // The human may have taken long.
+            let now = Takeover::find(cx.account.api()?, &takeover.target.id, attach).await?;
+            if now.preview(suffix).covered_text() != question.preview.covered_text() {
+                return Err(confirmation::outdated_confirmation().into());
+            }
+            Ok(Agreement::Given(Box::new(now)))
+        }
+    }
+}
+
 impl Tool for SetAgentNumbers {
     const NAME: ToolName = ToolName::SET_AGENT_NUMBERS;
     const TITLE: &'static str = "Set an agent's numbers";
     const DESCRIPTION: &'static [Sentence] = &[Always(
-        "Attaches owned numbers to an agent, makes one its caller ID, then detaches others. An inbound agent answers an attached number immediately; a number has at most one inbound agent.",
+        "Attaches owned numbers to an agent, makes one its caller ID, then detaches others. An inbound agent answers an attached number immediately; a number has at most one inbound agent: take_over moves it from the agent that has it, and for a moment nobody answers.",
     )];
     const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
@@ -214,8 +397,23 @@ impl Tool for SetAgentNumbers {
     type Input = SetAgentNumbersInput;
     type Output = SetAgentNumbersOutput;
 
+    /// The human may take time, and so may giving a number back.
+    fn deadline(input: &Self::Input, cx: &ToolContext) -> Duration {
+        match input.take_over {
+            Some(true) => ordering::order_deadline(cx) + TIME + Duration::from_secs(30),
+            _ => TIME + Duration::from_secs(15),
+        }
+    }
+
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
-        let SetAgentNumbersInput { agent_id, attach, primary, detach } = input;
+        let SetAgentNumbersInput {
+            agent_id,
+            attach,
+            take_over,
+            primary,
+            detach,
+            confirmation_token,
+        } = input;
         let attach = attach.map(List::into_vec).unwrap_or_default();
         let detach = detach.map(List::into_vec).unwrap_or_default();
         require_ids("attach", &attach)?;
@@ -229,18 +427,54 @@ impl Tool for SetAgentNumbers {
             ))
             .into());
         }
+        let api = cx.account.api()?;
+        let mut takeover = None;
+        if take_over == Some(true) {
+            let found = Takeover::find(api, &agent_id, &attach).await?;
+            if !found.held.is_empty() {
+                let arguments = json!([agent_id, attach, primary, detach]).to_string();
+                let account = cx.account.dialer()?.account().await?;
+                let request = ConfirmedRequest { tool: Self::NAME, account, arguments };
+                let token = confirmation_token.as_ref().map(Text::as_str);
+                match agree_to_takeover(cx, found, &request, &attach, token).await? {
+                    Agreement::Given(agreed) => takeover = Some(*agreed),
+                    Agreement::Preview(reply) => return Ok(*reply),
+                }
+            }
+        }
+        let attach_step = |number: NumberId| match &takeover {
+            Some(Takeover { target, held }) => {
+                match held.iter().find(|held| held.number == number) {
+                    Some(held) => Step::TakeOver {
+                        target: Box::new(target.clone()),
+                        held: Box::new(held.clone()),
+                    },
+                    None => Step::Attach(number),
+                }
+            }
+            None => Step::Attach(number),
+        };
         let steps: Vec<Step> = attach
             .into_iter()
-            .map(Step::Attach)
+            .map(attach_step)
             .chain(primary.map(Step::MakePrimary))
             .chain(detach.into_iter().map(Step::Detach))
             .collect();
-        let api = cx.account.api()?;
-        let (agent, taken) = run_steps(api, &agent_id, &steps, Instant::now() + TIME).await?;
+        let tasks = cx.account.dialer()?.tasks();
+        let run = StepContext { api, tasks, agent_id: &agent_id, until: Instant::now() + TIME };
+        let done = run_steps(&run, &steps).await;
+        cx.account.forget_agents();
+        let (agent, taken) = done?;
         let agent = AgentSummary::from(agent);
         let text = format!("Done: {}. Now {}.", taken.join(", "), agent.summary_line());
         let simulated = agent.simulated;
-        let output = SetAgentNumbersOutput { agent, steps: taken };
+        let output = SetAgentNumbersOutput {
+            agent,
+            steps: taken,
+            preview: Vec::new(),
+            confirmation_token: None,
+            expires_at: None,
+        };
         Ok(Reply::new(output, text).with_simulated(simulated))
     }
 }
@@ -255,7 +489,7 @@ mod tests {
     use super::*;
     use crate::account::Environment;
     use crate::mcp::registry::available::AvailableTools;
-    use callingbox::{ApiClient, ApiKey, BaseUrl, ClientConfig};
+    use callingbox::{ApiKey, BaseUrl, ClientConfig};
 
     #[tokio::test]
     async fn steps_that_take_too_long_do_not_take_with_them_what_was_done() {
@@ -271,7 +505,9 @@ mod tests {
         let (agent, one, two) = (AgentId::new("a"), NumberId::new("n1"), NumberId::new("n2"));
         let steps = [Step::Attach(one.clone()), Step::MakePrimary(one), Step::Detach(two)];
         let until = Instant::now() + Duration::from_millis(500);
-        let error = run_steps(&api, &agent, &steps, until).await.unwrap_err();
+        let (tasks, agent_id) = (TaskTracker::new(), &agent);
+        let cx = StepContext { api: &api, tasks: &tasks, agent_id, until };
+        let error = run_steps(&cx, &steps).await.unwrap_err();
         let tools = [ToolName::GET_AGENT, ToolName::SET_AGENT_NUMBERS];
         let tools = AvailableTools::only(&tools, Environment::Live);
         assert_eq!(

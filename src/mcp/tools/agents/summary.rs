@@ -66,25 +66,35 @@ impl AgentSummary {
             self.kind.as_deref().unwrap_or("type not said"),
             self.agent_id
         );
-        for number in &self.numbers {
-            let primary = Some(&number.number_id) == self.primary_number_id.as_ref();
-            // Writing to a String cannot fail.
-            let _ = write!(
-                line,
-                ", {}{} (number_id {})",
-                number.e164.as_ref().map_or("number", E164::as_str),
-                if primary { " primary" } else { "" },
-                number.number_id
-            );
-        }
-        if self.numbers.is_empty() {
-            line.push_str(", no numbers");
-        }
+        // Writing to a String cannot fail.
+        let _ = write!(line, ", {}", self.numbers_text());
         if let Some(created) = &self.created_at {
             let _ = write!(line, ", created {created}");
         }
         line
     }
+
+    /// Its numbers, with the primary one marked.
+    fn numbers_text(&self) -> String {
+        if self.numbers.is_empty() {
+            return "no numbers".to_owned();
+        }
+        let describe = |number: &AttachedNumber| {
+            let is_primary = Some(&number.number_id) == self.primary_number_id.as_ref();
+            format!(
+                "{}{} (number_id {})",
+                number.e164.as_ref().map_or("number", E164::as_str),
+                if is_primary { " primary" } else { "" },
+                number.number_id
+            )
+        };
+        self.numbers.iter().map(describe).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The numbers of an agent, with the primary one marked.
+pub(super) fn numbers_text(agent: &Agent) -> String {
+    AgentSummary::from(agent.clone()).numbers_text()
 }
 
 /// Rejects a telephone number in place of its id: the API would only answer that it does not exist, possibly after
