@@ -133,11 +133,10 @@ impl Account {
 
     /// The present time of the account's environment: the simulator has a clock of its own.
     pub async fn now(&self) -> Timestamp {
-        let simulated = match &self.simulator {
-            Some(simulator) => simulator.read_clock().await.ok(),
-            None => None,
-        };
-        simulated.unwrap_or_else(Timestamp::now)
+        match &self.api_access {
+            Some(access) => access.dialer.now().await.dialing,
+            None => Timestamp::now(),
+        }
     }
 
     fn api_access(&self) -> Result<&ApiAccess, MissingApiKey> {

@@ -14,6 +14,7 @@ use url::Url;
 use crate::account::{Account, Environment};
 use crate::cli::{self, Global, StateArgs};
 use crate::config::{self, ConfigError, ConfigFile, UserFolders};
+use crate::dialing::clock::DialingClock;
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::KeyRef;
 use crate::dialing::ledger::LedgerLocation;
@@ -127,7 +128,9 @@ impl AccountFactory {
             timeouts,
             ..client_config(base_url.clone(), key)
         });
-        let dialer = Dialer::new(client.clone(), key_ref, *environment, ledger, rules.clone());
+        let clock = simulator.as_ref().map_or_else(DialingClock::machine, Simulator::dialing_clock);
+        let dialer = Dialer::new(client.clone(), key_ref, *environment, ledger, rules.clone())
+            .with_clock(clock);
         let dialer = Arc::new(dialer.tracked_by(dispatches.clone()));
         let wait = file.wait.clone();
         let account = match simulator {

@@ -2,12 +2,15 @@
 //!
 //! It sends HTTP requests to `/sandbox/…` and shares no code with the simulator itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::dialing::clock::DialingClock;
 use callingbox::E164;
 use callingbox::http_client::read_body;
 use callingbox::json_text::read_leniently;
@@ -165,6 +168,17 @@ impl Simulator {
     #[must_use]
     pub fn speed(&self) -> f64 {
         self.speed
+    }
+
+    /// The clock by which an account of this simulator dials.
+    #[must_use]
+    pub fn dialing_clock(&self) -> DialingClock {
+        let simulator = self.clone();
+        let read = move || {
+            let simulator = simulator.clone();
+            async move { simulator.read_clock().await.ok() }.boxed()
+        };
+        DialingClock::simulated(Arc::new(read), self.speed)
     }
 
     /// Reads the simulated time.

@@ -54,26 +54,25 @@ async fn explain_number(
         return print(format!("decision   refuse. {EMERGENCY_ANSWER}\n"));
     }
     let to = E164::parse(&check.number)?;
-    let now = match &check.at {
-        None => Timestamp::now(),
-        Some(text) => text
-            .parse()
-            .with_context(|| format!("`{text}` is not a timestamp such as 2026-11-22T23:00:00Z"))?,
+    let parse = |text: &String| {
+        let not_a_time = || format!("`{text}` is not a timestamp such as 2026-11-22T23:00:00Z");
+        text.parse::<Timestamp>().with_context(not_a_time)
     };
+    let at = check.at.as_ref().map(parse).transpose()?;
     let environment = global.environment();
     let rules = file.dialing.rules(environment, config::load_policy(file, folders)?);
     let limits = rules.policy.measured_limits();
     let shared = runtime::open_shared_state(&check.state, file)?;
     let place = HttpExtras { shared, ..HttpExtras::default() }.ledger(file, environment, folders);
     let caller = CallerName::from_text(&check.caller);
-    let used = load_used_limits(place, &limits, &caller, &to, now, (global, file, folders)).await?;
+    let used = load_used_limits(place, &limits, &caller, &to, at, (global, file, folders)).await?;
     let destination = Destination::from_number(&to);
     let request = PolicyInput {
         to: &to,
         destination: &destination,
         agent_id: &check.agent,
         caller: &caller,
-        now,
+        now: used.now,
         usage: &used.usage,
         hold: CALL_HOLD,
     };
@@ -86,8 +85,9 @@ async fn explain_number(
 }
 
 /// How much of the limits is used, as far as it is known.
-#[derive(Default)]
 struct UsedLimits {
+    /// The time for which the number is checked.
+    now: Timestamp,
     usage: Usage,
     /// Whether the number was called before.
     known_destination: bool,
@@ -95,16 +95,19 @@ struct UsedLimits {
     unknown: Option<String>,
 }
 
-/// Reads the usage from the ledger of the account that would call.
+/// Reads the usage from the ledger of the account that would call, at a time or at the account's present time.
 async fn load_used_limits(
     place: LedgerLocation,
     limits: &CallLimits,
     caller: &CallerName,
     to: &E164,
-    now: Timestamp,
+    at: Option<Timestamp>,
     (global, file, folders): (&Global, &ConfigFile, &UserFolders),
 ) -> anyhow::Result<UsedLimits> {
-    let unknown = |why: String| Ok(UsedLimits { unknown: Some(why), ..UsedLimits::default() });
+    let now = at.unwrap_or_else(Timestamp::now);
+    let used =
+        |unknown| UsedLimits { now, usage: Usage::default(), known_destination: false, unknown };
+    let unknown = |why: String| Ok(used(Some(why)));
     let environment = global.environment();
     // Without a ledger, nothing was dialed.
     let exists = match &place {
@@ -113,7 +116,7 @@ async fn load_used_limits(
         LedgerLocation::Unavailable => false,
     };
     if !exists {
-        return Ok(UsedLimits::default());
+        return Ok(used(None));
     }
     let (key, base_url, simulator) = match &global.sandbox {
         None => {
@@ -133,13 +136,17 @@ async fn load_used_limits(
             Err(error) => return unknown(format!("{error:#}")),
         },
     };
+    let now = match (at, &simulator) {
+        (None, Some(simulator)) => simulator.read_clock().await?,
+        _ => now,
+    };
     let ledger = open_ledger(&place, environment).await?;
     let key_ref = runtime::key_ref(&key, &base_url, simulator.as_ref());
     let api = ApiClient::new(runtime::client_config(base_url, key));
     let account = match find_account(ledger.as_ref(), &api, &key_ref, None).await {
         Ok(account) => account,
         // An organization without an agent has called nobody.
-        Err(UnknownAccount::NoAgent) => return Ok(UsedLimits::default()),
+        Err(UnknownAccount::NoAgent) => return Ok(used(None)),
         Err(UnknownAccount::Ledger(error)) => return Err(error.into()),
         Err(UnknownAccount::Api(error)) => return unknown(error.to_string()),
     };
@@ -147,5 +154,5 @@ async fn load_used_limits(
     let usage =
         ledger.measure_usage(account.id(), caller, Some(&callee), limits, CALL_HOLD, now).await?;
     let known_destination = ledger.is_known_destination(account.id(), &callee).await?;
-    Ok(UsedLimits { usage, known_destination, unknown: None })
+    Ok(UsedLimits { now, usage, known_destination, unknown: None })
 }

@@ -52,6 +52,7 @@ pub(super) async fn run(
         let remaining = args.limit - u32::try_from(records.len())?;
         let page = ledger
             .list_records(RecordFilter {
+                batch_id: None,
                 account_id: None,
                 since,
                 status,

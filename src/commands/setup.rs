@@ -289,6 +289,7 @@ impl Setup {
             caller: CallerName::local(),
             idempotency_key: None,
             allow_repeat: false,
+            attempt: None,
         };
         let question = format!("Buy {}?", describe_offer(&offer));
         let dialed = self.dial(asked, |_| question).await?;
@@ -367,6 +368,7 @@ impl Setup {
             caller: CallerName::local(),
             idempotency_key: None,
             allow_repeat: false,
+            attempt: None,
         };
         let is_simulated = self.account.environment() == Environment::Sandbox;
         let question = |check: &PolicyCheck| {

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Environment;
 use super::call_outcome::{CallEnd, CallOutcome};
+use super::clock::{ClockReading, DialingClock};
 use super::ledger::{
     AccountRef, DispatchRecord, KeyRef, Ledger, LedgerError, LedgerLocation, open_ledger,
 };
@@ -41,6 +42,7 @@ pub struct Dialer {
     rules: SharedRules,
     environment: Environment,
     location: LedgerLocation,
+    clock: DialingClock,
     ledger: OnceCell<Arc<dyn Ledger>>,
     recorded_outcomes: RecordedOutcomes,
     pub(super) tasks: TaskTracker,
@@ -65,6 +67,7 @@ impl Dialer {
             rules: rules.into(),
             environment,
             location,
+            clock: DialingClock::machine(),
             ledger: OnceCell::new(),
             recorded_outcomes: RecordedOutcomes::default(),
             tasks: TaskTracker::new(),
@@ -77,6 +80,24 @@ impl Dialer {
     pub fn tracked_by(mut self, tasks: TaskTracker) -> Self {
         self.tasks = tasks;
         self
+    }
+
+    /// Dials by this clock instead of the machine's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: DialingClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The clock by which this account dials.
+    #[must_use]
+    pub fn clock(&self) -> &DialingClock {
+        &self.clock
+    }
+
+    /// The present time on both clocks.
+    pub async fn now(&self) -> ClockReading {
+        self.clock.read().await
     }
 
     #[must_use]
@@ -196,7 +217,7 @@ impl Dialer {
         is_absent: bool,
     ) -> Dialed {
         let (account, dispatch) = (&record.account_id, record.dispatch_id);
-        match ledger.record_unknown(account, dispatch, Timestamp::now(), is_absent).await {
+        match ledger.record_unknown(account, dispatch, self.now().await, is_absent).await {
             Ok(record) if record.state.id().is_some() => return self.repeat(&record).await,
             Ok(_) => {}
             Err(error) => {

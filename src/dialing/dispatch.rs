@@ -16,7 +16,9 @@ use tracing::Instrument as _;
 
 use super::dialer::Dialer;
 use super::lease::LeaseGuard;
-use super::ledger::{AccountRef, ConfirmedBy, DispatchId, DispatchRecord, Ledger};
+use super::ledger::{
+    AccountRef, AttemptStop, ConfirmedBy, DispatchId, DispatchRecord, LeaseRenewal, Ledger,
+};
 use super::order::{self, DialRequest, Order, Placed};
 use super::outcome::{DialError, DialResult, Dialed};
 use super::recovery::{Authorization, BeginOutcome};
@@ -97,9 +99,16 @@ impl Dialer {
         record: DispatchRecord,
         request: &DialRequest,
     ) -> Result<Dialed, DialError> {
-        let guard = LeaseGuard::new(Arc::clone(ledger), &record, self.request_lease());
-        if !guard.renew().await? {
-            return self.answer_withheld(ledger.as_ref(), account, &record, request).await;
+        let lease = self.request_lease();
+        let guard = LeaseGuard::new(Arc::clone(ledger), &record, self.clock().clone(), lease);
+        match guard.renew().await? {
+            LeaseRenewal::Renewed => {}
+            LeaseRenewal::Lost => {
+                return self.answer_withheld(ledger.as_ref(), account, &record, request).await;
+            }
+            LeaseRenewal::Stopped(stop) => {
+                return self.record_stopped(ledger.as_ref(), &record, stop).await;
+            }
         }
         let sent = self.send(request, record.dispatch_id, &guard).await;
         match sent {
@@ -117,7 +126,14 @@ impl Dialer {
             }
             // The process was stopped for too long, and another one may have placed the order since.
             Err(error) if matches!(error.kind(), ErrorKind::Withheld) => {
-                self.answer_withheld(ledger.as_ref(), account, &record, request).await
+                match guard.renew().await? {
+                    LeaseRenewal::Stopped(stop) => {
+                        self.record_stopped(ledger.as_ref(), &record, stop).await
+                    }
+                    LeaseRenewal::Renewed | LeaseRenewal::Lost => {
+                        self.answer_withheld(ledger.as_ref(), account, &record, request).await
+                    }
+                }
             }
             Err(error) if error.effect() == Effect::Nothing => {
                 self.record_not_placed(ledger.as_ref(), &record, error).await
@@ -134,6 +150,19 @@ impl Dialer {
         }
     }
 
+    /// Records that the request of an attempt was not sent, because its batch has stopped.
+    async fn record_stopped(
+        &self,
+        ledger: &dyn Ledger,
+        record: &DispatchRecord,
+        stop: AttemptStop,
+    ) -> Result<Dialed, DialError> {
+        let error = DialError::Stopped(stop);
+        let (account, dispatch) = (&record.account_id, record.dispatch_id);
+        ledger.record_not_placed(account, dispatch, &error.to_string()).await?;
+        Err(error)
+    }
+
     /// The answer to an order whose request was withheld: that of the process that has taken the order over.
     async fn answer_withheld(
         &self,
@@ -142,6 +171,10 @@ impl Dialer {
         record: &DispatchRecord,
         request: &DialRequest,
     ) -> Result<Dialed, DialError> {
+        if request.attempt.is_some() {
+            // Its batch decides what becomes of the row.
+            return Ok(Dialed::in_flight(record.dispatch_id));
+        }
         let earlier = self.look_up_earlier(ledger, account, request).await?;
         Ok(earlier.unwrap_or_else(|| Dialed::in_flight(record.dispatch_id)))
     }
@@ -188,10 +221,13 @@ impl Dialer {
         let (account, dispatch) = (&record.account_id, record.dispatch_id);
         tracing::warn!(%dispatch, %failure, "no usable answer to a dispatch; searching for its result");
         // The request has been sent: a failure of the ledger must neither end the search nor be reported as a refusal.
-        let lease = self.lease(search::LIMIT);
-        match ledger.renew_lease(account, dispatch, record.generation, lease).await {
-            Ok(true) => {}
-            Ok(false) => tracing::warn!(%dispatch, "another process has taken over this dispatch"),
+        let (now, lease) = (self.now().await, self.lease(search::LIMIT));
+        match ledger.renew_lease(account, dispatch, record.generation, now, lease).await {
+            // A batch that has stopped changes nothing for a request that was sent.
+            Ok(LeaseRenewal::Renewed | LeaseRenewal::Stopped(_)) => {}
+            Ok(LeaseRenewal::Lost) => {
+                tracing::warn!(%dispatch, "another process has taken over this dispatch");
+            }
             Err(error) => {
                 tracing::warn!(%dispatch, %error, "could not renew the lease of a dispatch; another process may take it over");
             }

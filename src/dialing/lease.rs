@@ -13,8 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::clock::{ClockReading, DialingClock};
 use super::dialer::saturating_add;
-use super::ledger::{AccountId, DispatchId, DispatchRecord, Ledger, LedgerError};
+use super::ledger::{AccountId, DispatchId, DispatchRecord, LeaseRenewal, Ledger, LedgerError};
 use callingbox::SendGuard;
 
 /// How old a renewal may be when the request is written.
@@ -32,6 +33,7 @@ struct Lease {
     account: AccountId,
     dispatch: DispatchId,
     generation: u32,
+    clock: DialingClock,
     duration: SignedDuration,
     renewal: Mutex<Option<Renewal>>,
 }
@@ -60,6 +62,7 @@ impl LeaseGuard {
     pub(super) fn new(
         ledger: Arc<dyn Ledger>,
         record: &DispatchRecord,
+        clock: DialingClock,
         duration: SignedDuration,
     ) -> Self {
         Self(Arc::new(Lease {
@@ -67,14 +70,14 @@ impl LeaseGuard {
             account: record.account_id.clone(),
             dispatch: record.dispatch_id,
             generation: record.generation,
+            clock,
             duration,
             renewal: Mutex::default(),
         }))
     }
 
-    /// Renews the lease. `false`: another process has taken it over or recorded the result, so the order must not be
-    /// placed.
-    pub(super) async fn renew(&self) -> Result<bool, LedgerError> {
+    /// Renews the lease. After any other answer than [`LeaseRenewal::Renewed`] the order must not be placed.
+    pub(super) async fn renew(&self) -> Result<LeaseRenewal, LedgerError> {
         self.0.renew().await
     }
 
@@ -89,15 +92,16 @@ impl LeaseGuard {
 }
 
 impl Lease {
-    async fn renew(&self) -> Result<bool, LedgerError> {
+    async fn renew(&self) -> Result<LeaseRenewal, LedgerError> {
         let before = Renewal::now();
         let expires_at = saturating_add(before.wall, self.duration);
-        let is_renewed = self
+        let now = ClockReading { machine: before.wall, ..self.clock.read().await };
+        let renewal = self
             .ledger
-            .renew_lease(&self.account, self.dispatch, self.generation, expires_at)
+            .renew_lease(&self.account, self.dispatch, self.generation, now, expires_at)
             .await?;
-        *self.renewal.lock() = is_renewed.then_some(before);
-        Ok(is_renewed)
+        *self.renewal.lock() = (renewal == LeaseRenewal::Renewed).then_some(before);
+        Ok(renewal)
     }
 
     async fn may_send(&self) -> bool {
@@ -109,8 +113,8 @@ impl Lease {
             let dispatch = self.dispatch;
             tracing::warn!(%dispatch, "this process was stopped before it sent a request; renewing the lease");
             match self.renew().await {
-                Ok(true) => {}
-                Ok(false) => return false,
+                Ok(LeaseRenewal::Renewed) => {}
+                Ok(LeaseRenewal::Lost | LeaseRenewal::Stopped(_)) => return false,
                 Err(error) => {
                     tracing::error!(%dispatch, %error, "the lease could not be renewed; the request is withheld");
                     return false;

@@ -7,6 +7,7 @@
 //! - [`webhook_hosts`]: the hosts to which events and data of calls may be sent.
 //! - [`rules`]: all settings by which a process dials; they may change while it runs. [`explain`] describes them.
 //! - [`ledger`]: the durable record of what was dialed, written before it is dialed. Several processes share it.
+//! - [`clock`]: the clock of an account, which is the simulator's in the sandbox.
 //! - [`caller`]: who asked for an order. [`organization`]: which account of the ledger an API key belongs to.
 //! - [`order`]: a call or a purchase, and what makes two the same. [`outcome`] and [`call_outcome`]: their results.
 //! - [`dialer`]: places orders at most once, in the steps of `policy_check`, `recovery` and `dispatch`;
@@ -14,6 +15,7 @@
 
 pub mod call_outcome;
 pub mod caller;
+pub mod clock;
 pub mod confirm;
 pub mod destination;
 pub mod dialer;

@@ -4,7 +4,9 @@ use serde_json::{Map, Value};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::caller::CallerName;
-use super::ledger::{AccountRef, ArgumentHashes, Callee, DispatchId, Fingerprint, IdempotencyKey};
+use super::ledger::{
+    AccountRef, ArgumentHashes, Attempt, Callee, DispatchId, Fingerprint, IdempotencyKey,
+};
 use super::limits::OrderKind;
 use callingbox::E164;
 use callingbox::MilliCents;
@@ -86,6 +88,8 @@ pub struct DialRequest {
     pub idempotency_key: Option<IdempotencyKey>,
     /// Place it even if the same order was placed a moment ago.
     pub allow_repeat: bool,
+    /// The attempt of a batch that the call is.
+    pub attempt: Option<Attempt>,
 }
 
 impl DialRequest {
@@ -162,7 +166,7 @@ impl DialRequest {
 
     /// Destructures the request without `..`: a new field must be given its place here before the code compiles.
     fn arguments(&self) -> OrderArguments {
-        let Self { order, caller, idempotency_key, allow_repeat } = self;
+        let Self { order, caller, idempotency_key, allow_repeat, attempt: _ } = self;
         let mut handling = members([
             ("caller", text(Some(caller.as_str()))),
             ("idempotency_key", text(idempotency_key.as_ref().map(IdempotencyKey::as_str))),

@@ -1,7 +1,9 @@
 //! The results of dialing. Shared by the dispatch of a new order and the recovery of an earlier one, which do not
 //! depend on each other.
 
-use super::ledger::{DispatchId, DispatchRecord, IdempotencyKey, LedgerError};
+use super::ledger::{
+    AttemptStop, BatchId, DispatchId, DispatchRecord, IdempotencyKey, LedgerError,
+};
 use super::order::Placed;
 use super::organization::UnknownAccount;
 use super::policy::{PolicyRefusal, format_utc};
@@ -65,6 +67,14 @@ pub enum DialError {
         /// The names of the arguments that differ.
         differences: Vec<String>,
     },
+    /// The number waits in this unfinished batch of the same agent.
+    #[error(
+        "this number waits in the unfinished batch {0} of the same agent. Nobody was called now"
+    )]
+    WaitsInBatch(BatchId),
+    /// The attempt of a batch may not begin or be sent.
+    #[error("{}", describe_stop(*.0))]
+    Stopped(AttemptStop),
     /// The organization of the API key is not known, because it has no agent.
     #[error("{}", UnknownAccount::NoAgent)]
     NoAgent,
@@ -83,6 +93,14 @@ impl From<UnknownAccount> for DialError {
             UnknownAccount::Api(error) => Self::NotPlaced(error),
             UnknownAccount::NoAgent => Self::NoAgent,
         }
+    }
+}
+
+const fn describe_stop(stop: AttemptStop) -> &'static str {
+    match stop {
+        AttemptStop::BatchStopped => "the batch was stopped. Nobody was called",
+        AttemptStop::WindowClosed => "the time of the batch is over. Nobody was called",
+        AttemptStop::AttemptTaken => "this attempt was begun before. Nobody was called now",
     }
 }
 

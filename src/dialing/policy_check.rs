@@ -32,7 +32,7 @@ impl Dialer {
     pub async fn check_policy(&self, request: &DialRequest) -> Result<PolicyCheck, DialError> {
         let ledger = self.ledger().await?.as_ref();
         let account = self.account_for(request).await?;
-        let now = Timestamp::now();
+        let now = self.now().await.dialing;
         let callee = request.callee(&account);
         let rules = self.rules();
         let limits = rules.policy.measured_limits();
@@ -95,7 +95,7 @@ impl Dialer {
             account => account?,
         };
         let limits = self.rules().policy.measured_limits();
-        let (ledger, now) = (self.ledger().await?, Timestamp::now());
+        let (ledger, now) = (self.ledger().await?, self.now().await.dialing);
         let usage = ledger
             .measure_usage(account.id(), caller, None, &limits, MilliCents::ZERO, now)
             .await?;

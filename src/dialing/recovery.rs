@@ -60,7 +60,8 @@ impl Dialer {
     ) -> Result<Option<Dialed>, DialError> {
         let mut answer = None;
         for _ in 0..MAX_ATTEMPTS {
-            let Some(earlier) = ledger.find_earlier(self.lookup_for(account, request)).await?
+            let Some(earlier) =
+                ledger.find_earlier(self.lookup_for(account, request).await).await?
             else {
                 return Ok(None);
             };
@@ -82,13 +83,14 @@ impl Dialer {
     ) -> Result<BeginOutcome, DialError> {
         let mut attempts = 0;
         loop {
-            let (intent, constraints) = self.new_intent(account, request, authorization);
+            let (intent, constraints) = self.new_intent(account, request, authorization).await;
             let earlier = match ledger.begin(intent, constraints).await? {
                 BeginResult::Begun(record) => return Ok(BeginOutcome::Dial(Box::new(record))),
                 BeginResult::Earlier(earlier) => earlier,
                 BeginResult::LimitReached(reached) => {
                     return Err(DialError::Refused(self.rules().policy.limit_refusal(reached)));
                 }
+                BeginResult::Stopped(stop) => return Err(DialError::Stopped(stop)),
             };
             attempts += 1;
             match self.recover_earlier(ledger, account, request, earlier).await? {
@@ -121,6 +123,7 @@ impl Dialer {
                 let differences = request.argument_hashes(account).differences(&record.arguments);
                 return Err(DialError::SimilarCall { earlier: Box::new(record), differences });
             }
+            EarlierDispatch::WaitsInBatch(batch) => return Err(DialError::WaitsInBatch(batch)),
             EarlierDispatch::InFlight(record) => {
                 (record.dispatch_id, self.await_in_flight(ledger, &record, number).await)
             }
@@ -142,8 +145,8 @@ impl Dialer {
         })
     }
 
-    fn lookup_for(&self, account: &AccountRef, request: &DialRequest) -> DispatchLookup {
-        let now = Timestamp::now();
+    async fn lookup_for(&self, account: &AccountRef, request: &DialRequest) -> DispatchLookup {
+        let now = self.now().await;
         let agent = request.agent_id().map(str::to_owned);
         DispatchLookup {
             account_id: account.id().clone(),
@@ -151,12 +154,16 @@ impl Dialer {
             idempotency_key: request.idempotency_key.clone(),
             pair: agent.zip(request.callee(account).map(|callee| callee.hash)),
             now,
-            repeats_since: now.checked_sub(self.rules().repeat_window).unwrap_or(Timestamp::MIN),
+            repeats_since: now
+                .dialing
+                .checked_sub(self.rules().repeat_window)
+                .unwrap_or(Timestamp::MIN),
             allow_repeat: request.allow_repeat,
+            attempt: request.attempt.as_ref().map(|attempt| attempt.attempt),
         }
     }
 
-    fn new_intent(
+    async fn new_intent(
         &self,
         account: &AccountRef,
         request: &DialRequest,
@@ -170,7 +177,8 @@ impl Dialer {
             now,
             repeats_since,
             allow_repeat,
-        } = self.lookup_for(account, request);
+            attempt: _,
+        } = self.lookup_for(account, request).await;
         let intent = NewIntent {
             dispatch_id: DispatchId::new(),
             kind: request.kind(),
@@ -184,10 +192,11 @@ impl Dialer {
             rule: authorization.rule.clone(),
             confirmed_by: authorization.confirmed_by,
             hold: request.hold(),
+            attempt: request.attempt.clone(),
         };
         let constraints = BeginConstraints {
             now,
-            lease_expires_at: saturating_add(now, self.request_lease()),
+            lease_expires_at: saturating_add(now.machine, self.request_lease()),
             repeats_since,
             allow_repeat,
             limits: self.rules().policy.enforced_limits(),
@@ -285,7 +294,7 @@ impl Dialer {
     /// Whether the request, if it was sent, was sent too long ago to still reach the API.
     fn cannot_arrive_anymore(&self, record: &DispatchRecord) -> bool {
         let total = SignedDuration::try_from(self.api.config().timeouts.total);
-        let sent = saturating_add(record.created_at, total.unwrap_or(SignedDuration::MAX));
+        let sent = saturating_add(record.written_at, total.unwrap_or(SignedDuration::MAX));
         saturating_add(sent, MAX_DELIVERY_DELAY) <= Timestamp::now()
     }
 }

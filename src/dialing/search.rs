@@ -273,10 +273,12 @@ mod tests {
             rule: String::new(),
             confirmed_by: ConfirmedBy::NotRequired,
             created_at: INTENT.parse().unwrap(),
+            written_at: INTENT.parse().unwrap(),
             lease_expires_at: INTENT.parse().unwrap(),
             generation: 1,
             hold: MilliCents::ZERO,
             state: DispatchState::Intent,
+            attempt: None,
         }
     }
 

@@ -152,9 +152,10 @@ impl Fixture {
             rule: "default".to_owned(),
             confirmed_by: ConfirmedBy::NotRequired,
             hold: request.hold(),
+            attempt: None,
         };
         let constraints = BeginConstraints {
-            now,
+            now: now.into(),
             lease_expires_at: now,
             repeats_since: now,
             allow_repeat: false,
@@ -208,7 +209,7 @@ fn purchase() -> DialRequest {
 
 fn request(order: Order) -> DialRequest {
     let caller = CallerName::local();
-    DialRequest { order, caller, idempotency_key: None, allow_repeat: false }
+    DialRequest { order, caller, idempotency_key: None, allow_repeat: false, attempt: None }
 }
 
 fn empty_list() -> Option<Value> {
@@ -350,7 +351,12 @@ async fn an_api_that_fails_is_not_asked_for_each_abandoned_call() {
     }
     for left in ledger.list_unresolved(fixture.account().await.id()).await.unwrap() {
         ledger
-            .record_unknown(fixture.account().await.id(), left.dispatch_id, Timestamp::now(), false)
+            .record_unknown(
+                fixture.account().await.id(),
+                left.dispatch_id,
+                Timestamp::now().into(),
+                false,
+            )
             .await
             .unwrap();
     }

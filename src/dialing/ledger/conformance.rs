@@ -59,6 +59,7 @@ pub(super) fn intent(account: &AccountRef, to: u32, instructions: &str) -> NewIn
         rule: "default".to_owned(),
         confirmed_by: ConfirmedBy::User,
         hold: MilliCents::from_cents(300),
+        attempt: None,
     }
 }
 
@@ -69,7 +70,7 @@ pub(super) fn with_key(mut intent: NewIntent, key: &str) -> NewIntent {
 
 pub(super) fn constraints(now: Timestamp) -> BeginConstraints {
     BeginConstraints {
-        now,
+        now: now.into(),
         lease_expires_at: now + minutes(2),
         repeats_since: now - minutes(10),
         allow_repeat: false,
@@ -150,7 +151,7 @@ async fn name_similar_calls(ledger: &dyn Ledger) {
     let later = noon() + minutes(9);
     assert_eq!(begin(other(), constraints(later)).await.unwrap(), similar(&first));
     let unknown =
-        ledger.record_unknown(account.id(), first.dispatch_id, noon(), false).await.unwrap();
+        ledger.record_unknown(account.id(), first.dispatch_id, noon().into(), false).await.unwrap();
     assert_eq!(begin(other(), constraints(later)).await.unwrap(), similar(&unknown));
     let lookup = DispatchLookup::from_intent(&other(), &constraints(later));
     let found = ledger.find_earlier(lookup).await.unwrap();
@@ -188,8 +189,8 @@ async fn release_unknown_calls(ledger: &dyn Ledger) {
         let record = begun(ledger, intent(&account, number, "x"), constraints(noon())).await;
         records.push(record.dispatch_id);
     }
-    let record_unknown = async |index: usize, now, is_absent| {
-        ledger.record_unknown(account.id(), records[index], now, is_absent).await.unwrap()
+    let record_unknown = async |index: usize, now: Timestamp, is_absent| {
+        ledger.record_unknown(account.id(), records[index], now.into(), is_absent).await.unwrap()
     };
     ledger.record_placed(account.id(), records[0], "call_running").await.unwrap();
     assert_eq!(usage(noon() + minutes(1)).await, (3, 0, None), "running calls have no known end");
@@ -294,9 +295,11 @@ async fn record_a_life(ledger: &dyn Ledger) {
             rule: "default".into(),
             confirmed_by: ConfirmedBy::User,
             created_at: noon(),
+            written_at: noon(),
             lease_expires_at: noon() + minutes(2),
             generation: 1,
             hold: MilliCents(300_000),
+            attempt: None,
             state: DispatchState::Intent,
         }
     );
@@ -357,7 +360,7 @@ async fn record_a_life(ledger: &dyn Ledger) {
 async fn keep_stronger_facts(ledger: &dyn Ledger) {
     let account = account();
     let id = begun(ledger, intent(&account, 100, "x"), constraints(noon())).await.dispatch_id;
-    let unknown = || ledger.record_unknown(account.id(), id, noon(), false);
+    let unknown = || ledger.record_unknown(account.id(), id, noon().into(), false);
     let not_placed = |reason| ledger.record_not_placed(account.id(), id, reason);
     let placed = |call| ledger.record_placed(account.id(), id, call);
     let refused = DispatchState::NotPlaced { reason: "refused".into() };
@@ -414,7 +417,7 @@ async fn recognize_repetitions(ledger: &dyn Ledger) {
     );
     // An unknown one has no lease from the start.
     let first =
-        ledger.record_unknown(account.id(), first.dispatch_id, noon(), false).await.unwrap();
+        ledger.record_unknown(account.id(), first.dispatch_id, noon().into(), false).await.unwrap();
     assert_eq!(
         ask(noon()).await.unwrap(),
         BeginResult::Earlier(EarlierDispatch::Unresolved(first.clone()))
@@ -491,9 +494,11 @@ async fn give_leases(ledger: &dyn Ledger) {
     let account = account();
     let first = begun(ledger, intent(&account, 100, "x"), constraints(noon())).await;
     let id = first.dispatch_id;
-    let renew = |generation, until| ledger.renew_lease(account.id(), id, generation, until);
+    let renew = |generation, until: Timestamp| {
+        ledger.renew_lease(account.id(), id, generation, until.into(), until)
+    };
     let take = |at| ledger.take_over(account.id(), id, at, at + minutes(2));
-    assert!(renew(1, noon() + minutes(3)).await.unwrap());
+    assert_eq!(renew(1, noon() + minutes(3)).await.unwrap(), LeaseRenewal::Renewed);
     assert_eq!(take(noon() + minutes(2)).await.unwrap(), None);
     let taken = take(noon() + minutes(3)).await.unwrap();
     assert_eq!(
@@ -505,14 +510,14 @@ async fn give_leases(ledger: &dyn Ledger) {
         })
     );
     // The process whose lease expired may not go on; the new one may.
-    assert!(!renew(1, noon() + minutes(9)).await.unwrap());
-    assert!(renew(2, noon() + minutes(6)).await.unwrap());
+    assert_eq!(renew(1, noon() + minutes(9)).await.unwrap(), LeaseRenewal::Lost);
+    assert_eq!(renew(2, noon() + minutes(6)).await.unwrap(), LeaseRenewal::Renewed);
     assert_eq!(take(noon() + minutes(5)).await.unwrap(), None);
-    ledger.record_unknown(account.id(), id, noon() + minutes(5), false).await.unwrap();
+    ledger.record_unknown(account.id(), id, (noon() + minutes(5)).into(), false).await.unwrap();
     let again = take(noon() + minutes(5)).await.unwrap().unwrap();
     assert_eq!((again.generation, again.state), (3, DispatchState::Unknown { absent_since: None }));
     ledger.record_placed(account.id(), id, "call_l").await.unwrap();
-    assert!(!renew(3, noon() + minutes(9)).await.unwrap());
+    assert_eq!(renew(3, noon() + minutes(9)).await.unwrap(), LeaseRenewal::Lost);
     assert_eq!(take(noon() + minutes(60)).await.unwrap(), None);
 }
 
@@ -561,7 +566,7 @@ async fn count_calls(ledger: &dyn Ledger) {
     let forgotten = usage(noon() + MAX_CALL_DURATION).await.unwrap();
     assert_eq!((forgotten.day.count, forgotten.concurrent), (4, 2));
     // One with an unknown result may be ringing, for as long as a call can last.
-    ledger.record_unknown(account.id(), dead.dispatch_id, noon(), false).await.unwrap();
+    ledger.record_unknown(account.id(), dead.dispatch_id, noon().into(), false).await.unwrap();
     assert_eq!(usage(noon() + HOUR).await.unwrap().concurrent, 4);
     assert_eq!(usage(noon() + MAX_CALL_DURATION + minutes(21)).await.unwrap().concurrent, 0);
     let end = usage(noon() + DAY + minutes(20)).await.unwrap();
@@ -702,8 +707,10 @@ async fn look_up_without_writing(ledger: &dyn Ledger) {
     assert_eq!(look(asked()).await, None);
     let record = begun(ledger, asked(), constraints(noon())).await;
     assert_eq!(look(asked()).await, Some(EarlierDispatch::InFlight(record.clone())));
-    let unknown =
-        ledger.record_unknown(account.id(), record.dispatch_id, noon(), false).await.unwrap();
+    let unknown = ledger
+        .record_unknown(account.id(), record.dispatch_id, noon().into(), false)
+        .await
+        .unwrap();
     assert_eq!(look(asked()).await, Some(EarlierDispatch::Unresolved(unknown)));
     let placed = ledger.record_placed(account.id(), record.dispatch_id, "call_look").await.unwrap();
     assert_eq!(look(asked()).await, Some(EarlierDispatch::Duplicate(placed.clone())));

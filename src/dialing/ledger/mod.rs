@@ -12,8 +12,10 @@
 //! process that finds it ([`EarlierDispatch::Unresolved`], [`Ledger::list_unresolved`]) takes it over with
 //! [`Ledger::take_over`], searches for the call, and records the result.
 //!
-//! No method reads the clock: every time is an argument.
+//! No method reads the clock: every time is an argument. Leases are measured by the clock of the machine, all else by the
+//! dialing clock.
 
+mod batch_record;
 mod error;
 mod ids;
 mod location;
@@ -27,6 +29,11 @@ mod conformance;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::batch_record::{
+    ASKED_LIFETIME, Attempt, AttemptStop, BatchChange, BatchId, BatchLookup, BatchRecord,
+    BatchStart, BatchState, BatchTask, CreateBatchResult, InvalidBatchId, PauseReason, Person,
+    RetryPolicy, RowRecord, RowState, StopCondition,
+};
 pub use self::error::LedgerError;
 pub(crate) use self::ids::compute_hmac;
 pub use self::ids::{
@@ -36,11 +43,13 @@ pub use self::ids::{
 pub use self::location::{LedgerLocation, open_ledger};
 pub use self::record::{
     BeginConstraints, BeginResult, Callee, ConfirmedBy, DispatchLookup, DispatchRecord,
-    DispatchState, DispatchStatus, EarlierDispatch, NewIntent, RecordCursor, RecordFilter,
+    DispatchState, DispatchStatus, EarlierDispatch, LeaseRenewal, NewIntent, RecordCursor,
+    RecordFilter,
 };
 
 use crate::dialing::call_outcome::CallEnd;
 use crate::dialing::caller::CallerName;
+use crate::dialing::clock::ClockReading;
 use crate::dialing::limits::{CallLimits, Usage};
 use callingbox::MilliCents;
 
@@ -56,13 +65,14 @@ pub const MAX_REASON: usize = 300;
 /// # Errors
 /// Every method fails with a [`LedgerError`] if the ledger cannot be read or written. Then the caller must not dial.
 #[async_trait]
-pub trait Ledger: Send + Sync + std::fmt::Debug {
+pub trait Ledger: BatchLedger + Send + Sync + std::fmt::Debug {
     /// Finds the earlier dispatch that blocks a new one. Writes nothing.
     ///
     /// In this order: a dispatch with the same idempotency key (within [`KEY_LIFETIME`]; if that one was a different
     /// order, the key conflicts), an identical order whose result is open (of any age, even with `allow_repeat`), an
     /// identical order that was placed within the window, and a call by the same agent to the same number within the
-    /// window with other arguments (both unless `allow_repeat`). An order that was certainly not placed blocks nothing,
+    /// window with other arguments, and an unfinished batch of the same agent in which the number waits (all unless
+    /// `allow_repeat`). An order that was certainly not placed blocks nothing,
     /// even under the same key.
     async fn find_earlier(
         &self,
@@ -70,22 +80,25 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     ) -> Result<Option<EarlierDispatch>, LedgerError>;
 
     /// Writes the intent, unless an earlier dispatch blocks it, as [`Ledger::find_earlier`] does, or a limit is reached.
-    /// This is one atomic step among all processes. After [`BeginResult::Begun`] the intent survives a crash.
+    /// An attempt of a batch begins only if its batch runs in the process of its generation, its window is open, and its
+    /// row waits for this attempt; the row is then written too. All this is one atomic step among all processes. After
+    /// [`BeginResult::Begun`] the intent survives a crash.
     async fn begin(
         &self,
         intent: NewIntent,
         terms: BeginConstraints,
     ) -> Result<BeginResult, LedgerError>;
 
-    /// Extends the lease of a dispatch. Returns `false` if another process has taken it over or recorded its result; then
-    /// the caller must not dial.
+    /// Extends the lease of a dispatch right before its request is sent. After any other answer than
+    /// [`LeaseRenewal::Renewed`] the caller must not dial.
     async fn renew_lease(
         &self,
         account: &AccountId,
         dispatch: DispatchId,
         generation: u32,
+        now: ClockReading,
         lease_expires_at: Timestamp,
-    ) -> Result<bool, LedgerError>;
+    ) -> Result<LeaseRenewal, LedgerError>;
 
     /// Takes over a record in [`DispatchState::Intent`] or [`DispatchState::Unknown`] whose lease has expired. If several
     /// processes try, one gets the record, with its new generation.
@@ -119,7 +132,7 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         &self,
         account: &AccountId,
         dispatch: DispatchId,
-        now: Timestamp,
+        now: ClockReading,
         is_absent: bool,
     ) -> Result<DispatchRecord, LedgerError>;
 
@@ -208,6 +221,66 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
 
     /// The secret of the ledger. It changes only if the ledger was removed and begun again.
     async fn secret(&self) -> Result<LedgerSecret, LedgerError>;
+}
+
+/// The batches of a ledger. Beside these operations, [`Ledger::begin`] begins an attempt of a row.
+///
+/// # Errors
+/// Every method fails with a [`LedgerError`] if the ledger cannot be read or written.
+#[async_trait]
+pub trait BatchLedger {
+    /// Writes a batch in the state [`BatchState::Asked`], unless the same list is known already. This is one atomic step.
+    async fn create_batch(
+        &self,
+        batch: BatchRecord,
+        rows: Vec<RowRecord>,
+        lookup: BatchLookup,
+    ) -> Result<CreateBatchResult, LedgerError>;
+
+    /// Changes a batch as [`BatchRecord`] defines it. Starting it also refuses, in the same step, each waiting row whose
+    /// number is in another unfinished batch. Returns the batch, and whether it changed; `None` if there is no such batch.
+    async fn change_batch(
+        &self,
+        account: &AccountId,
+        batch: &BatchId,
+        change: BatchChange,
+    ) -> Result<Option<(BatchRecord, bool)>, LedgerError>;
+
+    /// Writes a row for the process that runs the batch. Returns `false` if another generation runs it.
+    async fn update_row(
+        &self,
+        account: &AccountId,
+        batch: &BatchId,
+        generation: u32,
+        row: RowRecord,
+    ) -> Result<bool, LedgerError>;
+
+    async fn find_batch(
+        &self,
+        account: &AccountId,
+        batch: &BatchId,
+    ) -> Result<Option<BatchRecord>, LedgerError>;
+
+    /// The newest batches, at most [`MAX_PAGE`].
+    async fn list_batches(
+        &self,
+        account: &AccountId,
+        limit: u32,
+    ) -> Result<Vec<BatchRecord>, LedgerError>;
+
+    /// The rows of a batch in their order.
+    async fn list_rows(
+        &self,
+        account: &AccountId,
+        batch: &BatchId,
+    ) -> Result<Vec<RowRecord>, LedgerError>;
+
+    /// Erases the people of the batches whose time has come by the machine's clock, and the lists that nobody confirmed.
+    async fn erase_expired(&self, account: &AccountId, now: Timestamp) -> Result<(), LedgerError>;
+
+    /// Erases the people of one finished batch. Returns `false` if there is none, or if it is not finished.
+    async fn forget_batch(&self, account: &AccountId, batch: &BatchId)
+    -> Result<bool, LedgerError>;
 }
 
 /// The reason on one line, with at most [`MAX_REASON`] characters.

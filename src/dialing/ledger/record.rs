@@ -5,12 +5,14 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::batch_record::{Attempt, AttemptStop, BatchId};
 use super::error::LedgerError;
 use super::ids::{
     AccountId, AccountRef, ArgumentHashes, DestinationHash, DispatchId, Fingerprint, IdempotencyKey,
 };
 use crate::dialing::call_outcome::{CallEnd, CallOutcome};
 use crate::dialing::caller::CallerName;
+use crate::dialing::clock::ClockReading;
 use crate::dialing::limits::{
     CallLimits, LimitReached, MAX_CALL_DURATION, MAX_UNKNOWN_AFTER_SEARCH, OrderKind,
 };
@@ -203,6 +205,8 @@ pub struct NewIntent {
     pub confirmed_by: ConfirmedBy,
     /// The most that the order can cost.
     pub hold: MilliCents,
+    /// The attempt of a batch that the call is.
+    pub attempt: Option<Attempt>,
 }
 
 impl NewIntent {
@@ -215,7 +219,7 @@ impl NewIntent {
 /// The conditions under which an order may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BeginConstraints {
-    pub now: Timestamp,
+    pub now: ClockReading,
     /// Until then the dispatch counts as alive without renewing its lease.
     pub lease_expires_at: Timestamp,
     /// An identical order that was placed after this time answers the new one.
@@ -234,11 +238,14 @@ pub struct DispatchLookup {
     pub idempotency_key: Option<IdempotencyKey>,
     /// The agent and the destination of a call.
     pub pair: Option<(String, DestinationHash)>,
-    pub now: Timestamp,
+    pub now: ClockReading,
     /// Only an order that was placed after this time is a repetition.
     pub repeats_since: Timestamp,
     /// An order that was placed is no repetition, unless it has the same idempotency key.
     pub allow_repeat: bool,
+    /// The number of the attempt, for a call of a batch. Such a call waits for every open call to its number, and only a
+    /// first attempt can repeat an earlier call.
+    pub attempt: Option<u32>,
 }
 
 impl DispatchLookup {
@@ -252,7 +259,13 @@ impl DispatchLookup {
             now: constraints.now,
             repeats_since: constraints.repeats_since,
             allow_repeat: constraints.allow_repeat,
+            attempt: intent.attempt.as_ref().map(|attempt| attempt.attempt),
         }
+    }
+
+    /// Whether an earlier call by the same agent to the same number, in whatever words, blocks this one.
+    pub(super) fn is_blocked_by_pair(&self) -> bool {
+        !self.allow_repeat && self.attempt.is_none_or(|attempt| attempt == 1)
     }
 }
 
@@ -269,6 +282,8 @@ pub enum EarlierDispatch {
     KeyConflict(DispatchRecord),
     /// The same agent called the same number within the window, with other arguments.
     SimilarCall(DispatchRecord),
+    /// The number waits in this unfinished batch of the same agent.
+    WaitsInBatch(BatchId),
 }
 
 /// The result of [`super::Ledger::begin`].
@@ -279,6 +294,18 @@ pub enum BeginResult {
     /// An earlier dispatch blocks the order.
     Earlier(EarlierDispatch),
     LimitReached(LimitReached),
+    /// The attempt of a batch may not begin.
+    Stopped(AttemptStop),
+}
+
+/// The result of renewing the lease of a dispatch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseRenewal {
+    Renewed,
+    /// Another process has taken the dispatch over, or recorded its result.
+    Lost,
+    /// The batch of the attempt has stopped, or its window is over.
+    Stopped(AttemptStop),
 }
 
 /// One line of the ledger.
@@ -298,15 +325,20 @@ pub struct DispatchRecord {
     /// The calling rule that decided.
     pub rule: String,
     pub confirmed_by: ConfirmedBy,
-    /// When the intent was written, to the millisecond.
+    /// When the intent was written, by the dialing clock, to the millisecond.
     pub created_at: Timestamp,
-    /// Until then the dispatch counts as alive.
+    /// The same moment by the clock of the machine that wrote it.
+    pub written_at: Timestamp,
+    /// Until then the dispatch counts as alive, by the machine's clock.
     pub lease_expires_at: Timestamp,
     /// The number of processes that have held the lease: 1 is the process that began, and each take-over adds one.
     pub generation: u32,
     /// The most that the order can cost.
     #[serde(rename = "hold_milli_cents")]
     pub hold: MilliCents,
+    /// The attempt of a batch that the call is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
     #[serde(flatten)]
     pub state: DispatchState,
 }
@@ -326,10 +358,12 @@ impl DispatchRecord {
             agent_id: intent.agent_id,
             rule: intent.rule,
             confirmed_by: intent.confirmed_by,
-            created_at: truncate_to_millis(constraints.now),
+            created_at: truncate_to_millis(constraints.now.dialing),
+            written_at: truncate_to_millis(constraints.now.machine),
             lease_expires_at: truncate_to_millis(constraints.lease_expires_at),
             generation: 1,
             hold: intent.hold,
+            attempt: intent.attempt,
             state: DispatchState::Intent,
         }
     }
@@ -342,7 +376,10 @@ impl DispatchRecord {
         let end = |from: Timestamp, duration| from.checked_add(duration).unwrap_or(Timestamp::MAX);
         let longest = end(self.created_at, MAX_CALL_DURATION);
         match self.state {
-            DispatchState::Intent => Some(self.lease_expires_at),
+            DispatchState::Intent => {
+                let lease = self.lease_expires_at.duration_since(self.written_at);
+                Some(end(self.created_at, lease))
+            }
             DispatchState::Unknown { absent_since: None } | DispatchState::Placed { .. } => {
                 Some(longest)
             }
@@ -353,7 +390,7 @@ impl DispatchRecord {
         }
     }
 
-    /// How this record blocks an identical order; `None` if it does not.
+    /// How this record blocks an identical order at this time of the machine; `None` if it does not.
     pub(super) fn into_earlier(self, now: Timestamp) -> Option<EarlierDispatch> {
         match self.state {
             DispatchState::NotPlaced { .. } => None,
@@ -420,17 +457,18 @@ impl DispatchRecord {
 
     /// The result is unknown, unless it is recorded. Ends the lease. `is_absent` says that a complete search did not find
     /// the order.
-    pub(super) fn set_unknown(&mut self, now: Timestamp, is_absent: bool) -> bool {
+    pub(super) fn set_unknown(&mut self, now: ClockReading, is_absent: bool) -> bool {
         let is_open = self.state.is_open();
         if is_open {
-            let now = truncate_to_millis(now);
+            let absent_since = truncate_to_millis(now.dialing);
             let known = match self.state {
                 DispatchState::Unknown { absent_since } => absent_since,
                 _ => None,
             };
-            self.state =
-                DispatchState::Unknown { absent_since: known.or(is_absent.then_some(now)) };
-            self.lease_expires_at = now;
+            self.state = DispatchState::Unknown {
+                absent_since: known.or(is_absent.then_some(absent_since)),
+            };
+            self.lease_expires_at = truncate_to_millis(now.machine);
         }
         is_open
     }
@@ -463,6 +501,7 @@ pub struct RecordFilter {
     pub since: Option<Timestamp>,
     pub status: Option<DispatchStatus>,
     pub caller: Option<CallerName>,
+    pub batch_id: Option<BatchId>,
     /// Only records older than this one, the last of the previous page.
     pub before: Option<RecordCursor>,
     /// At most [`super::MAX_PAGE`].

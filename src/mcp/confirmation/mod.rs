@@ -427,6 +427,7 @@ mod tests {
                 caller: CallerName::local(),
                 idempotency_key,
                 allow_repeat,
+                attempt: None,
             },
         )
     }

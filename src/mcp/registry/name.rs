@@ -12,6 +12,9 @@ impl ToolName {
     pub const GET_CALL_RESULT: Self = Self("get_call_result");
     pub const GET_CALL_TRANSCRIPT: Self = Self("get_call_transcript");
     pub const LIST_CALLS: Self = Self("list_calls");
+    pub const PLACE_CALLS: Self = Self("place_calls");
+    pub const GET_BATCH: Self = Self("get_batch");
+    pub const CANCEL_BATCH: Self = Self("cancel_batch");
     pub const GET_ACCOUNT: Self = Self("get_account");
     pub const LIST_AGENTS: Self = Self("list_agents");
     pub const GET_AGENT: Self = Self("get_agent");

@@ -206,6 +206,14 @@ pub(super) fn to_tool_error(error: DialError) -> ToolError {
                 ]),
             }
         }
+        error @ DialError::WaitsInBatch(_) => {
+            ToolError::new(ErrorCode::Conflict, error.to_string()).with_next([
+                NextStep::tool(ToolName::GET_BATCH, "shows when the batch calls this number"),
+                RING_AGAIN,
+            ])
+        }
+        // Only the runner of a batch begins attempts.
+        error @ DialError::Stopped(_) => ToolError::internal(error.to_string()),
         DialError::NoAgent => UnknownAccount::NoAgent.into(),
         error @ DialError::Interrupted(_) => ToolError::internal(error.to_string()).with_next([
             NextStep::tool(ToolName::LIST_CALLS, "shows whether it was placed"),

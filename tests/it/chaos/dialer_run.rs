@@ -121,6 +121,7 @@ fn tasks(account: &Account) -> Vec<Task> {
                 caller: CallerName::local(),
                 idempotency_key: None,
                 allow_repeat: false,
+                attempt: None,
             },
             reports: Vec::new(),
         })

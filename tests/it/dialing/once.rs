@@ -3,6 +3,7 @@
 use callingbox::E164;
 use callingbox::{AgentId, ApiKey, BaseUrl, CallCreate};
 use callingbox_mcp::dialing::caller::CallerName;
+use callingbox_mcp::dialing::clock::ClockReading;
 use callingbox_mcp::dialing::ledger::{
     BeginConstraints, BeginResult, ConfirmedBy, DispatchId, KeyRef, LedgerLocation, NewIntent,
     open_ledger,
@@ -284,8 +285,13 @@ async fn abandon(fixture: &DialingFixture, call: &Value, seconds_ago: i64) -> Di
     };
     let order = Order::Call(Box::new(create));
     let caller = CallerName::local();
-    let asked = DialRequest { order, caller, idempotency_key: None, allow_repeat: false };
-    let now = Timestamp::now() - SignedDuration::from_secs(seconds_ago);
+    let asked =
+        DialRequest { order, caller, idempotency_key: None, allow_repeat: false, attempt: None };
+    let passed = SignedDuration::from_secs(seconds_ago);
+    let now = ClockReading {
+        dialing: fixture.control.now().await - passed,
+        machine: Timestamp::now() - passed,
+    };
     let dispatch_id = DispatchId::new();
     let intent = NewIntent {
         dispatch_id,
@@ -300,11 +306,12 @@ async fn abandon(fixture: &DialingFixture, call: &Value, seconds_ago: i64) -> Di
         rule: "default".to_owned(),
         confirmed_by: ConfirmedBy::NotRequired,
         hold: asked.hold(),
+        attempt: None,
     };
     let terms = BeginConstraints {
         now,
-        lease_expires_at: now,
-        repeats_since: now,
+        lease_expires_at: now.machine,
+        repeats_since: now.dialing,
         allow_repeat: false,
         limits: CallLimits::default(),
     };

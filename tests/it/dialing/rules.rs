@@ -364,7 +364,7 @@ async fn receipts_say_what_was_done_and_nothing_holds_a_key_or_a_whole_number() 
     assert_eq!(receipt["rule"], "default");
     assert_eq!(receipt["confirmed_by"], "not_required");
     assert_eq!(receipt["agent_id"], fixture.agent);
-    assert_eq!(fixture.receipts(&["--since", "1h"]).await.len(), 2);
+    assert_eq!(fixture.receipts(&["--since", "2026-11-02T15:00:00Z"]).await.len(), 2);
     assert_eq!(fixture.receipts(&["--since", "2099-01-01T00:00:00Z"]).await.len(), 0);
     let flag = format!("--sandbox={}", fixture.sandbox.url());
     let table = fixture.home.print(&["receipts", &flag]).await;

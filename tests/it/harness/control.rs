@@ -59,6 +59,12 @@ impl Control {
         self.request("POST", "/sandbox/clock", Some(json!({"advance_seconds": seconds}))).await;
     }
 
+    /// The simulated time.
+    pub(crate) async fn now(&self) -> jiff::Timestamp {
+        let answer = self.request("GET", "/sandbox/clock", None).await;
+        answer["now"].as_str().unwrap().parse().unwrap()
+    }
+
     /// The calls that were placed, oldest first.
     pub(crate) async fn dialed(&self) -> Vec<Value> {
         let answer = self.request("GET", "/sandbox/dialed", None).await;

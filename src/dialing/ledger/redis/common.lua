@@ -1,6 +1,4 @@
--- Shared by all scripts. KEYS[1] is the account's prefix. Every key begins with it, so all keys of an account are in one
--- hash slot. A record is stored as {"created_ms", "in_progress_until_ms", "record"} and never encoded again here.
-local P = KEYS[1]
+-- Dispatches, for the scripts that follow.
 
 local function get(id)
   local raw = redis.call('GET', P .. 'd:' .. id)
@@ -53,9 +51,36 @@ local function store(id, raw)
   if is_placed(record) then redis.call('SET', P .. 'id:' .. record.id, id) end
 end
 
+-- A call by the same agent to the same number, or the unfinished batch of the agent in which the number waits.
+local function find_similar(repeats_since, pair, is_attempt)
+  local newest = redis.call('ZREVRANGEBYSCORE', P .. 'pair:' .. pair, '+inf', '(' .. integer(repeats_since), 'LIMIT', 0, 1)
+  if newest[1] then
+    local found = get(newest[1])
+    if found then return { 'similar', found } end
+  end
+  if is_attempt then return nil end
+  local hash, agent = string.match(pair, '^([^:]*):(.*)$')
+  local id, batch = find_waiting(hash, '')
+  if id and batch.agent_id == agent then return { 'waits', id } end
+end
+
+-- The open call to the number of an attempt, if there is one.
+local function find_open_call(pair)
+  local hash = string.match(pair, '^([^:]*):')
+  for _, other in ipairs(redis.call('ZREVRANGE', P .. 'to:' .. hash, 0, 31)) do
+    local found, stored = get(other)
+    if found and is_open(stored.record) then return { 'same', found } end
+  end
+end
+
 -- The earlier dispatch that blocks a new one, if there is one. allow_repeat is '0' or '1'; pair is the hash of the
--- destination and the agent, or empty.
-local function find_earlier(fingerprint, key, key_since, repeats_since, allow_repeat, pair)
+-- destination and the agent, or empty; attempt is the number of an attempt of a batch, or empty.
+local function find_earlier(fingerprint, key, key_since, repeats_since, allow_repeat, pair, attempt)
+  if attempt ~= '' then
+    local open = find_open_call(pair)
+    if open or attempt ~= '1' or allow_repeat ~= '0' then return open end
+    return find_similar(repeats_since, pair, true)
+  end
   if key ~= '' then
     local first = redis.call('GET', P .. 'key:' .. key)
     local found, stored
@@ -72,13 +97,7 @@ local function find_earlier(fingerprint, key, key_since, repeats_since, allow_re
     if found and not repeated and allow_repeat == '0' and stored.created_ms > repeats_since then repeated = found end
   end
   if repeated then return { 'same', repeated } end
-  if pair ~= '' and allow_repeat == '0' then
-    local newest = redis.call('ZREVRANGEBYSCORE', P .. 'pair:' .. pair, '+inf', '(' .. integer(repeats_since), 'LIMIT', 0, 1)
-    if newest[1] then
-      local found = get(newest[1])
-      if found then return { 'similar', found } end
-    end
-  end
+  if pair ~= '' and allow_repeat == '0' then return find_similar(repeats_since, pair, false) end
 end
 
 local HOUR, DAY = 3600000, 86400000

@@ -3,14 +3,14 @@
 //! Each atomic step is one Lua script. A record's later changes are compare-and-set on the whole record, so that the
 //! rules of its life are in one place.
 //!
-//! The layout of the keys, version 2. `PREFIX:meta` is a hash of version, environment and secret; `PREFIX:2:accounts` the
-//! set of accounts; `PREFIX:2:api_key:HASH` the account of an API key. All other keys begin with `PREFIX:2:{ACCOUNT}:`,
-//! whose hash tag puts an account into one slot of a cluster. ROW is `BATCH:ROW`. Those marked * are not written yet: they
-//! are reserved for batches and opt-outs, so that the first release has the whole layout.
+//! The layout of the keys, version 3. `PREFIX:meta` is a hash of version, environment and secret; `PREFIX:3:accounts` the
+//! set of accounts; `PREFIX:3:api_key:HASH` the account of an API key. All other keys begin with `PREFIX:3:{ACCOUNT}:`,
+//! whose hash tag puts an account into one slot of a cluster. The one marked * is not written yet: it is reserved for
+//! opt-outs, so that the first release has the whole layout.
 //!
 //! | Key | Type | Content |
 //! |---|---|---|
-//! | `d:DISPATCH` | string | the record as JSON; later with `batch_id`, `batch_row` and `attempt` * |
+//! | `d:DISPATCH` | string | the record as JSON |
 //! | `all`, `open` | sorted set, by creation | dispatches: all, and those in the state intent or unknown |
 //! | `fp:FINGERPRINT`, `to:CALLEE`, `known:CALLEE`, `pair:CALLEE:AGENT` | the same | dispatches that may exist: of an order, to a number, placed to a number, by an agent to a number |
 //! | `calls`, `purchases`, `spend` | the same | calls, purchases, and both, that may exist |
@@ -19,13 +19,12 @@
 //! | `amount` | hash | the cost or the hold of each dispatch |
 //! | `key:KEY`, `id:ID` | string | the dispatch of an idempotency key, of a call or of a number |
 //! | `token:TOKEN` | string that expires | a confirmation token that was used |
-//! | `attempt:ROW:ATTEMPT` * | string | the dispatch of an attempt, unless it was proved that it was not placed |
-//! | `batch:BATCH` * | string | a batch as JSON |
-//! | `batches`, `batch_erase` * | sorted set | batches by creation, and by the instant of their erasure |
-//! | `batch_fp:FINGERPRINT`, `batch_key:KEY` * | string | the batch of a list, of an idempotency key |
-//! | `rows:BATCH` * | hash | the rows of a batch as JSON, by number |
-//! | `due:BATCH` * | sorted set, by the next attempt | the rows that wait |
-//! | `waiting:CALLEE` * | string | the ROW in which a number waits or is called |
+//! | `batch:BATCH` | string | a batch as JSON |
+//! | `batches`, `batch_erase` | sorted set | batches by creation, and by the instant of their erasure |
+//! | `batch_fp:FINGERPRINT` | sorted set, by creation | the batches of a list |
+//! | `batch_key:KEY` | string | the batch of an idempotency key |
+//! | `rows:BATCH` | hash | the rows of a batch as JSON, by number |
+//! | `waits:CALLEE` | string | the batch in which a number waits or is called |
 //! | `opt_out` * | hash | the numbers that are not called, each with its entries as JSON |
 //!
 //! The server decides how durable an intent is: run it with `appendonly yes` and `appendfsync always` for the promise
@@ -34,6 +33,8 @@
 //!
 //! The connection does not repeat a command whose answer is lost. Should the client of a cluster do so, a second `begin`
 //! finds its own dispatch and is answered like the first.
+
+mod batches;
 
 use std::fmt;
 
@@ -44,19 +45,21 @@ use serde::{Deserialize, Serialize};
 
 use super::record::truncate_to_millis;
 use super::{
-    AccountId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
-    DispatchRecord, EarlierDispatch, IdempotencyKey, KEY_LIFETIME, KeyHash, Ledger, LedgerError,
-    LedgerSecret, MAX_PAGE, NewIntent, RecordCursor, RecordFilter, truncate_reason,
+    AccountId, AttemptStop, BatchId, BeginConstraints, BeginResult, DestinationHash, DispatchId,
+    DispatchLookup, DispatchRecord, EarlierDispatch, IdempotencyKey, KEY_LIFETIME, KeyHash,
+    LeaseRenewal, Ledger, LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordCursor,
+    RecordFilter, truncate_reason,
 };
 use crate::dialing::Environment;
 use crate::dialing::call_outcome::CallEnd;
 use crate::dialing::caller::CallerName;
+use crate::dialing::clock::ClockReading;
 use crate::dialing::limits::{CallLimits, OrderKind, ScopeUsage, Usage, WindowUsage};
 use crate::state::{self, RedisConnection};
 use callingbox::MilliCents;
 
 /// The layout of the keys; a newer one is refused.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// How often a change of one record is attempted while others change it.
 const MAX_ATTEMPTS: u32 = 64;
 /// The most records that one round trip reads.
@@ -140,7 +143,9 @@ impl RedisLedger {
         body: &str,
         arguments: impl FnOnce(&mut ScriptInvocation<'_>),
     ) -> Result<T, LedgerError> {
-        let script = Script::new(&format!("{}\n{body}", include_str!("common.lua")));
+        let library =
+            [include_str!("header.lua"), include_str!("batches.lua"), include_str!("common.lua")];
+        let script = Script::new(&format!("{}\n{body}", library.join("\n")));
         let mut invocation = script.prepare_invoke();
         invocation.key(self.key(account, ""));
         arguments(&mut invocation);
@@ -238,6 +243,9 @@ impl RedisLedger {
                 filter.before.is_none_or(|before| RecordCursor::from(record) < before)
                     && filter.status.is_none_or(|status| record.state.status() == status)
                     && filter.caller.as_ref().is_none_or(|caller| record.caller == *caller)
+                    && filter.batch_id.as_ref().is_none_or(|batch_id| {
+                        record.attempt.as_ref().is_some_and(|attempt| attempt.batch_id == *batch_id)
+                    })
             };
             found.extend(self.records(account, &ids).await?.into_iter().filter(fits));
             // Records that were added meanwhile moved the others on, so some are read twice.
@@ -288,6 +296,9 @@ fn read_earlier(
     match how {
         "conflict" => Ok(Some(EarlierDispatch::KeyConflict(read(raw)?))),
         "similar" => Ok(Some(EarlierDispatch::SimilarCall(read(raw)?))),
+        "waits" => BatchId::parse(raw)
+            .map(|batch| Some(EarlierDispatch::WaitsInBatch(batch)))
+            .map_err(|_| damaged("the search for an earlier dispatch")),
         "same" => Ok(read(raw)?.into_earlier(now)),
         _ => Err(damaged("the search for an earlier dispatch")),
     }
@@ -296,6 +307,11 @@ fn read_earlier(
 /// The agent and the destination of a call, as the scripts read them.
 fn encode_pair(pair: Option<&(String, DestinationHash)>) -> String {
     pair.map_or_else(String::new, |(agent, callee)| format!("{}:{agent}", callee.as_str()))
+}
+
+/// The number of an attempt, as the scripts read it.
+fn encode_attempt(attempt: Option<u32>) -> String {
+    attempt.map_or_else(String::new, |attempt| attempt.to_string())
 }
 
 /// The limits as the scripts read them.
@@ -365,21 +381,22 @@ impl Ledger for RedisLedger {
         &self,
         lookup: DispatchLookup,
     ) -> Result<Option<EarlierDispatch>, LedgerError> {
-        let find = "return find_earlier(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]) or {}";
+        let find = "return find_earlier(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]) or {}";
         let answer: Vec<String> = self
             .invoke(&lookup.account_id, find, |script| {
                 script
                     .arg(lookup.fingerprint.as_str())
                     .arg(lookup.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str))
-                    .arg(key_since(lookup.now))
+                    .arg(key_since(lookup.now.dialing))
                     .arg(lookup.repeats_since.as_millisecond())
                     .arg(u8::from(lookup.allow_repeat))
-                    .arg(encode_pair(lookup.pair.as_ref()));
+                    .arg(encode_pair(lookup.pair.as_ref()))
+                    .arg(encode_attempt(lookup.attempt));
             })
             .await?;
         match answer.as_slice() {
             [] => Ok(None),
-            [how, raw] => read_earlier(how, raw, lookup.now),
+            [how, raw] => read_earlier(how, raw, lookup.now.machine),
             _ => Err(damaged("the search for an earlier dispatch")),
         }
     }
@@ -392,6 +409,18 @@ impl Ledger for RedisLedger {
         let pair = intent.pair();
         let record = DispatchRecord::from_intent(intent, &constraints);
         let raw = write(&record)?;
+        let row = match &record.attempt {
+            None => None,
+            Some(attempt) => {
+                let waiting =
+                    self.find_row(&record.account_id, &attempt.batch_id, attempt.row).await?;
+                let Some(waiting) = waiting else {
+                    return Ok(BeginResult::Stopped(AttemptStop::AttemptTaken));
+                };
+                let row = waiting.in_attempt(attempt.attempt, record.dispatch_id);
+                Some(batches::write_row(&row)?)
+            }
+        };
         let accounts = format!("{}:{VERSION}:accounts", self.prefix);
         let _: () = self.connection.clone().sadd(accounts, record.account_id.as_str()).await?;
         let answer: Vec<String> = self
@@ -405,19 +434,28 @@ impl Ledger for RedisLedger {
                     .arg(encode_pair(pair.as_ref()))
                     .arg(record.caller.as_str())
                     .arg(record.kind.as_str())
-                    .arg(constraints.now.as_millisecond())
-                    .arg(key_since(constraints.now))
+                    .arg(constraints.now.dialing.as_millisecond())
+                    .arg(key_since(constraints.now.dialing))
                     .arg(constraints.repeats_since.as_millisecond())
                     .arg(u8::from(constraints.allow_repeat))
                     .arg(record.hold.0)
                     .arg(encode_limits(&constraints.limits));
+                let attempt = record.attempt.as_ref();
+                script
+                    .arg(encode_attempt(attempt.map(|attempt| attempt.attempt)))
+                    .arg(attempt.map_or("", |attempt| attempt.batch_id.as_str()))
+                    .arg(attempt.map_or(0, |attempt| attempt.row))
+                    .arg(attempt.map_or(0, |attempt| attempt.generation))
+                    .arg(row.as_deref().unwrap_or_default())
+                    .arg(constraints.now.machine.as_millisecond());
             })
             .await?;
         let unexpected = || damaged("begin");
         match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["begun", raw] => Ok(BeginResult::Begun(read(raw)?)),
+            ["stopped", why] => Ok(BeginResult::Stopped(batches::read_stop(why)?)),
             ["same", raw] if read(raw)? == record => Ok(BeginResult::Begun(record)),
-            [how, raw] => read_earlier(how, raw, constraints.now)?
+            [how, raw] => read_earlier(how, raw, constraints.now.machine)?
                 .map(BeginResult::Earlier)
                 .ok_or_else(unexpected),
             ["limit", ..] => {
@@ -437,16 +475,38 @@ impl Ledger for RedisLedger {
         account: &AccountId,
         dispatch: DispatchId,
         generation: u32,
+        now: ClockReading,
         lease_expires_at: Timestamp,
-    ) -> Result<bool, LedgerError> {
-        Ok(self
-            .change(
-                account,
-                dispatch,
-                |record| Ok(record.renew_lease(generation, lease_expires_at)),
-            )
-            .await?
-            .1)
+    ) -> Result<LeaseRenewal, LedgerError> {
+        let id = dispatch.to_string();
+        for _ in 0..MAX_ATTEMPTS {
+            let before =
+                self.raw(account, &id).await?.ok_or(LedgerError::NoSuchDispatch(dispatch))?;
+            let mut record = read(&before)?;
+            if !record.renew_lease(generation, lease_expires_at) {
+                return Ok(LeaseRenewal::Lost);
+            }
+            let after = write(&record)?;
+            let answer: String = self
+                .invoke(account, include_str!("renew.lua"), |script| {
+                    let attempt = record.attempt.as_ref();
+                    script
+                        .arg(&id)
+                        .arg(&before)
+                        .arg(&after)
+                        .arg(attempt.map_or("", |attempt| attempt.batch_id.as_str()))
+                        .arg(attempt.map_or(0, |attempt| attempt.generation))
+                        .arg(now.machine.as_millisecond())
+                        .arg(now.dialing.as_millisecond());
+                })
+                .await?;
+            match answer.as_str() {
+                "renewed" => return Ok(LeaseRenewal::Renewed),
+                "changed" => {}
+                why => return Ok(LeaseRenewal::Stopped(batches::read_stop(why)?)),
+            }
+        }
+        Err(LedgerError::Locked)
     }
 
     async fn take_over(
@@ -487,7 +547,7 @@ impl Ledger for RedisLedger {
         &self,
         account: &AccountId,
         dispatch: DispatchId,
-        now: Timestamp,
+        now: ClockReading,
         is_absent: bool,
     ) -> Result<DispatchRecord, LedgerError> {
         let set_unknown = |record: &mut DispatchRecord| Ok(record.set_unknown(now, is_absent));

@@ -5,6 +5,7 @@
 //! intent survives a power cut. Not for network file systems, whose locks are not good enough for WAL
 //! (<https://www.sqlite.org/wal.html>); several machines share [`super::redis`] instead.
 
+mod batches;
 mod open;
 mod rows;
 mod usage;
@@ -21,13 +22,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::open::LedgerFile;
 use super::{
-    AccountId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
-    DispatchRecord, DispatchStatus, EarlierDispatch, KEY_LIFETIME, KeyHash, Ledger, LedgerError,
-    LedgerSecret, MAX_PAGE, NewIntent, RecordFilter, truncate_reason,
+    AccountId, AttemptStop, BatchId, BeginConstraints, BeginResult, DestinationHash, DispatchId,
+    DispatchLookup, DispatchRecord, DispatchStatus, EarlierDispatch, KEY_LIFETIME, KeyHash,
+    LeaseRenewal, Ledger, LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordFilter,
+    truncate_reason,
 };
 use crate::dialing::Environment;
 use crate::dialing::call_outcome::CallEnd;
 use crate::dialing::caller::CallerName;
+use crate::dialing::clock::ClockReading;
 use crate::dialing::limits::{CallLimits, Usage};
 use callingbox::MilliCents;
 
@@ -190,12 +193,27 @@ fn find_earlier(
     lookup: &DispatchLookup,
 ) -> Result<Option<EarlierDispatch>, LedgerError> {
     let account = lookup.account_id.as_str();
+    if lookup.attempt.is_some() {
+        let open = match &lookup.pair {
+            Some((_, callee)) => query_one(
+                db,
+                "SELECT * FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND kind = 'call' \
+                 AND state IN ('intent', 'unknown') ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
+                params![account, callee.as_str()],
+            )?,
+            None => None,
+        };
+        return match open.and_then(|record| record.into_earlier(lookup.now.machine)) {
+            Some(earlier) => Ok(Some(earlier)),
+            None => find_similar(db, lookup),
+        };
+    }
     let same_key = match &lookup.idempotency_key {
         Some(key) => query_one(
             db,
             "SELECT * FROM dispatch WHERE account_id = ?1 AND idempotency_key = ?2 AND created_at > ?3 \
              ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
-            params![account, key.as_str(), usage::window_start(lookup.now, KEY_LIFETIME)],
+            params![account, key.as_str(), usage::window_start(lookup.now.dialing, KEY_LIFETIME)],
         )?,
         None => None,
     };
@@ -203,7 +221,7 @@ fn find_earlier(
         if record.fingerprint != lookup.fingerprint {
             return Ok(Some(EarlierDispatch::KeyConflict(record)));
         }
-        if let Some(earlier) = record.into_earlier(lookup.now) {
+        if let Some(earlier) = record.into_earlier(lookup.now.machine) {
             return Ok(Some(earlier));
         }
     }
@@ -219,22 +237,34 @@ fn find_earlier(
             lookup.repeats_since.as_millisecond()
         ],
     )?;
-    if let Some(earlier) = same.and_then(|record| record.into_earlier(lookup.now)) {
+    if let Some(earlier) = same.and_then(|record| record.into_earlier(lookup.now.machine)) {
         return Ok(Some(earlier));
     }
-    match &lookup.pair {
-        Some((agent, callee)) if !lookup.allow_repeat => {
-            let similar = query_one(
-                db,
-                "SELECT * FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND created_at > ?3 \
-                 AND agent_id = ?4 AND kind = 'call' AND state <> 'not_placed' \
-                 ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
-                params![account, callee.as_str(), lookup.repeats_since.as_millisecond(), agent],
-            )?;
-            Ok(similar.map(EarlierDispatch::SimilarCall))
-        }
-        _ => Ok(None),
-    }
+    find_similar(db, lookup)
+}
+
+/// A call by the same agent to the same number in whatever words, or an unfinished batch in which the number waits.
+fn find_similar(
+    db: &Connection,
+    lookup: &DispatchLookup,
+) -> Result<Option<EarlierDispatch>, LedgerError> {
+    let Some((agent, callee)) = lookup.pair.as_ref().filter(|_| lookup.is_blocked_by_pair()) else {
+        return Ok(None);
+    };
+    let account = &lookup.account_id;
+    let similar = query_one(
+        db,
+        "SELECT * FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND created_at > ?3 \
+         AND agent_id = ?4 AND kind = 'call' AND state <> 'not_placed' \
+         ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
+        params![account.as_str(), callee.as_str(), lookup.repeats_since.as_millisecond(), agent],
+    )?;
+    Ok(match similar {
+        Some(record) => Some(EarlierDispatch::SimilarCall(record)),
+        None if lookup.attempt.is_some() => None,
+        None => batches::find_waiting(db, account, callee, Some(agent), None)?
+            .map(EarlierDispatch::WaitsInBatch),
+    })
 }
 
 fn begin(
@@ -242,6 +272,19 @@ fn begin(
     intent: NewIntent,
     constraints: &BeginConstraints,
 ) -> Result<BeginResult, LedgerError> {
+    let row = match &intent.attempt {
+        None => None,
+        Some(attempt) => {
+            let stop = batches::check_attempt(db, &intent.account_id, attempt, constraints.now)?;
+            if let Some(stop) = stop {
+                return Ok(BeginResult::Stopped(stop));
+            }
+            match batches::find_waiting_row(db, attempt)? {
+                Some(row) => Some(row.in_attempt(attempt.attempt, intent.dispatch_id)),
+                None => return Ok(BeginResult::Stopped(AttemptStop::AttemptTaken)),
+            }
+        }
+    };
     if let Some(earlier) = find_earlier(db, &DispatchLookup::from_intent(&intent, constraints))? {
         return Ok(BeginResult::Earlier(earlier));
     }
@@ -254,13 +297,16 @@ fn begin(
         callee,
         &constraints.limits,
         *hold,
-        constraints.now,
+        constraints.now.dialing,
     )?;
     if let Some(reached) = constraints.limits.check_all(intent.kind, &usage, intent.hold) {
         return Ok(BeginResult::LimitReached(reached));
     }
     let record = DispatchRecord::from_intent(intent, constraints);
     rows::insert(db, &record)?;
+    if let Some((attempt, row)) = record.attempt.as_ref().zip(row) {
+        batches::write_attempt_row(db, &record.account_id, attempt, &row)?;
+    }
     Ok(BeginResult::Begun(record))
 }
 
@@ -286,14 +332,25 @@ impl Ledger for SqliteLedger {
         account: &AccountId,
         dispatch: DispatchId,
         generation: u32,
+        now: ClockReading,
         lease_expires_at: Timestamp,
-    ) -> Result<bool, LedgerError> {
-        let (_, renewed) = self
-            .change(account, dispatch, move |record| {
-                Ok(record.renew_lease(generation, lease_expires_at))
-            })
-            .await?;
-        Ok(renewed)
+    ) -> Result<LeaseRenewal, LedgerError> {
+        let account = account.clone();
+        self.write(move |tx| {
+            let mut record = find_by_dispatch(tx, &account, dispatch)?
+                .ok_or(LedgerError::NoSuchDispatch(dispatch))?;
+            if let Some(attempt) = &record.attempt
+                && let Some(stop) = batches::check_attempt(tx, &account, attempt, now)?
+            {
+                return Ok(LeaseRenewal::Stopped(stop));
+            }
+            if !record.renew_lease(generation, lease_expires_at) {
+                return Ok(LeaseRenewal::Lost);
+            }
+            rows::update(tx, &record)?;
+            Ok(LeaseRenewal::Renewed)
+        })
+        .await
     }
 
     async fn take_over(
@@ -333,7 +390,7 @@ impl Ledger for SqliteLedger {
         &self,
         account: &AccountId,
         dispatch: DispatchId,
-        now: Timestamp,
+        now: ClockReading,
         is_absent: bool,
     ) -> Result<DispatchRecord, LedgerError> {
         let set_unknown = move |record: &mut DispatchRecord| Ok(record.set_unknown(now, is_absent));
@@ -446,6 +503,7 @@ impl Ledger for SqliteLedger {
                 "SELECT * FROM dispatch WHERE (?1 IS NULL OR account_id = ?1) \
                  AND (?2 IS NULL OR created_at >= ?2) AND (?3 IS NULL OR coalesce(outcome, state) = ?3) \
                  AND (?4 IS NULL OR (created_at, dispatch_id) < (?4, ?5)) AND (?7 IS NULL OR caller = ?7) \
+                 AND (?8 IS NULL OR batch_id = ?8) \
                  ORDER BY created_at DESC, dispatch_id DESC LIMIT ?6",
                 params![
                     filter.account_id.as_ref().map(AccountId::as_str),
@@ -455,6 +513,7 @@ impl Ledger for SqliteLedger {
                     before.map(|cursor| cursor.dispatch_id.to_string()),
                     filter.limit.min(MAX_PAGE),
                     filter.caller.as_ref().map(CallerName::as_str),
+                    filter.batch_id.as_ref().map(BatchId::as_str),
                 ],
             )?)
         })

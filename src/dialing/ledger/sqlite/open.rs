@@ -12,10 +12,10 @@ use crate::dialing::ledger::LedgerError;
 const APPLICATION_ID: i64 = 0x4342_784c;
 
 /// The schema of the first release.
-const SCHEMA: &str = include_str!("schema-2.sql");
+const SCHEMA: &str = include_str!("schema-3.sql");
 
 /// The version that this program writes.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// How long a process waits for the others.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -10,7 +10,8 @@ use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::caller::CallerName;
 use crate::dialing::ledger::ids::{AccountId, DestinationHash, Fingerprint};
 use crate::dialing::ledger::{
-    Callee, ConfirmedBy, DispatchId, DispatchRecord, DispatchState, IdempotencyKey,
+    Attempt, BatchId, Callee, ConfirmedBy, DispatchId, DispatchRecord, DispatchState,
+    IdempotencyKey,
 };
 use crate::dialing::limits::OrderKind;
 use callingbox::MilliCents;
@@ -33,10 +34,10 @@ pub(super) fn to_timestamp(stored: i64) -> Timestamp {
 pub(super) fn insert(db: &Connection, record: &DispatchRecord) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT INTO dispatch (dispatch_id, kind, account_id, caller, fingerprint, arguments, idempotency_key, \
-         callee_masked, callee_hash, agent_id, rule, confirmed_by, created_at, lease_expires_at, \
+         callee_masked, callee_hash, agent_id, batch_id, batch_row, attempt, batch_generation, rule, confirmed_by, created_at, written_at, lease_expires_at, \
          generation, hold_milli_cents, state, in_progress_until) \
          VALUES (:dispatch_id, :kind, :account_id, :caller, :fingerprint, :arguments, :idempotency_key, \
-         :callee_masked, :callee_hash, :agent_id, :rule, :confirmed_by, :created_at, :lease_expires_at, \
+         :callee_masked, :callee_hash, :agent_id, :batch_id, :batch_row, :attempt, :batch_generation, :rule, :confirmed_by, :created_at, :written_at, :lease_expires_at, \
          :generation, :hold_milli_cents, :state, :in_progress_until)",
     )?
     .execute(named_params! {
@@ -50,9 +51,14 @@ pub(super) fn insert(db: &Connection, record: &DispatchRecord) -> rusqlite::Resu
         ":callee_masked": record.callee.as_ref().map(|callee| callee.masked.as_str()),
         ":callee_hash": record.callee.as_ref().map(|callee| callee.hash.as_str()),
         ":agent_id": record.agent_id,
+        ":batch_id": record.attempt.as_ref().map(|attempt| attempt.batch_id.as_str()),
+        ":batch_row": record.attempt.as_ref().map(|attempt| attempt.row),
+        ":attempt": record.attempt.as_ref().map(|attempt| attempt.attempt),
+        ":batch_generation": record.attempt.as_ref().map(|attempt| attempt.generation),
         ":rule": record.rule,
         ":confirmed_by": record.confirmed_by.as_str(),
         ":created_at": record.created_at.as_millisecond(),
+        ":written_at": record.written_at.as_millisecond(),
         ":lease_expires_at": record.lease_expires_at.as_millisecond(),
         ":generation": record.generation,
         ":hold_milli_cents": to_integer(record.hold),
@@ -129,6 +135,15 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<DispatchRecord> {
         (Some(masked), Some(hash)) => Some(Callee { masked, hash: DestinationHash(hash) }),
         _ => None,
     };
+    let attempt = match text("batch_id")? {
+        Some(batch_id) => Some(Attempt {
+            batch_id: BatchId::parse(&batch_id).map_err(|_| damaged("batch_id"))?,
+            row: row.get("batch_row")?,
+            attempt: row.get("attempt")?,
+            generation: row.get("batch_generation")?,
+        }),
+        None => None,
+    };
     Ok(DispatchRecord {
         dispatch_id: DispatchId::from_str(&needed("dispatch_id")?)
             .map_err(|_| damaged("dispatch_id"))?,
@@ -151,14 +166,16 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<DispatchRecord> {
         confirmed_by: ConfirmedBy::from_stored(&needed("confirmed_by")?)
             .ok_or_else(|| damaged("confirmed_by"))?,
         created_at: to_timestamp(row.get("created_at")?),
+        written_at: to_timestamp(row.get("written_at")?),
         lease_expires_at: to_timestamp(row.get("lease_expires_at")?),
         generation: row.get("generation")?,
         hold: to_amount(row.get("hold_milli_cents")?),
+        attempt,
         state,
     })
 }
 
-fn damaged(column: &str) -> rusqlite::Error {
-    let message = format!("a dispatch has an unreadable {column}");
+pub(super) fn damaged(column: &str) -> rusqlite::Error {
+    let message = format!("a record has an unreadable {column}");
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, message.into())
 }

@@ -316,6 +316,7 @@ impl Tool for PlaceCall {
             caller: cx.caller.clone(),
             idempotency_key: idempotency_key.clone(),
             allow_repeat: allow_repeat.unwrap_or(false),
+            attempt: None,
         };
         let token = confirmation_token.as_ref().map(Text::as_str);
         let shown = asked.clone();

@@ -40,7 +40,7 @@ fn preview_fields(
     call: &CallCreate,
     agent: &Agent,
 ) -> [(&'static str, Option<String>); 15] {
-    let DialRequest { order: _, caller: _, idempotency_key: _, allow_repeat } = request;
+    let DialRequest { order: _, caller: _, idempotency_key: _, allow_repeat, attempt: _ } = request;
     let CallCreate { agent_id: _, to, from_number, instructions, context, webhook_url, metadata } =
         call;
     let text = |text: &str| one_line(text, MAX_TEXT_CHARS);

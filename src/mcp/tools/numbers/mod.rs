@@ -499,6 +499,7 @@ impl Tool for PurchaseNumber {
             caller: cx.caller.clone(),
             idempotency_key: None,
             allow_repeat: false,
+            attempt: None,
         };
         let token = confirmation_token.as_ref().map(Text::as_str);
         let aside = cx.account.environment().order_suffix();

@@ -1,5 +1,5 @@
 -- All instants are milliseconds since 1970, all money is milli-cents (100,000 to the dollar). The program does not use
--- batches and opt-outs yet; their tables are here so that the first release has the whole schema.
+-- opt-outs yet; their table is here so that the first release has the whole schema.
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
     value ANY NOT NULL
@@ -28,9 +28,13 @@ CREATE TABLE dispatch (
     batch_id        TEXT,
     batch_row       INTEGER,
     attempt         INTEGER,
+    -- Which process runs the batch.
+    batch_generation INTEGER,
     rule            TEXT NOT NULL,
     confirmed_by    TEXT NOT NULL,
+    -- The same moment by the dialing clock and by the machine's, which measures the lease.
     created_at      INTEGER NOT NULL,
+    written_at      INTEGER NOT NULL,
     lease_expires_at INTEGER NOT NULL,
     generation      INTEGER NOT NULL,
     hold_milli_cents INTEGER NOT NULL,
@@ -45,7 +49,8 @@ CREATE TABLE dispatch (
     cost_milli_cents INTEGER,
     CHECK ((state IN ('placed', 'finished')) = (remote_id IS NOT NULL)),
     CHECK ((state = 'finished') = (outcome IS NOT NULL)),
-    CHECK ((batch_id IS NULL) = (batch_row IS NULL) AND (batch_id IS NULL) = (attempt IS NULL))
+    CHECK ((batch_id IS NULL) = (batch_row IS NULL) AND (batch_id IS NULL) = (attempt IS NULL)
+        AND (batch_id IS NULL) = (batch_generation IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX dispatch_by_fingerprint ON dispatch (account_id, fingerprint, created_at);
@@ -68,56 +73,36 @@ CREATE TABLE used_token (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX used_token_by_expiry ON used_token (expires_at);
 
+-- A batch and its rows are JSON; the other columns are those by which they are found.
 CREATE TABLE batch (
     batch_id        TEXT PRIMARY KEY,
     account_id      TEXT NOT NULL,
-    caller          TEXT NOT NULL,
+    agent_id        TEXT NOT NULL,
+    state           TEXT NOT NULL
+        CHECK (state IN ('asked', 'running', 'paused', 'interrupted', 'canceled', 'ended')),
     -- The list without the order of its rows.
     fingerprint     TEXT NOT NULL,
     idempotency_key TEXT,
-    agent_id        TEXT NOT NULL,
-    -- JSON: caller ID, instructions, webhook, retries, when to stop. NULL once it is erased.
-    task            TEXT,
-    state           TEXT NOT NULL
-        CHECK (state IN ('asked', 'running', 'paused', 'interrupted', 'canceled', 'ended')),
-    reason          TEXT,
-    confirmed_by    TEXT,
-    -- What the confirmation covers.
-    confirmed_hash  TEXT,
     created_at      INTEGER NOT NULL,
-    start_at        INTEGER NOT NULL,
-    end_by          INTEGER NOT NULL,
-    ended_at        INTEGER,
     -- When the list is erased: one that nobody confirmed, or the people of one that has ended.
     erase_at        INTEGER,
-    lease_expires_at INTEGER NOT NULL,
-    generation      INTEGER NOT NULL
+    record          TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX batch_by_time ON batch (account_id, created_at, batch_id);
 CREATE INDEX batch_by_fingerprint ON batch (account_id, fingerprint, created_at);
 CREATE INDEX batch_by_key ON batch (account_id, idempotency_key, created_at) WHERE idempotency_key IS NOT NULL;
-CREATE INDEX batch_by_erasure ON batch (erase_at) WHERE erase_at IS NOT NULL;
+CREATE INDEX batch_by_erasure ON batch (account_id, erase_at) WHERE erase_at IS NOT NULL;
 
 CREATE TABLE batch_row (
     batch_id        TEXT NOT NULL REFERENCES batch (batch_id) ON DELETE CASCADE,
     batch_row       INTEGER NOT NULL,
     account_id      TEXT NOT NULL,
-    callee_masked   TEXT NOT NULL,
     callee_hash     TEXT NOT NULL,
-    -- The number and JSON of name, context and metadata. NULL once they are erased.
-    number          TEXT,
-    person          TEXT,
     state           TEXT NOT NULL
         CHECK (state IN ('waiting', 'calling', 'done', 'refused', 'not_called', 'unknown')),
-    reason          TEXT,
-    attempts        INTEGER NOT NULL,
-    -- The earliest instant of the next attempt.
-    due_at          INTEGER,
-    dispatch_id     TEXT,
-    outcome         TEXT,
+    record          TEXT NOT NULL,
     PRIMARY KEY (batch_id, batch_row)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX batch_row_due ON batch_row (batch_id, due_at) WHERE state = 'waiting';
 CREATE INDEX batch_row_by_callee ON batch_row (account_id, callee_hash) WHERE state IN ('waiting', 'calling');
 
 -- Numbers that are not called. The only table that keeps whole numbers for good.
