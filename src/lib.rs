@@ -16,7 +16,8 @@
 //! - [`cli`], [`config`], [`commands`] and `runtime`: the command line, the configuration file, the commands, and
 //!   their wiring. [`install`]: writes this server into the configuration of MCP clients.
 //! - [`telemetry`]: logs, metrics and traces.
-//! - [`peer_address`]: the address by which limits know a peer. [`env_var`]: reads environment variables. `suggest`: "did you mean". `toml_error`: words errors in TOML files.
+//! - [`peer_address`]: the address by which limits know a peer. [`env_var`]: reads environment variables. [`system`]: the
+//!   operating system and its folders. `suggest`: "did you mean". `toml_error`: words errors in TOML files.
 //!   [`protected_file`]: who can change a file with a secret or with rules.
 
 pub mod account;
@@ -36,6 +37,7 @@ pub mod simulator;
 pub mod state;
 pub mod stdio;
 mod suggest;
+pub mod system;
 pub mod telemetry;
 mod toml_error;
 pub mod toolset;

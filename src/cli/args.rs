@@ -155,9 +155,13 @@ pub struct InstallArgs {
     /// Only print the entry and the file that it belongs in.
     #[arg(long, requires = "client", conflicts_with = "uninstall")]
     pub print: bool,
-    /// Remove the server from the client.
+    /// Remove the server from the client, and with the last entry the copies of the program that `install` made.
     #[arg(long, requires = "client")]
     pub uninstall: bool,
+    /// Let the entries of this program, in all clients or in the one named, start this version, where they start an
+    /// earlier copy, or a program in a cache. Their flags stay.
+    #[arg(long, conflicts_with_all = ["http", "print", "uninstall"])]
+    pub upgrade: bool,
 }
 
 #[derive(Debug, Clone, Args)]

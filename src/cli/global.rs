@@ -209,10 +209,11 @@ impl Global {
         Ok(flags.into_iter().flatten().collect())
     }
 
-    /// A command of this program with the same environment and configuration, to show to the user.
+    /// A command with the same environment and configuration, to show to the user. `program` is what the user types for
+    /// this program.
     #[must_use]
-    pub fn command_line(&self, command: &str) -> String {
-        let mut line = format!("callingbox-mcp {command}");
+    pub fn command_line(&self, program: &str, command: &str) -> String {
+        let mut line = format!("{program} {command}");
         match &self.sandbox {
             Some(Some(url)) => line.push_str(&format!(" --sandbox={url}")),
             Some(None) => line.push_str(" --sandbox"),

@@ -31,7 +31,7 @@ pub const SIMULATOR_URL: &str = "http://127.0.0.1:4010";
 #[derive(Debug, Parser)]
 #[command(name = "callingbox-mcp", version, propagate_version = true)]
 #[command(
-    after_help = "The API key is read from CALLINGBOX_API_KEY, else from the file named by CALLINGBOX_API_KEY_FILE or by api_key_file in the configuration, else from the key file that `setup` and `install` write, else from CallingBox's own ~/.config/callingbox/config.toml. It is never read from an argument."
+    after_help = "The API key is read from CALLINGBOX_API_KEY, else from the file named by CALLINGBOX_API_KEY_FILE or by api_key_file in the configuration, else from the key file that `setup` and `install` write, else from CallingBox's own callingbox/config.toml (in ~/.config, on Windows in %APPDATA%). It is never read from an argument."
 )]
 pub struct Cli {
     #[command(flatten)]

@@ -1,18 +1,23 @@
 //! `callingbox-mcp install`: writes this server into a client's configuration, and shows the change; never an API key.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use jiff::Timestamp;
 
+use super::client_changes::{
+    apply_plans, named_programs, path_text, provide_program, remove_unused_copies, unknown_client,
+};
 use super::output::{print, print_wrapped};
+use super::own_command::own_command;
+use super::upgrade;
 use crate::cli::{self, ClientName, Global};
 use crate::config::{self, ConfigFile, KeySource, UserFolders};
 use crate::env_var::read_env_var;
 use crate::install::{
-    self, ClientApp, ClientFile, InstallPlan, InstallScope, KeyDelivery, Machine, ServerEntry,
+    self, ClientApp, ClientFile, InstallPlan, InstallScope, KeyDelivery, Machine, PackageRunner,
+    ProgramCopies, ProgramPlace, ServerEntry,
 };
-use crate::suggest::UnknownName;
+use crate::system::Os;
 
 /// What an entry needs to know beside its client.
 struct EntrySources<'a> {
@@ -29,27 +34,31 @@ pub(super) fn run(
     folders: &UserFolders,
 ) -> anyhow::Result<()> {
     let machine = Machine::this().context("the user has no home folder")?;
+    let copies = ProgramCopies::new(&machine.system);
+    if args.upgrade {
+        return upgrade::run(args, &machine, &copies);
+    }
     let sources = EntrySources { args, global, file, folders };
     let client = match &args.client {
         None => return print_wrapped(list_clients(&machine, &args.name, &global.to_flags()?)),
-        Some(ClientName::Other(name)) if args.print => return print_for_any_client(name, &sources),
+        Some(ClientName::Other(name)) if args.print => {
+            return print_for_any_client(name, &sources, &copies, machine.system.os);
+        }
         Some(ClientName::Other(name)) => bail!(
-            "{}. For any other client, `callingbox-mcp install {name} --print` prints the entry to paste into its \
-             configuration",
-            UnknownName::new(
-                "client",
-                name,
-                ClientApp::ALL.iter().map(|client| client.id().to_owned())
-            )
+            "{}. For any other client, `{} install {name} --print` prints the entry to paste into its configuration",
+            unknown_client(name),
+            own_command()
         ),
         Some(ClientName::Known(client)) => *client,
     };
     let files = client.files(args.scope, &machine)?;
     if args.uninstall {
-        return uninstall(client, &files, &args.name);
+        return uninstall(client, &files, &args.name, &machine, &copies);
     }
-    let NewEntry { server, key, notes } = sources.new_entry(client)?;
+    let program = std::env::current_exe()?;
     if args.print {
+        let start = StartCommand::for_print(&program, &copies, machine.system.os)?;
+        let NewEntry { server, notes, .. } = sources.new_entry(client, start)?;
         let paths: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
         let block = server.example_file(client, &args.name)?;
         let notes = notes + &missing_key_file_note(&server);
@@ -57,11 +66,17 @@ pub(super) fn run(
         return print_wrapped(set_apart(&notes));
     }
 
+    let lasting = copies.lasting_path(&program);
+    let start = StartCommand::new(vec![path_text(&lasting.path)?]);
+    let NewEntry { server, key, notes } = sources.new_entry(client, start)?;
     let plans: Vec<InstallPlan> = files
         .iter()
         .map(|file| file.plan_install(&args.name, &server))
         .collect::<Result<_, _>>()?;
-    // The entry names the key file, so write that first.
+    // The entry names the program and the key file, so write those first.
+    if args.http.is_none() {
+        provide_program(&lasting)?;
+    }
     if let (ServerEntry::Stdio { key: KeyDelivery::KeyFile(path), .. }, Some((key, source))) =
         (&server, &key)
         && *source == KeySource::EnvVar
@@ -72,6 +87,7 @@ pub(super) fn run(
     let is_changed = apply_plans(&plans, "Written to", |path| {
         format!("{client} already has this entry in {}; nothing changed.\n", path.display())
     })?;
+    remove_unused_copies(&machine, &copies);
     if !is_changed {
         return Ok(());
     }
@@ -79,34 +95,77 @@ pub(super) fn run(
     print_wrapped(format!("{notes}{}Restart {client}.\n", key_hint(client, &server, source)))
 }
 
-fn uninstall(client: ClientApp, files: &[ClientFile], name: &str) -> anyhow::Result<()> {
+/// Removes the copies of this program if no entry names one any more.
+fn remove_last_copies(machine: &Machine, copies: &ProgramCopies) -> anyhow::Result<()> {
+    let is_named = |program: &PathBuf| matches!(copies.locate(program), ProgramPlace::Copy(_));
+    if named_programs(machine).is_none_or(|named| named.iter().any(is_named)) {
+        return Ok(());
+    }
+    let folder = copies.folder().display();
+    match copies.remove_all() {
+        Ok(false) => Ok(()),
+        Ok(true) => print_wrapped(format!("Removed the copies of this program in {folder}\n")),
+        // Windows does not remove a program that runs.
+        Err(error) => print_wrapped(format!(
+            "The copies of this program in {folder} could not be removed ({error}). Delete the folder when no client runs \
+             them.\n"
+        )),
+    }
+}
+
+fn uninstall(
+    client: ClientApp,
+    files: &[ClientFile],
+    name: &str,
+    machine: &Machine,
+    copies: &ProgramCopies,
+) -> anyhow::Result<()> {
     let plans: Vec<InstallPlan> =
         files.iter().map(|file| file.plan_uninstall(name)).collect::<Result<_, _>>()?;
     let is_changed = apply_plans(&plans, "Removed from", |path| {
         format!("{client} has no server {name} in {}; nothing changed.\n", path.display())
     })?;
-    if is_changed { print(format!("Restart {client}.\n")) } else { Ok(()) }
+    if !is_changed {
+        return Ok(());
+    }
+    remove_last_copies(machine, copies)?;
+    print(format!("Restart {client}.\n"))
 }
 
-/// Shows and makes the changes. Returns whether there were any.
-fn apply_plans(
-    plans: &[InstallPlan],
-    action: &str,
-    describe_unchanged: impl Fn(&Path) -> String,
-) -> anyhow::Result<bool> {
-    for plan in plans {
-        if plan.is_done() {
-            print(describe_unchanged(plan.path()))?;
-            continue;
-        }
-        print(plan.diff())?;
-        let backup = plan.apply(Timestamp::now())?;
-        print(format!("{action} {}\n", plan.path().display()))?;
-        if let Some(backup) = backup {
-            print(format!("Backup: {}\n", backup.display()))?;
-        }
+/// The words that start this program, and what the user must know about them.
+struct StartCommand {
+    words: Vec<String>,
+    note: String,
+}
+
+impl StartCommand {
+    fn new(words: Vec<String>) -> Self {
+        Self { words, note: String::new() }
     }
-    Ok(plans.iter().any(|plan| !plan.is_done()))
+
+    /// For an entry that is only printed: nothing is copied, so the package runner starts the program again.
+    fn for_print(program: &Path, copies: &ProgramCopies, os: Os) -> anyhow::Result<Self> {
+        let place = copies.locate(program);
+        let lasting = copies.lasting_path(program);
+        Ok(match (&place, lasting.copied_from) {
+            (ProgramPlace::Cache(runner), _) => Self::new(runner_words(*runner, os)),
+            (_, None) => Self::new(vec![path_text(&lasting.path)?]),
+            (_, Some(_)) => Self {
+                words: vec![path_text(program)?],
+                note: format!(
+                    "The program is in {place}, where it may vanish: move it elsewhere, and write the new path into \
+                     the entry.\n"
+                ),
+            },
+        })
+    }
+}
+
+/// On Windows, npx and pnpm are scripts, which many clients cannot start without a shell.
+fn runner_words(runner: PackageRunner, os: Os) -> Vec<String> {
+    let is_script = matches!(runner, PackageRunner::Npx | PackageRunner::PnpmDlx);
+    let shell: &[&str] = if os == Os::Windows && is_script { &["cmd", "/c"] } else { &[] };
+    shell.iter().chain(runner.command()).map(|word| (*word).to_owned()).collect()
 }
 
 /// An entry to write, the API key that was found, and what the user must know about the entry.
@@ -117,7 +176,7 @@ struct NewEntry {
 }
 
 impl EntrySources<'_> {
-    fn new_entry(&self, client: ClientApp) -> anyhow::Result<NewEntry> {
+    fn new_entry(&self, client: ClientApp, start: StartCommand) -> anyhow::Result<NewEntry> {
         let Self { args, global, file, folders } = self;
         if let Some(url) = &args.http {
             if global.selects_sandbox_or_tools() {
@@ -149,18 +208,26 @@ impl EntrySources<'_> {
                  variable here, remove it from the entry, and run this again.\n"
             )
         });
+        let mut words = start.words.into_iter();
+        let command = words.next().context("no command starts this program")?;
         let server = ServerEntry::Stdio {
-            command: path_text(&std::env::current_exe()?)?,
-            args: std::iter::once("stdio".to_owned()).chain(global.to_flags()?).collect(),
+            command,
+            args: words.chain(["stdio".to_owned()]).chain(global.to_flags()?).collect(),
             key: delivery,
             base_url,
         };
-        Ok(NewEntry { server, key, notes })
+        Ok(NewEntry { server, key, notes: start.note + &notes })
     }
 }
 
-fn print_for_any_client(name: &str, sources: &EntrySources<'_>) -> anyhow::Result<()> {
-    let NewEntry { server, key, notes } = sources.new_entry(ClientApp::ClaudeDesktop)?;
+fn print_for_any_client(
+    name: &str,
+    sources: &EntrySources<'_>,
+    copies: &ProgramCopies,
+    os: Os,
+) -> anyhow::Result<()> {
+    let start = StartCommand::for_print(&std::env::current_exe()?, copies, os)?;
+    let NewEntry { server, key, notes } = sources.new_entry(ClientApp::ClaudeDesktop, start)?;
     let block = server.generic_file(&sources.args.name)?;
     let source = key.as_ref().map(|(_, source)| source);
     let notes = notes
@@ -181,16 +248,26 @@ fn set_apart(text: &str) -> String {
 
 /// The clients found on this machine, and whether each has this server.
 fn list_clients(machine: &Machine, name: &str, flags: &[String]) -> String {
+    let copies = ProgramCopies::new(&machine.system);
     let mut text = String::new();
     for client in ClientApp::ALL.into_iter().filter(|client| client.is_present(machine)) {
         let files = client.files(InstallScope::User, machine).unwrap_or_default();
         let entries: Result<Vec<_>, _> = files.iter().map(ClientFile::read_entries).collect();
-        let is_installed = entries.map(|entries| {
-            entries.iter().all(|entries| entries.iter().any(|(found, _)| found == name))
-        });
-        let state = match is_installed {
-            Ok(true) => "installed".to_owned(),
-            Ok(false) => install_command(client, flags),
+        let state = match entries {
+            Ok(entries) => {
+                let found: Vec<_> = entries
+                    .iter()
+                    .filter_map(|entries| entries.iter().find(|(found, _)| found == name))
+                    .collect();
+                let commands = found.iter().filter_map(|(_, entry)| entry.command.as_deref());
+                match commands.filter_map(|command| copies.find_outdated(command)).next() {
+                    _ if found.len() < files.len() => install_command(client, flags),
+                    Some(why) => {
+                        format!("installed, but {why}: {} install --upgrade", own_command())
+                    }
+                    None => "installed".to_owned(),
+                }
+            }
             Err(error) => error.to_string(),
         };
         text.push_str(&format!("{client:<16}{state}\n"));
@@ -198,9 +275,10 @@ fn list_clients(machine: &Machine, name: &str, flags: &[String]) -> String {
     if text.is_empty() {
         let ids: Vec<_> = ClientApp::ALL.iter().map(|client| client.id()).collect();
         return format!(
-            "No supported MCP client found. Supported clients: {}. For any other client, `callingbox-mcp install NAME \
-             --print` prints the entry to paste into its configuration.\n",
-            ids.join(", ")
+            "No supported MCP client found. Supported clients: {}. For any other client, `{} install NAME --print` prints \
+             the entry to paste into its configuration.\n",
+            ids.join(", "),
+            own_command()
         );
     }
     text
@@ -219,8 +297,6 @@ fn missing_key_file_note(server: &ServerEntry) -> String {
 
 /// What the user still has to do so that the server has an API key, or the client a token.
 fn key_hint(client: ClientApp, server: &ServerEntry, source: Option<&KeySource>) -> String {
-    const SETUP: &str = "No API key was found: `callingbox-mcp setup` asks for it, checks it and stores it where the \
-                         server finds it. Or add --sandbox, which needs no key.\n";
     match (server, source) {
         (ServerEntry::Http { token_env: None, .. }, _) => String::new(),
         (ServerEntry::Http { token_env: Some(_), .. }, _) if client == ClientApp::Vscode => {
@@ -233,7 +309,11 @@ fn key_hint(client: ClientApp, server: &ServerEntry, source: Option<&KeySource>)
             (KeyDelivery::Prompt, _) => {
                 "The client asks for the API key when it starts the server.\n".to_owned()
             }
-            (KeyDelivery::Unchanged | KeyDelivery::EnvReference(_), None) => SETUP.to_owned(),
+            (KeyDelivery::Unchanged | KeyDelivery::EnvReference(_), None) => format!(
+                "No API key was found: `{} setup` asks for it, checks it and stores it where the server finds it. Or add \
+                 --sandbox, which needs no key.\n",
+                own_command()
+            ),
             (KeyDelivery::EnvReference(_), Some(_)) => {
                 "The client passes CALLINGBOX_API_KEY on, so start the client where that is set.\n"
                     .to_owned()
@@ -245,10 +325,7 @@ fn key_hint(client: ClientApp, server: &ServerEntry, source: Option<&KeySource>)
 
 /// The command that installs this server with these flags.
 pub(super) fn install_command(client: ClientApp, flags: &[String]) -> String {
-    let words = ["callingbox-mcp", "install", client.id()].into_iter();
+    let program = own_command();
+    let words = [program.as_str(), "install", client.id()].into_iter();
     words.chain(flags.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
-}
-
-fn path_text(path: &Path) -> anyhow::Result<String> {
-    path.to_str().map(str::to_owned).with_context(|| format!("{} is not Unicode", path.display()))
 }

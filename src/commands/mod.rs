@@ -1,6 +1,7 @@
 //! What each command does. Each command prints its result and returns errors for `main` to report.
 
 mod catalogue;
+mod client_changes;
 mod completions;
 mod config;
 mod demo;
@@ -10,6 +11,7 @@ mod http;
 mod install;
 mod oauth;
 mod output;
+mod own_command;
 mod policy;
 mod prompt;
 mod ready_agent;
@@ -21,6 +23,7 @@ mod shutdown_signal;
 mod status_line;
 mod style;
 mod token;
+mod upgrade;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -45,10 +48,6 @@ const EMERGENCY_ANSWER: &str = "Emergency numbers are never dialed, and no setti
 const LOG_FILTER: &str = "warn";
 /// The default log filter of `http`: one line per tool call.
 const HTTP_LOG_FILTER: &str = "warn,callingbox_mcp=info";
-
-/// The hint for a user who types the command that only clients run.
-const STDIO_HINT: &str = "This serves MCP to a client, which normally starts it (see callingbox-mcp install), and now \
-                          waits for one. Press Ctrl-C to end it; callingbox-mcp --help lists the commands.";
 
 /// Runs one command, and returns the exit code.
 ///
@@ -75,6 +74,15 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         }
         _ => ExitCode::FAILURE,
     }
+}
+
+/// The hint for a user who types the command that only clients run.
+fn stdio_hint() -> String {
+    let program = own_command::own_command();
+    format!(
+        "This serves MCP to a client, which normally starts it (see {program} install), and now waits for one. Press \
+         Ctrl-C to end it; {program} --help lists the commands."
+    )
 }
 
 async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow::Result<()> {
@@ -118,7 +126,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
             let options = ServerOptions { log_arguments, ..ServerOptions::default() };
             if std::io::stdin().is_terminal() {
                 // Standard output belongs to the protocol. If standard error cannot be written, only the hint is lost.
-                let _ = writeln!(std::io::stderr(), "{STDIO_HINT}");
+                let _ = writeln!(std::io::stderr(), "{}", stdio_hint());
             }
             stdio::serve_stdio(server, options, shutdown, &runtime.dispatches())
                 .await

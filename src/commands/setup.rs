@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 
 use super::EMERGENCY_ANSWER;
 use super::output::{print, print_wrapped};
+use super::own_command::own_command;
 use super::prompt::{Prompter, Stopped, unless_interrupted};
 use super::ready_agent::find_ready_agent;
 use super::status_line::StatusLine;
@@ -115,10 +116,11 @@ async fn run_steps(
     };
     let runtime =
         Runtime::open_with(global, file, folders, HttpExtras::default(), typed_key).await?;
+    let program = own_command();
     let next_commands = NextCommands {
-        setup: global.command_line("setup"),
-        install: global.command_line("install"),
-        doctor: global.command_line("doctor"),
+        setup: global.command_line(&program, "setup"),
+        install: global.command_line(&program, "install"),
+        doctor: global.command_line(&program, "doctor"),
     };
     let mut setup = Setup { prompter, style, account: runtime.account(), next_commands };
     let result = unless_interrupted(setup.set_up_and_call()).await;
@@ -129,12 +131,12 @@ async fn run_steps(
 }
 
 fn resume_command(global: &Global) -> String {
-    let mut command = global.command_line("setup");
+    let program = own_command();
+    let mut command = global.command_line(&program, "setup");
     if global.sandbox == Some(None) {
-        command.push_str(
-            "\n(The simulator inside this program has now lost its data; callingbox-mcp sandbox starts one that keeps \
-             running.)",
-        );
+        command.push_str(&format!(
+            "\n(The simulator inside this program has now lost its data; {program} sandbox starts one that keeps running.)"
+        ));
     }
     command
 }
@@ -168,14 +170,15 @@ async fn set_up_key(
             Err(error) => {
                 return Err(error).with_context(|| {
                     format!(
-                        "the API did not accept the key from {source}; callingbox-mcp doctor shows more"
+                        "the API did not accept the key from {source}; {} doctor shows more",
+                        own_command()
                     )
                 });
             }
         }
     }
     let path = folders.api_key_file().context(
-        "there is no folder to store the key in (HOME is not set); set CALLINGBOX_API_KEY instead",
+        "the user has no home folder to store the key in; set CALLINGBOX_API_KEY instead",
     )?;
     for _ in 0..3 {
         let typed =
@@ -454,7 +457,8 @@ impl Setup {
             (_, _, Some(trouble)) => Err(anyhow::Error::new(trouble.as_ref().clone())
                 .context("the call could not be followed to its end; it continues nevertheless")),
             _ => bail!(
-                "the call {id} did not end in time; callingbox-mcp receipts shows its outcome later"
+                "the call {id} did not end in time; {} receipts shows its outcome later",
+                own_command()
             ),
         }
     }

@@ -27,7 +27,7 @@ use crate::toolset::Toolset;
 use crate::watch::WaitLimits;
 
 pub use self::credentials::{Credentials, KeySource, find_base_url, find_credentials};
-pub use self::folders::UserFolders;
+pub use self::folders::{UserFolders, find_stray_files};
 pub(crate) use self::load::rule_files;
 pub use self::load::{
     config_path, load_config, load_policy, parse_config, policy_path, reload_policy,
@@ -178,9 +178,9 @@ mod testing {
 
     pub(super) fn folders_in(folder: &Path) -> UserFolders {
         UserFolders {
-            config: Some(folder.to_owned()),
+            config: Some(folder.join("callingbox-mcp")),
             data: None,
-            official_config: Some(folder.to_owned()),
+            official_config: Some(folder.join("callingbox")),
         }
     }
 

@@ -17,6 +17,9 @@ use super::{InstallError, file};
 /// How many backups uninstalling compares with the file.
 const MAX_BACKUPS: usize = 20;
 
+/// The default name of this server in a client.
+pub const DEFAULT_NAME: &str = "callingbox";
+
 fn parse_document(client: ClientApp, text: &str) -> Result<Box<dyn ConfigDocument>, EditError> {
     Ok(match client.format() {
         Format::Json => Box::new(JsonDocument::parse(text, false)?),
@@ -66,6 +69,31 @@ impl ClientFile {
         let mut own_strings = BTreeSet::new();
         collect_strings(&Value::from(patch.entry), &mut own_strings);
         collect_strings(&patch.input.unwrap_or_default(), &mut own_strings);
+        Ok(InstallPlan { client: self.client, path, before, after, own_strings })
+    }
+
+    /// Plans to let the server of this name start another program, and to keep the rest of its entry. The diff shows the
+    /// program before, too.
+    ///
+    /// # Errors
+    /// The file cannot be read or edited.
+    pub fn plan_program(
+        &self,
+        name: &str,
+        entry: &InstalledEntry,
+        command: &str,
+    ) -> Result<InstallPlan, InstallError> {
+        let path = self.resolve()?;
+        let before = read_text(&path)?;
+        let text = without_bom(before.as_deref().unwrap_or_default());
+        let change = Map::from_iter([("command".to_owned(), Value::from(command))]);
+        let patch = EntryPatch { entry: change, input: None };
+        let edited = apply_patch(self.client, &path, text, name, &patch)?;
+        let own_strings = entry.command.iter().cloned().chain([command.to_owned()]).collect();
+        let after = match &before {
+            Some(before) if edited == *before => NewContent::Unchanged,
+            _ => NewContent::Written(edited),
+        };
         Ok(InstallPlan { client: self.client, path, before, after, own_strings })
     }
 
@@ -230,6 +258,18 @@ pub struct InstalledEntry {
     pub env: Vec<(String, SecretString)>,
     /// The URL of a server over HTTP.
     pub url: Option<String>,
+}
+
+impl InstalledEntry {
+    /// Whether this entry of this name is for this server: by its name, or because it starts this program.
+    #[must_use]
+    pub fn is_own(&self, name: &str) -> bool {
+        let starts_program = |command: &String| {
+            let stem = Path::new(command).file_stem();
+            stem.is_some_and(|stem| stem == super::program::PROGRAM)
+        };
+        name == DEFAULT_NAME || self.command.as_ref().is_some_and(starts_program)
+    }
 }
 
 fn parse_entry(entry: &Map<String, Value>) -> InstalledEntry {

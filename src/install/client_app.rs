@@ -7,25 +7,12 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::InstallError;
-
-/// An operating system; a parameter, so that all three are tested on any.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Os {
-    /// Linux and other Unix systems.
-    Linux,
-    MacOs,
-    Windows,
-}
+use crate::system::{Os, SystemFolders};
 
 /// Where a user's files are.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    pub os: Os,
-    pub home: PathBuf,
-    /// Where programs keep their configuration: `~/.config`, `~/Library/Application Support`, `%APPDATA%`.
-    pub config: PathBuf,
-    /// Where Windows keeps the files of packaged apps: `%LOCALAPPDATA%`.
-    pub local_data: PathBuf,
+    pub system: SystemFolders,
     pub project: PathBuf,
     /// `CLAUDE_CONFIG_DIR` moves Claude Code's file.
     pub claude_config_dir: Option<PathBuf>,
@@ -43,24 +30,11 @@ impl Machine {
     /// This machine, this user, and the current folder as the project. `None` without a home folder.
     #[must_use]
     pub fn this() -> Option<Self> {
-        let base = directories::BaseDirs::new()?;
         let variable = |name: &str| {
             std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
         };
-        // Clients on Windows follow the variables, and not the folders that the system knows.
-        let on_windows = |name: &str| variable(name).filter(|_| cfg!(windows));
         Some(Self {
-            os: if cfg!(windows) {
-                Os::Windows
-            } else if cfg!(target_os = "macos") {
-                Os::MacOs
-            } else {
-                Os::Linux
-            },
-            home: on_windows("USERPROFILE").unwrap_or_else(|| base.home_dir().to_owned()),
-            config: on_windows("APPDATA").unwrap_or_else(|| base.config_dir().to_owned()),
-            local_data: on_windows("LOCALAPPDATA")
-                .unwrap_or_else(|| base.data_local_dir().to_owned()),
+            system: SystemFolders::this()?,
             project: std::env::current_dir().ok()?,
             claude_config_dir: variable("CLAUDE_CONFIG_DIR"),
             codex_home: variable("CODEX_HOME"),
@@ -73,7 +47,7 @@ impl Machine {
     /// The files of Claude Desktop. On Windows it may be a package, which reads only the folder of its own, and a
     /// program of the usual kind may be installed beside it: then it has a file for each, that of the package first.
     fn claude_desktop_files(&self) -> Vec<PathBuf> {
-        let usual = self.config.join("Claude");
+        let usual = self.system.config.join("Claude");
         let packages = self.claude_packages().into_iter();
         let mut folders: Vec<PathBuf> = packages
             .map(|folder| folder.join("LocalCache").join("Roaming").join("Claude"))
@@ -86,10 +60,11 @@ impl Machine {
 
     /// The folders of Claude Desktop's packages: `Claude_` and a hash of the publisher.
     fn claude_packages(&self) -> Vec<PathBuf> {
-        if self.os != Os::Windows {
+        if self.system.os != Os::Windows {
             return Vec::new();
         }
-        let folders = std::fs::read_dir(self.local_data.join("Packages")).into_iter().flatten();
+        let folders =
+            std::fs::read_dir(self.system.local_data.join("Packages")).into_iter().flatten();
         let mut found: Vec<PathBuf> = folders
             .flatten()
             .filter(|folder| folder.file_name().to_string_lossy().starts_with("Claude_"))
@@ -101,7 +76,8 @@ impl Machine {
 
     fn openclaw_file(&self) -> PathBuf {
         let home = self.openclaw_home.as_deref();
-        let home = home.map_or_else(|| self.home.clone(), |home| expand_home(home, &self.home));
+        let home = home
+            .map_or_else(|| self.system.home.clone(), |home| expand_home(home, &self.system.home));
         if let Some(file) = &self.openclaw_config_path {
             return expand_home(file, &home);
         }
@@ -244,7 +220,7 @@ impl ClientApp {
     }
 
     fn user_paths(self, machine: &Machine) -> Vec<PathBuf> {
-        let Machine { home, config, .. } = machine;
+        let SystemFolders { home, config, .. } = &machine.system;
         vec![match self {
             Self::ClaudeDesktop => return machine.claude_desktop_files(),
             Self::Cursor => home.join(".cursor").join("mcp.json"),
@@ -282,7 +258,7 @@ impl ClientApp {
         files.iter().any(|file| file.exists())
             || match self {
                 // Its file is in the home folder itself.
-                Self::ClaudeCode => machine.home.join(".claude").is_dir(),
+                Self::ClaudeCode => machine.system.home.join(".claude").is_dir(),
                 // A package that was never opened has no file yet.
                 Self::ClaudeDesktop if !machine.claude_packages().is_empty() => true,
                 _ => files.iter().any(|file| file.parent().is_some_and(Path::is_dir)),

@@ -135,6 +135,16 @@ pub(super) fn put(
     moved.map(drop).map_err(|error| io(path, "replacing it")(error.error))
 }
 
+/// Copies a program as a whole, or not at all. Returns whether the file changed.
+pub(super) fn copy_program(program: &Path, path: &Path) -> Result<bool, InstallError> {
+    let bytes = fs::read(program).map_err(io(program, "reading it"))?;
+    if fs::read(path).is_ok_and(|copy| copy == bytes) {
+        return Ok(false);
+    }
+    put(path, &bytes, Permissions::Of(program), true)?;
+    Ok(true)
+}
+
 /// Writes a new file as a whole, or not at all.
 ///
 /// # Errors

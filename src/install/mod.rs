@@ -3,6 +3,7 @@
 //! - [`client_app`]: which client keeps its servers where, and under which keys.
 //! - [`entry`]: what is written, as a merge patch (RFC 7396), and how the server gets the API key.
 //! - `json_config`, `toml_config`: edit a text and keep everything else in it.
+//! - [`program`]: where the program is that an entry starts, and its copies in a place that stays.
 //! - [`change`]: plans one change of one file, shows it, and makes it.
 //! - `file`: reads, backs up, and writes atomically.
 //!
@@ -15,14 +16,18 @@ mod document;
 pub mod entry;
 mod file;
 mod json_config;
+pub mod program;
 mod toml_config;
 
 use std::path::PathBuf;
 
-pub use change::{InstallPlan, InstalledEntry};
-pub use client_app::{ClientApp, ClientFile, InstallScope, Machine, Os};
+pub use change::{DEFAULT_NAME, InstallPlan, InstalledEntry};
+pub use client_app::{ClientApp, ClientFile, InstallScope, Machine};
 pub use entry::{KeyDelivery, ServerEntry};
 pub use file::{store_key, write_new};
+pub use program::{
+    LastingPath, OutdatedProgram, PackageRunner, ProgramCopies, ProgramPlace, ProgramVersion,
+};
 
 /// Why a client's configuration was not changed.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::finding::Finding;
 use crate::cli::{self, Global};
+use crate::commands::own_command::own_command;
 use crate::commands::ready_agent::find_ready_agent;
 use crate::config::{self, ConfigFile, KeySource, NetworkVariableError, UserFolders};
 use crate::env_var::read_env_var;
@@ -47,7 +48,7 @@ pub(super) async fn check_api(
     file: &ConfigFile,
     folders: &UserFolders,
 ) -> Vec<Finding> {
-    let setup = global.command_line("setup");
+    let setup = global.command_line(&own_command(), "setup");
     match &global.sandbox {
         Some(url) => check_simulator(url.as_deref(), global, &setup).await,
         None => check_live_api(file, folders, &setup).await,
@@ -63,8 +64,10 @@ async fn check_simulator(url: Option<&str>, global: &Global, setup: &str) -> Vec
                 Some(Err(_)) => {
                     format!("write --sandbox={}, or --sandbox without a URL", cli::SIMULATOR_URL)
                 }
-                _ => "start one with callingbox-mcp sandbox, or write --sandbox without a URL"
-                    .to_owned(),
+                _ => format!(
+                    "start one with {} sandbox, or write --sandbox without a URL",
+                    own_command()
+                ),
             };
             let mut findings = vec![key, Finding::fail("base_url", format!("{error:#}"), fix)];
             findings.extend(skip_from("no simulator was reached", NETWORK));
@@ -91,8 +94,10 @@ async fn check_live_api(file: &ConfigFile, folders: &UserFolders, setup: &str) -
     let found = match config::find_credentials(file, &read_env_var, folders) {
         Ok(found) => found,
         Err(error) => {
-            let fix =
-                "correct the setting named here; callingbox-mcp config shows the settings in force";
+            let fix = format!(
+                "correct the setting named here; {} config shows the settings in force",
+                own_command()
+            );
             let mut findings = vec![Finding::fail("key", error.to_string(), fix)];
             findings.extend(skip_from("the key or the base URL is not valid", "base_url"));
             return findings;
@@ -110,7 +115,8 @@ async fn check_live_api(file: &ConfigFile, folders: &UserFolders, setup: &str) -
                 "no API key is set, so no tool works",
                 format!(
                     "{setup} asks for it and stores it; or set CALLINGBOX_API_KEY; or try everything \
-                     without a key: callingbox-mcp --sandbox demo"
+                     without a key: {} --sandbox demo",
+                    own_command()
                 ),
             ));
             None

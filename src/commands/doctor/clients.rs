@@ -16,9 +16,12 @@ use tokio::process::Command;
 use super::finding::Finding;
 use crate::cli::{self, Cli, Global, parse_server_name};
 use crate::commands::install::install_command;
+use crate::commands::own_command::own_command;
 use crate::config::{self, UserFolders};
 use crate::env_var::NotUtf8;
-use crate::install::{ClientApp, ClientFile, InstallScope, InstalledEntry, Machine};
+use crate::install::{
+    ClientApp, ClientFile, DEFAULT_NAME, InstallScope, InstalledEntry, Machine, ProgramCopies,
+};
 use crate::mcp::reply::text::shorten_reason;
 use crate::runtime;
 
@@ -29,9 +32,6 @@ const MAX_OUTPUT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How much of a server's standard error is read.
 const MAX_STDERR_BYTES: u64 = 16 * 1024;
-
-/// The default name of this server in a client.
-const DEFAULT_NAME: &str = "callingbox";
 
 /// One finding for each entry of this server, and for each installed client without one, in the order of the clients'
 /// table. With `needs_key`, an entry must give its server the API key. For a client without an entry, the command to
@@ -90,7 +90,7 @@ impl ClientChecks<'_> {
                 return vec![Finding::fail(check, error.to_string(), fix)];
             }
         };
-        let own_entries = entries.into_iter().filter(|(name, entry)| is_own_entry(name, entry));
+        let own_entries = entries.into_iter().filter(|(name, entry)| entry.is_own(name));
         let findings = join_all(own_entries.map(async |(name, entry)| {
             self.check_own_entry(file, scope, &check, &name, &entry).await
         }))
@@ -131,6 +131,9 @@ impl ClientChecks<'_> {
                 format!("rename the server in {path} ({why}), {restart}"),
             ),
         };
+        let copies = ProgramCopies::new(&self.machine.system);
+        let outdated = entry.command.as_deref().and_then(|command| copies.find_outdated(command));
+        let upgrade = format!("{}, {restart}", upgrade_command(scope));
         match check_entry(entry, scope).await {
             Ok(Checked::NotStarted(why)) => Finding::warn(
                 check,
@@ -145,10 +148,13 @@ impl ClientChecks<'_> {
                 if self.needs_key && lacks_key(entry) {
                     let lack = "but no API key: CALLINGBOX_API_KEY is set in this terminal only";
                     Finding::warn(check, format!("{message}, {lack}"), fix)
+                } else if let Some(why) = outdated {
+                    Finding::warn(check, format!("{message}; but {why}"), upgrade)
                 } else {
                     Finding::ok(check, message)
                 }
             }
+            Err(error) if outdated.is_some() => Finding::fail(check, format!("{error:#}"), upgrade),
             Err(error) => Finding::fail(check, format!("{error:#}"), fix),
         }
     }
@@ -179,6 +185,12 @@ fn describe_environment(entry: &InstalledEntry, folders: &UserFolders) -> Option
             format!("its calls are live, at {base_url}")
         }
     })
+}
+
+/// The command that lets entries start this version.
+fn upgrade_command(scope: InstallScope) -> String {
+    let scope = if scope == InstallScope::Project { " --scope project" } else { "" };
+    format!("{} install --upgrade{scope}", own_command())
 }
 
 /// The command that writes an entry again with its present flags, so that a simulated or read-only entry stays so.
@@ -212,15 +224,6 @@ fn reinstall_command(
 /// Whether a shell gives this character no special meaning: the words of a file may come from anyone.
 fn is_shell_safe(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || "-_=,.:/@+".contains(letter)
-}
-
-/// Whether an entry is for this server: by its name, or because it starts this program.
-fn is_own_entry(name: &str, entry: &InstalledEntry) -> bool {
-    let program = |command: &String| {
-        let stem = Path::new(command).file_stem();
-        stem.is_some_and(|stem| stem == env!("CARGO_PKG_NAME"))
-    };
-    name == DEFAULT_NAME || entry.command.as_ref().is_some_and(program)
 }
 
 /// Whether an entry starts a live server without giving it an API key.

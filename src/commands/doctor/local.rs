@@ -1,13 +1,14 @@
 //! Checks the files of this machine: the configuration, the ledger, the calling rules.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::finding::Finding;
 use super::http_server;
 use crate::account::Environment;
 use crate::cli::Global;
+use crate::commands::own_command::own_command;
 use crate::config::{self, ConfigError, ConfigFile, UserFolders};
 use crate::dialing::destination::{ZoneData, list_missing_zones};
 use crate::dialing::ledger::LedgerError;
@@ -15,6 +16,7 @@ use crate::dialing::ledger::{LedgerLocation, open_ledger};
 use crate::env_var::read_env_var;
 use crate::mcp::catalogue::Catalogue;
 use crate::protected_file::check_writers;
+use crate::system::{Os, SystemFolders};
 use crate::telemetry;
 
 pub(super) const LEDGER: &str = "ledger";
@@ -37,6 +39,11 @@ pub(super) fn check_configuration(
         )
     })?;
     let file = config::load_config(global.config.as_deref(), folders).map_err(|error| {
+        let schema = format!(
+            "correct that line, or move the file away: the program works without a file ({} config --schema prints the \
+             valid keys)",
+            own_command()
+        );
         let fix = match &error {
             ConfigError::Unreadable { reason, .. } if reason.kind() == ErrorKind::NotFound => {
                 "the file does not exist: correct the path in --config or CALLINGBOX_MCP_CONFIG, or remove \
@@ -45,10 +52,7 @@ pub(super) fn check_configuration(
             ConfigError::Unreadable { .. } => {
                 "make the file readable for you, or move it away: the program works without a file"
             }
-            _ => {
-                "correct that line, or move the file away: the program works without a file \
-                 (callingbox-mcp config --schema prints the valid keys)"
-            }
+            _ => &schema,
         };
         invalid(format!("no server starts, and nothing else was checked: {error}"), fix)
     })?;
@@ -72,8 +76,11 @@ pub(super) fn check_configuration(
                 Finding::warn(
                     CHECK,
                     "the user has no home folder, so no configuration file is read",
-                    "set HOME, or name the files: --config, CALLINGBOX_API_KEY_FILE, and ledger \
-                     under [dialing] in the configuration",
+                    format!(
+                        "set {}, or name the files: --config, CALLINGBOX_API_KEY_FILE, and ledger under [dialing] in \
+                         the configuration",
+                        Os::this().home_variable()
+                    ),
                 ),
                 file,
             ));
@@ -111,8 +118,11 @@ pub(super) async fn check_ledger(place: &LedgerLocation, environment: Environmen
         LedgerLocation::Unavailable => {
             return Finding::fail(
                 LEDGER,
-                "nothing can be dialed: there is no folder for the ledger (HOME is not set)",
-                "set HOME, or name a file as ledger under [dialing] in the configuration",
+                "nothing can be dialed: the user has no home folder for the ledger",
+                format!(
+                    "set {}, or name a file as ledger under [dialing] in the configuration",
+                    Os::this().home_variable()
+                ),
             );
         }
     };
@@ -159,14 +169,33 @@ pub(super) fn check_policy(file: &ConfigFile, folders: &UserFolders) -> Finding 
         (Ok(_), Some(path)) if path.exists() => check_rule_file(CHECK, &path),
         (Ok(_), _) => Finding::ok(
             CHECK,
-            "the default rules; `callingbox-mcp policy init` writes them to a file that you can change",
+            format!(
+                "the default rules; `{} policy init` writes them to a file that you can change",
+                own_command()
+            ),
         ),
         (Err(error), _) => Finding::fail(
             CHECK,
             format!("no server starts: {error}"),
-            "correct that line; callingbox-mcp policy init --print shows a valid file",
+            format!("correct that line; {} policy init --print shows a valid file", own_command()),
         ),
     }
+}
+
+/// Whether files of this program are where no server reads them.
+pub(super) fn check_stray_files(folders: &UserFolders) -> Option<Finding> {
+    let files = config::find_stray_files(&SystemFolders::this()?);
+    report_stray_files(&files, folders)
+}
+
+fn report_stray_files(files: &[PathBuf], folders: &UserFolders) -> Option<Finding> {
+    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let own = folders.config.as_deref().unwrap_or(Path::new("")).display();
+    let fix = format!(
+        "end all clients; move the files that you need to {own}, a ledger with its -wal and -shm; delete the others"
+    );
+    (!files.is_empty())
+        .then(|| Finding::warn("stray files", format!("no server reads {}", names.join(", ")), fix))
 }
 
 /// Whether every host may receive what is said on calls.
@@ -224,6 +253,17 @@ mod tests {
     }
 
     #[test]
+    fn stray_files_are_named_with_the_folder_where_they_belong() {
+        let folders =
+            UserFolders { config: Some("/u/.callingbox-mcp".into()), ..UserFolders::default() };
+        assert!(report_stray_files(&[], &folders).is_none());
+        let stray = PathBuf::from("/u/AppData/Local/callingbox-mcp/ledger.sqlite3");
+        let found = report_stray_files(&[stray], &folders).unwrap();
+        assert!(found.message.ends_with("reads /u/AppData/Local/callingbox-mcp/ledger.sqlite3"));
+        assert!(found.fix.is_some_and(|fix| fix.contains("to /u/.callingbox-mcp, a ledger")));
+    }
+
+    #[test]
     fn a_zone_that_cannot_be_loaded_is_a_failure() {
         let found = report_time_zones(&["Asia/Kolkata", "Asia/Tokyo"], ZoneData::current());
         assert_eq!(found.level, Level::Fail);
@@ -235,7 +275,7 @@ mod tests {
     async fn without_a_home_folder_there_is_no_ledger() {
         let found = check_ledger(&LedgerLocation::Unavailable, Environment::Live).await;
         assert_eq!((found.level, found.check.as_str()), (Level::Fail, "ledger"));
-        assert!(found.message.contains("HOME is not set"), "{}", found.message);
+        assert!(found.message.contains("no home folder"), "{}", found.message);
         assert!(found.fix.is_some_and(|fix| fix.starts_with("set HOME")));
         let found = check_configuration(&mut Global::default(), &UserFolders::default()).unwrap().0;
         assert_eq!(found.level, Level::Warn, "{}", found.message);

@@ -82,6 +82,7 @@ async fn run_checks(args: &cli::DoctorArgs, mut global: Global, folders: &UserFo
             findings.extend(dialing);
             findings.extend(issuer);
             findings.push(local::check_policy(&file, folders));
+            findings.extend(local::check_stray_files(folders));
             findings.push(local::check_webhook_hosts(&file));
             findings.push(local::check_time_zones());
             findings.extend(entries);

@@ -1,6 +1,7 @@
 //! The table of each client's file on each system is that of the program.
 
-use callingbox_mcp::install::{ClientApp, InstallScope, Os};
+use callingbox_mcp::install::{ClientApp, InstallScope};
+use callingbox_mcp::system::Os;
 
 use super::Page;
 use crate::install::tables::machine;

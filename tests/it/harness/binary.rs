@@ -37,6 +37,8 @@ impl Home {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path())
+            // So that the program under test is nowhere in a temporary folder.
+            .env("TMPDIR", self.path().join("tmp"))
             .env("XDG_CONFIG_HOME", self.path().join(".config"))
             .env("XDG_DATA_HOME", self.path().join(".local/share"))
             .envs(environment.iter().copied())

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use callingbox_mcp::install::{ClientApp, InstallScope, Machine, Os};
+use callingbox_mcp::install::{ClientApp, InstallScope, Machine};
+use callingbox_mcp::system::Os;
 
 use crate::install::tables::{file_of, machine, stdio};
 
@@ -106,7 +107,7 @@ fn openclaw_has_three_variables_for_its_file() {
 /// The files of Claude Desktop on Windows, from the home folder.
 fn claude_desktop_paths(machine: &Machine) -> Vec<String> {
     let files = ClientApp::ClaudeDesktop.files(InstallScope::User, machine).unwrap();
-    let paths = files.iter().map(|file| file.path.strip_prefix(&machine.home).unwrap());
+    let paths = files.iter().map(|file| file.path.strip_prefix(&machine.system.home).unwrap());
     paths.map(|path| path.to_str().unwrap().to_owned()).collect()
 }
 
@@ -117,7 +118,7 @@ fn claude_desktop_from_the_store_reads_the_folder_of_its_package() {
     let packaged = format!("{package}/LocalCache/Roaming/Claude/claude_desktop_config.json");
     let root = tempfile::tempdir().unwrap();
     let windows = machine(Os::Windows, root.path());
-    let make = |folder: &str| std::fs::create_dir_all(windows.home.join(folder)).unwrap();
+    let make = |folder: &str| std::fs::create_dir_all(windows.system.home.join(folder)).unwrap();
     let is_present = || ClientApp::ClaudeDesktop.is_present(&windows);
     assert_eq!((claude_desktop_paths(&windows), is_present()), (vec![usual.to_owned()], false));
     // Another app of a similar name.

@@ -3,7 +3,8 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use callingbox_mcp::install::{ClientApp, InstallError, InstallScope, Os};
+use callingbox_mcp::install::{ClientApp, InstallError, InstallScope};
+use callingbox_mcp::system::Os;
 
 use crate::install::tables::{file_of, machine, stdio};
 
@@ -82,7 +83,7 @@ fn deep_nesting_is_refused_before_the_stack_overflows() {
 fn a_file_that_changed_meanwhile_is_not_overwritten() {
     let root = tempfile::tempdir().unwrap();
     let machine = machine(Os::Linux, root.path());
-    let path = machine.home.join(".cursor").join("mcp.json");
+    let path = machine.system.home.join(".cursor").join("mcp.json");
     let server = stdio(ClientApp::Cursor, Os::Linux);
     let plan = file_of(ClientApp::Cursor, InstallScope::User, &machine)
         .plan_install("callingbox", &server)
@@ -99,7 +100,7 @@ fn a_file_that_changed_meanwhile_is_not_overwritten() {
 fn without_a_backup_the_file_is_not_changed() {
     let root = tempfile::tempdir().unwrap();
     let machine = machine(Os::Linux, root.path());
-    let path = machine.home.join(".cursor").join("mcp.json");
+    let path = machine.system.home.join(".cursor").join("mcp.json");
     let folder = path.parent().unwrap();
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(&path, "{}").unwrap();
@@ -119,7 +120,7 @@ fn without_a_backup_the_file_is_not_changed() {
 fn a_folder_that_cannot_be_written_keeps_the_original() {
     let root = tempfile::tempdir().unwrap();
     let machine = machine(Os::Linux, root.path());
-    let path = machine.home.join(".cursor").join("mcp.json");
+    let path = machine.system.home.join(".cursor").join("mcp.json");
     let folder = path.parent().unwrap();
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(&path, "{}").unwrap();
@@ -143,7 +144,7 @@ fn a_folder_that_cannot_be_written_keeps_the_original() {
 fn a_symbolic_link_and_the_permissions_of_its_target_stay() {
     let root = tempfile::tempdir().unwrap();
     let machine = machine(Os::Linux, root.path());
-    let path = machine.home.join(".cursor").join("mcp.json");
+    let path = machine.system.home.join(".cursor").join("mcp.json");
     let dotfiles = root.path().join("dotfiles");
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::create_dir(&dotfiles).unwrap();

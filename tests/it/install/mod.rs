@@ -4,6 +4,9 @@ mod config_paths;
 #[cfg(unix)]
 mod files;
 #[cfg(unix)]
+mod lasting;
+#[cfg(unix)]
 mod program;
+mod program_places;
 mod random;
 pub(crate) mod tables;

@@ -25,6 +25,8 @@ impl Home {
             .args(arguments)
             .env_clear()
             .env("HOME", self.0.path())
+            // So that the program under test is nowhere in a temporary folder.
+            .env("TMPDIR", self.0.path().join("tmp"))
             .envs(variables.iter().copied())
             .current_dir(self.0.path())
             .output()

@@ -1,6 +1,7 @@
 //! Any configuration: only the entry changes, and its removal leaves no trace.
 
-use callingbox_mcp::install::{ClientApp, InstallScope, Os};
+use callingbox_mcp::install::{ClientApp, InstallScope};
+use callingbox_mcp::system::Os;
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::CstRootNode;
 use proptest::prelude::*;

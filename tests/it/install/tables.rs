@@ -5,21 +5,15 @@ use std::path::{Path, PathBuf};
 
 use callingbox_mcp::config::KeySource;
 use callingbox_mcp::install::{
-    ClientApp, ClientFile, InstallScope, InstalledEntry, KeyDelivery, Machine, Os, ServerEntry,
+    ClientApp, ClientFile, InstallScope, InstalledEntry, KeyDelivery, Machine, ServerEntry,
 };
+use callingbox_mcp::system::{Os, SystemFolders};
 use serde_json::{Value, json};
 
 pub(crate) fn machine(os: Os, root: &Path) -> Machine {
-    let home = root.join("home");
+    let system = SystemFolders::new(os, &root.join("home"), root.join("tmp"), &|_| None);
     Machine {
-        os,
-        config: match os {
-            Os::Linux => home.join(".config"),
-            Os::MacOs => home.join("Library").join("Application Support"),
-            Os::Windows => home.join("AppData").join("Roaming"),
-        },
-        local_data: home.join("AppData").join("Local"),
-        home,
+        system,
         project: root.join("project"),
         claude_config_dir: None,
         codex_home: None,
