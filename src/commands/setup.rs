@@ -424,6 +424,7 @@ impl Setup {
             kind: asked.kind(),
             known_destination: check.known_destination,
             client_can_ask: true,
+            is_live: true,
             require_human: rules.require_human,
         };
         // `setup` always asks; the calling rules may add a reason.

@@ -10,7 +10,7 @@ use super::policy::{Decision, PolicyDecision, PolicyRefusal, RuleName};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ConfirmMode {
-    /// Never; what the rules mark `ask` is refused.
+    /// Never; what the rules mark `ask` is refused. A client that cannot ask gets the price of a number before it buys one.
     Never,
     /// For what the rules mark `ask`, every purchase, and, if the client can ask its user, the first call to a
     /// destination.
@@ -27,6 +27,8 @@ pub struct ConfirmContext {
     pub known_destination: bool,
     /// Whether the client can ask its user.
     pub client_can_ask: bool,
+    /// Whether a purchase spends real money.
+    pub is_live: bool,
     /// A first call, a purchase and what a rule marks `ask` need the user's own answer: a token that the model returns does
     /// not count, and a client that cannot ask is refused.
     pub require_human: bool,
@@ -50,7 +52,8 @@ pub fn confirmation_required(
     decision: &PolicyDecision,
     context: ConfirmContext,
 ) -> Confirmation {
-    let ConfirmContext { kind, known_destination, client_can_ask, require_human } = context;
+    let ConfirmContext { kind, known_destination, client_can_ask, is_live, require_human } =
+        context;
     let is_first_call = kind == OrderKind::Call && !known_destination;
     let (rule, reason) = match &decision.decision {
         Decision::Refuse(refusal) => return Confirmation::Refuse(refusal.clone()),
@@ -60,6 +63,9 @@ pub fn confirmation_required(
                 "every order needs confirmation"
             } else if kind == OrderKind::Purchase && (require_human || mode == ConfirmMode::Auto) {
                 "a purchase spends money"
+            } else if kind == OrderKind::Purchase && is_live && !client_can_ask {
+                // Nobody is asked: the model gets the price and a token.
+                return Confirmation::Ask("a purchase spends money".to_owned());
             } else if is_first_call
                 && (require_human || (mode == ConfirmMode::Auto && client_can_ask))
             {
@@ -138,7 +144,16 @@ mod tests {
             (&refuse, OrderKind::Call, true, ["xx", "xx", "xx"], ["xx", "xx", "xx"]),
             (&refuse, OrderKind::Call, false, ["xx", "xx", "xx"], ["xx", "xx", "xx"]),
         ];
-        for (decision, kind, known_destination, without, with) in cases {
+        let cases = [false, true].into_iter().flat_map(|is_live| {
+            cases.map(|(decision, kind, known, without, with)| {
+                let [never, auto, always] = without;
+                // With real money, a client that cannot ask gets a token in every mode.
+                let buys = is_live && kind == OrderKind::Purchase && never == "--";
+                let without = [if buys { "-?" } else { never }, auto, always];
+                (is_live, decision, kind, known, without, with)
+            })
+        });
+        for (is_live, decision, kind, known_destination, without, with) in cases {
             for (require_human, expected) in [(false, without), (true, with)] {
                 for (mode, expected) in [Never, Auto, Always].into_iter().zip(expected) {
                     let required: String = [true, false]
@@ -147,6 +162,7 @@ mod tests {
                                 kind,
                                 known_destination,
                                 client_can_ask,
+                                is_live,
                                 require_human,
                             };
                             match confirmation_required(mode, &policy_decision(decision), context) {
@@ -157,7 +173,7 @@ mod tests {
                         })
                         .iter()
                         .collect();
-                    let case = (mode, decision, kind, known_destination, require_human);
+                    let case = (mode, decision, kind, known_destination, is_live, require_human);
                     assert_eq!(required, expected, "{case:?}");
                 }
             }

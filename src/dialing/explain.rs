@@ -145,6 +145,7 @@ impl DialingRules {
             kind: OrderKind::Call,
             known_destination,
             client_can_ask,
+            is_live: true,
             require_human: self.require_human,
         };
         confirmation_required(self.confirm, decision, context)

@@ -52,6 +52,13 @@ impl Preview {
         self
     }
 
+    /// Adds a field that the yes does not cover, because it changes by itself.
+    #[must_use]
+    pub fn with_uncovered(mut self, name: &'static str, value: String) -> Self {
+        self.fields.push(PreviewField { name, value, is_covered: false });
+        self
+    }
+
     /// The preview as text.
     #[must_use]
     pub fn text(&self) -> String {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::account::Environment;
 use crate::dialing::confirm::{ConfirmContext, Confirmation, confirmation_required};
 use crate::dialing::destination::NumberType;
 use crate::dialing::ledger::ConfirmedBy;
@@ -86,6 +87,7 @@ where
             kind: asked.kind(),
             known_destination: judgment.known_destination,
             client_can_ask: cx.client.can_ask_human(),
+            is_live: cx.account.environment() == Environment::Live,
             require_human: rules.require_human,
         };
         confirmation_required(rules.confirm, &judgment.decision, situation)

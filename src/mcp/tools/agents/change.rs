@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::in_call_tools::{self, InCallTools};
-use super::read::AgentReport;
+use super::read::{AgentReport, DEFAULT_VOICE};
 use super::summary::{AgentInput, AgentSummary};
 use crate::account::Environment;
 use crate::mcp::input::arguments::{HttpsUrl, List, Object, Text};
@@ -46,10 +46,10 @@ pub(in crate::mcp::tools) struct UpdateAgentInput {
     persona: Option<Text<1, 20_000>>,
     /// New default task.
     instructions: Option<Text<1, 20_000>>,
-    /// New voice id.
+    /// New voice id, for all its calls.
     #[schemars(with = "Option<String>")]
     voice: Option<Text<1, 200>>,
-    /// New BCP 47 tag.
+    /// New BCP 47 tag: what it speaks, in all its calls.
     #[schemars(with = "Option<String>")]
     language: Option<Text<1, 35>>,
     /// New result fields, name to "boolean", "string" or "number"; they replace all old ones. {} ends extraction.
@@ -59,7 +59,7 @@ pub(in crate::mcp::tools) struct UpdateAgentInput {
     tools: Option<InCallTools>,
     /// New address that receives call events.
     webhook_url: Option<HttpsUrl>,
-    /// What to do when a machine answers.
+    /// Outbound calls only: what to do when a machine answers.
     voicemail_action: Option<VoicemailAction>,
     /// Fields to empty.
     clear: Option<List<Clearable, 4>>,
@@ -204,7 +204,8 @@ impl Tool for UpdateAgent {
         let agent = AgentSummary::from(agent);
         let mut text = format!("Changed {}.", agent.summary_line());
         for FieldChange { field, old, new } in &changes {
-            let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+            let none = if field == "voice" { DEFAULT_VOICE } else { "none" };
+            let value = |value: &Option<String>| value.clone().unwrap_or_else(|| none.to_owned());
             // Writing to a String cannot fail.
             let _ = write!(text, "\n{field}: {} → {}", value(old), value(new));
         }

@@ -32,10 +32,10 @@ pub(in crate::mcp::tools) struct CreateAgentInput {
     persona: Option<Text<1, 20_000>>,
     /// Its default task on each call.
     instructions: Option<Text<1, 20_000>>,
-    /// Voice id. Default: the platform's voice.
+    /// Voice id, for all its calls. Default: the platform's voice.
     #[schemars(with = "Option<String>")]
     voice: Option<Text<1, 200>>,
-    /// BCP 47 tag such as en.
+    /// BCP 47 tag such as en: what it speaks, in all its calls.
     #[schemars(with = "Option<String>")]
     language: Option<Text<1, 35>>,
     /// Result fields to extract after each call, flat: name to "boolean", "string" or "number".
@@ -44,7 +44,7 @@ pub(in crate::mcp::tools) struct CreateAgentInput {
     tools: Option<InCallTools>,
     /// Address that receives the events of its calls.
     webhook_url: Option<HttpsUrl>,
-    /// What to do when a machine answers. Default: hangup.
+    /// Outbound calls only: what to do when a machine answers. Default: hangup.
     voicemail_action: Option<VoicemailAction>,
     /// Owned numbers to attach.
     number_ids: Option<List<NumberId, 100>>,

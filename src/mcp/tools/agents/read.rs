@@ -1,13 +1,17 @@
 //! `list_agents` and `get_agent`.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::redact;
 use super::summary::{AgentInput, AgentSummary};
+use crate::dialing::ledger::{MAX_PAGE, RecordFilter};
+use crate::dialing::limits::OrderKind;
 use crate::mcp::input::arguments::Object;
 use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
@@ -32,8 +36,75 @@ pub(in crate::mcp::tools) struct ListAgentsInput {
 
 #[derive(Serialize, JsonSchema)]
 pub(in crate::mcp::tools) struct ListAgentsOutput {
-    agents: Vec<AgentSummary>,
+    agents: Vec<ListedAgent>,
     has_more: bool,
+}
+
+/// An agent in a list.
+#[derive(Serialize, JsonSchema)]
+struct ListedAgent {
+    #[serde(flatten)]
+    agent: AgentSummary,
+    /// By this server's ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_call_placed_at: Option<String>,
+}
+
+/// The times of the last calls that agents placed by the ledger.
+struct LastCalls {
+    placed_at: HashMap<String, Timestamp>,
+    /// Whether the ledger holds no older calls.
+    is_complete: bool,
+}
+
+impl LastCalls {
+    /// Without a ledger that can be read, a list has no such times.
+    async fn read(cx: &ToolContext) -> Option<Self> {
+        let dialer = cx.account.dialer().ok()?;
+        let account = dialer.account().await.ok()?;
+        let filter = RecordFilter {
+            account_id: Some(account.id().clone()),
+            limit: MAX_PAGE,
+            ..RecordFilter::default()
+        };
+        let records = dialer.ledger().await.ok()?.list_records(filter).await.ok()?;
+        let is_complete = u32::try_from(records.len()).is_ok_and(|count| count < MAX_PAGE);
+        let mut placed_at = HashMap::new();
+        for record in records {
+            if record.kind == OrderKind::Call
+                && record.state.id().is_some()
+                && let Some(agent) = record.agent_id
+            {
+                // The newest come first.
+                placed_at.entry(agent).or_insert(record.created_at);
+            }
+        }
+        Some(Self { placed_at, is_complete })
+    }
+
+    fn of_agent(&self, agent: &AgentSummary) -> Option<Timestamp> {
+        self.placed_at.get(agent.agent_id.as_str()).copied()
+    }
+}
+
+impl ListedAgent {
+    fn new(agent: AgentSummary, last_calls: Option<&LastCalls>) -> Self {
+        let last = last_calls.and_then(|calls| calls.of_agent(&agent));
+        Self { agent, last_call_placed_at: last.map(text::format_instant) }
+    }
+
+    fn summary_line(&self, last_calls: Option<&LastCalls>) -> String {
+        let line = self.agent.summary_line();
+        match &self.last_call_placed_at {
+            Some(at) => format!("{line}, last call placed {at}"),
+            None if self.agent.is_outbound()
+                && last_calls.is_some_and(|calls| calls.is_complete) =>
+            {
+                format!("{line}, no call placed by this server yet")
+            }
+            None => line,
+        }
+    }
 }
 
 impl Tool for ListAgents {
@@ -41,7 +112,7 @@ impl Tool for ListAgents {
     const TITLE: &'static str = "List agents";
     const DESCRIPTION: &'static [Sentence] = &[
         Always(
-            "Lists the account's agents in short, without archived agents. Use it to find an agent_id.",
+            "Lists the account's agents in short, without archived agents, with their numbers and when this server last placed a call with each. Use it to find an agent_id.",
         ),
         With(ToolName::GET_AGENT, "get_agent returns one in full."),
     ];
@@ -54,13 +125,18 @@ impl Tool for ListAgents {
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let page = cx.account.api()?.list_agents(input.kind).await?;
         let has_more = page.has_more;
-        let agents: Vec<AgentSummary> = page.data.into_iter().map(Into::into).collect();
+        let last_calls = LastCalls::read(cx).await;
+        let last_calls = last_calls.as_ref();
+        let agents: Vec<ListedAgent> =
+            page.data.into_iter().map(|agent| ListedAgent::new(agent.into(), last_calls)).collect();
         let mut text = match (agents.is_empty(), input.kind) {
             (true, None) => "There are no agents.".to_owned(),
             (true, Some(kind)) => {
                 format!("There is no {} agent. Leave `type` out to see all agents.", kind.as_str())
             }
-            (false, _) => agents.iter().map(|agent| agent.summary_line() + "\n").collect(),
+            (false, _) => {
+                agents.iter().map(|agent| agent.summary_line(last_calls) + "\n").collect()
+            }
         };
         if has_more {
             text.push_str(
@@ -70,13 +146,13 @@ impl Tool for ListAgents {
                 text.push_str(" Set `type` to see the agents of one type.");
             }
         }
-        let simulated = agents.iter().any(|agent| agent.simulated);
+        let simulated = agents.iter().any(|listed| listed.agent.simulated);
         Ok(Reply::new(ListAgentsOutput { agents, has_more }, text).with_simulated(simulated))
     }
 }
 
 /// The voice of an agent that names none.
-const DEFAULT_VOICE: &str = "the platform's default";
+pub(super) const DEFAULT_VOICE: &str = "the platform's default";
 
 pub(in crate::mcp::tools) struct GetAgent;
 
@@ -89,6 +165,7 @@ pub(in crate::mcp) struct AgentReport {
     persona: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     instructions: Option<String>,
+    /// Absent: the platform's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     voice: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::reply::text;
 use crate::mcp::tools::shared::wire_word;
 use callingbox::E164;
-use callingbox::{Agent, AgentId, NumberId};
+use callingbox::{Agent, AgentId, AgentType, NumberId};
 
 /// An agent in short.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -72,6 +72,10 @@ impl AgentSummary {
             let _ = write!(line, ", created {created}");
         }
         line
+    }
+
+    pub(super) fn is_outbound(&self) -> bool {
+        self.kind.as_deref() == Some(AgentType::Outbound.as_str())
     }
 
     /// Its numbers, with the primary one marked.

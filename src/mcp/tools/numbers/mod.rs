@@ -467,17 +467,34 @@ fn cost_line(offer: Option<&AvailableNumber>) -> String {
     }
 }
 
+/// How many purchases and how much money the limits leave for the next 24 hours; `None` without such limits.
+async fn describe_remaining_limits(cx: &ToolContext) -> Result<Option<String>, ToolError> {
+    let dialer = cx.account.dialer()?;
+    let limits = dialer.rules().policy.measured_limits();
+    let usage = dialer.measure_usage(&cx.caller).await?;
+    let purchases = limits.purchases_per_day.map(|max| {
+        let left = max.saturating_sub(usage.purchases.count);
+        format!("{left} of {max} purchases per day")
+    });
+    let money = limits.spend_per_day.map(|max| {
+        let left = MilliCents(max.0.saturating_sub(usage.spent.0));
+        format!("{left} of {max} per day")
+    });
+    let remaining: Vec<String> = purchases.into_iter().chain(money).collect();
+    Ok((!remaining.is_empty()).then(|| remaining.join(", ")))
+}
+
 impl Tool for PurchaseNumber {
     const NAME: ToolName = ToolName::PURCHASE_NUMBER;
     const TITLE: &'static str = "Buy a number";
     const DESCRIPTION: &'static [Sentence] = &[
         Live(
-            "Buys a phone number: its price is charged to the account's credit now and each month. Only the dashboard can release it.",
+            "Buys a phone number: its price is charged to the account's credit now and each month. Only the dashboard can release it. A client that cannot ask its user gets a preview first, with the price, the monthly cost, what is left of the limits and a confirmation_token: show it to the user.",
         ),
-        Sandbox("Buys a simulated phone number; only simulated credit is charged."),
-        Always(
-            "Use it when the user agreed to the price. A client that cannot ask its user gets a preview first, with the price, the monthly cost and a confirmation_token: show it to the user.",
+        Sandbox(
+            "Buys a simulated phone number; only simulated credit is charged. If the answer has a confirmation_token, show it to the user.",
         ),
+        Always("Use it when the user agreed to the price."),
     ];
     const TOOLSET: Toolset = Toolset::Numbers;
     const EFFECT: ToolEffect = ToolEffect::CostsMoney;
@@ -507,7 +524,11 @@ impl Tool for PurchaseNumber {
             let cost = cost_line(find_offer(cx, &phone_number).await?.as_ref());
             let number = phone_number.as_str();
             let title = format!("Buy the phone number {number}{aside}?");
-            Ok(Preview::new(title, [("Cost", Some(cost))], String::new()))
+            let preview = Preview::new(title, [("Cost", Some(cost))], String::new());
+            Ok(match describe_remaining_limits(cx).await? {
+                Some(remaining) => preview.with_uncovered("Left of the limits", remaining),
+                None => preview,
+            })
         };
         let ordered =
             ordering::place_order(cx, asked, token, preview).await.map_err(|stop| match stop {

@@ -9,6 +9,7 @@ use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
+use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
@@ -237,6 +238,18 @@ impl Tool for RedeliverWebhook {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let delivery = cx.account.api()?.redeliver_webhook(&input.delivery_id).await?;
-        Ok(DeliveryReport::from(delivery).into_reply("Queued for another delivery: "))
+        let delivery = DeliveryReport::from(delivery);
+        let count = match (delivery.manual_retry_count, delivery.attempt_count) {
+            (Some(retries), Some(attempts)) => {
+                format!("This is manual retry {retries}, after {attempts} attempt(s) so far.")
+            }
+            _ => "The attempt is counted.".to_owned(),
+        };
+        let step = NextStep::tool(
+            ToolName::GET_WEBHOOK_DELIVERY,
+            "shows whether the receiver accepted it",
+        );
+        let done = with_steps(&format!("Queued to be sent again. {count}"), &[step], &cx.tools);
+        Ok(delivery.into_reply(&format!("{done}\n")))
     }
 }
