@@ -188,6 +188,34 @@ mod tests {
     }
 
     #[test]
+    fn every_overlay_has_the_zones_of_the_area_codes_that_it_overlays() {
+        let table = include_str!("../../../scripts/data/nanp-area-codes.tsv");
+        let rows: Vec<Vec<&str>> = table_rows(table).map(|row| row.split('\t').collect()).collect();
+        let zones_of = |area: &str| -> BTreeSet<&str> {
+            find_row(&format!("1{area}"))
+                .unwrap_or_else(|| panic!("no row for {area}"))
+                .split('&')
+                .collect()
+        };
+        let mut overlays = 0;
+        for row in &rows {
+            for older in rows.iter().filter(|older| row[4].contains(older[0]) && older[1] < row[1])
+            {
+                // A younger overlay of two area codes belongs to no more than both of them.
+                let is_shared = older[4].contains(row[0]);
+                overlays += usize::from(is_shared);
+                assert!(
+                    !is_shared || zones_of(row[0]).is_superset(&zones_of(older[0])),
+                    "{} lacks zones of {}",
+                    row[0],
+                    older[0]
+                );
+            }
+        }
+        assert!(overlays > 150, "{overlays}");
+    }
+
+    #[test]
     fn every_calling_code_is_judged_by_the_clocks_of_its_own_countries() {
         let mut by_country: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for row in table_rows(include_str!("../../../scripts/data/zone.tab")) {
@@ -245,6 +273,9 @@ mod tests {
             ("+14485550123", &["America/Chicago", "America/New_York"]),
             ("+14585550123", &["America/Boise", "America/Denver", "America/Los_Angeles"]),
             ("+14745550123", &["America/Edmonton", "America/Regina", "America/Swift_Current"]),
+            // Overlays that libphonenumber does not know yet.
+            ("+17295550123", &["America/Chicago", "America/New_York"]),
+            ("+14835550123", &["America/Chicago", "America/New_York"]),
             ("+16715550123", &["Pacific/Guam"]),
             // A country that libphonenumber has by the zone of a neighbor.
             ("+211912345678", &["Africa/Juba"]),
