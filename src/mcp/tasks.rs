@@ -115,16 +115,16 @@ pub async fn get_task(
 
 /// When the client should poll again.
 fn poll_interval_ms(call: &Call, now: Timestamp) -> u64 {
-    let begun = call.created_at.as_ref().and_then(|at| at.instant());
-    let age = begun.map_or(0, |at| now.duration_since(at).as_secs());
+    let begun = call.created_at.as_ref().and_then(|created| created.instant());
+    let age = begun.map_or(0, |begun| now.duration_since(begun).as_secs());
     if age > 300 { SLOW_POLL_MS } else { POLL_MS }
 }
 
 /// Builds the task's record from the call.
 fn build_task(task: &str, observed: &ObservedCall) -> Task {
     let call = &observed.call;
-    let text = |at: &Option<callingbox::Timestamp>| {
-        at.as_ref().map_or_else(|| Timestamp::UNIX_EPOCH.to_string(), ToString::to_string)
+    let text = |time: &Option<callingbox::Timestamp>| {
+        time.as_ref().map_or_else(|| Timestamp::UNIX_EPOCH.to_string(), ToString::to_string)
     };
     let mut message = format!("call_id: {}. The call is {}.", call.id, call.status);
     if let Some(trouble) = &observed.trouble {

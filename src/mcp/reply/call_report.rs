@@ -286,7 +286,7 @@ struct CallLength {
 
 impl CallLength {
     fn new(call: &Call, now: Option<Timestamp>) -> Self {
-        let instant = |at: &Option<callingbox::Timestamp>| at.as_ref()?.instant();
+        let instant = |time: &Option<callingbox::Timestamp>| time.as_ref()?.instant();
         let end = instant(&call.ended_at).or(now);
         let answered = instant(&call.answered_at);
         let between = |from: Option<Timestamp>, to: Option<Timestamp>| {

@@ -2,8 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
-use super::append_fields;
+use super::WebhookRecord;
 use crate::mcp::input::arguments::BoundedInteger;
 use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
@@ -20,35 +21,23 @@ use callingbox::{
 };
 
 /// A delivery, under the names that the tools take.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub(in crate::mcp::tools) struct DeliveryReport {
     delivery_id: DeliveryId,
-    #[serde(skip_serializing_if = "Option::is_none")]
     webhook_id: Option<EndpointId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     call_id: Option<CallId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     event_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     attempt_count: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     manual_retry_count: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     last_response_status: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     delivered_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     updated_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
@@ -76,7 +65,7 @@ impl From<WebhookDelivery> for DeliveryReport {
     }
 }
 
-impl DeliveryReport {
+impl WebhookRecord for DeliveryReport {
     /// One line: ids, event, state, last error.
     fn summary_line(&self) -> String {
         let call = self.call_id.as_ref().map(|id| format!(" of call_id {id}"));
@@ -94,26 +83,20 @@ impl DeliveryReport {
         )
     }
 
-    /// All fields except the times of creation and change.
-    fn text(&self) -> String {
+    fn fields(&self) -> Vec<(&'static str, Option<String>)> {
         let to_come = self.status.as_deref() == Some("pending");
         let next_attempt_at = self.next_attempt_at.as_ref().filter(|_| to_come);
-        append_fields(
-            self.summary_line(),
-            [
-                ("url", self.url.clone()),
-                ("manual_retry_count", self.manual_retry_count.map(|count| count.to_string())),
-                ("last_response_status", self.last_response_status.map(|code| code.to_string())),
-                ("next_attempt_at", next_attempt_at.map(ToString::to_string)),
-                ("delivered_at", self.delivered_at.as_ref().map(ToString::to_string)),
-            ],
-        )
+        vec![
+            ("url", self.url.clone()),
+            ("manual_retry_count", self.manual_retry_count.map(|count| count.to_string())),
+            ("last_response_status", self.last_response_status.map(|code| code.to_string())),
+            ("next_attempt_at", next_attempt_at.map(ToString::to_string)),
+            ("delivered_at", self.delivered_at.as_ref().map(ToString::to_string)),
+        ]
     }
 
-    /// This as a reply, after what was done.
-    fn into_reply(self, done: &str) -> Reply<Self> {
-        let (text, simulated) = (format!("{done}{}", self.text()), self.simulated);
-        Reply::new(self, text).with_simulated(simulated)
+    fn is_simulated(&self) -> bool {
+        self.simulated
     }
 }
 

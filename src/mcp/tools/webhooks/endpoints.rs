@@ -2,8 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
-use super::append_fields;
+use super::WebhookRecord;
 use crate::account::Environment;
 use crate::mcp::input::arguments::{HttpsUrl, List, Text};
 use crate::mcp::registry::description::Sentence::{self, Always, With};
@@ -23,27 +24,19 @@ use callingbox::{
 };
 
 /// A webhook endpoint, under the names that the tools take.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub(in crate::mcp::tools) struct WebhookReport {
     webhook_id: EndpointId,
-    #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     enabled_events: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     disabled_reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     disabled_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     consecutive_failures: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     updated_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
@@ -68,7 +61,7 @@ impl From<WebhookEndpoint> for WebhookReport {
     }
 }
 
-impl WebhookReport {
+impl WebhookRecord for WebhookReport {
     /// One line: id, address, state, events.
     fn summary_line(&self) -> String {
         let reason = self.disabled_reason.as_deref();
@@ -87,22 +80,16 @@ impl WebhookReport {
         )
     }
 
-    /// All fields except the times of creation and change.
-    fn text(&self) -> String {
-        append_fields(
-            self.summary_line(),
-            [
-                ("description", self.description.clone()),
-                ("disabled_at", self.disabled_at.as_ref().map(ToString::to_string)),
-                ("consecutive_failures", self.consecutive_failures.map(|count| count.to_string())),
-            ],
-        )
+    fn fields(&self) -> Vec<(&'static str, Option<String>)> {
+        vec![
+            ("description", self.description.clone()),
+            ("disabled_at", self.disabled_at.as_ref().map(ToString::to_string)),
+            ("consecutive_failures", self.consecutive_failures.map(|count| count.to_string())),
+        ]
     }
 
-    /// This as a reply, after what was done.
-    fn into_reply(self, done: &str) -> Reply<Self> {
-        let (text, simulated) = (format!("{done}{}", self.text()), self.simulated);
-        Reply::new(self, text).with_simulated(simulated)
+    fn is_simulated(&self) -> bool {
+        self.simulated
     }
 }
 
@@ -181,12 +168,11 @@ impl Tool for GetWebhook {
 }
 
 /// An endpoint with the secret that is shown this once.
+#[skip_serializing_none]
 #[derive(Serialize, JsonSchema)]
 pub(in crate::mcp::tools) struct WebhookSecret {
     webhook_id: EndpointId,
-    #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     signing_secret: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
