@@ -40,7 +40,10 @@ fn write_starter_file(file: &ConfigFile, folders: &UserFolders) -> anyhow::Resul
     let exists = std::fs::symlink_metadata(&path).is_ok();
     anyhow::ensure!(!exists, "{} already exists; it was not changed", path.display());
     install::write_new(&path, starter_file())?;
-    print(format!("Wrote {}. A server reads it when it starts, or at SIGHUP.\n", path.display()))
+    print(format!(
+        "Wrote {}. A server over HTTP reads it when it changes, and every server when it starts.\n",
+        path.display()
+    ))
 }
 
 async fn explain_number(

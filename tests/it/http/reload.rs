@@ -41,17 +41,26 @@ impl Running {
 
     fn write(&self, name: &str, text: &str) {
         let folder = self.server.home.path().join("config/callingbox-mcp");
-        std::fs::write(folder.join(name), text).unwrap();
+        // In one step, so that the server never reads half a file.
+        let new = folder.join("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, folder.join(name)).unwrap();
     }
 
     fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Sends SIGHUP and waits until the log has this text so many times.
-    async fn hang_up(&self, logged: &str, times: usize) {
+    /// Sends SIGHUP and waits until the log has this text once more.
+    async fn hang_up(&self, logged: &str) {
+        let before = self.log().matches(logged).count();
         let id = self.server.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-HUP", &id]).status().await.unwrap().success());
+        self.wait_for_log(logged, before + 1).await;
+    }
+
+    /// Waits until the log has this text so many times.
+    async fn wait_for_log(&self, logged: &str, times: usize) {
         let begun = Instant::now();
         while self.log().matches(logged).count() < times {
             assert!(begun.elapsed() < TEST_TIMEOUT, "{}", self.log());
@@ -80,19 +89,18 @@ async fn calling_rules_are_reloaded_and_invalid_ones_are_ignored() {
     assert_eq!(call("+13105550100").await, "refused_by_policy");
 
     running.write("policy.toml", "default = \"allow\"\n");
-    assert_eq!(call("+13105550100").await, "refused_by_policy");
-    running.hang_up("calling rules reloaded", 1).await;
+    running.hang_up("calling rules reloaded").await;
     assert_eq!(call("+13105550103").await, Value::Null);
 
     running.write("policy.toml", "default = \"refuse\"\n\n[limits]\nper_huor = 3\n");
-    running.hang_up("calling rules not reloaded", 1).await;
+    running.hang_up("calling rules not reloaded").await;
     let log = running.log();
     assert!(log.contains("policy.toml: the calling rules cannot be read, line 4: "), "{log}");
     // CallingBox is asked, and has a reason of its own.
     assert_eq!(call("+13105550111").await, "insufficient_credit");
 
     running.write("policy.toml", "default = \"refuse\"\n");
-    running.hang_up("calling rules reloaded", 2).await;
+    running.hang_up("calling rules reloaded").await;
     assert_eq!(call("+13105550102").await, "refused_by_policy");
     let policy = server.modern("resources/read", json!({"uri": "callingbox://policy"}));
     let policy =
@@ -102,8 +110,36 @@ async fn calling_rules_are_reloaded_and_invalid_ones_are_ignored() {
 
     let folder = running.server.home.path().join("config/callingbox-mcp");
     std::fs::remove_file(folder.join("policy.toml")).unwrap();
-    running.hang_up("calling rules not reloaded", 2).await;
+    running.hang_up("calling rules not reloaded").await;
     assert_eq!(call("+13105550101").await, "refused_by_policy");
+}
+
+/// Windows has no SIGHUP.
+#[tokio::test]
+async fn calling_rules_are_read_again_when_their_file_changes() {
+    let running = Running::start(&[("policy.toml", "default = \"allow\"\n")], &[]).await;
+    for (text, logged) in [
+        (Some("default = \"refuse\"\n"), "calling rules reloaded"),
+        (Some("default = \"refus\"\n"), "calling rules not reloaded"),
+        (Some("default = \"refuse\" # again\n"), "calling rules reloaded"),
+        (None, "calling rules not reloaded"),
+    ] {
+        let before = running.log().matches(logged).count();
+        match text {
+            Some(text) => running.write("policy.toml", text),
+            None => {
+                let folder = running.server.home.path().join("config/callingbox-mcp");
+                std::fs::remove_file(folder.join("policy.toml")).unwrap();
+            }
+        }
+        running.wait_for_log(logged, before + 1).await;
+    }
+    let policy = running.server.modern("resources/read", json!({"uri": "callingbox://policy"}));
+    let policy = policy.header("mcp-name", "callingbox://policy").send().await.unwrap();
+    let policy = message(policy).await["result"]["contents"][0]["text"].clone();
+    assert!(policy.as_str().unwrap().contains("\"default\":\"refuse\""), "{policy}");
+    // Each change is read once.
+    assert_eq!(running.log().matches(" reloaded").count(), 4, "{}", running.log());
 }
 
 #[tokio::test]
@@ -127,7 +163,7 @@ async fn a_rule_that_is_added_before_the_user_answers_applies() {
     let mut events = Events::new(session.request("tools/call", params).await);
     let question = events.message(|message| message["method"] == "elicitation/create").await;
     running.write("policy.toml", "default = \"refuse\"\n");
-    running.hang_up("calling rules reloaded", 1).await;
+    running.hang_up("calling rules reloaded").await;
     let yes = json!({"action": "accept", "content": {"confirm": true}});
     let yes = json!({"jsonrpc": "2.0", "id": question["id"], "result": yes});
     assert_eq!(session.post(&yes).send().await.unwrap().status(), 202);
@@ -149,11 +185,11 @@ async fn tokens_are_reloaded_and_an_invalid_file_is_ignored() {
         asked.send().await.unwrap().status().as_u16()
     };
     let first = create("first").await;
-    running.hang_up("token file reloaded", 1).await;
+    running.hang_up("token file reloaded").await;
     assert_eq!(status(&first).await, 200);
 
     running.write("tokens.toml", "[[token]]\nname = \"x\"\nhsah = \"sha256:00\"\n");
-    running.hang_up("token file unreadable; keeping the tokens loaded before", 1).await;
+    running.hang_up("token file unreadable; keeping the tokens loaded before").await;
     let log = running.log();
     assert!(log.contains("tokens.toml: line 3: unknown field `hsah`"), "{log}");
     assert!(log.contains("Did you mean `hash`?"), "{log}");
@@ -201,7 +237,7 @@ async fn the_start_of_a_live_server_says_that_no_spending_limit_is_set() {
         for environment in [&[][..], SANDBOX] {
             let running = Running::start_in(environment, files, &[]).await;
             // Reading the rules again, with or without a file, changes nothing of it.
-            running.hang_up("calling rules reloaded", 1).await;
+            running.hang_up("calling rules reloaded").await;
             let is_live = environment.is_empty();
             let expected = notice.repeat((noticed && is_live).into());
             assert_eq!(running.server.notice.trim_end(), expected, "{file}");
@@ -225,11 +261,13 @@ async fn rules_that_others_can_change_by_now_are_not_read_again() {
 
     let running = Running::start(&[("policy.toml", "default = \"refuse\"\n")], &[]).await;
     let path = running.server.home.path().join("config/callingbox-mcp/policy.toml");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
-    running.write("policy.toml", "default = \"allow\"\n");
-    running.hang_up("calling rules not reloaded", 1).await;
+    let new = path.with_file_name("new");
+    std::fs::write(&new, "default = \"allow\"\n").unwrap();
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o666)).unwrap();
+    std::fs::rename(new, &path).unwrap();
+    running.hang_up("calling rules not reloaded").await;
     let log = running.log();
     assert!(log.contains("other users of this machine can change"), "{log}");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    running.hang_up("calling rules reloaded", 1).await;
+    running.hang_up("calling rules reloaded").await;
 }
