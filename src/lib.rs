@@ -18,7 +18,7 @@
 //! - [`telemetry`]: logs, metrics and traces.
 //! - [`peer_address`]: the address by which limits know a peer. [`env_var`]: reads environment variables. [`system`]: the
 //!   operating system and its folders. `suggest`: "did you mean". `toml_error`: words errors in TOML files.
-//!   [`protected_file`]: who can change a file with a secret or with rules.
+//!   [`protected_file`]: who can change a file with a secret or with rules. [`windows_acl`]: the same by the lists of Windows.
 
 pub mod account;
 pub mod cli;
@@ -44,3 +44,4 @@ pub mod toolset;
 pub mod ttl_cache;
 pub mod watch;
 pub mod webhook;
+pub mod windows_acl;

@@ -24,6 +24,7 @@ use crate::env_var::read_env_var;
 use crate::protected_file::check_writers;
 use crate::simulator::{self, Simulator};
 use crate::state::SharedState;
+use crate::system::Os;
 use crate::telemetry::metrics;
 use crate::telemetry::traces::TRACE_HEADERS;
 use callingbox::{ApiKey, BaseUrl, ClientConfig, InvalidBaseUrl, Timeouts};
@@ -174,7 +175,7 @@ impl Runtime {
         let (accounts, account, embedded) = match &global.sandbox {
             None => {
                 let found = config::find_credentials(file, &read_env_var, folders)?;
-                for problem in config::check_network_variables(&read_env_var) {
+                for problem in config::check_network_variables(Os::this(), &read_env_var) {
                     tracing::warn!("{problem}");
                 }
                 let accounts = factory(Environment::Live, found.base_url);

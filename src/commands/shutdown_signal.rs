@@ -15,11 +15,23 @@ pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-#[cfg(not(unix))]
+/// Resolves when the user presses Ctrl-C or Ctrl-Break, closes the console, or shuts the machine down. Call it early: an
+/// event before the call ends the process. Windows waits a few seconds for the process to end.
+#[cfg(windows)]
 pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    Ok(async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
+    use anyhow::Context;
+    use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
+    const NO_EVENTS: &str = "cannot listen for the end of the console";
+    let mut interrupt = ctrl_c().context(NO_EVENTS)?;
+    let mut break_key = ctrl_break().context(NO_EVENTS)?;
+    let mut close = ctrl_close().context(NO_EVENTS)?;
+    let mut machine = ctrl_shutdown().context(NO_EVENTS)?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = break_key.recv() => {}
+            _ = close.recv() => {}
+            _ = machine.recv() => {}
         }
     })
 }

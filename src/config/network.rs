@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::EnvReader;
+use crate::system::Os;
 
 /// A variable that is set, but cannot be used. Its value is not shown, because a proxy's URL may hold a password.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +34,7 @@ pub enum NetworkVariableError {
 
 /// Finds the variables that are set, but cannot be used.
 #[must_use]
-pub fn check_network_variables(read_env: EnvReader) -> Vec<NetworkVariableError> {
+pub fn check_network_variables(os: Os, read_env: EnvReader) -> Vec<NetworkVariableError> {
     let value = |name: &'static str| Some((name, read_env(name).ok().flatten()?));
     // For each kind, the HTTP client takes the first name that is set.
     let proxies = [["HTTPS_PROXY", "https_proxy"], ["ALL_PROXY", "all_proxy"]];
@@ -41,7 +42,7 @@ pub fn check_network_variables(read_env: EnvReader) -> Vec<NetworkVariableError>
     let mut problems: Vec<NetworkVariableError> =
         proxies.filter_map(|(name, url)| check_proxy(name, &url).err()).collect();
     // Windows and macOS have certificate stores of their own.
-    if !cfg!(any(windows, target_os = "macos"))
+    if os == Os::Linux
         && let Some((_, path)) = value("SSL_CERT_FILE")
     {
         problems.extend(check_certificates(Path::new(&path)).err());
@@ -77,8 +78,12 @@ mod tests {
     use super::*;
 
     fn problem(name: &str, value: &str) -> Option<String> {
+        problem_on(Os::Linux, name, value)
+    }
+
+    fn problem_on(os: Os, name: &str, value: &str) -> Option<String> {
         let read_env = |wanted: &str| Ok((wanted == name).then(|| value.to_owned()));
-        let problems = check_network_variables(&read_env);
+        let problems = check_network_variables(os, &read_env);
         assert!(problems.len() <= 1, "{problems:?}");
         problems.first().map(ToString::to_string)
     }
@@ -105,13 +110,15 @@ mod tests {
         }
     }
 
-    #[cfg(not(any(windows, target_os = "macos")))]
     #[test]
     fn a_certificate_file_must_be_readable_and_pem() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca");
         let text = path.to_str().unwrap();
-        assert!(problem("SSL_CERT_FILE", text).unwrap().contains("cannot be read (No such file"));
+        assert!(problem("SSL_CERT_FILE", text).unwrap().contains("cannot be read ("));
+        for os in [Os::MacOs, Os::Windows] {
+            assert_eq!(problem_on(os, "SSL_CERT_FILE", text), None, "{os:?}");
+        }
         std::fs::write(&path, b"\x30\x82\x01\x0a\x02\x82").unwrap();
         assert!(problem("SSL_CERT_FILE", text).unwrap().contains("openssl x509 -inform der"));
         let pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";

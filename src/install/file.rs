@@ -126,6 +126,13 @@ pub(super) fn put(
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     let mut file = builder.tempfile_in(folder).map_err(io(path, "writing beside it"))?;
+    // The folder of the user is closed to others anyway, so a system that cannot close the file does not matter.
+    #[cfg(windows)]
+    if matches!(permissions, Permissions::Private)
+        && let Err(error) = crate::windows_acl::restrict_to_user(file.path())
+    {
+        tracing::debug!(%error, path = %path.display(), "the file keeps the permissions of its folder");
+    }
     file.write_all(bytes).map_err(io(path, "writing beside it"))?;
     if let Some(kept) = kept {
         file.as_file().set_permissions(kept).map_err(io(path, "keeping its permissions"))?;
@@ -158,7 +165,7 @@ pub(super) fn remove(path: &Path) -> Result<(), InstallError> {
     fs::remove_file(path).map_err(io(path, "removing it"))
 }
 
-/// Stores an API key in a file that only the user can read (mode 0600 on Unix; in the user's own folder on Windows).
+/// Stores an API key in a file that only the user can read (mode 0600 on Unix, a list of one on Windows).
 /// Returns whether the file changed.
 ///
 /// # Errors

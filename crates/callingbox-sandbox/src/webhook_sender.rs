@@ -159,10 +159,11 @@ fn build_tls_config() -> Result<rustls::ClientConfig, String> {
         .map_err(|error| error.to_string())?
         .with_platform_verifier()
         .map_err(|error| {
-            format!(
-                "the system's trusted certificates cannot be used ({error}); install \
-                 ca-certificates, or set SSL_CERT_FILE"
-            )
+            let advice = match cfg!(any(windows, target_vendor = "apple")) {
+                true => "check the certificates that this system trusts",
+                false => "install ca-certificates, or set SSL_CERT_FILE",
+            };
+            format!("the system's trusted certificates cannot be used ({error}); {advice}")
         })?
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];

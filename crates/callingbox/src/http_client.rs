@@ -33,11 +33,8 @@ pub fn tls_config(certificates: bool) -> Result<rustls::ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let mut tls = if certificates {
-        let path = std::env::var_os("SSL_CERT_FILE");
-        let advice = match &path {
-            Some(_) => "SSL_CERT_FILE must name a readable file of certificates in PEM form",
-            None => "install ca-certificates, or set SSL_CERT_FILE to a PEM file",
-        };
+        let path = std::env::var_os("SSL_CERT_FILE").filter(|_| !HAS_SYSTEM_STORE);
+        let advice = certificate_advice(HAS_SYSTEM_STORE, path.is_some());
         let file = path.and_then(|path| std::fs::read(path).ok());
         let marked = read_marked_certificates(&file.unwrap_or_default());
         let verifier = Verifier::new_with_extra_roots(marked, provider).map_err(|error| {
@@ -52,6 +49,18 @@ pub fn tls_config(certificates: bool) -> Result<rustls::ClientConfig, String> {
     };
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(tls)
+}
+
+/// Whether the system keeps the certificates that it trusts in a store of its own, and not in files.
+const HAS_SYSTEM_STORE: bool = cfg!(any(windows, target_vendor = "apple"));
+
+/// What to do if the system's certificates cannot be used.
+fn certificate_advice(has_system_store: bool, is_file_set: bool) -> &'static str {
+    match (has_system_store, is_file_set) {
+        (true, _) => "check the certificates that this system trusts",
+        (false, true) => "SSL_CERT_FILE must name a readable file of certificates in PEM form",
+        (false, false) => "install ca-certificates, or set SSL_CERT_FILE to a PEM file",
+    }
 }
 
 /// The certificates of a file that begins with a byte order mark, for which the system's reader misses the first one.
@@ -98,6 +107,13 @@ pub async fn read_body(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn advice_on_certificates_is_that_of_the_system() {
+        assert!(!certificate_advice(true, true).contains("SSL_CERT_FILE"));
+        assert!(certificate_advice(false, true).starts_with("SSL_CERT_FILE must name"));
+        assert!(certificate_advice(false, false).starts_with("install ca-certificates"));
+    }
 
     #[test]
     fn a_certificate_after_a_byte_order_mark_is_read() {

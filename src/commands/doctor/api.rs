@@ -12,8 +12,9 @@ use crate::commands::ready_agent::find_ready_agent;
 use crate::config::{self, ConfigFile, KeySource, NetworkVariableError, UserFolders};
 use crate::env_var::read_env_var;
 use crate::mcp::reply::text::one_line;
-use crate::protected_file::check_writers;
+use crate::protected_file::{can_others_read, check_writers, hide_command};
 use crate::runtime::{self, SimulatorConnection, client_config};
+use crate::system::Os;
 use callingbox::E164;
 use callingbox::{
     self, AgentType, ApiClient, ApiKey, BaseUrl, ErrorKind, PageRequest, Phase, Probe, Timeouts,
@@ -124,7 +125,9 @@ async fn check_live_api(file: &ConfigFile, folders: &UserFolders, setup: &str) -
     };
     findings.push(check_base_url(&found.base_url));
     if !found.base_url.is_loopback() {
-        findings.extend(config::check_network_variables(&read_env_var).iter().map(check_variable));
+        findings.extend(
+            config::check_network_variables(Os::this(), &read_env_var).iter().map(check_variable),
+        );
     }
     let is_key_missing = key.is_none();
     let Some(key) = key.or_else(|| ApiKey::new(PLACEHOLDER_KEY.to_owned()).ok()) else {
@@ -167,23 +170,18 @@ fn skip_from(why: &str, from: &str) -> Vec<Finding> {
 /// Whether other users can read or change the key.
 fn check_key_file(source: &KeySource) -> Finding {
     let Some(path) = source.path() else { return Finding::ok("key", format!("set in {source}")) };
-    let path = path.display();
-    if let Some(Err(problem)) = source.path().map(check_writers) {
-        return Finding::warn("key", format!("read from {path}"), problem.to_string());
+    let shown = path.display();
+    if let Err(problem) = check_writers(path) {
+        return Finding::warn("key", format!("read from {shown}"), problem.to_string());
     }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let is_public = source.path().and_then(|path| std::fs::metadata(path).ok());
-        if is_public.is_some_and(|file| file.permissions().mode() & 0o077 != 0) {
-            return Finding::warn(
-                "key",
-                format!("read from {path}, which other users of this machine can read"),
-                format!("chmod 600 {path}"),
-            );
-        }
+    if can_others_read(path) {
+        return Finding::warn(
+            "key",
+            format!("read from {shown}, which other users of this machine can read"),
+            hide_command(Os::this(), path),
+        );
     }
-    Finding::ok("key", format!("read from {path}"))
+    Finding::ok("key", format!("read from {shown}"))
 }
 
 fn check_base_url(base_url: &BaseUrl) -> Finding {
@@ -236,6 +234,21 @@ async fn check_requests(
     findings
 }
 
+/// How to make a secure connection possible.
+fn tls_fix(os: Os) -> String {
+    let store = match os {
+        Os::Linux => "by the package ca-certificates, or in the PEM file that SSL_CERT_FILE names",
+        Os::MacOs => "in Keychain Access, which counts instead of SSL_CERT_FILE",
+        Os::Windows => {
+            "in the certificate store of Windows (certmgr.msc), which counts instead of SSL_CERT_FILE"
+        }
+    };
+    format!(
+        "check the date of this machine, and whether a proxy or virus scanner interrupts encrypted connections: this \
+         machine must trust its certificate, {store}"
+    )
+}
+
 /// Why the API was not reached; `None` if it was.
 fn find_network_problem(error: &callingbox::Error) -> Option<Finding> {
     let fix = match error.kind() {
@@ -249,10 +262,7 @@ fn find_network_problem(error: &callingbox::Error) -> Option<Finding> {
                  HTTPS_PROXY, if set, is correct; a server must listen at CALLINGBOX_BASE_URL"
             }
             Phase::Tls => {
-                "check the date of this machine, and whether a proxy or virus scanner interrupts \
-                 encrypted connections: this machine must trust its certificate (the store of the \
-                 system on Windows and macOS; elsewhere the package ca-certificates, or the PEM \
-                 file that SSL_CERT_FILE names)"
+                return Some(Finding::fail(NETWORK, error.kind().to_string(), tls_fix(Os::this())));
             }
             Phase::Timeout | Phase::Send | Phase::Receive => {
                 "try again in a minute; if it fails again, a proxy or firewall is the likely cause"
@@ -363,6 +373,18 @@ async fn check_number_and_agent(
 mod tests {
     use super::super::finding::Level;
     use super::*;
+
+    #[test]
+    fn advice_on_certificates_is_that_of_the_system() {
+        for (os, word, other) in [
+            (Os::Linux, "ca-certificates", "certmgr"),
+            (Os::MacOs, "Keychain", "ca-certificates"),
+            (Os::Windows, "certmgr.msc", "ca-certificates"),
+        ] {
+            let fix = tls_fix(os);
+            assert!(fix.contains(word) && !fix.contains(other), "{fix}");
+        }
+    }
 
     #[test]
     fn the_level_depends_on_the_skew_in_either_direction() {
