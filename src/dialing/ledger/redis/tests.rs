@@ -83,7 +83,7 @@ async fn refuses_what_it_cannot_keep() {
     let mut connection = server.connection();
     let _: () = connection.hset("test:meta", "version", 99).await.unwrap();
     let newer = open(&server, Environment::Sandbox).await.unwrap_err();
-    assert!(matches!(newer, LedgerError::Newer { found: 99, supported: 2 }), "{newer}");
+    assert!(matches!(newer, LedgerError::Newer { found: 99, supported: 3 }), "{newer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
