@@ -75,6 +75,7 @@ async fn explain_number(
         destination: &destination,
         agent_id: &check.agent,
         caller: &caller,
+        is_batch: false,
         now: used.now,
         usage: &used.usage,
         hold: CALL_HOLD,

@@ -81,7 +81,7 @@ impl Dialer {
     }
 
     /// Runs work to its end even if the caller stops waiting for it.
-    async fn spawn_detached<T: Send + 'static>(
+    pub(super) async fn spawn_detached<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, DialError>> + Send + 'static,
     ) -> Result<T, DialError> {
@@ -92,7 +92,7 @@ impl Dialer {
     }
 
     /// The only place that sends the request.
-    async fn dispatch(
+    pub(super) async fn dispatch(
         &self,
         ledger: &Arc<dyn Ledger>,
         account: &AccountRef,

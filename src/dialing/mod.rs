@@ -11,8 +11,9 @@
 //! - [`caller`]: who asked for an order. [`organization`]: which account of the ledger an API key belongs to.
 //! - [`order`]: a call or a purchase, and what makes two the same. [`outcome`] and [`call_outcome`]: their results.
 //! - [`dialer`]: places orders at most once, in the steps of `policy_check`, `recovery` and `dispatch`;
-//!   `lease` withholds a request whose dispatch another process may have taken over; [`search`] finds out whether an order was placed.
+//!   [`attempt`] places the calls of batches; `lease` withholds a request whose dispatch another process may have taken over; [`search`] finds out whether an order was placed.
 
+pub mod attempt;
 pub mod call_outcome;
 pub mod caller;
 pub mod clock;

@@ -65,6 +65,7 @@ impl Dialer {
                     destination: &destination,
                     agent_id: call.agent_id.as_str(),
                     caller: &request.caller,
+                    is_batch: false,
                     now,
                     usage: &usage,
                     hold: request.hold(),

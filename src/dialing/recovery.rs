@@ -163,7 +163,7 @@ impl Dialer {
         }
     }
 
-    async fn new_intent(
+    pub(super) async fn new_intent(
         &self,
         account: &AccountRef,
         request: &DialRequest,
@@ -243,7 +243,7 @@ impl Dialer {
     }
 
     /// Determines the result of a dispatch that no process works on. `None`: look in the ledger again.
-    async fn resolve(
+    pub(super) async fn resolve(
         &self,
         ledger: &dyn Ledger,
         record: DispatchRecord,

@@ -20,6 +20,8 @@ pub struct PolicyInput<'a> {
     pub agent_id: &'a str,
     /// Who asks for the call.
     pub caller: &'a CallerName,
+    /// Whether the call is part of a batch.
+    pub is_batch: bool,
     pub now: Timestamp,
     /// The usage, measured against [`Policy::measured_limits`].
     pub usage: &'a Usage,
@@ -136,6 +138,26 @@ pub struct PolicyDecision {
     pub explanation: Vec<String>,
 }
 
+/// The decision on an attempt of a batch, which waits where another call would be refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptDecision {
+    /// What the rules say, apart from quiet hours and limits.
+    pub decision: PolicyDecision,
+    /// The quiet hours at the destination, if it is within them now.
+    pub quiet: Option<QuietWait>,
+    /// Whether a rule that says `batch = true` allows it.
+    pub allows_batch: bool,
+}
+
+/// The quiet hours in which an attempt waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuietWait {
+    /// Their end; `None` if they never end.
+    pub until: Option<Timestamp>,
+    /// What it says of the hour there.
+    pub reason: String,
+}
+
 /// The answer of one part of the policy that applies to the call.
 struct RuleMatch {
     rule: RuleName,
@@ -145,6 +167,15 @@ struct RuleMatch {
     until: Option<Timestamp>,
 }
 
+/// The parts of the policy that apply to a call, apart from the limits.
+struct CallMatches<'a> {
+    matches: Vec<RuleMatch>,
+    /// The quiet hours, or the rule for a number without a time zone.
+    hours: Option<RuleMatch>,
+    /// The rule that decides.
+    deciding: Option<&'a Rule>,
+}
+
 impl Policy {
     /// Decides on a call.
     #[must_use]
@@ -152,16 +183,47 @@ impl Policy {
         if let Some(rule_match) = match_undialable(request.to, request.destination) {
             return decide_strictest(vec![rule_match], Vec::new());
         }
+        let CallMatches { mut matches, hours, deciding: _ } = self.match_call(request);
+        matches.extend(hours);
+        matches.extend(self.match_limits(limits::OrderKind::Call, request.usage, request.hold));
+        self.decide(matches)
+    }
+
+    /// Decides on an attempt of a batch. Its limits are those of the ledger, which are reached and free again.
+    #[must_use]
+    pub fn evaluate_attempt(&self, request: &PolicyInput<'_>) -> AttemptDecision {
+        if let Some(rule_match) = match_undialable(request.to, request.destination) {
+            let decision = decide_strictest(vec![rule_match], Vec::new());
+            return AttemptDecision { decision, quiet: None, allows_batch: false };
+        }
+        let CallMatches { mut matches, hours, deciding } = self.match_call(request);
+        let mut quiet = None;
+        match hours {
+            Some(hours) if hours.rule == RuleName::QuietHours => {
+                let acts = hours.action != Action::Allow && hours.mode == PolicyMode::Enforce;
+                let zones = &request.destination.zones;
+                quiet = acts.then(|| QuietWait {
+                    until: find_quiet_end(self.quiet_hours.range(), zones, request.now),
+                    reason: hours.reason,
+                });
+            }
+            other => matches.extend(other),
+        }
+        let allows_batch =
+            deciding.is_some_and(|rule| rule.batch == Some(true) && rule.action == Action::Allow);
+        AttemptDecision { decision: self.decide(matches), quiet, allows_batch }
+    }
+
+    /// The rules that match a call, and the hours there.
+    fn match_call(&self, request: &PolicyInput<'_>) -> CallMatches<'_> {
         let mut matches = Vec::new();
         let deciding = self.match_rules(request, &mut matches);
         if !deciding.is_some_and(|rule| !rule.to.is_empty() || !rule.kind.is_empty()) {
             matches.extend(self.match_unusual_kind(request.destination));
         }
-        if !deciding.is_some_and(|rule| rule.any_hour) {
-            matches.extend(self.match_quiet_hours(request));
-        }
-        matches.extend(self.match_limits(limits::OrderKind::Call, request.usage, request.hold));
-        self.decide(matches)
+        let any_hour = deciding.is_some_and(|rule| rule.any_hour);
+        let hours = if any_hour { None } else { self.match_quiet_hours(request) };
+        CallMatches { matches, hours, deciding }
     }
 
     /// Decides on the purchase of a number, to which only the limits on purchases and money apply. `hold` is the price.
@@ -381,6 +443,7 @@ impl Rule {
                 self.agent.iter().any(|agent| agent == request.agent_id),
             )
             && fits(!self.caller.is_empty(), self.caller.contains(request.caller))
+            && self.batch.is_none_or(|batch| batch == request.is_batch)
             && self.hours.is_none_or(|hours| match zones {
                 TimeZones::Unspecified => false,
                 TimeZones::Known(zones) => zones

@@ -28,7 +28,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::evaluate::{
-    Decision, PolicyDecision, PolicyInput, PolicyRefusal, RuleName, ShadowMatch, refuse_undialable,
+    AttemptDecision, Decision, PolicyDecision, PolicyInput, PolicyRefusal, QuietWait, RuleName,
+    ShadowMatch, refuse_undialable,
 };
 pub(super) use self::evaluate::{format_utc, list_countries};
 pub use self::file::{PolicyError, starter_file};
@@ -130,8 +131,8 @@ pub struct Policy {
 }
 
 /// Quiet hours from 21:00 to 08:00, numbers outside the United States and Canada, and unusual numbers need confirmation;
-/// 20 calls an hour, 100 a day, 3 a day to one destination, 5 in progress, 3 purchases and $20 a day; all other calls are
-/// allowed.
+/// 20 calls an hour, 100 a day, 3 a day to one destination, 5 in progress, 3 purchases and $20 a day, 100 people in a batch;
+/// all other calls are allowed.
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -379,6 +380,8 @@ pub struct PolicyLimits {
     pub spend_per_day: Option<LimitSetting<MilliCents>>,
     /// Numbers bought in a day.
     pub purchases_per_day: LimitSetting<u32>,
+    /// People in one batch.
+    pub batch_size: LimitSetting<u32>,
     /// The limits of each caller, beside those of all callers together.
     pub per_caller: PerCallerLimits,
 }
@@ -427,6 +430,7 @@ impl Default for PolicyLimits {
             concurrent: LimitSetting::new(5),
             spend_per_day: None,
             purchases_per_day: LimitSetting::new(3),
+            batch_size: LimitSetting::new(100),
             per_caller: PerCallerLimits::default(),
         }
     }
@@ -466,6 +470,10 @@ pub struct Rule {
     /// Calls at these hours, in every time zone of the destination. A number without a time zone does not fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<TimeRange>,
+    /// Calls that are part of a batch (`true`), or that are not (`false`). Where nobody may be asked (`confirm = "never"`), a
+    /// batch needs a rule with `batch = true` that allows each of its calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<bool>,
     /// The quiet hours do not apply to calls that this rule decides.
     #[serde(default)]
     pub any_hour: bool,

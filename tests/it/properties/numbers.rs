@@ -26,6 +26,7 @@ fn refusal(number: &E164) -> Option<RuleName> {
         destination: &Destination::from_number(number),
         agent_id: "agt_1",
         caller: &CallerName::local(),
+        is_batch: false,
         now: "2026-11-28T18:00:00Z".parse().unwrap(),
         usage: &Usage::default(),
         hold: MilliCents::ZERO,

@@ -149,6 +149,7 @@ fn evaluate(policy: &Policy, call: &Call) -> PolicyDecision {
         destination: &DESTINATIONS[call.to.as_str()],
         agent_id: "agt_1",
         caller: &CallerName::local(),
+        is_batch: false,
         now: call.now,
         usage: &call.usage,
         hold: MilliCents::from_cents(300),
