@@ -21,6 +21,7 @@
 //!   [`protected_file`]: who can change a file with a secret or with rules. [`windows_acl`]: the same by the lists of Windows.
 
 pub mod account;
+pub mod batch;
 pub mod cli;
 pub mod commands;
 pub mod config;

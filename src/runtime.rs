@@ -67,7 +67,7 @@ impl HttpExtras {
     /// The rules by which the accounts of this command dial.
     fn rules(&self, file: &ConfigFile, environment: Environment, policy: Policy) -> DialingRules {
         let policy = if self.over_http { policy.over_http() } else { policy };
-        file.dialing.rules(environment, policy)
+        file.dialing_rules(environment, policy)
     }
 
     pub(crate) fn ledger(

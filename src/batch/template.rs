@@ -128,7 +128,10 @@ mod tests {
         let context = json!({"time": "{name}", "seats": 4, "outside": false, "list": []});
         let context = context.as_object().unwrap();
         let fill = |text: &str| Template::parse(text).unwrap().fill(Some("Ada"), Some(context));
-        assert_eq!(fill("Hello {name}, {{{ time }}} for {seats}.").unwrap(), "Hello Ada, {{name}} for 4.");
+        assert_eq!(
+            fill("Hello {name}, {{{ time }}} for {seats}.").unwrap(),
+            "Hello Ada, {{name}} for 4."
+        );
         assert_eq!(fill("{outside}{outside}").unwrap(), "falsefalse");
         assert_eq!(fill("{list} {unknown} {unknown}").unwrap_err(), ["list", "unknown"]);
         assert_eq!(Template::parse("no {name").unwrap_err(), InvalidTemplate::Unclosed);

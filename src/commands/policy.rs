@@ -63,7 +63,7 @@ async fn explain_number(
     };
     let at = check.at.as_ref().map(parse).transpose()?;
     let environment = global.environment();
-    let rules = file.dialing.rules(environment, config::load_policy(file, folders)?);
+    let rules = file.dialing_rules(environment, config::load_policy(file, folders)?);
     let limits = rules.policy.measured_limits();
     let shared = runtime::open_shared_state(&check.state, file)?;
     let place = HttpExtras { shared, ..HttpExtras::default() }.ledger(file, environment, folders);

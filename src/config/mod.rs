@@ -34,6 +34,9 @@ pub use self::load::{
 };
 pub use self::network::{NetworkVariableError, check_network_variables};
 
+/// How many days the people of a finished batch are kept by default.
+const DEFAULT_KEEP_PEOPLE_DAYS: u32 = 30;
+
 /// The configuration file: TOML, every key optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -64,6 +67,8 @@ pub struct ConfigFile {
     pub wait: WaitLimits,
     /// When calls and purchases need confirmation, and when they count as repeated.
     pub dialing: DialingConfig,
+    /// How long the ledger keeps what identifies people.
+    pub ledger: LedgerConfig,
     /// The file with the calling rules: who may be called, when, how often and at what cost. Default: policy.toml
     /// beside this file, if it exists; `callingbox-mcp policy init` writes it.
     pub policy_file: Option<PathBuf>,
@@ -87,6 +92,8 @@ pub struct DialingConfig {
     pub webhook_hosts: WebhookHosts,
     /// The file that records everything that was dialed or bought. Default: in the user's data folder.
     pub ledger: Option<PathBuf>,
+    /// Apply the quiet hours in the sandbox too, by the simulator's clock.
+    pub sandbox_quiet_hours: bool,
 }
 
 impl Default for DialingConfig {
@@ -98,17 +105,50 @@ impl Default for DialingConfig {
             confirm_timeout_seconds: 120,
             webhook_hosts: WebhookHosts::default(),
             ledger: None,
+            sandbox_quiet_hours: false,
         }
     }
 }
 
-impl DialingConfig {
+/// How long the ledger keeps what identifies people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LedgerConfig {
+    /// Days after the end of a batch during which numbers, names, context and metadata of its people are kept. After that
+    /// only masked numbers remain.
+    pub keep_people_days: u32,
+}
+
+impl Default for LedgerConfig {
+    fn default() -> Self {
+        Self { keep_people_days: DEFAULT_KEEP_PEOPLE_DAYS }
+    }
+}
+
+impl LedgerConfig {
+    /// The same as a duration, of at most ten years.
+    #[must_use]
+    pub fn keep_people(&self) -> SignedDuration {
+        SignedDuration::from_hours(i64::from(self.keep_people_days.min(3_650)) * 24)
+    }
+}
+
+impl ConfigFile {
     /// The rules by which an account of this environment dials.
     #[must_use]
-    pub fn rules(&self, environment: Environment, policy: Policy) -> DialingRules {
+    pub fn dialing_rules(&self, environment: Environment, policy: Policy) -> DialingRules {
+        let rules = self.dialing.rules(environment, policy);
+        DialingRules { keep_people: self.ledger.keep_people(), ..rules }
+    }
+}
+
+impl DialingConfig {
+    fn rules(&self, environment: Environment, policy: Policy) -> DialingRules {
         let (default_confirm, policy) = match environment {
             Environment::Live => (ConfirmMode::Auto, policy),
-            Environment::Sandbox => (ConfirmMode::Never, policy.in_sandbox()),
+            Environment::Sandbox => {
+                (ConfirmMode::Never, policy.in_sandbox(self.sandbox_quiet_hours))
+            }
         };
         DialingRules {
             policy,
@@ -117,6 +157,7 @@ impl DialingConfig {
             repeat_window: SignedDuration::from_secs(self.repeat_window_seconds.into()),
             thinking_time: Duration::from_secs(self.confirm_timeout().into()),
             webhook_hosts: self.webhook_hosts.clone(),
+            keep_people: LedgerConfig::default().keep_people(),
         }
     }
 

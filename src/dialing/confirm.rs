@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::environment::Environment;
 use super::limits::OrderKind;
 use super::policy::{Decision, PolicyDecision, PolicyRefusal, RuleName};
 
@@ -107,6 +108,75 @@ pub fn confirmation_for_ask(
         until: None,
         remedy: remedy.to_owned(),
     })
+}
+
+/// The facts on which the confirmation of a batch depends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchConfirmContext {
+    pub environment: Environment,
+    /// How many people would be called.
+    pub people: usize,
+    /// Whether a rule asks for one of them, or one of them was never called before.
+    pub has_reason: bool,
+    /// Whether a rule with `batch = true` allows each of them.
+    pub allows_batch: bool,
+    pub client_can_ask: bool,
+    pub require_human: bool,
+}
+
+/// Determines whether the user must confirm a batch. Outside the sandbox more than one person always needs a yes.
+#[must_use]
+pub fn batch_confirmation_required(
+    mode: ConfirmMode,
+    context: BatchConfirmContext,
+) -> Confirmation {
+    let BatchConfirmContext {
+        environment,
+        people,
+        has_reason,
+        allows_batch,
+        client_can_ask,
+        require_human,
+    } = context;
+    let refuse = |key, reason: &str, remedy: &str| {
+        Confirmation::Refuse(PolicyRefusal {
+            rule: RuleName::Setting(key),
+            reason: reason.to_owned(),
+            until: None,
+            remedy: remedy.to_owned(),
+        })
+    };
+    let is_list = people > 1 && !environment.is_sandbox();
+    let reason = if mode == ConfirmMode::Always {
+        "every order needs confirmation"
+    } else if is_list {
+        "it calls several people"
+    } else if has_reason {
+        "a rule asks for it"
+    } else {
+        return Confirmation::NotRequired;
+    };
+    if require_human && !client_can_ask {
+        return refuse(
+            "require_human",
+            "only the user's own answer counts, and this client cannot ask its user",
+            "The user can use a client that asks its user (MCP elicitation), run `callingbox-mcp batch run`, or set \
+             require_human = false under [dialing].",
+        );
+    }
+    if mode == ConfirmMode::Never && !require_human {
+        return if allows_batch && !has_reason {
+            Confirmation::NotRequired
+        } else {
+            refuse(
+                "confirm",
+                "the configuration forbids to ask the user, and a batch needs a yes",
+                "The user can set confirm = \"auto\" under [dialing], or write a rule with batch = true that allows each of \
+                 the calls.",
+            )
+        };
+    }
+    Confirmation::Ask(reason.to_owned())
 }
 
 #[cfg(test)]

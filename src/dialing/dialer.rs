@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
 use super::Environment;
+use super::batch_table::BatchTable;
 use super::call_outcome::{CallEnd, CallOutcome};
 use super::clock::{ClockReading, DialingClock};
 use super::ledger::{
@@ -46,6 +47,7 @@ pub struct Dialer {
     ledger: OnceCell<Arc<dyn Ledger>>,
     recorded_outcomes: RecordedOutcomes,
     pub(super) tasks: TaskTracker,
+    batches: BatchTable,
     /// Whether the recovery of abandoned dispatches was started.
     pub(super) recovery_started: AtomicBool,
 }
@@ -71,6 +73,7 @@ impl Dialer {
             ledger: OnceCell::new(),
             recorded_outcomes: RecordedOutcomes::default(),
             tasks: TaskTracker::new(),
+            batches: BatchTable::default(),
             recovery_started: AtomicBool::new(false),
         }
     }
@@ -98,6 +101,12 @@ impl Dialer {
     /// The present time on both clocks.
     pub async fn now(&self) -> ClockReading {
         self.clock.read().await
+    }
+
+    /// The batches that this process runs for the account.
+    #[must_use]
+    pub fn batches(&self) -> &BatchTable {
+        &self.batches
     }
 
     #[must_use]
@@ -293,6 +302,14 @@ impl Dialer {
                 result => result,
             },
         }
+    }
+
+    /// The account of an organization that has this agent.
+    ///
+    /// # Errors
+    /// The account is not known; then nothing may be dialed.
+    pub async fn account_of_agent(&self, agent: &AgentId) -> Result<AccountRef, UnknownAccount> {
+        self.find_account(Some(agent)).await
     }
 
     async fn owns_no_number(&self) -> Result<bool, UnknownAccount> {

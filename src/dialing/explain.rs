@@ -410,6 +410,7 @@ mod tests {
             repeat_window: SignedDuration::from_secs(600),
             thinking_time: std::time::Duration::from_secs(120),
             webhook_hosts: Default::default(),
+            keep_people: jiff::SignedDuration::from_hours(720),
         }
     }
 

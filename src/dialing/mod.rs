@@ -14,6 +14,7 @@
 //!   [`attempt`] places the calls of batches; `lease` withholds a request whose dispatch another process may have taken over; [`search`] finds out whether an order was placed.
 
 pub mod attempt;
+pub mod batch_table;
 pub mod call_outcome;
 pub mod caller;
 pub mod clock;

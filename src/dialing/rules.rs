@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
 
 use super::confirm::ConfirmMode;
@@ -26,6 +26,16 @@ pub struct DialingRules {
     pub thinking_time: Duration,
     /// Where events and data of calls may be sent.
     pub webhook_hosts: WebhookHosts,
+    /// How long the people of a finished batch are kept.
+    pub keep_people: SignedDuration,
+}
+
+impl DialingRules {
+    /// When the people of a batch that ends now are erased, by the machine's clock.
+    #[must_use]
+    pub fn people_erased_at(&self, machine: Timestamp) -> Timestamp {
+        machine.checked_add(self.keep_people).unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// Settings that may change. Clones share them.

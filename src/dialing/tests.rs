@@ -185,6 +185,7 @@ fn new_dialer(url: &str, key: &str, policy: &str, directory: &Path) -> Arc<Diale
         repeat_window: SignedDuration::from_mins(10),
         thinking_time: std::time::Duration::from_secs(1),
         webhook_hosts: Default::default(),
+        keep_people: jiff::SignedDuration::from_hours(720),
     };
     let place = LedgerLocation::File(directory.join("ledger.sqlite3"));
     let api = ApiClient::new(config);

@@ -49,6 +49,12 @@ impl MilliCents {
     pub const fn saturating_add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
+
+    /// So many times the amount, or the greatest amount if that is less.
+    #[must_use]
+    pub const fn saturating_mul(self, times: u64) -> Self {
+        Self(self.0.saturating_mul(times))
+    }
 }
 
 /// A text is not an amount of dollars.

@@ -130,6 +130,8 @@ pub enum PauseReason {
     Api,
     /// CallingBox rejects the key.
     Key,
+    /// The agent is not the one that was confirmed.
+    Agent,
     /// The caller who started the batch may no longer use this server.
     Caller,
 }
@@ -147,6 +149,7 @@ impl PauseReason {
             }
             Self::Api => "CallingBox could not place five calls in a row; it is tried again later",
             Self::Key => "CallingBox rejects the API key; a person must set another one",
+            Self::Agent => "the agent was changed; going on with it needs a new yes",
             Self::Caller => "the access of whoever started it was revoked",
         }
     }
@@ -443,6 +446,9 @@ pub struct RowRecord {
     /// Why it waits, is refused or is not called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The rule that asks for this row, as the person saw it before the yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<String>,
     /// How many attempts have begun.
     pub attempts: u32,
     /// When the next attempt may start, by the dialing clock.
@@ -462,7 +468,7 @@ pub struct RowRecord {
 impl RowRecord {
     /// The row while this attempt calls its number.
     #[must_use]
-    pub(super) fn in_attempt(&self, attempt: u32, dispatch: DispatchId) -> Self {
+    pub fn in_attempt(&self, attempt: u32, dispatch: DispatchId) -> Self {
         Self {
             state: RowState::Calling,
             reason: None,

@@ -153,14 +153,16 @@ impl Policy {
     /// The default for the sandbox, see [`Policy::in_sandbox`].
     #[must_use]
     pub fn sandbox_default() -> Self {
-        Self::default().in_sandbox()
+        Self::default().in_sandbox(false)
     }
 
-    /// These rules as the sandbox applies them, where no number is real: without quiet hours, and with usual numbers
-    /// only.
+    /// These rules as the sandbox applies them, where no number is real: with usual numbers only, and without quiet hours,
+    /// unless `has_quiet_hours`.
     #[must_use]
-    pub fn in_sandbox(mut self) -> Self {
-        self.quiet_hours.mode = PolicyMode::Off;
+    pub fn in_sandbox(mut self, has_quiet_hours: bool) -> Self {
+        if !has_quiet_hours {
+            self.quiet_hours.mode = PolicyMode::Off;
+        }
         self.unusual_kinds = Action::Allow;
         self.default.get_or_insert(Action::Allow);
         self
@@ -171,6 +173,13 @@ impl Policy {
     pub fn over_http(mut self) -> Self {
         self.limits.spend_per_day.get_or_insert(LimitSetting::OFF);
         self
+    }
+
+    /// The most people in one batch; `None` is no limit of the rules.
+    #[must_use]
+    pub fn max_batch_size(&self) -> Option<u32> {
+        let limit = &self.limits.batch_size;
+        (limit.mode.min(self.mode) == PolicyMode::Enforce).then_some(limit.max)
     }
 
     /// The limits to measure usage against: all that are not off.

@@ -389,6 +389,7 @@ mod tests {
             repeat_window: jiff::SignedDuration::from_mins(10),
             thinking_time: Duration::from_secs(1),
             webhook_hosts: Default::default(),
+            keep_people: jiff::SignedDuration::from_hours(720),
         };
         let place = LedgerLocation::File(ledger.to_owned());
         let dialer = Dialer::new(api, key_ref.clone(), Environment::Live, place, rules);

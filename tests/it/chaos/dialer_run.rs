@@ -87,6 +87,7 @@ fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
         repeat_window: SignedDuration::from_mins(10),
         thinking_time: Duration::from_secs(1),
         webhook_hosts: Default::default(),
+        keep_people: jiff::SignedDuration::from_hours(720),
     };
     let api = ApiClient::new(config);
     Arc::new(Dialer::new(api, key_ref, Environment::Sandbox, place(dir), rules))

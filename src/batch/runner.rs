@@ -1,0 +1,919 @@
+//! Runs one batch in this process: starts calls as the rows become due, follows them to their ends, and renews the batch's
+//! lease. Every attempt is claimed in the ledger, which enforces the limits, before its request is sent.
+//!
+//! The times of rows, windows and pauses are those of the dialing clock. The lease is real time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::plan::DEFAULT_CONCURRENT;
+use super::prepare::{PreparedBatch, agent_fingerprint, fill_in, refuse_called_before};
+use super::{BatchError, LEASE, StopSignals};
+use crate::account::Account;
+use crate::dialing::attempt::{AttemptFate, ClaimResult};
+use crate::dialing::batch_table::CallResult;
+use crate::dialing::call_outcome::CallOutcome;
+use crate::dialing::clock::ClockReading;
+use crate::dialing::dialer::Dialer;
+use crate::dialing::ledger::{
+    AccountRef, Attempt, AttemptStop, BatchChange, BatchRecord, BatchTask, ConfirmedBy,
+    DispatchRecord, Fingerprint, PauseReason, RowRecord, RowState,
+};
+use crate::dialing::order::{DialRequest, Order, Placed};
+use crate::dialing::outcome::{DialError, DialResult, Dialed};
+use crate::dialing::policy::{Decision, RuleName};
+use crate::watch::{Snapshot, WatchOptions, WatchStatus, Watchers};
+use callingbox::{AgentId, Call, CallCreate, CallId, ErrorKind};
+
+/// How often the lease is renewed.
+const RENEWAL_PERIOD: Duration = Duration::from_secs(15);
+/// How often the clock of a simulator is read, which may be moved by hand.
+const SIMULATED_TICK: Duration = Duration::from_millis(100);
+/// How long a batch without credit waits before it tries one row.
+const CREDIT_PAUSE: SignedDuration = SignedDuration::from_mins(5);
+/// How long a row waits while another call to its number is on its way.
+const BUSY_NUMBER_PAUSE: SignedDuration = SignedDuration::from_secs(30);
+/// How long a row waits after a limit was reached whose end is not known.
+const LIMIT_PAUSE: SignedDuration = SignedDuration::from_secs(10);
+/// How long a row waits after a failure of the API.
+const FAILURE_PAUSE: SignedDuration = SignedDuration::from_secs(10);
+/// How many failures of the API in a row pause the batch.
+const MAX_FAILURES: u32 = 5;
+/// The longest pause after failures of the API.
+const MAX_FAILURE_PAUSE: SignedDuration = SignedDuration::from_mins(30);
+/// How far the clocks may drift apart.
+const MAX_DRIFT: SignedDuration = SignedDuration::from_mins(2);
+/// How long the clocks must agree before a batch goes on.
+const AGREEMENT_PERIOD: Duration = Duration::from_secs(60);
+
+/// Starts the task that runs the batch.
+pub(super) fn spawn(
+    account: &Arc<Account>,
+    prepared: &PreparedBatch,
+    record: BatchRecord,
+    rows: Vec<RowRecord>,
+    stop: StopSignals,
+) -> Result<(), BatchError> {
+    let dialer = Arc::clone(account.dialer()?);
+    let Some(task) = record.task.clone() else {
+        return Err(BatchError::Erased(record.batch_id));
+    };
+    let (changes, receiver) = watch::channel(0);
+    dialer.batches().insert(record.batch_id.clone(), receiver);
+    let runner = Runner {
+        watchers: Arc::clone(account.watchers()?),
+        account: Arc::clone(account),
+        account_ref: prepared.account.clone(),
+        agent: agent_fingerprint(&prepared.account, &prepared.agent),
+        confirmed_by: record.confirmed_by.unwrap_or(ConfirmedBy::NotRequired),
+        dialer: Arc::clone(&dialer),
+        record,
+        task,
+        rows,
+        stop,
+        changes,
+        in_flight: FuturesUnordered::new(),
+        sending: 0,
+        pause: None,
+        failures: 0,
+        failure_pauses: 0,
+        matches: 0,
+        not_before: None,
+        clocks: ClockGuard::new(),
+    };
+    dialer.tasks().spawn(runner.run());
+    Ok(())
+}
+
+/// What happened to a call of the batch.
+enum RowEvent {
+    /// The request was answered, or is known not to have been sent.
+    Sent(usize, Box<Result<Dialed, DialError>>),
+    /// The call has ended, or cannot be followed.
+    Ended(usize, CallId, Arc<Snapshot>),
+    /// The fate of an attempt whose process ended.
+    Resolved(usize, Result<AttemptFate, DialError>),
+}
+
+/// A pause, and when to try again by the dialing clock; `None`: only a person ends it.
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    reason: PauseReason,
+    until: Option<Timestamp>,
+}
+
+struct Runner {
+    account: Arc<Account>,
+    account_ref: AccountRef,
+    dialer: Arc<Dialer>,
+    watchers: Arc<Watchers>,
+    record: BatchRecord,
+    task: BatchTask,
+    rows: Vec<RowRecord>,
+    /// The agent that was confirmed.
+    agent: Fingerprint,
+    confirmed_by: ConfirmedBy,
+    stop: StopSignals,
+    changes: watch::Sender<u64>,
+    in_flight: FuturesUnordered<BoxFuture<'static, RowEvent>>,
+    /// How many requests are on their way.
+    sending: usize,
+    pause: Option<Pause>,
+    /// Failures of the API in a row.
+    failures: u32,
+    /// How often such failures have paused the batch.
+    failure_pauses: u32,
+    /// How many results fit the stop condition.
+    matches: u32,
+    /// No call starts before this time: CallingBox asked to wait.
+    not_before: Option<Timestamp>,
+    clocks: ClockGuard,
+}
+
+/// Why the run of a batch ends.
+enum RunEnd {
+    /// Every row has its end.
+    Complete,
+    /// The batch was canceled, or another process runs it.
+    Lost,
+    /// This process ends.
+    Draining,
+    /// The caller may no longer use this server.
+    Revoked,
+}
+
+impl Runner {
+    async fn run(mut self) {
+        let batch = self.record.batch_id.clone();
+        tracing::info!(%batch, rows = self.rows.len(), "batch started");
+        self.write_open_rows().await;
+        self.recover_open_attempts();
+        let end = self.run_to_end().await;
+        self.finish(&end).await;
+        self.dialer.batches().remove(&batch);
+        self.changes.send_modify(|version| *version += 1);
+        let state = self.record.state.as_str();
+        tracing::info!(%batch, state, "the run of a batch ended");
+    }
+
+    async fn run_to_end(&mut self) -> RunEnd {
+        let mut renew_at = Instant::now();
+        loop {
+            if self.stop.draining.is_cancelled() {
+                return RunEnd::Draining;
+            }
+            if self.stop.revoked.is_cancelled() {
+                return RunEnd::Revoked;
+            }
+            let now = self.dialer.now().await;
+            self.check_clocks(now);
+            let is_paused = self.update_pause(now);
+            if Instant::now() >= renew_at || is_paused != self.record.pause.is_some() {
+                if !self.renew(now).await {
+                    return RunEnd::Lost;
+                }
+                renew_at = Instant::now() + RENEWAL_PERIOD;
+            }
+            self.close_rows(now.dialing).await;
+            if !is_paused && !self.start_due_rows(now.dialing).await {
+                return RunEnd::Lost;
+            }
+            if self.rows.iter().all(|row| !row.state.is_open()) {
+                return RunEnd::Complete;
+            }
+            let wait = self.next_wait(now.dialing).min(renew_at - Instant::now());
+            tokio::select! {
+                Some(event) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    self.record_event(event).await;
+                }
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.draining.cancelled() => {}
+                () = self.stop.revoked.cancelled() => {}
+            }
+        }
+    }
+
+    /// Waits until every request that left has its answer, and gives the batch its last state.
+    async fn finish(&mut self, end: &RunEnd) {
+        while self.sending > 0 {
+            match self.in_flight.next().await {
+                Some(event) => self.record_event(event).await,
+                None => break,
+            }
+        }
+        let now = self.dialer.now().await;
+        let generation = self.record.generation;
+        let change = match end {
+            RunEnd::Complete => {
+                let erase_at = self.dialer.rules().people_erased_at(now.machine);
+                BatchChange::End { generation, now, erase_at }
+            }
+            RunEnd::Draining => BatchChange::Interrupt { generation },
+            RunEnd::Revoked => {
+                self.pause = Some(Pause { reason: PauseReason::Caller, until: None });
+                if self.renew(now).await {
+                    // Nobody renews the lease from now on.
+                    return;
+                }
+                BatchChange::Interrupt { generation }
+            }
+            RunEnd::Lost => {
+                self.follow_to_ends().await;
+                return;
+            }
+        };
+        self.change(change).await;
+    }
+
+    /// Records the ends of the calls that run when a batch is canceled.
+    async fn follow_to_ends(&mut self) {
+        let is_canceled = self.record.state == crate::dialing::ledger::BatchState::Canceled;
+        while is_canceled && !self.in_flight.is_empty() {
+            tokio::select! {
+                Some(event) = self.in_flight.next() => self.record_event(event).await,
+                () = self.stop.draining.cancelled() => return,
+            }
+        }
+    }
+
+    async fn change(&mut self, change: BatchChange) -> bool {
+        let (account, batch) = (self.account_ref.id().clone(), self.record.batch_id.clone());
+        let changed = match self.dialer.ledger().await {
+            Ok(ledger) => ledger.change_batch(&account, &batch, change).await,
+            Err(error) => Err(error),
+        };
+        match changed {
+            Ok(Some((record, is_changed))) => {
+                self.record = record;
+                is_changed
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::error!(%batch, %error, "the state of a batch could not be written to the ledger");
+                // The lease decides: without it no attempt begins.
+                self.record.lease_expires_at > Timestamp::now()
+            }
+        }
+    }
+
+    async fn renew(&mut self, now: ClockReading) -> bool {
+        let lease_expires_at = now.machine.checked_add(LEASE).unwrap_or(Timestamp::MAX);
+        let pause = self.pause.map(|pause| pause.reason);
+        let generation = self.record.generation;
+        let was = self.record.pause;
+        let renewed =
+            self.change(BatchChange::Renew { generation, now, lease_expires_at, pause }).await;
+        if renewed && was != pause {
+            let batch = &self.record.batch_id;
+            match pause {
+                Some(reason) => {
+                    tracing::warn!(%batch, reason = reason.describe(), "a batch starts no calls for now");
+                }
+                None => tracing::info!(%batch, "a batch starts calls again"),
+            }
+            self.changes.send_modify(|version| *version += 1);
+        }
+        renewed
+    }
+
+    /// Ends a pause whose time has come. Returns whether the batch is paused.
+    fn update_pause(&mut self, now: ClockReading) -> bool {
+        if let Some(Pause { until: Some(until), .. }) = self.pause
+            && until <= now.dialing
+        {
+            self.pause = None;
+        }
+        self.pause.is_some()
+    }
+
+    fn check_clocks(&mut self, now: ClockReading) {
+        // A simulator's clock may be moved at will.
+        if self.dialer.clock().is_simulated() {
+            return;
+        }
+        let agree = self.clocks.check(now.machine, Instant::now());
+        match self.pause {
+            None if !agree => self.pause = Some(Pause { reason: PauseReason::Clock, until: None }),
+            Some(Pause { reason: PauseReason::Clock, .. }) if agree => self.pause = None,
+            _ => {}
+        }
+    }
+
+    /// Closes the rows that are not called any more: the time is over, or enough results were found.
+    async fn close_rows(&mut self, now: Timestamp) {
+        let is_late = now >= self.record.end_by;
+        let is_enough = self.task.stop_when.as_ref().is_some_and(|stop| self.matches >= stop.count);
+        if !is_late && !is_enough {
+            return;
+        }
+        for index in 0..self.rows.len() {
+            let Some(row) = self.rows.get_mut(index).filter(|row| row.state == RowState::Waiting)
+            else {
+                continue;
+            };
+            if row.attempts > 0 {
+                // An earlier attempt has its outcome; only the next one is missing.
+                row.state = RowState::Done;
+                row.reason = None;
+            } else {
+                row.state = RowState::NotCalled;
+                row.reason = Some(if is_enough {
+                    "enough results were found".to_owned()
+                } else {
+                    match row.reason.take() {
+                        Some(reason) => format!("the time was over: {reason}"),
+                        None => "the time was over".to_owned(),
+                    }
+                });
+            }
+            row.due_at = None;
+            self.write_row(index).await;
+        }
+    }
+
+    /// Claims and sends the attempts that are due. Returns `false` if the batch was stopped.
+    async fn start_due_rows(&mut self, now: Timestamp) -> bool {
+        if now < self.record.start_at || self.not_before.is_some_and(|at| now < at) {
+            return true;
+        }
+        let due: Vec<usize> = (0..self.rows.len())
+            .filter(|index| {
+                self.rows.get(*index).is_some_and(|row| {
+                    row.state == RowState::Waiting && row.due_at.is_none_or(|due| due <= now)
+                })
+            })
+            .collect();
+        for index in due {
+            if self.pause.is_some() || self.in_flight.len() >= self.max_in_flight() {
+                break;
+            }
+            match self.start_row(index, now).await {
+                StartResult::Started | StartResult::Waits => {}
+                StartResult::Full => break,
+                StartResult::Stopped => return false,
+            }
+        }
+        true
+    }
+
+    /// How many calls of this batch may run at the same time. The limits of the rules are enforced by the ledger.
+    fn max_in_flight(&self) -> usize {
+        let limits = self.dialer.rules().policy.enforced_limits();
+        let limit = limits.concurrent.map_or(DEFAULT_CONCURRENT, |max| max.max(1));
+        let missing = self.task.stop_when.as_ref().map(|stop| {
+            let running = stop.count.saturating_sub(self.matches);
+            running.max(1)
+        });
+        missing.map_or(limit, |missing| limit.min(missing)) as usize
+    }
+
+    async fn start_row(&mut self, index: usize, now: Timestamp) -> StartResult {
+        let Some(request) = self.attempt_request(index) else {
+            self.set_row(index, RowState::NotCalled, "its number was erased").await;
+            return StartResult::Waits;
+        };
+        if !self.is_agent_unchanged().await {
+            return StartResult::Full;
+        }
+        let checked = match self.dialer.check_attempt(&request).await {
+            Ok(checked) => checked,
+            Err(error) => return self.record_failure(index, now, &error).await,
+        };
+        if let Some(quiet) = checked.quiet {
+            match quiet.until.filter(|until| *until < self.record.end_by) {
+                Some(until) => self.postpone(index, until, quiet.reason).await,
+                None => {
+                    let reason = format!("{}, and the batch ends before they do", quiet.reason);
+                    self.set_row(index, RowState::NotCalled, &reason).await;
+                }
+            }
+            return StartResult::Waits;
+        }
+        let rule = checked.decision.rule.to_string();
+        match checked.decision.decision {
+            Decision::Allow => {}
+            Decision::Ask(_) if self.is_asked_by(index, &rule) => {}
+            Decision::Ask(reason) => {
+                let reason = format!("it needs a new yes: {reason}");
+                self.set_row(index, RowState::NotCalled, &reason).await;
+                return StartResult::Waits;
+            }
+            Decision::Refuse(refusal) => {
+                self.set_row(index, RowState::Refused, &refusal.reason).await;
+                return StartResult::Waits;
+            }
+        }
+        match self.dialer.claim(&request, rule, self.confirmed_by).await {
+            Ok(claim) => self.handle_claim(index, now, request, claim).await,
+            Err(error) => self.record_failure(index, now, &error).await,
+        }
+    }
+
+    async fn handle_claim(
+        &mut self,
+        index: usize,
+        now: Timestamp,
+        request: DialRequest,
+        claim: ClaimResult,
+    ) -> StartResult {
+        match claim {
+            ClaimResult::Claimed(record) => {
+                self.begin_attempt(index, *record, request);
+                StartResult::Started
+            }
+            ClaimResult::CalledBefore(record) => {
+                if let Some(row) = self.rows.get_mut(index) {
+                    refuse_called_before(row, record.state.id());
+                }
+                self.write_row(index).await;
+                StartResult::Waits
+            }
+            ClaimResult::InFlight => {
+                let reason = "another call to this number is on its way".to_owned();
+                self.postpone(index, add(now, BUSY_NUMBER_PAUSE), reason).await;
+                StartResult::Waits
+            }
+            ClaimResult::Unresolved(record) => {
+                let reason = format!(
+                    "whether an earlier call to this number was placed is not known (dispatch {})",
+                    record.dispatch_id
+                );
+                self.set_row(index, RowState::Refused, &reason).await;
+                StartResult::Waits
+            }
+            ClaimResult::LimitReached(refusal) => {
+                let until = refusal.until.unwrap_or_else(|| add(now, LIMIT_PAUSE));
+                let is_for_all = !matches!(
+                    refusal.rule,
+                    RuleName::Limit(
+                        crate::dialing::limits::Limit::PerDestinationPerHour
+                            | crate::dialing::limits::Limit::PerDestinationPerDay
+                    )
+                );
+                if is_for_all {
+                    // A call that ends may free the limit earlier, which the end of the call undoes.
+                    self.not_before = Some(until);
+                    self.note_reason(index, refusal.reason);
+                    StartResult::Full
+                } else {
+                    self.postpone(index, until, refusal.reason).await;
+                    StartResult::Waits
+                }
+            }
+            ClaimResult::Stopped(AttemptStop::AttemptTaken) => {
+                self.set_row(index, RowState::Unknown, "another process began this attempt").await;
+                StartResult::Waits
+            }
+            ClaimResult::Stopped(AttemptStop::WindowClosed) => StartResult::Full,
+            ClaimResult::Stopped(AttemptStop::BatchStopped) => StartResult::Stopped,
+        }
+    }
+
+    /// The ledger has the row and the intent: the request may leave.
+    fn begin_attempt(&mut self, index: usize, record: DispatchRecord, request: DialRequest) {
+        if let (Some(row), Some(attempt)) = (self.rows.get_mut(index), &record.attempt) {
+            *row = row.in_attempt(attempt.attempt, record.dispatch_id);
+        }
+        self.sending += 1;
+        let dialer = Arc::clone(&self.dialer);
+        let send = async move {
+            let sent = dialer.send_claimed(record, request).await;
+            RowEvent::Sent(index, Box::new(sent))
+        };
+        self.in_flight.push(send.boxed());
+        self.changes.send_modify(|version| *version += 1);
+    }
+
+    fn attempt_request(&self, index: usize) -> Option<DialRequest> {
+        let row = self.rows.get(index)?;
+        let person = row.person.clone().unwrap_or_default();
+        let instructions = fill_in(&self.task, &person);
+        let mut call =
+            CallCreate::new(AgentId::new(self.record.agent_id.clone()), row.number.clone()?);
+        call.from_number.clone_from(&self.task.from_number);
+        call.instructions = instructions;
+        call.webhook_url.clone_from(&self.task.webhook_url);
+        call.context = person.context;
+        call.metadata = person.metadata;
+        if let Some(name) = person.name {
+            call.metadata.get_or_insert_default().entry("name").or_insert_with(|| name.into());
+        }
+        Some(DialRequest {
+            order: Order::Call(Box::new(call)),
+            caller: self.record.caller.clone(),
+            idempotency_key: None,
+            allow_repeat: self.task.allow_repeat,
+            attempt: Some(Attempt {
+                batch_id: self.record.batch_id.clone(),
+                row: row.row,
+                attempt: row.attempts.saturating_add(1),
+                generation: self.record.generation,
+            }),
+        })
+    }
+
+    fn is_asked_by(&self, index: usize, rule: &str) -> bool {
+        self.rows.get(index).and_then(|row| row.asked_by.as_deref()) == Some(rule)
+    }
+
+    /// Whether the agent is the one that was confirmed. Otherwise the batch pauses until somebody resumes it.
+    async fn is_agent_unchanged(&mut self) -> bool {
+        let id = AgentId::new(self.record.agent_id.clone());
+        // One that cannot be read now is not known to have changed; the call's own request reports the failure.
+        let Some(agent) = self.account.find_agent(&id).await else { return true };
+        let is_unchanged = agent_fingerprint(&self.account_ref, &agent) == self.agent;
+        if !is_unchanged {
+            self.pause = Some(Pause { reason: PauseReason::Agent, until: None });
+        }
+        is_unchanged
+    }
+
+    async fn record_event(&mut self, event: RowEvent) {
+        match event {
+            RowEvent::Sent(index, sent) => {
+                self.sending = self.sending.saturating_sub(1);
+                self.record_sent(index, *sent).await;
+            }
+            RowEvent::Ended(index, call, snapshot) => {
+                self.record_ended(index, &call, &snapshot).await;
+            }
+            RowEvent::Resolved(index, Ok(AttemptFate::Placed(call))) => {
+                self.follow(index, call).await
+            }
+            RowEvent::Resolved(index, Ok(AttemptFate::Unknown)) => {
+                self.set_unknown(index, "its process ended while it was placed").await;
+            }
+            RowEvent::Resolved(index, Err(error)) => {
+                let batch = &self.record.batch_id;
+                tracing::warn!(%batch, %error, "could not find out whether a call of a batch was placed");
+                self.set_unknown(index, "it could not be searched for").await;
+            }
+        }
+    }
+
+    async fn record_sent(&mut self, index: usize, sent: Result<Dialed, DialError>) {
+        let now = self.dialer.now().await.dialing;
+        match sent {
+            Ok(Dialed { result: DialResult::Placed(Placed::Call(call)), .. }) => {
+                self.failures = 0;
+                self.failure_pauses = 0;
+                self.follow(index, call.id.clone()).await;
+            }
+            Ok(Dialed { result: DialResult::Repeat { id, .. }, .. }) => {
+                self.follow(index, CallId::new(id)).await;
+            }
+            Ok(Dialed { result: DialResult::Unknown(reason), .. }) => {
+                self.set_unknown(index, reason.trim_end_matches('.')).await;
+            }
+            Ok(Dialed {
+                result: DialResult::InFlight | DialResult::Placed(Placed::Number(_)),
+                ..
+            }) => {
+                self.set_unknown(index, "another process took the call over").await;
+            }
+            Err(DialError::Stopped(_)) => self.release_row(index, None).await,
+            Err(DialError::NotPlaced(error)) => self.record_not_placed(index, now, &error).await,
+            Err(error) => {
+                self.release_row(index, Some(add(now, FAILURE_PAUSE))).await;
+                self.count_failure(now, &error);
+            }
+        }
+    }
+
+    /// CallingBox certainly placed nothing.
+    async fn record_not_placed(&mut self, index: usize, now: Timestamp, error: &callingbox::Error) {
+        match error.kind() {
+            ErrorKind::Provider { .. } => {
+                self.failures = 0;
+                self.end_attempt(index, now, CallOutcome::Failed, Some(error.kind().to_string()))
+                    .await;
+            }
+            ErrorKind::CallsPaused { .. } | ErrorKind::InsufficientCredit { .. } => {
+                self.release_row(index, None).await;
+                if self.in_flight.is_empty() {
+                    let until = Some(add(now, CREDIT_PAUSE));
+                    self.pause = Some(Pause { reason: PauseReason::Credit, until });
+                } else {
+                    // The end of a running call frees its hold.
+                    self.not_before = Some(add(now, CREDIT_PAUSE));
+                }
+            }
+            ErrorKind::RateLimited { retry_after, .. } => {
+                let wait = retry_after.and_then(|wait| SignedDuration::try_from(wait).ok());
+                let until = add(now, wait.unwrap_or(FAILURE_PAUSE));
+                self.not_before = Some(until);
+                self.release_row(index, Some(until)).await;
+            }
+            ErrorKind::Unauthorized { .. } => {
+                self.release_row(index, None).await;
+                self.pause = Some(Pause { reason: PauseReason::Key, until: None });
+            }
+            ErrorKind::BadRequest { .. }
+            | ErrorKind::Forbidden { .. }
+            | ErrorKind::NotFound { .. }
+            | ErrorKind::Conflict { .. }
+            | ErrorKind::Refused { .. } => {
+                let reason = error.kind().to_string();
+                self.set_row(index, RowState::Refused, &reason).await;
+            }
+            _ => {
+                self.release_row(index, Some(add(now, FAILURE_PAUSE))).await;
+                self.count_failure(now, error);
+            }
+        }
+    }
+
+    /// Five failures in a row pause the batch, for 1, 2, 4 … minutes.
+    fn count_failure(&mut self, now: Timestamp, error: &dyn std::fmt::Display) {
+        let batch = &self.record.batch_id;
+        tracing::warn!(%batch, %error, "a call of a batch could not be placed");
+        self.failures += 1;
+        if self.failures >= MAX_FAILURES {
+            let minutes = 1_i64 << self.failure_pauses.min(5);
+            let pause = SignedDuration::from_mins(minutes).min(MAX_FAILURE_PAUSE);
+            self.failures = 0;
+            self.failure_pauses += 1;
+            self.pause = Some(Pause { reason: PauseReason::Api, until: Some(add(now, pause)) });
+        }
+    }
+
+    async fn record_failure(
+        &mut self,
+        index: usize,
+        now: Timestamp,
+        error: &DialError,
+    ) -> StartResult {
+        self.count_failure(now, error);
+        self.postpone(index, add(now, FAILURE_PAUSE), error.to_string()).await;
+        StartResult::Full
+    }
+
+    /// Follows a placed call to its end.
+    async fn follow(&mut self, index: usize, call: CallId) {
+        if let Some(row) = self.rows.get_mut(index) {
+            row.call_id = Some(call.clone());
+            row.state = RowState::Calling;
+        }
+        self.write_row(index).await;
+        match self.watchers.follow(&call, WatchOptions { transcript: false }) {
+            Ok(mut follower) => {
+                let ended = async move {
+                    let snapshot = follower.finished().await;
+                    RowEvent::Ended(index, call, snapshot)
+                };
+                self.in_flight.push(ended.boxed());
+            }
+            Err(error) => self.set_unknown(index, &error.to_string()).await,
+        }
+    }
+
+    async fn record_ended(&mut self, index: usize, id: &CallId, snapshot: &Snapshot) {
+        let now = self.dialer.now().await.dialing;
+        // A call that ends frees a limit or credit.
+        self.not_before = None;
+        match (snapshot.state, &snapshot.call) {
+            (WatchStatus::Finished, Some(call)) => {
+                self.dialer.record_call_end(call).await;
+                self.dialer.batches().insert_result(id.clone(), Arc::new(CallResult::new(call)));
+                if self.fits_stop_condition(call) {
+                    self.matches += 1;
+                }
+                let outcome = CallOutcome::from_call(call);
+                let reason = call.error_message.clone().filter(|_| outcome == CallOutcome::Failed);
+                self.end_attempt(index, now, outcome, reason).await;
+            }
+            (WatchStatus::Unauthorized, _) => {
+                self.pause = Some(Pause { reason: PauseReason::Key, until: None });
+                self.set_unknown(index, "CallingBox rejects the key, so its end is not known")
+                    .await;
+            }
+            _ => self.set_unknown(index, "its end could not be read").await,
+        }
+    }
+
+    fn fits_stop_condition(&self, call: &Call) -> bool {
+        let Some(stop) = &self.task.stop_when else { return false };
+        call.result.as_ref().and_then(|result| result.get(&stop.field)) == Some(&stop.equals)
+    }
+
+    /// An attempt has its outcome: the row is done, or waits for the next attempt.
+    async fn end_attempt(
+        &mut self,
+        index: usize,
+        now: Timestamp,
+        outcome: CallOutcome,
+        reason: Option<String>,
+    ) {
+        let retry = &self.task.retry;
+        let pause = SignedDuration::from_mins(retry.after_minutes.into());
+        let end_by = self.record.end_by;
+        if let Some(row) = self.rows.get_mut(index) {
+            row.outcome = Some(outcome);
+            let next = add(now, pause);
+            let again =
+                row.attempts < retry.max_attempts && retry.on.contains(&outcome) && next < end_by;
+            if again {
+                row.state = RowState::Waiting;
+                row.due_at = Some(next);
+                row.reason =
+                    Some(format!("attempt {} ended with {}", row.attempts, outcome.as_str()));
+            } else {
+                row.state = RowState::Done;
+                row.due_at = None;
+                row.reason = reason;
+            }
+        }
+        self.write_row(index).await;
+    }
+
+    /// The attempt was certainly not placed: the row waits as before it.
+    async fn release_row(&mut self, index: usize, due_at: Option<Timestamp>) {
+        if let Some(row) = self.rows.get_mut(index) {
+            row.state = RowState::Waiting;
+            row.attempts = row.attempts.saturating_sub(1);
+            row.dispatch_id = None;
+            row.call_id = None;
+            row.due_at = due_at;
+        }
+        self.write_row(index).await;
+    }
+
+    async fn postpone(&mut self, index: usize, until: Timestamp, reason: String) {
+        if let Some(row) = self.rows.get_mut(index) {
+            row.due_at = Some(until);
+            row.reason = Some(reason);
+        }
+        self.write_row(index).await;
+    }
+
+    /// Says why a row waits, without a write: many rows wait for the same limit.
+    fn note_reason(&mut self, index: usize, reason: String) {
+        if let Some(row) = self.rows.get_mut(index) {
+            row.reason = Some(reason);
+        }
+    }
+
+    async fn set_unknown(&mut self, index: usize, why: &str) {
+        let reason = format!("it may have been called: {why}");
+        if let Some(row) = self.rows.get_mut(index) {
+            row.outcome = Some(CallOutcome::Unknown);
+        }
+        self.set_row(index, RowState::Unknown, &reason).await;
+    }
+
+    async fn set_row(&mut self, index: usize, state: RowState, reason: &str) {
+        if let Some(row) = self.rows.get_mut(index) {
+            row.state = state;
+            row.reason = Some(callingbox::shown_text::one_line(reason, 300));
+            row.due_at = None;
+        }
+        self.write_row(index).await;
+    }
+
+    async fn write_row(&mut self, index: usize) {
+        let Some(row) = self.rows.get(index).cloned() else { return };
+        let (account, batch) = (self.account_ref.id(), &self.record.batch_id);
+        let generation = self.record.generation;
+        let written = match self.dialer.ledger().await {
+            Ok(ledger) => ledger.update_row(account, batch, generation, row).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            tracing::error!(%batch, row = index + 1, %error, "a row of a batch could not be written to the ledger");
+        }
+        self.changes.send_modify(|version| *version += 1);
+    }
+
+    /// Writes the rows that the last check of the rules changed.
+    async fn write_open_rows(&mut self) {
+        for index in 0..self.rows.len() {
+            if self
+                .rows
+                .get(index)
+                .is_some_and(|row| row.state == RowState::Refused && row.attempts == 0)
+            {
+                self.write_row(index).await;
+            }
+        }
+    }
+
+    /// Finds out what became of the attempts of an earlier process.
+    fn recover_open_attempts(&mut self) {
+        for (index, row) in self.rows.iter().enumerate() {
+            if row.state != RowState::Calling {
+                continue;
+            }
+            let (dialer, dispatch) = (Arc::clone(&self.dialer), row.dispatch_id);
+            let resolve = async move {
+                let fate = match dispatch {
+                    Some(dispatch) => dialer.resolve_attempt(dispatch).await,
+                    None => Ok(AttemptFate::Unknown),
+                };
+                RowEvent::Resolved(index, fate)
+            };
+            self.in_flight.push(resolve.boxed());
+        }
+    }
+
+    /// How long to wait, in real time, if nothing happens before.
+    fn next_wait(&self, now: Timestamp) -> Duration {
+        let clock = self.dialer.clock();
+        if clock.is_simulated() {
+            return SIMULATED_TICK;
+        }
+        let waiting = self.rows.iter().filter(|row| row.state == RowState::Waiting);
+        let next = waiting
+            .map(|row| row.due_at.unwrap_or(now))
+            .chain(self.not_before)
+            .chain(self.pause.and_then(|pause| pause.until))
+            .chain([self.record.start_at, self.record.end_by])
+            .filter(|at| *at > now)
+            .min();
+        let wait = next.and_then(|next| Duration::try_from(next.duration_since(now)).ok());
+        wait.unwrap_or(RENEWAL_PERIOD).max(Duration::from_millis(50))
+    }
+}
+
+/// What became of an attempt to start a row.
+enum StartResult {
+    Started,
+    /// The row is not called now; others may be.
+    Waits,
+    /// No row can be called now.
+    Full,
+    /// The batch was stopped.
+    Stopped,
+}
+
+fn add(at: Timestamp, duration: SignedDuration) -> Timestamp {
+    at.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+/// Compares the wall clock with the monotonic clock. A wall clock that jumps moves every hour and window with it.
+#[derive(Debug, Clone, Copy)]
+struct ClockGuard {
+    wall: Timestamp,
+    monotonic: Instant,
+    /// Since when the clocks have agreed after a jump.
+    agreed_since: Option<Instant>,
+}
+
+impl ClockGuard {
+    fn new() -> Self {
+        Self { wall: Timestamp::now(), monotonic: Instant::now(), agreed_since: None }
+    }
+
+    /// Whether the clocks agree, and have agreed for a minute since they last did not.
+    fn check(&mut self, wall: Timestamp, monotonic: Instant) -> bool {
+        let passed = SignedDuration::try_from(monotonic.saturating_duration_since(self.monotonic));
+        let expected = add(self.wall, passed.unwrap_or(SignedDuration::MAX));
+        let has_jumped = expected.duration_since(wall).abs() > MAX_DRIFT;
+        if has_jumped {
+            (self.wall, self.monotonic) = (wall, monotonic);
+            self.agreed_since = Some(monotonic);
+            return false;
+        }
+        match self.agreed_since {
+            Some(since) if monotonic.saturating_duration_since(since) < AGREEMENT_PERIOD => false,
+            _ => {
+                self.agreed_since = None;
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_jumps_stops_the_batch_until_the_clocks_agree_for_a_minute() {
+        for jump in [SignedDuration::from_hours(24), SignedDuration::from_hours(-24)] {
+            let mut guard = ClockGuard::new();
+            let (wall, monotonic) = (guard.wall, guard.monotonic);
+            let at = |seconds: u64, jump: SignedDuration| {
+                let passed = SignedDuration::from_secs(i64::try_from(seconds).unwrap());
+                (wall + passed + jump, monotonic + Duration::from_secs(seconds))
+            };
+            let mut check = |seconds, jump| {
+                let (wall, monotonic) = at(seconds, jump);
+                guard.check(wall, monotonic)
+            };
+            assert!(check(15, SignedDuration::ZERO));
+            assert!(check(30, SignedDuration::from_secs(119)), "clocks are adjusted");
+            assert!(!check(45, jump));
+            assert!(!check(100, jump));
+            assert!(check(106, jump));
+            assert!(!check(120, SignedDuration::ZERO), "it jumps back");
+            assert!(!check(179, SignedDuration::ZERO));
+            assert!(check(181, SignedDuration::ZERO));
+        }
+    }
+}
