@@ -28,7 +28,7 @@ use crate::dialing::confirm::{ConfirmContext, Confirmation, confirmation_require
 use crate::dialing::destination::{Destination, NumberType, is_emergency_text};
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::ConfirmedBy;
-use crate::dialing::order::{CALL_HOLD, DialRequest, Order, Placed};
+use crate::dialing::order::{DialRequest, Order, Placed, describe_call_cost};
 use crate::dialing::outcome::{DialResult, Dialed};
 use crate::dialing::policy_check::PolicyCheck;
 use crate::env_var::read_env_var;
@@ -381,9 +381,9 @@ impl Setup {
             };
             let kind = if is_simulated { "Simulate a call to" } else { "Call" };
             format!(
-                "{kind} {} now? Local time there: {times}. It costs $0.05 per connected minute, at most \
-                 {CALL_HOLD}.",
-                to.as_str()
+                "{kind} {} now? Local time there: {times}. It costs {}.",
+                to.as_str(),
+                describe_call_cost()
             )
         };
         let dialed = self.dial(asked, question).await?;

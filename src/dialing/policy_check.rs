@@ -96,11 +96,16 @@ impl Dialer {
             account => account?,
         };
         let limits = self.rules().policy.measured_limits();
-        let (ledger, now) = (self.ledger().await?, self.now().await.dialing);
-        let usage = ledger
-            .measure_usage(account.id(), caller, None, &limits, MilliCents::ZERO, now)
-            .await?;
-        Ok(usage)
+        let (ledger, now) = (self.ledger().await?.as_ref(), self.now().await.dialing);
+        let measure =
+            || ledger.measure_usage(account.id(), caller, None, &limits, MilliCents::ZERO, now);
+        let usage = measure().await?;
+        if usage.concurrent == 0 {
+            return Ok(usage);
+        }
+        // Calls that nobody waited for may have ended.
+        self.sync_finished_calls(ledger, account.id(), now).await?;
+        Ok(measure().await?)
     }
 
     /// Records the ends of recent calls that no client waited for, so that they free their slots and their holds.

@@ -405,6 +405,9 @@ impl ErrorKind {
     fn describe_response(&self) -> String {
         match self.response_parts() {
             Ok((_, meaning, "")) => format!("{meaning}."),
+            Ok((_, meaning, message)) if message.trim_end_matches('.') == meaning => {
+                format!("{meaning}.")
+            }
             Ok((_, meaning, message)) => format!("{meaning}: {}", as_sentence(message)),
             Err(text) => text,
         }

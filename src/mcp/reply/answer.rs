@@ -41,7 +41,7 @@ impl<T> Reply<T> {
     /// The text with the notice, if the answer is simulated.
     #[must_use]
     pub fn full_text(&self) -> String {
-        text::mark_simulated(self.simulated, &self.text)
+        text::mark_simulated(self.simulated, self.text.trim_end())
     }
 
     /// Sets the call that is still in progress.

@@ -279,13 +279,14 @@ impl CallReport {
 }
 
 /// How long a call rang and was connected, in seconds: until its end, or until now.
-struct CallLength {
-    rang: Option<u64>,
-    connected: Option<u64>,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallLength {
+    pub(super) rang: Option<u64>,
+    pub(super) connected: Option<u64>,
 }
 
 impl CallLength {
-    fn new(call: &Call, now: Option<Timestamp>) -> Self {
+    pub(super) fn new(call: &Call, now: Option<Timestamp>) -> Self {
         let instant = |time: &Option<callingbox::Timestamp>| time.as_ref()?.instant();
         let end = instant(&call.ended_at).or(now);
         let answered = instant(&call.answered_at);

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::dialing::call_outcome::CallOutcome;
+use crate::mcp::reply::call_report::CallLength;
 use crate::mcp::reply::text;
 use callingbox::{AgentId, Call, CallId, E164, MilliCents};
 
@@ -33,7 +34,9 @@ pub struct CallSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    duration_seconds: Option<u64>,
+    rang_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connected_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     billing_amount_milli_cents: Option<MilliCents>,
     /// Why it failed.
@@ -44,6 +47,7 @@ pub struct CallSummary {
 impl From<Call> for CallSummary {
     fn from(call: Call) -> Self {
         let outcome = CallOutcome::from_call(&call);
+        let length = CallLength::new(&call, None);
         let name = call.metadata.as_ref().and_then(|data| data.get("name")?.as_str());
         let error = call.error_message.or(call.hangup_cause).or(call.error_code);
         Self {
@@ -55,7 +59,8 @@ impl From<Call> for CallSummary {
             from_number: call.from_number,
             agent_id: call.agent_id,
             created_at: call.created_at.as_ref().map(text::format_time),
-            duration_seconds: call.duration_seconds,
+            rang_seconds: length.rang,
+            connected_seconds: length.connected,
             billing_amount_milli_cents: call.billing_amount_milli_cents,
             error: error
                 .filter(|_| outcome == CallOutcome::Failed)
@@ -65,6 +70,12 @@ impl From<Call> for CallSummary {
 }
 
 impl CallSummary {
+    /// What was charged, if that is known.
+    #[must_use]
+    pub fn cost(&self) -> Option<MilliCents> {
+        self.billing_amount_milli_cents
+    }
+
     /// One line: time, direction, numbers, outcome, id.
     #[must_use]
     pub fn summary_line(&self) -> String {
@@ -82,8 +93,15 @@ impl CallSummary {
             self.call_id
         );
         // Writing to a String cannot fail.
-        if let Some(seconds) = self.duration_seconds {
-            let _ = write!(line, ", {}", text::format_seconds(seconds));
+        let length = match (self.connected_seconds, self.rang_seconds) {
+            (Some(connected), _) => Some(("spoke", connected)),
+            (None, rang) => rang.map(|rang| ("rang", rang)),
+        };
+        if let Some((what, seconds)) = length {
+            let _ = write!(line, ", {what} {}", text::format_seconds(seconds));
+        }
+        if let Some(cost) = self.cost().filter(|cost| *cost > MilliCents::ZERO) {
+            let _ = write!(line, ", {cost}");
         }
         if let Some(error) = &self.error {
             let _ = write!(line, ", reason: {error}");

@@ -92,7 +92,7 @@ pub enum Retry {
 
 /// The remedy for missing credit on the simulator.
 const ADD_SIMULATED_CREDIT: NextStep = NextStep::person(
-    "Each running call holds $3.00 until it ends: wait for its end, then repeat. To run more calls at a time, tell the user to restart the simulator with --sandbox-credit=1000 (the command `sandbox` has --credit), or to set the credit by POST /sandbox/credits. Calls to numbers that end in 5550111 are always refused for lack of credit.",
+    "To run more calls at a time, tell the user to restart the simulator with --sandbox-credit=1000 (the command `sandbox` has --credit). Calls to numbers that end in 5550111 are always refused for lack of credit.",
 );
 
 /// What to do where the API cannot be reached.
@@ -208,7 +208,10 @@ impl ToolError {
     fn for_environment(mut self, environment: Environment) -> Self {
         if environment == Environment::Sandbox {
             match self.class {
-                ErrorCode::InsufficientCredit => self.next = vec![ADD_SIMULATED_CREDIT],
+                ErrorCode::InsufficientCredit => {
+                    let steps = self.next.iter_mut().filter(|step| **step == ADD_CREDIT);
+                    steps.for_each(|step| *step = ADD_SIMULATED_CREDIT);
+                }
                 ErrorCode::NotFound => {
                     self.message = format!("{}; {RESTARTED}", self.message.trim_end_matches('.'));
                 }
@@ -378,7 +381,18 @@ impl From<callingbox::Error> for ToolError {
             (Effect::Nothing, _) | (_, ErrorCode::Unauthorized) => next,
             _ => look_up_effect(operation),
         };
-        let mut message = error.kind().describe();
+        let mut message = match error.kind() {
+            Kind::CallsPaused { balance, .. } => {
+                let credit = balance.map_or_else(
+                    || "the credit".to_owned(),
+                    |balance| format!("the credit of {balance}"),
+                );
+                format!(
+                    "{credit} does not cover the $3.00 that are held for each call until it ends"
+                )
+            }
+            kind => kind.describe(),
+        };
         if not_found {
             let text = message.trim_end_matches('.');
             message = format!("{text}; ids of another account are not found either");
@@ -397,8 +411,8 @@ const ASK_FOR_ACCESS: NextStep = NextStep::person(
     "Tell the user what this message says: the account or its key may not do this, or a proxy refused it. Another key, made by an administrator in the CallingBox dashboard, may help.",
 );
 
-const ADD_CREDIT: NextStep = NextStep::person(
-    "Each running call holds $3.00 until it ends: if one is running, wait for its end, then repeat. To run more calls at a time, tell the user to add credit in the CallingBox dashboard; no tool can do it.",
+pub const ADD_CREDIT: NextStep = NextStep::person(
+    "To go on, or to run more calls at a time, tell the user to add credit in the CallingBox dashboard; no tool can do it.",
 );
 
 /// The steps that lead to an agent that can place calls.

@@ -56,7 +56,7 @@ async fn a_clear_yes_dials_and_everything_else_does_not() {
         "From: +1",
         "Agent: Reminders",
         "Task: Remind.",
-        "Cost: at most $3.00",
+        "Cost: $0.05 per connected minute; $3.00 of credit are held until it ends",
         "every order needs confirmation",
     ] {
         assert!(text.contains(line), "{line}: {text}");
@@ -78,7 +78,9 @@ async fn all_that_the_agent_is_told_is_shown() {
     call["context"] = json!({"debt": "You owe us 5,000 dollars."});
     let (id, asked) = question(&mut session, call).await;
     let text = asked["params"]["message"].as_str().unwrap();
-    for told in ["THEN ASK FOR THE CARD.", "You owe us 5,000 dollars.", "Cost: at most $3.00"] {
+    for told in
+        ["THEN ASK FOR THE CARD.", "You owe us 5,000 dollars.", "Cost: $0.05 per connected minute"]
+    {
         assert!(text.contains(told), "{told}: {text}");
     }
     reply(&mut session, &asked, json!({"result": {"action": "decline"}})).await;

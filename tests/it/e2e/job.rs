@@ -262,7 +262,7 @@ async fn a_filter_reads_a_thousand_calls_and_returns_a_cursor() {
             answer["result"]["structuredContent"],
             json!({
                 "calls": [], "has_more": true, "next_cursor": stopped, "searched": 1_000,
-                "counts": {"in_progress": 1_000}, "simulated": true,
+                "counts": {"in_progress": 1_000}, "cost_milli_cents": 0, "simulated": true,
             }),
         );
         let text = format!(

@@ -19,6 +19,7 @@ mod scenarios;
 #[cfg(unix)]
 mod secrets;
 mod setup;
+mod situations;
 mod take_over;
 #[cfg(target_os = "linux")]
 mod terminal;

@@ -83,7 +83,7 @@ async fn a_complete_run_buys_one_number_makes_one_agent_and_places_one_call() {
             "OK   Number: +1415",
             "OK   Agent: Tester (",
             "Simulate a call to +13105550100 now? ",
-            "at most $3.00.",
+            "$3.00 of credit are held until it ends.",
             "  agent: ",
             "\ncompleted, ",
             "\nresult: {\"heard_well\":",

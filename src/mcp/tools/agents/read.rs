@@ -6,7 +6,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::redact;
 use super::summary::{AgentInput, AgentSummary};
@@ -204,6 +204,13 @@ impl From<Agent> for AgentReport {
     }
 }
 
+/// A list or an object as text, unless it is empty.
+fn non_empty_text(value: &Value) -> Option<String> {
+    let is_empty =
+        value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+    (!is_empty).then(|| value.to_string())
+}
+
 /// The maximum length of a field in the text, in characters: more than any argument may have.
 const MAX_FIELD_CHARS: usize = 65_536;
 
@@ -230,8 +237,8 @@ impl Tool for GetAgent {
             ("instructions", report.instructions.clone()),
             ("voice", Some(report.voice.as_deref().unwrap_or(DEFAULT_VOICE).to_owned())),
             ("language", report.language.clone()),
-            ("returns", report.returns.as_ref().map(ToString::to_string)),
-            ("tools", report.tools.as_ref().map(ToString::to_string)),
+            ("returns", report.returns.as_ref().and_then(non_empty_text)),
+            ("tools", report.tools.as_ref().and_then(non_empty_text)),
             ("voicemail_action", report.voicemail_action.clone()),
             ("webhook_url", report.webhook_url.clone()),
             ("archived_at", report.archived_at.clone()),

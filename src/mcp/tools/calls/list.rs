@@ -19,7 +19,7 @@ use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::page_cursor;
 use crate::toolset::Toolset;
-use callingbox::{AgentId, Call, CallId, E164, Page, PageCursor, PageRequest};
+use callingbox::{AgentId, Call, CallId, E164, MilliCents, Page, PageCursor, PageRequest};
 
 pub(in crate::mcp::tools) struct ListCalls;
 
@@ -158,6 +158,8 @@ pub(in crate::mcp::tools) struct ListCallsOutput {
     searched: usize,
     /// How many of the calls looked at have each outcome.
     counts: BTreeMap<&'static str, usize>,
+    /// What the calls shown cost together.
+    cost_milli_cents: MilliCents,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
 }
@@ -173,7 +175,7 @@ impl Tool for ListCalls {
     const TITLE: &'static str = "List calls";
     const DESCRIPTION: &'static [Sentence] = &[
         Always(
-            "Lists inbound and outbound calls in short, newest first, with counts by outcome. A filter searches at most 1,000 calls per request and returns where to continue. Use it to find a call_id or to check whether a call was placed.",
+            "Lists inbound and outbound calls in short, newest first, with counts by outcome and the cost. A filter searches at most 1,000 calls per request and returns where to continue. Use it to find a call_id or to check whether a call was placed.",
         ),
         With(ToolName::GET_CALL_RESULT, "get_call_result returns the details."),
     ];
@@ -211,9 +213,18 @@ impl Tool for ListCalls {
         let limit = limit.map_or(20, |limit| usize::try_from(limit.get()).unwrap_or(100));
         let search = CallSearch::run(cx, &filter, cursor, limit).await?;
         let text = search.to_text(&filter);
+        let cost_milli_cents = search.total_cost();
         let CallSearch { calls, has_more, edge, searched, counts, simulated, .. } = search;
         let next_cursor = edge.filter(|_| has_more);
-        let output = ListCallsOutput { calls, has_more, next_cursor, searched, counts, simulated };
+        let output = ListCallsOutput {
+            calls,
+            has_more,
+            next_cursor,
+            searched,
+            counts,
+            cost_milli_cents,
+            simulated,
+        };
         Ok(Reply::new(output, text).with_simulated(simulated))
     }
 }
@@ -299,6 +310,12 @@ impl CallSearch {
         self.has_more |= calls.next().is_some();
     }
 
+    /// What the calls shown cost together.
+    fn total_cost(&self) -> MilliCents {
+        let costs = self.calls.iter().filter_map(CallSummary::cost);
+        MilliCents(costs.fold(0, |total, cost| total.saturating_add(cost.0)))
+    }
+
     fn to_text(&self, filter: &CallFilter) -> String {
         let filters = filter.describe();
         let filters = match filters.as_slice() {
@@ -325,6 +342,9 @@ impl CallSearch {
                 self.counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
             // Writing to a String cannot fail.
             let _ = writeln!(text, "Of those looked at: {}.", counts.join(", "));
+        }
+        if self.calls.len() > 1 {
+            let _ = writeln!(text, "The calls shown cost {} together.", self.total_cost());
         }
         match self.edge.as_ref().filter(|_| self.has_more) {
             Some(next) => {

@@ -12,7 +12,7 @@ use super::preview::build_preview;
 use crate::account::Environment;
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::ledger::IdempotencyKey;
-use crate::dialing::order::{DISPATCH_KEY, DialRequest, Order, Placed};
+use crate::dialing::order::{CALL_HOLD, DISPATCH_KEY, DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialResult, Dialed};
 use crate::mcp::confirmation::preview::PreviewField;
 use crate::mcp::input::arguments::{HttpsUrl, Object, Text, pattern_text};
@@ -21,7 +21,7 @@ use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, W
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
-use crate::mcp::reply::error::ToolError;
+use crate::mcp::reply::error::{ADD_CREDIT, ErrorCode, ToolError};
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self};
 use crate::mcp::request::context::ToolContext;
@@ -29,7 +29,9 @@ use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::ordering::{self, OrderOutcome};
 use crate::mcp::tools::shared::check_webhook_hosts;
 use crate::toolset::Toolset;
-use callingbox::{Agent, AgentId, Call, CallCreate, CallId, E164, OpenEnum, VoicemailAction};
+use callingbox::{
+    Agent, AgentId, Call, CallCreate, CallId, E164, OpenEnum, PageRequest, VoicemailAction,
+};
 
 pub(in crate::mcp::tools) struct PlaceCall;
 
@@ -249,6 +251,25 @@ fn primary_number(agent: &Agent) -> Option<&E164> {
     numbers.iter().find(|number| number.id == *primary)?.e164.as_ref()
 }
 
+/// Adds to a refusal for too little credit the call whose end frees some.
+async fn name_running_call(cx: &ToolContext, error: ToolError) -> ToolError {
+    let Ok(api) = cx.account.api() else { return error };
+    let page = api.list_calls(&PageRequest::with_limit(20)).await.map(|page| page.data);
+    let mut calls = page.unwrap_or_default().into_iter();
+    let Some(call) = calls.find(|call| CallOutcome::from_call(call) == CallOutcome::InProgress)
+    else {
+        return error;
+    };
+    let hint = format!(
+        "with call_id {} waits for the end of the call that is running, for which {CALL_HOLD} are held; then repeat",
+        call.id
+    );
+    error.with_next([
+        NextStep::Tool { name: ToolName::GET_CALL_RESULT, hint: hint.into() },
+        ADD_CREDIT,
+    ])
+}
+
 impl Tool for PlaceCall {
     const NAME: ToolName = ToolName::PLACE_CALL;
     const TITLE: &'static str = "Place a phone call";
@@ -321,7 +342,13 @@ impl Tool for PlaceCall {
         let token = confirmation_token.as_ref().map(Text::as_str);
         let shown = asked.clone();
         let preview = |local_times| build_preview(cx, &shown, local_times);
-        let mut output = match ordering::place_order(cx, asked, token, preview).await? {
+        let ordered = match ordering::place_order(cx, asked, token, preview).await {
+            Err(ToolExit::Failed(error)) if error.class() == ErrorCode::InsufficientCredit => {
+                return Err(name_running_call(cx, error).await.into());
+            }
+            ordered => ordered?,
+        };
+        let mut output = match ordered {
             OrderOutcome::Dialed(dialed) => {
                 PlaceCallOutput::new_dialed(dialed, idempotency_key.as_ref(), &cx.tools)
             }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::dialing::order::{CALL_HOLD, DialRequest, Order};
+use crate::dialing::order::{DialRequest, Order, describe_call_cost};
 use crate::dialing::webhook_hosts::shown_host;
 use crate::mcp::confirmation::preview::Preview;
 use crate::mcp::reply::error::ToolError;
@@ -68,7 +68,7 @@ fn preview_fields(
         ("Data stored with the call", object(metadata)),
         ("Events go to", events.map(shown_host)),
         ("Repeat", allow_repeat.then(|| repeat.to_owned())),
-        ("Cost", Some(format!("at most {CALL_HOLD}"))),
+        ("Cost", Some(describe_call_cost())),
     ]
 }
 

@@ -311,6 +311,7 @@ fn offer_line(number: &AvailableNumber) -> String {
         .collect::<Vec<_>>()
         .join(", ");
     let kind = number.number_type.as_ref().map(super::shared::wire_word).unwrap_or_default();
+    let place = format!("{kind} {place}");
     let price = |cents: Option<u64>| {
         cents.map_or_else(
             || "unknown price".to_owned(),
@@ -322,8 +323,9 @@ fn offer_line(number: &AvailableNumber) -> String {
         fee => format!("set-up fee {}", price(fee)),
     };
     format!(
-        "{} {kind} {place}: {} now and each month, {set_up}",
+        "{} {}: {} now and each month, {set_up}",
         number.phone_number.as_str(),
+        place.trim(),
         price(number.monthly_cost_cents),
     )
 }
@@ -398,24 +400,31 @@ impl PurchaseNumberOutput {
         }
     }
 
+    /// The answer for a number that the account has already.
+    fn new_owned(id: &str, number: Option<NumberSummary>) -> Self {
+        let note = format!(
+            "The account owns this number already (number_id {id}); nothing was charged now."
+        );
+        Self { number: number.map(Into::into), ..Self::new(Some(true), note) }
+    }
+
     fn new_dialed(dialed: Dialed, tools: &AvailableTools) -> Self {
         match dialed.result {
             DialResult::Placed(Placed::Number(number)) => {
                 let number = NumberSummary::from(*number);
-                let note = format!("Bought {}.", number.summary_line(&AgentNames::new()));
+                let monthly = number.monthly_cost_cents.map(MilliCents::from_cents);
+                let cost = monthly.map_or_else(String::new, |cost| format!(", {cost} each month"));
+                let note = format!("Bought {}{cost}.", number.summary_line(&AgentNames::new()));
                 let step = NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches it to an agent");
                 let note = with_steps(&note, &[step], tools);
                 Self { number: Some(number.into()), ..Self::new(Some(true), note) }
             }
             DialResult::Repeat { id, product, .. } => {
                 let number = match product {
-                    Some(Placed::Number(number)) => Some(NumberSummary::from(*number).into()),
+                    Some(Placed::Number(number)) => Some(NumberSummary::from(*number)),
                     _ => None,
                 };
-                let note = format!(
-                    "This number was bought before (number_id {id}); nothing was charged now."
-                );
-                Self { number, ..Self::new(Some(true), note) }
+                Self::new_owned(&id, number)
             }
             DialResult::Unknown(why) => {
                 let note = format!(
@@ -447,6 +456,18 @@ async fn find_offer(cx: &ToolContext, number: &E164) -> Result<Option<AvailableN
     };
     let offers = cx.account.api()?.search_numbers(&search).await?.data;
     Ok(offers.into_iter().find(|offer| offer.phone_number == *number))
+}
+
+/// The number among the newest owned ones.
+async fn find_owned(cx: &ToolContext, number: &E164) -> Option<NumberSummary> {
+    let page = cx.account.api().ok()?.list_numbers(&PageRequest::with_limit(100)).await.ok()?;
+    page.data.into_iter().find(|owned| owned.e164.as_ref() == Some(number)).map(Into::into)
+}
+
+fn not_for_sale(error: ToolError, number: &E164) -> ToolError {
+    error
+        .with_message(format!("{} is not for sale", number.as_str()))
+        .with_next([NextStep::tool(ToolName::SEARCH_NUMBERS, "finds one that is for sale")])
 }
 
 /// What a purchase costs now and later. Prices are in cents of a US dollar, unless the offer names another currency.
@@ -530,18 +551,20 @@ impl Tool for PurchaseNumber {
                 None => preview,
             })
         };
-        let ordered =
-            ordering::place_order(cx, asked, token, preview).await.map_err(|stop| match stop {
-                ToolExit::Failed(error) if error.class() == ErrorCode::Conflict => {
-                    let step =
-                        NextStep::tool(ToolName::SEARCH_NUMBERS, "finds one that is for sale");
-                    error.with_next([step]).into()
-                }
-                stop => stop,
-            })?;
+        let ordered = match ordering::place_order(cx, asked, token, preview).await {
+            Err(ToolExit::Failed(error)) if error.class() == ErrorCode::Conflict => {
+                let owned = find_owned(cx, &phone_number).await;
+                Err(owned.ok_or_else(|| not_for_sale(error, &phone_number))?)
+            }
+            ordered => Ok(ordered?),
+        };
         let mut output = match ordered {
-            OrderOutcome::Dialed(dialed) => PurchaseNumberOutput::new_dialed(dialed, &cx.tools),
-            OrderOutcome::Preview { text: shown, fields, token, expires_at } => {
+            Err(owned) => {
+                let id = owned.number_id.clone();
+                PurchaseNumberOutput::new_owned(id.as_str(), Some(owned))
+            }
+            Ok(OrderOutcome::Dialed(dialed)) => PurchaseNumberOutput::new_dialed(dialed, &cx.tools),
+            Ok(OrderOutcome::Preview { text: shown, fields, token, expires_at }) => {
                 PurchaseNumberOutput {
                     preview: fields,
                     confirmation_token: Some(token),

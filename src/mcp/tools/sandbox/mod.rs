@@ -9,7 +9,7 @@ use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::call_report::CallReport;
-use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
+use crate::mcp::reply::error::{ADD_CREDIT, ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::reply::text::UntrustedFence;
 use crate::mcp::request::context::ToolContext;
@@ -77,7 +77,7 @@ impl Tool for SimulateInboundCall {
                 Some(400) => failure(ErrorCode::InvalidArgument).with_next([NextStep::person(
                     "Omit `from`, or choose a number whose last four digits are a scenario for callers.",
                 )]),
-                Some(402) => failure(ErrorCode::InsufficientCredit),
+                Some(402) => failure(ErrorCode::InsufficientCredit).with_next([ADD_CREDIT]),
                 Some(404) => failure(ErrorCode::NotFound).with_next(numbers),
                 Some(_) => failure(ErrorCode::Conflict).with_next(numbers),
                 None => failure(ErrorCode::Unavailable),

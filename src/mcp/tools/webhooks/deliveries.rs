@@ -16,9 +16,7 @@ use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::{more_results_hint, wire_word};
 use crate::toolset::Toolset;
-use callingbox::{
-    CallId, DeliveryFilter, DeliveryId, DeliveryStatus, EndpointId, Timestamp, WebhookDelivery,
-};
+use callingbox::{CallId, DeliveryFilter, DeliveryId, DeliveryStatus, EndpointId, WebhookDelivery};
 
 /// A delivery, under the names that the tools take.
 #[skip_serializing_none]
@@ -33,12 +31,12 @@ pub(in crate::mcp::tools) struct DeliveryReport {
     status: Option<String>,
     attempt_count: Option<u64>,
     manual_retry_count: Option<u64>,
-    next_attempt_at: Option<Timestamp>,
+    next_attempt_at: Option<String>,
     last_error: Option<String>,
     last_response_status: Option<u64>,
-    delivered_at: Option<Timestamp>,
-    created_at: Option<Timestamp>,
-    updated_at: Option<Timestamp>,
+    delivered_at: Option<String>,
+    created_at: Option<String>,
+    updated_at: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
 }
@@ -55,12 +53,12 @@ impl From<WebhookDelivery> for DeliveryReport {
             status: delivery.status.as_ref().map(wire_word),
             attempt_count: delivery.attempt_count,
             manual_retry_count: delivery.manual_retry_count,
-            next_attempt_at: delivery.next_attempt_at,
+            next_attempt_at: delivery.next_attempt_at.as_ref().map(text::format_time),
             last_error: delivery.last_error,
             last_response_status: delivery.last_response_status,
-            delivered_at: delivery.delivered_at,
-            created_at: delivery.created_at,
-            updated_at: delivery.updated_at,
+            delivered_at: delivery.delivered_at.as_ref().map(text::format_time),
+            created_at: delivery.created_at.as_ref().map(text::format_time),
+            updated_at: delivery.updated_at.as_ref().map(text::format_time),
         }
     }
 }
@@ -90,8 +88,8 @@ impl WebhookRecord for DeliveryReport {
             ("url", self.url.clone()),
             ("manual_retry_count", self.manual_retry_count.map(|count| count.to_string())),
             ("last_response_status", self.last_response_status.map(|code| code.to_string())),
-            ("next_attempt_at", next_attempt_at.map(ToString::to_string)),
-            ("delivered_at", self.delivered_at.as_ref().map(ToString::to_string)),
+            ("next_attempt_at", next_attempt_at.cloned()),
+            ("delivered_at", self.delivered_at.clone()),
         ]
     }
 

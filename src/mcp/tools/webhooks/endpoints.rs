@@ -12,14 +12,13 @@ use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
-use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::{check_webhook_hosts, wire_word};
 use crate::toolset::Toolset;
 use callingbox::{
-    Change, EndpointId, EndpointStatus, EventSubscription, SigningSecret, Timestamp, WebhookCreate,
+    Change, EndpointId, EndpointStatus, EventSubscription, SigningSecret, WebhookCreate,
     WebhookEndpoint, WebhookUpdate,
 };
 
@@ -34,10 +33,10 @@ pub(in crate::mcp::tools) struct WebhookReport {
     enabled_events: Option<Vec<String>>,
     status: Option<String>,
     disabled_reason: Option<String>,
-    disabled_at: Option<Timestamp>,
+    disabled_at: Option<String>,
     consecutive_failures: Option<u64>,
-    created_at: Option<Timestamp>,
-    updated_at: Option<Timestamp>,
+    created_at: Option<String>,
+    updated_at: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
 }
@@ -53,10 +52,10 @@ impl From<WebhookEndpoint> for WebhookReport {
             enabled_events: endpoint.enabled_events.map(words),
             status: endpoint.status.as_ref().map(wire_word),
             disabled_reason: endpoint.disabled_reason,
-            disabled_at: endpoint.disabled_at,
+            disabled_at: endpoint.disabled_at.as_ref().map(text::format_time),
             consecutive_failures: endpoint.consecutive_failures,
-            created_at: endpoint.created_at,
-            updated_at: endpoint.updated_at,
+            created_at: endpoint.created_at.as_ref().map(text::format_time),
+            updated_at: endpoint.updated_at.as_ref().map(text::format_time),
         }
     }
 }
@@ -83,7 +82,7 @@ impl WebhookRecord for WebhookReport {
     fn fields(&self) -> Vec<(&'static str, Option<String>)> {
         vec![
             ("description", self.description.clone()),
-            ("disabled_at", self.disabled_at.as_ref().map(ToString::to_string)),
+            ("disabled_at", self.disabled_at.clone()),
             ("consecutive_failures", self.consecutive_failures.map(|count| count.to_string())),
         ]
     }
@@ -132,8 +131,7 @@ impl Tool for ListWebhooks {
         let has_more = page.has_more;
         let webhooks: Vec<WebhookReport> = page.data.into_iter().map(Into::into).collect();
         let mut text = if webhooks.is_empty() {
-            let step = NextStep::tool(ToolName::CREATE_WEBHOOK, "creates one");
-            with_steps("There are no webhook endpoints yet.", &[step], &cx.tools)
+            "There are no webhook endpoints.".to_owned()
         } else {
             webhooks.iter().map(|webhook| webhook.summary_line() + "\n").collect()
         };
