@@ -4,15 +4,13 @@
 //! A batch belongs to one process, which renews its lease. [`BatchRecord::apply`] is the only place that changes a batch,
 //! so every ledger changes it alike.
 
-use std::fmt;
-
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::ids::{AccountId, DispatchId, Fingerprint, IdempotencyKey};
-use super::record::{Callee, ConfirmedBy, truncate_to_millis};
+use super::ids::{AccountId, BatchId, DispatchId, Fingerprint, IdempotencyKey};
+use super::record::{AttemptStop, Callee, ConfirmedBy, truncate_to_millis};
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::caller::CallerName;
 use crate::dialing::clock::ClockReading;
@@ -20,62 +18,6 @@ use callingbox::{CallId, E164};
 
 /// How long a list is kept that nobody has confirmed.
 pub const ASKED_LIFETIME: SignedDuration = SignedDuration::from_mins(15);
-
-/// Letters and digits that are not mistaken for one another (Crockford's Base32, in lower case).
-const ID_ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-const ID_PREFIX: &str = "batch_";
-/// Sixty random bits: an account would need a billion batches for one collision.
-const ID_CHARACTERS: usize = 12;
-
-/// Identifies a batch: `batch_` and 12 characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct BatchId(String);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a batch id: it begins with `batch_` and is in the answer of place_calls")]
-pub struct InvalidBatchId;
-
-impl BatchId {
-    #[must_use]
-    #[expect(clippy::new_without_default, reason = "a new identifier is not a default value")]
-    pub fn new() -> Self {
-        let random: u64 = rand::random();
-        let character = |index: usize| {
-            let bits = (random >> (index * 5)) & 31;
-            let letter = usize::try_from(bits).ok().and_then(|bits| ID_ALPHABET.get(bits));
-            letter.copied().map_or('0', char::from)
-        };
-        Self(ID_PREFIX.chars().chain((0..ID_CHARACTERS).map(character)).collect())
-    }
-
-    /// # Errors
-    /// The text is not a batch id.
-    pub fn parse(text: &str) -> Result<Self, InvalidBatchId> {
-        let is_valid = text.strip_prefix(ID_PREFIX).is_some_and(|rest| {
-            rest.len() == ID_CHARACTERS && rest.bytes().all(|byte| ID_ALPHABET.contains(&byte))
-        });
-        is_valid.then(|| Self(text.to_owned())).ok_or(InvalidBatchId)
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for BatchId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for BatchId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
-    }
-}
 
 /// The state of a batch.
 #[derive(
@@ -491,28 +433,6 @@ impl RowRecord {
         self.state = RowState::Refused;
         self.reason = Some(format!("this number is in the unfinished batch {other}"));
     }
-}
-
-/// The attempt that a dispatch is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    pub batch_id: BatchId,
-    pub row: u32,
-    /// From 1.
-    pub attempt: u32,
-    /// The generation of the process that runs the batch.
-    pub generation: u32,
-}
-
-/// Why an attempt was not begun, or its request withheld.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttemptStop {
-    /// The batch was canceled, interrupted or resumed elsewhere.
-    BatchStopped,
-    /// The window of the batch is over.
-    WindowClosed,
-    /// The attempt was begun before.
-    AttemptTaken,
 }
 
 impl BatchRecord {

@@ -219,6 +219,62 @@ impl FromStr for DispatchId {
     }
 }
 
+/// Letters and digits that are not mistaken for one another (Crockford's Base32, in lower case).
+const ID_ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const ID_PREFIX: &str = "batch_";
+/// Sixty random bits: an account would need a billion batches for one collision.
+const ID_CHARACTERS: usize = 12;
+
+/// Identifies a batch: `batch_` and 12 characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct BatchId(String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a batch id: it begins with `batch_` and is in the answer of place_calls")]
+pub struct InvalidBatchId;
+
+impl BatchId {
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "a new identifier is not a default value")]
+    pub fn new() -> Self {
+        let random: u64 = rand::random();
+        let character = |index: usize| {
+            let bits = (random >> (index * 5)) & 31;
+            let letter = usize::try_from(bits).ok().and_then(|bits| ID_ALPHABET.get(bits));
+            letter.copied().map_or('0', char::from)
+        };
+        Self(ID_PREFIX.chars().chain((0..ID_CHARACTERS).map(character)).collect())
+    }
+
+    /// # Errors
+    /// The text is not a batch id.
+    pub fn parse(text: &str) -> Result<Self, InvalidBatchId> {
+        let is_valid = text.strip_prefix(ID_PREFIX).is_some_and(|rest| {
+            rest.len() == ID_CHARACTERS && rest.bytes().all(|byte| ID_ALPHABET.contains(&byte))
+        });
+        is_valid.then(|| Self(text.to_owned())).ok_or(InvalidBatchId)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for BatchId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// Identifies an order within an account: identical orders have equal fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

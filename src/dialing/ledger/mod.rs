@@ -30,21 +30,20 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::batch_record::{
-    ASKED_LIFETIME, Attempt, AttemptStop, BatchChange, BatchId, BatchLookup, BatchRecord,
-    BatchStart, BatchState, BatchTask, CreateBatchResult, InvalidBatchId, PauseReason, Person,
-    RetryPolicy, RowRecord, RowState, StopCondition,
+    ASKED_LIFETIME, BatchChange, BatchLookup, BatchRecord, BatchStart, BatchState, BatchTask,
+    CreateBatchResult, PauseReason, Person, RetryPolicy, RowRecord, RowState, StopCondition,
 };
 pub use self::error::LedgerError;
 pub(crate) use self::ids::compute_hmac;
 pub use self::ids::{
-    AccountId, AccountRef, ArgumentHashes, DestinationHash, DispatchId, Fingerprint,
-    IdempotencyKey, InvalidIdempotencyKey, KeyHash, KeyRef, LedgerSecret,
+    AccountId, AccountRef, ArgumentHashes, BatchId, DestinationHash, DispatchId, Fingerprint,
+    IdempotencyKey, InvalidBatchId, InvalidIdempotencyKey, KeyHash, KeyRef, LedgerSecret,
 };
 pub use self::location::{LedgerLocation, open_ledger};
 pub use self::record::{
-    BeginConstraints, BeginResult, Callee, ConfirmedBy, DispatchLookup, DispatchRecord,
-    DispatchState, DispatchStatus, EarlierDispatch, LeaseRenewal, NewIntent, RecordCursor,
-    RecordFilter,
+    Attempt, AttemptStop, BeginConstraints, BeginResult, Callee, ConfirmedBy, DispatchLookup,
+    DispatchRecord, DispatchState, DispatchStatus, EarlierDispatch, LeaseRenewal, NewIntent,
+    RecordCursor, RecordFilter,
 };
 
 use crate::dialing::call_outcome::CallEnd;

@@ -5,10 +5,10 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::batch_record::{Attempt, AttemptStop, BatchId};
 use super::error::LedgerError;
 use super::ids::{
-    AccountId, AccountRef, ArgumentHashes, DestinationHash, DispatchId, Fingerprint, IdempotencyKey,
+    AccountId, AccountRef, ArgumentHashes, BatchId, DestinationHash, DispatchId, Fingerprint,
+    IdempotencyKey,
 };
 use crate::dialing::call_outcome::{CallEnd, CallOutcome};
 use crate::dialing::caller::CallerName;
@@ -183,6 +183,28 @@ impl Callee {
     pub fn new(account: &AccountRef, number: &E164) -> Self {
         Self { masked: number.masked(), hash: account.hash(number) }
     }
+}
+
+/// The attempt that a dispatch is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub batch_id: BatchId,
+    pub row: u32,
+    /// From 1.
+    pub attempt: u32,
+    /// The generation of the process that runs the batch.
+    pub generation: u32,
+}
+
+/// Why an attempt was not begun, or its request withheld.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptStop {
+    /// The batch was canceled, interrupted or resumed elsewhere.
+    BatchStopped,
+    /// The window of the batch is over.
+    WindowClosed,
+    /// The attempt was begun before.
+    AttemptTaken,
 }
 
 /// An order that is about to be dispatched. Written before the first byte of the request is sent.

@@ -6,12 +6,12 @@ use redis::AsyncCommands;
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_ATTEMPTS, RedisLedger, damaged, key_since};
-use crate::dialing::ledger::batch_record::{
-    AttemptStop, BatchChange, BatchId, BatchLookup, BatchRecord, BatchState, CreateBatchResult,
-    RowRecord, RowState,
-};
 use crate::dialing::ledger::{
     AccountId, BatchLedger, DestinationHash, IdempotencyKey, LedgerError, MAX_PAGE,
+};
+use crate::dialing::ledger::{
+    AttemptStop, BatchChange, BatchId, BatchLookup, BatchRecord, BatchState, CreateBatchResult,
+    RowRecord, RowState,
 };
 
 /// How many earlier batches with the same list are looked at.

@@ -10,12 +10,12 @@ use super::SqliteLedger;
 use super::rows::damaged;
 use super::usage::window_start;
 use crate::dialing::clock::ClockReading;
-use crate::dialing::ledger::batch_record::{
-    Attempt, AttemptStop, BatchChange, BatchId, BatchLookup, BatchRecord, BatchState,
-    CreateBatchResult, RowRecord, RowState,
-};
 use crate::dialing::ledger::{
     AccountId, BatchLedger, DestinationHash, IdempotencyKey, KEY_LIFETIME, LedgerError, MAX_PAGE,
+};
+use crate::dialing::ledger::{
+    Attempt, AttemptStop, BatchChange, BatchId, BatchLookup, BatchRecord, BatchState,
+    CreateBatchResult, RowRecord, RowState,
 };
 
 /// The states of a batch whose rows may still be called.
