@@ -8,8 +8,10 @@
 # distribution of the last ten years has, or static with musl. The Windows program is built by mingw-w64. The macOS
 # program holds both processors and is built on a Mac, or elsewhere if SDKROOT names Apple's SDK.
 #
-# It installs what is missing (apt, pip, rustup). If the target's standard library or a tool cannot be had, it prints
-# `unavailable: REASON` and exits with 3; a build that fails exits with cargo's code.
+# It installs what is missing (apt, pip, rustup). The target's standard library is an installed one, else that of rustup,
+# else it is compiled by Debian's compiler from Debian's package rust-src, both unpacked into a folder
+# (STANDARD_LIBRARY=debian takes this way in any case). If a tool cannot be had, it prints `unavailable: REASON` and exits
+# with 3; a build that fails exits with cargo's code.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 check=
@@ -20,10 +22,44 @@ grep -qF "\"$target\"" packaging/platforms.json || { echo "unknown target $targe
 
 unavailable() { echo "unavailable: $*"; exit 3; }
 
+std_flags=()
 standard_library() { # standard_library TARGET
-    [ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ] && return
-    command -v rustup >/dev/null || unavailable "the standard library for $1 is not installed, and there is no rustup"
-    timeout 300 rustup --quiet target add "$1" || unavailable "rustup cannot install the standard library for $1"
+    if [ "${STANDARD_LIBRARY:-}" != debian ]; then
+        [ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ] && return
+        command -v rustup >/dev/null && timeout 300 rustup --quiet target add "$1" && return
+    fi
+    debian_compiler "$1"
+}
+
+debian_compiler() { # Sets RUSTC to Debian's compiler, which compiles the standard library too.
+    local folder=$PWD/target/packaging/debian-rust reason="neither rustup nor Debian has the standard library for $1"
+    [ "$(uname -m)" = x86_64 ] && command -v apt-get dpkg-deb >/dev/null || unavailable "$reason"
+    if [ ! -e "$folder/rustc" ]; then
+        rm -rf "$folder"
+        mkdir -p "$folder"/apt/{lists,archives}/partial "$folder/packages" "$folder/root"
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian sid main" >"$folder/apt/list"
+        # Another release than this machine's: with lists of its own, and nothing of it is installed.
+        local apt=(-qq -o "Dir::Etc::SourceList=$folder/apt/list" -o Dir::Etc::SourceParts=/dev/null
+            -o "Dir::State::Lists=$folder/apt/lists" -o "Dir::Cache=$folder/apt" -o APT::Sandbox::User=root)
+        timeout 300 apt-get "${apt[@]}" update || unavailable "$reason"
+        local only=(--recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances)
+        local names
+        names=$(apt-cache "${apt[@]}" depends "${only[@]}" rustc rust-src |
+            grep -xE 'rustc|rust-src|libstd-rust-dev|lib[^:]*[0-9]|zlib1g' | sort -u)
+        # shellcheck disable=SC2086 # one word for each package
+        (cd "$folder/packages" && timeout 600 apt-get "${apt[@]}" download $names) || unavailable "$reason"
+        for package in "$folder"/packages/*.deb; do dpkg-deb --extract "$package" "$folder/root"; done
+        rm -rf "$folder/packages" "$folder/apt"
+        # By its own loader, because this machine's C library may be older.
+        cat >"$folder/rustc" <<SH
+#!/bin/sh
+exec "$folder/root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$folder/root/usr/lib/x86_64-linux-gnu:$folder/root/usr/lib" \\
+    --argv0 rustc "$folder/root/usr/bin/rustc" --sysroot "$folder/root/usr" "\$@"
+SH
+        chmod +x "$folder/rustc"
+    fi
+    export RUSTC=$folder/rustc RUSTC_BOOTSTRAP=1
+    std_flags=(-Zbuild-std=std,panic_unwind)
 }
 
 tools=target/packaging/zig
@@ -43,11 +79,11 @@ binary=callingbox-mcp
 build() { # build COMMAND CARGO_TARGET
     if [ -n "$check" ]; then
         case $1 in
-            zigbuild) cargo-zigbuild check --locked --target "$2" --lib --bins ;;
-            *) cargo check --locked --target "$2" --lib --bins ;;
+            zigbuild) cargo-zigbuild check "${std_flags[@]}" --locked --target "$2" --lib --bins ;;
+            *) cargo check "${std_flags[@]}" --locked --target "$2" --lib --bins ;;
         esac
     else
-        cargo "$1" --locked --profile "$profile" --target "$2" --bin callingbox-mcp
+        cargo "$1" "${std_flags[@]}" --locked --profile "$profile" --target "$2" --bin callingbox-mcp
     fi
 }
 built() { # built TARGET: where cargo leaves the program

@@ -103,6 +103,26 @@ fn cargo_binstall_finds_an_archive_of_each_platform() {
     }
 }
 
+/// A tag can be moved to other code; a commit cannot.
+#[test]
+fn every_action_of_a_workflow_is_pinned_by_commit() {
+    let mut pinned = 0;
+    for name in ["ci", "release"] {
+        for line in file(&format!(".github/workflows/{name}.yml")).lines() {
+            let Some((_, action)) = line.split_once("uses: ") else { continue };
+            let (_, version) = action.split_once('@').unwrap();
+            let (commit, tag) = version.split_once(" # v").unwrap_or_else(|| panic!("{line}"));
+            assert!(
+                commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()),
+                "{line}"
+            );
+            assert!(tag.split('.').all(|number| number.parse::<u32>().is_ok()), "{line}");
+            pinned += 1;
+        }
+    }
+    assert!(pinned > 10, "{pinned}");
+}
+
 /// Whether the program knows this variable, by its command line or by its documentation there.
 fn is_known(variable: &str) -> bool {
     let command = Cli::command();
