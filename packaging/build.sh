@@ -22,6 +22,7 @@ grep -qF "\"$target\"" packaging/platforms.json || { echo "unknown target $targe
 
 unavailable() { echo "unavailable: $*"; exit 3; }
 
+# Bash of macOS takes an empty list for an unset variable, hence the + below.
 std_flags=()
 standard_library() { # standard_library TARGET
     if [ "${STANDARD_LIBRARY:-}" != debian ]; then
@@ -79,11 +80,11 @@ binary=callingbox-mcp
 build() { # build COMMAND CARGO_TARGET
     if [ -n "$check" ]; then
         case $1 in
-            zigbuild) cargo-zigbuild check "${std_flags[@]}" --locked --target "$2" --lib --bins ;;
-            *) cargo check "${std_flags[@]}" --locked --target "$2" --lib --bins ;;
+            zigbuild) cargo-zigbuild check ${std_flags[@]+"${std_flags[@]}"} --locked --target "$2" --lib --bins ;;
+            *) cargo check ${std_flags[@]+"${std_flags[@]}"} --locked --target "$2" --lib --bins ;;
         esac
     else
-        cargo "$1" "${std_flags[@]}" --locked --profile "$profile" --target "$2" --bin callingbox-mcp
+        cargo "$1" ${std_flags[@]+"${std_flags[@]}"} --locked --profile "$profile" --target "$2" --bin callingbox-mcp
     fi
 }
 built() { # built TARGET: where cargo leaves the program

@@ -28,5 +28,5 @@ fn the_table_of_files_is_that_of_the_program() {
             [Os::Linux, Os::MacOs, Os::Windows].map(|os| written(client, os));
         table.push_str(&format!("| {client} | `{linux}` | `{mac}` | `{windows}` |\n"));
     }
-    Page::read("docs/clients.md").update("files", &table, |present| present == table);
+    Page::read("docs/install.md").update("files", &table, |present| present == table);
 }
