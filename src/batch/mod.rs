@@ -1,7 +1,8 @@
 //! Batches: one agent calls a list of people after one yes, within the limits, the hours and the window of the list.
 //!
 //! - [`list`] checks what a client asks for; [`template`] fills in its instructions.
-//! - [`prepare`] checks each row against the rules; [`plan`] estimates the duration and the cost.
+//! - [`prepare`] checks each row against the rules; [`plan`] estimates the duration and the cost, and
+//!   [`preview`] shows it.
 //! - [`runner`] starts the calls: each is claimed in the ledger and passes the same gates as any other call.
 //! - [`report`] reads how far a batch got, whoever runs it.
 //!
@@ -11,6 +12,7 @@
 pub mod list;
 pub mod plan;
 pub mod prepare;
+pub mod preview;
 pub mod report;
 mod runner;
 pub mod template;

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::batch::preview::agent_fields;
 use crate::dialing::order::{DialRequest, Order, describe_call_cost};
 use crate::dialing::webhook_hosts::shown_host;
 use crate::mcp::confirmation::preview::Preview;
@@ -51,20 +52,20 @@ fn preview_fields(
     let from = from_number.as_ref().map(|number| number.as_str().to_owned());
     let task = instructions.as_deref().or(agent.instructions.as_deref());
     let events = webhook_url.as_deref().or(agent.webhook_url.as_deref());
-    let voicemail = agent.voicemail_action.as_ref().map(super::super::shared::wire_word);
+    let [name, persona, language, voice, machine, results, tools] = agent_fields(agent);
     let repeat = "rings again, even if this call was placed a moment ago";
     [
         ("To", Some(to.as_str().to_owned())),
         ("From", Some(from.unwrap_or_else(|| default_caller(agent)))),
-        ("Agent", Some(one_line(agent.name.as_deref().unwrap_or("unnamed"), 100))),
-        ("Persona", agent.persona.as_deref().map(text)),
-        ("Language", agent.language.as_deref().map(text)),
-        ("Voice", agent.voice.as_deref().map(text)),
-        ("On an answering machine", voicemail),
+        name,
+        persona,
+        language,
+        voice,
+        machine,
         ("Task", Some(text(task.unwrap_or("none given")))),
         ("Facts it is given", object(context)),
-        ("Result fields", agent.returns.as_ref().and_then(names_of_fields).as_deref().map(text)),
-        ("In-call tools", agent.tools.as_ref().and_then(describe_tools).as_deref().map(text)),
+        results,
+        tools,
         ("Data stored with the call", object(metadata)),
         ("Events go to", events.map(shown_host)),
         ("Repeat", allow_repeat.then(|| repeat.to_owned())),
@@ -79,24 +80,6 @@ fn default_caller(agent: &Agent) -> String {
     let number = numbers.find(|number| Some(&number.id) == primary);
     let number = number.and_then(|number| number.e164.as_ref());
     number.map_or_else(|| "the agent's number".to_owned(), |number| number.as_str().to_owned())
-}
-
-fn names_of_fields(returns: &Value) -> Option<String> {
-    let names: Vec<&str> = returns.as_object()?.keys().map(String::as_str).collect();
-    (!names.is_empty()).then(|| names.join(", "))
-}
-
-/// The in-call tools by name, with the hosts to which they send what they learn.
-fn describe_tools(tools: &Value) -> Option<String> {
-    let describe = |tool: &Value| {
-        let name = tool.get("name").and_then(Value::as_str).unwrap_or("unnamed");
-        match tool.get("url").and_then(Value::as_str) {
-            Some(url) => format!("{name}, which sends data to {}", shown_host(url)),
-            None => name.to_owned(),
-        }
-    };
-    let tools: Vec<String> = tools.as_array()?.iter().map(describe).collect();
-    (!tools.is_empty()).then(|| tools.join("; "))
 }
 
 /// The agent's settings that a yes covers in full, although only a part of them is shown. Fields that this program does
