@@ -21,8 +21,8 @@ pub enum NetworkVariableError {
         "{0} names a SOCKS proxy, which this program cannot use: name an HTTP proxy, or unset {0}"
     )]
     SocksProxy(&'static str),
-    #[error("SSL_CERT_FILE names {}, which cannot be read ({reason}): correct the path, or unset SSL_CERT_FILE", path.display())]
-    UnreadableCertificates { path: PathBuf, reason: std::io::Error },
+    #[error("{variable} names {}, which cannot be read ({reason}): correct the path, or unset {variable}", path.display())]
+    UnreadableCertificates { variable: &'static str, path: PathBuf, reason: std::io::Error },
     #[error(
         "SSL_CERT_FILE names {}, which holds no certificate in PEM form (-----BEGIN CERTIFICATE-----), so no secure \
          connection is possible; a DER file is converted by: openssl x509 -inform der -in {} -out certificates.pem",
@@ -42,10 +42,11 @@ pub fn check_network_variables(os: Os, read_env: EnvReader) -> Vec<NetworkVariab
     let mut problems: Vec<NetworkVariableError> =
         proxies.filter_map(|(name, url)| check_proxy(name, &url).err()).collect();
     // Windows and macOS have certificate stores of their own.
-    if os == Os::Linux
-        && let Some((_, path)) = value("SSL_CERT_FILE")
-    {
-        problems.extend(check_certificates(Path::new(&path)).err());
+    if os == Os::Linux {
+        let file = value("SSL_CERT_FILE");
+        problems.extend(file.and_then(|(_, path)| check_certificates(Path::new(&path)).err()));
+        let folders = value("SSL_CERT_DIR");
+        problems.extend(folders.and_then(|(_, folders)| check_certificate_folders(&folders).err()));
     }
     problems
 }
@@ -63,7 +64,8 @@ fn check_proxy(name: &'static str, url: &str) -> Result<(), NetworkVariableError
 
 fn check_certificates(path: &Path) -> Result<(), NetworkVariableError> {
     let bytes = std::fs::read(path).map_err(|reason| {
-        NetworkVariableError::UnreadableCertificates { path: path.to_owned(), reason }
+        let variable = "SSL_CERT_FILE";
+        NetworkVariableError::UnreadableCertificates { variable, path: path.to_owned(), reason }
     })?;
     // The HTTP client skips a byte order mark, too.
     let pem = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
@@ -71,6 +73,21 @@ fn check_certificates(path: &Path) -> Result<(), NetworkVariableError> {
         true => Ok(()),
         false => Err(NetworkVariableError::NotPem { path: path.to_owned() }),
     }
+}
+
+/// Checks that one of the folders can be read.
+fn check_certificate_folders(folders: &str) -> Result<(), NetworkVariableError> {
+    let mut first_problem = None;
+    for path in std::env::split_paths(folders) {
+        match std::fs::read_dir(&path) {
+            Ok(_) => return Ok(()),
+            Err(reason) => first_problem = first_problem.or(Some((path, reason))),
+        }
+    }
+    let variable = "SSL_CERT_DIR";
+    first_problem.map_or(Ok(()), |(path, reason)| {
+        Err(NetworkVariableError::UnreadableCertificates { variable, path, reason })
+    })
 }
 
 #[cfg(test)]
@@ -124,6 +141,12 @@ mod tests {
         let pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
         std::fs::write(&path, pem).unwrap();
         assert_eq!(problem("SSL_CERT_FILE", text), None);
+        let missing = folder.path().join("missing");
+        let missing = missing.to_str().unwrap();
+        let problem_of_folders = problem("SSL_CERT_DIR", missing).unwrap();
+        assert!(problem_of_folders.starts_with("SSL_CERT_DIR names "), "{problem_of_folders}");
+        let one_exists = format!("{missing}:{}", folder.path().display());
+        assert_eq!(problem("SSL_CERT_DIR", &one_exists), None);
         // An editor on Windows may have written a byte order mark.
         std::fs::write(&path, format!("\u{feff}{pem}")).unwrap();
         assert_eq!(problem("SSL_CERT_FILE", text), None);

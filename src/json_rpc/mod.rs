@@ -1,9 +1,10 @@
 //! Reads one JSON-RPC message of a client, for every transport: what is kept of it, and the error for a text that is not
 //! a message. rmcp defines the messages themselves.
 //!
-//! Two kinds of messages are rewritten before rmcp reads them. An `initialize` that leaves out what the server can do
-//! without is completed; rmcp would take it for an unknown method. And of `_meta`, which lives as long as its request,
-//! only the keys that are read are kept: 512 KiB of JSON would become 30 MiB of memory.
+//! Three kinds of messages are rewritten before rmcp reads them. An `initialize` that leaves out what the server can do
+//! without is completed; rmcp would take it for an unknown method. An object that a client wrote as an empty list, as PHP
+//! does, or as JSON text becomes that object. And of `_meta`, which lives as long as its request, only the keys that are
+//! read are kept: 512 KiB of JSON would become 30 MiB of memory.
 
 mod initialize;
 mod invalid;
@@ -86,7 +87,7 @@ pub fn parse_message(prepared: &[u8]) -> Result<ClientJsonRpcMessage, Box<Invali
 pub fn prepare(text: &[u8]) -> Result<(JsonRpcPeek, Cow<'_, [u8]>), Box<InvalidMessage>> {
     let text = strip_bom(text);
     let peek = JsonRpcPeek::parse(text)?;
-    if !peek.is_initialize() && !peek.has_unknown_meta() {
+    if !peek.must_be_rewritten() {
         return Ok((peek, Cow::Borrowed(text)));
     }
     let invalid = |problem| InvalidMessage::describe(text, &problem);
@@ -99,7 +100,27 @@ pub fn prepare(text: &[u8]) -> Result<(JsonRpcPeek, Cow<'_, [u8]>), Box<InvalidM
             return refused.map_or(Ok((peek, Cow::Borrowed(text))), Err);
         }
     }
+    if peek.has_arguments_to_complete()
+        && let Some(params) = &mut message.params
+    {
+        complete_arguments(&mut params.rest);
+    }
     Ok((peek, Cow::Owned(serde_json::to_vec(&message).map_err(invalid)?)))
+}
+
+/// Replaces `arguments` by the object that an empty list, an empty text or a JSON text stands for. What stands for none
+/// is left to rmcp, which refuses it.
+fn complete_arguments(params: &mut Map<String, Value>) {
+    let Some(arguments) = params.get_mut("arguments") else { return };
+    let object = match arguments {
+        Value::Array(items) if items.is_empty() => Some(Map::new()),
+        Value::String(text) if text.trim().is_empty() => Some(Map::new()),
+        Value::String(text) => serde_json::from_str(text).ok(),
+        _ => None,
+    };
+    if let Some(object) = object {
+        *arguments = Value::Object(object);
+    }
 }
 
 #[cfg(test)]
@@ -122,6 +143,43 @@ mod tests {
             "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"_meta": meta},
         });
         assert_eq!(rewritten(&message.to_string()), None);
+    }
+
+    #[test]
+    fn an_object_that_is_written_as_an_empty_list_or_as_text_is_read_as_the_object() {
+        let message = |method: &str, params: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#)
+        };
+        let kept = |method: &str, params: Value| {
+            Some(json!({"params": params, "jsonrpc": "2.0", "id": 1, "method": method}))
+        };
+        for method in ["tools/call", "prompts/get"] {
+            for (arguments, object) in [
+                ("[]", json!({})),
+                (r#""""#, json!({})),
+                (r#"" ""#, json!({})),
+                (r#""{}""#, json!({})),
+                (r#""{\"limit\": 1}""#, json!({"limit": 1})),
+            ] {
+                let text = message(method, &format!(r#"{{"name":"x","arguments":{arguments}}}"#));
+                let params = json!({"name": "x", "arguments": object});
+                assert_eq!(rewritten(&text), kept(method, params), "{text}");
+            }
+            for arguments in [r#"{"limit":1}"#, "{}", "null"] {
+                let text = message(method, &format!(r#"{{"name":"x","arguments":{arguments}}}"#));
+                assert_eq!(rewritten(&text), None, "{text}");
+            }
+            for arguments in ["[1]", r#""x""#, r#""[]""#, r#""1""#] {
+                let text = message(method, &format!(r#"{{"name":"x","arguments":{arguments}}}"#));
+                let original: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(rewritten(&text), Some(original), "{text}");
+            }
+            let text = message(method, r#"{"name":"x","_meta":[]}"#);
+            assert_eq!(rewritten(&text), kept(method, json!({"name": "x"})));
+        }
+        let nothing = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+        assert_eq!(rewritten(&message("tools/list", "[]")), Some(nothing));
+        assert!(prepare(message("tools/list", "[1]").as_bytes()).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use rmcp::model::{ConstString, InitializeResultMethod};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::InvalidMessage;
@@ -17,16 +17,46 @@ use super::meta::KnownMeta;
 pub struct JsonRpcPeek {
     /// The method of a request or a notification.
     pub method: Option<String>,
-    #[serde(deserialize_with = "deserialize_object")]
-    params: Option<PeekParams>,
+    params: PeekObject<PeekParams>,
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 struct PeekParams {
     name: Option<String>,
-    #[serde(rename = "_meta", deserialize_with = "deserialize_object")]
-    meta: Option<KnownMeta>,
+    #[serde(rename = "_meta")]
+    meta: PeekObject<KnownMeta>,
+    arguments: ArgumentsForm,
+}
+
+/// An object of a message.
+#[derive(Debug, Default, PartialEq)]
+enum PeekObject<T> {
+    /// It is missing or null.
+    #[default]
+    Absent,
+    /// An empty list, as PHP writes an empty object.
+    EmptyList,
+    Object(T),
+}
+
+impl<T> PeekObject<T> {
+    fn object(&self) -> Option<&T> {
+        match self {
+            Self::Object(object) => Some(object),
+            Self::Absent | Self::EmptyList => None,
+        }
+    }
+}
+
+/// How the arguments of a tool or prompt are written.
+#[derive(Debug, Default, PartialEq)]
+enum ArgumentsForm {
+    /// As rmcp reads or refuses them.
+    #[default]
+    Plain,
+    /// As a list or a text, which may stand for an object.
+    ListOrText,
 }
 
 impl JsonRpcPeek {
@@ -46,48 +76,114 @@ impl JsonRpcPeek {
     #[must_use]
     pub fn tool_name(&self) -> Option<&str> {
         (self.method.as_deref() == Some("tools/call")).then_some(())?;
-        self.params.as_ref()?.name.as_deref()
+        self.params.object()?.name.as_deref()
     }
 
     /// Whether it opens a session. In the stateless era, whose requests name their version in `_meta`, the method does not
     /// exist, and rmcp refuses it.
     pub(super) fn is_initialize(&self) -> bool {
-        let meta = self.params.as_ref().and_then(|params| params.meta.as_ref());
+        let meta = self.params.object().and_then(|params| params.meta.object());
         self.method.as_deref() == Some(InitializeResultMethod::VALUE)
             && !meta.is_some_and(KnownMeta::names_version)
     }
 
-    pub(super) fn has_unknown_meta(&self) -> bool {
-        let meta = self.params.as_ref().and_then(|params| params.meta.as_ref());
-        meta.is_some_and(|meta| meta.has_unknown_keys)
+    /// Whether the arguments of a tool or prompt are written as a list or a text.
+    pub(super) fn has_arguments_to_complete(&self) -> bool {
+        matches!(self.method.as_deref(), Some("tools/call" | "prompts/get"))
+            && self
+                .params
+                .object()
+                .is_some_and(|params| params.arguments == ArgumentsForm::ListOrText)
+    }
+
+    /// Whether the message must be rewritten, for whatever method.
+    pub(super) fn must_be_rewritten(&self) -> bool {
+        let has_list = self.params == PeekObject::EmptyList
+            || self.params.object().is_some_and(|params| params.meta == PeekObject::EmptyList);
+        let meta = self.params.object().and_then(|params| params.meta.object());
+        has_list
+            || meta.is_some_and(|meta| meta.has_unknown_keys)
+            || self.is_initialize()
+            || self.has_arguments_to_complete()
     }
 }
 
-/// Reads an object or null. Serde would also read a list, as the fields in their order.
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for PeekObject<T> {
+    /// Reads an object, null or an empty list. Serde would also read a list as the fields in their order.
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = PeekObject<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(PeekObject::Absent)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                match list.next_element::<IgnoredAny>()? {
+                    None => Ok(PeekObject::EmptyList),
+                    Some(_) => Err(A::Error::invalid_type(Unexpected::Seq, &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(PeekObject::Object)
+            }
+        }
+
+        input.deserialize_any(ObjectVisitor(PhantomData))
+    }
+}
+
+/// Reads an object; null and an empty list count as absent.
 pub(super) fn deserialize_object<'de, T, D>(input: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    struct ObjectVisitor<T>(PhantomData<T>);
+    Ok(match PeekObject::deserialize(input)? {
+        PeekObject::Object(object) => Some(object),
+        PeekObject::Absent | PeekObject::EmptyList => None,
+    })
+}
 
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-        type Value = Option<T>;
+impl<'de> Deserialize<'de> for ArgumentsForm {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct FormVisitor;
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
+        impl<'de> Visitor<'de> for FormVisitor {
+            type Value = ArgumentsForm;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(ArgumentsForm::Plain)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(ArgumentsForm::ListOrText)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(ArgumentsForm::ListOrText)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(ArgumentsForm::Plain)
+            }
         }
 
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
-        }
+        input.deserialize_any(FormVisitor)
     }
-
-    input.deserialize_any(ObjectVisitor(PhantomData))
 }
 
 #[cfg(test)]

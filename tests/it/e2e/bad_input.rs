@@ -484,7 +484,7 @@ async fn unreadable_messages_are_refused_with_their_id_if_they_have_one() {
                 "the parameters of tools/call cannot be read",
             ),
             (
-                call(json!({"name": "list_agents", "arguments": "{}"})),
+                call(json!({"name": "list_agents", "arguments": "limit: 1"})),
                 -32602,
                 json!(92),
                 "the parameters of tools/call cannot be read",

@@ -158,6 +158,22 @@ async fn an_incomplete_initialize_opens_a_session_over_both_transports() {
 }
 
 #[tokio::test]
+async fn empty_parameters_written_as_a_list_are_read_over_both_transports() {
+    let server = Server::start(&[]).await;
+    let session = server.open(None).await;
+    let mut stdio = StdioSession::new(Era::BOTH[0]).await;
+    for params in [json!([]), json!({"_meta": []}), json!(null)] {
+        let list = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": params});
+        let listed = message(session.post(&list).send().await.unwrap()).await;
+        assert!(!names(&listed).is_empty(), "{params}: {listed}");
+        stdio.send_bytes(format!("{list}\n").as_bytes()).await;
+        let listed = stdio.next().await.unwrap();
+        assert!(!names(&listed).is_empty(), "{params}: {listed}");
+    }
+    stdio.finish_well().await;
+}
+
+#[tokio::test]
 async fn a_byte_order_mark_is_skipped() {
     let server = Server::start(&[]).await;
     let list = server.modern("tools/list", json!({})).build().unwrap();
