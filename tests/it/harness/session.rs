@@ -235,12 +235,17 @@ impl Session {
 
     /// The same for an answer that comes only after a time-out of the API client.
     pub(crate) async fn slow_answer(&mut self, id: i64) -> Value {
+        let message = self.slow_message().await;
+        assert_eq!(message["id"], id, "{message}");
+        message
+    }
+
+    /// The next message, which comes only after a time-out of the API client.
+    pub(crate) async fn slow_message(&mut self) -> Value {
         let limit = Duration::from_secs(55);
         let line = tokio::time::timeout(limit, self.output.next_line()).await;
         let line = line.expect("an answer within its limit").unwrap().expect("an answer");
-        let message: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(message["id"], id, "{message}");
-        message
+        serde_json::from_str(&line).unwrap()
     }
 
     /// Sends a request and returns its whole answer.
