@@ -19,6 +19,7 @@
 //! - [`peer_address`]: the address by which limits know a peer. [`env_var`]: reads environment variables. [`system`]: the
 //!   operating system and its folders. `suggest`: "did you mean". `toml_error`: words errors in TOML files.
 //!   [`protected_file`]: who can change a file with a secret or with rules. [`windows_acl`]: the same by the lists of Windows.
+//!   `text_file`: reads UTF-8 and UTF-16.
 
 pub mod account;
 pub mod batch;
@@ -40,6 +41,7 @@ pub mod stdio;
 mod suggest;
 pub mod system;
 pub mod telemetry;
+mod text_file;
 mod toml_error;
 pub mod toolset;
 pub mod ttl_cache;

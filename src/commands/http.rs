@@ -38,6 +38,7 @@ use crate::runtime::{self, AccountFactory, HttpExtras, Runtime};
 use crate::state::SharedState;
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::telemetry::metrics::{Exporter, Moment};
+use crate::text_file::read_text;
 use crate::webhook::{Rejection, WebhookReceiver};
 use callingbox::ApiKey;
 use callingbox::webhook_signature::SigningSecrets;
@@ -257,8 +258,9 @@ fn webhook_secrets(read_env: EnvReader) -> anyhow::Result<Option<SigningSecrets>
     let file = read_env(WEBHOOK_SECRET_FILE)?;
     let text = match (read_env("CALLINGBOX_WEBHOOK_SECRET")?, file) {
         (Some(text), _) => text,
-        (None, Some(path)) => std::fs::read_to_string(&path)
-            .with_context(|| format!("{WEBHOOK_SECRET_FILE}: {path}"))?,
+        (None, Some(path)) => {
+            read_text(Path::new(&path)).with_context(|| format!("{WEBHOOK_SECRET_FILE}: {path}"))?
+        }
         (None, None) => return Ok(None),
     };
     Ok(Some(SigningSecrets::new(text.split([',', '\n']).map(str::to_owned))?))

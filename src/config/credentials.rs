@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{ConfigError, ConfigFile, EnvReader, UserFolders};
 use crate::env_var::NotUtf8;
+use crate::text_file::read_text;
 use callingbox::{ApiKey, BaseUrl};
 
 /// Where the API key was found.
@@ -127,12 +128,10 @@ fn find_key(
         return Ok(Some((key, KeySource::EnvVar)));
     }
     let Some(path) = key_file else { return Ok(None) };
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
+    let key = match read_text(&path) {
+        Ok(key) => key,
         Err(reason) => return Err(ConfigError::Unreadable { path, reason }),
     };
-    // Some editors on Windows begin a file with a byte order mark.
-    let key = text.trim_start_matches('\u{feff}').to_owned();
     if is_blank(&key) {
         tracing::warn!(file = %path.display(), "the API key file is empty; it sets no key");
         return Ok(None);
@@ -141,7 +140,7 @@ fn find_key(
 }
 
 fn read_official_config(path: &Path) -> OfficialProfile {
-    let Ok(text) = std::fs::read_to_string(path) else { return OfficialProfile::default() };
+    let Ok(text) = read_text(path) else { return OfficialProfile::default() };
     let config = toml::from_str::<OfficialConfig>(&text).unwrap_or_else(|error| {
         tracing::warn!(%error, "the configuration of CallingBox's own command line is invalid; it is ignored");
         OfficialConfig::default()

@@ -10,6 +10,7 @@ use super::{ConfigError, ConfigFile, UserFolders};
 use crate::dialing::policy::{Policy, PolicyError};
 use crate::protected_file::check_writers;
 use crate::suggest::{correct_unknown_name, quoted_names};
+use crate::text_file::read_text;
 use crate::toml_error::did_you_mean;
 
 /// The path of the configuration file, whether or not it exists: the named file, else the user's own.
@@ -87,7 +88,7 @@ fn read_file(
     must_exist: bool,
 ) -> Result<Option<(PathBuf, String)>, ConfigError> {
     let Some(path) = path else { return Ok(None) };
-    match std::fs::read_to_string(&path) {
+    match read_text(&path) {
         Ok(text) => Ok(Some((path, text))),
         Err(error) if error.kind() == ErrorKind::NotFound && !must_exist => Ok(None),
         Err(reason) => Err(ConfigError::Unreadable { path, reason }),

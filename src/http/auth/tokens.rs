@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq;
 
 use super::super::tenant::Identity;
 use crate::protected_file::ChangeableByOthers;
+use crate::text_file::read_text;
 use crate::toml_error::describe_toml_error;
 use crate::toolset::Toolset;
 
@@ -124,7 +125,7 @@ impl TokenFile {
     /// # Errors
     /// The file is missing, unreadable or invalid.
     pub fn load(path: &Path) -> Result<Self, TokenFileError> {
-        let text = std::fs::read_to_string(path).map_err(|error| TokenFileError::Io {
+        let text = read_text(path).map_err(|error| TokenFileError::Io {
             path: path.to_owned(),
             action: "read",
             error,

@@ -79,6 +79,36 @@ async fn a_file_that_others_can_change_is_warned_of_over_stdio_and_refused_over_
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
 }
 
+/// The text in UTF-16 with its mark, as `>` of Windows PowerShell writes it.
+fn utf16(text: &str) -> Vec<u8> {
+    let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+    units.flat_map(u16::to_le_bytes).collect()
+}
+
+#[tokio::test]
+async fn files_that_windows_tools_write_are_read() {
+    let home = Home::new();
+    let write = |name: &str, text: &str| {
+        std::fs::write(home.path().join(name), utf16(text)).unwrap();
+        set_mode(&home, name, 0o600);
+    };
+    write("key", "sk_live_5ecret\r\n");
+    write("c.toml", "policy_file = \"rules.toml\"\r\n");
+    write("rules.toml", "default = \"refuse\"\r\n");
+    let key = ("CALLINGBOX_API_KEY_FILE", "key");
+    let environment = [key, ("CALLINGBOX_BASE_URL", "http://127.0.0.1:1")];
+    let output = home.run(&["doctor", "--config=c.toml"], &environment).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in ["OK   configuration  read from c.toml", "OK   key            read from key"] {
+        assert!(text.contains(line), "{text}");
+    }
+    let explained = home.print(&["policy", "check", "+14155550123", "--config=c.toml"]).await;
+    assert!(explained.contains("the default is refuse"), "{explained}");
+    std::fs::write(home.path().join("rules.toml"), b"# caf\xe9\n").unwrap();
+    let error = home.run_failing(&["policy", "check", "+14155550123", "--config=c.toml"]).await;
+    assert!(error.contains("rules.toml cannot be read: it is not a text file in UTF-8"), "{error}");
+}
+
 #[tokio::test]
 async fn a_ledger_path_that_names_another_file_changes_nothing() {
     let home = Home::new();
