@@ -163,7 +163,7 @@ impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Self).map_err(|_| {
-            D::Error::custom("must be a time with its zone, such as 2026-11-02T09:00:00-08:00")
+            D::Error::custom("must be an RFC 3339 date and time with its zone, such as `…T09:00:00-08:00` or `…T17:00:00Z`")
         })
     }
 }

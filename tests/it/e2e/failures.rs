@@ -433,6 +433,16 @@ async fn a_number_that_another_agent_answers_is_refused_with_its_name() {
     let holder = session.data("create_agent", holder).await;
     let holder = holder["agent_id"].as_str().unwrap();
     let other = session.data("create_agent", inbound("Night shift")).await;
+    let mut second = inbound("Second");
+    second["number_ids"] = json!([number]);
+    let error = session.failure("create_agent", second).await;
+    let holds =
+        format!("{phone} (number_id {number}) is answered by Reception (agent_id {holder})");
+    assert_eq!((&error["class"], &error["message"]), (&json!("conflict"), &json!(holds)));
+    assert_eq!(
+        error["next"],
+        "Create the agent without this number in `number_ids`. set_agent_numbers with the new agent_id, this number_id in attach and take_over: true then moves it, once the user agreed."
+    );
     let attach = json!({"agent_id": other["agent_id"], "attach": [number]});
     let error = session.failure("set_agent_numbers", attach).await;
     assert_eq!(

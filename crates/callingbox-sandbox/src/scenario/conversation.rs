@@ -238,6 +238,9 @@ impl<'a> Dialogue<'a> {
                 topic.unless.iter().any(|decision| self.decisions.contains(decision))
             };
             if topic.is_some_and(is_decided) {
+                if let Some(agreed) = topic.and_then(|topic| self.find_agreed_fact(topic)) {
+                    self.script.result.insert(name.to_owned(), agreed);
+                }
                 continue;
             }
             let lines_before = self.script.lines.len();
@@ -260,6 +263,14 @@ impl<'a> Dialogue<'a> {
         if self.turn.last().is_some_and(|last| *last == self.phrases.lines.acknowledged) {
             self.turn.pop();
         }
+    }
+
+    /// The fact that the agent named with its purpose, if the callee agreed to it.
+    fn find_agreed_fact(&self, topic: &Topic) -> Option<Value> {
+        let is_named = self.purpose.is_some_and(|purpose| purpose.facts.contains(&topic.id));
+        let is_agreed = is_named && self.decisions.contains("plan=yes");
+        let (_, value) = self.brief.find_fact(&topic.id, self.phrases).filter(|_| is_agreed)?;
+        value.is_string().then(|| value.clone())
     }
 
     fn ask_boolean(&mut self, topic: Option<&Topic>, name: &str) -> Value {

@@ -234,6 +234,27 @@ fn the_dialogues_are_as_published() {
 }
 
 #[test]
+fn what_the_context_names_and_the_callee_agrees_to_is_in_the_result() {
+    let fields = [
+        ("booked", FieldType::Boolean),
+        ("time", FieldType::String),
+        ("party_size", FieldType::Number),
+    ];
+    for language in LANGUAGES {
+        let context = json!({"time": "7 pm", "party_size": 4});
+        let mut case = Case::new(language, context, &fields);
+        case.instructions = Some("Book a table in a restaurant.");
+        let agreed = case.script_with("booked", &json!(true));
+        let expected = json!({"booked": true, "time": "7 pm", "party_size": 4});
+        assert_eq!(Value::Object(agreed.result.clone()), expected, "{}", render(&agreed));
+        assert!(render(&agreed).contains("7 pm"), "{}", render(&agreed));
+        let refused = case.script_with("booked", &json!(false));
+        assert_ne!(refused.result["time"], "7 pm", "{}", render(&refused));
+        assert_reads_naturally(&agreed);
+    }
+}
+
+#[test]
 fn lines_do_not_overlap() {
     let fields = [("confirmed", FieldType::Boolean), ("new_time", FieldType::String)];
     let case = Case::new("en", json!({}), &fields);

@@ -193,6 +193,7 @@ impl Tool for UpdateAgent {
         let agent = api.update_agent(&agent_id, &update).await;
         cx.account.forget_agents();
         let agent = agent?;
+        let agent_is_archived = agent.archived_at.is_some();
         let effect = match agent.archived_at {
             None => "The change applies from the next call on.",
             Some(_) => "The agent is archived: it places and answers no calls.",
@@ -202,17 +203,20 @@ impl Tool for UpdateAgent {
             None => Vec::new(),
         };
         let agent = AgentSummary::from(agent);
-        let mut text = format!("Changed {}.", agent.summary_line());
+        let is_same = before.is_some() && changes.is_empty();
+        let mut text = match is_same {
+            true => format!("Nothing changed: {} had these values already.", agent.summary_line()),
+            false => format!("Changed {}.", agent.summary_line()),
+        };
         for FieldChange { field, old, new } in &changes {
             let none = if field == "voice" { DEFAULT_VOICE } else { "none" };
             let value = |value: &Option<String>| value.clone().unwrap_or_else(|| none.to_owned());
             // Writing to a String cannot fail.
             let _ = write!(text, "\n{field}: {} → {}", value(old), value(new));
         }
-        if before.is_some() && changes.is_empty() {
-            text.push_str("\nAll fields already had these values.");
+        if !is_same || agent_is_archived {
+            let _ = write!(text, "\n{effect}");
         }
-        let _ = write!(text, "\n{effect}");
         let simulated = agent.simulated;
         Ok(Reply::new(UpdateAgentOutput { agent, changes }, text).with_simulated(simulated))
     }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::in_call_tools::{self, InCallTools};
 use super::summary::{AgentSummary, require_ids};
+use super::take_over::find_held_numbers;
 use crate::mcp::input::arguments::{HttpsUrl, List, Text};
 use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
@@ -16,7 +17,7 @@ use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::check_webhook_hosts;
 use crate::toolset::Toolset;
-use callingbox::{AgentCreate, AgentType, NumberId, ReturnsSchema, VoicemailAction};
+use callingbox::{AgentCreate, AgentType, ErrorKind, NumberId, ReturnsSchema, VoicemailAction};
 
 pub(in crate::mcp::tools) struct CreateAgent;
 
@@ -114,7 +115,19 @@ impl Tool for CreateAgent {
             number_ids,
             primary_number_id,
         };
-        let agent = AgentSummary::from(cx.account.api()?.create_agent(&agent).await?);
+        let api = cx.account.api()?;
+        let created = match api.create_agent(&agent).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict { .. }) => {
+                let numbers = agent.number_ids.as_deref().unwrap_or_default();
+                let held = find_held_numbers(api, None, numbers).await.unwrap_or_default();
+                return Err(match held.first() {
+                    Some(held) => held.conflict_of_new_agent().into(),
+                    None => error.into(),
+                });
+            }
+            created => created?,
+        };
+        let agent = AgentSummary::from(created);
         let (fact, steps) = match (kind, agent.numbers.is_empty()) {
             (AgentType::Outbound, false) => {
                 ("", vec![NextStep::tool(ToolName::PLACE_CALL, "can use it now")])

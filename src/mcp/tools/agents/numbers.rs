@@ -237,7 +237,7 @@ async fn take_over(
 
 /// The error of attaching a number that another inbound agent answers, with that agent. Unchanged if it cannot be read.
 async fn name_holder(cx: &StepContext<'_>, number: &NumberId, error: ToolError) -> ToolError {
-    let find = find_held_numbers(cx.api, cx.agent_id, std::slice::from_ref(number));
+    let find = find_held_numbers(cx.api, Some(cx.agent_id), std::slice::from_ref(number));
     match timeout_at(cx.until, find).await {
         Ok(Ok(held)) => held.first().map_or(error, |held| held.conflict(cx.agent_id)),
         _ => error,
@@ -296,7 +296,7 @@ impl Takeover {
         // Outbound agents share numbers.
         let is_inbound = target.r#type == Some(OpenEnum::Known(AgentType::Inbound));
         let held = match is_inbound {
-            true => find_held_numbers(api, agent, attach).await?,
+            true => find_held_numbers(api, Some(agent), attach).await?,
             false => Vec::new(),
         };
         Ok(Self { target, held })

@@ -29,13 +29,14 @@ pub(super) struct HeldNumber {
     pub(super) holder: Agent,
 }
 
-/// Finds those of these numbers that an inbound agent other than `target` answers, and their agents.
+/// Finds those of these numbers that an inbound agent other than `target` answers, and their agents. A new agent is none
+/// of them.
 ///
 /// # Errors
 /// CallingBox cannot be read.
 pub(super) async fn find_held_numbers(
     api: &ApiClient,
-    target: &AgentId,
+    target: Option<&AgentId>,
     numbers: &[NumberId],
 ) -> Result<Vec<HeldNumber>, Error> {
     let mut wanted: Vec<&NumberId> = numbers.iter().collect();
@@ -49,7 +50,7 @@ pub(super) async fn find_held_numbers(
                 continue;
             }
             wanted.retain(|id| **id != found.id);
-            if let Some(id) = found.inbound_agent_id.filter(|id| id != target) {
+            if let Some(id) = found.inbound_agent_id.filter(|id| Some(id) != target) {
                 let holder = api.get_agent(&id).await?;
                 held.push(HeldNumber { number: found.id, e164: found.e164, holder });
             }
@@ -91,6 +92,18 @@ impl HeldNumber {
         );
         ToolError::new(ErrorCode::Conflict, text)
             .with_next([NextStep::Tool { name: ToolName::SET_AGENT_NUMBERS, hint: hint.into() }])
+    }
+
+    /// The error of creating an agent with it.
+    pub(super) fn conflict_of_new_agent(&self) -> ToolError {
+        let text = format!("{} is answered by {}", self.label(), agent_label(&self.holder));
+        ToolError::new(ErrorCode::Conflict, text).with_next([
+            NextStep::person("Create the agent without this number in `number_ids`."),
+            NextStep::tool(
+                ToolName::SET_AGENT_NUMBERS,
+                "with the new agent_id, this number_id in attach and take_over: true then moves it, once the user agreed",
+            ),
+        ])
     }
 
     /// The step that attaches it to an agent.
