@@ -16,6 +16,11 @@ pub(super) fn wire_word<T: serde::Serialize>(value: &T) -> String {
     }
 }
 
+/// Clears the marks of simulated rows and returns whether there was one: a list says it once.
+pub(super) fn take_simulated<'a>(marks: impl Iterator<Item = &'a mut bool>) -> bool {
+    marks.filter_map(|mark| std::mem::take(mark).then_some(())).count() > 0
+}
+
 /// Checks that events and data of calls may be sent to these addresses.
 pub(super) fn check_webhook_hosts<'a>(
     cx: &ToolContext,

@@ -47,7 +47,8 @@ impl CheckedSession {
         }
         let empty = tool.starts_with("list_")
             && content.as_object().unwrap().values().any(|list| *list == json!([]));
-        let says = content.to_string().contains("\"simulated\":true");
+        let says = content.to_string().contains("\"simulated\":true")
+            || content["environment"] == "simulated";
         assert!(says || empty, "{tool}: it does not say that it is simulated: {content}");
         // Texts, and numbers that are for sale, are not records.
         if !empty && !["get_call_transcript", "search_numbers"].contains(&tool) {

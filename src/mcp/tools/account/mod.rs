@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agents::AgentSummary;
 use super::numbers::NumberSummary;
+use super::shared::take_simulated;
 use crate::account::Environment;
 use crate::dialing::limits::{CallLimits, Usage};
 use crate::mcp::registry::description::Sentence::{self, Always};
@@ -72,6 +73,15 @@ impl Tool for GetAccount {
         let (agents, numbers, now) =
             tokio::join!(api.list_agents(None), api.list_numbers(&page), cx.account.now());
         let (agents, numbers) = (agents?.data, numbers?.data);
+        let (more_agents, more_numbers) =
+            (agents.len().saturating_sub(MAX_SHOWN), numbers.len().saturating_sub(MAX_SHOWN));
+        let mut agents: Vec<AgentSummary> =
+            agents.into_iter().take(MAX_SHOWN).map(Into::into).collect();
+        let mut numbers: Vec<NumberSummary> =
+            numbers.into_iter().take(MAX_SHOWN).map(Into::into).collect();
+        // The environment says it once.
+        take_simulated(agents.iter_mut().map(|agent| &mut agent.simulated));
+        take_simulated(numbers.iter_mut().map(|number| &mut number.simulated));
         let rules = dialer.rules();
         let usage = dialer.measure_usage(&cx.caller).await?;
         let environment = match cx.account.environment() {
@@ -84,10 +94,10 @@ impl Tool for GetAccount {
             rules: rules.summary(),
             limits: list_limits(&rules.policy.measured_limits(), &usage),
             spent_milli_cents: usage.spent,
-            more_agents: agents.len().saturating_sub(MAX_SHOWN),
-            agents: agents.into_iter().take(MAX_SHOWN).map(Into::into).collect(),
-            more_numbers: numbers.len().saturating_sub(MAX_SHOWN),
-            numbers: numbers.into_iter().take(MAX_SHOWN).map(Into::into).collect(),
+            agents,
+            more_agents,
+            numbers,
+            more_numbers,
         };
         let text = output.to_text();
         Ok(Reply::new(output, text))

@@ -20,7 +20,7 @@ use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::text::{self, one_line};
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
-use crate::mcp::tools::shared::wire_word;
+use crate::mcp::tools::shared::{take_simulated, wire_word};
 use crate::toolset::Toolset;
 use callingbox::{Agent, AgentType};
 
@@ -38,6 +38,8 @@ pub(in crate::mcp::tools) struct ListAgentsInput {
 pub(in crate::mcp::tools) struct ListAgentsOutput {
     agents: Vec<ListedAgent>,
     has_more: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
 }
 
 /// An agent in a list.
@@ -127,7 +129,7 @@ impl Tool for ListAgents {
         let has_more = page.has_more;
         let last_calls = LastCalls::read(cx).await;
         let last_calls = last_calls.as_ref();
-        let agents: Vec<ListedAgent> =
+        let mut agents: Vec<ListedAgent> =
             page.data.into_iter().map(|agent| ListedAgent::new(agent.into(), last_calls)).collect();
         let mut text = match (agents.is_empty(), input.kind) {
             (true, None) => "There are no agents.".to_owned(),
@@ -146,8 +148,9 @@ impl Tool for ListAgents {
                 text.push_str(" Set `type` to see the agents of one type.");
             }
         }
-        let simulated = agents.iter().any(|listed| listed.agent.simulated);
-        Ok(Reply::new(ListAgentsOutput { agents, has_more }, text).with_simulated(simulated))
+        let simulated = take_simulated(agents.iter_mut().map(|listed| &mut listed.agent.simulated));
+        let output = ListAgentsOutput { agents, has_more, simulated };
+        Ok(Reply::new(output, text).with_simulated(simulated))
     }
 }
 

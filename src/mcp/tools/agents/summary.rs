@@ -28,7 +28,7 @@ pub(in crate::mcp::tools) struct AgentSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) simulated: bool,
+    pub(in crate::mcp::tools) simulated: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

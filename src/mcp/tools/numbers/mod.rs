@@ -70,7 +70,7 @@ pub(in crate::mcp) struct NumberSummary {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     outbound_agent_ids: Vec<AgentId>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    simulated: bool,
+    pub(super) simulated: bool,
 }
 
 impl From<PhoneNumber> for NumberSummary {
@@ -143,6 +143,8 @@ pub(in crate::mcp) struct ListNumbersOutput {
     /// By agent_id.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     agent_names: AgentNames,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
 }
 
 impl ListNumbersOutput {
@@ -156,12 +158,14 @@ impl ListNumbersOutput {
         request: &PageRequest,
     ) -> Result<Self, ToolError> {
         let page = account.api()?.list_numbers(request).await?;
-        let numbers: Vec<NumberSummary> = page.data.into_iter().map(Into::into).collect();
+        let mut numbers: Vec<NumberSummary> = page.data.into_iter().map(Into::into).collect();
+        let simulated =
+            super::shared::take_simulated(numbers.iter_mut().map(|number| &mut number.simulated));
         let towards_newer = matches!(request.cursor, Some(PageCursor::Before(_)));
         let edge = if towards_newer { numbers.first() } else { numbers.last() };
         let next_cursor = edge.filter(|_| page.has_more).map(|number| number.number_id.clone());
         let agent_names = read_agent_names(account, tools, &numbers).await;
-        Ok(Self { numbers, has_more: page.has_more, next_cursor, agent_names })
+        Ok(Self { numbers, has_more: page.has_more, next_cursor, agent_names, simulated })
     }
 }
 
@@ -202,7 +206,7 @@ impl Tool for ListNumbers {
         } else if numbers.is_empty() {
             text.push_str("The account owns no number.");
         }
-        let simulated = numbers.iter().any(|number| number.simulated);
+        let simulated = output.simulated;
         Ok(Reply::new(output, text).with_simulated(simulated))
     }
 }
@@ -241,6 +245,8 @@ pattern_text!(CountryCode, "^[A-Z]{2}$", "must be two capital letters such as US
 pub(super) struct SearchNumbersOutput {
     numbers: Vec<AvailableNumber>,
     has_more: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
 }
 
 impl Tool for SearchNumbers {
@@ -281,7 +287,12 @@ impl Tool for SearchNumbers {
         let given: Vec<&str> =
             given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect();
         let page = cx.account.api()?.search_numbers(&search).await?.limit_to(limit.into());
-        let (numbers, has_more) = (page.data, page.has_more);
+        let (mut numbers, has_more) = (page.data, page.has_more);
+        let mut simulated = false;
+        for number in &mut numbers {
+            simulated |= text::is_simulated(&number.extra);
+            number.extra.shift_remove("simulated");
+        }
         let mut text = if numbers.is_empty() && given.is_empty() {
             "No number is for sale at the moment.".to_owned()
         } else if numbers.is_empty() {
@@ -298,7 +309,8 @@ impl Tool for SearchNumbers {
             };
             text.push_str(&super::shared::more_results_hint(limit < MAX_OFFERS, "search", unused));
         }
-        Ok(Reply::new(SearchNumbersOutput { numbers, has_more }, text))
+        let output = SearchNumbersOutput { numbers, has_more, simulated };
+        Ok(Reply::new(output, text).with_simulated(simulated))
     }
 }
 

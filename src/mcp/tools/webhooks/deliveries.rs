@@ -14,7 +14,7 @@ use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
-use crate::mcp::tools::shared::{more_results_hint, wire_word};
+use crate::mcp::tools::shared::{more_results_hint, take_simulated, wire_word};
 use crate::toolset::Toolset;
 use callingbox::{CallId, DeliveryFilter, DeliveryId, DeliveryStatus, EndpointId, WebhookDelivery};
 
@@ -127,6 +127,8 @@ pub(in crate::mcp::tools) struct ListWebhookDeliveriesInput {
 pub(in crate::mcp::tools) struct ListWebhookDeliveriesOutput {
     deliveries: Vec<DeliveryReport>,
     has_more: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
 }
 
 impl Tool for ListWebhookDeliveries {
@@ -156,7 +158,7 @@ impl Tool for ListWebhookDeliveries {
         };
         let page = cx.account.api()?.list_webhook_deliveries(&filter).await?.limit_to(limit.into());
         let has_more = page.has_more;
-        let deliveries: Vec<DeliveryReport> = page.data.into_iter().map(Into::into).collect();
+        let mut deliveries: Vec<DeliveryReport> = page.data.into_iter().map(Into::into).collect();
         let mut text = if deliveries.is_empty() {
             "No delivery matches. Deliveries exist only for calls with a webhook_url or while a webhook endpoint is enabled.".to_owned()
         } else {
@@ -174,8 +176,9 @@ impl Tool for ListWebhookDeliveries {
                 .collect();
             text.push_str(&more_results_hint(limit < MAX_DELIVERIES, "list", &unused));
         }
-        let simulated = deliveries.iter().any(|delivery| delivery.simulated);
-        let output = ListWebhookDeliveriesOutput { deliveries, has_more };
+        let simulated =
+            take_simulated(deliveries.iter_mut().map(|delivery| &mut delivery.simulated));
+        let output = ListWebhookDeliveriesOutput { deliveries, has_more, simulated };
         Ok(Reply::new(output, text).with_simulated(simulated))
     }
 }

@@ -15,7 +15,7 @@ use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
-use crate::mcp::tools::shared::{check_webhook_hosts, wire_word};
+use crate::mcp::tools::shared::{check_webhook_hosts, take_simulated, wire_word};
 use crate::toolset::Toolset;
 use callingbox::{
     Change, EndpointId, EndpointStatus, EventSubscription, SigningSecret, WebhookCreate,
@@ -109,6 +109,8 @@ pub(in crate::mcp::tools) struct ListWebhooks;
 pub(in crate::mcp::tools) struct ListWebhooksOutput {
     webhooks: Vec<WebhookReport>,
     has_more: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
 }
 
 impl Tool for ListWebhooks {
@@ -129,7 +131,7 @@ impl Tool for ListWebhooks {
     async fn run(NoInput {}: NoInput, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let page = cx.account.api()?.list_webhooks().await?;
         let has_more = page.has_more;
-        let webhooks: Vec<WebhookReport> = page.data.into_iter().map(Into::into).collect();
+        let mut webhooks: Vec<WebhookReport> = page.data.into_iter().map(Into::into).collect();
         let mut text = if webhooks.is_empty() {
             "There are no webhook endpoints.".to_owned()
         } else {
@@ -140,8 +142,9 @@ impl Tool for ListWebhooks {
                 "There are more than CallingBox returns in one list; there is no next page.",
             );
         }
-        let simulated = webhooks.iter().any(|webhook| webhook.simulated);
-        Ok(Reply::new(ListWebhooksOutput { webhooks, has_more }, text).with_simulated(simulated))
+        let simulated = take_simulated(webhooks.iter_mut().map(|webhook| &mut webhook.simulated));
+        let output = ListWebhooksOutput { webhooks, has_more, simulated };
+        Ok(Reply::new(output, text).with_simulated(simulated))
     }
 }
 
