@@ -104,6 +104,7 @@ pub async fn prepare(
         created_at: now.dialing,
         start_at: window.start_at,
         end_by: window.end_by,
+        started_at: None,
         ended_at: None,
         erase_at: now.machine.checked_add(ASKED_LIFETIME).ok(),
         lease_expires_at: now.machine,

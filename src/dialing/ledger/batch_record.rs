@@ -1,16 +1,19 @@
 //! The records of a batch and of its rows as a ledger keeps them, and the steps of a batch's life. A batch is a list of
 //! people whom one agent calls after one yes; a row is one person. Knows no scheduler and no storage.
 //!
-//! A batch belongs to one process, which renews its lease. [`BatchRecord::apply`] is the only place that changes a batch,
-//! so every ledger changes it alike.
+//! A batch belongs to one process, which renews its lease. Whatever is decided about a batch, a row or an attempt is
+//! decided here; a ledger reads the records, asks, and writes the result in the same atomic step.
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::KEY_LIFETIME;
 use super::ids::{AccountId, BatchId, DispatchId, Fingerprint, IdempotencyKey};
-use super::record::{AttemptStop, Callee, ConfirmedBy, truncate_to_millis};
+use super::record::{
+    Attempt, AttemptStop, Callee, ConfirmedBy, DispatchRecord, DispatchState, truncate_to_millis,
+};
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::caller::CallerName;
 use crate::dialing::clock::ClockReading;
@@ -58,6 +61,12 @@ impl BatchState {
     pub const fn is_unfinished(self) -> bool {
         matches!(self, Self::Running | Self::Paused | Self::Interrupted)
     }
+
+    /// Whether it has ended or was canceled.
+    #[must_use]
+    pub const fn is_finished(self) -> bool {
+        matches!(self, Self::Canceled | Self::Ended)
+    }
 }
 
 /// Why a batch starts no calls for now.
@@ -94,6 +103,12 @@ impl PauseReason {
             Self::Agent => "the agent was changed; going on with it needs a new yes",
             Self::Caller => "the access of whoever started it was revoked",
         }
+    }
+
+    /// Whether a call is tried meanwhile, to learn whether the cause is gone.
+    #[must_use]
+    pub const fn allows_trial(self) -> bool {
+        matches!(self, Self::Credit | Self::Api)
     }
 }
 
@@ -172,6 +187,9 @@ pub struct BatchRecord {
     /// The window in which calls start, by the dialing clock.
     pub start_at: Timestamp,
     pub end_by: Timestamp,
+    /// When it was first started, by the dialing clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
     /// When it ended or was canceled, by the dialing clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
@@ -210,12 +228,17 @@ pub enum BatchChange {
     Resume(BatchStart),
     /// The process that runs it ends.
     Interrupt { generation: u32 },
-    /// No more calls start. `erase_at` is when its people are erased.
+    /// No more calls start, and each waiting row ends. `erase_at` is when its people are erased.
     Cancel { now: ClockReading, erase_at: Timestamp },
     /// Every row has its end.
     End { generation: u32, now: ClockReading, erase_at: Timestamp },
-    /// Its people are erased.
-    Forget,
+}
+
+impl BatchChange {
+    /// Whether the change depends on the rows, or changes them with the batch.
+    pub(super) const fn concerns_rows(&self) -> bool {
+        matches!(self, Self::Start(_) | Self::Cancel { .. } | Self::End { .. })
+    }
 }
 
 impl BatchRecord {
@@ -242,68 +265,75 @@ impl BatchRecord {
         self.erase_at.is_some_and(|erase_at| erase_at <= machine)
     }
 
-    /// Whether the process of this generation may start calls.
+    /// Whether the process of this generation runs it.
     #[must_use]
     pub fn is_held(&self, generation: u32, machine: Timestamp) -> bool {
         self.generation == generation
             && matches!(self.state_at(machine), BatchState::Running | BatchState::Paused)
     }
 
-    /// Applies a change. Returns whether the record changed; if not, the change no longer fits the batch.
-    pub(super) fn apply(&mut self, change: BatchChange) -> bool {
+    /// Applies a change. `rows` are all its rows if the change concerns them; then each row is to follow
+    /// ([`RowRecord::follow`]). Returns whether the batch changed; if not, the change no longer fits.
+    pub(super) fn apply(&mut self, change: BatchChange, rows: &[RowRecord]) -> bool {
+        let is_open = matches!(self.state, BatchState::Running | BatchState::Paused);
         match change {
             BatchChange::Start(start) => {
-                let is_asked =
-                    self.state == BatchState::Asked && !self.is_erasable(start.now.machine);
-                is_asked && self.start(start)
+                let fits = self.state == BatchState::Asked && !self.is_erasable(start.now.machine);
+                fits && self.start(start)
             }
             BatchChange::Resume(start) => {
                 let state = self.state_at(start.now.machine);
-                let is_resumable = matches!(state, BatchState::Interrupted | BatchState::Paused);
-                is_resumable && self.start(start)
+                let fits = matches!(state, BatchState::Interrupted | BatchState::Paused);
+                fits && self.start(start)
             }
             BatchChange::Renew { generation, now, lease_expires_at, pause } => {
-                let is_held = self.is_held(generation, now.machine);
-                if is_held {
+                let fits = self.is_held(generation, now.machine);
+                if fits {
                     self.lease_expires_at = truncate_to_millis(lease_expires_at);
                     self.state =
                         if pause.is_some() { BatchState::Paused } else { BatchState::Running };
                     self.pause = pause;
                 }
-                is_held
+                fits
             }
             BatchChange::Interrupt { generation } => {
-                let is_held = self.generation == generation
-                    && matches!(self.state, BatchState::Running | BatchState::Paused);
-                if is_held {
+                let fits = is_open && self.generation == generation;
+                if fits {
                     self.state = BatchState::Interrupted;
+                    self.pause = None;
                 }
-                is_held
+                fits
             }
             BatchChange::Cancel { now, erase_at } => {
-                let is_open = self.state == BatchState::Asked || self.state.is_unfinished();
-                is_open && self.close(BatchState::Canceled, now.dialing, erase_at)
+                let fits = !self.state.is_finished();
+                // A list that nobody confirmed is not kept longer for being canceled.
+                let erase_at = self.erase_at.map_or(erase_at, |sooner| sooner.min(erase_at));
+                fits && self.close(BatchState::Canceled, now.dialing, erase_at)
             }
             BatchChange::End { generation, now, erase_at } => {
-                let is_held = self.generation == generation
-                    && matches!(self.state, BatchState::Running | BatchState::Paused);
-                is_held && self.close(BatchState::Ended, now.dialing, erase_at)
-            }
-            BatchChange::Forget => {
-                let is_open = self.state == BatchState::Asked || self.state.is_unfinished();
-                if !is_open {
-                    self.task = None;
-                    self.erase_at = None;
-                }
-                !is_open
+                let has_ended = rows.iter().all(|row| !row.state.is_open());
+                let fits = is_open && self.generation == generation && has_ended;
+                fits && self.close(BatchState::Ended, now.dialing, erase_at)
             }
         }
+    }
+
+    /// Removes what the people are called for; the rows lose the people ([`RowRecord::erase`]). Returns `false` if the
+    /// batch is not finished.
+    pub(super) fn erase(&mut self) -> bool {
+        let is_finished = self.state.is_finished();
+        if is_finished {
+            self.task = None;
+            self.erase_at = None;
+        }
+        is_finished
     }
 
     fn start(&mut self, start: BatchStart) -> bool {
         self.state = BatchState::Running;
         self.pause = None;
         self.confirmed_by = Some(start.confirmed_by);
+        self.started_at = self.started_at.or(Some(truncate_to_millis(start.now.dialing)));
         self.covered = start.covered;
         self.lease_expires_at = truncate_to_millis(start.lease_expires_at);
         self.generation = self.generation.saturating_add(1);
@@ -422,29 +452,90 @@ impl RowRecord {
         }
     }
 
-    /// Removes what identifies the person; the mask stays.
+    /// The row as the process that runs the batch reports it. Who is called and the dispatch of the last attempt are the
+    /// ledger's own.
+    pub(super) fn with_report(&self, report: Self) -> Self {
+        Self {
+            row: self.row,
+            callee: self.callee.clone(),
+            number: self.number.clone(),
+            person: self.person.clone(),
+            dispatch_id: self.dispatch_id,
+            ..report
+        }
+    }
+
+    /// The row after a change of its batch or of itself. It does not wait for a batch that is finished, nor if its number
+    /// is in another unfinished batch.
+    pub(super) fn follow(&mut self, batch: &BatchRecord, other: Option<&BatchId>) {
+        if self.state != RowState::Waiting {
+            return;
+        }
+        if batch.state.is_finished() {
+            let was_called = self.attempts > 0;
+            self.state = if was_called { RowState::Done } else { RowState::NotCalled };
+            self.reason = Some("the batch was canceled".to_owned());
+            self.due_at = None;
+        } else if let Some(other) = other.filter(|_| batch.state.is_unfinished()) {
+            self.state = RowState::Refused;
+            self.reason = Some(format!("this number is in the unfinished batch {other}"));
+            self.due_at = None;
+        }
+    }
+
+    /// Removes who the person is; the mask stays.
     pub(super) fn erase(&mut self) {
         self.number = None;
         self.person = None;
     }
-
-    /// The row is refused because its number is in another unfinished batch.
-    pub(super) fn refuse_for_batch(&mut self, other: &BatchId) {
-        self.state = RowState::Refused;
-        self.reason = Some(format!("this number is in the unfinished batch {other}"));
-    }
 }
 
-impl BatchRecord {
-    /// Why no attempt of this batch may begin or be sent now; `None` if one may.
-    pub(super) fn attempt_stop(&self, generation: u32, now: ClockReading) -> Option<AttemptStop> {
-        if !self.is_held(generation, now.machine) {
-            Some(AttemptStop::BatchStopped)
-        } else if now.dialing >= self.end_by {
-            Some(AttemptStop::WindowClosed)
-        } else {
-            None
-        }
+impl Attempt {
+    /// Whether its batch lets it begin, or be sent, now.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub(super) fn check(
+        &self,
+        batch: Option<&BatchRecord>,
+        now: ClockReading,
+    ) -> Result<(), AttemptStop> {
+        let is_held = |batch: &&BatchRecord| {
+            batch.is_held(self.generation, now.machine)
+                && batch.pause.is_none_or(PauseReason::allows_trial)
+        };
+        let batch = batch.filter(is_held).ok_or(AttemptStop::BatchStopped)?;
+        if now.dialing >= batch.end_by { Err(AttemptStop::WindowClosed) } else { Ok(()) }
+    }
+
+    /// Its row once the attempt has begun with this dispatch. `earlier` are all dispatches of the row.
+    ///
+    /// # Errors
+    /// The row does not wait for this attempt, or an earlier dispatch may be a call: an attempt is repeated only if it was
+    /// proved that it was not placed, and followed only if it has its end.
+    pub(super) fn claim(
+        &self,
+        dispatch: DispatchId,
+        row: Option<&RowRecord>,
+        earlier: &[DispatchRecord],
+    ) -> Result<RowRecord, AttemptStop> {
+        let is_over = |earlier: &DispatchRecord| {
+            let attempt = earlier.attempt.as_ref().map(|attempt| attempt.attempt);
+            match earlier.state {
+                DispatchState::NotPlaced { .. } => attempt <= Some(self.attempt),
+                DispatchState::Finished { .. } => attempt < Some(self.attempt),
+                DispatchState::Intent
+                | DispatchState::Unknown { .. }
+                | DispatchState::Placed { .. } => false,
+            }
+        };
+        let waits = |row: &&RowRecord| {
+            row.state == RowState::Waiting
+                && row.attempts.checked_add(1) == Some(self.attempt)
+                && earlier.iter().all(is_over)
+        };
+        let row = row.filter(waits).ok_or(AttemptStop::AttemptTaken)?;
+        Ok(row.in_attempt(self.attempt, dispatch))
     }
 }
 
@@ -462,19 +553,47 @@ pub enum CreateBatchResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLookup {
     pub now: ClockReading,
-    /// A finished batch that was created after this time is a repetition.
+    /// A finished batch that was started after this time is a repetition.
     pub repeats_since: Timestamp,
     /// Only an asked batch is a repetition.
     pub allow_repeat: bool,
 }
 
 impl BatchLookup {
-    /// Whether this batch with the same list answers a new request.
-    pub(super) fn is_answered_by(&self, earlier: &BatchRecord) -> bool {
-        match earlier.state {
-            BatchState::Asked => !earlier.is_erasable(self.now.machine),
-            _ if self.allow_repeat => false,
-            state => state.is_unfinished() || earlier.created_at > self.repeats_since,
+    /// The answer that the batch with the same idempotency key gives; `None` if the key is free again.
+    pub(super) fn answer_of_key(
+        &self,
+        new: &BatchRecord,
+        earlier: BatchRecord,
+    ) -> Option<CreateBatchResult> {
+        let is_honored = self.now.dialing.duration_since(earlier.created_at) < KEY_LIFETIME;
+        if !is_honored || self.has_lapsed(&earlier) {
+            None
+        } else if earlier.fingerprint == new.fingerprint {
+            Some(CreateBatchResult::Duplicate(earlier))
+        } else {
+            Some(CreateBatchResult::KeyConflict(earlier))
         }
+    }
+
+    /// The answer that a batch with the same list gives; `None` if it is no repetition.
+    pub(super) fn answer_of_list(&self, earlier: BatchRecord) -> Option<CreateBatchResult> {
+        let is_repetition = match earlier.started_at {
+            None => !self.has_lapsed(&earlier),
+            Some(_) if self.allow_repeat => false,
+            Some(started_at) => {
+                // A list may be confirmed, and its window begin, long after it was written.
+                let began_at = started_at.max(earlier.start_at);
+                let began_at = earlier.ended_at.map_or(began_at, |ended_at| began_at.min(ended_at));
+                earlier.state.is_unfinished() || began_at > self.repeats_since
+            }
+        };
+        is_repetition.then_some(CreateBatchResult::Duplicate(earlier))
+    }
+
+    /// Whether the list was never started, and can no longer be.
+    fn has_lapsed(&self, earlier: &BatchRecord) -> bool {
+        earlier.started_at.is_none()
+            && (earlier.state != BatchState::Asked || earlier.is_erasable(self.now.machine))
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn constraints(now: Timestamp) -> BeginConstraints {
     }
 }
 
-async fn begun(
+pub(super) async fn begun(
     ledger: &dyn Ledger,
     intent: NewIntent,
     constraints: BeginConstraints,
@@ -131,6 +131,7 @@ where
     release_unknown_calls(ledger).await;
     limit_each_caller(ledger).await;
     remember_accounts_of_keys(ledger).await;
+    batch_conformance::test_batches(&open).await;
     assert_eq!(ledger.secret().await.unwrap(), open().await.secret().await.unwrap());
     assert_ne!(ledger.secret().await.unwrap(), LedgerSecret::new([0; 32]));
 }
@@ -842,7 +843,10 @@ where
 }
 
 /// Runs `each` 32 times concurrently, over four handles.
-async fn concurrent<F, Fut, T, E>(open: &F, each: impl Fn(Arc<dyn Ledger>, u32) -> E) -> Vec<T>
+pub(super) async fn concurrent<F, Fut, T, E>(
+    open: &F,
+    each: impl Fn(Arc<dyn Ledger>, u32) -> E,
+) -> Vec<T>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Arc<dyn Ledger>>,

@@ -24,6 +24,8 @@ pub mod redis;
 pub mod sqlite;
 
 #[cfg(test)]
+mod batch_conformance;
+#[cfg(test)]
 mod conformance;
 
 use async_trait::async_trait;
@@ -56,6 +58,8 @@ use callingbox::MilliCents;
 pub const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 /// The most records that one list returns.
 pub const MAX_PAGE: u32 = 1_000;
+/// How many earlier batches with the same list are looked at.
+const MAX_SAME: u32 = 32;
 /// The most characters of a stored reason.
 pub const MAX_REASON: usize = 300;
 
@@ -80,7 +84,8 @@ pub trait Ledger: BatchLedger + Send + Sync + std::fmt::Debug {
 
     /// Writes the intent, unless an earlier dispatch blocks it, as [`Ledger::find_earlier`] does, or a limit is reached.
     /// An attempt of a batch begins only if its batch runs in the process of its generation, its window is open, and its
-    /// row waits for this attempt; the row is then written too. All this is one atomic step among all processes. After
+    /// row waits for this attempt; the row is then written too. An attempt whose dispatch was not placed may begin again,
+    /// and the next one begins once that dispatch has its end. All this is one atomic step among all processes. After
     /// [`BeginResult::Begun`] the intent survives a crash.
     async fn begin(
         &self,
@@ -236,8 +241,9 @@ pub trait BatchLedger {
         lookup: BatchLookup,
     ) -> Result<CreateBatchResult, LedgerError>;
 
-    /// Changes a batch as [`BatchRecord`] defines it. Starting it also refuses, in the same step, each waiting row whose
-    /// number is in another unfinished batch. Returns the batch, and whether it changed; `None` if there is no such batch.
+    /// Changes a batch as [`BatchChange`] describes. In the same step, starting it refuses each waiting row whose number is
+    /// in another unfinished batch, and canceling it ends each waiting row. Returns the batch, and whether it changed;
+    /// `None` if there is no such batch.
     async fn change_batch(
         &self,
         account: &AccountId,
@@ -245,7 +251,9 @@ pub trait BatchLedger {
         change: BatchChange,
     ) -> Result<Option<(BatchRecord, bool)>, LedgerError>;
 
-    /// Writes a row for the process that runs the batch. Returns `false` if another generation runs it.
+    /// Writes what the process that runs the batch knows of a row: state, reason, attempts, next time, call and outcome.
+    /// The rest of the row stays as it is. A row of a finished batch does not wait again. Returns `false` if another
+    /// generation runs the batch.
     async fn update_row(
         &self,
         account: &AccountId,

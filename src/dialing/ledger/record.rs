@@ -199,11 +199,11 @@ pub struct Attempt {
 /// Why an attempt was not begun, or its request withheld.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptStop {
-    /// The batch was canceled, interrupted or resumed elsewhere.
+    /// The batch was canceled, interrupted or resumed elsewhere, or it pauses.
     BatchStopped,
     /// The window of the batch is over.
     WindowClosed,
-    /// The attempt was begun before.
+    /// The attempt was begun before, or the one before it has no end yet.
     AttemptTaken,
 }
 

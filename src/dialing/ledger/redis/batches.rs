@@ -1,181 +1,278 @@
-//! Batches and their rows on the server. What is decided here, a script writes only if nothing has changed meanwhile.
+//! Batches and their rows on the server. What is decided here, a script writes only if nothing that the decision depends
+//! on has changed meanwhile.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use redis::AsyncCommands;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::{MAX_ATTEMPTS, RedisLedger, damaged, key_since};
+use super::{MAX_ATTEMPTS, RedisLedger};
+use crate::dialing::clock::ClockReading;
 use crate::dialing::ledger::{
-    AccountId, BatchLedger, DestinationHash, IdempotencyKey, LedgerError, MAX_PAGE,
-};
-use crate::dialing::ledger::{
-    AttemptStop, BatchChange, BatchId, BatchLookup, BatchRecord, BatchState, CreateBatchResult,
-    RowRecord, RowState,
+    AccountId, Attempt, AttemptStop, BatchChange, BatchId, BatchLedger, BatchLookup, BatchRecord,
+    BatchState, CreateBatchResult, DispatchId, DispatchRecord, IdempotencyKey, LedgerError,
+    MAX_PAGE, MAX_SAME, RowRecord,
 };
 
-/// How many earlier batches with the same list are looked at.
-const MAX_SAME: isize = 32;
-
-/// A batch as it is stored, with what the scripts read.
-#[derive(Serialize, Deserialize)]
-struct StoredBatch {
-    state: BatchState,
-    generation: u32,
-    lease_ms: i64,
-    end_by_ms: i64,
-    agent_id: String,
-    record: BatchRecord,
+/// A record with the text that was read, by which a script sees whether it has changed.
+pub(super) struct RawRecord<T> {
+    raw: String,
+    record: T,
 }
 
-/// A row as it is stored, with what the scripts read.
-#[derive(Serialize, Deserialize)]
-struct StoredRow {
-    state: RowState,
-    attempts: u32,
-    callee: DestinationHash,
-    record: RowRecord,
+fn read<T: DeserializeOwned>(raw: String) -> Result<RawRecord<T>, LedgerError> {
+    let record =
+        serde_json::from_str(&raw).map_err(|error| LedgerError::Damaged(error.to_string()))?;
+    Ok(RawRecord { raw, record })
 }
 
-fn to_json(value: &impl Serialize) -> Result<String, LedgerError> {
-    serde_json::to_string(value).map_err(|error| LedgerError::Storage(error.to_string()))
+fn write(record: &impl Serialize) -> Result<String, LedgerError> {
+    serde_json::to_string(record).map_err(|error| LedgerError::Storage(error.to_string()))
 }
 
-fn read_batch(raw: &str) -> Result<BatchRecord, LedgerError> {
-    serde_json::from_str::<StoredBatch>(raw)
-        .map(|stored| stored.record)
-        .map_err(|error| LedgerError::Damaged(error.to_string()))
+/// What a script compares and writes for one row: its number, its text before and after, the key of where its number
+/// waits, and what that key holds before and after; the empty text is none.
+struct RowChange {
+    row: u32,
+    before: String,
+    after: String,
+    waits: String,
+    waits_before: String,
+    waits_after: String,
 }
 
-fn write_batch(batch: &BatchRecord) -> Result<String, LedgerError> {
-    to_json(&StoredBatch {
-        state: batch.state,
-        generation: batch.generation,
-        lease_ms: batch.lease_expires_at.as_millisecond(),
-        end_by_ms: batch.end_by.as_millisecond(),
-        agent_id: batch.agent_id.clone(),
-        record: batch.clone(),
-    })
-}
-
-fn read_row(raw: &str) -> Result<RowRecord, LedgerError> {
-    serde_json::from_str::<StoredRow>(raw)
-        .map(|stored| stored.record)
-        .map_err(|error| LedgerError::Damaged(error.to_string()))
-}
-
-/// A row as it is stored.
-pub(super) fn write_row(row: &RowRecord) -> Result<String, LedgerError> {
-    to_json(&StoredRow {
-        state: row.state,
-        attempts: row.attempts,
-        callee: row.callee.hash.clone(),
-        record: row.clone(),
-    })
-}
-
-/// Why a script stopped an attempt.
-pub(super) fn read_stop(why: &str) -> Result<AttemptStop, LedgerError> {
-    match why {
-        "batch" => Ok(AttemptStop::BatchStopped),
-        "window" => Ok(AttemptStop::WindowClosed),
-        "attempt" => Ok(AttemptStop::AttemptTaken),
-        _ => Err(damaged("an attempt")),
-    }
-}
-
-fn encode_erase(batch: &BatchRecord) -> String {
-    batch.erase_at.map_or_else(String::new, |at| at.as_millisecond().to_string())
+/// An attempt that may begin, as the script that begins it compares and writes it.
+pub(super) struct Claim {
+    pub(super) batch: String,
+    pub(super) before: String,
+    pub(super) after: String,
+    /// The dispatches of the row's attempts and their records.
+    pub(super) earlier: Vec<(String, String)>,
 }
 
 impl RedisLedger {
-    async fn raw_batch(
+    fn batch_key(&self, account: &AccountId, batch: &str) -> String {
+        self.key(account, &format!("batch:{batch}"))
+    }
+
+    fn rows_key(&self, account: &AccountId, batch: &BatchId) -> String {
+        self.key(account, &format!("rows:{batch}"))
+    }
+
+    async fn read_batch(
         &self,
         account: &AccountId,
         batch: &str,
-    ) -> Result<Option<String>, LedgerError> {
-        Ok(self.connection.clone().get(self.key(account, &format!("batch:{batch}"))).await?)
+    ) -> Result<Option<RawRecord<BatchRecord>>, LedgerError> {
+        let key = self.batch_key(account, batch);
+        let raw: Option<String> = self.connection.clone().get(key).await?;
+        raw.map(read).transpose()
     }
 
-    pub(super) async fn find_row(
+    async fn read_row(
         &self,
         account: &AccountId,
         batch: &BatchId,
         row: u32,
-    ) -> Result<Option<RowRecord>, LedgerError> {
-        let key = self.key(account, &format!("rows:{batch}"));
+    ) -> Result<Option<RawRecord<RowRecord>>, LedgerError> {
+        let key = self.rows_key(account, batch);
         let raw: Option<String> = self.connection.clone().hget(key, row).await?;
-        raw.map(|raw| read_row(&raw)).transpose()
+        raw.map(read).transpose()
     }
 
-    /// The unfinished batch in which a number waits, other than this one.
-    async fn find_waiting(
-        &self,
-        account: &AccountId,
-        callee: &DestinationHash,
-        except: &BatchId,
-    ) -> Result<Option<BatchId>, LedgerError> {
-        let key = self.key(account, &format!("waits:{}", callee.as_str()));
-        let other: Option<String> = self.connection.clone().get(key).await?;
-        let Some(other) = other.filter(|other| other != except.as_str()) else { return Ok(None) };
-        let other =
-            self.raw_batch(account, &other).await?.map(|raw| read_batch(&raw)).transpose()?;
-        Ok(other.filter(|other| other.state.is_unfinished()).map(|other| other.batch_id))
-    }
-
-    /// The rows that are refused if this batch starts now, and the numbers that wait from then on.
-    async fn divide_rows(
+    /// All rows in their order.
+    async fn read_rows(
         &self,
         account: &AccountId,
         batch: &BatchId,
-    ) -> Result<(Vec<RowRecord>, Vec<DestinationHash>), LedgerError> {
-        let (mut refused, mut waiting) = (Vec::new(), Vec::new());
-        let rows = self.list_rows(account, batch).await?;
-        for mut row in rows.into_iter().filter(|row| row.state == RowState::Waiting) {
-            match self.find_waiting(account, &row.callee.hash, batch).await? {
-                Some(other) => {
-                    row.refuse_for_batch(&other);
-                    refused.push(row);
-                }
-                None => waiting.push(row.callee.hash),
-            }
-        }
-        Ok((refused, waiting))
+    ) -> Result<Vec<RawRecord<RowRecord>>, LedgerError> {
+        let key = self.rows_key(account, batch);
+        let raw: Vec<String> = self.connection.clone().hvals(key).await?;
+        let mut rows: Vec<RawRecord<RowRecord>> =
+            raw.into_iter().map(read).collect::<Result<_, _>>()?;
+        rows.sort_by_key(|row| row.record.row);
+        Ok(rows)
     }
 
-    async fn forget(&self, account: &AccountId, batch: &BatchId) -> Result<bool, LedgerError> {
-        match self.change_batch(account, batch, BatchChange::Forget).await? {
-            Some((_, true)) => {
-                // No row of a finished batch changes anymore.
-                for mut row in self.list_rows(account, batch).await? {
-                    row.erase();
-                    let key = self.key(account, &format!("rows:{batch}"));
-                    let _: () =
-                        self.connection.clone().hset(key, row.row, write_row(&row)?).await?;
-                }
-                Ok(true)
-            }
-            _ => Ok(false),
+    /// The batches with these ids, in their order.
+    async fn read_batches(
+        &self,
+        account: &AccountId,
+        ids: &[String],
+    ) -> Result<Vec<BatchRecord>, LedgerError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
         }
+        let keys: Vec<String> = ids.iter().map(|id| self.batch_key(account, id)).collect();
+        let found: Vec<Option<String>> = self.connection.clone().mget(keys).await?;
+        found.into_iter().flatten().map(|raw| Ok(read(raw)?.record)).collect()
     }
 
-    async fn delete_batch(&self, batch: &BatchRecord) -> Result<(), LedgerError> {
+    /// Whether an attempt may be sent, and its batch as it was read.
+    pub(super) async fn check_attempt(
+        &self,
+        account: &AccountId,
+        attempt: &Attempt,
+        now: ClockReading,
+    ) -> Result<Result<String, AttemptStop>, LedgerError> {
+        let batch = self.read_batch(account, attempt.batch_id.as_str()).await?;
+        let checked = attempt.check(batch.as_ref().map(|batch| &batch.record), now);
+        Ok(checked.map(|()| batch.map(|batch| batch.raw).unwrap_or_default()))
+    }
+
+    /// How an attempt begins, if it may.
+    pub(super) async fn claim_attempt(
+        &self,
+        account: &AccountId,
+        attempt: &Attempt,
+        dispatch: DispatchId,
+        now: ClockReading,
+    ) -> Result<Result<Claim, AttemptStop>, LedgerError> {
+        let batch = match self.check_attempt(account, attempt, now).await? {
+            Ok(batch) => batch,
+            Err(stop) => return Ok(Err(stop)),
+        };
+        let row = self.read_row(account, &attempt.batch_id, attempt.row).await?;
+        let name = format!("row:{}:{}", attempt.batch_id, attempt.row);
+        let mut connection = self.connection.clone();
+        let ids: Vec<String> = connection.zrange(self.key(account, &name), 0, -1).await?;
+        let mut earlier = Vec::with_capacity(ids.len());
+        for id in ids {
+            let raw = self.raw(account, &id).await?.unwrap_or_default();
+            earlier.push((id, raw));
+        }
+        let records: Vec<DispatchRecord> =
+            earlier.iter().map(|(_, raw)| super::read(raw)).collect::<Result<_, _>>()?;
+        Ok(match attempt.claim(dispatch, row.as_ref().map(|row| &row.record), &records) {
+            Ok(after) => Ok(Claim {
+                batch,
+                before: row.map(|row| row.raw).unwrap_or_default(),
+                after: write(&after)?,
+                earlier,
+            }),
+            Err(stop) => Err(stop),
+        })
+    }
+
+    /// What holds where the numbers of these rows wait.
+    async fn read_waits(
+        &self,
+        account: &AccountId,
+        rows: &[RawRecord<RowRecord>],
+    ) -> Result<Vec<(String, String)>, LedgerError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let name =
+            |row: &RawRecord<RowRecord>| format!("waits:{}", row.record.callee.hash.as_str());
+        let names: Vec<String> = rows.iter().map(name).collect();
+        let keys: Vec<String> = names.iter().map(|name| self.key(account, name)).collect();
+        let held: Vec<Option<String>> = self.connection.clone().mget(keys).await?;
+        Ok(names.into_iter().zip(held.into_iter().map(Option::unwrap_or_default)).collect())
+    }
+
+    /// How these rows change with their batch, after `report` has changed each.
+    async fn change_rows(
+        &self,
+        batch: &BatchRecord,
+        rows: Vec<RawRecord<RowRecord>>,
+        report: impl Fn(&RowRecord) -> RowRecord + Send + Sync,
+    ) -> Result<Vec<RowChange>, LedgerError> {
+        let waits = self.read_waits(&batch.account_id, &rows).await?;
+        let mut changes = Vec::with_capacity(rows.len());
+        for (row, (waits, held)) in rows.into_iter().zip(waits) {
+            // A number waits in one unfinished batch, and the key says in which.
+            let holder = held.split_once(':').and_then(|(id, _)| BatchId::parse(id).ok());
+            let other = holder.as_ref().filter(|holder| **holder != batch.batch_id);
+            let mut after = report(&row.record);
+            after.follow(batch, other);
+            let waits_here = batch.state.is_unfinished() && after.state.is_open();
+            let waits_after = match (other, waits_here) {
+                (Some(_), _) => held.clone(),
+                (None, true) => format!("{}:{}", batch.batch_id, batch.agent_id),
+                (None, false) => String::new(),
+            };
+            let change = RowChange {
+                row: row.record.row,
+                after: if after == row.record { row.raw.clone() } else { write(&after)? },
+                before: row.raw,
+                waits,
+                waits_before: held,
+                waits_after,
+            };
+            changes.push(change);
+        }
+        Ok(changes)
+    }
+
+    /// Writes a batch and its rows. Returns `false` if anything has changed meanwhile: decide again.
+    async fn swap(
+        &self,
+        before: &str,
+        after: &BatchRecord,
+        rows: &[RowChange],
+    ) -> Result<bool, LedgerError> {
+        let raw = write(after)?;
+        self.invoke(&after.account_id, include_str!("change_batch.lua"), |script| {
+            script.arg(after.batch_id.as_str()).arg(before).arg(raw).arg(encode_erase(after));
+            for row in rows {
+                script.arg(row.row).arg(&row.before).arg(&row.after);
+                script.arg(&row.waits).arg(&row.waits_before).arg(&row.waits_after);
+            }
+        })
+        .await
+    }
+
+    /// Erases the people of a batch, if it is finished.
+    async fn erase(&self, account: &AccountId, id: &BatchId) -> Result<bool, LedgerError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(mut batch) = self.read_batch(account, id.as_str()).await? else {
+                return Ok(false);
+            };
+            if !batch.record.erase() {
+                return Ok(false);
+            }
+            let rows = self.read_rows(account, id).await?;
+            let erase = |row: &RowRecord| {
+                let mut row = row.clone();
+                row.erase();
+                row
+            };
+            let rows = self.change_rows(&batch.record, rows, erase).await?;
+            if self.swap(&batch.raw, &batch.record, &rows).await? {
+                return Ok(true);
+            }
+        }
+        Err(LedgerError::Locked)
+    }
+
+    /// Removes a list that nobody confirmed, unless it has changed.
+    async fn delete(&self, batch: &RawRecord<BatchRecord>) -> Result<(), LedgerError> {
         let delete = "local id = ARGV[1] \
+                      if redis.call('GET', P .. 'batch:' .. id) ~= ARGV[2] then return 0 end \
                       redis.call('DEL', P .. 'batch:' .. id, P .. 'rows:' .. id) \
                       redis.call('ZREM', P .. 'batches', id) redis.call('ZREM', P .. 'batch_erase', id) \
-                      redis.call('ZREM', P .. 'batch_fp:' .. ARGV[2], id) \
-                      local key = P .. 'batch_key:' .. ARGV[3] \
-                      if ARGV[3] ~= '' and redis.call('GET', key) == id then redis.call('DEL', key) end return 1";
+                      redis.call('ZREM', P .. 'batch_fp:' .. ARGV[3], id) \
+                      local key = P .. 'batch_key:' .. ARGV[4] \
+                      if ARGV[4] ~= '' and redis.call('GET', key) == id then redis.call('DEL', key) end return 1";
+        let RawRecord { raw, record } = batch;
         let _: i64 = self
-            .invoke(&batch.account_id, delete, |script| {
+            .invoke(&record.account_id, delete, |script| {
                 script
-                    .arg(batch.batch_id.as_str())
-                    .arg(batch.fingerprint.as_str())
-                    .arg(batch.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str));
+                    .arg(record.batch_id.as_str())
+                    .arg(raw)
+                    .arg(record.fingerprint.as_str())
+                    .arg(record.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str));
             })
             .await?;
         Ok(())
     }
+}
+
+/// When a batch is erased, as the scripts read it.
+fn encode_erase(batch: &BatchRecord) -> String {
+    batch.erase_at.map_or_else(String::new, |at| at.as_millisecond().to_string())
 }
 
 #[async_trait]
@@ -188,9 +285,10 @@ impl BatchLedger for RedisLedger {
     ) -> Result<CreateBatchResult, LedgerError> {
         let account = &batch.account_id;
         let key = batch.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str);
+        let raw = write(&batch)?;
         let rows: Vec<(u32, String)> = rows
             .iter()
-            .map(|row| Ok((row.row, write_row(row)?)))
+            .map(|row| Ok((row.row, write(row)?)))
             .collect::<Result<_, LedgerError>>()?;
         for _ in 0..MAX_ATTEMPTS {
             let mut connection = self.connection.clone();
@@ -198,33 +296,23 @@ impl BatchLedger for RedisLedger {
                 "" => None,
                 key => connection.get(self.key(account, &format!("batch_key:{key}"))).await?,
             };
-            if let Some(id) = &of_key
-                && let Some(raw) = self.raw_batch(account, id).await?
+            let with_key = match &of_key {
+                Some(id) => self.read_batch(account, id).await?,
+                None => None,
+            };
+            if let Some(answer) =
+                with_key.and_then(|with_key| lookup.answer_of_key(&batch, with_key.record))
             {
-                let earlier = read_batch(&raw)?;
-                let is_recent = earlier.created_at.as_millisecond() > key_since(lookup.now.dialing);
-                let is_gone =
-                    earlier.state == BatchState::Asked && earlier.is_erasable(lookup.now.machine);
-                match is_recent && !is_gone {
-                    true if earlier.fingerprint != batch.fingerprint => {
-                        return Ok(CreateBatchResult::KeyConflict(earlier));
-                    }
-                    true => return Ok(CreateBatchResult::Duplicate(earlier)),
-                    false => {}
-                }
+                return Ok(answer);
             }
-            let same_key = self.key(account, &format!("batch_fp:{}", batch.fingerprint.as_str()));
-            let same: Vec<String> = connection.zrevrange(same_key, 0, MAX_SAME - 1).await?;
-            for id in &same {
-                if let Some(raw) = self.raw_batch(account, id).await? {
-                    let earlier = read_batch(&raw)?;
-                    if lookup.is_answered_by(&earlier) {
-                        return Ok(CreateBatchResult::Duplicate(earlier));
-                    }
-                }
+            let same_list = self.key(account, &format!("batch_fp:{}", batch.fingerprint.as_str()));
+            let last = isize::try_from(MAX_SAME).unwrap_or(isize::MAX) - 1;
+            let same: Vec<String> = connection.zrevrange(same_list, 0, last).await?;
+            let mut earlier = self.read_batches(account, &same).await?.into_iter();
+            if let Some(answer) = earlier.find_map(|earlier| lookup.answer_of_list(earlier)) {
+                return Ok(answer);
             }
-            let raw = write_batch(&batch)?;
-            let created: bool = self
+            let is_created: bool = self
                 .invoke(account, include_str!("create_batch.lua"), |script| {
                     script
                         .arg(batch.batch_id.as_str())
@@ -233,14 +321,15 @@ impl BatchLedger for RedisLedger {
                         .arg(key)
                         .arg(batch.created_at.as_millisecond())
                         .arg(encode_erase(&batch))
-                        .arg(same.first().map_or("", String::as_str))
+                        .arg(MAX_SAME)
+                        .arg(same.join(" "))
                         .arg(of_key.as_deref().unwrap_or_default());
                     for (row, raw) in &rows {
                         script.arg(row).arg(raw);
                     }
                 })
                 .await?;
-            if created {
+            if is_created {
                 return Ok(CreateBatchResult::Created);
             }
         }
@@ -254,36 +343,21 @@ impl BatchLedger for RedisLedger {
         change: BatchChange,
     ) -> Result<Option<(BatchRecord, bool)>, LedgerError> {
         for _ in 0..MAX_ATTEMPTS {
-            let Some(before) = self.raw_batch(account, id.as_str()).await? else {
+            let Some(RawRecord { raw: before, record: mut batch }) =
+                self.read_batch(account, id.as_str()).await?
+            else {
                 return Ok(None);
             };
-            let mut batch = read_batch(&before)?;
-            if !batch.apply(change.clone()) {
+            let rows = match change.concerns_rows() {
+                true => self.read_rows(account, id).await?,
+                false => Vec::new(),
+            };
+            let records: Vec<RowRecord> = rows.iter().map(|row| row.record.clone()).collect();
+            if !batch.apply(change.clone(), &records) {
                 return Ok(Some((batch, false)));
             }
-            let (refused, waiting) = match &change {
-                BatchChange::Start(_) => self.divide_rows(account, id).await?,
-                _ => Default::default(),
-            };
-            let (after, waiting) = (write_batch(&batch)?, to_json(&waiting)?);
-            let refused: Vec<(u32, String)> = refused
-                .iter()
-                .map(|row| Ok((row.row, write_row(row)?)))
-                .collect::<Result<_, LedgerError>>()?;
-            let is_changed: bool = self
-                .invoke(account, include_str!("change_batch.lua"), |script| {
-                    script
-                        .arg(id.as_str())
-                        .arg(&before)
-                        .arg(&after)
-                        .arg(encode_erase(&batch))
-                        .arg(&waiting);
-                    for (row, raw) in &refused {
-                        script.arg(row).arg(raw);
-                    }
-                })
-                .await?;
-            if is_changed {
+            let rows = self.change_rows(&batch, rows, RowRecord::clone).await?;
+            if self.swap(&before, &batch, &rows).await? {
                 return Ok(Some((batch, true)));
             }
         }
@@ -293,18 +367,22 @@ impl BatchLedger for RedisLedger {
     async fn update_row(
         &self,
         account: &AccountId,
-        batch: &BatchId,
+        id: &BatchId,
         generation: u32,
         row: RowRecord,
     ) -> Result<bool, LedgerError> {
-        let update = "local batch = find_batch(ARGV[1]) \
-                      if not batch or batch.generation ~= tonumber(ARGV[2]) then return 0 end \
-                      write_row(ARGV[1], ARGV[3], ARGV[4]) return 1";
-        let raw = write_row(&row)?;
-        self.invoke(account, update, |script| {
-            script.arg(batch.as_str()).arg(generation).arg(row.row).arg(raw);
-        })
-        .await
+        for _ in 0..MAX_ATTEMPTS {
+            let batch = self.read_batch(account, id.as_str()).await?;
+            let batch = batch.filter(|batch| batch.record.generation == generation);
+            let before = self.read_row(account, id, row.row).await?;
+            let Some((batch, before)) = batch.zip(before) else { return Ok(false) };
+            let report = |before: &RowRecord| before.with_report(row.clone());
+            let rows = self.change_rows(&batch.record, vec![before], report).await?;
+            if self.swap(&batch.raw, &batch.record, &rows).await? {
+                return Ok(true);
+            }
+        }
+        Err(LedgerError::Locked)
     }
 
     async fn find_batch(
@@ -312,7 +390,7 @@ impl BatchLedger for RedisLedger {
         account: &AccountId,
         batch: &BatchId,
     ) -> Result<Option<BatchRecord>, LedgerError> {
-        self.raw_batch(account, batch.as_str()).await?.map(|raw| read_batch(&raw)).transpose()
+        Ok(self.read_batch(account, batch.as_str()).await?.map(|batch| batch.record))
     }
 
     async fn list_batches(
@@ -320,16 +398,14 @@ impl BatchLedger for RedisLedger {
         account: &AccountId,
         limit: u32,
     ) -> Result<Vec<BatchRecord>, LedgerError> {
-        let last = isize::try_from(limit.min(MAX_PAGE)).unwrap_or(isize::MAX) - 1;
-        let ids: Vec<String> =
-            self.connection.clone().zrevrange(self.key(account, "batches"), 0, last).await?;
-        let mut batches = Vec::new();
-        for id in ids {
-            if let Some(raw) = self.raw_batch(account, &id).await? {
-                batches.push(read_batch(&raw)?);
-            }
-        }
-        Ok(batches)
+        let limit = isize::try_from(limit.min(MAX_PAGE)).unwrap_or(isize::MAX);
+        let newest = self.key(account, "batches");
+        let ids: Vec<String> = self
+            .connection
+            .clone()
+            .zrevrangebyscore_limit(newest, "+inf", "-inf", 0, limit)
+            .await?;
+        self.read_batches(account, &ids).await
     }
 
     async fn list_rows(
@@ -337,12 +413,8 @@ impl BatchLedger for RedisLedger {
         account: &AccountId,
         batch: &BatchId,
     ) -> Result<Vec<RowRecord>, LedgerError> {
-        let key = self.key(account, &format!("rows:{batch}"));
-        let raw: Vec<String> = self.connection.clone().hvals(key).await?;
-        let mut rows: Vec<RowRecord> =
-            raw.iter().map(|raw| read_row(raw)).collect::<Result<_, _>>()?;
-        rows.sort_by_key(|row| row.row);
-        Ok(rows)
+        let rows = self.read_rows(account, batch).await?;
+        Ok(rows.into_iter().map(|row| row.record).collect())
     }
 
     async fn erase_expired(&self, account: &AccountId, now: Timestamp) -> Result<(), LedgerError> {
@@ -350,14 +422,12 @@ impl BatchLedger for RedisLedger {
         let ids: Vec<String> =
             self.connection.clone().zrangebyscore(key, "-inf", now.as_millisecond()).await?;
         for id in ids {
-            match self.raw_batch(account, &id).await?.map(|raw| read_batch(&raw)).transpose()? {
-                Some(batch) if batch.state == BatchState::Asked => {
-                    self.delete_batch(&batch).await?;
+            let Some(batch) = self.read_batch(account, &id).await? else { continue };
+            match batch.record.state {
+                BatchState::Asked => self.delete(&batch).await?,
+                _ => {
+                    self.erase(account, &batch.record.batch_id).await?;
                 }
-                Some(batch) => {
-                    self.forget(account, &batch.batch_id).await?;
-                }
-                None => {}
             }
         }
         Ok(())
@@ -368,6 +438,6 @@ impl BatchLedger for RedisLedger {
         account: &AccountId,
         batch: &BatchId,
     ) -> Result<bool, LedgerError> {
-        self.forget(account, batch).await
+        self.erase(account, batch).await
     }
 }

@@ -1,18 +1,19 @@
 -- ARGV: id, record, fingerprint, key, destination, pair, caller, kind, now, key_since, repeats_since, allow_repeat, hold,
--- limits, attempt, batch, row, generation, the row as it is written, the machine's time.
+-- limits, and for an attempt (else empty): its number, batch, the batch as it was read, row, the row before and after, then
+-- each dispatch of the row and its record as it was read.
 local id, raw, fingerprint, key, destination, pair = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local caller, kind = ARGV[7], ARGV[8]
 local now, key_since, repeats_since = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
 
-local attempt, batch_id, row = ARGV[25], ARGV[26], ARGV[27]
+local attempt, batch_id, row = ARGV[25], ARGV[26], ARGV[28]
 if attempt ~= '' then
-  local stop = check_attempt(batch_id, tonumber(ARGV[28]), tonumber(ARGV[30]), now)
-  if stop then return { 'stopped', stop } end
-  local waiting = redis.call('HGET', P .. 'rows:' .. batch_id, row)
-  waiting = waiting and cjson.decode(waiting)
-  if not waiting or waiting.state ~= 'waiting' or waiting.attempts + 1 ~= tonumber(attempt) then
-    return { 'stopped', 'attempt' }
+  local is_as_read = redis.call('GET', P .. 'batch:' .. batch_id) == ARGV[27]
+    and redis.call('HGET', P .. 'rows:' .. batch_id, row) == ARGV[29]
+    and redis.call('ZCARD', P .. 'row:' .. batch_id .. ':' .. row) == (#ARGV - 30) / 2
+  for index = 31, #ARGV, 2 do
+    is_as_read = is_as_read and redis.call('GET', P .. 'd:' .. ARGV[index]) == ARGV[index + 1]
   end
+  if not is_as_read then return { 'changed' } end
 end
 
 local earlier = find_earlier(fingerprint, key, key_since, repeats_since, ARGV[12], pair, attempt)
@@ -23,5 +24,5 @@ if is_reached then return { 'limit', unpack(numbers) } end
 
 store(id, raw)
 if key ~= '' then redis.call('SET', P .. 'key:' .. key, id) end
-if attempt ~= '' then write_row(batch_id, row, ARGV[29]) end
+if attempt ~= '' then redis.call('HSET', P .. 'rows:' .. batch_id, row, ARGV[30]) end
 return { 'begun', raw }

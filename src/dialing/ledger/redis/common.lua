@@ -41,10 +41,14 @@ local function store(id, raw)
   if type(record.callee) == 'table' then
     local hash = record.callee.hash
     put('to:' .. hash, is_call and may_exist, created)
+    put('open_to:' .. hash, is_call and is_open(record), created)
     put('known:' .. hash, is_placed(record), created)
     if type(record.agent_id) == 'string' then
       put('pair:' .. hash .. ':' .. record.agent_id, is_call and may_exist, created)
     end
+  end
+  if type(record.attempt) == 'table' then
+    put('row:' .. record.attempt.batch_id .. ':' .. integer(record.attempt.row), true, created)
   end
   local amount = type(record.cost_milli_cents) == 'number' and record.cost_milli_cents or record.hold_milli_cents
   redis.call('HSET', P .. 'amount', id, integer(amount))
@@ -60,17 +64,16 @@ local function find_similar(repeats_since, pair, is_attempt)
   end
   if is_attempt then return nil end
   local hash, agent = string.match(pair, '^([^:]*):(.*)$')
-  local id, batch = find_waiting(hash, '')
-  if id and batch.agent_id == agent then return { 'waits', id } end
+  local batch, its_agent = string.match(redis.call('GET', P .. 'waits:' .. hash) or '', '^([^:]*):(.*)$')
+  if batch and its_agent == agent then return { 'waits', batch } end
 end
 
 -- The open call to the number of an attempt, if there is one.
 local function find_open_call(pair)
   local hash = string.match(pair, '^([^:]*):')
-  for _, other in ipairs(redis.call('ZREVRANGE', P .. 'to:' .. hash, 0, 31)) do
-    local found, stored = get(other)
-    if found and is_open(stored.record) then return { 'same', found } end
-  end
+  local newest = redis.call('ZREVRANGE', P .. 'open_to:' .. hash, 0, 0)
+  local found = newest[1] and get(newest[1])
+  if found then return { 'same', found } end
 end
 
 -- The earlier dispatch that blocks a new one, if there is one. allow_repeat is '0' or '1'; pair is the hash of the

@@ -14,6 +14,7 @@
 //! | `all`, `open` | sorted set, by creation | dispatches: all, and those in the state intent or unknown |
 //! | `fp:FINGERPRINT`, `to:CALLEE`, `known:CALLEE`, `pair:CALLEE:AGENT` | the same | dispatches that may exist: of an order, to a number, placed to a number, by an agent to a number |
 //! | `calls`, `purchases`, `spend` | the same | calls, purchases, and both, that may exist |
+//! | `open_to:CALLEE` | the same | calls to a number in the state intent or unknown |
 //! | `running`, `unknown` | sorted set, by the end | calls that count as in progress until then; those with an unknown result |
 //! | `caller:CALLER:calls`, `…:spend`, `…:running`, `…:unknown` | the same | those of one caller |
 //! | `amount` | hash | the cost or the hold of each dispatch |
@@ -24,7 +25,8 @@
 //! | `batch_fp:FINGERPRINT` | sorted set, by creation | the batches of a list |
 //! | `batch_key:KEY` | string | the batch of an idempotency key |
 //! | `rows:BATCH` | hash | the rows of a batch as JSON, by number |
-//! | `waits:CALLEE` | string | the batch in which a number waits or is called |
+//! | `row:BATCH:ROW` | sorted set, by creation | the dispatches of a row |
+//! | `waits:CALLEE` | string | the unfinished batch in which a number waits or is called, and its agent |
 //! | `opt_out` * | hash | the numbers that are not called, each with its entries as JSON |
 //!
 //! The server decides how durable an intent is: run it with `appendonly yes` and `appendfsync always` for the promise
@@ -45,10 +47,9 @@ use serde::{Deserialize, Serialize};
 
 use super::record::truncate_to_millis;
 use super::{
-    AccountId, AttemptStop, BatchId, BeginConstraints, BeginResult, DestinationHash, DispatchId,
-    DispatchLookup, DispatchRecord, EarlierDispatch, IdempotencyKey, KEY_LIFETIME, KeyHash,
-    LeaseRenewal, Ledger, LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordCursor,
-    RecordFilter, truncate_reason,
+    AccountId, BatchId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
+    DispatchRecord, EarlierDispatch, IdempotencyKey, KEY_LIFETIME, KeyHash, LeaseRenewal, Ledger,
+    LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordCursor, RecordFilter, truncate_reason,
 };
 use crate::dialing::Environment;
 use crate::dialing::call_outcome::CallEnd;
@@ -143,9 +144,8 @@ impl RedisLedger {
         body: &str,
         arguments: impl FnOnce(&mut ScriptInvocation<'_>),
     ) -> Result<T, LedgerError> {
-        let library =
-            [include_str!("header.lua"), include_str!("batches.lua"), include_str!("common.lua")];
-        let script = Script::new(&format!("{}\n{body}", library.join("\n")));
+        let library = concat!(include_str!("header.lua"), "\n", include_str!("common.lua"));
+        let script = Script::new(&format!("{library}\n{body}"));
         let mut invocation = script.prepare_invoke();
         invocation.key(self.key(account, ""));
         arguments(&mut invocation);
@@ -304,6 +304,31 @@ fn read_earlier(
     }
 }
 
+/// The result of the script that begins this record.
+fn read_begun(
+    answer: &[String],
+    record: DispatchRecord,
+    constraints: &BeginConstraints,
+) -> Result<BeginResult, LedgerError> {
+    let unexpected = || damaged("begin");
+    match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["begun", raw] => Ok(BeginResult::Begun(read(raw)?)),
+        ["same", raw] if read(raw)? == record => Ok(BeginResult::Begun(record)),
+        [how, raw] => read_earlier(how, raw, constraints.now.machine)?
+            .map(BeginResult::Earlier)
+            .ok_or_else(unexpected),
+        ["limit", ..] => {
+            let usage = read_usage(answer.get(1..).unwrap_or_default())?;
+            constraints
+                .limits
+                .check_all(record.kind, &usage, record.hold)
+                .map(BeginResult::LimitReached)
+                .ok_or_else(unexpected)
+        }
+        _ => Err(unexpected()),
+    }
+}
+
 /// The agent and the destination of a call, as the scripts read them.
 fn encode_pair(pair: Option<&(String, DestinationHash)>) -> String {
     pair.map_or_else(String::new, |(agent, callee)| format!("{}:{agent}", callee.as_str()))
@@ -408,66 +433,61 @@ impl Ledger for RedisLedger {
     ) -> Result<BeginResult, LedgerError> {
         let pair = intent.pair();
         let record = DispatchRecord::from_intent(intent, &constraints);
-        let raw = write(&record)?;
-        let row = match &record.attempt {
-            None => None,
-            Some(attempt) => {
-                let waiting =
-                    self.find_row(&record.account_id, &attempt.batch_id, attempt.row).await?;
-                let Some(waiting) = waiting else {
-                    return Ok(BeginResult::Stopped(AttemptStop::AttemptTaken));
-                };
-                let row = waiting.in_attempt(attempt.attempt, record.dispatch_id);
-                Some(batches::write_row(&row)?)
-            }
-        };
+        let (account, raw) = (&record.account_id, write(&record)?);
         let accounts = format!("{}:{VERSION}:accounts", self.prefix);
-        let _: () = self.connection.clone().sadd(accounts, record.account_id.as_str()).await?;
-        let answer: Vec<String> = self
-            .invoke(&record.account_id, include_str!("begin.lua"), |script| {
-                script
-                    .arg(record.dispatch_id.to_string())
-                    .arg(raw)
-                    .arg(record.fingerprint.as_str())
-                    .arg(record.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str))
-                    .arg(record.callee.as_ref().map_or("", |callee| callee.hash.as_str()))
-                    .arg(encode_pair(pair.as_ref()))
-                    .arg(record.caller.as_str())
-                    .arg(record.kind.as_str())
-                    .arg(constraints.now.dialing.as_millisecond())
-                    .arg(key_since(constraints.now.dialing))
-                    .arg(constraints.repeats_since.as_millisecond())
-                    .arg(u8::from(constraints.allow_repeat))
-                    .arg(record.hold.0)
-                    .arg(encode_limits(&constraints.limits));
-                let attempt = record.attempt.as_ref();
-                script
-                    .arg(encode_attempt(attempt.map(|attempt| attempt.attempt)))
-                    .arg(attempt.map_or("", |attempt| attempt.batch_id.as_str()))
-                    .arg(attempt.map_or(0, |attempt| attempt.row))
-                    .arg(attempt.map_or(0, |attempt| attempt.generation))
-                    .arg(row.as_deref().unwrap_or_default())
-                    .arg(constraints.now.machine.as_millisecond());
-            })
-            .await?;
-        let unexpected = || damaged("begin");
-        match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            ["begun", raw] => Ok(BeginResult::Begun(read(raw)?)),
-            ["stopped", why] => Ok(BeginResult::Stopped(batches::read_stop(why)?)),
-            ["same", raw] if read(raw)? == record => Ok(BeginResult::Begun(record)),
-            [how, raw] => read_earlier(how, raw, constraints.now.machine)?
-                .map(BeginResult::Earlier)
-                .ok_or_else(unexpected),
-            ["limit", ..] => {
-                let usage = read_usage(answer.get(1..).unwrap_or_default())?;
-                constraints
-                    .limits
-                    .check_all(record.kind, &usage, record.hold)
-                    .map(BeginResult::LimitReached)
-                    .ok_or_else(unexpected)
+        let _: () = self.connection.clone().sadd(accounts, account.as_str()).await?;
+        for _ in 0..MAX_ATTEMPTS {
+            let claim = match &record.attempt {
+                None => None,
+                Some(attempt) => {
+                    let (dispatch, now) = (record.dispatch_id, constraints.now);
+                    match self.claim_attempt(account, attempt, dispatch, now).await? {
+                        Ok(claim) => Some(claim),
+                        Err(stop) => {
+                            // The row is this dispatch's own if the script was run twice.
+                            let own = self.find(account, dispatch).await?;
+                            let is_begun = own.is_some_and(|own| own == record);
+                            return Ok(match is_begun {
+                                true => BeginResult::Begun(record),
+                                false => BeginResult::Stopped(stop),
+                            });
+                        }
+                    }
+                }
+            };
+            let answer: Vec<String> = self
+                .invoke(account, include_str!("begin.lua"), |script| {
+                    script
+                        .arg(record.dispatch_id.to_string())
+                        .arg(&raw)
+                        .arg(record.fingerprint.as_str())
+                        .arg(record.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str))
+                        .arg(record.callee.as_ref().map_or("", |callee| callee.hash.as_str()))
+                        .arg(encode_pair(pair.as_ref()))
+                        .arg(record.caller.as_str())
+                        .arg(record.kind.as_str())
+                        .arg(constraints.now.dialing.as_millisecond())
+                        .arg(key_since(constraints.now.dialing))
+                        .arg(constraints.repeats_since.as_millisecond())
+                        .arg(u8::from(constraints.allow_repeat))
+                        .arg(record.hold.0)
+                        .arg(encode_limits(&constraints.limits));
+                    let attempt = record.attempt.as_ref();
+                    script.arg(encode_attempt(attempt.map(|attempt| attempt.attempt)));
+                    if let Some((attempt, claim)) = attempt.zip(claim.as_ref()) {
+                        script.arg(attempt.batch_id.as_str()).arg(&claim.batch).arg(attempt.row);
+                        script.arg(&claim.before).arg(&claim.after);
+                        for (id, raw) in &claim.earlier {
+                            script.arg(id).arg(raw);
+                        }
+                    }
+                })
+                .await?;
+            if answer != ["changed"] {
+                return read_begun(&answer, record, &constraints);
             }
-            _ => Err(unexpected()),
         }
+        Err(LedgerError::Locked)
     }
 
     async fn renew_lease(
@@ -483,27 +503,24 @@ impl Ledger for RedisLedger {
             let before =
                 self.raw(account, &id).await?.ok_or(LedgerError::NoSuchDispatch(dispatch))?;
             let mut record = read(&before)?;
+            let batch = match &record.attempt {
+                None => None,
+                Some(attempt) => match self.check_attempt(account, attempt, now).await? {
+                    Ok(batch) => Some((attempt.batch_id.to_string(), batch)),
+                    Err(stop) => return Ok(LeaseRenewal::Stopped(stop)),
+                },
+            };
             if !record.renew_lease(generation, lease_expires_at) {
                 return Ok(LeaseRenewal::Lost);
             }
-            let after = write(&record)?;
-            let answer: String = self
+            let (after, (batch_id, batch)) = (write(&record)?, batch.unwrap_or_default());
+            let is_renewed: bool = self
                 .invoke(account, include_str!("renew.lua"), |script| {
-                    let attempt = record.attempt.as_ref();
-                    script
-                        .arg(&id)
-                        .arg(&before)
-                        .arg(&after)
-                        .arg(attempt.map_or("", |attempt| attempt.batch_id.as_str()))
-                        .arg(attempt.map_or(0, |attempt| attempt.generation))
-                        .arg(now.machine.as_millisecond())
-                        .arg(now.dialing.as_millisecond());
+                    script.arg(&id).arg(&before).arg(&after).arg(batch_id).arg(batch);
                 })
                 .await?;
-            match answer.as_str() {
-                "renewed" => return Ok(LeaseRenewal::Renewed),
-                "changed" => {}
-                why => return Ok(LeaseRenewal::Stopped(batches::read_stop(why)?)),
+            if is_renewed {
+                return Ok(LeaseRenewal::Renewed);
             }
         }
         Err(LedgerError::Locked)

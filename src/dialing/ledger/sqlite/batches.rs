@@ -6,16 +6,13 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::SqliteLedger;
 use super::rows::damaged;
-use super::usage::window_start;
+use super::{SqliteLedger, query_all};
 use crate::dialing::clock::ClockReading;
 use crate::dialing::ledger::{
-    AccountId, BatchLedger, DestinationHash, IdempotencyKey, KEY_LIFETIME, LedgerError, MAX_PAGE,
-};
-use crate::dialing::ledger::{
-    Attempt, AttemptStop, BatchChange, BatchId, BatchLookup, BatchRecord, BatchState,
-    CreateBatchResult, RowRecord, RowState,
+    AccountId, Attempt, AttemptStop, BatchChange, BatchId, BatchLedger, BatchLookup, BatchRecord,
+    BatchState, CreateBatchResult, DestinationHash, DispatchId, IdempotencyKey, LedgerError,
+    MAX_PAGE, MAX_SAME, RowRecord, RowState,
 };
 
 /// The states of a batch whose rows may still be called.
@@ -70,7 +67,7 @@ fn write_batch(db: &Connection, batch: &BatchRecord) -> Result<(), LedgerError> 
     Ok(())
 }
 
-fn write_row(
+pub(super) fn write_row(
     db: &Connection,
     account: &AccountId,
     batch: &BatchId,
@@ -119,46 +116,46 @@ pub(super) fn find_waiting(
     found.map(|id| BatchId::parse(&id).map_err(|_| damaged("batch_id"))).transpose()
 }
 
-/// Why an attempt may not begin or be sent; `None` if it may.
+fn find_row(db: &Connection, batch: &BatchId, row: u32) -> rusqlite::Result<Option<RowRecord>> {
+    db.prepare_cached("SELECT record FROM batch_row WHERE batch_id = ?1 AND batch_row = ?2")?
+        .query_row(params![batch.as_str(), row], from_json)
+        .optional()
+}
+
+/// Whether an attempt may be sent.
 pub(super) fn check_attempt(
     db: &Connection,
     account: &AccountId,
     attempt: &Attempt,
     now: ClockReading,
-) -> Result<Option<AttemptStop>, LedgerError> {
-    Ok(match find_batch(db, account, &attempt.batch_id)? {
-        None => Some(AttemptStop::BatchStopped),
-        Some(batch) => batch.attempt_stop(attempt.generation, now),
-    })
+) -> Result<Result<(), AttemptStop>, LedgerError> {
+    let batch = find_batch(db, account, &attempt.batch_id)?;
+    Ok(attempt.check(batch.as_ref(), now))
 }
 
-/// The row that waits for this attempt, if it does.
-pub(super) fn find_waiting_row(
-    db: &Connection,
-    attempt: &Attempt,
-) -> Result<Option<RowRecord>, LedgerError> {
-    let row: Option<RowRecord> = db
-        .prepare_cached("SELECT record FROM batch_row WHERE batch_id = ?1 AND batch_row = ?2")?
-        .query_row(params![attempt.batch_id.as_str(), attempt.row], from_json)
-        .optional()?;
-    Ok(row.filter(|row| {
-        row.state == RowState::Waiting && row.attempts.checked_add(1) == Some(attempt.attempt)
-    }))
-}
-
-/// Writes the row of an attempt with its intent.
-pub(super) fn write_attempt_row(
+/// The row of an attempt once it has begun, if it may begin.
+pub(super) fn claim_attempt(
     db: &Connection,
     account: &AccountId,
     attempt: &Attempt,
-    row: &RowRecord,
-) -> Result<(), LedgerError> {
-    write_row(db, account, &attempt.batch_id, row)
+    dispatch: DispatchId,
+    now: ClockReading,
+) -> Result<Result<RowRecord, AttemptStop>, LedgerError> {
+    if let Err(stop) = check_attempt(db, account, attempt, now)? {
+        return Ok(Err(stop));
+    }
+    let row = find_row(db, &attempt.batch_id, attempt.row)?;
+    let earlier = query_all(
+        db,
+        "SELECT * FROM dispatch WHERE batch_id = ?1 AND batch_row = ?2",
+        params![attempt.batch_id.as_str(), attempt.row],
+    )?;
+    Ok(attempt.claim(dispatch, row.as_ref(), &earlier))
 }
 
 fn create(
     tx: &Transaction<'_>,
-    batch: &BatchRecord,
+    batch: BatchRecord,
     rows: &[RowRecord],
     lookup: BatchLookup,
 ) -> Result<CreateBatchResult, LedgerError> {
@@ -166,33 +163,23 @@ fn create(
     if let Some(key) = &batch.idempotency_key {
         let earlier = query_batch(
             tx,
-            "SELECT record FROM batch WHERE account_id = ?1 AND idempotency_key = ?2 AND created_at > ?3 \
-             AND (state <> 'asked' OR erase_at > ?4) ORDER BY created_at DESC LIMIT 1",
-            params![
-                account,
-                key.as_str(),
-                window_start(lookup.now.dialing, KEY_LIFETIME),
-                lookup.now.machine.as_millisecond()
-            ],
+            "SELECT record FROM batch WHERE account_id = ?1 AND idempotency_key = ?2 ORDER BY created_at DESC LIMIT 1",
+            params![account, key.as_str()],
         )?;
-        match earlier {
-            Some(earlier) if earlier.fingerprint != batch.fingerprint => {
-                return Ok(CreateBatchResult::KeyConflict(earlier));
-            }
-            Some(earlier) => return Ok(CreateBatchResult::Duplicate(earlier)),
-            None => {}
+        if let Some(answer) = earlier.and_then(|earlier| lookup.answer_of_key(&batch, earlier)) {
+            return Ok(answer);
         }
     }
     let same: Vec<BatchRecord> = tx
         .prepare_cached(
-            "SELECT record FROM batch WHERE account_id = ?1 AND fingerprint = ?2 ORDER BY created_at DESC LIMIT 32",
+            "SELECT record FROM batch WHERE account_id = ?1 AND fingerprint = ?2 ORDER BY created_at DESC LIMIT ?3",
         )?
-        .query_map(params![account, batch.fingerprint.as_str()], from_json)?
+        .query_map(params![account, batch.fingerprint.as_str(), MAX_SAME], from_json)?
         .collect::<rusqlite::Result<_>>()?;
-    if let Some(earlier) = same.into_iter().find(|earlier| lookup.is_answered_by(earlier)) {
-        return Ok(CreateBatchResult::Duplicate(earlier));
+    if let Some(answer) = same.into_iter().find_map(|earlier| lookup.answer_of_list(earlier)) {
+        return Ok(answer);
     }
-    write_batch(tx, batch)?;
+    write_batch(tx, &batch)?;
     for row in rows {
         write_row(tx, &batch.account_id, &batch.batch_id, row)?;
     }
@@ -206,33 +193,67 @@ fn change(
     change: BatchChange,
 ) -> Result<Option<(BatchRecord, bool)>, LedgerError> {
     let Some(mut batch) = find_batch(tx, account, id)? else { return Ok(None) };
-    let starts = matches!(change, BatchChange::Start(_));
-    let is_changed = batch.apply(change);
+    let rows = if change.concerns_rows() { list_rows(tx, id)? } else { Vec::new() };
+    let is_changed = batch.apply(change, &rows);
     if is_changed {
         write_batch(tx, &batch)?;
-    }
-    if is_changed && starts {
-        for mut row in list_rows(tx, id)?.into_iter().filter(|row| row.state == RowState::Waiting) {
-            if let Some(other) = find_waiting(tx, account, &row.callee.hash, None, Some(id))? {
-                row.refuse_for_batch(&other);
-                write_row(tx, account, id, &row)?;
-            }
+        for row in rows {
+            follow(tx, &batch, &row, row.clone())?;
         }
     }
     Ok(Some((batch, is_changed)))
 }
 
-/// Erases the people of a batch that [`BatchChange::Forget`] fits.
-fn forget(tx: &Transaction<'_>, mut batch: BatchRecord) -> Result<bool, LedgerError> {
-    let is_forgotten = batch.apply(BatchChange::Forget);
-    if is_forgotten {
+/// Writes a row as it follows its batch, if that is not as it was before.
+fn follow(
+    tx: &Transaction<'_>,
+    batch: &BatchRecord,
+    before: &RowRecord,
+    mut row: RowRecord,
+) -> Result<(), LedgerError> {
+    let (account, id) = (&batch.account_id, &batch.batch_id);
+    let other = match row.state {
+        RowState::Waiting => find_waiting(tx, account, &row.callee.hash, None, Some(id))?,
+        _ => None,
+    };
+    row.follow(batch, other.as_ref());
+    if row == *before { Ok(()) } else { write_row(tx, account, id, &row) }
+}
+
+fn update(
+    tx: &Transaction<'_>,
+    account: &AccountId,
+    id: &BatchId,
+    generation: u32,
+    report: RowRecord,
+) -> Result<bool, LedgerError> {
+    let batch = find_batch(tx, account, id)?.filter(|batch| batch.generation == generation);
+    let Some((batch, before)) = batch.zip(find_row(tx, id, report.row)?) else { return Ok(false) };
+    follow(tx, &batch, &before, before.with_report(report))?;
+    Ok(true)
+}
+
+/// Erases the people of a batch, if it is finished.
+fn erase(tx: &Transaction<'_>, mut batch: BatchRecord) -> Result<bool, LedgerError> {
+    let is_erased = batch.erase();
+    if is_erased {
         write_batch(tx, &batch)?;
         for mut row in list_rows(tx, &batch.batch_id)? {
             row.erase();
             write_row(tx, &batch.account_id, &batch.batch_id, &row)?;
         }
     }
-    Ok(is_forgotten)
+    Ok(is_erased)
+}
+
+/// Removes what was erased from the write-ahead log too. While another process reads, it stays there until a later
+/// checkpoint.
+fn truncate_log(db: &Connection) -> rusqlite::Result<()> {
+    let is_busy = |row: &Row<'_>| row.get::<_, bool>(0);
+    if db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), is_busy)? {
+        tracing::warn!("another process reads the ledger; its log keeps erased people for a while");
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -243,7 +264,7 @@ impl BatchLedger for SqliteLedger {
         rows: Vec<RowRecord>,
         lookup: BatchLookup,
     ) -> Result<CreateBatchResult, LedgerError> {
-        self.write(move |tx| create(tx, &batch, &rows, lookup)).await
+        self.write(move |tx| create(tx, batch, &rows, lookup)).await
     }
 
     async fn change_batch(
@@ -264,15 +285,7 @@ impl BatchLedger for SqliteLedger {
         row: RowRecord,
     ) -> Result<bool, LedgerError> {
         let (account, batch) = (account.clone(), batch.clone());
-        self.write(move |tx| {
-            let found = find_batch(tx, &account, &batch)?;
-            let is_held = found.is_some_and(|found| found.generation == generation);
-            if is_held {
-                write_row(tx, &account, &batch, &row)?;
-            }
-            Ok(is_held)
-        })
-        .await
+        self.write(move |tx| update(tx, &account, &batch, generation, row)).await
     }
 
     async fn find_batch(
@@ -333,12 +346,13 @@ impl BatchLedger for SqliteLedger {
                     tx.prepare_cached("DELETE FROM batch WHERE batch_id = ?1")?
                         .execute([batch.batch_id.as_str()])?;
                 } else {
-                    forget(tx, batch)?;
+                    erase(tx, batch)?;
                 }
             }
             Ok(())
         })
-        .await
+        .await?;
+        self.run(|db| Ok(truncate_log(db)?)).await
     }
 
     async fn forget_batch(
@@ -347,10 +361,14 @@ impl BatchLedger for SqliteLedger {
         batch: &BatchId,
     ) -> Result<bool, LedgerError> {
         let (account, batch) = (account.clone(), batch.clone());
-        self.write(move |tx| match find_batch(tx, &account, &batch)? {
-            Some(batch) => forget(tx, batch),
+        let erase = self.write(move |tx| match find_batch(tx, &account, &batch)? {
+            Some(batch) => erase(tx, batch),
             None => Ok(false),
-        })
-        .await
+        });
+        let is_erased = erase.await?;
+        if is_erased {
+            self.run(|db| Ok(truncate_log(db)?)).await?;
+        }
+        Ok(is_erased)
     }
 }

@@ -22,10 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::open::LedgerFile;
 use super::{
-    AccountId, AttemptStop, BatchId, BeginConstraints, BeginResult, DestinationHash, DispatchId,
-    DispatchLookup, DispatchRecord, DispatchStatus, EarlierDispatch, KEY_LIFETIME, KeyHash,
-    LeaseRenewal, Ledger, LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordFilter,
-    truncate_reason,
+    AccountId, BatchId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
+    DispatchRecord, DispatchStatus, EarlierDispatch, KEY_LIFETIME, KeyHash, LeaseRenewal, Ledger,
+    LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordFilter, truncate_reason,
 };
 use crate::dialing::Environment;
 use crate::dialing::call_outcome::CallEnd;
@@ -275,13 +274,10 @@ fn begin(
     let row = match &intent.attempt {
         None => None,
         Some(attempt) => {
-            let stop = batches::check_attempt(db, &intent.account_id, attempt, constraints.now)?;
-            if let Some(stop) = stop {
-                return Ok(BeginResult::Stopped(stop));
-            }
-            match batches::find_waiting_row(db, attempt)? {
-                Some(row) => Some(row.in_attempt(attempt.attempt, intent.dispatch_id)),
-                None => return Ok(BeginResult::Stopped(AttemptStop::AttemptTaken)),
+            let (account, dispatch) = (&intent.account_id, intent.dispatch_id);
+            match batches::claim_attempt(db, account, attempt, dispatch, constraints.now)? {
+                Ok(row) => Some(row),
+                Err(stop) => return Ok(BeginResult::Stopped(stop)),
             }
         }
     };
@@ -305,7 +301,7 @@ fn begin(
     let record = DispatchRecord::from_intent(intent, constraints);
     rows::insert(db, &record)?;
     if let Some((attempt, row)) = record.attempt.as_ref().zip(row) {
-        batches::write_attempt_row(db, &record.account_id, attempt, &row)?;
+        batches::write_row(db, &record.account_id, &attempt.batch_id, &row)?;
     }
     Ok(BeginResult::Begun(record))
 }
@@ -340,7 +336,7 @@ impl Ledger for SqliteLedger {
             let mut record = find_by_dispatch(tx, &account, dispatch)?
                 .ok_or(LedgerError::NoSuchDispatch(dispatch))?;
             if let Some(attempt) = &record.attempt
-                && let Some(stop) = batches::check_attempt(tx, &account, attempt, now)?
+                && let Err(stop) = batches::check_attempt(tx, &account, attempt, now)?
             {
                 return Ok(LeaseRenewal::Stopped(stop));
             }

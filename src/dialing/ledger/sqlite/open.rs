@@ -202,6 +202,8 @@ fn prepare(
         // On macOS, a disk otherwise keeps written data in its cache.
         db.pragma_update(None, "fullfsync", "ON")?;
         db.pragma_update(None, "trusted_schema", "OFF")?;
+        // Who was called must not remain in unused pages after it was erased.
+        db.pragma_update(None, "secure_delete", "ON")?;
     }
     Ok(state)
 }

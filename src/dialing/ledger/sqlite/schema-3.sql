@@ -61,9 +61,7 @@ CREATE INDEX dispatch_by_callee ON dispatch (account_id, callee_hash, created_at
 CREATE INDEX dispatch_by_remote_id ON dispatch (account_id, remote_id, created_at) WHERE remote_id IS NOT NULL;
 CREATE INDEX dispatch_open ON dispatch (account_id, created_at) WHERE state IN ('intent', 'unknown');
 CREATE INDEX dispatch_in_progress ON dispatch (account_id, in_progress_until) WHERE in_progress_until IS NOT NULL;
--- An attempt is dialed at most once, unless it was proved that it was not placed.
-CREATE UNIQUE INDEX dispatch_by_attempt ON dispatch (batch_id, batch_row, attempt)
-    WHERE batch_id IS NOT NULL AND state <> 'not_placed';
+CREATE INDEX dispatch_by_row ON dispatch (batch_id, batch_row) WHERE batch_id IS NOT NULL;
 
 CREATE TABLE used_token (
     account_id      TEXT NOT NULL,

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::*;
+use crate::dialing::ledger::batch_conformance::{self, NAME};
 use crate::dialing::ledger::conformance::{self, constraints, intent, minutes, noon};
-use crate::dialing::ledger::{AccountRef, DispatchState};
+use crate::dialing::ledger::{AccountRef, BatchLedger as _, DispatchState};
 
 async fn open(path: &Path, environment: Environment) -> Result<SqliteLedger, LedgerError> {
     SqliteLedger::open(path, environment).await
@@ -44,6 +45,33 @@ async fn is_for_its_owner_alone() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     open(&path, Environment::Live).await.unwrap();
     assert_eq!(mode(&path), 0o600);
+}
+
+#[tokio::test]
+async fn no_file_keeps_the_people_of_a_batch_that_was_erased() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let ledger = open(&path, Environment::Live).await.unwrap();
+    // Another process has the ledger open, as most of the time.
+    let _other = open(&path, Environment::Live).await.unwrap();
+    let files_with_the_name = || {
+        let files = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path());
+        let has_name = |file: &std::path::PathBuf| {
+            let content = std::fs::read(file).unwrap();
+            content.windows(NAME.len()).any(|bytes| bytes == NAME.as_bytes())
+        };
+        files.filter(has_name).count()
+    };
+    for forgets in [true, false] {
+        let (account, id) = batch_conformance::write_ended_batch(&ledger).await;
+        assert!(files_with_the_name() > 0);
+        if forgets {
+            assert!(ledger.forget_batch(account.id(), &id).await.unwrap());
+        } else {
+            ledger.erase_expired(account.id(), Timestamp::MAX).await.unwrap();
+        }
+        assert_eq!(files_with_the_name(), 0);
+    }
 }
 
 #[tokio::test]
