@@ -41,5 +41,27 @@ assert "?" not in entry["command"] and "--sandbox" in entry["args"], entry
 PY
 echo "ok install: $config"
 timeout 60 wine "$program" doctor --sandbox | grep -q '^OK   ledger' || fail "doctor"
-echo "ok doctor"
+user=${config%/.cursor/mcp.json}
+[ -e "$user/.callingbox-mcp/ledger.sandbox.sqlite3" ] || fail "the ledger is elsewhere"
+[ -z "$(find "$user/AppData" -iname '*callingbox*')" ] || fail "a file below AppData"
+mkdir -p "$user/AppData/Roaming/callingbox-mcp"
+touch "$user/AppData/Roaming/callingbox-mcp/config.toml"
+timeout 60 wine "$program" doctor --sandbox | grep -q '^WARN stray files .*config.toml' || fail "doctor: a stray file"
+rm -r "$user/AppData/Roaming/callingbox-mcp"
+echo "ok doctor: ledger in $user/.callingbox-mcp, a stray file found"
+
+# From the cache of npx: the entry names a copy, which goes with the last entry.
+cache=$user/AppData/Local/npm-cache/_npx/1
+mkdir -p "$cache"
+cp "$program" "$cache/callingbox-mcp.exe"
+cached=$cache/callingbox-mcp.exe
+timeout 60 wine "$cached" install cursor --sandbox </dev/null >"$folder/said" || fail "install from the cache of npx"
+grep -q 'in the cache of npx' "$folder/said" || fail "$(cat "$folder/said")"
+copy=$(find "$user/.callingbox-mcp/bin" -name callingbox-mcp.exe)
+grep -qF "\\\\.callingbox-mcp\\\\bin\\\\" "$config" || fail "the entry names no copy: $(cat "$config")"
+wine "$copy" --version >/dev/null || fail "the copy does not start"
+timeout 60 wine "$cached" install cursor --upgrade | grep -q '^Nothing to upgrade' || fail "install --upgrade"
+timeout 60 wine "$cached" install cursor --uninstall >/dev/null || fail "install --uninstall"
+[ ! -e "$copy" ] || fail "the copy is left"
+echo "ok install from a cache: copied to $copy and removed"
 packaging/press_ctrl_c.py wine "$program" sandbox --listen 127.0.0.1:0
