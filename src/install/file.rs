@@ -3,10 +3,12 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::InstallError;
+use crate::system::Os;
 use callingbox::ApiKey;
 
 /// More than any configuration has.
@@ -138,8 +140,40 @@ pub(super) fn put(
         file.as_file().set_permissions(kept).map_err(io(path, "keeping its permissions"))?;
     }
     file.as_file().sync_all().map_err(io(path, "writing beside it"))?;
-    let moved = if replace { file.persist(path) } else { file.persist_noclobber(path) };
-    moved.map(drop).map_err(|error| io(path, "replacing it")(error.error))
+    let mut file = Some(file);
+    let mut move_there = || {
+        let Some(new) = file.take() else { return Ok(()) };
+        let moved = if replace { new.persist(path) } else { new.persist_noclobber(path) };
+        moved.map(drop).map_err(|error| {
+            file = Some(error.file);
+            error.error
+        })
+    };
+    retry_while_held(Os::this(), HELD_PAUSE, &mut move_there).map_err(io(path, "replacing it"))
+}
+
+/// How often, and how long apart, a file is replaced again that another program holds: a virus scanner that reads what was
+/// just written, or a client that reads its configuration.
+const MAX_HELD_ATTEMPTS: usize = 20;
+const HELD_PAUSE: Duration = Duration::from_millis(50);
+
+/// Tries again while Windows refuses because another program has the file open. Other systems replace open files.
+fn retry_while_held(
+    os: Os,
+    pause: Duration,
+    attempt: &mut dyn FnMut() -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    for _ in 1..MAX_HELD_ATTEMPTS {
+        match attempt() {
+            Err(error)
+                if os == Os::Windows && error.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                std::thread::sleep(pause);
+            }
+            result => return result,
+        }
+    }
+    attempt()
 }
 
 /// Copies a program as a whole, or not at all. Returns whether the file changed.
@@ -242,6 +276,23 @@ mod tests {
         assert!(taken.contains("a.toml: replacing it failed"), "{taken}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "1");
         assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_held_on_windows_is_tried_again() {
+        let attempts = |os, held: usize, kind: std::io::ErrorKind| {
+            let mut made = 0;
+            let result = retry_while_held(os, Duration::ZERO, &mut || {
+                made += 1;
+                if made <= held { Err(kind.into()) } else { Ok(()) }
+            });
+            (made, result.is_ok())
+        };
+        use std::io::ErrorKind::{NotFound, PermissionDenied};
+        assert_eq!(attempts(Os::Windows, 2, PermissionDenied), (3, true));
+        assert_eq!(attempts(Os::Windows, usize::MAX, PermissionDenied), (20, false));
+        assert_eq!(attempts(Os::Windows, 1, NotFound), (1, false));
+        assert_eq!(attempts(Os::Linux, 1, PermissionDenied), (1, false));
     }
 
     #[test]
