@@ -25,6 +25,8 @@ pub const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(7 * 24);
 pub const DEFAULT_WINDOW: SignedDuration = SignedDuration::from_hours(4);
 /// The most characters of the instructions of one call, as the API takes them.
 pub const MAX_INSTRUCTIONS: usize = 20_000;
+/// The most bytes of names, context and metadata of all people together.
+pub const MAX_PEOPLE_BYTES: usize = 400 * 1024;
 /// How many rows an error names for each problem.
 const MAX_NAMED_ROWS: usize = 20;
 
@@ -59,7 +61,8 @@ impl ListProblems {
         self.problems.push(ListProblem { text: text.into(), rows: Vec::new() });
     }
 
-    pub(super) fn add_rows(&mut self, text: impl Into<String>, rows: Vec<usize>) {
+    /// Adds a problem of these rows, counted from 0.
+    pub fn add_rows(&mut self, text: impl Into<String>, rows: Vec<usize>) {
         if !rows.is_empty() {
             self.problems.push(ListProblem { text: text.into(), rows });
         }
@@ -142,6 +145,11 @@ pub(super) fn check_list(
             problems.add(format!("it has {size} people, and a batch may have {max}"));
         }
         _ => {}
+    }
+    let bytes = |person: &Person| serde_json::to_vec(person).map_or(0, |json| json.len());
+    if people.iter().map(|(_, person)| bytes(person)).sum::<usize>() > MAX_PEOPLE_BYTES {
+        let limit = MAX_PEOPLE_BYTES / 1024;
+        problems.add(format!("names, context and metadata are larger than {limit} KiB"));
     }
     check_numbers(people, problems);
     check_agent(request, agent, problems);

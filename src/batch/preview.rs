@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::plan::Bottleneck;
 use super::prepare::{PreparedBatch, fill_in};
+use crate::dialing::Environment;
 use crate::dialing::destination::Destination;
 use crate::dialing::ledger::{RowRecord, RowState};
 use crate::dialing::webhook_hosts::shown_host;
@@ -48,9 +49,10 @@ pub struct RefusedLine {
     pub reason: String,
 }
 
-/// The preview of a batch that is ready.
+/// The preview of a batch that is ready, in this environment.
 #[must_use]
-pub fn build_preview(prepared: &PreparedBatch) -> BatchPreview {
+pub fn build_preview(prepared: &PreparedBatch, environment: Environment) -> BatchPreview {
+    let order_suffix = environment.order_suffix();
     let now = prepared.now.dialing;
     let name = |row: &RowRecord| {
         row.person
@@ -82,8 +84,8 @@ pub fn build_preview(prepared: &PreparedBatch) -> BatchPreview {
         })
         .collect();
     let title = match people.len() {
-        1 => "Call 1 person?".to_owned(),
-        count => format!("Call {count} people?"),
+        1 => format!("Call 1 person{order_suffix}?"),
+        count => format!("Call {count} people{order_suffix}?"),
     };
     BatchPreview { title, fields: list_fields(prepared), people, refused }
 }

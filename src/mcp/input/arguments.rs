@@ -282,7 +282,7 @@ macro_rules! pattern_text {
         pub(super) struct $name(String);
 
         impl $name {
-            fn into_string(self) -> String {
+            pub(super) fn into_string(self) -> String {
                 self.0
             }
         }

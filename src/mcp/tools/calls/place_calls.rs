@@ -1,0 +1,660 @@
+//! `place_calls`: calls a list of people with one agent, after one yes.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::batch_text::{batch_error, describe_counts};
+use crate::account::Environment;
+use crate::batch::list::{BatchRequest, ListProblems, MAX_INSTRUCTIONS};
+use crate::batch::prepare::{PreparedBatch, prepare, prepare_stored};
+use crate::batch::preview::{BatchPreview, build_preview, describe_cost, describe_duration};
+use crate::batch::report::{BatchReport, load_report};
+use crate::batch::{self, BatchError, StopSignals};
+use crate::dialing::call_outcome::CallOutcome;
+use crate::dialing::confirm::Confirmation;
+use crate::dialing::ledger::{
+    BatchId, BatchRecord, BatchState, BatchTask, ConfirmedBy, CreateBatchResult, IdempotencyKey,
+    Person, RetryPolicy, RowState, StopCondition,
+};
+use crate::dialing::outcome::DialError;
+use crate::mcp::confirmation::preview::{Preview, PreviewField};
+use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
+use crate::mcp::input::arguments::{BoundedInteger, HttpsUrl, List, Object, Text, Time};
+use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
+use crate::mcp::registry::effect::ToolEffect;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer::Reply;
+use crate::mcp::reply::error::{ErrorCode, ToolError};
+use crate::mcp::reply::next_step::{NextStep, with_steps};
+use crate::mcp::reply::text;
+use crate::mcp::request::context::ToolContext;
+use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tools::calls::place::KeyText;
+use crate::mcp::tools::ordering;
+use crate::toolset::Toolset;
+use callingbox::{AgentId, CallId, E164, MilliCents};
+
+/// How many people a client's form names; the text of an answer names all.
+const MAX_FORM_PEOPLE: usize = 20;
+/// How long the answer waits for the first calls to ring.
+const FIRST_CALLS_WAIT: Duration = Duration::from_secs(1);
+
+pub(in crate::mcp::tools) struct PlaceCalls;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::mcp::tools) struct PlaceCallsInput {
+    /// The outbound agent that speaks.
+    agent_id: Option<AgentId>,
+    /// Whom to call. `{name}` and every key of a person's `context` can be used in `instructions`.
+    people: Option<List<PersonInput, 500>>,
+    /// Task for every call, such as "Confirm {name}'s appointment at {time}."; {{ and }} are braces.
+    instructions: Option<Text<1, MAX_INSTRUCTIONS>>,
+    /// Caller ID. Default: the agent's primary number.
+    #[schemars(with = "Option<String>")]
+    from_number: Option<E164>,
+    /// Address that receives the calls' events.
+    webhook_url: Option<HttpsUrl>,
+    /// Call again those who were not reached.
+    retry: Option<RetryInput>,
+    /// Start no new call once `count` results have this value.
+    stop_when: Option<StopInput>,
+    /// Default: now.
+    start_at: Option<Time>,
+    /// No call starts after this time. Default: four hours after the start.
+    end_by: Option<Time>,
+    /// Your name for this list: a key starts one batch in 24 hours.
+    idempotency_key: Option<KeyText>,
+    /// Call people again whom this agent called within 10 minutes.
+    allow_repeat: Option<bool>,
+    /// With confirmation_token or resume, instead of everything else.
+    #[schemars(with = "Option<String>")]
+    batch_id: Option<Text<1, 100>>,
+    /// From an earlier answer, after the user agreed to it.
+    #[schemars(with = "Option<String>")]
+    confirmation_token: Option<Text<1, 200>>,
+    /// Go on with an interrupted or paused batch.
+    resume: Option<bool>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+struct PersonInput {
+    /// In E.164.
+    to: E164,
+    name: Option<Text<1, 200>>,
+    context: Option<Object>,
+    metadata: Option<Object>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+struct RetryInput {
+    /// In all.
+    max_attempts: BoundedInteger<1, 3>,
+    /// Default: 30.
+    after_minutes: Option<BoundedInteger<5, 1440>>,
+    /// Default: no_answer and busy.
+    on: Option<Vec<RetryOutcome>>,
+}
+
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum RetryOutcome {
+    NoAnswer,
+    Busy,
+    Voicemail,
+    Failed,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+struct StopInput {
+    /// A result field.
+    field: Text<1, 100>,
+    equals: Value,
+    count: BoundedInteger<1, 500>,
+}
+
+/// What became of the list.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::mcp::tools) struct PlaceCallsOutput {
+    batch_id: String,
+    state: BatchState,
+    /// How many calls are on their way or in progress.
+    calling: usize,
+    waiting: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<RefusedRow>,
+    max_cost_milli_cents: MilliCents,
+    expected_cost_milli_cents: MilliCents,
+    /// How many will not be reached before end_by.
+    unreached: usize,
+    /// The same list was started before: nothing rang now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate_of: Option<String>,
+    /// What to show the user.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    preview: Vec<PreviewField>,
+    /// To be brought back with batch_id once the user agreed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmation_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
+    note: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct RefusedRow {
+    row: u32,
+    to: String,
+    reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_id: Option<CallId>,
+}
+
+impl PlaceCallsInput {
+    /// What the arguments ask for.
+    fn into_action(self, cx: &ToolContext) -> Result<Action, ToolError> {
+        let Self { batch_id: Some(id), confirmation_token, resume, .. } = &self else {
+            return Ok(Action::Create(Box::new(self.into_request(cx)?)));
+        };
+        if self.agent_id.is_some() || self.people.is_some() {
+            return Err(ToolError::invalid_argument(
+                "`batch_id` names a list that was shown; give no other list with it",
+            ));
+        }
+        let id = BatchId::parse(id.as_str())
+            .map_err(|error| ToolError::invalid_argument(format!("`batch_id`: {error}")))?;
+        match (confirmation_token, resume.unwrap_or(false)) {
+            (token, true) => {
+                Ok(Action::Resume(id, token.as_ref().map(|token| token.as_str().to_owned())))
+            }
+            (Some(token), false) => Ok(Action::Confirm(id, token.as_str().to_owned())),
+            (None, false) => Err(ToolError::invalid_argument(
+                "`batch_id` needs a `confirmation_token` to start the list, or `resume: true` to go on with it",
+            )),
+        }
+    }
+
+    fn into_request(self, cx: &ToolContext) -> Result<BatchRequest, ToolError> {
+        let missing = |name: &str| ToolError::invalid_argument(format!("`{name}` is missing"));
+        if self.confirmation_token.is_some() || self.resume.unwrap_or(false) {
+            return Err(missing("batch_id"));
+        }
+        let agent_id = self.agent_id.ok_or_else(|| missing("agent_id"))?;
+        let people = self.people.ok_or_else(|| missing("people"))?;
+        let idempotency_key = self
+            .idempotency_key
+            .map(|key| IdempotencyKey::parse(&key.into_string()))
+            .transpose()
+            .map_err(|error| ToolError::invalid_argument(error.to_string()))?;
+        let task = BatchTask {
+            from_number: self.from_number,
+            instructions: self.instructions.map(Text::into_string),
+            webhook_url: self.webhook_url.map(HttpsUrl::into_string),
+            retry: self.retry.map(RetryInput::into_policy).unwrap_or_default(),
+            stop_when: self.stop_when.map(StopInput::into_condition),
+            allow_repeat: self.allow_repeat.unwrap_or(false),
+        };
+        Ok(BatchRequest {
+            agent_id,
+            task,
+            people: people.into_vec().into_iter().map(PersonInput::into_person).collect(),
+            start_at: self.start_at.map(|time| time.0),
+            end_by: self.end_by.map(|time| time.0),
+            idempotency_key,
+            caller: cx.caller.clone(),
+        })
+    }
+}
+
+impl PersonInput {
+    fn into_person(self) -> (E164, Person) {
+        let person = Person {
+            name: self.name.map(Text::into_string),
+            context: self.context.map(Object::into_map),
+            metadata: self.metadata.map(Object::into_map),
+        };
+        (self.to, person)
+    }
+}
+
+impl RetryInput {
+    fn into_policy(self) -> RetryPolicy {
+        let default = || vec![RetryOutcome::NoAnswer, RetryOutcome::Busy];
+        let on = self.on.filter(|on| !on.is_empty()).unwrap_or_else(default);
+        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        RetryPolicy {
+            max_attempts: small(self.max_attempts.get()),
+            after_minutes: self
+                .after_minutes
+                .map_or(RetryPolicy::default().after_minutes, |minutes| small(minutes.get())),
+            on: on
+                .into_iter()
+                .map(|outcome| match outcome {
+                    RetryOutcome::NoAnswer => CallOutcome::NoAnswer,
+                    RetryOutcome::Busy => CallOutcome::Busy,
+                    RetryOutcome::Voicemail => CallOutcome::Voicemail,
+                    RetryOutcome::Failed => CallOutcome::Failed,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl StopInput {
+    fn into_condition(self) -> StopCondition {
+        let count = u32::try_from(self.count.get()).unwrap_or(u32::MAX);
+        StopCondition { field: self.field.into_string(), equals: self.equals, count }
+    }
+}
+
+/// What a request asks for.
+enum Action {
+    Create(Box<BatchRequest>),
+    Confirm(BatchId, String),
+    Resume(BatchId, Option<String>),
+}
+
+/// Whether a confirmed batch starts or goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    Start,
+    Resume,
+}
+
+async fn create_batch(
+    cx: &ToolContext,
+    request: BatchRequest,
+) -> Result<Reply<PlaceCallsOutput>, ToolExit> {
+    let prepared = prepare(&cx.account, request).await.map_err(batch_error)?;
+    if prepared.waiting_rows().next().is_none() {
+        return Err(nobody_to_call(&prepared).into());
+    }
+    match batch::create(&cx.account, &prepared).await.map_err(batch_error)? {
+        CreateBatchResult::Created => confirm_and_begin(cx, prepared, None, Begin::Start).await,
+        CreateBatchResult::KeyConflict(other) => {
+            Err(batch_error(BatchError::KeyConflict(other.batch_id)).into())
+        }
+        // The same list is asked about once more: with another preview, or with the answer to the question.
+        CreateBatchResult::Duplicate(record) if record.state == BatchState::Asked => {
+            let prepared = prepare_known(cx, &record.batch_id).await?;
+            confirm_and_begin(cx, prepared, None, Begin::Start).await
+        }
+        CreateBatchResult::Duplicate(record) => reply_with_duplicate(cx, record).await,
+    }
+}
+
+async fn prepare_known(cx: &ToolContext, id: &BatchId) -> Result<PreparedBatch, ToolExit> {
+    let (_, record, rows) = batch::find(&cx.account, id).await.map_err(batch_error)?;
+    Ok(prepare_stored(&cx.account, record, rows).await.map_err(batch_error)?)
+}
+
+/// Asks the person where that is needed, and starts the batch.
+async fn confirm_and_begin(
+    cx: &ToolContext,
+    prepared: PreparedBatch,
+    token: Option<&str>,
+    begin: Begin,
+) -> Result<Reply<PlaceCallsOutput>, ToolExit> {
+    let dialer = cx.account.dialer()?;
+    let id = prepared.record.batch_id.clone();
+    let was_confirmed = begin == Begin::Resume && is_covered_by_first_yes(cx, &prepared).await?;
+    let confirmed_by = match prepared.confirmation(&cx.account, cx.client.can_ask_human()) {
+        _ if was_confirmed => prepared.record.confirmed_by.unwrap_or(ConfirmedBy::NotRequired),
+        Confirmation::Refuse(refusal) => {
+            return Err(ordering::to_tool_error(DialError::Refused(refusal)).into());
+        }
+        Confirmation::NotRequired => ConfirmedBy::NotRequired,
+        Confirmation::Ask(reason) => {
+            let shown = build_preview(&prepared, cx.account.environment());
+            let is_form = token.is_none() && cx.client.can_ask_human();
+            let limit = if is_form { MAX_FORM_PEOPLE } else { usize::MAX };
+            let question = Question {
+                reason: format!("You are asked because {reason}."),
+                preview: to_preview(&prepared, &shown, limit),
+            };
+            let request = ConfirmedRequest {
+                tool: ToolName::PLACE_CALLS,
+                account: prepared.account.clone(),
+                arguments: id.to_string(),
+            };
+            match confirmation::ask_human(cx, dialer, &request, token, &question).await {
+                Ok(ConfirmOutcome::Confirmed(confirmed_by)) => {
+                    let again = prepare_known(cx, &id).await?;
+                    if again.record.covered != prepared.record.covered {
+                        return Err(confirmation::outdated_confirmation().into());
+                    }
+                    confirmed_by
+                }
+                Ok(ConfirmOutcome::Preview { token, expires_at }) => {
+                    return Ok(preview_reply(cx, &prepared, &question, token, expires_at));
+                }
+                Err(exit) => {
+                    let is_no = matches!(&exit, ToolExit::Failed(error) if error.class() == ErrorCode::Declined);
+                    // After a no the list is gone. A token that was not accepted is no answer of the person.
+                    if is_no && token.is_none() && begin == Begin::Start {
+                        batch::cancel(&cx.account, &id).await.map_err(batch_error)?;
+                    }
+                    return Err(exit);
+                }
+            }
+        }
+    };
+    let stop = StopSignals { draining: cx.draining.clone(), revoked: cx.ended.clone() };
+    let begun = match begin {
+        Begin::Start => batch::start(&cx.account, &prepared, confirmed_by, stop).await,
+        Begin::Resume => batch::resume(&cx.account, &prepared, confirmed_by, stop).await,
+    };
+    match begun {
+        Ok(_) => reply_with_start(cx, &prepared).await,
+        // Two requests confirmed the same list.
+        Err(BatchError::WrongState { .. }) if begin == Begin::Start => {
+            let (_, record, _) = batch::find(&cx.account, &id).await.map_err(batch_error)?;
+            reply_with_duplicate(cx, record).await
+        }
+        Err(error) => Err(batch_error(error).into()),
+    }
+}
+
+/// Whether the first yes covers what is left of a batch: neither the agent nor the window changed, and no other rule asks.
+async fn is_covered_by_first_yes(
+    cx: &ToolContext,
+    prepared: &PreparedBatch,
+) -> Result<bool, ToolExit> {
+    let (_, stored, rows) =
+        batch::find(&cx.account, &prepared.record.batch_id).await.map_err(batch_error)?;
+    let same_rules = prepared.waiting_rows().all(|row| {
+        row.asked_by.is_none()
+            || rows.iter().any(|stored| stored.row == row.row && stored.asked_by == row.asked_by)
+    });
+    Ok(stored.covered == prepared.record.covered && same_rules)
+}
+
+/// The preview as the confirmation shows it. The yes covers the whole list, whatever part of it a form has room for.
+fn to_preview(prepared: &PreparedBatch, shown: &BatchPreview, limit: usize) -> Preview {
+    let mut people = String::new();
+    // Writing to a String cannot fail.
+    for person in shown.people.iter().take(limit) {
+        let name = person.name.as_deref().unwrap_or_default();
+        let _ = write!(people, "\n  {}. {} {name}", person.row, person.number);
+        if !person.local_time.is_empty() {
+            let _ = write!(
+                people,
+                "{}({} there)",
+                if name.is_empty() { "" } else { " " },
+                person.local_time
+            );
+        }
+    }
+    if shown.people.len() > limit {
+        let _ = write!(people, "\n  and {} more", shown.people.len() - limit);
+    }
+    let mut refused = String::new();
+    for row in shown.refused.iter().take(limit) {
+        let _ = write!(refused, "\n  {}. {}: {}", row.row, row.number, row.reason);
+    }
+    if shown.refused.len() > limit {
+        let _ = write!(refused, "\n  and {} more", shown.refused.len() - limit);
+    }
+    let common = shown.fields.iter().map(|(name, value)| (*name, Some(value.clone())));
+    let lists =
+        [("People", Some(people)), ("Not called", (!shown.refused.is_empty()).then_some(refused))];
+    let fields = common
+        .chain(lists)
+        .filter_map(|(name, value)| Some(PreviewField { name, value: value?, is_covered: false }));
+    Preview {
+        title: shown.title.clone(),
+        fields: fields.collect(),
+        covered: format!("{} {}", prepared.record.covered, prepared.reasons.join("; ")),
+    }
+}
+
+fn preview_reply(
+    cx: &ToolContext,
+    prepared: &PreparedBatch,
+    question: &Question,
+    token: String,
+    expires_at: jiff::Timestamp,
+) -> Reply<PlaceCallsOutput> {
+    let until = text::format_instant(expires_at);
+    let note = format!(
+        "Nobody was called yet. Show this to the user. Only if they agree, call place_calls again with batch_id and confirmation_token alone, before {until}:\n{}",
+        question.text()
+    );
+    let mut output = PlaceCallsOutput::new(cx, prepared, note);
+    output.preview = question.preview.fields.clone();
+    output.confirmation_token = Some(token);
+    output.expires_at = Some(until);
+    let text = output.text();
+    Reply::new(output, text)
+}
+
+async fn reply_with_start(
+    cx: &ToolContext,
+    prepared: &PreparedBatch,
+) -> Result<Reply<PlaceCallsOutput>, ToolExit> {
+    let id = &prepared.record.batch_id;
+    let report = wait_for_first_calls(cx, id).await?;
+    let mut note = format!(
+        "{}. {}. Cost {}.",
+        describe_counts(&report),
+        sentence_case(&describe_duration(prepared)),
+        describe_cost(prepared)
+    );
+    if cx.tenant.is_none() {
+        note.push_str(" It runs as long as this client keeps the server; if that ends, resume it with place_calls.");
+    }
+    let step = NextStep::tool(ToolName::GET_BATCH, "waits for the results");
+    let mut output = PlaceCallsOutput::new(cx, prepared, with_steps(&note, &[step], &cx.tools));
+    output.update(&report);
+    let text = output.text();
+    Ok(Reply::new(output, text))
+}
+
+/// The state of a batch that has just started, once a call is on its way or after a second.
+async fn wait_for_first_calls(cx: &ToolContext, id: &BatchId) -> Result<BatchReport, ToolExit> {
+    let changes = cx.account.dialer()?.batches().changes(id);
+    let deadline = tokio::time::Instant::now() + FIRST_CALLS_WAIT;
+    loop {
+        let report = load_report(&cx.account, id).await.map_err(batch_error)?;
+        let is_calling = report.rows.iter().any(|row| row.record.call_id.is_some());
+        let Some(mut changes) = changes.clone().filter(|_| !is_calling) else { return Ok(report) };
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = tokio::time::sleep_until(deadline) => return Ok(report),
+        }
+        if report.is_finished() {
+            return Ok(report);
+        }
+    }
+}
+
+async fn reply_with_duplicate(
+    cx: &ToolContext,
+    record: BatchRecord,
+) -> Result<Reply<PlaceCallsOutput>, ToolExit> {
+    let id = record.batch_id.clone();
+    let report = load_report(&cx.account, &id).await.map_err(batch_error)?;
+    let note = format!(
+        "The same list was started before: this is that batch, and nothing rang now. {}. To call the same people again, set allow_repeat.",
+        describe_counts(&report)
+    );
+    let step = NextStep::tool(ToolName::GET_BATCH, "returns its results");
+    let mut output = PlaceCallsOutput {
+        batch_id: id.to_string(),
+        state: report.state,
+        calling: 0,
+        waiting: 0,
+        refused: Vec::new(),
+        max_cost_milli_cents: MilliCents::ZERO,
+        expected_cost_milli_cents: MilliCents::ZERO,
+        unreached: 0,
+        duplicate_of: Some(id.to_string()),
+        preview: Vec::new(),
+        confirmation_token: None,
+        expires_at: None,
+        simulated: cx.account.environment() == Environment::Sandbox,
+        note: with_steps(&note, &[step], &cx.tools),
+    };
+    output.update(&report);
+    let text = output.text();
+    Ok(Reply::new(output, text))
+}
+
+fn sentence_case(text: &str) -> String {
+    let mut characters = text.chars();
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+/// The rules refuse every row.
+fn nobody_to_call(prepared: &PreparedBatch) -> ToolError {
+    let mut problems = ListProblems::default();
+    let mut reasons: Vec<(&str, Vec<usize>)> = Vec::new();
+    for (index, row) in prepared.rows.iter().enumerate() {
+        let reason = row.reason.as_deref().unwrap_or("it is refused");
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, rows)) => rows.push(index),
+            None => reasons.push((reason, vec![index])),
+        }
+    }
+    for (reason, rows) in reasons {
+        problems.add_rows(reason, rows);
+    }
+    ToolError::new(
+        ErrorCode::RefusedByPolicy,
+        format!("every person on the list is refused. {problems}"),
+    )
+}
+
+impl PlaceCallsOutput {
+    fn new(cx: &ToolContext, prepared: &PreparedBatch, note: String) -> Self {
+        let refused = prepared.rows.iter().filter(|row| row.state == RowState::Refused);
+        Self {
+            batch_id: prepared.record.batch_id.to_string(),
+            state: prepared.record.state,
+            calling: 0,
+            waiting: prepared.waiting_rows().count(),
+            refused: refused.map(RefusedRow::new).collect(),
+            max_cost_milli_cents: prepared.plan.max_cost,
+            expected_cost_milli_cents: prepared.plan.expected_cost,
+            unreached: prepared.plan.unreached,
+            duplicate_of: None,
+            preview: Vec::new(),
+            confirmation_token: None,
+            expires_at: None,
+            simulated: cx.account.environment() == Environment::Sandbox,
+            note,
+        }
+    }
+
+    /// Takes over what the ledger says now.
+    fn update(&mut self, report: &BatchReport) {
+        let count = |state| report.rows.iter().filter(|row| row.record.state == state).count();
+        self.state = report.state;
+        self.calling = count(RowState::Calling);
+        self.waiting = count(RowState::Waiting);
+        let refused = report.rows.iter().filter(|row| row.record.state == RowState::Refused);
+        self.refused = refused.map(|row| RefusedRow::new(&row.record)).collect();
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("batch_id: {}. {}", self.batch_id, self.note);
+        // Writing to a String cannot fail.
+        if self.preview.is_empty() {
+            for row in &self.refused {
+                let _ = write!(text, "\nNot called: row {} ({}): {}", row.row, row.to, row.reason);
+                if let Some(call) = &row.call_id {
+                    let _ = write!(text, " (call_id {call})");
+                }
+            }
+        }
+        if let Some(token) = &self.confirmation_token {
+            let _ = write!(text, "\nconfirmation_token: {token}");
+        }
+        text
+    }
+}
+
+impl RefusedRow {
+    fn new(row: &crate::dialing::ledger::RowRecord) -> Self {
+        let number = row.number.as_ref();
+        Self {
+            row: row.row,
+            to: number
+                .map_or_else(|| row.callee.masked.clone(), |number| number.as_str().to_owned()),
+            reason: text::one_line(row.reason.as_deref().unwrap_or_default(), 300),
+            call_id: row.call_id.clone(),
+        }
+    }
+}
+
+impl Tool for PlaceCalls {
+    const NAME: ToolName = ToolName::PLACE_CALLS;
+    const TITLE: &'static str = "Call a list of people";
+    const DESCRIPTION: &'static [Sentence] = &[
+        Live(
+            "Calls up to 500 people with one agent after one yes of the user: real telephones ring, as many at the same time as the limits allow.",
+        ),
+        Sandbox(
+            "Calls up to 500 people with one agent on the simulator: no telephone rings and nothing is charged.",
+        ),
+        Always(
+            "For 2 people or more use this instead of place_call. It never calls outside the hours and limits of the calling rules, and each person at most once for each attempt. Without a token it may answer with a preview to show to the user; then call it again with batch_id and confirmation_token alone. The same list within 10 minutes returns the first batch. batch_id with resume goes on with an interrupted or paused batch.",
+        ),
+        With(ToolName::GET_BATCH, "get_batch waits for the results."),
+    ];
+    const TOOLSET: Toolset = Toolset::Calls;
+    const EFFECT: ToolEffect = ToolEffect::RingsPhone;
+    const OPEN_WORLD: bool = true;
+    type Input = PlaceCallsInput;
+    type Output = PlaceCallsOutput;
+
+    fn deadline(_input: &Self::Input, cx: &ToolContext) -> Duration {
+        ordering::order_deadline(cx)
+    }
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
+        match input.into_action(cx)? {
+            Action::Create(request) => create_batch(cx, *request).await,
+            Action::Confirm(id, token) => {
+                let (_, record, rows) = batch::find(&cx.account, &id).await.map_err(batch_error)?;
+                if record.has_started() {
+                    return reply_with_duplicate(cx, record).await;
+                }
+                if record.state == BatchState::Canceled {
+                    let text =
+                        format!("the user declined {id}, or it was canceled. Nobody was called");
+                    return Err(ToolError::new(ErrorCode::Declined, text).into());
+                }
+                let prepared =
+                    prepare_stored(&cx.account, record, rows).await.map_err(batch_error)?;
+                confirm_and_begin(cx, prepared, Some(&token), Begin::Start).await
+            }
+            Action::Resume(id, token) => {
+                let (_, record, rows) = batch::find(&cx.account, &id).await.map_err(batch_error)?;
+                let state = record.state_at(cx.account.dialer()?.now().await.machine);
+                if !matches!(state, BatchState::Interrupted | BatchState::Paused) {
+                    return Err(batch_error(BatchError::WrongState { batch_id: id, state }).into());
+                }
+                let prepared =
+                    prepare_stored(&cx.account, record, rows).await.map_err(batch_error)?;
+                confirm_and_begin(cx, prepared, token.as_deref(), Begin::Resume).await
+            }
+        }
+    }
+}
