@@ -46,6 +46,7 @@ pub struct CallReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     result_status: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     result_error: Option<String>,
     /// Fields that are missing or not of the type that the agent's `returns` names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -54,26 +55,34 @@ pub struct CallReport {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     untrusted: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     direction: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to_number: Option<E164>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     from_number: Option<E164>,
     /// The name in the call's metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_id: Option<AgentId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     agent_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     answered_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     created_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     ended_at: Option<String>,
     /// How long it rang, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     rang_seconds: Option<u64>,
     /// How long the line was connected, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,16 +91,20 @@ pub struct CallReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     billing_amount_milli_cents: Option<MilliCents>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     error: Option<String>,
     /// Untrusted speech inside a fence: the last lines of a conversation that goes on, or the message on a machine.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     words: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     metadata: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
     /// Why the API could not be read since.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     trouble: Option<String>,
     /// What is known beyond the fields, and what to do next.
     note: String,

@@ -21,19 +21,23 @@ pub struct CallSummary {
     #[schemars(with = "String")]
     outcome: CallOutcome,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     direction: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to_number: Option<E164>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     from_number: Option<E164>,
     /// The name in the call's metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_id: Option<AgentId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     rang_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     connected_seconds: Option<u64>,
@@ -41,6 +45,7 @@ pub struct CallSummary {
     billing_amount_milli_cents: Option<MilliCents>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     error: Option<String>,
 }
 

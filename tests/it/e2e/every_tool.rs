@@ -31,13 +31,6 @@ impl CheckedSession {
                 schema.iter_errors(value).map(|problem| problem.to_string()).collect();
             assert_eq!(problems, [""; 0], "{tool} {side}: {value}");
         }
-        // The schema names every field at the top level, unless it allows others.
-        if tools["outputSchema"].get("additionalProperties").is_none() {
-            for name in content.as_object().unwrap().keys() {
-                let known = tools["outputSchema"]["properties"].get(name).is_some();
-                assert!(known, "{tool}: {name} is not in the schema");
-            }
-        }
         let text = result["content"][0]["text"].as_str().unwrap();
         for (name, id) in content.as_object().unwrap() {
             // A transcript does not repeat the id that it was requested with.

@@ -180,6 +180,8 @@ async fn messages_before_the_first_request_are_ignored() {
 fn valid_arguments(tool: &str) -> Value {
     match tool {
         "place_call" => json!({"agent_id": "a", "to": "+13105550100"}),
+        "place_calls" => json!({"agent_id": "a", "people": [{"to": "+13105550100"}]}),
+        "get_batch" | "cancel_batch" => json!({"batch_id": "batch_0123456789ab"}),
         "create_agent" => json!({"name": "A", "type": "outbound"}),
         "update_agent" => json!({"agent_id": "a", "name": "B"}),
         "set_agent_numbers" => json!({"agent_id": "a", "attach": ["n"]}),

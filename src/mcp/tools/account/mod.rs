@@ -37,17 +37,20 @@ pub(super) struct GetAccountOutput {
     now: String,
     /// The calling rules in one sentence.
     rules: String,
+    #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
     limits: Vec<LimitUsage>,
     /// Charged or held in the last 24 hours, by this server's ledger.
     spent_milli_cents: MilliCents,
+    #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
     agents: Vec<AgentSummary>,
     more_agents: usize,
+    #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
     numbers: Vec<NumberSummary>,
     more_numbers: usize,
 }
 
 /// How much of a limit is used.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
 struct LimitUsage {
     limit: &'static str,
     used: String,

@@ -86,11 +86,12 @@ fn field_change(
 pub(in crate::mcp::tools) struct UpdateAgentOutput {
     #[serde(flatten)]
     agent: AgentSummary,
+    #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
     changes: Vec<FieldChange>,
 }
 
 /// A field that has another value now; long values are shortened.
-#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 struct FieldChange {
     field: String,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -26,6 +26,7 @@ pub(in crate::mcp::tools) struct AgentSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     primary_number_id: Option<NumberId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     created_at: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::mcp::tools) simulated: bool,

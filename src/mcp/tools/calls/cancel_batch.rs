@@ -37,7 +37,7 @@ pub(in crate::mcp::tools) struct CancelBatchOutput {
     /// Calls that go on: they cannot be hung up.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     running: Vec<CallId>,
-    /// How many more may still ring, because their requests had left.
+    /// How many more may still ring.
     may_ring: usize,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
@@ -48,7 +48,7 @@ impl Tool for CancelBatch {
     const NAME: ToolName = ToolName::CANCEL_BATCH;
     const TITLE: &'static str = "Cancel a batch of calls";
     const DESCRIPTION: &'static [Sentence] = &[Always(
-        "Stops a list of calls: after the answer no new call starts. Calls that are in progress go on, because they cannot be hung up.",
+        "Stops a list of calls: no new call starts after the answer. Calls in progress cannot be hung up.",
     )];
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };

@@ -89,6 +89,7 @@ pub(in crate::mcp::tools) struct PlaceCallOutput {
     dispatch_id: Option<String>,
     /// What to show the user.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
     preview: Vec<PreviewField>,
     /// To be brought back once the user agreed.
     #[serde(skip_serializing_if = "Option::is_none")]

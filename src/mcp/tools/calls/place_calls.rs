@@ -50,31 +50,31 @@ pub(in crate::mcp::tools) struct PlaceCalls;
 pub(in crate::mcp::tools) struct PlaceCallsInput {
     /// The outbound agent that speaks.
     agent_id: Option<AgentId>,
-    /// Whom to call. `{name}` and every key of a person's `context` can be used in `instructions`.
+    /// Whom to call.
     people: Option<List<PersonInput, 500>>,
-    /// Task for every call, such as "Confirm {name}'s appointment at {time}."; {{ and }} are braces.
+    /// Task for every call; `{name}` and each `{key}` of a person's context are filled in.
     instructions: Option<Text<1, MAX_INSTRUCTIONS>>,
     /// Caller ID. Default: the agent's primary number.
     #[schemars(with = "Option<String>")]
     from_number: Option<E164>,
-    /// Address that receives the calls' events.
+    /// Receives the calls' events.
     webhook_url: Option<HttpsUrl>,
     /// Call again those who were not reached.
     retry: Option<RetryInput>,
-    /// Start no new call once `count` results have this value.
+    /// Start no new call once `count` results have the value.
     stop_when: Option<StopInput>,
     /// Default: now.
     start_at: Option<Time>,
-    /// No call starts after this time. Default: four hours after the start.
+    /// No call starts later. Default: 4 hours after the start.
     end_by: Option<Time>,
-    /// Your name for this list: a key starts one batch in 24 hours.
+    /// A key starts one batch in 24 hours.
     idempotency_key: Option<KeyText>,
-    /// Call people again whom this agent called within 10 minutes.
+    /// Call again whom this agent called within 10 minutes.
     allow_repeat: Option<bool>,
-    /// With confirmation_token or resume, instead of everything else.
+    /// With confirmation_token or resume alone.
     #[schemars(with = "Option<String>")]
     batch_id: Option<Text<1, 100>>,
-    /// From an earlier answer, after the user agreed to it.
+    /// After the user agreed to the preview.
     #[schemars(with = "Option<String>")]
     confirmation_token: Option<Text<1, 200>>,
     /// Go on with an interrupted or paused batch.
@@ -120,6 +120,7 @@ enum RetryOutcome {
 struct StopInput {
     /// A result field.
     field: Text<1, 100>,
+    #[schemars(with = "String")]
     equals: Value,
     count: BoundedInteger<1, 500>,
 }
@@ -133,8 +134,11 @@ pub(in crate::mcp::tools) struct PlaceCallsOutput {
     calling: usize,
     waiting: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
     refused: Vec<RefusedRow>,
+    #[schemars(skip)]
     max_cost_milli_cents: MilliCents,
+    #[schemars(skip)]
     expected_cost_milli_cents: MilliCents,
     /// How many will not be reached before end_by.
     unreached: usize,
@@ -143,19 +147,20 @@ pub(in crate::mcp::tools) struct PlaceCallsOutput {
     duplicate_of: Option<String>,
     /// What to show the user.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
     preview: Vec<PreviewField>,
     /// To be brought back with batch_id once the user agreed.
     #[serde(skip_serializing_if = "Option::is_none")]
     confirmation_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     expires_at: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
     note: String,
 }
 
-#[derive(Serialize, JsonSchema)]
-#[schemars(inline)]
+#[derive(Serialize)]
 struct RefusedRow {
     row: u32,
     to: String,
@@ -257,8 +262,14 @@ impl RetryInput {
 impl StopInput {
     fn into_condition(self) -> StopCondition {
         let count = u32::try_from(self.count.get()).unwrap_or(u32::MAX);
-        StopCondition { field: self.field.into_string(), equals: self.equals, count }
+        StopCondition { field: self.field.into_string(), equals: read_value(self.equals), count }
     }
+}
+
+/// The value of a result: the schema asks for a text, in which `true` and `3` are a boolean and a number.
+fn read_value(value: Value) -> Value {
+    let parsed = value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    parsed.filter(|parsed| parsed.is_boolean() || parsed.is_number()).unwrap_or(value)
 }
 
 /// What a request asks for.
@@ -608,13 +619,13 @@ impl Tool for PlaceCalls {
     const TITLE: &'static str = "Call a list of people";
     const DESCRIPTION: &'static [Sentence] = &[
         Live(
-            "Calls up to 500 people with one agent after one yes of the user: real telephones ring, as many at the same time as the limits allow.",
+            "Calls up to 500 people with one agent after one yes of the user: real telephones ring, several at a time.",
         ),
         Sandbox(
             "Calls up to 500 people with one agent on the simulator: no telephone rings and nothing is charged.",
         ),
         Always(
-            "For 2 people or more use this instead of place_call. It never calls outside the hours and limits of the calling rules, and each person at most once for each attempt. Without a token it may answer with a preview to show to the user; then call it again with batch_id and confirmation_token alone. The same list within 10 minutes returns the first batch. batch_id with resume goes on with an interrupted or paused batch.",
+            "Use it for 2 people or more. It keeps the hours and limits of the calling rules, and calls each person at most once for each attempt. It may answer with a preview to show to the user; then call it again with batch_id and confirmation_token alone. The same list within 10 minutes returns the first batch. batch_id with resume goes on with an interrupted or paused batch.",
         ),
         With(ToolName::GET_BATCH, "get_batch waits for the results."),
     ];
