@@ -58,7 +58,7 @@ pub enum Bottleneck {
     Duration,
 }
 
-struct Window {
+struct WindowLimit {
     limit: Limit,
     length: SignedDuration,
     max: usize,
@@ -69,9 +69,9 @@ pub(super) fn make_plan(input: &PlanInput<'_>) -> Plan {
     let PlanInput { start_at, end_by, limits, usage, .. } = *input;
     let add = |at: Timestamp, duration| at.checked_add(duration).unwrap_or(Timestamp::MAX);
     let window = |limit, length, max: Option<u32>, used: u32| {
-        max.map(|max| Window { limit, length, max: max as usize, used: used as usize })
+        max.map(|max| WindowLimit { limit, length, max: max as usize, used: used as usize })
     };
-    let windows: Vec<Window> = [
+    let windows: Vec<WindowLimit> = [
         window(Limit::PerHour, HOUR, limits.per_hour, usage.hour.count),
         window(Limit::PerDay, DAY, limits.per_day, usage.day.count),
         window(Limit::CallerPerHour, HOUR, limits.per_caller.per_hour, usage.caller.hour.count),

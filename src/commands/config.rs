@@ -10,7 +10,7 @@ use super::output::print;
 use super::{HTTP_LOG_FILTER, LOG_FILTER};
 use crate::account::Environment;
 use crate::cli::{self, Global};
-use crate::config::{self, ConfigFile, DialingConfig, UserFolders};
+use crate::config::{self, ConfigFile, DialingConfig, LedgerConfig, UserFolders};
 use crate::env_var::read_env_var;
 use crate::runtime;
 use crate::telemetry::LogFormat;
@@ -35,6 +35,7 @@ struct Effective {
     policy_file: String,
     wait: WaitLimits,
     dialing: DialingConfig,
+    ledger: LedgerConfig,
 }
 
 pub(super) fn run(
@@ -90,6 +91,7 @@ pub(super) fn run(
         policy_file: describe_path(config::policy_path(file, folders), without_policy_file),
         wait: file.wait.clone(),
         dialing: file.dialing.with_defaults(environment, folders),
+        ledger: file.ledger.clone(),
     };
     print(toml::to_string(&effective)?)
 }

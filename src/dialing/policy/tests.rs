@@ -535,7 +535,7 @@ fn the_starter_file_is_the_default() {
     let names: Vec<_> = policy(&rules).rules.into_iter().filter_map(|rule| rule.name).collect();
     assert_eq!(
         names,
-        ["my own phone", "our customers, in office hours", "the night desk", "abroad"]
+        ["my own phone", "our customers, in office hours", "the night desk", "reminders", "abroad"]
     );
 }
 

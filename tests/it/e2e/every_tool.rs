@@ -166,6 +166,18 @@ async fn all_tools(era: Era) {
     assert_eq!(said["final"], true);
     let listed = on.call("list_calls", json!({"agent_id": outbound})).await;
     assert_eq!(listed["calls"][0]["call_id"], call["call_id"]);
+    let list = json!({"agent_id": outbound, "people": [{"to": "+13105550101"}]});
+    let batch = on.call("place_calls", list).await;
+    on.session.control().advance(600).await;
+    let waited = json!({"batch_id": batch["batch_id"], "wait_seconds": 30});
+    let done = on.call("get_batch", waited).await;
+    assert_eq!(done["rows"][0]["outcome"], "no_answer");
+    let list = json!({
+        "agent_id": outbound, "people": [{"to": "+13105550102"}], "start_at": "2026-11-03T15:00:00Z",
+    });
+    let batch = on.call("place_calls", list).await;
+    let canceled = on.call("cancel_batch", json!({"batch_id": batch["batch_id"]})).await;
+    assert_eq!(canceled["state"], "canceled");
     on.call("archive_agent", json!({"agent_id": outbound})).await;
     let change = json!({"agent_id": outbound, "name": "Caller of old"});
     let changed = on.session.call("update_agent", change).await;

@@ -196,7 +196,12 @@ async fn each_scope_grants_its_tools_on_every_transport_and_a_missing_one_is_nam
         );
         for (scope, tools, tool, arguments) in [
             ("calls:read", &reads[..], "list_agents", json!({})),
-            ("calls:place", &["place_call", "place_calls", "cancel_batch", "simulate_inbound_call"], "place_call", call.clone()),
+            (
+                "calls:place",
+                &["place_call", "place_calls", "cancel_batch", "simulate_inbound_call"],
+                "place_call",
+                call.clone(),
+            ),
             (
                 "agents:write",
                 &["create_agent", "update_agent", "set_agent_numbers", "archive_agent"],

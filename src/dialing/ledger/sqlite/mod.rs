@@ -259,6 +259,10 @@ fn find_similar(
         params![account.as_str(), callee.as_str(), lookup.repeats_since.as_millisecond(), agent],
     )?;
     Ok(match similar {
+        // Another process wrote it after the search for an identical order.
+        Some(record) if record.fingerprint == lookup.fingerprint => {
+            record.into_earlier(lookup.now.machine)
+        }
         Some(record) => Some(EarlierDispatch::SimilarCall(record)),
         None if lookup.attempt.is_some() => None,
         None => batches::find_waiting(db, account, callee, Some(agent), None)?

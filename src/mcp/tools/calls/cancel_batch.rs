@@ -48,7 +48,7 @@ impl Tool for CancelBatch {
     const NAME: ToolName = ToolName::CANCEL_BATCH;
     const TITLE: &'static str = "Cancel a batch of calls";
     const DESCRIPTION: &'static [Sentence] = &[Always(
-        "Stops a list of calls: no new call starts after the answer. Calls in progress cannot be hung up.",
+        "Stops a list of calls: no new call starts. Calls in progress cannot be hung up.",
     )];
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
