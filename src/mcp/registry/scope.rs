@@ -103,7 +103,10 @@ mod tests {
             tool.toolset != Toolset::Webhooks && tool.effect == ToolEffect::Reads
         });
         assert_eq!(tools(OAuthScope::CallsRead), reads);
-        assert_eq!(tools(OAuthScope::CallsPlace), ["place_call", "simulate_inbound_call"]);
+        assert_eq!(
+            tools(OAuthScope::CallsPlace),
+            ["place_call", "place_calls", "cancel_batch", "simulate_inbound_call"]
+        );
         assert_eq!(
             tools(OAuthScope::AgentsWrite),
             ["create_agent", "update_agent", "set_agent_numbers", "archive_agent"]
