@@ -38,9 +38,10 @@ fn generate_schema<T: JsonSchema>(contract: Contract, tidy: fn(&mut Schema)) -> 
     let mut settings = SchemaSettings::draft2020_12();
     settings.meta_schema = None;
     settings.inline_subschemas = true;
+    let is_input = matches!(contract, Contract::Deserialize);
     settings.contract = contract;
     let mut schema = settings.into_generator().into_root_schema_for::<T>();
-    let required = schema.get("required").cloned();
+    let required = schema.get("required").filter(|_| is_input).cloned();
     RecursiveTransform(tidy).transform(&mut schema);
     schema.remove("description");
     if let Some(required) = required {

@@ -171,9 +171,9 @@ struct RefusedRow {
 
 impl PlaceCallsInput {
     /// What the arguments ask for.
-    fn into_action(self, cx: &ToolContext) -> Result<Action, ToolError> {
+    fn into_action(self, cx: &ToolContext) -> Result<ListAction, ToolError> {
         let Self { batch_id: Some(id), confirmation_token, resume, .. } = &self else {
-            return Ok(Action::Create(Box::new(self.into_request(cx)?)));
+            return Ok(ListAction::Create(Box::new(self.into_request(cx)?)));
         };
         if self.agent_id.is_some() || self.people.is_some() {
             return Err(ToolError::invalid_argument(
@@ -184,9 +184,9 @@ impl PlaceCallsInput {
             .map_err(|error| ToolError::invalid_argument(format!("`batch_id`: {error}")))?;
         match (confirmation_token, resume.unwrap_or(false)) {
             (token, true) => {
-                Ok(Action::Resume(id, token.as_ref().map(|token| token.as_str().to_owned())))
+                Ok(ListAction::Resume(id, token.as_ref().map(|token| token.as_str().to_owned())))
             }
-            (Some(token), false) => Ok(Action::Confirm(id, token.as_str().to_owned())),
+            (Some(token), false) => Ok(ListAction::Confirm(id, token.as_str().to_owned())),
             (None, false) => Err(ToolError::invalid_argument(
                 "`batch_id` needs a `confirmation_token` to start the list, or `resume: true` to go on with it",
             )),
@@ -273,7 +273,7 @@ fn read_value(value: Value) -> Value {
 }
 
 /// What a request asks for.
-enum Action {
+enum ListAction {
     Create(Box<BatchRequest>),
     Confirm(BatchId, String),
     Resume(BatchId, Option<String>),
@@ -641,8 +641,8 @@ impl Tool for PlaceCalls {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         match input.into_action(cx)? {
-            Action::Create(request) => create_batch(cx, *request).await,
-            Action::Confirm(id, token) => {
+            ListAction::Create(request) => create_batch(cx, *request).await,
+            ListAction::Confirm(id, token) => {
                 let (_, record, rows) = batch::find(&cx.account, &id).await.map_err(batch_error)?;
                 if record.has_started() {
                     return reply_with_duplicate(cx, record).await;
@@ -656,7 +656,7 @@ impl Tool for PlaceCalls {
                     prepare_stored(&cx.account, record, rows).await.map_err(batch_error)?;
                 confirm_and_begin(cx, prepared, Some(&token), Begin::Start).await
             }
-            Action::Resume(id, token) => {
+            ListAction::Resume(id, token) => {
                 let (_, record, rows) = batch::find(&cx.account, &id).await.map_err(batch_error)?;
                 let state = record.state_at(cx.account.dialer()?.now().await.machine);
                 if !matches!(state, BatchState::Interrupted | BatchState::Paused) {
