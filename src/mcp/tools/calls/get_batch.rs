@@ -264,7 +264,8 @@ pub(in crate::mcp) fn batch_reply(
         ));
     }
     let cost = report.cost();
-    let note = format!("{}. Cost so far: {cost}.", describe_counts(report));
+    let so_far = if report.is_finished() { "" } else { " so far" };
+    let note = format!("{}. Cost{so_far}: {cost}.", describe_counts(report));
     let note = with_steps(&note, &steps, tools);
     let table = if page.is_empty() { "No rows fit.".to_owned() } else { table };
     let text = format!("batch_id: {}. {note}\n{table}", report.record.batch_id);
