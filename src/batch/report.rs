@@ -12,7 +12,8 @@ use crate::dialing::batch_table::CallResult;
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::{
-    AccountRef, BatchId, BatchRecord, BatchState, DispatchState, RowRecord, RowState,
+    AccountRef, BatchId, BatchRecord, BatchState, DispatchRecord, DispatchState, RowRecord,
+    RowState,
 };
 use callingbox::{Call, CallId, MilliCents, PageCursor, PageRequest};
 
@@ -73,16 +74,6 @@ impl BatchReport {
         costs.fold(MilliCents::ZERO, MilliCents::saturating_add)
     }
 
-    /// Whether nothing changes by itself: it has ended, or it needs a person.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        match self.state {
-            BatchState::Running => false,
-            BatchState::Canceled => self.is_finished() || !self.is_own,
-            _ => true,
-        }
-    }
-
     /// Whether no row will change any more.
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -102,14 +93,7 @@ pub async fn load_report(account: &Account, id: &BatchId) -> Result<BatchReport,
     let state = record.state_at(now.machine);
     let is_own = dialer.batches().changes(id).is_some();
     if !is_own {
-        update_from_dispatches(account, &account_ref, &mut rows).await?;
-    }
-    if matches!(state, BatchState::Canceled) {
-        for row in rows.iter_mut().filter(|row| row.state == RowState::Waiting) {
-            row.state = if row.attempts > 0 { RowState::Done } else { RowState::NotCalled };
-            row.reason = (row.attempts == 0).then(|| "the batch was canceled".to_owned());
-            row.due_at = None;
-        }
+        update_from_dispatches(account, &record, &mut rows).await?;
     }
     let results = load_results(account, dialer, &rows).await;
     let rows = rows
@@ -123,23 +107,66 @@ pub async fn load_report(account: &Account, id: &BatchId) -> Result<BatchReport,
     Ok(BatchReport { account: account_ref, record, state, rows, now: now.dialing, is_own })
 }
 
-/// What the ledger knows of the calls of a batch whose process does not follow them any more.
+/// What is known of the calls of a batch that this process does not run.
 async fn update_from_dispatches(
     account: &Account,
-    account_ref: &AccountRef,
+    batch: &BatchRecord,
     rows: &mut [RowRecord],
 ) -> Result<(), BatchError> {
     let ledger = account.dialer()?.ledger().await?;
     for row in rows.iter_mut().filter(|row| row.state == RowState::Calling) {
         let Some(dispatch) = row.dispatch_id else { continue };
-        let Some(record) = ledger.find(account_ref.id(), dispatch).await? else { continue };
+        let Some(mut record) = ledger.find(&batch.account_id, dispatch).await? else { continue };
+        let is_canceled = batch.state == BatchState::Canceled;
+        if is_canceled {
+            record = find_out(account, record).await?;
+        }
         row.call_id = record.state.id().map(CallId::new).or_else(|| row.call_id.take());
-        if let DispatchState::Finished { outcome, .. } = record.state {
-            row.state = RowState::Done;
-            row.outcome = Some(outcome);
+        match record.state {
+            DispatchState::Finished { outcome, .. } => {
+                row.state = RowState::Done;
+                row.outcome = Some(outcome);
+            }
+            DispatchState::Unknown { .. } if is_canceled => {
+                row.state = RowState::Unknown;
+                row.outcome = Some(CallOutcome::Unknown);
+                row.reason = Some("it may have been called: it was not found".to_owned());
+            }
+            DispatchState::NotPlaced { .. } if is_canceled => {
+                row.attempts = row.attempts.saturating_sub(1);
+                row.state = RowState::Waiting;
+                row.follow(batch, None);
+            }
+            _ => {}
+        }
+        if is_canceled && row.state != RowState::Calling {
+            let (account, id) = (&batch.account_id, &batch.batch_id);
+            ledger.update_row(account, id, batch.generation, row.clone()).await?;
         }
     }
     Ok(())
+}
+
+/// Finds out what became of an attempt of a canceled batch, whose process may have ended: nobody resumes it, so nobody else
+/// does.
+async fn find_out(
+    account: &Account,
+    mut record: DispatchRecord,
+) -> Result<DispatchRecord, BatchError> {
+    let dialer = account.dialer()?;
+    let is_open = matches!(record.state, DispatchState::Intent | DispatchState::Unknown { .. });
+    if is_open && record.lease_expires_at <= dialer.now().await.machine {
+        dialer.resolve_attempt(record.dispatch_id).await?;
+    } else if let (DispatchState::Placed { id }, Ok(api)) = (&record.state, account.api())
+        && let Ok(call) = api.get_call(&CallId::new(id)).await
+    {
+        dialer.record_call_end(&call).await;
+    }
+    let ledger = dialer.ledger().await?;
+    if let Some(found) = ledger.find(&record.account_id, record.dispatch_id).await? {
+        record = found;
+    }
+    Ok(record)
 }
 
 /// The results of the rows that are done, from memory or from CallingBox.

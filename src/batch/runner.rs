@@ -22,7 +22,7 @@ use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::clock::ClockReading;
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::{
-    AccountRef, Attempt, AttemptStop, BatchChange, BatchRecord, BatchTask, ConfirmedBy,
+    AccountRef, Attempt, AttemptStop, BatchChange, BatchRecord, BatchState, BatchTask, ConfirmedBy,
     DispatchRecord, Fingerprint, PauseReason, RowRecord, RowState,
 };
 use crate::dialing::order::{DialRequest, Order, Placed};
@@ -233,11 +233,34 @@ impl Runner {
 
     /// Records the ends of the calls that run when a batch is canceled.
     async fn follow_to_ends(&mut self) {
-        let is_canceled = self.record.state == crate::dialing::ledger::BatchState::Canceled;
-        while is_canceled && !self.in_flight.is_empty() {
+        if !self.is_canceled().await {
+            return;
+        }
+        while !self.in_flight.is_empty() {
             tokio::select! {
                 Some(event) = self.in_flight.next() => self.record_event(event).await,
                 () = self.stop.draining.cancelled() => return,
+            }
+        }
+    }
+
+    /// Whether somebody canceled the batch, and not another process runs it.
+    async fn is_canceled(&mut self) -> bool {
+        let (account, batch) = (self.account_ref.id(), &self.record.batch_id);
+        let found = match self.dialer.ledger().await {
+            Ok(ledger) => ledger.find_batch(account, batch).await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(Some(record)) => {
+                let is_own = record.generation == self.record.generation;
+                self.record = record;
+                is_own && self.record.state == BatchState::Canceled
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::error!(%batch, %error, "the state of a batch could not be read");
+                false
             }
         }
     }

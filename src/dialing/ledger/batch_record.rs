@@ -467,7 +467,7 @@ impl RowRecord {
 
     /// The row after a change of its batch or of itself. It does not wait for a batch that is finished, nor if its number
     /// is in another unfinished batch.
-    pub(super) fn follow(&mut self, batch: &BatchRecord, other: Option<&BatchId>) {
+    pub fn follow(&mut self, batch: &BatchRecord, other: Option<&BatchId>) {
         if self.state != RowState::Waiting {
             return;
         }

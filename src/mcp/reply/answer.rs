@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::mcp::reply::text;
-use crate::mcp::task_subject::TaskSubject;
+use callingbox::CallId;
 
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::reply::error::{ErrorReport, ToolError};
@@ -20,8 +20,8 @@ pub struct Reply<T> {
     pub text: String,
     /// Whether it comes from the simulator.
     pub simulated: bool,
-    /// What is still in progress: a client that supports tasks gets a task for it.
-    pub followed: Option<TaskSubject>,
+    /// The call that is still in progress: a client that supports tasks gets a task for it.
+    pub followed: Option<CallId>,
 }
 
 impl<T> Reply<T> {
@@ -44,10 +44,10 @@ impl<T> Reply<T> {
         text::mark_simulated(self.simulated, self.text.trim_end())
     }
 
-    /// Sets what is still in progress.
+    /// Sets the call that is still in progress.
     #[must_use]
-    pub fn followed_by(mut self, subject: impl Into<TaskSubject>) -> Self {
-        self.followed = Some(subject.into());
+    pub fn followed_by(mut self, call: CallId) -> Self {
+        self.followed = Some(call);
         self
     }
 }

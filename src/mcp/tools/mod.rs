@@ -2,7 +2,7 @@
 
 mod account;
 pub(super) mod agents;
-pub(super) mod calls;
+mod calls;
 pub(super) mod numbers;
 mod ordering;
 mod sandbox;

@@ -13,7 +13,6 @@ use crate::account::Environment;
 use crate::batch::report::{BatchReport, RowReport, load_report};
 use crate::dialing::ledger::{BatchId, BatchRecord, BatchState, RowState};
 use crate::mcp::input::arguments::{BoundedInteger, Text};
-use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
@@ -55,7 +54,7 @@ pub(in crate::mcp::tools) struct GetBatchInput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
-pub(in crate::mcp) enum RowSelection {
+enum RowSelection {
     All,
     Done,
     Open,
@@ -73,7 +72,7 @@ impl RowSelection {
 
 /// A batch and its rows, or the newest batches.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::mcp) struct GetBatchOutput {
+pub(in crate::mcp::tools) struct GetBatchOutput {
     #[serde(skip_serializing_if = "Option::is_none")]
     batch_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +94,7 @@ pub(in crate::mcp) struct GetBatchOutput {
     has_more: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
-    pub(in crate::mcp) note: String,
+    note: String,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -151,7 +150,7 @@ impl RowOutput {
 }
 
 impl GetBatchOutput {
-    fn empty(environment: Environment, note: String) -> Self {
+    fn empty(cx: &ToolContext, note: String) -> Self {
         Self {
             batch_id: None,
             state: None,
@@ -161,7 +160,7 @@ impl GetBatchOutput {
             rows: Vec::new(),
             batches: Vec::new(),
             has_more: false,
-            simulated: environment == Environment::Sandbox,
+            simulated: cx.account.environment() == Environment::Sandbox,
             note,
         }
     }
@@ -179,7 +178,7 @@ async fn wait_for_batch(
         let changes = cx.account.dialer()?.batches().changes(id);
         let report = load_report(&cx.account, id).await.map_err(batch_error)?;
         report_progress(cx, &report, &mut reported).await;
-        let is_settled = report.is_settled();
+        let is_settled = report.state != BatchState::Running || report.is_finished();
         if is_settled || Instant::now() >= until {
             return Ok(report);
         }
@@ -219,9 +218,8 @@ async fn report_progress(cx: &ToolContext, report: &BatchReport, reported: &mut 
     *reported = Some(done.iter().map(|row| row.record.row).collect());
 }
 
-/// A batch as a caller with these tools reads it: the rows of this selection after a row.
-pub(in crate::mcp) fn batch_reply(
-    tools: &AvailableTools,
+fn build_reply(
+    cx: &ToolContext,
     report: &BatchReport,
     selection: RowSelection,
     starting_after: u64,
@@ -264,9 +262,8 @@ pub(in crate::mcp) fn batch_reply(
         ));
     }
     let cost = report.cost();
-    let so_far = if report.is_finished() { "" } else { " so far" };
-    let note = format!("{}. Cost{so_far}: {cost}.", describe_counts(report));
-    let note = with_steps(&note, &steps, tools);
+    let note = format!("{}. Cost so far: {cost}.", describe_counts(report));
+    let note = with_steps(&note, &steps, &cx.tools);
     let table = if page.is_empty() { "No rows fit.".to_owned() } else { table };
     let text = format!("batch_id: {}. {note}\n{table}", report.record.batch_id);
     let data = GetBatchOutput {
@@ -277,7 +274,7 @@ pub(in crate::mcp) fn batch_reply(
         cost_milli_cents: Some(cost),
         rows: page.into_iter().map(RowOutput::new).collect(),
         has_more,
-        ..GetBatchOutput::empty(tools.environment(), note)
+        ..GetBatchOutput::empty(cx, note)
     };
     let simulated = data.simulated;
     Reply::new(data, text).with_simulated(simulated)
@@ -315,7 +312,7 @@ async fn list_batches(cx: &ToolContext) -> Result<Reply<GetBatchOutput>, ToolErr
         count => format!("The {count} newest batches:"),
     };
     let text = format!("{note}\n{}", lines.join("\n")).trim_end().to_owned();
-    let data = GetBatchOutput { batches, ..GetBatchOutput::empty(cx.account.environment(), note) };
+    let data = GetBatchOutput { batches, ..GetBatchOutput::empty(cx, note) };
     let simulated = data.simulated;
     Ok(Reply::new(data, text).with_simulated(simulated))
 }
@@ -349,7 +346,7 @@ impl Tool for GetBatch {
         let report = wait_for_batch(cx, &id, input.wait(cx)).await?;
         let selection = input.rows.unwrap_or(RowSelection::All);
         let starting_after = input.starting_after.map_or(0, BoundedInteger::get);
-        Ok(batch_reply(&cx.tools, &report, selection, starting_after))
+        Ok(build_reply(cx, &report, selection, starting_after))
     }
 }
 
