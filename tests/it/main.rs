@@ -11,6 +11,7 @@
 mod harness;
 
 mod api;
+mod batch_faults;
 mod catalogue;
 mod chaos;
 mod dialing;

@@ -2,7 +2,6 @@
 //! port. One test binary, because each one costs a link.
 
 mod bad_input;
-mod batches;
 mod client_requests;
 mod commands;
 #[cfg(unix)]

@@ -54,10 +54,8 @@ impl Reader {
             ("confirmation_token", "TOKEN"),
             ("expires_at", "EXPIRES"),
             ("dispatch_id", "DISPATCH"),
-            ("batch_id", "BATCH"),
         ] {
-            let is_known = self.names.iter().any(|(value, _)| data[field] == value.as_str());
-            if data[field].is_string() && !is_known {
+            if data[field].is_string() {
                 self.name(&data[field], name);
             }
         }

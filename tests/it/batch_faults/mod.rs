@@ -1,0 +1,189 @@
+//! Batches whose server is killed, stopped for longer than its lease, given another time, or whose batch is canceled, at each
+//! point of the life of an attempt. Afterwards the simulator is asked what was dialed.
+
+#![cfg(target_os = "linux")]
+
+mod gate;
+mod machine_clock;
+mod repeated;
+mod scene;
+
+use gate::{Held, Hold};
+use scene::{CLOCK, Scene, signal};
+use serde_json::json;
+
+/// Where the first attempt of the list is when something happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Point {
+    BeforeClaim,
+    AfterClaim,
+    /// The last byte of the request has left; the simulator has not read it.
+    AfterRequest,
+    /// The simulator has answered; the ledger does not know it.
+    AfterAnswer,
+    DuringSearch,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// kill -9
+    Kill,
+    /// The process stands still for five minutes, and meanwhile another one resumes the batch.
+    Stop,
+    /// The wall clock is set a day ahead or back.
+    Jump(i64),
+    Cancel,
+}
+
+const DAY: i64 = 86_400;
+const FAULTS: [Fault; 5] =
+    [Fault::Kill, Fault::Stop, Fault::Jump(DAY), Fault::Jump(-DAY), Fault::Cancel];
+const MINUTES_TO_START: u64 = 30;
+
+/// The first server at a point, and what keeps it there.
+struct AtPoint {
+    held: Option<Held>,
+    lock: Option<rusqlite::Connection>,
+}
+
+impl AtPoint {
+    fn release(self) {
+        if let Some(lock) = self.lock {
+            lock.execute_batch("ROLLBACK").unwrap();
+        }
+        if let Some(held) = self.held {
+            held.release();
+        }
+    }
+}
+
+/// Lets the start of the list come, and the first attempt get to the point.
+async fn reach(scene: &Scene, point: Point) -> AtPoint {
+    let hold = match point {
+        Point::BeforeClaim | Point::AfterClaim => CLOCK,
+        Point::AfterRequest => Hold::Request("POST /v1/calls"),
+        Point::AfterAnswer | Point::DuringSearch => Hold::Answer("POST /v1/calls"),
+    };
+    scene.gate.hold(Some(hold));
+    scene.control.advance(MINUTES_TO_START * 60).await;
+    let mut at_point = AtPoint { held: None, lock: None };
+    match point {
+        Point::BeforeClaim => {
+            at_point.held = Some(scene.gate.next().await);
+            assert_eq!(scene.count_begun(), 0);
+        }
+        Point::AfterClaim => {
+            at_point.held = Some(scene.step_until_begun(1).await);
+        }
+        Point::AfterRequest => {
+            at_point.held = Some(scene.gate.next().await);
+        }
+        Point::AfterAnswer => {
+            let held = scene.gate.next().await;
+            let lock = scene.ledger();
+            lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+            held.release();
+            at_point.lock = Some(lock);
+        }
+        Point::DuringSearch => {
+            let held = scene.gate.next().await;
+            scene.gate.hold(Some(Hold::Request("GET /v1/calls")));
+            held.cut();
+            at_point.held = Some(scene.gate.next().await);
+        }
+    }
+    scene.gate.hold(None);
+    let dialed = scene.control.dialed().await.len();
+    match point {
+        Point::BeforeClaim | Point::AfterClaim => assert_eq!(dialed, 0),
+        Point::AfterRequest => {}
+        Point::AfterAnswer | Point::DuringSearch => assert!(dialed > 0),
+    }
+    at_point
+}
+
+/// Runs a list with one fault at one point.
+async fn run(point: Point, fault: Fault) {
+    let mut scene = Scene::new().await;
+    let batch = scene.start().await;
+    let at_point = reach(&scene, point).await;
+    let mut begun = None;
+    match fault {
+        Fault::Kill => {
+            signal(scene.first.process_id(), "KILL").await;
+            at_point.release();
+            scene.machine.pass(120);
+        }
+        Fault::Stop => {
+            scene.stop_first(at_point.lock.is_some()).await;
+            scene.machine.pass(300);
+            let AtPoint { held, lock } = at_point;
+            AtPoint { held: None, lock }.release();
+            let resume = json!({"batch_id": batch, "resume": true});
+            let resumed = scene.second.data("place_calls", resume).await;
+            assert_eq!(resumed["state"], "running", "{resumed}");
+            signal(scene.first.process_id(), "CONT").await;
+            AtPoint { held, lock: None }.release();
+        }
+        Fault::Jump(seconds) => {
+            scene.machine.jump(seconds);
+            at_point.release();
+        }
+        Fault::Cancel => {
+            let AtPoint { held, lock } = at_point;
+            // Both servers wait for the same ledger.
+            AtPoint { held: None, lock }.release();
+            let canceled = scene.second.data("cancel_batch", json!({"batch_id": batch})).await;
+            assert_eq!(canceled["state"], "canceled", "{canceled}");
+            begun = Some(scene.count_begun());
+            AtPoint { held, lock: None }.release();
+        }
+    }
+    let report = scene.run_to_end(&batch).await;
+    let dialed = scene.check(&batch).await;
+    let context = format!("{point:?} {fault:?}: {dialed} dialed, {report:#}");
+    match begun {
+        Some(begun) => {
+            assert_eq!(report["state"], "canceled", "{context}");
+            assert_eq!(scene.count_begun(), begun, "{context}");
+            let had_left = !matches!(point, Point::BeforeClaim | Point::AfterClaim);
+            assert!(had_left || dialed == 0, "{context}");
+        }
+        None => {
+            assert_eq!(report["state"], "ended", "{context}");
+            // All are called, two of them twice, and one had to wait for its hour; but not who may have been called.
+            let unknown = report["counts"]["unknown"].as_u64().unwrap_or(0);
+            assert!(dialed as u64 + 2 * unknown >= 7, "{context}");
+            assert!(scene.has_waited_for_its_hour().await || unknown > 0, "{context}");
+        }
+    }
+}
+
+async fn run_all(point: Point) {
+    futures::future::join_all(FAULTS.map(|fault| run(point, fault))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_claim() {
+    run_all(Point::BeforeClaim).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_claim() {
+    run_all(Point::AfterClaim).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_request() {
+    run_all(Point::AfterRequest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_answer() {
+    run_all(Point::AfterAnswer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_the_search() {
+    run_all(Point::DuringSearch).await;
+}
