@@ -65,6 +65,21 @@ uvx=("$work/uv/bin/uv" tool run --quiet --offline --no-index --find-links "$out/
 alone packaging/session.py "${uvx[@]}"
 echo "ok PyPI: the wheel starts by uvx"
 
+# Out of the caches of the runners, as they are in truth, install copies the program.
+npx=(npx --offline -y -p "${tarballs[0]}" -p "${tarballs[1]}" callingbox-mcp)
+for runner in npx uvx; do
+    home=$temporary/$runner
+    mkdir -p "$home"
+    declare -n command=$runner
+    env -i HOME="$home" PATH="$PATH" "${command[@]}" install cursor --sandbox >/dev/null
+    copy=$home/.local/share/callingbox-mcp/bin/$version/callingbox-mcp
+    grep -qF "\"command\": \"$copy\"" "$home/.cursor/mcp.json" || fail "$runner: $(cat "$home/.cursor/mcp.json")"
+    [ "$("$copy" --version)" = "callingbox-mcp $version" ] || fail "$runner: the copy does not start"
+    env -i HOME="$home" PATH="$PATH" "${command[@]}" install cursor --uninstall >/dev/null
+    [ ! -e "$copy" ] || fail "$runner: the copy is left"
+done
+echo "ok install: copied out of the caches of npx and uvx, and removed with the entry"
+
 # The bundle is started by its manifest; a server without tools must fail.
 mcpb=$work/npm/node_modules/@anthropic-ai/mcpb/dist
 bundle=$temporary/bundle

@@ -74,6 +74,16 @@ impl BatchReport {
         costs.fold(MilliCents::ZERO, MilliCents::saturating_add)
     }
 
+    /// Whether nothing changes by itself: it has ended, or it needs a person.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        match self.state {
+            BatchState::Running => false,
+            BatchState::Canceled => self.is_finished() || !self.is_own,
+            _ => true,
+        }
+    }
+
     /// Whether no row will change any more.
     #[must_use]
     pub fn is_finished(&self) -> bool {

@@ -23,6 +23,7 @@ pub mod request;
 pub mod resources;
 pub mod server;
 pub mod skill;
+mod task_subject;
 pub mod tasks;
 pub mod tool;
 mod tools;

@@ -65,10 +65,11 @@ pub async fn call_tool(
     let failed = matches!(outcome, Err(ToolExit::Failed(_)));
     let (label, response) = match outcome {
         // A task that the caller could not read would lose the answer.
-        Ok(ToolOutcome { followed: Some((call, text)), .. })
-            if cx.client.supports_tasks() && DataSurface::Call.is_visible(&cx.tools) =>
+        Ok(ToolOutcome { followed: Some((subject, text)), .. })
+            if cx.client.supports_tasks()
+                && DataSurface::from_task(&subject).is_visible(&cx.tools) =>
         {
-            let task = tasks::create_task(&cx.account, &call, text);
+            let task = tasks::create_task(&cx.account, &subject, text);
             let task = task.map_err(|error| answer::protocol_error(error, &cx.tools))?;
             ("task", CallToolResponse::Task(task))
         }

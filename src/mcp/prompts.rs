@@ -44,7 +44,35 @@ impl PromptTemplate {
     }
 }
 
-const PROMPTS: [PromptTemplate; 5] = [
+const PROMPTS: [PromptTemplate; 6] = [
+    PromptTemplate {
+        name: "call_list",
+        title: "Call a list of people",
+        description: "Calls several people with one task and reports the answers as a table.",
+        arguments: &[
+            required_argument("people", "Numbers in E.164, with names and facts for each person."),
+            required_argument("task", "What to ask or say; {name} stands for the person's name."),
+            optional_argument("until", "When the last call may start."),
+            optional_argument(
+                "agent_id",
+                "Agent to use. Default: a suitable one is found or created.",
+            ),
+        ],
+        tools: &[
+            ToolName::LIST_AGENTS,
+            ToolName::CREATE_AGENT,
+            ToolName::PLACE_CALLS,
+            ToolName::GET_BATCH,
+        ],
+        text: "Call a list of people by phone.\n\
+            People: {people}.\n\
+            Task: {task}.\n\
+            Start no call after {until}.\n\
+            Use agent {agent_id}.\n\
+            Steps: if no agent is named, find an outbound agent with list_agents, or create one with create_agent whose returns hold the answers and which has a number. \
+            Then place_calls once for the whole list, with placeholders for what differs; show the user the preview if there is one, and start it only after their yes. \
+            get_batch with wait_seconds waits for the results: report them as a table, with the cost. Do not call anybody again unless the user asks.",
+    },
     PromptTemplate {
         name: "appointment_confirmation",
         title: "Confirm an appointment",

@@ -277,7 +277,7 @@ impl ServerHandler for Server {
         request: CancelTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        tasks::cancel_task(&self.account, &self.tools(&context), &request.task_id)
+        tasks::cancel_task(&self.account, &self.tools(&context), &request.task_id).boxed().await
     }
 
     async fn list_prompts(

@@ -1,6 +1,6 @@
-//! Tasks (extension `io.modelcontextprotocol/tasks`, SEP-2663): a call in progress as a task.
+//! Tasks (extension `io.modelcontextprotocol/tasks`, SEP-2663): a call or a batch in progress as a task.
 //!
-//! A task's id consists of the call's id and a tag that binds it to the account. Nothing is stored: any process with
+//! A task's id consists of the id of the call or batch and a tag that binds it to the account. Nothing is stored: any process with
 //! the account's key can answer for a task, even after a restart, because all data comes from the API.
 
 use std::time::Duration;
@@ -9,19 +9,26 @@ use jiff::Timestamp;
 use rmcp::model::{
     CreateTaskResult, DetailedTask, ErrorData, GetTaskResult, Task, TaskPayload, TaskStatus,
 };
+use serde::Serialize;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
+use crate::batch::report::load_report;
+use crate::batch::{self, BatchError};
+use crate::dialing::ledger::BatchId;
 use crate::mcp::call_details::CallDetails;
 use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::name::ToolName;
 use crate::mcp::registry::surface::DataSurface;
 use crate::mcp::reply::answer;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text::{self, UntrustedFence};
+use crate::mcp::task_subject::TaskSubject;
+use crate::mcp::tools::calls::{RowSelection, batch_error, batch_reply};
 use crate::mcp::waiting::{self, ObservedCall};
 use callingbox::{Call, CallId};
 
@@ -36,42 +43,41 @@ const SLOW_POLL_MS: u64 = 10_000;
 /// How late a client's next poll may be and still find the call followed.
 const LATE: Duration = Duration::from_secs(2);
 
-fn account_tag(account: &Account, call: &CallId) -> Result<String, ToolError> {
-    let tag = account.dialer()?.key().tag(&["task", call.as_str()]);
+fn account_tag(account: &Account, id: &str) -> Result<String, ToolError> {
+    let tag = account.dialer()?.key().tag(&["task", id]);
     Ok(tag.chars().take(TAG).collect())
 }
 
-fn task_id(account: &Account, call: &CallId) -> Result<String, ToolError> {
-    Ok(format!("{}{SEPARATOR}{}", call.as_str(), account_tag(account, call)?))
-}
-
-/// The call of a task, if the task belongs to this account and the caller may see calls.
+/// The call or batch of a task, if the task belongs to this account and the caller may see it.
 fn authorize_task(
     account: &Account,
     tools: &AvailableTools,
     task: &str,
-) -> Result<CallId, ErrorData> {
-    DataSurface::Call
+) -> Result<TaskSubject, ErrorData> {
+    let unknown = || ErrorData::invalid_params("there is no such task", None);
+    let (id, given) = task.rsplit_once(SEPARATOR).ok_or_else(unknown)?;
+    let subject = match BatchId::parse(id) {
+        Ok(batch) => TaskSubject::Batch(batch),
+        Err(_) => TaskSubject::Call(CallId::new(id)),
+    };
+    DataSurface::from_task(&subject)
         .require(tools, "the task")
         .map_err(|text| ErrorData::invalid_params(text, None))?;
-    let unknown = || ErrorData::invalid_params("there is no such task", None);
-    let (call, given) = task.rsplit_once(SEPARATOR).ok_or_else(unknown)?;
-    let call = CallId::new(call);
-    let right =
-        account_tag(account, &call).map_err(|error| answer::protocol_error(error, tools))?;
-    if bool::from(right.as_bytes().ct_eq(given.as_bytes())) { Ok(call) } else { Err(unknown()) }
+    let right = account_tag(account, id).map_err(|error| answer::protocol_error(error, tools))?;
+    if bool::from(right.as_bytes().ct_eq(given.as_bytes())) { Ok(subject) } else { Err(unknown()) }
 }
 
-/// The task for a call in progress. Its status message is the text of the answer that it replaces.
+/// The task for a call or a batch in progress. Its status message is the text of the answer that it replaces.
 ///
 /// # Errors
 /// No key is set; then there is no call either.
 pub fn create_task(
     account: &Account,
-    call: &CallId,
+    subject: &TaskSubject,
     text: String,
 ) -> Result<CreateTaskResult, ToolError> {
-    let id = task_id(account, call)?;
+    let id = subject.as_str();
+    let id = format!("{id}{SEPARATOR}{}", account_tag(account, id)?);
     let now = Timestamp::now().to_string();
     let task = Task::new(id, TaskStatus::Working, now.clone(), now)
         .with_status_message(text)
@@ -79,7 +85,8 @@ pub fn create_task(
     Ok(CreateTaskResult::new(task))
 }
 
-/// `tasks/get`: the last known state of the call; when it is over, the result of `get_call_result` for this caller.
+/// `tasks/get`: the last known state of the call or batch; when it is over, the result of `get_call_result` or `get_batch`
+/// for this caller.
 ///
 /// # Errors
 /// There is no such task, the caller may not see its call, or the API cannot be read.
@@ -89,7 +96,10 @@ pub async fn get_task(
     draining: &CancellationToken,
     task: &str,
 ) -> Result<GetTaskResult, ErrorData> {
-    let id = authorize_task(account, tools, task)?;
+    let id = match authorize_task(account, tools, task)? {
+        TaskSubject::Call(id) => id,
+        TaskSubject::Batch(id) => return get_batch_task(account, tools, task, &id).await,
+    };
     let kept = |call: &Call| Duration::from_millis(poll_interval_ms(call, Timestamp::now())) + LATE;
     let observed = waiting::poll_once(account, draining, &id, kept).await;
     let observed =
@@ -103,8 +113,39 @@ pub async fn get_task(
         return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
     }
     let text = report.text(&UntrustedFence::new());
-    let result = answer::render_reply(Reply::new(report, text).with_simulated(simulated))
-        .map_err(|error| answer::protocol_error(error, tools))?;
+    complete_task(record, Reply::new(report, text).with_simulated(simulated), tools)
+}
+
+/// The state of a batch as a task. One that is paused or interrupted needs a person, and is shown as it is.
+async fn get_batch_task(
+    account: &Account,
+    tools: &AvailableTools,
+    task: &str,
+    id: &BatchId,
+) -> Result<GetTaskResult, ErrorData> {
+    let report = load_report(account, id)
+        .await
+        .map_err(|error| answer::protocol_error(batch_error(error), tools))?;
+    let reply = batch_reply(tools, &report, RowSelection::All, 0);
+    let created = report.record.created_at.to_string();
+    let updated = report.record.ended_at.unwrap_or(report.now).to_string();
+    let record = Task::new(task, TaskStatus::Working, created, updated)
+        .with_status_message(text::mark_simulated(reply.simulated, &reply.data.note))
+        .with_poll_interval_ms(POLL_MS);
+    if !report.is_settled() {
+        return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
+    }
+    complete_task(record, reply, tools)
+}
+
+/// A task with its result.
+fn complete_task<T: Serialize>(
+    record: Task,
+    reply: Reply<T>,
+    tools: &AvailableTools,
+) -> Result<GetTaskResult, ErrorData> {
+    let result =
+        answer::render_reply(reply).map_err(|error| answer::protocol_error(error, tools))?;
     match serde_json::to_value(result) {
         Ok(Value::Object(result)) => {
             Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Completed { result })))
@@ -136,18 +177,33 @@ fn build_task(task: &str, observed: &ObservedCall) -> Task {
         .with_poll_interval_ms(poll_interval_ms(call, Timestamp::now()))
 }
 
-/// `tasks/cancel`: always an error, because the API cannot hang up a call.
+/// `tasks/cancel`: cancels a batch. A call cannot be canceled, because the API cannot hang up.
 ///
 /// # Errors
-/// Always: the task is unknown, the caller may not see it, or its call cannot be ended.
-pub fn cancel_task(account: &Account, tools: &AvailableTools, task: &str) -> Result<(), ErrorData> {
-    let call = authorize_task(account, tools, task)?;
-    Err(ErrorData::invalid_request(
-        format!(
-            "call {call} was not ended: CallingBox cannot hang up a call on request. Unless the call is over, it continues to its own end; tasks/get returns its state."
-        ),
-        None,
-    ))
+/// The task is unknown, the caller may not see it, or it is a call.
+pub async fn cancel_task(
+    account: &Account,
+    tools: &AvailableTools,
+    task: &str,
+) -> Result<(), ErrorData> {
+    match authorize_task(account, tools, task)? {
+        TaskSubject::Batch(id) if tools.contains(ToolName::CANCEL_BATCH) => {
+            match batch::cancel(account, &id).await {
+                Ok(_) | Err(BatchError::WrongState { .. }) => Ok(()),
+                Err(error) => Err(answer::protocol_error(batch_error(error), tools)),
+            }
+        }
+        TaskSubject::Batch(id) => Err(ErrorData::invalid_request(
+            format!("batch {id} was not canceled: cancel_batch is not offered here"),
+            None,
+        )),
+        TaskSubject::Call(call) => Err(ErrorData::invalid_request(
+            format!(
+                "call {call} was not ended: CallingBox cannot hang up a call on request. Unless the call is over, it continues to its own end; tasks/get returns its state."
+            ),
+            None,
+        )),
+    }
 }
 
 /// `tasks/update`: always an error, because a task never asks for input.

@@ -27,8 +27,8 @@ use crate::mcp::reply::answer;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::request::context::ToolContext;
+use crate::mcp::task_subject::TaskSubject;
 use crate::toolset::Toolset;
-use callingbox::CallId;
 
 /// The result of a `run` that did not produce a reply.
 #[derive(Debug)]
@@ -89,8 +89,8 @@ pub struct PreparedCall<'a> {
 pub struct ToolOutcome {
     /// The answer.
     pub result: CallToolResult,
-    /// The call that is still in progress, and the answer as text.
-    pub followed: Option<(CallId, String)>,
+    /// What is still in progress, and the answer as text.
+    pub followed: Option<(TaskSubject, String)>,
 }
 
 /// A tool without its type parameters.
@@ -177,7 +177,7 @@ fn prepare_call<'a, T: Tool>(
         work: Box::pin(async move {
             let mut reply = T::run(input, cx).await?;
             reply.simulated |= cx.account.environment() == Environment::Sandbox;
-            let followed = reply.followed.clone().map(|call| (call, reply.full_text()));
+            let followed = reply.followed.clone().map(|subject| (subject, reply.full_text()));
             Ok(ToolOutcome { result: answer::render_reply(reply)?, followed })
         }),
     })

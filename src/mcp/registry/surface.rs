@@ -3,6 +3,7 @@
 
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
+use crate::mcp::task_subject::TaskSubject;
 
 /// One kind of data of the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum DataSurface {
     Calls,
     /// What was said on a call.
     Transcript,
+    /// A batch and its rows.
+    Batch,
     /// An agent in full.
     Agent,
     /// The ids of all agents.
@@ -25,15 +28,25 @@ pub enum DataSurface {
 
 impl DataSurface {
     #[cfg(test)]
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Call,
         Self::Calls,
         Self::Transcript,
+        Self::Batch,
         Self::Agent,
         Self::Agents,
         Self::Numbers,
         Self::Policy,
     ];
+
+    /// The data that a task shows.
+    #[must_use]
+    pub const fn from_task(subject: &TaskSubject) -> Self {
+        match subject {
+            TaskSubject::Call(_) => Self::Call,
+            TaskSubject::Batch(_) => Self::Batch,
+        }
+    }
 
     /// The tools that show it; at least one must be offered.
     const fn tools(self) -> &'static [ToolName] {
@@ -41,6 +54,7 @@ impl DataSurface {
             Self::Call => &[ToolName::GET_CALL_RESULT],
             Self::Calls => &[ToolName::LIST_CALLS],
             Self::Transcript => &[ToolName::GET_CALL_TRANSCRIPT],
+            Self::Batch => &[ToolName::GET_BATCH],
             Self::Agent => &[ToolName::GET_AGENT],
             Self::Agents => &[ToolName::LIST_AGENTS],
             Self::Numbers => &[ToolName::LIST_NUMBERS],

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::mcp::reply::text;
-use callingbox::CallId;
+use crate::mcp::task_subject::TaskSubject;
 
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::reply::error::{ErrorReport, ToolError};
@@ -20,8 +20,8 @@ pub struct Reply<T> {
     pub text: String,
     /// Whether it comes from the simulator.
     pub simulated: bool,
-    /// The call that is still in progress: a client that supports tasks gets a task for it.
-    pub followed: Option<CallId>,
+    /// What is still in progress: a client that supports tasks gets a task for it.
+    pub followed: Option<TaskSubject>,
 }
 
 impl<T> Reply<T> {
@@ -44,10 +44,10 @@ impl<T> Reply<T> {
         text::mark_simulated(self.simulated, self.text.trim_end())
     }
 
-    /// Sets the call that is still in progress.
+    /// Sets what is still in progress.
     #[must_use]
-    pub fn followed_by(mut self, call: CallId) -> Self {
-        self.followed = Some(call);
+    pub fn followed_by(mut self, subject: impl Into<TaskSubject>) -> Self {
+        self.followed = Some(subject.into());
         self
     }
 }

@@ -2,7 +2,7 @@
 
 mod account;
 pub(super) mod agents;
-mod calls;
+pub(super) mod calls;
 pub(super) mod numbers;
 mod ordering;
 mod sandbox;

@@ -354,6 +354,7 @@ fn find_unavailable_tools<'a>(text: &'a str, offered: &[String]) -> Vec<&'a str>
 #[tokio::test]
 async fn no_text_names_an_unavailable_tool() {
     let all_prompts = json!([
+        "call_list",
         "appointment_confirmation",
         "lead_qualification",
         "payment_collection",

@@ -477,7 +477,7 @@ async fn only_calls_and_transcripts_can_be_subscribed_to() {
         (
             -32602,
             format!(
-                "{} does not change by itself: calls and transcripts can be subscribed to",
+                "{} does not change by itself: calls, transcripts and batches can be subscribed to",
                 uri
             ),
         )

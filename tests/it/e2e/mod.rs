@@ -2,6 +2,7 @@
 //! port. One test binary, because each one costs a link.
 
 mod bad_input;
+mod batches;
 mod client_requests;
 mod commands;
 #[cfg(unix)]

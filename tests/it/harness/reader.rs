@@ -54,8 +54,10 @@ impl Reader {
             ("confirmation_token", "TOKEN"),
             ("expires_at", "EXPIRES"),
             ("dispatch_id", "DISPATCH"),
+            ("batch_id", "BATCH"),
         ] {
-            if data[field].is_string() {
+            let is_known = self.names.iter().any(|(value, _)| data[field] == value.as_str());
+            if data[field].is_string() && !is_known {
                 self.name(&data[field], name);
             }
         }

@@ -314,6 +314,11 @@ impl Session {
         self.input = None;
     }
 
+    /// Waits until the process has exited.
+    pub(crate) async fn wait_for_exit(&mut self) {
+        within_limit("the end of the process", self.process.wait()).await.unwrap();
+    }
+
     /// The id of the process.
     pub(crate) fn process_id(&self) -> u32 {
         self.process.id().expect("the process runs")

@@ -18,7 +18,7 @@ use crate::mcp::tools::ordering;
 const MAX_CELL_CHARS: usize = 160;
 
 /// Maps the reason why a batch was not prepared, started or found.
-pub(super) fn batch_error(error: BatchError) -> ToolError {
+pub(in crate::mcp) fn batch_error(error: BatchError) -> ToolError {
     match error {
         BatchError::List(problems) => ToolError::invalid_argument(problems.to_string()),
         BatchError::NotFound(_) => ToolError::new(ErrorCode::NotFound, error.to_string())

@@ -13,6 +13,7 @@ use crate::account::Environment;
 use crate::batch::report::{BatchReport, RowReport, load_report};
 use crate::dialing::ledger::{BatchId, BatchRecord, BatchState, RowState};
 use crate::mcp::input::arguments::{BoundedInteger, Text};
+use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
@@ -54,7 +55,7 @@ pub(in crate::mcp::tools) struct GetBatchInput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
-enum RowSelection {
+pub(in crate::mcp) enum RowSelection {
     All,
     Done,
     Open,
@@ -72,7 +73,7 @@ impl RowSelection {
 
 /// A batch and its rows, or the newest batches.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::mcp::tools) struct GetBatchOutput {
+pub(in crate::mcp) struct GetBatchOutput {
     #[serde(skip_serializing_if = "Option::is_none")]
     batch_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,7 +95,7 @@ pub(in crate::mcp::tools) struct GetBatchOutput {
     has_more: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
-    note: String,
+    pub(in crate::mcp) note: String,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -150,7 +151,7 @@ impl RowOutput {
 }
 
 impl GetBatchOutput {
-    fn empty(cx: &ToolContext, note: String) -> Self {
+    fn empty(environment: Environment, note: String) -> Self {
         Self {
             batch_id: None,
             state: None,
@@ -160,7 +161,7 @@ impl GetBatchOutput {
             rows: Vec::new(),
             batches: Vec::new(),
             has_more: false,
-            simulated: cx.account.environment() == Environment::Sandbox,
+            simulated: environment == Environment::Sandbox,
             note,
         }
     }
@@ -178,7 +179,7 @@ async fn wait_for_batch(
         let changes = cx.account.dialer()?.batches().changes(id);
         let report = load_report(&cx.account, id).await.map_err(batch_error)?;
         report_progress(cx, &report, &mut reported).await;
-        let is_settled = report.state != BatchState::Running || report.is_finished();
+        let is_settled = report.is_settled();
         if is_settled || Instant::now() >= until {
             return Ok(report);
         }
@@ -218,8 +219,9 @@ async fn report_progress(cx: &ToolContext, report: &BatchReport, reported: &mut 
     *reported = Some(done.iter().map(|row| row.record.row).collect());
 }
 
-fn build_reply(
-    cx: &ToolContext,
+/// A batch as a caller with these tools reads it: the rows of this selection after a row.
+pub(in crate::mcp) fn batch_reply(
+    tools: &AvailableTools,
     report: &BatchReport,
     selection: RowSelection,
     starting_after: u64,
@@ -262,8 +264,9 @@ fn build_reply(
         ));
     }
     let cost = report.cost();
-    let note = format!("{}. Cost so far: {cost}.", describe_counts(report));
-    let note = with_steps(&note, &steps, &cx.tools);
+    let so_far = if report.is_finished() { "" } else { " so far" };
+    let note = format!("{}. Cost{so_far}: {cost}.", describe_counts(report));
+    let note = with_steps(&note, &steps, tools);
     let table = if page.is_empty() { "No rows fit.".to_owned() } else { table };
     let text = format!("batch_id: {}. {note}\n{table}", report.record.batch_id);
     let data = GetBatchOutput {
@@ -274,7 +277,7 @@ fn build_reply(
         cost_milli_cents: Some(cost),
         rows: page.into_iter().map(RowOutput::new).collect(),
         has_more,
-        ..GetBatchOutput::empty(cx, note)
+        ..GetBatchOutput::empty(tools.environment(), note)
     };
     let simulated = data.simulated;
     Reply::new(data, text).with_simulated(simulated)
@@ -312,7 +315,7 @@ async fn list_batches(cx: &ToolContext) -> Result<Reply<GetBatchOutput>, ToolErr
         count => format!("The {count} newest batches:"),
     };
     let text = format!("{note}\n{}", lines.join("\n")).trim_end().to_owned();
-    let data = GetBatchOutput { batches, ..GetBatchOutput::empty(cx, note) };
+    let data = GetBatchOutput { batches, ..GetBatchOutput::empty(cx.account.environment(), note) };
     let simulated = data.simulated;
     Ok(Reply::new(data, text).with_simulated(simulated))
 }
@@ -346,7 +349,7 @@ impl Tool for GetBatch {
         let report = wait_for_batch(cx, &id, input.wait(cx)).await?;
         let selection = input.rows.unwrap_or(RowSelection::All);
         let starting_after = input.starting_after.map_or(0, BoundedInteger::get);
-        Ok(build_reply(cx, &report, selection, starting_after))
+        Ok(batch_reply(&cx.tools, &report, selection, starting_after))
     }
 }
 

@@ -10,8 +10,10 @@ mod preview;
 mod result;
 mod transcript;
 
+pub(in crate::mcp) use batch_text::batch_error;
 pub(super) use cancel_batch::CancelBatch;
 pub(super) use get_batch::GetBatch;
+pub(in crate::mcp) use get_batch::{RowSelection, batch_reply};
 pub(super) use list::ListCalls;
 pub(super) use place::PlaceCall;
 pub(super) use place_calls::PlaceCalls;

@@ -472,7 +472,8 @@ async fn reply_with_start(
     let mut output = PlaceCallsOutput::new(cx, prepared, with_steps(&note, &[step], &cx.tools));
     output.update(&report);
     let text = output.text();
-    Ok(Reply::new(output, text))
+    let reply = Reply::new(output, text);
+    Ok(if report.is_finished() { reply } else { reply.followed_by(id.clone()) })
 }
 
 /// The state of a batch that has just started, once a call is on its way or after a second.

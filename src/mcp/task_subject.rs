@@ -1,0 +1,33 @@
+//! What a task stands for: a call or a batch in progress. Knows no task.
+
+use crate::dialing::ledger::BatchId;
+use callingbox::CallId;
+
+/// What a task stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskSubject {
+    Call(CallId),
+    Batch(BatchId),
+}
+
+impl TaskSubject {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Call(call) => call.as_str(),
+            Self::Batch(batch) => batch.as_str(),
+        }
+    }
+}
+
+impl From<CallId> for TaskSubject {
+    fn from(call: CallId) -> Self {
+        Self::Call(call)
+    }
+}
+
+impl From<BatchId> for TaskSubject {
+    fn from(batch: BatchId) -> Self {
+        Self::Batch(batch)
+    }
+}
