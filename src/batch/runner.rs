@@ -28,6 +28,7 @@ use crate::dialing::ledger::{
 use crate::dialing::order::{DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialError, DialResult, Dialed};
 use crate::dialing::policy::{Decision, RuleName};
+use crate::telemetry::metrics;
 use crate::watch::{Snapshot, WatchOptions, WatchStatus, Watchers};
 use callingbox::{AgentId, Call, CallCreate, CallId, ErrorKind};
 
@@ -801,6 +802,9 @@ impl Runner {
 
     async fn write_row(&mut self, index: usize) {
         let Some(row) = self.rows.get(index).cloned() else { return };
+        if !row.state.is_open() {
+            metrics::batch_row(row.state.as_str());
+        }
         let (account, batch) = (self.account_ref.id(), &self.record.batch_id);
         let generation = self.record.generation;
         let written = match self.dialer.ledger().await {

@@ -249,4 +249,47 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_list_needs_a_yes_outside_the_sandbox() {
+        use ConfirmMode::{Always, Auto, Never};
+        use Environment::{Live, Sandbox};
+        // What a client that can ask and one that cannot is answered: `-` not required, `?` asked, `x` refused.
+        for (mode, environment, people, has_reason, allows_batch, require_human, expected) in [
+            (Auto, Live, 2, false, false, false, "??"),
+            (Auto, Live, 2, false, true, false, "??"),
+            (Auto, Live, 1, false, false, false, "--"),
+            (Auto, Live, 1, true, false, false, "??"),
+            (Auto, Live, 2, false, false, true, "?x"),
+            (Never, Live, 2, false, false, false, "xx"),
+            (Never, Live, 2, false, true, false, "--"),
+            (Never, Live, 2, true, true, false, "xx"),
+            (Never, Live, 2, false, true, true, "?x"),
+            (Never, Sandbox, 9, false, false, false, "--"),
+            (Auto, Sandbox, 9, false, false, false, "--"),
+            (Always, Sandbox, 9, false, false, false, "??"),
+            (Always, Live, 1, false, true, false, "??"),
+        ] {
+            let answered: String = [true, false]
+                .map(|client_can_ask| {
+                    let context = BatchConfirmContext {
+                        environment,
+                        people,
+                        has_reason,
+                        allows_batch,
+                        client_can_ask,
+                        require_human,
+                    };
+                    match batch_confirmation_required(mode, context) {
+                        Confirmation::NotRequired => '-',
+                        Confirmation::Ask(_) => '?',
+                        Confirmation::Refuse(_) => 'x',
+                    }
+                })
+                .iter()
+                .collect();
+            let case = (mode, environment, people, has_reason, allows_batch, require_human);
+            assert_eq!(answered, expected, "{case:?}");
+        }
+    }
 }

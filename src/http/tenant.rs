@@ -173,7 +173,10 @@ impl Tenant {
     }
 
     fn is_idle(&self) -> bool {
-        self.sessions.session_count() == 0 && self.streams.available_permits() == self.max_streams
+        let runs_batch = self.account.dialer().is_ok_and(|dialer| dialer.batches().is_running());
+        self.sessions.session_count() == 0
+            && self.streams.available_permits() == self.max_streams
+            && !runs_batch
     }
 
     fn last_used(&self) -> Instant {

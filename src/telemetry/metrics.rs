@@ -12,6 +12,7 @@ const API_SECONDS: &str = "callingbox_mcp_api_request_seconds";
 const TOOL_CALLS: &str = "callingbox_mcp_tool_calls_total";
 const TOOL_SECONDS: &str = "callingbox_mcp_tool_call_seconds";
 const DIALING: &str = "callingbox_mcp_dialing_decisions_total";
+const BATCH_ROWS: &str = "callingbox_mcp_batch_rows_total";
 const WEBHOOKS: &str = "callingbox_mcp_webhook_deliveries_total";
 const HTTP_REFUSALS: &str = "callingbox_mcp_http_refusals_total";
 const SESSIONS: &str = "callingbox_mcp_sessions";
@@ -47,6 +48,11 @@ pub fn api_attempt(attempt: &AttemptReport) {
 /// Counts a decision whether to place a call or to buy a number.
 pub fn dialing_decision(decision: &'static str) {
     counter!(DIALING, "decision" => decision).increment(1);
+}
+
+/// Counts a row of a batch that has its end.
+pub fn batch_row(state: &'static str) {
+    counter!(BATCH_ROWS, "state" => state).increment(1);
 }
 
 /// Counts an HTTP response with a status of 400 or above.
@@ -92,6 +98,7 @@ impl Exporter {
         describe_counter!(API_REQUESTS, "Attempts at requests to CallingBox, by status.");
         describe_histogram!(API_SECONDS, "How long requests to CallingBox took, in seconds.");
         describe_counter!(DIALING, "Decisions whether to call or to buy.");
+        describe_counter!(BATCH_ROWS, "Rows of batches that have their end, by state.");
         describe_counter!(WEBHOOKS, "Webhook deliveries, by what became of them.");
         describe_counter!(HTTP_REFUSALS, "HTTP requests that were refused, by status.");
         describe_gauge!(SESSIONS, "Open sessions.");

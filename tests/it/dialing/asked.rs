@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::harness::Session;
+use super::harness::{Era, Session};
 use super::{DialingFixture, LEGACY, can_ask, cannot_ask, data, failure, repeated};
 
 const TO: &str = "+12025550123";
@@ -253,4 +253,40 @@ async fn auto_asks_for_the_first_call_to_a_number_and_for_purchases() {
     let mut session = fixture.session(LEGACY, cannot_ask()).await;
     session.data("place_call", fixture.call("+12025550124", "First.")).await;
     assert_eq!(fixture.dialed().await, 3);
+}
+
+#[tokio::test]
+async fn a_list_is_asked_about_once_in_both_eras_and_a_no_erases_it() {
+    let fixture = DialingFixture::new("[dialing]\nconfirm = \"always\"\n", "").await;
+    let people: Vec<Value> =
+        (0..25).map(|n| json!({"to": format!("+1202555{:04}", 200 + n)})).collect();
+    let list = json!({"agent_id": fixture.agent, "people": people, "instructions": "Remind."});
+    let mut session = fixture.session(LEGACY, can_ask()).await;
+    let id = session.begin_call("place_calls", list.clone()).await;
+    let asked = session.next().await.unwrap();
+    let text = asked["params"]["message"].as_str().unwrap();
+    for line in
+        ["Call 25 people (simulated)?", "  20. +12025550219", "  and 5 more", "Task: Remind."]
+    {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(!text.contains("+12025550220"), "{text}");
+    reply(&mut session, &asked, json!({"result": {"action": "decline"}})).await;
+    assert_eq!(failure(&session.answer(id).await).0, "declined");
+    assert_eq!(fixture.dialed().await, 0);
+
+    let mut session = fixture.session(Era::Modern, can_ask()).await;
+    let answer = session.call("place_calls", list.clone()).await;
+    let state = answer["result"]["requestState"].clone();
+    assert!(state.is_string(), "{answer}");
+    let yes = json!({"confirm": {"action": "accept", "content": {"confirm": true}}});
+    let params = json!({
+        "name": "place_calls", "arguments": list, "requestState": state, "inputResponses": yes,
+    });
+    let answer = session.request("tools/call", params.clone()).await;
+    let batch = data(&answer)["batch_id"].clone();
+    assert!(batch.is_string(), "{answer}");
+    // The answer was lost: the same request once more starts nothing.
+    let answer = session.request("tools/call", params).await;
+    assert_eq!(data(&answer)["duplicate_of"], batch, "{answer}");
 }

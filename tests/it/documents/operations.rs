@@ -6,6 +6,8 @@ use callingbox_mcp::cli::Cli;
 use clap::CommandFactory as _;
 
 use super::Page;
+use serde_json::json;
+
 use crate::http::support::{Server, program};
 
 fn page() -> Page {
@@ -56,6 +58,10 @@ async fn the_probes_answer_and_the_metrics_are_those_of_the_server() {
     program.arg("--sandbox").env("CALLINGBOX_WEBHOOK_SECRET", "whsec_ours");
     let server = Server::run(home, program, &["--admin-listen", "127.0.0.1:0"]).await;
     server.long_call().await;
+    let agent = server.agent().await;
+    // A premium number is refused.
+    let people = json!([{"to": "+13105550101"}, {"to": "+19005550100"}]);
+    server.tool(None, "place_calls", json!({"agent_id": agent, "people": people})).await;
     let nowhere = server.http.get(format!("{}/nowhere", server.base));
     assert_eq!(nowhere.send().await.unwrap().status(), 404);
     let admin = server.admin.clone().unwrap();

@@ -23,7 +23,12 @@ struct Fixture {
 
 impl Fixture {
     async fn new(settings: &str) -> Self {
-        let mut maker = Session::on_simulator(Era::Modern, &[], Options::default()).await;
+        Self::with(settings, Options::default()).await
+    }
+
+    /// The same on a simulator with these options.
+    async fn with(settings: &str, options: Options) -> Self {
+        let mut maker = Session::on_simulator(Era::Modern, &[], options).await;
         let returns = json!({"confirmed": "boolean", "reschedule_to": "string"});
         let agent = json!(maker.outbound_agent(returns).await);
         maker.control().credit(1_000_000_000).await;
@@ -203,18 +208,26 @@ async fn a_row_waits_for_the_end_of_the_quiet_hours_there() {
 
 #[tokio::test]
 async fn those_who_were_not_reached_are_called_again_after_a_pause() {
-    let mut fixture = Fixture::new("").await;
+    let scenarios = config(
+        "[[scenario]]\nname = 'second'\nto = '+14155550198'\nendings = ['no_answer', 'completed']\n",
+    );
+    let options =
+        Options { scenario_files: vec![scenarios.path().to_owned()], ..Options::default() };
+    let mut fixture = Fixture::with("", options).await;
     let agent = fixture.agent.clone();
-    let people = json!([{"to": "+14155550101"}, {"to": "+14155550100"}, {"to": "+14155550103"}]);
+    let people = json!([
+        {"to": "+14155550101"}, {"to": "+14155550198"}, {"to": "+14155550100"}, {"to": "+14155550103"},
+    ]);
     let list = json!({
         "agent_id": agent, "people": people, "retry": {"max_attempts": 3, "after_minutes": 10},
     });
     let started = fixture.data("place_calls", list).await;
     let ended = fixture.finish(&started["batch_id"]).await;
-    let attempts: Vec<_> =
-        ended["rows"].as_array().unwrap().iter().map(|row| row["attempts"].clone()).collect();
-    assert_eq!(attempts, [3, 1, 1], "{ended}");
-    assert_eq!(fixture.dialed().await.len(), 5);
+    let rows = ended["rows"].as_array().unwrap().iter();
+    let rows: Vec<_> = rows.map(|row| json!([row["outcome"], row["attempts"]])).collect();
+    let expected = json!([["no_answer", 3], ["completed", 2], ["completed", 1], ["voicemail", 1]]);
+    assert_eq!(json!(rows), expected, "{ended}");
+    assert_eq!(fixture.dialed().await.len(), 7);
     fixture.close().await;
 }
 

@@ -46,7 +46,10 @@ pub(crate) fn place_call(context: &mut OrgContext<'_>, request: ApiRequest) -> H
     let from = choose_caller_id(context.org, agent, from.as_deref())?;
     let file = context.settings.scenarios.iter().find(|file| file.matches(&to));
     let (scenario, admission) = match file {
-        Some(file) => (CallScenario::from(file), Admission::Accepted),
+        Some(file) => {
+            let earlier = context.org.calls.iter().filter(|call| call.to == to).count();
+            (CallScenario::from_file(file, earlier), Admission::Accepted)
+        }
         None => {
             let built_in = scenario_for_destination(&to);
             (built_in.into(), built_in.admission)
@@ -184,8 +187,10 @@ fn is_first_request(org: &mut Organization, to: &str) -> bool {
 fn find_inbound_scenario(context: &OrgContext<'_>, name: &str) -> Result<CallScenario, ApiError> {
     let files = &context.settings.scenarios;
     if let Some(file) = files.iter().find(|file| file.name == name) {
-        return match file.ending {
-            Ending::Completed | Ending::Canceled | Ending::Failed => Ok(file.into()),
+        return match file.ending(0) {
+            Ending::Completed | Ending::Canceled | Ending::Failed => {
+                Ok(CallScenario::from_file(file, 0))
+            }
             ending => {
                 let message = format!("an inbound call cannot end as {}", ending.as_str());
                 Err(ApiError::bad_request(message))

@@ -41,9 +41,11 @@ impl From<Scenario> for CallScenario {
     }
 }
 
-impl From<&Arc<FileScenario>> for CallScenario {
-    fn from(file: &Arc<FileScenario>) -> Self {
-        Self { ending: file.ending, speech: Speech::FromFile, file: Some(Arc::clone(file)) }
+impl CallScenario {
+    /// The scenario of a file, after this many earlier calls to the destination.
+    pub(crate) fn from_file(file: &Arc<FileScenario>, earlier: usize) -> Self {
+        let ending = file.ending(earlier);
+        Self { ending, speech: Speech::FromFile, file: Some(Arc::clone(file)) }
     }
 }
 

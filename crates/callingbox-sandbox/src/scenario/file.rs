@@ -29,7 +29,8 @@ pub(crate) struct FileScenario {
     pub(crate) ring_millis: Option<i64>,
     lines: Vec<FileLine>,
     result: Map<String, Value>,
-    pub(crate) ending: Ending,
+    /// How the first call, the second and so on to one destination end; the last one is that of all further calls.
+    endings: Vec<Ending>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +41,12 @@ struct FileLine {
 }
 
 impl FileScenario {
+    /// How a call ends after this many earlier calls to its destination.
+    pub(crate) fn ending(&self, earlier: usize) -> Ending {
+        let ending = self.endings.get(earlier).or_else(|| self.endings.last());
+        ending.copied().unwrap_or(Ending::Completed)
+    }
+
     pub(crate) fn matches(&self, to: &str) -> bool {
         matches_pattern(self.to.as_bytes(), to.as_bytes())
     }
@@ -65,7 +72,9 @@ impl FileScenario {
 
     /// The scenario for `GET /sandbox`.
     pub(crate) fn to_json(&self) -> Value {
-        json!({"name": self.name, "to": self.to, "ending": self.ending, "lines": self.lines.len()})
+        json!({
+            "name": self.name, "to": self.to, "endings": self.endings, "lines": self.lines.len(),
+        })
     }
 }
 
@@ -123,9 +132,16 @@ fn parse_scenario(number: usize, item: toml::Value) -> Result<FileScenario, Stri
         None => None,
         Some(value) => Some(parse_seconds(&value, &format!("{place}: ring_seconds"))?),
     };
-    let ending = match table.remove("ending") {
-        None => Ending::Completed,
-        Some(value) => parse_ending(&value, &place)?,
+    let endings = match (table.remove("ending"), table.remove("endings")) {
+        (None, None) => vec![Ending::Completed],
+        (Some(value), None) => vec![parse_ending(&value, &place)?],
+        (None, Some(toml::Value::Array(values))) if (1..=MAX_ITEMS).contains(&values.len()) => {
+            values.iter().map(|value| parse_ending(value, &place)).collect::<Result<_, _>>()?
+        }
+        (None, Some(_)) => {
+            return Err(format!("{place}: endings must be a list of 1 to {MAX_ITEMS} endings"));
+        }
+        (Some(_), Some(_)) => return Err(format!("{place} has both ending and endings")),
     };
     let lines = match table.remove("lines") {
         None => Vec::new(),
@@ -142,9 +158,10 @@ fn parse_scenario(number: usize, item: toml::Value) -> Result<FileScenario, Stri
             .collect::<Result<_, _>>()?,
         Some(_) => return Err(format!("{place}: result must be a table")),
     };
-    let known_keys = ["name", "to", "ring_seconds", "ending", "lines", "result"];
+    let known_keys = ["name", "to", "ring_seconds", "ending", "endings", "lines", "result"];
     reject_unknown_key(&table, &known_keys, &place)?;
-    if !lines.is_empty() && !matches!(ending, Ending::Completed | Ending::Voicemail) {
+    let speaks = |ending: &Ending| matches!(ending, Ending::Completed | Ending::Voicemail);
+    if !lines.is_empty() && !endings.iter().any(speaks) {
         return Err(format!("{place}: a call with this ending has no conversation; remove lines"));
     }
     if lines.is_empty() && !result.is_empty() {
@@ -153,7 +170,7 @@ fn parse_scenario(number: usize, item: toml::Value) -> Result<FileScenario, Stri
     if lines.iter().map(|line| line.millis + 400).sum::<i64>() > MAX_TALK_MILLIS {
         return Err(format!("{place}: the lines take longer than an hour"));
     }
-    Ok(FileScenario { name, to, ring_millis, lines, result, ending })
+    Ok(FileScenario { name, to, ring_millis, lines, result, endings })
 }
 
 fn parse_destination(value: Option<toml::Value>, place: &str) -> Result<String, String> {
@@ -282,8 +299,8 @@ mod tests {
         assert_eq!(
             shown,
             [
-                json!({"name": "picky", "to": "+1*5550199", "ending": "completed", "lines": 2}),
-                json!({"name": "nobody", "to": "+49*", "ending": "no_answer", "lines": 0}),
+                json!({"name": "picky", "to": "+1*5550199", "endings": ["completed"], "lines": 2}),
+                json!({"name": "nobody", "to": "+49*", "endings": ["no_answer"], "lines": 0}),
             ]
         );
         let picky = &scenarios[0];
