@@ -49,23 +49,78 @@ pub struct ListProblems {
     problems: Vec<ListProblem>,
 }
 
-/// One problem, and the rows that have it; none for a problem of the whole list.
+/// One problem, and where it is; nowhere for a problem of the whole list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ListProblem {
     text: String,
-    rows: Vec<usize>,
+    places: Vec<Place>,
+}
+
+/// Where a person is in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// The index of the row.
+    Row(usize),
+    /// A line of the file that holds the list, from 1.
+    Line(u64),
+}
+
+impl Place {
+    fn number(self) -> u64 {
+        match self {
+            Self::Row(index) => index as u64 + 1,
+            Self::Line(line) => line,
+        }
+    }
+
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Row(_) => "row",
+            Self::Line(_) => "line",
+        }
+    }
 }
 
 impl ListProblems {
-    pub(super) fn add(&mut self, text: impl Into<String>) {
-        self.problems.push(ListProblem { text: text.into(), rows: Vec::new() });
+    /// Adds a problem of the whole list.
+    pub fn add(&mut self, text: impl Into<String>) {
+        self.problems.push(ListProblem { text: text.into(), places: Vec::new() });
     }
 
     /// Adds a problem of these rows, counted from 0.
     pub fn add_rows(&mut self, text: impl Into<String>, rows: Vec<usize>) {
-        if !rows.is_empty() {
-            self.problems.push(ListProblem { text: text.into(), rows });
+        self.add_places(text, rows.into_iter().map(Place::Row).collect());
+    }
+
+    /// Adds a problem that a line of a file has, to the other lines with the same problem.
+    pub fn add_line(&mut self, text: &str, line: u64) {
+        match self.problems.iter_mut().find(|problem| problem.text == text) {
+            Some(problem) => problem.places.push(Place::Line(line)),
+            None => self.add_places(text, vec![Place::Line(line)]),
         }
+    }
+
+    fn add_places(&mut self, text: impl Into<String>, places: Vec<Place>) {
+        if !places.is_empty() {
+            self.problems.push(ListProblem { text: text.into(), places });
+        }
+    }
+
+    /// Adds the problems of the people that a file holds, whose rows are at these lines of it.
+    pub fn append_at_lines(&mut self, other: Self, lines: &[u64]) {
+        let find_line = |place: Place| match place {
+            Place::Row(index) => lines.get(index).map_or(place, |line| Place::Line(*line)),
+            Place::Line(_) => place,
+        };
+        self.problems.extend(other.problems.into_iter().map(|problem| ListProblem {
+            places: problem.places.into_iter().map(find_line).collect(),
+            ..problem
+        }));
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty()
     }
 
     /// # Errors
@@ -78,17 +133,18 @@ impl ListProblems {
 impl fmt::Display for ListProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("The list has errors, and nobody was called:")?;
-        for ListProblem { text, rows } in &self.problems {
+        for ListProblem { text, places } in &self.problems {
             write!(f, "\n- {text}")?;
-            let named: Vec<String> =
-                rows.iter().take(MAX_NAMED_ROWS).map(|row| (row + 1).to_string()).collect();
-            match rows.len() {
-                0 => {}
-                1 => write!(f, ": row {}", named.join(", "))?,
-                all if all > named.len() => {
-                    write!(f, ": rows {} and {} more", named.join(", "), all - named.len())?;
-                }
-                _ => write!(f, ": rows {}", named.join(", "))?,
+            let Some(noun) = places.first().map(|place| place.noun()) else { continue };
+            let plural = if places.len() == 1 { "" } else { "s" };
+            let named: Vec<String> = places
+                .iter()
+                .take(MAX_NAMED_ROWS)
+                .map(|place| place.number().to_string())
+                .collect();
+            write!(f, ": {noun}{plural} {}", named.join(", "))?;
+            if places.len() > named.len() {
+                write!(f, " and {} more", places.len() - named.len())?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! - [`prepare`] checks each row against the rules; [`plan`] estimates the duration and the cost, and
 //!   [`preview`] shows it.
 //! - [`runner`] starts the calls: each is claimed in the ledger and passes the same gates as any other call.
-//! - [`report`] reads how far a batch got, whoever runs it.
+//! - [`report`] reads how far a batch got, whoever runs it; [`row_text`] writes its rows as text and as CSV.
 //!
 //! A batch belongs to the process that started or resumed it. If that process ends, the batch is interrupted and nothing
 //! rings until somebody resumes it. Knows accounts and watchers, and neither MCP nor the command line.
@@ -14,6 +14,7 @@ pub mod plan;
 pub mod prepare;
 pub mod preview;
 pub mod report;
+pub mod row_text;
 mod runner;
 pub mod template;
 
@@ -219,4 +220,39 @@ pub async fn cancel(account: &Account, id: &BatchId) -> Result<BatchRecord, Batc
             batch_id: record.batch_id,
         }),
     }
+}
+
+/// Erases the numbers, names and facts of the people of a finished batch.
+///
+/// # Errors
+/// There is no such batch, it is not finished, or the ledger cannot be written.
+pub async fn forget(account: &Account, id: &BatchId) -> Result<(), BatchError> {
+    let (account_ref, record, _) = find(account, id).await?;
+    let dialer = account.dialer()?;
+    if dialer.ledger().await?.forget_batch(account_ref.id(), id).await? {
+        return Ok(());
+    }
+    let state = record.state_at(dialer.now().await.machine);
+    Err(BatchError::WrongState { batch_id: record.batch_id, state })
+}
+
+/// The newest batches with their rows, at most `limit`.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub async fn list_newest(
+    account: &Account,
+    limit: u32,
+) -> Result<Vec<(BatchRecord, Vec<RowRecord>)>, BatchError> {
+    let dialer = account.dialer()?;
+    let ledger = dialer.ledger().await?;
+    let account_ref = dialer.account().await?;
+    let now = dialer.now().await;
+    ledger.erase_expired(account_ref.id(), now.machine).await?;
+    let mut batches = Vec::new();
+    for record in ledger.list_batches(account_ref.id(), limit).await? {
+        let rows = ledger.list_rows(account_ref.id(), &record.batch_id).await?;
+        batches.push((record, rows));
+    }
+    Ok(batches)
 }

@@ -26,7 +26,9 @@ mod zone_data;
 
 use std::fmt;
 
-use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat};
+use rlibphonenumber::{
+    NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, Region,
+};
 
 pub use self::country_code::{CountryCode, InvalidCountryCode};
 pub use self::number_type::NumberType;
@@ -135,6 +137,15 @@ pub fn canonical_form(number: &E164) -> E164 {
         canonical = shorter;
     }
     canonical
+}
+
+/// The E.164 form of a number as it is dialed in a country, such as `(415) 555-0100` in the United States; `None` for what
+/// is no number.
+#[must_use]
+pub fn parse_national(text: &str, country: CountryCode) -> Option<E164> {
+    let region = Region::from_code(country.as_str()).ok()?;
+    let parsed = PHONE_NUMBER_UTIL.parse(text, Some(region)).ok()?;
+    E164::parse(&PHONE_NUMBER_UTIL.format(&parsed, PhoneNumberFormat::E164)).ok()
 }
 
 fn remove_national_prefix(number: &E164) -> Option<E164> {

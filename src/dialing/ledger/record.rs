@@ -33,10 +33,13 @@ pub enum ConfirmedBy {
     Token,
     /// The user answered at the terminal.
     Terminal,
+    /// A command had the flag that stands for the user's answer.
+    Flag,
 }
 
 impl ConfirmedBy {
-    const ALL: [Self; 5] = [Self::NotRequired, Self::User, Self::Card, Self::Token, Self::Terminal];
+    const ALL: [Self; 6] =
+        [Self::NotRequired, Self::User, Self::Card, Self::Token, Self::Terminal, Self::Flag];
 
     /// The word under which it is stored.
     #[must_use]
@@ -47,6 +50,7 @@ impl ConfirmedBy {
             Self::Card => "card",
             Self::Token => "token",
             Self::Terminal => "terminal",
+            Self::Flag => "flag",
         }
     }
 
@@ -64,6 +68,7 @@ impl fmt::Display for ConfirmedBy {
             Self::Card => "the user, in the card",
             Self::Token => "a confirmation token",
             Self::Terminal => "the user, at the terminal",
+            Self::Flag => "a flag, in a script",
         })
     }
 }
