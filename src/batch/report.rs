@@ -84,6 +84,22 @@ impl BatchReport {
         }
     }
 
+    /// Whether everybody was called, or enough results were found.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let stop = self.record.task.as_ref().and_then(|task| task.stop_when.as_ref());
+        let is_enough = stop.is_some_and(|stop| {
+            let results = self.rows.iter().filter_map(|row| row.result.as_ref());
+            let matches = results.filter(|result| stop.fits(result.result.as_ref()));
+            matches.count() >= stop.count as usize
+        });
+        self.rows.iter().all(|row| match row.record.state {
+            RowState::Done => true,
+            RowState::NotCalled => is_enough,
+            _ => false,
+        })
+    }
+
     /// Whether no row will change any more.
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -104,6 +120,7 @@ pub async fn load_report(account: &Account, id: &BatchId) -> Result<BatchReport,
     let is_own = dialer.batches().changes(id).is_some();
     if !is_own {
         update_from_dispatches(account, &record, &mut rows).await?;
+        update_from_calls(account, &mut rows).await;
     }
     let results = load_results(account, dialer, &rows).await;
     let rows = rows
@@ -179,8 +196,23 @@ async fn find_out(
     Ok(record)
 }
 
+/// What CallingBox knows of the calls that nobody follows any more. Their ends are recorded.
+async fn update_from_calls(account: &Account, rows: &mut [RowRecord]) {
+    let (Ok(api), Ok(dialer)) = (account.api(), account.dialer()) else { return };
+    let open = rows.iter_mut().filter(|row| row.state == RowState::Calling);
+    let calls = open.filter_map(|row| Some((row.call_id.clone()?, row)));
+    for (id, row) in calls.take(MAX_SINGLE_READS) {
+        let Ok(call) = api.get_call(&id).await else { continue };
+        if call.status.is_terminal() {
+            dialer.record_call_end(&call).await;
+            row.state = RowState::Done;
+            row.outcome = Some(CallOutcome::from_call(&call));
+        }
+    }
+}
+
 /// The results of the rows that are done, from memory or from CallingBox.
-async fn load_results(
+pub(super) async fn load_results(
     account: &Account,
     dialer: &Dialer,
     rows: &[RowRecord],

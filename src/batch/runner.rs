@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::plan::DEFAULT_CONCURRENT;
 use super::prepare::{PreparedBatch, agent_fingerprint, fill_in, refuse_called_before};
+use super::report::load_results;
 use super::{BatchError, LEASE, StopSignals};
 use crate::account::Account;
 use crate::dialing::attempt::{AttemptFate, ClaimResult};
@@ -154,6 +155,7 @@ impl Runner {
         let batch = self.record.batch_id.clone();
         tracing::info!(%batch, rows = self.rows.len(), "batch started");
         self.write_open_rows().await;
+        self.count_earlier_matches().await;
         self.recover_open_attempts();
         let end = self.run_to_end().await;
         self.finish(&end).await;
@@ -721,9 +723,17 @@ impl Runner {
         }
     }
 
+    /// Counts the results of calls that an earlier process followed.
+    async fn count_earlier_matches(&mut self) {
+        let Some(stop) = &self.task.stop_when else { return };
+        let results = load_results(&self.account, &self.dialer, &self.rows).await;
+        let matches = results.values().filter(|result| stop.fits(result.result.as_ref())).count();
+        self.matches = u32::try_from(matches).unwrap_or(u32::MAX);
+    }
+
     fn fits_stop_condition(&self, call: &Call) -> bool {
-        let Some(stop) = &self.task.stop_when else { return false };
-        call.result.as_ref().and_then(|result| result.get(&stop.field)) == Some(&stop.equals)
+        let result = call.result.as_ref().and_then(serde_json::Value::as_object);
+        self.task.stop_when.as_ref().is_some_and(|stop| stop.fits(result))
     }
 
     /// An attempt has its outcome: the row is done, or waits for the next attempt.

@@ -31,6 +31,9 @@ pub struct ReceiptsArgs {
     /// Only entries of this caller: local, token:NAME, oauth:SUBJECT, key:HASH or anonymous.
     #[arg(long, value_name = "NAME")]
     pub caller: Option<String>,
+    /// Only the calls of this batch.
+    #[arg(long, value_name = "BATCH_ID")]
+    pub batch: Option<String>,
     /// The maximum number of entries.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: u32,

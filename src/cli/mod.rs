@@ -2,6 +2,7 @@
 //! Knows nothing of what a command does.
 
 mod args;
+mod batch;
 mod global;
 mod http;
 mod parse;
@@ -12,6 +13,9 @@ use clap::{Parser, Subcommand};
 pub use self::args::{
     CatalogueArgs, CatalogueFormat, CompletionsArgs, ConfigArgs, DoctorArgs, InstallArgs, ManArgs,
     PolicyCheckArgs, PolicyCommand, ReceiptsArgs, SandboxArgs,
+};
+pub use self::batch::{
+    BatchCommand, BatchIdArgs, BatchResumeArgs, BatchRunArgs, BatchShowArgs, RetryOutcome, YesArgs,
 };
 pub use self::global::{Global, GlobalError};
 pub use self::http::{AuthMode, HealthcheckArgs, HttpArgs, OAuthArgs, StateArgs, TokenCommand};
@@ -53,6 +57,9 @@ pub enum Command {
     Sandbox(SandboxArgs),
     /// Make a simulated call from start to finish, through a real MCP session.
     Demo,
+    /// Call the people of a CSV file with one agent after one yes, and get a table of results.
+    #[command(subcommand)]
+    Batch(BatchCommand),
     /// Print the tools.
     Catalogue(CatalogueArgs),
     /// Print the effective configuration, without the API key.

@@ -1,5 +1,6 @@
 //! What each command does. Each command prints its result and returns errors for `main` to report.
 
+mod batch;
 mod catalogue;
 mod client_changes;
 mod completions;
@@ -65,14 +66,17 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The exit code for an error: 130 after Ctrl-C, as in a shell, else 1.
+/// The exit code for an error: 130 after Ctrl-C, as in a shell, 3 if people of a list were not called, else 1.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    match error.downcast_ref::<setup::Unfinished>() {
-        Some(unfinished) if unfinished.reason == prompt::Stopped::Interrupted => {
-            ExitCode::from(130)
-        }
-        _ => ExitCode::FAILURE,
+    let unfinished = error.downcast_ref::<setup::Unfinished>().map(|unfinished| unfinished.reason);
+    let stopped = unfinished.or_else(|| error.downcast_ref::<prompt::Stopped>().copied());
+    if stopped == Some(prompt::Stopped::Interrupted) {
+        ExitCode::from(130)
+    } else if error.is::<batch::NotDone>() {
+        ExitCode::from(3)
+    } else {
+        ExitCode::FAILURE
     }
 }
 
@@ -142,6 +146,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
         Some(Command::Token(command)) => token::run(command, &global, &folders),
         Some(Command::Sandbox(options)) => sandbox::run(options).await,
         Some(Command::Demo) => demo::run(&global, &file).await,
+        Some(Command::Batch(command)) => batch::run(&command, &global, &file, &folders).await,
         Some(Command::Catalogue(options)) => catalogue::run(&options, &catalogue, &selection),
         Some(Command::Config(options)) => config::run(&options, &global, &file, &folders),
         Some(Command::Receipts(options)) => receipts::run(&options, &global, &file, &folders).await,

@@ -1,6 +1,10 @@
-//! Finds an agent that can place a call now, and the number that it calls from.
+//! Finds an agent that can place a call now, and the number that it calls from; on a simulator, makes one.
 
-use callingbox::{Agent, AgentType, PhoneNumber};
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+
+use callingbox::{Agent, AgentCreate, AgentType, ApiClient, NumberSearch, PhoneNumber, ReturnType};
 
 pub(super) fn find_ready_agent<'a>(
     agents: &'a [Agent],
@@ -21,4 +25,27 @@ fn outbound_number<'a>(agent: &Agent, owned: &'a [PhoneNumber]) -> Option<&'a Ph
         names_agent || agent.numbers.iter().flatten().any(|its| its.id == number.id)
     };
     owned.iter().find(is_primary).or_else(|| owned.iter().find(is_attached))
+}
+
+/// Buys a number on a simulator and makes an agent that reminds people of appointments.
+pub(super) async fn make_ready_agent(simulator: &ApiClient) -> anyhow::Result<Agent> {
+    let search = NumberSearch { limit: Some(1), ..NumberSearch::default() };
+    let offers = simulator.search_numbers(&search).await?.data;
+    let offer = offers.first().context("the simulator sells no number")?;
+    let number = simulator.purchase_number(&offer.phone_number).await?;
+    let returns = [
+        ("confirmed", ReturnType::Boolean),
+        ("new_time", ReturnType::String),
+        ("notes", ReturnType::String),
+    ];
+    let agent = AgentCreate {
+        persona: Some("You are Mia, a calm assistant of Northside Dental.".to_owned()),
+        instructions: Some(
+            "Remind the patient of the appointment and ask whether it still suits.".to_owned(),
+        ),
+        returns: Some(BTreeMap::from(returns.map(|(name, kind)| (name.to_owned(), kind)))),
+        number_ids: Some(vec![number.id.clone()]),
+        ..AgentCreate::new("Appointment reminders".to_owned(), AgentType::Outbound)
+    };
+    Ok(simulator.create_agent(&agent).await?)
 }

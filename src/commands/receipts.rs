@@ -39,6 +39,7 @@ pub(super) async fn run(
     let since =
         args.since.as_deref().map(|text| parse_since(text, Timestamp::now())).transpose()?;
     let caller = args.caller.as_deref().map(CallerName::from_text);
+    let batch_id = args.batch.as_deref().map(super::batch::parse_id).transpose()?;
     // Reading must not create a ledger.
     if let LedgerLocation::File(path) = &place
         && !path.exists()
@@ -52,7 +53,7 @@ pub(super) async fn run(
         let remaining = args.limit - u32::try_from(records.len())?;
         let page = ledger
             .list_records(RecordFilter {
-                batch_id: None,
+                batch_id: batch_id.clone(),
                 account_id: None,
                 since,
                 status,
@@ -72,8 +73,11 @@ pub(super) async fn run(
         return Ok(());
     }
     if records.is_empty() {
-        let is_unfiltered =
-            since.is_none() && status.is_none() && caller.is_none() && args.limit > 0;
+        let is_unfiltered = since.is_none()
+            && status.is_none()
+            && caller.is_none()
+            && batch_id.is_none()
+            && args.limit > 0;
         return print(if is_unfiltered { EMPTY_LEDGER } else { "No entry matches.\n" });
     }
     print(receipt_table(&records))

@@ -12,6 +12,7 @@ mod harness;
 
 mod api;
 mod batch_faults;
+mod batches;
 mod catalogue;
 mod chaos;
 mod dialing;

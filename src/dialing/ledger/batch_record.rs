@@ -137,6 +137,17 @@ pub struct StopCondition {
     pub count: u32,
 }
 
+impl StopCondition {
+    /// Whether a result has the value.
+    #[must_use]
+    pub fn fits(&self, result: Option<&Map<String, Value>>) -> bool {
+        let value = result.and_then(|result| result.get(&self.field));
+        // 2 and 2.0 are the same number.
+        let number = value.and_then(Value::as_f64);
+        value == Some(&self.equals) || number.is_some() && number == self.equals.as_f64()
+    }
+}
+
 /// What all calls of a batch have in common. Erased with the people.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BatchTask {
