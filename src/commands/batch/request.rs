@@ -99,6 +99,9 @@ fn parse_time(text: &str, now: Timestamp, zone: &TimeZone) -> anyhow::Result<Tim
     if let Ok(timestamp) = text.parse::<Timestamp>() {
         return Ok(timestamp);
     }
+    if let Ok(local) = text.parse::<DateTime>() {
+        return Ok(local.to_zoned(zone.clone())?.timestamp());
+    }
     if let Ok(time) = text.parse::<Time>() {
         let today = now.to_zoned(zone.clone()).date();
         let at = today.to_datetime(time).to_zoned(zone.clone())?.timestamp();
@@ -108,9 +111,6 @@ fn parse_time(text: &str, now: Timestamp, zone: &TimeZone) -> anyhow::Result<Tim
             today.tomorrow()?
         );
         return Ok(at);
-    }
-    if let Ok(local) = text.parse::<DateTime>() {
-        return Ok(local.to_zoned(zone.clone())?.timestamp());
     }
     match text.parse::<Span>() {
         Ok(span) => Ok(now.to_zoned(zone.clone()).checked_add(span.abs())?.timestamp()),

@@ -92,6 +92,10 @@ impl BatchFixture {
         self.command(&["resume", id, "--yes"])
     }
 
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().unwrap()
+    }
+
     /// Starts the list of people.
     pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         // The clock moves faster than a busy machine places calls.

@@ -75,10 +75,24 @@ impl Step {
     }
 }
 
+/// The words of a line of shell, without the quotation marks around them.
+fn split_words(line: &str) -> Vec<&str> {
+    let (mut words, mut rest) = (Vec::new(), line.trim_start());
+    while let Some(first) = rest.chars().next() {
+        let (word, after) = match first {
+            '"' | '\'' => rest[1..].split_once(first).expect("a quotation mark has a partner"),
+            _ => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
+        };
+        words.push(word);
+        rest = after.trim_start();
+    }
+    words
+}
+
 /// The arguments of this program in a line of shell; none for other programs.
-fn arguments(line: &str) -> Option<Vec<&str>> {
+pub(super) fn arguments(line: &str) -> Option<Vec<&str>> {
     let line = line.strip_prefix("cargo run -- ").unwrap_or(line);
-    let words: Vec<&str> = line.split_whitespace().collect();
+    let words = split_words(line);
     let is_ours = |word: &str| matches!(word, "callingbox-mcp" | "/usr/local/bin/callingbox-mcp");
     let name = words.iter().position(|word| is_ours(word))?;
     let before = &words[..name];
@@ -170,12 +184,13 @@ async fn every_command_runs_on_a_simulator_in_the_order_of_its_page() {
     sandbox.shutdown().await.unwrap();
 }
 
-/// Commands that need what a test does not have: a Redis (`tests/replicas`), an issuer (`tests/it/http`), a public
+/// Commands that need what this test does not have: people to call (`many_calls`), a Redis (`tests/replicas`), an issuer (`tests/it/http`), a public
 /// address, the service's own user (`packaging/check.sh`), a running server, an answering person.
 fn runs_elsewhere(line: &str, arguments: &[&str]) -> bool {
     ["sudo ", "OTEL_"].iter().any(|start| line.starts_with(start))
         || arguments.iter().any(|word| {
-            ["--oauth-issuer", "--webhook-public-url", "--state", "healthcheck"].contains(word)
+            ["batch", "--batch", "--oauth-issuer", "--webhook-public-url", "--state", "healthcheck"]
+                .contains(word)
         })
 }
 

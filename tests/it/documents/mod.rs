@@ -6,6 +6,7 @@ mod clients;
 mod commands;
 mod configuration;
 mod links;
+mod many_calls;
 mod operations;
 mod readme;
 mod recording;
