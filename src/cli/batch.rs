@@ -64,7 +64,7 @@ pub struct BatchRunArgs {
         default_value = "no_answer,busy",
         requires = "attempts"
     )]
-    pub retry_on: Vec<RetryOutcome>,
+    pub retry_on: Vec<RetryOn>,
     /// How long after a call the next attempt starts: 5m to 24h.
     #[arg(long, value_name = "SPAN", default_value = "30m", requires = "attempts")]
     pub retry_after: String,
@@ -103,7 +103,7 @@ pub struct YesArgs {
 /// The outcomes that --retry-on takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
-pub enum RetryOutcome {
+pub enum RetryOn {
     NoAnswer,
     Busy,
     Voicemail,

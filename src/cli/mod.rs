@@ -15,7 +15,7 @@ pub use self::args::{
     PolicyCheckArgs, PolicyCommand, ReceiptsArgs, SandboxArgs,
 };
 pub use self::batch::{
-    BatchCommand, BatchIdArgs, BatchResumeArgs, BatchRunArgs, BatchShowArgs, RetryOutcome, YesArgs,
+    BatchCommand, BatchIdArgs, BatchResumeArgs, BatchRunArgs, BatchShowArgs, RetryOn, YesArgs,
 };
 pub use self::global::{Global, GlobalError};
 pub use self::http::{AuthMode, HealthcheckArgs, HttpArgs, OAuthArgs, StateArgs, TokenCommand};

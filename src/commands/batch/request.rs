@@ -11,7 +11,7 @@ use super::super::ready_agent::{find_ready_agent, make_ready_agent};
 use super::people_file::parse_number;
 use crate::account::Account;
 use crate::batch::list::BatchRequest;
-use crate::cli::{BatchRunArgs, RetryOutcome};
+use crate::cli::{BatchRunArgs, RetryOn};
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::caller::CallerName;
 use crate::dialing::destination::CountryCode;
@@ -66,10 +66,10 @@ fn retry_policy(args: &BatchRunArgs) -> anyhow::Result<RetryPolicy> {
         "the next attempt starts 5m to 24h after a call"
     );
     let on = args.retry_on.iter().map(|outcome| match outcome {
-        RetryOutcome::NoAnswer => CallOutcome::NoAnswer,
-        RetryOutcome::Busy => CallOutcome::Busy,
-        RetryOutcome::Voicemail => CallOutcome::Voicemail,
-        RetryOutcome::Failed => CallOutcome::Failed,
+        RetryOn::NoAnswer => CallOutcome::NoAnswer,
+        RetryOn::Busy => CallOutcome::Busy,
+        RetryOn::Voicemail => CallOutcome::Voicemail,
+        RetryOn::Failed => CallOutcome::Failed,
     });
     Ok(RetryPolicy { max_attempts, after_minutes: u32::try_from(minutes)?, on: on.collect() })
 }
