@@ -78,11 +78,11 @@ impl Step {
 /// The words of a line of shell, without the quotation marks around them.
 fn split_words(line: &str) -> Vec<&str> {
     let (mut words, mut rest) = (Vec::new(), line.trim_start());
-    while let Some(first) = rest.chars().next() {
-        let (word, after) = match first {
-            '"' | '\'' => rest[1..].split_once(first).expect("a quotation mark has a partner"),
-            _ => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
-        };
+    while !rest.is_empty() {
+        let quoted =
+            ['"', '\''].into_iter().find_map(|mark| rest.strip_prefix(mark)?.split_once(mark));
+        let (word, after) =
+            quoted.or_else(|| rest.split_once(char::is_whitespace)).unwrap_or((rest, ""));
         words.push(word);
         rest = after.trim_start();
     }
