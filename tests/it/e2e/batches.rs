@@ -345,3 +345,46 @@ async fn a_batch_is_a_task_and_a_resource_that_can_be_followed() {
     assert!(canceled.get("result").is_some(), "{canceled}");
     fixture.close().await;
 }
+
+#[tokio::test]
+async fn twelve_people_cost_four_requests_and_2500_tokens() {
+    let tokens = |text: &str| tiktoken_rs::o200k_base_singleton().encode_ordinary(text).len();
+    let mut fixture = Fixture::new("[dialing]\nconfirm = \"always\"\n").await;
+    let names =
+        ["Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hal", "Ida", "Jon", "Kim", "Lea"];
+    let endings = [100, 101, 102, 103, 100, 100, 105, 100, 100, 104, 100, 108];
+    let people: Vec<Value> = (0..)
+        .zip(names.iter().zip(endings))
+        .map(|(n, (name, ending))| {
+            json!({
+                "to": format!("+1{}555{ending:04}", 201 + n * 10), "name": name,
+                "context": {"time": format!("{}:30", 8 + n)},
+            })
+        })
+        .collect();
+    let list = json!({
+        "agent_id": fixture.agent, "people": people,
+        "instructions": "Confirm {name}'s appointment at {time} on Tuesday.",
+    });
+    let (mut requests, mut cost) = (0, 0);
+    let mut count = |arguments: &Value, answer: &Value| {
+        requests += 1;
+        let text = answer["content"][0]["text"].as_str().unwrap();
+        cost += tokens(&arguments.to_string()) + tokens(text);
+    };
+    let shown = fixture.reader.session.call("place_calls", list.clone()).await;
+    count(&list, &shown["result"]);
+    let shown = &shown["result"]["structuredContent"];
+    let batch = shown["batch_id"].clone();
+    let yes = json!({"batch_id": batch, "confirmation_token": shown["confirmation_token"]});
+    let started = fixture.reader.session.call("place_calls", yes.clone()).await;
+    count(&yes, &started["result"]);
+    fixture.finish(&batch).await;
+    let wait = json!({"batch_id": batch, "wait_seconds": 300});
+    let table = fixture.reader.session.call("get_batch", wait.clone()).await;
+    count(&wait, &table["result"]);
+    assert_eq!(requests, 3);
+    assert!(cost <= 2_500, "{cost} tokens");
+    println!("{requests} requests, {cost} tokens");
+    fixture.close().await;
+}
