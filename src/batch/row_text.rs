@@ -10,25 +10,24 @@ use jiff::Timestamp;
 /// A cell that begins with one of these is a formula to a spreadsheet.
 const FORMULA_STARTS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
-impl BatchReport {
-    /// The names of the result fields, in the order in which they first appear.
-    #[must_use]
-    pub fn result_fields(&self) -> Vec<&str> {
-        let mut fields: Vec<&str> = Vec::new();
-        for name in self.rows.iter().filter_map(RowReport::fields).flat_map(Map::keys) {
-            if !fields.contains(&name.as_str()) {
-                fields.push(name);
-            }
+/// The names of the result fields of these rows, in the order in which they first appear.
+pub fn result_fields<'a>(rows: impl IntoIterator<Item = &'a RowReport>) -> Vec<&'a str> {
+    let mut fields: Vec<&str> = Vec::new();
+    for name in rows.into_iter().filter_map(RowReport::fields).flat_map(Map::keys) {
+        if !fields.contains(&name.as_str()) {
+            fields.push(name);
         }
-        fields
     }
+    fields
+}
 
+impl BatchReport {
     /// The rows as CSV, with a header. Cells that come from outside cannot be formulas.
     ///
     /// # Errors
     /// The CSV cannot be written.
     pub fn to_csv(&self) -> Result<String, csv::Error> {
-        let fields = self.result_fields();
+        let fields = result_fields(&self.rows);
         let mut writer = csv::Writer::from_writer(Vec::new());
         let results = fields.iter().map(|field| format!("result.{field}"));
         let header = ["row", "to", "name", "state", "outcome"].map(str::to_owned).into_iter();

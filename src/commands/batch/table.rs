@@ -7,6 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use super::super::style::Style;
 use crate::batch::report::{BatchReport, RowReport};
+use crate::batch::row_text::result_fields;
 use callingbox::shown_text::one_line;
 
 /// The maximum length of a cell, in characters.
@@ -47,7 +48,7 @@ pub(super) fn render_rows<'a>(
     report: &BatchReport,
     rows: impl Iterator<Item = &'a RowReport>,
 ) -> String {
-    let fields = report.result_fields();
+    let fields = result_fields(&report.rows);
     let mut header = vec!["name", "number", "state"];
     header.extend(&fields);
     header.extend(["attempts", "note"]);
