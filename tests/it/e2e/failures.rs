@@ -361,7 +361,12 @@ async fn no_text_names_an_unavailable_tool() {
         "receptionist",
         "set_me_up"
     ]);
-    let calling = json!(["appointment_confirmation", "lead_qualification", "payment_collection"]);
+    let calling = json!([
+        "call_list",
+        "appointment_confirmation",
+        "lead_qualification",
+        "payment_collection"
+    ]);
     for (flags, prompts) in [
         (&[][..], all_prompts),
         (&["--read-only"], json!([])),

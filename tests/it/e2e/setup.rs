@@ -71,6 +71,7 @@ fn assert_contains(text: &str, parts: &[&str]) {
 #[tokio::test]
 async fn a_complete_run_buys_one_number_makes_one_agent_and_places_one_call() {
     let (sandbox, control) = fast_simulator().await;
+    control.request("POST", "/sandbox/clock", Some(json!({"speed": 200}))).await;
     let home = Home::new();
     let text = complete_setup(&home, &sandbox, &[BUY, AGENT, CALL].concat()).await;
     assert_contains(
@@ -95,7 +96,9 @@ async fn a_complete_run_buys_one_number_makes_one_agent_and_places_one_call() {
     assert_eq!(dialed[0]["to"], "+13105550100");
     assert_eq!(control.count("POST", "/v1/numbers/purchase").await, 1);
 
-    // A second run asks nothing about number and agent, and does not place the call again.
+    // A second run asks nothing about number and agent, and does not place the call again. It is soon after the first by
+    // the simulator's clock.
+    control.request("POST", "/sandbox/clock", Some(json!({"manual": true}))).await;
     let text = complete_setup(&home, &sandbox, "+13105550100\n").await;
     assert_contains(&text, &["OK   Agent: Tester (", "nothing rings now", "\ncompleted, "]);
     assert!(!text.contains("Type yes"), "{text}");
