@@ -114,10 +114,10 @@ struct InboundCall<'a> {
     scenario: Option<&'a str>,
 }
 
-/// The scenario that a caller's number selects, as a destination does: +1, any area code, 555, and 0100 to 0115.
+/// The scenario that a caller's number selects, as a destination does: +1, any area code, 555, and 0100 to 0116.
 fn parse_scenario(caller: &E164) -> Option<&str> {
     let digits = caller.as_str().strip_prefix("+1").filter(|rest| rest.len() == 10)?;
-    digits.get(3..)?.strip_prefix("555").filter(|digits| ("0100"..="0115").contains(digits))
+    digits.get(3..)?.strip_prefix("555").filter(|digits| ("0100"..="0116").contains(digits))
 }
 
 impl Simulator {

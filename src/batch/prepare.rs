@@ -20,6 +20,7 @@ use crate::dialing::ledger::{
     DispatchLookup, EarlierDispatch, Fingerprint, Ledger, Person, RowRecord, RowState,
 };
 use crate::dialing::limits::OrderKind;
+use crate::dialing::opt_outs::OPTED_OUT;
 use crate::dialing::order::CALL_HOLD;
 use crate::dialing::policy::{AttemptDecision, Decision, PolicyInput};
 use crate::dialing::rules::DialingRules;
@@ -213,6 +214,13 @@ async fn check_rows(
             })
         })
     };
+    let hashes = rows.iter().map(|row| row.callee.hash.clone()).collect();
+    let opted_out = ledger.are_opted_out(account.id(), hashes, now.dialing).await?;
+    for (row, is_opted_out) in rows.iter_mut().zip(opted_out) {
+        if is_opted_out && row.state == RowState::Waiting {
+            refuse_row(row, OPTED_OUT.to_owned());
+        }
+    }
     let (mut reasons, mut allows_batch) = (Vec::new(), true);
     let never_asks =
         rules.confirm == crate::dialing::confirm::ConfirmMode::Never && !rules.require_human;

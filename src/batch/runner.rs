@@ -26,6 +26,7 @@ use crate::dialing::ledger::{
     AccountRef, Attempt, AttemptStop, BatchChange, BatchRecord, BatchState, BatchTask, ConfirmedBy,
     DispatchRecord, Fingerprint, PauseReason, RowRecord, RowState,
 };
+use crate::dialing::opt_outs::OPTED_OUT;
 use crate::dialing::order::{DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialError, DialResult, Dialed};
 use crate::dialing::policy::{Decision, RuleName};
@@ -86,6 +87,7 @@ pub(super) fn spawn(
         failures: 0,
         failure_pauses: 0,
         matches: 0,
+        opt_out_version: 0,
         not_before: None,
         clocks: ClockGuard::new(),
     };
@@ -133,6 +135,8 @@ struct Runner {
     failure_pauses: u32,
     /// How many results fit the stop condition.
     matches: u32,
+    /// How many opt-outs this process had recorded when the rows were last checked against the list.
+    opt_out_version: u64,
     /// No call starts before this time: CallingBox asked to wait.
     not_before: Option<Timestamp>,
     clocks: ClockGuard,
@@ -177,13 +181,16 @@ impl Runner {
             let now = self.dialer.now().await;
             self.check_clocks(now);
             let is_paused = self.update_pause(now);
+            let mut is_renewed = false;
             if Instant::now() >= renew_at || is_paused != self.record.pause.is_some() {
                 if !self.renew(now).await {
                     return RunEnd::Lost;
                 }
                 renew_at = Instant::now() + RENEWAL_PERIOD;
+                is_renewed = true;
             }
             self.close_rows(now.dialing).await;
+            self.refuse_opted_out_rows(now.dialing, is_renewed).await;
             if !is_paused && !self.start_due_rows(now.dialing).await {
                 return RunEnd::Lost;
             }
@@ -363,6 +370,36 @@ impl Runner {
         }
     }
 
+    /// Refuses the waiting rows whose numbers were put on the do-not-call list: at once if this process recorded one, and
+    /// otherwise (`is_due`) once in a while. What counts is the ledger's own check when an attempt begins.
+    async fn refuse_opted_out_rows(&mut self, now: Timestamp, is_due: bool) {
+        let version = self.dialer.opt_out_version();
+        if !is_due && version == self.opt_out_version {
+            return;
+        }
+        self.opt_out_version = version;
+        let waiting: Vec<usize> = (0..self.rows.len())
+            .filter(|index| self.rows.get(*index).is_some_and(|row| row.state == RowState::Waiting))
+            .collect();
+        let callees =
+            waiting.iter().filter_map(|index| Some(self.rows.get(*index)?.callee.hash.clone()));
+        let callees = callees.collect();
+        let opted_out = match self.dialer.ledger().await {
+            Ok(ledger) => ledger.are_opted_out(self.account_ref.id(), callees, now).await,
+            Err(error) => Err(error),
+        };
+        let opted_out = opted_out.unwrap_or_else(|error| {
+            let batch = &self.record.batch_id;
+            tracing::warn!(%batch, %error, "the do-not-call list could not be read; each call checks it again");
+            Vec::new()
+        });
+        for (index, is_opted_out) in waiting.into_iter().zip(opted_out) {
+            if is_opted_out {
+                self.set_row(index, RowState::Refused, OPTED_OUT).await;
+            }
+        }
+    }
+
     /// Claims and sends the attempts that are due. Returns `false` if the batch was stopped.
     async fn start_due_rows(&mut self, now: Timestamp) -> bool {
         if now < self.record.start_at || self.not_before.is_some_and(|at| now < at) {
@@ -492,6 +529,10 @@ impl Runner {
                     StartResult::Waits
                 }
             }
+            ClaimResult::OptedOut(refusal) => {
+                self.set_row(index, RowState::Refused, &refusal.reason).await;
+                StartResult::Waits
+            }
             ClaimResult::Stopped(AttemptStop::AttemptTaken) => {
                 self.set_row(index, RowState::Unknown, "another process began this attempt").await;
                 StartResult::Waits
@@ -604,6 +645,11 @@ impl Runner {
                 self.set_unknown(index, "another process took the call over").await;
             }
             Err(DialError::Stopped(_)) => self.release_row(index, None).await,
+            // It asked not to be called again after the attempt began.
+            Err(DialError::Refused(refusal)) => {
+                self.release_row(index, None).await;
+                self.set_row(index, RowState::Refused, &refusal.reason).await;
+            }
             Err(DialError::NotPlaced(error)) => self.record_not_placed(index, now, &error).await,
             Err(error) => {
                 self.release_row(index, Some(add(now, FAILURE_PAUSE))).await;

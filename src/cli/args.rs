@@ -54,6 +54,48 @@ pub enum PolicyCommand {
 }
 
 #[derive(Debug, Args)]
+pub struct OptOutArgs {
+    #[command(subcommand)]
+    pub command: OptOutCommand,
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OptOutCommand {
+    /// Put a number on the list.
+    Add {
+        /// The number in E.164 form, such as +14155550100.
+        number: String,
+        /// Why, such as what the person said.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// The number may be called again after so many days. Default: never.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: Option<u32>,
+    },
+    /// Print the list.
+    List {
+        /// Print whole numbers.
+        #[arg(long)]
+        full: bool,
+        /// Include entries that were removed or have expired.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Take a number off the list. Asks for its last four digits and for the reason, which is kept.
+    Remove {
+        /// The number in E.164 form, such as +14155550100.
+        number: String,
+    },
+    /// Put the numbers of a CSV file on the list. Its first line names the columns number, reason and expires_at, or the
+    /// first column is the number.
+    Import { file: PathBuf },
+    /// Print the list as CSV, with whole numbers.
+    Export,
+}
+
+#[derive(Debug, Args)]
 pub struct PolicyCheckArgs {
     /// The number in E.164 form, such as +14155550100.
     pub number: String,

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 
 pub use self::args::{
     CatalogueArgs, CatalogueFormat, CompletionsArgs, ConfigArgs, DoctorArgs, InstallArgs, ManArgs,
-    PolicyCheckArgs, PolicyCommand, ReceiptsArgs, SandboxArgs,
+    OptOutArgs, OptOutCommand, PolicyCheckArgs, PolicyCommand, ReceiptsArgs, SandboxArgs,
 };
 pub use self::batch::{
     BatchCommand, BatchIdArgs, BatchResumeArgs, BatchRunArgs, BatchShowArgs, RetryOn, YesArgs,
@@ -69,6 +69,9 @@ pub enum Command {
     /// Explain the calling rules for a number, or write a file to start from.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// The do-not-call list: the numbers of people who asked not to be called again.
+    #[command(name = "optout")]
+    OptOut(OptOutArgs),
     /// Add this server to the configuration of an MCP client; without a client, list the clients found here.
     Install(InstallArgs),
     /// Make the first call: set the API key, a number and an agent, and call your own telephone.

@@ -11,6 +11,7 @@ mod healthcheck;
 mod http;
 mod install;
 mod oauth;
+mod optout;
 mod output;
 mod own_command;
 mod policy;
@@ -151,6 +152,7 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
         Some(Command::Config(options)) => config::run(&options, &global, &file, &folders),
         Some(Command::Receipts(options)) => receipts::run(&options, &global, &file, &folders).await,
         Some(Command::Policy(command)) => policy::run(&command, &global, &file, &folders).await,
+        Some(Command::OptOut(options)) => optout::run(&options, &global, &file, &folders).await,
         Some(Command::Install(options)) => install::run(&options, &global, &file, &folders),
         Some(Command::Setup) => setup::run(&global, &file, &folders).await,
         Some(Command::Doctor(options)) => doctor::run(options, global).await.map(|_| ()),

@@ -9,8 +9,9 @@ use crate::cli::{Global, PolicyCheckArgs, PolicyCommand};
 use crate::config::{self, ConfigFile, UserFolders};
 use crate::dialing::caller::CallerName;
 use crate::dialing::destination::{Destination, is_emergency_text};
-use crate::dialing::ledger::{LedgerLocation, open_ledger};
+use crate::dialing::ledger::{LedgerLocation, OptOut, open_ledger};
 use crate::dialing::limits::{CallLimits, Usage};
+use crate::dialing::opt_outs::refuse_call;
 use crate::dialing::order::CALL_HOLD;
 use crate::dialing::organization::{UnknownAccount, find_account};
 use crate::dialing::policy::{PolicyInput, starter_file};
@@ -80,7 +81,10 @@ async fn explain_number(
         usage: &used.usage,
         hold: CALL_HOLD,
     };
-    let decision = rules.policy.evaluate(&request);
+    let decision = match &used.opt_out {
+        Some(entry) => refuse_call(entry).into(),
+        None => rules.policy.evaluate(&request),
+    };
     let explained = rules.explain(&request, &decision, used.known_destination);
     let note = used.unknown.map(|why| {
         format!("note       the usage of the limits is unknown, so it is not counted: {why}\n")
@@ -95,6 +99,8 @@ struct UsedLimits {
     usage: Usage,
     /// Whether the number was called before.
     known_destination: bool,
+    /// The entry of the do-not-call list.
+    opt_out: Option<OptOut>,
     /// Why the usage is unknown; it then counts as none.
     unknown: Option<String>,
 }
@@ -109,8 +115,13 @@ async fn load_used_limits(
     (global, file, folders): (&Global, &ConfigFile, &UserFolders),
 ) -> anyhow::Result<UsedLimits> {
     let now = at.unwrap_or_else(Timestamp::now);
-    let used =
-        |unknown| UsedLimits { now, usage: Usage::default(), known_destination: false, unknown };
+    let used = |unknown| UsedLimits {
+        now,
+        usage: Usage::default(),
+        known_destination: false,
+        opt_out: None,
+        unknown,
+    };
     let unknown = |why: String| Ok(used(Some(why)));
     let environment = global.environment();
     // Without a ledger, nothing was dialed.
@@ -158,5 +169,6 @@ async fn load_used_limits(
     let usage =
         ledger.measure_usage(account.id(), caller, Some(&callee), limits, CALL_HOLD, now).await?;
     let known_destination = ledger.is_known_destination(account.id(), &callee).await?;
-    Ok(UsedLimits { now, usage, known_destination, unknown: None })
+    let opt_out = ledger.find_opt_out(account.id(), &callee, now).await?;
+    Ok(UsedLimits { now, usage, known_destination, opt_out, unknown: None })
 }

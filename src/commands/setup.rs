@@ -4,7 +4,6 @@
 //! It keeps no state: each step first checks what exists, so that a second run continues where the first one stopped.
 //! Everything that costs money goes through the same [`Dialer`] as the tools, and only after the user typed `yes`.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +27,7 @@ use crate::dialing::confirm::{ConfirmContext, Confirmation, confirmation_require
 use crate::dialing::destination::{Destination, NumberType, is_emergency_text};
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::ConfirmedBy;
+use crate::dialing::opt_outs::RESULT_FIELD;
 use crate::dialing::order::{DialRequest, Order, Placed, describe_call_cost};
 use crate::dialing::outcome::{DialResult, Dialed};
 use crate::dialing::policy_check::PolicyCheck;
@@ -347,10 +347,14 @@ impl Setup {
             self.prompter.ask_line(&format!("What is its name? (Enter: {DEFAULT_NAME}) ")).await?,
             DEFAULT_NAME,
         );
-        let returns = [("heard_well", ReturnType::Boolean), ("remark", ReturnType::String)];
+        let mut returns = vec![("heard_well", ReturnType::Boolean), ("remark", ReturnType::String)];
+        if self.account.dialer()?.rules().ask_do_not_call {
+            returns.push((RESULT_FIELD, ReturnType::Boolean));
+        }
+        let returns = returns.into_iter().map(|(name, kind)| (name.to_owned(), kind)).collect();
         let agent = AgentCreate {
             instructions: Some(instructions),
-            returns: Some(BTreeMap::from(returns.map(|(name, kind)| (name.to_owned(), kind)))),
+            returns: Some(returns),
             number_ids: Some(vec![number.id.clone()]),
             ..AgentCreate::new(name, AgentType::Outbound)
         };

@@ -83,6 +83,8 @@ pub struct DialingConfig {
     /// The first call to a number, every purchase and what a rule marks `ask` need the user's own answer. A client that
     /// cannot ask its user is refused.
     pub require_human: bool,
+    /// A new outbound agent also reports whether the person asked not to be called again (`do_not_call`).
+    pub ask_do_not_call: bool,
     /// Seconds during which a repeated call is answered with the first one.
     pub repeat_window_seconds: u32,
     /// Seconds that the user has to answer a question for confirmation.
@@ -101,6 +103,7 @@ impl Default for DialingConfig {
         Self {
             confirm: None,
             require_human: false,
+            ask_do_not_call: true,
             repeat_window_seconds: 600,
             confirm_timeout_seconds: 120,
             webhook_hosts: WebhookHosts::default(),
@@ -154,6 +157,7 @@ impl DialingConfig {
             policy,
             confirm: self.confirm.unwrap_or(default_confirm),
             require_human: self.require_human,
+            ask_do_not_call: self.ask_do_not_call,
             repeat_window: SignedDuration::from_secs(self.repeat_window_seconds.into()),
             thinking_time: Duration::from_secs(self.confirm_timeout().into()),
             webhook_hosts: self.webhook_hosts.clone(),

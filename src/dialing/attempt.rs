@@ -30,6 +30,8 @@ pub enum ClaimResult {
     Unresolved(Box<DispatchRecord>),
     /// A limit is reached.
     LimitReached(PolicyRefusal),
+    /// The number is on the do-not-call list.
+    OptedOut(PolicyRefusal),
     /// The batch has stopped.
     Stopped(AttemptStop),
 }
@@ -79,6 +81,10 @@ impl Dialer {
         let ledger = self.ledger().await?.as_ref();
         let account = self.account_for(request).await?;
         let authorization = Authorization { rule, confirmed_by };
+        let callee = request.callee(&account);
+        if let Some(refusal) = self.check_opt_out(ledger, &account, callee.as_ref()).await? {
+            return Ok(ClaimResult::OptedOut(refusal));
+        }
         let mut was_resolved = false;
         loop {
             let (intent, constraints) = self.new_intent(&account, request, &authorization).await;
@@ -87,6 +93,10 @@ impl Dialer {
                 BeginResult::LimitReached(reached) => {
                     let refusal = self.rules().policy.limit_refusal(reached);
                     return Ok(ClaimResult::LimitReached(refusal));
+                }
+                BeginResult::OptedOut => {
+                    let refusal = self.opt_out_refusal(ledger, &account, callee.as_ref()).await?;
+                    return Ok(ClaimResult::OptedOut(refusal));
                 }
                 BeginResult::Stopped(stop) => return Ok(ClaimResult::Stopped(stop)),
                 BeginResult::Earlier(earlier) => earlier,

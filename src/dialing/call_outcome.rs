@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use callingbox::MilliCents;
-use callingbox::{Call, CallStatus, ReservationStatus};
+use callingbox::{Call, CallStatus, ReservationStatus, ResultStatus};
 
 /// The outcome of a call. A purchase that succeeded is `Completed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -77,11 +77,13 @@ impl CallOutcome {
     }
 }
 
-/// The end of a call: its outcome, and its cost once that is known.
+/// The end of a call: its outcome, its cost once that is known, and whether its result was there to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallEnd {
     pub outcome: CallOutcome,
     pub cost: Option<MilliCents>,
+    /// The result will not change any more, or there will be none.
+    pub is_result_final: bool,
 }
 
 impl CallEnd {
@@ -96,8 +98,16 @@ impl CallEnd {
         let is_free = call.reservation_status == Some(ReservationStatus::Released)
             || matches!(outcome, CallOutcome::NoAnswer | CallOutcome::Busy);
         let cost = call.billing_amount_milli_cents.or(is_free.then_some(MilliCents::ZERO));
-        Some(Self { outcome, cost })
+        Some(Self { outcome, cost, is_result_final: has_final_result(call, outcome) })
     }
+}
+
+/// Whether the result of a call that has ended will not change any more. Only a conversation has a result.
+fn has_final_result(call: &Call, outcome: CallOutcome) -> bool {
+    let is_wanted = call.returns.as_ref().is_some_and(|returns| !returns.is_empty());
+    let is_extracted =
+        matches!(call.result_status, Some(ResultStatus::Completed | ResultStatus::Failed));
+    outcome != CallOutcome::Completed || !is_wanted || is_extracted
 }
 
 #[cfg(test)]
@@ -125,7 +135,7 @@ mod tests {
             ("no_answer", json!({"answered_by": "machine"}), CallOutcome::Voicemail, None),
         ] {
             let call = call(status, fields);
-            let end = CallEnd { outcome, cost: cost.map(MilliCents) };
+            let end = CallEnd { outcome, cost: cost.map(MilliCents), is_result_final: true };
             assert_eq!(CallEnd::from_call(&call), Some(end), "{call:?}");
         }
         assert_eq!(CallEnd::from_call(&call("parked", json!({}))), None);

@@ -4,7 +4,7 @@
 //! `dispatch` places it, and `recovery` determines the result of an earlier one.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -48,6 +48,8 @@ pub struct Dialer {
     recorded_outcomes: RecordedOutcomes,
     pub(super) tasks: TaskTracker,
     batches: BatchTable,
+    /// Counts the opt-outs that this process has recorded.
+    pub(super) opt_out_version: AtomicU64,
     /// Whether the recovery of abandoned dispatches was started.
     pub(super) recovery_started: AtomicBool,
 }
@@ -74,6 +76,7 @@ impl Dialer {
             recorded_outcomes: RecordedOutcomes::default(),
             tasks: TaskTracker::new(),
             batches: BatchTable::default(),
+            opt_out_version: AtomicU64::default(),
             recovery_started: AtomicBool::new(false),
         }
     }
@@ -151,7 +154,7 @@ impl Dialer {
         lease_duration(self.api.config().timeouts.total)
     }
 
-    /// Records the end of a call that the ledger knows. A failure is only logged: the next reader of the call tries
+    /// Records the end of a call that the ledger knows, and of any call what its result says of calling again. A failure is only logged: the next reader of the call tries
     /// again.
     pub async fn record_call_end(&self, call: &Call) {
         let Some(end) = CallEnd::from_call(call) else { return };
@@ -160,7 +163,8 @@ impl Dialer {
         }
         let record = async {
             let account = self.account().await?;
-            self.ledger().await?.record_end(account.id(), call.id.as_str(), end).await?;
+            let ledger = self.ledger().await?.as_ref();
+            self.record_result(ledger, &account, call, end).await?;
             Ok::<(), UnknownAccount>(())
         };
         match tokio::time::timeout(RECORD_TIMEOUT, record).await {
@@ -189,8 +193,11 @@ impl Dialer {
         if let Placed::Number(number) = placed {
             // The hold covers the first payment; the monthly price may be higher.
             let monthly = number.monthly_cost_cents.map(MilliCents::from_cents);
-            let end =
-                CallEnd { outcome: CallOutcome::Completed, cost: Some(record.hold).max(monthly) };
+            let end = CallEnd {
+                outcome: CallOutcome::Completed,
+                cost: Some(record.hold).max(monthly),
+                is_result_final: true,
+            };
             if let Err(error) = ledger.record_end(account, placed.id(), end).await {
                 tracing::warn!(%dispatch, %error, "number bought, but its cost could not be written to the ledger");
             }

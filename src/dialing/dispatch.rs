@@ -106,6 +106,9 @@ impl Dialer {
             LeaseRenewal::Lost => {
                 return self.answer_withheld(ledger.as_ref(), account, &record, request).await;
             }
+            LeaseRenewal::OptedOut => {
+                return self.record_opted_out(ledger.as_ref(), account, &record).await;
+            }
             LeaseRenewal::Stopped(stop) => {
                 return self.record_stopped(ledger.as_ref(), &record, stop).await;
             }
@@ -127,6 +130,9 @@ impl Dialer {
             // The process was stopped for too long, and another one may have placed the order since.
             Err(error) if matches!(error.kind(), ErrorKind::Withheld) => {
                 match guard.renew().await? {
+                    LeaseRenewal::OptedOut => {
+                        self.record_opted_out(ledger.as_ref(), account, &record).await
+                    }
                     LeaseRenewal::Stopped(stop) => {
                         self.record_stopped(ledger.as_ref(), &record, stop).await
                     }
@@ -161,6 +167,19 @@ impl Dialer {
         let (account, dispatch) = (&record.account_id, record.dispatch_id);
         ledger.record_not_placed(account, dispatch, &error.to_string()).await?;
         Err(error)
+    }
+
+    /// Records that the request was not sent, because its number was put on the do-not-call list meanwhile.
+    async fn record_opted_out(
+        &self,
+        ledger: &dyn Ledger,
+        account: &AccountRef,
+        record: &DispatchRecord,
+    ) -> Result<Dialed, DialError> {
+        let refusal = self.opt_out_refusal(ledger, account, record.callee.as_ref()).await?;
+        let dispatch = record.dispatch_id;
+        ledger.record_not_placed(account.id(), dispatch, &refusal.reason).await?;
+        Err(DialError::Refused(refusal))
     }
 
     /// The answer to an order whose request was withheld: that of the process that has taken the order over.
@@ -223,8 +242,8 @@ impl Dialer {
         // The request has been sent: a failure of the ledger must neither end the search nor be reported as a refusal.
         let (now, lease) = (self.now().await, self.lease(search::LIMIT));
         match ledger.renew_lease(account, dispatch, record.generation, now, lease).await {
-            // A batch that has stopped changes nothing for a request that was sent.
-            Ok(LeaseRenewal::Renewed | LeaseRenewal::Stopped(_)) => {}
+            // A batch that has stopped changes nothing for a request that was sent, nor does an opt-out.
+            Ok(LeaseRenewal::Renewed | LeaseRenewal::OptedOut | LeaseRenewal::Stopped(_)) => {}
             Ok(LeaseRenewal::Lost) => {
                 tracing::warn!(%dispatch, "another process has taken over this dispatch");
             }

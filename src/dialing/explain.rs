@@ -407,6 +407,7 @@ mod tests {
             policy: Policy::from_toml(policy).unwrap(),
             confirm,
             require_human,
+            ask_do_not_call: true,
             repeat_window: SignedDuration::from_secs(600),
             thinking_time: std::time::Duration::from_secs(120),
             webhook_hosts: Default::default(),

@@ -114,7 +114,9 @@ impl Lease {
             tracing::warn!(%dispatch, "this process was stopped before it sent a request; renewing the lease");
             match self.renew().await {
                 Ok(LeaseRenewal::Renewed) => {}
-                Ok(LeaseRenewal::Lost | LeaseRenewal::Stopped(_)) => return false,
+                Ok(LeaseRenewal::Lost | LeaseRenewal::OptedOut | LeaseRenewal::Stopped(_)) => {
+                    return false;
+                }
                 Err(error) => {
                     tracing::error!(%dispatch, %error, "the lease could not be renewed; the request is withheld");
                     return false;

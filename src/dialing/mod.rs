@@ -27,6 +27,7 @@ pub mod explain;
 mod lease;
 pub mod ledger;
 pub mod limits;
+pub mod opt_outs;
 pub mod order;
 pub mod organization;
 pub mod outcome;

@@ -6,7 +6,7 @@ use super::call_outcome::CallEnd;
 use super::caller::CallerName;
 use super::destination::Destination;
 use super::dialer::Dialer;
-use super::ledger::{AccountId, DispatchState, Ledger, LedgerError, MAX_PAGE, RecordFilter};
+use super::ledger::{AccountRef, DispatchState, Ledger, LedgerError, MAX_PAGE, RecordFilter};
 use super::limits::{DAY, Limit, Usage};
 use super::order::{DialRequest, Order};
 use super::organization::UnknownAccount;
@@ -52,12 +52,13 @@ impl Dialer {
         let is_reached =
             |limit| limits.check_limit(limit, request.kind(), &usage, request.hold()).is_some();
         if relieved.into_iter().any(is_reached) {
-            if self.sync_finished_calls(ledger, account.id(), now).await? {
+            if self.sync_finished_calls(ledger, &account, now).await? {
                 self.recover_abandoned(ledger, account.id()).await?;
             }
             usage = measure().await?;
         }
-        let (decision, local_times) = match &request.order {
+        let opt_out = self.check_opt_out(ledger, &account, callee.as_ref()).await?;
+        let (mut decision, local_times) = match &request.order {
             Order::Call(call) => {
                 let destination = Destination::from_number(&call.to);
                 let decision = rules.policy.evaluate(&PolicyInput {
@@ -76,6 +77,9 @@ impl Dialer {
                 (rules.policy.evaluate_purchase(&usage, request.hold()), Vec::new())
             }
         };
+        if let Some(refusal) = opt_out {
+            decision = refusal.into();
+        }
         for shadow in &decision.shadow {
             tracing::warn!(rule = %shadow.rule, action = %shadow.action, reason = %shadow.reason, "a calling rule in shadow mode would have acted; the call is not affected");
         }
@@ -104,7 +108,7 @@ impl Dialer {
             return Ok(usage);
         }
         // Calls that nobody waited for may have ended.
-        self.sync_finished_calls(ledger, account.id(), now).await?;
+        self.sync_finished_calls(ledger, &account, now).await?;
         Ok(measure().await?)
     }
 
@@ -113,12 +117,12 @@ impl Dialer {
     async fn sync_finished_calls(
         &self,
         ledger: &dyn Ledger,
-        account: &AccountId,
+        account: &AccountRef,
         now: Timestamp,
     ) -> Result<bool, LedgerError> {
         let records = ledger
             .list_records(RecordFilter {
-                account_id: Some(account.clone()),
+                account_id: Some(account.id().clone()),
                 since: now.checked_sub(DAY).ok(),
                 limit: MAX_PAGE,
                 ..RecordFilter::default()
@@ -140,7 +144,7 @@ impl Dialer {
         };
         for call in page.data.iter().filter(|call| running.contains(&call.id.as_str())) {
             if let Some(end) = CallEnd::from_call(call) {
-                ledger.record_end(account, call.id.as_str(), end).await?;
+                self.record_result(ledger, account, call, end).await?;
             }
         }
         Ok(true)

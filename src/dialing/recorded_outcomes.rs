@@ -47,7 +47,11 @@ mod tests {
     use callingbox::MilliCents;
 
     fn end(cost: Option<u64>) -> CallEnd {
-        CallEnd { outcome: CallOutcome::Completed, cost: cost.map(MilliCents) }
+        CallEnd {
+            outcome: CallOutcome::Completed,
+            cost: cost.map(MilliCents),
+            is_result_final: true,
+        }
     }
 
     #[tokio::test(start_paused = true)]

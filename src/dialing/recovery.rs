@@ -81,6 +81,10 @@ impl Dialer {
         request: &DialRequest,
         authorization: &Authorization,
     ) -> Result<BeginOutcome, DialError> {
+        let callee = request.callee(account);
+        if let Some(refusal) = self.check_opt_out(ledger, account, callee.as_ref()).await? {
+            return Err(DialError::Refused(refusal));
+        }
         let mut attempts = 0;
         loop {
             let (intent, constraints) = self.new_intent(account, request, authorization).await;
@@ -89,6 +93,10 @@ impl Dialer {
                 BeginResult::Earlier(earlier) => earlier,
                 BeginResult::LimitReached(reached) => {
                     return Err(DialError::Refused(self.rules().policy.limit_refusal(reached)));
+                }
+                BeginResult::OptedOut => {
+                    let refusal = self.opt_out_refusal(ledger, account, callee.as_ref()).await?;
+                    return Err(DialError::Refused(refusal));
                 }
                 BeginResult::Stopped(stop) => return Err(DialError::Stopped(stop)),
             };

@@ -20,6 +20,8 @@ pub struct DialingRules {
     pub confirm: ConfirmMode,
     /// Only the user's own answer counts as a confirmation.
     pub require_human: bool,
+    /// A new outbound agent reports whether the person asked not to be called again.
+    pub ask_do_not_call: bool,
     /// How long an identical order is answered with the first one.
     pub repeat_window: SignedDuration,
     /// How long the server waits for the user's answer to a question.

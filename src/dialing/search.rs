@@ -279,6 +279,7 @@ mod tests {
             hold: MilliCents::ZERO,
             state: DispatchState::Intent,
             attempt: None,
+            is_result_read: false,
         }
     }
 

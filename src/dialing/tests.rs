@@ -182,6 +182,7 @@ fn new_dialer(url: &str, key: &str, policy: &str, directory: &Path) -> Arc<Diale
         policy: Policy::from_toml(policy).unwrap(),
         confirm: ConfirmMode::Never,
         require_human: false,
+        ask_do_not_call: true,
         repeat_window: SignedDuration::from_mins(10),
         thinking_time: std::time::Duration::from_secs(1),
         webhook_hosts: Default::default(),

@@ -297,7 +297,8 @@ fn toolsets_are_those_of_the_design() {
             "list_calls",
             "place_calls",
             "get_batch",
-            "cancel_batch"
+            "cancel_batch",
+            "record_opt_out"
         ]
     );
     assert_eq!(of(Toolset::Account), ["get_account"]);

@@ -10,6 +10,7 @@ use crate::cli::{self, Global};
 use crate::commands::own_command::own_command;
 use crate::commands::ready_agent::find_ready_agent;
 use crate::config::{self, ConfigFile, KeySource, NetworkVariableError, UserFolders};
+use crate::dialing::opt_outs::RESULT_FIELD;
 use crate::env_var::read_env_var;
 use crate::mcp::reply::text::one_line;
 use crate::protected_file::{can_others_read, check_writers, hide_command};
@@ -17,7 +18,8 @@ use crate::runtime::{self, SimulatorConnection, client_config};
 use crate::system::Os;
 use callingbox::E164;
 use callingbox::{
-    self, AgentType, ApiClient, ApiKey, BaseUrl, ErrorKind, PageRequest, Phase, Probe, Timeouts,
+    self, Agent, AgentType, ApiClient, ApiKey, BaseUrl, ErrorKind, PageRequest, Phase, Probe,
+    Timeouts,
 };
 
 /// Short, because the user waits.
@@ -42,6 +44,10 @@ const ACCESS: &str = "access";
 const CLOCK: &str = "clock";
 const NUMBER: &str = "number";
 const AGENT: &str = "agent";
+const DO_NOT_CALL: &str = "do_not_call";
+
+/// How many agents are named.
+const MAX_NAMED_AGENTS: usize = 10;
 
 /// Checks key, base URL, network, access, clock, number and agent, in this order.
 pub(super) async fn check_api(
@@ -366,7 +372,42 @@ async fn check_number_and_agent(
         }
         None => Finding::warn(AGENT, "no outbound agent has a number to call from", setup),
     };
-    vec![number, agent]
+    let mut findings = vec![number, agent];
+    findings.extend(check_do_not_call(&agents));
+    findings
+}
+
+/// Names the outbound agents whose results do not say whether the person asked not to be called again.
+fn check_do_not_call(agents: &[Agent]) -> Option<Finding> {
+    let has_field = |agent: &Agent| {
+        agent.returns.as_ref().is_some_and(|returns| returns.get(RESULT_FIELD).is_some())
+    };
+    let is_asked = |agent: &&Agent| agent.archived_at.is_none();
+    let active: Vec<&Agent> = agents.iter().filter(is_asked).collect();
+    let without: Vec<String> = active
+        .iter()
+        .filter(|agent| !has_field(agent))
+        .take(MAX_NAMED_AGENTS)
+        .map(|agent| {
+            let name = one_line(agent.name.as_deref().unwrap_or("unnamed"), 80);
+            format!("{name} ({})", agent.id)
+        })
+        .collect();
+    match (active.is_empty(), without.is_empty()) {
+        (true, _) => None,
+        (false, true) => Some(Finding::ok(
+            DO_NOT_CALL,
+            "each outbound agent reports who asked not to be called again",
+        )),
+        (false, false) => Some(Finding::warn(
+            DO_NOT_CALL,
+            format!(
+                "these outbound agents do not report who asked not to be called again: {}",
+                without.join(", ")
+            ),
+            format!("ask your assistant to add the result field {RESULT_FIELD} (boolean) to them"),
+        )),
+    }
 }
 
 #[cfg(test)]

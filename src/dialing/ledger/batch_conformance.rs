@@ -683,7 +683,7 @@ async fn claim_an_attempt_once(ledger: &dyn Ledger) {
     // What really happened is recorded, even if it was thought impossible.
     let late = ledger.record_placed(account.id(), id, "call_first").await.unwrap();
     assert_eq!(late.state.id(), Some("call_first"));
-    let busy = CallEnd { outcome: CallOutcome::Busy, cost: None };
+    let busy = CallEnd { outcome: CallOutcome::Busy, cost: None, is_result_final: true };
     ledger.record_end(account.id(), "call_second", busy).await.unwrap();
     set_back(0).await;
     assert_eq!(claim(1).await, taken);
@@ -1277,6 +1277,7 @@ async fn run_steps(handles: &[Arc<dyn Ledger>; 2], steps: &[Step], tally: &mut T
                     }
                     BeginResult::Stopped(_) => tally.stopped += 1,
                     BeginResult::Earlier(_) | BeginResult::LimitReached(_) => {}
+                    BeginResult::OptedOut => panic!("nobody opted out: {context}"),
                 }
             }
             Step::RenewLease { dispatch } => {
@@ -1294,6 +1295,7 @@ async fn run_steps(handles: &[Arc<dyn Ledger>; 2], steps: &[Step], tally: &mut T
                         assert!(may_dial(*process) && generation == newest, "{context}");
                     }
                     LeaseRenewal::Lost | LeaseRenewal::Stopped(_) => tally.withheld += 1,
+                    LeaseRenewal::OptedOut => panic!("nobody opted out: {context}"),
                 }
             }
             Step::TakeOver { dispatch } => {
@@ -1310,7 +1312,11 @@ async fn run_steps(handles: &[Arc<dyn Ledger>; 2], steps: &[Step], tally: &mut T
                     "not placed" => drop(ledger.record_not_placed(account.id(), id, "no").await),
                     "placed" => drop(ledger.record_placed(account.id(), id, &call).await),
                     _ => {
-                        let end = CallEnd { outcome: CallOutcome::Busy, cost: None };
+                        let end = CallEnd {
+                            outcome: CallOutcome::Busy,
+                            cost: None,
+                            is_result_final: true,
+                        };
                         ledger.record_placed(account.id(), id, &call).await.unwrap();
                         ledger.record_end(account.id(), &call, end).await.unwrap();
                     }

@@ -132,6 +132,7 @@ where
     limit_each_caller(ledger).await;
     remember_accounts_of_keys(ledger).await;
     batch_conformance::test_batches(&open).await;
+    opt_out_conformance::test_opt_outs(&open).await;
     assert_eq!(ledger.secret().await.unwrap(), open().await.secret().await.unwrap());
     assert_ne!(ledger.secret().await.unwrap(), LedgerSecret::new([0; 32]));
 }
@@ -301,6 +302,7 @@ async fn record_a_life(ledger: &dyn Ledger) {
             generation: 1,
             hold: MilliCents(300_000),
             attempt: None,
+            is_result_read: false,
             state: DispatchState::Intent,
         }
     );
@@ -323,11 +325,12 @@ async fn record_a_life(ledger: &dyn Ledger) {
 
     let ended = |outcome, cost| {
         let state = DispatchState::Finished { id: "call_1".into(), outcome, cost };
-        Some(DispatchRecord { state, ..record.clone() })
+        Some(DispatchRecord { state, is_result_read: true, ..record.clone() })
     };
     let cost = Some(MilliCents(7_500));
-    let finish =
-        |outcome, cost| ledger.record_end(account.id(), "call_1", CallEnd { outcome, cost });
+    let finish = |outcome, cost| {
+        ledger.record_end(account.id(), "call_1", CallEnd { outcome, cost, is_result_final: true })
+    };
     assert_eq!(
         finish(CallOutcome::Completed, None).await.unwrap(),
         ended(CallOutcome::Completed, None)
@@ -344,7 +347,11 @@ async fn record_a_life(ledger: &dyn Ledger) {
 
     assert_eq!(
         ledger
-            .record_end(account.id(), "call_2", CallEnd { outcome: CallOutcome::Busy, cost: None })
+            .record_end(
+                account.id(),
+                "call_2",
+                CallEnd { outcome: CallOutcome::Busy, cost: None, is_result_final: true }
+            )
             .await
             .unwrap(),
         None
@@ -429,7 +436,11 @@ async fn recognize_repetitions(ledger: &dyn Ledger) {
         BeginResult::Earlier(EarlierDispatch::Duplicate(first.clone()))
     );
     let first = ledger
-        .record_end(account.id(), "call_r", CallEnd { outcome: CallOutcome::NoAnswer, cost: None })
+        .record_end(
+            account.id(),
+            "call_r",
+            CallEnd { outcome: CallOutcome::NoAnswer, cost: None, is_result_final: true },
+        )
         .await
         .unwrap()
         .unwrap();
@@ -632,7 +643,11 @@ async fn count_money(ledger: &dyn Ledger) {
         .record_end(
             account.id(),
             id,
-            CallEnd { outcome: CallOutcome::Completed, cost: Some(MilliCents(7_500)) },
+            CallEnd {
+                outcome: CallOutcome::Completed,
+                cost: Some(MilliCents(7_500)),
+                is_result_final: true,
+            },
         )
         .await
         .unwrap();
@@ -765,7 +780,11 @@ async fn list_pages(ledger: &dyn Ledger) {
     }
     let busy = made[1].state.id().unwrap().to_owned();
     made[1] = ledger
-        .record_end(account.id(), &busy, CallEnd { outcome: CallOutcome::Busy, cost: None })
+        .record_end(
+            account.id(),
+            &busy,
+            CallEnd { outcome: CallOutcome::Busy, cost: None, is_result_final: true },
+        )
         .await
         .unwrap()
         .unwrap();

@@ -19,6 +19,7 @@ mod batch_record;
 mod error;
 mod ids;
 mod location;
+mod opt_out;
 mod record;
 pub mod redis;
 pub mod sqlite;
@@ -27,6 +28,8 @@ pub mod sqlite;
 mod batch_conformance;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod opt_out_conformance;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -42,6 +45,9 @@ pub use self::ids::{
     IdempotencyKey, InvalidBatchId, InvalidIdempotencyKey, KeyHash, KeyRef, LedgerSecret,
 };
 pub use self::location::{LedgerLocation, open_ledger};
+pub use self::opt_out::{
+    MAX_TOOL_OPT_OUTS, OptOut, OptOutRemoval, OptOutSource, RecordOptOutResult,
+};
 pub use self::record::{
     Attempt, AttemptStop, BeginConstraints, BeginResult, Callee, ConfirmedBy, DispatchLookup,
     DispatchRecord, DispatchState, DispatchStatus, EarlierDispatch, LeaseRenewal, NewIntent,
@@ -52,7 +58,7 @@ use crate::dialing::call_outcome::CallEnd;
 use crate::dialing::caller::CallerName;
 use crate::dialing::clock::ClockReading;
 use crate::dialing::limits::{CallLimits, Usage};
-use callingbox::MilliCents;
+use callingbox::{E164, MilliCents};
 
 /// How long an idempotency key is honored.
 pub const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
@@ -68,7 +74,7 @@ pub const MAX_REASON: usize = 300;
 /// # Errors
 /// Every method fails with a [`LedgerError`] if the ledger cannot be read or written. Then the caller must not dial.
 #[async_trait]
-pub trait Ledger: BatchLedger + Send + Sync + std::fmt::Debug {
+pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
     /// Finds the earlier dispatch that blocks a new one. Writes nothing.
     ///
     /// In this order: a dispatch with the same idempotency key (within [`KEY_LIFETIME`]; if that one was a different
@@ -82,7 +88,8 @@ pub trait Ledger: BatchLedger + Send + Sync + std::fmt::Debug {
         lookup: DispatchLookup,
     ) -> Result<Option<EarlierDispatch>, LedgerError>;
 
-    /// Writes the intent, unless an earlier dispatch blocks it, as [`Ledger::find_earlier`] does, or a limit is reached.
+    /// Writes the intent, unless the number is on the do-not-call list, an earlier dispatch blocks it, as
+    /// [`Ledger::find_earlier`] does, or a limit is reached.
     /// An attempt of a batch begins only if its batch runs in the process of its generation, its window is open, and its
     /// row waits for this attempt; the row is then written too. An attempt whose dispatch was not placed may begin again,
     /// and the next one begins once that dispatch has its end. All this is one atomic step among all processes. After
@@ -93,8 +100,8 @@ pub trait Ledger: BatchLedger + Send + Sync + std::fmt::Debug {
         terms: BeginConstraints,
     ) -> Result<BeginResult, LedgerError>;
 
-    /// Extends the lease of a dispatch right before its request is sent. After any other answer than
-    /// [`LeaseRenewal::Renewed`] the caller must not dial.
+    /// Extends the lease of a dispatch right before its request is sent, unless its number is on the do-not-call list.
+    /// After any other answer than [`LeaseRenewal::Renewed`] the caller must not dial.
     async fn renew_lease(
         &self,
         account: &AccountId,
@@ -193,6 +200,14 @@ pub trait Ledger: BatchLedger + Send + Sync + std::fmt::Debug {
         self.find(&no_account, DispatchId::new()).await.map(|_| ())
     }
 
+    /// The newest calls to this destination whose final result was not read, at most `limit`.
+    async fn list_unread_calls(
+        &self,
+        account: &AccountId,
+        callee: &DestinationHash,
+        limit: u32,
+    ) -> Result<Vec<DispatchRecord>, LedgerError>;
+
     /// A page of records, newest first.
     async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>, LedgerError>;
 
@@ -225,6 +240,65 @@ pub trait Ledger: BatchLedger + Send + Sync + std::fmt::Debug {
 
     /// The secret of the ledger. It changes only if the ledger was removed and begun again.
     async fn secret(&self) -> Result<LedgerSecret, LedgerError>;
+}
+
+/// The do-not-call list of each account: the numbers whose people asked not to be called again. Beside these operations,
+/// [`Ledger::begin`] and [`Ledger::renew_lease`] check it in their atomic steps: after an opt-out was recorded, no call to
+/// its number begins, and no request that has begun leaves.
+///
+/// # Errors
+/// Every method fails with a [`LedgerError`] if the ledger cannot be read or written.
+#[async_trait]
+pub trait OptOutLedger {
+    /// Writes an opt-out, unless its number is on the list at least as long, or a person has removed what this call said.
+    /// Tools record at most [`MAX_TOOL_OPT_OUTS`] in 24 hours. This is one atomic step.
+    async fn record_opt_out(&self, opt_out: OptOut) -> Result<RecordOptOutResult, LedgerError>;
+
+    /// Removes a number from the list. Its entries are kept, with this reason. Returns how many were in force.
+    async fn remove_opt_out(
+        &self,
+        account: &AccountId,
+        callee: &DestinationHash,
+        now: Timestamp,
+        reason: &str,
+    ) -> Result<usize, LedgerError>;
+
+    /// Every entry of one number, oldest first, with those that were removed or have expired.
+    async fn list_opt_outs_of(
+        &self,
+        account: &AccountId,
+        callee: &DestinationHash,
+    ) -> Result<Vec<OptOut>, LedgerError>;
+
+    /// The entries of the next numbers after this one, in the order of the numbers; at most `limit` numbers.
+    async fn list_opt_outs(
+        &self,
+        account: &AccountId,
+        after: Option<&E164>,
+        limit: u32,
+    ) -> Result<Vec<OptOut>, LedgerError>;
+
+    /// Which of these numbers must not be called at this time of the dialing clock, in their order.
+    async fn are_opted_out(
+        &self,
+        account: &AccountId,
+        callees: Vec<DestinationHash>,
+        now: Timestamp,
+    ) -> Result<Vec<bool>, LedgerError>;
+
+    /// The entry for which a number must not be called at this time of the dialing clock: the one that lasts longest.
+    async fn find_opt_out(
+        &self,
+        account: &AccountId,
+        callee: &DestinationHash,
+        now: Timestamp,
+    ) -> Result<Option<OptOut>, LedgerError> {
+        let entries = self.list_opt_outs_of(account, callee).await?;
+        Ok(entries
+            .into_iter()
+            .filter(|entry| entry.is_in_force(now))
+            .max_by_key(|entry| entry.holds_until()))
+    }
 }
 
 /// The batches of a ledger. Beside these operations, [`Ledger::begin`] begins an attempt of a row.

@@ -321,6 +321,8 @@ pub enum BeginResult {
     /// An earlier dispatch blocks the order.
     Earlier(EarlierDispatch),
     LimitReached(LimitReached),
+    /// The number is on the do-not-call list.
+    OptedOut,
     /// The attempt of a batch may not begin.
     Stopped(AttemptStop),
 }
@@ -331,6 +333,8 @@ pub enum LeaseRenewal {
     Renewed,
     /// Another process has taken the dispatch over, or recorded its result.
     Lost,
+    /// The number is on the do-not-call list.
+    OptedOut,
     /// The batch of the attempt has stopped, or its window is over.
     Stopped(AttemptStop),
 }
@@ -366,6 +370,9 @@ pub struct DispatchRecord {
     /// The attempt of a batch that the call is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
+    /// Whether the final result of the call was read, with what it says of calling again.
+    #[serde(default)]
+    pub is_result_read: bool,
     #[serde(flatten)]
     pub state: DispatchState,
 }
@@ -391,6 +398,7 @@ impl DispatchRecord {
             generation: 1,
             hold: intent.hold,
             attempt: intent.attempt,
+            is_result_read: false,
             state: DispatchState::Intent,
         }
     }
@@ -511,10 +519,12 @@ impl DispatchRecord {
                 return false;
             }
         };
-        let CallEnd { outcome, cost } = end;
+        let CallEnd { outcome, cost, is_result_final } = end;
         let finished = DispatchState::Finished { id, outcome, cost: cost.or(known_cost) };
-        let has_changed = self.state != finished;
+        let is_result_read = self.is_result_read || is_result_final;
+        let has_changed = self.state != finished || self.is_result_read != is_result_read;
         self.state = finished;
+        self.is_result_read = is_result_read;
         has_changed
     }
 }

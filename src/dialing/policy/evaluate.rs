@@ -48,6 +48,8 @@ pub enum RuleName {
     UnusualKinds,
     /// The number has no time zone.
     UnknownTimezone,
+    /// The number is on the do-not-call list.
+    OptedOut,
     /// The number has no time zone because it is toll-free.
     TollFree,
     Limit(Limit),
@@ -68,6 +70,7 @@ impl fmt::Display for RuleName {
             Self::UnusualKinds => f.write_str("unusual_kinds"),
             Self::UnknownTimezone => f.write_str("unknown_timezone"),
             Self::TollFree => f.write_str("toll_free"),
+            Self::OptedOut => f.write_str("do_not_call"),
             Self::Limit(limit) => write!(f, "limits.{limit}"),
             Self::Setting(key) => write!(f, "dialing.{key}"),
         }
@@ -136,6 +139,18 @@ pub struct PolicyDecision {
     pub shadow: Vec<ShadowMatch>,
     /// Each part that was checked, one line each.
     pub explanation: Vec<String>,
+}
+
+/// A refusal that depends on nothing else.
+impl From<PolicyRefusal> for PolicyDecision {
+    fn from(refusal: PolicyRefusal) -> Self {
+        Self {
+            rule: refusal.rule.clone(),
+            shadow: Vec::new(),
+            explanation: vec![format!("{}: {}: {}", refusal.rule, Action::Refuse, refusal.reason)],
+            decision: Decision::Refuse(refusal),
+        }
+    }
 }
 
 /// The decision on an attempt of a batch, which waits where another call would be refused.
@@ -547,6 +562,13 @@ fn decide_strictest(enforced: Vec<RuleMatch>, shadowed: Vec<RuleMatch>) -> Polic
     PolicyDecision { decision, rule, shadow, explanation }
 }
 
+/// The refusal of a number of the do-not-call list, in whatever mode the rules are.
+#[must_use]
+pub fn refuse_opted_out(reason: String, until: Option<Timestamp>) -> PolicyRefusal {
+    let (action, mode) = (Action::Refuse, PolicyMode::Enforce);
+    refuse(RuleMatch { rule: RuleName::OptedOut, action, mode, reason, until })
+}
+
 /// The refusal of a number that is never dialed, whatever the rules, the agent and the account are.
 #[must_use]
 pub fn refuse_undialable(to: &E164) -> Option<PolicyRefusal> {
@@ -560,6 +582,9 @@ fn refuse(rule_match: RuleMatch) -> PolicyRefusal {
         }
         RuleName::Never(_) | RuleName::Impossible => "No setting changes this.".to_owned(),
         RuleName::NotCanonical => "Call that number instead.".to_owned(),
+        RuleName::OptedOut => {
+            "No calling rule changes this; `callingbox-mcp optout list` shows the entry.".to_owned()
+        }
         RuleName::Rule(name) => {
             format!("The user can change the rule `{name}` under [[rules]] in the calling rules.")
         }

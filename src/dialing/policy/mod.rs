@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::evaluate::{
     AttemptDecision, Decision, PolicyDecision, PolicyInput, PolicyRefusal, QuietWait, RuleName,
-    ShadowMatch, refuse_undialable,
+    ShadowMatch, refuse_opted_out, refuse_undialable,
 };
 pub(super) use self::evaluate::{format_utc, list_countries};
 pub use self::file::{PolicyError, starter_file};

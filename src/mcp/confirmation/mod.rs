@@ -386,6 +386,7 @@ mod tests {
             policy: Policy::default(),
             confirm: ConfirmMode::Always,
             require_human: false,
+            ask_do_not_call: true,
             repeat_window: jiff::SignedDuration::from_mins(10),
             thinking_time: Duration::from_secs(1),
             webhook_hosts: Default::default(),

@@ -15,6 +15,7 @@ impl ToolName {
     pub const PLACE_CALLS: Self = Self("place_calls");
     pub const GET_BATCH: Self = Self("get_batch");
     pub const CANCEL_BATCH: Self = Self("cancel_batch");
+    pub const RECORD_OPT_OUT: Self = Self("record_opt_out");
     pub const GET_ACCOUNT: Self = Self("get_account");
     pub const LIST_AGENTS: Self = Self("list_agents");
     pub const GET_AGENT: Self = Self("get_agent");

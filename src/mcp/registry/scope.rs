@@ -105,7 +105,13 @@ mod tests {
         assert_eq!(tools(OAuthScope::CallsRead), reads);
         assert_eq!(
             tools(OAuthScope::CallsPlace),
-            ["place_call", "place_calls", "cancel_batch", "simulate_inbound_call"]
+            [
+                "place_call",
+                "place_calls",
+                "cancel_batch",
+                "record_opt_out",
+                "simulate_inbound_call"
+            ]
         );
         assert_eq!(
             tools(OAuthScope::AgentsWrite),

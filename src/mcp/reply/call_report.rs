@@ -13,8 +13,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::dialing::call_outcome::CallOutcome;
+use crate::dialing::opt_outs::other_party;
 use crate::dialing::order::{DISPATCH_KEY, call_price};
-use crate::mcp::call_details::CallDetails;
+use crate::mcp::call_details::{CallDetails, OptOutEntry};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
@@ -124,7 +125,12 @@ impl CallReport {
             .filter_map(|part| part.as_deref())
             .collect::<Vec<_>>()
             .join("; ");
-        let (note, steps) = build_note(&call, details, outcome, is_final);
+        let (mut note, mut steps) = build_note(&call, details, outcome, is_final);
+        if let Some(entry) = &details.opt_out {
+            let (opt_out, step) = describe_opt_out(&call, entry);
+            note = format!("{opt_out} {note}");
+            steps.extend(step);
+        }
         let metadata = call.metadata.clone().map(without_dispatch_id);
         let length = CallLength::new(&call, details.now);
         let report = Self {
@@ -313,6 +319,34 @@ impl CallLength {
     }
 }
 
+/// What became of a wish not to be called again, and how a person corrects a mistake.
+fn describe_opt_out(call: &Call, entry: &OptOutEntry) -> (String, Option<NextStep>) {
+    let masked = other_party(call).map_or_else(|| "the caller".to_owned(), E164::masked);
+    let correct = NextStep::person(
+        "Tell the user; if it is a mistake (\"not at work\" is not \"never\"), they can correct the list with `callingbox-mcp optout` in a terminal.",
+    );
+    match entry {
+        OptOutEntry::Listed(_) => (
+            format!(
+                "By the result field do_not_call, this person asked not to be called again: {masked} is on the do-not-call list, and calls to it are refused."
+            ),
+            Some(correct),
+        ),
+        OptOutEntry::Corrected => (
+            format!(
+                "The result field do_not_call says that this person asked not to be called again; the user has corrected that since, and {masked} may be called."
+            ),
+            None,
+        ),
+        OptOutEntry::Missing => (
+            format!(
+                "By the result field do_not_call, this person asked not to be called again, but {masked} is not on the do-not-call list yet."
+            ),
+            Some(NextStep::tool(ToolName::RECORD_OPT_OUT, "with this call_id puts it there")),
+        ),
+    }
+}
+
 /// The metadata without the id by which this server recognizes its calls.
 fn without_dispatch_id(mut metadata: Map<String, Value>) -> Map<String, Value> {
     metadata.shift_remove(DISPATCH_KEY);
@@ -322,6 +356,16 @@ fn without_dispatch_id(mut metadata: Map<String, Value>) -> Map<String, Value> {
 /// The last lines of a conversation that goes on, or the message that the agent left on a machine, inside a fence.
 fn find_words(call: &Call, details: &CallDetails, outcome: CallOutcome) -> Option<String> {
     let lines = details.lines.as_ref().filter(|lines| !lines.is_empty())?;
+    if details.opt_out.is_some() {
+        // What the person said last, with which a mistake can be seen.
+        let words: Vec<String> = lines
+            .iter()
+            .filter(|line| line.role.as_deref() == Some("user"))
+            .map(|line| text::format_utterance(line, call.direction.as_ref()))
+            .collect();
+        let last = words.get(words.len().saturating_sub(LAST_LINES)..).unwrap_or_default();
+        return Some(UntrustedFence::new().wrap_block(FencedContent::Speech, &last.join("\n")));
+    }
     let skipped = match outcome {
         CallOutcome::InProgress => lines.len().saturating_sub(LAST_LINES),
         _ => 0,

@@ -21,6 +21,7 @@ pub(super) fn all() -> Vec<ToolEntry> {
         ToolEntry::new::<calls::PlaceCalls>(),
         ToolEntry::new::<calls::GetBatch>(),
         ToolEntry::new::<calls::CancelBatch>(),
+        ToolEntry::new::<calls::RecordOptOut>(),
         ToolEntry::new::<account::GetAccount>(),
         ToolEntry::new::<agents::ListAgents>(),
         ToolEntry::new::<agents::GetAgent>(),

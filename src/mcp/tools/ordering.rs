@@ -160,6 +160,9 @@ pub(super) fn to_tool_error(error: DialError) -> ToolError {
                 RuleName::Never(_) => error.with_retry(Retry::No).with_next([NextStep::person(
                     "Tell the user that this number is never called.",
                 )]),
+                RuleName::OptedOut => error.with_retry(Retry::No).with_next([NextStep::person(
+                    "Tell the user that this person asked not to be called again. Do not call another number of theirs instead.",
+                )]),
                 RuleName::Impossible => error.with_next([NextStep::person(
                     "Ask the user for the right number, with its country code.",
                 )]),

@@ -84,6 +84,7 @@ fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
         policy: Policy::from_toml(POLICY).unwrap(),
         confirm: ConfirmMode::Never,
         require_human: false,
+        ask_do_not_call: true,
         repeat_window: SignedDuration::from_mins(10),
         thinking_time: Duration::from_secs(1),
         webhook_hosts: Default::default(),

@@ -9,6 +9,7 @@ mod hostile;
 mod hosts;
 mod human;
 mod once;
+mod opt_outs;
 mod policies;
 mod rounds;
 mod rules;

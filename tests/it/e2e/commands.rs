@@ -28,8 +28,9 @@ async fn the_demo_does_the_main_job_and_prints_no_escape_codes_without_a_termina
     let last = text.lines().last().unwrap();
     let result = last.strip_prefix("completed: ").unwrap_or_else(|| panic!("{text}"));
     let result: Value = serde_json::from_str(result).unwrap();
-    let expected =
-        json!({"confirmed": true, "new_time": null, "notes": "mornings are best for me"});
+    let expected = json!({
+        "confirmed": true, "new_time": null, "notes": "mornings are best for me", "do_not_call": false,
+    });
     assert_eq!(result, expected);
 }
 

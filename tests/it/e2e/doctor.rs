@@ -555,10 +555,10 @@ async fn a_key_set_only_in_this_terminal_is_missing_in_a_client() {
         "set in this terminal only",
         "callingbox-mcp install cursor",
     );
-    doctor.assert_finding("gemini", "ok", "starts and has 17 tools", "");
+    doctor.assert_finding("gemini", "ok", "starts and has 18 tools", "");
     store_api_key(&home);
     let doctor = Doctor::run(&home, &[], &[here, ("CALLINGBOX_API_KEY", KEY)]).await;
-    doctor.assert_finding("cursor", "ok", "starts and has 17 tools", "");
+    doctor.assert_finding("cursor", "ok", "starts and has 18 tools", "");
     sandbox.shutdown().await.unwrap();
 }
 
@@ -610,7 +610,7 @@ async fn an_entry_with_another_name_is_found_by_its_program() {
     home.write(".cursor/mcp.json", &json!({ "mcpServers": servers }).to_string());
     let doctor = Doctor::run(&home, &["--sandbox"], &[]).await;
     assert!(doctor.checks().ends_with(&["cursor/telephone", "cursor/gone"]), "{}", doctor.report);
-    doctor.assert_finding("cursor/telephone", "ok", "starts and has 18 tools", "");
+    doctor.assert_finding("cursor/telephone", "ok", "starts and has 19 tools", "");
     doctor.assert_finding(
         "cursor/gone",
         "fail",
@@ -749,7 +749,7 @@ async fn checking_a_project_entry_sends_no_request() {
         let environment = [("CALLINGBOX_API_KEY", KEY)];
         let doctor = Doctor::run_in("project", &home, &["--sandbox"], &environment).await;
         for (check, _) in PROJECT_FILES {
-            doctor.assert_finding(check, "ok", "starts and has 17 tools", "");
+            doctor.assert_finding(check, "ok", "starts and has 18 tools", "");
         }
     }
     let connection = tokio::time::timeout(Duration::from_millis(100), elsewhere.accept()).await;

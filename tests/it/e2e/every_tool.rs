@@ -178,6 +178,8 @@ async fn all_tools(era: Era) {
     let batch = on.call("place_calls", list).await;
     let canceled = on.call("cancel_batch", json!({"batch_id": batch["batch_id"]})).await;
     assert_eq!(canceled["state"], "canceled");
+    let opt_out = on.call("record_opt_out", json!({"call_id": call["call_id"]})).await;
+    assert_eq!(opt_out["recorded"], true);
     on.call("archive_agent", json!({"agent_id": outbound})).await;
     let change = json!({"agent_id": outbound, "name": "Caller of old"});
     let changed = on.session.call("update_agent", change).await;

@@ -319,7 +319,7 @@ async fn a_task_has_the_text_of_the_answer_and_a_repeated_call_is_marked() {
     let placed = session.call("place_call", order.clone()).await;
     let call = session.control().dialed().await[0]["call_id"].as_str().unwrap().to_owned();
     let text = format!(
-        "{SIMULATED}\noutcome: in_progress. call_id: {call}. The call was placed. get_call_result waits for its end. At an answering machine the agent hangs up. Result fields: confirmed (boolean)."
+        "{SIMULATED}\noutcome: in_progress. call_id: {call}. The call was placed. get_call_result waits for its end. At an answering machine the agent hangs up. Result fields: confirmed (boolean), do_not_call (boolean)."
     );
     assert_eq!(placed["result"]["statusMessage"], text, "{placed}");
     let task = placed["result"]["taskId"].clone();
@@ -344,6 +344,7 @@ async fn task_and_resource_equal_the_result_of_the_tool_for_every_tool_selection
     let mut whole = Session::modern().await;
     // The agent has no `returns`, so the note suggests the transcript.
     let agent = whole.outbound_agent(json!({})).await;
+    whole.data("update_agent", json!({"agent_id": agent, "returns": {}})).await;
     let selection = ["--tools", "place_call,get_call_result"];
     for (tools, transcript_is_named) in [(&[][..], true), (&selection, false)] {
         let mut session = whole.start_beside(tools);

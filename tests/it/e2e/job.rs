@@ -103,7 +103,7 @@ async fn a_wait_reports_progress_and_ends_with_the_call() {
     assert_eq!(answer["result"]["structuredContent"]["outcome"], "completed", "{answer}");
     assert_eq!(
         answer["result"]["structuredContent"]["result"],
-        json!({"confirmed": true}),
+        json!({"confirmed": true, "do_not_call": false}),
         "{answer}"
     );
 }

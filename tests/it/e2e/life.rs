@@ -187,6 +187,7 @@ fn valid_arguments(tool: &str) -> Value {
         "set_agent_numbers" => json!({"agent_id": "a", "attach": ["n"]}),
         "get_agent" | "archive_agent" => json!({"agent_id": "a"}),
         "get_call_result" | "get_call_transcript" => json!({"call_id": "c"}),
+        "record_opt_out" => json!({"call_id": "c"}),
         "purchase_number" => json!({"phone_number": "+14155550179"}),
         _ => json!({}),
     }

@@ -11,7 +11,9 @@ use crate::harness::{Era, Session};
 
 async fn session_with_agent() -> (Session, String) {
     let mut session = Session::modern().await;
-    let agent = session.outbound_agent(json!({"confirmed": "boolean", "name": "string"})).await;
+    let returns = json!({"confirmed": "boolean", "name": "string"});
+    let agent = session.outbound_agent(returns.clone()).await;
+    session.data("update_agent", json!({"agent_id": agent, "returns": returns})).await;
     (session, agent)
 }
 

@@ -87,7 +87,7 @@ async fn a_complete_run_buys_one_number_makes_one_agent_and_places_one_call() {
             "$3.00 of credit are held until it ends.",
             "  agent: ",
             "\ncompleted, ",
-            "\nresult: {\"heard_well\":",
+            "\"heard_well\":",
             &format!("callingbox-mcp install --sandbox={} lists", sandbox.url()),
         ],
     );

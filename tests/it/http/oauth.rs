@@ -198,7 +198,13 @@ async fn each_scope_grants_its_tools_on_every_transport_and_a_missing_one_is_nam
             ("calls:read", &reads[..], "list_agents", json!({})),
             (
                 "calls:place",
-                &["place_call", "place_calls", "cancel_batch", "simulate_inbound_call"],
+                &[
+                    "place_call",
+                    "place_calls",
+                    "cancel_batch",
+                    "record_opt_out",
+                    "simulate_inbound_call",
+                ],
                 "place_call",
                 call.clone(),
             ),
@@ -322,7 +328,7 @@ async fn no_other_subject_can_use_the_id_of_a_session() {
     };
     assert_eq!(
         renewed.tools().await,
-        ["place_call", "place_calls", "cancel_batch", "simulate_inbound_call"]
+        ["place_call", "place_calls", "cancel_batch", "record_opt_out", "simulate_inbound_call"]
     );
 }
 

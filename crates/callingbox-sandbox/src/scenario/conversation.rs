@@ -16,6 +16,8 @@ use crate::seed::SeededRng;
 
 /// The length of the long call, in milliseconds.
 const HALF_AN_HOUR: i64 = 1_800_000;
+/// The field that says whether the person asked not to be called again.
+const OPT_OUT_FIELD: &str = "do_not_call";
 /// Fields beyond these are not asked for; they stay null.
 const MAX_FIELDS: usize = 200;
 
@@ -27,8 +29,13 @@ pub(crate) fn script_conversation(
 ) -> Script {
     let mut dialogue = Dialogue::new(brief, rng);
     dialogue.open(speech);
-    if speech == Speech::WrongPerson {
-        return dialogue.script;
+    match speech {
+        Speech::WrongPerson => return dialogue.script,
+        Speech::OptOut => {
+            dialogue.add_opt_out();
+            return dialogue.script;
+        }
+        _ => {}
     }
     match speech {
         Speech::Hostile => dialogue.add_hostile_lines(),
@@ -147,6 +154,9 @@ impl<'a> Dialogue<'a> {
             self.callee(&lines.goodbye);
             return;
         }
+        if speech == Speech::OptOut {
+            return;
+        }
         let purpose = self.purpose.and_then(|purpose| self.phrases.purposes.get(&purpose.id));
         let request = match purpose {
             Some(purpose) => &purpose.request,
@@ -179,8 +189,21 @@ impl<'a> Dialogue<'a> {
             }
             self.agent(&lines.apology);
             self.callee(&lines.goodbye);
-        } else if self.brief.returns.is_empty() && speech != Speech::Hostile {
+        } else if self.brief.returns.is_empty()
+            && !matches!(speech, Speech::Hostile | Speech::OptOut)
+        {
             self.callee(&lines.thanks_for_call);
+        }
+    }
+
+    /// The person asks not to be called again, and the agent agrees.
+    fn add_opt_out(&mut self) {
+        let lines = &self.phrases.lines;
+        self.callee(&lines.opt_out);
+        self.agent(&lines.opt_out_reply);
+        self.callee(&lines.goodbye);
+        if let Some(field) = self.script.result.get_mut(OPT_OUT_FIELD) {
+            *field = json!(true);
         }
     }
 
@@ -229,9 +252,14 @@ impl<'a> Dialogue<'a> {
             .returns
             .iter()
             .take(MAX_FIELDS)
+            .filter(|(name, _)| name != OPT_OUT_FIELD)
             .map(|(name, kind)| (find_topic(name, *kind), name.as_str(), *kind))
             .collect();
         fields.sort_by_key(|(topic, ..)| topic.map_or(3, |topic| topic.rank));
+        // Nobody is asked whether to call again.
+        if let Some(field) = self.script.result.get_mut(OPT_OUT_FIELD) {
+            *field = json!(false);
+        }
         let mut answers = 0;
         for (topic, name, field_type) in fields {
             let is_decided = |topic: &Topic| {

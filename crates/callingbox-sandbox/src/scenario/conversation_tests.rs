@@ -191,6 +191,7 @@ fn the_dialogues_are_as_published() {
             add(&format!("{language}: {title}"), &script);
         }
         add(&format!("{language}: the wrong person"), &reminder.script(Speech::WrongPerson, 1));
+        add(&format!("{language}: never again"), &reminder.script(Speech::OptOut, 1));
         let rng = SeededRng::new(1, &[b"call"]);
         let message = reminder.with_brief(|brief| script_voicemail(brief, rng));
         add(&format!("{language}: a machine"), &message);
@@ -231,6 +232,28 @@ fn the_dialogues_are_as_published() {
         assert_eq!(line, expected);
     }
     assert_eq!(text, published);
+}
+
+#[test]
+fn only_who_asks_is_not_called_again() {
+    let fields = [("confirmed", FieldType::Boolean), ("do_not_call", FieldType::Boolean)];
+    for is_inbound in [false, true] {
+        let mut case = Case::new("en", json!({}), &fields);
+        case.is_inbound = is_inbound;
+        for seed in 0..20 {
+            let script = case.script(Speech::Conversation, seed);
+            assert_eq!(script.result.get("do_not_call"), Some(&json!(false)));
+            assert!(!render(&script).to_lowercase().contains("do not call"), "{}", render(&script));
+        }
+        let script = case.script(Speech::OptOut, 1);
+        assert_eq!(
+            Value::from(script.result.clone()),
+            json!({"confirmed": null, "do_not_call": true})
+        );
+        assert!(render(&script).contains("Please do not call me again."), "{}", render(&script));
+        let script = case.script(Speech::WrongPerson, 1);
+        assert_eq!(script.result.get("do_not_call"), Some(&json!(null)));
+    }
 }
 
 #[test]

@@ -71,6 +71,8 @@ pub(super) struct Lines {
     pub(super) wrong_number_caller: String,
     pub(super) no_problem: String,
     pub(super) apology: String,
+    pub(super) opt_out: String,
+    pub(super) opt_out_reply: String,
     pub(super) plenty_of_time: String,
     pub(super) hostile_reply: String,
     pub(super) message_for: String,

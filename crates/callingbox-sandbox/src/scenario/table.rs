@@ -17,6 +17,8 @@ pub(crate) enum Speech {
     WrongPerson,
     /// A callee who gives orders to the model.
     Hostile,
+    /// A person who asks not to be called again; no other field of `returns` comes up.
+    OptOut,
     /// The lines of a scenario file.
     FromFile,
 }
@@ -104,7 +106,7 @@ const ANSWERED: Scenario = Scenario {
 
 const OUTBOUND_ONLY: Scenario = Scenario { supports_inbound: false, ..ANSWERED };
 
-pub(crate) const SCENARIOS: [Scenario; 16] = [
+pub(crate) const SCENARIOS: [Scenario; 17] = [
     ANSWERED,
     Scenario {
         digits: "0101",
@@ -191,6 +193,12 @@ pub(crate) const SCENARIOS: [Scenario; 16] = [
         admission: Admission::ServerErrorOnce,
         ..OUTBOUND_ONLY
     },
+    Scenario {
+        digits: "0116",
+        description: "asks not to be called again: do_not_call is true, the rest null",
+        speech: Speech::OptOut,
+        ..ANSWERED
+    },
 ];
 
 /// The scenario of a destination: +1, any area code, 555 and four digits of the table.
@@ -221,7 +229,7 @@ mod tests {
             }
         }
         for other in
-            ["+14155550116", "+14155560101", "+44155550101", "+1415555010", "+141555501011"]
+            ["+14155550117", "+14155560101", "+44155550101", "+1415555010", "+141555501011"]
         {
             assert_eq!(scenario_for_destination(other), ANSWERED, "{other}");
         }

@@ -16,6 +16,8 @@ if attempt ~= '' then
   if not is_as_read then return { 'changed' } end
 end
 
+if not may_call(destination, now) then return { 'opted_out' } end
+
 local earlier = find_earlier(fingerprint, key, key_since, repeats_since, ARGV[12], pair, attempt)
 if earlier then return earlier end
 

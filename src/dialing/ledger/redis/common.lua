@@ -10,6 +10,14 @@ local function is_open(record) return record.state == 'intent' or record.state =
 local function is_placed(record) return record.state == 'placed' or record.state == 'finished' end
 local function integer(number) return string.format('%.0f', number) end
 
+-- Whether a number may be called: it is not on the do-not-call list. A purchase has no number.
+local function may_call(hash, now)
+  local raw = hash ~= '' and redis.call('HGET', P .. 'opt_out', hash)
+  if not raw then return true end
+  local holds_until = cjson.decode(raw).holds_until_ms
+  return type(holds_until) ~= 'number' or holds_until <= now
+end
+
 -- The prefix of the sets of one caller; those of the whole account have no prefix.
 local function caller_scope(caller) return 'caller:' .. caller .. ':' end
 

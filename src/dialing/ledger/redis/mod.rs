@@ -5,8 +5,7 @@
 //!
 //! The layout of the keys, version 3. `PREFIX:meta` is a hash of version, environment and secret; `PREFIX:3:accounts` the
 //! set of accounts; `PREFIX:3:api_key:HASH` the account of an API key. All other keys begin with `PREFIX:3:{ACCOUNT}:`,
-//! whose hash tag puts an account into one slot of a cluster. The one marked * is not written yet: it is reserved for
-//! opt-outs, so that the first release has the whole layout.
+//! whose hash tag puts an account into one slot of a cluster.
 //!
 //! | Key | Type | Content |
 //! |---|---|---|
@@ -27,7 +26,9 @@
 //! | `rows:BATCH` | hash | the rows of a batch as JSON, by number |
 //! | `row:BATCH:ROW` | sorted set, by creation | the dispatches of a row |
 //! | `waits:CALLEE` | string | the unfinished batch in which a number waits or is called, and its agent |
-//! | `opt_out` * | hash | the numbers that are not called, each with its entries as JSON |
+//! | `opt_out` | hash | the numbers that are not called, by their hash, each with its entries as JSON |
+//! | `opt_out_numbers` | sorted set, by name | the same numbers, each with its hash |
+//! | `opt_out_by_tool` | sorted set, by creation | the entries of the last day that tools recorded |
 //!
 //! The server decides how durable an intent is: run it with `appendonly yes` and `appendfsync always` for the promise
 //! that a file gives (<https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/>), and with
@@ -37,6 +38,7 @@
 //! finds its own dispatch and is answered like the first.
 
 mod batches;
+mod opt_outs;
 
 use std::fmt;
 
@@ -312,6 +314,7 @@ fn read_begun(
 ) -> Result<BeginResult, LedgerError> {
     let unexpected = || damaged("begin");
     match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["opted_out"] => Ok(BeginResult::OptedOut),
         ["begun", raw] => Ok(BeginResult::Begun(read(raw)?)),
         ["same", raw] if read(raw)? == record => Ok(BeginResult::Begun(record)),
         [how, raw] => read_earlier(how, raw, constraints.now.machine)?
@@ -514,13 +517,18 @@ impl Ledger for RedisLedger {
                 return Ok(LeaseRenewal::Lost);
             }
             let (after, (batch_id, batch)) = (write(&record)?, batch.unwrap_or_default());
-            let is_renewed: bool = self
+            let callee = record.callee.as_ref().map_or("", |callee| callee.hash.as_str());
+            let answer: i64 = self
                 .invoke(account, include_str!("renew.lua"), |script| {
                     script.arg(&id).arg(&before).arg(&after).arg(batch_id).arg(batch);
+                    script.arg(callee).arg(now.dialing.as_millisecond());
                 })
                 .await?;
-            if is_renewed {
-                return Ok(LeaseRenewal::Renewed);
+            match answer {
+                0 => {}
+                1 => return Ok(LeaseRenewal::Renewed),
+                2 => return Ok(LeaseRenewal::OptedOut),
+                _ => return Err(damaged("the renewal of a lease")),
             }
         }
         Err(LedgerError::Locked)
@@ -643,6 +651,20 @@ impl Ledger for RedisLedger {
             self.connection.clone().get(self.key(account, &format!("id:{id}"))).await?;
         let Some(dispatch) = dispatch else { return Ok(None) };
         self.raw(account, &dispatch).await?.map(|raw| read(&raw)).transpose()
+    }
+
+    async fn list_unread_calls(
+        &self,
+        account: &AccountId,
+        callee: &DestinationHash,
+        limit: u32,
+    ) -> Result<Vec<DispatchRecord>, LedgerError> {
+        let key = self.key(account, &format!("to:{}", callee.as_str()));
+        let ids: Vec<String> = self.connection.clone().zrevrange(key, 0, MAX_READ - 1).await?;
+        let records = self.records(account, &ids).await?.into_iter();
+        let is_unread =
+            |record: &DispatchRecord| record.state.id().is_some() && !record.is_result_read;
+        Ok(records.filter(is_unread).take(limit as usize).collect())
     }
 
     async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>, LedgerError> {

@@ -7,6 +7,7 @@
 
 mod batches;
 mod open;
+mod opt_outs;
 mod rows;
 mod usage;
 
@@ -285,10 +286,13 @@ fn begin(
             }
         }
     };
+    let callee = intent.callee.as_ref().map(|callee| &callee.hash);
+    if !opt_outs::may_call(db, &intent.account_id, callee, constraints.now.dialing)? {
+        return Ok(BeginResult::OptedOut);
+    }
     if let Some(earlier) = find_earlier(db, &DispatchLookup::from_intent(&intent, constraints))? {
         return Ok(BeginResult::Earlier(earlier));
     }
-    let callee = intent.callee.as_ref().map(|callee| &callee.hash);
     let NewIntent { account_id, caller, hold, .. } = &intent;
     let usage = usage::measure_usage(
         db,
@@ -346,6 +350,10 @@ impl Ledger for SqliteLedger {
             }
             if !record.renew_lease(generation, lease_expires_at) {
                 return Ok(LeaseRenewal::Lost);
+            }
+            let callee = record.callee.as_ref().map(|callee| &callee.hash);
+            if !opt_outs::may_call(tx, &account, callee, now.dialing)? {
+                return Ok(LeaseRenewal::OptedOut);
             }
             rows::update(tx, &record)?;
             Ok(LeaseRenewal::Renewed)
@@ -493,6 +501,25 @@ impl Ledger for SqliteLedger {
     ) -> Result<Option<DispatchRecord>, LedgerError> {
         let (account, id) = (account.clone(), id.to_owned());
         self.run(move |db| Ok(find_by_remote_id(db, &account, &id)?)).await
+    }
+
+    async fn list_unread_calls(
+        &self,
+        account: &AccountId,
+        callee: &DestinationHash,
+        limit: u32,
+    ) -> Result<Vec<DispatchRecord>, LedgerError> {
+        let (account, callee) = (account.clone(), callee.clone());
+        self.run(move |db| {
+            Ok(query_all(
+                db,
+                "SELECT * FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND kind = 'call' \
+                 AND state IN ('placed', 'finished') AND NOT result_read \
+                 ORDER BY created_at DESC, dispatch_id DESC LIMIT ?3",
+                params![account.as_str(), callee.as_str(), limit],
+            )?)
+        })
+        .await
     }
 
     async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>, LedgerError> {

@@ -94,7 +94,7 @@ pub(super) fn update(db: &Connection, record: &DispatchRecord) -> rusqlite::Resu
     db.prepare_cached(
         "UPDATE dispatch SET state = :state, absent_since = :absent_since, in_progress_until = :in_progress_until, \
          reason = :reason, remote_id = :remote_id, outcome = :outcome, cost_milli_cents = :cost_milli_cents, \
-         lease_expires_at = :lease_expires_at, generation = :generation \
+         lease_expires_at = :lease_expires_at, generation = :generation, result_read = :result_read \
          WHERE dispatch_id = :dispatch_id",
     )?
     .execute(named_params! {
@@ -107,6 +107,7 @@ pub(super) fn update(db: &Connection, record: &DispatchRecord) -> rusqlite::Resu
         ":cost_milli_cents": cost,
         ":lease_expires_at": record.lease_expires_at.as_millisecond(),
         ":generation": record.generation,
+        ":result_read": record.is_result_read,
         ":dispatch_id": record.dispatch_id.to_string(),
     })?;
     Ok(())
@@ -171,6 +172,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<DispatchRecord> {
         generation: row.get("generation")?,
         hold: to_amount(row.get("hold_milli_cents")?),
         attempt,
+        is_result_read: row.get("result_read")?,
         state,
     })
 }

@@ -1,5 +1,4 @@
--- All instants are milliseconds since 1970, all money is milli-cents (100,000 to the dollar). The program does not use
--- opt-outs yet; their table is here so that the first release has the whole schema.
+-- All instants are milliseconds since 1970, all money is milli-cents (100,000 to the dollar).
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
     value ANY NOT NULL
@@ -47,6 +46,8 @@ CREATE TABLE dispatch (
     remote_id       TEXT,
     outcome         TEXT,
     cost_milli_cents INTEGER,
+    -- Whether the final result of the call was read.
+    result_read     INTEGER NOT NULL DEFAULT FALSE,
     CHECK ((state IN ('placed', 'finished')) = (remote_id IS NOT NULL)),
     CHECK ((state = 'finished') = (outcome IS NOT NULL)),
     CHECK ((batch_id IS NULL) = (batch_row IS NULL) AND (batch_id IS NULL) = (attempt IS NULL)
@@ -107,6 +108,7 @@ CREATE INDEX batch_row_by_callee ON batch_row (account_id, callee_hash) WHERE st
 CREATE TABLE opt_out (
     account_id      TEXT NOT NULL,
     number          TEXT NOT NULL,
+    callee_hash     TEXT NOT NULL,
     recorded_at     INTEGER NOT NULL,
     source          TEXT NOT NULL CHECK (source IN ('call', 'tool', 'terminal', 'import')),
     -- The call in which it was said.
@@ -120,3 +122,5 @@ CREATE TABLE opt_out (
     PRIMARY KEY (account_id, number, recorded_at),
     CHECK ((removed_at IS NULL) = (removal_reason IS NULL))
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX opt_out_by_callee ON opt_out (account_id, callee_hash);
+CREATE INDEX opt_out_by_tool ON opt_out (account_id, recorded_at) WHERE source = 'tool';

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::in_call_tools::{self, InCallTools};
 use super::summary::{AgentSummary, require_ids};
 use super::take_over::find_held_numbers;
+use crate::dialing::opt_outs::RESULT_FIELD;
 use crate::mcp::input::arguments::{HttpsUrl, List, Text};
 use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
@@ -17,7 +18,9 @@ use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::check_webhook_hosts;
 use crate::toolset::Toolset;
-use callingbox::{AgentCreate, AgentType, ErrorKind, NumberId, ReturnsSchema, VoicemailAction};
+use callingbox::{
+    AgentCreate, AgentType, ErrorKind, NumberId, ReturnType, ReturnsSchema, VoicemailAction,
+};
 
 pub(in crate::mcp::tools) struct CreateAgent;
 
@@ -51,6 +54,17 @@ pub(in crate::mcp::tools) struct CreateAgentInput {
     number_ids: Option<List<NumberId, 100>>,
     /// Which of number_ids is the caller ID. Default: the first.
     primary_number_id: Option<NumberId>,
+}
+
+/// Adds the result field that says whether the person asked not to be called again, unless the agent has one of that name.
+/// Returns whether it was added.
+fn add_do_not_call(returns: Option<ReturnsSchema>) -> (Option<ReturnsSchema>, bool) {
+    let mut returns = returns.unwrap_or_default();
+    if returns.contains_key(RESULT_FIELD) {
+        return (Some(returns), false);
+    }
+    returns.insert(RESULT_FIELD.to_owned(), ReturnType::Boolean);
+    (Some(returns), true)
 }
 
 impl Tool for CreateAgent {
@@ -101,6 +115,8 @@ impl Tool for CreateAgent {
             )
             .into());
         }
+        let asks = kind == AgentType::Outbound && cx.account.dialer()?.rules().ask_do_not_call;
+        let (returns, is_added) = if asks { add_do_not_call(returns) } else { (returns, false) };
         let agent = AgentCreate {
             name: name.into_string(),
             r#type: kind,
@@ -146,8 +162,14 @@ impl Tool for CreateAgent {
                 vec![NextStep::tool(ToolName::SET_AGENT_NUMBERS, "attaches one")],
             ),
         };
-        let text =
-            with_steps(&format!("Created {}.{fact}", agent.summary_line()), &steps, &cx.tools);
+        let added = match is_added {
+            true => {
+                " Its results also say whether the person asked not to be called again (do_not_call)."
+            }
+            false => "",
+        };
+        let created = format!("Created {}.{added}{fact}", agent.summary_line());
+        let text = with_steps(&created, &steps, &cx.tools);
         let simulated = agent.simulated;
         Ok(Reply::new(agent, text).with_simulated(simulated))
     }

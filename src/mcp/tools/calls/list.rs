@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dialing::call_outcome::CallOutcome;
+use crate::dialing::opt_outs::asks_not_to_be_called;
 use crate::mcp::input::arguments::{BoundedInteger, List, Time};
 use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
@@ -18,6 +19,7 @@ use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::page_cursor;
+use crate::mcp::waiting;
 use crate::toolset::Toolset;
 use callingbox::{AgentId, Call, CallId, E164, MilliCents, Page, PageCursor, PageRequest};
 
@@ -270,6 +272,9 @@ impl CallSearch {
         while search.has_more && search.calls.len() < limit && pages < MAX_PAGES {
             let request = PageRequest { limit: Some(page_size), cursor };
             let page = api.list_calls(&request).await?;
+            for call in page.data.iter().filter(|call| asks_not_to_be_called(call)) {
+                waiting::record_call_end(&cx.account, call).await;
+            }
             pages += 1;
             search.add_page(page, filter, limit);
             cursor = search.edge.as_ref().map(|id| {

@@ -7,6 +7,7 @@ mod list;
 mod place;
 mod place_calls;
 mod preview;
+mod record_opt_out;
 mod result;
 mod transcript;
 
@@ -17,5 +18,6 @@ pub(in crate::mcp) use get_batch::{RowSelection, batch_reply};
 pub(super) use list::ListCalls;
 pub(super) use place::PlaceCall;
 pub(super) use place_calls::PlaceCalls;
+pub(super) use record_opt_out::RecordOptOut;
 pub(super) use result::GetCallResult;
 pub(super) use transcript::GetCallTranscript;

@@ -1,0 +1,184 @@
+//! `record_opt_out`: a person asked not to be called again.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::account::Environment;
+use crate::dialing::confirm::{ConfirmMode, Confirmation, confirmation_for_ask};
+use crate::dialing::ledger::{MAX_TOOL_OPT_OUTS, OptOutSource, RecordOptOutResult};
+use crate::dialing::opt_outs::{OptOutRequest, other_party};
+use crate::dialing::outcome::DialError;
+use crate::dialing::policy::RuleName;
+use crate::mcp::confirmation::preview::Preview;
+use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
+use crate::mcp::input::arguments::Text;
+use crate::mcp::registry::description::Sentence::{self, Always};
+use crate::mcp::registry::effect::ToolEffect;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer::Reply;
+use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
+use crate::mcp::reply::next_step::NextStep;
+use crate::mcp::reply::text;
+use crate::mcp::request::context::ToolContext;
+use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tools::ordering;
+use crate::toolset::Toolset;
+use callingbox::{CallId, E164};
+
+const DEFAULT_REASON: &str = "asked not to be called again";
+
+pub(in crate::mcp::tools) struct RecordOptOut;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::mcp::tools) struct RecordOptOutInput {
+    /// The call on which it was said.
+    call_id: Option<CallId>,
+    /// Or the number; the user is asked.
+    #[schemars(with = "Option<String>")]
+    number: Option<E164>,
+    /// What they said.
+    #[schemars(with = "Option<String>")]
+    reason: Option<Text<1, 300>>,
+    /// From an earlier answer.
+    #[schemars(with = "Option<String>")]
+    confirmation_token: Option<Text<1, 200>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(in crate::mcp::tools) struct RecordOptOutOutput {
+    recorded: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    confirmation_token: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(skip)]
+    simulated: bool,
+    #[schemars(skip)]
+    note: String,
+}
+
+/// Asks the user about a number that no call names. `None`: they agreed.
+async fn ask_about_number(
+    cx: &ToolContext,
+    number: &E164,
+    token: Option<&str>,
+) -> Result<Option<(String, String)>, ToolExit> {
+    let dialer = cx.account.dialer()?;
+    let rules = dialer.rules();
+    let is_simulated = cx.account.environment() == Environment::Sandbox;
+    if is_simulated && rules.confirm == ConfirmMode::Never && !rules.require_human {
+        return Ok(None);
+    }
+    let rule = RuleName::Setting(if rules.require_human { "require_human" } else { "confirm" });
+    let reason = "nobody could call this number any more".to_owned();
+    let can_ask = cx.client.can_ask_human();
+    let reason =
+        match confirmation_for_ask(rules.confirm, rule, reason, can_ask, rules.require_human) {
+            Confirmation::NotRequired => return Ok(None),
+            Confirmation::Refuse(refusal) => {
+                return Err(ordering::to_tool_error(DialError::Refused(refusal)).into());
+            }
+            Confirmation::Ask(reason) => format!("You are asked because {reason}."),
+        };
+    // The person must see which number it is.
+    let fields = [("Number", Some(number.as_str().to_owned()))];
+    let title = "Never call this number again?".to_owned();
+    let preview = Preview::new(title, fields, String::new());
+    let question = Question { reason, preview };
+    let account = dialer.account().await?;
+    let arguments = account.hash(number).as_str().to_owned();
+    let request = ConfirmedRequest { tool: RecordOptOut::NAME, account, arguments };
+    Ok(match confirmation::ask_human(cx, dialer, &request, token, &question).await? {
+        ConfirmOutcome::Confirmed(_) => None,
+        ConfirmOutcome::Preview { token, expires_at } => Some((
+            token.clone(),
+            format!(
+                "Nothing was recorded yet. Show this to the user. Only if they agree, call record_opt_out again with the same arguments and the confirmation_token, before {}:\n{}\nconfirmation_token: {token}",
+                text::format_instant(expires_at),
+                question.text()
+            ),
+        )),
+    })
+}
+
+fn limit_reached() -> ToolError {
+    ToolError::new(
+        ErrorCode::RateLimited,
+        format!(
+            "tools record at most {MAX_TOOL_OPT_OUTS} people in 24 hours. Nothing was recorded"
+        ),
+    )
+    .with_retry(Retry::Later)
+    .with_next([NextStep::person(
+        "Tell the user: `callingbox-mcp optout add` in a terminal records more.",
+    )])
+}
+
+impl Tool for RecordOptOut {
+    const NAME: ToolName = ToolName::RECORD_OPT_OUT;
+    const TITLE: &'static str = "Record an opt-out";
+    const DESCRIPTION: &'static [Sentence] = &[Always(
+        "Puts who asked not to be called again on the do-not-call list; calls to them are then refused. Not for a wrong number or a bad moment.",
+    )];
+    const TOOLSET: Toolset = Toolset::Calls;
+    const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: true };
+    const OPEN_WORLD: bool = false;
+    type Input = RecordOptOutInput;
+    type Output = RecordOptOutOutput;
+
+    /// The human may take time.
+    fn deadline(_input: &Self::Input, cx: &ToolContext) -> Duration {
+        ordering::order_deadline(cx)
+    }
+
+    async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
+        let RecordOptOutInput { call_id, number, reason, confirmation_token } = input;
+        let simulated = cx.account.environment() == Environment::Sandbox;
+        let reply = |recorded, confirmation_token, note: String| {
+            let text = note.clone();
+            let output = RecordOptOutOutput { recorded, confirmation_token, simulated, note };
+            Reply::new(output, text).with_simulated(simulated)
+        };
+        let number = match (&call_id, number) {
+            (Some(call_id), None) => {
+                let call = cx.account.api()?.get_call(call_id).await?;
+                other_party(&call).cloned().ok_or_else(|| {
+                    ToolError::invalid_argument("the other party of this call has no number")
+                })?
+            }
+            (None, Some(number)) => {
+                let token = confirmation_token.as_ref().map(Text::as_str);
+                if let Some((token, note)) = ask_about_number(cx, &number, token).await? {
+                    return Ok(reply(false, Some(token), note));
+                }
+                number
+            }
+            _ => {
+                return Err(ToolError::invalid_argument("give either `call_id` or `number`").into());
+            }
+        };
+        let masked = number.masked();
+        let request = OptOutRequest {
+            number,
+            source: OptOutSource::Tool,
+            call: call_id,
+            caller: cx.caller.clone(),
+            reason: reason.map_or_else(|| DEFAULT_REASON.to_owned(), Text::into_string),
+            expires_at: None,
+        };
+        let result = cx.account.dialer()?.record_opt_out(request).await?;
+        let note = match result {
+            RecordOptOutResult::Recorded(_) => format!(
+                "Recorded: {masked} is on the do-not-call list, and calls to it are refused. Nobody was called."
+            ),
+            RecordOptOutResult::Known(_) | RecordOptOutResult::Removed(_) => {
+                format!("{masked} was on the do-not-call list already. Nobody was called.")
+            }
+            RecordOptOutResult::LimitReached => return Err(limit_reached().into()),
+        };
+        Ok(reply(true, None, note))
+    }
+}
