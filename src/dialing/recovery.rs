@@ -82,11 +82,14 @@ impl Dialer {
         authorization: &Authorization,
     ) -> Result<BeginOutcome, DialError> {
         let callee = request.callee(account);
-        if let Some(refusal) = self.check_opt_out(ledger, account, callee.as_ref()).await? {
-            return Err(DialError::Refused(refusal));
-        }
         let mut attempts = 0;
         loop {
+            // An earlier order answers this one, whatever the person said on it.
+            if ledger.find_earlier(self.lookup_for(account, request).await).await?.is_none()
+                && let Some(refusal) = self.check_opt_out(ledger, account, callee.as_ref()).await?
+            {
+                return Err(DialError::Refused(refusal));
+            }
             let (intent, constraints) = self.new_intent(account, request, authorization).await;
             let earlier = match ledger.begin(intent, constraints).await? {
                 BeginResult::Begun(record) => return Ok(BeginOutcome::Dial(Box::new(record))),

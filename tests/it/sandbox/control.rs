@@ -98,7 +98,7 @@ async fn requests_are_counted_and_scenarios_listed() {
         json!({"simulator": "callingbox-sandbox", "now": "2026-04-15T14:00:00Z",
             "clock": {"mode": "manual", "speed": null}, "seed": 1})
     );
-    assert_eq!(table["scenarios"].as_array().unwrap().len(), 16);
+    assert_eq!(table["scenarios"].as_array().unwrap().len(), 17);
 }
 
 #[tokio::test]

@@ -121,7 +121,7 @@ impl Tool for RecordOptOut {
     const NAME: ToolName = ToolName::RECORD_OPT_OUT;
     const TITLE: &'static str = "Record an opt-out";
     const DESCRIPTION: &'static [Sentence] = &[Always(
-        "Puts who asked not to be called again on the do-not-call list; calls to them are then refused. Not for a wrong number or a bad moment.",
+        "Puts who asked not to be called again on the do-not-call list. Not for a wrong number or a bad moment.",
     )];
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: true };
