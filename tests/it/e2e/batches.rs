@@ -337,6 +337,11 @@ async fn a_batch_is_a_task_and_a_resource_that_can_be_followed() {
     assert_eq!(content["state"], "running", "{read}");
     fixture.finish(&json!(id)).await;
     let session = &mut fixture.reader.session;
+    let table = json!({"uri": format!("{uri}.csv")});
+    let table = session.request("resources/read", table).await;
+    let table = table["result"]["contents"][0]["text"].as_str().unwrap();
+    assert!(table.starts_with("row,to,name,state,outcome,result.confirmed,"), "{table}");
+    assert!(table.contains("2,'+14155550101,,done,no_answer,"), "{table}");
     let done = session.request("tasks/get", json!({"taskId": task})).await;
     assert_eq!(done["result"]["status"], "completed", "{done}");
     let rows = &done["result"]["result"]["structuredContent"]["rows"];

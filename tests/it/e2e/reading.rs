@@ -34,7 +34,7 @@ async fn resources_prompts_completions_and_the_skill_work_in_both_eras() {
             assert!(contents["text"].as_str().unwrap().len() > 20, "{read}");
         }
         let templates = session.request("resources/templates/list", json!({})).await;
-        assert_eq!(templates["result"]["resourceTemplates"].as_array().unwrap().len(), 4);
+        assert_eq!(templates["result"]["resourceTemplates"].as_array().unwrap().len(), 5);
         let missing = json!({"uri": "callingbox://calls/no-such-call"});
         let missing = session.request("resources/read", missing).await;
         let code = if era == Era::Modern { -32602 } else { -32002 };
