@@ -19,7 +19,7 @@ use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::KeyRef;
 use crate::dialing::ledger::LedgerLocation;
 use crate::dialing::policy::Policy;
-use crate::dialing::rules::{DialingRules, SharedRules};
+use crate::dialing::rules::{CardIsHuman, DialingRules, SharedRules};
 use crate::env_var::read_env_var;
 use crate::protected_file::check_writers;
 use crate::simulator::{self, Simulator};
@@ -67,7 +67,11 @@ impl HttpExtras {
     /// The rules by which the accounts of this command dial.
     fn rules(&self, file: &ConfigFile, environment: Environment, policy: Policy) -> DialingRules {
         let policy = if self.over_http { policy.over_http() } else { policy };
-        file.dialing_rules(environment, policy)
+        let mut rules = file.dialing_rules(environment, policy);
+        if self.over_http && file.dialing.card_is_human.is_none() {
+            rules.card_is_human = CardIsHuman::Never;
+        }
+        rules
     }
 
     pub(crate) fn ledger(

@@ -77,6 +77,14 @@ pub struct Global {
         value_parser = clap::builder::FalseyValueParser::new()
     )]
     pub read_only: bool,
+    /// Switch the call card off: no document that clients show in the conversation, and no tools for it.
+    #[arg(
+        long,
+        global = true,
+        env = "CALLINGBOX_MCP_NO_UI",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub no_ui: bool,
     /// The format of log lines, on standard error.
     #[arg(long, global = true, value_name = "FORMAT", env = "CALLINGBOX_MCP_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -155,6 +163,8 @@ impl Global {
             exclude_tools: flag_or_file(&self.exclude_tools, &file.exclude_tools),
             // Either of them can turn read-only on; neither can turn it off again.
             read_only: self.read_only || file.read_only.unwrap_or(false),
+            // The same holds for the call card.
+            no_ui: self.no_ui || file.ui == Some(false),
             sandbox: self.sandbox.is_some(),
             narrowed: Vec::new(),
         }
@@ -163,8 +173,9 @@ impl Global {
     /// Whether an option selects the sandbox or the tools.
     #[must_use]
     pub fn selects_sandbox_or_tools(&self) -> bool {
-        let Self { sandbox, toolsets, tools, exclude_tools, read_only, .. } = self;
+        let Self { sandbox, toolsets, tools, exclude_tools, read_only, no_ui, .. } = self;
         *read_only
+            || *no_ui
             || sandbox.is_some()
             || toolsets.is_some()
             || tools.is_some()
@@ -202,6 +213,7 @@ impl Global {
             list("--tools", &self.tools),
             list("--exclude-tools", &self.exclude_tools),
             self.read_only.then(|| "--read-only".to_owned()),
+            self.no_ui.then(|| "--no-ui".to_owned()),
             format.map(|format| format!("--log-format={}", format.get_name())),
             self.log.as_ref().map(|filter| format!("--log={filter}")),
             self.log_arguments.map(|logged| format!("--log-arguments={logged}")),

@@ -30,16 +30,19 @@ pub(super) fn run(
     match args.format {
         CatalogueFormat::Markdown => print(markdown_table(&shown)),
         CatalogueFormat::Json => {
-            let tools: Vec<_> = shown.iter().map(|entry| entry.definition()).collect();
+            let mut tools: Vec<_> = shown.iter().map(|entry| entry.definition().clone()).collect();
+            if selection.no_ui {
+                tools.iter_mut().for_each(|tool| tool.meta = None);
+            }
             print(format!("{}\n", serde_json::to_string_pretty(&tools)?))
         }
     }
 }
 
-/// The table of tools, as in the README.
+/// The table of the tools for models, as in the README.
 fn markdown_table(entries: &[&ToolEntry]) -> String {
     let mut table = String::from("| Toolset | Tool | What it does | Kind |\n|---|---|---|---|\n");
-    for entry in entries {
+    for entry in entries.iter().filter(|entry| !entry.meta.card.is_app_only()) {
         let kind = match entry.meta.effect {
             ToolEffect::Reads => "read",
             ToolEffect::Writes { destructive: false, .. } => "write",

@@ -18,7 +18,7 @@ use crate::dialing::Environment;
 use crate::dialing::confirm::ConfirmMode;
 use crate::dialing::ledger::LedgerLocation;
 use crate::dialing::policy::Policy;
-use crate::dialing::rules::DialingRules;
+use crate::dialing::rules::{CardIsHuman, DialingRules};
 use crate::dialing::webhook_hosts::WebhookHosts;
 use crate::env_var::NotUtf8;
 use crate::protected_file::ChangeableByOthers;
@@ -55,6 +55,8 @@ pub struct ConfigFile {
     pub exclude_tools: Option<Vec<String>>,
     /// Offer only tools that change nothing.
     pub read_only: Option<bool>,
+    /// Offer the call card, which clients show in the conversation. Default: true.
+    pub ui: Option<bool>,
     /// The format of log lines.
     pub log_format: Option<LogFormat>,
     /// The log lines to write: a filter such as `warn` or `callingbox_mcp=debug`.
@@ -85,6 +87,9 @@ pub struct DialingConfig {
     pub require_human: bool,
     /// A new outbound agent also reports whether the person asked not to be called again (`do_not_call`).
     pub ask_do_not_call: bool,
+    /// Whether an answer in the call card counts as the user's own answer: in known clients, always, or never. Default:
+    /// known_hosts; over HTTP: never.
+    pub card_is_human: Option<CardIsHuman>,
     /// Seconds during which a repeated call is answered with the first one.
     pub repeat_window_seconds: u32,
     /// Seconds that the user has to answer a question for confirmation.
@@ -104,6 +109,7 @@ impl Default for DialingConfig {
             confirm: None,
             require_human: false,
             ask_do_not_call: true,
+            card_is_human: None,
             repeat_window_seconds: 600,
             confirm_timeout_seconds: 120,
             webhook_hosts: WebhookHosts::default(),
@@ -158,6 +164,7 @@ impl DialingConfig {
             confirm: self.confirm.unwrap_or(default_confirm),
             require_human: self.require_human,
             ask_do_not_call: self.ask_do_not_call,
+            card_is_human: self.card_is_human.unwrap_or(CardIsHuman::KnownHosts),
             repeat_window: SignedDuration::from_secs(self.repeat_window_seconds.into()),
             thinking_time: Duration::from_secs(self.confirm_timeout().into()),
             webhook_hosts: self.webhook_hosts.clone(),
@@ -170,6 +177,7 @@ impl DialingConfig {
     pub fn with_defaults(&self, environment: Environment, folders: &UserFolders) -> Self {
         Self {
             confirm: Some(self.rules(environment, Policy::default()).confirm),
+            card_is_human: Some(self.rules(environment, Policy::default()).card_is_human),
             confirm_timeout_seconds: self.confirm_timeout(),
             ledger: match self.ledger_place(environment, folders) {
                 LedgerLocation::File(path) => Some(path),

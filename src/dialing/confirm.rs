@@ -20,6 +20,9 @@ pub enum ConfirmMode {
     Always,
 }
 
+/// What helps where the user's own answer is needed and the client cannot get it.
+pub const CANNOT_ASK_REMEDY: &str = "The user can use a client that asks its user (MCP elicitation), or set require_human = false under [dialing].";
+
 /// The facts that the decision depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConfirmContext {
@@ -92,7 +95,7 @@ pub fn confirmation_for_ask(
     let (why, remedy) = if require_human && !client_can_ask {
         (
             "only the user's own answer counts, and this client cannot ask its user",
-            "The user can use a client that asks its user (MCP elicitation), or set require_human = false under [dialing].",
+            CANNOT_ASK_REMEDY,
         )
     } else if mode == ConfirmMode::Never && !require_human {
         (

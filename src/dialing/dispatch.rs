@@ -17,7 +17,8 @@ use tracing::Instrument as _;
 use super::dialer::Dialer;
 use super::lease::LeaseGuard;
 use super::ledger::{
-    AccountRef, AttemptStop, ConfirmedBy, DispatchId, DispatchRecord, LeaseRenewal, Ledger,
+    AccountRef, AttemptStop, BeginResult, ConfirmedBy, DispatchId, DispatchRecord, LeaseRenewal,
+    Ledger,
 };
 use super::order::{self, DialRequest, Order, Placed};
 use super::outcome::{DialError, DialResult, Dialed};
@@ -47,6 +48,31 @@ impl Dialer {
                 }
                 BeginOutcome::Answered(dialed) => Ok(dialed),
             }
+        })
+        .await
+    }
+
+    /// Notes an order that the user declined. Nothing is sent, and the note blocks no later order.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub async fn record_declined(
+        self: &Arc<Self>,
+        request: DialRequest,
+        rule: String,
+        confirmed_by: ConfirmedBy,
+    ) -> Result<(), DialError> {
+        let dialer = Arc::clone(self);
+        let authorization = Authorization { rule, confirmed_by };
+        self.spawn_detached(async move {
+            let ledger = dialer.ledger().await?;
+            let account = dialer.account_for(&request).await?;
+            let (intent, constraints) = dialer.new_intent(&account, &request, &authorization).await;
+            let (account, dispatch) = (intent.account_id.clone(), intent.dispatch_id);
+            if let BeginResult::Begun(_) = ledger.begin(intent, constraints).await? {
+                ledger.record_not_placed(&account, dispatch, "the user said no").await?;
+            }
+            Ok(())
         })
         .await
     }

@@ -401,6 +401,7 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
+    use crate::dialing::rules::CardIsHuman;
 
     fn rules(confirm: ConfirmMode, require_human: bool, policy: &str) -> DialingRules {
         DialingRules {
@@ -408,6 +409,7 @@ mod tests {
             confirm,
             require_human,
             ask_do_not_call: true,
+            card_is_human: CardIsHuman::Never,
             repeat_window: SignedDuration::from_secs(600),
             thinking_time: std::time::Duration::from_secs(120),
             webhook_hosts: Default::default(),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::dialer::{Dialer, saturating_add};
 use super::ledger::{
     AccountId, AccountRef, BeginConstraints, BeginResult, ConfirmedBy, DispatchId, DispatchLookup,
-    DispatchRecord, DispatchState, EarlierDispatch, Ledger, NewIntent,
+    DispatchRecord, DispatchState, EarlierDispatch, Ledger, NewIntent, RecordFilter,
 };
 use super::limits::OrderKind;
 use super::order::DialRequest;
@@ -26,6 +26,9 @@ const MAX_DELIVERY_DELAY: SignedDuration = SignedDuration::from_mins(1);
 const MAX_RECOVERED: usize = 10;
 /// How often to look in the ledger. One recovery clears the way, but another identical order may come in between.
 const MAX_ATTEMPTS: usize = 3;
+
+/// How many of a caller's last orders are searched for one that the card confirmed.
+const MAX_SEARCHED: u32 = 100;
 
 /// What allowed an order.
 pub(super) struct Authorization {
@@ -71,6 +74,36 @@ impl Dialer {
             }
         }
         Ok(answer)
+    }
+
+    /// The newest order like this one that was placed after a yes in the card, however short the window of repeated orders
+    /// is. It is looked for among the caller's last orders.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn find_placed_by_card(
+        &self,
+        request: &DialRequest,
+    ) -> Result<Option<Dialed>, DialError> {
+        let ledger = self.ledger().await?;
+        let account = self.account_for(request).await?;
+        let fingerprint = request.fingerprint(&account);
+        let filter = RecordFilter {
+            account_id: Some(account.id().clone()),
+            caller: Some(request.caller.clone()),
+            limit: MAX_SEARCHED,
+            ..RecordFilter::default()
+        };
+        let records = ledger.list_records(filter).await?;
+        let is_placed = |record: &&DispatchRecord| {
+            record.fingerprint == fingerprint
+                && record.confirmed_by == ConfirmedBy::Card
+                && record.state.id().is_some()
+        };
+        match records.iter().find(is_placed) {
+            Some(record) => Ok(Some(self.repeat(record).await)),
+            None => Ok(None),
+        }
     }
 
     /// Records the intent, unless an earlier order answers this one.

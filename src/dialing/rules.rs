@@ -6,10 +6,40 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::confirm::ConfirmMode;
 use super::policy::Policy;
 use super::webhook_hosts::WebhookHosts;
+
+/// Whether an answer in the call card counts as the user's own answer. A client's name is its own claim: the table keeps the
+/// model inside a known client from answering, and not a program that claims to be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CardIsHuman {
+    /// In clients that are known to keep from the model what only the card may know.
+    KnownHosts,
+    /// In every client that shows the card.
+    Always,
+    Never,
+}
+
+impl CardIsHuman {
+    /// The names by which clients that keep `_meta` of results from the model introduce themselves: Claude (claude.ai and
+    /// Claude Desktop) and ChatGPT. The handbook has the sources.
+    pub const KNOWN_HOSTS: [&str; 2] = ["claude-ai", "openai-mcp"];
+
+    /// Whether the answer counts in a client of this name.
+    #[must_use]
+    pub fn counts_for(self, client: Option<&str>) -> bool {
+        match self {
+            Self::KnownHosts => client.is_some_and(|name| Self::KNOWN_HOSTS.contains(&name)),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
 
 /// The settings by which an account dials.
 #[derive(Debug, Clone)]
@@ -22,6 +52,8 @@ pub struct DialingRules {
     pub require_human: bool,
     /// A new outbound agent reports whether the person asked not to be called again.
     pub ask_do_not_call: bool,
+    /// Whether an answer in the call card counts as the user's own.
+    pub card_is_human: CardIsHuman,
     /// How long an identical order is answered with the first one.
     pub repeat_window: SignedDuration,
     /// How long the server waits for the user's answer to a question.

@@ -24,7 +24,7 @@ use super::limits::CallLimits;
 use super::order::{DISPATCH_KEY, DialRequest, Order};
 use super::outcome::{DialError, DialResult, Dialed};
 use super::policy::{Decision, Policy};
-use super::rules::DialingRules;
+use super::rules::{CardIsHuman, DialingRules};
 use callingbox::E164;
 use callingbox::MilliCents;
 use callingbox::{
@@ -183,6 +183,7 @@ fn new_dialer(url: &str, key: &str, policy: &str, directory: &Path) -> Arc<Diale
         confirm: ConfirmMode::Never,
         require_human: false,
         ask_do_not_call: true,
+        card_is_human: CardIsHuman::Never,
         repeat_window: SignedDuration::from_mins(10),
         thinking_time: std::time::Duration::from_secs(1),
         webhook_hosts: Default::default(),

@@ -88,9 +88,9 @@ impl RouteContext {
         let selection = if is_unfiltered {
             Arc::clone(all)
         } else {
-            Arc::new(all.narrowed(self.tools(), |tool| {
-                principal.has_scope(tool.scope()) && session.allows(tool) && request.allows(tool)
-            }))
+            let tools = self.tools();
+            let granted = all.narrowed(tools, |tool| principal.has_scope(tool.scope()));
+            Arc::new(request.restrict(&session.restrict(&granted, tools), tools))
         };
         Caller {
             tenant: Arc::clone(principal.tenant.name()),

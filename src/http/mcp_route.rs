@@ -23,6 +23,7 @@ use super::sessions::{SessionGuard, SessionPolicy};
 use super::sse::SseSessions;
 use super::tool_filter::RequestToolFilter;
 use crate::json_rpc::{self, JsonRpcPeek};
+use crate::mcp::card;
 use crate::mcp::request::peer::SingleAnswer;
 
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
@@ -103,7 +104,11 @@ async fn post_message(
     parts.extensions.insert(Arc::clone(&counted));
     let unanswered = tenant.track_answer();
     let request = http::Request::from_parts(parts, Full::new(body.clone()));
-    let response = tenant.streamable_http().handle_request(request).await;
+    let handler = match session.is_none() && reads_card(&peek) {
+        true => tenant.sessionless_http(),
+        false => tenant.streamable_http(),
+    };
+    let response = handler.handle_request(request).await;
     // rmcp answers a body that is not a message as one of an unknown media type.
     if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
         json_rpc::parse_message(&body).map_err(body::invalid_message)?;
@@ -121,6 +126,11 @@ async fn post_message(
         None => response,
         Some(expires_at) => body::with_deadline(response, to_instant(expires_at)),
     })
+}
+
+/// Whether a message reads the call card, which needs no session: some clients fetch it outside of theirs.
+fn reads_card(peek: &JsonRpcPeek) -> bool {
+    peek.resource_uri().is_some_and(|uri| uri.starts_with(card::SCHEME))
 }
 
 /// Checks that the response to this message can have the form that the client accepts.

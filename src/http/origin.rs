@@ -140,7 +140,7 @@ pub fn preflight_response(method: &Method, headers: &HeaderMap) -> Option<Respon
         (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"),
         (
             ACCESS_CONTROL_ALLOW_HEADERS,
-            "authorization, content-type, last-event-id, mcp-method, mcp-name, mcp-protocol-version, mcp-session-id, x-mcp-exclude-tools, x-mcp-readonly, x-mcp-tools, x-mcp-toolsets",
+            "authorization, content-type, last-event-id, mcp-method, mcp-name, mcp-protocol-version, mcp-session-id, x-mcp-exclude-tools, x-mcp-no-ui, x-mcp-readonly, x-mcp-tools, x-mcp-toolsets",
         ),
         (ACCESS_CONTROL_MAX_AGE, "3600"),
     ] {

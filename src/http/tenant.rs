@@ -98,6 +98,7 @@ pub struct Tenant {
     handler: Box<dyn McpHandler>,
     sessions: Arc<Sessions>,
     streamable_http: Box<dyn DynStreamableHttp>,
+    sessionless_http: Box<dyn DynStreamableHttp>,
     streams: Arc<Semaphore>,
     max_streams: usize,
     rate: RequestRate,
@@ -133,6 +134,12 @@ impl Tenant {
     #[must_use]
     pub fn handler(&self) -> &dyn McpHandler {
         &*self.handler
+    }
+
+    /// Answers requests without a session, of older protocol versions too.
+    #[must_use]
+    pub fn sessionless_http(&self) -> &dyn DynStreamableHttp {
+        &*self.sessionless_http
     }
 
     #[must_use]
@@ -328,6 +335,8 @@ impl Tenants {
             .with_json_response(true)
             .with_cancellation_token(transport_end);
         config.max_request_body_bytes = usize::MAX;
+        let without_sessions = config.clone().with_legacy_session_mode(false);
+        let sessionless_http = handler.streamable_http(Arc::clone(&sessions), without_sessions);
         let streamable_http = handler.streamable_http(Arc::clone(&sessions), config);
         let shared = self.shared.clone().map(|state| (state, state_namespace(&identity, account)));
         Tenant {
@@ -338,6 +347,7 @@ impl Tenants {
             handler,
             sessions,
             streamable_http,
+            sessionless_http,
             streams: Arc::new(Semaphore::new(limits.streams_per_tenant)),
             max_streams: limits.streams_per_tenant,
             rate: RequestRate::new(limits.requests_per_second, shared),

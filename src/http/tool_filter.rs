@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::answer;
 use crate::mcp::registry::index::{ToolIndex, ToolMeta};
+use crate::mcp::registry::selection::Selection;
 use crate::mcp::reply::text;
 use crate::suggest::UnknownName;
 use crate::toolset::Toolset;
@@ -18,6 +19,8 @@ pub const TOOLS_HEADER: &str = "x-mcp-tools";
 pub const EXCLUDE_TOOLS_HEADER: &str = "x-mcp-exclude-tools";
 /// Offer only tools that change nothing.
 pub const READONLY_HEADER: &str = "x-mcp-readonly";
+/// Leave out the call card.
+pub const NO_UI_HEADER: &str = "x-mcp-no-ui";
 
 /// Which tools a client wants to be offered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +29,7 @@ pub struct RequestToolFilter {
     tools: Vec<&'static str>,
     exclude: Vec<&'static str>,
     read_only: bool,
+    no_ui: bool,
 }
 
 impl RequestToolFilter {
@@ -53,7 +57,20 @@ impl RequestToolFilter {
             tools: tools(TOOLS_HEADER)?,
             exclude: tools(EXCLUDE_TOOLS_HEADER)?,
             read_only: listed_names(headers, READONLY_HEADER)?.into_iter().any(is_true),
+            no_ui: listed_names(headers, NO_UI_HEADER)?.into_iter().any(is_true),
         })
+    }
+
+    /// `selection` without what the filter removes.
+    #[must_use]
+    pub fn restrict(&self, selection: &Selection, all: &ToolIndex) -> Selection {
+        let mut narrow = selection.narrowed(all, |tool| self.allows(tool));
+        narrow.no_ui |= self.no_ui;
+        // Tools of the card go with the tools that they serve, unless they are excluded by name.
+        let is_app_only = |name: &&str| all.get(name).is_some_and(|tool| tool.card.is_app_only());
+        let excluded = self.exclude.iter().copied().filter(is_app_only);
+        narrow.exclude_tools.extend(excluded.map(str::to_owned));
+        narrow
     }
 
     /// Whether the filter removes no tool.
@@ -62,8 +79,7 @@ impl RequestToolFilter {
         *self == Self::default()
     }
 
-    #[must_use]
-    pub fn allows(&self, tool: &ToolMeta) -> bool {
+    fn allows(&self, tool: &ToolMeta) -> bool {
         let all = self.toolsets.is_empty() && self.tools.is_empty();
         (all || self.toolsets.contains(&tool.toolset) || self.tools.contains(&tool.name))
             && !self.exclude.contains(&tool.name)
@@ -110,7 +126,6 @@ mod tests {
 
     use super::*;
     use crate::mcp::catalogue::Catalogue;
-    use crate::mcp::registry::selection::Selection;
 
     fn read(headers: &[(&'static str, &str)]) -> Result<RequestToolFilter, Box<Response>> {
         let mut map = HeaderMap::new();
@@ -149,8 +164,9 @@ mod tests {
             ),
         ] {
             let filter = read(headers).unwrap();
-            let narrow = wide.narrowed(catalogue.index(), |tool| filter.allows(tool));
-            let names: Vec<_> = catalogue.offered(&narrow).map(|entry| entry.meta.name).collect();
+            let narrow = filter.restrict(&wide, catalogue.index());
+            let offered = catalogue.offered(&narrow).filter(|tool| !tool.meta.card.is_app_only());
+            let names: Vec<_> = offered.map(|entry| entry.meta.name).collect();
             assert_eq!(names, expected, "{headers:?}");
         }
         let closed = Selection { read_only: true, ..Selection::default() };
@@ -160,7 +176,7 @@ mod tests {
             &[(TOOLSETS_HEADER, "webhooks")],
         ] {
             let filter = read(headers).unwrap();
-            let narrow = closed.narrowed(catalogue.index(), |tool| filter.allows(tool));
+            let narrow = filter.restrict(&closed, catalogue.index());
             assert_eq!(catalogue.offered(&narrow).count(), 0, "{headers:?}");
         }
         assert!(read(&[(TOOLSETS_HEADER, ""), (READONLY_HEADER, "no")]).unwrap().is_empty());

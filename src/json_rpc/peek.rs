@@ -1,9 +1,10 @@
 //! A peek at a message: its method, its tool, and whether it must be rewritten. Nothing else of it is held in memory.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use rmcp::model::{ConstString, InitializeResultMethod};
+use rmcp::model::{ConstString, InitializeResultMethod, ReadResourceRequestMethod};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -24,6 +25,7 @@ pub struct JsonRpcPeek {
 #[serde(default)]
 struct PeekParams {
     name: Option<String>,
+    uri: TextOrOther,
     #[serde(rename = "_meta")]
     meta: PeekObject<KnownMeta>,
     arguments: ArgumentsForm,
@@ -50,14 +52,26 @@ impl<T> PeekObject<T> {
 }
 
 /// How the arguments of a tool or prompt are written.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, PartialEq)]
 enum ArgumentsForm {
     /// As rmcp reads or refuses them.
-    #[default]
-    Plain,
+    Plain {
+        /// The tool that they name.
+        tool: TextOrOther,
+    },
     /// As a list or a text, which may stand for an object.
     ListOrText,
 }
+
+impl Default for ArgumentsForm {
+    fn default() -> Self {
+        Self::Plain { tool: TextOrOther::default() }
+    }
+}
+
+/// A text. What is none is left to the parser of the whole message.
+#[derive(Debug, Default, PartialEq)]
+struct TextOrOther(Option<String>);
 
 impl JsonRpcPeek {
     /// Peeks at a message. A duplicate key is an error, because two parsers could read the message differently.
@@ -77,6 +91,22 @@ impl JsonRpcPeek {
     pub fn tool_name(&self) -> Option<&str> {
         (self.method.as_deref() == Some("tools/call")).then_some(())?;
         self.params.object()?.name.as_deref()
+    }
+
+    /// The tool whose order a call of `confirm_call` confirms.
+    #[must_use]
+    pub fn confirmed_tool(&self) -> Option<&str> {
+        match &self.params.object()?.arguments {
+            ArgumentsForm::Plain { tool } => tool.0.as_deref(),
+            ArgumentsForm::ListOrText => None,
+        }
+    }
+
+    /// The address of a resource that is read; `None` if the message reads none.
+    #[must_use]
+    pub fn resource_uri(&self) -> Option<&str> {
+        (self.method.as_deref() == Some(ReadResourceRequestMethod::VALUE)).then_some(())?;
+        self.params.object()?.uri.0.as_deref()
     }
 
     /// Whether it opens a session. In the stateless era, whose requests name their version in `_meta`, the method does not
@@ -164,7 +194,7 @@ impl<'de> Deserialize<'de> for ArgumentsForm {
             }
 
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(ArgumentsForm::Plain)
+                Ok(ArgumentsForm::default())
             }
 
             fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
@@ -177,12 +207,69 @@ impl<'de> Deserialize<'de> for ArgumentsForm {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(ArgumentsForm::Plain)
+                let mut tool = None;
+                while let Some(key) = map.next_key::<Cow<'_, str>>()? {
+                    if key != "tool" {
+                        map.next_value::<IgnoredAny>()?;
+                    } else if tool.replace(map.next_value()?).is_some() {
+                        return Err(A::Error::duplicate_field("tool"));
+                    }
+                }
+                Ok(ArgumentsForm::Plain { tool: tool.unwrap_or_default() })
             }
         }
 
         input.deserialize_any(FormVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for TextOrOther {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = TextOrOther;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(TextOrOther(None))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(TextOrOther(None))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(TextOrOther(None))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(TextOrOther(None))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(TextOrOther(None))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(TextOrOther(Some(text.to_owned())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(TextOrOther(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(TextOrOther(None))
+            }
+        }
+
+        input.deserialize_any(TextVisitor)
     }
 }
 
@@ -197,10 +284,21 @@ mod tests {
         assert_eq!(peek(call).unwrap().tool_name(), Some("place_call"));
         let prompt = r#"{"method":"prompts/get","params":{"name":"place_call"}}"#;
         assert_eq!(peek(prompt).unwrap().tool_name(), None);
+        let read = r#"{"method":"resources/read","params":{"uri":"ui://x"}}"#;
+        assert_eq!(peek(read).unwrap().resource_uri(), Some("ui://x"));
+        let confirm = r#"{"method":"tools/call","params":{"name":"confirm_call","arguments":{"a":1,"tool":"place_call"}}}"#;
+        assert_eq!(peek(confirm).unwrap().confirmed_tool(), Some("place_call"));
+        for other in ["7", "-7", "0.5", "true", "null", "[[1], 2]", r#"{"tool": "x"}"#, "{}"] {
+            let params = format!(r#"{{"uri":{other},"arguments":{{"tool":{other}}}}}"#);
+            let text = format!(r#"{{"method":"resources/read","params":{params}}}"#);
+            let peek = peek(&text).unwrap();
+            assert_eq!((peek.resource_uri(), peek.confirmed_tool()), (None, None), "{other}");
+        }
         assert_eq!(peek(r#"{"id":1,"result":{}}"#).unwrap(), JsonRpcPeek::default());
         for text in [
             r#"{"method":"ping","method":"tools/call","params":{"name":"place_call"}}"#,
             r#"{"method":"tools/call","params":{"name":"list_calls","name":"place_call"}}"#,
+            r#"{"method":"tools/call","params":{"arguments":{"tool":"a","tool":"b"}}}"#,
             r#"{"method":"tools/call","params":{},"params":{"name":"place_call"}}"#,
             "[]",
             r#"["tools/call",{"name":"place_call"}]"#,

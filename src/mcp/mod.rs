@@ -6,11 +6,13 @@
 //! - [`request`]: who calls, what the client can do, and where progress is reported;
 //! - [`input`]: the types of arguments and their schemas; [`reply`]: the texts and data of answers and errors;
 //! - [`confirmation`] asks the human, [`waiting`] waits for a call, [`tasks`] represents a call as a task;
+//! - [`card`]: the document that shows a call and asks for a yes in the conversation;
 //! - [`resources`], [`prompts`], [`completions`] and [`skill`]: what else a client can read.
 //!
 //! It does not know about transports.
 
 mod call_details;
+pub mod card;
 pub mod catalogue;
 pub mod completions;
 pub mod confirmation;

@@ -19,6 +19,7 @@ use crate::batch::report::{BatchReport, load_report};
 use crate::batch::{self, BatchError};
 use crate::dialing::ledger::{BatchId, BatchRecord, BatchState, RowRecord};
 use crate::mcp::call_details::CallDetails;
+use crate::mcp::card;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::surface::DataSurface;
 use crate::mcp::reply::answer;
@@ -29,6 +30,7 @@ use crate::mcp::skill;
 use crate::mcp::tools::agents::AgentReport;
 use crate::mcp::tools::calls::{RowSelection, batch_error, batch_reply};
 use crate::mcp::tools::numbers::ListNumbersOutput;
+use crate::telemetry::metrics;
 use crate::watch::{Follower, Snapshot, WatchOptions, WatchStatus};
 use callingbox::{AgentId, CallId, PageRequest};
 
@@ -39,6 +41,9 @@ const MARKDOWN: &str = "text/markdown";
 
 /// How often a batch of another process is looked at.
 const BATCH_POLL_PERIOD: Duration = Duration::from_secs(2);
+/// How long the document of the call card may be cached. Its address changes when it does.
+const CARD_TTL_MS: u64 = 3_600_000;
+
 /// The maximum number of subscriptions of one session.
 const MAX_SUBSCRIPTIONS: usize = 100;
 
@@ -69,6 +74,8 @@ pub enum Name {
     Guide,
     /// The skill's file.
     Skill,
+    /// The document of the call card.
+    Card,
 }
 
 impl Name {
@@ -77,6 +84,9 @@ impl Name {
     pub fn parse(uri: &str) -> Option<Self> {
         if uri == skill::URI {
             return Some(Self::Skill);
+        }
+        if uri == card::URI {
+            return Some(Self::Card);
         }
         let mut parts = uri.strip_prefix("callingbox://")?.split('/');
         let id = |part: &str| {
@@ -108,7 +118,7 @@ impl Name {
             Self::Agent(_) => Some(DataSurface::Agent),
             Self::Numbers => Some(DataSurface::Numbers),
             Self::Policy => Some(DataSurface::Policy),
-            Self::Guide | Self::Skill => None,
+            Self::Guide | Self::Skill | Self::Card => None,
         }
     }
 
@@ -117,6 +127,9 @@ impl Name {
         let name = Self::parse(uri).ok_or_else(|| unknown_resource(uri))?;
         if let Some(view) = name.view() {
             view.require(tools, &one_line(uri, 200)).map_err(|text| not_found(text, uri))?;
+        }
+        if name == Self::Card && !tools.has_card() {
+            return Err(unknown_resource(uri));
         }
         Ok(name)
     }
@@ -153,6 +166,7 @@ pub fn list_resources(tools: &AvailableTools) -> Vec<Resource> {
             .with_title("The guide as a skill")
             .with_description(skill.description)
             .with_mime_type(MARKDOWN),
+        card::list_document(),
     ];
     all.retain(|resource| Name::parse_visible(&resource.uri, tools).is_ok());
     all
@@ -206,6 +220,12 @@ pub async fn read_resource(
         }
     })?;
     let contents = ResourceContents::text(text, uri).with_mime_type(mime);
+    if name == Name::Card {
+        metrics::card_read();
+        let mut result = ReadResourceResult::new(vec![contents.with_meta(card::document_meta())]);
+        (result.ttl_ms, result.cache_scope) = (Some(CARD_TTL_MS), Some(CacheScope::Public));
+        return Ok(result);
+    }
     let mut result = ReadResourceResult::new(vec![contents]);
     result.cache_scope = Some(CacheScope::Private);
     Ok(result)
@@ -270,6 +290,7 @@ async fn load_contents(
             Ok((MARKDOWN, about + skill::guide_text()))
         }
         Name::Skill => Ok((MARKDOWN, skill::TEXT.to_owned())),
+        Name::Card => Ok((card::MIME_TYPE, card::DOCUMENT.to_owned())),
     }
 }
 
@@ -554,6 +575,8 @@ mod tests {
             ("callingbox://policy", Some(Name::Policy)),
             ("callingbox://guide", Some(Name::Guide)),
             ("skill://callingbox-telephone/SKILL.md", Some(Name::Skill)),
+            ("ui://callingbox/call-1.html", Some(Name::Card)),
+            ("ui://callingbox/call-2.html", None),
             ("callingbox://calls", None),
             ("callingbox://calls/", None),
             ("callingbox://calls/c1/audio", None),

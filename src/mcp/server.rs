@@ -38,7 +38,7 @@ use crate::mcp::request::context::ToolContext;
 use crate::mcp::request::peer::{Era, McpPeer};
 use crate::mcp::request::progress::ProgressNotifier;
 use crate::mcp::resources::{self, Subscriptions};
-use crate::mcp::{completions, prompts, skill, tasks};
+use crate::mcp::{card, completions, prompts, skill, tasks};
 use crate::telemetry::traces::TraceContext;
 
 /// How long a client may cache a list. Lists change only with the program.
@@ -194,16 +194,19 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<InitializeResult, ErrorData> {
         context.peer.set_peer_info(request.clone());
-        let instructions = self.instructions(&self.tools(&context));
-        Ok(self.negotiate_initialize(&request)?.with_instructions(instructions))
+        let tools = self.tools(&context);
+        let mut result = self.negotiate_initialize(&request)?;
+        declare_card(&mut result.capabilities, &tools);
+        Ok(result.with_instructions(self.instructions(&tools)))
     }
 
     async fn discover(
         &self,
         context: RequestContext<RoleServer>,
     ) -> Result<DiscoverResult, ErrorData> {
-        let instructions = self.instructions(&self.tools(&context));
-        let info = self.get_info().with_instructions(instructions);
+        let tools = self.tools(&context);
+        let mut info = self.get_info().with_instructions(self.instructions(&tools));
+        declare_card(&mut info.capabilities, &tools);
         let versions = self.supported_protocol_versions().into_owned();
         Ok(DiscoverResult::from_server_info(versions, info))
     }
@@ -465,6 +468,14 @@ impl ServerHandler for Server {
         let problem = read(request.params.unwrap_or_else(|| json!({})));
         let text = format!("the parameters of {method} cannot be read: {problem}");
         Err(ErrorData::invalid_params(text, None))
+    }
+}
+
+/// Declares the call card among the capabilities, if this caller can have it.
+fn declare_card(capabilities: &mut ServerCapabilities, tools: &AvailableTools) {
+    if tools.has_card() {
+        let extensions = capabilities.extensions.get_or_insert_default();
+        extensions.insert(card::EXTENSION.to_owned(), card::extension_settings());
     }
 }
 

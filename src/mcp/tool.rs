@@ -16,12 +16,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::account::Environment;
+use crate::mcp::card;
 use crate::mcp::input::arguments::{self, Arguments};
 use crate::mcp::input::schema;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::{Sentence, render_description};
 use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::index::ToolMeta;
+use crate::mcp::registry::index::{CardRole, ToolMeta};
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer;
 use crate::mcp::reply::answer::Reply;
@@ -59,6 +60,8 @@ pub trait Tool: Send + Sync + 'static {
     const EFFECT: ToolEffect;
     /// Whether it reaches beyond the account, or brings in words from outside.
     const OPEN_WORLD: bool;
+    /// What the call card has to do with it.
+    const CARD: CardRole = CardRole::Unrelated;
     /// What it is given.
     type Input: DeserializeOwned + JsonSchema + Send;
     /// What it answers.
@@ -106,12 +109,7 @@ pub struct ToolEntry {
 impl ToolEntry {
     pub(super) fn new<T: Tool>() -> Self {
         Self {
-            meta: ToolMeta {
-                name: T::NAME.as_str(),
-                title: T::TITLE,
-                toolset: T::TOOLSET,
-                effect: T::EFFECT,
-            },
+            meta: tool_metadata::<T>(),
             description: T::DESCRIPTION,
             definition: LazyLock::new(build_definition::<T>),
             prepare: prepare_call::<T>,
@@ -131,6 +129,9 @@ impl ToolEntry {
         let text = render_description(self.description, tools.environment(), is_offered);
         let mut definition = self.definition().clone();
         definition.description = Some(text.into());
+        if !tools.has_card() {
+            definition.meta = None;
+        }
         definition
     }
 
@@ -147,6 +148,17 @@ impl ToolEntry {
     }
 }
 
+/// What is known about a tool without calling it.
+pub(super) const fn tool_metadata<T: Tool>() -> ToolMeta {
+    ToolMeta {
+        name: T::NAME.as_str(),
+        title: T::TITLE,
+        toolset: T::TOOLSET,
+        effect: T::EFFECT,
+        card: T::CARD,
+    }
+}
+
 fn build_definition<T: Tool>() -> Definition {
     let (read_only, destructive, idempotent) = match T::EFFECT {
         ToolEffect::Reads => (true, false, true),
@@ -154,16 +166,22 @@ fn build_definition<T: Tool>() -> Definition {
         ToolEffect::CostsMoney | ToolEffect::RingsPhone => (false, true, false),
     };
     let description = render_description(T::DESCRIPTION, Environment::Live, |_| true);
-    Definition::new(T::NAME.as_str(), description, schema::input_schema::<T::Input>())
+    let input = schema::input_schema::<T::Input>();
+    let mut definition = Definition::new(T::NAME.as_str(), description, input)
         .with_title(T::TITLE)
-        .with_raw_output_schema(schema::output_schema::<T::Output>())
         .with_annotations(ToolAnnotations::from_raw(
             None,
             Some(read_only),
             Some(destructive),
             Some(idempotent),
             Some(T::OPEN_WORLD),
-        ))
+        ));
+    // A tool that no model calls need not describe its answers to one.
+    if !T::CARD.is_app_only() {
+        definition = definition.with_raw_output_schema(schema::output_schema::<T::Output>());
+    }
+    definition.meta = card::tool_meta(T::CARD);
+    definition
 }
 
 fn prepare_call<'a, T: Tool>(

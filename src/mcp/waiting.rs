@@ -37,6 +37,9 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 /// The longest wait of a client that receives progress notifications.
 const MAX_WAIT: Duration = Duration::from_secs(3_600);
 
+/// How long a call stays followed after the answer to a client that will ask again.
+const KEEP_TIME: Duration = Duration::from_secs(5);
+
 /// The maximum length of one utterance in a progress message, in characters.
 const MAX_LINE_CHARS: usize = 300;
 
@@ -114,6 +117,29 @@ pub async fn wait_for_transcript(
         is_final: snapshot.segments_final,
         trouble: snapshot.segments_trouble.clone().or(trouble),
     })
+}
+
+/// Waits until `changed` is true of a call's state, the call is over, or the time is up. The call stays followed for a
+/// moment, so that a client that asks again at once needs no request to the API.
+///
+/// # Errors
+/// As [`wait_for_end`].
+pub async fn wait_for_change(
+    cx: &ToolContext,
+    id: &CallId,
+    wait: Duration,
+    changed: impl Fn(&Snapshot) -> bool,
+) -> Result<(ObservedCall, Arc<Snapshot>), ToolError> {
+    let until = Instant::now() + wait;
+    let mut follower = follow_call(cx, id, DataSurface::Transcript.is_visible(&cx.tools))?;
+    let nobody = ProgressNotifier::default();
+    let reporter = ProgressReporter::new(&nobody, false);
+    let snapshot = watch_until(reporter, &cx.draining, &mut follower, until, changed).await;
+    let observed = observe(&snapshot)?;
+    if !snapshot.state.is_over() {
+        cx.account.watchers()?.keep_alive(id, follower, KEEP_TIME);
+    }
+    Ok((observed, snapshot))
 }
 
 /// Whether a line comes after this number. Without a number, every line does, even one without a readable number of

@@ -13,6 +13,7 @@ const TOOL_CALLS: &str = "callingbox_mcp_tool_calls_total";
 const TOOL_SECONDS: &str = "callingbox_mcp_tool_call_seconds";
 const DIALING: &str = "callingbox_mcp_dialing_decisions_total";
 const BATCH_ROWS: &str = "callingbox_mcp_batch_rows_total";
+const CARD_READS: &str = "callingbox_mcp_card_reads_total";
 const WEBHOOKS: &str = "callingbox_mcp_webhook_deliveries_total";
 const HTTP_REFUSALS: &str = "callingbox_mcp_http_refusals_total";
 const SESSIONS: &str = "callingbox_mcp_sessions";
@@ -53,6 +54,11 @@ pub fn dialing_decision(decision: &'static str) {
 /// Counts a row of a batch that has its end.
 pub fn batch_row(state: &'static str) {
     counter!(BATCH_ROWS, "state" => state).increment(1);
+}
+
+/// Counts a read of the call card's document.
+pub fn card_read() {
+    counter!(CARD_READS).increment(1);
 }
 
 /// Counts an HTTP response with a status of 400 or above.
@@ -99,6 +105,7 @@ impl Exporter {
         describe_histogram!(API_SECONDS, "How long requests to CallingBox took, in seconds.");
         describe_counter!(DIALING, "Decisions whether to call or to buy.");
         describe_counter!(BATCH_ROWS, "Rows of batches that have their end, by state.");
+        describe_counter!(CARD_READS, "Reads of the call card's document.");
         describe_counter!(WEBHOOKS, "Webhook deliveries, by what became of them.");
         describe_counter!(HTTP_REFUSALS, "HTTP requests that were refused, by status.");
         describe_gauge!(SESSIONS, "Open sessions.");

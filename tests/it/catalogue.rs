@@ -187,7 +187,7 @@ fn only_what_rings_or_costs_money_is_described_differently_in_the_sandbox() {
 #[test]
 fn a_definition_names_no_tool_that_is_not_offered() {
     let catalogue = Catalogue::new();
-    for entry in catalogue.iter() {
+    for entry in catalogue.iter().filter(|entry| !entry.meta.card.is_app_only()) {
         let name = entry.meta.name;
         let only =
             Selection { tools: vec![name.to_owned()], sandbox: true, ..Selection::default() };
@@ -219,7 +219,8 @@ fn every_tool_keeps_the_rules() {
             assert!(hints[hint].is_boolean(), "{name}: {hint}");
         }
         assert_eq!(hints["readOnlyHint"], entry.meta.effect == ToolEffect::Reads, "{name}");
-        let reads = ["get_", "list_", "search_"].iter().any(|verb| name.starts_with(verb));
+        let reads =
+            ["get_", "list_", "search_", "follow_"].iter().any(|verb| name.starts_with(verb));
         assert_eq!(
             entry.meta.effect == ToolEffect::Reads,
             reads,
@@ -238,7 +239,12 @@ fn every_tool_keeps_the_rules() {
             assert!(!shouted, "{name} shouts {word}");
         }
 
-        for side in ["inputSchema", "outputSchema"] {
+        // Only the card reads a tool of the card: neither its answers nor its arguments are described.
+        let is_app_only = is_app_only(&tool);
+        assert_eq!(tool.get("outputSchema").is_none(), is_app_only, "{name}");
+        let sides =
+            if is_app_only { &["inputSchema"][..] } else { &["inputSchema", "outputSchema"] };
+        for side in sides {
             let schema = &tool[side];
             assert_eq!(schema["type"], "object", "{name} {side}");
             assert!(schema["properties"].is_object(), "{name} {side}");
@@ -252,7 +258,7 @@ fn every_tool_keeps_the_rules() {
         assert_eq!(tool["inputSchema"]["additionalProperties"], false, "{name}");
         for (argument, schema) in tool["inputSchema"]["properties"].as_object().unwrap() {
             let described = schema["description"].as_str().unwrap_or_default();
-            assert!(!described.is_empty(), "{name}: {argument} has no description");
+            assert_eq!(described.is_empty(), is_app_only, "{name}: {argument}");
         }
     }
 }
@@ -298,7 +304,9 @@ fn toolsets_are_those_of_the_design() {
             "place_calls",
             "get_batch",
             "cancel_batch",
-            "record_opt_out"
+            "record_opt_out",
+            "follow_call",
+            "confirm_call"
         ]
     );
     assert_eq!(of(Toolset::Account), ["get_account"]);

@@ -13,6 +13,7 @@ mod harness;
 mod api;
 mod batch_faults;
 mod batches;
+mod card;
 mod catalogue;
 mod chaos;
 mod dialing;

@@ -22,6 +22,7 @@ use crate::env_var::NotUtf8;
 use crate::install::{
     ClientApp, ClientFile, DEFAULT_NAME, InstallScope, InstalledEntry, Machine, ProgramCopies,
 };
+use crate::mcp::card;
 use crate::mcp::reply::text::shorten_reason;
 use crate::runtime;
 
@@ -330,7 +331,8 @@ async fn count_tools(program: &Path, entry: &InstalledEntry) -> anyhow::Result<u
     let stderr = tokio::spawn(read_stderr(stderr));
     let tools = async {
         let client = ().serve((BufReader::new(output), input)).await.ok()?;
-        let tools = client.list_all_tools().await.ok()?.len();
+        let tools = client.list_all_tools().await.ok()?;
+        let tools = tools.iter().filter(|tool| !card::is_app_only(tool)).count();
         // The count is known, so an error at the end of the session does not matter.
         let _ = client.cancel().await;
         Some(tools)

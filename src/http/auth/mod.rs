@@ -94,7 +94,8 @@ mod tests {
     fn restricting_a_selection_never_adds_a_tool() {
         let catalogue = Catalogue::new();
         let names = |selection: &Selection| -> Vec<_> {
-            catalogue.offered(selection).map(|entry| entry.meta.name).collect()
+            let offered = catalogue.offered(selection).filter(|tool| !tool.meta.card.is_app_only());
+            offered.map(|entry| entry.meta.name).collect()
         };
         let wide = Selection { toolsets: Toolset::ALL.to_vec(), ..Selection::default() };
         let narrow = Selection { tools: vec!["place_call".to_owned()], ..Selection::default() };

@@ -6,7 +6,9 @@ use http::StatusCode;
 
 use super::super::answer;
 use crate::json_rpc::JsonRpcPeek;
+use crate::mcp::card;
 use crate::mcp::registry::index::{ToolIndex, ToolMeta};
+use crate::mcp::registry::name::ToolName;
 use crate::mcp::registry::scope::OAuthScope;
 use crate::mcp::registry::selection::Selection;
 
@@ -40,9 +42,17 @@ pub fn required_scope(
         let name = message.tool_name().ok_or_else(|| {
             Box::new(answer::error_response(StatusCode::BAD_REQUEST, "tools/call names no tool"))
         })?;
+        // The scope of a yes is that of the order, whose tool the arguments name.
+        let name = match name == ToolName::CONFIRM_CALL.as_str() {
+            true => message.confirmed_tool().unwrap_or_default(),
+            false => name,
+        };
         // No scope unlocks a tool that is not offered to anyone; the pipeline explains why it is not.
         let tool = tools.get(name).filter(|tool| offered.offers(tool));
         return Ok(tool.map(ToolMeta::scope));
+    }
+    if message.resource_uri().is_some_and(|uri| uri.starts_with(card::SCHEME)) {
+        return Ok(None);
     }
     let unscoped = UNSCOPED_METHODS.contains(&method) || method.starts_with("notifications/");
     // All other methods need a scope: resources, completions, tasks, subscriptions, and future additions.
@@ -95,6 +105,24 @@ mod tests {
             ("brand/new", Some(OAuthScope::CallsRead)),
         ] {
             assert_eq!(required(&format!(r#"{{"method":"{method}"}}"#)), Ok(scope), "{method}");
+        }
+        for (arguments, scope) in [
+            (r#"{"tool":"place_call"}"#, Some(OAuthScope::CallsPlace)),
+            (r#"{"tool":"purchase_number"}"#, Some(OAuthScope::NumbersPurchase)),
+            (r#"{"tool":7}"#, None),
+            ("[]", None),
+        ] {
+            let text = format!(
+                r#"{{"method":"tools/call","params":{{"name":"confirm_call","arguments":{arguments}}}}}"#
+            );
+            assert_eq!(required(&text), Ok(scope), "{arguments}");
+        }
+        for (uri, scope) in [
+            ("ui://callingbox/call-1.html", None),
+            ("callingbox://calls/ui://", Some(OAuthScope::CallsRead)),
+        ] {
+            let text = format!(r#"{{"method":"resources/read","params":{{"uri":"{uri}"}}}}"#);
+            assert_eq!(required(&text), Ok(scope), "{uri}");
         }
         assert_eq!(required(r#"{"id":1,"result":{"action":"accept"}}"#), Ok(None));
         for text in [

@@ -1,14 +1,16 @@
-//! Asks the human to confirm an order, in the three ways that clients support. Only an explicit yes to exactly this
+//! Asks the human to confirm an order, in the four ways that clients support. Only an explicit yes to exactly this
 //! order counts; decline, cancel, silence or an unreadable answer is a no.
 //!
 //! - up to 2025-11-25: `elicitation/create`;
 //! - 2026-07-28: an `InputRequiredResult`, answered by the same call with a sealed `requestState`;
-//! - a client that can do neither: a preview with a sealed token, which the model returns once
+//! - the call card, where the client shows it and can do neither ([`card`]);
+//! - a client that can do none of these: a preview with a sealed token, which the model returns once
 //!   its user has agreed.
 //!
 //! State and token ([`token`]) are protected by the ledger's secret, expire after 15 minutes, are accepted once, and are bound
 //! to the account, the caller, the session, every argument and what the human was shown.
 
+pub mod card;
 pub mod preview;
 pub mod token;
 
@@ -26,7 +28,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::preview::Preview;
-use self::token::{ConfirmationTokens, InvalidToken, TokenBinding, TokenPurpose};
+use self::token::{ConfirmationTokens, InvalidToken, TokenBinding, TokenClaims, TokenPurpose};
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::{AccountRef, ConfirmedBy};
 use crate::dialing::limits::OrderKind;
@@ -289,6 +291,16 @@ impl<'a> TokenContext<'a> {
         Self { dialer, request, preview, caller, session }
     }
 
+    /// Without the session: a view may be served by another one than the model.
+    fn for_card(
+        cx: &'a ToolContext,
+        dialer: &'a Dialer,
+        request: &'a ConfirmedRequest,
+        preview: &'a Preview,
+    ) -> Self {
+        Self { session: "", ..Self::new(cx, dialer, request, preview) }
+    }
+
     async fn issue_token(&self, purpose: TokenPurpose) -> Result<(String, Timestamp), ToolError> {
         let tokens = confirmation_tokens(self.dialer).await?;
         Ok(self.with_binding(purpose, |binding| tokens.issue(binding, Timestamp::now())))
@@ -296,18 +308,28 @@ impl<'a> TokenContext<'a> {
 
     /// Verifies a token and marks it as used.
     async fn redeem_token(&self, purpose: TokenPurpose, token: &str) -> Result<(), ToolError> {
-        let now = Timestamp::now();
-        let tokens = confirmation_tokens(self.dialer).await?;
-        let claims = self
-            .with_binding(purpose, |binding| tokens.verify(binding, token, now))
-            .map_err(reject_token)?;
-        let ledger = self.dialer.ledger().await?;
-        let account = self.request.account.id();
-        if ledger.redeem_token(account, &claims.id, claims.expires_at, now).await? {
-            Ok(())
-        } else {
-            Err(reject_token(InvalidToken::Used))
+        let claims = self.verify_token(purpose, token).await?;
+        match self.redeem_claims(&claims).await? {
+            true => Ok(()),
+            false => Err(reject_token(InvalidToken::Used)),
         }
+    }
+
+    async fn verify_token(
+        &self,
+        purpose: TokenPurpose,
+        token: &str,
+    ) -> Result<TokenClaims, ToolError> {
+        let tokens = confirmation_tokens(self.dialer).await?;
+        self.with_binding(purpose, |binding| tokens.verify(binding, token, Timestamp::now()))
+            .map_err(reject_token)
+    }
+
+    /// Marks a verified token as used; `false`: it was used before.
+    async fn redeem_claims(&self, claims: &TokenClaims) -> Result<bool, ToolError> {
+        let ledger = self.dialer.ledger().await?;
+        let (account, expires_at) = (self.request.account.id(), claims.expires_at);
+        Ok(ledger.redeem_token(account, &claims.id, expires_at, Timestamp::now()).await?)
     }
 
     fn with_binding<T>(
@@ -348,7 +370,7 @@ mod tests {
     use crate::dialing::ledger::{IdempotencyKey, KeyRef, LedgerLocation};
     use crate::dialing::order::Order;
     use crate::dialing::policy::Policy;
-    use crate::dialing::rules::DialingRules;
+    use crate::dialing::rules::{CardIsHuman, DialingRules};
     use callingbox::E164;
     use callingbox::{AgentId, ApiClient, ApiKey, BaseUrl, CallCreate, ClientConfig};
 
@@ -387,6 +409,7 @@ mod tests {
             confirm: ConfirmMode::Always,
             require_human: false,
             ask_do_not_call: true,
+            card_is_human: CardIsHuman::Never,
             repeat_window: jiff::SignedDuration::from_mins(10),
             thinking_time: Duration::from_secs(1),
             webhook_hosts: Default::default(),

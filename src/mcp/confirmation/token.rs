@@ -23,6 +23,8 @@ pub enum TokenPurpose {
     Confirmation,
     /// The client returns it with the human's answer.
     RequestState,
+    /// The call card returns it with the human's answer.
+    Card,
 }
 
 /// What a token is bound to: it is accepted for exactly this.
@@ -49,9 +51,16 @@ impl TokenBinding<'_> {
         let purpose = match purpose {
             TokenPurpose::Confirmation => "confirmation",
             TokenPurpose::RequestState => "request state",
+            TokenPurpose::Card => "card",
         };
         [purpose, account, caller, session, tool, arguments, shown]
     }
+}
+
+/// The id of a token, which is no secret.
+#[must_use]
+pub fn token_id(token: &str) -> &str {
+    token.get(..CLAIM_BYTES * 2).unwrap_or_default()
 }
 
 /// What a token says of itself.
@@ -174,6 +183,7 @@ mod tests {
         let (token, _) = tokens.issue(&BINDING, now());
         let others = [
             TokenBinding { purpose: TokenPurpose::RequestState, ..BINDING },
+            TokenBinding { purpose: TokenPurpose::Card, ..BINDING },
             TokenBinding { account: "another", ..BINDING },
             TokenBinding { caller: "mia", ..BINDING },
             TokenBinding { session: "s", ..BINDING },

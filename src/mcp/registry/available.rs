@@ -28,6 +28,12 @@ impl AvailableTools {
         self.index.get(tool.as_str()).is_some_and(|meta| self.selection.offers(meta))
     }
 
+    /// Whether the call card is switched on for this caller.
+    #[must_use]
+    pub fn has_card(&self) -> bool {
+        !self.selection.no_ui
+    }
+
     #[must_use]
     pub fn environment(&self) -> Environment {
         self.environment

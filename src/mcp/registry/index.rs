@@ -18,6 +18,8 @@ pub struct ToolMeta {
     pub toolset: Toolset,
     /// The effect of a call.
     pub effect: ToolEffect,
+    /// What the call card has to do with it.
+    pub card: CardRole,
 }
 
 impl ToolMeta {
@@ -25,6 +27,26 @@ impl ToolMeta {
     #[must_use]
     pub fn scope(&self) -> OAuthScope {
         OAuthScope::for_tool(self.toolset, self.effect)
+    }
+}
+
+/// What the call card has to do with a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CardRole {
+    /// Nothing.
+    Unrelated,
+    /// The card shows its results. Only a tool that changes something has this role: a model repeats tools that read, and
+    /// each result would open another card.
+    ShowsResult,
+    /// The card calls it and the model should not. It is offered as long as one of the tools that it serves is.
+    AppOnly { serves: &'static [ToolMeta] },
+}
+
+impl CardRole {
+    /// Whether only the card calls the tool.
+    #[must_use]
+    pub const fn is_app_only(self) -> bool {
+        matches!(self, Self::AppOnly { .. })
     }
 }
 

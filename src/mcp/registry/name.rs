@@ -35,6 +35,8 @@ impl ToolName {
     pub const LIST_WEBHOOK_DELIVERIES: Self = Self("list_webhook_deliveries");
     pub const GET_WEBHOOK_DELIVERY: Self = Self("get_webhook_delivery");
     pub const REDELIVER_WEBHOOK: Self = Self("redeliver_webhook");
+    pub const FOLLOW_CALL: Self = Self("follow_call");
+    pub const CONFIRM_CALL: Self = Self("confirm_call");
     pub const SIMULATE_INBOUND_CALL: Self = Self("simulate_inbound_call");
 
     #[must_use]

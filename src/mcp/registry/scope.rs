@@ -110,6 +110,7 @@ mod tests {
                 "place_calls",
                 "cancel_batch",
                 "record_opt_out",
+                "confirm_call",
                 "simulate_inbound_call"
             ]
         );

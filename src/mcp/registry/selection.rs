@@ -1,6 +1,6 @@
 //! Which tools are offered: those that the operator enabled, without those that the request may not use.
 
-use crate::mcp::registry::index::{ToolIndex, ToolMeta};
+use crate::mcp::registry::index::{CardRole, ToolIndex, ToolMeta};
 use crate::suggest::UnknownName;
 use crate::toolset::Toolset;
 
@@ -15,6 +15,8 @@ pub struct Selection {
     pub exclude_tools: Vec<String>,
     /// Offer only tools that change nothing. It is applied last and cannot be overruled.
     pub read_only: bool,
+    /// Whether the call card is switched off.
+    pub no_ui: bool,
     /// Whether the server uses the simulator.
     pub sandbox: bool,
     /// Tools that this caller or request may not use.
@@ -45,11 +47,13 @@ impl Selection {
         toolsets.iter().copied().filter(|set| self.sandbox || *set != Toolset::Sandbox)
     }
 
-    /// The same selection without the tools that `keep` rejects; it can only shrink.
+    /// The same selection without the tools that `keep` rejects; it can only shrink. Tools of the card are not asked
+    /// about: they go with the tools that they serve.
     #[must_use]
     pub fn narrowed(&self, all: &ToolIndex, keep: impl Fn(&ToolMeta) -> bool) -> Self {
         let mut narrow = self.clone();
-        let left_out = all.iter().filter(|tool| !keep(tool)).map(|tool| tool.name);
+        let left_out =
+            all.iter().filter(|tool| !tool.card.is_app_only() && !keep(tool)).map(|tool| tool.name);
         narrow.narrowed.extend(left_out);
         narrow
     }
@@ -63,12 +67,23 @@ impl Selection {
     /// Why a tool is not offered, or none if it is.
     #[must_use]
     pub fn withheld_reason(&self, tool: &ToolMeta) -> Option<&'static str> {
+        if let CardRole::AppOnly { serves } = tool.card {
+            return if self.no_ui {
+                Some("the call card is switched off (--no-ui)")
+            } else if self.is_excluded(tool) {
+                Some("it is switched off by --exclude-tools")
+            } else if serves.iter().any(|served| self.offers(served)) {
+                None
+            } else {
+                Some("none of the tools that it serves is offered")
+            };
+        }
         let named = self.tools.iter().any(|name| name == tool.name);
         if tool.toolset == Toolset::Sandbox && !self.sandbox {
             Some("it exists only with --sandbox")
         } else if !named && !self.active_toolsets().any(|set| set == tool.toolset) {
             Some("its toolset is not switched on (--toolsets, --tools)")
-        } else if self.exclude_tools.iter().any(|name| name == tool.name) {
+        } else if self.is_excluded(tool) {
             Some("it is switched off by --exclude-tools")
         } else if self.read_only && !tool.effect.is_read_only() {
             Some("the server is read-only (--read-only)")
@@ -77,6 +92,10 @@ impl Selection {
         } else {
             None
         }
+    }
+
+    fn is_excluded(&self, tool: &ToolMeta) -> bool {
+        self.exclude_tools.iter().any(|name| name == tool.name)
     }
 }
 
@@ -88,7 +107,37 @@ mod tests {
 
     fn names(selection: &Selection) -> Vec<&'static str> {
         let catalogue = Catalogue::new();
-        catalogue.offered(selection).map(|entry| entry.meta.name).collect()
+        let offered = catalogue.offered(selection).filter(|entry| !entry.meta.card.is_app_only());
+        offered.map(|entry| entry.meta.name).collect()
+    }
+
+    #[test]
+    fn a_tool_of_the_card_is_offered_with_a_tool_that_it_serves() {
+        let catalogue = Catalogue::new();
+        let of_card = |selection: &Selection| -> Vec<_> {
+            let offered =
+                catalogue.offered(selection).filter(|entry| entry.meta.card.is_app_only());
+            offered.map(|entry| entry.meta.name).collect()
+        };
+        let only = |tool: &str| Selection { tools: vec![tool.to_owned()], ..Selection::default() };
+        for (tool, expected) in [
+            ("get_call_result", &["follow_call"][..]),
+            ("place_call", &["confirm_call"]),
+            ("purchase_number", &["confirm_call"]),
+            ("follow_call", &[]),
+            ("list_calls", &[]),
+        ] {
+            let selection = only(tool);
+            assert_eq!(of_card(&selection), expected, "{tool}");
+            assert_eq!(of_card(&Selection { no_ui: true, ..selection }), [""; 0], "{tool}");
+        }
+        let all = Selection::default();
+        assert_eq!(of_card(&all), ["follow_call", "confirm_call"]);
+        assert_eq!(of_card(&Selection { read_only: true, ..all.clone() }), ["follow_call"]);
+        let less = Selection { exclude_tools: vec!["follow_call".to_owned()], ..all.clone() };
+        assert_eq!(of_card(&less), ["confirm_call"]);
+        let narrowed = all.narrowed(catalogue.index(), |tool| tool.name == "place_call");
+        assert_eq!(of_card(&narrowed), ["confirm_call"]);
     }
 
     #[test]
@@ -98,6 +147,7 @@ mod tests {
             .index()
             .iter()
             .filter(|entry| !matches!(entry.toolset, Toolset::Webhooks | Toolset::Sandbox))
+            .filter(|entry| !entry.card.is_app_only())
             .map(|entry| entry.name)
             .collect();
         assert_eq!(names(&Selection::default()), expected);

@@ -1,7 +1,7 @@
 //! Converts a tool's reply or error to a result of the protocol: structured content for programs, and a text with the
 //! same content.
 
-use rmcp::model::{CallToolResult, ContentBlock, ErrorData, MetaObject};
+use rmcp::model::{CallToolResult, ContentBlock, ErrorData, JsonObject, MetaObject};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -22,19 +22,28 @@ pub struct Reply<T> {
     pub simulated: bool,
     /// What is still in progress: a client that supports tasks gets a task for it.
     pub followed: Option<TaskSubject>,
+    /// What only the client and the call card read, and no model.
+    pub meta: JsonObject,
 }
 
 impl<T> Reply<T> {
     /// A reply of data and its text.
     #[must_use]
     pub fn new(data: T, text: impl Into<String>) -> Self {
-        Self { data, text: text.into(), simulated: false, followed: None }
+        Self { data, text: text.into(), simulated: false, followed: None, meta: JsonObject::new() }
     }
 
     /// Sets whether the reply shows simulated records.
     #[must_use]
     pub fn with_simulated(mut self, simulated: bool) -> Self {
         self.simulated = simulated;
+        self
+    }
+
+    /// Adds what only the client and the call card read.
+    #[must_use]
+    pub fn with_meta(mut self, key: &str, data: Value) -> Self {
+        self.meta.insert(key.to_owned(), data);
         self
     }
 
@@ -66,6 +75,9 @@ pub fn render_reply<T: Serialize>(reply: Reply<T>) -> Result<CallToolResult, Too
     })?;
     let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
     result.structured_content = Some(text::escape_data(data));
+    if !reply.meta.is_empty() {
+        result.meta = Some(MetaObject(reply.meta));
+    }
     Ok(result)
 }
 

@@ -3,6 +3,8 @@
 use rmcp::model::{ClientCapabilities, InputResponses, ProtocolVersion};
 use rmcp::service::{Peer, RequestContext, RoleServer};
 
+use crate::mcp::card;
+
 /// The two eras of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Era {
@@ -25,6 +27,7 @@ pub struct McpPeer {
     input_responses: Option<InputResponses>,
     request_state: Option<String>,
     session_id: Option<String>,
+    name: Option<String>,
 }
 
 impl McpPeer {
@@ -53,6 +56,7 @@ impl McpPeer {
             session_id: head
                 .and_then(|head| head.headers.get("mcp-session-id")?.to_str().ok())
                 .map(str::to_owned),
+            name: context.client_info().map(|client| client.name),
         }
     }
 
@@ -69,6 +73,18 @@ impl McpPeer {
             .elicitation
             .as_ref()
             .is_some_and(|elicitation| elicitation.form.is_some() || elicitation.url.is_none())
+    }
+
+    /// Whether the client can show the call card.
+    #[must_use]
+    pub fn shows_card(&self) -> bool {
+        card::is_supported(&self.capabilities)
+    }
+
+    /// The name that the client gives itself.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// Whether the client supports tasks (`io.modelcontextprotocol/tasks`).

@@ -3,6 +3,7 @@
 mod account;
 pub(super) mod agents;
 pub(super) mod calls;
+mod card;
 pub(super) mod numbers;
 mod ordering;
 mod sandbox;
@@ -22,6 +23,8 @@ pub(super) fn all() -> Vec<ToolEntry> {
         ToolEntry::new::<calls::GetBatch>(),
         ToolEntry::new::<calls::CancelBatch>(),
         ToolEntry::new::<calls::RecordOptOut>(),
+        ToolEntry::new::<card::FollowCall>(),
+        ToolEntry::new::<card::ConfirmCall>(),
         ToolEntry::new::<account::GetAccount>(),
         ToolEntry::new::<agents::ListAgents>(),
         ToolEntry::new::<agents::GetAgent>(),

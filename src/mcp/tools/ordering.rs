@@ -2,23 +2,32 @@
 
 use std::time::Duration;
 
+use rmcp::model::JsonObject;
+use serde_json::Value;
+
 use crate::account::Environment;
-use crate::dialing::confirm::{ConfirmContext, Confirmation, confirmation_required};
+use crate::dialing::confirm::{
+    CANNOT_ASK_REMEDY, ConfirmContext, Confirmation, confirmation_required,
+};
 use crate::dialing::destination::NumberType;
 use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::limits::{Limit, OrderKind};
-use crate::dialing::order::DialRequest;
+use crate::dialing::order::{DialRequest, Order};
 use crate::dialing::organization::UnknownAccount;
 use crate::dialing::outcome::{DialError, Dialed};
-use crate::dialing::policy::{RuleName, refuse_undialable};
+use crate::dialing::policy::{Decision, RuleName, refuse_undialable};
 use crate::dialing::policy_check::PolicyCheck;
+use crate::mcp::confirmation::card::{
+    self, CardAnswer, CardOutcome, CardQuestion, CardVerdict, can_ask_in_card,
+};
 use crate::mcp::confirmation::preview::{Preview, PreviewField};
 use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
 use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::ToolExit;
+use crate::mcp::tool::{Tool, ToolExit};
 use crate::telemetry::metrics;
 use callingbox::{CallId, E164};
 
@@ -38,7 +47,48 @@ pub(super) enum OrderOutcome {
         token: String,
         /// Until when.
         expires_at: jiff::Timestamp,
+        /// Whether the card was to ask and did not appear.
+        card_is_missing: bool,
     },
+    /// The card asks the user.
+    AskedInCard {
+        /// What to show, as text and as fields.
+        text: String,
+        fields: Vec<PreviewField>,
+        question: CardQuestion,
+        /// The order as arguments of its tool.
+        arguments: JsonObject,
+    },
+}
+
+/// An order as the user answered in the card.
+pub(super) enum AnsweredOrder<T> {
+    /// The user said yes, now or before.
+    Confirmed(T),
+    Declined,
+    /// Nobody has answered.
+    Unanswered,
+}
+
+impl<T> AnsweredOrder<T> {
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> AnsweredOrder<U> {
+        match self {
+            Self::Confirmed(order) => AnsweredOrder::Confirmed(change(order)),
+            Self::Declined => AnsweredOrder::Declined,
+            Self::Unanswered => AnsweredOrder::Unanswered,
+        }
+    }
+}
+
+/// A tool whose order the user can confirm in the card.
+pub(super) trait ConfirmableTool: Tool {
+    /// Carries the order out as the user answered. It passes every check that [`Tool::run`] makes, and an answer that was
+    /// given before leads to what became of its order.
+    fn run_as_answered(
+        input: Self::Input,
+        answer: CardAnswer<'_>,
+        cx: &ToolContext,
+    ) -> impl Future<Output = Result<AnsweredOrder<Reply<Self::Output>>, ToolExit>> + Send;
 }
 
 /// Passes an order through policy, confirmation and ledger.
@@ -59,7 +109,7 @@ where
     metrics::dialing_decision(match &ordered {
         Ok(OrderOutcome::Dialed(_)) => "dispatched",
         Ok(OrderOutcome::Preview { .. }) => "previewed",
-        Err(ToolExit::NeedsInput(_)) => "asked",
+        Ok(OrderOutcome::AskedInCard { .. }) | Err(ToolExit::NeedsInput(_)) => "asked",
         Err(ToolExit::Failed(error)) => error.class().as_str(),
     });
     ordered
@@ -86,7 +136,7 @@ where
         let situation = ConfirmContext {
             kind: asked.kind(),
             known_destination: judgment.known_destination,
-            client_can_ask: cx.client.can_ask_human(),
+            client_can_ask: cx.client.can_ask_human() || can_ask_in_card(cx, &rules),
             is_live: cx.account.environment() == Environment::Live,
             require_human: rules.require_human,
         };
@@ -102,13 +152,37 @@ where
             let reason = format!("You are asked because {reason}.");
             let question = Question { reason, preview: preview(judgment.local_times).await? };
             let request = ConfirmedRequest::from_order(dialer, &asked).await?;
+            let mut card_is_missing = false;
+            if token.is_none() && !cx.client.can_ask_human() && can_ask_in_card(cx, &dialer.rules())
+            {
+                match card::ask_in_card(cx, dialer, &request, &question, labels(&asked)).await? {
+                    CardOutcome::Asked(card) => {
+                        return Ok(OrderOutcome::AskedInCard {
+                            text: question.text(),
+                            fields: question.preview.fields,
+                            question: card,
+                            arguments: order_arguments(cx, &asked)?,
+                        });
+                    }
+                    CardOutcome::Missing if dialer.rules().require_human => {
+                        return Err(missing_card().into());
+                    }
+                    CardOutcome::Missing => card_is_missing = true,
+                }
+            }
             let confirmed_by =
                 match confirmation::ask_human(cx, dialer, &request, token, &question).await? {
                     ConfirmOutcome::Confirmed(confirmed_by) => confirmed_by,
                     ConfirmOutcome::Preview { token, expires_at } => {
                         let text = question.text();
                         let fields = question.preview.fields;
-                        return Ok(OrderOutcome::Preview { text, fields, token, expires_at });
+                        return Ok(OrderOutcome::Preview {
+                            text,
+                            fields,
+                            token,
+                            expires_at,
+                            card_is_missing,
+                        });
                     }
                 };
             // The human may have taken long, so the policy and the agent are checked once more.
@@ -125,6 +199,141 @@ where
     };
     Ok(OrderOutcome::Dialed(dialer.dial(asked, rule, confirmed_by).await.map_err(to_tool_error)?))
 }
+
+/// Places an order as the user answered in the card. The order is checked as if it were asked for now; an answer that was
+/// given before is answered with what became of the order.
+pub(super) async fn place_answered_order<F, P>(
+    cx: &ToolContext,
+    asked: DialRequest,
+    answer: CardAnswer<'_>,
+    preview: F,
+) -> Result<AnsweredOrder<Dialed>, ToolExit>
+where
+    F: Fn(Vec<String>) -> P,
+    P: Future<Output = Result<Preview, ToolError>>,
+{
+    let answered = dial_as_answered(cx, asked, answer, preview).await;
+    match &answered {
+        Ok(AnsweredOrder::Confirmed(_)) => metrics::dialing_decision("dispatched"),
+        Ok(AnsweredOrder::Declined) => metrics::dialing_decision(ErrorCode::Declined.as_str()),
+        Ok(AnsweredOrder::Unanswered) | Err(ToolExit::NeedsInput(_)) => {}
+        Err(ToolExit::Failed(error)) => metrics::dialing_decision(error.class().as_str()),
+    }
+    answered
+}
+
+async fn dial_as_answered<F, P>(
+    cx: &ToolContext,
+    asked: DialRequest,
+    answer: CardAnswer<'_>,
+    preview: F,
+) -> Result<AnsweredOrder<Dialed>, ToolExit>
+where
+    F: Fn(Vec<String>) -> P,
+    P: Future<Output = Result<Preview, ToolError>>,
+{
+    let dialer = cx.account.dialer()?;
+    if let Some(accepted) = card::find_earlier_answer(dialer, answer.token).await? {
+        return find_answered_order(cx, asked, accepted).await;
+    }
+    let PolicyCheck { decision, local_times, .. } =
+        dialer.check_policy(&asked).await.map_err(to_tool_error)?;
+    // The reason is not part of what the yes covers.
+    let question = Question { reason: String::new(), preview: preview(local_times).await? };
+    let request = ConfirmedRequest::from_order(dialer, &asked).await?;
+    let rule = decision.rule.to_string();
+    if answer.accept == Some(true)
+        && let Decision::Refuse(refusal) = decision.decision
+    {
+        return Err(to_tool_error(DialError::Refused(refusal)).into());
+    }
+    match card::read_card_answer(cx, dialer, &request, &question, answer).await? {
+        CardVerdict::Confirmed => {
+            let dialed = dialer.dial(asked, rule, ConfirmedBy::Card).await;
+            Ok(AnsweredOrder::Confirmed(dialed.map_err(to_tool_error)?))
+        }
+        CardVerdict::Declined => {
+            // Whether the ledger can note it does not change the answer.
+            if let Err(error) = dialer.record_declined(asked, rule, ConfirmedBy::Card).await {
+                tracing::warn!(%error, "a no in the card could not be noted in the ledger");
+            }
+            Ok(AnsweredOrder::Declined)
+        }
+        CardVerdict::Unanswered => Ok(AnsweredOrder::Unanswered),
+        CardVerdict::AnsweredBefore { accepted } => find_answered_order(cx, asked, accepted).await,
+    }
+}
+
+/// What became of an order that was answered before.
+async fn find_answered_order(
+    cx: &ToolContext,
+    asked: DialRequest,
+    accepted: bool,
+) -> Result<AnsweredOrder<Dialed>, ToolExit> {
+    if !accepted {
+        return Ok(AnsweredOrder::Declined);
+    }
+    let dialer = cx.account.dialer()?;
+    if let Some(dialed) = dialer.find_placed_by_card(&asked).await.map_err(to_tool_error)? {
+        return Ok(AnsweredOrder::Confirmed(dialed));
+    }
+    // It may be on its way, or what became of it is not known.
+    match dialer.find_earlier(&asked).await {
+        Ok(Some(dialed)) => Ok(AnsweredOrder::Confirmed(dialed)),
+        Ok(None) | Err(DialError::SimilarCall { .. } | DialError::KeyConflict(_)) => {
+            Err(card::answered_before().into())
+        }
+        Err(error) => Err(to_tool_error(error).into()),
+    }
+}
+
+/// The words on the buttons of the card.
+const fn labels(order: &DialRequest) -> (&'static str, &'static str) {
+    match order.order {
+        Order::Call(_) => ("Call", "Don’t call"),
+        Order::Number { .. } => ("Buy", "Don’t buy"),
+    }
+}
+
+/// The order as arguments of its tool, with every default filled in but this server's own address, which is filled in
+/// again.
+fn order_arguments(cx: &ToolContext, order: &DialRequest) -> Result<JsonObject, ToolError> {
+    let DialRequest { order, caller: _, idempotency_key, allow_repeat, attempt: _ } = order;
+    let mut arguments = match order {
+        Order::Call(call) => {
+            let mut call = call.as_ref().clone();
+            call.webhook_url =
+                call.webhook_url.filter(|url| Some(url.as_str()) != cx.account.webhook_url());
+            match serde_json::to_value(call) {
+                Ok(Value::Object(call)) => call,
+                _ => return Err(ToolError::internal("the order cannot be written as arguments")),
+            }
+        }
+        Order::Number { number, price: _ } => {
+            JsonObject::from_iter([("phone_number".to_owned(), number.as_str().into())])
+        }
+    };
+    if let Some(key) = idempotency_key {
+        arguments.insert("idempotency_key".to_owned(), key.as_str().into());
+    }
+    if *allow_repeat {
+        arguments.insert("allow_repeat".to_owned(), true.into());
+    }
+    Ok(arguments)
+}
+
+/// The refusal of an order that needs the user's own answer, which the card did not get.
+fn missing_card() -> ToolError {
+    let text = "this order needs the user's own answer, and the card in which they were to give it did not appear in this client. Nobody was called and nothing was bought";
+    ToolError::new(ErrorCode::RefusedByPolicy, text)
+        .with_remedy(CANNOT_ASK_REMEDY.to_owned())
+        .with_next([NextStep::person(
+            "Tell the user that this order needs their own answer, for which this client did not ask them.",
+        )])
+}
+
+/// The sentence before a preview in place of a card that did not appear.
+pub(super) const MISSING_CARD: &str = "The card in which the user was to answer did not appear. ";
 
 /// The time for the human's answer, plus the longest dispatch with its recovery.
 pub(super) fn order_deadline(cx: &ToolContext) -> Duration {

@@ -19,7 +19,7 @@ use callingbox_mcp::dialing::ledger::{
 use callingbox_mcp::dialing::order::{DialRequest, Order};
 use callingbox_mcp::dialing::outcome::{DialError, DialResult};
 use callingbox_mcp::dialing::policy::Policy;
-use callingbox_mcp::dialing::rules::DialingRules;
+use callingbox_mcp::dialing::rules::{CardIsHuman, DialingRules};
 use futures::StreamExt;
 use futures::future::join_all;
 use jiff::SignedDuration;
@@ -85,6 +85,7 @@ fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
         confirm: ConfirmMode::Never,
         require_human: false,
         ask_do_not_call: true,
+        card_is_human: CardIsHuman::Never,
         repeat_window: SignedDuration::from_mins(10),
         thinking_time: Duration::from_secs(1),
         webhook_hosts: Default::default(),

@@ -7,8 +7,9 @@ use super::{DialingFixture, LEGACY, cannot_ask, failure};
 
 const KNOWN: &str = "+12025550123";
 
-/// What clients say that they can do, and whether that lets them ask their user.
-fn clients() -> [(Value, bool); 8] {
+/// What clients say that they can do, and whether that lets them ask their user. The answer in the card of a client that is not
+/// known does not count with `require_human`.
+fn clients(human: bool) -> [(Value, bool); 8] {
     let tasks = json!({"io.modelcontextprotocol/tasks": {}});
     let apps = json!({"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}});
     [
@@ -16,7 +17,7 @@ fn clients() -> [(Value, bool); 8] {
         (json!({"elicitation": {"form": {}}}), true),
         (json!({"elicitation": {"form": {}, "url": {}}, "extensions": tasks}), true),
         (json!({"elicitation": {"url": {}}}), false),
-        (json!({"extensions": apps}), false),
+        (json!({"extensions": apps}), !human),
         (json!({"extensions": tasks}), false),
         (json!({"sampling": {}, "roots": {"listChanged": true}}), false),
         (json!({}), false),
@@ -47,6 +48,11 @@ async fn outcome(session: &mut Session, tool: &str, order: Value) -> &'static st
         assert!(remedy.contains("a client that asks its user"), "{remedy}");
         return "refused";
     }
+    if let Some(question) = result["_meta"].get("callingbox-mcp/confirm") {
+        let shown = json!({"question_id": question["question_id"]});
+        assert_eq!(session.data("follow_call", shown).await["question"], "open");
+        return "asked";
+    }
     match result["structuredContent"]["confirmation_token"].is_string() {
         true => "token",
         false => "placed",
@@ -72,7 +78,7 @@ async fn with_require_human_no_client_and_no_mode_goes_without_the_users_answer(
         fixture.home.write(".config/callingbox-mcp/config.toml", &config);
         let mut next = 0;
         for era in Era::BOTH {
-            for (capabilities, can_ask) in clients() {
+            for (capabilities, can_ask) in clients(human) {
                 let case = format!("{mode}, {human}, {era:?}, {capabilities}");
                 let column = usize::from(!can_ask);
                 let mut session = fixture.session(era, capabilities).await;
@@ -99,7 +105,7 @@ async fn with_require_human_what_a_rule_asks_for_needs_the_users_answer_in_every
         let config = format!("[dialing]\nconfirm = \"{mode}\"\nrequire_human = true\n");
         let fixture = DialingFixture::new(&config, "default = \"ask\"\n").await;
         for era in Era::BOTH {
-            for (capabilities, can_ask) in clients() {
+            for (capabilities, can_ask) in clients(true) {
                 let case = format!("{mode}, {era:?}, {capabilities}");
                 let mut session = fixture.session(era, capabilities).await;
                 let answer = outcome(&mut session, "place_call", fixture.call(KNOWN, "Hi.")).await;

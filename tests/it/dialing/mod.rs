@@ -4,6 +4,7 @@
 use crate::harness;
 
 mod asked;
+mod card;
 mod carried;
 mod hostile;
 mod hosts;
@@ -100,6 +101,11 @@ fn can_ask() -> Value {
 
 pub(crate) fn cannot_ask() -> Value {
     json!({})
+}
+
+/// A client that cannot ask its human and shows the call card.
+pub(crate) fn shows_card() -> Value {
+    json!({"extensions": {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}}})
 }
 
 /// What a failure says of itself.

@@ -62,6 +62,9 @@ async fn the_probes_answer_and_the_metrics_are_those_of_the_server() {
     // A premium number is refused.
     let people = json!([{"to": "+13105550101"}, {"to": "+19005550100"}]);
     server.tool(None, "place_calls", json!({"agent_id": agent, "people": people})).await;
+    let card = "ui://callingbox/call-1.html";
+    let read = server.modern("resources/read", serde_json::json!({"uri": card}));
+    assert_eq!(read.header("mcp-name", card).send().await.unwrap().status(), 200);
     let nowhere = server.http.get(format!("{}/nowhere", server.base));
     assert_eq!(nowhere.send().await.unwrap().status(), 404);
     let admin = server.admin.clone().unwrap();

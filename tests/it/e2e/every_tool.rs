@@ -7,7 +7,7 @@ use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_sandbox::Options;
 use serde_json::{Value, json};
 
-use crate::harness::{Era, Session};
+use crate::harness::{Era, Session, tool_names};
 
 const ALL_TOOLSETS: &[&str] = &["--toolsets", "calls,account,agents,numbers,webhooks,sandbox"];
 
@@ -188,8 +188,9 @@ async fn all_tools(era: Era) {
 
     let deliverable: BTreeSet<String> =
         ["get_webhook_delivery", "redeliver_webhook"].map(str::to_owned).into();
-    let all: BTreeSet<String> =
-        Catalogue::new().iter().map(|tool| tool.meta.name.to_owned()).collect();
+    // What the tools of the card answer has no schema: `tests/it/card` calls them.
+    let all = tool_names(|_| true);
+    let all: BTreeSet<String> = all.into_iter().map(str::to_owned).collect();
     assert_eq!(&all - &on.called, deliverable, "the others are called below");
     on.session.finish_well().await;
 }

@@ -186,7 +186,10 @@ fn valid_arguments(tool: &str) -> Value {
         "update_agent" => json!({"agent_id": "a", "name": "B"}),
         "set_agent_numbers" => json!({"agent_id": "a", "attach": ["n"]}),
         "get_agent" | "archive_agent" => json!({"agent_id": "a"}),
-        "get_call_result" | "get_call_transcript" => json!({"call_id": "c"}),
+        "get_call_result" | "get_call_transcript" | "follow_call" => json!({"call_id": "c"}),
+        "confirm_call" => json!({
+            "tool": "place_call", "arguments": valid_arguments("place_call"), "token": "t", "accept": true,
+        }),
         "record_opt_out" => json!({"call_id": "c"}),
         "purchase_number" => json!({"phone_number": "+14155550179"}),
         _ => json!({}),

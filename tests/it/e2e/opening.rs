@@ -9,7 +9,7 @@ use callingbox_mcp::mcp::registry::selection::Selection;
 use callingbox_mcp::toolset::Toolset;
 use serde_json::{Value, json};
 
-use crate::harness::{Era, Session, tool_names};
+use crate::harness::{Era, Session, listed_names, tool_names};
 
 #[tokio::test]
 async fn every_version_opens_and_an_unknown_one_gets_the_newest_of_its_era() {
@@ -116,12 +116,7 @@ async fn flags_and_variables_select_the_tools() {
     ] {
         let mut session = Session::with(Era::Modern, arguments, environment).await;
         let answer = session.request("tools/list", json!({})).await;
-        let names: Vec<&str> = answer["result"]["tools"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|tool| tool["name"].as_str().unwrap())
-            .collect();
+        let names = listed_names(&answer["result"]);
         assert_eq!(names, expected, "{arguments:?} {environment:?}");
         let (rest, status, log) = session.finish().await;
         assert_eq!((rest, status.code()), (vec![], Some(0)));

@@ -23,7 +23,8 @@ async fn resources_prompts_completions_and_the_skill_work_in_both_eras() {
                 "callingbox://numbers",
                 "callingbox://policy",
                 "callingbox://guide",
-                "skill://callingbox-telephone/SKILL.md"
+                "skill://callingbox-telephone/SKILL.md",
+                "ui://callingbox/call-1.html"
             ]
         );
         let agent_uri = format!("callingbox://agents/{agent}");
@@ -179,7 +180,7 @@ async fn resources_and_completions_show_only_what_a_tool_shows() {
                     listed.push(uri.replace("{id}", id.unwrap()));
                 }
             }
-            listed.retain(|uri| !uri.starts_with("skill://"));
+            listed.retain(|uri| !uri.starts_with("skill://") && !uri.starts_with("ui://"));
             listed.sort_by_key(|uri| all.iter().position(|known| known == uri));
             assert_eq!(listed, shown, "{era:?} {tools}");
 

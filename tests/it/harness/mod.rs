@@ -15,11 +15,26 @@ pub(crate) use session::{Era, Session};
 
 use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_mcp::mcp::registry::index::ToolMeta;
+use serde_json::{Value, json};
 
-/// The names of the tools that `choose` accepts, in the order of the catalogue. `catalogue.rs` alone lists the tools of
-/// each toolset by name.
+/// The names of the tools for models that `choose` accepts, in the order of the catalogue. `catalogue.rs` alone lists the
+/// tools of each toolset by name.
 pub(crate) fn tool_names(choose: impl Fn(&ToolMeta) -> bool) -> Vec<&'static str> {
-    Catalogue::new().index().iter().filter(|tool| choose(tool)).map(|tool| tool.name).collect()
+    Catalogue::new()
+        .index()
+        .iter()
+        .filter(|tool| !tool.card.is_app_only() && choose(tool))
+        .map(|tool| tool.name)
+        .collect()
+}
+
+/// The names of the tools for models in a result of `tools/list`.
+pub(crate) fn listed_names(result: &Value) -> Vec<&str> {
+    let tools = result["tools"].as_array().expect("a list of tools").iter();
+    tools
+        .filter(|tool| tool["_meta"]["ui"]["visibility"] != json!(["app"]))
+        .map(|tool| tool["name"].as_str().expect("a name"))
+        .collect()
 }
 
 /// How long a test waits for one event.

@@ -54,6 +54,8 @@ pub(crate) struct Session {
     simulator: Option<(Sandbox, Control)>,
     /// The capabilities that the client declares.
     pub(crate) capabilities: Value,
+    /// The name that the client gives itself.
+    pub(crate) client: &'static str,
     _home: Arc<Home>,
 }
 
@@ -138,6 +140,7 @@ impl Session {
             log,
             simulator: None,
             capabilities: json!({}),
+            client: "e2e",
             _home: home,
         }
     }
@@ -147,7 +150,7 @@ impl Session {
         self.era = era;
         self.opening = match era {
             Era::Legacy(version) => {
-                let client = json!({"name": "e2e", "version": "1"});
+                let client = json!({"name": self.client, "version": "1"});
                 let params = json!({"protocolVersion": version, "capabilities": self.capabilities, "clientInfo": client});
                 let answer = self.request("initialize", params).await;
                 self.notify("notifications/initialized", json!({})).await;
@@ -196,6 +199,7 @@ impl Session {
         if self.era == Era::Modern {
             params["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
                 self.capabilities.clone();
+            params["_meta"]["io.modelcontextprotocol/clientInfo"]["name"] = json!(self.client);
         }
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})).await;
         id

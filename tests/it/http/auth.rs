@@ -98,7 +98,7 @@ async fn the_limits_of_one_key_do_not_count_calls_of_another() {
     assert_eq!(read["result"]["_meta"]["callingbox-mcp/error"]["class"], "not_found", "{read}");
 }
 
-async fn run_token_command(home: &std::path::Path, arguments: &[&str]) -> String {
+pub(super) async fn run_token_command(home: &std::path::Path, arguments: &[&str]) -> String {
     let Output { status, stdout, stderr } =
         program(home).arg("token").args(arguments).output().await.unwrap();
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
@@ -220,7 +220,12 @@ async fn a_token_for_numbers_reveals_no_calls_and_no_agents() {
         let listed: Vec<&str> = listed.iter().map(|one| one["uri"].as_str().unwrap()).collect();
         assert_eq!(
             listed,
-            ["callingbox://numbers", "callingbox://guide", "skill://callingbox-telephone/SKILL.md"]
+            [
+                "callingbox://numbers",
+                "callingbox://guide",
+                "skill://callingbox-telephone/SKILL.md",
+                "ui://callingbox/call-1.html"
+            ]
         );
         let templates = ask("resources/templates/list", json!({})).await;
         assert_eq!(templates["result"]["resourceTemplates"], json!([]));

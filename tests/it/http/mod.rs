@@ -2,6 +2,7 @@
 
 mod auth;
 mod callers;
+mod card;
 mod disconnects;
 mod health;
 mod issuer;

@@ -234,9 +234,11 @@ impl Session<'_> {
     }
 }
 
+/// The names of the tools for models in an answer to `tools/list`.
 pub(crate) fn names(message: &Value) -> Vec<String> {
-    let tools = message["result"]["tools"].as_array().unwrap();
-    tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+    let tools = message["result"]["tools"].as_array().unwrap().iter();
+    let shown = tools.filter(|tool| tool["_meta"]["ui"]["visibility"] != json!(["app"]));
+    shown.map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The message in a response: its JSON, or the last event of its stream.

@@ -14,11 +14,14 @@ use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::ledger::IdempotencyKey;
 use crate::dialing::order::{CALL_HOLD, DISPATCH_KEY, DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialResult, Dialed};
+use crate::mcp::card;
+use crate::mcp::confirmation::card::CardAnswer;
 use crate::mcp::confirmation::preview::PreviewField;
 use crate::mcp::input::arguments::{HttpsUrl, Object, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
 use crate::mcp::registry::effect::ToolEffect;
+use crate::mcp::registry::index::CardRole;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ADD_CREDIT, ErrorCode, ToolError};
@@ -26,7 +29,7 @@ use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self};
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
-use crate::mcp::tools::ordering::{self, OrderOutcome};
+use crate::mcp::tools::ordering::{self, AnsweredOrder, ConfirmableTool, OrderOutcome};
 use crate::mcp::tools::shared::check_webhook_hosts;
 use crate::toolset::Toolset;
 use callingbox::{
@@ -178,6 +181,13 @@ impl PlaceCallOutput {
         }
     }
 
+    fn into_reply(mut self, cx: &ToolContext) -> Reply<Self> {
+        // Set even if there is no record.
+        self.simulated = cx.account.environment() == Environment::Sandbox;
+        let text = self.text();
+        Reply::new(self, text)
+    }
+
     /// The same as text.
     fn text(&self) -> String {
         let mut text = String::new();
@@ -290,6 +300,7 @@ impl Tool for PlaceCall {
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::RingsPhone;
     const OPEN_WORLD: bool = true;
+    const CARD: CardRole = CardRole::ShowsResult;
     type Input = PlaceCallInput;
     type Output = PlaceCallOutput;
 
@@ -299,6 +310,82 @@ impl Tool for PlaceCall {
     }
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
+        let token = input.confirmation_token.clone();
+        let order = PreparedOrder::new(input, cx).await?;
+        let token = token.as_ref().map(Text::as_str);
+        let preview = |local_times| build_preview(cx, &order.asked, local_times);
+        let ordered = match ordering::place_order(cx, order.asked.clone(), token, preview).await {
+            Err(exit) => return Err(explain_credit(cx, exit).await),
+            Ok(ordered) => ordered,
+        };
+        Ok(match ordered {
+            OrderOutcome::Dialed(dialed) => order.reply_dialed(dialed, cx),
+            OrderOutcome::Preview { text: shown, fields, token, expires_at, card_is_missing } => {
+                let expires_at = text::format_instant(expires_at);
+                let note = format!(
+                    "{}Nobody was called yet. Show this to the user. Only if they agree, call place_call again with the same arguments and the confirmation_token, before {expires_at}:\n{shown}",
+                    if card_is_missing { ordering::MISSING_CARD } else { "" },
+                );
+                PlaceCallOutput {
+                    preview: fields,
+                    confirmation_token: Some(token),
+                    expires_at: Some(expires_at),
+                    ..PlaceCallOutput::new(None, note)
+                }
+                .into_reply(cx)
+            }
+            OrderOutcome::AskedInCard { text: shown, fields, question, arguments } => {
+                let expires_at = text::format_instant(question.expires_at());
+                let note = format!(
+                    "Nobody was called yet. The user answers in the card, until {expires_at}: wait for them, and do not answer in their place. Once they have said yes, the same place_call returns that call. The card asks:\n{shown}"
+                );
+                let output = PlaceCallOutput {
+                    preview: fields,
+                    expires_at: Some(expires_at),
+                    ..PlaceCallOutput::new(None, note)
+                };
+                output.into_reply(cx).with_meta(card::CONFIRM_META, question.into_meta(arguments))
+            }
+        })
+    }
+}
+
+impl ConfirmableTool for PlaceCall {
+    async fn run_as_answered(
+        input: Self::Input,
+        answer: CardAnswer<'_>,
+        cx: &ToolContext,
+    ) -> Result<AnsweredOrder<Reply<Self::Output>>, ToolExit> {
+        let order = PreparedOrder::new(input, cx).await?;
+        let preview = |local_times| build_preview(cx, &order.asked, local_times);
+        let answered =
+            ordering::place_answered_order(cx, order.asked.clone(), answer, preview).await;
+        let answered = match answered {
+            Err(exit) => return Err(explain_credit(cx, exit).await),
+            Ok(answered) => answered,
+        };
+        Ok(answered.map(|dialed| order.reply_dialed(dialed, cx)))
+    }
+}
+
+/// A hold that the credit does not cover is explained by the call that has the credit.
+async fn explain_credit(cx: &ToolContext, exit: ToolExit) -> ToolExit {
+    match exit {
+        ToolExit::Failed(error) if error.class() == ErrorCode::InsufficientCredit => {
+            name_running_call(cx, error).await.into()
+        }
+        exit => exit,
+    }
+}
+
+/// The order of a call with its defaults filled in.
+struct PreparedOrder {
+    asked: DialRequest,
+    agent: Option<Arc<Agent>>,
+}
+
+impl PreparedOrder {
+    async fn new(input: PlaceCallInput, cx: &ToolContext) -> Result<Self, ToolError> {
         let PlaceCallInput {
             agent_id,
             to,
@@ -309,14 +396,13 @@ impl Tool for PlaceCall {
             webhook_url,
             idempotency_key,
             allow_repeat,
-            confirmation_token,
+            confirmation_token: _,
         } = input;
         let metadata = metadata.map(Object::into_map);
         if metadata.as_ref().is_some_and(|metadata| metadata.contains_key(DISPATCH_KEY)) {
             return Err(ToolError::invalid_argument(format!(
                 "`metadata.{DISPATCH_KEY}` is reserved"
-            ))
-            .into());
+            )));
         }
         ordering::check_dialable(&to)?;
         let mut call = CallCreate {
@@ -336,53 +422,34 @@ impl Tool for PlaceCall {
         let asked = DialRequest {
             order: Order::Call(Box::new(call)),
             caller: cx.caller.clone(),
-            idempotency_key: idempotency_key.clone(),
+            idempotency_key,
             allow_repeat: allow_repeat.unwrap_or(false),
             attempt: None,
         };
-        let token = confirmation_token.as_ref().map(Text::as_str);
-        let shown = asked.clone();
-        let preview = |local_times| build_preview(cx, &shown, local_times);
-        let ordered = match ordering::place_order(cx, asked, token, preview).await {
-            Err(ToolExit::Failed(error)) if error.class() == ErrorCode::InsufficientCredit => {
-                return Err(name_running_call(cx, error).await.into());
-            }
-            ordered => ordered?,
-        };
-        let mut output = match ordered {
-            OrderOutcome::Dialed(dialed) => {
-                PlaceCallOutput::new_dialed(dialed, idempotency_key.as_ref(), &cx.tools)
-            }
-            OrderOutcome::Preview { text: shown, fields, token, expires_at } => PlaceCallOutput {
-                preview: fields,
-                confirmation_token: Some(token),
-                expires_at: Some(text::format_instant(expires_at)),
-                ..PlaceCallOutput::new(
-                    None,
-                    format!(
-                        "Nobody was called yet. Show this to the user. Only if they agree, call place_call again with the same arguments and the confirmation_token, before {}:\n{shown}",
-                        text::format_instant(expires_at)
-                    ),
-                )
-            },
-        };
-        if output.outcome == Some(CallOutcome::InProgress)
-            && let Some(agent) = agent
-        {
-            output.note = format!("{} {}", output.note, describe_expectations(&agent));
+        Ok(Self { asked, agent })
+    }
+
+    /// The answer to an order that was dispatched.
+    fn reply_dialed(&self, dialed: Dialed, cx: &ToolContext) -> Reply<PlaceCallOutput> {
+        let key = self.asked.idempotency_key.as_ref();
+        let mut output = PlaceCallOutput::new_dialed(dialed, key, &cx.tools);
+        let is_live = output.outcome == Some(CallOutcome::InProgress);
+        if is_live && let Some(agent) = &self.agent {
+            output.note = format!("{} {}", output.note, describe_expectations(agent));
         }
-        // Set even if there is no record.
-        output.simulated = cx.account.environment() == Environment::Sandbox;
-        let text = output.text();
-        // A repeated call gets no task, because the task would look like one of a new call.
-        let is_new = output.duplicate_of.is_none();
-        let live = output.outcome == Some(CallOutcome::InProgress) && is_new;
-        let live = output.call_id.clone().filter(|_| live);
-        let reply = Reply::new(output, text);
-        Ok(match live {
+        let has_card = cx.client.shows_card() && cx.tools.contains(ToolName::FOLLOW_CALL);
+        if is_live && has_card {
+            output.note.push_str(" The user sees the call live in a card; do not place it again.");
+        }
+        // A repeated call gets no task, because the task would look like one of a new call. With the card there is none
+        // either: the host would show the card nothing before the task ends.
+        let is_task = is_live && output.duplicate_of.is_none() && !has_card;
+        let followed = output.call_id.clone().filter(|_| is_task);
+        let reply = output.into_reply(cx);
+        match followed {
             Some(call) => reply.followed_by(call),
             None => reply,
-        })
+        }
     }
 }
 

@@ -6,15 +6,18 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ordering::{self, OrderOutcome};
+use super::ordering::{self, AnsweredOrder, ConfirmableTool, OrderOutcome};
 use crate::account::{Account, Environment};
 use crate::dialing::order::{DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialResult, Dialed};
+use crate::mcp::card;
+use crate::mcp::confirmation::card::CardAnswer;
 use crate::mcp::confirmation::preview::{Preview, PreviewField};
 use crate::mcp::input::arguments::{BoundedInteger, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
 use crate::mcp::registry::effect::ToolEffect;
+use crate::mcp::registry::index::CardRole;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::registry::surface::DataSurface;
 use crate::mcp::reply::answer::Reply;
@@ -421,6 +424,16 @@ impl PurchaseNumberOutput {
         Self { number: number.map(Into::into), ..Self::new(Some(true), note) }
     }
 
+    fn into_reply(mut self, cx: &ToolContext) -> Reply<Self> {
+        self.simulated = cx.account.environment() == Environment::Sandbox;
+        let mut text = self.note.clone();
+        if let Some(token) = &self.confirmation_token {
+            text.push_str("\nconfirmation_token: ");
+            text.push_str(token);
+        }
+        Reply::new(self, text)
+    }
+
     fn new_dialed(dialed: Dialed, tools: &AvailableTools) -> Self {
         match dialed.result {
             DialResult::Placed(Placed::Number(number)) => {
@@ -533,6 +546,7 @@ impl Tool for PurchaseNumber {
     const TOOLSET: Toolset = Toolset::Numbers;
     const EFFECT: ToolEffect = ToolEffect::CostsMoney;
     const OPEN_WORLD: bool = true;
+    const CARD: CardRole = CardRole::ShowsResult;
     type Input = PurchaseNumberInput;
     type Output = PurchaseNumberOutput;
 
@@ -543,62 +557,106 @@ impl Tool for PurchaseNumber {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let PurchaseNumberInput { phone_number, confirmation_token } = input;
-        let offer = find_offer(cx, &phone_number).await?;
-        let price = offer.as_ref().and_then(AvailableNumber::purchase_price);
-        let asked = DialRequest {
-            order: Order::Number { number: phone_number.clone(), price },
-            caller: cx.caller.clone(),
-            idempotency_key: None,
-            allow_repeat: false,
-            attempt: None,
-        };
+        let asked = purchase_order(cx, phone_number).await?;
         let token = confirmation_token.as_ref().map(Text::as_str);
-        let aside = cx.account.environment().order_suffix();
-        let preview = async |_| {
-            let cost = cost_line(find_offer(cx, &phone_number).await?.as_ref());
-            let number = phone_number.as_str();
-            let title = format!("Buy the phone number {number}{aside}?");
-            let preview = Preview::new(title, [("Cost", Some(cost))], String::new());
-            Ok(match describe_remaining_limits(cx).await? {
-                Some(remaining) => preview.with_uncovered("Left of the limits", remaining),
-                None => preview,
-            })
+        let preview = |_| preview_purchase(cx, &asked);
+        let ordered = match ordering::place_order(cx, asked.clone(), token, preview).await {
+            Err(exit) => return Ok(explain_conflict(cx, &asked, exit).await?.into_reply(cx)),
+            Ok(ordered) => ordered,
         };
-        let ordered = match ordering::place_order(cx, asked, token, preview).await {
-            Err(ToolExit::Failed(error)) if error.class() == ErrorCode::Conflict => {
-                let owned = find_owned(cx, &phone_number).await;
-                Err(owned.ok_or_else(|| not_for_sale(error, &phone_number))?)
+        Ok(match ordered {
+            OrderOutcome::Dialed(dialed) => {
+                PurchaseNumberOutput::new_dialed(dialed, &cx.tools).into_reply(cx)
             }
-            ordered => Ok(ordered?),
-        };
-        let mut output = match ordered {
-            Err(owned) => {
-                let id = owned.number_id.clone();
-                PurchaseNumberOutput::new_owned(id.as_str(), Some(owned))
-            }
-            Ok(OrderOutcome::Dialed(dialed)) => PurchaseNumberOutput::new_dialed(dialed, &cx.tools),
-            Ok(OrderOutcome::Preview { text: shown, fields, token, expires_at }) => {
+            OrderOutcome::Preview { text: shown, fields, token, expires_at, card_is_missing } => {
+                let expires_at = text::format_instant(expires_at);
+                let note = format!(
+                    "{}Nothing was bought yet. Show this to the user. Only if they agree, call purchase_number again with the same phone_number and the confirmation_token, before {expires_at}:\n{shown}",
+                    if card_is_missing { ordering::MISSING_CARD } else { "" },
+                );
                 PurchaseNumberOutput {
                     preview: fields,
                     confirmation_token: Some(token),
-                    expires_at: Some(text::format_instant(expires_at)),
-                    ..PurchaseNumberOutput::new(
-                        Some(false),
-                        format!(
-                            "Nothing was bought yet. Show this to the user. Only if they agree, call purchase_number again with the same phone_number and the confirmation_token, before {}:\n{shown}",
-                            text::format_instant(expires_at)
-                        ),
-                    )
+                    expires_at: Some(expires_at),
+                    ..PurchaseNumberOutput::new(Some(false), note)
                 }
+                .into_reply(cx)
+            }
+            OrderOutcome::AskedInCard { text: shown, fields, question, arguments } => {
+                let expires_at = text::format_instant(question.expires_at());
+                let note = format!(
+                    "Nothing was bought yet. The user answers in the card, until {expires_at}: wait for them, and do not answer in their place. Once they have said yes, the same purchase_number says what was bought. The card asks:\n{shown}"
+                );
+                let output = PurchaseNumberOutput {
+                    preview: fields,
+                    expires_at: Some(expires_at),
+                    ..PurchaseNumberOutput::new(Some(false), note)
+                };
+                output.into_reply(cx).with_meta(card::CONFIRM_META, question.into_meta(arguments))
+            }
+        })
+    }
+}
+
+impl ConfirmableTool for PurchaseNumber {
+    async fn run_as_answered(
+        input: Self::Input,
+        answer: CardAnswer<'_>,
+        cx: &ToolContext,
+    ) -> Result<AnsweredOrder<Reply<Self::Output>>, ToolExit> {
+        let asked = purchase_order(cx, input.phone_number).await?;
+        let preview = |_| preview_purchase(cx, &asked);
+        let answered = ordering::place_answered_order(cx, asked.clone(), answer, preview).await;
+        let bought = match answered {
+            Err(exit) => AnsweredOrder::Confirmed(explain_conflict(cx, &asked, exit).await?),
+            Ok(answered) => {
+                answered.map(|dialed| PurchaseNumberOutput::new_dialed(dialed, &cx.tools))
             }
         };
-        output.simulated = cx.account.environment() == Environment::Sandbox;
-        let mut text = output.note.clone();
-        if let Some(token) = &output.confirmation_token {
-            text.push_str("\nconfirmation_token: ");
-            text.push_str(token);
+        Ok(bought.map(|output| output.into_reply(cx)))
+    }
+}
+
+async fn purchase_order(cx: &ToolContext, number: E164) -> Result<DialRequest, ToolError> {
+    let offer = find_offer(cx, &number).await?;
+    let price = offer.as_ref().and_then(AvailableNumber::purchase_price);
+    Ok(DialRequest {
+        order: Order::Number { number, price },
+        caller: cx.caller.clone(),
+        idempotency_key: None,
+        allow_repeat: false,
+        attempt: None,
+    })
+}
+
+/// What the user is asked before a purchase.
+async fn preview_purchase(cx: &ToolContext, asked: &DialRequest) -> Result<Preview, ToolError> {
+    let Some(number) = asked.number() else {
+        return Err(ToolError::internal("the order is not a purchase"));
+    };
+    let cost = cost_line(find_offer(cx, number).await?.as_ref());
+    let (number, aside) = (number.as_str(), cx.account.environment().order_suffix());
+    let title = format!("Buy the phone number {number}{aside}?");
+    let preview = Preview::new(title, [("Cost", Some(cost))], String::new());
+    Ok(match describe_remaining_limits(cx).await? {
+        Some(remaining) => preview.with_uncovered("Left of the limits", remaining),
+        None => preview,
+    })
+}
+
+/// A number that cannot be bought may be the account's already.
+async fn explain_conflict(
+    cx: &ToolContext,
+    asked: &DialRequest,
+    exit: ToolExit,
+) -> Result<PurchaseNumberOutput, ToolExit> {
+    match (exit, asked.number()) {
+        (ToolExit::Failed(error), Some(number)) if error.class() == ErrorCode::Conflict => {
+            let owned = find_owned(cx, number).await.ok_or_else(|| not_for_sale(error, number))?;
+            let id = owned.number_id.clone();
+            Ok(PurchaseNumberOutput::new_owned(id.as_str(), Some(owned)))
         }
-        Ok(Reply::new(output, text))
+        (exit, _) => Err(exit),
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use crate::mcp::call_details::CallDetails;
 use crate::mcp::registry::description::Sentence::{self, Always, With};
 use crate::mcp::registry::effect::ToolEffect;
+use crate::mcp::registry::index::CardRole;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::call_report::CallReport;
@@ -42,6 +43,7 @@ impl Tool for SimulateInboundCall {
     const TOOLSET: Toolset = Toolset::Sandbox;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = false;
+    const CARD: CardRole = CardRole::ShowsResult;
     type Input = SimulateInboundCallInput;
     type Output = CallReport;
 

@@ -1,0 +1,292 @@
+//! The question in the call card, for clients that show the card and cannot ask their human themselves.
+//!
+//! The server stores the question nowhere: the card holds the order and the token of a yes, which only `confirm_call`
+//! accepts. Four marks in the ledger expire with the token: that the card was to ask about an order, that a card showed
+//! the question, that a token was answered, and that the answer was no.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use rmcp::model::JsonObject;
+use serde_json::{Value, json};
+
+use super::token::{LIFETIME, TokenPurpose, token_id};
+use super::{ConfirmedRequest, Question, TokenContext, reject_token};
+use crate::dialing::dialer::Dialer;
+use crate::dialing::ledger::{AccountId, LedgerError, compute_hmac};
+use crate::dialing::rules::DialingRules;
+use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::error::ToolError;
+use crate::mcp::reply::text;
+use crate::mcp::request::context::ToolContext;
+
+/// The length of the part of a question's id that names its request, in hexadecimal digits.
+const TAG_DIGITS: usize = 32;
+const MAX_QUESTION_ID_CHARS: usize = 100;
+
+/// The answer of the human in the card.
+#[derive(Debug, Clone, Copy)]
+pub struct CardAnswer<'a> {
+    /// The token of the question.
+    pub token: &'a str,
+    /// Yes or no; `None` asks what became of an answer that was given before.
+    pub accept: Option<bool>,
+}
+
+/// A question that the card asks.
+#[derive(Debug)]
+pub struct CardQuestion {
+    id: String,
+    tool: ToolName,
+    token: String,
+    expires_at: Timestamp,
+    shown: Value,
+}
+
+impl CardQuestion {
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// The question as the card reads it; `arguments` are those of the tool whose order it is, as `confirm_call` returns
+    /// them to that tool.
+    #[must_use]
+    pub fn into_meta(self, arguments: JsonObject) -> Value {
+        json!({
+            "question_id": self.id,
+            "tool": self.tool.as_str(),
+            "arguments": arguments,
+            "token": self.token,
+            "expires_at": text::format_instant(self.expires_at),
+            "shown": self.shown,
+        })
+    }
+}
+
+/// The outcome of asking in the card.
+#[derive(Debug)]
+pub enum CardOutcome {
+    Asked(CardQuestion),
+    /// The card was to ask the same before, and never appeared.
+    Missing,
+}
+
+/// What an answer leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CardVerdict {
+    /// The human says yes now.
+    Confirmed,
+    /// The human says no now.
+    Declined,
+    /// Nobody has answered yet.
+    Unanswered,
+    /// The human answered before: yes or no.
+    AnsweredBefore { accepted: bool },
+}
+
+/// Whether a card has shown a question, and whether it was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuestionStanding {
+    Open,
+    Answered,
+    /// It has expired, or never existed.
+    Expired,
+}
+
+impl QuestionStanding {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Answered => "answered",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// Whether the card may ask this client's human: the client shows it, its tools are offered, and its answer counts.
+#[must_use]
+pub fn can_ask_in_card(cx: &ToolContext, rules: &DialingRules) -> bool {
+    let has_tools = |tools: &AvailableTools| {
+        tools.contains(ToolName::CONFIRM_CALL) && tools.contains(ToolName::FOLLOW_CALL)
+    };
+    cx.client.shows_card()
+        && has_tools(&cx.tools)
+        && (!rules.require_human || rules.card_is_human.counts_for(cx.client.name()))
+}
+
+/// The marks of questions in the ledger. They belong to the key, because a question is reported without its order.
+struct QuestionMarks<'a> {
+    dialer: &'a Dialer,
+    account: AccountId,
+}
+
+impl<'a> QuestionMarks<'a> {
+    async fn open(dialer: &'a Dialer) -> Result<Self, LedgerError> {
+        let secret = dialer.ledger().await?.secret().await?;
+        let account = dialer.key().own_account(&secret).id().clone();
+        Ok(Self { dialer, account })
+    }
+
+    async fn contains(&self, mark: &str) -> Result<bool, LedgerError> {
+        self.dialer.ledger().await?.is_token_redeemed(&self.account, mark, Timestamp::now()).await
+    }
+
+    async fn insert(&self, mark: &str) -> Result<(), LedgerError> {
+        let now = Timestamp::now();
+        let expires_at = now.saturating_add(LIFETIME).unwrap_or(Timestamp::MAX);
+        self.dialer.ledger().await?.redeem_token(&self.account, mark, expires_at, now).await?;
+        Ok(())
+    }
+}
+
+fn asked_mark(tag: &str) -> String {
+    format!("card asked {tag}")
+}
+
+fn shown_mark(tag: &str) -> String {
+    format!("card shown {tag}")
+}
+
+fn answered_mark(token_id: &str) -> String {
+    format!("card answered {token_id}")
+}
+
+fn declined_mark(token_id: &str) -> String {
+    format!("card declined {token_id}")
+}
+
+/// Asks in the card. `labels` are the words on the buttons of yes and no.
+///
+/// # Errors
+/// The ledger cannot be used.
+pub async fn ask_in_card(
+    cx: &ToolContext,
+    dialer: &Dialer,
+    request: &ConfirmedRequest,
+    question: &Question,
+    labels: (&str, &str),
+) -> Result<CardOutcome, ToolError> {
+    let tokens = TokenContext::for_card(cx, dialer, request, &question.preview);
+    tokens.issue_question(question, labels).await
+}
+
+/// Reads the answer that the card returned, and marks it as given.
+///
+/// # Errors
+/// It is not an answer to this question, or the answer in the card does not count here.
+pub async fn read_card_answer(
+    cx: &ToolContext,
+    dialer: &Dialer,
+    request: &ConfirmedRequest,
+    question: &Question,
+    answer: CardAnswer<'_>,
+) -> Result<CardVerdict, ToolError> {
+    if !can_ask_in_card(cx, &dialer.rules()) {
+        return Err(reject_token("an answer in the card does not count here"));
+    }
+    TokenContext::for_card(cx, dialer, request, &question.preview).read_answer(answer).await
+}
+
+/// The answer that was given before with this token, if one was: yes or no. It is looked up without the order, which its
+/// own effect may have changed since: a number that was bought is not for sale any more.
+///
+/// # Errors
+/// The ledger cannot be used.
+pub async fn find_earlier_answer(dialer: &Dialer, token: &str) -> Result<Option<bool>, ToolError> {
+    let marks = QuestionMarks::open(dialer).await?;
+    let id = token_id(token);
+    if !marks.contains(&answered_mark(id)).await? {
+        return Ok(None);
+    }
+    Ok(Some(!marks.contains(&declined_mark(id)).await?))
+}
+
+impl TokenContext<'_> {
+    /// The question for the card, unless the card was to ask about the same request before and did not appear.
+    async fn issue_question(
+        &self,
+        question: &Question,
+        labels: (&str, &str),
+    ) -> Result<CardOutcome, ToolError> {
+        let marks = QuestionMarks::open(self.dialer).await?;
+        let tag = self.question_tag().await?;
+        let asked_before = marks.contains(&asked_mark(&tag)).await?;
+        if asked_before && !marks.contains(&shown_mark(&tag)).await? {
+            return Ok(CardOutcome::Missing);
+        }
+        marks.insert(&asked_mark(&tag)).await?;
+        let (token, expires_at) = self.issue_token(TokenPurpose::Card).await?;
+        let (yes, no) = labels;
+        let shown = json!({
+            "title": question.preview.title,
+            "fields": question.preview.fields,
+            "reason": question.reason,
+            "yes": yes,
+            "no": no,
+        });
+        let id = format!("{tag}-{}", token_id(&token));
+        let tool = self.request.tool;
+        Ok(CardOutcome::Asked(CardQuestion { id, tool, token, expires_at, shown }))
+    }
+
+    async fn read_answer(&self, answer: CardAnswer<'_>) -> Result<CardVerdict, ToolError> {
+        let claims = self.verify_token(TokenPurpose::Card, answer.token).await?;
+        let Some(accept) = answer.accept else { return Ok(CardVerdict::Unanswered) };
+        let marks = QuestionMarks::open(self.dialer).await?;
+        if !self.redeem_claims(&claims).await? {
+            let accepted = !marks.contains(&declined_mark(&claims.id)).await?;
+            return Ok(CardVerdict::AnsweredBefore { accepted });
+        }
+        if !accept {
+            marks.insert(&declined_mark(&claims.id)).await?;
+        }
+        marks.insert(&answered_mark(&claims.id)).await?;
+        Ok(if accept { CardVerdict::Confirmed } else { CardVerdict::Declined })
+    }
+
+    /// Identifies the request of a question, without the session: a view may be served by another one.
+    async fn question_tag(&self) -> Result<String, ToolError> {
+        let secret = self.dialer.ledger().await?.secret().await?;
+        let ConfirmedRequest { tool, account, arguments } = self.request;
+        let parts = ["card question", account.id().as_str(), self.caller, tool.as_str(), arguments];
+        let code = compute_hmac(secret.as_bytes(), &parts.map(str::as_bytes));
+        let mut tag = String::with_capacity(TAG_DIGITS);
+        for byte in code.iter().take(TAG_DIGITS / 2) {
+            // Writing to a String cannot fail.
+            let _ = write!(tag, "{byte:02x}");
+        }
+        Ok(tag)
+    }
+}
+
+/// The error for a token of a yes whose order was not placed.
+#[must_use]
+pub fn answered_before() -> ToolError {
+    reject_token("it was answered before, and no such order was placed since")
+}
+
+/// Notes that a card has shown a question, and returns how the question stands.
+///
+/// # Errors
+/// The ledger cannot be used.
+pub async fn record_shown_question(
+    dialer: &Dialer,
+    question_id: &str,
+) -> Result<QuestionStanding, ToolError> {
+    let Some((tag, token_id)) = question_id.split_once('-') else {
+        return Ok(QuestionStanding::Expired);
+    };
+    let marks = QuestionMarks::open(dialer).await?;
+    // Only for a question that was asked, so that nobody can fill the ledger.
+    if question_id.len() > MAX_QUESTION_ID_CHARS || !marks.contains(&asked_mark(tag)).await? {
+        return Ok(QuestionStanding::Expired);
+    }
+    marks.insert(&shown_mark(tag)).await?;
+    Ok(match marks.contains(&answered_mark(token_id)).await? {
+        true => QuestionStanding::Answered,
+        false => QuestionStanding::Open,
+    })
+}
