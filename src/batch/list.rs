@@ -323,7 +323,15 @@ pub(super) fn list_fingerprint(request: &BatchRequest, account: &AccountRef) -> 
     let BatchRequest {
         agent_id,
         task:
-            BatchTask { from_number, instructions, webhook_url, retry, stop_when, allow_repeat: _ },
+            BatchTask {
+                from_number,
+                instructions,
+                webhook_url,
+                retry,
+                stop_when,
+                allow_repeat: _,
+                metadata_source: _,
+            },
         people,
         start_at: _,
         end_by: _,

@@ -15,6 +15,7 @@ use crate::dialing::clock::ClockReading;
 use crate::dialing::confirm::{BatchConfirmContext, Confirmation, batch_confirmation_required};
 use crate::dialing::destination::Destination;
 use crate::dialing::dialer::Dialer;
+use crate::dialing::disclosure::{DisclosureDecision, DisclosureRules};
 use crate::dialing::ledger::{
     ASKED_LIFETIME, AccountRef, BatchId, BatchRecord, BatchState, BatchTask, Callee,
     DispatchLookup, EarlierDispatch, Fingerprint, Ledger, Person, RowRecord, RowState,
@@ -37,6 +38,10 @@ pub struct PreparedBatch {
     pub now: ClockReading,
     /// Why rules ask for rows, each reason once.
     pub reasons: Vec<String>,
+    /// What the calls say about the AI that calls, as it was set when the batch was prepared.
+    pub disclosure: DisclosureRules,
+    /// What the texts lack that tell the agent to say that it is an AI.
+    pub disclosure_reminder: Option<String>,
     /// Whether a rule with `batch = true` allows each row.
     allows_batch: bool,
 }
@@ -208,6 +213,12 @@ async fn check_rows(
                 agent_id: &record.agent_id,
                 caller: &record.caller,
                 is_batch: true,
+                metadata: row.person.as_ref().and_then(|person| person.metadata.as_ref()),
+                metadata_source: record
+                    .task
+                    .as_ref()
+                    .map(|task| task.metadata_source)
+                    .unwrap_or_default(),
                 now: at,
                 usage: &usage,
                 hold: CALL_HOLD,
@@ -222,6 +233,8 @@ async fn check_rows(
         }
     }
     let (mut reasons, mut allows_batch) = (Vec::new(), true);
+    let disclosure = rules.disclosure.clone();
+    let mut disclosure_reminder = None;
     let never_asks =
         rules.confirm == crate::dialing::confirm::ConfirmMode::Never && !rules.require_human;
     for (row, destination) in rows.iter_mut().zip(&destinations) {
@@ -234,6 +247,19 @@ async fn check_rows(
         else {
             continue;
         };
+        let instructions = record
+            .task
+            .as_ref()
+            .zip(row.person.as_ref())
+            .and_then(|(task, who)| fill_in(task, who));
+        match disclosure.decide(&agent, instructions.as_deref()) {
+            DisclosureDecision::Unchanged | DisclosureDecision::Add(_) => {}
+            DisclosureDecision::Remind(text) => disclosure_reminder = Some(text),
+            DisclosureDecision::Refuse(refusal) => {
+                refuse_row(row, refusal.reason);
+                continue;
+            }
+        }
         match decision.decision {
             Decision::Refuse(refusal) => refuse_row(row, refusal.reason),
             Decision::Ask(reason) if never_asks && !allowed => {
@@ -285,8 +311,20 @@ async fn check_rows(
         ));
         problems.into_result()?;
     }
-    record.covered = covered_fingerprint(&account, &record, &rows, &agent).as_str().to_owned();
-    Ok(PreparedBatch { record, rows, agent, account, plan, now, reasons, allows_batch })
+    let covered = covered_fingerprint(&account, &record, &rows, &agent, &disclosure);
+    record.covered = covered.as_str().to_owned();
+    Ok(PreparedBatch {
+        record,
+        rows,
+        agent,
+        account,
+        plan,
+        now,
+        reasons,
+        disclosure,
+        disclosure_reminder,
+        allows_batch,
+    })
 }
 
 fn refuse_row(row: &mut RowRecord, reason: String) {
@@ -336,12 +374,14 @@ pub(super) fn fill_in(task: &BatchTask, person: &Person) -> Option<String> {
     template.fill(person.name.as_deref(), person.context.as_ref()).ok()
 }
 
-/// Identifies everything that a yes covers: the people, the task, the window, and the agent as it is.
+/// Identifies everything that a yes covers: the people, the task, the window, the agent as it is, and what is added to its
+/// instructions.
 fn covered_fingerprint(
     account: &AccountRef,
     record: &BatchRecord,
     rows: &[RowRecord],
     agent: &Agent,
+    disclosure: &DisclosureRules,
 ) -> Fingerprint {
     let people: Vec<Value> = rows
         .iter()
@@ -354,6 +394,7 @@ fn covered_fingerprint(
         "start_at": record.start_at.as_millisecond(),
         "end_by": record.end_by.as_millisecond(),
         "agent": agent_fingerprint(account, agent).as_str(),
+        "disclosure": disclosure,
     });
     Fingerprint::new(account, OrderKind::Call, &json!({"covered": covered}))
 }

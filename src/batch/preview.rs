@@ -100,6 +100,8 @@ fn list_fields(prepared: &PreparedBatch) -> Vec<Field> {
         .zip(first_person)
         .and_then(|(task, person)| fill_in(task, person))
         .or_else(|| agent.instructions.clone());
+    let sent = prepared.disclosure.decide(agent, instructions.as_deref());
+    let instructions = sent.into_instructions().ok().flatten().or(instructions);
     let task_name = match task.and_then(|task| task.instructions.as_deref()) {
         Some(template) if template.contains('{') => "Task, as the first person hears it",
         _ => "Task",
@@ -148,6 +150,7 @@ fn list_fields(prepared: &PreparedBatch) -> Vec<Field> {
         voice,
         machine,
         (task_name, Some(instructions.as_deref().map_or_else(|| "none given".to_owned(), text))),
+        ("Saying that an AI calls", prepared.disclosure_reminder.clone()),
         ("Facts it is given", (!facts.is_empty()).then(|| text(&facts.join(", ")))),
         results,
         tools,
@@ -161,10 +164,7 @@ fn list_fields(prepared: &PreparedBatch) -> Vec<Field> {
         ("Calls start", Some(describe_window(prepared))),
         ("Duration", Some(describe_duration(prepared))),
         ("Cost", Some(describe_cost(prepared))),
-        (
-            "Asked because",
-            (!prepared.reasons.is_empty()).then(|| text(&prepared.reasons.join("; "))),
-        ),
+        ("Asked because", (!prepared.reasons.is_empty()).then(|| prepared.reasons.join("; "))),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))

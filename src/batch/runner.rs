@@ -22,6 +22,7 @@ use crate::dialing::batch_table::CallResult;
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::clock::ClockReading;
 use crate::dialing::dialer::Dialer;
+use crate::dialing::disclosure::DisclosureRules;
 use crate::dialing::ledger::{
     AccountRef, Attempt, AttemptStop, BatchChange, BatchRecord, BatchState, BatchTask, ConfirmedBy,
     DispatchRecord, Fingerprint, PauseReason, RowRecord, RowState,
@@ -29,10 +30,10 @@ use crate::dialing::ledger::{
 use crate::dialing::opt_outs::OPTED_OUT;
 use crate::dialing::order::{DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialError, DialResult, Dialed};
-use crate::dialing::policy::{Decision, RuleName};
+use crate::dialing::policy::{Decision, PolicyRefusal, RuleName};
 use crate::telemetry::metrics;
 use crate::watch::{Snapshot, WatchOptions, WatchStatus, Watchers};
-use callingbox::{AgentId, Call, CallCreate, CallId, ErrorKind};
+use callingbox::{Agent, AgentId, Call, CallCreate, CallId, ErrorKind};
 
 /// How often the lease is renewed.
 const RENEWAL_PERIOD: Duration = Duration::from_secs(15);
@@ -73,7 +74,9 @@ pub(super) fn spawn(
         watchers: Arc::clone(account.watchers()?),
         account: Arc::clone(account),
         account_ref: prepared.account.clone(),
-        agent: agent_fingerprint(&prepared.account, &prepared.agent),
+        agent: Arc::clone(&prepared.agent),
+        agent_fingerprint: agent_fingerprint(&prepared.account, &prepared.agent),
+        disclosure: prepared.disclosure.clone(),
         confirmed_by: record.confirmed_by.unwrap_or(ConfirmedBy::NotRequired),
         dialer: Arc::clone(&dialer),
         record,
@@ -121,7 +124,10 @@ struct Runner {
     task: BatchTask,
     rows: Vec<RowRecord>,
     /// The agent that was confirmed.
-    agent: Fingerprint,
+    agent: Arc<Agent>,
+    agent_fingerprint: Fingerprint,
+    /// As it was confirmed: a change while the batch runs concerns the next batch.
+    disclosure: DisclosureRules,
     confirmed_by: ConfirmedBy,
     stop: StopSignals,
     changes: watch::Sender<u64>,
@@ -437,9 +443,16 @@ impl Runner {
     }
 
     async fn start_row(&mut self, index: usize, now: Timestamp) -> StartResult {
-        let Some(request) = self.attempt_request(index) else {
-            self.set_row(index, RowState::NotCalled, "its number was erased").await;
-            return StartResult::Waits;
+        let request = match self.attempt_request(index) {
+            Some(Ok(request)) => request,
+            Some(Err(refusal)) => {
+                self.set_row(index, RowState::Refused, &refusal.reason).await;
+                return StartResult::Waits;
+            }
+            None => {
+                self.set_row(index, RowState::NotCalled, "its number was erased").await;
+                return StartResult::Waits;
+            }
         };
         if !self.is_agent_unchanged().await {
             return StartResult::Full;
@@ -459,6 +472,7 @@ impl Runner {
             return StartResult::Waits;
         }
         let rule = checked.decision.rule.to_string();
+        let receipt_rule = request.receipt_rule(&checked.decision, self.confirmed_by);
         match checked.decision.decision {
             Decision::Allow => {}
             Decision::Ask(_) if self.is_asked_by(index, &rule) => {}
@@ -472,7 +486,7 @@ impl Runner {
                 return StartResult::Waits;
             }
         }
-        match self.dialer.claim(&request, rule, self.confirmed_by).await {
+        match self.dialer.claim(&request, receipt_rule, self.confirmed_by).await {
             Ok(claim) => self.handle_claim(index, now, request, claim).await,
             Err(error) => self.record_failure(index, now, &error).await,
         }
@@ -557,10 +571,12 @@ impl Runner {
         self.changes.send_modify(|version| *version += 1);
     }
 
-    fn attempt_request(&self, index: usize) -> Option<DialRequest> {
+    /// The request of the next attempt, or why it is not sent; `None` if the number was erased.
+    fn attempt_request(&self, index: usize) -> Option<Result<DialRequest, PolicyRefusal>> {
         let row = self.rows.get(index)?;
         let person = row.person.clone().unwrap_or_default();
         let instructions = fill_in(&self.task, &person);
+        let disclosure = self.disclosure.decide(&self.agent, instructions.as_deref());
         let mut call =
             CallCreate::new(AgentId::new(self.record.agent_id.clone()), row.number.clone()?);
         call.from_number.clone_from(&self.task.from_number);
@@ -571,7 +587,7 @@ impl Runner {
         if let Some(name) = person.name {
             call.metadata.get_or_insert_default().entry("name").or_insert_with(|| name.into());
         }
-        Some(DialRequest {
+        Some(disclosure.into_instructions().map(|disclosing_instructions| DialRequest {
             order: Order::Call(Box::new(call)),
             caller: self.record.caller.clone(),
             idempotency_key: None,
@@ -582,7 +598,9 @@ impl Runner {
                 attempt: row.attempts.saturating_add(1),
                 generation: self.record.generation,
             }),
-        })
+            disclosing_instructions,
+            metadata_source: self.task.metadata_source,
+        }))
     }
 
     fn is_asked_by(&self, index: usize, rule: &str) -> bool {
@@ -594,7 +612,7 @@ impl Runner {
         let id = AgentId::new(self.record.agent_id.clone());
         // One that cannot be read now is not known to have changed; the call's own request reports the failure.
         let Some(agent) = self.account.find_agent(&id).await else { return true };
-        let is_unchanged = agent_fingerprint(&self.account_ref, &agent) == self.agent;
+        let is_unchanged = agent_fingerprint(&self.account_ref, &agent) == self.agent_fingerprint;
         if !is_unchanged {
             self.pause = Some(Pause { reason: PauseReason::Agent, until: None });
         }

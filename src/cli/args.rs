@@ -108,6 +108,9 @@ pub struct PolicyCheckArgs {
     /// The time of the call, such as 2026-11-22T23:00:00Z. Default: now.
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
+    /// Metadata that the call would carry, as a model would write it.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub metadata: Vec<String>,
     #[command(flatten)]
     pub state: StateArgs,
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use super::EMERGENCY_ANSWER;
 use super::output::print;
@@ -14,7 +15,7 @@ use crate::dialing::limits::{CallLimits, Usage};
 use crate::dialing::opt_outs::refuse_call;
 use crate::dialing::order::CALL_HOLD;
 use crate::dialing::organization::{UnknownAccount, find_account};
-use crate::dialing::policy::{PolicyInput, starter_file};
+use crate::dialing::policy::{MetadataSource, PolicyInput, starter_file};
 use crate::env_var::read_env_var;
 use crate::install;
 use crate::runtime::{self, HttpExtras};
@@ -71,12 +72,15 @@ async fn explain_number(
     let caller = CallerName::from_text(&check.caller);
     let used = load_used_limits(place, &limits, &caller, &to, at, (global, file, folders)).await?;
     let destination = Destination::from_number(&to);
+    let metadata = parse_metadata(&check.metadata)?;
     let request = PolicyInput {
         to: &to,
         destination: &destination,
         agent_id: &check.agent,
         caller: &caller,
         is_batch: false,
+        metadata: Some(&metadata),
+        metadata_source: MetadataSource::Model,
         now: used.now,
         usage: &used.usage,
         hold: CALL_HOLD,
@@ -90,6 +94,16 @@ async fn explain_number(
         format!("note       the usage of the limits is unknown, so it is not counted: {why}\n")
     });
     print(format!("{}\n{}", explained.trim_end(), note.unwrap_or_default()))
+}
+
+fn parse_metadata(pairs: &[String]) -> anyhow::Result<Map<String, Value>> {
+    let parse = |pair: &String| {
+        let (key, value) = pair
+            .split_once('=')
+            .with_context(|| format!("`{pair}` is not a key and a value such as consent=TEXT"))?;
+        Ok((key.to_owned(), Value::from(value)))
+    };
+    pairs.iter().map(parse).collect()
 }
 
 /// How much of the limits is used, as far as it is known.

@@ -26,6 +26,7 @@ use crate::dialing::caller::CallerName;
 use crate::dialing::confirm::{ConfirmContext, Confirmation, confirmation_required};
 use crate::dialing::destination::{Destination, NumberType, is_emergency_text};
 use crate::dialing::dialer::Dialer;
+use crate::dialing::disclosure::DisclosureMode;
 use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::opt_outs::RESULT_FIELD;
 use crate::dialing::order::{DialRequest, Order, Placed, describe_call_cost};
@@ -49,6 +50,15 @@ const DEFAULT_INSTRUCTIONS: &str = "Say that this is a test call, ask whether yo
 
 /// The default name of the agent.
 const DEFAULT_NAME: &str = "First call";
+
+/// The configuration file that a first setup writes.
+const NEW_CONFIG: &str = "\
+[dialing]
+# Each call is sent with the sentence that tells the agent to say at the beginning that it is an AI.
+disclosure = \"add\"
+# The sentence names in whose name the agent calls:
+# on_behalf_of = \"Northside Dental\"
+";
 
 /// The number of phone numbers for sale to show.
 const OFFER_COUNT: u32 = 5;
@@ -114,6 +124,9 @@ async fn run_steps(
         print_step(style, "Key", "not needed on the simulator")?;
         None
     };
+    let created =
+        if global.sandbox.is_none() { create_config(global, file, folders, style)? } else { None };
+    let file = created.as_ref().unwrap_or(file);
     let runtime =
         Runtime::open_with(global, file, folders, HttpExtras::default(), typed_key).await?;
     let program = own_command();
@@ -128,6 +141,30 @@ async fn run_steps(
     // An error of the setup matters more than one of stopping the simulator.
     let closed = runtime.close().await;
     result.and(closed)
+}
+
+/// Writes a configuration file if there is none, and returns it.
+fn create_config(
+    global: &Global,
+    file: &ConfigFile,
+    folders: &UserFolders,
+    style: Style,
+) -> anyhow::Result<Option<ConfigFile>> {
+    let Some(path) = config::config_path(global.config.as_deref(), folders) else {
+        return Ok(None);
+    };
+    if std::fs::symlink_metadata(&path).is_ok() {
+        return Ok(None);
+    }
+    install::write_new(&path, NEW_CONFIG)?;
+    let written = format!(
+        "{}; the instructions of each call tell the agent to say that it is an AI",
+        path.display()
+    );
+    print_step(style, "Configuration", &written)?;
+    let mut file = file.clone();
+    file.dialing.disclosure = DisclosureMode::Add;
+    Ok(Some(file))
 }
 
 fn resume_command(global: &Global) -> String {
@@ -293,6 +330,8 @@ impl Setup {
             idempotency_key: None,
             allow_repeat: false,
             attempt: None,
+            disclosing_instructions: None,
+            metadata_source: Default::default(),
         };
         let question = format!("Buy {}?", describe_offer(&offer));
         let dialed = self.dial(asked, |_| question).await?;
@@ -370,12 +409,24 @@ impl Setup {
         };
         let to = self.prompter.ask_until_valid(question, parse_callee);
         let to = to.await?;
+        let disclosure = self.account.dialer()?.rules().disclosure.decide(agent, None);
+        if let Some(reminder) = disclosure.reminder() {
+            print_wrapped(format!("{reminder}\n"))?;
+        }
+        let disclosing_instructions = disclosure
+            .into_instructions()
+            .map_err(|refusal| anyhow::anyhow!("{}", refusal.describe_for_person()))?;
+        if let Some(instructions) = &disclosing_instructions {
+            print_wrapped(format!("The agent is told: {}\n", one_line(instructions, 2_000)))?;
+        }
         let asked = DialRequest {
             order: Order::Call(Box::new(CallCreate::new(agent.id.clone(), to.clone()))),
             caller: CallerName::local(),
             idempotency_key: None,
             allow_repeat: false,
             attempt: None,
+            disclosing_instructions,
+            metadata_source: Default::default(),
         };
         let is_simulated = self.account.environment() == Environment::Sandbox;
         let question = |check: &PolicyCheck| {
@@ -438,7 +489,7 @@ impl Setup {
             Confirmation::NotRequired => String::new(),
         };
         self.prompter.require_yes(&format!("{}{reason}", question(&check))).await?;
-        let rule = check.decision.rule.to_string();
+        let rule = asked.receipt_rule(&check.decision, ConfirmedBy::Terminal);
         Ok(dialer.dial(asked, rule, ConfirmedBy::Terminal).await?)
     }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dialing::Environment;
 use crate::dialing::confirm::ConfirmMode;
+use crate::dialing::disclosure::{DisclosureMode, DisclosureRules};
 use crate::dialing::ledger::LedgerLocation;
 use crate::dialing::policy::Policy;
 use crate::dialing::rules::{CardIsHuman, DialingRules};
@@ -97,6 +98,11 @@ pub struct DialingConfig {
     /// The hosts to which events and data of calls may be sent: by the `webhook_url` of calls and agents, the in-call tools
     /// of agents, and webhook endpoints. `*.example.com` allows all hosts below example.com.
     pub webhook_hosts: WebhookHosts,
+    /// What happens to a call whose texts do not tell the agent to say at the beginning that it is an AI: the answer says
+    /// so, the call is refused, the sentence is added to its instructions, or nothing.
+    pub disclosure: DisclosureMode,
+    /// In whose name agents call: the sentence that `disclosure = "add"` adds names it. Empty: nobody.
+    pub on_behalf_of: String,
     /// The file that records everything that was dialed or bought. Default: in the user's data folder.
     pub ledger: Option<PathBuf>,
     /// Apply the quiet hours in the sandbox too, by the simulator's clock.
@@ -113,6 +119,8 @@ impl Default for DialingConfig {
             repeat_window_seconds: 600,
             confirm_timeout_seconds: 120,
             webhook_hosts: WebhookHosts::default(),
+            disclosure: DisclosureMode::default(),
+            on_behalf_of: String::new(),
             ledger: None,
             sandbox_quiet_hours: false,
         }
@@ -168,8 +176,15 @@ impl DialingConfig {
             repeat_window: SignedDuration::from_secs(self.repeat_window_seconds.into()),
             thinking_time: Duration::from_secs(self.confirm_timeout().into()),
             webhook_hosts: self.webhook_hosts.clone(),
+            disclosure: self.disclosure_rules(),
             keep_people: LedgerConfig::default().keep_people(),
         }
+    }
+
+    /// What calls say about the AI that calls.
+    #[must_use]
+    pub fn disclosure_rules(&self) -> DisclosureRules {
+        DisclosureRules { mode: self.disclosure, on_behalf_of: Some(self.on_behalf_of.clone()) }
     }
 
     /// The same with every default of this environment filled in.

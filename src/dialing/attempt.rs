@@ -61,6 +61,8 @@ impl Dialer {
             agent_id: call.agent_id.as_str(),
             caller: &request.caller,
             is_batch: true,
+            metadata: call.metadata.as_ref(),
+            metadata_source: request.metadata_source,
             now,
             usage: &Usage::default(),
             hold: request.hold(),

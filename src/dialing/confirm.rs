@@ -200,6 +200,7 @@ mod tests {
             rule: RuleName::Default,
             shadow: Vec::new(),
             explanation: Vec::new(),
+            required_metadata: Vec::new(),
         };
         let allow = Decision::Allow;
         let ask = Decision::Ask("it is night there".into());

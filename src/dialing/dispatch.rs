@@ -233,7 +233,10 @@ impl Dialer {
     ) -> Result<Placed, callingbox::Error> {
         match &request.order {
             Order::Call(call) => {
-                let call = order::with_dispatch_id(call, dispatch);
+                let mut call = order::with_dispatch_id(call, dispatch);
+                if let Some(instructions) = &request.disclosing_instructions {
+                    call.instructions = Some(instructions.clone());
+                }
                 let call = self.api.place_call_guarded(&call, guard.to_send_guard()).await?;
                 Ok(Placed::Call(Box::new(call)))
             }

@@ -60,6 +60,10 @@ pub struct RuleSummary {
     pub mode: PolicyMode,
     /// Which calls match.
     pub applies_to: String,
+    /// The keys that a call must carry in its metadata.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub require_metadata: Vec<String>,
 }
 
 /// The rules in force, and who must say yes.
@@ -159,7 +163,8 @@ impl DialingRules {
             Action::Refuse => return Action::Refuse,
         };
         let (rule, shadow, explanation) = (RuleName::Default, Vec::new(), Vec::new());
-        let decision = PolicyDecision { decision, rule, shadow, explanation };
+        let required_metadata = Vec::new();
+        let decision = PolicyDecision { decision, rule, shadow, explanation, required_metadata };
         match self.confirmation_for(&decision, true, true) {
             Confirmation::NotRequired => Action::Allow,
             Confirmation::Ask(_) => Action::Ask,
@@ -292,6 +297,7 @@ impl Policy {
                     action: rule.action,
                     mode: rule.mode,
                     applies_to: describe_scope(rule),
+                    require_metadata: rule.require_metadata.clone(),
                 })
                 .collect(),
             always_refused: ["emergency", "premium", "short", "impossible"],
@@ -413,6 +419,7 @@ mod tests {
             repeat_window: SignedDuration::from_secs(600),
             thinking_time: std::time::Duration::from_secs(120),
             webhook_hosts: Default::default(),
+            disclosure: Default::default(),
             keep_people: jiff::SignedDuration::from_hours(720),
         }
     }

@@ -4,6 +4,7 @@
 //! - [`limits`]: the limits on calls and money as plain numbers, without clock or storage.
 //! - [`policy`]: the calling rules, and the decision on one call. Pure: time, destination and usage are arguments.
 //! - [`confirm`]: whether a person must confirm an order.
+//! - [`disclosure`]: whether the texts of a call tell the agent to say that it is an AI.
 //! - [`webhook_hosts`]: the hosts to which events and data of calls may be sent.
 //! - [`rules`]: all settings by which a process dials; they may change while it runs. [`explain`] describes them.
 //! - [`ledger`]: the durable record of what was dialed, written before it is dialed. Several processes share it.
@@ -21,6 +22,7 @@ pub mod clock;
 pub mod confirm;
 pub mod destination;
 pub mod dialer;
+pub mod disclosure;
 mod dispatch;
 mod environment;
 pub mod explain;

@@ -5,9 +5,11 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::caller::CallerName;
 use super::ledger::{
-    AccountRef, ArgumentHashes, Attempt, Callee, DispatchId, Fingerprint, IdempotencyKey,
+    AccountRef, ArgumentHashes, Attempt, Callee, ConfirmedBy, DispatchId, Fingerprint,
+    IdempotencyKey,
 };
 use super::limits::OrderKind;
+use super::policy::{MetadataSource, PolicyDecision};
 use callingbox::E164;
 use callingbox::MilliCents;
 use callingbox::{Call, CallCreate, PhoneNumber};
@@ -96,6 +98,11 @@ pub struct DialRequest {
     pub allow_repeat: bool,
     /// The attempt of a batch that the call is.
     pub attempt: Option<Attempt>,
+    /// The instructions that are sent in place of the call's own: with the sentence that discloses the AI. Calls are
+    /// compared without it.
+    pub disclosing_instructions: Option<String>,
+    /// Who wrote the metadata of the call.
+    pub metadata_source: MetadataSource,
 }
 
 impl DialRequest {
@@ -143,6 +150,26 @@ impl DialRequest {
         }
     }
 
+    /// The rule as receipts name it: with the metadata that it needs, and whose word for that is taken.
+    #[must_use]
+    pub fn receipt_rule(&self, decision: &PolicyDecision, confirmed_by: ConfirmedBy) -> String {
+        if decision.required_metadata.is_empty() {
+            return decision.rule.to_string();
+        }
+        let source = match (self.metadata_source, confirmed_by) {
+            (MetadataSource::File, _) => "file",
+            (
+                MetadataSource::Model,
+                ConfirmedBy::User | ConfirmedBy::Card | ConfirmedBy::Terminal,
+            ) => "user-confirmed",
+            (
+                MetadataSource::Model,
+                ConfirmedBy::Token | ConfirmedBy::Flag | ConfirmedBy::NotRequired,
+            ) => "model",
+        };
+        format!("{} ({}: {source})", decision.rule, decision.required_metadata.join(", "))
+    }
+
     /// Identifies the order: two orders with the same fingerprint are the same call or purchase. White space and the
     /// composition of characters make no difference.
     #[must_use]
@@ -172,11 +199,20 @@ impl DialRequest {
 
     /// Destructures the request without `..`: a new field must be given its place here before the code compiles.
     fn arguments(&self) -> OrderArguments {
-        let Self { order, caller, idempotency_key, allow_repeat, attempt: _ } = self;
+        let Self {
+            order,
+            caller,
+            idempotency_key,
+            allow_repeat,
+            attempt: _,
+            disclosing_instructions,
+            metadata_source: _,
+        } = self;
         let mut handling = members([
             ("caller", text(Some(caller.as_str()))),
             ("idempotency_key", text(idempotency_key.as_ref().map(IdempotencyKey::as_str))),
             ("allow_repeat", Value::Bool(*allow_repeat)),
+            ("disclosing_instructions", text(disclosing_instructions.as_deref())),
         ]);
         let identity = match order {
             Order::Call(call) => {

@@ -67,6 +67,8 @@ impl Dialer {
                     agent_id: call.agent_id.as_str(),
                     caller: &request.caller,
                     is_batch: false,
+                    metadata: call.metadata.as_ref(),
+                    metadata_source: request.metadata_source,
                     now,
                     usage: &usage,
                     hold: request.hold(),

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::confirm::ConfirmMode;
+use super::disclosure::DisclosureRules;
 use super::policy::Policy;
 use super::webhook_hosts::WebhookHosts;
 
@@ -60,6 +61,8 @@ pub struct DialingRules {
     pub thinking_time: Duration,
     /// Where events and data of calls may be sent.
     pub webhook_hosts: WebhookHosts,
+    /// What calls say about the AI that calls.
+    pub disclosure: DisclosureRules,
     /// How long the people of a finished batch are kept.
     pub keep_people: SignedDuration,
 }

@@ -187,6 +187,7 @@ fn new_dialer(url: &str, key: &str, policy: &str, directory: &Path) -> Arc<Diale
         repeat_window: SignedDuration::from_mins(10),
         thinking_time: std::time::Duration::from_secs(1),
         webhook_hosts: Default::default(),
+        disclosure: Default::default(),
         keep_people: jiff::SignedDuration::from_hours(720),
     };
     let place = LedgerLocation::File(directory.join("ledger.sqlite3"));
@@ -212,7 +213,15 @@ fn purchase() -> DialRequest {
 
 fn request(order: Order) -> DialRequest {
     let caller = CallerName::local();
-    DialRequest { order, caller, idempotency_key: None, allow_repeat: false, attempt: None }
+    DialRequest {
+        order,
+        caller,
+        idempotency_key: None,
+        allow_repeat: false,
+        attempt: None,
+        disclosing_instructions: None,
+        metadata_source: Default::default(),
+    }
 }
 
 fn empty_list() -> Option<Value> {

@@ -380,11 +380,7 @@ mod tests {
     #[test]
     fn bad_arguments_are_named() {
         for (name, arguments, problem) in [
-            (
-                "nothing",
-                json!({}),
-                "there is no prompt `nothing`; there are: appointment_confirmation",
-            ),
+            ("nothing", json!({}), "there is no prompt `nothing`; there are: call_list"),
             ("receptionist", json!({}), "`business` is needed, as text"),
             ("receptionist", json!({"business": 1}), "`business` is needed, as text"),
             ("receptionist", json!({"business": "x", "color": "y"}), "unknown argument `color`"),

@@ -12,7 +12,7 @@ pub const URI: &str = "skill://callingbox-telephone/SKILL.md";
 pub const TEXT: &str = include_str!("../../skills/callingbox-telephone/SKILL.md");
 
 /// The tools that it names.
-pub const TOOLS: [ToolName; 12] = [
+pub const TOOLS: [ToolName; 15] = [
     ToolName::PLACE_CALL,
     ToolName::GET_CALL_RESULT,
     ToolName::GET_CALL_TRANSCRIPT,
@@ -25,6 +25,9 @@ pub const TOOLS: [ToolName; 12] = [
     ToolName::PURCHASE_NUMBER,
     ToolName::SIMULATE_INBOUND_CALL,
     ToolName::RECORD_OPT_OUT,
+    ToolName::PLACE_CALLS,
+    ToolName::GET_BATCH,
+    ToolName::CANCEL_BATCH,
 ];
 
 /// Its manifest.

@@ -16,6 +16,7 @@ use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::caller::CallerName;
 use crate::dialing::destination::CountryCode;
 use crate::dialing::ledger::{BatchTask, IdempotencyKey, Person, RetryPolicy, StopCondition};
+use crate::dialing::policy::MetadataSource;
 use crate::suggest::UnknownName;
 use callingbox::{Agent, AgentType, E164, PageRequest};
 
@@ -45,6 +46,7 @@ pub(super) fn build_request(
             retry: retry_policy(args).context("--retry-after")?,
             stop_when: stop_condition(args, agent).context("--stop-when")?,
             allow_repeat: args.allow_repeat,
+            metadata_source: MetadataSource::File,
         },
         people,
         start_at: time("--start", &args.start)?,

@@ -10,6 +10,7 @@ use crate::cli::{self, Global};
 use crate::commands::own_command::own_command;
 use crate::commands::ready_agent::find_ready_agent;
 use crate::config::{self, ConfigFile, KeySource, NetworkVariableError, UserFolders};
+use crate::dialing::disclosure::{DisclosureDecision, DisclosureMode, DisclosureRules};
 use crate::dialing::opt_outs::RESULT_FIELD;
 use crate::env_var::read_env_var;
 use crate::mcp::reply::text::one_line;
@@ -45,6 +46,7 @@ const CLOCK: &str = "clock";
 const NUMBER: &str = "number";
 const AGENT: &str = "agent";
 const DO_NOT_CALL: &str = "do_not_call";
+const DISCLOSURE: &str = "disclosure";
 
 /// How many agents are named.
 const MAX_NAMED_AGENTS: usize = 10;
@@ -57,12 +59,17 @@ pub(super) async fn check_api(
 ) -> Vec<Finding> {
     let setup = global.command_line(&own_command(), "setup");
     match &global.sandbox {
-        Some(url) => check_simulator(url.as_deref(), global, &setup).await,
+        Some(url) => check_simulator(url.as_deref(), global, file, &setup).await,
         None => check_live_api(file, folders, &setup).await,
     }
 }
 
-async fn check_simulator(url: Option<&str>, global: &Global, setup: &str) -> Vec<Finding> {
+async fn check_simulator(
+    url: Option<&str>,
+    global: &Global,
+    file: &ConfigFile,
+    setup: &str,
+) -> Vec<Finding> {
     let key = Finding::ok("key", "not needed on the simulator");
     let simulated = match runtime::connect_simulator(url, global).await {
         Ok(simulated) => simulated,
@@ -88,7 +95,7 @@ async fn check_simulator(url: Option<&str>, global: &Global, setup: &str) -> Vec
     };
     let mut findings = vec![key, Finding::ok("base_url", place)];
     findings.extend(
-        check_requests(&api_client(base_url, secret), false, embedded.is_some(), setup).await,
+        check_requests(&api_client(base_url, secret), false, embedded.is_some(), file, setup).await,
     );
     if let Some(sandbox) = embedded {
         // Its data is not needed, and an error at its end does not matter.
@@ -140,7 +147,7 @@ async fn check_live_api(file: &ConfigFile, folders: &UserFolders, setup: &str) -
         return findings;
     };
     findings.extend(
-        check_requests(&api_client(found.base_url, key), is_key_missing, false, setup).await,
+        check_requests(&api_client(found.base_url, key), is_key_missing, false, file, setup).await,
     );
     findings
 }
@@ -209,6 +216,7 @@ async fn check_requests(
     client: &ApiClient,
     is_key_missing: bool,
     is_embedded: bool,
+    file: &ConfigFile,
     setup: &str,
 ) -> Vec<Finding> {
     let before = Timestamp::now();
@@ -235,7 +243,7 @@ async fn check_requests(
     } else if result.is_err() {
         findings.extend(skip_from("the API did not accept the key", NUMBER));
     } else {
-        findings.extend(check_number_and_agent(client, is_embedded, setup).await);
+        findings.extend(check_number_and_agent(client, is_embedded, file, setup).await);
     }
     findings
 }
@@ -335,6 +343,7 @@ fn check_clock(date: Option<Timestamp>, before: Timestamp, took: Duration) -> Fi
 async fn check_number_and_agent(
     client: &ApiClient,
     is_embedded: bool,
+    file: &ConfigFile,
     setup: &str,
 ) -> Vec<Finding> {
     let page = PageRequest::with_limit(100);
@@ -374,6 +383,7 @@ async fn check_number_and_agent(
     };
     let mut findings = vec![number, agent];
     findings.extend(check_do_not_call(&agents));
+    findings.extend(check_disclosure(&agents, &file.dialing.disclosure_rules()));
     findings
 }
 
@@ -408,6 +418,34 @@ fn check_do_not_call(agents: &[Agent]) -> Option<Finding> {
             format!("ask your assistant to add the result field {RESULT_FIELD} (boolean) to them"),
         )),
     }
+}
+
+/// The outbound agents whose texts do not tell them to say that they are an AI; `None` if calls are not checked for it, or
+/// the sentence is added to each call.
+fn check_disclosure(agents: &[Agent], rules: &DisclosureRules) -> Option<Finding> {
+    if !matches!(rules.mode, DisclosureMode::Remind | DisclosureMode::Require) {
+        return None;
+    }
+    let lacking: Vec<String> = agents
+        .iter()
+        .filter(|agent| agent.archived_at.is_none())
+        .filter(|agent| rules.decide(agent, None) != DisclosureDecision::Unchanged)
+        .map(|agent| one_line(agent.name.as_deref().unwrap_or(agent.id.as_str()), 80))
+        .collect();
+    if lacking.is_empty() {
+        return None;
+    }
+    let more = lacking.len().saturating_sub(MAX_NAMED_AGENTS);
+    let mut names = lacking.into_iter().take(MAX_NAMED_AGENTS).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        names.push_str(&format!(" and {more} more"));
+    }
+    Some(Finding::warn(
+        DISCLOSURE,
+        format!("not told to say at the beginning of a call that they are an AI: {names}"),
+        "set disclosure = \"add\" under [dialing], or add to their instructions: At the beginning of the call, say that you \
+         are an AI assistant.",
+    ))
 }
 
 #[cfg(test)]

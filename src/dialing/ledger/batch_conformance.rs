@@ -80,6 +80,7 @@ fn asked(account: &AccountRef, list: &str) -> BatchRecord {
                 count: 1,
             }),
             allow_repeat: false,
+            metadata_source: Default::default(),
         }),
         size: 1,
         state: BatchState::Asked,

@@ -17,6 +17,7 @@ use super::record::{
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::caller::CallerName;
 use crate::dialing::clock::ClockReading;
+use crate::dialing::policy::MetadataSource;
 use callingbox::{CallId, E164};
 
 /// How long a list is kept that nobody has confirmed.
@@ -165,6 +166,9 @@ pub struct BatchTask {
     /// Call numbers that the agent called a moment ago.
     #[serde(default)]
     pub allow_repeat: bool,
+    /// Who wrote the metadata of the people.
+    #[serde(default)]
+    pub metadata_source: MetadataSource,
 }
 
 /// A batch.

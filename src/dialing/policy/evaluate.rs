@@ -4,7 +4,9 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
+use super::metadata::{MetadataSource, check_required};
 use super::{Action, Policy, PolicyMode, Rule, TimeRange};
 use crate::dialing::caller::CallerName;
 use crate::dialing::destination::{CountryCode, Destination, NumberFault, NumberType, TimeZones};
@@ -22,6 +24,8 @@ pub struct PolicyInput<'a> {
     pub caller: &'a CallerName,
     /// Whether the call is part of a batch.
     pub is_batch: bool,
+    pub metadata: Option<&'a Map<String, Value>>,
+    pub metadata_source: MetadataSource,
     pub now: Timestamp,
     /// The usage, measured against [`Policy::measured_limits`].
     pub usage: &'a Usage,
@@ -139,6 +143,8 @@ pub struct PolicyDecision {
     pub shadow: Vec<ShadowMatch>,
     /// Each part that was checked, one line each.
     pub explanation: Vec<String>,
+    /// The metadata that the rule that decides needs.
+    pub required_metadata: Vec<String>,
 }
 
 /// A refusal that depends on nothing else.
@@ -148,6 +154,7 @@ impl From<PolicyRefusal> for PolicyDecision {
             rule: refusal.rule.clone(),
             shadow: Vec::new(),
             explanation: vec![format!("{}: {}: {}", refusal.rule, Action::Refuse, refusal.reason)],
+            required_metadata: Vec::new(),
             decision: Decision::Refuse(refusal),
         }
     }
@@ -198,10 +205,10 @@ impl Policy {
         if let Some(rule_match) = match_undialable(request.to, request.destination) {
             return decide_strictest(vec![rule_match], Vec::new());
         }
-        let CallMatches { mut matches, hours, deciding: _ } = self.match_call(request);
+        let CallMatches { mut matches, hours, deciding } = self.match_call(request);
         matches.extend(hours);
         matches.extend(self.match_limits(limits::OrderKind::Call, request.usage, request.hold));
-        self.decide(matches)
+        PolicyDecision { required_metadata: required_metadata(deciding), ..self.decide(matches) }
     }
 
     /// Decides on an attempt of a batch. Its limits are those of the ledger, which are reached and free again.
@@ -226,7 +233,9 @@ impl Policy {
         }
         let allows_batch =
             deciding.is_some_and(|rule| rule.batch == Some(true) && rule.action == Action::Allow);
-        AttemptDecision { decision: self.decide(matches), quiet, allows_batch }
+        let required_metadata = required_metadata(deciding);
+        let decision = PolicyDecision { required_metadata, ..self.decide(matches) };
+        AttemptDecision { decision, quiet, allows_batch }
     }
 
     /// The rules that match a call, and the hours there.
@@ -272,15 +281,23 @@ impl Policy {
             if mode == PolicyMode::Off || !rule.matches(request) {
                 continue;
             }
-            matches.push(RuleMatch {
-                rule: RuleName::Rule(
-                    rule.name.clone().unwrap_or_else(|| format!("rule {}", index + 1)),
-                ),
-                action: rule.action,
+            let name = rule.name.clone().unwrap_or_else(|| format!("rule {}", index + 1));
+            let rule_match = |action, reason| RuleMatch {
+                rule: RuleName::Rule(name.clone()),
+                action,
                 mode,
-                reason: format!("the first matching rule says {}", rule.action),
+                reason,
                 until: None,
-            });
+            };
+            matches.push(rule_match(
+                rule.action,
+                format!("the first matching rule says {}", rule.action),
+            ));
+            if rule.action != Action::Refuse {
+                let (metadata, source) = (request.metadata, request.metadata_source);
+                let required = check_required(&rule.require_metadata, metadata, source);
+                matches.extend(required.map(|(action, reason)| rule_match(action, reason)));
+            }
             // By the rule's own mode: in shadow mode as a whole, the rules show what they would do together.
             if rule.mode == PolicyMode::Enforce {
                 return Some(rule);
@@ -468,6 +485,11 @@ impl Rule {
     }
 }
 
+fn required_metadata(rule: Option<&Rule>) -> Vec<String> {
+    let rule = rule.filter(|rule| rule.action != Action::Refuse);
+    rule.map(|rule| rule.require_metadata.clone()).unwrap_or_default()
+}
+
 /// The refusal of a number that is never dialed, in whatever mode the rules are.
 fn match_undialable(to: &E164, destination: &Destination) -> Option<RuleMatch> {
     let Destination { number_type, fault, .. } = destination;
@@ -559,7 +581,7 @@ fn decide_strictest(enforced: Vec<RuleMatch>, shadowed: Vec<RuleMatch>) -> Polic
             },
         ),
     };
-    PolicyDecision { decision, rule, shadow, explanation }
+    PolicyDecision { decision, rule, shadow, explanation, required_metadata: Vec::new() }
 }
 
 /// The refusal of a number of the do-not-call list, in whatever mode the rules are.

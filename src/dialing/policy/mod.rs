@@ -19,6 +19,7 @@
 
 mod evaluate;
 mod file;
+mod metadata;
 mod setting;
 
 use std::fmt;
@@ -33,6 +34,7 @@ pub use self::evaluate::{
 };
 pub(super) use self::evaluate::{format_utc, list_countries};
 pub use self::file::{PolicyError, starter_file};
+pub use self::metadata::MetadataSource;
 pub use self::setting::LimitSetting;
 use crate::dialing::caller::CallerName;
 use crate::dialing::destination::{CountryCode, NumberType};
@@ -486,6 +488,10 @@ pub struct Rule {
     /// The quiet hours do not apply to calls that this rule decides.
     #[serde(default)]
     pub any_hour: bool,
+    /// The call must carry these keys in its metadata, such as `consent`, each with a text that says where and when. The
+    /// user must confirm what a model writes there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub require_metadata: Vec<String>,
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ fn evaluate_with(policy: &Policy, to: &str, now: &str, usage: &Usage) -> PolicyD
         agent_id: "agt_1",
         caller: &CallerName::local(),
         is_batch: false,
+        metadata: None,
+        metadata_source: Default::default(),
         now: instant(now),
         usage,
         hold: MilliCents::from_cents(300),
@@ -535,7 +537,14 @@ fn the_starter_file_is_the_default() {
     let names: Vec<_> = policy(&rules).rules.into_iter().filter_map(|rule| rule.name).collect();
     assert_eq!(
         names,
-        ["my own phone", "our customers, in office hours", "the night desk", "reminders", "abroad"]
+        [
+            "my own phone",
+            "our customers, in office hours",
+            "the night desk",
+            "reminders",
+            "who agreed",
+            "abroad"
+        ]
     );
 }
 
@@ -645,6 +654,8 @@ fn the_rules_are_described_in_words() {
         agent_id: "agt_1",
         caller: &CallerName::local(),
         is_batch: false,
+        metadata: None,
+        metadata_source: Default::default(),
         now: instant(NIGHT),
         usage: &Usage::default(),
         hold: MilliCents::ZERO,

@@ -413,6 +413,7 @@ mod tests {
             repeat_window: jiff::SignedDuration::from_mins(10),
             thinking_time: Duration::from_secs(1),
             webhook_hosts: Default::default(),
+            disclosure: Default::default(),
             keep_people: jiff::SignedDuration::from_hours(720),
         };
         let place = LedgerLocation::File(ledger.to_owned());
@@ -453,6 +454,8 @@ mod tests {
                 idempotency_key,
                 allow_repeat,
                 attempt: None,
+                disclosing_instructions: None,
+                metadata_source: Default::default(),
             },
         )
     }

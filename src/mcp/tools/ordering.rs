@@ -142,7 +142,6 @@ where
         };
         confirmation_required(rules.confirm, &judgment.decision, situation)
     };
-    let rule = judgment.decision.rule.to_string();
     let confirmed_by = match demanded(&judgment) {
         Confirmation::Refuse(refusal) => {
             return Err(to_tool_error(DialError::Refused(refusal)).into());
@@ -197,6 +196,7 @@ where
             confirmed_by
         }
     };
+    let rule = asked.receipt_rule(&judgment.decision, confirmed_by);
     Ok(OrderOutcome::Dialed(dialer.dial(asked, rule, confirmed_by).await.map_err(to_tool_error)?))
 }
 
@@ -298,7 +298,16 @@ const fn labels(order: &DialRequest) -> (&'static str, &'static str) {
 /// The order as arguments of its tool, with every default filled in but this server's own address, which is filled in
 /// again.
 fn order_arguments(cx: &ToolContext, order: &DialRequest) -> Result<JsonObject, ToolError> {
-    let DialRequest { order, caller: _, idempotency_key, allow_repeat, attempt: _ } = order;
+    // The rules decide again about the disclosure and the source of the metadata.
+    let DialRequest {
+        order,
+        caller: _,
+        idempotency_key,
+        allow_repeat,
+        attempt: _,
+        disclosing_instructions: _,
+        metadata_source: _,
+    } = order;
     let mut arguments = match order {
         Order::Call(call) => {
             let mut call = call.as_ref().clone();
@@ -365,6 +374,9 @@ pub(super) fn to_tool_error(error: DialError) -> ToolError {
                 }
                 RuleName::Setting("require_human") => error.with_next([NextStep::person(
                     "Tell the user that this order needs their own answer, for which this client cannot ask.",
+                )]),
+                RuleName::Setting("disclosure") => error.with_next([NextStep::person(
+                    "Change the instructions of the call, or the agent, as it says.",
                 )]),
                 RuleName::Never(_) => error.with_retry(Retry::No).with_next([NextStep::person(
                     "Tell the user that this number is never called.",

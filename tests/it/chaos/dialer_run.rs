@@ -89,6 +89,7 @@ fn dialer(account: &Account, proxy: &Proxy, dir: &Path) -> Arc<Dialer> {
         repeat_window: SignedDuration::from_mins(10),
         thinking_time: Duration::from_secs(1),
         webhook_hosts: Default::default(),
+        disclosure: Default::default(),
         keep_people: jiff::SignedDuration::from_hours(720),
     };
     let api = ApiClient::new(config);
@@ -125,6 +126,8 @@ fn tasks(account: &Account) -> Vec<Task> {
                 idempotency_key: None,
                 allow_repeat: false,
                 attempt: None,
+                disclosing_instructions: None,
+                metadata_source: Default::default(),
             },
             reports: Vec::new(),
         })

@@ -8,14 +8,14 @@ use super::{DialingFixture, LEGACY, can_ask, cannot_ask, data, failure, repeated
 const TO: &str = "+12025550123";
 
 /// Places a call and gives the question that comes back.
-async fn question(session: &mut Session, call: Value) -> (i64, Value) {
+pub(super) async fn question(session: &mut Session, call: Value) -> (i64, Value) {
     let id = session.begin_call("place_call", call).await;
     let question = session.next().await.unwrap();
     assert_eq!(question["method"], "elicitation/create", "{question}");
     (id, question)
 }
 
-async fn reply(session: &mut Session, question: &Value, mut reply: Value) {
+pub(super) async fn reply(session: &mut Session, question: &Value, mut reply: Value) {
     reply["jsonrpc"] = json!("2.0");
     reply["id"] = question["id"].clone();
     session.send(&reply).await;

@@ -9,6 +9,7 @@ mod carried;
 mod hostile;
 mod hosts;
 mod human;
+mod lawful;
 mod once;
 mod opt_outs;
 mod policies;

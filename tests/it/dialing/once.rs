@@ -285,8 +285,15 @@ async fn abandon(fixture: &DialingFixture, call: &Value, seconds_ago: i64) -> Di
     };
     let order = Order::Call(Box::new(create));
     let caller = CallerName::local();
-    let asked =
-        DialRequest { order, caller, idempotency_key: None, allow_repeat: false, attempt: None };
+    let asked = DialRequest {
+        order,
+        caller,
+        idempotency_key: None,
+        allow_repeat: false,
+        attempt: None,
+        disclosing_instructions: None,
+        metadata_source: Default::default(),
+    };
     let passed = SignedDuration::from_secs(seconds_ago);
     let now = ClockReading {
         dialing: fixture.control.now().await - passed,

@@ -76,12 +76,17 @@ impl Doctor {
 
 /// Makes an account with a number and an agent that calls from it.
 async fn set_up_account(url: &str) {
+    set_up_agent(url, "At the beginning of the call, say that you are an AI assistant.").await;
+}
+
+async fn set_up_agent(url: &str, instructions: &str) {
     let key = ApiKey::new(KEY.to_owned()).unwrap();
     let client = ApiClient::new(ClientConfig::new(BaseUrl::parse(url, false).unwrap(), key));
     let search = NumberSearch { area_code: Some("415".to_owned()), ..NumberSearch::default() };
     let offers = client.search_numbers(&search).await.unwrap().data;
     let number = client.purchase_number(&offers[0].phone_number).await.unwrap();
     let agent = AgentCreate {
+        instructions: Some(instructions.to_owned()),
         number_ids: Some(vec![number.id]),
         ..AgentCreate::new("Reminders", AgentType::Outbound)
     };
@@ -128,6 +133,28 @@ async fn a_working_installation_has_no_problems() {
     let output = home.run(&["doctor", "--json"], &environment).await;
     let text = String::from_utf8(output.stdout).unwrap();
     insta::assert_snapshot!("doctor_as_json", redact_run(&text, &home, &url));
+    sandbox.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn agents_that_are_not_told_to_say_that_they_are_an_ai_are_named() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    set_up_agent(&url, "Remind. If asked, say that you are an AI assistant.").await;
+    let home = Home::new();
+    store_api_key(&home);
+    let environment = [("CALLINGBOX_BASE_URL", url.as_str())];
+    for (setting, is_named) in [("remind", true), ("require", true), ("add", false), ("off", false)]
+    {
+        let config = format!("[dialing]\ndisclosure = \"{setting}\"\n");
+        home.write(".config/callingbox-mcp/config.toml", &config);
+        let doctor = Doctor::run(&home, &[], &environment).await;
+        assert_eq!(doctor.checks().contains(&"disclosure"), is_named, "{setting}");
+        if is_named {
+            let words = "that they are an AI: Reminders";
+            doctor.assert_finding("disclosure", "warn", words, "disclosure = \"add\"");
+        }
+    }
     sandbox.shutdown().await.unwrap();
 }
 

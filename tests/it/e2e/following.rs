@@ -319,7 +319,7 @@ async fn a_task_has_the_text_of_the_answer_and_a_repeated_call_is_marked() {
     let placed = session.call("place_call", order.clone()).await;
     let call = session.control().dialed().await[0]["call_id"].as_str().unwrap().to_owned();
     let text = format!(
-        "{SIMULATED}\noutcome: in_progress. call_id: {call}. The call was placed. get_call_result waits for its end. At an answering machine the agent hangs up. Result fields: confirmed (boolean), do_not_call (boolean)."
+        "{SIMULATED}\noutcome: in_progress. call_id: {call}. The call was placed. get_call_result waits for its end. At an answering machine the agent hangs up. Result fields: confirmed (boolean), do_not_call (boolean). The instructions do not tell the agent to say at the beginning that it is an AI."
     );
     assert_eq!(placed["result"]["statusMessage"], text, "{placed}");
     let task = placed["result"]["taskId"].clone();

@@ -250,10 +250,21 @@ async fn with_a_key_it_uses_the_live_api_and_never_shows_the_key() {
         &[
             "Nothing is bought and no call is placed before you type yes.",
             "Key: from CALLINGBOX_API_KEY, accepted",
+            "The agent is told: At the beginning of the call, say that you are an AI assistant. ",
             "Call +13105550100 now? Local time there: ",
             "\ncompleted, ",
         ],
     );
+    let written =
+        std::fs::read_to_string(home.path().join(".config/callingbox-mcp/config.toml")).unwrap();
+    let file = callingbox_mcp::config::parse_config(&written).unwrap();
+    assert_eq!(file.dialing.disclosure, callingbox_mcp::dialing::disclosure::DisclosureMode::Add);
+    // A file that exists is not changed.
+    home.write(".config/callingbox-mcp/config.toml", "[dialing]\ndisclosure = \"off\"\n");
+    run_with_answers(&home, &["setup"], &environment, CALL).await;
+    let kept =
+        std::fs::read_to_string(home.path().join(".config/callingbox-mcp/config.toml")).unwrap();
+    assert_eq!(kept, "[dialing]\ndisclosure = \"off\"\n");
     sandbox.shutdown().await.unwrap();
 }
 

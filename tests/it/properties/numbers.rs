@@ -27,6 +27,8 @@ fn refusal(number: &E164) -> Option<RuleName> {
         agent_id: "agt_1",
         caller: &CallerName::local(),
         is_batch: false,
+        metadata: None,
+        metadata_source: Default::default(),
         now: "2026-11-28T18:00:00Z".parse().unwrap(),
         usage: &Usage::default(),
         hold: MilliCents::ZERO,

@@ -150,6 +150,8 @@ fn evaluate(policy: &Policy, call: &Call) -> PolicyDecision {
         agent_id: "agt_1",
         caller: &CallerName::local(),
         is_batch: false,
+        metadata: None,
+        metadata_source: Default::default(),
         now: call.now,
         usage: &call.usage,
         hold: MilliCents::from_cents(300),

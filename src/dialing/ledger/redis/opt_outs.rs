@@ -22,7 +22,7 @@ const NUMBERS: &str = "opt_out_numbers";
 
 /// The entries of one number as they are stored, with the instant that the scripts read.
 #[derive(Serialize, Deserialize, Default)]
-struct Stored {
+struct StoredOptOuts {
     /// Until when the number must not be called; absent if it may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     holds_until_ms: Option<i64>,
@@ -31,14 +31,15 @@ struct Stored {
 
 fn read(raw: Option<&str>) -> Result<Vec<OptOut>, LedgerError> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
-    serde_json::from_str::<Stored>(raw)
+    serde_json::from_str::<StoredOptOuts>(raw)
         .map(|stored| stored.entries)
         .map_err(|error| LedgerError::Damaged(error.to_string()))
 }
 
 fn write(entries: Vec<OptOut>) -> Result<String, LedgerError> {
     let holds_until = entries.iter().filter_map(OptOut::holds_until).max();
-    let stored = Stored { holds_until_ms: holds_until.map(Timestamp::as_millisecond), entries };
+    let stored =
+        StoredOptOuts { holds_until_ms: holds_until.map(Timestamp::as_millisecond), entries };
     serde_json::to_string(&stored).map_err(|error| LedgerError::Storage(error.to_string()))
 }
 

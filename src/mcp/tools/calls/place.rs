@@ -11,12 +11,15 @@ use serde_json::Value;
 use super::preview::build_preview;
 use crate::account::Environment;
 use crate::dialing::call_outcome::CallOutcome;
+use crate::dialing::disclosure::DisclosureDecision;
 use crate::dialing::ledger::IdempotencyKey;
 use crate::dialing::order::{CALL_HOLD, DISPATCH_KEY, DialRequest, Order, Placed};
-use crate::dialing::outcome::{DialResult, Dialed};
+use crate::dialing::outcome::{DialError, DialResult, Dialed};
+use crate::dialing::policy::MetadataSource;
+use crate::dialing::rules::DialingRules;
 use crate::mcp::card;
 use crate::mcp::confirmation::card::CardAnswer;
-use crate::mcp::confirmation::preview::PreviewField;
+use crate::mcp::confirmation::preview::{Preview, PreviewField};
 use crate::mcp::input::arguments::{HttpsUrl, Object, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
@@ -234,12 +237,14 @@ fn describe_expectations(agent: &Agent) -> String {
 /// which is read before the call is placed, so that nothing delays the answer that carries its id.
 async fn fill_in_defaults(
     cx: &ToolContext,
+    rules: &DialingRules,
     call: &mut CallCreate,
 ) -> Result<Option<Arc<Agent>>, ToolError> {
     check_webhook_hosts(cx, call.webhook_url.as_deref())?;
     let own_url = cx.account.webhook_url().filter(|_| call.webhook_url.is_none());
-    let is_restricted = cx.account.dialer()?.rules().webhook_hosts.is_restricted();
-    if call.from_number.is_some() && own_url.is_none() && !is_restricted {
+    let is_restricted = rules.webhook_hosts.is_restricted();
+    let needs_agent = is_restricted || rules.disclosure.needs_agent();
+    if call.from_number.is_some() && own_url.is_none() && !needs_agent {
         // Nothing of the agent is needed but what the answer says of it.
         return Ok(cx.account.find_agent(&call.agent_id).await);
     }
@@ -313,7 +318,7 @@ impl Tool for PlaceCall {
         let token = input.confirmation_token.clone();
         let order = PreparedOrder::new(input, cx).await?;
         let token = token.as_ref().map(Text::as_str);
-        let preview = |local_times| build_preview(cx, &order.asked, local_times);
+        let preview = |local_times| order.preview(cx, local_times);
         let ordered = match ordering::place_order(cx, order.asked.clone(), token, preview).await {
             Err(exit) => return Err(explain_credit(cx, exit).await),
             Ok(ordered) => ordered,
@@ -357,7 +362,7 @@ impl ConfirmableTool for PlaceCall {
         cx: &ToolContext,
     ) -> Result<AnsweredOrder<Reply<Self::Output>>, ToolExit> {
         let order = PreparedOrder::new(input, cx).await?;
-        let preview = |local_times| build_preview(cx, &order.asked, local_times);
+        let preview = |local_times| order.preview(cx, local_times);
         let answered =
             ordering::place_answered_order(cx, order.asked.clone(), answer, preview).await;
         let answered = match answered {
@@ -382,6 +387,9 @@ async fn explain_credit(cx: &ToolContext, exit: ToolExit) -> ToolExit {
 struct PreparedOrder {
     asked: DialRequest,
     agent: Option<Arc<Agent>>,
+    rules: Arc<DialingRules>,
+    /// What is missing in the instructions.
+    reminder: Option<String>,
 }
 
 impl PreparedOrder {
@@ -414,7 +422,12 @@ impl PreparedOrder {
             agent_id,
             metadata,
         };
-        let agent = fill_in_defaults(cx, &mut call).await?;
+        let rules = cx.account.dialer()?.rules();
+        let agent = fill_in_defaults(cx, &rules, &mut call).await?;
+        let disclosure = agent.as_ref().map_or(DisclosureDecision::Unchanged, |agent| {
+            rules.disclosure.decide(agent, call.instructions.as_deref())
+        });
+        let reminder = disclosure.reminder().map(str::to_owned);
         let idempotency_key = idempotency_key
             .map(|key| IdempotencyKey::parse(&key.into_string()))
             .transpose()
@@ -425,8 +438,21 @@ impl PreparedOrder {
             idempotency_key,
             allow_repeat: allow_repeat.unwrap_or(false),
             attempt: None,
+            metadata_source: MetadataSource::Model,
+            disclosing_instructions: disclosure
+                .into_instructions()
+                .map_err(|refusal| ordering::to_tool_error(DialError::Refused(refusal)))?,
         };
-        Ok(Self { asked, agent })
+        Ok(Self { asked, agent, rules, reminder })
+    }
+
+    /// What the person sees, from the local times at the destination.
+    async fn preview(
+        &self,
+        cx: &ToolContext,
+        local_times: Vec<String>,
+    ) -> Result<Preview, ToolError> {
+        build_preview(cx, &self.asked, &self.rules.disclosure, local_times).await
     }
 
     /// The answer to an order that was dispatched.
@@ -436,6 +462,9 @@ impl PreparedOrder {
         let is_live = output.outcome == Some(CallOutcome::InProgress);
         if is_live && let Some(agent) = &self.agent {
             output.note = format!("{} {}", output.note, describe_expectations(agent));
+            if let Some(reminder) = &self.reminder {
+                output.note = format!("{} {reminder}", output.note);
+            }
         }
         let has_card = cx.client.shows_card() && cx.tools.contains(ToolName::FOLLOW_CALL);
         if is_live && has_card {

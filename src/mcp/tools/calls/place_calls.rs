@@ -21,6 +21,7 @@ use crate::dialing::ledger::{
     Person, RetryPolicy, RowState, StopCondition,
 };
 use crate::dialing::outcome::DialError;
+use crate::dialing::policy::MetadataSource;
 use crate::mcp::confirmation::preview::{Preview, PreviewField};
 use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
 use crate::mcp::input::arguments::{BoundedInteger, HttpsUrl, List, Object, Text, Time};
@@ -212,6 +213,7 @@ impl PlaceCallsInput {
             retry: self.retry.map(RetryInput::into_policy).unwrap_or_default(),
             stop_when: self.stop_when.map(StopInput::into_condition),
             allow_repeat: self.allow_repeat.unwrap_or(false),
+            metadata_source: MetadataSource::Model,
         };
         Ok(BatchRequest {
             agent_id,

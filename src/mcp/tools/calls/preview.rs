@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::batch::preview::agent_fields;
+use crate::dialing::disclosure::DisclosureRules;
 use crate::dialing::order::{DialRequest, Order, describe_call_cost};
 use crate::dialing::webhook_hosts::shown_host;
 use crate::mcp::confirmation::preview::Preview;
@@ -22,6 +23,7 @@ const MAX_TEXT_CHARS: usize = 32_768;
 pub(super) async fn build_preview(
     cx: &ToolContext,
     request: &DialRequest,
+    disclosure: &DisclosureRules,
     local_times: Vec<String>,
 ) -> Result<Preview, ToolError> {
     let Order::Call(call) = &request.order else {
@@ -30,7 +32,8 @@ pub(super) async fn build_preview(
     let agent = cx.account.api()?.get_agent(&call.agent_id).await?;
     let suffix = cx.account.environment().order_suffix();
     let title = format!("Place a phone call{suffix}?");
-    let fields = preview_fields(request, call, &agent);
+    let reminder = disclosure.decide(&agent, call.instructions.as_deref());
+    let fields = preview_fields(request, call, &agent, reminder.reminder());
     let covered = covered_settings(&agent).to_string();
     Ok(Preview::new(title, fields, covered).with_local_times(&local_times))
 }
@@ -40,8 +43,17 @@ fn preview_fields(
     request: &DialRequest,
     call: &CallCreate,
     agent: &Agent,
-) -> [(&'static str, Option<String>); 15] {
-    let DialRequest { order: _, caller: _, idempotency_key: _, allow_repeat, attempt: _ } = request;
+    reminder: Option<&str>,
+) -> [(&'static str, Option<String>); 16] {
+    let DialRequest {
+        order: _,
+        caller: _,
+        idempotency_key: _,
+        allow_repeat,
+        attempt: _,
+        disclosing_instructions,
+        metadata_source: _,
+    } = request;
     let CallCreate { agent_id: _, to, from_number, instructions, context, webhook_url, metadata } =
         call;
     let text = |text: &str| one_line(text, MAX_TEXT_CHARS);
@@ -50,7 +62,8 @@ fn preview_fields(
         Some(text(&Value::Object(object.clone()).to_string()))
     };
     let from = from_number.as_ref().map(|number| number.as_str().to_owned());
-    let task = instructions.as_deref().or(agent.instructions.as_deref());
+    let task = disclosing_instructions.as_deref().or(instructions.as_deref());
+    let task = task.or(agent.instructions.as_deref());
     let events = webhook_url.as_deref().or(agent.webhook_url.as_deref());
     let [name, persona, language, voice, machine, results, tools] = agent_fields(agent);
     let repeat = "rings again, even if this call was placed a moment ago";
@@ -63,6 +76,7 @@ fn preview_fields(
         voice,
         machine,
         ("Task", Some(text(task.unwrap_or("none given")))),
+        ("Saying that an AI calls", reminder.map(str::to_owned)),
         ("Facts it is given", object(context)),
         results,
         tools,

@@ -626,6 +626,8 @@ async fn purchase_order(cx: &ToolContext, number: E164) -> Result<DialRequest, T
         idempotency_key: None,
         allow_repeat: false,
         attempt: None,
+        disclosing_instructions: None,
+        metadata_source: Default::default(),
     })
 }
 
