@@ -3,7 +3,7 @@
 //! - [`list`] checks what a client asks for; [`template`] fills in its instructions.
 //! - [`prepare`] checks each row against the rules; [`plan`] estimates the duration and the cost, and
 //!   [`preview`] shows it.
-//! - [`runner`] starts the calls: each is claimed in the ledger and passes the same gates as any other call.
+//! - `runner` starts the calls: each is claimed in the ledger and passes the same gates as any other call.
 //! - [`report`] reads how far a batch got, whoever runs it; [`row_text`] writes its rows as text and as CSV.
 //!
 //! A batch belongs to the process that started or resumed it. If that process ends, the batch is interrupted and nothing

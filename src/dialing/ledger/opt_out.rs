@@ -12,7 +12,7 @@ use super::truncate_reason;
 use crate::dialing::caller::CallerName;
 use callingbox::E164;
 
-/// How many opt-outs the tools may record in [`TOOL_WINDOW`].
+/// How many opt-outs the tools may record in 24 hours.
 pub const MAX_TOOL_OPT_OUTS: u32 = 50;
 /// The window of [`MAX_TOOL_OPT_OUTS`].
 const TOOL_WINDOW: SignedDuration = SignedDuration::from_hours(24);
@@ -130,7 +130,7 @@ pub enum RecordOptOutResult {
     Known(OptOut),
     /// This call was recorded before, and a person has removed the entry since.
     Removed(OptOut),
-    /// The tools recorded [`MAX_TOOL_OPT_OUTS`] within [`TOOL_WINDOW`].
+    /// The tools recorded [`MAX_TOOL_OPT_OUTS`] within 24 hours.
     LimitReached,
 }
 
