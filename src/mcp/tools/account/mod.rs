@@ -61,7 +61,7 @@ impl Tool for GetAccount {
     const NAME: ToolName = ToolName::GET_ACCOUNT;
     const TITLE: &'static str = "Get the account";
     const DESCRIPTION: &'static [Sentence] = &[Always(
-        "Returns what is good to know before calls: whether they are live or simulated, the time now, the calling rules and how much of each limit is used, the money spent in the last 24 hours, and the first agents and numbers.",
+        "Returns what to know before calls: whether they are live or simulated, the time now, the calling rules and what is used of each limit, and the first agents and numbers.",
     )];
     const TOOLSET: Toolset = Toolset::Account;
     const EFFECT: ToolEffect = ToolEffect::Reads;
