@@ -295,6 +295,18 @@ impl Dialer {
         self.find_account(None).await
     }
 
+    /// The account of this dialer's key, if the ledger has recorded it: no key without one has placed a call. Sends
+    /// nothing.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn find_recorded_account(&self) -> Result<Option<AccountRef>, LedgerError> {
+        let ledger = self.ledger().await?;
+        let secret = ledger.secret().await?;
+        let account = ledger.find_account_of_key(&self.key.hash(&secret)).await?;
+        Ok(account.map(|account| AccountRef::new(&secret, account)))
+    }
+
     /// The account under which this order is placed.
     ///
     /// # Errors

@@ -63,7 +63,8 @@ impl LastCalls {
     /// Without a ledger that can be read, a list has no such times.
     async fn read(cx: &ToolContext) -> Option<Self> {
         let dialer = cx.account.dialer().ok()?;
-        let account = dialer.account().await.ok()?;
+        // A key that has placed no call needs no request for its organization.
+        let account = dialer.find_recorded_account().await.ok()??;
         let filter = RecordFilter {
             account_id: Some(account.id().clone()),
             limit: MAX_PAGE,
