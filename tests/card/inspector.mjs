@@ -96,6 +96,9 @@ for (const [theme, to] of [["light", "+13105550100"], ["dark", "+13105550109"]])
   const read = proxy.recorded.filter(({ message }) => message.method === "resources/read");
   assert(read.length >= 1 && read.every(({ message }) => message.params.uri === URI));
   assert.equal(await app.frame.evaluate(() => document.documentElement.dataset.theme), theme);
+  // What is seen, whatever the host puts behind the frame.
+  const canvas = await app.frame.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).slice(0, 3).map(Number));
+  assert(canvas.every((part) => (theme === "dark" ? part < 80 : part > 220)), `${theme}: ${canvas}`);
   await checkAccessibility(app.frame, theme);
   await takePicture(app.frame, `inspector-${theme}`);
   await app.page.screenshot({ path: path.join(pictures, `inspector-page-${theme}.png`) });
