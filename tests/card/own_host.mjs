@@ -114,12 +114,27 @@ async function placeCall(card, given, mcp = client) {
   return result;
 }
 
+/** Presses a button that stands still: the host makes the frame as long as the card. */
 const press = async (card, name) => {
   const button = await card.frame.waitForSelector(`#button-${name}`);
+  let before = "";
+  await until(`a button ${name} that stands still`, async () => {
+    await button.scrollIntoView();
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    const place = JSON.stringify(await button.boundingBox());
+    const stands = place === before;
+    before = place;
+    return stands;
+  });
   await button.click();
 };
 const waitUntilReady = (card) => until("a button that works",
   async () => card.frame.$eval("#button-yes", (button) => button.getAttribute("aria-disabled") === "false"));
+/** Reads the preview to its end; the host makes the frame longer meanwhile. */
+const readToEnd = (card) => until("the end of the preview", async () => {
+  await card.page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
+  return card.frame.$eval("#button-yes", (button) => button.getAttribute("aria-disabled") === "false");
+});
 
 // ---- Every ending of the simulator's table ---------------------------------------------------------------------
 const ENDINGS = [
@@ -497,6 +512,67 @@ tests["a host that cannot pass the answer says so"] = async () => {
   const seen = await waitForState(card.frame, "refused");
   assert.match(seen.note, /does not let the card answer/);
   await closeCard(card);
+};
+
+// ---- The list --------------------------------------------------------------------------------------------------
+const people = [
+  { to: "+13105550100", name: "Ada Park" }, { to: "+13105550101", name: "Ben Ortiz" }, { to: "+12125550100", name: "=1+1" },
+  { to: "+12125550102", name: "Dan Fox" }, { to: "+14155550103", name: "Eva Lind" },
+];
+
+tests["a list: one yes, a table that fills, each call, and a file"] = async () => {
+  const card = await openCard({ mcp: careful });
+  const args = { agent_id: carefulAgent, people, instructions: "Remind {name} of the appointment.", allow_repeat: true };
+  await showResult(card, args, await careful.call("place_calls", args));
+  const asked = await waitForState(card.frame, "asking");
+  assert.equal(asked.buttons[0], "Call 5 people");
+  assert(asked.asked.some(([name, value]) => name === "People" && value.includes("Dan Fox")));
+  await readToEnd(card);
+  await checkAccessibility(card.frame, "asking about a list");
+  await takePicture(card.frame, "asking-list");
+  await press(card, "yes");
+  await waitForState(card.frame, "batch");
+  const rows = () => card.frame.$$eval("#rows tbody tr", (all) => all.map((row) => [...row.cells].map((cell) => cell.innerText)));
+  await until("the first rows", async () => (await rows()).length === 5);
+  await takePicture(card.frame, "list-running");
+  await card.frame.waitForSelector("#card[data-final]", { timeout: 60_000 });
+  const filled = await rows();
+  assert.deepEqual(filled.map(([, state]) => state), ["Completed", "No answer", "Completed", "Busy", "Voicemail"]);
+  const heads = await card.frame.$$eval("#rows th", (all) => all.map((head) => head.innerText));
+  assert(heads.includes("confirmed"), heads.join());
+  assert.equal(await card.frame.$eval("#bar", (bar) => bar.value / bar.max), 1);
+  const seen = await look(card.frame);
+  assert.equal(seen.title, "List of 5 people");
+  assert.match(seen.facts, /Done\s*5[\s\S]*Cost\s*\$0/);
+  await checkAccessibility(card.frame, "list");
+  await takePicture(card.frame, "list-ended");
+  await press(card, "csv");
+  const { resource } = (await until("a file", () => card.requests("ui/download-file")[0])).params.contents[0];
+  const lines = resource.text.split("\r\n");
+  assert.equal(lines.length, 6);
+  assert.match(lines[1], /^1,Ada Park,\+13105550100,Completed,/);
+  assert.match(lines[3], /^3,'=1\+1,/, "a formula is none");
+  await (await card.frame.$("#row-1")).click();
+  await card.frame.waitForSelector("#card[data-state=completed][data-final]");
+  const call = await look(card.frame);
+  assert(call.lines.length > 4 && call.result.length >= 3, JSON.stringify(call));
+  await press(card, "back");
+  await waitForState(card.frame, "batch");
+  await closeCard(card);
+  // A narrow host that can do little.
+  const result = await careful.call("place_calls", { agent_id: carefulAgent, people: people.slice(1, 3), instructions: "Hello {name}.", allow_repeat: true });
+  const narrow = await openCard({ mcp: careful, width: 320, context: { theme: "dark" }, capabilities: {} });
+  await showResult(narrow, {}, result);
+  await waitForState(narrow.frame, "asking");
+  await readToEnd(narrow);
+  await press(narrow, "yes");
+  await narrow.frame.waitForSelector("#card[data-state=batch][data-final]", { timeout: 60_000 });
+  const overflow = await narrow.frame.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert(overflow <= 0, `${overflow} px too wide`);
+  assert((await look(narrow.frame)).buttons.includes("Copy CSV"));
+  await checkAccessibility(narrow.frame, "list, 320 px, dark");
+  await takePicture(narrow.frame, "list-320");
+  await closeCard(narrow);
 };
 
 tests["a purchase is confirmed and shown"] = async () => {

@@ -62,7 +62,10 @@ async fn what_changes_something_has_the_card_and_the_cards_tools_are_hidden_from
         assert_eq!(*extension, json!({"mimeTypes": [card::MIME_TYPE]}));
         let tools = session.request("tools/list", json!({})).await;
         let shown = names_where(&tools, |ui| ui["resourceUri"] == card::URI);
-        assert_eq!(shown, ["place_call", "purchase_number", "simulate_inbound_call"]);
+        assert_eq!(
+            shown,
+            ["place_call", "place_calls", "purchase_number", "simulate_inbound_call"]
+        );
         let of_app = names_where(&tools, |ui| ui["visibility"] == json!(["app"]));
         assert_eq!(of_app, ["follow_call", "confirm_call"]);
         for tool in tools["result"]["tools"].as_array().unwrap() {

@@ -108,6 +108,7 @@ mod tests {
         }
         for (arguments, scope) in [
             (r#"{"tool":"place_call"}"#, Some(OAuthScope::CallsPlace)),
+            (r#"{"tool":"place_calls"}"#, Some(OAuthScope::CallsPlace)),
             (r#"{"tool":"purchase_number"}"#, Some(OAuthScope::NumbersPurchase)),
             (r#"{"tool":7}"#, None),
             ("[]", None),

@@ -22,6 +22,8 @@ pub const MIME_TYPE: &str = "text/html;profile=mcp-app";
 pub const CONFIRM_META: &str = "callingbox-mcp/confirm";
 /// The key under `_meta` of a result that holds the record of a call, with what was extracted from it.
 pub const CALL_META: &str = "callingbox-mcp/call";
+/// The key under `_meta` of a result that holds a batch with its rows.
+pub const BATCH_META: &str = "callingbox-mcp/batch";
 /// The key under `_meta` of a result that holds spoken words.
 pub const LINES_META: &str = "callingbox-mcp/lines";
 

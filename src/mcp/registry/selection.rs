@@ -123,6 +123,7 @@ mod tests {
         for (tool, expected) in [
             ("get_call_result", &["follow_call"][..]),
             ("place_call", &["confirm_call"]),
+            ("place_calls", &["confirm_call"]),
             ("purchase_number", &["confirm_call"]),
             ("follow_call", &[]),
             ("list_calls", &[]),

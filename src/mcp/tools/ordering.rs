@@ -332,7 +332,7 @@ fn order_arguments(cx: &ToolContext, order: &DialRequest) -> Result<JsonObject, 
 }
 
 /// The refusal of an order that needs the user's own answer, which the card did not get.
-fn missing_card() -> ToolError {
+pub(super) fn missing_card() -> ToolError {
     let text = "this order needs the user's own answer, and the card in which they were to give it did not appear in this client. Nobody was called and nothing was bought";
     ToolError::new(ErrorCode::RefusedByPolicy, text)
         .with_remedy(CANNOT_ASK_REMEDY.to_owned())

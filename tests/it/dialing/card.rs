@@ -32,7 +32,11 @@ fn reply(question: &Value, accept: bool) -> Value {
 }
 
 async fn ask(session: &mut Session, call: &Value) -> Value {
-    question(&session.call("place_call", call.clone()).await)
+    ask_with(session, "place_call", call).await
+}
+
+async fn ask_with(session: &mut Session, tool: &str, order: &Value) -> Value {
+    question(&session.call(tool, order.clone()).await)
 }
 
 /// Reports that the card shows a question.
@@ -184,6 +188,54 @@ async fn a_purchase_is_confirmed_in_the_card_too() {
     assert_eq!(again["purchased"], true, "{again}");
     assert_eq!(fixture.receipts(&[]).await[0]["confirmed_by"], "card");
     session.finish_well().await;
+}
+
+#[tokio::test]
+async fn a_list_is_confirmed_in_the_card_as_a_whole() {
+    let fixture = DialingFixture::new(ALWAYS, "").await;
+    let mut session = fixture.session(LEGACY, shows_card()).await;
+    let mut list = fixture.call(TO, "Remind.");
+    list.as_object_mut().unwrap().shift_remove("to");
+    list["people"] = json!([{"to": "+12025550131", "name": "Ada"}, {"to": "+12025550132"}]);
+    let answer = session.call("place_calls", list.clone()).await;
+    let question = question(&answer);
+    let id = &answer["result"]["structuredContent"]["batch_id"];
+    assert_eq!(question["arguments"], json!({"batch_id": id}));
+    assert_eq!(question["shown"]["yes"], "Call 2 people");
+    assert!(question["shown"].to_string().contains("+12025550132"), "{question}");
+    assert_eq!(report(&mut session, &question).await, "open");
+    assert_eq!(session.data("get_batch", json!({"batch_id": id})).await["state"], "asked");
+    let no = session.data("confirm_call", reply(&question, false)).await;
+    assert_eq!(no, json!({"declined": true}));
+    assert_eq!(session.data("confirm_call", reply(&question, true)).await, no);
+    assert_eq!(fixture.dialed().await, 0);
+
+    let question = ask_with(&mut session, "place_calls", &list).await;
+    let started = session.data("confirm_call", reply(&question, true)).await;
+    assert_eq!(started["state"], "running", "{started}");
+    let again = session.data("confirm_call", reply(&question, true)).await;
+    assert_eq!(again["duplicate_of"], started["batch_id"], "{again}");
+    let follow = json!({"batch_id": started["batch_id"], "wait_seconds": 0});
+    let mut followed = session.call("follow_call", follow.clone()).await;
+    for _ in 0..50 {
+        if followed["result"]["structuredContent"]["final"] == true {
+            break;
+        }
+        fixture.control.advance(60).await;
+        let mut next = follow.clone();
+        next["state"] = followed["result"]["structuredContent"]["state"].clone();
+        next["wait_seconds"] = json!(2);
+        followed = session.call("follow_call", next).await;
+    }
+    let batch = &followed["result"]["_meta"]["callingbox-mcp/batch"];
+    assert_eq!(batch["state"], "ended", "{followed}");
+    assert_eq!(batch["rows"].as_array().unwrap().len(), 2);
+    assert_eq!(batch["rows"][0]["name"], "Ada");
+    assert!(batch["rows"][0]["result"].is_object(), "{batch}");
+    let visible = &followed["result"]["structuredContent"];
+    assert_eq!(visible.get("rows"), None, "{visible}");
+    assert_eq!(fixture.dialed().await, 2);
+    assert!(fixture.receipts(&[]).await.iter().all(|receipt| receipt["confirmed_by"] == "card"));
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::batch_text::{batch_error, describe_counts, render_table};
@@ -196,6 +197,68 @@ async fn wait_for_batch(
             () = tokio::time::sleep_until(until) => {}
             () = cx.draining.cancelled() => return Ok(report),
         }
+    }
+}
+
+/// A batch as the call card shows it.
+pub(in crate::mcp::tools) struct ShownBatch {
+    /// Identifies what is shown, so that a request can say what it knows.
+    pub(in crate::mcp::tools) version: String,
+    pub(in crate::mcp::tools) state: BatchState,
+    pub(in crate::mcp::tools) is_final: bool,
+    /// The whole batch, with values from the conversations.
+    pub(in crate::mcp::tools) data: Value,
+}
+
+/// Reads a batch for the card, once it differs from `known` or the time is up.
+pub(in crate::mcp::tools) async fn follow_batch(
+    cx: &ToolContext,
+    id: &BatchId,
+    known: Option<&str>,
+    wait: Duration,
+) -> Result<ShownBatch, ToolError> {
+    let until = Instant::now() + wait;
+    loop {
+        let changes = cx.account.dialer()?.batches().changes(id);
+        let report = load_report(&cx.account, id).await.map_err(batch_error)?;
+        let shown = show_batch(&report);
+        let is_new = known != Some(shown.version.as_str());
+        if is_new || shown.is_final || Instant::now() >= until {
+            return Ok(shown);
+        }
+        let changed = async {
+            match changes {
+                Some(mut changes) => {
+                    let _ = tokio::time::timeout(POLL_PERIOD, changes.changed()).await;
+                }
+                None => tokio::time::sleep(POLL_PERIOD).await,
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            () = tokio::time::sleep_until(until) => {}
+            () = cx.draining.cancelled() => return Ok(shown),
+        }
+    }
+}
+
+fn show_batch(report: &BatchReport) -> ShownBatch {
+    let rows: Vec<RowOutput> = report.rows.iter().map(RowOutput::new).collect();
+    let counts: BTreeMap<&str, usize> =
+        report.counts().into_iter().map(|(state, count)| (state.as_str(), count)).collect();
+    let data = json!({
+        "batch_id": report.record.batch_id.to_string(),
+        "state": report.state,
+        "counts": counts,
+        "cost_milli_cents": report.cost(),
+        "rows": rows,
+    });
+    let hash = Sha256::digest(data.to_string());
+    ShownBatch {
+        version: base16ct::lower::encode_string(&hash),
+        state: report.state,
+        is_final: report.is_finished(),
+        data: text::escape_data(data),
     }
 }
 

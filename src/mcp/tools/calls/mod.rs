@@ -13,7 +13,7 @@ mod transcript;
 
 pub(in crate::mcp) use batch_text::batch_error;
 pub(super) use cancel_batch::CancelBatch;
-pub(super) use get_batch::GetBatch;
+pub(super) use get_batch::{GetBatch, follow_batch};
 pub(in crate::mcp) use get_batch::{RowSelection, batch_reply};
 pub(super) use list::ListCalls;
 pub(super) use place::PlaceCall;

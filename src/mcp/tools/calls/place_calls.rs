@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use rmcp::model::JsonObject;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,11 +23,16 @@ use crate::dialing::ledger::{
 };
 use crate::dialing::outcome::DialError;
 use crate::dialing::policy::MetadataSource;
+use crate::mcp::card;
+use crate::mcp::confirmation::card::{
+    self as card_question, CardAnswer, CardOutcome, CardQuestion, CardVerdict, can_ask_in_card,
+};
 use crate::mcp::confirmation::preview::{Preview, PreviewField};
 use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
 use crate::mcp::input::arguments::{BoundedInteger, HttpsUrl, List, Object, Text, Time};
 use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
 use crate::mcp::registry::effect::ToolEffect;
+use crate::mcp::registry::index::CardRole;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ErrorCode, ToolError};
@@ -35,7 +41,7 @@ use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::calls::place::KeyText;
-use crate::mcp::tools::ordering;
+use crate::mcp::tools::ordering::{self, AnsweredOrder, ConfirmableTool};
 use crate::toolset::Toolset;
 use callingbox::{AgentId, CallId, E164, MilliCents};
 
@@ -43,6 +49,9 @@ use callingbox::{AgentId, CallId, E164, MilliCents};
 const MAX_FORM_PEOPLE: usize = 20;
 /// How long the answer waits for the first calls to ring.
 const FIRST_CALLS_WAIT: Duration = Duration::from_secs(1);
+
+/// The button of a no in the card.
+const NO: &str = "Don’t call";
 
 pub(in crate::mcp::tools) struct PlaceCalls;
 
@@ -325,7 +334,9 @@ async fn confirm_and_begin(
     let dialer = cx.account.dialer()?;
     let id = prepared.record.batch_id.clone();
     let was_confirmed = begin == Begin::Resume && is_covered_by_first_yes(cx, &prepared).await?;
-    let confirmed_by = match prepared.confirmation(&cx.account, cx.client.can_ask_human()) {
+    let asks_in_card = !cx.client.can_ask_human() && can_ask_in_card(cx, &dialer.rules());
+    let can_ask = cx.client.can_ask_human() || asks_in_card;
+    let confirmed_by = match prepared.confirmation(&cx.account, can_ask) {
         _ if was_confirmed => prepared.record.confirmed_by.unwrap_or(ConfirmedBy::NotRequired),
         Confirmation::Refuse(refusal) => {
             return Err(ordering::to_tool_error(DialError::Refused(refusal)).into());
@@ -339,11 +350,23 @@ async fn confirm_and_begin(
                 reason: format!("You are asked because {reason}."),
                 preview: to_preview(&prepared, &shown, limit),
             };
-            let request = ConfirmedRequest {
-                tool: ToolName::PLACE_CALLS,
-                account: prepared.account.clone(),
-                arguments: id.to_string(),
-            };
+            let request = confirmed_request(&prepared);
+            let mut before_preview = "";
+            // A batch that goes on was confirmed before; the model carries the token of a second yes.
+            if asks_in_card && token.is_none() && begin == Begin::Start {
+                let yes = format!("Call {} people", prepared.waiting_rows().count());
+                match card_question::ask_in_card(cx, dialer, &request, &question, (&yes, NO))
+                    .await?
+                {
+                    CardOutcome::Asked(asked) => {
+                        return Ok(card_reply(cx, &prepared, &question, asked));
+                    }
+                    CardOutcome::Missing if dialer.rules().require_human => {
+                        return Err(ordering::missing_card().into());
+                    }
+                    CardOutcome::Missing => before_preview = ordering::MISSING_CARD,
+                }
+            }
             match confirmation::ask_human(cx, dialer, &request, token, &question).await {
                 Ok(ConfirmOutcome::Confirmed(confirmed_by)) => {
                     let again = prepare_known(cx, &id).await?;
@@ -353,7 +376,13 @@ async fn confirm_and_begin(
                     confirmed_by
                 }
                 Ok(ConfirmOutcome::Preview { token, expires_at }) => {
-                    return Ok(preview_reply(cx, &prepared, &question, token, expires_at));
+                    return Ok(preview_reply(
+                        cx,
+                        &prepared,
+                        &question,
+                        before_preview,
+                        (token, expires_at),
+                    ));
                 }
                 Err(exit) => {
                     let is_no = matches!(&exit, ToolExit::Failed(error) if error.class() == ErrorCode::Declined);
@@ -439,12 +468,12 @@ fn preview_reply(
     cx: &ToolContext,
     prepared: &PreparedBatch,
     question: &Question,
-    token: String,
-    expires_at: jiff::Timestamp,
+    before: &str,
+    (token, expires_at): (String, jiff::Timestamp),
 ) -> Reply<PlaceCallsOutput> {
     let until = text::format_instant(expires_at);
     let note = format!(
-        "Nobody was called yet. Show this to the user. Only if they agree, call place_calls again with batch_id and confirmation_token alone, before {until}:\n{}",
+        "{before}Nobody was called yet. Show this to the user. Only if they agree, call place_calls again with batch_id and confirmation_token alone, before {until}:\n{}",
         question.text()
     );
     let mut output = PlaceCallsOutput::new(cx, prepared, note);
@@ -453,6 +482,92 @@ fn preview_reply(
     output.expires_at = Some(until);
     let text = output.text();
     Reply::new(output, text)
+}
+
+/// The answer while the card asks.
+fn card_reply(
+    cx: &ToolContext,
+    prepared: &PreparedBatch,
+    question: &Question,
+    asked: CardQuestion,
+) -> Reply<PlaceCallsOutput> {
+    let until = text::format_instant(asked.expires_at());
+    let note = format!(
+        "Nobody was called yet. The user answers in the card, until {until}: wait for them, and do not answer in their place. The card asks:\n{}",
+        question.text()
+    );
+    let mut output = PlaceCallsOutput::new(cx, prepared, note);
+    output.preview = question.preview.fields.clone();
+    output.expires_at = Some(until);
+    let text = output.text();
+    let arguments =
+        JsonObject::from_iter([("batch_id".to_owned(), output.batch_id.clone().into())]);
+    Reply::new(output, text).with_meta(card::CONFIRM_META, asked.into_meta(arguments))
+}
+
+/// What a yes to a list stands for. The list is kept under its id.
+fn confirmed_request(prepared: &PreparedBatch) -> ConfirmedRequest {
+    ConfirmedRequest {
+        tool: ToolName::PLACE_CALLS,
+        account: prepared.account.clone(),
+        arguments: prepared.record.batch_id.to_string(),
+    }
+}
+
+impl ConfirmableTool for PlaceCalls {
+    async fn run_as_answered(
+        input: Self::Input,
+        answer: CardAnswer<'_>,
+        cx: &ToolContext,
+    ) -> Result<AnsweredOrder<Reply<Self::Output>>, ToolExit> {
+        let missing = || ToolError::invalid_argument("`batch_id` is missing");
+        let id = input.batch_id.ok_or_else(missing)?;
+        let id = BatchId::parse(id.as_str())
+            .map_err(|error| ToolError::invalid_argument(format!("`batch_id`: {error}")))?;
+        let dialer = cx.account.dialer()?;
+        if let Some(accepted) = card_question::find_earlier_answer(dialer, answer.token).await? {
+            return reply_as_answered_before(cx, &id, accepted).await;
+        }
+        let prepared = prepare_known(cx, &id).await?;
+        if answer.accept == Some(true)
+            && let Confirmation::Refuse(refusal) = prepared.confirmation(&cx.account, true)
+        {
+            return Err(ordering::to_tool_error(DialError::Refused(refusal)).into());
+        }
+        let shown = build_preview(&prepared, cx.account.environment());
+        let question =
+            Question { reason: String::new(), preview: to_preview(&prepared, &shown, usize::MAX) };
+        let request = confirmed_request(&prepared);
+        match card_question::read_card_answer(cx, dialer, &request, &question, answer).await? {
+            CardVerdict::Confirmed => {
+                let stop = StopSignals { draining: cx.draining.clone(), revoked: cx.ended.clone() };
+                batch::start(&cx.account, &prepared, ConfirmedBy::Card, stop)
+                    .await
+                    .map_err(batch_error)?;
+                Ok(AnsweredOrder::Confirmed(reply_with_start(cx, &prepared).await?))
+            }
+            CardVerdict::Declined => {
+                batch::cancel(&cx.account, &id).await.map_err(batch_error)?;
+                Ok(AnsweredOrder::Declined)
+            }
+            CardVerdict::Unanswered => Ok(AnsweredOrder::Unanswered),
+            CardVerdict::AnsweredBefore { accepted } => {
+                reply_as_answered_before(cx, &id, accepted).await
+            }
+        }
+    }
+}
+
+async fn reply_as_answered_before(
+    cx: &ToolContext,
+    id: &BatchId,
+    accepted: bool,
+) -> Result<AnsweredOrder<Reply<PlaceCallsOutput>>, ToolExit> {
+    if !accepted {
+        return Ok(AnsweredOrder::Declined);
+    }
+    let (_, record, _) = batch::find(&cx.account, id).await.map_err(batch_error)?;
+    Ok(AnsweredOrder::Confirmed(reply_with_duplicate(cx, record).await?))
 }
 
 async fn reply_with_start(
@@ -635,6 +750,7 @@ impl Tool for PlaceCalls {
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::RingsPhone;
     const OPEN_WORLD: bool = true;
+    const CARD: CardRole = CardRole::ShowsResult;
     type Input = PlaceCallsInput;
     type Output = PlaceCallsOutput;
 

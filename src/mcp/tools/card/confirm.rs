@@ -18,7 +18,7 @@ use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit, tool_metadata};
-use crate::mcp::tools::calls::PlaceCall;
+use crate::mcp::tools::calls::{PlaceCall, PlaceCalls};
 use crate::mcp::tools::numbers::PurchaseNumber;
 use crate::mcp::tools::ordering::{AnsweredOrder, ConfirmableTool};
 use crate::toolset::Toolset;
@@ -45,6 +45,7 @@ pub(in crate::mcp::tools) struct ConfirmCallInput {
 #[serde(rename_all = "snake_case")]
 enum OrderTool {
     PlaceCall,
+    PlaceCalls,
     PurchaseNumber,
 }
 
@@ -52,6 +53,7 @@ impl OrderTool {
     const fn name(self) -> ToolName {
         match self {
             Self::PlaceCall => PlaceCall::NAME,
+            Self::PlaceCalls => PlaceCalls::NAME,
             Self::PurchaseNumber => PurchaseNumber::NAME,
         }
     }
@@ -84,15 +86,18 @@ async fn run_order<T: ConfirmableTool>(
 
 impl Tool for ConfirmCall {
     const NAME: ToolName = ToolName::CONFIRM_CALL;
-    const TITLE: &'static str = "Answer (card)";
-    const DESCRIPTION: &'static [Sentence] = &[Always(
-        "For the call card only: the user's own answer to a question that the card showed.",
-    )];
+    const TITLE: &'static str = "Answer";
+    const DESCRIPTION: &'static [Sentence] =
+        &[Always("For the call card alone: the user's own answer to its question.")];
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::RingsPhone;
     const OPEN_WORLD: bool = true;
     const CARD: CardRole = CardRole::AppOnly {
-        serves: &[tool_metadata::<PlaceCall>(), tool_metadata::<PurchaseNumber>()],
+        serves: &[
+            tool_metadata::<PlaceCall>(),
+            tool_metadata::<PlaceCalls>(),
+            tool_metadata::<PurchaseNumber>(),
+        ],
     };
     type Input = ConfirmCallInput;
     type Output = Value;
@@ -107,6 +112,7 @@ impl Tool for ConfirmCall {
         let run = async {
             match tool {
                 OrderTool::PlaceCall => run_order::<PlaceCall>(arguments, answer, cx).await,
+                OrderTool::PlaceCalls => run_order::<PlaceCalls>(arguments, answer, cx).await,
                 OrderTool::PurchaseNumber => {
                     run_order::<PurchaseNumber>(arguments, answer, cx).await
                 }

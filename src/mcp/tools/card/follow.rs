@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::account::Simulator;
+use crate::account::{Environment, Simulator};
 use crate::dialing::call_outcome::CallOutcome;
+use crate::dialing::ledger::{BatchId, BatchState};
 use crate::mcp::call_details;
 use crate::mcp::call_details::CallDetails;
 use crate::mcp::card;
@@ -20,11 +21,11 @@ use crate::mcp::registry::index::CardRole;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::call_report::CallReport;
-use crate::mcp::reply::error::ToolError;
+use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit, tool_metadata};
-use crate::mcp::tools::calls::GetCallResult;
+use crate::mcp::tools::calls::{GetCallResult, follow_batch};
 use crate::mcp::waiting::{self, ObservedCall};
 use crate::toolset::Toolset;
 use crate::watch::{Snapshot, WatchStatus};
@@ -44,6 +45,9 @@ pub(in crate::mcp::tools) struct FollowCall;
 pub(in crate::mcp::tools) struct FollowCallInput {
     #[schemars(with = "Option<String>")]
     call_id: Option<CallId>,
+    // In place of a call: a batch.
+    #[schemars(with = "Option<String>")]
+    batch_id: Option<Text<1, 100>>,
     // In place of a call: the question that the card shows now.
     #[schemars(with = "Option<String>")]
     question_id: Option<Text<1, 100>>,
@@ -66,6 +70,7 @@ impl FollowCallInput {
 #[serde(untagged)]
 pub(in crate::mcp::tools) enum FollowCallOutput {
     Call(FollowedCall),
+    Batch(FollowedBatch),
     /// How a question stands.
     Question {
         question: &'static str,
@@ -85,6 +90,17 @@ pub(in crate::mcp::tools) struct FollowedCall {
     /// The number of lines in this answer.
     lines: usize,
     has_more: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
+}
+
+/// The state of a batch, without its people.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::mcp::tools) struct FollowedBatch {
+    batch_id: String,
+    batch_state: BatchState,
+    r#final: bool,
+    state: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
 }
@@ -159,11 +175,36 @@ struct ShownCall {
     clock_rate: f64,
 }
 
+/// The same for a batch.
+async fn follow_list(
+    cx: &ToolContext,
+    id: &str,
+    known: Option<&str>,
+    wait: Duration,
+) -> Result<Reply<FollowCallOutput>, ToolError> {
+    if !cx.tools.contains(ToolName::GET_BATCH) {
+        let text = "the tool `get_batch` is not offered here";
+        return Err(ToolError::new(ErrorCode::SwitchedOff, text));
+    }
+    let id = BatchId::parse(id)
+        .map_err(|error| ToolError::invalid_argument(format!("`batch_id`: {error}")))?;
+    let shown = follow_batch(cx, &id, known, wait).await?;
+    let text = format!("card: the batch is {}.", shown.state.as_str());
+    let output = FollowedBatch {
+        batch_id: id.to_string(),
+        batch_state: shown.state,
+        r#final: shown.is_final,
+        state: shown.version,
+        simulated: cx.account.environment() == Environment::Sandbox,
+    };
+    Ok(Reply::new(FollowCallOutput::Batch(output), text).with_meta(card::BATCH_META, shown.data))
+}
+
 impl Tool for FollowCall {
     const NAME: ToolName = ToolName::FOLLOW_CALL;
-    const TITLE: &'static str = "Follow a call (card)";
+    const TITLE: &'static str = "Follow";
     const DESCRIPTION: &'static [Sentence] =
-        &[Always("For the call card only: what changed on a call since its last request.")];
+        &[Always("For the call card alone: what changed since its last request.")];
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = true;
@@ -179,26 +220,30 @@ impl Tool for FollowCall {
         let wait = input.wait();
         let FollowCallInput {
             call_id,
+            batch_id,
             question_id,
             after_sequence_no,
             state: known,
             wait_seconds: _,
         } = input;
-        let call_id = match (call_id, question_id) {
-            (Some(call_id), None) => call_id,
-            (None, Some(question)) => {
+        let known = known.as_ref().map(Text::as_str);
+        let call_id = match (call_id, batch_id, question_id) {
+            (Some(call_id), None, None) => call_id,
+            (None, Some(batch), None) => {
+                return Ok(follow_list(cx, batch.as_str(), known, wait).await?);
+            }
+            (None, None, Some(question)) => {
                 let standing = record_shown_question(cx.account.dialer()?, question.as_str());
                 let question = standing.await?.as_str();
                 let text = format!("card: the question is {question}.");
                 return Ok(Reply::new(FollowCallOutput::Question { question }, text));
             }
             _ => {
-                let text = "name either `call_id` or `question_id`";
+                let text = "name one of `call_id`, `batch_id` and `question_id`";
                 return Err(ToolError::invalid_argument(text).into());
             }
         };
         let after = after_sequence_no.map(BoundedInteger::get);
-        let known = known.as_ref().map(Text::as_str);
         let changed = |snapshot: &Snapshot| {
             snapshot.call.is_some()
                 && (known != Some(describe_state(snapshot).as_str())
