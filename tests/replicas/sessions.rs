@@ -63,7 +63,7 @@ async fn a_client_whose_replica_is_killed_during_a_wait_reads_the_result_at_anot
     let session = deployment.client.open_session().await;
     let mut waiting = session.call_tool(3, "get_call_result", wait).await;
     waiting.next_progress().await;
-    deployment.advance_clock(600).await;
+    deployment.advance_clock(300).await;
     let result = waiting.result(3).await.unwrap();
     assert_eq!(result["structuredContent"]["outcome"], "completed", "{result}");
     let again = session.call_tool(4, "place_call", call).await.result(4).await.unwrap();
