@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -27,6 +28,7 @@ use crate::state::SharedState;
 use crate::system::Os;
 use crate::telemetry::metrics;
 use crate::telemetry::traces::TRACE_HEADERS;
+use crate::text_file::{FileStamp, read_stamp};
 use callingbox::{ApiKey, BaseUrl, ClientConfig, InvalidBaseUrl, Timeouts};
 use callingbox_sandbox::{ClockMode, Options, Sandbox};
 
@@ -47,6 +49,7 @@ pub(crate) struct AccountFactory {
     base_url: BaseUrl,
     file: ConfigFile,
     rules: SharedRules,
+    rules_stamp: Arc<Mutex<Option<FileStamp>>>,
     folders: UserFolders,
     extras: HttpExtras,
     dispatches: TaskTracker,
@@ -115,9 +118,23 @@ impl AccountFactory {
         self.rules.get().policy.enforced_limits().spend_per_day.is_some()
     }
 
-    /// Reads the calling rules again, for every account of this factory. If that fails, the rules loaded before
-    /// stay in force.
-    pub(crate) fn reload_rules(&self) -> Result<(), ConfigError> {
+    /// Reads the calling rules again, for every account of this factory, if their file has changed, or in any case if
+    /// `force` is set. If that fails, the rules loaded before stay in force. Blocks on file access.
+    pub(crate) fn reload_rules_if_changed(&self, force: bool) {
+        let stamp = rules_stamp(&self.file, &self.folders);
+        let has_changed = std::mem::replace(&mut *self.rules_stamp.lock(), stamp) != stamp;
+        if !has_changed && !force {
+            return;
+        }
+        match self.reload_rules() {
+            Ok(()) => tracing::info!("calling rules reloaded"),
+            Err(error) => {
+                tracing::error!(%error, "calling rules not reloaded; the rules loaded before stay in force");
+            }
+        }
+    }
+
+    fn reload_rules(&self) -> Result<(), ConfigError> {
         let rules = |policy| self.extras.rules(&self.file, self.environment, policy);
         let had_file = self.rules.get().policy != rules(Policy::default()).policy;
         self.rules.set(rules(config::reload_policy(&self.file, &self.folders, had_file)?));
@@ -125,7 +142,7 @@ impl AccountFactory {
     }
 
     fn build_account(&self, key: ApiKey, simulator: Option<Simulator>) -> Account {
-        let Self { environment, base_url, file, rules, folders, extras, dispatches } = self;
+        let Self { environment, base_url, file, rules, folders, extras, dispatches, .. } = self;
         let ledger = extras.ledger(file, *environment, folders);
         let key_ref = key_ref(&key, base_url, simulator.as_ref());
         let timeouts = api_timeouts(file);
@@ -163,6 +180,7 @@ impl Runtime {
         extras: HttpExtras,
         key: Option<ApiKey>,
     ) -> anyhow::Result<Self> {
+        let stamp = rules_stamp(file, folders);
         let policy = config::load_policy(file, folders)?;
         for path in config::rule_files(global.config.as_deref(), file, folders) {
             warn_of_writers(&path);
@@ -172,6 +190,7 @@ impl Runtime {
             base_url,
             file: file.clone(),
             rules: extras.rules(file, environment, policy).into(),
+            rules_stamp: Arc::new(Mutex::new(stamp)),
             folders: folders.clone(),
             extras,
             dispatches: TaskTracker::new(),
@@ -237,6 +256,10 @@ impl Runtime {
         }
         Ok(())
     }
+}
+
+fn rules_stamp(file: &ConfigFile, folders: &UserFolders) -> Option<FileStamp> {
+    read_stamp(&config::policy_path(file, folders)?)
 }
 
 fn warn_of_writers(path: &Path) {

@@ -3,6 +3,7 @@
 
 use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
+use std::time::SystemTime;
 
 use callingbox::json_text::strip_bom;
 
@@ -13,6 +14,15 @@ use callingbox::json_text::strip_bom;
 pub(crate) fn read_text(path: &Path) -> Result<String> {
     decode(&std::fs::read(path)?)
         .ok_or_else(|| Error::new(ErrorKind::InvalidData, "it is not a text file in UTF-8"))
+}
+
+/// When a file was changed last, and its size: another stamp means that it has changed.
+pub(crate) type FileStamp = (SystemTime, u64);
+
+/// The stamp of a file; `None` without one. Read it before the file, so that no change is missed.
+pub(crate) fn read_stamp(path: &Path) -> Option<FileStamp> {
+    let file = std::fs::metadata(path).ok()?;
+    Some((file.modified().ok()?, file.len()))
 }
 
 fn decode(bytes: &[u8]) -> Option<String> {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::oauth;
 use super::output::print;
-use super::reload::{self, RuleFile, Sighup};
+use super::reload::{Sighup, spawn_reloads};
 use super::shutdown_signal::shutdown_signal;
 use crate::account::{Account, Environment};
 use crate::cli::{AuthMode, Global, HttpArgs};
@@ -72,7 +72,6 @@ pub(super) async fn run(
     let shared = runtime::open_shared_state(&args.state, file)?;
     settings.shared = shared.clone();
     let extras = HttpExtras { webhook_url, shared: shared.clone(), over_http: true };
-    let rules = RuleFile::new(file, folders);
     let runtime = Runtime::open_with(global, file, folders, extras.clone(), None).await?;
     settings.in_flight = runtime.dispatches();
     let account = runtime.account();
@@ -182,9 +181,8 @@ pub(super) async fn run(
     };
     // One write: whoever reads only the first line may be gone before a second one.
     print(format!("listening on http://{address}/mcp\n{notice}"))?;
-    let tenants = Arc::clone(service.tenants());
-    let reloading =
-        reload::spawn_reloads(sighup, rules, runtime.account_factory(), tokens, tenants);
+    let tokens = tokens.map(|tokens| (tokens, Arc::clone(service.tenants())));
+    let reloading = spawn_reloads(runtime.account_factory(), tokens, sighup);
     service.serve((listener, public), admin, shutdown).await;
     for task in [reloading, upkeep, receiving] {
         task.abort();

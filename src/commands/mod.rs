@@ -42,6 +42,8 @@ use crate::runtime::Runtime;
 use crate::stdio;
 use crate::telemetry::Telemetry;
 
+use self::reload::{Sighup, spawn_reloads};
+
 /// The answer to a user who typed an emergency number.
 const EMERGENCY_ANSWER: &str = "Emergency numbers are never dialed, and no setting changes this. In an emergency, dial the number on a \
                                 telephone yourself.";
@@ -133,9 +135,11 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
                 // Standard output belongs to the protocol. If standard error cannot be written, only the hint is lost.
                 let _ = writeln!(std::io::stderr(), "{}", stdio_hint());
             }
+            let reloading = spawn_reloads(runtime.account_factory(), None, Sighup::default());
             stdio::serve_stdio(server, options, shutdown, &runtime.dispatches())
                 .await
                 .context("the MCP session could not start")?;
+            reloading.abort();
             telemetry.shut_down().await;
             runtime.close().await
         }

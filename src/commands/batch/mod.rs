@@ -15,6 +15,7 @@ use anyhow::{Context, ensure};
 use super::output::{print, print_wrapped};
 use super::own_command::own_command;
 use super::prompt::Stopped;
+use super::reload::{Sighup, spawn_reloads};
 use super::style::Style;
 use crate::account::Account;
 use crate::batch::report::{BatchReport, load_report};
@@ -69,7 +70,9 @@ pub(super) async fn run(
         "no CallingBox API key is set: {} stores one, and --sandbox=URL needs none",
         session.command("setup")
     );
+    let reloading = spawn_reloads(runtime.account_factory(), None, Sighup::default());
     let result = session.run_command(command).await;
+    reloading.abort();
     let is_impatient = result.as_ref().is_err_and(|error| error.is::<Stopped>());
     if is_impatient {
         return result;

@@ -1,9 +1,8 @@
 //! The ways in which callers authenticate, and what each of them grants.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::response::Response;
 use http::request::Parts;
@@ -25,6 +24,7 @@ use crate::mcp::registry::scope::OAuthScope;
 use crate::mcp::registry::selection::Selection;
 use crate::peer_address::PeerAddress;
 use crate::protected_file::check_writers;
+use crate::text_file::{FileStamp, read_stamp};
 
 /// How callers authenticate.
 pub enum Authenticator {
@@ -100,7 +100,7 @@ pub struct StaticTokenAuth {
     account: Arc<Account>,
     tools: ToolIndex,
     selection: Arc<Selection>,
-    tokens: Mutex<(TokenFile, Option<SystemTime>)>,
+    tokens: Mutex<(TokenFile, Option<FileStamp>)>,
 }
 
 impl StaticTokenAuth {
@@ -114,8 +114,8 @@ impl StaticTokenAuth {
         tools: ToolIndex,
         selection: Arc<Selection>,
     ) -> Result<Self, TokenFileError> {
-        let modified = modified_at(&path);
-        let tokens = Mutex::new((TokenFile::load(&path)?, modified));
+        let stamp = read_stamp(&path);
+        let tokens = Mutex::new((TokenFile::load(&path)?, stamp));
         Ok(Self { path, account, tools, selection, tokens })
     }
 
@@ -147,14 +147,14 @@ impl StaticTokenAuth {
     }
 
     fn reload_tokens(&self, force: bool) {
-        let modified = modified_at(&self.path);
-        if modified == self.tokens.lock().1 && !force {
+        let stamp = read_stamp(&self.path);
+        if stamp == self.tokens.lock().1 && !force {
             return;
         }
         let checked = check_writers(&self.path).map_err(TokenFileError::from);
         let loaded = checked.and_then(|()| TokenFile::load(&self.path));
         let mut tokens = self.tokens.lock();
-        tokens.1 = modified;
+        tokens.1 = stamp;
         match loaded {
             Ok(loaded) => {
                 tracing::info!(tokens = loaded.all.len(), "token file reloaded");
@@ -175,8 +175,4 @@ impl StaticTokenAuth {
         };
         tenants.retain(|identity| valid.contains(identity));
     }
-}
-
-fn modified_at(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|file| file.modified()).ok()
 }

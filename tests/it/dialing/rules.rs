@@ -1,8 +1,10 @@
 //! The calling rules through the tool, and the commands that explain and list.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::harness::{Era, Home};
+use super::harness::{Era, Home, within_limit};
 use super::{DialingFixture, LEGACY, can_ask, cannot_ask, failure, repeated};
 
 const TO: &str = "+12025550123";
@@ -57,6 +59,27 @@ async fn the_model_is_told_of_the_rules_as_they_are_applied() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn rules_that_are_changed_apply_to_a_session_that_runs() {
+    let fixture = DialingFixture::new("", "default = \"allow\"\n").await;
+    let mut session = fixture.session(Era::Modern, cannot_ask()).await;
+    fixture.home.write(".config/callingbox-mcp/policy.toml", "default = \"refuse\"\n");
+    within_limit("reading the new rules", async {
+        loop {
+            let policy = json!({"uri": "callingbox://policy"});
+            let policy = session.request("resources/read", policy).await;
+            if policy.to_string().contains(r#"\"default\":\"refuse\""#) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let answer = session.call("place_call", fixture.call(TO, "Remind.")).await;
+    assert_eq!(failure(&answer).0, "refused_by_policy");
+    assert_eq!(fixture.dialed().await, 0);
 }
 
 #[tokio::test]
