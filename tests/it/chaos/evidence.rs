@@ -110,8 +110,8 @@ pub(crate) enum Report {
     Repeat(String),
     Unknown,
     InFlight,
-    /// Certainly not done.
-    NotPlaced,
+    /// Certainly not done, for this reason.
+    NotPlaced(String),
     /// The caller went away.
     Gone,
 }
@@ -127,7 +127,7 @@ impl Tally {
             Report::Repeat(_) => "the one before",
             Report::Unknown => "unknown",
             Report::InFlight => "in flight",
-            Report::NotPlaced => "not placed",
+            Report::NotPlaced(_) => "not placed",
             Report::Gone => "the caller or the server was gone",
         };
         *self.0.lock().unwrap().entry(name).or_default() += 1;

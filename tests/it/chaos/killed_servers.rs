@@ -21,7 +21,10 @@ const LIVES: usize = 9;
 /// New requests in each life.
 const NEW: usize = 6;
 
+const CONFIG_PATH: &str = ".config/callingbox-mcp/config.toml";
 const CONFIG: &str = "request_timeout_seconds = 1\n\n[dialing]\nconfirm = \"never\"\n";
+/// Without the short time-out, which a busy machine exceeds without any fault.
+const SETTLING_CONFIG: &str = "[dialing]\nconfirm = \"never\"\n";
 
 pub(crate) struct KilledServers {
     workers: Vec<Worker>,
@@ -104,7 +107,7 @@ fn report(message: &Value) -> Report {
     if result["isError"] == true {
         let error = &result["_meta"]["callingbox-mcp/error"];
         assert_eq!(error["done"], "nothing", "{message}");
-        return Report::NotPlaced;
+        return Report::NotPlaced(result["content"][0]["text"].to_string());
     }
     let data = &result["structuredContent"];
     match (data["call_id"].as_str(), data["duplicate_of"].as_str()) {
@@ -123,7 +126,7 @@ fn report(message: &Value) -> Report {
 impl KilledServers {
     pub(crate) async fn prepare(control: &ChaosControl, proxy: &Proxy) -> Self {
         let home = Arc::new(Home::new());
-        home.write(".config/callingbox-mcp/config.toml", CONFIG);
+        home.write(CONFIG_PATH, CONFIG);
         home.write(".config/callingbox-mcp/policy.toml", POLICY);
         let mut workers = Vec::new();
         for number in 0..WORKERS {
@@ -138,7 +141,7 @@ impl KilledServers {
         Self { workers }
     }
 
-    pub(crate) async fn rage(&mut self, random: &Random, tally: &Tally) {
+    pub(crate) async fn send_orders(&mut self, random: &Random, tally: &Tally) {
         join_all(self.workers.iter_mut().map(|worker| async move {
             for life in 0..LIVES {
                 worker.live(life, random, tally).await;
@@ -151,6 +154,7 @@ impl KilledServers {
     /// machine breaks searches of its own accord.
     pub(crate) async fn settle(&mut self, control: &ChaosControl, tally: &Tally) {
         join_all(self.workers.iter_mut().map(|worker| async move {
+            worker.home.write(CONFIG_PATH, SETTLING_CONFIG);
             let mut session = worker.start().await;
             let mut names: Vec<String> = worker.requests.keys().cloned().collect();
             for _ in 0..4 {
@@ -165,8 +169,10 @@ impl KilledServers {
                 let rung = control.rung(&worker.account).await;
                 names = rung.into_iter().map(|call| call.request).collect();
                 // A busy machine also breaks the request for the agent, before anything is looked up.
-                let open = [Some(&Report::Unknown), Some(&Report::NotPlaced)];
-                names.retain(|name| open.contains(&worker.requests[name].last()));
+                let is_open = |reports: &[Report]| {
+                    matches!(reports.last(), Some(Report::Unknown | Report::NotPlaced(_)))
+                };
+                names.retain(|name| is_open(&worker.requests[name]));
             }
         }))
         .await;

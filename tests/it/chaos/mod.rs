@@ -40,8 +40,8 @@ async fn no_call_is_placed_twice_or_lost_whatever_breaks() {
     let mut killed = killed_servers::KilledServers::prepare(&control, &proxy).await;
     let tally = Tally::default();
     let (one, other) = (Random::new(seed ^ 1), Random::new(seed ^ 2));
-    tokio::join!(dialer_run.rage(&one, &tally), killed.rage(&other, &tally));
-    let raged = begun.elapsed();
+    tokio::join!(dialer_run.send_orders(&one, &tally), killed.send_orders(&other, &tally));
+    let sent = begun.elapsed();
     proxy.heal();
     proxy.quiet().await;
 
@@ -59,7 +59,7 @@ async fn no_call_is_placed_twice_or_lost_whatever_breaks() {
     println!(
         "chaos: {dialed} dialed or bought, {} kills, {:.0} s of chaos, {:.0} s in all",
         killed.kills(),
-        raged.as_secs_f64(),
+        sent.as_secs_f64(),
         begun.elapsed().as_secs_f64()
     );
     assert!(tally.asked() >= 2_000, "{} requests", tally.asked());
