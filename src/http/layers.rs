@@ -1,5 +1,5 @@
-//! What every route of the server has around it: the check of host and origin, CORS, the answer to a panic, and the
-//! count of refusals.
+//! What every route of the server has around it: the check of host and origin, CORS, the refusal of compressed bodies, the
+//! answer to a panic, and the count of refusals.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use futures::FutureExt;
-use http::StatusCode;
-use http::header::ORIGIN;
+use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, ORIGIN};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::answer::error_response;
 use super::origin::{self, HostPolicy};
@@ -38,11 +38,32 @@ async fn check_and_run(hosts: &HostPolicy, request: Request, next: Next) -> Resp
     let origin = request.headers().get(ORIGIN).cloned();
     let mut response = match origin::preflight_response(request.method(), request.headers()) {
         Some(response) => response,
+        None if is_encoded(request.headers()) => refuse_encoding(),
         None => run_route(request, next).await,
     };
     if let Some(origin) = origin {
         origin::add_cors_headers(origin, &mut response);
     }
+    response
+}
+
+/// Whether the body has a content coding (RFC 9110 section 8.4), such as `gzip`.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        let coding = coding.trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    })
+}
+
+/// RFC 9110 section 15.5.16. The rest of the body is not read.
+fn refuse_encoding() -> Response {
+    let text = "the body is compressed: send it without Content-Encoding";
+    let mut response = error_response(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
+    let headers = response.headers_mut();
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

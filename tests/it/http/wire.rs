@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Era, Session as StdioSession};
 use crate::http::support::{
-    Events, Server, Session, home_with_confirmation, initialize, message, names, with,
+    Events, Server, Session, home_with_confirmation, initialize, message, names, program, with,
 };
 
 const BOM: &str = "\u{feff}";
@@ -70,6 +70,35 @@ async fn an_answer_has_the_form_that_the_client_accepts() {
     let mut listen = listen;
     listen.headers_mut().insert("accept", "application/json".parse().unwrap());
     assert_eq!(server.http.execute(listen).await.unwrap().status(), 406);
+}
+
+/// RFC 9110 section 15.5.16.
+#[tokio::test]
+async fn a_compressed_body_is_refused_and_the_answer_says_how_to_send_it() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = program(home.path());
+    command.arg("--sandbox").env("CALLINGBOX_WEBHOOK_SECRET", "whsec_a");
+    let arguments = ["--webhook-public-url", "https://phone.example.com"];
+    let server = Server::run(home, command, &arguments).await;
+    let compressed = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+    for path in ["/mcp", "/mcp/", "/messages?session_id=x", "/webhooks/callingbox"] {
+        for coding in ["gzip", "BR", "identity, deflate"] {
+            let request = server.http.post(format!("{}{path}", server.base));
+            let request = request
+                .header("content-type", "application/json")
+                .header("accept", "application/json, text/event-stream")
+                .header("content-encoding", coding)
+                .header("origin", "http://localhost:5173");
+            let response = request.body(compressed.clone()).send().await.unwrap();
+            assert_eq!(response.status(), 415, "{path} {coding}");
+            assert_eq!(response.headers()["accept-encoding"], "identity");
+            assert!(response.headers().contains_key("access-control-allow-origin"), "{path}");
+            let text = response.text().await.unwrap();
+            assert!(text.contains("send it without Content-Encoding"), "{path}: {text}");
+        }
+    }
+    let identity = server.post(&initialize()).header("content-encoding", "identity");
+    assert_eq!(identity.send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]

@@ -48,6 +48,18 @@ async fn a_foreign_host_or_web_page_is_refused() {
 }
 
 #[tokio::test]
+async fn a_compressed_body_is_refused() {
+    let sandbox = start_sandbox(manual_options()).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    for (coding, status) in [("gzip", 415), ("identity", 200)] {
+        let request = http.post(format!("{}/sandbox/clock", sandbox.url()));
+        let request = request.header("content-encoding", coding);
+        let response = request.body("{\"advance_seconds\": 1}").send().await.unwrap();
+        assert_eq!(response.status(), status, "{coding}");
+    }
+}
+
+#[tokio::test]
 async fn organizations_are_isolated_from_each_other() {
     let sandbox = start_sandbox(manual_options()).await;
     let (one, other) = (Client::new(&sandbox, "sk_one"), Client::new(&sandbox, "sk_other"));

@@ -10,7 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{self, MethodFilter, on};
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -114,23 +114,28 @@ pub(super) fn build_router(simulator: Arc<Simulator>, allow_remote: bool) -> Rou
         .route("/sandbox/reset", routing::post(reset_organization))
         .method_not_allowed_fallback(reject_method)
         .fallback(reject_path);
-    if !allow_remote {
-        let refuse = middleware::from_fn_with_state(Arc::clone(&simulator), refuse_foreign_request);
-        router = router.layer(refuse);
-    }
-    router.with_state(simulator)
+    let check = (Arc::clone(&simulator), allow_remote);
+    router.layer(middleware::from_fn_with_state(check, check_request)).with_state(simulator)
 }
 
-async fn refuse_foreign_request(
-    State(simulator): State<Arc<Simulator>>,
+/// Refuses requests from elsewhere and compressed bodies.
+async fn check_request(
+    State((simulator, allow_remote)): State<(Arc<Simulator>, bool)>,
     request: Request,
     next: Next,
 ) -> Response {
-    if is_local_request(request.uri(), request.headers()) {
+    let headers = request.headers();
+    let identity = HeaderValue::from_static("identity");
+    let (status, message) = if !allow_remote && !is_local_request(request.uri(), headers) {
+        let message = "the simulator answers only under a loopback name such as 127.0.0.1, and to no foreign web page";
+        (StatusCode::FORBIDDEN, message)
+    } else if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != identity) {
+        let message = "the body is compressed: send it without Content-Encoding";
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
+    } else {
         return next.run(request).await;
-    }
-    let message = "the simulator answers only under a loopback name such as 127.0.0.1, and to no foreign web page";
-    build_response(ApiError::new(StatusCode::FORBIDDEN, message).into(), &simulator)
+    };
+    build_response(ApiError::new(status, message).into(), &simulator)
 }
 
 async fn handle_request(
