@@ -233,6 +233,13 @@ impl Usage {
             caller,
         }
     }
+
+    /// Adds what was bought under another account, which has no calls.
+    pub(super) fn add_purchases(&mut self, other: &Self) {
+        self.purchases.count += other.purchases.count;
+        self.spent = self.spent.saturating_add(other.spent);
+        self.caller.spent = self.caller.spent.saturating_add(other.caller.spent);
+    }
 }
 
 /// The limit that an order would exceed.

@@ -6,7 +6,9 @@ use super::call_outcome::CallEnd;
 use super::caller::CallerName;
 use super::destination::Destination;
 use super::dialer::Dialer;
-use super::ledger::{AccountRef, DispatchState, Ledger, LedgerError, MAX_PAGE, RecordFilter};
+use super::ledger::{
+    AccountRef, DestinationHash, DispatchState, Ledger, LedgerError, MAX_PAGE, RecordFilter,
+};
 use super::limits::{DAY, Limit, Usage};
 use super::order::{DialRequest, Order};
 use super::organization::UnknownAccount;
@@ -36,10 +38,9 @@ impl Dialer {
         let callee = request.callee(&account);
         let rules = self.rules();
         let limits = rules.policy.measured_limits();
-        let measure = async || {
+        let measure = || {
             let callee = callee.as_ref().map(|callee| &callee.hash);
-            let (hold, caller) = (request.hold(), &request.caller);
-            ledger.measure_usage(account.id(), caller, callee, &limits, hold, now).await
+            self.measure(&account, &request.caller, callee, request.hold(), now)
         };
         let mut usage = measure().await?;
         // The limits that the ends of calls relieve.
@@ -92,19 +93,17 @@ impl Dialer {
         Ok(PolicyCheck { decision, local_times, known_destination })
     }
 
-    /// The usage of the account and of this caller; none before the account is known, since nothing was dialed then.
+    /// The usage of the account and of this caller.
     ///
     /// # Errors
     /// The ledger or CallingBox cannot be read.
     pub async fn measure_usage(&self, caller: &CallerName) -> Result<Usage, UnknownAccount> {
+        let (ledger, now) = (self.ledger().await?.as_ref(), self.now().await.dialing);
         let account = match self.account().await {
-            Err(UnknownAccount::NoAgent) => return Ok(Usage::default()),
+            Err(UnknownAccount::NoAgent) => self.key.own_account(&ledger.secret().await?),
             account => account?,
         };
-        let limits = self.rules().policy.measured_limits();
-        let (ledger, now) = (self.ledger().await?.as_ref(), self.now().await.dialing);
-        let measure =
-            || ledger.measure_usage(account.id(), caller, None, &limits, MilliCents::ZERO, now);
+        let measure = || self.measure(&account, caller, None, MilliCents::ZERO, now);
         let usage = measure().await?;
         if usage.concurrent == 0 {
             return Ok(usage);
@@ -112,6 +111,27 @@ impl Dialer {
         // Calls that nobody waited for may have ended.
         self.sync_finished_calls(ledger, &account, now).await?;
         Ok(measure().await?)
+    }
+
+    /// The usage of an account. What this key bought before its organization was known counts too.
+    async fn measure(
+        &self,
+        account: &AccountRef,
+        caller: &CallerName,
+        callee: Option<&DestinationHash>,
+        hold: MilliCents,
+        now: Timestamp,
+    ) -> Result<Usage, LedgerError> {
+        let (ledger, limits) = (self.ledger().await?, self.rules().policy.measured_limits());
+        let mut usage =
+            ledger.measure_usage(account.id(), caller, callee, &limits, hold, now).await?;
+        let first = self.key.own_account(&ledger.secret().await?);
+        if first != *account {
+            let zero = MilliCents::ZERO;
+            let first = ledger.measure_usage(first.id(), caller, None, &limits, zero, now).await?;
+            usage.add_purchases(&first);
+        }
+        Ok(usage)
     }
 
     /// Records the ends of recent calls that no client waited for, so that they free their slots and their holds.

@@ -430,7 +430,7 @@ async fn every_key_and_spelling_of_an_organization_has_one_account() {
 
 #[tokio::test]
 async fn without_an_organization_nothing_is_dialed_and_only_the_first_number_is_bought() {
-    let fixture = Fixture::new(placed(), empty_list(), "").await;
+    let fixture = Fixture::new(placed(), empty_list(), "[limits]\npurchases_per_day = 1").await;
     *fixture.api.organization.lock() = None;
     let refused = fixture.dial().await.unwrap_err();
     assert!(matches!(refused, DialError::NoAgent), "{refused}");
@@ -439,6 +439,9 @@ async fn without_an_organization_nothing_is_dialed_and_only_the_first_number_is_
     let bought = json!({"id": "num_1", "e164": "+14155550100"});
     *fixture.api.post.lock() = (201, bought.clone());
     fixture.order(purchase()).await.unwrap();
+    let purchases =
+        async || fixture.dialer.measure_usage(&CallerName::local()).await.unwrap().purchases.count;
+    assert_eq!(purchases().await, 1);
     *fixture.api.list.lock() = Some(json!({"data": [bought], "has_more": false}));
     let refused = fixture.order(purchase()).await.unwrap_err();
     assert!(matches!(refused, DialError::NoAgent), "{refused}");
@@ -449,6 +452,10 @@ async fn without_an_organization_nothing_is_dialed_and_only_the_first_number_is_
     *fixture.api.organization.lock() = Some("org_1");
     *fixture.api.post.lock() = placed();
     fixture.dial().await.unwrap();
+    // It counts for the organization too, once that is known.
+    assert_eq!(purchases().await, 1);
+    let check = fixture.dialer.check_policy(&purchase()).await.unwrap();
+    assert!(matches!(check.decision.decision, Decision::Refuse(_)), "{check:?}");
 }
 
 #[tokio::test]
