@@ -44,10 +44,6 @@ use crate::telemetry::Telemetry;
 
 use self::reload::{Sighup, spawn_reloads};
 
-/// The answer to a user who typed an emergency number.
-const EMERGENCY_ANSWER: &str = "Emergency numbers are never dialed, and no setting changes this. In an emergency, dial the number on a \
-                                telephone yourself.";
-
 /// The default log filter.
 const LOG_FILTER: &str = "warn";
 /// The default log filter of `http`: one line per tool call.

@@ -13,10 +13,12 @@ use super::prompt::{Prompter, unless_interrupted};
 use crate::cli::{Global, OptOutArgs, OptOutCommand};
 use crate::config::{ConfigFile, UserFolders};
 use crate::dialing::caller::CallerName;
+use crate::dialing::destination::{NumberType, parse_callee};
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::{MAX_PAGE, OptOut, OptOutSource, RecordOptOutResult};
 use crate::dialing::opt_outs::OptOutRequest;
 use crate::dialing::organization::UnknownAccount;
+use crate::dialing::policy::{RuleName, refuse_undialable};
 use crate::runtime::{self, HttpExtras, Runtime};
 use callingbox::E164;
 
@@ -76,13 +78,24 @@ async fn record(
     Ok(matches!(result, RecordOptOutResult::Recorded(_)))
 }
 
+/// Reads a number for the list. An emergency number needs no entry.
+fn parse_number(text: &str) -> Result<E164, String> {
+    let number = parse_callee(text).map_err(|error| error.to_string())?;
+    match refuse_undialable(&number) {
+        Some(refusal) if refusal.rule == RuleName::Never(NumberType::Emergency) => {
+            Err(refusal.describe_for_person())
+        }
+        _ => Ok(number),
+    }
+}
+
 async fn add(
     dialer: &Dialer,
     number: &str,
     reason: Option<&str>,
     days: Option<u32>,
 ) -> anyhow::Result<()> {
-    let number = E164::parse(number)?;
+    let number = parse_number(number).map_err(anyhow::Error::msg)?;
     let now = dialer.now().await.dialing;
     let expires_at = days
         .map(|days| now.checked_add(SignedDuration::from_hours(i64::from(days) * 24)))
@@ -148,7 +161,7 @@ async fn list(dialer: &Dialer, full: bool, all: bool) -> anyhow::Result<()> {
 }
 
 async fn remove(dialer: &Dialer, number: &str) -> anyhow::Result<()> {
-    let number = E164::parse(number)?;
+    let number = parse_number(number).map_err(anyhow::Error::msg)?;
     let account = dialer.account().await?;
     let ledger = dialer.ledger().await?;
     let callee = account.hash(&number);
@@ -240,7 +253,7 @@ fn parse_line(
     let number = field(number).ok_or("it has no number")?;
     let not_a_time = |_| "expires_at is not a timestamp such as 2026-11-22T08:00:00Z".to_owned();
     Ok(ImportedLine {
-        number: E164::parse(number).map_err(|error| error.to_string())?,
+        number: parse_number(number)?,
         reason: reason.and_then(field).map(str::to_owned),
         expires_at: expires_at
             .and_then(field)

@@ -4,12 +4,11 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::EMERGENCY_ANSWER;
 use super::output::print;
 use crate::cli::{Global, PolicyCheckArgs, PolicyCommand};
 use crate::config::{self, ConfigFile, UserFolders};
 use crate::dialing::caller::CallerName;
-use crate::dialing::destination::{Destination, is_emergency_text};
+use crate::dialing::destination::{Destination, parse_callee};
 use crate::dialing::ledger::{LedgerLocation, OptOut, open_ledger};
 use crate::dialing::limits::{CallLimits, Usage};
 use crate::dialing::opt_outs::refuse_call;
@@ -54,11 +53,7 @@ async fn explain_number(
     file: &ConfigFile,
     folders: &UserFolders,
 ) -> anyhow::Result<()> {
-    // People write emergency numbers as they dial them, which is not the E.164 form.
-    if is_emergency_text(&check.number) {
-        return print(format!("decision   refuse. {EMERGENCY_ANSWER}\n"));
-    }
-    let to = E164::parse(&check.number)?;
+    let to = parse_callee(&check.number)?;
     let parse = |text: &String| {
         let not_a_time = || format!("`{text}` is not a timestamp such as 2026-11-22T23:00:00Z");
         text.parse::<Timestamp>().with_context(not_a_time)

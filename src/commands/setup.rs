@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::EMERGENCY_ANSWER;
 use super::output::{print, print_wrapped};
 use super::own_command::own_command;
 use super::prompt::{Prompter, Stopped, unless_interrupted};
@@ -24,13 +23,14 @@ use crate::config::{self, ConfigFile, KeySource, UserFolders};
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::caller::CallerName;
 use crate::dialing::confirm::{ConfirmContext, Confirmation, confirmation_required};
-use crate::dialing::destination::{Destination, NumberType, is_emergency_text};
+use crate::dialing::destination::parse_callee;
 use crate::dialing::dialer::Dialer;
 use crate::dialing::disclosure::DisclosureMode;
 use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::opt_outs::RESULT_FIELD;
 use crate::dialing::order::{DialRequest, Order, Placed, describe_call_cost};
 use crate::dialing::outcome::{DialResult, Dialed};
+use crate::dialing::policy::refuse_undialable;
 use crate::dialing::policy_check::PolicyCheck;
 use crate::env_var::read_env_var;
 use crate::install;
@@ -407,7 +407,7 @@ impl Setup {
             Environment::Live => "Your own telephone number, such as +14155550100: ",
             Environment::Sandbox => "The number to call, simulated, such as +13105550100: ",
         };
-        let to = self.prompter.ask_until_valid(question, parse_callee);
+        let to = self.prompter.ask_until_valid(question, read_callee);
         let to = to.await?;
         let disclosure = self.account.dialer()?.rules().disclosure.decide(agent, None);
         if let Some(reminder) = disclosure.reminder() {
@@ -588,18 +588,12 @@ impl Setup {
     }
 }
 
-fn parse_callee(answer: &str) -> Result<E164, String> {
-    let digits: String =
+fn read_callee(answer: &str) -> Result<E164, String> {
+    let plain: String =
         answer.chars().filter(|letter| !matches!(letter, ' ' | '-' | '(' | ')')).collect();
-    if is_emergency_text(answer) {
-        return Err(EMERGENCY_ANSWER.to_owned());
-    }
     let number =
-        E164::parse(&digits).map_err(|error| format!("The number is not valid: {error}."))?;
-    match Destination::from_number(&number).number_type {
-        NumberType::Emergency => Err(EMERGENCY_ANSWER.to_owned()),
-        _ => Ok(number),
-    }
+        parse_callee(&plain).map_err(|error| format!("The number is not valid: {error}."))?;
+    refuse_undialable(&number).map_or(Ok(number), |refusal| Err(refusal.describe_for_person()))
 }
 
 fn describe_offer(offer: &AvailableNumber) -> String {

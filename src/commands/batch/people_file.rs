@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tokio::io::AsyncReadExt;
 
 use crate::batch::list::ListProblems;
-use crate::dialing::destination::{CountryCode, parse_national};
+use crate::dialing::destination::{CountryCode, parse_callee, parse_national};
 use crate::dialing::ledger::Person;
 use callingbox::E164;
 
@@ -226,14 +226,13 @@ pub(super) fn parse_number(
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("this is no phone number".to_owned());
     }
-    match region {
-        _ if plain.starts_with('+') => {
-            E164::parse(&plain).map(|number| (number, false)).map_err(|error| error.to_string())
-        }
-        Some(region) => parse_national(&plain, region)
+    match (parse_callee(&plain), region) {
+        (Ok(number), _) => Ok((number, false)),
+        (Err(error), _) if plain.starts_with('+') => Err(error.to_string()),
+        (_, Some(region)) => parse_national(&plain, region)
             .map(|number| (number, true))
             .ok_or_else(|| format!("this is no phone number of {region}")),
-        None => Err("the number does not begin with + and a country code; --region names the country of such numbers, \
+        (_, None) => Err("the number does not begin with + and a country code; --region names the country of such numbers, \
                      such as --region US"
             .to_owned()),
     }
@@ -337,6 +336,13 @@ mod tests {
             let region = CountryCode::parse(region).unwrap();
             let (parsed, completed) = parse_number(text, Some(region)).unwrap();
             assert_eq!((parsed.as_str(), completed), (number, is_completed), "{text}");
+        }
+        for (text, number) in [("911", "+1911"), ("411", "+1411"), ("000", "+61000")] {
+            // Such a row is refused, and the others are called.
+            for region in [None, CountryCode::parse("US").ok()] {
+                let parsed = parse_number(text, region).unwrap().0;
+                assert_eq!(parsed.as_str(), number, "{text}");
+            }
         }
         for text in ["1", "555 CALL", "+", "4155550100.00", "1e10"] {
             let region = CountryCode::parse("US").unwrap();

@@ -25,6 +25,7 @@ mod time_zones;
 mod zone_data;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use rlibphonenumber::{
     NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, Region,
@@ -32,15 +33,16 @@ use rlibphonenumber::{
 
 pub use self::country_code::{CountryCode, InvalidCountryCode};
 pub use self::number_type::NumberType;
-pub use self::restricted::is_emergency_text;
 use self::time_zones::NumberPlace;
 pub use self::time_zones::{TimeZones, list_missing_zones};
 pub use self::zone_data::ZoneData;
-use callingbox::E164;
+use callingbox::{E164, InvalidE164};
 
 /// No subscriber number has so few digits, the calling code included: the shortest, in Niue and on Saint Helena, have
 /// seven.
 const MAX_SHORT_NUMBER_DIGITS: usize = 6;
+/// A text of so few digits is the number of a service, as it is dialed: no subscriber has one without an area code.
+const SERVICE_DIGITS: RangeInclusive<usize> = 3..=4;
 /// The national prefix of most countries. libphonenumber removes it only where it expects it.
 const TRUNK_PREFIX: &str = "0";
 /// Prefixes with which numbers of Mexico were dialed until 2020, the newest plan of which libphonenumber knows.
@@ -146,6 +148,34 @@ pub fn parse_national(text: &str, country: CountryCode) -> Option<E164> {
     let region = Region::from_code(country.as_str()).ok()?;
     let parsed = PHONE_NUMBER_UTIL.parse(text, Some(region)).ok()?;
     E164::parse(&PHONE_NUMBER_UTIL.format(&parsed, PhoneNumberFormat::E164)).ok()
+}
+
+/// Reads a number that is to be called. A number that is never dialed may be written in any way, such as `911`, so that it
+/// is refused for what it is; any other must be in E.164 form.
+///
+/// # Errors
+/// It is neither.
+pub fn parse_callee(text: &str) -> Result<E164, InvalidE164> {
+    E164::parse(text).or_else(|invalid| {
+        let text = text.strip_prefix("tel:").unwrap_or(text);
+        let plain: String = text.chars().filter(|letter| !" -.()/".contains(*letter)).collect();
+        let number = match plain.strip_prefix('+') {
+            Some(digits) => E164::parse(&plain).or_else(|_| complete_service_number(digits)),
+            None => complete_service_number(&plain),
+        }?;
+        let is_never_dialed = Destination::from_number(&number).number_type.is_never_dialed();
+        if is_never_dialed { Ok(number) } else { Err(invalid) }
+    })
+}
+
+/// Adds a calling code to the digits of a service, as they are dialed in a country: one whose emergency number they are,
+/// North America if it is among them.
+fn complete_service_number(digits: &str) -> Result<E164, InvalidE164> {
+    let code = restricted::find_emergency_code(digits, Some(1))
+        .or_else(|| restricted::find_emergency_code(digits, None))
+        .or_else(|| SERVICE_DIGITS.contains(&digits.len()).then_some(1))
+        .ok_or(InvalidE164)?;
+    E164::parse(&format!("+{code}{digits}"))
 }
 
 fn remove_national_prefix(number: &E164) -> Option<E164> {
@@ -366,6 +396,37 @@ mod tests {
         }
         for number in ["+14155550911", "+442079460999", "+4930112112", "+919112345678"] {
             assert_ne!(look_up(number).number_type, NumberType::Emergency, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_never_dialed_is_recognized_however_it_is_written() {
+        for (text, number_type) in [
+            ("911", NumberType::Emergency),
+            ("9-1-1", NumberType::Emergency),
+            ("(911)", NumberType::Emergency),
+            ("tel:112", NumberType::Emergency),
+            ("999", NumberType::Emergency),
+            ("000", NumberType::Emergency),
+            ("+000", NumberType::Emergency),
+            ("110", NumberType::Emergency),
+            ("988", NumberType::Emergency),
+            ("1911", NumberType::Emergency),
+            ("1-911", NumberType::Emergency),
+            ("+1 911", NumberType::Emergency),
+            ("+44 999", NumberType::Emergency),
+            ("411", NumberType::Short),
+            ("933", NumberType::Emergency),
+            ("+1 411", NumberType::Short),
+            ("+1 900 555 0100", NumberType::Premium),
+        ] {
+            let number = parse_callee(text).unwrap();
+            assert_eq!(Destination::from_number(&number).number_type, number_type, "{text}");
+        }
+        for text in
+            ["", "+", "1", "Sam", "12345", "5550100", "4155550100", "+1 415 555 0100", "91l"]
+        {
+            assert_eq!(parse_callee(text), Err(InvalidE164), "{text}");
         }
     }
 

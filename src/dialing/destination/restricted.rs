@@ -16,23 +16,23 @@ const CRISIS_LINE: &str = "988";
 /// Region, tab, calling code, tab, pattern.
 const EMERGENCY_NUMBERS: &str = include_str!("data/emergency-numbers.tsv");
 
-/// Whether the digits are an emergency number of any region, or of any with this calling code.
-pub(super) fn is_emergency_number(digits: &str, calling_code: Option<u16>) -> bool {
-    table_rows(EMERGENCY_NUMBERS).any(|row| {
+/// The calling code of a region with this emergency number, such as 61 for 000.
+pub(super) fn find_emergency_code(digits: &str, calling_code: Option<u16>) -> Option<u16> {
+    if digits == CRISIS_LINE && calling_code.is_none_or(|code| code == 1) {
+        return Some(1);
+    }
+    table_rows(EMERGENCY_NUMBERS).find_map(|row| {
         let mut fields = row.split('\t').skip(1);
-        let (Some(code), Some(pattern)) = (fields.next(), fields.next()) else { return false };
-        calling_code.is_none_or(|wanted| code.parse() == Ok(wanted))
-            && regex_lite::Regex::new(&format!("^(?:{pattern})$"))
-                .is_ok_and(|pattern| pattern.is_match(digits))
+        let code: u16 = fields.next()?.parse().ok()?;
+        let pattern = regex_lite::Regex::new(&format!("^(?:{})$", fields.next()?)).ok()?;
+        let fits = calling_code.is_none_or(|wanted| code == wanted) && pattern.is_match(digits);
+        fits.then_some(code)
     })
 }
 
-/// Whether a person who typed this text means an emergency number. Such a number has neither `+` nor a calling code.
-#[must_use]
-pub fn is_emergency_text(text: &str) -> bool {
-    let digits: String = text.chars().filter(|c| !" -.()+".contains(*c)).collect();
-    EMERGENCY_DIGITS.contains(&digits.len())
-        && (is_emergency_number(&digits, None) || digits == CRISIS_LINE)
+/// Whether the digits are an emergency number of any region, or of any with this calling code.
+pub(super) fn is_emergency_number(digits: &str, calling_code: Option<u16>) -> bool {
+    find_emergency_code(digits, calling_code).is_some()
 }
 
 /// Whether the digits after this calling code begin with an emergency number.

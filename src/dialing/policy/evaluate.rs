@@ -600,7 +600,8 @@ pub fn refuse_undialable(to: &E164) -> Option<PolicyRefusal> {
 fn refuse(rule_match: RuleMatch) -> PolicyRefusal {
     let remedy = match &rule_match.rule {
         RuleName::Never(NumberType::Emergency) => {
-            "No setting changes this; in an emergency the user must call.".to_owned()
+            "No setting changes this. In an emergency, dial the number on a telephone yourself."
+                .to_owned()
         }
         RuleName::Never(_) | RuleName::Impossible => "No setting changes this.".to_owned(),
         RuleName::NotCanonical => "Call that number instead.".to_owned(),

@@ -26,7 +26,8 @@ use std::fmt;
 
 use jiff::civil::Time;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::evaluate::{
     AttemptDecision, Decision, PolicyDecision, PolicyInput, PolicyRefusal, QuietWait, RuleName,
@@ -37,7 +38,7 @@ pub use self::file::{PolicyError, starter_file};
 pub use self::metadata::MetadataSource;
 pub use self::setting::LimitSetting;
 use crate::dialing::caller::CallerName;
-use crate::dialing::destination::{CountryCode, NumberType};
+use crate::dialing::destination::{CountryCode, NumberType, parse_callee};
 use crate::dialing::limits::{CallLimits, CallerLimits};
 use callingbox::E164;
 use callingbox::MilliCents;
@@ -447,6 +448,19 @@ impl Default for PolicyLimits {
     }
 }
 
+fn deserialize_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<E164>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let parse = |text: &String| {
+        E164::parse(text).map_err(|invalid| match parse_callee(text) {
+            Ok(_) => D::Error::custom(
+                "such a number is never dialed, and no rule is needed for it: remove it",
+            ),
+            Err(_) => D::Error::custom(invalid),
+        })
+    };
+    texts.iter().map(parse).collect()
+}
+
 /// One rule. It matches a call that fits every field of the rule; a call fits a list if it fits any of its items. A
 /// rule without such fields matches every call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -461,7 +475,7 @@ pub struct Rule {
     #[serde(default)]
     pub mode: PolicyMode,
     /// These numbers.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "deserialize_numbers")]
     pub to: Vec<E164>,
     /// Numbers that begin with these digits.
     #[serde(default)]

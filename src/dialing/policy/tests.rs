@@ -427,7 +427,7 @@ fn the_full_text_of_refusals() {
     let Decision::Refuse(refusal) = evaluate(&Policy::default(), "+911", NOON).decision else {
         panic!()
     };
-    assert!(refusal.remedy.ends_with("in an emergency the user must call."), "{refusal}");
+    assert!(refusal.remedy.ends_with("dial the number on a telephone yourself."), "{refusal}");
     let Decision::Refuse(refusal) = evaluate(&Policy::default(), "+114155550100", NOON).decision
     else {
         panic!()
@@ -583,6 +583,7 @@ fn errors_name_the_line_and_the_nearest_name() {
         ),
         ("[[rules]]\nname = 'x'", 1, None, "missing field `action`"),
         ("[[rules]]\naction = 'allow'\nto = ['415-555']", 3, None, "not an E.164 number"),
+        ("[[rules]]\naction = 'allow'\nto = ['911']", 3, None, "such a number is never dialed"),
         ("[[rules]]\naction = 'allow'\nprefix = ['1415']", 3, None, "not a prefix"),
         ("[[rules]]\naction = 'allow'\ncountry = ['usa']", 3, None, "\"usa\" is not a country"),
         ("[quiet_hours]\nfrom = '9pm'", 2, None, "not a time of day"),

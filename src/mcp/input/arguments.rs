@@ -9,11 +9,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 
+use crate::dialing::destination::parse_callee;
 use crate::mcp::input::normalize::{is_clearable, normalize_arguments};
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text;
 use crate::suggest::most_similar;
 use crate::telemetry::arguments::mask_digits;
+use callingbox::E164;
 
 /// The arguments of a call as they came in.
 pub type Arguments = Map<String, Value>;
@@ -111,6 +113,31 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for BoundedInteger<MIN, MAX> {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": "integer", "minimum": MIN, "maximum": MAX})
+    }
+}
+
+/// A number that is to be called. One that is never dialed, such as 911, is also read where it is not in E.164 form, so that
+/// it is refused for what it is.
+#[derive(Debug, Clone)]
+pub struct CalleeNumber(pub E164);
+
+impl<'de> Deserialize<'de> for CalleeNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parse_callee(&String::deserialize(deserializer)?).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for CalleeNumber {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        E164::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        E164::json_schema(generator)
     }
 }
 

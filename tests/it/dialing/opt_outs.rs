@@ -187,6 +187,8 @@ async fn the_terminal_adds_imports_and_does_not_remove_without_a_person() {
     assert_eq!(imported, "1 recorded, 1 known already.\n");
     is_refused(&fixture, &mut session, OTHER).await;
     is_refused(&fixture, &mut session, "+13105550124").await;
+    let error = fixture.home.run_failing(&["optout", "add", "911", &flag]).await;
+    assert!(error.contains("In an emergency, dial the number on a telephone yourself."), "{error}");
     let error = fixture.home.run_failing(&["optout", "remove", OTHER, &flag]).await;
     assert!(error.contains("only in a terminal"), "{error}");
     is_refused(&fixture, &mut session, OTHER).await;

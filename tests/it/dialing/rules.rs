@@ -21,6 +21,19 @@ async fn emergency_and_premium_numbers_are_never_dialed() {
         ("+449990", "never dial emergency numbers"),
         ("+398991234560", "never dial premium numbers"),
         ("+1411", "never dial short numbers"),
+        // As they are dialed, and as people write them.
+        ("911", "never dial emergency numbers"),
+        ("9-1-1", "never dial emergency numbers"),
+        ("112", "never dial emergency numbers"),
+        ("999", "never dial emergency numbers"),
+        ("000", "never dial emergency numbers"),
+        ("988", "never dial emergency numbers"),
+        ("1911", "never dial emergency numbers"),
+        ("+44 999", "never dial emergency numbers"),
+        ("tel:911", "never dial emergency numbers"),
+        ("411", "never dial short numbers"),
+        ("933", "never dial emergency numbers"),
+        ("+1 (900) 555-0100", "never dial premium numbers"),
         ("+141555501990", "only numbers that can exist"),
         ("+5215512345678", "its E.164 form is +525512345678"),
     ] {
@@ -30,6 +43,18 @@ async fn emergency_and_premium_numbers_are_never_dialed() {
         assert!(message.contains(rule) && message.contains("Nobody was called"), "{message}");
     }
     assert_eq!(fixture.dialed().await, 0);
+    let answer = session.call("record_opt_out", json!({"number": "911"})).await;
+    assert!(failure(&answer).2.contains("never dial emergency numbers"), "{answer}");
+    // A row of a list is refused, and the others are called.
+    let people = json!([{"to": "+13105550100"}, {"to": "911"}, {"to": 112}]);
+    let list = json!({"agent_id": fixture.agent, "instructions": "Remind.", "people": people});
+    let answer = session.call("place_calls", list).await;
+    let refused = &answer["result"]["structuredContent"]["refused"];
+    assert_eq!(refused.as_array().map(Vec::len), Some(2), "{answer}");
+    for row in refused.as_array().unwrap() {
+        assert!(row["reason"].as_str().unwrap().contains("emergency"), "{row}");
+    }
+    assert_eq!(fixture.dialed().await, 1);
 }
 
 #[tokio::test]

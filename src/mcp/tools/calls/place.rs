@@ -20,7 +20,7 @@ use crate::dialing::rules::DialingRules;
 use crate::mcp::card;
 use crate::mcp::confirmation::card::CardAnswer;
 use crate::mcp::confirmation::preview::{Preview, PreviewField};
-use crate::mcp::input::arguments::{HttpsUrl, Object, Text, pattern_text};
+use crate::mcp::input::arguments::{CalleeNumber, HttpsUrl, Object, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
 use crate::mcp::registry::effect::ToolEffect;
@@ -47,7 +47,7 @@ pub(in crate::mcp::tools) struct PlaceCallInput {
     /// The outbound agent that speaks.
     agent_id: AgentId,
     /// Number to call, in E.164 such as +14155550100.
-    to: E164,
+    to: CalleeNumber,
     /// Caller ID: a number attached to the agent. Default: its primary number.
     #[schemars(with = "Option<String>")]
     from_number: Option<E164>,
@@ -396,7 +396,7 @@ impl PreparedOrder {
     async fn new(input: PlaceCallInput, cx: &ToolContext) -> Result<Self, ToolError> {
         let PlaceCallInput {
             agent_id,
-            to,
+            to: CalleeNumber(to),
             from_number,
             instructions,
             context,

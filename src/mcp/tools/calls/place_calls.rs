@@ -29,7 +29,9 @@ use crate::mcp::confirmation::card::{
 };
 use crate::mcp::confirmation::preview::{Preview, PreviewField};
 use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
-use crate::mcp::input::arguments::{BoundedInteger, HttpsUrl, List, Object, Text, Time};
+use crate::mcp::input::arguments::{
+    BoundedInteger, CalleeNumber, HttpsUrl, List, Object, Text, Time,
+};
 use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::index::CardRole;
@@ -96,7 +98,7 @@ pub(in crate::mcp::tools) struct PlaceCallsInput {
 #[schemars(inline)]
 struct PersonInput {
     /// In E.164.
-    to: E164,
+    to: CalleeNumber,
     name: Option<Text<1, 200>>,
     context: Option<Object>,
     metadata: Option<Object>,
@@ -243,7 +245,7 @@ impl PersonInput {
             context: self.context.map(Object::into_map),
             metadata: self.metadata.map(Object::into_map),
         };
-        (self.to, person)
+        (self.to.0, person)
     }
 }
 

@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::Environment;
 use crate::dialing::confirm::{ConfirmMode, Confirmation, confirmation_for_ask};
+use crate::dialing::destination::Destination;
 use crate::dialing::ledger::{MAX_TOOL_OPT_OUTS, OptOutSource, RecordOptOutResult};
 use crate::dialing::opt_outs::{OptOutRequest, other_party};
 use crate::dialing::outcome::DialError;
 use crate::dialing::policy::RuleName;
 use crate::mcp::confirmation::preview::Preview;
 use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
-use crate::mcp::input::arguments::Text;
+use crate::mcp::input::arguments::{CalleeNumber, Text};
 use crate::mcp::registry::description::Sentence::{self, Always};
 use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::name::ToolName;
@@ -38,7 +39,7 @@ pub(in crate::mcp::tools) struct RecordOptOutInput {
     call_id: Option<CallId>,
     /// Or the number; the user is asked.
     #[schemars(with = "Option<String>")]
-    number: Option<E164>,
+    number: Option<CalleeNumber>,
     /// What they said.
     #[schemars(with = "Option<String>")]
     reason: Option<Text<1, 300>>,
@@ -149,7 +150,10 @@ impl Tool for RecordOptOut {
                     ToolError::invalid_argument("the other party of this call has no number")
                 })?
             }
-            (None, Some(number)) => {
+            (None, Some(CalleeNumber(number))) => {
+                if Destination::from_number(&number).number_type.is_never_dialed() {
+                    ordering::check_dialable(&number)?;
+                }
                 let token = confirmation_token.as_ref().map(Text::as_str);
                 if let Some((token, note)) = ask_about_number(cx, &number, token).await? {
                     return Ok(reply(false, Some(token), note));
