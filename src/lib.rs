@@ -17,7 +17,7 @@
 //!   their wiring. [`install`]: writes this server into the configuration of MCP clients.
 //! - [`telemetry`]: logs, metrics and traces.
 //! - [`peer_address`]: the address by which limits know a peer. [`env_var`]: reads environment variables. [`system`]: the
-//!   operating system and its folders. `suggest`: "did you mean". `toml_error`: words errors in TOML files.
+//!   operating system and its folders. [`own_command`]: what a person types to run this program. `suggest`: "did you mean". `toml_error`: words errors in TOML files.
 //!   [`protected_file`]: who can change a file with a secret or with rules. [`windows_acl`]: the same by the lists of Windows.
 //!   `text_file`: reads UTF-8 and UTF-16.
 
@@ -32,6 +32,7 @@ pub mod http;
 pub mod install;
 pub mod json_rpc;
 pub mod mcp;
+pub mod own_command;
 pub mod peer_address;
 pub mod protected_file;
 mod runtime;

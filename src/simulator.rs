@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::dialing::clock::DialingClock;
+use crate::own_command::own_command;
 use callingbox::E164;
 use callingbox::http_client::read_body;
 use callingbox::json_text::read_leniently;
@@ -26,7 +27,7 @@ const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum SimulatorError {
     /// No server answers at the address.
-    #[error("no simulator answers at {url}; `callingbox-mcp sandbox` starts one")]
+    #[error("no simulator answers at {url}; `{} sandbox` starts one", own_command())]
     Unreachable {
         /// The address.
         url: String,

@@ -33,6 +33,7 @@ use crate::http::server::{HttpServer, HttpSettings};
 use crate::http::tenant::{TenantLimits, Tenants};
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::registry::selection::Selection;
+use crate::own_command::own_command;
 use crate::protected_file::check_writers;
 use crate::runtime::{self, AccountFactory, HttpExtras, Runtime};
 use crate::state::SharedState;
@@ -99,7 +100,9 @@ pub(super) async fn run(
                 selection,
             );
             let authenticator = if is_missing {
-                authenticator.context("create a token with `callingbox-mcp token create NAME`")?
+                authenticator.with_context(|| {
+                    format!("create a token with `{} token create NAME`", own_command())
+                })?
             } else {
                 authenticator?
             };

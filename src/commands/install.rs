@@ -8,7 +8,6 @@ use super::client_changes::{
     apply_plans, named_programs, path_text, provide_program, remove_unused_copies, unknown_client,
 };
 use super::output::{print, print_wrapped};
-use super::own_command::own_command;
 use super::upgrade;
 use crate::cli::{self, ClientName, Global};
 use crate::config::{self, ConfigFile, KeySource, UserFolders};
@@ -17,6 +16,7 @@ use crate::install::{
     self, ClientApp, ClientFile, InstallPlan, InstallScope, KeyDelivery, Machine, PackageRunner,
     ProgramCopies, ProgramPlace, ServerEntry,
 };
+use crate::own_command::own_command;
 use crate::system::Os;
 
 /// What an entry needs to know beside its client.
@@ -326,6 +326,6 @@ fn key_hint(client: ClientApp, server: &ServerEntry, source: Option<&KeySource>)
 /// The command that installs this server with these flags.
 pub(super) fn install_command(client: ClientApp, flags: &[String]) -> String {
     let program = own_command();
-    let words = [program.as_str(), "install", client.id()].into_iter();
+    let words = [program, "install", client.id()].into_iter();
     words.chain(flags.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
 }

@@ -13,7 +13,6 @@ mod install;
 mod oauth;
 mod optout;
 mod output;
-mod own_command;
 mod policy;
 mod prompt;
 mod ready_agent;
@@ -36,10 +35,13 @@ use anyhow::Context;
 use crate::cli::{Cli, Command, Global};
 use crate::config::{UserFolders, load_config};
 use crate::env_var::read_env_var;
+use crate::install::ProgramCopies;
 use crate::mcp::catalogue::Catalogue;
 use crate::mcp::server::{Server, ServerOptions};
+use crate::own_command::{own_command, set_own_command};
 use crate::runtime::Runtime;
 use crate::stdio;
+use crate::system::SystemFolders;
 use crate::telemetry::Telemetry;
 
 use self::reload::{Sighup, spawn_reloads};
@@ -54,6 +56,12 @@ const HTTP_LOG_FILTER: &str = "warn,callingbox_mcp=info";
 /// # Errors
 /// Why the command failed, for the user.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Some(system) = SystemFolders::this()
+        && let Ok(program) = std::env::current_exe()
+        && let Some(command) = ProgramCopies::new(&system).command(&program)
+    {
+        set_own_command(command);
+    }
     match cli.command {
         // `doctor` reads the configuration itself, because that may be the part that is wrong.
         Some(Command::Doctor(options)) => doctor::run(options, cli.global).await,
@@ -81,7 +89,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
 
 /// The hint for a user who types the command that only clients run.
 fn stdio_hint() -> String {
-    let program = own_command::own_command();
+    let program = own_command();
     format!(
         "This serves MCP to a client, which normally starts it (see {program} install), and now waits for one. Press \
          Ctrl-C to end it; {program} --help lists the commands."

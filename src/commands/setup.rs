@@ -12,7 +12,6 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::output::{print, print_wrapped};
-use super::own_command::own_command;
 use super::prompt::{Prompter, Stopped, unless_interrupted};
 use super::ready_agent::find_ready_agent;
 use super::status_line::StatusLine;
@@ -35,6 +34,7 @@ use crate::dialing::policy_check::PolicyCheck;
 use crate::env_var::read_env_var;
 use crate::install;
 use crate::mcp::reply::text::one_line;
+use crate::own_command::own_command;
 use crate::runtime::{HttpExtras, Runtime, client_config};
 use crate::watch::{Follower, Snapshot, WatchOptions, WatchStatus};
 use callingbox::E164;
@@ -131,9 +131,9 @@ async fn run_steps(
         Runtime::open_with(global, file, folders, HttpExtras::default(), typed_key).await?;
     let program = own_command();
     let next_commands = NextCommands {
-        setup: global.command_line(&program, "setup"),
-        install: global.command_line(&program, "install"),
-        doctor: global.command_line(&program, "doctor"),
+        setup: global.command_line(program, "setup"),
+        install: global.command_line(program, "install"),
+        doctor: global.command_line(program, "doctor"),
     };
     let mut setup = Setup { prompter, style, account: runtime.account(), next_commands };
     let result = unless_interrupted(setup.set_up_and_call()).await;
@@ -169,7 +169,7 @@ fn create_config(
 
 fn resume_command(global: &Global) -> String {
     let program = own_command();
-    let mut command = global.command_line(&program, "setup");
+    let mut command = global.command_line(program, "setup");
     if global.sandbox == Some(None) {
         command.push_str(&format!(
             "\n(The simulator inside this program has now lost its data; {program} sandbox starts one that keeps running.)"

@@ -12,6 +12,7 @@ use super::output::print;
 use crate::cli::{Global, TokenCommand};
 use crate::config::UserFolders;
 use crate::http::auth::tokens::TokenFile;
+use crate::own_command::own_command;
 
 const MAX_NAMES_BYTES: u64 = 1024 * 1024;
 
@@ -71,8 +72,9 @@ pub(super) fn run(
             // `update` would create the file of a mistyped path.
             anyhow::ensure!(
                 path.exists(),
-                "there are no tokens: {} does not exist; `callingbox-mcp token create NAME` makes one",
-                path.display()
+                "there are no tokens: {} does not exist; `{} token create NAME` makes one",
+                path.display(),
+                own_command()
             );
             TokenFile::update(&path, |tokens| tokens.revoke_token(&name))?;
             print(format!("Token {name} is revoked.\n"))
@@ -82,9 +84,14 @@ pub(super) fn run(
 
 /// The names on standard input, one per line. Blank lines are skipped.
 fn read_names() -> anyhow::Result<Vec<String>> {
-    const USAGE: &str = "name the tokens: callingbox-mcp token create NAME…, or write one name per line to standard input";
     let mut input = std::io::stdin().lock();
-    anyhow::ensure!(!input.is_terminal(), USAGE);
+    let usage = || {
+        let program = own_command();
+        format!(
+            "name the tokens: {program} token create NAME…, or write one name per line to standard input"
+        )
+    };
+    anyhow::ensure!(!input.is_terminal(), usage());
     let mut text = String::new();
     let length = (&mut input).take(MAX_NAMES_BYTES).read_to_string(&mut text)?;
     anyhow::ensure!(
@@ -93,7 +100,7 @@ fn read_names() -> anyhow::Result<Vec<String>> {
     );
     let names = text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned);
     let names: Vec<String> = names.collect();
-    anyhow::ensure!(!names.is_empty(), USAGE);
+    anyhow::ensure!(!names.is_empty(), usage());
     Ok(names)
 }
 

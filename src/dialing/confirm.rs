@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::environment::Environment;
 use super::limits::OrderKind;
 use super::policy::{Decision, PolicyDecision, PolicyRefusal, RuleName};
+use crate::own_command::own_command;
 
 /// When the user is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -163,8 +164,11 @@ pub fn batch_confirmation_required(
         return refuse(
             "require_human",
             "only the user's own answer counts, and this client cannot ask its user",
-            "The user can use a client that asks its user (MCP elicitation), run `callingbox-mcp batch run`, or set \
-             require_human = false under [dialing].",
+            &format!(
+                "The user can use a client that asks its user (MCP elicitation), run `{} batch run`, or set require_human \
+                 = false under [dialing].",
+                own_command()
+            ),
         );
     }
     if mode == ConfirmMode::Never && !require_human {

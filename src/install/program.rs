@@ -49,6 +49,8 @@ pub enum ProgramPlace {
     /// The copy of this version, which `install` made.
     Copy(ProgramVersion),
     Cache(PackageRunner),
+    /// The folder of a bundle that Claude Desktop unpacked.
+    Bundle,
     /// Homebrew's folder of one version, which the next upgrade removes.
     HomebrewCellar,
     TemporaryFolder,
@@ -64,13 +66,14 @@ impl fmt::Display for ProgramPlace {
             Self::Cache(PackageRunner::Bunx) => "the cache of bunx",
             Self::Cache(PackageRunner::Uvx) => "the cache of uv",
             Self::Cache(PackageRunner::PipxRun) => "the cache of pipx",
+            Self::Bundle => "a bundle of Claude Desktop",
             Self::HomebrewCellar => "Homebrew's folder of one version",
             Self::TemporaryFolder => "a temporary folder",
         })
     }
 }
 
-/// Consecutive names in the path of a cache; `*` is any end of a name. Every runner can be told to keep its cache
+/// Consecutive names in the path of a cache or another known place; `*` is any end of a name. Every runner can be told to keep its cache
 /// elsewhere, so the names count, and not the folder above them.
 const CACHES: &[(&[&str], ProgramPlace)] = &[
     (&["_npx"], ProgramPlace::Cache(PackageRunner::Npx)),
@@ -85,6 +88,7 @@ const CACHES: &[(&[&str], ProgramPlace)] = &[
     (&["Caches", "pipx"], ProgramPlace::Cache(PackageRunner::PipxRun)),
     (&["pipx", "Cache"], ProgramPlace::Cache(PackageRunner::PipxRun)),
     (&["Cellar", PROGRAM], ProgramPlace::HomebrewCellar),
+    (&["Claude Extensions"], ProgramPlace::Bundle),
 ];
 
 /// Folders of temporary files beside the one that the environment names.
@@ -233,6 +237,22 @@ impl ProgramCopies {
         if is_temporary { ProgramPlace::TemporaryFolder } else { ProgramPlace::Permanent }
     }
 
+    /// What a person types for a program whose name alone they cannot type, because only a package runner or a client
+    /// finds it.
+    #[must_use]
+    pub fn command(&self, program: &Path) -> Option<String> {
+        match self.locate(program) {
+            ProgramPlace::Cache(runner) => Some(runner.command().join(" ")),
+            ProgramPlace::Copy(_) | ProgramPlace::Bundle => {
+                let path = program.to_str()?;
+                Some(if path.contains(' ') { format!("\"{path}\"") } else { path.to_owned() })
+            }
+            ProgramPlace::Permanent
+            | ProgramPlace::HomebrewCellar
+            | ProgramPlace::TemporaryFolder => None,
+        }
+    }
+
     /// The names of a path below a folder; none if it is elsewhere.
     fn below<'a>(&self, folder: &Path, path: &'a [String]) -> &'a [String] {
         let folder = names(folder, self.system.os);
@@ -244,7 +264,9 @@ impl ProgramCopies {
     pub fn lasting_path(&self, program: &Path) -> LastingPath {
         let place = self.locate(program);
         let lasting = match place {
-            ProgramPlace::Permanent | ProgramPlace::Copy(_) => Some(program.to_owned()),
+            ProgramPlace::Permanent | ProgramPlace::Copy(_) | ProgramPlace::Bundle => {
+                Some(program.to_owned())
+            }
             ProgramPlace::HomebrewCellar => homebrew_link(program),
             ProgramPlace::Cache(_) | ProgramPlace::TemporaryFolder => None,
         };
@@ -359,7 +381,7 @@ impl ProgramCopies {
             ProgramPlace::Copy(version) if version < ProgramVersion::this() => {
                 Some(OutdatedProgram::EarlierVersion(version))
             }
-            ProgramPlace::Permanent => None,
+            ProgramPlace::Permanent | ProgramPlace::Bundle => None,
             _ if !path.exists() => Some(OutdatedProgram::Missing),
             ProgramPlace::Copy(_) => None,
             place => Some(OutdatedProgram::Vanishing(place)),

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 
 use super::output::{print, print_wrapped};
-use super::own_command::own_command;
 use super::prompt::Stopped;
 use super::reload::{Sighup, spawn_reloads};
 use super::style::Style;
@@ -24,6 +23,7 @@ use crate::cli::{BatchCommand, BatchShowArgs, Global, SIMULATOR_URL, StateArgs};
 use crate::config::{ConfigFile, UserFolders};
 use crate::dialing::ledger::{BatchId, BatchState, RowState};
 use crate::dialing::outcome::DialError;
+use crate::own_command::own_command;
 use crate::runtime::{self, HttpExtras, Runtime};
 
 use self::table::{render_rows, render_table};
@@ -58,7 +58,8 @@ pub(super) async fn run(
     ensure!(
         global.sandbox != Some(None) || matches!(command, BatchCommand::Run(_)),
         "the simulator inside this program is a new one each time, so it has no batches: name one that keeps running, \
-         such as --sandbox={SIMULATOR_URL}, which `callingbox-mcp sandbox` starts"
+         such as --sandbox={SIMULATOR_URL}, which `{} sandbox` starts",
+        own_command()
     );
     let shared = runtime::open_shared_state(state, file)?;
     let extras = HttpExtras { shared, ..HttpExtras::default() };
@@ -107,7 +108,7 @@ impl BatchSession<'_> {
 
     /// A command line for the same environment, to show to the user.
     fn command(&self, command: &str) -> String {
-        self.global.command_line(&own_command(), command)
+        self.global.command_line(own_command(), command)
     }
 
     async fn list(&self) -> anyhow::Result<()> {
@@ -176,8 +177,9 @@ impl BatchSession<'_> {
 pub(super) fn parse_id(text: &str) -> anyhow::Result<BatchId> {
     BatchId::parse(text).ok().with_context(|| {
         format!(
-            "`{}` is not the id of a batch; `callingbox-mcp batch list` lists them",
-            callingbox::shown_text::one_line(text, 60)
+            "`{}` is not the id of a batch; `{} batch list` lists them",
+            callingbox::shown_text::one_line(text, 60),
+            own_command()
         )
     })
 }

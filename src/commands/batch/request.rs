@@ -17,6 +17,7 @@ use crate::dialing::caller::CallerName;
 use crate::dialing::destination::CountryCode;
 use crate::dialing::ledger::{BatchTask, IdempotencyKey, Person, RetryPolicy, StopCondition};
 use crate::dialing::policy::MetadataSource;
+use crate::own_command::own_command;
 use crate::suggest::UnknownName;
 use callingbox::{Agent, AgentType, E164, PageRequest};
 
@@ -162,7 +163,7 @@ fn list_names(agents: &[Agent]) -> String {
         agents.iter().filter_map(|agent| agent.name.as_deref()).take(20).collect();
     match names.as_slice() {
         [] => {
-            "this account has none that places calls; `callingbox-mcp setup` makes one".to_owned()
+            format!("this account has none that places calls; `{} setup` makes one", own_command())
         }
         names => callingbox::shown_text::one_line(&names.join(", "), 400),
     }

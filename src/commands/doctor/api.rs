@@ -7,13 +7,13 @@ use jiff::Timestamp;
 
 use super::finding::Finding;
 use crate::cli::{self, Global};
-use crate::commands::own_command::own_command;
 use crate::commands::ready_agent::find_ready_agent;
 use crate::config::{self, ConfigFile, KeySource, NetworkVariableError, UserFolders};
 use crate::dialing::disclosure::{DisclosureDecision, DisclosureMode, DisclosureRules};
 use crate::dialing::opt_outs::RESULT_FIELD;
 use crate::env_var::read_env_var;
 use crate::mcp::reply::text::one_line;
+use crate::own_command::own_command;
 use crate::protected_file::{can_others_read, check_writers, hide_command};
 use crate::runtime::{self, SimulatorConnection, client_config};
 use crate::system::Os;
@@ -57,7 +57,7 @@ pub(super) async fn check_api(
     file: &ConfigFile,
     folders: &UserFolders,
 ) -> Vec<Finding> {
-    let setup = global.command_line(&own_command(), "setup");
+    let setup = global.command_line(own_command(), "setup");
     match &global.sandbox {
         Some(url) => check_simulator(url.as_deref(), global, file, &setup).await,
         None => check_live_api(file, folders, &setup).await,

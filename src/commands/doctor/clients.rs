@@ -16,7 +16,6 @@ use tokio::process::Command;
 use super::finding::Finding;
 use crate::cli::{self, Cli, Global, parse_server_name};
 use crate::commands::install::install_command;
-use crate::commands::own_command::own_command;
 use crate::config::{self, UserFolders};
 use crate::env_var::NotUtf8;
 use crate::install::{
@@ -24,6 +23,7 @@ use crate::install::{
 };
 use crate::mcp::card;
 use crate::mcp::reply::text::shorten_reason;
+use crate::own_command::own_command;
 use crate::runtime;
 
 /// How long a server may take to start and to list its tools.

@@ -11,6 +11,7 @@ use super::{Action, Policy, PolicyMode, Rule, TimeRange};
 use crate::dialing::caller::CallerName;
 use crate::dialing::destination::{CountryCode, Destination, NumberFault, NumberType, TimeZones};
 use crate::dialing::limits::{self, Limit, LimitReached, Usage};
+use crate::own_command::own_command;
 use callingbox::E164;
 use callingbox::MilliCents;
 
@@ -606,7 +607,10 @@ fn refuse(rule_match: RuleMatch) -> PolicyRefusal {
         RuleName::Never(_) | RuleName::Impossible => "No setting changes this.".to_owned(),
         RuleName::NotCanonical => "Call that number instead.".to_owned(),
         RuleName::OptedOut => {
-            "No calling rule changes this; `callingbox-mcp optout list` shows the entry.".to_owned()
+            format!(
+                "No calling rule changes this; `{} optout list` shows the entry.",
+                own_command()
+            )
         }
         RuleName::Rule(name) => {
             format!("The user can change the rule `{name}` under [[rules]] in the calling rules.")

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::super::tenant::Identity;
+use crate::own_command::own_command;
 use crate::protected_file::ChangeableByOthers;
 use crate::text_file::read_text;
 use crate::toml_error::describe_toml_error;
@@ -111,7 +112,7 @@ pub enum TokenFileError {
     Invalid { path: PathBuf, message: String },
     #[error("there is a token `{0}` already; revoke it first or choose another name")]
     NameTaken(String),
-    #[error("there is no token `{0}`; `callingbox-mcp token list` shows the existing tokens")]
+    #[error("there is no token `{0}`; `{program} token list` shows the existing tokens", program = own_command())]
     UnknownName(String),
     #[error("{0:?} is not a name for a token: a name has 1 to 64 letters, digits, `-`, `_` or `.`")]
     InvalidName(String),

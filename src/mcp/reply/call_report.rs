@@ -20,6 +20,7 @@ use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self, FencedContent, UntrustedFence};
+use crate::own_command::own_command;
 use crate::watch::CallProgress;
 use callingbox::{
     AgentId, Call, CallDirection, CallId, E164, Error, MilliCents, OpenEnum, ResultStatus,
@@ -322,9 +323,11 @@ impl CallLength {
 /// What became of a wish not to be called again, and how a person corrects a mistake.
 fn describe_opt_out(call: &Call, entry: &OptOutEntry) -> (String, Option<NextStep>) {
     let masked = other_party(call).map_or_else(|| "the caller".to_owned(), E164::masked);
-    let correct = NextStep::person(
-        "Tell the user; if it is a mistake (\"not at work\" is not \"never\"), they can correct the list with `callingbox-mcp optout` in a terminal.",
+    let correct = format!(
+        "Tell the user; if it is a mistake (\"not at work\" is not \"never\"), they can correct the list with `{} optout` in a terminal.",
+        own_command()
     );
+    let correct = NextStep::Person(correct.into());
     match entry {
         OptOutEntry::Listed(_) => (
             format!(

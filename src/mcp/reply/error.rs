@@ -14,6 +14,7 @@ use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::next_step::{self, NextStep};
 use crate::mcp::reply::text;
+use crate::own_command::own_command;
 use callingbox::{self, ApiOperation, CallId, Effect};
 
 /// The kinds of errors that a caller can distinguish.
@@ -100,9 +101,12 @@ const DIAGNOSE: NextStep =
     NextStep::Command { args: "doctor", hint: "diagnoses the connection to CallingBox" };
 
 /// The same where the simulator cannot be reached.
-const RESTART_SIMULATOR: NextStep = NextStep::person(
-    "If this continues, tell the user that the simulator does not answer: `callingbox-mcp sandbox` starts another one, without the earlier records.",
-);
+fn restart_simulator() -> NextStep {
+    let program = own_command();
+    NextStep::Person(
+        format!("If this continues, tell the user that the simulator does not answer: `{program} sandbox` starts another one, without the earlier records.").into(),
+    )
+}
 
 /// Why a record that was there a moment ago may be gone: a client that restarts also restarts the simulator
 /// inside this server.
@@ -217,7 +221,7 @@ impl ToolError {
                 }
                 _ => {
                     let steps = self.next.iter_mut().filter(|step| **step == DIAGNOSE);
-                    steps.for_each(|step| *step = RESTART_SIMULATOR);
+                    steps.for_each(|step| *step = restart_simulator());
                 }
             }
         }
@@ -565,7 +569,7 @@ mod tests {
         let text = |step: NextStep| next_step::render(&[step], &tools(Environment::Sandbox));
         for (class, step, simulated) in [
             (ErrorCode::InsufficientCredit, ADD_CREDIT, ADD_SIMULATED_CREDIT),
-            (ErrorCode::Unavailable, DIAGNOSE, RESTART_SIMULATOR),
+            (ErrorCode::Unavailable, DIAGNOSE, restart_simulator()),
             (ErrorCode::Conflict, REPLACE_KEY, REPLACE_KEY),
         ] {
             let error = ToolError::new(class, "it failed").with_next([step.clone()]);

@@ -6,13 +6,14 @@ use std::borrow::Cow;
 use crate::account::Environment;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
+use crate::own_command::own_command;
 
 /// One step that an answer or a failure suggests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextStep {
     /// Call a tool; the hint is the predicate of a sentence whose subject is the tool.
     Tool { name: ToolName, hint: Cow<'static, str> },
-    /// Have the user run `callingbox-mcp` with these arguments; the hint says what it does then.
+    /// Have the user run this program with these arguments; the hint says what it does then.
     Command { args: &'static str, hint: &'static str },
     /// An instruction that needs neither, as a sentence: mostly what to tell the user.
     Person(Cow<'static, str>),
@@ -38,7 +39,8 @@ impl NextStep {
                     Environment::Live => "",
                     Environment::Sandbox => "--sandbox ",
                 };
-                Some(format!("Ask the user to run `callingbox-mcp {flag}{args}`, which {hint}."))
+                let program = own_command();
+                Some(format!("Ask the user to run `{program} {flag}{args}`, which {hint}."))
             }
             Self::Person(text) => Some(text.to_string()),
         }

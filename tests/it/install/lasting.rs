@@ -1,8 +1,9 @@
 //! `install` of a program that a package runner started, with the real binary in a cache: the entry names a copy that
 //! stays, `doctor` and `--upgrade` notice what does not, and `--uninstall` leaves nothing.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -38,15 +39,19 @@ impl Home {
         self.path(&format!(".local/share/callingbox-mcp/bin/{version}/callingbox-mcp"))
     }
 
-    fn start(&self, program: &Path, arguments: &[&str]) -> Output {
-        Command::new(program)
+    fn command(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .env_clear()
             .env("HOME", self.dir.path())
             .env("TMPDIR", self.path("tmp"))
-            .current_dir(self.dir.path())
-            .output()
-            .unwrap()
+            .current_dir(self.dir.path());
+        command
+    }
+
+    fn start(&self, program: &Path, arguments: &[&str]) -> Output {
+        self.command(program, arguments).output().unwrap()
     }
 
     /// Runs the program in the cache, and returns its output.
@@ -258,4 +263,36 @@ fn commands_to_type_begin_with_the_package_runner() {
     );
     let said = home.run(&["install", "gemini"]);
     assert!(said.contains("`npx -y callingbox-mcp setup` asks for it"), "{said}");
+}
+
+#[test]
+fn the_server_names_a_command_that_the_user_can_type() {
+    let home = Home::new();
+    let copy = home.place_copy(VERSION);
+    let bundle = home.path("Claude Extensions/local.mcpb.callingbox/server/callingbox-mcp");
+    std::fs::create_dir_all(bundle.parent().unwrap()).unwrap();
+    std::fs::hard_link(BINARY, &bundle).unwrap();
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+        "name": "list_agents",
+        "arguments": {},
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {},
+        },
+    }});
+    for (program, typed) in [
+        (&home.program, "npx -y callingbox-mcp".to_owned()),
+        (&copy, copy.display().to_string()),
+        (&bundle, format!("\"{}\"", bundle.display())),
+        (&PathBuf::from(BINARY), "callingbox-mcp".to_owned()),
+    ] {
+        let mut server = home.command(program, &["stdio"]);
+        let mut server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        writeln!(server.stdin.take().unwrap(), "{request}").unwrap();
+        let output = server.wait_with_output().unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let said = answer["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(said.contains(&format!("`{typed} setup`")), "{said}");
+    }
 }

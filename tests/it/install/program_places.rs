@@ -86,6 +86,11 @@ fn caches_and_temporary_folders_are_known_on_each_system() {
         ),
         ("/var/folders/x1/abc/T/callingbox-mcp".into(), ProgramPlace::TemporaryFolder),
         ("/private/tmp/callingbox-mcp".into(), ProgramPlace::TemporaryFolder),
+        (
+            "/Users/me/Library/Application Support/Claude/Claude Extensions/x/server/callingbox-mcp"
+                .into(),
+            ProgramPlace::Bundle,
+        ),
         ("/usr/local/bin/callingbox-mcp".into(), ProgramPlace::Permanent),
         ("/opt/homebrew/bin/callingbox-mcp".into(), ProgramPlace::Permanent),
         (
@@ -104,6 +109,11 @@ fn caches_and_temporary_folders_are_known_on_each_system() {
         (format!(r"{local}\pipx\pipx\Cache\8c1\Scripts\callingbox-mcp.exe"), cache(PipxRun)),
         (format!(r"{local}\Temp\x\callingbox-mcp.exe"), ProgramPlace::TemporaryFolder),
         (format!("{local}/temp/callingbox-mcp.exe").to_lowercase(), ProgramPlace::TemporaryFolder),
+        (
+            r"C:\Users\me\AppData\Roaming\Claude\Claude Extensions\x\server\callingbox-mcp.exe"
+                .into(),
+            ProgramPlace::Bundle,
+        ),
         (r"C:\Users\me\.cargo\bin\callingbox-mcp.exe".into(), ProgramPlace::Permanent),
         (
             r"C:\Users\me\scoop\apps\callingbox-mcp\current\callingbox-mcp.exe".into(),

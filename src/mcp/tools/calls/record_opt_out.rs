@@ -25,6 +25,7 @@ use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::ordering;
+use crate::own_command::own_command;
 use crate::toolset::Toolset;
 use callingbox::{CallId, E164};
 
@@ -113,8 +114,8 @@ fn limit_reached() -> ToolError {
         ),
     )
     .with_retry(Retry::Later)
-    .with_next([NextStep::person(
-        "Tell the user: `callingbox-mcp optout add` in a terminal records more.",
+    .with_next([NextStep::Person(
+        format!("Tell the user: `{} optout add` in a terminal records more.", own_command()).into(),
     )])
 }
 
