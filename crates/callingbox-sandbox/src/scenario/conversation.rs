@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::brief::AgentBrief;
 use super::fields::{Topic, find_topic, spoken_name};
-use super::persona::Identity;
+use super::persona::{Identity, must_disclose};
 use super::phrases::{Phrases, ValuePhrases, fill};
 use super::script::{FieldType, Role, Script};
 use super::table::Speech;
@@ -217,7 +217,14 @@ impl<'a> Dialogue<'a> {
             (None, None) => &lines.greeting,
         };
         let greeting = fill(template, "name", identity.name.as_deref().unwrap_or_default());
-        fill(&greeting, "organization", identity.organization.as_deref().unwrap_or_default())
+        let organization = identity.organization.as_deref().unwrap_or_default();
+        let greeting = fill(&greeting, "organization", organization);
+        let texts = [self.brief.persona, self.brief.instructions];
+        if texts.into_iter().flatten().any(must_disclose) {
+            format!("{greeting} {}", lines.disclosure)
+        } else {
+            greeting
+        }
     }
 
     /// Why the agent calls, with the facts of the context that belong to it.

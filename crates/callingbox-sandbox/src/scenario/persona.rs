@@ -1,4 +1,5 @@
-//! Finds the name of the agent and of its organization in a persona. Nothing else of a persona is ever spoken.
+//! Finds the name of the agent and of its organization in a persona, and whether a text obliges the agent to say at the
+//! beginning that it is an AI. Nothing else of a persona is ever spoken.
 
 use super::phrases::Phrases;
 
@@ -42,6 +43,18 @@ impl Identity {
         let organization = Phrases::all().iter().find_map(|one| find_organization(first, one));
         Self { name: None, organization }
     }
+}
+
+/// Whether a sentence of a text, in any language, obliges the agent to say at the beginning that it is an AI.
+pub(super) fn must_disclose(text: &str) -> bool {
+    split_sentences(text).iter().any(|words| {
+        let sentence = words.join(" ");
+        let mut languages = Phrases::all().iter();
+        languages.any(|phrases| {
+            phrases.beginnings.iter().any(|beginning| sentence.starts_with(beginning.as_str()))
+                && sentence.split(|c: char| !c.is_alphanumeric()).any(|word| word == phrases.ai)
+        })
+    })
 }
 
 fn split_sentences(text: &str) -> Vec<Vec<&str>> {
@@ -104,6 +117,19 @@ fn join_name(words: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_about_the_beginning_obliges_the_agent() {
+        for (text, expected) in [
+            ("Be brief. At the beginning of the call, say that you are an AI assistant.", true),
+            ("Sagen Sie zu Beginn des Gesprächs, dass Sie ein KI-Assistent sind. Danke.", true),
+            ("If asked, say that you are an AI assistant.", false),
+            ("At the beginning of the call, say hello.", false),
+            ("", false),
+        ] {
+            assert_eq!(must_disclose(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn name_and_organization_are_found() {

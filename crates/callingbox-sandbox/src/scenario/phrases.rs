@@ -32,6 +32,10 @@ pub(super) struct Phrases {
     pub(super) you_are: Vec<String>,
     pub(super) prepositions: Vec<String>,
     pub(super) work: Vec<String>,
+    /// How a sentence begins that says what the agent says first.
+    pub(super) beginnings: Vec<String>,
+    /// The words of such a sentence that mean an AI.
+    pub(super) ai: String,
     pub(super) small_talk: Vec<[String; 2]>,
     pub(super) lines: Lines,
     pub(super) facts: BTreeMap<String, String>,
@@ -50,6 +54,7 @@ pub(super) struct Lines {
     pub(super) greeting_name: String,
     pub(super) greeting_organization: String,
     pub(super) greeting: String,
+    pub(super) disclosure: String,
     pub(super) ask_for: String,
     pub(super) speaking: String,
     pub(super) what_about: String,
