@@ -23,7 +23,7 @@ use crate::dialing::ledger::{
 use crate::dialing::limits::OrderKind;
 use crate::dialing::opt_outs::OPTED_OUT;
 use crate::dialing::order::CALL_HOLD;
-use crate::dialing::policy::{AttemptDecision, Decision, PolicyInput};
+use crate::dialing::policy::{AttemptDecision, Decision, MetadataSource, PolicyInput};
 use crate::dialing::rules::DialingRules;
 use callingbox::{Agent, AgentId, E164, MilliCents};
 
@@ -42,6 +42,8 @@ pub struct PreparedBatch {
     pub disclosure: DisclosureRules,
     /// What the texts lack that tell the agent to say that it is an AI.
     pub disclosure_reminder: Option<String>,
+    /// Whether a row is called by a record that a model wrote.
+    pub has_model_record: bool,
     /// Whether a rule with `batch = true` allows each row.
     allows_batch: bool,
 }
@@ -63,6 +65,7 @@ impl PreparedBatch {
                 environment: account.environment(),
                 people: self.waiting_rows().count(),
                 has_reason: !self.reasons.is_empty(),
+                has_model_record: self.has_model_record,
                 allows_batch: self.allows_batch,
                 client_can_ask,
                 require_human: rules.require_human,
@@ -232,7 +235,9 @@ async fn check_rows(
             refuse_row(row, OPTED_OUT.to_owned());
         }
     }
-    let (mut reasons, mut allows_batch) = (Vec::new(), true);
+    let (mut reasons, mut allows_batch, mut has_model_record) = (Vec::new(), true, false);
+    let is_of_model =
+        record.task.as_ref().is_none_or(|task| task.metadata_source == MetadataSource::Model);
     let disclosure = rules.disclosure.clone();
     let mut disclosure_reminder = None;
     let never_asks =
@@ -260,12 +265,14 @@ async fn check_rows(
                 continue;
             }
         }
+        let hangs_on_record = is_of_model && decision.hangs_on_model_record();
         match decision.decision {
             Decision::Refuse(refusal) => refuse_row(row, refusal.reason),
             Decision::Ask(reason) if never_asks && !allowed => {
                 refuse_row(row, format!("the user would have to be asked, and never is: {reason}"));
             }
             Decision::Ask(reason) => {
+                has_model_record |= hangs_on_record;
                 row.asked_by = Some(decision.rule.to_string());
                 allows_batch = false;
                 if !reasons.contains(&reason) {
@@ -323,6 +330,7 @@ async fn check_rows(
         reasons,
         disclosure,
         disclosure_reminder,
+        has_model_record,
         allows_batch,
     })
 }

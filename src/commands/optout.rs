@@ -13,7 +13,7 @@ use super::prompt::{Prompter, unless_interrupted};
 use crate::cli::{Global, OptOutArgs, OptOutCommand};
 use crate::config::{ConfigFile, UserFolders};
 use crate::dialing::caller::CallerName;
-use crate::dialing::destination::{NumberType, parse_callee};
+use crate::dialing::destination::{NumberType, canonical_form, parse_callee};
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::{MAX_PAGE, OptOut, OptOutSource, RecordOptOutResult};
 use crate::dialing::opt_outs::OptOutRequest;
@@ -85,7 +85,7 @@ fn parse_number(text: &str) -> Result<E164, String> {
         Some(refusal) if refusal.rule == RuleName::Never(NumberType::Emergency) => {
             Err(refusal.describe_for_person())
         }
-        _ => Ok(number),
+        _ => Ok(canonical_form(&number)),
     }
 }
 

@@ -24,6 +24,13 @@ pub enum ConfirmMode {
 /// What helps where the user's own answer is needed and the client cannot get it.
 pub const CANNOT_ASK_REMEDY: &str = "The user can use a client that asks its user (MCP elicitation), or set require_human = false under [dialing].";
 
+/// The same where the record of a model is what needs the answer.
+pub const RECORD_REMEDY: &str =
+    "The user can use a client that asks its user (MCP elicitation) or shows the call card.";
+
+const RECORD_NEEDS_ANSWER: &str =
+    "it counts only with the user's own answer, and this client cannot ask its user";
+
 /// The facts that the decision depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConfirmContext {
@@ -62,6 +69,14 @@ pub fn confirmation_required(
     let is_first_call = kind == OrderKind::Call && !known_destination;
     let (rule, reason) = match &decision.decision {
         Decision::Refuse(refusal) => return Confirmation::Refuse(refusal.clone()),
+        Decision::Ask(reason) if decision.hangs_on_model_record() && !client_can_ask => {
+            return Confirmation::Refuse(PolicyRefusal {
+                rule: decision.rule.clone(),
+                reason: format!("{reason}; {RECORD_NEEDS_ANSWER}"),
+                until: None,
+                remedy: RECORD_REMEDY.to_owned(),
+            });
+        }
         Decision::Ask(reason) => (decision.rule.clone(), reason.clone()),
         Decision::Allow => {
             let reason = if mode == ConfirmMode::Always {
@@ -122,6 +137,8 @@ pub struct BatchConfirmContext {
     pub people: usize,
     /// Whether a rule asks for one of them, or one of them was never called before.
     pub has_reason: bool,
+    /// Whether one of them is called by a record that a model wrote.
+    pub has_model_record: bool,
     /// Whether a rule with `batch = true` allows each of them.
     pub allows_batch: bool,
     pub client_can_ask: bool,
@@ -138,6 +155,7 @@ pub fn batch_confirmation_required(
         environment,
         people,
         has_reason,
+        has_model_record,
         allows_batch,
         client_can_ask,
         require_human,
@@ -160,6 +178,10 @@ pub fn batch_confirmation_required(
     } else {
         return Confirmation::NotRequired;
     };
+    if has_model_record && !client_can_ask {
+        let reason = format!("the model wrote the record that a rule needs; {RECORD_NEEDS_ANSWER}");
+        return refuse("require_metadata", &reason, RECORD_REMEDY);
+    }
     if require_human && !client_can_ask {
         return refuse(
             "require_human",
@@ -259,6 +281,59 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_a_model_counts_only_where_the_user_can_be_asked() {
+        use ConfirmMode::{Always, Auto, Never};
+        let decision = PolicyDecision {
+            decision: Decision::Ask("the model wrote".to_owned()),
+            rule: RuleName::Default,
+            shadow: Vec::new(),
+            explanation: Vec::new(),
+            required_metadata: vec!["consent".to_owned()],
+        };
+        for mode in [Never, Auto, Always] {
+            for (client_can_ask, require_human) in
+                [(true, false), (true, true), (false, false), (false, true)]
+            {
+                let kind = OrderKind::Call;
+                let (known_destination, is_live) = (true, true);
+                let context = ConfirmContext {
+                    kind,
+                    known_destination,
+                    client_can_ask,
+                    is_live,
+                    require_human,
+                };
+                let call = confirmation_required(mode, &decision, context);
+                let batch = batch_confirmation_required(
+                    mode,
+                    BatchConfirmContext {
+                        environment: Environment::Sandbox,
+                        people: 1,
+                        has_reason: true,
+                        has_model_record: true,
+                        allows_batch: false,
+                        client_can_ask,
+                        require_human,
+                    },
+                );
+                let is_asked = client_can_ask && (mode != Never || require_human);
+                for confirmation in [call, batch] {
+                    let case = (mode, client_can_ask, require_human);
+                    assert_eq!(
+                        matches!(confirmation, Confirmation::Ask(_)),
+                        is_asked,
+                        "{case:?}: {confirmation:?}"
+                    );
+                    assert!(
+                        is_asked || matches!(confirmation, Confirmation::Refuse(_)),
+                        "{case:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_list_needs_a_yes_outside_the_sandbox() {
         use ConfirmMode::{Always, Auto, Never};
         use Environment::{Live, Sandbox};
@@ -284,6 +359,7 @@ mod tests {
                         environment,
                         people,
                         has_reason,
+                        has_model_record: false,
                         allows_batch,
                         client_can_ask,
                         require_human,

@@ -93,6 +93,7 @@ impl DialingRules {
                     .to_owned(),
             );
         }
+        parts.extend(self.disclosure.describe().map(str::to_owned));
         join_parts(&parts)
     }
 
@@ -128,13 +129,18 @@ impl DialingRules {
             (Confirmation::Ask(reason), Confirmation::Refuse(_)) => (
                 self.describe_question(decision, &reason),
                 Some(
-                    "a client that cannot ask its user is refused (require_human = true)"
-                        .to_owned(),
+                    if self.require_human {
+                        "a client that cannot ask its user is refused (require_human = true)"
+                    } else {
+                        "a client that cannot ask its user is refused"
+                    }
+                    .to_owned(),
                 ),
             ),
         };
         let mut lines = self.policy.explanation_lines(request, decision, line);
         lines.extend(client.map(|client| format!("client     {client}")));
+        lines.extend(self.disclosure.describe().map(|text| format!("disclosure {text}")));
         lines.join("\n")
     }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::call_outcome::CallEnd;
 use super::caller::CallerName;
+use super::destination::canonical_form;
 use super::dialer::Dialer;
 use super::ledger::{
     AccountRef, Callee, DestinationHash, Ledger, LedgerError, OptOut, OptOutSource,
@@ -101,6 +102,8 @@ impl Dialer {
     ) -> Result<RecordOptOutResult, LedgerError> {
         let OptOutRequest { number, source, call, caller, reason, expires_at } = request;
         let now = self.now().await.dialing;
+        // Calls are dialed by the one form that a telephone's number has.
+        let number = canonical_form(&number);
         let mut entry = OptOut::new(account, number, source, caller, &reason, now);
         entry.remote_id = call.map(|call| call.as_str().to_owned());
         entry.expires_at = expires_at;
@@ -168,7 +171,8 @@ impl Dialer {
         let Some(number) = other_party(call) else { return Ok(None) };
         let account = self.account().await?;
         let ledger = self.ledger().await?;
-        let entries = ledger.list_opt_outs_of(account.id(), &account.hash(number)).await?;
+        let callee = account.hash(&canonical_form(number));
+        let entries = ledger.list_opt_outs_of(account.id(), &callee).await?;
         let now = self.now().await.dialing;
         let is_of_call = |entry: &&OptOut| entry.remote_id.as_deref() == Some(call.id.as_str());
         let listed = entries.iter().rev().find(|entry| entry.is_in_force(now));

@@ -165,7 +165,7 @@ fn only_what_rings_or_costs_money_is_described_differently_in_the_sandbox() {
     let expected = [
         (
             "place_call",
-            "Rings a real telephone immediately, and an AI agent speaks with the person who answers.",
+            "Rings a real telephone, and an AI agent speaks with the person who answers.",
             "Places a simulated call: no telephone rings and nothing is charged.",
         ),
         (

@@ -17,6 +17,8 @@ use callingbox::E164;
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 const NUMBER_COLUMN: &str = "to";
 const NAME_COLUMN: &str = "name";
+/// How the name of a column begins whose cells are stored with the call and not given to the agent.
+const METADATA_PREFIX: &str = "metadata.";
 const BYTE_ORDER_MARK: char = '\u{FEFF}';
 
 /// The people of a file.
@@ -151,6 +153,7 @@ fn find_open_quote(text: &str, delimiter: u8) -> Option<u64> {
 struct Columns {
     number: usize,
     name: Option<usize>,
+    metadata: Vec<(usize, String)>,
     /// The other columns with a name.
     facts: Vec<(usize, String)>,
     count: usize,
@@ -178,12 +181,17 @@ impl Columns {
         for column in names.iter().filter(|column| !column.is_empty()) {
             ensure!(seen.insert(column.to_lowercase()), "two columns are named `{column}`");
         }
-        let is_fact = |(index, column): &(usize, &&str)| {
-            !column.is_empty() && *index != number && Some(*index) != name
-        };
-        let facts = names.iter().enumerate().filter(is_fact);
-        let facts = facts.map(|(index, column)| (index, (*column).to_owned())).collect();
-        Ok(Self { number, name, facts, count: names.len() })
+        let (mut metadata, mut facts) = (Vec::new(), Vec::new());
+        for (index, column) in names.iter().enumerate() {
+            if column.is_empty() || index == number || Some(index) == name {
+                continue;
+            }
+            match column.strip_prefix(METADATA_PREFIX).filter(|key| !key.is_empty()) {
+                Some(key) => metadata.push((index, key.to_owned())),
+                None => facts.push((index, (*column).to_owned())),
+            }
+        }
+        Ok(Self { number, name, metadata, facts, count: names.len() })
     }
 
     fn read_person(
@@ -197,13 +205,15 @@ impl Columns {
         let cell = |index: usize| record.get(index).map(str::trim).filter(|cell| !cell.is_empty());
         let text = cell(self.number).ok_or("the number is missing")?;
         let (number, is_completed) = parse_number(text, region)?;
-        let facts: Map<String, Value> = self
-            .facts
-            .iter()
-            .filter_map(|(index, name)| Some((name.clone(), cell(*index)?.into())))
-            .collect();
+        let read = |columns: &[(usize, String)]| {
+            let cells = columns.iter();
+            let cells =
+                cells.filter_map(|(index, name)| Some((name.clone(), cell(*index)?.into())));
+            let cells: Map<String, Value> = cells.collect();
+            (!cells.is_empty()).then_some(cells)
+        };
         let name = self.name.and_then(cell).map(str::to_owned);
-        let person = Person { name, context: (!facts.is_empty()).then_some(facts), metadata: None };
+        let person = Person { name, context: read(&self.facts), metadata: read(&self.metadata) };
         Ok(ReadPerson { number, person, is_completed })
     }
 }

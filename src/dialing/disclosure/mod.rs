@@ -1,17 +1,20 @@
-//! Whether the texts of a call tell the agent to say at the beginning that it is an AI, and what the setting
-//! `disclosure` makes of it. Compares texts with the sentences of a table. Does not know what an agent will say.
+//! Whether the texts of a call tell the agent to say at the beginning that it is an AI, what the setting `disclosure` makes of
+//! it, and whether the agent said it. Compares texts with the sentences of a table. Does not know what an agent will say.
 
 mod sentences;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::sentences::{Language, find_forbidding, is_disclosing};
+use self::sentences::{Language, find_forbidding, is_disclosing, says_ai};
 use super::policy::{PolicyRefusal, RuleName};
 use callingbox::{Agent, AgentType, OpenEnum};
 
 /// The most characters of the instructions of a call, as the API takes them.
 const MAX_INSTRUCTIONS: usize = 20_000;
+
+/// How many lines of the agent are the beginning of a call.
+const MAX_FIRST_LINES: usize = 3;
 
 /// The language of an agent that names none.
 const DEFAULT_LANGUAGE: &str = "en";
@@ -62,11 +65,48 @@ enum TextFinding {
     UnknownLanguage(String),
 }
 
+/// Whether an agent said at the beginning of a call that it is an AI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpokenDisclosure {
+    Said,
+    /// Its first lines have no words of the table that say it, or words that deny it.
+    NotFound,
+    NoTranscript,
+}
+
+impl SpokenDisclosure {
+    /// From the lines of the agent, in their order.
+    pub fn from_agent_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
+        let first: Vec<&str> = lines.into_iter().take(MAX_FIRST_LINES).collect();
+        match first.as_slice() {
+            [] => Self::NoTranscript,
+            first if says_ai(&first.join(" ")) => Self::Said,
+            _ => Self::NotFound,
+        }
+    }
+}
+
 impl DisclosureRules {
-    /// Whether no call may be sent before its agent was read.
+    /// Whether each agent must be told to say it: no call may be sent before its agent was read, and the transcript shows
+    /// whether the agent said it.
     #[must_use]
-    pub fn needs_agent(&self) -> bool {
+    pub fn is_binding(&self) -> bool {
         matches!(self.mode, DisclosureMode::Require | DisclosureMode::Add)
+    }
+
+    /// What the setting does to calls; `None` if each is sent as it is.
+    #[must_use]
+    pub const fn describe(&self) -> Option<&'static str> {
+        match self.mode {
+            DisclosureMode::Remind | DisclosureMode::Off => None,
+            DisclosureMode::Require => Some(
+                "calls whose texts do not tell the agent to say at the beginning that it is an AI are refused",
+            ),
+            DisclosureMode::Add => Some(
+                "calls whose texts do not tell the agent to say at the beginning that it is an AI are sent with such a sentence",
+            ),
+        }
     }
 
     /// What becomes of a call by this agent; `instructions` are those of the call, which replace the agent's.

@@ -18,6 +18,8 @@ pub(super) enum SentenceKind {
     Also,
     Forbids,
     Claims,
+    Says,
+    Denies,
 }
 
 pub(super) struct Row {
@@ -40,10 +42,18 @@ impl Row {
             "also" => SentenceKind::Also,
             "forbids" => SentenceKind::Forbids,
             "claims" => SentenceKind::Claims,
+            "says" => SentenceKind::Says,
+            "denies" => SentenceKind::Denies,
             _ => return None,
         };
         let folded = fold(sentence).trim_end_matches(ends_sentence).to_owned();
         Some(Self { language, kind, sentence, folded })
+    }
+
+    /// Whether the words of the row are in a text, which is folded.
+    fn is_in(&self, text: &str) -> bool {
+        occurrences(text, &self.folded)
+            .any(|(before, after)| is_word_boundary(&self.folded, before, after))
     }
 }
 
@@ -95,19 +105,21 @@ pub(super) fn is_disclosing(text: &str) -> bool {
 /// The words of the table that forbid it in the text, in any language.
 pub(super) fn find_forbidding(text: &str) -> Option<&'static str> {
     let text = fold(text);
-    let row = table().iter().find(|row| {
-        let mut found = occurrences(&text, &row.folded);
-        match row.kind {
-            SentenceKind::Forbids => {
-                found.any(|(before, after)| is_word_boundary(&row.folded, before, after))
-            }
-            SentenceKind::Claims => found.any(|(before, after)| {
-                starts_sentence(before) && is_word_boundary(&row.folded, before, after)
-            }),
-            SentenceKind::Add | SentenceKind::Behalf | SentenceKind::Also => false,
-        }
+    let row = table().iter().find(|row| match row.kind {
+        SentenceKind::Forbids => row.is_in(&text),
+        SentenceKind::Claims => occurrences(&text, &row.folded).any(|(before, after)| {
+            starts_sentence(before) && is_word_boundary(&row.folded, before, after)
+        }),
+        _ => false,
     })?;
     Some(row.sentence)
+}
+
+/// Whether words of the table, in any language, say that an AI speaks, and none deny it.
+pub(super) fn says_ai(words: &str) -> bool {
+    let words = fold(words);
+    let has = |kind| table().iter().any(|row| row.kind == kind && row.is_in(&words));
+    has(SentenceKind::Says) && !has(SentenceKind::Denies)
 }
 
 /// What is before and after each place where the words are in the text.

@@ -37,7 +37,9 @@ fn every_line_of_the_table_is_read_and_counts_as_what_it_is() {
         assert_eq!(count(SentenceKind::Add), 1, "{language}");
         assert_eq!(count(SentenceKind::Behalf), 1, "{language}");
         assert!((1..=5).contains(&count(SentenceKind::Also)), "{language}");
-        assert!(count(SentenceKind::Forbids) > 0, "{language}");
+        for kind in [SentenceKind::Forbids, SentenceKind::Says, SentenceKind::Denies] {
+            assert!(count(kind) > 0, "{language}");
+        }
     }
     for row in table() {
         assert!(languages.contains(&row.language), "{}", row.language);
@@ -48,6 +50,15 @@ fn every_line_of_the_table_is_read_and_counts_as_what_it_is() {
                 assert_eq!(decided, DisclosureDecision::Unchanged, "{}", row.sentence);
             }
             SentenceKind::Behalf => assert!(row.sentence.contains("{name}"), "{}", row.sentence),
+            SentenceKind::Says => {
+                let said = SpokenDisclosure::from_agent_lines(["Hello.", row.sentence]);
+                assert_eq!(said, SpokenDisclosure::Said, "{}", row.sentence);
+            }
+            SentenceKind::Denies => {
+                let line = format!("{} AI assistant", row.sentence);
+                let denied = SpokenDisclosure::from_agent_lines([line.as_str()]);
+                assert_eq!(denied, SpokenDisclosure::NotFound, "{}", row.sentence);
+            }
             SentenceKind::Forbids | SentenceKind::Claims => {
                 let DisclosureDecision::Refuse(refusal) = decided else {
                     panic!("{}", row.sentence)
@@ -165,5 +176,28 @@ fn inbound_agents_are_not_touched() {
     let inbound: Agent = serde_json::from_value(json!({"id": "agt_1", "type": "inbound"})).unwrap();
     for mode in [DisclosureMode::Remind, DisclosureMode::Require, DisclosureMode::Add] {
         assert_eq!(rules(mode).decide(&inbound, None), DisclosureDecision::Unchanged);
+    }
+}
+
+#[test]
+fn what_the_agent_said_first_counts() {
+    use SpokenDisclosure::{NoTranscript, NotFound, Said};
+    for (lines, expected) in [
+        (&[][..], NoTranscript),
+        (&["Hello, this is Mia, an AI\nassistant of Northside Dental."], Said),
+        (&["Hi!", "Am I speaking with Sam?", "I’m AN  AI."], Said),
+        (&["Guten Tag, hier ist Mia, die KI-Assistentin der Praxis Nord."], Said),
+        (&["こんにちは。ＡＩアシスタントの美亜です。"], Said),
+        (&["Hello, this is an automated assistant."], NotFound),
+        (&["Hello, this is Mia.", "I am not an AI assistant."], NotFound),
+        (&["Je ne suis pas une IA."], NotFound),
+        (&["I have a plan AID said.", "Said AI."], NotFound),
+        (&["Hello.", "It is about Tuesday.", "Thank you.", "I am an AI, since you ask."], NotFound),
+    ] {
+        assert_eq!(
+            SpokenDisclosure::from_agent_lines(lines.iter().copied()),
+            expected,
+            "{lines:?}"
+        );
     }
 }

@@ -148,6 +148,14 @@ pub struct PolicyDecision {
     pub required_metadata: Vec<String>,
 }
 
+impl PolicyDecision {
+    /// Whether it hangs on a record that a model wrote: only the user's own answer makes that count.
+    #[must_use]
+    pub fn hangs_on_model_record(&self) -> bool {
+        matches!(self.decision, Decision::Ask(_)) && !self.required_metadata.is_empty()
+    }
+}
+
 /// A refusal that depends on nothing else.
 impl From<PolicyRefusal> for PolicyDecision {
     fn from(refusal: PolicyRefusal) -> Self {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::dialing::call_outcome::CallOutcome;
+use crate::dialing::disclosure::SpokenDisclosure;
 use crate::dialing::opt_outs::other_party;
 use crate::dialing::order::{DISPATCH_KEY, call_price};
 use crate::mcp::call_details::{CallDetails, OptOutEntry};
@@ -24,7 +25,7 @@ use crate::own_command::own_command;
 use crate::watch::CallProgress;
 use callingbox::{
     AgentId, Call, CallDirection, CallId, E164, Error, MilliCents, OpenEnum, ResultStatus,
-    VoicemailAction,
+    TranscriptSegment, VoicemailAction,
 };
 
 /// How many lines of a conversation that goes on are shown.
@@ -95,10 +96,15 @@ pub struct CallReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     error: Option<String>,
-    /// Untrusted speech inside a fence: the last lines of a conversation that goes on, or the message on a machine.
+    /// Untrusted speech inside a fence: the last lines of a conversation that goes on or of a person who asked not to be
+    /// called again, or the message on a machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     words: Option<String>,
+    /// Whether the agent said at the beginning that it is an AI, where the configuration demands it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    disclosure: Option<SpokenDisclosure>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     metadata: Option<Map<String, Value>>,
@@ -131,6 +137,11 @@ impl CallReport {
             let (opt_out, step) = describe_opt_out(&call, entry);
             note = format!("{opt_out} {note}");
             steps.extend(step);
+        }
+        if details.disclosure == Some(SpokenDisclosure::NotFound) {
+            note.push_str(
+                " The agent's first lines have no sentence that is known to say that an AI speaks. Tell the user.",
+            );
         }
         let metadata = call.metadata.clone().map(without_dispatch_id);
         let length = CallLength::new(&call, details.now);
@@ -166,6 +177,7 @@ impl CallReport {
                 .billing_amount_milli_cents
                 .or_else(|| details.now.and(length.connected).map(call_price)),
             error: (outcome == CallOutcome::Failed && !error.is_empty()).then_some(error),
+            disclosure: details.disclosure,
             metadata: metadata.filter(|metadata| !metadata.is_empty()),
             trouble: None,
             is_final,
@@ -359,19 +371,11 @@ fn without_dispatch_id(mut metadata: Map<String, Value>) -> Map<String, Value> {
 /// The last lines of a conversation that goes on, or the message that the agent left on a machine, inside a fence.
 fn find_words(call: &Call, details: &CallDetails, outcome: CallOutcome) -> Option<String> {
     let lines = details.lines.as_ref().filter(|lines| !lines.is_empty())?;
-    if details.opt_out.is_some() {
-        // What the person said last, with which a mistake can be seen.
-        let words: Vec<String> = lines
-            .iter()
-            .filter(|line| line.role.as_deref() == Some("user"))
-            .map(|line| text::format_utterance(line, call.direction.as_ref()))
-            .collect();
-        let last = words.get(words.len().saturating_sub(LAST_LINES)..).unwrap_or_default();
-        return Some(UntrustedFence::new().wrap_block(FencedContent::Speech, &last.join("\n")));
-    }
     let skipped = match outcome {
+        _ if details.opt_out.is_some() => find_last_words(lines),
         CallOutcome::InProgress => lines.len().saturating_sub(LAST_LINES),
-        _ => 0,
+        CallOutcome::Voicemail => 0,
+        _ => return None,
     };
     let lines: Vec<String> = lines
         .iter()
@@ -379,6 +383,13 @@ fn find_words(call: &Call, details: &CallDetails, outcome: CallOutcome) -> Optio
         .map(|line| text::format_utterance(line, call.direction.as_ref()))
         .collect();
     Some(UntrustedFence::new().wrap_block(FencedContent::Speech, &lines.join("\n")))
+}
+
+/// Where the last words of the other party begin, with which a person sees a mistake. The agent's answers are among them.
+fn find_last_words(lines: &[TranscriptSegment]) -> usize {
+    let of_person = |(_, line): &(usize, &TranscriptSegment)| line.role.as_deref() == Some("user");
+    let last = lines.iter().enumerate().rev().filter(of_person).nth(LAST_LINES.saturating_sub(1));
+    last.map_or(0, |(index, _)| index)
 }
 
 /// The maximum length of a result that is not an object, in characters.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::account::Environment;
 use crate::dialing::confirm::{
-    CANNOT_ASK_REMEDY, ConfirmContext, Confirmation, confirmation_required,
+    CANNOT_ASK_REMEDY, ConfirmContext, Confirmation, RECORD_REMEDY, confirmation_required,
 };
 use crate::dialing::destination::NumberType;
 use crate::dialing::ledger::ConfirmedBy;
@@ -163,8 +163,11 @@ where
                             arguments: order_arguments(cx, &asked)?,
                         });
                     }
+                    CardOutcome::Missing if judgment.decision.hangs_on_model_record() => {
+                        return Err(missing_card(RECORD_REMEDY).into());
+                    }
                     CardOutcome::Missing if dialer.rules().require_human => {
-                        return Err(missing_card().into());
+                        return Err(missing_card(CANNOT_ASK_REMEDY).into());
                     }
                     CardOutcome::Missing => card_is_missing = true,
                 }
@@ -241,6 +244,7 @@ where
     // The reason is not part of what the yes covers.
     let question = Question { reason: String::new(), preview: preview(local_times).await? };
     let request = ConfirmedRequest::from_order(dialer, &asked).await?;
+    let receipt_rule = asked.receipt_rule(&decision, ConfirmedBy::Card);
     let rule = decision.rule.to_string();
     if answer.accept == Some(true)
         && let Decision::Refuse(refusal) = decision.decision
@@ -249,7 +253,7 @@ where
     }
     match card::read_card_answer(cx, dialer, &request, &question, answer).await? {
         CardVerdict::Confirmed => {
-            let dialed = dialer.dial(asked, rule, ConfirmedBy::Card).await;
+            let dialed = dialer.dial(asked, receipt_rule, ConfirmedBy::Card).await;
             Ok(AnsweredOrder::Confirmed(dialed.map_err(to_tool_error)?))
         }
         CardVerdict::Declined => {
@@ -332,10 +336,10 @@ fn order_arguments(cx: &ToolContext, order: &DialRequest) -> Result<JsonObject, 
 }
 
 /// The refusal of an order that needs the user's own answer, which the card did not get.
-pub(super) fn missing_card() -> ToolError {
+pub(super) fn missing_card(remedy: &str) -> ToolError {
     let text = "this order needs the user's own answer, and the card in which they were to give it did not appear in this client. Nobody was called and nothing was bought";
     ToolError::new(ErrorCode::RefusedByPolicy, text)
-        .with_remedy(CANNOT_ASK_REMEDY.to_owned())
+        .with_remedy(remedy.to_owned())
         .with_next([NextStep::person(
             "Tell the user that this order needs their own answer, for which this client did not ask them.",
         )])

@@ -138,3 +138,21 @@ async fn a_person_in_quiet_hours_waits() {
     let at: jiff::Timestamp = calls[1]["dialed_at"].as_str().unwrap().parse().unwrap();
     assert!(at >= "2026-11-02T18:00:00Z".parse().unwrap(), "{called:?}");
 }
+
+#[tokio::test]
+async fn the_records_of_a_persons_own_file_are_taken_as_given() {
+    let policy = format!(
+        "{ONE_BY_ONE}[[rules]]\nname = \"us\"\naction = \"allow\"\ncountry = [\"US\"]\nrequire_metadata = [\"consent\"]\n"
+    );
+    let fixture = BatchFixture::new(&policy, "").await;
+    let people = "to,name,time,metadata.consent\n\
+        +13105550100,Ada Park,9:00,\"paper form, 3 May 2026\"\n\
+        +13105550101,Ben Ortiz,9:30,yes\n";
+    fixture.home.write("people.csv", people);
+    let (text, _, code) = fixture.run(&["--yes"]).await;
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("This rule needs a record of consent"), "{text}");
+    assert_eq!(fixture.dialed().await, ["+13105550100"]);
+    let receipts = fixture.home.print(&["receipts", "--json", &fixture.flag]).await;
+    assert!(receipts.contains("\"rule\":\"us (consent: file)\""), "{receipts}");
+}

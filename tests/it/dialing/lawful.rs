@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::asked::{question, reply};
-use super::harness::Home;
-use super::{DialingFixture, LEGACY, can_ask, cannot_ask, data, failure};
+use super::harness::{Home, Session};
+use super::{DialingFixture, LEGACY, can_ask, cannot_ask, data, failure, shows_card};
 
 const TO: &str = "+12025550123";
 const SENTENCE: &str = "At the beginning of the call, say that you are an AI assistant.";
@@ -205,4 +205,158 @@ async fn policy_check_explains_the_record_that_a_rule_needs() {
     assert!(text.contains("decision   ask the user, by `us`: the rule needs a record, and the model wrote consent: \"form, 3 May 2026\""), "{text}");
     let output = home.run(&[&check[..], &["--metadata", "consent"]].concat(), &[]).await;
     assert!(!output.status.success());
+}
+
+#[tokio::test]
+async fn the_result_says_whether_the_agent_said_it_where_that_is_demanded() {
+    let transcripts_read = async |fixture: &DialingFixture| {
+        let count = fixture.control.count("GET", "/v1/calls/{id}/transcript").await;
+        fixture.control.reset_counts().await;
+        count
+    };
+    let place = async |fixture: &DialingFixture, session: &mut Session, to: &str, task: &str| {
+        let call = session.data("place_call", fixture.call(to, task)).await["call_id"].clone();
+        fixture.control.advance(3_000).await;
+        let read = session.call("get_call_result", json!({"call_id": call})).await;
+        let text = read["result"]["content"][0]["text"].as_str().unwrap().to_owned();
+        let unsaid = text.contains("no sentence that is known to say that an AI speaks");
+        let disclosure = data(&read)["disclosure"].clone();
+        assert_eq!(unsaid, disclosure == "not_found", "{text}");
+        assert!(!text.contains("Hello"), "no words of the conversation: {text}");
+        disclosure
+    };
+    let fixture = DialingFixture::new("[dialing]\ndisclosure = \"add\"\n", "").await;
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
+    let said = place(&fixture, &mut session, TO, "Remind.").await;
+    assert_eq!((said, transcripts_read(&fixture).await), (json!("said"), 1));
+    // Nobody answered: nothing could be said, and nothing is read.
+    let said = place(&fixture, &mut session, "+13105550101", "Remind.").await;
+    assert_eq!((said, transcripts_read(&fixture).await), (Value::Null, 0));
+    session.finish_well().await;
+
+    // The instructions say it in a way that the simulated agent does not follow.
+    let config = "[dialing]\ndisclosure = \"require\"\n";
+    fixture.home.write(".config/callingbox-mcp/config.toml", config);
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
+    let told = "Say at the beginning of the call that you are an AI assistant.";
+    let said = place(&fixture, &mut session, "+12025550124", told).await;
+    assert_eq!((said, transcripts_read(&fixture).await), (json!("not_found"), 1));
+    session.finish_well().await;
+
+    // Who may not see the transcript learns nothing of it.
+    let flag = format!("--sandbox={}", fixture.sandbox.url());
+    let exclude = [flag.as_str(), "--exclude-tools", "get_call_transcript"];
+    let mut session = Session::start_in(fixture.home.clone(), &exclude, &[]);
+    session.open(LEGACY).await;
+    let said = place(&fixture, &mut session, "+12025550125", told).await;
+    assert_eq!((said, transcripts_read(&fixture).await), (json!("no_transcript"), 0));
+    session.finish_well().await;
+
+    // Where it is not demanded, the transcript is not read for it.
+    fixture.home.write(".config/callingbox-mcp/config.toml", "");
+    let mut session = fixture.session(LEGACY, cannot_ask()).await;
+    let said = place(&fixture, &mut session, "+12025550126", told).await;
+    assert_eq!((said, transcripts_read(&fixture).await), (Value::Null, 0));
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn where_nobody_can_be_asked_a_record_of_a_model_is_refused() {
+    let fixture = DialingFixture::new("", CONSENT).await;
+    let record = "online form at example.com/appointments, 3 May 2026, 14:05";
+    let mut number = 10;
+    for confirm in ["never", "auto", "always"] {
+        let config = format!("[dialing]\nconfirm = \"{confirm}\"\n");
+        fixture.home.write(".config/callingbox-mcp/config.toml", &config);
+        for (client, capabilities) in
+            [("elicitation", can_ask()), ("card", shows_card()), ("neither", cannot_ask())]
+        {
+            let case = format!("{confirm}, {client}");
+            let mut session = fixture.session(LEGACY, capabilities).await;
+            number += 2;
+            let mut call = fixture.call(&format!("+120255501{number}"), "Remind.");
+            call["metadata"] = json!({"consent": record});
+            let list = json!({
+                "agent_id": fixture.agent, "instructions": "Remind.",
+                "people": [
+                    {"to": call["to"], "metadata": call["metadata"]},
+                    {"to": format!("+120255501{}", number + 1), "metadata": call["metadata"]},
+                ],
+            });
+            let can_be_asked = confirm != "never" && client != "neither";
+            for (tool, arguments) in [("place_call", &call), ("place_calls", &list)] {
+                let id = session.begin_call(tool, arguments.clone()).await;
+                let answer = if can_be_asked && client == "elicitation" {
+                    let asked = session.next().await.unwrap();
+                    assert!(
+                        asked.to_string().contains("the model wrote consent"),
+                        "{case}: {asked}"
+                    );
+                    reply(&mut session, &asked, json!({"result": {"action": "decline"}})).await;
+                    session.answer(id).await
+                } else {
+                    session.answer(id).await
+                };
+                assert!(!answer.to_string().contains("confirmation_token"), "{case}: {answer}");
+                if can_be_asked && client == "card" {
+                    let question = &answer["result"]["_meta"]["callingbox-mcp/confirm"];
+                    assert!(
+                        question.to_string().contains("the model wrote consent"),
+                        "{case}: {answer}"
+                    );
+                    // The card does not appear, and the same is asked for again: there is no token in text.
+                    let again = session.call(tool, arguments.clone()).await;
+                    let (class, done, message) = failure(&again);
+                    assert_eq!((class, done), ("refused_by_policy", "nothing"), "{case}: {again}");
+                    assert!(message.contains("did not appear"), "{case}: {message}");
+                } else {
+                    let (class, done, message) = failure(&answer);
+                    let expected = if can_be_asked { "declined" } else { "refused_by_policy" };
+                    assert_eq!((class, done), (expected, "nothing"), "{case}: {tool}: {answer}");
+                    let is_about_asking = message.contains("ask");
+                    assert!(is_about_asking || can_be_asked, "{case}: {message}");
+                }
+            }
+            session.finish_well().await;
+        }
+    }
+    assert_eq!(fixture.dialed().await, 0);
+
+    // A yes in the card counts as the user's own.
+    fixture.home.write(".config/callingbox-mcp/config.toml", "[dialing]\nconfirm = \"auto\"\n");
+    let mut session = fixture.session(LEGACY, shows_card()).await;
+    let mut call = fixture.call(TO, "Remind.");
+    call["metadata"] = json!({"consent": record});
+    let asked = session.call("place_call", call).await;
+    let question = asked["result"]["_meta"]["callingbox-mcp/confirm"].clone();
+    let yes = json!({
+        "tool": question["tool"], "arguments": question["arguments"],
+        "token": question["token"], "accept": true,
+    });
+    session.data("confirm_call", yes).await;
+    assert_eq!(fixture.receipts(&[]).await[0]["rule"], "us (consent: user-confirmed)");
+    session.finish_well().await;
+}
+
+#[tokio::test]
+async fn the_summary_of_the_rules_and_policy_check_name_the_disclosure() {
+    let fixture = DialingFixture::new("", "").await;
+    let flag = format!("--sandbox={}", fixture.sandbox.url());
+    for (mode, words) in [
+        ("require", "are refused"),
+        ("add", "are sent with such a sentence"),
+        ("remind", ""),
+        ("off", ""),
+    ] {
+        let config = format!("[dialing]\ndisclosure = \"{mode}\"\n");
+        fixture.home.write(".config/callingbox-mcp/config.toml", &config);
+        let mut session = fixture.session(LEGACY, cannot_ask()).await;
+        let rules = session.data("get_account", json!({})).await["rules"].clone();
+        let checked = fixture.home.print(&["policy", "check", TO, &flag]).await;
+        for text in [rules.as_str().unwrap(), &checked] {
+            assert_eq!(text.contains("that it is an AI"), !words.is_empty(), "{mode}: {text}");
+            assert!(text.contains(words), "{mode}: {text}");
+        }
+        session.finish_well().await;
+    }
 }

@@ -159,6 +159,20 @@ async fn agents_that_are_not_told_to_say_that_they_are_an_ai_are_named() {
 }
 
 #[tokio::test]
+async fn outbound_agents_that_do_not_report_who_must_not_be_called_are_named() {
+    let sandbox = simulator(Options::default()).await;
+    let url = sandbox.url();
+    set_up_account(&url).await;
+    let home = Home::new();
+    store_api_key(&home);
+    let environment = [("CALLINGBOX_BASE_URL", url.as_str())];
+    let words = "do not report who asked not to be called again: Reminders";
+    let doctor = Doctor::run(&home, &[], &environment).await;
+    doctor.assert_finding("do_not_call", "warn", words, "result field do_not_call (boolean)");
+    sandbox.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_simulator_has_no_problems_either() {
     let home = Home::new();
     let text = home.print(&["doctor", "--sandbox"]).await;

@@ -243,7 +243,7 @@ async fn fill_in_defaults(
     check_webhook_hosts(cx, call.webhook_url.as_deref())?;
     let own_url = cx.account.webhook_url().filter(|_| call.webhook_url.is_none());
     let is_restricted = rules.webhook_hosts.is_restricted();
-    let needs_agent = is_restricted || rules.disclosure.needs_agent();
+    let needs_agent = is_restricted || rules.disclosure.is_binding();
     if call.from_number.is_some() && own_url.is_none() && !needs_agent {
         // Nothing of the agent is needed but what the answer says of it.
         return Ok(cx.account.find_agent(&call.agent_id).await);
@@ -291,7 +291,7 @@ impl Tool for PlaceCall {
     const TITLE: &'static str = "Place a phone call";
     const DESCRIPTION: &'static [Sentence] = &[
         Live(
-            "Rings a real telephone immediately, and an AI agent speaks with the person who answers. Costs $0.05 per connected minute; each call holds $3.00 of credit until it ends.",
+            "Rings a real telephone, and an AI agent speaks with the person who answers. Costs $0.05 per connected minute; each call holds $3.00 of credit until it ends.",
         ),
         Sandbox(
             "Places a simulated call: no telephone rings and nothing is charged. The last four digits of `to` choose how it ends: 0100 a conversation, 0101 no answer, 0102 busy, 0103 voicemail.",
@@ -299,7 +299,7 @@ impl Tool for PlaceCall {
         Always("Use it only when the user asked for this call. Returns a call_id."),
         With(ToolName::GET_CALL_RESULT, "get_call_result waits for the end."),
         Always(
-            "The agent's `returns` decide what comes back, and its voicemail_action what it does at a machine. If `outcome` is `unknown`, the telephone may be ringing: do not call again. Within 10 minutes the same agent and number ring again only with allow_repeat: the same words return the first call, other words are a conflict. Emergency, premium and short numbers are always refused. Calling rules may refuse a call or require confirmation: then show the user the answer.",
+            "The agent's `returns` decide what comes back, and its voicemail_action what it does at a machine. If `outcome` is `unknown`, the telephone may be ringing: do not call again. Within 10 minutes the same agent and number ring again only with allow_repeat: the same words return the first call, other words are a conflict. Emergency, premium, short and opted-out numbers are always refused. Rules may refuse a call or require confirmation: then show the user the answer.",
         ),
     ];
     const TOOLSET: Toolset = Toolset::Calls;

@@ -16,7 +16,7 @@ use crate::batch::preview::{BatchPreview, build_preview, describe_cost, describe
 use crate::batch::report::{BatchReport, load_report};
 use crate::batch::{self, BatchError, StopSignals};
 use crate::dialing::call_outcome::CallOutcome;
-use crate::dialing::confirm::Confirmation;
+use crate::dialing::confirm::{CANNOT_ASK_REMEDY, Confirmation, RECORD_REMEDY};
 use crate::dialing::ledger::{
     BatchId, BatchRecord, BatchState, BatchTask, ConfirmedBy, CreateBatchResult, IdempotencyKey,
     Person, RetryPolicy, RowState, StopCondition,
@@ -336,7 +336,11 @@ async fn confirm_and_begin(
     let dialer = cx.account.dialer()?;
     let id = prepared.record.batch_id.clone();
     let was_confirmed = begin == Begin::Resume && is_covered_by_first_yes(cx, &prepared).await?;
-    let asks_in_card = !cx.client.can_ask_human() && can_ask_in_card(cx, &dialer.rules());
+    // A batch that goes on was confirmed before; the model carries the token of a second yes, unless only the user's own
+    // answer counts.
+    let asks_in_card = !cx.client.can_ask_human()
+        && can_ask_in_card(cx, &dialer.rules())
+        && (begin == Begin::Start || !prepared.has_model_record);
     let can_ask = cx.client.can_ask_human() || asks_in_card;
     let confirmed_by = match prepared.confirmation(&cx.account, can_ask) {
         _ if was_confirmed => prepared.record.confirmed_by.unwrap_or(ConfirmedBy::NotRequired),
@@ -354,7 +358,6 @@ async fn confirm_and_begin(
             };
             let request = confirmed_request(&prepared);
             let mut before_preview = "";
-            // A batch that goes on was confirmed before; the model carries the token of a second yes.
             if asks_in_card && token.is_none() && begin == Begin::Start {
                 let yes = format!("Call {} people", prepared.waiting_rows().count());
                 match card_question::ask_in_card(cx, dialer, &request, &question, (&yes, NO))
@@ -363,8 +366,11 @@ async fn confirm_and_begin(
                     CardOutcome::Asked(asked) => {
                         return Ok(card_reply(cx, &prepared, &question, asked));
                     }
+                    CardOutcome::Missing if prepared.has_model_record => {
+                        return Err(ordering::missing_card(RECORD_REMEDY).into());
+                    }
                     CardOutcome::Missing if dialer.rules().require_human => {
-                        return Err(ordering::missing_card().into());
+                        return Err(ordering::missing_card(CANNOT_ASK_REMEDY).into());
                     }
                     CardOutcome::Missing => before_preview = ordering::MISSING_CARD,
                 }
