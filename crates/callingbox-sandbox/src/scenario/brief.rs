@@ -26,12 +26,15 @@ pub(crate) struct AgentBrief<'a> {
 
 impl<'a> AgentBrief<'a> {
     /// What the call is about, by the instructions or by the first question that says it.
-    pub(super) fn find_purpose(&self) -> Option<&'static Topic> {
+    pub(super) fn find_purpose(&self, phrases: &Phrases) -> Option<&'static Topic> {
         self.instructions.and_then(find_purpose).or_else(|| {
             let mut topics: Vec<&Topic> =
                 self.returns.iter().filter_map(|(name, kind)| find_topic(name, *kind)).collect();
             topics.sort_by_key(|topic| topic.rank);
-            topics.iter().find_map(|topic| purpose_by_id(topic.purpose.as_deref()?))
+            let id = topics.iter().find_map(|topic| topic.purpose.as_deref())?;
+            let has_time = ["date", "time"].iter().any(|id| self.find_fact(id, phrases).is_some());
+            // What two people agreed on for a certain time is an appointment.
+            purpose_by_id(if id == "agreement" && has_time { "appointment" } else { id })
         })
     }
 

@@ -91,6 +91,7 @@ struct Dialogue<'a> {
     script: Script,
     /// The sentences that the agent says in its next line.
     turn: Vec<String>,
+    identity: Identity,
     callee_name: Option<String>,
     purpose: Option<&'static Topic>,
     /// What a caller asked for.
@@ -102,14 +103,20 @@ struct Dialogue<'a> {
 impl<'a> Dialogue<'a> {
     fn new(brief: &'a AgentBrief<'a>, rng: SeededRng) -> Self {
         let phrases = Phrases::for_language(brief.language);
+        let identity = brief.persona.map(Identity::from_persona).unwrap_or_default();
+        // Whom the agent calls for is not the one whom it calls.
+        let callee_name = brief
+            .find_callee_name(phrases)
+            .filter(|name| identity.organization.as_ref() != Some(name));
         Self {
             brief,
             phrases,
             rng,
             script: Script::new(brief.returns),
             turn: Vec::new(),
-            callee_name: brief.find_callee_name(phrases),
-            purpose: brief.find_purpose(),
+            identity,
+            callee_name,
+            purpose: brief.find_purpose(phrases),
             request: None,
             decisions: BTreeSet::new(),
         }
@@ -209,8 +216,11 @@ impl<'a> Dialogue<'a> {
 
     fn greeting(&self) -> String {
         let lines = &self.phrases.lines;
-        let identity = self.brief.persona.map(Identity::from_persona).unwrap_or_default();
+        let identity = &self.identity;
         let template = match (&identity.name, &identity.organization) {
+            (Some(_), Some(_)) if identity.is_deputy && !self.brief.is_inbound => {
+                &lines.greeting_deputy
+            }
             (Some(_), Some(_)) => &lines.greeting_full,
             (Some(_), None) => &lines.greeting_name,
             (None, Some(_)) => &lines.greeting_organization,
@@ -232,8 +242,11 @@ impl<'a> Dialogue<'a> {
         let purpose = self.purpose?;
         let phrases = self.phrases.purposes.get(&purpose.id)?;
         let facts = purpose.facts.iter().filter_map(|id| {
-            let (text, _) = self.brief.find_fact(id, self.phrases)?;
-            Some(format!(", {}", fill(self.phrases.facts.get(id)?, "value", &text)))
+            let (text, value) = self.brief.find_fact(id, self.phrases)?;
+            let is_date =
+                value.as_str().is_some_and(|value| self.phrases.spell_date(value).is_some());
+            let id = if is_date { "calendar_date" } else { id };
+            Some(fill(self.phrases.facts.get(id)?, "value", &text))
         });
         Some(fill(&phrases.line, "facts", &facts.collect::<String>()))
     }
@@ -250,6 +263,19 @@ impl<'a> Dialogue<'a> {
     fn pick(&mut self, items: &'static [String]) -> &'static str {
         let items: Vec<&'static str> = items.iter().map(String::as_str).collect();
         self.rng.pick_from(&items)
+    }
+
+    /// Draws one of these values, but none that the context has: who wants another day does not name the same one.
+    fn pick_new(&mut self, items: &'static [String]) -> &'static str {
+        let facts: Vec<String> =
+            self.brief.context.values().filter_map(Value::as_str).map(str::to_lowercase).collect();
+        let is_known = |item: &&str| {
+            let mut words = item.split_whitespace().filter(|word| word.chars().count() > 4);
+            words.any(|word| facts.iter().any(|fact| fact.contains(&word.to_lowercase())))
+        };
+        let items: Vec<&'static str> = items.iter().map(String::as_str).collect();
+        let new: Vec<&'static str> = items.iter().copied().filter(|item| !is_known(item)).collect();
+        self.rng.pick_from(if new.is_empty() { &items } else { &new })
     }
 
     /// Asks for each field, decisions first.
@@ -383,7 +409,7 @@ impl<'a> Dialogue<'a> {
         let was_bad = self.decisions.contains("mood=no");
         if !is_number && !phrases.values.is_empty() {
             let use_other = was_bad && !phrases.after_no.is_empty();
-            let text = self.pick(if use_other { &phrases.after_no } else { &phrases.values });
+            let text = self.pick_new(if use_other { &phrases.after_no } else { &phrases.values });
             return (text.to_owned(), json!(text));
         }
         let range = topic.and_then(|topic| match topic.range_after_no {
@@ -391,7 +417,8 @@ impl<'a> Dialogue<'a> {
             _ => topic.range,
         });
         let [from, to] = range.unwrap_or([1, 9]);
-        let number = from + self.rng.next_below(to.saturating_sub(from) + 1);
+        let step = topic.map_or(1, |topic| topic.step);
+        let number = step * (from + self.rng.next_below(to.saturating_sub(from) + 1));
         let unit = phrases.unit.as_deref().unwrap_or("{n}");
         let spoken = fill(unit, "n", &number.to_string());
         let value = if is_number { json!(number) } else { json!(spoken) };

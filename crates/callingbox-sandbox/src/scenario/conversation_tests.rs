@@ -235,6 +235,46 @@ fn the_dialogues_are_as_published() {
 }
 
 #[test]
+fn who_calls_for_a_person_says_so_and_another_time_is_not_the_present_one() {
+    let fields = [("moved", FieldType::Boolean), ("new_time", FieldType::String)];
+    for (language, persona, time, greeting) in [
+        (
+            "en",
+            "You are Ana, calling for Sam Lee.",
+            "Tuesday 3 pm",
+            "this is Ana, calling for Sam Lee.",
+        ),
+        (
+            "de",
+            "Du bist Ana und rufst an für Sam Lee.",
+            "Dienstag, 15 Uhr",
+            "Ich rufe für Sam Lee an.",
+        ),
+        (
+            "es",
+            "Eres Ana y llamas para Sam Lee.",
+            "el martes a las 15",
+            "Le llamo de parte de Sam Lee.",
+        ),
+        ("fr", "Tu es Ana, pour Sam Lee.", "mardi à 15 h", "de la part de Sam Lee."),
+    ] {
+        let context = json!({"patient": "Sam Lee", "appointment": time});
+        let mut case = Case::new(language, context, &fields);
+        case.persona = Some(persona);
+        case.instructions = Some("Move the appointment.");
+        let weekday = time.split([' ', ',']).find(|word| word.len() > 4).unwrap().to_lowercase();
+        for seed in 0..20 {
+            let script = case.script(Speech::Conversation, seed);
+            assert_reads_naturally(&script);
+            let text = render(&script);
+            assert!(text.contains(greeting) && !text.contains("Sam Lee?"), "{text}");
+            let new_time = script.result["new_time"].as_str().unwrap_or_default().to_lowercase();
+            assert!(!new_time.contains(&weekday), "{text}");
+        }
+    }
+}
+
+#[test]
 fn only_who_asks_is_not_called_again() {
     let fields = [("confirmed", FieldType::Boolean), ("do_not_call", FieldType::Boolean)];
     for is_inbound in [false, true] {

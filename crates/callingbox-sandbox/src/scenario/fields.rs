@@ -29,10 +29,16 @@ pub(super) struct Topic {
     #[serde(default)]
     pub(super) known: bool,
     pub(super) range: Option<[u64; 2]>,
+    #[serde(default = "default_one")]
+    pub(super) step: u64,
     pub(super) range_after_no: Option<[u64; 2]>,
     pub(super) purpose: Option<String>,
     #[serde(default)]
     pub(super) facts: Vec<String>,
+}
+
+fn default_one() -> u64 {
+    1
 }
 
 fn default_three() -> u8 {

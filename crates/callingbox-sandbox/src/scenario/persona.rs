@@ -16,6 +16,8 @@ const CONNECTORS: &[&str] =
 pub(super) struct Identity {
     pub(super) name: Option<String>,
     pub(super) organization: Option<String>,
+    /// Whether the agent calls for the organization, or for a person whose name that is, and not from it.
+    pub(super) is_deputy: bool,
 }
 
 impl Identity {
@@ -36,12 +38,11 @@ impl Identity {
                     let work = sentences.iter().find(is_about_work)?;
                     find_organization(work, phrases)
                 });
-                return Self { name: join_name(name), organization };
+                return Self { name: join_name(name), ..organization.unwrap_or_default() };
             }
         }
         let first = sentences.first().map_or(&[][..], Vec::as_slice);
-        let organization = Phrases::all().iter().find_map(|one| find_organization(first, one));
-        Self { name: None, organization }
+        Phrases::all().iter().find_map(|one| find_organization(first, one)).unwrap_or_default()
     }
 }
 
@@ -91,12 +92,12 @@ fn take_capitalized<'a>(words: &'a [&'a str], connectors: &[&str]) -> &'a [&'a s
     words.get(..count).unwrap_or_default()
 }
 
-fn find_organization(words: &[&str], phrases: &Phrases) -> Option<String> {
+fn find_organization(words: &[&str], phrases: &Phrases) -> Option<Identity> {
     let is_preposition = |word: &str| phrases.prepositions.iter().any(|known| known == word);
     (1..words.len()).find_map(|start| {
-        let before = words.get(start - 1)?;
-        let rest = words.get(start..)?;
-        is_preposition(before).then(|| join_name(take_capitalized(rest, CONNECTORS)))?
+        let before = words.get(start - 1).filter(|word| is_preposition(word))?;
+        let organization = Some(join_name(take_capitalized(words.get(start..)?, CONNECTORS))?);
+        Some(Identity { name: None, organization, is_deputy: *before == phrases.on_behalf_of })
     })
 }
 
@@ -139,6 +140,7 @@ mod tests {
             ("You're Leo from Smith & Sons Heating", "Leo", "Smith & Sons Heating"),
             ("You are a calm assistant of Northside Dental.", "", "Northside Dental"),
             ("You are Leo.", "Leo", ""),
+            ("You are Ana, calling for Sam Lee.", "Ana", "Sam Lee"),
             (
                 "You are Mia Wong. You work for the Bank of Oakland, in sales.",
                 "Mia Wong",
@@ -153,7 +155,9 @@ mod tests {
             ("Vous êtes Camille, du Cabinet du Nord.", "Camille", "Cabinet du Nord"),
         ] {
             let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-            let expected = Identity { name: given(name), organization: given(organization) };
+            let is_deputy = persona.contains(" for Sam");
+            let expected =
+                Identity { name: given(name), organization: given(organization), is_deputy };
             assert_eq!(Identity::from_persona(persona), expected, "{persona}");
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct Phrases {
     first_day: Option<String>,
     pub(super) you_are: Vec<String>,
     pub(super) prepositions: Vec<String>,
+    /// The preposition before the one whom the agent calls for.
+    pub(super) on_behalf_of: String,
     pub(super) work: Vec<String>,
     /// How a sentence begins that says what the agent says first.
     pub(super) beginnings: Vec<String>,
@@ -51,6 +53,7 @@ pub(super) struct Phrases {
 pub(super) struct Lines {
     pub(super) hello: String,
     pub(super) greeting_full: String,
+    pub(super) greeting_deputy: String,
     pub(super) greeting_name: String,
     pub(super) greeting_organization: String,
     pub(super) greeting: String,
@@ -212,7 +215,7 @@ mod tests {
     #[test]
     fn dates_are_spelled_out() {
         for (tag, date, moment) in [
-            ("en", "November 28", "November 28 at 9:05 am"),
+            ("en", "on November 28", "on November 28 at 9:05 am"),
             ("de", "am 28. November", "am 28. November um 9:05 Uhr"),
             ("es", "el 28 de noviembre", "el 28 de noviembre a las 9:05"),
             ("fr", "le 28 novembre", "le 28 novembre à 9 h 05"),
