@@ -231,6 +231,9 @@ async fn deliveries_can_be_listed_read_and_redelivered() {
         );
         let again = on.call("redeliver_webhook", delivery.clone()).await;
         assert_eq!(again["delivery_id"], shown["delivery_id"]);
+        // It reports the attempt that was asked for.
+        assert_eq!(again["manual_retry_count"], 1, "{again}");
+        assert_ne!(again["next_attempt_at"], again["updated_at"], "it is over: {again}");
         // The texts have what the descriptions of the tools promise.
         let endpoint = json!({"webhook_id": webhook["webhook_id"]});
         for (tool, arguments, fields) in [

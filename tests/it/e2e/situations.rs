@@ -286,7 +286,9 @@ async fn webhooks_say_what_they_send() {
     .await;
     reader.name(&delivery, "DELIVERY");
     let again = json!({"delivery_id": delivery});
-    reader.call("redeliver_webhook", again, "looks later with get_webhook_delivery").await;
+    reader
+        .call("redeliver_webhook", again, "tells the user that the receiver does not accept it yet")
+        .await;
     let off = json!({"webhook_id": webhook_id, "status": "disabled"});
     reader.call("update_webhook", off, "tells the user that it is off").await;
     reader.call("delete_webhook", json!({"webhook_id": webhook_id}), "is done").await;

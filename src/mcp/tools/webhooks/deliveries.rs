@@ -1,5 +1,7 @@
 //! The tools for webhook deliveries: what was sent to a receiver, and what became of it.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -16,7 +18,10 @@ use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::shared::{more_results_hint, take_simulated, wire_word};
 use crate::toolset::Toolset;
-use callingbox::{CallId, DeliveryFilter, DeliveryId, DeliveryStatus, EndpointId, WebhookDelivery};
+use callingbox::{
+    ApiClient, CallId, DeliveryFilter, DeliveryId, DeliveryStatus, EndpointId, OpenEnum,
+    WebhookDelivery,
+};
 
 /// A delivery, under the names that the tools take.
 #[skip_serializing_none]
@@ -208,6 +213,37 @@ impl Tool for GetWebhookDelivery {
 
 pub(in crate::mcp::tools) struct RedeliverWebhook;
 
+/// How long the answer waits for the new attempt, and between two looks at it. A receiver that takes longer is slow.
+const ATTEMPT_WAIT: Duration = Duration::from_secs(5);
+const ATTEMPT_POLL: Duration = Duration::from_millis(500);
+
+/// The delivery after its new attempt, if that ends in time.
+async fn await_attempt(api: &ApiClient, queued: WebhookDelivery) -> (WebhookDelivery, bool) {
+    // Not every attempt counts in `attempt_count`, but each has an effect on one of these.
+    let outcome = |delivery: &WebhookDelivery| {
+        let WebhookDelivery { status, attempt_count, last_error, last_response_status, .. } =
+            delivery.clone();
+        let next_attempt_at = delivery.next_attempt_at.clone();
+        (status, attempt_count, last_error, last_response_status, next_attempt_at)
+    };
+    let before = outcome(&queued);
+    let look = async {
+        loop {
+            tokio::time::sleep(ATTEMPT_POLL).await;
+            match api.get_webhook_delivery(&queued.id).await {
+                Ok(delivery) if outcome(&delivery) == before => {}
+                Ok(delivery) => return Some(delivery),
+                // It was queued, which is what was asked for.
+                Err(_) => return None,
+            }
+        }
+    };
+    match tokio::time::timeout(ATTEMPT_WAIT, look).await {
+        Ok(Some(delivery)) => (delivery, true),
+        Ok(None) | Err(_) => (queued, false),
+    }
+}
+
 impl Tool for RedeliverWebhook {
     const NAME: ToolName = ToolName::REDELIVER_WEBHOOK;
     const TITLE: &'static str = "Deliver a webhook again";
@@ -221,19 +257,26 @@ impl Tool for RedeliverWebhook {
     type Output = DeliveryReport;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
-        let delivery = cx.account.api()?.redeliver_webhook(&input.delivery_id).await?;
-        let delivery = DeliveryReport::from(delivery);
-        let count = match (delivery.manual_retry_count, delivery.attempt_count) {
-            (Some(retries), Some(attempts)) => {
-                format!("This is manual retry {retries}, after {attempts} attempt(s) so far.")
+        let api = cx.account.api()?;
+        let queued = api.redeliver_webhook(&input.delivery_id).await?;
+        let (delivery, is_attempted) = await_attempt(api, queued).await;
+        let said = match delivery.status {
+            Some(OpenEnum::Known(DeliveryStatus::Delivered)) if is_attempted => {
+                "Sent again: the receiver accepted it.".to_owned()
             }
-            _ => "The attempt is counted.".to_owned(),
+            _ if is_attempted => "Sent again: the receiver did not accept it.".to_owned(),
+            _ => {
+                let step = NextStep::tool(
+                    ToolName::GET_WEBHOOK_DELIVERY,
+                    "shows whether the receiver accepted it",
+                );
+                let said = "Queued to be sent again; the attempt has not ended yet.";
+                with_steps(said, &[step], &cx.tools)
+            }
         };
-        let step = NextStep::tool(
-            ToolName::GET_WEBHOOK_DELIVERY,
-            "shows whether the receiver accepted it",
-        );
-        let done = with_steps(&format!("Queued to be sent again. {count}"), &[step], &cx.tools);
-        Ok(delivery.into_reply(&format!("{done}\n")))
+        let delivery = DeliveryReport::from(delivery);
+        let count =
+            delivery.manual_retry_count.map(|count| format!(" This is manual retry {count}."));
+        Ok(delivery.into_reply(&format!("{said}{}\n", count.unwrap_or_default())))
     }
 }
