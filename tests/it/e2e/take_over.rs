@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Era, Reader, Session};
+use crate::harness::{Era, Reader, Session, within_limit};
 
 /// A configuration file with these settings under `[dialing]`.
 fn config_file(settings: &str) -> tempfile::NamedTempFile {
@@ -156,6 +156,43 @@ async fn a_client_that_can_ask_its_user_asks() {
         let night = desk.night.clone();
         assert_eq!(desk.numbers(&night).await.len(), usize::from(moved));
         asking.finish_well().await;
+        desk.finish_well().await;
+    }
+}
+
+#[tokio::test]
+async fn a_move_that_has_begun_is_completed_or_undone_without_its_client() {
+    const ATTACH: &str = "/v1/agents/{id}/numbers";
+    const DETACH: &str = "/v1/agents/{id}/numbers/{number_id}";
+    for (is_cancelled, is_refused) in [(true, false), (true, true), (false, false)] {
+        let mut desk = Desk::new().await;
+        let (night, reception) = (desk.night.clone(), desk.reception.clone());
+        let late = json!({"kind": "delay", "when": "after", "delay_ms": 700});
+        desk.fault(late, &reception, "DELETE").await;
+        if is_refused {
+            let refused = json!({"kind": "status", "status": 400, "when": "before"});
+            desk.fault(refused, &night, "POST").await;
+        }
+        let mut client = desk.session.start_beside(&[]);
+        client.open(Era::Legacy("2025-11-25")).await;
+        let (attached, detached) = (
+            desk.session.control().count("POST", ATTACH).await,
+            desk.session.control().count("DELETE", DETACH).await,
+        );
+        let id = client.begin_call("set_agent_numbers", desk.move_it()).await;
+        desk.session.control().wait_for_requests("DELETE", DETACH, detached + 1).await;
+        if is_cancelled {
+            client.notify("notifications/cancelled", json!({"requestId": id})).await;
+        }
+        client.close().await;
+        let requests = if is_refused { 2 } else { 1 };
+        desk.session.control().wait_for_requests("POST", ATTACH, attached + requests).await;
+        // The next answer says what is so.
+        let holder = if is_refused { reception } else { night };
+        within_limit("the number", async {
+            while desk.numbers(&holder).await.first() != Some(&desk.number) {}
+        })
+        .await;
         desk.finish_well().await;
     }
 }
