@@ -373,7 +373,11 @@ async fn check_earlier_call(
 /// Refuses a row for an earlier call by the same agent.
 pub(super) fn refuse_called_before(row: &mut RowRecord, call: Option<&str>) {
     row.call_id = call.map(callingbox::CallId::new);
-    refuse_row(row, "the same agent called this number less than 10 minutes ago".to_owned());
+    refuse_row(
+        row,
+        "the same agent called this number less than 10 minutes ago, and allow_repeat is not set"
+            .to_owned(),
+    );
 }
 
 /// The call of a row: its instructions filled in.

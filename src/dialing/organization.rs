@@ -20,7 +20,7 @@ pub enum UnknownAccount {
     /// No record of the organization names it.
     #[error(
         "the organization of this API key is not known yet, because it has no agent; create an agent first. Until then \
-         nothing is dialed, because limits and repeated calls are counted by organization"
+         nothing more is dialed or bought, because limits and repeated calls are counted by organization"
     )]
     NoAgent,
 }

@@ -164,6 +164,12 @@ impl Dialer {
                 return Err(DialError::KeyConflict(Box::new(record)));
             }
             EarlierDispatch::SimilarCall(record) => {
+                // Nobody is asked for a second call to a person who does not want one.
+                let callee = request.callee(account);
+                let opt_out = self.check_opt_out(ledger, account, callee.as_ref()).await?;
+                if let Some(refusal) = opt_out {
+                    return Err(DialError::Refused(refusal));
+                }
                 let differences = request.argument_hashes(account).differences(&record.arguments);
                 return Err(DialError::SimilarCall { earlier: Box::new(record), differences });
             }

@@ -127,6 +127,12 @@ pub struct ToolError {
 }
 
 impl ToolError {
+    /// Whether a request to the API failed with it.
+    #[must_use]
+    pub const fn is_from_api(&self) -> bool {
+        self.request.is_some()
+    }
+
     /// An error that certainly did nothing and needs a change before a retry.
     #[must_use]
     pub fn new(class: ErrorCode, message: impl Into<String>) -> Self {

@@ -224,3 +224,20 @@ async fn a_purchase_takes_a_token_in_auto() {
     assert_eq!(again["number"]["number_id"], bought["number"]["number_id"]);
     assert_eq!(fixture.control.balance().await, balance);
 }
+
+#[tokio::test]
+async fn a_second_number_before_the_first_agent_is_refused_for_that_reason() {
+    let mut session = Session::modern().await;
+    let offers = session.data("search_numbers", json!({"limit": 2})).await;
+    let order = |index: usize| json!({"phone_number": offers["numbers"][index]["phone_number"]});
+    session.data("purchase_number", order(0)).await;
+    let account = session.data("get_account", json!({})).await;
+    assert_eq!(account["spent_milli_cents"], 100_000, "{account}");
+    let refused = session.failure("purchase_number", order(1)).await;
+    assert!(refused["message"].as_str().unwrap().contains("create an agent first"), "{refused}");
+    session.data("create_agent", json!({"name": "Desk", "type": "outbound"})).await;
+    session.data("purchase_number", order(1)).await;
+    let account = session.data("get_account", json!({})).await;
+    assert_eq!(account["spent_milli_cents"], 200_000, "{account}");
+    session.finish_well().await;
+}

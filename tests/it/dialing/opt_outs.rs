@@ -115,6 +115,9 @@ async fn the_tool_records_the_other_party_of_a_call_and_a_number_after_a_yes() {
     assert_eq!(data(&answer)["recorded"], true);
     assert!(!answer.to_string().contains(OTHER), "{answer}");
     is_refused(&fixture, &mut session, OTHER).await;
+    // Nor is a second call to them offered, however soon it is asked for.
+    let again = session.call("place_call", fixture.call(OTHER, "Something else.")).await;
+    assert_eq!(failure(&again).0, "refused_by_policy", "{again}");
     // A number that no call names needs a yes.
     let number = json!({"number": "+13105550121", "reason": "wrote a letter"});
     let asked = session.data("record_opt_out", number.clone()).await;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::in_call_tools::{self, InCallTools};
-use super::read::{AgentReport, DEFAULT_VOICE};
+use super::read::{AgentReport, PLATFORM_DEFAULT};
 use super::summary::{AgentInput, AgentSummary};
 use crate::account::Environment;
 use crate::mcp::input::arguments::{HttpsUrl, List, Object, Text};
@@ -210,7 +210,7 @@ impl Tool for UpdateAgent {
             false => format!("Changed {}.", agent.summary_line()),
         };
         for FieldChange { field, old, new } in &changes {
-            let none = if field == "voice" { DEFAULT_VOICE } else { "none" };
+            let none = if field == "voice" { PLATFORM_DEFAULT } else { "none" };
             let value = |value: &Option<String>| value.clone().unwrap_or_else(|| none.to_owned());
             // Writing to a String cannot fail.
             let _ = write!(text, "\n{field}: {} → {}", value(old), value(new));

@@ -156,7 +156,7 @@ impl Tool for ListAgents {
 }
 
 /// The voice of an agent that names none.
-pub(super) const DEFAULT_VOICE: &str = "the platform's default";
+pub(super) const PLATFORM_DEFAULT: &str = "the platform's default";
 
 pub(in crate::mcp::tools) struct GetAgent;
 
@@ -239,8 +239,8 @@ impl Tool for GetAgent {
         for (name, value) in [
             ("persona", report.persona.clone()),
             ("instructions", report.instructions.clone()),
-            ("voice", Some(report.voice.as_deref().unwrap_or(DEFAULT_VOICE).to_owned())),
-            ("language", report.language.clone()),
+            ("voice", Some(report.voice.as_deref().unwrap_or(PLATFORM_DEFAULT).to_owned())),
+            ("language", Some(report.language.as_deref().unwrap_or(PLATFORM_DEFAULT).to_owned())),
             ("returns", report.returns.as_ref().and_then(non_empty_text)),
             ("tools", report.tools.as_ref().and_then(non_empty_text)),
             ("voicemail_action", report.voicemail_action.clone()),

@@ -653,7 +653,9 @@ async fn explain_conflict(
     exit: ToolExit,
 ) -> Result<PurchaseNumberOutput, ToolExit> {
     match (exit, asked.number()) {
-        (ToolExit::Failed(error), Some(number)) if error.class() == ErrorCode::Conflict => {
+        (ToolExit::Failed(error), Some(number))
+            if error.class() == ErrorCode::Conflict && error.is_from_api() =>
+        {
             let owned = find_owned(cx, number).await.ok_or_else(|| not_for_sale(error, number))?;
             let id = owned.number_id.clone();
             Ok(PurchaseNumberOutput::new_owned(id.as_str(), Some(owned)))
