@@ -308,7 +308,7 @@ impl Runner {
         let was = self.record.pause;
         let renewed =
             self.change(BatchChange::Renew { generation, now, lease_expires_at, pause }).await;
-        if renewed && was != pause {
+        if renewed && was != self.record.pause {
             let batch = &self.record.batch_id;
             match pause {
                 Some(reason) => {

@@ -21,7 +21,7 @@ const MAX_POLLS: usize = 3_000;
 /// A server on a port of this machine, with an append-only file. It ends when the value is dropped.
 pub(crate) struct RedisServer {
     pub(crate) process: Child,
-    port: u16,
+    pub(crate) port: u16,
     directory: TempDir,
     options: &'static [&'static str],
 }

@@ -11,6 +11,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::client::Client;
+use crate::machine_clock::MachineClock;
+use crate::redis_link::RedisLink;
 use crate::redis_server::RedisServer;
 
 /// Long enough for a slow machine, short enough for a test that hangs.
@@ -69,12 +71,15 @@ pub(crate) fn home_with(config: &str, policy: &str) -> TempDir {
 pub(crate) struct Replica {
     pub(crate) process: Child,
     pub(crate) client: Client,
+    /// Its way to Redis.
+    pub(crate) redis: RedisLink,
     _home: TempDir,
 }
 
 impl Replica {
     async fn start(
-        redis: &str,
+        redis: RedisLink,
+        machine: &MachineClock,
         simulator: &str,
         config: &str,
         policy: &str,
@@ -82,13 +87,13 @@ impl Replica {
     ) -> Self {
         let home = home_with(config, policy);
         let mut command = program(home.path());
-        command.env("CALLINGBOX_MCP_STATE", redis);
+        command.env("CALLINGBOX_MCP_STATE", redis.url()).envs(machine.environment());
         command.env("CALLINGBOX_WEBHOOK_SECRET", WEBHOOK_SECRET);
         command.arg(format!("--sandbox={simulator}")).args(["http", "--listen", "127.0.0.1:0"]);
         let (process, base) = spawn_listener(command.args(arguments)).await;
         let client = Client::new(base);
         wait_until("a replica is ready", async || client.get("/readyz").await.0 == 200).await;
-        Self { process, client, _home: home }
+        Self { process, client, redis, _home: home }
     }
 
     /// Whether `/metrics` has this line.
@@ -105,6 +110,8 @@ impl Replica {
 pub(crate) struct Deployment {
     pub(crate) redis: RedisServer,
     pub(crate) replicas: Vec<Replica>,
+    /// The clock of the replicas.
+    pub(crate) machine: MachineClock,
     /// A client of the balancer.
     pub(crate) client: Client,
     simulator: String,
@@ -123,15 +130,17 @@ impl Deployment {
         // The clock of the simulator stands still, so no call ends by itself.
         let (sandbox, simulator) =
             spawn_listener(sandbox.args(["sandbox", "--listen", "127.0.0.1:0", "--manual"])).await;
+        let machine = MachineClock::new();
         let mut replicas = Vec::new();
         for _ in 0..3 {
-            let url = redis.url();
-            replicas.push(Replica::start(&url, &simulator, config, policy, arguments).await);
+            let link = RedisLink::start(redis.port).await;
+            let replica = Replica::start(link, &machine, &simulator, config, policy, arguments);
+            replicas.push(replica.await);
         }
         let (balancer, client) = start_balancer(&replicas).await;
         let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap();
         let (_balancer, _sandbox, _home) = (balancer, sandbox, home);
-        Self { redis, replicas, client, simulator, http, _balancer, _sandbox, _home }
+        Self { redis, replicas, machine, client, simulator, http, _balancer, _sandbox, _home }
     }
 
     /// The replica with the only session.

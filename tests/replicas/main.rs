@@ -10,10 +10,14 @@
     reason = "a test may panic"
 )]
 
+mod batches;
 mod client;
 mod deployment;
 mod dialing;
 mod failures;
+#[path = "../it/batch_faults/machine_clock.rs"]
+mod machine_clock;
+mod redis_link;
 #[path = "../../src/state/testing.rs"]
 mod redis_server;
 mod sessions;

@@ -99,7 +99,7 @@ impl PauseReason {
             Self::Credit => {
                 "the account has too little credit; one row is tried again every five minutes"
             }
-            Self::Api => "CallingBox could not place five calls in a row; it is tried again later",
+            Self::Api => "five calls in a row could not be placed; it is tried again later",
             Self::Key => "CallingBox rejects the API key; a person must set another one",
             Self::Agent => "the agent was changed; going on with it needs a new yes",
             Self::Caller => "the access of whoever started it was revoked",

@@ -1,4 +1,4 @@
-//! The clocks of the machine on which the servers of a test run, which the test shifts.
+//! The clocks of the machine on which the servers of a test run, which the test shifts. `tests/replicas` includes this file too.
 
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -8,14 +8,14 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 
 /// What is added to the clocks of every process that was started with [`MachineClock::environment`].
-pub(super) struct MachineClock {
+pub(crate) struct MachineClock {
     dir: TempDir,
     /// Seconds added to the wall clock, and to the monotonic clock.
     shift: Mutex<(i64, i64)>,
 }
 
 impl MachineClock {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/batch_faults/clock_shift.c");
         let mut compiler = Command::new("cc");
@@ -28,18 +28,18 @@ impl MachineClock {
         Self { dir, shift: Mutex::default() }
     }
 
-    pub(super) fn environment(&self) -> [(&'static str, String); 2] {
+    pub(crate) fn environment(&self) -> [(&'static str, String); 2] {
         let path = |name: &str| self.dir.path().join(name).to_str().unwrap().to_owned();
         [("LD_PRELOAD", path("clock_shift.so")), ("CLOCK_SHIFT_FILE", path("shift"))]
     }
 
     /// Time passes for the machine: on both clocks.
-    pub(super) fn pass(&self, seconds: i64) {
+    pub(crate) fn pass(&self, seconds: i64) {
         self.shift(seconds, seconds);
     }
 
     /// Somebody sets the wall clock.
-    pub(super) fn jump(&self, seconds: i64) {
+    pub(crate) fn jump(&self, seconds: i64) {
         self.shift(seconds, 0);
     }
 
