@@ -143,7 +143,7 @@ async fn batch_start(
     prepared: &PreparedBatch,
     confirmed_by: ConfirmedBy,
 ) -> Result<BatchStart, BatchError> {
-    let now = account.dialer()?.now().await;
+    let now = account.dialer()?.now().await?;
     let lease_expires_at = now.machine.checked_add(LEASE).unwrap_or(Timestamp::MAX);
     let covered = prepared.record.covered.clone();
     Ok(BatchStart { now, lease_expires_at, confirmed_by, covered })
@@ -163,7 +163,7 @@ async fn begin(
         return Err(BatchError::NotFound(id.to_string()));
     };
     if !is_changed {
-        let state = record.state_at(dialer.now().await.machine);
+        let state = record.state_at(Timestamp::now());
         return Err(BatchError::WrongState { batch_id: record.batch_id, state });
     }
     let mut rows = ledger.list_rows(prepared.account.id(), id).await?;
@@ -193,8 +193,7 @@ pub async fn find(
     let dialer = account.dialer()?;
     let ledger = dialer.ledger().await?;
     let account_ref = dialer.account().await?;
-    let now = dialer.now().await;
-    ledger.erase_expired(account_ref.id(), now.machine).await?;
+    ledger.erase_expired(account_ref.id(), Timestamp::now()).await?;
     let not_found = || BatchError::NotFound(id.to_string());
     let record = ledger.find_batch(account_ref.id(), id).await?.ok_or_else(not_found)?;
     let rows = ledger.list_rows(account_ref.id(), id).await?;
@@ -209,7 +208,7 @@ pub async fn cancel(account: &Account, id: &BatchId) -> Result<BatchRecord, Batc
     let dialer = account.dialer()?;
     let ledger = dialer.ledger().await?;
     let account_ref = dialer.account().await?;
-    let now = dialer.now().await;
+    let now = dialer.now().await?;
     let erase_at = dialer.rules().people_erased_at(now.machine);
     let change = BatchChange::Cancel { now, erase_at };
     match ledger.change_batch(account_ref.id(), id, change).await? {
@@ -232,7 +231,7 @@ pub async fn forget(account: &Account, id: &BatchId) -> Result<(), BatchError> {
     if dialer.ledger().await?.forget_batch(account_ref.id(), id).await? {
         return Ok(());
     }
-    let state = record.state_at(dialer.now().await.machine);
+    let state = record.state_at(Timestamp::now());
     Err(BatchError::WrongState { batch_id: record.batch_id, state })
 }
 
@@ -247,8 +246,7 @@ pub async fn list_newest(
     let dialer = account.dialer()?;
     let ledger = dialer.ledger().await?;
     let account_ref = dialer.account().await?;
-    let now = dialer.now().await;
-    ledger.erase_expired(account_ref.id(), now.machine).await?;
+    ledger.erase_expired(account_ref.id(), Timestamp::now()).await?;
     let mut batches = Vec::new();
     for record in ledger.list_batches(account_ref.id(), limit).await? {
         let rows = ledger.list_rows(account_ref.id(), &record.batch_id).await?;

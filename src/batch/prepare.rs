@@ -84,7 +84,7 @@ pub async fn prepare(
 ) -> Result<PreparedBatch, BatchError> {
     let dialer = account.dialer()?;
     let agent = Arc::new(account.api()?.get_agent(&request.agent_id).await?);
-    let now = dialer.now().await;
+    let now = dialer.now().await?;
     let rules = dialer.rules();
     let max_people = rules.policy.max_batch_size();
     let mut problems = ListProblems::default();
@@ -140,7 +140,7 @@ pub async fn prepare_stored(
     let dialer = account.dialer()?;
     let agent_id = AgentId::new(record.agent_id.clone());
     let agent = Arc::new(account.api()?.get_agent(&agent_id).await?);
-    let now = dialer.now().await;
+    let now = dialer.now().await?;
     if record.end_by <= now.dialing {
         return Err(BatchError::WindowClosed(record.batch_id));
     }

@@ -115,8 +115,7 @@ impl BatchReport {
 pub async fn load_report(account: &Account, id: &BatchId) -> Result<BatchReport, BatchError> {
     let (account_ref, record, mut rows) = find(account, id).await?;
     let dialer = account.dialer()?;
-    let now = dialer.now().await;
-    let state = record.state_at(now.machine);
+    let state = record.state_at(Timestamp::now());
     let is_own = dialer.batches().changes(id).is_some();
     if !is_own {
         update_from_dispatches(account, &record, &mut rows).await?;
@@ -131,7 +130,9 @@ pub async fn load_report(account: &Account, id: &BatchId) -> Result<BatchReport,
             RowReport { result: result.filter(|_| is_own_call), record }
         })
         .collect();
-    Ok(BatchReport { account: account_ref, record, state, rows, now: now.dialing, is_own })
+    // Without a clock, every row that waits says until when.
+    let now = account.now().await.unwrap_or(record.created_at);
+    Ok(BatchReport { account: account_ref, record, state, rows, now, is_own })
 }
 
 /// What is known of the calls of a batch that this process does not run.
@@ -182,7 +183,7 @@ async fn find_out(
 ) -> Result<DispatchRecord, BatchError> {
     let dialer = account.dialer()?;
     let is_open = matches!(record.state, DispatchState::Intent | DispatchState::Unknown { .. });
-    if is_open && record.lease_expires_at <= dialer.now().await.machine {
+    if is_open && record.lease_expires_at <= Timestamp::now() {
         dialer.resolve_attempt(record.dispatch_id).await?;
     } else if let (DispatchState::Placed { id }, Ok(api)) = (&record.state, account.api())
         && let Ok(call) = api.get_call(&CallId::new(id)).await

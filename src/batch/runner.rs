@@ -20,7 +20,7 @@ use crate::account::Account;
 use crate::dialing::attempt::{AttemptFate, ClaimResult};
 use crate::dialing::batch_table::CallResult;
 use crate::dialing::call_outcome::CallOutcome;
-use crate::dialing::clock::ClockReading;
+use crate::dialing::clock::{ClockCheck, ClockReading};
 use crate::dialing::dialer::Dialer;
 use crate::dialing::disclosure::DisclosureRules;
 use crate::dialing::ledger::{
@@ -51,10 +51,6 @@ const FAILURE_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 const MAX_FAILURES: u32 = 5;
 /// The longest pause after failures of the API.
 const MAX_FAILURE_PAUSE: SignedDuration = SignedDuration::from_mins(30);
-/// How far the clocks may drift apart.
-const MAX_DRIFT: SignedDuration = SignedDuration::from_mins(2);
-/// How long the clocks must agree before a batch goes on.
-const AGREEMENT_PERIOD: Duration = Duration::from_secs(60);
 
 /// Starts the task that runs the batch.
 pub(super) fn spawn(
@@ -92,7 +88,9 @@ pub(super) fn spawn(
         matches: 0,
         opt_out_version: 0,
         not_before: None,
-        clocks: ClockGuard::new(),
+        clocks: ClockCheck::new(Timestamp::now(), Instant::now()),
+        now: prepared.now,
+        has_clock: true,
     };
     dialer.tasks().spawn(runner.run());
     Ok(())
@@ -145,7 +143,10 @@ struct Runner {
     opt_out_version: u64,
     /// No call starts before this time: CallingBox asked to wait.
     not_before: Option<Timestamp>,
-    clocks: ClockGuard,
+    clocks: ClockCheck,
+    /// The last reading of the clocks, and whether the latest one succeeded.
+    now: ClockReading,
+    has_clock: bool,
 }
 
 /// Why the run of a batch ends.
@@ -184,11 +185,12 @@ impl Runner {
             if self.stop.revoked.is_cancelled() {
                 return RunEnd::Revoked;
             }
-            let now = self.dialer.now().await;
-            self.check_clocks(now);
+            let now = self.read_clocks().await;
+            let is_due = Instant::now() >= renew_at;
+            self.check_clocks(now, is_due).await;
             let is_paused = self.update_pause(now);
             let mut is_renewed = false;
-            if Instant::now() >= renew_at || is_paused != self.record.pause.is_some() {
+            if is_due || is_paused != self.record.pause.is_some() {
                 if !self.renew(now).await {
                     return RunEnd::Lost;
                 }
@@ -223,7 +225,7 @@ impl Runner {
                 None => break,
             }
         }
-        let now = self.dialer.now().await;
+        let now = self.read_clocks().await;
         let generation = self.record.generation;
         let change = match end {
             RunEnd::Complete => {
@@ -331,16 +333,34 @@ impl Runner {
         self.pause.is_some()
     }
 
-    fn check_clocks(&mut self, now: ClockReading) {
+    /// Reads the clocks. While they cannot be read, the time by which the batch goes stands still.
+    async fn read_clocks(&mut self) -> ClockReading {
+        let read = self.dialer.now().await;
+        self.has_clock = read.is_ok();
+        self.now = read.unwrap_or(ClockReading { machine: Timestamp::now(), ..self.now });
+        self.now
+    }
+
+    /// Pauses the batch while the clocks disagree. The other clocks are read once in a while (`is_due`).
+    async fn check_clocks(&mut self, now: ClockReading, is_due: bool) {
+        let is_clock_pause = matches!(self.pause, Some(Pause { reason: PauseReason::Clock, .. }));
         // A simulator's clock may be moved at will.
-        if self.dialer.clock().is_simulated() {
-            return;
-        }
-        let agree = self.clocks.check(now.machine, Instant::now());
-        match self.pause {
-            None if !agree => self.pause = Some(Pause { reason: PauseReason::Clock, until: None }),
-            Some(Pause { reason: PauseReason::Clock, .. }) if agree => self.pause = None,
-            _ => {}
+        let agree = if self.dialer.clock().is_simulated() {
+            self.has_clock
+        } else {
+            if is_due {
+                if is_clock_pause && let Ok(api) = self.account.api() {
+                    // No other response tells the time of CallingBox meanwhile.
+                    api.probe().await;
+                }
+                self.clocks.others = self.dialer.read_other_clocks(self.account_ref.id()).await;
+            }
+            self.clocks.check(now.machine, Instant::now())
+        };
+        if !agree {
+            self.pause.get_or_insert(Pause { reason: PauseReason::Clock, until: None });
+        } else if is_clock_pause {
+            self.pause = None;
         }
     }
 
@@ -643,7 +663,7 @@ impl Runner {
     }
 
     async fn record_sent(&mut self, index: usize, sent: Result<Dialed, DialError>) {
-        let now = self.dialer.now().await.dialing;
+        let now = self.read_clocks().await.dialing;
         match sent {
             Ok(Dialed { result: DialResult::Placed(Placed::Call(call)), .. }) => {
                 self.failures = 0;
@@ -764,7 +784,7 @@ impl Runner {
     }
 
     async fn record_ended(&mut self, index: usize, id: &CallId, snapshot: &Snapshot) {
-        let now = self.dialer.now().await.dialing;
+        let now = self.read_clocks().await.dialing;
         // A call that ends frees a limit or credit.
         self.not_before = None;
         match (snapshot.state, &snapshot.call) {
@@ -954,67 +974,4 @@ enum StartResult {
 
 fn add(at: Timestamp, duration: SignedDuration) -> Timestamp {
     at.checked_add(duration).unwrap_or(Timestamp::MAX)
-}
-
-/// Compares the wall clock with the monotonic clock. A wall clock that jumps moves every hour and window with it.
-#[derive(Debug, Clone, Copy)]
-struct ClockGuard {
-    wall: Timestamp,
-    monotonic: Instant,
-    /// Since when the clocks have agreed after a jump.
-    agreed_since: Option<Instant>,
-}
-
-impl ClockGuard {
-    fn new() -> Self {
-        Self { wall: Timestamp::now(), monotonic: Instant::now(), agreed_since: None }
-    }
-
-    /// Whether the clocks agree, and have agreed for a minute since they last did not.
-    fn check(&mut self, wall: Timestamp, monotonic: Instant) -> bool {
-        let passed = SignedDuration::try_from(monotonic.saturating_duration_since(self.monotonic));
-        let expected = add(self.wall, passed.unwrap_or(SignedDuration::MAX));
-        let has_jumped = expected.duration_since(wall).abs() > MAX_DRIFT;
-        if has_jumped {
-            (self.wall, self.monotonic) = (wall, monotonic);
-            self.agreed_since = Some(monotonic);
-            return false;
-        }
-        match self.agreed_since {
-            Some(since) if monotonic.saturating_duration_since(since) < AGREEMENT_PERIOD => false,
-            _ => {
-                self.agreed_since = None;
-                true
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_clock_that_jumps_stops_the_batch_until_the_clocks_agree_for_a_minute() {
-        for jump in [SignedDuration::from_hours(24), SignedDuration::from_hours(-24)] {
-            let mut guard = ClockGuard::new();
-            let (wall, monotonic) = (guard.wall, guard.monotonic);
-            let at = |seconds: u64, jump: SignedDuration| {
-                let passed = SignedDuration::from_secs(i64::try_from(seconds).unwrap());
-                (wall + passed + jump, monotonic + Duration::from_secs(seconds))
-            };
-            let mut check = |seconds, jump| {
-                let (wall, monotonic) = at(seconds, jump);
-                guard.check(wall, monotonic)
-            };
-            assert!(check(15, SignedDuration::ZERO));
-            assert!(check(30, SignedDuration::from_secs(119)), "clocks are adjusted");
-            assert!(!check(45, jump));
-            assert!(!check(100, jump));
-            assert!(check(106, jump));
-            assert!(!check(120, SignedDuration::ZERO), "it jumps back");
-            assert!(!check(179, SignedDuration::ZERO));
-            assert!(check(181, SignedDuration::ZERO));
-        }
-    }
 }

@@ -96,7 +96,7 @@ async fn add(
     days: Option<u32>,
 ) -> anyhow::Result<()> {
     let number = parse_number(number).map_err(anyhow::Error::msg)?;
-    let now = dialer.now().await.dialing;
+    let now = dialer.now().await?.dialing;
     let expires_at = days
         .map(|days| now.checked_add(SignedDuration::from_hours(i64::from(days) * 24)))
         .transpose()?;
@@ -118,7 +118,7 @@ async fn load(dialer: &Dialer, all: bool) -> anyhow::Result<Vec<OptOut>> {
         account => account?,
     };
     let ledger = dialer.ledger().await?;
-    let now = dialer.now().await.dialing;
+    let now = dialer.now().await?.dialing;
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = ledger.list_opt_outs(account.id(), after.as_ref(), MAX_PAGE).await?;
@@ -165,7 +165,7 @@ async fn remove(dialer: &Dialer, number: &str) -> anyhow::Result<()> {
     let account = dialer.account().await?;
     let ledger = dialer.ledger().await?;
     let callee = account.hash(&number);
-    let now = dialer.now().await.dialing;
+    let now = dialer.now().await?.dialing;
     let Some(entry) = ledger.find_opt_out(account.id(), &callee, now).await? else {
         return print(format!("{} is not on the do-not-call list.\n", number.masked()));
     };

@@ -54,7 +54,7 @@ impl Dialer {
         let Order::Call(call) = &request.order else {
             return Err(DialError::Interrupted("an attempt is a call".to_owned()));
         };
-        let now = self.now().await.dialing;
+        let now = self.now().await?.dialing;
         Ok(self.rules().policy.evaluate_attempt(&PolicyInput {
             to: &call.to,
             destination: &Destination::from_number(&call.to),
@@ -89,7 +89,7 @@ impl Dialer {
         }
         let mut was_resolved = false;
         loop {
-            let (intent, constraints) = self.new_intent(&account, request, &authorization).await;
+            let (intent, constraints) = self.new_intent(&account, request, &authorization).await?;
             let earlier = match ledger.begin(intent, constraints).await? {
                 BeginResult::Begun(record) => return Ok(ClaimResult::Claimed(Box::new(record))),
                 BeginResult::LimitReached(reached) => {

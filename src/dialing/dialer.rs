@@ -10,14 +10,16 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::Environment;
 use super::batch_table::BatchTable;
 use super::call_outcome::{CallEnd, CallOutcome};
-use super::clock::{ClockReading, DialingClock};
+use super::clock::{ClockReading, ClockReference, DialingClock};
 use super::ledger::{
-    AccountRef, DispatchRecord, KeyRef, Ledger, LedgerError, LedgerLocation, open_ledger,
+    AccountId, AccountRef, DispatchRecord, KeyRef, Ledger, LedgerError, LedgerLocation,
+    RecordFilter, open_ledger,
 };
 use super::limits::OrderKind;
 use super::order::{DialRequest, Order, Placed};
@@ -102,8 +104,29 @@ impl Dialer {
     }
 
     /// The present time on both clocks.
-    pub async fn now(&self) -> ClockReading {
-        self.clock.read().await
+    ///
+    /// # Errors
+    /// The clock by which this account dials cannot be read.
+    pub async fn now(&self) -> Result<ClockReading, LedgerError> {
+        Ok(self.clock.read().await?)
+    }
+
+    /// The clocks with which that of this machine is compared: the server that keeps the ledger, the last response of
+    /// CallingBox, and the newest dispatch, if it is in the future. What cannot be read is left out.
+    pub async fn read_other_clocks(&self, account: &AccountId) -> Vec<ClockReference> {
+        let mut others: Vec<ClockReference> = Vec::new();
+        let time = self.api.server_time();
+        others.extend(time.map(|time| ClockReference::new(time.date, time.received_at)));
+        let Ok(ledger) = self.ledger().await else { return others };
+        let server = ledger.server_time().await.ok().flatten();
+        let newest =
+            RecordFilter { account_id: Some(account.clone()), limit: 1, ..RecordFilter::default() };
+        let newest = ledger.list_records(newest).await.unwrap_or_default();
+        let newest = newest.first().map(|record| record.created_at);
+        let newest = newest.filter(|newest| *newest > Timestamp::now());
+        let now = Instant::now();
+        others.extend(server.into_iter().chain(newest).map(|time| ClockReference::new(time, now)));
+        others
     }
 
     /// The batches that this process runs for the account.
@@ -233,7 +256,11 @@ impl Dialer {
         is_absent: bool,
     ) -> Dialed {
         let (account, dispatch) = (&record.account_id, record.dispatch_id);
-        match ledger.record_unknown(account, dispatch, self.now().await, is_absent).await {
+        let recorded = match self.now().await {
+            Ok(now) => ledger.record_unknown(account, dispatch, now, is_absent).await,
+            Err(error) => Err(error),
+        };
+        match recorded {
             Ok(record) if record.state.id().is_some() => return self.repeat(&record).await,
             Ok(_) => {}
             Err(error) => {

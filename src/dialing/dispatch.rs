@@ -67,7 +67,8 @@ impl Dialer {
         self.spawn_detached(async move {
             let ledger = dialer.ledger().await?;
             let account = dialer.account_for(&request).await?;
-            let (intent, constraints) = dialer.new_intent(&account, &request, &authorization).await;
+            let (intent, constraints) =
+                dialer.new_intent(&account, &request, &authorization).await?;
             let (account, dispatch) = (intent.account_id.clone(), intent.dispatch_id);
             if let BeginResult::Begun(_) = ledger.begin(intent, constraints).await? {
                 ledger.record_not_placed(&account, dispatch, "the user said no").await?;
@@ -269,8 +270,12 @@ impl Dialer {
         let (account, dispatch) = (&record.account_id, record.dispatch_id);
         tracing::warn!(%dispatch, %failure, "no usable answer to a dispatch; searching for its result");
         // The request has been sent: a failure of the ledger must neither end the search nor be reported as a refusal.
-        let (now, lease) = (self.now().await, self.lease(search::LIMIT));
-        match ledger.renew_lease(account, dispatch, record.generation, now, lease).await {
+        let lease = self.lease(search::LIMIT);
+        let renewed = match self.now().await {
+            Ok(now) => ledger.renew_lease(account, dispatch, record.generation, now, lease).await,
+            Err(error) => Err(error),
+        };
+        match renewed {
             // A batch that has stopped changes nothing for a request that was sent, nor does an opt-out.
             Ok(LeaseRenewal::Renewed | LeaseRenewal::OptedOut | LeaseRenewal::Stopped(_)) => {}
             Ok(LeaseRenewal::Lost) => {

@@ -95,7 +95,7 @@ impl Lease {
     async fn renew(&self) -> Result<LeaseRenewal, LedgerError> {
         let before = Renewal::now();
         let expires_at = saturating_add(before.wall, self.duration);
-        let now = ClockReading { machine: before.wall, ..self.clock.read().await };
+        let now = ClockReading { machine: before.wall, ..self.clock.read().await? };
         let renewal = self
             .ledger
             .renew_lease(&self.account, self.dispatch, self.generation, now, expires_at)

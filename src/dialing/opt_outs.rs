@@ -101,7 +101,7 @@ impl Dialer {
         request: OptOutRequest,
     ) -> Result<RecordOptOutResult, LedgerError> {
         let OptOutRequest { number, source, call, caller, reason, expires_at } = request;
-        let now = self.now().await.dialing;
+        let now = self.now().await?.dialing;
         // Calls are dialed by the one form that a telephone's number has.
         let number = canonical_form(&number);
         let mut entry = OptOut::new(account, number, source, caller, &reason, now);
@@ -173,7 +173,7 @@ impl Dialer {
         let ledger = self.ledger().await?;
         let callee = account.hash(&canonical_form(number));
         let entries = ledger.list_opt_outs_of(account.id(), &callee).await?;
-        let now = self.now().await.dialing;
+        let now = self.now().await?.dialing;
         let is_of_call = |entry: &&OptOut| entry.remote_id.as_deref() == Some(call.id.as_str());
         let listed = entries.iter().rev().find(|entry| entry.is_in_force(now));
         Ok(listed.or_else(|| entries.iter().rev().find(is_of_call)).cloned())
@@ -189,7 +189,7 @@ impl Dialer {
     ) -> Result<Option<PolicyRefusal>, DialError> {
         let Some(callee) = callee else { return Ok(None) };
         self.read_earlier_results(ledger, account, &callee.hash).await?;
-        let now = self.now().await.dialing;
+        let now = self.now().await?.dialing;
         let entry = ledger.find_opt_out(account.id(), &callee.hash, now).await?;
         Ok(entry.as_ref().map(refuse_call))
     }
@@ -201,7 +201,7 @@ impl Dialer {
         account: &AccountRef,
         callee: Option<&Callee>,
     ) -> Result<PolicyRefusal, LedgerError> {
-        let now = self.now().await.dialing;
+        let now = self.now().await?.dialing;
         let entry = match callee {
             Some(callee) => ledger.find_opt_out(account.id(), &callee.hash, now).await?,
             None => None,

@@ -34,7 +34,7 @@ impl Dialer {
     pub async fn check_policy(&self, request: &DialRequest) -> Result<PolicyCheck, DialError> {
         let ledger = self.ledger().await?.as_ref();
         let account = self.account_for(request).await?;
-        let now = self.now().await.dialing;
+        let now = self.now().await?.dialing;
         let callee = request.callee(&account);
         let rules = self.rules();
         let limits = rules.policy.measured_limits();
@@ -98,7 +98,7 @@ impl Dialer {
     /// # Errors
     /// The ledger or CallingBox cannot be read.
     pub async fn measure_usage(&self, caller: &CallerName) -> Result<Usage, UnknownAccount> {
-        let (ledger, now) = (self.ledger().await?.as_ref(), self.now().await.dialing);
+        let (ledger, now) = (self.ledger().await?.as_ref(), self.now().await?.dialing);
         let account = match self.account().await {
             Err(UnknownAccount::NoAgent) => self.key.own_account(&ledger.secret().await?),
             account => account?,

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::dialer::{Dialer, saturating_add};
 use super::ledger::{
     AccountId, AccountRef, BeginConstraints, BeginResult, ConfirmedBy, DispatchId, DispatchLookup,
-    DispatchRecord, DispatchState, EarlierDispatch, Ledger, NewIntent, RecordFilter,
+    DispatchRecord, DispatchState, EarlierDispatch, Ledger, LedgerError, NewIntent, RecordFilter,
 };
 use super::limits::OrderKind;
 use super::order::DialRequest;
@@ -64,7 +64,7 @@ impl Dialer {
         let mut answer = None;
         for _ in 0..MAX_ATTEMPTS {
             let Some(earlier) =
-                ledger.find_earlier(self.lookup_for(account, request).await).await?
+                ledger.find_earlier(self.lookup_for(account, request).await?).await?
             else {
                 return Ok(None);
             };
@@ -118,12 +118,12 @@ impl Dialer {
         let mut attempts = 0;
         loop {
             // An earlier order answers this one, whatever the person said on it.
-            if ledger.find_earlier(self.lookup_for(account, request).await).await?.is_none()
+            if ledger.find_earlier(self.lookup_for(account, request).await?).await?.is_none()
                 && let Some(refusal) = self.check_opt_out(ledger, account, callee.as_ref()).await?
             {
                 return Err(DialError::Refused(refusal));
             }
-            let (intent, constraints) = self.new_intent(account, request, authorization).await;
+            let (intent, constraints) = self.new_intent(account, request, authorization).await?;
             let earlier = match ledger.begin(intent, constraints).await? {
                 BeginResult::Begun(record) => return Ok(BeginOutcome::Dial(Box::new(record))),
                 BeginResult::Earlier(earlier) => earlier,
@@ -195,10 +195,14 @@ impl Dialer {
         })
     }
 
-    async fn lookup_for(&self, account: &AccountRef, request: &DialRequest) -> DispatchLookup {
-        let now = self.now().await;
+    async fn lookup_for(
+        &self,
+        account: &AccountRef,
+        request: &DialRequest,
+    ) -> Result<DispatchLookup, LedgerError> {
+        let now = self.now().await?;
         let agent = request.agent_id().map(str::to_owned);
-        DispatchLookup {
+        Ok(DispatchLookup {
             account_id: account.id().clone(),
             fingerprint: request.fingerprint(account),
             idempotency_key: request.idempotency_key.clone(),
@@ -210,7 +214,7 @@ impl Dialer {
                 .unwrap_or(Timestamp::MIN),
             allow_repeat: request.allow_repeat,
             attempt: request.attempt.as_ref().map(|attempt| attempt.attempt),
-        }
+        })
     }
 
     pub(super) async fn new_intent(
@@ -218,7 +222,7 @@ impl Dialer {
         account: &AccountRef,
         request: &DialRequest,
         authorization: &Authorization,
-    ) -> (NewIntent, BeginConstraints) {
+    ) -> Result<(NewIntent, BeginConstraints), LedgerError> {
         let DispatchLookup {
             account_id,
             fingerprint,
@@ -228,7 +232,7 @@ impl Dialer {
             repeats_since,
             allow_repeat,
             attempt: _,
-        } = self.lookup_for(account, request).await;
+        } = self.lookup_for(account, request).await?;
         let intent = NewIntent {
             dispatch_id: DispatchId::new(),
             kind: request.kind(),
@@ -251,7 +255,7 @@ impl Dialer {
             allow_repeat,
             limits: self.rules().policy.enforced_limits(),
         };
-        (intent, constraints)
+        Ok((intent, constraints))
     }
 
     /// Waits for another process that places the same order. `None`: look in the ledger again.

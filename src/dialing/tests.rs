@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::Environment;
 use super::call_outcome::CallOutcome;
 use super::caller::CallerName;
+use super::clock::ClockCheck;
 use super::confirm::ConfirmMode;
 use super::dialer::Dialer;
 use super::ledger::{
@@ -495,4 +496,22 @@ async fn the_same_words_are_the_same_call_and_other_words_a_conflict() {
     let dialed = fixture.order(on_purpose).await.unwrap();
     assert!(matches!(dialed.result, DialResult::Placed(_)), "{dialed:?}");
     assert_eq!(fixture.api.posts.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_not_callingboxs_or_is_behind_the_ledger_disagrees() {
+    let fixture = Fixture::new((500, json!({})), None, "").await;
+    let account = fixture.account().await;
+    let agrees = async |ahead_seconds: i64| {
+        let wall = Timestamp::now() + SignedDuration::from_secs(ahead_seconds);
+        let mut clocks = ClockCheck::new(wall, tokio::time::Instant::now());
+        clocks.others = fixture.dialer.read_other_clocks(account.id()).await;
+        clocks.check(wall, tokio::time::Instant::now())
+    };
+    fixture.abandon(call("Remind."), 3_600).await;
+    assert!(agrees(0).await);
+    assert!(!agrees(3_600).await);
+    assert!(!agrees(-3_600).await);
+    fixture.abandon(call("Ask."), -3_600).await;
+    assert!(!agrees(0).await);
 }

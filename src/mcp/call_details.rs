@@ -49,7 +49,7 @@ impl CallDetails {
         let outcome = CallOutcome::from_call(call);
         let is_running = outcome == CallOutcome::InProgress;
         let must_disclose = must_disclose(account, call, outcome);
-        let now = async { if is_running { Some(account.now().await) } else { None } };
+        let now = async { if is_running { account.now().await } else { None } };
         let lines = async {
             let has_lines = call.status == CallStatus::InProgress
                 || must_disclose

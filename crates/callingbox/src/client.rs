@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -20,7 +19,7 @@ use crate::operation::ApiOperation;
 use crate::response::ApiResponse;
 use crate::retry::{self, FailedAttempt, RetryDecision};
 use crate::send_guard::SendGuard;
-use crate::transport::{Request, Transport};
+use crate::transport::{Request, ServerTime, Transport};
 
 /// A client of the CallingBox API. Creating and cloning one is cheap: TLS and the system's certificates are loaded by
 /// the first request, and clones share their connections.
@@ -128,7 +127,7 @@ impl ApiClient {
         loop {
             let started = Instant::now();
             let attempt_deadline = deadline.monotonic.min(started + config.timeouts.request);
-            let result = self.attempt(&request, attempt_deadline, &mut |_| {}).await;
+            let result = self.attempt(&request, attempt_deadline).await;
             self.report_attempt(request.operation, number, started.elapsed(), &result);
             let error = match result {
                 Ok(response) => return Ok(response),
@@ -153,15 +152,19 @@ impl ApiClient {
         }
     }
 
-    /// Makes one attempt. `on_headers` receives the headers of any response, a rejection's too.
+    /// The time in the last response, a rejection's too; `None` if it had none.
+    #[must_use]
+    pub fn server_time(&self) -> Option<ServerTime> {
+        self.inner.transport.get()?.server_time()
+    }
+
     pub(crate) async fn attempt(
         &self,
         request: &Request,
         deadline: Instant,
-        on_headers: &mut (dyn FnMut(&HeaderMap) + Send),
     ) -> Result<ApiResponse, Error> {
         let transport = self.transport(request.operation).await?;
-        transport.send(&self.inner.config, request, deadline, on_headers).await
+        transport.send(&self.inner.config, request, deadline).await
     }
 
     async fn transport(&self, operation: ApiOperation) -> Result<&Transport, Error> {

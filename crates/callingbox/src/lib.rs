@@ -92,6 +92,7 @@ pub use page::{Page, PageCursor, PageRequest};
 pub use probe::Probe;
 pub use retry::RetryPolicy;
 pub use send_guard::SendGuard;
+pub use transport::ServerTime;
 pub use webhooks::{
     DeliveryFilter, DeliveryStatus, EndpointStatus, EventSubscription, WebhookCreate,
     WebhookDelivery, WebhookEndpoint, WebhookUpdate,

@@ -1,7 +1,5 @@
 //! Single requests that diagnose the connection: whether the API answers, whether it accepts the key, and its time.
 
-use http::HeaderMap;
-use http::header::DATE;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -26,9 +24,10 @@ pub struct Probe {
 impl ApiClient {
     /// Asks for one of the organization's numbers in a single attempt (`GET /v1/numbers`).
     pub async fn probe(&self) -> Probe {
-        let mut date = None;
-        let result = self.probe_once(&mut date).await;
-        Probe { result, date }
+        let begun = Instant::now();
+        let result = self.probe_once().await;
+        let time = self.server_time().filter(|time| time.received_at >= begun);
+        Probe { result, date: time.map(|time| time.date) }
     }
 
     /// Asks for one of the organization's numbers (`GET /v1/numbers`), with the usual retries. The number itself need
@@ -40,19 +39,13 @@ impl ApiClient {
         self.get(OPERATION, &[], &one_item()).await?.page::<Value>().map(drop)
     }
 
-    async fn probe_once(&self, date: &mut Option<Timestamp>) -> Result<(), Error> {
+    async fn probe_once(&self) -> Result<(), Error> {
         let request = self.build_request(OPERATION, &[], &one_item(), None)?;
         let deadline = Instant::now() + self.config().timeouts.request;
-        let mut on_headers = |headers: &HeaderMap| *date = parse_date(headers);
-        self.attempt(&request, deadline, &mut on_headers).await?.page::<Value>().map(drop)
+        self.attempt(&request, deadline).await?.page::<Value>().map(drop)
     }
 }
 
 fn one_item() -> [(&'static str, String); 1] {
     [("limit", "1".to_owned())]
-}
-
-fn parse_date(headers: &HeaderMap) -> Option<Timestamp> {
-    let text = headers.get(DATE)?.to_str().ok()?;
-    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()
 }

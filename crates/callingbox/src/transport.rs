@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
 use url::Url;
@@ -49,6 +50,24 @@ pub(crate) struct Transport {
     pooled: reqwest::Client,
     /// Opens a connection for each request: for POST.
     unpooled: reqwest::Client,
+    server_time: Mutex<Option<ServerTime>>,
+}
+
+/// The time of the API, to the second (the `Date` header, RFC 9110 section 6.6.1).
+#[derive(Debug, Clone, Copy)]
+pub struct ServerTime {
+    /// The time in the response.
+    pub date: Timestamp,
+    /// When the response arrived.
+    pub received_at: Instant,
+}
+
+impl ServerTime {
+    fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let text = headers.get(DATE)?.to_str().ok()?;
+        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+        Some(Self { date, received_at: Instant::now() })
+    }
 }
 
 impl Transport {
@@ -81,7 +100,13 @@ impl Transport {
         Ok(Self {
             pooled: build(builder().pool_idle_timeout(POOL_IDLE_TIMEOUT))?,
             unpooled: build(builder().pool_max_idle_per_host(0))?,
+            server_time: Mutex::default(),
         })
+    }
+
+    /// The time in the last response; `None` if it had none.
+    pub(crate) fn server_time(&self) -> Option<ServerTime> {
+        *self.server_time.lock()
     }
 
     /// Sends a request once, within a span of its own, and waits for the whole response until `deadline`.
@@ -90,7 +115,6 @@ impl Transport {
         config: &ClientConfig,
         request: &Request,
         deadline: Instant,
-        on_headers: &mut (dyn FnMut(&HeaderMap) + Send),
     ) -> Result<ApiResponse, Error> {
         let operation = request.operation;
         let span = tracing::debug_span!(
@@ -103,7 +127,7 @@ impl Transport {
             http.response.status_code = field::Empty,
             error.type = field::Empty,
         );
-        let sent = self.send_in_span(config, request, deadline, on_headers);
+        let sent = self.send_in_span(config, request, deadline);
         let result = sent.instrument(span.clone()).await;
         let result = result.map_err(|kind| Error::new(operation, kind));
         if let Err(error) = &result {
@@ -121,7 +145,6 @@ impl Transport {
         config: &ClientConfig,
         request: &Request,
         deadline: Instant,
-        on_headers: &mut (dyn FnMut(&HeaderMap) + Send),
     ) -> Result<ApiResponse, ErrorKind> {
         let (client, method) = match request.operation.method() {
             Method::Get => (&self.pooled, http::Method::GET),
@@ -151,7 +174,7 @@ impl Transport {
                 true => ErrorKind::Withheld,
                 false => classify_failure(&error, None),
             })?;
-        on_headers(response.headers());
+        *self.server_time.lock() = ServerTime::from_headers(response.headers());
         let status = response.status().as_u16();
         Span::current().record("http.response.status_code", status);
         if response.status().is_success() {

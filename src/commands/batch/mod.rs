@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use jiff::Timestamp;
 
 use super::output::{print, print_wrapped};
 use super::prompt::Stopped;
@@ -120,7 +121,7 @@ impl BatchSession<'_> {
         if batches.is_empty() {
             return print("No list was called yet.\n");
         }
-        let now = self.account.dialer()?.now().await.machine;
+        let now = Timestamp::now();
         let rows: Vec<Vec<String>> = batches
             .iter()
             .map(|(record, rows)| {

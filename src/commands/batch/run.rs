@@ -66,7 +66,7 @@ impl BatchSession<'_> {
         check_folder(args.csv.as_deref())?;
         let id = super::parse_id(&args.batch.id)?;
         let (_, record, rows) = batch::find(&self.account, &id).await?;
-        let state = record.state_at(self.account.dialer()?.now().await.machine);
+        let state = record.state_at(Timestamp::now());
         if !matches!(state, BatchState::Interrupted | BatchState::Paused) {
             return Err(BatchError::WrongState { batch_id: id, state }.into());
         }
@@ -92,7 +92,7 @@ impl BatchSession<'_> {
         let PeopleFile { people, lines, mut problems, completed } = file;
         // The account answers first: without it nothing else matters.
         let agent = find_agent(&self.account, args.agent.as_deref()).await?;
-        let now = self.account.now().await;
+        let now = self.account.dialer()?.now().await?.dialing;
         let request = build_request(args, &agent, people, region, now, &TimeZone::system())?;
         let prepared = match prepare(&self.account, request).await {
             Err(BatchError::List(other)) => {

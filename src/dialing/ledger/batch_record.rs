@@ -94,7 +94,7 @@ impl PauseReason {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Clock => {
-                "the clock of this machine jumped; the calls go on once the clocks agree for a minute"
+                "the clock of this machine jumped, disagrees with others, or cannot be read; the calls go on once the clocks agree for a minute"
             }
             Self::Credit => {
                 "the account has too little credit; one row is tried again every five minutes"

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::ids::DispatchId;
 use crate::dialing::Environment;
+use crate::dialing::clock::UnreadableClock;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -53,6 +54,9 @@ pub enum LedgerError {
     /// The ledger holds a value that it cannot hold, or its file is corrupt.
     #[error("dialing is refused: the ledger is damaged: {0}")]
     Damaged(String),
+    /// There is no time to record.
+    #[error("dialing is refused: {0}")]
+    Clock(#[from] UnreadableClock),
     #[error("the ledger has no dispatch {0}")]
     NoSuchDispatch(DispatchId),
     /// The dispatch is recorded as placed under another id.

@@ -238,6 +238,11 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         account: &AccountId,
     ) -> Result<(), LedgerError>;
 
+    /// The present time of the server that keeps the ledger; `None` if it is kept on this machine.
+    async fn server_time(&self) -> Result<Option<Timestamp>, LedgerError> {
+        Ok(None)
+    }
+
     /// The secret of the ledger. It changes only if the ledger was removed and begun again.
     async fn secret(&self) -> Result<LedgerSecret, LedgerError>;
 }

@@ -330,7 +330,7 @@ impl From<MissingApiKey> for ToolError {
 impl From<LedgerError> for ToolError {
     fn from(error: LedgerError) -> Self {
         let retry = match error {
-            LedgerError::Locked | LedgerError::Server(_) => Retry::Later,
+            LedgerError::Locked | LedgerError::Server(_) | LedgerError::Clock(_) => Retry::Later,
             _ => Retry::AfterChange,
         };
         Self::new(ErrorCode::Unavailable, error.to_string()).with_retry(retry).with_next([

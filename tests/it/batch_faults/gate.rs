@@ -1,4 +1,4 @@
-//! A proxy before the simulator that holds a request, or its answer, until the test lets it go on.
+//! A proxy before the simulator that holds a request of one process, or its answer, until the test lets it go on.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -36,7 +36,8 @@ impl Held {
 pub(super) struct Gate {
     address: SocketAddr,
     upstream: SocketAddr,
-    hold: Mutex<Option<Hold>>,
+    /// For which process, and what.
+    hold: Mutex<Option<(u32, Hold)>>,
     sender: mpsc::UnboundedSender<Held>,
     held: tokio::sync::Mutex<mpsc::UnboundedReceiver<Held>>,
 }
@@ -67,8 +68,8 @@ impl Gate {
         format!("http://{}", self.address)
     }
 
-    /// From now on these requests are held; `None`: none. Those that nobody has taken go on.
-    pub(super) fn hold(&self, hold: Option<Hold>) {
+    /// From now on these requests of a process are held; `None`: none. Those that nobody has taken go on.
+    pub(super) fn hold(&self, hold: Option<(u32, Hold)>) {
         let mut now = self.hold.lock().unwrap();
         *now = hold;
         while let Ok(held) = self.held.try_lock().unwrap().try_recv() {
@@ -83,10 +84,11 @@ impl Gate {
     }
 
     /// Whether this moment of a request is let through.
-    async fn pass(&self, matches: impl Fn(Hold) -> bool) -> bool {
+    async fn pass(&self, client: SocketAddr, matches: impl Fn(Hold) -> bool) -> bool {
         let verdict = {
             let hold = self.hold.lock().unwrap();
-            if !hold.is_some_and(matches) {
+            let is_of = |process| owns_connection(process, client, self.address);
+            if !hold.is_some_and(|(process, hold)| matches(hold) && is_of(process)) {
                 return true;
             }
             let (sender, verdict) = oneshot::channel();
@@ -97,15 +99,16 @@ impl Gate {
     }
 
     async fn serve(&self, mut client: TcpStream) -> std::io::Result<()> {
+        let address = client.peer_addr()?;
         let request = read_request(&mut client).await?;
         let begins = |with: &str| request.starts_with(with.as_bytes());
         if request.is_empty()
-            || !self.pass(|hold| matches!(hold, Hold::Request(with) if begins(with))).await
+            || !self.pass(address, |hold| matches!(hold, Hold::Request(with) if begins(with))).await
         {
             return Ok(());
         }
         let answer = self.forward(&request).await?;
-        if self.pass(|hold| matches!(hold, Hold::Answer(with) if begins(with))).await {
+        if self.pass(address, |hold| matches!(hold, Hold::Answer(with) if begins(with))).await {
             client.write_all(&answer).await?;
         }
         Ok(())
@@ -121,6 +124,21 @@ impl Gate {
         upstream.read_to_end(&mut answer).await?;
         Ok(answer)
     }
+}
+
+/// Whether the connection between these addresses of this machine is one of the process.
+fn owns_connection(process: u32, client: SocketAddr, server: SocketAddr) -> bool {
+    let ends_with_port =
+        |field: &str, of: SocketAddr| field.ends_with(&format!(":{:04X}", of.port()));
+    let sockets = std::fs::read_to_string(format!("/proc/{process}/net/tcp")).unwrap_or_default();
+    let socket = sockets.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        (ends_with_port(fields[1], client) && ends_with_port(fields[2], server))
+            .then(|| format!("socket:[{}]", fields[9]))
+    });
+    let files = std::fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten();
+    let mut files = files.filter_map(|file| file.ok()?.path().read_link().ok());
+    socket.is_some_and(|socket| files.any(|file| file.as_os_str() == socket.as_str()))
 }
 
 /// Head and body of one request; nothing at the end of the connection.

@@ -54,7 +54,7 @@ async fn run(again: Again, key: Option<&str>) {
     let context = format!("{again:?} {key:?}: {answers:#?}");
     assert_eq!(batches.len(), 1, "{context}");
     let batch = batches.first().unwrap();
-    let report = scene.run_to_end(batch).await;
+    let report = scene.run_to_end(&context, batch).await;
     assert_eq!(report["state"], "ended", "{context}");
     let listed = scene.second.data("get_batch", json!({})).await;
     assert_eq!(listed["batches"].as_array().unwrap().len(), 1, "{context} {listed}");

@@ -1,7 +1,8 @@
-//! Two servers over stdio on one machine, one ledger and one simulator, and a list of people whom the first one calls. Counts
-//! at the simulator what was really dialed.
+//! Two servers over stdio and a terminal on one machine, one ledger and one simulator, and a list of people whom the first server
+//! or `batch run` calls. Counts at the simulator what was really dialed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,15 @@ use callingbox_sandbox::{Options, Sandbox};
 use jiff::Timestamp;
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use tokio::process::Child;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::gate::{Gate, Held, Hold};
 use super::machine_clock::MachineClock;
 use crate::harness::{Control, Era, Home, Session, simulator, within_limit};
 
 /// How many calls may run at the same time.
-const CONCURRENT: usize = 2;
+pub(super) const CONCURRENT: usize = 2;
 const POLICY: &str = "[limits]\nconcurrent = 2\n";
 const CONFIG: &str = "request_timeout_seconds = 3\n\n[dialing]\nsandbox_quiet_hours = true\n";
 /// One is in Los Angeles, where it is half past seven when the list starts; two are called twice.
@@ -26,10 +29,22 @@ const IN_LOS_ANGELES: &str = "+13105550100";
 /// The simulator's clock begins at 15:00.
 const START_AT: &str = "2026-11-02T15:30:00Z";
 const QUIET_UNTIL: &str = "2026-11-02T16:00:00Z";
-const END_BY: &str = "2026-11-02T16:40:00Z";
+/// Late enough for those who wait for a call whose result is unknown.
+const END_BY: &str = "2026-11-02T18:40:00Z";
+/// Each scene has four processes, which must answer in real time.
+static SCENES: Semaphore = Semaphore::const_new(8);
 
 pub(super) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
+}
+
+/// Which process starts the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Starter {
+    /// The first server.
+    Server,
+    /// `batch run`.
+    Terminal,
 }
 
 pub(super) struct Scene {
@@ -37,15 +52,19 @@ pub(super) struct Scene {
     pub(super) gate: Arc<Gate>,
     pub(super) machine: MachineClock,
     home: Arc<Home>,
+    _permit: SemaphorePermit<'static>,
     _sandbox: Sandbox,
-    /// Starts the batch.
+    /// Starts the batch, unless the terminal does.
     pub(super) first: Session,
     pub(super) second: Session,
+    /// `batch run`
+    terminal: Option<Child>,
     pub(super) agent: String,
 }
 
 impl Scene {
     pub(super) async fn new() -> Self {
+        let _permit = SCENES.acquire().await.unwrap();
         let sandbox = simulator(Options::default()).await;
         let control = Control::new(&sandbox);
         let gate = Gate::start(sandbox.address()).await;
@@ -53,10 +72,11 @@ impl Scene {
         let home = Arc::new(Home::new());
         home.write(".config/callingbox-mcp/config.toml", CONFIG);
         home.write(".config/callingbox-mcp/policy.toml", POLICY);
-        let mut first = start_server(&home, &gate, &machine).await;
-        let second = start_server(&home, &gate, &machine).await;
+        let mut first = start_server(&home, &gate.url(), &machine).await;
+        let second = start_server(&home, &gate.url(), &machine).await;
         let agent = first.outbound_agent(json!({})).await;
-        Self { control, gate, machine, home, _sandbox: sandbox, first, second, agent }
+        let (_sandbox, terminal) = (sandbox, None);
+        Self { control, gate, machine, home, _permit, _sandbox, first, second, terminal, agent }
     }
 
     /// The arguments of the list.
@@ -73,11 +93,57 @@ impl Scene {
     }
 
     /// Starts the list, which waits for its time.
-    pub(super) async fn start(&mut self) -> String {
+    pub(super) async fn start(&mut self, starter: Starter) -> String {
+        if starter == Starter::Terminal {
+            return self.start_terminal().await;
+        }
         let list = self.list();
         let batch = self.first.data("place_calls", list).await;
         assert_eq!((&batch["state"], &batch["waiting"]), (&json!("running"), &json!(PEOPLE.len())));
         batch["batch_id"].as_str().unwrap().to_owned()
+    }
+
+    async fn start_terminal(&mut self) -> String {
+        let people: String = PEOPLE.iter().map(|to| format!("{to},Ada\n")).collect();
+        self.home.write("people.csv", &format!("to,name\n{people}"));
+        let flag = format!("--sandbox={}", self.gate.url());
+        let arguments = ["batch", "run", "people.csv", "--yes", &flag, "--agent", &self.agent];
+        let window = ["--task", "Call {name}.", "--start", START_AT, "--until", END_BY];
+        let retry = ["--attempts", "2", "--retry-after", "5m"];
+        let arguments = [&arguments[..], &window, &retry].concat();
+        let environment = self.machine.environment();
+        let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let mut command = self.home.command(&arguments, &environment);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.terminal = Some(command.spawn().unwrap());
+        within_limit("the batch of the terminal", async {
+            loop {
+                let listed = self.second.data("get_batch", json!({})).await;
+                let batch = &listed["batches"][0];
+                if batch["state"] == "running" {
+                    break batch["batch_id"].as_str().unwrap().to_owned();
+                }
+            }
+        })
+        .await
+    }
+
+    /// The process that runs the batch.
+    pub(super) fn runner_id(&self) -> u32 {
+        let terminal = self.terminal.as_ref().and_then(Child::id);
+        terminal.unwrap_or_else(|| self.first.process_id())
+    }
+
+    /// Holds these requests of the process that runs the batch.
+    pub(super) fn hold(&self, hold: Hold) {
+        self.gate.hold(Some((self.runner_id(), hold)));
+    }
+
+    /// `batch run` ends with its batch, and if it has lost it.
+    pub(super) async fn wait_for_terminal(&mut self) {
+        if let Some(terminal) = &mut self.terminal {
+            within_limit("the end of `batch run`", terminal.wait()).await.unwrap();
+        }
     }
 
     pub(super) fn ledger(&self) -> Connection {
@@ -118,21 +184,37 @@ impl Scene {
         }
     }
 
-    /// Stops the first server (SIGSTOP); not while it writes to the ledger, which would stop the others too.
-    pub(super) async fn stop_first(&self, waits_for_the_ledger: bool) {
+    /// Reads the dialing clock step by step until the lease of an attempt was renewed, and holds its process there. Before
+    /// each step the wall clock is set back, so the renewal is not recent when the request is to be written: the process
+    /// renews the lease again before the body, for which it reads the clock.
+    pub(super) async fn step_until_renewed(&self) -> Held {
+        let mut held = self.step_until_begun(1).await;
+        let lease = "SELECT lease_expires_at FROM dispatch WHERE batch_row = 1";
+        let read = || self.ledger().query_row(lease, (), |row| row.get::<_, i64>(0)).unwrap();
+        let first = read();
+        while read() == first {
+            self.machine.jump(-6);
+            held.release();
+            held = self.gate.next().await;
+        }
+        held
+    }
+
+    /// Stops the process that runs the batch (SIGSTOP); not while it writes to the ledger, which would stop the others too.
+    pub(super) async fn stop_runner(&self, waits_for_the_ledger: bool) {
         loop {
-            signal(self.first.process_id(), "STOP").await;
+            signal(self.runner_id(), "STOP").await;
             let ledger = self.ledger();
             ledger.busy_timeout(Duration::ZERO).unwrap();
             if waits_for_the_ledger || ledger.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok() {
                 return;
             }
-            signal(self.first.process_id(), "CONT").await;
+            signal(self.runner_id(), "CONT").await;
         }
     }
 
     /// Lets the list come to its end, and resumes it where that needs a request. Returns its last report.
-    pub(super) async fn run_to_end(&mut self, batch: &str) -> Value {
+    pub(super) async fn run_to_end(&mut self, context: &str, batch: &str) -> Value {
         self.gate.hold(None);
         for _ in 0..400 {
             let report = self.second.data("get_batch", json!({"batch_id": batch})).await;
@@ -154,7 +236,7 @@ impl Scene {
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
         let report = self.second.data("get_batch", json!({"batch_id": batch})).await;
-        panic!("the batch does not end: {report:#}");
+        panic!("{context}: the batch does not end: {report:#}");
     }
 
     /// What was dialed for the batch: at most once for each row and attempt, within the window and the hours, and never
@@ -206,11 +288,10 @@ impl Scene {
     }
 }
 
-async fn start_server(home: &Arc<Home>, gate: &Gate, machine: &MachineClock) -> Session {
+async fn start_server(home: &Arc<Home>, url: &str, machine: &MachineClock) -> Session {
     let environment = machine.environment();
-    let environment: Vec<(&str, &str)> =
-        environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let flag = format!("--sandbox={}", gate.url());
+    let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let flag = format!("--sandbox={url}");
     let arguments = [flag.as_str(), "--toolsets", "calls,account,agents,numbers"];
     let mut session = Session::start_in(Arc::clone(home), &arguments, &environment);
     session.open(Era::Modern).await;

@@ -727,6 +727,13 @@ impl Ledger for RedisLedger {
         Ok(self.connection.clone().set(self.api_key(key), account.as_str()).await?)
     }
 
+    async fn server_time(&self) -> Result<Option<Timestamp>, LedgerError> {
+        let (seconds, micros): (i64, i64) =
+            redis::cmd("TIME").query_async(&mut self.connection.clone()).await?;
+        Ok(Timestamp::from_microsecond(seconds.saturating_mul(1_000_000).saturating_add(micros))
+            .ok())
+    }
+
     async fn secret(&self) -> Result<LedgerSecret, LedgerError> {
         let (meta, mut connection) = (format!("{}:meta", self.prefix), self.connection.clone());
         let mut secret: Option<Vec<u8>> = connection.hget(&meta, "secret").await?;

@@ -134,6 +134,15 @@ async fn what_comes_while_a_list_is_read_makes_nothing_stand_in_it_twice() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
+async fn the_time_of_the_server_is_read() {
+    let server = RedisServer::start().await;
+    let ledger = open(&server, Environment::Live).await.unwrap();
+    let time = ledger.server_time().await.unwrap().unwrap();
+    assert!(jiff::Timestamp::now().duration_since(time).abs().as_secs() < 60, "{time}");
+}
+
 fn newest(limit: u32) -> RecordFilter {
     RecordFilter { limit, ..RecordFilter::default() }
 }

@@ -74,8 +74,8 @@ impl Tool for GetAccount {
         let dialer = cx.account.dialer()?;
         let page = PageRequest::with_limit(100);
         let (agents, numbers, now) =
-            tokio::join!(api.list_agents(None), api.list_numbers(&page), cx.account.now());
-        let (agents, numbers) = (agents?.data, numbers?.data);
+            tokio::join!(api.list_agents(None), api.list_numbers(&page), dialer.now());
+        let (agents, numbers, now) = (agents?.data, numbers?.data, now?.dialing);
         let (more_agents, more_numbers) =
             (agents.len().saturating_sub(MAX_SHOWN), numbers.len().saturating_sub(MAX_SHOWN));
         let mut agents: Vec<AgentSummary> =

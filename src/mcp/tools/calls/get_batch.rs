@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -350,12 +351,12 @@ async fn list_batches(cx: &ToolContext) -> Result<Reply<GetBatchOutput>, ToolErr
     let dialer = cx.account.dialer()?;
     let ledger = dialer.ledger().await?;
     let account = dialer.account().await?;
-    let now = dialer.now().await;
-    ledger.erase_expired(account.id(), now.machine).await?;
+    let now = Timestamp::now();
+    ledger.erase_expired(account.id(), now).await?;
     let batches = ledger.list_batches(account.id(), MAX_LISTED).await?;
     let summary = |batch: &BatchRecord| BatchSummary {
         batch_id: batch.batch_id.to_string(),
-        state: batch.state_at(now.machine),
+        state: batch.state_at(now),
         people: batch.size,
         created_at: text::format_instant(batch.created_at),
     };

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rmcp::model::JsonObject;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -785,7 +786,7 @@ impl Tool for PlaceCalls {
             }
             ListAction::Resume(id, token) => {
                 let (_, record, rows) = batch::find(&cx.account, &id).await.map_err(batch_error)?;
-                let state = record.state_at(cx.account.dialer()?.now().await.machine);
+                let state = record.state_at(Timestamp::now());
                 if !matches!(state, BatchState::Interrupted | BatchState::Paused) {
                     return Err(batch_error(BatchError::WrongState { batch_id: id, state }).into());
                 }

@@ -147,7 +147,7 @@ async fn show_call(
     let details = CallDetails {
         agent: call_details::find_agent(&cx.account, &cx.tools, &call).await,
         now: match outcome {
-            CallOutcome::InProgress => Some(cx.account.now().await),
+            CallOutcome::InProgress => cx.account.now().await,
             _ => None,
         },
         ..CallDetails::default()
