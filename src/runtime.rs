@@ -122,7 +122,7 @@ impl AccountFactory {
     /// `force` is set. If that fails, the rules loaded before stay in force. Blocks on file access.
     pub(crate) fn reload_rules_if_changed(&self, force: bool) {
         let stamp = rules_stamp(&self.file, &self.folders);
-        let has_changed = std::mem::replace(&mut *self.rules_stamp.lock(), stamp) != stamp;
+        let has_changed = std::mem::replace(&mut *self.rules_stamp.lock(), stamp.clone()) != stamp;
         if !has_changed && !force {
             return;
         }

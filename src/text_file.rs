@@ -1,6 +1,7 @@
 //! Reads text files as people write them, also with the tools of Windows: with a byte order mark, or in UTF-16, as
 //! `>` of Windows PowerShell writes. Does not know what the text means.
 
+use std::fs::Permissions;
 use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
 use std::time::SystemTime;
@@ -16,13 +17,13 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
         .ok_or_else(|| Error::new(ErrorKind::InvalidData, "it is not a text file in UTF-8"))
 }
 
-/// When a file was changed last, and its size: another stamp means that it has changed.
-pub(crate) type FileStamp = (SystemTime, u64);
+/// When a file was changed last, its size, and who may change it: another stamp means that it is to be read again.
+pub(crate) type FileStamp = (SystemTime, u64, Permissions);
 
 /// The stamp of a file; `None` without one. Read it before the file, so that no change is missed.
 pub(crate) fn read_stamp(path: &Path) -> Option<FileStamp> {
     let file = std::fs::metadata(path).ok()?;
-    Some((file.modified().ok()?, file.len()))
+    Some((file.modified().ok()?, file.len(), file.permissions()))
 }
 
 fn decode(bytes: &[u8]) -> Option<String> {

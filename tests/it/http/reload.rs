@@ -268,6 +268,11 @@ async fn rules_that_others_can_change_by_now_are_not_read_again() {
     running.hang_up("calling rules not reloaded").await;
     let log = running.log();
     assert!(log.contains("other users of this machine can change"), "{log}");
+    // Without a signal, as a person would repair it.
+    let reloaded = running.log().matches("calling rules reloaded").count();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    running.hang_up("calling rules reloaded").await;
+    running.wait_for_log("calling rules reloaded", reloaded + 1).await;
+    let refused = running.log().matches("calling rules not reloaded").count();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+    running.wait_for_log("calling rules not reloaded", refused + 1).await;
 }
