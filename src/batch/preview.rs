@@ -11,7 +11,7 @@ use crate::dialing::destination::Destination;
 use crate::dialing::ledger::{RowRecord, RowState};
 use crate::dialing::webhook_hosts::shown_host;
 use callingbox::shown_text::one_line;
-use callingbox::{Agent, E164};
+use callingbox::{Agent, E164, OpenEnum, VoicemailAction};
 
 /// The maximum length of each text, in characters: the maximum of the arguments.
 const MAX_TEXT_CHARS: usize = 32_768;
@@ -175,8 +175,10 @@ fn list_fields(prepared: &PreparedBatch) -> Vec<Field> {
 #[must_use]
 pub fn agent_fields(agent: &Agent) -> [(&'static str, Option<String>); 7] {
     let text = |text: &str| one_line(text, MAX_TEXT_CHARS);
-    let machine = agent.voicemail_action.as_ref().and_then(|action| {
-        serde_json::to_value(action).ok()?.as_str().map(|word| one_line(word, 100))
+    let machine = agent.voicemail_action.as_ref().map(|action| match action {
+        OpenEnum::Known(VoicemailAction::Hangup) => "the agent hangs up".to_owned(),
+        OpenEnum::Known(VoicemailAction::LeaveMessage) => "the agent leaves a message".to_owned(),
+        OpenEnum::Other(word) => one_line(word, 100),
     });
     [
         ("Agent", Some(one_line(agent.name.as_deref().unwrap_or("unnamed"), 100))),

@@ -117,7 +117,7 @@ async fn all_that_the_callee_or_a_third_party_could_notice_is_shown() {
         for line in [
             "\nLanguage: de\n",
             "\nVoice: gravel\n",
-            "\nOn an answering machine: leave_message\n",
+            "\nOn an answering machine: the agent leaves a message\n",
             "\nResult fields: answered, do_not_call\n",
             "\nIn-call tools: slots, which sends data to slots.example; end_call; notes, which sends data to ",
             shown,

@@ -642,10 +642,13 @@ async fn a_tool_that_is_switched_off_says_why() {
 #[tokio::test]
 async fn an_emergency_number_is_refused_before_the_agent_is_read() {
     let mut session = Session::modern().await;
-    let call = json!({"agent_id": "nobody", "to": "+1911"});
-    let error = session.failure("place_call", call).await;
-    assert_eq!((&error["class"], &error["retry"]), (&json!("refused_by_policy"), &json!("no")));
-    assert!(error["message"].as_str().unwrap().contains("never dial emergency numbers"), "{error}");
+    for to in [json!("+1911"), json!("911"), json!(911), json!("9-1-1")] {
+        let call = json!({"agent_id": "nobody", "to": to});
+        let error = session.failure("place_call", call).await;
+        assert_eq!((&error["class"], &error["retry"]), (&json!("refused_by_policy"), &json!("no")));
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("never dial emergency numbers"), "{error}");
+    }
     assert_eq!(session.control().count("GET", "/v1/agents/{id}").await, 0);
     session.finish_well().await;
 }

@@ -123,7 +123,7 @@ async fn what_fails_says_whether_anything_was_done() {
     reader.call("place_call", order("0115"), then).await;
     reader.call("place_call", order("0115"), then).await;
     let then = "tells the user to call the emergency number themselves";
-    let emergency = json!({"agent_id": agent, "to": "+1911"});
+    let emergency = json!({"agent_id": agent, "to": "911"});
     reader.call("place_call", emergency, then).await;
     let premium = json!({"agent_id": agent, "to": "+19005550100"});
     reader.call("place_call", premium, "tells the user that such numbers are never called").await;

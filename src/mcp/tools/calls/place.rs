@@ -27,7 +27,7 @@ use crate::mcp::registry::effect::ToolEffect;
 use crate::mcp::registry::index::CardRole;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
-use crate::mcp::reply::error::{ADD_CREDIT, ErrorCode, ToolError};
+use crate::mcp::reply::error::{ADD_CREDIT, ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self};
 use crate::mcp::request::context::ToolContext;
@@ -280,7 +280,7 @@ async fn name_running_call(cx: &ToolContext, error: ToolError) -> ToolError {
         "with call_id {} waits for the end of the call that is running, for which {CALL_HOLD} are held; then repeat",
         call.id
     );
-    error.with_next([
+    error.with_retry(Retry::Later).with_next([
         NextStep::Tool { name: ToolName::GET_CALL_RESULT, hint: hint.into() },
         ADD_CREDIT,
     ])

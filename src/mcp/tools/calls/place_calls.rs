@@ -594,7 +594,7 @@ async fn reply_with_start(
     if cx.tenant.is_none() {
         note.push_str(" It runs as long as this client keeps the server; if that ends, resume it with place_calls.");
     }
-    let step = NextStep::tool(ToolName::GET_BATCH, "waits for the results");
+    let step = NextStep::tool(ToolName::GET_BATCH, "with wait_seconds waits for the results");
     let mut output = PlaceCallsOutput::new(cx, prepared, with_steps(&note, &[step], &cx.tools));
     output.update(&report);
     let text = output.text();
@@ -754,7 +754,7 @@ impl Tool for PlaceCalls {
         Always(
             "Use it for 2 people or more. It keeps the hours and limits of the calling rules, and calls each person at most once for each attempt. It may answer with a preview to show to the user; then call it again with batch_id and confirmation_token alone. The same list within 10 minutes returns the first batch. batch_id with resume goes on with an interrupted or paused batch.",
         ),
-        With(ToolName::GET_BATCH, "get_batch waits for the results."),
+        With(ToolName::GET_BATCH, "get_batch returns the results."),
     ];
     const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::RingsPhone;
