@@ -1,14 +1,17 @@
-//! Whether other users of the machine can change a file that holds a secret or rules. Whoever can change it decides whose
-//! account places the calls, who may call, or who may be called. Knows nothing of the content.
+//! Files that hold a secret, rules, or a record of calls: closes them to other users of the machine, and finds out whether
+//! others can change or read them. Who can change such a file decides whose account places the calls, who may call, or who
+//! may be called. Knows nothing of the content.
 
+use std::fs::{File, OpenOptions};
+use std::io::Result as IoResult;
 use std::path::{Path, PathBuf};
 
 use crate::system::Os;
 #[cfg(windows)]
 use crate::system::SystemFolders;
-#[cfg(windows)]
-use crate::windows_acl::read_shared_access;
 use crate::windows_acl::restrict_arguments;
+#[cfg(windows)]
+use crate::windows_acl::{read_shared_access, restrict_to_user};
 
 /// Other users can change the file, or replace it.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +88,60 @@ fn is_in_profile(file: &Path) -> bool {
     SystemFolders::this().is_some_and(|system| file.starts_with(system.home))
 }
 
+/// Opens a file for writing. A file or a folder that does not exist is created for this user alone; what exists keeps its
+/// content and its permissions, because it may be another program's.
+///
+/// # Errors
+/// The system refuses to create or to open it.
+pub fn create_private(path: &Path) -> IoResult<File> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        create_private_folder(folder)?;
+    }
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let is_new = cfg!(windows) && !path.exists();
+    let file = options.open(path)?;
+    if is_new {
+        make_private(path);
+    }
+    Ok(file)
+}
+
+#[cfg(unix)]
+fn create_private_folder(folder: &Path) -> IoResult<()> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// The folders inside a new one inherit its list.
+#[cfg(windows)]
+fn create_private_folder(folder: &Path) -> IoResult<()> {
+    let new = folder.ancestors().take_while(|folder| !folder.exists()).last();
+    std::fs::create_dir_all(folder)?;
+    if let Some(new) = new.filter(|new| !new.as_os_str().is_empty()) {
+        make_private(new);
+    }
+    Ok(())
+}
+
+/// Closes a file that other users can read; on Windows also a folder, and what is created in it. If the system refuses,
+/// because it is another user's, or its disk has no permissions, the log says so.
+pub fn make_private(path: &Path) {
+    #[cfg(unix)]
+    let close =
+        || std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600));
+    #[cfg(windows)]
+    let close = || restrict_to_user(path);
+    if can_others_read(path)
+        && let Err(error) = close()
+    {
+        tracing::warn!(%error, path = %path.display(), "other users of this machine can read the file, and it cannot be closed to them");
+    }
+}
+
 /// Whether other users of the machine can read the file.
 #[cfg(unix)]
 #[must_use]
@@ -115,7 +172,8 @@ pub fn hide_command(os: Os, path: &Path) -> String {
     match os {
         Os::Linux | Os::MacOs => format!("chmod 600 {}", path.display()),
         Os::Windows => {
-            let [inheritance, grant, user] = restrict_arguments(r"%USERDOMAIN%\%USERNAME%");
+            let [inheritance, grant, user] =
+                restrict_arguments(r"%USERDOMAIN%\%USERNAME%", path.is_dir());
             format!("icacls \"{}\" {inheritance} {grant} \"{user}\"", path.display())
         }
     }
@@ -124,6 +182,22 @@ pub fn hide_command(os: Os, path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn only_what_is_new_or_named_is_closed_to_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/key");
+        create_private(&path).unwrap();
+        assert_eq!((mode(&path), mode(&dir.path().join("a"))), (0o600, 0o700));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        create_private(&path).unwrap();
+        assert_eq!(mode(&path), 0o644);
+        make_private(&path);
+        assert_eq!(mode(&path), 0o600);
+    }
 
     #[test]
     fn each_system_has_its_command() {

@@ -109,10 +109,11 @@ pub fn parse_saved_list(bytes: &[u8]) -> Option<String> {
     text.lines().map(str::trim).rfind(|line| line.contains("D:")).map(str::to_owned)
 }
 
-/// The arguments with which icacls leaves a file to one user.
+/// The arguments with which icacls leaves a file to one user, or a folder and what is created in it.
 #[must_use]
-pub fn restrict_arguments(user: &str) -> [String; 3] {
-    ["/inheritance:r".to_owned(), "/grant:r".to_owned(), format!("{user}:F")]
+pub fn restrict_arguments(user: &str, is_folder: bool) -> [String; 3] {
+    let inherited = if is_folder { "(OI)(CI)" } else { "" };
+    ["/inheritance:r".to_owned(), "/grant:r".to_owned(), format!("{user}:{inherited}F")]
 }
 
 #[cfg(windows)]
@@ -141,14 +142,14 @@ mod system {
         Some(super::shared_access(&super::parse_saved_list(&std::fs::read(&saved).ok()?)?))
     }
 
-    /// Leaves a file to this user alone.
+    /// Leaves a file to this user alone, or a folder and what is created in it.
     ///
     /// # Errors
     /// icacls cannot be started, or refuses.
     pub fn restrict_to_user(path: &Path) -> std::io::Result<()> {
         let name = |variable: &str| std::env::var(variable).map_err(std::io::Error::other);
         let user = format!(r"{}\{}", name("USERDOMAIN")?, name("USERNAME")?);
-        let status = icacls(path).args(super::restrict_arguments(&user)).status()?;
+        let status = icacls(path).args(super::restrict_arguments(&user, path.is_dir())).status()?;
         if status.success() { Ok(()) } else { Err(std::io::Error::other("icacls refused")) }
     }
 }
@@ -192,6 +193,13 @@ mod tests {
             let expected = SharedAccess { reads, writes, replaces_files };
             assert_eq!(shared_access(&list), expected, "{list}");
         }
+    }
+
+    #[test]
+    fn a_folder_hands_its_list_down() {
+        let arguments = |is_folder| restrict_arguments(r"PC\me", is_folder).join(" ");
+        assert_eq!(arguments(false), r"/inheritance:r /grant:r PC\me:F");
+        assert_eq!(arguments(true), r"/inheritance:r /grant:r PC\me:(OI)(CI)F");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::InstallError;
+use crate::protected_file::{can_others_read, make_private};
 use crate::system::Os;
 use callingbox::ApiKey;
 
@@ -128,12 +129,8 @@ pub(super) fn put(
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     let mut file = builder.tempfile_in(folder).map_err(io(path, "writing beside it"))?;
-    // The folder of the user is closed to others anyway, so a system that cannot close the file does not matter.
-    #[cfg(windows)]
-    if matches!(permissions, Permissions::Private)
-        && let Err(error) = crate::windows_acl::restrict_to_user(file.path())
-    {
-        tracing::debug!(%error, path = %path.display(), "the file keeps the permissions of its folder");
+    if matches!(permissions, Permissions::Private) {
+        make_private(file.path());
     }
     file.write_all(bytes).map_err(io(path, "writing beside it"))?;
     if let Some(kept) = kept {
@@ -206,22 +203,19 @@ pub(super) fn remove(path: &Path) -> Result<(), InstallError> {
 /// [`InstallError::Io`]; the file is unchanged.
 pub fn store_key(path: &Path, key: &ApiKey) -> Result<bool, InstallError> {
     let wanted = format!("{}\n", key.expose());
-    if read(path)?.is_some_and(|stored| stored == wanted.as_bytes()) && is_private(path) {
+    if read(path)?.is_some_and(|stored| stored == wanted.as_bytes()) && !can_others_read(path) {
         return Ok(false);
     }
-    put(path, wanted.as_bytes(), Permissions::Private, true)?;
+    write_private(path, &wanted)?;
     Ok(true)
 }
 
-#[cfg(unix)]
-fn is_private(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 == 0)
-}
-
-#[cfg(not(unix))]
-fn is_private(_: &Path) -> bool {
-    true
+/// Writes a file that only its user can read, as a whole or not at all.
+///
+/// # Errors
+/// [`InstallError::Io`]; the file is unchanged.
+pub fn write_private(path: &Path, text: &str) -> Result<(), InstallError> {
+    put(path, text.as_bytes(), Permissions::Private, true)
 }
 
 #[cfg(unix)]

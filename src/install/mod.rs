@@ -24,7 +24,7 @@ use std::path::PathBuf;
 pub use change::{DEFAULT_NAME, InstallPlan, InstalledEntry};
 pub use client_app::{ClientApp, ClientFile, InstallScope, Machine};
 pub use entry::{KeyDelivery, ServerEntry};
-pub use file::{store_key, write_new};
+pub use file::{store_key, write_new, write_private};
 pub use program::{
     LastingPath, OutdatedProgram, PackageRunner, ProgramCopies, ProgramPlace, ProgramVersion,
 };

@@ -15,8 +15,9 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::super::tenant::Identity;
+use crate::install::{InstallError, write_private};
 use crate::own_command::own_command;
-use crate::protected_file::ChangeableByOthers;
+use crate::protected_file::{ChangeableByOthers, create_private};
 use crate::text_file::read_text;
 use crate::toml_error::describe_toml_error;
 use crate::toolset::Toolset;
@@ -118,6 +119,8 @@ pub enum TokenFileError {
     InvalidName(String),
     #[error(transparent)]
     ChangeableByOthers(#[from] ChangeableByOthers),
+    #[error(transparent)]
+    NotWritten(#[from] InstallError),
 }
 
 impl TokenFile {
@@ -165,18 +168,12 @@ impl TokenFile {
     /// # Errors
     /// The file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), TokenFileError> {
-        let failed = |error| TokenFileError::Io { path: path.to_owned(), action: "written", error };
-        let text = toml::to_string(self).map_err(|error| failed(std::io::Error::other(error)))?;
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(failed)?;
-        }
-        let new = path.with_extension(format!("new-{}", std::process::id()));
-        let written = write_private(&new, &text).and_then(|()| std::fs::rename(&new, path));
-        written.map_err(|error| {
-            // The incomplete file is useless, and the error that is returned says why it exists.
-            let _ = std::fs::remove_file(&new);
-            failed(error)
-        })
+        let text = toml::to_string(self).map_err(|error| TokenFileError::Io {
+            path: path.to_owned(),
+            action: "written",
+            error: std::io::Error::other(error),
+        })?;
+        Ok(write_private(path, &text)?)
     }
 
     /// Creates a token and returns it. It cannot be read again later.
@@ -244,15 +241,12 @@ impl TokenFile {
 /// system, can be waited for, and ends with its process. The database stays empty.
 fn lock_file(path: &Path, timeout: Duration) -> Result<Connection, TokenFileError> {
     let failed = |error| TokenFileError::Io { path: path.to_owned(), action: "locked", error };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
     let mut lock = OsString::from(path);
     lock.push(".lock");
     let lock = PathBuf::from(lock);
     // Created with private permissions: another user who can open the file could hold the lock.
     if !lock.exists() {
-        write_private(&lock, "").map_err(failed)?;
+        create_private(&lock).map_err(failed)?;
     }
     let locked = Connection::open(&lock).and_then(|db| {
         db.busy_timeout(timeout)?;
@@ -263,25 +257,6 @@ fn lock_file(path: &Path, timeout: Duration) -> Result<Connection, TokenFileErro
         Some(ErrorCode::DatabaseBusy) => TokenFileError::Busy { path: path.to_owned() },
         _ => failed(std::io::Error::other(error)),
     })
-}
-
-#[cfg(unix)]
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-#[cfg(not(unix))]
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    std::fs::write(path, text)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, pa
 
 use crate::dialing::Environment;
 use crate::dialing::ledger::LedgerError;
+use crate::protected_file::{create_private, make_private};
 
 /// Marks the file as ours (`PRAGMA application_id`): "CBxL" in ASCII.
 const APPLICATION_ID: i64 = 0x4342_784c;
@@ -256,39 +257,4 @@ fn use_wal(db: &Connection) -> rusqlite::Result<()> {
             result => return result,
         }
     }
-}
-
-/// Creates the file and its directory for their owner alone. What exists keeps its permissions: it may be another
-/// program's file.
-#[cfg(unix)]
-fn create_private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-
-    if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).truncate(false).read(true).write(true).mode(0o600).open(path).map(drop)
-}
-
-/// Closes a ledger to other users, if it belongs to this one.
-#[cfg(unix)]
-fn make_private(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-
-    let is_open = std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
-    if is_open
-        && let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-    {
-        tracing::warn!(%error, "the ledger belongs to another user, who decides who can read it");
-    }
-}
-
-#[cfg(not(unix))]
-fn make_private(_: &Path) {}
-
-/// Creates the file's directory; elsewhere than on Unix the user's data directory is private already.
-#[cfg(not(unix))]
-fn create_private(path: &Path) -> std::io::Result<()> {
-    path.parent().map_or(Ok(()), std::fs::create_dir_all)
 }
