@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use super::output::{print, print_wrapped};
 use crate::install::{
-    ClientApp, InstallPlan, InstallScope, InstalledEntry, LastingPath, Machine, ProgramCopies,
+    ClientApp, ClientFile, InstallPlan, InstallScope, InstalledEntry, LastingPath, Machine,
+    ProgramCopies,
 };
 use crate::suggest::UnknownName;
 
@@ -30,20 +31,43 @@ pub(super) fn provide_program(lasting: &LastingPath) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every entry of this program in the files that are known here; `None` if a file cannot be read.
-fn own_entries(machine: &Machine) -> Option<Vec<InstalledEntry>> {
-    let files = [InstallScope::User, InstallScope::Project].into_iter().flat_map(|scope| {
-        ClientApp::ALL.into_iter().filter_map(move |client| client.files(scope, machine).ok())
-    });
-    let entries: Result<Vec<_>, _> = files.flatten().map(|file| file.read_entries()).collect();
-    let own = entries.ok()?.into_iter().flatten().filter(|(name, entry)| entry.is_own(name));
-    Some(own.map(|(_, entry)| entry).collect())
+/// An entry of this program.
+pub(super) struct OwnEntry {
+    pub(super) file: ClientFile,
+    pub(super) scope: InstallScope,
+    pub(super) name: String,
+    entry: InstalledEntry,
+}
+
+/// Every entry of this program in the files that are known here, whatever its name; `None` if a file cannot be read.
+pub(super) fn own_entries(machine: &Machine) -> Option<Vec<OwnEntry>> {
+    let mut found: Vec<OwnEntry> = Vec::new();
+    for scope in [InstallScope::User, InstallScope::Project] {
+        let files =
+            ClientApp::ALL.into_iter().filter_map(|client| client.files(scope, machine).ok());
+        for file in files.flatten() {
+            // In the home folder, some project files are the user's own files.
+            if found.iter().any(|entry| entry.scope != scope && entry.file.path == file.path) {
+                continue;
+            }
+            let entries = file.read_entries().ok()?.into_iter();
+            found.extend(
+                entries.filter(|(name, entry)| entry.is_own(name)).map(|(name, entry)| OwnEntry {
+                    file: file.clone(),
+                    scope,
+                    name,
+                    entry,
+                }),
+            );
+        }
+    }
+    Some(found)
 }
 
 /// The programs that entries name; `None` if a file cannot be read, which may name any program.
 pub(super) fn named_programs(machine: &Machine) -> Option<Vec<PathBuf>> {
     let entries = own_entries(machine)?.into_iter();
-    Some(entries.filter_map(|entry| entry.command.map(PathBuf::from)).collect())
+    Some(entries.filter_map(|own| own.entry.command.map(PathBuf::from)).collect())
 }
 
 /// Keeps one earlier copy beside that of this version, and each that an entry names.

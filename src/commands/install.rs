@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::client_changes::{
-    apply_plans, named_programs, path_text, provide_program, remove_unused_copies, unknown_client,
+    OwnEntry, apply_plans, named_programs, own_entries, path_text, provide_program,
+    remove_unused_copies, unknown_client,
 };
 use super::output::{print, print_wrapped};
 use super::upgrade;
-use crate::cli::{self, ClientName, Global};
+use crate::cli::{self, ClientName, Global, parse_server_name};
 use crate::config::{self, ConfigFile, KeySource, UserFolders};
 use crate::env_var::read_env_var;
 use crate::install::{
-    self, ClientApp, ClientFile, InstallPlan, InstallScope, KeyDelivery, Machine, PackageRunner,
-    ProgramCopies, ProgramPlace, ServerEntry,
+    self, ClientApp, ClientFile, DEFAULT_NAME, InstallPlan, InstallScope, KeyDelivery, Machine,
+    PackageRunner, ProgramCopies, ProgramPlace, ServerEntry,
 };
 use crate::own_command::own_command;
 use crate::system::Os;
@@ -125,11 +126,36 @@ fn uninstall(
     let is_changed = apply_plans(&plans, "Removed from", |path| {
         format!("{client} has no server {name} in {}; nothing changed.\n", path.display())
     })?;
-    if !is_changed {
-        return Ok(());
+    if is_changed {
+        remove_last_copies(machine, copies)?;
     }
-    remove_last_copies(machine, copies)?;
-    print(format!("Restart {client}.\n"))
+    print(list_remaining(machine))?;
+    if is_changed { print(format!("Restart {client}.\n")) } else { Ok(()) }
+}
+
+/// The entries of this program that other names or other clients have, and how to remove each.
+fn list_remaining(machine: &Machine) -> String {
+    let entries = own_entries(machine).unwrap_or_default();
+    let mut text = String::new();
+    for OwnEntry { file, scope, name, .. } in &entries {
+        let client = file.client;
+        let mut flags = vec!["--uninstall".to_owned()];
+        if *scope == InstallScope::Project {
+            flags.extend(["--scope", "project"].map(str::to_owned));
+        }
+        if name != DEFAULT_NAME {
+            flags.extend(["--name".to_owned(), name.clone()]);
+        }
+        let removal = match parse_server_name(name) {
+            Ok(_) => install_command(client, &flags),
+            Err(_) => {
+                let name = callingbox::shown_text::one_line(name, 60);
+                format!("remove the entry `{name}` from {}", file.path.display())
+            }
+        };
+        text.push_str(&format!("  {client}: {removal}\n"));
+    }
+    if text.is_empty() { text } else { format!("Still there:\n{text}") }
 }
 
 /// The words that start this program, and what the user must know about them.

@@ -11,11 +11,15 @@ use super::client_app::{ClientApp, ClientFile, Format};
 use super::document::{ConfigDocument, EditError};
 use super::entry::{EntryPatch, ServerEntry, VscodePrompt, collect_strings, is_own_flag};
 use super::json_config::JsonDocument;
+use super::program::PROGRAM;
 use super::toml_config::TomlDocument;
 use super::{InstallError, file};
 
 /// How many backups uninstalling compares with the file.
 const MAX_BACKUPS: usize = 20;
+
+/// The folder of the container image.
+const IMAGE_FOLDER: &str = "ghcr.io/callingbox/";
 
 /// The default name of this server in a client.
 pub const DEFAULT_NAME: &str = "callingbox";
@@ -261,14 +265,22 @@ pub struct InstalledEntry {
 }
 
 impl InstalledEntry {
-    /// Whether this entry of this name is for this server: by its name, or because it starts this program.
+    /// Whether this entry of this name is for this server: by its name, or because it starts this program, itself or by
+    /// a package runner or a container engine.
     #[must_use]
     pub fn is_own(&self, name: &str) -> bool {
         let starts_program = |command: &String| {
             let stem = Path::new(command).file_stem();
-            stem.is_some_and(|stem| stem == super::program::PROGRAM)
+            stem.is_some_and(|stem| stem == PROGRAM)
         };
-        name == DEFAULT_NAME || self.command.as_ref().is_some_and(starts_program)
+        // A version may follow, as in `callingbox-mcp@0.1.0`, `callingbox-mcp==0.1.0` and `…/callingbox-mcp:0.1.0`.
+        let names_package = |word: &String| {
+            let name = word.strip_prefix(IMAGE_FOLDER).unwrap_or(word);
+            name.split(['@', '=', ':']).next() == Some(PROGRAM)
+        };
+        name == DEFAULT_NAME
+            || self.command.as_ref().is_some_and(starts_program)
+            || self.args.iter().any(names_package)
     }
 }
 

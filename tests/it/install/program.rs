@@ -211,6 +211,37 @@ fn it_reports_each_change_and_changes_nothing_twice() {
 }
 
 #[test]
+fn removal_names_the_entries_that_are_left() {
+    let home = Home::new();
+    home.install(&["gemini", "--sandbox"]);
+    home.install(&["codex", "--sandbox"]);
+    let path = home.path(".cursor/mcp.json");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let pasted = r#"{"mcpServers": {
+        "phone": {"command": "npx", "args": ["-y", "callingbox-mcp@0.1.0", "stdio"]},
+        "my phone": {"command": "/opt/bin/callingbox-mcp"},
+        "in a container": {"command": "docker", "args": ["run", "ghcr.io/callingbox/callingbox-mcp:0.1.0"]},
+        "other": {"command": "npx", "args": ["-y", "@x/files", "/home/me/callingbox-mcp"]}
+    }}"#;
+    std::fs::write(&path, pasted).unwrap();
+    let left = format!(
+        "Still there:\n  Cursor: callingbox-mcp install cursor --uninstall --name phone\n  Cursor: remove the entry `my \
+         phone` from {0}\n  Cursor: remove the entry `in a container` from {0}\n",
+        path.display()
+    );
+    let codex = "  Codex: callingbox-mcp install codex --uninstall\n";
+    assert!(home.install(&["gemini", "--uninstall"]).contains(&format!("{left}{codex}")));
+    // Also where nothing of this name was installed.
+    let said = home.install(&["cursor", "--uninstall"]);
+    assert!(said.contains(&format!("nothing changed.\n{left}{codex}")), "{said}");
+    home.install(&["cursor", "--uninstall", "--name", "phone"]);
+    home.install(&["codex", "--uninstall"]);
+    std::fs::remove_file(&path).unwrap();
+    home.install(&["gemini", "--sandbox"]);
+    assert!(!home.install(&["gemini", "--uninstall"]).contains("Still there"));
+}
+
+#[test]
 fn printing_writes_nothing() {
     let home = Home::new();
     for client in ClientApp::ALL {
