@@ -30,13 +30,13 @@ use crate::chaos::evidence::{Account, ChaosControl, Report, Tally, nothing_twice
 use crate::chaos::proxy::Proxy;
 use crate::chaos::random::Random;
 
-const ACCOUNTS: usize = 16;
+const ACCOUNTS: usize = 8;
 const CALLS: usize = 80;
 const PURCHASES: usize = 4;
 /// How often a request is tried while the ledger is locked. SQLite waits 5 s for the lock each time.
 const MAX_LOCKED: usize = 10;
 /// The orders begin within this time.
-const SPREAD: u64 = 30_000;
+const SPREAD: u64 = 15_000;
 
 pub(crate) struct DialerRun {
     accounts: Vec<AccountOrders>,

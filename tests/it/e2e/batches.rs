@@ -49,10 +49,14 @@ impl Fixture {
         self.reader.session.data(tool, arguments).await
     }
 
-    /// Moves the clock until the batch has ended.
+    /// Moves the clock in steps of ten minutes until the batch has ended.
     async fn finish(&mut self, batch: &Value) -> Value {
+        self.finish_in_steps(batch, 600).await
+    }
+
+    async fn finish_in_steps(&mut self, batch: &Value, seconds: u64) -> Value {
         for _ in 0..60 {
-            self.maker.control().advance(600).await;
+            self.maker.control().advance(seconds).await;
             let report =
                 self.data("get_batch", json!({"batch_id": batch, "wait_seconds": 1})).await;
             if report["state"] == "ended" {
@@ -197,7 +201,7 @@ async fn a_row_waits_for_the_end_of_the_quiet_hours_there() {
     let states: Vec<_> = rows.iter().map(|row| row["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["done", "waiting", "waiting"], "{open}");
     assert!(rows[1]["note"].as_str().unwrap().contains("within the quiet hours"), "{open}");
-    let ended = fixture.finish(&batch).await;
+    let ended = fixture.finish_in_steps(&batch, 3_600).await;
     assert_eq!(ended["counts"], json!({"done": 3}), "{ended}");
     let dialed = fixture.dialed().await;
     let times: Vec<_> = dialed.iter().map(|call| call["dialed_at"].as_str().unwrap()).collect();
