@@ -7,15 +7,21 @@ Prints `ok session: ...`, or fails. It knows MCP only as far as a plain client d
 """
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 
 
 class Session:
-    def __init__(self, command):
+    def __init__(self, command, folder):
         arguments = ["stdio", "--sandbox", "--sandbox-speed", "100"]
-        self.process = subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # The ledger and the configuration of the person who runs this are not touched.
+        environment = {**os.environ, "XDG_CONFIG_HOME": folder, "XDG_DATA_HOME": folder}
+        self.process = subprocess.Popen(
+            [*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
         self.next_id = 0
 
     def send(self, **message):
@@ -53,9 +59,14 @@ class Session:
 
 
 def main():
-    session = Session(sys.argv[1:])
+    with tempfile.TemporaryDirectory() as folder:
+        run_session(Session(sys.argv[1:], folder))
+
+
+def run_session(session):
     # A program that hangs is a failure, too.
     watchdog = threading.Timer(120, session.process.kill)
+    watchdog.daemon = True
     watchdog.start()
     session.request(
         "initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "session.py", "version": "1"}
