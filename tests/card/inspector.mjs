@@ -5,22 +5,14 @@
 // Usage: node tests/card/inspector.mjs      run.sh installs what it needs
 import assert from "node:assert/strict";
 import { mkdtempSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import {
-  checkAccessibility, checkMessage, Client, launch, look, packages, pictures, start, startProxy, startServer, takePicture, until,
+  checkAccessibility, checkMessage, Client, freePort, launch, look, packages, pictures, start, startProxy, startServer, takePicture, until,
   URI, waitForState,
 } from "./lib.mjs";
 
 const TOKEN = "inspector-of-the-test";
-
-const freePort = () => new Promise((resolve) => {
-  const server = createServer().listen(0, "127.0.0.1", () => {
-    const { port } = server.address();
-    server.close(() => resolve(port));
-  });
-});
 
 const [port, sandbox] = [await freePort(), await freePort()];
 await start(path.join(packages, "node_modules/.bin/mcp-inspector"), ["--web"], new RegExp(`(${port})`), {

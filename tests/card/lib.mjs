@@ -5,6 +5,7 @@ import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { createRequire } from "node:module";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
@@ -39,6 +40,14 @@ export function start(program, args, pattern, options = {}) {
     child.on("exit", (code) => reject(new Error(`${program} ended with ${code}: ${printed}`)));
   });
 }
+
+/** A port for a program that cannot choose one itself. */
+export const freePort = () => new Promise((resolve) => {
+  const server = createServer().listen(0, "127.0.0.1", () => {
+    const { port } = server.address();
+    server.close(() => resolve(port));
+  });
+});
 
 /** The program over HTTP on its simulator, with this configuration; the address of its endpoint. */
 export async function startServer(config, ...flags) {

@@ -8,7 +8,8 @@ import {
   checkAccessibility, checkMessage, Client, launch, look, startServer, takePicture, until, URI, waitForState,
 } from "./lib.mjs";
 
-const free = await startServer('[dialing]\nconfirm = "never"\n');
+// The answer to a call to 0113 comes after the time-out.
+const free = await startServer('request_timeout_seconds = 2\n[dialing]\nconfirm = "never"\n');
 const asking = await startServer('[dialing]\nconfirm = "always"\n[wait]\nmax_seconds = 60\n');
 const client = new Client(free);
 const careful = new Client(asking);
@@ -141,7 +142,8 @@ const ENDINGS = [
   ["0100", "completed", "Completed"], ["0101", "no_answer", "No answer"], ["0102", "busy", "Busy"], ["0103", "voicemail", "Voicemail"],
   ["0104", "failed", "Failed"], ["0105", "completed", "Completed"], ["0106", "canceled", "Canceled"], ["0108", "completed", "Completed"],
   ["0109", "completed", "Completed"], ["0110", "refused", "Not called"], ["0111", "refused", "Not called"],
-  ["0112", "completed", "Completed"], ["0114", "completed", "Completed"], ["0115", "unknown", "Not known"],
+  ["0112", "completed", "Completed"], ["0113", "completed", "Completed"], ["0114", "completed", "Completed"],
+  ["0115", "unknown", "Not known"], ["0116", "completed", "Completed"],
 ];
 
 const tests = {};
@@ -573,6 +575,29 @@ tests["a list: one yes, a table that fills, each call, and a file"] = async () =
   await checkAccessibility(narrow.frame, "list, 320 px, dark");
   await takePicture(narrow.frame, "list-320");
   await closeCard(narrow);
+};
+
+tests["a long list is read to its end before its buttons work, and shows everybody"] = async () => {
+  const many = Array.from({ length: 60 }, (_, index) => ({ to: `+1${213 + index}5550101`, name: `Person ${index + 1}` }));
+  const card = await openCard({ mcp: careful, width: 320 });
+  const args = { agent_id: carefulAgent, people: many, instructions: "Hello {name}.", allow_repeat: true };
+  await showResult(card, args, await careful.call("place_calls", args));
+  const asked = await waitForState(card.frame, "asking");
+  assert.equal(asked.buttons[0], "Call 60 people");
+  assert(asked.asked.some(([name, value]) => name === "People" && value.includes("Person 60")), "everybody is named");
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  assert.equal(await card.frame.$eval("#button-yes", (button) => button.getAttribute("aria-disabled")), "true");
+  await readToEnd(card);
+  await press(card, "yes");
+  await waitForState(card.frame, "batch");
+  const count = () => card.frame.$$eval("#rows tbody tr", (all) => all.length);
+  assert.equal(await until("the first people", count), 12);
+  await (await card.frame.$("#more")).click();
+  await until("everybody", async () => await count() === 60);
+  const overflow = await card.frame.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert(overflow <= 0, `${overflow} px too wide`);
+  await checkAccessibility(card.frame, "a long list");
+  await closeCard(card);
 };
 
 tests["a purchase is confirmed and shown"] = async () => {

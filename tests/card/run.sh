@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the call card in Chromium: in the official MCP Inspector and in a host of our own that can refuse everything, against
-# the program on its simulator. Installs Chromium (apt) and the packages (npm) under target/card, and writes pictures of the
+# Runs the call card in Chromium: in the official MCP Inspector, in OpenClaw, and in a host of our own that can refuse
+# everything, against the program on its simulator. Installs Chromium (apt) and the packages (npm) under target/card, and writes pictures of the
 # states to target/card/pictures.
 #
 #   tests/card/run.sh                  all jobs
@@ -20,10 +20,13 @@ npm install --silent --no-audit --no-fund --prefix "$tools" \
 cargo build --quiet
 PATH=$tools/node_modules/node/bin:$PATH
 export PATH
+# It wants the Node.js that was installed above.
+npm install --silent --no-audit --no-fund --prefix "$tools/openclaw" openclaw@2026.9.6
 CARD_CHROMIUM=$(command -v chromium)
 export CARD_CHROMIUM
 node tests/card/own_host.mjs
 node tests/card/inspector.mjs
+node tests/card/openclaw.mjs
 if [ "${1:-}" = --pictures ]; then
   mkdir -p docs/images
   cp "$tools/pictures/ended-light.png" docs/images/card-call.png
