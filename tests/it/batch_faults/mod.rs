@@ -5,7 +5,7 @@
 
 mod clocks;
 mod gate;
-mod machine_clock;
+pub(crate) mod machine_clock;
 mod repeated;
 mod scene;
 

@@ -350,3 +350,38 @@ async fn the_rules_hold_for_an_answer_in_the_card() {
     assert_eq!(failure(&answer).0, "switched_off", "{answer}");
     assert_eq!(fixture.dialed().await, 0);
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_question_that_has_expired_says_so_and_is_asked_anew() {
+    let fixture = DialingFixture::new(ALWAYS, "").await;
+    let clock = crate::batch_faults::machine_clock::MachineClock::new();
+    let environment = clock.environment();
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let flag = format!("--sandbox={}", fixture.sandbox.url());
+    let mut session = Session::start_in(Arc::clone(&fixture.home), &[&flag], &environment);
+    session.capabilities = shows_card();
+    session.open(LEGACY).await;
+    let call = fixture.call(TO, "Remind.");
+    let first = ask(&mut session, &call).await;
+    assert_eq!(report(&mut session, &first).await, "open");
+    clock.pass(15 * 60 + 1);
+    // The person's yes, and a card that only asks what became of its question.
+    for accept in [Some(true), None] {
+        let mut late = reply(&first, true);
+        if accept.is_none() {
+            late.as_object_mut().unwrap().remove("accept");
+        }
+        let answer = session.call("confirm_call", late).await;
+        let (_, done, message) = failure(&answer);
+        assert!(done == "nothing" && message.contains("expired"), "{answer}");
+    }
+    assert_eq!(report(&mut session, &first).await, "expired");
+    assert_eq!(fixture.dialed().await, 0);
+    let again = ask(&mut session, &call).await;
+    assert_ne!(again["token"], first["token"]);
+    session.data("confirm_call", reply(&again, true)).await;
+    assert_eq!(fixture.dialed().await, 1);
+    session.finish_well().await;
+}
