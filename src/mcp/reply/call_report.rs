@@ -478,7 +478,14 @@ fn build_note(
             "The conversation is over and its result is still being extracted.",
             Some(NextStep::tool(ToolName::GET_CALL_RESULT, "returns it when it is ready")),
         ),
-        CallOutcome::Completed => build_conversation_note(call, read_words),
+        CallOutcome::Completed => {
+            let spoke = match is_inbound {
+                true => "The caller spoke with the agent",
+                false => "Somebody answered and spoke",
+            };
+            let (text, step) = build_conversation_note(call, read_words);
+            return (format!("{spoke}{text}"), step.into_iter().collect());
+        }
         CallOutcome::Voicemail => {
             let hangs_up = details.agent.as_ref().is_some_and(|agent| {
                 agent.voicemail_action != Some(OpenEnum::Known(VoicemailAction::LeaveMessage))
@@ -504,38 +511,33 @@ fn build_note(
     (text.to_owned(), step.into_iter().collect())
 }
 
-/// The same for a conversation whose result is complete.
+/// The same for a conversation whose result is complete, as the rest of the sentence that says that it took place.
 fn build_conversation_note(
     call: &Call,
     read_words: Option<NextStep>,
 ) -> (&'static str, Option<NextStep>) {
     if call.result_status == Some(ResultStatus::Failed) {
-        return (
-            "Somebody answered and spoke. The result could not be extracted. Read the transcript.",
-            read_words,
-        );
+        return (". The result could not be extracted. Read the transcript.", read_words);
     }
     if call.returns.as_ref().is_none_or(Map::is_empty) {
-        return ("Somebody answered and spoke. This agent extracts no result fields.", read_words);
+        return (". This agent extracts no result fields.", read_words);
     }
     match &call.result {
         Some(Value::Object(result))
             if result.values().all(Value::is_null) && !result.is_empty() =>
         {
             (
-                "Somebody answered and spoke, but none of the fields was talked about: it may have been the wrong person.",
+                ", but none of the fields was talked about: it may have been the wrong person.",
                 read_words,
             )
         }
         Some(Value::Object(result)) if result.values().any(Value::is_null) => (
-            "Somebody answered and spoke. Whether the task succeeded is in the result. Fields that were not talked about are null.",
+            ". Whether the task succeeded is in the result. Fields that were not talked about are null.",
             None,
         ),
-        Some(Value::Object(_)) | None => {
-            ("Somebody answered and spoke. Whether the task succeeded is in the result.", None)
-        }
+        Some(Value::Object(_)) | None => (". Whether the task succeeded is in the result.", None),
         Some(_) => (
-            "Somebody answered and spoke, but the result does not have the requested fields: result_problems contains what arrived.",
+            ", but the result does not have the requested fields: result_problems contains what arrived.",
             read_words,
         ),
     }
