@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from servers import built_binary, resident_bytes
@@ -88,6 +89,10 @@ def numbers(count, first):
     return [f"+1{codes[index // 100]}555{first + index % 100:04}" for index in range(count)]
 
 
+def list_people(count, first):
+    return [{"to": to, "name": "Ada Lovelace", "context": {"time": "10:30"}} for to in numbers(count, first)]
+
+
 def run_to_end(simulator, server, batch):
     while True:
         simulator.advance(30)
@@ -116,9 +121,10 @@ def main():
             "create_agent", name="Bench", type="outbound", persona="You are Mia.", instructions="Ask.",
             returns={"confirmed": "boolean"}, number_ids=[bought["number"]["number_id"]],
         )["agent_id"]  # fmt: skip
-        people = [{"to": to, "name": "Ada Lovelace", "context": {"time": "10:30"}} for to in numbers(arguments.people, 200)]
+        task = {"agent_id": agent, "instructions": "Confirm {name} at {time}."}
+        people = list_people(arguments.people, 200)
         memory, spent = resident_bytes(pid), processor_seconds(pid)
-        started = server.call("place_calls", agent_id=agent, people=people, instructions="Confirm {name} at {time}.")
+        started = server.call("place_calls", people=people, **task)
         print(f"start of {len(people)} people: {processor_seconds(pid) - spent:.2f} s of processor time")
         simulator_reads = simulator.reads()
         report = run_to_end(simulator, server, started["batch_id"])
@@ -140,6 +146,15 @@ def main():
         for wait in waits:
             server.answer(wait)
         print(f"the same for single calls with a wait each: {(simulator.reads() - before) / len(waits):.2f}")
+
+        now = datetime.fromisoformat(simulator.request("GET", "/sandbox/clock")["now"])
+        later = (now + timedelta(hours=20)).isoformat()
+        waiting = []
+        for first in range(500, 1000, 100):
+            server.call("place_calls", people=list_people(arguments.people, first), start_at=later, **task)
+            time.sleep(1)
+            waiting.append(resident_bytes(pid))
+        print(f"memory of a row that waits: {(waiting[-1] - waiting[0]) / 4 / len(people) / 1024:.1f} KiB")
         server.process.stdin.close()
         server.process.wait(10)
     simulator.process.terminate()

@@ -110,11 +110,12 @@ fn list_fields(prepared: &PreparedBatch) -> Vec<Field> {
     let events = task.and_then(|task| task.webhook_url.as_deref()).or(agent.webhook_url.as_deref());
     let facts: Vec<&str> = {
         let mut names: Vec<&str> = Vec::new();
-        let contexts =
-            prepared.waiting_rows().filter_map(|row| row.person.as_ref()?.context.as_ref());
-        for name in contexts.flat_map(|context| context.keys()) {
-            if !names.contains(&name.as_str()) {
-                names.push(name);
+        for person in prepared.waiting_rows().filter_map(|row| row.person.as_ref()) {
+            let keys = person.context.iter().flat_map(|context| context.keys().map(String::as_str));
+            for name in person.name.iter().map(|_| "name").chain(keys) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
             }
         }
         names

@@ -85,6 +85,7 @@ pub(super) fn spawn(
         pause: None,
         failures: 0,
         failure_pauses: 0,
+        is_trial: false,
         matches: 0,
         opt_out_version: 0,
         not_before: None,
@@ -137,6 +138,8 @@ struct Runner {
     failures: u32,
     /// How often such failures have paused the batch.
     failure_pauses: u32,
+    /// A pause is over, and no call was placed since: one row is tried at a time.
+    is_trial: bool,
     /// How many results fit the stop condition.
     matches: u32,
     /// How many opt-outs this process had recorded when the rows were last checked against the list.
@@ -329,6 +332,7 @@ impl Runner {
             && until <= now.dialing
         {
             self.pause = None;
+            self.is_trial = true;
         }
         self.pause.is_some()
     }
@@ -439,7 +443,9 @@ impl Runner {
             })
             .collect();
         for index in due {
-            if self.pause.is_some() || self.in_flight.len() >= self.max_in_flight() {
+            let is_full =
+                self.in_flight.len() >= self.max_in_flight() || self.is_trial && self.sending > 0;
+            if self.pause.is_some() || is_full {
                 break;
             }
             match self.start_row(index, now).await {
@@ -605,7 +611,11 @@ impl Runner {
         call.context = person.context;
         call.metadata = person.metadata;
         if let Some(name) = person.name {
-            call.metadata.get_or_insert_default().entry("name").or_insert_with(|| name.into());
+            // The agent is told whom it calls, and lists of calls name them.
+            for facts in [&mut call.context, &mut call.metadata] {
+                let facts = facts.get_or_insert_default();
+                facts.entry("name").or_insert_with(|| name.as_str().into());
+            }
         }
         Some(disclosure.into_instructions().map(|disclosing_instructions| DialRequest {
             order: Order::Call(Box::new(call)),
@@ -668,6 +678,7 @@ impl Runner {
             Ok(Dialed { result: DialResult::Placed(Placed::Call(call)), .. }) => {
                 self.failures = 0;
                 self.failure_pauses = 0;
+                self.is_trial = false;
                 self.follow(index, call.id.clone()).await;
             }
             Ok(Dialed { result: DialResult::Repeat { id, .. }, .. }) => {
@@ -701,6 +712,7 @@ impl Runner {
         match error.kind() {
             ErrorKind::Provider { .. } => {
                 self.failures = 0;
+                self.is_trial = false;
                 self.end_attempt(index, now, CallOutcome::Failed, Some(error.kind().to_string()))
                     .await;
             }
@@ -739,14 +751,13 @@ impl Runner {
         }
     }
 
-    /// Five failures in a row pause the batch, for 1, 2, 4 … minutes.
+    /// Five failures in a row pause the batch, for 1, 2, 4 … minutes, and then each failure until a call is placed.
     fn count_failure(&mut self, now: Timestamp, error: &dyn std::fmt::Display) {
         let batch = &self.record.batch_id;
         tracing::warn!(%batch, %error, "a call of a batch could not be placed");
         self.failures += 1;
-        if self.failures >= MAX_FAILURES {
-            let minutes = 1_i64 << self.failure_pauses.min(5);
-            let pause = SignedDuration::from_mins(minutes).min(MAX_FAILURE_PAUSE);
+        if self.failures >= MAX_FAILURES || self.is_trial {
+            let pause = failure_pause(self.failure_pauses);
             self.failures = 0;
             self.failure_pauses += 1;
             self.pause = Some(Pause { reason: PauseReason::Api, until: Some(add(now, pause)) });
@@ -972,6 +983,22 @@ enum StartResult {
     Stopped,
 }
 
+/// How long failures pause a batch that they have paused so often before.
+fn failure_pause(pauses: u32) -> SignedDuration {
+    SignedDuration::from_mins(1_i64 << pauses.min(5)).min(MAX_FAILURE_PAUSE)
+}
+
 fn add(at: Timestamp, duration: SignedDuration) -> Timestamp {
     at.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_pause_for_1_2_4_and_at_most_30_minutes() {
+        let minutes: Vec<_> = (0..8).map(|pauses| failure_pause(pauses).as_mins()).collect();
+        assert_eq!(minutes, [1, 2, 4, 8, 16, 30, 30, 30]);
+    }
 }

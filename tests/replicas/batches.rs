@@ -115,6 +115,10 @@ async fn a_replica_that_loses_redis_calls_nobody_and_another_resumes_its_list() 
             let seen = report(deployment.at(replica), batch).await;
             assert_eq!(seen["state"], "interrupted", "{reconnects} {seen}");
         }
+        // A terminal beside the replicas sees it too.
+        let url = deployment.redis.url();
+        let listed = deployment.run_command(POLICY, &["batch", "list", "--state", &url]).await;
+        assert!(listed.contains(batch) && listed.contains("interrupted"), "{listed}");
         if reconnects == "before" {
             deployment.replicas[0].redis.cut(false);
             wait_until("the replica is ready", async || {

@@ -106,6 +106,12 @@ impl PauseReason {
         }
     }
 
+    /// Whether the batch goes on without a person.
+    #[must_use]
+    pub const fn ends_by_itself(self) -> bool {
+        matches!(self, Self::Clock | Self::Credit | Self::Api)
+    }
+
     /// Whether a call is tried meanwhile, to learn whether the cause is gone.
     #[must_use]
     pub const fn allows_trial(self) -> bool {

@@ -14,15 +14,15 @@ fn config(text: &str) -> NamedTempFile {
 }
 
 /// A server with these settings, and another one in the same home, which has made an agent.
-struct Fixture {
-    reader: Reader,
-    maker: Session,
-    agent: Value,
+pub(super) struct Fixture {
+    pub(super) reader: Reader,
+    pub(super) maker: Session,
+    pub(super) agent: Value,
     _settings: NamedTempFile,
 }
 
 impl Fixture {
-    async fn new(settings: &str) -> Self {
+    pub(super) async fn new(settings: &str) -> Self {
         Self::with(settings, Options::default()).await
     }
 
@@ -45,12 +45,12 @@ impl Fixture {
         self.reader.call(tool, arguments, then).await["structuredContent"].clone()
     }
 
-    async fn data(&mut self, tool: &str, arguments: Value) -> Value {
+    pub(super) async fn data(&mut self, tool: &str, arguments: Value) -> Value {
         self.reader.session.data(tool, arguments).await
     }
 
     /// Moves the clock in steps of ten minutes until the batch has ended.
-    async fn finish(&mut self, batch: &Value) -> Value {
+    pub(super) async fn finish(&mut self, batch: &Value) -> Value {
         self.finish_in_steps(batch, 600).await
     }
 
@@ -66,11 +66,11 @@ impl Fixture {
         panic!("the batch does not end");
     }
 
-    async fn dialed(&self) -> Vec<Value> {
+    pub(super) async fn dialed(&self) -> Vec<Value> {
         self.maker.control().dialed().await
     }
 
-    async fn close(self) {
+    pub(super) async fn close(self) {
         self.reader.session.finish_well().await;
         self.maker.finish_well().await;
     }
@@ -106,6 +106,14 @@ async fn a_list_is_confirmed_once_called_and_reported_as_a_table() {
     fixture.call("place_calls", yes.clone(), "waits with get_batch").await;
     let ended = fixture.finish(&batch).await;
     assert_eq!(ended["counts"], json!({"done": 6}), "{ended}");
+    // How far the clock was moved depends on the machine.
+    let control = fixture.maker.control();
+    let later: jiff::Timestamp = "2026-11-02T17:00:00Z".parse().unwrap();
+    control.advance(later.duration_since(control.now().await).as_secs().unsigned_abs()).await;
+    // The agent is told whom it calls.
+    let calls = fixture.maker.control().request("GET", "/v1/calls?limit=100", None).await;
+    let context = &calls["data"].as_array().unwrap().last().unwrap()["context"];
+    assert_eq!(context, &json!({"name": "Ada", "time": "10:00"}), "{calls}");
     for row in ended["rows"].as_array().unwrap() {
         fixture.reader.name(&row["call_id"], &format!("CALL-{}", row["row"]));
     }

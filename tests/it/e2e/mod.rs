@@ -2,6 +2,7 @@
 //! port. One test binary, because each one costs a link.
 
 mod bad_input;
+mod batch_trouble;
 mod batches;
 mod client_requests;
 mod commands;

@@ -1,6 +1,7 @@
 //! `callingbox-mcp http` as its clients see it: the real program on a free port, with the simulator.
 
 mod auth;
+mod batches;
 mod callers;
 mod card;
 mod disconnects;

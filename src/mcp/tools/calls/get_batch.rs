@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::batch_text::{batch_error, describe_counts, render_table};
 use crate::account::Environment;
 use crate::batch::report::{BatchReport, RowReport, load_report};
-use crate::dialing::ledger::{BatchId, BatchRecord, BatchState, RowState};
+use crate::dialing::ledger::{BatchId, BatchRecord, BatchState, PauseReason, RowState};
 use crate::mcp::input::arguments::{BoundedInteger, Text};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, With};
@@ -271,13 +271,14 @@ async fn report_progress(cx: &ToolContext, report: &BatchReport, reported: &mut 
     let done: Vec<&RowReport> =
         report.rows.iter().filter(|row| !row.record.state.is_open()).collect();
     if let Some(known) = reported {
-        for row in done.iter().filter(|row| !known.contains(&row.record.row)) {
+        let newly = done.iter().filter(|row| !known.contains(&row.record.row));
+        for (position, row) in newly.enumerate() {
             let record = &row.record;
             let name = record.person.as_ref().and_then(|person| person.name.as_deref());
             let who = text::one_line(name.unwrap_or(&record.callee.masked), 100);
             let outcome = record.outcome.map_or(record.state.as_str(), |outcome| outcome.as_str());
-            let (done, all) = (done.len(), report.rows.len());
-            cx.progress.report(format!("{who}: {outcome} ({done} of {all})")).await;
+            let (count, all) = (known.len() + position + 1, report.rows.len());
+            cx.progress.report(format!("{who}: {outcome} ({count} of {all})")).await;
         }
     }
     *reported = Some(done.iter().map(|row| row.record.row).collect());
@@ -304,9 +305,13 @@ pub(in crate::mcp) fn batch_reply(
     }
     let has_more = page.len() < selected.len();
     let mut steps = Vec::new();
+    let ends_by_itself = report.record.pause.is_some_and(PauseReason::ends_by_itself);
     match report.state {
         BatchState::Running => {
             steps.push(NextStep::tool(ToolName::GET_BATCH, "with wait_seconds waits for the end"));
+        }
+        BatchState::Paused if ends_by_itself => {
+            steps.push(NextStep::person("The batch goes on by itself: nothing is to be done."));
         }
         BatchState::Interrupted | BatchState::Paused => steps.push(NextStep::tool(
             ToolName::PLACE_CALLS,
