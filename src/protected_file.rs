@@ -52,7 +52,7 @@ pub fn check_writers(file: &Path) -> Result<(), ChangeableByOthers> {
     }
 }
 
-/// Whether nobody can change the file here, whatever its permissions say: containers mount files of settings in open
+/// Whether no user can change the file here, whatever its permissions say: containers mount files of settings in open
 /// folders and read-only. Setting the permissions that are there shows it.
 #[cfg(unix)]
 fn is_on_read_only_mount(path: &Path) -> bool {

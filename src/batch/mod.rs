@@ -7,7 +7,7 @@
 //! - [`report`] reads how far a batch got, whoever runs it; [`row_text`] writes its rows as text and as CSV.
 //!
 //! A batch belongs to the process that started or resumed it. If that process ends, the batch is interrupted and nothing
-//! rings until somebody resumes it. Knows accounts and watchers, and neither MCP nor the command line.
+//! rings until it is resumed. Knows accounts and watchers, and neither MCP nor the command line.
 
 pub mod list;
 pub mod plan;

@@ -147,7 +147,7 @@ async fn update_from_dispatches(
         let Some(mut record) = ledger.find(&batch.account_id, dispatch).await? else { continue };
         let is_canceled = batch.state == BatchState::Canceled;
         if is_canceled {
-            record = find_out(account, record).await?;
+            record = search_for_attempt(account, record).await?;
         }
         row.call_id = record.state.id().map(CallId::new).or_else(|| row.call_id.take());
         match record.state {
@@ -175,9 +175,9 @@ async fn update_from_dispatches(
     Ok(())
 }
 
-/// Finds out what became of an attempt of a canceled batch, whose process may have ended: nobody resumes it, so nobody else
-/// does.
-async fn find_out(
+/// Searches for an attempt of a canceled batch. Its process may have ended, and a canceled batch is never resumed, so
+/// nothing else searches for it.
+async fn search_for_attempt(
     account: &Account,
     mut record: DispatchRecord,
 ) -> Result<DispatchRecord, BatchError> {
@@ -197,7 +197,7 @@ async fn find_out(
     Ok(record)
 }
 
-/// What CallingBox knows of the calls that nobody follows any more. Their ends are recorded.
+/// CallingBox's records of the calls that are not followed any more. Their ends are recorded.
 async fn update_from_calls(account: &Account, rows: &mut [RowRecord]) {
     let (Ok(api), Ok(dialer)) = (account.api(), account.dialer()) else { return };
     let open = rows.iter_mut().filter(|row| row.state == RowState::Calling);

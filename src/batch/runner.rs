@@ -265,7 +265,7 @@ impl Runner {
         }
     }
 
-    /// Whether somebody canceled the batch, and not another process runs it.
+    /// Whether the batch was canceled, and not taken over by another process.
     async fn is_canceled(&mut self) -> bool {
         let (account, batch) = (self.account_ref.id(), &self.record.batch_id);
         let found = match self.dialer.ledger().await {
@@ -400,7 +400,7 @@ impl Runner {
         }
     }
 
-    /// Refuses the waiting rows whose numbers were put on the do-not-call list: at once if this process recorded one, and
+    /// Refuses the waiting rows whose numbers were put on the do-not-call list: immediately if this process recorded one, and
     /// otherwise (`is_due`) once in a while. What counts is the ledger's own check when an attempt begins.
     async fn refuse_opted_out_rows(&mut self, now: Timestamp, is_due: bool) {
         let version = self.dialer.opt_out_version();
@@ -637,7 +637,7 @@ impl Runner {
         self.rows.get(index).and_then(|row| row.asked_by.as_deref()) == Some(rule)
     }
 
-    /// Whether the agent is the one that was confirmed. Otherwise the batch pauses until somebody resumes it.
+    /// Whether the agent is the one that was confirmed. Otherwise the batch pauses until it is resumed.
     async fn is_agent_unchanged(&mut self) -> bool {
         let id = AgentId::new(self.record.agent_id.clone());
         // One that cannot be read now is not known to have changed; the call's own request reports the failure.

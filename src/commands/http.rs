@@ -182,7 +182,7 @@ pub(super) async fn run(
     } else {
         "no spending limit is set: `spend_per_day` under [limits] in policy.toml sets one\n"
     };
-    // One write: whoever reads only the first line may be gone before a second one.
+    // One write: a reader of the first line alone may be gone before a second one.
     print(format!("listening on http://{address}/mcp\n{notice}"))?;
     let tokens = tokens.map(|tokens| (tokens, Arc::clone(service.tenants())));
     let reloading = spawn_reloads(runtime.account_factory(), tokens, sighup);

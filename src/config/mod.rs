@@ -101,7 +101,7 @@ pub struct DialingConfig {
     /// What happens to a call whose texts do not tell the agent to say at the beginning that it is an AI: the answer says
     /// so, the call is refused, the sentence is added to its instructions, or nothing.
     pub disclosure: DisclosureMode,
-    /// In whose name agents call: the sentence that `disclosure = "add"` adds names it. Empty: nobody.
+    /// In whose name agents call: the sentence that `disclosure = "add"` adds names it. Empty: no name.
     pub on_behalf_of: String,
     /// The file that records everything that was dialed or bought. Default: in the user's data folder.
     pub ledger: Option<PathBuf>,

@@ -62,7 +62,7 @@ pub fn refuse_call(entry: &OptOut) -> PolicyRefusal {
     refuse_opted_out(reason, entry.expires_at)
 }
 
-/// An opt-out that somebody asks to record.
+/// A request to record an opt-out.
 #[derive(Debug)]
 pub struct OptOutRequest {
     pub number: E164,
@@ -212,7 +212,7 @@ impl Dialer {
         Ok(entry.as_ref().map_or_else(refuse, refuse_call))
     }
 
-    /// Reads the results of the newest calls to a number that nobody has read.
+    /// Reads the results, not read so far, of the newest calls to a number.
     async fn read_earlier_results(
         &self,
         ledger: &dyn Ledger,

@@ -142,7 +142,7 @@ fn check_form(form: ResponseForm, peek: &JsonRpcPeek) -> Result<(), Box<Response
     Ok(())
 }
 
-/// Removes the headers that nobody reads, because the rest live as long as the request, and names both forms of a response,
+/// Removes the headers that are not read, because the rest live as long as the request, and names both forms of a response,
 /// as rmcp wants it.
 fn keep_known_headers(headers: &mut HeaderMap) {
     const KNOWN: [&str; 5] = ["content-type", "host", "last-event-id", "traceparent", "tracestate"];

@@ -29,7 +29,7 @@ enum Source {
 }
 
 impl Source {
-    /// Where the values of a prompt's argument come from: the agents of prompts are to call somebody.
+    /// Where the values of a prompt's argument come from: the agents of prompts are outbound.
     fn from_argument(argument: &str) -> Option<Self> {
         Some(match argument {
             "agent_id" => Self::Agents(Some(AgentType::Outbound)),

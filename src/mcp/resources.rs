@@ -353,11 +353,11 @@ pub enum Changes {
 }
 
 impl Changes {
-    /// Waits for the first look: what changes after it is told. Where the API cannot be read, it is still
-    /// to come, and is told itself.
+    /// Waits for the first look: later changes are notified. Where the API cannot be read, it is still
+    /// to come, and is notified itself.
     ///
     /// # Errors
-    /// There is nothing under this URI, or the key is not taken: nothing would ever be told.
+    /// There is nothing under this URI, or the key is not taken: there would never be a notification.
     pub async fn begin(&mut self, uri: &str) -> Result<(), ErrorData> {
         match self {
             Self::Call(changes) => changes.begin(uri).await,
@@ -440,11 +440,11 @@ pub struct CallChanges {
 }
 
 impl CallChanges {
-    /// Waits for the first look: what changes after it is told. Where the API cannot be read, it is still
-    /// to come, and is told itself.
+    /// Waits for the first look: later changes are notified. Where the API cannot be read, it is still
+    /// to come, and is notified itself.
     ///
     /// # Errors
-    /// There is nothing under this URI, or the key is not taken: nothing would ever be told.
+    /// There is nothing under this URI, or the key is not taken: there would never be a notification.
     pub async fn begin(&mut self, uri: &str) -> Result<(), ErrorData> {
         loop {
             let snapshot = self.follower.snapshot();

@@ -1,9 +1,9 @@
-//! What a task stands for: a call or a batch in progress. Knows no task.
+//! The subject of a task: a call or a batch in progress. Knows no task.
 
 use crate::dialing::ledger::BatchId;
 use callingbox::CallId;
 
-/// What a task stands for.
+/// The subject of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskSubject {
     Call(CallId),

@@ -120,7 +120,7 @@ pub async fn wait_for_transcript(
 }
 
 /// Waits until `changed` is true of a call's state, the call is over, or the time is up. The call stays followed for a
-/// moment, so that a client that asks again at once needs no request to the API.
+/// moment, so that a client that asks again immediately needs no request to the API.
 ///
 /// # Errors
 /// As [`wait_for_end`].

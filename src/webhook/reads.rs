@@ -78,7 +78,7 @@ impl BodyReads {
 
 impl Drop for ReadPlace<'_> {
     fn drop(&mut self) {
-        // Cancelled, so that it can be told from the others.
+        // Cancelled, which distinguishes it from the others.
         self.given_up.cancel();
         self.reads.0.lock().retain(|read| !read.given_up.is_cancelled());
     }

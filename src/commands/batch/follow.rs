@@ -147,7 +147,7 @@ impl BatchView {
         Ok(())
     }
 
-    /// What stands behind the bar, and the table below it.
+    /// The text behind the bar, and the table below it.
     fn describe(&self, report: &BatchReport) -> String {
         let calling =
             report.rows.iter().filter(|row| row.record.state == RowState::Calling).count();

@@ -20,7 +20,7 @@ use crate::dialing::clock::ClockReading;
 use crate::dialing::policy::MetadataSource;
 use callingbox::{CallId, E164};
 
-/// How long a list is kept that nobody has confirmed.
+/// How long an unconfirmed list is kept.
 pub const ASKED_LIFETIME: SignedDuration = SignedDuration::from_mins(15);
 
 /// The state of a batch.
@@ -102,7 +102,7 @@ impl PauseReason {
             Self::Api => "five calls in a row could not be placed; it is tried again later",
             Self::Key => "CallingBox rejects the API key; a person must set another one",
             Self::Agent => "the agent was changed; going on with it needs a new yes",
-            Self::Caller => "the access of whoever started it was revoked",
+            Self::Caller => "the access of the caller who started it was revoked",
         }
     }
 
@@ -327,7 +327,7 @@ impl BatchRecord {
             }
             BatchChange::Cancel { now, erase_at } => {
                 let fits = !self.state.is_finished();
-                // A list that nobody confirmed is not kept longer for being canceled.
+                // An unconfirmed list is not kept longer for being canceled.
                 let erase_at = self.erase_at.map_or(erase_at, |sooner| sooner.min(erase_at));
                 fits && self.close(BatchState::Canceled, now.dialing, erase_at)
             }

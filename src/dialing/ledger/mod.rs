@@ -361,7 +361,7 @@ pub trait BatchLedger {
         batch: &BatchId,
     ) -> Result<Vec<RowRecord>, LedgerError>;
 
-    /// Erases the people of the batches whose time has come by the machine's clock, and the lists that nobody confirmed.
+    /// Erases the people of the batches whose time has come by the machine's clock, and the unconfirmed lists.
     async fn erase_expired(&self, account: &AccountId, now: Timestamp) -> Result<(), LedgerError>;
 
     /// Erases the people of one finished batch. Returns `false` if there is none, or if it is not finished.

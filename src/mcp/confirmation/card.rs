@@ -268,7 +268,7 @@ pub fn answered_before() -> ToolError {
     reject_token("it was answered before, and no such order was placed since")
 }
 
-/// Notes that a card has shown a question, and returns how the question stands.
+/// Notes that a card has shown a question, and returns the state of the question.
 ///
 /// # Errors
 /// The ledger cannot be used.

@@ -55,7 +55,7 @@ struct Answer {
 
 elicit_safe!(Answer);
 
-/// What a confirmation stands for: one request to one tool, on one account.
+/// The subject of a confirmation: one request to one tool, on one account.
 #[derive(Debug, Clone)]
 pub struct ConfirmedRequest {
     /// The tool that issues and accepts the token.

@@ -247,7 +247,7 @@ impl RedisLedger {
         Err(LedgerError::Locked)
     }
 
-    /// Removes a list that nobody confirmed, unless it has changed.
+    /// Removes an unconfirmed list, unless it has changed.
     async fn delete(&self, batch: &RawRecord<BatchRecord>) -> Result<(), LedgerError> {
         let delete = "local id = ARGV[1] \
                       if redis.call('GET', P .. 'batch:' .. id) ~= ARGV[2] then return 0 end \

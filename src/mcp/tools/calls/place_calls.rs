@@ -514,7 +514,7 @@ fn card_reply(
     Reply::new(output, text).with_meta(card::CONFIRM_META, asked.into_meta(arguments))
 }
 
-/// What a yes to a list stands for. The list is kept under its id.
+/// The subject of a yes to a list. The list is kept under its id.
 fn confirmed_request(prepared: &PreparedBatch) -> ConfirmedRequest {
     ConfirmedRequest {
         tool: ToolName::PLACE_CALLS,

@@ -34,7 +34,7 @@ use callingbox::{Call, CallId, TranscriptSegment};
 /// The longest wait, in seconds: some hosts cut a request off after 30.
 const MAX_WAIT_SECONDS: u64 = 20;
 
-/// The most lines in one answer. The card asks for the rest at once.
+/// The most lines in one answer. The card asks for the rest immediately.
 const MAX_LINES: usize = 200;
 
 pub(in crate::mcp::tools) struct FollowCall;
@@ -71,7 +71,7 @@ impl FollowCallInput {
 pub(in crate::mcp::tools) enum FollowCallOutput {
     Call(FollowedCall),
     Batch(FollowedBatch),
-    /// How a question stands.
+    /// The state of a question.
     Question {
         question: &'static str,
     },
