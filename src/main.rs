@@ -40,6 +40,7 @@ fn report_failure(error: &anyhow::Error) -> ExitCode {
     // The error may quote a file, and clients write standard error into files of their own.
     let text = format!("callingbox-mcp: {error:#}");
     // If standard error cannot be written, the failure cannot be reported at all.
-    let _ = writeln!(std::io::stderr(), "{}", callingbox_mcp::telemetry::redact(&text));
+    let text = commands::wrap_error(&callingbox_mcp::telemetry::redact(&text));
+    let _ = writeln!(std::io::stderr(), "{text}");
     commands::exit_code(error)
 }

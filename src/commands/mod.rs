@@ -44,6 +44,7 @@ use crate::stdio;
 use crate::system::SystemFolders;
 use crate::telemetry::Telemetry;
 
+pub use self::output::wrap_error;
 use self::reload::{Sighup, spawn_reloads};
 
 /// The default log filter.

@@ -1,4 +1,4 @@
-//! Standard output. Only commands write to it on purpose.
+//! Standard output, to which only commands write on purpose, and the width of a terminal.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
@@ -33,6 +33,15 @@ pub(super) fn wrap_lines(text: &str, indentation: Option<usize>) -> String {
         return text.to_owned();
     }
     wrap_at(text, indentation, textwrap::termwidth())
+}
+
+/// An error with its lines wrapped at the width of the terminal at which standard error is shown.
+#[must_use]
+pub fn wrap_error(text: &str) -> String {
+    match std::io::stderr().is_terminal() {
+        true => wrap_at(text, None, textwrap::termwidth()),
+        false => text.to_owned(),
+    }
 }
 
 fn wrap_at(text: &str, indentation: Option<usize>, columns: usize) -> String {

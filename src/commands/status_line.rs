@@ -1,61 +1,56 @@
-//! The line at the bottom of a terminal that shows the current work and how long it has taken. There is none without
-//! a terminal. Other lines are written above it, so they must go through [`StatusLine::print`].
+//! The lines at the bottom of a terminal that show the current work and how long it has taken. There are none without
+//! a terminal. Other lines are written above them, so they must go through [`StatusLine::print`].
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::task::AbortHandle;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::{print, wrap_lines};
 use super::style::Style;
 
 const REDRAW_INTERVAL: Duration = Duration::from_millis(120);
 
-/// The frames of the spinner (Braille patterns).
-const FRAMES: [&str; 8] = ["⠹", "⢸", "⣰", "⣤", "⣆", "⡇", "⠏", "⠛"];
-
-/// Moves to the beginning of the line and erases it (ECMA-48: CR, EL 2).
-const ERASE: &str = "\r\u{1b}[2K";
+/// The frames of the spinner (Braille patterns); the last one is that of the end.
+const FRAMES: [&str; 9] = ["⠹", "⢸", "⣰", "⣤", "⣆", "⡇", "⠏", "⠛", ""];
 
 /// A handle to the line; clones share one line.
 #[derive(Clone)]
 pub(super) struct StatusLine {
-    style: Style,
-    is_drawn: Arc<Mutex<bool>>,
+    /// `None` without a terminal.
+    pub(super) bar: Option<ProgressBar>,
+    interval: Duration,
 }
 
 /// Shows the line until it is dropped.
-pub(super) struct StatusGuard {
-    line: StatusLine,
-    drawing: Option<AbortHandle>,
-}
+pub(super) struct StatusGuard(StatusLine);
 
 impl StatusLine {
     pub(super) fn new(style: Style) -> Self {
-        Self { style, is_drawn: Arc::default() }
+        let template = style.paint("2", "{spinner} {msg} {elapsed}");
+        Self::with_template(style, &template, REDRAW_INTERVAL)
+    }
+
+    /// A line of this form, a template of `indicatif`, which is drawn again so often while nothing happens.
+    pub(super) fn with_template(style: Style, template: &str, interval: Duration) -> Self {
+        let bar = style.can_redraw().then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+            // The templates are tested.
+            if let Ok(form) = ProgressStyle::with_template(template) {
+                bar.set_style(form.tick_strings(&FRAMES));
+            }
+            bar
+        });
+        Self { bar, interval }
     }
 
     /// Shows this work until the guard is dropped.
     pub(super) fn show(&self, work: &str) -> StatusGuard {
-        let drawing = self.style.can_redraw().then(|| {
-            let (line, work, since) = (self.clone(), work.to_owned(), Instant::now());
-            let drawing = tokio::spawn(async move {
-                for frame in FRAMES.iter().cycle() {
-                    let seconds = since.elapsed().as_secs();
-                    line.draw(&format!("{frame} {work} {}:{:02}", seconds / 60, seconds % 60));
-                    tokio::time::sleep(REDRAW_INTERVAL).await;
-                }
-            });
-            drawing.abort_handle()
-        });
-        StatusGuard { line: self.clone(), drawing }
-    }
-
-    fn draw(&self, text: &str) {
-        let mut is_drawn = self.is_drawn.lock();
-        // If the terminal is gone, the next `print` reports it.
-        *is_drawn = print(format!("{ERASE}{}", self.style.paint("2", text))).is_ok();
+        if let Some(bar) = &self.bar {
+            bar.reset();
+            bar.set_message(work.to_owned());
+            bar.enable_steady_tick(self.interval);
+        }
+        StatusGuard(self.clone())
     }
 
     /// Writes sentences to standard output, above the line if it is drawn.
@@ -64,18 +59,18 @@ impl StatusLine {
     /// Standard output cannot be written.
     pub(super) fn print(&self, text: impl AsRef<str>) -> anyhow::Result<()> {
         let text = wrap_lines(text.as_ref(), None);
-        let mut is_drawn = self.is_drawn.lock();
-        let erase = if std::mem::take(&mut *is_drawn) { ERASE } else { "" };
-        print(format!("{erase}{text}"))
+        match &self.bar {
+            Some(bar) => bar.suspend(|| print(text)),
+            None => print(text),
+        }
     }
 }
 
 impl Drop for StatusGuard {
     fn drop(&mut self) {
-        if let Some(drawing) = &self.drawing {
-            drawing.abort();
+        if let Some(bar) = &self.0.bar {
+            bar.disable_steady_tick();
+            bar.finish_and_clear();
         }
-        // If the terminal is gone, there is nothing to erase.
-        let _ = self.line.print("");
     }
 }

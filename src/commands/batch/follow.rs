@@ -4,13 +4,13 @@
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
 use super::super::output::print;
 use super::super::prompt::Stopped;
+use super::super::status_line::{StatusGuard, StatusLine};
 use super::super::style::Style;
 use super::table::render_rows;
 use crate::account::Account;
@@ -47,7 +47,7 @@ pub(super) async fn follow_batch(
                 draining.cancel();
                 // Listens from now on, also while the batch is read.
                 let _ = futures::poll!(second_signal.as_mut());
-                view.print(&format!("{STOPPING}\n"))?;
+                view.line.print(format!("{STOPPING}\n"))?;
             }
             _ = second_signal.as_mut(), if draining.is_cancelled() => {
                 return Err(Stopped::Interrupted.into());
@@ -62,7 +62,8 @@ pub(super) async fn follow_batch(
 /// What is shown of a batch that runs.
 pub(super) struct BatchView {
     style: Style,
-    bar: Option<ProgressBar>,
+    line: StatusLine,
+    _shown: StatusGuard,
     zone: TimeZone,
     started_at: Timestamp,
     /// When the batch is expected to end, as it was planned.
@@ -77,27 +78,15 @@ impl BatchView {
     pub(super) fn new(style: Style, zone: TimeZone, prepared: &PreparedBatch) -> Self {
         let rows = prepared.rows.iter().enumerate();
         let closed = rows.filter(|(_, row)| !row.state.is_open()).map(|(index, _)| index).collect();
-        let bar = style.can_redraw().then(|| {
-            let target = ProgressDrawTarget::stdout();
-            let bar = ProgressBar::with_draw_target(Some(0), target);
-            // The template is tested.
-            let template = ProgressStyle::with_template("{bar:30} {pos} of {len} · {elapsed}{msg}");
-            if let Ok(template) = template {
-                bar.set_style(template);
-            }
-            bar.enable_steady_tick(REDRAW_INTERVAL);
-            bar
-        });
+        let template = "{bar:30} {pos} of {len} · {elapsed}{msg}";
+        let line = StatusLine::with_template(style, template, REDRAW_INTERVAL);
+        if let Some(bar) = &line.bar {
+            bar.set_length(prepared.rows.len() as u64);
+        }
+        let _shown = line.show("");
         let started_at = prepared.record.start_at.max(prepared.now.dialing);
         let planned_end = prepared.plan.finishes_at;
-        Self { style, bar, zone, started_at, planned_end, closed, pause: None }
-    }
-
-    fn print(&self, text: &str) -> anyhow::Result<()> {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| print(text)),
-            None => print(text),
-        }
+        Self { style, line, _shown, zone, started_at, planned_end, closed, pause: None }
     }
 
     fn show(&mut self, report: &BatchReport) -> anyhow::Result<()> {
@@ -107,9 +96,8 @@ impl BatchView {
             .map(|(index, _)| index)
             .collect();
         self.closed.extend(&newly);
-        match &self.bar {
+        match &self.line.bar {
             Some(bar) => {
-                bar.set_length(report.rows.len() as u64);
                 bar.set_position(self.closed.len() as u64);
                 bar.set_message(self.describe(report));
                 Ok(())
@@ -192,13 +180,5 @@ impl BatchView {
         let rest = pace.and_then(|pace| pace.checked_mul(i32::try_from(open).ok()?));
         let by_pace = rest.and_then(|rest| report.now.checked_add(rest).ok());
         by_pace.map_or(self.planned_end, |end| end.max(self.planned_end)).min(report.record.end_by)
-    }
-}
-
-impl Drop for BatchView {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
     }
 }

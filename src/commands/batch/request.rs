@@ -105,13 +105,14 @@ fn parse_time(text: &str, now: Timestamp, zone: &TimeZone) -> anyhow::Result<Tim
     if let Ok(local) = text.parse::<DateTime>() {
         return Ok(local.to_zoned(zone.clone())?.timestamp());
     }
-    if let Ok(time) = text.parse::<Time>() {
+    if let Ok(time) = text.parse::<Time>().or_else(|_| Time::strptime("%H:%M", text)) {
         let today = now.to_zoned(zone.clone()).date();
         let at = today.to_datetime(time).to_zoned(zone.clone())?.timestamp();
         ensure!(
             at > now,
-            "{text} is over today; for another day, write the date too, such as {}T{text}",
-            today.tomorrow()?
+            "{text} is over today; for another day, write the date too, such as {}T{}",
+            today.tomorrow()?,
+            time.strftime("%H:%M")
         );
         return Ok(at);
     }
@@ -189,6 +190,9 @@ mod tests {
         ] {
             assert_eq!(parse_time(text, now, &zone).unwrap().to_string(), expected, "{text}");
         }
+        let before_noon = now - SignedDuration::from_hours(10);
+        let early = parse_time("7:05", before_noon, &zone).unwrap();
+        assert_eq!(early.to_string(), "2026-11-22T06:05:00Z");
         let over = parse_time("12:59", now, &zone).unwrap_err().to_string();
         assert_eq!(
             over,
