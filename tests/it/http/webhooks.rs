@@ -2,14 +2,14 @@
 
 use std::process::Stdio;
 
-use callingbox_sandbox::Options;
+use callingbox_sandbox::{Options, Sandbox};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::harness::{Control, simulator};
+use crate::harness::{Control, simulator, within_limit};
 use crate::http::support::{Server, TEST_TIMEOUT, message, program};
 
 const CALL: &str = "/v1/calls/{id}";
@@ -140,8 +140,8 @@ async fn an_address_that_deliveries_cannot_reach_is_refused() {
     }
 }
 
-#[tokio::test]
-async fn a_wait_ends_with_the_delivery_of_the_end_and_not_by_polling() {
+/// A simulator that delivers to a server, the server, and an agent of it.
+async fn deliver_to_server() -> (Sandbox, Control, Server, Value) {
     let sandbox = simulator(Options { allow_private_webhooks: true, ..Options::default() }).await;
     let control = Control::new(&sandbox);
     let api = sandbox.url();
@@ -162,6 +162,12 @@ async fn a_wait_ends_with_the_delivery_of_the_end_and_not_by_polling() {
     let patch = http.patch(format!("{api}/v1/agents/{}", agent.as_str().unwrap())).bearer_auth(key);
     let patch = patch.header("content-type", "application/json").body(hook.to_string());
     assert_eq!(patch.send().await.unwrap().status(), 200);
+    (sandbox, control, server, agent)
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_the_delivery_of_the_end_and_not_by_polling() {
+    let (sandbox, control, server, agent) = deliver_to_server().await;
     let order = json!({"agent_id": agent, "to": "+13105550100"});
     let call = server.tool(None, "place_call", order).await;
     let call_id = call["call_id"].as_str().unwrap();
@@ -173,7 +179,8 @@ async fn a_wait_ends_with_the_delivery_of_the_end_and_not_by_polling() {
     // From now on polling fails: only the delivery can end the wait.
     let blind = json!({"path": format!("/v1/calls/{call_id}"), "kind": "status", "status": 503, "times": 1_000});
     control.fault(blind).await;
-    let look = http.get(format!("{api}/v1/calls/{call_id}")).bearer_auth(key);
+    let look = server.http.get(format!("{}/v1/calls/{call_id}", sandbox.url()));
+    let look = look.bearer_auth(callingbox_mcp::simulator::KEY);
     assert_eq!(look.send().await.unwrap().status(), 503);
     control.advance(300).await;
     let answer = message(waiting.await.unwrap().unwrap()).await;
@@ -320,4 +327,35 @@ async fn a_flood_of_unsigned_deliveries_is_counted_and_logged_once_a_second() {
     assert!(lines[0].contains("reason=\"forged\" left_out=0"), "{}", lines[0]);
     let forged = format!("callingbox_mcp_webhook_deliveries_total{{outcome=\"forged\"}} {FLOOD}");
     assert!(metrics(&server).await.lines().any(|line| line == forged));
+}
+
+#[tokio::test]
+async fn a_delivery_records_who_asked_not_to_be_called_again() {
+    let (_sandbox, control, server, agent) = deliver_to_server().await;
+    let returns = json!({"agent_id": agent, "returns": {"do_not_call": "boolean"}});
+    server.tool(None, "update_agent", returns).await;
+    let order = json!({"agent_id": agent, "to": "+13105550116"});
+    server.tool(None, "place_call", order.clone()).await;
+    // No result can be read: only the delivery says what the person asked for.
+    let blind = json!({
+        "method": "GET", "path": "/v1/calls/*", "kind": "status", "status": 503, "times": 1_000,
+    });
+    control.fault(blind).await;
+    control.advance(3_000).await;
+    let mut again = order;
+    again["allow_repeat"] = json!(true);
+    within_limit("the delivery is recorded", async {
+        loop {
+            let call = json!({"name": "place_call", "arguments": again});
+            let answer = message(server.modern("tools/call", call).send().await.unwrap()).await;
+            let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
+            assert_eq!(error["done"], "nothing", "{answer}");
+            if error["class"] == "refused_by_policy" {
+                let message = error["message"].as_str().unwrap();
+                return assert!(message.contains("do_not_call"), "{answer}");
+            }
+        }
+    })
+    .await;
+    assert_eq!(control.dialed().await.len(), 1);
 }
