@@ -36,7 +36,7 @@ fn is_measured(figures: &Value, name: &str) -> bool {
 }
 
 #[test]
-#[ignore = "needs Python 3: .ci/run runs it"]
+#[ignore = "needs Python 3: .ci/release runs it"]
 fn waits_do_not_make_reads_slower_or_memory_grow_out_of_proportion() {
     let figures = run_benchmark("waits.py", &["--check"]);
     let points = figures["points"].as_object().unwrap();
@@ -51,7 +51,7 @@ fn waits_do_not_make_reads_slower_or_memory_grow_out_of_proportion() {
 }
 
 #[test]
-#[ignore = "needs Python 3: .ci/run runs it"]
+#[ignore = "needs Python 3: .ci/release runs it"]
 fn every_transport_of_this_server_is_measured() {
     let figures = run_benchmark("compare.py", &[]);
     let servers = figures["servers"].as_object().unwrap();

@@ -13,5 +13,5 @@ while [ "$SECONDS" -lt "$end" ]; do
     cargo test --quiet --test it properties
     cargo test --quiet --test it api::mutilated
     cargo test --quiet --test it install::random
-    cargo test --quiet --lib -- mcp::confirmation dialing::ledger::ids sandbox::scenario_file
+    cargo test --quiet --lib -- mcp::confirmation dialing::ledger::ids batch::template scenario::file
 done
