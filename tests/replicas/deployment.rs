@@ -194,7 +194,7 @@ impl Deployment {
         let home = home_with("", policy);
         let mut program = program(home.path());
         program.arg(format!("--sandbox={}", self.simulator)).args(arguments);
-        program.env("CALLINGBOX_MCP_STATE", self.redis.url());
+        program.env("CALLINGBOX_MCP_STATE", self.redis.url()).envs(self.machine.environment());
         let output = program.output().await.unwrap();
         assert!(output.status.success(), "{arguments:?}");
         String::from_utf8(output.stdout).unwrap()
