@@ -11,7 +11,8 @@ use callingbox_mcp::dialing::Environment;
 use callingbox_mcp::mcp::catalogue::Catalogue;
 use callingbox_mcp::mcp::registry::available::AvailableTools;
 use callingbox_mcp::mcp::registry::selection::Selection;
-use callingbox_mcp::mcp::reply::call_report::{CallReport, CallSummary};
+use callingbox_mcp::mcp::reply::call_report::CallReport;
+use callingbox_mcp::mcp::reply::call_summary::CallSummary;
 use callingbox_mcp::mcp::reply::text::{UntrustedFence, format_utterance};
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
@@ -37,12 +38,12 @@ fn read_record<T: DeserializeOwned + Serialize>(answer: &[u8]) -> Option<T> {
 fuzz_target!(|answer: &[u8]| {
     let fence = UntrustedFence::new();
     if let Some(call) = read_record::<Call>(answer) {
-        assert!(!CallSummary::from_call(call.clone()).summary_line().is_empty());
-        assert!(!CallReport::new(call, &TOOLS).text(&fence).is_empty());
+        assert!(!CallSummary::from(call.clone()).summary_line().is_empty());
+        assert!(!CallReport::new(call, &Default::default(), &TOOLS).text(&fence).is_empty());
     }
     if let Some(transcript) = read_record::<Transcript>(answer) {
         transcript.segments.iter().for_each(|segment| {
-            assert!(!format_utterance(segment).is_empty());
+            assert!(!format_utterance(segment, None).is_empty());
         });
     }
     read_record::<Agent>(answer);
