@@ -75,6 +75,7 @@ pub(super) fn spawn(
         disclosure: prepared.disclosure.clone(),
         confirmed_by: record.confirmed_by.unwrap_or(ConfirmedBy::NotRequired),
         dialer: Arc::clone(&dialer),
+        generation: record.generation,
         record,
         task,
         rows,
@@ -119,6 +120,9 @@ struct Runner {
     account_ref: AccountRef,
     dialer: Arc<Dialer>,
     watchers: Arc<Watchers>,
+    /// That of the start or resume in this process. After another resume the ledger has a later one, under which this process
+    /// changes nothing.
+    generation: u32,
     record: BatchRecord,
     task: BatchTask,
     rows: Vec<RowRecord>,
@@ -229,7 +233,7 @@ impl Runner {
             }
         }
         let now = self.read_clocks().await;
-        let generation = self.record.generation;
+        let generation = self.generation;
         let change = match end {
             RunEnd::Complete => {
                 let erase_at = self.dialer.rules().people_erased_at(now.machine);
@@ -274,7 +278,7 @@ impl Runner {
         };
         match found {
             Ok(Some(record)) => {
-                let is_own = record.generation == self.record.generation;
+                let is_own = record.generation == self.generation;
                 self.record = record;
                 is_own && self.record.state == BatchState::Canceled
             }
@@ -309,7 +313,7 @@ impl Runner {
     async fn renew(&mut self, now: ClockReading) -> bool {
         let lease_expires_at = now.machine.checked_add(LEASE).unwrap_or(Timestamp::MAX);
         let pause = self.pause.map(|pause| pause.reason);
-        let generation = self.record.generation;
+        let generation = self.generation;
         let was = self.record.pause;
         let renewed =
             self.change(BatchChange::Renew { generation, now, lease_expires_at, pause }).await;
@@ -626,7 +630,7 @@ impl Runner {
                 batch_id: self.record.batch_id.clone(),
                 row: row.row,
                 attempt: row.attempts.saturating_add(1),
-                generation: self.record.generation,
+                generation: self.generation,
             }),
             disclosing_instructions,
             metadata_source: self.task.metadata_source,
@@ -911,7 +915,7 @@ impl Runner {
             metrics::batch_row(row.state.as_str());
         }
         let (account, batch) = (self.account_ref.id(), &self.record.batch_id);
-        let generation = self.record.generation;
+        let generation = self.generation;
         let written = match self.dialer.ledger().await {
             Ok(ledger) => ledger.update_row(account, batch, generation, row).await,
             Err(error) => Err(error),

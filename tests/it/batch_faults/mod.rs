@@ -206,3 +206,21 @@ async fn after_the_answer() {
 async fn during_the_search() {
     run_all(Point::DuringSearch).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_wakes_after_its_batch_has_ended_changes_no_row() {
+    let mut scene = Scene::new().await;
+    let batch = scene.start(Starter::Terminal).await;
+    let at_point = reach(&scene, Point::DuringSearch).await;
+    scene.stop_runner(false).await;
+    scene.machine.pass(300);
+    let resume = json!({"batch_id": batch, "resume": true});
+    scene.second.data("place_calls", resume).await;
+    let report = scene.run_to_end("while its first process is stopped", &batch).await;
+    assert_eq!(report["state"], "ended", "{report:#}");
+    let rows = scene.rows();
+    signal(scene.runner_id(), "CONT").await;
+    at_point.release(&scene);
+    scene.wait_for_terminal().await;
+    assert_eq!(scene.rows(), rows);
+}

@@ -154,6 +154,13 @@ impl Scene {
         Connection::open(files.find(is_ledger).unwrap()).unwrap()
     }
 
+    /// The rows of all batches, as the ledger has them.
+    pub(super) fn rows(&self) -> Vec<String> {
+        let ledger = self.ledger();
+        let mut rows = ledger.prepare("SELECT record FROM batch_row ORDER BY batch_row").unwrap();
+        rows.query_map((), |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
     /// How many attempts have begun, according to the ledger.
     pub(super) fn count_begun(&self) -> u32 {
         self.ledger()
