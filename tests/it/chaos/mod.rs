@@ -3,7 +3,7 @@
 //! are compared with what the simulator really dialed.
 //!
 //! The seed is fixed; `CHAOS_SEED=n` tries another. Seed and counts are printed
-//! (`cargo test --test it chaos -- --nocapture`).
+//! (`cargo test --test it chaos -- --ignored --nocapture`).
 
 mod dialer_run;
 mod evidence;
@@ -24,6 +24,7 @@ use random::Random;
 const POLICY: &str = "mode = \"off\"\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "keeps two processors busy for a minute: a step of .ci/run"]
 async fn no_call_is_placed_twice_or_lost_whatever_breaks() {
     let begun = Instant::now();
     let seed = std::env::var("CHAOS_SEED").map_or(20_261_122, |seed| seed.parse().unwrap());

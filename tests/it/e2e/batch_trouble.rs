@@ -1,6 +1,7 @@
 //! Lists that meet trouble or are followed: credit, rates and failures of CallingBox, a key or an agent that is not as it was, and
 //! progress, tasks and subscriptions. The tests move the simulator's clock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use callingbox_sandbox::Options;
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::batches::Fixture;
 use super::following::{TASKS, progress_until};
-use crate::harness::{Control, Era, Session, within_limit};
+use crate::harness::{Control, Era, Home, Session, within_limit};
 
 /// People who answer.
 fn people(count: u32) -> Value {
@@ -304,7 +305,7 @@ async fn where_nobody_is_asked_a_rule_must_allow_lists() {
         ("CALLINGBOX_BASE_URL", url.as_str()),
     ];
     for (batch, is_allowed) in [("", false), ("batch = false", false), ("batch = true", true)] {
-        let home = std::sync::Arc::new(crate::harness::Home::new());
+        let home = Arc::new(Home::new());
         home.write(".config/callingbox-mcp/config.toml", "[dialing]\nconfirm = \"never\"\n");
         let rule = format!(
             "[quiet_hours]\nmode = \"off\"\n[[rules]]\nname = \"patients\"\naction = \"allow\"\n\
@@ -324,4 +325,19 @@ async fn where_nobody_is_asked_a_rule_must_allow_lists() {
         drop(session.close().await);
     }
     setup.finish_well().await;
+}
+
+#[tokio::test]
+async fn a_list_has_at_most_as_many_people_as_the_rules_allow() {
+    let home = Arc::new(Home::new());
+    home.write(".config/callingbox-mcp/policy.toml", "[limits]\nbatch_size = 2\n");
+    let mut session = Session::start_in(home, &["--sandbox"], &[]);
+    session.open(Era::Modern).await;
+    let agent = session.outbound_agent(json!({})).await;
+    let list = |count| json!({"agent_id": agent, "people": people(count)});
+    let refused = session.failure("place_calls", list(3)).await;
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("it has 3 people, and a batch may have 2"), "{refused}");
+    assert_eq!(session.data("place_calls", list(2)).await["state"], "running");
+    drop(session.close().await);
 }

@@ -43,7 +43,7 @@ async fn a_list_pauses_when_its_token_is_revoked_until_another_caller_resumes_it
     run_token_command(server.home.path(), &["revoke", "first"]).await;
     let paused = wait_for("paused", 0).await;
     let note = paused["note"].as_str().unwrap();
-    assert!(note.contains("the access of whoever started it was revoked"), "{paused}");
+    assert!(note.contains("the access of the caller who started it was revoked"), "{paused}");
     control.advance(3_900).await;
     wait_for("paused", 0).await;
     assert_eq!(control.dialed().await.len(), 0);
