@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use futures::future::join_all;
 use http::{Method, StatusCode, Uri};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -381,7 +382,7 @@ async fn an_api_that_fails_is_not_asked_for_each_abandoned_call() {
 #[tokio::test]
 async fn the_answer_to_a_request_must_be_that_of_this_call() {
     let dispatch = "11111111-1111-7111-8111-111111111111";
-    for (answer, expected) in [
+    let calls = [
         (json!({"id": "call_1", "status": "queued", "to_number": "+14155550100"}), "placed"),
         (json!({"id": "call_1", "status": "queued", "to_number": "+14155550199"}), "unknown"),
         (
@@ -391,17 +392,20 @@ async fn the_answer_to_a_request_must_be_that_of_this_call() {
         // No call ends before its answer is written.
         (json!({"id": "call_1", "status": "completed", "to_number": "+14155550100"}), "unknown"),
         (json!({"id": "call_1", "status": "failed"}), "unknown"),
-    ] {
+    ];
+    let purchases = [
+        (json!({"id": "num_1", "e164": "+14155550100"}), "finished"),
+        (json!({"id": "num_1", "e164": "+14155550199"}), "unknown"),
+    ];
+    let orders = calls.map(|case| (call("Remind."), case)).into_iter();
+    let orders = orders.chain(purchases.map(|case| (purchase(), case)));
+    // Concurrent, because each search for an unknown one takes its time.
+    join_all(orders.map(async |(order, (answer, expected))| {
         let fixture = Fixture::new((201, answer.clone()), empty_list(), "").await;
-        fixture.dial().await.unwrap();
+        fixture.order(order).await.unwrap();
         assert_eq!(fixture.states().await[0].as_str(), expected, "{answer}");
-    }
-    for (number, expected) in [("+14155550100", "finished"), ("+14155550199", "unknown")] {
-        let bought = json!({"id": "num_1", "e164": number});
-        let fixture = Fixture::new((201, bought), empty_list(), "").await;
-        fixture.order(purchase()).await.unwrap();
-        assert_eq!(fixture.states().await[0].as_str(), expected, "{number}");
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
