@@ -66,7 +66,11 @@ impl Mix {
         };
         let offers = tool("search_numbers", json!({"limit": 1})).await;
         let number = offers["numbers"][0]["phone_number"].clone();
-        let bought = tool("purchase_number", json!({"phone_number": number})).await;
+        // A purchase always asks; the client cannot ask and gets a token.
+        let asked = tool("purchase_number", json!({"phone_number": number})).await;
+        let yes =
+            json!({"phone_number": number, "confirmation_token": asked["confirmation_token"]});
+        let bought = tool("purchase_number", yes).await;
         let agent = json!({
             "name": "Soak", "type": "outbound", "persona": "You are Mia.", "instructions": "Remind.",
             "returns": {"ok": "boolean", "day": "string"},
@@ -152,7 +156,7 @@ impl Mix {
             ),
             89..91 => failing(
                 "place_call",
-                json!({"agent_id": "a", "to": "555"}),
+                json!({"agent_id": "a", "to": "5550100555"}),
                 Expected::Class("invalid_argument"),
             ),
             91..92 => failing(
