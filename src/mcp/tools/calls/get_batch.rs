@@ -1,6 +1,7 @@
 //! `get_batch`: how far a batch got, after waiting for its end; or the newest batches.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::batch_text::{batch_error, describe_counts, render_table};
@@ -185,19 +187,30 @@ async fn wait_for_batch(
         if is_settled || Instant::now() >= until {
             return Ok(report);
         }
-        let changed = async {
-            match changes {
-                Some(mut changes) => {
-                    let _ = tokio::time::timeout(POLL_PERIOD, changes.changed()).await;
-                }
-                None => tokio::time::sleep(POLL_PERIOD).await,
-            }
-        };
-        tokio::select! {
-            () = changed => {}
-            () = tokio::time::sleep_until(until) => {}
-            () = cx.draining.cancelled() => return Ok(report),
+        if wait_for_change(cx, changes, until).await.is_break() {
+            return Ok(report);
         }
+    }
+}
+
+/// Waits until a batch may have changed or the time is up; breaks if the server shuts down.
+async fn wait_for_change(
+    cx: &ToolContext,
+    changes: Option<watch::Receiver<u64>>,
+    until: Instant,
+) -> ControlFlow<()> {
+    let changed = async {
+        match changes {
+            Some(mut changes) => {
+                let _ = tokio::time::timeout(POLL_PERIOD, changes.changed()).await;
+            }
+            None => tokio::time::sleep(POLL_PERIOD).await,
+        }
+    };
+    tokio::select! {
+        () = changed => ControlFlow::Continue(()),
+        () = tokio::time::sleep_until(until) => ControlFlow::Continue(()),
+        () = cx.draining.cancelled() => ControlFlow::Break(()),
     }
 }
 
@@ -227,18 +240,8 @@ pub(in crate::mcp::tools) async fn follow_batch(
         if is_new || shown.is_final || Instant::now() >= until {
             return Ok(shown);
         }
-        let changed = async {
-            match changes {
-                Some(mut changes) => {
-                    let _ = tokio::time::timeout(POLL_PERIOD, changes.changed()).await;
-                }
-                None => tokio::time::sleep(POLL_PERIOD).await,
-            }
-        };
-        tokio::select! {
-            () = changed => {}
-            () = tokio::time::sleep_until(until) => {}
-            () = cx.draining.cancelled() => return Ok(shown),
+        if wait_for_change(cx, changes, until).await.is_break() {
+            return Ok(shown);
         }
     }
 }
