@@ -179,8 +179,8 @@ impl Dialer {
         Ok(listed.or_else(|| entries.iter().rev().find(is_of_call)).cloned())
     }
 
-    /// The refusal of a call to a number of the do-not-call list; `None` if the number is not on it. Results of earlier
-    /// calls to the number that nobody has read are read first.
+    /// The refusal of a call to a number of the do-not-call list; `None` if the number is not on it. The unread
+    /// results of earlier calls to the number are read first.
     pub(super) async fn check_opt_out(
         &self,
         ledger: &dyn Ledger,

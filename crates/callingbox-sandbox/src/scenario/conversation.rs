@@ -104,7 +104,7 @@ impl<'a> Dialogue<'a> {
     fn new(brief: &'a AgentBrief<'a>, rng: SeededRng) -> Self {
         let phrases = Phrases::for_language(brief.language);
         let identity = brief.persona.map(Identity::from_persona).unwrap_or_default();
-        // Whom the agent calls for is not the one whom it calls.
+        // The person on whose behalf the agent calls is not the callee.
         let callee_name = brief
             .find_callee_name(phrases)
             .filter(|name| identity.organization.as_ref() != Some(name));

@@ -31,7 +31,7 @@ pub(super) struct Phrases {
     first_day: Option<String>,
     pub(super) you_are: Vec<String>,
     pub(super) prepositions: Vec<String>,
-    /// The preposition before the one whom the agent calls for.
+    /// The words before the name of the person on whose behalf the agent calls.
     pub(super) on_behalf_of: String,
     pub(super) work: Vec<String>,
     /// How a sentence begins that says what the agent says first.
