@@ -13,8 +13,8 @@
 //! - [`simulator`]: the client of a simulator's controls. The simulator itself is the crate
 //!   [`callingbox_sandbox`]. It shares no code with [`callingbox`], so that a mistake in one reading of the API's
 //!   contract becomes visible.
-//! - [`cli`], [`config`], [`commands`] and `runtime`: the command line, the configuration file, the commands, and
-//!   their wiring. [`install`]: writes this server into the configuration of MCP clients.
+//! - [`cli`], [`config`], `settings`, [`commands`] and `runtime`: the command line, the configuration file, both together,
+//!   the commands, and their wiring. [`install`]: writes this server into the configuration of MCP clients.
 //! - [`telemetry`]: logs, metrics and traces.
 //! - [`peer_address`]: the address by which limits know a peer. [`env_var`]: reads environment variables. [`system`]: the
 //!   operating system and its folders. [`own_command`]: what a person types to run this program. `suggest`: "did you mean". `toml_error`: words errors in TOML files.
@@ -36,6 +36,7 @@ pub mod own_command;
 pub mod peer_address;
 pub mod protected_file;
 mod runtime;
+mod settings;
 pub mod simulator;
 pub mod state;
 pub mod stdio;

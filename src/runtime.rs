@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::account::{Account, Environment};
 use crate::cli::{self, Global, StateArgs};
-use crate::config::{self, ConfigError, ConfigFile, UserFolders};
+use crate::config::{self, ConfigError, ConfigFile};
 use crate::dialing::clock::DialingClock;
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::KeyRef;
@@ -23,6 +23,7 @@ use crate::dialing::policy::Policy;
 use crate::dialing::rules::{CardIsHuman, DialingRules, SharedRules};
 use crate::env_var::read_env_var;
 use crate::protected_file::check_writers;
+use crate::settings::ProgramSettings;
 use crate::simulator::{self, Simulator};
 use crate::state::SharedState;
 use crate::system::Os;
@@ -45,12 +46,10 @@ pub(crate) struct Runtime {
 /// Makes the accounts of one environment, one for each API key.
 #[derive(Clone)]
 pub(crate) struct AccountFactory {
-    environment: Environment,
+    settings: ProgramSettings,
     base_url: BaseUrl,
-    file: ConfigFile,
     rules: SharedRules,
     rules_stamp: Arc<Mutex<Option<FileStamp>>>,
-    folders: UserFolders,
     extras: HttpExtras,
     dispatches: TaskTracker,
 }
@@ -68,34 +67,34 @@ pub(crate) struct HttpExtras {
 
 impl HttpExtras {
     /// The rules by which the accounts of this command dial.
-    fn rules(&self, file: &ConfigFile, environment: Environment, policy: Policy) -> DialingRules {
+    fn rules(&self, settings: &ProgramSettings, policy: Policy) -> DialingRules {
         let policy = if self.over_http { policy.over_http() } else { policy };
-        let mut rules = file.dialing_rules(environment, policy);
-        if self.over_http && file.dialing.card_is_human.is_none() {
+        let mut rules = settings.file.dialing_rules(settings.environment(), policy);
+        if self.over_http && settings.file.dialing.card_is_human.is_none() {
             rules.card_is_human = CardIsHuman::Never;
         }
         rules
     }
+}
 
-    pub(crate) fn ledger(
-        &self,
-        file: &ConfigFile,
-        environment: Environment,
-        folders: &UserFolders,
-    ) -> LedgerLocation {
-        let local = || file.dialing.ledger_place(environment, folders);
-        self.shared.clone().map_or_else(local, LedgerLocation::Redis)
-    }
+/// The ledger of this environment, which is in the Redis that several replicas share, if there is one.
+pub(crate) fn ledger_location(
+    settings: &ProgramSettings,
+    shared: Option<SharedState>,
+) -> LedgerLocation {
+    let ProgramSettings { file, folders, .. } = settings;
+    let local = || file.dialing.ledger_place(settings.environment(), folders);
+    shared.map_or_else(local, LedgerLocation::Redis)
 }
 
 /// Opens the Redis that several replicas share, if one is named.
 pub(crate) fn open_shared_state(
     args: &StateArgs,
-    file: &ConfigFile,
+    settings: &ProgramSettings,
 ) -> anyhow::Result<Option<SharedState>> {
     let Some(url) = &args.state else { return Ok(None) };
     anyhow::ensure!(
-        file.dialing.ledger.is_none(),
+        settings.file.dialing.ledger.is_none(),
         "--state and `ledger` under [dialing] in the configuration both name a ledger; remove one of them"
     );
     Ok(Some(SharedState::open(url.expose_secret()).context("--state")?))
@@ -104,7 +103,7 @@ pub(crate) fn open_shared_state(
 impl AccountFactory {
     /// Makes the account of an API key. In the sandbox, every key is an organization of its own.
     pub(crate) async fn open_account(&self, key: ApiKey) -> anyhow::Result<Account> {
-        let simulator = match self.environment {
+        let simulator = match self.settings.environment() {
             Environment::Live => None,
             Environment::Sandbox => {
                 Some(Simulator::connect(self.base_url.clone(), key.clone()).await?)
@@ -121,7 +120,7 @@ impl AccountFactory {
     /// Reads the calling rules again, for every account of this factory, if their file has changed, or in any case if
     /// `force` is set. If that fails, the rules loaded before stay in force. Blocks on file access.
     pub(crate) fn reload_rules_if_changed(&self, force: bool) {
-        let stamp = rules_stamp(&self.file, &self.folders);
+        let stamp = rules_stamp(&self.settings);
         let has_changed = std::mem::replace(&mut *self.rules_stamp.lock(), stamp.clone()) != stamp;
         if !has_changed && !force {
             return;
@@ -135,26 +134,28 @@ impl AccountFactory {
     }
 
     fn reload_rules(&self) -> Result<(), ConfigError> {
-        let rules = |policy| self.extras.rules(&self.file, self.environment, policy);
+        let rules = |policy| self.extras.rules(&self.settings, policy);
         let had_file = self.rules.get().policy != rules(Policy::default()).policy;
-        self.rules.set(rules(config::reload_policy(&self.file, &self.folders, had_file)?));
+        let ProgramSettings { file, folders, .. } = &self.settings;
+        self.rules.set(rules(config::reload_policy(file, folders, had_file)?));
         Ok(())
     }
 
     fn build_account(&self, key: ApiKey, simulator: Option<Simulator>) -> Account {
-        let Self { environment, base_url, file, rules, folders, extras, dispatches, .. } = self;
-        let ledger = extras.ledger(file, *environment, folders);
+        let Self { settings, base_url, rules, extras, dispatches, .. } = self;
+        let ledger = ledger_location(settings, extras.shared.clone());
         let key_ref = key_ref(&key, base_url, simulator.as_ref());
-        let timeouts = api_timeouts(file);
+        let timeouts = api_timeouts(&settings.file);
         let client = callingbox::ApiClient::new(ClientConfig {
             timeouts,
             ..client_config(base_url.clone(), key)
         });
         let clock = simulator.as_ref().map_or_else(DialingClock::machine, Simulator::dialing_clock);
-        let dialer = Dialer::new(client.clone(), key_ref, *environment, ledger, rules.clone())
-            .with_clock(clock);
+        let dialer =
+            Dialer::new(client.clone(), key_ref, settings.environment(), ledger, rules.clone())
+                .with_clock(clock);
         let dialer = Arc::new(dialer.tracked_by(dispatches.clone()));
-        let wait = file.wait.clone();
+        let wait = settings.file.wait.clone();
         let account = match simulator {
             None => Account::live(Some((client, dialer)), wait),
             Some(simulator) => Account::sandbox(client, dialer, simulator, wait),
@@ -164,44 +165,36 @@ impl AccountFactory {
 }
 
 impl Runtime {
-    pub(crate) async fn open(
-        global: &Global,
-        file: &ConfigFile,
-        folders: &UserFolders,
-    ) -> anyhow::Result<Self> {
-        Self::open_with(global, file, folders, HttpExtras::default(), None).await
+    pub(crate) async fn open(settings: &ProgramSettings) -> anyhow::Result<Self> {
+        Self::open_with(settings, HttpExtras::default(), None).await
     }
 
     /// A `key` takes the place of the one that is set.
     pub(crate) async fn open_with(
-        global: &Global,
-        file: &ConfigFile,
-        folders: &UserFolders,
+        settings: &ProgramSettings,
         extras: HttpExtras,
         key: Option<ApiKey>,
     ) -> anyhow::Result<Self> {
-        let stamp = rules_stamp(file, folders);
-        let policy = config::load_policy(file, folders)?;
-        for path in config::rule_files(global.config.as_deref(), file, folders) {
+        let stamp = rules_stamp(settings);
+        let policy = settings.load_policy()?;
+        for path in settings.rule_files() {
             warn_of_writers(&path);
         }
-        let factory = |environment, base_url| AccountFactory {
-            environment,
+        let factory = |base_url| AccountFactory {
+            settings: settings.clone(),
             base_url,
-            file: file.clone(),
-            rules: extras.rules(file, environment, policy).into(),
+            rules: extras.rules(settings, policy).into(),
             rules_stamp: Arc::new(Mutex::new(stamp)),
-            folders: folders.clone(),
             extras,
             dispatches: TaskTracker::new(),
         };
-        let (accounts, account, embedded) = match &global.sandbox {
+        let (accounts, account, embedded) = match &settings.global.sandbox {
             None => {
-                let found = config::find_credentials(file, &read_env_var, folders)?;
+                let found = settings.find_credentials()?;
                 for problem in config::check_network_variables(Os::this(), &read_env_var) {
                     tracing::warn!("{problem}");
                 }
-                let accounts = factory(Environment::Live, found.base_url);
+                let accounts = factory(found.base_url);
                 let set_key = || {
                     let (key, source) = found.key?;
                     source.path().into_iter().for_each(warn_of_writers);
@@ -209,14 +202,14 @@ impl Runtime {
                 };
                 let account = match key.or_else(set_key) {
                     Some(key) => accounts.open_account(key).await?,
-                    None => Account::live(None, file.wait.clone()),
+                    None => Account::live(None, settings.file.wait.clone()),
                 };
                 (accounts, account, None)
             }
             Some(url) => {
                 let SimulatorConnection { base_url, key, simulator, embedded } =
-                    connect_simulator(url.as_deref(), global).await?;
-                let accounts = factory(Environment::Sandbox, base_url);
+                    connect_simulator(url.as_deref(), &settings.global).await?;
+                let accounts = factory(base_url);
                 let account = accounts.build_account(key, Some(simulator));
                 (accounts, account, embedded)
             }
@@ -258,8 +251,8 @@ impl Runtime {
     }
 }
 
-fn rules_stamp(file: &ConfigFile, folders: &UserFolders) -> Option<FileStamp> {
-    read_stamp(&config::policy_path(file, folders)?)
+fn rules_stamp(settings: &ProgramSettings) -> Option<FileStamp> {
+    read_stamp(&settings.policy_path()?)
 }
 
 fn warn_of_writers(path: &Path) {

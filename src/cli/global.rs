@@ -1,4 +1,4 @@
-//! The global options, and the settings that they make together with the environment and the configuration file.
+//! The global options.
 
 use std::path::PathBuf;
 
@@ -6,9 +6,7 @@ use callingbox::MilliCents;
 use clap::{Args, ValueEnum};
 
 use super::SIMULATOR_URL;
-use crate::config::ConfigFile;
 use crate::dialing::Environment;
-use crate::mcp::registry::selection::Selection;
 use crate::telemetry::LogFormat;
 use crate::toolset::Toolset;
 
@@ -134,42 +132,6 @@ impl Global {
         }
     }
 
-    /// The log filter, if the command line, the environment or the file sets one.
-    #[must_use]
-    pub fn log_filter<'a>(&'a self, file: &'a ConfigFile) -> Option<&'a str> {
-        self.log.as_deref().or(file.log.as_deref())
-    }
-
-    #[must_use]
-    pub fn log_format(&self, file: &ConfigFile) -> LogFormat {
-        self.log_format.or(file.log_format).unwrap_or_default()
-    }
-
-    /// Whether the arguments of tool calls are logged.
-    #[must_use]
-    pub fn logs_arguments(&self, file: &ConfigFile) -> bool {
-        self.log_arguments.or(file.log_arguments).unwrap_or(false)
-    }
-
-    /// The tools that the flags, the environment and the file select.
-    #[must_use]
-    pub fn selection(&self, file: &ConfigFile) -> Selection {
-        let flag_or_file = |flag: &Option<Vec<String>>, file: &Option<Vec<String>>| {
-            flag.clone().or_else(|| file.clone()).unwrap_or_default()
-        };
-        Selection {
-            toolsets: self.toolsets.clone().or_else(|| file.toolsets.clone()).unwrap_or_default(),
-            tools: flag_or_file(&self.tools, &file.tools),
-            exclude_tools: flag_or_file(&self.exclude_tools, &file.exclude_tools),
-            // Either of them can turn read-only on; neither can turn it off again.
-            read_only: self.read_only || file.read_only.unwrap_or(false),
-            // The same holds for the call card.
-            no_ui: self.no_ui || file.ui == Some(false),
-            sandbox: self.sandbox.is_some(),
-            narrowed: Vec::new(),
-        }
-    }
-
     /// Whether an option selects the sandbox or the tools.
     #[must_use]
     pub fn selects_sandbox_or_tools(&self) -> bool {
@@ -220,22 +182,6 @@ impl Global {
         ];
         Ok(flags.into_iter().flatten().collect())
     }
-
-    /// A command with the same environment and configuration, to show to the user. `program` is what the user types for
-    /// this program.
-    #[must_use]
-    pub fn command_line(&self, program: &str, command: &str) -> String {
-        let mut line = format!("{program} {command}");
-        match &self.sandbox {
-            Some(Some(url)) => line.push_str(&format!(" --sandbox={url}")),
-            Some(None) => line.push_str(" --sandbox"),
-            None => {}
-        }
-        if let Some(path) = &self.config {
-            line.push_str(&format!(" --config={}", path.display()));
-        }
-        line
-    }
 }
 
 #[cfg(test)]
@@ -253,19 +199,6 @@ mod tests {
         let cli =
             Cli::try_parse_from(["callingbox-mcp", "--sandbox=http://127.0.0.1:4010"]).unwrap();
         assert_eq!(cli.global.sandbox, Some(Some("http://127.0.0.1:4010".to_owned())));
-    }
-
-    #[test]
-    fn flags_override_the_file_but_neither_turns_read_only_off() {
-        let file = ConfigFile {
-            toolsets: Some(vec![Toolset::Webhooks]),
-            read_only: Some(true),
-            ..ConfigFile::default()
-        };
-        let cli = Cli::try_parse_from(["callingbox-mcp", "--toolsets", "calls,numbers"]).unwrap();
-        let selection = cli.global.selection(&file);
-        assert_eq!(selection.toolsets, [Toolset::Calls, Toolset::Numbers]);
-        assert!(selection.read_only);
     }
 
     #[test]

@@ -9,10 +9,10 @@ use anyhow::Context;
 use super::output::print;
 use super::{HTTP_LOG_FILTER, LOG_FILTER};
 use crate::account::Environment;
-use crate::cli::{self, Global};
-use crate::config::{self, ConfigFile, DialingConfig, LedgerConfig, UserFolders};
-use crate::env_var::read_env_var;
+use crate::cli;
+use crate::config::{ConfigFile, DialingConfig, LedgerConfig};
 use crate::runtime;
+use crate::settings::ProgramSettings;
 use crate::telemetry::LogFormat;
 use crate::watch::WaitLimits;
 
@@ -39,19 +39,14 @@ struct Effective {
     ledger: LedgerConfig,
 }
 
-pub(super) fn run(
-    args: &cli::ConfigArgs,
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
-) -> anyhow::Result<()> {
+pub(super) fn run(args: &cli::ConfigArgs, settings: &ProgramSettings) -> anyhow::Result<()> {
     if args.schema {
         let schema = schemars::schema_for!(ConfigFile);
         return print(format!("{}\n", serde_json::to_string_pretty(&schema)?));
     }
-    let selection = global.selection(file);
-    let found = config::find_credentials(file, &read_env_var, folders)?;
-    let (environment, base_url, api_key) = match &global.sandbox {
+    let selection = settings.selection();
+    let found = settings.find_credentials()?;
+    let (environment, base_url, api_key) = match &settings.global.sandbox {
         Some(url) => (
             Environment::Sandbox,
             match url {
@@ -66,17 +61,15 @@ pub(super) fn run(
             found.key.map_or_else(|| "not set".to_owned(), |(_, from)| format!("from {from}")),
         ),
     };
-    let log_filter = global.log_filter(file).map(str::to_owned);
+    let log_filter = settings.log_filter().map(str::to_owned);
+    let ProgramSettings { file, folders, .. } = settings;
     // A named file must exist.
     let without_policy_file = match file.policy_file {
         Some(_) => "no server starts",
         None => "the default rules are in force",
     };
     let effective = Effective {
-        config_file: describe_path(
-            config::config_path(global.config.as_deref(), folders),
-            "it sets nothing",
-        ),
+        config_file: describe_path(settings.config_path(), "it sets nothing"),
         environment,
         base_url,
         allow_insecure_base_url: file.allow_insecure_base_url.unwrap_or(false),
@@ -87,10 +80,10 @@ pub(super) fn run(
         read_only: selection.read_only,
         ui: !selection.no_ui,
         log: log_filter.unwrap_or_else(|| format!("{LOG_FILTER}; with http: {HTTP_LOG_FILTER}")),
-        log_format: global.log_format(file),
-        log_arguments: global.logs_arguments(file),
+        log_format: settings.log_format(),
+        log_arguments: settings.logs_arguments(),
         request_timeout_seconds: runtime::api_timeouts(file).request.as_secs(),
-        policy_file: describe_path(config::policy_path(file, folders), without_policy_file),
+        policy_file: describe_path(settings.policy_path(), without_policy_file),
         wait: file.wait.clone(),
         dialing: file.dialing.with_defaults(environment, folders),
         ledger: file.ledger.clone(),

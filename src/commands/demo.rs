@@ -21,6 +21,7 @@ use crate::mcp::registry::selection::Selection;
 use crate::mcp::server::Server;
 use crate::mcp::waiting::SAID;
 use crate::runtime::Runtime;
+use crate::settings::ProgramSettings;
 
 /// The MCP client of the demo; prints progress notifications.
 struct DemoClient {
@@ -105,14 +106,16 @@ fn text_at<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a str> {
         .with_context(|| format!("{pointer} is missing in the result"))
 }
 
-pub(super) async fn run(global: &Global, file: &ConfigFile) -> anyhow::Result<()> {
+pub(super) async fn run(settings: &ProgramSettings) -> anyhow::Result<()> {
     // The demo always runs on a simulator, whatever the command line says.
-    let global = Global { sandbox: Some(global.sandbox.clone().flatten()), ..global.clone() };
+    let sandbox = Some(settings.global.sandbox.clone().flatten());
+    let global = Global { sandbox, ..settings.global.clone() };
     // Rules, limits and confirmations for live calls do not apply. The demo's calls are recorded in the sandbox ledger.
-    let dialing = DialingConfig { ledger: file.dialing.ledger.clone(), ..DialingConfig::default() };
+    let ledger = settings.file.dialing.ledger.clone();
+    let dialing = DialingConfig { ledger, ..DialingConfig::default() };
     let file = ConfigFile { dialing, ..ConfigFile::default() };
     let folders = UserFolders { config: None, ..UserFolders::from_system() };
-    let runtime = Runtime::open(&global, &file, &folders).await?;
+    let runtime = Runtime::open(&ProgramSettings { global, file, folders }).await?;
     let selection = Selection { sandbox: true, ..Selection::default() };
     let server = Server::new(Arc::new(Catalogue::new()), Arc::new(selection), runtime.account());
     let (client_end, server_end) = tokio::io::duplex(64 * 1024);

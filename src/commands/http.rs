@@ -18,8 +18,8 @@ use super::output::print;
 use super::reload::{Sighup, spawn_reloads};
 use super::shutdown_signal::shutdown_signal;
 use crate::account::{Account, Environment};
-use crate::cli::{AuthMode, Global, HttpArgs};
-use crate::config::{self, ConfigFile, EnvReader, UserFolders};
+use crate::cli::{AuthMode, HttpArgs};
+use crate::config::{EnvReader, UserFolders};
 use crate::env_var::read_env_var;
 use crate::http::answer;
 use crate::http::auth::Authenticator;
@@ -36,6 +36,7 @@ use crate::mcp::registry::selection::Selection;
 use crate::own_command::own_command;
 use crate::protected_file::check_writers;
 use crate::runtime::{self, AccountFactory, HttpExtras, Runtime};
+use crate::settings::ProgramSettings;
 use crate::state::SharedState;
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::telemetry::metrics::{Exporter, Moment};
@@ -52,29 +53,27 @@ const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(
     args: &HttpArgs,
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
+    settings: &ProgramSettings,
     catalogue: Catalogue,
     selection: Selection,
 ) -> anyhow::Result<()> {
     let secrets = webhook_secrets(&read_env_var)?;
-    let mut settings = server_settings(args, secrets.is_some())?;
-    settings.log_arguments = global.logs_arguments(file);
+    let mut http_settings = server_settings(args, secrets.is_some())?;
+    http_settings.log_arguments = settings.logs_arguments();
     // A session must not become idle while a wait sends nothing.
-    let longest_wait = Duration::from_secs(file.wait.max_seconds.saturating_add(60));
-    settings.tenants.session_idle = settings.tenants.session_idle.max(longest_wait);
+    let longest_wait = Duration::from_secs(settings.file.wait.max_seconds.saturating_add(60));
+    http_settings.tenants.session_idle = http_settings.tenants.session_idle.max(longest_wait);
     // Listen early, so that no signal is lost.
     let shutdown = shutdown_signal()?;
     let sighup = Sighup::listen();
     let webhook_url =
         args.webhook_public_url.as_ref().map(|url| url.join(crate::webhook::PATH)).transpose()?;
-    check_protected_files(args, global, file, folders)?;
-    let shared = runtime::open_shared_state(&args.state, file)?;
-    settings.shared = shared.clone();
+    check_protected_files(args, settings)?;
+    let shared = runtime::open_shared_state(&args.state, settings)?;
+    http_settings.shared = shared.clone();
     let extras = HttpExtras { webhook_url, shared: shared.clone(), over_http: true };
-    let runtime = Runtime::open_with(global, file, folders, extras.clone(), None).await?;
-    settings.in_flight = runtime.dispatches();
+    let runtime = Runtime::open_with(settings, extras, None).await?;
+    http_settings.in_flight = runtime.dispatches();
     let account = runtime.account();
     let (catalogue, selection) = (Arc::new(catalogue), Arc::new(selection));
     let mut tokens = None;
@@ -90,7 +89,7 @@ pub(super) async fn run(
             None,
         ),
         AuthMode::Token => {
-            let path = token_file_path(args.tokens.clone(), folders)?;
+            let path = token_file_path(args.tokens.clone(), &settings.folders)?;
             let (account, selection) = (Arc::clone(&account), Arc::clone(&selection));
             let is_missing = !path.exists();
             let authenticator = StaticTokenAuth::new(
@@ -119,16 +118,16 @@ pub(super) async fn run(
                 selection,
             )?;
             metadata = authenticator.metadata_routes();
-            settings.allowed = host_policy(args, authenticator.host())?;
+            http_settings.allowed = host_policy(args, authenticator.host())?;
             (Authenticator::OAuth(authenticator), Some(account))
         }
     };
-    let ledger = extras.ledger(file, account.environment(), folders);
+    let ledger = runtime::ledger_location(settings, shared.clone());
     let health =
         Health::new(own.clone(), ledger, account.environment()).with_shared_state(shared.clone());
-    let allowed = settings.allowed.clone();
+    let allowed = http_settings.allowed.clone();
     let has_named_hosts = allowed.has_named_hosts();
-    let service = HttpServer::new(settings, catalogue, selection, authenticator, health);
+    let service = HttpServer::new(http_settings, catalogue, selection, authenticator, health);
 
     let listener = bind(args.listen).await?;
     if !args.listen.ip().is_loopback() && !has_named_hosts {
@@ -231,24 +230,20 @@ fn snapshot(
 
 /// Refuses files that other users of this machine can change: the API key, the tokens, the secrets of webhooks, the
 /// configuration and the calling rules.
-fn check_protected_files(
-    args: &HttpArgs,
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
-) -> anyhow::Result<()> {
-    let key = match global.environment() {
-        Environment::Live => config::find_credentials(file, &read_env_var, folders)?.key,
+fn check_protected_files(args: &HttpArgs, settings: &ProgramSettings) -> anyhow::Result<()> {
+    let key = match settings.environment() {
+        Environment::Live => settings.find_credentials()?.key,
         Environment::Sandbox => None,
     };
     let key_file = key.and_then(|(_, source)| source.path().map(Path::to_owned));
     let tokens = match args.auth {
-        AuthMode::Token => Some(token_file_path(args.tokens.clone(), folders)?),
+        AuthMode::Token => Some(token_file_path(args.tokens.clone(), &settings.folders)?),
         AuthMode::None | AuthMode::Key | AuthMode::Oauth => None,
     };
     let webhook_secrets = read_env_var(WEBHOOK_SECRET_FILE)?.map(PathBuf::from);
-    let rules = config::rule_files(global.config.as_deref(), file, folders);
-    for path in [key_file, tokens, webhook_secrets].into_iter().flatten().chain(rules) {
+    for path in
+        [key_file, tokens, webhook_secrets].into_iter().flatten().chain(settings.rule_files())
+    {
         check_writers(&path).context("a server over HTTP does not start")?;
     }
     Ok(())

@@ -10,38 +10,34 @@ use super::client_changes::{
 };
 use super::output::{print, print_wrapped};
 use super::upgrade;
-use crate::cli::{self, ClientName, Global, parse_server_name};
-use crate::config::{self, ConfigFile, KeySource, UserFolders};
+use crate::cli::{self, ClientName, parse_server_name};
+use crate::config::KeySource;
 use crate::env_var::read_env_var;
 use crate::install::{
     self, ClientApp, ClientFile, DEFAULT_NAME, InstallPlan, InstallScope, KeyDelivery, Machine,
     PackageRunner, ProgramCopies, ProgramPlace, ServerEntry,
 };
 use crate::own_command::own_command;
+use crate::settings::ProgramSettings;
 use crate::system::Os;
 
 /// What an entry needs to know beside its client.
 struct EntrySources<'a> {
     args: &'a cli::InstallArgs,
-    global: &'a Global,
-    file: &'a ConfigFile,
-    folders: &'a UserFolders,
+    settings: &'a ProgramSettings,
 }
 
-pub(super) fn run(
-    args: &cli::InstallArgs,
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
-) -> anyhow::Result<()> {
+pub(super) fn run(args: &cli::InstallArgs, settings: &ProgramSettings) -> anyhow::Result<()> {
     let machine = Machine::this().context("the user has no home folder")?;
     let copies = ProgramCopies::new(&machine.system);
     if args.upgrade {
         return upgrade::run(args, &machine, &copies);
     }
-    let sources = EntrySources { args, global, file, folders };
+    let sources = EntrySources { args, settings };
     let client = match &args.client {
-        None => return print_wrapped(list_clients(&machine, &args.name, &global.to_flags()?)),
+        None => {
+            return print_wrapped(list_clients(&machine, &args.name, &settings.global.to_flags()?));
+        }
         Some(ClientName::Other(name)) if args.print => {
             return print_for_any_client(name, &sources, &copies, machine.system.os);
         }
@@ -203,7 +199,8 @@ struct NewEntry {
 
 impl EntrySources<'_> {
     fn new_entry(&self, client: ClientApp, start: StartCommand) -> anyhow::Result<NewEntry> {
-        let Self { args, global, file, folders } = self;
+        let Self { args, settings } = self;
+        let global = &settings.global;
         if let Some(url) = &args.http {
             if global.selects_sandbox_or_tools() {
                 bail!(
@@ -216,12 +213,9 @@ impl EntrySources<'_> {
         }
         let sandbox = global.sandbox.is_some();
         // An invalid key must not stop a command that needs no key.
-        let key = if sandbox {
-            None
-        } else {
-            config::find_credentials(file, &read_env_var, folders)?.key
-        };
-        let key_file = folders.api_key_file().context("the user has no configuration folder")?;
+        let key = if sandbox { None } else { settings.find_credentials()?.key };
+        let key_file =
+            settings.folders.api_key_file().context("the user has no configuration folder")?;
         let source = key.as_ref().map(|(_, source)| source);
         let delivery = match KeyDelivery::choose(client, sandbox, source, &key_file) {
             KeyDelivery::KeyFile(path) => KeyDelivery::KeyFile(std::path::absolute(path)?),

@@ -40,6 +40,7 @@ use crate::mcp::catalogue::Catalogue;
 use crate::mcp::server::{Server, ServerOptions};
 use crate::own_command::{own_command, set_own_command};
 use crate::runtime::Runtime;
+use crate::settings::ProgramSettings;
 use crate::stdio;
 use crate::system::SystemFolders;
 use crate::telemetry::Telemetry;
@@ -112,15 +113,16 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     }
     let folders = UserFolders::from_system();
     let file = load_config(global.config.as_deref(), &folders)?;
-    let format = global.log_format(&file);
+    let settings = ProgramSettings { global, file, folders };
+    let format = settings.log_format();
     let default_filter = match command {
         Some(Command::Http(_)) => HTTP_LOG_FILTER,
         _ => LOG_FILTER,
     };
-    let filter = global.log_filter(&file).unwrap_or(default_filter);
+    let filter = settings.log_filter().unwrap_or(default_filter);
     let serves = matches!(command, None | Some(Command::Stdio | Command::Http(_)));
     let telemetry = Telemetry::start(format, filter, serves)?;
-    let selection = global.selection(&file);
+    let selection = settings.selection();
     let catalogue = Catalogue::new();
     selection.check(catalogue.index())?;
     if serves && catalogue.offered(&selection).next().is_none() {
@@ -132,8 +134,8 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
     match command {
         None | Some(Command::Stdio) => {
             let shutdown = shutdown_signal::shutdown_signal()?;
-            let runtime = Runtime::open(&global, &file, &folders).await?;
-            let log_arguments = global.logs_arguments(&file);
+            let runtime = Runtime::open(&settings).await?;
+            let log_arguments = settings.logs_arguments();
             let server = Server::new(Arc::new(catalogue), Arc::new(selection), runtime.account());
             let options = ServerOptions { log_arguments, ..ServerOptions::default() };
             if std::io::stdin().is_terminal() {
@@ -149,22 +151,22 @@ async fn run_configured(command: Option<Command>, mut global: Global) -> anyhow:
             runtime.close().await
         }
         Some(Command::Http(options)) => {
-            let result = http::run(&options, &global, &file, &folders, catalogue, selection).await;
+            let result = http::run(&options, &settings, catalogue, selection).await;
             telemetry.shut_down().await;
             result
         }
-        Some(Command::Token(command)) => token::run(command, &global, &folders),
+        Some(Command::Token(command)) => token::run(command, &settings),
         Some(Command::Sandbox(options)) => sandbox::run(options).await,
-        Some(Command::Demo) => demo::run(&global, &file).await,
-        Some(Command::Batch(command)) => batch::run(&command, &global, &file, &folders).await,
+        Some(Command::Demo) => demo::run(&settings).await,
+        Some(Command::Batch(command)) => batch::run(&command, &settings).await,
         Some(Command::Catalogue(options)) => catalogue::run(&options, &catalogue, &selection),
-        Some(Command::Config(options)) => config::run(&options, &global, &file, &folders),
-        Some(Command::Receipts(options)) => receipts::run(&options, &global, &file, &folders).await,
-        Some(Command::Policy(command)) => policy::run(&command, &global, &file, &folders).await,
-        Some(Command::OptOut(options)) => optout::run(&options, &global, &file, &folders).await,
-        Some(Command::Install(options)) => install::run(&options, &global, &file, &folders),
-        Some(Command::Setup) => setup::run(&global, &file, &folders).await,
-        Some(Command::Doctor(options)) => doctor::run(options, global).await.map(|_| ()),
+        Some(Command::Config(options)) => config::run(&options, &settings),
+        Some(Command::Receipts(options)) => receipts::run(&options, &settings).await,
+        Some(Command::Policy(command)) => policy::run(&command, &settings).await,
+        Some(Command::OptOut(options)) => optout::run(&options, &settings).await,
+        Some(Command::Install(options)) => install::run(&options, &settings),
+        Some(Command::Setup) => setup::run(&settings).await,
+        Some(Command::Doctor(options)) => doctor::run(options, settings.global).await.map(|_| ()),
         Some(Command::Healthcheck(options)) => healthcheck::run(options).await,
         Some(Command::Completions(options)) => completions::print_completions(&options),
         Some(Command::Man(options)) => completions::write_manual(&options),

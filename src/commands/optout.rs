@@ -10,8 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::output::print;
 use super::prompt::{Prompter, unless_interrupted};
-use crate::cli::{Global, OptOutArgs, OptOutCommand};
-use crate::config::{ConfigFile, UserFolders};
+use crate::cli::{OptOutArgs, OptOutCommand};
 use crate::dialing::caller::CallerName;
 use crate::dialing::destination::{NumberType, canonical_form, parse_callee};
 use crate::dialing::dialer::Dialer;
@@ -20,6 +19,7 @@ use crate::dialing::opt_outs::OptOutRequest;
 use crate::dialing::organization::UnknownAccount;
 use crate::dialing::policy::{RuleName, refuse_undialable};
 use crate::runtime::{self, HttpExtras, Runtime};
+use crate::settings::ProgramSettings;
 use callingbox::E164;
 
 /// The largest file that is imported.
@@ -29,21 +29,16 @@ const MAX_NAMED_MISTAKES: usize = 20;
 const HEADER: &str = "number,recorded_at,source,reason,expires_at";
 const DEFAULT_REASON: &str = "recorded by a person";
 
-pub(super) async fn run(
-    args: &OptOutArgs,
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
-) -> anyhow::Result<()> {
+pub(super) async fn run(args: &OptOutArgs, settings: &ProgramSettings) -> anyhow::Result<()> {
     if let OptOutCommand::Remove { .. } = args.command {
         ensure!(
             std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
             "a number is taken off the list only in a terminal, by a person"
         );
     }
-    let shared = runtime::open_shared_state(&args.state, file)?;
+    let shared = runtime::open_shared_state(&args.state, settings)?;
     let extras = HttpExtras { shared, ..HttpExtras::default() };
-    let runtime = Runtime::open_with(global, file, folders, extras, None).await?;
+    let runtime = Runtime::open_with(settings, extras, None).await?;
     let account = runtime.account();
     let dialer = account.dialer()?;
     let result = match &args.command {

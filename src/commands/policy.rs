@@ -5,8 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::output::print;
-use crate::cli::{Global, PolicyCheckArgs, PolicyCommand};
-use crate::config::{self, ConfigFile, UserFolders};
+use crate::cli::{PolicyCheckArgs, PolicyCommand};
 use crate::dialing::caller::CallerName;
 use crate::dialing::destination::{Destination, parse_callee};
 use crate::dialing::ledger::{LedgerLocation, OptOut, open_ledger};
@@ -15,27 +14,22 @@ use crate::dialing::opt_outs::refuse_call;
 use crate::dialing::order::CALL_HOLD;
 use crate::dialing::organization::{UnknownAccount, find_account};
 use crate::dialing::policy::{MetadataSource, PolicyInput, starter_file};
-use crate::env_var::read_env_var;
 use crate::install;
-use crate::runtime::{self, HttpExtras};
+use crate::runtime;
+use crate::settings::ProgramSettings;
 use callingbox::{ApiClient, E164};
 
-pub(super) async fn run(
-    command: &PolicyCommand,
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
-) -> anyhow::Result<()> {
+pub(super) async fn run(command: &PolicyCommand, settings: &ProgramSettings) -> anyhow::Result<()> {
     match command {
         PolicyCommand::Init { print: true } => print(starter_file()),
-        PolicyCommand::Init { print: false } => write_starter_file(file, folders),
-        PolicyCommand::Check(check) => explain_number(check, global, file, folders).await,
+        PolicyCommand::Init { print: false } => write_starter_file(settings),
+        PolicyCommand::Check(check) => explain_number(check, settings).await,
     }
 }
 
 /// Writes the starter file to the path of the calling rules; never overwrites a file.
-fn write_starter_file(file: &ConfigFile, folders: &UserFolders) -> anyhow::Result<()> {
-    let path = config::policy_path(file, folders).context(
+fn write_starter_file(settings: &ProgramSettings) -> anyhow::Result<()> {
+    let path = settings.policy_path().context(
         "the user has no configuration folder; name a file as policy_file in the configuration",
     )?;
     let exists = std::fs::symlink_metadata(&path).is_ok();
@@ -47,25 +41,19 @@ fn write_starter_file(file: &ConfigFile, folders: &UserFolders) -> anyhow::Resul
     ))
 }
 
-async fn explain_number(
-    check: &PolicyCheckArgs,
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
-) -> anyhow::Result<()> {
+async fn explain_number(check: &PolicyCheckArgs, settings: &ProgramSettings) -> anyhow::Result<()> {
     let to = parse_callee(&check.number)?;
     let parse = |text: &String| {
         let not_a_time = || format!("`{text}` is not a timestamp such as 2026-11-22T23:00:00Z");
         text.parse::<Timestamp>().with_context(not_a_time)
     };
     let at = check.at.as_ref().map(parse).transpose()?;
-    let environment = global.environment();
-    let rules = file.dialing_rules(environment, config::load_policy(file, folders)?);
+    let rules = settings.file.dialing_rules(settings.environment(), settings.load_policy()?);
     let limits = rules.policy.measured_limits();
-    let shared = runtime::open_shared_state(&check.state, file)?;
-    let place = HttpExtras { shared, ..HttpExtras::default() }.ledger(file, environment, folders);
+    let shared = runtime::open_shared_state(&check.state, settings)?;
+    let place = runtime::ledger_location(settings, shared);
     let caller = CallerName::from_text(&check.caller);
-    let used = load_used_limits(place, &limits, &caller, &to, at, (global, file, folders)).await?;
+    let used = load_used_limits(place, &limits, &caller, &to, at, settings).await?;
     let destination = Destination::from_number(&to);
     let metadata = parse_metadata(&check.metadata)?;
     let request = PolicyInput {
@@ -121,7 +109,7 @@ async fn load_used_limits(
     caller: &CallerName,
     to: &E164,
     at: Option<Timestamp>,
-    (global, file, folders): (&Global, &ConfigFile, &UserFolders),
+    settings: &ProgramSettings,
 ) -> anyhow::Result<UsedLimits> {
     let now = at.unwrap_or_else(Timestamp::now);
     let used = |unknown| UsedLimits {
@@ -132,7 +120,6 @@ async fn load_used_limits(
         unknown,
     };
     let unknown = |why: String| Ok(used(Some(why)));
-    let environment = global.environment();
     // Without a ledger, nothing was dialed.
     let exists = match &place {
         LedgerLocation::File(path) => path.exists(),
@@ -142,9 +129,9 @@ async fn load_used_limits(
     if !exists {
         return Ok(used(None));
     }
-    let (key, base_url, simulator) = match &global.sandbox {
+    let (key, base_url, simulator) = match &settings.global.sandbox {
         None => {
-            let found = config::find_credentials(file, &read_env_var, folders)?;
+            let found = settings.find_credentials()?;
             let Some((key, _)) = found.key else { return unknown("no API key is set".to_owned()) };
             (key, found.base_url, None)
         }
@@ -155,7 +142,7 @@ async fn load_used_limits(
                     .to_owned(),
             );
         }
-        Some(Some(url)) => match runtime::connect_simulator(Some(url), global).await {
+        Some(Some(url)) => match runtime::connect_simulator(Some(url), &settings.global).await {
             Ok(found) => (found.key, found.base_url, Some(found.simulator)),
             Err(error) => return unknown(format!("{error:#}")),
         },
@@ -164,7 +151,7 @@ async fn load_used_limits(
         (None, Some(simulator)) => simulator.read_clock().await?,
         _ => now,
     };
-    let ledger = open_ledger(&place, environment).await?;
+    let ledger = open_ledger(&place, settings.environment()).await?;
     let key_ref = runtime::key_ref(&key, &base_url, simulator.as_ref());
     let api = ApiClient::new(runtime::client_config(base_url, key));
     let account = match find_account(ledger.as_ref(), &api, &key_ref, None).await {

@@ -6,26 +6,23 @@ use anyhow::{Context, bail};
 use jiff::{Span, Timestamp, Zoned};
 
 use super::output::print;
-use crate::cli::{self, Global};
-use crate::config::{ConfigFile, UserFolders};
+use crate::cli;
 use crate::dialing::caller::CallerName;
 use crate::dialing::ledger::{
     DispatchRecord, DispatchState, DispatchStatus, RecordCursor, RecordFilter,
 };
 use crate::dialing::ledger::{LedgerLocation, open_ledger};
-use crate::runtime::{self, HttpExtras};
+use crate::runtime;
+use crate::settings::ProgramSettings;
 
 const EMPTY_LEDGER: &str = "Nothing has been dialed yet.\n";
 
 pub(super) async fn run(
     args: &cli::ReceiptsArgs,
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
+    settings: &ProgramSettings,
 ) -> anyhow::Result<()> {
-    let environment = global.environment();
-    let shared = runtime::open_shared_state(&args.state, file)?;
-    let place = HttpExtras { shared, ..HttpExtras::default() }.ledger(file, environment, folders);
+    let shared = runtime::open_shared_state(&args.state, settings)?;
+    let place = runtime::ledger_location(settings, shared);
     let status = match &args.outcome {
         None => None,
         Some(name) => {
@@ -46,7 +43,7 @@ pub(super) async fn run(
     {
         return if args.json { Ok(()) } else { print(EMPTY_LEDGER) };
     }
-    let ledger = open_ledger(&place, environment).await?;
+    let ledger = open_ledger(&place, settings.environment()).await?;
     let mut records = Vec::new();
     let mut before: Option<RecordCursor> = None;
     while records.len() < args.limit as usize {

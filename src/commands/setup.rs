@@ -17,8 +17,7 @@ use super::ready_agent::find_ready_agent;
 use super::status_line::StatusLine;
 use super::style::Style;
 use crate::account::{Account, Environment};
-use crate::cli::Global;
-use crate::config::{self, ConfigFile, KeySource, UserFolders};
+use crate::config::{ConfigFile, KeySource};
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::caller::CallerName;
 use crate::dialing::confirm::{ConfirmContext, Confirmation, confirmation_required};
@@ -31,11 +30,11 @@ use crate::dialing::order::{DialRequest, Order, Placed, describe_call_cost};
 use crate::dialing::outcome::{DialResult, Dialed};
 use crate::dialing::policy::refuse_undialable;
 use crate::dialing::policy_check::PolicyCheck;
-use crate::env_var::read_env_var;
 use crate::install;
 use crate::mcp::reply::text::one_line;
 use crate::own_command::own_command;
 use crate::runtime::{HttpExtras, Runtime, client_config};
+use crate::settings::ProgramSettings;
 use crate::watch::{Follower, Snapshot, WatchOptions, WatchStatus};
 use callingbox::E164;
 use callingbox::MilliCents;
@@ -89,51 +88,39 @@ struct NextCommands {
     doctor: String,
 }
 
-pub(super) async fn run(
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
-) -> anyhow::Result<()> {
+pub(super) async fn run(settings: &ProgramSettings) -> anyhow::Result<()> {
     anyhow::ensure!(
-        !global.selection(file).read_only,
+        !settings.selection().read_only,
         "setup creates an agent and places a call, but read-only is set; remove --read-only, CALLINGBOX_MCP_READ_ONLY or read_only"
     );
     let style = Style::from_terminal();
-    let title = match global.sandbox {
+    let title = match settings.global.sandbox {
         Some(_) => "The first call, simulated: no telephone rings, nothing is charged.",
         None => "The first call. Nothing is bought and no call is placed before you type yes.",
     };
     print_wrapped(format!("{}\n\n", style.paint("1", title)))?;
-    let Err(error) = run_steps(global, file, folders, style).await else { return Ok(()) };
+    let Err(error) = run_steps(settings, style).await else { return Ok(()) };
     let reason = error.downcast::<Stopped>()?;
     // The cursor may still be behind a question.
     print("\n")?;
-    Err(Unfinished { reason, resume_command: resume_command(global) }.into())
+    Err(Unfinished { reason, resume_command: resume_command(settings) }.into())
 }
 
-async fn run_steps(
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
-    style: Style,
-) -> anyhow::Result<()> {
+async fn run_steps(settings: &ProgramSettings, style: Style) -> anyhow::Result<()> {
     let mut prompter = Prompter::new();
-    let typed_key = if global.sandbox.is_none() {
-        set_up_key(&mut prompter, style, file, folders).await?
-    } else {
+    let mut settings = settings.clone();
+    let mut typed_key = None;
+    if settings.environment().is_sandbox() {
         print_step(style, "Key", "not needed on the simulator")?;
-        None
-    };
-    let created =
-        if global.sandbox.is_none() { create_config(global, file, folders, style)? } else { None };
-    let file = created.as_ref().unwrap_or(file);
-    let runtime =
-        Runtime::open_with(global, file, folders, HttpExtras::default(), typed_key).await?;
-    let program = own_command();
+    } else {
+        typed_key = set_up_key(&mut prompter, style, &settings).await?;
+        create_config(&mut settings, style)?;
+    }
+    let runtime = Runtime::open_with(&settings, HttpExtras::default(), typed_key).await?;
     let next_commands = NextCommands {
-        setup: global.command_line(program, "setup"),
-        install: global.command_line(program, "install"),
-        doctor: global.command_line(program, "doctor"),
+        setup: settings.command_line("setup"),
+        install: settings.command_line("install"),
+        doctor: settings.command_line("doctor"),
     };
     let mut setup = Setup { prompter, style, account: runtime.account(), next_commands };
     let result = unless_interrupted(setup.set_up_and_call()).await;
@@ -143,34 +130,25 @@ async fn run_steps(
     result.and(closed)
 }
 
-/// Writes a configuration file if there is none, and returns it.
-fn create_config(
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
-    style: Style,
-) -> anyhow::Result<Option<ConfigFile>> {
-    let Some(path) = config::config_path(global.config.as_deref(), folders) else {
-        return Ok(None);
-    };
+/// Writes a configuration file if there is none.
+fn create_config(settings: &mut ProgramSettings, style: Style) -> anyhow::Result<()> {
+    let Some(path) = settings.config_path() else { return Ok(()) };
     if std::fs::symlink_metadata(&path).is_ok() {
-        return Ok(None);
+        return Ok(());
     }
     install::write_new(&path, NEW_CONFIG)?;
     let written = format!(
         "{}; the instructions of each call tell the agent to say that it is an AI",
         path.display()
     );
-    print_step(style, "Configuration", &written)?;
-    let mut file = file.clone();
-    file.dialing.disclosure = DisclosureMode::Add;
-    Ok(Some(file))
+    settings.file.dialing.disclosure = DisclosureMode::Add;
+    print_step(style, "Configuration", &written)
 }
 
-fn resume_command(global: &Global) -> String {
+fn resume_command(settings: &ProgramSettings) -> String {
     let program = own_command();
-    let mut command = global.command_line(program, "setup");
-    if global.sandbox == Some(None) {
+    let mut command = settings.command_line("setup");
+    if settings.global.sandbox == Some(None) {
         command.push_str(&format!(
             "\n(The simulator inside this program has now lost its data; {program} sandbox starts one that keeps running.)"
         ));
@@ -188,10 +166,9 @@ fn print_step(style: Style, what: &str, how: &str) -> anyhow::Result<()> {
 async fn set_up_key(
     prompter: &mut Prompter,
     style: Style,
-    file: &ConfigFile,
-    folders: &UserFolders,
+    settings: &ProgramSettings,
 ) -> anyhow::Result<Option<ApiKey>> {
-    let found = config::find_credentials(file, &read_env_var, folders)?;
+    let found = settings.find_credentials()?;
     let client = |key: ApiKey| ApiClient::new(client_config(found.base_url.clone(), key));
     let mut refused = None;
     if let Some((key, source)) = found.key.clone() {
@@ -214,7 +191,7 @@ async fn set_up_key(
             }
         }
     }
-    let path = folders.api_key_file().context(
+    let path = settings.folders.api_key_file().context(
         "the user has no home folder to store the key in; set CALLINGBOX_API_KEY instead",
     )?;
     for _ in 0..3 {
@@ -235,11 +212,9 @@ async fn set_up_key(
                 let stored =
                     format!("accepted, and stored in {}, readable by you only", path.display());
                 print_step(style, "Key", &stored)?;
-                print_wrapped(
-                    refused.map_or_else(String::new, |refused| {
-                        refused_key_note(&refused, &path, file)
-                    }),
-                )?;
+                print_wrapped(refused.map_or_else(String::new, |refused| {
+                    refused_key_note(&refused, &path, &settings.file)
+                }))?;
                 return Ok(Some(key));
             }
             Err(error) if is_unauthorized(&error) => {

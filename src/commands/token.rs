@@ -9,18 +9,15 @@ use jiff::{Span, Timestamp, Zoned};
 
 use super::http::token_file_path;
 use super::output::print;
-use crate::cli::{Global, TokenCommand};
-use crate::config::UserFolders;
+use crate::cli::TokenCommand;
 use crate::http::auth::tokens::TokenFile;
 use crate::own_command::own_command;
+use crate::settings::ProgramSettings;
 
 const MAX_NAMES_BYTES: u64 = 1024 * 1024;
 
-pub(super) fn run(
-    command: TokenCommand,
-    global: &Global,
-    folders: &UserFolders,
-) -> anyhow::Result<()> {
+pub(super) fn run(command: TokenCommand, settings: &ProgramSettings) -> anyhow::Result<()> {
+    let ProgramSettings { global, folders, .. } = settings;
     match command {
         TokenCommand::Create { names, expires, only, tokens: path } => {
             let path = token_file_path(path, folders)?;

@@ -38,15 +38,6 @@ pub fn policy_path(file: &ConfigFile, folders: &UserFolders) -> Option<PathBuf> 
     file.policy_file.clone().or_else(|| folders.config_file("policy.toml"))
 }
 
-/// The files that decide who may be called, whether or not they exist.
-pub(crate) fn rule_files(
-    named: Option<&Path>,
-    file: &ConfigFile,
-    folders: &UserFolders,
-) -> impl Iterator<Item = PathBuf> {
-    [config_path(named, folders), policy_path(file, folders)].into_iter().flatten()
-}
-
 /// Reads the calling rules; the default rules if there is no file.
 ///
 /// # Errors

@@ -29,7 +29,6 @@ use crate::watch::WaitLimits;
 
 pub use self::credentials::{Credentials, KeySource, find_base_url, find_credentials};
 pub use self::folders::{UserFolders, find_stray_files};
-pub(crate) use self::load::rule_files;
 pub use self::load::{
     config_path, load_config, load_policy, parse_config, policy_path, reload_policy,
 };

@@ -20,12 +20,12 @@ use super::style::Style;
 use crate::account::Account;
 use crate::batch::report::{BatchReport, load_report};
 use crate::batch::{self, BatchError};
-use crate::cli::{BatchCommand, BatchShowArgs, Global, SIMULATOR_URL, StateArgs};
-use crate::config::{ConfigFile, UserFolders};
+use crate::cli::{BatchCommand, BatchShowArgs, SIMULATOR_URL, StateArgs};
 use crate::dialing::ledger::{BatchId, BatchState, RowState};
 use crate::dialing::outcome::DialError;
 use crate::own_command::own_command;
 use crate::runtime::{self, HttpExtras, Runtime};
+use crate::settings::ProgramSettings;
 
 use self::table::{render_rows, render_table};
 
@@ -40,37 +40,32 @@ pub(super) struct NotDone(String);
 /// What the subcommands share.
 struct BatchSession<'a> {
     account: Arc<Account>,
-    global: &'a Global,
+    settings: &'a ProgramSettings,
     style: Style,
 }
 
-pub(super) async fn run(
-    command: &BatchCommand,
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
-) -> anyhow::Result<()> {
+pub(super) async fn run(command: &BatchCommand, settings: &ProgramSettings) -> anyhow::Result<()> {
     let (state, only_reads) = shared_arguments(command);
     ensure!(
-        only_reads || !global.selection(file).read_only,
+        only_reads || !settings.selection().read_only,
         "this command calls people or changes batches, but read-only is set; remove --read-only, \
          CALLINGBOX_MCP_READ_ONLY or read_only"
     );
     ensure!(
-        global.sandbox != Some(None) || matches!(command, BatchCommand::Run(_)),
+        settings.global.sandbox != Some(None) || matches!(command, BatchCommand::Run(_)),
         "the simulator inside this program is a new one each time, so it has no batches: name one that keeps running, \
          such as --sandbox={SIMULATOR_URL}, which `{} sandbox` starts",
         own_command()
     );
-    let shared = runtime::open_shared_state(state, file)?;
+    let shared = runtime::open_shared_state(state, settings)?;
     let extras = HttpExtras { shared, ..HttpExtras::default() };
-    let runtime = Runtime::open_with(global, file, folders, extras, None).await?;
+    let runtime = Runtime::open_with(settings, extras, None).await?;
     let session =
-        BatchSession { account: runtime.account(), global, style: Style::from_terminal() };
+        BatchSession { account: runtime.account(), settings, style: Style::from_terminal() };
     ensure!(
         session.account.api().is_ok(),
         "no CallingBox API key is set: {} stores one, and --sandbox=URL needs none",
-        session.command("setup")
+        settings.command_line("setup")
     );
     let reloading = spawn_reloads(runtime.account_factory(), None, Sighup::default());
     let result = session.run_command(command).await;
@@ -105,11 +100,6 @@ impl BatchSession<'_> {
             BatchCommand::Cancel(args) => self.cancel(&parse_id(&args.id)?).await,
             BatchCommand::Forget(args) => self.forget(&parse_id(&args.id)?).await,
         }
-    }
-
-    /// A command line for the same environment, to show to the user.
-    fn command(&self, command: &str) -> String {
-        self.global.command_line(own_command(), command)
     }
 
     async fn list(&self) -> anyhow::Result<()> {

@@ -142,7 +142,7 @@ impl BatchSession<'_> {
             "the same list was started at {} as {id}; nobody was called now. {} shows it, and --allow-repeat calls \
              everybody again",
             started.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            self.command(&format!("batch show {id}"))
+            self.settings.command_line(&format!("batch show {id}"))
         )
     }
 
@@ -244,7 +244,7 @@ impl BatchSession<'_> {
             write_csv(&report, path).await.with_context(|| {
                 format!(
                     "{} writes them again",
-                    self.command(&format!("batch show {id} --csv FILE"))
+                    self.settings.command_line(&format!("batch show {id} --csv FILE"))
                 )
             })?;
         }
@@ -268,12 +268,12 @@ impl BatchSession<'_> {
     }
 
     pub(super) fn resume_hint(&self, id: &BatchId) -> String {
-        if self.global.sandbox == Some(None) {
+        if self.settings.global.sandbox == Some(None) {
             return "It cannot be resumed, because the simulator inside this program ends with it; `callingbox-mcp \
                     sandbox` starts one that keeps running."
                 .to_owned();
         }
-        format!("To continue: {}", self.command(&format!("batch resume {id}")))
+        format!("To continue: {}", self.settings.command_line(&format!("batch resume {id}")))
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::finding::Finding;
-use crate::cli::{self, Global};
+use crate::cli;
 use crate::commands::ready_agent::find_ready_agent;
-use crate::config::{self, ConfigFile, KeySource, NetworkVariableError, UserFolders};
+use crate::config::{self, KeySource, NetworkVariableError};
 use crate::dialing::disclosure::{DisclosureDecision, DisclosureMode, DisclosureRules};
 use crate::dialing::opt_outs::RESULT_FIELD;
 use crate::env_var::read_env_var;
@@ -16,6 +16,7 @@ use crate::mcp::reply::text::one_line;
 use crate::own_command::own_command;
 use crate::protected_file::{can_others_read, check_writers, hide_command};
 use crate::runtime::{self, SimulatorConnection, client_config};
+use crate::settings::ProgramSettings;
 use crate::system::Os;
 use callingbox::E164;
 use callingbox::{
@@ -52,26 +53,16 @@ const DISCLOSURE: &str = "disclosure";
 const MAX_NAMED_AGENTS: usize = 10;
 
 /// Checks key, base URL, network, access, clock, number and agent, in this order.
-pub(super) async fn check_api(
-    global: &Global,
-    file: &ConfigFile,
-    folders: &UserFolders,
-) -> Vec<Finding> {
-    let setup = global.command_line(own_command(), "setup");
-    match &global.sandbox {
-        Some(url) => check_simulator(url.as_deref(), global, file, &setup).await,
-        None => check_live_api(file, folders, &setup).await,
+pub(super) async fn check_api(settings: &ProgramSettings) -> Vec<Finding> {
+    match &settings.global.sandbox {
+        Some(url) => check_simulator(url.as_deref(), settings).await,
+        None => check_live_api(settings).await,
     }
 }
 
-async fn check_simulator(
-    url: Option<&str>,
-    global: &Global,
-    file: &ConfigFile,
-    setup: &str,
-) -> Vec<Finding> {
+async fn check_simulator(url: Option<&str>, settings: &ProgramSettings) -> Vec<Finding> {
     let key = Finding::ok("key", "not needed on the simulator");
-    let simulated = match runtime::connect_simulator(url, global).await {
+    let simulated = match runtime::connect_simulator(url, &settings.global).await {
         Ok(simulated) => simulated,
         Err(error) => {
             let fix = match url.map(runtime::parse_simulator_url) {
@@ -95,7 +86,7 @@ async fn check_simulator(
     };
     let mut findings = vec![key, Finding::ok("base_url", place)];
     findings.extend(
-        check_requests(&api_client(base_url, secret), false, embedded.is_some(), file, setup).await,
+        check_requests(&api_client(base_url, secret), false, embedded.is_some(), settings).await,
     );
     if let Some(sandbox) = embedded {
         // Its data is not needed, and an error at its end does not matter.
@@ -104,8 +95,8 @@ async fn check_simulator(
     findings
 }
 
-async fn check_live_api(file: &ConfigFile, folders: &UserFolders, setup: &str) -> Vec<Finding> {
-    let found = match config::find_credentials(file, &read_env_var, folders) {
+async fn check_live_api(settings: &ProgramSettings) -> Vec<Finding> {
+    let found = match settings.find_credentials() {
         Ok(found) => found,
         Err(error) => {
             let fix = format!(
@@ -128,8 +119,9 @@ async fn check_live_api(file: &ConfigFile, folders: &UserFolders, setup: &str) -
                 "key",
                 "no API key is set, so no tool works",
                 format!(
-                    "{setup} asks for it and stores it; or set CALLINGBOX_API_KEY; or try everything \
+                    "{} asks for it and stores it; or set CALLINGBOX_API_KEY; or try everything \
                      without a key: {} --sandbox demo",
+                    settings.command_line("setup"),
                     own_command()
                 ),
             ));
@@ -147,7 +139,7 @@ async fn check_live_api(file: &ConfigFile, folders: &UserFolders, setup: &str) -
         return findings;
     };
     findings.extend(
-        check_requests(&api_client(found.base_url, key), is_key_missing, false, file, setup).await,
+        check_requests(&api_client(found.base_url, key), is_key_missing, false, settings).await,
     );
     findings
 }
@@ -216,8 +208,7 @@ async fn check_requests(
     client: &ApiClient,
     is_key_missing: bool,
     is_embedded: bool,
-    file: &ConfigFile,
-    setup: &str,
+    settings: &ProgramSettings,
 ) -> Vec<Finding> {
     let before = Timestamp::now();
     let begun = Instant::now();
@@ -243,7 +234,7 @@ async fn check_requests(
     } else if result.is_err() {
         findings.extend(skip_from("the API did not accept the key", NUMBER));
     } else {
-        findings.extend(check_number_and_agent(client, is_embedded, file, setup).await);
+        findings.extend(check_number_and_agent(client, is_embedded, settings).await);
     }
     findings
 }
@@ -343,8 +334,7 @@ fn check_clock(date: Option<Timestamp>, before: Timestamp, took: Duration) -> Fi
 async fn check_number_and_agent(
     client: &ApiClient,
     is_embedded: bool,
-    file: &ConfigFile,
-    setup: &str,
+    settings: &ProgramSettings,
 ) -> Vec<Finding> {
     let page = PageRequest::with_limit(100);
     let (numbers, agents) =
@@ -364,8 +354,9 @@ async fn check_number_and_agent(
         let empty = "a simulator inside this program starts without any";
         return vec![Finding::ok(NUMBER, empty), Finding::ok(AGENT, empty)];
     }
+    let setup = settings.command_line("setup");
     let number = match numbers.as_slice() {
-        [] => Finding::warn(NUMBER, "the account has no number to call from", setup),
+        [] => Finding::warn(NUMBER, "the account has no number to call from", &setup),
         [first, rest @ ..] => {
             let shown = first.e164.as_ref().map_or_else(|| "one".to_owned(), E164::masked);
             let more =
@@ -383,7 +374,7 @@ async fn check_number_and_agent(
     };
     let mut findings = vec![number, agent];
     findings.extend(check_do_not_call(&agents));
-    findings.extend(check_disclosure(&agents, &file.dialing.disclosure_rules()));
+    findings.extend(check_disclosure(&agents, &settings.file.dialing.disclosure_rules()));
     findings
 }
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use super::finding::Finding;
-use crate::cli::{self, Cli, Global, parse_server_name};
+use crate::cli::{self, Cli, parse_server_name};
 use crate::commands::install::install_command;
 use crate::config::{self, UserFolders};
 use crate::env_var::NotUtf8;
@@ -25,6 +25,7 @@ use crate::mcp::card;
 use crate::mcp::reply::text::shorten_reason;
 use crate::own_command::own_command;
 use crate::runtime;
+use crate::settings::ProgramSettings;
 
 /// How long a server may take to start and to list its tools.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,12 +37,8 @@ const MAX_STDERR_BYTES: u64 = 16 * 1024;
 
 /// One finding for each entry of this server, and for each installed client without one, in the order of the clients'
 /// table. With `needs_key`, an entry must give its server the API key. For a client without an entry, the command to
-/// install one has the flags of `global`.
-pub(super) async fn check_clients(
-    global: &Global,
-    folders: &UserFolders,
-    needs_key: bool,
-) -> Vec<Finding> {
+/// install one has the global flags.
+pub(super) async fn check_clients(settings: &ProgramSettings, needs_key: bool) -> Vec<Finding> {
     let Some(machine) = Machine::this() else {
         let why = "the user has no home folder";
         return vec![Finding::skipped("clients", why)];
@@ -61,7 +58,7 @@ pub(super) async fn check_clients(
     // By client, a client's own files first.
     let mut files: Vec<(ClientFile, InstallScope)> = files.collect();
     files.sort_by_key(|(file, _)| ClientApp::ALL.iter().position(|client| *client == file.client));
-    let context = ClientChecks { machine: &machine, global, folders, needs_key };
+    let context = ClientChecks { machine: &machine, settings, needs_key };
     let checks = files.iter().map(|(file, scope)| context.check_file(file, *scope));
     let findings: Vec<Finding> = join_all(checks).await.into_iter().flatten().collect();
     if findings.is_empty() {
@@ -72,8 +69,7 @@ pub(super) async fn check_clients(
 
 struct ClientChecks<'a> {
     machine: &'a Machine,
-    global: &'a Global,
-    folders: &'a UserFolders,
+    settings: &'a ProgramSettings,
     needs_key: bool,
 }
 
@@ -98,7 +94,7 @@ impl ClientChecks<'_> {
         .await;
         if findings.is_empty() && scope == InstallScope::User && client.is_present(self.machine) {
             // If the flags cannot be written, `install` itself reports why.
-            let flags = self.global.to_flags().unwrap_or_default();
+            let flags = self.settings.global.to_flags().unwrap_or_default();
             let install = install_command(client, &flags);
             let message = format!("found, but not configured: `{install}` adds this server");
             return vec![Finding::info(check, message)];
@@ -142,7 +138,7 @@ impl ClientChecks<'_> {
                 format!("review what {path} makes a client start; or {fix}"),
             ),
             Ok(Checked::Works(message)) => {
-                let message = match describe_environment(entry, self.folders) {
+                let message = match describe_environment(entry, &self.settings.folders) {
                     Some(environment) => format!("{message}; {environment}"),
                     None => message,
                 };

@@ -4,9 +4,9 @@
 use super::finding::Finding;
 use crate::cli::{OAuthArgs, StateArgs};
 use crate::commands::oauth::oauth_settings;
-use crate::config::ConfigFile;
 use crate::http::auth::oauth::count_keys;
 use crate::runtime;
+use crate::settings::ProgramSettings;
 use crate::state::SharedState;
 
 pub(super) const STATE_FIX: &str =
@@ -15,10 +15,10 @@ pub(super) const STATE_FIX: &str =
 /// The state that replicas share, if one is configured, and whether it responds.
 pub(super) async fn check_state(
     args: &StateArgs,
-    file: &ConfigFile,
+    settings: &ProgramSettings,
 ) -> Result<Option<(SharedState, Finding)>, Finding> {
     const CHECK: &str = "state";
-    let shared = runtime::open_shared_state(args, file).map_err(|error| {
+    let shared = runtime::open_shared_state(args, settings).map_err(|error| {
         let fix = "correct --state (CALLINGBOX_MCP_STATE), or ledger under [dialing] in the configuration";
         Finding::fail(CHECK, format!("no server starts: {error:#}"), fix)
     })?;

@@ -16,6 +16,7 @@ use crate::env_var::read_env_var;
 use crate::mcp::catalogue::Catalogue;
 use crate::own_command::own_command;
 use crate::protected_file::check_writers;
+use crate::settings::ProgramSettings;
 use crate::system::{Os, SystemFolders};
 use crate::telemetry;
 
@@ -27,8 +28,8 @@ const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reads the configuration as a server does; fails if no server would start with it.
 pub(super) fn check_configuration(
     global: &mut Global,
-    folders: &UserFolders,
-) -> Result<(Finding, ConfigFile), Finding> {
+    folders: UserFolders,
+) -> Result<(Finding, ProgramSettings), Finding> {
     const CHECK: &str = "configuration";
     let invalid = |message: String, fix: &str| Finding::fail(CHECK, message, fix);
     let variable = read_env_var("CALLINGBOX_MCP_SANDBOX").map_err(anyhow::Error::from);
@@ -38,7 +39,7 @@ pub(super) fn check_configuration(
             "set CALLINGBOX_MCP_SANDBOX to true or false, or to the address of a simulator",
         )
     })?;
-    let file = config::load_config(global.config.as_deref(), folders).map_err(|error| {
+    let file = config::load_config(global.config.as_deref(), &folders).map_err(|error| {
         let schema = format!(
             "correct that line, or move the file away: the program works without a file ({} config --schema prints the \
              valid keys)",
@@ -56,20 +57,21 @@ pub(super) fn check_configuration(
         };
         invalid(format!("no server starts, and nothing else was checked: {error}"), fix)
     })?;
-    global.selection(&file).check(Catalogue::new().index()).map_err(|error| {
+    let settings = ProgramSettings { global: global.clone(), file, folders };
+    settings.selection().check(Catalogue::new().index()).map_err(|error| {
         invalid(
             format!("no server starts, and nothing else was checked: {error}"),
             "correct the name in the flag, the variable or the file",
         )
     })?;
-    global.log_filter(&file).map_or(Ok(()), telemetry::check_filter).map_err(|error| {
+    settings.log_filter().map_or(Ok(()), telemetry::check_filter).map_err(|error| {
         invalid(
             format!("no server starts, and nothing else was checked: {error}"),
             "correct `log` in the file, --log or CALLINGBOX_MCP_LOG",
         )
     })?;
-    let message = match config::config_path(global.config.as_deref(), folders) {
-        Some(path) if path.exists() => return Ok((check_rule_file(CHECK, &path), file)),
+    let message = match settings.config_path() {
+        Some(path) if path.exists() => return Ok((check_rule_file(CHECK, &path), settings)),
         Some(path) => format!("default settings; {} does not exist", path.display()),
         None => {
             return Ok((
@@ -82,11 +84,11 @@ pub(super) fn check_configuration(
                         Os::this().home_variable()
                     ),
                 ),
-                file,
+                settings,
             ));
         }
     };
-    Ok((Finding::ok(CHECK, message), file))
+    Ok((Finding::ok(CHECK, message), settings))
 }
 
 /// Whether only this user can change a file that decides who may be called.
@@ -100,7 +102,8 @@ fn check_rule_file(check: &str, path: &Path) -> Finding {
 
 /// Whether the API key is set only in this terminal's environment. A server that a client starts then has no key,
 /// unless the client's entry sets one.
-pub(super) fn is_key_set_here_only(file: &ConfigFile, folders: &UserFolders) -> bool {
+pub(super) fn is_key_set_here_only(settings: &ProgramSettings) -> bool {
+    let ProgramSettings { file, folders, .. } = settings;
     let without_key_variables = |name: &str| match name.starts_with("CALLINGBOX_API_KEY") {
         true => Ok(None),
         false => read_env_var(name),
@@ -162,10 +165,9 @@ fn ledger_fix(place: &LedgerLocation, error: Option<&LedgerError>) -> String {
 }
 
 /// Whether the calling rules can be read; if not, no server starts.
-pub(super) fn check_policy(file: &ConfigFile, folders: &UserFolders) -> Finding {
+pub(super) fn check_policy(settings: &ProgramSettings) -> Finding {
     const CHECK: &str = "policy";
-    let path = config::policy_path(file, folders);
-    match (config::load_policy(file, folders), path) {
+    match (settings.load_policy(), settings.policy_path()) {
         (Ok(_), Some(path)) if path.exists() => check_rule_file(CHECK, &path),
         (Ok(_), _) => Finding::ok(
             CHECK,
@@ -277,7 +279,8 @@ mod tests {
         assert_eq!((found.level, found.check.as_str()), (Level::Fail, "ledger"));
         assert!(found.message.contains("no home folder"), "{}", found.message);
         assert!(found.fix.is_some_and(|fix| fix.starts_with("set HOME")));
-        let found = check_configuration(&mut Global::default(), &UserFolders::default()).unwrap().0;
+        let found = check_configuration(&mut Global::default(), UserFolders::default());
+        let found = found.unwrap_or_else(|found| panic!("{}", found.message)).0;
         assert_eq!(found.level, Level::Warn, "{}", found.message);
     }
 }

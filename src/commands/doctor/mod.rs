@@ -18,7 +18,7 @@ use crate::commands::output::{print, wrap_lines};
 use crate::commands::status_line::StatusLine;
 use crate::commands::style::Style;
 use crate::config::UserFolders;
-use crate::runtime::HttpExtras;
+use crate::runtime::ledger_location;
 
 #[derive(Serialize)]
 struct Report {
@@ -32,7 +32,7 @@ pub(super) async fn run(args: cli::DoctorArgs, global: Global) -> anyhow::Result
     let style = Style::from_terminal();
     let line = StatusLine::new(style);
     let status = (!args.json).then(|| line.show("checking"));
-    let report = run_checks(&args, global, &UserFolders::from_system()).await;
+    let report = run_checks(&args, global).await;
     drop(status);
     if args.json {
         print(format!("{}\n", serde_json::to_string_pretty(&report)?))?;
@@ -42,14 +42,14 @@ pub(super) async fn run(args: cli::DoctorArgs, global: Global) -> anyhow::Result
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn run_checks(args: &cli::DoctorArgs, mut global: Global, folders: &UserFolders) -> Report {
-    let configuration = local::check_configuration(&mut global, folders);
+async fn run_checks(args: &cli::DoctorArgs, mut global: Global) -> Report {
+    let configuration = local::check_configuration(&mut global, UserFolders::from_system());
     let environment = global.environment();
     let findings = match configuration {
-        Ok((finding, file)) => {
+        Ok((finding, settings)) => {
             let mut findings = vec![finding];
             let dialing = async {
-                let (shared, state) = match http_server::check_state(&args.state, &file).await {
+                let (shared, state) = match http_server::check_state(&args.state, &settings).await {
                     Ok(found) => found.unzip(),
                     Err(finding) => {
                         return vec![
@@ -61,29 +61,24 @@ async fn run_checks(args: &cli::DoctorArgs, mut global: Global, folders: &UserFo
                         ];
                     }
                 };
-                let place = HttpExtras { shared, ..HttpExtras::default() }.ledger(
-                    &file,
-                    environment,
-                    folders,
-                );
+                let place = ledger_location(&settings, shared);
                 state.into_iter().chain([local::check_ledger(&place, environment).await]).collect()
             };
             let (api, dialing, issuer, entries) = tokio::join!(
-                api::check_api(&global, &file, folders),
+                api::check_api(&settings),
                 dialing,
                 http_server::check_issuer(&args.oauth),
                 clients::check_clients(
-                    &global,
-                    folders,
-                    environment == Environment::Live && local::is_key_set_here_only(&file, folders)
+                    &settings,
+                    environment == Environment::Live && local::is_key_set_here_only(&settings)
                 ),
             );
             findings.extend(api);
             findings.extend(dialing);
             findings.extend(issuer);
-            findings.push(local::check_policy(&file, folders));
-            findings.extend(local::check_stray_files(folders));
-            findings.push(local::check_webhook_hosts(&file));
+            findings.push(local::check_policy(&settings));
+            findings.extend(local::check_stray_files(&settings.folders));
+            findings.push(local::check_webhook_hosts(&settings.file));
             findings.push(local::check_time_zones());
             findings.extend(entries);
             findings
