@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::fields::{BodyFields, parse_id, parse_word};
+use super::fields::{InputFields, change, parse_id, parse_word};
 use super::in_call_tools::parse_tools;
 use super::reply::{ApiError, HandlerResult, Reply, sanitize_input};
 use super::request::ApiRequest;
@@ -35,8 +35,7 @@ pub(crate) fn list_agents(context: &mut OrgContext<'_>, mut request: ApiRequest)
 
 /// POST /v1/agents
 pub(crate) fn create_agent(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
-    let mut fields = BodyFields::parse(&request.body)?;
+    let mut fields = InputFields::from_body(&request.body)?;
     let name = fields.take_required_text("name")?;
     let agent_type = fields
         .take_word("type", AgentType::WORDS)?
@@ -98,7 +97,6 @@ pub(crate) fn create_agent(context: &mut OrgContext<'_>, request: ApiRequest) ->
 
 /// GET /v1/agents/{id}
 pub(crate) fn get_agent(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
     let id = find_agent_id(context.org, request.id())?;
     show_agent(context.org, id)
 }
@@ -106,43 +104,26 @@ pub(crate) fn get_agent(context: &mut OrgContext<'_>, request: ApiRequest) -> Ha
 /// PATCH /v1/agents/{id}
 pub(crate) fn update_agent(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
     let id = find_agent_id(context.org, request.id())?;
-    request.query.reject_unknown()?;
     let mut config = AgentConfig::clone(&find_agent(context.org, id)?.config);
-    let mut fields = BodyFields::parse(&request.body)?;
-    if let Some(name) = fields.take_text("name")? {
-        config.name = name;
-    }
-    if let Some(persona) = fields.take_nullable_text("persona")? {
-        config.persona = persona;
-    }
-    if let Some(instructions) = fields.take_nullable_text("instructions")? {
-        config.instructions = instructions;
-    }
-    if let Some(voice) = fields.take_text("voice")? {
-        config.voice = Some(voice);
-    }
-    if let Some(language) = fields.take_nullable_text("language")? {
-        config.language = language;
-    }
-    if let Some(returns) = parse_returns(fields.take_object("returns")?)? {
-        config.returns = returns;
-    }
-    if let Some(tools) = parse_tools(fields.take_list("tools")?)? {
-        config.tools = tools;
-    }
+    let mut fields = InputFields::from_body(&request.body)?;
+    change(&mut config.name, fields.take_text("name")?);
+    change(&mut config.persona, fields.take_nullable_text("persona")?);
+    change(&mut config.instructions, fields.take_nullable_text("instructions")?);
+    change(&mut config.voice, fields.take_text("voice")?.map(Some));
+    change(&mut config.language, fields.take_nullable_text("language")?);
+    change(&mut config.returns, parse_returns(fields.take_object("returns")?)?);
+    change(&mut config.tools, parse_tools(fields.take_list("tools")?)?);
     if let Some(url) = fields.take_nullable_text("webhook_url")? {
         config.webhook_url = parse_webhook_url(url, context.settings)?;
     }
-    if let Some(action) = fields.take_word("voicemail_action", VoicemailAction::WORDS)? {
-        config.voicemail_action = action;
-    }
+    let action = fields.take_word("voicemail_action", VoicemailAction::WORDS)?;
+    change(&mut config.voicemail_action, action);
     fields.reject_unknown()?;
     change_agent(context, id, |agent| agent.config = Arc::new(config))
 }
 
 /// DELETE /v1/agents/{id}
 pub(crate) fn archive_agent(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
     let id = find_agent_id(context.org, request.id())?;
     if let Some(agent) = context.org.agents.get_mut(id) {
         agent.archive(context.now);
@@ -166,7 +147,6 @@ pub(crate) fn attach_number(context: &mut OrgContext<'_>, request: ApiRequest) -
 /// DELETE /v1/agents/{id}/numbers/{number_id}
 pub(crate) fn detach_number(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
     let id = find_agent_id(context.org, request.id())?;
-    request.query.reject_unknown()?;
     let missing = || ApiError::not_found("attached number", request.second_id());
     let number = parse_id(request.second_id()).ok_or_else(missing)?;
     let agent = context.org.agents.get_mut(id).ok_or_else(missing)?;
@@ -254,8 +234,7 @@ fn parse_agent_and_number(
     request: ApiRequest,
 ) -> Result<(Uuid, Uuid), ApiError> {
     let agent = find_agent_id(org, request.id())?;
-    request.query.reject_unknown()?;
-    let mut fields = BodyFields::parse(&request.body)?;
+    let mut fields = InputFields::from_body(&request.body)?;
     let number = fields.take_required_text("number_id")?;
     fields.reject_unknown()?;
     Ok((agent, find_number_id(org, &number)?))

@@ -16,14 +16,12 @@ pub(crate) fn list_calls(context: &mut OrgContext<'_>, request: ApiRequest) -> H
 /// GET /v1/calls/{id}
 pub(crate) fn get_call(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
     let call = find_call(context.org, request.id())?;
-    request.query.reject_unknown()?;
     Ok(Reply::ok(call.to_json(context.settings.seed, context.now)))
 }
 
 /// GET /v1/calls/{id}/transcript
 pub(crate) fn get_transcript(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
     let call = find_call(context.org, request.id())?;
-    request.query.reject_unknown()?;
     Ok(Reply::ok(call.transcript_to_json(context.settings.seed, context.now)))
 }
 

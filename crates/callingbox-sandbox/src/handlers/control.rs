@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::fields::BodyFields;
+use super::fields::InputFields;
 use super::reply::{ApiError, HandlerResult, Reply};
 use super::request::ApiRequest;
 use crate::clock::{ClockMode, MAX_ADVANCE_SECONDS, MAX_SPEED};
@@ -85,7 +85,7 @@ pub(crate) async fn set_clock(simulator: &Simulator, body: &[u8]) -> HandlerResu
 }
 
 fn parse_clock_command(body: &[u8]) -> Result<ClockCommand, ApiError> {
-    let mut fields = BodyFields::parse(body)?;
+    let mut fields = InputFields::from_body(body)?;
     let advance = fields.take_value("advance_seconds");
     let speed = fields.take_value("speed");
     let manual = fields.take_value("manual");
@@ -114,18 +114,13 @@ fn parse_clock_command(body: &[u8]) -> Result<ClockCommand, ApiError> {
 }
 
 /// GET /sandbox/organization: its id and incarnation. The only answer that differs between two simulators with one seed.
-pub(crate) fn show_organization(
-    context: &mut OrgContext<'_>,
-    request: ApiRequest,
-) -> HandlerResult {
-    request.query.reject_unknown()?;
+pub(crate) fn show_organization(context: &mut OrgContext<'_>, _: ApiRequest) -> HandlerResult {
     let Organization { id, incarnation, .. } = &*context.org;
     Ok(Reply::ok(json!({"id": id, "incarnation": incarnation, "simulated": true})))
 }
 
 /// GET /sandbox/dialed: every outbound call that was placed, oldest first.
-pub(crate) fn list_dialed(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
+pub(crate) fn list_dialed(context: &mut OrgContext<'_>, _: ApiRequest) -> HandlerResult {
     let outbound = context.org.calls.iter().filter(|call| call.direction == Direction::Outbound);
     let shown = outbound.map(|call| {
         json!({
@@ -142,15 +137,13 @@ pub(crate) fn list_dialed(context: &mut OrgContext<'_>, request: ApiRequest) -> 
 }
 
 /// GET /sandbox/credits
-pub(crate) fn show_credits(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
+pub(crate) fn show_credits(context: &mut OrgContext<'_>, _: ApiRequest) -> HandlerResult {
     Ok(Reply::ok(credits_to_json(context.org)))
 }
 
 /// POST /sandbox/credits
 pub(crate) fn set_credits(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
-    let mut fields = BodyFields::parse(&request.body)?;
+    let mut fields = InputFields::from_body(&request.body)?;
     let balance = fields.take_integer("balance_milli_cents", 0..=MAX_BALANCE)?;
     fields.reject_unknown()?;
     let missing = || ApiError::bad_request("balance_milli_cents is required");
@@ -168,18 +161,13 @@ fn credits_to_json(org: &Organization) -> Value {
 }
 
 /// GET /sandbox/signing_secret: the secret that signs webhooks to a `webhook_url`.
-pub(crate) fn show_signing_secret(
-    context: &mut OrgContext<'_>,
-    request: ApiRequest,
-) -> HandlerResult {
-    request.query.reject_unknown()?;
+pub(crate) fn show_signing_secret(context: &mut OrgContext<'_>, _: ApiRequest) -> HandlerResult {
     let secret = &context.org.signing_secret;
     Ok(Reply::ok(json!({"signing_secret": secret, "simulated": true})))
 }
 
 /// GET /sandbox/requests
-pub(crate) fn list_requests(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
+pub(crate) fn list_requests(context: &mut OrgContext<'_>, _: ApiRequest) -> HandlerResult {
     let counts = &context.org.request_counts;
     let shown = counts
         .iter()
@@ -191,8 +179,7 @@ pub(crate) fn list_requests(context: &mut OrgContext<'_>, request: ApiRequest) -
 }
 
 /// DELETE /sandbox/requests
-pub(crate) fn clear_requests(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
+pub(crate) fn clear_requests(context: &mut OrgContext<'_>, _: ApiRequest) -> HandlerResult {
     context.org.request_counts.clear();
     Ok(Reply::ok(json!({"data": [], "total": 0})))
 }

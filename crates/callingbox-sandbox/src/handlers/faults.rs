@@ -5,16 +5,16 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::fields::BodyFields;
+use super::fields::InputFields;
 use super::reply::{ApiError, DeliveryMode, HandlerResult, Reply};
 use super::request::ApiRequest;
-use crate::model::{AppliedFault, Fault, FaultKind, Organization};
+use crate::model::{Fault, FaultKind, Organization};
 use crate::store::OrgContext;
 
 const MAX_FAULTS: usize = 100;
 const MAX_DELAY_MILLIS: u64 = 600_000;
 
-impl AppliedFault {
+impl Fault {
     /// Replaces the true reply by the one that the client gets.
     pub(crate) fn apply(&self, reply: Reply) -> Reply {
         let mode = match &self.kind {
@@ -43,21 +43,18 @@ impl AppliedFault {
 }
 
 /// GET /sandbox/faults
-pub(crate) fn list_faults(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
+pub(crate) fn list_faults(context: &mut OrgContext<'_>, _: ApiRequest) -> HandlerResult {
     Ok(Reply::ok(faults_to_json(context.org)))
 }
 
 /// DELETE /sandbox/faults
-pub(crate) fn clear_faults(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
+pub(crate) fn clear_faults(context: &mut OrgContext<'_>, _: ApiRequest) -> HandlerResult {
     context.org.faults.clear();
     Ok(Reply::ok(faults_to_json(context.org)))
 }
 
 /// POST /sandbox/faults
 pub(crate) fn add_fault(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
     let fault = parse_fault(&request.body)?;
     if context.org.faults.len() >= MAX_FAULTS {
         return Err(ApiError::bad_request(format!("at most {MAX_FAULTS} faults can wait")));
@@ -71,7 +68,7 @@ fn faults_to_json(org: &Organization) -> Value {
 }
 
 fn parse_fault(body: &[u8]) -> Result<Fault, ApiError> {
-    let mut fields = BodyFields::parse(body)?;
+    let mut fields = InputFields::from_body(body)?;
     let method = fields.take_text("method")?.map(|method| method.to_ascii_uppercase());
     let path = fields.take_required_text("path")?;
     let kind = fields.take_required_text("kind")?;

@@ -10,22 +10,40 @@ use super::reply::{ApiError, sanitize_input};
 
 const MAX_QUERY_PARAMS: usize = 16;
 
-/// A JSON object whose fields are taken one by one; a field that is left at the end is unknown.
-pub(super) struct BodyFields {
+/// The fields of a body or the parameters of a query. They are taken one by one, and one that is left at the end is unknown.
+pub(crate) struct InputFields {
     map: Map<String, Value>,
     known: Vec<&'static str>,
+    /// What errors call one of them.
+    noun: &'static str,
 }
 
-impl BodyFields {
+impl InputFields {
     /// Reads a body, which must be one JSON object.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    pub(super) fn from_body(body: &[u8]) -> Result<Self, ApiError> {
         match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => Ok(Self { map, known: Vec::new() }),
+            Ok(Value::Object(map)) => Ok(Self { map, known: Vec::new(), noun: "field" }),
             Ok(_) => Err(ApiError::bad_request("the body must be a JSON object")),
             Err(error) => {
                 Err(ApiError::bad_request(format!("the body is not valid JSON: {error}")))
             }
         }
+    }
+
+    /// Reads a query string, in which each parameter may be given once.
+    pub(crate) fn from_query(query: &str) -> Result<Self, ApiError> {
+        let mut map = Map::new();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            if map.contains_key(&*name) {
+                let name = sanitize_input(&name);
+                return Err(ApiError::bad_request(format!("parameter {name} is given twice")));
+            }
+            if map.len() >= MAX_QUERY_PARAMS {
+                return Err(ApiError::bad_request("too many parameters"));
+            }
+            map.insert(name.into_owned(), value.into());
+        }
+        Ok(Self { map, known: Vec::new(), noun: "parameter" })
     }
 
     pub(super) fn take_value(&mut self, name: &'static str) -> Option<Value> {
@@ -113,50 +131,9 @@ impl BodyFields {
         parse_word(name, &text, words).map(Some)
     }
 
-    /// Rejects a field that has not been taken.
-    pub(super) fn reject_unknown(self) -> Result<(), ApiError> {
-        match self.map.keys().next() {
-            None => Ok(()),
-            Some(name) => Err(ApiError::bad_request(format!(
-                "unknown field {}; the fields are {}",
-                sanitize_input(name),
-                self.known.join(", ")
-            ))),
-        }
-    }
-}
-
-/// Query parameters, each at most once.
-pub(crate) struct QueryParams {
-    pairs: Vec<(String, String)>,
-    known: Vec<&'static str>,
-}
-
-impl QueryParams {
-    pub(crate) fn parse(query: &str) -> Result<Self, ApiError> {
-        let mut pairs: Vec<(String, String)> = Vec::new();
-        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-            if pairs.iter().any(|(earlier, _)| *earlier == name) {
-                let name = sanitize_input(&name);
-                return Err(ApiError::bad_request(format!("parameter {name} is given twice")));
-            }
-            if pairs.len() >= MAX_QUERY_PARAMS {
-                return Err(ApiError::bad_request("too many parameters"));
-            }
-            pairs.push((name.into_owned(), value.into_owned()));
-        }
-        Ok(Self { pairs, known: Vec::new() })
-    }
-
-    pub(super) fn take_text(&mut self, name: &'static str) -> Option<String> {
-        self.known.push(name);
-        let index = self.pairs.iter().position(|(found, _)| found == name)?;
-        Some(self.pairs.swap_remove(index).1)
-    }
-
     /// `limit`, from 1 to `max`.
     pub(super) fn take_limit(&mut self, default: usize, max: usize) -> Result<usize, ApiError> {
-        let Some(text) = self.take_text("limit") else { return Ok(default) };
+        let Some(text) = self.take_text("limit")? else { return Ok(default) };
         let has_only_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let limit = text.parse().ok().filter(|limit| has_only_digits && (1..=max).contains(limit));
         limit.ok_or_else(|| {
@@ -165,30 +142,20 @@ impl QueryParams {
     }
 
     pub(super) fn take_id(&mut self, name: &'static str) -> Result<Option<Uuid>, ApiError> {
-        let Some(text) = self.take_text(name) else { return Ok(None) };
+        let Some(text) = self.take_text(name)? else { return Ok(None) };
         parse_id(&text).map(Some).ok_or_else(|| ApiError::invalid_value(name, "a UUID"))
     }
 
-    /// One of a set of words.
-    pub(super) fn take_word<T: Copy>(
-        &mut self,
-        name: &'static str,
-        words: &[(&str, T)],
-    ) -> Result<Option<T>, ApiError> {
-        let Some(text) = self.take_text(name) else { return Ok(None) };
-        parse_word(name, &text, words).map(Some)
-    }
-
-    /// Rejects a parameter that has not been taken.
-    pub(super) fn reject_unknown(&self) -> Result<(), ApiError> {
-        let Some((name, _)) = self.pairs.first() else { return Ok(()) };
-        let advice = if self.known.is_empty() {
-            "this endpoint takes none".to_owned()
-        } else {
-            format!("the parameters are {}", self.known.join(", "))
+    /// Rejects a field that has not been taken.
+    pub(crate) fn reject_unknown(&self) -> Result<(), ApiError> {
+        let Some(name) = self.map.keys().next() else { return Ok(()) };
+        let noun = self.noun;
+        let advice = match self.known.join(", ") {
+            known if known.is_empty() => "this endpoint takes none".to_owned(),
+            known => format!("the {noun}s are {known}"),
         };
         let name = sanitize_input(name);
-        Err(ApiError::bad_request(format!("unknown parameter {name}; {advice}")))
+        Err(ApiError::bad_request(format!("unknown {noun} {name}; {advice}")))
     }
 }
 
@@ -202,6 +169,13 @@ pub(super) fn parse_word<T: Copy>(
         let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         ApiError::invalid_value(name, &format!("one of {}", words.join(", ")))
     })
+}
+
+/// Sets a value if the body has a new one.
+pub(super) fn change<T>(value: &mut T, new: Option<T>) {
+    if let Some(new) = new {
+        *value = new;
+    }
 }
 
 /// An id in the only form that the simulator gives out: a hyphenated UUID.

@@ -15,6 +15,6 @@ mod request;
 pub(crate) mod webhook_deliveries;
 pub(crate) mod webhook_endpoints;
 
-pub(crate) use fields::QueryParams;
+pub(crate) use fields::InputFields;
 pub(crate) use reply::{ApiError, DeliveryMode, HandlerResult, Reply};
 pub(crate) use request::ApiRequest;

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::Value;
 
-use super::fields::BodyFields;
+use super::fields::InputFields;
 use super::pages::page_to_json;
 use super::reply::{ApiError, HandlerResult, Reply};
 use super::request::ApiRequest;
@@ -25,8 +25,8 @@ pub(crate) fn list_available_numbers(
     request: ApiRequest,
 ) -> HandlerResult {
     let mut query = request.query;
-    let country = query.take_text("country_code").unwrap_or_else(|| "US".to_owned());
-    let area_code = query.take_text("area_code");
+    let country = query.take_text("country_code")?.unwrap_or_else(|| "US".to_owned());
+    let area_code = query.take_text("area_code")?;
     let number_type = query.take_word("number_type", NumberType::WORDS)?;
     let limit = query.take_limit(10, 50)?;
     query.reject_unknown()?;
@@ -42,8 +42,7 @@ pub(crate) fn list_available_numbers(
 
 /// POST /v1/numbers/purchase
 pub(crate) fn purchase_number(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
-    let mut fields = BodyFields::parse(&request.body)?;
+    let mut fields = InputFields::from_body(&request.body)?;
     let wanted = fields.take_required_text("phone_number")?;
     fields.reject_unknown()?;
     if !is_e164(&wanted) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fields::{QueryParams, parse_id};
+use super::fields::{InputFields, parse_id};
 use super::reply::ApiError;
 use crate::model::{Record, Records};
 
@@ -12,12 +12,12 @@ use crate::model::{Record, Records};
 /// 400 for an invalid limit, an unknown cursor or an unknown parameter.
 pub(super) fn page_to_json<T: Record>(
     records: &Records<T>,
-    mut query: QueryParams,
+    mut query: InputFields,
     to_json: impl Fn(&T) -> Value,
 ) -> Result<Value, ApiError> {
     let limit = query.take_limit(20, 100)?;
-    let after = query.take_text("starting_after");
-    let before = query.take_text("ending_before");
+    let after = query.take_text("starting_after")?;
+    let before = query.take_text("ending_before")?;
     query.reject_unknown()?;
     let position = |name: &str, cursor: Option<String>| match cursor {
         None => Ok(None),
@@ -76,17 +76,17 @@ mod tests {
             (format!("limit=2&starting_after={}&ending_before={}", id(6), id(2)), &[5, 4], true),
         ];
         for (query, data, has_more) in cases {
-            let params = QueryParams::parse(&query).unwrap();
+            let params = InputFields::from_query(&query).unwrap();
             let page = page_to_json(&records, params, |item| json!(item.0 as u64));
             assert_eq!(page, Ok(json!({"data": data, "has_more": has_more})), "{query}");
         }
         for query in ["limit=0", "limit=101", "limit=x", "limit=%2B5", "page=2", "limit=1&limit=1"]
         {
-            let page = QueryParams::parse(query)
+            let page = InputFields::from_query(query)
                 .and_then(|params| page_to_json(&records, params, |_| json!(0)));
             assert_eq!(page.unwrap_err().status, 400, "{query}");
         }
-        let removed = QueryParams::parse(&format!("starting_after={}", id(1))).unwrap();
+        let removed = InputFields::from_query(&format!("starting_after={}", id(1))).unwrap();
         assert!(page_to_json(&records, removed, |_| json!(0)).is_err());
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Map;
 use uuid::Uuid;
 
 use super::agents::parse_webhook_url;
-use super::fields::{BodyFields, parse_id};
+use super::fields::{InputFields, parse_id};
 use super::reply::{ApiError, DeliveryMode, HandlerResult, Reply, sanitize_input};
 use super::request::ApiRequest;
 use crate::engine::{InsufficientCredit, begin_call};
@@ -27,8 +27,7 @@ const PAUSED_BALANCE: MilliCents = MilliCents::from_cents(188);
 
 /// POST /v1/calls
 pub(crate) fn place_call(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
-    let mut fields = BodyFields::parse(&request.body)?;
+    let mut fields = InputFields::from_body(&request.body)?;
     let agent_id = fields.take_required_text("agent_id")?;
     let to = parse_e164("to", fields.take_required_text("to")?)?;
     let from = match fields.take_text("from_number")? {
@@ -83,8 +82,7 @@ pub(crate) fn simulate_inbound_call(
     context: &mut OrgContext<'_>,
     request: ApiRequest,
 ) -> HandlerResult {
-    request.query.reject_unknown()?;
-    let mut fields = BodyFields::parse(&request.body)?;
+    let mut fields = InputFields::from_body(&request.body)?;
     let to = parse_e164("to", fields.take_required_text("to")?)?;
     let from = parse_e164("from", fields.take_required_text("from")?)?;
     let scenario = fields.take_text("scenario")?;

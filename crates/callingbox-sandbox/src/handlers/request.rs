@@ -2,17 +2,17 @@
 
 use bytes::Bytes;
 
-use super::fields::QueryParams;
+use super::fields::InputFields;
 
 pub(crate) struct ApiRequest {
     /// The ids in the path, in their order.
     path_params: Vec<String>,
-    pub(crate) query: QueryParams,
+    pub(crate) query: InputFields,
     pub(crate) body: Bytes,
 }
 
 impl ApiRequest {
-    pub(crate) fn new(path_params: Vec<String>, query: QueryParams, body: Bytes) -> Self {
+    pub(crate) fn new(path_params: Vec<String>, query: InputFields, body: Bytes) -> Self {
         Self { path_params, query, body }
     }
 

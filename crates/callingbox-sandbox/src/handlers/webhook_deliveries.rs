@@ -37,14 +37,12 @@ pub(crate) fn list_deliveries(
 /// GET /v1/webhook_deliveries/{id}
 pub(crate) fn get_delivery(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
     let delivery = find_delivery(context.org, request.id())?;
-    request.query.reject_unknown()?;
     Ok(Reply::ok(delivery.to_json(context.org.id)))
 }
 
 /// POST /v1/webhook_deliveries/{id}/redeliver
 pub(crate) fn redeliver(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
     let id = find_delivery(context.org, request.id())?.id;
-    request.query.reject_unknown()?;
     let missing = || ApiError::not_found("webhook delivery", request.id());
     let delivery = context.org.deliveries.get_mut(id).ok_or_else(missing)?;
     delivery.request_retry(context.now);

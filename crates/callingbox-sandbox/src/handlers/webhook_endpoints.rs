@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::fields::{BodyFields, parse_id, parse_word};
+use super::fields::{InputFields, change, parse_id, parse_word};
 use super::reply::{ApiError, HandlerResult, Reply};
 use super::request::ApiRequest;
 use crate::model::{EventType, Organization, WebhookEndpoint};
@@ -13,8 +13,7 @@ use crate::webhook_url::check_webhook_url;
 const MAX_ENDPOINTS: usize = 1_000;
 
 /// GET /v1/webhook_endpoints
-pub(crate) fn list_endpoints(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
+pub(crate) fn list_endpoints(context: &mut OrgContext<'_>, _: ApiRequest) -> HandlerResult {
     let org = &*context.org;
     let shown = org.endpoints.iter().rev().map(|endpoint| endpoint.to_json(org.id));
     Ok(Reply::ok(json!({"data": shown.collect::<Vec<Value>>()})))
@@ -22,8 +21,7 @@ pub(crate) fn list_endpoints(context: &mut OrgContext<'_>, request: ApiRequest) 
 
 /// POST /v1/webhook_endpoints
 pub(crate) fn create_endpoint(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
-    request.query.reject_unknown()?;
-    let mut fields = BodyFields::parse(&request.body)?;
+    let mut fields = InputFields::from_body(&request.body)?;
     let url = parse_url(fields.take_required_text("url")?, context)?;
     let description = fields.take_nullable_text("description")?.flatten();
     let enabled_events = take_events(&mut fields)?.unwrap_or_else(|| vec!["*".to_owned()]);
@@ -42,15 +40,13 @@ pub(crate) fn create_endpoint(context: &mut OrgContext<'_>, request: ApiRequest)
 /// GET /v1/webhook_endpoints/{id}
 pub(crate) fn get_endpoint(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
     let endpoint = find_endpoint(context.org, request.id())?;
-    request.query.reject_unknown()?;
     Ok(Reply::ok(endpoint.to_json(context.org.id)))
 }
 
 /// PATCH /v1/webhook_endpoints/{id}
 pub(crate) fn update_endpoint(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
     let id = find_endpoint(context.org, request.id())?.id;
-    request.query.reject_unknown()?;
-    let mut fields = BodyFields::parse(&request.body)?;
+    let mut fields = InputFields::from_body(&request.body)?;
     let url = match fields.take_text("url")? {
         Some(url) => Some(parse_url(url, context)?),
         None => None,
@@ -61,15 +57,9 @@ pub(crate) fn update_endpoint(context: &mut OrgContext<'_>, request: ApiRequest)
     fields.reject_unknown()?;
     let (org, now) = (context.org.id, context.now);
     let endpoint = find_endpoint_mut(context.org, id)?;
-    if let Some(url) = url {
-        endpoint.url = url;
-    }
-    if let Some(description) = description {
-        endpoint.description = description;
-    }
-    if let Some(enabled_events) = enabled_events {
-        endpoint.enabled_events = enabled_events;
-    }
+    change(&mut endpoint.url, url);
+    change(&mut endpoint.description, description);
+    change(&mut endpoint.enabled_events, enabled_events);
     match enabled {
         Some(true) => endpoint.enable(),
         Some(false) => endpoint.disable(now),
@@ -82,7 +72,6 @@ pub(crate) fn update_endpoint(context: &mut OrgContext<'_>, request: ApiRequest)
 /// DELETE /v1/webhook_endpoints/{id}
 pub(crate) fn delete_endpoint(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
     let id = find_endpoint(context.org, request.id())?.id;
-    request.query.reject_unknown()?;
     context.org.endpoints.retain(|endpoint| endpoint.id != id);
     Ok(Reply::ok(json!({"id": id, "deleted": true, "simulated": true})))
 }
@@ -90,7 +79,6 @@ pub(crate) fn delete_endpoint(context: &mut OrgContext<'_>, request: ApiRequest)
 /// POST /v1/webhook_endpoints/{id}/rotate_secret
 pub(crate) fn rotate_secret(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
     let id = find_endpoint(context.org, request.id())?.id;
-    request.query.reject_unknown()?;
     let secret = context.next_secret();
     let (org, now) = (context.org.id, context.now);
     let endpoint = find_endpoint_mut(context.org, id)?;
@@ -116,7 +104,7 @@ fn parse_url(url: String, context: &OrgContext<'_>) -> Result<String, ApiError> 
 }
 
 /// The subscribed events. Each must be known, and each is kept once.
-fn take_events(fields: &mut BodyFields) -> Result<Option<Vec<String>>, ApiError> {
+fn take_events(fields: &mut InputFields) -> Result<Option<Vec<String>>, ApiError> {
     let Some(words) = fields.take_texts("enabled_events")? else { return Ok(None) };
     let mut events: Vec<String> = Vec::new();
     for word in words {

@@ -19,7 +19,7 @@ use super::host::is_local_request;
 use super::response::{build_response, deliver};
 use crate::engine::catch_up;
 use crate::handlers::{
-    ApiError, ApiRequest, HandlerResult, QueryParams, Reply, agents, calls, control, faults,
+    ApiError, ApiRequest, HandlerResult, InputFields, Reply, agents, calls, control, faults,
     numbers, place_call, webhook_deliveries, webhook_endpoints,
 };
 use crate::model::FaultKind;
@@ -36,30 +36,38 @@ struct Route {
     filter: MethodFilter,
     path: &'static str,
     handler: Handler,
+    /// Whether the handler reads parameters of the query.
+    has_query: bool,
+}
+
+impl Route {
+    const fn with_query(self) -> Self {
+        Self { has_query: true, ..self }
+    }
 }
 
 const fn get(path: &'static str, handler: Handler) -> Route {
-    Route { method: "GET", filter: MethodFilter::GET, path, handler }
+    Route { method: "GET", filter: MethodFilter::GET, path, handler, has_query: false }
 }
 
 const fn post(path: &'static str, handler: Handler) -> Route {
-    Route { method: "POST", filter: MethodFilter::POST, path, handler }
+    Route { method: "POST", filter: MethodFilter::POST, path, handler, has_query: false }
 }
 
 const fn put(path: &'static str, handler: Handler) -> Route {
-    Route { method: "PUT", filter: MethodFilter::PUT, path, handler }
+    Route { method: "PUT", filter: MethodFilter::PUT, path, handler, has_query: false }
 }
 
 const fn patch(path: &'static str, handler: Handler) -> Route {
-    Route { method: "PATCH", filter: MethodFilter::PATCH, path, handler }
+    Route { method: "PATCH", filter: MethodFilter::PATCH, path, handler, has_query: false }
 }
 
 const fn delete(path: &'static str, handler: Handler) -> Route {
-    Route { method: "DELETE", filter: MethodFilter::DELETE, path, handler }
+    Route { method: "DELETE", filter: MethodFilter::DELETE, path, handler, has_query: false }
 }
 
 static ROUTES: &[Route] = &[
-    get("/v1/agents", agents::list_agents),
+    get("/v1/agents", agents::list_agents).with_query(),
     post("/v1/agents", agents::create_agent),
     get("/v1/agents/{id}", agents::get_agent),
     patch("/v1/agents/{id}", agents::update_agent),
@@ -67,12 +75,12 @@ static ROUTES: &[Route] = &[
     post("/v1/agents/{id}/numbers", agents::attach_number),
     delete("/v1/agents/{id}/numbers/{number_id}", agents::detach_number),
     put("/v1/agents/{id}/primary-number", agents::set_primary_number),
-    get("/v1/calls", calls::list_calls),
+    get("/v1/calls", calls::list_calls).with_query(),
     post("/v1/calls", place_call::place_call),
     get("/v1/calls/{id}", calls::get_call),
     get("/v1/calls/{id}/transcript", calls::get_transcript),
-    get("/v1/numbers", numbers::list_numbers),
-    get("/v1/numbers/available", numbers::list_available_numbers),
+    get("/v1/numbers", numbers::list_numbers).with_query(),
+    get("/v1/numbers/available", numbers::list_available_numbers).with_query(),
     post("/v1/numbers/purchase", numbers::purchase_number),
     get("/v1/webhook_endpoints", webhook_endpoints::list_endpoints),
     post("/v1/webhook_endpoints", webhook_endpoints::create_endpoint),
@@ -80,7 +88,7 @@ static ROUTES: &[Route] = &[
     patch("/v1/webhook_endpoints/{id}", webhook_endpoints::update_endpoint),
     delete("/v1/webhook_endpoints/{id}", webhook_endpoints::delete_endpoint),
     post("/v1/webhook_endpoints/{id}/rotate_secret", webhook_endpoints::rotate_secret),
-    get("/v1/webhook_deliveries", webhook_deliveries::list_deliveries),
+    get("/v1/webhook_deliveries", webhook_deliveries::list_deliveries).with_query(),
     get("/v1/webhook_deliveries/{id}", webhook_deliveries::get_delivery),
     post("/v1/webhook_deliveries/{id}/redeliver", webhook_deliveries::redeliver),
     post("/sandbox/inbound_calls", place_call::simulate_inbound_call),
@@ -171,7 +179,11 @@ async fn handle_request(
     );
     let query = parts.uri.query().unwrap_or_default();
     let result = read_body(body).await.and_then(|body| {
-        let request = ApiRequest::new(path_params, QueryParams::parse(query)?, body);
+        let query = InputFields::from_query(query)?;
+        if !route.has_query {
+            query.reject_unknown()?;
+        }
+        let request = ApiRequest::new(path_params, query, body);
         run_handler(simulator, org, route.handler, request, parts.method != Method::GET)
     });
     let reply = result.unwrap_or_else(Reply::from);

@@ -21,24 +21,17 @@ pub(crate) enum FaultKind {
 }
 
 /// A fault that waits for its requests.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fault {
     /// `None` for any method.
     pub(crate) method: Option<String>,
     /// A path; a `*` at its end matches any rest.
     pub(crate) path: String,
-    pub(crate) is_before_effect: bool,
-    pub(crate) kind: FaultKind,
-    pub(crate) remaining: u64,
-}
-
-/// A fault that applies to one request.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct AppliedFault {
     /// Whether it applies before the request takes effect: the request is then not carried out or, with a delay, not
     /// yet.
     pub(crate) is_before_effect: bool,
     pub(crate) kind: FaultKind,
+    pub(crate) remaining: u64,
 }
 
 impl Fault {
@@ -81,15 +74,10 @@ impl Fault {
 }
 
 /// Takes the first fault that matches a request, and removes it once it has been applied as often as it should be.
-pub(crate) fn take_fault(
-    faults: &mut Vec<Fault>,
-    method: &str,
-    path: &str,
-) -> Option<AppliedFault> {
+pub(crate) fn take_fault(faults: &mut Vec<Fault>, method: &str, path: &str) -> Option<Fault> {
     let index = faults.iter().position(|fault| fault.matches(method, path))?;
     let fault = faults.get_mut(index)?;
-    let is_before_effect = fault.is_before_effect;
-    let applied = AppliedFault { is_before_effect, kind: fault.kind.clone() };
+    let applied = fault.clone();
     fault.remaining -= 1;
     if fault.remaining == 0 {
         faults.remove(index);

@@ -18,7 +18,7 @@ pub(crate) use agent::{Agent, AgentConfig, AgentType, VoicemailAction};
 pub(crate) use billing::{CALL_HOLD, MilliCents, NUMBER_PRICE_CENTS, calls_paused_message};
 pub(crate) use call::{Call, CallScenario, CallStep, CallWebhook, Direction, NewCall};
 pub(crate) use delivery::{Delivery, DeliveryOutcome, DeliveryStatus, EventType};
-pub(crate) use fault::{AppliedFault, Fault, FaultKind};
+pub(crate) use fault::{Fault, FaultKind};
 pub(crate) use number::{Number, NumberType, is_e164};
 pub(crate) use number_catalog::{NumberQuery, catalog_number_type, search_numbers};
 pub(crate) use organization::Organization;

@@ -10,7 +10,7 @@ use super::agent::{Agent, AgentType};
 use super::billing::{CALL_HOLD, MilliCents, NUMBER_PRICE_CENTS};
 use super::call::Call;
 use super::delivery::Delivery;
-use super::fault::{AppliedFault, Fault, take_fault};
+use super::fault::{Fault, take_fault};
 use super::number::Number;
 use super::records::Records;
 use super::webhook_endpoint::WebhookEndpoint;
@@ -118,7 +118,7 @@ impl Organization {
         method: &'static str,
         route: &'static str,
         path: &str,
-    ) -> Option<AppliedFault> {
+    ) -> Option<Fault> {
         *self.request_counts.entry((route, method)).or_default() += 1;
         take_fault(&mut self.faults, method, path)
     }
