@@ -4,7 +4,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::deliveries::announce_event;
-use crate::model::{Agenda, AgendaItem, CALL_HOLD, Call, CallStep, MilliCents, NewCall};
+use crate::model::{Agenda, AgendaItem, CALL_HOLD, Call, CallOrder, CallStep, MilliCents};
 use crate::store::OrgContext;
 
 /// The calls that an organization keeps; beyond them the oldest is forgotten.
@@ -24,7 +24,7 @@ pub(crate) struct InsufficientCredit {
 /// [`InsufficientCredit`] when the credit does not cover the hold.
 pub(crate) fn begin_call(
     context: &mut OrgContext<'_>,
-    order: NewCall,
+    order: CallOrder,
 ) -> Result<Value, InsufficientCredit> {
     let available = context.org.available_credit();
     if available < CALL_HOLD {
@@ -35,7 +35,7 @@ pub(crate) fn begin_call(
     let mut call = Call::new(context.next_id(), context.now, seed, order);
     let shown = call.to_json(seed, context.now);
     schedule_next_step(context.agenda, &mut call, context.org.id);
-    context.org.call_bytes += call.bytes;
+    context.org.call_bytes += call.order.bytes;
     context.org.calls.push(call);
     forget_oldest_calls(context);
     Ok(shown)
@@ -67,7 +67,7 @@ fn forget_oldest_calls(context: &mut OrgContext<'_>) {
     while org.calls.len() > MAX_CALLS || org.call_bytes > MAX_CALL_BYTES {
         let Some(mut oldest) = org.calls.remove_oldest() else { break };
         context.agenda.cancel(&mut oldest.agenda_key);
-        org.call_bytes = org.call_bytes.saturating_sub(oldest.bytes);
+        org.call_bytes = org.call_bytes.saturating_sub(oldest.order.bytes);
         if !oldest.settled {
             org.settle_call(MilliCents::ZERO);
         }

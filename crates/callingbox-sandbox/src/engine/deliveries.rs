@@ -23,7 +23,7 @@ pub(crate) struct DeliveryAttempt {
 /// Creates a delivery of a call's event for each of its destinations.
 pub(super) fn announce_event(context: &mut OrgContext<'_>, call_id: Uuid, event: EventType) {
     let Some(call) = context.org.calls.get(call_id) else { return };
-    let own_url = call.webhook_url.clone().map(|url| (None, url));
+    let own_url = call.order.webhook_url.clone().map(|url| (None, url));
     let endpoints = context.org.endpoints.iter().filter(|endpoint| endpoint.accepts_event(event));
     let endpoint_urls = endpoints.map(|endpoint| (Some(endpoint.id), endpoint.url.clone()));
     let destinations: Vec<_> = own_url.into_iter().chain(endpoint_urls).collect();

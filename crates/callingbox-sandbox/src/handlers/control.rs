@@ -121,15 +121,16 @@ pub(crate) fn show_organization(context: &mut OrgContext<'_>, _: ApiRequest) -> 
 
 /// GET /sandbox/dialed: every outbound call that was placed, oldest first.
 pub(crate) fn list_dialed(context: &mut OrgContext<'_>, _: ApiRequest) -> HandlerResult {
-    let outbound = context.org.calls.iter().filter(|call| call.direction == Direction::Outbound);
+    let outbound =
+        context.org.calls.iter().filter(|call| call.order.direction == Direction::Outbound);
     let shown = outbound.map(|call| {
         json!({
             "call_id": call.id,
-            "to": call.to,
-            "from": call.from,
-            "agent_id": call.agent_id,
+            "to": call.order.to,
+            "from": call.order.from,
+            "agent_id": call.order.agent_id,
             "dialed_at": call.created_at.to_iso8601(),
-            "metadata": call.metadata,
+            "metadata": call.order.metadata,
             "simulated": true,
         })
     });

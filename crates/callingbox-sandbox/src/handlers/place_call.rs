@@ -12,7 +12,7 @@ use super::reply::{ApiError, DeliveryMode, HandlerResult, Reply, sanitize_input}
 use super::request::ApiRequest;
 use crate::engine::{InsufficientCredit, begin_call};
 use crate::model::{
-    Agent, AgentType, CallScenario, Direction, MilliCents, NewCall, Organization, is_e164,
+    Agent, AgentType, CallOrder, CallScenario, Direction, MilliCents, Organization, is_e164,
 };
 use crate::scenario::{
     Admission, Ending, SCENARIOS, scenario_for_destination, scenario_for_digits,
@@ -46,7 +46,7 @@ pub(crate) fn place_call(context: &mut OrgContext<'_>, request: ApiRequest) -> H
     let file = context.settings.scenarios.iter().find(|file| file.matches(&to));
     let (scenario, admission) = match file {
         Some(file) => {
-            let earlier = context.org.calls.iter().filter(|call| call.to == to).count();
+            let earlier = context.org.calls.iter().filter(|call| call.order.to == to).count();
             (CallScenario::from_file(file, earlier), Admission::Accepted)
         }
         None => {
@@ -55,7 +55,7 @@ pub(crate) fn place_call(context: &mut OrgContext<'_>, request: ApiRequest) -> H
         }
     };
     check_admission(context.org, admission, &to)?;
-    let order = NewCall {
+    let order = CallOrder {
         direction: Direction::Outbound,
         agent_id,
         instructions: instructions.or_else(|| config.instructions.clone()),
@@ -94,7 +94,7 @@ pub(crate) fn simulate_inbound_call(
         ApiError::conflict(format!("number {to} has no inbound agent; the call is rejected"))
     })?;
     let config = Arc::clone(&agent.config);
-    let order = NewCall {
+    let order = CallOrder {
         direction: Direction::Inbound,
         agent_id: agent.id,
         instructions: config.instructions.clone(),

@@ -78,10 +78,12 @@ impl CallWebhook {
     }
 }
 
-/// A call to be made, after every check.
-pub(crate) struct NewCall {
+/// What a call is made of, after every check.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CallOrder {
     pub(crate) direction: Direction,
     pub(crate) agent_id: Uuid,
+    /// The agent's configuration when the call began.
     pub(crate) config: Arc<AgentConfig>,
     pub(crate) to: String,
     pub(crate) from: String,
@@ -97,24 +99,14 @@ pub(crate) struct NewCall {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Call {
     pub(crate) id: Uuid,
-    pub(crate) agent_id: Uuid,
-    pub(crate) direction: Direction,
-    pub(crate) to: String,
-    pub(crate) from: String,
     pub(crate) created_at: Moment,
-    pub(crate) metadata: Map<String, Value>,
-    pub(crate) webhook_url: Option<String>,
+    #[serde(flatten)]
+    pub(crate) order: CallOrder,
     pub(crate) webhook: CallWebhook,
-    /// The agent's configuration when the call began.
-    config: Arc<AgentConfig>,
-    instructions: Option<String>,
-    context: Map<String, Value>,
-    scenario: CallScenario,
     timeline: Timeline,
     steps_done: usize,
     /// Whether the credit held for the call has been released or charged.
     pub(crate) settled: bool,
-    pub(crate) bytes: usize,
     #[serde(skip)]
     pub(crate) agenda_key: Option<AgendaKey>,
 }
@@ -133,34 +125,24 @@ impl Record for Call {
 }
 
 impl Call {
-    pub(crate) fn new(id: Uuid, created_at: Moment, seed: u64, order: NewCall) -> Self {
+    pub(crate) fn new(id: Uuid, created_at: Moment, seed: u64, order: CallOrder) -> Self {
         let mut call = Self {
             id,
-            agent_id: order.agent_id,
-            direction: order.direction,
-            to: order.to,
-            from: order.from,
             created_at,
-            metadata: order.metadata,
-            webhook_url: order.webhook_url,
+            order,
             webhook: CallWebhook::default(),
-            config: order.config,
-            instructions: order.instructions,
-            context: order.context,
-            scenario: order.scenario,
             // Replaced below: it depends on the conversation, which depends on the call.
             timeline: Timeline::default(),
             steps_done: 0,
             settled: false,
-            bytes: order.bytes,
             agenda_key: None,
         };
         let talk = call.to_script(seed).duration_millis();
-        let ending = call.scenario.ending;
-        call.timeline = match call.direction {
+        let ending = call.order.scenario.ending;
+        call.timeline = match call.order.direction {
             Direction::Inbound => Timeline::inbound(ending, talk),
             Direction::Outbound => {
-                let ring = call.scenario.file.as_ref().and_then(|file| file.ring_millis);
+                let ring = call.order.scenario.file.as_ref().and_then(|file| file.ring_millis);
                 let ring = ring.unwrap_or_else(|| default_ring_millis(ending));
                 Timeline::outbound(ending, ring, talk)
             }
@@ -172,7 +154,7 @@ impl Call {
     fn steps(&self) -> Vec<(i64, CallStep)> {
         let timeline = &self.timeline;
         let mut steps = Vec::with_capacity(5);
-        if self.direction == Direction::Outbound {
+        if self.order.direction == Direction::Outbound {
             steps.push((0, CallStep::Announce(EventType::Queued)));
         }
         steps.push((timeline.ringing, CallStep::Announce(EventType::Ringing)));
@@ -180,7 +162,7 @@ impl Call {
             steps.push((answered, CallStep::Announce(EventType::Answered)));
         }
         steps.push((timeline.ended, CallStep::Settle));
-        let last_event = match self.scenario.ending {
+        let last_event = match self.order.scenario.ending {
             Ending::Completed => EventType::Completed,
             Ending::NoAnswer | Ending::Voicemail => EventType::NoAnswer,
             Ending::Busy => EventType::Busy,
@@ -216,7 +198,7 @@ impl Call {
         let ended = reached(Some(timeline.ended));
         let once_ended = |value: Value| if ended.is_some() { value } else { Value::Null };
         let (result, result_status, result_error) = self.result_at(seed, now);
-        let failed = ended.is_some() && self.scenario.ending == Ending::Failed;
+        let failed = ended.is_some() && self.order.scenario.ending == Ending::Failed;
         let changes = [
             Some(0),
             timeline.initiated,
@@ -226,27 +208,27 @@ impl Call {
             timeline.extracted,
         ];
         let updated_at = changes.into_iter().filter_map(reached).max().unwrap_or(self.created_at);
-        let answered_by = match self.scenario.ending {
+        let answered_by = match self.order.scenario.ending {
             Ending::Voicemail if ended.is_some() => Some("machine"),
             _ => reached(timeline.answered).map(|_| "human"),
         };
         json!({
             "id": self.id,
-            "agent_id": self.agent_id,
-            "to_number": self.to,
-            "from_number": self.from,
+            "agent_id": self.order.agent_id,
+            "to_number": self.order.to,
+            "from_number": self.order.from,
             "status": self.status_at(now),
-            "direction": self.direction,
-            "persona": self.config.persona,
-            "instructions": self.instructions,
+            "direction": self.order.direction,
+            "persona": self.order.config.persona,
+            "instructions": self.order.instructions,
             "prompt": self.prompt(),
-            "context": self.context,
-            "returns": self.config.returns_to_json(),
+            "context": self.order.context,
+            "returns": self.order.config.returns_to_json(),
             "result": result,
             "result_status": result_status,
             "result_error": result_error,
-            "language": self.config.language,
-            "webhook_url": self.webhook_url,
+            "language": self.order.config.language,
+            "webhook_url": self.order.webhook_url,
             "webhook_status": self.webhook.status,
             "webhook_error": self.webhook.error,
             "created_at": self.created_at.to_iso8601(),
@@ -265,9 +247,9 @@ impl Call {
             "error_code": failed.then_some("carrier_failure"),
             "error_message": failed.then_some("the carrier could not complete the call"),
             "hangup_cause": once_ended(json!(self.hangup_cause())),
-            "metadata": self.metadata,
+            "metadata": self.order.metadata,
             "updated_at": updated_at.max(self.webhook.updated_at.unwrap_or(updated_at)).to_iso8601(),
-            "tools": self.config.tools,
+            "tools": self.order.config.tools,
             "answered_by": answered_by,
             "simulated": true,
         })
@@ -306,7 +288,7 @@ impl Call {
             |offset: Option<i64>| offset.is_some_and(|offset| self.moment_at(offset) <= now);
         let timeline = &self.timeline;
         if has_passed(Some(timeline.ended)) {
-            match self.scenario.ending {
+            match self.order.scenario.ending {
                 Ending::Completed => "completed",
                 Ending::NoAnswer | Ending::Voicemail => "no_answer",
                 Ending::Busy => "busy",
@@ -325,7 +307,7 @@ impl Call {
     }
 
     fn hangup_cause(&self) -> Option<&'static str> {
-        match self.scenario.ending {
+        match self.order.scenario.ending {
             Ending::Completed => Some("normal_clearing"),
             Ending::NoAnswer => Some("no_answer"),
             Ending::Busy => Some("user_busy"),
@@ -344,28 +326,30 @@ impl Call {
     /// What is said in the whole call, and its result.
     fn to_script(&self, seed: u64) -> Script {
         let brief = AgentBrief {
-            language: self.config.language.as_deref(),
-            persona: self.config.persona.as_deref(),
-            instructions: self.instructions.as_deref(),
-            context: &self.context,
-            returns: &self.config.returns,
-            is_inbound: self.direction == Direction::Inbound,
+            language: self.order.config.language.as_deref(),
+            persona: self.order.config.persona.as_deref(),
+            instructions: self.order.instructions.as_deref(),
+            context: &self.order.context,
+            returns: &self.order.config.returns,
+            is_inbound: self.order.direction == Direction::Inbound,
         };
-        let has_speech = match self.scenario.ending {
+        let has_speech = match self.order.scenario.ending {
             Ending::Completed => true,
-            Ending::Voicemail => self.config.voicemail_action == VoicemailAction::LeaveMessage,
+            Ending::Voicemail => {
+                self.order.config.voicemail_action == VoicemailAction::LeaveMessage
+            }
             Ending::NoAnswer | Ending::Busy | Ending::Canceled | Ending::Failed => false,
         };
         if !has_speech {
             return Script::default();
         }
-        match self.scenario.file.as_ref().and_then(|file| file.to_script(&brief)) {
+        match self.order.scenario.file.as_ref().and_then(|file| file.to_script(&brief)) {
             Some(script) => script,
             None => {
                 let rng = SeededRng::new(seed, &[b"conversation", self.id.as_bytes()]);
-                match self.scenario.ending {
+                match self.order.scenario.ending {
                     Ending::Voicemail => script_voicemail(&brief, rng),
-                    _ => script_conversation(self.scenario.speech, &brief, rng),
+                    _ => script_conversation(self.order.scenario.speech, &brief, rng),
                 }
             }
         }
@@ -376,12 +360,12 @@ impl Call {
         if self.timeline.extracted.is_none_or(|offset| self.moment_at(offset) > now) {
             return (Value::Null, "pending", None);
         }
-        let result = if self.config.returns.is_empty() {
+        let result = if self.order.config.returns.is_empty() {
             Value::Null
         } else {
             Value::Object(self.to_script(seed).result)
         };
-        match self.scenario.speech {
+        match self.order.scenario.speech {
             Speech::Unreadable => (
                 result,
                 "failed",
@@ -392,7 +376,7 @@ impl Call {
     }
 
     fn prompt(&self) -> String {
-        match (&self.config.persona, &self.instructions) {
+        match (&self.order.config.persona, &self.order.instructions) {
             (Some(persona), Some(instructions)) => format!("{persona}\n\n{instructions}"),
             (Some(only), None) | (None, Some(only)) => only.clone(),
             (None, None) => "You are a helpful assistant on the phone.".to_owned(),

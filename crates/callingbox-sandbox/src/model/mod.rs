@@ -16,7 +16,7 @@ mod webhook_endpoint;
 pub(crate) use agenda::{Agenda, AgendaItem};
 pub(crate) use agent::{Agent, AgentConfig, AgentType, VoicemailAction};
 pub(crate) use billing::{CALL_HOLD, MilliCents, NUMBER_PRICE_CENTS, calls_paused_message};
-pub(crate) use call::{Call, CallScenario, CallStep, CallWebhook, Direction, NewCall};
+pub(crate) use call::{Call, CallOrder, CallScenario, CallStep, CallWebhook, Direction};
 pub(crate) use delivery::{Delivery, DeliveryOutcome, DeliveryStatus, EventType};
 pub(crate) use fault::{Fault, FaultKind};
 pub(crate) use number::{Number, NumberType, is_e164};
