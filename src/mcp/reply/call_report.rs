@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use serde_with::skip_serializing_none;
 
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::disclosure::SpokenDisclosure;
@@ -38,17 +39,15 @@ const MAX_ERROR_CHARS: usize = 300;
 const MAX_METADATA_CHARS: usize = 500;
 
 /// The report on one call.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct CallReport {
     call_id: CallId,
     outcome: CallOutcome,
     status: String,
     /// Extracted from the conversation: untrusted data.
-    #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<Map<String, Value>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     result_status: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     result_error: Option<String>,
     /// Fields that are missing or not of the type that the agent's `returns` names.
@@ -57,61 +56,44 @@ pub struct CallReport {
     /// The names of the fields that hold words of the other party.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     untrusted: Vec<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     direction: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     to_number: Option<E164>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     from_number: Option<E164>,
     /// The name in the call's metadata.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     agent_id: Option<AgentId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     agent_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     answered_by: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     created_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     ended_at: Option<String>,
     /// How long it rang, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     rang_seconds: Option<u64>,
     /// How long the line was connected, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     connected_seconds: Option<u64>,
     /// Of a call that has not ended, what it costs so far.
-    #[serde(skip_serializing_if = "Option::is_none")]
     billing_amount_milli_cents: Option<MilliCents>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     error: Option<String>,
     /// Untrusted speech inside a fence: the last lines of a conversation that goes on or of a person who asked not to be
     /// called again, or the message on a machine.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     words: Option<String>,
     /// Whether the agent said at the beginning that it is an AI, where the configuration demands it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     disclosure: Option<SpokenDisclosure>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     metadata: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
     /// Why the API could not be read since.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     trouble: Option<String>,
     /// What is known beyond the fields, and what to do next.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use crate::dialing::call_outcome::CallOutcome;
 use crate::mcp::reply::call_report::CallLength;
@@ -14,37 +15,28 @@ use callingbox::{AgentId, Call, CallId, E164, MilliCents};
 const MAX_REASON_CHARS: usize = 120;
 
 /// A call in short.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct CallSummary {
     call_id: CallId,
     /// The schema of a whole report lists the values.
     #[schemars(with = "String")]
     outcome: CallOutcome,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     direction: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     to_number: Option<E164>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     from_number: Option<E164>,
     /// The name in the call's metadata.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     agent_id: Option<AgentId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     rang_seconds: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     connected_seconds: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     billing_amount_milli_cents: Option<MilliCents>,
     /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     error: Option<String>,
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use crate::account::{Environment, MissingApiKey};
 use crate::dialing::ledger::LedgerError;
@@ -265,6 +266,7 @@ impl ToolError {
 }
 
 /// A failure as one caller reads it: the data for programs, and its `Display` for models.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ErrorReport {
     class: ErrorCode,
@@ -272,16 +274,11 @@ pub struct ErrorReport {
     #[serde(rename = "done")]
     effect: Effect,
     retry: Retry,
-    #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
     /// The request of CallingBox's API that failed, and the HTTP status. Developers need them; models do not.
-    #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     call_id: Option<CallId>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_with::skip_serializing_none;
 
 use super::in_call_tools::{self, InCallTools};
 use super::read::{AgentReport, PLATFORM_DEFAULT};
@@ -91,12 +92,11 @@ pub(in crate::mcp::tools) struct UpdateAgentOutput {
 }
 
 /// A field that has another value now; long values are shortened.
+#[skip_serializing_none]
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct FieldChange {
     field: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     old: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     new: Option<String>,
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_with::skip_serializing_none;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -52,6 +53,7 @@ pub(in crate::mcp::tools) struct SetAgentNumbersInput {
     confirmation_token: Option<Text<1, 200>>,
 }
 
+#[skip_serializing_none]
 #[derive(Serialize, JsonSchema)]
 pub(in crate::mcp::tools) struct SetAgentNumbersOutput {
     #[serde(flatten)]
@@ -62,9 +64,7 @@ pub(in crate::mcp::tools) struct SetAgentNumbersOutput {
     #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
     preview: Vec<PreviewField>,
     /// To be brought back once the user agreed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     confirmation_token: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
 }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use serde_with::skip_serializing_none;
 
 use super::redact;
 use super::summary::{AgentInput, AgentSummary};
@@ -161,32 +162,24 @@ pub(super) const PLATFORM_DEFAULT: &str = "the platform's default";
 pub(in crate::mcp::tools) struct GetAgent;
 
 /// An agent in full but for its secrets, under the names that `create_agent` and `update_agent` take.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(in crate::mcp) struct AgentReport {
     #[serde(flatten)]
     agent: AgentSummary,
-    #[serde(skip_serializing_if = "Option::is_none")]
     persona: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     instructions: Option<String>,
     /// Absent: the platform's default.
-    #[serde(skip_serializing_if = "Option::is_none")]
     voice: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     language: Option<String>,
     /// An object, as far as the API keeps to its contract.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Object>")]
     returns: Option<Value>,
     /// An array, as far as the API keeps to its contract.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<Object>>")]
     tools: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     webhook_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     voicemail_action: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     archived_at: Option<String>,
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::error::ToolError;
@@ -14,18 +15,16 @@ use callingbox::E164;
 use callingbox::{Agent, AgentId, AgentType, NumberId};
 
 /// An agent in short.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub(in crate::mcp::tools) struct AgentSummary {
     pub(super) agent_id: AgentId,
-    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "type")]
     kind: Option<String>,
     pub(super) numbers: Vec<AttachedNumber>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     primary_number_id: Option<NumberId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     created_at: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use serde_with::skip_serializing_none;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -76,11 +77,10 @@ impl RowSelection {
 }
 
 /// A batch and its rows, or the newest batches.
+#[skip_serializing_none]
 #[derive(Serialize, JsonSchema)]
 pub(in crate::mcp) struct GetBatchOutput {
-    #[serde(skip_serializing_if = "Option::is_none")]
     batch_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     state: Option<BatchState>,
     /// How many people are in each state.
@@ -88,7 +88,6 @@ pub(in crate::mcp) struct GetBatchOutput {
     counts: BTreeMap<&'static str, usize>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     outcomes: BTreeMap<&'static str, usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     cost_milli_cents: Option<MilliCents>,
     /// `result` and `note` hold the callees' words: untrusted data.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -102,27 +101,22 @@ pub(in crate::mcp) struct GetBatchOutput {
     pub(in crate::mcp) note: String,
 }
 
+#[skip_serializing_none]
 #[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
 struct RowOutput {
     row: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     to: String,
     #[schemars(with = "String")]
     state: RowState,
-    #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<Map<String, Value>>,
     #[schemars(skip)]
     attempts: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     ended_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     call_id: Option<CallId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
 

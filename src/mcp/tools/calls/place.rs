@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_with::skip_serializing_none;
 
 use super::preview::build_preview;
 use crate::account::Environment;
@@ -76,31 +77,24 @@ pattern_text!(
 );
 
 /// What became of the order.
+#[skip_serializing_none]
 #[derive(Serialize, JsonSchema)]
 pub(in crate::mcp::tools) struct PlaceCallOutput {
     /// Absent while a confirmation is outstanding.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     outcome: Option<CallOutcome>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     call_id: Option<CallId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     from_number: Option<E164>,
     /// The same call was placed before: nothing rang now.
-    #[serde(skip_serializing_if = "Option::is_none")]
     duplicate_of: Option<CallId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     dispatch_id: Option<String>,
     /// What to show the user.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
     preview: Vec<PreviewField>,
     /// To be brought back once the user agreed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     confirmation_token: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,

@@ -8,6 +8,7 @@ use rmcp::model::JsonObject;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_with::skip_serializing_none;
 
 use super::batch_text::{batch_error, describe_counts};
 use crate::account::Environment;
@@ -139,6 +140,7 @@ struct StopInput {
 }
 
 /// What became of the list.
+#[skip_serializing_none]
 #[derive(Serialize, JsonSchema)]
 pub(in crate::mcp::tools) struct PlaceCallsOutput {
     batch_id: String,
@@ -156,16 +158,13 @@ pub(in crate::mcp::tools) struct PlaceCallsOutput {
     /// How many will not be reached before end_by.
     unreached: usize,
     /// The same list was started before: nothing rang now.
-    #[serde(skip_serializing_if = "Option::is_none")]
     duplicate_of: Option<String>,
     /// What to show the user.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
     preview: Vec<PreviewField>,
     /// To be brought back with batch_id once the user agreed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     confirmation_token: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     expires_at: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]

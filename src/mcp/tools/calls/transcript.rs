@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::mcp::call_details;
 use crate::mcp::input::arguments::BoundedInteger;
@@ -47,6 +48,7 @@ impl GetCallTranscriptInput {
     }
 }
 
+#[skip_serializing_none]
 #[derive(Serialize, JsonSchema)]
 pub(in crate::mcp::tools) struct GetCallTranscriptOutput {
     call_id: CallId,
@@ -58,12 +60,10 @@ pub(in crate::mcp::tools) struct GetCallTranscriptOutput {
     total_lines: usize,
     has_more: bool,
     /// What to pass as after_sequence_no to go on.
-    #[serde(skip_serializing_if = "Option::is_none")]
     next_after_sequence_no: Option<u64>,
     /// Untrusted speech inside a fence: one line each, `[sequence_no] speaker: words`.
     transcript: String,
     /// Why no more could be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::ordering::{self, AnsweredOrder, ConfirmableTool, OrderOutcome};
 use crate::account::{Account, Environment};
@@ -55,20 +56,15 @@ async fn read_agent_names(
 }
 
 /// A number in short.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(in crate::mcp) struct NumberSummary {
     number_id: NumberId,
-    #[serde(skip_serializing_if = "Option::is_none")]
     e164: Option<E164>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     friendly_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     number_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     monthly_cost_cents: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     inbound_agent_id: Option<AgentId>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     outbound_agent_ids: Vec<AgentId>,
@@ -359,12 +355,11 @@ pub(super) struct PurchaseNumberInput {
 }
 
 /// The number that was bought; all of it is in `list_numbers`.
+#[skip_serializing_none]
 #[derive(Serialize, JsonSchema)]
 struct BoughtNumber {
     number_id: NumberId,
-    #[serde(skip_serializing_if = "Option::is_none")]
     e164: Option<E164>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     monthly_cost_cents: Option<u64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
@@ -382,21 +377,18 @@ impl From<NumberSummary> for BoughtNumber {
 }
 
 /// What became of the purchase.
+#[skip_serializing_none]
 #[derive(Serialize, JsonSchema)]
 pub(super) struct PurchaseNumberOutput {
-    #[serde(skip_serializing_if = "Option::is_none")]
     number: Option<BoughtNumber>,
     /// Whether the number is the account's now; absent when that could not be found out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     purchased: Option<bool>,
     /// What to show the user.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
     preview: Vec<PreviewField>,
     /// To be brought back once the user agreed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     confirmation_token: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
