@@ -28,7 +28,7 @@ use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::reply::text::{self, FencedContent, UntrustedFence, one_line};
 use crate::mcp::skill;
 use crate::mcp::tools::agents::AgentReport;
-use crate::mcp::tools::calls::{RowSelection, batch_error, batch_reply};
+use crate::mcp::tools::calls::{RowSelection, batch_reply};
 use crate::mcp::tools::numbers::ListNumbersOutput;
 use crate::telemetry::metrics;
 use crate::watch::{Follower, Snapshot, WatchOptions, WatchStatus};
@@ -295,9 +295,8 @@ async fn load_contents(
 }
 
 async fn read_batch(account: &Account, id: &str) -> Result<BatchReport, ToolError> {
-    let id =
-        BatchId::parse(id).map_err(|_| batch_error(BatchError::NotFound(one_line(id, 100))))?;
-    load_report(account, &id).await.map_err(batch_error)
+    let id = BatchId::parse(id).map_err(|_| BatchError::NotFound(one_line(id, 100)))?;
+    Ok(load_report(account, &id).await?)
 }
 
 fn unknown_resource(uri: &str) -> ErrorData {

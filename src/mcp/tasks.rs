@@ -28,7 +28,7 @@ use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text::{self, UntrustedFence};
 use crate::mcp::task_subject::TaskSubject;
-use crate::mcp::tools::calls::{RowSelection, batch_error, batch_reply};
+use crate::mcp::tools::calls::{RowSelection, batch_reply};
 use crate::mcp::waiting::{self, ObservedCall};
 use callingbox::{Call, CallId};
 
@@ -125,7 +125,7 @@ async fn get_batch_task(
 ) -> Result<GetTaskResult, ErrorData> {
     let report = load_report(account, id)
         .await
-        .map_err(|error| answer::protocol_error(batch_error(error), tools))?;
+        .map_err(|error| answer::protocol_error(error.into(), tools))?;
     let reply = batch_reply(tools, &report, RowSelection::All, 0);
     let created = report.record.created_at.to_string();
     let updated = report.record.ended_at.unwrap_or(report.now).to_string();
@@ -190,7 +190,7 @@ pub async fn cancel_task(
         TaskSubject::Batch(id) if tools.contains(ToolName::CANCEL_BATCH) => {
             match batch::cancel(account, &id).await {
                 Ok(_) | Err(BatchError::WrongState { .. }) => Ok(()),
-                Err(error) => Err(answer::protocol_error(batch_error(error), tools)),
+                Err(error) => Err(answer::protocol_error(error.into(), tools)),
             }
         }
         TaskSubject::Batch(id) => Err(ErrorData::invalid_request(

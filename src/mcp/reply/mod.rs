@@ -5,4 +5,5 @@ pub mod call_report;
 pub mod call_summary;
 pub mod error;
 pub mod next_step;
+mod refusal;
 pub mod text;

@@ -9,30 +9,23 @@ use crate::account::Environment;
 use crate::dialing::confirm::{
     CANNOT_ASK_REMEDY, ConfirmContext, Confirmation, RECORD_REMEDY, confirmation_required,
 };
-use crate::dialing::destination::NumberType;
 use crate::dialing::ledger::ConfirmedBy;
-use crate::dialing::limits::{Limit, OrderKind};
 use crate::dialing::order::{DialRequest, Order};
-use crate::dialing::organization::UnknownAccount;
 use crate::dialing::outcome::{DialError, Dialed};
-use crate::dialing::policy::{Decision, RuleName, refuse_undialable};
+use crate::dialing::policy::{Decision, refuse_undialable};
 use crate::dialing::policy_check::PolicyCheck;
 use crate::mcp::confirmation::card::{
     self, CardAnswer, CardOutcome, CardQuestion, CardVerdict, can_ask_in_card,
 };
 use crate::mcp::confirmation::preview::{Preview, PreviewField};
 use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
-use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
-use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
+use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::telemetry::metrics;
-use callingbox::{CallId, E164};
-
-const RING_AGAIN: NextStep =
-    NextStep::person("If the user wants a second call, set allow_repeat to true.");
+use callingbox::E164;
 
 /// How far an order got.
 pub(super) enum OrderOutcome {
@@ -127,10 +120,10 @@ where
 {
     let dialer = cx.account.dialer()?;
     // A dispatched order is not checked or confirmed again.
-    if let Some(dialed) = dialer.find_earlier(&asked).await.map_err(to_tool_error)? {
+    if let Some(dialed) = dialer.find_earlier(&asked).await? {
         return Ok(OrderOutcome::Dialed(dialed));
     }
-    let judgment = dialer.check_policy(&asked).await.map_err(to_tool_error)?;
+    let judgment = dialer.check_policy(&asked).await?;
     let demanded = |judgment: &PolicyCheck| {
         let rules = dialer.rules();
         let situation = ConfirmContext {
@@ -144,7 +137,7 @@ where
     };
     let confirmed_by = match demanded(&judgment) {
         Confirmation::Refuse(refusal) => {
-            return Err(to_tool_error(DialError::Refused(refusal)).into());
+            return Err(refusal.into());
         }
         Confirmation::NotRequired => ConfirmedBy::NotRequired,
         Confirmation::Ask(reason) => {
@@ -188,9 +181,9 @@ where
                     }
                 };
             // The human may have taken long, so the policy and the agent are checked once more.
-            let judgment = dialer.check_policy(&asked).await.map_err(to_tool_error)?;
+            let judgment = dialer.check_policy(&asked).await?;
             if let Confirmation::Refuse(refusal) = demanded(&judgment) {
-                return Err(to_tool_error(DialError::Refused(refusal)).into());
+                return Err(refusal.into());
             }
             let now = preview(judgment.local_times).await?;
             if now.covered_text() != question.preview.covered_text() {
@@ -200,7 +193,7 @@ where
         }
     };
     let rule = asked.receipt_rule(&judgment.decision, confirmed_by);
-    Ok(OrderOutcome::Dialed(dialer.dial(asked, rule, confirmed_by).await.map_err(to_tool_error)?))
+    Ok(OrderOutcome::Dialed(dialer.dial(asked, rule, confirmed_by).await?))
 }
 
 /// Places an order as the user answered in the card. The order is checked as if it were asked for now; an answer that was
@@ -239,8 +232,7 @@ where
     if let Some(accepted) = card::find_earlier_answer(dialer, answer.token).await? {
         return find_answered_order(cx, asked, accepted).await;
     }
-    let PolicyCheck { decision, local_times, .. } =
-        dialer.check_policy(&asked).await.map_err(to_tool_error)?;
+    let PolicyCheck { decision, local_times, .. } = dialer.check_policy(&asked).await?;
     // The reason is not part of what the yes covers.
     let question = Question { reason: String::new(), preview: preview(local_times).await? };
     let request = ConfirmedRequest::from_order(dialer, &asked).await?;
@@ -249,12 +241,12 @@ where
     if answer.accept == Some(true)
         && let Decision::Refuse(refusal) = decision.decision
     {
-        return Err(to_tool_error(DialError::Refused(refusal)).into());
+        return Err(refusal.into());
     }
     match card::read_card_answer(cx, dialer, &request, &question, answer).await? {
         CardVerdict::Confirmed => {
             let dialed = dialer.dial(asked, receipt_rule, ConfirmedBy::Card).await;
-            Ok(AnsweredOrder::Confirmed(dialed.map_err(to_tool_error)?))
+            Ok(AnsweredOrder::Confirmed(dialed?))
         }
         CardVerdict::Declined => {
             // Whether the ledger can note it does not change the answer.
@@ -278,7 +270,7 @@ async fn find_answered_order(
         return Ok(AnsweredOrder::Declined);
     }
     let dialer = cx.account.dialer()?;
-    if let Some(dialed) = dialer.find_placed_by_card(&asked).await.map_err(to_tool_error)? {
+    if let Some(dialed) = dialer.find_placed_by_card(&asked).await? {
         return Ok(AnsweredOrder::Confirmed(dialed));
     }
     // It may be on its way, or what became of it is not known.
@@ -287,7 +279,7 @@ async fn find_answered_order(
         Ok(None) | Err(DialError::SimilarCall { .. } | DialError::KeyConflict(_)) => {
             Err(card::answered_before().into())
         }
-        Err(error) => Err(to_tool_error(error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -359,95 +351,5 @@ pub(super) fn order_deadline(cx: &ToolContext) -> Duration {
 /// # Errors
 /// It is such a number.
 pub(super) fn check_dialable(to: &E164) -> Result<(), ToolError> {
-    refuse_undialable(to).map_or(Ok(()), |refusal| Err(to_tool_error(DialError::Refused(refusal))))
-}
-
-/// Maps the reason why an order was certainly not dispatched.
-pub(super) fn to_tool_error(error: DialError) -> ToolError {
-    match error {
-        DialError::NotPlaced(error) => error.into(),
-        DialError::Ledger(error) => error.into(),
-        DialError::Refused(refusal) => {
-            let error = ToolError::new(ErrorCode::RefusedByPolicy, refusal.to_string())
-                .with_remedy(refusal.remedy);
-            match refusal.rule {
-                RuleName::Never(NumberType::Emergency) => {
-                    error.with_retry(Retry::No).with_next([NextStep::person(
-                        "Tell the user that emergency numbers are never called: in an emergency they must call themselves.",
-                    )])
-                }
-                RuleName::Setting("require_human") => error.with_next([NextStep::person(
-                    "Tell the user that this order needs their own answer, for which this client cannot ask.",
-                )]),
-                RuleName::Setting("disclosure") => error.with_next([NextStep::person(
-                    "Change the instructions of the call, or the agent, as it says.",
-                )]),
-                RuleName::Never(_) => error.with_retry(Retry::No).with_next([NextStep::person(
-                    "Tell the user that this number is never called.",
-                )]),
-                RuleName::OptedOut => error.with_retry(Retry::No).with_next([NextStep::person(
-                    "Tell the user that this person asked not to be called again. Do not call another number of theirs instead.",
-                )]),
-                RuleName::Impossible => error.with_next([NextStep::person(
-                    "Ask the user for the right number, with its country code.",
-                )]),
-                RuleName::NotCanonical => error.with_next([NextStep::tool(
-                    ToolName::PLACE_CALL,
-                    "with that number calls it",
-                )]),
-                RuleName::Limit(Limit::Concurrent) => {
-                    error.with_retry(Retry::Later).with_next([NextStep::tool(
-                        ToolName::GET_CALL_RESULT,
-                        "waits for the end of a call that is under way",
-                    )])
-                }
-                _ if refusal.until.is_some() => {
-                    error.with_retry(Retry::Later).with_next([NextStep::person(
-                        "Tell the user which rule it was, and from when on it is possible; only they can change it.",
-                    )])
-                }
-                _ => error.with_next([NextStep::person(
-                    "Tell the user which rule it was; only they can change it.",
-                )]),
-            }
-        }
-        DialError::KeyConflict(ref record) => {
-            let conflict = ToolError::new(ErrorCode::Conflict, error.to_string());
-            match record.state.id() {
-                Some(id) if record.kind == OrderKind::Call => {
-                    conflict.with_call_id(CallId::new(id))
-                }
-                _ => conflict,
-            }
-        }
-        DialError::SimilarCall { ref earlier, .. } => {
-            let conflict = ToolError::new(ErrorCode::Conflict, error.to_string());
-            match earlier.state.id() {
-                Some(id) => conflict.with_call_id(CallId::new(id)).with_next([
-                    NextStep::tool(
-                        ToolName::GET_CALL_RESULT,
-                        "shows what became of the first call",
-                    ),
-                    RING_AGAIN,
-                ]),
-                None => conflict.with_next([
-                    NextStep::tool(ToolName::LIST_CALLS, "shows whether the first call was placed"),
-                    RING_AGAIN,
-                ]),
-            }
-        }
-        error @ DialError::WaitsInBatch(_) => {
-            ToolError::new(ErrorCode::Conflict, error.to_string()).with_next([
-                NextStep::tool(ToolName::GET_BATCH, "shows when the batch calls this number"),
-                RING_AGAIN,
-            ])
-        }
-        // Only the runner of a batch begins attempts.
-        error @ DialError::Stopped(_) => ToolError::internal(error.to_string()),
-        DialError::NoAgent => UnknownAccount::NoAgent.into(),
-        error @ DialError::Interrupted(_) => ToolError::internal(error.to_string()).with_next([
-            NextStep::tool(ToolName::LIST_CALLS, "shows whether it was placed"),
-            NextStep::tool(ToolName::LIST_NUMBERS, "shows whether it was bought"),
-        ]),
-    }
+    refuse_undialable(to).map_or(Ok(()), |refusal| Err(refusal.into()))
 }

@@ -13,7 +13,6 @@ use super::summary::{AgentSummary, numbers_text, require_ids};
 use super::take_over::{HeldNumber, Moved, agent_label, find_held_numbers, move_number};
 use crate::account::Environment;
 use crate::dialing::confirm::{ConfirmMode, Confirmation, confirmation_for_ask};
-use crate::dialing::outcome::DialError;
 use crate::dialing::policy::RuleName;
 use crate::mcp::confirmation::preview::{Preview, PreviewField};
 use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
@@ -353,7 +352,7 @@ async fn agree_to_takeover(
         match confirmation_for_ask(rules.confirm, rule, reason, can_ask, rules.require_human) {
             Confirmation::NotRequired => return Ok(Agreement::Given(Box::new(takeover))),
             Confirmation::Refuse(refusal) => {
-                return Err(ordering::to_tool_error(DialError::Refused(refusal)).into());
+                return Err(refusal.into());
             }
             Confirmation::Ask(reason) => format!("You are asked because {reason}."),
         };

@@ -3,39 +3,13 @@
 
 use std::fmt::Write;
 
-use crate::batch::BatchError;
 use crate::batch::report::{BatchReport, RowReport};
 use crate::batch::row_text::result_fields;
 use crate::dialing::ledger::{BatchState, RowState};
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::error::{ErrorCode, ToolError};
-use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::reply::text::{FencedContent, UntrustedFence, one_line};
-use crate::mcp::tools::ordering;
 
 /// The maximum length of one cell, in characters.
 const MAX_CELL_CHARS: usize = 160;
-
-/// Maps the reason why a batch was not prepared, started or found.
-pub(in crate::mcp) fn batch_error(error: BatchError) -> ToolError {
-    match error {
-        BatchError::List(problems) => ToolError::invalid_argument(problems.to_string()),
-        BatchError::NotFound(_) => ToolError::new(ErrorCode::NotFound, error.to_string())
-            .with_next([NextStep::tool(ToolName::GET_BATCH, "without batch_id lists the batches")]),
-        BatchError::Dial(error) => ordering::to_tool_error(error),
-        BatchError::NoKey(error) => error.into(),
-        BatchError::WindowClosed(_) | BatchError::Erased(_) => {
-            ToolError::new(ErrorCode::Conflict, error.to_string()).with_next([
-                NextStep::tool(ToolName::GET_BATCH, "shows who was called"),
-                NextStep::tool(ToolName::PLACE_CALLS, "calls the rest as a new list"),
-            ])
-        }
-        BatchError::KeyConflict(_) | BatchError::WrongState { .. } => {
-            ToolError::new(ErrorCode::Conflict, error.to_string())
-                .with_next([NextStep::tool(ToolName::GET_BATCH, "shows how far it got")])
-        }
-    }
-}
 
 /// The state of a batch and how many rows are in which, in one sentence without its full stop.
 pub(super) fn describe_counts(report: &BatchReport) -> String {

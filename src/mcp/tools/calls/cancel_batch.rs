@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::batch_text::{batch_error, describe_counts};
+use super::batch_text::describe_counts;
 use crate::account::Environment;
 use crate::batch::{self, report::load_report};
 use crate::dialing::ledger::{BatchId, BatchState, RowState};
@@ -62,9 +62,9 @@ impl Tool for CancelBatch {
         let was_canceled = match batch::cancel(&cx.account, &id).await {
             Ok(_) => false,
             Err(batch::BatchError::WrongState { state: BatchState::Canceled, .. }) => true,
-            Err(error) => return Err(batch_error(error).into()),
+            Err(error) => return Err(error.into()),
         };
-        let report = load_report(&cx.account, &id).await.map_err(batch_error)?;
+        let report = load_report(&cx.account, &id).await?;
         let calling = || report.rows.iter().filter(|row| row.record.state == RowState::Calling);
         let running: Vec<CallId> = calling().filter_map(|row| row.record.call_id.clone()).collect();
         let may_ring = calling().filter(|row| row.record.call_id.is_none()).count();

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::batch_text::{batch_error, describe_counts, render_table};
+use super::batch_text::{describe_counts, render_table};
 use crate::account::Environment;
 use crate::batch::report::{BatchReport, RowReport, load_report};
 use crate::dialing::ledger::{BatchId, BatchRecord, BatchState, PauseReason, RowState};
@@ -175,7 +175,7 @@ async fn wait_for_batch(
     let mut reported = None;
     loop {
         let changes = cx.account.dialer()?.batches().changes(id);
-        let report = load_report(&cx.account, id).await.map_err(batch_error)?;
+        let report = load_report(&cx.account, id).await?;
         report_progress(cx, &report, &mut reported).await;
         let is_settled = report.is_settled();
         if is_settled || Instant::now() >= until {
@@ -228,7 +228,7 @@ pub(in crate::mcp::tools) async fn follow_batch(
     let until = Instant::now() + wait;
     loop {
         let changes = cx.account.dialer()?.batches().changes(id);
-        let report = load_report(&cx.account, id).await.map_err(batch_error)?;
+        let report = load_report(&cx.account, id).await?;
         let shown = show_batch(&report);
         let is_new = known != Some(shown.version.as_str());
         if is_new || shown.is_final || Instant::now() >= until {

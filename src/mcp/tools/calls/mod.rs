@@ -11,7 +11,6 @@ mod record_opt_out;
 mod result;
 mod transcript;
 
-pub(in crate::mcp) use batch_text::batch_error;
 pub(super) use cancel_batch::CancelBatch;
 pub(super) use get_batch::{GetBatch, follow_batch};
 pub(in crate::mcp) use get_batch::{RowSelection, batch_reply};

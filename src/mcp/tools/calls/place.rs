@@ -15,7 +15,7 @@ use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::disclosure::DisclosureDecision;
 use crate::dialing::ledger::IdempotencyKey;
 use crate::dialing::order::{CALL_HOLD, DISPATCH_KEY, DialRequest, Order, Placed};
-use crate::dialing::outcome::{DialError, DialResult, Dialed};
+use crate::dialing::outcome::{DialResult, Dialed};
 use crate::dialing::policy::MetadataSource;
 use crate::dialing::rules::DialingRules;
 use crate::mcp::card;
@@ -433,9 +433,7 @@ impl PreparedOrder {
             allow_repeat: allow_repeat.unwrap_or(false),
             attempt: None,
             metadata_source: MetadataSource::Model,
-            disclosing_instructions: disclosure
-                .into_instructions()
-                .map_err(|refusal| ordering::to_tool_error(DialError::Refused(refusal)))?,
+            disclosing_instructions: disclosure.into_instructions().map_err(ToolError::from)?,
         };
         Ok(Self { asked, agent, rules, reminder })
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_with::skip_serializing_none;
 
-use super::batch_text::{batch_error, describe_counts};
+use super::batch_text::describe_counts;
 use crate::account::Environment;
 use crate::batch::list::{BatchRequest, ListProblems, MAX_INSTRUCTIONS};
 use crate::batch::prepare::{PreparedBatch, prepare, prepare_stored};
@@ -23,7 +23,6 @@ use crate::dialing::ledger::{
     BatchId, BatchRecord, BatchState, BatchTask, ConfirmedBy, CreateBatchResult, IdempotencyKey,
     Person, RetryPolicy, RowState, StopCondition,
 };
-use crate::dialing::outcome::DialError;
 use crate::dialing::policy::MetadataSource;
 use crate::mcp::card;
 use crate::mcp::confirmation::card::{
@@ -303,14 +302,14 @@ async fn create_batch(
     cx: &ToolContext,
     request: BatchRequest,
 ) -> Result<Reply<PlaceCallsOutput>, ToolExit> {
-    let prepared = prepare(&cx.account, request).await.map_err(batch_error)?;
+    let prepared = prepare(&cx.account, request).await?;
     if prepared.waiting_rows().next().is_none() {
         return Err(nobody_to_call(&prepared).into());
     }
-    match batch::create(&cx.account, &prepared).await.map_err(batch_error)? {
+    match batch::create(&cx.account, &prepared).await? {
         CreateBatchResult::Created => confirm_and_begin(cx, prepared, None, Begin::Start).await,
         CreateBatchResult::KeyConflict(other) => {
-            Err(batch_error(BatchError::KeyConflict(other.batch_id)).into())
+            Err(BatchError::KeyConflict(other.batch_id).into())
         }
         // The same list is asked about once more: with another preview, or with the answer to the question.
         CreateBatchResult::Duplicate(record) if record.state == BatchState::Asked => {
@@ -322,8 +321,8 @@ async fn create_batch(
 }
 
 async fn prepare_known(cx: &ToolContext, id: &BatchId) -> Result<PreparedBatch, ToolExit> {
-    let (_, record, rows) = batch::find(&cx.account, id).await.map_err(batch_error)?;
-    Ok(prepare_stored(&cx.account, record, rows).await.map_err(batch_error)?)
+    let (_, record, rows) = batch::find(&cx.account, id).await?;
+    Ok(prepare_stored(&cx.account, record, rows).await?)
 }
 
 /// Asks the person where that is needed, and starts the batch.
@@ -345,7 +344,7 @@ async fn confirm_and_begin(
     let confirmed_by = match prepared.confirmation(&cx.account, can_ask) {
         _ if was_confirmed => prepared.record.confirmed_by.unwrap_or(ConfirmedBy::NotRequired),
         Confirmation::Refuse(refusal) => {
-            return Err(ordering::to_tool_error(DialError::Refused(refusal)).into());
+            return Err(refusal.into());
         }
         Confirmation::NotRequired => ConfirmedBy::NotRequired,
         Confirmation::Ask(reason) => {
@@ -396,7 +395,7 @@ async fn confirm_and_begin(
                     let is_no = matches!(&exit, ToolExit::Failed(error) if error.class() == ErrorCode::Declined);
                     // After a no the list is gone. A token that was not accepted is no answer of the person.
                     if is_no && token.is_none() && begin == Begin::Start {
-                        batch::cancel(&cx.account, &id).await.map_err(batch_error)?;
+                        batch::cancel(&cx.account, &id).await?;
                     }
                     return Err(exit);
                 }
@@ -412,10 +411,10 @@ async fn confirm_and_begin(
         Ok(_) => reply_with_start(cx, &prepared).await,
         // Two requests confirmed the same list.
         Err(BatchError::WrongState { .. }) if begin == Begin::Start => {
-            let (_, record, _) = batch::find(&cx.account, &id).await.map_err(batch_error)?;
+            let (_, record, _) = batch::find(&cx.account, &id).await?;
             reply_with_duplicate(cx, record).await
         }
-        Err(error) => Err(batch_error(error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -424,8 +423,7 @@ async fn is_covered_by_first_yes(
     cx: &ToolContext,
     prepared: &PreparedBatch,
 ) -> Result<bool, ToolExit> {
-    let (_, stored, rows) =
-        batch::find(&cx.account, &prepared.record.batch_id).await.map_err(batch_error)?;
+    let (_, stored, rows) = batch::find(&cx.account, &prepared.record.batch_id).await?;
     let same_rules = prepared.waiting_rows().all(|row| {
         row.asked_by.is_none()
             || rows.iter().any(|stored| stored.row == row.row && stored.asked_by == row.asked_by)
@@ -540,7 +538,7 @@ impl ConfirmableTool for PlaceCalls {
         if answer.accept == Some(true)
             && let Confirmation::Refuse(refusal) = prepared.confirmation(&cx.account, true)
         {
-            return Err(ordering::to_tool_error(DialError::Refused(refusal)).into());
+            return Err(refusal.into());
         }
         let shown = build_preview(&prepared, cx.account.environment());
         let question =
@@ -549,13 +547,11 @@ impl ConfirmableTool for PlaceCalls {
         match card_question::read_card_answer(cx, dialer, &request, &question, answer).await? {
             CardVerdict::Confirmed => {
                 let stop = StopSignals { draining: cx.draining.clone(), revoked: cx.ended.clone() };
-                batch::start(&cx.account, &prepared, ConfirmedBy::Card, stop)
-                    .await
-                    .map_err(batch_error)?;
+                batch::start(&cx.account, &prepared, ConfirmedBy::Card, stop).await?;
                 Ok(AnsweredOrder::Confirmed(reply_with_start(cx, &prepared).await?))
             }
             CardVerdict::Declined => {
-                batch::cancel(&cx.account, &id).await.map_err(batch_error)?;
+                batch::cancel(&cx.account, &id).await?;
                 Ok(AnsweredOrder::Declined)
             }
             CardVerdict::Unanswered => Ok(AnsweredOrder::Unanswered),
@@ -574,7 +570,7 @@ async fn reply_as_answered_before(
     if !accepted {
         return Ok(AnsweredOrder::Declined);
     }
-    let (_, record, _) = batch::find(&cx.account, id).await.map_err(batch_error)?;
+    let (_, record, _) = batch::find(&cx.account, id).await?;
     Ok(AnsweredOrder::Confirmed(reply_with_duplicate(cx, record).await?))
 }
 
@@ -606,7 +602,7 @@ async fn wait_for_first_calls(cx: &ToolContext, id: &BatchId) -> Result<BatchRep
     let changes = cx.account.dialer()?.batches().changes(id);
     let deadline = tokio::time::Instant::now() + FIRST_CALLS_WAIT;
     loop {
-        let report = load_report(&cx.account, id).await.map_err(batch_error)?;
+        let report = load_report(&cx.account, id).await?;
         let is_calling = report.rows.iter().any(|row| row.record.call_id.is_some());
         let Some(mut changes) = changes.clone().filter(|_| !is_calling) else { return Ok(report) };
         tokio::select! {
@@ -624,7 +620,7 @@ async fn reply_with_duplicate(
     record: BatchRecord,
 ) -> Result<Reply<PlaceCallsOutput>, ToolExit> {
     let id = record.batch_id.clone();
-    let report = load_report(&cx.account, &id).await.map_err(batch_error)?;
+    let report = load_report(&cx.account, &id).await?;
     let note = format!(
         "The same list was started before: this is that batch, and nothing rang now. {}. To call the same people again, set allow_repeat.",
         describe_counts(&report)
@@ -770,7 +766,7 @@ impl Tool for PlaceCalls {
         match input.into_action(cx)? {
             ListAction::Create(request) => create_batch(cx, *request).await,
             ListAction::Confirm(id, token) => {
-                let (_, record, rows) = batch::find(&cx.account, &id).await.map_err(batch_error)?;
+                let (_, record, rows) = batch::find(&cx.account, &id).await?;
                 if record.has_started() {
                     return reply_with_duplicate(cx, record).await;
                 }
@@ -779,18 +775,16 @@ impl Tool for PlaceCalls {
                         format!("the user declined {id}, or it was canceled. Nobody was called");
                     return Err(ToolError::new(ErrorCode::Declined, text).into());
                 }
-                let prepared =
-                    prepare_stored(&cx.account, record, rows).await.map_err(batch_error)?;
+                let prepared = prepare_stored(&cx.account, record, rows).await?;
                 confirm_and_begin(cx, prepared, Some(&token), Begin::Start).await
             }
             ListAction::Resume(id, token) => {
-                let (_, record, rows) = batch::find(&cx.account, &id).await.map_err(batch_error)?;
+                let (_, record, rows) = batch::find(&cx.account, &id).await?;
                 let state = record.state_at(Timestamp::now());
                 if !matches!(state, BatchState::Interrupted | BatchState::Paused) {
-                    return Err(batch_error(BatchError::WrongState { batch_id: id, state }).into());
+                    return Err(BatchError::WrongState { batch_id: id, state }.into());
                 }
-                let prepared =
-                    prepare_stored(&cx.account, record, rows).await.map_err(batch_error)?;
+                let prepared = prepare_stored(&cx.account, record, rows).await?;
                 confirm_and_begin(cx, prepared, token.as_deref(), Begin::Resume).await
             }
         }

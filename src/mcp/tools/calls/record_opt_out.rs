@@ -10,7 +10,6 @@ use crate::dialing::confirm::{ConfirmMode, Confirmation, confirmation_for_ask};
 use crate::dialing::destination::Destination;
 use crate::dialing::ledger::{MAX_TOOL_OPT_OUTS, OptOutSource, RecordOptOutResult};
 use crate::dialing::opt_outs::{OptOutRequest, other_party};
-use crate::dialing::outcome::DialError;
 use crate::dialing::policy::RuleName;
 use crate::mcp::confirmation::preview::Preview;
 use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
@@ -81,7 +80,7 @@ async fn ask_about_number(
         match confirmation_for_ask(rules.confirm, rule, reason, can_ask, rules.require_human) {
             Confirmation::NotRequired => return Ok(None),
             Confirmation::Refuse(refusal) => {
-                return Err(ordering::to_tool_error(DialError::Refused(refusal)).into());
+                return Err(refusal.into());
             }
             Confirmation::Ask(reason) => format!("You are asked because {reason}."),
         };
