@@ -8,10 +8,11 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use rmcp::model::JsonObject;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::open_question::{ExpectedAnswer, OpenQuestion, Question};
 use super::token::{LIFETIME, TokenPurpose, token_id};
-use super::{ConfirmedRequest, Question, TokenContext, reject_token};
+use super::{ConfirmedRequest, TokenContext, reject_token};
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::{AccountId, LedgerError, compute_hmac};
 use crate::dialing::rules::DialingRules;
@@ -34,43 +35,16 @@ pub struct CardAnswer<'a> {
     pub accept: Option<bool>,
 }
 
-/// A question that the card asks.
+/// What a card needs beside the question.
 #[derive(Debug)]
-pub struct CardQuestion {
-    id: String,
-    tool: ToolName,
-    token: String,
-    expires_at: Timestamp,
-    shown: Value,
-}
-
-impl CardQuestion {
-    #[must_use]
-    pub fn expires_at(&self) -> Timestamp {
-        self.expires_at
-    }
-
-    /// The question as the card reads it; `arguments` are those of the tool whose order it is, as `confirm_call` returns
-    /// them to that tool.
-    #[must_use]
-    pub fn into_meta(self, arguments: JsonObject) -> Value {
-        json!({
-            "question_id": self.id,
-            "tool": self.tool.as_str(),
-            "arguments": arguments,
-            "token": self.token,
-            "expires_at": text::format_instant(self.expires_at),
-            "shown": self.shown,
-        })
-    }
-}
-
-/// The outcome of asking in the card.
-#[derive(Debug)]
-pub enum CardOutcome {
-    Asked(CardQuestion),
-    /// The card was to ask the same before, and never appeared.
-    Missing,
+pub struct CardForm<'a> {
+    /// The words on the buttons.
+    pub yes: &'a str,
+    pub no: &'a str,
+    /// The order as arguments of its tool, as `confirm_call` returns them to that tool.
+    pub arguments: JsonObject,
+    /// Whether only the record of a model allows the order, which then needs the human's own answer.
+    pub hangs_on_model_record: bool,
 }
 
 /// What an answer leads to.
@@ -158,19 +132,20 @@ fn declined_mark(token_id: &str) -> String {
     format!("card declined {token_id}")
 }
 
-/// Asks in the card. `labels` are the words on the buttons of yes and no.
+/// Asks in the card. `None`: the card was to ask the same before, and never appeared.
 ///
 /// # Errors
 /// The ledger cannot be used.
-pub async fn ask_in_card(
+pub(super) async fn ask_in_card(
     cx: &ToolContext,
     dialer: &Dialer,
     request: &ConfirmedRequest,
     question: &Question,
-    labels: (&str, &str),
-) -> Result<CardOutcome, ToolError> {
-    let tokens = TokenContext::for_card(cx, dialer, request, &question.preview);
-    tokens.issue_question(question, labels).await
+    form: CardForm<'_>,
+) -> Result<Option<OpenQuestion>, ToolError> {
+    TokenContext::for_card(cx, dialer, request, &question.preview)
+        .issue_question(question, form)
+        .await
 }
 
 /// Reads the answer that the card returned, and marks it as given.
@@ -209,27 +184,32 @@ impl TokenContext<'_> {
     async fn issue_question(
         &self,
         question: &Question,
-        labels: (&str, &str),
-    ) -> Result<CardOutcome, ToolError> {
+        form: CardForm<'_>,
+    ) -> Result<Option<OpenQuestion>, ToolError> {
         let marks = QuestionMarks::open(self.dialer).await?;
         let tag = self.question_tag().await?;
         let asked_before = marks.contains(&asked_mark(&tag)).await?;
         if asked_before && !marks.contains(&shown_mark(&tag)).await? {
-            return Ok(CardOutcome::Missing);
+            return Ok(None);
         }
         marks.insert(&asked_mark(&tag)).await?;
         let (token, expires_at) = self.issue_token(TokenPurpose::Card).await?;
-        let (yes, no) = labels;
-        let shown = json!({
-            "title": question.preview.title,
-            "fields": question.preview.fields,
-            "reason": question.reason,
-            "yes": yes,
-            "no": no,
+        let card = json!({
+            "question_id": format!("{tag}-{}", token_id(&token)),
+            "tool": self.request.tool.as_str(),
+            "arguments": form.arguments,
+            "token": token,
+            "expires_at": text::format_instant(expires_at),
+            "shown": {
+                "title": question.preview.title,
+                "fields": question.preview.fields,
+                "reason": question.reason,
+                "yes": form.yes,
+                "no": form.no,
+            },
         });
-        let id = format!("{tag}-{}", token_id(&token));
-        let tool = self.request.tool;
-        Ok(CardOutcome::Asked(CardQuestion { id, tool, token, expires_at, shown }))
+        let (question, answer) = (question.clone(), ExpectedAnswer::Card(card));
+        Ok(Some(OpenQuestion { question, expires_at, answer }))
     }
 
     async fn read_answer(&self, answer: CardAnswer<'_>) -> Result<CardVerdict, ToolError> {

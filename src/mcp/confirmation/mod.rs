@@ -11,6 +11,7 @@
 //! to the account, the caller, the session, every argument and what the human was shown.
 
 pub mod card;
+pub mod open_question;
 pub mod preview;
 pub mod token;
 
@@ -27,8 +28,11 @@ use rmcp::model::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::card::{CardForm, can_ask_in_card};
+use self::open_question::{ExpectedAnswer, OpenQuestion, Question};
 use self::preview::Preview;
 use self::token::{ConfirmationTokens, InvalidToken, TokenBinding, TokenClaims, TokenPurpose};
+use crate::dialing::confirm::{CANNOT_ASK_REMEDY, RECORD_REMEDY};
 use crate::dialing::dialer::Dialer;
 use crate::dialing::ledger::{AccountRef, ConfirmedBy};
 use crate::dialing::limits::OrderKind;
@@ -79,35 +83,13 @@ impl ConfirmedRequest {
     }
 }
 
-/// What the human is asked.
-#[derive(Debug, Clone)]
-pub struct Question {
-    /// Why the human is asked.
-    pub reason: String,
-    /// The order that must be confirmed.
-    pub preview: Preview,
-}
-
-impl Question {
-    /// The preview and the reason as one text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        format!("{}\n\n{}", self.preview.text(), self.reason)
-    }
-}
-
 /// The outcome of asking.
 #[derive(Debug)]
 pub enum ConfirmOutcome {
     /// The human said yes.
     Confirmed(ConfirmedBy),
-    /// The model must carry this token back.
-    Preview {
-        /// The token.
-        token: String,
-        /// When it expires.
-        expires_at: Timestamp,
-    },
+    /// The human has not answered yet.
+    Open(OpenQuestion),
 }
 
 /// The error for every kind of no.
@@ -142,20 +124,23 @@ fn with_retry_hint(cx: &ToolContext, error: ToolError) -> ToolError {
     }
 }
 
-/// Asks the human, or reads the answer that this request carries.
+/// Asks the human, or reads the answer that this request carries. A human whom the client cannot ask is asked in the card, if
+/// there is one and `form` says how.
 ///
 /// # Errors
-/// A no, or the input request of 2026-07-28.
+/// A no, the input request of 2026-07-28, or a card that did not appear where only the human's own answer counts.
 pub async fn ask_human(
     cx: &ToolContext,
     dialer: &Dialer,
     asked: &ConfirmedRequest,
     token: Option<&str>,
     question: &Question,
+    form: Option<CardForm<'_>>,
 ) -> Result<ConfirmOutcome, ToolExit> {
+    let rules = dialer.rules();
     let tokens = TokenContext::new(cx, dialer, asked, &question.preview);
     if let Some(token) = token {
-        if dialer.rules().require_human {
+        if rules.require_human {
             return Err(with_retry_hint(
                 cx,
                 reject_token("only the user's own answer to the client is accepted here"),
@@ -169,11 +154,26 @@ pub async fn ask_human(
         return Ok(ConfirmOutcome::Confirmed(ConfirmedBy::Token));
     }
     if !cx.client.can_ask_human() {
+        let form = form.filter(|_| can_ask_in_card(cx, &rules));
+        let card_is_missing = form.is_some();
+        if let Some(form) = form {
+            let hangs_on_model_record = form.hangs_on_model_record;
+            match card::ask_in_card(cx, dialer, asked, question, form).await? {
+                Some(open) => return Ok(ConfirmOutcome::Open(open)),
+                None if hangs_on_model_record => return Err(missing_card(RECORD_REMEDY).into()),
+                None if rules.require_human => return Err(missing_card(CANNOT_ASK_REMEDY).into()),
+                None => {}
+            }
+        }
         let (token, expires_at) = tokens.issue_token(TokenPurpose::Confirmation).await?;
-        return Ok(ConfirmOutcome::Preview { token, expires_at });
+        return Ok(ConfirmOutcome::Open(OpenQuestion {
+            question: question.clone(),
+            expires_at,
+            answer: ExpectedAnswer::Token { token, card_is_missing },
+        }));
     }
     match cx.client.era() {
-        Era::Sessions => elicit_answer(cx, dialer.rules().thinking_time, question).await?,
+        Era::Sessions => elicit_answer(cx, rules.thinking_time, question).await?,
         Era::Stateless => match (cx.client.request_state(), cx.client.input_responses()) {
             (Some(state), Some(responses)) => {
                 tokens
@@ -194,6 +194,16 @@ pub async fn ask_human(
         },
     }
     Ok(ConfirmOutcome::Confirmed(ConfirmedBy::User))
+}
+
+/// The refusal of an order that needs the user's own answer, which the card did not get.
+fn missing_card(remedy: &str) -> ToolError {
+    let text = "this order needs the user's own answer, and the card in which they were to give it did not appear in this client. Nobody was called and nothing was bought";
+    ToolError::new(ErrorCode::RefusedByPolicy, text)
+        .with_remedy(remedy.to_owned())
+        .with_next([NextStep::person(
+            "Tell the user that this order needs their own answer, for which this client did not ask them.",
+        )])
 }
 
 /// The era of sessions: asks the client and waits for its answer.

@@ -11,11 +11,9 @@ use tokio_util::task::TaskTracker;
 
 use super::summary::{AgentSummary, numbers_text, require_ids};
 use super::take_over::{HeldNumber, Moved, agent_label, find_held_numbers, move_number};
-use crate::account::Environment;
-use crate::dialing::confirm::{ConfirmMode, Confirmation, confirmation_for_ask};
-use crate::dialing::policy::RuleName;
-use crate::mcp::confirmation::preview::{Preview, PreviewField};
-use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
+use crate::mcp::confirmation::open_question::{OpenQuestionWords, PendingFields, Question};
+use crate::mcp::confirmation::preview::Preview;
+use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest};
 use crate::mcp::input::arguments::{List, Text};
 use crate::mcp::registry::description::Sentence::{self, Always};
 use crate::mcp::registry::effect::ToolEffect;
@@ -23,7 +21,6 @@ use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
-use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::ordering;
@@ -58,13 +55,8 @@ pub(in crate::mcp::tools) struct SetAgentNumbersOutput {
     #[serde(flatten)]
     agent: AgentSummary,
     steps: Vec<String>,
-    /// What to show the user.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
-    preview: Vec<PreviewField>,
-    /// To be brought back once the user agreed.
-    confirmation_token: Option<String>,
-    expires_at: Option<String>,
+    #[serde(flatten)]
+    pending: PendingFields,
 }
 
 /// One change of an agent's numbers.
@@ -323,6 +315,12 @@ impl Takeover {
     }
 }
 
+const OPEN_TAKEOVER: OpenQuestionWords = OpenQuestionWords {
+    nothing_done: "Nothing was changed",
+    repeat: "set_agent_numbers again with the same arguments and the confirmation_token",
+    after_card: "",
+};
+
 /// What became of asking the user.
 enum Agreement {
     Given(Box<Takeover>),
@@ -330,8 +328,7 @@ enum Agreement {
     Preview(Box<Reply<SetAgentNumbersOutput>>),
 }
 
-/// Asks the user whether the numbers may be moved; that counts as what a rule marks `ask`. On a simulator whose user is never
-/// asked nobody loses a call, so nothing is refused there.
+/// Asks the user whether the numbers may be moved.
 async fn agree_to_takeover(
     cx: &ToolContext,
     takeover: Takeover,
@@ -340,39 +337,19 @@ async fn agree_to_takeover(
     token: Option<&str>,
 ) -> Result<Agreement, ToolExit> {
     let dialer = cx.account.dialer()?;
-    let rules = dialer.rules();
-    let is_simulated = cx.account.environment() == Environment::Sandbox;
-    if is_simulated && rules.confirm == ConfirmMode::Never && !rules.require_human {
+    let Some(reason) = ordering::reason_to_ask(cx, "another agent would lose its number")? else {
         return Ok(Agreement::Given(Box::new(takeover)));
-    }
-    let rule = RuleName::Setting(if rules.require_human { "require_human" } else { "confirm" });
-    let reason = "another agent would lose its number".to_owned();
-    let can_ask = cx.client.can_ask_human();
-    let reason =
-        match confirmation_for_ask(rules.confirm, rule, reason, can_ask, rules.require_human) {
-            Confirmation::NotRequired => return Ok(Agreement::Given(Box::new(takeover))),
-            Confirmation::Refuse(refusal) => {
-                return Err(refusal.into());
-            }
-            Confirmation::Ask(reason) => format!("You are asked because {reason}."),
-        };
+    };
     let suffix = cx.account.environment().order_suffix();
-    let question = Question { reason, preview: takeover.preview(suffix) };
-    match confirmation::ask_human(cx, dialer, request, token, &question).await? {
-        ConfirmOutcome::Preview { token, expires_at } => {
-            let expires_at = text::format_instant(expires_at);
-            let text = format!(
-                "Nothing was changed yet. Show this to the user. Only if they agree, call set_agent_numbers again with the same arguments and the confirmation_token, before {expires_at}:\n{}\nconfirmation_token: {token}",
-                question.text()
-            );
-            let output = SetAgentNumbersOutput {
-                agent: takeover.target.into(),
-                steps: Vec::new(),
-                preview: question.preview.fields,
-                confirmation_token: Some(token),
-                expires_at: Some(expires_at),
-            };
-            Ok(Agreement::Preview(Box::new(Reply::new(output, text))))
+    let question = Question::new(&reason, takeover.preview(suffix));
+    match confirmation::ask_human(cx, dialer, request, token, &question, None).await? {
+        ConfirmOutcome::Open(open) => {
+            let reply = open.into_reply(&OPEN_TAKEOVER, |pending, note| {
+                let text = format!("{note}{}", pending.token_line());
+                let agent = takeover.target.into();
+                Reply::new(SetAgentNumbersOutput { agent, steps: Vec::new(), pending }, text)
+            });
+            Ok(Agreement::Preview(Box::new(reply)))
         }
         ConfirmOutcome::Confirmed(_) => {
             // The human may have taken long.
@@ -468,13 +445,8 @@ impl Tool for SetAgentNumbers {
         let agent = AgentSummary::from(agent);
         let text = format!("Done: {}. Now {}.", taken.join(", "), agent.summary_line());
         let simulated = agent.simulated;
-        let output = SetAgentNumbersOutput {
-            agent,
-            steps: taken,
-            preview: Vec::new(),
-            confirmation_token: None,
-            expires_at: None,
-        };
+        let pending = PendingFields::default();
+        let output = SetAgentNumbersOutput { agent, steps: taken, pending };
         Ok(Reply::new(output, text).with_simulated(simulated))
     }
 }

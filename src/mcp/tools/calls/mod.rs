@@ -6,7 +6,6 @@ mod get_batch;
 mod list;
 mod place;
 mod place_calls;
-mod preview;
 mod record_opt_out;
 mod result;
 mod transcript;

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_with::skip_serializing_none;
 
-use super::preview::build_preview;
 use crate::account::Environment;
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::disclosure::DisclosureDecision;
@@ -18,9 +17,8 @@ use crate::dialing::order::{CALL_HOLD, DISPATCH_KEY, DialRequest, Order, Placed}
 use crate::dialing::outcome::{DialResult, Dialed};
 use crate::dialing::policy::MetadataSource;
 use crate::dialing::rules::DialingRules;
-use crate::mcp::card;
 use crate::mcp::confirmation::card::CardAnswer;
-use crate::mcp::confirmation::preview::{Preview, PreviewField};
+use crate::mcp::confirmation::open_question::{OpenQuestionWords, PendingFields};
 use crate::mcp::input::arguments::{CalleeNumber, HttpsUrl, Object, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
@@ -89,13 +87,8 @@ pub(in crate::mcp::tools) struct PlaceCallOutput {
     /// The same call was placed before: nothing rang now.
     duplicate_of: Option<CallId>,
     dispatch_id: Option<String>,
-    /// What to show the user.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
-    preview: Vec<PreviewField>,
-    /// To be brought back once the user agreed.
-    confirmation_token: Option<String>,
-    expires_at: Option<String>,
+    #[serde(flatten)]
+    pending: PendingFields,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
     note: String,
@@ -110,9 +103,7 @@ impl PlaceCallOutput {
             from_number: None,
             duplicate_of: None,
             dispatch_id: None,
-            preview: Vec::new(),
-            confirmation_token: None,
-            expires_at: None,
+            pending: PendingFields::default(),
             simulated: false,
             note,
         }
@@ -196,9 +187,7 @@ impl PlaceCallOutput {
             let _ = write!(text, "call_id: {id}. ");
         }
         text.push_str(&self.note);
-        if let Some(token) = &self.confirmation_token {
-            let _ = write!(text, "\nconfirmation_token: {token}");
-        }
+        text.push_str(&self.pending.token_line());
         text
     }
 }
@@ -280,6 +269,12 @@ async fn name_running_call(cx: &ToolContext, error: ToolError) -> ToolError {
     ])
 }
 
+const OPEN_CALL: OpenQuestionWords = OpenQuestionWords {
+    nothing_done: "Nobody was called",
+    repeat: "place_call again with the same arguments and the confirmation_token",
+    after_card: " Once they have said yes, the same place_call returns that call.",
+};
+
 impl Tool for PlaceCall {
     const NAME: ToolName = ToolName::PLACE_CALL;
     const TITLE: &'static str = "Place a phone call";
@@ -312,40 +307,15 @@ impl Tool for PlaceCall {
         let token = input.confirmation_token.clone();
         let order = PreparedOrder::new(input, cx).await?;
         let token = token.as_ref().map(Text::as_str);
-        let preview = |local_times| order.preview(cx, local_times);
-        let ordered = match ordering::place_order(cx, order.asked.clone(), token, preview).await {
-            Err(exit) => return Err(explain_credit(cx, exit).await),
-            Ok(ordered) => ordered,
-        };
-        Ok(match ordered {
-            OrderOutcome::Dialed(dialed) => order.reply_dialed(dialed, cx),
-            OrderOutcome::Preview { text: shown, fields, token, expires_at, card_is_missing } => {
-                let expires_at = text::format_instant(expires_at);
-                let note = format!(
-                    "{}Nobody was called yet. Show this to the user. Only if they agree, call place_call again with the same arguments and the confirmation_token, before {expires_at}:\n{shown}",
-                    if card_is_missing { ordering::MISSING_CARD } else { "" },
-                );
-                PlaceCallOutput {
-                    preview: fields,
-                    confirmation_token: Some(token),
-                    expires_at: Some(expires_at),
-                    ..PlaceCallOutput::new(None, note)
-                }
-                .into_reply(cx)
+        match ordering::place_order(cx, order.asked.clone(), token).await {
+            Ok(OrderOutcome::Dialed(dialed)) => Ok(order.reply_dialed(dialed, cx)),
+            Ok(OrderOutcome::Asked(question)) => {
+                Ok(question.into_reply(&OPEN_CALL, |pending, note| {
+                    PlaceCallOutput { pending, ..PlaceCallOutput::new(None, note) }.into_reply(cx)
+                }))
             }
-            OrderOutcome::AskedInCard { text: shown, fields, question, arguments } => {
-                let expires_at = text::format_instant(question.expires_at());
-                let note = format!(
-                    "Nobody was called yet. The user answers in the card, until {expires_at}: wait for them, and do not answer in their place. Once they have said yes, the same place_call returns that call. The card asks:\n{shown}"
-                );
-                let output = PlaceCallOutput {
-                    preview: fields,
-                    expires_at: Some(expires_at),
-                    ..PlaceCallOutput::new(None, note)
-                };
-                output.into_reply(cx).with_meta(card::CONFIRM_META, question.into_meta(arguments))
-            }
-        })
+            Err(exit) => Err(explain_credit(cx, exit).await),
+        }
     }
 }
 
@@ -356,14 +326,10 @@ impl ConfirmableTool for PlaceCall {
         cx: &ToolContext,
     ) -> Result<AnsweredOrder<Reply<Self::Output>>, ToolExit> {
         let order = PreparedOrder::new(input, cx).await?;
-        let preview = |local_times| order.preview(cx, local_times);
-        let answered =
-            ordering::place_answered_order(cx, order.asked.clone(), answer, preview).await;
-        let answered = match answered {
-            Err(exit) => return Err(explain_credit(cx, exit).await),
-            Ok(answered) => answered,
-        };
-        Ok(answered.map(|dialed| order.reply_dialed(dialed, cx)))
+        match ordering::place_answered_order(cx, order.asked.clone(), answer).await {
+            Ok(answered) => Ok(answered.map(|dialed| order.reply_dialed(dialed, cx))),
+            Err(exit) => Err(explain_credit(cx, exit).await),
+        }
     }
 }
 
@@ -381,7 +347,6 @@ async fn explain_credit(cx: &ToolContext, exit: ToolExit) -> ToolExit {
 struct PreparedOrder {
     asked: DialRequest,
     agent: Option<Arc<Agent>>,
-    rules: Arc<DialingRules>,
     /// What is missing in the instructions.
     reminder: Option<String>,
 }
@@ -435,16 +400,7 @@ impl PreparedOrder {
             metadata_source: MetadataSource::Model,
             disclosing_instructions: disclosure.into_instructions().map_err(ToolError::from)?,
         };
-        Ok(Self { asked, agent, rules, reminder })
-    }
-
-    /// What the person sees, from the local times at the destination.
-    async fn preview(
-        &self,
-        cx: &ToolContext,
-        local_times: Vec<String>,
-    ) -> Result<Preview, ToolError> {
-        build_preview(cx, &self.asked, &self.rules.disclosure, local_times).await
+        Ok(Self { asked, agent, reminder })
     }
 
     /// The answer to an order that was dispatched.

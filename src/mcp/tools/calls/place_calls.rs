@@ -18,18 +18,18 @@ use crate::batch::preview::{BatchPreview, build_preview, describe_cost, describe
 use crate::batch::report::{BatchReport, load_report};
 use crate::batch::{self, BatchError, StopSignals};
 use crate::dialing::call_outcome::CallOutcome;
-use crate::dialing::confirm::{CANNOT_ASK_REMEDY, Confirmation, RECORD_REMEDY};
+use crate::dialing::confirm::Confirmation;
 use crate::dialing::ledger::{
     BatchId, BatchRecord, BatchState, BatchTask, ConfirmedBy, CreateBatchResult, IdempotencyKey,
     Person, RetryPolicy, RowState, StopCondition,
 };
 use crate::dialing::policy::MetadataSource;
-use crate::mcp::card;
 use crate::mcp::confirmation::card::{
-    self as card_question, CardAnswer, CardOutcome, CardQuestion, CardVerdict, can_ask_in_card,
+    self as card_question, CardAnswer, CardForm, CardVerdict, can_ask_in_card,
 };
+use crate::mcp::confirmation::open_question::{OpenQuestionWords, PendingFields, Question};
 use crate::mcp::confirmation::preview::{Preview, PreviewField};
-use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
+use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest};
 use crate::mcp::input::arguments::{
     BoundedInteger, CalleeNumber, HttpsUrl, List, Object, Text, Time,
 };
@@ -52,9 +52,6 @@ use callingbox::{AgentId, CallId, E164, MilliCents};
 const MAX_FORM_PEOPLE: usize = 20;
 /// How long the answer waits for the first calls to ring.
 const FIRST_CALLS_WAIT: Duration = Duration::from_secs(1);
-
-/// The button of a no in the card.
-const NO: &str = "Don’t call";
 
 pub(in crate::mcp::tools) struct PlaceCalls;
 
@@ -351,30 +348,16 @@ async fn confirm_and_begin(
             let shown = build_preview(&prepared, cx.account.environment());
             let is_form = token.is_none() && cx.client.can_ask_human();
             let limit = if is_form { MAX_FORM_PEOPLE } else { usize::MAX };
-            let question = Question {
-                reason: format!("You are asked because {reason}."),
-                preview: to_preview(&prepared, &shown, limit),
-            };
+            let question = Question::new(&reason, to_preview(&prepared, &shown, limit));
             let request = confirmed_request(&prepared);
-            let mut before_preview = "";
-            if asks_in_card && token.is_none() && begin == Begin::Start {
-                let yes = format!("Call {} people", prepared.waiting_rows().count());
-                match card_question::ask_in_card(cx, dialer, &request, &question, (&yes, NO))
-                    .await?
-                {
-                    CardOutcome::Asked(asked) => {
-                        return Ok(card_reply(cx, &prepared, &question, asked));
-                    }
-                    CardOutcome::Missing if prepared.has_model_record => {
-                        return Err(ordering::missing_card(RECORD_REMEDY).into());
-                    }
-                    CardOutcome::Missing if dialer.rules().require_human => {
-                        return Err(ordering::missing_card(CANNOT_ASK_REMEDY).into());
-                    }
-                    CardOutcome::Missing => before_preview = ordering::MISSING_CARD,
-                }
-            }
-            match confirmation::ask_human(cx, dialer, &request, token, &question).await {
+            let yes = format!("Call {} people", prepared.waiting_rows().count());
+            let form = (begin == Begin::Start).then(|| CardForm {
+                yes: &yes,
+                no: "Don’t call",
+                arguments: JsonObject::from_iter([("batch_id".to_owned(), id.to_string().into())]),
+                hangs_on_model_record: prepared.has_model_record,
+            });
+            match confirmation::ask_human(cx, dialer, &request, token, &question, form).await {
                 Ok(ConfirmOutcome::Confirmed(confirmed_by)) => {
                     let again = prepare_known(cx, &id).await?;
                     if again.record.covered != prepared.record.covered {
@@ -382,14 +365,12 @@ async fn confirm_and_begin(
                     }
                     confirmed_by
                 }
-                Ok(ConfirmOutcome::Preview { token, expires_at }) => {
-                    return Ok(preview_reply(
-                        cx,
-                        &prepared,
-                        &question,
-                        before_preview,
-                        (token, expires_at),
-                    ));
+                Ok(ConfirmOutcome::Open(open)) => {
+                    return Ok(open.into_reply(&OPEN_LIST, |pending, note| {
+                        PlaceCallsOutput::new(cx, &prepared, note)
+                            .with_pending(pending)
+                            .into_reply()
+                    }));
                 }
                 Err(exit) => {
                     let is_no = matches!(&exit, ToolExit::Failed(error) if error.class() == ErrorCode::Declined);
@@ -470,46 +451,11 @@ fn to_preview(prepared: &PreparedBatch, shown: &BatchPreview, limit: usize) -> P
     }
 }
 
-fn preview_reply(
-    cx: &ToolContext,
-    prepared: &PreparedBatch,
-    question: &Question,
-    before: &str,
-    (token, expires_at): (String, jiff::Timestamp),
-) -> Reply<PlaceCallsOutput> {
-    let until = text::format_instant(expires_at);
-    let note = format!(
-        "{before}Nobody was called yet. Show this to the user. Only if they agree, call place_calls again with batch_id and confirmation_token alone, before {until}:\n{}",
-        question.text()
-    );
-    let mut output = PlaceCallsOutput::new(cx, prepared, note);
-    output.preview = question.preview.fields.clone();
-    output.confirmation_token = Some(token);
-    output.expires_at = Some(until);
-    let text = output.text();
-    Reply::new(output, text)
-}
-
-/// The answer while the card asks.
-fn card_reply(
-    cx: &ToolContext,
-    prepared: &PreparedBatch,
-    question: &Question,
-    asked: CardQuestion,
-) -> Reply<PlaceCallsOutput> {
-    let until = text::format_instant(asked.expires_at());
-    let note = format!(
-        "Nobody was called yet. The user answers in the card, until {until}: wait for them, and do not answer in their place. The card asks:\n{}",
-        question.text()
-    );
-    let mut output = PlaceCallsOutput::new(cx, prepared, note);
-    output.preview = question.preview.fields.clone();
-    output.expires_at = Some(until);
-    let text = output.text();
-    let arguments =
-        JsonObject::from_iter([("batch_id".to_owned(), output.batch_id.clone().into())]);
-    Reply::new(output, text).with_meta(card::CONFIRM_META, asked.into_meta(arguments))
-}
+const OPEN_LIST: OpenQuestionWords = OpenQuestionWords {
+    nothing_done: "Nobody was called",
+    repeat: "place_calls again with batch_id and confirmation_token alone",
+    after_card: "",
+};
 
 /// The subject of a yes to a list. The list is kept under its id.
 fn confirmed_request(prepared: &PreparedBatch) -> ConfirmedRequest {
@@ -592,8 +538,7 @@ async fn reply_with_start(
     let step = NextStep::tool(ToolName::GET_BATCH, "with wait_seconds waits for the results");
     let mut output = PlaceCallsOutput::new(cx, prepared, with_steps(&note, &[step], &cx.tools));
     output.update(&report);
-    let text = output.text();
-    let reply = Reply::new(output, text);
+    let reply = output.into_reply();
     Ok(if report.is_finished() { reply } else { reply.followed_by(id.clone()) })
 }
 
@@ -626,25 +571,11 @@ async fn reply_with_duplicate(
         describe_counts(&report)
     );
     let step = NextStep::tool(ToolName::GET_BATCH, "returns its results");
-    let mut output = PlaceCallsOutput {
-        batch_id: id.to_string(),
-        state: report.state,
-        calling: 0,
-        waiting: 0,
-        refused: Vec::new(),
-        max_cost_milli_cents: MilliCents::ZERO,
-        expected_cost_milli_cents: MilliCents::ZERO,
-        unreached: 0,
-        duplicate_of: Some(id.to_string()),
-        preview: Vec::new(),
-        confirmation_token: None,
-        expires_at: None,
-        simulated: cx.account.environment() == Environment::Sandbox,
-        note: with_steps(&note, &[step], &cx.tools),
-    };
+    let note = with_steps(&note, &[step], &cx.tools);
+    let mut output = PlaceCallsOutput::empty(cx, id.to_string(), report.state, note);
+    output.duplicate_of = Some(id.to_string());
     output.update(&report);
-    let text = output.text();
-    Ok(Reply::new(output, text))
+    Ok(output.into_reply())
 }
 
 fn sentence_case(text: &str) -> String {
@@ -675,17 +606,16 @@ fn nobody_to_call(prepared: &PreparedBatch) -> ToolError {
 }
 
 impl PlaceCallsOutput {
-    fn new(cx: &ToolContext, prepared: &PreparedBatch, note: String) -> Self {
-        let refused = prepared.rows.iter().filter(|row| row.state == RowState::Refused);
+    fn empty(cx: &ToolContext, batch_id: String, state: BatchState, note: String) -> Self {
         Self {
-            batch_id: prepared.record.batch_id.to_string(),
-            state: prepared.record.state,
+            batch_id,
+            state,
             calling: 0,
-            waiting: prepared.waiting_rows().count(),
-            refused: refused.map(RefusedRow::new).collect(),
-            max_cost_milli_cents: prepared.plan.max_cost,
-            expected_cost_milli_cents: prepared.plan.expected_cost,
-            unreached: prepared.plan.unreached,
+            waiting: 0,
+            refused: Vec::new(),
+            max_cost_milli_cents: MilliCents::ZERO,
+            expected_cost_milli_cents: MilliCents::ZERO,
+            unreached: 0,
             duplicate_of: None,
             preview: Vec::new(),
             confirmation_token: None,
@@ -693,6 +623,24 @@ impl PlaceCallsOutput {
             simulated: cx.account.environment() == Environment::Sandbox,
             note,
         }
+    }
+
+    fn new(cx: &ToolContext, prepared: &PreparedBatch, note: String) -> Self {
+        let PreparedBatch { record, plan, rows, .. } = prepared;
+        let refused = rows.iter().filter(|row| row.state == RowState::Refused);
+        Self {
+            waiting: prepared.waiting_rows().count(),
+            refused: refused.map(RefusedRow::new).collect(),
+            max_cost_milli_cents: plan.max_cost,
+            expected_cost_milli_cents: plan.expected_cost,
+            unreached: plan.unreached,
+            ..Self::empty(cx, record.batch_id.to_string(), record.state, note)
+        }
+    }
+
+    fn with_pending(self, pending: PendingFields) -> Self {
+        let PendingFields { preview, confirmation_token, expires_at } = pending;
+        Self { preview, confirmation_token, expires_at, ..self }
     }
 
     /// Takes over what the ledger says now.
@@ -705,7 +653,7 @@ impl PlaceCallsOutput {
         self.refused = refused.map(|row| RefusedRow::new(&row.record)).collect();
     }
 
-    fn text(&self) -> String {
+    fn into_reply(self) -> Reply<Self> {
         let mut text = format!("batch_id: {}. {}", self.batch_id, self.note);
         // Writing to a String cannot fail.
         if self.preview.is_empty() {
@@ -719,7 +667,7 @@ impl PlaceCallsOutput {
         if let Some(token) = &self.confirmation_token {
             let _ = write!(text, "\nconfirmation_token: {token}");
         }
-        text
+        Reply::new(self, text)
     }
 }
 

@@ -6,13 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Environment;
-use crate::dialing::confirm::{ConfirmMode, Confirmation, confirmation_for_ask};
 use crate::dialing::destination::Destination;
 use crate::dialing::ledger::{MAX_TOOL_OPT_OUTS, OptOutSource, RecordOptOutResult};
 use crate::dialing::opt_outs::{OptOutRequest, other_party};
-use crate::dialing::policy::RuleName;
+use crate::mcp::confirmation::open_question::{OpenQuestionWords, Question};
 use crate::mcp::confirmation::preview::Preview;
-use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
+use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest};
 use crate::mcp::input::arguments::{CalleeNumber, Text};
 use crate::mcp::registry::description::Sentence::{self, Always};
 use crate::mcp::registry::effect::ToolEffect;
@@ -20,7 +19,6 @@ use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
-use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::mcp::tools::ordering;
@@ -61,48 +59,48 @@ pub(in crate::mcp::tools) struct RecordOptOutOutput {
     note: String,
 }
 
+const OPEN_OPT_OUT: OpenQuestionWords = OpenQuestionWords {
+    nothing_done: "Nothing was recorded",
+    repeat: "record_opt_out again with the same arguments and the confirmation_token",
+    after_card: "",
+};
+
 /// Asks the user about a number that no call names. `None`: they agreed.
 async fn ask_about_number(
     cx: &ToolContext,
     number: &E164,
     token: Option<&str>,
-) -> Result<Option<(String, String)>, ToolExit> {
-    let dialer = cx.account.dialer()?;
-    let rules = dialer.rules();
-    let is_simulated = cx.account.environment() == Environment::Sandbox;
-    if is_simulated && rules.confirm == ConfirmMode::Never && !rules.require_human {
-        return Ok(None);
-    }
-    let rule = RuleName::Setting(if rules.require_human { "require_human" } else { "confirm" });
-    let reason = "nobody could call this number any more".to_owned();
-    let can_ask = cx.client.can_ask_human();
-    let reason =
-        match confirmation_for_ask(rules.confirm, rule, reason, can_ask, rules.require_human) {
-            Confirmation::NotRequired => return Ok(None),
-            Confirmation::Refuse(refusal) => {
-                return Err(refusal.into());
-            }
-            Confirmation::Ask(reason) => format!("You are asked because {reason}."),
-        };
+) -> Result<Option<Reply<RecordOptOutOutput>>, ToolExit> {
+    let reason = ordering::reason_to_ask(cx, "nobody could call this number any more")?;
+    let Some(reason) = reason else { return Ok(None) };
     // The person must see which number it is.
     let fields = [("Number", Some(number.as_str().to_owned()))];
     let title = "Never call this number again?".to_owned();
-    let preview = Preview::new(title, fields, String::new());
-    let question = Question { reason, preview };
+    let question = Question::new(&reason, Preview::new(title, fields, String::new()));
+    let dialer = cx.account.dialer()?;
     let account = dialer.account().await?;
     let arguments = account.hash(number).as_str().to_owned();
     let request = ConfirmedRequest { tool: RecordOptOut::NAME, account, arguments };
-    Ok(match confirmation::ask_human(cx, dialer, &request, token, &question).await? {
+    Ok(match confirmation::ask_human(cx, dialer, &request, token, &question, None).await? {
         ConfirmOutcome::Confirmed(_) => None,
-        ConfirmOutcome::Preview { token, expires_at } => Some((
-            token.clone(),
-            format!(
-                "Nothing was recorded yet. Show this to the user. Only if they agree, call record_opt_out again with the same arguments and the confirmation_token, before {}:\n{}\nconfirmation_token: {token}",
-                text::format_instant(expires_at),
-                question.text()
-            ),
-        )),
+        ConfirmOutcome::Open(open) => Some(open.into_reply(&OPEN_OPT_OUT, |pending, note| {
+            let note = format!("{note}{}", pending.token_line());
+            RecordOptOutOutput::reply(cx, false, pending.confirmation_token, note)
+        })),
     })
+}
+
+impl RecordOptOutOutput {
+    fn reply(
+        cx: &ToolContext,
+        recorded: bool,
+        confirmation_token: Option<String>,
+        note: String,
+    ) -> Reply<Self> {
+        let simulated = cx.account.environment() == Environment::Sandbox;
+        let text = note.clone();
+        Reply::new(Self { recorded, confirmation_token, simulated, note }, text)
+    }
 }
 
 fn limit_reached() -> ToolError {
@@ -137,12 +135,6 @@ impl Tool for RecordOptOut {
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
         let RecordOptOutInput { call_id, number, reason, confirmation_token } = input;
-        let simulated = cx.account.environment() == Environment::Sandbox;
-        let reply = |recorded, confirmation_token, note: String| {
-            let text = note.clone();
-            let output = RecordOptOutOutput { recorded, confirmation_token, simulated, note };
-            Reply::new(output, text).with_simulated(simulated)
-        };
         let number = match (&call_id, number) {
             (Some(call_id), None) => {
                 let call = cx.account.api()?.get_call(call_id).await?;
@@ -155,8 +147,8 @@ impl Tool for RecordOptOut {
                     ordering::check_dialable(&number)?;
                 }
                 let token = confirmation_token.as_ref().map(Text::as_str);
-                if let Some((token, note)) = ask_about_number(cx, &number, token).await? {
-                    return Ok(reply(false, Some(token), note));
+                if let Some(reply) = ask_about_number(cx, &number, token).await? {
+                    return Ok(reply);
                 }
                 number
             }
@@ -183,6 +175,6 @@ impl Tool for RecordOptOut {
             }
             RecordOptOutResult::LimitReached => return Err(limit_reached().into()),
         };
-        Ok(reply(true, None, note))
+        Ok(RecordOptOutOutput::reply(cx, true, None, note))
     }
 }

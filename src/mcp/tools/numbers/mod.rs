@@ -7,13 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::ordering::{self, AnsweredOrder, ConfirmableTool, OrderOutcome};
+use super::ordering::{self, AnsweredOrder, ConfirmableTool, OrderOutcome, find_offer};
 use crate::account::{Account, Environment};
 use crate::dialing::order::{DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialResult, Dialed};
-use crate::mcp::card;
 use crate::mcp::confirmation::card::CardAnswer;
-use crate::mcp::confirmation::preview::{Preview, PreviewField};
+use crate::mcp::confirmation::open_question::{OpenQuestionWords, PendingFields};
 use crate::mcp::input::arguments::{BoundedInteger, Text, pattern_text};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
@@ -383,13 +382,8 @@ pub(super) struct PurchaseNumberOutput {
     number: Option<BoughtNumber>,
     /// Whether the number is the account's now; absent when that could not be found out.
     purchased: Option<bool>,
-    /// What to show the user.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
-    preview: Vec<PreviewField>,
-    /// To be brought back once the user agreed.
-    confirmation_token: Option<String>,
-    expires_at: Option<String>,
+    #[serde(flatten)]
+    pending: PendingFields,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
     note: String,
@@ -400,9 +394,7 @@ impl PurchaseNumberOutput {
         Self {
             number: None,
             purchased,
-            preview: Vec::new(),
-            confirmation_token: None,
-            expires_at: None,
+            pending: PendingFields::default(),
             simulated: false,
             note: note.into(),
         }
@@ -418,11 +410,7 @@ impl PurchaseNumberOutput {
 
     fn into_reply(mut self, cx: &ToolContext) -> Reply<Self> {
         self.simulated = cx.account.environment() == Environment::Sandbox;
-        let mut text = self.note.clone();
-        if let Some(token) = &self.confirmation_token {
-            text.push_str("\nconfirmation_token: ");
-            text.push_str(token);
-        }
+        let text = format!("{}{}", self.note, self.pending.token_line());
         Reply::new(self, text)
     }
 
@@ -461,21 +449,6 @@ impl PurchaseNumberOutput {
     }
 }
 
-/// The number among those for sale, if the search finds it.
-async fn find_offer(cx: &ToolContext, number: &E164) -> Result<Option<AvailableNumber>, ToolError> {
-    let search = NumberSearch {
-        area_code: number
-            .digits()
-            .strip_prefix('1')
-            .and_then(|rest| rest.get(..3))
-            .map(str::to_owned),
-        limit: Some(50),
-        ..NumberSearch::default()
-    };
-    let offers = cx.account.api()?.search_numbers(&search).await?.data;
-    Ok(offers.into_iter().find(|offer| offer.phone_number == *number))
-}
-
 /// The number among the newest owned ones.
 async fn find_owned(cx: &ToolContext, number: &E164) -> Option<NumberSummary> {
     let page = cx.account.api().ok()?.list_numbers(&PageRequest::with_limit(100)).await.ok()?;
@@ -488,40 +461,11 @@ fn not_for_sale(error: ToolError, number: &E164) -> ToolError {
         .with_next([NextStep::tool(ToolName::SEARCH_NUMBERS, "finds one that is for sale")])
 }
 
-/// What a purchase costs now and later. Prices are in cents of a US dollar, unless the offer names another currency.
-fn cost_line(offer: Option<&AvailableNumber>) -> String {
-    let currency = offer.and_then(|offer| offer.currency.as_deref());
-    let currency = currency.filter(|name| !name.eq_ignore_ascii_case("usd"));
-    let currency = currency.map(|name| format!(" ({})", text::one_line(name, 10)));
-    let monthly = offer.and_then(|offer| offer.monthly_cost_cents).map(MilliCents::from_cents);
-    match (offer.and_then(AvailableNumber::purchase_price), monthly) {
-        (Some(price), Some(monthly)) => {
-            let currency = currency.unwrap_or_default();
-            match price == monthly {
-                true => format!("{price} now and each month, no set-up fee{currency}"),
-                false => format!("{price} now, {monthly} each month from then on{currency}"),
-            }
-        }
-        _ => "price unknown: CallingBox says none for this number".to_owned(),
-    }
-}
-
-/// How many purchases and how much money the limits leave for the next 24 hours; `None` without such limits.
-async fn describe_remaining_limits(cx: &ToolContext) -> Result<Option<String>, ToolError> {
-    let dialer = cx.account.dialer()?;
-    let limits = dialer.rules().policy.measured_limits();
-    let usage = dialer.measure_usage(&cx.caller).await?;
-    let purchases = limits.purchases_per_day.map(|max| {
-        let left = max.saturating_sub(usage.purchases.count);
-        format!("{left} of {max} purchases per day")
-    });
-    let money = limits.spend_per_day.map(|max| {
-        let left = MilliCents(max.0.saturating_sub(usage.spent.0));
-        format!("{left} of {max} per day")
-    });
-    let remaining: Vec<String> = purchases.into_iter().chain(money).collect();
-    Ok((!remaining.is_empty()).then(|| remaining.join(", ")))
-}
+const OPEN_PURCHASE: OpenQuestionWords = OpenQuestionWords {
+    nothing_done: "Nothing was bought",
+    repeat: "purchase_number again with the same phone_number and the confirmation_token",
+    after_card: " Once they have said yes, the same purchase_number says what was bought.",
+};
 
 impl Tool for PurchaseNumber {
     const NAME: ToolName = ToolName::PURCHASE_NUMBER;
@@ -551,42 +495,18 @@ impl Tool for PurchaseNumber {
         let PurchaseNumberInput { phone_number, confirmation_token } = input;
         let asked = purchase_order(cx, phone_number).await?;
         let token = confirmation_token.as_ref().map(Text::as_str);
-        let preview = |_| preview_purchase(cx, &asked);
-        let ordered = match ordering::place_order(cx, asked.clone(), token, preview).await {
-            Err(exit) => return Ok(explain_conflict(cx, &asked, exit).await?.into_reply(cx)),
-            Ok(ordered) => ordered,
-        };
-        Ok(match ordered {
-            OrderOutcome::Dialed(dialed) => {
-                PurchaseNumberOutput::new_dialed(dialed, &cx.tools).into_reply(cx)
+        match ordering::place_order(cx, asked.clone(), token).await {
+            Ok(OrderOutcome::Dialed(dialed)) => {
+                Ok(PurchaseNumberOutput::new_dialed(dialed, &cx.tools).into_reply(cx))
             }
-            OrderOutcome::Preview { text: shown, fields, token, expires_at, card_is_missing } => {
-                let expires_at = text::format_instant(expires_at);
-                let note = format!(
-                    "{}Nothing was bought yet. Show this to the user. Only if they agree, call purchase_number again with the same phone_number and the confirmation_token, before {expires_at}:\n{shown}",
-                    if card_is_missing { ordering::MISSING_CARD } else { "" },
-                );
-                PurchaseNumberOutput {
-                    preview: fields,
-                    confirmation_token: Some(token),
-                    expires_at: Some(expires_at),
-                    ..PurchaseNumberOutput::new(Some(false), note)
-                }
-                .into_reply(cx)
+            Ok(OrderOutcome::Asked(question)) => {
+                Ok(question.into_reply(&OPEN_PURCHASE, |pending, note| {
+                    let output = PurchaseNumberOutput::new(Some(false), note);
+                    PurchaseNumberOutput { pending, ..output }.into_reply(cx)
+                }))
             }
-            OrderOutcome::AskedInCard { text: shown, fields, question, arguments } => {
-                let expires_at = text::format_instant(question.expires_at());
-                let note = format!(
-                    "Nothing was bought yet. The user answers in the card, until {expires_at}: wait for them, and do not answer in their place. Once they have said yes, the same purchase_number says what was bought. The card asks:\n{shown}"
-                );
-                let output = PurchaseNumberOutput {
-                    preview: fields,
-                    expires_at: Some(expires_at),
-                    ..PurchaseNumberOutput::new(Some(false), note)
-                };
-                output.into_reply(cx).with_meta(card::CONFIRM_META, question.into_meta(arguments))
-            }
-        })
+            Err(exit) => Ok(explain_conflict(cx, &asked, exit).await?.into_reply(cx)),
+        }
     }
 }
 
@@ -597,8 +517,7 @@ impl ConfirmableTool for PurchaseNumber {
         cx: &ToolContext,
     ) -> Result<AnsweredOrder<Reply<Self::Output>>, ToolExit> {
         let asked = purchase_order(cx, input.phone_number).await?;
-        let preview = |_| preview_purchase(cx, &asked);
-        let answered = ordering::place_answered_order(cx, asked.clone(), answer, preview).await;
+        let answered = ordering::place_answered_order(cx, asked.clone(), answer).await;
         let bought = match answered {
             Err(exit) => AnsweredOrder::Confirmed(explain_conflict(cx, &asked, exit).await?),
             Ok(answered) => {
@@ -620,21 +539,6 @@ async fn purchase_order(cx: &ToolContext, number: E164) -> Result<DialRequest, T
         attempt: None,
         disclosing_instructions: None,
         metadata_source: Default::default(),
-    })
-}
-
-/// What the user is asked before a purchase.
-async fn preview_purchase(cx: &ToolContext, asked: &DialRequest) -> Result<Preview, ToolError> {
-    let Some(number) = asked.number() else {
-        return Err(ToolError::internal("the order is not a purchase"));
-    };
-    let cost = cost_line(find_offer(cx, number).await?.as_ref());
-    let (number, aside) = (number.as_str(), cx.account.environment().order_suffix());
-    let title = format!("Buy the phone number {number}{aside}?");
-    let preview = Preview::new(title, [("Cost", Some(cost))], String::new());
-    Ok(match describe_remaining_limits(cx).await? {
-        Some(remaining) => preview.with_uncovered("Left of the limits", remaining),
-        None => preview,
     })
 }
 

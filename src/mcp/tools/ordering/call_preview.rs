@@ -4,8 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::batch::preview::agent_fields;
-use crate::dialing::disclosure::DisclosureRules;
-use crate::dialing::order::{DialRequest, Order, describe_call_cost};
+use crate::dialing::order::{DialRequest, describe_call_cost};
 use crate::dialing::webhook_hosts::shown_host;
 use crate::mcp::confirmation::preview::Preview;
 use crate::mcp::reply::error::ToolError;
@@ -20,22 +19,20 @@ const MAX_TEXT_CHARS: usize = 32_768;
 ///
 /// # Errors
 /// The agent cannot be read.
-pub(super) async fn build_preview(
+pub(super) async fn preview_call(
     cx: &ToolContext,
     request: &DialRequest,
-    disclosure: &DisclosureRules,
-    local_times: Vec<String>,
+    call: &CallCreate,
+    local_times: &[String],
 ) -> Result<Preview, ToolError> {
-    let Order::Call(call) = &request.order else {
-        return Err(ToolError::internal("the order is not a call"));
-    };
     let agent = cx.account.api()?.get_agent(&call.agent_id).await?;
     let suffix = cx.account.environment().order_suffix();
     let title = format!("Place a phone call{suffix}?");
+    let disclosure = &cx.account.dialer()?.rules().disclosure;
     let reminder = disclosure.decide(&agent, call.instructions.as_deref());
     let fields = preview_fields(request, call, &agent, reminder.reminder());
     let covered = covered_settings(&agent).to_string();
-    Ok(Preview::new(title, fields, covered).with_local_times(&local_times))
+    Ok(Preview::new(title, fields, covered).with_local_times(local_times))
 }
 
 /// Each thing to know. Destructures without `..`: whoever adds a field decides here whether it is shown.

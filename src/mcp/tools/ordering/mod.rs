@@ -1,27 +1,32 @@
-//! What `place_call` and `purchase_number` share: check the policy, ask the human, dispatch, and map the errors.
+//! What `place_call` and `purchase_number` share: check the policy, ask the human, and dispatch.
+
+mod call_preview;
+mod purchase_preview;
+
+pub(super) use purchase_preview::find_offer;
 
 use std::time::Duration;
 
 use rmcp::model::JsonObject;
 use serde_json::Value;
 
+use self::call_preview::preview_call;
+use self::purchase_preview::preview_purchase;
 use crate::account::Environment;
 use crate::dialing::confirm::{
-    CANNOT_ASK_REMEDY, ConfirmContext, Confirmation, RECORD_REMEDY, confirmation_required,
+    ConfirmContext, ConfirmMode, Confirmation, confirmation_for_ask, confirmation_required,
 };
 use crate::dialing::ledger::ConfirmedBy;
 use crate::dialing::order::{DialRequest, Order};
 use crate::dialing::outcome::{DialError, Dialed};
-use crate::dialing::policy::{Decision, refuse_undialable};
+use crate::dialing::policy::{Decision, RuleName, refuse_undialable};
 use crate::dialing::policy_check::PolicyCheck;
-use crate::mcp::confirmation::card::{
-    self, CardAnswer, CardOutcome, CardQuestion, CardVerdict, can_ask_in_card,
-};
-use crate::mcp::confirmation::preview::{Preview, PreviewField};
-use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest, Question};
+use crate::mcp::confirmation::card::{self, CardAnswer, CardForm, CardVerdict, can_ask_in_card};
+use crate::mcp::confirmation::open_question::{OpenQuestion, Question};
+use crate::mcp::confirmation::preview::Preview;
+use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest};
 use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ErrorCode, ToolError};
-use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit};
 use crate::telemetry::metrics;
@@ -31,27 +36,8 @@ use callingbox::E164;
 pub(super) enum OrderOutcome {
     /// The order was dispatched, now or before.
     Dialed(Dialed),
-    /// The user must agree first, and the model must return the token.
-    Preview {
-        /// What to show, as text and as fields.
-        text: String,
-        fields: Vec<PreviewField>,
-        /// What to bring back.
-        token: String,
-        /// Until when.
-        expires_at: jiff::Timestamp,
-        /// Whether the card was to ask and did not appear.
-        card_is_missing: bool,
-    },
-    /// The card asks the user.
-    AskedInCard {
-        /// What to show, as text and as fields.
-        text: String,
-        fields: Vec<PreviewField>,
-        question: CardQuestion,
-        /// The order as arguments of its tool.
-        arguments: JsonObject,
-    },
+    /// The user must agree first.
+    Asked(Box<OpenQuestion>),
 }
 
 /// An order as the user answered in the card.
@@ -85,39 +71,26 @@ pub(super) trait ConfirmableTool: Tool {
 }
 
 /// Passes an order through policy, confirmation and ledger.
-///
-/// `preview` writes the text that the human reads, from the local times at the destination. It is called only if a
-/// confirmation is required, and once more after the yes, so that the order is what the human saw.
-pub(super) async fn place_order<F, P>(
+pub(super) async fn place_order(
     cx: &ToolContext,
     asked: DialRequest,
     token: Option<&str>,
-    preview: F,
-) -> Result<OrderOutcome, ToolExit>
-where
-    F: Fn(Vec<String>) -> P,
-    P: Future<Output = Result<Preview, ToolError>>,
-{
-    let ordered = confirm_and_dial(cx, asked, token, preview).await;
+) -> Result<OrderOutcome, ToolExit> {
+    let ordered = confirm_and_dial(cx, asked, token).await;
     metrics::dialing_decision(match &ordered {
         Ok(OrderOutcome::Dialed(_)) => "dispatched",
-        Ok(OrderOutcome::Preview { .. }) => "previewed",
-        Ok(OrderOutcome::AskedInCard { .. }) | Err(ToolExit::NeedsInput(_)) => "asked",
+        Ok(OrderOutcome::Asked(question)) if !question.is_in_card() => "previewed",
+        Ok(OrderOutcome::Asked(_)) | Err(ToolExit::NeedsInput(_)) => "asked",
         Err(ToolExit::Failed(error)) => error.class().as_str(),
     });
     ordered
 }
 
-async fn confirm_and_dial<F, P>(
+async fn confirm_and_dial(
     cx: &ToolContext,
     asked: DialRequest,
     token: Option<&str>,
-    preview: F,
-) -> Result<OrderOutcome, ToolExit>
-where
-    F: Fn(Vec<String>) -> P,
-    P: Future<Output = Result<Preview, ToolError>>,
-{
+) -> Result<OrderOutcome, ToolExit> {
     let dialer = cx.account.dialer()?;
     // A dispatched order is not checked or confirmed again.
     if let Some(dialed) = dialer.find_earlier(&asked).await? {
@@ -141,51 +114,28 @@ where
         }
         Confirmation::NotRequired => ConfirmedBy::NotRequired,
         Confirmation::Ask(reason) => {
-            let reason = format!("You are asked because {reason}.");
-            let question = Question { reason, preview: preview(judgment.local_times).await? };
+            let question =
+                Question::new(&reason, build_preview(cx, &asked, &judgment.local_times).await?);
             let request = ConfirmedRequest::from_order(dialer, &asked).await?;
-            let mut card_is_missing = false;
-            if token.is_none() && !cx.client.can_ask_human() && can_ask_in_card(cx, &dialer.rules())
-            {
-                match card::ask_in_card(cx, dialer, &request, &question, labels(&asked)).await? {
-                    CardOutcome::Asked(card) => {
-                        return Ok(OrderOutcome::AskedInCard {
-                            text: question.text(),
-                            fields: question.preview.fields,
-                            question: card,
-                            arguments: order_arguments(cx, &asked)?,
-                        });
-                    }
-                    CardOutcome::Missing if judgment.decision.hangs_on_model_record() => {
-                        return Err(missing_card(RECORD_REMEDY).into());
-                    }
-                    CardOutcome::Missing if dialer.rules().require_human => {
-                        return Err(missing_card(CANNOT_ASK_REMEDY).into());
-                    }
-                    CardOutcome::Missing => card_is_missing = true,
-                }
-            }
-            let confirmed_by =
-                match confirmation::ask_human(cx, dialer, &request, token, &question).await? {
-                    ConfirmOutcome::Confirmed(confirmed_by) => confirmed_by,
-                    ConfirmOutcome::Preview { token, expires_at } => {
-                        let text = question.text();
-                        let fields = question.preview.fields;
-                        return Ok(OrderOutcome::Preview {
-                            text,
-                            fields,
-                            token,
-                            expires_at,
-                            card_is_missing,
-                        });
-                    }
-                };
+            let (yes, no) = labels(&asked);
+            let form = CardForm {
+                yes,
+                no,
+                arguments: order_arguments(cx, &asked)?,
+                hangs_on_model_record: judgment.decision.hangs_on_model_record(),
+            };
+            let asking =
+                confirmation::ask_human(cx, dialer, &request, token, &question, Some(form)).await?;
+            let confirmed_by = match asking {
+                ConfirmOutcome::Confirmed(confirmed_by) => confirmed_by,
+                ConfirmOutcome::Open(open) => return Ok(OrderOutcome::Asked(Box::new(open))),
+            };
             // The human may have taken long, so the policy and the agent are checked once more.
             let judgment = dialer.check_policy(&asked).await?;
             if let Confirmation::Refuse(refusal) = demanded(&judgment) {
                 return Err(refusal.into());
             }
-            let now = preview(judgment.local_times).await?;
+            let now = build_preview(cx, &asked, &judgment.local_times).await?;
             if now.covered_text() != question.preview.covered_text() {
                 return Err(confirmation::outdated_confirmation().into());
             }
@@ -198,17 +148,12 @@ where
 
 /// Places an order as the user answered in the card. The order is checked as if it were asked for now; an answer that was
 /// given before is answered with what became of the order.
-pub(super) async fn place_answered_order<F, P>(
+pub(super) async fn place_answered_order(
     cx: &ToolContext,
     asked: DialRequest,
     answer: CardAnswer<'_>,
-    preview: F,
-) -> Result<AnsweredOrder<Dialed>, ToolExit>
-where
-    F: Fn(Vec<String>) -> P,
-    P: Future<Output = Result<Preview, ToolError>>,
-{
-    let answered = dial_as_answered(cx, asked, answer, preview).await;
+) -> Result<AnsweredOrder<Dialed>, ToolExit> {
+    let answered = dial_as_answered(cx, asked, answer).await;
     match &answered {
         Ok(AnsweredOrder::Confirmed(_)) => metrics::dialing_decision("dispatched"),
         Ok(AnsweredOrder::Declined) => metrics::dialing_decision(ErrorCode::Declined.as_str()),
@@ -218,23 +163,19 @@ where
     answered
 }
 
-async fn dial_as_answered<F, P>(
+async fn dial_as_answered(
     cx: &ToolContext,
     asked: DialRequest,
     answer: CardAnswer<'_>,
-    preview: F,
-) -> Result<AnsweredOrder<Dialed>, ToolExit>
-where
-    F: Fn(Vec<String>) -> P,
-    P: Future<Output = Result<Preview, ToolError>>,
-{
+) -> Result<AnsweredOrder<Dialed>, ToolExit> {
     let dialer = cx.account.dialer()?;
     if let Some(accepted) = card::find_earlier_answer(dialer, answer.token).await? {
         return find_answered_order(cx, asked, accepted).await;
     }
     let PolicyCheck { decision, local_times, .. } = dialer.check_policy(&asked).await?;
     // The reason is not part of what the yes covers.
-    let question = Question { reason: String::new(), preview: preview(local_times).await? };
+    let preview = build_preview(cx, &asked, &local_times).await?;
+    let question = Question { reason: String::new(), preview };
     let request = ConfirmedRequest::from_order(dialer, &asked).await?;
     let receipt_rule = asked.receipt_rule(&decision, ConfirmedBy::Card);
     let rule = decision.rule.to_string();
@@ -283,6 +224,18 @@ async fn find_answered_order(
     }
 }
 
+/// What the person reads before the order is placed, and what their yes covers.
+async fn build_preview(
+    cx: &ToolContext,
+    asked: &DialRequest,
+    local_times: &[String],
+) -> Result<Preview, ToolError> {
+    match &asked.order {
+        Order::Call(call) => preview_call(cx, asked, call, local_times).await,
+        Order::Number { number, .. } => preview_purchase(cx, number).await,
+    }
+}
+
 /// The words on the buttons of the card.
 const fn labels(order: &DialRequest) -> (&'static str, &'static str) {
     match order.order {
@@ -327,18 +280,25 @@ fn order_arguments(cx: &ToolContext, order: &DialRequest) -> Result<JsonObject, 
     Ok(arguments)
 }
 
-/// The refusal of an order that needs the user's own answer, which the card did not get.
-pub(super) fn missing_card(remedy: &str) -> ToolError {
-    let text = "this order needs the user's own answer, and the card in which they were to give it did not appear in this client. Nobody was called and nothing was bought";
-    ToolError::new(ErrorCode::RefusedByPolicy, text)
-        .with_remedy(remedy.to_owned())
-        .with_next([NextStep::person(
-            "Tell the user that this order needs their own answer, for which this client did not ask them.",
-        )])
+/// Why the user must agree to a change that is no order, if they must; that counts as what a rule marks `ask`. On a simulator
+/// whose user is never asked nothing is lost, so nothing is refused there.
+///
+/// # Errors
+/// The user cannot be asked.
+pub(super) fn reason_to_ask(cx: &ToolContext, reason: &str) -> Result<Option<String>, ToolError> {
+    let rules = cx.account.dialer()?.rules();
+    let is_simulated = cx.account.environment() == Environment::Sandbox;
+    if is_simulated && rules.confirm == ConfirmMode::Never && !rules.require_human {
+        return Ok(None);
+    }
+    let rule = RuleName::Setting(if rules.require_human { "require_human" } else { "confirm" });
+    let (reason, can_ask) = (reason.to_owned(), cx.client.can_ask_human());
+    match confirmation_for_ask(rules.confirm, rule, reason, can_ask, rules.require_human) {
+        Confirmation::NotRequired => Ok(None),
+        Confirmation::Refuse(refusal) => Err(refusal.into()),
+        Confirmation::Ask(reason) => Ok(Some(reason)),
+    }
 }
-
-/// The sentence before a preview in place of a card that did not appear.
-pub(super) const MISSING_CARD: &str = "The card in which the user was to answer did not appear. ";
 
 /// The time for the human's answer, plus the longest dispatch with its recovery.
 pub(super) fn order_deadline(cx: &ToolContext) -> Duration {
