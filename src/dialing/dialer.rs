@@ -22,6 +22,7 @@ use super::ledger::{
     RecordFilter, open_ledger,
 };
 use super::limits::OrderKind;
+use super::opt_outs::asks_not_to_be_called;
 use super::order::{DialRequest, Order, Placed};
 use super::organization::{self, UnknownAccount};
 use super::outcome::{DialError, DialResult, Dialed};
@@ -33,6 +34,8 @@ use callingbox::{AgentId, ApiClient, Call, CallId, NumberId, PageRequest};
 
 /// How long the reader of a call waits for the ledger to record the call's end.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the organization of a key is not looked up again for each call that ends, after it was not found.
+const MISSING_ACCOUNT_PERIOD: Duration = Duration::from_secs(5 * 60);
 /// How much longer a lease lasts than the work it covers.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
 
@@ -42,6 +45,8 @@ pub struct Dialer {
     pub(super) key: KeyRef,
     /// The account of the key, once it is known.
     pub(super) cached_account: Mutex<Option<AccountRef>>,
+    /// When the account of the key was last looked up and not found.
+    account_missing_at: Mutex<Option<Instant>>,
     rules: SharedRules,
     environment: Environment,
     location: LedgerLocation,
@@ -70,6 +75,7 @@ impl Dialer {
             api,
             key,
             cached_account: Mutex::default(),
+            account_missing_at: Mutex::default(),
             rules: rules.into(),
             environment,
             location,
@@ -177,11 +183,15 @@ impl Dialer {
         lease_duration(self.api.config().timeouts.total)
     }
 
-    /// Records the end of a call that the ledger knows, and of any call what its result says of calling again. A failure is only logged: the next reader of the call tries
-    /// again.
+    /// Records the end of a call that the ledger knows, and of any call what its result says of calling again. A failure is
+    /// only logged: the next reader of the call tries again.
     pub async fn record_call_end(&self, call: &Call) {
         let Some(end) = CallEnd::from_call(call) else { return };
         if self.recorded_outcomes.contains(&call.id, end) {
+            return;
+        }
+        // A key without an account has placed no call, so that nothing but an opt-out is lost.
+        if self.is_account_missing() && !asks_not_to_be_called(call) {
             return;
         }
         let record = async {
@@ -371,9 +381,17 @@ impl Dialer {
         if let Some(account) = cached.filter(|account| account.is_in_ledger(&secret)) {
             return Ok(account);
         }
-        let account = organization::find_account(ledger, &self.api, &self.key, agent).await?;
+        let found = organization::find_account(ledger, &self.api, &self.key, agent).await;
+        let is_missing = matches!(found, Err(UnknownAccount::NoAgent));
+        *self.account_missing_at.lock() = is_missing.then(Instant::now);
+        let account = found?;
         *self.cached_account.lock() = Some(account.clone());
         Ok(account)
+    }
+
+    /// Whether the account of the key was looked up and not found a short time ago.
+    fn is_account_missing(&self) -> bool {
+        self.account_missing_at.lock().is_some_and(|at| at.elapsed() < MISSING_ACCOUNT_PERIOD)
     }
 }
 

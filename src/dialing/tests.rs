@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
@@ -42,6 +43,8 @@ struct MockApi {
     /// How many lists of calls or numbers were requested.
     lists: AtomicUsize,
     posts: AtomicUsize,
+    /// How many lists of agents were requested.
+    agent_lists: AtomicUsize,
     /// The organization that the agents name.
     organization: Mutex<Option<&'static str>>,
     /// Another process, which records every open dispatch as placed while a list is requested.
@@ -64,6 +67,9 @@ impl MockApi {
         }
         let organization = *self.organization.lock();
         let agent = json!({"id": "agt_1", "org_id": organization});
+        if uri.path() == "/v1/agents" {
+            self.agent_lists.fetch_add(1, Ordering::Relaxed);
+        }
         match (uri.path(), organization) {
             ("/v1/agents", Some(_)) => return Json(json!({"data": [agent]})).into_response(),
             ("/v1/agents" | "/v1/webhook_endpoints", None) => {
@@ -99,6 +105,7 @@ impl Fixture {
             list: Mutex::new(list),
             lists: AtomicUsize::new(0),
             posts: AtomicUsize::new(0),
+            agent_lists: AtomicUsize::new(0),
             organization: Mutex::new(Some("org_1")),
             other_process: Mutex::default(),
         });
@@ -461,6 +468,40 @@ async fn without_an_organization_nothing_is_dialed_and_only_the_first_number_is_
     assert_eq!(purchases().await, 1);
     let check = fixture.dialer.check_policy(&purchase()).await.unwrap();
     assert!(matches!(check.decision.decision, Decision::Refuse(_)), "{check:?}");
+}
+
+#[tokio::test]
+async fn while_the_organization_is_not_found_only_opt_outs_look_for_it_again() {
+    let fixture = Fixture::new(placed(), empty_list(), "").await;
+    *fixture.api.organization.lock() = None;
+    let ended = |number: u32, result: Value| -> Call {
+        let call = json!({
+            "id": format!("call_{number}"), "status": "completed", "to_number": "+14155550100",
+            "result_status": "completed", "result": result,
+        });
+        serde_json::from_value(call).unwrap()
+    };
+    let record = async |call: Call| {
+        fixture.dialer.record_call_end(&call).await;
+        fixture.api.agent_lists.load(Ordering::Relaxed)
+    };
+    assert_eq!(record(ended(1, json!({}))).await, 1);
+    assert_eq!(record(ended(1, json!({}))).await, 1);
+    assert_eq!(record(ended(2, json!({}))).await, 1);
+    let asks = ended(3, json!({"do_not_call": true}));
+    assert_eq!(record(asks.clone()).await, 2);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(5 * 60)).await;
+    tokio::time::resume();
+    assert_eq!(record(ended(1, json!({}))).await, 3);
+
+    // An order looks for it each time, and from then on everything is recorded.
+    *fixture.api.organization.lock() = Some("org_1");
+    fixture.dial().await.unwrap();
+    let lists = record(asks).await;
+    assert_eq!(record(ended(2, json!({}))).await, lists);
+    let refused = fixture.dial().await.unwrap_err();
+    assert!(matches!(refused, DialError::Refused(_)), "{refused}");
 }
 
 #[tokio::test]
