@@ -20,6 +20,8 @@ pub(super) const VERSION: i64 = 3;
 
 /// How long a process waits for the others.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// More than the ledger has: SQLite compiles each statement once for each connection.
+const MAX_CACHED_STATEMENTS: usize = 64;
 /// The pause between two attempts, where SQLite does not wait.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -101,6 +103,7 @@ fn try_open(path: &Path, environment: Environment) -> Result<Opened, LedgerError
     let file = identify(path);
     let mut db = Connection::open(path).map_err(|error| cannot_open(error.to_string()))?;
     db.busy_timeout(LOCK_TIMEOUT).map_err(|error| cannot_open(error.to_string()))?;
+    db.set_prepared_statement_cache_capacity(MAX_CACHED_STATEMENTS);
     match prepare(&mut db, path, environment) {
         Ok(Prepared::Ready) => Ok(Opened::Ready(db)),
         Ok(Prepared::Older(version)) => move_aside(db, path, file, version)
