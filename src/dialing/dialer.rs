@@ -22,7 +22,6 @@ use super::ledger::{
     RecordFilter, open_ledger,
 };
 use super::limits::OrderKind;
-use super::opt_outs::asks_not_to_be_called;
 use super::order::{DialRequest, Order, Placed};
 use super::organization::{self, UnknownAccount};
 use super::outcome::{DialError, DialResult, Dialed};
@@ -30,10 +29,8 @@ use super::recorded_outcomes::RecordedOutcomes;
 use super::rules::{DialingRules, SharedRules};
 use super::search;
 use callingbox::MilliCents;
-use callingbox::{AgentId, ApiClient, Call, CallId, NumberId, PageRequest};
+use callingbox::{AgentId, ApiClient, CallId, NumberId, PageRequest};
 
-/// How long the reader of a call waits for the ledger to record the call's end.
-const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the organization of a key is not looked up again for each call that ends, after it was not found.
 const MISSING_ACCOUNT_PERIOD: Duration = Duration::from_secs(5 * 60);
 /// How much longer a lease lasts than the work it covers.
@@ -52,7 +49,7 @@ pub struct Dialer {
     location: LedgerLocation,
     clock: DialingClock,
     ledger: OnceCell<Arc<dyn Ledger>>,
-    recorded_outcomes: RecordedOutcomes,
+    pub(super) recorded_outcomes: RecordedOutcomes,
     pub(super) tasks: TaskTracker,
     batches: BatchTable,
     /// Counts the opt-outs that this process has recorded.
@@ -181,32 +178,6 @@ impl Dialer {
     /// How long the lease for a request lasts.
     pub(super) fn request_lease(&self) -> SignedDuration {
         lease_duration(self.api.config().timeouts.total)
-    }
-
-    /// Records the end of a call that the ledger knows, and of any call what its result says of calling again. A failure is
-    /// only logged: the next reader of the call tries again.
-    pub async fn record_call_end(&self, call: &Call) {
-        let Some(end) = CallEnd::from_call(call) else { return };
-        if self.recorded_outcomes.contains(&call.id, end) {
-            return;
-        }
-        // A key without an account has placed no call, so that nothing but an opt-out is lost.
-        if self.is_account_missing() && !asks_not_to_be_called(call) {
-            return;
-        }
-        let record = async {
-            let account = self.account().await?;
-            let ledger = self.ledger().await?.as_ref();
-            self.record_result(ledger, &account, call, end).await?;
-            Ok::<(), UnknownAccount>(())
-        };
-        match tokio::time::timeout(RECORD_TIMEOUT, record).await {
-            Ok(Ok(_)) => self.recorded_outcomes.insert(call.id.clone(), end),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "could not record the end of a call in the ledger")
-            }
-            Err(_) => tracing::warn!("recording the end of a call in the ledger timed out"),
-        }
     }
 
     /// Records that an order was placed. If that fails, the order is still placed, so the failure is only logged.
@@ -390,7 +361,7 @@ impl Dialer {
     }
 
     /// Whether the account of the key was looked up and not found a short time ago.
-    fn is_account_missing(&self) -> bool {
+    pub(super) fn is_account_missing(&self) -> bool {
         self.account_missing_at.lock().is_some_and(|at| at.elapsed() < MISSING_ACCOUNT_PERIOD)
     }
 }

@@ -2,6 +2,7 @@
 //! to call them. The checks that count are in the atomic steps of the ledger; those here answer before a person is asked.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -21,6 +22,8 @@ use callingbox::{Call, CallDirection, CallId, E164, Error, ErrorKind, ResultStat
 
 /// The result field of an agent that says whether the person asked not to be called again.
 pub const RESULT_FIELD: &str = "do_not_call";
+/// How long the reader of a call waits for the ledger to record the call's end.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many results of earlier calls are read before a number is dialed.
 const MAX_READ_BEFORE_DIALING: u32 = 5;
 /// Why a row of a batch is refused.
@@ -120,6 +123,32 @@ impl Dialer {
     #[must_use]
     pub fn opt_out_version(&self) -> u64 {
         self.opt_out_version.load(Ordering::Relaxed)
+    }
+
+    /// Records the end of a call that the ledger knows, and of any call what its result says of calling again. A failure is
+    /// only logged: the next reader of the call tries again.
+    pub async fn record_call_end(&self, call: &Call) {
+        let Some(end) = CallEnd::from_call(call) else { return };
+        if self.recorded_outcomes.contains(&call.id, end) {
+            return;
+        }
+        // A key without an account has placed no call, so that nothing but an opt-out is lost.
+        if self.is_account_missing() && !asks_not_to_be_called(call) {
+            return;
+        }
+        let record = async {
+            let account = self.account().await?;
+            let ledger = self.ledger().await?.as_ref();
+            self.record_result(ledger, &account, call, end).await?;
+            Ok::<(), UnknownAccount>(())
+        };
+        match tokio::time::timeout(RECORD_TIMEOUT, record).await {
+            Ok(Ok(_)) => self.recorded_outcomes.insert(call.id.clone(), end),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "could not record the end of a call in the ledger")
+            }
+            Err(_) => tracing::warn!("recording the end of a call in the ledger timed out"),
+        }
     }
 
     /// Records the end of a call that the ledger knows, and first what its result says of calling again.
