@@ -336,8 +336,7 @@ impl ApiClient {
     /// # Errors
     /// [`Error`] if no readable list comes back.
     pub async fn list_agents(&self, r#type: Option<AgentType>) -> Result<Page<Agent>, Error> {
-        let query: Vec<_> = r#type.map(|t| ("type", t.as_str().to_owned())).into_iter().collect();
-        self.get(ApiOperation::ListAgents, &[], &query).await?.page()
+        self.get(ApiOperation::ListAgents, &[], &[("type", r#type)]).await?.page()
     }
 
     /// Creates an agent (`POST /v1/agents`).
@@ -353,7 +352,7 @@ impl ApiClient {
     /// # Errors
     /// [`Error`] if there is no such agent, or no readable response comes back.
     pub async fn get_agent(&self, id: &AgentId) -> Result<Agent, Error> {
-        self.get(ApiOperation::GetAgent, &[id.as_str()], &[]).await?.record()
+        self.get(ApiOperation::GetAgent, &[id.as_str()], &()).await?.record()
     }
 
     /// Changes an agent (`PATCH /v1/agents/{id}`). Live calls keep the agent as it was when they began.
@@ -372,7 +371,7 @@ impl ApiClient {
     /// [`Error`] if the API rejects the request, or no response comes back.
     pub async fn archive_agent(&self, id: &AgentId) -> Result<Option<Agent>, Error> {
         match self.send(ApiOperation::ArchiveAgent, &[id.as_str()]).await {
-            Ok(response) => Ok(response.record_opt()),
+            Ok(response) => Ok(response.record().ok()),
             Err(error) if error.is_repeated_delete() => Ok(None),
             Err(error) => Err(error),
         }

@@ -360,7 +360,7 @@ impl ApiClient {
     /// # Errors
     /// [`Error`] if no readable list comes back.
     pub async fn list_calls(&self, page: &PageRequest) -> Result<Page<Call>, Error> {
-        self.get(ApiOperation::ListCalls, &[], &page.to_query()).await?.page()
+        self.get(ApiOperation::ListCalls, &[], page).await?.page()
     }
 
     /// Fetches a call (`GET /v1/calls/{id}`).
@@ -368,7 +368,7 @@ impl ApiClient {
     /// # Errors
     /// [`Error`] if there is no such call, or no readable response comes back.
     pub async fn get_call(&self, id: &CallId) -> Result<Call, Error> {
-        self.get(ApiOperation::GetCall, &[id.as_str()], &[]).await?.record()
+        self.get(ApiOperation::GetCall, &[id.as_str()], &()).await?.record()
     }
 
     /// Fetches the transcript of a call as it is now (`GET /v1/calls/{id}/transcript`).
@@ -376,6 +376,6 @@ impl ApiClient {
     /// # Errors
     /// [`Error`] if there is no such call, or no readable response comes back.
     pub async fn get_transcript(&self, id: &CallId) -> Result<Transcript, Error> {
-        self.get(ApiOperation::GetTranscript, &[id.as_str()], &[]).await?.record()
+        self.get(ApiOperation::GetTranscript, &[id.as_str()], &()).await?.record()
     }
 }

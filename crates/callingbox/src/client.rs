@@ -17,7 +17,7 @@ use crate::error::{Effect, Error, ErrorKind};
 use crate::ids::MAX_ID_LENGTH;
 use crate::operation::ApiOperation;
 use crate::response::ApiResponse;
-use crate::retry::{self, FailedAttempt, RetryDecision};
+use crate::retry::{FailedAttempt, wait_before_retry};
 use crate::send_guard::SendGuard;
 use crate::transport::{Request, ServerTime, Transport};
 
@@ -63,7 +63,7 @@ impl ApiClient {
         &self,
         operation: ApiOperation,
         ids: &[&str],
-        query: &[(&'static str, String)],
+        query: &impl Serialize,
     ) -> Result<ApiResponse, Error> {
         self.execute(self.build_request(operation, ids, query, None)?).await
     }
@@ -73,7 +73,7 @@ impl ApiClient {
         operation: ApiOperation,
         ids: &[&str],
     ) -> Result<ApiResponse, Error> {
-        self.execute(self.build_request(operation, ids, &[], None)?).await
+        self.execute(self.build_request(operation, ids, &(), None)?).await
     }
 
     pub(crate) async fn send_json(
@@ -93,10 +93,8 @@ impl ApiClient {
         body: &impl Serialize,
         guard: Option<SendGuard>,
     ) -> Result<ApiResponse, Error> {
-        let body = serde_json::to_vec(body).map_err(|error| {
-            Error::new(operation, ErrorKind::Unsendable { detail: error.to_string() })
-        })?;
-        let request = self.build_request(operation, ids, &[], Some(body.into()))?;
+        let body = serde_json::to_vec(body).map_err(|error| unsendable(operation, &error))?;
+        let request = self.build_request(operation, ids, &(), Some(body.into()))?;
         self.execute(Request { guard, ..request }).await
     }
 
@@ -104,15 +102,15 @@ impl ApiClient {
         &self,
         operation: ApiOperation,
         ids: &[&str],
-        query: &[(&'static str, String)],
+        query: &impl Serialize,
         body: Option<Bytes>,
     ) -> Result<Request, Error> {
         let path = build_path(operation, ids);
         let url = path.and_then(|path| self.inner.config.base_url.join(&path));
         let mut url = url.ok_or_else(|| invalid_id(operation))?;
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
+        let query =
+            serde_urlencoded::to_string(query).map_err(|error| unsendable(operation, &error))?;
+        url.set_query(Some(&query).filter(|query| !query.is_empty()).map(String::as_str));
         Ok(Request { operation, url, body, guard: None })
     }
 
@@ -140,9 +138,9 @@ impl ApiClient {
                 retry_after: error.retry_after(),
                 remaining: deadline.remaining(),
             };
-            match retry::decide(&attempt, &config.retry, rand::random()) {
-                RetryDecision::Stop => return Err(error),
-                RetryDecision::RetryAfter(wait) => tokio::time::sleep(wait).await,
+            match wait_before_retry(&attempt, &config.retry, rand::random()) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(error),
             }
             if deadline.remaining().is_zero() {
                 return Err(error);
@@ -242,6 +240,10 @@ fn build_path(operation: ApiOperation, ids: &[&str]) -> Option<String> {
         path.extend(utf8_percent_encode(id, PATH_SEGMENT));
     }
     Some(path)
+}
+
+fn unsendable(operation: ApiOperation, error: &impl ToString) -> Error {
+    Error::new(operation, ErrorKind::Unsendable { detail: error.to_string() })
 }
 
 /// The error for an id that no record can have. Nothing is sent, because the request could reach another path.

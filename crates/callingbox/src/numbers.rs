@@ -114,7 +114,8 @@ impl AvailableNumber {
 }
 
 /// A search for numbers for sale. Absent fields are not sent.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[skip_serializing_none]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct NumberSearch {
     /// The country, as an ISO 3166-1 alpha-2 code; `US` if absent.
     pub country_code: Option<String>,
@@ -137,7 +138,7 @@ impl ApiClient {
     /// # Errors
     /// [`Error`] if no readable list comes back.
     pub async fn list_numbers(&self, page: &PageRequest) -> Result<Page<PhoneNumber>, Error> {
-        self.get(ApiOperation::ListNumbers, &[], &page.to_query()).await?.page()
+        self.get(ApiOperation::ListNumbers, &[], page).await?.page()
     }
 
     /// Lists numbers for sale (`GET /v1/numbers/available`). The list has no further pages.
@@ -148,16 +149,7 @@ impl ApiClient {
         &self,
         search: &NumberSearch,
     ) -> Result<Page<AvailableNumber>, Error> {
-        let query: Vec<_> = [
-            ("country_code", search.country_code.clone()),
-            ("area_code", search.area_code.clone()),
-            ("number_type", search.number_type.map(|t| t.as_str().to_owned())),
-            ("limit", search.limit.map(|limit| limit.to_string())),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect();
-        self.get(ApiOperation::SearchNumbers, &[], &query).await?.page()
+        self.get(ApiOperation::SearchNumbers, &[], search).await?.page()
     }
 
     /// Buys a number (`POST /v1/numbers/purchase`). Its price is charged immediately.

@@ -1,23 +1,28 @@
 //! Pages of lists: how they are requested, and the three forms in which they come back.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Where a page begins, and in which direction the list is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum PageCursor {
     /// With items that are older than the one with this id.
+    #[serde(rename = "starting_after")]
     After(String),
     /// With items that are newer than the one with this id, the nearest page first.
+    #[serde(rename = "ending_before")]
     Before(String),
 }
 
 /// Which page of a list to fetch. Within a page the newest item is the first.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct PageRequest {
     /// The number of items, 1 to 100; the API chooses if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u8>,
     /// Where the page begins; at the newest item if absent.
+    #[serde(flatten)]
     pub cursor: Option<PageCursor>,
 }
 
@@ -26,19 +31,6 @@ impl PageRequest {
     #[must_use]
     pub fn with_limit(limit: u8) -> Self {
         Self { limit: Some(limit), cursor: None }
-    }
-
-    pub(crate) fn to_query(&self) -> Vec<(&'static str, String)> {
-        let mut query = Vec::new();
-        if let Some(limit) = self.limit {
-            query.push(("limit", limit.to_string()));
-        }
-        match &self.cursor {
-            Some(PageCursor::After(id)) => query.push(("starting_after", id.clone())),
-            Some(PageCursor::Before(id)) => query.push(("ending_before", id.clone())),
-            None => {}
-        }
-        query
     }
 }
 

@@ -7,9 +7,12 @@ use tokio::time::Instant;
 use crate::client::ApiClient;
 use crate::error::Error;
 use crate::operation::ApiOperation;
+use crate::page::PageRequest;
 
 /// A list that every key may read.
 const OPERATION: ApiOperation = ApiOperation::ListNumbers;
+
+const ONE_ITEM: PageRequest = PageRequest { limit: Some(1), cursor: None };
 
 /// The result of [`ApiClient::probe`].
 #[derive(Debug)]
@@ -36,16 +39,12 @@ impl ApiClient {
     /// # Errors
     /// [`Error`] if the API does not accept the key, or no list comes back.
     pub async fn check_key(&self) -> Result<(), Error> {
-        self.get(OPERATION, &[], &one_item()).await?.page::<Value>().map(drop)
+        self.get(OPERATION, &[], &ONE_ITEM).await?.page::<Value>().map(drop)
     }
 
     async fn probe_once(&self) -> Result<(), Error> {
-        let request = self.build_request(OPERATION, &[], &one_item(), None)?;
+        let request = self.build_request(OPERATION, &[], &ONE_ITEM, None)?;
         let deadline = Instant::now() + self.config().timeouts.request;
         self.attempt(&request, deadline).await?.page::<Value>().map(drop)
     }
-}
-
-fn one_item() -> [(&'static str, String); 1] {
-    [("limit", "1".to_owned())]
 }

@@ -38,11 +38,6 @@ impl ApiResponse {
         self.record().and_then(|record| if is_match(&record) { Ok(record) } else { Err(no_match) })
     }
 
-    /// Reads a record if there is one.
-    pub(crate) fn record_opt<T: DeserializeOwned>(self) -> Option<T> {
-        self.record().ok()
-    }
-
     /// Reads a list in any of its forms. A list none of whose items can be read is an error and not an empty list.
     pub(crate) fn page<T: DeserializeOwned>(self) -> Result<Page<T>, Error> {
         let page =

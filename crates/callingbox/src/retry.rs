@@ -41,25 +41,20 @@ impl RetryPolicy {
     pub const NEVER: Self = Self { max_attempts: 1, base: Duration::ZERO, ceiling: Duration::ZERO };
 }
 
-/// What to do after a failed attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RetryDecision {
-    /// Return the error.
-    Stop,
-    /// Make another attempt after this wait.
-    RetryAfter(Duration),
-}
-
-/// Decides whether to make another attempt. `jitter` is a random number from 0 to 1.
+/// The wait before another attempt; `None` if none is made. `jitter` is a random number from 0 to 1.
 ///
 /// A request that is not idempotent is only repeated if it was certainly not sent (the host was not found, no connection
 /// was made) or if the response says that nothing was done (429). A 503 does not say so, with or without `Retry-After`:
 /// proxies send it too, about a slow server that has the request already. The wait is exponential with full jitter. A
 /// `Retry-After` is respected in full, with a jitter of at most `base` so that many clients do not return at the same
 /// time. A wait that would pass the deadline is not begun.
-pub(crate) fn decide(attempt: &FailedAttempt, policy: &RetryPolicy, jitter: f64) -> RetryDecision {
+pub(crate) fn wait_before_retry(
+    attempt: &FailedAttempt,
+    policy: &RetryPolicy,
+    jitter: f64,
+) -> Option<Duration> {
     if attempt.number >= policy.max_attempts || !is_repeatable(attempt) {
-        return RetryDecision::Stop;
+        return None;
     }
     let doublings = attempt.number.saturating_sub(1).min(16);
     let backoff = policy.base.saturating_mul(1 << doublings).min(policy.ceiling);
@@ -68,7 +63,7 @@ pub(crate) fn decide(attempt: &FailedAttempt, policy: &RetryPolicy, jitter: f64)
         Some(asked) => asked.saturating_add(policy.base.mul_f64(jitter)),
         None => backoff.mul_f64(jitter),
     };
-    if wait < attempt.remaining { RetryDecision::RetryAfter(wait) } else { RetryDecision::Stop }
+    (wait < attempt.remaining).then_some(wait)
 }
 
 /// Whether the outcome allows another attempt.
@@ -151,33 +146,33 @@ mod tests {
         ];
         for (outcome, retry_after, idempotent, once) in table {
             for (is_idempotent, expected) in [(true, idempotent), (false, once)] {
-                let decision = decide(&first(is_idempotent, outcome, retry_after), &POLICY, 0.5);
-                let repeated = matches!(decision, RetryDecision::RetryAfter(_));
-                assert_eq!(repeated, expected, "{is_idempotent} {outcome:?} {retry_after:?}");
+                let attempt = first(is_idempotent, outcome, retry_after);
+                let wait = wait_before_retry(&attempt, &POLICY, 0.5);
+                assert_eq!(wait.is_some(), expected, "{is_idempotent} {outcome:?} {retry_after:?}");
             }
         }
     }
 
     #[test]
     fn waits_grow_within_the_deadline() {
-        let ms = |ms| RetryDecision::RetryAfter(Duration::from_millis(ms));
+        let ms = |ms| Some(Duration::from_millis(ms));
         let table = [
-            // attempt, Retry-After in s, remaining s, jitter, decision
+            // attempt, Retry-After in s, remaining s, jitter, wait
             (1, None, 30, 1.0, ms(500)),
             (1, None, 30, 0.0, ms(0)),
             (1, None, 30, 0.5, ms(250)),
             (2, None, 30, 1.0, ms(1_000)),
             (3, None, 30, 1.0, ms(2_000)),
-            (4, None, 30, 1.0, RetryDecision::Stop),
-            (5, None, 30, 1.0, RetryDecision::Stop),
-            (3, None, 2, 1.0, RetryDecision::Stop),
+            (4, None, 30, 1.0, None),
+            (5, None, 30, 1.0, None),
+            (3, None, 2, 1.0, None),
             (3, None, 3, 1.0, ms(2_000)),
             (1, Some(0), 30, 0.0, ms(0)),
             (1, Some(20), 30, 0.0, ms(20_000)),
             (1, Some(20), 30, 1.0, ms(20_500)),
-            (1, Some(30), 30, 0.0, RetryDecision::Stop),
-            (1, Some(u64::MAX), 30, 1.0, RetryDecision::Stop),
-            (1, None, 0, 0.0, RetryDecision::Stop),
+            (1, Some(30), 30, 0.0, None),
+            (1, Some(u64::MAX), 30, 1.0, None),
+            (1, None, 0, 0.0, None),
             (1, None, 30, f64::NAN, ms(500)),
             (1, None, 30, 7.0, ms(500)),
             (1, None, 30, -7.0, ms(0)),
@@ -188,7 +183,11 @@ mod tests {
                 remaining: Duration::from_secs(remaining),
                 ..first(true, Status(503), retry_after)
             };
-            assert_eq!(decide(&attempt, &POLICY, jitter), expected, "{attempt:?} {jitter}");
+            assert_eq!(
+                wait_before_retry(&attempt, &POLICY, jitter),
+                expected,
+                "{attempt:?} {jitter}"
+            );
         }
     }
 
@@ -197,7 +196,7 @@ mod tests {
         let patient = RetryPolicy { max_attempts: u32::MAX, ..POLICY };
         for number in [5, 6, 40, u32::MAX - 1] {
             let attempt = FailedAttempt { number, ..first(true, Status(500), None) };
-            assert_eq!(decide(&attempt, &patient, 1.0), RetryDecision::RetryAfter(patient.ceiling));
+            assert_eq!(wait_before_retry(&attempt, &patient, 1.0), Some(patient.ceiling));
         }
     }
 

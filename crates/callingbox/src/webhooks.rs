@@ -212,7 +212,8 @@ impl fmt::Debug for WebhookUpdate {
 }
 
 /// Which deliveries to list. Absent fields are not sent.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[skip_serializing_none]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct DeliveryFilter {
     /// Only those to this endpoint.
     pub endpoint_id: Option<EndpointId>,
@@ -238,7 +239,7 @@ impl ApiClient {
     /// # Errors
     /// [`Error`] if no readable list comes back.
     pub async fn list_webhooks(&self) -> Result<Page<WebhookEndpoint>, Error> {
-        self.get(ApiOperation::ListWebhooks, &[], &[]).await?.page()
+        self.get(ApiOperation::ListWebhooks, &[], &()).await?.page()
     }
 
     /// Fetches an endpoint (`GET /v1/webhook_endpoints/{id}`).
@@ -246,7 +247,7 @@ impl ApiClient {
     /// # Errors
     /// [`Error`] if there is no such endpoint, or no readable response comes back.
     pub async fn get_webhook(&self, id: &EndpointId) -> Result<WebhookEndpoint, Error> {
-        self.get(ApiOperation::GetWebhook, &[id.as_str()], &[]).await?.record()
+        self.get(ApiOperation::GetWebhook, &[id.as_str()], &()).await?.record()
     }
 
     /// Changes an endpoint (`PATCH /v1/webhook_endpoints/{id}`).
@@ -293,16 +294,7 @@ impl ApiClient {
         &self,
         filter: &DeliveryFilter,
     ) -> Result<Page<WebhookDelivery>, Error> {
-        let query: Vec<_> = [
-            ("endpoint_id", filter.endpoint_id.as_ref().map(ToString::to_string)),
-            ("call_id", filter.call_id.as_ref().map(ToString::to_string)),
-            ("status", filter.status.map(|status| status.as_str().to_owned())),
-            ("limit", filter.limit.map(|limit| limit.to_string())),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect();
-        self.get(ApiOperation::ListWebhookDeliveries, &[], &query).await?.page()
+        self.get(ApiOperation::ListWebhookDeliveries, &[], filter).await?.page()
     }
 
     /// Fetches a delivery (`GET /v1/webhook_deliveries/{id}`).
@@ -310,7 +302,7 @@ impl ApiClient {
     /// # Errors
     /// [`Error`] if there is no such delivery, or no readable response comes back.
     pub async fn get_webhook_delivery(&self, id: &DeliveryId) -> Result<WebhookDelivery, Error> {
-        self.get(ApiOperation::GetWebhookDelivery, &[id.as_str()], &[]).await?.record()
+        self.get(ApiOperation::GetWebhookDelivery, &[id.as_str()], &()).await?.record()
     }
 
     /// Sends a delivery again under the same id (`POST /v1/webhook_deliveries/{id}/redeliver`).
