@@ -17,11 +17,6 @@ class BenchError(Exception):
     """A server ended or answered in a way that cannot be measured."""
 
 
-def request(number, method, params):
-    message = {"jsonrpc": "2.0", "method": method, "params": params}
-    return message if number is None else message | {"id": number}
-
-
 def last_event(response):
     """The data of the last event of an SSE response, or the response itself."""
     data = [line[5:] for line in response.splitlines() if line.startswith(b"data:") and line[5:].strip()]
@@ -130,6 +125,7 @@ class McpClient:
     """The part that does not depend on the transport."""
 
     number = 0
+    meta = {}
 
     def prepare_call(self, tool, arguments):
         """Builds the bytes of the call, all but its id."""
@@ -139,7 +135,8 @@ class McpClient:
         self.before, self.after = f'{before}"id": '.encode(), after.encode()
 
     def build_request(self, number, method, params):
-        return request(number, method, params)
+        message = {"jsonrpc": "2.0", "method": method, "params": params | self.meta}
+        return message if number is None else message | {"id": number}
 
     async def call(self):
         self.number += 1
@@ -160,7 +157,7 @@ class McpClient:
     async def initialize(self):
         params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT_INFO}
         await self.send_request("initialize", params)
-        await self.notify(json.dumps(request(None, "notifications/initialized", {})).encode())
+        await self.notify(json.dumps(self.build_request(None, "notifications/initialized", {})).encode())
 
     async def list_tools(self):
         tools, params = [], {}
@@ -263,14 +260,13 @@ class StatelessClient(SessionClient):
     """POST /mcp without a session (2026-07-28)."""
 
     headers = "mcp-protocol-version: 2026-07-28\r\n"
-
-    def build_request(self, number, method, params):
-        meta = {
+    meta = {
+        "_meta": {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientInfo": CLIENT_INFO,
             "io.modelcontextprotocol/clientCapabilities": {},
         }
-        return request(number, method, params | {"_meta": meta})
+    }
 
     def method_headers(self, method):
         name = f"mcp-name: {self.tool}\r\n" if method == "tools/call" else ""

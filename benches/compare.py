@@ -3,7 +3,7 @@
 
     python3 benches/compare.py             everything; installs the other servers below target/bench
     python3 benches/compare.py --quick     this server alone, in seconds
-    python3 benches/compare.py --only stdio,http-2026 --json figures.json
+    python3 benches/compare.py --json figures.json
 
 All servers read the same call from the same canned API (upstream.rs), driven by this process (clients.py). They take
 turns in rounds, so that a slow moment of the machine affects all of them, and each figure is the median of the rounds.
@@ -17,24 +17,17 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from clients import BenchError
-from servers import CALL_ID, OTHERS, OURS, NotInstalled, built_binary, canned_upstream, log, resident_bytes, started
+from servers import CALL_ID, OTHERS, OURS, built_binary, canned_upstream, log, resident_bytes, started
 
 CONCURRENCY = 50
 
-
-@dataclass(frozen=True)
-class Sizes:
-    starts: int
-    rounds: int
-    calls: int  # one after the other, in each round
-    seconds: float  # of concurrent calls, in each round
-
-
+# In each round, so many calls one after the other, and so many seconds of concurrent ones.
+Sizes = namedtuple("Sizes", "starts rounds calls seconds")
 FULL = Sizes(starts=5, rounds=5, calls=500, seconds=2.0)
 QUICK = Sizes(starts=2, rounds=2, calls=50, seconds=0.3)
 
@@ -88,7 +81,7 @@ async def measure(names, binary, upstream, sizes):
                 await clients[name].check_call(CALL_ID)
                 await count_calls(clients[name], sizes.seconds / 2)
                 rounds[name] = ([], [])
-            except (BenchError, NotInstalled, OSError, TimeoutError, subprocess.SubprocessError) as error:
+            except (BenchError, OSError, TimeoutError, subprocess.SubprocessError) as error:
                 figures[name] = {"skipped": f"{type(error).__name__}: {error}"}
                 clients.pop(name, None)
         for number in range(sizes.rounds):
@@ -123,51 +116,22 @@ def format_table(figures):
     return "\n".join(lines)
 
 
-def find_goals(figures):
-    """Each goal whose servers were measured: its name, the figure, the bound, and whether it is met."""
-    measured = {name: of for name, of in figures.items() if "skipped" not in of}
-    others = {name: of for name, of in measured.items() if name in OTHERS}
-    over_http = {name: of for name, of in others.items() if name.endswith("-http")}
-    goals = []
-
-    def add(goal, value, bound, met):
-        goals.append({"goal": goal, "value": round(value, 3), "bound": bound, "met": met})
-
-    if "stdio" in measured:
-        add("idle memory over stdio, MB", measured["stdio"]["idle_mb"], "at most 16", measured["stdio"]["idle_mb"] <= 16)
-    if "http-2026" in measured and over_http:
-        ratio = measured["http-2026"]["calls_per_second"] / max(of["calls_per_second"] for of in over_http.values())
-        add("calls/s over /mcp / the best other server over HTTP", ratio, "at least 5", ratio >= 5)
-    if "stdio" in measured and others:
-        ratio = measured["stdio"]["start_ms"] / min(of["start_ms"] for of in others.values())
-        add("start over stdio / the fastest other server", ratio, "at most 0.05", ratio <= 0.05)
-        ratio = measured["stdio"]["list_bytes"] / min(of["list_bytes"] for of in others.values())
-        add("size of tools/list / the smallest other server", ratio, "at most 1", ratio <= 1)
-    return goals
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="this server alone, in seconds")
-    parser.add_argument("--only", metavar="NAMES", help="of: " + ",".join([*OURS, *OTHERS]))
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file")
     parser.add_argument("--binary", metavar="FILE", type=Path, help="measure this program; default: build it")
     options = parser.parse_args()
-    names = options.only.split(",") if options.only else [*OURS, *([] if options.quick else OTHERS)]
-    if unknown := set(names) - {*OURS, *OTHERS}:
-        parser.error("unknown: " + ", ".join(sorted(unknown)))
+    names = [*OURS, *([] if options.quick else OTHERS)]
     binary = built_binary(options.binary)
     with canned_upstream() as upstream:
         figures = asyncio.run(measure(names, binary, upstream, QUICK if options.quick else FULL))
-    goals = find_goals(figures)
     print(format_table(figures))
     for name, of in figures.items():
         if "skipped" in of:
             print(f"skipped {name}: {of['skipped']}")
-    for goal in goals:
-        print(f"{'met' if goal['met'] else 'NOT MET'}: {goal['goal']}: {goal['value']} ({goal['bound']})")
     if options.json:
-        options.json.write_text(json.dumps({"servers": figures, "goals": goals}, indent=2) + "\n")
+        options.json.write_text(json.dumps({"servers": figures}, indent=2) + "\n")
     # Another server may be missing, this one may not.
     sys.exit(any("skipped" in of and name in OURS for name, of in figures.items()))
 

@@ -28,10 +28,6 @@ TIMEOUT = 60
 HTTP = ["http", "--listen", "127.0.0.1:0", "--requests-per-second", "1000000"]
 
 
-class NotInstalled(Exception):
-    """A server that cannot be installed here, and the reason."""
-
-
 def log(text):
     print(text, file=sys.stderr, flush=True)
 
@@ -39,7 +35,7 @@ def log(text):
 def run(*command):
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=600)
     if done.returncode:
-        raise NotInstalled(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
+        raise BenchError(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
 
 
 def unused_address():
@@ -54,11 +50,8 @@ from fastmcp import FastMCP
 spec, url, key, *address = sys.argv[1:]
 client = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"})
 server = FastMCP.from_openapi(openapi_spec=json.load(open(spec)), client=client, name="tel")
-if address:
-    host, port = address[0].split(":")
-    server.run(transport="http", host=host, port=int(port), show_banner=False)
-else:
-    server.run(show_banner=False)
+host, _, port = "".join(address).partition(":")
+server.run(show_banner=False, **({"transport": "http", "host": host, "port": int(port)} if address else {}))
 """
 
 
@@ -164,17 +157,9 @@ async def started(name, binary, upstream, extra=()):
 
 
 def resident_bytes(pid):
-    """Resident memory of a process and its descendants."""
-    total = 0
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                total += int(line.split()[1]) * 1024
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            total += sum(resident_bytes(int(child)) for child in (task / "children").read_text().split())
-    except FileNotFoundError:
-        pass  # The process ended in the meantime.
-    return total
+    """Resident memory of a started server and its descendants, which are one session."""
+    sizes = subprocess.run(["ps", "-o", "rss=", "-s", str(pid)], capture_output=True, text=True).stdout
+    return sum(map(int, sizes.split())) * 1024
 
 
 @contextmanager

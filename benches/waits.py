@@ -89,5 +89,4 @@ def main():
     sys.exit(bool(excess and options.check))
 
 
-if __name__ == "__main__":
-    main()
+main()
