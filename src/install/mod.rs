@@ -26,7 +26,7 @@ pub use client_app::{ClientApp, ClientFile, InstallScope, Machine};
 pub use entry::{KeyDelivery, ServerEntry};
 pub use file::{store_key, write_new, write_private};
 pub use program::{
-    LastingPath, OutdatedProgram, PackageRunner, ProgramCopies, ProgramPlace, ProgramVersion,
+    LastingPath, OutdatedProgram, PackageRunner, ProgramCopies, ProgramPlace, this_version,
 };
 
 /// Why a client's configuration was not changed.

@@ -2,10 +2,11 @@
 //! that they empty, so a program from one is copied to a folder of the user's, one folder for each version, because
 //! Windows cannot replace a program that runs. Knows no client.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use semver::Version;
 
 use super::{InstallError, file};
 use crate::config::UserFolders;
@@ -47,7 +48,7 @@ pub enum ProgramPlace {
     /// It stays until its user removes it.
     Permanent,
     /// The copy of this version, which `install` made.
-    Copy(ProgramVersion),
+    Copy(Version),
     Cache(PackageRunner),
     /// The folder of a bundle that Claude Desktop unpacked.
     Bundle,
@@ -119,60 +120,11 @@ fn fits(name: &str, pattern: &str, os: Os) -> bool {
     }
 }
 
-/// A version, in the order of releases.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProgramVersion(String);
-
-impl ProgramVersion {
-    /// That of the running program.
-    #[must_use]
-    pub fn this() -> Self {
-        Self(VERSION.to_owned())
-    }
-
-    /// `None` for a name that is not a version.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let version = Self(text.to_owned());
-        version.numbers().is_some().then_some(version)
-    }
-
-    fn numbers(&self) -> Option<[u64; 3]> {
-        let numbers = self.0.split(['-', '+']).next()?;
-        let numbers: Result<Vec<u64>, _> = numbers.split('.').map(str::parse).collect();
-        numbers.ok()?.try_into().ok()
-    }
-
-    /// What follows the numbers, such as `rc.1`.
-    fn pre_release(&self) -> Option<&str> {
-        self.0.split('+').next()?.split_once('-').map(|(_, name)| name)
-    }
-}
-
-impl Ord for ProgramVersion {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.numbers()
-            .cmp(&other.numbers())
-            .then_with(|| match (self.pre_release(), other.pre_release()) {
-                (None, None) => Ordering::Equal,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(_), None) => Ordering::Less,
-                (Some(own), Some(other)) => own.cmp(other),
-            })
-            .then_with(|| self.0.cmp(&other.0))
-    }
-}
-
-impl PartialOrd for ProgramVersion {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl fmt::Display for ProgramVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
+/// The version of the running program.
+#[must_use]
+pub fn this_version() -> Version {
+    // Cargo accepts no other version.
+    Version::parse(VERSION).unwrap_or(Version::new(0, 0, 0))
 }
 
 /// The copies of this program: `bin/VERSION/callingbox-mcp` in its data folder.
@@ -197,12 +149,12 @@ impl ProgramCopies {
 
     /// The path of the copy of a version, whether or not it exists.
     #[must_use]
-    pub fn path(&self, version: &ProgramVersion) -> PathBuf {
+    pub fn path(&self, version: &Version) -> PathBuf {
         let file = match self.system.os {
             Os::Linux | Os::MacOs => PROGRAM.to_owned(),
             Os::Windows => format!("{PROGRAM}.exe"),
         };
-        self.folder.join(&version.0).join(file)
+        self.folder.join(version.to_string()).join(file)
     }
 
     /// Where a program is. Files are not examined.
@@ -211,7 +163,7 @@ impl ProgramCopies {
         let os = self.system.os;
         let parts = names(program, os);
         if let [version, _] = self.below(&self.folder, &parts)
-            && let Some(version) = ProgramVersion::parse(version)
+            && let Ok(version) = Version::parse(version)
         {
             return ProgramPlace::Copy(version);
         }
@@ -273,7 +225,7 @@ impl ProgramCopies {
         match lasting {
             Some(path) => LastingPath { path, copied_from: None },
             None => LastingPath {
-                path: self.path(&ProgramVersion::this()),
+                path: self.path(&this_version()),
                 copied_from: Some((program.to_owned(), place)),
             },
         }
@@ -283,7 +235,7 @@ impl ProgramCopies {
     /// removed, because it runs, is removed another time.
     pub fn remove_unused(&self, named: &[PathBuf]) {
         let versions = self.versions();
-        let this = ProgramVersion::this();
+        let this = this_version();
         let newest = versions.iter().filter(|version| **version != this).max().cloned();
         let named: Vec<ProgramPlace> = named.iter().map(|program| self.locate(program)).collect();
         for version in versions {
@@ -291,14 +243,14 @@ impl ProgramCopies {
                 || Some(&version) == newest.as_ref()
                 || named.contains(&ProgramPlace::Copy(version.clone()));
             if !is_kept {
-                let _ = fs::remove_dir_all(self.folder.join(&version.0));
+                let _ = fs::remove_dir_all(self.folder.join(version.to_string()));
             }
         }
     }
 
-    fn versions(&self) -> Vec<ProgramVersion> {
+    fn versions(&self) -> Vec<Version> {
         let folders = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        folders.filter_map(|folder| ProgramVersion::parse(folder.file_name().to_str()?)).collect()
+        folders.filter_map(|folder| Version::parse(folder.file_name().to_str()?).ok()).collect()
     }
 
     /// Removes all copies. Returns whether there were any.
@@ -347,7 +299,7 @@ impl LastingPath {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutdatedProgram {
     /// A copy of an earlier version than this.
-    EarlierVersion(ProgramVersion),
+    EarlierVersion(Version),
     /// A place where it does not stay.
     Vanishing(ProgramPlace),
     /// The copy, or the program in a cache, is gone.
@@ -378,7 +330,7 @@ impl ProgramCopies {
             return None;
         }
         match self.locate(path) {
-            ProgramPlace::Copy(version) if version < ProgramVersion::this() => {
+            ProgramPlace::Copy(version) if version < this_version() => {
                 Some(OutdatedProgram::EarlierVersion(version))
             }
             ProgramPlace::Permanent | ProgramPlace::Bundle => None,

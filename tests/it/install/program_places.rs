@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use callingbox_mcp::config::UserFolders;
+use semver::Version;
+
 use callingbox_mcp::install::{
-    OutdatedProgram, PackageRunner, ProgramCopies, ProgramPlace, ProgramVersion,
+    OutdatedProgram, PackageRunner, ProgramCopies, ProgramPlace, this_version,
 };
 use callingbox_mcp::system::{Os, SystemFolders};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-fn version(text: &str) -> ProgramVersion {
-    ProgramVersion::parse(text).unwrap()
+fn version(text: &str) -> Version {
+    Version::parse(text).unwrap()
 }
 
 /// The folders of a user on each system, as its own paths look.
@@ -169,7 +171,7 @@ fn versions_are_in_the_order_of_their_releases() {
     let order = ["0.0.9", "0.1.0-rc.1", "0.1.0", "0.2.0", "0.10.0", "1.0.0"].map(version);
     assert!(order.is_sorted());
     for text in ["", "x", "1", "1.2", "1.2.x", "latest", "..", "1.2.3.4"] {
-        assert_eq!(ProgramVersion::parse(text), None, "{text}");
+        assert!(Version::parse(text).is_err(), "{text}");
     }
 }
 
@@ -192,7 +194,7 @@ fn a_program_from_a_cache_is_copied_with_its_permissions() {
     let executable = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(&program, executable).unwrap();
     let lasting = copies.lasting_path(&program);
-    assert_eq!(lasting.path, copies.path(&ProgramVersion::this()));
+    assert_eq!(lasting.path, copies.path(&this_version()));
     assert!(lasting.provide().unwrap());
     assert!(!lasting.provide().unwrap(), "the same program is not copied again");
     let copy = std::fs::metadata(&lasting.path).unwrap();
@@ -215,7 +217,7 @@ fn homebrew_has_a_link_that_stays() {
     let program = cellar.join("bin/callingbox-mcp");
     std::fs::create_dir_all(program.parent().unwrap()).unwrap();
     std::fs::write(&program, "").unwrap();
-    assert_eq!(copies.lasting_path(&program).path, copies.path(&ProgramVersion::this()));
+    assert_eq!(copies.lasting_path(&program).path, copies.path(&this_version()));
     std::fs::create_dir(prefix.path().join("opt")).unwrap();
     std::os::unix::fs::symlink(&cellar, prefix.path().join("opt/callingbox-mcp")).unwrap();
     let link = prefix.path().join("opt/callingbox-mcp/bin/callingbox-mcp");
@@ -257,7 +259,7 @@ fn an_entry_is_outdated_if_its_program_is_older_or_may_vanish() {
             Some(OutdatedProgram::EarlierVersion(version("0.0.9"))),
         ),
         (text(&copies.path(&version("99.0.0"))), None),
-        (text(&copies.path(&ProgramVersion::this())), Some(OutdatedProgram::Missing)),
+        (text(&copies.path(&this_version())), Some(OutdatedProgram::Missing)),
         ("/home/_npx/gone/callingbox-mcp".to_owned(), Some(OutdatedProgram::Missing)),
         ("/gone/callingbox-mcp".to_owned(), None),
         (text(&lasting), None),
