@@ -31,35 +31,36 @@ pub(super) fn provide_program(lasting: &LastingPath) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The files in which clients may keep their servers here, the user's own first.
+pub(super) fn known_files(machine: &Machine) -> Vec<ClientFile> {
+    let files = |scope| {
+        ClientApp::ALL
+            .into_iter()
+            .filter_map(move |client| client.files(scope, machine).ok())
+            .flatten()
+    };
+    let mut known: Vec<ClientFile> = files(InstallScope::User).collect();
+    // In the home folder, some project files are the user's own files.
+    let is_other = |file: &ClientFile| known.iter().all(|own| own.path != file.path);
+    let of_project: Vec<ClientFile> = files(InstallScope::Project).filter(is_other).collect();
+    known.extend(of_project);
+    known
+}
+
 /// An entry of this program.
 pub(super) struct OwnEntry {
     pub(super) file: ClientFile,
-    pub(super) scope: InstallScope,
     pub(super) name: String,
     entry: InstalledEntry,
 }
 
 /// Every entry of this program in the files that are known here, whatever its name; `None` if a file cannot be read.
 pub(super) fn own_entries(machine: &Machine) -> Option<Vec<OwnEntry>> {
-    let mut found: Vec<OwnEntry> = Vec::new();
-    for scope in [InstallScope::User, InstallScope::Project] {
-        let files =
-            ClientApp::ALL.into_iter().filter_map(|client| client.files(scope, machine).ok());
-        for file in files.flatten() {
-            // In the home folder, some project files are the user's own files.
-            if found.iter().any(|entry| entry.scope != scope && entry.file.path == file.path) {
-                continue;
-            }
-            let entries = file.read_entries().ok()?.into_iter();
-            found.extend(
-                entries.filter(|(name, entry)| entry.is_own(name)).map(|(name, entry)| OwnEntry {
-                    file: file.clone(),
-                    scope,
-                    name,
-                    entry,
-                }),
-            );
-        }
+    let mut found = Vec::new();
+    for file in known_files(machine) {
+        let entries = file.read_entries().ok()?.into_iter();
+        let own = entries.filter(|(name, entry)| entry.is_own(name));
+        found.extend(own.map(|(name, entry)| OwnEntry { file: file.clone(), name, entry }));
     }
     Some(found)
 }

@@ -133,10 +133,10 @@ fn uninstall(
 fn list_remaining(machine: &Machine) -> String {
     let entries = own_entries(machine).unwrap_or_default();
     let mut text = String::new();
-    for OwnEntry { file, scope, name, .. } in &entries {
+    for OwnEntry { file, name, .. } in &entries {
         let client = file.client;
         let mut flags = vec!["--uninstall".to_owned()];
-        if *scope == InstallScope::Project {
+        if file.scope() == InstallScope::Project {
             flags.extend(["--scope", "project"].map(str::to_owned));
         }
         if name != DEFAULT_NAME {
@@ -329,12 +329,12 @@ fn key_hint(client: ClientApp, server: &ServerEntry, source: Option<&KeySource>)
             (KeyDelivery::Prompt, _) => {
                 "The client asks for the API key when it starts the server.\n".to_owned()
             }
-            (KeyDelivery::Unchanged | KeyDelivery::EnvReference(_), None) => format!(
+            (KeyDelivery::Unchanged | KeyDelivery::EnvReference, None) => format!(
                 "No API key was found: `{} setup` asks for it, checks it and stores it where the server finds it. Or add \
                  --sandbox, which needs no key.\n",
                 own_command()
             ),
-            (KeyDelivery::EnvReference(_), Some(_)) => {
+            (KeyDelivery::EnvReference, Some(_)) => {
                 "The client passes CALLINGBOX_API_KEY on, so start the client where that is set.\n"
                     .to_owned()
             }

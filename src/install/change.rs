@@ -62,18 +62,12 @@ impl ClientFile {
         server: &ServerEntry,
     ) -> Result<InstallPlan, InstallError> {
         let patch = server.patch(self.client)?;
-        let path = self.resolve()?;
-        let before = read_text(&path)?;
-        let text = without_bom(before.as_deref().unwrap_or_default());
-        let edited = apply_patch(self.client, &path, text, name, &patch)?;
-        let after = match &before {
-            Some(before) if edited == *before => NewContent::Unchanged,
-            _ => NewContent::Written(edited),
-        };
         let mut own_strings = BTreeSet::new();
-        collect_strings(&Value::from(patch.entry), &mut own_strings);
-        collect_strings(&patch.input.unwrap_or_default(), &mut own_strings);
-        Ok(InstallPlan { client: self.client, path, before, after, own_strings })
+        collect_strings(&Value::from(patch.entry.clone()), &mut own_strings);
+        if let Some(input) = &patch.input {
+            collect_strings(input, &mut own_strings);
+        }
+        self.plan_patch(name, &patch, own_strings)
     }
 
     /// Plans to let the server of this name start another program, and to keep the rest of its entry. The diff shows the
@@ -87,13 +81,22 @@ impl ClientFile {
         entry: &InstalledEntry,
         command: &str,
     ) -> Result<InstallPlan, InstallError> {
+        let change = Map::from_iter([("command".to_owned(), Value::from(command))]);
+        let patch = EntryPatch { entry: change, input: None };
+        let own_strings = entry.command.iter().cloned().chain([command.to_owned()]).collect();
+        self.plan_patch(name, &patch, own_strings)
+    }
+
+    fn plan_patch(
+        &self,
+        name: &str,
+        patch: &EntryPatch,
+        own_strings: BTreeSet<String>,
+    ) -> Result<InstallPlan, InstallError> {
         let path = self.resolve()?;
         let before = read_text(&path)?;
         let text = without_bom(before.as_deref().unwrap_or_default());
-        let change = Map::from_iter([("command".to_owned(), Value::from(command))]);
-        let patch = EntryPatch { entry: change, input: None };
-        let edited = apply_patch(self.client, &path, text, name, &patch)?;
-        let own_strings = entry.command.iter().cloned().chain([command.to_owned()]).collect();
+        let edited = apply_patch(self.client, &path, text, name, patch)?;
         let after = match &before {
             Some(before) if edited == *before => NewContent::Unchanged,
             _ => NewContent::Written(edited),

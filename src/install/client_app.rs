@@ -112,6 +112,16 @@ pub struct ClientFile {
     pub(super) project: Option<PathBuf>,
 }
 
+impl ClientFile {
+    #[must_use]
+    pub fn scope(&self) -> InstallScope {
+        match self.project {
+            Some(_) => InstallScope::Project,
+            None => InstallScope::User,
+        }
+    }
+}
+
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
@@ -119,28 +129,6 @@ pub(super) enum Format {
     Json,
     Json5,
     Toml,
-}
-
-/// How the server that a client starts gets an API key that is in the environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeyStyle {
-    /// The client asks its user once, and stores the answer.
-    Prompt,
-    /// The client inserts a variable of its own environment.
-    Reference(&'static str),
-    /// From a file that only the user can read.
-    File,
-}
-
-/// How a client gets the bearer token for a server over HTTP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TokenStyle {
-    /// The client asks its user once, and stores the answer.
-    Prompt,
-    /// The client inserts a variable of its own environment into the header `Authorization`.
-    Header(String),
-    /// The entry names the variable.
-    Variable,
 }
 
 /// An MCP client whose configuration can be written.
@@ -303,27 +291,11 @@ impl ClientApp {
         Ok(beside.into_iter().chain([(word, url.to_owned())]).collect())
     }
 
-    /// How the server gets a key that is in the environment. Only a client that inserts it itself keeps it off the
-    /// disk, and clients with a window do not see a shell's environment.
-    pub(super) fn key_style(self) -> KeyStyle {
+    /// How an entry refers to a variable of the client's own environment.
+    pub(super) fn env_reference(self, variable: &str) -> String {
         match self {
-            Self::Vscode => KeyStyle::Prompt,
-            Self::Cursor => KeyStyle::Reference("${env:CALLINGBOX_API_KEY}"),
-            _ => KeyStyle::File,
-        }
-    }
-
-    /// How the client gets a bearer token: from this variable of its environment, or from its user.
-    pub(super) fn token_style(self, variable: &str) -> TokenStyle {
-        match self {
-            Self::Vscode => TokenStyle::Prompt,
-            Self::Codex => TokenStyle::Variable,
-            Self::Cursor | Self::Windsurf => {
-                TokenStyle::Header(format!("Bearer ${{env:{variable}}}"))
-            }
-            Self::ClaudeCode | Self::ClaudeDesktop | Self::Gemini | Self::Openclaw => {
-                TokenStyle::Header(format!("Bearer ${{{variable}}}"))
-            }
+            Self::Cursor | Self::Windsurf => format!("${{env:{variable}}}"),
+            _ => format!("${{{variable}}}"),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::InstallError;
-use super::client_app::{ClientApp, KeyStyle, TokenStyle};
+use super::client_app::ClientApp;
 use crate::config::KeySource;
 
 /// A value that VS Code asks its user for.
@@ -58,13 +58,14 @@ pub enum KeyDelivery {
     Unchanged,
     KeyFile(PathBuf),
     /// The client inserts a variable of its own environment.
-    EnvReference(&'static str),
+    EnvReference,
     /// The client asks the user and stores the answer.
     Prompt,
 }
 
 impl KeyDelivery {
-    /// The safest way for this client and the source of the key. `key_file` is the file for a key from the environment,
+    /// The safest way for this client and the source of the key. Only a client that inserts a key of its environment itself
+    /// keeps it off the disk, and clients with a window do not see a shell's environment. `key_file` is the file for a key from the environment,
     /// for clients with no better way; see [`super::store_key`].
     #[must_use]
     pub fn choose(
@@ -73,14 +74,14 @@ impl KeyDelivery {
         source: Option<&KeySource>,
         key_file: &Path,
     ) -> Self {
-        match (client.key_style(), source) {
+        match (client, source) {
             _ if sandbox => Self::NotNeeded,
-            (KeyStyle::Prompt, _) => Self::Prompt,
+            (ClientApp::Vscode, _) => Self::Prompt,
             (_, Some(KeySource::OfficialConfig(_))) => Self::NotNeeded,
             (_, Some(KeySource::KeyFile(path))) => Self::KeyFile(path.clone()),
-            (KeyStyle::Reference(text), _) => Self::EnvReference(text),
-            (KeyStyle::File, Some(KeySource::EnvVar)) => Self::KeyFile(key_file.to_owned()),
-            (KeyStyle::File, None) => Self::Unchanged,
+            (ClientApp::Cursor, _) => Self::EnvReference,
+            (_, Some(KeySource::EnvVar)) => Self::KeyFile(key_file.to_owned()),
+            (_, None) => Self::Unchanged,
         }
     }
 }
@@ -174,7 +175,10 @@ impl ServerEntry {
                     KeyDelivery::KeyFile(path) => {
                         (Some(Value::Null), Some(path_text(path)?.into()))
                     }
-                    KeyDelivery::EnvReference(text) => (Some((*text).into()), Some(Value::Null)),
+                    KeyDelivery::EnvReference => {
+                        let reference = client.env_reference("CALLINGBOX_API_KEY");
+                        (Some(reference.into()), Some(Value::Null))
+                    }
                     KeyDelivery::Prompt => {
                         input = Some(VscodePrompt::ApiKey.to_input());
                         (Some(VscodePrompt::ApiKey.answer_reference().into()), Some(Value::Null))
@@ -196,17 +200,16 @@ impl ServerEntry {
                     set(word, value.into());
                 }
                 if let Some(variable) = token_env {
-                    let header = |value: String| ("headers", json!({ "Authorization": value }));
-                    let (word, value) = match client.token_style(variable) {
-                        TokenStyle::Header(value) => header(value),
-                        TokenStyle::Variable => ("bearer_token_env_var", variable.as_str().into()),
-                        TokenStyle::Prompt => {
-                            input = Some(VscodePrompt::BearerToken.to_input());
-                            header(format!(
-                                "Bearer {}",
-                                VscodePrompt::BearerToken.answer_reference()
-                            ))
-                        }
+                    let token = if client == ClientApp::Vscode {
+                        input = Some(VscodePrompt::BearerToken.to_input());
+                        VscodePrompt::BearerToken.answer_reference()
+                    } else {
+                        client.env_reference(variable)
+                    };
+                    let (word, value) = match client {
+                        // Codex itself reads the variable.
+                        ClientApp::Codex => ("bearer_token_env_var", variable.as_str().into()),
+                        _ => ("headers", json!({ "Authorization": format!("Bearer {token}") })),
                     };
                     entry.insert(word.to_owned(), value);
                 }

@@ -15,11 +15,12 @@ use tokio::process::Command;
 
 use super::finding::Finding;
 use crate::cli::{self, Cli, parse_server_name};
+use crate::commands::client_changes::known_files;
 use crate::commands::install::install_command;
 use crate::config::{self, UserFolders};
 use crate::env_var::NotUtf8;
 use crate::install::{
-    ClientApp, ClientFile, DEFAULT_NAME, InstallScope, InstalledEntry, Machine, ProgramCopies,
+    ClientFile, DEFAULT_NAME, InstallScope, InstalledEntry, Machine, ProgramCopies,
 };
 use crate::mcp::card;
 use crate::mcp::reply::text::shorten_reason;
@@ -43,23 +44,11 @@ pub(super) async fn check_clients(settings: &ProgramSettings, needs_key: bool) -
         let why = "the user has no home folder";
         return vec![Finding::skipped("clients", why)];
     };
-    let own_files: Vec<ClientFile> = ClientApp::ALL
-        .into_iter()
-        .flat_map(|client| client.files(InstallScope::User, &machine).unwrap_or_default())
-        .collect();
-    let project_files = ClientApp::ALL
-        .into_iter()
-        .filter_map(|client| client.files(InstallScope::Project, &machine).ok())
-        .flatten()
-        // In the home folder, some project files are the user's own files.
-        .filter(|file| own_files.iter().all(|own| own.path != file.path));
-    let files = own_files.iter().cloned().map(|file| (file, InstallScope::User));
-    let files = files.chain(project_files.map(|file| (file, InstallScope::Project)));
+    let mut files = known_files(&machine);
     // By client, a client's own files first.
-    let mut files: Vec<(ClientFile, InstallScope)> = files.collect();
-    files.sort_by_key(|(file, _)| ClientApp::ALL.iter().position(|client| *client == file.client));
+    files.sort_by_key(|file| file.client);
     let context = ClientChecks { machine: &machine, settings, needs_key };
-    let checks = files.iter().map(|(file, scope)| context.check_file(file, *scope));
+    let checks = files.iter().map(|file| context.check_file(file));
     let findings: Vec<Finding> = join_all(checks).await.into_iter().flatten().collect();
     if findings.is_empty() {
         return vec![Finding::info("clients", "no supported MCP client found")];
@@ -74,8 +63,8 @@ struct ClientChecks<'a> {
 }
 
 impl ClientChecks<'_> {
-    async fn check_file(&self, file: &ClientFile, scope: InstallScope) -> Vec<Finding> {
-        let client = file.client;
+    async fn check_file(&self, file: &ClientFile) -> Vec<Finding> {
+        let (client, scope) = (file.client, file.scope());
         let check = match scope {
             InstallScope::User => client.id().to_owned(),
             InstallScope::Project => format!("{}-project", client.id()),
@@ -88,10 +77,11 @@ impl ClientChecks<'_> {
             }
         };
         let own_entries = entries.into_iter().filter(|(name, entry)| entry.is_own(name));
-        let findings = join_all(own_entries.map(async |(name, entry)| {
-            self.check_own_entry(file, scope, &check, &name, &entry).await
-        }))
-        .await;
+        let findings =
+            join_all(own_entries.map(async |(name, entry)| {
+                self.check_own_entry(file, &check, &name, &entry).await
+            }))
+            .await;
         if findings.is_empty() && scope == InstallScope::User && client.is_present(self.machine) {
             // If the flags cannot be written, `install` itself reports why.
             let flags = self.settings.global.to_flags().unwrap_or_default();
@@ -105,21 +95,19 @@ impl ClientChecks<'_> {
     async fn check_own_entry(
         &self,
         file: &ClientFile,
-        scope: InstallScope,
         check: &str,
         name: &str,
         entry: &InstalledEntry,
     ) -> Finding {
-        let client = file.client;
+        let (client, scope) = (file.client, file.scope());
         let path = file.path.display();
         let restart = format!("then restart {client}");
         let (check, fix) = match parse_server_name(name) {
-            _ if name == DEFAULT_NAME => (
-                check.to_owned(),
-                format!("{}, {restart}", reinstall_command(client, scope, None, entry)),
-            ),
+            _ if name == DEFAULT_NAME => {
+                (check.to_owned(), format!("{}, {restart}", reinstall_command(file, None, entry)))
+            }
             Ok(name) => {
-                let install = reinstall_command(client, scope, Some(&name), entry);
+                let install = reinstall_command(file, Some(&name), entry);
                 (format!("{check}/{name}"), format!("{install}, {restart}"))
             }
             // A name from a file may be unsafe to type in a shell.
@@ -191,14 +179,10 @@ fn upgrade_command(scope: InstallScope) -> String {
 }
 
 /// The command that writes an entry again with its present flags, so that a simulated or read-only entry stays so.
-fn reinstall_command(
-    client: ClientApp,
-    scope: InstallScope,
-    name: Option<&str>,
-    entry: &InstalledEntry,
-) -> String {
+fn reinstall_command(file: &ClientFile, name: Option<&str>, entry: &InstalledEntry) -> String {
+    let client = file.client;
     let mut words = Vec::new();
-    if scope == InstallScope::Project {
+    if file.scope() == InstallScope::Project {
         words.extend(["--scope".to_owned(), "project".to_owned()]);
     }
     if let Some(name) = name {
