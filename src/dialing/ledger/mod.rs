@@ -51,7 +51,7 @@ pub use self::opt_out::{
 pub use self::record::{
     Attempt, AttemptStop, BeginConstraints, BeginResult, Callee, ConfirmedBy, DispatchLookup,
     DispatchRecord, DispatchState, DispatchStatus, EarlierDispatch, LeaseRenewal, NewIntent,
-    RecordCursor, RecordFilter,
+    RecordChange, RecordCursor, RecordFilter,
 };
 
 use crate::dialing::call_outcome::CallEnd;
@@ -111,6 +111,14 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         lease_expires_at: Timestamp,
     ) -> Result<LeaseRenewal, LedgerError>;
 
+    /// Changes a record in one atomic step. Returns it, and whether it changed.
+    async fn change(
+        &self,
+        account: &AccountId,
+        dispatch: DispatchId,
+        change: RecordChange,
+    ) -> Result<(DispatchRecord, bool), LedgerError>;
+
     /// Takes over a record in [`DispatchState::Intent`] or [`DispatchState::Unknown`] whose lease has expired. If several
     /// processes try, one gets the record, with its new generation.
     async fn take_over(
@@ -119,7 +127,12 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         dispatch: DispatchId,
         now: Timestamp,
         lease_expires_at: Timestamp,
-    ) -> Result<Option<DispatchRecord>, LedgerError>;
+    ) -> Result<Option<DispatchRecord>, LedgerError> {
+        let take_over: RecordChange =
+            Box::new(move |record| Ok(record.take_over(now, lease_expires_at)));
+        let (record, is_taken) = self.change(account, dispatch, take_over).await?;
+        Ok(is_taken.then_some(record))
+    }
 
     /// Records the id of the call or number. Returns the updated record.
     async fn record_placed(
@@ -127,7 +140,11 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         account: &AccountId,
         dispatch: DispatchId,
         id: &str,
-    ) -> Result<DispatchRecord, LedgerError>;
+    ) -> Result<DispatchRecord, LedgerError> {
+        let id = id.to_owned();
+        let set_placed: RecordChange = Box::new(move |record| record.set_placed(&id));
+        Ok(self.change(account, dispatch, set_placed).await?.0)
+    }
 
     /// Records that the order was certainly not placed. Returns the updated record.
     async fn record_not_placed(
@@ -135,7 +152,12 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         account: &AccountId,
         dispatch: DispatchId,
         reason: &str,
-    ) -> Result<DispatchRecord, LedgerError>;
+    ) -> Result<DispatchRecord, LedgerError> {
+        let reason = truncate_reason(reason);
+        let set_not_placed: RecordChange =
+            Box::new(move |record| Ok(record.set_not_placed(&reason)));
+        Ok(self.change(account, dispatch, set_not_placed).await?.0)
+    }
 
     /// Records that the result is unknown, and ends the lease, so that the next identical order may take it over.
     /// `is_absent` says that a complete search did not find the order.
@@ -145,7 +167,11 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         dispatch: DispatchId,
         now: ClockReading,
         is_absent: bool,
-    ) -> Result<DispatchRecord, LedgerError>;
+    ) -> Result<DispatchRecord, LedgerError> {
+        let set_unknown: RecordChange =
+            Box::new(move |record| Ok(record.set_unknown(now, is_absent)));
+        Ok(self.change(account, dispatch, set_unknown).await?.0)
+    }
 
     /// Records the end of the call, or of the purchase, with this id. May be repeated: a later outcome replaces an earlier
     /// one, and an unknown cost keeps the known cost. Returns `None` if the ledger has no such call.
@@ -154,7 +180,15 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         account: &AccountId,
         id: &str,
         end: CallEnd,
-    ) -> Result<Option<DispatchRecord>, LedgerError>;
+    ) -> Result<Option<DispatchRecord>, LedgerError> {
+        let Some(mut known) = self.find_by_remote_id(account, id).await? else { return Ok(None) };
+        // Every read of an ended call comes here and nearly always changes nothing. No other process must wait for that.
+        if !known.set_end(end) {
+            return Ok(Some(known));
+        }
+        let set_end: RecordChange = Box::new(move |record| Ok(record.set_end(end)));
+        Ok(Some(self.change(account, known.dispatch_id, set_end).await?.0))
+    }
 
     /// Measures the usage against these limits.
     async fn measure_usage(

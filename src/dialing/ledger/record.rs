@@ -444,6 +444,10 @@ impl DispatchRecord {
     }
 }
 
+/// A step of a record's life. It returns whether the record changed and must be written, and may be called again, if
+/// another process has changed the record meanwhile.
+pub type RecordChange = Box<dyn Fn(&mut DispatchRecord) -> Result<bool, LedgerError> + Send + Sync>;
+
 /// The steps of a record's life. Each returns whether the record changed and must be written.
 impl DispatchRecord {
     /// Extends the lease for the process that holds it.
@@ -466,26 +470,26 @@ impl DispatchRecord {
     }
 
     /// The order was placed. This replaces every weaker fact.
-    pub(super) fn set_placed(&mut self, id: String) -> Result<bool, LedgerError> {
+    pub(super) fn set_placed(&mut self, id: &str) -> Result<bool, LedgerError> {
         match self.state.id() {
             None => {
-                self.state = DispatchState::Placed { id };
+                self.state = DispatchState::Placed { id: id.to_owned() };
                 Ok(true)
             }
             Some(recorded) if recorded == id => Ok(false),
             Some(recorded) => Err(LedgerError::PlacedTwice {
                 dispatch: self.dispatch_id,
                 recorded: recorded.to_owned(),
-                reported: id,
+                reported: id.to_owned(),
             }),
         }
     }
 
     /// The order was not placed, unless the record says that it was.
-    pub(super) fn set_not_placed(&mut self, reason: String) -> bool {
+    pub(super) fn set_not_placed(&mut self, reason: &str) -> bool {
         let is_open = self.state.is_open();
         if is_open {
-            self.state = DispatchState::NotPlaced { reason };
+            self.state = DispatchState::NotPlaced { reason: reason.to_owned() };
         }
         is_open
     }

@@ -51,10 +51,9 @@ use super::record::truncate_to_millis;
 use super::{
     AccountId, BatchId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
     DispatchRecord, EarlierDispatch, IdempotencyKey, KEY_LIFETIME, KeyHash, LeaseRenewal, Ledger,
-    LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordCursor, RecordFilter, truncate_reason,
+    LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordChange, RecordCursor, RecordFilter,
 };
 use crate::dialing::Environment;
-use crate::dialing::call_outcome::CallEnd;
 use crate::dialing::caller::CallerName;
 use crate::dialing::clock::ClockReading;
 use crate::dialing::limits::{CallLimits, OrderKind, ScopeUsage, Usage, WindowUsage};
@@ -160,37 +159,6 @@ impl RedisLedger {
         dispatch: &str,
     ) -> Result<Option<String>, LedgerError> {
         Ok(self.connection.clone().get(self.key(account, &format!("d:{dispatch}"))).await?)
-    }
-
-    /// Changes a record by compare-and-set. `change` says whether anything is to be written.
-    async fn change(
-        &self,
-        account: &AccountId,
-        dispatch: DispatchId,
-        change: impl Fn(&mut DispatchRecord) -> Result<bool, LedgerError> + Send + Sync,
-    ) -> Result<(DispatchRecord, bool), LedgerError> {
-        for _ in 0..MAX_ATTEMPTS {
-            let before = self
-                .raw(account, &dispatch.to_string())
-                .await?
-                .ok_or(LedgerError::NoSuchDispatch(dispatch))?;
-            let mut record = read(&before)?;
-            if !change(&mut record)? {
-                return Ok((record, false));
-            }
-            let after = write(&record)?;
-            let swap = "if redis.call('GET', P .. 'd:' .. ARGV[1]) ~= ARGV[2] then return 0 end \
-                        store(ARGV[1], ARGV[3]) return 1";
-            let swapped: bool = self
-                .invoke(account, swap, |script| {
-                    script.arg(dispatch.to_string()).arg(before).arg(after);
-                })
-                .await?;
-            if swapped {
-                return Ok((record, true));
-            }
-        }
-        Err(LedgerError::Locked)
     }
 
     /// The records with these ids, in their order.
@@ -534,60 +502,34 @@ impl Ledger for RedisLedger {
         Err(LedgerError::Locked)
     }
 
-    async fn take_over(
+    async fn change(
         &self,
         account: &AccountId,
         dispatch: DispatchId,
-        now: Timestamp,
-        lease_expires_at: Timestamp,
-    ) -> Result<Option<DispatchRecord>, LedgerError> {
-        let (record, taken) = self
-            .change(account, dispatch, |record| Ok(record.take_over(now, lease_expires_at)))
-            .await?;
-        Ok(taken.then_some(record))
-    }
-
-    async fn record_placed(
-        &self,
-        account: &AccountId,
-        dispatch: DispatchId,
-        id: &str,
-    ) -> Result<DispatchRecord, LedgerError> {
-        Ok(self.change(account, dispatch, |record| record.set_placed(id.to_owned())).await?.0)
-    }
-
-    async fn record_not_placed(
-        &self,
-        account: &AccountId,
-        dispatch: DispatchId,
-        reason: &str,
-    ) -> Result<DispatchRecord, LedgerError> {
-        Ok(self
-            .change(account, dispatch, |record| Ok(record.set_not_placed(truncate_reason(reason))))
-            .await?
-            .0)
-    }
-
-    async fn record_unknown(
-        &self,
-        account: &AccountId,
-        dispatch: DispatchId,
-        now: ClockReading,
-        is_absent: bool,
-    ) -> Result<DispatchRecord, LedgerError> {
-        let set_unknown = |record: &mut DispatchRecord| Ok(record.set_unknown(now, is_absent));
-        Ok(self.change(account, dispatch, set_unknown).await?.0)
-    }
-
-    async fn record_end(
-        &self,
-        account: &AccountId,
-        id: &str,
-        end: CallEnd,
-    ) -> Result<Option<DispatchRecord>, LedgerError> {
-        let Some(found) = self.find_by_remote_id(account, id).await? else { return Ok(None) };
-        let change = self.change(account, found.dispatch_id, |record| Ok(record.set_end(end)));
-        Ok(Some(change.await?.0))
+        change: RecordChange,
+    ) -> Result<(DispatchRecord, bool), LedgerError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let before = self
+                .raw(account, &dispatch.to_string())
+                .await?
+                .ok_or(LedgerError::NoSuchDispatch(dispatch))?;
+            let mut record = read(&before)?;
+            if !change(&mut record)? {
+                return Ok((record, false));
+            }
+            let after = write(&record)?;
+            let swap = "if redis.call('GET', P .. 'd:' .. ARGV[1]) ~= ARGV[2] then return 0 end \
+                        store(ARGV[1], ARGV[3]) return 1";
+            let swapped: bool = self
+                .invoke(account, swap, |script| {
+                    script.arg(dispatch.to_string()).arg(before).arg(after);
+                })
+                .await?;
+            if swapped {
+                return Ok((record, true));
+            }
+        }
+        Err(LedgerError::Locked)
     }
 
     async fn measure_usage(

@@ -25,10 +25,9 @@ use self::open::LedgerFile;
 use super::{
     AccountId, BatchId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
     DispatchRecord, DispatchStatus, EarlierDispatch, KEY_LIFETIME, KeyHash, LeaseRenewal, Ledger,
-    LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordFilter, truncate_reason,
+    LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordChange, RecordFilter,
 };
 use crate::dialing::Environment;
-use crate::dialing::call_outcome::CallEnd;
 use crate::dialing::caller::CallerName;
 use crate::dialing::clock::ClockReading;
 use crate::dialing::limits::{CallLimits, Usage};
@@ -105,26 +104,6 @@ impl SqliteLedger {
         });
         self.jobs.send(job).await.map_err(|_| stopped())?;
         receiver.await.map_err(|_| stopped())?
-    }
-
-    /// Changes one record in a transaction. `change` says whether anything is to be written.
-    async fn change(
-        &self,
-        account: &AccountId,
-        dispatch: DispatchId,
-        change: impl FnOnce(&mut DispatchRecord) -> Result<bool, LedgerError> + Send + 'static,
-    ) -> Result<(DispatchRecord, bool), LedgerError> {
-        let account = account.clone();
-        self.write(move |tx| {
-            let mut record = find_by_dispatch(tx, &account, dispatch)?
-                .ok_or(LedgerError::NoSuchDispatch(dispatch))?;
-            let changed = change(&mut record)?;
-            if changed {
-                rows::update(tx, &record)?;
-            }
-            Ok((record, changed))
-        })
-        .await
     }
 }
 
@@ -361,75 +340,21 @@ impl Ledger for SqliteLedger {
         .await
     }
 
-    async fn take_over(
+    async fn change(
         &self,
         account: &AccountId,
         dispatch: DispatchId,
-        now: Timestamp,
-        lease_expires_at: Timestamp,
-    ) -> Result<Option<DispatchRecord>, LedgerError> {
-        let (record, taken) = self
-            .change(account, dispatch, move |record| Ok(record.take_over(now, lease_expires_at)))
-            .await?;
-        Ok(taken.then_some(record))
-    }
-
-    async fn record_placed(
-        &self,
-        account: &AccountId,
-        dispatch: DispatchId,
-        id: &str,
-    ) -> Result<DispatchRecord, LedgerError> {
-        let id = id.to_owned();
-        Ok(self.change(account, dispatch, move |record| record.set_placed(id)).await?.0)
-    }
-
-    async fn record_not_placed(
-        &self,
-        account: &AccountId,
-        dispatch: DispatchId,
-        reason: &str,
-    ) -> Result<DispatchRecord, LedgerError> {
-        let reason = truncate_reason(reason);
-        Ok(self.change(account, dispatch, move |record| Ok(record.set_not_placed(reason))).await?.0)
-    }
-
-    async fn record_unknown(
-        &self,
-        account: &AccountId,
-        dispatch: DispatchId,
-        now: ClockReading,
-        is_absent: bool,
-    ) -> Result<DispatchRecord, LedgerError> {
-        let set_unknown = move |record: &mut DispatchRecord| Ok(record.set_unknown(now, is_absent));
-        Ok(self.change(account, dispatch, set_unknown).await?.0)
-    }
-
-    async fn record_end(
-        &self,
-        account: &AccountId,
-        id: &str,
-        end: CallEnd,
-    ) -> Result<Option<DispatchRecord>, LedgerError> {
-        let (account, id) = (account.clone(), id.to_owned());
-        self.run(move |db| {
-            // Every read of an ended call comes here and nearly always changes nothing. No other process must wait for
-            // that.
-            match find_by_remote_id(db, &account, &id)? {
-                None => return Ok(None),
-                Some(mut known) => {
-                    if !known.set_end(end) {
-                        return Ok(Some(known));
-                    }
-                }
+        change: RecordChange,
+    ) -> Result<(DispatchRecord, bool), LedgerError> {
+        let account = account.clone();
+        self.write(move |tx| {
+            let mut record = find_by_dispatch(tx, &account, dispatch)?
+                .ok_or(LedgerError::NoSuchDispatch(dispatch))?;
+            let is_changed = change(&mut record)?;
+            if is_changed {
+                rows::update(tx, &record)?;
             }
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let Some(mut record) = find_by_remote_id(&tx, &account, &id)? else { return Ok(None) };
-            if record.set_end(end) {
-                rows::update(&tx, &record)?;
-            }
-            tx.commit()?;
-            Ok(Some(record))
+            Ok((record, is_changed))
         })
         .await
     }
