@@ -69,12 +69,6 @@ impl CallOutcome {
             Self::Unknown => "unknown",
         }
     }
-
-    /// Reads an outcome that the ledger stored.
-    #[must_use]
-    pub fn from_stored(name: &str) -> Option<Self> {
-        Self::ENDED.into_iter().find(|outcome| outcome.as_str() == name)
-    }
 }
 
 /// The end of a call: its outcome, its cost once that is known, and whether its result was there to be read.

@@ -33,6 +33,8 @@ mod opt_out_conformance;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 pub use self::batch_record::{
     ASKED_LIFETIME, BatchChange, BatchLookup, BatchRecord, BatchStart, BatchState, BatchTask,
@@ -401,6 +403,14 @@ pub trait BatchLedger {
     /// Erases the people of one finished batch. Returns `false` if there is none, or if it is not finished.
     async fn forget_batch(&self, account: &AccountId, batch: &BatchId)
     -> Result<bool, LedgerError>;
+}
+
+fn to_json(record: &impl Serialize) -> Result<String, LedgerError> {
+    serde_json::to_string(record).map_err(|error| LedgerError::Storage(error.to_string()))
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, LedgerError> {
+    serde_json::from_str(text).map_err(|error| LedgerError::Damaged(error.to_string()))
 }
 
 /// The reason on one line, with at most [`MAX_REASON`] characters.

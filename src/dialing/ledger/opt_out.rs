@@ -32,8 +32,6 @@ pub enum OptOutSource {
 }
 
 impl OptOutSource {
-    const ALL: [Self; 4] = [Self::Call, Self::Tool, Self::Terminal, Self::Import];
-
     /// The word under which it is stored.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -43,11 +41,6 @@ impl OptOutSource {
             Self::Terminal => "terminal",
             Self::Import => "import",
         }
-    }
-
-    #[must_use]
-    pub fn from_stored(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|source| source.as_str() == word)
     }
 }
 
@@ -62,6 +55,18 @@ impl fmt::Display for OptOutSource {
 pub struct OptOutRemoval {
     pub removed_at: Timestamp,
     pub reason: String,
+}
+
+impl OptOutRemoval {
+    pub(super) fn new(now: Timestamp, reason: &str) -> Self {
+        Self { removed_at: truncate_to_millis(now), reason: truncate_reason(reason) }
+    }
+
+    /// Removes the entries that are in force. Returns how many there were.
+    pub(super) fn apply(&self, entries: &mut [OptOut]) -> usize {
+        let in_force = entries.iter_mut().filter(|entry| entry.is_in_force(self.removed_at));
+        in_force.map(|entry| entry.removal = Some(self.clone())).count()
+    }
 }
 
 /// One entry: a number that is not called.

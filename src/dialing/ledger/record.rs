@@ -38,9 +38,6 @@ pub enum ConfirmedBy {
 }
 
 impl ConfirmedBy {
-    const ALL: [Self; 6] =
-        [Self::NotRequired, Self::User, Self::Card, Self::Token, Self::Terminal, Self::Flag];
-
     /// The word under which it is stored.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -52,11 +49,6 @@ impl ConfirmedBy {
             Self::Terminal => "terminal",
             Self::Flag => "flag",
         }
-    }
-
-    #[must_use]
-    pub fn from_stored(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|confirmed_by| confirmed_by.as_str() == word)
     }
 }
 

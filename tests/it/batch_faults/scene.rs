@@ -196,8 +196,8 @@ impl Scene {
     /// renews the lease again before the body, for which it reads the clock.
     pub(super) async fn step_until_renewed(&self) -> Held {
         let mut held = self.step_until_begun(1).await;
-        let lease = "SELECT lease_expires_at FROM dispatch WHERE batch_row = 1";
-        let read = || self.ledger().query_row(lease, (), |row| row.get::<_, i64>(0)).unwrap();
+        let lease = "SELECT record ->> '$.lease_expires_at' FROM dispatch WHERE batch_row = 1";
+        let read = || self.ledger().query_row(lease, (), |row| row.get::<_, String>(0)).unwrap();
         let first = read();
         while read() == first {
             self.machine.jump(-6);
@@ -252,7 +252,7 @@ impl Scene {
         let ledger = self.ledger();
         let mut attempts = BTreeMap::new();
         let mut rows = ledger
-            .prepare("SELECT dispatch_id, batch_row, attempt FROM dispatch WHERE batch_id = ?1")
+            .prepare("SELECT dispatch_id, batch_row, record ->> '$.attempt.attempt' FROM dispatch WHERE batch_id = ?1")
             .unwrap();
         let rows = rows.query_map([batch], |row| {
             Ok((row.get::<_, String>(0)?, (row.get::<_, u32>(1)?, row.get::<_, u32>(2)?)))

@@ -125,8 +125,8 @@ async fn a_server_that_was_stopped_before_its_request_does_not_ring_again() {
     rusqlite::Connection::open(&file)
         .unwrap()
         .execute_batch(
-            "UPDATE dispatch SET state = 'not_placed', reason = 'searched for and not found', \
-             generation = generation + 1, in_progress_until = NULL",
+            "UPDATE dispatch SET in_progress_until = NULL, record = json_set(record, '$.state', 'not_placed', \
+             '$.reason', 'searched for and not found', '$.generation', (record ->> '$.generation') + 1)",
         )
         .unwrap();
     let placed = other.data("place_call", call).await;

@@ -4,7 +4,6 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use redis::AsyncCommands;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{MAX_ATTEMPTS, RedisLedger};
@@ -12,7 +11,7 @@ use crate::dialing::clock::ClockReading;
 use crate::dialing::ledger::{
     AccountId, Attempt, AttemptStop, BatchChange, BatchId, BatchLedger, BatchLookup, BatchRecord,
     BatchState, CreateBatchResult, DispatchId, DispatchRecord, IdempotencyKey, LedgerError,
-    MAX_PAGE, MAX_SAME, RowRecord,
+    MAX_PAGE, MAX_SAME, RowRecord, from_json, to_json,
 };
 
 /// A record with the text that was read, by which a script sees whether it has changed.
@@ -22,13 +21,8 @@ pub(super) struct RawRecord<T> {
 }
 
 fn read<T: DeserializeOwned>(raw: String) -> Result<RawRecord<T>, LedgerError> {
-    let record =
-        serde_json::from_str(&raw).map_err(|error| LedgerError::Damaged(error.to_string()))?;
+    let record = from_json(&raw)?;
     Ok(RawRecord { raw, record })
-}
-
-fn write(record: &impl Serialize) -> Result<String, LedgerError> {
-    serde_json::to_string(record).map_err(|error| LedgerError::Storage(error.to_string()))
 }
 
 /// What a script compares and writes for one row: its number, its text before and after, the key of where its number
@@ -148,7 +142,7 @@ impl RedisLedger {
             Ok(after) => Ok(Claim {
                 batch,
                 before: row.map(|row| row.raw).unwrap_or_default(),
-                after: write(&after)?,
+                after: to_json(&after)?,
                 earlier,
             }),
             Err(stop) => Err(stop),
@@ -195,7 +189,7 @@ impl RedisLedger {
             };
             let change = RowChange {
                 row: row.record.row,
-                after: if after == row.record { row.raw.clone() } else { write(&after)? },
+                after: if after == row.record { row.raw.clone() } else { to_json(&after)? },
                 before: row.raw,
                 waits,
                 waits_before: held,
@@ -213,7 +207,7 @@ impl RedisLedger {
         after: &BatchRecord,
         rows: &[RowChange],
     ) -> Result<bool, LedgerError> {
-        let raw = write(after)?;
+        let raw = to_json(after)?;
         self.invoke(&after.account_id, include_str!("change_batch.lua"), |script| {
             script.arg(after.batch_id.as_str()).arg(before).arg(raw).arg(encode_erase(after));
             for row in rows {
@@ -285,10 +279,10 @@ impl BatchLedger for RedisLedger {
     ) -> Result<CreateBatchResult, LedgerError> {
         let account = &batch.account_id;
         let key = batch.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str);
-        let raw = write(&batch)?;
+        let raw = to_json(&batch)?;
         let rows: Vec<(u32, String)> = rows
             .iter()
-            .map(|row| Ok((row.row, write(row)?)))
+            .map(|row| Ok((row.row, to_json(row)?)))
             .collect::<Result<_, LedgerError>>()?;
         for _ in 0..MAX_ATTEMPTS {
             let mut connection = self.connection.clone();

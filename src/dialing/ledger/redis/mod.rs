@@ -52,6 +52,7 @@ use super::{
     AccountId, BatchId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
     DispatchRecord, EarlierDispatch, IdempotencyKey, KEY_LIFETIME, KeyHash, LeaseRenewal, Ledger,
     LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordChange, RecordCursor, RecordFilter,
+    from_json, to_json,
 };
 use crate::dialing::Environment;
 use crate::dialing::caller::CallerName;
@@ -234,18 +235,15 @@ impl From<RedisError> for LedgerError {
 }
 
 fn read(raw: &str) -> Result<DispatchRecord, LedgerError> {
-    serde_json::from_str::<Stored>(raw)
-        .map(|stored| stored.record)
-        .map_err(|error| LedgerError::Damaged(error.to_string()))
+    Ok(from_json::<Stored>(raw)?.record)
 }
 
 fn write(record: &DispatchRecord) -> Result<String, LedgerError> {
-    serde_json::to_string(&Stored {
+    to_json(&Stored {
         created_ms: record.created_at.as_millisecond(),
         in_progress_until_ms: record.in_progress_until().map(Timestamp::as_millisecond),
         record: record.clone(),
     })
-    .map_err(|error| LedgerError::Storage(error.to_string()))
 }
 
 /// After which millisecond a key counts.

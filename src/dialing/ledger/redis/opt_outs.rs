@@ -11,7 +11,7 @@ use crate::dialing::ledger::ids::{AccountId, DestinationHash};
 use crate::dialing::ledger::opt_out::{find_known, next_instant, tool_window_start};
 use crate::dialing::ledger::{
     LedgerError, MAX_TOOL_OPT_OUTS, OptOut, OptOutLedger, OptOutRemoval, OptOutSource,
-    RecordOptOutResult, truncate_reason,
+    RecordOptOutResult, from_json, to_json,
 };
 use callingbox::E164;
 
@@ -31,16 +31,12 @@ struct StoredOptOuts {
 
 fn read(raw: Option<&str>) -> Result<Vec<OptOut>, LedgerError> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
-    serde_json::from_str::<StoredOptOuts>(raw)
-        .map(|stored| stored.entries)
-        .map_err(|error| LedgerError::Damaged(error.to_string()))
+    Ok(from_json::<StoredOptOuts>(raw)?.entries)
 }
 
 fn write(entries: Vec<OptOut>) -> Result<String, LedgerError> {
     let holds_until = entries.iter().filter_map(OptOut::holds_until).max();
-    let stored =
-        StoredOptOuts { holds_until_ms: holds_until.map(Timestamp::as_millisecond), entries };
-    serde_json::to_string(&stored).map_err(|error| LedgerError::Storage(error.to_string()))
+    to_json(&StoredOptOuts { holds_until_ms: holds_until.map(Timestamp::as_millisecond), entries })
 }
 
 /// What a script answers.
@@ -138,15 +134,11 @@ impl OptOutLedger for RedisLedger {
         now: Timestamp,
         reason: &str,
     ) -> Result<usize, LedgerError> {
-        let removal = OptOutRemoval { removed_at: now, reason: truncate_reason(reason) };
+        let removal = OptOutRemoval::new(now, reason);
         for _ in 0..MAX_ATTEMPTS {
             let Some(before) = self.raw_opt_outs(account, callee).await? else { return Ok(0) };
             let mut entries = read(Some(&before))?;
-            let mut removed = 0;
-            for entry in entries.iter_mut().filter(|entry| entry.is_in_force(now)) {
-                entry.removal = Some(removal.clone());
-                removed += 1;
-            }
+            let removed = removal.apply(&mut entries);
             if removed == 0 {
                 return Ok(0);
             }

@@ -1,46 +1,24 @@
-//! Batches and their rows in the file. A batch and a row are JSON beside the columns that are searched.
+//! Batches and their rows in the file.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use rusqlite::{Connection, Row, Transaction, params};
 
-use super::rows::damaged;
-use super::{SqliteLedger, query_all};
+use super::SqliteLedger;
+use super::rows::{query_all, query_one};
 use crate::dialing::clock::ClockReading;
 use crate::dialing::ledger::{
     AccountId, Attempt, AttemptStop, BatchChange, BatchId, BatchLedger, BatchLookup, BatchRecord,
-    BatchState, CreateBatchResult, DestinationHash, DispatchId, IdempotencyKey, LedgerError,
-    MAX_PAGE, MAX_SAME, RowRecord, RowState,
+    BatchState, CreateBatchResult, DestinationHash, DispatchId, DispatchRecord, LedgerError,
+    MAX_PAGE, MAX_SAME, RowRecord, RowState, to_json,
 };
-
-/// The states of a batch whose rows may still be called.
-const UNFINISHED: &str = "('running', 'paused', 'interrupted')";
-
-fn to_json(value: &impl Serialize) -> Result<String, LedgerError> {
-    serde_json::to_string(value).map_err(|error| LedgerError::Storage(error.to_string()))
-}
-
-fn from_json<T: DeserializeOwned>(row: &Row<'_>) -> rusqlite::Result<T> {
-    let record: String = row.get("record")?;
-    serde_json::from_str(&record).map_err(|_| damaged("record"))
-}
-
-fn query_batch(
-    db: &Connection,
-    sql: &str,
-    values: impl rusqlite::Params,
-) -> rusqlite::Result<Option<BatchRecord>> {
-    db.prepare_cached(sql)?.query_row(values, from_json).optional()
-}
 
 pub(super) fn find_batch(
     db: &Connection,
     account: &AccountId,
     batch: &BatchId,
 ) -> rusqlite::Result<Option<BatchRecord>> {
-    query_batch(
+    query_one(
         db,
         "SELECT record FROM batch WHERE batch_id = ?1 AND account_id = ?2",
         params![batch.as_str(), account.as_str()],
@@ -49,17 +27,11 @@ pub(super) fn find_batch(
 
 fn write_batch(db: &Connection, batch: &BatchRecord) -> Result<(), LedgerError> {
     db.prepare_cached(
-        "INSERT INTO batch (batch_id, account_id, agent_id, state, fingerprint, idempotency_key, created_at, erase_at, \
-         record) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
-         ON CONFLICT (batch_id) DO UPDATE SET state = ?4, erase_at = ?8, record = ?9",
+        "INSERT INTO batch (batch_id, created_at, erase_at, record) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (batch_id) DO UPDATE SET erase_at = ?3, record = ?4",
     )?
     .execute(params![
         batch.batch_id.as_str(),
-        batch.account_id.as_str(),
-        batch.agent_id,
-        batch.state.as_str(),
-        batch.fingerprint.as_str(),
-        batch.idempotency_key.as_ref().map(IdempotencyKey::as_str),
         batch.created_at.as_millisecond(),
         batch.erase_at.map(Timestamp::as_millisecond),
         to_json(batch)?,
@@ -74,24 +46,16 @@ pub(super) fn write_row(
     row: &RowRecord,
 ) -> Result<(), LedgerError> {
     db.prepare_cached(
-        "INSERT INTO batch_row (batch_id, batch_row, account_id, callee_hash, state, record) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (batch_id, batch_row) DO UPDATE SET state = ?5, record = ?6",
+        "INSERT INTO batch_row (batch_id, batch_row, account_id, record) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (batch_id, batch_row) DO UPDATE SET record = ?4",
     )?
-    .execute(params![
-        batch.as_str(),
-        row.row,
-        account.as_str(),
-        row.callee.hash.as_str(),
-        row.state.as_str(),
-        to_json(row)?,
-    ])?;
+    .execute(params![batch.as_str(), row.row, account.as_str(), to_json(row)?])?;
     Ok(())
 }
 
 fn list_rows(db: &Connection, batch: &BatchId) -> rusqlite::Result<Vec<RowRecord>> {
-    db.prepare_cached("SELECT record FROM batch_row WHERE batch_id = ?1 ORDER BY batch_row")?
-        .query_map([batch.as_str()], from_json)?
-        .collect()
+    let rows = "SELECT record FROM batch_row WHERE batch_id = ?1 ORDER BY batch_row";
+    query_all(db, rows, [batch.as_str()])
 }
 
 /// The unfinished batch in which a number waits, other than `except`; of one agent, or of any.
@@ -102,24 +66,20 @@ pub(super) fn find_waiting(
     agent: Option<&str>,
     except: Option<&BatchId>,
 ) -> rusqlite::Result<Option<BatchId>> {
-    let found: Option<String> = db
-        .prepare_cached(&format!(
-            "SELECT b.batch_id FROM batch_row AS r JOIN batch AS b USING (batch_id) \
-             WHERE r.account_id = ?1 AND r.callee_hash = ?2 AND r.state IN ('waiting', 'calling') \
-             AND b.state IN {UNFINISHED} AND (?3 IS NULL OR b.agent_id = ?3) AND b.batch_id IS NOT ?4 LIMIT 1"
-        ))?
-        .query_row(
-            params![account.as_str(), callee.as_str(), agent, except.map(BatchId::as_str)],
-            |row| row.get(0),
-        )
-        .optional()?;
-    found.map(|id| BatchId::parse(&id).map_err(|_| damaged("batch_id"))).transpose()
+    let batch: Option<BatchRecord> = query_one(
+        db,
+        "SELECT b.record FROM batch_row AS r JOIN batch AS b USING (batch_id) \
+         WHERE r.account_id = ?1 AND r.callee_hash = ?2 AND r.state IN ('waiting', 'calling') \
+         AND b.state IN ('running', 'paused', 'interrupted') AND (?3 IS NULL OR b.agent_id = ?3) \
+         AND b.batch_id IS NOT ?4 LIMIT 1",
+        params![account.as_str(), callee.as_str(), agent, except.map(BatchId::as_str)],
+    )?;
+    Ok(batch.map(|batch| batch.batch_id))
 }
 
 fn find_row(db: &Connection, batch: &BatchId, row: u32) -> rusqlite::Result<Option<RowRecord>> {
-    db.prepare_cached("SELECT record FROM batch_row WHERE batch_id = ?1 AND batch_row = ?2")?
-        .query_row(params![batch.as_str(), row], from_json)
-        .optional()
+    let found = "SELECT record FROM batch_row WHERE batch_id = ?1 AND batch_row = ?2";
+    query_one(db, found, params![batch.as_str(), row])
 }
 
 /// Whether an attempt may be sent.
@@ -145,9 +105,9 @@ pub(super) fn claim_attempt(
         return Ok(Err(stop));
     }
     let row = find_row(db, &attempt.batch_id, attempt.row)?;
-    let earlier = query_all(
+    let earlier: Vec<DispatchRecord> = query_all(
         db,
-        "SELECT * FROM dispatch WHERE batch_id = ?1 AND batch_row = ?2",
+        "SELECT record FROM dispatch WHERE batch_id = ?1 AND batch_row = ?2",
         params![attempt.batch_id.as_str(), attempt.row],
     )?;
     Ok(attempt.claim(dispatch, row.as_ref(), &earlier))
@@ -161,7 +121,7 @@ fn create(
 ) -> Result<CreateBatchResult, LedgerError> {
     let account = batch.account_id.as_str();
     if let Some(key) = &batch.idempotency_key {
-        let earlier = query_batch(
+        let earlier: Option<BatchRecord> = query_one(
             tx,
             "SELECT record FROM batch WHERE account_id = ?1 AND idempotency_key = ?2 ORDER BY created_at DESC LIMIT 1",
             params![account, key.as_str()],
@@ -170,12 +130,11 @@ fn create(
             return Ok(answer);
         }
     }
-    let same: Vec<BatchRecord> = tx
-        .prepare_cached(
-            "SELECT record FROM batch WHERE account_id = ?1 AND fingerprint = ?2 ORDER BY created_at DESC LIMIT ?3",
-        )?
-        .query_map(params![account, batch.fingerprint.as_str(), MAX_SAME], from_json)?
-        .collect::<rusqlite::Result<_>>()?;
+    let same: Vec<BatchRecord> = query_all(
+        tx,
+        "SELECT record FROM batch WHERE account_id = ?1 AND fingerprint = ?2 ORDER BY created_at DESC LIMIT ?3",
+        params![account, batch.fingerprint.as_str(), MAX_SAME],
+    )?;
     if let Some(answer) = same.into_iter().find_map(|earlier| lookup.answer_of_list(earlier)) {
         return Ok(answer);
     }
@@ -304,13 +263,8 @@ impl BatchLedger for SqliteLedger {
     ) -> Result<Vec<BatchRecord>, LedgerError> {
         let account = account.clone();
         self.run(move |db| {
-            let batches = db
-                .prepare_cached(
-                    "SELECT record FROM batch WHERE account_id = ?1 ORDER BY created_at DESC, batch_id DESC LIMIT ?2",
-                )?
-                .query_map(params![account.as_str(), limit.min(MAX_PAGE)], from_json)?
-                .collect::<rusqlite::Result<_>>()?;
-            Ok(batches)
+            let newest = "SELECT record FROM batch WHERE account_id = ?1 ORDER BY created_at DESC, batch_id DESC LIMIT ?2";
+            Ok(query_all(db, newest, params![account.as_str(), limit.min(MAX_PAGE)])?)
         })
         .await
     }
@@ -331,9 +285,8 @@ impl BatchLedger for SqliteLedger {
     async fn erase_expired(&self, account: &AccountId, now: Timestamp) -> Result<(), LedgerError> {
         let account = account.clone();
         let expired = move |db: &Connection| -> rusqlite::Result<Vec<BatchRecord>> {
-            db.prepare_cached("SELECT record FROM batch WHERE account_id = ?1 AND erase_at <= ?2")?
-                .query_map(params![account.as_str(), now.as_millisecond()], from_json)?
-                .collect()
+            let expired = "SELECT record FROM batch WHERE account_id = ?1 AND erase_at <= ?2";
+            query_all(db, expired, params![account.as_str(), now.as_millisecond()])
         };
         let find = expired.clone();
         // Mostly there is nothing to erase, and no other process must wait for that.

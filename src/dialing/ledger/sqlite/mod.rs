@@ -17,11 +17,12 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Params, Transaction, TransactionBehavior, params,
+    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use self::open::LedgerFile;
+use self::rows::{query_all, query_one, write_dispatch};
 use super::{
     AccountId, BatchId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
     DispatchRecord, DispatchStatus, EarlierDispatch, KEY_LIFETIME, KeyHash, LeaseRenewal, Ledger,
@@ -127,22 +128,6 @@ impl From<rusqlite::Error> for LedgerError {
     }
 }
 
-fn query_one(
-    db: &Connection,
-    sql: &str,
-    values: impl Params,
-) -> rusqlite::Result<Option<DispatchRecord>> {
-    db.prepare_cached(sql)?.query_row(values, rows::record).optional()
-}
-
-fn query_all(
-    db: &Connection,
-    sql: &str,
-    values: impl Params,
-) -> rusqlite::Result<Vec<DispatchRecord>> {
-    db.prepare_cached(sql)?.query_map(values, rows::record)?.collect()
-}
-
 fn find_by_dispatch(
     db: &Connection,
     account: &AccountId,
@@ -150,7 +135,7 @@ fn find_by_dispatch(
 ) -> rusqlite::Result<Option<DispatchRecord>> {
     query_one(
         db,
-        "SELECT * FROM dispatch WHERE dispatch_id = ?1 AND account_id = ?2",
+        "SELECT record FROM dispatch WHERE dispatch_id = ?1 AND account_id = ?2",
         params![dispatch.to_string(), account.as_str()],
     )
 }
@@ -162,7 +147,7 @@ fn find_by_remote_id(
 ) -> rusqlite::Result<Option<DispatchRecord>> {
     query_one(
         db,
-        "SELECT * FROM dispatch WHERE account_id = ?1 AND remote_id = ?2 ORDER BY created_at DESC LIMIT 1",
+        "SELECT record FROM dispatch WHERE account_id = ?1 AND remote_id = ?2 ORDER BY created_at DESC LIMIT 1",
         params![account.as_str(), id],
     )
 }
@@ -173,10 +158,10 @@ fn find_earlier(
 ) -> Result<Option<EarlierDispatch>, LedgerError> {
     let account = lookup.account_id.as_str();
     if lookup.attempt.is_some() {
-        let open = match &lookup.pair {
+        let open: Option<DispatchRecord> = match &lookup.pair {
             Some((_, callee)) => query_one(
                 db,
-                "SELECT * FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND kind = 'call' \
+                "SELECT record FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND kind = 'call' \
                  AND state IN ('intent', 'unknown') ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
                 params![account, callee.as_str()],
             )?,
@@ -187,10 +172,10 @@ fn find_earlier(
             None => find_similar(db, lookup),
         };
     }
-    let same_key = match &lookup.idempotency_key {
+    let same_key: Option<DispatchRecord> = match &lookup.idempotency_key {
         Some(key) => query_one(
             db,
-            "SELECT * FROM dispatch WHERE account_id = ?1 AND idempotency_key = ?2 AND created_at > ?3 \
+            "SELECT record FROM dispatch WHERE account_id = ?1 AND idempotency_key = ?2 AND created_at > ?3 \
              ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
             params![account, key.as_str(), usage::window_start(lookup.now.dialing, KEY_LIFETIME)],
         )?,
@@ -204,9 +189,9 @@ fn find_earlier(
             return Ok(Some(earlier));
         }
     }
-    let same = query_one(
+    let same: Option<DispatchRecord> = query_one(
         db,
-        "SELECT * FROM dispatch WHERE account_id = ?1 AND fingerprint = ?2 AND (state IN ('intent', 'unknown') \
+        "SELECT record FROM dispatch WHERE account_id = ?1 AND fingerprint = ?2 AND (state IN ('intent', 'unknown') \
          OR (NOT ?3 AND created_at > ?4 AND state IN ('placed', 'finished'))) \
          ORDER BY state IN ('intent', 'unknown') DESC, created_at DESC, dispatch_id DESC LIMIT 1",
         params![
@@ -231,9 +216,9 @@ fn find_similar(
         return Ok(None);
     };
     let account = &lookup.account_id;
-    let similar = query_one(
+    let similar: Option<DispatchRecord> = query_one(
         db,
-        "SELECT * FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND created_at > ?3 \
+        "SELECT record FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND created_at > ?3 \
          AND agent_id = ?4 AND kind = 'call' AND state <> 'not_placed' \
          ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
         params![account.as_str(), callee.as_str(), lookup.repeats_since.as_millisecond(), agent],
@@ -286,7 +271,7 @@ fn begin(
         return Ok(BeginResult::LimitReached(reached));
     }
     let record = DispatchRecord::from_intent(intent, constraints);
-    rows::insert(db, &record)?;
+    write_dispatch(db, &record)?;
     if let Some((attempt, row)) = record.attempt.as_ref().zip(row) {
         batches::write_row(db, &record.account_id, &attempt.batch_id, &row)?;
     }
@@ -334,7 +319,7 @@ impl Ledger for SqliteLedger {
             if !opt_outs::may_call(tx, &account, callee, now.dialing)? {
                 return Ok(LeaseRenewal::OptedOut);
             }
-            rows::update(tx, &record)?;
+            write_dispatch(tx, &record)?;
             Ok(LeaseRenewal::Renewed)
         })
         .await
@@ -352,7 +337,7 @@ impl Ledger for SqliteLedger {
                 .ok_or(LedgerError::NoSuchDispatch(dispatch))?;
             let is_changed = change(&mut record)?;
             if is_changed {
-                rows::update(tx, &record)?;
+                write_dispatch(tx, &record)?;
             }
             Ok((record, is_changed))
         })
@@ -402,7 +387,7 @@ impl Ledger for SqliteLedger {
         self.run(move |db| {
             Ok(query_all(
                 db,
-                "SELECT * FROM dispatch WHERE account_id = ?1 AND state IN ('intent', 'unknown') \
+                "SELECT record FROM dispatch WHERE account_id = ?1 AND state IN ('intent', 'unknown') \
                  ORDER BY created_at, dispatch_id LIMIT ?2",
                 params![account.as_str(), MAX_PAGE],
             )?)
@@ -438,7 +423,7 @@ impl Ledger for SqliteLedger {
         self.run(move |db| {
             Ok(query_all(
                 db,
-                "SELECT * FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND kind = 'call' \
+                "SELECT record FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND kind = 'call' \
                  AND state IN ('placed', 'finished') AND NOT result_read \
                  ORDER BY created_at DESC, dispatch_id DESC LIMIT ?3",
                 params![account.as_str(), callee.as_str(), limit],
@@ -452,7 +437,7 @@ impl Ledger for SqliteLedger {
             let before = filter.before;
             Ok(query_all(
                 db,
-                "SELECT * FROM dispatch WHERE (?1 IS NULL OR account_id = ?1) \
+                "SELECT record FROM dispatch WHERE (?1 IS NULL OR account_id = ?1) \
                  AND (?2 IS NULL OR created_at >= ?2) AND (?3 IS NULL OR coalesce(outcome, state) = ?3) \
                  AND (?4 IS NULL OR (created_at, dispatch_id) < (?4, ?5)) AND (?7 IS NULL OR caller = ?7) \
                  AND (?8 IS NULL OR batch_id = ?8) \

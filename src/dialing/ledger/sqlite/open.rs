@@ -13,10 +13,10 @@ use crate::protected_file::{create_private, make_private};
 const APPLICATION_ID: i64 = 0x4342_784c;
 
 /// The schema of the first release.
-const SCHEMA: &str = include_str!("schema-3.sql");
+const SCHEMA: &str = include_str!("schema-4.sql");
 
 /// The version that this program writes.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// How long a process waits for the others.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -2,16 +2,15 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, named_params, params};
+use rusqlite::{Connection, params};
 
 use super::SqliteLedger;
-use super::rows::{damaged, to_timestamp};
-use crate::dialing::caller::CallerName;
+use super::rows::query_all;
 use crate::dialing::ledger::ids::{AccountId, DestinationHash};
 use crate::dialing::ledger::opt_out::{find_known, next_instant, tool_window_start};
 use crate::dialing::ledger::{
     LedgerError, MAX_TOOL_OPT_OUTS, OptOut, OptOutLedger, OptOutRemoval, OptOutSource,
-    RecordOptOutResult, truncate_reason,
+    RecordOptOutResult, to_json,
 };
 use callingbox::E164;
 
@@ -23,35 +22,7 @@ pub(super) fn may_call(
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
     let Some(callee) = callee else { return Ok(true) };
-    let is_listed = db
-        .prepare_cached(
-            "SELECT 1 FROM opt_out WHERE account_id = ?1 AND callee_hash = ?2 AND removed_at IS NULL \
-             AND (expires_at IS NULL OR expires_at > ?3)",
-        )?
-        .exists(params![account.as_str(), callee.as_str(), now.as_millisecond()])?;
-    Ok(!is_listed)
-}
-
-fn read(row: &Row<'_>) -> rusqlite::Result<OptOut> {
-    let time = |name| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(name)?.map(to_timestamp));
-    let source: String = row.get("source")?;
-    let number: String = row.get("number")?;
-    let caller: String = row.get("caller")?;
-    let reason: Option<String> = row.get("removal_reason")?;
-    Ok(OptOut {
-        account_id: AccountId(row.get("account_id")?),
-        number: E164::parse(&number).map_err(|_| damaged("number"))?,
-        callee: DestinationHash(row.get("callee_hash")?),
-        recorded_at: to_timestamp(row.get("recorded_at")?),
-        source: OptOutSource::from_stored(&source).ok_or_else(|| damaged("source"))?,
-        remote_id: row.get("remote_id")?,
-        caller: CallerName::from_text(&caller),
-        reason: row.get("reason")?,
-        expires_at: time("expires_at")?,
-        removal: time("removed_at")?
-            .zip(reason)
-            .map(|(removed_at, reason)| OptOutRemoval { removed_at, reason }),
-    })
+    Ok(!list_of(db, account, callee)?.iter().any(|entry| entry.is_in_force(now)))
 }
 
 fn list_of(
@@ -59,11 +30,22 @@ fn list_of(
     account: &AccountId,
     callee: &DestinationHash,
 ) -> rusqlite::Result<Vec<OptOut>> {
+    let entries = "SELECT record FROM opt_out WHERE account_id = ?1 AND callee_hash = ?2 ORDER BY recorded_at";
+    query_all(db, entries, params![account.as_str(), callee.as_str()])
+}
+
+fn write(db: &Connection, entry: &OptOut) -> Result<(), LedgerError> {
     db.prepare_cached(
-        "SELECT * FROM opt_out WHERE account_id = ?1 AND callee_hash = ?2 ORDER BY recorded_at",
+        "INSERT INTO opt_out (account_id, number, recorded_at, record) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (account_id, number, recorded_at) DO UPDATE SET record = ?4",
     )?
-    .query_map(params![account.as_str(), callee.as_str()], read)?
-    .collect()
+    .execute(params![
+        entry.account_id.as_str(),
+        entry.number.as_str(),
+        entry.recorded_at.as_millisecond(),
+        to_json(entry)?,
+    ])?;
+    Ok(())
 }
 
 fn record(db: &Connection, mut opt_out: OptOut) -> Result<RecordOptOutResult, LedgerError> {
@@ -85,22 +67,7 @@ fn record(db: &Connection, mut opt_out: OptOut) -> Result<RecordOptOutResult, Le
         }
     }
     opt_out.recorded_at = next_instant(&entries, opt_out.recorded_at);
-    db.prepare_cached(
-        "INSERT INTO opt_out (account_id, number, callee_hash, recorded_at, source, remote_id, caller, reason, \
-         expires_at) VALUES (:account_id, :number, :callee_hash, :recorded_at, :source, :remote_id, :caller, :reason, \
-         :expires_at)",
-    )?
-    .execute(named_params! {
-        ":account_id": opt_out.account_id.as_str(),
-        ":number": opt_out.number.as_str(),
-        ":callee_hash": opt_out.callee.as_str(),
-        ":recorded_at": opt_out.recorded_at.as_millisecond(),
-        ":source": opt_out.source.as_str(),
-        ":remote_id": opt_out.remote_id,
-        ":caller": opt_out.caller.as_str(),
-        ":reason": opt_out.reason,
-        ":expires_at": opt_out.expires_at.map(Timestamp::as_millisecond),
-    })?;
+    write(db, &opt_out)?;
     Ok(RecordOptOutResult::Recorded(opt_out))
 }
 
@@ -124,14 +91,12 @@ impl OptOutLedger for SqliteLedger {
         now: Timestamp,
         reason: &str,
     ) -> Result<usize, LedgerError> {
-        let (account, callee, reason) = (account.clone(), callee.clone(), truncate_reason(reason));
+        let (account, callee) = (account.clone(), callee.clone());
+        let removal = OptOutRemoval::new(now, reason);
         self.write(move |tx| {
-            let removed = tx
-                .prepare_cached(
-                    "UPDATE opt_out SET removed_at = ?3, removal_reason = ?4 WHERE account_id = ?1 \
-                     AND callee_hash = ?2 AND removed_at IS NULL AND (expires_at IS NULL OR expires_at > ?3)",
-                )?
-                .execute(params![account.as_str(), callee.as_str(), now.as_millisecond(), reason])?;
+            let mut entries = list_of(tx, &account, &callee)?;
+            let removed = removal.apply(&mut entries);
+            entries.iter().try_for_each(|entry| write(tx, entry))?;
             Ok(removed)
         })
         .await
@@ -169,14 +134,12 @@ impl OptOutLedger for SqliteLedger {
         let account = account.clone();
         let after = after.map_or_else(String::new, |number| number.as_str().to_owned());
         self.run(move |db| {
-            let entries: rusqlite::Result<Vec<OptOut>> = db
-                .prepare_cached(
-                    "SELECT * FROM opt_out WHERE account_id = ?1 AND number IN (SELECT DISTINCT number FROM opt_out \
-                     WHERE account_id = ?1 AND number > ?2 ORDER BY number LIMIT ?3) ORDER BY number, recorded_at",
-                )?
-                .query_map(params![account.as_str(), after, limit], read)?
-                .collect();
-            Ok(entries?)
+            Ok(query_all(
+                db,
+                "SELECT record FROM opt_out WHERE account_id = ?1 AND number IN (SELECT DISTINCT number FROM opt_out \
+                 WHERE account_id = ?1 AND number > ?2 ORDER BY number LIMIT ?3) ORDER BY number, recorded_at",
+                params![account.as_str(), after, limit],
+            )?)
         })
         .await
     }

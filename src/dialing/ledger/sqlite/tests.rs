@@ -92,7 +92,7 @@ async fn refuses_what_it_cannot_keep() {
     );
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let newer = open(&path, Environment::Sandbox).await.unwrap_err();
-    assert!(matches!(newer, LedgerError::Newer { found: 99, supported: 3 }), "{newer}");
+    assert!(matches!(newer, LedgerError::Newer { found: 99, supported: 4 }), "{newer}");
 
     let foreign = directory.path().join("foreign.db");
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();

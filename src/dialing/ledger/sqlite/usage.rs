@@ -168,14 +168,13 @@ impl Meter<'_> {
         max: Option<MilliCents>,
     ) -> rusqlite::Result<(MilliCents, Option<Timestamp>)> {
         let spending = format!(
-            "SELECT created_at, coalesce(cost_milli_cents, hold_milli_cents) AS amount FROM dispatch \
-             WHERE account_id = ?1 AND created_at > ?2 AND {} AND state <> 'not_placed'",
+            "FROM dispatch WHERE account_id = ?1 AND created_at > ?2 AND {} AND state <> 'not_placed'",
             scope.condition()
         );
         let (account, since) = (self.account.as_str(), window_start(self.now, DAY));
         let spent: i64 = self
             .db
-            .prepare_cached(&format!("SELECT coalesce(sum(amount), 0) FROM ({spending})"))?
+            .prepare_cached(&format!("SELECT coalesce(sum(amount), 0) {spending}"))?
             .query_row(params![account, since, scope.value()], |row| row.get(0))?;
         let excess = max.map_or(0, |max| {
             spent.saturating_add(to_integer(self.hold)).saturating_sub(to_integer(max))
@@ -186,7 +185,7 @@ impl Meter<'_> {
             self.db
                 .prepare_cached(&format!(
                     "SELECT created_at FROM (SELECT created_at, sum(amount) OVER (ORDER BY created_at) AS freed \
-                     FROM ({spending})) WHERE freed >= ?4 ORDER BY created_at LIMIT 1"
+                     {spending}) WHERE freed >= ?4 ORDER BY created_at LIMIT 1"
                 ))?
                 .query_row(params![account, since, scope.value(), excess], |row| row.get(0))
                 .optional()?

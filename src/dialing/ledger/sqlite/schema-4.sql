@@ -10,48 +10,36 @@ CREATE TABLE api_key (
     account_id      TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Each record is JSON; the other columns are those by which it is found and counted.
 CREATE TABLE dispatch (
     dispatch_id     TEXT PRIMARY KEY,
-    kind            TEXT NOT NULL CHECK (kind IN ('call', 'purchase')),
-    -- The organization's account.
-    account_id      TEXT NOT NULL,
-    caller          TEXT NOT NULL,
-    fingerprint     TEXT NOT NULL,
-    -- JSON: the hash of each argument, by name.
-    arguments       TEXT NOT NULL,
-    idempotency_key TEXT,
-    callee_masked   TEXT,
-    callee_hash     TEXT,
-    agent_id        TEXT,
-    -- The row of a batch that the call is an attempt of.
-    batch_id        TEXT,
-    batch_row       INTEGER,
-    attempt         INTEGER,
-    -- Which process runs the batch.
-    batch_generation INTEGER,
-    rule            TEXT NOT NULL,
-    confirmed_by    TEXT NOT NULL,
-    -- The same moment by the dialing clock and by the machine's, which measures the lease.
+    -- By the dialing clock.
     created_at      INTEGER NOT NULL,
-    written_at      INTEGER NOT NULL,
-    lease_expires_at INTEGER NOT NULL,
-    generation      INTEGER NOT NULL,
-    hold_milli_cents INTEGER NOT NULL,
-    state           TEXT NOT NULL CHECK (state IN ('intent', 'unknown', 'not_placed', 'placed', 'finished')),
-    -- Of an unknown dispatch: when a complete search first did not find it.
-    absent_since    INTEGER,
     -- Until when the call counts as in progress, if its end is not learned before.
     in_progress_until INTEGER,
-    reason          TEXT,
-    remote_id       TEXT,
-    outcome         TEXT,
-    cost_milli_cents INTEGER,
+    record          TEXT NOT NULL,
+    kind            TEXT NOT NULL AS (record ->> '$.kind') STORED CHECK (kind IN ('call', 'purchase')),
+    -- The organization's account.
+    account_id      TEXT NOT NULL AS (record ->> '$.account_id') STORED,
+    caller          TEXT NOT NULL AS (record ->> '$.caller') STORED,
+    fingerprint     TEXT NOT NULL AS (record ->> '$.fingerprint') STORED,
+    idempotency_key TEXT AS (record ->> '$.idempotency_key') STORED,
+    callee_hash     TEXT AS (record ->> '$.callee.hash') STORED,
+    agent_id        TEXT AS (record ->> '$.agent_id') STORED,
+    -- The row of a batch that the call is an attempt of.
+    batch_id        TEXT AS (record ->> '$.attempt.batch_id') STORED,
+    batch_row       INTEGER AS (record ->> '$.attempt.row') STORED,
+    state           TEXT NOT NULL AS (record ->> '$.state') STORED
+        CHECK (state IN ('intent', 'unknown', 'not_placed', 'placed', 'finished')),
+    remote_id       TEXT AS (record ->> '$.id') STORED,
+    outcome         TEXT AS (record ->> '$.outcome') STORED,
+    -- The billed amount, and the hold until it is known.
+    amount          INTEGER NOT NULL
+        AS (CAST(coalesce(record ->> '$.cost_milli_cents', record ->> '$.hold_milli_cents') AS INTEGER)) STORED,
     -- Whether the final result of the call was read.
-    result_read     INTEGER NOT NULL DEFAULT FALSE,
+    result_read     INTEGER NOT NULL AS (record ->> '$.is_result_read') STORED,
     CHECK ((state IN ('placed', 'finished')) = (remote_id IS NOT NULL)),
-    CHECK ((state = 'finished') = (outcome IS NOT NULL)),
-    CHECK ((batch_id IS NULL) = (batch_row IS NULL) AND (batch_id IS NULL) = (attempt IS NULL)
-        AND (batch_id IS NULL) = (batch_generation IS NULL))
+    CHECK ((state = 'finished') = (outcome IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX dispatch_by_fingerprint ON dispatch (account_id, fingerprint, created_at);
@@ -72,20 +60,19 @@ CREATE TABLE used_token (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX used_token_by_expiry ON used_token (expires_at);
 
--- A batch and its rows are JSON; the other columns are those by which they are found.
 CREATE TABLE batch (
     batch_id        TEXT PRIMARY KEY,
-    account_id      TEXT NOT NULL,
-    agent_id        TEXT NOT NULL,
-    state           TEXT NOT NULL
-        CHECK (state IN ('asked', 'running', 'paused', 'interrupted', 'canceled', 'ended')),
-    -- The list without the order of its rows.
-    fingerprint     TEXT NOT NULL,
-    idempotency_key TEXT,
     created_at      INTEGER NOT NULL,
     -- When the list is erased: one that nobody confirmed, or the people of one that has ended.
     erase_at        INTEGER,
-    record          TEXT NOT NULL
+    record          TEXT NOT NULL,
+    account_id      TEXT NOT NULL AS (record ->> '$.account_id') STORED,
+    agent_id        TEXT NOT NULL AS (record ->> '$.agent_id') STORED,
+    state           TEXT NOT NULL AS (record ->> '$.state') STORED
+        CHECK (state IN ('asked', 'running', 'paused', 'interrupted', 'canceled', 'ended')),
+    -- The list without the order of its rows.
+    fingerprint     TEXT NOT NULL AS (record ->> '$.fingerprint') STORED,
+    idempotency_key TEXT AS (record ->> '$.idempotency_key') STORED
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX batch_by_time ON batch (account_id, created_at, batch_id);
 CREATE INDEX batch_by_fingerprint ON batch (account_id, fingerprint, created_at);
@@ -96,10 +83,10 @@ CREATE TABLE batch_row (
     batch_id        TEXT NOT NULL REFERENCES batch (batch_id) ON DELETE CASCADE,
     batch_row       INTEGER NOT NULL,
     account_id      TEXT NOT NULL,
-    callee_hash     TEXT NOT NULL,
-    state           TEXT NOT NULL
-        CHECK (state IN ('waiting', 'calling', 'done', 'refused', 'not_called', 'unknown')),
     record          TEXT NOT NULL,
+    callee_hash     TEXT NOT NULL AS (record ->> '$.callee.hash') STORED,
+    state           TEXT NOT NULL AS (record ->> '$.state') STORED
+        CHECK (state IN ('waiting', 'calling', 'done', 'refused', 'not_called', 'unknown')),
     PRIMARY KEY (batch_id, batch_row)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX batch_row_by_callee ON batch_row (account_id, callee_hash) WHERE state IN ('waiting', 'calling');
@@ -108,19 +95,12 @@ CREATE INDEX batch_row_by_callee ON batch_row (account_id, callee_hash) WHERE st
 CREATE TABLE opt_out (
     account_id      TEXT NOT NULL,
     number          TEXT NOT NULL,
-    callee_hash     TEXT NOT NULL,
     recorded_at     INTEGER NOT NULL,
-    source          TEXT NOT NULL CHECK (source IN ('call', 'tool', 'terminal', 'import')),
-    -- The call in which it was said.
-    remote_id       TEXT,
-    caller          TEXT NOT NULL,
-    reason          TEXT NOT NULL,
-    -- NULL: for good.
-    expires_at      INTEGER,
-    removed_at      INTEGER,
-    removal_reason  TEXT,
-    PRIMARY KEY (account_id, number, recorded_at),
-    CHECK ((removed_at IS NULL) = (removal_reason IS NULL))
+    record          TEXT NOT NULL,
+    callee_hash     TEXT NOT NULL AS (record ->> '$.callee') STORED,
+    source          TEXT NOT NULL AS (record ->> '$.source') STORED
+        CHECK (source IN ('call', 'tool', 'terminal', 'import')),
+    PRIMARY KEY (account_id, number, recorded_at)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX opt_out_by_callee ON opt_out (account_id, callee_hash);
 CREATE INDEX opt_out_by_tool ON opt_out (account_id, recorded_at) WHERE source = 'tool';
