@@ -4,22 +4,21 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::confirm::{ConfirmContext, ConfirmMode, Confirmation, confirmation_required};
 use super::destination::CountryCode;
 use super::limits::{Limit, OrderKind, count_calls};
 use super::policy::{
-    Action, Decision, LimitSetting, Policy, PolicyDecision, PolicyInput, PolicyMode, PolicyRefusal,
-    QuietHours, Rule, RuleName, format_utc, list_countries,
+    Action, Decision, LimitSetting, Policy, PolicyDecision, PolicyInput, PolicyMode, QuietHours,
+    Rule, RuleName, format_utc, list_countries,
 };
 use super::rules::DialingRules;
 use callingbox::MilliCents;
 
-/// The rules in force, with numbers masked.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct PolicySummary {
+/// The rules in force, with numbers masked, and who must say yes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RulesSummary {
     /// The rules in one sentence.
     pub text: String,
     /// Caps the mode of every part.
@@ -43,16 +42,20 @@ pub struct PolicySummary {
     pub rules: Vec<RuleSummary>,
     /// The types of numbers that are refused whatever the rules say.
     pub always_refused: [&'static str; 4],
+    /// When the user is asked to confirm.
+    pub confirm: ConfirmMode,
+    /// Only the user's own answer counts as a confirmation.
+    pub require_human: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LimitSummary {
     /// The limit; money in dollars.
     pub max: String,
     pub mode: PolicyMode,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RuleSummary {
     pub name: String,
     /// What happens to a call that matches.
@@ -62,20 +65,7 @@ pub struct RuleSummary {
     pub applies_to: String,
     /// The keys that a call must carry in its metadata.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(skip)]
     pub require_metadata: Vec<String>,
-}
-
-/// The rules in force, and who must say yes.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct RulesSummary {
-    /// The calling rules; the sentence tells what becomes of them by the other two.
-    #[serde(flatten)]
-    pub policy: PolicySummary,
-    /// When the user is asked to confirm.
-    pub confirm: ConfirmMode,
-    /// Only the user's own answer counts as a confirmation.
-    pub require_human: bool,
 }
 
 impl DialingRules {
@@ -94,14 +84,36 @@ impl DialingRules {
             );
         }
         parts.extend(self.disclosure.describe().map(str::to_owned));
-        join_parts(&parts)
+        format!("Calling rules: {}.", parts.join("; "))
     }
 
     /// The summary as a structure.
     #[must_use]
     pub fn structured(&self) -> RulesSummary {
-        let policy = PolicySummary { text: self.summary(), ..self.policy.structured() };
-        RulesSummary { policy, confirm: self.confirm, require_human: self.require_human }
+        let policy = &self.policy;
+        let limits = policy.active_limits().into_iter();
+        let rules = policy.rules.iter().enumerate().map(|(index, rule)| RuleSummary {
+            name: rule.name_at(index),
+            action: rule.action,
+            mode: rule.mode,
+            applies_to: describe_scope(rule),
+            require_metadata: rule.require_metadata.clone(),
+        });
+        RulesSummary {
+            text: self.summary(),
+            mode: policy.mode,
+            default: policy.default,
+            home_countries: policy.home_countries.clone(),
+            unusual_kinds: policy.unusual_kinds,
+            toll_free: policy.toll_free,
+            unknown_timezone: policy.unknown_timezone,
+            quiet_hours: policy.quiet_hours,
+            limits: limits.map(|(limit, summary)| (limit.as_str(), summary)).collect(),
+            rules: rules.collect(),
+            always_refused: ["emergency", "premium", "short", "impossible"],
+            confirm: self.confirm,
+            require_human: self.require_human,
+        }
     }
 
     /// What would happen to a call, and why, in several lines for people. If the result depends on the client, both
@@ -113,35 +125,60 @@ impl DialingRules {
         decision: &PolicyDecision,
         known_destination: bool,
     ) -> String {
-        let confirmation =
-            |client_can_ask| self.confirmation_for(decision, known_destination, client_can_ask);
-        let (line, client) = match (confirmation(true), confirmation(false)) {
-            (Confirmation::Refuse(refusal), _) => (describe_refused(&refusal), None),
-            (Confirmation::NotRequired, _) => (describe_allowed(&decision.rule), None),
-            (Confirmation::Ask(reason), Confirmation::NotRequired) => (
-                describe_allowed(&decision.rule),
-                Some(format!("a client that can ask its user asks first: {reason}")),
-            ),
-            (Confirmation::Ask(reason), Confirmation::Ask(_)) => (
-                self.describe_question(decision, &reason),
-                Some("a client that cannot ask its user gets a preview with a token".to_owned()),
-            ),
-            (Confirmation::Ask(reason), Confirmation::Refuse(_)) => (
-                self.describe_question(decision, &reason),
-                Some(
-                    if self.require_human {
-                        "a client that cannot ask its user is refused (require_human = true)"
-                    } else {
-                        "a client that cannot ask its user is refused"
-                    }
-                    .to_owned(),
-                ),
-            ),
+        let (result, client) = self.explain_confirmation(decision, known_destination);
+        let destination = request.destination;
+        let country = match (destination.country, destination.calling_code) {
+            (Some(country), _) => country.to_string(),
+            (None, Some(1)) => "North America".to_owned(),
+            (None, _) => "no country".to_owned(),
         };
-        let mut lines = self.policy.explanation_lines(request, decision, line);
+        let clocks = destination.zones.local_times(request.now);
+        let clocks = if clocks.is_empty() { "unknown".to_owned() } else { clocks.join(", ") };
+        let mut lines = vec![
+            format!("number     {} ({country}, {})", request.to, destination.number_type),
+            format!("time       {} (local: {clocks})", format_utc(request.now)),
+            format!("decision   {result}"),
+        ];
+        lines.extend(decision.explanation.iter().map(|line| format!("checked    {line}")));
+        if self.policy.mode != PolicyMode::Enforce {
+            lines.push(format!("note       the calling rules are in mode {}", self.policy.mode));
+        }
         lines.extend(client.map(|client| format!("client     {client}")));
         lines.extend(self.disclosure.describe().map(|text| format!("disclosure {text}")));
         lines.join("\n")
+    }
+
+    /// What becomes of the call, and what a client that can or cannot ask its user does.
+    fn explain_confirmation(
+        &self,
+        decision: &PolicyDecision,
+        known_destination: bool,
+    ) -> (String, Option<String>) {
+        let confirmation =
+            |client_can_ask| self.confirmation_for(decision, known_destination, client_can_ask);
+        let allow = || format!("allow, by `{}`", decision.rule);
+        // Names the rule only if the rule asks.
+        let ask = |reason: String| match &decision.decision {
+            Decision::Ask(_) => format!("ask the user, by `{}`: {reason}", decision.rule),
+            Decision::Allow | Decision::Refuse(_) => format!("ask the user: {reason}"),
+        };
+        match (confirmation(true), confirmation(false)) {
+            (Confirmation::Refuse(refusal), _) => {
+                (format!("refuse. {}", refusal.describe_for_person()), None)
+            }
+            (Confirmation::NotRequired, _) => (allow(), None),
+            (Confirmation::Ask(reason), Confirmation::NotRequired) => {
+                (allow(), Some(format!("a client that can ask its user asks first: {reason}")))
+            }
+            (Confirmation::Ask(reason), Confirmation::Ask(_)) => {
+                let client = "a client that cannot ask its user gets a preview with a token";
+                (ask(reason), Some(client.to_owned()))
+            }
+            (Confirmation::Ask(reason), Confirmation::Refuse(_)) => {
+                let why = if self.require_human { " (require_human = true)" } else { "" };
+                (ask(reason), Some(format!("a client that cannot ask its user is refused{why}")))
+            }
+        }
     }
 
     /// Whether the call needs a confirmation.
@@ -177,23 +214,9 @@ impl DialingRules {
             Confirmation::Refuse(_) => Action::Refuse,
         }
     }
-
-    /// Names the rule only if the rule asks.
-    fn describe_question(&self, decision: &PolicyDecision, reason: &str) -> String {
-        match &decision.decision {
-            Decision::Ask(_) => describe_asked(&decision.rule, reason),
-            _ => format!("decision   ask the user: {reason}"),
-        }
-    }
 }
 
 impl Policy {
-    /// One line that describes the rules alone.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        join_parts(&self.describe_parts(|action| action))
-    }
-
     /// Describes each part of the rules, with the effect of its action.
     fn describe_parts(&self, effective: impl Fn(Action) -> Action) -> Vec<String> {
         let never =
@@ -280,74 +303,6 @@ impl Policy {
         })
     }
 
-    /// The summary as a structure.
-    #[must_use]
-    pub fn structured(&self) -> PolicySummary {
-        let limits = self.active_limits();
-        PolicySummary {
-            text: self.summary(),
-            mode: self.mode,
-            default: self.default,
-            home_countries: self.home_countries.clone(),
-            unusual_kinds: self.unusual_kinds,
-            toll_free: self.toll_free,
-            unknown_timezone: self.unknown_timezone,
-            quiet_hours: self.quiet_hours,
-            limits: limits.into_iter().map(|(limit, summary)| (limit.as_str(), summary)).collect(),
-            rules: self
-                .rules
-                .iter()
-                .enumerate()
-                .map(|(index, rule)| RuleSummary {
-                    name: rule.name.clone().unwrap_or_else(|| format!("rule {}", index + 1)),
-                    action: rule.action,
-                    mode: rule.mode,
-                    applies_to: describe_scope(rule),
-                    require_metadata: rule.require_metadata.clone(),
-                })
-                .collect(),
-            always_refused: ["emergency", "premium", "short", "impossible"],
-        }
-    }
-
-    /// The decision of the rules alone on a call, and why, in several lines for people.
-    #[must_use]
-    pub fn explain(&self, request: &PolicyInput<'_>, decision: &PolicyDecision) -> String {
-        let line = match &decision.decision {
-            Decision::Allow => describe_allowed(&decision.rule),
-            Decision::Ask(reason) => describe_asked(&decision.rule, reason),
-            Decision::Refuse(refusal) => describe_refused(refusal),
-        };
-        self.explanation_lines(request, decision, line).join("\n")
-    }
-
-    /// The call, the decision, and each part that was checked.
-    fn explanation_lines(
-        &self,
-        request: &PolicyInput<'_>,
-        decision: &PolicyDecision,
-        line: String,
-    ) -> Vec<String> {
-        let destination = request.destination;
-        let country = match (destination.country, destination.calling_code) {
-            (Some(country), _) => country.to_string(),
-            (None, Some(1)) => "North America".to_owned(),
-            (None, _) => "no country".to_owned(),
-        };
-        let clocks = destination.zones.local_times(request.now);
-        let clocks = if clocks.is_empty() { "unknown".to_owned() } else { clocks.join(", ") };
-        let mut lines = vec![
-            format!("number     {} ({country}, {})", request.to, destination.number_type),
-            format!("time       {} (local: {clocks})", format_utc(request.now)),
-            line,
-        ];
-        lines.extend(decision.explanation.iter().map(|line| format!("checked    {line}")));
-        if self.mode != PolicyMode::Enforce {
-            lines.push(format!("note       the calling rules are in mode {}", self.mode));
-        }
-        lines
-    }
-
     fn active_limits(&self) -> Vec<(Limit, LimitSummary)> {
         let limits = &self.limits;
         let count = |setting: &LimitSetting<u32>| (setting.max.to_string(), setting.mode);
@@ -370,22 +325,6 @@ impl Policy {
         .map(|(limit, (max, mode))| (limit, LimitSummary { max, mode }))
         .collect()
     }
-}
-
-fn join_parts(parts: &[String]) -> String {
-    format!("Calling rules: {}.", parts.join("; "))
-}
-
-fn describe_allowed(rule: &RuleName) -> String {
-    format!("decision   allow, by `{rule}`")
-}
-
-fn describe_asked(rule: &RuleName, reason: &str) -> String {
-    format!("decision   ask the user, by `{rule}`: {reason}")
-}
-
-fn describe_refused(refusal: &PolicyRefusal) -> String {
-    format!("decision   refuse. {}", refusal.describe_for_person())
 }
 
 fn describe_scope(rule: &Rule) -> String {
@@ -413,7 +352,11 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
+    use crate::dialing::caller::CallerName;
+    use crate::dialing::destination::Destination;
+    use crate::dialing::limits::Usage;
     use crate::dialing::rules::CardIsHuman;
+    use callingbox::E164;
 
     fn rules(confirm: ConfirmMode, require_human: bool, policy: &str) -> DialingRules {
         DialingRules {
@@ -428,6 +371,11 @@ mod tests {
             disclosure: Default::default(),
             keep_people: jiff::SignedDuration::from_hours(720),
         }
+    }
+
+    /// With the usual settings beside the policy.
+    fn usual(policy: &str) -> DialingRules {
+        rules(ConfirmMode::Auto, false, policy)
     }
 
     #[test]
@@ -532,6 +480,63 @@ mod tests {
             assert_eq!(structured["confirm"], serde_json::to_value(confirm).unwrap());
             assert_eq!(structured["require_human"], require_human);
         }
-        assert_eq!(rules(Auto, false, "").summary(), Policy::default().summary());
+    }
+
+    #[test]
+    fn the_rules_are_described_in_words() {
+        assert_eq!(
+            usual("").summary(),
+            "Calling rules: numbers outside US and CA need the user's confirmation; 21:00–08:00 at the destination needs the user's confirmation; at most 20 calls an \
+             hour, 100 a day, 3 a day per destination, 5 in progress, $20.00 a day, 3 purchases a day; emergency, premium, short and impossible numbers are always refused."
+        );
+        assert_eq!(
+            usual("mode = 'shadow'").summary(),
+            "Calling rules: emergency, premium, short and impossible numbers are always refused; the other rules are in mode \
+             shadow and stop nothing."
+        );
+        let own = usual(
+            "default = 'refuse'\n[limits]\nspend_per_day = '10'\n[[rules]]\naction = 'allow'\nto = ['+14155550100']",
+        );
+        assert_eq!(
+            own.summary(),
+            "Calling rules: 1 rule of the user, otherwise refuse; 21:00–08:00 at the destination needs the \
+             user's confirmation; at most 20 calls an hour, 100 a day, 3 a day per destination, 5 in progress, $10.00 \
+             a day, 3 purchases a day; emergency, premium, short and impossible numbers are always refused."
+        );
+        assert!(usual("[limits]\nper_hour = 1").summary().contains("at most 1 call an hour"));
+        let structured = serde_json::to_value(own.structured()).unwrap();
+        assert_eq!(
+            structured["rules"],
+            serde_json::json!([{
+                "name": "rule 1", "action": "allow", "mode": "enforce", "applies_to": "number +141******00",
+            }])
+        );
+        assert_eq!(structured["limits"]["spend_per_day"]["max"], "$10.00");
+        assert!(!structured.to_string().contains("4155550100"));
+
+        let (rules, to) = (usual(""), E164::parse("+14155550100").unwrap());
+        let request = PolicyInput {
+            to: &to,
+            destination: &Destination::from_number(&to),
+            agent_id: "agt_1",
+            caller: &CallerName::local(),
+            is_batch: false,
+            metadata: None,
+            metadata_source: Default::default(),
+            now: "2026-03-03T07:00:00Z".parse().unwrap(),
+            usage: &Usage::default(),
+            hold: MilliCents::ZERO,
+        };
+        assert_eq!(
+            rules.explain(&request, &rules.policy.evaluate(&request), true),
+            "number     +141******00 (US, fixed_or_mobile)\n\
+             time       2026-03-03T07:00:00Z (local: 23:00 (America/Los_Angeles))\n\
+             decision   ask the user, by `quiet_hours`: it is 23:00 (America/Los_Angeles) there, within \
+             the quiet hours 21:00–08:00\n\
+             checked    default: allow: no rule matches, and the default is allow\n\
+             checked    quiet_hours: ask: it is 23:00 (America/Los_Angeles) there, within the quiet hours \
+             21:00–08:00\n\
+             client     a client that cannot ask its user gets a preview with a token"
+        );
     }
 }

@@ -121,12 +121,6 @@ impl Limit {
             Self::CallerSpendPerDay => "per_caller.spend_per_day",
         }
     }
-
-    /// The inverse of [`Limit::as_str`].
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|limit| limit.as_str() == name)
-    }
 }
 
 impl fmt::Display for Limit {

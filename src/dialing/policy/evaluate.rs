@@ -290,7 +290,7 @@ impl Policy {
             if mode == PolicyMode::Off || !rule.matches(request) {
                 continue;
             }
-            let name = rule.name.clone().unwrap_or_else(|| format!("rule {}", index + 1));
+            let name = rule.name_at(index);
             let rule_match = |action, reason| RuleMatch {
                 rule: RuleName::Rule(name.clone()),
                 action,

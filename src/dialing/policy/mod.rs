@@ -153,12 +153,6 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The default for the sandbox, see [`Policy::in_sandbox`].
-    #[must_use]
-    pub fn sandbox_default() -> Self {
-        Self::default().in_sandbox(false)
-    }
-
     /// These rules as the sandbox applies them, where no number is real: with usual numbers only, and without quiet hours,
     /// unless `has_quiet_hours`.
     #[must_use]
@@ -506,6 +500,13 @@ pub struct Rule {
     /// user must confirm what a model writes there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub require_metadata: Vec<String>,
+}
+
+impl Rule {
+    /// The name of the rule at this place of the file.
+    pub(super) fn name_at(&self, index: usize) -> String {
+        self.name.clone().unwrap_or_else(|| format!("rule {}", index + 1))
+    }
 }
 
 #[cfg(test)]
