@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::redis::RedisLedger;
 use super::sqlite::SqliteLedger;
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, Result};
 use crate::dialing::Environment;
 use crate::state::{self, SharedState};
 
@@ -27,7 +27,7 @@ pub enum LedgerLocation {
 pub async fn open_ledger(
     location: &LedgerLocation,
     environment: Environment,
-) -> Result<Arc<dyn Ledger>, LedgerError> {
+) -> Result<Arc<dyn Ledger>> {
     Ok(match location {
         LedgerLocation::File(path) => Arc::new(SqliteLedger::open(path, environment).await?),
         LedgerLocation::Redis(shared) => {

@@ -62,6 +62,9 @@ use crate::dialing::clock::ClockReading;
 use crate::dialing::limits::{CallLimits, Usage};
 use callingbox::{E164, MilliCents};
 
+/// The result of an operation of the ledger.
+pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
+
 /// How long an idempotency key is honored.
 pub const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 /// The most records that one list returns.
@@ -85,10 +88,7 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
     /// window with other arguments, and an unfinished batch of the same agent in which the number waits (all unless
     /// `allow_repeat`). An order that was certainly not placed blocks nothing,
     /// even under the same key.
-    async fn find_earlier(
-        &self,
-        lookup: DispatchLookup,
-    ) -> Result<Option<EarlierDispatch>, LedgerError>;
+    async fn find_earlier(&self, lookup: DispatchLookup) -> Result<Option<EarlierDispatch>>;
 
     /// Writes the intent, unless the number is on the do-not-call list, an earlier dispatch blocks it, as
     /// [`Ledger::find_earlier`] does, or a limit is reached.
@@ -96,11 +96,7 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
     /// row waits for this attempt; the row is then written too. An attempt whose dispatch was not placed may begin again,
     /// and the next one begins once that dispatch has its end. All this is one atomic step among all processes. After
     /// [`BeginResult::Begun`] the intent survives a crash.
-    async fn begin(
-        &self,
-        intent: NewIntent,
-        terms: BeginConstraints,
-    ) -> Result<BeginResult, LedgerError>;
+    async fn begin(&self, intent: NewIntent, terms: BeginConstraints) -> Result<BeginResult>;
 
     /// Extends the lease of a dispatch right before its request is sent, unless its number is on the do-not-call list.
     /// After any other answer than [`LeaseRenewal::Renewed`] the caller must not dial.
@@ -111,7 +107,7 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         generation: u32,
         now: ClockReading,
         lease_expires_at: Timestamp,
-    ) -> Result<LeaseRenewal, LedgerError>;
+    ) -> Result<LeaseRenewal>;
 
     /// Changes a record in one atomic step. Returns it, and whether it changed.
     async fn change(
@@ -119,7 +115,7 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         account: &AccountId,
         dispatch: DispatchId,
         change: RecordChange,
-    ) -> Result<(DispatchRecord, bool), LedgerError>;
+    ) -> Result<(DispatchRecord, bool)>;
 
     /// Takes over a record in [`DispatchState::Intent`] or [`DispatchState::Unknown`] whose lease has expired. If several
     /// processes try, one gets the record, with its new generation.
@@ -129,7 +125,7 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         dispatch: DispatchId,
         now: Timestamp,
         lease_expires_at: Timestamp,
-    ) -> Result<Option<DispatchRecord>, LedgerError> {
+    ) -> Result<Option<DispatchRecord>> {
         let take_over: RecordChange =
             Box::new(move |record| Ok(record.take_over(now, lease_expires_at)));
         let (record, is_taken) = self.change(account, dispatch, take_over).await?;
@@ -142,7 +138,7 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         account: &AccountId,
         dispatch: DispatchId,
         id: &str,
-    ) -> Result<DispatchRecord, LedgerError> {
+    ) -> Result<DispatchRecord> {
         let id = id.to_owned();
         let set_placed: RecordChange = Box::new(move |record| record.set_placed(&id));
         Ok(self.change(account, dispatch, set_placed).await?.0)
@@ -154,7 +150,7 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         account: &AccountId,
         dispatch: DispatchId,
         reason: &str,
-    ) -> Result<DispatchRecord, LedgerError> {
+    ) -> Result<DispatchRecord> {
         let reason = truncate_reason(reason);
         let set_not_placed: RecordChange =
             Box::new(move |record| Ok(record.set_not_placed(&reason)));
@@ -169,7 +165,7 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         dispatch: DispatchId,
         now: ClockReading,
         is_absent: bool,
-    ) -> Result<DispatchRecord, LedgerError> {
+    ) -> Result<DispatchRecord> {
         let set_unknown: RecordChange =
             Box::new(move |record| Ok(record.set_unknown(now, is_absent)));
         Ok(self.change(account, dispatch, set_unknown).await?.0)
@@ -182,7 +178,7 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         account: &AccountId,
         id: &str,
         end: CallEnd,
-    ) -> Result<Option<DispatchRecord>, LedgerError> {
+    ) -> Result<Option<DispatchRecord>> {
         let Some(mut known) = self.find_by_remote_id(account, id).await? else { return Ok(None) };
         // Every read of an ended call comes here and nearly always changes nothing. No other process must wait for that.
         if !known.set_end(end) {
@@ -201,37 +197,34 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         limits: &CallLimits,
         hold: MilliCents,
         now: Timestamp,
-    ) -> Result<Usage, LedgerError>;
+    ) -> Result<Usage>;
 
     /// Whether a call to this destination was ever placed.
     async fn is_known_destination(
         &self,
         account: &AccountId,
         callee: &DestinationHash,
-    ) -> Result<bool, LedgerError>;
+    ) -> Result<bool>;
 
     /// The records in [`DispatchState::Intent`] or [`DispatchState::Unknown`], oldest first, at most [`MAX_PAGE`].
-    async fn list_unresolved(
-        &self,
-        account: &AccountId,
-    ) -> Result<Vec<DispatchRecord>, LedgerError>;
+    async fn list_unresolved(&self, account: &AccountId) -> Result<Vec<DispatchRecord>>;
 
     /// Finds a record by its dispatch id.
     async fn find(
         &self,
         account: &AccountId,
         dispatch: DispatchId,
-    ) -> Result<Option<DispatchRecord>, LedgerError>;
+    ) -> Result<Option<DispatchRecord>>;
 
     /// Finds a record by the id of its call or number.
     async fn find_by_remote_id(
         &self,
         account: &AccountId,
         id: &str,
-    ) -> Result<Option<DispatchRecord>, LedgerError>;
+    ) -> Result<Option<DispatchRecord>>;
 
     /// Checks that the ledger can be read, at the same cost however many records it holds.
-    async fn check_readable(&self) -> Result<(), LedgerError> {
+    async fn check_readable(&self) -> Result<()> {
         let no_account = AccountId(String::new());
         self.find(&no_account, DispatchId::new()).await.map(|_| ())
     }
@@ -242,10 +235,10 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         account: &AccountId,
         callee: &DestinationHash,
         limit: u32,
-    ) -> Result<Vec<DispatchRecord>, LedgerError>;
+    ) -> Result<Vec<DispatchRecord>>;
 
     /// A page of records, newest first.
-    async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>, LedgerError>;
+    async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>>;
 
     /// Redeems a confirmation token. Returns `true` once, before the token expires, and `false` otherwise.
     async fn redeem_token(
@@ -254,7 +247,7 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         token_id: &str,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<bool, LedgerError>;
+    ) -> Result<bool>;
 
     /// Whether a token with this id was redeemed and has not expired.
     async fn is_token_redeemed(
@@ -262,25 +255,21 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         account: &AccountId,
         token_id: &str,
         now: Timestamp,
-    ) -> Result<bool, LedgerError>;
+    ) -> Result<bool>;
 
     /// The account that a key belongs to, if it was recorded.
-    async fn find_account_of_key(&self, key: &KeyHash) -> Result<Option<AccountId>, LedgerError>;
+    async fn find_account_of_key(&self, key: &KeyHash) -> Result<Option<AccountId>>;
 
     /// Records the account that a key belongs to. A key never changes its organization.
-    async fn record_account_of_key(
-        &self,
-        key: &KeyHash,
-        account: &AccountId,
-    ) -> Result<(), LedgerError>;
+    async fn record_account_of_key(&self, key: &KeyHash, account: &AccountId) -> Result<()>;
 
     /// The present time of the server that keeps the ledger; `None` if it is kept on this machine.
-    async fn server_time(&self) -> Result<Option<Timestamp>, LedgerError> {
+    async fn server_time(&self) -> Result<Option<Timestamp>> {
         Ok(None)
     }
 
     /// The secret of the ledger. It changes only if the ledger was removed and begun again.
-    async fn secret(&self) -> Result<LedgerSecret, LedgerError>;
+    async fn secret(&self) -> Result<LedgerSecret>;
 }
 
 /// The do-not-call list of each account: the numbers whose people asked not to be called again. Beside these operations,
@@ -293,7 +282,7 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
 pub trait OptOutLedger {
     /// Writes an opt-out, unless its number is on the list at least as long, or a person has removed what this call said.
     /// Tools record at most [`MAX_TOOL_OPT_OUTS`] in 24 hours. This is one atomic step.
-    async fn record_opt_out(&self, opt_out: OptOut) -> Result<RecordOptOutResult, LedgerError>;
+    async fn record_opt_out(&self, opt_out: OptOut) -> Result<RecordOptOutResult>;
 
     /// Removes a number from the list. Its entries are kept, with this reason. Returns how many were in force.
     async fn remove_opt_out(
@@ -302,14 +291,14 @@ pub trait OptOutLedger {
         callee: &DestinationHash,
         now: Timestamp,
         reason: &str,
-    ) -> Result<usize, LedgerError>;
+    ) -> Result<usize>;
 
     /// Every entry of one number, oldest first, with those that were removed or have expired.
     async fn list_opt_outs_of(
         &self,
         account: &AccountId,
         callee: &DestinationHash,
-    ) -> Result<Vec<OptOut>, LedgerError>;
+    ) -> Result<Vec<OptOut>>;
 
     /// The entries of the next numbers after this one, in the order of the numbers; at most `limit` numbers.
     async fn list_opt_outs(
@@ -317,7 +306,7 @@ pub trait OptOutLedger {
         account: &AccountId,
         after: Option<&E164>,
         limit: u32,
-    ) -> Result<Vec<OptOut>, LedgerError>;
+    ) -> Result<Vec<OptOut>>;
 
     /// Which of these numbers must not be called at this time of the dialing clock, in their order.
     async fn are_opted_out(
@@ -325,7 +314,7 @@ pub trait OptOutLedger {
         account: &AccountId,
         callees: Vec<DestinationHash>,
         now: Timestamp,
-    ) -> Result<Vec<bool>, LedgerError>;
+    ) -> Result<Vec<bool>>;
 
     /// The entry for which a number must not be called at this time of the dialing clock: the one that lasts longest.
     async fn find_opt_out(
@@ -333,7 +322,7 @@ pub trait OptOutLedger {
         account: &AccountId,
         callee: &DestinationHash,
         now: Timestamp,
-    ) -> Result<Option<OptOut>, LedgerError> {
+    ) -> Result<Option<OptOut>> {
         let entries = self.list_opt_outs_of(account, callee).await?;
         Ok(entries
             .into_iter()
@@ -354,7 +343,7 @@ pub trait BatchLedger {
         batch: BatchRecord,
         rows: Vec<RowRecord>,
         lookup: BatchLookup,
-    ) -> Result<CreateBatchResult, LedgerError>;
+    ) -> Result<CreateBatchResult>;
 
     /// Changes a batch as [`BatchChange`] describes. In the same step, starting it refuses each waiting row whose number is
     /// in another unfinished batch, and canceling it ends each waiting row. Returns the batch, and whether it changed;
@@ -364,7 +353,7 @@ pub trait BatchLedger {
         account: &AccountId,
         batch: &BatchId,
         change: BatchChange,
-    ) -> Result<Option<(BatchRecord, bool)>, LedgerError>;
+    ) -> Result<Option<(BatchRecord, bool)>>;
 
     /// Writes what the process that runs the batch knows of a row: state, reason, attempts, next time, call and outcome.
     /// The rest of the row stays as it is. A row of a finished batch does not wait again. Returns `false` if another
@@ -375,41 +364,29 @@ pub trait BatchLedger {
         batch: &BatchId,
         generation: u32,
         row: RowRecord,
-    ) -> Result<bool, LedgerError>;
+    ) -> Result<bool>;
 
-    async fn find_batch(
-        &self,
-        account: &AccountId,
-        batch: &BatchId,
-    ) -> Result<Option<BatchRecord>, LedgerError>;
+    async fn find_batch(&self, account: &AccountId, batch: &BatchId)
+    -> Result<Option<BatchRecord>>;
 
     /// The newest batches, at most [`MAX_PAGE`].
-    async fn list_batches(
-        &self,
-        account: &AccountId,
-        limit: u32,
-    ) -> Result<Vec<BatchRecord>, LedgerError>;
+    async fn list_batches(&self, account: &AccountId, limit: u32) -> Result<Vec<BatchRecord>>;
 
     /// The rows of a batch in their order.
-    async fn list_rows(
-        &self,
-        account: &AccountId,
-        batch: &BatchId,
-    ) -> Result<Vec<RowRecord>, LedgerError>;
+    async fn list_rows(&self, account: &AccountId, batch: &BatchId) -> Result<Vec<RowRecord>>;
 
     /// Erases the people of the batches whose time has come by the machine's clock, and the unconfirmed lists.
-    async fn erase_expired(&self, account: &AccountId, now: Timestamp) -> Result<(), LedgerError>;
+    async fn erase_expired(&self, account: &AccountId, now: Timestamp) -> Result<()>;
 
     /// Erases the people of one finished batch. Returns `false` if there is none, or if it is not finished.
-    async fn forget_batch(&self, account: &AccountId, batch: &BatchId)
-    -> Result<bool, LedgerError>;
+    async fn forget_batch(&self, account: &AccountId, batch: &BatchId) -> Result<bool>;
 }
 
-fn to_json(record: &impl Serialize) -> Result<String, LedgerError> {
+fn to_json(record: &impl Serialize) -> Result<String> {
     serde_json::to_string(record).map_err(|error| LedgerError::Storage(error.to_string()))
 }
 
-fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, LedgerError> {
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| LedgerError::Damaged(error.to_string()))
 }
 

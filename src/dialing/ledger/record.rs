@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Result;
 use super::error::LedgerError;
 use super::ids::{
     AccountId, AccountRef, ArgumentHashes, BatchId, DestinationHash, DispatchId, Fingerprint,
@@ -438,7 +439,7 @@ impl DispatchRecord {
 
 /// A step of a record's life. It returns whether the record changed and must be written, and may be called again, if
 /// another process has changed the record meanwhile.
-pub type RecordChange = Box<dyn Fn(&mut DispatchRecord) -> Result<bool, LedgerError> + Send + Sync>;
+pub type RecordChange = Box<dyn Fn(&mut DispatchRecord) -> Result<bool> + Send + Sync>;
 
 /// The steps of a record's life. Each returns whether the record changed and must be written.
 impl DispatchRecord {
@@ -462,7 +463,7 @@ impl DispatchRecord {
     }
 
     /// The order was placed. This replaces every weaker fact.
-    pub(super) fn set_placed(&mut self, id: &str) -> Result<bool, LedgerError> {
+    pub(super) fn set_placed(&mut self, id: &str) -> Result<bool> {
         match self.state.id() {
             None => {
                 self.state = DispatchState::Placed { id: id.to_owned() };

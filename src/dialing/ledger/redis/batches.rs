@@ -11,7 +11,7 @@ use crate::dialing::clock::ClockReading;
 use crate::dialing::ledger::{
     AccountId, Attempt, AttemptStop, BatchChange, BatchId, BatchLedger, BatchLookup, BatchRecord,
     BatchState, CreateBatchResult, DispatchId, DispatchRecord, IdempotencyKey, LedgerError,
-    MAX_PAGE, MAX_SAME, RowRecord, from_json, to_json,
+    MAX_PAGE, MAX_SAME, Result, RowRecord, from_json, to_json,
 };
 
 /// A record with the text that was read, by which a script sees whether it has changed.
@@ -20,7 +20,7 @@ pub(super) struct RawRecord<T> {
     record: T,
 }
 
-fn read<T: DeserializeOwned>(raw: String) -> Result<RawRecord<T>, LedgerError> {
+fn read<T: DeserializeOwned>(raw: String) -> Result<RawRecord<T>> {
     let record = from_json(&raw)?;
     Ok(RawRecord { raw, record })
 }
@@ -58,7 +58,7 @@ impl RedisLedger {
         &self,
         account: &AccountId,
         batch: &str,
-    ) -> Result<Option<RawRecord<BatchRecord>>, LedgerError> {
+    ) -> Result<Option<RawRecord<BatchRecord>>> {
         let key = self.batch_key(account, batch);
         let raw: Option<String> = self.connection.clone().get(key).await?;
         raw.map(read).transpose()
@@ -69,7 +69,7 @@ impl RedisLedger {
         account: &AccountId,
         batch: &BatchId,
         row: u32,
-    ) -> Result<Option<RawRecord<RowRecord>>, LedgerError> {
+    ) -> Result<Option<RawRecord<RowRecord>>> {
         let key = self.rows_key(account, batch);
         let raw: Option<String> = self.connection.clone().hget(key, row).await?;
         raw.map(read).transpose()
@@ -80,7 +80,7 @@ impl RedisLedger {
         &self,
         account: &AccountId,
         batch: &BatchId,
-    ) -> Result<Vec<RawRecord<RowRecord>>, LedgerError> {
+    ) -> Result<Vec<RawRecord<RowRecord>>> {
         let key = self.rows_key(account, batch);
         let raw: Vec<String> = self.connection.clone().hvals(key).await?;
         let mut rows: Vec<RawRecord<RowRecord>> =
@@ -90,11 +90,7 @@ impl RedisLedger {
     }
 
     /// The batches with these ids, in their order.
-    async fn read_batches(
-        &self,
-        account: &AccountId,
-        ids: &[String],
-    ) -> Result<Vec<BatchRecord>, LedgerError> {
+    async fn read_batches(&self, account: &AccountId, ids: &[String]) -> Result<Vec<BatchRecord>> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -109,7 +105,7 @@ impl RedisLedger {
         account: &AccountId,
         attempt: &Attempt,
         now: ClockReading,
-    ) -> Result<Result<String, AttemptStop>, LedgerError> {
+    ) -> Result<Result<String, AttemptStop>> {
         let batch = self.read_batch(account, attempt.batch_id.as_str()).await?;
         let checked = attempt.check(batch.as_ref().map(|batch| &batch.record), now);
         Ok(checked.map(|()| batch.map(|batch| batch.raw).unwrap_or_default()))
@@ -122,7 +118,7 @@ impl RedisLedger {
         attempt: &Attempt,
         dispatch: DispatchId,
         now: ClockReading,
-    ) -> Result<Result<Claim, AttemptStop>, LedgerError> {
+    ) -> Result<Result<Claim, AttemptStop>> {
         let batch = match self.check_attempt(account, attempt, now).await? {
             Ok(batch) => batch,
             Err(stop) => return Ok(Err(stop)),
@@ -154,7 +150,7 @@ impl RedisLedger {
         &self,
         account: &AccountId,
         rows: &[RawRecord<RowRecord>],
-    ) -> Result<Vec<(String, String)>, LedgerError> {
+    ) -> Result<Vec<(String, String)>> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -172,7 +168,7 @@ impl RedisLedger {
         batch: &BatchRecord,
         rows: Vec<RawRecord<RowRecord>>,
         report: impl Fn(&RowRecord) -> RowRecord + Send + Sync,
-    ) -> Result<Vec<RowChange>, LedgerError> {
+    ) -> Result<Vec<RowChange>> {
         let waits = self.read_waits(&batch.account_id, &rows).await?;
         let mut changes = Vec::with_capacity(rows.len());
         for (row, (waits, held)) in rows.into_iter().zip(waits) {
@@ -201,12 +197,7 @@ impl RedisLedger {
     }
 
     /// Writes a batch and its rows. Returns `false` if anything has changed meanwhile: decide again.
-    async fn swap(
-        &self,
-        before: &str,
-        after: &BatchRecord,
-        rows: &[RowChange],
-    ) -> Result<bool, LedgerError> {
+    async fn swap(&self, before: &str, after: &BatchRecord, rows: &[RowChange]) -> Result<bool> {
         let raw = to_json(after)?;
         self.invoke(&after.account_id, include_str!("change_batch.lua"), |script| {
             script.arg(after.batch_id.as_str()).arg(before).arg(raw).arg(encode_erase(after));
@@ -219,7 +210,7 @@ impl RedisLedger {
     }
 
     /// Erases the people of a batch, if it is finished.
-    async fn erase(&self, account: &AccountId, id: &BatchId) -> Result<bool, LedgerError> {
+    async fn erase(&self, account: &AccountId, id: &BatchId) -> Result<bool> {
         for _ in 0..MAX_ATTEMPTS {
             let Some(mut batch) = self.read_batch(account, id.as_str()).await? else {
                 return Ok(false);
@@ -242,7 +233,7 @@ impl RedisLedger {
     }
 
     /// Removes an unconfirmed list, unless it has changed.
-    async fn delete(&self, batch: &RawRecord<BatchRecord>) -> Result<(), LedgerError> {
+    async fn delete(&self, batch: &RawRecord<BatchRecord>) -> Result<()> {
         let delete = "local id = ARGV[1] \
                       if redis.call('GET', P .. 'batch:' .. id) ~= ARGV[2] then return 0 end \
                       redis.call('DEL', P .. 'batch:' .. id, P .. 'rows:' .. id) \
@@ -276,14 +267,12 @@ impl BatchLedger for RedisLedger {
         batch: BatchRecord,
         rows: Vec<RowRecord>,
         lookup: BatchLookup,
-    ) -> Result<CreateBatchResult, LedgerError> {
+    ) -> Result<CreateBatchResult> {
         let account = &batch.account_id;
         let key = batch.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str);
         let raw = to_json(&batch)?;
-        let rows: Vec<(u32, String)> = rows
-            .iter()
-            .map(|row| Ok((row.row, to_json(row)?)))
-            .collect::<Result<_, LedgerError>>()?;
+        let rows: Vec<(u32, String)> =
+            rows.iter().map(|row| Ok((row.row, to_json(row)?))).collect::<Result<_>>()?;
         for _ in 0..MAX_ATTEMPTS {
             let mut connection = self.connection.clone();
             let of_key: Option<String> = match key {
@@ -335,7 +324,7 @@ impl BatchLedger for RedisLedger {
         account: &AccountId,
         id: &BatchId,
         change: BatchChange,
-    ) -> Result<Option<(BatchRecord, bool)>, LedgerError> {
+    ) -> Result<Option<(BatchRecord, bool)>> {
         for _ in 0..MAX_ATTEMPTS {
             let Some(RawRecord { raw: before, record: mut batch }) =
                 self.read_batch(account, id.as_str()).await?
@@ -364,7 +353,7 @@ impl BatchLedger for RedisLedger {
         id: &BatchId,
         generation: u32,
         row: RowRecord,
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<bool> {
         for _ in 0..MAX_ATTEMPTS {
             let batch = self.read_batch(account, id.as_str()).await?;
             let batch = batch.filter(|batch| batch.record.generation == generation);
@@ -383,15 +372,11 @@ impl BatchLedger for RedisLedger {
         &self,
         account: &AccountId,
         batch: &BatchId,
-    ) -> Result<Option<BatchRecord>, LedgerError> {
+    ) -> Result<Option<BatchRecord>> {
         Ok(self.read_batch(account, batch.as_str()).await?.map(|batch| batch.record))
     }
 
-    async fn list_batches(
-        &self,
-        account: &AccountId,
-        limit: u32,
-    ) -> Result<Vec<BatchRecord>, LedgerError> {
+    async fn list_batches(&self, account: &AccountId, limit: u32) -> Result<Vec<BatchRecord>> {
         let limit = isize::try_from(limit.min(MAX_PAGE)).unwrap_or(isize::MAX);
         let newest = self.key(account, "batches");
         let ids: Vec<String> = self
@@ -402,16 +387,12 @@ impl BatchLedger for RedisLedger {
         self.read_batches(account, &ids).await
     }
 
-    async fn list_rows(
-        &self,
-        account: &AccountId,
-        batch: &BatchId,
-    ) -> Result<Vec<RowRecord>, LedgerError> {
+    async fn list_rows(&self, account: &AccountId, batch: &BatchId) -> Result<Vec<RowRecord>> {
         let rows = self.read_rows(account, batch).await?;
         Ok(rows.into_iter().map(|row| row.record).collect())
     }
 
-    async fn erase_expired(&self, account: &AccountId, now: Timestamp) -> Result<(), LedgerError> {
+    async fn erase_expired(&self, account: &AccountId, now: Timestamp) -> Result<()> {
         let key = self.key(account, "batch_erase");
         let ids: Vec<String> =
             self.connection.clone().zrangebyscore(key, "-inf", now.as_millisecond()).await?;
@@ -427,11 +408,7 @@ impl BatchLedger for RedisLedger {
         Ok(())
     }
 
-    async fn forget_batch(
-        &self,
-        account: &AccountId,
-        batch: &BatchId,
-    ) -> Result<bool, LedgerError> {
+    async fn forget_batch(&self, account: &AccountId, batch: &BatchId) -> Result<bool> {
         self.erase(account, batch).await
     }
 }

@@ -52,7 +52,7 @@ use super::{
     AccountId, BatchId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
     DispatchRecord, EarlierDispatch, IdempotencyKey, KEY_LIFETIME, KeyHash, LeaseRenewal, Ledger,
     LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordChange, RecordCursor, RecordFilter,
-    from_json, to_json,
+    Result, from_json, to_json,
 };
 use crate::dialing::Environment;
 use crate::dialing::caller::CallerName;
@@ -102,7 +102,7 @@ impl RedisLedger {
         mut connection: RedisConnection,
         prefix: &str,
         environment: Environment,
-    ) -> Result<Self, LedgerError> {
+    ) -> Result<Self> {
         let meta = format!("{prefix}:meta");
         let _: () = connection.hset_nx(&meta, "environment", environment.as_str()).await?;
         let _: () = connection.hset_nx(&meta, "version", VERSION).await?;
@@ -145,7 +145,7 @@ impl RedisLedger {
         account: &AccountId,
         body: &str,
         arguments: impl FnOnce(&mut ScriptInvocation<'_>),
-    ) -> Result<T, LedgerError> {
+    ) -> Result<T> {
         let library = concat!(include_str!("header.lua"), "\n", include_str!("common.lua"));
         let script = Script::new(&format!("{library}\n{body}"));
         let mut invocation = script.prepare_invoke();
@@ -154,20 +154,12 @@ impl RedisLedger {
         Ok(invocation.invoke_async(&mut self.connection.clone()).await?)
     }
 
-    async fn raw(
-        &self,
-        account: &AccountId,
-        dispatch: &str,
-    ) -> Result<Option<String>, LedgerError> {
+    async fn raw(&self, account: &AccountId, dispatch: &str) -> Result<Option<String>> {
         Ok(self.connection.clone().get(self.key(account, &format!("d:{dispatch}"))).await?)
     }
 
     /// The records with these ids, in their order.
-    async fn records(
-        &self,
-        account: &AccountId,
-        ids: &[String],
-    ) -> Result<Vec<DispatchRecord>, LedgerError> {
+    async fn records(&self, account: &AccountId, ids: &[String]) -> Result<Vec<DispatchRecord>> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -176,7 +168,7 @@ impl RedisLedger {
         found.iter().flatten().map(|raw| read(raw)).collect()
     }
 
-    async fn accounts(&self) -> Result<Vec<AccountId>, LedgerError> {
+    async fn accounts(&self) -> Result<Vec<AccountId>> {
         let accounts: Vec<String> =
             self.connection.clone().smembers(format!("{}:{VERSION}:accounts", self.prefix)).await?;
         Ok(accounts.into_iter().map(AccountId).collect())
@@ -186,7 +178,7 @@ impl RedisLedger {
         &self,
         account: &AccountId,
         filter: &RecordFilter,
-    ) -> Result<Vec<DispatchRecord>, LedgerError> {
+    ) -> Result<Vec<DispatchRecord>> {
         let wanted = usize::try_from(filter.limit.min(MAX_PAGE)).unwrap_or(usize::MAX);
         let newest = filter
             .before
@@ -234,11 +226,11 @@ impl From<RedisError> for LedgerError {
     }
 }
 
-fn read(raw: &str) -> Result<DispatchRecord, LedgerError> {
+fn read(raw: &str) -> Result<DispatchRecord> {
     Ok(from_json::<Stored>(raw)?.record)
 }
 
-fn write(record: &DispatchRecord) -> Result<String, LedgerError> {
+fn write(record: &DispatchRecord) -> Result<String> {
     to_json(&Stored {
         created_ms: record.created_at.as_millisecond(),
         in_progress_until_ms: record.in_progress_until().map(Timestamp::as_millisecond),
@@ -256,11 +248,7 @@ fn damaged(what: &str) -> LedgerError {
 }
 
 /// The earlier dispatch that a script found, and how it blocks the new one.
-fn read_earlier(
-    how: &str,
-    raw: &str,
-    now: Timestamp,
-) -> Result<Option<EarlierDispatch>, LedgerError> {
+fn read_earlier(how: &str, raw: &str, now: Timestamp) -> Result<Option<EarlierDispatch>> {
     match how {
         "conflict" => Ok(Some(EarlierDispatch::KeyConflict(read(raw)?))),
         "similar" => Ok(Some(EarlierDispatch::SimilarCall(read(raw)?))),
@@ -277,7 +265,7 @@ fn read_begun(
     answer: &[String],
     record: DispatchRecord,
     constraints: &BeginConstraints,
-) -> Result<BeginResult, LedgerError> {
+) -> Result<BeginResult> {
     let unexpected = || damaged("begin");
     match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["opted_out"] => Ok(BeginResult::OptedOut),
@@ -325,7 +313,7 @@ fn encode_limits(limits: &CallLimits) -> Vec<i64> {
 }
 
 /// The usage as the scripts return it.
-fn read_usage(numbers: &[String]) -> Result<Usage, LedgerError> {
+fn read_usage(numbers: &[String]) -> Result<Usage> {
     let damaged = || LedgerError::Damaged("its usage".to_owned());
     let numbers: Vec<i64> =
         numbers.iter().map(|n| n.parse().map_err(|_| damaged())).collect::<Result<_, _>>()?;
@@ -371,10 +359,7 @@ fn read_scope(numbers: &[i64]) -> Option<ScopeUsage> {
 
 #[async_trait]
 impl Ledger for RedisLedger {
-    async fn find_earlier(
-        &self,
-        lookup: DispatchLookup,
-    ) -> Result<Option<EarlierDispatch>, LedgerError> {
+    async fn find_earlier(&self, lookup: DispatchLookup) -> Result<Option<EarlierDispatch>> {
         let find = "return find_earlier(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]) or {}";
         let answer: Vec<String> = self
             .invoke(&lookup.account_id, find, |script| {
@@ -395,11 +380,7 @@ impl Ledger for RedisLedger {
         }
     }
 
-    async fn begin(
-        &self,
-        intent: NewIntent,
-        constraints: BeginConstraints,
-    ) -> Result<BeginResult, LedgerError> {
+    async fn begin(&self, intent: NewIntent, constraints: BeginConstraints) -> Result<BeginResult> {
         let pair = intent.pair();
         let record = DispatchRecord::from_intent(intent, &constraints);
         let (account, raw) = (&record.account_id, write(&record)?);
@@ -466,7 +447,7 @@ impl Ledger for RedisLedger {
         generation: u32,
         now: ClockReading,
         lease_expires_at: Timestamp,
-    ) -> Result<LeaseRenewal, LedgerError> {
+    ) -> Result<LeaseRenewal> {
         let id = dispatch.to_string();
         for _ in 0..MAX_ATTEMPTS {
             let before =
@@ -505,7 +486,7 @@ impl Ledger for RedisLedger {
         account: &AccountId,
         dispatch: DispatchId,
         change: RecordChange,
-    ) -> Result<(DispatchRecord, bool), LedgerError> {
+    ) -> Result<(DispatchRecord, bool)> {
         for _ in 0..MAX_ATTEMPTS {
             let before = self
                 .raw(account, &dispatch.to_string())
@@ -538,7 +519,7 @@ impl Ledger for RedisLedger {
         limits: &CallLimits,
         hold: MilliCents,
         now: Timestamp,
-    ) -> Result<Usage, LedgerError> {
+    ) -> Result<Usage> {
         let body = "local numbers = measure_usage(ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), \
                     read_limits(6)) return numbers";
         let answer: Vec<String> = self
@@ -559,15 +540,12 @@ impl Ledger for RedisLedger {
         &self,
         account: &AccountId,
         callee: &DestinationHash,
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<bool> {
         let key = self.key(account, &format!("known:{}", callee.as_str()));
         Ok(self.connection.clone().exists(key).await?)
     }
 
-    async fn list_unresolved(
-        &self,
-        account: &AccountId,
-    ) -> Result<Vec<DispatchRecord>, LedgerError> {
+    async fn list_unresolved(&self, account: &AccountId) -> Result<Vec<DispatchRecord>> {
         let last = isize::try_from(MAX_PAGE).unwrap_or(isize::MAX) - 1;
         let ids: Vec<String> =
             self.connection.clone().zrange(self.key(account, "open"), 0, last).await?;
@@ -578,7 +556,7 @@ impl Ledger for RedisLedger {
         &self,
         account: &AccountId,
         dispatch: DispatchId,
-    ) -> Result<Option<DispatchRecord>, LedgerError> {
+    ) -> Result<Option<DispatchRecord>> {
         self.raw(account, &dispatch.to_string()).await?.map(|raw| read(&raw)).transpose()
     }
 
@@ -586,7 +564,7 @@ impl Ledger for RedisLedger {
         &self,
         account: &AccountId,
         id: &str,
-    ) -> Result<Option<DispatchRecord>, LedgerError> {
+    ) -> Result<Option<DispatchRecord>> {
         let dispatch: Option<String> =
             self.connection.clone().get(self.key(account, &format!("id:{id}"))).await?;
         let Some(dispatch) = dispatch else { return Ok(None) };
@@ -598,7 +576,7 @@ impl Ledger for RedisLedger {
         account: &AccountId,
         callee: &DestinationHash,
         limit: u32,
-    ) -> Result<Vec<DispatchRecord>, LedgerError> {
+    ) -> Result<Vec<DispatchRecord>> {
         let key = self.key(account, &format!("to:{}", callee.as_str()));
         let ids: Vec<String> = self.connection.clone().zrevrange(key, 0, MAX_READ - 1).await?;
         let records = self.records(account, &ids).await?.into_iter();
@@ -607,7 +585,7 @@ impl Ledger for RedisLedger {
         Ok(records.filter(is_unread).take(limit as usize).collect())
     }
 
-    async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>, LedgerError> {
+    async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>> {
         let accounts = match &filter.account_id {
             Some(account) => vec![account.clone()],
             None => self.accounts().await?,
@@ -627,7 +605,7 @@ impl Ledger for RedisLedger {
         token_id: &str,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<bool> {
         if now >= expires_at {
             return Ok(false);
         }
@@ -649,32 +627,28 @@ impl Ledger for RedisLedger {
         account: &AccountId,
         token_id: &str,
         _now: Timestamp,
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<bool> {
         let key = self.key(account, &format!("token:{token_id}"));
         Ok(self.connection.clone().exists(key).await?)
     }
 
-    async fn find_account_of_key(&self, key: &KeyHash) -> Result<Option<AccountId>, LedgerError> {
+    async fn find_account_of_key(&self, key: &KeyHash) -> Result<Option<AccountId>> {
         let account: Option<String> = self.connection.clone().get(self.api_key(key)).await?;
         Ok(account.map(AccountId))
     }
 
-    async fn record_account_of_key(
-        &self,
-        key: &KeyHash,
-        account: &AccountId,
-    ) -> Result<(), LedgerError> {
+    async fn record_account_of_key(&self, key: &KeyHash, account: &AccountId) -> Result<()> {
         Ok(self.connection.clone().set(self.api_key(key), account.as_str()).await?)
     }
 
-    async fn server_time(&self) -> Result<Option<Timestamp>, LedgerError> {
+    async fn server_time(&self) -> Result<Option<Timestamp>> {
         let (seconds, micros): (i64, i64) =
             redis::cmd("TIME").query_async(&mut self.connection.clone()).await?;
         Ok(Timestamp::from_microsecond(seconds.saturating_mul(1_000_000).saturating_add(micros))
             .ok())
     }
 
-    async fn secret(&self) -> Result<LedgerSecret, LedgerError> {
+    async fn secret(&self) -> Result<LedgerSecret> {
         let (meta, mut connection) = (format!("{}:meta", self.prefix), self.connection.clone());
         let mut secret: Option<Vec<u8>> = connection.hget(&meta, "secret").await?;
         if secret.is_none() {

@@ -11,7 +11,7 @@ use crate::dialing::ledger::ids::{AccountId, DestinationHash};
 use crate::dialing::ledger::opt_out::{find_known, next_instant, tool_window_start};
 use crate::dialing::ledger::{
     LedgerError, MAX_TOOL_OPT_OUTS, OptOut, OptOutLedger, OptOutRemoval, OptOutSource,
-    RecordOptOutResult, from_json, to_json,
+    RecordOptOutResult, Result, from_json, to_json,
 };
 use callingbox::E164;
 
@@ -29,12 +29,12 @@ struct StoredOptOuts {
     entries: Vec<OptOut>,
 }
 
-fn read(raw: Option<&str>) -> Result<Vec<OptOut>, LedgerError> {
+fn read(raw: Option<&str>) -> Result<Vec<OptOut>> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
     Ok(from_json::<StoredOptOuts>(raw)?.entries)
 }
 
-fn write(entries: Vec<OptOut>) -> Result<String, LedgerError> {
+fn write(entries: Vec<OptOut>) -> Result<String> {
     let holds_until = entries.iter().filter_map(OptOut::holds_until).max();
     to_json(&StoredOptOuts { holds_until_ms: holds_until.map(Timestamp::as_millisecond), entries })
 }
@@ -51,7 +51,7 @@ impl RedisLedger {
         &self,
         account: &AccountId,
         callee: &DestinationHash,
-    ) -> Result<Option<String>, LedgerError> {
+    ) -> Result<Option<String>> {
         Ok(self.connection.clone().hget(self.key(account, LIST), callee.as_str()).await?)
     }
 
@@ -60,7 +60,7 @@ impl RedisLedger {
         &self,
         account: &AccountId,
         hashes: &[&str],
-    ) -> Result<Vec<Option<String>>, LedgerError> {
+    ) -> Result<Vec<Option<String>>> {
         if hashes.is_empty() {
             return Ok(Vec::new());
         }
@@ -80,7 +80,7 @@ impl RedisLedger {
         before: &str,
         after: Vec<OptOut>,
         recorded: Option<&OptOut>,
-    ) -> Result<Written, LedgerError> {
+    ) -> Result<Written> {
         let number = after.first().map_or(String::new(), |entry| {
             format!("{} {}", entry.number.as_str(), callee.as_str())
         });
@@ -106,7 +106,7 @@ impl RedisLedger {
 
 #[async_trait]
 impl OptOutLedger for RedisLedger {
-    async fn record_opt_out(&self, mut opt_out: OptOut) -> Result<RecordOptOutResult, LedgerError> {
+    async fn record_opt_out(&self, mut opt_out: OptOut) -> Result<RecordOptOutResult> {
         let (account, callee) = (opt_out.account_id.clone(), opt_out.callee.clone());
         for _ in 0..MAX_ATTEMPTS {
             let before = self.raw_opt_outs(&account, &callee).await?;
@@ -133,7 +133,7 @@ impl OptOutLedger for RedisLedger {
         callee: &DestinationHash,
         now: Timestamp,
         reason: &str,
-    ) -> Result<usize, LedgerError> {
+    ) -> Result<usize> {
         let removal = OptOutRemoval::new(now, reason);
         for _ in 0..MAX_ATTEMPTS {
             let Some(before) = self.raw_opt_outs(account, callee).await? else { return Ok(0) };
@@ -154,7 +154,7 @@ impl OptOutLedger for RedisLedger {
         &self,
         account: &AccountId,
         callee: &DestinationHash,
-    ) -> Result<Vec<OptOut>, LedgerError> {
+    ) -> Result<Vec<OptOut>> {
         read(self.raw_opt_outs(account, callee).await?.as_deref())
     }
 
@@ -163,7 +163,7 @@ impl OptOutLedger for RedisLedger {
         account: &AccountId,
         callees: Vec<DestinationHash>,
         now: Timestamp,
-    ) -> Result<Vec<bool>, LedgerError> {
+    ) -> Result<Vec<bool>> {
         let hashes: Vec<&str> = callees.iter().map(DestinationHash::as_str).collect();
         let is_listed = |raw: Option<String>| {
             let entries = read(raw.as_deref())?;
@@ -177,7 +177,7 @@ impl OptOutLedger for RedisLedger {
         account: &AccountId,
         after: Option<&E164>,
         limit: u32,
-    ) -> Result<Vec<OptOut>, LedgerError> {
+    ) -> Result<Vec<OptOut>> {
         let mut connection = self.connection.clone();
         // A member is the number, a space and its hash: `!` is the character after the space.
         let from = after.map_or_else(|| "-".to_owned(), |number| format!("({}!", number.as_str()));

@@ -9,29 +9,27 @@ use super::rows::{query_all, query_one};
 use crate::dialing::clock::ClockReading;
 use crate::dialing::ledger::{
     AccountId, Attempt, AttemptStop, BatchChange, BatchId, BatchLedger, BatchLookup, BatchRecord,
-    BatchState, CreateBatchResult, DestinationHash, DispatchId, DispatchRecord, LedgerError,
-    MAX_PAGE, MAX_SAME, RowRecord, RowState, to_json,
+    BatchState, CreateBatchResult, DestinationHash, DispatchId, DispatchRecord, MAX_PAGE, MAX_SAME,
+    Result, RowRecord, RowState, to_json,
 };
 
-pub(super) fn find_batch(
+const BY_BATCH: &str = "SELECT record FROM batch WHERE batch_id = ?1 AND account_id = ?2";
+
+fn find_batch(
     db: &Connection,
     account: &AccountId,
     batch: &BatchId,
 ) -> rusqlite::Result<Option<BatchRecord>> {
-    query_one(
-        db,
-        "SELECT record FROM batch WHERE batch_id = ?1 AND account_id = ?2",
-        params![batch.as_str(), account.as_str()],
-    )
+    query_one(db, BY_BATCH, params![batch, account])
 }
 
-fn write_batch(db: &Connection, batch: &BatchRecord) -> Result<(), LedgerError> {
+fn write_batch(db: &Connection, batch: &BatchRecord) -> Result<()> {
     db.prepare_cached(
         "INSERT INTO batch (batch_id, created_at, erase_at, record) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (batch_id) DO UPDATE SET erase_at = ?3, record = ?4",
     )?
     .execute(params![
-        batch.batch_id.as_str(),
+        batch.batch_id,
         batch.created_at.as_millisecond(),
         batch.erase_at.map(Timestamp::as_millisecond),
         to_json(batch)?,
@@ -44,18 +42,18 @@ pub(super) fn write_row(
     account: &AccountId,
     batch: &BatchId,
     row: &RowRecord,
-) -> Result<(), LedgerError> {
+) -> Result<()> {
     db.prepare_cached(
         "INSERT INTO batch_row (batch_id, batch_row, account_id, record) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (batch_id, batch_row) DO UPDATE SET record = ?4",
     )?
-    .execute(params![batch.as_str(), row.row, account.as_str(), to_json(row)?])?;
+    .execute(params![batch, row.row, account, to_json(row)?])?;
     Ok(())
 }
 
 fn list_rows(db: &Connection, batch: &BatchId) -> rusqlite::Result<Vec<RowRecord>> {
     let rows = "SELECT record FROM batch_row WHERE batch_id = ?1 ORDER BY batch_row";
-    query_all(db, rows, [batch.as_str()])
+    query_all(db, rows, [batch])
 }
 
 /// The unfinished batch in which a number waits, other than `except`; of one agent, or of any.
@@ -72,14 +70,14 @@ pub(super) fn find_waiting(
          WHERE r.account_id = ?1 AND r.callee_hash = ?2 AND r.state IN ('waiting', 'calling') \
          AND b.state IN ('running', 'paused', 'interrupted') AND (?3 IS NULL OR b.agent_id = ?3) \
          AND b.batch_id IS NOT ?4 LIMIT 1",
-        params![account.as_str(), callee.as_str(), agent, except.map(BatchId::as_str)],
+        params![account, callee, agent, except],
     )?;
     Ok(batch.map(|batch| batch.batch_id))
 }
 
 fn find_row(db: &Connection, batch: &BatchId, row: u32) -> rusqlite::Result<Option<RowRecord>> {
     let found = "SELECT record FROM batch_row WHERE batch_id = ?1 AND batch_row = ?2";
-    query_one(db, found, params![batch.as_str(), row])
+    query_one(db, found, params![batch, row])
 }
 
 /// Whether an attempt may be sent.
@@ -88,7 +86,7 @@ pub(super) fn check_attempt(
     account: &AccountId,
     attempt: &Attempt,
     now: ClockReading,
-) -> Result<Result<(), AttemptStop>, LedgerError> {
+) -> Result<Result<(), AttemptStop>> {
     let batch = find_batch(db, account, &attempt.batch_id)?;
     Ok(attempt.check(batch.as_ref(), now))
 }
@@ -100,7 +98,7 @@ pub(super) fn claim_attempt(
     attempt: &Attempt,
     dispatch: DispatchId,
     now: ClockReading,
-) -> Result<Result<RowRecord, AttemptStop>, LedgerError> {
+) -> Result<Result<RowRecord, AttemptStop>> {
     if let Err(stop) = check_attempt(db, account, attempt, now)? {
         return Ok(Err(stop));
     }
@@ -108,7 +106,7 @@ pub(super) fn claim_attempt(
     let earlier: Vec<DispatchRecord> = query_all(
         db,
         "SELECT record FROM dispatch WHERE batch_id = ?1 AND batch_row = ?2",
-        params![attempt.batch_id.as_str(), attempt.row],
+        params![attempt.batch_id, attempt.row],
     )?;
     Ok(attempt.claim(dispatch, row.as_ref(), &earlier))
 }
@@ -118,13 +116,13 @@ fn create(
     batch: BatchRecord,
     rows: &[RowRecord],
     lookup: BatchLookup,
-) -> Result<CreateBatchResult, LedgerError> {
-    let account = batch.account_id.as_str();
+) -> Result<CreateBatchResult> {
+    let account = &batch.account_id;
     if let Some(key) = &batch.idempotency_key {
         let earlier: Option<BatchRecord> = query_one(
             tx,
             "SELECT record FROM batch WHERE account_id = ?1 AND idempotency_key = ?2 ORDER BY created_at DESC LIMIT 1",
-            params![account, key.as_str()],
+            params![account, key],
         )?;
         if let Some(answer) = earlier.and_then(|earlier| lookup.answer_of_key(&batch, earlier)) {
             return Ok(answer);
@@ -133,7 +131,7 @@ fn create(
     let same: Vec<BatchRecord> = query_all(
         tx,
         "SELECT record FROM batch WHERE account_id = ?1 AND fingerprint = ?2 ORDER BY created_at DESC LIMIT ?3",
-        params![account, batch.fingerprint.as_str(), MAX_SAME],
+        params![account, batch.fingerprint, MAX_SAME],
     )?;
     if let Some(answer) = same.into_iter().find_map(|earlier| lookup.answer_of_list(earlier)) {
         return Ok(answer);
@@ -150,7 +148,7 @@ fn change(
     account: &AccountId,
     id: &BatchId,
     change: BatchChange,
-) -> Result<Option<(BatchRecord, bool)>, LedgerError> {
+) -> Result<Option<(BatchRecord, bool)>> {
     let Some(mut batch) = find_batch(tx, account, id)? else { return Ok(None) };
     let rows = if change.concerns_rows() { list_rows(tx, id)? } else { Vec::new() };
     let is_changed = batch.apply(change, &rows);
@@ -169,7 +167,7 @@ fn follow(
     batch: &BatchRecord,
     before: &RowRecord,
     mut row: RowRecord,
-) -> Result<(), LedgerError> {
+) -> Result<()> {
     let (account, id) = (&batch.account_id, &batch.batch_id);
     let other = match row.state {
         RowState::Waiting => find_waiting(tx, account, &row.callee.hash, None, Some(id))?,
@@ -185,7 +183,7 @@ fn update(
     id: &BatchId,
     generation: u32,
     report: RowRecord,
-) -> Result<bool, LedgerError> {
+) -> Result<bool> {
     let batch = find_batch(tx, account, id)?.filter(|batch| batch.generation == generation);
     let Some((batch, before)) = batch.zip(find_row(tx, id, report.row)?) else { return Ok(false) };
     follow(tx, &batch, &before, before.with_report(report))?;
@@ -193,7 +191,7 @@ fn update(
 }
 
 /// Erases the people of a batch, if it is finished.
-fn erase(tx: &Transaction<'_>, mut batch: BatchRecord) -> Result<bool, LedgerError> {
+fn erase(tx: &Transaction<'_>, mut batch: BatchRecord) -> Result<bool> {
     let is_erased = batch.erase();
     if is_erased {
         write_batch(tx, &batch)?;
@@ -222,7 +220,7 @@ impl BatchLedger for SqliteLedger {
         batch: BatchRecord,
         rows: Vec<RowRecord>,
         lookup: BatchLookup,
-    ) -> Result<CreateBatchResult, LedgerError> {
+    ) -> Result<CreateBatchResult> {
         self.write(move |tx| create(tx, batch, &rows, lookup)).await
     }
 
@@ -231,7 +229,7 @@ impl BatchLedger for SqliteLedger {
         account: &AccountId,
         batch: &BatchId,
         to: BatchChange,
-    ) -> Result<Option<(BatchRecord, bool)>, LedgerError> {
+    ) -> Result<Option<(BatchRecord, bool)>> {
         let (account, batch) = (account.clone(), batch.clone());
         self.write(move |tx| change(tx, &account, &batch, to)).await
     }
@@ -242,7 +240,7 @@ impl BatchLedger for SqliteLedger {
         batch: &BatchId,
         generation: u32,
         row: RowRecord,
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<bool> {
         let (account, batch) = (account.clone(), batch.clone());
         self.write(move |tx| update(tx, &account, &batch, generation, row)).await
     }
@@ -251,42 +249,25 @@ impl BatchLedger for SqliteLedger {
         &self,
         account: &AccountId,
         batch: &BatchId,
-    ) -> Result<Option<BatchRecord>, LedgerError> {
-        let (account, batch) = (account.clone(), batch.clone());
-        self.run(move |db| Ok(find_batch(db, &account, &batch)?)).await
+    ) -> Result<Option<BatchRecord>> {
+        self.find_one(BY_BATCH, (batch.clone(), account.clone())).await
     }
 
-    async fn list_batches(
-        &self,
-        account: &AccountId,
-        limit: u32,
-    ) -> Result<Vec<BatchRecord>, LedgerError> {
-        let account = account.clone();
-        self.run(move |db| {
-            let newest = "SELECT record FROM batch WHERE account_id = ?1 ORDER BY created_at DESC, batch_id DESC LIMIT ?2";
-            Ok(query_all(db, newest, params![account.as_str(), limit.min(MAX_PAGE)])?)
-        })
-        .await
+    async fn list_batches(&self, account: &AccountId, limit: u32) -> Result<Vec<BatchRecord>> {
+        let newest = "SELECT record FROM batch WHERE account_id = ?1 ORDER BY created_at DESC, batch_id DESC LIMIT ?2";
+        self.find_all(newest, (account.clone(), limit.min(MAX_PAGE))).await
     }
 
-    async fn list_rows(
-        &self,
-        account: &AccountId,
-        batch: &BatchId,
-    ) -> Result<Vec<RowRecord>, LedgerError> {
-        let (account, batch) = (account.clone(), batch.clone());
-        self.run(move |db| match find_batch(db, &account, &batch)? {
-            Some(_) => Ok(list_rows(db, &batch)?),
-            None => Ok(Vec::new()),
-        })
-        .await
+    async fn list_rows(&self, account: &AccountId, batch: &BatchId) -> Result<Vec<RowRecord>> {
+        let rows = "SELECT record FROM batch_row WHERE batch_id = ?1 AND account_id = ?2 ORDER BY batch_row";
+        self.find_all(rows, (batch.clone(), account.clone())).await
     }
 
-    async fn erase_expired(&self, account: &AccountId, now: Timestamp) -> Result<(), LedgerError> {
+    async fn erase_expired(&self, account: &AccountId, now: Timestamp) -> Result<()> {
         let account = account.clone();
         let expired = move |db: &Connection| -> rusqlite::Result<Vec<BatchRecord>> {
             let expired = "SELECT record FROM batch WHERE account_id = ?1 AND erase_at <= ?2";
-            query_all(db, expired, params![account.as_str(), now.as_millisecond()])
+            query_all(db, expired, params![account, now.as_millisecond()])
         };
         let find = expired.clone();
         // Mostly there is nothing to erase, and no other process must wait for that.
@@ -297,7 +278,7 @@ impl BatchLedger for SqliteLedger {
             for batch in expired(tx)? {
                 if batch.state == BatchState::Asked {
                     tx.prepare_cached("DELETE FROM batch WHERE batch_id = ?1")?
-                        .execute([batch.batch_id.as_str()])?;
+                        .execute([&batch.batch_id])?;
                 } else {
                     erase(tx, batch)?;
                 }
@@ -308,11 +289,7 @@ impl BatchLedger for SqliteLedger {
         self.run(|db| Ok(truncate_log(db)?)).await
     }
 
-    async fn forget_batch(
-        &self,
-        account: &AccountId,
-        batch: &BatchId,
-    ) -> Result<bool, LedgerError> {
+    async fn forget_batch(&self, account: &AccountId, batch: &BatchId) -> Result<bool> {
         let (account, batch) = (account.clone(), batch.clone());
         let erase = self.write(move |tx| match find_batch(tx, &account, &batch)? {
             Some(batch) => erase(tx, batch),

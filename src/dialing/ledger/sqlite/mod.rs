@@ -17,16 +17,17 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
+    Connection, ErrorCode, OptionalExtension, Params, Transaction, TransactionBehavior, params,
 };
+use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
 use self::open::LedgerFile;
 use self::rows::{query_all, query_one, write_dispatch};
 use super::{
-    AccountId, BatchId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
+    AccountId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
     DispatchRecord, DispatchStatus, EarlierDispatch, KEY_LIFETIME, KeyHash, LeaseRenewal, Ledger,
-    LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordChange, RecordFilter,
+    LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordChange, RecordFilter, Result,
 };
 use crate::dialing::Environment;
 use crate::dialing::caller::CallerName;
@@ -37,7 +38,7 @@ use callingbox::MilliCents;
 /// How many jobs wait for the thread. Each takes milliseconds, and a caller who finds the queue full waits.
 const MAX_QUEUED_JOBS: usize = 64;
 
-type Job = Box<dyn FnOnce(Result<&mut Connection, LedgerError>) + Send>;
+type Job = Box<dyn FnOnce(Result<&mut Connection>) + Send>;
 
 /// A ledger in a file.
 pub struct SqliteLedger {
@@ -58,10 +59,7 @@ impl SqliteLedger {
     /// # Errors
     /// The file cannot be opened or written, is of a newer version, belongs to the other environment, or is not a
     /// ledger.
-    pub async fn open(
-        path: impl Into<PathBuf>,
-        environment: Environment,
-    ) -> Result<Self, LedgerError> {
+    pub async fn open(path: impl Into<PathBuf>, environment: Environment) -> Result<Self> {
         let path = path.into();
         let (jobs, mut queue) = mpsc::channel::<Job>(MAX_QUEUED_JOBS);
         let (opened, opening) = oneshot::channel();
@@ -84,8 +82,8 @@ impl SqliteLedger {
     /// Runs one transaction on the thread. An error rolls it back.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, LedgerError> + Send + 'static,
-    ) -> Result<T, LedgerError> {
+        work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         self.run(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let result = work(&tx)?;
@@ -95,10 +93,28 @@ impl SqliteLedger {
         .await
     }
 
+    /// The record of the first row.
+    async fn find_one<T: DeserializeOwned + Send + 'static>(
+        &self,
+        sql: &'static str,
+        values: impl Params + Send + 'static,
+    ) -> Result<Option<T>> {
+        self.run(move |db| Ok(query_one(db, sql, values)?)).await
+    }
+
+    /// The records of all rows.
+    async fn find_all<T: DeserializeOwned + Send + 'static>(
+        &self,
+        sql: &'static str,
+        values: impl Params + Send + 'static,
+    ) -> Result<Vec<T>> {
+        self.run(move |db| Ok(query_all(db, sql, values)?)).await
+    }
+
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, LedgerError> + Send + 'static,
-    ) -> Result<T, LedgerError> {
+        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |db| {
             let _ = sender.send(db.and_then(work));
@@ -128,42 +144,26 @@ impl From<rusqlite::Error> for LedgerError {
     }
 }
 
+const BY_DISPATCH: &str = "SELECT record FROM dispatch WHERE dispatch_id = ?1 AND account_id = ?2";
+
 fn find_by_dispatch(
     db: &Connection,
     account: &AccountId,
     dispatch: DispatchId,
-) -> rusqlite::Result<Option<DispatchRecord>> {
-    query_one(
-        db,
-        "SELECT record FROM dispatch WHERE dispatch_id = ?1 AND account_id = ?2",
-        params![dispatch.to_string(), account.as_str()],
-    )
+) -> Result<DispatchRecord> {
+    query_one(db, BY_DISPATCH, params![dispatch, account])?
+        .ok_or(LedgerError::NoSuchDispatch(dispatch))
 }
 
-fn find_by_remote_id(
-    db: &Connection,
-    account: &AccountId,
-    id: &str,
-) -> rusqlite::Result<Option<DispatchRecord>> {
-    query_one(
-        db,
-        "SELECT record FROM dispatch WHERE account_id = ?1 AND remote_id = ?2 ORDER BY created_at DESC LIMIT 1",
-        params![account.as_str(), id],
-    )
-}
-
-fn find_earlier(
-    db: &Connection,
-    lookup: &DispatchLookup,
-) -> Result<Option<EarlierDispatch>, LedgerError> {
-    let account = lookup.account_id.as_str();
+fn find_earlier(db: &Connection, lookup: &DispatchLookup) -> Result<Option<EarlierDispatch>> {
+    let account = &lookup.account_id;
     if lookup.attempt.is_some() {
         let open: Option<DispatchRecord> = match &lookup.pair {
             Some((_, callee)) => query_one(
                 db,
                 "SELECT record FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND kind = 'call' \
                  AND state IN ('intent', 'unknown') ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
-                params![account, callee.as_str()],
+                params![account, callee],
             )?,
             None => None,
         };
@@ -177,7 +177,7 @@ fn find_earlier(
             db,
             "SELECT record FROM dispatch WHERE account_id = ?1 AND idempotency_key = ?2 AND created_at > ?3 \
              ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
-            params![account, key.as_str(), usage::window_start(lookup.now.dialing, KEY_LIFETIME)],
+            params![account, key, usage::window_start(lookup.now.dialing, KEY_LIFETIME)],
         )?,
         None => None,
     };
@@ -196,7 +196,7 @@ fn find_earlier(
          ORDER BY state IN ('intent', 'unknown') DESC, created_at DESC, dispatch_id DESC LIMIT 1",
         params![
             account,
-            lookup.fingerprint.as_str(),
+            lookup.fingerprint,
             lookup.allow_repeat,
             lookup.repeats_since.as_millisecond()
         ],
@@ -208,10 +208,7 @@ fn find_earlier(
 }
 
 /// A call by the same agent to the same number in whatever words, or an unfinished batch in which the number waits.
-fn find_similar(
-    db: &Connection,
-    lookup: &DispatchLookup,
-) -> Result<Option<EarlierDispatch>, LedgerError> {
+fn find_similar(db: &Connection, lookup: &DispatchLookup) -> Result<Option<EarlierDispatch>> {
     let Some((agent, callee)) = lookup.pair.as_ref().filter(|_| lookup.is_blocked_by_pair()) else {
         return Ok(None);
     };
@@ -221,7 +218,7 @@ fn find_similar(
         "SELECT record FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND created_at > ?3 \
          AND agent_id = ?4 AND kind = 'call' AND state <> 'not_placed' \
          ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
-        params![account.as_str(), callee.as_str(), lookup.repeats_since.as_millisecond(), agent],
+        params![account, callee, lookup.repeats_since.as_millisecond(), agent],
     )?;
     Ok(match similar {
         // Another process wrote it after the search for an identical order.
@@ -239,7 +236,7 @@ fn begin(
     db: &Connection,
     intent: NewIntent,
     constraints: &BeginConstraints,
-) -> Result<BeginResult, LedgerError> {
+) -> Result<BeginResult> {
     let row = match &intent.attempt {
         None => None,
         Some(attempt) => {
@@ -280,18 +277,11 @@ fn begin(
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    async fn find_earlier(
-        &self,
-        lookup: DispatchLookup,
-    ) -> Result<Option<EarlierDispatch>, LedgerError> {
+    async fn find_earlier(&self, lookup: DispatchLookup) -> Result<Option<EarlierDispatch>> {
         self.run(move |db| find_earlier(db, &lookup)).await
     }
 
-    async fn begin(
-        &self,
-        intent: NewIntent,
-        constraints: BeginConstraints,
-    ) -> Result<BeginResult, LedgerError> {
+    async fn begin(&self, intent: NewIntent, constraints: BeginConstraints) -> Result<BeginResult> {
         self.write(move |tx| begin(tx, intent, &constraints)).await
     }
 
@@ -302,11 +292,10 @@ impl Ledger for SqliteLedger {
         generation: u32,
         now: ClockReading,
         lease_expires_at: Timestamp,
-    ) -> Result<LeaseRenewal, LedgerError> {
+    ) -> Result<LeaseRenewal> {
         let account = account.clone();
         self.write(move |tx| {
-            let mut record = find_by_dispatch(tx, &account, dispatch)?
-                .ok_or(LedgerError::NoSuchDispatch(dispatch))?;
+            let mut record = find_by_dispatch(tx, &account, dispatch)?;
             if let Some(attempt) = &record.attempt
                 && let Err(stop) = batches::check_attempt(tx, &account, attempt, now)?
             {
@@ -330,11 +319,10 @@ impl Ledger for SqliteLedger {
         account: &AccountId,
         dispatch: DispatchId,
         change: RecordChange,
-    ) -> Result<(DispatchRecord, bool), LedgerError> {
+    ) -> Result<(DispatchRecord, bool)> {
         let account = account.clone();
         self.write(move |tx| {
-            let mut record = find_by_dispatch(tx, &account, dispatch)?
-                .ok_or(LedgerError::NoSuchDispatch(dispatch))?;
+            let mut record = find_by_dispatch(tx, &account, dispatch)?;
             let is_changed = change(&mut record)?;
             if is_changed {
                 write_dispatch(tx, &record)?;
@@ -352,7 +340,7 @@ impl Ledger for SqliteLedger {
         limits: &CallLimits,
         hold: MilliCents,
         now: Timestamp,
-    ) -> Result<Usage, LedgerError> {
+    ) -> Result<Usage> {
         let (account, caller, callee) = (account.clone(), caller.clone(), callee.cloned());
         let limits = *limits;
         self.run(move |db| {
@@ -366,7 +354,7 @@ impl Ledger for SqliteLedger {
         &self,
         account: &AccountId,
         callee: &DestinationHash,
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<bool> {
         let (account, callee) = (account.clone(), callee.clone());
         self.run(move |db| {
             Ok(db
@@ -379,38 +367,28 @@ impl Ledger for SqliteLedger {
         .await
     }
 
-    async fn list_unresolved(
-        &self,
-        account: &AccountId,
-    ) -> Result<Vec<DispatchRecord>, LedgerError> {
-        let account = account.clone();
-        self.run(move |db| {
-            Ok(query_all(
-                db,
-                "SELECT record FROM dispatch WHERE account_id = ?1 AND state IN ('intent', 'unknown') \
-                 ORDER BY created_at, dispatch_id LIMIT ?2",
-                params![account.as_str(), MAX_PAGE],
-            )?)
-        })
-        .await
+    async fn list_unresolved(&self, account: &AccountId) -> Result<Vec<DispatchRecord>> {
+        let unresolved = "SELECT record FROM dispatch WHERE account_id = ?1 AND state IN ('intent', 'unknown') \
+                          ORDER BY created_at, dispatch_id LIMIT ?2";
+        self.find_all(unresolved, (account.clone(), MAX_PAGE)).await
     }
 
     async fn find(
         &self,
         account: &AccountId,
         dispatch: DispatchId,
-    ) -> Result<Option<DispatchRecord>, LedgerError> {
-        let account = account.clone();
-        self.run(move |db| Ok(find_by_dispatch(db, &account, dispatch)?)).await
+    ) -> Result<Option<DispatchRecord>> {
+        self.find_one(BY_DISPATCH, (dispatch, account.clone())).await
     }
 
     async fn find_by_remote_id(
         &self,
         account: &AccountId,
         id: &str,
-    ) -> Result<Option<DispatchRecord>, LedgerError> {
-        let (account, id) = (account.clone(), id.to_owned());
-        self.run(move |db| Ok(find_by_remote_id(db, &account, &id)?)).await
+    ) -> Result<Option<DispatchRecord>> {
+        let newest = "SELECT record FROM dispatch WHERE account_id = ?1 AND remote_id = ?2 \
+                      ORDER BY created_at DESC LIMIT 1";
+        self.find_one(newest, (account.clone(), id.to_owned())).await
     }
 
     async fn list_unread_calls(
@@ -418,43 +396,31 @@ impl Ledger for SqliteLedger {
         account: &AccountId,
         callee: &DestinationHash,
         limit: u32,
-    ) -> Result<Vec<DispatchRecord>, LedgerError> {
-        let (account, callee) = (account.clone(), callee.clone());
-        self.run(move |db| {
-            Ok(query_all(
-                db,
-                "SELECT record FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND kind = 'call' \
-                 AND state IN ('placed', 'finished') AND NOT result_read \
-                 ORDER BY created_at DESC, dispatch_id DESC LIMIT ?3",
-                params![account.as_str(), callee.as_str(), limit],
-            )?)
-        })
-        .await
+    ) -> Result<Vec<DispatchRecord>> {
+        let unread = "SELECT record FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND kind = 'call' \
+                      AND state IN ('placed', 'finished') AND NOT result_read \
+                      ORDER BY created_at DESC, dispatch_id DESC LIMIT ?3";
+        self.find_all(unread, (account.clone(), callee.clone(), limit)).await
     }
 
-    async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>, LedgerError> {
-        self.run(move |db| {
-            let before = filter.before;
-            Ok(query_all(
-                db,
-                "SELECT record FROM dispatch WHERE (?1 IS NULL OR account_id = ?1) \
-                 AND (?2 IS NULL OR created_at >= ?2) AND (?3 IS NULL OR coalesce(outcome, state) = ?3) \
-                 AND (?4 IS NULL OR (created_at, dispatch_id) < (?4, ?5)) AND (?7 IS NULL OR caller = ?7) \
-                 AND (?8 IS NULL OR batch_id = ?8) \
-                 ORDER BY created_at DESC, dispatch_id DESC LIMIT ?6",
-                params![
-                    filter.account_id.as_ref().map(AccountId::as_str),
-                    filter.since.map(|since| since.as_millisecond()),
-                    filter.status.map(DispatchStatus::as_str),
-                    before.map(|cursor| cursor.created_at.as_millisecond()),
-                    before.map(|cursor| cursor.dispatch_id.to_string()),
-                    filter.limit.min(MAX_PAGE),
-                    filter.caller.as_ref().map(CallerName::as_str),
-                    filter.batch_id.as_ref().map(BatchId::as_str),
-                ],
-            )?)
-        })
-        .await
+    async fn list_records(&self, filter: RecordFilter) -> Result<Vec<DispatchRecord>> {
+        let page = "SELECT record FROM dispatch WHERE (?1 IS NULL OR account_id = ?1) \
+                    AND (?2 IS NULL OR created_at >= ?2) AND (?3 IS NULL OR coalesce(outcome, state) = ?3) \
+                    AND (?4 IS NULL OR (created_at, dispatch_id) < (?4, ?5)) AND (?6 IS NULL OR caller = ?6) \
+                    AND (?7 IS NULL OR batch_id = ?7) \
+                    ORDER BY created_at DESC, dispatch_id DESC LIMIT ?8";
+        let RecordFilter { account_id, since, status, caller, batch_id, before, limit } = filter;
+        let values = (
+            account_id,
+            since.map(Timestamp::as_millisecond),
+            status.map(DispatchStatus::as_str),
+            before.map(|cursor| cursor.created_at.as_millisecond()),
+            before.map(|cursor| cursor.dispatch_id),
+            caller,
+            batch_id,
+            limit.min(MAX_PAGE),
+        );
+        self.find_all(page, values).await
     }
 
     async fn redeem_token(
@@ -463,7 +429,7 @@ impl Ledger for SqliteLedger {
         token_id: &str,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<bool> {
         if now >= expires_at {
             return Ok(false);
         }
@@ -475,7 +441,7 @@ impl Ledger for SqliteLedger {
                 .prepare_cached(
                     "INSERT OR IGNORE INTO used_token (account_id, token_id, expires_at) VALUES (?1, ?2, ?3)",
                 )?
-                .execute(params![account.as_str(), token, expires_at.as_millisecond()])?;
+                .execute(params![account, token, expires_at.as_millisecond()])?;
             Ok(written == 1)
         })
         .await
@@ -486,48 +452,44 @@ impl Ledger for SqliteLedger {
         account: &AccountId,
         token_id: &str,
         now: Timestamp,
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<bool> {
         let (account, token) = (account.clone(), token_id.to_owned());
         self.run(move |db| {
             let found = db
                 .prepare_cached(
                     "SELECT 1 FROM used_token WHERE account_id = ?1 AND token_id = ?2 AND expires_at > ?3",
                 )?
-                .exists(params![account.as_str(), token, now.as_millisecond()])?;
+                .exists(params![account, token, now.as_millisecond()])?;
             Ok(found)
         })
         .await
     }
 
-    async fn find_account_of_key(&self, key: &KeyHash) -> Result<Option<AccountId>, LedgerError> {
+    async fn find_account_of_key(&self, key: &KeyHash) -> Result<Option<AccountId>> {
         let key = key.clone();
         self.run(move |db| {
             let account = db
                 .prepare_cached("SELECT account_id FROM api_key WHERE key_hash = ?1")?
-                .query_row([key.as_str()], |row| row.get(0))
+                .query_row([key], |row| row.get(0))
                 .optional()?;
             Ok(account.map(AccountId))
         })
         .await
     }
 
-    async fn record_account_of_key(
-        &self,
-        key: &KeyHash,
-        account: &AccountId,
-    ) -> Result<(), LedgerError> {
+    async fn record_account_of_key(&self, key: &KeyHash, account: &AccountId) -> Result<()> {
         let (key, account) = (key.clone(), account.clone());
         self.write(move |tx| {
             tx.prepare_cached(
                 "INSERT OR REPLACE INTO api_key (key_hash, account_id) VALUES (?1, ?2)",
             )?
-            .execute([key.as_str(), account.as_str()])?;
+            .execute(params![key, account])?;
             Ok(())
         })
         .await
     }
 
-    async fn secret(&self) -> Result<LedgerSecret, LedgerError> {
+    async fn secret(&self) -> Result<LedgerSecret> {
         self.run(|db| {
             let read = "SELECT value FROM meta WHERE name = 'secret'";
             Ok(LedgerSecret::new(db.prepare_cached(read)?.query_row((), |row| row.get(0))?))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
 use crate::dialing::Environment;
-use crate::dialing::ledger::LedgerError;
+use crate::dialing::ledger::{LedgerError, Result};
 use crate::protected_file::{create_private, make_private};
 
 /// Marks the file as ours (`PRAGMA application_id`): "CBxL" in ASCII.
@@ -39,7 +39,7 @@ impl LedgerFile {
 
     /// The connection to the file that is at the path now. A file that was moved away, as is advised for a damaged one,
     /// or that was removed is opened again: no other process would read what is written to the old one.
-    pub(super) fn connection(&mut self) -> Result<&mut Connection, LedgerError> {
+    pub(super) fn connection(&mut self) -> Result<&mut Connection> {
         // The old one must be closed before the new one is opened: they share the names of side files.
         let open = match self.open.take().filter(|(file, _)| *file == identify(&self.path)) {
             Some(open) => open,
@@ -69,7 +69,7 @@ fn identify(_: &Path) -> Option<FileIdentity> {
 }
 
 /// Opens or creates the ledger. A ledger of an unreleased version is moved aside, and a new one begins.
-fn open(path: &Path, environment: Environment) -> Result<Connection, LedgerError> {
+fn open(path: &Path, environment: Environment) -> Result<Connection> {
     let started = Instant::now();
     loop {
         match try_open(path, environment)? {
@@ -94,7 +94,7 @@ enum Opened {
     InUse,
 }
 
-fn try_open(path: &Path, environment: Environment) -> Result<Opened, LedgerError> {
+fn try_open(path: &Path, environment: Environment) -> Result<Opened> {
     let cannot_open = |reason: String| LedgerError::Open { path: path.to_owned(), reason };
     create_private(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::StorageFull => LedgerError::Full,

@@ -9,8 +9,8 @@ use super::rows::query_all;
 use crate::dialing::ledger::ids::{AccountId, DestinationHash};
 use crate::dialing::ledger::opt_out::{find_known, next_instant, tool_window_start};
 use crate::dialing::ledger::{
-    LedgerError, MAX_TOOL_OPT_OUTS, OptOut, OptOutLedger, OptOutRemoval, OptOutSource,
-    RecordOptOutResult, to_json,
+    MAX_TOOL_OPT_OUTS, OptOut, OptOutLedger, OptOutRemoval, OptOutSource, RecordOptOutResult,
+    Result, to_json,
 };
 use callingbox::E164;
 
@@ -25,22 +25,24 @@ pub(super) fn may_call(
     Ok(!list_of(db, account, callee)?.iter().any(|entry| entry.is_in_force(now)))
 }
 
+const BY_CALLEE: &str =
+    "SELECT record FROM opt_out WHERE account_id = ?1 AND callee_hash = ?2 ORDER BY recorded_at";
+
 fn list_of(
     db: &Connection,
     account: &AccountId,
     callee: &DestinationHash,
 ) -> rusqlite::Result<Vec<OptOut>> {
-    let entries = "SELECT record FROM opt_out WHERE account_id = ?1 AND callee_hash = ?2 ORDER BY recorded_at";
-    query_all(db, entries, params![account.as_str(), callee.as_str()])
+    query_all(db, BY_CALLEE, params![account, callee])
 }
 
-fn write(db: &Connection, entry: &OptOut) -> Result<(), LedgerError> {
+fn write(db: &Connection, entry: &OptOut) -> Result<()> {
     db.prepare_cached(
         "INSERT INTO opt_out (account_id, number, recorded_at, record) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (account_id, number, recorded_at) DO UPDATE SET record = ?4",
     )?
     .execute(params![
-        entry.account_id.as_str(),
+        entry.account_id,
         entry.number.as_str(),
         entry.recorded_at.as_millisecond(),
         to_json(entry)?,
@@ -48,7 +50,7 @@ fn write(db: &Connection, entry: &OptOut) -> Result<(), LedgerError> {
     Ok(())
 }
 
-fn record(db: &Connection, mut opt_out: OptOut) -> Result<RecordOptOutResult, LedgerError> {
+fn record(db: &Connection, mut opt_out: OptOut) -> Result<RecordOptOutResult> {
     let entries = list_of(db, &opt_out.account_id, &opt_out.callee)?;
     if let Some(known) = find_known(&entries, &opt_out) {
         return Ok(known);
@@ -59,7 +61,7 @@ fn record(db: &Connection, mut opt_out: OptOut) -> Result<RecordOptOutResult, Le
                 "SELECT count(*) FROM opt_out WHERE account_id = ?1 AND source = 'tool' AND recorded_at > ?2",
             )?
             .query_row(
-                params![opt_out.account_id.as_str(), tool_window_start(opt_out.recorded_at)],
+                params![opt_out.account_id, tool_window_start(opt_out.recorded_at)],
                 |row| row.get(0),
             )?;
         if recorded >= MAX_TOOL_OPT_OUTS {
@@ -73,7 +75,7 @@ fn record(db: &Connection, mut opt_out: OptOut) -> Result<RecordOptOutResult, Le
 
 #[async_trait]
 impl OptOutLedger for SqliteLedger {
-    async fn record_opt_out(&self, opt_out: OptOut) -> Result<RecordOptOutResult, LedgerError> {
+    async fn record_opt_out(&self, opt_out: OptOut) -> Result<RecordOptOutResult> {
         let new = opt_out.clone();
         // The result of a call is read many times. No other process must wait for that.
         let known =
@@ -90,7 +92,7 @@ impl OptOutLedger for SqliteLedger {
         callee: &DestinationHash,
         now: Timestamp,
         reason: &str,
-    ) -> Result<usize, LedgerError> {
+    ) -> Result<usize> {
         let (account, callee) = (account.clone(), callee.clone());
         let removal = OptOutRemoval::new(now, reason);
         self.write(move |tx| {
@@ -106,9 +108,8 @@ impl OptOutLedger for SqliteLedger {
         &self,
         account: &AccountId,
         callee: &DestinationHash,
-    ) -> Result<Vec<OptOut>, LedgerError> {
-        let (account, callee) = (account.clone(), callee.clone());
-        self.run(move |db| Ok(list_of(db, &account, &callee)?)).await
+    ) -> Result<Vec<OptOut>> {
+        self.find_all(BY_CALLEE, (account.clone(), callee.clone())).await
     }
 
     async fn are_opted_out(
@@ -116,7 +117,7 @@ impl OptOutLedger for SqliteLedger {
         account: &AccountId,
         callees: Vec<DestinationHash>,
         now: Timestamp,
-    ) -> Result<Vec<bool>, LedgerError> {
+    ) -> Result<Vec<bool>> {
         let account = account.clone();
         self.run(move |db| {
             let is_opted_out = |callee| may_call(db, &account, Some(callee), now).map(|may| !may);
@@ -130,17 +131,11 @@ impl OptOutLedger for SqliteLedger {
         account: &AccountId,
         after: Option<&E164>,
         limit: u32,
-    ) -> Result<Vec<OptOut>, LedgerError> {
-        let account = account.clone();
+    ) -> Result<Vec<OptOut>> {
+        let numbers = "SELECT record FROM opt_out WHERE account_id = ?1 AND number IN (SELECT DISTINCT number \
+                       FROM opt_out WHERE account_id = ?1 AND number > ?2 ORDER BY number LIMIT ?3) \
+                       ORDER BY number, recorded_at";
         let after = after.map_or_else(String::new, |number| number.as_str().to_owned());
-        self.run(move |db| {
-            Ok(query_all(
-                db,
-                "SELECT record FROM opt_out WHERE account_id = ?1 AND number IN (SELECT DISTINCT number FROM opt_out \
-                 WHERE account_id = ?1 AND number > ?2 ORDER BY number LIMIT ?3) ORDER BY number, recorded_at",
-                params![account.as_str(), after, limit],
-            )?)
-        })
-        .await
+        self.find_all(numbers, (account.clone(), after, limit)).await
     }
 }

@@ -110,7 +110,7 @@ impl Meter<'_> {
             scope.condition(),
             kind.as_str()
         );
-        let (account, since) = (self.account.as_str(), window_start(self.now, window));
+        let (account, since) = (self.account, window_start(self.now, window));
         let count: u32 = self
             .db
             .prepare_cached(&format!("SELECT count(*) {orders}"))?
@@ -139,7 +139,7 @@ impl Meter<'_> {
             "FROM dispatch WHERE account_id = ?1 AND in_progress_until > ?2 AND {}",
             scope.condition()
         );
-        let (account, now) = (self.account.as_str(), self.now.as_millisecond());
+        let (account, now) = (self.account, self.now.as_millisecond());
         let (concurrent, unknown): (u32, u32) = self
             .db
             .prepare_cached(&format!(
@@ -171,7 +171,7 @@ impl Meter<'_> {
             "FROM dispatch WHERE account_id = ?1 AND created_at > ?2 AND {} AND state <> 'not_placed'",
             scope.condition()
         );
-        let (account, since) = (self.account.as_str(), window_start(self.now, DAY));
+        let (account, since) = (self.account, window_start(self.now, DAY));
         let spent: i64 = self
             .db
             .prepare_cached(&format!("SELECT coalesce(sum(amount), 0) {spending}"))?
