@@ -8,9 +8,11 @@
 
 use std::fmt;
 
+use jiff::fmt::serde::timestamp::millisecond;
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use callingbox::MilliCents;
 
@@ -23,7 +25,8 @@ pub const MAX_CALL_DURATION: SignedDuration = SignedDuration::from_hours(2);
 pub const MAX_UNKNOWN_AFTER_SEARCH: SignedDuration = SignedDuration::from_mins(10);
 
 /// The limits of an account; `None` is no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[skip_serializing_none]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct CallLimits {
     /// Calls in a rolling hour.
     pub per_hour: Option<u32>,
@@ -44,7 +47,8 @@ pub struct CallLimits {
 }
 
 /// The limits of one caller of an account; `None` is no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[skip_serializing_none]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct CallerLimits {
     /// The caller's calls in a rolling hour.
     pub per_hour: Option<u32>,
@@ -150,15 +154,18 @@ impl OrderKind {
 }
 
 /// The calls within a window.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct WindowUsage {
     pub count: u32,
     /// When the count falls below the limit; `None` if it is below, or if that time is not known.
+    #[serde(with = "millisecond::optional")]
     pub frees_at: Option<Timestamp>,
 }
 
 /// The usage of an account, measured against some [`CallLimits`]. Every call counts that was or may have been placed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Usage {
     /// Calls in the last hour.
     pub hour: WindowUsage,
@@ -172,10 +179,12 @@ pub struct Usage {
     /// How many of the calls in progress have an unknown result.
     pub unknown: u32,
     /// When enough calls stop counting as in progress, at the latest; known only if some have an unknown result.
+    #[serde(with = "millisecond::optional")]
     pub concurrent_frees_at: Option<Timestamp>,
     /// The billed amounts and the holds of the last day.
     pub spent: MilliCents,
     /// When one more hold fits under the limit; `None` if it fits now or never will.
+    #[serde(with = "millisecond::optional")]
     pub spend_frees_at: Option<Timestamp>,
     /// Numbers bought in the last day.
     pub purchases: WindowUsage,
@@ -184,50 +193,21 @@ pub struct Usage {
 }
 
 /// The usage of an account as a whole, or of one of its callers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct ScopeUsage {
     pub hour: WindowUsage,
     pub day: WindowUsage,
     pub concurrent: u32,
     pub unknown: u32,
+    #[serde(with = "millisecond::optional")]
     pub concurrent_frees_at: Option<Timestamp>,
     pub spent: MilliCents,
+    #[serde(with = "millisecond::optional")]
     pub spend_frees_at: Option<Timestamp>,
 }
 
 impl Usage {
-    #[must_use]
-    pub fn new(
-        account: ScopeUsage,
-        destination: [WindowUsage; 2],
-        purchases: WindowUsage,
-        caller: ScopeUsage,
-    ) -> Self {
-        let ScopeUsage {
-            hour,
-            day,
-            concurrent,
-            unknown,
-            concurrent_frees_at,
-            spent,
-            spend_frees_at,
-        } = account;
-        let [destination_hour, destination_day] = destination;
-        Self {
-            hour,
-            day,
-            destination_hour,
-            destination_day,
-            concurrent,
-            unknown,
-            concurrent_frees_at,
-            spent,
-            spend_frees_at,
-            purchases,
-            caller,
-        }
-    }
-
     /// Adds what was bought under another account, which has no calls.
     pub(super) fn add_purchases(&mut self, other: &Self) {
         self.purchases.count += other.purchases.count;

@@ -113,17 +113,22 @@ end
 
 local HOUR, DAY = 3600000, 86400000
 
--- How many of a set are younger than the window, and when there will be fewer than max (-1: unknown or not full).
+local function is_full(count, max) return max and count >= max end
+
+-- cjson writes a number of more digits with an exponent.
+local MAX_INTEGER = 99999999999999
+
+-- How many of a set are younger than the window, and when there will be fewer than max (nil: unknown or not full).
 local function count_window(name, now, window, max)
-  local count = redis.call('ZCOUNT', P .. name, '(' .. integer(now - window), '+inf')
-  local frees_at = -1
-  if max > 0 and count >= max then
-    frees_at = redis.call('ZREVRANGE', P .. name, max - 1, max - 1, 'WITHSCORES')[2] + window
+  local usage = { count = redis.call('ZCOUNT', P .. name, '(' .. integer(now - window), '+inf') }
+  if max and max > 0 and usage.count >= max then
+    usage.frees_at = redis.call('ZREVRANGE', P .. name, max - 1, max - 1, 'WITHSCORES')[2] + window
   end
-  return count, frees_at
+  return usage
 end
 
--- The spending of the last day, and when a hold fits under the limit (-1: now, never or no limit).
+-- The spending of the last day, when a hold fits under the limit (nil: now, never or no limit), and whether it does not
+-- fit now.
 local function sum_spending(name, now, hold, max)
   local spending = redis.call('ZRANGEBYSCORE', P .. name, '(' .. integer(now - DAY), '+inf', 'WITHSCORES')
   local spent, amounts = 0, {}
@@ -131,63 +136,53 @@ local function sum_spending(name, now, hold, max)
     amounts[index] = tonumber(redis.call('HGET', P .. 'amount', spending[index])) or 0
     spent = spent + amounts[index]
   end
-  local excess = max >= 0 and spent + hold - max or 0
-  local freed = 0
+  local excess = max and spent + hold - max or 0
+  local freed, shown = 0, math.min(spent, MAX_INTEGER)
   for index = 1, excess > 0 and #spending or 0, 2 do
     freed = freed + amounts[index]
-    if freed >= excess then return spent, spending[index + 1] + DAY, true end
+    if freed >= excess then return shown, spending[index + 1] + DAY, true end
   end
-  return spent, -1, excess > 0
+  return shown, nil, excess > 0
 end
 
--- The usage of the account or of one caller as nine numbers, and whether a limit is reached.
--- limits: per_hour, per_day, concurrent, spend_per_day; -1 is none.
+-- The usage of the account or of one caller, and whether a limit is reached.
 local function measure_scope(scope, kind, now, hold, limits)
-  local hour, hour_frees = count_window(scope .. 'calls', now, HOUR, limits[1])
-  local day, day_frees = count_window(scope .. 'calls', now, DAY, limits[2])
-  local running = redis.call('ZCOUNT', P .. scope .. 'running', '(' .. integer(now), '+inf')
-  local unknown = redis.call('ZCOUNT', P .. scope .. 'unknown', '(' .. integer(now), '+inf')
-  local running_frees = -1
-  if limits[3] > 0 and running >= limits[3] and unknown > 0 then
-    local name, skipped = P .. scope .. 'running', running - limits[3]
-    running_frees = redis.call('ZRANGEBYSCORE', name, '(' .. integer(now), '+inf', 'WITHSCORES', 'LIMIT', skipped, 1)[2]
+  local usage = {
+    hour = count_window(scope .. 'calls', now, HOUR, limits.per_hour),
+    day = count_window(scope .. 'calls', now, DAY, limits.per_day),
+    concurrent = redis.call('ZCOUNT', P .. scope .. 'running', '(' .. integer(now), '+inf'),
+    unknown = redis.call('ZCOUNT', P .. scope .. 'unknown', '(' .. integer(now), '+inf'),
+  }
+  local running, max = usage.concurrent, limits.concurrent
+  if max and max > 0 and running >= max and usage.unknown > 0 then
+    local ends = redis.call('ZRANGEBYSCORE', P .. scope .. 'running', '(' .. integer(now), '+inf', 'WITHSCORES',
+      'LIMIT', running - max, 1)
+    usage.concurrent_frees_at = tonumber(ends[2])
   end
-  local spent, spend_frees, is_reached = sum_spending(scope .. 'spend', now, hold, limits[4])
-  local function is_full(count, max) return kind == 'call' and max >= 0 and count >= max end
-  is_reached = is_reached or is_full(hour, limits[1]) or is_full(day, limits[2]) or is_full(running, limits[3])
-  return { hour, hour_frees, day, day_frees, running, unknown, running_frees, spent, spend_frees }, is_reached
+  local is_reached
+  usage.spent, usage.spend_frees_at, is_reached = sum_spending(scope .. 'spend', now, hold, limits.spend_per_day)
+  return usage, is_reached or kind == 'call' and (is_full(usage.hour.count, limits.per_hour)
+    or is_full(usage.day.count, limits.per_day) or is_full(running, limits.concurrent))
 end
 
--- limits: those of the account, of each caller, to one destination in an hour and in a day, and purchases in a day.
--- Returns the usage as 24 numbers, and whether a limit is reached.
+-- The usage of the account, and whether a limit is reached. Both are as the program has them: a limit that is not set is
+-- nil.
 local function measure_usage(kind, caller, hash, now, hold, limits)
-  local account_limits = { limits[1], limits[2], limits[3], limits[4] }
-  local caller_limits = { limits[5], limits[6], limits[7], limits[8] }
-  local numbers, is_reached = measure_scope('', kind, now, hold, account_limits)
-  local of_caller, is_caller_reached = { 0, -1, 0, -1, 0, 0, -1, 0, -1 }, false
+  local usage, is_reached = measure_scope('', kind, now, hold, limits)
   -- Usually no limit of a caller is set.
-  if math.max(unpack(caller_limits)) >= 0 then
-    of_caller, is_caller_reached = measure_scope(caller_scope(caller), kind, now, hold, caller_limits)
+  if next(limits.per_caller) then
+    local is_caller_reached
+    usage.caller, is_caller_reached = measure_scope(caller_scope(caller), kind, now, hold, limits.per_caller)
+    is_reached = is_reached or is_caller_reached
   end
-  for _, number in ipairs(of_caller) do numbers[#numbers + 1] = number end
-  for index, window in ipairs({ HOUR, DAY }) do
-    local count, frees_at, max = 0, -1, limits[8 + index]
-    if hash ~= '' then count, frees_at = count_window('to:' .. hash, now, window, max) end
-    numbers[#numbers + 1] = count
-    numbers[#numbers + 1] = frees_at
-    is_reached = is_reached or (kind == 'call' and max >= 0 and count >= max)
+  if hash ~= '' then
+    local per_hour, per_day = limits.per_destination_per_hour, limits.per_destination_per_day
+    usage.destination_hour = count_window('to:' .. hash, now, HOUR, per_hour)
+    usage.destination_day = count_window('to:' .. hash, now, DAY, per_day)
+    is_reached = is_reached or kind == 'call' and (is_full(usage.destination_hour.count, per_hour)
+      or is_full(usage.destination_day.count, per_day))
   end
-  local bought, bought_frees = count_window('purchases', now, DAY, limits[11])
-  numbers[#numbers + 1] = bought
-  numbers[#numbers + 1] = bought_frees
-  is_reached = is_reached or (kind == 'purchase' and limits[11] >= 0 and bought >= limits[11])
-  for index, number in ipairs(numbers) do numbers[index] = integer(tonumber(number)) end
-  return numbers, is_reached or is_caller_reached
-end
-
--- The eleven limits from ARGV, the first of which is at this index.
-local function read_limits(first)
-  local limits = {}
-  for index = 0, 10 do limits[index + 1] = tonumber(ARGV[first + index]) end
-  return limits
+  usage.purchases = count_window('purchases', now, DAY, limits.purchases_per_day)
+  is_reached = is_reached or kind == 'purchase' and is_full(usage.purchases.count, limits.purchases_per_day)
+  return usage, is_reached
 end

@@ -57,7 +57,7 @@ use super::{
 use crate::dialing::Environment;
 use crate::dialing::caller::CallerName;
 use crate::dialing::clock::ClockReading;
-use crate::dialing::limits::{CallLimits, OrderKind, ScopeUsage, Usage, WindowUsage};
+use crate::dialing::limits::{CallLimits, OrderKind, Usage};
 use crate::state::{self, RedisConnection};
 use callingbox::MilliCents;
 
@@ -67,8 +67,6 @@ const VERSION: i64 = 3;
 const MAX_ATTEMPTS: u32 = 64;
 /// The most records that one round trip reads.
 const MAX_READ: isize = 200;
-/// The numbers that describe the usage of one scope.
-const SCOPE_NUMBERS: usize = 9;
 
 /// A ledger on a server.
 #[derive(Clone)]
@@ -271,17 +269,14 @@ fn read_begun(
         ["opted_out"] => Ok(BeginResult::OptedOut),
         ["begun", raw] => Ok(BeginResult::Begun(read(raw)?)),
         ["same", raw] if read(raw)? == record => Ok(BeginResult::Begun(record)),
+        ["limit", usage] => constraints
+            .limits
+            .check_all(record.kind, &from_json(usage)?, record.hold)
+            .map(BeginResult::LimitReached)
+            .ok_or_else(unexpected),
         [how, raw] => read_earlier(how, raw, constraints.now.machine)?
             .map(BeginResult::Earlier)
             .ok_or_else(unexpected),
-        ["limit", ..] => {
-            let usage = read_usage(answer.get(1..).unwrap_or_default())?;
-            constraints
-                .limits
-                .check_all(record.kind, &usage, record.hold)
-                .map(BeginResult::LimitReached)
-                .ok_or_else(unexpected)
-        }
         _ => Err(unexpected()),
     }
 }
@@ -294,67 +289,6 @@ fn encode_pair(pair: Option<&(String, DestinationHash)>) -> String {
 /// The number of an attempt, as the scripts read it.
 fn encode_attempt(attempt: Option<u32>) -> String {
     attempt.map_or_else(String::new, |attempt| attempt.to_string())
-}
-
-/// The limits as the scripts read them.
-fn encode_limits(limits: &CallLimits) -> Vec<i64> {
-    let count = |max: Option<u32>| max.map_or(-1, i64::from);
-    let money =
-        |max: Option<MilliCents>| max.map_or(-1, |max| i64::try_from(max.0).unwrap_or(i64::MAX));
-    let mut encoded = Vec::new();
-    for scope in [limits.account_wide(), limits.per_caller] {
-        encoded.extend([count(scope.per_hour), count(scope.per_day), count(scope.concurrent)]);
-        encoded.push(money(scope.spend_per_day));
-    }
-    encoded.push(count(limits.per_destination_per_hour));
-    encoded.push(count(limits.per_destination_per_day));
-    encoded.push(count(limits.purchases_per_day));
-    encoded
-}
-
-/// The usage as the scripts return it.
-fn read_usage(numbers: &[String]) -> Result<Usage> {
-    let damaged = || LedgerError::Damaged("its usage".to_owned());
-    let numbers: Vec<i64> =
-        numbers.iter().map(|n| n.parse().map_err(|_| damaged())).collect::<Result<_, _>>()?;
-    let (account, rest) = numbers.split_at_checked(SCOPE_NUMBERS).ok_or_else(damaged)?;
-    let (caller, rest) = rest.split_at_checked(SCOPE_NUMBERS).ok_or_else(damaged)?;
-    let &[hour, hour_frees, day, day_frees, bought, bought_frees] = rest else {
-        return Err(damaged());
-    };
-    let scope = |numbers| read_scope(numbers).ok_or_else(damaged);
-    let destination = [read_window(hour, hour_frees), read_window(day, day_frees)];
-    let purchases = read_window(bought, bought_frees);
-    Ok(Usage::new(scope(account)?, destination, purchases, scope(caller)?))
-}
-
-fn read_window(count: i64, frees_at: i64) -> WindowUsage {
-    WindowUsage { count: read_count(count), frees_at: read_time(frees_at) }
-}
-
-fn read_count(number: i64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn read_time(milliseconds: i64) -> Option<Timestamp> {
-    if milliseconds < 0 { None } else { Timestamp::from_millisecond(milliseconds).ok() }
-}
-
-fn read_scope(numbers: &[i64]) -> Option<ScopeUsage> {
-    let &[hour, hour_frees, day, day_frees, running, unknown, running_frees, spent, spend_frees] =
-        numbers
-    else {
-        return None;
-    };
-    Some(ScopeUsage {
-        hour: read_window(hour, hour_frees),
-        day: read_window(day, day_frees),
-        concurrent: read_count(running),
-        unknown: read_count(unknown),
-        concurrent_frees_at: read_time(running_frees),
-        spent: MilliCents(u64::try_from(spent).unwrap_or(0)),
-        spend_frees_at: read_time(spend_frees),
-    })
 }
 
 #[async_trait]
@@ -384,6 +318,7 @@ impl Ledger for RedisLedger {
         let pair = intent.pair();
         let record = DispatchRecord::from_intent(intent, &constraints);
         let (account, raw) = (&record.account_id, write(&record)?);
+        let limits = to_json(&constraints.limits)?;
         let accounts = format!("{}:{VERSION}:accounts", self.prefix);
         let _: () = self.connection.clone().sadd(accounts, account.as_str()).await?;
         for _ in 0..MAX_ATTEMPTS {
@@ -421,7 +356,7 @@ impl Ledger for RedisLedger {
                         .arg(constraints.repeats_since.as_millisecond())
                         .arg(u8::from(constraints.allow_repeat))
                         .arg(record.hold.0)
-                        .arg(encode_limits(&constraints.limits));
+                        .arg(&limits);
                     let attempt = record.attempt.as_ref();
                     script.arg(encode_attempt(attempt.map(|attempt| attempt.attempt)));
                     if let Some((attempt, claim)) = attempt.zip(claim.as_ref()) {
@@ -520,9 +455,11 @@ impl Ledger for RedisLedger {
         hold: MilliCents,
         now: Timestamp,
     ) -> Result<Usage> {
-        let body = "local numbers = measure_usage(ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), \
-                    read_limits(6)) return numbers";
-        let answer: Vec<String> = self
+        let body = "local limits = cjson.decode(ARGV[6]) \
+                    return cjson.encode((measure_usage(ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), \
+                    tonumber(ARGV[5]), limits)))";
+        let limits = to_json(limits)?;
+        let usage: String = self
             .invoke(account, body, |script| {
                 script
                     .arg(OrderKind::Call.as_str())
@@ -530,10 +467,10 @@ impl Ledger for RedisLedger {
                     .arg(callee.map_or("", DestinationHash::as_str))
                     .arg(now.as_millisecond())
                     .arg(hold.0)
-                    .arg(encode_limits(limits));
+                    .arg(limits);
             })
             .await?;
-        read_usage(&answer)
+        from_json(&usage)
     }
 
     async fn is_known_destination(

@@ -53,19 +53,28 @@ pub(super) fn measure_usage(
         Some(callee) => meter.count(OrderKind::Call, Scope::Destination(callee), window, max),
         None => Ok(WindowUsage::default()),
     };
-    let destination = [
-        to_callee(HOUR, limits.per_destination_per_hour)?,
-        to_callee(DAY, limits.per_destination_per_day)?,
-    ];
     let purchases =
         meter.count(OrderKind::Purchase, Scope::Account, DAY, limits.purchases_per_day)?;
-    let account = meter.measure_scope(Scope::Account, &limits.account_wide())?;
+    let ScopeUsage { hour, day, concurrent, unknown, concurrent_frees_at, spent, spend_frees_at } =
+        meter.measure_scope(Scope::Account, &limits.account_wide())?;
     // Mostly no limit of a caller is set.
     let caller = match limits.per_caller == CallerLimits::default() {
         true => ScopeUsage::default(),
         false => meter.measure_scope(Scope::Caller(caller), &limits.per_caller)?,
     };
-    Ok(Usage::new(account, destination, purchases, caller))
+    Ok(Usage {
+        hour,
+        day,
+        destination_hour: to_callee(HOUR, limits.per_destination_per_hour)?,
+        destination_day: to_callee(DAY, limits.per_destination_per_day)?,
+        concurrent,
+        unknown,
+        concurrent_frees_at,
+        spent,
+        spend_frees_at,
+        purchases,
+        caller,
+    })
 }
 
 /// The first instant of a window that ends now, in milliseconds.
