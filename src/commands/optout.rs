@@ -146,7 +146,7 @@ async fn list(dialer: &Dialer, full: bool, all: bool) -> anyhow::Result<()> {
             text,
             "{number:<17} {:<20} {:<9} {until:<20} {:<24} {}{}",
             format_time(entry.recorded_at),
-            entry.source.as_str(),
+            entry.source,
             entry.remote_id.as_deref().unwrap_or("-"),
             entry.reason,
             removed.unwrap_or_default()
@@ -290,7 +290,7 @@ fn format_csv(entries: &[OptOut]) -> String {
             "{},{},{},\"{}\",{}",
             entry.number.as_str(),
             format_time(entry.recorded_at),
-            entry.source.as_str(),
+            entry.source,
             entry.reason.replace('"', "\"\""),
             entry.expires_at.map(format_time).unwrap_or_default()
         );

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use serde_with::skip_serializing_none;
 
 use super::KEY_LIFETIME;
 use super::ids::{AccountId, BatchId, DispatchId, Fingerprint, IdempotencyKey};
@@ -156,18 +157,15 @@ impl StopCondition {
 }
 
 /// What all calls of a batch have in common. Erased with the people.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BatchTask {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_number: Option<E164>,
     /// The instructions, with placeholders such as `{name}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_url: Option<String>,
     #[serde(default)]
     pub retry: RetryPolicy,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_when: Option<StopCondition>,
     /// Call numbers that the agent called a moment ago.
     #[serde(default)]
@@ -178,6 +176,7 @@ pub struct BatchTask {
 }
 
 /// A batch.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BatchRecord {
     pub batch_id: BatchId,
@@ -186,20 +185,16 @@ pub struct BatchRecord {
     pub caller: CallerName,
     /// The list, whatever the order of its rows.
     pub fingerprint: Fingerprint,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<IdempotencyKey>,
     pub agent_id: String,
     /// `None` once it is erased.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<BatchTask>,
     /// How many rows it has.
     pub size: u32,
     pub state: BatchState,
     /// Of a paused batch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<PauseReason>,
     /// `None` until it starts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed_by: Option<ConfirmedBy>,
     /// A hash of everything that the yes covers.
     pub covered: String,
@@ -209,13 +204,10 @@ pub struct BatchRecord {
     pub start_at: Timestamp,
     pub end_by: Timestamp,
     /// When it was first started, by the dialing clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// When it ended or was canceled, by the dialing clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
     /// When the list (of an asked batch) or its people (of a finished one) are erased, by the machine's clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erase_at: Option<Timestamp>,
     /// Until then its process is alive, by the machine's clock.
     pub lease_expires_at: Timestamp,
@@ -413,48 +405,39 @@ impl RowState {
 }
 
 /// The person of a row.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Person {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Map<String, Value>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
 }
 
 /// A row of a batch.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RowRecord {
     /// Its position in the list, from 1.
     pub row: u32,
     pub callee: Callee,
     /// `None` once it is erased.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<E164>,
     /// `None` once it is erased.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<Person>,
     pub state: RowState,
     /// Why it waits, is refused or is not called.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The rule that asks for this row, as the person saw it before the yes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_by: Option<String>,
     /// How many attempts have begun.
     pub attempts: u32,
     /// When the next attempt may start, by the dialing clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
     /// The dispatch of the last attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispatch_id: Option<DispatchId>,
     /// The call of the last attempt, or the call for which the row is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_id: Option<CallId>,
     /// The outcome of the last call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<CallOutcome>,
 }
 

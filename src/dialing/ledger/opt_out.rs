@@ -31,22 +31,9 @@ pub enum OptOutSource {
     Import,
 }
 
-impl OptOutSource {
-    /// The word under which it is stored.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Call => "call",
-            Self::Tool => "tool",
-            Self::Terminal => "terminal",
-            Self::Import => "import",
-        }
-    }
-}
-
 impl fmt::Display for OptOutSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.serialize(f)
     }
 }
 

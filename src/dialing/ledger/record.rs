@@ -38,21 +38,6 @@ pub enum ConfirmedBy {
     Flag,
 }
 
-impl ConfirmedBy {
-    /// The word under which it is stored.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotRequired => "not_required",
-            Self::User => "user",
-            Self::Card => "card",
-            Self::Token => "token",
-            Self::Terminal => "terminal",
-            Self::Flag => "flag",
-        }
-    }
-}
-
 impl fmt::Display for ConfirmedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -101,17 +86,6 @@ pub enum DispatchState {
 }
 
 impl DispatchState {
-    /// The word under which the state is stored.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Finished { .. } => "finished",
-            Self::Intent | Self::Unknown { .. } | Self::NotPlaced { .. } | Self::Placed { .. } => {
-                self.status().as_str()
-            }
-        }
-    }
-
     /// The state in one word for people, which includes the outcome of a call that has ended.
     #[must_use]
     pub const fn status(&self) -> DispatchStatus {
