@@ -3,8 +3,8 @@
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 use serde_json::{Map, Value};
+use serde_with::SerializeDisplay;
 
 use super::metadata::{MetadataSource, check_required};
 use super::{Action, Policy, PolicyMode, Rule, TimeRange};
@@ -35,7 +35,7 @@ pub struct PolicyInput<'a> {
 }
 
 /// The part of the policy that decided. `Display` is its name in refusals and receipts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, SerializeDisplay)]
 pub enum RuleName {
     /// Numbers of this type are never dialed.
     Never(NumberType),
@@ -126,14 +126,6 @@ impl fmt::Display for PolicyRefusal {
     }
 }
 
-/// What a part of the policy in shadow mode would have done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShadowMatch {
-    pub rule: RuleName,
-    pub action: Action,
-    pub reason: String,
-}
-
 /// The decision of the policy, and how it was reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyDecision {
@@ -141,7 +133,7 @@ pub struct PolicyDecision {
     /// The part that decided; the ledger records it.
     pub rule: RuleName,
     /// What the parts in shadow mode would have done.
-    pub shadow: Vec<ShadowMatch>,
+    pub shadow: Vec<RuleMatch>,
     /// Each part that was checked, one line each.
     pub explanation: Vec<String>,
     /// The metadata that the rule that decides needs.
@@ -190,11 +182,12 @@ pub struct QuietWait {
 }
 
 /// The answer of one part of the policy that applies to the call.
-struct RuleMatch {
-    rule: RuleName,
-    action: Action,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleMatch {
+    pub rule: RuleName,
+    pub action: Action,
     mode: PolicyMode,
-    reason: String,
+    pub reason: String,
     until: Option<Timestamp>,
 }
 
@@ -571,11 +564,6 @@ fn decide_strictest(enforced: Vec<RuleMatch>, shadowed: Vec<RuleMatch>) -> Polic
         .filter(|rule_match| {
             rule_match.action > Action::Allow || matches!(rule_match.rule, RuleName::Rule(_))
         })
-        .map(|rule_match| ShadowMatch {
-            rule: rule_match.rule,
-            action: rule_match.action,
-            reason: rule_match.reason,
-        })
         .collect();
     // `max_by_key` returns the last of equals, hence the reverse order.
     let strictest = enforced.into_iter().rev().max_by_key(|rule_match| rule_match.action);
@@ -679,10 +667,4 @@ fn find_quiet_end(hours: TimeRange, zones: &TimeZones, now: Timestamp) -> Option
 pub(in crate::dialing) fn format_utc(at: Timestamp) -> String {
     let up = i64::from(at.subsec_nanosecond() > 0);
     Timestamp::from_second(at.as_second().saturating_add(up)).unwrap_or(at).to_string()
-}
-
-impl Serialize for RuleName {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }

@@ -30,8 +30,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::evaluate::{
-    AttemptDecision, Decision, PolicyDecision, PolicyInput, PolicyRefusal, QuietWait, RuleName,
-    ShadowMatch, refuse_opted_out, refuse_undialable,
+    AttemptDecision, Decision, PolicyDecision, PolicyInput, PolicyRefusal, QuietWait, RuleMatch,
+    RuleName, refuse_opted_out, refuse_undialable,
 };
 pub(super) use self::evaluate::{format_utc, list_countries};
 pub use self::file::{PolicyError, starter_file};
@@ -85,21 +85,13 @@ pub enum Action {
 
 impl fmt::Display for PolicyMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Off => "off",
-            Self::Shadow => "shadow",
-            Self::Enforce => "enforce",
-        })
+        self.serialize(f)
     }
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Allow => "allow",
-            Self::Ask => "ask",
-            Self::Refuse => "refuse",
-        })
+        self.serialize(f)
     }
 }
 
