@@ -210,7 +210,7 @@ fn snapshot(
 ) -> Moment {
     let all = tenants.all();
     // Several tenants may share one account.
-    let mut accounts: Vec<&Arc<Account>> = all.iter().map(|tenant| tenant.account()).collect();
+    let mut accounts: Vec<&Arc<Account>> = all.iter().map(|tenant| &tenant.account).collect();
     accounts.sort_by_key(|account| Arc::as_ptr(account));
     accounts.dedup_by(|a, b| Arc::ptr_eq(a, b));
     let watched = accounts.iter().filter_map(|account| account.watchers().ok());
@@ -355,7 +355,11 @@ struct KeyAccounts {
 
 impl KeyAccounts {
     fn new(accounts: AccountFactory) -> Self {
-        Self { accounts, unopened_log: LogThrottle::new(), unchecked_log: LogThrottle::new() }
+        Self {
+            accounts,
+            unopened_log: LogThrottle::default(),
+            unchecked_log: LogThrottle::default(),
+        }
     }
 }
 

@@ -38,47 +38,42 @@ pub async fn read_body(
     limits: BodyLimits,
     budget: &BodyBudget,
 ) -> Result<(Bytes, BodyBytes), Box<Response>> {
-    let refuse = |status, text: &str| close_connection(answer::error_response(status, text));
     let read = tokio::time::timeout(limits.timeout, read_frames(body, limits.max_bytes, budget));
-    read.await.unwrap_or(Err(ReadError::TimedOut)).map_err(|error| match error {
-        ReadError::TooLarge => {
-            let text = format!("the body has more than {} bytes", limits.max_bytes);
-            refuse(StatusCode::PAYLOAD_TOO_LARGE, &text)
-        }
-        ReadError::Incomplete => refuse(StatusCode::BAD_REQUEST, "the request body was incomplete"),
-        ReadError::TimedOut => refuse(StatusCode::REQUEST_TIMEOUT, "the request body timed out"),
-        ReadError::Budget(exceeded) => {
-            let (status, wait) = (StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(1));
-            close_connection(answer::retry_after(status, &exceeded.to_string(), wait))
-        }
-    })
-}
-
-enum ReadError {
-    TooLarge,
-    Incomplete,
-    TimedOut,
-    Budget(BodyBudgetExceeded),
+    read.await
+        .unwrap_or_else(|_| Err(refuse(StatusCode::REQUEST_TIMEOUT, "the request body timed out")))
 }
 
 async fn read_frames(
     mut body: Body,
     max_bytes: usize,
     budget: &BodyBudget,
-) -> Result<(Bytes, BodyBytes), ReadError> {
+) -> Result<(Bytes, BodyBytes), Box<Response>> {
+    let too_large = || {
+        let text = format!("the body has more than {max_bytes} bytes");
+        refuse(StatusCode::PAYLOAD_TOO_LARGE, &text)
+    };
+    let incomplete = |_| refuse(StatusCode::BAD_REQUEST, "the request body was incomplete");
+    let no_room = |exceeded: BodyBudgetExceeded| {
+        let (status, wait) = (StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(1));
+        close_connection(answer::retry_after(status, &exceeded.to_string(), wait))
+    };
     if body.size_hint().lower() > max_bytes as u64 {
-        return Err(ReadError::TooLarge);
+        return Err(too_large());
     }
     let (mut read, mut held) = (BytesMut::new(), BodyBytes::default());
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| ReadError::Incomplete)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(incomplete)?.into_data() else { continue };
         if data.len() > max_bytes - read.len() {
-            return Err(ReadError::TooLarge);
+            return Err(too_large());
         }
-        budget.extend(&mut held, data.len()).map_err(ReadError::Budget)?;
+        budget.extend(&mut held, data.len()).map_err(no_room)?;
         read.extend_from_slice(&data);
     }
     Ok((read.freeze(), held))
+}
+
+fn refuse(status: StatusCode, text: &str) -> Box<Response> {
+    close_connection(answer::error_response(status, text))
 }
 
 /// The unread rest of a body would be taken for the next request, so the connection ends with this response.

@@ -76,7 +76,7 @@ impl CallEvents {
         };
         match &self.own_account {
             Some(account) => wake(account, call),
-            None => self.tenants.all().iter().for_each(|tenant| wake(tenant.account(), None)),
+            None => self.tenants.all().iter().for_each(|tenant| wake(&tenant.account, None)),
         }
     }
 

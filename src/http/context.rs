@@ -83,7 +83,7 @@ impl RouteContext {
         session: &RequestToolFilter,
         request: &RequestToolFilter,
     ) -> Caller {
-        let all = principal.tenant.selection();
+        let all = &principal.tenant.selection;
         let is_unfiltered = principal.scopes.is_none() && request.is_empty() && session.is_empty();
         let selection = if is_unfiltered {
             Arc::clone(all)
@@ -93,7 +93,7 @@ impl RouteContext {
             Arc::new(request.restrict(&session.restrict(&granted, tools), tools))
         };
         Caller {
-            tenant: Arc::clone(principal.tenant.name()),
+            tenant: Arc::clone(&principal.tenant.name),
             name: principal.name.clone(),
             selection,
         }
@@ -108,9 +108,9 @@ impl RouteContext {
         if principal.scopes.is_none() {
             return Ok(());
         }
-        match required_scope(message, self.tools(), principal.tenant.selection())? {
+        match required_scope(message, self.tools(), &principal.tenant.selection)? {
             Some(scope) if !principal.has_scope(scope) => {
-                let tenant = principal.tenant.name();
+                let tenant = &principal.tenant.name;
                 tracing::info!(%tenant, %scope, "the token lacks a scope; the request is refused");
                 Err(Box::new(self.authenticator.insufficient_scope(scope)))
             }

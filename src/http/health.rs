@@ -10,6 +10,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, timeout};
 
@@ -35,18 +36,16 @@ pub struct Health {
 }
 
 /// The result of each check: `ok`, or the problem.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct ReadinessReport {
     ready: bool,
     /// `None` if callers authenticate with their own keys.
-    #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'static str>,
     ledger: &'static str,
     /// `None` if no state is shared with other replicas.
-    #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
     /// `None` if tokens are not issued by another server.
-    #[serde(skip_serializing_if = "Option::is_none")]
     issuer: Option<&'static str>,
 }
 

@@ -60,7 +60,7 @@ pub async fn serve(
 ) {
     let service = TowerToHyperService::new(router);
     let mut connections = JoinSet::new();
-    let failures = LogThrottle::new();
+    let failures = LogThrottle::default();
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {

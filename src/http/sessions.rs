@@ -50,12 +50,8 @@ pub struct Sessions {
     open: Mutex<HashMap<SessionId, OpenSession>>,
 }
 
-/// The right to one session, returned when dropped.
-#[derive(Debug)]
-pub struct SessionPermit {
-    _tenant: OwnedSemaphorePermit,
-    _server: OwnedSemaphorePermit,
-}
+/// The right to one session: a permit of its tenant and one of the server.
+pub type SessionPermit = [OwnedSemaphorePermit; 2];
 
 struct OpenSession {
     last_used: Instant,
@@ -159,7 +155,7 @@ impl Sessions {
         };
         let tenant = acquire(&self.tenant_permits, SessionLimitReached::Tenant)?;
         let server = acquire(&self.server_permits, SessionLimitReached::Server)?;
-        Ok(SessionPermit { _tenant: tenant, _server: server })
+        Ok([tenant, server])
     }
 
     /// Ends the session that has been idle for the longest time. `false`: all are in use.
@@ -185,18 +181,8 @@ impl Sessions {
         }
     }
 
-    /// Adds an HTTP+SSE session, which `end` ends.
-    pub fn register_sse(
-        &self,
-        id: SessionId,
-        permit: SessionPermit,
-        end: CancellationToken,
-        policy: SessionPolicy,
-    ) {
-        self.insert(id, permit, Some(end), policy);
-    }
-
-    fn insert(
+    /// Adds a session; an HTTP+SSE session, which `end` ends, or one of rmcp.
+    pub fn insert(
         &self,
         id: SessionId,
         permit: SessionPermit,
@@ -318,7 +304,7 @@ mod tests {
         let end = CancellationToken::new();
         let permit = sessions.acquire_permit().await.unwrap();
         let policy = SessionPolicy { expires_at, ..SessionPolicy::default() };
-        sessions.register_sse(id.into(), permit, end.clone(), policy);
+        sessions.insert(id.into(), permit, Some(end.clone()), policy);
         tokio::time::advance(Duration::from_secs(1)).await;
         end
     }

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -21,12 +20,12 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use super::answer::{error_response, retry_after};
+use super::answer::error_response;
 use super::auth::Principal;
 use super::body;
 use super::context::{RouteContext, SESSION_ID, no_sessions, too_many_sessions, too_many_streams};
 use super::sessions::SessionPolicy;
-use super::sse_channel::{PendingError, PendingRequests, SseChannel};
+use super::sse_channel::{PendingRequests, SEND_TIMEOUT, SseChannel, too_busy};
 use super::tenant::Tenant;
 use super::tool_filter::RequestToolFilter;
 use crate::json_rpc;
@@ -35,9 +34,6 @@ use crate::json_rpc;
 const MAX_OUTGOING: usize = 64;
 /// Messages of the client that wait for the server.
 const MAX_INCOMING: usize = 16;
-/// How long a message may wait for the server.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The open sessions of all tenants. [`super::sessions::Sessions`] knows which tenant each belongs to.
 #[derive(Default)]
 pub(super) struct SseSessions(Mutex<HashMap<SessionId, Inbox>>);
@@ -103,10 +99,7 @@ impl SseSessions {
         if let JsonRpcMessage::Request(request) = &mut message {
             let acquire =
                 || Some((principal.tenant.acquire_stream()?, held, context.in_flight.token()));
-            inbox.pending.insert(&request.id, acquire).map_err(|error| match error {
-                PendingError::TooMany => too_busy(),
-                PendingError::DuplicateId => duplicate_id(),
-            })?;
+            inbox.pending.insert(&request.id, acquire)?;
             let caller = context.caller(&principal, &session.tool_filter(), &filter);
             request.request.extensions_mut().insert(caller);
         }
@@ -128,12 +121,12 @@ impl SseSessions {
         let id: SessionId = Uuid::new_v4().simple().to_string().into();
         let (to_server, from_client) = mpsc::channel(MAX_INCOMING);
         let (to_client, from_server) = mpsc::channel(MAX_OUTGOING);
-        let end = tenant.end().child_token();
+        let end = tenant.end.child_token();
         let pending = PendingRequests::default();
         let inbox = Inbox { to_server, pending: pending.clone() };
         self.0.lock().insert(Arc::clone(&id), inbox);
         let policy = SessionPolicy { expires_at: principal.expires_at, tool_filter };
-        tenant.sessions().register_sse(Arc::clone(&id), permit, end.clone(), policy);
+        tenant.sessions().insert(Arc::clone(&id), permit, Some(end.clone()), policy);
         let guard = tenant.sessions().acquire(&id);
         let channel = SseChannel { from_client, to_client, pending };
         let (sessions, tenant) = (Arc::clone(self), Arc::clone(tenant));
@@ -149,7 +142,7 @@ impl SseSessions {
         channel: SseChannel,
         end: CancellationToken,
     ) {
-        tenant.handler().serve_session(channel, end.clone()).await;
+        tenant.handler.serve_session(channel, end.clone()).await;
         end.cancel();
         self.0.lock().remove(&id);
         tenant.sessions().end(&id).await;
@@ -204,16 +197,6 @@ fn session_id_in(query: &str) -> Result<String, Box<Response>> {
 fn no_such_session() -> Box<Response> {
     let text = "no such session; GET /sse begins a new one";
     Box::new(error_response(StatusCode::NOT_FOUND, text))
-}
-
-fn too_busy() -> Box<Response> {
-    let text = "the session, or its account, has too many requests without an answer";
-    Box::new(retry_after(StatusCode::TOO_MANY_REQUESTS, text, SEND_TIMEOUT))
-}
-
-fn duplicate_id() -> Box<Response> {
-    let text = "a request with this id has no answer yet; give each request its own id";
-    Box::new(error_response(StatusCode::BAD_REQUEST, text))
 }
 
 #[cfg(test)]

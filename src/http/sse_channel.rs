@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::response::Response;
+use http::StatusCode;
 use parking_lot::Mutex;
 use rmcp::model::{ClientJsonRpcMessage, RequestId, ServerJsonRpcMessage};
 use rmcp::service::RoleServer;
@@ -11,9 +14,12 @@ use rmcp::transport::Transport;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::answer::{error_response, retry_after};
 use super::body_budget::BodyBytes;
 use super::cancel_on_close::{answered_request_id, cancelled_request_id};
 
+/// How long a message may wait for the server.
+pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests of one session without an answer.
 const MAX_PENDING: usize = 128;
 
@@ -25,34 +31,36 @@ pub(super) type PendingRequest = (OwnedSemaphorePermit, BodyBytes, TaskTrackerTo
 #[derive(Debug, Clone, Default)]
 pub(super) struct PendingRequests(Arc<Mutex<HashMap<RequestId, PendingRequest>>>);
 
-/// Why a request is refused.
-pub(super) enum PendingError {
-    TooMany,
-    /// A request with the same id has no answer yet.
-    DuplicateId,
-}
-
 impl PendingRequests {
     /// Adds a request, which `acquire` gives what it holds.
+    ///
+    /// # Errors
+    /// The response that refuses it.
     pub(super) fn insert(
         &self,
         id: &RequestId,
         acquire: impl FnOnce() -> Option<PendingRequest>,
-    ) -> Result<(), PendingError> {
+    ) -> Result<(), Box<Response>> {
         let mut requests = self.0.lock();
         if requests.contains_key(id) {
-            return Err(PendingError::DuplicateId);
+            let text = "a request with this id has no answer yet; give each request its own id";
+            return Err(Box::new(error_response(StatusCode::BAD_REQUEST, text)));
         }
         if requests.len() >= MAX_PENDING {
-            return Err(PendingError::TooMany);
+            return Err(too_busy());
         }
-        requests.insert(id.clone(), acquire().ok_or(PendingError::TooMany)?);
+        requests.insert(id.clone(), acquire().ok_or_else(too_busy)?);
         Ok(())
     }
 
     fn remove(&self, id: &RequestId) -> Option<PendingRequest> {
         self.0.lock().remove(id)
     }
+}
+
+pub(super) fn too_busy() -> Box<Response> {
+    let text = "the session, or its account, has too many requests without an answer";
+    Box::new(retry_after(StatusCode::TOO_MANY_REQUESTS, text, SEND_TIMEOUT))
 }
 
 /// The transport.

@@ -92,10 +92,12 @@ impl fmt::Debug for Identity {
 
 pub struct Tenant {
     identity: Identity,
-    name: Arc<str>,
-    account: Arc<Account>,
-    selection: Arc<Selection>,
-    handler: Box<dyn McpHandler>,
+    /// A short name for logs, which reveals nothing about the tenant.
+    pub(super) name: Arc<str>,
+    pub account: Arc<Account>,
+    /// The tools that the tenant may use.
+    pub(super) selection: Arc<Selection>,
+    pub(super) handler: Box<dyn McpHandler>,
     sessions: Arc<Sessions>,
     streamable_http: Box<dyn DynStreamableHttp>,
     sessionless_http: Box<dyn DynStreamableHttp>,
@@ -103,37 +105,16 @@ pub struct Tenant {
     max_streams: usize,
     rate: RequestRate,
     body_budget: BodyBudget,
-    end: CancellationToken,
+    /// Cancelled when the tenant is removed or the server ends.
+    pub(super) end: CancellationToken,
     unanswered: TaskTracker,
     last_used: Mutex<Instant>,
 }
 
 impl Tenant {
-    /// A short name for logs, which reveals nothing about the tenant.
-    #[must_use]
-    pub fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    /// The tools that the tenant may use.
-    #[must_use]
-    pub fn selection(&self) -> &Arc<Selection> {
-        &self.selection
-    }
-
-    #[must_use]
-    pub fn account(&self) -> &Arc<Account> {
-        &self.account
-    }
-
     #[must_use]
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
-    }
-
-    #[must_use]
-    pub fn handler(&self) -> &dyn McpHandler {
-        &*self.handler
     }
 
     /// Answers requests without a session, of older protocol versions too.
@@ -145,12 +126,6 @@ impl Tenant {
     #[must_use]
     pub fn streamable_http(&self) -> &dyn DynStreamableHttp {
         &*self.streamable_http
-    }
-
-    /// Cancelled when the tenant is removed or the server ends.
-    #[must_use]
-    pub fn end(&self) -> &CancellationToken {
-        &self.end
     }
 
     /// Marks a request as unanswered until the token is dropped. When the tenant ends, its streams are
@@ -380,7 +355,7 @@ impl Tenants {
     /// Removes the tenants whose keys CallingBox no longer accepts.
     pub fn end_with_refused_keys(&self) {
         let all = self.all();
-        let refused = all.iter().filter(|tenant| tenant.account().is_key_refused());
+        let refused = all.iter().filter(|tenant| tenant.account.is_key_refused());
         refused.for_each(|tenant| self.remove(&tenant.identity));
     }
 
@@ -479,6 +454,6 @@ mod tests {
         tenants.retain(|identity| *identity == kept.identity);
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!((removed.sessions().session_count(), kept.sessions().session_count()), (0, 1));
-        assert!(removed.end().is_cancelled() && !kept.end().is_cancelled());
+        assert!(removed.end.is_cancelled() && !kept.end.is_cancelled());
     }
 }

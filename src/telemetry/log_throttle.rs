@@ -9,21 +9,16 @@ use tokio::time::Instant;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Decides which of many equal events are logged.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LogThrottle(Mutex<Throttled>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Throttled {
     last_line: Option<Instant>,
     left_out: u64,
 }
 
 impl LogThrottle {
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(Mutex::new(Throttled { last_line: None, left_out: 0 }))
-    }
-
     /// Counts an event. If it may be logged, returns how many before it were not; they belong in the line.
     pub fn count_event(&self) -> Option<u64> {
         let mut throttled = self.0.lock();
@@ -36,19 +31,13 @@ impl LogThrottle {
     }
 }
 
-impl Default for LogThrottle {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn one_event_a_second_is_logged_with_the_number_of_those_left_out() {
-        let throttle = LogThrottle::new();
+        let throttle = LogThrottle::default();
         assert_eq!(throttle.count_event(), Some(0));
         for _ in 0..10_000 {
             assert_eq!(throttle.count_event(), None);

@@ -115,7 +115,7 @@ impl ApiKeyAuth {
             return Err(unauthorized(REFUSED, true));
         }
         let is_accepted = self.accepted.lock().get(&identity).is_some();
-        let tenant = tenants.get(&identity).filter(|tenant| !tenant.account().is_key_refused());
+        let tenant = tenants.get(&identity).filter(|tenant| !tenant.account.is_key_refused());
         Ok(tenant.filter(|_| is_accepted))
     }
 
@@ -128,9 +128,9 @@ impl ApiKeyAuth {
     ) -> Result<Arc<Tenant>, Box<Response>> {
         tenants.end_with_refused_keys();
         let checked = match tenants.get(&identity) {
-            Some(tenant) => match self.accounts.check_account(tenant.account()).await {
+            Some(tenant) => match self.accounts.check_account(&tenant.account).await {
                 // Nothing can be done with the key in the meantime either.
-                Ok(()) | Err(KeyCheckError::Unreachable) => Ok(Arc::clone(tenant.account())),
+                Ok(()) | Err(KeyCheckError::Unreachable) => Ok(Arc::clone(&tenant.account)),
                 Err(KeyCheckError::Refused) => Err(KeyCheckError::Refused),
             },
             None => self.accounts.open_account(key).await,
@@ -212,7 +212,7 @@ mod tests {
         tokio::time::advance(ACCEPTED_KEY_TTL).await;
         let tenant = Arc::clone(&tenants.all()[0]);
         assert_eq!((status().await, status().await, checked.0.lock().0), (401, 401, 3));
-        assert!(tenant.end().is_cancelled() && tenants.all().is_empty());
+        assert!(tenant.end.is_cancelled() && tenants.all().is_empty());
         checked.0.lock().1 = Err(KeyCheckError::Unreachable);
         tokio::time::advance(REFUSED_KEY_TTL).await;
         assert_eq!((status().await, checked.0.lock().0), (503, 4));

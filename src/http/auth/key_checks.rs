@@ -33,10 +33,7 @@ pub(super) struct KeyChecks {
 }
 
 /// The right to check a key, until it is dropped.
-#[derive(Debug)]
-pub(super) struct KeyCheckTurn {
-    _permits: [OwnedSemaphorePermit; 5],
-}
+pub(super) type KeyCheckTurn = [OwnedSemaphorePermit; 5];
 
 impl KeyChecks {
     pub(super) fn new() -> Self {
@@ -64,8 +61,7 @@ impl KeyChecks {
             let any = Arc::clone(&self.all).acquire_owned().await.ok()?;
             Some([waiting, waiting_of_peer, key, peer, any])
         };
-        let permits = timeout(MAX_WAIT, turn).await.ok()??;
-        Some(KeyCheckTurn { _permits: permits })
+        timeout(MAX_WAIT, turn).await.ok()?
     }
 }
 
