@@ -36,7 +36,7 @@ pub use self::subscription::{
 use self::scheduler::RateLimiter;
 use self::subscription::SubscriptionGuard;
 use self::table::{PollJob, Ticket, WatchTable};
-use callingbox::{Call, CallId, Error, Page, Transcript};
+use callingbox::{Call, CallId};
 
 const MAX_IN_FLIGHT: usize = 32;
 
@@ -62,13 +62,9 @@ struct WatchInner {
     is_running: bool,
 }
 
-enum PollResult {
-    Record(CallId, Box<Result<Call, Error>>),
-    Transcript(CallId, Result<Transcript, Error>),
-    Page(Result<Page<Call>, Error>),
-}
-
-type InFlight = BoxFuture<'static, (Ticket, PollResult)>;
+/// Records the answer to a request.
+type RecordAnswer = Box<dyn FnOnce(&mut WatchTable, Instant) + Send>;
+type InFlight = BoxFuture<'static, RecordAnswer>;
 
 impl Watchers {
     /// Watchers of the account behind `source`. Must be called within a tokio runtime.
@@ -124,7 +120,7 @@ impl Watchers {
     /// How many live calls are watched.
     #[must_use]
     pub fn watched_calls(&self) -> usize {
-        self.shared.inner.lock().table.len()
+        self.shared.inner.lock().table.calls.len()
     }
 
     /// Whether the polling task runs.
@@ -156,8 +152,8 @@ impl Shared {
                 }
             };
             tokio::select! {
-                Some((ticket, result)) = in_flight.next(), if !in_flight.is_empty() => {
-                    self.record_result(ticket, result);
+                Some(record) = in_flight.next(), if !in_flight.is_empty() => {
+                    record(&mut self.inner.lock().table, Instant::now());
                 }
                 () = self.wakeup.notified() => {}
                 () = pause => {}
@@ -175,11 +171,11 @@ impl Shared {
     ) -> Option<Option<Instant>> {
         let now = Instant::now();
         let mut inner = self.inner.lock();
-        let next_expiry = inner.table.purge_finished(now);
-        if inner.table.is_empty() {
+        let next_expiry = inner.table.finished.purge_at(now);
+        if inner.table.calls.is_empty() {
             in_flight.clear();
             inner.table.cancel_batch();
-            inner.is_running = inner.table.has_finished();
+            inner.is_running = !inner.table.finished.is_empty();
             return inner.is_running.then_some(next_expiry);
         }
         let table = &mut inner.table;
@@ -187,7 +183,7 @@ impl Shared {
             if in_flight.len() >= MAX_IN_FLIGHT {
                 break None;
             }
-            let urgent_at = limiter.urgent_ready_at(now).max(table.paused_until().unwrap_or(now));
+            let urgent_at = limiter.urgent_ready_at(now).max(table.paused_until.unwrap_or(now));
             if urgent_at > now {
                 break Some(urgent_at);
             }
@@ -210,31 +206,24 @@ impl Shared {
     fn start_poll(&self, ticket: Ticket, job: PollJob) -> InFlight {
         let source = self.source.clone();
         Box::pin(async move {
-            let result = match job {
+            let record: RecordAnswer = match job {
                 PollJob::Record(id) => {
-                    let answer = Box::new(source.get_call(&id).await);
-                    PollResult::Record(id, answer)
+                    let answer = source.get_call(&id).await;
+                    Box::new(move |table, now| table.record_call_answer(&id, ticket, answer, now))
                 }
                 PollJob::Transcript(id) => {
                     let answer = source.get_transcript(&id).await;
-                    PollResult::Transcript(id, answer)
+                    Box::new(move |table, now| {
+                        table.record_transcript_answer(&id, ticket, answer, now);
+                    })
                 }
-                PollJob::Page(page) => PollResult::Page(source.list_calls(&page).await),
+                PollJob::Page(page) => {
+                    let answer = source.list_calls(&page).await;
+                    Box::new(move |table, now| table.record_page_answer(ticket, answer, now))
+                }
             };
-            (ticket, result)
+            record
         })
-    }
-
-    fn record_result(&self, ticket: Ticket, result: PollResult) {
-        let now = Instant::now();
-        let table = &mut self.inner.lock().table;
-        match result {
-            PollResult::Record(id, answer) => table.record_call_answer(&id, ticket, *answer, now),
-            PollResult::Transcript(id, answer) => {
-                table.record_transcript_answer(&id, ticket, answer, now);
-            }
-            PollResult::Page(answer) => table.record_page_answer(ticket, answer, now),
-        }
     }
 
     fn unfollow(&self, id: &CallId, generation: Ticket, options: WatchOptions) {

@@ -45,17 +45,18 @@ pub(super) enum PollJob {
 }
 
 pub(super) struct WatchTable {
-    calls: HashMap<CallId, WatchedCall>,
+    pub(super) calls: HashMap<CallId, WatchedCall>,
     /// When each record is due. A call whose record is in flight is not in it.
     record_queue: PollQueue,
     /// When each transcript that a follower wants is due.
     transcript_queue: PollQueue,
-    finished: TtlCache<CallId, Arc<Snapshot>>,
+    /// The last snapshots of calls that have finished.
+    pub(super) finished: TtlCache<CallId, Arc<Snapshot>>,
     batch: Option<BatchPoll>,
     /// Lists are not used before this time, since one could not be read.
     lists_disabled_until: Option<Instant>,
     /// The API asked for no requests before this time.
-    paused_until: Option<Instant>,
+    pub(super) paused_until: Option<Instant>,
     /// Whether a transcript goes first when a record is due as well.
     transcript_goes_first: bool,
     /// A time before all others, for calls that are due first.
@@ -65,7 +66,7 @@ pub(super) struct WatchTable {
 }
 
 /// One call that is watched.
-struct WatchedCall {
+pub(super) struct WatchedCall {
     /// Distinguishes this watch from an earlier one of the same call.
     generation: Ticket,
     sender: watch::Sender<Arc<Snapshot>>,
@@ -115,28 +116,6 @@ impl WatchTable {
             last_ticket: 0,
             settings,
         }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.calls.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.calls.is_empty()
-    }
-
-    /// Whether snapshots of finished calls are kept.
-    pub(super) fn has_finished(&self) -> bool {
-        !self.finished.is_empty()
-    }
-
-    /// Forgets expired snapshots and returns when the next one expires.
-    pub(super) fn purge_finished(&mut self, now: Instant) -> Option<Instant> {
-        self.finished.purge_at(now)
-    }
-
-    pub(super) fn paused_until(&self) -> Option<Instant> {
-        self.paused_until
     }
 
     /// Ends all watches. Tickets continue, so that an earlier watch is never mistaken for a later one.
