@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
+use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value};
@@ -45,11 +46,12 @@ impl RedisConnection {
     /// # Errors
     /// The address cannot be used. Whether the server replies is not checked.
     pub fn new(endpoint: &RedisEndpoint) -> RedisResult<Self> {
-        if endpoint.is_cluster() {
+        if endpoint.is_cluster {
             return Ok(Self(Connection::Cluster(endpoint.clone(), Arc::default())));
         }
-        let info = endpoint.client()?.get_connection_info().clone();
-        let client = Client::open(info.set_tcp_settings(tcp_settings()))?;
+        let no_node = (ErrorKind::InvalidClientConfig, "no address");
+        let node = endpoint.nodes.first().cloned().ok_or(no_node)?;
+        let client = Client::open(node.set_tcp_settings(tcp_settings()))?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(COMMAND_TIMEOUT))
             .set_response_timeout(Some(COMMAND_TIMEOUT))
@@ -60,8 +62,7 @@ impl RedisConnection {
 }
 
 async fn connect_to_cluster(endpoint: &RedisEndpoint) -> RedisResult<ClusterConnection> {
-    let client = endpoint
-        .cluster_client()
+    let client = ClusterClientBuilder::new(endpoint.nodes.iter().cloned())
         .connection_timeout(COMMAND_TIMEOUT)
         .response_timeout(COMMAND_TIMEOUT)
         .tcp_settings(tcp_settings())

@@ -3,8 +3,7 @@
 
 use std::fmt;
 
-use redis::cluster::ClusterClientBuilder;
-use redis::{Client, ConnectionInfo, IntoConnectionInfo, RedisResult};
+use redis::{ConnectionInfo, IntoConnectionInfo};
 
 /// The most addresses of one cluster.
 const MAX_NODES: usize = 64;
@@ -13,8 +12,8 @@ const MAX_NODES: usize = 64;
 #[derive(Clone)]
 pub struct RedisEndpoint {
     /// More than one only for a cluster.
-    nodes: Vec<ConnectionInfo>,
-    is_cluster: bool,
+    pub(super) nodes: Vec<ConnectionInfo>,
+    pub(super) is_cluster: bool,
 }
 
 /// An address that cannot be used. The error does not repeat it, because it may contain a password.
@@ -63,25 +62,6 @@ impl RedisEndpoint {
             nodes.push(node);
         }
         Ok(Self { nodes, is_cluster })
-    }
-
-    pub(super) fn is_cluster(&self) -> bool {
-        self.is_cluster
-    }
-
-    /// Every node; the only one of a single server.
-    pub(super) fn nodes(&self) -> &[ConnectionInfo] {
-        &self.nodes
-    }
-
-    /// A client of the first node.
-    pub(super) fn client(&self) -> RedisResult<Client> {
-        let no_node = || (redis::ErrorKind::InvalidClientConfig, "no address").into();
-        Client::open(self.nodes.first().cloned().ok_or_else::<redis::RedisError, _>(no_node)?)
-    }
-
-    pub(super) fn cluster_client(&self) -> ClusterClientBuilder {
-        ClusterClientBuilder::new(self.nodes.iter().cloned())
     }
 }
 

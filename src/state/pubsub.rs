@@ -75,7 +75,7 @@ impl SharedState {
     /// A subscription to any node: a cluster forwards what is published at one node to all.
     async fn open_subscription(&self) -> RedisResult<PubSub> {
         let mut failed = RedisError::from((redis::ErrorKind::InvalidClientConfig, "no address"));
-        for node in self.endpoint().nodes() {
+        for node in &self.endpoint().nodes {
             let client = Client::open(node.clone())?;
             match within(PING_TIMEOUT, client.get_async_pubsub()).await {
                 Ok(subscription) => return Ok(subscription),
