@@ -1,16 +1,20 @@
--- ARGV: id, record, fingerprint, key, destination, pair, caller, kind, now, key_since, repeats_since, allow_repeat, hold,
--- limits as JSON, and for an attempt (else empty): its number, batch, the batch as it was read, row, the row before and
--- after, then each dispatch of the row and its record as it was read.
-local id, raw, fingerprint, key, destination, pair = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local caller, kind = ARGV[7], ARGV[8]
-local now, key_since, repeats_since = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+-- ARGV: id, record, key_since, repeats_since, allow_repeat, limits as JSON, and for an attempt: the batch as it was read, the
+-- row before and after, then each dispatch of the row and its record as it was read.
+local id, raw = ARGV[1], ARGV[2]
+local stored = cjson.decode(raw)
+local record, now = stored.record, stored.created_ms
+-- What is absent is `null` in the record, and empty here.
+local function text(value) return type(value) == 'string' and value or '' end
+local key, destination = text(record.idempotency_key), type(record.callee) == 'table' and record.callee.hash or ''
+local pair = destination ~= '' and text(record.agent_id) ~= '' and destination .. ':' .. record.agent_id or ''
 
-local attempt, batch_id, row = ARGV[15], ARGV[16], ARGV[18]
-if attempt ~= '' then
-  local is_as_read = redis.call('GET', P .. 'batch:' .. batch_id) == ARGV[17]
-    and redis.call('HGET', P .. 'rows:' .. batch_id, row) == ARGV[19]
-    and redis.call('ZCARD', P .. 'row:' .. batch_id .. ':' .. row) == (#ARGV - 20) / 2
-  for index = 21, #ARGV, 2 do
+local attempt, rows, row = record.attempt
+if attempt then
+  rows, row = P .. 'rows:' .. attempt.batch_id, integer(attempt.row)
+  local is_as_read = redis.call('GET', P .. 'batch:' .. attempt.batch_id) == ARGV[7]
+    and redis.call('HGET', rows, row) == ARGV[8]
+    and redis.call('ZCARD', P .. 'row:' .. attempt.batch_id .. ':' .. row) == (#ARGV - 9) / 2
+  for index = 10, #ARGV, 2 do
     is_as_read = is_as_read and redis.call('GET', P .. 'd:' .. ARGV[index]) == ARGV[index + 1]
   end
   if not is_as_read then return { 'changed' } end
@@ -18,14 +22,16 @@ end
 
 if not may_call(destination, now) then return { 'opted_out' } end
 
-local earlier = find_earlier(fingerprint, key, key_since, repeats_since, ARGV[12], pair, attempt)
+local number = attempt and integer(attempt.attempt) or ''
+local key_since, repeats_since = tonumber(ARGV[3]), tonumber(ARGV[4])
+local earlier = find_earlier(record.fingerprint, key, key_since, repeats_since, ARGV[5], pair, number)
 if earlier then return earlier end
 
-local limits = cjson.decode(ARGV[14])
-local usage, is_reached = measure_usage(kind, caller, destination, now, tonumber(ARGV[13]), limits)
+local hold, limits = record.hold_milli_cents, cjson.decode(ARGV[6])
+local usage, is_reached = measure_usage(record.kind, record.caller, destination, now, hold, limits)
 if is_reached then return { 'limit', cjson.encode(usage) } end
 
 store(id, raw)
 if key ~= '' then redis.call('SET', P .. 'key:' .. key, id) end
-if attempt ~= '' then redis.call('HSET', P .. 'rows:' .. batch_id, row, ARGV[20]) end
+if attempt then redis.call('HSET', rows, row, ARGV[9]) end
 return { 'begun', raw }

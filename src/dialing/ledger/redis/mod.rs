@@ -281,19 +281,12 @@ fn read_begun(
     }
 }
 
-/// The agent and the destination of a call, as the scripts read them.
-fn encode_pair(pair: Option<&(String, DestinationHash)>) -> String {
-    pair.map_or_else(String::new, |(agent, callee)| format!("{}:{agent}", callee.as_str()))
-}
-
-/// The number of an attempt, as the scripts read it.
-fn encode_attempt(attempt: Option<u32>) -> String {
-    attempt.map_or_else(String::new, |attempt| attempt.to_string())
-}
-
 #[async_trait]
 impl Ledger for RedisLedger {
     async fn find_earlier(&self, lookup: DispatchLookup) -> Result<Option<EarlierDispatch>> {
+        let pair = lookup.pair.as_ref();
+        let pair =
+            pair.map_or_else(String::new, |(agent, callee)| format!("{}:{agent}", callee.as_str()));
         let find = "return find_earlier(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]) or {}";
         let answer: Vec<String> = self
             .invoke(&lookup.account_id, find, |script| {
@@ -303,8 +296,8 @@ impl Ledger for RedisLedger {
                     .arg(key_since(lookup.now.dialing))
                     .arg(lookup.repeats_since.as_millisecond())
                     .arg(u8::from(lookup.allow_repeat))
-                    .arg(encode_pair(lookup.pair.as_ref()))
-                    .arg(encode_attempt(lookup.attempt));
+                    .arg(pair)
+                    .arg(lookup.attempt.map_or_else(String::new, |attempt| attempt.to_string()));
             })
             .await?;
         match answer.as_slice() {
@@ -315,7 +308,6 @@ impl Ledger for RedisLedger {
     }
 
     async fn begin(&self, intent: NewIntent, constraints: BeginConstraints) -> Result<BeginResult> {
-        let pair = intent.pair();
         let record = DispatchRecord::from_intent(intent, &constraints);
         let (account, raw) = (&record.account_id, write(&record)?);
         let limits = to_json(&constraints.limits)?;
@@ -345,23 +337,12 @@ impl Ledger for RedisLedger {
                     script
                         .arg(record.dispatch_id.to_string())
                         .arg(&raw)
-                        .arg(record.fingerprint.as_str())
-                        .arg(record.idempotency_key.as_ref().map_or("", IdempotencyKey::as_str))
-                        .arg(record.callee.as_ref().map_or("", |callee| callee.hash.as_str()))
-                        .arg(encode_pair(pair.as_ref()))
-                        .arg(record.caller.as_str())
-                        .arg(record.kind.as_str())
-                        .arg(constraints.now.dialing.as_millisecond())
                         .arg(key_since(constraints.now.dialing))
                         .arg(constraints.repeats_since.as_millisecond())
                         .arg(u8::from(constraints.allow_repeat))
-                        .arg(record.hold.0)
                         .arg(&limits);
-                    let attempt = record.attempt.as_ref();
-                    script.arg(encode_attempt(attempt.map(|attempt| attempt.attempt)));
-                    if let Some((attempt, claim)) = attempt.zip(claim.as_ref()) {
-                        script.arg(attempt.batch_id.as_str()).arg(&claim.batch).arg(attempt.row);
-                        script.arg(&claim.before).arg(&claim.after);
+                    if let Some(claim) = &claim {
+                        script.arg(&claim.batch).arg(&claim.before).arg(&claim.after);
                         for (id, raw) in &claim.earlier {
                             script.arg(id).arg(raw);
                         }
@@ -391,19 +372,18 @@ impl Ledger for RedisLedger {
             let batch = match &record.attempt {
                 None => None,
                 Some(attempt) => match self.check_attempt(account, attempt, now).await? {
-                    Ok(batch) => Some((attempt.batch_id.to_string(), batch)),
+                    Ok(batch) => Some(batch),
                     Err(stop) => return Ok(LeaseRenewal::Stopped(stop)),
                 },
             };
             if !record.renew_lease(generation, lease_expires_at) {
                 return Ok(LeaseRenewal::Lost);
             }
-            let (after, (batch_id, batch)) = (write(&record)?, batch.unwrap_or_default());
-            let callee = record.callee.as_ref().map_or("", |callee| callee.hash.as_str());
+            let after = write(&record)?;
             let answer: i64 = self
                 .invoke(account, include_str!("renew.lua"), |script| {
-                    script.arg(&id).arg(&before).arg(&after).arg(batch_id).arg(batch);
-                    script.arg(callee).arg(now.dialing.as_millisecond());
+                    script.arg(&id).arg(&before).arg(&after).arg(now.dialing.as_millisecond());
+                    script.arg(batch);
                 })
                 .await?;
             match answer {
