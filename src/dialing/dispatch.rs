@@ -3,7 +3,7 @@
 //! **At most once.** POST /v1/calls is never repeated. If its answer does not prove that nothing was done, the newest
 //! calls are searched for the dispatch id that the request carried. If the call is found, the order succeeded. If not,
 //! the result is `Unknown`, and the next identical request searches again before it may dial. Right before the request
-//! is written, a [`LeaseGuard`] makes sure that no other process has taken the dispatch over meanwhile.
+//! is written, a [`Lease`] makes sure that no other process has taken the dispatch over meanwhile.
 //!
 //! A dispatch runs in a task of its own: even if the client disconnects, the id is recorded. The process waits for
 //! these tasks before it exits ([`Dialer::tracked_by`]).
@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use tracing::Instrument as _;
 
 use super::dialer::Dialer;
-use super::lease::LeaseGuard;
+use super::lease::Lease;
 use super::ledger::{
     AccountRef, AttemptStop, BeginResult, ConfirmedBy, DispatchId, DispatchRecord, LeaseRenewal,
     Ledger,
@@ -126,9 +126,9 @@ impl Dialer {
         record: DispatchRecord,
         request: &DialRequest,
     ) -> Result<Dialed, DialError> {
-        let lease = self.request_lease();
-        let guard = LeaseGuard::new(Arc::clone(ledger), &record, self.clock().clone(), lease);
-        match guard.renew().await? {
+        let duration = self.request_lease();
+        let lease = Lease::new(Arc::clone(ledger), &record, self.clock().clone(), duration);
+        match lease.renew().await? {
             LeaseRenewal::Renewed => {}
             LeaseRenewal::Lost => {
                 return self.answer_withheld(ledger.as_ref(), account, &record, request).await;
@@ -140,7 +140,7 @@ impl Dialer {
                 return self.record_stopped(ledger.as_ref(), &record, stop).await;
             }
         }
-        let sent = self.send(request, record.dispatch_id, &guard).await;
+        let sent = self.send(request, record.dispatch_id, &lease).await;
         match sent {
             Ok(placed) if request.order.matches_answer(record.dispatch_id, &placed) => {
                 Ok(self.succeed(ledger.as_ref(), &record, placed).await)
@@ -156,7 +156,7 @@ impl Dialer {
             }
             // The process was stopped for too long, and another one may have placed the order since.
             Err(error) if matches!(error.kind(), ErrorKind::Withheld) => {
-                match guard.renew().await? {
+                match lease.renew().await? {
                     LeaseRenewal::OptedOut => {
                         self.record_opted_out(ledger.as_ref(), account, &record).await
                     }
@@ -225,12 +225,12 @@ impl Dialer {
         Ok(earlier.unwrap_or_else(|| Dialed::in_flight(record.dispatch_id)))
     }
 
-    /// Sends the request, unless the guard withholds it at the last moment.
+    /// Sends the request, unless the lease withholds it at the last moment.
     async fn send(
         &self,
         request: &DialRequest,
         dispatch: DispatchId,
-        guard: &LeaseGuard,
+        lease: &Arc<Lease>,
     ) -> Result<Placed, callingbox::Error> {
         match &request.order {
             Order::Call(call) => {
@@ -238,12 +238,12 @@ impl Dialer {
                 if let Some(instructions) = &request.disclosing_instructions {
                     call.instructions = Some(instructions.clone());
                 }
-                let call = self.api.place_call_guarded(&call, guard.to_send_guard()).await?;
+                let call = self.api.place_call_guarded(&call, lease.to_send_guard()).await?;
                 Ok(Placed::Call(Box::new(call)))
             }
             Order::Number { number, .. } => {
                 let number =
-                    self.api.purchase_number_guarded(number, guard.to_send_guard()).await?;
+                    self.api.purchase_number_guarded(number, lease.to_send_guard()).await?;
                 Ok(Placed::Number(Box::new(number)))
             }
         }

@@ -23,12 +23,9 @@ const MAX_RENEWAL_AGE: Duration = Duration::from_secs(5);
 /// How often the lease is renewed for one request. A machine that is stopped again and again gives up.
 const MAX_RENEWALS: usize = 3;
 
-/// Keeps the lease of one dispatch until its request is written.
+/// The lease of one dispatch, which is kept until its request is written.
 #[derive(Debug)]
-pub(super) struct LeaseGuard(Arc<Lease>);
-
-#[derive(Debug)]
-struct Lease {
+pub(super) struct Lease {
     ledger: Arc<dyn Ledger>,
     account: AccountId,
     dispatch: DispatchId,
@@ -58,14 +55,14 @@ impl Renewal {
     }
 }
 
-impl LeaseGuard {
+impl Lease {
     pub(super) fn new(
         ledger: Arc<dyn Ledger>,
         record: &DispatchRecord,
         clock: DialingClock,
         duration: SignedDuration,
-    ) -> Self {
-        Self(Arc::new(Lease {
+    ) -> Arc<Self> {
+        Arc::new(Self {
             ledger,
             account: record.account_id.clone(),
             dispatch: record.dispatch_id,
@@ -73,26 +70,20 @@ impl LeaseGuard {
             clock,
             duration,
             renewal: Mutex::default(),
-        }))
-    }
-
-    /// Renews the lease. After any other answer than [`LeaseRenewal::Renewed`] the order must not be placed.
-    pub(super) async fn renew(&self) -> Result<LeaseRenewal, LedgerError> {
-        self.0.renew().await
+        })
     }
 
     /// The check that the client makes right before it writes the request.
-    pub(super) fn to_send_guard(&self) -> SendGuard {
-        let lease = Arc::clone(&self.0);
+    pub(super) fn to_send_guard(self: &Arc<Self>) -> SendGuard {
+        let lease = Arc::clone(self);
         SendGuard::new(move || {
             let lease = Arc::clone(&lease);
             async move { lease.may_send().await }.boxed()
         })
     }
-}
 
-impl Lease {
-    async fn renew(&self) -> Result<LeaseRenewal, LedgerError> {
+    /// Renews the lease. After any other answer than [`LeaseRenewal::Renewed`] the order must not be placed.
+    pub(super) async fn renew(&self) -> Result<LeaseRenewal, LedgerError> {
         let before = Renewal::now();
         let expires_at = saturating_add(before.wall, self.duration);
         let now = ClockReading { machine: before.wall, ..self.clock.read().await? };
