@@ -23,6 +23,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
+use scopeguard::ScopeGuard;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -34,7 +35,6 @@ pub use self::subscription::{
 };
 
 use self::scheduler::RateLimiter;
-use self::subscription::SubscriptionGuard;
 use self::table::{PollJob, Ticket, WatchTable};
 use callingbox::{Call, CallId};
 
@@ -98,7 +98,8 @@ impl Watchers {
         self.shared.wakeup.notify_one();
         let guard = generation.map(|generation| {
             let (shared, id) = (self.shared.clone(), id.clone());
-            SubscriptionGuard::new(move || shared.unfollow(&id, generation, options))
+            let unfollow = move |()| shared.unfollow(&id, generation, options);
+            scopeguard::guard((), Box::new(unfollow) as Box<dyn FnOnce(()) + Send + Sync>)
         });
         Ok(Follower::new(receiver, guard))
     }
@@ -141,7 +142,7 @@ impl fmt::Debug for Watchers {
 impl Shared {
     /// Polls until no call is watched and no snapshot is kept.
     async fn run(self: Arc<Self>) {
-        let mut guard = AbandonOnDrop { shared: &self, is_armed: true };
+        let abandon_all = scopeguard::guard(&self, |shared| shared.abandon_all());
         let mut limiter = RateLimiter::new(self.settings.requests_per_second);
         let mut in_flight: FuturesUnordered<InFlight> = FuturesUnordered::new();
         while let Some(next) = self.start_due_polls(&mut limiter, &mut in_flight) {
@@ -159,7 +160,7 @@ impl Shared {
                 () = pause => {}
             }
         }
-        guard.is_armed = false;
+        ScopeGuard::into_inner(abandon_all);
     }
 
     /// Makes the requests that are due and returns when to continue if nothing happens before; `None` when the task is
@@ -226,29 +227,20 @@ impl Shared {
         })
     }
 
+    /// If the task ends early (a panic, the end of the runtime), releases all followers and lets the next one start another
+    /// task.
+    fn abandon_all(&self) {
+        let mut inner = self.inner.lock();
+        inner.is_running = false;
+        inner.table.abandon_all();
+        if std::thread::panicking() {
+            tracing::error!("polling task panicked; waits end with the last known state");
+        }
+    }
+
     fn unfollow(&self, id: &CallId, generation: Ticket, options: WatchOptions) {
         self.inner.lock().table.remove_follower(id, generation, options, Instant::now());
         self.wakeup.notify_one();
-    }
-}
-
-/// If the task ends early (a panic, the end of the runtime), releases all followers and lets the next one start another
-/// task.
-struct AbandonOnDrop<'a> {
-    shared: &'a Shared,
-    is_armed: bool,
-}
-
-impl Drop for AbandonOnDrop<'_> {
-    fn drop(&mut self) {
-        if self.is_armed {
-            let mut inner = self.shared.inner.lock();
-            inner.is_running = false;
-            inner.table.abandon_all();
-            if std::thread::panicking() {
-                tracing::error!("polling task panicked; waits end with the last known state");
-            }
-        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! What a waiter holds: the newest snapshot of a call and the wait for the next one. Knows nothing of polling or
 //! webhooks.
 
-use std::fmt;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
+use scopeguard::ScopeGuard;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -147,26 +147,4 @@ impl Follower {
 }
 
 /// Runs an action when it is dropped: the end of a subscription.
-pub(super) struct SubscriptionGuard {
-    on_drop: Option<Box<dyn FnOnce() + Send + Sync>>,
-}
-
-impl SubscriptionGuard {
-    pub(super) fn new(on_drop: impl FnOnce() + Send + Sync + 'static) -> Self {
-        Self { on_drop: Some(Box::new(on_drop)) }
-    }
-}
-
-impl Drop for SubscriptionGuard {
-    fn drop(&mut self) {
-        if let Some(on_drop) = self.on_drop.take() {
-            on_drop();
-        }
-    }
-}
-
-impl fmt::Debug for SubscriptionGuard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubscriptionGuard").finish_non_exhaustive()
-    }
-}
+pub(super) type SubscriptionGuard = ScopeGuard<(), Box<dyn FnOnce(()) + Send + Sync>>;
