@@ -10,11 +10,12 @@ use axum::Json;
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 use http::header::CONNECTION;
 use http::{HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use rmcp::model::ServerJsonRpcMessage;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::answer;
 use super::body_budget::{BodyBudget, BodyBudgetExceeded, BodyBytes};
@@ -118,28 +119,8 @@ pub fn with_deadline(response: Response, deadline: Instant) -> Response {
     if response.body().size_hint().exact().is_some() {
         return response;
     }
-    let deadline = Box::pin(tokio::time::sleep_until(deadline));
-    response.map(|body| Body::new(DeadlineBody { body, deadline }))
-}
-
-struct DeadlineBody {
-    body: Body,
-    deadline: Pin<Box<Sleep>>,
-}
-
-impl HttpBody for DeadlineBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
-        if self.deadline.as_mut().poll(context).is_ready() {
-            return Poll::Ready(None);
-        }
-        Pin::new(&mut self.body).poll_frame(context)
-    }
+    let until_deadline = |body: Body| body.into_data_stream().take_until(sleep_until(deadline));
+    response.map(|body| Body::from_stream(until_deadline(body)))
 }
 
 struct GuardedBody<B, G> {
@@ -183,7 +164,7 @@ mod tests {
     async fn a_streamed_response_ends_at_its_deadline() {
         let first = futures::stream::iter([Ok::<_, std::io::Error>("first")]);
         let never = futures::stream::pending();
-        let body = Body::from_stream(futures::StreamExt::chain(first, never));
+        let body = Body::from_stream(first.chain(never));
         let started = Instant::now();
         let response = with_deadline(Response::new(body), started + Duration::from_secs(60));
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "first");
