@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::reads::BodyReads;
 use self::replay::SeenEvents;
@@ -55,7 +55,7 @@ pub struct WebhookReceiver {
     counts: DeliveryCounts,
     reads: BodyReads,
     queue: mpsc::Sender<(CallId, Option<Call>)>,
-    worker: JoinHandle<()>,
+    _worker: AbortOnDropHandle<()>,
 }
 
 /// An event of a call.
@@ -90,14 +90,14 @@ impl WebhookReceiver {
         shared: Option<SharedState>,
     ) -> Arc<Self> {
         let (queue, mut events) = mpsc::channel(MAX_QUEUED_EVENTS);
-        let worker = tokio::spawn(async move {
+        let worker = AbortOnDropHandle::new(tokio::spawn(async move {
             while let Some((call_id, call)) = events.recv().await {
                 handler.handle_event(call_id, call).await;
             }
-        });
+        }));
         let (seen, counts) = (SeenEvents::new(shared), DeliveryCounts::default());
         let reads = BodyReads::default();
-        Arc::new(Self { secrets, seen, counts, reads, queue, worker })
+        Arc::new(Self { secrets, seen, counts, reads, queue, _worker: worker })
     }
 
     /// The route of deliveries.
@@ -167,12 +167,6 @@ impl WebhookReceiver {
             Ok(())
         });
         accepted.await.unwrap_or(Err(Rejection::Busy))
-    }
-}
-
-impl Drop for WebhookReceiver {
-    fn drop(&mut self) {
-        self.worker.abort();
     }
 }
 
