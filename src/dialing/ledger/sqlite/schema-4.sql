@@ -10,14 +10,14 @@ CREATE TABLE api_key (
     account_id      TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Each record is JSON; the other columns are those by which it is found and counted.
+-- Each record is JSON; the other columns are those by which it is found and counted. The record is last, where SQLite may
+-- put it into other pages.
 CREATE TABLE dispatch (
     dispatch_id     TEXT PRIMARY KEY,
     -- By the dialing clock.
     created_at      INTEGER NOT NULL,
     -- Until when the call counts as in progress, if its end is not learned before.
     in_progress_until INTEGER,
-    record          TEXT NOT NULL,
     kind            TEXT NOT NULL AS (record ->> '$.kind') STORED CHECK (kind IN ('call', 'purchase')),
     -- The organization's account.
     account_id      TEXT NOT NULL AS (record ->> '$.account_id') STORED,
@@ -38,6 +38,7 @@ CREATE TABLE dispatch (
         AS (CAST(coalesce(record ->> '$.cost_milli_cents', record ->> '$.hold_milli_cents') AS INTEGER)) STORED,
     -- Whether the final result of the call was read.
     result_read     INTEGER NOT NULL AS (record ->> '$.is_result_read') STORED,
+    record          TEXT NOT NULL,
     CHECK ((state IN ('placed', 'finished')) = (remote_id IS NOT NULL)),
     CHECK ((state = 'finished') = (outcome IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
@@ -45,11 +46,9 @@ CREATE TABLE dispatch (
 CREATE INDEX dispatch_by_fingerprint ON dispatch (account_id, fingerprint, created_at);
 CREATE INDEX dispatch_by_key ON dispatch (account_id, idempotency_key, created_at) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX dispatch_by_time ON dispatch (account_id, created_at, dispatch_id);
-CREATE INDEX dispatch_by_caller ON dispatch (account_id, caller, created_at);
 CREATE INDEX dispatch_by_callee ON dispatch (account_id, callee_hash, created_at) WHERE callee_hash IS NOT NULL;
 CREATE INDEX dispatch_by_remote_id ON dispatch (account_id, remote_id, created_at) WHERE remote_id IS NOT NULL;
 CREATE INDEX dispatch_open ON dispatch (account_id, created_at) WHERE state IN ('intent', 'unknown');
-CREATE INDEX dispatch_in_progress ON dispatch (account_id, in_progress_until) WHERE in_progress_until IS NOT NULL;
 CREATE INDEX dispatch_by_row ON dispatch (batch_id, batch_row) WHERE batch_id IS NOT NULL;
 
 CREATE TABLE used_token (
@@ -65,14 +64,14 @@ CREATE TABLE batch (
     created_at      INTEGER NOT NULL,
     -- When the list is erased: one that nobody confirmed, or the people of one that has ended.
     erase_at        INTEGER,
-    record          TEXT NOT NULL,
     account_id      TEXT NOT NULL AS (record ->> '$.account_id') STORED,
     agent_id        TEXT NOT NULL AS (record ->> '$.agent_id') STORED,
     state           TEXT NOT NULL AS (record ->> '$.state') STORED
         CHECK (state IN ('asked', 'running', 'paused', 'interrupted', 'canceled', 'ended')),
     -- The list without the order of its rows.
     fingerprint     TEXT NOT NULL AS (record ->> '$.fingerprint') STORED,
-    idempotency_key TEXT AS (record ->> '$.idempotency_key') STORED
+    idempotency_key TEXT AS (record ->> '$.idempotency_key') STORED,
+    record          TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX batch_by_time ON batch (account_id, created_at, batch_id);
 CREATE INDEX batch_by_fingerprint ON batch (account_id, fingerprint, created_at);
@@ -83,10 +82,10 @@ CREATE TABLE batch_row (
     batch_id        TEXT NOT NULL REFERENCES batch (batch_id) ON DELETE CASCADE,
     batch_row       INTEGER NOT NULL,
     account_id      TEXT NOT NULL,
-    record          TEXT NOT NULL,
     callee_hash     TEXT NOT NULL AS (record ->> '$.callee.hash') STORED,
     state           TEXT NOT NULL AS (record ->> '$.state') STORED
         CHECK (state IN ('waiting', 'calling', 'done', 'refused', 'not_called', 'unknown')),
+    record          TEXT NOT NULL,
     PRIMARY KEY (batch_id, batch_row)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX batch_row_by_callee ON batch_row (account_id, callee_hash) WHERE state IN ('waiting', 'calling');
@@ -96,10 +95,10 @@ CREATE TABLE opt_out (
     account_id      TEXT NOT NULL,
     number          TEXT NOT NULL,
     recorded_at     INTEGER NOT NULL,
-    record          TEXT NOT NULL,
     callee_hash     TEXT NOT NULL AS (record ->> '$.callee') STORED,
     source          TEXT NOT NULL AS (record ->> '$.source') STORED
         CHECK (source IN ('call', 'tool', 'terminal', 'import')),
+    record          TEXT NOT NULL,
     PRIMARY KEY (account_id, number, recorded_at)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX opt_out_by_callee ON opt_out (account_id, callee_hash);

@@ -1,41 +1,23 @@
-//! Measures usage, within the transaction of its caller.
+//! Measures usage, within the transaction of its caller: reads the orders of the last day, and counts them.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::rows::{to_integer, to_timestamp};
 use crate::dialing::caller::CallerName;
 use crate::dialing::ledger::{AccountId, DestinationHash};
-use crate::dialing::limits::{
-    CallLimits, CallerLimits, DAY, HOUR, OrderKind, ScopeUsage, Usage, WindowUsage,
-};
+use crate::dialing::limits::{CallLimits, CallerLimits, DAY, HOUR, ScopeUsage, Usage, WindowUsage};
 use callingbox::MilliCents;
 
-/// What is counted: all dispatches of the account, those of one caller, or those to one destination. Each has an index of
-/// its own, so each has statements of its own. The third parameter of every statement is the name or the hash.
-#[derive(Clone, Copy)]
-enum Scope<'a> {
-    Account,
-    Caller(&'a CallerName),
-    Destination(&'a DestinationHash),
-}
-
-impl Scope<'_> {
-    fn condition(self) -> &'static str {
-        match self {
-            Self::Account => "?3 IS NULL",
-            Self::Caller(_) => "caller = ?3",
-            Self::Destination(_) => "callee_hash = ?3",
-        }
-    }
-
-    fn value(&self) -> Option<&str> {
-        match self {
-            Self::Account => None,
-            Self::Caller(caller) => Some(caller.as_str()),
-            Self::Destination(callee) => Some(callee.as_str()),
-        }
-    }
+/// An order that was or may have been placed within the last day. No call is in progress for as long as that.
+struct RecentOrder {
+    created_at: i64,
+    is_call: bool,
+    is_of_caller: bool,
+    is_to_callee: bool,
+    amount: i64,
+    is_unknown: bool,
+    in_progress_until: Option<i64>,
 }
 
 /// The account's usage at `now`, and that of the caller.
@@ -48,31 +30,47 @@ pub(super) fn measure_usage(
     hold: MilliCents,
     now: Timestamp,
 ) -> rusqlite::Result<Usage> {
-    let meter = Meter { db, account, hold, now };
-    let to_callee = |window, max| match callee {
-        Some(callee) => meter.count(OrderKind::Call, Scope::Destination(callee), window, max),
-        None => Ok(WindowUsage::default()),
-    };
-    let purchases =
-        meter.count(OrderKind::Purchase, Scope::Account, DAY, limits.purchases_per_day)?;
-    let ScopeUsage { hour, day, concurrent, unknown, concurrent_frees_at, spent, spend_frees_at } =
-        meter.measure_scope(Scope::Account, &limits.account_wide())?;
+    let orders: Vec<RecentOrder> = db
+        .prepare_cached(
+            "SELECT created_at, kind = 'call', caller = ?3, coalesce(callee_hash = ?4, FALSE), amount, \
+             state = 'unknown', in_progress_until FROM dispatch \
+             WHERE account_id = ?1 AND created_at > ?2 AND state <> 'not_placed' ORDER BY created_at",
+        )?
+        .query_map(params![account, window_start(now, DAY), caller, callee], |row| {
+            Ok(RecentOrder {
+                created_at: row.get(0)?,
+                is_call: row.get(1)?,
+                is_of_caller: row.get(2)?,
+                is_to_callee: row.get(3)?,
+                amount: row.get(4)?,
+                is_unknown: row.get(5)?,
+                in_progress_until: row.get(6)?,
+            })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    let to_callee = || orders.iter().filter(|order| order.is_call && order.is_to_callee);
+    let purchases = orders.iter().filter(|order| !order.is_call);
+    let of_account: Vec<_> = orders.iter().collect();
+    let account = measure_scope(&of_account, &limits.account_wide(), hold, now);
     // Mostly no limit of a caller is set.
     let caller = match limits.per_caller == CallerLimits::default() {
         true => ScopeUsage::default(),
-        false => meter.measure_scope(Scope::Caller(caller), &limits.per_caller)?,
+        false => {
+            let of_caller: Vec<_> = orders.iter().filter(|order| order.is_of_caller).collect();
+            measure_scope(&of_caller, &limits.per_caller, hold, now)
+        }
     };
     Ok(Usage {
-        hour,
-        day,
-        destination_hour: to_callee(HOUR, limits.per_destination_per_hour)?,
-        destination_day: to_callee(DAY, limits.per_destination_per_day)?,
-        concurrent,
-        unknown,
-        concurrent_frees_at,
-        spent,
-        spend_frees_at,
-        purchases,
+        hour: account.hour,
+        day: account.day,
+        destination_hour: count_window(to_callee(), HOUR, limits.per_destination_per_hour, now),
+        destination_day: count_window(to_callee(), DAY, limits.per_destination_per_day, now),
+        concurrent: account.concurrent,
+        unknown: account.unknown,
+        concurrent_frees_at: account.concurrent_frees_at,
+        spent: account.spent,
+        spend_frees_at: account.spend_frees_at,
+        purchases: count_window(purchases, DAY, limits.purchases_per_day, now),
         caller,
     })
 }
@@ -82,126 +80,69 @@ pub(super) fn window_start(now: Timestamp, window: SignedDuration) -> i64 {
     now.as_millisecond().saturating_sub(i64::try_from(window.as_millis()).unwrap_or(i64::MAX))
 }
 
-struct Meter<'a> {
-    db: &'a Connection,
-    account: &'a AccountId,
+/// `orders` are the oldest first.
+fn measure_scope(
+    orders: &[&RecentOrder],
+    limits: &CallerLimits,
     hold: MilliCents,
     now: Timestamp,
+) -> ScopeUsage {
+    let calls = || orders.iter().copied().filter(|order| order.is_call);
+    let is_in_progress =
+        |order: &&RecentOrder| order.in_progress_until > Some(now.as_millisecond());
+    let mut running: Vec<_> = calls().filter(is_in_progress).collect();
+    running.sort_by_key(|call| call.in_progress_until);
+    let unknown = running.iter().filter(|call| call.is_unknown).count();
+    let max_running = limits.concurrent.filter(|max| *max > 0 && unknown > 0);
+    let first_to_end = max_running
+        .and_then(|max| running.get(running.len().checked_sub(max as usize)?))
+        .and_then(|call| call.in_progress_until);
+
+    let spent = orders.iter().fold(0, |sum: i64, order| sum.saturating_add(order.amount));
+    let excess = limits
+        .spend_per_day
+        .map_or(0, |max| spent.saturating_add(to_integer(hold)).saturating_sub(to_integer(max)));
+    // The hold fits as soon as the oldest amounts that make up the excess are a day old. A hold greater than the whole
+    // limit never fits.
+    let mut freed: i64 = 0;
+    let last_to_free = orders.iter().filter(|_| excess > 0).find(|order| {
+        freed = freed.saturating_add(order.amount);
+        freed >= excess
+    });
+    ScopeUsage {
+        hour: count_window(calls(), HOUR, limits.per_hour, now),
+        day: count_window(calls(), DAY, limits.per_day, now),
+        concurrent: to_count(running.len()),
+        unknown: to_count(unknown),
+        concurrent_frees_at: first_to_end.map(to_timestamp),
+        spent: MilliCents(u64::try_from(spent).unwrap_or(0)),
+        spend_frees_at: last_to_free.and_then(|order| leaves_at(order, DAY)),
+    }
 }
 
-impl Meter<'_> {
-    fn measure_scope(
-        &self,
-        scope: Scope<'_>,
-        limits: &CallerLimits,
-    ) -> rusqlite::Result<ScopeUsage> {
-        let (spent, spend_frees_at) = self.sum_spending(scope, limits.spend_per_day)?;
-        let in_progress = self.count_in_progress(scope, limits.concurrent)?;
-        Ok(ScopeUsage {
-            hour: self.count(OrderKind::Call, scope, HOUR, limits.per_hour)?,
-            day: self.count(OrderKind::Call, scope, DAY, limits.per_day)?,
-            spent,
-            spend_frees_at,
-            ..in_progress
-        })
+/// How many of these orders, the oldest first, are within the window.
+fn count_window<'a>(
+    orders: impl DoubleEndedIterator<Item = &'a RecentOrder>,
+    window: SignedDuration,
+    max: Option<u32>,
+    now: Timestamp,
+) -> WindowUsage {
+    let since = window_start(now, window);
+    let newest: Vec<_> = orders.rev().take_while(|order| order.created_at > since).collect();
+    // There are fewer than `max` as soon as the `max`th newest has left the window.
+    let last_to_leave =
+        max.and_then(|max| max.checked_sub(1)).and_then(|index| newest.get(index as usize));
+    WindowUsage {
+        count: to_count(newest.len()),
+        frees_at: last_to_leave.and_then(|order| leaves_at(order, window)),
     }
+}
 
-    fn count(
-        &self,
-        kind: OrderKind,
-        scope: Scope<'_>,
-        window: SignedDuration,
-        max: Option<u32>,
-    ) -> rusqlite::Result<WindowUsage> {
-        let orders = format!(
-            "FROM dispatch WHERE account_id = ?1 AND created_at > ?2 AND {} \
-             AND kind = '{}' AND state <> 'not_placed'",
-            scope.condition(),
-            kind.as_str()
-        );
-        let (account, since) = (self.account, window_start(self.now, window));
-        let count: u32 = self
-            .db
-            .prepare_cached(&format!("SELECT count(*) {orders}"))?
-            .query_row(params![account, since, scope.value()], |row| row.get(0))?;
-        // There are fewer than `max` as soon as the `max`th newest has left the window.
-        let frees_at = match max {
-            Some(max) if max > 0 && count >= max => self
-                .db
-                .prepare_cached(&format!(
-                    "SELECT created_at {orders} ORDER BY created_at DESC LIMIT 1 OFFSET ?4"
-                ))?
-                .query_row(params![account, since, scope.value(), max - 1], |row| row.get(0))
-                .optional()?
-                .and_then(|created_at| to_timestamp(created_at).checked_add(window).ok()),
-            _ => None,
-        };
-        Ok(WindowUsage { count, frees_at })
-    }
+/// When an order leaves a window.
+fn leaves_at(order: &RecentOrder, window: SignedDuration) -> Option<Timestamp> {
+    to_timestamp(order.created_at).checked_add(window).ok()
+}
 
-    fn count_in_progress(
-        &self,
-        scope: Scope<'_>,
-        max: Option<u32>,
-    ) -> rusqlite::Result<ScopeUsage> {
-        let calls = format!(
-            "FROM dispatch WHERE account_id = ?1 AND in_progress_until > ?2 AND {}",
-            scope.condition()
-        );
-        let (account, now) = (self.account, self.now.as_millisecond());
-        let (concurrent, unknown): (u32, u32) = self
-            .db
-            .prepare_cached(&format!(
-                "SELECT count(*), count(*) FILTER (WHERE state = 'unknown') {calls}"
-            ))?
-            .query_row(params![account, now, scope.value()], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
-        let concurrent_frees_at = match max {
-            Some(max) if max > 0 && concurrent >= max && unknown > 0 => self
-                .db
-                .prepare_cached(&format!(
-                    "SELECT in_progress_until {calls} ORDER BY in_progress_until LIMIT 1 OFFSET ?4"
-                ))?
-                .query_row(params![account, now, scope.value(), concurrent - max], |row| row.get(0))
-                .optional()?
-                .map(to_timestamp),
-            _ => None,
-        };
-        Ok(ScopeUsage { concurrent, unknown, concurrent_frees_at, ..ScopeUsage::default() })
-    }
-
-    fn sum_spending(
-        &self,
-        scope: Scope<'_>,
-        max: Option<MilliCents>,
-    ) -> rusqlite::Result<(MilliCents, Option<Timestamp>)> {
-        let spending = format!(
-            "FROM dispatch WHERE account_id = ?1 AND created_at > ?2 AND {} AND state <> 'not_placed'",
-            scope.condition()
-        );
-        let (account, since) = (self.account, window_start(self.now, DAY));
-        let spent: i64 = self
-            .db
-            .prepare_cached(&format!("SELECT coalesce(sum(amount), 0) {spending}"))?
-            .query_row(params![account, since, scope.value()], |row| row.get(0))?;
-        let excess = max.map_or(0, |max| {
-            spent.saturating_add(to_integer(self.hold)).saturating_sub(to_integer(max))
-        });
-        // The hold fits as soon as the oldest amounts that make up the excess are a day old. A hold greater than the
-        // whole limit never fits, and the statement returns no row.
-        let frees_at = if excess > 0 {
-            self.db
-                .prepare_cached(&format!(
-                    "SELECT created_at FROM (SELECT created_at, sum(amount) OVER (ORDER BY created_at) AS freed \
-                     {spending}) WHERE freed >= ?4 ORDER BY created_at LIMIT 1"
-                ))?
-                .query_row(params![account, since, scope.value(), excess], |row| row.get(0))
-                .optional()?
-                .and_then(|created_at| to_timestamp(created_at).checked_add(DAY).ok())
-        } else {
-            None
-        };
-        Ok((MilliCents(u64::try_from(spent).unwrap_or(0)), frees_at))
-    }
+fn to_count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
