@@ -8,7 +8,6 @@
 //! A dispatch runs in a task of its own: even if the client disconnects, the id is recorded. The process waits for
 //! these tasks before it exits ([`Dialer::tracked_by`]).
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -128,57 +127,26 @@ impl Dialer {
     ) -> Result<Dialed, DialError> {
         let duration = self.request_lease();
         let lease = Lease::new(Arc::clone(ledger), &record, self.clock().clone(), duration);
-        match lease.renew().await? {
-            LeaseRenewal::Renewed => {}
-            LeaseRenewal::Lost => {
-                return self.answer_withheld(ledger.as_ref(), account, &record, request).await;
-            }
-            LeaseRenewal::OptedOut => {
-                return self.record_opted_out(ledger.as_ref(), account, &record).await;
-            }
-            LeaseRenewal::Stopped(stop) => {
-                return self.record_stopped(ledger.as_ref(), &record, stop).await;
-            }
+        let renewal = lease.renew().await?;
+        if renewal != LeaseRenewal::Renewed {
+            return self.answer_withheld(renewal, ledger.as_ref(), account, &record, request).await;
         }
         let sent = self.send(request, record.dispatch_id, &lease).await;
         match sent {
             Ok(placed) if request.order.matches_answer(record.dispatch_id, &placed) => {
                 Ok(self.succeed(ledger.as_ref(), &record, placed).await)
             }
-            Ok(_) => {
-                self.search_for_result(
-                    ledger.as_ref(),
-                    &record,
-                    request,
-                    DispatchFailure::OtherAnswer,
-                )
-                .await
-            }
+            Ok(_) => self.search_for_result(ledger.as_ref(), &record, request, None).await,
             // The process was stopped for too long, and another one may have placed the order since.
             Err(error) if matches!(error.kind(), ErrorKind::Withheld) => {
-                match lease.renew().await? {
-                    LeaseRenewal::OptedOut => {
-                        self.record_opted_out(ledger.as_ref(), account, &record).await
-                    }
-                    LeaseRenewal::Stopped(stop) => {
-                        self.record_stopped(ledger.as_ref(), &record, stop).await
-                    }
-                    LeaseRenewal::Renewed | LeaseRenewal::Lost => {
-                        self.answer_withheld(ledger.as_ref(), account, &record, request).await
-                    }
-                }
+                let renewal = lease.renew().await?;
+                self.answer_withheld(renewal, ledger.as_ref(), account, &record, request).await
             }
             Err(error) if error.effect() == Effect::Nothing => {
                 self.record_not_placed(ledger.as_ref(), &record, error).await
             }
             Err(error) => {
-                self.search_for_result(
-                    ledger.as_ref(),
-                    &record,
-                    request,
-                    DispatchFailure::Request(error),
-                )
-                .await
+                self.search_for_result(ledger.as_ref(), &record, request, Some(error)).await
             }
         }
     }
@@ -209,14 +177,20 @@ impl Dialer {
         Err(DialError::Refused(refusal))
     }
 
-    /// The answer to an order whose request was withheld: that of the process that has taken the order over.
+    /// The answer to an order whose request was withheld: why, or that of the process that has taken the order over.
     async fn answer_withheld(
         &self,
+        renewal: LeaseRenewal,
         ledger: &dyn Ledger,
         account: &AccountRef,
         record: &DispatchRecord,
         request: &DialRequest,
     ) -> Result<Dialed, DialError> {
+        match renewal {
+            LeaseRenewal::OptedOut => return self.record_opted_out(ledger, account, record).await,
+            LeaseRenewal::Stopped(stop) => return self.record_stopped(ledger, record, stop).await,
+            LeaseRenewal::Renewed | LeaseRenewal::Lost => {}
+        }
         if request.attempt.is_some() {
             // Its batch decides what becomes of the row.
             return Ok(Dialed::in_flight(record.dispatch_id));
@@ -259,15 +233,20 @@ impl Dialer {
         Dialed { dispatch: record.dispatch_id, result: DialResult::Placed(placed) }
     }
 
-    /// Searches for an order that may have been placed.
+    /// Searches for an order that may have been placed. `error` is that of its request; without one, the answer was that of
+    /// another order.
     async fn search_for_result(
         &self,
         ledger: &dyn Ledger,
         record: &DispatchRecord,
         request: &DialRequest,
-        failure: DispatchFailure,
+        error: Option<callingbox::Error>,
     ) -> Result<Dialed, DialError> {
         let (account, dispatch) = (&record.account_id, record.dispatch_id);
+        let failure = match &error {
+            Some(error) => error.kind().to_string(),
+            None => "the answer of CallingBox does not match the request".to_owned(),
+        };
         tracing::warn!(%dispatch, %failure, "no usable answer to a dispatch; searching for its result");
         // The request has been sent: a failure of the ledger must neither end the search nor be reported as a refusal.
         let lease = self.lease(search::LIMIT);
@@ -286,35 +265,18 @@ impl Dialer {
             }
         }
         let result = search::search(&self.api, record, request.number(), &search::SCHEDULE).await;
-        match (result, failure) {
+        match (result, error) {
             (SearchResult::Found(placed), _) => Ok(self.succeed(ledger, record, placed).await),
             // The documented answer when the provider could not place the call, and the call is absent.
-            (SearchResult::Absent, DispatchFailure::Request(error))
+            (SearchResult::Absent, Some(error))
                 if matches!(error.kind(), ErrorKind::Provider { .. }) =>
             {
                 self.record_not_placed(ledger, record, error.with_no_effect()).await
             }
-            (result, failure) => {
+            (result, _) => {
                 let is_absent = matches!(result, SearchResult::Absent);
-                Ok(self.record_unknown(ledger, record, failure.to_string(), is_absent).await)
+                Ok(self.record_unknown(ledger, record, failure, is_absent).await)
             }
-        }
-    }
-}
-
-/// Why the answer to a request does not give its result.
-#[derive(Debug)]
-enum DispatchFailure {
-    Request(callingbox::Error),
-    /// The answer is that of another order.
-    OtherAnswer,
-}
-
-impl fmt::Display for DispatchFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Request(error) => error.kind().fmt(f),
-            Self::OtherAnswer => f.write_str("the answer of CallingBox does not match the request"),
         }
     }
 }
