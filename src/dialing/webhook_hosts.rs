@@ -1,14 +1,15 @@
 //! The hosts to which events and data of calls may be sent, as the operator lists them. Knows no agents and no calls.
 
 use std::fmt;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 use url::{Host, Url};
 
 /// A host, or with `*.` in front all hosts below it. Names are kept in ASCII, as addresses have them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, SerializeDisplay, DeserializeFromStr, JsonSchema)]
 #[schemars(with = "String")]
 pub struct HostPattern {
     host: String,
@@ -21,10 +22,10 @@ pub struct HostPattern {
 )]
 pub struct InvalidHostPattern;
 
-impl HostPattern {
-    /// # Errors
-    /// The text is not a host name or an IP address.
-    pub fn parse(text: &str) -> Result<Self, InvalidHostPattern> {
+impl FromStr for HostPattern {
+    type Err = InvalidHostPattern;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHostPattern> {
         let (name, is_suffix) = match text.strip_prefix("*.") {
             Some(rest) => (rest, true),
             None => (text, false),
@@ -39,7 +40,9 @@ impl HostPattern {
             _ => Err(InvalidHostPattern),
         }
     }
+}
 
+impl HostPattern {
     fn matches(&self, host: &str) -> bool {
         match host.strip_suffix(&self.host) {
             Some(rest) if self.is_suffix => rest.ends_with('.') && rest.len() > 1,
@@ -52,20 +55,6 @@ impl HostPattern {
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", if self.is_suffix { "*." } else { "" }, self.host)
-    }
-}
-
-impl TryFrom<String> for HostPattern {
-    type Error = InvalidHostPattern;
-
-    fn try_from(text: String) -> Result<Self, InvalidHostPattern> {
-        Self::parse(&text)
-    }
-}
-
-impl From<HostPattern> for String {
-    fn from(pattern: HostPattern) -> Self {
-        pattern.to_string()
     }
 }
 
@@ -160,7 +149,7 @@ mod tests {
     fn only_listed_hosts_and_hosts_below_a_star_are_allowed() {
         let patterns =
             ["Hooks.example.com", "*.example.org", "bücher.example", "192.0.2.7", "[2001:db8::1]"];
-        let patterns = patterns.map(|text| HostPattern::parse(text).unwrap());
+        let patterns = patterns.map(|text| text.parse::<HostPattern>().unwrap());
         let hosts = WebhookHosts::Listed(patterns.to_vec());
         for url in [
             "https://hooks.example.com/a?b",
@@ -208,7 +197,7 @@ mod tests {
             "*.192.0.2.7",
             "a b",
         ] {
-            assert_eq!(HostPattern::parse(text), Err(InvalidHostPattern), "{text}");
+            assert_eq!(text.parse::<HostPattern>(), Err(InvalidHostPattern), "{text}");
         }
     }
 }

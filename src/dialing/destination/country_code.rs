@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_with::SerializeDisplay;
 
 /// The ISO 3166-1 alpha-2 code of a country that has phone numbers, such as `US`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, SerializeDisplay)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, SerializeDisplay, JsonSchema)]
+#[schemars(with = "String", inline, extend("pattern" = "^[A-Z]{2}$"))]
 pub struct CountryCode([u8; 2]);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,20 +58,6 @@ impl<'de> Deserialize<'de> for CountryCode {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         Self::parse(&text).map_err(serde::de::Error::custom)
-    }
-}
-
-impl JsonSchema for CountryCode {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "CountryCode".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": "^[A-Z]{2}$"})
     }
 }
 

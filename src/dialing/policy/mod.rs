@@ -23,11 +23,13 @@ mod metadata;
 mod setting;
 
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::civil::Time;
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 pub use self::evaluate::{
     AttemptDecision, Decision, PolicyDecision, PolicyInput, PolicyRefusal, QuietWait, RuleMatch,
@@ -265,17 +267,18 @@ impl Default for QuietHours {
 }
 
 /// A time of day, written `HH:MM`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, SerializeDisplay, DeserializeFromStr, JsonSchema)]
+#[schemars(with = "String", inline, extend("pattern" = "^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
 pub struct TimeOfDay(Time);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a time of day: write hours and minutes, such as \"08:00\"")]
 pub struct InvalidTimeOfDay;
 
-impl TimeOfDay {
-    /// # Errors
-    /// The text is not `HH:MM`.
-    pub fn parse(text: &str) -> Result<Self, InvalidTimeOfDay> {
+impl FromStr for TimeOfDay {
+    type Err = InvalidTimeOfDay;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTimeOfDay> {
         let parse_part = |part: &str| {
             let digits = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
             digits.then(|| part.parse::<i8>().ok()).flatten().ok_or(InvalidTimeOfDay)
@@ -294,17 +297,20 @@ impl fmt::Display for TimeOfDay {
 }
 
 /// The first digits of a number, written with `+`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, DeserializeFromStr, JsonSchema)]
+#[serde(transparent)]
+#[schemars(with = "String", inline, extend("pattern" = r"^\+[1-9][0-9]{0,14}$"))]
 pub struct NumberPrefix(String);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a prefix: write + and the first digits of the numbers, such as \"+1415\"")]
 pub struct InvalidNumberPrefix;
 
-impl NumberPrefix {
-    /// # Errors
-    /// The text is not `+` and 1 to 15 digits, the first of which is not zero.
-    pub fn parse(text: &str) -> Result<Self, InvalidNumberPrefix> {
+impl FromStr for NumberPrefix {
+    type Err = InvalidNumberPrefix;
+
+    /// Reads `+` and 1 to 15 digits, the first of which is not zero.
+    fn from_str(text: &str) -> Result<Self, InvalidNumberPrefix> {
         let digits = text.strip_prefix('+').ok_or(InvalidNumberPrefix)?;
         let is_valid = (1..=15).contains(&digits.len())
             && digits.bytes().all(|b| b.is_ascii_digit())
@@ -323,40 +329,6 @@ impl fmt::Display for NumberPrefix {
         }
     }
 }
-
-macro_rules! as_text {
-    ($type:ty, $pattern:literal, $write:expr) => {
-        impl Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let write: fn(&Self) -> String = $write;
-                serializer.serialize_str(&write(self))
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<str>::deserialize(from)?;
-                Self::parse(&text).map_err(serde::de::Error::custom)
-            }
-        }
-
-        impl JsonSchema for $type {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({"type": "string", "pattern": $pattern})
-            }
-        }
-    };
-}
-as_text!(TimeOfDay, "^([01][0-9]|2[0-3]):[0-5][0-9]$", ToString::to_string);
-as_text!(NumberPrefix, r"^\+[1-9][0-9]{0,14}$", |prefix| prefix.0.clone());
 
 /// Limits on calls and money. A day is the last 24 hours, an hour the last 60 minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -178,16 +178,11 @@ impl<T: LimitValue> JsonSchema for LimitSetting<T> {
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let mode = generator.subschema_for::<PolicyMode>();
-        let (value, off) = match T::PATTERN {
-            Some(pattern) => (
-                schemars::json_schema!({"type": "string", "pattern": pattern}),
-                schemars::json_schema!({"type": "string", "const": "off"}),
-            ),
-            None => (
-                schemars::json_schema!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
-                schemars::json_schema!({"type": "string", "const": "off"}),
-            ),
+        let value = match T::PATTERN {
+            Some(pattern) => schemars::json_schema!({"type": "string", "pattern": pattern}),
+            None => schemars::json_schema!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
         };
+        let off = schemars::json_schema!({"type": "string", "const": "off"});
         schemars::json_schema!({"anyOf": [value, off, {
             "type": "object",
             "properties": {"max": value, "mode": mode},
