@@ -70,12 +70,9 @@ pub fn confirmation_required(
     let (rule, reason) = match &decision.decision {
         Decision::Refuse(refusal) => return Confirmation::Refuse(refusal.clone()),
         Decision::Ask(reason) if decision.hangs_on_model_record() && !client_can_ask => {
-            return Confirmation::Refuse(PolicyRefusal {
-                rule: decision.rule.clone(),
-                reason: format!("{reason}; {RECORD_NEEDS_ANSWER}"),
-                until: None,
-                remedy: RECORD_REMEDY.to_owned(),
-            });
+            let (rule, reason) =
+                (decision.rule.clone(), format!("{reason}; {RECORD_NEEDS_ANSWER}"));
+            return Confirmation::Refuse(PolicyRefusal::new(rule, reason, RECORD_REMEDY));
         }
         Decision::Ask(reason) => (decision.rule.clone(), reason.clone()),
         Decision::Allow => {
@@ -121,12 +118,7 @@ pub fn confirmation_for_ask(
     } else {
         return Confirmation::Ask(reason);
     };
-    Confirmation::Refuse(PolicyRefusal {
-        rule,
-        reason: format!("{reason}; {why}"),
-        until: None,
-        remedy: remedy.to_owned(),
-    })
+    Confirmation::Refuse(PolicyRefusal::new(rule, format!("{reason}; {why}"), remedy))
 }
 
 /// The facts on which the confirmation of a batch depends.
@@ -161,12 +153,7 @@ pub fn batch_confirmation_required(
         require_human,
     } = context;
     let refuse = |key, reason: &str, remedy: &str| {
-        Confirmation::Refuse(PolicyRefusal {
-            rule: RuleName::Setting(key),
-            reason: reason.to_owned(),
-            until: None,
-            remedy: remedy.to_owned(),
-        })
+        Confirmation::Refuse(PolicyRefusal::new(RuleName::Setting(key), reason, remedy))
     };
     let is_list = people > 1 && !environment.is_sandbox();
     let reason = if mode == ConfirmMode::Always {

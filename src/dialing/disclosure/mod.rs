@@ -217,12 +217,8 @@ fn sentence_case(text: &str) -> String {
 }
 
 fn refuse(reason: String) -> DisclosureDecision {
-    DisclosureDecision::Refuse(PolicyRefusal {
-        rule: RuleName::Setting("disclosure"),
-        reason,
-        until: None,
-        remedy: "The user can change `disclosure` under [dialing] in the configuration.".to_owned(),
-    })
+    let remedy = "The user can change `disclosure` under [dialing] in the configuration.";
+    DisclosureDecision::Refuse(PolicyRefusal::new(RuleName::Setting("disclosure"), reason, remedy))
 }
 
 #[cfg(test)]

@@ -105,6 +105,12 @@ pub struct PolicyRefusal {
 }
 
 impl PolicyRefusal {
+    /// A refusal whose end is not known.
+    #[must_use]
+    pub fn new(rule: RuleName, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { rule, reason: reason.into(), until: None, remedy: remedy.into() }
+    }
+
     /// The text for the person who writes the rules.
     #[must_use]
     pub fn describe_for_person(&self) -> String {
