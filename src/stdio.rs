@@ -116,21 +116,15 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> LineTr
             }
             let newline = available.iter().position(|byte| *byte == b'\n');
             let consumed = newline.map_or(available.len(), |index| index + 1);
-            let mut too_long = false;
-            if !self.skipping {
-                if self.line.len() + consumed > MAX_LINE_BYTES {
-                    too_long = true;
-                    self.skipping = true;
-                    self.line = Vec::new();
-                } else {
-                    self.line.extend_from_slice(available.get(..consumed).unwrap_or_default());
-                }
+            let too_long = !self.skipping && self.line.len() + consumed > MAX_LINE_BYTES;
+            if too_long {
+                self.line = Vec::new();
+            } else if !self.skipping {
+                self.line.extend_from_slice(available.get(..consumed).unwrap_or_default());
             }
             self.input.consume(consumed);
-            let was_skipping = self.skipping;
-            if newline.is_some() {
-                self.skipping = false;
-            }
+            let is_whole = newline.is_some() && !self.skipping;
+            self.skipping = newline.is_none() && (self.skipping || too_long);
             if too_long {
                 return Ok(Some(Err(ErrorData::invalid_request(
                     format!(
@@ -139,7 +133,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> LineTr
                     None,
                 ))));
             }
-            if newline.is_some() && !was_skipping {
+            if is_whole {
                 return Ok(Some(Ok(())));
             }
         }

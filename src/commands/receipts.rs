@@ -8,9 +8,7 @@ use jiff::{Span, Timestamp, Zoned};
 use super::output::print;
 use crate::cli;
 use crate::dialing::caller::CallerName;
-use crate::dialing::ledger::{
-    DispatchRecord, DispatchState, DispatchStatus, RecordCursor, RecordFilter,
-};
+use crate::dialing::ledger::{DispatchRecord, DispatchState, RecordCursor, RecordFilter};
 use crate::dialing::ledger::{LedgerLocation, open_ledger};
 use crate::runtime;
 use crate::settings::ProgramSettings;
@@ -26,9 +24,9 @@ pub(super) async fn run(
     let status = match &args.outcome {
         None => None,
         Some(name) => {
-            let named = DispatchStatus::all().find(|status| status.as_str() == name);
+            let named = DispatchState::words().find(|word| word == name);
             Some(named.with_context(|| {
-                let valid: Vec<_> = DispatchStatus::all().map(DispatchStatus::as_str).collect();
+                let valid: Vec<_> = DispatchState::words().collect();
                 format!("there is no outcome `{name}`; the valid outcomes are {}", valid.join(", "))
             })?)
         }
@@ -117,7 +115,7 @@ fn receipt_table(records: &[DispatchRecord]) -> String {
             record.created_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             record.kind.as_str(),
             to,
-            record.state.status().as_str(),
+            record.state.as_str(),
             cost,
             record.rule,
             record.state.id().unwrap_or("-"),

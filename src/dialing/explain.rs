@@ -37,7 +37,7 @@ pub struct RulesSummary {
     /// When people sleep, in the local time of the destination.
     pub quiet_hours: QuietHours,
     /// The limits that are not off, by name.
-    pub limits: BTreeMap<&'static str, LimitSummary>,
+    pub limits: BTreeMap<String, LimitSummary>,
     /// The rules in their order.
     pub rules: Vec<RuleSummary>,
     /// The types of numbers that are refused whatever the rules say.
@@ -108,7 +108,7 @@ impl DialingRules {
             toll_free: policy.toll_free,
             unknown_timezone: policy.unknown_timezone,
             quiet_hours: policy.quiet_hours,
-            limits: limits.map(|(limit, summary)| (limit.as_str(), summary)).collect(),
+            limits: limits.map(|(limit, summary)| (limit.to_string(), summary)).collect(),
             rules: rules.collect(),
             always_refused: ["emergency", "premium", "short", "impossible"],
             confirm: self.confirm,

@@ -107,29 +107,12 @@ impl Limit {
         Self::CallerPerDay,
         Self::CallerSpendPerDay,
     ];
-
-    /// The key in the calling rules, under `[limits]`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PerHour => "per_hour",
-            Self::PerDay => "per_day",
-            Self::PerDestinationPerHour => "per_destination_per_hour",
-            Self::PerDestinationPerDay => "per_destination_per_day",
-            Self::Concurrent => "concurrent",
-            Self::SpendPerDay => "spend_per_day",
-            Self::PurchasesPerDay => "purchases_per_day",
-            Self::CallerPerHour => "per_caller.per_hour",
-            Self::CallerPerDay => "per_caller.per_day",
-            Self::CallerConcurrent => "per_caller.concurrent",
-            Self::CallerSpendPerDay => "per_caller.spend_per_day",
-        }
-    }
 }
 
+/// The key in the calling rules, under `[limits]`.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.serialize(f)
     }
 }
 

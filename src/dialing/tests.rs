@@ -347,8 +347,7 @@ async fn only_abandoned_calls_are_searched_for() {
     fixture.abandon(purchase(), 180).await;
     fixture.abandon(call("Left."), 180).await;
     fixture.recover_abandoned().await;
-    let mut names: Vec<_> =
-        fixture.states().await.iter().map(|state| state.status().as_str()).collect();
+    let mut names: Vec<_> = fixture.states().await.iter().map(DispatchState::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["intent", "not_placed"]);
 }
@@ -360,7 +359,7 @@ async fn an_absent_call_was_not_placed_once_its_request_cannot_arrive_anymore() 
         let fixture = Fixture::new((500, Value::Null), empty_list(), "").await;
         fixture.abandon(call("Left."), seconds_ago).await;
         fixture.recover_abandoned().await;
-        assert_eq!(fixture.states().await[0].status().as_str(), name, "{seconds_ago}");
+        assert_eq!(fixture.states().await[0].as_str(), name, "{seconds_ago}");
     }
 }
 
@@ -411,7 +410,7 @@ async fn the_answer_to_a_request_must_be_that_of_this_call() {
     join_all(orders.map(async |(order, (answer, expected))| {
         let fixture = Fixture::new((201, answer.clone()), empty_list(), "").await;
         fixture.order(order).await.unwrap();
-        assert_eq!(fixture.states().await[0].status().as_str(), expected, "{answer}");
+        assert_eq!(fixture.states().await[0].as_str(), expected, "{answer}");
     }))
     .await;
 }

@@ -59,33 +59,12 @@ impl NumberType {
     pub const fn has_no_place(self) -> bool {
         self.is_never_dialed() || matches!(self, Self::TollFree | Self::Satellite)
     }
-
-    /// The word in the policy file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fixed => "fixed",
-            Self::Mobile => "mobile",
-            Self::FixedOrMobile => "fixed_or_mobile",
-            Self::TollFree => "toll_free",
-            Self::Premium => "premium",
-            Self::SharedCost => "shared_cost",
-            Self::Voip => "voip",
-            Self::Personal => "personal",
-            Self::Pager => "pager",
-            Self::UniversalAccess => "universal_access",
-            Self::Voicemail => "voicemail",
-            Self::Satellite => "satellite",
-            Self::Emergency => "emergency",
-            Self::Short => "short",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
+/// The word in the policy file.
 impl fmt::Display for NumberType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.serialize(f)
     }
 }
 

@@ -52,8 +52,8 @@ pub use self::opt_out::{
 };
 pub use self::record::{
     Attempt, AttemptStop, BeginConstraints, BeginResult, Callee, ConfirmedBy, DispatchLookup,
-    DispatchRecord, DispatchState, DispatchStatus, EarlierDispatch, LeaseRenewal, NewIntent,
-    RecordChange, RecordCursor, RecordFilter,
+    DispatchRecord, DispatchState, EarlierDispatch, LeaseRenewal, NewIntent, RecordChange,
+    RecordCursor, RecordFilter,
 };
 
 use crate::dialing::call_outcome::CallEnd;

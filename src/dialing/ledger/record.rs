@@ -86,15 +86,21 @@ pub enum DispatchState {
 }
 
 impl DispatchState {
-    /// The state in one word for people, which includes the outcome of a call that has ended.
+    /// The words of [`DispatchState::as_str`].
+    pub fn words() -> impl Iterator<Item = &'static str> {
+        let before_the_end = ["intent", "unknown", "not_placed", "placed"];
+        before_the_end.into_iter().chain(CallOutcome::ENDED.map(CallOutcome::as_str))
+    }
+
+    /// The state in one word for people, which is the outcome of a call that has ended.
     #[must_use]
-    pub const fn status(&self) -> DispatchStatus {
+    pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Intent => DispatchStatus::Intent,
-            Self::Unknown { .. } => DispatchStatus::Unknown,
-            Self::NotPlaced { .. } => DispatchStatus::NotPlaced,
-            Self::Placed { .. } => DispatchStatus::Placed,
-            Self::Finished { outcome, .. } => DispatchStatus::Ended(*outcome),
+            Self::Intent => "intent",
+            Self::Unknown { .. } => "unknown",
+            Self::NotPlaced { .. } => "not_placed",
+            Self::Placed { .. } => "placed",
+            Self::Finished { outcome, .. } => outcome.as_str(),
         }
     }
 
@@ -110,34 +116,6 @@ impl DispatchState {
     /// Whether the result of the request is not known.
     const fn is_open(&self) -> bool {
         matches!(self, Self::Intent | Self::Unknown { .. })
-    }
-}
-
-/// The state of a dispatch, or the outcome of its call, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DispatchStatus {
-    Intent,
-    Unknown,
-    NotPlaced,
-    Placed,
-    Ended(CallOutcome),
-}
-
-impl DispatchStatus {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Intent => "intent",
-            Self::Unknown => "unknown",
-            Self::NotPlaced => "not_placed",
-            Self::Placed => "placed",
-            Self::Ended(outcome) => outcome.as_str(),
-        }
-    }
-
-    pub fn all() -> impl Iterator<Item = Self> {
-        let before_the_end = [Self::Intent, Self::Unknown, Self::NotPlaced, Self::Placed];
-        before_the_end.into_iter().chain(CallOutcome::ENDED.map(Self::Ended))
     }
 }
 
@@ -507,7 +485,8 @@ pub struct RecordFilter {
     pub account_id: Option<AccountId>,
     /// The oldest time.
     pub since: Option<Timestamp>,
-    pub status: Option<DispatchStatus>,
+    /// One of [`DispatchState::words`].
+    pub status: Option<&'static str>,
     pub caller: Option<CallerName>,
     pub batch_id: Option<BatchId>,
     /// Only records older than this one, the last of the previous page.

@@ -10,54 +10,8 @@ use callingbox::shown_text::one_line;
 /// The most characters of a record: a person reads it before they say yes.
 const MAX_RECORD_CHARS: usize = 1_000;
 
-/// Texts that say that there is a record, and are none. Compared in lower case, without the marks around them.
-const EMPTY_RECORDS: &[&str] = &[
-    "1",
-    "accepted",
-    "agreed",
-    "approved",
-    "available",
-    "confirmed",
-    "consent",
-    "consented",
-    "da",
-    "example",
-    "given",
-    "granted",
-    "has consented",
-    "ja",
-    "n/a",
-    "na",
-    "no",
-    "none",
-    "null",
-    "obtained",
-    "ok",
-    "okay",
-    "on file",
-    "oui",
-    "si",
-    "sim",
-    "sure",
-    "sì",
-    "sí",
-    "tak",
-    "tbd",
-    "test",
-    "todo",
-    "true",
-    "undefined",
-    "unknown",
-    "user consented",
-    "valid",
-    "verbal",
-    "x",
-    "y",
-    "yes",
-    "yes, consented",
-    "はい",
-    "是",
-];
+/// Texts that say that there is a record, and are none, one a line. Compared in lower case, without the marks around them.
+const EMPTY_RECORDS: &str = include_str!("data/empty-records.txt");
 
 /// Who wrote the metadata of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -100,7 +54,7 @@ fn is_record(text: &str) -> bool {
     let bare = text.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
     let bare = bare.split_whitespace().collect::<Vec<_>>().join(" ");
     !bare.is_empty()
-        && !EMPTY_RECORDS.contains(&bare.as_str())
+        && !EMPTY_RECORDS.lines().any(|text| text == bare)
         && text.chars().count() <= MAX_RECORD_CHARS
 }
 

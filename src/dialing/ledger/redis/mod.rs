@@ -202,7 +202,7 @@ impl RedisLedger {
             count = MAX_READ;
             let fits = |record: &DispatchRecord| {
                 filter.before.is_none_or(|before| RecordCursor::from(record) < before)
-                    && filter.status.is_none_or(|status| record.state.status() == status)
+                    && filter.status.is_none_or(|status| record.state.as_str() == status)
                     && filter.caller.as_ref().is_none_or(|caller| record.caller == *caller)
                     && filter.batch_id.as_ref().is_none_or(|batch_id| {
                         record.attempt.as_ref().is_some_and(|attempt| attempt.batch_id == *batch_id)

@@ -26,8 +26,8 @@ use self::open::LedgerFile;
 use self::rows::{query_all, query_one, write_dispatch};
 use super::{
     AccountId, BeginConstraints, BeginResult, DestinationHash, DispatchId, DispatchLookup,
-    DispatchRecord, DispatchStatus, EarlierDispatch, KEY_LIFETIME, KeyHash, LeaseRenewal, Ledger,
-    LedgerError, LedgerSecret, MAX_PAGE, NewIntent, RecordChange, RecordFilter, Result,
+    DispatchRecord, EarlierDispatch, KEY_LIFETIME, KeyHash, LeaseRenewal, Ledger, LedgerError,
+    LedgerSecret, MAX_PAGE, NewIntent, RecordChange, RecordFilter, Result,
 };
 use crate::dialing::Environment;
 use crate::dialing::caller::CallerName;
@@ -413,7 +413,7 @@ impl Ledger for SqliteLedger {
         let values = (
             account_id,
             since.map(Timestamp::as_millisecond),
-            status.map(DispatchStatus::as_str),
+            status,
             before.map(|cursor| cursor.created_at.as_millisecond()),
             before.map(|cursor| cursor.dispatch_id),
             caller,
