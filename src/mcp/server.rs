@@ -463,7 +463,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
         let method = request.method.as_str();
-        let read = parameter_checker(method, McpPeer::from_request(&context, None, None).era());
+        let read = parameter_checker(method, Era::from_request(&context));
         let Some(read) = read else { return Err(method_not_found(method)) };
         let problem = read(request.params.unwrap_or_else(|| json!({})));
         let text = format!("the parameters of {method} cannot be read: {problem}");
@@ -492,7 +492,7 @@ fn reject_cursor(request: Option<PaginatedRequestParams>) -> Result<(), ErrorDat
 
 /// How long a client may cache a list, and for whom. These fields exist since 2026-07-28.
 fn cache_hints(context: &RequestContext<RoleServer>) -> (Option<u64>, Option<CacheScope>) {
-    match McpPeer::from_request(context, None, None).era() {
+    match Era::from_request(context) {
         Era::Stateless => (Some(LIST_TTL_MS), Some(CacheScope::Private)),
         Era::Sessions => (None, None),
     }

@@ -88,7 +88,7 @@ pub fn can_ask_in_card(cx: &ToolContext, rules: &DialingRules) -> bool {
     };
     cx.client.shows_card()
         && has_tools(&cx.tools)
-        && (!rules.require_human || rules.card_is_human.counts_for(cx.client.name()))
+        && (!rules.require_human || rules.card_is_human.counts_for(cx.client.name.as_deref()))
 }
 
 /// The marks of questions in the ledger. They belong to the key, because a question is reported without its order.

@@ -172,9 +172,9 @@ pub async fn ask_human(
             answer: ExpectedAnswer::Token { token, card_is_missing },
         }));
     }
-    match cx.client.era() {
+    match cx.client.era {
         Era::Sessions => elicit_answer(cx, rules.thinking_time, question).await?,
-        Era::Stateless => match (cx.client.request_state(), cx.client.input_responses()) {
+        Era::Stateless => match (&cx.client.request_state, &cx.client.input_responses) {
             (Some(state), Some(responses)) => {
                 tokens
                     .redeem_token(TokenPurpose::RequestState, state)
@@ -214,7 +214,7 @@ async fn elicit_answer(
 ) -> Result<(), ToolError> {
     use rmcp::service::{ElicitationError, ServiceError};
     cx.progress.report("Waiting for the human to confirm.").await;
-    let peer = cx.client.peer();
+    let peer = &cx.client.peer;
     let answer = tokio::select! {
         answer = peer.elicit_with_timeout::<Answer>(question.text(), Some(thinking_time)) => answer,
         () = cx.draining.cancelled() => {
@@ -297,7 +297,7 @@ impl<'a> TokenContext<'a> {
         preview: &'a Preview,
     ) -> Self {
         let caller = cx.tenant.as_deref().unwrap_or_default();
-        let session = cx.client.session_id().unwrap_or_default();
+        let session = cx.client.session_id.as_deref().unwrap_or_default();
         Self { dialer, request, preview, caller, session }
     }
 

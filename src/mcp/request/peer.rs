@@ -19,15 +19,34 @@ pub enum Era {
 #[derive(Debug, Clone, Copy)]
 pub struct SingleAnswer;
 
+impl Era {
+    /// The era of the protocol of a request.
+    #[must_use]
+    pub fn from_request(context: &RequestContext<RoleServer>) -> Self {
+        // ISO dates compare as texts in the order of time.
+        match context.protocol_version() {
+            Some(version) if version.as_str() >= ProtocolVersion::V_2026_07_28.as_str() => {
+                Self::Stateless
+            }
+            _ => Self::Sessions,
+        }
+    }
+}
+
 /// The client of one request.
 pub struct McpPeer {
-    era: Era,
+    pub era: Era,
     capabilities: ClientCapabilities,
-    peer: Peer<RoleServer>,
-    input_responses: Option<InputResponses>,
-    request_state: Option<String>,
-    session_id: Option<String>,
-    name: Option<String>,
+    /// The connection for requests of the server to the client (era of sessions only).
+    pub peer: Peer<RoleServer>,
+    /// The human's answer to the previous round, if there was one.
+    pub input_responses: Option<InputResponses>,
+    /// The signed state of the previous round, not yet verified.
+    pub request_state: Option<String>,
+    /// The session of the request, where the transport has sessions.
+    pub session_id: Option<String>,
+    /// The name that the client gives itself.
+    pub name: Option<String>,
 }
 
 impl McpPeer {
@@ -38,17 +57,16 @@ impl McpPeer {
         input_responses: Option<InputResponses>,
         request_state: Option<String>,
     ) -> Self {
-        // ISO dates compare as texts in the order of time.
-        let stateless = context
-            .protocol_version()
-            .is_some_and(|version| version.as_str() >= ProtocolVersion::V_2026_07_28.as_str());
+        let era = Era::from_request(context);
         let mut capabilities = context.client_capabilities().unwrap_or_default();
         let head = context.extensions.get::<http::request::Parts>();
-        if !stateless && head.is_some_and(|head| head.extensions.get::<SingleAnswer>().is_some()) {
+        if era == Era::Sessions
+            && head.is_some_and(|head| head.extensions.get::<SingleAnswer>().is_some())
+        {
             capabilities.elicitation = None;
         }
         Self {
-            era: if stateless { Era::Stateless } else { Era::Sessions },
+            era,
             capabilities,
             peer: context.peer.clone(),
             input_responses,
@@ -58,12 +76,6 @@ impl McpPeer {
                 .map(str::to_owned),
             name: context.client_info().map(|client| client.name),
         }
-    }
-
-    /// The era of its protocol.
-    #[must_use]
-    pub fn era(&self) -> Era {
-        self.era
     }
 
     /// Whether the client can show a form to its human.
@@ -81,39 +93,9 @@ impl McpPeer {
         card::is_supported(&self.capabilities)
     }
 
-    /// The name that the client gives itself.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
     /// Whether the client supports tasks (`io.modelcontextprotocol/tasks`).
     #[must_use]
     pub fn supports_tasks(&self) -> bool {
         self.capabilities.supports_tasks()
-    }
-
-    /// The connection for requests of the server to the client (era of sessions only).
-    #[must_use]
-    pub fn peer(&self) -> &Peer<RoleServer> {
-        &self.peer
-    }
-
-    /// The human's answer to the previous round, if there was one.
-    #[must_use]
-    pub fn input_responses(&self) -> Option<&InputResponses> {
-        self.input_responses.as_ref()
-    }
-
-    /// The session of the request, where the transport has sessions.
-    #[must_use]
-    pub fn session_id(&self) -> Option<&str> {
-        self.session_id.as_deref()
-    }
-
-    /// The signed state of the previous round, not yet verified.
-    #[must_use]
-    pub fn request_state(&self) -> Option<&str> {
-        self.request_state.as_deref()
     }
 }
