@@ -14,6 +14,8 @@ pub enum Sentence {
     Sandbox(&'static str),
     /// Where this other tool, which the sentence names, is offered.
     With(ToolName, &'static str),
+    /// The same where calls are real.
+    LiveWith(ToolName, &'static str),
 }
 
 /// The sentences that concern a reader, as one text.
@@ -28,6 +30,9 @@ pub fn render_description(
         Sentence::Live(text) => (environment == Environment::Live).then_some(text),
         Sentence::Sandbox(text) => (environment == Environment::Sandbox).then_some(text),
         Sentence::With(tool, text) => is_offered(tool).then_some(text),
+        Sentence::LiveWith(tool, text) => {
+            (environment == Environment::Live && is_offered(tool)).then_some(text)
+        }
     });
     texts.collect::<Vec<_>>().join(" ")
 }
