@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rmcp::model::JsonObject;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 
@@ -25,8 +25,9 @@ pub type Arguments = Map<String, Value>;
 pub const REDACTED: &str = "***";
 
 /// A text of `MIN` to `MAX` characters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(inline, description = "", with = "String")]
+#[schemars(extend("maxLength" = MAX, "minLength" = MIN))]
 pub struct Text<const MIN: usize, const MAX: usize>(String);
 
 impl<const MIN: usize, const MAX: usize> Text<MIN, MAX> {
@@ -57,27 +58,8 @@ impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Text<MIN, MAX
     }
 }
 
-impl<const MIN: usize, const MAX: usize> JsonSchema for Text<MIN, MAX> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        format!("Text_{MIN}_{MAX}").into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let mut schema = json_schema!({"type": "string", "maxLength": MAX});
-        if MIN > 0 {
-            schema.insert("minLength".into(), MIN.into());
-        }
-        schema
-    }
-}
-
 /// A whole number from `MIN` to `MAX`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BoundedInteger<const MIN: u64, const MAX: u64>(u64);
 
 impl<const MIN: u64, const MAX: u64> BoundedInteger<MIN, MAX> {
@@ -118,7 +100,8 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for BoundedInteger<MIN, MAX> {
 
 /// A number that is to be called. One that is never dialed, such as 911, is also read where it is not in E.164 form, so that
 /// it is refused for what it is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(inline, description = "", with = "E164")]
 pub struct CalleeNumber(pub E164);
 
 impl<'de> Deserialize<'de> for CalleeNumber {
@@ -127,23 +110,9 @@ impl<'de> Deserialize<'de> for CalleeNumber {
     }
 }
 
-impl JsonSchema for CalleeNumber {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        E164::schema_name()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        E164::json_schema(generator)
-    }
-}
-
 /// A list of at most `MAX` items.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(inline, description = "", with = "Vec<T>", extend("maxItems" = MAX))]
 pub struct List<T, const MAX: usize>(Vec<T>);
 
 impl<T, const MAX: usize> List<T, MAX> {
@@ -168,22 +137,9 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
     }
 }
 
-impl<T: JsonSchema, const MAX: usize> JsonSchema for List<T, MAX> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        format!("List_{}_{MAX}", T::schema_name()).into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "array", "items": generator.subschema_for::<T>(), "maxItems": MAX})
-    }
-}
-
 /// A time with its zone, as RFC 3339 writes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(inline, description = "", with = "String")]
 pub struct Time(pub jiff::Timestamp);
 
 impl<'de> Deserialize<'de> for Time {
@@ -195,23 +151,10 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-impl JsonSchema for Time {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Time".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "format": "date-time"})
-    }
-}
-
 /// An https address of at most 2,048 characters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+// The schema omits the limit, because no real address is that long.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(inline, description = "", with = "String", extend("pattern" = "^https://"))]
 pub struct HttpsUrl(String);
 
 impl HttpsUrl {
@@ -244,24 +187,8 @@ impl<'de> Deserialize<'de> for HttpsUrl {
     }
 }
 
-impl JsonSchema for HttpsUrl {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "HttpsUrl".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        // The schema omits the limit, because no real address is that long.
-        json_schema!({"type": "string", "pattern": "^https://"})
-    }
-}
-
 /// A free JSON object of at most 32 KiB, passed on as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object(Map<String, Value>);
 
 impl Object {
@@ -302,42 +229,6 @@ impl JsonSchema for Object {
         json_schema!({"type": "object"})
     }
 }
-
-/// Declares a text type whose check and published pattern are the same rule.
-macro_rules! pattern_text {
-    ($name:ident, $pattern:literal, $problem:literal, $fits:expr) => {
-        pub(super) struct $name(String);
-
-        impl $name {
-            pub(super) fn into_string(self) -> String {
-                self.0
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(from)?;
-                let fits: fn(&str) -> bool = $fits;
-                if fits(&text) { Ok(Self(text)) } else { Err(serde::de::Error::custom($problem)) }
-            }
-        }
-
-        impl schemars::JsonSchema for $name {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({"type": "string", "pattern": $pattern})
-            }
-        }
-    };
-}
-pub(in crate::mcp) use pattern_text;
 
 /// Reads the arguments of one call into the tool's own type, whose schema this is.
 ///

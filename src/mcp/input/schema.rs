@@ -61,6 +61,9 @@ fn simplify_schema(schema: &mut Schema) {
             inner.remove("description");
         }
     }
+    if schema.get("minLength").is_some_and(|min| min == 0) {
+        schema.remove("minLength");
+    }
     if schema.get("default").is_some_and(Value::is_null) {
         schema.remove("default");
     }

@@ -19,7 +19,7 @@ use crate::dialing::policy::MetadataSource;
 use crate::dialing::rules::DialingRules;
 use crate::mcp::confirmation::card::CardAnswer;
 use crate::mcp::confirmation::open_question::{OpenQuestionWords, PendingFields};
-use crate::mcp::input::arguments::{CalleeNumber, HttpsUrl, Object, Text, pattern_text};
+use crate::mcp::input::arguments::{CalleeNumber, HttpsUrl, Object, Text};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
 use crate::mcp::registry::effect::ToolEffect;
@@ -67,12 +67,21 @@ pub(in crate::mcp::tools) struct PlaceCallInput {
     confirmation_token: Option<Text<1, 200>>,
 }
 
-pattern_text!(
-    KeyText,
-    "^[!-~]{1,255}$",
-    "must be 1 to 255 visible ASCII characters without spaces",
-    |text| IdempotencyKey::parse(text).is_ok()
-);
+/// The client's name of a request.
+#[derive(Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(inline, description = "", with = "String", extend("pattern" = "^[!-~]{1,255}$"))]
+pub(super) struct KeyText(pub(super) IdempotencyKey);
+
+impl TryFrom<String> for KeyText {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        IdempotencyKey::parse(&text)
+            .map(Self)
+            .map_err(|_| "must be 1 to 255 visible ASCII characters without spaces")
+    }
+}
 
 /// What became of the order.
 #[skip_serializing_none]
@@ -387,14 +396,10 @@ impl PreparedOrder {
             rules.disclosure.decide(agent, call.instructions.as_deref())
         });
         let reminder = disclosure.reminder().map(str::to_owned);
-        let idempotency_key = idempotency_key
-            .map(|key| IdempotencyKey::parse(&key.into_string()))
-            .transpose()
-            .map_err(|error| ToolError::invalid_argument(error.to_string()))?;
         let asked = DialRequest {
             order: Order::Call(Box::new(call)),
             caller: cx.caller.clone(),
-            idempotency_key,
+            idempotency_key: idempotency_key.map(|key| key.0),
             allow_repeat: allow_repeat.unwrap_or(false),
             attempt: None,
             metadata_source: MetadataSource::Model,

@@ -20,8 +20,8 @@ use crate::batch::{self, BatchError, StopSignals};
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::confirm::Confirmation;
 use crate::dialing::ledger::{
-    BatchId, BatchRecord, BatchState, BatchTask, ConfirmedBy, CreateBatchResult, IdempotencyKey,
-    Person, RetryPolicy, RowState, StopCondition,
+    BatchId, BatchRecord, BatchState, BatchTask, ConfirmedBy, CreateBatchResult, Person,
+    RetryPolicy, RowState, StopCondition,
 };
 use crate::dialing::policy::MetadataSource;
 use crate::mcp::confirmation::card::{
@@ -208,11 +208,6 @@ impl PlaceCallsInput {
         }
         let agent_id = self.agent_id.ok_or_else(|| missing("agent_id"))?;
         let people = self.people.ok_or_else(|| missing("people"))?;
-        let idempotency_key = self
-            .idempotency_key
-            .map(|key| IdempotencyKey::parse(&key.into_string()))
-            .transpose()
-            .map_err(|error| ToolError::invalid_argument(error.to_string()))?;
         let task = BatchTask {
             from_number: self.from_number,
             instructions: self.instructions.map(Text::into_string),
@@ -228,7 +223,7 @@ impl PlaceCallsInput {
             people: people.into_vec().into_iter().map(PersonInput::into_person).collect(),
             start_at: self.start_at.map(|time| time.0),
             end_by: self.end_by.map(|time| time.0),
-            idempotency_key,
+            idempotency_key: self.idempotency_key.map(|key| key.0),
             caller: cx.caller.clone(),
         })
     }

@@ -13,7 +13,7 @@ use crate::dialing::order::{DialRequest, Order, Placed};
 use crate::dialing::outcome::{DialResult, Dialed};
 use crate::mcp::confirmation::card::CardAnswer;
 use crate::mcp::confirmation::open_question::{OpenQuestionWords, PendingFields};
-use crate::mcp::input::arguments::{BoundedInteger, Text, pattern_text};
+use crate::mcp::input::arguments::{BoundedInteger, Text};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
 use crate::mcp::registry::effect::ToolEffect;
@@ -229,15 +229,35 @@ pub(super) struct SearchNumbersInput {
     limit: Option<BoundedInteger<1, 50>>,
 }
 
-pattern_text!(AreaCode, "^[2-9][0-9]{2}$", "must be three digits, the first 2 to 9", |text| {
-    text.len() == 3
-        && text.bytes().all(|byte| byte.is_ascii_digit())
-        && !text.starts_with(['0', '1'])
-});
+/// An area code of the North American numbering plan.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct AreaCode(String);
 
-pattern_text!(CountryCode, "^[A-Z]{2}$", "must be two capital letters such as US", |text| {
-    text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase())
-});
+impl TryFrom<String> for AreaCode {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let fits = text.len() == 3
+            && text.bytes().all(|byte| byte.is_ascii_digit())
+            && !text.starts_with(['0', '1']);
+        fits.then_some(Self(text)).ok_or("must be three digits, the first 2 to 9")
+    }
+}
+
+/// A country code of ISO 3166-1.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct CountryCode(String);
+
+impl TryFrom<String> for CountryCode {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let fits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+        fits.then_some(Self(text)).ok_or("must be two capital letters such as US")
+    }
+}
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct SearchNumbersOutput {
@@ -271,8 +291,8 @@ impl Tool for SearchNumbers {
         }
         let limit = limit.map_or(10, |limit| u8::try_from(limit.get()).unwrap_or(MAX_OFFERS));
         let search = NumberSearch {
-            country_code: country_code.map(CountryCode::into_string),
-            area_code: area_code.map(AreaCode::into_string),
+            country_code: country_code.map(|code| code.0),
+            area_code: area_code.map(|code| code.0),
             number_type,
             // One additional entry shows whether there are more, if the list itself does not.
             limit: Some(limit.saturating_add(1).min(MAX_OFFERS).into()),
