@@ -260,6 +260,11 @@ impl ToolError {
     }
 
     #[must_use]
+    pub fn effect(&self) -> Effect {
+        self.effect
+    }
+
+    #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -10,7 +10,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::summary::{AgentSummary, numbers_text, require_ids};
-use super::take_over::{HeldNumber, Moved, agent_label, find_held_numbers, move_number};
+use super::take_over::{
+    Cause, HeldNumber, Moved, agent_label, find_held_numbers, move_number, run_until,
+};
 use crate::mcp::confirmation::open_question::{OpenQuestionWords, PendingFields, Question};
 use crate::mcp::confirmation::preview::Preview;
 use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest};
@@ -67,23 +69,11 @@ enum Step {
     Detach(NumberId),
 }
 
-/// A step that did not succeed.
-struct FailedStep {
-    effect: Effect,
-    error: ToolError,
-}
-
-impl FailedStep {
-    fn timed_out() -> Self {
-        let error = ToolError::new(ErrorCode::TimedOut, "CallingBox did not answer in time.")
-            .with_effect(Effect::Unknown)
-            .with_retry(Retry::No)
-            .with_next([NextStep::tool(
-                ToolName::GET_AGENT,
-                "shows the present state of the agent",
-            )]);
-        Self { effect: Effect::Unknown, error }
-    }
+fn timed_out() -> ToolError {
+    ToolError::new(ErrorCode::TimedOut, "CallingBox did not answer in time.")
+        .with_effect(Effect::Unknown)
+        .with_retry(Retry::No)
+        .with_next([NextStep::tool(ToolName::GET_AGENT, "shows the present state of the agent")])
 }
 
 /// What the steps are run with.
@@ -97,32 +87,27 @@ struct StepContext<'a> {
 
 impl Step {
     /// Runs the step. Returns the agent after it, and what was done.
-    async fn run(&self, cx: &StepContext<'_>) -> Result<(Agent, String), FailedStep> {
-        let step = async {
-            match self {
-                Self::Attach(number) => cx.api.attach_number(cx.agent_id, number).await,
-                Self::MakePrimary(number) => cx.api.set_primary_number(cx.agent_id, number).await,
-                Self::Detach(number) => cx.api.detach_number(cx.agent_id, number).await,
-                // It has a limit of its own.
-                Self::TakeOver { target, .. } => Ok(Agent::clone(target)),
+    async fn run(&self, cx: &StepContext<'_>) -> Result<(Agent, String), ToolError> {
+        let StepContext { api, agent_id, until, .. } = *cx;
+        let after = match self {
+            // It has a limit of its own.
+            Self::TakeOver { target, held } => return take_over(cx, target, held).await,
+            Self::Attach(number) => run_until(until, api.attach_number(agent_id, number)).await,
+            Self::MakePrimary(number) => {
+                run_until(until, api.set_primary_number(agent_id, number)).await
             }
+            Self::Detach(number) => run_until(until, api.detach_number(agent_id, number)).await,
         };
-        let error = match (timeout_at(cx.until, step).await, self) {
-            (Ok(Ok(target)), Self::TakeOver { held, .. }) => {
-                return take_over(cx, target, held).await;
+        match (after, self) {
+            (Ok(after), _) => Ok((after, self.past_tense())),
+            (Err(Cause::TimedOut), _) => Err(timed_out()),
+            (Err(Cause::Failed(error)), Self::Attach(number))
+                if matches!(error.kind(), ErrorKind::Conflict { .. }) =>
+            {
+                Err(name_holder(cx, number, error.into()).await)
             }
-            (Ok(Ok(after)), _) => return Ok((after, self.past_tense())),
-            (Ok(Err(error)), _) => error,
-            (Err(_elapsed), _) => return Err(FailedStep::timed_out()),
-        };
-        let effect = error.effect();
-        let is_conflict = matches!(error.kind(), ErrorKind::Conflict { .. });
-        let error = ToolError::from(error);
-        let error = match self {
-            Self::Attach(number) if is_conflict => name_holder(cx, number, error).await,
-            _ => error,
-        };
-        Err(FailedStep { effect, error })
+            (Err(Cause::Failed(error)), _) => Err(error.into()),
+        }
     }
 
     fn past_tense(&self) -> String {
@@ -161,13 +146,8 @@ impl Step {
     }
 
     /// The error of this step among others.
-    fn to_error(
-        &self,
-        effect: Effect,
-        error: ToolError,
-        taken: &[String],
-        is_last: bool,
-    ) -> ToolError {
+    fn to_error(&self, error: ToolError, taken: &[String], is_last: bool) -> ToolError {
+        let effect = error.effect();
         let before = match taken {
             [] => String::new(),
             taken => format!("{} took place; then ", taken.join(", ")),
@@ -205,26 +185,20 @@ impl Step {
 /// Moves a number to this agent, to the end even if the client stops waiting.
 async fn take_over(
     cx: &StepContext<'_>,
-    target: Agent,
+    target: &Agent,
     held: &HeldNumber,
-) -> Result<(Agent, String), FailedStep> {
-    let work = move_number(cx.api.clone(), target, held.clone(), cx.until);
-    match cx.tasks.spawn(work).await {
-        Ok(Ok(Moved { target, holder })) => {
-            let done = format!(
-                "moved {} from {}, which now has {}; nobody answered it for a moment between",
-                held.label(),
-                agent_label(&holder),
-                numbers_text(&holder)
-            );
-            Ok((target, done))
-        }
-        Ok(Err(failed)) => Err(FailedStep { effect: failed.effect, error: failed.error }),
-        Err(error) => {
-            let error = ToolError::internal(error.to_string());
-            Err(FailedStep { effect: Effect::Unknown, error })
-        }
-    }
+) -> Result<(Agent, String), ToolError> {
+    let work = move_number(cx.api.clone(), target.clone(), held.clone(), cx.until);
+    let moved = cx.tasks.spawn(work).await;
+    let Moved { target, holder } =
+        moved.map_err(|error| ToolError::internal(error.to_string()))??;
+    let done = format!(
+        "moved {} from {}, which now has {}; nobody answered it for a moment between",
+        held.label(),
+        agent_label(&holder),
+        numbers_text(&holder)
+    );
+    Ok((target, done))
 }
 
 /// The error of attaching a number that another inbound agent answers, with that agent. Unchanged if it cannot be read.
@@ -255,12 +229,13 @@ async fn run_steps(
                 agent = Some(after);
                 taken.push(done);
             }
-            Err(FailedStep { effect, error }) => {
-                let (is_last, alone) = (at == steps.len(), effect == Effect::Nothing);
+            Err(error) => {
+                let is_last = at == steps.len();
+                let alone = error.effect() == Effect::Nothing;
                 return Err(match step {
                     Step::TakeOver { .. } => step.move_error(error, &taken, is_last),
                     _ if taken.is_empty() && (alone || steps.len() == 1) => error,
-                    _ => step.to_error(effect, error, &taken, is_last),
+                    _ => step.to_error(error, &taken, is_last),
                 });
             }
         }

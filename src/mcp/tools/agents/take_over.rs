@@ -113,30 +113,18 @@ impl HeldNumber {
     }
 }
 
-/// A move that did not succeed.
-#[derive(Debug)]
-pub(super) struct FailedMove {
-    pub(super) effect: Effect,
-    pub(super) error: ToolError,
-}
-
-impl FailedMove {
-    fn new(effect: Effect, cause: &Cause, message: String, next: Vec<NextStep>) -> Box<Self> {
-        let retry = match effect {
-            Effect::Nothing if cause.is_transient() => Retry::Later,
-            Effect::Nothing => Retry::AfterChange,
-            _ => Retry::No,
-        };
-        let error = ToolError::new(cause.class(), message);
-        Box::new(Self {
-            effect,
-            error: error.with_effect(effect).with_retry(retry).with_next(next),
-        })
-    }
+/// The error of a move that did not succeed.
+fn failed_move(effect: Effect, cause: &Cause, message: String, next: Vec<NextStep>) -> ToolError {
+    let retry = match effect {
+        Effect::Nothing if cause.is_transient() => Retry::Later,
+        Effect::Nothing => Retry::AfterChange,
+        _ => Retry::No,
+    };
+    ToolError::new(cause.class(), message).with_effect(effect).with_retry(retry).with_next(next)
 }
 
 /// Why a step did not succeed.
-enum Cause {
+pub(super) enum Cause {
     Failed(Error),
     TimedOut,
 }
@@ -169,7 +157,7 @@ impl Cause {
     }
 }
 
-async fn run_until<T>(
+pub(super) async fn run_until<T>(
     until: Instant,
     step: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Cause> {
@@ -197,7 +185,7 @@ pub(super) async fn move_number(
     target: Agent,
     held: HeldNumber,
     until: Instant,
-) -> Result<Moved, Box<FailedMove>> {
+) -> Result<Moved, ToolError> {
     let HeldNumber { number, holder, .. } = &held;
     let holder = match run_until(until, api.detach_number(&holder.id, number)).await {
         Ok(after) => after,
@@ -207,7 +195,7 @@ pub(super) async fn move_number(
                 agent_name(holder),
                 cause.message()
             );
-            return Err(FailedMove::new(Effect::Nothing, &cause, text, Vec::new()));
+            return Err(failed_move(Effect::Nothing, &cause, text, Vec::new()));
         }
         Err(cause) => {
             let step = format!("detaching it from {}", agent_name(holder));
@@ -230,7 +218,7 @@ async fn give_back(
     target: &Agent,
     held: &HeldNumber,
     cause: &Cause,
-) -> Result<Moved, Box<FailedMove>> {
+) -> Result<Moved, ToolError> {
     let HeldNumber { number, holder, .. } = held;
     let until = Instant::now() + RECOVERY_TIME;
     let failed = format!("attaching it to {} failed: {}", agent_name(target), cause.message());
@@ -240,19 +228,19 @@ async fn give_back(
     }
     let back = format!("{failed}. It was given back to {}", agent_name(holder));
     if !held.is_primary() {
-        return Err(FailedMove::new(Effect::Nothing, cause, back, Vec::new()));
+        return Err(failed_move(Effect::Nothing, cause, back, Vec::new()));
     }
     match run_until(until, api.set_primary_number(&holder.id, number)).await {
         Ok(_) => {
             let text = format!("{back}, as its primary number");
-            Err(FailedMove::new(Effect::Nothing, cause, text, Vec::new()))
+            Err(failed_move(Effect::Nothing, cause, text, Vec::new()))
         }
         Err(other) => {
             let text =
                 format!("{back}; making it its primary number again failed: {}", other.message());
             let hint = format!("with agent_id {} and primary \"{number}\" does that", holder.id);
             let step = NextStep::Tool { name: ToolName::SET_AGENT_NUMBERS, hint: hint.into() };
-            Err(FailedMove::new(Effect::Partly, cause, text, vec![step]))
+            Err(failed_move(Effect::Partly, cause, text, vec![step]))
         }
     }
 }
@@ -264,7 +252,7 @@ async fn read_state(
     held: &HeldNumber,
     step: &str,
     cause: &Cause,
-) -> Result<Moved, Box<FailedMove>> {
+) -> Result<Moved, ToolError> {
     let HeldNumber { number, holder, .. } = held;
     let until = Instant::now() + RECOVERY_TIME;
     let read = |id| run_until(until, api.get_agent(id));
@@ -280,7 +268,7 @@ async fn read_state(
                 agent_name(holder)
             );
             let next = NextStep::tool(ToolName::GET_AGENT, "with each agent_id shows its numbers");
-            return Err(FailedMove::new(Effect::Unknown, cause, text, vec![next]));
+            return Err(failed_move(Effect::Unknown, cause, text, vec![next]));
         }
     };
     if has_number(&now_target) {
@@ -304,7 +292,7 @@ async fn read_state(
         ];
         (Effect::Partly, next)
     };
-    Err(FailedMove::new(effect, cause, format!("{failed}. {state}"), next))
+    Err(failed_move(effect, cause, format!("{failed}. {state}"), next))
 }
 
 #[cfg(test)]
@@ -333,7 +321,7 @@ mod tests {
         let until = Instant::now() + Duration::from_millis(500);
         let failed = move_number(api, agent("T"), held, until).await.unwrap_err();
         assert_eq!(
-            (failed.effect, failed.error.message()),
+            (failed.effect(), failed.message()),
             (
                 Effect::Unknown,
                 "attaching it to T failed: CallingBox did not answer in time. It is not known which of T and H answers it now"
